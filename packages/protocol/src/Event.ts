@@ -1,0 +1,102 @@
+/**
+ * Events as they are held inside the server, in today's Matrix terms. The names of the draft appear only in its
+ * codecs: `ClientEvent` for clients, and the room version's PDU form for other servers.
+ */
+import { Schema } from "effect"
+import type { EventId, RoomId, ServerName, UserId } from "./Identifiers.ts"
+import { isJsonObject, type Json, type JsonObject } from "./Json.ts"
+
+/** Signatures of a JSON object: by server name, by key ID (`ed25519:1`), in unpadded base64. */
+export interface Signatures {
+  readonly [serverName: string]: { readonly [keyId: string]: string }
+}
+
+/**
+ * An event of a room: a node of the event graph. A state event has `state_key`. Keys that this type does not name are
+ * kept, signed over and forwarded.
+ */
+export interface Event {
+  readonly event_id: EventId
+  readonly room_id: RoomId
+  readonly type: string
+  readonly sender: UserId
+  /** The server that made and signed the event. */
+  readonly origin: ServerName
+  /** Milliseconds since 1970, by the clock of the origin. */
+  readonly origin_server_ts: number
+  readonly content: JsonObject
+  readonly state_key?: string
+  readonly prev_events: ReadonlyArray<EventId>
+  /** The create event, power levels, join rules and memberships that allow this event. */
+  readonly auth_events: ReadonlyArray<EventId>
+  /** One more than the deepest of `prev_events`; 1 for the create event. */
+  readonly depth: number
+  /** The event that an m.room.redaction strips. */
+  readonly redacts?: EventId
+  /** The state event that this one replaces (`prev_state_id` and `prev_state_origin` of the draft). */
+  readonly replaces_state?: EventId
+  readonly hashes: { readonly sha256: string }
+  readonly signatures: Signatures
+  /** Local annotations. Never signed, never sent to other servers. */
+  readonly unsigned?: Unsigned
+  readonly [key: string]: Json | Unsigned | Signatures | undefined
+}
+
+/** What this server knows of an event beside the event itself. */
+export interface Unsigned {
+  /** The content that this state event replaced. */
+  readonly prev_content?: JsonObject
+  /** The redaction that stripped this event. */
+  readonly redacted_because?: EventId
+}
+
+/** A state event. */
+export type StateEvent = Event & { readonly state_key: string }
+
+export const isStateEvent = (event: Event): event is StateEvent => event.state_key !== undefined
+
+/** Events in actor messages. Their form was checked where they entered (client API schemas, room version codecs). */
+export const Event: Schema.Codec<Event> = Schema.Unknown.pipe(
+  Schema.refine((value): value is Event => isJsonObject(value) && typeof value["event_id"] === "string")
+) as never
+
+/**
+ * An event as clients receive it: the names of the draft (`user_id`, `ts`) and their successors (`sender`,
+ * `origin_server_ts`) side by side.
+ */
+export interface ClientEvent {
+  readonly event_id: EventId
+  readonly type: string
+  readonly room_id: RoomId
+  readonly user_id: UserId
+  readonly sender: UserId
+  readonly content: JsonObject
+  readonly ts: number
+  readonly origin_server_ts: number
+  readonly state_key?: string
+  readonly prev_content?: JsonObject
+  readonly redacts?: EventId
+  readonly redacted_because?: EventId
+  /** Milliseconds since the event was made. */
+  readonly age?: number
+}
+
+/** The event as a client receives it. `now` (milliseconds since 1970) adds `age`. */
+export const toClientEvent = (event: Event, now?: number): ClientEvent => {
+  const out: Record<string, unknown> = {
+    event_id: event.event_id,
+    type: event.type,
+    room_id: event.room_id,
+    user_id: event.sender,
+    sender: event.sender,
+    content: event.content,
+    ts: event.origin_server_ts,
+    origin_server_ts: event.origin_server_ts
+  }
+  if (event.state_key !== undefined) out["state_key"] = event.state_key
+  if (event.redacts !== undefined) out["redacts"] = event.redacts
+  if (event.unsigned?.prev_content !== undefined) out["prev_content"] = event.unsigned.prev_content
+  if (event.unsigned?.redacted_because !== undefined) out["redacted_because"] = event.unsigned.redacted_because
+  if (now !== undefined) out["age"] = Math.max(0, now - event.origin_server_ts)
+  return out as unknown as ClientEvent
+}

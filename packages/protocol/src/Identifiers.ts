@@ -1,0 +1,99 @@
+/**
+ * Identifiers: a sigil, a localpart and the server name that it belongs to
+ * (`@alice:example.org`, `!room:example.org`, `#alias:example.org`, `$event:example.org`).
+ *
+ * Every identifier is at most 255 bytes of UTF-8. A user ID that *we* allocate has a lower-case localpart
+ * (`LocalpartGrammar`); identifiers that other servers allocated are taken as they are, whatever their case.
+ * Source: "Architecture" and "Room structure" of the specification.
+ */
+import { Option, Schema } from "effect"
+
+/** The longest identifier, in bytes of UTF-8. */
+export const maxIdentifierBytes = 255
+
+const encoder = new TextEncoder()
+const byteLength = (text: string): number =>
+  text.length * 3 <= maxIdentifierBytes ? text.length : encoder.encode(text).length
+
+const serverNamePattern =
+  /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z](?:[0-9A-Za-z.-]{0,252}[0-9A-Za-z])?)(?::[0-9]{1,5})?$/
+
+/** True for a host name, an IPv4 address or a bracketed IPv6 address, with an optional port. */
+export const isServerName = (text: string): boolean => {
+  if (text.length > 230 || !serverNamePattern.test(text)) return false
+  const port = /:([0-9]+)$/.exec(text.replace(/^\[.*\]/, ""))
+  return port === null || Number(port[1]) <= 65_535
+}
+
+export interface Parts {
+  readonly localpart: string
+  readonly serverName: ServerName
+}
+
+const split = (sigil: string, text: string): Option.Option<Parts> => {
+  if (text.charCodeAt(0) !== sigil.charCodeAt(0) || byteLength(text) > maxIdentifierBytes) return Option.none()
+  const colon = text.indexOf(":")
+  if (colon < 2) return Option.none()
+  const serverName = text.slice(colon + 1)
+  const localpart = text.slice(1, colon)
+  if (!isServerName(serverName) || localpart.includes("\0") || !text.isWellFormed()) return Option.none()
+  return Option.some({ localpart, serverName: serverName as ServerName })
+}
+
+const identifier = <B extends string>(brand: B, sigil: string, example: string) =>
+  Schema.String.check(
+    Schema.makeFilter((text: string) => Option.isSome(split(sigil, text)) || `not a ${brand}, such as ${example}`)
+  )
+
+/** The name of a home server: a host with an optional port, for example `example.org` or `localhost:8448`. */
+export const ServerName = Schema.String.check(
+  Schema.makeFilter((text: string) => isServerName(text) || "not a server name, such as example.org or localhost:8448")
+).pipe(Schema.brand("ServerName"))
+export type ServerName = typeof ServerName.Type
+
+/** `@localpart:server`, the address of a person. */
+export const UserId = identifier("user ID", "@", "@alice:example.org").pipe(Schema.brand("UserId"))
+export type UserId = typeof UserId.Type
+
+/** `!opaque:server`. The server part only names who made the ID: the room lives on every server that takes part. */
+export const RoomId = identifier("room ID", "!", "!opaque:example.org").pipe(Schema.brand("RoomId"))
+export type RoomId = typeof RoomId.Type
+
+/** `#name:server`, a human-readable name that its server maps to a room ID. */
+export const RoomAlias = identifier("room alias", "#", "#name:example.org").pipe(Schema.brand("RoomAlias"))
+export type RoomAlias = typeof RoomAlias.Type
+
+/** `$opaque:server`. In the draft's room version this is `$pdu_id:origin`. */
+export const EventId = identifier("event ID", "$", "$opaque:example.org").pipe(Schema.brand("EventId"))
+export type EventId = typeof EventId.Type
+
+export const parseUserId = (text: string): Option.Option<Parts> => split("@", text)
+export const parseRoomId = (text: string): Option.Option<Parts> => split("!", text)
+export const parseRoomAlias = (text: string): Option.Option<Parts> => split("#", text)
+export const parseEventId = (text: string): Option.Option<Parts> => split("$", text)
+
+export const isUserId = (text: unknown): text is UserId => typeof text === "string" && Option.isSome(parseUserId(text))
+export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && Option.isSome(parseRoomId(text))
+export const isRoomAlias = (text: unknown): text is RoomAlias =>
+  typeof text === "string" && Option.isSome(parseRoomAlias(text))
+export const isEventId = (text: unknown): text is EventId =>
+  typeof text === "string" && Option.isSome(parseEventId(text))
+
+/** The server part of an identifier that is known to be well-formed. */
+export const serverNameOf = (id: UserId | RoomId | RoomAlias | EventId): ServerName =>
+  id.slice(id.indexOf(":") + 1) as ServerName
+
+/** The localpart of an identifier that is known to be well-formed. */
+export const localpartOf = (id: UserId | RoomId | RoomAlias | EventId): string => id.slice(1, id.indexOf(":"))
+
+/** What we allow in the localpart of a user ID that we allocate. */
+export const localpartGrammar: RegExp = /^[a-z0-9._=/-]+$/
+
+export const formatUserId = (localpart: string, serverName: ServerName): UserId =>
+  `@${localpart}:${serverName}` as UserId
+export const formatRoomId = (localpart: string, serverName: ServerName): RoomId =>
+  `!${localpart}:${serverName}` as RoomId
+export const formatRoomAlias = (localpart: string, serverName: ServerName): RoomAlias =>
+  `#${localpart}:${serverName}` as RoomAlias
+export const formatEventId = (localpart: string, serverName: ServerName): EventId =>
+  `$${localpart}:${serverName}` as EventId

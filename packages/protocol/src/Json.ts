@@ -1,0 +1,16 @@
+/**
+ * JSON values as Matrix uses them: event contents, canonical JSON, wire bodies.
+ */
+import { Schema } from "effect"
+
+export type Json = null | boolean | number | string | ReadonlyArray<Json> | JsonObject
+
+export interface JsonObject {
+  readonly [key: string]: Json
+}
+
+/** Any JSON object. Used for contents whose keys the protocol does not fix. */
+export const JsonObject: Schema.Codec<JsonObject> = Schema.Record(Schema.String, Schema.Json) as never
+
+export const isJsonObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value)

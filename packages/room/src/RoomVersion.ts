@@ -1,0 +1,87 @@
+/**
+ * A room version: everything that depends on the format of a room. Actors, store and gateway know rooms only through
+ * this interface, so a further version is one more implementation and no change elsewhere.
+ *
+ * All of it is pure and synchronous.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import type { Result } from "effect"
+import type { SigningKey, VerifyKeys } from "./Signing.ts"
+
+/** Looks up the state event of a type and state key; undefined where there is none. */
+export type StateLookup = (type: string, stateKey: string) => Event | undefined
+
+/** A state: `stateKeyOf(type, stateKey)` to the ID of the event that sets it. */
+export type StateMap = ReadonlyMap<string, EventId>
+
+/** The key of a state map. */
+export const stateKeyOf = (type: string, stateKey: string): string => `${type}\0${stateKey}`
+
+/** Type and state key of a key of a state map. */
+export const splitStateKey = (key: string): readonly [type: string, stateKey: string] => {
+  const nul = key.indexOf("\0")
+  return [key.slice(0, nul), key.slice(nul + 1)]
+}
+
+/** What a user wants to happen, before it has a place in the event graph. */
+export interface EventProposal {
+  readonly room_id: RoomId
+  readonly type: string
+  readonly sender: UserId
+  readonly content: JsonObject
+  readonly state_key?: string
+  readonly redacts?: EventId
+}
+
+/** Where an event goes in the graph. */
+export interface EventPlace {
+  readonly prevEvents: ReadonlyArray<{ readonly event_id: EventId; readonly depth: number }>
+  /** The state before the event. */
+  readonly state: StateLookup
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+/** Why the rules do not allow an event. `rule` quotes the rule in words a person understands. */
+export interface Refusal {
+  readonly rule: string
+}
+
+/** How a PDU from another server can be wrong. */
+export type PduProblem =
+  | { readonly _tag: "Malformed"; readonly reason: string }
+  | { readonly _tag: "TooLarge"; readonly bytes: number }
+  | { readonly _tag: "BadSignature"; readonly reason: string }
+
+export interface RoomVersion {
+  readonly id: string
+  /** A new event for a proposal: event ID, place in the graph, auth events, hash and our signature. */
+  readonly build: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Event
+  /** The types and state keys of the state that decides whether an event is allowed. */
+  readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
+  /** Undefined if the rules allow the event in that state, else why not. */
+  readonly authorise: (event: Event, state: StateLookup) => Refusal | undefined
+  /** The event stripped to what the protocol needs. Idempotent. */
+  readonly redact: (event: Event) => Event
+  /** The one state that follows from several: the same for every server that has the same events. */
+  readonly resolveState: (
+    states: ReadonlyArray<StateMap>,
+    /** Any event that one of the states or their auth chains names. */
+    event: (id: EventId) => Event | undefined
+  ) => StateMap
+  /** The form that other servers receive, without `unsigned`. */
+  readonly toPdu: (event: Event) => JsonObject
+  /** Checks form and size, not signatures. */
+  readonly fromPdu: (pdu: unknown) => Result.Result<Event, PduProblem>
+  /** The servers whose signature the event must bear. */
+  readonly signers: (event: Event) => ReadonlyArray<ServerName>
+  /**
+   * Checks signatures and hash. A wrong hash under a right signature gives the redacted event, a wrong signature a
+   * problem.
+   */
+  readonly verify: (event: Event, keys: (server: ServerName) => VerifyKeys) => Result.Result<Event, PduProblem>
+  /** Adds our signature (the countersigned invite). */
+  readonly sign: (event: Event, key: SigningKey) => Event
+}

@@ -1,0 +1,204 @@
+/**
+ * The tables of one home server. Times are milliseconds since 1970 (`bigint`), event bodies are JSON text: PostgreSQL
+ * never looks into them, and `text` keeps every character that JSON can escape.
+ */
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+export default Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+
+  // --- Rooms and their events -------------------------------------------------------------------------------------
+
+  // One row a room. `fence` is the number of the Room actor that may write: a commit with an older one is refused.
+  // `current_*` is the state after all forward extremities; name, topic and counts serve the room list.
+  yield* sql`
+    CREATE TABLE rooms (
+      room_nid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      room_id text NOT NULL UNIQUE,
+      version text NOT NULL,
+      fence bigint NOT NULL DEFAULT 0,
+      visibility text NOT NULL DEFAULT 'private',
+      forward_extremities text[] NOT NULL DEFAULT '{}',
+      current_chain bigint,
+      current_seq integer,
+      first_position bigint NOT NULL DEFAULT 0,
+      last_position bigint NOT NULL DEFAULT 0,
+      name text,
+      topic text,
+      joined_members integer NOT NULL DEFAULT 0,
+      created_at bigint NOT NULL
+    )`
+  yield* sql`CREATE INDEX rooms_public ON rooms (joined_members DESC, room_nid) WHERE visibility = 'public'`
+
+  // The event log. (xid, nid) is the order of the stream: a reader takes what is below the oldest running transaction
+  // and so never misses an event that was committed late. room_position is the order within the room, which its one
+  // writer gives out: 1, 2, 3 for what happens now, 0, -1, -2 for what is back-filled.
+  yield* sql`CREATE SEQUENCE event_nids INCREMENT BY 1000`
+  yield* sql`
+    CREATE TABLE events (
+      nid bigint PRIMARY KEY,
+      xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+      room_nid bigint NOT NULL,
+      room_position bigint,
+      event_id text NOT NULL UNIQUE,
+      type text NOT NULL,
+      state_key text,
+      sender text NOT NULL,
+      depth bigint NOT NULL,
+      state_chain bigint,
+      state_seq integer,
+      status smallint NOT NULL DEFAULT 0,
+      body text NOT NULL
+    )`
+  yield* sql`COMMENT ON COLUMN events.status IS
+    '0 timeline, 1 back-filled, 2 soft-failed, 3 rejected, 4 outlier (known, but not placed in the graph)'`
+  yield* sql`COMMENT ON COLUMN events.state_chain IS 'with state_seq: the state before the event'`
+  yield* sql`CREATE INDEX events_stream ON events (xid, nid) WHERE status = 0`
+  yield* sql`CREATE UNIQUE INDEX events_room ON events (room_nid, room_position)`
+
+  // State as deltas. The state at (chain, seq) is the newest row of each (type, state_key) with seq <= it; what the
+  // chain does not hold is looked up in its parent at parent_seq. A chain without a parent begins with a snapshot.
+  yield* sql`CREATE SEQUENCE state_chain_ids INCREMENT BY 100`
+  yield* sql`
+    CREATE TABLE state_chains (
+      chain bigint PRIMARY KEY,
+      room_nid bigint NOT NULL,
+      parent_chain bigint,
+      parent_seq integer,
+      height smallint NOT NULL DEFAULT 0
+    )`
+  yield* sql`
+    CREATE TABLE state_deltas (
+      chain bigint NOT NULL,
+      type text NOT NULL,
+      state_key text NOT NULL,
+      seq integer NOT NULL,
+      event_nid bigint,
+      PRIMARY KEY (chain, type, state_key, seq)
+    )`
+  yield* sql`COMMENT ON COLUMN state_deltas.event_nid IS 'NULL: the key was removed by state resolution'`
+
+  // Who is what in which room now (all users), and every change of it for the users of this server, in stream order.
+  yield* sql`
+    CREATE TABLE memberships (
+      room_nid bigint NOT NULL,
+      user_id text NOT NULL,
+      membership text NOT NULL,
+      sender text NOT NULL,
+      event_nid bigint NOT NULL,
+      PRIMARY KEY (room_nid, user_id)
+    )`
+  yield* sql`CREATE INDEX memberships_user ON memberships (user_id, membership)`
+  yield* sql`
+    CREATE TABLE membership_changes (
+      user_id text NOT NULL,
+      xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+      nid bigint NOT NULL,
+      room_nid bigint NOT NULL,
+      room_position bigint NOT NULL,
+      membership text NOT NULL,
+      PRIMARY KEY (user_id, room_nid, nid)
+    )`
+
+  // What a PUT with a transaction ID was answered, written in the commit of what it did.
+  yield* sql`
+    CREATE TABLE client_transactions (
+      token_id bigint NOT NULL,
+      scope text NOT NULL,
+      txn_id text NOT NULL,
+      response text NOT NULL,
+      created_at bigint NOT NULL,
+      PRIMARY KEY (token_id, scope, txn_id)
+    )`
+  yield* sql`CREATE INDEX client_transactions_age ON client_transactions USING brin (created_at)`
+
+  // What is to be sent to other servers, written in the commit of the event.
+  yield* sql`
+    CREATE TABLE outgoing_pdus (
+      destination text NOT NULL,
+      event_nid bigint NOT NULL,
+      PRIMARY KEY (destination, event_nid)
+    )`
+
+  yield* sql`
+    CREATE TABLE room_aliases (
+      alias text PRIMARY KEY,
+      room_id text NOT NULL,
+      servers text[] NOT NULL,
+      creator text NOT NULL,
+      created_at bigint NOT NULL
+    )`
+  yield* sql`CREATE INDEX room_aliases_room ON room_aliases (room_id)`
+
+  // --- People -----------------------------------------------------------------------------------------------------
+
+  yield* sql`
+    CREATE TABLE users (
+      user_id text PRIMARY KEY,
+      password_hash text,
+      admin boolean NOT NULL DEFAULT false,
+      deactivated_at bigint,
+      created_at bigint NOT NULL
+    )`
+  yield* sql`CREATE SEQUENCE allocated_localparts`
+  yield* sql`
+    CREATE TABLE access_tokens (
+      token_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      token_hash bytea NOT NULL UNIQUE,
+      user_id text NOT NULL REFERENCES users,
+      device_id text NOT NULL,
+      device_name text,
+      created_at bigint NOT NULL,
+      last_used_at bigint NOT NULL,
+      expires_at bigint
+    )`
+  yield* sql`CREATE INDEX access_tokens_user ON access_tokens (user_id)`
+
+  yield* sql`
+    CREATE TABLE profile_fields (
+      user_id text NOT NULL,
+      field text NOT NULL,
+      value text NOT NULL,
+      visibility text NOT NULL DEFAULT 'public',
+      PRIMARY KEY (user_id, field)
+    )`
+  yield* sql`COMMENT ON COLUMN profile_fields.value IS 'JSON text'`
+  yield* sql`COMMENT ON COLUMN profile_fields.visibility IS 'public, rooms (who shares a room), contacts (whom the user accepted), private'`
+
+  // A presence list: observer wants to see observed. 'pending' until the observed user accepted.
+  yield* sql`
+    CREATE TABLE presence_lists (
+      observer text NOT NULL,
+      observed text NOT NULL,
+      accepted boolean NOT NULL,
+      PRIMARY KEY (observer, observed)
+    )`
+  yield* sql`CREATE INDEX presence_lists_observed ON presence_lists (observed)`
+
+  // Written when a presence settles (see the Presence actor), never per tick.
+  yield* sql`
+    CREATE TABLE presence (
+      user_id text PRIMARY KEY,
+      state text NOT NULL,
+      status_msg text,
+      last_active_at bigint
+    )`
+
+  // --- The server itself ------------------------------------------------------------------------------------------
+
+  yield* sql`
+    CREATE TABLE server_settings (
+      name text PRIMARY KEY,
+      value text NOT NULL
+    )`
+  yield* sql`COMMENT ON TABLE server_settings IS 'server_name, and secrets made on the first start'`
+  yield* sql`
+    CREATE TABLE signing_keys (
+      key_id text PRIMARY KEY,
+      secret_key bytea NOT NULL,
+      public_key bytea NOT NULL,
+      created_at bigint NOT NULL,
+      expired_at bigint
+    )`
+})
