@@ -1,0 +1,89 @@
+/**
+ * The database of a home server: a pool of connections with the migrations applied. Several nodes may start on the
+ * same database at once, one of them migrates and the others wait.
+ *
+ * What to know when writing SQL here: `bigint` columns arrive as `bigint`, `bytea` as `Uint8Array`, `text[]` as an
+ * array; a string parameter takes the type that the statement gives it. An array of numbers must be all 32 bits or
+ * all larger, so write arrays of `bigint` as such. Text never holds NUL (see `Text.ts`).
+ */
+import { PgClient } from "@effect/sql-pg"
+import { Data, Effect, Layer, Option, type Redacted } from "effect"
+import { Migrator, SqlClient, type SqlError } from "effect/sql"
+import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
+import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
+import homeServer from "./migrations/0001_home_server.ts"
+
+/** Every migration, in the order of its number. They go forward only. */
+const migrations = {
+  "0001_home_server": homeServer
+}
+
+const newestMigration = Object.keys(migrations).length
+
+/** The database was written by a newer version of Greenroom, which may have changed what this one relies on. */
+export class DatabaseTooNew extends Data.TaggedError("DatabaseTooNew")<{ readonly message: string }> {}
+
+export type DatabaseError = SqlError.SqlError | Migrator.MigrationError | DatabaseTooNew
+
+export interface PoolOptions {
+  /** `postgresql://user:password@host:port/name`, or `postgresql:///name?host=/directory/of/the/socket`. */
+  readonly url: Redacted.Redacted
+  /** How many connections this node opens at most. */
+  readonly maxConnections?: number | undefined
+}
+
+export interface DatabaseOptions {
+  /** A database that somebody else runs. Without it a PostgreSQL of our own runs in the data directory. */
+  readonly databaseUrl?: Redacted.Redacted | undefined
+  readonly dataDir: string
+  readonly maxConnections?: number | undefined
+}
+
+/** "greenroom" in the bytes of ASCII: the advisory lock that one migrating node holds. */
+const migrationLock = 0x677265656e726f6fn
+
+/** Applies what is missing, in one transaction: a failure leaves the database as it was. */
+export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql.withTransaction(
+    Effect.gen(function* () {
+      yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
+      yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "migrations" })
+      const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
+      const newest = applied[0]?.id ?? 0
+      if (newest > newestMigration) {
+        return yield* new DatabaseTooNew({
+          message: `The database is at version ${newest}, this Greenroom knows ${newestMigration}: run the version that wrote it, or a newer one.`
+        })
+      }
+    })
+  )
+})
+
+/** A pool of connections without migrations. */
+export const pool = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, SqlError.SqlError> =>
+  PgClient.layer({
+    url: options.url,
+    applicationName: "greenroom",
+    maxConnections: options.maxConnections ?? 10,
+    minConnections: 1,
+    multiplex: true,
+    preparedStatementCacheSize: 400,
+    maxMessageSize: 256 * 1024 * 1024
+  })
+
+/** A pool of connections to a migrated database. */
+export const migrated = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError> =>
+  Layer.effectDiscard(migrate).pipe(Layer.provideMerge(pool(options)))
+
+/** The database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
+export const layer = (
+  options: DatabaseOptions
+): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError | EmbeddedPostgresError> =>
+  Option.match(Option.fromNullishOr(options.databaseUrl), {
+    onSome: (url) => migrated({ url, maxConnections: options.maxConnections }),
+    onNone: () =>
+      Layer.unwrap(
+        Effect.map(EmbeddedPostgres, ({ url }) => migrated({ url, maxConnections: options.maxConnections }))
+      ).pipe(Layer.provide(EmbeddedPostgres.layer({ dataDir: options.dataDir })))
+  })
