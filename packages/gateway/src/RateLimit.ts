@@ -1,0 +1,102 @@
+/**
+ * How often somebody may ask. Each kind of request has a rate; who asks is a user where the session is known, else a
+ * network address. Counts are token buckets in the memory of this node: `limit` requests at once, refilled evenly over
+ * `window`.
+ *
+ * Source: "API Standards" of the specification (M_LIMIT_EXCEEDED).
+ */
+import { LimitExceeded } from "@greenroom/protocol/MatrixError"
+import { Context, Duration, Effect, Layer, Schema, SchemaTransformation } from "effect"
+import { RateLimiter } from "effect/persistence"
+import { boundedStore } from "./internal/BoundedRateLimiterStore.ts"
+
+/** `limit` requests per `window` milliseconds. */
+export interface Rate {
+  readonly limit: number
+  readonly window: number
+}
+
+/** No rate: the kind is not limited. */
+export const off = "off"
+export type Off = typeof off
+
+/** The rate of each kind of request. */
+export interface Rates {
+  /** Registrations, per address. */
+  readonly registrations: Rate | Off
+  /** Attempts to log in, per account name and address. */
+  readonly logins: Rate | Off
+  /** Events, state and membership changes, per user. */
+  readonly sends: Rate | Off
+  /** Everything else that a user asks, per user. */
+  readonly requests: Rate | Off
+  /** Requests without a valid access token, per address. */
+  readonly anonymous: Rate | Off
+}
+export type RateKind = keyof Rates
+
+/** Generous: they stop floods, not programs. */
+export const defaultRates: Rates = {
+  registrations: { limit: 600, window: 60_000 },
+  logins: { limit: 100, window: 60_000 },
+  sends: { limit: 500, window: 1_000 },
+  requests: { limit: 1_000, window: 1_000 },
+  anonymous: { limit: 500, window: 1_000 }
+}
+
+/** Nothing is limited: for benchmarks, and for a server whose users are all known. */
+export const unlimited: Rates = { registrations: off, logins: off, sends: off, requests: off, anonymous: off }
+
+const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const
+const ratePattern = /^([1-9][0-9]{0,8})\/([1-9][0-9]{0,5})?(ms|s|m|h)$/
+
+const parseRate = (text: string): Rate | Off => {
+  const [, limit, count, unit] = ratePattern.exec(text) ?? []
+  return limit === undefined ? off : { limit: Number(limit), window: Number(count ?? 1) * units[unit as "s"] }
+}
+
+/** A rate as it is configured: `500/1s`, `20/m`, or `off`. */
+export const RateFromString: Schema.Codec<Rate | Off, string> = Schema.String.check(
+  Schema.makeFilter((text: string) => text === off || ratePattern.test(text) || "a rate such as 500/1s, or off")
+).pipe(
+  Schema.decodeTo(
+    Schema.Union([Schema.Literal(off), Schema.Struct({ limit: Schema.Number, window: Schema.Number })]) as Schema.Codec<
+      Rate | Off
+    >,
+    SchemaTransformation.transform({
+      decode: parseRate,
+      encode: (rate) => (rate === off ? off : `${rate.limit}/${rate.window}ms`)
+    })
+  )
+)
+
+export class RateLimit extends Context.Service<
+  RateLimit,
+  {
+    /** Counts one request. Errors: M_LIMIT_EXCEEDED with the time until the next one is welcome. */
+    readonly take: (kind: RateKind, key: string) => Effect.Effect<void, LimitExceeded>
+  }
+>()("greenroom/gateway/RateLimit") {
+  static readonly layer = (rates: Rates = defaultRates): Layer.Layer<RateLimit> =>
+    Layer.effect(
+      RateLimit,
+      Effect.map(RateLimiter.make, (limiter) => RateLimit.of({ take: makeTake(limiter, rates) }))
+    ).pipe(Layer.provide(Layer.sync(RateLimiter.RateLimiterStore, boundedStore)))
+}
+
+const makeTake =
+  (limiter: RateLimiter.RateLimiter, rates: Rates) =>
+  (kind: RateKind, key: string): Effect.Effect<void, LimitExceeded> => {
+    const rate = rates[kind]
+    if (rate === off) return Effect.void
+    return limiter
+      .consume({ algorithm: "token-bucket", key: `${kind} ${key}`, limit: rate.limit, window: rate.window })
+      .pipe(Effect.mapErrorEager(toLimitExceeded), Effect.asVoid)
+  }
+
+const toLimitExceeded = ({ reason }: RateLimiter.RateLimiterError): LimitExceeded =>
+  new LimitExceeded({
+    error: "Too many requests, try again later",
+    retry_after_ms:
+      reason._tag === "RateLimitExceeded" ? Math.max(1, Math.ceil(Duration.toMillis(reason.retryAfter))) : 1_000
+  })

@@ -1,0 +1,57 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Result, Schema } from "effect"
+import { TestClock } from "effect/testing"
+import { defaultRates, RateFromString, RateLimit, unlimited } from "../src/RateLimit.ts"
+
+const rates = { ...defaultRates, sends: { limit: 3, window: 3_000 } }
+
+describe("RateLimit", () => {
+  it.effect("a user who asks too often is told when the next request is welcome", () =>
+    Effect.gen(function* () {
+      const limit = yield* RateLimit
+      for (let i = 0; i < 3; i++) yield* limit.take("sends", "@alice:a")
+      const refused = yield* Effect.flip(limit.take("sends", "@alice:a"))
+      assert.strictEqual(refused._tag, "M_LIMIT_EXCEEDED")
+      assert.isAbove(refused.retry_after_ms, 0)
+      yield* TestClock.adjust(refused.retry_after_ms)
+      yield* limit.take("sends", "@alice:a")
+    }).pipe(Effect.provide(RateLimit.layer(rates)))
+  )
+
+  it.effect("the limit of one user, or of one kind, is not that of another", () =>
+    Effect.gen(function* () {
+      const limit = yield* RateLimit
+      for (let i = 0; i < 4; i++) yield* Effect.exit(limit.take("sends", "@alice:a"))
+      assert.isTrue(Exit.isSuccess(yield* Effect.exit(limit.take("sends", "@bob:a"))))
+      assert.isTrue(Exit.isSuccess(yield* Effect.exit(limit.take("requests", "@alice:a"))))
+    }).pipe(Effect.provide(RateLimit.layer(rates)))
+  )
+
+  it.effect("buckets that are full again are forgotten, the others are kept", () =>
+    Effect.gen(function* () {
+      const limit = yield* RateLimit
+      for (let i = 0; i < 20_000; i++) yield* limit.take("anonymous", `10.0.${i >> 8}.${i & 255}`)
+      yield* TestClock.adjust(60_000)
+      for (let i = 0; i < 3; i++) yield* limit.take("sends", "@alice:a")
+      for (let i = 0; i < 20_000; i++) yield* limit.take("anonymous", `10.1.${i >> 8}.${i & 255}`)
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(limit.take("sends", "@alice:a"))))
+    }).pipe(Effect.provide(RateLimit.layer(rates)))
+  )
+
+  it.effect("a rate that is off is never reached", () =>
+    Effect.gen(function* () {
+      const limit = yield* RateLimit
+      for (let i = 0; i < 2_000; i++) yield* limit.take("sends", "@alice:a")
+    }).pipe(Effect.provide(RateLimit.layer(unlimited)))
+  )
+
+  it("rates are written as a number and a time", () => {
+    const decode = Schema.decodeUnknownSync(RateFromString)
+    assert.deepStrictEqual(decode("500/1s"), { limit: 500, window: 1_000 })
+    assert.deepStrictEqual(decode("20/m"), { limit: 20, window: 60_000 })
+    assert.strictEqual(decode("off"), "off")
+    for (const wrong of ["", "0/1s", "5", "5/", "-1/1s", "5/1d", "1/0s"]) {
+      assert.isTrue(Result.isFailure(Schema.decodeUnknownResult(RateFromString)(wrong)), wrong)
+    }
+  })
+})
