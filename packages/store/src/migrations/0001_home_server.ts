@@ -10,7 +10,7 @@ export default Effect.gen(function* () {
 
   // --- Rooms and their events -------------------------------------------------------------------------------------
 
-  // One row a room. `fence` is the number of the Room actor that may write: a commit with an older one is refused.
+  // One row a room; it exists for others once it has a current state. `fence` is the number of the Room actor that may write: a commit with an older one is refused.
   // `current_*` is the state after all forward extremities; name, topic and counts serve the room list.
   yield* sql`
     CREATE TABLE rooms (
@@ -22,8 +22,6 @@ export default Effect.gen(function* () {
       forward_extremities text[] NOT NULL DEFAULT '{}',
       current_chain bigint,
       current_seq integer,
-      first_position bigint NOT NULL DEFAULT 0,
-      last_position bigint NOT NULL DEFAULT 0,
       name text,
       topic text,
       joined_members integer NOT NULL DEFAULT 0,
@@ -31,16 +29,15 @@ export default Effect.gen(function* () {
     )`
   yield* sql`CREATE INDEX rooms_public ON rooms (joined_members DESC, room_nid) WHERE visibility = 'public'`
 
-  // The event log. (xid, nid) is the order of the stream: a reader takes what is below the oldest running transaction
-  // and so never misses an event that was committed late. room_position is the order within the room, which its one
-  // writer gives out: 1, 2, 3 for what happens now, 0, -1, -2 for what is back-filled.
+  // The event log. (xid, nid) is the order of the stream and of each room's timeline: a reader of the stream takes what
+  // is below the oldest running transaction and so never misses an event that was committed late. What is back-filled
+  // gets xid 0 and falling negative nids, so that it stands before everything that was seen live.
   yield* sql`CREATE SEQUENCE event_nids INCREMENT BY 1000`
   yield* sql`
     CREATE TABLE events (
       nid bigint PRIMARY KEY,
       xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
       room_nid bigint NOT NULL,
-      room_position bigint,
       event_id text NOT NULL UNIQUE,
       type text NOT NULL,
       state_key text,
@@ -55,7 +52,10 @@ export default Effect.gen(function* () {
     '0 timeline, 1 back-filled, 2 soft-failed, 3 rejected, 4 outlier (known, but not placed in the graph)'`
   yield* sql`COMMENT ON COLUMN events.state_chain IS 'with state_seq: the state before the event'`
   yield* sql`CREATE INDEX events_stream ON events (xid, nid) WHERE status = 0`
-  yield* sql`CREATE UNIQUE INDEX events_room ON events (room_nid, room_position)`
+  yield* sql`CREATE INDEX events_timeline ON events (room_nid, xid, nid) WHERE status <= 1`
+  yield* sql`
+    CREATE INDEX events_feedback ON events (room_nid, (body::json -> 'content' ->> 'target_event_id'))
+    WHERE type = 'm.room.message.feedback'`
 
   // State as deltas. The state at (chain, seq) is the newest row of each (type, state_key) with seq <= it; what the
   // chain does not hold is looked up in its parent at parent_seq. A chain without a parent begins with a snapshot.
@@ -96,10 +96,10 @@ export default Effect.gen(function* () {
       xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
       nid bigint NOT NULL,
       room_nid bigint NOT NULL,
-      room_position bigint NOT NULL,
       membership text NOT NULL,
       PRIMARY KEY (user_id, room_nid, nid)
     )`
+  yield* sql`CREATE INDEX membership_changes_stream ON membership_changes (xid, nid)`
 
   // What a PUT with a transaction ID was answered, written in the commit of what it did.
   yield* sql`

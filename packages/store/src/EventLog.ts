@@ -1,0 +1,429 @@
+/**
+ * The event log: append-only, one for all rooms, in PostgreSQL. It is the only place where events become durable.
+ *
+ * Appends of many actors are committed together (group commit): one statement carries everything that waits, and every
+ * caller is answered when its own events are durable. With an event travel its state, memberships, the client's
+ * transaction ID and the outgoing queue, so that none of them is ever there without the others.
+ *
+ * Readers follow the log by `(xid, nid)` and never read past the oldest transaction that still runs: what commits late
+ * has a position above everything that was read before.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Deferred, Effect, Layer, Queue, Schema } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
+import { bigints, integers, texts } from "./PgArrays.ts"
+import { deltaColumns, type NewChain, type StateDelta, type StateRef } from "./StateStore.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** What became of an event. Only `timeline` events reach the stream; `backfilled` ones are history. */
+export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
+export type EventStatus = (typeof EventStatus)[keyof typeof EventStatus]
+
+/** An event with its number and the state before it. */
+export interface LoggedEvent {
+  readonly nid: number
+  readonly event: Event
+  readonly status: EventStatus
+  readonly stateBefore: StateRef | null
+}
+
+export interface MembershipChange {
+  readonly userId: UserId
+  readonly membership: string
+  readonly sender: UserId
+  /** The m.room.member event. */
+  readonly eventNid: number
+  /** The event after which it holds: the m.room.member event, or one that made the rules choose another state. */
+  readonly causedBy: number
+  /** Whether the user is ours: only their changes are kept in stream order. */
+  readonly local: boolean
+}
+
+/** What the rooms table says of a room after a commit. */
+export interface RoomSummary {
+  readonly forwardExtremities: ReadonlyArray<string>
+  readonly currentState: StateRef
+  readonly name: string | null
+  readonly topic: string | null
+  readonly joinedMembers: number
+}
+
+/** Everything that one step of a room changes. */
+export interface RoomCommit {
+  readonly roomNid: number
+  readonly roomId: RoomId
+  /** The number under which the writer opened the room. */
+  readonly fence: number
+  readonly events: ReadonlyArray<LoggedEvent>
+  readonly chains: ReadonlyArray<NewChain>
+  readonly deltas: ReadonlyArray<StateDelta>
+  readonly memberships: ReadonlyArray<MembershipChange>
+  readonly transactions: ReadonlyArray<ClientTransaction>
+  readonly outgoing: ReadonlyArray<{ readonly destination: ServerName; readonly nid: number }>
+  /** Events whose stored body is replaced by their redacted form. */
+  readonly redactions: ReadonlyArray<Event>
+  readonly summary: RoomSummary
+}
+
+/** The answer to a PUT with a transaction ID; `scope` is the room, `txnId` begins with the kind of request. */
+export interface ClientTransaction {
+  readonly tokenId: number
+  readonly scope: string
+  readonly txnId: string
+  /** JSON text. */
+  readonly response: string
+}
+
+/** An event of the stream. */
+export interface StreamedEvent {
+  readonly position: StreamPosition
+  readonly roomNid: number
+  readonly event: Event
+}
+
+export interface StreamedMembership {
+  readonly position: StreamPosition
+  readonly roomNid: number
+  readonly userId: UserId
+  readonly membership: string
+}
+
+export interface LogSlice {
+  readonly events: ReadonlyArray<StreamedEvent>
+  readonly memberships: ReadonlyArray<StreamedMembership>
+  /** Everything up to here was read. */
+  readonly upTo: StreamPosition
+}
+
+/** The room was opened by another writer since; the actor must not go on. */
+export class StaleWriter extends Schema.TaggedError<StaleWriter>()("StaleWriter", { roomId: Schema.String }) {}
+
+/** The commit failed; nothing of it was stored. */
+export class CommitFailed extends Schema.TaggedError<CommitFailed>()("CommitFailed", {
+  roomId: Schema.String,
+  cause: Schema.Defect()
+}) {}
+
+interface Pending {
+  readonly commit: RoomCommit
+  readonly done: Deferred.Deferred<void, StaleWriter | CommitFailed>
+}
+
+/** How many commits of rooms go into one database transaction at most. */
+const maxBatch = 256
+
+export class EventLog extends Context.Service<
+  EventLog,
+  {
+    /** Numbers for events. */
+    readonly nids: NumberBlocks
+    /** Puts a commit in line, in the order of the calls, and answers when it is durable. */
+    readonly append: (commit: RoomCommit) => Effect.Effect<void, StaleWriter | CommitFailed>
+    /** Everything after a position that is sure to be complete, up to `limit` events. */
+    readonly readAfter: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
+    /** Where the stream ends now. */
+    readonly currentPosition: Effect.Effect<StreamPosition>
+    /** Waits until something was committed on this node since the last call returned. For one reader a node. */
+    readonly awaitCommit: Effect.Effect<void>
+    /** The number of the latest transaction that this node has committed. */
+    readonly lastCommitted: () => number
+  }
+>()("greenroom/store/EventLog") {
+  static readonly layer = Layer.effect(
+    EventLog,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const nids = yield* makeNumberBlocks(sql, "event_nids", 1000)
+      const pending = yield* Queue.unbounded<Pending>()
+      const commits = yield* Queue.sliding<void>(1)
+      /** After a failed commit, what the same writer has still in line builds on what is not there. */
+      const broken = new Map<number, number>()
+      let lastCommitted = 0
+
+      const commitTogether = Effect.fnUntraced(function* (batch: ReadonlyArray<Pending>) {
+        const { fenced, xid } = yield* commitStatement(
+          sql,
+          batch.map((item) => item.commit)
+        )
+        lastCommitted = Math.max(lastCommitted, xid)
+        for (const { commit, done } of batch) {
+          const answer = fenced.get(commit.roomNid) === commit.fence ? Effect.void : new StaleWriter(commit)
+          Deferred.doneUnsafe(done, answer)
+        }
+      })
+
+      const commitAlone = (item: Pending) =>
+        Effect.suspend(() => {
+          const { fence, roomId, roomNid } = item.commit
+          const fail = (cause: unknown) => {
+            broken.set(roomNid, fence)
+            Deferred.doneUnsafe(item.done, new CommitFailed({ roomId, cause }))
+          }
+          if ((broken.get(roomNid) ?? -1) >= fence) return Effect.sync(() => fail("an earlier commit failed"))
+          return Effect.catchCause(commitTogether([item]), (cause) => Effect.sync(() => fail(cause)))
+        })
+
+      /** One room's bad commit must not fail those that happen to be committed with it. */
+      const commitBatch = (batch: ReadonlyArray<Pending>) =>
+        (batch.some(({ commit }) => broken.has(commit.roomNid))
+          ? Effect.forEach(batch, commitAlone, { discard: true })
+          : Effect.catchCause(commitTogether(batch), () => Effect.forEach(batch, commitAlone, { discard: true }))
+        ).pipe(Effect.andThen(Effect.sync(() => Queue.offerUnsafe(commits, undefined))))
+
+      const prefetch = Effect.forkDetach(nids.refill(1))
+      yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
+        Effect.flatMap((batch) => Effect.andThen(prefetch, commitBatch(batch))),
+        Effect.forever,
+        Effect.forkScoped
+      )
+
+      return EventLog.of({
+        nids,
+        append: (commit) =>
+          Effect.suspend(() => {
+            const done = Deferred.makeUnsafe<void, StaleWriter | CommitFailed>()
+            Queue.offerUnsafe(pending, { commit, done })
+            return Deferred.await(done)
+          }),
+        readAfter: (position, limit) => Effect.orDie(readAfter(sql, position, limit)),
+        currentPosition: sql<{ xmin: string }>`SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xmin`.pipe(
+          Effect.map((rows) => endOfTransactionsBefore(rows[0]!.xmin)),
+          Effect.orDie
+        ),
+        awaitCommit: Queue.take(commits),
+        lastCommitted: () => lastCommitted
+      })
+    })
+  )
+}
+
+const endOfTransactionsBefore = (xmin: string): StreamPosition => ({
+  xid: Number(xmin) - 1,
+  nid: Number.MAX_SAFE_INTEGER
+})
+
+/**
+ * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
+ * left out, with all that belongs to them.
+ */
+const commitStatement = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  commits: ReadonlyArray<RoomCommit>
+): Effect.fn.Return<{ readonly xid: number; readonly fenced: ReadonlyMap<number, number> }, SqlError.SqlError> {
+  const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
+  const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
+    WITH fenced AS (${updateRooms(sql, rooms)})
+    , new_events AS (${insertEvents(sql, commits)})
+    ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
+    ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)}
+    SELECT pg_current_xact_id()::text AS xid, room_nid, fence FROM fenced`
+  return {
+    xid: Number(rows[0]?.xid ?? 0),
+    fenced: new Map(rows.map((row) => [Number(row.room_nid), Number(row.fence)]))
+  }
+})
+
+const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>) => sql`
+  UPDATE rooms SET
+    forward_extremities = string_to_array(given.forward_extremities, chr(10)),
+    current_chain = given.chain, current_seq = given.seq,
+    name = given.name, topic = given.topic, joined_members = given.joined_members
+  FROM unnest(
+    ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
+    ${bigints(rooms.map((room) => room.fence))}::bigint[],
+    ${texts(rooms.map((room) => room.summary.forwardExtremities.join("\n")))}::text[],
+    ${bigints(rooms.map((room) => room.summary.currentState.chain))}::bigint[],
+    ${integers(rooms.map((room) => room.summary.currentState.seq))}::integer[],
+    ${texts(rooms.map((room) => room.summary.name))}::text[],
+    ${texts(rooms.map((room) => room.summary.topic))}::text[],
+    ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[]
+  ) AS given (room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members)
+  WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
+  RETURNING rooms.room_nid, rooms.fence`
+
+/** The rows of all commits of one kind, with the room and fence that each belongs to. */
+const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit) => ReadonlyArray<A>) => {
+  const flat = commits.flatMap((commit) => rows(commit).map((row) => ({ commit, row })))
+  return {
+    empty: flat.length === 0,
+    rooms: bigints(flat.map(({ commit }) => commit.roomNid)),
+    fences: bigints(flat.map(({ commit }) => commit.fence)),
+    rows: flat.map(({ row }) => row)
+  }
+}
+
+const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { fences, rooms, rows } = rowsOf(commits, (commit) => commit.events)
+  return sql`
+    INSERT INTO events (
+      nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, body)
+    SELECT
+      nid, CASE status WHEN 1 THEN '0'::xid8 ELSE pg_current_xact_id() END,
+      room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, body
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${texts(rows.map((row) => row.event.event_id))}::text[],
+      ${texts(rows.map((row) => row.event.type))}::text[],
+      ${texts(rows.map((row) => row.event.state_key ?? null))}::text[],
+      ${texts(rows.map((row) => row.event.sender))}::text[],
+      ${bigints(rows.map((row) => row.event.depth))}::bigint[],
+      ${bigints(rows.map((row) => row.stateBefore?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
+      ${integers(rows.map((row) => row.status))}::integer[],
+      ${texts(rows.map((row) => JSON.stringify(row.event)))}::text[]
+    ) AS given (
+      room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, body)
+    JOIN fenced USING (room_nid, fence)`
+}
+
+const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const chains = rowsOf(commits, (commit) => commit.chains)
+  const deltas = rowsOf(commits, (commit) => commit.deltas)
+  const columns = deltaColumns(deltas.rows)
+  const newChains = chains.empty
+    ? sql.literal("")
+    : sql`, new_chains AS (
+        INSERT INTO state_chains (chain, room_nid, parent_chain, parent_seq, height)
+        SELECT chain, room_nid, parent_chain, parent_seq, height
+        FROM unnest(
+          ${chains.rooms}::bigint[], ${chains.fences}::bigint[],
+          ${bigints(chains.rows.map((row) => row.chain))}::bigint[],
+          ${bigints(chains.rows.map((row) => row.parent?.chain ?? null))}::bigint[],
+          ${integers(chains.rows.map((row) => row.parent?.seq ?? null))}::integer[],
+          ${integers(chains.rows.map((row) => row.height))}::integer[]
+        ) AS given (room_nid, fence, chain, parent_chain, parent_seq, height)
+        JOIN fenced USING (room_nid, fence))`
+  const newDeltas = deltas.empty
+    ? sql.literal("")
+    : sql`, new_deltas AS (
+        INSERT INTO state_deltas (chain, type, state_key, seq, event_nid)
+        SELECT chain, type, state_key, seq, event_nid
+        FROM unnest(
+          ${deltas.rooms}::bigint[], ${deltas.fences}::bigint[],
+          ${columns.chains}::bigint[], ${columns.types}::text[], ${columns.stateKeys}::text[],
+          ${columns.seqs}::integer[], ${columns.eventNids}::bigint[]
+        ) AS given (room_nid, fence, chain, type, state_key, seq, event_nid)
+        JOIN fenced USING (room_nid, fence))`
+  return sql`${newChains} ${newDeltas}`
+}
+
+const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const changes = rowsOf(commits, (commit) => commit.memberships)
+  if (changes.empty) return sql.literal("")
+  const local = rowsOf(commits, (commit) => commit.memberships.filter((change) => change.local))
+  return sql`
+    , new_memberships AS (
+      INSERT INTO memberships (room_nid, user_id, membership, sender, event_nid)
+      SELECT DISTINCT ON (room_nid, user_id) room_nid, user_id, membership, sender, event_nid
+      FROM unnest(
+        ${changes.rooms}::bigint[], ${changes.fences}::bigint[],
+        ${texts(changes.rows.map((row) => row.userId))}::text[],
+        ${texts(changes.rows.map((row) => row.membership))}::text[],
+        ${texts(changes.rows.map((row) => row.sender))}::text[],
+        ${bigints(changes.rows.map((row) => row.eventNid))}::bigint[]
+      ) WITH ORDINALITY AS given (room_nid, fence, user_id, membership, sender, event_nid, place)
+      JOIN fenced USING (room_nid, fence)
+      ORDER BY room_nid, user_id, place DESC
+      ON CONFLICT (room_nid, user_id) DO UPDATE
+        SET membership = excluded.membership, sender = excluded.sender, event_nid = excluded.event_nid)
+    , new_changes AS (
+      INSERT INTO membership_changes (user_id, nid, room_nid, membership)
+      SELECT user_id, nid, room_nid, membership
+      FROM unnest(
+        ${local.rooms}::bigint[], ${local.fences}::bigint[],
+        ${texts(local.rows.map((row) => row.userId))}::text[],
+        ${bigints(local.rows.map((row) => row.causedBy))}::bigint[],
+        ${texts(local.rows.map((row) => row.membership))}::text[]
+      ) AS given (room_nid, fence, user_id, nid, membership)
+      JOIN fenced USING (room_nid, fence))`
+}
+
+const insertTransactions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.transactions)
+  if (empty) return sql.literal("")
+  return sql`, new_transactions AS (
+    INSERT INTO client_transactions (token_id, scope, txn_id, response, created_at)
+    SELECT token_id, scope, txn_id, response, extract(epoch FROM now()) * 1000
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.tokenId))}::bigint[],
+      ${texts(rows.map((row) => row.scope))}::text[],
+      ${texts(rows.map((row) => row.txnId))}::text[],
+      ${texts(rows.map((row) => row.response))}::text[]
+    ) AS given (room_nid, fence, token_id, scope, txn_id, response)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+const insertOutgoing = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.outgoing)
+  if (empty) return sql.literal("")
+  return sql`, new_outgoing AS (
+    INSERT INTO outgoing_pdus (destination, event_nid)
+    SELECT destination, event_nid
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${texts(rows.map((row) => row.destination))}::text[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[]
+    ) AS given (room_nid, fence, destination, event_nid)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.redactions)
+  if (empty) return sql.literal("")
+  return sql`, redacted AS (
+    UPDATE events SET body = given.body
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${texts(rows.map((row) => row.event_id))}::text[],
+      ${texts(rows.map((row) => JSON.stringify(row)))}::text[]
+    ) AS given (room_nid, fence, event_id, body)
+    JOIN fenced USING (room_nid, fence)
+    WHERE events.event_id = given.event_id)`
+}
+
+const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) {
+  const rows = yield* sql<{ xmin: string; xid: string | null; nid: bigint; room_nid: bigint; body: string }>`
+    WITH edge AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin)
+    SELECT edge.xmin::text AS xmin, logged.* FROM edge LEFT JOIN LATERAL (
+      SELECT xid::text AS xid, nid, room_nid, body FROM events
+      WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
+        AND xid < edge.xmin
+      ORDER BY events.xid, events.nid LIMIT ${limit}
+    ) AS logged ON true`
+  const events = rows
+    .filter((row) => row.xid !== null)
+    .map(
+      (row): StreamedEvent => ({
+        position: { xid: Number(row.xid), nid: Number(row.nid) },
+        roomNid: Number(row.room_nid),
+        event: JSON.parse(row.body) as Event
+      })
+    )
+  const upTo = events.length === limit ? events[limit - 1]!.position : endOfTransactionsBefore(rows[0]!.xmin)
+  const memberships = events.some(({ event }) => event.state_key !== undefined)
+    ? yield* readMemberships(sql, position, upTo)
+    : []
+  return { events, memberships, upTo } satisfies LogSlice
+})
+
+const readMemberships = (sql: SqlClient.SqlClient, after: StreamPosition, upTo: StreamPosition) =>
+  sql<{ xid: string; nid: bigint; room_nid: bigint; user_id: string; membership: string }>`
+    SELECT xid::text AS xid, nid, room_nid, user_id, membership FROM membership_changes
+    WHERE (xid, nid) > (${String(after.xid)}::xid8, ${String(after.nid)}::bigint)
+      AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+    ORDER BY membership_changes.xid, membership_changes.nid`.pipe(
+    Effect.map((rows) =>
+      rows.map(
+        (row): StreamedMembership => ({
+          position: { xid: Number(row.xid), nid: Number(row.nid) },
+          roomNid: Number(row.room_nid),
+          userId: row.user_id as UserId,
+          membership: row.membership
+        })
+      )
+    )
+  )

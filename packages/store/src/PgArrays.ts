@@ -1,0 +1,21 @@
+/**
+ * Array parameters for `unnest(...)`, so that one statement writes or reads many rows. Elements may be null.
+ */
+import { PgTypes } from "@effect/sql-pg"
+import { Result } from "effect"
+
+const array = (values: ReadonlyArray<unknown>, elementOid: number): ReadonlyArray<string> =>
+  Result.getOrThrow(PgTypes.array(values, elementOid)) as never
+
+/** A `text[]` parameter. */
+export const texts = (values: ReadonlyArray<string | null>) => array(values, PgTypes.OID.text)
+
+/** A `bigint[]` parameter. */
+export const bigints = (values: ReadonlyArray<number | null>) =>
+  array(
+    values.map((value) => (value === null ? null : BigInt(value))),
+    PgTypes.OID.int8
+  )
+
+/** An `integer[]` parameter. */
+export const integers = (values: ReadonlyArray<number | null>) => array(values, PgTypes.OID.int4)

@@ -1,0 +1,238 @@
+/**
+ * Rooms as rows: opening one for writing, and what is asked about rooms and memberships without waking their actors.
+ */
+import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import type { ClientTransaction } from "./EventLog.ts"
+import { texts } from "./PgArrays.ts"
+import type { StateRef } from "./StateStore.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** A room as its actor finds it when it opens it. `current` is undefined until the room was created. */
+export interface OpenedRoom {
+  readonly roomNid: number
+  readonly version: string
+  readonly fence: number
+  readonly forwardExtremities: ReadonlyArray<{ readonly event_id: string; readonly depth: number }>
+  readonly current: StateRef | undefined
+  readonly joinedMembers: number
+}
+
+export interface RoomMembership {
+  readonly roomNid: number
+  readonly roomId: RoomId
+  readonly membership: string
+  readonly sender: UserId
+  readonly visibility: "public" | "private"
+  readonly current: StateRef
+  /** Where the membership was last changed. */
+  readonly changedAt: StreamPosition
+  /** The state before the membership event. */
+  readonly stateBefore: StateRef | undefined
+}
+
+export interface PublicRoomRow {
+  readonly roomId: RoomId
+  readonly name: string | undefined
+  readonly topic: string | undefined
+  readonly joinedMembers: number
+  readonly aliases: ReadonlyArray<RoomAlias>
+}
+
+export class RoomStore extends Context.Service<
+  RoomStore,
+  {
+    /** Makes the row of a room that has no events yet. Does nothing where it exists. */
+    readonly prepare: (roomId: RoomId, version: string, visibility: "public" | "private") => Effect.Effect<void>
+    /** Opens a room for writing: every earlier writer is refused from now on. */
+    readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
+    /** What the session was answered in this room, by transaction ID. */
+    readonly transactions: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<ClientTransaction>>
+    /** A user's membership of a room; none where the room does not exist or the user never was in it. */
+    readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
+    /** All rooms in which the user is (or is invited). */
+    readonly membershipsOf: (
+      userId: UserId,
+      memberships: ReadonlyArray<string>
+    ) => Effect.Effect<ReadonlyArray<RoomMembership>>
+    readonly joinedRooms: (userId: UserId) => Effect.Effect<ReadonlyArray<RoomId>>
+    readonly shareRoom: (a: UserId, b: UserId) => Effect.Effect<boolean>
+    /** Who is joined to any room that the user is joined to. */
+    readonly roommates: (userId: UserId) => Effect.Effect<ReadonlyArray<UserId>>
+    /** Joined members of a room. */
+    readonly joinedMembers: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>
+    readonly publicRooms: Effect.Effect<ReadonlyArray<PublicRoomRow>>
+    /** True if the room exists here: it was created here or joined over federation. */
+    readonly exists: (roomId: RoomId) => Effect.Effect<boolean>
+  }
+>()("greenroom/store/RoomStore") {
+  static readonly layer = Layer.effect(
+    RoomStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const prepare = (roomId: RoomId, version: string, visibility: "public" | "private") =>
+        sql`INSERT INTO rooms (room_id, version, visibility, created_at)
+            VALUES (${roomId}, ${version}, ${visibility}, extract(epoch FROM now()) * 1000)
+            ON CONFLICT (room_id) DO NOTHING`.pipe(Effect.asVoid, Effect.orDie)
+
+      const open = Effect.fnUntraced(function* (roomId: RoomId) {
+        const rows = yield* sql<{
+          room_nid: bigint
+          version: string
+          fence: bigint
+          current_chain: bigint | null
+          current_seq: number
+          joined_members: number
+          extremities: string
+        }>`
+          UPDATE rooms SET fence = fence + 1 WHERE room_id = ${roomId}
+          RETURNING room_nid, version, fence, current_chain, current_seq, joined_members, (
+            SELECT coalesce(json_agg(json_build_object('event_id', event_id, 'depth', depth)), '[]')::text
+            FROM events WHERE event_id = ANY (forward_extremities)
+          ) AS extremities`
+        return Option.map(
+          Option.fromNullishOr(rows[0]),
+          (row): OpenedRoom => ({
+            roomNid: Number(row.room_nid),
+            version: row.version,
+            fence: Number(row.fence),
+            forwardExtremities: JSON.parse(row.extremities),
+            current: stateRef(row.current_chain, row.current_seq),
+            joinedMembers: row.joined_members
+          })
+        )
+      }, Effect.orDie)
+
+      const transactions = (tokenId: number, scope: string) =>
+        sql<{ txn_id: string; response: string }>`
+          SELECT txn_id, response FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}`.pipe(
+          Effect.map((rows) =>
+            rows.map((row): ClientTransaction => ({ tokenId, scope, txnId: row.txn_id, response: row.response }))
+          ),
+          Effect.orDie
+        )
+
+      const memberships = (condition: ReturnType<typeof sql>) =>
+        sql<MembershipRow>`
+          SELECT rooms.room_nid, rooms.room_id, rooms.visibility, rooms.current_chain, rooms.current_seq,
+            memberships.membership, memberships.sender,
+            coalesce(change.xid, events.xid)::text AS xid, coalesce(change.nid, events.nid) AS nid,
+            events.state_chain, events.state_seq
+          FROM memberships
+          JOIN rooms ON rooms.room_nid = memberships.room_nid
+          JOIN events ON events.nid = memberships.event_nid
+          LEFT JOIN LATERAL (
+            SELECT xid, nid FROM membership_changes
+            WHERE membership_changes.user_id = memberships.user_id
+              AND membership_changes.room_nid = memberships.room_nid
+            ORDER BY membership_changes.nid DESC LIMIT 1
+          ) AS change ON true
+          WHERE ${condition} AND rooms.current_chain IS NOT NULL`.pipe(
+          Effect.map((rows) => rows.map(toRoomMembership)),
+          Effect.orDie
+        )
+
+      const userIds = (rows: ReadonlyArray<{ user_id: string }>) => rows.map((row) => row.user_id as UserId)
+
+      return RoomStore.of({
+        prepare,
+        open,
+        transactions,
+        membership: (userId, roomId) =>
+          Effect.map(memberships(sql`memberships.user_id = ${userId} AND rooms.room_id = ${roomId}`), (rows) =>
+            Option.fromNullishOr(rows[0])
+          ),
+        membershipsOf: (userId, wanted) =>
+          memberships(sql`memberships.user_id = ${userId} AND memberships.membership = ANY (${texts(wanted)}::text[])`),
+        joinedRooms: (userId) =>
+          sql<{ room_id: string }>`
+            SELECT rooms.room_id FROM memberships JOIN rooms USING (room_nid)
+            WHERE memberships.user_id = ${userId} AND memberships.membership = 'join'`.pipe(
+            Effect.map((rows) => rows.map((row) => row.room_id as RoomId)),
+            Effect.orDie
+          ),
+        shareRoom: (a, b) =>
+          sql`SELECT 1 FROM memberships a JOIN memberships b USING (room_nid)
+              WHERE a.user_id = ${a} AND b.user_id = ${b} AND a.membership = 'join' AND b.membership = 'join'
+              LIMIT 1`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            Effect.orDie
+          ),
+        roommates: (userId) =>
+          sql<{ user_id: string }>`
+            SELECT DISTINCT other.user_id FROM memberships mine JOIN memberships other USING (room_nid)
+            WHERE mine.user_id = ${userId} AND mine.membership = 'join' AND other.membership = 'join'`.pipe(
+            Effect.map(userIds),
+            Effect.orDie
+          ),
+        joinedMembers: (roomNid) =>
+          sql<{ user_id: string }>`
+            SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND membership = 'join'`.pipe(
+            Effect.map(userIds),
+            Effect.orDie
+          ),
+        publicRooms: sql<PublicRow>`
+          SELECT room_id, name, topic, joined_members, (
+            SELECT coalesce(json_agg(alias ORDER BY alias), '[]')::text FROM room_aliases
+            WHERE room_aliases.room_id = rooms.room_id
+          ) AS aliases
+          FROM rooms WHERE visibility = 'public' AND current_chain IS NOT NULL AND joined_members > 0
+          ORDER BY joined_members DESC, room_nid LIMIT 10000`.pipe(
+          Effect.map((rows) => rows.map(toPublicRoom)),
+          Effect.orDie
+        ),
+        exists: (roomId) =>
+          sql`SELECT 1 FROM rooms WHERE room_id = ${roomId} AND current_chain IS NOT NULL`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            Effect.orDie
+          )
+      })
+    })
+  )
+}
+
+const stateRef = (chain: bigint | null, seq: number | null): StateRef | undefined =>
+  chain === null ? undefined : { chain: Number(chain), seq: seq ?? 0 }
+
+interface MembershipRow {
+  readonly room_nid: bigint
+  readonly room_id: string
+  readonly visibility: string
+  readonly current_chain: bigint
+  readonly current_seq: number
+  readonly membership: string
+  readonly sender: string
+  readonly xid: string
+  readonly nid: bigint
+  readonly state_chain: bigint | null
+  readonly state_seq: number | null
+}
+
+const toRoomMembership = (row: MembershipRow): RoomMembership => ({
+  roomNid: Number(row.room_nid),
+  roomId: row.room_id as RoomId,
+  membership: row.membership,
+  sender: row.sender as UserId,
+  visibility: row.visibility === "public" ? "public" : "private",
+  current: { chain: Number(row.current_chain), seq: row.current_seq },
+  changedAt: { xid: Number(row.xid), nid: Number(row.nid) },
+  stateBefore: stateRef(row.state_chain, row.state_seq)
+})
+
+interface PublicRow {
+  readonly room_id: string
+  readonly name: string | null
+  readonly topic: string | null
+  readonly joined_members: number
+  readonly aliases: string
+}
+
+const toPublicRoom = (row: PublicRow): PublicRoomRow => ({
+  roomId: row.room_id as RoomId,
+  name: row.name ?? undefined,
+  topic: row.topic ?? undefined,
+  joinedMembers: row.joined_members,
+  aliases: JSON.parse(row.aliases)
+})

@@ -1,0 +1,135 @@
+/**
+ * The state of rooms through time, as deltas. A state is named by a `StateRef`: the newest delta of each key in `chain`
+ * up to `seq`, over what the parents of the chain hold. Each delta is one row, so a state event in a room with 100,000
+ * others costs one row; a chain whose deltas outgrow the state itself is followed by one that begins with a snapshot.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
+import { bigints, integers, texts } from "./PgArrays.ts"
+
+export interface StateRef {
+  readonly chain: number
+  readonly seq: number
+}
+
+/** A key set to an event, or removed by state resolution. */
+export interface StateChange {
+  /** `stateKeyOf(type, stateKey)`. */
+  readonly key: string
+  readonly eventNid: number | null
+}
+
+export interface NewChain {
+  readonly chain: number
+  readonly roomNid: number
+  readonly parent: StateRef | null
+  readonly height: number
+}
+
+export interface StateDelta extends StateChange {
+  readonly chain: number
+  readonly seq: number
+}
+
+/** How many parents a read may have to walk. */
+export const maxChainHeight = 8
+
+/** The event that a key of a room's state is set to, with its number. */
+export interface StateEntry {
+  readonly roomNid: number
+  readonly nid: number
+  readonly event: Event
+}
+
+export class StateStore extends Context.Service<
+  StateStore,
+  {
+    /** Numbers for new chains. */
+    readonly chains: NumberBlocks
+    /** The events of several rooms' states at once, optionally only some keys (type and state key) or types. */
+    readonly read: (
+      states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
+      only?: { readonly types?: ReadonlyArray<string>; readonly key?: readonly [type: string, stateKey: string] }
+    ) => Effect.Effect<ReadonlyArray<StateEntry>>
+    /** The numbers of the events of one state, by state key. */
+    readonly readNids: (ref: StateRef) => Effect.Effect<Map<string, number>>
+  }
+>()("greenroom/store/StateStore") {
+  static readonly layer = Layer.effect(
+    StateStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const chains = yield* makeNumberBlocks(sql, "state_chain_ids", 100)
+
+      const entries = (
+        states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
+        filter: ReturnType<typeof sql.literal> | ReturnType<typeof sql>
+      ) => sql`
+        WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
+          SELECT room_nid, chain, seq, 0
+          FROM unnest(
+            ${bigints(states.map((state) => state.roomNid))}::bigint[],
+            ${bigints(states.map((state) => state.ref.chain))}::bigint[],
+            ${integers(states.map((state) => state.ref.seq))}::integer[]
+          ) AS wanted (room_nid, chain, seq)
+          UNION ALL
+          SELECT walk.room_nid, state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
+          FROM walk JOIN state_chains ON state_chains.chain = walk.chain
+          WHERE state_chains.parent_chain IS NOT NULL
+        )
+        SELECT DISTINCT ON (walk.room_nid, delta.type, delta.state_key)
+          walk.room_nid, delta.type, delta.state_key, delta.event_nid
+        FROM walk JOIN state_deltas delta ON delta.chain = walk.chain AND delta.seq <= walk.seq
+        WHERE true ${filter}
+        ORDER BY walk.room_nid, delta.type, delta.state_key, walk.height, delta.seq DESC`
+
+      const read = Effect.fnUntraced(function* (
+        states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
+        only?: { readonly types?: ReadonlyArray<string>; readonly key?: readonly [type: string, stateKey: string] }
+      ) {
+        if (states.length === 0) return []
+        const filter =
+          only?.key !== undefined
+            ? sql`AND delta.type = ${only.key[0]} AND delta.state_key = ${only.key[1]}`
+            : only?.types !== undefined
+              ? sql`AND delta.type = ANY (${texts(only.types)}::text[])`
+              : sql.literal("")
+        const rows = yield* sql<{ room_nid: bigint; nid: bigint; body: string }>`
+          SELECT state.room_nid, events.nid, events.body
+          FROM (${entries(states, filter)}) AS state JOIN events ON events.nid = state.event_nid`
+        return rows.map(
+          (row): StateEntry => ({
+            roomNid: Number(row.room_nid),
+            nid: Number(row.nid),
+            event: JSON.parse(row.body) as Event
+          })
+        )
+      }, Effect.orDie)
+
+      const readNids = Effect.fnUntraced(function* (ref: StateRef) {
+        const rows = yield* sql<{ type: string; state_key: string; event_nid: bigint | null }>`
+          SELECT type, state_key, event_nid FROM (${entries([{ roomNid: 0, ref }], sql.literal(""))}) AS state
+          WHERE event_nid IS NOT NULL`
+        return new Map(rows.map((row) => [stateKeyOf(row.type, row.state_key), Number(row.event_nid)]))
+      }, Effect.orDie)
+
+      return StateStore.of({ chains, read, readNids })
+    })
+  )
+}
+
+/** The columns of delta rows, for the statement that commits them. */
+export const deltaColumns = (deltas: ReadonlyArray<StateDelta>) => {
+  const keys = deltas.map((delta) => splitStateKey(delta.key))
+  return {
+    chains: bigints(deltas.map((delta) => delta.chain)),
+    types: texts(keys.map(([type]) => type)),
+    stateKeys: texts(keys.map(([, stateKey]) => stateKey)),
+    seqs: integers(deltas.map((delta) => delta.seq)),
+    eventNids: bigints(deltas.map((delta) => delta.eventNid))
+  }
+}
