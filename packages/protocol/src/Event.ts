@@ -57,7 +57,7 @@ export const isStateEvent = (event: Event): event is StateEvent => event.state_k
 
 /** Events in actor messages. Their form was checked where they entered (client API schemas, room version codecs). */
 export const Event: Schema.Codec<Event> = Schema.Unknown.pipe(
-  Schema.refine((value): value is Event => isJsonObject(value) && typeof value["event_id"] === "string")
+  Schema.refine((value): value is Event => isJsonObject(value) && typeof value.event_id === "string")
 ) as never
 
 /**
@@ -93,10 +93,10 @@ export const toClientEvent = (event: Event, now?: number): ClientEvent => {
     ts: event.origin_server_ts,
     origin_server_ts: event.origin_server_ts
   }
-  if (event.state_key !== undefined) out["state_key"] = event.state_key
-  if (event.redacts !== undefined) out["redacts"] = event.redacts
-  if (event.unsigned?.prev_content !== undefined) out["prev_content"] = event.unsigned.prev_content
-  if (event.unsigned?.redacted_because !== undefined) out["redacted_because"] = event.unsigned.redacted_because
-  if (now !== undefined) out["age"] = Math.max(0, now - event.origin_server_ts)
+  if (event.state_key !== undefined) out.state_key = event.state_key
+  if (event.redacts !== undefined) out.redacts = event.redacts
+  if (event.unsigned?.prev_content !== undefined) out.prev_content = event.unsigned.prev_content
+  if (event.unsigned?.redacted_because !== undefined) out.redacted_because = event.unsigned.redacted_because
+  if (now !== undefined) out.age = Math.max(0, now - event.origin_server_ts)
   return out as unknown as ClientEvent
 }

@@ -1,0 +1,50 @@
+/**
+ * Who is asking. An access token travels as the query parameter `access_token` or as `Authorization: Bearer`; the
+ * gateway's implementation of `Authentication` turns it into the `CurrentSession` of the handler.
+ *
+ * The middleware reads the token itself, instead of by HttpApi's security schemes, because it does so for every
+ * message that is sent. `ClientApi` documents the two schemes.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import { Context, Effect, Redacted } from "effect"
+import { HttpServerRequest } from "effect/http"
+import { HttpApiMiddleware } from "effect/http-api"
+import type { UserId } from "../Identifiers.ts"
+import { MissingToken } from "../MatrixError.ts"
+import { wireErrors } from "./WireError.ts"
+
+/** A login: the user, and the access token and device by which they are here. */
+export interface ClientSession {
+  readonly userId: UserId
+  /** Scopes transaction IDs. */
+  readonly tokenId: number
+  /** Scopes presence. */
+  readonly deviceId: string
+}
+
+/** The session of the request. */
+export class CurrentSession extends Context.Service<CurrentSession, ClientSession>()(
+  "greenroom/protocol/CurrentSession"
+) {}
+
+/** Lets a request through with a valid access token only. Errors: M_MISSING_TOKEN, M_UNKNOWN_TOKEN. */
+export class Authentication extends HttpApiMiddleware.Service<Authentication, { provides: CurrentSession }>()(
+  "greenroom/protocol/Authentication",
+  { error: wireErrors, requiredForClient: true }
+) {}
+
+const bearer = /^bearer +([^ ]+) *$/i
+
+/** The access token of a request, wherever it stands; the query parameter first. Errors: M_MISSING_TOKEN. */
+export const accessToken: Effect.Effect<
+  Redacted.Redacted,
+  MissingToken,
+  HttpServerRequest.HttpServerRequest | HttpServerRequest.ParsedSearchParams
+> = Effect.gen(function* () {
+  const parameter = (yield* HttpServerRequest.ParsedSearchParams).access_token
+  const inQuery = typeof parameter === "object" ? parameter[0] : parameter
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const token = inQuery || bearer.exec(request.headers.authorization ?? "")?.[1]
+  return token ? Redacted.make(token) : yield* new MissingToken({ error: "No access_token was given" })
+})

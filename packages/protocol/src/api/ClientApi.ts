@@ -1,0 +1,83 @@
+/**
+ * The client API, version 1, as one definition: the gateway serves it, the typed client calls it, `/openapi.json` and
+ * `/docs` describe it.
+ *
+ * It is served under two prefixes. `HttpApiBuilder` makes the routes of a group for the paths of one API, so the gateway
+ * mounts `ClientApi` once and, before routing, rewrites the later prefix to the draft's (`canonicalUrl`).
+ *
+ * Source: "API Standards" of the specification.
+ */
+import { HttpApi, OpenApi } from "effect/http-api"
+import { Authentication } from "./Authentication.ts"
+import { DirectoryApi } from "./DirectoryApi.ts"
+import { EventsApi } from "./EventsApi.ts"
+import { LoginApi } from "./LoginApi.ts"
+import { MembershipApi } from "./MembershipApi.ts"
+import { PresenceApi } from "./PresenceApi.ts"
+import { ProfileApi } from "./ProfileApi.ts"
+import { RegistrationApi } from "./RegistrationApi.ts"
+import { RoomsApi } from "./RoomsApi.ts"
+import { StateApi } from "./StateApi.ts"
+import { SystemApi } from "./SystemApi.ts"
+import { VoipApi } from "./VoipApi.ts"
+import { WireErrors } from "./WireError.ts"
+
+/** Where the draft puts the client API. */
+export const clientPrefix = "/matrix/client/api/v1"
+
+/** Where its successor puts it. */
+export const laterClientPrefix = "/_matrix/client/api/v1"
+
+/** A URL under the later prefix, moved to the draft's; any other as it is. */
+export const canonicalUrl = (url: string): string =>
+  url.startsWith("/_matrix/client/api/v1/") ? `/${url.slice(2)}` : url
+
+/** Says in the documentation which operations want an access token, and how it travels. */
+const documentSecurity = (authenticated: ReadonlySet<string>) => (specification: Record<string, unknown>) => {
+  const spec = specification as unknown as OpenApi.OpenAPISpec
+  Object.assign(spec.components.securitySchemes, {
+    access_token: { type: "apiKey", in: "query", name: "access_token" },
+    bearer: { type: "http", scheme: "bearer" }
+  })
+  for (const path of Object.values(spec.paths)) {
+    for (const operation of Object.values(path) as Array<OpenApi.OpenAPISpecOperation>) {
+      if (authenticated.has(operation.operationId ?? "")) operation.security = [{ access_token: [] }, { bearer: [] }]
+    }
+  }
+  return specification
+}
+
+/** `group.endpoint` of what the `Authentication` middleware guards. */
+const authenticatedOperations = (api: HttpApi.Top): ReadonlySet<string> => {
+  const out = new Set<string>()
+  for (const group of Object.values(api.groups)) {
+    for (const endpoint of Object.values(group.endpoints)) {
+      if (endpoint.middlewares.has(Authentication)) out.add(`${group.identifier}.${endpoint.identifier}`)
+    }
+  }
+  return out
+}
+
+/** The client API under a prefix, with the operator's endpoints beside it. */
+export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => {
+  const api = HttpApi.make("ClientApi")
+    .add(RegistrationApi, LoginApi, EventsApi, RoomsApi, StateApi, MembershipApi)
+    .add(DirectoryApi, PresenceApi, ProfileApi, VoipApi)
+    .prefix(prefix)
+    .add(SystemApi)
+    .middleware(WireErrors)
+  return api.annotateMerge(
+    OpenApi.annotations({
+      title: "Greenroom: the Matrix client API, version 1",
+      version: "1",
+      description:
+        `Under \`${clientPrefix}\` and, the same, under \`${laterClientPrefix}\`. Bodies are JSON objects in UTF-8, ` +
+        'whatever content type is given. Every error is `{"errcode": "M_...", "error": "..."}`.',
+      transform: documentSecurity(authenticatedOperations(api as never))
+    })
+  )
+}
+
+/** The client API where the draft puts it. */
+export const ClientApi = clientApi(clientPrefix)
+export type ClientApi = typeof ClientApi

@@ -1,0 +1,56 @@
+/**
+ * Finding rooms: aliases, and the list of public rooms.
+ *
+ * Source: "Room structure" of the specification (room aliases).
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { RoomAlias, RoomId, ServerName } from "../Identifiers.ts"
+import { PublicRooms, ResolvedAlias } from "./Answers.ts"
+import { Authentication } from "./Authentication.ts"
+import { Done } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+
+/** Where an alias is to lead. `servers` is for aliases of rooms that live elsewhere. */
+export const SetAlias = Schema.Struct({
+  room_id: RoomId,
+  servers: Schema.optionalKey(Schema.Array(ServerName).check(Schema.isMaxLength(100)))
+}).annotate({ identifier: "SetAlias" })
+export type SetAlias = typeof SetAlias.Type
+
+const params = { alias: RoomAlias }
+
+export class DirectoryApi extends HttpApiGroup.make("directory")
+  .add(
+    HttpApiEndpoint.get("publicRooms", "/publicRooms", { success: PublicRooms }).annotateMerge(
+      documented({ summary: "The public rooms of this server", who: "anyone" })
+    ),
+    HttpApiEndpoint.get("resolveAlias", "/directory/room/:alias", { params, success: ResolvedAlias })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Which room an alias leads to",
+          text: "Asks the server of the alias where it is not ours. Errors: M_NOT_FOUND.",
+          who: "any user"
+        })
+      ),
+    HttpApiEndpoint.put("setAlias", "/directory/room/:alias", { params, payload: SetAlias, success: Done })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Give a room an alias",
+          text: "Aliases of this server only. Errors: M_ROOM_IN_USE, M_FORBIDDEN.",
+          who: "members of the room"
+        })
+      ),
+    HttpApiEndpoint.delete("removeAlias", "/directory/room/:alias", { params, success: Done })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Remove an alias",
+          text: "Errors: M_NOT_FOUND, M_FORBIDDEN.",
+          who: "who created it, and who may send m.room.aliases in the room"
+        })
+      )
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Directory", description: "Finding rooms." })) {}

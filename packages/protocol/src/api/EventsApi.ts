@@ -1,0 +1,76 @@
+/**
+ * The event stream: live updates by long poll and by socket, and what a client asks for when it starts.
+ *
+ * Source: "Receiving live updates on a client" of the specification.
+ */
+import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { EventId, RoomId } from "../Identifiers.ts"
+import { PaginationFields } from "../Pagination.ts"
+import { ClientEvent, EventStreamChunk, InitialSync, RoomInitialSync } from "./Answers.ts"
+import { Authentication } from "./Authentication.ts"
+import { body } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+
+const { from, limit, timeout } = PaginationFields
+
+export class EventsApi extends HttpApiGroup.make("events")
+  .add(
+    HttpApiEndpoint.get("poll", "/events", {
+      query: { from, timeout, limit },
+      success: EventStreamChunk
+    }).annotateMerge(
+      documented({
+        summary: "Wait for events",
+        text:
+          "What happened after `from`, or, where nothing did, what happens within `timeout` ms (default 30,000). " +
+          "`from` absent or `END`: from now on. `START`: from the beginning of what the user may see. Give `end` of the " +
+          "answer as the next `from`: nothing is reported twice, and nothing is left out. Errors: M_BAD_PAGINATION.",
+        who: "any user, for themselves"
+      })
+    ),
+    HttpApiEndpoint.get("event", "/events/:eventId", {
+      params: { eventId: EventId },
+      success: body(ClientEvent)
+    }).annotateMerge(
+      documented({
+        summary: "One event",
+        text: "Errors: M_NOT_FOUND, also for an event that the caller may not see.",
+        who: "who may see the room at that event"
+      })
+    ),
+    HttpApiEndpoint.get("initialSync", "/initialSync", { query: { limit }, success: InitialSync }).annotateMerge(
+      documented({
+        summary: "All rooms of the user, to begin with",
+        text: "`limit` is how many messages of each room (default 10, 0 for none). The stream goes on at `end`.",
+        who: "any user, for themselves"
+      })
+    ),
+    HttpApiEndpoint.get("roomInitialSync", "/rooms/:roomId/initialSync", {
+      params: { roomId: RoomId },
+      query: { limit },
+      success: RoomInitialSync
+    }).annotateMerge(
+      documented({
+        summary: "One room, to begin with",
+        text: "As `/initialSync`, with the presence of the room's members. Errors: M_FORBIDDEN.",
+        who: "members of the room"
+      })
+    ),
+    HttpApiEndpoint.get("socket", "/socket", {
+      query: { from },
+      success: HttpApiSchema.Empty(101).annotate({ description: "The connection is a WebSocket now" })
+    }).annotateMerge(
+      documented({
+        summary: "The stream by WebSocket",
+        text:
+          "Subprotocol `m.json` (text frames) or `m.msgpack` (binary frames). The client sends `{id, method, params}` and " +
+          "gets `{id, result}` or `{id, error}`; unasked it gets `{chunk, start, end}`, in order and without loss. A " +
+          "reconnect with `from` goes on where the client was. Without a WebSocket upgrade: M_UNKNOWN.",
+        who: "any user, for themselves"
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(
+    OpenApi.annotations({ title: "Events", description: "What happens in the rooms of a user, as it happens." })
+  ) {}

@@ -1,0 +1,46 @@
+/**
+ * Login and logout.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { Authentication } from "./Authentication.ts"
+import { Done, OptionalObject } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+import { LoginAnswer, LoginFlows, LoginStage } from "./LoginFlow.ts"
+
+const HtmlPage = Schema.String.pipe(HttpApiSchema.asText({ contentType: "text/html; charset=utf-8" }))
+
+export class LoginApi extends HttpApiGroup.make("login")
+  .add(
+    HttpApiEndpoint.get("flows", "/login", { success: LoginFlows }).annotateMerge(
+      documented({ summary: "How to log in", who: "anyone" })
+    ),
+    HttpApiEndpoint.post("login", "/login", { payload: LoginStage, success: LoginAnswer }).annotateMerge(
+      documented({
+        summary: "Log in",
+        text:
+          'A stage, such as `{"type": "m.login.password", "user": "alice", "password": "..."}`; `user` is a ' +
+          "whole user ID or a localpart. Ends with credentials, else says what comes `next` and the `session` to say " +
+          "with it. Errors: M_FORBIDDEN, M_LOGIN_EMAIL_URL_NOT_YET, M_LIMIT_EXCEEDED.",
+        who: "anyone"
+      })
+    ),
+    HttpApiEndpoint.get("fallback", "/login/fallback", { success: HtmlPage }).annotateMerge(
+      documented({
+        summary: "A page that logs in",
+        text: "Performs the entire login and hands the result to the page that opened it.",
+        who: "anyone"
+      })
+    ),
+    HttpApiEndpoint.post("logout", "/logout", { payload: OptionalObject, success: Done })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "End the access token", who: "the user" }))
+  )
+  .annotateMerge(
+    OpenApi.annotations({
+      title: "Login",
+      description: "Access tokens travel as the query parameter `access_token` or as `Authorization: Bearer`."
+    })
+  ) {}

@@ -1,0 +1,75 @@
+/**
+ * Stages: how a registration or a login goes on, request by request.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import { Schema } from "effect"
+import { ServerName, UserId } from "../Identifiers.ts"
+import { body } from "./Body.ts"
+
+/** The longest secret that is looked at, in characters: hashing takes time by its length. */
+export const maxSecretLength = 512
+
+const text = (description: string, most = 512) =>
+  Schema.optionalKey(Schema.String.check(Schema.isMaxLength(most)).annotate({ description }))
+
+/**
+ * One stage of a registration or login. Which keys a stage needs depends on its `type`; keys that are not named here
+ * are kept, for types yet to come.
+ */
+export const LoginStage = Schema.StructWithRest(
+  Schema.Struct({
+    type: text("m.login.password, m.login.oauth2, m.login.email.code or m.login.email.url", 255),
+    user: text("A whole user ID, or its localpart"),
+    user_id: text("The earliest name of `user`, in a registration without `type`"),
+    password: text("For m.login.password", maxSecretLength),
+    session: text("What the former answer of this login called `session`"),
+    email: text("For m.login.email.code and m.login.email.url"),
+    code: text("The code that the mail told, for m.login.email.code"),
+    device_name: text("What the user calls the device that logs in", 255)
+  }),
+  [Schema.Record(Schema.String, Schema.Unknown)]
+).annotate({ identifier: "LoginStage" })
+export type LoginStage = typeof LoginStage.Type
+
+const Flow = Schema.Struct({
+  type: Schema.String,
+  stages: Schema.optionalKey(Schema.Array(Schema.String))
+}).annotate({ identifier: "LoginFlow" })
+
+/** A way to log in: one stage, or several in this order. */
+export type LoginFlow = typeof Flow.Type
+
+/** The flows, and beside them `type` and `stages` of the first one, as the first clients read it. */
+export const LoginFlows = body(
+  Schema.Struct({
+    flows: Schema.Array(Flow),
+    type: Schema.optionalKey(Schema.String),
+    stages: Schema.optionalKey(Schema.Array(Schema.String))
+  }).annotate({ identifier: "LoginFlows" })
+)
+export type LoginFlows = typeof LoginFlows.Type
+
+const CredentialsFields = Schema.Struct({
+  user_id: UserId,
+  access_token: Schema.String,
+  home_server: ServerName,
+  device_id: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "Credentials" })
+
+/** What a finished login gives. */
+export const Credentials = body(CredentialsFields)
+export type Credentials = typeof Credentials.Type
+
+/** What an unfinished login needs: the `next` type, a `uri` to visit, and the `session` to say with it. */
+const NextStage = Schema.Struct({
+  type: Schema.optionalKey(Schema.String),
+  next: Schema.optionalKey(Schema.String),
+  session: Schema.optionalKey(Schema.String),
+  uri: Schema.optionalKey(Schema.String)
+}).annotate({ identifier: "NextStage" })
+export type NextStage = typeof NextStage.Type
+
+/** The answer to a stage: credentials, or how it goes on. */
+export const LoginAnswer = body(Schema.Union([CredentialsFields, NextStage]))
+export type LoginAnswer = Credentials | NextStage

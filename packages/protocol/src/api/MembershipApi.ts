@@ -1,0 +1,117 @@
+/**
+ * Membership: who is in a room, and how they come in and go out.
+ *
+ * Source: "Rooms" of the specification (the invite and join dance).
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { RoomId, UserId } from "../Identifiers.ts"
+import { JoinedRoom, MessagePage } from "./Answers.ts"
+import { Authentication } from "./Authentication.ts"
+import { Done, OptionalObject } from "./Body.ts"
+import { documented, idempotent } from "./Documentation.ts"
+import { RoomIdOrAlias, TransactionId } from "./Parameters.ts"
+
+/** Whom an invitation, a kick or a ban is about. */
+export const Target = Schema.Struct({ user_id: UserId, reason: Schema.optionalKey(Schema.String) }).annotate({
+  identifier: "Target"
+})
+export type Target = typeof Target.Type
+
+const inRoom = { roomId: RoomId }
+const once = { roomId: RoomId, txnId: TransactionId }
+
+const joinRoom = { summary: "Join a room", text: "Errors: M_FORBIDDEN, M_NOT_FOUND.", who: "whom the join rules allow" }
+const leaveRoom = {
+  summary: "Leave a room, or reject an invitation",
+  text: "Errors: M_FORBIDDEN.",
+  who: "joined and invited users"
+}
+const inviteUser = {
+  summary: "Invite a user",
+  text: "Errors: M_FORBIDDEN.",
+  who: "members of the room with the power to invite"
+}
+const banUser = {
+  summary: "Ban a user",
+  text: "Errors: M_FORBIDDEN.",
+  who: "members with the power to ban, and more of it than the user"
+}
+const kickUser = {
+  summary: "Remove a user",
+  text: "Errors: M_FORBIDDEN.",
+  who: "members with the power to kick, and more of it than the user"
+}
+const joinAny = {
+  summary: "Join a room by its ID or alias",
+  text: "Joins over federation where this server is not in the room. Errors: M_FORBIDDEN, M_NOT_FOUND.",
+  who: "whom the join rules allow"
+}
+const onceOf = (doc: { readonly summary: string; readonly text: string; readonly who: string }) =>
+  documented({ ...doc, summary: `${doc.summary}, once`, text: `${doc.text} ${idempotent}` })
+
+const toRoom = { payload: OptionalObject, success: Done } as const
+const aboutUser = { payload: Target, success: Done } as const
+const joining = { payload: OptionalObject, success: JoinedRoom } as const
+
+export class MembershipApi extends HttpApiGroup.make("membership")
+  .add(
+    HttpApiEndpoint.post("joinRoom", "/rooms/:roomId/join", { params: inRoom, ...joining }).annotateMerge(
+      documented(joinRoom)
+    ),
+    HttpApiEndpoint.put("joinRoomWithTransaction", "/rooms/:roomId/join/:txnId", {
+      params: once,
+      ...joining
+    }).annotateMerge(onceOf(joinRoom)),
+    HttpApiEndpoint.post("leave", "/rooms/:roomId/leave", { params: inRoom, ...toRoom }).annotateMerge(
+      documented(leaveRoom)
+    ),
+    HttpApiEndpoint.put("leaveWithTransaction", "/rooms/:roomId/leave/:txnId", {
+      params: once,
+      ...toRoom
+    }).annotateMerge(onceOf(leaveRoom)),
+    HttpApiEndpoint.post("invite", "/rooms/:roomId/invite", { params: inRoom, ...aboutUser }).annotateMerge(
+      documented(inviteUser)
+    ),
+    HttpApiEndpoint.put("inviteWithTransaction", "/rooms/:roomId/invite/:txnId", {
+      params: once,
+      ...aboutUser
+    }).annotateMerge(onceOf(inviteUser)),
+    HttpApiEndpoint.post("ban", "/rooms/:roomId/ban", { params: inRoom, ...aboutUser }).annotateMerge(
+      documented(banUser)
+    ),
+    HttpApiEndpoint.put("banWithTransaction", "/rooms/:roomId/ban/:txnId", {
+      params: once,
+      ...aboutUser
+    }).annotateMerge(onceOf(banUser)),
+    HttpApiEndpoint.post("kick", "/rooms/:roomId/kick", { params: inRoom, ...aboutUser }).annotateMerge(
+      documented(kickUser)
+    ),
+    HttpApiEndpoint.put("kickWithTransaction", "/rooms/:roomId/kick/:txnId", {
+      params: once,
+      ...aboutUser
+    }).annotateMerge(onceOf(kickUser)),
+    HttpApiEndpoint.post("join", "/join/:roomIdOrAlias", {
+      params: { roomIdOrAlias: RoomIdOrAlias },
+      ...joining
+    }).annotateMerge(documented(joinAny)),
+    HttpApiEndpoint.put("joinByPut", "/join/:roomIdOrAlias", {
+      params: { roomIdOrAlias: RoomIdOrAlias },
+      ...joining
+    }).annotateMerge(documented(joinAny)),
+    HttpApiEndpoint.put("joinWithTransaction", "/join/:roomIdOrAlias/:txnId", {
+      params: { roomIdOrAlias: RoomIdOrAlias, txnId: TransactionId },
+      ...joining
+    }).annotateMerge(onceOf(joinAny)),
+    HttpApiEndpoint.get("members", "/rooms/:roomId/members", { params: inRoom, success: MessagePage }).annotateMerge(
+      documented({
+        summary: "The members of a room",
+        text: "m.room.member events, with the presence of each user merged into the content. Errors: M_FORBIDDEN.",
+        who: "members of the room, past members as of when they left"
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(
+    OpenApi.annotations({ title: "Membership", description: "Who is in a room, and how they come in and go out." })
+  ) {}

@@ -1,0 +1,31 @@
+/**
+ * The parts of a path: identifiers, event types, state keys, transaction IDs. Percent-encoded on the wire, any Unicode
+ * inside, at most 255 bytes.
+ */
+import { Schema } from "effect"
+import { isRoomAlias, isRoomId, type RoomAlias, type RoomId } from "../Identifiers.ts"
+import { isText } from "../Text.ts"
+
+const shortText = (name: string, least: number) =>
+  Schema.String.check(
+    Schema.makeFilter((value: string) => isText(value, least) || `not ${name}: at most 255 bytes of Unicode text`)
+  )
+
+/** An event type, such as `m.room.message`: 1 to 255 bytes. */
+export const EventType = shortText("an event type", 1)
+
+/** A state key: up to 255 bytes, usually empty. */
+export const StateKey = shortText("a state key", 0)
+
+/** What a client calls a request, so that a repeat does nothing again: 1 to 255 bytes. */
+export const TransactionId = shortText("a transaction ID", 1)
+
+/** The name of a profile field: 1 to 255 bytes. */
+export const ProfileField = shortText("a profile field", 1)
+
+/** `!opaque:server` or `#name:server`. */
+export const RoomIdOrAlias = Schema.String.pipe(
+  Schema.refine((value): value is RoomId | RoomAlias => isRoomId(value) || isRoomAlias(value), {
+    message: "not a room ID or room alias, such as !opaque:example.org or #name:example.org"
+  })
+)

@@ -1,0 +1,79 @@
+/**
+ * Presence: who is there, and who may know.
+ *
+ * Source: "Presence" of the specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { UserId } from "../Identifiers.ts"
+import { PresenceContent, PresenceListEntry } from "./Answers.ts"
+import { Authentication } from "./Authentication.ts"
+import { Done, listBody } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+
+/** The states of presence. */
+export const PresenceState = Schema.Literals(["online", "unavailable", "offline", "free_for_chat", "hidden"])
+export type PresenceState = typeof PresenceState.Type
+
+/** A presence to set: either key names the state. */
+export const SetPresence = Schema.Struct({
+  state: Schema.optionalKey(PresenceState),
+  presence: Schema.optionalKey(PresenceState.annotate({ description: "The same as `state`, under its later name" })),
+  status_msg: Schema.optionalKey(Schema.NullOr(Schema.String.check(Schema.isMaxLength(1024))))
+})
+  .check(
+    Schema.makeFilter((value: { readonly state?: PresenceState; readonly presence?: PresenceState }) =>
+      value.state !== undefined || value.presence !== undefined ? true : { path: ["state"], issue: "missing key" }
+    )
+  )
+  .annotate({ identifier: "SetPresence" })
+export type SetPresence = typeof SetPresence.Type
+
+const users = Schema.optionalKey(Schema.Array(UserId).check(Schema.isMaxLength(1000)))
+
+/** Changes of one's presence list, and answers to those who want one on theirs. */
+export const ChangePresenceList = Schema.Struct({
+  invite: users,
+  drop: users,
+  accept: users,
+  deny: users
+}).annotate({ identifier: "ChangePresenceList" })
+export type ChangePresenceList = typeof ChangePresenceList.Type
+
+const params = { userId: UserId }
+const readList = {
+  summary: "One's own presence list",
+  text: "Whose presence the user wants to see, and what it is where they accepted.",
+  who: "the user"
+}
+const changeList = {
+  summary: "Change one's own presence list",
+  text:
+    "`invite` asks users to be on it, `drop` takes users off it; `accept` and `deny` answer users who want the caller " +
+    "on theirs.",
+  who: "the user"
+}
+const list = { params, success: listBody<PresenceListEntry>(Schema.Array(PresenceListEntry)) } as const
+const change = { params, payload: ChangePresenceList, success: Done } as const
+
+export class PresenceApi extends HttpApiGroup.make("presence")
+  .add(
+    HttpApiEndpoint.get("getStatus", "/presence/:userId/status", { params, success: PresenceContent }).annotateMerge(
+      documented({
+        summary: "The presence of a user",
+        text: "Errors: M_FORBIDDEN.",
+        who: "who shares a room with the user, or was accepted by the user"
+      })
+    ),
+    HttpApiEndpoint.put("setStatus", "/presence/:userId/status", {
+      params,
+      payload: SetPresence,
+      success: Done
+    }).annotateMerge(documented({ summary: "Set one's own presence", who: "the user" })),
+    HttpApiEndpoint.get("getList", "/presence/list/:userId", list).annotateMerge(documented(readList)),
+    HttpApiEndpoint.post("changeList", "/presence/list/:userId", change).annotateMerge(documented(changeList)),
+    HttpApiEndpoint.get("getListByOldPath", "/presence_list/:userId", list).annotateMerge(documented(readList)),
+    HttpApiEndpoint.post("changeListByOldPath", "/presence_list/:userId", change).annotateMerge(documented(changeList))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Presence", description: "Who is there, and who may know." })) {}

@@ -1,0 +1,37 @@
+/**
+ * Registration: how an account comes into being, and how it ends.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "./Authentication.ts"
+import { Done, OptionalObject } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+import { LoginAnswer, LoginFlows, LoginStage } from "./LoginFlow.ts"
+
+export class RegistrationApi extends HttpApiGroup.make("registration")
+  .add(
+    HttpApiEndpoint.get("flows", "/register", { success: LoginFlows }).annotateMerge(
+      documented({ summary: "How to register", who: "anyone" })
+    ),
+    HttpApiEndpoint.post("register", "/register", { payload: LoginStage, success: LoginAnswer }).annotateMerge(
+      documented({
+        summary: "Register",
+        text:
+          'A stage, such as `{"type": "m.login.password", "user": "alice", "password": "..."}`. Without ' +
+          '`user` the server allocates a user ID. The earliest form, `{"user_id", "password"}` without `type`, is ' +
+          "accepted too. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN where registration is closed.",
+        who: "anyone"
+      })
+    ),
+    HttpApiEndpoint.post("unregister", "/unregister", { payload: OptionalObject, success: Done })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Deactivate the account",
+          text: "Ends all its access tokens and its presence. Its user ID stays taken.",
+          who: "the user"
+        })
+      )
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Registration", description: "How an account comes into being." })) {}

@@ -1,0 +1,124 @@
+/**
+ * Rooms: creating them, sending to them, reading back.
+ *
+ * Source: "Rooms", "Messages" and "Typing notifications" of the specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { EventId, RoomId, UserId } from "../Identifiers.ts"
+import { PaginationFields } from "../Pagination.ts"
+import { CreatedRoom, MessagePage, SentEvent } from "./Answers.ts"
+import { Authentication } from "./Authentication.ts"
+import { AnyObject, Done, OptionalObject } from "./Body.ts"
+import { documented, idempotent } from "./Documentation.ts"
+import { EventType, TransactionId } from "./Parameters.ts"
+
+/** The most users that `createRoom` invites at once. */
+export const maxInvites = 1000
+
+/** What a room is created with. Every key may be left out. */
+export const CreateRoom = Schema.Struct({
+  visibility: Schema.optionalKey(
+    Schema.Literals(["public", "private"]).annotate({ description: "A public room is listed and anyone may join it" })
+  ),
+  room_alias_name: Schema.optionalKey(
+    Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)).annotate({
+      description: "The localpart of an alias on this server, without `#`"
+    })
+  ),
+  name: Schema.optionalKey(Schema.String),
+  topic: Schema.optionalKey(Schema.String),
+  invite: Schema.optionalKey(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites)))
+}).annotate({ identifier: "CreateRoom" })
+export type CreateRoom = typeof CreateRoom.Type
+
+/** Whether a user types, and for how long, in ms, if nothing else is said (default 30,000). */
+export const Typing = Schema.Struct({
+  typing: Schema.Boolean,
+  timeout: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
+}).annotate({ identifier: "Typing" })
+export type Typing = typeof Typing.Type
+
+const { dir, from, limit, to } = PaginationFields
+
+const createDoc =
+  "Emits m.room.create, the creator's membership, power levels, join rules and the rest of the configuration before it " +
+  "answers. Errors: M_ROOM_IN_USE."
+const sendDoc =
+  "The content of the event; its type says which keys it needs. Errors: M_BAD_JSON, M_FORBIDDEN, M_TOO_LARGE."
+const senders = "members of the room with the power to send events of the type"
+const redactDoc = 'Strips the event to what the protocol needs. Optional: `{"reason"}`. Errors: M_FORBIDDEN.'
+const redacters = "the sender of the event, and members with the power to redact"
+
+export class RoomsApi extends HttpApiGroup.make("rooms")
+  .add(
+    HttpApiEndpoint.post("createRoom", "/createRoom", {
+      payload: [CreateRoom, Schema.Undefined],
+      success: CreatedRoom
+    }).annotateMerge(documented({ summary: "Create a room", text: createDoc, who: "any user" })),
+    HttpApiEndpoint.put("createRoomWithTransaction", "/createRoom/:txnId", {
+      params: { txnId: TransactionId },
+      payload: [CreateRoom, Schema.Undefined],
+      success: CreatedRoom
+    }).annotateMerge(
+      documented({ summary: "Create a room, once", text: `${createDoc} ${idempotent}`, who: "any user" })
+    ),
+    HttpApiEndpoint.post("send", "/rooms/:roomId/send/:type", {
+      params: { roomId: RoomId, type: EventType },
+      payload: AnyObject,
+      success: SentEvent
+    }).annotateMerge(documented({ summary: "Send an event", text: sendDoc, who: senders })),
+    HttpApiEndpoint.put("sendWithTransaction", "/rooms/:roomId/send/:type/:txnId", {
+      params: { roomId: RoomId, type: EventType, txnId: TransactionId },
+      payload: AnyObject,
+      success: SentEvent
+    }).annotateMerge(documented({ summary: "Send an event, once", text: `${sendDoc} ${idempotent}`, who: senders })),
+    HttpApiEndpoint.get("messages", "/rooms/:roomId/messages", {
+      params: { roomId: RoomId },
+      query: {
+        from,
+        to,
+        limit,
+        dir,
+        feedback: Schema.optional(
+          Schema.String.annotate({ description: "`true` bundles feedback with the message that it is about" })
+        )
+      },
+      success: MessagePage
+    }).annotateMerge(
+      documented({
+        summary: "Page through the events of a room",
+        text:
+          "Both ways in time (default backwards from now, 10 at a time). Asks other servers where our history ends. " +
+          "Errors: M_BAD_PAGINATION, M_FORBIDDEN.",
+        who: "members of the room, past members up to when they left"
+      })
+    ),
+    HttpApiEndpoint.post("redact", "/rooms/:roomId/redact/:eventId", {
+      params: { roomId: RoomId, eventId: EventId },
+      payload: OptionalObject,
+      success: SentEvent
+    }).annotateMerge(documented({ summary: "Redact an event", text: redactDoc, who: redacters })),
+    HttpApiEndpoint.put("redactWithTransaction", "/rooms/:roomId/redact/:eventId/:txnId", {
+      params: { roomId: RoomId, eventId: EventId, txnId: TransactionId },
+      payload: OptionalObject,
+      success: SentEvent
+    }).annotateMerge(
+      documented({ summary: "Redact an event, once", text: `${redactDoc} ${idempotent}`, who: redacters })
+    ),
+    HttpApiEndpoint.put("typing", "/rooms/:roomId/typing/:userId", {
+      params: { roomId: RoomId, userId: UserId },
+      payload: Typing,
+      success: Done
+    }).annotateMerge(
+      documented({
+        summary: "Say that one types, or stopped",
+        text: "Ends by itself after `timeout` ms. Reaches the others as m.typing. Errors: M_FORBIDDEN.",
+        who: "members of the room, for themselves"
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(
+    OpenApi.annotations({ title: "Rooms", description: "Creating rooms, sending to them, reading back." })
+  ) {}

@@ -1,0 +1,25 @@
+/**
+ * What an operator asks the server: is it well?
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { body } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+
+/** `ok` is true if the server serves. `checks` names what it needs, each `ok` or what is wrong. */
+export const Health = body(
+  Schema.Struct({
+    ok: Schema.Boolean,
+    version: Schema.String,
+    checks: Schema.Record(Schema.String, Schema.String)
+  }).annotate({ identifier: "Health" })
+)
+export type Health = typeof Health.Type
+
+export class SystemApi extends HttpApiGroup.make("system")
+  .add(
+    HttpApiEndpoint.get("health", "/health", { success: Health }).annotateMerge(
+      documented({ summary: "Is the server well?", text: "503 with the same body where it is not.", who: "anyone" })
+    )
+  )
+  .annotateMerge(OpenApi.annotations({ title: "System", description: "For the one who operates the server." })) {}

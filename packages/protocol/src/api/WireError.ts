@@ -1,0 +1,92 @@
+/**
+ * The errors of the protocol as they travel, `{"errcode": "M_...", "error": "..."}`, and the middleware by which a
+ * request that does not fit the schemas of its endpoint is answered with one of them.
+ *
+ * Source: "API Standards" of the specification.
+ */
+import { Effect, Schema, SchemaIssue } from "effect"
+import { HttpServerRequest } from "effect/http"
+import { type HttpApiError, HttpApiMiddleware } from "effect/http-api"
+import * as Errors from "../MatrixError.ts"
+import { isPaginationKey } from "../Pagination.ts"
+
+const errcode = Schema.encodeKeys({ _tag: "errcode" } as const)
+
+/** Every error in its wire form. A handler may fail with any of them. */
+export const wireErrors = [
+  Errors.BadJson.pipe(errcode).annotate({ httpApiStatus: 400, description: "A key is missing or of the wrong type" }),
+  Errors.NotJson.pipe(errcode).annotate({ httpApiStatus: 400, description: "Not JSON" }),
+  Errors.BadPagination.pipe(errcode).annotate({ httpApiStatus: 400, description: "Malformed pagination" }),
+  Errors.UserInUse.pipe(errcode).annotate({ httpApiStatus: 400, description: "User ID taken" }),
+  Errors.RoomInUse.pipe(errcode).annotate({ httpApiStatus: 400, description: "Room alias taken" }),
+  Errors.InvalidUsername.pipe(errcode).annotate({ httpApiStatus: 400, description: "Not allowed in a user ID" }),
+  Errors.LoginEmailUrlNotYet.pipe(errcode).annotate({ httpApiStatus: 400, description: "Link not visited yet" }),
+  Errors.BadRequest.pipe(errcode).annotate({ httpApiStatus: 400, description: "Anything else" }),
+  Errors.UnknownToken.pipe(errcode).annotate({ httpApiStatus: 401, description: "Access token unknown or expired" }),
+  Errors.MissingToken.pipe(errcode).annotate({ httpApiStatus: 401, description: "No access token" }),
+  Errors.Forbidden.pipe(errcode).annotate({ httpApiStatus: 403, description: "Not allowed" }),
+  Errors.NotFound.pipe(errcode).annotate({ httpApiStatus: 404, description: "No such thing, or not for you to see" }),
+  Errors.Unrecognized.pipe(errcode).annotate({ httpApiStatus: 404, description: "No such endpoint" }),
+  Errors.TooLarge.pipe(errcode).annotate({ httpApiStatus: 413, description: "Over a limit of size" }),
+  Errors.LimitExceeded.pipe(errcode).annotate({ httpApiStatus: 429, description: "Too many requests" })
+] as const
+
+/** Declares the errors for every endpoint, and turns what the schemas refuse into M_BAD_JSON and its like. */
+export class WireErrors extends HttpApiMiddleware.Service<WireErrors>()("greenroom/protocol/WireErrors", {
+  error: wireErrors
+}) {
+  static readonly layer = HttpApiMiddleware.layerSchemaErrorTransform(WireErrors, (error) => {
+    switch (error.kind) {
+      case "Payload":
+        return Effect.flatMap(payloadError(error), Effect.fail)
+      case "Query":
+        return Effect.fail(queryError(error))
+      case "Params":
+      case "Headers":
+        return Effect.fail(new Errors.BadRequest({ error: describeIssue(error.cause.issue).text }))
+      default:
+        return Effect.fail(error)
+    }
+  })
+}
+
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/**
+ * What is wrong with a value, in words: the path of the first wrong key and what was expected there. Never quotes the
+ * value, which may be a password.
+ */
+export const describeIssue = (issue: SchemaIssue.Issue): { readonly key: string; readonly text: string } => {
+  const first = formatIssue(issue).issues[0]
+  const path = (first?.path ?? []).map((segment) => String(typeof segment === "object" ? segment.key : segment))
+  const message = first?.message ?? "Expected a valid value"
+  const text = `${message.charAt(0).toLowerCase()}${message.slice(1)}`
+  const key = path.join(".")
+  return { key, text: key === "" ? text : `${key}: ${text}` }
+}
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The body was read already and is remembered by the request, so that asking for it again costs nothing. */
+const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const { key, text } = describeIssue(error.cause.issue)
+  if (key === "" && !isJson(yield* Effect.orDie(request.text))) {
+    return new Errors.NotJson({ error: "The body is not JSON" })
+  }
+  return new Errors.BadJson({ error: text })
+})
+
+const queryError = (error: HttpApiError.HttpApiSchemaError): Errors.BadPagination | Errors.BadRequest => {
+  const { key, text } = describeIssue(error.cause.issue)
+  return isPaginationKey(key.split(".")[0])
+    ? new Errors.BadPagination({ error: text })
+    : new Errors.BadRequest({ error: text })
+}
