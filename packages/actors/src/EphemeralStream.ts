@@ -44,7 +44,26 @@ export interface TypingUpdate {
   readonly userIds: ReadonlyArray<UserId>
 }
 
-export type EphemeralUpdate = PresenceUpdate | TypingUpdate
+/** Somebody asks a user for permission to see the user's presence. For that user alone. */
+export interface PresenceInviteUpdate {
+  readonly _tag: "presenceInvite"
+  readonly position: number
+  readonly userId: UserId
+  readonly observer: UserId
+}
+
+export type EphemeralUpdate = PresenceUpdate | TypingUpdate | PresenceInviteUpdate
+
+/** `m.presence_invite` as the invited user's clients receive it; the EDU of that name is its model. */
+export interface PresenceInviteEvent {
+  readonly type: "m.presence_invite"
+  readonly content: { readonly observer_user: UserId; readonly observed_user: UserId }
+}
+
+export const toPresenceInviteEvent = (update: PresenceInviteUpdate): PresenceInviteEvent => ({
+  type: "m.presence_invite",
+  content: { observer_user: update.observer, observed_user: update.userId }
+})
 
 export interface EphemeralChunk {
   /** In order of their positions; each user's and each room's last one alone. */
@@ -65,11 +84,28 @@ interface Entry {
   readonly at: number
 }
 
-const keyOf = (update: EphemeralUpdate): string =>
-  update._tag === "typing" ? update.roomId : update.audience === "self" ? `self ${update.userId}` : update.userId
+const keyOf = (update: EphemeralUpdate): string => {
+  switch (update._tag) {
+    case "typing":
+      return update.roomId
+    case "presence":
+      return update.audience === "self" ? `self ${update.userId}` : update.userId
+    case "presenceInvite":
+      return `invite ${update.observer} ${update.userId}`
+  }
+}
 
-const isAtRest = (update: EphemeralUpdate): boolean =>
-  update._tag === "typing" ? update.userIds.length === 0 : update.value.state === "offline"
+/** What may be forgotten after a while, because a reader who comes later loses nothing by it. */
+const isAtRest = (update: EphemeralUpdate): boolean => {
+  switch (update._tag) {
+    case "typing":
+      return update.userIds.length === 0
+    case "presence":
+      return update.value.state === "offline"
+    case "presenceInvite":
+      return true
+  }
+}
 
 /** The last values in order of their positions: a log that is compacted once half of it is superseded. */
 class LastValues {
@@ -144,6 +180,8 @@ export class EphemeralStream extends Context.Service<
     readonly publishOwnPresence: (own: PresenceValue) => Effect.Effect<void>
     /** Tells the members of the room. */
     readonly publishTyping: (roomId: RoomId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
+    /** Tells the observed user that the observer asks for permission. */
+    readonly publishPresenceInvite: (observer: UserId, observed: UserId) => Effect.Effect<void>
     /** The last presence of a user as others see it, if this node knows it. */
     readonly presence: (userId: UserId) => PresenceValue | undefined
     /** Who types in the room now. */
@@ -176,7 +214,7 @@ export class EphemeralStream extends Context.Service<
       )
 
     return {
-      incarnation: randomBytes(6).toString("base64url"),
+      incarnation: randomBytes(6).toString("hex"),
       position: Effect.sync(() => values.position),
       since: (position) => Effect.sync(() => values.since(position)),
       changed,
@@ -193,6 +231,8 @@ export class EphemeralStream extends Context.Service<
       publishOwnPresence: (own) => publish((now) => append(presenceTo("self", own), now)),
       publishTyping: (roomId, userIds) =>
         publish((now) => append((position) => ({ _tag: "typing", position, roomId, userIds }), now)),
+      publishPresenceInvite: (observer, userId) =>
+        publish((now) => append((position) => ({ _tag: "presenceInvite", position, userId, observer }), now)),
       presence: (userId) => {
         const update = values.get(userId)
         return update?._tag === "presence" ? update.value : undefined

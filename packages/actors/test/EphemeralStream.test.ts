@@ -22,7 +22,9 @@ describe("EphemeralStream", () => {
       yield* stream.publishPresence(presence(bob, "unavailable"))
       const chunk = yield* stream.since(position)
       assert.deepStrictEqual(
-        chunk.updates.map((update) => (update._tag === "typing" ? update.userIds : update.value.state)),
+        chunk.updates.map((update) =>
+          update._tag === "typing" ? update.userIds : update._tag === "presence" && update.value.state
+        ),
         [[alice], "unavailable"]
       )
       assert.isTrue(chunk.complete)
