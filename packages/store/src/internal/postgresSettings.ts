@@ -39,7 +39,11 @@ const quote = (value: string): string => `'${value.replaceAll("\\", "\\\\").repl
 
 /** The text of `postgresql.conf`; `settings` override the defaults. */
 export const postgresSettings = (socketDir: string, settings: Readonly<Record<string, string>>): string => {
-  const all = { ...defaults, unix_socket_directories: `"${socketDir.replaceAll('"', '""')}"`, ...settings }
+  const all = {
+    ...defaults,
+    unix_socket_directories: `"${socketDir.replaceAll('"', '""')}"`,
+    ...settings
+  }
   const lines = Object.entries(all).map(([name, value]) => `${name} = ${quote(value)}`)
   return [
     "# Written by Greenroom at every start. Put settings of your own into local.conf in this directory.",

@@ -1,0 +1,139 @@
+/**
+ * The files of the embedded PostgreSQL: where they lie, how they are made, whose they are.
+ */
+
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { Effect } from "effect"
+import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
+import type { PostgresBinaries } from "./postgresBinaries.ts"
+import type { PostgresLauncher } from "./postgresLauncher.ts"
+import { clusterName } from "./postgresOrphans.ts"
+import { exited } from "./postgresProcess.ts"
+import { postgresPort, postgresSettings } from "./postgresSettings.ts"
+
+export interface PostgresPlace {
+  readonly postgresDir: string
+  /** The path of the Unix socket. */
+  readonly socket: string
+  readonly logFile: string
+  readonly binaries: PostgresBinaries
+  readonly launcher: PostgresLauncher
+}
+
+const attempt = <A>(message: string, run: () => Promise<A>): Effect.Effect<A, EmbeddedPostgresError> =>
+  Effect.tryPromise({
+    try: run,
+    catch: (cause) =>
+      new EmbeddedPostgresError({ message: `${message}: ${cause instanceof Error ? cause.message : cause}`, cause })
+  })
+
+/** The longest path that the address of a Unix socket holds on every system, in bytes. */
+const maxSocketPathBytes = 103
+
+/** A directory that only PostgreSQL's account may enter: that of its files, unless the path is too long. */
+export const socketDirectory = (
+  postgresDir: string,
+  { owner }: PostgresLauncher
+): Effect.Effect<string, EmbeddedPostgresError> =>
+  attempt("Cannot make a directory for PostgreSQL's socket, choose a shorter --data-dir", async () => {
+    const longest = Buffer.byteLength(path.join(postgresDir, `.s.PGSQL.${postgresPort}`))
+    if (longest <= maxSocketPathBytes) return postgresDir
+    const directory = path.join("/tmp", clusterName(postgresDir))
+    const made = await fs.mkdir(directory, { mode: 0o700 }).then(
+      () => true,
+      () => false
+    )
+    if (made && owner !== undefined) await fs.chown(directory, owner.uid, owner.gid)
+    const { uid, mode } = await fs.lstat(directory)
+    if (uid !== (owner?.uid ?? process.getuid?.()) || (mode & 0o170_777) !== 0o040_700) {
+      throw new Error(`${directory} belongs to somebody else`)
+    }
+    return directory
+  })
+
+/** Makes the database cluster if there is none, and writes its settings. */
+export const makePostgresDirectory = Effect.fnUntraced(function* (
+  place: PostgresPlace,
+  superuser: string,
+  settings: Readonly<Record<string, string>>
+): Effect.fn.Return<void, EmbeddedPostgresError> {
+  const { postgresDir, launcher, binaries } = place
+  yield* attempt(`Cannot make the database in ${postgresDir} (--data-dir)`, async () => {
+    await rotateLog(place.logFile)
+    const version = await fs.readFile(path.join(postgresDir, "PG_VERSION"), "utf8").catch(missing)
+    if (version === undefined) await initialise(place, superuser)
+    else if (version.trim() !== binaries.majorVersion) {
+      throw new Error(
+        `it was written by PostgreSQL ${version.trim()}, and this Greenroom brings ${binaries.majorVersion}. Dump it with the former Greenroom and restore it with this one`
+      )
+    }
+    await takeOver(postgresDir, launcher)
+    const text = postgresSettings(path.dirname(place.socket), settings)
+    const file = path.join(postgresDir, "postgresql.conf")
+    await fs.writeFile(file, text, { mode: 0o600 })
+    await own(file, launcher)
+  })
+})
+
+const missing = (error: NodeJS.ErrnoException): undefined => {
+  if (error.code !== "ENOENT") throw error
+  return undefined
+}
+
+const maxLogBytes = 16 * 1024 * 1024
+
+const rotateLog = async (file: string): Promise<void> => {
+  const stat = await fs.stat(file).catch(missing)
+  if (stat !== undefined && stat.size > maxLogBytes) await fs.rename(file, `${file}.1`)
+}
+
+/**
+ * Makes the cluster beside its place and then moves it there, so that one that was interrupted half-way is never taken
+ * for a whole one. Text is UTF-8, and compared by code point on every machine.
+ */
+const initialise = async ({ postgresDir, binaries, launcher, logFile }: PostgresPlace, superuser: string) => {
+  const unfinished = `${postgresDir}.new`
+  await fs.rm(unfinished, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
+  await fs.mkdir(unfinished, { mode: 0o700 })
+  await own(unfinished, launcher)
+  const log = await fs.open(logFile, "a", 0o600)
+  const child = launcher.spawn(
+    binaries.initdb,
+    [
+      `--pgdata=${unfinished}`,
+      `--username=${superuser}`,
+      "--auth=trust",
+      "--encoding=UTF8",
+      "--locale=C",
+      "--locale-provider=builtin",
+      "--builtin-locale=C.UTF-8"
+    ],
+    { stdio: ["ignore", log.fd, log.fd], detached: true }
+  )
+  const ending = await exited(child).finally(() => log.close())
+  if (ending !== 0) throw new Error(`initdb ended with ${ending}, see ${logFile}`)
+  await fs.rename(unfinished, postgresDir)
+  await syncDirectory(path.dirname(postgresDir))
+}
+
+const syncDirectory = async (directory: string): Promise<void> => {
+  const handle = await fs.open(directory, "r")
+  await handle.sync().finally(() => handle.close())
+}
+
+const own = async (file: string, { owner }: PostgresLauncher): Promise<void> => {
+  if (owner !== undefined) await fs.lchown(file, owner.uid, owner.gid)
+}
+
+/** PostgreSQL wants its files to be its own: gives them to it if an earlier run used another account. */
+const takeOver = async (directory: string, launcher: PostgresLauncher): Promise<void> => {
+  const { uid } = await fs.stat(directory)
+  const wanted = launcher.owner?.uid ?? process.getuid?.()
+  if (uid === wanted) return
+  if (launcher.owner === undefined) {
+    throw new Error(`it belongs to the user with number ${uid}. Start Greenroom as that user, or as root`)
+  }
+  for (const entry of await fs.readdir(directory, { recursive: true })) await own(path.join(directory, entry), launcher)
+  await own(directory, launcher)
+}

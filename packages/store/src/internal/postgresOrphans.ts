@@ -1,0 +1,93 @@
+/**
+ * What a gateway that was killed leaves behind: a PostgreSQL that still runs, and lock files of one that does not.
+ * All processes of a server bear its cluster name in their titles, which tells them from every other PostgreSQL.
+ */
+
+import { createHash } from "node:crypto"
+import * as fs from "node:fs/promises"
+import * as net from "node:net"
+import * as path from "node:path"
+import { Effect } from "effect"
+import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
+import { commandOf, findProcesses, type RunningProcess, sendSignal, waitUntil } from "./processes.ts"
+
+/** The name that all processes of the server in this directory bear. */
+export const clusterName = (postgresDir: string): string =>
+  `greenroom-${createHash("sha256").update(postgresDir).digest("hex").slice(0, 16)}`
+
+const isPostmaster = ({ command }: RunningProcess): boolean => /^\S*\bpostgres -D /.test(command)
+const isPostgres = (command: string): boolean => /^(postgres: |\S*\/(postgres|postmaster)\b)/.test(command)
+
+const serverProcesses = (postgresDir: string) => {
+  const name = clusterName(postgresDir)
+  return findProcesses((command) => isPostgres(command) && command.includes(name))
+}
+
+const interruptedInitialisation = (postgresDir: string) =>
+  findProcesses((command) => /^\S*\binitdb /.test(command) && command.includes(`--pgdata=${postgresDir}.new `))
+
+/** Ends a server in order, or what is left of one whose postmaster is gone. */
+const stopServer = async (postgresDir: string): Promise<void> => {
+  const none = async () => (await serverProcesses(postgresDir)).length === 0
+  for (const { pid } of await interruptedInitialisation(postgresDir)) sendSignal(pid, "SIGKILL")
+  for (const process of await serverProcesses(postgresDir)) {
+    if (isPostmaster(process)) sendSignal(process.pid, "SIGINT")
+  }
+  // Children notice within moments that their postmaster is gone; a long query may keep one.
+  const postmasterEnded = async () => !(await serverProcesses(postgresDir)).some(isPostmaster)
+  if (!(await waitUntil(postmasterEnded, 60_000)) || !(await waitUntil(none, 5_000))) {
+    for (const { pid } of await serverProcesses(postgresDir)) sendSignal(pid, "SIGQUIT")
+    if (await waitUntil(none, 10_000)) return
+    for (const { pid } of await serverProcesses(postgresDir)) sendSignal(pid, "SIGKILL")
+    await waitUntil(none, 10_000)
+  }
+}
+
+const answers = (socket: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const connection = net.connect(socket)
+    connection.once("connect", () => resolve(true))
+    connection.once("error", () => resolve(false))
+    connection.once("close", () => resolve(false))
+    connection.once("connect", () => connection.destroy())
+  })
+
+/**
+ * PostgreSQL takes `postmaster.pid` for held if any process has that number now, as happens after a restart of a
+ * container. Where that process is no PostgreSQL the file is stale.
+ */
+const removeStaleLock = async (postgresDir: string, socket: string): Promise<number | undefined> => {
+  const file = path.join(postgresDir, "postmaster.pid")
+  const pid = Number((await fs.readFile(file, "utf8").catch(() => "")).split("\n")[0])
+  if (pid > 0 && isPostgres(await commandOf(pid))) {
+    const directory = await fs.readlink(`/proc/${pid}/cwd`).catch(() => postgresDir)
+    if (directory === postgresDir) return pid
+  }
+  await fs.rm(file, { force: true })
+  await fs.rm(`${socket}.lock`, { force: true })
+  return undefined
+}
+
+/** Ends what is left of a former server in the directory and removes its locks. */
+export const clearOrphans = Effect.fnUntraced(function* (
+  postgresDir: string,
+  socket: string
+): Effect.fn.Return<void, EmbeddedPostgresError> {
+  const foreign = yield* Effect.tryPromise({
+    try: async () => {
+      await stopServer(postgresDir)
+      if (await answers(socket)) return "A PostgreSQL that this process cannot see"
+      const pid = await removeStaleLock(postgresDir, socket)
+      return pid === undefined ? undefined : `The PostgreSQL with process number ${pid}`
+    },
+    catch: (cause) =>
+      new EmbeddedPostgresError({
+        message: `Cannot end the PostgreSQL that an earlier run left behind in ${postgresDir}: ${cause instanceof Error ? cause.message : cause}. End it, or choose another directory with --data-dir.`,
+        cause
+      })
+  })
+  if (foreign === undefined) return
+  return yield* new EmbeddedPostgresError({
+    message: `${foreign} uses ${postgresDir}: end it first, or choose another directory with --data-dir.`
+  })
+})

@@ -1,0 +1,113 @@
+/**
+ * One run of the server `postgres`: started, ready, ended.
+ */
+
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process"
+import { closeSync, openSync } from "node:fs"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { setTimeout } from "node:timers/promises"
+import { Effect } from "effect"
+import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
+import type { PostgresPlace } from "./postgresDirectory.ts"
+import { clusterName } from "./postgresOrphans.ts"
+import { waitUntil } from "./processes.ts"
+
+/** Waits for the end of a process: its exit code or the signal that ended it. */
+export const exited = (child: ChildProcess): Promise<number | NodeJS.Signals> =>
+  new Promise((resolve, reject) => {
+    const ending = child.exitCode ?? child.signalCode
+    if (ending !== null) return resolve(ending)
+    child.once("error", reject)
+    child.once("exit", (code, signal) => resolve(code ?? signal ?? 1))
+  })
+
+const hasExited = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
+
+/**
+ * A shell that waits for the end of our process, which closes the pipe between us, and then tells PostgreSQL to end.
+ */
+const spawnWatchdog = (pid: number): ChildProcess => {
+  const watchdog = spawn("/bin/sh", ["-c", 'read -r line || kill -INT "$1"', "greenroom-watchdog", String(pid)], {
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+    cwd: "/",
+    env: {}
+  })
+  // Without a shell the next start ends what is left behind.
+  watchdog.on("error", () => undefined)
+  watchdog.stdin?.on("error", () => undefined)
+  return watchdog
+}
+
+export class PostgresProcess {
+  readonly child: ChildProcess
+  private readonly place: PostgresPlace
+  private readonly watchdog: ChildProcess | undefined
+
+  private constructor(place: PostgresPlace, child: ChildProcess) {
+    this.place = place
+    this.child = child
+    child.on("error", () => undefined)
+    this.watchdog = child.pid === undefined ? undefined : spawnWatchdog(child.pid)
+    child.once("exit", () => this.watchdog?.kill("SIGKILL"))
+  }
+
+  static spawn(place: PostgresPlace): Effect.Effect<PostgresProcess, EmbeddedPostgresError> {
+    return Effect.try({
+      try: () => {
+        const log = openSync(place.logFile, "a", 0o600)
+        try {
+          const args = ["-D", place.postgresDir, "-c", `cluster_name=${clusterName(place.postgresDir)}`]
+          const options: SpawnOptions = { stdio: ["ignore", log, log], detached: true }
+          return new PostgresProcess(place, place.launcher.spawn(place.binaries.postgres, args, options))
+        } finally {
+          closeSync(log)
+        }
+      },
+      catch: (cause) => new EmbeddedPostgresError({ message: "PostgreSQL cannot be started", cause })
+    })
+  }
+
+  /** Waits until the server accepts connections, which takes long only after it was killed in the midst of much work. */
+  get ready(): Effect.Effect<void, EmbeddedPostgresError> {
+    return Effect.tryPromise({
+      try: async (signal) => {
+        const file = path.join(this.place.postgresDir, "postmaster.pid")
+        while (!hasExited(this.child)) {
+          const lines = (await fs.readFile(file, "utf8").catch(() => "")).split("\n")
+          if (lines[0] === String(this.child.pid) && lines[7]?.trim() === "ready") return
+          await setTimeout(20, undefined, { signal })
+        }
+        throw new Error(await this.lastComplaint())
+      },
+      catch: (cause) =>
+        new EmbeddedPostgresError({
+          message: `PostgreSQL did not start: ${cause instanceof Error ? cause.message : cause} (see ${this.place.logFile})`,
+          cause
+        })
+    })
+  }
+
+  /** Ends the server: its clients are disconnected, everything is written. Harder means follow if it hangs. */
+  get stop(): Effect.Effect<void> {
+    return Effect.promise(async () => {
+      const ended = async () => hasExited(this.child)
+      this.child.kill("SIGINT")
+      if (await waitUntil(ended, 60_000)) return
+      this.child.kill("SIGQUIT")
+      if (await waitUntil(ended, 10_000)) return
+      this.child.kill("SIGKILL")
+      await exited(this.child)
+    })
+  }
+
+  private async lastComplaint(): Promise<string> {
+    const log = await fs.readFile(this.place.logFile, "utf8").catch(() => "")
+    const complaint = log
+      .split("\n")
+      .findLast((line) => /FATAL|PANIC|could not|error/i.test(line))
+      ?.replace(/^.*?(?=FATAL|PANIC|could not)/, "")
+    return complaint ?? `it ended with ${this.child.exitCode ?? this.child.signalCode}`
+  }
+}
