@@ -1,0 +1,101 @@
+/**
+ * Password hashes: Argon2id (RFC 9106), kept as PHC strings (`$argon2id$v=19$m=19456,t=2,p=1$salt$hash`), so that every
+ * hash says what it cost. Hashing runs on the thread pool, not on the event loop, and only as many at once as there are
+ * cores: many logins at once wait for one another instead of taking the memory of all.
+ */
+import { randomBytes, timingSafeEqual } from "node:crypto"
+import { availableParallelism } from "node:os"
+import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
+import { Context, Effect, Layer, Option, Redacted, Semaphore } from "effect"
+import { Kdf } from "effect/crypto"
+
+/** The cost of a hash: `memory` in KiB, `passes` over it, `parallelism` in lanes. */
+export interface PasswordCost {
+  readonly memory: number
+  readonly passes: number
+  readonly parallelism: number
+}
+
+/** 19 MiB and two passes: the recommendation of OWASP for Argon2id. */
+export const defaultCost: PasswordCost = { memory: 19_456, passes: 2, parallelism: 1 }
+
+const saltBytes = 16
+const hashBytes = 32
+
+interface Parsed {
+  readonly cost: PasswordCost
+  readonly salt: Uint8Array
+  readonly hash: Uint8Array
+}
+
+const phcPattern = /^\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,9}),p=(\d{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/
+
+const parse = (text: string): Option.Option<Parsed> => {
+  const match = phcPattern.exec(text)
+  if (match === null) return Option.none()
+  return Option.some({
+    cost: { memory: Number(match[1]), passes: Number(match[2]), parallelism: Number(match[3]) },
+    salt: Buffer.from(match[4]!, "base64"),
+    hash: Buffer.from(match[5]!, "base64")
+  })
+}
+
+const format = ({ cost, salt, hash }: Parsed): string => {
+  const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64").replaceAll("=", "")
+  const { memory, passes, parallelism } = cost
+  return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${base64(salt)}$${base64(hash)}`
+}
+
+const sameCost = (a: PasswordCost, b: PasswordCost): boolean =>
+  a.memory === b.memory && a.passes === b.passes && a.parallelism === b.parallelism
+
+/** Whether the password was right, and whether its hash should be made anew because it cost something else. */
+export interface Verdict {
+  readonly correct: boolean
+  readonly outdated: boolean
+}
+
+const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
+  const kdf = yield* Kdf.Kdf
+  const bounded = Semaphore.makeUnsafe(availableParallelism()).withPermits(1)
+  const encoder = new TextEncoder()
+
+  const derive = (password: Redacted.Redacted, cost: PasswordCost, salt: Uint8Array, length: number) =>
+    kdf
+      .derive(Kdf.argon2id(cost), encoder.encode(Redacted.value(password).normalize("NFC")), { salt, length })
+      .pipe(bounded, Effect.orDie)
+
+  const hash = Effect.fn("Passwords.hash")(function* (password: Redacted.Redacted) {
+    const salt = randomBytes(saltBytes)
+    return format({ cost: wanted, salt, hash: yield* derive(password, wanted, salt, hashBytes) })
+  })
+
+  // What an unknown user's password is compared with.
+  const nobody: Parsed = { cost: wanted, salt: randomBytes(saltBytes), hash: randomBytes(hashBytes) }
+
+  const verify = Effect.fn("Passwords.verify")(function* (password: Redacted.Redacted, phc: string | undefined) {
+    const known = phc === undefined ? Option.none() : parse(phc)
+    const expected = Option.getOrElse(known, () => nobody)
+    const actual = yield* derive(password, expected.cost, expected.salt, expected.hash.length)
+    return {
+      correct: timingSafeEqual(actual, expected.hash) && Option.isSome(known),
+      outdated: !sameCost(expected.cost, wanted)
+    }
+  })
+
+  return { hash, verify }
+})
+
+export class Passwords extends Context.Service<
+  Passwords,
+  {
+    /** The PHC string of a password, with a salt of its own. */
+    readonly hash: (password: Redacted.Redacted) => Effect.Effect<string>
+    /** Compares with a PHC string. Without one (no such user) it takes as long and the answer is no. */
+    readonly verify: (password: Redacted.Redacted, phc: string | undefined) => Effect.Effect<Verdict>
+  }
+>()("greenroom/actors/Passwords") {
+  static readonly layerWith = (cost: PasswordCost) =>
+    Layer.effect(Passwords, make(cost)).pipe(Layer.provide(NodeCrypto.layerKdf))
+  static readonly layer = Passwords.layerWith(defaultCost)
+}
