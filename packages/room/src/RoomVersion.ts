@@ -57,12 +57,25 @@ export type PduProblem =
 
 export interface RoomVersion {
   readonly id: string
-  /** A new event for a proposal: event ID, place in the graph, auth events, hash and our signature. */
+  /**
+   * A new event for a proposal: event ID, place in the graph, auth events, hash and our signature. For contents of our
+   * own: throws `CanonicalJsonError` where the content has no canonical form, and does not look at the size.
+   */
   readonly build: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Event
+  /** The same for contents that a client wrote: says if they have no canonical form or make too large an event. */
+  readonly tryBuild: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Result.Result<Event, PduProblem>
   /** The types and state keys of the state that decides whether an event is allowed. */
   readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
   /** Undefined if the rules allow the event in that state, else why not. */
   readonly authorise: (event: Event, state: StateLookup) => Refusal | undefined
+  /**
+   * The same in the state that the event itself names: `authEvents` are all of its auth events, none of them rejected.
+   */
+  readonly authoriseByAuthEvents: (event: Event, authEvents: ReadonlyArray<Event>) => Refusal | undefined
+  /**
+   * Whether an allowed redaction takes effect on the event that it names. `state` is that before the redaction.
+   */
+  readonly authoriseRedaction: (redaction: Event, target: Event, state: StateLookup) => Refusal | undefined
   /** The event stripped to what the protocol needs. Idempotent. */
   readonly redact: (event: Event) => Event
   /** The one state that follows from several: the same for every server that has the same events. */
@@ -75,7 +88,10 @@ export interface RoomVersion {
   readonly toPdu: (event: Event) => JsonObject
   /** Checks form and size, not signatures. */
   readonly fromPdu: (pdu: unknown) => Result.Result<Event, PduProblem>
-  /** The servers whose signature the event must bear. */
+  /**
+   * The servers whose signature the event must bear: its origin. A countersignature (of an invite) may stand beside it
+   * and proves that the other server knows; an event does not depend on it.
+   */
   readonly signers: (event: Event) => ReadonlyArray<ServerName>
   /**
    * Checks signatures and hash. A wrong hash under a right signature gives the redacted event, a wrong signature a

@@ -1,0 +1,61 @@
+/**
+ * Changes of power levels: what a user may turn one m.room.power_levels into. What counts is the level that holds before
+ * and after, whether it is written down or a default, so that nobody gains by leaving a key out.
+ */
+import { isUserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { explicitEventLevel, isLevel, levelFor, levelKeys, type PowerLevels, userLevel } from "./PowerLevels.ts"
+
+const isAbsentOr = (value: Json | undefined, holds: (value: Json) => boolean): boolean =>
+  value === undefined || holds(value)
+
+const isLevelMap = (value: Json, isKey: (key: string) => boolean): boolean =>
+  isJsonObject(value) && Object.entries(value).every(([key, level]) => isKey(key) && isLevel(level))
+
+/** True if the content can be that of m.room.power_levels: integers, with user IDs as the keys of `users`. */
+export const hasPowerLevelForm = (content: JsonObject): boolean =>
+  levelKeys.every((key) => isAbsentOr(content[key], isLevel)) &&
+  isAbsentOr(content.users, (users) => isLevelMap(users, isUserId)) &&
+  isAbsentOr(content.events, (events) => isLevelMap(events, () => true))
+
+const keysOf = (before: Json | undefined, after: Json | undefined): ReadonlySet<string> =>
+  new Set([...(isJsonObject(before) ? Object.keys(before) : []), ...(isJsonObject(after) ? Object.keys(after) : [])])
+
+/** A level that changes must lie within the sender's reach on both sides. */
+const isWithin = (before: number, after: number, level: number): boolean =>
+  before === after || (before <= level && after <= level)
+
+const allowsDefaults = (before: PowerLevels, after: PowerLevels, level: number): boolean =>
+  levelKeys.every((key) => isWithin(levelFor(before, key), levelFor(after, key), level))
+
+/** What a type takes that `events` does not name. Whether it is state is not known here, so the stricter default counts. */
+const unnamedEventLevel = (levels: PowerLevels): number =>
+  Math.max(levelFor(levels, "state_default"), levelFor(levels, "events_default"))
+
+const allowsEvents = (before: PowerLevels, after: PowerLevels, level: number): boolean => {
+  for (const type of keysOf(before.content.events, after.content.events)) {
+    const was = explicitEventLevel(before, type)
+    const will = explicitEventLevel(after, type)
+    if (was === will) continue
+    if ((was ?? unnamedEventLevel(before)) > level || (will ?? unnamedEventLevel(after)) > level) return false
+  }
+  return true
+}
+
+const allowsUsers = (before: PowerLevels, after: PowerLevels, sender: string, level: number): boolean => {
+  const users = new Set(keysOf(before.content.users, after.content.users))
+  if (before.creator !== undefined) users.add(before.creator)
+  for (const user of users) {
+    const was = userLevel(before, user)
+    const will = userLevel(after, user)
+    if (was === will) continue
+    if (will > level || (user !== sender && was >= level)) return false
+  }
+  return true
+}
+
+/** True if a user of this level may turn the power levels `before` into `after`. */
+export const allowsPowerLevels = (before: PowerLevels, after: PowerLevels, sender: string, level: number): boolean =>
+  allowsDefaults(before, after, level) &&
+  allowsEvents(before, after, level) &&
+  allowsUsers(before, after, sender, level)
