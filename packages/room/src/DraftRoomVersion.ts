@@ -1,0 +1,141 @@
+/**
+ * The room version of the draft: event IDs that the origin chooses, the PDU form of `DraftPdu`, SHA-256 and Ed25519 over
+ * that form, and the rules of `Authorisation`. Source: "PDUs and EDUs" and "Rooms" of the specification.
+ */
+import { randomFillSync } from "node:crypto"
+import type { Event, Signatures } from "@greenroom/protocol/Event"
+import { type EventId, formatEventId, type ServerName } from "@greenroom/protocol/Identifiers"
+import type { Json } from "@greenroom/protocol/Json"
+import { Result } from "effect"
+import { authEventKeys, authorise, authoriseByAuthEvents, authoriseRedaction } from "./Authorisation.ts"
+import { CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
+import { sha256 } from "./ContentHash.ts"
+import { checkSize, fromPdu, maxPrevEvents, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
+import { depthAfter } from "./EventGraph.ts"
+import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
+import { redact } from "./Redaction.ts"
+import type { EventPlace, EventProposal, PduProblem, RoomVersion } from "./RoomVersion.ts"
+import { addSignature, checkSignature, type SigningKey, signBytes, type VerifyKeys } from "./Signing.ts"
+import { stateResolution } from "./StateResolution.ts"
+
+const idBytes = 16
+const randomPool = Buffer.alloc(idBytes * 256)
+let randomUsed = randomPool.length
+
+/** 22 random characters that are safe in URLs: 128 bits. */
+const randomId = (): string => {
+  if (randomUsed === randomPool.length) {
+    randomFillSync(randomPool)
+    randomUsed = 0
+  }
+  randomUsed += idBytes
+  return randomPool.toString("base64url", randomUsed - idBytes, randomUsed)
+}
+
+/** The deepest of the forward extremities, where there are more than an event may name. */
+const choosePrevEvents = (prevEvents: EventPlace["prevEvents"]): EventPlace["prevEvents"] =>
+  prevEvents.length <= maxPrevEvents
+    ? prevEvents
+    : [...prevEvents].sort((a, b) => b.depth - a.depth).slice(0, maxPrevEvents)
+
+const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyArray<EventId> => {
+  const ids: Array<EventId> = []
+  for (const [type, stateKey] of authEventKeys(proposal)) {
+    const event = place.state(type, stateKey)
+    if (event !== undefined) ids.push(event.event_id)
+  }
+  return ids
+}
+
+/** The bytes that servers sign: the redacted PDU without its signatures. */
+const signedBytes = (event: Event): Uint8Array => {
+  const pdu = toUnhashedPdu(redact(event))
+  pdu.hashes = event.hashes
+  return Buffer.from(encodeOrThrow(pdu), "utf8")
+}
+
+/** Hash and signature of an event that has neither. */
+const seal = (event: Event, key: SigningKey): Event => {
+  const hashed: Event = { ...event, hashes: { sha256: sha256(encodeOrThrow(toUnhashedPdu(event))) } }
+  return { ...hashed, signatures: addSignature({}, key, signBytes(signedBytes(hashed), key)) }
+}
+
+const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event => {
+  const prevEvents = choosePrevEvents(at.prevEvents)
+  const event: Record<string, Json | Signatures> = {
+    event_id: formatEventId(randomId(), origin),
+    room_id: proposal.room_id,
+    type: proposal.type,
+    sender: proposal.sender,
+    origin,
+    origin_server_ts: at.now,
+    content: proposal.content
+  }
+  if (proposal.state_key !== undefined) {
+    event.state_key = proposal.state_key
+    event.power_level = userLevel(powerLevelsIn(at.state), proposal.sender)
+    const replaced = at.state(proposal.type, proposal.state_key)
+    if (replaced !== undefined) event.replaces_state = replaced.event_id
+  }
+  if (proposal.redacts !== undefined) event.redacts = proposal.redacts
+  event.prev_events = prevEvents.map((each) => each.event_id)
+  event.auth_events = chooseAuthEvents(proposal, at)
+  event.depth = depthAfter(prevEvents)
+  return event as unknown as Event
+}
+
+const build: RoomVersion["build"] = (proposal, at, key) => seal(place(proposal, at, key.serverName), key)
+
+const malformed = (error: unknown): PduProblem => {
+  if (error instanceof CanonicalJsonError) return { _tag: "Malformed", reason: error.reason }
+  throw error
+}
+
+const tryBuild: RoomVersion["tryBuild"] = (proposal, at, key) =>
+  Result.flatMap(Result.try({ try: () => build(proposal, at, key), catch: malformed }), (event) => {
+    const problem = checkSize(encodeOrThrow(toPdu(event)))
+    return problem === undefined ? Result.succeed(event) : Result.fail(problem)
+  })
+
+const signers: RoomVersion["signers"] = (event) => [event.origin]
+
+const check = (event: Event, keys: (server: ServerName) => VerifyKeys): Result.Result<Event, PduProblem> => {
+  const bytes = signedBytes(event)
+  for (const server of signers(event)) {
+    const problem = checkSignature(bytes, event.signatures, server, keys(server))
+    if (problem !== undefined) return Result.fail({ _tag: "BadSignature", reason: problem.reason })
+  }
+  const isWhole = sha256(encodeOrThrow(toUnhashedPdu(event))) === event.hashes.sha256
+  return Result.succeed(isWhole ? event : redact(event))
+}
+
+const verify: RoomVersion["verify"] = (event, keys) => {
+  try {
+    return check(event, keys)
+  } catch (error) {
+    return Result.fail(malformed(error))
+  }
+}
+
+const sign: RoomVersion["sign"] = (event, key) => ({
+  ...event,
+  signatures: addSignature(event.signatures, key, signBytes(signedBytes(event), key))
+})
+
+/** The draft's room version. */
+export const draftRoomVersion: RoomVersion = {
+  id: "1-draft",
+  build,
+  tryBuild,
+  authEventKeys,
+  authorise,
+  authoriseByAuthEvents,
+  authoriseRedaction,
+  redact,
+  resolveState: stateResolution(authorise),
+  toPdu,
+  fromPdu,
+  signers,
+  verify,
+  sign
+}

@@ -1,0 +1,62 @@
+/**
+ * The events that make a room, in the order in which they are sent: each is allowed in the state that those before it
+ * leave. Invites follow as ordinary memberships. Source: "Rooms" of the specification.
+ */
+import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { creatorLevel, defaultLevels } from "./PowerLevels.ts"
+import type { EventProposal } from "./RoomVersion.ts"
+
+/** Public rooms are listed and open to everybody, private ones take an invite. */
+export type Visibility = "public" | "private"
+
+export interface RoomOptions {
+  readonly roomId: RoomId
+  readonly creator: UserId
+  readonly visibility: Visibility
+  /** The ID of the room version. */
+  readonly roomVersion: string
+  readonly name?: string | undefined
+  readonly topic?: string | undefined
+  /** Aliases on the creator's server. */
+  readonly aliases?: ReadonlyArray<RoomAlias> | undefined
+  /** What the creator's membership carries. */
+  readonly creatorProfile?:
+    | { readonly displayname?: string | undefined; readonly avatar_url?: string | undefined }
+    | undefined
+}
+
+/** The power levels of a new room: the defaults written down, and who may decide about the room itself. */
+const initialPowerLevels = (creator: UserId): JsonObject => ({
+  ...defaultLevels,
+  users: { [creator]: creatorLevel },
+  events: { "m.room.name": 50, "m.room.topic": 50, "m.room.power_levels": 100 }
+})
+
+const withoutUndefined = (object: Readonly<Record<string, Json | undefined>>): JsonObject =>
+  Object.fromEntries(Object.entries(object).filter((entry): entry is [string, Json] => entry[1] !== undefined))
+
+/** What the creator's server proposes for a new room. */
+export const initialProposals = (options: RoomOptions): ReadonlyArray<EventProposal> => {
+  const { creator, roomId } = options
+  const state = (type: string, content: JsonObject, stateKey = ""): EventProposal => ({
+    room_id: roomId,
+    sender: creator,
+    type,
+    state_key: stateKey,
+    content
+  })
+  const proposals = [
+    state("m.room.create", { creator, room_version: options.roomVersion }),
+    state("m.room.member", withoutUndefined({ ...options.creatorProfile, membership: "join" }), creator),
+    state("m.room.power_levels", initialPowerLevels(creator)),
+    state("m.room.join_rules", { join_rule: options.visibility === "public" ? "public" : "invite" }),
+    state("m.room.config", { visibility: options.visibility })
+  ]
+  if (options.aliases !== undefined && options.aliases.length > 0) {
+    proposals.push(state("m.room.aliases", { aliases: options.aliases }, serverNameOf(creator)))
+  }
+  if (options.name !== undefined) proposals.push(state("m.room.name", { name: options.name }))
+  if (options.topic !== undefined) proposals.push(state("m.room.topic", { topic: options.topic }))
+  return proposals
+}
