@@ -1,0 +1,227 @@
+/**
+ * The configuration of the gateway program: every setting once, with its meaning, its form and what holds without it.
+ *
+ * A setting `turn.ttl` is written `ttl = 3600` under `[turn]` in the TOML file that `--config` or `GREENROOM_CONFIG`
+ * names, and `GREENROOM_TURN_TTL=3600` in the environment; where it has a `flag` it is also an option, `--turn-ttl`.
+ * The command line wins over the environment, the environment over the file, the file over the default.
+ */
+import { defaultRates, type off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { Redacted, Schema, SchemaTransformation } from "effect"
+
+/** One setting; `A` is its value. */
+export interface Setting<A> {
+  /** Its path in the TOML file, such as `turn.ttl`. */
+  readonly name: string
+  readonly description: string
+  /** Completes the sentence "must be ...". */
+  readonly expects: string
+  /** From text, as options and variables have it. Numbers, booleans and lists of TOML are turned to text before. */
+  readonly schema: Schema.Codec<A, string>
+  readonly fallback: A
+  /** For options: the placeholder of the value in `--help`, or `switch` for one that has no value. */
+  readonly flag?: string
+  /** Never repeated in messages. */
+  readonly secret?: boolean
+}
+
+const setting = <A>(options: Setting<A>): Setting<A> => options
+
+/** A setting that may be absent. */
+const optional = <A>(options: Omit<Setting<A>, "fallback">): Setting<A | undefined> => ({
+  ...options,
+  schema: options.schema as Schema.Codec<A | undefined, string>,
+  fallback: undefined
+})
+
+const Text: Schema.Codec<string> = Schema.NonEmptyString
+
+const Secret: Schema.Codec<Redacted.Redacted, string> = Schema.NonEmptyString.pipe(
+  Schema.decodeTo(
+    Schema.Redacted(Schema.NonEmptyString),
+    SchemaTransformation.transform<Redacted.Redacted, string>({
+      decode: (text) => Redacted.make(text),
+      encode: Redacted.value
+    })
+  )
+)
+
+const isDatabaseUrl = (url: Redacted.Redacted): boolean => {
+  const text = Redacted.value(url)
+  return /^postgres(ql)?:\/\//.test(text) && (URL.canParse(text) || text.startsWith("postgresql:///"))
+}
+
+const integer = (minimum: number, maximum: number): Schema.Codec<number, string> =>
+  Schema.String.check(Schema.isPattern(/^[0-9]{1,15}$/)).pipe(
+    Schema.decodeTo(
+      Schema.Number.check(Schema.isBetween({ minimum, maximum })),
+      SchemaTransformation.transform<number, string>({ decode: Number, encode: String })
+    )
+  )
+
+const Truth: Schema.Codec<boolean, string> = Schema.Literals(["true", "false"]).pipe(
+  Schema.decodeTo(
+    Schema.Boolean,
+    SchemaTransformation.transform<boolean, "true" | "false">({
+      decode: (text) => text === "true",
+      encode: (value) => (value ? "true" : "false")
+    })
+  )
+) as Schema.Codec<boolean, string>
+
+/** Texts of a form, with commas between them. */
+const list = (pattern: RegExp): Schema.Codec<ReadonlyArray<string>, string> =>
+  Schema.String.pipe(
+    Schema.decodeTo(
+      Schema.Array(Schema.String.check(Schema.isPattern(pattern))),
+      SchemaTransformation.transform<ReadonlyArray<string>, string>({
+        decode: (text) => (text.trim() === "" ? [] : text.split(",").map((item) => item.trim())),
+        encode: (items) => items.join(",")
+      })
+    )
+  )
+
+const portExpects = "a port number from 0 to 65535"
+const truthExpects = "true or false"
+
+const rate = (kind: keyof typeof defaultRates, description: string): Setting<Rate | typeof off> => ({
+  name: `rate_limits.${kind}`,
+  description,
+  expects: 'a rate such as "500/1s", or "off"',
+  schema: RateFromString,
+  fallback: defaultRates[kind]
+})
+
+/** The levels of the log, from the most talkative one. */
+export const logLevels = ["trace", "debug", "info", "warn", "error", "none"] as const
+export type LogLevelName = (typeof logLevels)[number]
+
+/** Every setting, by its name in the program. */
+export const settings = {
+  serverName: setting<ServerName>({
+    name: "server_name",
+    description: "The name of this home server, the part of user IDs after the colon. It cannot be changed later",
+    expects: "a server name, such as example.org or localhost:8448",
+    schema: ServerName as Schema.Codec<ServerName, string>,
+    fallback: "localhost" as ServerName,
+    flag: "name"
+  }),
+  host: setting({
+    name: "host",
+    description: "The address to listen on. 0.0.0.0 or :: listens on all",
+    expects: "an address or a host name",
+    schema: Text,
+    fallback: "127.0.0.1",
+    flag: "address"
+  }),
+  port: setting({
+    name: "port",
+    description: "The port of the client API. 0 takes any free one",
+    expects: portExpects,
+    schema: integer(0, 65_535),
+    fallback: 8008,
+    flag: "number"
+  }),
+  dataDir: setting({
+    name: "data_dir",
+    description: "Where the database, the keys and the media of this server are kept",
+    expects: "a directory",
+    schema: Text,
+    fallback: "./data",
+    flag: "directory"
+  }),
+  databaseUrl: optional({
+    name: "database_url",
+    description: "A PostgreSQL to use instead of the one that comes with Greenroom",
+    expects: "a URL such as postgresql://user:password@host:5432/database",
+    schema: Secret.check(Schema.makeFilter(isDatabaseUrl)),
+    flag: "url",
+    secret: true
+  }),
+  federationPort: setting({
+    name: "federation_port",
+    description: "The port of the federation API",
+    expects: portExpects,
+    schema: integer(0, 65_535),
+    fallback: 8448,
+    flag: "number"
+  }),
+  tlsCert: optional({
+    name: "tls_cert",
+    description: "The certificate of the federation API, as PEM",
+    expects: "a file",
+    schema: Text,
+    flag: "file"
+  }),
+  tlsKey: optional({
+    name: "tls_key",
+    description: "The private key of the certificate, as PEM",
+    expects: "a file",
+    schema: Text,
+    flag: "file"
+  }),
+  federationVerify: setting({
+    name: "federation_verify",
+    description: "Check the certificates of other home servers. Switch it off for tests only",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true,
+    flag: "switch"
+  }),
+  enableRegistration: setting({
+    name: "enable_registration",
+    description: "Let anybody register an account",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true,
+    flag: "switch"
+  }),
+  logLevel: setting<LogLevelName>({
+    name: "log_level",
+    description: "The least serious messages that are logged",
+    expects: `one of ${logLevels.join(", ")}`,
+    schema: Schema.Literals(logLevels) as Schema.Codec<LogLevelName, string>,
+    fallback: "info",
+    flag: "level"
+  }),
+  trustedProxies: setting({
+    name: "trusted_proxies",
+    description: "Reverse proxies whose X-Forwarded-For header tells the address of the client",
+    expects: "a list of addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
+    schema: list(/^[0-9A-Fa-f:.]{2,45}(\/[0-9]{1,3})?$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  turnUris: setting({
+    name: "turn.uris",
+    description: "The TURN servers that clients use for calls",
+    expects: "a list of URIs such as turn:turn.example.org:3478?transport=udp",
+    schema: list(/^(turns?|stuns?):[^\s,]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  turnSharedSecret: optional({
+    name: "turn.shared_secret",
+    description: "The secret that the TURN servers share with this server",
+    expects: "a text",
+    schema: Secret,
+    secret: true
+  }),
+  turnTtl: setting({
+    name: "turn.ttl",
+    description: "How many seconds the credentials for the TURN servers are good for",
+    expects: "a number of seconds",
+    schema: integer(1, 31_536_000),
+    fallback: 86_400
+  }),
+  registrationRate: rate("registrations", "Registrations per address"),
+  loginRate: rate("logins", "Attempts to log in per account and address"),
+  sendRate: rate("sends", "Events, state and membership changes per user"),
+  requestRate: rate("requests", "All other requests per user"),
+  anonymousRate: rate("anonymous", "Requests without a valid access token per address")
+} as const
+
+export type SettingKey = keyof typeof settings
+
+/** The values of all settings. */
+export type GatewayConfig = {
+  readonly [K in SettingKey]: (typeof settings)[K] extends Setting<infer A> ? A : never
+}

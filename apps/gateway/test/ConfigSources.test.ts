@@ -1,0 +1,112 @@
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Redacted } from "effect"
+import { readConfig, type Sources } from "../src/ConfigSources.ts"
+
+/** The configuration from a TOML file, the environment and options, in a data directory of its own. */
+const read = (written: {
+  readonly toml?: string
+  readonly environment?: Sources["environment"]
+  readonly options?: Sources["options"]
+}) =>
+  Effect.gen(function* () {
+    const fileSystem = yield* FileSystem.FileSystem
+    const directory = yield* fileSystem.makeTempDirectoryScoped()
+    const configFile = `${directory}/greenroom.toml`
+    if (written.toml !== undefined) yield* fileSystem.writeFileString(configFile, written.toml)
+    return yield* readConfig({
+      options: { dataDir: `${directory}/data`, ...written.options },
+      configFile: written.toml === undefined ? undefined : configFile,
+      environment: written.environment ?? {}
+    }).pipe(Effect.mapError((error) => error.message.replaceAll(directory, "DIR")))
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+
+const refused = (written: Parameters<typeof read>[0]) => Effect.map(Effect.flip(read(written)), String)
+
+describe("ConfigSources", () => {
+  it.effect("without any setting a server named localhost listens on port 8008", () =>
+    Effect.gen(function* () {
+      const config = yield* read({})
+      assert.strictEqual(config.serverName, "localhost")
+      assert.strictEqual(config.port, 8008)
+      assert.strictEqual(config.host, "127.0.0.1")
+      assert.isTrue(config.enableRegistration)
+      assert.isUndefined(config.databaseUrl)
+    })
+  )
+
+  it.effect("options win over the environment, the environment over the file, the file over the default", () =>
+    Effect.gen(function* () {
+      const config = yield* read({
+        toml: 'server_name = "file.example"\nport = 1\nhost = "::1"\n',
+        environment: { GREENROOM_PORT: "2", GREENROOM_SERVER_NAME: "environment.example", GREENROOM_HOST: "" },
+        options: { port: "3" }
+      })
+      assert.strictEqual(config.port, 3)
+      assert.strictEqual(config.serverName, "environment.example")
+      assert.strictEqual(config.host, "::1")
+    })
+  )
+
+  it.effect("TURN servers and rate limits come from tables of the file", () =>
+    Effect.gen(function* () {
+      const config = yield* read({
+        toml: `
+          enable_registration = false
+          [turn]
+          uris = ["turn:turn.example:3478?transport=udp", "turns:turn.example"]
+          shared_secret = "hush"
+          ttl = 60
+          [rate_limits]
+          sends = "20/1s"
+          requests = "off"`
+      })
+      assert.isFalse(config.enableRegistration)
+      assert.deepStrictEqual(config.turnUris, ["turn:turn.example:3478?transport=udp", "turns:turn.example"])
+      assert.strictEqual(Redacted.value(config.turnSharedSecret!), "hush")
+      assert.strictEqual(config.turnTtl, 60)
+      assert.deepStrictEqual(config.sendRate, { limit: 20, window: 1_000 })
+      assert.strictEqual(config.requestRate, "off")
+    })
+  )
+
+  it.effect("a wrong value is told in one line, by the name that the operator wrote", () =>
+    Effect.gen(function* () {
+      const cases: ReadonlyArray<readonly [Parameters<typeof read>[0], RegExp]> = [
+        [{ options: { port: "80a" } }, /^--port must be a port number from 0 to 65535, not "80a"$/],
+        [{ options: { port: "65536" } }, /^--port must be/],
+        [{ options: { port: "" } }, /^--port must be/],
+        [{ environment: { GREENROOM_PORT: "-1" } }, /^GREENROOM_PORT must be a port number/],
+        [{ environment: { GREENROOM_FEDERATION_VERIFY: "no" } }, /^GREENROOM_FEDERATION_VERIFY must be true or false/],
+        [{ toml: "port = true" }, /^port in DIR\/greenroom.toml must be a port number/],
+        [{ toml: "prot = 8008" }, /^prot in DIR\/greenroom.toml is not a setting$/],
+        [{ toml: "[turn]\nurls = []" }, /^turn.urls in DIR\/greenroom.toml is not a setting$/],
+        [{ toml: "turn = 5" }, /^turn in .* is not a setting$/],
+        [{ toml: "port 8008" }, /^--config: DIR\/greenroom.toml is not TOML/],
+        [{ toml: '[rate_limits]\nsends = "many"' }, /^rate_limits.sends in .* must be a rate/],
+        [{ toml: '[turn]\nuris = ["turn:a"]' }, /^turn.uris needs turn.shared_secret$/],
+        [{ toml: '[turn]\nuris = ["http://a"]' }, /^turn.uris in .* must be a list of URIs/],
+        [{ environment: { GREENROOM_CONFIG: "/none.toml" } }, /^--config: cannot read \/none.toml: NotFound$/],
+        [{ options: { serverName: "exa mple" } }, /^--server-name must be a server name/],
+        [{ options: { tlsCert: "/none.pem" } }, /^--tls-cert and --tls-key must be given together$/],
+        [{ options: { tlsCert: "/none.pem", tlsKey: "/none.pem" } }, /^--tls-cert: cannot read \/none.pem/],
+        [{ options: { federationPort: "8008" } }, /^--federation-port must differ from --port/],
+        [{ options: { dataDir: "/dev/null/data" } }, /^--data-dir: cannot write to \/dev\/null/],
+        [{ options: { logLevel: "loud" } }, /^--log-level must be one of trace/]
+      ]
+      for (const [written, expected] of cases) {
+        const message = yield* refused(written)
+        assert.match(message, expected)
+        assert.notInclude(message, "\n")
+      }
+    })
+  )
+
+  it.effect("a secret is never repeated", () =>
+    Effect.gen(function* () {
+      const message = yield* refused({ options: { databaseUrl: "mysql://root:hush@localhost/" } })
+      assert.match(message, /^--database-url must be a URL/)
+      assert.notInclude(message, "hush")
+    })
+  )
+})
