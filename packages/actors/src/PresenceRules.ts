@@ -1,0 +1,85 @@
+/**
+ * How the devices of a user and what the user chose become one presence. Pure: the `Presence` actor gives it facts and
+ * the time.
+ *
+ * - Who is connected to the event stream is `online`, who is not is `offline`. Who is connected, but did nothing on any
+ *   device for `idleAfter`, is `unavailable` until the next activity.
+ * - The draft lets each device report an idle timer and the server "take the highest reported time". Read here as the
+ *   latest moment: the last activity of a user is the most recent one of any device.
+ * - What the user chose wins: `unavailable` and `offline` whatever the devices do, `online` and `free_for_chat` while
+ *   not idle. A choice holds until the last device disconnects. Made without any connection, it holds for `idleAfter`
+ *   and then longer only if a device has connected.
+ * - `hidden` is offline to everybody else. A lost connection must not give a user away, so only another choice ends it.
+ *
+ * Source: "Presence", "Idle Time" of the specification.
+ */
+import { Schema } from "effect"
+
+export const PresenceState = Schema.Literals(["online", "unavailable", "offline", "free_for_chat", "hidden"])
+export type PresenceState = typeof PresenceState.Type
+
+/** A device as its node reports it. Times are milliseconds since 1970. */
+export const DeviceReport = Schema.Struct({
+  connected: Schema.Boolean,
+  last_active_at: Schema.Number,
+  /** When it was connected or disconnected last. */
+  changed_at: Schema.Number
+})
+export type DeviceReport = typeof DeviceReport.Type
+
+/** What the user chose, and when. */
+export interface Choice {
+  readonly state: PresenceState
+  readonly at: number
+}
+
+export interface PresenceFacts {
+  readonly devices: ReadonlyArray<DeviceReport>
+  readonly choice: Choice | undefined
+  /** The last activity that is known from before. */
+  readonly lastActiveAt: number | undefined
+  /** How long somebody who does nothing counts as there, in milliseconds. */
+  readonly idleAfter: number
+}
+
+export interface Settled {
+  readonly state: PresenceState
+  readonly lastActiveAt: number | undefined
+  /** The choice, if it still holds. */
+  readonly choice: Choice | undefined
+  /** When the state changes by itself, if it will. */
+  readonly until: number | undefined
+  /** Whether the next activity changes the state. */
+  readonly idle: boolean
+}
+
+const latest = (times: ReadonlyArray<number>): number | undefined =>
+  times.length === 0 ? undefined : Math.max(...times)
+
+const holds = (facts: PresenceFacts, choice: Choice, connected: boolean, now: number): boolean => {
+  if (choice.state === "hidden" || connected) return true
+  const disconnectedAt = latest(facts.devices.map((device) => device.changed_at))
+  return (disconnectedAt === undefined || disconnectedAt < choice.at) && now < choice.at + facts.idleAfter
+}
+
+/** The presence at `now` (milliseconds since 1970). */
+export const settle = (facts: PresenceFacts, now: number): Settled => {
+  const connected = facts.devices.some((device) => device.connected)
+  const lastActiveAt = latest([
+    ...facts.devices.map((device) => device.last_active_at),
+    ...(facts.lastActiveAt === undefined ? [] : [facts.lastActiveAt])
+  ])
+  const choice = facts.choice && holds(facts, facts.choice, connected, now) ? facts.choice : undefined
+  const rest = { lastActiveAt, choice, until: undefined, idle: false }
+  if (choice?.state === "hidden") return { ...rest, state: "hidden" }
+  if (!connected) {
+    return choice === undefined
+      ? { ...rest, state: "offline" }
+      : { ...rest, state: choice.state, until: choice.at + facts.idleAfter }
+  }
+  if (choice?.state === "unavailable" || choice?.state === "offline") return { ...rest, state: choice.state }
+  const idleAt = (lastActiveAt ?? now) + facts.idleAfter
+  return now >= idleAt
+    ? { ...rest, state: "unavailable", idle: true }
+    : { ...rest, state: choice?.state ?? "online", until: idleAt }
+}
