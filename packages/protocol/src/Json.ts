@@ -12,5 +12,8 @@ export interface JsonObject {
 /** Any JSON object. Used for contents whose keys the protocol does not fix. */
 export const JsonObject: Schema.Codec<JsonObject> = Schema.Record(Schema.String, Schema.Json) as never
 
+/** An integer that every JSON implementation keeps: between -(2^53)+1 and (2^53)-1. */
+export const Integer = Schema.Number.check(Schema.isInt({ expected: "an integer" }))
+
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)

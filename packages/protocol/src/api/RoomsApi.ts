@@ -6,6 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { EventId, RoomId, UserId } from "../Identifiers.ts"
+import { Integer } from "../Json.ts"
 import { PaginationFields } from "../Pagination.ts"
 import { CreatedRoom, MessagePage, SentEvent } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
@@ -35,7 +36,7 @@ export type CreateRoom = typeof CreateRoom.Type
 /** Whether a user types, and for how long, in ms, if nothing else is said (default 30,000). */
 export const Typing = Schema.Struct({
   typing: Schema.Boolean,
-  timeout: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
+  timeout: Schema.optionalKey(Integer.check(Schema.isGreaterThanOrEqualTo(0)))
 }).annotate({ identifier: "Typing" })
 export type Typing = typeof Typing.Type
 

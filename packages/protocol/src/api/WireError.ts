@@ -4,9 +4,10 @@
  *
  * Source: "API Standards" of the specification.
  */
-import { Effect, Schema, SchemaIssue } from "effect"
+import { Effect, Schema } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { type HttpApiError, HttpApiMiddleware } from "effect/http-api"
+import { describeIssue } from "../IssueDescription.ts"
 import * as Errors from "../MatrixError.ts"
 import { isPaginationKey } from "../Pagination.ts"
 
@@ -48,21 +49,6 @@ export class WireErrors extends HttpApiMiddleware.Service<WireErrors>()("greenro
         return Effect.fail(error)
     }
   })
-}
-
-const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
-
-/**
- * What is wrong with a value, in words: the path of the first wrong key and what was expected there. Never quotes the
- * value, which may be a password.
- */
-export const describeIssue = (issue: SchemaIssue.Issue): { readonly key: string; readonly text: string } => {
-  const first = formatIssue(issue).issues[0]
-  const path = (first?.path ?? []).map((segment) => String(typeof segment === "object" ? segment.key : segment))
-  const message = first?.message ?? "Expected a valid value"
-  const text = `${message.charAt(0).toLowerCase()}${message.slice(1)}`
-  const key = path.join(".")
-  return { key, text: key === "" ? text : `${key}: ${text}` }
 }
 
 const isJson = (text: string): boolean => {

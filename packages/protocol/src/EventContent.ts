@@ -1,0 +1,159 @@
+/**
+ * The content of every event type of the draft, as schemas and as types for programs that send and read events.
+ * `EventCheck` applies them.
+ *
+ * Keys that are not named here are kept. Source: "Messages", "Presence", "Typing notifications" and "Voice over IP" of
+ * the specification.
+ */
+import { Schema } from "effect"
+import { EventId, isUserId, RoomAlias, UserId } from "./Identifiers.ts"
+import { Integer } from "./Json.ts"
+import type { MessageContent, OtherMessage } from "./MessageContent.ts"
+
+const text = Schema.optionalKey(Schema.String)
+const textOrNull = Schema.optionalKey(Schema.NullOr(Schema.String))
+const optionalInteger = Schema.optionalKey(Integer)
+
+/** m.room.create: who created the room, and which version its format has. */
+export const RoomCreate = Schema.Struct({ creator: UserId, room_version: text })
+export type RoomCreate = typeof RoomCreate.Type
+
+export const RoomName = Schema.Struct({ name: Schema.String })
+export type RoomName = typeof RoomName.Type
+
+export const RoomTopic = Schema.Struct({ topic: Schema.String })
+export type RoomTopic = typeof RoomTopic.Type
+
+export const Membership = Schema.Literals(["invite", "join", "leave", "ban", "knock"])
+export type Membership = typeof Membership.Type
+
+/** m.room.member: what the user in the state key is to the room, with their profile. */
+export const RoomMember = Schema.Struct({
+  membership: Membership,
+  displayname: textOrNull,
+  avatar_url: textOrNull,
+  reason: text
+})
+export type RoomMember = typeof RoomMember.Type
+
+/** m.room.config: whether the room is in the list of public rooms. */
+export const RoomConfig = Schema.Struct({ visibility: Schema.optionalKey(Schema.Literals(["public", "private"])) })
+export type RoomConfig = typeof RoomConfig.Type
+
+export const JoinRule = Schema.Literals(["public", "knock", "invite", "private"])
+export type JoinRule = typeof JoinRule.Type
+
+/** m.room.join_rules: how one comes in. `may_join` lists who may join a private room. */
+export const RoomJoinRules = Schema.Struct({
+  join_rule: JoinRule,
+  may_join: Schema.optionalKey(Schema.Array(UserId))
+})
+export type RoomJoinRules = typeof RoomJoinRules.Type
+
+const levelsByUser = Schema.Record(Schema.String, Integer).check(
+  Schema.makeFilter((users: { readonly [userId: string]: number }) => {
+    const wrong = Object.keys(users).find((key) => !isUserId(key))
+    return wrong === undefined ? true : { path: [wrong], issue: "not a user ID, such as @alice:example.org" }
+  })
+)
+
+/** m.room.power_levels: who may do what. */
+export const RoomPowerLevels = Schema.Struct({
+  users: Schema.optionalKey(levelsByUser),
+  users_default: optionalInteger,
+  events: Schema.optionalKey(Schema.Record(Schema.String, Integer)),
+  events_default: optionalInteger,
+  state_default: optionalInteger,
+  ban: optionalInteger,
+  kick: optionalInteger,
+  redact: optionalInteger,
+  invite: optionalInteger
+})
+export type RoomPowerLevels = typeof RoomPowerLevels.Type
+
+/** m.room.aliases: the aliases on the server in the state key. */
+export const RoomAliases = Schema.Struct({ aliases: Schema.Array(RoomAlias) })
+export type RoomAliases = typeof RoomAliases.Type
+
+/** m.room.invite_join: the draft names the type and leaves its keys open. */
+export const RoomInviteJoin = Schema.Struct({})
+export type RoomInviteJoin = typeof RoomInviteJoin.Type
+
+/** m.room.message.feedback: what became of a message on the sender's device. */
+export const MessageFeedback = Schema.Struct({
+  type: Schema.Literals(["delivered", "read"]),
+  target_event_id: EventId
+})
+export type MessageFeedback = typeof MessageFeedback.Type
+
+/** m.room.redaction: the event that it strips stands beside the content, in `redacts`. */
+export const RoomRedaction = Schema.Struct({ reason: text })
+export type RoomRedaction = typeof RoomRedaction.Type
+
+const call = { call_id: Schema.String, version: optionalInteger }
+const lifetime = optionalInteger
+
+/** m.call.invite: offers a call, for `lifetime` milliseconds. */
+export const CallInvite = Schema.Struct({
+  ...call,
+  lifetime,
+  offer: Schema.Struct({ type: Schema.String, sdp: Schema.String })
+})
+export type CallInvite = typeof CallInvite.Type
+
+/** m.call.candidates: how the caller or callee can be reached. */
+export const CallCandidates = Schema.Struct({
+  ...call,
+  candidates: Schema.Array(
+    Schema.Struct({
+      candidate: Schema.String,
+      sdpMid: textOrNull,
+      sdpMLineIndex: Schema.optionalKey(Schema.NullOr(Integer))
+    })
+  )
+})
+export type CallCandidates = typeof CallCandidates.Type
+
+/** m.call.answer: takes a call. */
+export const CallAnswer = Schema.Struct({
+  ...call,
+  lifetime,
+  answer: Schema.Struct({ type: Schema.String, sdp: Schema.String })
+})
+export type CallAnswer = typeof CallAnswer.Type
+
+/** m.call.hangup: ends a call. */
+export const CallHangup = Schema.Struct({ ...call, reason: text })
+export type CallHangup = typeof CallHangup.Type
+
+/** The state events of the draft, by type. */
+export const stateContents = {
+  "m.room.create": RoomCreate,
+  "m.room.name": RoomName,
+  "m.room.topic": RoomTopic,
+  "m.room.member": RoomMember,
+  "m.room.config": RoomConfig,
+  "m.room.join_rules": RoomJoinRules,
+  "m.room.power_levels": RoomPowerLevels,
+  "m.room.aliases": RoomAliases,
+  "m.room.invite_join": RoomInviteJoin
+} as const
+
+/** The other events of the draft, by type, but for m.room.message, whose content depends on its msgtype. */
+export const eventContents = {
+  "m.room.message.feedback": MessageFeedback,
+  "m.room.redaction": RoomRedaction,
+  "m.call.invite": CallInvite,
+  "m.call.candidates": CallCandidates,
+  "m.call.answer": CallAnswer,
+  "m.call.hangup": CallHangup
+} as const
+
+type Contents = typeof stateContents & typeof eventContents
+
+/** What the content of an event type is, for programs: `ContentOf<"m.room.topic">`. */
+export type ContentOf<Type extends string> = Type extends "m.room.message"
+  ? MessageContent | OtherMessage
+  : Type extends keyof Contents
+    ? Contents[Type]["Type"]
+    : { readonly [key: string]: unknown }
