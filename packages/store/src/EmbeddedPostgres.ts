@@ -20,7 +20,12 @@ import type { SqlError } from "effect/sql"
 import { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import { lockDirectory } from "./internal/directoryLock.ts"
 import { findPostgresBinaries } from "./internal/postgresBinaries.ts"
-import { makePostgresDirectory, type PostgresPlace, socketDirectory } from "./internal/postgresDirectory.ts"
+import {
+  makePostgresDirectory,
+  type PostgresPlace,
+  requireOwnership,
+  socketDirectory
+} from "./internal/postgresDirectory.ts"
 import { findPostgresLauncher } from "./internal/postgresLauncher.ts"
 import { clearOrphans } from "./internal/postgresOrphans.ts"
 import { exited, PostgresProcess } from "./internal/postgresProcess.ts"
@@ -70,11 +75,14 @@ const makeDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostg
 
 const findPlace = Effect.fnUntraced(function* (
   dataDir: string
-): Effect.fn.Return<PostgresPlace, EmbeddedPostgresError> {
+): Effect.fn.Return<PostgresPlace, EmbeddedPostgresError, Scope.Scope> {
   const postgresDir = path.join(dataDir, "postgres")
+  yield* requireOwnership(postgresDir)
   const binaries = yield* findPostgresBinaries
   const launcher = yield* findPostgresLauncher(dataDir, postgresDir, binaries)
-  const socketDir = yield* socketDirectory(postgresDir, launcher)
+  const socketDir = yield* Effect.acquireRelease(socketDirectory(postgresDir, launcher), (directory) =>
+    directory === postgresDir ? Effect.void : Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+  )
   return {
     postgresDir,
     socket: path.join(socketDir, `.s.PGSQL.${postgresPort}`),

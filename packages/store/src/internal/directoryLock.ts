@@ -54,7 +54,10 @@ export const lockDirectory = (directory: string): Effect.Effect<void, EmbeddedPo
     Effect.tryPromise({
       try: () => take(directory),
       catch: (cause) =>
-        new EmbeddedPostgresError({ message: `Cannot write into the data directory ${directory} (--data-dir)`, cause })
+        new EmbeddedPostgresError({
+          message: `Cannot write into the data directory ${directory} (--data-dir): ${cause instanceof Error ? cause.message : cause}`,
+          cause
+        })
     }).pipe(
       Effect.flatMap((holder) =>
         holder === undefined

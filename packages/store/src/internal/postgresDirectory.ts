@@ -112,7 +112,7 @@ const initialise = async ({ postgresDir, binaries, launcher, logFile }: Postgres
     { stdio: ["ignore", log.fd, log.fd], detached: true }
   )
   const ending = await exited(child).finally(() => log.close())
-  if (ending !== 0) throw new Error(`initdb ended with ${ending}, see ${logFile}`)
+  if (ending !== 0) throw new Error(`initdb: ${(await lastComplaint(logFile)) ?? ending} (see ${logFile})`)
   await fs.rename(unfinished, postgresDir)
   await syncDirectory(path.dirname(postgresDir))
 }
@@ -129,11 +129,23 @@ const own = async (file: string, { owner }: PostgresLauncher): Promise<void> => 
 /** PostgreSQL wants its files to be its own: gives them to it if an earlier run used another account. */
 const takeOver = async (directory: string, launcher: PostgresLauncher): Promise<void> => {
   const { uid } = await fs.stat(directory)
-  const wanted = launcher.owner?.uid ?? process.getuid?.()
-  if (uid === wanted) return
-  if (launcher.owner === undefined) {
-    throw new Error(`it belongs to the user with number ${uid}. Start Greenroom as that user, or as root`)
-  }
+  if (launcher.owner === undefined || uid === launcher.owner.uid) return
   for (const entry of await fs.readdir(directory, { recursive: true })) await own(path.join(directory, entry), launcher)
   await own(directory, launcher)
+}
+
+/** Only root can use the files of somebody else. */
+export const requireOwnership = (postgresDir: string): Effect.Effect<void, EmbeddedPostgresError> =>
+  attempt(`Cannot use ${postgresDir} (--data-dir)`, async () => {
+    const stat = await fs.stat(postgresDir).catch(missing)
+    const uid = process.getuid?.()
+    if (stat === undefined || uid === 0 || uid === stat.uid) return
+    throw new Error(`it belongs to the user with number ${stat.uid}. Start Greenroom as that user, or as root`)
+  })
+
+/** The last line of a log that tells of an error, without what stands before the word; else its last line. */
+export const lastComplaint = async (logFile: string): Promise<string | undefined> => {
+  const lines = (await fs.readFile(logFile, "utf8").catch(() => "")).trim().split("\n")
+  const complaint = /(?:FATAL|PANIC|error):\s.*$/
+  return lines.findLast((line) => complaint.test(line))?.match(complaint)?.[0] ?? lines.at(-1)
 }

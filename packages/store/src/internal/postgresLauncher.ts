@@ -7,6 +7,7 @@
 
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
+import * as os from "node:os"
 import { Effect, Result } from "effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import type { PostgresBinaries } from "./postgresBinaries.ts"
@@ -30,24 +31,33 @@ const direct = (owner: Account | undefined): PostgresLauncher => ({
   spawn: (program, args, options) => spawn(program, args, { cwd: "/", env: environment, ...options, ...owner })
 })
 
-const through = (owner: Account, command: string, commandArgs: ReadonlyArray<string>): PostgresLauncher => ({
+const through = (
+  owner: Account | undefined,
+  command: string,
+  commandArgs: ReadonlyArray<string>
+): PostgresLauncher => ({
   owner,
   spawn: (program, args, options) =>
     spawn(command, [...commandArgs, "--", program, ...args], { cwd: "/", env: environment, ...options })
 })
 
+/**
+ * Without the secure bit, the kernel would ignore the capability where PostgreSQL asks whether it may read its own
+ * program.
+ */
 const withCapability = (account: Account, capability: string): PostgresLauncher =>
   through(account, "setpriv", [
     `--reuid=${account.uid}`,
     `--regid=${account.gid}`,
     "--clear-groups",
     "--no-new-privs",
+    "--securebits=+no_setuid_fixup",
     `--inh-caps=+${capability}`,
     `--ambient-caps=+${capability}`
   ])
 
-const inUserNamespace = (account: Account): PostgresLauncher =>
-  through({ uid: 0, gid: 0 }, "unshare", ["--user", `--map-user=${account.uid}`, `--map-group=${account.gid}`])
+const inUserNamespace = (owner: Account | undefined, account: Account): PostgresLauncher =>
+  through(owner, "unshare", ["--user", `--map-user=${account.uid}`, `--map-group=${account.gid}`])
 
 /** The account without privileges: who owns the data already, else `postgres`, else `nobody`. initdb wants it named. */
 const findAccount = async (postgresDir: string): Promise<Account> => {
@@ -77,13 +87,30 @@ const works = async (launcher: PostgresLauncher, directory: string, binaries: Po
   return (await exitCode(child)) === 0
 }
 
-const findRootLauncher = async (dataDir: string, postgresDir: string, binaries: PostgresBinaries) => {
+type Found = Result.Result<PostgresLauncher, EmbeddedPostgresError>
+
+const hasName = (): boolean => {
+  try {
+    return os.userInfo().username !== ""
+  } catch {
+    return false
+  }
+}
+
+/** A user without a name, as containers have, is not good enough for initdb: it gets one in a user namespace. */
+const findUserLauncher = async (dataDir: string, _postgresDir: string, binaries: PostgresBinaries): Promise<Found> => {
+  if (hasName()) return Result.succeed(direct(undefined))
+  const named = inUserNamespace(undefined, { uid: 65_534, gid: 65_534 })
+  return Result.succeed((await works(named, dataDir, binaries)) ? named : direct(undefined))
+}
+
+const findRootLauncher = async (dataDir: string, postgresDir: string, binaries: PostgresBinaries): Promise<Found> => {
   const account = await findAccount(postgresDir)
   const candidates = [
     direct(account),
     withCapability(account, "dac_read_search"),
     withCapability(account, "dac_override"),
-    inUserNamespace(account)
+    inUserNamespace({ uid: 0, gid: 0 }, account)
   ]
   for (const launcher of candidates) {
     if (await works(launcher, dataDir, binaries)) return Result.succeed(launcher)
@@ -101,9 +128,9 @@ export const findPostgresLauncher = Effect.fnUntraced(function* (
   postgresDir: string,
   binaries: PostgresBinaries
 ): Effect.fn.Return<PostgresLauncher, EmbeddedPostgresError> {
-  if (process.getuid?.() !== 0) return direct(undefined)
+  const find = process.getuid?.() === 0 ? findRootLauncher : findUserLauncher
   const found = yield* Effect.tryPromise({
-    try: () => findRootLauncher(dataDir, postgresDir, binaries),
+    try: () => find(dataDir, postgresDir, binaries),
     catch: (cause) =>
       new EmbeddedPostgresError({
         message: `Cannot find an account for PostgreSQL to use ${dataDir} (--data-dir)`,

@@ -9,7 +9,7 @@ import * as path from "node:path"
 import { setTimeout } from "node:timers/promises"
 import { Effect } from "effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
-import type { PostgresPlace } from "./postgresDirectory.ts"
+import { lastComplaint, type PostgresPlace } from "./postgresDirectory.ts"
 import { clusterName } from "./postgresOrphans.ts"
 import { waitUntil } from "./processes.ts"
 
@@ -79,7 +79,7 @@ export class PostgresProcess {
           if (lines[0] === String(this.child.pid) && lines[7]?.trim() === "ready") return
           await setTimeout(20, undefined, { signal })
         }
-        throw new Error(await this.lastComplaint())
+        throw new Error((await lastComplaint(this.place.logFile)) ?? `it ended with ${await exited(this.child)}`)
       },
       catch: (cause) =>
         new EmbeddedPostgresError({
@@ -100,14 +100,5 @@ export class PostgresProcess {
       this.child.kill("SIGKILL")
       await exited(this.child)
     })
-  }
-
-  private async lastComplaint(): Promise<string> {
-    const log = await fs.readFile(this.place.logFile, "utf8").catch(() => "")
-    const complaint = log
-      .split("\n")
-      .findLast((line) => /FATAL|PANIC|could not|error/i.test(line))
-      ?.replace(/^.*?(?=FATAL|PANIC|could not)/, "")
-    return complaint ?? `it ended with ${this.child.exitCode ?? this.child.signalCode}`
   }
 }

@@ -27,12 +27,18 @@ export const setup = async (project: TestProject) => {
   const dataDir = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-test-"))
   await fs.chmod(dataDir, 0o711)
   const scope = await Effect.runPromise(Scope.make())
-  const server = await Effect.runPromise(EmbeddedPostgres.make({ dataDir, settings }).pipe(Scope.provide(scope)))
-  await Effect.runPromise(Effect.scoped(Layer.build(Database.migrated({ url: server.url, maxConnections: 1 }))))
-  project.provide("greenroomPostgres", Redacted.value(server.adminUrl))
-  project.provide("greenroomTemplate", "greenroom")
-  return async () => {
+  const teardown = async () => {
     await Effect.runPromise(Scope.close(scope, Exit.void))
     await fs.rm(dataDir, { recursive: true, force: true })
   }
+  try {
+    const server = await Effect.runPromise(EmbeddedPostgres.make({ dataDir, settings }).pipe(Scope.provide(scope)))
+    await Effect.runPromise(Effect.scoped(Layer.build(Database.migrated({ url: server.url, maxConnections: 1 }))))
+    project.provide("greenroomPostgres", Redacted.value(server.adminUrl))
+    project.provide("greenroomTemplate", "greenroom")
+  } catch (error) {
+    await teardown()
+    throw error
+  }
+  return teardown
 }
