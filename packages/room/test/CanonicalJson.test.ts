@@ -1,0 +1,86 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Json } from "@greenroom/protocol/Json"
+import { compareCodePoints, encode, encodeBytes, maxNesting } from "@greenroom/room/CanonicalJson"
+import { Result } from "effect"
+import * as fc from "fast-check"
+
+const encoded = (value: Json): string => Result.getOrThrow(encode(value))
+const reason = (value: Json): string | undefined => {
+  const result = encode(value)
+  return Result.isFailure(result) ? result.failure.reason : undefined
+}
+
+describe("CanonicalJson", () => {
+  it("gives the forms that Matrix publishes as examples", () => {
+    const examples: ReadonlyArray<readonly [json: string, canonical: string]> = [
+      ["{}", "{}"],
+      ['{ "one": 1, "two": "Two" }', '{"one":1,"two":"Two"}'],
+      ['{ "b": "2", "a": "1" }', '{"a":"1","b":"2"}'],
+      [
+        '{"auth":{"success":true,"mxid":"@john.doe:example.com","profile":{"display_name":"John Doe","three_pids":[{"medium":"email","address":"john.doe@example.org"},{"medium":"msisdn","address":"123456789"}]}}}',
+        '{"auth":{"mxid":"@john.doe:example.com","profile":{"display_name":"John Doe","three_pids":[{"address":"john.doe@example.org","medium":"email"},{"address":"123456789","medium":"msisdn"}]},"success":true}}'
+      ],
+      ['{ "a": "日本語" }', '{"a":"日本語"}'],
+      ['{ "本": 2, "日": 1 }', '{"日":1,"本":2}'],
+      ['{ "a": "\\u65E5" }', '{"a":"日"}'],
+      ['{ "a": null }', '{"a":null}'],
+      ['{ "a": -0, "b": 1e10 }', '{"a":0,"b":10000000000}']
+    ]
+    for (const [json, canonical] of examples) assert.strictEqual(encoded(JSON.parse(json)), canonical)
+  })
+
+  it("sorts keys by code point, not by UTF-16 code unit", () => {
+    assert.strictEqual(encoded({ "\u{1f600}": 1, "\uff5e": 2, a: 3 }), '{"a":3,"\uff5e":2,"\u{1f600}":1}')
+    assert.isBelow(compareCodePoints("\uffff", "\u{10000}"), 0)
+    assert.isBelow(compareCodePoints("a", "aa"), 0)
+  })
+
+  it("escapes no more than JSON must", () => {
+    assert.strictEqual(
+      encoded('\u0000\u001f\b\t\n\f\r"\\/\u007f\u2028'),
+      '"\\u0000\\u001f\\b\\t\\n\\f\\r\\"\\\\/\u007f\u2028"'
+    )
+  })
+
+  it("refuses what has no canonical form, and says what is wrong", () => {
+    assert.include(reason({ a: 1.5 }), "1.5 is not an integer")
+    assert.include(reason([2 ** 53]), "is not an integer of 53 bits")
+    assert.include(reason([-(2 ** 53)]), "is not an integer of 53 bits")
+    assert.isDefined(reason(Number.NaN))
+    assert.include(reason({ a: "\ud800" }), "lone surrogate")
+    assert.include(reason({ "\udc00": 1 }), "lone surrogate")
+    assert.isUndefined(reason([2 ** 53 - 1, -(2 ** 53) + 1]))
+  })
+
+  it("refuses nesting that would exhaust the stack", () => {
+    const nested = (levels: number): Json => JSON.parse("[".repeat(levels) + "]".repeat(levels))
+    assert.isUndefined(reason(nested(maxNesting)))
+    assert.include(reason(nested(maxNesting + 1)), "nested deeper")
+    assert.include(reason(nested(100_000)), "nested deeper")
+  })
+
+  it("keeps a key named __proto__", () => {
+    assert.strictEqual(encoded(JSON.parse('{"__proto__":{"b":1},"a":2}')), '{"__proto__":{"b":1},"a":2}')
+  })
+
+  it("is the same for equal values, parses back to the value, and is UTF-8", () => {
+    const value = fc.jsonValue({ noUnicodeString: false }).filter((json) => Result.isSuccess(encode(json as Json)))
+    const reversed = (json: Json): Json => {
+      if (Array.isArray(json)) return json.map(reversed)
+      if (json === null || typeof json !== "object") return json
+      return Object.fromEntries(
+        Object.entries(json)
+          .reverse()
+          .map(([key, each]) => [key, reversed(each)])
+      )
+    }
+    fc.assert(
+      fc.property(value, (json) => {
+        const text = encoded(json as Json)
+        assert.deepStrictEqual(JSON.parse(text), JSON.parse(JSON.stringify(json)))
+        assert.strictEqual(encoded(reversed(json as Json)), text)
+        assert.strictEqual(Buffer.from(Result.getOrThrow(encodeBytes(json as Json))).toString("utf8"), text)
+      })
+    )
+  })
+})

@@ -1,0 +1,88 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import {
+  decodeBase64,
+  exportSigningKey,
+  exportVerifyKey,
+  generateSigningKey,
+  importSigningKey,
+  importVerifyKey,
+  isKeyId,
+  type SigningKey,
+  signJson,
+  verifyJson,
+  verifyKeyOf
+} from "@greenroom/room/Signing"
+import { Result } from "effect"
+
+const domain = "domain" as ServerName
+const secret = Buffer.from("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1", "base64")
+const exampleKey = Result.getOrThrow(importSigningKey(domain, "ed25519:1", secret))
+const signed = (object: JsonObject, key: SigningKey): JsonObject => Result.getOrThrow(signJson(object, key))
+const keysOf = (key: SigningKey) => new Map([[key.keyId, verifyKeyOf(key)]])
+
+describe("Signing", () => {
+  it("gives the signatures that Matrix publishes as examples", () => {
+    assert.deepStrictEqual(signed({}, exampleKey), {
+      signatures: {
+        domain: {
+          "ed25519:1": "K8280/U9SSy9IVtjBuVeLr+HpOB4BQFWbg+UZaADMtTdGYI7Geitb76LTrr5QV/7Xg4ahLwYGYZzuHGZKM5ZAQ"
+        }
+      }
+    })
+    assert.deepStrictEqual(signed({ two: "Two", one: 1 }, exampleKey).signatures, {
+      domain: {
+        "ed25519:1": "KqmLSbO39/Bzb0QIYE82zqLwsA+PDzYIpIRA2sRQ4sL53+sN6/fpNSoqE7BP7vBZhG6kYdD13EIMJpvhJI+6Bw"
+      }
+    })
+  })
+
+  it("keeps the signatures of other servers and does not cover `unsigned`", () => {
+    const other = generateSigningKey("other.example" as ServerName, "ed25519:a")
+    const both = signed(signed({ a: 1 }, exampleKey), other)
+    const annotated = { ...both, unsigned: { age: 5 } }
+    assert.isTrue(Result.isSuccess(verifyJson(annotated, domain, keysOf(exampleKey))))
+    assert.isTrue(Result.isSuccess(verifyJson(annotated, other.serverName, keysOf(other))))
+  })
+
+  it("refuses altered objects, other keys, absent and malformed signatures", () => {
+    const object = signed({ a: 1 }, exampleKey)
+    const stranger = generateSigningKey(domain, "ed25519:1")
+    const refused = (each: JsonObject, key = exampleKey) =>
+      assert.isTrue(Result.isFailure(verifyJson(each, domain, keysOf(key))))
+    refused({ ...object, a: 2 })
+    refused(object, stranger)
+    refused({ a: 1 })
+    for (const signatures of [
+      null,
+      [],
+      "x",
+      { domain: null },
+      { domain: { "ed25519:1": 1 } },
+      { domain: { "ed25519:1": "%" } }
+    ]) {
+      refused({ a: 1, signatures })
+    }
+    assert.isTrue(Result.isFailure(verifyJson(object, domain, new Map())))
+    assert.isTrue(Result.isFailure(signJson({ a: 0.5 }, exampleKey)))
+  })
+
+  it("stores keys as 32 bytes", () => {
+    assert.deepStrictEqual(Buffer.from(exportSigningKey(exampleKey)), secret)
+    const bytes = exportVerifyKey(verifyKeyOf(exampleKey))
+    assert.strictEqual(bytes.length, 32)
+    const keys = new Map([["ed25519:1", Result.getOrThrow(importVerifyKey(bytes))]])
+    assert.isTrue(Result.isSuccess(verifyJson(signed({ a: 1 }, exampleKey), domain, keys)))
+    assert.isTrue(Result.isFailure(importVerifyKey(new Uint8Array(31))))
+    assert.isTrue(Result.isFailure(importSigningKey(domain, "ed25519:1", new Uint8Array(33))))
+  })
+
+  it("knows key IDs and base64", () => {
+    assert.isTrue(isKeyId("ed25519:a_1"))
+    assert.isFalse(isKeyId("rsa:1"))
+    assert.isFalse(isKeyId("ed25519:"))
+    assert.deepStrictEqual(decodeBase64("AQ=="), Buffer.from([1]))
+    assert.isUndefined(decodeBase64("a b"))
+  })
+})
