@@ -53,7 +53,7 @@ export type RoomJoinRules = typeof RoomJoinRules.Type
 const levelsByUser = Schema.Record(Schema.String, Integer).check(
   Schema.makeFilter((users: { readonly [userId: string]: number }) => {
     const wrong = Object.keys(users).find((key) => !isUserId(key))
-    return wrong === undefined ? true : { path: [wrong], issue: "not a user ID, such as @alice:example.org" }
+    return wrong === undefined ? true : { path: [wrong], issue: "Expected a user ID, such as @alice:example.org" }
   })
 )
 

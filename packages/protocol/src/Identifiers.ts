@@ -40,31 +40,42 @@ const split = (sigil: string, text: string): Option.Option<Parts> => {
   return Option.some({ localpart, serverName: serverName as ServerName })
 }
 
+/** Tells the API's documentation what the filter asks for; the pattern lets a little more through than the filter. */
+const documentedAs = (pattern: string) => ({
+  toJsonSchema: () => [{ pattern, maxLength: maxIdentifierBytes }, true] as const
+})
+
 const identifier = <B extends string>(brand: B, sigil: string, example: string) =>
   Schema.String.check(
-    Schema.makeFilter((text: string) => Option.isSome(split(sigil, text)) || `not a ${brand}, such as ${example}`)
+    Schema.makeFilter(
+      (text: string) => Option.isSome(split(sigil, text)) || `Expected ${brand}, such as ${example}`,
+      documentedAs(`^[${sigil}][^:]+:.+$`)
+    )
   )
 
 /** The name of a home server: a host with an optional port, for example `example.org` or `localhost:8448`. */
 export const ServerName = Schema.String.check(
-  Schema.makeFilter((text: string) => isServerName(text) || "not a server name, such as example.org or localhost:8448")
+  Schema.makeFilter(
+    (text: string) => isServerName(text) || "Expected a server name, such as example.org or localhost:8448",
+    documentedAs("^[0-9A-Za-z.:[\\]-]+$")
+  )
 ).pipe(Schema.brand("ServerName"))
 export type ServerName = typeof ServerName.Type
 
 /** `@localpart:server`, the address of a person. */
-export const UserId = identifier("user ID", "@", "@alice:example.org").pipe(Schema.brand("UserId"))
+export const UserId = identifier("a user ID", "@", "@alice:example.org").pipe(Schema.brand("UserId"))
 export type UserId = typeof UserId.Type
 
 /** `!opaque:server`. The server part only names who made the ID: the room lives on every server that takes part. */
-export const RoomId = identifier("room ID", "!", "!opaque:example.org").pipe(Schema.brand("RoomId"))
+export const RoomId = identifier("a room ID", "!", "!opaque:example.org").pipe(Schema.brand("RoomId"))
 export type RoomId = typeof RoomId.Type
 
 /** `#name:server`, a human-readable name that its server maps to a room ID. */
-export const RoomAlias = identifier("room alias", "#", "#name:example.org").pipe(Schema.brand("RoomAlias"))
+export const RoomAlias = identifier("a room alias", "#", "#name:example.org").pipe(Schema.brand("RoomAlias"))
 export type RoomAlias = typeof RoomAlias.Type
 
 /** `$opaque:server`. In the draft's room version this is `$pdu_id:origin`. */
-export const EventId = identifier("event ID", "$", "$opaque:example.org").pipe(Schema.brand("EventId"))
+export const EventId = identifier("an event ID", "$", "$opaque:example.org").pipe(Schema.brand("EventId"))
 export type EventId = typeof EventId.Type
 
 export const parseUserId = (text: string): Option.Option<Parts> => split("@", text)

@@ -28,7 +28,7 @@ const jsonTerms: { readonly [tag: string]: string } = {
 }
 
 const expectedType = (ast: SchemaAST.AST): string | undefined => {
-  const expected = SchemaAST.resolve(ast)?.expected
+  const expected = ast._tag === "Number" ? SchemaAST.resolve(ast)?.expected : ast.annotations?.expected
   return typeof expected === "string" ? expected : jsonTerms[ast._tag]
 }
 

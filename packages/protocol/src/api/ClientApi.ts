@@ -9,6 +9,7 @@
  */
 import { HttpApi, OpenApi } from "effect/http-api"
 import { Authentication } from "./Authentication.ts"
+import { clientDocumentation } from "./ClientDocumentation.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
 import { EventsApi } from "./EventsApi.ts"
 import { LoginApi } from "./LoginApi.ts"
@@ -31,21 +32,6 @@ export const laterClientPrefix = "/_matrix/client/api/v1"
 /** A URL under the later prefix, moved to the draft's; any other as it is. */
 export const canonicalUrl = (url: string): string =>
   url.startsWith("/_matrix/client/api/v1/") ? `/${url.slice(2)}` : url
-
-/** Says in the documentation which operations want an access token, and how it travels. */
-const documentSecurity = (authenticated: ReadonlySet<string>) => (specification: Record<string, unknown>) => {
-  const spec = specification as unknown as OpenApi.OpenAPISpec
-  Object.assign(spec.components.securitySchemes, {
-    access_token: { type: "apiKey", in: "query", name: "access_token" },
-    bearer: { type: "http", scheme: "bearer" }
-  })
-  for (const path of Object.values(spec.paths)) {
-    for (const operation of Object.values(path) as Array<OpenApi.OpenAPISpecOperation>) {
-      if (authenticated.has(operation.operationId ?? "")) operation.security = [{ access_token: [] }, { bearer: [] }]
-    }
-  }
-  return specification
-}
 
 /** `group.endpoint` of what the `Authentication` middleware guards. */
 const authenticatedOperations = (api: HttpApi.Top): ReadonlySet<string> => {
@@ -73,7 +59,7 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
       description:
         `Under \`${clientPrefix}\` and, the same, under \`${laterClientPrefix}\`. Bodies are JSON objects in UTF-8, ` +
         'whatever content type is given. Every error is `{"errcode": "M_...", "error": "..."}`.',
-      transform: documentSecurity(authenticatedOperations(api as never))
+      transform: clientDocumentation(authenticatedOperations(api as never))
     })
   )
 }

@@ -4,11 +4,16 @@
  */
 import { Schema } from "effect"
 import { isRoomAlias, isRoomId, type RoomAlias, type RoomId } from "../Identifiers.ts"
-import { isText } from "../Text.ts"
+import { isText, maxNameBytes } from "../Text.ts"
 
 const shortText = (name: string, least: number) =>
   Schema.String.check(
-    Schema.makeFilter((value: string) => isText(value, least) || `not ${name}: at most 255 bytes of Unicode text`)
+    Schema.makeFilter(
+      (value: string) => isText(value, least) || `Expected ${name}: at most 255 bytes of Unicode text`,
+      {
+        toJsonSchema: () => [{ minLength: least, maxLength: maxNameBytes }, true]
+      }
+    )
   )
 
 /** An event type, such as `m.room.message`: 1 to 255 bytes. */
@@ -26,6 +31,7 @@ export const ProfileField = shortText("a profile field", 1)
 /** `!opaque:server` or `#name:server`. */
 export const RoomIdOrAlias = Schema.String.pipe(
   Schema.refine((value): value is RoomId | RoomAlias => isRoomId(value) || isRoomAlias(value), {
-    message: "not a room ID or room alias, such as !opaque:example.org or #name:example.org"
+    message: "Expected a room ID or room alias, such as !opaque:example.org or #name:example.org",
+    toJsonSchema: () => [{ pattern: "^[!#][^:]+:.+$", maxLength: maxNameBytes }, true]
   })
 )

@@ -64,8 +64,10 @@ const isJson = (text: string): boolean => {
 const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
   const request = yield* HttpServerRequest.HttpServerRequest
   const { key, text } = describeIssue(error.cause.issue)
-  if (key === "" && !isJson(yield* Effect.orDie(request.text))) {
-    return new Errors.NotJson({ error: "The body is not JSON" })
+  if (key === "") {
+    return isJson(yield* Effect.orDie(request.text))
+      ? new Errors.BadJson({ error: "The body is not a JSON object" })
+      : new Errors.NotJson({ error: "The body is not JSON" })
   }
   return new Errors.BadJson({ error: text })
 })

@@ -1,0 +1,148 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ClientApi, canonicalUrl, clientApi, clientPrefix, laterClientPrefix } from "@greenroom/protocol/api/ClientApi"
+import { statusOf } from "@greenroom/protocol/MatrixError"
+import { OpenApi } from "effect/http-api"
+
+/** Every line of the client API, in the words of its table. */
+const table = `
+GET /register
+POST /register
+POST /unregister
+GET /login
+POST /login
+GET /login/fallback
+POST /logout
+GET /events
+GET /events/{eventId}
+GET /initialSync
+GET /rooms/{roomId}/initialSync
+GET /publicRooms
+POST /createRoom
+PUT /createRoom/{txnId}
+PUT /rooms/{roomId}/state/{type}
+GET /rooms/{roomId}/state/{type}
+PUT /rooms/{roomId}/state/{type}/{stateKey}
+GET /rooms/{roomId}/state/{type}/{stateKey}
+GET /rooms/{roomId}/state
+POST /rooms/{roomId}/send/{type}
+PUT /rooms/{roomId}/send/{type}/{txnId}
+POST /rooms/{roomId}/join
+PUT /rooms/{roomId}/join/{txnId}
+POST /rooms/{roomId}/invite
+PUT /rooms/{roomId}/invite/{txnId}
+POST /rooms/{roomId}/leave
+PUT /rooms/{roomId}/leave/{txnId}
+POST /rooms/{roomId}/ban
+PUT /rooms/{roomId}/ban/{txnId}
+POST /rooms/{roomId}/kick
+PUT /rooms/{roomId}/kick/{txnId}
+POST /join/{roomIdOrAlias}
+PUT /join/{roomIdOrAlias}
+PUT /join/{roomIdOrAlias}/{txnId}
+GET /rooms/{roomId}/members
+GET /rooms/{roomId}/messages
+PUT /rooms/{roomId}/typing/{userId}
+POST /rooms/{roomId}/redact/{eventId}
+PUT /rooms/{roomId}/redact/{eventId}/{txnId}
+GET /directory/room/{alias}
+PUT /directory/room/{alias}
+DELETE /directory/room/{alias}
+GET /presence/{userId}/status
+PUT /presence/{userId}/status
+GET /presence/list/{userId}
+POST /presence/list/{userId}
+GET /presence_list/{userId}
+POST /presence_list/{userId}
+GET /profile/{userId}
+GET /profile/{userId}/displayname
+PUT /profile/{userId}/displayname
+GET /profile/{userId}/avatar_url
+PUT /profile/{userId}/avatar_url
+GET /profile/{userId}/{field}
+PUT /profile/{userId}/{field}
+GET /voip/turnServer
+GET /socket`
+
+const listed = table
+  .trim()
+  .split("\n")
+  .map((line) => line.split(" ") as [string, string])
+
+const open = ["GET /register", "POST /register", "GET /login", "POST /login", "GET /login/fallback", "GET /publicRooms"]
+
+const operationsOf = (spec: OpenApi.OpenAPISpec) =>
+  Object.entries(spec.paths).flatMap(([path, item]) =>
+    Object.entries(item).map(([method, operation]) => ({
+      line: `${method.toUpperCase()} ${path}`,
+      operation: operation as OpenApi.OpenAPISpecOperation
+    }))
+  )
+
+describe("the OpenAPI document", () => {
+  for (const [prefix, api] of [
+    [clientPrefix, ClientApi],
+    [laterClientPrefix, clientApi(laterClientPrefix)]
+  ] as const) {
+    it(`has every endpoint under ${prefix}, and no other`, () => {
+      const documented = operationsOf(OpenApi.fromApi(api as typeof ClientApi)).map(({ line }) => line)
+      const expected = [...listed.map(([method, path]) => `${method} ${prefix}${path}`), "GET /health"]
+      assert.deepStrictEqual([...documented].sort(), [...expected].sort())
+    })
+  }
+
+  const spec = OpenApi.fromApi(ClientApi)
+  const operations = operationsOf(spec)
+
+  it("says of every endpoint what it is and who may call it", () => {
+    for (const { line, operation } of operations) {
+      assert.isAbove(operation.summary?.length ?? 0, 5, line)
+      assert.match(operation.description ?? "", /\*\*Who may call it:\*\* .+\.$/, line)
+    }
+  })
+
+  it("says which endpoints want an access token", () => {
+    for (const { line, operation } of operations) {
+      const isOpen = line === "GET /health" || open.includes(line.replace(clientPrefix, ""))
+      assert.deepStrictEqual(operation.security, isOpen ? [] : [{ access_token: [] }, { bearer: [] }], line)
+    }
+    assert.hasAllKeys(spec.components.securitySchemes, ["access_token", "bearer"])
+  })
+
+  it("gives every error its one shape", () => {
+    const statuses = new Set(Object.values(statusOf).map(String))
+    for (const { line, operation } of operations) {
+      const errors = Object.entries(operation.responses).filter(([status]) => Number(status) >= 400)
+      assert.deepStrictEqual(new Set(errors.map(([status]) => status)), statuses, line)
+      for (const [, response] of errors) {
+        assert.deepStrictEqual(
+          response.content?.["application/json"]?.schema,
+          { $ref: "#/components/schemas/Error" },
+          line
+        )
+      }
+    }
+  })
+
+  it("describes what comes back, key by key", () => {
+    const page = spec.components.schemas.MessagePage as { readonly properties: object }
+    assert.hasAllKeys(page.properties, ["chunk", "start", "end"])
+    const event = spec.components.schemas.Event as { readonly properties: object }
+    assert.containsAllKeys(event.properties, ["event_id", "user_id", "sender", "ts", "origin_server_ts", "content"])
+  })
+
+  it("refers to nothing that it does not have", () => {
+    for (const [, name] of JSON.stringify(spec).matchAll(/"#\/components\/schemas\/([^"]+)"/g)) {
+      assert.property(spec.components.schemas, name ?? "")
+    }
+  })
+})
+
+describe("the two prefixes", () => {
+  it("are one to the router", () => {
+    assert.strictEqual(canonicalUrl("/_matrix/client/api/v1/events?from=END"), "/matrix/client/api/v1/events?from=END")
+    assert.strictEqual(canonicalUrl("/matrix/client/api/v1/events"), "/matrix/client/api/v1/events")
+    assert.strictEqual(canonicalUrl("/_matrix/client/api/v10"), "/_matrix/client/api/v10")
+    assert.strictEqual(canonicalUrl("/_matrix/client/api/v1"), "/_matrix/client/api/v1")
+    assert.strictEqual(canonicalUrl("/"), "/")
+  })
+})
