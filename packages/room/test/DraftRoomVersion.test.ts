@@ -1,0 +1,144 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { generateSigningKey, type VerifyKeys, verifyKeyOf } from "@greenroom/room/Signing"
+import { Result } from "effect"
+import { keyOf, memberProposal, messageProposal, roomId, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
+
+const alice = user("alice")
+const carol = user("carol", "two.example")
+const keys = (server: ServerName): VerifyKeys => new Map([["ed25519:1", verifyKeyOf(keyOf(server))]])
+const verified = (event: Event) => draftRoomVersion.verify(event, keys)
+const received = (pdu: unknown): Event => Result.getOrThrow(draftRoomVersion.fromPdu(JSON.parse(JSON.stringify(pdu))))
+const room = TestRoom.created(alice)
+const message = room.allow(messageProposal(alice))
+
+describe("build", () => {
+  it("gives an event its ID, place, auth events, hash and signature", () => {
+    const last = room.events.at(-1)!
+    const event = room.build(stateProposal(alice, "m.room.topic", { topic: "x" }))
+    assert.match(event.event_id, /^\$[A-Za-z0-9_-]{22}:one\.example$/)
+    assert.deepStrictEqual(event.prev_events, [last.event_id])
+    assert.strictEqual(event.depth, last.depth + 1)
+    assert.deepStrictEqual(event.auth_events, [
+      room.state("m.room.create", "")!.event_id,
+      room.state("m.room.power_levels", "")!.event_id,
+      room.state("m.room.member", alice)!.event_id
+    ])
+    assert.strictEqual(event.replaces_state, undefined)
+    assert.deepStrictEqual(verified(event), Result.succeed(event))
+  })
+
+  it("never gives the same ID twice", () => {
+    const ids = new Set(Array.from({ length: 600 }, () => room.build(messageProposal(alice)).event_id))
+    assert.strictEqual(ids.size, 600)
+  })
+
+  it("follows the deepest forward extremities where there are too many", () => {
+    const prevEvents = Array.from({ length: 80 }, (_, depth) => ({
+      event_id: `$e${depth}:one.example` as EventId,
+      depth
+    }))
+    const at = { prevEvents, state: room.state, now: 1 }
+    const event = draftRoomVersion.build(messageProposal(alice), at, keyOf("one.example"))
+    assert.strictEqual(event.prev_events.length, 50)
+    assert.include(event.prev_events, "$e79:one.example" as EventId)
+    assert.notInclude(event.prev_events, "$e29:one.example" as EventId)
+    assert.strictEqual(event.depth, 80)
+    assert.isTrue(Result.isSuccess(draftRoomVersion.fromPdu(draftRoomVersion.toPdu(event))))
+  })
+
+  it("stays within what JSON can carry behind an event of absurd depth", () => {
+    const prevEvents = [{ event_id: message.event_id, depth: Number.MAX_SAFE_INTEGER }]
+    const at = { prevEvents, state: room.state, now: 1 }
+    const event = draftRoomVersion.build(messageProposal(alice), at, keyOf("one.example"))
+    assert.strictEqual(event.depth, Number.MAX_SAFE_INTEGER)
+  })
+
+  it("tryBuild says what makes no event: too large, or no canonical form", () => {
+    const at = { prevEvents: [message], state: room.state, now: 1 }
+    const attempt = (content: Event["content"]) =>
+      draftRoomVersion.tryBuild(messageProposal(alice, content), at, keyOf("one.example"))
+    const tag = (content: Event["content"]) => Result.getOrUndefined(Result.flip(attempt(content)))?._tag
+    assert.isTrue(Result.isSuccess(attempt({ body: "x" })))
+    assert.strictEqual(tag({ body: "x".repeat(65_536) }), "TooLarge")
+    assert.strictEqual(tag({ n: 1.5 }), "Malformed")
+    assert.strictEqual(tag({ body: "\ud800" }), "Malformed")
+  })
+})
+
+describe("verify", () => {
+  it("takes what the origin signed, as it was sent", () => {
+    for (const event of room.events) {
+      assert.deepStrictEqual(verified(received(draftRoomVersion.toPdu(event))), Result.succeed(event))
+    }
+  })
+
+  it("takes a redacted event, whose signature still holds", () => {
+    const levels = room.state("m.room.power_levels", "")!
+    for (const event of [message, levels]) {
+      const redacted = draftRoomVersion.redact(event)
+      assert.deepStrictEqual(verified(received(draftRoomVersion.toPdu(redacted))), Result.succeed(redacted))
+    }
+  })
+
+  it("gives the redacted event where only the hash is wrong", () => {
+    const altered = { ...message, content: { msgtype: "m.text", body: "forged" } }
+    assert.deepStrictEqual(verified(altered), Result.succeed(draftRoomVersion.redact(message)))
+    const added = { ...message, "org.example.note": "forged" }
+    assert.deepStrictEqual(verified(added), Result.succeed(draftRoomVersion.redact(message)))
+  })
+
+  it("refuses an event altered in what the protocol needs", () => {
+    const member = room.state("m.room.member", alice)!
+    const levels = room.state("m.room.power_levels", "")!
+    const forged: ReadonlyArray<Event> = [
+      { ...message, sender: user("mallory") },
+      { ...message, type: "m.room.topic" },
+      { ...message, depth: 1 },
+      { ...message, origin_server_ts: 1 },
+      { ...message, room_id: "!other:one.example" as never },
+      { ...message, prev_events: [] },
+      { ...message, auth_events: [] },
+      { ...message, state_key: "" },
+      { ...message, hashes: { sha256: levels.hashes.sha256 } },
+      { ...message, event_id: "$other:one.example" as EventId },
+      { ...member, content: { membership: "ban" } },
+      { ...member, state_key: carol },
+      { ...levels, content: { users: { [carol]: 100 } } }
+    ]
+    for (const event of forged) {
+      const result = verified(event)
+      assert.strictEqual(Result.isFailure(result) && result.failure._tag, "BadSignature")
+    }
+  })
+
+  it("refuses events that are unsigned, signed by another server or by an unknown key", () => {
+    const stranger = generateSigningKey("one.example" as ServerName, "ed25519:1")
+    const refused = (event: Event) => assert.isTrue(Result.isFailure(verified(event)))
+    refused({ ...message, signatures: {} })
+    refused(draftRoomVersion.sign({ ...message, signatures: {} }, keyOf("two.example")))
+    refused(draftRoomVersion.sign({ ...message, signatures: {} }, stranger))
+    assert.isTrue(Result.isFailure(draftRoomVersion.verify(message, () => new Map())))
+  })
+
+  it("an invite bears the countersignature of the invited user's server beside its own", () => {
+    const invite = room.build(memberProposal(alice, carol, "invite"))
+    const countersigned = received(draftRoomVersion.toPdu(draftRoomVersion.sign(invite, keyOf("two.example"))))
+    assert.sameMembers(Object.keys(countersigned.signatures), ["one.example", "two.example"])
+    assert.deepStrictEqual(verified(countersigned), Result.succeed(countersigned))
+    assert.deepStrictEqual(draftRoomVersion.signers(countersigned), ["one.example" as ServerName])
+  })
+
+  it("covers keys that nobody knows", () => {
+    const at = { prevEvents: [message], state: room.state, now: 1 }
+    const event = draftRoomVersion.build(messageProposal(alice), at, keyOf("one.example"))
+    const pdu = draftRoomVersion.toPdu(event)
+    assert.deepStrictEqual(
+      verified(received({ ...pdu, power_level: 3 })),
+      Result.succeed(draftRoomVersion.redact(event))
+    )
+    assert.strictEqual(event.room_id, roomId)
+  })
+})

@@ -1,0 +1,103 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import {
+  depthAfter,
+  forwardExtremitiesAfter,
+  type GraphNode,
+  missingPredecessors,
+  topologicalOrder
+} from "@greenroom/room/EventGraph"
+import * as fc from "fast-check"
+
+const id = (n: number | string): EventId => `$e${n}:one.example` as EventId
+const node = (n: number, prev: ReadonlyArray<number>, depth = 1): GraphNode => ({
+  event_id: id(n),
+  prev_events: prev.map(id),
+  auth_events: [],
+  depth,
+  origin_server_ts: 0
+})
+
+/** Random graphs without circles: every event follows some of those before it; depths may be made up. */
+const graphs = fc
+  .array(fc.tuple(fc.array(fc.nat(50), { maxLength: 4 }), fc.nat(5), fc.nat(3)), { maxLength: 50 })
+  .map((rows) =>
+    rows.map(
+      ([prev, depth, ts], n): GraphNode => ({
+        ...node(n, n === 0 ? [] : [...new Set(prev.map((each) => each % n))], depth),
+        origin_server_ts: ts
+      })
+    )
+  )
+
+const shuffled = <A>(array: ReadonlyArray<A>) => fc.shuffledSubarray([...array], { minLength: array.length })
+
+describe("depth and forward extremities", () => {
+  it("an event is one deeper than the deepest that it follows", () => {
+    assert.strictEqual(depthAfter([]), 1)
+    assert.strictEqual(depthAfter([{ depth: 3 }, { depth: 7 }]), 8)
+  })
+
+  it("an event takes the place of those that it follows", () => {
+    assert.deepStrictEqual(forwardExtremitiesAfter([], node(1, [])), [id(1)])
+    assert.deepStrictEqual(forwardExtremitiesAfter([id(1), id(2), id(3)], node(4, [1, 3])), [id(2), id(4)])
+    assert.deepStrictEqual(forwardExtremitiesAfter([id(2), id(4)], node(4, [1, 3])), [id(2), id(4)])
+  })
+})
+
+describe("topologicalOrder", () => {
+  it("no event comes before one that it answers, and the order does not depend on that of arrival", () => {
+    fc.assert(
+      fc.property(
+        graphs.chain((graph) => fc.tuple(fc.constant(graph), shuffled(graph))),
+        ([graph, arrival]) => {
+          const order = topologicalOrder(arrival)
+          assert.strictEqual(order.length, graph.length)
+          const at = new Map(order.map((each, index) => [each.event_id, index]))
+          for (const each of graph) {
+            for (const prev of each.prev_events) assert.isBelow(at.get(prev)!, at.get(each.event_id)!)
+          }
+          assert.deepStrictEqual(order, topologicalOrder(graph))
+        }
+      )
+    )
+  })
+
+  it("puts an event after those that authorise it", () => {
+    const late = { ...node(1, []), depth: 9 }
+    const early = { ...node(2, []), auth_events: [id(1)] }
+    assert.deepStrictEqual(topologicalOrder([early, late]), [late, early])
+  })
+
+  it("leaves out circles and what is behind them", () => {
+    assert.deepStrictEqual(topologicalOrder([node(1, [2]), node(2, [1]), node(3, [2]), node(4, [99])]), [node(4, [99])])
+    assert.deepStrictEqual(topologicalOrder([node(1, [1])]), [])
+  })
+})
+
+describe("missingPredecessors", () => {
+  const received = new Map(
+    [node(5, [4, 3], 5), node(4, [2, 9], 4), node(3, [2], 3)].map((each) => [each.event_id, each])
+  )
+  const walk = (known: ReadonlySet<EventId>, limit = 100) =>
+    missingPredecessors(
+      [received.get(id(5))!],
+      (each) => received.get(each),
+      (each) => known.has(each),
+      limit
+    )
+
+  it("finds what neither the room nor what was received has", () => {
+    assert.deepStrictEqual(walk(new Set()), { missing: [id(2), id(9)], complete: true })
+    assert.deepStrictEqual(walk(new Set([id(2)])), { missing: [id(9)], complete: true })
+    assert.deepStrictEqual(walk(new Set([id(2), id(9)])), { missing: [], complete: true })
+  })
+
+  it("gives up after the bound, also on an endless chain and on circles", () => {
+    const endless = (each: EventId): GraphNode =>
+      node(Number(each.slice(2, each.indexOf(":"))), [Number(each.slice(2, each.indexOf(":"))) + 1])
+    assert.isFalse(missingPredecessors([node(0, [1])], endless, () => false, 1_000).complete)
+    const circle = (): GraphNode => node(1, [1])
+    assert.isTrue(missingPredecessors([node(1, [1])], circle, () => false, 10).complete)
+  })
+})

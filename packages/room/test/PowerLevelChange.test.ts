@@ -1,0 +1,113 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { membershipOf } from "@greenroom/room/Authorisation"
+import {
+  eventLevel,
+  levelFor,
+  levelKeys,
+  type PowerLevels,
+  powerLevelsIn,
+  userLevel
+} from "@greenroom/room/PowerLevels"
+import type { EventProposal } from "@greenroom/room/RoomVersion"
+import * as fc from "fast-check"
+import { memberProposal, messageProposal, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
+
+const people = ["alice", "bob", "carol", "dave"].map((name) => user(name))
+const alice = people[0]!
+const types = ["m.room.name", "m.room.message", "m.room.power_levels", "org.example.other"]
+
+const level = fc.constantFrom(-1, 0, 10, 30, 50, 51, 99, 100, 101)
+const users = fc.dictionary(fc.constantFrom(...people), level, { noNullPrototype: true })
+const content: fc.Arbitrary<JsonObject> = fc.record(
+  {
+    users,
+    events: fc.dictionary(fc.constantFrom(...types), level, { noNullPrototype: true }),
+    ...Object.fromEntries(levelKeys.map((key) => [key, level]))
+  },
+  { requiredKeys: [], noNullPrototype: true }
+)
+
+const person = fc.constantFrom(...people)
+const action: fc.Arbitrary<EventProposal> = fc.oneof(
+  fc.tuple(person, content).map(([sender, change]) => stateProposal(sender, "m.room.power_levels", change)),
+  // A change of what there is, which is allowed more often than something wholly new.
+  fc
+    .tuple(person, person, level)
+    .map(([sender, target, given]) =>
+      stateProposal(sender, "m.room.power_levels", { users: { [alice]: 100, [sender]: 50, [target]: given } })
+    ),
+  fc
+    .tuple(person, person, fc.constantFrom("invite", "leave", "ban"))
+    .map(([sender, target, membership]) => memberProposal(sender, target, membership)),
+  person.map((sender) => memberProposal(sender, sender, "join")),
+  person.map((sender) => messageProposal(sender)),
+  person.map((sender) => stateProposal(sender, "m.room.name", { name: "x" }))
+)
+
+/** What a user could do, as the levels that hold. */
+const requirements = (levels: PowerLevels): ReadonlyArray<number> => [
+  ...levelKeys.filter((key) => key !== "users_default").map((key) => levelFor(levels, key)),
+  ...types.flatMap((type) => [eventLevel(levels, type, true), eventLevel(levels, type, false)])
+]
+
+const checkLevels = (sender: UserId, before: PowerLevels, after: PowerLevels): void => {
+  const own = userLevel(before, sender)
+  for (const each of people) {
+    const was = userLevel(before, each)
+    const will = userLevel(after, each)
+    if (was === will) continue
+    assert.isAtMost(will, own, "nobody is raised above the one who raises")
+    assert.isAtMost(was, own, "nobody above is lowered")
+  }
+  const were = requirements(before)
+  requirements(after).forEach((will, index) => {
+    const was = were[index]!
+    if (was === will) return
+    assert.isAtMost(was, own, "what one may not do oneself is not opened")
+    assert.isAtMost(will, own, "what one does is not closed to those above")
+  })
+}
+
+const checkMembership = (proposal: EventProposal, levels: PowerLevels, was: string, now: string): void => {
+  const target = proposal.state_key!
+  const own = userLevel(levels, proposal.sender)
+  if (was === now) return
+  if (was === "ban") assert.isAtLeast(own, levelFor(levels, "ban"), "a ban is lifted by those who may ban")
+  if (target === proposal.sender) {
+    assert.notStrictEqual(was, "ban")
+    return
+  }
+  assert.notStrictEqual(now, "join", "nobody is made to join")
+  if (now !== "invite") assert.isBelow(userLevel(levels, target), own, "nobody removes an equal")
+}
+
+describe("Power", () => {
+  it("no sequence of events lets a user exceed their power", () => {
+    let changes = 0
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
+        const room = TestRoom.created(alice)
+        for (const each of people) if (each !== alice) room.allow(memberProposal(each, each, "join"))
+        for (const proposal of actions) {
+          const before = powerLevelsIn(room.state)
+          const was = membershipOf(room.state, proposal.state_key ?? "")
+          const senderWas = membershipOf(room.state, proposal.sender)
+          if (room.attempt(proposal) !== undefined) continue
+          if (proposal.type === "m.room.member") {
+            checkMembership(proposal, before, was, membershipOf(room.state, proposal.state_key!))
+            continue
+          }
+          assert.strictEqual(senderWas, "join")
+          const needed = eventLevel(before, proposal.type, proposal.state_key !== undefined)
+          assert.isAtLeast(userLevel(before, proposal.sender), needed)
+          if (proposal.type === "m.room.power_levels") changes++
+          checkLevels(proposal.sender, before, powerLevelsIn(room.state))
+        }
+      }),
+      { numRuns: 200 }
+    )
+    assert.isAbove(changes, 20)
+  })
+})

@@ -1,0 +1,66 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { RoomAlias } from "@greenroom/protocol/Identifiers"
+import { initialProposals } from "@greenroom/room/RoomCreation"
+import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
+import { memberProposal, roomId, TestRoom, user } from "./support/TestRoom.ts"
+
+const alice = user("alice")
+const bob = user("bob")
+
+describe("RoomCreation", () => {
+  const options = {
+    roomId,
+    creator: alice,
+    visibility: "private",
+    roomVersion: defaultRoomVersion.id,
+    name: "Greenroom",
+    topic: "Waiting",
+    aliases: ["#green:one.example" as RoomAlias],
+    creatorProfile: { displayname: "Alice" }
+  } as const
+
+  it("makes a room of every option, each event allowed in its turn", () => {
+    const room = new TestRoom()
+    for (const proposal of initialProposals(options)) room.allow(proposal)
+    assert.deepStrictEqual(
+      room.events.map((event) => event.type),
+      [
+        "m.room.create",
+        "m.room.member",
+        "m.room.power_levels",
+        "m.room.join_rules",
+        "m.room.config",
+        "m.room.aliases",
+        "m.room.name",
+        "m.room.topic"
+      ]
+    )
+    assert.deepStrictEqual(room.state("m.room.member", alice)?.content, { displayname: "Alice", membership: "join" })
+    assert.deepStrictEqual(room.state("m.room.aliases", "one.example")?.content, { aliases: ["#green:one.example"] })
+    assert.strictEqual(roomVersion(String(room.state("m.room.create", "")?.content.room_version)), defaultRoomVersion)
+    assert.strictEqual(roomVersion("42"), undefined)
+  })
+
+  it("a public room is open to everybody, a private one takes an invite", () => {
+    TestRoom.created(alice, "public").allow(memberProposal(bob, bob, "join"))
+    const room = TestRoom.created(alice, "private")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    room.allow(memberProposal(alice, bob, "invite"))
+    room.allow(memberProposal(bob, bob, "join"))
+  })
+
+  it("leaves out what was not asked for", () => {
+    const types = initialProposals({
+      roomId,
+      creator: alice,
+      visibility: "public",
+      roomVersion: "1-draft",
+      aliases: []
+    })
+    assert.notInclude(
+      types.map((each) => each.type),
+      "m.room.aliases"
+    )
+    assert.strictEqual(types.length, 5)
+  })
+})

@@ -1,0 +1,304 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { powerLevelsIn, userLevel } from "@greenroom/room/PowerLevels"
+import { initialProposals } from "@greenroom/room/RoomCreation"
+import { type EventProposal, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
+import * as fc from "fast-check"
+import { Replica } from "./support/Replica.ts"
+import { memberProposal, messageProposal, roomId, serverOf, stateProposal, user } from "./support/TestRoom.ts"
+
+const alice = user("alice")
+const bob = user("bob", "two.example")
+const carol = user("carol", "three.example")
+const mallory = user("mallory", "two.example")
+
+/** Two servers that hold the same room; `one` and `two` may then part and meet. */
+class Split {
+  readonly one = new Replica()
+  readonly two = new Replica()
+  #count = 0
+
+  constructor(members: ReadonlyArray<UserId>, users: Readonly<Record<string, number>> = {}) {
+    for (const proposal of initialProposals({ roomId, creator: alice, visibility: "public", roomVersion: "1-draft" })) {
+      this.both(proposal)
+    }
+    for (const each of members) this.both(memberProposal(each, each, "join"))
+    this.both(stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100, ...users } }))
+  }
+
+  on(replica: Replica, proposal: EventProposal, now = this.#count): Event {
+    const event = replica.build(proposal, `$e${this.#count++}:${serverOf(proposal.sender)}` as EventId, now)
+    assert.isTrue(replica.wouldAllow(event), `not allowed: ${JSON.stringify(proposal)}`)
+    replica.receive(event)
+    return event
+  }
+
+  both(proposal: EventProposal): void {
+    this.two.receive(this.on(this.one, proposal))
+  }
+
+  meet(): void {
+    const all = [...this.one.events.values(), ...this.two.events.values()]
+    for (const each of all) this.one.receive(each)
+    for (const each of all.reverse()) this.two.receive(each)
+    assert.deepStrictEqual(this.one.summary, this.two.summary)
+  }
+
+  content(type: string, stateKey = ""): JsonObject | undefined {
+    return this.one.lookupIn(this.one.state)(type, stateKey)?.content
+  }
+}
+
+describe("A room split by servers that cannot see each other", () => {
+  it("a ban on one side ends what the banned user did meanwhile on the other", () => {
+    const split = new Split([bob, mallory], { [bob]: 50, [mallory]: 50 })
+    split.on(split.two, stateProposal(mallory, "m.room.topic", { topic: "mallory was here" }))
+    split.on(split.one, memberProposal(alice, mallory, "ban"))
+    split.meet()
+    assert.deepStrictEqual(split.content("m.room.member", mallory), { membership: "ban" })
+    assert.isUndefined(split.content("m.room.topic"))
+  })
+
+  it("of two moderators who ban each other, the one whose level is higher wins", () => {
+    const split = new Split([bob, carol], { [bob]: 60, [carol]: 50 })
+    split.on(split.two, stateProposal(carol, "m.room.topic", { topic: "carol" }), 1)
+    split.on(split.one, memberProposal(bob, carol, "ban"), 2)
+    split.meet()
+    assert.deepStrictEqual(split.content("m.room.member", carol), { membership: "ban" })
+  })
+
+  it("who loses power on one side changes nothing on the other", () => {
+    const split = new Split([bob, carol, mallory], { [mallory]: 50 })
+    split.on(split.one, stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100 } }))
+    split.on(
+      split.two,
+      stateProposal(mallory, "m.room.power_levels", { users: { [alice]: 100, [mallory]: 50, [bob]: 50 } })
+    )
+    split.on(split.two, memberProposal(mallory, carol, "ban"), 0)
+    split.meet()
+    assert.deepStrictEqual(split.content("m.room.power_levels"), { users: { [alice]: 100 } })
+    assert.deepStrictEqual(split.content("m.room.member", carol), { membership: "join" })
+  })
+
+  it("of two names set at once the later stands", () => {
+    const split = new Split([bob], { [bob]: 50 })
+    split.on(split.one, stateProposal(alice, "m.room.name", { name: "early" }), 1_000)
+    split.on(split.two, stateProposal(bob, "m.room.name", { name: "late" }), 2_000)
+    split.meet()
+    assert.deepStrictEqual(split.content("m.room.name"), { name: "late" })
+  })
+
+  it("a name set under newer power levels stands over one set under older ones, whatever the clocks say", () => {
+    const split = new Split([bob], { [bob]: 50 })
+    split.on(split.one, stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100, [bob]: 50 }, invite: 10 }))
+    split.on(split.one, stateProposal(alice, "m.room.name", { name: "new levels" }), 1)
+    split.on(split.two, stateProposal(bob, "m.room.name", { name: "old levels" }), 999_999)
+    split.meet()
+    assert.deepStrictEqual(split.content("m.room.name"), { name: "new levels" })
+  })
+
+  it("what was set on one side only is kept", () => {
+    const split = new Split([bob], { [bob]: 50 })
+    split.on(split.one, stateProposal(alice, "m.room.name", { name: "name" }))
+    split.on(split.two, stateProposal(bob, "m.room.topic", { topic: "topic" }))
+    split.meet()
+    assert.deepStrictEqual(
+      [split.content("m.room.name"), split.content("m.room.topic")],
+      [{ name: "name" }, { topic: "topic" }]
+    )
+  })
+
+  it("a join on one side is weighed against the room that the other side closed", () => {
+    const split = new Split([bob], { [bob]: 50 })
+    split.on(split.one, stateProposal(alice, "m.room.join_rules", { join_rule: "invite" }))
+    split.on(split.two, memberProposal(carol, carol, "join"))
+    split.meet()
+    assert.isUndefined(split.content("m.room.member", carol))
+    assert.deepStrictEqual(split.content("m.room.join_rules"), { join_rule: "invite" })
+  })
+})
+
+/** One thing that somebody tries to do. Numbers choose among what there is at that moment. */
+interface Step {
+  readonly server: number
+  readonly actor: number
+  readonly target: number
+  readonly action: number
+  readonly level: number
+  readonly time: number
+  /** Hostile: cites an old place in the graph, and the auth events of yet another. */
+  readonly hostile: boolean
+  readonly prev: ReadonlyArray<number>
+  readonly auth: number
+  /** Which server hears everything from which, afterwards. */
+  readonly sync: readonly [to: number, from: number] | undefined
+}
+
+const servers = ["one.example", "two.example", "three.example"]
+const people = [alice, bob, carol, user("dave"), mallory]
+
+const proposalOf = ({ action, actor, target, level }: Step): EventProposal => {
+  const sender = people[actor]!
+  const other = people[target]!
+  const users = { [alice]: 100, [bob]: 50, [other]: level }
+  return [
+    memberProposal(sender, sender, "join"),
+    memberProposal(sender, sender, "leave"),
+    memberProposal(sender, other, "invite"),
+    memberProposal(sender, other, "leave"),
+    memberProposal(sender, other, "ban"),
+    stateProposal(sender, "m.room.power_levels", { users: { ...users, [sender]: level } }),
+    stateProposal(sender, "m.room.power_levels", { users, ban: level, state_default: level }),
+    stateProposal(sender, "m.room.join_rules", { join_rule: level > 50 ? "invite" : "public" }),
+    stateProposal(sender, "m.room.topic", { topic: String(level) }),
+    stateProposal(sender, "m.room.name", { name: String(level) }),
+    messageProposal(sender)
+  ][action]!
+}
+
+const steps = fc.array(
+  fc.record<Step>({
+    server: fc.nat(2),
+    actor: fc.nat(people.length - 1),
+    target: fc.nat(people.length - 1),
+    action: fc.nat(10),
+    level: fc.constantFrom(0, 10, 50, 51, 100, 101),
+    time: fc.nat(20),
+    hostile: fc.boolean(),
+    prev: fc.array(fc.nat(), { minLength: 1, maxLength: 3 }),
+    auth: fc.nat(),
+    sync: fc.option(fc.tuple(fc.nat(2), fc.nat(2)), { nil: undefined })
+  }),
+  { maxLength: 40 }
+)
+
+const begin = (): ReadonlyArray<Event> => {
+  const split = new Split([bob, carol, mallory], { [bob]: 50 })
+  return [...split.one.events.values()]
+}
+
+const buildStep = (replica: Replica, step: Step, n: number): Event | undefined => {
+  const proposal = proposalOf(step)
+  const known = [...replica.events.keys()]
+  const prev = step.hostile ? [...new Set(step.prev.map((each) => known[each % known.length]!))] : replica.extremities
+  const authState = step.hostile ? replica.stateAfter([known[step.auth % known.length]!]) : replica.stateAfter(prev)
+  const id = `$s${(n * 7919) % 1000}x${n}:${serverOf(proposal.sender)}` as EventId
+  const event = replica.build(proposal, id, step.time, prev, authState)
+  return step.hostile || replica.wouldAllow(event) ? event : undefined
+}
+
+/** Plays the steps on three servers that hear from one another only now and then. All events that were made. */
+const play = (story: ReadonlyArray<Step>): { replicas: ReadonlyArray<Replica>; events: ReadonlyArray<Event> } => {
+  const events = [...begin()]
+  const replicas = servers.map(() => new Replica())
+  for (const replica of replicas) for (const event of events) replica.receive(event)
+  story.forEach((step, n) => {
+    const replica = replicas[step.server]!
+    const event = buildStep(replica, step, n)
+    if (event !== undefined) {
+      events.push(event)
+      replica.receive(event)
+    }
+    if (step.sync !== undefined) {
+      for (const each of replicas[step.sync[1]]!.events.values()) replicas[step.sync[0]]!.receive(each)
+    }
+  })
+  return { replicas, events }
+}
+
+/** The level of each user in the room where all events of the story arrived. */
+const levelsAfter = (story: ReadonlyArray<Step>): ((userId: UserId) => number) => {
+  const { replicas, events } = play(story)
+  const replica = replicas[0]!
+  for (const event of events) replica.receive(event)
+  const levels = powerLevelsIn(replica.lookupIn(replica.state))
+  return (userId) => userLevel(levels, userId)
+}
+
+describe("Convergence", () => {
+  it("servers that have the same events have the same state, whatever the order of arrival", () => {
+    fc.assert(
+      fc.property(steps, fc.array(fc.nat(1_000), { minLength: 64, maxLength: 64 }), (story, luck) => {
+        const { replicas, events } = play(story)
+        for (const replica of replicas) for (const event of events) replica.receive(event)
+        const shuffled = events
+          .map((event, n) => [luck[n % luck.length]! * (n + 1), event] as const)
+          .sort(([a], [b]) => (a % 101) - (b % 101))
+          .map(([, event]) => event)
+        const strangers = [new Replica(), new Replica()]
+        for (const event of shuffled) strangers[0]!.receive(event)
+        for (const event of [...events].reverse()) strangers[1]!.receive(event)
+        const all = [...replicas, ...strangers]
+        for (const replica of all) {
+          assert.strictEqual(replica.events.size, events.length)
+          assert.deepStrictEqual(replica.summary, all[0]!.summary)
+          assert.deepStrictEqual([...replica.rejected].sort(), [...all[0]!.rejected].sort())
+        }
+      }),
+      { numRuns: 150 }
+    )
+  })
+
+  it("the order in which the states are given does not matter", () => {
+    fc.assert(
+      fc.property(steps, (story) => {
+        const { replicas, events } = play(story)
+        const states = replicas.map((replica) => replica.state)
+        const lookup = new Map(events.map((event) => [event.event_id, event]))
+        const resolve = (order: ReadonlyArray<StateMap>) =>
+          [...draftRoomVersion.resolveState(order, (id) => lookup.get(id))].sort()
+        assert.deepStrictEqual(resolve(states), resolve([...states].reverse()))
+        assert.deepStrictEqual(resolve([states[0]!, states[0]!]), [...states[0]!].sort())
+      }),
+      { numRuns: 60 }
+    )
+  })
+
+  it("no fork, order or false citation gives power to those whom nobody gave it", () => {
+    fc.assert(
+      fc.property(steps, (story) => {
+        // Mallory may try anything; the others never name mallory in the power levels.
+        const named = (step: Step): Step =>
+          step.actor !== 4 && people[step.target] === mallory ? { ...step, target: 3 } : step
+        const levels = levelsAfter(story.map(named))
+        assert.isAtMost(levels(mallory), 0)
+        for (const each of people) assert.isAtMost(levels(each), 100)
+      }),
+      { numRuns: 150 }
+    )
+  })
+
+  it("moderators who cite what they like stay moderators, and the creator stays above them", () => {
+    fc.assert(
+      fc.property(steps, (story) => {
+        const levels = levelsAfter(story.map((step) => (step.actor === 0 ? { ...step, action: 8 } : step)))
+        assert.strictEqual(levels(alice), 100)
+        for (const each of people) if (each !== alice) assert.isAtMost(levels(each), 50)
+      }),
+      { numRuns: 150 }
+    )
+  })
+})
+
+describe("Large rooms", () => {
+  const key = (n: number): string => stateKeyOf("org.example.note", String(n))
+
+  it("looks up only what a conflict rests on, not the 10,000 state events that agree", () => {
+    const split = new Split([bob], { [bob]: 50 })
+    const name = split.on(split.one, stateProposal(alice, "m.room.name", { name: "a" }))
+    const other = split.on(split.two, stateProposal(bob, "m.room.name", { name: "b" }))
+    const shared = Array.from({ length: 10_000 }, (_, n) => [key(n), `$n${n}:one.example` as EventId] as const)
+    const states = [new Map([...split.one.state, ...shared]), new Map([...split.two.state, ...shared])]
+    let lookups = 0
+    const resolved = draftRoomVersion.resolveState(states, (id) => {
+      lookups++
+      return split.one.events.get(id) ?? split.two.events.get(id)
+    })
+    assert.strictEqual(resolved.size, split.one.state.size + shared.length)
+    assert.include([name.event_id, other.event_id], resolved.get(stateKeyOf("m.room.name", "")))
+    assert.isBelow(lookups, 200)
+  })
+})

@@ -1,0 +1,101 @@
+/**
+ * A room as one server holds it, for tests: receives events in any order, decides about each by its auth events and by the
+ * state before it, and keeps the state after each. No signatures: those have tests of their own.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { forwardExtremitiesAfter } from "@greenroom/room/EventGraph"
+import { type EventProposal, type StateLookup, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { keyOf, serverOf } from "./TestRoom.ts"
+
+export class Replica {
+  readonly events = new Map<EventId, Event>()
+  readonly rejected = new Set<EventId>()
+  readonly #statesAfter = new Map<EventId, StateMap>()
+  readonly #waiting = new Set<Event>()
+  extremities: ReadonlyArray<EventId> = []
+
+  readonly #event = (id: EventId): Event | undefined => this.events.get(id)
+
+  lookupIn(state: StateMap): StateLookup {
+    return (type, stateKey) => {
+      const id = state.get(stateKeyOf(type, stateKey))
+      return id === undefined ? undefined : this.events.get(id)
+    }
+  }
+
+  stateAfter(ids: ReadonlyArray<EventId>): StateMap {
+    if (ids.length === 0) return new Map()
+    return draftRoomVersion.resolveState(
+      ids.map((id) => this.#statesAfter.get(id)!),
+      this.#event
+    )
+  }
+
+  get state(): StateMap {
+    return this.stateAfter(this.extremities)
+  }
+
+  /** The current state as a plain object in the order of its keys, to compare. */
+  get summary(): Readonly<Record<string, EventId>> {
+    return Object.fromEntries([...this.state].sort(([a], [b]) => (a < b ? -1 : 1)))
+  }
+
+  /** An event placed after `prev`, with an ID and time that the test chooses. Not received yet. */
+  build(
+    proposal: EventProposal,
+    eventId: EventId,
+    now: number,
+    prev: ReadonlyArray<EventId> = this.extremities,
+    authState: StateMap = this.stateAfter(prev)
+  ): Event {
+    const place = { prevEvents: prev.map((id) => this.events.get(id)!), state: this.lookupIn(authState), now }
+    return { ...draftRoomVersion.build(proposal, place, keyOf(serverOf(proposal.sender))), event_id: eventId }
+  }
+
+  /** True if an honest server would let its user send this now. */
+  wouldAllow(event: Event): boolean {
+    return draftRoomVersion.authorise(event, this.lookupIn(this.stateAfter(event.prev_events))) === undefined
+  }
+
+  receive(event: Event): void {
+    if (this.events.has(event.event_id)) return
+    this.#waiting.add(event)
+    for (let progress = true; progress; ) {
+      progress = false
+      for (const each of this.#waiting) {
+        if (![...each.prev_events, ...each.auth_events].every((id) => this.events.has(id))) continue
+        this.#waiting.delete(each)
+        this.#place(each)
+        progress = true
+      }
+    }
+  }
+
+  #isAllowed(event: Event, before: StateMap): boolean {
+    const authEvents = event.auth_events.map((id) => this.events.get(id)!)
+    return (
+      !authEvents.some((each) => this.rejected.has(each.event_id)) &&
+      draftRoomVersion.authoriseByAuthEvents(event, authEvents) === undefined &&
+      draftRoomVersion.authorise(event, this.lookupIn(before)) === undefined
+    )
+  }
+
+  #place(event: Event): void {
+    const before = this.stateAfter(event.prev_events)
+    this.events.set(event.event_id, event)
+    if (!this.#isAllowed(event, before)) {
+      this.rejected.add(event.event_id)
+      this.#statesAfter.set(event.event_id, before)
+      return
+    }
+    this.extremities = forwardExtremitiesAfter(this.extremities, event)
+    this.#statesAfter.set(
+      event.event_id,
+      event.state_key === undefined
+        ? before
+        : new Map([...before, [stateKeyOf(event.type, event.state_key), event.event_id]])
+    )
+  }
+}
