@@ -4,7 +4,11 @@
  *
  * What to know when writing SQL here: `bigint` columns arrive as `bigint`, `bytea` as `Uint8Array`, `text[]` as an
  * array; a string parameter takes the type that the statement gives it. An array of numbers must be all 32 bits or
- * all larger, so write arrays of `bigint` as such. Text never holds NUL (see `Text.ts`).
+ * all larger, so write arrays by `PgArrays`.
+ *
+ * PostgreSQL's text holds no NUL and no lone surrogates. Identifiers, event types, state keys, transaction IDs and names
+ * of profile fields are checked by their schemas in `protocol`, before anything reaches the store; free text (event
+ * bodies, profile values, status messages, device names) is stored as JSON, which escapes them.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Data, Effect, Layer, Option, type Redacted } from "effect"

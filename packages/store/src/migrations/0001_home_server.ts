@@ -32,7 +32,7 @@ export default Effect.gen(function* () {
   // The event log. (xid, nid) is the order of the stream and of each room's timeline: a reader of the stream takes what
   // is below the oldest running transaction and so never misses an event that was committed late. What is back-filled
   // gets xid 0 and falling negative nids, so that it stands before everything that was seen live.
-  yield* sql`CREATE SEQUENCE event_nids INCREMENT BY 1000`
+  yield* sql`CREATE SEQUENCE event_nids INCREMENT BY 10000`
   yield* sql`
     CREATE TABLE events (
       nid bigint PRIMARY KEY,
@@ -46,16 +46,17 @@ export default Effect.gen(function* () {
       state_chain bigint,
       state_seq integer,
       status smallint NOT NULL DEFAULT 0,
+      relates_to text,
       body text NOT NULL
     )`
+  yield* sql`COMMENT ON COLUMN events.relates_to IS 'the event that feedback is about'`
   yield* sql`COMMENT ON COLUMN events.status IS
     '0 timeline, 1 back-filled, 2 soft-failed, 3 rejected, 4 outlier (known, but not placed in the graph)'`
   yield* sql`COMMENT ON COLUMN events.state_chain IS 'with state_seq: the state before the event'`
   yield* sql`CREATE INDEX events_stream ON events (xid, nid) WHERE status = 0`
   yield* sql`CREATE INDEX events_timeline ON events (room_nid, xid, nid) WHERE status <= 1`
   yield* sql`
-    CREATE INDEX events_feedback ON events (room_nid, (body::json -> 'content' ->> 'target_event_id'))
-    WHERE type = 'm.room.message.feedback'`
+    CREATE INDEX events_relation ON events (relates_to) WHERE relates_to IS NOT NULL`
 
   // State as deltas. The state at (chain, seq) is the newest row of each (type, state_key) with seq <= it; what the
   // chain does not hold is looked up in its parent at parent_seq. A chain without a parent begins with a snapshot.
@@ -153,6 +154,8 @@ export default Effect.gen(function* () {
       last_used_at bigint NOT NULL,
       expires_at bigint
     )`
+  yield* sql`COMMENT ON COLUMN access_tokens.token_hash IS 'SHA-256; the token itself is nowhere'`
+  yield* sql`COMMENT ON COLUMN access_tokens.device_name IS 'JSON text'`
   yield* sql`CREATE INDEX access_tokens_user ON access_tokens (user_id)`
 
   yield* sql`
@@ -166,7 +169,14 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN profile_fields.value IS 'JSON text'`
   yield* sql`COMMENT ON COLUMN profile_fields.visibility IS 'public, rooms (who shares a room), contacts (whom the user accepted), private'`
 
-  // A presence list: observer wants to see observed. 'pending' until the observed user accepted.
+  // Whose display name or avatar changed and is still to be told to the rooms, written in the commit of the change.
+  yield* sql`
+    CREATE TABLE profile_propagations (
+      user_id text PRIMARY KEY,
+      change bigint NOT NULL DEFAULT 1
+    )`
+
+  // A presence list: observer wants to see observed, who has accepted or not answered yet.
   yield* sql`
     CREATE TABLE presence_lists (
       observer text NOT NULL,
@@ -182,8 +192,11 @@ export default Effect.gen(function* () {
       user_id text PRIMARY KEY,
       state text NOT NULL,
       status_msg text,
-      last_active_at bigint
+      last_active_at bigint,
+      chosen_at bigint
     )`
+  yield* sql`COMMENT ON COLUMN presence.status_msg IS 'JSON text'`
+  yield* sql`COMMENT ON COLUMN presence.chosen_at IS 'when the user chose the state; NULL where the devices made it'`
 
   // --- The server itself ------------------------------------------------------------------------------------------
 
@@ -201,4 +214,5 @@ export default Effect.gen(function* () {
       created_at bigint NOT NULL,
       expired_at bigint
     )`
+  yield* sql`CREATE UNIQUE INDEX signing_keys_current ON signing_keys ((true)) WHERE expired_at IS NULL`
 })

@@ -1,0 +1,264 @@
+/**
+ * Accounts and their access tokens. A token is a secret: the store knows only its SHA-256 hash, and nobody who reads
+ * the database can log in. It has 32 random bytes, so that a slow hash would protect nothing more.
+ *
+ * A device is the login that made a token, so devices and tokens are the same rows. Device IDs are ours, device names
+ * come from clients and are kept as JSON, which escapes what PostgreSQL cannot hold.
+ *
+ * Used by `Accounts` alone. An error of the database is a defect. Times are milliseconds since 1970.
+ */
+import { createHash } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { UserInUse } from "@greenroom/protocol/MatrixError"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import { bigints } from "./PgArrays.ts"
+
+export interface Account {
+  readonly userId: UserId
+  /** Undefined for an account without password login. */
+  readonly passwordHash: Redacted.Redacted | undefined
+  readonly admin: boolean
+  /** When the account was deactivated, undefined while it is active. */
+  readonly deactivatedAt: number | undefined
+  readonly createdAt: number
+}
+
+/** What an access token stands for. */
+export interface AccessToken {
+  readonly tokenId: number
+  readonly userId: UserId
+  readonly deviceId: string
+  readonly admin: boolean
+  readonly expiresAt: number | undefined
+}
+
+export interface DeviceRow {
+  readonly tokenId: number
+  readonly deviceId: string
+  readonly name: string | undefined
+  readonly createdAt: number
+  readonly lastUsedAt: number
+}
+
+export interface NewToken {
+  readonly userId: UserId
+  /** The secret itself. */
+  readonly token: Redacted.Redacted
+  readonly deviceId: string
+  readonly deviceName?: string | undefined
+  readonly expiresAt?: number | undefined
+}
+
+interface AccountRow {
+  readonly user_id: string
+  readonly password_hash: string | null
+  readonly admin: boolean
+  readonly deactivated_at: bigint | null
+  readonly created_at: bigint
+}
+
+const optionalNumber = (value: bigint | null): number | undefined => (value === null ? undefined : Number(value))
+
+const toAccount = (row: AccountRow): Account => ({
+  userId: row.user_id as UserId,
+  passwordHash: row.password_hash === null ? undefined : Redacted.make(row.password_hash),
+  admin: row.admin,
+  deactivatedAt: optionalNumber(row.deactivated_at),
+  createdAt: Number(row.created_at)
+})
+
+interface TokenRow {
+  readonly token_id: bigint
+  readonly user_id: string
+  readonly device_id: string
+  readonly admin: boolean
+  readonly expires_at: bigint | null
+}
+
+const toAccessToken = (row: TokenRow): AccessToken => ({
+  tokenId: Number(row.token_id),
+  userId: row.user_id as UserId,
+  deviceId: row.device_id,
+  admin: row.admin,
+  expiresAt: optionalNumber(row.expires_at)
+})
+
+interface DeviceTableRow {
+  readonly token_id: bigint
+  readonly device_id: string
+  readonly device_name: string | null
+  readonly created_at: bigint
+  readonly last_used_at: bigint
+}
+
+const toDevice = (row: DeviceTableRow): DeviceRow => ({
+  tokenId: Number(row.token_id),
+  deviceId: row.device_id,
+  name: row.device_name === null ? undefined : JSON.parse(row.device_name),
+  createdAt: Number(row.created_at),
+  lastUsedAt: Number(row.last_used_at)
+})
+
+const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
+
+const tokenIds = (rows: ReadonlyArray<{ token_id: bigint }>): ReadonlyArray<number> =>
+  rows.map((row) => Number(row.token_id))
+
+export class AccountStore extends Context.Service<
+  AccountStore,
+  {
+    /** A new account. Errors: M_USER_IN_USE, also where the account was deactivated. */
+    readonly create: (
+      userId: UserId,
+      options?: { readonly passwordHash?: Redacted.Redacted | undefined; readonly admin?: boolean | undefined }
+    ) => Effect.Effect<void, UserInUse>
+    readonly find: (userId: UserId) => Effect.Effect<Option.Option<Account>>
+    /** Accounts in the order of their user IDs, after the one given, deactivated ones too. */
+    readonly list: (options: {
+      readonly after?: UserId | undefined
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<Account>>
+    readonly setPasswordHash: (userId: UserId, passwordHash: Redacted.Redacted) => Effect.Effect<void>
+    readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
+    /** Ends the account and all its tokens, and forgets the password; the user ID stays taken. The ended tokens' IDs. */
+    readonly deactivate: (userId: UserId) => Effect.Effect<ReadonlyArray<number>>
+    /** A number that no other caller gets, for the localpart of somebody who did not choose one. */
+    readonly allocateLocalpart: Effect.Effect<string>
+
+    /** The ID of the new token; none if there is no such account, or it is deactivated. */
+    readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<number>>
+    /** What a token stands for; none if it is unknown, revoked or expired, or its account is deactivated. */
+    readonly findToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<AccessToken>>
+    /** Ends one token of the user. False if there is none. */
+    readonly revoke: (userId: UserId, tokenId: number) => Effect.Effect<boolean>
+    /** Ends all tokens of the user, or all but one. The IDs of those that ended. */
+    readonly revokeAll: (userId: UserId, options?: { readonly except?: number }) => Effect.Effect<ReadonlyArray<number>>
+    /** Deletes tokens that have expired; their IDs. */
+    readonly removeExpired: Effect.Effect<ReadonlyArray<number>>
+    /** Where the user is logged in, the most recently used first. */
+    readonly devices: (userId: UserId) => Effect.Effect<ReadonlyArray<DeviceRow>>
+    /** Notes when tokens were used last (milliseconds by token ID). For batches: once a minute, not per request. */
+    readonly touch: (usedAt: ReadonlyMap<number, number>) => Effect.Effect<void>
+  }
+>()("greenroom/store/AccountStore") {
+  static readonly layer = Layer.effect(
+    AccountStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const create = Effect.fn("AccountStore.create")(function* (
+        userId: UserId,
+        options: { readonly passwordHash?: Redacted.Redacted | undefined; readonly admin?: boolean | undefined } = {}
+      ) {
+        const passwordHash = options.passwordHash === undefined ? null : Redacted.value(options.passwordHash)
+        const now = yield* Clock.currentTimeMillis
+        const rows = yield* Effect.orDie(sql`
+          INSERT INTO users (user_id, password_hash, admin, created_at)
+          VALUES (${userId}, ${passwordHash}, ${options.admin ?? false}, ${now})
+          ON CONFLICT (user_id) DO NOTHING RETURNING 1`)
+        if (rows.length === 0) return yield* new UserInUse({ error: `${userId} is taken` })
+      })
+
+      const deactivate = Effect.fn("AccountStore.deactivate")(function* (userId: UserId) {
+        const now = yield* Clock.currentTimeMillis
+        return yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`
+              UPDATE users SET deactivated_at = coalesce(deactivated_at, ${now}), password_hash = NULL
+              WHERE user_id = ${userId}`
+            const rows = yield* sql<{ token_id: bigint }>`
+              DELETE FROM access_tokens WHERE user_id = ${userId} RETURNING token_id`
+            return tokenIds(rows)
+          })
+        )
+      }, Effect.orDie)
+
+      // The row lock makes a login and a deactivation at the same time happen one after the other.
+      const createToken = Effect.fn("AccountStore.createToken")(function* (token: NewToken) {
+        const now = yield* Clock.currentTimeMillis
+        const name = token.deviceName === undefined ? null : JSON.stringify(token.deviceName)
+        const rows = yield* sql<{ token_id: bigint }>`
+          INSERT INTO access_tokens
+            (token_hash, user_id, device_id, device_name, created_at, last_used_at, expires_at)
+          SELECT ${hash(token.token)}, user_id, ${token.deviceId}, ${name}, ${now}, ${now}, ${token.expiresAt ?? null}
+          FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL FOR SHARE
+          RETURNING token_id`
+        return Option.fromNullishOr(tokenIds(rows)[0])
+      }, Effect.orDie)
+
+      const findToken = Effect.fn("AccountStore.findToken")(function* (token: Redacted.Redacted) {
+        const now = yield* Clock.currentTimeMillis
+        const rows = yield* sql<TokenRow>`
+          SELECT token_id, user_id, device_id, admin, expires_at
+          FROM access_tokens JOIN users USING (user_id)
+          WHERE token_hash = ${hash(token)} AND deactivated_at IS NULL AND (expires_at IS NULL OR expires_at > ${now})`
+        return Option.map(Option.fromNullishOr(rows[0]), toAccessToken)
+      }, Effect.orDie)
+
+      const removeExpired = Effect.gen(function* () {
+        const now = yield* Clock.currentTimeMillis
+        return tokenIds(
+          yield* sql<{ token_id: bigint }>`DELETE FROM access_tokens WHERE expires_at <= ${now} RETURNING token_id`
+        )
+      }).pipe(Effect.orDie)
+
+      const touch = (usedAt: ReadonlyMap<number, number>) =>
+        usedAt.size === 0
+          ? Effect.void
+          : sql`
+              UPDATE access_tokens SET last_used_at = greatest(last_used_at, used.at)
+              FROM unnest(${bigints([...usedAt.keys()])}::bigint[], ${bigints([...usedAt.values()])}::bigint[])
+                AS used (token_id, at)
+              WHERE access_tokens.token_id = used.token_id`.pipe(Effect.asVoid, Effect.orDie)
+
+      return AccountStore.of({
+        create,
+        find: (userId) =>
+          sql<AccountRow>`
+            SELECT user_id, password_hash, admin, deactivated_at, created_at FROM users WHERE user_id = ${userId}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toAccount)),
+            Effect.orDie
+          ),
+        list: ({ after, limit }) =>
+          sql<AccountRow>`
+            SELECT user_id, password_hash, admin, deactivated_at, created_at FROM users
+            WHERE user_id COLLATE "C" > ${after ?? ""} ORDER BY user_id COLLATE "C" LIMIT ${limit}`.pipe(
+            Effect.map((rows) => rows.map(toAccount)),
+            Effect.orDie
+          ),
+        setPasswordHash: (userId, passwordHash) =>
+          sql`
+            UPDATE users SET password_hash = ${Redacted.value(passwordHash)}
+            WHERE user_id = ${userId} AND deactivated_at IS NULL`.pipe(Effect.asVoid, Effect.orDie),
+        setAdmin: (userId, admin) =>
+          sql`UPDATE users SET admin = ${admin} WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
+        deactivate,
+        allocateLocalpart: sql<{ number: string }>`SELECT nextval('allocated_localparts')::text AS number`.pipe(
+          Effect.map((rows) => rows[0]!.number),
+          Effect.orDie
+        ),
+        createToken,
+        findToken,
+        revoke: (userId, tokenId) =>
+          sql`DELETE FROM access_tokens WHERE user_id = ${userId} AND token_id = ${tokenId} RETURNING 1`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            Effect.orDie
+          ),
+        revokeAll: (userId, options) =>
+          sql<{ token_id: bigint }>`
+            DELETE FROM access_tokens WHERE user_id = ${userId} AND token_id <> ${options?.except ?? 0}
+            RETURNING token_id`.pipe(Effect.map(tokenIds), Effect.orDie),
+        removeExpired,
+        devices: (userId) =>
+          sql<DeviceTableRow>`
+            SELECT token_id, device_id, device_name, created_at, last_used_at FROM access_tokens
+            WHERE user_id = ${userId} ORDER BY last_used_at DESC, token_id DESC`.pipe(
+            Effect.map((rows) => rows.map(toDevice)),
+            Effect.orDie
+          ),
+        touch
+      })
+    })
+  )
+}

@@ -1,0 +1,110 @@
+/**
+ * Presence lists: who wants to see whose presence, and whether the other accepted. A user's list holds those whom they
+ * observe; accepting somebody gives them leave to see one's presence, and profile fields meant for contacts.
+ *
+ * Used by `Users` and `Presences`. An error of the database is a defect. Source: "Presence" of the specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient, type Statement } from "effect/sql"
+import { texts } from "./PgArrays.ts"
+
+export interface PresenceListRow {
+  readonly userId: UserId
+  /** Whether that user accepted to be seen. */
+  readonly accepted: boolean
+}
+
+/** What an invitation met: nothing yet, one that waits for an answer, or one that was accepted. */
+export type Invited = "new" | "pending" | "accepted"
+
+export class PresenceListStore extends Context.Service<
+  PresenceListStore,
+  {
+    /** The users whom the observer wants to see, in the order of their IDs. */
+    readonly list: (observer: UserId) => Effect.Effect<ReadonlyArray<PresenceListRow>>
+    /** Who observes a user by a list, with the user's leave. */
+    readonly observers: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
+    /** Who asked to see a user and has no answer yet. */
+    readonly invitations: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
+    /** Puts a user on the observer's list. */
+    readonly invite: (observer: UserId, observed: UserId) => Effect.Effect<Invited>
+    /** The observed user gives leave. False if the observer did not ask. */
+    readonly accept: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
+    /** The observed user gives no leave, or takes it back: the observer's list forgets them. False if it held nothing. */
+    readonly deny: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
+    /** Takes users off the observer's list; those who were on it. */
+    readonly drop: (observer: UserId, observed: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<UserId>>
+    /** Whether the observed user gave the observer leave. */
+    readonly accepted: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
+    /** Takes a user out of all lists, and forgets theirs. */
+    readonly removeAll: (userId: UserId) => Effect.Effect<void>
+  }
+>()("greenroom/store/PresenceListStore") {
+  static readonly layer = Layer.effect(
+    PresenceListStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const userIds = (statement: Statement.Statement<{ user_id: string }>) =>
+        statement.pipe(
+          Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
+          Effect.orDie
+        )
+      const any = (statement: Statement.Statement<object>) =>
+        statement.pipe(
+          Effect.map((rows) => rows.length > 0),
+          Effect.orDie
+        )
+
+      const invite = Effect.fn("PresenceListStore.invite")(function* (observer: UserId, observed: UserId) {
+        // The update changes nothing; it makes the row that is there visible to RETURNING. xmax tells the two apart.
+        const rows = yield* sql<{ accepted: boolean; inserted: boolean }>`
+          INSERT INTO presence_lists (observer, observed, accepted) VALUES (${observer}, ${observed}, false)
+          ON CONFLICT (observer, observed) DO UPDATE SET accepted = presence_lists.accepted
+          RETURNING accepted, xmax = 0 AS inserted`
+        const row = rows[0]!
+        return row.inserted ? "new" : row.accepted ? "accepted" : ("pending" as Invited)
+      }, Effect.orDie)
+
+      return PresenceListStore.of({
+        list: (observer) =>
+          sql<{ observed: string; accepted: boolean }>`
+            SELECT observed, accepted FROM presence_lists WHERE observer = ${observer}
+            ORDER BY observed COLLATE "C"`.pipe(
+            Effect.map((rows) =>
+              rows.map((row): PresenceListRow => ({ userId: row.observed as UserId, accepted: row.accepted }))
+            ),
+            Effect.orDie
+          ),
+        observers: (observed) =>
+          userIds(sql`SELECT observer AS user_id FROM presence_lists WHERE observed = ${observed} AND accepted`),
+        invitations: (observed) =>
+          userIds(sql`
+            SELECT observer AS user_id FROM presence_lists WHERE observed = ${observed} AND NOT accepted
+            ORDER BY observer COLLATE "C"`),
+        invite,
+        accept: (observed, observer) =>
+          any(sql`
+            UPDATE presence_lists SET accepted = true
+            WHERE observer = ${observer} AND observed = ${observed} RETURNING 1`),
+        deny: (observed, observer) =>
+          any(sql`
+            DELETE FROM presence_lists WHERE observer = ${observer} AND observed = ${observed} RETURNING 1`),
+        drop: (observer, observed) =>
+          userIds(sql`
+            DELETE FROM presence_lists
+            WHERE observer = ${observer} AND observed = ANY (${texts(observed)}::text[])
+            RETURNING observed AS user_id`),
+        accepted: (observed, observer) =>
+          any(sql`
+            SELECT 1 FROM presence_lists WHERE observer = ${observer} AND observed = ${observed} AND accepted`),
+        removeAll: (userId) =>
+          sql`DELETE FROM presence_lists WHERE observer = ${userId} OR observed = ${userId}`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          )
+      })
+    })
+  )
+}

@@ -1,0 +1,92 @@
+/**
+ * The presence of users as it last settled: what the Presence actor finds when it is loaded again. Never written per
+ * tick. The status message is kept as JSON, which escapes what PostgreSQL cannot hold.
+ *
+ * An error of the database is a defect. Times are milliseconds since 1970.
+ */
+import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import { bigints, texts } from "./PgArrays.ts"
+
+export interface StoredPresence {
+  readonly state: PresenceState
+  readonly status_msg: string | undefined
+  readonly last_active_at: number | undefined
+  /** When the user chose the state; undefined where the devices made it. */
+  readonly chosen_at: number | undefined
+}
+
+interface Row {
+  readonly user_id: string
+  readonly state: string
+  readonly status_msg: string | null
+  readonly last_active_at: bigint | null
+  readonly chosen_at: bigint | null
+}
+
+const toPresence = (row: Row): StoredPresence => ({
+  state: row.state as PresenceState,
+  status_msg: row.status_msg === null ? undefined : JSON.parse(row.status_msg),
+  last_active_at: row.last_active_at === null ? undefined : Number(row.last_active_at),
+  chosen_at: row.chosen_at === null ? undefined : Number(row.chosen_at)
+})
+
+const jsonOrNull = (text: string | undefined) => (text === undefined ? null : JSON.stringify(text))
+
+export class PresenceStore extends Context.Service<
+  PresenceStore,
+  {
+    readonly get: (userId: UserId) => Effect.Effect<Option.Option<StoredPresence>>
+    /** Of many users at once; who never had any is missing. */
+    readonly many: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, StoredPresence>>
+    readonly save: (userId: UserId, presence: StoredPresence) => Effect.Effect<void>
+    /** Saves many at once. */
+    readonly saveAll: (presences: ReadonlyMap<UserId, StoredPresence>) => Effect.Effect<void>
+    readonly remove: (userId: UserId) => Effect.Effect<void>
+  }
+>()("greenroom/store/PresenceStore") {
+  static readonly layer = Layer.effect(
+    PresenceStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const many = Effect.fn("PresenceStore.many")(function* (userIds: Iterable<UserId>) {
+        const wanted = [...userIds]
+        if (wanted.length === 0) return new Map<UserId, StoredPresence>()
+        const rows = yield* sql<Row>`
+          SELECT user_id, state, status_msg, last_active_at, chosen_at FROM presence
+          WHERE user_id = ANY (${texts(wanted)}::text[])`
+        return new Map(rows.map((row) => [row.user_id as UserId, toPresence(row)]))
+      }, Effect.orDie)
+
+      const saveAll = Effect.fn("PresenceStore.saveAll")(function* (presences: ReadonlyMap<UserId, StoredPresence>) {
+        if (presences.size === 0) return
+        // In one order everywhere, so that two nodes never wait for each other.
+        const rows = [...presences].sort(([a], [b]) => (a < b ? -1 : 1))
+        const values = rows.map(([, presence]) => presence)
+        yield* sql`
+          INSERT INTO presence (user_id, state, status_msg, last_active_at, chosen_at)
+          SELECT * FROM unnest(
+            ${texts(rows.map(([userId]) => userId))}::text[],
+            ${texts(values.map(({ state }) => state))}::text[],
+            ${texts(values.map(({ status_msg }) => jsonOrNull(status_msg)))}::text[],
+            ${bigints(values.map(({ last_active_at }) => last_active_at ?? null))}::bigint[],
+            ${bigints(values.map(({ chosen_at }) => chosen_at ?? null))}::bigint[]
+          )
+          ON CONFLICT (user_id) DO UPDATE SET
+            state = excluded.state, status_msg = excluded.status_msg,
+            last_active_at = excluded.last_active_at, chosen_at = excluded.chosen_at`
+      }, Effect.orDie)
+
+      return PresenceStore.of({
+        get: (userId) => Effect.map(many([userId]), (found) => Option.fromNullishOr(found.get(userId))),
+        many,
+        save: (userId, presence) => saveAll(new Map([[userId, presence]])),
+        saveAll,
+        remove: (userId) => sql`DELETE FROM presence WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie)
+      })
+    })
+  )
+}

@@ -1,0 +1,158 @@
+/**
+ * Profiles: the fields that a user tells of themselves, each with who may see it. Values are kept as JSON; the names of
+ * fields have passed the schema of `ProfileField`. Who may see what is the caller's to check.
+ *
+ * A changed display name or avatar has still to reach the rooms of the user. That it has to is written with the change
+ * (`pendingPropagations`), so that it happens also if the process ends in between.
+ *
+ * Used by `Users` and the Presence actor. An error of the database is a defect. Source: "Profiles" of the specification.
+ */
+import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { Json } from "@greenroom/protocol/Json"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+import { texts } from "./PgArrays.ts"
+
+export interface ProfileFieldValue {
+  readonly value: Json
+  readonly visibility: ProfileVisibility
+}
+
+/** What everybody may see, and what memberships and presence carry. */
+export interface PublicProfile {
+  readonly displayname?: string
+  readonly avatar_url?: string
+}
+
+interface FieldRow {
+  readonly field: string
+  readonly value: string
+  readonly visibility: string
+}
+
+const toField = (row: FieldRow): ProfileFieldValue => ({
+  value: JSON.parse(row.value),
+  visibility: row.visibility as ProfileVisibility
+})
+
+interface PublicRow {
+  readonly user_id: string
+  readonly displayname: string | null
+  readonly avatar_url: string | null
+}
+
+const toPublicProfile = (row: PublicRow): PublicProfile => ({
+  ...(row.displayname === null ? {} : { displayname: JSON.parse(row.displayname) }),
+  ...(row.avatar_url === null ? {} : { avatar_url: JSON.parse(row.avatar_url) })
+})
+
+/** The fields that memberships and presence carry. */
+const propagated: ReadonlySet<string> = new Set(["displayname", "avatar_url"])
+
+export class ProfileStore extends Context.Service<
+  ProfileStore,
+  {
+    /** All fields of a user, by name. */
+    readonly fields: (userId: UserId) => Effect.Effect<ReadonlyMap<string, ProfileFieldValue>>
+    readonly field: (userId: UserId, field: string) => Effect.Effect<Option.Option<ProfileFieldValue>>
+    readonly set: (userId: UserId, field: string, value: ProfileFieldValue) => Effect.Effect<void>
+    /** Does nothing where the field is not set. */
+    readonly remove: (userId: UserId, field: string) => Effect.Effect<void>
+    /** Forgets the whole profile. Memberships keep what they carry. */
+    readonly removeAll: (userId: UserId) => Effect.Effect<void>
+    readonly publicProfile: (userId: UserId) => Effect.Effect<PublicProfile>
+    /** Of many users at once; who has neither is missing. */
+    readonly publicProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
+    /** The number of the user's newest change that rooms were not told of. */
+    readonly pendingPropagation: (userId: UserId) => Effect.Effect<Option.Option<number>>
+    /** Whose changes rooms were not told of: what a process that ended has left to do. */
+    readonly pendingPropagations: Effect.Effect<ReadonlyArray<UserId>>
+    /** All rooms were told of the change with this number. A newer one stays pending. */
+    readonly finishPropagation: (userId: UserId, change: number) => Effect.Effect<void>
+  }
+>()("greenroom/store/ProfileStore") {
+  static readonly layer = Layer.effect(
+    ProfileStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      /** Writes, and where rooms care notes in the same transaction that they are to be told. */
+      const change = (userId: UserId, field: string, write: Effect.Effect<unknown, SqlError.SqlError>) =>
+        (!propagated.has(field)
+          ? write
+          : sql.withTransaction(
+              Effect.andThen(
+                write,
+                sql`INSERT INTO profile_propagations (user_id) VALUES (${userId})
+                    ON CONFLICT (user_id) DO UPDATE SET change = profile_propagations.change + 1`
+              )
+            )
+        ).pipe(Effect.asVoid, Effect.orDie)
+
+      const publicProfiles = Effect.fn("ProfileStore.publicProfiles")(function* (userIds: Iterable<UserId>) {
+        const wanted = [...new Set(userIds)]
+        if (wanted.length === 0) return new Map<UserId, PublicProfile>()
+        const rows = yield* sql<PublicRow>`
+          SELECT user_id,
+            max(value) FILTER (WHERE field = 'displayname') AS displayname,
+            max(value) FILTER (WHERE field = 'avatar_url') AS avatar_url
+          FROM profile_fields
+          WHERE user_id = ANY (${texts(wanted)}::text[]) AND field IN ('displayname', 'avatar_url')
+          GROUP BY user_id`
+        return new Map(rows.map((row) => [row.user_id as UserId, toPublicProfile(row)]))
+      }, Effect.orDie)
+
+      return ProfileStore.of({
+        fields: (userId) =>
+          sql<FieldRow>`SELECT field, value, visibility FROM profile_fields WHERE user_id = ${userId}`.pipe(
+            Effect.map((rows) => new Map(rows.map((row) => [row.field, toField(row)]))),
+            Effect.orDie
+          ),
+        field: (userId, field) =>
+          sql<FieldRow>`
+            SELECT field, value, visibility FROM profile_fields
+            WHERE user_id = ${userId} AND field = ${field}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toField)),
+            Effect.orDie
+          ),
+        set: (userId, field, { value, visibility }) =>
+          change(
+            userId,
+            field,
+            sql`INSERT INTO profile_fields (user_id, field, value, visibility)
+                VALUES (${userId}, ${field}, ${JSON.stringify(value)}, ${visibility})
+                ON CONFLICT (user_id, field) DO UPDATE
+                SET value = excluded.value, visibility = excluded.visibility`
+          ),
+        remove: (userId, field) =>
+          change(userId, field, sql`DELETE FROM profile_fields WHERE user_id = ${userId} AND field = ${field}`),
+        removeAll: (userId) =>
+          sql
+            .withTransaction(
+              Effect.andThen(
+                sql`DELETE FROM profile_fields WHERE user_id = ${userId}`,
+                sql`DELETE FROM profile_propagations WHERE user_id = ${userId}`
+              )
+            )
+            .pipe(Effect.asVoid, Effect.orDie),
+        publicProfile: (userId) => Effect.map(publicProfiles([userId]), (profiles) => profiles.get(userId) ?? {}),
+        publicProfiles,
+        pendingPropagation: (userId) =>
+          sql<{ change: bigint }>`SELECT change FROM profile_propagations WHERE user_id = ${userId}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => Number(row.change))),
+            Effect.orDie
+          ),
+        pendingPropagations: sql<{ user_id: string }>`SELECT user_id FROM profile_propagations`.pipe(
+          Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
+          Effect.orDie
+        ),
+        finishPropagation: (userId, change) =>
+          sql`DELETE FROM profile_propagations WHERE user_id = ${userId} AND change = ${change}`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          )
+      })
+    })
+  )
+}

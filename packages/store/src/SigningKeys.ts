@@ -1,0 +1,100 @@
+/**
+ * The Ed25519 keys with which this home server signs. One is current; older ones stay published, so that what they
+ * signed can still be checked.
+ *
+ * An error of the database is a defect. Source: "Security" of the specification.
+ */
+
+import type { KeyObject } from "node:crypto"
+import { randomBytes } from "node:crypto"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import {
+  exportSigningKey,
+  exportVerifyKey,
+  generateSigningKey,
+  importSigningKey,
+  importVerifyKey,
+  type SigningKey,
+  verifyKeyOf
+} from "@greenroom/room/Signing"
+import { Clock, Context, Effect, Layer, Result } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+
+/** A public key of ours. */
+export interface PublishedKey {
+  readonly keyId: string
+  readonly publicKey: KeyObject
+  /** When the key was replaced (milliseconds since 1970), undefined for the current one. */
+  readonly expiredAt: number | undefined
+}
+
+/** How long a node may go on signing with a key that another node has replaced. */
+const freshness = "1 minute"
+
+/** Names are never used twice: whoever remembers a key by its ID must not meet another one under it. */
+const newKeyId = (): string => `ed25519:${randomBytes(4).toString("hex")}`
+
+const make = Effect.fnUntraced(function* (
+  serverName: ServerName
+): Effect.fn.Return<SigningKeys["Service"], SqlError.SqlError, SqlClient.SqlClient> {
+  const sql = yield* SqlClient.SqlClient
+
+  /** Adds a key unless there is a current one. */
+  const add = Effect.fnUntraced(function* (now: number) {
+    const key = generateSigningKey(serverName, newKeyId())
+    yield* sql`
+      INSERT INTO signing_keys (key_id, secret_key, public_key, created_at)
+      VALUES (${key.keyId}, ${exportSigningKey(key)}, ${exportVerifyKey(verifyKeyOf(key))}, ${now})
+      ON CONFLICT DO NOTHING`
+  })
+
+  const load = Effect.gen(function* () {
+    const rows = yield* sql<{ key_id: string; secret_key: Uint8Array }>`
+      SELECT key_id, secret_key FROM signing_keys WHERE expired_at IS NULL`
+    return Result.getOrThrow(importSigningKey(serverName, rows[0]!.key_id, rows[0]!.secret_key))
+  })
+
+  yield* add(yield* Clock.currentTimeMillis)
+  const [current, forget] = yield* Effect.cachedInvalidateWithTTL(Effect.orDie(load), freshness)
+  yield* current
+
+  const rotate = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    yield* sql.withTransaction(
+      Effect.andThen(sql`UPDATE signing_keys SET expired_at = ${now} WHERE expired_at IS NULL`, add(now))
+    )
+    yield* forget
+    return yield* current
+  }).pipe(Effect.orDie)
+
+  const list = sql<{ key_id: string; public_key: Uint8Array; expired_at: bigint | null }>`
+    SELECT key_id, public_key, expired_at FROM signing_keys ORDER BY expired_at DESC NULLS FIRST`.pipe(
+    Effect.map((rows) =>
+      rows.map(
+        (row): PublishedKey => ({
+          keyId: row.key_id,
+          publicKey: Result.getOrThrow(importVerifyKey(row.public_key)),
+          expiredAt: row.expired_at === null ? undefined : Number(row.expired_at)
+        })
+      )
+    ),
+    Effect.orDie
+  )
+
+  return { current, list, rotate }
+})
+
+export class SigningKeys extends Context.Service<
+  SigningKeys,
+  {
+    /** The key to sign with. Served from memory; made on the first start. */
+    readonly current: Effect.Effect<SigningKey>
+    /** All keys that we ever signed with, the current one first. */
+    readonly list: Effect.Effect<ReadonlyArray<PublishedKey>>
+    /** Replaces the current key. Other nodes follow within a minute. */
+    readonly rotate: Effect.Effect<SigningKey>
+  }
+>()("greenroom/store/SigningKeys") {
+  static readonly layer = (serverName: ServerName): Layer.Layer<SigningKeys, SqlError.SqlError, SqlClient.SqlClient> =>
+    Layer.effect(SigningKeys, make(serverName))
+}

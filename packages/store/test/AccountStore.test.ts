@@ -1,0 +1,167 @@
+import { assert, layer } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer, Option, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import { AccountStore } from "../src/AccountStore.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+
+const user = (localpart: string) => `@${localpart}:example.org` as UserId
+const secret = (text: string) => Redacted.make(text)
+
+const logIn = Effect.fnUntraced(function* (userId: UserId, token: string) {
+  const store = yield* AccountStore
+  return Option.getOrThrow(yield* store.createToken({ userId, token: secret(token), deviceId: `device of ${token}` }))
+})
+
+layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountStore", (it) => {
+  it.effect("a user ID is given once, also after its account was deactivated", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const once = user("once")
+      yield* store.create(once, { passwordHash: secret("$argon2id$...") })
+      const account = Option.getOrThrow(yield* store.find(once))
+      assert.strictEqual(account.passwordHash && Redacted.value(account.passwordHash), "$argon2id$...")
+      assert.isFalse(account.admin)
+      const taken = yield* Effect.flip(store.create(once))
+      assert.strictEqual(taken._tag, "M_USER_IN_USE")
+      yield* store.deactivate(once)
+      assert.strictEqual((yield* Effect.flip(store.create(once)))._tag, "M_USER_IN_USE")
+      const deactivated = Option.getOrThrow(yield* store.find(once))
+      assert.isUndefined(deactivated.passwordHash)
+      assert.isDefined(deactivated.deactivatedAt)
+    })
+  )
+
+  it.effect("two registrations of one user ID at once: one wins", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const exits = yield* Effect.all(
+        Array.from({ length: 8 }, () => Effect.exit(store.create(user("race")))),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(exits.filter((exit) => exit._tag === "Success").length, 1)
+    })
+  )
+
+  it.effect("localparts that the server allocates differ", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const localparts = yield* Effect.all(
+        Array.from({ length: 50 }, () => store.allocateLocalpart),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(new Set(localparts).size, 50)
+    })
+  )
+
+  it.effect("a token stands for its user until it is revoked, and is not in the database", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const sql = yield* SqlClient.SqlClient
+      const alice = user("token")
+      yield* store.create(alice, { admin: true })
+      const tokenId = yield* logIn(alice, "a secret that nobody may read")
+      assert.deepStrictEqual(Option.getOrThrow(yield* store.findToken(secret("a secret that nobody may read"))), {
+        tokenId,
+        userId: alice,
+        deviceId: "device of a secret that nobody may read",
+        admin: true,
+        expiresAt: undefined
+      })
+      const rows = yield* sql<{ text: string }>`SELECT access_tokens::text AS text FROM access_tokens`
+      assert.isEmpty(rows.filter(({ text }) => text.includes(Buffer.from("nobody may read").toString("hex"))))
+      assert.isTrue(Option.isNone(yield* store.findToken(secret("another"))))
+      assert.isFalse(yield* store.revoke(user("somebody-else"), tokenId))
+      assert.isTrue(yield* store.revoke(alice, tokenId))
+      assert.isTrue(Option.isNone(yield* store.findToken(secret("a secret that nobody may read"))))
+      assert.isFalse(yield* store.revoke(alice, tokenId))
+    })
+  )
+
+  it.effect("logout of all but one leaves that one", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const bob = user("several")
+      yield* store.create(bob)
+      const [first, second, third] = [yield* logIn(bob, "s1"), yield* logIn(bob, "s2"), yield* logIn(bob, "s3")]
+      assert.sameMembers([...(yield* store.revokeAll(bob, { except: second }))], [first, third])
+      assert.isTrue(Option.isSome(yield* store.findToken(secret("s2"))))
+      assert.deepStrictEqual(yield* store.revokeAll(bob), [second])
+    })
+  )
+
+  it.effect("a deactivated account has no tokens and gets none", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const carol = user("leaving")
+      yield* store.create(carol)
+      const tokenId = yield* logIn(carol, "c1")
+      assert.deepStrictEqual(yield* store.deactivate(carol), [tokenId])
+      assert.isTrue(Option.isNone(yield* store.findToken(secret("c1"))))
+      const next = yield* store.createToken({ userId: carol, token: secret("c2"), deviceId: "d" })
+      assert.isTrue(Option.isNone(next))
+      const unknown = yield* store.createToken({ userId: user("nobody"), token: secret("c3"), deviceId: "d" })
+      assert.isTrue(Option.isNone(unknown))
+    })
+  )
+
+  it.effect("a token that expires works until then", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const dan = user("expiring")
+      yield* store.create(dan)
+      yield* TestClock.setTime(1_000_000)
+      const token = { userId: dan, token: secret("e1"), deviceId: "d", expiresAt: 1_060_000 }
+      const tokenId = Option.getOrThrow(yield* store.createToken(token))
+      assert.isTrue(Option.isSome(yield* store.findToken(secret("e1"))))
+      assert.deepStrictEqual(yield* store.removeExpired, [])
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(Option.isNone(yield* store.findToken(secret("e1"))))
+      assert.deepStrictEqual(yield* store.removeExpired, [tokenId])
+    })
+  )
+
+  it.effect("devices are listed by when they were used, with any name", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const eve = user("devices")
+      yield* store.create(eve)
+      const deviceName = "phone \0 \ud800 ☎"
+      const phone = Option.getOrThrow(
+        yield* store.createToken({ userId: eve, token: secret("p"), deviceId: "PHONE", deviceName })
+      )
+      const desk = Option.getOrThrow(yield* store.createToken({ userId: eve, token: secret("d"), deviceId: "DESK" }))
+      yield* store.touch(
+        new Map([
+          [phone, 5_000_000_000],
+          [desk, 4]
+        ])
+      )
+      yield* store.touch(new Map([[phone, 3]]))
+      yield* store.touch(new Map())
+      const devices = yield* store.devices(eve)
+      assert.deepStrictEqual(
+        devices.map(({ deviceId, name }) => [deviceId, name]),
+        [
+          ["PHONE", deviceName],
+          ["DESK", undefined]
+        ]
+      )
+      assert.strictEqual(devices[0]?.lastUsedAt, 5_000_000_000)
+    })
+  )
+
+  it.effect("accounts are listed in pages", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const names = ["page-A", "page-b", "page-c"].map(user)
+      yield* Effect.forEach(names, (name) => store.create(name), { discard: true })
+      const page = yield* store.list({ after: user("page-A"), limit: 1 })
+      assert.deepStrictEqual(
+        page.map(({ userId }) => userId),
+        [user("page-b")]
+      )
+    })
+  )
+})

@@ -1,0 +1,30 @@
+import { assert, layer } from "@effect/vitest"
+import type { RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer, Option } from "effect"
+import { DirectoryStore } from "../src/DirectoryStore.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+
+const alias = "#ünïcödé:example.org" as RoomAlias
+const entry = {
+  roomId: "!room:example.org" as RoomId,
+  servers: ["example.org", "other.example"] as ReadonlyArray<string> as ReadonlyArray<ServerName>,
+  creator: "@alice:example.org" as UserId
+}
+
+layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("DirectoryStore", (it) => {
+  it.effect("an alias names one room until it is removed", () =>
+    Effect.gen(function* () {
+      const store = yield* DirectoryStore
+      assert.isTrue(Option.isNone(yield* store.find(alias)))
+      yield* store.create(alias, entry)
+      yield* store.create("#another:example.org" as RoomAlias, { ...entry, servers: [] })
+      assert.deepStrictEqual(Option.getOrThrow(yield* store.find(alias)), entry)
+      const taken = yield* Effect.flip(store.create(alias, { ...entry, roomId: "!other:example.org" as RoomId }))
+      assert.strictEqual(taken._tag, "M_ROOM_IN_USE")
+      assert.deepStrictEqual(yield* store.aliasesOf(entry.roomId), ["#another:example.org", alias] as never)
+      assert.isTrue(yield* store.remove(alias))
+      assert.isFalse(yield* store.remove(alias))
+      assert.isTrue(Option.isNone(yield* store.find(alias)))
+    })
+  )
+})
