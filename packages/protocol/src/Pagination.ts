@@ -22,13 +22,13 @@ export const defaultTimeout = 30_000
 /** The longest a long poll waits, in ms. A greater `timeout` is taken as this. */
 export const maxTimeout = 600_000
 
-/** The parameters as they arrive. */
+/** The parameters as they arrive: text in a URL, also numbers in a socket frame. */
 export interface PaginationQuery {
-  readonly from?: string | undefined
-  readonly to?: string | undefined
-  readonly limit?: string | undefined
-  readonly dir?: string | undefined
-  readonly timeout?: string | undefined
+  readonly from?: string | number | undefined
+  readonly to?: string | number | undefined
+  readonly limit?: string | number | undefined
+  readonly dir?: string | number | undefined
+  readonly timeout?: string | number | undefined
 }
 
 /** The parameters as values. What the client did not give is absent, but for what has a default. */
@@ -80,9 +80,9 @@ const present = (values: { readonly [K in keyof Pagination]: Pagination[K] | und
   Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
 
 const optional = <A>(
-  value: string | undefined,
+  value: string | number | undefined,
   parse: (value: string) => Result.Result<A, BadPagination>
-): Result.Result<A | undefined, BadPagination> => (value === undefined ? Result.succeed(undefined) : parse(value))
+): Result.Result<A | undefined, BadPagination> => (value === undefined ? Result.succeed(undefined) : parse(`${value}`))
 
 /** Reads the parameters of a request. Errors: M_BAD_PAGINATION, naming the first one that is wrong. */
 export const parsePagination = (query: PaginationQuery): Result.Result<Pagination, BadPagination> =>

@@ -11,25 +11,52 @@ import { describeIssue } from "../IssueDescription.ts"
 import * as Errors from "../MatrixError.ts"
 import { isPaginationKey } from "../Pagination.ts"
 
-const errcode = Schema.encodeKeys({ _tag: "errcode" } as const)
+const errcode = { _tag: "errcode" } as const
 
 /** Every error in its wire form. A handler may fail with any of them. */
 export const wireErrors = [
-  Errors.BadJson.pipe(errcode).annotate({ httpApiStatus: 400, description: "A key is missing or of the wrong type" }),
-  Errors.NotJson.pipe(errcode).annotate({ httpApiStatus: 400, description: "Not JSON" }),
-  Errors.BadPagination.pipe(errcode).annotate({ httpApiStatus: 400, description: "Malformed pagination" }),
-  Errors.UserInUse.pipe(errcode).annotate({ httpApiStatus: 400, description: "User ID taken" }),
-  Errors.RoomInUse.pipe(errcode).annotate({ httpApiStatus: 400, description: "Room alias taken" }),
-  Errors.InvalidUsername.pipe(errcode).annotate({ httpApiStatus: 400, description: "Not allowed in a user ID" }),
-  Errors.LoginEmailUrlNotYet.pipe(errcode).annotate({ httpApiStatus: 400, description: "Link not visited yet" }),
-  Errors.BadRequest.pipe(errcode).annotate({ httpApiStatus: 400, description: "Anything else" }),
-  Errors.UnknownToken.pipe(errcode).annotate({ httpApiStatus: 401, description: "Access token unknown or expired" }),
-  Errors.MissingToken.pipe(errcode).annotate({ httpApiStatus: 401, description: "No access token" }),
-  Errors.Forbidden.pipe(errcode).annotate({ httpApiStatus: 403, description: "Not allowed" }),
-  Errors.NotFound.pipe(errcode).annotate({ httpApiStatus: 404, description: "No such thing, or not for you to see" }),
-  Errors.Unrecognized.pipe(errcode).annotate({ httpApiStatus: 404, description: "No such endpoint" }),
-  Errors.TooLarge.pipe(errcode).annotate({ httpApiStatus: 413, description: "Over a limit of size" }),
-  Errors.LimitExceeded.pipe(errcode).annotate({ httpApiStatus: 429, description: "Too many requests" })
+  Errors.BadJson.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 400,
+    description: "A key is missing or of the wrong type"
+  }),
+  Errors.NotJson.pipe(Schema.encodeKeys(errcode)).annotate({ httpApiStatus: 400, description: "Not JSON" }),
+  Errors.BadPagination.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 400,
+    description: "Malformed pagination"
+  }),
+  Errors.UserInUse.pipe(Schema.encodeKeys(errcode)).annotate({ httpApiStatus: 400, description: "User ID taken" }),
+  Errors.RoomInUse.pipe(Schema.encodeKeys(errcode)).annotate({ httpApiStatus: 400, description: "Room alias taken" }),
+  Errors.InvalidUsername.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 400,
+    description: "Not allowed in a user ID"
+  }),
+  Errors.LoginEmailUrlNotYet.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 400,
+    description: "Link not visited yet"
+  }),
+  Errors.BadRequest.pipe(Schema.encodeKeys(errcode)).annotate({ httpApiStatus: 400, description: "Anything else" }),
+  Errors.UnknownToken.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 401,
+    description: "Access token unknown or expired"
+  }),
+  Errors.MissingToken.pipe(Schema.encodeKeys(errcode)).annotate({ httpApiStatus: 401, description: "No access token" }),
+  Errors.Forbidden.pipe(Schema.encodeKeys(errcode)).annotate({ httpApiStatus: 403, description: "Not allowed" }),
+  Errors.NotFound.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 404,
+    description: "No such thing, or not for you to see"
+  }),
+  Errors.Unrecognized.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 404,
+    description: "No such endpoint"
+  }),
+  Errors.TooLarge.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 413,
+    description: "Over a limit of size"
+  }),
+  Errors.LimitExceeded.pipe(Schema.encodeKeys(errcode)).annotate({
+    httpApiStatus: 429,
+    description: "Too many requests"
+  })
 ] as const
 
 /** Declares the errors for every endpoint, and turns what the schemas refuse into M_BAD_JSON and its like. */

@@ -1,0 +1,170 @@
+/**
+ * JSON values as MessagePack, for the binary subprotocol of the socket.
+ *
+ * Only what JSON has is let in: no binary, no extensions (records, dates, references, regular expressions), text keys
+ * only, no NaN. Every byte sequence is walked before it is decoded, without recursion and without allocating by the
+ * lengths that it claims, so that what reaches the decoder is well-formed and bounded. Integers are written as integers,
+ * also beyond 32 bits.
+ */
+
+import { Result } from "effect"
+import { Packr, Unpackr } from "msgpackr"
+import type { Json } from "./Json.ts"
+import { BadJson, NotJson } from "./MatrixError.ts"
+
+/** How deep arrays and maps may nest. */
+export const maxDepth = 128
+
+const Scalar = 0
+const Text = 1
+const List = 2
+const Table = 3
+const Float32 = 4
+const Float64 = 5
+const Refused = 6
+
+/** What a first byte announces, how many bytes of length follow it, and the length where none do. */
+const kinds = new Uint8Array(256).fill(Refused)
+const lengthBytes = new Uint8Array(256)
+const lengths = new Uint8Array(256)
+
+const announce = (first: number, kind: number, length: number, ofLength = 0): void => {
+  kinds[first] = kind
+  lengths[first] = length
+  lengthBytes[first] = ofLength
+}
+
+const announceRange = (first: number, last: number, kind: number): void => {
+  for (let byte = first; byte <= last; byte++) announce(byte, kind, kind === Scalar ? 0 : byte - first)
+}
+
+announceRange(0x00, 0x7f, Scalar)
+announceRange(0x80, 0x8f, Table)
+announceRange(0x90, 0x9f, List)
+announceRange(0xa0, 0xbf, Text)
+announce(0xc0, Scalar, 0)
+announce(0xc2, Scalar, 0)
+announce(0xc3, Scalar, 0)
+announce(0xca, Float32, 4)
+announce(0xcb, Float64, 8)
+for (let power = 0; power < 4; power++) {
+  announce(0xcc + power, Scalar, 1 << power)
+  announce(0xd0 + power, Scalar, 1 << power)
+}
+for (let power = 0; power < 3; power++) announce(0xd9 + power, Text, 0, 1 << power)
+for (let power = 1; power < 3; power++) {
+  announce(0xdb + power, List, 0, 1 << power)
+  announce(0xdd + power, Table, 0, 1 << power)
+}
+announceRange(0xe0, 0xff, Scalar)
+
+const malformed = "The frame is not MessagePack"
+
+const protoKey = new TextEncoder().encode("__proto__")
+
+const isProtoKey = (bytes: Uint8Array, start: number, length: number): boolean =>
+  length === protoKey.length && protoKey.every((byte, index) => bytes[start + index] === byte)
+
+/** Walks one value. `visit` sees every number that is written as a float. */
+class Walk {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  readonly integers: boolean
+  position = 0
+  depth = 0
+  /** How many values each open array or map still wants; a map wants two for each entry. */
+  readonly wanted = new Int32Array(maxDepth + 1)
+  readonly inMap = new Uint8Array(maxDepth + 1)
+
+  constructor(bytes: Uint8Array, integers: boolean) {
+    this.bytes = bytes
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.integers = integers
+  }
+
+  /** Undefined if the bytes are exactly one value that JSON has. */
+  run(): NotJson | BadJson | undefined {
+    this.wanted[0] = 1
+    while (true) {
+      while (this.wanted[this.depth] === 0) {
+        if (this.depth === 0) return this.position === this.bytes.length ? undefined : new NotJson({ error: malformed })
+        this.depth--
+      }
+      const flaw = this.value()
+      if (flaw !== undefined) return flaw
+    }
+  }
+
+  value(): NotJson | BadJson | undefined {
+    if (this.position >= this.bytes.length) return new NotJson({ error: malformed })
+    const start = this.position
+    const first = this.bytes[start]!
+    const kind = kinds[first]!
+    if (kind === Refused) return new BadJson({ error: "Expected values that JSON has: no binary, no extensions" })
+    const isKey = this.inMap[this.depth] === 1 && this.wanted[this.depth]! % 2 === 0
+    if (isKey && kind !== Text) return new BadJson({ error: "Expected text as the keys of a map" })
+    const length = this.length(first)
+    this.wanted[this.depth]!--
+    if (kind === List || kind === Table) return this.open(kind, length)
+    this.position += length
+    if (this.position > this.bytes.length) return new NotJson({ error: malformed })
+    if (isKey && isProtoKey(this.bytes, this.position - length, length)) {
+      return new BadJson({ error: "__proto__: expected another key" })
+    }
+    return kind === Float32 || kind === Float64 ? this.float(kind, start) : undefined
+  }
+
+  /** Reads the length that the first byte announces, and moves behind it. Infinity where the bytes end before. */
+  length(first: number): number {
+    const at = this.position + 1
+    const size = lengthBytes[first]!
+    this.position = at + size
+    if (size === 0) return lengths[first]!
+    if (this.position > this.bytes.length) return Number.POSITIVE_INFINITY
+    return size === 1 ? this.view.getUint8(at) : size === 2 ? this.view.getUint16(at) : this.view.getUint32(at)
+  }
+
+  open(kind: number, length: number): NotJson | BadJson | undefined {
+    const values = kind === Table ? length * 2 : length
+    if (values > this.bytes.length - this.position) return new NotJson({ error: malformed })
+    if (this.depth === maxDepth) return new BadJson({ error: `Expected at most ${maxDepth} levels of nesting` })
+    this.depth++
+    this.wanted[this.depth] = values
+    this.inMap[this.depth] = kind === Table ? 1 : 0
+    return undefined
+  }
+
+  float(kind: number, start: number): BadJson | undefined {
+    const value = kind === Float32 ? this.view.getFloat32(start + 1) : this.view.getFloat64(start + 1)
+    if (!Number.isFinite(value)) return new BadJson({ error: "Expected finite numbers" })
+    if (this.integers && kind === Float64 && Number.isSafeInteger(value)) {
+      this.bytes[start] = value < 0 ? 0xd3 : 0xcf
+      this.view.setBigInt64(start + 1, BigInt(value))
+    }
+    return undefined
+  }
+}
+
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "number" })
+
+/** The value that the bytes hold. Errors: M_NOT_JSON for other bytes, M_BAD_JSON for what JSON does not have. */
+export const decode = (bytes: Uint8Array): Result.Result<Json, NotJson | BadJson> => {
+  const flaw = new Walk(bytes, false).run()
+  if (flaw !== undefined) return Result.fail(flaw)
+  return Result.try({ try: () => unpackr.unpack(bytes) as Json, catch: () => new NotJson({ error: malformed }) })
+}
+
+/** As JSON.stringify does: keys without a value are left out, list items without one are null. */
+const packing = { useRecords: false, variableMapSize: true, skipValues: [undefined], encodeUndefinedAsNil: true }
+
+const packr = new Packr(packing)
+
+/**
+ * The bytes of a value. msgpackr writes integers beyond 32 bits as floats of the same size; they become integers here,
+ * in place, so that clients in every language read them as such.
+ */
+export const encode = (value: unknown): Uint8Array => {
+  const bytes = packr.pack(value)
+  new Walk(bytes, true).run()
+  return bytes
+}

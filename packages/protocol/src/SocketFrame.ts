@@ -1,0 +1,158 @@
+/**
+ * What travels on the WebSocket: requests of the client and their answers, and the event stream.
+ *
+ *     client                                        server
+ *     {id, method, params}              ->
+ *                                       <-          {id, result}  or  {id, error: {errcode, error}}
+ *                                       <-          {chunk, start, end}     unasked, in order
+ *
+ * The subprotocol `m.json` has text frames of JSON, `m.msgpack` binary frames of the same objects in MessagePack.
+ * Answers may come in another order than the requests. `SocketMethod` says which methods there are.
+ *
+ * Source: "Receiving live updates on a client" of the specification; the socket is Greenroom's.
+ */
+import { Result, Schema } from "effect"
+import { isJsonObject, type Json, type JsonObject } from "./Json.ts"
+import { BadJson, type BadPagination, type ErrorBody, NotJson, TooLarge, Unrecognized } from "./MatrixError.ts"
+import * as MessagePack from "./MessagePack.ts"
+import { decodeParams, isSocketMethod, type SocketCall } from "./SocketMethod.ts"
+
+/** The subprotocols, in the order in which the server prefers them. */
+export const subprotocols = ["m.msgpack", "m.json"] as const
+export type Subprotocol = (typeof subprotocols)[number]
+
+/** The largest frame that the server takes, in bytes. */
+export const maxRequestBytes = 262_144
+
+/** Why the server closes a socket. Nothing is lost by it: the client reconnects with the last `end` as `from`. */
+export const closeCodes = {
+  /** The server stops or restarts: reconnect. */
+  goingAway: 1001,
+  /** A text frame on `m.msgpack`, or a binary frame on `m.json`. */
+  wrongFrameType: 1003,
+  /** More requests at once, or faster, than the server allows. */
+  tooManyRequests: 1008,
+  /** A frame over `maxRequestBytes`. */
+  tooBig: 1009,
+  /** The server failed: reconnect. */
+  internalError: 1011,
+  /** The client reads too slowly: what waits for it would outgrow its buffer. */
+  slowConsumer: 4000,
+  /** The access token is unknown, was revoked or has expired: log in again. */
+  unknownToken: 4001,
+  /** `from` is no token of this server: begin with initialSync. */
+  badToken: 4002
+} as const
+
+/** What the client calls a request: text of at most 255 characters, or an integer. */
+export type FrameId = string | number
+
+/** A request: its ID, its method, and the parameters of that method. */
+export type SocketRequest = { readonly id: FrameId } & SocketCall
+
+/** A frame that asks for nothing that there is. `id` is null where the frame does not tell it. */
+export interface RefusedFrame {
+  readonly id: FrameId | null
+  readonly error: NotJson | BadJson | BadPagination | TooLarge | Unrecognized
+}
+
+/** The answer to a request. */
+export type SocketAnswer =
+  | { readonly id: FrameId; readonly result: unknown }
+  | { readonly id: FrameId | null; readonly error: ErrorBody }
+
+/** A part of the event stream. */
+export interface SocketChunk {
+  readonly chunk: ReadonlyArray<JsonObject>
+  readonly start: string
+  readonly end: string
+}
+
+/** What the server sends. */
+export type ServerFrame = SocketAnswer | SocketChunk
+
+/** A frame as the socket carries it: text for `m.json`, bytes for `m.msgpack`. */
+export type FrameData = string | Uint8Array
+
+const notJson = (error: string) => new NotJson({ error })
+
+const parseJson = (text: string): Result.Result<Json, NotJson> =>
+  Result.try({ try: () => JSON.parse(text) as Json, catch: () => notJson("The frame is not JSON") })
+
+const decodeFrame = (subprotocol: Subprotocol, data: FrameData): Result.Result<Json, NotJson | BadJson> => {
+  if (subprotocol === "m.json") {
+    return typeof data === "string" ? parseJson(data) : Result.fail(notJson("Expected a text frame"))
+  }
+  return typeof data === "string" ? Result.fail(notJson("Expected a binary frame")) : MessagePack.decode(data)
+}
+
+const encodeFrame = (subprotocol: Subprotocol, frame: unknown): FrameData =>
+  subprotocol === "m.json" ? JSON.stringify(frame) : MessagePack.encode(frame)
+
+const isFrameId = (value: unknown): value is FrameId =>
+  typeof value === "string" ? value.length <= 255 : Number.isSafeInteger(value)
+
+const refuse = (id: FrameId | null, error: RefusedFrame["error"]): Result.Result<never, RefusedFrame> =>
+  Result.fail({ id, error })
+
+/** Reads a frame of a client. What is refused is answered with `encodeError`; the socket stays open. */
+export const decodeRequest = (
+  subprotocol: Subprotocol,
+  data: FrameData
+): Result.Result<SocketRequest, RefusedFrame> => {
+  if (data.length > maxRequestBytes) {
+    return refuse(null, new TooLarge({ error: `Expected frames of at most ${maxRequestBytes} bytes` }))
+  }
+  const frame = decodeFrame(subprotocol, data)
+  if (Result.isFailure(frame)) return refuse(null, frame.failure)
+  if (!isJsonObject(frame.success)) return refuse(null, new BadJson({ error: "The frame is not a JSON object" }))
+  const { id, method, params = {} } = frame.success
+  if (!isFrameId(id)) return refuse(null, new BadJson({ error: "id: expected short text or an integer" }))
+  if (typeof method !== "string") return refuse(id, new BadJson({ error: "method: expected a string" }))
+  if (!isSocketMethod(method)) return refuse(id, new Unrecognized({ error: "method: no such method" }))
+  return Result.mapBoth(decodeParams(method, params), {
+    onSuccess: (call) => ({ id, ...call }),
+    onFailure: (error) => ({ id, error })
+  })
+}
+
+export const encodeRequest = (subprotocol: Subprotocol, request: SocketRequest): FrameData =>
+  encodeFrame(subprotocol, request)
+
+export const encodeResult = (subprotocol: Subprotocol, id: FrameId, result: unknown): FrameData =>
+  encodeFrame(subprotocol, { id, result })
+
+export const encodeError = (subprotocol: Subprotocol, id: FrameId | null, error: ErrorBody): FrameData =>
+  encodeFrame(subprotocol, { id, error })
+
+/**
+ * A part of the event stream, whose events are JSON text already (`json` is the array), because the same event goes to
+ * many. The binary form is worth keeping where one chunk goes to several sockets.
+ */
+export const encodeChunk = (
+  subprotocol: Subprotocol,
+  { end, json, start }: { readonly json: string; readonly start: string; readonly end: string }
+): FrameData =>
+  subprotocol === "m.json"
+    ? `{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`
+    : MessagePack.encode({ chunk: JSON.parse(json), start, end })
+
+const ErrorShape = Schema.Struct({ errcode: Schema.String, error: Schema.String })
+const isError = Schema.is(ErrorShape)
+
+/** Reads a frame of a server, for clients. Errors: M_NOT_JSON, M_BAD_JSON. */
+export const decodeServerFrame = (
+  subprotocol: Subprotocol,
+  data: FrameData
+): Result.Result<ServerFrame, NotJson | BadJson> =>
+  Result.flatMap(decodeFrame(subprotocol, data), (frame): Result.Result<ServerFrame, BadJson> => {
+    if (isJsonObject(frame)) {
+      if (Array.isArray(frame.chunk) && typeof frame.start === "string" && typeof frame.end === "string") {
+        return Result.succeed(frame as unknown as SocketChunk)
+      }
+      const known = isFrameId(frame.id) && "result" in frame
+      const failed = (isFrameId(frame.id) || frame.id === null) && isError(frame.error)
+      if (known || failed) return Result.succeed(frame as unknown as SocketAnswer)
+    }
+    return Result.fail(new BadJson({ error: "Expected an answer or a part of the event stream" }))
+  })

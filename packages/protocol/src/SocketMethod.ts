@@ -1,0 +1,116 @@
+/**
+ * The methods of the WebSocket: what the HTTP API can do, by name, with the same keys as its bodies and the same results.
+ * A `txn_id` makes a request idempotent, like the PUT of the HTTP API.
+ */
+import { Result, Schema } from "effect"
+import { AnyObject } from "./api/Body.ts"
+import { EventType, ProfileField, RoomIdOrAlias, StateKey, TransactionId } from "./api/Parameters.ts"
+import { PresenceState } from "./api/PresenceApi.ts"
+import { ProfileVisibility } from "./api/ProfileApi.ts"
+import { CreateRoom, Typing } from "./api/RoomsApi.ts"
+import { EventId, RoomId, UserId } from "./Identifiers.ts"
+import { describeIssue } from "./IssueDescription.ts"
+import type { Json } from "./Json.ts"
+import { BadJson, BadPagination } from "./MatrixError.ts"
+import { isPaginationKey } from "./Pagination.ts"
+
+const room_id = RoomId
+const txn_id = Schema.optionalKey(TransactionId)
+const reason = Schema.optionalKey(Schema.String)
+const textOrNumber = Schema.optionalKey(Schema.Union([Schema.String, Schema.Number]))
+const aboutUser = Schema.Struct({ room_id, user_id: UserId, reason, txn_id })
+
+/** The parameters of each method. */
+export const socketMethods = {
+  /** Sends an event: `{event_id}`. */
+  send: Schema.Struct({ room_id, type: EventType, content: AnyObject, txn_id }),
+  /**
+   * With `content`: sets state, `{event_id}`. With `type` alone: the content of that state event. Without: all current
+   * state events. `state_key` is empty where it is not given.
+   */
+  state: Schema.Struct({
+    room_id,
+    type: Schema.optionalKey(EventType),
+    state_key: Schema.optionalKey(StateKey),
+    content: Schema.optionalKey(AnyObject)
+  }),
+  /** Joins a room by its ID or alias: `{room_id}`. */
+  join: Schema.Struct({ room_id: RoomIdOrAlias, content: Schema.optionalKey(AnyObject), txn_id }),
+  /** Leaves a room, or rejects an invitation: `{}`. */
+  leave: Schema.Struct({ room_id, txn_id }),
+  /** Invites a user: `{}`. */
+  invite: aboutUser,
+  /** Removes a user: `{}`. */
+  kick: aboutUser,
+  /** Bans a user: `{}`. */
+  ban: aboutUser,
+  /** Says that the caller types, or stopped: `{}`. */
+  typing: Schema.Struct({ room_id, ...Typing.fields }),
+  /** With `state` (or `presence`): sets the caller's presence, `{}`. Else the presence of `user_id`. */
+  presence: Schema.Struct({
+    user_id: Schema.optionalKey(UserId),
+    state: Schema.optionalKey(PresenceState),
+    presence: Schema.optionalKey(PresenceState),
+    status_msg: Schema.optionalKey(Schema.NullOr(Schema.String.check(Schema.isMaxLength(1024))))
+  }),
+  /** Pages through the events of a room: `{chunk, start, end}`. Read the page with `parsePagination`. */
+  messages: Schema.Struct({
+    room_id,
+    from: textOrNumber,
+    to: textOrNumber,
+    limit: textOrNumber,
+    dir: textOrNumber,
+    feedback: Schema.optionalKey(Schema.Boolean)
+  }),
+  /** All rooms of the caller, or one: as GET /initialSync and /rooms/{roomId}/initialSync. */
+  initialSync: Schema.Struct({ room_id: Schema.optionalKey(RoomId), limit: textOrNumber }),
+  /** Who is in a room: `{chunk, start, end}`. */
+  members: Schema.Struct({ room_id }),
+  /** Creates a room: `{room_id, room_alias?}`. */
+  createRoom: Schema.Struct({ ...CreateRoom.fields, txn_id }),
+  /** Strips an event to what the protocol needs: `{event_id}`. */
+  redact: Schema.Struct({ room_id, event_id: EventId, reason, txn_id }),
+  /** With `value`: sets a field of the caller's profile, `{}`. Else the profile of `user_id`, or one `field` of it. */
+  profile: Schema.Struct({
+    user_id: Schema.optionalKey(UserId),
+    field: Schema.optionalKey(ProfileField),
+    value: Schema.optionalKey(Schema.Unknown as Schema.Codec<Json>),
+    visibility: Schema.optionalKey(ProfileVisibility)
+  }),
+  /** Answers `{}`: the socket is alive, and so is the user. */
+  ping: Schema.Struct({})
+} as const
+
+export type SocketMethod = keyof typeof socketMethods
+
+/** The parameters of a method. */
+export type SocketParams<Method extends SocketMethod> = (typeof socketMethods)[Method]["Type"]
+
+/** A method with its parameters. */
+export type SocketCall = {
+  [Method in SocketMethod]: { readonly method: Method; readonly params: SocketParams<Method> }
+}[SocketMethod]
+
+export const isSocketMethod = (method: string): method is SocketMethod => Object.hasOwn(socketMethods, method)
+
+const compile = <Method extends SocketMethod>(method: Method) =>
+  Schema.decodeUnknownResult(socketMethods[method] as Schema.Codec<SocketParams<Method>>)
+
+const decoders = Object.fromEntries(
+  Object.keys(socketMethods).map((method) => [method, compile(method as SocketMethod)])
+) as { readonly [Method in SocketMethod]: ReturnType<typeof compile<SocketMethod>> }
+
+/** Reads the parameters of a method. Errors: M_BAD_JSON and M_BAD_PAGINATION, naming the key. */
+export const decodeParams = (
+  method: SocketMethod,
+  params: unknown
+): Result.Result<SocketCall, BadJson | BadPagination> =>
+  Result.mapBoth(decoders[method](params), {
+    onSuccess: (decoded) => ({ method, params: decoded }) as SocketCall,
+    onFailure: (failure) => {
+      const { key, text } = describeIssue(failure.issue)
+      return isPaginationKey(key)
+        ? new BadPagination({ error: `params.${text}` })
+        : new BadJson({ error: key === "" ? `params: ${text}` : `params.${text}` })
+    }
+  })

@@ -1,0 +1,133 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Identifiers from "@greenroom/protocol/Identifiers"
+import { Option, Result, Schema } from "effect"
+import fc from "fast-check"
+
+const kinds = [
+  ["user ID", "@", Identifiers.UserId, Identifiers.isUserId, Identifiers.parseUserId, Identifiers.formatUserId],
+  ["room ID", "!", Identifiers.RoomId, Identifiers.isRoomId, Identifiers.parseRoomId, Identifiers.formatRoomId],
+  [
+    "room alias",
+    "#",
+    Identifiers.RoomAlias,
+    Identifiers.isRoomAlias,
+    Identifiers.parseRoomAlias,
+    Identifiers.formatRoomAlias
+  ],
+  ["event ID", "$", Identifiers.EventId, Identifiers.isEventId, Identifiers.parseEventId, Identifiers.formatEventId]
+] as const
+
+const utf8 = new TextEncoder()
+
+/** Localparts that fit beside `:example.org` and a sigil: any Unicode but a colon and U+0000. */
+const localpart = fc
+  .string({ unit: "binary", minLength: 1, maxLength: 255 })
+  .map((text) => text.toWellFormed().replaceAll(/[:\0]/g, "."))
+  .filter((text) => utf8.encode(text).length <= 255 - 13)
+
+const serverName = fc.constantFrom(
+  "example.org",
+  "localhost:8448",
+  "a",
+  "1.2.3.4",
+  "[::1]:80",
+  "[2001:db8::1]",
+  "x-y.z"
+)
+
+for (const [name, sigil, schema, is, parse, format] of kinds) {
+  describe(`a ${name}`, () => {
+    it("is its sigil, its localpart and its server, whatever the language", () => {
+      fc.assert(
+        fc.property(localpart, (local) => {
+          const id = format(local, "example.org" as Identifiers.ServerName)
+          assert.strictEqual(id, `${sigil}${local}:example.org` as never)
+          assert.isTrue(is(id))
+          assert.deepStrictEqual(Option.getOrThrow(parse(id)) as object, {
+            localpart: local,
+            serverName: "example.org"
+          })
+          assert.strictEqual(Identifiers.localpartOf(id), local)
+          assert.strictEqual(Identifiers.serverNameOf(id), "example.org" as never)
+        })
+      )
+    })
+
+    it("names any server", () => {
+      fc.assert(
+        fc.property(serverName, (server) => {
+          assert.isTrue(is(`${sigil}local:${server}`))
+          assert.strictEqual(Option.getOrThrow(parse(`${sigil}local:${server}`)).serverName, server as never)
+        })
+      )
+    })
+
+    it("has at most 255 bytes of UTF-8, not characters", () => {
+      const bytes = (text: string) => `${sigil}${text}:example.org`
+      assert.isTrue(is(bytes("a".repeat(255 - 13))))
+      assert.isFalse(is(bytes("a".repeat(255 - 12))))
+      assert.isTrue(is(bytes("ü".repeat(121))))
+      assert.isFalse(is(bytes("ü".repeat(122))))
+      assert.isTrue(is(bytes("🐟".repeat(60))))
+      assert.isFalse(is(bytes("🐟".repeat(61))))
+    })
+
+    it("is of the right sort, whole and well-formed", () => {
+      const others = ["@", "!", "#", "$", ""].filter((other) => other !== sigil)
+      for (const other of others) assert.isFalse(is(`${other}local:example.org`))
+      for (const text of [
+        "",
+        sigil,
+        `${sigil}local`,
+        `${sigil}:example.org`,
+        `${sigil}local:`,
+        `${sigil}a\0b:example.org`
+      ]) {
+        assert.isFalse(is(text), JSON.stringify(text))
+      }
+      assert.isFalse(is(`${sigil}\ud800:example.org`))
+      assert.isFalse(is(` ${sigil}local:example.org`))
+      assert.isFalse(is(`${sigil}local:example.org\n`))
+      assert.isFalse(is(7))
+    })
+
+    it("is refused in words that say what was expected", () => {
+      const result = Schema.decodeUnknownResult(schema as Schema.Codec<string>)("nonsense")
+      assert.match(Result.isFailure(result) ? String(result.failure) : "", new RegExp(`Expected an? ${name}, such as `))
+    })
+  })
+}
+
+describe("a server name", () => {
+  it("is a host, an IPv4 address or a bracketed IPv6 address, with an optional port", () => {
+    for (const name of ["example.org", "EXAMPLE.org", "localhost:8448", "a:65535", "10.0.0.1:80", "[::1]", "[::1]:1"]) {
+      assert.isTrue(Identifiers.isServerName(name), name)
+    }
+    for (const name of [
+      "",
+      ":80",
+      "a:65536",
+      "a:",
+      "a:b",
+      "-a.org",
+      "a-",
+      "a b",
+      "a/b",
+      "a@b",
+      "::1",
+      "[::1",
+      "ü.org",
+      "a:1:2"
+    ]) {
+      assert.isFalse(Identifiers.isServerName(name), name)
+    }
+    assert.isFalse(Identifiers.isServerName("a".repeat(231)))
+  })
+})
+
+describe("a localpart that we allocate", () => {
+  it("is lower-case, so that no two user IDs differ by case alone", () => {
+    for (const local of ["alice", "a.b_c=d/e-f", "0"]) assert.match(local, Identifiers.localpartGrammar)
+    for (const local of ["Alice", "a b", "ä", "a:b", "", "@a"]) assert.notMatch(local, Identifiers.localpartGrammar)
+  })
+})

@@ -1,0 +1,143 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Json } from "@greenroom/protocol/Json"
+import { decode, encode, maxDepth } from "@greenroom/protocol/MessagePack"
+import { Result } from "effect"
+import fc from "fast-check"
+import { Packr } from "msgpackr"
+
+const bytes = (...values: ReadonlyArray<number>) => Uint8Array.from(values)
+
+const decoded = (data: Uint8Array): Json => Result.getOrThrow(decode(data))
+
+const refused = (data: Uint8Array): string => {
+  const result = decode(data)
+  assert.isTrue(Result.isFailure(result), `accepted ${Buffer.from(data).toString("hex")}`)
+  return Result.isFailure(result) ? result.failure._tag : ""
+}
+
+/** JSON without -0, which JSON.stringify writes as 0, and without the one key that is refused. */
+const json = fc
+  .jsonValue({ maxDepth: 5 })
+  .filter((value) => !JSON.stringify(value).includes("__proto__"))
+  .map((value) => JSON.parse(JSON.stringify(value)) as Json)
+
+describe("encode and decode", () => {
+  it("give back any JSON", () => {
+    fc.assert(fc.property(json, (value) => assert.deepStrictEqual(decoded(encode(value)), value)))
+  })
+
+  it("give back every integer of 53 bits, written as an integer", () => {
+    const floats = new Set([0xca, 0xcb])
+    fc.assert(
+      fc.property(fc.maxSafeInteger(), (value) => {
+        const data = encode(value)
+        assert.isFalse(floats.has(data[0]!))
+        assert.strictEqual(decoded(data), value)
+      })
+    )
+    for (const value of [0, -1, 127, 128, 2 ** 31, 2 ** 32, -(2 ** 31) - 1, 2 ** 53 - 1, 1 - 2 ** 53]) {
+      assert.strictEqual(decoded(encode({ value })) && (decoded(encode({ value })) as { value: number }).value, value)
+    }
+    assert.deepStrictEqual([...encode(2 ** 40 + 5)], [0xcf, 0, 0, 1, 0, 0, 0, 0, 5])
+    assert.deepStrictEqual([...encode(-(2 ** 40))], [0xd3, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0])
+  })
+
+  it("give back fractions", () => {
+    fc.assert(
+      fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
+        assert.strictEqual(decoded(encode([value])) && (decoded(encode([value])) as [number])[0] + 0, value + 0)
+      })
+    )
+  })
+
+  it("give back strings of every length, in any language", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", maxLength: 400 }), fc.string({ unit: "binary" }), (a, b) => {
+        const value = { [`k${a}`]: b.toWellFormed(), list: [a, a, b.toWellFormed()] }
+        assert.deepStrictEqual(decoded(encode(value)), value)
+      })
+    )
+    for (const length of [31, 32, 255, 256, 65_535, 65_536]) {
+      const text = "ü".repeat(length)
+      assert.strictEqual(decoded(encode(text)), text)
+    }
+  })
+
+  it("leave out what has no value, as JSON does", () => {
+    assert.deepStrictEqual(decoded(encode({ a: undefined, b: [undefined], c: null })), { b: [null], c: null })
+  })
+
+  it("make plain objects", () => {
+    const value = decoded(encode({ a: { b: 1 } })) as { readonly a: object }
+    assert.strictEqual(Object.getPrototypeOf(value), Object.prototype)
+    assert.strictEqual(Object.getPrototypeOf(value.a), Object.prototype)
+  })
+})
+
+describe("bytes of others", () => {
+  it("in every form of MessagePack are read", () => {
+    const everything = bytes(0xdf, 0, 0, 0, 2, 0xda, 0, 1, 0x61, 0xdd, 0, 0, 0, 2, 0xd2, 0xff, 0xff, 0xff, 0xff, 0xc3)
+    const rest = bytes(0xdb, 0, 0, 0, 1, 0x62, 0xde, 0, 1, 0xd9, 1, 0x63, 0xca, 0x3f, 0, 0, 0)
+    assert.deepStrictEqual(decoded(Buffer.concat([everything, rest])), { a: [-1, true], b: { c: 0.5 } })
+    assert.strictEqual(decoded(bytes(0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe)), -2)
+    assert.strictEqual(decoded(bytes(0x41)), 0x41)
+  })
+
+  it("that JSON does not have are M_BAD_JSON", () => {
+    const more = new Packr({ moreTypes: true, structuredClone: true, useRecords: true })
+    for (const value of [new Date(0), new Set([1]), /a/, new Error("x"), new Uint8Array(4), { record: 1 }, 2n ** 70n]) {
+      assert.strictEqual(refused(more.pack({ value })), "M_BAD_JSON")
+    }
+    assert.strictEqual(refused(bytes(0xc1)), "M_BAD_JSON")
+    assert.strictEqual(refused(bytes(0xc4, 1, 0)), "M_BAD_JSON")
+    assert.strictEqual(refused(bytes(0xd4, 0x72, 0x40, 0x91, 0xa1, 0x61, 0x01)), "M_BAD_JSON")
+    assert.strictEqual(refused(bytes(0xd6, 0x69, 0, 0, 0, 1, 0x90)), "M_BAD_JSON")
+    assert.strictEqual(refused(bytes(0xcb, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0)), "M_BAD_JSON")
+    assert.strictEqual(refused(bytes(0xca, 0x7f, 0x80, 0, 0)), "M_BAD_JSON")
+    assert.strictEqual(refused(bytes(0x81, 0x01, 0x01)), "M_BAD_JSON")
+  })
+
+  it("cannot reach a prototype", () => {
+    assert.strictEqual(refused(encode(JSON.parse('{"__proto__": {"polluted": 1}}'))), "M_BAD_JSON")
+    assert.strictEqual(refused(encode([{ a: JSON.parse('{"__proto__": 1}') }])), "M_BAD_JSON")
+    assert.strictEqual(decoded(encode("__proto__")), "__proto__")
+    assert.deepStrictEqual(decoded(encode({ constructor: 1, prototype: 2 })), { constructor: 1, prototype: 2 })
+  })
+
+  it("that claim more than they hold are M_NOT_JSON, without making room for it", () => {
+    assert.strictEqual(refused(bytes()), "M_NOT_JSON")
+    assert.strictEqual(refused(bytes(0xdd, 0xff, 0xff, 0xff, 0xff)), "M_NOT_JSON")
+    assert.strictEqual(refused(bytes(0xdf, 0xff, 0xff, 0xff, 0xff)), "M_NOT_JSON")
+    assert.strictEqual(refused(bytes(0xdb, 0xff, 0xff, 0xff, 0xff)), "M_NOT_JSON")
+    assert.strictEqual(refused(bytes(0xdd, 0xff)), "M_NOT_JSON")
+    assert.strictEqual(refused(bytes(0x92, 0x01)), "M_NOT_JSON")
+    assert.strictEqual(refused(bytes(0xcf, 0, 0)), "M_NOT_JSON")
+    assert.strictEqual(refused(bytes(0x01, 0x01)), "M_NOT_JSON")
+    const nestedClaims = new Uint8Array(50_000).fill(0xdd)
+    assert.strictEqual(refused(nestedClaims), "M_NOT_JSON")
+  })
+
+  it("that nest without end are refused without exhausting the stack", () => {
+    const nested = (levels: number) => Buffer.concat([Buffer.alloc(levels, 0x91), Buffer.from([0xc0])])
+    assert.isTrue(Result.isSuccess(decode(nested(maxDepth))))
+    assert.strictEqual(refused(nested(maxDepth + 1)), "M_BAD_JSON")
+    assert.strictEqual(refused(nested(200_000)), "M_BAD_JSON")
+  })
+
+  it("of any kind get an answer, never an exception, and what is accepted is JSON", () => {
+    const check = (data: Uint8Array) => {
+      const result = decode(data)
+      if (Result.isSuccess(result)) {
+        const value = JSON.parse(JSON.stringify(result.success)) as Json
+        assert.strictEqual(JSON.stringify(value), JSON.stringify(result.success))
+      }
+    }
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 64 }), check), { numRuns: 2000 })
+    const damaged = fc.tuple(json, fc.nat(), fc.nat({ max: 255 })).map(([value, at, byte]) => {
+      const data = Uint8Array.from(encode(value))
+      data[at % data.length] = byte
+      return data
+    })
+    fc.assert(fc.property(damaged, check), { numRuns: 1000 })
+  })
+})
