@@ -7,7 +7,8 @@
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
-import { Context, type Effect, type Stream } from "effect"
+import { Context, Effect, Layer, type Stream } from "effect"
+import { makeEventReader } from "./internal/EventReader.ts"
 import type { PresenceEvent, RoomSnapshot } from "./Rooms.ts"
 import type { Session } from "./Session.ts"
 
@@ -66,4 +67,6 @@ export class Events extends Context.Service<
     /** True if the token could have been given out by this server. */
     readonly isToken: (token: string) => boolean
   }
->()("greenroom/actors/Events") {}
+>()("greenroom/actors/Events") {
+  static readonly layer = Layer.effect(Events, Effect.map(makeEventReader, Events.of))
+}

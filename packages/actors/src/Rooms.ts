@@ -8,7 +8,10 @@ import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
-import { Context, type Effect } from "effect"
+import { Context, Effect, Layer } from "effect"
+import { makeRoomDirectory } from "./internal/RoomDirectory.ts"
+import { makeRoomReads } from "./internal/RoomReads.ts"
+import { makeRoomRequests } from "./internal/RoomRequests.ts"
 import type { Session } from "./Session.ts"
 
 export interface CreateRoom {
@@ -158,10 +161,25 @@ export class Rooms extends Context.Service<
       roomId: RoomId,
       servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<void, MatrixError>
+    /**
+     * Gives the user's membership the display name and avatar of their profile, where the user is joined. For the
+     * `User` actor: no session.
+     */
+    readonly refreshMember: (userId: UserId, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /** Who created the alias, or who may send m.room.aliases in the room. */
     readonly removeAlias: (session: Session, alias: RoomAlias) => Effect.Effect<void, MatrixError>
   }
->()("greenroom/actors/Rooms") {}
+>()("greenroom/actors/Rooms") {
+  static readonly layer = Layer.effect(
+    Rooms,
+    Effect.gen(function* () {
+      const requests = yield* makeRoomRequests
+      const directory = yield* makeRoomDirectory(requests)
+      const reads = yield* makeRoomReads
+      return Rooms.of({ ...requests, ...directory, ...reads })
+    })
+  )
+}
 
 /** `m.presence` as clients receive it. */
 export interface PresenceEvent {

@@ -16,11 +16,17 @@ export interface DirectoryEntry {
   readonly creator: UserId
 }
 
+/** How long a room that is being created may take until its alias is given to another, in milliseconds. */
+const reservedFor = 60_000
+
 export class DirectoryStore extends Context.Service<
   DirectoryStore,
   {
     readonly find: (alias: RoomAlias) => Effect.Effect<Option.Option<DirectoryEntry>>
-    /** Errors: M_ROOM_IN_USE if the alias names a room already, be it this one. */
+    /**
+     * Does nothing where the alias names this room already. An alias whose room never came to be, because the server
+     * stopped in between, is free again. Errors: M_ROOM_IN_USE.
+     */
     readonly create: (alias: RoomAlias, entry: DirectoryEntry) => Effect.Effect<void, RoomInUse>
     /** False if there is no such alias. */
     readonly remove: (alias: RoomAlias) => Effect.Effect<boolean>
@@ -38,7 +44,13 @@ export class DirectoryStore extends Context.Service<
         const rows = yield* Effect.orDie(sql`
           INSERT INTO room_aliases (alias, room_id, servers, creator, created_at)
           VALUES (${alias}, ${entry.roomId}, ${texts(entry.servers)}::text[], ${entry.creator}, ${now})
-          ON CONFLICT (alias) DO NOTHING RETURNING 1`)
+          ON CONFLICT (alias) DO UPDATE
+            SET room_id = excluded.room_id, servers = excluded.servers, creator = excluded.creator
+            WHERE room_aliases.room_id = excluded.room_id OR (
+              room_aliases.created_at < ${now - reservedFor}
+              AND NOT EXISTS (
+                SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL))
+          RETURNING 1`)
         if (rows.length === 0) return yield* new RoomInUse({ error: `${alias} is taken` })
       })
 

@@ -9,7 +9,7 @@
  * has a position above everything that was read before.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Deferred, Effect, Layer, Queue, Schema } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
@@ -86,6 +86,7 @@ export interface StreamedEvent {
 export interface StreamedMembership {
   readonly position: StreamPosition
   readonly roomNid: number
+  readonly roomId: RoomId
   readonly userId: UserId
   readonly membership: string
 }
@@ -98,11 +99,19 @@ export interface LogSlice {
 }
 
 /** The room was opened by another writer since; the actor must not go on. */
-export class StaleWriter extends Schema.TaggedError<StaleWriter>()("StaleWriter", { roomId: Schema.String }) {}
+export class StaleWriter extends Schema.TaggedError<StaleWriter>()("StaleWriter", {
+  roomId: Schema.String,
+  fence: Schema.Number
+}) {}
 
-/** The commit failed; nothing of it was stored. */
+/**
+ * The commit failed. `untouched` says that nothing of it was stored for sure; otherwise the connection may have been
+ * lost after PostgreSQL had committed, and the writer must look.
+ */
 export class CommitFailed extends Schema.TaggedError<CommitFailed>()("CommitFailed", {
   roomId: Schema.String,
+  fence: Schema.Number,
+  untouched: Schema.Boolean,
   cause: Schema.Defect()
 }) {}
 
@@ -119,7 +128,7 @@ export class EventLog extends Context.Service<
   {
     /** Numbers for events. */
     readonly nids: NumberBlocks
-    /** Puts a commit in line, in the order of the calls, and answers when it is durable. */
+    /** Puts a commit in line when it is called, and gives back the wait until it is durable. */
     readonly append: (commit: RoomCommit) => Effect.Effect<void, StaleWriter | CommitFailed>
     /** Everything after a position that is sure to be complete, up to `limit` events. */
     readonly readAfter: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
@@ -135,7 +144,7 @@ export class EventLog extends Context.Service<
     EventLog,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const nids = yield* makeNumberBlocks(sql, "event_nids", 1000)
+      const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
       const commits = yield* Queue.sliding<void>(1)
       /** After a failed commit, what the same writer has still in line builds on what is not there. */
@@ -157,12 +166,12 @@ export class EventLog extends Context.Service<
       const commitAlone = (item: Pending) =>
         Effect.suspend(() => {
           const { fence, roomId, roomNid } = item.commit
-          const fail = (cause: unknown) => {
+          const fail = (untouched: boolean, cause: unknown) => {
             broken.set(roomNid, fence)
-            Deferred.doneUnsafe(item.done, new CommitFailed({ roomId, cause }))
+            Deferred.doneUnsafe(item.done, new CommitFailed({ roomId, fence, untouched, cause }))
           }
-          if ((broken.get(roomNid) ?? -1) >= fence) return Effect.sync(() => fail("an earlier commit failed"))
-          return Effect.catchCause(commitTogether([item]), (cause) => Effect.sync(() => fail(cause)))
+          if ((broken.get(roomNid) ?? -1) >= fence) return Effect.sync(() => fail(true, "an earlier commit failed"))
+          return Effect.catchCause(commitTogether([item]), (cause) => Effect.sync(() => fail(false, cause)))
         })
 
       /** One room's bad commit must not fail those that happen to be committed with it. */
@@ -181,12 +190,11 @@ export class EventLog extends Context.Service<
 
       return EventLog.of({
         nids,
-        append: (commit) =>
-          Effect.suspend(() => {
-            const done = Deferred.makeUnsafe<void, StaleWriter | CommitFailed>()
-            Queue.offerUnsafe(pending, { commit, done })
-            return Deferred.await(done)
-          }),
+        append: (commit) => {
+          const done = Deferred.makeUnsafe<void, StaleWriter | CommitFailed>()
+          Queue.offerUnsafe(pending, { commit, done })
+          return Deferred.await(done)
+        },
         readAfter: (position, limit) => Effect.orDie(readAfter(sql, position, limit)),
         currentPosition: sql<{ xmin: string }>`SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xmin`.pipe(
           Effect.map((rows) => endOfTransactionsBefore(rows[0]!.xmin)),
@@ -254,14 +262,21 @@ const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit
   }
 }
 
+/** The message that feedback is about, so that both can be found together. */
+const relatesTo = (event: Event): string | null => {
+  const target = event.content.target_event_id
+  return event.type === "m.room.message.feedback" && isEventId(target) ? target : null
+}
+
 const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { fences, rooms, rows } = rowsOf(commits, (commit) => commit.events)
   return sql`
     INSERT INTO events (
-      nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, body)
+      nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, relates_to,
+      body)
     SELECT
       nid, CASE status WHEN 1 THEN '0'::xid8 ELSE pg_current_xact_id() END,
-      room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, body
+      room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, relates_to, body
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.nid))}::bigint[],
@@ -273,9 +288,11 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${bigints(rows.map((row) => row.stateBefore?.chain ?? null))}::bigint[],
       ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
       ${integers(rows.map((row) => row.status))}::integer[],
+      ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
       ${texts(rows.map((row) => JSON.stringify(row.event)))}::text[]
     ) AS given (
-      room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, body)
+      room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, relates_to,
+      body)
     JOIN fenced USING (room_nid, fence)`
 }
 
@@ -411,19 +428,26 @@ const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, positio
 })
 
 const readMemberships = (sql: SqlClient.SqlClient, after: StreamPosition, upTo: StreamPosition) =>
-  sql<{ xid: string; nid: bigint; room_nid: bigint; user_id: string; membership: string }>`
-    SELECT xid::text AS xid, nid, room_nid, user_id, membership FROM membership_changes
+  sql<MembershipRow>`
+    SELECT xid::text AS xid, nid, room_nid, room_id, user_id, membership
+    FROM membership_changes JOIN rooms USING (room_nid)
     WHERE (xid, nid) > (${String(after.xid)}::xid8, ${String(after.nid)}::bigint)
       AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
-    ORDER BY membership_changes.xid, membership_changes.nid`.pipe(
-    Effect.map((rows) =>
-      rows.map(
-        (row): StreamedMembership => ({
-          position: { xid: Number(row.xid), nid: Number(row.nid) },
-          roomNid: Number(row.room_nid),
-          userId: row.user_id as UserId,
-          membership: row.membership
-        })
-      )
-    )
-  )
+    ORDER BY membership_changes.xid, membership_changes.nid`.pipe(Effect.map((rows) => rows.map(toStreamedMembership)))
+
+export interface MembershipRow {
+  readonly xid: string
+  readonly nid: bigint
+  readonly room_nid: bigint
+  readonly room_id: string
+  readonly user_id: string
+  readonly membership: string
+}
+
+export const toStreamedMembership = (row: MembershipRow): StreamedMembership => ({
+  position: { xid: Number(row.xid), nid: Number(row.nid) },
+  roomNid: Number(row.room_nid),
+  roomId: row.room_id as RoomId,
+  userId: row.user_id as UserId,
+  membership: row.membership
+})

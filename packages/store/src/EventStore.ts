@@ -5,7 +5,13 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import type { EventStatus, StreamedEvent, StreamedMembership } from "./EventLog.ts"
+import {
+  type EventStatus,
+  type MembershipRow,
+  type StreamedEvent,
+  type StreamedMembership,
+  toStreamedMembership
+} from "./EventLog.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -87,28 +93,19 @@ export class EventStore extends Context.Service<
           ? Effect.succeed([])
           : sql<{ body: string }>`
               SELECT body FROM events
-              WHERE room_nid = ${roomNid} AND type = 'm.room.message.feedback' AND status <= 1
-                AND body::json -> 'content' ->> 'target_event_id' = ANY (${texts(targets)}::text[])
+              WHERE relates_to = ANY (${texts(targets)}::text[]) AND room_nid = ${roomNid} AND status <= 1
               ORDER BY xid, nid`.pipe(
               Effect.map((rows) => rows.map((row) => JSON.parse(row.body) as Event)),
               Effect.orDie
             )
 
       const membershipHistory = (userId: UserId, upTo: StreamPosition) =>
-        sql<{ xid: string; nid: bigint; room_nid: bigint; membership: string }>`
-          SELECT xid::text AS xid, nid, room_nid, membership FROM membership_changes
+        sql<MembershipRow>`
+          SELECT xid::text AS xid, nid, room_nid, room_id, user_id, membership
+          FROM membership_changes JOIN rooms USING (room_nid)
           WHERE user_id = ${userId} AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
           ORDER BY membership_changes.xid, membership_changes.nid`.pipe(
-          Effect.map((rows) =>
-            rows.map(
-              (row): StreamedMembership => ({
-                position: { xid: Number(row.xid), nid: Number(row.nid) },
-                roomNid: Number(row.room_nid),
-                userId,
-                membership: row.membership
-              })
-            )
-          ),
+          Effect.map((rows) => rows.map(toStreamedMembership)),
           Effect.orDie
         )
 

@@ -6,6 +6,8 @@ import { Effect, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
 
 export interface NumberBlocks {
+  /** True if `takeUnsafe(count)` would succeed. */
+  readonly hasUnsafe: (count: number) => boolean
   /** The first of `count` consecutive numbers, or undefined if none are at hand: then run `refill` and try again. */
   readonly takeUnsafe: (count: number) => number | undefined
   /** Makes at least `count` numbers available (at most the size of a block). */
@@ -57,5 +59,5 @@ export const makeNumberBlocks = Effect.fnUntraced(function* (
     )
 
   yield* refill(1)
-  return { takeUnsafe, refill } satisfies NumberBlocks
+  return { hasUnsafe: advance, takeUnsafe, refill } satisfies NumberBlocks
 })

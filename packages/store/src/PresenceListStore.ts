@@ -25,6 +25,10 @@ export class PresenceListStore extends Context.Service<
     readonly list: (observer: UserId) => Effect.Effect<ReadonlyArray<PresenceListRow>>
     /** Who observes a user by a list, with the user's leave. */
     readonly observers: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
+    /** The observers of each of the users whom that user accepted, in one query. */
+    readonly observersOfAll: (
+      observed: ReadonlyArray<UserId>
+    ) => Effect.Effect<ReadonlyMap<UserId, ReadonlyArray<UserId>>>
     /** Who asked to see a user and has no answer yet. */
     readonly invitations: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** Puts a user on the observer's list. */
@@ -67,7 +71,20 @@ export class PresenceListStore extends Context.Service<
         return row.inserted ? "new" : row.accepted ? "accepted" : ("pending" as Invited)
       }, Effect.orDie)
 
+      const observersOfAll = (observed: ReadonlyArray<UserId>) =>
+        sql<{ observer: string; observed: string }>`
+          SELECT observer, observed FROM presence_lists
+          WHERE observed = ANY (${texts(observed)}::text[]) AND accepted`.pipe(
+          Effect.map((rows) => {
+            const found = new Map<UserId, Array<UserId>>(observed.map((userId) => [userId, []]))
+            for (const row of rows) found.get(row.observed as UserId)?.push(row.observer as UserId)
+            return found
+          }),
+          Effect.orDie
+        )
+
       return PresenceListStore.of({
+        observersOfAll,
         list: (observer) =>
           sql<{ observed: string; accepted: boolean }>`
             SELECT observed, accepted FROM presence_lists WHERE observer = ${observer}

@@ -3,7 +3,7 @@
  */
 import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, type Statement } from "effect/sql"
 import type { ClientTransaction } from "./EventLog.ts"
 import { texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
@@ -26,6 +26,8 @@ export interface RoomMembership {
   readonly sender: UserId
   readonly visibility: "public" | "private"
   readonly current: StateRef
+  /** Whether the user has ever been joined. */
+  readonly wasJoined: boolean
   /** Where the membership was last changed. */
   readonly changedAt: StreamPosition
   /** The state before the membership event. */
@@ -40,6 +42,9 @@ export interface PublicRoomRow {
   readonly aliases: ReadonlyArray<RoomAlias>
 }
 
+/** How many answers of a session in a room are kept at hand. */
+export const rememberedTransactions = 1000
+
 export class RoomStore extends Context.Service<
   RoomStore,
   {
@@ -47,7 +52,7 @@ export class RoomStore extends Context.Service<
     readonly prepare: (roomId: RoomId, version: string, visibility: "public" | "private") => Effect.Effect<void>
     /** Opens a room for writing: every earlier writer is refused from now on. */
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
-    /** What the session was answered in this room, by transaction ID. */
+    /** What the session was answered in this room last, newest first. */
     readonly transactions: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<ClientTransaction>>
     /** A user's membership of a room; none where the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
@@ -57,6 +62,10 @@ export class RoomStore extends Context.Service<
       memberships: ReadonlyArray<string>
     ) => Effect.Effect<ReadonlyArray<RoomMembership>>
     readonly joinedRooms: (userId: UserId) => Effect.Effect<ReadonlyArray<RoomId>>
+    /** The rooms that each of the users is joined to, in one query. */
+    readonly joinedRoomsOfAll: (
+      userIds: ReadonlyArray<UserId>
+    ) => Effect.Effect<ReadonlyMap<UserId, ReadonlyArray<RoomId>>>
     readonly shareRoom: (a: UserId, b: UserId) => Effect.Effect<boolean>
     /** Who is joined to any room that the user is joined to. */
     readonly roommates: (userId: UserId) => Effect.Effect<ReadonlyArray<UserId>>
@@ -107,18 +116,24 @@ export class RoomStore extends Context.Service<
 
       const transactions = (tokenId: number, scope: string) =>
         sql<{ txn_id: string; response: string }>`
-          SELECT txn_id, response FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}`.pipe(
+          SELECT txn_id, response FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}
+          ORDER BY created_at DESC LIMIT ${rememberedTransactions}`.pipe(
           Effect.map((rows) =>
             rows.map((row): ClientTransaction => ({ tokenId, scope, txnId: row.txn_id, response: row.response }))
           ),
           Effect.orDie
         )
 
-      const memberships = (condition: ReturnType<typeof sql>) =>
+      const memberships = (condition: Statement.Fragment) =>
         sql<MembershipRow>`
           SELECT rooms.room_nid, rooms.room_id, rooms.visibility, rooms.current_chain, rooms.current_seq,
             memberships.membership, memberships.sender,
             coalesce(change.xid, events.xid)::text AS xid, coalesce(change.nid, events.nid) AS nid,
+            EXISTS (
+              SELECT 1 FROM membership_changes joined
+              WHERE joined.user_id = memberships.user_id AND joined.room_nid = memberships.room_nid
+                AND joined.membership = 'join'
+            ) AS was_joined,
             events.state_chain, events.state_seq
           FROM memberships
           JOIN rooms ON rooms.room_nid = memberships.room_nid
@@ -151,6 +166,17 @@ export class RoomStore extends Context.Service<
             SELECT rooms.room_id FROM memberships JOIN rooms USING (room_nid)
             WHERE memberships.user_id = ${userId} AND memberships.membership = 'join'`.pipe(
             Effect.map((rows) => rows.map((row) => row.room_id as RoomId)),
+            Effect.orDie
+          ),
+        joinedRoomsOfAll: (userIds) =>
+          sql<{ user_id: string; room_id: string }>`
+            SELECT memberships.user_id, rooms.room_id FROM memberships JOIN rooms USING (room_nid)
+            WHERE memberships.user_id = ANY (${texts(userIds)}::text[]) AND memberships.membership = 'join'`.pipe(
+            Effect.map((rows) => {
+              const found = new Map<UserId, Array<RoomId>>(userIds.map((userId) => [userId, []]))
+              for (const row of rows) found.get(row.user_id as UserId)?.push(row.room_id as RoomId)
+              return found
+            }),
             Effect.orDie
           ),
         shareRoom: (a, b) =>
@@ -206,6 +232,7 @@ interface MembershipRow {
   readonly sender: string
   readonly xid: string
   readonly nid: bigint
+  readonly was_joined: boolean
   readonly state_chain: bigint | null
   readonly state_seq: number | null
 }
@@ -217,6 +244,7 @@ const toRoomMembership = (row: MembershipRow): RoomMembership => ({
   sender: row.sender as UserId,
   visibility: row.visibility === "public" ? "public" : "private",
   current: { chain: Number(row.current_chain), seq: row.current_seq },
+  wasJoined: row.was_joined,
   changedAt: { xid: Number(row.xid), nid: Number(row.nid) },
   stateBefore: stateRef(row.state_chain, row.state_seq)
 })

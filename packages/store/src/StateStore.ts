@@ -6,7 +6,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { Context, Effect, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, type Statement } from "effect/sql"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 
@@ -67,7 +67,7 @@ export class StateStore extends Context.Service<
 
       const entries = (
         states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
-        filter: ReturnType<typeof sql.literal> | ReturnType<typeof sql>
+        filter: Statement.Fragment
       ) => sql`
         WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
           SELECT room_nid, chain, seq, 0

@@ -1,0 +1,402 @@
+/**
+ * The Room actor: owns a room on this home server and is the only writer of its events. It puts events in order in
+ * memory, hands them to the event log, and answers each caller when its own event is durable; while one commit is under
+ * way the next events are ordered already, so a hot room is not limited to one event a commit.
+ *
+ * If a commit fails, or the log says that another writer has opened the room, the actor forgets what it holds and
+ * reloads it from the store.
+ *
+ * Source: "Room structure" and "Rooms" of the specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { EventId, formatRoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import { initialProposals } from "@greenroom/room/RoomCreation"
+import type { EventProposal, PduProblem } from "@greenroom/room/RoomVersion"
+import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
+import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { StateStore } from "@greenroom/store/StateStore"
+import { Clock, Effect, Exit, FiberMap, Option, Result, Schema } from "effect"
+import { Entity } from "effect/cluster"
+import { Rpc } from "effect/rpc"
+import { EphemeralStream } from "./EphemeralStream.ts"
+import { HomeServerConfig } from "./HomeServerConfig.ts"
+import { RoomState } from "./internal/RoomState.ts"
+import { RoomTransactions } from "./internal/RoomTransactions.ts"
+import { Transaction } from "./Session.ts"
+
+// --- Protocol -------------------------------------------------------------------------------------------------------
+
+/** JSON that was checked where it entered the server. */
+const Content: Schema.Codec<JsonObject> = Schema.Unknown as never
+
+/** The transaction of the request and its kind, such as `send/m.room.message`: one scope of idempotency. */
+const RoomTransaction = Schema.Struct({ ...Transaction.fields, kind: Schema.String })
+export type RoomTransaction = typeof RoomTransaction.Type
+
+/** Makes the room with its first events. Answers with the alias where one was asked for. */
+export const Create = Rpc.make("Create", {
+  payload: {
+    creator: UserId,
+    creatorProfile: Content,
+    visibility: Schema.Literals(["public", "private"]),
+    aliasName: Schema.optionalKey(Schema.String),
+    name: Schema.optionalKey(Schema.String),
+    topic: Schema.optionalKey(Schema.String),
+    invite: Schema.Array(UserId),
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(Schema.String) }),
+  error: MatrixError
+})
+
+/** Appends an event if the rules allow it. A state event that changes nothing is answered with the one in force. */
+export const Propose = Rpc.make("Propose", {
+  payload: {
+    sender: UserId,
+    type: Schema.String,
+    content: Content,
+    stateKey: Schema.optionalKey(Schema.String),
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** Strips an event to what the protocol needs. */
+export const Redact = Rpc.make("Redact", {
+  payload: {
+    sender: UserId,
+    target: EventId,
+    reason: Schema.optionalKey(Schema.String),
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** The user types, or stopped. `timeout` in ms. */
+export const SetTyping = Rpc.make("SetTyping", {
+  payload: { userId: UserId, typing: Schema.Boolean, timeout: Schema.Number },
+  error: MatrixError
+})
+
+/** Gives the user's membership its new display name and avatar, if the user is joined. */
+export const RefreshMember = Rpc.make("RefreshMember", {
+  payload: { userId: UserId, profile: Content },
+  error: MatrixError
+})
+
+export const Room = Entity.make("Room", [Create, Propose, Redact, SetTyping, RefreshMember])
+
+// --- State ----------------------------------------------------------------------------------------------------------
+
+/** The longest that somebody types without saying so again, in milliseconds. */
+export const maxTypingTimeout = 120_000
+
+const refusePdu = (problem: PduProblem): MatrixError =>
+  problem._tag === "TooLarge"
+    ? new TooLarge({ error: `The event has ${problem.bytes} bytes; 65536 are the limit` })
+    : new BadJson({ error: problem.reason })
+
+const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** State events tell what they replaced. */
+const withPrevContent = (event: Event, room: RoomState): Event => {
+  if (event.state_key === undefined) return event
+  const replaced = room.lookup(event.type, event.state_key)
+  return replaced === undefined ? event : { ...event, unsigned: { prev_content: replaced.content } }
+}
+
+// --- Behaviour ------------------------------------------------------------------------------------------------------
+
+const behaviour = Effect.gen(function* () {
+  const roomId = RoomId.make((yield* Entity.CurrentAddress).entityId)
+  const { serverName } = yield* HomeServerConfig
+  const log = yield* EventLog
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+  const events = yield* EventStore
+  const ephemeral = yield* EphemeralStream
+  const key = yield* (yield* SigningKeys).current
+  const typing = yield* FiberMap.make<UserId>()
+
+  // Loading and forgetting
+
+  let loading: Effect.Effect<RoomState, MatrixError> | undefined
+  let fence = 0
+  const transactions = new RoomTransactions((tokenId) => rooms.transactions(tokenId, roomId))
+
+  const forget = Effect.sync(() => {
+    loading = undefined
+    transactions.clear()
+  })
+
+  /** Many commits may fail together; only the first finds the room that they were made for. */
+  const forgetAfter = (failure: StaleWriter | CommitFailed) => (failure.fence === fence ? forget : Effect.void)
+
+  const open = Effect.gen(function* () {
+    const opened = yield* rooms.open(roomId)
+    if (Option.isNone(opened)) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    const version = roomVersion(opened.value.version)
+    if (version === undefined) return yield* Effect.die(`Room ${roomId} has version ${opened.value.version}`)
+    const { current, roomNid } = opened.value
+    fence = opened.value.fence
+    const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
+    return new RoomState(roomId, opened.value, version, serverName, entries)
+  })
+
+  const load = Effect.suspend(() => {
+    loading ??= Effect.runSync(
+      Effect.cached(Effect.onExit(open, (exit) => (Exit.isFailure(exit) ? forget : Effect.void)))
+    )
+    return loading
+  })
+
+  const loadExisting = Effect.flatMap(load, (room) =>
+    room.exists ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
+  )
+
+  /**
+   * Runs a request to its commit. Where the commit fails, what is in memory is forgotten; a request of which nothing can
+   * have been stored, or whose transaction ID tells, runs once more on the reloaded room.
+   */
+  const durably = <A>(
+    request: Effect.Effect<A, MatrixError | StaleWriter | CommitFailed>,
+    repeatable: boolean
+  ): Effect.Effect<A, MatrixError> => {
+    const attempt = Effect.tapError(request, (error) =>
+      error._tag === "StaleWriter" || error._tag === "CommitFailed" ? forgetAfter(error) : Effect.void
+    )
+    return attempt.pipe(
+      Effect.catchTag("StaleWriter", () => attempt),
+      Effect.catchTag("CommitFailed", (failure) => (repeatable || failure.untouched ? attempt : Effect.fail(failure))),
+      Effect.catchTags({ StaleWriter: Effect.die, CommitFailed: Effect.die }),
+      Effect.uninterruptible
+    )
+  }
+
+  /** Runs a synchronous step once as many numbers are at hand as it may take. */
+  const withNids = <A>(count: number, step: () => A): Effect.Effect<A> =>
+    Effect.suspend(() =>
+      log.nids.hasUnsafe(count) && states.chains.hasUnsafe(1)
+        ? Effect.sync(step)
+        : Effect.andThen(
+            Effect.all([log.nids.refill(count), states.chains.refill(1)], { discard: true }),
+            Effect.suspend(() => withNids(count, step))
+          )
+    )
+  const nextNid = () => log.nids.takeUnsafe(1)!
+  const nextChain = () => states.chains.takeUnsafe(1)!
+
+  // Appending
+
+  type Refused = { readonly refused: MatrixError }
+  type Appended = { readonly event: Event; readonly durable: Effect.Effect<void, StaleWriter | CommitFailed> }
+
+  /** Builds, authorises and appends one event, and puts its commit in line. Synchronous: this is its place in the order. */
+  const appendNow = (
+    room: RoomState,
+    proposal: EventProposal,
+    now: number,
+    also: (event: Event) => Parameters<RoomState["commit"]>[1]
+  ): Appended | Refused => {
+    const built = room.propose(proposal, now, key)
+    if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
+    const refusal = room.version.authorise(built.success, room.lookup)
+    if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
+    const event = withPrevContent(built.success, room)
+    const step = room.beginStep()
+    room.append(step, event, nextNid(), nextChain)
+    return { event, durable: log.append(room.commit(step, also(event))) }
+  }
+
+  const append = Effect.fnUntraced(function* (
+    room: RoomState,
+    proposal: EventProposal,
+    transaction: RoomTransaction | undefined,
+    redactions: (event: Event) => ReadonlyArray<Event> = () => []
+  ) {
+    const now = yield* Clock.currentTimeMillis
+    const appended = yield* withNids(1, () =>
+      appendNow(room, proposal, now, (event) => ({
+        transactions:
+          transaction === undefined ? [] : [transactions.row(transaction, roomId, { event_id: event.event_id })],
+        redactions: redactions(event)
+      }))
+    )
+    if ("refused" in appended) return yield* Effect.fail(appended.refused)
+    yield* appended.durable
+    return { event_id: appended.event.event_id }
+  })
+
+  // On Create
+
+  const proposalsFor = (create: (typeof Create)["payloadSchema"]["Type"]): ReadonlyArray<EventProposal> => [
+    ...initialProposals({
+      roomId,
+      creator: create.creator,
+      creatorProfile: create.creatorProfile,
+      visibility: create.visibility,
+      roomVersion: defaultRoomVersion.id,
+      ...(create.name === undefined ? {} : { name: create.name }),
+      ...(create.topic === undefined ? {} : { topic: create.topic }),
+      ...(create.aliasName === undefined ? {} : { aliases: [formatRoomAlias(create.aliasName, serverName)] })
+    }),
+    ...create.invite.map((invited) => ({
+      room_id: roomId,
+      type: "m.room.member",
+      sender: create.creator,
+      state_key: invited,
+      content: { membership: "invite" }
+    }))
+  ]
+
+  const appendAll = (
+    room: RoomState,
+    proposals: ReadonlyArray<EventProposal>,
+    now: number,
+    also: Parameters<RoomState["commit"]>[1]
+  ): { readonly durable: Effect.Effect<void, StaleWriter | CommitFailed> } | Refused => {
+    const step = room.beginStep()
+    for (const proposal of proposals) {
+      const built = room.propose(proposal, now, key)
+      if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
+      const refusal = room.version.authorise(built.success, room.lookup)
+      if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
+      room.append(step, withPrevContent(built.success, room), nextNid(), nextChain)
+    }
+    return { durable: log.append(room.commit(step, also)) }
+  }
+
+  const create = Effect.fnUntraced(function* (payload: (typeof Create)["payloadSchema"]["Type"]) {
+    const proposals = proposalsFor(payload)
+    yield* rooms.prepare(roomId, defaultRoomVersion.id, payload.visibility)
+    const room = yield* load
+    const response = {
+      room_id: roomId,
+      ...(payload.aliasName === undefined ? {} : { room_alias: formatRoomAlias(payload.aliasName, serverName) })
+    }
+    if (room.exists) return yield* new Forbidden({ error: `${roomId} exists` })
+    const { transaction } = payload
+    const now = yield* Clock.currentTimeMillis
+    const appended = yield* withNids(proposals.length, () =>
+      appendAll(room, proposals, now, {
+        transactions: transaction === undefined ? [] : [transactions.row(transaction, roomId, response)]
+      })
+    )
+    // A refused proposal leaves the room in memory half made: it is forgotten, as nothing was stored.
+    if ("refused" in appended) return yield* Effect.andThen(forget, Effect.fail(appended.refused))
+    yield* appended.durable
+    return response
+  })
+
+  // On Propose
+
+  /** The state event that says the same already, if there is one. */
+  const alreadySo = (room: RoomState, proposal: EventProposal): Event | undefined => {
+    if (proposal.state_key === undefined) return undefined
+    const current = room.lookup(proposal.type, proposal.state_key)
+    return current?.sender === proposal.sender && sameContent(current.content, proposal.content) ? current : undefined
+  }
+
+  const propose = Effect.fnUntraced(function* (proposal: EventProposal, transaction: RoomTransaction | undefined) {
+    const room = yield* loadExisting
+    const current = alreadySo(room, proposal)
+    if (current !== undefined && room.membershipOf(proposal.sender) === "join") return { event_id: current.event_id }
+    return yield* append(room, proposal, transaction)
+  })
+
+  // On Redact
+
+  const redact = Effect.fnUntraced(function* (payload: (typeof Redact)["payloadSchema"]["Type"]) {
+    const room = yield* loadExisting
+    const target = (yield* events.byIds([payload.target])).find(({ roomNid }) => roomNid === room.roomNid)?.event
+    if (target === undefined) return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
+    const proposal: EventProposal = {
+      room_id: roomId,
+      type: "m.room.redaction",
+      sender: payload.sender,
+      redacts: payload.target,
+      content: payload.reason === undefined ? {} : { reason: payload.reason }
+    }
+    const asEvent = { ...target, ...proposal, event_id: target.event_id } as Event
+    const refusal = room.version.authoriseRedaction(asEvent, target, room.lookup)
+    if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    return yield* append(room, proposal, payload.transaction, (event) => {
+      const redacted = { ...room.version.redact(target), unsigned: { redacted_because: event.event_id } }
+      room.applyRedaction(redacted)
+      return [redacted]
+    })
+  })
+
+  // On RefreshMember
+
+  const refreshMember = Effect.fnUntraced(function* (userId: UserId, profile: JsonObject) {
+    const room = yield* loadExisting
+    if (room.membershipOf(userId) !== "join") return
+    yield* propose(
+      {
+        room_id: roomId,
+        type: "m.room.member",
+        sender: userId,
+        state_key: userId,
+        content: { membership: "join", ...profile }
+      },
+      undefined
+    )
+  })
+
+  // On SetTyping
+
+  const typists = new Set<UserId>()
+  const publishTyping = Effect.suspend(() => ephemeral.publishTyping(roomId, [...typists]))
+  const stopTyping = (userId: UserId) => Effect.suspend(() => (typists.delete(userId) ? publishTyping : Effect.void))
+
+  const setTyping = Effect.fnUntraced(function* (userId: UserId, isTyping: boolean, timeout: number) {
+    const room = yield* loadExisting
+    if (room.membershipOf(userId) !== "join") return yield* new Forbidden({ error: "The sender must be in the room" })
+    if (!isTyping) {
+      yield* FiberMap.remove(typing, userId)
+      return yield* stopTyping(userId)
+    }
+    const after = Math.min(timeout, maxTypingTimeout)
+    yield* FiberMap.run(typing, userId, Effect.andThen(Effect.sleep(after), stopTyping(userId)))
+    if (typists.has(userId)) return
+    typists.add(userId)
+    yield* publishTyping
+  })
+
+  return Room.of({
+    Create: ({ payload }) =>
+      durably(transactions.once(payload.transaction, create(payload)), payload.transaction !== undefined),
+    Propose: ({ payload: { content, sender, stateKey, transaction, type } }) => {
+      const proposal = { room_id: roomId, type, sender, content }
+      return durably(
+        transactions.once(
+          transaction,
+          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction)
+        ),
+        transaction !== undefined
+      )
+    },
+    Redact: ({ payload }) =>
+      durably(transactions.once(payload.transaction, redact(payload)), payload.transaction !== undefined),
+    RefreshMember: ({ payload }) => durably(refreshMember(payload.userId, payload.profile), true),
+    SetTyping: ({ payload }) => setTyping(payload.userId, payload.typing, payload.timeout)
+  })
+})
+
+/**
+ * Registers the actor with the runner. Requests of one room run side by side; their order is that of the synchronous
+ * steps. An idle room is passivated after longer than anybody may be typing.
+ */
+export const layer = Room.toLayer(behaviour, {
+  concurrency: "unbounded",
+  maxIdleTime: maxTypingTimeout + 30_000,
+  disableFatalDefects: true
+})

@@ -1,0 +1,247 @@
+/**
+ * Reading the event stream: from the feed of the user where it reaches back far enough, else from the store; waiting
+ * where there is nothing yet.
+ */
+
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { BadPagination, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { maxLimit, maxTimeout } from "@greenroom/protocol/Pagination"
+import type { StreamedMembership } from "@greenroom/store/EventLog"
+import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import {
+  beginning,
+  comparePositions,
+  formatToken,
+  parseToken,
+  type StreamPosition,
+  type StreamToken
+} from "@greenroom/store/StreamToken"
+import { Clock, Effect, Option, Stream } from "effect"
+import { EphemeralStream, type EphemeralUpdate, toPresenceContent, toPresenceInviteEvent } from "../EphemeralStream.ts"
+import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../Events.ts"
+import { Presences } from "../Presences.ts"
+import type { PresenceEvent } from "../Rooms.ts"
+import type { Session } from "../Session.ts"
+import { makeFeeds } from "./Feeds.ts"
+import { clampLimit, makeRoomViews } from "./RoomViews.ts"
+import { FeedEntry, type UserFeed } from "./UserFeed.ts"
+
+/** How many events a chunk of the stream has where the client does not say. */
+const defaultChunk = 100
+
+/** What was found after a token, as JSON texts, and the token to go on from. */
+interface Found {
+  readonly texts: ReadonlyArray<string>
+  readonly next: StreamToken
+}
+
+const toEvent = (update: EphemeralUpdate, now: number) => {
+  switch (update._tag) {
+    case "typing":
+      return { type: "m.typing", room_id: update.roomId, content: { user_ids: update.userIds } }
+    case "presence":
+      return { type: "m.presence", content: toPresenceContent(update.value, now) }
+    case "presenceInvite":
+      return toPresenceInviteEvent(update)
+  }
+}
+
+/**
+ * The stretches of the timelines that the user may see after a position: from each join to the leave that ends it, and
+ * the event of every other change of membership, such as an invitation.
+ */
+export const visibleRanges = (
+  history: ReadonlyArray<StreamedMembership>,
+  after: StreamPosition,
+  upTo: StreamPosition
+): ReadonlyArray<TimelineRange> => {
+  const ranges: Array<TimelineRange> = []
+  for (const changes of Map.groupBy(history, (change) => change.roomNid).values()) {
+    let joinedAt: StreamPosition | undefined
+    const close = (change: StreamedMembership, from: StreamPosition, to: StreamPosition) => {
+      const start = comparePositions(from, after) > 0 ? from : after
+      if (comparePositions(start, to) < 0) ranges.push({ roomNid: change.roomNid, after: start, upTo: to })
+    }
+    for (const change of changes) {
+      const before = { xid: change.position.xid, nid: change.position.nid - 1 }
+      if (change.membership === "join") joinedAt ??= before
+      else {
+        close(change, joinedAt ?? before, change.position)
+        joinedAt = undefined
+      }
+    }
+    if (joinedAt !== undefined) close(changes[0]!, joinedAt, upTo)
+  }
+  return ranges
+}
+
+export const makeEventReader = Effect.gen(function* () {
+  const feeds = yield* makeFeeds
+  const views = yield* makeRoomViews
+  const events = yield* EventStore
+  const rooms = yield* RoomStore
+  const presences = yield* Presences
+  const ephemeral = yield* EphemeralStream
+
+  const now = (): StreamToken => ({
+    position: feeds.position(),
+    incarnation: ephemeral.incarnation,
+    ephemeral: feeds.ephemeralPosition()
+  })
+
+  const parseFrom = (from: string | undefined): Effect.Effect<StreamToken, BadPagination> => {
+    if (from === undefined || from === "END") return Effect.map(feeds.settled, now)
+    if (from === "START") return Effect.succeed({ position: beginning, incarnation: "", ephemeral: 0 })
+    return Option.match(parseToken(from), {
+      onNone: () => Effect.fail(new BadPagination({ error: `from: ${from.slice(0, 64)} is no token of this server` })),
+      onSome: Effect.succeed
+    })
+  }
+
+  // What happened after a token
+
+  const entriesFromStore = Effect.fnUntraced(function* (userId: UserId, after: StreamPosition, limit: number) {
+    const upTo = feeds.position()
+    const history = yield* events.membershipHistory(userId, upTo)
+    const found = yield* events.timelines(visibleRanges(history, after, upTo), "f", limit)
+    return { entries: found.slice(0, limit).map((streamed) => new FeedEntry(streamed)), upTo }
+  })
+
+  const entriesAfter = (feed: UserFeed, after: StreamPosition, limit: number) =>
+    feeds.isBehind(feed, after)
+      ? entriesFromStore(feed.userId, after, limit)
+      : Effect.succeed({ entries: feed.after(after, limit), upTo: feeds.position() })
+
+  /** The presence of everybody that the user may see, for a reader that comes from before what this node remembers. */
+  const presenceNow = Effect.fnUntraced(function* (userId: UserId): Effect.fn.Return<ReadonlyArray<PresenceEvent>> {
+    const [roommates, accepted] = yield* Effect.all([rooms.roommates(userId), presences.acceptedBy(userId)], {
+      concurrency: 2
+    })
+    const found = yield* presences.many([...new Set([userId, ...roommates, ...accepted])])
+    return found.map((content) => ({ type: "m.presence", content }))
+  })
+
+  const updatesAfter = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken) {
+    if (token.incarnation === ephemeral.incarnation && token.ephemeral >= feed.updatesSince) {
+      const at = yield* Clock.currentTimeMillis
+      return feed.updatesAfter(token.ephemeral).map((update) => JSON.stringify(toEvent(update, at)))
+    }
+    return (yield* presenceNow(feed.userId)).map((event) => JSON.stringify(event))
+  })
+
+  const collect = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken, limit: number) {
+    const at = yield* Clock.currentTimeMillis
+    const seen = feeds.ephemeralPosition()
+    const { entries, upTo } = yield* entriesAfter(feed, token.position, limit)
+    const updates = yield* updatesAfter(feed, token)
+    const complete = entries.length < limit
+    const position = complete ? later(upTo, token.position) : entries.at(-1)!.position
+    return {
+      texts: [...entries.map((entry) => entry.json(at)), ...updates],
+      next: { position, incarnation: ephemeral.incarnation, ephemeral: seen }
+    } satisfies Found
+  })
+
+  // Waiting
+
+  const reading = <A, E>(feed: UserFeed, read: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        feed.readers++
+      }),
+      () => read,
+      () =>
+        Effect.map(Clock.currentTimeMillis, (at) => {
+          feed.readers--
+          feed.lastRead = at
+        })
+    )
+
+  const toChunk = (found: Found, start: StreamToken): StreamChunk => ({
+    json: `[${found.texts.join(",")}]`,
+    count: found.texts.length,
+    start: formatToken(start),
+    end: formatToken(found.next)
+  })
+
+  /** Waits for something after the token; what is told between looking and waiting wakes it too. */
+  const awaitFound = (feed: UserFeed, token: StreamToken, limit: number): Effect.Effect<Found> =>
+    Effect.suspend(() => {
+      const changed = feed.changed
+      return Effect.flatMap(collect(feed, token, limit), (found) =>
+        found.texts.length > 0 || limit === 0
+          ? Effect.succeed(found)
+          : Effect.andThen(changed, awaitFound(feed, found.next, limit))
+      )
+    })
+
+  const poll = Effect.fnUntraced(function* (
+    session: Session,
+    options: { readonly from?: string; readonly timeout: number; readonly limit?: number }
+  ): Effect.fn.Return<StreamChunk, MatrixError> {
+    const feed = yield* feeds.feedOf(session.userId)
+    const start = yield* parseFrom(options.from)
+    const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
+    const look = collect(feed, start, limit)
+    if (options.timeout === 0) return toChunk(yield* reading(feed, Effect.andThen(feeds.settled, look)), start)
+    const found = yield* reading(
+      feed,
+      Effect.timeoutOption(awaitFound(feed, start, limit), Math.min(options.timeout, maxTimeout))
+    )
+    return toChunk(Option.isSome(found) ? found.value : yield* look, start)
+  })
+
+  const subscribe = Effect.fnUntraced(function* (
+    session: Session,
+    from?: string
+  ): Effect.fn.Return<Subscription, MatrixError> {
+    const feed = yield* feeds.feedOf(session.userId)
+    let token = yield* parseFrom(from)
+    const next = reading(
+      feed,
+      Effect.suspend(() => awaitFound(feed, token, defaultChunk))
+    ).pipe(
+      Effect.map((found) => {
+        const chunk = toChunk(found, token)
+        token = found.next
+        return chunk
+      })
+    )
+    return { next }
+  })
+
+  const stream = (session: Session, from?: string): Stream.Stream<EventOfStream, MatrixError> =>
+    Stream.unwrap(
+      Effect.map(subscribe(session, from), ({ next }) =>
+        Stream.fromEffect(next).pipe(
+          Stream.forever,
+          Stream.flatMap((chunk) => Stream.fromIterable(JSON.parse(chunk.json) as ReadonlyArray<EventOfStream>))
+        )
+      )
+    )
+
+  const initialSync = Effect.fnUntraced(function* (session: Session, limit?: number) {
+    const feed = yield* feeds.feedOf(session.userId)
+    yield* feeds.settled
+    const token = now()
+    const memberships = yield* rooms.membershipsOf(session.userId, ["join", "invite"])
+    const [snapshots, presence] = yield* reading(
+      feed,
+      Effect.all([views.snapshots(memberships, clampLimit(limit), token.position), presenceNow(session.userId)], {
+        concurrency: 2
+      })
+    )
+    return { end: formatToken(token), presence, rooms: snapshots }
+  })
+
+  return {
+    poll,
+    subscribe,
+    stream,
+    initialSync,
+    isToken: (token: string) => token === "START" || token === "END" || Option.isSome(parseToken(token))
+  }
+})
+
+const later = (a: StreamPosition, b: StreamPosition): StreamPosition => (comparePositions(a, b) >= 0 ? a : b)

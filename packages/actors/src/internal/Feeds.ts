@@ -1,0 +1,237 @@
+/**
+ * The feeds of all users that are connected to this node, and the one reader that follows the event log for them. An
+ * event costs one step for each connected member of its room, and no query for any.
+ */
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { EventLog, type LogSlice, type StreamedMembership } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Clock, Effect } from "effect"
+import { EphemeralStream, type EphemeralUpdate, type PresenceUpdate } from "../EphemeralStream.ts"
+import { FeedEntry, UserFeed } from "./UserFeed.ts"
+
+/** How many events are read of the log at once. */
+const sliceSize = 1000
+/** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
+const keptFor = 2 * 60_000
+
+export const makeFeeds = Effect.gen(function* () {
+  const log = yield* EventLog
+  const events = yield* EventStore
+  const rooms = yield* RoomStore
+  const lists = yield* PresenceListStore
+  const ephemeral = yield* EphemeralStream
+
+  const feeds = new Map<UserId, UserFeed>()
+  const readersOf = new Map<RoomId, Set<UserFeed>>()
+  /** Feeds whose rooms are being read: what happens meanwhile is told them afterwards. */
+  const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly feed: Effect.Effect<UserFeed> }>()
+  let position = yield* log.currentPosition
+
+  const enter = (feed: UserFeed, roomId: RoomId) => {
+    const readers = readersOf.get(roomId)
+    if (readers === undefined) readersOf.set(roomId, new Set([feed]))
+    else readers.add(feed)
+  }
+  const quit = (feed: UserFeed, roomId: RoomId) => {
+    const readers = readersOf.get(roomId)
+    readers?.delete(feed)
+    if (readers?.size === 0) readersOf.delete(roomId)
+  }
+
+  const applyChange = (feed: UserFeed, change: StreamedMembership) => {
+    feed.apply(change)
+    if (change.membership === "join") enter(feed, change.roomId)
+    else quit(feed, change.roomId)
+  }
+
+  // Following the event log
+
+  const dispatch = (slice: LogSlice) => {
+    const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
+    const awake = new Set<UserFeed>()
+    for (const streamed of slice.events) {
+      const entry = new FeedEntry(streamed)
+      const changed = (changes.get(streamed.position.nid) ?? []).flatMap((change) => {
+        const feed = feeds.get(change.userId)
+        return feed === undefined ? [] : [{ feed, change }]
+      })
+      const recipients = new Set(readersOf.get(streamed.event.room_id))
+      for (const { feed } of changed) recipients.add(feed)
+      for (const feed of recipients) {
+        feed.add(entry)
+        awake.add(feed)
+      }
+      for (const { change, feed } of changed) applyChange(feed, change)
+    }
+    for (const { slices } of loading.values()) slices.push(slice)
+    position = slice.upTo
+    for (const feed of awake) feed.wake()
+  }
+
+  /** Reads until everything that this node has committed was read; a transaction that still runs may hold it up. */
+  const follow: Effect.Effect<void> = Effect.gen(function* () {
+    const slice = yield* log.readAfter(position, sliceSize)
+    dispatch(slice)
+    if (slice.events.length === sliceSize) return yield* follow
+    if (position.xid < log.lastCommitted()) return yield* Effect.andThen(Effect.sleep(1), follow)
+  })
+
+  const waiting = new Set<() => void>()
+  const settle = Effect.sync(() => {
+    for (const resume of waiting) resume()
+    waiting.clear()
+  })
+  yield* log.awaitCommit.pipe(
+    Effect.andThen(follow),
+    Effect.andThen(settle),
+    Effect.catchCause((cause) => Effect.andThen(Effect.logError("Following the event log", cause), Effect.sleep(1000))),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  /** Waits until what was committed before is in the feeds. */
+  const settled: Effect.Effect<void> = Effect.suspend(() =>
+    position.xid >= log.lastCommitted()
+      ? Effect.void
+      : Effect.callback<void>((resume) => {
+          waiting.add(() => resume(settled))
+        })
+  )
+
+  // Opening a feed
+
+  /** A feed of its own for what is told while the rooms of the user are read. */
+  const replay = (feed: UserFeed, slice: LogSlice) => {
+    const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
+    for (const streamed of slice.events) {
+      const own = (changes.get(streamed.position.nid) ?? []).filter((change) => change.userId === feed.userId)
+      if (own.length > 0 || feed.rooms.has(streamed.event.room_id)) feed.add(new FeedEntry(streamed))
+      for (const change of own) feed.apply(change)
+    }
+  }
+
+  const open = Effect.fnUntraced(function* (userId: UserId, slices: Array<LogSlice>, since: StreamPosition) {
+    const feed = new UserFeed(userId, since, yield* ephemeral.position)
+    for (const change of yield* events.membershipHistory(userId, since)) feed.apply(change)
+    for (const slice of slices) replay(feed, slice)
+    for (const roomId of feed.rooms) enter(feed, roomId)
+    feeds.set(userId, feed)
+    return feed
+  })
+
+  const feedOf = (userId: UserId): Effect.Effect<UserFeed> =>
+    Effect.suspend(() => {
+      const known = feeds.get(userId)
+      if (known !== undefined) return Effect.succeed(known)
+      const opening = loading.get(userId)
+      if (opening !== undefined) return opening.feed
+      const slices: Array<LogSlice> = []
+      const feed = Effect.runSync(
+        Effect.cached(
+          Effect.onExit(Effect.uninterruptible(open(userId, slices, position)), () =>
+            Effect.sync(() => loading.delete(userId))
+          )
+        )
+      )
+      loading.set(userId, { slices, feed })
+      return feed
+    })
+
+  // Ephemeral streams
+
+  const deliver = (update: EphemeralUpdate, key: string, recipients: Iterable<UserFeed>) => {
+    for (const feed of recipients) {
+      feed.addUpdate(key, update)
+      feed.wake()
+    }
+  }
+
+  const own = (userId: UserId): ReadonlyArray<UserFeed> => {
+    const feed = feeds.get(userId)
+    return feed === undefined ? [] : [feed]
+  }
+
+  const audienceOf = (
+    update: PresenceUpdate,
+    roomsOf: ReadonlyMap<UserId, ReadonlyArray<RoomId>>,
+    observersOf: ReadonlyMap<UserId, ReadonlyArray<UserId>>
+  ): ReadonlySet<UserFeed> => {
+    const audience = new Set<UserFeed>()
+    const self = feeds.get(update.userId)
+    if (update.audience !== "self") {
+      for (const roomId of roomsOf.get(update.userId) ?? []) {
+        for (const feed of readersOf.get(roomId) ?? []) audience.add(feed)
+      }
+      for (const observer of observersOf.get(update.userId) ?? []) {
+        const feed = feeds.get(observer)
+        if (feed !== undefined) audience.add(feed)
+      }
+    }
+    if (self !== undefined) {
+      if (update.audience === "others") audience.delete(self)
+      else audience.add(self)
+    }
+    return audience
+  }
+
+  const dispatchUpdates = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
+    const presences = updates.filter((update) => update._tag === "presence")
+    const userIds = [...new Set(presences.map((update) => update.userId))]
+    const [roomsOf, observersOf] = yield* userIds.length === 0 || feeds.size === 0
+      ? Effect.succeed([new Map(), new Map()] as const)
+      : Effect.all([rooms.joinedRoomsOfAll(userIds), lists.observersOfAll(userIds)], { concurrency: 2 })
+    for (const update of updates) {
+      if (update._tag === "typing") deliver(update, update.roomId, readersOf.get(update.roomId) ?? [])
+      else if (update._tag === "presence") deliver(update, update.userId, audienceOf(update, roomsOf, observersOf))
+      else deliver(update, `invite ${update.observer}`, own(update.userId))
+    }
+  })
+
+  let ephemeralPosition = yield* ephemeral.position
+  yield* Effect.suspend(() => ephemeral.changed(ephemeralPosition)).pipe(
+    Effect.andThen(Effect.suspend(() => ephemeral.since(ephemeralPosition))),
+    Effect.tap((chunk) => dispatchUpdates(chunk.updates)),
+    Effect.tap((chunk) =>
+      Effect.sync(() => {
+        ephemeralPosition = chunk.position
+      })
+    ),
+    Effect.catchCause((cause) => Effect.andThen(Effect.logError("Telling presence", cause), Effect.sleep(1000))),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  // Closing feeds that nobody reads
+
+  let forgetUpTo = 0
+  yield* Effect.sleep(keptFor / 2).pipe(
+    Effect.andThen(Clock.currentTimeMillis),
+    Effect.tap((now) =>
+      Effect.sync(() => {
+        for (const feed of feeds.values()) {
+          feed.forgetUpdates(forgetUpTo)
+          if (feed.readers > 0 || now - feed.lastRead < keptFor) continue
+          feeds.delete(feed.userId)
+          for (const roomId of feed.rooms) quit(feed, roomId)
+        }
+        forgetUpTo = ephemeralPosition
+      })
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return {
+    feedOf,
+    settled,
+    /** Up to where the feeds are complete. */
+    position: () => position,
+    ephemeralPosition: () => ephemeralPosition,
+    isBehind: (feed: UserFeed, place: StreamPosition) => comparePositions(place, feed.since) < 0
+  }
+})
+
+export type Feeds = Effect.Success<typeof makeFeeds>

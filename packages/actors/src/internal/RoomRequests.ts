@@ -1,0 +1,200 @@
+/**
+ * What changes a room: requests of users, as messages to the Room actor.
+ */
+import { createHmac, randomBytes } from "node:crypto"
+import { checkEvent } from "@greenroom/protocol/EventCheck"
+import {
+  type EventId,
+  formatRoomAlias,
+  formatRoomId,
+  isRoomAlias,
+  type RoomAlias,
+  type RoomId,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { Effect, Redacted } from "effect"
+import type { ClusterError } from "effect/cluster"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { Room, type RoomTransaction } from "../Room.ts"
+import type { CreateRoom } from "../Rooms.ts"
+import type { Session } from "../Session.ts"
+
+type RunnerError =
+  | ClusterError.MailboxFull
+  | ClusterError.AlreadyProcessingMessage
+  | ClusterError.PersistenceError
+  | ClusterError.EntityNotAssignedToRunner
+
+/** A mailbox that is full asks for patience; that a runner cannot be reached is nobody's request's fault. */
+export const ask = <A, E extends MatrixError>(
+  answer: Effect.Effect<A, E | RunnerError>
+): Effect.Effect<A, MatrixError> =>
+  Effect.catchTags(answer as Effect.Effect<A, MatrixError | RunnerError>, {
+    MailboxFull: () =>
+      Effect.fail(new LimitExceeded({ error: "Too many requests wait for this", retry_after_ms: 1000 })),
+    AlreadyProcessingMessage: Effect.die,
+    PersistenceError: Effect.die,
+    EntityNotAssignedToRunner: Effect.die
+  }) as Effect.Effect<A, MatrixError>
+
+const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
+  txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind } satisfies RoomTransaction }
+
+/** The membership that a request asks for. */
+const membershipFor = { invite: "invite", ban: "ban", kick: "leave", unban: "leave", knock: "knock" } as const
+
+/** How long somebody types where the client does not say, in milliseconds. */
+const defaultTypingTimeout = 30_000
+
+export const makeRoomRequests = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const room = yield* Room.client
+  const profiles = yield* ProfileStore
+  const directory = yield* DirectoryStore
+  const roomIdSecret = yield* (yield* ServerSettings).secret("room_id")
+
+  const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
+    Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
+
+  /** A repeat of a request comes to the same room, whose actor knows what it answered. */
+  const newRoomId = (session: Session, txnId: string | undefined): RoomId => {
+    const localpart =
+      txnId === undefined
+        ? randomBytes(15)
+        : createHmac("sha256", Redacted.value(roomIdSecret))
+            .update(`${session.tokenId} ${txnId}`)
+            .digest()
+            .subarray(0, 15)
+    return formatRoomId(localpart.toString("base64url"), serverName)
+  }
+
+  const create = Effect.fn("Rooms.create")(function* (session: Session, options: CreateRoom, txnId?: string) {
+    const roomId = newRoomId(session, txnId)
+    if (options.room_alias_name !== undefined) yield* reserveAlias(session, roomId, options.room_alias_name)
+    return yield* ask(
+      room(roomId).Create({
+        creator: session.userId,
+        creatorProfile: yield* profileOf(session.userId),
+        visibility: options.visibility ?? "private",
+        invite: [...new Set(options.invite ?? [])].filter((userId) => userId !== session.userId),
+        ...(options.name === undefined ? {} : { name: options.name }),
+        ...(options.topic === undefined ? {} : { topic: options.topic }),
+        ...(options.room_alias_name === undefined ? {} : { aliasName: options.room_alias_name }),
+        ...transactionOf(session, "createRoom", txnId)
+      })
+    ) as Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
+  })
+
+  /** An alias that points to a room which never came to be is free. */
+  const reserveAlias = Effect.fnUntraced(function* (session: Session, roomId: RoomId, localpart: string) {
+    const alias = formatRoomAlias(localpart, serverName)
+    if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {
+      return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
+    }
+    yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId })
+  })
+
+  const propose = (
+    session: Session,
+    roomId: RoomId,
+    event: { readonly type: string; readonly content: JsonObject; readonly stateKey?: string },
+    transaction: ReturnType<typeof transactionOf>
+  ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
+    const problem = checkEvent(event.type, event.stateKey, event.content)
+    if (problem !== undefined) return Effect.fail(problem)
+    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...transaction }))
+  }
+
+  const send = (session: Session, roomId: RoomId, type: string, content: JsonObject, txnId?: string) =>
+    type === "m.room.redaction"
+      ? Effect.fail(new BadJson({ error: "type: redactions are made at /rooms/{roomId}/redact/{eventId}" }))
+      : propose(session, roomId, { type, content }, transactionOf(session, `send/${type}`, txnId))
+
+  /** A user's own join carries the profile; every other membership is taken as it is. */
+  const setState = Effect.fnUntraced(function* (
+    session: Session,
+    roomId: RoomId,
+    type: string,
+    stateKey: string,
+    content: JsonObject
+  ) {
+    const isOwnJoin = type === "m.room.member" && stateKey === session.userId && content.membership === "join"
+    const whole = isOwnJoin ? { ...(yield* profileOf(session.userId)), ...content } : content
+    return yield* propose(session, roomId, { type, content: whole, stateKey }, {})
+  })
+
+  const joinRoom = Effect.fn("Rooms.joinRoom")(function* (
+    session: Session,
+    roomId: RoomId,
+    content: JsonObject,
+    txnId?: string
+  ) {
+    const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
+    yield* propose(
+      session,
+      roomId,
+      { type: "m.room.member", stateKey: session.userId, content: membership },
+      transactionOf(session, "join", txnId)
+    )
+    return { room_id: roomId }
+  })
+
+  const leave = (session: Session, roomId: RoomId, txnId?: string) =>
+    Effect.asVoid(
+      propose(
+        session,
+        roomId,
+        { type: "m.room.member", stateKey: session.userId, content: { membership: "leave" } },
+        transactionOf(session, "leave", txnId)
+      )
+    )
+
+  const setMembership = Effect.fnUntraced(function* (
+    session: Session,
+    roomId: RoomId,
+    action: keyof typeof membershipFor,
+    target: UserId,
+    reason?: string,
+    txnId?: string
+  ) {
+    if (action === "kick" && target === session.userId) {
+      return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
+    }
+    const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
+    const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
+    yield* propose(
+      session,
+      roomId,
+      { type: "m.room.member", stateKey: target, content },
+      transactionOf(session, `${action}/${target}`, txnId)
+    )
+  })
+
+  const redact = (session: Session, roomId: RoomId, eventId: EventId, reason?: string, txnId?: string) =>
+    ask(
+      room(roomId).Redact({
+        sender: session.userId,
+        target: eventId,
+        ...(reason === undefined ? {} : { reason }),
+        ...transactionOf(session, `redact/${eventId}`, txnId)
+      })
+    )
+
+  const setTyping = (session: Session, roomId: RoomId, userId: UserId, typing: boolean, timeout?: number) =>
+    userId === session.userId
+      ? ask(room(roomId).SetTyping({ userId, typing, timeout: timeout ?? defaultTypingTimeout }))
+      : Effect.fail(new Forbidden({ error: `Only ${userId} may say that ${userId} is typing` }))
+
+  const refreshMember = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    yield* ask(room(roomId).RefreshMember({ userId, profile: yield* profileOf(userId) }))
+  })
+
+  return { create, send, setState, joinRoom, leave, setMembership, redact, setTyping, refreshMember, propose }
+})
+
+export type RoomRequests = Effect.Success<typeof makeRoomRequests>

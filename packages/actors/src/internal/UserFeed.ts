@@ -1,0 +1,107 @@
+/**
+ * What a user's readers on this node have not fetched yet: the newest events of the user's rooms, and the last presence
+ * and typing of whom the user may see. There is one feed for all connections of a user, while there are any.
+ */
+import { type Event, toClientEvent } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { StreamedEvent, StreamedMembership } from "@greenroom/store/EventLog"
+import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { type Effect, Latch } from "effect"
+import type { EphemeralUpdate } from "../EphemeralStream.ts"
+
+/** An event as text, made once for all who get it. */
+export class FeedEntry {
+  readonly position: StreamPosition
+  readonly event: Event
+  private text: string | undefined
+
+  constructor({ event, position }: StreamedEvent) {
+    this.position = position
+    this.event = event
+  }
+
+  /** The JSON of the event at `now`, milliseconds since 1970. */
+  json(now: number): string {
+    this.text ??= JSON.stringify(toClientEvent(this.event)).slice(0, -1)
+    return `${this.text},"age":${Math.max(0, now - this.event.origin_server_ts)}}`
+  }
+}
+
+/** How many events a feed keeps; readers that are further behind read from the store. */
+const maxEntries = 1000
+
+export class UserFeed {
+  readonly userId: UserId
+  readonly rooms = new Set<RoomId>()
+  /** Everything of this user after this position is in `entries`. */
+  since: StreamPosition
+  /** Every ephemeral update for this user after this position is in `updates`. */
+  updatesSince: number
+  /** How many connections read from the feed now. */
+  readers = 0
+  lastRead = 0
+  private entries: Array<FeedEntry> = []
+  private readonly updates = new Map<string, EphemeralUpdate>()
+  private next = Latch.makeUnsafe(false)
+
+  constructor(userId: UserId, since: StreamPosition, updatesSince: number) {
+    this.userId = userId
+    this.since = since
+    this.updatesSince = updatesSince
+  }
+
+  add(entry: FeedEntry): void {
+    this.entries.push(entry)
+    if (this.entries.length > maxEntries) {
+      const dropped = this.entries.splice(0, maxEntries / 2)
+      this.since = dropped.at(-1)!.position
+    }
+  }
+
+  addUpdate(key: string, update: EphemeralUpdate): void {
+    this.updates.delete(key)
+    this.updates.set(key, update)
+  }
+
+  /** Opens the way for all that wait. */
+  wake(): void {
+    const latch = this.next
+    this.next = Latch.makeUnsafe(false)
+    latch.openUnsafe()
+  }
+
+  /** Waits for the next `wake` after it was asked for. */
+  get changed(): Effect.Effect<void> {
+    return this.next.await
+  }
+
+  /** The first `limit` events after a position that is not before `since`. */
+  after(position: StreamPosition, limit: number): ReadonlyArray<FeedEntry> {
+    let low = 0
+    let high = this.entries.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (comparePositions(this.entries[middle]!.position, position) <= 0) low = middle + 1
+      else high = middle
+    }
+    return this.entries.slice(low, low + limit)
+  }
+
+  updatesAfter(position: number): ReadonlyArray<EphemeralUpdate> {
+    const found: Array<EphemeralUpdate> = []
+    for (const update of this.updates.values()) if (update.position > position) found.push(update)
+    return found
+  }
+
+  /** Forgets ephemeral updates up to a position; readers from before it get what is the case now instead. */
+  forgetUpdates(upTo: number): void {
+    for (const [key, update] of this.updates) if (update.position <= upTo) this.updates.delete(key)
+    this.updatesSince = Math.max(this.updatesSince, upTo)
+  }
+
+  /** The user's rooms change after the event that says so has been added. */
+  apply(change: StreamedMembership): void {
+    if (change.membership === "join") this.rooms.add(change.roomId)
+    else this.rooms.delete(change.roomId)
+  }
+}
