@@ -212,11 +212,11 @@ export const settings = {
     schema: integer(1, 31_536_000),
     fallback: 86_400
   }),
-  registrationRate: rate("registrations", "Registrations per address"),
-  loginRate: rate("logins", "Attempts to log in per account and address"),
-  sendRate: rate("sends", "Events, state and membership changes per user"),
-  requestRate: rate("requests", "All other requests per user"),
-  anonymousRate: rate("anonymous", "Requests without a valid access token per address")
+  registrationRate: rate("registrations", "Registrations, per address"),
+  loginRate: rate("logins", "Attempts to log in, per account and address"),
+  sendRate: rate("sends", "Requests that change something, per user"),
+  requestRate: rate("requests", "Requests that only read, per user"),
+  anonymousRate: rate("anonymous", "Requests without a valid access token, per address")
 } as const
 
 export type SettingKey = keyof typeof settings

@@ -26,9 +26,9 @@ export interface Rates {
   readonly registrations: Rate | Off
   /** Attempts to log in, per account name and address. */
   readonly logins: Rate | Off
-  /** Events, state and membership changes, per user. */
+  /** Requests that change something, such as events, state and memberships, per user. */
   readonly sends: Rate | Off
-  /** Everything else that a user asks, per user. */
+  /** Requests that only read, per user. */
   readonly requests: Rate | Off
   /** Requests without a valid access token, per address. */
   readonly anonymous: Rate | Off

@@ -1,0 +1,136 @@
+/**
+ * The gateway: the client API by HTTP and WebSocket on one port, as calls of the home server's services.
+ *
+ * It goes down with its scope: `/health` turns 503, long polls are answered, sockets are closed with 1001, what is in
+ * flight ends, at the latest after `gracePeriod`.
+ */
+import { NodeHttpServer } from "@effect/platform-node"
+import type { Accounts } from "@greenroom/actors/Accounts"
+import type { Events } from "@greenroom/actors/Events"
+import type { Presences } from "@greenroom/actors/Presences"
+import type { Rooms } from "@greenroom/actors/Rooms"
+import type { Users } from "@greenroom/actors/Users"
+import type { Voip } from "@greenroom/actors/Voip"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import { WireErrors } from "@greenroom/protocol/api/WireError"
+import { ByteSize, Context, Effect, Layer, Scope } from "effect"
+import { HttpIncomingMessage, HttpMiddleware, HttpRouter, HttpServerRequest } from "effect/http"
+import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
+import { IpNetwork } from "effect/net"
+import type { SqlClient } from "effect/sql"
+import { authenticationLayer } from "./client-api/Authentication.ts"
+import { directoryHandlers } from "./client-api/DirectoryHandlers.ts"
+import { eventsHandlers } from "./client-api/EventsHandlers.ts"
+import { loginHandlers } from "./client-api/LoginHandlers.ts"
+import { membershipHandlers } from "./client-api/MembershipHandlers.ts"
+import { presenceHandlers } from "./client-api/PresenceHandlers.ts"
+import { profileHandlers } from "./client-api/ProfileHandlers.ts"
+import { registrationHandlers } from "./client-api/RegistrationHandlers.ts"
+import { roomsHandlers } from "./client-api/RoomsHandlers.ts"
+import { stateHandlers } from "./client-api/StateHandlers.ts"
+import { systemHandlers } from "./client-api/SystemHandlers.ts"
+import { voipHandlers } from "./client-api/VoipHandlers.ts"
+import { knownPaths, routerConfig } from "./KnownPaths.ts"
+import { goingDown, matrixHttp, maxBodyBytes, pathOf } from "./MatrixHttp.ts"
+import { type ListenError, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
+import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
+import { Shutdown } from "./Shutdown.ts"
+import { Sockets } from "./socket/Sockets.ts"
+
+export interface GatewayOptions {
+  readonly host: string
+  /** 0 takes any free port. */
+  readonly port: number
+  readonly rates?: Rates
+  /** Addresses and networks of reverse proxies whose X-Forwarded-For header is believed. */
+  readonly trustedProxies?: ReadonlyArray<string>
+}
+
+/** The services of the home server that the gateway stands on, and the database for `/health`. */
+export type HomeServerServices = Rooms | Events | Accounts | Users | Presences | Voip | SqlClient.SqlClient
+
+/** How long what is in flight may take to end when the gateway goes down. */
+const gracePeriod = "5 seconds"
+
+const openapiPath = "/openapi.json"
+const docsPath = "/docs"
+
+export class Gateway extends Context.Service<
+  Gateway,
+  {
+    readonly host: string
+    /** The port that is listened on. */
+    readonly port: number
+    /** `http://host:port`, without a slash at the end. */
+    readonly url: string
+  }
+>()("greenroom/gateway/Gateway") {
+  static readonly layer = (options: GatewayOptions): Layer.Layer<Gateway, ListenError, HomeServerServices> =>
+    Layer.effect(Gateway, serve(options)).pipe(
+      Layer.provide(Sockets.layer),
+      Layer.provide([Shutdown.layer, RateLimit.layer(options.rates ?? defaultRates)]),
+      Layer.provide(NodeHttpServer.layerHttpServices)
+    )
+}
+
+const handlers = Layer.mergeAll(
+  registrationHandlers,
+  loginHandlers,
+  eventsHandlers,
+  roomsHandlers,
+  stateHandlers,
+  membershipHandlers,
+  directoryHandlers,
+  presenceHandlers,
+  profileHandlers,
+  voipHandlers,
+  systemHandlers
+)
+
+const routes = Layer.mergeAll(
+  HttpApiBuilder.layer(ClientApi, { openapiPath }),
+  HttpApiSwagger.layer(ClientApi, { path: docsPath })
+).pipe(Layer.provide(handlers), Layer.provide([authenticationLayer, WireErrors.layer]))
+
+/** All that is answered by HTTP. */
+const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
+  const shutdown = yield* Shutdown
+  const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
+    Effect.provideService(HttpRouter.RouterConfig, routerConfig)
+  )
+  const app = matrixHttp(endpoints, knownPaths(ClientApi as never, [openapiPath, docsPath]))
+  const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>
+    shutdown.isRequested() && pathOf(request.url) !== "/health" ? Effect.succeed(goingDown) : app
+  )
+  return trustedProxies.length === 0
+    ? unlessGoingDown
+    : HttpMiddleware.xForwardedHeaders({
+        trustedProxies: trustedProxies.map((network) => IpNetwork.fromStringUnsafe(network))
+      })(unlessGoingDown)
+})
+
+const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
+  const shutdown = yield* Shutdown
+  const sockets = yield* Sockets
+  const server = makeNodeServer()
+  const inFlight = makeInFlight()
+  const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
+  const app = yield* makeHttpApp(options.trustedProxies ?? [])
+  const handle = yield* NodeHttpServer.makeHandler(app, { scope: requests }).pipe(
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
+  )
+  server.on("request", (request, response) => {
+    inFlight.track(response)
+    handle(request, response)
+  })
+  server.on("upgrade", sockets.upgrade)
+  const { address, family, port } = yield* listen(server, options)
+  yield* Effect.addFinalizer(() =>
+    shutdown.request.pipe(
+      Effect.andThen(Effect.all([sockets.closeAll, inFlight.drained], { concurrency: "unbounded" })),
+      Effect.timeoutOption(gracePeriod)
+    )
+  )
+  const host = family === "IPv6" ? `[${address}]` : address
+  return Gateway.of({ host: options.host, port, url: `http://${host}:${port}` })
+})

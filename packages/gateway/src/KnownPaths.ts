@@ -1,0 +1,51 @@
+/**
+ * Which paths there are, to tell why a request reached none of them: no such endpoint, not with this method, or a path
+ * that is no percent-encoded UTF-8.
+ */
+import { BadRequest, Unrecognized } from "@greenroom/protocol/MatrixError"
+import { FindMyWay, type HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { HttpApi } from "effect/http-api"
+import { errorResponse, pathOf } from "./MatrixHttp.ts"
+
+/** Identifiers are up to 255 bytes; what is longer is for the endpoint to refuse, by name. */
+export const routerConfig: Partial<FindMyWay.RouterConfig> = { caseSensitive: true, maxParamLength: 16_384 }
+
+export interface KnownPaths {
+  /** The answer to a request that no endpoint took. */
+  readonly notFound: (request: HttpServerRequest.HttpServerRequest) => HttpServerResponse.HttpServerResponse
+}
+
+const methods = ["GET", "POST", "PUT", "DELETE"] as const
+
+const isEncoded = (path: string): boolean => {
+  try {
+    decodeURIComponent(path)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The paths of an API, and `others` that are read by GET. */
+export const knownPaths = (api: HttpApi.Top, others: ReadonlyArray<`/${string}`>): KnownPaths => {
+  const router = FindMyWay.make<true>(routerConfig)
+  for (const group of Object.values(api.groups)) {
+    for (const endpoint of Object.values(group.endpoints))
+      router.on(endpoint.method, endpoint.path as `/${string}`, true)
+  }
+  for (const path of others) router.on("GET", path, true)
+  return {
+    notFound: ({ method, url }) => {
+      if (!isEncoded(pathOf(url))) {
+        return errorResponse(new BadRequest({ error: "The path is not UTF-8 in percent-encoding" }))
+      }
+      const allowed = methods.filter((candidate) => router.find(candidate, url) !== undefined)
+      if (allowed.length === 0) return errorResponse(new Unrecognized({ error: "There is no such endpoint" }))
+      return HttpServerResponse.setHeader(
+        errorResponse(new Unrecognized({ error: `${method} is not possible here` }), 405),
+        "allow",
+        allowed.join(", ")
+      )
+    }
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * Everything around the endpoints: whatever goes wrong is answered as `{"errcode": "M_...", "error": "..."}`, every
+ * answer may be read by web pages of any origin, bodies are JSON whatever they call themselves, and both prefixes of
+ * the client API lead to the same endpoints.
+ *
+ * Source: "API Standards" of the specification.
+ */
+import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
+import {
+  BadRequest,
+  isMatrixError,
+  type MatrixError,
+  statusOf,
+  TooLarge,
+  toErrorBody
+} from "@greenroom/protocol/MatrixError"
+import { Cause, Effect, type Scope } from "effect"
+import { Headers, HttpMethod, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { KnownPaths } from "./KnownPaths.ts"
+
+/** The longest body of a request, in bytes. Uploads have a limit of their own. */
+export const maxBodyBytes = 1024 * 1024
+
+/** Any web page may ask, and read the answer. Sent with every answer. */
+export const corsHeaders = Headers.fromRecordUnsafe({
+  "access-control-allow-origin": "*",
+  "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+  "access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, Authorization",
+  "access-control-expose-headers": "Retry-After"
+})
+
+const preflight = HttpServerResponse.jsonUnsafe(
+  {},
+  { headers: Headers.set(corsHeaders, "access-control-max-age", "86400") }
+)
+
+/** The response to an error. `status` is for errors that have several. */
+export const errorResponse = (
+  error: MatrixError,
+  status: number = statusOf[error._tag]
+): HttpServerResponse.HttpServerResponse => {
+  const response = HttpServerResponse.jsonUnsafe(toErrorBody(error), { status })
+  return error._tag === "M_LIMIT_EXCEEDED"
+    ? HttpServerResponse.setHeader(response, "retry-after", String(Math.ceil(error.retry_after_ms / 1_000)))
+    : response
+}
+
+/** An error that no class of the protocol has: what failed inside, or a server that goes down. */
+const unknownError = (status: number, error: string): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.jsonUnsafe({ errcode: "M_UNKNOWN", error }, { status })
+
+/** The answer while the gateway goes down. */
+export const goingDown = HttpServerResponse.setHeaders(unknownError(503, "The server is going down, try again later"), {
+  ...corsHeaders,
+  connection: "close"
+})
+
+type Http<E> = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  E,
+  HttpServerRequest.HttpServerRequest | Scope.Scope
+>
+
+/** The endpoints with everything around them. Never fails, but by interruption. */
+export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
+  HttpServerRequest.HttpServerRequest.use((request) => {
+    if (request.method === "OPTIONS") return Effect.succeed(preflight)
+    const adapted = adapt(request)
+    return Effect.matchCauseEffect(
+      adapted === request ? endpoints : Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted),
+      {
+        onSuccess: (response) => Effect.succeed(withCors(response)),
+        onFailure: (cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.failCause(cause as Cause.Cause<never>)
+            : Effect.map(answerCause(cause, adapted, known), withCors)
+      }
+    )
+  })
+
+const withCors = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.setHeaders(response, corsHeaders)
+
+/** The request as the endpoints read it: under the draft's prefix, its body as JSON whatever its type says. */
+const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest => {
+  const url = canonicalUrl(request.url)
+  const contentType = request.headers["content-type"]
+  const isJson = contentType === undefined || contentType === "application/json" || !HttpMethod.hasBody(request.method)
+  if (url === request.url && isJson) return request
+  return request.modify(
+    isJson ? { url } : { url, headers: Headers.set(request.headers, "content-type", "application/json") }
+  )
+}
+
+const answerCause = (
+  cause: Cause.Cause<unknown>,
+  request: HttpServerRequest.HttpServerRequest,
+  known: KnownPaths
+): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  const error = Cause.squash(cause)
+  if (isMatrixError(error)) return Effect.succeed(errorResponse(error))
+  if (HttpServerError.isHttpServerError(error)) {
+    const { reason } = error
+    if (reason._tag === "RouteNotFound") return Effect.succeed(known.notFound(request))
+    if (reason._tag === "RequestParseError") return Effect.succeed(errorResponse(bodyError(reason)))
+  }
+  return answerDefect(cause, request)
+}
+
+const bodyError = (reason: HttpServerError.RequestParseError): TooLarge | BadRequest =>
+  reason.reason === "BodyTooLarge"
+    ? new TooLarge({ error: `The body is larger than ${maxBodyBytes} bytes` })
+    : new BadRequest({ error: "The body could not be read" })
+
+/** Nothing of the failure is told but a reference, by which the operator finds it in the log. */
+const answerDefect = (
+  cause: Cause.Cause<unknown>,
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  Effect.suspend(() => {
+    const reference = crypto.randomUUID().slice(0, 8)
+    return Effect.logError("A request failed inside", cause).pipe(
+      Effect.annotateLogs({ reference, method: request.method, path: pathOf(request.url) }),
+      Effect.as(unknownError(500, `Internal server error, reference ${reference}`))
+    )
+  })
+
+/** Without the query, which may hold an access token. */
+export const pathOf = (url: string): string => {
+  const end = url.search(/[?;#]/)
+  return end === -1 ? url : url.slice(0, end)
+}

@@ -1,0 +1,119 @@
+/**
+ * The HTTP server of Node that the gateway listens with: its limits in time and size, what it says to bytes that are no
+ * HTTP, and how it goes down.
+ */
+import { createServer, type Server, type ServerResponse } from "node:http"
+import type { AddressInfo, Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import { Data, Deferred, Effect, type Scope } from "effect"
+import { corsHeaders } from "./MatrixHttp.ts"
+
+/** The address cannot be listened on. `code` is that of the system, such as EADDRINUSE. */
+export class ListenError extends Data.TaggedError("ListenError")<{
+  readonly code: string
+  readonly host: string
+  readonly port: number
+}> {
+  override get message(): string {
+    return `cannot listen on ${this.host} port ${this.port}: ${this.code}`
+  }
+}
+
+/** How long a client may take to send the headers of a request, and all of a request, in ms. */
+const headersTimeout = 20_000
+const requestTimeout = 60_000
+
+/** How long a connection may be idle between requests, in ms: longer than reverse proxies keep theirs. */
+const keepAliveTimeout = 75_000
+
+/** The longest head of a request, in bytes. */
+const maxHeaderSize = 16 * 1024
+
+/** Long polls wait without a limit: once a request has arrived, nothing here cuts its answer. */
+export const makeNodeServer = (): Server => {
+  const server = createServer({
+    headersTimeout,
+    requestTimeout,
+    keepAliveTimeout,
+    maxHeaderSize,
+    connectionsCheckingInterval: 5_000
+  })
+  server.on("clientError", answerClientError)
+  return server
+}
+
+/** Listens until the scope closes. Errors: `ListenError`. */
+export const listen = (
+  server: Server,
+  options: { readonly host: string; readonly port: number }
+): Effect.Effect<AddressInfo, ListenError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<AddressInfo, ListenError>((resume) => {
+      const onError = (error: NodeJS.ErrnoException) =>
+        resume(Effect.fail(new ListenError({ code: error.code ?? error.message, ...options })))
+      server.once("error", onError)
+      server.listen({ host: options.host, port: options.port, backlog: 4_096 }, () => {
+        server.off("error", onError)
+        resume(Effect.succeed(server.address() as AddressInfo))
+      })
+    }),
+    () => close(server)
+  )
+
+const close = (server: Server): Effect.Effect<void> =>
+  Effect.callback<void>((resume) => {
+    server.close(() => resume(Effect.void))
+    server.closeAllConnections()
+  })
+
+/** Counts what is being answered, so that going down can wait for it. */
+export interface InFlight {
+  readonly track: (response: ServerResponse) => void
+  /** Waits until nothing is being answered. */
+  readonly drained: Effect.Effect<void>
+}
+
+export const makeInFlight = (): InFlight => {
+  let count = 0
+  let waiting: Deferred.Deferred<void> | undefined
+  const onClose = () => {
+    count--
+    if (count === 0 && waiting !== undefined) Deferred.doneUnsafe(waiting, Effect.void)
+  }
+  return {
+    track: (response) => {
+      count++
+      response.once("close", onClose)
+    },
+    drained: Effect.suspend(() => {
+      if (count === 0) return Effect.void
+      waiting = Deferred.makeUnsafe<void>()
+      return Deferred.await(waiting)
+    })
+  }
+}
+
+const cors = Object.entries(corsHeaders)
+  .map(([name, value]) => `${name}: ${value}\r\n`)
+  .join("")
+
+/** A whole HTTP response with an error of the protocol, for a connection that is not answered otherwise. */
+export const writeError = (socket: Duplex, status: string, errcode: string, error: string): void => {
+  const body = JSON.stringify({ errcode, error })
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `${cors}connection: close\r\n\r\n${body}`
+  )
+}
+
+const answerClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
+  if (error.code === "ECONNRESET" || !socket.writable || (socket as Socket).destroyed) {
+    socket.destroy()
+  } else if (error.code === "HPE_HEADER_OVERFLOW") {
+    writeError(socket, "431 Request Header Fields Too Large", "M_TOO_LARGE", "The head of the request is too large")
+  } else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    writeError(socket, "408 Request Timeout", "M_UNKNOWN", "The request did not arrive in time")
+  } else {
+    writeError(socket, "400 Bad Request", "M_UNKNOWN", "This is not HTTP")
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Who is asking: turns the access token of a request into the session of its handler, counts the request against the
+ * rate of the user, and tells presence that the user did something.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import { Accounts } from "@greenroom/actors/Accounts"
+import { Presences } from "@greenroom/actors/Presences"
+import type { Session } from "@greenroom/actors/Session"
+import { Authentication, CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Layer, Option } from "effect"
+import { HttpServerRequest } from "effect/http"
+import { RateLimit } from "../RateLimit.ts"
+
+/** Groups whose requests say nothing of the user being there: leaving, and setting the presence itself. */
+const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
+
+const bearer = /^bearer +([^ ]+) *$/i
+
+/** The access token of a request: the query parameter, else the header. */
+export const readToken = (
+  parameter: string | ReadonlyArray<string> | null | undefined,
+  authorization: string | undefined
+): string | undefined => {
+  const inQuery = typeof parameter === "object" ? parameter?.[0] : parameter
+  if (inQuery) return inQuery
+  return authorization === undefined ? undefined : bearer.exec(authorization)?.[1]
+}
+
+/** Where a request comes from, for its rate. */
+export const addressOf = (request: HttpServerRequest.HttpServerRequest): string =>
+  Option.getOrElse(request.remoteAddress, () => "unknown")
+
+const missing = new MissingToken({ error: "No access_token was given" })
+
+/** Finds the session of a token. What has none counts against the rate of the address. */
+export const makeAuthenticate =
+  (accounts: Accounts["Service"], limit: RateLimit["Service"]) =>
+  (token: string | undefined, address: string): Effect.Effect<Session, MatrixError> => {
+    const refused = (error: MatrixError) => Effect.andThen(limit.take("anonymous", address), Effect.fail(error))
+    return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token), refused)
+  }
+
+export const authenticationLayer: Layer.Layer<Authentication, never, Accounts | Presences | RateLimit> = Layer.effect(
+  Authentication,
+  Effect.gen(function* () {
+    const presences = yield* Presences
+    const limit = yield* RateLimit
+    const authenticate = makeAuthenticate(yield* Accounts, limit)
+
+    const session = Effect.withFiber<Session, MatrixError>((fiber) => {
+      const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+      const { access_token } = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
+      return authenticate(readToken(access_token, request.headers.authorization), addressOf(request))
+    })
+
+    return (handler, { endpoint, group }) => {
+      const changes = endpoint.method !== "GET"
+      const rate = changes ? "sends" : "requests"
+      const isActivity = changes && !withoutActivity.has(group.identifier)
+      return Effect.flatMap(session, (session) =>
+        Effect.flatMap(limit.take(rate, session.userId), () => {
+          const handled = Effect.provideService(handler, CurrentSession, session)
+          return isActivity ? Effect.flatMap(presences.active(session), () => handled) : handled
+        })
+      )
+    }
+  })
+)

@@ -1,0 +1,33 @@
+/**
+ * Finding rooms, as calls of `Rooms`.
+ *
+ * Source: "Room structure" of the specification (room aliases).
+ */
+import { Rooms } from "@greenroom/actors/Rooms"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "./Authentication.ts"
+
+export const directoryHandlers = HttpApiBuilder.group(ClientApi, "directory", (handlers) =>
+  Effect.gen(function* () {
+    const rooms = yield* Rooms
+    const limit = yield* RateLimit
+    return handlers
+      .handle("publicRooms", ({ request }) =>
+        Effect.andThen(limit.take("anonymous", addressOf(request)), rooms.publicRooms)
+      )
+      .handle("resolveAlias", ({ params }) => rooms.resolveAlias(params.alias))
+      .handle("setAlias", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(rooms.setAlias(session, params.alias, payload.room_id, payload.servers), done)
+        )
+      )
+      .handle("removeAlias", ({ params }) =>
+        CurrentSession.use((session) => Effect.as(rooms.removeAlias(session, params.alias), done))
+      )
+  })
+)

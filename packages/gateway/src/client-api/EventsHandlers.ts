@@ -1,0 +1,71 @@
+/**
+ * The event stream by long poll, and what a client asks for when it starts, as calls of `Events` and `Rooms`.
+ *
+ * Source: "Receiving live updates on a client" of the specification.
+ */
+import { Events, type StreamChunk } from "@greenroom/actors/Events"
+import { Presences } from "@greenroom/actors/Presences"
+import { Rooms } from "@greenroom/actors/Rooms"
+import type { Session } from "@greenroom/actors/Session"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import { BadRequest, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { defaultTimeout, type Pagination } from "@greenroom/protocol/Pagination"
+import { Effect } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { Shutdown } from "../Shutdown.ts"
+import { pagination } from "./Paging.ts"
+
+const jsonType = { contentType: "application/json" } as const
+
+/** The events are text already, as they came from the log; they are not read again. */
+const chunkResponse = ({ json, start, end }: StreamChunk): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.text(`{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`, jsonType)
+
+/** A poll that waits: the user is there as long as it does. When the gateway goes down it is answered. */
+const makePoll =
+  (events: Events["Service"], presences: Presences["Service"], shutdown: Shutdown["Service"]) =>
+  (
+    session: Session,
+    { from, limit, timeout = defaultTimeout }: Pagination
+  ): Effect.Effect<StreamChunk, MatrixError> => {
+    const options = { ...(from === undefined ? {} : { from }), ...(limit === undefined ? {} : { limit }) }
+    const now = events.poll(session, { ...options, timeout: 0 })
+    if (timeout === 0 || shutdown.isRequested()) return now
+    return Effect.andThen(
+      presences.connected(session),
+      Effect.raceFirst(events.poll(session, { ...options, timeout }), Effect.andThen(shutdown.requested, now))
+    ).pipe(Effect.scoped)
+  }
+
+export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handlers) =>
+  Effect.gen(function* () {
+    const events = yield* Events
+    const rooms = yield* Rooms
+    const poll = makePoll(events, yield* Presences, yield* Shutdown)
+    return handlers
+      .handle("poll", ({ query }) =>
+        CurrentSession.use((session) =>
+          pagination(query).pipe(
+            Effect.flatMap((options) => poll(session, options)),
+            Effect.map(chunkResponse)
+          )
+        )
+      )
+      .handle("event", ({ params }) => CurrentSession.use((session) => rooms.getEvent(session, params.eventId)))
+      .handle("initialSync", ({ query }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(pagination(query), ({ limit }) => events.initialSync(session, limit))
+        )
+      )
+      .handle("roomInitialSync", ({ params, query }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(pagination(query), ({ limit }) => rooms.initialSync(session, params.roomId, limit))
+        )
+      )
+      .handle("socket", () =>
+        Effect.fail(new BadRequest({ error: "A WebSocket lives here: ask with Upgrade: websocket" }))
+      )
+  })
+)

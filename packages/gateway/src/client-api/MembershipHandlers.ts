@@ -1,0 +1,48 @@
+/**
+ * Membership, as calls of `Rooms`.
+ *
+ * Source: "Rooms" of the specification (the invite and join dance).
+ */
+import { Rooms } from "@greenroom/actors/Rooms"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import type { Target } from "@greenroom/protocol/api/MembershipApi"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+
+export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", (handlers) =>
+  Effect.gen(function* () {
+    const rooms = yield* Rooms
+
+    const leave = (roomId: RoomId, txnId?: string) =>
+      CurrentSession.use((session) => Effect.as(rooms.leave(session, roomId, txnId), done))
+
+    const about = (action: "invite" | "ban" | "kick", roomId: RoomId, target: Target, txnId?: string) =>
+      CurrentSession.use((session) =>
+        Effect.as(rooms.setMembership(session, roomId, action, target.user_id, target.reason, txnId), done)
+      )
+
+    const join = (...[room, content, txnId]: Tail<Parameters<Rooms["Service"]["join"]>>) =>
+      CurrentSession.use((session) => rooms.join(session, room, content, txnId))
+
+    return handlers
+      .handle("joinRoom", ({ params, payload }) => join(params.roomId, payload))
+      .handle("joinRoomWithTransaction", ({ params, payload }) => join(params.roomId, payload, params.txnId))
+      .handle("leave", ({ params }) => leave(params.roomId))
+      .handle("leaveWithTransaction", ({ params }) => leave(params.roomId, params.txnId))
+      .handle("invite", ({ params, payload }) => about("invite", params.roomId, payload))
+      .handle("inviteWithTransaction", ({ params, payload }) => about("invite", params.roomId, payload, params.txnId))
+      .handle("ban", ({ params, payload }) => about("ban", params.roomId, payload))
+      .handle("banWithTransaction", ({ params, payload }) => about("ban", params.roomId, payload, params.txnId))
+      .handle("kick", ({ params, payload }) => about("kick", params.roomId, payload))
+      .handle("kickWithTransaction", ({ params, payload }) => about("kick", params.roomId, payload, params.txnId))
+      .handle("join", ({ params, payload }) => join(params.roomIdOrAlias, payload))
+      .handle("joinByPut", ({ params, payload }) => join(params.roomIdOrAlias, payload))
+      .handle("joinWithTransaction", ({ params, payload }) => join(params.roomIdOrAlias, payload, params.txnId))
+      .handle("members", ({ params }) => CurrentSession.use((session) => rooms.members(session, params.roomId)))
+  })
+)
+
+type Tail<T extends ReadonlyArray<unknown>> = T extends readonly [unknown, ...infer Rest] ? Rest : never

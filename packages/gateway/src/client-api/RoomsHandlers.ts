@@ -1,0 +1,69 @@
+/**
+ * Creating rooms, sending to them and reading back, as calls of `Rooms`.
+ *
+ * Source: "Rooms", "Messages" and "Typing notifications" of the specification.
+ */
+import { Rooms } from "@greenroom/actors/Rooms"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { pagination } from "./Paging.ts"
+
+/** The reason that a body may give. Errors: M_BAD_JSON. */
+export const reasonOf = (body: JsonObject | undefined): Effect.Effect<string | undefined, BadJson> => {
+  const reason = body?.reason
+  return reason === undefined || typeof reason === "string"
+    ? Effect.succeed(reason)
+    : Effect.fail(new BadJson({ error: "reason: expected string" }))
+}
+
+export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers) =>
+  Effect.gen(function* () {
+    const rooms = yield* Rooms
+    return handlers
+      .handle("createRoom", ({ payload }) => CurrentSession.use((session) => rooms.create(session, payload ?? {})))
+      .handle("createRoomWithTransaction", ({ params, payload }) =>
+        CurrentSession.use((session) => rooms.create(session, payload ?? {}, params.txnId))
+      )
+      .handle("send", ({ params, payload }) =>
+        CurrentSession.use((session) => rooms.send(session, params.roomId, params.type, payload))
+      )
+      .handle("sendWithTransaction", ({ params, payload }) =>
+        CurrentSession.use((session) => rooms.send(session, params.roomId, params.type, payload, params.txnId))
+      )
+      .handle("messages", ({ params, query }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(pagination(query), ({ from, to, limit, dir }) =>
+            rooms.messages(session, params.roomId, {
+              ...(from === undefined ? {} : { from }),
+              ...(to === undefined ? {} : { to }),
+              ...(limit === undefined ? {} : { limit }),
+              ...(dir === undefined ? {} : { dir }),
+              feedback: query.feedback === "true" || query.feedback === "1"
+            })
+          )
+        )
+      )
+      .handle("redact", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(reasonOf(payload), (reason) => rooms.redact(session, params.roomId, params.eventId, reason))
+        )
+      )
+      .handle("redactWithTransaction", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(reasonOf(payload), (reason) =>
+            rooms.redact(session, params.roomId, params.eventId, reason, params.txnId)
+          )
+        )
+      )
+      .handle("typing", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(rooms.setTyping(session, params.roomId, params.userId, payload.typing, payload.timeout), done)
+        )
+      )
+  })
+)

@@ -1,0 +1,18 @@
+/**
+ * Credentials for TURN servers, as calls of `Voip`.
+ *
+ * Source: "Voice over IP" of the specification.
+ */
+import { Voip } from "@greenroom/actors/Voip"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+
+export const voipHandlers = HttpApiBuilder.group(ClientApi, "voip", (handlers) =>
+  Effect.map(Voip, (voip) =>
+    handlers.handle("turnServer", () =>
+      CurrentSession.use((session) => Effect.map(voip.turnServer(session), (credentials) => credentials ?? {}))
+    )
+  )
+)

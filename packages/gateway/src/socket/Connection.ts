@@ -1,0 +1,131 @@
+/**
+ * One WebSocket of a client: pushes the event stream in order, and answers requests beside it.
+ *
+ * Bounded in every direction: the size of a frame, the requests in flight (the socket is not read while there are too
+ * many), the bytes that wait for the client (`Outbox`), and how much rubbish is listened to.
+ */
+import type { Subscription } from "@greenroom/actors/Events"
+import type { Session } from "@greenroom/actors/Session"
+import { type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
+import {
+  closeCodes,
+  decodeRequest,
+  encodeChunk,
+  encodeError,
+  encodeResult,
+  type FrameData,
+  type SocketRequest,
+  type Subprotocol
+} from "@greenroom/protocol/SocketFrame"
+import { Cause, Effect, FiberSet, Result, type Scope } from "effect"
+import type { WebSocket } from "ws"
+import { makeOutbox, type Outbox } from "./Outbox.ts"
+import type { Call } from "./SocketMethods.ts"
+
+/** How many requests of one socket are answered at the same time. The others wait unread. */
+export const maxRequestsInFlight = 32
+
+/** How many frames in a row may ask for nothing that there is, before the socket is closed. */
+export const maxRefusedFrames = 20
+
+export interface ConnectionOptions {
+  readonly socket: WebSocket
+  readonly subprotocol: Subprotocol
+  readonly session: Session
+  readonly subscription: Subscription
+  readonly call: Call
+}
+
+/** Serves the socket until it is closed, by whichever side. */
+export const serveConnection: (options: ConnectionOptions) => Effect.Effect<void, never, Scope.Scope> =
+  Effect.fnUntraced(function* (options) {
+    const { socket } = options
+    const run = yield* FiberSet.makeRuntime<never>()
+    const outbox = makeOutbox(socket, () => socket.close(closeCodes.slowConsumer, "The client reads too slowly"))
+    const closed = Effect.callback<void>((resume) => {
+      if (socket.readyState === socket.CLOSED) return resume(Effect.void)
+      socket.once("close", () => resume(Effect.void))
+    })
+    readRequests(options, outbox, run)
+    run(push(options, outbox))
+    yield* closed
+  })
+
+type Run = (effect: Effect.Effect<void>) => unknown
+
+/** The event stream, one chunk after the other; the next is asked for when there is room for it. */
+const push = ({ socket, subprotocol, subscription }: ConnectionOptions, outbox: Outbox): Effect.Effect<void> =>
+  subscription.next.pipe(
+    Effect.flatMap((chunk) => outbox.send(encodeChunk(subprotocol, chunk))),
+    Effect.forever,
+    Effect.catchCause((cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.void
+        : Effect.andThen(
+            Effect.logError("The event stream of a socket failed", cause),
+            Effect.sync(() => socket.close(closeCodes.internalError, "The event stream failed"))
+          )
+    )
+  )
+
+/** Answers requests as they come. What arrives while enough are in flight waits, and nothing more is read meanwhile. */
+const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): void => {
+  const { socket, subprotocol } = options
+  const backlog: Array<FrameData> = []
+  let inFlight = 0
+  let refused = 0
+
+  const take = (frame: FrameData): void => {
+    const request = decodeRequest(subprotocol, frame)
+    if (Result.isSuccess(request)) {
+      refused = 0
+      start(answer(options, request.success))
+    } else if (++refused > maxRefusedFrames) {
+      socket.close(closeCodes.tooManyRequests, "Too many wrong frames")
+    } else {
+      const { error, id } = request.failure
+      start(Effect.succeed(encodeError(subprotocol, id, toErrorBody(error))))
+    }
+  }
+
+  const start = (answer: Effect.Effect<FrameData>): void => {
+    inFlight++
+    run(Effect.ensuring(Effect.flatMap(answer, outbox.send), Effect.sync(finish)))
+  }
+
+  const finish = (): void => {
+    inFlight--
+    if (socket.readyState !== socket.OPEN) return
+    const next = backlog.shift()
+    if (next !== undefined) take(next)
+    else if (socket.isPaused) socket.resume()
+  }
+
+  socket.on("message", (data: Buffer, isBinary) => {
+    if (socket.readyState !== socket.OPEN) return
+    if (isBinary !== (subprotocol === "m.msgpack")) {
+      socket.close(closeCodes.wrongFrameType, `Frames of ${subprotocol} are ${isBinary ? "text" : "binary"}`)
+      return
+    }
+    const frame = isBinary ? data : data.toString()
+    if (inFlight < maxRequestsInFlight) {
+      take(frame)
+    } else {
+      backlog.push(frame)
+      socket.pause()
+    }
+  })
+}
+
+/** The frame that answers a request. What fails inside is logged, and told as M_UNKNOWN. */
+const answer = ({ call, session, subprotocol }: ConnectionOptions, request: SocketRequest): Effect.Effect<FrameData> =>
+  call(session, request).pipe(
+    Effect.map((result) => encodeResult(subprotocol, request.id, result)),
+    Effect.catch((error: MatrixError) => Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(error)))),
+    Effect.catchDefect((defect) =>
+      Effect.logError("A request of a socket failed inside", Cause.die(defect)).pipe(
+        Effect.annotateLogs("method", request.method),
+        Effect.as(encodeError(subprotocol, request.id, { errcode: "M_UNKNOWN", error: "Internal server error" }))
+      )
+    )
+  )

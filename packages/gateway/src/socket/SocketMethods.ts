@@ -1,0 +1,125 @@
+/**
+ * The methods of the WebSocket, as calls of the home server's services: what the HTTP handlers do, by name.
+ *
+ * Source: `client-api`, "WebSocket".
+ */
+import { Events } from "@greenroom/actors/Events"
+import { Presences } from "@greenroom/actors/Presences"
+import { Rooms } from "@greenroom/actors/Rooms"
+import type { Session } from "@greenroom/actors/Session"
+import { Users } from "@greenroom/actors/Users"
+import { done } from "@greenroom/protocol/api/Body"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import type { Pagination } from "@greenroom/protocol/Pagination"
+import type { SocketCall, SocketMethod, SocketParams } from "@greenroom/protocol/SocketMethod"
+import { Effect } from "effect"
+import { pagination } from "../client-api/Paging.ts"
+import { RateLimit } from "../RateLimit.ts"
+
+/** Answers a call of a session. */
+export type Call = (session: Session, call: SocketCall) => Effect.Effect<unknown, MatrixError>
+
+type Methods = {
+  readonly [Method in SocketMethod]: (
+    session: Session,
+    params: SocketParams<Method>
+  ) => Effect.Effect<unknown, MatrixError>
+}
+
+type Paging = { readonly [K in keyof Pagination]?: string | number | undefined }
+
+const asText = (value: string | number | undefined) => (value === undefined ? undefined : String(value))
+
+const page = ({ dir, from, limit, to }: Paging) =>
+  pagination({ dir: asText(dir), from: asText(from), limit: asText(limit), to: asText(to) })
+
+const roomMethods = (rooms: Rooms["Service"], events: Events["Service"]) =>
+  ({
+    send: (session, { content, room_id, txn_id, type }) => rooms.send(session, room_id, type, content, txn_id),
+    state: (session, { content, room_id, state_key = "", type }) => {
+      if (type === undefined) return rooms.getFullState(session, room_id)
+      return content === undefined
+        ? rooms.getState(session, room_id, type, state_key)
+        : rooms.setState(session, room_id, type, state_key, content)
+    },
+    join: (session, { content, room_id, txn_id }) => rooms.join(session, room_id, content, txn_id),
+    leave: (session, { room_id, txn_id }) => Effect.as(rooms.leave(session, room_id, txn_id), done),
+    invite: (session, { reason, room_id, txn_id, user_id }) =>
+      Effect.as(rooms.setMembership(session, room_id, "invite", user_id, reason, txn_id), done),
+    kick: (session, { reason, room_id, txn_id, user_id }) =>
+      Effect.as(rooms.setMembership(session, room_id, "kick", user_id, reason, txn_id), done),
+    ban: (session, { reason, room_id, txn_id, user_id }) =>
+      Effect.as(rooms.setMembership(session, room_id, "ban", user_id, reason, txn_id), done),
+    typing: (session, { room_id, timeout, typing }) =>
+      Effect.as(rooms.setTyping(session, room_id, session.userId, typing, timeout), done),
+    messages: (session, { feedback = false, room_id, ...query }) =>
+      Effect.flatMap(page(query), (options) => rooms.messages(session, room_id, { ...options, feedback })),
+    initialSync: (session, { room_id, ...query }) =>
+      Effect.flatMap(
+        page(query),
+        ({ limit }): Effect.Effect<unknown, MatrixError> =>
+          room_id === undefined ? events.initialSync(session, limit) : rooms.initialSync(session, room_id, limit)
+      ),
+    members: (session, { room_id }) => rooms.members(session, room_id),
+    createRoom: (session, { txn_id, ...options }) => rooms.create(session, options, txn_id),
+    redact: (session, { event_id, reason, room_id, txn_id }) => rooms.redact(session, room_id, event_id, reason, txn_id)
+  }) satisfies Partial<Methods>
+
+const peopleMethods = (users: Users["Service"], presences: Presences["Service"]) =>
+  ({
+    presence: (session, { presence, state = presence, status_msg, user_id = session.userId }) =>
+      state === undefined
+        ? presences.get(session, user_id)
+        : Effect.as(presences.set(session, user_id, state, status_msg ?? undefined), done),
+    profile: (session, { field, user_id = session.userId, value, visibility }) => {
+      if (field === undefined) return users.profile(session, user_id)
+      return value === undefined
+        ? users.profileField(session, user_id, field)
+        : Effect.as(users.setProfileField(session, user_id, field, value, visibility), done)
+    },
+    ping: () => Effect.succeed(done)
+  }) satisfies Partial<Methods>
+
+/** Calls that only read. The others count against the rate of sends. */
+const isReading = ({ method, params }: SocketCall): boolean => {
+  switch (method) {
+    case "messages":
+    case "initialSync":
+    case "members":
+    case "ping":
+      return true
+    case "state":
+      return params.content === undefined
+    case "presence":
+      return params.state === undefined && params.presence === undefined
+    case "profile":
+      return params.value === undefined
+    default:
+      return false
+  }
+}
+
+/** Calls by which the user is seen to be there. Setting the presence says itself how it is. */
+const isActivity = (call: SocketCall): boolean =>
+  call.method === "ping" || (call.method !== "presence" && !isReading(call))
+
+/** Answers calls, within the rates of their user. */
+export const makeCall: Effect.Effect<Call, never, Rooms | Events | Users | Presences | RateLimit> = Effect.gen(
+  function* () {
+    const presences = yield* Presences
+    const limit = yield* RateLimit
+    const methods: Methods = {
+      ...roomMethods(yield* Rooms, yield* Events),
+      ...peopleMethods(yield* Users, presences)
+    }
+    return (session, call) => {
+      const method = methods[call.method] as (session: Session, params: unknown) => Effect.Effect<unknown, MatrixError>
+      return limit
+        .take(isReading(call) ? "requests" : "sends", session.userId)
+        .pipe(
+          Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
+          Effect.andThen(Effect.suspend(() => method(session, call.params)))
+        )
+    }
+  }
+)

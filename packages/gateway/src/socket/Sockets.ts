@@ -1,0 +1,227 @@
+/**
+ * The open WebSockets of this node: upgrades connections, finds dead peers, and closes sockets whose access token has
+ * ended.
+ *
+ * Source: `client-api`, "WebSocket".
+ */
+import { type IncomingMessage, STATUS_CODES } from "node:http"
+import type { Duplex } from "node:stream"
+import { Accounts } from "@greenroom/actors/Accounts"
+import { Events, type Subscription } from "@greenroom/actors/Events"
+import { Presences } from "@greenroom/actors/Presences"
+import type { Rooms } from "@greenroom/actors/Rooms"
+import type { Session } from "@greenroom/actors/Session"
+import type { Users } from "@greenroom/actors/Users"
+import { canonicalUrl, clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { BadRequest, type MatrixError, statusOf, toErrorBody, Unrecognized } from "@greenroom/protocol/MatrixError"
+import { closeCodes, maxRequestBytes, type Subprotocol, subprotocols } from "@greenroom/protocol/SocketFrame"
+import { Cause, Context, Effect, FiberSet, Layer, Schedule } from "effect"
+import { type WebSocket, WebSocketServer } from "ws"
+import { makeAuthenticate, readToken } from "../client-api/Authentication.ts"
+import { pagination } from "../client-api/Paging.ts"
+import { writeError } from "../NodeServer.ts"
+import { RateLimit } from "../RateLimit.ts"
+import type { Shutdown } from "../Shutdown.ts"
+import { serveConnection } from "./Connection.ts"
+import { makeCall } from "./SocketMethods.ts"
+
+/** How often a peer is asked whether it is there. One that did not answer until the next time is gone. */
+const pingInterval = "30 seconds"
+
+/** How long clients may take to say goodbye when the server goes down. */
+const farewell = "2 seconds"
+
+/** The path of the socket, under the draft's prefix. */
+const socketPath = `${clientPrefix}/socket`
+
+export class Sockets extends Context.Service<
+  Sockets,
+  {
+    /** For the `upgrade` event of the HTTP server. */
+    readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+    /** Closes the sockets of an access token that has ended. */
+    readonly closeToken: (tokenId: number) => Effect.Effect<void>
+    /** Closes the sockets of a user whose tokens have all ended. */
+    readonly closeUser: (userId: UserId) => Effect.Effect<void>
+    /** Closes all sockets because the server goes down, and waits for the goodbyes of the clients. */
+    readonly closeAll: Effect.Effect<void>
+  }
+>()("greenroom/gateway/Sockets") {
+  static readonly layer: Layer.Layer<
+    Sockets,
+    never,
+    Accounts | Events | Presences | Rooms | Users | RateLimit | Shutdown
+  > = Layer.effect(
+    Sockets,
+    Effect.suspend(() => makeSockets())
+  )
+}
+
+/** An open socket: whose it is, and whether it was heard of since the last ping. */
+interface Open {
+  readonly session: Session
+  isAlive: boolean
+}
+
+/** What was agreed on before the connection becomes a WebSocket. */
+interface Accepted {
+  readonly session: Session
+  readonly subprotocol: Subprotocol
+  readonly subscription: Subscription
+}
+
+const makeSockets = Effect.fnUntraced(function* () {
+  const open = new Map<WebSocket, Open>()
+  const accept = yield* makeAccept
+  const call = yield* makeCall
+  const presences = yield* Presences
+  const server = makeWebSocketServer()
+  const connections = yield* FiberSet.make<void>()
+  const run = yield* FiberSet.runtime(connections)<never>()
+
+  const serve = Effect.fnUntraced(function* (socket: WebSocket, accepted: Accepted) {
+    const entry: Open = { session: accepted.session, isAlive: true }
+    const onAlive = () => {
+      entry.isAlive = true
+    }
+    socket.on("error", ignore).on("pong", onAlive).on("message", onAlive)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => open.set(socket, entry)),
+      () => Effect.sync(() => open.delete(socket))
+    )
+    yield* presences.connected(accepted.session)
+    yield* serveConnection({ ...accepted, socket, call })
+  }, Effect.scoped)
+
+  const connect = (request: IncomingMessage, socket: Duplex, head: Buffer) =>
+    Effect.flatMap(accept(request), (accepted) => {
+      const webSocket = handshake(server, request, socket, head)
+      return webSocket === undefined ? Effect.void : serve(webSocket, accepted)
+    })
+
+  const closeWhere = (isMeant: (session: Session) => boolean) =>
+    Effect.sync(() => {
+      for (const [socket, { session }] of open) {
+        if (isMeant(session)) socket.close(closeCodes.unknownToken, "The access token has ended")
+      }
+    })
+
+  yield* Effect.forkScoped(
+    Effect.repeat(
+      Effect.sync(() => checkPeers(open)),
+      Schedule.spaced(pingInterval)
+    )
+  )
+
+  return Sockets.of({
+    upgrade: (request, socket, head) => {
+      socket.on("error", ignore)
+      run(Effect.catchCause(connect(request, socket, head), (cause) => refuse(socket, cause)))
+    },
+    closeToken: (tokenId) => closeWhere((session) => session.tokenId === tokenId),
+    closeUser: (userId) => closeWhere((session) => session.userId === userId),
+    closeAll: Effect.suspend(() => {
+      for (const socket of open.keys()) socket.close(closeCodes.goingAway, "The server is going down")
+      return FiberSet.awaitEmpty(connections).pipe(
+        Effect.timeoutOption(farewell),
+        Effect.andThen(
+          Effect.sync(() => {
+            for (const socket of open.keys()) socket.terminate()
+          })
+        )
+      )
+    })
+  })
+})
+
+const ignore = () => {}
+
+const checkPeers = (open: ReadonlyMap<WebSocket, Open>): void => {
+  for (const [socket, entry] of open) {
+    if (!entry.isAlive) {
+      socket.terminate()
+      continue
+    }
+    entry.isAlive = false
+    socket.ping()
+  }
+}
+
+const offeredBy = (request: IncomingMessage): ReadonlyArray<string> =>
+  (request.headers["sec-websocket-protocol"] ?? "")
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "")
+
+const choose = (offered: ReadonlyArray<string>): Subprotocol | undefined =>
+  subprotocols.find((name) => offered.includes(name))
+
+/** The subprotocol that client and server speak; JSON for a client that asks for none. */
+const negotiate = (request: IncomingMessage): Effect.Effect<Subprotocol, BadRequest> => {
+  const offered = offeredBy(request)
+  const chosen = offered.length === 0 ? "m.json" : choose(offered)
+  return chosen === undefined
+    ? Effect.fail(new BadRequest({ error: `Sec-WebSocket-Protocol: expected ${subprotocols.join(" or ")}` }))
+    : Effect.succeed(chosen)
+}
+
+/** Everything that may be refused, while it can still be told by an HTTP response. */
+const makeAccept = Effect.gen(function* () {
+  const events = yield* Events
+  const limit = yield* RateLimit
+  const authenticate = makeAuthenticate(yield* Accounts, limit)
+
+  return Effect.fnUntraced(function* (request: IncomingMessage): Effect.fn.Return<Accepted, MatrixError> {
+    const target = canonicalUrl(request.url ?? "/")
+    const url = URL.canParse(target, "http://localhost") ? new URL(target, "http://localhost") : undefined
+    if (url?.pathname !== socketPath) return yield* new Unrecognized({ error: "There is no socket here" })
+    const token = readToken(url.searchParams.get("access_token"), request.headers.authorization)
+    const session = yield* authenticate(token, request.socket.remoteAddress ?? "unknown")
+    yield* limit.take("requests", session.userId)
+    const subprotocol = yield* negotiate(request)
+    const { from } = yield* pagination({ from: url.searchParams.get("from") ?? undefined })
+    const subscription = yield* events.subscribe(session, from)
+    return { session, subprotocol, subscription }
+  })
+})
+
+const makeWebSocketServer = (): WebSocketServer => {
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: maxRequestBytes,
+    handleProtocols: (offered) => choose([...offered]) ?? false
+  })
+  server.on("wsClientError", (error, socket) => writeError(socket, "400 Bad Request", "M_UNKNOWN", error.message))
+  return server
+}
+
+/** Undefined if the request was no WebSocket handshake, or the client went away. */
+const handshake = (
+  server: WebSocketServer,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer
+): WebSocket | undefined => {
+  let webSocket: WebSocket | undefined
+  server.handleUpgrade(request, socket, head, (upgraded) => {
+    webSocket = upgraded
+  })
+  return webSocket
+}
+
+/** Tells by HTTP why there is no WebSocket. */
+const refuse = (socket: Duplex, cause: Cause.Cause<MatrixError>): Effect.Effect<void> => {
+  const failure = cause.reasons.find(Cause.isFailReason)
+  if (failure !== undefined) {
+    const { errcode, error } = toErrorBody(failure.error)
+    const status = statusOf[failure.error._tag]
+    return Effect.sync(() => writeError(socket, `${status} ${STATUS_CODES[status]}`, errcode, error))
+  }
+  return Effect.andThen(
+    Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("A socket failed", cause),
+    Effect.sync(() => socket.destroy())
+  )
+}
