@@ -11,7 +11,7 @@
  * bodies, profile values, status messages, device names) is stored as JSON, which escapes them.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Data, Effect, Layer, Option, type Redacted } from "effect"
+import { Data, Effect, Layer, Option, Redacted } from "effect"
 import { Migrator, SqlClient, type SqlError } from "effect/sql"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
@@ -27,7 +27,13 @@ const newestMigration = Object.keys(migrations).length
 /** The database was written by a newer version of Greenroom, which may have changed what this one relies on. */
 export class DatabaseTooNew extends Data.TaggedError("DatabaseTooNew")<{ readonly message: string }> {}
 
-export type DatabaseError = SqlError.SqlError | Migrator.MigrationError | DatabaseTooNew
+/** No connection, or no leave to connect. The message names the database, never its password. */
+export class DatabaseUnreachable extends Data.TaggedError("DatabaseUnreachable")<{
+  readonly message: string
+  readonly cause: SqlError.SqlError
+}> {}
+
+export type DatabaseError = SqlError.SqlError | Migrator.MigrationError | DatabaseTooNew | DatabaseUnreachable
 
 export interface PoolOptions {
   /** `postgresql://user:password@host:port/name`, or `postgresql:///name?host=/directory/of/the/socket`. */
@@ -78,7 +84,20 @@ export const pool = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlC
 
 /** A pool of connections to a migrated database. */
 export const migrated = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError> =>
-  Layer.effectDiscard(migrate).pipe(Layer.provideMerge(pool(options)))
+  Layer.effectDiscard(migrate).pipe(
+    Layer.provideMerge(pool(options)),
+    Layer.catchTag("SqlError", (error) =>
+      Layer.effectContext(Effect.fail(error.reason.operation === "connect" ? unreachable(options.url, error) : error))
+    )
+  )
+
+const unreachable = (url: Redacted.Redacted, error: SqlError.SqlError): DatabaseUnreachable => {
+  const parsed = URL.parse(Redacted.value(url))
+  const host = parsed?.searchParams.get("host") ?? parsed?.host
+  const name = parsed === null ? "a URL that cannot be read" : `${host}${parsed.pathname}`
+  const reason = error.reason.cause instanceof Error ? error.reason.cause.message : error.message
+  return new DatabaseUnreachable({ message: `Cannot connect to the database (${name}): ${reason}`, cause: error })
+}
 
 /** The database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
 export const layer = (

@@ -44,6 +44,11 @@ const databaseName = "greenroom"
 const make = Effect.fn("EmbeddedPostgres.make")(function* (
   options: EmbeddedPostgresOptions
 ): Effect.fn.Return<EmbeddedPostgres["Service"], EmbeddedPostgresError, Scope.Scope> {
+  if (process.platform === "win32") {
+    return yield* new EmbeddedPostgresError({
+      message: "The embedded PostgreSQL runs on Linux and macOS: name a database of your own with --database-url."
+    })
+  }
   const dataDir = yield* makeDataDirectory(options.dataDir)
   yield* lockDirectory(dataDir)
   const place = yield* findPlace(dataDir)

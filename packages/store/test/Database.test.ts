@@ -1,6 +1,6 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import * as Database from "../src/Database.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
@@ -29,6 +29,16 @@ describe("Database", () => {
       )
       const counts = yield* Effect.all([node, node, node, node], { concurrency: "unbounded" })
       assert.deepStrictEqual(counts, [{ count: 0 }, { count: 0 }, { count: 0 }, { count: 0 }])
+    })
+  )
+
+  it.effect("a database that does not answer is named, without its password", () =>
+    Effect.gen(function* () {
+      const databaseUrl = Redacted.make("postgresql://someone:hunter2@127.0.0.1:1/somewhere")
+      const error = yield* Effect.flip(Layer.build(Database.layer({ databaseUrl, dataDir: "unused" })))
+      assert.strictEqual(error._tag, "DatabaseUnreachable")
+      assert.include(error.message, "127.0.0.1:1/somewhere")
+      assert.notInclude(JSON.stringify(error), "hunter2")
     })
   )
 

@@ -5,7 +5,9 @@ import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Schedule, type Scope } from "effect"
+import { Context, Effect, Layer, Redacted, Schedule, type Scope } from "effect"
+import { SqlClient } from "effect/sql"
+import * as Database from "../src/Database.ts"
 import { EmbeddedPostgres } from "../src/EmbeddedPostgres.ts"
 import { processIdentity, waitUntil } from "../src/internal/processes.ts"
 
@@ -187,14 +189,25 @@ describe("EmbeddedPostgres", () => {
     })
   )
 
-  it.live("a PostgreSQL that dies is started again", () =>
+  it.live("a PostgreSQL that dies is started again, and the home server finds it", () =>
     Effect.gen(function* () {
       const dataDir = yield* temporaryDirectory
-      const { url } = yield* EmbeddedPostgres.make({ dataDir })
-      yield* writeNote(url)
+      const context = yield* Layer.build(Database.layer({ dataDir, maxConnections: 4 }))
+      const sql = Context.get(context, SqlClient.SqlClient)
+      yield* sql`INSERT INTO server_settings VALUES ('written', 'before')`
+      const find = sql`SELECT value FROM server_settings WHERE name = 'written'`
+      const backends = yield* sql<{
+        pid: number
+      }>`SELECT pid FROM pg_stat_activity WHERE application_name = 'greenroom'`
       process.kill(yield* postmasterPid(dataDir), "SIGKILL")
-      const found = yield* notes(url).pipe(Effect.retry(Schedule.spaced("50 millis")))
-      assert.deepStrictEqual(found, written)
+      yield* Effect.forEach(backends, ({ pid }) => ends(pid), { concurrency: "unbounded" })
+      const found = yield* find.pipe(Effect.retry(Schedule.spaced("50 millis")))
+      assert.deepStrictEqual(found, [{ value: "before" }])
+      const all = yield* Effect.all(
+        Array.from({ length: 100 }, () => find),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(all.length, 100)
     })
   )
 
