@@ -62,12 +62,28 @@ describe("A room split by servers that cannot see each other", () => {
     assert.isUndefined(split.content("m.room.topic"))
   })
 
-  it("of two moderators who ban each other, the one whose level is higher wins", () => {
-    const split = new Split([bob, carol], { [bob]: 60, [carol]: 50 })
-    split.on(split.two, stateProposal(carol, "m.room.topic", { topic: "carol" }), 1)
-    split.on(split.one, memberProposal(bob, carol, "ban"), 2)
+  it("of two who remove people at once, the one with the higher level comes first, whatever the clocks say", () => {
+    const dave = user("dave", "two.example")
+    const split = new Split([bob, carol, dave], { [bob]: 60, [carol]: 50 })
+    split.on(split.two, memberProposal(carol, dave, "leave"), 1)
+    split.on(split.one, memberProposal(bob, carol, "ban"), 999_999)
     split.meet()
     assert.deepStrictEqual(split.content("m.room.member", carol), { membership: "ban" })
+    assert.deepStrictEqual(split.content("m.room.member", dave), { membership: "join" })
+  })
+
+  it("what led to the state of one side counts too: a moderator made there is not undone by an equal elsewhere", () => {
+    const split = new Split([bob, carol], { [carol]: 50 })
+    const users = { [alice]: 100, [bob]: 50, [carol]: 50 }
+    split.on(split.one, stateProposal(alice, "m.room.power_levels", { users }), 1)
+    split.on(split.one, stateProposal(bob, "m.room.power_levels", { users, invite: 50 }), 999_999)
+    split.on(
+      split.two,
+      stateProposal(carol, "m.room.power_levels", { users: { [alice]: 100, [carol]: 50 }, kick: 40 }),
+      2
+    )
+    split.meet()
+    assert.deepStrictEqual(split.content("m.room.power_levels"), { users, invite: 50 })
   })
 
   it("who loses power on one side changes nothing on the other", () => {
@@ -118,6 +134,34 @@ describe("A room split by servers that cannot see each other", () => {
     split.meet()
     assert.isUndefined(split.content("m.room.member", carol))
     assert.deepStrictEqual(split.content("m.room.join_rules"), { join_rule: "invite" })
+  })
+})
+
+describe("What all states agree on", () => {
+  /** The states with and without the event, which is placed after `prev` and cites the state there. */
+  const disputed = (split: Split, proposal: EventProposal, prev: EventId): StateMap => {
+    const event = split.one.build(proposal, `$disputed:${serverOf(proposal.sender)}` as EventId, 1, [prev])
+    split.one.receive(event)
+    assert.isFalse(split.one.rejected.has(event.event_id))
+    const without = split.two.state
+    const having = new Map([...without, [stateKeyOf(event.type, event.state_key!), event.event_id]])
+    return draftRoomVersion.resolveState([having, without], (id) => split.one.events.get(id))
+  }
+
+  it("decides about the rest: a topic under levels that all have left behind does not count", () => {
+    const split = new Split([bob], { [bob]: 50 })
+    const past = split.one.extremities[0]!
+    split.both(stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100 } }))
+    const resolved = disputed(split, stateProposal(bob, "m.room.topic", { topic: "late" }), past)
+    assert.deepStrictEqual([...resolved], [...split.two.state])
+  })
+
+  it("decides about the rest: nobody comes in by a join rule that all have left behind", () => {
+    const split = new Split([bob])
+    const past = split.one.extremities[0]!
+    split.both(stateProposal(alice, "m.room.join_rules", { join_rule: "invite" }))
+    const resolved = disputed(split, memberProposal(carol, carol, "join"), past)
+    assert.deepStrictEqual([...resolved], [...split.two.state])
   })
 })
 
