@@ -68,7 +68,7 @@ export class EventStore extends Context.Service<
         if (ranges.length === 0 || limit === 0) return Effect.succeed([])
         const order = sql.literal(direction === "f" ? "ASC" : "DESC")
         return sql<EventRow>`
-          SELECT page.* FROM unnest(
+          SELECT page.xid, page.nid, page.room_nid, page.body FROM unnest(
             ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
             ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
             ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
