@@ -3,7 +3,7 @@
  * lists the options and says what holds without them.
  */
 import { Console, type Effect, Layer, Option } from "effect"
-import { CliConfig, CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
+import { CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import { optionName, type Sources } from "./ConfigSources.ts"
 import { type Setting, type SettingKey, settings } from "./GatewayConfig.ts"
 
@@ -76,6 +76,3 @@ export const layer: Layer.Layer<never> = Layer.merge(
   presenter,
   CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version] })
 )
-
-/** True for errors that the command line has already told. */
-export const isReported = (error: unknown): boolean => CliError.isCliError(error)

@@ -60,6 +60,13 @@ export const listen = (
     () => close(server)
   )
 
+/** Fails as `listen` would, before anything else is started. */
+export const checkListen = (options: {
+  readonly host: string
+  readonly port: number
+}): Effect.Effect<void, ListenError> =>
+  Effect.scoped(Effect.asVoid(Effect.suspend(() => listen(createServer(), options))))
+
 const close = (server: Server): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     server.close(() => resume(Effect.void))

@@ -1,0 +1,31 @@
+/**
+ * Why the program did not start, in a line for the operator that names the option to look at.
+ */
+import { ListenError } from "@greenroom/gateway/NodeServer"
+import { Cause } from "effect"
+import { CliError } from "effect/cli"
+
+const describeListen = (error: ListenError): string => {
+  const where = `${error.host} port ${error.port}`
+  switch (error.code) {
+    case "EADDRINUSE":
+      return `--port: another program listens on ${where}`
+    case "EACCES":
+      return `--port: not allowed to listen on ${where}`
+    default:
+      return `--host: cannot listen on ${where} (${error.code})`
+  }
+}
+
+const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
+  typeof error === "object" && error !== null && "_tag" in error && "message" in error
+
+/** Undefined where nothing failed, or where it was told already. */
+export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
+  if (Cause.hasInterruptsOnly(cause)) return undefined
+  const error = Cause.squash(cause)
+  if (CliError.isCliError(error)) return undefined
+  if (error instanceof ListenError) return describeListen(error)
+  if (hasTag(error) && error._tag === "SqlError") return `--database-url: ${error.message}`
+  return error instanceof Error || hasTag(error) ? error.message : String(error)
+}

@@ -1,0 +1,86 @@
+#!/usr/bin/env node
+/**
+ * The program that an operator runs: a home server, and the gateway to it.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import * as HomeServer from "@greenroom/actors/HomeServer"
+import type { HomeServerOptions } from "@greenroom/actors/HomeServerConfig"
+import { Gateway } from "@greenroom/gateway/Gateway"
+import { checkListen } from "@greenroom/gateway/NodeServer"
+import { Cause, Effect, Exit, Layer, Logger, References } from "effect"
+import * as CommandLine from "./CommandLine.ts"
+import { readConfig, type Sources } from "./ConfigSources.ts"
+import type { GatewayConfig, LogLevelName } from "./GatewayConfig.ts"
+import { describeFailure } from "./StartFailure.ts"
+
+const toHomeServer = (config: GatewayConfig): HomeServerOptions => ({
+  serverName: config.serverName,
+  dataDir: config.dataDir,
+  enableRegistration: config.enableRegistration,
+  ...(config.databaseUrl === undefined ? {} : { databaseUrl: config.databaseUrl }),
+  ...(config.turnSharedSecret === undefined
+    ? {}
+    : { turn: { uris: config.turnUris, sharedSecret: config.turnSharedSecret, ttl: config.turnTtl } })
+})
+
+const toGateway = (config: GatewayConfig) =>
+  Gateway.layer({
+    host: config.host,
+    port: config.port,
+    trustedProxies: config.trustedProxies,
+    rates: {
+      registrations: config.registrationRate,
+      logins: config.loginRate,
+      sends: config.sendRate,
+      requests: config.requestRate,
+      anonymous: config.anonymousRate
+    }
+  })
+
+const announce = ({ serverName }: GatewayConfig) =>
+  Layer.effectDiscard(
+    Effect.flatMap(Gateway, ({ url }) =>
+      Effect.log(`The home server ${serverName} listens on ${url} (its API is described at ${url}/docs)`)
+    )
+  )
+
+const minimumLevel = {
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  none: "None"
+} as const satisfies { readonly [name in LogLevelName]: string }
+
+/** Readable lines on a terminal, one line of `key=value` each elsewhere. */
+const logging = ({ logLevel }: GatewayConfig) =>
+  Layer.merge(
+    Logger.layer([process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
+    Layer.succeed(References.MinimumLogLevel, minimumLevel[logLevel])
+  )
+
+/** Runs until the program is told to stop, then goes down in the opposite order. */
+const run = Effect.fnUntraced(function* (sources: Sources) {
+  const config = yield* readConfig(sources)
+  yield* checkListen(config)
+  yield* announce(config).pipe(
+    Layer.provide(toGateway(config)),
+    Layer.provide(HomeServer.layer(toHomeServer(config))),
+    Layer.launch,
+    Effect.provide(logging(config))
+  )
+})
+
+const program = CommandLine.runCommandLine(process.argv.slice(2), process.env, run).pipe(
+  Effect.tapCause((cause) => {
+    const message = describeFailure(cause)
+    return message === undefined ? Effect.void : CommandLine.printError(message)
+  }),
+  Effect.provide([CommandLine.layer, NodeServices.layer])
+)
+
+NodeRuntime.runMain(program, {
+  disableErrorReporting: true,
+  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+})

@@ -1,0 +1,204 @@
+import { connect } from "node:net"
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { Gateway } from "../src/Gateway.ts"
+import { type Answer, type Ask, ask, createRoom, gateway, inPath, register } from "./TestGateway.ts"
+
+const assertError = (answer: Answer, status: number, errcode: string, mentions?: string) => {
+  assert.strictEqual(answer.status, status, answer.text)
+  assert.strictEqual(answer.body.errcode, errcode, answer.text)
+  assert.isString(answer.body.error)
+  assert.match(answer.headers.get("content-type") ?? "", /^application\/json/)
+  assert.strictEqual(answer.headers.get("access-control-allow-origin"), "*")
+  if (mentions !== undefined) assert.include(answer.body.error, mentions)
+}
+
+/** What the server says to bytes that are sent as they are, until it closes the connection. */
+const sendBytes = Effect.fnUntraced(function* (bytes: string) {
+  const { port } = yield* Gateway
+  return yield* Effect.callback<string>((resume) => {
+    let text = ""
+    const socket = connect(port, "127.0.0.1", () => socket.write(bytes))
+    socket.on("data", (data) => {
+      text += data
+    })
+    socket.on("close", () => resume(Effect.succeed(text)))
+  })
+})
+
+layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
+  it.effect("web pages of any origin may ask for anything", () =>
+    Effect.gen(function* () {
+      for (const path of ["/createRoom", "/rooms/!a:b/send/m.room.message/1", "/no/such/endpoint"]) {
+        const answer = yield* ask("OPTIONS", path, {
+          headers: { origin: "https://app.example", "access-control-request-method": "PUT" }
+        })
+        assert.strictEqual(answer.status, 200)
+        assert.strictEqual(answer.headers.get("access-control-allow-origin"), "*")
+        assert.include(answer.headers.get("access-control-allow-methods"), "PUT")
+        assert.match(answer.headers.get("access-control-allow-headers") ?? "", /authorization/i)
+        assert.match(answer.headers.get("access-control-allow-headers") ?? "", /content-type/i)
+      }
+      const flows = yield* ask("GET", "/login")
+      assert.strictEqual(flows.headers.get("access-control-allow-origin"), "*")
+    })
+  )
+
+  it.effect("an unknown path is 404 and a wrong method 405 M_UNRECOGNIZED", () =>
+    Effect.gen(function* () {
+      assertError(yield* ask("GET", "/no/such/endpoint"), 404, "M_UNRECOGNIZED")
+      assertError(yield* ask("GET", "//"), 404, "M_UNRECOGNIZED")
+      assertError(yield* ask("GET", "//_matrix/client/r0/sync"), 404, "M_UNRECOGNIZED")
+      const wrong = yield* ask("DELETE", "/rooms/!a:b/send/m.room.message/1")
+      assertError(wrong, 405, "M_UNRECOGNIZED")
+      assert.strictEqual(wrong.headers.get("allow"), "PUT")
+      assertError(yield* ask("PATCH", "/createRoom"), 405, "M_UNRECOGNIZED")
+      assertError(yield* ask("POST", "//health"), 405, "M_UNRECOGNIZED")
+    })
+  )
+
+  it.effect("a path that is no percent-encoded UTF-8 is refused", () =>
+    Effect.gen(function* () {
+      assertError(yield* ask("GET", "/profile/%zz"), 400, "M_UNKNOWN", "percent")
+      assertError(yield* ask("GET", "/profile/%ff%fe"), 400, "M_UNKNOWN", "percent")
+    })
+  )
+
+  it.effect("an access token is asked for, and has to be a known one", () =>
+    Effect.gen(function* () {
+      assertError(yield* ask("GET", "/initialSync"), 401, "M_MISSING_TOKEN")
+      assertError(yield* ask("GET", "/initialSync?access_token="), 401, "M_MISSING_TOKEN")
+      assertError(yield* ask("GET", "/initialSync?access_token=none"), 401, "M_UNKNOWN_TOKEN")
+      assertError(yield* ask("GET", "/initialSync", { token: "none" }), 401, "M_UNKNOWN_TOKEN")
+      assertError(yield* ask("PUT", "/rooms/!a:b/send/m.room.message/1", { body: "{" }), 401, "M_MISSING_TOKEN")
+    })
+  )
+
+  it.effect("what is not JSON is M_NOT_JSON, what lacks a key is M_BAD_JSON and names it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("json-alice")
+      const room = yield* createRoom(alice)
+      const post = (path: string, options: Ask) => ask("POST", path, { token: alice.token, ...options })
+      const send = `/rooms/${inPath(room)}/send/m.room.message`
+      assertError(yield* post(send, { body: "{" }), 400, "M_NOT_JSON")
+      assertError(yield* post(send, { body: "" }), 400, "M_NOT_JSON")
+      assertError(yield* post(send, { json: [] }), 400, "M_BAD_JSON")
+      assertError(yield* post(send, { json: "text" }), 400, "M_BAD_JSON")
+      assertError(yield* post(send, { json: { body: "no msgtype" } }), 400, "M_BAD_JSON", "msgtype")
+      assertError(yield* post(`/rooms/${inPath(room)}/invite`, { json: {} }), 400, "M_BAD_JSON", "user_id")
+      assertError(yield* post(`/rooms/${inPath(room)}/invite`, { json: { user_id: 5 } }), 400, "M_BAD_JSON", "user_id")
+      assertError(yield* post("/createRoom", { json: { invite: "bob" } }), 400, "M_BAD_JSON", "invite")
+      assertError(yield* ask("POST", "/login", { json: { type: "m.login.password" } }), 400, "M_BAD_JSON", "user")
+    })
+  )
+
+  it.effect("whatever content type a body has, it is taken as JSON", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("type-alice")
+      const types = ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8", "nonsense"]
+      for (const type of types) {
+        const answer = yield* ask("POST", "/createRoom", {
+          token: alice.token,
+          body: '{"name":"a"}',
+          headers: { "content-type": type }
+        })
+        assert.strictEqual(answer.status, 200, `${type}: ${answer.text}`)
+      }
+    })
+  )
+
+  it.effect("a body over the limit is M_TOO_LARGE, whether its length is told or not", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("large-alice")
+      const large = JSON.stringify({ topic: "x".repeat(1_100_000) })
+      assertError(yield* ask("POST", "/createRoom", { token: alice.token, body: large }), 413, "M_TOO_LARGE")
+      const { port } = yield* Gateway
+      const chunk = `10000\r\n${"x".repeat(0x10000)}\r\n`
+      const answer = yield* sendBytes(
+        `POST /matrix/client/api/v1/createRoom?access_token=${alice.token} HTTP/1.1\r\nHost: localhost:${port}\r\n` +
+          `Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n${chunk.repeat(20)}0\r\n\r\n`
+      )
+      assert.match(answer, /^HTTP\/1.1 413 /)
+      assert.include(answer, "M_TOO_LARGE")
+    })
+  )
+
+  it.effect("pagination that is malformed or negative is M_BAD_PAGINATION", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("page-alice")
+      const room = yield* createRoom(alice)
+      const wrong = ["limit=-1", "limit=many", "dir=up", "from=nonsense"]
+      for (const query of wrong) {
+        const answer = yield* ask("GET", `/rooms/${inPath(room)}/messages?${query}`, { token: alice.token })
+        assertError(answer, 400, "M_BAD_PAGINATION", query.slice(0, query.indexOf("=")))
+      }
+      assertError(yield* ask("GET", "/events?timeout=-1", { token: alice.token }), 400, "M_BAD_PAGINATION", "timeout")
+      assertError(yield* ask("GET", "/events?from=none&timeout=0", { token: alice.token }), 400, "M_BAD_PAGINATION")
+    })
+  )
+
+  it.effect("IDs of the wrong sort, or too long ones, are refused", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("id-alice")
+      const get = (path: string) => ask("GET", path, { token: alice.token })
+      for (const path of [`/rooms/${inPath(alice.id)}/state`, `/rooms/${inPath(`!${"x".repeat(300)}:a`)}/state`]) {
+        const answer = yield* get(path)
+        assert.strictEqual(answer.status, 400, answer.text)
+        assert.match(answer.body.errcode, /^M_(UNKNOWN|BAD_JSON)$/)
+      }
+      assert.oneOf((yield* get(`/rooms/${inPath("!none:green.test")}/state`)).status, [403, 404])
+    })
+  )
+
+  it.effect("both prefixes lead to the same endpoints", () =>
+    Effect.gen(function* () {
+      const draft = yield* ask("GET", "//matrix/client/api/v1/login")
+      const later = yield* ask("GET", "//_matrix/client/api/v1/login")
+      assert.strictEqual(draft.status, 200)
+      assert.deepStrictEqual(later.body, draft.body)
+    })
+  )
+
+  it.effect("HEAD answers as GET, without a body", () =>
+    Effect.gen(function* () {
+      const answer = yield* ask("HEAD", "/login")
+      assert.strictEqual(answer.status, 200)
+      assert.strictEqual(answer.text, "")
+    })
+  )
+
+  it.effect("bytes that are no HTTP get an error too", () =>
+    Effect.gen(function* () {
+      const answer = yield* sendBytes("nonsense\r\n\r\n")
+      assert.match(answer, /^HTTP\/1.1 400 /)
+      assert.include(answer, "errcode")
+      const large = yield* sendBytes(`GET / HTTP/1.1\r\nHost: a\r\nX-Large: ${"x".repeat(20_000)}\r\n\r\n`)
+      assert.match(large, /^HTTP\/1.1 431 /)
+    })
+  )
+
+  it.effect("the operator sees that the server is well, and how its API looks", () =>
+    Effect.gen(function* () {
+      const health = yield* ask("GET", "//health")
+      assert.strictEqual(health.status, 200)
+      assert.strictEqual(health.body.ok, true)
+      const openapi = yield* ask("GET", "//openapi.json")
+      assert.property(openapi.body.paths, "/matrix/client/api/v1/rooms/{roomId}/send/{type}/{txnId}")
+      const docs = yield* ask("GET", "//docs")
+      assert.match(docs.headers.get("content-type") ?? "", /^text\/html/)
+      assert.notMatch(docs.text, /<(script|link)[^>]+(src|href)="?https?:/)
+    })
+  )
+
+  it.effect("the login page brings everything with it and allows nothing else", () =>
+    Effect.gen(function* () {
+      const page = yield* ask("GET", "/login/fallback")
+      assert.strictEqual(page.status, 200)
+      assert.match(page.headers.get("content-type") ?? "", /^text\/html/)
+      const policy = page.headers.get("content-security-policy") ?? ""
+      assert.match(policy, /^default-src 'none'; script-src 'sha256-/)
+      assert.notInclude(policy, "unsafe")
+      assert.notMatch(page.text, /https?:\/\//)
+    })
+  )
+})

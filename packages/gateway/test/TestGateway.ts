@@ -1,0 +1,119 @@
+/**
+ * A whole gateway for tests: the real server on a free port, the real actors, a database of its own. And a client as
+ * plain as curl.
+ */
+import * as HomeServer from "@greenroom/actors/HomeServer"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Layer, Redacted } from "effect"
+import { Gateway, type GatewayOptions } from "../src/Gateway.ts"
+import { unlimited } from "../src/RateLimit.ts"
+
+export const serverName = ServerName.make("green.test")
+
+/** The draft's prefix. */
+export const prefix = "/matrix/client/api/v1"
+
+export const gatewayWith = (options: Partial<GatewayOptions>) =>
+  Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited, ...options }).pipe(
+    Layer.provideMerge(
+      HomeServer.layerOnDatabase({
+        serverName,
+        dataDir: "unused",
+        turn: { uris: ["turn:turn.test"], sharedSecret: Redacted.make("hush") }
+      })
+    ),
+    Layer.provideMerge(TestDatabase.layer)
+  )
+
+export const gateway = gatewayWith({})
+
+/** An event, as far as tests look at it. */
+export interface Seen {
+  readonly event_id: string
+  readonly type: string
+  readonly room_id: string
+  readonly user_id: string
+  readonly content: { readonly [key: string]: unknown }
+}
+
+/** The keys that the answers of the client API have, each in some. */
+export interface Body {
+  readonly errcode: string
+  readonly error: string
+  readonly retry_after_ms: number
+  readonly user_id: string
+  readonly access_token: string
+  readonly room_id: string
+  readonly event_id: string
+  readonly chunk: ReadonlyArray<Seen>
+  readonly start: string
+  readonly end: string
+  readonly [key: string]: unknown
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  /** The body, where it is JSON. */
+  readonly body: Body
+}
+
+export interface Ask {
+  readonly token?: string | undefined
+  /** Sent as JSON. */
+  readonly json?: unknown
+  /** Sent as it is. */
+  readonly body?: RequestInit["body"]
+  readonly headers?: Record<string, string>
+}
+
+const parse = (text: string) => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Asks the gateway. A path without a leading `//` is under the client API's prefix. */
+export const ask = Effect.fnUntraced(function* (method: string, path: string, options: Ask = {}) {
+  const { url } = yield* Gateway
+  const target = path.startsWith("//") ? path.slice(1) : `${prefix}${path}`
+  const body = options.json === undefined ? options.body : JSON.stringify(options.json)
+  return yield* Effect.promise(async (signal): Promise<Answer> => {
+    const response = await fetch(`${url}${target}`, {
+      method,
+      signal,
+      headers: {
+        ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
+        ...options.headers
+      },
+      ...(body === undefined ? {} : { body })
+    })
+    const text = await response.text()
+    return { status: response.status, headers: response.headers, text, body: parse(text) }
+  })
+})
+
+export interface TestUser {
+  readonly id: string
+  readonly token: string
+}
+
+/** A user with the password `secret-<name>`. */
+export const register = Effect.fnUntraced(function* (name: string): Effect.fn.Return<TestUser, never, Gateway> {
+  const { body } = yield* ask("POST", "/register", {
+    json: { type: "m.login.password", user: name, password: `secret-${name}` }
+  })
+  return { id: body.user_id, token: body.access_token }
+})
+
+/** A room that `user` created. */
+export const createRoom = Effect.fnUntraced(function* (user: TestUser, options: object = {}) {
+  const { body } = yield* ask("POST", "/createRoom", { token: user.token, json: options })
+  return body.room_id
+})
+
+export const inPath = encodeURIComponent

@@ -1,0 +1,95 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { ask, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const send = (user: TestUser, room: string, body: string, txnId: string) =>
+  ask("PUT", `/rooms/${inPath(room)}/send/m.room.message/${txnId}`, {
+    token: user.token,
+    json: { msgtype: "m.text", body }
+  })
+
+const poll = (user: TestUser, query: string) => ask("GET", `/events?${query}`, { token: user.token })
+
+layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
+  it.effect("a long poll waits for the next message, and the one after it goes on where it ended", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("poll-alice")
+      const room = yield* createRoom(alice)
+      const { body: now } = yield* poll(alice, "timeout=0")
+      assert.deepStrictEqual(now.chunk, [])
+      const waiting = yield* Effect.forkChild(poll(alice, `from=${now.end}&timeout=30000`))
+      const sent = yield* send(alice, room, "hello", "1")
+      const { body: first } = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(
+        first.chunk.map((event) => event.event_id),
+        [sent.body.event_id]
+      )
+      assert.strictEqual(first.start, now.end)
+      const next = yield* poll(alice, `from=${first.end}&timeout=0`)
+      assert.deepStrictEqual(next.body.chunk, [])
+    })
+  )
+
+  it.effect("START tells everything from the beginning, END nothing", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("start-alice")
+      const room = yield* createRoom(alice)
+      const start = yield* poll(alice, "from=START&timeout=0")
+      assert.strictEqual(start.body.chunk[0]?.type, "m.room.create")
+      assert.strictEqual(start.body.chunk[0]?.room_id, room)
+      const end = yield* poll(alice, "from=END&timeout=0")
+      assert.deepStrictEqual(end.body.chunk, [])
+    })
+  )
+
+  it.effect("a repeated PUT sends one message and gives the same answer", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("txn-alice")
+      const room = yield* createRoom(alice)
+      const { body: now } = yield* poll(alice, "timeout=0")
+      const answers = yield* Effect.all(
+        [1, 2, 3].map(() => send(alice, room, "once", "same")),
+        {
+          concurrency: "unbounded"
+        }
+      )
+      assert.strictEqual(new Set(answers.map(({ body }) => body.event_id)).size, 1)
+      const { body } = yield* poll(alice, `from=${now.end}&timeout=0`)
+      assert.strictEqual(body.chunk.length, 1)
+    })
+  )
+
+  it.effect("one event can be asked for by who may see it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("event-alice")
+      const eve = yield* register("event-eve")
+      const room = yield* createRoom(alice)
+      const { body: sent } = yield* send(alice, room, "hello", "1")
+      const seen = yield* ask("GET", `/events/${inPath(sent.event_id)}`, { token: alice.token })
+      assert.strictEqual(seen.body.event_id, sent.event_id)
+      assert.strictEqual(seen.body.user_id, alice.id)
+      const hidden = yield* ask("GET", `/events/${inPath(sent.event_id)}`, { token: eve.token })
+      assert.strictEqual(hidden.status, 404)
+      assert.strictEqual(hidden.body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("initialSync shows the rooms of the user and where the stream goes on", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("sync-alice")
+      const room = yield* createRoom(alice, { name: "A room" })
+      const sync = yield* ask("GET", "/initialSync?limit=1", { token: alice.token })
+      const rooms = sync.body.rooms as ReadonlyArray<{ room_id: string; membership: string }>
+      assert.deepStrictEqual(
+        rooms.map(({ membership, room_id }) => [room_id, membership]),
+        [[room, "join"]]
+      )
+      const { body: sent } = yield* send(alice, room, "hello", "1")
+      const next = yield* poll(alice, `from=${sync.body.end}&timeout=10000`)
+      assert.include(
+        next.body.chunk.map((event) => event.event_id),
+        sent.event_id
+      )
+    })
+  )
+})

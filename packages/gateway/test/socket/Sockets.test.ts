@@ -1,0 +1,156 @@
+import { assert, layer } from "@effect/vitest"
+import { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { closeCodes } from "@greenroom/protocol/SocketFrame"
+import { Effect } from "effect"
+import { ask, createRoom, gateway, inPath, register } from "../TestGateway.ts"
+import { connect } from "./TestSocket.ts"
+
+const text = (body: string) => ({ msgtype: "m.text", body })
+
+layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
+  for (const subprotocol of ["m.json", "m.msgpack"] as const) {
+    it.effect(`${subprotocol}: what one sends, the other sees, in order`, () =>
+      Effect.gen(function* () {
+        const alice = yield* register(`${subprotocol}-alice`)
+        const bob = yield* register(`${subprotocol}-bob`)
+        const room = RoomId.make(yield* createRoom(alice, { visibility: "public" }))
+        yield* ask("POST", `/join/${inPath(room)}`, { token: bob.token })
+        const reader = yield* connect(bob, subprotocol)
+        const writer = yield* connect(alice, subprotocol)
+        assert.strictEqual(writer.socket.protocol, subprotocol)
+        const bodies = Array.from({ length: 50 }, (_, i) => `message ${i}`)
+        for (const [id, body] of bodies.entries()) {
+          yield* writer.ask(id, {
+            method: "send",
+            params: { room_id: room, type: "m.room.message", content: text(body), txn_id: String(id) }
+          })
+          const answer = yield* writer.answer
+          assert.strictEqual(answer.id, id)
+          assert.property(answer, "result")
+        }
+        const seen: Array<unknown> = []
+        let end: string | undefined
+        while (seen.length < bodies.length) {
+          const chunk = yield* reader.chunk
+          if (end !== undefined) assert.strictEqual(chunk.start, end)
+          end = chunk.end
+          for (const event of chunk.chunk) {
+            if (event.type === "m.room.message") seen.push((event.content as { body?: unknown }).body)
+          }
+        }
+        assert.deepStrictEqual(seen, bodies)
+      }).pipe(Effect.scoped)
+    )
+  }
+
+  it.effect("a socket that comes back with `from` goes on where it was", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("back-alice")
+      const room = RoomId.make(yield* createRoom(alice))
+      const send = (body: string) =>
+        ask("POST", `/rooms/${inPath(room)}/send/m.room.message`, { token: alice.token, json: text(body) })
+      const first = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const socket = yield* connect(alice, "m.json")
+          yield* send("one")
+          return yield* socket.chunk
+        })
+      )
+      yield* send("two")
+      const again = yield* connect(alice, undefined, `&from=${inPath(first.end)}`)
+      const chunk = yield* again.chunk
+      assert.strictEqual(chunk.start, first.end)
+      const bodies = chunk.chunk.map((event) => (event.content as { body?: unknown }).body)
+      assert.deepStrictEqual(bodies, ["two"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("without a good token, a known subprotocol or a token of ours, no socket opens", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("refused-alice")
+      const unknown = yield* Effect.flip(connect({ token: "none" }, "m.json"))
+      assert.strictEqual(unknown.status, 401)
+      assert.strictEqual(unknown.body.errcode, "M_UNKNOWN_TOKEN")
+      const missing = yield* Effect.flip(connect({ token: "" }, "m.json"))
+      assert.strictEqual(missing.body.errcode, "M_MISSING_TOKEN")
+      const subprotocol = yield* Effect.flip(connect(alice, "m.other"))
+      assert.strictEqual(subprotocol.status, 400)
+      const from = yield* Effect.flip(connect(alice, "m.json", "&from=nonsense"))
+      assert.strictEqual(from.body.errcode, "M_BAD_PAGINATION")
+      const plain = yield* ask("GET", "/socket", { token: alice.token })
+      assert.strictEqual(plain.status, 400)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("what the services refuse is an error with the ID of the request", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("error-alice")
+      const socket = yield* connect(alice, "m.json")
+      yield* socket.ask(7, {
+        method: "send",
+        params: { room_id: RoomId.make("!none:green.test"), type: "m.room.message", content: text("hello") }
+      })
+      const refused = yield* socket.answer
+      assert.strictEqual(refused.id, 7)
+      assert.match("error" in refused ? refused.error.errcode : "", /^M_(FORBIDDEN|NOT_FOUND)$/)
+      yield* socket.ask(8, { method: "messages", params: { room_id: RoomId.make("!none:green.test"), limit: -1 } })
+      const page = yield* socket.answer
+      assert.strictEqual("error" in page ? page.error.errcode : "", "M_BAD_PAGINATION")
+      yield* socket.ask(9, { method: "ping", params: {} })
+      assert.deepStrictEqual(yield* socket.answer, { id: 9, result: {} })
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("rubbish is told to be rubbish, and who goes on with it is closed", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("rubbish-alice")
+      const { answer, closed, socket } = yield* connect(alice, "m.json")
+      for (const rubbish of ["{", "[]", '{"id":1}', '{"id":1,"method":"fly"}', '{"id":1,"method":"send","params":5}']) {
+        socket.send(rubbish)
+        const refused = yield* answer
+        assert.property(refused, "error", rubbish)
+      }
+      for (let i = 0; i < 30; i++) socket.send("rubbish")
+      assert.strictEqual((yield* closed).code, closeCodes.tooManyRequests)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("frames of the wrong sort or size close the socket", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("frame-alice")
+      const wrongType = yield* connect(alice, "m.msgpack")
+      wrongType.socket.send("text")
+      assert.strictEqual((yield* wrongType.closed).code, closeCodes.wrongFrameType)
+      const tooBig = yield* connect(alice, "m.json")
+      tooBig.socket.send("x".repeat(300_000))
+      assert.strictEqual((yield* tooBig.closed).code, closeCodes.tooBig)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a flood of requests is answered one by one, whole", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("flood-alice")
+      const socket = yield* connect(alice, "m.json")
+      const ids = Array.from({ length: 500 }, (_, id) => id)
+      yield* Effect.forEach(ids, (id) => socket.ask(id, { method: "ping", params: {} }))
+      const answered = yield* Effect.forEach(ids, () => socket.answer)
+      assert.deepStrictEqual(new Set(answered.map(({ id }) => id)), new Set(ids))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("logout closes the sockets of the token, and no others", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("logout-alice")
+      const { body } = yield* ask("POST", "/login", {
+        json: { type: "m.login.password", user: "logout-alice", password: "secret-logout-alice" }
+      })
+      const other = { id: UserId.make(alice.id), token: body.access_token }
+      const ended = yield* connect(alice, "m.json")
+      const kept = yield* connect(other, "m.json")
+      yield* ask("POST", "/logout", { token: alice.token })
+      assert.strictEqual((yield* ended.closed).code, closeCodes.unknownToken)
+      yield* kept.ask(1, { method: "ping", params: {} })
+      assert.deepStrictEqual(yield* kept.answer, { id: 1, result: {} })
+    }).pipe(Effect.scoped)
+  )
+})
