@@ -182,8 +182,8 @@ export class EphemeralStream extends Context.Service<
     readonly publishTyping: (roomId: RoomId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
     /** Tells the observed user that the observer asks for permission. */
     readonly publishPresenceInvite: (observer: UserId, observed: UserId) => Effect.Effect<void>
-    /** The last presence of a user as others see it, if this node knows it. */
-    readonly presence: (userId: UserId) => PresenceValue | undefined
+    /** The last presence of a user as others see it, or as the user does, if this node knows it. */
+    readonly presence: (userId: UserId, viewer?: UserId) => PresenceValue | undefined
     /** Who types in the room now. */
     readonly typing: (roomId: RoomId) => ReadonlyArray<UserId>
   }
@@ -233,8 +233,8 @@ export class EphemeralStream extends Context.Service<
         publish((now) => append((position) => ({ _tag: "typing", position, roomId, userIds }), now)),
       publishPresenceInvite: (observer, userId) =>
         publish((now) => append((position) => ({ _tag: "presenceInvite", position, userId, observer }), now)),
-      presence: (userId) => {
-        const update = values.get(userId)
+      presence: (userId, viewer) => {
+        const update = (viewer === userId ? values.get(`self ${userId}`) : undefined) ?? values.get(userId)
         return update?._tag === "presence" ? update.value : undefined
       },
       typing: (roomId) => {

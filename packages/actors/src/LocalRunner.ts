@@ -4,8 +4,8 @@
  * asks again. `Sharding` from here is all that actors and services need; several processes take another layer.
  */
 import type { Duration } from "effect"
-import { Layer } from "effect"
-import { MessageStorage, RunnerHealth, RunnerStorage, Runners, Sharding, ShardingConfig } from "effect/cluster"
+import { Context, Effect, Layer } from "effect"
+import { MessageStorage, RunnerHealth, RunnerStorage, Runners, ShardId, Sharding, ShardingConfig } from "effect/cluster"
 
 export interface LocalRunnerOptions {
   /** Encodes and decodes every message as if it went to another process. For tests: it costs a third of the speed. */
@@ -18,9 +18,18 @@ export interface LocalRunnerOptions {
   readonly mailboxCapacity?: number
 }
 
-/** A single runner in this process, with volatile messages. */
+/** Until the runner holds its shards, a message would be sent again and again, a tenth of a second apart. */
+const untilReady = (sharding: Sharding.Sharding["Service"]): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    sharding.hasShardId(ShardId.make("default", ShardingConfig.defaults.shardsPerGroup))
+      ? Effect.void
+      : Effect.andThen(Effect.yieldNow, () => untilReady(sharding))
+  )
+
+/** A single runner in this process, with volatile messages, ready for the first one. */
 export const layer = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding> =>
   Sharding.layer.pipe(
+    Layer.tap((context) => untilReady(Context.get(context, Sharding.Sharding))),
     Layer.provide(Runners.layerNoop),
     Layer.provide([MessageStorage.layerNoop, RunnerStorage.layerMemory, RunnerHealth.layerNoop]),
     Layer.provide(

@@ -9,14 +9,13 @@
  * - What the user chose wins: `unavailable` and `offline` whatever the devices do, `online` and `free_for_chat` while
  *   not idle. A choice holds until the last device disconnects. Made without any connection, it holds for `idleAfter`
  *   and then longer only if a device has connected.
- * - `hidden` is offline to everybody else. A lost connection must not give a user away, so only another choice ends it.
+ * - `hidden` is offline to everybody else. A lost connection must not give a user away, so only another choice ends it;
+ *   what the user does meanwhile does not count as activity.
  *
  * Source: "Presence", "Idle Time" of the specification.
  */
+import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import { Schema } from "effect"
-
-export const PresenceState = Schema.Literals(["online", "unavailable", "offline", "free_for_chat", "hidden"])
-export type PresenceState = typeof PresenceState.Type
 
 /** A device as its node reports it. Times are milliseconds since 1970. */
 export const DeviceReport = Schema.Struct({
@@ -71,7 +70,7 @@ export const settle = (facts: PresenceFacts, now: number): Settled => {
   ])
   const choice = facts.choice && holds(facts, facts.choice, connected, now) ? facts.choice : undefined
   const rest = { lastActiveAt, choice, until: undefined, idle: false }
-  if (choice?.state === "hidden") return { ...rest, state: "hidden" }
+  if (choice?.state === "hidden") return { ...rest, state: "hidden", lastActiveAt: facts.lastActiveAt }
   if (!connected) {
     return choice === undefined
       ? { ...rest, state: "offline" }

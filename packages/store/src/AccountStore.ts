@@ -123,6 +123,8 @@ export class AccountStore extends Context.Service<
     readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
     /** Ends the account and all its tokens, and forgets the password; the user ID stays taken. The ended tokens' IDs. */
     readonly deactivate: (userId: UserId) => Effect.Effect<ReadonlyArray<number>>
+    /** Deactivated accounts of which something is left: memberships, a profile. What a process that ended has left to do. */
+    readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
     /** A number that no other caller gets, for the localpart of somebody who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
@@ -134,6 +136,8 @@ export class AccountStore extends Context.Service<
     readonly revoke: (userId: UserId, tokenId: number) => Effect.Effect<boolean>
     /** Ends all tokens of the user, or all but one. The IDs of those that ended. */
     readonly revokeAll: (userId: UserId, options?: { readonly except?: number }) => Effect.Effect<ReadonlyArray<number>>
+    /** Those of the tokens that are no more, whatever ended them. */
+    readonly ended: (tokenIds: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
     /** Deletes tokens that have expired; their IDs. */
     readonly removeExpired: Effect.Effect<ReadonlyArray<number>>
     /** Where the user is logged in, the most recently used first. */
@@ -234,6 +238,15 @@ export class AccountStore extends Context.Service<
         setAdmin: (userId, admin) =>
           sql`UPDATE users SET admin = ${admin} WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
         deactivate,
+        unfinishedDeactivations: sql<{ user_id: string }>`
+          SELECT user_id FROM users WHERE deactivated_at IS NOT NULL AND (
+            EXISTS (SELECT 1 FROM memberships
+                    WHERE memberships.user_id = users.user_id AND membership IN ('join', 'invite', 'knock'))
+            OR EXISTS (SELECT 1 FROM profile_fields WHERE profile_fields.user_id = users.user_id)
+          )`.pipe(
+          Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
+          Effect.orDie
+        ),
         allocateLocalpart: sql<{ number: string }>`SELECT nextval('allocated_localparts')::text AS number`.pipe(
           Effect.map((rows) => rows[0]!.number),
           Effect.orDie
@@ -249,6 +262,13 @@ export class AccountStore extends Context.Service<
           sql<{ token_id: bigint }>`
             DELETE FROM access_tokens WHERE user_id = ${userId} AND token_id <> ${options?.except ?? 0}
             RETURNING token_id`.pipe(Effect.map(tokenIds), Effect.orDie),
+        ended: (tokenIds) =>
+          sql<{ token_id: bigint }>`
+            SELECT token_id FROM unnest(${bigints(tokenIds)}::bigint[]) AS asked (token_id)
+            WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE access_tokens.token_id = asked.token_id)`.pipe(
+            Effect.map((rows) => rows.map((row) => Number(row.token_id))),
+            Effect.orDie
+          ),
         removeExpired,
         devices: (userId) =>
           sql<DeviceTableRow>`

@@ -1,0 +1,142 @@
+/**
+ * The devices that are connected to this node's event streams, and when something was done on them last. A few hundred
+ * bytes per user: this is what tens of thousands of idle long polls cost in presence. It says which users' Presence
+ * actors must be told something now; what it means is theirs to decide.
+ *
+ * A device between two polls is connected for a grace period longer. Plain memory, synchronous, owned by `Presences`.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { Outlook } from "./Presence.ts"
+import type { DeviceReport } from "./PresenceRules.ts"
+
+interface Device {
+  /** Polls and sockets that are open now. */
+  connections: number
+  connected: boolean
+  lastActiveAt: number
+  changedAt: number
+  /** When a device without connections stops being connected. */
+  graceEnds: number
+}
+
+interface User {
+  readonly devices: Map<string, Device>
+  /** When the actor is to be told. */
+  tellAt: number
+  /** Whether the actor is to be told of the next activity. */
+  idle: boolean
+}
+
+export class DeviceConnections {
+  private readonly users = new Map<UserId, User>()
+  private readonly grace: number
+
+  /** `grace`: for how many milliseconds a device is connected after its last poll ended. */
+  constructor(grace: number) {
+    this.grace = grace
+  }
+
+  private user(userId: UserId): User {
+    let user = this.users.get(userId)
+    if (user === undefined) {
+      user = { devices: new Map(), tellAt: Number.POSITIVE_INFINITY, idle: false }
+      this.users.set(userId, user)
+    }
+    return user
+  }
+
+  /** A poll or socket of the device opened. True if the actor must be told. */
+  connect(userId: UserId, deviceId: string, now: number): boolean {
+    const user = this.user(userId)
+    let device = user.devices.get(deviceId)
+    if (device === undefined) {
+      device = { connections: 0, connected: false, lastActiveAt: now, changedAt: now, graceEnds: 0 }
+      user.devices.set(deviceId, device)
+    }
+    device.connections++
+    if (device.connected) return false
+    Object.assign(device, { connected: true, lastActiveAt: now, changedAt: now })
+    user.tellAt = now
+    return true
+  }
+
+  /** A poll or socket of the device ended. */
+  disconnect(userId: UserId, deviceId: string, now: number): void {
+    const user = this.users.get(userId)
+    const device = user?.devices.get(deviceId)
+    if (user === undefined || device === undefined || --device.connections > 0) return
+    device.graceEnds = now + this.grace
+    user.tellAt = Math.min(user.tellAt, device.graceEnds)
+  }
+
+  /** Something was done on the device. True if the actor must be told. Devices that are not connected do not count. */
+  active(userId: UserId, deviceId: string, now: number): boolean {
+    const user = this.users.get(userId)
+    const device = user?.devices.get(deviceId)
+    if (user === undefined || device === undefined) return false
+    device.lastActiveAt = now
+    if (!user.idle) return false
+    user.idle = false
+    user.tellAt = now
+    return true
+  }
+
+  /** The user's last activity on this node. */
+  lastActiveAt(userId: UserId): number | undefined {
+    const user = this.users.get(userId)
+    if (user === undefined || user.devices.size === 0) return undefined
+    return Math.max(...Array.from(user.devices.values(), (device) => device.lastActiveAt))
+  }
+
+  /** Users whose actors must be told by now. Each is returned once, until something new happens to it. */
+  due(now: number): ReadonlyArray<UserId> {
+    const due: Array<UserId> = []
+    for (const [userId, user] of this.users) {
+      if (user.tellAt > now) continue
+      user.tellAt = Number.POSITIVE_INFINITY
+      due.push(userId)
+    }
+    return due
+  }
+
+  /** What the actor is to be told. */
+  report(userId: UserId, now: number): ReadonlyArray<DeviceReport> {
+    const reports: Array<DeviceReport> = []
+    for (const device of this.users.get(userId)?.devices.values() ?? []) {
+      if (device.connected && device.connections === 0 && device.graceEnds <= now) {
+        Object.assign(device, { connected: false, changedAt: device.graceEnds - this.grace })
+      }
+      reports.push({
+        connected: device.connected,
+        last_active_at: device.lastActiveAt,
+        changed_at: device.changedAt
+      })
+    }
+    return reports
+  }
+
+  /** The actor has been told at `now` and answered. Who has nothing left to be told is forgotten. */
+  told(userId: UserId, outlook: Outlook, now: number): void {
+    const user = outlook.until === undefined ? this.users.get(userId) : this.user(userId)
+    if (user === undefined) return
+    user.idle = outlook.idle
+    user.tellAt = Math.min(user.tellAt, outlook.until ?? Number.POSITIVE_INFINITY)
+    for (const [deviceId, device] of user.devices) {
+      if (!device.connected && device.changedAt <= now) user.devices.delete(deviceId)
+      else if (device.connections === 0) user.tellAt = Math.min(user.tellAt, device.graceEnds)
+      if (outlook.idle && device.lastActiveAt > now) user.tellAt = now
+    }
+    if (user.devices.size === 0 && user.tellAt === Number.POSITIVE_INFINITY) this.users.delete(userId)
+  }
+
+  /** The actor could not be told: try again at `at`. */
+  tellLater(userId: UserId, at: number): void {
+    const user = this.user(userId)
+    user.tellAt = Math.min(user.tellAt, at)
+  }
+
+  /** The user has no devices any more. */
+  forget(userId: UserId): void {
+    this.users.delete(userId)
+  }
+}
