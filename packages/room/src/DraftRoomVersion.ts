@@ -15,7 +15,7 @@ import { depthAfter } from "./EventGraph.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
 import { redact } from "./Redaction.ts"
 import type { EventPlace, EventProposal, PduProblem, RoomVersion } from "./RoomVersion.ts"
-import { addSignature, checkSignature, type SigningKey, signBytes, type VerifyKeys } from "./Signing.ts"
+import { addSignature, checkSignature, signBytes, type VerifyKeys } from "./Signing.ts"
 import { stateResolution } from "./StateResolution.ts"
 
 const idBytes = 16
@@ -54,11 +54,16 @@ const signedBytes = (event: Event): Uint8Array => {
   return Buffer.from(encodeOrThrow(pdu), "utf8")
 }
 
-/** Hash and signature of an event that has neither. */
-const seal = (event: Event, key: SigningKey): Event => {
-  const hashed: Event = { ...event, hashes: { sha256: sha256(encodeOrThrow(toUnhashedPdu(event))) } }
-  return { ...hashed, signatures: addSignature({}, key, signBytes(signedBytes(hashed), key)) }
-}
+const sign: RoomVersion["sign"] = (event, key) => ({
+  ...event,
+  signatures: addSignature(event.signatures, key, signBytes(signedBytes(event), key))
+})
+
+const withHash = (event: Event): Event => ({
+  ...event,
+  hashes: { sha256: sha256(encodeOrThrow(toUnhashedPdu(event))) },
+  signatures: {}
+})
 
 const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event => {
   const prevEvents = choosePrevEvents(at.prevEvents)
@@ -84,18 +89,27 @@ const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Eve
   return event as unknown as Event
 }
 
-const build: RoomVersion["build"] = (proposal, at, key) => seal(place(proposal, at, key.serverName), key)
+const build: RoomVersion["build"] = (proposal, at, key) => sign(withHash(place(proposal, at, key.serverName)), key)
 
 const malformed = (error: unknown): PduProblem => {
   if (error instanceof CanonicalJsonError) return { _tag: "Malformed", reason: error.reason }
   throw error
 }
 
-const tryBuild: RoomVersion["tryBuild"] = (proposal, at, key) =>
-  Result.flatMap(Result.try({ try: () => build(proposal, at, key), catch: malformed }), (event) => {
-    const problem = checkSize(encodeOrThrow(toPdu(event)))
-    return problem === undefined ? Result.succeed(event) : Result.fail(problem)
-  })
+const buildUnsigned = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event =>
+  withHash(place(proposal, at, origin))
+
+const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) =>
+  Result.flatMap(
+    Result.try({
+      try: () => (key === undefined ? buildUnsigned(proposal, at, origin) : build(proposal, at, key)),
+      catch: malformed
+    }),
+    (event) => {
+      const problem = checkSize(encodeOrThrow(toPdu(event)))
+      return problem === undefined ? Result.succeed(event) : Result.fail(problem)
+    }
+  )
 
 const signers: RoomVersion["signers"] = (event) => [event.origin]
 
@@ -116,11 +130,6 @@ const verify: RoomVersion["verify"] = (event, keys) => {
     return Result.fail(malformed(error))
   }
 }
-
-const sign: RoomVersion["sign"] = (event, key) => ({
-  ...event,
-  signatures: addSignature(event.signatures, key, signBytes(signedBytes(event), key))
-})
 
 /** The draft's room version. */
 export const draftRoomVersion: RoomVersion = {

@@ -62,8 +62,16 @@ export interface RoomVersion {
    * own: throws `CanonicalJsonError` where the content has no canonical form, and does not look at the size.
    */
   readonly build: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Event
-  /** The same for contents that a client wrote: says if they have no canonical form or make too large an event. */
-  readonly tryBuild: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Result.Result<Event, PduProblem>
+  /**
+   * The same for contents that a client wrote: says if they have no canonical form or make too large an event. Without
+   * a key the event is not signed yet: `sign` does so before it leaves the server.
+   */
+  readonly tryBuild: (
+    proposal: EventProposal,
+    place: EventPlace,
+    origin: ServerName,
+    key: SigningKey | undefined
+  ) => Result.Result<Event, PduProblem>
   /** The types and state keys of the state that decides whether an event is allowed. */
   readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
   /** Undefined if the rules allow the event in that state, else why not. */

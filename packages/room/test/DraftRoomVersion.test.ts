@@ -59,7 +59,12 @@ describe("build", () => {
   it("tryBuild says what makes no event: too large, or no canonical form", () => {
     const at = { prevEvents: [message], state: room.state, now: 1 }
     const attempt = (content: Event["content"]) =>
-      draftRoomVersion.tryBuild(messageProposal(alice, content), at, keyOf("one.example"))
+      draftRoomVersion.tryBuild(
+        messageProposal(alice, content),
+        at,
+        keyOf("one.example").serverName,
+        keyOf("one.example")
+      )
     const tag = (content: Event["content"]) => Result.getOrUndefined(Result.flip(attempt(content)))?._tag
     assert.isTrue(Result.isSuccess(attempt({ body: "x" })))
     assert.strictEqual(tag({ body: "x".repeat(65_536) }), "TooLarge")

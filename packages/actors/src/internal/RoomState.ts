@@ -5,6 +5,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
+import type { SigningKey } from "@greenroom/room/Signing"
 import type {
   ClientTransaction,
   LoggedEvent,
@@ -75,8 +76,13 @@ export class RoomState {
     return typeof membership === "string" ? membership : undefined
   }
 
-  propose(proposal: EventProposal, now: number, key: Parameters<RoomVersion["tryBuild"]>[2]) {
-    return this.version.tryBuild(proposal, { prevEvents: this.extremities, state: this.lookup, now }, key)
+  /**
+   * The event that a proposal makes. Signing costs more than all the rest, so an event is signed only when it leaves
+   * the server: at once where other servers take part, otherwise when the first of them asks for it.
+   */
+  propose(proposal: EventProposal, now: number, key: SigningKey) {
+    const place = { prevEvents: this.extremities, state: this.lookup, now }
+    return this.version.tryBuild(proposal, place, this.ours, this.concernsOthers(proposal) ? key : undefined)
   }
 
   beginStep(): Step {
@@ -160,6 +166,11 @@ export class RoomState {
     const members = (this.servers.get(server) ?? 0) + change
     if (members > 0) this.servers.set(server, members)
     else this.servers.delete(server)
+  }
+
+  private concernsOthers(proposal: EventProposal): boolean {
+    for (const server of this.servers.keys()) if (server !== this.ours) return true
+    return proposal.type === "m.room.member" && serverNameOf(proposal.state_key as UserId) !== this.ours
   }
 
   /** The other servers that the event concerns: those in the room before or after it, and that of who it is about. */
