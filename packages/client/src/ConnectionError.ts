@@ -1,0 +1,19 @@
+/**
+ * What goes wrong beside the errors of the protocol: the server cannot be reached, or answers something else than the
+ * client API. Holds no request, because that carries the access token.
+ */
+import { Schema } from "effect"
+
+/**
+ * `status` is the HTTP status where there was an answer. `transient` says whether the same request may succeed later:
+ * no connection, or a server that is overloaded, restarting or failed inside.
+ */
+export class ConnectionError extends Schema.TaggedError<ConnectionError>()("ConnectionError", {
+  error: Schema.String,
+  transient: Schema.Boolean,
+  status: Schema.optionalKey(Schema.Number)
+}) {
+  override get message(): string {
+    return this.error
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * Trying again: at once where the server says so, else after pauses that grow and are spread at random, so that the
+ * clients of a server that restarts do not come back together.
+ */
+import { isMatrixError, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { Clock, Duration, Effect, Random } from "effect"
+import type { ConnectionError } from "../ConnectionError.ts"
+
+export type ClientError = MatrixError | ConnectionError
+
+const firstPause = 50
+const longestPause = 5_000
+
+/** The pause before the attempt after `failures` failed ones, in ms. */
+export const pauseAfter = (failures: number): Effect.Effect<number> =>
+  Effect.map(Random.next, (random) => Math.min(longestPause, firstPause * 2 ** failures) * (0.5 + random / 2))
+
+/** Whether the request may be sent again, and if so, what the server says of when (ms). */
+const isWorthAnother = (error: ClientError, repeatable: boolean): { readonly after?: number } | undefined => {
+  if (error._tag === "M_LIMIT_EXCEEDED") return { after: error.retry_after_ms }
+  return repeatable && !isMatrixError(error) && error.transient ? {} : undefined
+}
+
+/**
+ * Repeats a request that fails, for at most `patience` ms from its first attempt. What is not `repeatable` is repeated
+ * only where the server said that it did nothing (M_LIMIT_EXCEEDED).
+ */
+export const retrying = <A, R>(
+  request: Effect.Effect<A, ClientError, R>,
+  options: { readonly repeatable: boolean; readonly patience: Duration.Duration }
+): Effect.Effect<A, ClientError, R> =>
+  Effect.flatMap(Clock.currentTimeMillis, (start) => {
+    const attempt = (failures: number): Effect.Effect<A, ClientError, R> =>
+      Effect.catch(request, (error) => {
+        const again = isWorthAnother(error, options.repeatable)
+        if (again === undefined) return Effect.fail(error)
+        return Effect.gen(function* () {
+          const pause = again.after ?? (yield* pauseAfter(failures))
+          const elapsed = (yield* Clock.currentTimeMillis) - start
+          if (elapsed + pause > Duration.toMillis(options.patience)) return yield* Effect.fail(error)
+          return yield* Effect.delay(attempt(failures + 1), Duration.millis(pause))
+        })
+      })
+    return attempt(0)
+  })

@@ -1,0 +1,99 @@
+/**
+ * The client API as typed functions over HTTP, whose failures are errors of the protocol or a `ConnectionError`.
+ */
+import { Authentication } from "@greenroom/protocol/api/Authentication"
+import { clientApi, clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import { isMatrixError } from "@greenroom/protocol/MatrixError"
+import { type Duration, Effect, type Layer, Redacted, Schema } from "effect"
+import { HttpClient, HttpClientError, HttpClientRequest } from "effect/http"
+import { HttpApiClient, HttpApiMiddleware } from "effect/http-api"
+import { ConnectionError } from "../ConnectionError.ts"
+import { type ClientError, retrying } from "./Retry.ts"
+
+/** Where the server is, as whom to ask, and how long to try. */
+export interface TransportOptions {
+  readonly baseUrl: string
+  readonly prefix: `/${string}`
+  readonly accessToken: Redacted.Redacted | undefined
+  readonly patience: Duration.Duration
+}
+
+const makeApi = (options: TransportOptions) =>
+  HttpApiClient.make(clientApi(clientPrefix), {
+    transformClient: HttpClient.mapRequest((request) =>
+      request.url.startsWith(clientPrefix)
+        ? HttpClientRequest.setUrl(request, options.baseUrl + options.prefix + request.url.slice(clientPrefix.length))
+        : HttpClientRequest.setUrl(request, options.baseUrl + request.url)
+    )
+  }).pipe(Effect.provide(bearer(options.accessToken)))
+
+const bearer = (token: Redacted.Redacted | undefined): Layer.Layer<HttpApiMiddleware.ForClient<Authentication>> =>
+  HttpApiMiddleware.layerClient(Authentication, ({ next, request }) =>
+    next(token === undefined ? request : HttpClientRequest.bearerToken(request, Redacted.value(token)))
+  )
+
+/** Every endpoint of the client API, by group and name, as a function. */
+export type Api = Effect.Success<ReturnType<typeof makeApi>>
+
+export interface Transport {
+  readonly api: Api
+  /** A request that does the same when it is sent twice: it is repeated after failures of the connection. */
+  readonly repeatable: <A>(request: Effect.Effect<A, ApiError>) => Effect.Effect<A, ClientError>
+  /** A request that must not be sent twice. */
+  readonly once: <A>(request: Effect.Effect<A, ApiError>) => Effect.Effect<A, ClientError>
+  /** A transaction ID that no other request of this client has. */
+  readonly newTransactionId: () => string
+  readonly options: TransportOptions
+}
+
+type ApiError = unknown
+
+const transientStatuses: ReadonlySet<number> = new Set([408, 500, 502, 503, 504])
+
+const toClientError = (error: ApiError): ClientError => {
+  if (isMatrixError(error)) return error
+  if (HttpClientError.isHttpClientError(error)) {
+    const status = error.response?.status
+    return status === undefined
+      ? new ConnectionError({
+          error: "The server cannot be reached",
+          transient: error.reason._tag === "TransportError"
+        })
+      : new ConnectionError({
+          error: `The server answered with status ${status}`,
+          transient: transientStatuses.has(status) || error.reason._tag === "TransportError",
+          status
+        })
+  }
+  return new ConnectionError({
+    error: Schema.isSchemaError(error) ? `The request or its answer has another form: ${error.message}` : String(error),
+    transient: false
+  })
+}
+
+/** A text that no other client has, and a count. `crypto.randomUUID` is not there in pages without TLS. */
+const transactionIds = (): (() => string) => {
+  const random = crypto.getRandomValues(new Uint8Array(12))
+  const ours = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")
+  let count = 0
+  return () => `${ours}.${++count}`
+}
+
+export const makeTransport = Effect.fnUntraced(function* (options: TransportOptions) {
+  const api = yield* makeApi(options)
+  const wrap =
+    (repeatable: boolean) =>
+    <A>(request: Effect.Effect<A, ApiError>): Effect.Effect<A, ClientError> =>
+      // Headers for tracing are not among those that web pages may send.
+      retrying(Effect.mapError(request, toClientError), { repeatable, patience: options.patience }).pipe(
+        Effect.provideService(HttpClient.TracerPropagationEnabled, false)
+      )
+  const transport: Transport = {
+    api,
+    repeatable: wrap(true),
+    once: wrap(false),
+    newTransactionId: transactionIds(),
+    options
+  }
+  return transport
+})
