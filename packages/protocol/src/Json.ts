@@ -17,3 +17,13 @@ export const Integer = Schema.Number.check(Schema.isInt({ expected: "an integer"
 
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value)
+
+/** True if arrays and objects nest at most so many levels deep. The value itself, if it is one, is the first level. */
+export const nestsWithin = (value: unknown, levels: number): boolean => {
+  if (typeof value !== "object" || value === null) return true
+  if (levels === 0) return false
+  for (const member of Array.isArray(value) ? value : Object.values(value)) {
+    if (typeof member === "object" && !nestsWithin(member, levels - 1)) return false
+  }
+  return true
+}

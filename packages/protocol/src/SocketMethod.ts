@@ -3,14 +3,13 @@
  * A `txn_id` makes a request idempotent, like the PUT of the HTTP API.
  */
 import { Result, Schema } from "effect"
-import { AnyObject } from "./api/Body.ts"
+import { AnyPayload, AnyValue } from "./api/Body.ts"
 import { EventType, ProfileField, RoomIdOrAlias, StateKey, TransactionId } from "./api/Parameters.ts"
 import { PresenceState } from "./api/PresenceApi.ts"
 import { ProfileVisibility } from "./api/ProfileApi.ts"
 import { CreateRoom, Typing } from "./api/RoomsApi.ts"
 import { EventId, RoomId, UserId } from "./Identifiers.ts"
 import { describeIssue } from "./IssueDescription.ts"
-import type { Json } from "./Json.ts"
 import { BadJson, BadPagination } from "./MatrixError.ts"
 import { isPaginationKey } from "./Pagination.ts"
 
@@ -23,7 +22,7 @@ const aboutUser = Schema.Struct({ room_id, user_id: UserId, reason, txn_id })
 /** The parameters of each method. */
 export const socketMethods = {
   /** Sends an event: `{event_id}`. */
-  send: Schema.Struct({ room_id, type: EventType, content: AnyObject, txn_id }),
+  send: Schema.Struct({ room_id, type: EventType, content: AnyPayload, txn_id }),
   /**
    * With `content`: sets state, `{event_id}`. With `type` alone: the content of that state event. Without: all current
    * state events. `state_key` is empty where it is not given.
@@ -32,10 +31,10 @@ export const socketMethods = {
     room_id,
     type: Schema.optionalKey(EventType),
     state_key: Schema.optionalKey(StateKey),
-    content: Schema.optionalKey(AnyObject)
+    content: Schema.optionalKey(AnyPayload)
   }),
   /** Joins a room by its ID or alias: `{room_id}`. */
-  join: Schema.Struct({ room_id: RoomIdOrAlias, content: Schema.optionalKey(AnyObject), txn_id }),
+  join: Schema.Struct({ room_id: RoomIdOrAlias, content: Schema.optionalKey(AnyPayload), txn_id }),
   /** Leaves a room, or rejects an invitation: `{}`. */
   leave: Schema.Struct({ room_id, txn_id }),
   /** Invites a user: `{}`. */
@@ -74,7 +73,7 @@ export const socketMethods = {
   profile: Schema.Struct({
     user_id: Schema.optionalKey(UserId),
     field: Schema.optionalKey(ProfileField),
-    value: Schema.optionalKey(Schema.Unknown as Schema.Codec<Json>),
+    value: Schema.optionalKey(AnyValue),
     visibility: Schema.optionalKey(ProfileVisibility)
   }),
   /** Answers `{}`: the socket is alive, and so is the user. */

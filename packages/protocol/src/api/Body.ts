@@ -6,7 +6,7 @@
  * every key of it, encoding and decoding look at its outermost shape alone.
  */
 import { Schema } from "effect"
-import { isJsonObject, type JsonObject } from "../Json.ts"
+import { isJsonObject, type Json, type JsonObject, nestsWithin } from "../Json.ts"
 
 const isBody = isJsonObject as (value: unknown) => value is never
 const isListBody = Array.isArray as (value: unknown) => value is never
@@ -28,8 +28,27 @@ export const body = <T>(described: Schema.Schema<T> & Schema.Top): Schema.Codec<
 export const listBody = <T>(described: Schema.Schema<ReadonlyArray<T>> & Schema.Top): Schema.Codec<ReadonlyArray<T>> =>
   Schema.declare<ReadonlyArray<T>>(isListBody, canonical).check(describedBy(described)) as never
 
-/** Any JSON object, as it is. */
+/** Any JSON object that the server answers with, as it is. */
 export const AnyObject: Schema.Codec<JsonObject> = body(Schema.Record(Schema.String, Schema.Unknown)) as never
+
+/** How deep arrays and objects in a request may nest. */
+export const maxBodyDepth = 128
+
+/** So that nothing behind this, whatever walks the value, is led down without end. */
+const bounded = Schema.makeFilter(
+  (value: unknown) => nestsWithin(value, maxBodyDepth) || `Expected at most ${maxBodyDepth} levels of nesting`
+)
+
+const isAny = (_value: unknown): _value is Json => true
+
+/** Any JSON value of a request, as it is. */
+export const AnyValue: Schema.Codec<Json> = Schema.declare<Json>(isAny, canonical).check(bounded) as never
+
+/** Any JSON object of a request, as it is. */
+export const AnyPayload: Schema.Codec<JsonObject> = Schema.declare<JsonObject>(isJsonObject, canonical).check(
+  describedBy(Schema.Record(Schema.String, Schema.Unknown)),
+  bounded
+) as never
 
 /** `{}`: there is nothing to say but that it is done. */
 export interface Done {
@@ -45,5 +64,5 @@ const isObjectOrAbsent = (value: unknown): value is JsonObject | undefined => va
 /** A request body that may be absent, which says the same as `{}`. */
 export const OptionalObject: Schema.Codec<JsonObject | undefined> = Schema.declare<JsonObject | undefined>(
   isObjectOrAbsent,
-  { ...canonical, expected: "a JSON object" }
-).check(describedBy(Schema.Record(Schema.String, Schema.Unknown))) as never
+  canonical
+).check(describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })), bounded) as never

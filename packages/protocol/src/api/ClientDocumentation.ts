@@ -42,6 +42,17 @@ const documentErrors = (operation: OpenApi.OpenAPISpecOperation): void => {
   }
 }
 
+/** A body that may be absent is documented with the default `{}`, or as one of two, the other null. */
+const documentBody = (operation: OpenApi.OpenAPISpecOperation): void => {
+  const content = operation.requestBody?.content["application/json"]
+  const schema = content?.schema as JsonSchema | undefined
+  if (content === undefined || schema === undefined) return
+  const choices = schema.anyOf as ReadonlyArray<JsonSchema> | undefined
+  const present = choices?.filter((choice) => choice.type !== "null")
+  if (present?.length === 1) content.schema = present[0] as typeof content.schema
+  if (present?.length === 1 || "default" in schema) Object.assign(operation.requestBody ?? {}, { required: false })
+}
+
 /** Completes the OpenAPI document. `authenticated`: the operations that want an access token. */
 export const clientDocumentation =
   (authenticated: ReadonlySet<string>) =>
@@ -54,6 +65,7 @@ export const clientDocumentation =
     for (const path of Object.values(paths)) {
       for (const operation of Object.values(path) as Array<OpenApi.OpenAPISpecOperation>) {
         documentErrors(operation)
+        documentBody(operation)
         if (authenticated.has(operation.operationId ?? "")) operation.security = [{ access_token: [] }, { bearer: [] }]
       }
     }

@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { ServerName, UserId } from "../Identifiers.ts"
-import { body } from "./Body.ts"
+import { AnyValue, body } from "./Body.ts"
 
 /** The longest secret that is looked at, in characters: hashing takes time by its length. */
 export const maxSecretLength = 512
@@ -28,7 +28,7 @@ export const LoginStage = Schema.StructWithRest(
     code: text("The code that the mail told, for m.login.email.code"),
     device_name: text("What the user calls the device that logs in", 255)
   }),
-  [Schema.Record(Schema.String, Schema.Unknown)]
+  [Schema.Record(Schema.String, AnyValue)]
 ).annotate({ identifier: "LoginStage" })
 export type LoginStage = typeof LoginStage.Type
 

@@ -7,7 +7,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { UserId } from "../Identifiers.ts"
 import { Authentication } from "./Authentication.ts"
-import { AnyObject, body, Done } from "./Body.ts"
+import { AnyObject, AnyPayload, body, Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { ProfileField } from "./Parameters.ts"
 
@@ -64,7 +64,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
     ),
     HttpApiEndpoint.put("setField", "/profile/:userId/:field", {
       params: { userId: UserId, field: ProfileField },
-      payload: AnyObject,
+      payload: AnyPayload,
       success: Done
     }).annotateMerge(
       documented({

@@ -10,7 +10,7 @@ import { Integer } from "../Json.ts"
 import { PaginationFields } from "../Pagination.ts"
 import { CreatedRoom, MessagePage, SentEvent } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
-import { AnyObject, Done, OptionalObject } from "./Body.ts"
+import { AnyPayload, Done, OptionalObject } from "./Body.ts"
 import { documented, idempotent } from "./Documentation.ts"
 import { EventType, TransactionId } from "./Parameters.ts"
 
@@ -66,12 +66,12 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
     ),
     HttpApiEndpoint.post("send", "/rooms/:roomId/send/:type", {
       params: { roomId: RoomId, type: EventType },
-      payload: AnyObject,
+      payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(documented({ summary: "Send an event", text: sendDoc, who: senders })),
     HttpApiEndpoint.put("sendWithTransaction", "/rooms/:roomId/send/:type/:txnId", {
       params: { roomId: RoomId, type: EventType, txnId: TransactionId },
-      payload: AnyObject,
+      payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(documented({ summary: "Send an event, once", text: `${sendDoc} ${idempotent}`, who: senders })),
     HttpApiEndpoint.get("messages", "/rooms/:roomId/messages", {

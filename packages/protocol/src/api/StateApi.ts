@@ -7,7 +7,7 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { RoomId } from "../Identifiers.ts"
 import { SentEvent, StateEvents } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
-import { AnyObject, listBody } from "./Body.ts"
+import { AnyObject, AnyPayload, listBody } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { EventType, StateKey } from "./Parameters.ts"
 
@@ -35,12 +35,12 @@ export class StateApi extends HttpApiGroup.make("state")
     }).annotateMerge(documented({ summary: "A state event", text: getDoc, who: readers })),
     HttpApiEndpoint.put("set", "/rooms/:roomId/state/:type", {
       params: byType,
-      payload: AnyObject,
+      payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(documented({ summary: "Set state with an empty state key", text: setDoc, who: setters })),
     HttpApiEndpoint.put("setByKey", "/rooms/:roomId/state/:type/:stateKey", {
       params: byKey,
-      payload: AnyObject,
+      payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(documented({ summary: "Set state", text: setDoc, who: setters }))
   )

@@ -4,10 +4,11 @@
  *
  * Source: "API Standards" of the specification.
  */
-import { Effect, Schema } from "effect"
+import { Effect, Option, Schema } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { type HttpApiError, HttpApiMiddleware } from "effect/http-api"
 import { describeIssue } from "../IssueDescription.ts"
+import { isJsonObject } from "../Json.ts"
 import * as Errors from "../MatrixError.ts"
 import { isPaginationKey } from "../Pagination.ts"
 
@@ -78,25 +79,22 @@ export class WireErrors extends HttpApiMiddleware.Service<WireErrors>()("greenro
   })
 }
 
-const isJson = (text: string): boolean => {
+const parseJson = (text: string): Option.Option<unknown> => {
   try {
-    JSON.parse(text)
-    return true
+    return Option.some(JSON.parse(text))
   } catch {
-    return false
+    return Option.none()
   }
 }
 
 /** The body was read already and is remembered by the request, so that asking for it again costs nothing. */
 const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
-  const request = yield* HttpServerRequest.HttpServerRequest
   const { key, text } = describeIssue(error.cause.issue)
-  if (key === "") {
-    return isJson(yield* Effect.orDie(request.text))
-      ? new Errors.BadJson({ error: "The body is not a JSON object" })
-      : new Errors.NotJson({ error: "The body is not JSON" })
-  }
-  return new Errors.BadJson({ error: text })
+  if (key !== "") return new Errors.BadJson({ error: text })
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const body = parseJson(yield* Effect.orDie(request.text))
+  if (Option.isNone(body)) return new Errors.NotJson({ error: "The body is not JSON" })
+  return new Errors.BadJson({ error: isJsonObject(body.value) ? text : "The body is not a JSON object" })
 })
 
 const queryError = (error: HttpApiError.HttpApiSchemaError): Errors.BadPagination | Errors.BadRequest => {

@@ -123,6 +123,16 @@ describe("the OpenAPI document", () => {
     }
   })
 
+  it("says which bodies may be absent", () => {
+    const optional = operations
+      .filter(({ operation }) => operation.requestBody !== undefined && !operation.requestBody.required)
+      .map(({ operation }) => operation.operationId)
+    assert.includeMembers(optional, ["rooms.createRoom", "membership.join", "membership.leave", "login.logout"])
+    for (const required of ["rooms.send", "state.set", "membership.invite", "login.login", "rooms.typing"]) {
+      assert.notInclude(optional, required)
+    }
+  })
+
   it("describes what comes back, key by key", () => {
     const page = spec.components.schemas.MessagePage as { readonly properties: object }
     assert.hasAllKeys(page.properties, ["chunk", "start", "end"])

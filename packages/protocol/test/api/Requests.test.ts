@@ -5,11 +5,11 @@ import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { Authentication, accessToken, CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi, clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, LimitExceeded, UnknownToken } from "@greenroom/protocol/MatrixError"
 import { Effect, Layer, Redacted } from "effect"
-import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
-import { HttpApiBuilder, type HttpApiEndpoint } from "effect/http-api"
+import { FetchHttpClient, HttpClientRequest, HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
+import { HttpApiBuilder, HttpApiClient, type HttpApiEndpoint, HttpApiMiddleware } from "effect/http-api"
 
 interface Given {
   readonly endpoint: HttpApiEndpoint.Top
@@ -146,6 +146,28 @@ describe("bodies", () => {
     await bad("/profile/@alice:example.org/displayname", '{"displayname": 1}', /^displayname: /, "PUT")
   })
 
+  it("that nest without end are refused, or what nests is left out", async () => {
+    const deep = `${'{"user":'.repeat(30_000)}1${"}".repeat(30_000)}`
+    const nested = `{"user_id": "@bob:example.org", "typing": true, "state": "online", "deep": ${deep}}`
+    const operations = Object.values(ClientApi.groups).flatMap((group) =>
+      Object.values(group.endpoints as Record<string, HttpApiEndpoint.Top>)
+    )
+    for (const endpoint of operations.filter(({ payload }) => payload.size > 0)) {
+      const path = endpoint.path
+        .slice(clientPrefix.length)
+        .replace(":roomIdOrAlias", room)
+        .replace(":roomId", room)
+        .replace(":userId", "@alice%3Aexample.org")
+        .replace(":eventId", "$1%3Aexample.org")
+        .replace(":alias", "%23pond%3Aexample.org")
+        .replace(/:[a-zA-Z]+/g, "x")
+      const answered = await call(endpoint.method, path, nested)
+      assert.include([200, 400], answered.status, path)
+      assert.notInclude(JSON.stringify(answered.body.payload ?? ""), "deep")
+      if (answered.status === 400) assert.strictEqual(answered.body.errcode, "M_BAD_JSON", path)
+    }
+  })
+
   it("never come back in an error", async () => {
     const refused = await call("POST", "/login", JSON.stringify({ password: ["hunter2"], user: 1 }))
     assert.notInclude(JSON.stringify(refused.body), "hunter2")
@@ -224,4 +246,38 @@ describe("errors", () => {
       body: { errcode: "M_LIMIT_EXCEEDED", error: "Too fast", retry_after_ms: 5 }
     })
   })
+})
+
+describe("a typed client", () => {
+  const AuthenticationClient = HttpApiMiddleware.layerClient(Authentication, ({ next, request }) =>
+    next(HttpClientRequest.bearerToken(request, "alices"))
+  )
+  const fetchHere = ((input: string | URL | Request, init?: RequestInit) =>
+    handle(new Request(input, init))) as typeof fetch
+  const client = HttpApiClient.make(ClientApi, { baseUrl: "http://localhost" }).pipe(
+    Effect.provide(AuthenticationClient),
+    Effect.provide(FetchHttpClient.layer),
+    Effect.provideService(FetchHttpClient.Fetch, fetchHere)
+  )
+
+  it.effect("calls the endpoints of the definition", () =>
+    Effect.gen(function* () {
+      const { rooms } = yield* client
+      const params = { roomId: "!ünï:example.org" as RoomId, type: "m.room.message", txnId: "1/2" }
+      const sent: unknown = yield* rooms.sendWithTransaction({ params, payload: { msgtype: "m.text", body: "hi" } })
+      assert.deepInclude(sent as object, { params, payload: { msgtype: "m.text", body: "hi" } })
+    })
+  )
+
+  it.effect("gets errors as what they are", () =>
+    Effect.gen(function* () {
+      const { state } = yield* client
+      const refused = yield* Effect.flip(state.getAll({ params: { roomId: "!forbidden:example.org" as RoomId } }))
+      assert.instanceOf(refused, Forbidden)
+      const busy = yield* state
+        .getAll({ params: { roomId: "!busy:example.org" as RoomId } })
+        .pipe(Effect.catchTag("M_LIMIT_EXCEEDED", (error) => Effect.succeed(error.retry_after_ms)))
+      assert.strictEqual(busy, 5)
+    })
+  )
 })
