@@ -48,8 +48,9 @@ const makeRequests = (transport: Transport) => ({
   ...makeEventRequests(transport),
   /** Every endpoint as it is defined, by group and name: no retries, errors as they come. */
   api: transport.api,
-  /** Where this client asks, as whom. */
-  options: transport.options
+  /** Where this client asks, as whom, and for how long. */
+  options: transport.options,
+  newTransactionId: transport.newTransactionId
 })
 
 /** What a client can do. */
