@@ -4,8 +4,13 @@
  *
  * Source: "Voice over IP" of the specification.
  */
-import { Context, type Effect } from "effect"
+import { createHmac } from "node:crypto"
+import { Clock, Context, Effect, Layer, Redacted } from "effect"
+import { HomeServerConfig } from "./HomeServerConfig.ts"
 import type { Session } from "./Session.ts"
+
+/** How long credentials are good for where the operator does not say, in seconds. */
+const defaultTtl = 86_400
 
 export interface TurnCredentials {
   readonly username: string
@@ -21,4 +26,19 @@ export class Voip extends Context.Service<
     /** Any user; undefined where no TURN server is configured. */
     readonly turnServer: (session: Session) => Effect.Effect<TurnCredentials | undefined>
   }
->()("greenroom/actors/Voip") {}
+>()("greenroom/actors/Voip") {
+  static readonly layer = Layer.effect(
+    Voip,
+    Effect.gen(function* () {
+      const { turn } = yield* HomeServerConfig
+      const turnServer = Effect.fn("Voip.turnServer")(function* (session: Session) {
+        if (turn === undefined) return undefined
+        const ttl = turn.ttl ?? defaultTtl
+        const username = `${Math.floor((yield* Clock.currentTimeMillis) / 1000) + ttl}:${session.userId}`
+        const password = createHmac("sha1", Redacted.value(turn.sharedSecret)).update(username).digest("base64")
+        return { username, password, uris: turn.uris, ttl }
+      })
+      return Voip.of({ turnServer })
+    })
+  )
+}
