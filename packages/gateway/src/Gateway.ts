@@ -92,6 +92,10 @@ const routes = Layer.mergeAll(
   HttpApiSwagger.layer(ClientApi, { path: docsPath })
 ).pipe(Layer.provide(handlers), Layer.provide([authenticationLayer, WireErrors.layer]))
 
+/** A network, or the one of a single address. */
+const toNetwork = (text: string): IpNetwork.IpNetwork =>
+  IpNetwork.fromStringUnsafe(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`)
+
 /** All that is answered by HTTP. */
 const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
   const shutdown = yield* Shutdown
@@ -105,7 +109,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
   return trustedProxies.length === 0
     ? unlessGoingDown
     : HttpMiddleware.xForwardedHeaders({
-        trustedProxies: trustedProxies.map((network) => IpNetwork.fromStringUnsafe(network))
+        trustedProxies: trustedProxies.map(toNetwork)
       })(unlessGoingDown)
 })
 

@@ -9,6 +9,7 @@ import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
 import {
   BadRequest,
   isMatrixError,
+  type LimitExceeded,
   type MatrixError,
   statusOf,
   TooLarge,
@@ -38,12 +39,7 @@ const preflight = HttpServerResponse.jsonUnsafe(
 export const errorResponse = (
   error: MatrixError,
   status: number = statusOf[error._tag]
-): HttpServerResponse.HttpServerResponse => {
-  const response = HttpServerResponse.jsonUnsafe(toErrorBody(error), { status })
-  return error._tag === "M_LIMIT_EXCEEDED"
-    ? HttpServerResponse.setHeader(response, "retry-after", String(Math.ceil(error.retry_after_ms / 1_000)))
-    : response
-}
+): HttpServerResponse.HttpServerResponse => HttpServerResponse.jsonUnsafe(toErrorBody(error), { status })
 
 /** An error that no class of the protocol has: what failed inside, or a server that goes down. */
 const unknownError = (status: number, error: string): HttpServerResponse.HttpServerResponse =>
@@ -69,17 +65,24 @@ export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<ne
     return Effect.matchCauseEffect(
       adapted === request ? endpoints : Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted),
       {
-        onSuccess: (response) => Effect.succeed(withCors(response)),
+        onSuccess: (response) => Effect.succeed(finish(response)),
         onFailure: (cause) =>
           Cause.hasInterruptsOnly(cause)
             ? Effect.failCause(cause as Cause.Cause<never>)
-            : Effect.map(answerCause(cause, adapted, known), withCors)
+            : Effect.map(answerCause(cause, adapted, known), finish)
       }
     )
   })
 
-const withCors = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
-  HttpServerResponse.setHeaders(response, corsHeaders)
+const finish = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.setHeaders(response, response.status === 429 ? withRetryAfter(response) : corsHeaders)
+
+/** Says in the header of HTTP too, in whole seconds, when the next request is welcome. */
+const withRetryAfter = ({ body }: HttpServerResponse.HttpServerResponse): Headers.Headers => {
+  const text = body._tag === "Uint8Array" ? (body.text ?? new TextDecoder().decode(body.body)) : "{}"
+  const { retry_after_ms = 1_000 } = JSON.parse(text) as Partial<LimitExceeded>
+  return Headers.set(corsHeaders, "retry-after", String(Math.ceil(retry_after_ms / 1_000)))
+}
 
 /** The request as the endpoints read it: under the draft's prefix, its body as JSON whatever its type says. */
 const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest => {

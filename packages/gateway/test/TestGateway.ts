@@ -2,6 +2,7 @@
  * A whole gateway for tests: the real server on a free port, the real actors, a database of its own. And a client as
  * plain as curl.
  */
+
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"

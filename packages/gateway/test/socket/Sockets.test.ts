@@ -3,9 +3,25 @@ import { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { closeCodes } from "@greenroom/protocol/SocketFrame"
 import { Effect } from "effect"
 import { ask, createRoom, gateway, inPath, register } from "../TestGateway.ts"
-import { connect } from "./TestSocket.ts"
+import { connect, type TestSocket } from "./TestSocket.ts"
 
 const text = (body: string) => ({ msgtype: "m.text", body })
+
+/** Takes chunks until so many messages were seen, each beginning where the one before ended. */
+const follow = Effect.fnUntraced(function* (socket: TestSocket, count: number) {
+  const bodies: Array<unknown> = []
+  let start: string | undefined
+  let end: string | undefined
+  while (bodies.length < count) {
+    const chunk = yield* socket.chunk
+    if (end !== undefined) assert.strictEqual(chunk.start, end)
+    start ??= chunk.start
+    end = chunk.end
+    const messages = chunk.chunk.filter((event) => event.type === "m.room.message")
+    bodies.push(...messages.map((event) => (event.content as { readonly body: string }).body))
+  }
+  return { bodies, start, end: end ?? "" }
+})
 
 layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
   for (const subprotocol of ["m.json", "m.msgpack"] as const) {
@@ -28,16 +44,7 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
           assert.strictEqual(answer.id, id)
           assert.property(answer, "result")
         }
-        const seen: Array<unknown> = []
-        let end: string | undefined
-        while (seen.length < bodies.length) {
-          const chunk = yield* reader.chunk
-          if (end !== undefined) assert.strictEqual(chunk.start, end)
-          end = chunk.end
-          for (const event of chunk.chunk) {
-            if (event.type === "m.room.message") seen.push((event.content as { body?: unknown }).body)
-          }
-        }
+        const { bodies: seen } = yield* follow(reader, bodies.length)
         assert.deepStrictEqual(seen, bodies)
       }).pipe(Effect.scoped)
     )
@@ -53,14 +60,13 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
         Effect.gen(function* () {
           const socket = yield* connect(alice, "m.json")
           yield* send("one")
-          return yield* socket.chunk
+          return yield* follow(socket, 1)
         })
       )
       yield* send("two")
       const again = yield* connect(alice, undefined, `&from=${inPath(first.end)}`)
-      const chunk = yield* again.chunk
-      assert.strictEqual(chunk.start, first.end)
-      const bodies = chunk.chunk.map((event) => (event.content as { body?: unknown }).body)
+      const { bodies, start } = yield* follow(again, 1)
+      assert.strictEqual(start, first.end)
       assert.deepStrictEqual(bodies, ["two"])
     }).pipe(Effect.scoped)
   )
