@@ -16,6 +16,7 @@ import { Cache, Clock, Context, Duration, Effect, Latch, Layer, Option, type Sco
 import { DeviceConnections } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
+import { ask } from "./internal/RoomRequests.ts"
 import { Presence } from "./Presence.ts"
 import type { PresenceContent } from "./Rooms.ts"
 import type { Session } from "./Session.ts"
@@ -136,7 +137,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     if (session.userId !== userId) return yield* new Forbidden({ error: "You can only set your own presence" })
     if (statusMessage !== undefined) yield* checkStatusMessage(statusMessage)
     const now = yield* Clock.currentTimeMillis
-    const outlook = yield* Effect.orDie(
+    const outlook = yield* ask(
       actor(userId).Choose({ state, status_msg: statusMessage, report: reportOf(userId, now) })
     )
     devices.told(userId, outlook, now)
@@ -144,7 +145,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
 
   const get = Effect.fn("Presences.get")(function* (session: Session, userId: UserId) {
     if (userId === session.userId) {
-      const own = yield* Effect.orDie(actor(userId).Own())
+      const own = yield* ask(actor(userId).Own())
       return toPresenceContent(withActivity(own), yield* Clock.currentTimeMillis)
     }
     if (!(yield* maySee(session.userId, userId))) {
@@ -196,7 +197,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     active,
     acceptedBy: (viewer: UserId) => Cache.get(acceptedBy, viewer),
     listChanged: (viewer: UserId) => Cache.invalidate(acceptedBy, viewer),
-    announce: (userId: UserId) => Effect.orDie(actor(userId).Announce()),
+    announce: (userId: UserId) => Effect.orDie(actor(userId).Announce(undefined, { discard: true })),
     forget: (userId: UserId) =>
       Effect.andThen(
         Effect.sync(() => devices.forget(userId)),
@@ -233,7 +234,10 @@ export class Presences extends Context.Service<
     readonly acceptedBy: (viewer: UserId) => Effect.Effect<ReadonlySet<UserId>>
     /** The viewer's presence list changed: `acceptedBy` of this node asks the store again. */
     readonly listChanged: (viewer: UserId) => Effect.Effect<void>
-    /** Tells those who may see the user again, because the profile changed or somebody may see the user now. */
+    /**
+     * Tells those who may see the user again, because the profile changed or somebody may see the user now. Does not wait
+     * for it.
+     */
     readonly announce: (userId: UserId) => Effect.Effect<void>
     /** The account is gone. */
     readonly forget: (userId: UserId) => Effect.Effect<void>
