@@ -1,0 +1,136 @@
+/**
+ * EDUs: what one server tells another and nobody keeps. Presence, who may see it, and typing.
+ *
+ * `readEdu` takes one as it came from another server. An EDU speaks only of users of the server that sent it; what it
+ * says of others is ignored, as are EDUs of types that nobody here knows.
+ *
+ * Source: "PDUs and EDUs" and "Presence" of the specification.
+ */
+import { Option, Schema } from "effect"
+import { PresenceState } from "../api/PresenceApi.ts"
+import { RoomId, type ServerName, serverNameOf, UserId } from "../Identifiers.ts"
+import { Integer, isJsonObject, type JsonObject } from "../Json.ts"
+
+/** The most users that one presence EDU pushes, polls or unpolls. */
+export const maxPresenceUsers = 1_000
+
+const users = Schema.optionalKey(Schema.Array(UserId).check(Schema.isMaxLength(maxPresenceUsers)))
+
+/** The presence of a user of the origin. `presence` is the same as `state`, under its later name. */
+export const PresencePush = Schema.Struct({
+  user_id: UserId,
+  state: PresenceState,
+  presence: PresenceState,
+  status_msg: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(1024))),
+  /** Milliseconds since the user last did something. */
+  last_active_ago: Schema.optionalKey(Integer.check(Schema.isGreaterThanOrEqualTo(0)))
+}).annotate({ identifier: "PresencePush" })
+export type PresencePush = typeof PresencePush.Type
+
+/** Presence of users of the origin; users of the destination that the origin asks to be told of, or no longer. */
+export interface PresenceEdu {
+  readonly edu_type: "m.presence"
+  readonly content: {
+    readonly push: ReadonlyArray<PresencePush>
+    readonly poll: ReadonlyArray<UserId>
+    readonly unpoll: ReadonlyArray<UserId>
+  }
+}
+
+/** `invite`: the observer, of the origin, asks. `accept` and `deny`: the observed, of the origin, answers. */
+export interface PresenceListEdu {
+  readonly edu_type: "m.presence_invite" | "m.presence_accept" | "m.presence_deny"
+  readonly content: { readonly observed_user: UserId; readonly observer_user: UserId }
+}
+
+/** A user of the origin types, or stopped. */
+export interface TypingEdu {
+  readonly edu_type: "m.typing"
+  readonly content: { readonly room_id: RoomId; readonly user_id: UserId; readonly typing: boolean }
+}
+
+/** What `edu_type` tells apart. */
+export type Edu = PresenceEdu | PresenceListEdu | TypingEdu
+
+/** An EDU as it travels. */
+export interface WireEdu {
+  readonly edu_type: string
+  readonly origin: ServerName
+  readonly destination: ServerName
+  readonly content: JsonObject
+}
+
+/** The EDU as it travels between two servers. */
+export const toWireEdu = (edu: Edu, origin: ServerName, destination: ServerName): WireEdu => ({
+  edu_type: edu.edu_type,
+  origin,
+  destination,
+  content: edu.content as unknown as JsonObject
+})
+
+const PresenceEnvelope = Schema.Struct({
+  push: Schema.optionalKey(Schema.Array(Schema.Unknown).check(Schema.isMaxLength(maxPresenceUsers))),
+  poll: users,
+  unpoll: users
+})
+const ListContent = Schema.Struct({ observed_user: UserId, observer_user: UserId })
+const TypingContent = Schema.Struct({ room_id: RoomId, user_id: UserId, typing: Schema.Boolean })
+
+const decodePresence = Schema.decodeUnknownOption(PresenceEnvelope)
+const decodePush = Schema.decodeUnknownOption(PresencePush)
+const decodeList = Schema.decodeUnknownOption(ListContent)
+const decodeTyping = Schema.decodeUnknownOption(TypingContent)
+
+/** One entry of `push`: either key may name the state, and one bad entry does not reject the others. */
+const readPush = (value: unknown, origin: ServerName): ReadonlyArray<PresencePush> => {
+  if (!isJsonObject(value)) return []
+  const state = value.state ?? value.presence
+  const push = decodePush({ ...value, state, presence: state })
+  return Option.isSome(push) && serverNameOf(push.value.user_id) === origin ? [push.value] : []
+}
+
+const readPresence = (content: JsonObject, origin: ServerName): Option.Option<PresenceEdu> =>
+  Option.map(decodePresence(content), ({ poll = [], push = [], unpoll = [] }) => ({
+    edu_type: "m.presence",
+    content: { push: push.flatMap((each) => readPush(each, origin)), poll, unpoll }
+  }))
+
+const readList = (
+  edu_type: PresenceListEdu["edu_type"],
+  content: JsonObject,
+  origin: ServerName
+): Option.Option<PresenceListEdu> =>
+  Option.map(
+    Option.filter(decodeList(content), ({ observed_user, observer_user }) => {
+      const speaker = edu_type === "m.presence_invite" ? observer_user : observed_user
+      return serverNameOf(speaker) === origin
+    }),
+    (content) => ({ edu_type, content })
+  )
+
+const readTyping = (content: JsonObject, origin: ServerName): Option.Option<TypingEdu> =>
+  Option.map(
+    Option.filter(decodeTyping(content), ({ user_id }) => serverNameOf(user_id) === origin),
+    (content) => ({ edu_type: "m.typing", content })
+  )
+
+/**
+ * The EDU that `origin` sent. None if it is malformed, of an unknown type, or about a user of another server.
+ */
+export const readEdu = (value: unknown, origin: ServerName): Option.Option<Edu> => {
+  if (!isJsonObject(value) || !isJsonObject(value.content)) return Option.none()
+  if (value.origin !== undefined && value.origin !== origin) return Option.none()
+  const { content, edu_type: type } = value
+  switch (type) {
+    case "m.presence":
+      return readPresence(content, origin)
+    case "m.presence_invite":
+    case "m.presence_accept":
+    case "m.presence_deny":
+      return readList(type, content, origin)
+    case "m.typing":
+      return readTyping(content, origin)
+    default:
+      return Option.none()
+  }
+}
