@@ -1,0 +1,219 @@
+/**
+ * The federation API, version 1, and the key endpoint, as one definition.
+ *
+ * It is served under two prefixes, with or without a slash at the end; the listener mounts it once and rewrites what
+ * arrives to the draft's form (`canonicalFederationUrl`). A signature covers the URL as it was sent.
+ *
+ * Source: "Federation" of the specification.
+ */
+import { Schema } from "effect"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { AnyObject, body, Done } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { ProfileField } from "../api/Parameters.ts"
+import { WireErrors } from "../api/WireError.ts"
+import { RoomAlias, RoomId, ServerName, UserId } from "../Identifiers.ts"
+import { PresencePush } from "./Edu.ts"
+import {
+  DirectoryAnswer,
+  InviteAnswer,
+  MakeMembershipAnswer,
+  PdusAnswer,
+  PullAnswer,
+  SendJoinAnswer,
+  StateAnswer,
+  TransactionAnswer
+} from "./FederationAnswers.ts"
+import { OriginAuthentication } from "./OriginAuthentication.ts"
+import { PduReference } from "./PduReference.ts"
+import { ServerKeys } from "./ServerKeys.ts"
+import { FederationTransactionId, maxPrevIds, Transaction } from "./Transaction.ts"
+
+/** Where the draft puts the federation API. */
+export const federationPrefix = "/matrix/federation/v1"
+
+/** Where it puts the keys of the server. */
+export const keyPath = "/matrix/key/v1"
+
+/** The most PDUs that back-fill answers with, and as many as it does where the asker does not say. */
+export const maxBackfill = 100
+
+/** The most PDUs that back-fill starts from. */
+export const maxBackfillFrom = 50
+
+const laterPrefixes = ["/_matrix/federation/v1/", "/_matrix/key/v1"]
+
+/** The URL in the draft's form: its prefix, and no slash at the end of the path. */
+export const canonicalFederationUrl = (url: string): string => {
+  const query = url.indexOf("?")
+  const path = query === -1 ? url : url.slice(0, query)
+  const moved = laterPrefixes.some((prefix) => path.startsWith(prefix)) ? `/${path.slice(2)}` : path
+  const trimmed = moved.length > 1 && moved.endsWith("/") ? moved.slice(0, -1) : moved
+  return query === -1 ? trimmed : trimmed + url.slice(query)
+}
+
+const pduId = Schema.String.check(
+  Schema.makeFilter(
+    (text: string) => (text.length > 0 && text.length < 255 && !text.includes(":")) || "Expected a PDU ID"
+  )
+)
+const wholeNumber = Schema.String.check(Schema.isPattern(/^[0-9]{1,15}$/))
+const handshake = { context: RoomId, userId: UserId }
+const signed = { context: RoomId, pduId }
+const anyServer = "any home server"
+const hidden = "Errors: M_NOT_FOUND, also for a room that the server may not see."
+
+const make = (membership: string) =>
+  documented({
+    summary: `The PDU of a ${membership}, to complete and sign`,
+    text: "The first half of a handshake. `event` lacks ID, hash and signature. Errors: M_NOT_FOUND, M_FORBIDDEN.",
+    who: "the user's home server"
+  })
+
+const send = (membership: string, text: string) =>
+  documented({
+    summary: `Send a signed ${membership}`,
+    text: `The second half of a handshake. The body is the PDU. ${text} Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.`,
+    who: "the user's home server"
+  })
+
+export class FederationGroup extends HttpApiGroup.make("federation")
+  .add(
+    HttpApiEndpoint.put("send", "/send/:transactionId", {
+      params: { transactionId: FederationTransactionId },
+      payload: body(Transaction as never),
+      success: TransactionAnswer
+    }).annotateMerge(
+      documented({
+        summary: "Send a transaction",
+        text:
+          "The answer says of each PDU `{}`, or why it was not taken. A repeat of a transaction ID gets the first answer. " +
+          "Errors: M_BAD_JSON, M_TOO_LARGE.",
+        who: anyServer
+      })
+    ),
+    HttpApiEndpoint.get("pdu", "/pdu/:origin/:pduId", {
+      params: { origin: ServerName, pduId },
+      success: PdusAnswer
+    }).annotateMerge(documented({ summary: "One PDU", text: hidden, who: "servers that may see it" })),
+    HttpApiEndpoint.get("state", "/state/:context", {
+      params: { context: RoomId },
+      query: { at: Schema.optional(PduReference) },
+      success: StateAnswer
+    }).annotateMerge(
+      documented({
+        summary: "The state of a room",
+        text: `Now, or before the PDU \`at\`, with the PDUs that authorise it. ${hidden}`,
+        who: "servers in the room"
+      })
+    ),
+    HttpApiEndpoint.get("backfill", "/backfill/:context", {
+      params: { context: RoomId },
+      query: {
+        v: Schema.optional(Schema.Array(PduReference).check(Schema.isMaxLength(maxBackfillFrom))),
+        limit: Schema.optional(wholeNumber)
+      },
+      success: PdusAnswer
+    }).annotateMerge(
+      documented({
+        summary: "What precedes PDUs",
+        text: `Newest first, at most ${maxBackfill}. ${hidden}`,
+        who: "servers in the room"
+      })
+    ),
+    HttpApiEndpoint.get("pull", "/pull", {
+      query: {
+        origin: Schema.optional(ServerName),
+        v: Schema.optional(Schema.Array(FederationTransactionId).check(Schema.isMaxLength(maxPrevIds)))
+      },
+      success: PullAnswer
+    }).annotateMerge(
+      documented({
+        summary: "Transactions once more",
+        text: "Those to the asking server after `v`, oldest first. Errors: M_FORBIDDEN for another `origin`.",
+        who: anyServer
+      })
+    ),
+    HttpApiEndpoint.get("queryProfile", "/query/profile", {
+      query: { user_id: UserId, field: Schema.optional(ProfileField) },
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "A profile, or a field of it", text: "Errors: M_NOT_FOUND.", who: anyServer })
+    ),
+    HttpApiEndpoint.get("queryDirectory", "/query/directory", {
+      query: { room_alias: RoomAlias },
+      success: DirectoryAnswer
+    }).annotateMerge(documented({ summary: "Where an alias leads", text: "Errors: M_NOT_FOUND.", who: anyServer })),
+    HttpApiEndpoint.get("queryPresence", "/query/presence", {
+      query: { user_id: UserId },
+      success: body(PresencePush as never) as Schema.Codec<PresencePush>
+    }).annotateMerge(
+      documented({
+        summary: "The presence of a user",
+        text: "Errors: M_NOT_FOUND, M_FORBIDDEN.",
+        who: "servers with a user who may see it"
+      })
+    ),
+    HttpApiEndpoint.get("queryClientVersions", "/query/client_versions", { success: AnyObject }).annotateMerge(
+      documented({ summary: "The versions of the client API", who: anyServer })
+    ),
+    HttpApiEndpoint.get("query", "/query/:type", { params: { type: Schema.String }, success: AnyObject }).annotateMerge(
+      documented({ summary: "Any other query", text: "There is none. Errors: M_NOT_FOUND.", who: anyServer })
+    ),
+    HttpApiEndpoint.get("makeJoin", "/make_join/:context/:userId", {
+      params: handshake,
+      success: MakeMembershipAnswer
+    }).annotateMerge(make("join")),
+    HttpApiEndpoint.put("sendJoin", "/send_join/:context/:pduId", {
+      params: signed,
+      payload: AnyObject,
+      success: SendJoinAnswer
+    }).annotateMerge(send("join", "Answers with the state before it, and what authorises that.")),
+    HttpApiEndpoint.get("makeLeave", "/make_leave/:context/:userId", {
+      params: handshake,
+      success: MakeMembershipAnswer
+    }).annotateMerge(make("leave")),
+    HttpApiEndpoint.put("sendLeave", "/send_leave/:context/:pduId", {
+      params: signed,
+      payload: AnyObject,
+      success: Done
+    }).annotateMerge(send("leave", "So is an invite rejected.")),
+    HttpApiEndpoint.get("makeKnock", "/make_knock/:context/:userId", {
+      params: handshake,
+      success: MakeMembershipAnswer
+    }).annotateMerge(make("knock")),
+    HttpApiEndpoint.put("sendKnock", "/send_knock/:context/:pduId", {
+      params: signed,
+      payload: AnyObject,
+      success: Done
+    }).annotateMerge(send("knock", "")),
+    HttpApiEndpoint.put("invite", "/invite/:context/:pduId", {
+      params: signed,
+      payload: AnyObject,
+      success: InviteAnswer
+    }).annotateMerge(
+      documented({
+        summary: "Invite a user of the asked server",
+        text: "The body is the PDU. Answers with it, countersigned. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.",
+        who: "the home server of the one who invites"
+      })
+    )
+  )
+  .middleware(OriginAuthentication)
+  .prefix(federationPrefix)
+  .annotateMerge(OpenApi.annotations({ title: "Federation", description: "What home servers ask each other." })) {}
+
+export class KeyGroup extends HttpApiGroup.make("keys")
+  .add(
+    HttpApiEndpoint.get("keys", keyPath, {
+      success: body(ServerKeys as never) as Schema.Codec<ServerKeys>
+    }).annotateMerge(documented({ summary: "The keys of this server, signed by them", who: "anyone" }))
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Keys", description: "By what the server is known." })) {}
+
+/** The federation API where the draft puts it. */
+export const FederationApi = HttpApi.make("FederationApi")
+  .add(FederationGroup, KeyGroup)
+  .middleware(WireErrors)
+  .annotateMerge(OpenApi.annotations({ title: "Greenroom: the Matrix federation API, version 1", version: "1" }))
+export type FederationApi = typeof FederationApi

@@ -1,0 +1,47 @@
+/**
+ * Who is asking, on the federation API: a home server, proved by the signature of its request.
+ *
+ * The gateway's implementation of `OriginAuthentication` checks the signature and reads the body, which is signed too;
+ * the handler finds both in `SignedRequest`.
+ *
+ * Source: "Security" of the specification.
+ */
+import { Context, Schema } from "effect"
+import { HttpApiMiddleware } from "effect/http-api"
+import { wireErrors } from "../api/WireError.ts"
+import type { ServerName } from "../Identifiers.ts"
+import type { Json } from "../Json.ts"
+
+/** 401: the request has no signature of the server that it says to be from, or is meant for another server. */
+export class Unauthorized extends Schema.TaggedError<Unauthorized>()(
+  "M_UNAUTHORIZED",
+  { error: Schema.String },
+  { httpApiStatus: 401 }
+) {}
+
+/** A request whose signature is right. */
+export interface AuthenticatedRequest {
+  /** The server that signed it. */
+  readonly origin: ServerName
+  /** The body; undefined where there is none. */
+  readonly content: Json | undefined
+}
+
+/** The request that is being answered. */
+export class SignedRequest extends Context.Service<SignedRequest, AuthenticatedRequest>()(
+  "greenroom/protocol/SignedRequest"
+) {}
+
+/** Lets through what a server signed for us. Errors: M_UNAUTHORIZED, M_NOT_JSON, M_TOO_LARGE, M_LIMIT_EXCEEDED. */
+export class OriginAuthentication extends HttpApiMiddleware.Service<
+  OriginAuthentication,
+  { provides: SignedRequest }
+>()("greenroom/protocol/OriginAuthentication", {
+  error: [
+    ...wireErrors,
+    Unauthorized.pipe(Schema.encodeKeys({ _tag: "errcode" })).annotate({
+      httpApiStatus: 401,
+      description: "No valid signature"
+    })
+  ]
+}) {}

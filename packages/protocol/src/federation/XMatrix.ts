@@ -1,0 +1,84 @@
+/**
+ * How a server says who it is: `Authorization: X-Matrix origin=...,key="ed25519:...",sig="..."`, and the JSON object
+ * whose canonical form that signature is over.
+ *
+ * What is written here is in the form that the first servers wrote. What is read may quote values or not, in any order
+ * and case of the names, with space around commas; a name given twice says two things and is refused.
+ *
+ * Source: "Security" of the specification.
+ */
+import { isServerName, type ServerName } from "../Identifiers.ts"
+import type { Json } from "../Json.ts"
+
+/** One signature of a request. */
+export interface XMatrix {
+  readonly origin: ServerName
+  /** `ed25519:` and a name. */
+  readonly key: string
+  /** In unpadded base64. */
+  readonly sig: string
+  /** Later servers repeat here whom they mean. */
+  readonly destination?: string
+}
+
+/** The most signatures that are looked at in one request. */
+export const maxSignatures = 4
+
+/** What a request's signature covers. */
+export interface RequestContent {
+  /** In capitals. */
+  readonly method: string
+  /** Path and query as on the wire. */
+  readonly uri: string
+  readonly origin: ServerName
+  readonly destination: ServerName
+  /** The body, absent where there is none. */
+  readonly content?: Json
+}
+
+const plainValue = /^[A-Za-z0-9.:_-]+$/
+
+const quote = (value: string): string => `"${value.replace(/["\\]/g, "\\$&")}"`
+
+/** The header's value. */
+export const formatXMatrix = ({ key, origin, sig }: XMatrix): string =>
+  `X-Matrix origin=${plainValue.test(origin) ? origin : quote(origin)},key=${quote(key)},sig=${quote(sig)}`
+
+const scheme = /^\s*x-matrix\s+/i
+const parameter = /\s*([A-Za-z_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))\s*(?:,|$)/y
+
+const readParameters = (text: string): ReadonlyMap<string, string> | undefined => {
+  const parameters = new Map<string, string>()
+  parameter.lastIndex = 0
+  while (parameter.lastIndex < text.length) {
+    const found = parameter.exec(text)
+    if (found === null) return undefined
+    const name = found[1]!.toLowerCase()
+    if (parameters.has(name)) return undefined
+    parameters.set(name, found[2]?.replace(/\\(.)/g, "$1") ?? found[3]!)
+  }
+  return parameters
+}
+
+/** One signature of a value of the header. Undefined where it is not of that form, or says a thing twice. */
+export const parseXMatrix = (header: string): XMatrix | undefined => {
+  const start = scheme.exec(header)
+  if (start === null) return undefined
+  const parameters = readParameters(header.slice(start[0].length).trimEnd())
+  const origin = parameters?.get("origin")
+  const key = parameters?.get("key")
+  const sig = parameters?.get("sig")
+  if (origin === undefined || !isServerName(origin) || !key || !sig) return undefined
+  const destination = parameters?.get("destination")
+  return { origin: origin as ServerName, key, sig, ...(destination === undefined ? {} : { destination }) }
+}
+
+/** Where a further signature begins in one value of the header. */
+const next = /,(?=\s*x-matrix\s)/i
+
+/** The signatures of a request: the header may be there several times, and hold several. Bad ones are left out. */
+export const parseXMatrixHeaders = (headers: ReadonlyArray<string>): ReadonlyArray<XMatrix> =>
+  headers
+    .flatMap((header) => header.split(next))
+    .slice(0, maxSignatures)
+    .flatMap((header) => parseXMatrix(header) ?? [])
