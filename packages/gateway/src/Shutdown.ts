@@ -2,23 +2,30 @@
  * Whether the gateway is going down. Once it is, `/health` says so, long polls are answered, sockets are closed, and
  * what is asked anew is refused, so that everything that began can end.
  */
-import { Context, Deferred, Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 
 export class Shutdown extends Context.Service<
   Shutdown,
   {
     readonly isRequested: () => boolean
-    /** Waits until the gateway is to go down. */
-    readonly requested: Effect.Effect<void>
+    /** Calls `listener` when the gateway is to go down. The result takes it back. */
+    readonly onRequest: (listener: () => void) => () => void
     readonly request: Effect.Effect<void>
   }
 >()("greenroom/gateway/Shutdown") {
   static readonly layer: Layer.Layer<Shutdown> = Layer.sync(Shutdown, () => {
-    const deferred = Deferred.makeUnsafe<void>()
+    const listeners = new Set<() => void>()
+    let requested = false
     return Shutdown.of({
-      isRequested: () => Deferred.isDoneUnsafe(deferred),
-      requested: Deferred.await(deferred),
-      request: Effect.asVoid(Deferred.succeed(deferred, undefined))
+      isRequested: () => requested,
+      onRequest: (listener) => {
+        listeners.add(listener)
+        return () => listeners.delete(listener)
+      },
+      request: Effect.sync(() => {
+        requested = true
+        for (const listener of [...listeners]) listener()
+      })
     })
   })
 }

@@ -11,7 +11,7 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { BadRequest, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { defaultTimeout, type Pagination } from "@greenroom/protocol/Pagination"
-import { Effect } from "effect"
+import { Cause, Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { Shutdown } from "../Shutdown.ts"
@@ -23,7 +23,10 @@ const jsonType = { contentType: "application/json" } as const
 const chunkResponse = ({ json, start, end }: StreamChunk): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(`{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`, jsonType)
 
-/** A poll that waits: the user is there as long as it does. When the gateway goes down it is answered. */
+/**
+ * A poll that waits: the user is there as long as it does. When the gateway goes down the waiting is interrupted, and
+ * the poll answered with what there is. (There are many polls, so they do without fibers beside that of the request.)
+ */
 const makePoll =
   (events: Events["Service"], presences: Presences["Service"], shutdown: Shutdown["Service"]) =>
   (
@@ -32,11 +35,18 @@ const makePoll =
   ): Effect.Effect<StreamChunk, MatrixError> => {
     const options = { ...(from === undefined ? {} : { from }), ...(limit === undefined ? {} : { limit }) }
     const now = events.poll(session, { ...options, timeout: 0 })
-    if (timeout === 0 || shutdown.isRequested()) return now
-    return Effect.andThen(
-      presences.connected(session),
-      Effect.raceFirst(events.poll(session, { ...options, timeout }), Effect.andThen(shutdown.requested, now))
-    ).pipe(Effect.scoped)
+    if (timeout === 0) return now
+    const waiting = Effect.withFiber<StreamChunk, MatrixError>((fiber) => {
+      const forget = shutdown.onRequest(() => fiber.interruptUnsafe())
+      return Effect.ensuring(events.poll(session, { ...options, timeout }), Effect.sync(forget))
+    })
+    return presences.connected(session).pipe(
+      Effect.andThen(Effect.interruptible(waiting)),
+      Effect.catchCause((cause) =>
+        Cause.hasInterruptsOnly(cause) && shutdown.isRequested() ? now : Effect.failCause(cause)
+      ),
+      Effect.scoped
+    )
   }
 
 export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handlers) =>
@@ -45,13 +55,16 @@ export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handler
     const rooms = yield* Rooms
     const poll = makePoll(events, yield* Presences, yield* Shutdown)
     return handlers
-      .handle("poll", ({ query }) =>
-        CurrentSession.use((session) =>
-          pagination(query).pipe(
-            Effect.flatMap((options) => poll(session, options)),
-            Effect.map(chunkResponse)
-          )
-        )
+      .handle(
+        "poll",
+        ({ query }) =>
+          CurrentSession.use((session) =>
+            pagination(query).pipe(
+              Effect.flatMap((options) => poll(session, options)),
+              Effect.map(chunkResponse)
+            )
+          ),
+        { uninterruptible: true }
       )
       .handle("event", ({ params }) => CurrentSession.use((session) => rooms.getEvent(session, params.eventId)))
       .handle("initialSync", ({ query }) =>
