@@ -158,10 +158,14 @@ export class EventLog extends Context.Service<
         )
         lastCommitted = Math.max(lastCommitted, xid)
         for (const { commit, done } of batch) {
+          // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
+          broken.delete(commit.roomNid)
           const answer = fenced.get(commit.roomNid) === commit.fence ? Effect.void : new StaleWriter(commit)
           Deferred.doneUnsafe(done, answer)
         }
       })
+
+      const isBroken = ({ commit }: Pending) => (broken.get(commit.roomNid) ?? -1) >= commit.fence
 
       const commitAlone = (item: Pending) =>
         Effect.suspend(() => {
@@ -170,13 +174,13 @@ export class EventLog extends Context.Service<
             broken.set(roomNid, fence)
             Deferred.doneUnsafe(item.done, new CommitFailed({ roomId, fence, untouched, cause }))
           }
-          if ((broken.get(roomNid) ?? -1) >= fence) return Effect.sync(() => fail(true, "an earlier commit failed"))
+          if (isBroken(item)) return Effect.sync(() => fail(true, "an earlier commit failed"))
           return Effect.catchCause(commitTogether([item]), (cause) => Effect.sync(() => fail(false, cause)))
         })
 
       /** One room's bad commit must not fail those that happen to be committed with it. */
       const commitBatch = (batch: ReadonlyArray<Pending>) =>
-        (batch.some(({ commit }) => broken.has(commit.roomNid))
+        (batch.some(isBroken)
           ? Effect.forEach(batch, commitAlone, { discard: true })
           : Effect.catchCause(commitTogether(batch), () => Effect.forEach(batch, commitAlone, { discard: true }))
         ).pipe(Effect.andThen(Effect.sync(() => Queue.offerUnsafe(commits, undefined))))
@@ -268,6 +272,16 @@ const relatesTo = (event: Event): string | null => {
   return event.type === "m.room.message.feedback" && isEventId(target) ? target : null
 }
 
+/** The bodies of the events; an event that is redacted in the same statement is never there with its content. */
+const bodiesOf = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<string> => {
+  const key = (commit: RoomCommit, event: Event) => `${commit.fence} ${event.event_id}`
+  const redacted = new Map<string, Event>()
+  for (const commit of commits) for (const event of commit.redactions) redacted.set(key(commit, event), event)
+  return commits.flatMap((commit) =>
+    commit.events.map(({ event }) => JSON.stringify(redacted.get(key(commit, event)) ?? event))
+  )
+}
+
 const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { fences, rooms, rows } = rowsOf(commits, (commit) => commit.events)
   return sql`
@@ -289,7 +303,7 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
       ${integers(rows.map((row) => row.status))}::integer[],
       ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
-      ${texts(rows.map((row) => JSON.stringify(row.event)))}::text[]
+      ${texts(bodiesOf(commits))}::text[]
     ) AS given (
       room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, relates_to,
       body)
@@ -402,11 +416,25 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
     WHERE events.event_id = given.event_id)`
 }
 
+interface LogRow {
+  readonly xmin: string
+  /** Null in the one row that an empty slice has. */
+  readonly xid: string | null
+  readonly nid: bigint
+  readonly room_nid: bigint
+  readonly body: string
+  /** Whether the event changed the membership of a user of ours. */
+  readonly moves: boolean | null
+}
+
 const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) {
-  const rows = yield* sql<{ xmin: string; xid: string | null; nid: bigint; room_nid: bigint; body: string }>`
+  const rows = yield* sql<LogRow>`
     WITH edge AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin)
     SELECT edge.xmin::text AS xmin, logged.* FROM edge LEFT JOIN LATERAL (
-      SELECT xid::text AS xid, nid, room_nid, body FROM events
+      SELECT xid::text AS xid, nid, room_nid, body, EXISTS (
+        SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
+      ) AS moves
+      FROM events
       WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
         AND xid < edge.xmin
       ORDER BY events.xid, events.nid LIMIT ${limit}
@@ -421,9 +449,7 @@ const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, positio
       })
     )
   const upTo = events.length === limit ? events[limit - 1]!.position : endOfTransactionsBefore(rows[0]!.xmin)
-  const memberships = events.some(({ event }) => event.state_key !== undefined)
-    ? yield* readMemberships(sql, position, upTo)
-    : []
+  const memberships = rows.some((row) => row.moves) ? yield* readMemberships(sql, position, upTo) : []
   return { events, memberships, upTo } satisfies LogSlice
 })
 
