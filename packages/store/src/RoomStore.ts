@@ -26,12 +26,15 @@ export interface RoomMembership {
   readonly sender: UserId
   readonly visibility: "public" | "private"
   readonly current: StateRef
-  /** Whether the user has ever been joined. */
-  readonly wasJoined: boolean
-  /** Where the membership was last changed. */
-  readonly changedAt: StreamPosition
-  /** The state before the membership event. */
-  readonly stateBefore: StateRef | undefined
+  /** Where the last time that the user was joined ended; undefined for who is joined, or never was. */
+  readonly ended: EndOfMembership | undefined
+}
+
+/** The end of somebody's time in a room. What became of the membership later (an invitation, a ban) does not move it. */
+export interface EndOfMembership {
+  readonly at: StreamPosition
+  /** The state before it. */
+  readonly state: StateRef
 }
 
 export interface PublicRoomRow {
@@ -86,6 +89,8 @@ export class RoomStore extends Context.Service<
             VALUES (${roomId}, ${version}, ${visibility}, extract(epoch FROM now()) * 1000)
             ON CONFLICT (room_id) DO NOTHING`.pipe(Effect.asVoid, Effect.orDie)
 
+      // The events are read by a statement of their own: where the update had to wait for the last commit of another
+      // writer, its own snapshot is from before that commit and does not show what the room ends with.
       const open = Effect.fnUntraced(function* (roomId: RoomId) {
         const rows = yield* sql<{
           room_nid: bigint
@@ -94,24 +99,22 @@ export class RoomStore extends Context.Service<
           current_chain: bigint | null
           current_seq: number
           joined_members: number
-          extremities: string
+          forward_extremities: ReadonlyArray<string>
         }>`
           UPDATE rooms SET fence = fence + 1 WHERE room_id = ${roomId}
-          RETURNING room_nid, version, fence, current_chain, current_seq, joined_members, (
-            SELECT coalesce(json_agg(json_build_object('event_id', event_id, 'depth', depth)), '[]')::text
-            FROM events WHERE event_id = ANY (forward_extremities)
-          ) AS extremities`
-        return Option.map(
-          Option.fromNullishOr(rows[0]),
-          (row): OpenedRoom => ({
-            roomNid: Number(row.room_nid),
-            version: row.version,
-            fence: Number(row.fence),
-            forwardExtremities: JSON.parse(row.extremities),
-            current: stateRef(row.current_chain, row.current_seq),
-            joinedMembers: row.joined_members
-          })
-        )
+          RETURNING room_nid, version, fence, current_chain, current_seq, joined_members, forward_extremities`
+        const row = rows[0]
+        if (row === undefined) return Option.none<OpenedRoom>()
+        const extremities = yield* sql<{ event_id: string; depth: bigint }>`
+          SELECT event_id, depth FROM events WHERE event_id = ANY (${texts(row.forward_extremities)}::text[])`
+        return Option.some<OpenedRoom>({
+          roomNid: Number(row.room_nid),
+          version: row.version,
+          fence: Number(row.fence),
+          forwardExtremities: extremities.map(({ depth, event_id }) => ({ event_id, depth: Number(depth) })),
+          current: stateRef(row.current_chain, row.current_seq),
+          joinedMembers: row.joined_members
+        })
       }, Effect.orDie)
 
       const transactions = (tokenId: number, scope: string) =>
@@ -128,22 +131,21 @@ export class RoomStore extends Context.Service<
         sql<MembershipRow>`
           SELECT rooms.room_nid, rooms.room_id, rooms.visibility, rooms.current_chain, rooms.current_seq,
             memberships.membership, memberships.sender,
-            coalesce(change.xid, events.xid)::text AS xid, coalesce(change.nid, events.nid) AS nid,
-            EXISTS (
-              SELECT 1 FROM membership_changes joined
-              WHERE joined.user_id = memberships.user_id AND joined.room_nid = memberships.room_nid
-                AND joined.membership = 'join'
-            ) AS was_joined,
-            events.state_chain, events.state_seq
+            ended.xid::text AS ended_xid, ended.nid AS ended_nid, events.state_chain, events.state_seq
           FROM memberships
           JOIN rooms ON rooms.room_nid = memberships.room_nid
-          JOIN events ON events.nid = memberships.event_nid
           LEFT JOIN LATERAL (
-            SELECT xid, nid FROM membership_changes
-            WHERE membership_changes.user_id = memberships.user_id
-              AND membership_changes.room_nid = memberships.room_nid
-            ORDER BY membership_changes.nid DESC LIMIT 1
-          ) AS change ON true
+            SELECT change.xid, change.nid FROM membership_changes change
+            WHERE memberships.membership <> 'join'
+              AND change.user_id = memberships.user_id AND change.room_nid = memberships.room_nid
+              AND (change.xid, change.nid) > (
+                SELECT joined.xid, joined.nid FROM membership_changes joined
+                WHERE joined.user_id = memberships.user_id AND joined.room_nid = memberships.room_nid
+                  AND joined.membership = 'join'
+                ORDER BY joined.xid DESC, joined.nid DESC LIMIT 1)
+            ORDER BY change.xid, change.nid LIMIT 1
+          ) AS ended ON true
+          LEFT JOIN events ON events.nid = ended.nid
           WHERE ${condition} AND rooms.current_chain IS NOT NULL`.pipe(
           Effect.map((rows) => rows.map(toRoomMembership)),
           Effect.orDie
@@ -230,11 +232,17 @@ interface MembershipRow {
   readonly current_seq: number
   readonly membership: string
   readonly sender: string
-  readonly xid: string
-  readonly nid: bigint
-  readonly was_joined: boolean
+  readonly ended_xid: string | null
+  readonly ended_nid: bigint
   readonly state_chain: bigint | null
   readonly state_seq: number | null
+}
+
+const endOf = (row: MembershipRow): EndOfMembership | undefined => {
+  const state = stateRef(row.state_chain, row.state_seq)
+  return row.ended_xid === null || state === undefined
+    ? undefined
+    : { at: { xid: Number(row.ended_xid), nid: Number(row.ended_nid) }, state }
 }
 
 const toRoomMembership = (row: MembershipRow): RoomMembership => ({
@@ -244,9 +252,7 @@ const toRoomMembership = (row: MembershipRow): RoomMembership => ({
   sender: row.sender as UserId,
   visibility: row.visibility === "public" ? "public" : "private",
   current: { chain: Number(row.current_chain), seq: row.current_seq },
-  wasJoined: row.was_joined,
-  changedAt: { xid: Number(row.xid), nid: Number(row.nid) },
-  stateBefore: stateRef(row.state_chain, row.state_seq)
+  ended: endOf(row)
 })
 
 interface PublicRow {

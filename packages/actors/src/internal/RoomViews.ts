@@ -33,8 +33,8 @@ interface View {
 
 const viewOf = (membership: RoomMembership): View | undefined => {
   if (membership.membership === "join") return { membership, state: membership.current, upTo: theEnd }
-  if (!membership.wasJoined || membership.membership === "invite") return undefined
-  return { membership, state: membership.stateBefore ?? membership.current, upTo: membership.changedAt }
+  if (membership.ended === undefined || membership.membership === "invite") return undefined
+  return { membership, state: membership.ended.state, upTo: membership.ended.at }
 }
 
 /** The place that a `from` or `to` names. */
