@@ -29,19 +29,31 @@ export interface TimelineRange {
   readonly upTo: StreamPosition
 }
 
+/** How much feedback is bundled into one page at most. */
+const maxFeedback = 10_000
+/** Among how many of the next events of the same type and state key those that replaced one are looked for. */
+const maxReplacements = 100
+
 export class EventStore extends Context.Service<
   EventStore,
   {
     /** The events that are known, in no order. */
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
-    /** The oldest (`f`) or newest (`b`) `limit` events of each range, in that direction. */
+    /** The oldest (`f`) or newest (`b`) `limit` events of each range, and of all ranges together, in that direction. */
     readonly timelines: (
       ranges: ReadonlyArray<TimelineRange>,
       direction: "f" | "b",
-      limit: number
+      limit: number,
+      together?: number
     ) => Effect.Effect<ReadonlyArray<StreamedEvent>>
-    /** Feedback (m.room.message.feedback) on messages, by the message's ID. */
-    readonly feedbackOn: (roomNid: number, targets: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<Event>>
+    /** Feedback (m.room.message.feedback) on messages, by the message's ID, up to a position; the oldest 10,000. */
+    readonly feedbackOn: (
+      roomNid: number,
+      targets: ReadonlyArray<EventId>,
+      upTo: StreamPosition
+    ) => Effect.Effect<ReadonlyArray<Event>>
+    /** The state events that replaced a state event and tell its content as what was there before. */
+    readonly replacementsOf: (replaced: StoredEvent) => Effect.Effect<ReadonlyArray<Event>>
     /** Every change of the user's memberships up to a position, in stream order. */
     readonly membershipHistory: (
       userId: UserId,
@@ -64,40 +76,65 @@ export class EventStore extends Context.Service<
               Effect.orDie
             )
 
-      const timelines = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => {
+      const timelines = (
+        ranges: ReadonlyArray<TimelineRange>,
+        direction: "f" | "b",
+        limit: number,
+        together?: number
+      ) => {
         if (ranges.length === 0 || limit === 0) return Effect.succeed([])
         const order = sql.literal(direction === "f" ? "ASC" : "DESC")
+        const all = together === undefined ? sql.literal("ALL") : sql`${together}`
         return sql<EventRow>`
-          SELECT page.xid, page.nid, page.room_nid, page.body FROM unnest(
-            ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
-            ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
-            ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
-            ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
-            ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
-          ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
-          CROSS JOIN LATERAL (
-            SELECT events.xid::text AS xid, events.nid, events.room_nid, events.body, events.xid AS place FROM events
-            WHERE events.room_nid = range.room_nid AND events.status <= 1
-              AND (events.xid, events.nid) > (range.after_xid::xid8, range.after_nid)
-              AND (events.xid, events.nid) <= (range.up_to_xid::xid8, range.up_to_nid)
-            ORDER BY events.xid ${order}, events.nid ${order} LIMIT ${limit}
-          ) AS page
-          ORDER BY page.place ${order}, page.nid ${order}`.pipe(
+          SELECT events.xid::text AS xid, events.nid, events.room_nid, events.body FROM (
+            SELECT place.xid, place.nid FROM unnest(
+              ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
+              ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
+              ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
+              ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
+              ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
+            ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
+            CROSS JOIN LATERAL (
+              SELECT xid, nid FROM events
+              WHERE events.room_nid = range.room_nid AND status <= 1
+                AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
+                AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
+              ORDER BY xid ${order}, nid ${order} LIMIT ${limit}
+            ) AS place
+            ORDER BY place.xid ${order}, place.nid ${order} LIMIT ${all}
+          ) AS page JOIN events ON events.nid = page.nid
+          ORDER BY page.xid ${order}, page.nid ${order}`.pipe(
           Effect.map((rows) => rows.map(toStreamedEvent)),
           Effect.orDie
         )
       }
 
-      const feedbackOn = (roomNid: number, targets: ReadonlyArray<EventId>) =>
+      const feedbackOn = (roomNid: number, targets: ReadonlyArray<EventId>, upTo: StreamPosition) =>
         targets.length === 0
           ? Effect.succeed([])
           : sql<{ body: string }>`
               SELECT body FROM events
               WHERE relates_to = ANY (${texts(targets)}::text[]) AND room_nid = ${roomNid} AND status <= 1
-              ORDER BY xid, nid`.pipe(
+                AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+              ORDER BY xid, nid LIMIT ${maxFeedback}`.pipe(
               Effect.map((rows) => rows.map((row) => JSON.parse(row.body) as Event)),
               Effect.orDie
             )
+
+      const replacementsOf = (replaced: StoredEvent) =>
+        sql<{ body: string }>`
+          SELECT body FROM events
+          WHERE room_nid = ${replaced.roomNid} AND type = ${replaced.event.type}
+            AND state_key = ${replaced.event.state_key ?? null}
+            AND (xid, nid) > (${String(replaced.position.xid)}::xid8, ${String(replaced.position.nid)}::bigint)
+          ORDER BY xid, nid LIMIT ${maxReplacements}`.pipe(
+          Effect.map((rows) =>
+            rows
+              .map((row) => JSON.parse(row.body) as Event)
+              .filter((event) => event.replaces_state === replaced.event.event_id && event.unsigned?.prev_content)
+          ),
+          Effect.orDie
+        )
 
       const membershipHistory = (userId: UserId, upTo: StreamPosition) =>
         sql<MembershipRow>`
@@ -109,7 +146,7 @@ export class EventStore extends Context.Service<
           Effect.orDie
         )
 
-      return EventStore.of({ byIds, timelines, feedbackOn, membershipHistory })
+      return EventStore.of({ byIds, timelines, feedbackOn, replacementsOf, membershipHistory })
     })
   )
 }

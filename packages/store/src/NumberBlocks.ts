@@ -49,6 +49,8 @@ export const makeNumberBlocks = Effect.fnUntraced(function* (
   const refill = (count: number) =>
     one.withPermits(1)(
       Effect.suspend(() => {
+        if (count > blockSize)
+          return Effect.die(`${count} numbers of ${sequence} are asked for, ${blockSize} are a block`)
         const enough = advance(count)
         if (spare !== undefined || (enough && end - next > blockSize / 2)) return Effect.void
         return Effect.map(reserve, (first) => {

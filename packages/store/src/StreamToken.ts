@@ -47,7 +47,7 @@ export const parseToken = (text: string): Option.Option<StreamToken> => {
     incarnation: match[3] ?? "",
     ephemeral: Number(match[4] ?? 0)
   }
-  return Number.isSafeInteger(token.position.xid) && Number.isSafeInteger(token.position.nid)
+  return [token.position.xid, token.position.nid, token.ephemeral].every(Number.isSafeInteger)
     ? Option.some(token)
     : Option.none()
 }

@@ -99,11 +99,17 @@ export const makeRoomViews = Effect.gen(function* () {
   })
 
   /** Each message with the feedback on it; feedback no longer stands by itself. */
-  const bundleFeedback = Effect.fnUntraced(function* (roomNid: number, chunk: ReadonlyArray<Event>, now: number) {
+  const bundleFeedback = Effect.fnUntraced(function* (
+    roomNid: number,
+    chunk: ReadonlyArray<Event>,
+    upTo: StreamPosition,
+    now: number
+  ) {
     const messages = chunk.filter((event) => event.type !== "m.room.message.feedback")
     const feedback = yield* events.feedbackOn(
       roomNid,
-      messages.map((event) => event.event_id)
+      messages.map((event) => event.event_id),
+      upTo
     )
     const byTarget = Map.groupBy(feedback, (event) => event.content.target_event_id as EventId)
     return messages.map((event) => {
@@ -123,7 +129,6 @@ export const makeRoomViews = Effect.gen(function* () {
     const to = yield* parsePlace(query.to ?? (direction === "b" ? "START" : "END"), "to")
     const { membership, upTo } = yield* view(userId, roomId)
     const now = yield* Clock.currentTimeMillis
-    const current = yield* log.currentPosition
     const range =
       direction === "b"
         ? { roomNid: membership.roomNid, after: to, upTo: earlier(from, upTo) }
@@ -131,12 +136,12 @@ export const makeRoomViews = Effect.gen(function* () {
     const page = yield* events.timelines([range], direction, clampLimit(query.limit))
     const first = page[0]
     const last = page.at(-1)
-    const start = from === theEnd ? later(current, first?.position ?? current) : from
+    const start = from === theEnd ? later(yield* log.currentPosition, first?.position ?? beginning) : from
     const end = last === undefined ? start : direction === "b" ? placeBefore(last) : last.position
     const shown = page.map(({ event }) => event)
     return {
       chunk: query.feedback
-        ? yield* bundleFeedback(membership.roomNid, shown, now)
+        ? yield* bundleFeedback(membership.roomNid, shown, upTo, now)
         : shown.map((event) => toClientEvent(event, now)),
       start: formatPosition(start),
       end: formatPosition(end)

@@ -55,6 +55,7 @@ export default Effect.gen(function* () {
   yield* sql`COMMENT ON COLUMN events.state_chain IS 'with state_seq: the state before the event'`
   yield* sql`CREATE INDEX events_stream ON events (xid, nid) WHERE status = 0`
   yield* sql`CREATE INDEX events_timeline ON events (room_nid, xid, nid) WHERE status <= 1`
+  yield* sql`CREATE INDEX events_state ON events (room_nid, type, state_key, xid, nid) WHERE state_key IS NOT NULL`
   yield* sql`
     CREATE INDEX events_relation ON events (relates_to) WHERE relates_to IS NOT NULL`
 
