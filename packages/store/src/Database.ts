@@ -16,13 +16,15 @@ import { Migrator, SqlClient, type SqlError } from "effect/sql"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import homeServer from "./migrations/0001_home_server.ts"
+import federation from "./migrations/0003_federation.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
-  "0001_home_server": homeServer
+  "0001_home_server": homeServer,
+  "0003_federation": federation
 }
 
-const newestMigration = Object.keys(migrations).length
+const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
 
 /** The database was written by a newer version of Greenroom, which may have changed what this one relies on. */
 export class DatabaseTooNew extends Data.TaggedError("DatabaseTooNew")<{ readonly message: string }> {}

@@ -1,0 +1,127 @@
+/**
+ * Which other servers can be reached, and from when on one that could not may be tried again: one back-off for each
+ * destination, shared by all nodes and kept over restarts.
+ *
+ * An error of the database is a defect. Times are milliseconds since 1970. Source: "Federation" of the specification.
+ */
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Clock, Context, Effect, Layer, Option, Random } from "effect"
+import { SqlClient } from "effect/sql"
+
+/** What is known of a destination. */
+export interface DestinationState {
+  readonly destination: ServerName
+  /** Failures in a row; 0 when it was reached last. */
+  readonly failures: number
+  /** When it may be tried again; in the past where it may be now. */
+  readonly retryAt: number
+  readonly lastSuccessAt: number | undefined
+  readonly lastFailureAt: number | undefined
+  readonly lastError: string | undefined
+}
+
+/** What the first failure costs, in ms, before jitter. Every further one doubles it. */
+const firstBackOff = 1_000
+
+/** The longest back-off, in ms, before jitter: a day. */
+const longestBackOff = 86_400_000
+
+/** How much of a back-off chance takes away at most, so that nodes and servers do not come back in step. */
+const jitter = 0.3
+
+/** The longest text that is kept of an error, in characters. */
+const maxErrorLength = 500
+
+interface Row {
+  readonly destination: string
+  readonly failures: number
+  readonly retry_at: bigint
+  readonly last_success_at: bigint | null
+  readonly last_failure_at: bigint | null
+  readonly last_error: string | null
+}
+
+const optionalNumber = (value: bigint | null): number | undefined => (value === null ? undefined : Number(value))
+
+const toState = (row: Row): DestinationState => ({
+  destination: row.destination as ServerName,
+  failures: row.failures,
+  retryAt: Number(row.retry_at),
+  lastSuccessAt: optionalNumber(row.last_success_at),
+  lastFailureAt: optionalNumber(row.last_failure_at),
+  lastError: row.last_error === null ? undefined : JSON.parse(row.last_error)
+})
+
+export class DestinationStore extends Context.Service<
+  DestinationStore,
+  {
+    readonly find: (destination: ServerName) => Effect.Effect<Option.Option<DestinationState>>
+    /** Every destination that we tried, those that wait longest first. */
+    readonly list: Effect.Effect<ReadonlyArray<DestinationState>>
+    /** It was reached: no back-off. */
+    readonly succeeded: (destination: ServerName) => Effect.Effect<void>
+    /**
+     * It could not be reached: the next back-off, twice as long, up to a day. Failures of attempts that ran at the same
+     * time count once.
+     */
+    readonly failed: (destination: ServerName, error: string) => Effect.Effect<DestinationState>
+    /** It was heard from: its back-off, if there is one, ends now. True if there was one. */
+    readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
+  }
+>()("greenroom/store/DestinationStore") {
+  static readonly layer = Layer.effect(
+    DestinationStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const failed = Effect.fnUntraced(function* (destination: ServerName, error: string) {
+        const now = yield* Clock.currentTimeMillis
+        const share = 1 - jitter * (yield* Random.next)
+        const text = JSON.stringify(error.slice(0, maxErrorLength))
+        const rows = yield* sql<Row>`
+          INSERT INTO destinations AS known (destination, failures, retry_at, last_failure_at, last_error)
+          VALUES (${destination}, 1, ${Math.round(now + firstBackOff * share)}, ${now}, ${text})
+          ON CONFLICT (destination) DO UPDATE SET
+            failures = CASE WHEN known.retry_at > ${now} THEN known.failures ELSE known.failures + 1 END,
+            retry_at = CASE WHEN known.retry_at > ${now} THEN known.retry_at ELSE
+              ${now}::bigint +
+                (least(${longestBackOff}::float8, ${firstBackOff}::float8 * 2 ^ least(known.failures, 30))
+                  * ${share}::float8)::bigint END,
+            last_failure_at = excluded.last_failure_at,
+            last_error = excluded.last_error
+          RETURNING *`
+        return toState(rows[0]!)
+      }, Effect.orDie)
+
+      const succeeded = Effect.fnUntraced(function* (destination: ServerName) {
+        const now = yield* Clock.currentTimeMillis
+        yield* sql`
+          INSERT INTO destinations (destination, last_success_at) VALUES (${destination}, ${now})
+          ON CONFLICT (destination) DO UPDATE SET failures = 0, retry_at = 0, last_success_at = excluded.last_success_at`
+      }, Effect.orDie)
+
+      const heardFrom = Effect.fnUntraced(function* (destination: ServerName) {
+        const now = yield* Clock.currentTimeMillis
+        const rows = yield* sql`
+          UPDATE destinations SET failures = 0, retry_at = 0
+          WHERE destination = ${destination} AND retry_at > ${now} RETURNING 1`
+        return rows.length > 0
+      }, Effect.orDie)
+
+      return DestinationStore.of({
+        find: (destination) =>
+          sql<Row>`SELECT * FROM destinations WHERE destination = ${destination}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toState)),
+            Effect.orDie
+          ),
+        list: sql<Row>`SELECT * FROM destinations ORDER BY retry_at DESC, destination COLLATE "C"`.pipe(
+          Effect.map((rows) => rows.map(toState)),
+          Effect.orDie
+        ),
+        failed,
+        succeeded,
+        heardFrom
+      })
+    })
+  )
+}

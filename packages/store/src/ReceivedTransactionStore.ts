@@ -1,0 +1,57 @@
+/**
+ * What transactions of other servers were answered. A repeat gets the same answer and does nothing again.
+ *
+ * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
+ */
+import type { TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Clock, Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import { texts } from "./PgArrays.ts"
+
+export class ReceivedTransactionStore extends Context.Service<
+  ReceivedTransactionStore,
+  {
+    /** The answer to a transaction that came before. */
+    readonly find: (origin: ServerName, transactionId: string) => Effect.Effect<Option.Option<TransactionAnswer>>
+    /** Which of the transactions came. */
+    readonly known: (origin: ServerName, transactionIds: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>>
+    /** Keeps an answer, unless there is one. */
+    readonly put: (origin: ServerName, transactionId: string, answer: TransactionAnswer) => Effect.Effect<void>
+    /** Forgets what was answered before that time. */
+    readonly forget: (before: number) => Effect.Effect<void>
+  }
+>()("greenroom/store/ReceivedTransactionStore") {
+  static readonly layer = Layer.effect(
+    ReceivedTransactionStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      return ReceivedTransactionStore.of({
+        find: (origin, transactionId) =>
+          sql<{ answer: string }>`
+            SELECT answer FROM received_transactions WHERE origin = ${origin} AND transaction_id = ${transactionId}`.pipe(
+            Effect.map((rows) =>
+              Option.map(Option.fromNullishOr(rows[0]), (row) => JSON.parse(row.answer) as TransactionAnswer)
+            ),
+            Effect.orDie
+          ),
+        known: (origin, transactionIds) =>
+          sql<{ transaction_id: string }>`
+            SELECT transaction_id FROM received_transactions
+            WHERE origin = ${origin} AND transaction_id = ANY (${texts(transactionIds)}::text[])`.pipe(
+            Effect.map((rows) => new Set(rows.map((row) => row.transaction_id))),
+            Effect.orDie
+          ),
+        put: (origin, transactionId, answer) =>
+          Effect.flatMap(
+            Clock.currentTimeMillis,
+            (now) => sql`
+              INSERT INTO received_transactions (origin, transaction_id, answer, received_at)
+              VALUES (${origin}, ${transactionId}, ${JSON.stringify(answer)}, ${now}) ON CONFLICT DO NOTHING`
+          ).pipe(Effect.asVoid, Effect.orDie),
+        forget: (before) =>
+          sql`DELETE FROM received_transactions WHERE received_at < ${before}`.pipe(Effect.asVoid, Effect.orDie)
+      })
+    })
+  )
+}
