@@ -173,7 +173,7 @@ const make = Effect.gen(function* () {
       hash && Redacted.value(hash)
     )
     if (!correct || tooLong || userId === undefined) return false
-    if (outdated) yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)))
+    if (outdated) yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)), hash)
     return true
   })
 

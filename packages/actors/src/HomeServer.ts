@@ -56,7 +56,7 @@ const stores = (options: HomeServerOptions) =>
   )
 
 /** The actors. */
-const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer())
+const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer)
 
 /** The services over the actors, which in turn call them. */
 const services = Layer.mergeAll(Events.layer, Accounts.layer).pipe(

@@ -13,6 +13,11 @@ export interface HomeServerOptions {
   readonly databaseUrl?: Redacted.Redacted
   /** Whether anybody may register (default true). */
   readonly enableRegistration?: boolean
+  /**
+   * Whether everybody who asks may see the presence of everybody of this server, as on the reference server of 2014. By
+   * default (false) each user is asked, or has asked in return.
+   */
+  readonly acceptPresenceInvites?: boolean
   readonly turn?: {
     readonly uris: ReadonlyArray<string>
     readonly sharedSecret: Redacted.Redacted

@@ -1,10 +1,9 @@
 /**
  * Password hashes: Argon2id (RFC 9106), kept as PHC strings (`$argon2id$v=19$m=19456,t=2,p=1$salt$hash`), so that every
- * hash says what it cost. Hashing runs on the thread pool, not on the event loop, and only as many at once as there are
- * cores: many logins at once wait for one another instead of taking the memory of all.
+ * hash says what it cost. Hashing runs on the thread pool of Node, not on the event loop, and two at once at most: many
+ * logins wait for one another instead of taking the memory of all, and leave threads for files.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto"
-import { availableParallelism } from "node:os"
 import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
 import { Context, Effect, Layer, Option, Redacted, Semaphore } from "effect"
 import { Kdf } from "effect/crypto"
@@ -19,6 +18,8 @@ export interface PasswordCost {
 /** 19 MiB and two passes: the recommendation of OWASP for Argon2id. */
 export const defaultCost: PasswordCost = { memory: 19_456, passes: 2, parallelism: 1 }
 
+/** Of the four threads that Node has by default. */
+const concurrentHashes = 2
 const saltBytes = 16
 const hashBytes = 32
 
@@ -57,7 +58,7 @@ export interface Verdict {
 
 const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
   const kdf = yield* Kdf.Kdf
-  const bounded = Semaphore.makeUnsafe(availableParallelism()).withPermits(1)
+  const bounded = Semaphore.makeUnsafe(concurrentHashes).withPermits(1)
   const encoder = new TextEncoder()
 
   const derive = (password: Redacted.Redacted, cost: PasswordCost, salt: Uint8Array, length: number) =>

@@ -214,4 +214,4 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
 
 /** Registers the actor with the runner. A defect restarts it from the store, and the message is tried again. */
 export const layer = (options: PresenceOptions = {}) =>
-  Presence.toLayer(behaviour(options), { maxIdleTime: "30 seconds" })
+  Presence.toLayer(behaviour(options), { maxIdleTime: "10 seconds" })

@@ -20,6 +20,7 @@ import { Effect, Exit, Option, Schedule, Schema, Semaphore } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { EphemeralStream } from "./EphemeralStream.ts"
+import { HomeServerConfig } from "./HomeServerConfig.ts"
 import { Presences } from "./Presences.ts"
 import { Rooms } from "./Rooms.ts"
 
@@ -66,14 +67,6 @@ export const maxProfileFields = 100
 /** How many users may be on a presence list. */
 export const maxPresenceList = 1_000
 
-export interface UserOptions {
-  /**
-   * Whether everybody of this server may see everybody's presence who asks, as the reference server of 2014 did. By
-   * default each is asked, or has asked in return.
-   */
-  readonly acceptPresenceInvites?: boolean
-}
-
 // --- State ------------------------------------------------------------------------------------------------------------
 
 /** Fields that everybody may see, and that memberships and presence carry. */
@@ -86,9 +79,10 @@ const retryPolicy = Schedule.max([Schedule.exponential("1 second"), Schedule.rec
 
 // --- Behaviour --------------------------------------------------------------------------------------------------------
 
-const behaviour = Effect.fnUntraced(function* (options: UserOptions) {
+const behaviour = Effect.gen(function* () {
   const userId = (yield* Entity.CurrentAddress).entityId as unknown as UserId
   const self = (yield* User.client)(userId)
+  const { acceptPresenceInvites = false } = yield* HomeServerConfig
   const profiles = yield* ProfileStore
   const lists = yield* PresenceListStore
   const roomStore = yield* RoomStore
@@ -163,7 +157,7 @@ const behaviour = Effect.fnUntraced(function* (options: UserOptions) {
   const invited = Effect.fnUntraced(function* (observer: UserId) {
     if (yield* lists.accepted(userId, observer)) return true
     const reverse = (yield* lists.list(userId)).some((entry) => entry.userId === observer)
-    if (reverse || options.acceptPresenceInvites === true) return yield* accept(observer)
+    if (reverse || acceptPresenceInvites) return yield* accept(observer)
     yield* stream.publishPresenceInvite(observer, userId)
     return false
   })
@@ -195,4 +189,4 @@ const behaviour = Effect.fnUntraced(function* (options: UserOptions) {
  * Registers the actor with the runner. Its messages are handled one at a time, but for the telling of rooms, which may
  * take long. A defect restarts it, and the message is tried again.
  */
-export const layer = (options: UserOptions = {}) => User.toLayer(behaviour(options), { concurrency: "unbounded" })
+export const layer = User.toLayer(behaviour, { concurrency: "unbounded" })

@@ -185,7 +185,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
 
 const options = { serverName, dataDir: "unused: the database is given" }
 
-layer(TestDatabase.layer, { excludeTestServices: true })("Users, after the end of the process", (it) => {
+layer(TestDatabase.layer, { excludeTestServices: true })("Users, on servers of their own", (it) => {
   it.effect("rooms are told of a profile that changed just before", () =>
     Effect.gen(function* () {
       const first = yield* Effect.gen(function* () {
@@ -208,5 +208,17 @@ layer(TestDatabase.layer, { excludeTestServices: true })("Users, after the end o
         )
       }).pipe(Effect.provide(HomeServer.layerOnDatabase(options)))
     })
+  )
+
+  it.effect("a server may accept presence invites for its users, as the reference server of 2014 did", () =>
+    Effect.gen(function* () {
+      const users = yield* Users
+      const presences = yield* Presences
+      const laura = yield* person("laura")
+      const mike = yield* person("mike")
+      yield* users.updatePresenceList(laura, laura.userId, { invite: [mike.userId] })
+      assert.isTrue((yield* users.presenceList(laura, laura.userId))[0]!.accepted)
+      assert.strictEqual((yield* presences.get(laura, mike.userId)).state, "offline")
+    }).pipe(Effect.provide(HomeServer.layerOnDatabase({ ...options, acceptPresenceInvites: true })))
   )
 })

@@ -119,7 +119,12 @@ export class AccountStore extends Context.Service<
       readonly after?: UserId | undefined
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<Account>>
-    readonly setPasswordHash: (userId: UserId, passwordHash: Redacted.Redacted) => Effect.Effect<void>
+    /** With `replacing`: only if that is the hash still. */
+    readonly setPasswordHash: (
+      userId: UserId,
+      passwordHash: Redacted.Redacted,
+      replacing?: Redacted.Redacted
+    ) => Effect.Effect<void>
     readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
     /** Ends the account and all its tokens, and forgets the password; the user ID stays taken. The ended tokens' IDs. */
     readonly deactivate: (userId: UserId) => Effect.Effect<ReadonlyArray<number>>
@@ -231,10 +236,14 @@ export class AccountStore extends Context.Service<
             Effect.map((rows) => rows.map(toAccount)),
             Effect.orDie
           ),
-        setPasswordHash: (userId, passwordHash) =>
+        setPasswordHash: (userId, passwordHash, replacing) =>
           sql`
             UPDATE users SET password_hash = ${Redacted.value(passwordHash)}
-            WHERE user_id = ${userId} AND deactivated_at IS NULL`.pipe(Effect.asVoid, Effect.orDie),
+            WHERE user_id = ${userId} AND deactivated_at IS NULL
+              AND ${replacing === undefined ? sql`true` : sql`password_hash = ${Redacted.value(replacing)}`}`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          ),
         setAdmin: (userId, admin) =>
           sql`UPDATE users SET admin = ${admin} WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
         deactivate,

@@ -118,7 +118,7 @@ export const makeEventReader = Effect.gen(function* () {
     const [roommates, accepted] = yield* Effect.all([rooms.roommates(userId), presences.acceptedBy(userId)], {
       concurrency: 2
     })
-    const found = yield* presences.many([...new Set([userId, ...roommates, ...accepted])])
+    const found = yield* presences.many([...new Set([userId, ...roommates, ...accepted])], userId)
     return found.map((content) => ({ type: "m.presence", content }))
   })
 
