@@ -1,0 +1,61 @@
+/**
+ * Invitations of people who are not on Matrix yet: a home server leaves one for an address; the identity server writes
+ * to the address, and when it is bound to a user tells that user's home server (`OnBind`).
+ *
+ * Source: "Identity" of the specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { body } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { RoomId, UserId } from "../Identifiers.ts"
+import { messageErrors } from "./IdentityError.ts"
+import { Medium } from "./ThirdPartyId.ts"
+
+const told = (description: string) =>
+  Schema.optionalKey(Schema.String.check(Schema.isMaxLength(1_024)).annotate({ description }))
+
+export const StoreInvite = Schema.Struct({
+  medium: Medium,
+  address: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(320)),
+  room_id: RoomId,
+  sender: UserId,
+  room_alias: told("For the mail"),
+  room_name: told("For the mail"),
+  room_avatar_url: told("Not used"),
+  room_join_rules: told("Not used"),
+  sender_display_name: told("For the mail"),
+  sender_avatar_url: told("Not used")
+}).annotate({ identifier: "StoreInvite" })
+export type StoreInvite = typeof StoreInvite.Type
+
+const PublicKey = Schema.Struct({
+  public_key: Schema.String.annotate({ description: "Unpadded base64" }),
+  key_validity_url: Schema.String.annotate({ description: "Answers whether the key still holds" })
+})
+
+export const StoredInvite = body(
+  Schema.Struct({
+    token: Schema.String.annotate({ description: "What the identity server will sign for the invited user" }),
+    public_keys: Schema.Array(PublicKey),
+    public_key: Schema.String.annotate({ description: "The first of `public_keys`, as earlier home servers read it" }),
+    display_name: Schema.String.annotate({ description: "What the room may see of the address" })
+  }).annotate({ identifier: "StoredInvite" })
+)
+export type StoredInvite = typeof StoredInvite.Type
+
+export class InvitationApi extends HttpApiGroup.make("invitations")
+  .add(
+    HttpApiEndpoint.post("store", "/store-invite", {
+      payload: StoreInvite,
+      success: StoredInvite,
+      error: messageErrors
+    }).annotateMerge(
+      documented({
+        summary: "Invite an address",
+        text: "Errors: M_THREEPID_IN_USE with the `mxid` to invite instead, M_INVALID_ADDRESS, M_LIMIT_EXCEEDED.",
+        who: "home servers"
+      })
+    )
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Invitations", description: "For people who are not on Matrix yet." })) {}

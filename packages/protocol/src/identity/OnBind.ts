@@ -1,0 +1,49 @@
+/**
+ * What an identity server tells the home server of a user to whom an address was bound, when that address was invited to
+ * rooms before: `POST /_matrix/federation/v1/3pid/onbind` with an `OnBind` as its body.
+ *
+ * Each invitation carries `signed`, the identity server's signature over `{mxid, token}`. The `token` is the one that
+ * `store-invite` gave to the inviting home server, which put it into the room together with the identity server's public
+ * keys; so every server in the room can check that this user may take the invitation. The home server of the user asks
+ * the server that invited (that of `sender`) to invite the user.
+ *
+ * The home server answers 200 with `{}`. 400 and 403 end the attempts; after anything else the identity server tries
+ * again, so the same request may come twice.
+ *
+ * Source: "Identity" of the specification.
+ */
+import { Schema } from "effect"
+import { RoomId, UserId } from "../Identifiers.ts"
+import { Medium } from "./ThirdPartyId.ts"
+
+/** Where the home server takes it. */
+export const onBindPath = "/_matrix/federation/v1/3pid/onbind"
+
+/** The most invitations in one request, and the most that are kept for one address. */
+export const maxInvitesPerAddress = 100
+
+/** The proof that `mxid` may take the invitation `token`. */
+export const SignedInvite = Schema.Struct({
+  mxid: UserId,
+  token: Schema.String,
+  signatures: Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.String))
+})
+export type SignedInvite = typeof SignedInvite.Type
+
+export const BoundInvite = Schema.Struct({
+  medium: Medium,
+  address: Schema.String,
+  mxid: UserId,
+  room_id: RoomId,
+  sender: UserId,
+  signed: SignedInvite
+})
+export type BoundInvite = typeof BoundInvite.Type
+
+export const OnBind = Schema.Struct({
+  medium: Medium,
+  address: Schema.String,
+  mxid: UserId,
+  invites: Schema.Array(BoundInvite).check(Schema.isMaxLength(maxInvitesPerAddress))
+}).annotate({ identifier: "OnBind" })
+export type OnBind = typeof OnBind.Type

@@ -1,0 +1,61 @@
+/**
+ * Third-party IDs (3PIDs): addresses by which people know each other outside of Matrix, an email address or a phone
+ * number. They have one canonical form, in which they are stored, signed, looked up and hashed:
+ *
+ * - `email`: lower case, ASCII, at most 254 characters; a domain in other scripts as Punycode.
+ * - `msisdn`: the digits of the international number (E.164), without `+` and without leading zeros.
+ *
+ * An address in canonical form has no white space, quotes or control characters, so that it can stand in the header of a
+ * mail as it is.
+ *
+ * Source: "Identity" of the specification.
+ */
+import { Schema } from "effect"
+
+/** The sorts of third-party IDs. */
+export const media = ["email", "msisdn"] as const
+
+export const Medium = Schema.Literals(media)
+export type Medium = typeof Medium.Type
+
+/** The longest address, in characters (RFC 5321). */
+export const maxAddressLength = 254
+
+const emailPattern =
+  /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{0,62}[a-z0-9]$/
+
+const msisdnPattern = /^[1-9][0-9]{4,14}$/
+
+const isEmail = (text: string): boolean =>
+  text.length <= maxAddressLength && text.indexOf("@") <= 64 && emailPattern.test(text)
+
+/** The canonical form of an email address; undefined for what is none. */
+export const canonicalEmail = (text: string): string | undefined => {
+  if (text.length > maxAddressLength) return undefined
+  const lower = text.toLowerCase()
+  return isEmail(lower) ? lower : undefined
+}
+
+/** True for an address in its canonical form. */
+export const isCanonicalAddress = (medium: Medium, address: string): boolean =>
+  medium === "email" ? isEmail(address) : msisdnPattern.test(address)
+
+/** A medium and an address in its canonical form. */
+export const ThirdPartyId = Schema.Struct({ medium: Medium, address: Schema.String })
+  .check(
+    Schema.makeFilter(
+      ({ address, medium }: { readonly medium: Medium; readonly address: string }) =>
+        isCanonicalAddress(medium, address) || { path: ["address"], issue: "Expected an address in its canonical form" }
+    )
+  )
+  .annotate({ identifier: "ThirdPartyId" })
+export interface ThirdPartyId {
+  readonly medium: Medium
+  readonly address: string
+}
+
+const redactPart = (part: string): string => `${part.slice(0, 1)}...`
+
+/** What others may see of an address: `f...@e...`, `49...`. */
+export const redactAddress = ({ address, medium }: ThirdPartyId): string =>
+  medium === "email" ? address.split("@").map(redactPart).join("@") : `${address.slice(0, 2)}...`
