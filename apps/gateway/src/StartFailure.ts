@@ -17,6 +17,15 @@ const describeListen = (error: ListenError): string => {
   }
 }
 
+/** The option to look at when something below fails with this tag. */
+const optionOf: { readonly [tag: string]: string } = {
+  SqlError: "--database-url",
+  DatabaseUnreachable: "--database-url",
+  DatabaseTooNew: "--database-url",
+  ServerNameMismatch: "--server-name",
+  EmbeddedPostgresError: "--data-dir"
+}
+
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
   typeof error === "object" && error !== null && "_tag" in error && "message" in error
 
@@ -26,6 +35,7 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return undefined
   if (error instanceof ListenError) return describeListen(error)
-  if (hasTag(error) && error._tag === "SqlError") return `--database-url: ${error.message}`
-  return error instanceof Error || hasTag(error) ? error.message : String(error)
+  if (!hasTag(error)) return error instanceof Error ? error.message : String(error)
+  const option = optionOf[error._tag]
+  return option === undefined ? error.message : `${option}: ${error.message}`
 }

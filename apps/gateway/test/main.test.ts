@@ -1,0 +1,150 @@
+import { type ChildProcess, spawn } from "node:child_process"
+import { createServer } from "node:net"
+import { fileURLToPath } from "node:url"
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, FileSystem, Redacted } from "effect"
+
+const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
+
+interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+interface Program {
+  readonly process: ChildProcess
+  /** Waits until stdout has a match. */
+  readonly said: (pattern: RegExp) => Effect.Effect<RegExpExecArray>
+  readonly ended: Effect.Effect<Ended>
+}
+
+/** The program with these options. Killed with the scope, if it still runs then. */
+const run = (...options: ReadonlyArray<string>) =>
+  Effect.acquireRelease(
+    Effect.sync((): Program => {
+      const child = spawn(process.execPath, [main, ...options], { env: { PATH: process.env.PATH }, stdio: "pipe" })
+      const output = { stdout: "", stderr: "" }
+      for (const name of ["stdout", "stderr"] as const) {
+        child[name].setEncoding("utf8").on("data", (text: string) => {
+          output[name] += text
+        })
+      }
+      const ended = new Promise<Ended>((resolve) => child.once("close", (code) => resolve({ code, ...output })))
+      return {
+        process: child,
+        ended: Effect.promise(() => ended),
+        said: (pattern) =>
+          Effect.callback<RegExpExecArray>((resume) => {
+            const look = () => {
+              const match = pattern.exec(output.stdout)
+              if (match !== null) resume(Effect.succeed(match))
+            }
+            child.stdout.on("data", look)
+            child.once("close", () => resume(Effect.die(new Error(`The program ended: ${output.stderr}`))))
+            look()
+          })
+      }
+    }),
+    ({ ended, process }) =>
+      Effect.andThen(
+        Effect.sync(() => process.kill("SIGKILL")),
+        ended
+      )
+  )
+
+const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) => fileSystem.makeTempDirectoryScoped())
+
+/** The program on a database of its own, and the URL that it listens on. */
+const start = Effect.gen(function* () {
+  const database = Redacted.value(yield* TestDatabase.url)
+  const dataDir = yield* temporaryDirectory
+  const program = yield* run("--port", "0", "--data-dir", dataDir, "--database-url", database)
+  const [, url] = yield* program.said(/listens on (http:\/\/127\.0\.0\.1:\d+)/)
+  return { ...program, url: url ?? "" }
+})
+
+const post = (url: string, body: unknown) =>
+  Effect.promise(async () => {
+    const response = await fetch(url, { method: "POST", body: JSON.stringify(body) })
+    return (await response.json()) as Record<string, string>
+  })
+
+describe("main", () => {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    it.live(`${signal} answers the long polls that wait, and ends with 0`, () =>
+      Effect.gen(function* () {
+        const program = yield* start
+        const api = `${program.url}/_matrix/client/api/v1`
+        const { access_token } = yield* post(`${api}/register`, {
+          type: "m.login.password",
+          user: "alice",
+          password: "wonderland"
+        })
+        const poll = fetch(`${api}/events?access_token=${access_token}&timeout=60000`)
+        const health = yield* Effect.promise(() => fetch(`${program.url}/health`))
+        assert.strictEqual(health.status, 200)
+        program.process.kill(signal)
+        assert.strictEqual((yield* Effect.promise(() => poll)).status, 200)
+        const { code, stderr, stdout } = yield* program.ended
+        assert.strictEqual(code, 0, stderr)
+        assert.strictEqual(stderr, "")
+        assert.notInclude(stdout, access_token ?? "")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+    )
+  }
+
+  it.live("a port that is in use ends it with one line that names the option", () =>
+    Effect.gen(function* () {
+      const port = yield* Effect.acquireRelease(
+        Effect.callback<{ readonly server: ReturnType<typeof createServer>; readonly port: number }>((resume) => {
+          const server = createServer().listen(0, "127.0.0.1", () => {
+            const address = server.address()
+            resume(Effect.succeed({ server, port: typeof address === "object" && address ? address.port : 0 }))
+          })
+        }),
+        ({ server }) => Effect.sync(() => server.close())
+      )
+      const program = yield* run("--port", String(port.port), "--data-dir", yield* temporaryDirectory)
+      const { code, stderr } = yield* program.ended
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^greenroom: --port: another program listens on 127\.0\.0\.1 port \d+\n$/)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
+  const wrong: ReadonlyArray<readonly [ReadonlyArray<string>, RegExp]> = [
+    [
+      ["--federation-port", "many"],
+      /^greenroom: --federation-port must be a port number from 0 to 65535, not "many"\n$/
+    ],
+    [["--prot", "80"], /^greenroom: .*--prot.*\n$/],
+    [["--port", "1"], /^greenroom: .*--port.*\n$/],
+    [["--no-such"], /^greenroom: .*--no-such.*\n$/],
+    [["--config", "/none.toml"], /^greenroom: --config: cannot read \/none\.toml: NotFound\n$/],
+    [["--database-url", "postgresql://nobody:hush@127.0.0.1:1/none"], /^greenroom: --database-url: .*\n$/]
+  ]
+  for (const [options, expected] of wrong) {
+    it.live(`${options.join(" ")} ends it with one line`, () =>
+      Effect.gen(function* () {
+        const program = yield* run("--port", "0", "--data-dir", yield* temporaryDirectory, ...options)
+        const { code, stderr } = yield* program.ended
+        assert.notStrictEqual(code, 0)
+        assert.match(stderr, expected)
+        assert.notInclude(stderr, "hush")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+    )
+  }
+
+  it.live("--help lists every option, with what holds without it", () =>
+    Effect.gen(function* () {
+      const program = yield* run("--help")
+      const { code, stdout } = yield* program.ended
+      assert.strictEqual(code, 0)
+      for (const option of ["--server-name", "--port", "--data-dir", "--database-url", "--config", "8008"]) {
+        assert.include(stdout, option)
+      }
+    }).pipe(Effect.scoped)
+  )
+})
