@@ -1,0 +1,71 @@
+/**
+ * Requests as someone with curl sends them: `curl -X PUT -d '{"typing": true}' "$URL/...?access_token=$TOKEN"`. The body is
+ * JSON, whatever content type goes with it.
+ */
+import * as http from "node:http"
+import { Effect } from "effect"
+
+/** The keys that the answers of the client API have, each in some. */
+// biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about
+export type Body = any
+
+export interface Answer {
+  readonly status: number
+  readonly headers: http.IncomingHttpHeaders
+  readonly text: string
+  /** The body, undefined where it is not JSON. */
+  readonly body: Body
+}
+
+export interface CurlOptions {
+  /** The access token, as a query parameter. */
+  readonly token?: string
+  /** The access token, as `Authorization: Bearer`. */
+  readonly bearer?: string
+  /** `-d`: sent as JSON, text as it is. */
+  readonly data?: unknown
+  /** In place of those that curl sends. */
+  readonly headers?: { readonly [name: string]: string }
+}
+
+const parse = (text: string): Body => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: 512 })
+
+const headersOf = ({ bearer, data, headers }: CurlOptions) => ({
+  accept: "*/*",
+  ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
+  ...(headers ?? (data === undefined ? {} : { "content-type": "application/x-www-form-urlencoded" }))
+})
+
+const withToken = (path: string, token: string | undefined) =>
+  token === undefined ? path : `${path}${path.includes("?") ? "&" : "?"}access_token=${encodeURIComponent(token)}`
+
+/** Sends a request to a path of the server, and reads the whole answer. Dies if there is none. */
+export const curl = (url: string, method: string, path: string, options: CurlOptions = {}): Effect.Effect<Answer> =>
+  Effect.callback<Answer>((resume) => {
+    const data =
+      options.data === undefined || typeof options.data === "string" ? options.data : JSON.stringify(options.data)
+    const { hostname, port } = new URL(url)
+    const request = http.request(
+      { agent, method, hostname, port, path: withToken(path, options.token), headers: headersOf(options) },
+      (response) => {
+        const parts: Array<Buffer> = []
+        response.on("data", (part: Buffer) => parts.push(part))
+        response.on("end", () => {
+          const text = Buffer.concat(parts).toString()
+          const { headers, statusCode: status = 0 } = response
+          resume(Effect.succeed({ status, headers, text, body: parse(text) }))
+        })
+      }
+    )
+    request.on("error", (error) => resume(Effect.die(error)))
+    request.end(data)
+    return Effect.sync(() => request.destroy())
+  })

@@ -1,0 +1,116 @@
+/**
+ * The gateway as an operator runs it: the program in a process of its own, on a free port, reached by sockets.
+ */
+import { type ChildProcess, spawn } from "node:child_process"
+import * as fs from "node:fs/promises"
+import * as os from "node:os"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { Effect, Redacted, type Scope } from "effect"
+
+const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
+
+/** The name that every gateway of these tests has. */
+export const serverName = ServerName.make("green.test")
+
+export interface GatewayOptions {
+  readonly dataDir: string
+  /** Absent: the PostgreSQL that comes with the program. */
+  readonly databaseUrl?: Redacted.Redacted
+  /** 0, if absent, takes any free port. */
+  readonly port?: number
+  /** Settings beside these, as environment variables. */
+  readonly environment?: { readonly [name: string]: string }
+}
+
+export interface GatewayProcess {
+  readonly url: string
+  readonly port: number
+  readonly pid: number
+  /** What it has written so far. */
+  readonly output: () => string
+  /** Ends it without a chance to say goodbye. */
+  readonly kill: Effect.Effect<void>
+  /** Asks it to end, and returns its exit code. */
+  readonly stop: Effect.Effect<number | NodeJS.Signals | null>
+}
+
+/** A directory that goes with the scope. PostgreSQL, which does not run as root, must be able to walk through it. */
+export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.promise(async () => {
+    const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-e2e-"))
+    await fs.chmod(directory, 0o711)
+    return directory
+  }),
+  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+)
+
+/** No limits of rate: tests ask faster than people. */
+const unlimited = Object.fromEntries(
+  ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
+)
+
+const spawnGateway = (options: GatewayOptions): ChildProcess => {
+  const database = options.databaseUrl === undefined ? [] : ["--database-url", Redacted.value(options.databaseUrl)]
+  const args = [
+    "--server-name",
+    serverName,
+    "--port",
+    `${options.port ?? 0}`,
+    "--data-dir",
+    options.dataDir,
+    ...database
+  ]
+  return spawn(process.execPath, [program, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited, ...options.environment }
+  })
+}
+
+const listening = /listens on (http:\/\/[^ "]+:([0-9]+))/
+
+/** Waits for the line that says where it listens. Dies with what it wrote if it ends instead. */
+const waitUntilListening = (child: ChildProcess, output: () => string) =>
+  Effect.callback<RegExpExecArray>((resume) => {
+    const onData = () => {
+      const found = listening.exec(output())
+      if (found !== null) resume(Effect.succeed(found))
+    }
+    child.stdout?.on("data", onData)
+    child.once("close", () => resume(Effect.die(new Error(`The gateway did not start: ${output()}`))))
+    onData()
+  })
+
+/** Starts the program and waits until it serves. It ends with the scope. */
+export const start: (options: GatewayOptions) => Effect.Effect<GatewayProcess, never, Scope.Scope> = Effect.fnUntraced(
+  function* (options) {
+    const child = yield* Effect.sync(() => spawnGateway(options))
+    let output = ""
+    const keep = (chunk: Buffer) => {
+      output += chunk.toString()
+    }
+    child.stdout?.on("data", keep)
+    child.stderr?.on("data", keep)
+    const ended = new Promise<number | NodeJS.Signals | null>((resolve) =>
+      child.once("close", (code, signal) => resolve(code ?? signal))
+    )
+    const end = (signal: NodeJS.Signals) =>
+      Effect.promise(() => {
+        child.kill(signal)
+        return ended
+      })
+    yield* Effect.addFinalizer(() => end("SIGTERM"))
+    const [, url = "", port = ""] = yield* waitUntilListening(child, () => output)
+    const health = yield* Effect.promise(() => fetch(`${url}/health`))
+    if (health.status !== 200) return yield* Effect.die(new Error(`The gateway is not well: ${output}`))
+    return {
+      url,
+      port: Number(port),
+      pid: child.pid!,
+      output: () => output,
+      kill: Effect.asVoid(end("SIGKILL")),
+      stop: end("SIGTERM")
+    }
+  }
+)

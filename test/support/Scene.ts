@@ -1,0 +1,75 @@
+/**
+ * What the tests across packages begin with: a gateway on a fresh database, and users on it.
+ */
+import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Context, Effect, Layer, type Scope } from "effect"
+import { type Answer, type CurlOptions, curl } from "./Curl.ts"
+import * as GatewayProcess from "./GatewayProcess.ts"
+
+/** A user as curl knows them. */
+export interface Person {
+  readonly userId: string
+  readonly token: string
+  /** Asks with the user's token, under the draft's prefix if the path names none. */
+  readonly ask: (method: string, path: string, data?: unknown) => Effect.Effect<Answer>
+}
+
+export interface Scene {
+  readonly gateway: GatewayProcess.GatewayProcess
+  readonly ask: (method: string, path: string, options?: CurlOptions) => Effect.Effect<Answer>
+  readonly person: (credentials: { readonly user_id: string; readonly access_token: string }) => Person
+  /** Registers a user. */
+  readonly register: (user: string) => Effect.Effect<Person>
+}
+
+const fullPath = (path: string) => (path.startsWith("//") ? path.slice(1) : clientPrefix + path)
+
+/** How to speak to a gateway. A path beginning with `//` is taken as it is, any other is under the draft's prefix. */
+export const sceneOf = (gateway: GatewayProcess.GatewayProcess): Scene => {
+  const ask: Scene["ask"] = (method, path, options) => curl(gateway.url, method, fullPath(path), options)
+  const person: Scene["person"] = ({ access_token: token, user_id: userId }) => ({
+    userId,
+    token,
+    ask: (method, path, data) => ask(method, path, data === undefined ? { token } : { token, data })
+  })
+  return {
+    gateway,
+    ask,
+    person,
+    register: (user) =>
+      Effect.map(
+        ask("POST", "/register", { data: { type: "m.login.password", user, password: `secret of ${user}` } }),
+        ({ body }) => person(body)
+      )
+  }
+}
+
+/** Starts a gateway on a database of its own, and again after each end: what it stored is there again. */
+export const restartable: (
+  environment?: GatewayProcess.GatewayOptions["environment"]
+) => Effect.Effect<Effect.Effect<Scene, never, Scope.Scope>, never, Scope.Scope> = Effect.fnUntraced(function* (
+  environment = {}
+) {
+  const dataDir = yield* GatewayProcess.temporaryDirectory
+  const databaseUrl = yield* Effect.orDie(TestDatabase.emptyUrl)
+  return Effect.map(GatewayProcess.start({ dataDir, databaseUrl, environment }), sceneOf)
+})
+
+/** One gateway for the tests of a file. */
+export class Stage extends Context.Service<Stage, Scene>()("greenroom/test/Stage") {
+  static readonly layer = (environment?: GatewayProcess.GatewayOptions["environment"]): Layer.Layer<Stage> =>
+    Layer.effect(Stage, Effect.flatten(restartable(environment)))
+}
+
+let rooms = 0
+
+/** A room of the first person that the others have joined. Returns its ID. */
+export const roomOf = (owner: Person, ...others: ReadonlyArray<Person>): Effect.Effect<string> =>
+  Effect.gen(function* () {
+    const { body } = yield* owner.ask("PUT", `/createRoom/scene${++rooms}`, {
+      invite: others.map(({ userId }) => userId)
+    })
+    for (const person of others) yield* person.ask("POST", `/rooms/${encodeURIComponent(body.room_id)}/join`, {})
+    return body.room_id
+  })
