@@ -16,7 +16,7 @@ import { initialProposals } from "@greenroom/room/RoomCreation"
 import type { EventProposal, PduProblem } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/EventLog"
-import { EventStore } from "@greenroom/store/EventStore"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
@@ -98,6 +98,9 @@ export const Room = Entity.make("Room", [Create, Propose, Redact, SetTyping, Ref
 /** The longest that somebody types without saying so again, in milliseconds. */
 export const maxTypingTimeout = 120_000
 
+/** How often a request runs at most that others made fail; one whose own commit fails has two attempts. */
+const maxAttempts = 5
+
 const refusePdu = (problem: PduProblem): MatrixError =>
   problem._tag === "TooLarge"
     ? new TooLarge({ error: `The event has ${problem.bytes} bytes; 65536 are the limit` })
@@ -128,11 +131,17 @@ const behaviour = Effect.gen(function* () {
   // Loading and forgetting
 
   let loading: Effect.Effect<RoomState, MatrixError> | undefined
+  /** The number under which the room in memory was opened; 0 where there is none. */
   let fence = 0
-  const transactions = new RoomTransactions((tokenId) => rooms.transactions(tokenId, roomId))
+
+  /** The room is opened first: then no earlier writer can add an answer to those that are read. */
+  const transactions = new RoomTransactions((tokenId) =>
+    Effect.andThen(Effect.ignore(load), rooms.transactions(tokenId, roomId))
+  )
 
   const forget = Effect.sync(() => {
     loading = undefined
+    fence = 0
     transactions.clear()
   })
 
@@ -163,21 +172,26 @@ const behaviour = Effect.gen(function* () {
 
   /**
    * Runs a request to its commit. Where the commit fails, what is in memory is forgotten; a request of which nothing can
-   * have been stored, or whose transaction ID tells, runs once more on the reloaded room.
+   * have been stored, or whose transaction ID tells, runs again on the reloaded room.
    */
   const durably = <A>(
     request: Effect.Effect<A, MatrixError | StaleWriter | CommitFailed>,
     repeatable: boolean
   ): Effect.Effect<A, MatrixError> => {
-    const attempt = Effect.tapError(request, (error) =>
-      error._tag === "StaleWriter" || error._tag === "CommitFailed" ? forgetAfter(error) : Effect.void
-    )
-    return attempt.pipe(
-      Effect.catchTag("StaleWriter", () => attempt),
-      Effect.catchTag("CommitFailed", (failure) => (repeatable || failure.untouched ? attempt : Effect.fail(failure))),
-      Effect.catchTags({ StaleWriter: Effect.die, CommitFailed: Effect.die }),
-      Effect.uninterruptible
-    )
+    const again = (failure: StaleWriter | CommitFailed, patience: number) => {
+      const isBlameless = failure._tag === "StaleWriter" || failure.untouched
+      const left = patience - (isBlameless ? 1 : (maxAttempts + 1) / 2)
+      return Effect.andThen(
+        forgetAfter(failure),
+        left > 0 && (repeatable || isBlameless) ? Effect.suspend(() => attempt(left)) : Effect.die(failure)
+      )
+    }
+    const attempt = (patience: number): Effect.Effect<A, MatrixError> =>
+      Effect.catchTags(request, {
+        StaleWriter: (failure) => again(failure, patience),
+        CommitFailed: (failure) => again(failure, patience)
+      }) as Effect.Effect<A, MatrixError>
+    return Effect.uninterruptible(attempt(maxAttempts))
   }
 
   /** Runs a synchronous step once as many numbers are at hand as it may take. */
@@ -307,16 +321,35 @@ const behaviour = Effect.gen(function* () {
   const propose = Effect.fnUntraced(function* (proposal: EventProposal, transaction: RoomTransaction | undefined) {
     const room = yield* loadExisting
     const current = alreadySo(room, proposal)
-    if (current !== undefined && room.membershipOf(proposal.sender) === "join") return { event_id: current.event_id }
-    return yield* append(room, proposal, transaction)
+    if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
+      const answer = { event_id: current.event_id }
+      const remembered = transaction === undefined ? [] : [transactions.row(transaction, roomId, answer)]
+      // The event that says so may still be in line itself: this is behind it.
+      yield* log.append(room.commit(room.beginStep(), { transactions: remembered }))
+      return answer
+    }
+    const answer = yield* append(room, proposal, transaction)
+    if (proposal.type === "m.room.member" && proposal.content.membership !== "join") {
+      yield* stopTyping(proposal.state_key as UserId)
+    }
+    return answer
   })
 
   // On Redact
 
+  /** The state events that tell what the target said, as they replaced it. Those in line are waited for first. */
+  const replacementsOf = Effect.fnUntraced(function* (room: RoomState, target: StoredEvent) {
+    const { event_id, state_key, type } = target.event
+    if (state_key === undefined || room.lookup(type, state_key)?.event_id === event_id) return []
+    yield* log.append(room.commit(room.beginStep()))
+    return yield* events.replacementsOf(target)
+  })
+
   const redact = Effect.fnUntraced(function* (payload: (typeof Redact)["payloadSchema"]["Type"]) {
     const room = yield* loadExisting
-    const target = (yield* events.byIds([payload.target])).find(({ roomNid }) => roomNid === room.roomNid)?.event
-    if (target === undefined) return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
+    const stored = (yield* events.byIds([payload.target])).find(({ roomNid }) => roomNid === room.roomNid)
+    if (stored === undefined) return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
+    const target = stored.event
     const proposal: EventProposal = {
       room_id: roomId,
       type: "m.room.redaction",
@@ -327,10 +360,19 @@ const behaviour = Effect.gen(function* () {
     const asEvent = { ...target, ...proposal, event_id: target.event_id } as Event
     const refusal = room.version.authoriseRedaction(asEvent, target, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    const replacements = yield* replacementsOf(room, stored)
     return yield* append(room, proposal, payload.transaction, (event) => {
       const redacted = { ...room.version.redact(target), unsigned: { redacted_because: event.event_id } }
-      room.applyRedaction(redacted)
-      return [redacted]
+      const current = target.state_key === undefined ? undefined : room.lookup(target.type, target.state_key)
+      const told = new Map(
+        [...replacements, ...(current?.replaces_state === target.event_id ? [current] : [])].map((each) => [
+          each.event_id,
+          { ...each, unsigned: { ...each.unsigned, prev_content: redacted.content } }
+        ])
+      )
+      const stripped = [redacted, ...told.values()]
+      for (const each of stripped) room.applyRedaction(each)
+      return stripped
     })
   })
 
@@ -355,17 +397,15 @@ const behaviour = Effect.gen(function* () {
 
   const typists = new Set<UserId>()
   const publishTyping = Effect.suspend(() => ephemeral.publishTyping(roomId, [...typists]))
-  const stopTyping = (userId: UserId) => Effect.suspend(() => (typists.delete(userId) ? publishTyping : Effect.void))
+  const noLongerTypes = (userId: UserId) => Effect.suspend(() => (typists.delete(userId) ? publishTyping : Effect.void))
+  const stopTyping = (userId: UserId) => Effect.andThen(FiberMap.remove(typing, userId), noLongerTypes(userId))
 
   const setTyping = Effect.fnUntraced(function* (userId: UserId, isTyping: boolean, timeout: number) {
     const room = yield* loadExisting
     if (room.membershipOf(userId) !== "join") return yield* new Forbidden({ error: "The sender must be in the room" })
-    if (!isTyping) {
-      yield* FiberMap.remove(typing, userId)
-      return yield* stopTyping(userId)
-    }
+    if (!isTyping) return yield* stopTyping(userId)
     const after = Math.min(timeout, maxTypingTimeout)
-    yield* FiberMap.run(typing, userId, Effect.andThen(Effect.sleep(after), stopTyping(userId)))
+    yield* FiberMap.run(typing, userId, Effect.andThen(Effect.sleep(after), noLongerTypes(userId)))
     if (typists.has(userId)) return
     typists.add(userId)
     yield* publishTyping

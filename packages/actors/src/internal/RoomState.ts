@@ -184,7 +184,8 @@ export class RoomState {
   private summary(): RoomSummary {
     const text = (type: string, field: string): string | null => {
       const value = this.lookup(type, "")?.content[field]
-      return typeof value === "string" ? value : null
+      // A column of text holds every character but NUL.
+      return typeof value === "string" ? value.replaceAll("\0", "\u{fffd}") : null
     }
     return {
       forwardExtremities: this.extremities.map((each) => each.event_id),
