@@ -12,11 +12,11 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceStore"
 import { ProfileStore, type PublicProfile } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { Cache, Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope } from "effect"
+import { Cache, Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
 import { DeviceConnections } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
-import { ask } from "./internal/RoomRequests.ts"
+import { ask } from "./internal/Ask.ts"
 import { Presence } from "./Presence.ts"
 import type { PresenceContent } from "./Rooms.ts"
 import type { Session } from "./Session.ts"
@@ -73,6 +73,8 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const lastValues = yield* makeLastValues
   const devices = new DeviceConnections(Duration.toMillis(options.grace ?? "30 seconds"))
   const somethingDue = Latch.makeUnsafe(false)
+  const reporting = Semaphore.makeUnsafe(concurrentReports).withPermits(1)
+  const scope = yield* Effect.scope
 
   const reportOf = (userId: UserId, now: number) => ({
     node: stream.incarnation,
@@ -98,8 +100,9 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     while (true) {
       yield* Effect.raceFirst(somethingDue.await, Effect.sleep("1 second"))
       somethingDue.closeUnsafe()
-      const due = devices.due(yield* Clock.currentTimeMillis)
-      yield* Effect.forEach(due, tellOrRetry, { concurrency: concurrentReports, discard: true })
+      for (const userId of devices.due(yield* Clock.currentTimeMillis)) {
+        yield* Effect.forkIn(reporting(tellOrRetry(userId)), scope)
+      }
     }
   }).pipe(Effect.forkScoped)
 

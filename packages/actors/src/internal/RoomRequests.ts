@@ -13,34 +13,16 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadJson, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Effect, Redacted } from "effect"
-import type { ClusterError } from "effect/cluster"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import { Room, type RoomTransaction } from "../Room.ts"
 import type { CreateRoom } from "../Rooms.ts"
 import type { Session } from "../Session.ts"
-
-type RunnerError =
-  | ClusterError.MailboxFull
-  | ClusterError.AlreadyProcessingMessage
-  | ClusterError.PersistenceError
-  | ClusterError.EntityNotAssignedToRunner
-
-/** A mailbox that is full asks for patience; that a runner cannot be reached is nobody's request's fault. */
-export const ask = <A, E extends MatrixError>(
-  answer: Effect.Effect<A, E | RunnerError>
-): Effect.Effect<A, MatrixError> =>
-  Effect.catchTags(answer as Effect.Effect<A, MatrixError | RunnerError>, {
-    MailboxFull: () =>
-      Effect.fail(new LimitExceeded({ error: "Too many requests wait for this", retry_after_ms: 1000 })),
-    AlreadyProcessingMessage: Effect.die,
-    PersistenceError: Effect.die,
-    EntityNotAssignedToRunner: Effect.die
-  }) as Effect.Effect<A, MatrixError>
+import { ask } from "./Ask.ts"
 
 const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
   txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind } satisfies RoomTransaction }
