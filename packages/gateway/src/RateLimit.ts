@@ -80,19 +80,26 @@ export class RateLimit extends Context.Service<
   static readonly layer = (rates: Rates = defaultRates): Layer.Layer<RateLimit> =>
     Layer.effect(
       RateLimit,
-      Effect.map(RateLimiter.make, (limiter) => RateLimit.of({ take: makeTake(limiter, rates) }))
-    ).pipe(Layer.provide(Layer.sync(RateLimiter.RateLimiterStore, boundedStore)))
+      Effect.map(makeLimiter(rates), (take) => RateLimit.of({ take }))
+    )
 }
 
-const makeTake =
-  (limiter: RateLimiter.RateLimiter, rates: Rates) =>
-  (kind: RateKind, key: string): Effect.Effect<void, LimitExceeded> => {
+/**
+ * Counts requests against rates of any kinds, in the memory of this node. What counts for more than one request, such as
+ * a list, takes as many `tokens`. Errors: M_LIMIT_EXCEEDED.
+ */
+export const makeLimiter = <Kind extends string>(
+  rates: {
+    readonly [K in Kind]: Rate | Off
+  }
+): Effect.Effect<(kind: Kind, key: string, tokens?: number) => Effect.Effect<void, LimitExceeded>> =>
+  Effect.map(RateLimiter.make, (limiter) => (kind: Kind, key: string, tokens = 1) => {
     const rate = rates[kind]
     if (rate === off) return Effect.void
     return limiter
-      .consume({ algorithm: "token-bucket", key: `${kind} ${key}`, limit: rate.limit, window: rate.window })
+      .consume({ algorithm: "token-bucket", key: `${kind} ${key}`, limit: rate.limit, window: rate.window, tokens })
       .pipe(Effect.mapErrorEager(toLimitExceeded), Effect.asVoid)
-  }
+  }).pipe(Effect.provideServiceEffect(RateLimiter.RateLimiterStore, Effect.sync(boundedStore)))
 
 const toLimitExceeded = ({ reason }: RateLimiter.RateLimiterError): LimitExceeded =>
   new LimitExceeded({

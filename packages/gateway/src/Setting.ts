@@ -1,0 +1,107 @@
+/**
+ * Settings of a program: each once, with its meaning, its form and what holds without it. A program lists its settings
+ * as one object of `Setting`s, from which its command line, its environment variables, its TOML file (`SettingSources`)
+ * and its documentation come.
+ */
+import { Redacted, Schema, SchemaTransformation } from "effect"
+
+/** One setting; `A` is its value. */
+export interface Setting<A> {
+  /** Its path in the TOML file, such as `turn.ttl`. */
+  readonly name: string
+  readonly description: string
+  /** Completes the sentence "must be ...". */
+  readonly expects: string
+  /** From text, as options and variables have it. Numbers, booleans and lists of TOML are turned to text before. */
+  readonly schema: Schema.Codec<A, string>
+  readonly fallback: A
+  /** For options: the placeholder of the value in `--help`, or `switch` for one that has no value. */
+  readonly flag?: string
+  /** Never repeated in messages. */
+  readonly secret?: boolean
+}
+
+/** The settings of a program, by their names in it. */
+export interface Settings {
+  readonly [key: string]: Setting<never> | Setting<unknown>
+}
+
+/** The values of all settings. */
+export type Configuration<S> = {
+  readonly [K in keyof S]: S[K] extends Setting<infer A> ? A : never
+}
+
+export const setting = <A>(options: Setting<A>): Setting<A> => options
+
+/** A setting that may be absent. */
+export const optional = <A>(options: Omit<Setting<A>, "fallback">): Setting<A | undefined> => ({
+  ...options,
+  schema: options.schema as Schema.Codec<A | undefined, string>,
+  fallback: undefined
+})
+
+/** Any text but the empty one. */
+export const Text: Schema.Codec<string> = Schema.NonEmptyString
+
+/** A text that no message repeats. */
+export const Secret: Schema.Codec<Redacted.Redacted, string> = Schema.NonEmptyString.pipe(
+  Schema.decodeTo(
+    Schema.Redacted(Schema.NonEmptyString),
+    SchemaTransformation.transform<Redacted.Redacted, string>({
+      decode: (text) => Redacted.make(text),
+      encode: Redacted.value
+    })
+  )
+)
+
+const isDatabaseUrl = (url: Redacted.Redacted): boolean => {
+  const text = Redacted.value(url)
+  return /^postgres(ql)?:\/\//.test(text) && (URL.canParse(text) || text.startsWith("postgresql:///"))
+}
+
+/** The URL of a PostgreSQL database, which may hold a password. */
+export const DatabaseUrl: Schema.Codec<Redacted.Redacted, string> = Secret.check(Schema.makeFilter(isDatabaseUrl))
+
+/** A whole number. */
+export const integer = (minimum: number, maximum: number): Schema.Codec<number, string> =>
+  Schema.String.check(Schema.isPattern(/^[0-9]{1,15}$/)).pipe(
+    Schema.decodeTo(
+      Schema.Number.check(Schema.isBetween({ minimum, maximum })),
+      SchemaTransformation.transform<number, string>({ decode: Number, encode: String })
+    )
+  )
+
+/** `true` or `false`. */
+export const Truth: Schema.Codec<boolean, string> = Schema.Literals(["true", "false"]).pipe(
+  Schema.decodeTo(
+    Schema.Boolean,
+    SchemaTransformation.transform<boolean, "true" | "false">({
+      decode: (text) => text === "true",
+      encode: (value) => (value ? "true" : "false")
+    })
+  )
+) as Schema.Codec<boolean, string>
+
+/** Texts of a form, with commas between them. */
+export const list = (pattern: RegExp): Schema.Codec<ReadonlyArray<string>, string> =>
+  Schema.String.pipe(
+    Schema.decodeTo(
+      Schema.Array(Schema.String.check(Schema.isPattern(pattern))),
+      SchemaTransformation.transform<ReadonlyArray<string>, string>({
+        decode: (text) => (text.trim() === "" ? [] : text.split(",").map((item) => item.trim())),
+        encode: (items) => items.join(",")
+      })
+    )
+  )
+
+export const portExpects = "a port number from 0 to 65535"
+export const truthExpects = "true or false"
+
+/** Addresses and networks. */
+export const networks = list(/^[0-9A-Fa-f:.]{2,45}(\/[0-9]{1,3})?$/)
+export const networksExpects = "a list of addresses or networks, such as 127.0.0.1 or 10.0.0.0/8"
+
+/** The levels of the log, from the most talkative one. */
+export const logLevels = ["trace", "debug", "info", "warn", "error", "none"] as const
+export type LogLevelName = (typeof logLevels)[number]
+export const LogLevelFromName = Schema.Literals(logLevels) as Schema.Codec<LogLevelName, string>

@@ -1,0 +1,140 @@
+/**
+ * Reads the settings of a program from where an operator may write them: the command line, the environment, a TOML file.
+ * The first wins over the second, the second over the third, the third over the default. Whatever is wrong there is one
+ * sentence that names the option, variable or key as the operator wrote it.
+ */
+import { Data, Effect, FileSystem, Option, Result, Schema } from "effect"
+import { Toml } from "effect/encoding"
+import type { Configuration, Setting, Settings } from "./Setting.ts"
+
+/** What is wrong with the configuration, in one line. */
+export class ConfigurationError extends Data.TaggedError("ConfigurationError")<{ readonly message: string }> {}
+
+export const refuse = (message: string) => Effect.fail(new ConfigurationError({ message }))
+
+/** What the operator said of a setting, and where. */
+interface Written {
+  readonly text: string
+  /** `--port`, `GREENROOM_PORT` or `port in greenroom.toml`. */
+  readonly where: string
+}
+
+export interface Sources {
+  /** Options of the command line by setting, `true` and `false` for switches. */
+  readonly options: { readonly [key: string]: string | undefined }
+  /** The file that `--config` names. */
+  readonly configFile?: string | undefined
+  readonly environment: { readonly [name: string]: string | undefined }
+}
+
+export interface Program<S extends Settings> {
+  readonly settings: S
+  /** What the names of the environment variables begin with, such as `GREENROOM_`. */
+  readonly variablePrefix: string
+}
+
+/** `tls_cert` becomes `tls-cert`, the name of the option. */
+export const optionName = (setting: { readonly name: string }): string => setting.name.replace(/[._]/g, "-")
+
+/** `turn.shared_secret` becomes `GREENROOM_TURN_SHARED_SECRET`. */
+export const variableName = (prefix: string, setting: { readonly name: string }): string =>
+  `${prefix}${setting.name.replace(".", "_").toUpperCase()}`
+
+/** The configuration, each setting checked by itself. Errors: `ConfigurationError`. */
+export const readSettings: <S extends Settings>(
+  program: Program<S>,
+  sources: Sources
+) => Effect.Effect<Configuration<S>, ConfigurationError, FileSystem.FileSystem> = Effect.fnUntraced(
+  function* (program, sources) {
+    const file = sources.configFile ?? (sources.environment[`${program.variablePrefix}CONFIG`] || undefined)
+    const inFile = file === undefined ? new Map<string, Written>() : yield* readTomlFile(program.settings, file)
+    const out: Record<string, unknown> = {}
+    for (const [key, setting] of Object.entries(program.settings)) {
+      const written = fromOption(setting, sources.options[key]) ?? fromVariable(program, setting, sources)
+      out[key] = yield* decode(setting as Setting<unknown>, written ?? inFile.get(setting.name))
+    }
+    return out as never
+  }
+)
+
+const fromOption = (setting: { readonly name: string; readonly flag?: string }, option: string | undefined) => {
+  if (option === undefined) return undefined
+  const no = setting.flag === "switch" && option === "false" ? "no-" : ""
+  return { text: option, where: `--${no}${optionName(setting)}` }
+}
+
+const fromVariable = (program: Program<Settings>, setting: { readonly name: string }, { environment }: Sources) => {
+  const name = variableName(program.variablePrefix, setting)
+  const text = environment[name]
+  return text === undefined || text === "" ? undefined : { text, where: name }
+}
+
+const decode = (
+  setting: Setting<unknown>,
+  written: Written | undefined
+): Effect.Effect<unknown, ConfigurationError> => {
+  if (written === undefined) return Effect.succeed(setting.fallback)
+  const value = Schema.decodeUnknownOption(setting.schema)(written.text)
+  if (Option.isSome(value)) return Effect.succeed(value.value)
+  const got = setting.secret ? "" : `, not ${JSON.stringify(written.text)}`
+  return refuse(`${written.where} must be ${setting.expects}${got}`)
+}
+
+const readTomlFile = Effect.fnUntraced(function* (settings: Settings, file: string) {
+  const fileSystem = yield* FileSystem.FileSystem
+  const content = yield* fileSystem
+    .readFileString(file)
+    .pipe(Effect.catch((error) => refuse(`--config: cannot read ${file}: ${error.reason._tag}`)))
+  const parsed = Toml.parse(content)
+  if (Result.isFailure(parsed)) return yield* refuse(`--config: ${file} is not TOML: ${parsed.failure.message}`)
+  return yield* flatten(settings, parsed.success, file)
+})
+
+const isTable = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date)
+
+/** The settings of a TOML document by name. Keys that are no setting are errors: they are mostly misspelt. */
+const flatten = Effect.fnUntraced(function* (settings: Settings, document: Record<string, unknown>, file: string) {
+  const known = new Set(Object.values(settings).map(({ name }) => name))
+  const tables = new Set(
+    [...known].filter((name) => name.includes(".")).map((name) => name.slice(0, name.indexOf(".")))
+  )
+  const entries = Object.entries(document).flatMap(([key, value]) =>
+    tables.has(key) && isTable(value)
+      ? Object.entries(value).map(([inner, item]) => [`${key}.${inner}`, item] as const)
+      : [[key, value] as const]
+  )
+  const out = new Map<string, Written>()
+  for (const [name, value] of entries) {
+    if (!known.has(name)) return yield* refuse(`${name} in ${file} is not a setting`)
+    const text = toText(value)
+    if (text === undefined) return yield* refuse(`${name} in ${file} must be a text, a number, true, false or a list`)
+    out.set(name, { text, where: `${name} in ${file}` })
+  }
+  return out
+})
+
+const toText = (value: unknown): string | undefined => {
+  if (Array.isArray(value)) return value.every((item) => typeof item === "string") ? value.join(",") : undefined
+  return typeof value === "string" || typeof value === "number" || typeof value === "boolean"
+    ? String(value)
+    : undefined
+}
+
+/** That a file which an option names can be read. Errors: `ConfigurationError`. */
+export const checkReadable = Effect.fnUntraced(function* (option: string, file: string | undefined) {
+  if (file === undefined) return
+  const fileSystem = yield* FileSystem.FileSystem
+  yield* fileSystem
+    .readFile(file)
+    .pipe(Effect.catch((error) => refuse(`${option}: cannot read ${file}: ${error.reason._tag}`)))
+})
+
+/** Makes the data directory, and checks that it can be written to. Errors: `ConfigurationError`. */
+export const checkDataDir = Effect.fnUntraced(function* (directory: string) {
+  const fileSystem = yield* FileSystem.FileSystem
+  yield* fileSystem.makeDirectory(directory, { recursive: true }).pipe(
+    Effect.andThen(fileSystem.access(directory, { readable: true, writable: true })),
+    Effect.catch((error) => refuse(`--data-dir: cannot write to ${directory}: ${error.reason._tag}`))
+  )
+})

@@ -1,0 +1,79 @@
+/**
+ * The command line of a program, made of its settings. What is wrong with it is one line on stderr; `--help` lists the
+ * options and says what holds without them.
+ */
+import { Console, type Effect, Layer, Option } from "effect"
+import { CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
+import type { Setting, Settings } from "./Setting.ts"
+import { optionName, type Sources } from "./SettingSources.ts"
+
+type Options = { readonly [name: string]: Option.Option<string | boolean> }
+
+export interface ProgramDescription {
+  readonly name: string
+  readonly description: string
+  /** What `--version` tells. */
+  readonly version: string
+  readonly settings: Settings
+}
+
+const describe = (setting: Setting<unknown>): string =>
+  setting.fallback === undefined ? setting.description : `${setting.description} (default: ${String(setting.fallback)})`
+
+const toFlag = (setting: Setting<unknown>): Flag.Flag<Option.Option<string | boolean>> => {
+  const flag: Flag.Flag<string | boolean> =
+    setting.flag === "switch"
+      ? Flag.Boolean(optionName(setting))
+      : Flag.String(optionName(setting)).pipe(Flag.withMetavar(setting.flag ?? "text"))
+  return flag.pipe(Flag.withDescription(describe(setting)), Flag.optional)
+}
+
+const configFlag = Flag.String("config").pipe(
+  Flag.withMetavar("file"),
+  Flag.withDescription("A TOML file with settings, also those that have no option here. See docs/"),
+  Flag.optional
+)
+
+const toSources = (keys: ReadonlyArray<string>, options: Options, environment: Sources["environment"]): Sources => ({
+  options: Object.fromEntries(
+    keys.flatMap((key) =>
+      Option.match(options[key] ?? Option.none(), { onNone: () => [], onSome: (value) => [[key, String(value)]] })
+    )
+  ),
+  configFile: Option.getOrUndefined(options.config ?? Option.none()) as string | undefined,
+  environment
+})
+
+/** One line, whatever it is. */
+export const printError = (program: string, message: string): Effect.Effect<void> =>
+  Console.error(`${program}: ${message.replace(/\s*\n\s*/g, " ")}`)
+
+/** Runs `start` with what the operator wrote. `--help` and `--version` print and do not run it. */
+export const runCommandLine = <E, R>(
+  { description, name, settings, version }: ProgramDescription,
+  args: ReadonlyArray<string>,
+  environment: Sources["environment"],
+  start: (sources: Sources) => Effect.Effect<void, E, R>
+) => {
+  const keys = Object.keys(settings).filter((key) => "flag" in settings[key]!)
+  const flags: Record<string, Flag.Flag<Option.Option<string | boolean>>> = {
+    ...Object.fromEntries(keys.map((key) => [key, toFlag(settings[key] as Setting<unknown>)])),
+    config: configFlag
+  }
+  const command = Command.make(name, flags, (options) => start(toSources(keys, options as Options, environment))).pipe(
+    Command.withDescription(description)
+  )
+  return Command.runWith(command, { version })(args)
+}
+
+/** What `runCommandLine` needs beside the services of the platform: errors in one line, without the help before them. */
+export const layer = (program: string): Layer.Layer<never> =>
+  Layer.merge(
+    CliOutput.layerPresenter({
+      present: (event) =>
+        event._tag === "InvalidInvocation"
+          ? printError(program, `${event.errors[0]?.message ?? "wrong options"} (see --help)`)
+          : CliOutput.defaultPresenter.present(event)
+    }),
+    CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version] })
+  )
