@@ -1,0 +1,165 @@
+/**
+ * Nothing that was acknowledged is lost, nothing happens twice: the gateway is killed again and again while many
+ * clients send, and is started again on the same data. Clients repeat with the same transaction IDs what was not
+ * acknowledged, as they do over any broken connection.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { type ClientError, GreenroomClient, type GreenroomClientShape } from "@greenroom/client/GreenroomClient"
+import * as GreenroomSocket from "@greenroom/client/GreenroomSocket"
+import type { StreamedEvent } from "@greenroom/protocol/api/Answers"
+import type { ClientEvent } from "@greenroom/protocol/Event"
+import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
+import { Console, Deferred, Effect, Fiber, Stream } from "effect"
+import { FetchHttpClient } from "effect/http"
+import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { randomNumbers, seed } from "../support/Seed.ts"
+
+const senders = 8
+const rooms = 3
+const kills = 5
+
+/** How many requests begin or are answered between two kills. */
+const leastBetween = 30
+const mostBetween = 400
+
+interface Message {
+  readonly room: RoomId
+  readonly eventId: EventId
+  readonly body: string
+}
+
+/** Counts messages as they are asked for and as they are acknowledged, and wakes who waits for a count. */
+const makeProgress = () => {
+  let count = 0
+  let waiting: { readonly target: number; readonly deferred: Deferred.Deferred<void> } | undefined
+  return {
+    step: () => {
+      count++
+      if (waiting !== undefined && count >= waiting.target) Deferred.doneUnsafe(waiting.deferred, Effect.void)
+    },
+    /** Waits for so many further steps. */
+    after: (steps: number) =>
+      Effect.suspend(() => {
+        waiting = { target: count + steps, deferred: Deferred.makeUnsafe() }
+        return Deferred.await(waiting.deferred)
+      })
+  }
+}
+
+const isMessage = (event: StreamedEvent): event is ClientEvent => event.type === "m.room.message"
+
+const toMessage = (event: ClientEvent): Message => ({
+  room: event.room_id,
+  eventId: event.event_id,
+  body: String(event.content.body)
+})
+
+const lastWord = "That is all"
+
+/** What a stream reports, until the last word was said in every room. */
+const follow = (events: Stream.Stream<StreamedEvent, ClientError>) =>
+  Effect.suspend(() => {
+    const seen: Array<Message> = []
+    let ended = 0
+    return events.pipe(
+      Stream.filter(isMessage),
+      Stream.map(toMessage),
+      Stream.tap((message) => Effect.sync(() => seen.push(message))),
+      Stream.takeUntil(({ body }) => body === lastWord && ++ended === rooms),
+      Stream.runDrain,
+      Effect.as(seen)
+    )
+  })
+
+/** All messages of a room, page by page. */
+const readAll = (
+  client: GreenroomClientShape,
+  room: RoomId,
+  from = "START"
+): Effect.Effect<Array<Message>, ClientError> =>
+  Effect.flatMap(client.messages(room, { from, dir: "f", limit: 200 }), ({ chunk, end }) =>
+    chunk.length === 0
+      ? Effect.succeed([])
+      : Effect.map(readAll(client, room, end), (rest) => [...chunk.filter(isMessage).map(toMessage), ...rest])
+  )
+
+const inRoom = (messages: ReadonlyArray<Message>, room: RoomId) =>
+  messages.filter((message) => message.room === room).map(({ body }) => body)
+
+const meet = Effect.fnUntraced(function* (url: string) {
+  const anonymous = yield* GreenroomClient.make({ baseUrl: url, patience: "2 minutes" })
+  const people = yield* Effect.forEach(
+    Array.from({ length: senders }, (_, index) => `sender${index}`),
+    (user) => Effect.flatMap(anonymous.register({ user, password: "secret" }), anonymous.as)
+  )
+  const [owner, ...others] = people as [GreenroomClientShape, ...Array<GreenroomClientShape>]
+  const places = yield* Effect.forEach(Array.from({ length: rooms }), () =>
+    Effect.map(owner.createRoom({ visibility: "public" }), ({ room_id }) => room_id)
+  )
+  for (const place of places) yield* Effect.forEach(others, (person) => person.join(place), { concurrency: 4 })
+  return { owner, people, places }
+})
+
+describe("Kill9", () => {
+  it.live(
+    "every acknowledged message is there once, every token works, followers saw each message once and in order",
+    () =>
+      Effect.gen(function* () {
+        yield* Console.log(`Kill9: seed ${seed}`)
+        const random = randomNumbers(seed)
+        const dataDir = yield* GatewayProcess.temporaryDirectory
+        let gateway = yield* GatewayProcess.start({ dataDir })
+        const { owner, people, places } = yield* meet(gateway.url)
+        const begin = yield* owner.now
+        const byPoll = yield* Effect.forkChild(follow(owner.events({ from: begin, timeout: "10 seconds" })))
+        const socket = yield* GreenroomSocket.connect(people[1]!, { from: begin, subprotocol: "m.msgpack" })
+        const bySocket = yield* Effect.forkChild(follow(socket.events))
+
+        const acknowledged: Array<Message> = []
+        const progress = makeProgress()
+        let finished = false
+        const talk = (person: GreenroomClientShape, index: number) =>
+          Effect.gen(function* () {
+            for (let count = 0; !finished; count++) {
+              const room = places[Math.floor(random() * places.length)]!
+              const body = `${index}: ${count}`
+              progress.step()
+              const { event_id: eventId } = yield* person.sendText(room, body)
+              acknowledged.push({ room, eventId, body })
+              progress.step()
+            }
+          })
+        const talking = yield* Effect.forkChild(Effect.forEach(people, talk, { concurrency: "unbounded" }))
+
+        for (let kill = 0; kill < kills; kill++) {
+          yield* progress.after(leastBetween + Math.floor(random() * (mostBetween - leastBetween)))
+          yield* gateway.kill
+          gateway = yield* GatewayProcess.start({ dataDir, port: gateway.port })
+        }
+        yield* progress.after(leastBetween)
+        finished = true
+        yield* Fiber.join(talking)
+        for (const place of places) yield* owner.sendText(place, lastWord)
+
+        const seenByPoll = yield* Fiber.join(byPoll)
+        const seenBySocket = yield* Fiber.join(bySocket)
+        yield* Console.log(`Kill9: ${acknowledged.length} messages were acknowledged over ${kills} kills`)
+        let count = 0
+        for (const place of places) {
+          const stored = yield* readAll(owner, place)
+          assert.strictEqual(new Set(stored.map(({ body }) => body)).size, stored.length, "no message twice")
+          const ids = new Map(stored.map(({ body, eventId }) => [body, eventId]))
+          for (const { body, eventId, room } of acknowledged) {
+            if (room === place) assert.strictEqual(ids.get(body), eventId, `${body} is there as it was acknowledged`)
+          }
+          count += stored.length
+          const bodies = stored.map(({ body }) => body)
+          assert.deepStrictEqual(inRoom(seenByPoll, place), bodies, "the follower by long poll saw all, in order")
+          assert.deepStrictEqual(inRoom(seenBySocket, place), bodies, "the follower by socket saw all, in order")
+        }
+        assert.strictEqual(count, acknowledged.length + rooms, "nothing is there that was not acknowledged in the end")
+        for (const person of people) assert.strictEqual((yield* person.initialSync(0)).rooms.length, rooms)
+      }).pipe(Effect.provide(FetchHttpClient.layer)),
+    300_000
+  )
+})
