@@ -21,12 +21,18 @@ import type { StreamPosition } from "./StreamToken.ts"
 export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
 export type EventStatus = (typeof EventStatus)[keyof typeof EventStatus]
 
-/** An event with its number and the state before it. */
+/** An event with its number, the state before it, and the state after it where that is another. */
 export interface LoggedEvent {
   readonly nid: number
   readonly event: Event
   readonly status: EventStatus
   readonly stateBefore: StateRef | null
+  readonly stateAfter?: StateRef
+}
+
+/** An event that was known as an outlier and now has its place in the graph, and with it a new number. */
+export interface PlacedEvent extends LoggedEvent {
+  readonly outlierNid: number
 }
 
 export interface MembershipChange {
@@ -44,7 +50,8 @@ export interface MembershipChange {
 /** What the rooms table says of a room after a commit. */
 export interface RoomSummary {
   readonly forwardExtremities: ReadonlyArray<string>
-  readonly currentState: StateRef
+  /** Null where we know of the room only by an invitation. */
+  readonly currentState: StateRef | null
   readonly name: string | null
   readonly topic: string | null
   readonly joinedMembers: number
@@ -57,6 +64,7 @@ export interface RoomCommit {
   /** The number under which the writer opened the room. */
   readonly fence: number
   readonly events: ReadonlyArray<LoggedEvent>
+  readonly placed?: ReadonlyArray<PlacedEvent>
   readonly chains: ReadonlyArray<NewChain>
   readonly deltas: ReadonlyArray<StateDelta>
   readonly memberships: ReadonlyArray<MembershipChange>
@@ -229,7 +237,7 @@ const commitStatement = Effect.fnUntraced(function* (
     WITH fenced AS (${updateRooms(sql, rooms)})
     , new_events AS (${insertEvents(sql, commits)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
-    ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)}
+    ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
     SELECT pg_current_xact_id()::text AS xid, room_nid, fence FROM fenced`
   return {
     xid: Number(rows[0]?.xid ?? 0),
@@ -246,8 +254,8 @@ const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>)
     ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
     ${bigints(rooms.map((room) => room.fence))}::bigint[],
     ${texts(rooms.map((room) => room.summary.forwardExtremities.join("\n")))}::text[],
-    ${bigints(rooms.map((room) => room.summary.currentState.chain))}::bigint[],
-    ${integers(rooms.map((room) => room.summary.currentState.seq))}::integer[],
+    ${bigints(rooms.map((room) => room.summary.currentState?.chain ?? null))}::bigint[],
+    ${integers(rooms.map((room) => room.summary.currentState?.seq ?? null))}::integer[],
     ${texts(rooms.map((room) => room.summary.name))}::text[],
     ${texts(rooms.map((room) => room.summary.topic))}::text[],
     ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[]
@@ -266,8 +274,9 @@ const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit
   }
 }
 
-/** The message that feedback is about, so that both can be found together. */
+/** The message that feedback is about, or the event that a redaction strips, so that both can be found together. */
 const relatesTo = (event: Event): string | null => {
+  if (event.redacts !== undefined) return event.redacts
   const target = event.content.target_event_id
   return event.type === "m.room.message.feedback" && isEventId(target) ? target : null
 }
@@ -286,11 +295,12 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
   const { fences, rooms, rows } = rowsOf(commits, (commit) => commit.events)
   return sql`
     INSERT INTO events (
-      nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, relates_to,
-      body)
+      nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
+      status, relates_to, body)
     SELECT
       nid, CASE status WHEN 1 THEN '0'::xid8 ELSE pg_current_xact_id() END,
-      room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, relates_to, body
+      room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
+      status, relates_to, body
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.nid))}::bigint[],
@@ -301,12 +311,14 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${bigints(rows.map((row) => row.event.depth))}::bigint[],
       ${bigints(rows.map((row) => row.stateBefore?.chain ?? null))}::bigint[],
       ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
+      ${bigints(rows.map((row) => row.stateAfter?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
       ${integers(rows.map((row) => row.status))}::integer[],
       ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
       ${texts(bodiesOf(commits))}::text[]
     ) AS given (
-      room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, status, relates_to,
-      body)
+      room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
+      status, relates_to, body)
     JOIN fenced USING (room_nid, fence)`
 }
 
@@ -425,6 +437,41 @@ interface LogRow {
   readonly body: string
   /** Whether the event changed the membership of a user of ours. */
   readonly moves: boolean | null
+}
+
+/** An outlier gets its place; whatever names it by its number is told the new one. */
+const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.placed ?? [])
+  if (empty) return sql.literal("")
+  return sql`, place AS (
+    SELECT given.* FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.outlierNid))}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${bigints(rows.map((row) => row.stateBefore?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
+      ${bigints(rows.map((row) => row.stateAfter?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
+      ${integers(rows.map((row) => row.status))}::integer[]
+    ) AS given (room_nid, fence, old_nid, nid, state_chain, state_seq, after_chain, after_seq, status)
+    JOIN fenced USING (room_nid, fence))
+  , placed_events AS (
+    UPDATE events SET
+      nid = place.nid, status = place.status,
+      xid = CASE place.status WHEN 1 THEN '0'::xid8 ELSE pg_current_xact_id() END,
+      state_chain = place.state_chain, state_seq = place.state_seq,
+      after_chain = place.after_chain, after_seq = place.after_seq
+    FROM place WHERE events.nid = place.old_nid
+    RETURNING events.room_nid, events.type, events.state_key, place.old_nid, place.nid)
+  , placed_deltas AS (
+    UPDATE state_deltas SET event_nid = placed_events.nid
+    FROM placed_events JOIN state_chains ON state_chains.room_nid = placed_events.room_nid
+    WHERE state_deltas.chain = state_chains.chain AND state_deltas.type = placed_events.type
+      AND state_deltas.state_key = placed_events.state_key AND state_deltas.event_nid = placed_events.old_nid)
+  , placed_memberships AS (
+    UPDATE memberships SET event_nid = placed_events.nid FROM placed_events
+    WHERE memberships.room_nid = placed_events.room_nid AND memberships.user_id = placed_events.state_key
+      AND memberships.event_nid = placed_events.old_nid)`
 }
 
 const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) {

@@ -20,6 +20,8 @@ import type { StreamPosition } from "./StreamToken.ts"
 export interface StoredEvent extends StreamedEvent {
   readonly status: EventStatus
   readonly stateBefore: StateRef | undefined
+  /** The state after the event, where it has a place in the graph. */
+  readonly stateAfter: StateRef | undefined
 }
 
 /** A stretch of a room's timeline: after `after`, up to and including `upTo`. */
@@ -52,6 +54,8 @@ export class EventStore extends Context.Service<
       targets: ReadonlyArray<EventId>,
       upTo: StreamPosition
     ) => Effect.Effect<ReadonlyArray<Event>>
+    /** The redactions of the events, by what they strip. */
+    readonly redactionsOf: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
     /** The state events that replaced a state event and tell its content as what was there before. */
     readonly replacementsOf: (replaced: StoredEvent) => Effect.Effect<ReadonlyArray<Event>>
     /** Every change of the user's memberships up to a position, in stream order. */
@@ -70,7 +74,8 @@ export class EventStore extends Context.Service<
         ids.length === 0
           ? Effect.succeed([])
           : sql<EventRow>`
-              SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, body FROM events
+              SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, after_chain, after_seq, body
+              FROM events
               WHERE event_id = ANY (${texts(ids)}::text[])`.pipe(
               Effect.map((rows) => rows.map(toStoredEvent)),
               Effect.orDie
@@ -115,9 +120,20 @@ export class EventStore extends Context.Service<
           : sql<{ body: string }>`
               SELECT body FROM events
               WHERE relates_to = ANY (${texts(targets)}::text[]) AND room_nid = ${roomNid} AND status <= 1
-                AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+                AND type = 'm.room.message.feedback' AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
               ORDER BY xid, nid LIMIT ${maxFeedback}`.pipe(
               Effect.map((rows) => rows.map((row) => JSON.parse(row.body) as Event)),
+              Effect.orDie
+            )
+
+      const redactionsOf = (ids: ReadonlyArray<EventId>) =>
+        ids.length === 0
+          ? Effect.succeed([])
+          : sql<EventRow>`
+              SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, after_chain, after_seq, body
+              FROM events
+              WHERE relates_to = ANY (${texts(ids)}::text[]) AND type = 'm.room.redaction' AND status <= 1`.pipe(
+              Effect.map((rows) => rows.map(toStoredEvent)),
               Effect.orDie
             )
 
@@ -146,7 +162,7 @@ export class EventStore extends Context.Service<
           Effect.orDie
         )
 
-      return EventStore.of({ byIds, timelines, feedbackOn, replacementsOf, membershipHistory })
+      return EventStore.of({ byIds, timelines, feedbackOn, redactionsOf, replacementsOf, membershipHistory })
     })
   )
 }
@@ -158,8 +174,13 @@ interface EventRow {
   readonly status: number
   readonly state_chain: bigint | null
   readonly state_seq: number | null
+  readonly after_chain: bigint | null
+  readonly after_seq: number | null
   readonly body: string
 }
+
+const stateRef = (chain: bigint | null, seq: number | null): StateRef | undefined =>
+  chain === null ? undefined : { chain: Number(chain), seq: seq ?? 0 }
 
 const toStreamedEvent = (row: EventRow): StreamedEvent => ({
   position: { xid: Number(row.xid), nid: Number(row.nid) },
@@ -170,5 +191,6 @@ const toStreamedEvent = (row: EventRow): StreamedEvent => ({
 const toStoredEvent = (row: EventRow): StoredEvent => ({
   ...toStreamedEvent(row),
   status: row.status as EventStatus,
-  stateBefore: row.state_chain === null ? undefined : { chain: Number(row.state_chain), seq: row.state_seq ?? 0 }
+  stateBefore: stateRef(row.state_chain, row.state_seq),
+  stateAfter: stateRef(row.after_chain, row.after_seq) ?? stateRef(row.state_chain, row.state_seq)
 })

@@ -25,7 +25,8 @@ export interface RoomMembership {
   readonly membership: string
   readonly sender: UserId
   readonly visibility: "public" | "private"
-  readonly current: StateRef
+  /** Undefined for an invitation to a room of which this server knows no more. */
+  readonly current: StateRef | undefined
   /** Where the last time that the user was joined ended; undefined for who is joined, or never was. */
   readonly ended: EndOfMembership | undefined
 }
@@ -75,6 +76,8 @@ export class RoomStore extends Context.Service<
     /** Joined members of a room. */
     readonly joinedMembers: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>
     readonly publicRooms: Effect.Effect<ReadonlyArray<PublicRoomRow>>
+    /** The version of a room of which this server knows, be it by an invitation alone. */
+    readonly version: (roomId: RoomId) => Effect.Effect<Option.Option<string>>
     /** True if the room exists here: it was created here or joined over federation. */
     readonly exists: (roomId: RoomId) => Effect.Effect<boolean>
   }
@@ -146,7 +149,7 @@ export class RoomStore extends Context.Service<
             ORDER BY change.xid, change.nid LIMIT 1
           ) AS ended ON true
           LEFT JOIN events ON events.nid = ended.nid
-          WHERE ${condition} AND rooms.current_chain IS NOT NULL`.pipe(
+          WHERE ${condition} AND (rooms.current_chain IS NOT NULL OR memberships.membership = 'invite')`.pipe(
           Effect.map((rows) => rows.map(toRoomMembership)),
           Effect.orDie
         )
@@ -211,6 +214,11 @@ export class RoomStore extends Context.Service<
           Effect.map((rows) => rows.map(toPublicRoom)),
           Effect.orDie
         ),
+        version: (roomId) =>
+          sql<{ version: string }>`SELECT version FROM rooms WHERE room_id = ${roomId}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.version)),
+            Effect.orDie
+          ),
         exists: (roomId) =>
           sql`SELECT 1 FROM rooms WHERE room_id = ${roomId} AND current_chain IS NOT NULL`.pipe(
             Effect.map((rows) => rows.length > 0),
@@ -228,8 +236,8 @@ interface MembershipRow {
   readonly room_nid: bigint
   readonly room_id: string
   readonly visibility: string
-  readonly current_chain: bigint
-  readonly current_seq: number
+  readonly current_chain: bigint | null
+  readonly current_seq: number | null
   readonly membership: string
   readonly sender: string
   readonly ended_xid: string | null
@@ -251,7 +259,7 @@ const toRoomMembership = (row: MembershipRow): RoomMembership => ({
   membership: row.membership,
   sender: row.sender as UserId,
   visibility: row.visibility === "public" ? "public" : "private",
-  current: { chain: Number(row.current_chain), seq: row.current_seq },
+  current: stateRef(row.current_chain, row.current_seq),
   ended: endOf(row)
 })
 

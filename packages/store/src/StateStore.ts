@@ -4,6 +4,7 @@
  * others costs one row; a chain whose deltas outgrow the state itself is followed by one that begins with a snapshot.
  */
 import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
 import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
@@ -44,6 +45,12 @@ export interface StateEntry {
   readonly event: Event
 }
 
+/** An event of a state by its two names. */
+export interface StateId {
+  readonly id: EventId
+  readonly nid: number
+}
+
 export class StateStore extends Context.Service<
   StateStore,
   {
@@ -54,8 +61,10 @@ export class StateStore extends Context.Service<
       states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
       only?: { readonly types?: ReadonlyArray<string>; readonly key?: readonly [type: string, stateKey: string] }
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
-    /** The numbers of the events of one state, by state key. */
-    readonly readNids: (ref: StateRef) => Effect.Effect<Map<string, number>>
+    /** The IDs and numbers of the events of one state, by state key. */
+    readonly readIds: (ref: StateRef) => Effect.Effect<Map<string, StateId>>
+    /** How long each chain is: its highest `seq`, and how many parents a read of it walks. */
+    readonly chain: (chain: number) => Effect.Effect<{ readonly tip: number; readonly height: number }>
   }
 >()("greenroom/store/StateStore") {
   static readonly layer = Layer.effect(
@@ -110,14 +119,27 @@ export class StateStore extends Context.Service<
         )
       }, Effect.orDie)
 
-      const readNids = Effect.fnUntraced(function* (ref: StateRef) {
-        const rows = yield* sql<{ type: string; state_key: string; event_nid: bigint | null }>`
-          SELECT type, state_key, event_nid FROM (${entries([{ roomNid: 0, ref }], sql.literal(""))}) AS state
-          WHERE event_nid IS NOT NULL`
-        return new Map(rows.map((row) => [stateKeyOf(row.type, row.state_key), Number(row.event_nid)]))
+      const readIds = Effect.fnUntraced(function* (ref: StateRef) {
+        const rows = yield* sql<{ type: string; state_key: string; event_id: string; nid: bigint }>`
+          SELECT state.type, state.state_key, events.event_id, events.nid
+          FROM (${entries([{ roomNid: 0, ref }], sql.literal(""))}) AS state JOIN events ON events.nid = state.event_nid`
+        return new Map(
+          rows.map((row): [string, StateId] => [
+            stateKeyOf(row.type, row.state_key),
+            { id: row.event_id as EventId, nid: Number(row.nid) }
+          ])
+        )
       }, Effect.orDie)
 
-      return StateStore.of({ chains, read, readNids })
+      const chain = (id: number) =>
+        sql<{ tip: number | null; height: number | null }>`
+          SELECT (SELECT max(seq) FROM state_deltas WHERE chain = ${id}) AS tip,
+            (SELECT height FROM state_chains WHERE chain = ${id}) AS height`.pipe(
+          Effect.map((rows) => ({ tip: rows[0]?.tip ?? 0, height: rows[0]?.height ?? 0 })),
+          Effect.orDie
+        )
+
+      return StateStore.of({ chains, read, readIds, chain })
     })
   )
 }

@@ -32,7 +32,8 @@ interface View {
 }
 
 const viewOf = (membership: RoomMembership): View | undefined => {
-  if (membership.membership === "join") return { membership, state: membership.current, upTo: theEnd }
+  const { current } = membership
+  if (membership.membership === "join" && current !== undefined) return { membership, state: current, upTo: theEnd }
   if (membership.ended === undefined || membership.membership === "invite") return undefined
   return { membership, state: membership.ended.state, upTo: membership.ended.at }
 }

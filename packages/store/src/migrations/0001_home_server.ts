@@ -45,14 +45,17 @@ export default Effect.gen(function* () {
       depth bigint NOT NULL,
       state_chain bigint,
       state_seq integer,
+      after_chain bigint,
+      after_seq integer,
       status smallint NOT NULL DEFAULT 0,
       relates_to text,
       body text NOT NULL
     )`
-  yield* sql`COMMENT ON COLUMN events.relates_to IS 'the event that feedback is about'`
+  yield* sql`COMMENT ON COLUMN events.relates_to IS 'the event that feedback is about or a redaction strips'`
   yield* sql`COMMENT ON COLUMN events.status IS
     '0 timeline, 1 back-filled, 2 soft-failed, 3 rejected, 4 outlier (known, but not placed in the graph)'`
   yield* sql`COMMENT ON COLUMN events.state_chain IS 'with state_seq: the state before the event'`
+  yield* sql`COMMENT ON COLUMN events.after_chain IS 'with after_seq: the state after the event, where it is another'`
   yield* sql`CREATE INDEX events_stream ON events (xid, nid) WHERE status = 0`
   yield* sql`CREATE INDEX events_timeline ON events (room_nid, xid, nid) WHERE status <= 1`
   yield* sql`CREATE INDEX events_state ON events (room_nid, type, state_key, xid, nid) WHERE state_key IS NOT NULL`
@@ -70,6 +73,7 @@ export default Effect.gen(function* () {
       parent_seq integer,
       height smallint NOT NULL DEFAULT 0
     )`
+  yield* sql`CREATE INDEX state_chains_room ON state_chains (room_nid)`
   yield* sql`
     CREATE TABLE state_deltas (
       chain bigint NOT NULL,
