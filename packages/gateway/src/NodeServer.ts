@@ -2,7 +2,7 @@
  * The HTTP server of Node that the gateway listens with: its limits in time and size, what it says to bytes that are no
  * HTTP, and how it goes down.
  */
-import { createServer, type Server, type ServerResponse } from "node:http"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { Data, Deferred, Effect, type Scope } from "effect"
@@ -29,6 +29,9 @@ const keepAliveTimeout = 75_000
 /** The longest head of a request, in bytes. */
 const maxHeaderSize = 16 * 1024
 
+/** Whoever offers another protocol, such as h2c, is answered by the one that they speak. */
+const isWebSocketUpgrade = ({ headers }: IncomingMessage): boolean => headers.upgrade?.toLowerCase() === "websocket"
+
 /** Long polls wait without a limit: once a request has arrived, nothing here cuts its answer. */
 export const makeNodeServer = (): Server => {
   const server = createServer({
@@ -36,7 +39,8 @@ export const makeNodeServer = (): Server => {
     requestTimeout,
     keepAliveTimeout,
     maxHeaderSize,
-    connectionsCheckingInterval: 5_000
+    connectionsCheckingInterval: 5_000,
+    shouldUpgradeCallback: isWebSocketUpgrade
   })
   server.on("clientError", answerClientError)
   return server

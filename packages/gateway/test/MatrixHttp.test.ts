@@ -177,6 +177,17 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     })
   )
 
+  it.effect("a client that offers HTTP/2 is answered by HTTP/1.1", () =>
+    Effect.gen(function* () {
+      const answer = yield* sendBytes(
+        "GET /matrix/client/api/v1/login HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, close\r\n" +
+          "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+      )
+      assert.match(answer, /^HTTP\/1.1 200 /)
+      assert.include(answer, "m.login.password")
+    })
+  )
+
   it.effect("the operator sees that the server is well, and how its API looks", () =>
     Effect.gen(function* () {
       const health = yield* ask("GET", "//health")
