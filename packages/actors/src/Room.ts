@@ -135,9 +135,10 @@ const behaviour = Effect.gen(function* () {
   let fence = 0
 
   /** The room is opened first: then no earlier writer can add an answer to those that are read. */
-  const transactions = new RoomTransactions((tokenId) =>
-    Effect.andThen(Effect.ignore(load), rooms.transactions(tokenId, roomId))
-  )
+  const transactions = new RoomTransactions({
+    newest: (tokenId) => Effect.andThen(Effect.ignore(load), rooms.transactions(tokenId, roomId)),
+    find: (tokenId, txnId) => rooms.transaction(tokenId, roomId, txnId)
+  })
 
   const forget = Effect.sync(() => {
     loading = undefined

@@ -58,6 +58,12 @@ export class RoomStore extends Context.Service<
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
     /** What the session was answered in this room last, newest first. */
     readonly transactions: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<ClientTransaction>>
+    /** What the session was answered in this room to one transaction. */
+    readonly transaction: (
+      tokenId: number,
+      scope: string,
+      txnId: string
+    ) => Effect.Effect<ClientTransaction | undefined>
     /** A user's membership of a room; none where the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
     /** All rooms in which the user is (or is invited). */
@@ -130,6 +136,14 @@ export class RoomStore extends Context.Service<
           Effect.orDie
         )
 
+      const transaction = (tokenId: number, scope: string, txnId: string) =>
+        sql<{ response: string }>`
+          SELECT response FROM client_transactions
+          WHERE token_id = ${tokenId} AND scope = ${scope} AND txn_id = ${txnId}`.pipe(
+          Effect.map(([row]) => (row === undefined ? undefined : { tokenId, scope, txnId, response: row.response })),
+          Effect.orDie
+        )
+
       const memberships = (condition: Statement.Fragment) =>
         sql<MembershipRow>`
           SELECT rooms.room_nid, rooms.room_id, rooms.visibility, rooms.current_chain, rooms.current_seq,
@@ -160,6 +174,7 @@ export class RoomStore extends Context.Service<
         prepare,
         open,
         transactions,
+        transaction,
         membership: (userId, roomId) =>
           Effect.map(memberships(sql`memberships.user_id = ${userId} AND rooms.room_id = ${roomId}`), (rows) =>
             Option.fromNullishOr(rows[0])
