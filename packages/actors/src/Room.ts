@@ -14,19 +14,16 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { initialProposals } from "@greenroom/room/RoomCreation"
 import type { EventProposal, PduProblem } from "@greenroom/room/RoomVersion"
-import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
-import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/EventLog"
+import { defaultRoomVersion } from "@greenroom/room/RoomVersions"
+import type { CommitFailed, StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
-import { RoomStore } from "@greenroom/store/RoomStore"
-import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { StateStore } from "@greenroom/store/StateStore"
-import { Clock, Effect, Exit, FiberMap, Option, Result, Schema } from "effect"
+import { Clock, Effect, FiberMap, Result, Schema } from "effect"
 import { Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { EphemeralStream } from "./EphemeralStream.ts"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
-import { RoomState } from "./internal/RoomState.ts"
-import { RoomTransactions } from "./internal/RoomTransactions.ts"
+import type { RoomState } from "./internal/RoomState.ts"
+import { makeRoomWriter } from "./internal/RoomWriter.ts"
 import { Transaction } from "./Session.ts"
 
 // --- Protocol -------------------------------------------------------------------------------------------------------
@@ -98,9 +95,6 @@ export const Room = Entity.make("Room", [Create, Propose, Redact, SetTyping, Ref
 /** The longest that somebody types without saying so again, in milliseconds. */
 export const maxTypingTimeout = 120_000
 
-/** How often a request runs at most that others made fail; one whose own commit fails has two attempts. */
-const maxAttempts = 5
-
 const refusePdu = (problem: PduProblem): MatrixError =>
   problem._tag === "TooLarge"
     ? new TooLarge({ error: `The event has ${problem.bytes} bytes; 65536 are the limit` })
@@ -118,95 +112,13 @@ const withPrevContent = (event: Event, room: RoomState): Event => {
 // --- Behaviour ------------------------------------------------------------------------------------------------------
 
 const behaviour = Effect.gen(function* () {
-  const roomId = RoomId.make((yield* Entity.CurrentAddress).entityId)
   const { serverName } = yield* HomeServerConfig
-  const log = yield* EventLog
-  const rooms = yield* RoomStore
-  const states = yield* StateStore
   const events = yield* EventStore
   const ephemeral = yield* EphemeralStream
-  const key = yield* (yield* SigningKeys).current
+  const writer = yield* makeRoomWriter
+  const { durably, forget, key, load, loadExisting, log, nextChain, nextNid, roomId, rooms, transactions, withNids } =
+    writer
   const typing = yield* FiberMap.make<UserId>()
-
-  // Loading and forgetting
-
-  let loading: Effect.Effect<RoomState, MatrixError> | undefined
-  /** The number under which the room in memory was opened; 0 where there is none. */
-  let fence = 0
-
-  /** The room is opened first: then no earlier writer can add an answer to those that are read. */
-  const transactions = new RoomTransactions({
-    newest: (tokenId) => Effect.andThen(Effect.ignore(load), rooms.transactions(tokenId, roomId)),
-    find: (tokenId, txnId) => rooms.transaction(tokenId, roomId, txnId)
-  })
-
-  const forget = Effect.sync(() => {
-    loading = undefined
-    fence = 0
-    transactions.clear()
-  })
-
-  /** Many commits may fail together; only the first finds the room that they were made for. */
-  const forgetAfter = (failure: StaleWriter | CommitFailed) => (failure.fence === fence ? forget : Effect.void)
-
-  const open = Effect.gen(function* () {
-    const opened = yield* rooms.open(roomId)
-    if (Option.isNone(opened)) return yield* new NotFound({ error: `There is no room ${roomId}` })
-    const version = roomVersion(opened.value.version)
-    if (version === undefined) return yield* Effect.die(`Room ${roomId} has version ${opened.value.version}`)
-    const { current, roomNid } = opened.value
-    fence = opened.value.fence
-    const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
-    return new RoomState(roomId, opened.value, version, serverName, entries)
-  })
-
-  const load = Effect.suspend(() => {
-    loading ??= Effect.runSync(
-      Effect.cached(Effect.onExit(open, (exit) => (Exit.isFailure(exit) ? forget : Effect.void)))
-    )
-    return loading
-  })
-
-  const loadExisting = Effect.flatMap(load, (room) =>
-    room.exists ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
-  )
-
-  /**
-   * Runs a request to its commit. Where the commit fails, what is in memory is forgotten; a request of which nothing can
-   * have been stored, or whose transaction ID tells, runs again on the reloaded room.
-   */
-  const durably = <A>(
-    request: Effect.Effect<A, MatrixError | StaleWriter | CommitFailed>,
-    repeatable: boolean
-  ): Effect.Effect<A, MatrixError> => {
-    const again = (failure: StaleWriter | CommitFailed, patience: number) => {
-      const isBlameless = failure._tag === "StaleWriter" || failure.untouched
-      const left = patience - (isBlameless ? 1 : (maxAttempts + 1) / 2)
-      return Effect.andThen(
-        forgetAfter(failure),
-        left > 0 && (repeatable || isBlameless) ? Effect.suspend(() => attempt(left)) : Effect.die(failure)
-      )
-    }
-    const attempt = (patience: number): Effect.Effect<A, MatrixError> =>
-      Effect.catchTags(request, {
-        StaleWriter: (failure) => again(failure, patience),
-        CommitFailed: (failure) => again(failure, patience)
-      }) as Effect.Effect<A, MatrixError>
-    return Effect.uninterruptible(attempt(maxAttempts))
-  }
-
-  /** Runs a synchronous step once as many numbers are at hand as it may take. */
-  const withNids = <A>(count: number, step: () => A): Effect.Effect<A> =>
-    Effect.suspend(() =>
-      log.nids.hasUnsafe(count) && states.chains.hasUnsafe(1)
-        ? Effect.sync(step)
-        : Effect.andThen(
-            Effect.all([log.nids.refill(count), states.chains.refill(1)], { discard: true }),
-            Effect.suspend(() => withNids(count, step))
-          )
-    )
-  const nextNid = () => log.nids.takeUnsafe(1)!
-  const nextChain = () => states.chains.takeUnsafe(1)!
 
   // Appending
 

@@ -5,7 +5,7 @@
 import { randomFillSync } from "node:crypto"
 import type { Event, Signatures } from "@greenroom/protocol/Event"
 import { type EventId, formatEventId, type ServerName } from "@greenroom/protocol/Identifiers"
-import type { Json } from "@greenroom/protocol/Json"
+import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { Result } from "effect"
 import { authEventKeys, authorise, authoriseByAuthEvents, authoriseRedaction } from "./Authorisation.ts"
 import { CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
@@ -111,6 +111,24 @@ const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) =>
     }
   )
 
+const toTemplate: RoomVersion["toTemplate"] = (event) => {
+  const { hashes: _, origin: __, pdu_id: ___, signatures: ____, ts: _____, ...template } = toPdu(event)
+  return template
+}
+
+const complete: RoomVersion["complete"] = (template, key, now) => {
+  if (!isJsonObject(template)) return Result.fail({ _tag: "Malformed", reason: "a PDU is an object" })
+  const whole = {
+    ...template,
+    pdu_id: randomId(),
+    origin: key.serverName,
+    ts: now,
+    hashes: { sha256: "A".repeat(43) },
+    signatures: {}
+  }
+  return Result.map(fromPdu(whole), (event) => sign(withHash(event), key))
+}
+
 const signers: RoomVersion["signers"] = (event) => [event.origin]
 
 const check = (event: Event, keys: (server: ServerName) => VerifyKeys): Result.Result<Event, PduProblem> => {
@@ -143,6 +161,8 @@ export const draftRoomVersion: RoomVersion = {
   redact,
   resolveState: stateResolution(authorise),
   toPdu,
+  toTemplate,
+  complete,
   fromPdu,
   signers,
   verify,

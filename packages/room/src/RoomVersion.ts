@@ -94,6 +94,10 @@ export interface RoomVersion {
   ) => StateMap
   /** The form that other servers receive, without `unsigned`. */
   readonly toPdu: (event: Event) => JsonObject
+  /** The form in which an event without ID, time, hash and signature goes to the server that completes it. */
+  readonly toTemplate: (event: Event) => JsonObject
+  /** The event that a template from another server makes, with an ID of ours, hash and signature. */
+  readonly complete: (template: unknown, key: SigningKey, now: number) => Result.Result<Event, PduProblem>
   /** Checks form and size, not signatures. */
   readonly fromPdu: (pdu: unknown) => Result.Result<Event, PduProblem>
   /**

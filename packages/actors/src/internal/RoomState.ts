@@ -6,31 +6,62 @@ import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
 import type { SigningKey } from "@greenroom/room/Signing"
-import type {
-  ClientTransaction,
-  LoggedEvent,
-  MembershipChange,
-  RoomCommit,
-  RoomSummary
+import {
+  type ClientTransaction,
+  EventStatus,
+  type LoggedEvent,
+  type MembershipChange,
+  type PlacedEvent,
+  type RoomCommit,
+  type RoomSummary
 } from "@greenroom/store/EventLog"
 import type { OpenedRoom } from "@greenroom/store/RoomStore"
-import type { NewChain, StateDelta, StateEntry, StateRef } from "@greenroom/store/StateStore"
+import {
+  maxChainHeight,
+  type NewChain,
+  type StateChange,
+  type StateDelta,
+  type StateEntry,
+  type StateRef
+} from "@greenroom/store/StateStore"
 
 export interface CurrentEntry {
   readonly nid: number
   readonly event: Event
 }
 
+/** An event that has its place in the graph, or is known as an outlier (then without states). */
+export interface KnownEvent extends CurrentEntry {
+  readonly status: EventStatus
+  readonly before: StateRef | undefined
+  readonly after: StateRef | undefined
+}
+
+/** How a key of the current state changes: to an event, or away. */
+export interface CurrentChange {
+  readonly key: string
+  readonly entry: CurrentEntry | undefined
+}
+
 /** Deltas that a chain may hold beyond the size of the state before a new chain with a snapshot follows it. */
 const snapshotAfter = 1000
 
+/** How many of its latest events a room keeps at hand, for those that follow them. */
+const recentEvents = 500
+
 /** What one or more steps change, collected until they are committed together. */
-interface Step {
+export interface Step {
   readonly events: Array<LoggedEvent>
+  readonly placed: Array<PlacedEvent>
   readonly chains: Array<NewChain>
   readonly deltas: Array<StateDelta>
   readonly memberships: Array<MembershipChange>
   readonly outgoing: Array<{ destination: ServerName; nid: number }>
+}
+
+interface ChainEnd {
+  readonly tip: number
+  readonly height: number
 }
 
 export class RoomState {
@@ -45,13 +76,19 @@ export class RoomState {
   joinedMembers = 0
   /** How many joined members each server has: the servers that take part. */
   readonly servers = new Map<ServerName, number>()
+  /** Rises with every step, so that who prepared one sees whether the room has moved on meanwhile. */
+  generation = 0
+  readonly recent = new Map<EventId, KnownEvent>()
+  /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
+  private readonly ends = new Map<number, ChainEnd>()
 
   constructor(
     roomId: RoomId,
     opened: OpenedRoom,
     version: RoomVersion,
     ours: ServerName,
-    state: ReadonlyArray<StateEntry>
+    state: ReadonlyArray<StateEntry>,
+    end: ChainEnd
   ) {
     this.roomId = roomId
     this.roomNid = opened.roomNid
@@ -61,12 +98,18 @@ export class RoomState {
     this.extremities = opened.forwardExtremities as RoomState["extremities"]
     this.ref = opened.current
     this.current = new Map()
-    for (const { event, nid } of state) this.setCurrent(event, nid)
+    if (this.ref !== undefined) this.ends.set(this.ref.chain, end)
+    for (const { event, nid } of state) this.setCurrent(stateKeyOf(event.type, event.state_key!), { nid, event })
   }
 
   /** False until the room was created here or joined. */
   get exists(): boolean {
     return this.ref !== undefined
+  }
+
+  /** Whether this server takes part in the room: one of its users is joined. */
+  get isOurs(): boolean {
+    return this.servers.has(this.ours)
   }
 
   readonly lookup: StateLookup = (type, stateKey) => this.current.get(stateKeyOf(type, stateKey))?.event
@@ -86,17 +129,81 @@ export class RoomState {
   }
 
   beginStep(): Step {
-    return { events: [], chains: [], deltas: [], memberships: [], outgoing: [] }
+    return { events: [], placed: [], chains: [], deltas: [], memberships: [], outgoing: [] }
   }
 
-  /** Appends an event that follows all forward extremities: the next one of this server. */
+  /** Appends an event that follows all forward extremities in the current state: the next one of this server. */
   append(step: Step, event: Event, nid: number, newChain: () => number): void {
-    this.ref ??= this.beginChain(step, newChain())
-    step.events.push({ nid, event, status: 0, stateBefore: this.ref })
-    const before = new Set(this.servers.keys())
-    if (event.state_key !== undefined) this.setState(step, event, nid, newChain)
+    const before = (this.ref ??= this.beginChain(step, newChain(), this.currentNids()))
+    const servers = new Set(this.servers.keys())
+    if (event.state_key !== undefined) {
+      const key = stateKeyOf(event.type, event.state_key)
+      this.changeCurrent(step, [{ key, entry: { nid, event } }], nid, newChain)
+    }
+    this.log(step, { nid, event, status: EventStatus.timeline, before, after: this.ref })
     this.extremities = [{ event_id: event.event_id, depth: event.depth }]
-    for (const destination of this.destinations(event, before)) step.outgoing.push({ destination, nid })
+    this.sendTo(step, nid, this.destinations(event, servers))
+  }
+
+  /** Writes an event with its place into the step, and remembers it. */
+  log(step: Step, known: KnownEvent, outlierNid?: number): void {
+    const { after, before, event, nid, status } = known
+    const stateBefore = before ?? null
+    const isSame = after === undefined || (after.chain === before?.chain && after.seq === before.seq)
+    const logged = { nid, event, status, stateBefore, ...(isSame ? {} : { stateAfter: after }) }
+    if (outlierNid === undefined) step.events.push(logged)
+    else step.placed.push({ ...logged, outlierNid })
+    this.recent.set(event.event_id, known)
+    if (this.recent.size > recentEvents) this.recent.delete(this.recent.keys().next().value!)
+    this.generation++
+  }
+
+  sendTo(step: Step, nid: number, destinations: Iterable<ServerName>): void {
+    for (const destination of destinations) step.outgoing.push({ destination, nid })
+  }
+
+  /** The current state changes by these keys, on account of the event with the number `causedBy`. */
+  changeCurrent(step: Step, changes: ReadonlyArray<CurrentChange>, causedBy: number, newChain: () => number): void {
+    if (changes.length === 0) return
+    for (const { entry, key } of changes) {
+      const replaced = this.setCurrent(key, entry)
+      this.logMembership(step, key, entry ?? replaced, entry !== undefined, causedBy)
+    }
+    this.ref = this.advance(
+      step,
+      this.ref!,
+      changes.map(({ entry, key }) => ({ key, eventNid: entry?.nid ?? null })),
+      newChain,
+      () => this.currentNids()
+    )
+  }
+
+  /** The state that follows another by some changes: the next delta of its chain, or a chain of its own. */
+  advance(
+    step: Step,
+    ref: StateRef,
+    changes: ReadonlyArray<StateChange>,
+    newChain: () => number,
+    whole: () => ReadonlyMap<string, number>
+  ): StateRef {
+    const end = this.ends.get(ref.chain)
+    if (end?.tip === ref.seq) {
+      if (ref.seq > Math.max(snapshotAfter, 2 * this.current.size)) return this.beginChain(step, newChain(), whole())
+      return this.delta(step, { chain: ref.chain, seq: ref.seq + 1 }, changes, end.height)
+    }
+    const height = (end?.height ?? maxChainHeight) + 1
+    if (height > maxChainHeight) return this.beginChain(step, newChain(), whole())
+    const chain = newChain()
+    step.chains.push({ chain, roomNid: this.roomNid, parent: ref, height })
+    return this.delta(step, { chain, seq: 1 }, changes, height)
+  }
+
+  /** A chain that begins with all of a state. */
+  beginChain(step: Step, chain: number, whole: ReadonlyMap<string, number>): StateRef {
+    step.chains.push({ chain, roomNid: this.roomNid, parent: null, height: 0 })
+    for (const [key, eventNid] of whole) step.deltas.push({ chain, seq: 0, key, eventNid })
+    this.ends.set(chain, { tip: 0, height: 0 })
+    return { chain, seq: 0 }
   }
 
   /** The commit of a step, with the room as it is after it. */
@@ -117,48 +224,58 @@ export class RoomState {
 
   /** The state events that a redaction strips are stripped in memory too. */
   applyRedaction(redacted: Event): void {
+    const recent = this.recent.get(redacted.event_id)
+    if (recent !== undefined) this.recent.set(redacted.event_id, { ...recent, event: redacted })
     if (redacted.state_key === undefined) return
     const key = stateKeyOf(redacted.type, redacted.state_key)
     const entry = this.current.get(key)
     if (entry?.event.event_id === redacted.event_id) this.current.set(key, { nid: entry.nid, event: redacted })
   }
 
-  private beginChain(step: Step, chain: number): StateRef {
-    step.chains.push({ chain, roomNid: this.roomNid, parent: null, height: 0 })
-    for (const [key, entry] of this.current) step.deltas.push({ chain, seq: 0, key, eventNid: entry.nid })
-    return { chain, seq: 0 }
+  currentNids(): ReadonlyMap<string, number> {
+    return new Map(Array.from(this.current, ([key, entry]) => [key, entry.nid]))
   }
 
-  private setState(step: Step, event: Event, nid: number, newChain: () => number): void {
-    const key = stateKeyOf(event.type, event.state_key!)
-    if (event.type === "m.room.member") {
-      step.memberships.push({
-        userId: event.state_key as UserId,
-        membership: String(event.content.membership),
-        sender: event.sender,
-        eventNid: nid,
-        causedBy: nid,
-        local: serverNameOf(event.state_key as UserId) === this.ours
-      })
+  /** The other servers that an event concerns: those in the room before or after it, and that of who it is about. */
+  destinations(event: Event, before: ReadonlySet<ServerName>): Set<ServerName> {
+    const destinations = new Set([...before, ...this.servers.keys()])
+    if (event.type === "m.room.member" && event.state_key !== undefined) {
+      destinations.add(serverNameOf(event.state_key as UserId))
     }
-    this.setCurrent(event, nid)
-    const ref = this.ref!
-    this.ref =
-      ref.seq > Math.max(snapshotAfter, 2 * this.current.size)
-        ? this.beginChain(step, newChain())
-        : { chain: ref.chain, seq: ref.seq + 1 }
-    if (this.ref.seq > 0) step.deltas.push({ chain: this.ref.chain, seq: this.ref.seq, key, eventNid: nid })
+    destinations.delete(this.ours)
+    return destinations
   }
 
-  private setCurrent(event: Event, nid: number): void {
-    const key = stateKeyOf(event.type, event.state_key!)
-    if (event.type === "m.room.member") {
-      const server = serverNameOf(event.state_key as UserId)
-      const was = this.current.get(key)?.event.content.membership === "join"
-      const is = event.content.membership === "join"
-      if (is !== was) this.count(server, is ? 1 : -1)
+  private delta(step: Step, ref: StateRef, changes: ReadonlyArray<StateChange>, height: number): StateRef {
+    for (const change of changes) step.deltas.push({ ...change, ...ref })
+    this.ends.set(ref.chain, { tip: ref.seq, height })
+    return ref
+  }
+
+  private logMembership(step: Step, key: string, entry: CurrentEntry | undefined, isSet: boolean, causedBy: number) {
+    if (entry === undefined || entry.event.type !== "m.room.member" || !key.startsWith("m.room.member\0")) return
+    const userId = entry.event.state_key as UserId
+    step.memberships.push({
+      userId,
+      membership: isSet ? String(entry.event.content.membership) : "leave",
+      sender: entry.event.sender,
+      eventNid: entry.nid,
+      causedBy,
+      local: serverNameOf(userId) === this.ours
+    })
+  }
+
+  /** Sets or removes a key, and gives what was there. */
+  private setCurrent(key: string, entry: CurrentEntry | undefined): CurrentEntry | undefined {
+    const replaced = this.current.get(key)
+    if (key.startsWith("m.room.member\0")) {
+      const was = replaced?.event.content.membership === "join"
+      const is = entry?.event.content.membership === "join"
+      if (is !== was) this.count(serverNameOf(key.slice("m.room.member\0".length) as UserId), is ? 1 : -1)
     }
-    this.current.set(key, { nid, event })
+    if (entry === undefined) this.current.delete(key)
+    else this.current.set(key, entry)
+    return replaced
   }
 
   private count(server: ServerName, change: 1 | -1): void {
@@ -173,14 +290,6 @@ export class RoomState {
     return proposal.type === "m.room.member" && serverNameOf(proposal.state_key as UserId) !== this.ours
   }
 
-  /** The other servers that the event concerns: those in the room before or after it, and that of who it is about. */
-  private destinations(event: Event, before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
-    const destinations = new Set([...before, ...this.servers.keys()])
-    if (event.type === "m.room.member") destinations.add(serverNameOf(event.state_key as UserId))
-    destinations.delete(this.ours)
-    return destinations
-  }
-
   private summary(): RoomSummary {
     const text = (type: string, field: string): string | null => {
       const value = this.lookup(type, "")?.content[field]
@@ -189,7 +298,7 @@ export class RoomState {
     }
     return {
       forwardExtremities: this.extremities.map((each) => each.event_id),
-      currentState: this.ref!,
+      currentState: this.ref ?? null,
       name: text("m.room.name", "name"),
       topic: text("m.room.topic", "topic"),
       joinedMembers: this.joinedMembers
