@@ -1,0 +1,181 @@
+/**
+ * What is to be sent to other servers: the queue of each, and the transactions made of it. The queue is filled by
+ * `EventLog`, in the commit of each event.
+ *
+ * A transaction takes PDUs from the head of the queue and is stored before it is sent. While it is not acknowledged
+ * there is no other one to the same destination, so whoever asks for the next one gets it again: after a failure, after
+ * the process was killed, and on another node. Acknowledged ones are kept for a while, for `/pull`.
+ *
+ * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
+ */
+import { randomBytes } from "node:crypto"
+import type { Event } from "@greenroom/protocol/Event"
+import { maxPdus } from "@greenroom/protocol/federation/Transaction"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Clock, Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import { texts } from "./PgArrays.ts"
+
+/** A transaction to another server, its PDUs as events. */
+export interface StoredTransaction {
+  readonly transactionId: string
+  readonly ts: number
+  /** The transaction before it. */
+  readonly prevIds: ReadonlyArray<string>
+  readonly events: ReadonlyArray<Event>
+}
+
+/** How many acknowledged transactions to each destination are kept. */
+export const keptTransactions = 100
+
+/** The most that the events of one transaction measure together, in bytes; a larger event goes alone. */
+const maxTransactionBytes = 1_000_000
+
+interface Row {
+  readonly transaction_id: string
+  readonly ts: bigint
+  readonly prev_ids: ReadonlyArray<string>
+  readonly bodies: ReadonlyArray<string>
+}
+
+const toTransaction = (row: Row): StoredTransaction => ({
+  transactionId: row.transaction_id,
+  ts: Number(row.ts),
+  prevIds: row.prev_ids,
+  events: row.bodies.map((body) => JSON.parse(body) as Event)
+})
+
+export class OutgoingStore extends Context.Service<
+  OutgoingStore,
+  {
+    /**
+     * The transaction to the destination that is not acknowledged, else a new one of what waits for it. None where
+     * nothing waits.
+     */
+    readonly next: (destination: ServerName) => Effect.Effect<Option.Option<StoredTransaction>>
+    /** The destination has the transaction: what it carried waits no longer. */
+    readonly acknowledge: (destination: ServerName, transactionId: string) => Effect.Effect<void>
+    /**
+     * The first `limit` transactions to the destination after the newest of those named, oldest first. All that are
+     * kept, where none of them is known.
+     */
+    readonly after: (
+      destination: ServerName,
+      transactionIds: ReadonlyArray<string>,
+      limit: number
+    ) => Effect.Effect<ReadonlyArray<StoredTransaction>>
+    /** The destinations for which something waits and that may be tried at `now`. */
+    readonly waiting: (now: number) => Effect.Effect<ReadonlyArray<ServerName>>
+    /** How many PDUs wait for each destination. */
+    readonly queueLengths: Effect.Effect<ReadonlyMap<ServerName, number>>
+    /** Forgets transactions that were acknowledged before that time. */
+    readonly forget: (before: number) => Effect.Effect<void>
+  }
+>()("greenroom/store/OutgoingStore") {
+  static readonly layer = Layer.effect(
+    OutgoingStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const bodies = sql`ARRAY(
+        SELECT events.body FROM unnest(event_nids) WITH ORDINALITY AS sent (nid, place) JOIN events USING (nid)
+        ORDER BY sent.place) AS bodies`
+
+      // A row whose event is no longer there still goes, so that it leaves the queue.
+      const batch = (destination: ServerName) => sql`
+        SELECT array_agg(event_nid ORDER BY event_nid) AS event_nids FROM (
+          SELECT event_nid, row_number() OVER head AS place,
+            sum(octet_length(coalesce(events.body, ''))) OVER head AS bytes
+          FROM (
+            SELECT event_nid FROM outgoing_pdus WHERE destination = ${destination} ORDER BY event_nid LIMIT ${maxPdus}
+          ) AS queued LEFT JOIN events ON events.nid = event_nid
+          WINDOW head AS (ORDER BY event_nid)
+        ) AS measured
+        WHERE place = 1 OR bytes <= ${maxTransactionBytes}`
+
+      const inFlight = (destination: ServerName) => sql`
+        SELECT transaction_id, ts, prev_ids, event_nids FROM outgoing_transactions
+        WHERE destination = ${destination} AND acknowledged_at IS NULL`
+
+      const take = (destination: ServerName, transactionId: string, now: number) => sql<Row>`
+        WITH unacknowledged AS (${inFlight(destination)}),
+        batch AS (${batch(destination)}),
+        made AS (
+          INSERT INTO outgoing_transactions (destination, number, transaction_id, ts, prev_ids, event_nids)
+          SELECT ${destination},
+            coalesce((SELECT max(number) FROM outgoing_transactions WHERE destination = ${destination}), 0) + 1,
+            ${transactionId}, ${now},
+            ARRAY(
+              SELECT transaction_id FROM outgoing_transactions WHERE destination = ${destination}
+              ORDER BY number DESC LIMIT 1),
+            event_nids
+          FROM batch WHERE event_nids IS NOT NULL AND NOT EXISTS (SELECT 1 FROM unacknowledged)
+          ON CONFLICT DO NOTHING
+          RETURNING transaction_id, ts, prev_ids, event_nids)
+        SELECT transaction_id, ts, prev_ids, ${bodies} FROM (
+          SELECT * FROM unacknowledged UNION ALL SELECT * FROM made) AS transaction`
+
+      const next = Effect.fnUntraced(function* (destination: ServerName) {
+        const now = yield* Clock.currentTimeMillis
+        const transactionId = randomBytes(12).toString("base64url")
+        const rows = yield* take(destination, transactionId, now)
+        return Option.map(Option.fromNullishOr(rows[0]), toTransaction)
+      }, Effect.orDie)
+
+      const acknowledge = Effect.fnUntraced(function* (destination: ServerName, transactionId: string) {
+        const now = yield* Clock.currentTimeMillis
+        yield* sql`
+          WITH acknowledged AS (
+            UPDATE outgoing_transactions SET acknowledged_at = ${now}
+            WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
+            RETURNING number, event_nids)
+          , outdated AS (
+            DELETE FROM outgoing_transactions USING acknowledged
+            WHERE destination = ${destination} AND outgoing_transactions.number <= acknowledged.number - ${keptTransactions}::integer)
+          DELETE FROM outgoing_pdus USING acknowledged
+          WHERE destination = ${destination} AND event_nid = ANY (acknowledged.event_nids)`
+      }, Effect.orDie)
+
+      const after = (destination: ServerName, transactionIds: ReadonlyArray<string>, limit: number) =>
+        sql<Row>`
+          SELECT transaction_id, ts, prev_ids, ${bodies} FROM outgoing_transactions
+          WHERE destination = ${destination} AND number > coalesce((
+            SELECT max(number) FROM outgoing_transactions
+            WHERE destination = ${destination} AND transaction_id = ANY (${texts(transactionIds)}::text[])), 0)
+          ORDER BY number LIMIT ${limit}`.pipe(
+          Effect.map((rows) => rows.map(toTransaction)),
+          Effect.orDie
+        )
+
+      // Steps from one destination to the next in the index, however many PDUs wait for each.
+      const waiting = (now: number) =>
+        sql<{ destination: string }>`
+          WITH RECURSIVE queue AS (
+            (SELECT destination FROM outgoing_pdus ORDER BY destination LIMIT 1)
+            UNION ALL
+            SELECT (
+              SELECT further.destination FROM outgoing_pdus further WHERE further.destination > queue.destination
+              ORDER BY further.destination LIMIT 1)
+            FROM queue WHERE queue.destination IS NOT NULL)
+          SELECT queue.destination FROM queue LEFT JOIN destinations USING (destination)
+          WHERE queue.destination IS NOT NULL AND coalesce(destinations.retry_at, 0) <= ${now}`.pipe(
+          Effect.map((rows) => rows.map((row) => row.destination as ServerName)),
+          Effect.orDie
+        )
+
+      return OutgoingStore.of({
+        next,
+        acknowledge,
+        after,
+        waiting,
+        queueLengths: sql<{ destination: string; length: bigint }>`
+          SELECT destination, count(*) AS length FROM outgoing_pdus GROUP BY destination`.pipe(
+          Effect.map((rows) => new Map(rows.map((row) => [row.destination as ServerName, Number(row.length)]))),
+          Effect.orDie
+        ),
+        forget: (before) =>
+          sql`DELETE FROM outgoing_transactions WHERE acknowledged_at < ${before}`.pipe(Effect.asVoid, Effect.orDie)
+      })
+    })
+  )
+}

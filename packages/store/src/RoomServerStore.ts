@@ -1,0 +1,63 @@
+/**
+ * Which servers take part in which rooms, by their joined members: whom to tell of what happens there, and what the
+ * users of a server may see of ours. Reads the memberships that `EventLog` writes.
+ *
+ * An error of the database is a defect.
+ */
+import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { texts } from "./PgArrays.ts"
+
+export class RoomServerStore extends Context.Service<
+  RoomServerStore,
+  {
+    /** The servers in each of the rooms. A room that nobody is in has none. */
+    readonly serversOf: (
+      roomIds: ReadonlyArray<RoomId>
+    ) => Effect.Effect<ReadonlyMap<RoomId, ReadonlyArray<ServerName>>>
+    /** Those of the users who are joined to a room in which the server is. */
+    readonly sharing: (server: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlySet<UserId>>
+  }
+>()("greenroom/store/RoomServerStore") {
+  static readonly layer = Layer.effect(
+    RoomServerStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      // Steps from one server to the next in the index, however many members each has.
+      const serversOf = Effect.fnUntraced(function* (roomIds: ReadonlyArray<RoomId>) {
+        const found = new Map<RoomId, Array<ServerName>>(roomIds.map((roomId) => [roomId, []]))
+        if (roomIds.length === 0) return found
+        const rows = yield* sql<{ room_id: string; server: string }>`
+          SELECT rooms.room_id, present.server FROM rooms CROSS JOIN LATERAL (
+            WITH RECURSIVE servers AS (
+              (SELECT server FROM memberships
+                WHERE room_nid = rooms.room_nid AND membership = 'join' ORDER BY server LIMIT 1)
+              UNION ALL
+              SELECT (SELECT further.server FROM memberships further
+                WHERE further.room_nid = rooms.room_nid AND further.membership = 'join'
+                  AND further.server > servers.server
+                ORDER BY further.server LIMIT 1)
+              FROM servers WHERE servers.server IS NOT NULL)
+            SELECT server FROM servers WHERE server IS NOT NULL
+          ) AS present
+          WHERE rooms.room_id = ANY (${texts(roomIds)}::text[])`
+        for (const row of rows) found.get(row.room_id as RoomId)?.push(row.server as ServerName)
+        return found
+      }, Effect.orDie)
+
+      const sharing = Effect.fnUntraced(function* (server: ServerName, userIds: ReadonlyArray<UserId>) {
+        if (userIds.length === 0) return new Set<UserId>()
+        const rows = yield* sql<{ user_id: string }>`
+          SELECT DISTINCT mine.user_id FROM memberships mine
+          WHERE mine.user_id = ANY (${texts(userIds)}::text[]) AND mine.membership = 'join' AND EXISTS (
+            SELECT 1 FROM memberships other
+            WHERE other.room_nid = mine.room_nid AND other.server = ${server} AND other.membership = 'join')`
+        return new Set(rows.map((row) => row.user_id as UserId))
+      }, Effect.orDie)
+
+      return RoomServerStore.of({ serversOf, sharing })
+    })
+  )
+}

@@ -1,0 +1,36 @@
+/**
+ * What is sent to other servers, as transactions; and which servers are in which room.
+ */
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+export default Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+
+  // A transaction is here before it is sent for the first time, so that every later attempt sends the same one, and
+  // for a while after it was acknowledged, for a server that asks for it again. `number` is its place among those to
+  // the same destination. Its PDUs stay in `outgoing_pdus` until it is acknowledged.
+  yield* sql`
+    CREATE TABLE outgoing_transactions (
+      destination text NOT NULL,
+      number bigint NOT NULL,
+      transaction_id text NOT NULL,
+      ts bigint NOT NULL,
+      prev_ids text[] NOT NULL,
+      event_nids bigint[] NOT NULL,
+      acknowledged_at bigint,
+      PRIMARY KEY (destination, number),
+      UNIQUE (destination, transaction_id)
+    )`
+  yield* sql`COMMENT ON TABLE outgoing_transactions IS 'times are milliseconds since 1970'`
+  // One in flight for each destination, whoever sends it.
+  yield* sql`
+    CREATE UNIQUE INDEX outgoing_transactions_in_flight ON outgoing_transactions (destination)
+    WHERE acknowledged_at IS NULL`
+  yield* sql`CREATE INDEX outgoing_transactions_age ON outgoing_transactions USING brin (acknowledged_at)`
+
+  yield* sql`
+    ALTER TABLE memberships
+    ADD COLUMN server text NOT NULL GENERATED ALWAYS AS (substr(user_id, strpos(user_id, ':') + 1)) STORED`
+  yield* sql`CREATE INDEX memberships_server ON memberships (room_nid, server) WHERE membership = 'join'`
+})

@@ -1,0 +1,110 @@
+import { assert, layer } from "@effect/vitest"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import { DestinationStore } from "../src/DestinationStore.ts"
+import { keptTransactions, OutgoingStore } from "../src/OutgoingStore.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+
+const red = "red.test" as ServerName
+const blue = "blue.test:8448" as ServerName
+
+let lastNid = 0
+
+/** Puts new events in line for a destination, as the event log does. */
+const enqueue = Effect.fnUntraced(function* (destination: ServerName, count: number, padding = "") {
+  const sql = yield* SqlClient.SqlClient
+  for (let left = count; left > 0; left--) {
+    const nid = ++lastNid
+    const body = JSON.stringify({ event_id: `$${nid}:green.test`, padding })
+    yield* sql`
+      INSERT INTO events (nid, room_nid, event_id, type, sender, depth, body)
+      VALUES (${nid}, 1, ${`$${nid}:green.test`}, 'm.test', '@a:green.test', 1, ${body})`
+    yield* sql`INSERT INTO outgoing_pdus (destination, event_nid) VALUES (${destination}, ${nid})`
+  }
+})
+
+const idsOf = (transaction: { readonly events: ReadonlyArray<{ readonly event_id: string }> }) =>
+  transaction.events.map((event) => event.event_id)
+
+const nextOf = (destination: ServerName) =>
+  Effect.flatMap(OutgoingStore, (store) => Effect.map(store.next(destination), Option.getOrThrow))
+
+const stores = Layer.mergeAll(OutgoingStore.layer, DestinationStore.layer).pipe(Layer.provideMerge(TestDatabase.layer))
+
+layer(stores)("OutgoingStore", (it) => {
+  it.effect("a transaction is the same until it is acknowledged, then the next names it", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      assert.isTrue(Option.isNone(yield* store.next(red)))
+      yield* enqueue(red, 60)
+      const [first, again] = yield* Effect.all([nextOf(red), nextOf(red)], { concurrency: 2 })
+      assert.lengthOf(first.events, 50)
+      yield* enqueue(red, 1)
+      assert.deepStrictEqual(yield* nextOf(red), first)
+      assert.deepStrictEqual(again, first)
+      yield* store.acknowledge(red, first.transactionId)
+      const second = yield* nextOf(red)
+      assert.lengthOf(second.events, 11)
+      assert.deepStrictEqual(second.prevIds, [first.transactionId])
+      assert.notInclude(idsOf(second), idsOf(first)[0])
+      yield* store.acknowledge(red, second.transactionId)
+      assert.isTrue(Option.isNone(yield* store.next(red)))
+    })
+  )
+
+  it.effect("large events are spread over transactions, and one that is too large goes alone", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      yield* enqueue(blue, 1, "x".repeat(1_500_000))
+      yield* enqueue(blue, 3, "x".repeat(400_000))
+      for (const expected of [1, 2, 1]) {
+        const transaction = yield* nextOf(blue)
+        assert.lengthOf(transaction.events, expected)
+        yield* store.acknowledge(blue, transaction.transactionId)
+      }
+    })
+  )
+
+  it.effect("a server that missed transactions gets those after the newest that it names", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      const missed = "missed.test" as ServerName
+      const sent: Array<string> = []
+      for (let round = 0; round < keptTransactions + 3; round++) {
+        yield* enqueue(missed, 1)
+        const { transactionId } = yield* nextOf(missed)
+        yield* store.acknowledge(missed, transactionId)
+        sent.push(transactionId)
+      }
+      const idsAfter = (ids: ReadonlyArray<string>) =>
+        Effect.map(store.after(missed, ids, 5), (found) => found.map(({ transactionId }) => transactionId))
+      assert.deepStrictEqual(yield* idsAfter([sent[20]!, sent[10]!]), sent.slice(21, 26))
+      assert.deepStrictEqual(yield* idsAfter(["never sent"]), sent.slice(3, 8))
+      assert.deepStrictEqual(yield* idsAfter([sent.at(-1)!]), [])
+      yield* store.forget(Number.MAX_SAFE_INTEGER)
+      assert.deepStrictEqual(yield* idsAfter([]), [])
+    })
+  )
+
+  it.effect("finds the destinations for which something waits and that need not be spared", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      const destinations = yield* DestinationStore
+      const away = "away.test" as ServerName
+      const there = "there.test" as ServerName
+      yield* enqueue(away, 2)
+      yield* enqueue(there, 3)
+      const { retryAt } = yield* destinations.failed(away, "no route")
+      assert.deepStrictEqual(yield* store.waiting(retryAt - 1), [there])
+      assert.deepStrictEqual(yield* store.waiting(retryAt), [away, there])
+      assert.deepStrictEqual(
+        [...(yield* store.queueLengths)],
+        [
+          [away, 2],
+          [there, 3]
+        ]
+      )
+    })
+  )
+})
