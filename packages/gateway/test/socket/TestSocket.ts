@@ -12,7 +12,7 @@ import {
 } from "@greenroom/protocol/SocketFrame"
 import type { SocketCall } from "@greenroom/protocol/SocketMethod"
 import { Effect, Queue, Result } from "effect"
-import { WebSocket } from "ws"
+import { type ClientOptions, WebSocket } from "ws"
 import { Gateway } from "../../src/Gateway.ts"
 import { prefix, type TestUser } from "../TestGateway.ts"
 
@@ -52,14 +52,15 @@ const open = (socket: WebSocket) =>
 export const connect = Effect.fnUntraced(function* (
   user: Pick<TestUser, "token">,
   subprotocol: Subprotocol | "m.other" | undefined,
-  query = ""
+  query = "",
+  options: ClientOptions = {}
 ) {
   const { url } = yield* Gateway
   const answers = yield* Queue.unbounded<SocketAnswer>()
   const chunks = yield* Queue.unbounded<SocketChunk>()
   const target = `${url.replace("http", "ws")}${prefix}/socket?access_token=${user.token}${query}`
   const socket = yield* Effect.acquireRelease(
-    Effect.sync(() => new WebSocket(target, subprotocol === undefined ? [] : [subprotocol])),
+    Effect.sync(() => new WebSocket(target, subprotocol === undefined ? [] : [subprotocol], options)),
     (socket) => Effect.sync(() => socket.terminate())
   )
   const spoken = subprotocol === "m.msgpack" ? "m.msgpack" : "m.json"
