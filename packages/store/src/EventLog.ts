@@ -10,7 +10,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Deferred, Effect, Layer, Queue, Schema } from "effect"
+import { Context, Deferred, Effect, Latch, Layer, Queue, Schema } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
@@ -144,6 +144,11 @@ export class EventLog extends Context.Service<
     readonly currentPosition: Effect.Effect<StreamPosition>
     /** Waits until something was committed on this node since the last call returned. For one reader a node. */
     readonly awaitCommit: Effect.Effect<void>
+    /**
+     * Waits until something for other servers was committed on this node since the last call returned, and says for
+     * which. For one reader a node.
+     */
+    readonly awaitOutgoing: Effect.Effect<ReadonlySet<ServerName>>
     /** The number of the latest transaction that this node has committed. */
     readonly lastCommitted: () => number
   }
@@ -158,6 +163,14 @@ export class EventLog extends Context.Service<
       /** After a failed commit, what the same writer has still in line builds on what is not there. */
       const broken = new Map<number, number>()
       let lastCommitted = 0
+      let destinations = new Set<ServerName>()
+      const hasDestinations = Latch.makeUnsafe(false)
+
+      const noteOutgoing = ({ outgoing }: RoomCommit) => {
+        if (outgoing.length === 0) return
+        for (const { destination } of outgoing) destinations.add(destination)
+        hasDestinations.openUnsafe()
+      }
 
       const commitTogether = Effect.fnUntraced(function* (batch: ReadonlyArray<Pending>) {
         const { fenced, xid } = yield* commitStatement(
@@ -168,7 +181,9 @@ export class EventLog extends Context.Service<
         for (const { commit, done } of batch) {
           // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
           broken.delete(commit.roomNid)
-          const answer = fenced.get(commit.roomNid) === commit.fence ? Effect.void : new StaleWriter(commit)
+          const stored = fenced.get(commit.roomNid) === commit.fence
+          if (stored) noteOutgoing(commit)
+          const answer = stored ? Effect.void : new StaleWriter(commit)
           Deferred.doneUnsafe(done, answer)
         }
       })
@@ -213,6 +228,12 @@ export class EventLog extends Context.Service<
           Effect.orDie
         ),
         awaitCommit: Queue.take(commits),
+        awaitOutgoing: Effect.map(hasDestinations.await, () => {
+          const taken = destinations
+          destinations = new Set()
+          hasDestinations.closeUnsafe()
+          return taken
+        }),
         lastCommitted: () => lastCommitted
       })
     })
