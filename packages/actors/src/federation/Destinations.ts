@@ -1,0 +1,82 @@
+/**
+ * Which other servers are worth trying. One that could not be reached is left alone for a while that doubles with every
+ * failure, up to a day, for all nodes; `heardFrom` ends that as soon as the server shows that it is there.
+ *
+ * `FederationClient` asks before every request and tells how it went. What this node knows of a server is a few seconds
+ * old at most.
+ *
+ * Source: "Federation" of the specification.
+ */
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { type DestinationState, DestinationStore } from "@greenroom/store/DestinationStore"
+import { Cache, Clock, Context, Effect, Layer, Option } from "effect"
+import { RemoteUnreachable } from "./RemoteError.ts"
+
+/** How long this node goes by what it read of a server. */
+const freshness = "5 seconds"
+
+/** How many servers are remembered. */
+const capacity = 10_000
+
+/** A server that is reached all the time is noted as such this often, in ms. */
+const noteInterval = 60_000
+
+type Known = Option.Option<DestinationState>
+
+const make = Effect.gen(function* () {
+  const store = yield* DestinationStore
+  const known = yield* Cache.make<ServerName, Known>({ lookup: store.find, capacity, timeToLive: freshness })
+  const forget = (destination: ServerName) => Cache.invalidate(known, destination)
+
+  const check = Effect.fnUntraced(function* (destination: ServerName) {
+    const state = yield* Cache.get(known, destination)
+    if (Option.isNone(state)) return
+    const { lastError, retryAt } = state.value
+    if (retryAt <= (yield* Clock.currentTimeMillis)) return
+    return yield* new RemoteUnreachable({ destination, reason: lastError ?? "the last attempt failed", retryAt })
+  })
+
+  const succeeded = Effect.fnUntraced(function* (destination: ServerName) {
+    const state = Option.getOrUndefined(yield* Cache.get(known, destination))
+    const now = yield* Clock.currentTimeMillis
+    if (state !== undefined && state.failures === 0 && now - (state.lastSuccessAt ?? 0) < noteInterval) return
+    yield* store.succeeded(destination)
+    yield* forget(destination)
+  })
+
+  const failed = Effect.fnUntraced(function* (destination: ServerName, reason: string) {
+    const state = yield* store.failed(destination, reason)
+    yield* Cache.set(known, destination, Option.some(state))
+    yield* Effect.logInfo("A server could not be reached").pipe(
+      Effect.annotateLogs({ destination, reason, failures: state.failures })
+    )
+    return state
+  })
+
+  const heardFrom = Effect.fnUntraced(function* (destination: ServerName) {
+    const state = Option.getOrUndefined(yield* Cache.get(known, destination))
+    if (state === undefined || state.failures === 0) return false
+    yield* forget(destination)
+    return yield* store.heardFrom(destination)
+  })
+
+  return Destinations.of({ check, succeeded, failed, heardFrom, list: store.list })
+})
+
+export class Destinations extends Context.Service<
+  Destinations,
+  {
+    /** Fails while the server is left alone, with the time of the next attempt. */
+    readonly check: (destination: ServerName) => Effect.Effect<void, RemoteUnreachable>
+    /** The server answered. */
+    readonly succeeded: (destination: ServerName) => Effect.Effect<void>
+    /** The server could not be reached. Gives what is known of it now, with the time of the next attempt. */
+    readonly failed: (destination: ServerName, reason: string) => Effect.Effect<DestinationState>
+    /** A request of the server arrived. True if it was left alone until now: what waits for it can go. */
+    readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
+    /** Every server that we tried, for the one who operates this one. */
+    readonly list: Effect.Effect<ReadonlyArray<DestinationState>>
+  }
+>()("greenroom/actors/Destinations") {
+  static readonly layer: Layer.Layer<Destinations, never, DestinationStore> = Layer.effect(Destinations, make)
+}

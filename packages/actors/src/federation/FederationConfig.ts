@@ -1,0 +1,23 @@
+/**
+ * How this home server reaches others. Read once, at the start.
+ */
+import { Context } from "effect"
+
+export interface FederationOptions {
+  /** Whether the certificates of other servers must be valid (default true). False for tests and closed networks. */
+  readonly verifyCertificates?: boolean
+  /** Certificates, as PEM, that are trusted beside those of the system: the authority of a private network. */
+  readonly certificateAuthorities?: ReadonlyArray<string>
+  /** Server names whose address is known: `host:port` for each. They are never looked up. */
+  readonly staticServers?: { readonly [serverName: string]: string }
+  /** The DNS servers to ask, `address:port`, instead of those of the system. */
+  readonly dnsServers?: ReadonlyArray<string>
+  /** How long a connection may take to stand, in ms (default 5,000), before the next target is tried. */
+  readonly connectTimeout?: number
+  /** How long a request may take in all, in ms (default 30,000). Large answers may take four times as long. */
+  readonly requestTimeout?: number
+}
+
+export class FederationConfig extends Context.Service<FederationConfig, FederationOptions>()(
+  "greenroom/actors/FederationConfig"
+) {}

@@ -1,0 +1,208 @@
+/**
+ * HTTPS to other home servers: connections that are kept and used again, every target of a server name in turn until one
+ * answers, limits in time and size. It signs nothing and knows no endpoint; `FederationClient` and `RemoteKeys` do.
+ *
+ * The certificate must be that of the server name, wherever SRV records or the configuration lead.
+ *
+ * Source: "Federation" of the specification.
+ */
+import type { ClientRequest, IncomingMessage } from "node:http"
+import { Agent, request as httpsRequest } from "node:https"
+import type { Socket } from "node:net"
+import { rootCertificates } from "node:tls"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Context, Data, Effect, Layer } from "effect"
+import { FederationConfig } from "./FederationConfig.ts"
+import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
+import { ServerDiscovery, type Target } from "./ServerDiscovery.ts"
+
+export interface TransportRequest {
+  readonly destination: ServerName
+  readonly method: "GET" | "PUT"
+  /** Path and query. */
+  readonly uri: string
+  readonly headers?: { readonly [name: string]: string }
+  readonly body?: Uint8Array
+  /** The largest answer that is read, in bytes. */
+  readonly maxBytes: number
+  /** How long all of it may take, in ms. */
+  readonly timeout: number
+}
+
+export interface TransportResponse {
+  readonly status: number
+  readonly body: Buffer
+  /** The Retry-After header in ms, where there is one in seconds. */
+  readonly retryAfter: number | undefined
+}
+
+export const defaultConnectTimeout = 5_000
+export const defaultRequestTimeout = 30_000
+
+/** How long an idle connection is kept, in ms: shorter than servers keep theirs. */
+const idleTimeout = 55_000
+
+const maxSocketsPerTarget = 8
+const maxSockets = 1_024
+
+/** No answer from one target; the next may have one. */
+class TargetFailed extends Data.TaggedError("TargetFailed")<{
+  readonly reason: string
+  /** The connection was an old one, closed by the other side just then. */
+  readonly wasReused: boolean
+}> {}
+
+/** The answer is larger than was asked for. */
+class AnswerTooLarge extends Data.TaggedError("AnswerTooLarge") {}
+
+type SendError = TargetFailed | AnswerTooLarge
+
+/** Ends the request if the connection does not stand in time. A connection that is used again stands already. */
+const limitConnecting = (request: ClientRequest, timeout: number): void => {
+  request.once("socket", (socket: Socket) => {
+    if (request.reusedSocket) return
+    const timer = setTimeout(() => request.destroy(new Error("the connection did not stand in time")), timeout)
+    const stop = () => clearTimeout(timer)
+    socket.once("secureConnect", stop)
+    socket.once("close", stop)
+  })
+}
+
+/** Node gathers the failures of several addresses, whose message is empty then. */
+const describe = (error: Error): string => {
+  const first = error instanceof AggregateError ? (error.errors[0] as Error) : error
+  return first.message || (first as NodeJS.ErrnoException).code || "the connection failed"
+}
+
+const retryAfterOf = (response: IncomingMessage): number | undefined => {
+  const seconds = response.headers["retry-after"]
+  return seconds !== undefined && /^[0-9]{1,7}$/.test(seconds) ? Number(seconds) * 1_000 : undefined
+}
+
+/** Reads the answer up to its limit. */
+const readAnswer = (
+  response: IncomingMessage,
+  maxBytes: number,
+  done: (result: TransportResponse | AnswerTooLarge | Error) => void
+): void => {
+  const chunks: Array<Buffer> = []
+  let size = 0
+  response.on("data", (chunk: Buffer) => {
+    size += chunk.length
+    if (size <= maxBytes) return void chunks.push(chunk)
+    response.destroy()
+    done(new AnswerTooLarge())
+  })
+  response.once("end", () =>
+    done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks), retryAfter: retryAfterOf(response) })
+  )
+  response.once("error", done)
+}
+
+const make = Effect.gen(function* () {
+  const config = yield* FederationConfig
+  const discovery = yield* ServerDiscovery
+  const connectTimeout = config.connectTimeout ?? defaultConnectTimeout
+  const { certificateAuthorities } = config
+  const agent = yield* Effect.acquireRelease(
+    Effect.sync(
+      () =>
+        new Agent({
+          keepAlive: true,
+          maxSockets: maxSocketsPerTarget,
+          maxFreeSockets: 2,
+          maxTotalSockets: maxSockets,
+          scheduling: "lifo",
+          timeout: idleTimeout,
+          rejectUnauthorized: config.verifyCertificates ?? true,
+          ...(certificateAuthorities === undefined ? {} : { ca: [...rootCertificates, ...certificateAuthorities] })
+        })
+    ),
+    (agent) => Effect.sync(() => agent.destroy())
+  )
+
+  const start = (target: Target, request: TransportRequest): ClientRequest =>
+    httpsRequest({
+      agent,
+      host: target.host,
+      port: target.port,
+      servername: target.tlsServerName,
+      method: request.method,
+      path: request.uri,
+      headers: {
+        host: request.destination,
+        ...request.headers,
+        ...(request.body === undefined ? {} : { "content-length": request.body.length })
+      }
+    })
+
+  const send = (target: Target, request: TransportRequest): Effect.Effect<TransportResponse, SendError> =>
+    Effect.callback((resume) => {
+      const outgoing = start(target, request)
+      const failed = (error: Error) =>
+        resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
+      limitConnecting(outgoing, connectTimeout)
+      outgoing.on("error", failed)
+      outgoing.once("response", (response) =>
+        readAnswer(response, request.maxBytes, (result) => {
+          if (result instanceof AnswerTooLarge) resume(Effect.fail(result))
+          else if (result instanceof Error) failed(result)
+          else resume(Effect.succeed(result))
+        })
+      )
+      outgoing.end(request.body)
+      return Effect.sync(() => outgoing.destroy())
+    })
+
+  const sendFresh = (target: Target, request: TransportRequest): Effect.Effect<TransportResponse, SendError> =>
+    Effect.catchIf(
+      send(target, request),
+      (error) => error._tag === "TargetFailed" && error.wasReused,
+      () => send(target, request)
+    )
+
+  const tryTargets = Effect.fnUntraced(function* (request: TransportRequest) {
+    const { destination } = request
+    let reason = ""
+    for (const target of yield* discovery.find(destination)) {
+      const result = yield* Effect.result(sendFresh(target, request))
+      if (result._tag === "Success") return result.success
+      if (result.failure._tag === "AnswerTooLarge") {
+        return yield* new RemoteInvalid({ destination, reason: `the answer is larger than ${request.maxBytes} bytes` })
+      }
+      reason = result.failure.reason
+    }
+    yield* discovery.forget(destination)
+    return yield* new RemoteUnreachable({ destination, reason })
+  })
+
+  const request = Effect.fn("FederationTransport.request")((request: TransportRequest) =>
+    tryTargets(request).pipe(
+      Effect.timeoutOrElse({
+        duration: request.timeout,
+        orElse: () =>
+          Effect.fail(
+            new RemoteUnreachable({
+              destination: request.destination,
+              reason: `no answer within ${request.timeout} ms`
+            })
+          )
+      })
+    )
+  )
+
+  return FederationTransport.of({ request })
+})
+
+export class FederationTransport extends Context.Service<
+  FederationTransport,
+  {
+    /** Sends a request to the first target of the destination that answers; whatever the status, that is the answer. */
+    readonly request: (request: TransportRequest) => Effect.Effect<TransportResponse, RemoteUnreachable | RemoteInvalid>
+  }
+>()("greenroom/actors/FederationTransport") {
+  static readonly layer: Layer.Layer<FederationTransport, never, FederationConfig | ServerDiscovery> = Layer.effect(
+    FederationTransport,
+    make
+  )
+}

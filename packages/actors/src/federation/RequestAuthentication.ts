@@ -1,0 +1,126 @@
+/**
+ * Who sent a request of the federation API: checks the signature of a home server before anything of the body is looked
+ * at. In this order, each with its answer:
+ *
+ * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401
+ * 2. none of the origin's current keys is one of those named, or the origin cannot be asked for its keys: 401
+ * 3. the body over its limit: 413 (from `readBody`)
+ * 4. the signature is right for the bytes of the body: go on; a body that is not JSON is a 400 then
+ * 5. else the body is read, because it may have been signed in another form than it travels: not JSON is a 400, a wrong
+ *    signature a 401
+ *
+ * Source: "Security" of the specification.
+ */
+
+import type { AuthenticatedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
+import { Unauthorized } from "@greenroom/protocol/federation/OriginAuthentication"
+import { parseXMatrixHeaders, type XMatrix } from "@greenroom/protocol/federation/XMatrix"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type Json } from "@greenroom/protocol/Json"
+import { BadJson, type MatrixError, NotJson } from "@greenroom/protocol/MatrixError"
+import type { VerifyKeys } from "@greenroom/room/Signing"
+import { Context, Effect, Layer } from "effect"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { RemoteKeys } from "./RemoteKeys.ts"
+import { isSignedBy } from "./RequestSigning.ts"
+import { encodeCanonicalJson, parseJson } from "./SlicedJson.ts"
+
+export interface IncomingRequest {
+  readonly method: string
+  /** Path and query as they were sent. */
+  readonly uri: string
+  /** Every Authorization header. */
+  readonly authorization: ReadonlyArray<string>
+  /** The body; empty where there is none. Fails where it is too large. */
+  readonly readBody: Effect.Effect<Uint8Array, MatrixError>
+  /** Called with what the request claims to be from, once that is well-formed, before its keys are looked for. */
+  readonly admit: (origin: ServerName) => Effect.Effect<void, MatrixError>
+}
+
+export type AuthenticationError = Unauthorized | MatrixError
+
+const unauthorized = (error: string): Unauthorized => new Unauthorized({ error })
+
+/** The signatures that could make the request one for us: all of one origin. */
+const claimsOf = (
+  headers: ReadonlyArray<string>,
+  ourName: ServerName
+): Effect.Effect<readonly [XMatrix, ...Array<XMatrix>], Unauthorized> => {
+  const [first, ...rest] = parseXMatrixHeaders(headers)
+  if (headers.length === 0) return Effect.fail(unauthorized("The request is not signed: no Authorization header"))
+  if (first === undefined) return Effect.fail(unauthorized("The Authorization header is no X-Matrix signature"))
+  if (rest.some((each) => each.origin !== first.origin)) {
+    return Effect.fail(unauthorized("The request is signed by several servers"))
+  }
+  if ([first, ...rest].some((each) => each.destination !== undefined && each.destination !== ourName)) {
+    return Effect.fail(unauthorized(`The request is for another server, this one is ${ourName}`))
+  }
+  if (first.origin === ourName) return Effect.fail(unauthorized(`The origin is this server itself`))
+  return Effect.succeed([first, ...rest])
+}
+
+const parsed = (body: Uint8Array): Effect.Effect<Json, NotJson> =>
+  Effect.mapError(parseJson(body), ({ reason }) => new NotJson({ error: `The body is not JSON: ${reason}` }))
+
+const make = Effect.gen(function* () {
+  const { serverName: ourName } = yield* HomeServerConfig
+  const remoteKeys = yield* RemoteKeys
+
+  const keysOf = Effect.fnUntraced(function* (origin: ServerName, claims: ReadonlyArray<XMatrix>) {
+    const need = { keyIds: new Set(claims.map((each) => each.key)) }
+    const ring = yield* remoteKeys.find(origin, [need])
+    const keys = ring.choose(need)
+    if (keys.size > 0) return keys
+    return yield* unauthorized(
+      ring.problem === undefined
+        ? `${origin} has no such key, or it has expired`
+        : `The keys of ${origin} cannot be had: the server does not answer for them`
+    )
+  })
+
+  /** The body, where the signature is over its canonical form and not over its bytes. */
+  const checkRead = Effect.fnUntraced(function* (
+    request: IncomingRequest,
+    body: Uint8Array,
+    claims: readonly [XMatrix, ...Array<XMatrix>],
+    keys: VerifyKeys
+  ) {
+    const content = body.length === 0 ? undefined : yield* parsed(body)
+    if (content !== undefined && !isJsonObject(content)) {
+      return yield* new BadJson({ error: "The body is not a JSON object" })
+    }
+    const wrong = () => unauthorized(`The signature is not that of ${claims[0].origin} over this request`)
+    if (content === undefined) return yield* wrong()
+    const bytes = yield* Effect.mapError(encodeCanonicalJson(content), wrong)
+    const head = { method: request.method, uri: request.uri, origin: claims[0].origin, destination: ourName }
+    if (!(yield* isSignedBy(head, bytes, claims, keys))) return yield* wrong()
+    return content
+  })
+
+  const authenticate = Effect.fn("RequestAuthentication.authenticate")(function* (request: IncomingRequest) {
+    const claims = yield* claimsOf(request.authorization, ourName)
+    const { origin } = claims[0]
+    yield* request.admit(origin)
+    const keys = yield* keysOf(origin, claims)
+    const body = yield* request.readBody
+    const head = { method: request.method, uri: request.uri, origin, destination: ourName }
+    const isAsItStands = yield* isSignedBy(head, body.length === 0 ? undefined : body, claims, keys)
+    if (!isAsItStands) return { origin, content: yield* checkRead(request, body, claims, keys) }
+    return { origin, content: body.length === 0 ? undefined : yield* parsed(body) }
+  })
+
+  return RequestAuthentication.of({ authenticate })
+})
+
+export class RequestAuthentication extends Context.Service<
+  RequestAuthentication,
+  {
+    /** The origin and the body of a request. Errors: M_UNAUTHORIZED, M_NOT_JSON, M_BAD_JSON, and those of the request. */
+    readonly authenticate: (request: IncomingRequest) => Effect.Effect<AuthenticatedRequest, AuthenticationError>
+  }
+>()("greenroom/actors/RequestAuthentication") {
+  static readonly layer: Layer.Layer<RequestAuthentication, never, RemoteKeys | HomeServerConfig> = Layer.effect(
+    RequestAuthentication,
+    make
+  )
+}

@@ -1,0 +1,173 @@
+/**
+ * Where a home server is: the addresses to contact for a server name, in the order in which to try them.
+ *
+ * | server name | contacted at |
+ * |---|---|
+ * | in `staticServers` of the configuration | the address there |
+ * | with a port | that host and port |
+ * | an IPv4 or IPv6 address | port 8448 there |
+ * | any other | the SRV records `_matrix._tcp.<name>`, by priority and weight; without records port 8448 of the name |
+ *
+ * Node does not tell how long a record is good for, so answers are kept for fixed times.
+ *
+ * Source: "SRV Records" of the specification.
+ */
+import { Resolver, type SrvRecord } from "node:dns"
+import { isIP } from "node:net"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Cache, Context, Data, Effect, Exit, Layer, Random } from "effect"
+import { FederationConfig } from "./FederationConfig.ts"
+import { RemoteUnreachable } from "./RemoteError.ts"
+
+/** Where to connect, and the name that the certificate must bear: empty where that is the address itself. */
+export interface Target {
+  readonly host: string
+  readonly port: number
+  readonly tlsServerName: string
+}
+
+/** The port of a home server that says nothing else. */
+export const defaultPort = 8448
+
+/** The most targets that are tried for one request. */
+const maxTargets = 16
+
+/** How long what DNS says is believed: records, that there are none, and that it could not be asked. */
+const foundFor = "5 minutes"
+const absentFor = "1 minute"
+const failureFor = "10 seconds"
+
+/** How many names are remembered. */
+const capacity = 10_000
+
+/** How long a DNS server may take, in ms, and how often it is asked. */
+const resolverOptions = { timeout: 2_000, tries: 2 }
+
+/** DNS could not be asked. That there are no records is no error. */
+class DnsError extends Data.TaggedError("DnsError")<{ readonly code: string }> {}
+
+/** Host and port of a server name or an address; the host of an IPv6 address without its brackets. */
+export const splitHostPort = (text: string): { readonly host: string; readonly port: number | undefined } => {
+  const [, inBrackets, plain, port] = /^(?:\[([^\]]*)\]|([^:]*))(?::([0-9]{1,5}))?$/.exec(text) ?? []
+  return { host: inBrackets ?? plain ?? text, port: port === undefined ? undefined : Number(port) }
+}
+
+const absent: ReadonlySet<string> = new Set(["ENOTFOUND", "ENODATA"])
+
+const query = <A>(
+  ask: (callback: (error: NodeJS.ErrnoException | null, records: ReadonlyArray<A>) => void) => void
+): Effect.Effect<ReadonlyArray<A>, DnsError> =>
+  Effect.callback((resume) =>
+    ask((error, records) => {
+      if (error === null) resume(Effect.succeed(records))
+      else if (absent.has(error.code ?? "")) resume(Effect.succeed([]))
+      else resume(Effect.fail(new DnsError({ code: error.code ?? error.message })))
+    })
+  )
+
+const timeToLive = (exit: Exit.Exit<ReadonlyArray<unknown>, DnsError>) =>
+  Exit.isFailure(exit) ? failureFor : exit.value.length > 0 ? foundFor : absentFor
+
+const cached = <A>(lookup: (name: string) => Effect.Effect<ReadonlyArray<A>, DnsError>) =>
+  Cache.makeWith(lookup, { capacity, timeToLive })
+
+/** One of the records, each as likely as its weight says (RFC 2782); those of weight 0 hardly ever before others. */
+const drawByWeight = (records: ReadonlyArray<SrvRecord>, chance: number): SrvRecord => {
+  const ordered = [...records].sort((a, b) => a.weight - b.weight)
+  let left = Math.floor(chance * (ordered.reduce((sum, each) => sum + each.weight, 0) + 1))
+  for (const each of ordered) {
+    left -= each.weight
+    if (left <= 0) return each
+  }
+  return ordered[ordered.length - 1]!
+}
+
+/** The records in the order in which to try them. */
+const orderRecords = Effect.fnUntraced(function* (records: ReadonlyArray<SrvRecord>) {
+  const ordered: Array<SrvRecord> = []
+  const priorities = [...new Set(records.map((each) => each.priority))].sort((a, b) => a - b)
+  for (const priority of priorities) {
+    const rest = records.filter((each) => each.priority === priority)
+    while (rest.length > 0) {
+      const next = drawByWeight(rest, yield* Random.next)
+      rest.splice(rest.indexOf(next), 1)
+      ordered.push(next)
+    }
+  }
+  return ordered.slice(0, maxTargets)
+})
+
+const make = Effect.gen(function* () {
+  const { dnsServers, staticServers = {} } = yield* FederationConfig
+  const resolver = new Resolver(resolverOptions)
+  if (dnsServers !== undefined) resolver.setServers(dnsServers)
+
+  const services = yield* cached((name: string) =>
+    query<SrvRecord>((callback) => resolver.resolveSrv(`_matrix._tcp.${name}`, callback))
+  )
+  const addresses = yield* cached((name: string) =>
+    Effect.map(
+      Effect.all(
+        [
+          query<string>((callback) => resolver.resolve4(name, callback)),
+          query<string>((callback) => resolver.resolve6(name, callback))
+        ],
+        { concurrency: 2 }
+      ),
+      (both) => both.flat()
+    )
+  )
+
+  /** The system finds the address of a host while it connects, unless DNS servers of our own are to be asked. */
+  const located = Effect.fnUntraced(function* (target: Target) {
+    if (dnsServers === undefined || isIP(target.host) !== 0) return [target]
+    const found = yield* Effect.orElseSucceed(Cache.get(addresses, target.host), () => [])
+    return found.map((host) => ({ ...target, host }))
+  })
+
+  const bySrv = Effect.fnUntraced(function* (name: string) {
+    const records = yield* Effect.orElseSucceed(Cache.get(services, name), () => [])
+    if (records.length === 0) return [{ host: name, port: defaultPort, tlsServerName: name }]
+    const ordered = yield* orderRecords(records.filter((each) => each.name !== "" && each.name !== "."))
+    return ordered.map((each) => ({ host: each.name, port: each.port, tlsServerName: name }))
+  })
+
+  const targets = Effect.fnUntraced(function* (serverName: ServerName) {
+    const { host, port } = splitHostPort(serverName)
+    const tlsServerName = isIP(host) === 0 ? host : ""
+    const fixed = Object.hasOwn(staticServers, serverName) ? staticServers[serverName] : undefined
+    if (fixed !== undefined) {
+      const address = splitHostPort(fixed)
+      return [{ host: address.host, port: address.port ?? defaultPort, tlsServerName }]
+    }
+    if (port !== undefined || tlsServerName === "") return [{ host, port: port ?? defaultPort, tlsServerName }]
+    return yield* bySrv(host)
+  })
+
+  const find = Effect.fn("ServerDiscovery.find")(function* (serverName: ServerName) {
+    const located_ = yield* Effect.forEach(yield* targets(serverName), located, { concurrency: 4 })
+    const found = located_.flat().slice(0, maxTargets)
+    if (found.length > 0) return found
+    return yield* new RemoteUnreachable({ destination: serverName, reason: "DNS has no address of the server" })
+  })
+
+  const forget = Effect.fnUntraced(function* (serverName: ServerName) {
+    const { host } = splitHostPort(serverName)
+    yield* Cache.invalidate(services, host)
+    yield* Cache.invalidate(addresses, host)
+  })
+
+  return ServerDiscovery.of({ find, forget })
+})
+
+export class ServerDiscovery extends Context.Service<
+  ServerDiscovery,
+  {
+    /** The targets of a server, the first to try first: at least one, at most 16. */
+    readonly find: (serverName: ServerName) => Effect.Effect<ReadonlyArray<Target>, RemoteUnreachable>
+    /** Asks anew at the next `find`: after none of the targets could be reached. */
+    readonly forget: (serverName: ServerName) => Effect.Effect<void>
+  }
+>()("greenroom/actors/ServerDiscovery") {
+  static readonly layer: Layer.Layer<ServerDiscovery, never, FederationConfig> = Layer.effect(ServerDiscovery, make)
+}

@@ -1,0 +1,91 @@
+/**
+ * The object that a server publishes of its keys: ours, and reading those of others.
+ *
+ * Source: "Security" of the specification.
+ */
+import { keyText, ServerKeys } from "@greenroom/protocol/federation/ServerKeys"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import {
+  decodeBase64,
+  encodeBase64,
+  exportVerifyKey,
+  importVerifyKey,
+  isKeyId,
+  type SigningKey,
+  signJson,
+  verifyJson
+} from "@greenroom/room/Signing"
+import type { RemoteKey } from "@greenroom/store/RemoteKeyStore"
+import type { PublishedKey } from "@greenroom/store/SigningKeys"
+import { Result, Schema } from "effect"
+
+/** How long others may believe our keys, in ms: a rotation has reached everyone after it. */
+export const ourLifetime = 86_400_000
+
+/** Nodes of ours may sign with a replaced key for a minute, by clocks that differ. What they sign then is good. */
+const rotationGrace = 120_000
+
+/** The longest that a key of another server is believed without asking again, in ms: 7 days. */
+export const longestLifetime = 7 * 86_400_000
+
+/** The shortest, in ms, so that nobody makes us ask all the time. */
+export const shortestLifetime = 120_000
+
+/** Our key object at `now`, signed with the current key. */
+export const makeKeyObject = (
+  serverName: ServerName,
+  current: SigningKey,
+  published: ReadonlyArray<PublishedKey>,
+  now: number
+): JsonObject => {
+  const verify: Record<string, Json> = {}
+  const old: Record<string, Json> = {}
+  for (const { expiredAt, keyId, publicKey } of published) {
+    const key = encodeBase64(exportVerifyKey(publicKey))
+    if (expiredAt === undefined || keyId === current.keyId) verify[keyId] = { key }
+    else old[keyId] = { key, expired_ts: expiredAt + rotationGrace }
+  }
+  const object = {
+    server_name: serverName,
+    verify_keys: verify,
+    old_verify_keys: old,
+    valid_until_ts: now + ourLifetime
+  }
+  return Result.getOrThrow(signJson(object, current))
+}
+
+const decode = Schema.decodeUnknownResult(ServerKeys)
+
+const readKey = (keyId: string, text: string) => {
+  const bytes = isKeyId(keyId) ? decodeBase64(text) : undefined
+  return bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))
+}
+
+/** The keys of an object that says to be of `serverName`, or what is wrong with it. */
+export const readKeyObject = (
+  value: unknown,
+  serverName: ServerName,
+  now: number
+): Result.Result<ReadonlyArray<RemoteKey>, string> => {
+  const decoded = decode(value)
+  if (!isJsonObject(value) || Result.isFailure(decoded)) return Result.fail("the key object is malformed")
+  const { old_verify_keys: old = {}, server_name: name, valid_until_ts: statedUntil, verify_keys } = decoded.success
+  if (name !== serverName) return Result.fail(`the key object is of ${name}`)
+  if (statedUntil <= now) return Result.fail("the key object has expired")
+  const validUntil = Math.min(Math.max(statedUntil, now + shortestLifetime), now + longestLifetime)
+  const keys: Array<RemoteKey> = []
+  for (const [keyId, stated] of Object.entries(verify_keys)) {
+    const publicKey = readKey(keyId, keyText(stated))
+    if (publicKey === undefined) continue
+    if (Result.isFailure(verifyJson(value, serverName, new Map([[keyId, publicKey]])))) continue
+    keys.push({ keyId, publicKey, validUntil, expiredAt: undefined, fetchedAt: now })
+  }
+  if (keys.length === 0) return Result.fail("the key object is not signed by a key in it")
+  for (const [keyId, { expired_ts, key }] of Object.entries(old)) {
+    const publicKey = readKey(keyId, key)
+    if (publicKey === undefined || keys.some((each) => each.keyId === keyId)) continue
+    keys.push({ keyId, publicKey, validUntil, expiredAt: Math.min(expired_ts, now), fetchedAt: now })
+  }
+  return Result.succeed(keys)
+}

@@ -1,0 +1,215 @@
+/**
+ * Reading and writing JSON bodies of many megabytes without holding the event loop: an object whose lists are long, as
+ * transactions and the state of a room are, goes entry by entry. No single entry may be longer than `maxEntryBytes`.
+ */
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { CanonicalJsonError, compareCodePoints, encode } from "@greenroom/room/CanonicalJson"
+import { Effect, Result, Schema } from "effect"
+import { sliced } from "./Slices.ts"
+
+/** Bytes that are not JSON, or have too long an entry. */
+export class JsonSyntaxError extends Schema.TaggedError<JsonSyntaxError>()("JsonSyntaxError", {
+  reason: Schema.String
+}) {}
+
+/** Up to this many bytes are read at once. */
+export const smallBytes = 128 * 1024
+
+/** The longest value, in bytes, that is read at once: in a list, or beside one. */
+export const maxEntryBytes = 1024 * 1024
+
+const quote = 0x22
+const comma = 0x2c
+const colon = 0x3a
+const backslash = 0x5c
+const openBracket = 0x5b
+const closeBracket = 0x5d
+const openBrace = 0x7b
+const closeBrace = 0x7d
+
+const fail = (reason: string): never => {
+  throw new JsonSyntaxError({ reason })
+}
+
+/** Finds where values begin and end; `JSON.parse` reads them. */
+class Scanner {
+  readonly bytes: Buffer
+  position = 0
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+  }
+
+  /** The next byte that is no space. */
+  peek(): number {
+    for (;;) {
+      const byte = this.bytes[this.position]
+      if (byte === undefined) return fail("the body ends too early")
+      if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return byte
+      this.position++
+    }
+  }
+
+  /** True and past it if the next byte is this one. */
+  accept(byte: number): boolean {
+    if (this.peek() !== byte) return false
+    this.position++
+    return true
+  }
+
+  expect(byte: number): void {
+    if (!this.accept(byte)) fail(`expected ${String.fromCharCode(byte)} at byte ${this.position}`)
+  }
+
+  /** Reads the value that begins here. */
+  value(): Json {
+    this.peek()
+    const start = this.position
+    this.skip(start + maxEntryBytes)
+    return parse(this.bytes.toString("utf8", start, this.position))
+  }
+
+  /** To the end of the value; malformed ones end somewhere, and are found out when they are read. */
+  private skip(limit: number): void {
+    let depth = 0
+    for (;;) {
+      if (this.position >= limit) fail(`a single value is longer than ${maxEntryBytes} bytes`)
+      if (this.position >= this.bytes.length) fail("the body ends too early")
+      const byte = this.bytes[this.position]
+      if (byte === quote) this.skipString(limit)
+      else if (byte === openBrace || byte === openBracket) depth++
+      else if (byte === closeBrace || byte === closeBracket) {
+        if (depth === 0) return
+        depth--
+      } else if (byte === comma && depth === 0) return
+      this.position++
+      if (depth === 0 && (byte === quote || byte === closeBrace || byte === closeBracket)) return
+    }
+  }
+
+  /** To the quote that ends the string. */
+  private skipString(limit: number): void {
+    let at = this.position + 1
+    while (at < limit && this.bytes[at] !== quote) at += this.bytes[at] === backslash ? 2 : 1
+    this.position = at
+  }
+}
+
+const parse = (text: string): Json => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return fail("the body is not JSON")
+  }
+}
+
+function* readList(scanner: Scanner): Generator<void, Json> {
+  const list: Array<Json> = []
+  scanner.expect(openBracket)
+  if (scanner.accept(closeBracket)) return list
+  do {
+    list.push(scanner.value())
+    yield
+  } while (scanner.accept(comma))
+  scanner.expect(closeBracket)
+  return list
+}
+
+function* readObject(scanner: Scanner): Generator<void, Json> {
+  const object: Record<string, Json> = {}
+  scanner.expect(openBrace)
+  if (scanner.accept(closeBrace)) return object
+  do {
+    if (scanner.peek() !== quote) fail("expected a key")
+    const key = scanner.value()
+    scanner.expect(colon)
+    const value = scanner.peek() === openBracket ? yield* readList(scanner) : scanner.value()
+    Object.defineProperty(object, key as string, { value, enumerable: true, configurable: true, writable: true })
+    yield
+  } while (scanner.accept(comma))
+  scanner.expect(closeBrace)
+  return object
+}
+
+function* readBody(bytes: Buffer): Generator<void, Result.Result<Json, JsonSyntaxError>> {
+  try {
+    const scanner = new Scanner(bytes)
+    if (scanner.peek() !== openBrace) return Result.succeed(scanner.value())
+    const object = yield* readObject(scanner)
+    const rest = bytes.toString("utf8", scanner.position, scanner.position + 1024)
+    return rest.trim() === "" ? Result.succeed(object) : fail("something follows the JSON")
+  } catch (error) {
+    if (error instanceof JsonSyntaxError) return Result.fail(error)
+    throw error
+  }
+}
+
+const parseAtOnce = (bytes: Buffer): Effect.Effect<Json, JsonSyntaxError> =>
+  Effect.try({
+    try: () => parse(bytes.toString("utf8")),
+    catch: (error) => error as JsonSyntaxError
+  })
+
+/** Reads JSON. Fails for anything else, and for a single value that is too long. */
+export const parseJson = (bytes: Uint8Array): Effect.Effect<Json, JsonSyntaxError> => {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return buffer.length <= smallBytes
+    ? parseAtOnce(buffer)
+    : Effect.flatMap(
+        sliced(() => readBody(buffer)),
+        Effect.fromResult
+      )
+}
+
+type Encode = (value: Json) => Result.Result<string, CanonicalJsonError>
+
+const plain: Encode = (value) => Result.succeed(JSON.stringify(value))
+
+/** The object as text, `encode` for each entry of a list in it and for each other value. */
+function* write(object: JsonObject, keys: ReadonlyArray<string>, encode: Encode): Generator<void, string> {
+  const parts: Array<string> = []
+  for (const key of keys) {
+    const value = object[key]
+    if (value === undefined) continue
+    parts.push(parts.length === 0 ? "{" : ",", Result.getOrThrow(encode(key)), ":")
+    if (Array.isArray(value)) {
+      parts.push("[")
+      for (let i = 0; i < value.length; i++) {
+        if (i > 0) parts.push(",")
+        parts.push(Result.getOrThrow(encode(value[i] as Json)))
+        yield
+      }
+      parts.push("]")
+    } else {
+      parts.push(Result.getOrThrow(encode(value)))
+      yield
+    }
+  }
+  return parts.length === 0 ? "{}" : `${parts.join("")}}`
+}
+
+function* writeCanonical(object: JsonObject): Generator<void, Result.Result<string, CanonicalJsonError>> {
+  try {
+    return Result.succeed(yield* write(object, Object.keys(object).sort(compareCodePoints), encode))
+  } catch (error) {
+    if (error instanceof CanonicalJsonError) return Result.fail(error)
+    throw error
+  }
+}
+
+/** The canonical JSON of an object, as UTF-8. */
+export const encodeCanonicalJson = (object: JsonObject): Effect.Effect<Buffer, CanonicalJsonError> =>
+  Effect.map(
+    Effect.flatMap(
+      sliced(() => writeCanonical(object)),
+      Effect.fromResult
+    ),
+    (text) => Buffer.from(text, "utf8")
+  )
+
+/** The JSON of an object, as UTF-8, its keys in their order. */
+export const encodeJson = (object: JsonObject): Effect.Effect<Buffer> =>
+  Effect.map(
+    sliced(() => write(object, Object.keys(object), plain)),
+    (text) => Buffer.from(text, "utf8")
+  )
