@@ -1,0 +1,163 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { type Ask, ask, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: Ask["json"]) =>
+  ask(method, path, { token: user.token, json })
+
+layer(gateway, { excludeTestServices: true })("the client API", (it) => {
+  it.effect("a user registers, logs in by name or whole ID, and ends one login without the other", () =>
+    Effect.gen(function* () {
+      const flows = yield* ask("GET", "/login")
+      assert.deepStrictEqual(flows.body.flows, [{ type: "m.login.password" }])
+      assert.strictEqual(flows.body.type, "m.login.password")
+      assert.deepStrictEqual((yield* ask("GET", "/register")).body, flows.body)
+      const alice = yield* register("login-alice")
+      assert.strictEqual(alice.id, "@login-alice:green.test")
+      const again = yield* ask("POST", "/register", {
+        json: { type: "m.login.password", user: "login-alice", password: "other" }
+      })
+      assert.strictEqual(again.body.errcode, "M_USER_IN_USE")
+      const login = (user: string, password: string) =>
+        ask("POST", "/login", { json: { type: "m.login.password", user, password } })
+      const byName = yield* login("login-alice", "secret-login-alice")
+      assert.strictEqual(byName.body.user_id, alice.id)
+      assert.strictEqual(byName.body.home_server, "green.test")
+      const byId = yield* login(alice.id, "secret-login-alice")
+      assert.notStrictEqual(byId.body.access_token, byName.body.access_token)
+      for (const wrong of [yield* login(alice.id, "wrong"), yield* login("login-nobody", "wrong")]) {
+        assert.strictEqual(wrong.status, 403)
+        assert.strictEqual(wrong.body.errcode, "M_FORBIDDEN")
+      }
+      assert.strictEqual((yield* ask("POST", "/logout", { token: byName.body.access_token })).status, 200)
+      const ended = yield* ask("GET", "/initialSync", { token: byName.body.access_token })
+      assert.strictEqual(ended.body.errcode, "M_UNKNOWN_TOKEN")
+      assert.strictEqual((yield* as(alice)("GET", "/initialSync")).status, 200)
+    })
+  )
+
+  it.effect("the earliest form of a registration is accepted, and a user ID allocated where none is asked for", () =>
+    Effect.gen(function* () {
+      const named = yield* ask("POST", "/register", { json: { user_id: "early-bird", password: "secret" } })
+      assert.strictEqual(named.body.user_id, "@early-bird:green.test")
+      const allocated = yield* ask("POST", "/register", { body: "" })
+      assert.strictEqual(allocated.status, 400)
+      const empty = yield* ask("POST", "/register", { json: { type: "m.login.password", password: "secret" } })
+      assert.match(empty.body.user_id, /^@[^:]+:green\.test$/)
+      const unknown = yield* ask("POST", "/register", { json: { type: "m.login.magic" } })
+      assert.strictEqual(unknown.status, 400)
+      assert.strictEqual(unknown.body.errcode, "M_UNKNOWN")
+    })
+  )
+
+  it.effect("who unregisters is gone, and the user ID stays taken", () =>
+    Effect.gen(function* () {
+      const gone = yield* register("gone")
+      assert.strictEqual((yield* as(gone)("POST", "/unregister")).status, 200)
+      assert.strictEqual((yield* as(gone)("GET", "/initialSync")).body.errcode, "M_UNKNOWN_TOKEN")
+      const login = { type: "m.login.password", user: "gone", password: "secret-gone" }
+      assert.strictEqual((yield* ask("POST", "/login", { json: login })).status, 403)
+      assert.strictEqual((yield* ask("POST", "/register", { json: login })).body.errcode, "M_USER_IN_USE")
+    })
+  )
+
+  it.effect("two people meet in a room by its alias, talk, and one is shown out", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("meet-alice")
+      const bob = yield* register("meet-bob")
+      const created = yield* as(alice)("PUT", "/createRoom/1", {
+        room_alias_name: "ünïcödé",
+        name: "The greenroom",
+        topic: "Waiting",
+        visibility: "public"
+      })
+      assert.strictEqual(created.body.room_alias, "#ünïcödé:green.test")
+      const repeated = yield* as(alice)("PUT", "/createRoom/1", { room_alias_name: "ünïcödé" })
+      assert.deepStrictEqual(repeated.body, created.body)
+      const room = `/rooms/${inPath(created.body.room_id)}`
+      const alias = inPath("#ünïcödé:green.test")
+      assert.strictEqual((yield* as(bob)("GET", `/directory/room/${alias}`)).body.room_id, created.body.room_id)
+      assert.strictEqual((yield* as(bob)("POST", `/join/${alias}`)).body.room_id, created.body.room_id)
+      const sent = yield* as(bob)("POST", `${room}/send/m.room.message`, { msgtype: "m.text", body: "hello" })
+      const page = yield* as(alice)("GET", `${room}/messages?limit=1&dir=b&from=END`)
+      assert.deepStrictEqual(
+        page.body.chunk.map((event) => event.event_id),
+        [sent.body.event_id]
+      )
+      const redacted = yield* as(alice)("PUT", `${room}/redact/${inPath(sent.body.event_id)}/1`, { reason: "no" })
+      assert.match(redacted.body.event_id, /^\$/)
+      const members = yield* as(alice)("GET", `${room}/members`)
+      assert.sameMembers(
+        members.body.chunk.map((event) => event.user_id),
+        [alice.id, bob.id]
+      )
+      assert.strictEqual((yield* as(alice)("POST", `${room}/kick`, { user_id: bob.id })).status, 200)
+      const refused = yield* as(bob)("POST", `${room}/send/m.room.message`, { msgtype: "m.text", body: "?" })
+      assert.strictEqual(refused.body.errcode, "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("state is set and read by type and key, with or without a slash at the end", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("state-alice")
+      const room = `/rooms/${inPath(yield* createRoom(alice))}`
+      assert.strictEqual((yield* as(alice)("PUT", `${room}/state/m.room.name/`, { name: "One" })).status, 200)
+      assert.deepStrictEqual((yield* as(alice)("GET", `${room}/state/m.room.name`)).body, { name: "One" } as never)
+      const key = inPath("a/b?c#d e")
+      yield* as(alice)("PUT", `${room}/state/org.example.type/${key}`, { value: 1 })
+      const read = yield* as(alice)("GET", `${room}/state/org.example.type/${key}`)
+      assert.deepStrictEqual(read.body, { value: 1 } as never)
+      const all = (yield* as(alice)("GET", `${room}/state`)).body as unknown as ReadonlyArray<{ state_key?: string }>
+      assert.isTrue(all.some((event) => event.state_key === "a/b?c#d e"))
+      const none = yield* as(alice)("GET", `${room}/state/m.room.topic`)
+      assert.strictEqual(none.body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("an event over 64 KiB is M_TOO_LARGE, and nothing is sent", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("big-alice")
+      const room = `/rooms/${inPath(yield* createRoom(alice))}`
+      const big = { msgtype: "m.text", body: "x".repeat(70_000) }
+      const refused = yield* as(alice)("PUT", `${room}/send/m.room.message/1`, big)
+      assert.strictEqual(refused.status, 413, refused.text)
+      assert.strictEqual(refused.body.errcode, "M_TOO_LARGE")
+      const page = yield* as(alice)("GET", `${room}/messages?limit=1`)
+      assert.notInclude(
+        page.body.chunk.map((event) => event.type),
+        "m.room.message"
+      )
+    })
+  )
+
+  it.effect("profile, presence and typing are one's own to set", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("own-alice")
+      const bob = yield* register("own-bob")
+      const room = yield* createRoom(alice, { visibility: "public" })
+      yield* as(bob)("POST", `/join/${inPath(room)}`)
+      const profile = `/profile/${inPath(alice.id)}`
+      assert.strictEqual((yield* as(alice)("PUT", `${profile}/displayname`, { displayname: "Alice" })).status, 200)
+      assert.strictEqual((yield* as(bob)("GET", profile)).body.displayname, "Alice")
+      assert.strictEqual((yield* as(bob)("PUT", `${profile}/displayname`, { displayname: "Eve" })).status, 403)
+      const presence = `/presence/${inPath(alice.id)}/status`
+      const away = { presence: "unavailable", status_msg: "away" }
+      assert.strictEqual((yield* as(alice)("PUT", presence, away)).status, 200)
+      assert.strictEqual((yield* as(bob)("PUT", presence, away)).status, 403)
+      assert.strictEqual((yield* as(alice)("PUT", presence, { presence: "asleep" })).status, 400)
+      const typing = `/rooms/${inPath(room)}/typing/${inPath(alice.id)}`
+      assert.strictEqual((yield* as(alice)("PUT", typing, { typing: true, timeout: 1_000 })).status, 200)
+      assert.strictEqual((yield* as(bob)("PUT", typing, { typing: true })).status, 403)
+      assert.strictEqual((yield* as(bob)("GET", `/presence/list/${inPath(alice.id)}`)).status, 403)
+    })
+  )
+
+  it.effect("TURN credentials are for users", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("turn-alice")
+      const { body } = yield* as(alice)("GET", "/voip/turnServer")
+      assert.deepStrictEqual(body.uris, ["turn:turn.test"])
+      assert.strictEqual((yield* ask("GET", "/voip/turnServer")).status, 401)
+    })
+  )
+})
