@@ -126,7 +126,10 @@ export class AccountStore extends Context.Service<
       replacing?: Redacted.Redacted
     ) => Effect.Effect<void>
     readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
-    /** Ends the account and all its tokens, and forgets the password; the user ID stays taken. The ended tokens' IDs. */
+    /**
+     * Ends the account and all its tokens, and forgets its password, addresses and accounts elsewhere; the user ID stays
+     * taken. The ended tokens' IDs.
+     */
     readonly deactivate: (userId: UserId) => Effect.Effect<ReadonlyArray<number>>
     /** Deactivated accounts of which something is left: memberships, a profile. What a process that ended has left to do. */
     readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
@@ -176,6 +179,8 @@ export class AccountStore extends Context.Service<
             yield* sql`
               UPDATE users SET deactivated_at = coalesce(deactivated_at, ${now}), password_hash = NULL
               WHERE user_id = ${userId}`
+            yield* sql`DELETE FROM user_threepids WHERE user_id = ${userId}`
+            yield* sql`DELETE FROM user_identities WHERE user_id = ${userId}`
             const rows = yield* sql<{ token_id: bigint }>`
               DELETE FROM access_tokens WHERE user_id = ${userId} RETURNING token_id`
             return tokenIds(rows)

@@ -1,0 +1,107 @@
+/**
+ * Registration tokens: secrets with which one may register where registration is by token. Stored as hashes; an operator
+ * knows a token by its ID afterwards. An error of the database is a defect. Times are milliseconds since 1970.
+ */
+import { createHash } from "node:crypto"
+import { Clock, Context, Effect, Layer, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+
+export interface RegistrationToken {
+  /** By which operators know it. No secret. */
+  readonly tokenId: string
+  /** How often it may be used; undefined for any number of times. */
+  readonly usesAllowed: number | undefined
+  readonly uses: number
+  readonly expiresAt: number | undefined
+  readonly createdAt: number
+}
+
+export interface NewRegistrationToken {
+  readonly token: Redacted.Redacted
+  readonly tokenId: string
+  readonly usesAllowed?: number | undefined
+  readonly expiresAt?: number | undefined
+}
+
+interface TokenRow {
+  readonly token_id: string
+  readonly uses_allowed: number | null
+  readonly uses: number
+  readonly expires_at: bigint | null
+  readonly created_at: bigint
+}
+
+const toToken = (row: TokenRow): RegistrationToken => ({
+  tokenId: row.token_id,
+  usesAllowed: row.uses_allowed ?? undefined,
+  uses: row.uses,
+  expiresAt: row.expires_at === null ? undefined : Number(row.expires_at),
+  createdAt: Number(row.created_at)
+})
+
+/** The hash of a registration token, by which it is found. */
+export const registrationTokenHash = (token: Redacted.Redacted): Uint8Array =>
+  createHash("sha256").update(Redacted.value(token)).digest()
+
+export class RegistrationTokenStore extends Context.Service<
+  RegistrationTokenStore,
+  {
+    /** False if the token or its ID is there already. */
+    readonly create: (token: NewRegistrationToken) => Effect.Effect<boolean>
+    readonly list: Effect.Effect<ReadonlyArray<RegistrationToken>>
+    /** False if there is none. */
+    readonly remove: (tokenId: string) => Effect.Effect<boolean>
+    /** Whether the token with this hash could be used now. */
+    readonly isValid: (tokenHash: Uint8Array) => Effect.Effect<boolean>
+    /** Uses the token once. False if it is unknown, expired or used up. */
+    readonly use: (tokenHash: Uint8Array) => Effect.Effect<boolean>
+  }
+>()("greenroom/store/RegistrationTokenStore") {
+  static readonly layer = Layer.effect(
+    RegistrationTokenStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const changed = (rows: ReadonlyArray<unknown>) => rows.length > 0
+      const usable = (now: number) =>
+        sql`(uses_allowed IS NULL OR uses < uses_allowed) AND (expires_at IS NULL OR expires_at > ${now})`
+
+      const create = Effect.fn("RegistrationTokenStore.create")(function* (token: NewRegistrationToken) {
+        const now = yield* Clock.currentTimeMillis
+        return changed(
+          yield* sql`
+            INSERT INTO registration_tokens (token_hash, token_id, uses_allowed, expires_at, created_at)
+            VALUES (${registrationTokenHash(token.token)}, ${token.tokenId}, ${token.usesAllowed ?? null},
+                    ${token.expiresAt ?? null}, ${now})
+            ON CONFLICT DO NOTHING RETURNING 1`
+        )
+      }, Effect.orDie)
+
+      return RegistrationTokenStore.of({
+        create,
+        list: sql<TokenRow>`
+          SELECT token_id, uses_allowed, uses, expires_at, created_at FROM registration_tokens
+          ORDER BY created_at, token_id`.pipe(
+          Effect.map((rows) => rows.map(toToken)),
+          Effect.orDie
+        ),
+        remove: (tokenId) =>
+          sql`DELETE FROM registration_tokens WHERE token_id = ${tokenId} RETURNING 1`.pipe(
+            Effect.map(changed),
+            Effect.orDie
+          ),
+        isValid: (tokenHash) =>
+          Effect.flatMap(
+            Clock.currentTimeMillis,
+            (now) => sql`SELECT 1 FROM registration_tokens WHERE token_hash = ${tokenHash} AND ${usable(now)}`
+          ).pipe(Effect.map(changed), Effect.orDie),
+        use: (tokenHash) =>
+          Effect.flatMap(
+            Clock.currentTimeMillis,
+            (now) => sql`
+              UPDATE registration_tokens SET uses = uses + 1
+              WHERE token_hash = ${tokenHash} AND ${usable(now)} RETURNING 1`
+          ).pipe(Effect.map(changed), Effect.orDie)
+      })
+    })
+  )
+}
