@@ -1,0 +1,28 @@
+/**
+ * Everything with which this home server reaches others and knows them again, in one layer. It stands on the database, the
+ * signing keys and the configuration; `Federation`, what others may ask, is not in it.
+ */
+import { DestinationStore } from "@greenroom/store/DestinationStore"
+import { ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
+import { RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
+import { Layer } from "effect"
+import { Destinations } from "./Destinations.ts"
+import { FederationClient } from "./FederationClient.ts"
+import { FederationConfig, type FederationOptions } from "./FederationConfig.ts"
+import { FederationTransport } from "./FederationTransport.ts"
+import { PduVerification } from "./PduVerification.ts"
+import { RemoteKeys } from "./RemoteKeys.ts"
+import { RequestAuthentication } from "./RequestAuthentication.ts"
+import { ServerDiscovery } from "./ServerDiscovery.ts"
+
+const stores = Layer.mergeAll(DestinationStore.layer, ReceivedTransactionStore.layer, RemoteKeyStore.layer)
+
+/** Needs `SqlClient`, `SigningKeys` and `HomeServerConfig`. */
+export const layer = (options: FederationOptions = {}) =>
+  Layer.mergeAll(PduVerification.layer, RequestAuthentication.layer, FederationClient.layer).pipe(
+    Layer.provideMerge(Layer.mergeAll(RemoteKeys.layer, Destinations.layer)),
+    Layer.provideMerge(FederationTransport.layer),
+    Layer.provideMerge(ServerDiscovery.layer),
+    Layer.provideMerge(stores),
+    Layer.provideMerge(Layer.succeed(FederationConfig, options))
+  )
