@@ -104,8 +104,8 @@ export const makeEventReader = Effect.gen(function* () {
   const entriesFromStore = Effect.fnUntraced(function* (userId: UserId, after: StreamPosition, limit: number) {
     const upTo = feeds.position()
     const history = yield* events.membershipHistory(userId, upTo)
-    const found = yield* events.timelines(visibleRanges(history, after, upTo), "f", limit)
-    return { entries: found.slice(0, limit).map((streamed) => new FeedEntry(streamed)), upTo }
+    const found = yield* events.timelines(visibleRanges(history, after, upTo), "f", limit, limit)
+    return { entries: found.map((streamed) => new FeedEntry(streamed)), upTo }
   })
 
   const entriesAfter = (feed: UserFeed, after: StreamPosition, limit: number) =>
@@ -122,41 +122,40 @@ export const makeEventReader = Effect.gen(function* () {
     return found.map((content) => ({ type: "m.presence", content }))
   })
 
+  /** Who types in the user's rooms, for such a reader: where somebody does, or did when the reader looked last. */
+  const typingNow = (feed: UserFeed, token: StreamToken) => {
+    const looked = token.incarnation === ephemeral.incarnation
+    return Effect.map(ephemeral.since(looked ? token.ephemeral : 0), ({ updates }) =>
+      updates.filter(
+        (update) => update._tag === "typing" && feed.rooms.has(update.roomId) && (looked || update.userIds.length > 0)
+      )
+    )
+  }
+
   const updatesAfter = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken) {
+    const at = yield* Clock.currentTimeMillis
+    const seen = feeds.ephemeralPosition()
     if (token.incarnation === ephemeral.incarnation && token.ephemeral >= feed.updatesSince) {
-      const at = yield* Clock.currentTimeMillis
-      return feed.updatesAfter(token.ephemeral).map((update) => JSON.stringify(toEvent(update, at)))
+      const texts = feed.updatesAfter(token.ephemeral).map((update) => JSON.stringify(toEvent(update, at)))
+      return { texts, seen }
     }
-    return (yield* presenceNow(feed.userId)).map((event) => JSON.stringify(event))
+    const typing = (yield* typingNow(feed, token)).map((update) => toEvent(update, at))
+    return { texts: [...(yield* presenceNow(feed.userId)), ...typing].map((event) => JSON.stringify(event)), seen }
   })
 
   const collect = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken, limit: number) {
     const at = yield* Clock.currentTimeMillis
-    const seen = feeds.ephemeralPosition()
     const { entries, upTo } = yield* entriesAfter(feed, token.position, limit)
-    const updates = yield* updatesAfter(feed, token)
+    const { seen, texts } = yield* updatesAfter(feed, token)
     const complete = entries.length < limit
-    const position = complete ? later(upTo, token.position) : entries.at(-1)!.position
+    const position = complete ? later(upTo, token.position) : (entries.at(-1)?.position ?? token.position)
     return {
-      texts: [...entries.map((entry) => entry.json(at)), ...updates],
+      texts: [...entries.map((entry) => entry.json(at)), ...texts],
       next: { position, incarnation: ephemeral.incarnation, ephemeral: seen }
     } satisfies Found
   })
 
   // Waiting
-
-  const reading = <A, E>(feed: UserFeed, read: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.acquireUseRelease(
-      Effect.sync(() => {
-        feed.readers++
-      }),
-      () => read,
-      () =>
-        Effect.map(Clock.currentTimeMillis, (at) => {
-          feed.readers--
-          feed.lastRead = at
-        })
-    )
 
   const toChunk = (found: Found, start: StreamToken): StreamChunk => ({
     json: `[${found.texts.join(",")}]`,
@@ -176,38 +175,34 @@ export const makeEventReader = Effect.gen(function* () {
       )
     })
 
-  const poll = Effect.fnUntraced(function* (
+  const poll = (
     session: Session,
     options: { readonly from?: string; readonly timeout: number; readonly limit?: number }
-  ): Effect.fn.Return<StreamChunk, MatrixError> {
-    const feed = yield* feeds.feedOf(session.userId)
-    const start = yield* parseFrom(options.from)
-    const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
-    const look = collect(feed, start, limit)
-    if (options.timeout === 0) return toChunk(yield* reading(feed, Effect.andThen(feeds.settled, look)), start)
-    const found = yield* reading(
-      feed,
-      Effect.timeoutOption(awaitFound(feed, start, limit), Math.min(options.timeout, maxTimeout))
+  ): Effect.Effect<StreamChunk, MatrixError> =>
+    feeds.reading(
+      session.userId,
+      Effect.fnUntraced(function* (feed): Effect.fn.Return<StreamChunk, MatrixError> {
+        const start = yield* parseFrom(options.from)
+        const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
+        const look = collect(feed, start, limit)
+        if (options.timeout === 0) return toChunk(yield* Effect.andThen(feeds.settled, look), start)
+        const patience = Math.min(options.timeout, maxTimeout)
+        const found = yield* Effect.timeoutOption(awaitFound(feed, start, limit), patience)
+        return toChunk(Option.isSome(found) ? found.value : yield* look, start)
+      })
     )
-    return toChunk(Option.isSome(found) ? found.value : yield* look, start)
-  })
 
   const subscribe = Effect.fnUntraced(function* (
     session: Session,
     from?: string
   ): Effect.fn.Return<Subscription, MatrixError> {
-    const feed = yield* feeds.feedOf(session.userId)
-    let token = yield* parseFrom(from)
-    const next = reading(
-      feed,
-      Effect.suspend(() => awaitFound(feed, token, defaultChunk))
-    ).pipe(
-      Effect.map((found) => {
-        const chunk = toChunk(found, token)
-        token = found.next
-        return chunk
-      })
-    )
+    let token = yield* feeds.reading(session.userId, () => parseFrom(from))
+    const found = feeds.reading(session.userId, (feed) => awaitFound(feed, token, defaultChunk))
+    const next = Effect.map(found, (found) => {
+      const chunk = toChunk(found, token)
+      token = found.next
+      return chunk
+    })
     return { next }
   })
 
@@ -221,19 +216,20 @@ export const makeEventReader = Effect.gen(function* () {
       )
     )
 
-  const initialSync = Effect.fnUntraced(function* (session: Session, limit?: number) {
-    const feed = yield* feeds.feedOf(session.userId)
-    yield* feeds.settled
-    const token = now()
-    const memberships = yield* rooms.membershipsOf(session.userId, ["join", "invite"])
-    const [snapshots, presence] = yield* reading(
-      feed,
-      Effect.all([views.snapshots(memberships, clampLimit(limit), token.position), presenceNow(session.userId)], {
-        concurrency: 2
+  const initialSync = (session: Session, limit?: number) =>
+    feeds.reading(
+      session.userId,
+      Effect.fnUntraced(function* () {
+        yield* feeds.settled
+        const token = now()
+        const memberships = yield* rooms.membershipsOf(session.userId, ["join", "invite"])
+        const [snapshots, presence] = yield* Effect.all(
+          [views.snapshots(memberships, clampLimit(limit), token.position), presenceNow(session.userId)],
+          { concurrency: 2 }
+        )
+        return { end: formatToken(token), presence, rooms: snapshots }
       })
     )
-    return { end: formatToken(token), presence, rooms: snapshots }
-  })
 
   return {
     poll,

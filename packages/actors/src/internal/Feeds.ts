@@ -2,18 +2,25 @@
  * The feeds of all users that are connected to this node, and the one reader that follows the event log for them. An
  * event costs one step for each connected member of its room, and no query for any.
  */
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog, type LogSlice, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect } from "effect"
-import { EphemeralStream, type EphemeralUpdate, type PresenceUpdate } from "../EphemeralStream.ts"
+import { type EphemeralChunk, EphemeralStream, type EphemeralUpdate, type PresenceUpdate } from "../EphemeralStream.ts"
 import { FeedEntry, UserFeed } from "./UserFeed.ts"
 
 /** How many events are read of the log at once. */
 const sliceSize = 1000
+/** A node that was told of nothing looks all the same: for what other nodes commit, and what committed unseen. */
+const lookEvery = "1 second"
+/** How long to wait for a transaction that holds up the log before looking again, at first and at most, in ms. */
+const firstPause = 1
+const longestPause = 50
+/** How long anybody waits for their own commits to be in the feeds: somebody else's transaction may run for hours. */
+const patience = "2 seconds"
 /** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000
 
@@ -29,6 +36,10 @@ export const makeFeeds = Effect.gen(function* () {
   /** Feeds whose rooms are being read: what happens meanwhile is told them afterwards. */
   const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly feed: Effect.Effect<UserFeed> }>()
   let position = yield* log.currentPosition
+  const waiting = new Set<{ readonly xid: number; readonly resume: () => void }>()
+
+  /** Whether everything that the transaction committed was read. */
+  const hasRead = (xid: number) => comparePositions(position, { xid, nid: Number.MAX_SAFE_INTEGER }) >= 0
 
   const enter = (feed: UserFeed, roomId: RoomId) => {
     const readers = readersOf.get(roomId)
@@ -69,37 +80,64 @@ export const makeFeeds = Effect.gen(function* () {
     for (const { slices } of loading.values()) slices.push(slice)
     position = slice.upTo
     for (const feed of awake) feed.wake()
+    for (const waiter of waiting) if (hasRead(waiter.xid)) waiter.resume()
   }
 
-  /** Reads until everything that this node has committed was read; a transaction that still runs may hold it up. */
-  const follow: Effect.Effect<void> = Effect.gen(function* () {
-    const slice = yield* log.readAfter(position, sliceSize)
-    dispatch(slice)
-    if (slice.events.length === sliceSize) return yield* follow
-    if (position.xid < log.lastCommitted()) return yield* Effect.andThen(Effect.sleep(1), follow)
+  /** What a redaction strips is stripped in memory too, with what later state tells of it. */
+  const stripRedacted = Effect.fnUntraced(function* (slice: LogSlice) {
+    const redactions = slice.events.filter(({ event }) => event.redacts !== undefined)
+    if (redactions.length === 0) return
+    const redacted = new Set(redactions.map(({ event }) => event.redacts!))
+    const entries = new Map<EventId, Set<FeedEntry>>()
+    for (const roomId of new Set(redactions.map(({ event }) => event.room_id))) {
+      for (const feed of readersOf.get(roomId) ?? []) {
+        for (const entry of feed.telling(redacted)) {
+          entries.set(entry.eventId, (entries.get(entry.eventId) ?? new Set()).add(entry))
+        }
+      }
+    }
+    for (const { event } of yield* events.byIds([...entries.keys()])) {
+      for (const entry of entries.get(event.event_id) ?? []) entry.replace(event)
+    }
   })
 
-  const waiting = new Set<() => void>()
-  const settle = Effect.sync(() => {
-    for (const resume of waiting) resume()
-    waiting.clear()
+  /** Reads until everything that this node has committed was read; a transaction that still runs may hold it up. */
+  const follow = Effect.gen(function* () {
+    let pause = firstPause
+    while (true) {
+      const slice = yield* log.readAfter(position, sliceSize)
+      dispatch(slice)
+      yield* stripRedacted(slice)
+      if (slice.events.length === sliceSize) continue
+      if (hasRead(log.lastCommitted())) return
+      yield* Effect.sleep(pause)
+      pause = slice.events.length > 0 ? firstPause : Math.min(2 * pause, longestPause)
+    }
   })
-  yield* log.awaitCommit.pipe(
-    Effect.andThen(follow),
-    Effect.andThen(settle),
-    Effect.catchCause((cause) => Effect.andThen(Effect.logError("Following the event log", cause), Effect.sleep(1000))),
+
+  const followUntilDone: Effect.Effect<void> = Effect.catchCause(follow, (cause) =>
+    Effect.logError("Following the event log", cause).pipe(
+      Effect.andThen(Effect.sleep("1 second")),
+      Effect.andThen(followUntilDone)
+    )
+  )
+  yield* Effect.timeoutOption(log.awaitCommit, lookEvery).pipe(
+    Effect.andThen(followUntilDone),
     Effect.forever,
     Effect.forkScoped
   )
 
-  /** Waits until what was committed before is in the feeds. */
-  const settled: Effect.Effect<void> = Effect.suspend(() =>
-    position.xid >= log.lastCommitted()
-      ? Effect.void
-      : Effect.callback<void>((resume) => {
-          waiting.add(() => resume(settled))
-        })
-  )
+  /** Waits until what this node has committed before is in the feeds, but no longer than `patience`. */
+  const settled: Effect.Effect<void> = Effect.suspend(() => {
+    const xid = log.lastCommitted()
+    if (hasRead(xid)) return Effect.void
+    const read = Effect.callback<void>((resume) => {
+      const waiter = { xid, resume: () => resume(Effect.void) }
+      waiting.add(waiter)
+      return Effect.sync(() => waiting.delete(waiter))
+    })
+    return Effect.asVoid(Effect.timeoutOption(read, patience))
+  })
 
   // Opening a feed
 
@@ -114,8 +152,10 @@ export const makeFeeds = Effect.gen(function* () {
   }
 
   const open = Effect.fnUntraced(function* (userId: UserId, slices: Array<LogSlice>, since: StreamPosition) {
-    const feed = new UserFeed(userId, since, yield* ephemeral.position)
-    for (const change of yield* events.membershipHistory(userId, since)) feed.apply(change)
+    const history = yield* events.membershipHistory(userId, since)
+    // From here on nothing waits: what is told next comes to the feed as it comes to all others.
+    const feed = new UserFeed(userId, since, ephemeralPosition, yield* Clock.currentTimeMillis)
+    for (const change of history) feed.apply(change)
     for (const slice of slices) replay(feed, slice)
     for (const roomId of feed.rooms) enter(feed, roomId)
     feeds.set(userId, feed)
@@ -139,6 +179,21 @@ export const makeFeeds = Effect.gen(function* () {
       loading.set(userId, { slices, feed })
       return feed
     })
+
+  /** Reads from the feed of a user, which stays open meanwhile. */
+  const reading = <A, E>(userId: UserId, read: (feed: UserFeed) => Effect.Effect<A, E>): Effect.Effect<A, E> => {
+    const enterFeed: Effect.Effect<UserFeed> = Effect.flatMap(feedOf(userId), (feed) => {
+      if (feed.closed) return enterFeed
+      feed.readers++
+      return Effect.succeed(feed)
+    })
+    return Effect.acquireUseRelease(enterFeed, read, (feed) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        feed.readers--
+        feed.lastRead = now
+      })
+    )
+  }
 
   // Ephemeral streams
 
@@ -177,7 +232,7 @@ export const makeFeeds = Effect.gen(function* () {
     return audience
   }
 
-  const dispatchUpdates = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
+  const dispatchUpdates = Effect.fnUntraced(function* ({ position, updates }: EphemeralChunk) {
     const presences = updates.filter((update) => update._tag === "presence")
     const userIds = [...new Set(presences.map((update) => update.userId))]
     const [roomsOf, observersOf] = yield* userIds.length === 0 || feeds.size === 0
@@ -188,18 +243,14 @@ export const makeFeeds = Effect.gen(function* () {
       else if (update._tag === "presence") deliver(update, update.userId, audienceOf(update, roomsOf, observersOf))
       else deliver(update, `invite ${update.observer}`, own(update.userId))
     }
+    ephemeralPosition = position
   })
 
   let ephemeralPosition = yield* ephemeral.position
   yield* Effect.suspend(() => ephemeral.changed(ephemeralPosition)).pipe(
     Effect.andThen(Effect.suspend(() => ephemeral.since(ephemeralPosition))),
-    Effect.tap((chunk) => dispatchUpdates(chunk.updates)),
-    Effect.tap((chunk) =>
-      Effect.sync(() => {
-        ephemeralPosition = chunk.position
-      })
-    ),
-    Effect.catchCause((cause) => Effect.andThen(Effect.logError("Telling presence", cause), Effect.sleep(1000))),
+    Effect.flatMap(dispatchUpdates),
+    Effect.catchCause((cause) => Effect.andThen(Effect.logError("Telling presence", cause), Effect.sleep("1 second"))),
     Effect.forever,
     Effect.forkScoped
   )
@@ -214,6 +265,7 @@ export const makeFeeds = Effect.gen(function* () {
         for (const feed of feeds.values()) {
           feed.forgetUpdates(forgetUpTo)
           if (feed.readers > 0 || now - feed.lastRead < keptFor) continue
+          feed.closed = true
           feeds.delete(feed.userId)
           for (const roomId of feed.rooms) quit(feed, roomId)
         }
@@ -225,7 +277,7 @@ export const makeFeeds = Effect.gen(function* () {
   )
 
   return {
-    feedOf,
+    reading,
     settled,
     /** Up to where the feeds are complete. */
     position: () => position,

@@ -3,7 +3,7 @@
  * and typing of whom the user may see. There is one feed for all connections of a user, while there are any.
  */
 import { type Event, toClientEvent } from "@greenroom/protocol/Event"
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { StreamedEvent, StreamedMembership } from "@greenroom/store/EventLog"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type Effect, Latch } from "effect"
@@ -12,12 +12,29 @@ import type { EphemeralUpdate } from "../EphemeralStream.ts"
 /** An event as text, made once for all who get it. */
 export class FeedEntry {
   readonly position: StreamPosition
-  readonly event: Event
+  private event: Event
   private text: string | undefined
 
   constructor({ event, position }: StreamedEvent) {
     this.position = position
     this.event = event
+  }
+
+  get eventId(): EventId {
+    return this.event.event_id
+  }
+
+  /** Whether the event is one of these, or tells the content of one that it replaced. */
+  tells(ids: ReadonlySet<EventId>): boolean {
+    return (
+      ids.has(this.event.event_id) || (this.event.replaces_state !== undefined && ids.has(this.event.replaces_state))
+    )
+  }
+
+  /** The event was redacted, or what it replaced was. */
+  replace(event: Event): void {
+    this.event = event
+    this.text = undefined
   }
 
   /** The JSON of the event at `now`, milliseconds since 1970. */
@@ -39,15 +56,18 @@ export class UserFeed {
   updatesSince: number
   /** How many connections read from the feed now. */
   readers = 0
-  lastRead = 0
+  lastRead: number
+  /** Nothing is added any more: readers need another feed. */
+  closed = false
   private entries: Array<FeedEntry> = []
   private readonly updates = new Map<string, EphemeralUpdate>()
   private next = Latch.makeUnsafe(false)
 
-  constructor(userId: UserId, since: StreamPosition, updatesSince: number) {
+  constructor(userId: UserId, since: StreamPosition, updatesSince: number, now: number) {
     this.userId = userId
     this.since = since
     this.updatesSince = updatesSince
+    this.lastRead = now
   }
 
   add(entry: FeedEntry): void {
@@ -87,6 +107,11 @@ export class UserFeed {
     return this.entries.slice(low, low + limit)
   }
 
+  /** The entries whose events are among these or tell their content. */
+  telling(ids: ReadonlySet<EventId>): ReadonlyArray<FeedEntry> {
+    return this.entries.filter((entry) => entry.tells(ids))
+  }
+
   updatesAfter(position: number): ReadonlyArray<EphemeralUpdate> {
     const found: Array<EphemeralUpdate> = []
     for (const update of this.updates.values()) if (update.position > position) found.push(update)
@@ -95,8 +120,11 @@ export class UserFeed {
 
   /** Forgets ephemeral updates up to a position; readers from before it get what is the case now instead. */
   forgetUpdates(upTo: number): void {
-    for (const [key, update] of this.updates) if (update.position <= upTo) this.updates.delete(key)
-    this.updatesSince = Math.max(this.updatesSince, upTo)
+    for (const [key, update] of this.updates) {
+      if (update.position > upTo) continue
+      this.updates.delete(key)
+      this.updatesSince = Math.max(this.updatesSince, update.position)
+    }
   }
 
   /** The user's rooms change after the event that says so has been added. */
