@@ -130,6 +130,8 @@ interface Pending {
 
 /** How many commits of rooms go into one database transaction at most. */
 const maxBatch = 256
+/** How often the end of the stream is looked for again while a transaction holds it up. */
+const looksForEdge = 50
 
 export class EventLog extends Context.Service<
   EventLog,
@@ -140,7 +142,7 @@ export class EventLog extends Context.Service<
     readonly append: (commit: RoomCommit) => Effect.Effect<void, StaleWriter | CommitFailed>
     /** Everything after a position that is sure to be complete, up to `limit` events. */
     readonly readAfter: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
-    /** Where the stream ends now. */
+    /** Where the stream ends now: after what this node has committed, unless a transaction of somebody else runs on. */
     readonly currentPosition: Effect.Effect<StreamPosition>
     /** Waits until something was committed on this node since the last call returned. For one reader a node. */
     readonly awaitCommit: Effect.Effect<void>
@@ -215,6 +217,11 @@ export class EventLog extends Context.Service<
         Effect.forkScoped
       )
 
+      const edge = sql<{ xmin: string }>`SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xmin`.pipe(
+        Effect.map((rows) => endOfTransactionsBefore(rows[0]!.xmin)),
+        Effect.orDie
+      )
+
       return EventLog.of({
         nids,
         append: (commit) => {
@@ -223,10 +230,10 @@ export class EventLog extends Context.Service<
           return Deferred.await(done)
         },
         readAfter: (position, limit) => Effect.orDie(readAfter(sql, position, limit)),
-        currentPosition: sql<{ xmin: string }>`SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xmin`.pipe(
-          Effect.map((rows) => endOfTransactionsBefore(rows[0]!.xmin)),
-          Effect.orDie
-        ),
+        currentPosition: Effect.suspend(() => {
+          const own = lastCommitted
+          return Effect.repeat(edge, { until: ({ xid }) => xid >= own, times: looksForEdge })
+        }),
         awaitCommit: Queue.take(commits),
         awaitOutgoing: Effect.map(hasDestinations.await, () => {
           const taken = destinations

@@ -1,16 +1,21 @@
 /**
  * What is read of rooms, in the form that clients get it.
  */
-import { toClientEvent } from "@greenroom/protocol/Event"
+import { type ClientEvent, type Event, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { formatPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect } from "effect"
 import { Presences } from "../Presences.ts"
 import type { MessagesQuery, PresenceContent, PublicRoom } from "../Rooms.ts"
 import type { Session } from "../Session.ts"
 import { clampLimit, makeRoomViews, withPresence } from "./RoomViews.ts"
+
+/** The users who are joined by these state events. */
+const joinedIn = (state: ReadonlyArray<Event | ClientEvent>): ReadonlyArray<UserId> =>
+  state.flatMap((event) =>
+    event.type === "m.room.member" && event.content.membership === "join" ? [event.state_key as UserId] : []
+  )
 
 export const makeRoomReads = Effect.gen(function* () {
   const views = yield* makeRoomViews
@@ -32,16 +37,17 @@ export const makeRoomReads = Effect.gen(function* () {
     return (yield* views.state(session.userId, roomId)).map((event) => toClientEvent(event, now))
   })
 
+  /** Who has left the room no longer sees who is about. */
   const members = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
     const now = yield* Clock.currentTimeMillis
-    const memberships = yield* views.state(session.userId, roomId, ["m.room.member"])
-    const joined = memberships.filter((event) => event.content.membership === "join")
-    const presence = yield* presenceOf(joined.map((event) => event.state_key as UserId))
+    const view = yield* views.view(session.userId, roomId)
+    const memberships = yield* views.stateIn(view, ["m.room.member"])
+    const presence = view.membership.membership === "join" ? yield* presenceOf(joinedIn(memberships)) : new Map()
     return {
       chunk: memberships.map((event) =>
         withPresence(
           toClientEvent(event, now),
-          event.content.membership === "join" ? presence.get(event.state_key!) : undefined
+          event.content.membership === "join" ? presence.get(event.state_key) : undefined
         )
       ),
       start: "START",
@@ -55,18 +61,14 @@ export const makeRoomReads = Effect.gen(function* () {
   })
 
   const initialSync = Effect.fnUntraced(function* (session: Session, roomId: RoomId, limit?: number) {
-    const { membership, upTo } = yield* views.view(session.userId, roomId)
+    // The place comes first: the state may then be newer than it, and the stream tells again, but never older.
     const at = yield* log.currentPosition
-    const [snapshot] = yield* views.snapshots([membership], clampLimit(limit), upTo)
-    const joined = (snapshot!.state ?? []).filter(
-      (event) => event.type === "m.room.member" && event.content.membership === "join"
-    )
-    const presence = yield* presences.many(joined.map((event) => event.state_key as UserId))
-    const { messages, ...rest } = snapshot!
+    const { membership } = yield* views.view(session.userId, roomId)
+    const [snapshot] = yield* views.snapshots([membership], clampLimit(limit), at)
+    const presence = membership.membership === "join" ? yield* presenceOf(joinedIn(snapshot!.state ?? [])) : new Map()
     return {
-      ...rest,
-      ...(messages === undefined ? {} : { messages: { ...messages, end: formatPosition(at) } }),
-      presence: presence.map((content) => ({ type: "m.presence" as const, content }))
+      ...snapshot!,
+      presence: [...presence.values()].map((content) => ({ type: "m.presence" as const, content }))
     }
   })
 

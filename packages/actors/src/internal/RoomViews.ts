@@ -82,8 +82,11 @@ export const makeRoomViews = Effect.gen(function* () {
     return yield* new NotFound({ error: `There is no room ${roomId}` })
   })
 
-  const state = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, types?: ReadonlyArray<string>) {
-    const { membership, state: ref } = yield* view(userId, roomId)
+  const state = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    return yield* stateIn(yield* view(userId, roomId))
+  })
+
+  const stateIn = Effect.fnUntraced(function* ({ membership, state: ref }: View, types?: ReadonlyArray<string>) {
     const entries = yield* states.read(
       [{ roomNid: membership.roomNid, ref }],
       types === undefined ? undefined : { types }
@@ -202,7 +205,7 @@ export const makeRoomViews = Effect.gen(function* () {
     return stored.event
   })
 
-  return { view, state, stateEvent, messages, snapshots, event }
+  return { view, state, stateIn, stateEvent, messages, snapshots, event }
 })
 
 const invitation = (membership: RoomMembership): RoomSnapshot => ({
