@@ -149,7 +149,10 @@ const refusal = (destination: ServerName, response: TransportResponse, answer: J
 }
 
 /** Every endpoint over the one way to call them. */
-const endpoints = (call: <A>(call: Call<A>) => Effect.Effect<A, RemoteError>): FederationClient["Service"] => {
+const endpoints = (
+  ourName: ServerName,
+  call: <A>(call: Call<A>) => Effect.Effect<A, RemoteError>
+): FederationClient["Service"] => {
   const make =
     (membership: string): Make =>
     (destination, roomId, userId) =>
@@ -201,9 +204,9 @@ const endpoints = (call: <A>(call: Call<A>) => Effect.Effect<A, RemoteError>): F
     })
 
   return {
-    sendTransaction: (transaction) =>
+    sendTransaction: (destination, transaction) =>
       call({
-        destination: transaction.destination,
+        destination,
         method: "PUT",
         path: path("send", transaction.transaction_id),
         content: transaction as unknown as JsonObject,
@@ -239,11 +242,11 @@ const endpoints = (call: <A>(call: Call<A>) => Effect.Effect<A, RemoteError>): F
         maxBytes: pages,
         read: (answer) => readPdus(answer)?.slice(0, limit)
       }),
-    pull: (destination, origin, after) =>
+    pull: (destination, after) =>
       call({
         destination,
         method: "GET",
-        path: withQuery("/pull", [["origin", origin], ...after.map((id) => ["v", id] as const)]),
+        path: withQuery("/pull", [["origin", ourName], ...after.map((id) => ["v", id] as const)]),
         maxBytes: pages,
         read: (answer) => objects(answer.transactions)
       }),
@@ -331,14 +334,17 @@ const make = Effect.gen(function* () {
     return call.isUrgent === true ? limit : Effect.andThen(destinations.check(destination), limit)
   }
 
-  return FederationClient.of(endpoints((each) => Effect.withSpan(call(each), "FederationClient.call")))
+  return FederationClient.of(endpoints(origin, (each) => Effect.withSpan(call(each), "FederationClient.call")))
 })
 
 export class FederationClient extends Context.Service<
   FederationClient,
   {
-    /** Sends a transaction to its destination: what became of each PDU. */
-    readonly sendTransaction: (transaction: OutgoingTransaction) => Effect.Effect<TransactionAnswer, RemoteError>
+    /** Sends a transaction: what became of each PDU. */
+    readonly sendTransaction: (
+      destination: ServerName,
+      transaction: OutgoingTransaction
+    ) => Effect.Effect<TransactionAnswer, RemoteError>
     /** One PDU. */
     readonly getPdu: (destination: ServerName, eventId: EventId) => Effect.Effect<JsonObject, RemoteError>
     /** The state of a room before an event, or now, with what authorises it. At most 50 MiB. */
@@ -354,10 +360,9 @@ export class FederationClient extends Context.Service<
       from: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<JsonObject>, RemoteError>
-    /** The transactions from the destination to `origin`, which is us, after those named. */
+    /** The transactions from the destination to us after those named, oldest first. */
     readonly pull: (
       destination: ServerName,
-      origin: ServerName,
       after: ReadonlyArray<string>
     ) => Effect.Effect<ReadonlyArray<JsonObject>, RemoteError>
     /** The profile of a user of another server, or one field of it. */
