@@ -116,8 +116,21 @@ const behaviour = Effect.gen(function* () {
   const events = yield* EventStore
   const ephemeral = yield* EphemeralStream
   const writer = yield* makeRoomWriter
-  const { durably, forget, key, load, loadExisting, log, nextChain, nextNid, roomId, rooms, transactions, withNids } =
-    writer
+  const {
+    durably,
+    forget,
+    inTurn,
+    key,
+    load,
+    loadExisting,
+    log,
+    nextChain,
+    nextNid,
+    roomId,
+    rooms,
+    transactions,
+    withNids
+  } = writer
   const typing = yield* FiberMap.make<UserId>()
 
   // Appending
@@ -148,6 +161,7 @@ const behaviour = Effect.gen(function* () {
     transaction: RoomTransaction | undefined,
     redactions: (event: Event) => ReadonlyArray<Event> = () => []
   ) {
+    yield* inTurn
     const now = yield* Clock.currentTimeMillis
     const appended = yield* withNids(1, () =>
       appendNow(room, proposal, now, (event) => ({

@@ -134,7 +134,8 @@ export class RoomState {
 
   /** Appends an event that follows all forward extremities in the current state: the next one of this server. */
   append(step: Step, event: Event, nid: number, newChain: () => number): void {
-    const before = (this.ref ??= this.beginChain(step, newChain(), this.currentNids()))
+    const before = this.ref ?? this.beginChain(step, newChain(), this.currentNids())
+    this.ref = before
     const servers = new Set(this.servers.keys())
     if (event.state_key !== undefined) {
       const key = stateKeyOf(event.type, event.state_key)

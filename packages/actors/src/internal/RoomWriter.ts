@@ -9,7 +9,7 @@ import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
-import { Effect, Exit, Option } from "effect"
+import { Effect, Exit, Latch, Option } from "effect"
 import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import { RoomState } from "./RoomState.ts"
@@ -102,6 +102,19 @@ export const makeRoomWriter = Effect.gen(function* () {
             Effect.suspend(() => withNids(count, step))
           )
     )
+  /** Open while everybody may take a step; closed while one request has the room for itself. */
+  const turn = Latch.makeUnsafe(true)
+  const inTurn = Effect.suspend(() => turn.await)
+  /** Runs with the room for itself, so that it stays as it is between two looks. */
+  const alone = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      turn.closeUnsafe()
+      return Effect.ensuring(
+        effect,
+        Effect.sync(() => turn.openUnsafe())
+      )
+    })
+
   const nextNid = () => log.nids.takeUnsafe(1)!
   const nextChain = () => states.chains.takeUnsafe(1)!
 
@@ -118,6 +131,8 @@ export const makeRoomWriter = Effect.gen(function* () {
     forget,
     durably,
     withNids,
+    inTurn,
+    alone,
     nextNid,
     nextChain
   }
