@@ -38,8 +38,9 @@ const parse = (text: string): Body => {
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: 512 })
 
-const headersOf = ({ bearer, data, headers }: CurlOptions) => ({
+const headersOf = ({ bearer, data, headers }: CurlOptions, body: string | undefined) => ({
   accept: "*/*",
+  ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }),
   ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
   ...(headers ?? (data === undefined ? {} : { "content-type": "application/x-www-form-urlencoded" }))
 })
@@ -54,7 +55,7 @@ export const curl = (url: string, method: string, path: string, options: CurlOpt
       options.data === undefined || typeof options.data === "string" ? options.data : JSON.stringify(options.data)
     const { hostname, port } = new URL(url)
     const request = http.request(
-      { agent, method, hostname, port, path: withToken(path, options.token), headers: headersOf(options) },
+      { agent, method, hostname, port, path: withToken(path, options.token), headers: headersOf(options, data) },
       (response) => {
         const parts: Array<Buffer> = []
         response.on("data", (part: Buffer) => parts.push(part))

@@ -80,7 +80,12 @@ const waitUntilListening = (child: ChildProcess, output: () => string) =>
     child.stdout?.on("data", onData)
     child.once("close", () => resume(Effect.die(new Error(`The gateway did not start: ${output()}`))))
     onData()
-  })
+  }).pipe(
+    Effect.timeoutOrElse({
+      duration: "1 minute",
+      orElse: () => Effect.die(new Error(`The gateway does not say that it listens: ${output()}`))
+    })
+  )
 
 /** Starts the program and waits until it serves. It ends with the scope. */
 export const start: (options: GatewayOptions) => Effect.Effect<GatewayProcess, never, Scope.Scope> = Effect.fnUntraced(

@@ -1,0 +1,116 @@
+/**
+ * Whatever is asked, and however wrongly: every operation of the OpenAPI document answers with what it documents or with
+ * an error of the protocol, never with a failure inside, and the server goes on.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Console, Effect } from "effect"
+import fc from "fast-check"
+import { type Answer, curl } from "../support/Curl.ts"
+import { type Person, roomOf, type Scene, Stage } from "../support/Scene.ts"
+import { seed } from "../support/Seed.ts"
+import { type HostileRequest, hostileRequests, type Known, type Operation, operationsOf } from "./HostileRequests.ts"
+
+/** Requests to each operation. */
+const runs = Number(process.env.GREENROOM_FUZZ_RUNS ?? 60)
+
+/** Registration and login hash a password each time, which is meant to be slow. */
+const runsOf = ({ id }: Operation) => (/^(registration\.register|login\.login)$/.test(id) ? Math.ceil(runs / 3) : runs)
+
+/** Operations that end the token they are called with get one that nobody needs. */
+const endsToken = ({ id }: Operation) => id === "login.logout" || id === "registration.unregister"
+
+const send = (url: string, { body, contentType, method, path, token }: HostileRequest) =>
+  curl(url, method, path, {
+    ...(body === undefined ? {} : { data: body }),
+    headers: {
+      ...(contentType === undefined ? {} : { "content-type": contentType }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` })
+    }
+  })
+
+/** What is wrong with an answer, if something is. */
+const flawOf = ({ body, headers, status, text }: Answer): string | undefined => {
+  if (headers["access-control-allow-origin"] !== "*") return "may not be read by web pages"
+  if (status < 400) return status >= 200 && status < 300 ? undefined : `has status ${status}`
+  if (status >= 500) return `has status ${status}: ${text}`
+  if (typeof body?.errcode !== "string" || !/^M_[A-Z_]+$/.test(body.errcode)) return `has no errcode: ${text}`
+  if (typeof body.error !== "string" || body.error === "") return `says nothing: ${text}`
+  return /\n\s+at |node_modules|\.ts:[0-9]/.test(text) ? `shows a stack trace: ${text}` : undefined
+}
+
+/** A room, an event and an alias, for people who may all be thrown out of it by the fuzz. */
+const furnish = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, name: string) {
+  const [owner, ...others] = people as [Person, ...Array<Person>]
+  const room = yield* roomOf(owner, ...others)
+  const inPath = encodeURIComponent(room)
+  const alias = `#${name}:green.test`
+  yield* owner.ask("PUT", `/directory/room/${encodeURIComponent(alias)}`, { room_id: room })
+  const { body } = yield* owner.ask("POST", `/rooms/${inPath}/send/m.room.message`, {
+    msgtype: "m.text",
+    body: "Hello"
+  })
+  return { room, alias, event: body.event_id as string }
+})
+
+const shortened = (defect: unknown): string => {
+  const { cause, message } = defect as Error
+  return `${message.replaceAll(/(.)\1{100,}/g, "$1$1$1...")} ${cause ?? ""}`
+}
+
+const fuzz = (scene: Scene, operation: Operation, known: Known) =>
+  Effect.promise(() =>
+    fc.assert(
+      fc.asyncProperty(hostileRequests(operation, known), async (request) => {
+        const flaw = flawOf(await Effect.runPromise(send(scene.gateway.url, request)))
+        if (flaw !== undefined) throw new Error(`The answer ${flaw}`.slice(0, 500))
+      }),
+      { seed, numRuns: runsOf(operation), endOnFailure: false, interruptAfterTimeLimit: 60_000 }
+    )
+  )
+
+layer(Stage.layer(), { excludeTestServices: true })("OpenApiFuzz", (it) => {
+  it.effect(
+    "no operation fails inside, and every refusal is an error of the protocol",
+    () =>
+      Effect.gen(function* () {
+        yield* Console.log(`OpenApiFuzz: seed ${seed}`)
+        const scene = yield* Stage
+        const document = (yield* scene.ask("GET", "//openapi.json")).body
+        const operations = operationsOf(document)
+        assert.isAbove(operations.length, 50)
+        const people = [yield* scene.register("alice"), yield* scene.register("bob")]
+        const failures: Array<string> = []
+        for (const operation of operations) {
+          const { alias, event, room } = yield* furnish(people, operation.id.toLowerCase())
+          const elsewhere = yield* furnish(people.slice(1), `${operation.id.toLowerCase()}.bob`)
+          const known: Known = {
+            rooms: [room, elsewhere.room],
+            users: people.map(({ userId }) => userId),
+            events: [event, elsewhere.event],
+            aliases: [alias, elsewhere.alias],
+            tokens: endsToken(operation)
+              ? [(yield* scene.register(`victim.${operation.id}`.toLowerCase())).token]
+              : people.map(({ token }) => token)
+          }
+          yield* Effect.catchDefect(fuzz(scene, operation, known), (defect) =>
+            Effect.sync(() => failures.push(`${operation.method} ${operation.path}: ${shortened(defect)}`))
+          )
+        }
+        assert.deepStrictEqual(failures, [])
+        assert.notInclude(scene.gateway.output(), "failed inside")
+        for (const { token } of people) assert.notInclude(scene.gateway.output(), token)
+
+        // The server goes on, for those who were at it and for others.
+        assert.strictEqual((yield* scene.ask("GET", "//health")).body.ok, true)
+        const [alice, bob] = people as [Person, Person]
+        const room = encodeURIComponent(yield* roomOf(alice, bob))
+        const { body: sent } = yield* alice.ask("PUT", `/rooms/${room}/send/m.room.message/after`, {
+          msgtype: "m.text",
+          body: "Still here"
+        })
+        const { body: page } = yield* bob.ask("GET", `/rooms/${room}/messages?limit=1`)
+        assert.strictEqual(page.chunk[0].event_id, sent.event_id)
+      }),
+    600_000
+  )
+})
