@@ -1,0 +1,100 @@
+/**
+ * Requests to home servers: at the URL that the configuration has for the name, else by HTTPS where `ServerDiscovery`
+ * finds them, with a certificate for the name. Redirects are not followed.
+ *
+ * Source: "Federation" of the specification.
+ */
+import { NodeHttpClient } from "@effect/platform-node"
+import { ServerDiscovery, type Target } from "@greenroom/actors/federation/ServerDiscovery"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Context, Data, Effect, Layer, type Scope } from "effect"
+import { HttpClient, HttpClientRequest } from "effect/http"
+import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
+import { isPrivateAddress, lookupPublic } from "./PublicAddresses.ts"
+
+/** No answer from any of the server's addresses. */
+export class HomeServerUnreachable extends Data.TaggedError("HomeServerUnreachable")<{
+  readonly serverName: ServerName
+  readonly reason: string
+}> {}
+
+/** How long a home server may take to answer. */
+const patience = "30 seconds"
+
+/** Where a home server may answer. */
+interface Attempt {
+  readonly url: string
+  /** The Host header, by which the certificate is checked too. */
+  readonly host: string
+  readonly client: HttpClient.HttpClient
+}
+
+const toUrl = ({ host, port }: Target): string => `https://${host.includes(":") ? `[${host}]` : host}:${port}`
+
+const clientFor = (options: IdentityOptionsShape): Effect.Effect<HttpClient.HttpClient, never, Scope.Scope> =>
+  Effect.flatMap(
+    NodeHttpClient.makeAgent({
+      keepAlive: false,
+      rejectUnauthorized: options.verifyCertificates,
+      ...(options.privateAddresses ? {} : { lookup: lookupPublic })
+    }),
+    (agent) => Effect.provideService(NodeHttpClient.makeNodeHttp, NodeHttpClient.HttpAgent, agent)
+  )
+
+const make = Effect.gen(function* () {
+  const options = yield* IdentityOptions
+  const configured = yield* HttpClient.HttpClient
+  const discovery = yield* ServerDiscovery
+  const open = yield* clientFor(options)
+
+  const send = ({ client, host, url }: Attempt, path: string, json: string) =>
+    client
+      .execute(
+        HttpClientRequest.post(`${url}${path}`).pipe(
+          HttpClientRequest.setHeader("host", host),
+          HttpClientRequest.bodyText(json, "application/json")
+        )
+      )
+      .pipe(
+        Effect.map(({ status }) => status),
+        Effect.scoped,
+        Effect.timeout(patience)
+      )
+
+  const attempts = Effect.fnUntraced(function* (serverName: ServerName) {
+    const url = options.homeServers.get(serverName)
+    if (url !== undefined) return [{ url, host: new URL(url).host, client: configured }]
+    const targets = yield* discovery.find(serverName)
+    return targets
+      .filter(({ host }) => options.privateAddresses || !isPrivateAddress(host))
+      .map((target): Attempt => ({ url: toUrl(target), host: serverName, client: open }))
+  })
+
+  const post: HomeServers["Service"]["post"] = Effect.fn("HomeServers.post")(
+    function* (serverName, path, json) {
+      let reason = "it has no public address"
+      for (const attempt of yield* attempts(serverName)) {
+        const result = yield* Effect.result(send(attempt, path, json))
+        if (result._tag === "Success") return result.success
+        reason = result.failure._tag
+      }
+      return yield* new HomeServerUnreachable({ serverName, reason })
+    },
+    Effect.catchTag("RemoteUnreachable", ({ destination, reason }) =>
+      Effect.fail(new HomeServerUnreachable({ serverName: destination, reason }))
+    )
+  )
+
+  return HomeServers.of({ post })
+})
+
+export class HomeServers extends Context.Service<
+  HomeServers,
+  {
+    /** Sends a JSON text. Returns the status of the answer, whose body is not read. Errors: `HomeServerUnreachable`. */
+    readonly post: (serverName: ServerName, path: string, json: string) => Effect.Effect<number, HomeServerUnreachable>
+  }
+>()("greenroom/identity/HomeServers") {
+  static readonly layer: Layer.Layer<HomeServers, never, IdentityOptions | ServerDiscovery | HttpClient.HttpClient> =
+    Layer.effect(HomeServers, make)
+}

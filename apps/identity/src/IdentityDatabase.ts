@@ -1,0 +1,73 @@
+/**
+ * The database of an identity server: its own tables, on a PostgreSQL of the operator or on an embedded one in the data
+ * directory. Several nodes may start on the same database at once.
+ */
+import type { PgClient } from "@effect/sql-pg"
+import type { DatabaseOptions } from "@greenroom/store/Database"
+import * as Database from "@greenroom/store/Database"
+import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
+import type { EmbeddedPostgresError } from "@greenroom/store/EmbeddedPostgresError"
+import { Data, Effect, Layer, Option, type Redacted } from "effect"
+import { Migrator, SqlClient, type SqlError } from "effect/sql"
+import identityServer from "./migrations/0001_identity_server.ts"
+
+/** Every migration, in the order of its number. They go forward only. */
+const migrations = {
+  "0001_identity_server": identityServer
+}
+
+const newestMigration = Object.keys(migrations).length
+
+/** The database belongs to something else, or to a newer version. */
+export class WrongDatabase extends Data.TaggedError("WrongDatabase")<{ readonly message: string }> {}
+
+export type IdentityDatabaseError = SqlError.SqlError | Migrator.MigrationError | WrongDatabase
+
+/** "identity" in the bytes of ASCII: the advisory lock that one migrating node holds. */
+const migrationLock = 0x6964656e74697479n
+
+const refuseHomeServer = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const rows = yield* sql`SELECT 1 WHERE to_regclass('events') IS NOT NULL`
+  if (rows.length > 0) {
+    yield* new WrongDatabase({
+      message: "--database-url: the database belongs to a home server: give the identity server one of its own."
+    })
+  }
+})
+
+/** Applies what is missing, in one transaction. */
+export const migrate: Effect.Effect<void, IdentityDatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql.withTransaction(
+    Effect.gen(function* () {
+      yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
+      yield* refuseHomeServer(sql)
+      yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "identity_migrations" })
+      const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM identity_migrations`
+      const newest = applied[0]?.id ?? 0
+      if (newest > newestMigration) {
+        return yield* new WrongDatabase({
+          message: `The database is at version ${newest}, this Greenroom knows ${newestMigration}: run the version that wrote it, or a newer one.`
+        })
+      }
+    })
+  )
+})
+
+type Clients = PgClient.PgClient | SqlClient.SqlClient
+
+const migrated = (
+  url: Redacted.Redacted,
+  maxConnections: number | undefined
+): Layer.Layer<Clients, IdentityDatabaseError> =>
+  Layer.effectDiscard(migrate).pipe(Layer.provideMerge(Database.pool({ url, maxConnections })))
+
+/** The database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
+export const layer = (options: DatabaseOptions): Layer.Layer<Clients, IdentityDatabaseError | EmbeddedPostgresError> =>
+  Option.match(Option.fromNullishOr(options.databaseUrl), {
+    onSome: (url) => migrated(url, options.maxConnections),
+    onNone: () =>
+      Layer.unwrap(Effect.map(EmbeddedPostgres, ({ url }) => migrated(url, options.maxConnections))).pipe(
+        Layer.provide(EmbeddedPostgres.layer({ dataDir: options.dataDir }))
+      )
+  })

@@ -1,0 +1,45 @@
+/**
+ * What the parts of the identity server are told by its configuration.
+ */
+import type { KeyObject } from "node:crypto"
+import type { Off, Rate } from "@greenroom/gateway/RateLimit"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Context } from "effect"
+
+/** Another identity server of the clique. */
+export interface Peer {
+  readonly name: ServerName
+  /** Where its API is, without a slash at the end. */
+  readonly url: string
+  /** Its public keys, by key ID. */
+  readonly keys: ReadonlyMap<string, KeyObject>
+}
+
+export interface IdentityOptionsShape {
+  readonly serverName: ServerName
+  /** The URL by which people and servers reach this server, without a slash at the end. */
+  readonly publicUrl: string
+  /** Milliseconds for which the link of a mail is good. */
+  readonly linkLifetime: number
+  /** Milliseconds for which the code of a text message is good. */
+  readonly codeLifetime: number
+  /** Milliseconds for which a validated session may be used. */
+  readonly sessionLifetime: number
+  /** Milliseconds after which addresses are hashed with a new pepper. */
+  readonly pepperLifetime: number
+  /** Whether single addresses may be looked up as they are. */
+  readonly singleLookup: boolean
+  /** How many messages an address gets, whoever asks. */
+  readonly addressRate: Rate | Off
+  readonly peers: ReadonlyArray<Peer>
+  /** Where home servers are, for those that cannot be found by their names. */
+  readonly homeServers: ReadonlyMap<string, string>
+  /** Whether home servers may have addresses of private networks. */
+  readonly privateAddresses: boolean
+  /** Whether the certificates of home servers are checked. */
+  readonly verifyCertificates: boolean
+}
+
+export class IdentityOptions extends Context.Service<IdentityOptions, IdentityOptionsShape>()(
+  "greenroom/identity/IdentityOptions"
+) {}

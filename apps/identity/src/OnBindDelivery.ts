@@ -1,0 +1,74 @@
+/**
+ * Tells home servers that an invited address was bound, from the queue, as `OnBind` says: 400 and 403 end the attempts,
+ * anything but 200 is tried again, later each time, for a week.
+ */
+import { onBindPath } from "@greenroom/protocol/identity/OnBind"
+import { Clock, Effect, Layer } from "effect"
+import { backoff } from "./Backoff.ts"
+import { HomeServers } from "./HomeServers.ts"
+import { type DueOnBind, OnBindQueue } from "./OnBindQueue.ts"
+
+/** How long a home server is given to come back, in ms. */
+const patience = 7 * 24 * 60 * 60_000
+
+/** How many home servers are told at once. */
+const concurrency = 8
+
+/** The longest time without a look at the queue, in ms: another node may have put something there. */
+const longestSleep = 30_000
+
+const isFinal = (status: number): boolean => status === 400 || status === 403
+const isDone = (status: number): boolean => status >= 200 && status < 300
+
+const make = Effect.gen(function* () {
+  const queue = yield* OnBindQueue
+  const homeServers = yield* HomeServers
+
+  const again = Effect.fnUntraced(function* (due: DueOnBind, why: string) {
+    const now = yield* Clock.currentTimeMillis
+    if (now - due.createdAt > patience) {
+      yield* Effect.logWarning(`Gave up telling ${due.serverName} of a bound address: ${why}`)
+      return yield* queue.remove(due.id)
+    }
+    yield* Effect.logDebug(`${due.serverName} was not told of a bound address, trying again: ${why}`)
+    yield* queue.postpone(due.id, now + (yield* backoff(due.attempts + 1)))
+  })
+
+  const deliver = (due: DueOnBind) =>
+    homeServers.post(due.serverName, onBindPath, due.body).pipe(
+      Effect.flatMap((status) => {
+        if (isDone(status)) return queue.remove(due.id)
+        if (!isFinal(status)) return again(due, `status ${status}`)
+        return Effect.andThen(
+          Effect.logWarning(`${due.serverName} refused to be told of a bound address: status ${status}`),
+          queue.remove(due.id)
+        )
+      }),
+      Effect.catch((error) => again(due, error.reason))
+    )
+
+  const untilNext = Effect.gen(function* () {
+    const next = yield* queue.nextDue
+    const wait = next === undefined ? longestSleep : next - (yield* Clock.currentTimeMillis)
+    yield* Effect.raceFirst(queue.added.await, Effect.sleep(Math.min(longestSleep, Math.max(0, wait))))
+  })
+
+  const work = Effect.gen(function* () {
+    yield* queue.added.close
+    const due = yield* queue.takeDue(concurrency)
+    yield* Effect.forEach(due, deliver, { concurrency, discard: true })
+    if (due.length < concurrency) yield* untilNext
+  }).pipe(
+    Effect.catchCause((cause) =>
+      Effect.andThen(
+        Effect.logError("Home servers could not be told of bound addresses", cause),
+        Effect.sleep("5 seconds")
+      )
+    )
+  )
+
+  yield* Effect.forkScoped(Effect.forever(work))
+})
+
+/** Works for as long as the layer lives. */
+export const layer: Layer.Layer<never, never, OnBindQueue | HomeServers> = Layer.effectDiscard(make)

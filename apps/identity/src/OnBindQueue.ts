@@ -1,0 +1,126 @@
+/**
+ * What home servers are to be told about invitations whose address was bound. An entry is written in the transaction of
+ * the binding and stays until its home server took it, so nothing is lost by a restart on either side.
+ */
+
+import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import {
+  type BoundInvite,
+  maxInvitesPerAddress,
+  type OnBind,
+  type SignedInvite
+} from "@greenroom/protocol/identity/OnBind"
+import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { signJson } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Clock, Context, Effect, Latch, Layer, Result } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+
+/** An entry that is due. */
+export interface DueOnBind {
+  readonly id: number
+  readonly serverName: ServerName
+  /** An `OnBind` as JSON. */
+  readonly body: string
+  /** How often it was tried before. */
+  readonly attempts: number
+  readonly createdAt: number
+}
+
+interface DueRow {
+  readonly id: bigint
+  readonly server_name: string
+  readonly body: string
+  readonly attempts: number
+  readonly created_at: bigint
+}
+
+const toDue = (row: DueRow): DueOnBind => ({
+  id: Number(row.id),
+  serverName: row.server_name as ServerName,
+  body: row.body,
+  attempts: row.attempts,
+  createdAt: Number(row.created_at)
+})
+
+/** How long a node has for an entry that it took before another one may take it, in ms. */
+const lease = 2 * 60_000
+
+interface InviteRow {
+  readonly token: string
+  readonly room_id: string
+  readonly sender: string
+}
+
+const make = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const signingKeys = yield* SigningKeys
+  const added = yield* Latch.make()
+
+  const enqueueInvites = Effect.fnUntraced(function* (thirdPartyId: ThirdPartyId, mxid: UserId) {
+    const { address, medium } = thirdPartyId
+    const rows = yield* sql<InviteRow>`
+      DELETE FROM invites WHERE medium = ${medium} AND address = ${address} RETURNING token, room_id, sender`
+    if (rows.length === 0) return
+    const key = yield* signingKeys.current
+    const invites = rows.slice(0, maxInvitesPerAddress).map(
+      (row): BoundInvite => ({
+        medium,
+        address,
+        mxid,
+        room_id: row.room_id as RoomId,
+        sender: row.sender as UserId,
+        signed: Result.getOrThrow(signJson({ mxid, token: row.token }, key)) as unknown as SignedInvite
+      })
+    )
+    const body: OnBind = { medium, address, mxid, invites }
+    const now = yield* Clock.currentTimeMillis
+    yield* sql`
+      INSERT INTO onbind_queue (server_name, body, next_attempt_at, created_at)
+      VALUES (${serverNameOf(mxid)}, ${JSON.stringify(body)}, ${now}, ${now})`
+  })
+
+  /** Takes them for the time of the lease, so that nodes do not tell the same twice. */
+  const takeDue = Effect.fnUntraced(function* (limit: number) {
+    const now = yield* Clock.currentTimeMillis
+    const rows = yield* sql<DueRow>`
+      UPDATE onbind_queue SET next_attempt_at = ${now + lease}, attempts = attempts + 1
+      WHERE id IN (
+        SELECT id FROM onbind_queue WHERE next_attempt_at <= ${now}
+        ORDER BY next_attempt_at LIMIT ${limit} FOR UPDATE SKIP LOCKED)
+      RETURNING id, server_name, body, attempts - 1 AS attempts, created_at`
+    return rows.map(toDue)
+  }, Effect.orDie)
+
+  return OnBindQueue.of({
+    enqueueInvites,
+    added,
+    takeDue,
+    remove: (id) => Effect.orDie(Effect.asVoid(sql`DELETE FROM onbind_queue WHERE id = ${id}`)),
+    postpone: (id, until) =>
+      Effect.orDie(Effect.asVoid(sql`UPDATE onbind_queue SET next_attempt_at = ${until} WHERE id = ${id}`)),
+    nextDue: Effect.orDie(
+      Effect.map(sql<{ next: bigint | null }>`SELECT min(next_attempt_at) AS next FROM onbind_queue`, ([row]) =>
+        row?.next == null ? undefined : Number(row.next)
+      )
+    )
+  })
+})
+
+export class OnBindQueue extends Context.Service<
+  OnBindQueue,
+  {
+    /** Moves the invitations of an address into the queue, in the surrounding transaction. */
+    readonly enqueueInvites: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<void, SqlError.SqlError>
+    /** Opened when there is something new in the queue. */
+    readonly added: Latch.Latch
+    readonly takeDue: (limit: number) => Effect.Effect<ReadonlyArray<DueOnBind>>
+    readonly remove: (id: number) => Effect.Effect<void>
+    /** `until` in milliseconds since 1970. */
+    readonly postpone: (id: number, until: number) => Effect.Effect<void>
+    /** When the next entry is due, in milliseconds since 1970; undefined where there is none. */
+    readonly nextDue: Effect.Effect<number | undefined>
+  }
+>()("greenroom/identity/OnBindQueue") {
+  static readonly layer = Layer.effect(OnBindQueue, make)
+}

@@ -1,0 +1,80 @@
+/**
+ * The pepper that addresses are hashed with. A new one replaces it from time to time, so that a table of hashes made
+ * once is worth little; the one before holds until the next change, for clients that have just read it.
+ *
+ * The hashes of all associations are stored, and computed anew by the database when the pepper changes.
+ */
+import { randomBytes } from "node:crypto"
+import { Clock, Context, Effect, Layer } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+import { lockAssociations } from "./AssociationLock.ts"
+import { IdentityOptions } from "./IdentityOptions.ts"
+
+/** The pepper that holds, and the one before. */
+export interface PepperPair {
+  readonly current: string
+  readonly previous: string
+}
+
+const newPepper = (): string => randomBytes(24).toString("base64url")
+
+/** How often it is looked whether the pepper is too old. */
+const checkInterval = "10 minutes"
+
+const make = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const { pepperLifetime } = yield* IdentityOptions
+
+  const rows = sql<{ pepper: string; created_at: bigint }>`
+    SELECT pepper, created_at FROM peppers ORDER BY id DESC LIMIT 2`
+
+  const insert = Effect.fnUntraced(function* (now: number) {
+    const pepper = newPepper()
+    yield* sql`INSERT INTO peppers (pepper, created_at) VALUES (${pepper}, ${now})`
+    yield* sql`
+      UPDATE associations SET previous_hash = hash, hash = translate(rtrim(encode(
+        sha256(convert_to(address || ' ' || medium || ' ' || ${pepper}, 'UTF8')), 'base64'), '='), '+/', '-_')`
+    yield* sql`DELETE FROM peppers WHERE id < (SELECT max(id) - 1 FROM peppers)`
+  })
+
+  /** Under a lock, so that no association is written with the former peppers meanwhile. */
+  const replaceIfOlder = (age: number) =>
+    sql.withTransaction(
+      Effect.gen(function* () {
+        yield* lockAssociations(sql)
+        const now = yield* Clock.currentTimeMillis
+        const newest = (yield* rows)[0]
+        if (newest === undefined || Number(newest.created_at) <= now - age) yield* insert(now)
+      })
+    )
+
+  const pair: Effect.Effect<PepperPair> = Effect.orDie(
+    Effect.map(rows, ([newest, before]) => ({
+      current: newest!.pepper,
+      previous: before?.pepper ?? newest!.pepper
+    }))
+  )
+
+  yield* replaceIfOlder(pepperLifetime)
+  yield* replaceIfOlder(pepperLifetime).pipe(
+    Effect.catchCause((cause) => Effect.logError("The pepper of lookups could not be replaced", cause)),
+    Effect.delay(checkInterval),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  return Peppers.of({ pair, replace: Effect.orDie(replaceIfOlder(0)) })
+})
+
+export class Peppers extends Context.Service<
+  Peppers,
+  {
+    readonly pair: Effect.Effect<PepperPair>
+    /** Makes a new pepper at once. */
+    readonly replace: Effect.Effect<void>
+  }
+>()("greenroom/identity/Peppers") {
+  static readonly layer: Layer.Layer<Peppers, SqlError.SqlError, SqlClient.SqlClient | IdentityOptions> = Layer.effect(
+    Peppers,
+    make
+  )
+}

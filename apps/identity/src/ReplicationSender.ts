@@ -1,0 +1,144 @@
+/**
+ * Pushes what this server signed to every peer. The associations themselves are the queue: each peer has a number, and
+ * is sent what comes after it, so that nothing is lost by a restart, a peer that was away gets only what still holds,
+ * and a new peer gets everything.
+ *
+ * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
+ */
+
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
+import { maxRecordsPerPush } from "@greenroom/protocol/identity/ReplicationApi"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { signJson } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Clock, Context, Data, Effect, Latch, Layer, Result, type Scope } from "effect"
+import { HttpClient, HttpClientRequest } from "effect/http"
+import { SqlClient } from "effect/sql"
+import { Associations, type OutgoingRecord } from "./Associations.ts"
+import { backoff } from "./Backoff.ts"
+import { IdentityOptions, type Peer } from "./IdentityOptions.ts"
+
+class PeerRefused extends Data.TaggedError("PeerRefused")<{ readonly status: number }> {}
+
+/** What wakes the one who follows a peer. */
+interface Wakers {
+  /** Opened when this server signed something. */
+  readonly fresh: Latch.Latch
+  /** Opened when the peer was heard of. */
+  readonly heard: Latch.Latch
+}
+
+/** How long a peer may take to answer. */
+const patience = "30 seconds"
+
+/** The longest time without a look for new records: another node may have signed some. */
+const longestSleep = "30 seconds"
+
+const make = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const associations = yield* Associations
+  const signingKeys = yield* SigningKeys
+  const { peers, serverName } = yield* IdentityOptions
+  const client = yield* HttpClient.HttpClient
+
+  const acknowledged = Effect.fnUntraced(function* (peer: Peer) {
+    const rows = yield* sql<{ seq: bigint }>`
+      SELECT acknowledged_seq AS seq FROM replication_peers WHERE name = ${peer.name}`
+    return Number(rows[0]?.seq ?? 0)
+  }, Effect.orDie)
+
+  const acknowledge = (peer: Peer, seq: number) =>
+    Effect.orDie(sql`
+      INSERT INTO replication_peers AS p (name, acknowledged_seq) VALUES (${peer.name}, ${seq})
+      ON CONFLICT (name) DO UPDATE SET acknowledged_seq = greatest(p.acknowledged_seq, excluded.acknowledged_seq)`)
+
+  const push = Effect.fn("ReplicationSender.push")(function* (peer: Peer, records: ReadonlyArray<OutgoingRecord>) {
+    const unsigned: JsonObject = {
+      origin: serverName,
+      destination: peer.name,
+      ts: yield* Clock.currentTimeMillis,
+      records: records.map(({ record }) => record)
+    }
+    const body = Result.getOrThrow(signJson(unsigned, yield* signingKeys.current))
+    yield* client
+      .execute(
+        HttpClientRequest.post(`${peer.url}${laterIdentityPrefix}/replicate/v1/push`).pipe(
+          HttpClientRequest.bodyJsonUnsafe(body)
+        )
+      )
+      .pipe(
+        Effect.flatMap(({ status }) => (status === 200 ? Effect.void : Effect.fail(new PeerRefused({ status })))),
+        Effect.scoped,
+        Effect.timeout(patience)
+      )
+  })
+
+  /** Sends what the peer does not have yet, page by page. */
+  const catchUp = Effect.fnUntraced(function* (peer: Peer) {
+    let seq = yield* acknowledged(peer)
+    while (true) {
+      const records = yield* associations.outgoing(seq, maxRecordsPerPush)
+      if (records.length === 0) return
+      yield* push(peer, records)
+      seq = records.at(-1)!.seq
+      yield* acknowledge(peer, seq)
+    }
+  })
+
+  /** New records are sent at once to a peer that answers; one that does not has its own time, or is heard of. */
+  const follow = Effect.fnUntraced(function* (peer: Peer, { fresh, heard }: Wakers) {
+    let failures = 0
+    while (true) {
+      yield* Effect.andThen(fresh.close, heard.close)
+      const result = yield* Effect.result(catchUp(peer))
+      failures = Result.isSuccess(result) ? 0 : failures + 1
+      if (Result.isFailure(result)) {
+        const { failure } = result
+        const why = failure._tag === "PeerRefused" ? `status ${failure.status}` : failure._tag
+        yield* Effect.logWarning(`${peer.name} did not take our associations (${why}), trying again`)
+      }
+      const rest = failures === 0 ? Effect.raceFirst(fresh.await, Effect.sleep(longestSleep)) : sleepAfter(failures)
+      yield* Effect.raceFirst(heard.await, rest)
+    }
+  })
+
+  const wakers = new Map<ServerName, Wakers>()
+  for (const peer of peers) {
+    const waker: Wakers = { fresh: yield* Latch.make(), heard: yield* Latch.make() }
+    wakers.set(peer.name, waker)
+    yield* keepRunning(follow(peer, waker), peer)
+  }
+  const announce = Effect.gen(function* () {
+    yield* associations.signed.await
+    yield* associations.signed.close
+    for (const { fresh } of wakers.values()) yield* fresh.open
+  })
+  yield* Effect.forkScoped(Effect.forever(announce))
+
+  return ReplicationSender.of({
+    wake: (name) => Effect.suspend(() => Effect.asVoid(wakers.get(name)?.heard.open ?? Effect.void))
+  })
+})
+
+const sleepAfter = (failures: number) => Effect.flatMap(backoff(failures), Effect.sleep)
+
+/** A failure of our own database, say, is logged and tried again. */
+const keepRunning = (follow: Effect.Effect<never>, peer: Peer): Effect.Effect<unknown, never, Scope.Scope> =>
+  follow.pipe(
+    Effect.catchCause((cause) =>
+      Effect.andThen(Effect.logError(`Replication to ${peer.name} failed inside`, cause), Effect.sleep("5 seconds"))
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+export class ReplicationSender extends Context.Service<
+  ReplicationSender,
+  {
+    /** A peer was heard of: what waits for it is sent now. */
+    readonly wake: (name: ServerName) => Effect.Effect<void>
+  }
+>()("greenroom/identity/ReplicationSender") {
+  static readonly layer = Layer.effect(ReplicationSender, make)
+}

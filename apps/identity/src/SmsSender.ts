@@ -1,0 +1,80 @@
+/**
+ * Sends text messages. There is no protocol that all providers speak, so the sender is a service to plug in:
+ * `Layer.succeed(SmsSender, Option.some((message) => ...))`. Ours hands every message to a web service of the operator:
+ *
+ *     POST <url>
+ *     Authorization: <authorization>, where configured
+ *     Content-Type: application/json
+ *
+ *     {"to": "+4915112345678", "from": "Greenroom", "text": "123456 is your code ..."}
+ *
+ * Any answer with a status from 200 to 299 says that the message was taken; redirects are not followed.
+ */
+import { MessageSendError } from "@greenroom/protocol/identity/IdentityError"
+import { Context, Data, Effect, Layer, Option, Redacted } from "effect"
+import { HttpClient, HttpClientRequest } from "effect/http"
+
+export interface SmsMessage {
+  /** The number with its leading `+` (E.164). */
+  readonly to: string
+  readonly text: string
+}
+
+export interface SmsWebhookOptions {
+  readonly url: string
+  /** The value of the Authorization header. */
+  readonly authorization?: Redacted.Redacted | undefined
+  /** What the message says it comes from. */
+  readonly from?: string | undefined
+}
+
+/** How long the web service may take. */
+const patience = "15 seconds"
+
+const notSent = new MessageSendError({ error: "The text message could not be sent" })
+
+class Refused extends Data.TaggedError("Refused")<{ readonly status: number }> {}
+
+const make = Effect.fnUntraced(function* (options: SmsWebhookOptions) {
+  const client = yield* HttpClient.HttpClient
+  const request = HttpClientRequest.post(options.url).pipe(
+    HttpClientRequest.setHeaders(
+      options.authorization === undefined ? {} : { authorization: Redacted.value(options.authorization) }
+    )
+  )
+  return Option.some(({ text, to }: SmsMessage) =>
+    client
+      .execute(
+        HttpClientRequest.bodyJsonUnsafe(request, {
+          to,
+          ...(options.from === undefined ? {} : { from: options.from }),
+          text
+        })
+      )
+      .pipe(
+        Effect.flatMap(({ status }) =>
+          status >= 200 && status < 300 ? Effect.void : Effect.fail(new Refused({ status }))
+        ),
+        Effect.scoped,
+        Effect.timeout(patience),
+        Effect.tapError((error) =>
+          Effect.logWarning(
+            `A text message could not be sent: ${error._tag === "Refused" ? `status ${error.status}` : error._tag}`
+          )
+        ),
+        Effect.mapError(() => notSent)
+      )
+  )
+})
+
+export class SmsSender extends Context.Service<
+  SmsSender,
+  /** None where no sender is configured. Errors: M_MESSAGE_SEND_ERROR. */
+  Option.Option<(message: SmsMessage) => Effect.Effect<void, MessageSendError>>
+>()("greenroom/identity/SmsSender") {
+  /** Hands messages to a web service; without options none are sent. */
+  static readonly layer = (
+    options: SmsWebhookOptions | undefined
+  ): Layer.Layer<SmsSender, never, HttpClient.HttpClient> =>
+    Layer.effect(SmsSender, options === undefined ? Effect.succeedNone : make(options))
+}

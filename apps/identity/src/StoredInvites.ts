@@ -1,0 +1,82 @@
+/**
+ * Invitations of addresses that belong to nobody yet. They wait until the address is bound, here or on a peer, for at
+ * most `inviteLifetime`.
+ *
+ * Source: "Identity" of the specification.
+ */
+
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { ThirdPartyIdInUse } from "@greenroom/protocol/identity/IdentityError"
+import { maxInvitesPerAddress } from "@greenroom/protocol/identity/OnBind"
+import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { LimitExceeded } from "@greenroom/protocol/MatrixError"
+import { Clock, Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { lockAssociations } from "./AssociationLock.ts"
+import { newToken } from "./Secrets.ts"
+
+/** How long an invitation waits for its address to be bound: half a year, in ms. */
+export const inviteLifetime = 180 * 24 * 60 * 60_000
+
+/** When an address that has too many invitations may get another one, in ms. */
+const retryAfter = 24 * 60 * 60_000
+
+export interface NewInvite {
+  readonly thirdPartyId: ThirdPartyId
+  readonly roomId: RoomId
+  readonly sender: UserId
+}
+
+const make = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+
+  /** Under the lock of associations, so that no binding passes by an invitation that is being written. */
+  const add = Effect.fn("StoredInvites.add")(function* ({ roomId, sender, thirdPartyId }: NewInvite) {
+    const { address, medium } = thirdPartyId
+    yield* lockAssociations(sql)
+    const bound = yield* sql<{ mxid: string }>`
+      SELECT mxid FROM associations WHERE medium = ${medium} AND address = ${address} AND mxid IS NOT NULL`
+    if (bound.length > 0) {
+      return yield* new ThirdPartyIdInUse({
+        error: "The address belongs to a user, who can be invited as such",
+        mxid: bound[0]!.mxid as UserId
+      })
+    }
+    const token = newToken()
+    const rows = yield* sql`
+      INSERT INTO invites (token, medium, address, room_id, sender, created_at)
+      SELECT ${token}, ${medium}, ${address}, ${roomId}, ${sender}, ${yield* Clock.currentTimeMillis}::bigint
+      WHERE (SELECT count(*) FROM invites WHERE medium = ${medium} AND address = ${address}) < ${maxInvitesPerAddress}
+      RETURNING token`
+    if (rows.length === 0) {
+      return yield* new LimitExceeded({ error: "The address has too many invitations", retry_after_ms: retryAfter })
+    }
+    return token
+  })
+
+  const forget = Effect.gen(function* () {
+    yield* sql`DELETE FROM invites WHERE created_at <= ${(yield* Clock.currentTimeMillis) - inviteLifetime}`
+  }).pipe(Effect.orDie)
+
+  return StoredInvites.of({
+    add: (invite) => Effect.catchTag(sql.withTransaction(add(invite)), "SqlError", Effect.die),
+    remove: (token) => Effect.orDie(Effect.asVoid(sql`DELETE FROM invites WHERE token = ${token}`)),
+    forget
+  })
+})
+
+export class StoredInvites extends Context.Service<
+  StoredInvites,
+  {
+    /**
+     * Keeps an invitation. Returns its token. Errors: M_THREEPID_IN_USE where the address belongs to a user,
+     * M_LIMIT_EXCEEDED where it has too many.
+     */
+    readonly add: (invite: NewInvite) => Effect.Effect<string, ThirdPartyIdInUse | LimitExceeded>
+    readonly remove: (token: string) => Effect.Effect<void>
+    /** Deletes those that waited too long. */
+    readonly forget: Effect.Effect<void>
+  }
+>()("greenroom/identity/StoredInvites") {
+  static readonly layer = Layer.effect(StoredInvites, make)
+}
