@@ -1,0 +1,231 @@
+/**
+ * The Peer actor: one per other home server, its key is the server name. It sends what waits for that server, as
+ * transactions: at most 50 PDUs and 100 EDUs each, one at a time. The next one follows the answer to the last, so the
+ * other server sets the pace, also when it catches up after a long time away.
+ *
+ * PDUs wait in the store (`OutgoingStore`), and a transaction with PDUs is stored before it is sent: until it is
+ * acknowledged every attempt sends that one, also after the process was killed. EDUs wait in memory alone
+ * (`PendingEdus`). While this process lasts a repeated transaction has the same EDUs, unless it has become too late for
+ * them; a transaction with EDUs alone is not repeated.
+ *
+ * A server that cannot be reached is spared until `Destinations` says so; then the EDUs for it are dropped. A short
+ * wait passes in the actor. A long one does not keep it in memory: `Peers` looks for servers whose time has come.
+ *
+ * Source: "Transactions" of the specification.
+ */
+import { randomBytes } from "node:crypto"
+import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
+import { Clock, Effect, FiberHandle, Option, Random, Result, Schema, Semaphore } from "effect"
+import { ClusterSchema, Entity } from "effect/cluster"
+import { Rpc } from "effect/rpc"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { Destinations } from "./Destinations.ts"
+import { FederationClient } from "./FederationClient.ts"
+import { FederationRooms } from "./FederationRooms.ts"
+import { type EduContent, eduFreshness, PendingEdus } from "./PendingEdus.ts"
+import type { RemoteError } from "./RemoteError.ts"
+
+// --- Protocol ---------------------------------------------------------------------------------------------------------
+
+const Edu = Schema.Struct({
+  edu_type: Schema.String,
+  content: Schema.Unknown as unknown as Schema.Codec<JsonObject>
+})
+
+/**
+ * Something was committed for the server. Answered when nothing waits any longer, or the server is to be spared; until
+ * when that is, in milliseconds since 1970 (0: it is not).
+ */
+const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareUntil: Schema.Number }) }).annotate(
+  ClusterSchema.InterruptOnTermination,
+  true
+)
+/** EDUs for the server. Dropped while it is spared. */
+const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
+/** The server was heard from, and can be reached again. */
+const HeardFrom = Rpc.make("HeardFrom")
+
+/** The entity; its key is the server name. */
+export const Peer = Entity.make("Peer", [Drain, Tell, HeardFrom])
+
+// --- State ------------------------------------------------------------------------------------------------------------
+
+/** The longest wait that passes in the actor, in milliseconds; it stays in memory for longer than that. */
+const longestOwnWait = 60_000
+
+/** The shortest wait after a failure, in milliseconds. */
+const shortestWait = 500
+
+/** The longest wait of a server that answers with errors or asks for patience, in milliseconds. */
+const longestRefusedWait = 3_600_000
+
+/** How much of such a wait chance takes away at most. */
+const jitter = 0.3
+
+/** A transaction to send; without `stored`, of EDUs alone. */
+interface Outgoing {
+  readonly stored: StoredTransaction | undefined
+  readonly edus: ReadonlyArray<EduContent>
+}
+
+const reasonOf = (error: RemoteError): string =>
+  error._tag === "RemoteRefused" ? `${error.status} ${error.errcode}: ${error.error}` : error.reason
+
+const refusedPdus = ({ pdus }: TransactionAnswer): ReadonlyArray<string> =>
+  Object.entries(pdus).flatMap(([name, { error }]) => (error === undefined ? [] : [`${name}: ${error}`]))
+
+// --- Behaviour --------------------------------------------------------------------------------------------------------
+
+const behaviour = Effect.gen(function* () {
+  const destination = (yield* Entity.CurrentAddress).entityId as unknown as ServerName
+  const scope = yield* Effect.scope
+  const { serverName } = yield* HomeServerConfig
+  const store = yield* OutgoingStore
+  const destinations = yield* Destinations
+  const rooms = yield* FederationRooms
+  const client = yield* FederationClient
+  const retry = yield* FiberHandle.make()
+  const oneAtATime = Semaphore.makeUnsafe(1).withPermits(1)
+
+  const pending = new PendingEdus()
+  /** Whether the store may have something for the server. */
+  let queued = true
+  /** The EDUs that went with the transaction which is not acknowledged. */
+  let attached:
+    | { readonly transactionId: string; readonly edus: ReadonlyArray<EduContent>; readonly at: number }
+    | undefined
+
+  /** Until when the server is to be spared, as all nodes know it; 0 if it is not. */
+  const knownSparing = Effect.match(destinations.check(destination), {
+    onSuccess: () => 0,
+    onFailure: ({ retryAt }) => retryAt ?? 0
+  })
+  let spareUntil = yield* knownSparing
+  /** How many attempts in a row the server has answered with an error. */
+  let refusals = 0
+
+  // What is next
+
+  const edusFor = (transactionId: string, now: number): ReadonlyArray<EduContent> => {
+    if (attached?.transactionId !== transactionId) {
+      attached = { transactionId, edus: pending.take(maxEdus, now), at: now }
+    }
+    return now - attached.at <= eduFreshness ? attached.edus : []
+  }
+
+  const next = Effect.fnUntraced(function* (now: number): Effect.fn.Return<Outgoing | undefined> {
+    if (queued) {
+      queued = false
+      const stored = yield* Effect.onError(store.next(destination), () => Effect.sync(() => (queued = true)))
+      queued = queued || Option.isSome(stored)
+      if (Option.isSome(stored)) return { stored: stored.value, edus: edusFor(stored.value.transactionId, now) }
+    }
+    const edus = pending.take(maxEdus, now)
+    return edus.length === 0 ? undefined : { stored: undefined, edus }
+  })
+
+  // Sending
+
+  const send = Effect.fnUntraced(function* ({ edus, stored }: Outgoing, now: number) {
+    const pdus = stored === undefined ? [] : yield* rooms.toPdus(stored.events)
+    return yield* client.sendTransaction(destination, {
+      transaction_id: stored?.transactionId ?? randomBytes(12).toString("base64url"),
+      origin: serverName,
+      destination,
+      ts: stored?.ts ?? now,
+      prev_ids: stored?.prevIds ?? [],
+      pdus,
+      ...(edus.length === 0 ? {} : { edus: edus.map((edu) => ({ ...edu, origin: serverName, destination })) })
+    })
+  })
+
+  const acknowledged = Effect.fnUntraced(function* (stored: StoredTransaction, answer: TransactionAnswer) {
+    refusals = 0
+    attached = undefined
+    yield* store.acknowledge(destination, stored.transactionId)
+    const refused = refusedPdus(answer)
+    if (refused.length > 0)
+      yield* Effect.logWarning(`${destination} did not take ${refused.join("; ").slice(0, 2_000)}`)
+  })
+
+  /** When to try again. A server that answers with errors can be reached: how long it is spared is known here alone. */
+  const retryTime = Effect.fnUntraced(function* (error: RemoteError) {
+    if (error._tag === "RemoteUnreachable") return error.retryAt ?? (yield* knownSparing)
+    const share = 1 - jitter * (yield* Random.next)
+    const wait = Math.min(longestRefusedWait, 1_000 * 2 ** Math.min(refusals++, 20)) * share
+    const asked = error._tag === "RemoteRefused" ? Math.min(error.retryAfter ?? 0, longestRefusedWait) : 0
+    return (yield* Clock.currentTimeMillis) + Math.max(wait, asked)
+  })
+
+  const spare = Effect.fnUntraced(function* (error: RemoteError, retries: boolean) {
+    const until = yield* retryTime(error)
+    const now = yield* Clock.currentTimeMillis
+    pending.clear()
+    spareUntil = Math.max(until, now + shortestWait)
+    yield* Effect.logInfo(`${destination} is spared for ${spareUntil - now} ms: ${reasonOf(error)}`)
+    if (!retries || spareUntil - now > longestOwnWait) return
+    yield* FiberHandle.run(retry, Effect.andThen(Effect.sleep(spareUntil - now), start))
+  })
+
+  const sendAll: Effect.Effect<void> = Effect.gen(function* () {
+    while (true) {
+      const now = yield* Clock.currentTimeMillis
+      if (now < spareUntil) return
+      const outgoing = yield* next(now)
+      if (outgoing === undefined) return
+      const { stored } = outgoing
+      const answer = yield* Effect.result(send(outgoing, now))
+      if (Result.isFailure(answer)) yield* spare(answer.failure, stored !== undefined)
+      else if (stored !== undefined) yield* acknowledged(stored, answer.success)
+    }
+  })
+
+  let starting = false
+
+  /** Sends in the background. */
+  const start: Effect.Effect<void> = Effect.suspend(() => {
+    if (starting) return Effect.void
+    starting = true
+    const sending = oneAtATime(
+      Effect.suspend(() => {
+        starting = false
+        return sendAll
+      })
+    )
+    return sending.pipe(
+      Effect.catchCause((cause) => Effect.logError(`Sending to ${destination}`, cause)),
+      Effect.forkIn(scope),
+      Effect.asVoid
+    )
+  })
+
+  return Peer.of({
+    Drain: () =>
+      Effect.suspend(() => {
+        queued = true
+        return Effect.map(oneAtATime(sendAll), () => ({ spareUntil }))
+      }),
+    Tell: Effect.fnUntraced(function* ({ payload: { edus } }) {
+      const now = yield* Clock.currentTimeMillis
+      if (now < spareUntil) return
+      for (const edu of edus) pending.add(edu, now)
+      yield* start
+    }),
+    HeardFrom: () =>
+      Effect.suspend(() => {
+        spareUntil = 0
+        queued = true
+        return start
+      })
+  })
+})
+
+/** Registers the actor with the runner. */
+export const layer = Peer.toLayer(behaviour, {
+  concurrency: "unbounded",
+  maxIdleTime: 2 * longestOwnWait,
+  disableFatalDefects: true
+})

@@ -1,0 +1,188 @@
+/**
+ * The other home servers that are to be told something. Wakes their `Peer` actors when events for them were committed,
+ * hands them EDUs, and lets those continue that waited when the process ended or for whom a long wait is over.
+ *
+ * A destination that cannot be reached costs next to nothing here: while it is spared, an event for it is one look into
+ * a map.
+ *
+ * Source: "Transactions" of the specification.
+ */
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { DestinationState } from "@greenroom/store/DestinationStore"
+import { EventLog } from "@greenroom/store/EventLog"
+import { OutgoingStore } from "@greenroom/store/OutgoingStore"
+import { Clock, Context, Effect, Fiber, Layer, Semaphore } from "effect"
+import { Destinations } from "./Destinations.ts"
+import { Peer } from "./Peer.ts"
+import type { EduContent } from "./PendingEdus.ts"
+
+/** How many destinations are sent to at once. */
+const concurrentDestinations = 512
+
+/** How many destinations that waited are woken at once, and how long each of them may take before the next one. */
+const concurrentWakes = 32
+const wakeTimeout = "10 seconds"
+
+/** How often destinations are looked for whose wait is over. */
+const sweepInterval = "30 seconds"
+
+/** For how long a node trusts, in milliseconds, that a destination is spared: another node may have heard from it. */
+const trustSparing = 10_000
+
+/** For how long acknowledged transactions are kept, in milliseconds, and how often older ones are forgotten. */
+const keptFor = 7 * 86_400_000
+const forgetInterval = "1 hour"
+
+/** How a destination is doing, for the one who operates the server. Times are milliseconds since 1970. */
+export interface DestinationReport {
+  readonly destination: ServerName
+  /** How many PDUs wait for it. */
+  readonly queue_length: number
+  /** Attempts in a row that failed. */
+  readonly failures: number
+  readonly last_success_ts?: number
+  readonly last_failure_ts?: number
+  readonly last_error?: string
+  /** When it is tried again; absent where it need not be waited for. */
+  readonly backoff_until?: number
+}
+
+const toReport = (state: DestinationState, queue_length: number, now: number): DestinationReport => ({
+  destination: state.destination,
+  queue_length,
+  failures: state.failures,
+  ...(state.lastSuccessAt === undefined ? {} : { last_success_ts: state.lastSuccessAt }),
+  ...(state.lastFailureAt === undefined ? {} : { last_failure_ts: state.lastFailureAt }),
+  ...(state.lastError === undefined ? {} : { last_error: state.lastError }),
+  ...(state.retryAt > now ? { backoff_until: state.retryAt } : {})
+})
+
+const make = Effect.gen(function* () {
+  const scope = yield* Effect.scope
+  const actor = yield* Peer.client
+  const log = yield* EventLog
+  const store = yield* OutgoingStore
+  const destinations = yield* Destinations
+  const withPermit = Semaphore.makeUnsafe(concurrentDestinations).withPermits(1)
+
+  /** Destinations whose actor sends now; `again` if something was committed meanwhile. */
+  const draining = new Map<ServerName, { again: boolean; readonly fiber: Fiber.Fiber<void> }>()
+  /** Until when destinations are to be left alone. */
+  const spared = new Map<ServerName, number>()
+
+  const isSpared = (destination: ServerName, now: number): boolean => (spared.get(destination) ?? 0) > now
+
+  const drain = Effect.fnUntraced(function* (destination: ServerName) {
+    const { spareUntil } = yield* actor(destination).Drain()
+    const now = yield* Clock.currentTimeMillis
+    if (spareUntil > now) spared.set(destination, Math.min(spareUntil, now + trustSparing))
+    else spared.delete(destination)
+  })
+
+  const drainOrSpare = (destination: ServerName) =>
+    Effect.catchCause(withPermit(drain(destination)), (cause) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        spared.set(destination, now + trustSparing)
+        return Effect.logError(`Nothing can be sent to ${destination} now`, cause)
+      })
+    )
+
+  const drainUntilQuiet = (destination: ServerName): Effect.Effect<void> =>
+    Effect.andThen(
+      drainOrSpare(destination),
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const current = draining.get(destination)
+        if (current?.again === true && !isSpared(destination, now)) {
+          current.again = false
+          return drainUntilQuiet(destination)
+        }
+        draining.delete(destination)
+        return Effect.void
+      })
+    )
+
+  /** Sees to it that the destination is sent to, whether or not it is spared. */
+  const wakeOne = (destination: ServerName): Effect.Effect<Fiber.Fiber<void>> =>
+    Effect.suspend(() => {
+      const current = draining.get(destination)
+      if (current !== undefined) {
+        current.again = true
+        return Effect.succeed(current.fiber)
+      }
+      return Effect.map(Effect.forkIn(drainUntilQuiet(destination), scope), (fiber) => {
+        draining.set(destination, { again: false, fiber })
+        return fiber
+      })
+    })
+
+  const wake = Effect.fnUntraced(function* (woken: Iterable<ServerName>) {
+    const now = yield* Clock.currentTimeMillis
+    for (const destination of woken) if (!isSpared(destination, now)) yield* wakeOne(destination)
+  })
+
+  /** Whoever waits and need not be spared: at the start, after a long wait, and what another node left behind. */
+  const sweep = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    for (const [destination, until] of spared) if (until <= now) spared.delete(destination)
+    const waiting = yield* store.waiting(now)
+    yield* Effect.forEach(
+      waiting,
+      (destination) =>
+        Effect.flatMap(wakeOne(destination), (fiber) => Effect.timeoutOption(Fiber.await(fiber), wakeTimeout)),
+      { concurrency: concurrentWakes, discard: true }
+    )
+  })
+
+  const repeatedly = (what: string, work: Effect.Effect<void>, interval: "30 seconds" | "1 hour") =>
+    work.pipe(
+      Effect.catchCause((cause) => Effect.logError(what, cause)),
+      Effect.andThen(Effect.sleep(interval)),
+      Effect.forever,
+      Effect.forkScoped
+    )
+
+  yield* log.awaitOutgoing.pipe(Effect.flatMap(wake), Effect.forever, Effect.forkScoped)
+  yield* repeatedly("Waking destinations", sweep, sweepInterval)
+  const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
+  yield* repeatedly("Forgetting old transactions", forget, forgetInterval)
+
+  const tell = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
+    if (edus.length === 0 || isSpared(destination, yield* Clock.currentTimeMillis)) return
+    yield* actor(destination)
+      .Tell({ edus }, { discard: true })
+      .pipe(Effect.catchCause((cause) => Effect.logDebug(`EDUs for ${destination} are dropped`, cause)))
+  })
+
+  const heardFrom = Effect.fnUntraced(function* (origin: ServerName) {
+    if (!(yield* destinations.heardFrom(origin))) return
+    spared.delete(origin)
+    yield* Effect.orDie(actor(origin).HeardFrom(undefined, { discard: true }))
+  })
+
+  const list = Effect.gen(function* () {
+    const [states, lengths] = yield* Effect.all([destinations.list, store.queueLengths], { concurrency: 2 })
+    const now = yield* Clock.currentTimeMillis
+    const tried = states.map((state) => toReport(state, lengths.get(state.destination) ?? 0, now))
+    const known = new Set(states.map(({ destination }) => destination))
+    const untried = Array.from(lengths).filter(([destination]) => !known.has(destination))
+    return [...tried, ...untried.map(([destination, queue_length]) => ({ destination, queue_length, failures: 0 }))]
+  })
+
+  return Peers.of({ wake, tell, heardFrom, list })
+})
+
+export class Peers extends Context.Service<
+  Peers,
+  {
+    /** Something waits for these servers. Does not wait until they have it. */
+    readonly wake: (destinations: Iterable<ServerName>) => Effect.Effect<void>
+    /** EDUs for a server; dropped where it cannot be reached. */
+    readonly tell: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
+    /** A server has made a request: if it was spared, what waits for it is sent now. */
+    readonly heardFrom: (origin: ServerName) => Effect.Effect<void>
+    /** Every server that we tried to reach or that something waits for. */
+    readonly list: Effect.Effect<ReadonlyArray<DestinationReport>>
+  }
+>()("greenroom/actors/federation/Peers") {
+  static readonly layer = Layer.effect(Peers, make)
+}
