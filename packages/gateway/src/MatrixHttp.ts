@@ -95,7 +95,8 @@ const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.
   )
 }
 
-const answerCause = (
+/** The answer to whatever went wrong. */
+export const answerCause = (
   cause: Cause.Cause<unknown>,
   request: HttpServerRequest.HttpServerRequest,
   known: KnownPaths

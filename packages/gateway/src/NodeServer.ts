@@ -117,7 +117,8 @@ export const writeError = (socket: Duplex, status: string, errcode: string, erro
   )
 }
 
-const answerClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
+/** What is said to bytes that are no HTTP, or too slow, or too many. */
+export const answerClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
   if (error.code === "ECONNRESET" || !socket.writable || (socket as Socket).destroyed) {
     socket.destroy()
   } else if (error.code === "HPE_HEADER_OVERFLOW") {

@@ -31,6 +31,7 @@ export const loginHandlers = HttpApiBuilder.group(ClientApi, "login", (handlers)
           yield* requirePasswordStage(yield* required("type", payload.type))
           const user = yield* required("user", payload.user ?? payload.user_id)
           const password = yield* required("password", payload.password)
+          yield* limit.take("anonymous", addressOf(request))
           yield* limit.take("logins", `${addressOf(request)} ${user}`)
           return yield* accounts.login({
             user,

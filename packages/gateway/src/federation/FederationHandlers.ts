@@ -1,0 +1,155 @@
+/**
+ * The endpoints of the federation API as calls of `Federation`.
+ *
+ * Source: "Federation" of the specification.
+ */
+import { Federation, type MakeMembership, type SendMembership } from "@greenroom/actors/federation/Federation"
+import { encodeJson } from "@greenroom/actors/federation/SlicedJson"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { done } from "@greenroom/protocol/api/Body"
+import { FederationApi, maxBackfill } from "@greenroom/protocol/federation/FederationApi"
+import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
+import { eventIdOf } from "@greenroom/protocol/federation/PduReference"
+import { maxEdus, maxPdus, Transaction } from "@greenroom/protocol/federation/Transaction"
+import { type EventId, formatEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import { describeIssue } from "@greenroom/protocol/IssueDescription"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, BadRequest, Forbidden, NotFound, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
+import { Clock, Effect, Option, Result, Schema } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+
+const decodeTransaction = Schema.decodeUnknownResult(Transaction)
+
+const badRequest = (error: string) => Effect.fail(new BadRequest({ error }))
+
+/** The body, which must be an object. Errors: M_NOT_JSON, M_BAD_JSON. */
+const objectOf = (content: Json | undefined): Effect.Effect<JsonObject, NotJson | BadJson> => {
+  if (content === undefined) return Effect.fail(new NotJson({ error: "There is no body" }))
+  return isJsonObject(content)
+    ? Effect.succeed(content)
+    : Effect.fail(new BadJson({ error: "The body is not a JSON object" }))
+}
+
+/** The transaction of a body, for us and within its limits. Errors: M_BAD_JSON, M_TOO_LARGE, M_UNKNOWN. */
+const transactionOf = Effect.fnUntraced(function* (
+  transactionId: string,
+  origin: ServerName,
+  destination: ServerName,
+  content: Json | undefined
+) {
+  const decoded = decodeTransaction(yield* objectOf(content))
+  if (Result.isFailure(decoded)) return yield* new BadJson({ error: describeIssue(decoded.failure.issue).text })
+  const { edus = [], pdus = [], prev_ids = [], ...envelope } = decoded.success
+  if (pdus.length > maxPdus) return yield* new TooLarge({ error: `A transaction has at most ${maxPdus} PDUs` })
+  if (edus.length > maxEdus) return yield* new TooLarge({ error: `A transaction has at most ${maxEdus} EDUs` })
+  if ((envelope.origin ?? origin) !== origin) {
+    return yield* badRequest(`The transaction is of ${envelope.origin}, but ${origin} sent it`)
+  }
+  if ((envelope.destination ?? destination) !== destination) {
+    return yield* badRequest(`The transaction is for ${envelope.destination}, this server is ${destination}`)
+  }
+  const ts = envelope.ts ?? (yield* Clock.currentTimeMillis)
+  return {
+    transaction_id: transactionId,
+    origin,
+    destination,
+    ts,
+    prev_ids,
+    pdus: pdus as ReadonlyArray<Json>,
+    edus: edus as ReadonlyArray<Json>
+  }
+})
+
+/** An answer that may have many megabytes, written without holding the event loop. */
+const large = (answer: object) =>
+  Effect.map(encodeJson(answer as JsonObject), (bytes) =>
+    HttpServerResponse.uint8Array(bytes, { contentType: "application/json" })
+  )
+
+/** The first half of a handshake is about a user of the server that asks. Errors: M_FORBIDDEN. */
+const makeMembership = (make: MakeMembership, params: { readonly context: RoomId; readonly userId: UserId }) =>
+  SignedRequest.use(({ origin }) =>
+    params.userId.endsWith(`:${origin}`)
+      ? make(origin, params.context, params.userId)
+      : Effect.fail(new Forbidden({ error: `${params.userId} is no user of ${origin}` }))
+  )
+
+/** The second half, with the PDU that the origin made. */
+const sendMembership = <A>(send: SendMembership<A>, params: { readonly context: RoomId; readonly pduId: string }) =>
+  SignedRequest.use(({ content, origin }) =>
+    Effect.flatMap(objectOf(content), (pdu) => send(origin, params.context, formatEventId(params.pduId, origin), pdu))
+  )
+
+const limitOf = (text: string | undefined): number =>
+  text === undefined ? maxBackfill : Math.min(Math.max(Number(text), 1), maxBackfill)
+
+const clientVersions: JsonObject = { versions: ["v1"] }
+
+export const federationHandlers = HttpApiBuilder.group(FederationApi, "federation", (handlers) =>
+  Effect.gen(function* () {
+    const federation = yield* Federation
+    const { serverName } = yield* HomeServerConfig
+
+    const asPdus = (pdus: ReadonlyArray<JsonObject>) =>
+      Effect.flatMap(Clock.currentTimeMillis, (ts) => large({ origin: serverName, ts, pdus }))
+
+    const findPdu = (origin: ServerName, id: Option.Option<EventId>) =>
+      Option.isSome(id)
+        ? federation.getPdu(origin, id.value)
+        : Effect.fail(new NotFound({ error: "There is no such PDU" }))
+
+    return handlers
+      .handleRaw("send", ({ params }) =>
+        SignedRequest.use(({ content, origin }) =>
+          Effect.flatMap(transactionOf(params.transactionId, origin, serverName, content), (transaction) =>
+            federation.receiveTransaction(origin, transaction)
+          )
+        )
+      )
+      .handle("pdu", ({ params }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.flatMap(findPdu(origin, eventIdOf(params.pduId, params.origin)), (pdu) => asPdus([pdu]))
+        )
+      )
+      .handle("state", ({ params, query }) =>
+        SignedRequest.use(({ origin }) => Effect.flatMap(federation.getState(origin, params.context, query.at), large))
+      )
+      .handle("backfill", ({ params, query }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.flatMap(federation.backfill(origin, params.context, query.v ?? [], limitOf(query.limit)), asPdus)
+        )
+      )
+      .handle("pull", ({ query }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.gen(function* () {
+            if ((query.origin ?? origin) !== origin) {
+              return yield* new Forbidden({
+                error: "Transactions are sent again only to the server that they were for"
+              })
+            }
+            const transactions = yield* federation.pull(origin, query.v ?? [])
+            return yield* large({ origin: serverName, ts: yield* Clock.currentTimeMillis, transactions })
+          })
+        )
+      )
+      .handle("queryProfile", ({ query }) =>
+        SignedRequest.use(({ origin }) => federation.queryProfile(origin, query.user_id, query.field))
+      )
+      .handle("queryDirectory", ({ query }) =>
+        SignedRequest.use(({ origin }) => federation.queryDirectory(origin, query.room_alias))
+      )
+      .handle("queryPresence", ({ query }) =>
+        SignedRequest.use(({ origin }) => federation.queryPresence(origin, query.user_id))
+      )
+      .handle("queryClientVersions", () => Effect.succeed(clientVersions))
+      .handle("query", ({ params }) => Effect.fail(new NotFound({ error: `There is no query ${params.type}` })))
+      .handle("makeJoin", ({ params }) => makeMembership(federation.makeJoin, params))
+      .handleRaw("sendJoin", ({ params }) => Effect.flatMap(sendMembership(federation.sendJoin, params), large))
+      .handle("makeLeave", ({ params }) => makeMembership(federation.makeLeave, params))
+      .handleRaw("sendLeave", ({ params }) => Effect.as(sendMembership(federation.sendLeave, params), done))
+      .handle("makeKnock", ({ params }) => makeMembership(federation.makeKnock, params))
+      .handleRaw("sendKnock", ({ params }) => Effect.as(sendMembership(federation.sendKnock, params), done))
+      .handleRaw("invite", ({ params }) => sendMembership(federation.invite, params))
+  })
+)

@@ -1,0 +1,35 @@
+/**
+ * Everything around the endpoints of the federation API: both prefixes and a slash at the end of the path lead to the
+ * same endpoints, and whatever goes wrong is answered as `{"errcode": "M_...", "error": "..."}`.
+ */
+import { canonicalFederationUrl } from "@greenroom/protocol/federation/FederationApi"
+import { Cause, Effect, type Scope } from "effect"
+import { Headers, HttpServerRequest, type HttpServerResponse } from "effect/http"
+import type { KnownPaths } from "../KnownPaths.ts"
+import { answerCause } from "../MatrixHttp.ts"
+
+type Http<E> = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  E,
+  HttpServerRequest.HttpServerRequest | Scope.Scope
+>
+
+/** The request as the endpoints read it. What it is signed over is the URL of Node's request, which stays as it is. */
+const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest =>
+  request.modify({
+    url: canonicalFederationUrl(request.url),
+    headers: Headers.set(request.headers, "content-type", "application/json")
+  })
+
+/** The endpoints with everything around them. Never fails, but by interruption. */
+export const federationHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
+  HttpServerRequest.HttpServerRequest.use((request) => {
+    const adapted = adapt(request)
+    return Effect.catchCause(
+      Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted),
+      (cause): Http<never> =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : answerCause(cause, adapted, known)
+    )
+  })

@@ -1,0 +1,137 @@
+/**
+ * The federation listener: the federation API and the keys of this server over HTTPS, as calls of `Federation`.
+ *
+ * It goes down with its scope: it takes no further connections, and what is being answered ends, at the latest after
+ * `gracePeriod`. A certificate that the operator renewed is taken up within an hour, without a restart.
+ *
+ * Source: "Federation" of the specification.
+ */
+import { createServer, type Server } from "node:https"
+import { NodeHttpServer } from "@effect/platform-node"
+import type { Federation } from "@greenroom/actors/federation/Federation"
+import type { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { WireErrors } from "@greenroom/protocol/api/WireError"
+import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
+import type { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Context, Effect, Layer, Schedule, Scope } from "effect"
+import { HttpRouter } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { knownPaths, routerConfig } from "../KnownPaths.ts"
+import { answerClientError, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
+import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
+import { federationHandlers } from "./FederationHandlers.ts"
+import { federationHttp } from "./FederationHttp.ts"
+import { keyHandlers } from "./KeyHandlers.ts"
+import { originAuthenticationLayer } from "./OriginAuthentication.ts"
+import { type TlsCredentials, type TlsError, tlsCredentials } from "./TlsCredentials.ts"
+
+/** How often others may ask. */
+export type FederationRates = Pick<Rates, "anonymous" | "requests" | "sends">
+
+export interface FederationListenerOptions {
+  readonly host: string
+  /** 0 takes any free port. */
+  readonly port: number
+  /** The certificate and its key, files as PEM. Without them a self-signed pair is made and kept in the data directory. */
+  readonly tlsCert?: string | undefined
+  readonly tlsKey?: string | undefined
+  readonly rates?: FederationRates
+}
+
+/** `anonymous`: per address, before the signature is checked. `requests` and `sends`: reads and others, per origin. */
+export const defaultFederationRates: FederationRates = {
+  anonymous: { limit: 2_000, window: 1_000 },
+  requests: { limit: 500, window: 1_000 },
+  sends: { limit: 500, window: 1_000 }
+}
+
+/** How long what is in flight may take to end when the listener goes down. */
+const gracePeriod = "5 seconds"
+
+/** How often a renewed certificate is looked for. */
+const renewalInterval = "1 hour"
+
+/** Limits in time, in ms, and size; see `NodeServer`. A handshake or a head that takes longer is not worth waiting for. */
+const serverLimits = {
+  handshakeTimeout: 10_000,
+  headersTimeout: 20_000,
+  requestTimeout: 60_000,
+  keepAliveTimeout: 75_000,
+  maxHeaderSize: 16 * 1024,
+  connectionsCheckingInterval: 5_000
+}
+
+/** The most connections at a time. */
+const maxConnections = 4_096
+
+const makeTlsServer = (credentials: TlsCredentials): Server => {
+  const server = createServer({ ...credentials, ...serverLimits, ALPNProtocols: ["http/1.1"] })
+  server.maxConnections = maxConnections
+  server.on("clientError", answerClientError)
+  server.on("tlsClientError", (_error, socket) => socket.destroy())
+  return server
+}
+
+const routes = HttpApiBuilder.layer(FederationApi).pipe(
+  Layer.provide([federationHandlers, keyHandlers]),
+  Layer.provide([originAuthenticationLayer, WireErrors.layer])
+)
+
+const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
+  const { dataDir, serverName } = yield* HomeServerConfig
+  const tls = { serverName, dataDir, tlsCert: options.tlsCert, tlsKey: options.tlsKey }
+  const server = makeTlsServer(yield* tlsCredentials(tls))
+  const inFlight = makeInFlight()
+  const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
+  const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
+    Effect.provideService(HttpRouter.RouterConfig, routerConfig)
+  )
+  const handle = yield* NodeHttpServer.makeHandler(federationHttp(endpoints, knownPaths(FederationApi as never, [])), {
+    scope: requests
+  })
+  server.on("request", (request, response) => {
+    inFlight.track(response)
+    handle(request, response)
+  })
+  const { address, family, port } = yield* listen(server, options)
+  yield* Effect.addFinalizer(() =>
+    Effect.andThen(
+      Effect.sync(() => server.close()),
+      Effect.timeoutOption(inFlight.drained, gracePeriod)
+    )
+  )
+  yield* renewing(server, tlsCredentials(tls))
+  const host = family === "IPv6" ? `[${address}]` : address
+  return FederationListener.of({ port, url: `https://${host}:${port}` })
+})
+
+const renewing = (server: Server, credentials: Effect.Effect<TlsCredentials, TlsError>) =>
+  credentials.pipe(
+    Effect.andThen((renewed) => Effect.sync(() => server.setSecureContext(renewed))),
+    Effect.catch((error) => Effect.logWarning("The TLS certificate cannot be renewed", error.message)),
+    Effect.schedule(Schedule.spaced(renewalInterval)),
+    Effect.forkScoped
+  )
+
+export class FederationListener extends Context.Service<
+  FederationListener,
+  {
+    /** The port that is listened on. */
+    readonly port: number
+    /** `https://host:port`, without a slash at the end. */
+    readonly url: string
+  }
+>()("greenroom/gateway/FederationListener") {
+  static readonly layer = (
+    options: FederationListenerOptions
+  ): Layer.Layer<
+    FederationListener,
+    ListenError | TlsError,
+    Federation | RequestAuthentication | SigningKeys | HomeServerConfig
+  > =>
+    Layer.effect(FederationListener, serve(options)).pipe(
+      Layer.provide(RateLimit.layer({ ...unlimited, ...(options.rates ?? defaultFederationRates) })),
+      Layer.provide(NodeHttpServer.layerHttpServices)
+    )
+}

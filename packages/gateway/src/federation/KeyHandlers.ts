@@ -1,0 +1,31 @@
+/**
+ * The keys of this server, for whoever asks. The signed object is made anew every few minutes and after a rotation.
+ *
+ * Source: "Security" of the specification.
+ */
+import { makeKeyObject } from "@greenroom/actors/federation/ServerKeyObject"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
+import type { ServerKeys } from "@greenroom/protocol/federation/ServerKeys"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Clock, Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+
+/** How old the object may be: this long after a rotation on another node the old one may still be given out. */
+const freshness = "10 seconds"
+
+export const keyHandlers = HttpApiBuilder.group(FederationApi, "keys", (handlers) =>
+  Effect.gen(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const signingKeys = yield* SigningKeys
+    const object = yield* Effect.cachedWithTTL(
+      Effect.gen(function* () {
+        const published = yield* signingKeys.list
+        const now = yield* Clock.currentTimeMillis
+        return makeKeyObject(serverName, yield* signingKeys.current, published, now) as unknown as ServerKeys
+      }),
+      freshness
+    )
+    return handlers.handle("keys", () => object)
+  })
+)

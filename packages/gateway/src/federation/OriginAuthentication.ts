@@ -1,0 +1,76 @@
+/**
+ * Which server is asking: checks the signature of a request before its handler runs, counts it against the rates of its
+ * address and then of its origin, and tells the home server that the origin is there.
+ *
+ * Source: "Security" of the specification.
+ */
+import { NodeHttpServerRequest } from "@effect/platform-node"
+import { Federation } from "@greenroom/actors/federation/Federation"
+import { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
+import { OriginAuthentication, SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
+import { BadRequest, TooLarge } from "@greenroom/protocol/MatrixError"
+import { ByteSize, Effect, Layer } from "effect"
+import { HttpIncomingMessage, type HttpServerError, HttpServerRequest } from "effect/http"
+import { addressOf } from "../client-api/Authentication.ts"
+import { RateLimit } from "../RateLimit.ts"
+
+/**
+ * The longest body of a transaction, in bytes: 50 PDUs of 64 KiB and 100 EDUs, and room for one PDU that is too large and
+ * must not take the others with it.
+ */
+export const maxTransactionBytes = 8 * 1024 * 1024
+
+/** The longest body of another request, in bytes: a PDU, whose canonical form has at most 64 KiB. */
+export const maxPduBodyBytes = 512 * 1024
+
+const bodyError = (error: HttpServerError.HttpServerError, limit: number): TooLarge | BadRequest =>
+  error.reason._tag === "RequestParseError" && error.reason.reason === "BodyTooLarge"
+    ? new TooLarge({ error: `The body is larger than ${limit} bytes` })
+    : new BadRequest({ error: "The body could not be read" })
+
+const readBody = (request: HttpServerRequest.HttpServerRequest, limit: number) => {
+  if (Number(request.headers["content-length"] ?? 0) > limit) {
+    return Effect.fail(new TooLarge({ error: `The body is larger than ${limit} bytes` }))
+  }
+  return request.arrayBuffer.pipe(
+    Effect.map((buffer) => new Uint8Array(buffer)),
+    Effect.mapError((error) => bodyError(error, limit)),
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(limit))
+  )
+}
+
+/** What of Node's request the signature is about. */
+const signedParts = (request: HttpServerRequest.HttpServerRequest) => {
+  const incoming = NodeHttpServerRequest.toIncomingMessage(request)
+  return { uri: incoming.url ?? "", authorization: incoming.headersDistinct.authorization ?? [] }
+}
+
+export const originAuthenticationLayer: Layer.Layer<
+  OriginAuthentication,
+  never,
+  RequestAuthentication | Federation | RateLimit
+> = Layer.effect(
+  OriginAuthentication,
+  Effect.gen(function* () {
+    const { authenticate } = yield* RequestAuthentication
+    const federation = yield* Federation
+    const limit = yield* RateLimit
+
+    return (handler, { endpoint }) => {
+      const maxBytes = endpoint.identifier === "send" ? maxTransactionBytes : maxPduBodyBytes
+      const rate = endpoint.method === "GET" ? "requests" : "sends"
+      return Effect.gen(function* () {
+        const request = yield* HttpServerRequest.HttpServerRequest
+        yield* limit.take("anonymous", addressOf(request))
+        const signed = yield* authenticate({
+          method: request.method,
+          ...signedParts(request),
+          readBody: readBody(request, maxBytes)
+        })
+        yield* limit.take(rate, signed.origin)
+        yield* federation.heardFrom(signed.origin)
+        return yield* Effect.provideService(handler, SignedRequest, signed)
+      })
+    }
+  })
+)

@@ -1,0 +1,121 @@
+/**
+ * The certificate and private key with which the federation listener proves its name: those of the operator, or a
+ * self-signed pair that is made on the first start and kept in the data directory.
+ */
+import { randomUUID, X509Certificate } from "node:crypto"
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises"
+import { isIP } from "node:net"
+import { join } from "node:path"
+import { createSecureContext } from "node:tls"
+import { splitHostPort } from "@greenroom/actors/federation/ServerDiscovery"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Clock, Data, Effect } from "effect"
+import { generate } from "selfsigned"
+
+/** Both as PEM. */
+export interface TlsCredentials {
+  readonly cert: string
+  readonly key: string
+}
+
+export interface TlsOptions {
+  readonly serverName: ServerName
+  /** Files, as PEM. Either both or none. */
+  readonly tlsCert?: string | undefined
+  readonly tlsKey?: string | undefined
+  /** Where the self-signed pair is kept. */
+  readonly dataDir: string
+}
+
+/** The files cannot be used. The message names the file and what is wrong, never what is in it. */
+export class TlsError extends Data.TaggedError("TlsError")<{ readonly message: string }> {}
+
+const day = 86_400_000
+
+/** How long a self-signed certificate is good for, and how long before its end another is made, in ms. */
+const lifetime = 3_650 * day
+const renewal = 30 * day
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+const attempt = <A>(what: string, run: () => Promise<A>): Effect.Effect<A, TlsError> =>
+  Effect.tryPromise({ try: run, catch: (error) => new TlsError({ message: `${what}: ${reasonOf(error)}` }) })
+
+/** The two belong together, and are of a kind that TLS knows. */
+const checked = (credentials: TlsCredentials, certFile: string, keyFile: string) =>
+  Effect.try({
+    try: () => {
+      createSecureContext(credentials)
+      return credentials
+    },
+    catch: (error) =>
+      new TlsError({
+        message: `The certificate ${certFile} cannot be used with the key ${keyFile}: ${reasonOf(error)}`
+      })
+  })
+
+const read = Effect.fnUntraced(function* (certFile: string, keyFile: string) {
+  const cert = yield* attempt("The TLS certificate cannot be read", () => readFile(certFile, "utf8"))
+  const key = yield* attempt("The TLS key cannot be read", () => readFile(keyFile, "utf8"))
+  return yield* checked({ cert, key }, certFile, keyFile)
+})
+
+const altNames = (host: string) =>
+  isIP(host) === 0 ? [{ type: 2 as const, value: host }] : [{ type: 7 as const, ip: host }]
+
+/** A self-signed pair for the host of a server name. */
+export const makeSelfSigned = (serverName: ServerName, now: number): Promise<TlsCredentials> => {
+  const { host } = splitHostPort(serverName)
+  return generate([{ name: "commonName", value: host }], {
+    keyType: "ec",
+    curve: "P-256",
+    algorithm: "sha256",
+    notBeforeDate: new Date(now - day),
+    notAfterDate: new Date(now + lifetime),
+    extensions: [
+      { name: "basicConstraints", cA: false },
+      { name: "keyUsage", digitalSignature: true },
+      { name: "extKeyUsage", serverAuth: true },
+      { name: "subjectAltName", altNames: altNames(host) }
+    ]
+  }).then(({ cert, private: key }) => ({ cert, key }))
+}
+
+/** The pair that was made before, unless it is damaged, of another name or about to end. */
+const readSelfSigned = Effect.fnUntraced(function* (file: string, { serverName }: TlsOptions) {
+  const text = yield* attempt("The TLS pair cannot be read", () => readFile(file, "utf8"))
+  const [key, cert] = text.split(/(?=-----BEGIN CERTIFICATE-----)/)
+  if (key === undefined || cert === undefined) return yield* new TlsError({ message: `${file} is damaged` })
+  const credentials = yield* checked({ cert, key }, file, file)
+  const { host } = splitHostPort(serverName)
+  const certificate = new X509Certificate(cert)
+  const isOurs = (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined
+  const end = Date.parse(certificate.validTo)
+  if (!isOurs || end - (yield* Clock.currentTimeMillis) < renewal) {
+    return yield* new TlsError({ message: `${file} cannot be used any longer` })
+  }
+  return credentials
+})
+
+const writeSelfSigned = Effect.fnUntraced(function* (file: string, { dataDir, serverName }: TlsOptions) {
+  const now = yield* Clock.currentTimeMillis
+  return yield* attempt("A TLS certificate cannot be made", async () => {
+    const credentials = await makeSelfSigned(serverName, now)
+    const draft = `${file}.${randomUUID()}`
+    await mkdir(dataDir, { recursive: true })
+    await writeFile(draft, `${credentials.key.trimEnd()}\n${credentials.cert.trimEnd()}\n`, { mode: 0o600 })
+    await rename(draft, file)
+    return credentials
+  })
+})
+
+/** The credentials to listen with. Errors: `TlsError`. */
+export const tlsCredentials = Effect.fn("TlsCredentials")(function* (options: TlsOptions) {
+  const { tlsCert, tlsKey } = options
+  if (tlsCert !== undefined && tlsKey !== undefined) return yield* read(tlsCert, tlsKey)
+  if (tlsCert !== undefined || tlsKey !== undefined) {
+    return yield* new TlsError({ message: "A TLS certificate and its key must be given together" })
+  }
+  const file = join(options.dataDir, "federation-tls.pem")
+  return yield* Effect.catch(readSelfSigned(file, options), () => writeSelfSigned(file, options))
+})
