@@ -27,6 +27,9 @@ import { Layer } from "effect"
 import { Accounts } from "./Accounts.ts"
 import { EphemeralStream } from "./EphemeralStream.ts"
 import { Events } from "./Events.ts"
+import * as FederationLayer from "./federation/FederationLayer.ts"
+import { FederationRooms } from "./federation/FederationRooms.ts"
+import { RemoteRooms } from "./federation/RemoteRooms.ts"
 import { HomeServerConfig, type HomeServerOptions } from "./HomeServerConfig.ts"
 import * as LocalRunner from "./LocalRunner.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
@@ -55,8 +58,10 @@ const stores = (options: HomeServerOptions) =>
     StateStore.layer
   )
 
-/** The actors. */
-const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer)
+/** The actors, with what they need of other servers. */
+const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, FederationRooms.layer).pipe(
+  Layer.provideMerge(RemoteRooms.layer)
+)
 
 /** The services over the actors, which in turn call them. */
 const services = Layer.mergeAll(Events.layer, Accounts.layer).pipe(
@@ -70,6 +75,7 @@ const services = Layer.mergeAll(Events.layer, Accounts.layer).pipe(
 export const layerOnDatabase = (options: HomeServerOptions) =>
   actors.pipe(
     Layer.provideMerge(services),
+    Layer.provideMerge(FederationLayer.layer(options.federation)),
     Layer.provideMerge(EphemeralStream.layer),
     Layer.provideMerge(LocalRunner.layer()),
     Layer.provideMerge(stores(options)),

@@ -3,6 +3,7 @@
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, type Redacted } from "effect"
+import type { FederationOptions } from "./federation/FederationConfig.ts"
 
 export interface HomeServerOptions {
   /** The name in our users' IDs. */
@@ -18,6 +19,8 @@ export interface HomeServerOptions {
    * default (false) each user is asked, or has asked in return.
    */
   readonly acceptPresenceInvites?: boolean
+  /** How other home servers are reached. */
+  readonly federation?: FederationOptions
   readonly turn?: {
     readonly uris: ReadonlyArray<string>
     readonly sharedSecret: Redacted.Redacted

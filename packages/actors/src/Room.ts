@@ -9,7 +9,7 @@
  * Source: "Room structure" and "Rooms" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { EventId, formatRoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { EventId, formatRoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { initialProposals } from "@greenroom/room/RoomCreation"
@@ -21,7 +21,9 @@ import { Clock, Effect, FiberMap, Result, Schema } from "effect"
 import { Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { EphemeralStream } from "./EphemeralStream.ts"
+import type { RemoteState } from "./federation/RemoteRooms.ts"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
+import { makeRoomFederation, type Outcome } from "./internal/RoomFederation.ts"
 import type { RoomState } from "./internal/RoomState.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
 import { Transaction } from "./Session.ts"
@@ -88,7 +90,108 @@ export const RefreshMember = Rpc.make("RefreshMember", {
   error: MatrixError
 })
 
-export const Room = Entity.make("Room", [Create, Propose, Redact, SetTyping, RefreshMember])
+// What other servers send and ask for; the events have passed form, signature and hash.
+
+const Handshake = Schema.Literals(["join", "leave", "knock"])
+const Events: Schema.Codec<ReadonlyArray<Event>> = Schema.Unknown as never
+const RoomEvent: Schema.Codec<Event> = Schema.Unknown as never
+const StateOfRoom: Schema.Codec<RemoteState> = Schema.Unknown as never
+
+/** Places events of other servers. Answers with what became of each, when what was taken is durable. */
+export const Receive = Rpc.make("Receive", {
+  payload: { origin: ServerName, events: Events },
+  success: Schema.Unknown as never as Schema.Codec<ReadonlyArray<Outcome>>,
+  error: MatrixError
+})
+
+/** The template of a membership for a user of another server. */
+export const MakeMembership = Rpc.make("MakeMembership", {
+  payload: { handshake: Handshake, userId: UserId },
+  success: Schema.Struct({ room_version: Schema.String, event: Content }),
+  error: MatrixError
+})
+
+/** Takes the membership that another server has completed; a join is answered with the state before it. */
+export const SendMembership = Rpc.make("SendMembership", {
+  payload: { origin: ServerName, handshake: Handshake, event: RoomEvent },
+  success: StateOfRoom,
+  error: MatrixError
+})
+
+/** The state before an event, or now, for a server that takes part in the room. */
+export const GetState = Rpc.make("GetState", {
+  payload: { origin: ServerName, at: Schema.optionalKey(EventId) },
+  success: StateOfRoom,
+  error: MatrixError
+})
+
+/** An invite of one of our users by another server: answered with our signature beside its own. */
+export const ReceiveInvite = Rpc.make("ReceiveInvite", {
+  payload: { origin: ServerName, event: RoomEvent, version: Schema.String },
+  success: RoomEvent,
+  error: MatrixError
+})
+
+/** Which servers take part in the room; none if ours does not. */
+export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), error: MatrixError })
+
+// What our users need of other servers
+
+/** Joins through one of the servers, where this one does not take part in the room. */
+export const JoinRemotely = Rpc.make("JoinRemotely", {
+  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
+  error: MatrixError
+})
+
+/** Rejects an invitation, or takes back a knock, where this server does not take part in the room. */
+export const LeaveRemotely = Rpc.make("LeaveRemotely", {
+  payload: { userId: UserId, servers: Schema.Array(ServerName) },
+  error: MatrixError
+})
+
+/** Knocks through one of the servers, where this one does not take part in the room. */
+export const KnockRemotely = Rpc.make("KnockRemotely", {
+  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
+  error: MatrixError
+})
+
+/** Invites a user of another server, which countersigns. */
+export const InviteRemotely = Rpc.make("InviteRemotely", {
+  payload: {
+    sender: UserId,
+    invited: UserId,
+    content: Content,
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** Fetches history that precedes the events; true if there is more of it now. */
+export const Backfill = Rpc.make("Backfill", {
+  payload: { from: Schema.Array(EventId), limit: Schema.Number },
+  success: Schema.Boolean,
+  error: MatrixError
+})
+
+export const Room = Entity.make("Room", [
+  Create,
+  Propose,
+  Redact,
+  SetTyping,
+  RefreshMember,
+  Receive,
+  MakeMembership,
+  SendMembership,
+  GetState,
+  ReceiveInvite,
+  Servers,
+  JoinRemotely,
+  LeaveRemotely,
+  KnockRemotely,
+  InviteRemotely,
+  Backfill
+])
 
 // --- State ----------------------------------------------------------------------------------------------------------
 
@@ -131,6 +234,7 @@ const behaviour = Effect.gen(function* () {
     transactions,
     withNids
   } = writer
+  const federation = yield* makeRoomFederation(writer)
   const typing = yield* FiberMap.make<UserId>()
 
   // Appending
@@ -354,6 +458,25 @@ const behaviour = Effect.gen(function* () {
     Redact: ({ payload }) =>
       durably(transactions.once(payload.transaction, redact(payload)), payload.transaction !== undefined),
     RefreshMember: ({ payload }) => durably(refreshMember(payload.userId, payload.profile), true),
+    Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events), true),
+    MakeMembership: ({ payload }) => federation.makeMembership(payload.handshake, payload.userId),
+    SendMembership: ({ payload }) =>
+      durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
+    GetState: ({ payload }) => durably(federation.getState(payload.origin, payload.at), true),
+    ReceiveInvite: ({ payload }) =>
+      durably(federation.receiveInvite(payload.origin, payload.event, payload.version), true),
+    Servers: () => Effect.map(load, (room) => (room.isOurs ? [...room.servers.keys()] : [])),
+    JoinRemotely: ({ payload }) =>
+      durably(federation.joinRemotely(payload.userId, payload.content, payload.servers), true),
+    LeaveRemotely: ({ payload }) => durably(federation.leaveRemotely(payload.userId, payload.servers), true),
+    KnockRemotely: ({ payload }) =>
+      durably(federation.knockRemotely(payload.userId, payload.content, payload.servers), true),
+    InviteRemotely: ({ payload: { content, invited, sender, transaction } }) =>
+      durably(
+        transactions.once(transaction, federation.inviteRemotely(sender, invited, content)),
+        transaction !== undefined
+      ),
+    Backfill: ({ payload }) => durably(federation.backfill(payload.from, payload.limit), true),
     SetTyping: ({ payload }) => setTyping(payload.userId, payload.typing, payload.timeout)
   })
 })

@@ -7,11 +7,30 @@
 
 import type { Event } from "@greenroom/protocol/Event"
 import type { InviteAnswer, SendJoinAnswer, StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
-import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
-import type { MatrixError } from "@greenroom/protocol/MatrixError"
-import { Context, type Effect } from "effect"
+import {
+  type EventId,
+  isUserId,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { EventStatus } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { beginning, comparePositions } from "@greenroom/store/StreamToken"
+import { Context, Effect, Layer, Option } from "effect"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { ask } from "../internal/Ask.ts"
+import { Room } from "../Room.ts"
 import type { MakeMembership, SendMembership } from "./Federation.ts"
+import { type MembershipHandshake, RemoteRooms } from "./RemoteRooms.ts"
+import { sliced } from "./Slices.ts"
 
 /** What became of a PDU of a transaction: undefined if it was taken (or was known), else why not. */
 export interface ReceivedPdu {
@@ -46,4 +65,210 @@ export class FederationRooms extends Context.Service<
     /** Events that are to be sent, in PDU form and signed by us where they bear no signature yet. */
     readonly toPdus: (events: ReadonlyArray<Event>) => Effect.Effect<ReadonlyArray<JsonObject>>
   }
->()("greenroom/actors/federation/FederationRooms") {}
+>()("greenroom/actors/federation/FederationRooms") {
+  static readonly layer = Layer.effect(
+    FederationRooms,
+    Effect.suspend(() => make)
+  )
+}
+
+const notFound = (roomId: RoomId) => new NotFound({ error: `There is no room ${roomId}` })
+
+/** What a PDU is called before anything of it was checked. */
+const nameOf = (pdu: unknown): string | undefined =>
+  isJsonObject(pdu) && typeof pdu.pdu_id === "string" && typeof pdu.origin === "string"
+    ? `${pdu.pdu_id},${pdu.origin}`
+    : undefined
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const remote = yield* RemoteRooms
+  const room = yield* Room.client
+  const rooms = yield* RoomStore
+  const events = yield* EventStore
+  const accounts = yield* AccountStore
+  const key = yield* (yield* SigningKeys).current
+
+  // Giving out
+
+  /** Our events are signed when they leave the server; signing many of them lets others go on in between. */
+  const toPdus = (given: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<JsonObject>> =>
+    sliced(function* () {
+      const pdus: Array<JsonObject> = []
+      for (const event of given) {
+        const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
+        pdus.push(defaultRoomVersion.toPdu(isUnsigned ? defaultRoomVersion.sign(event, key) : event))
+        yield
+      }
+      return pdus
+    })
+
+  const versionOf = Effect.fnUntraced(function* (roomId: RoomId) {
+    const version = Option.map(yield* rooms.version(roomId), roomVersion)
+    return Option.isSome(version) && version.value !== undefined ? version.value : yield* notFound(roomId)
+  })
+
+  const serversOf = (roomId: RoomId): Effect.Effect<ReadonlyArray<ServerName>, MatrixError> =>
+    ask(room(roomId).Servers())
+
+  /** A server that has no part in a room is told that there is none. */
+  const requireServer = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId) {
+    if (!(yield* serversOf(roomId)).includes(origin)) return yield* notFound(roomId)
+  })
+
+  const getPdu = Effect.fn("FederationRooms.getPdu")(function* (origin: ServerName, eventId: EventId) {
+    const stored = (yield* events.byIds([eventId]))[0]
+    const missing = new NotFound({ error: `There is no PDU ${eventId}` })
+    if (stored === undefined || stored.status === EventStatus.rejected) return yield* missing
+    yield* Effect.mapError(requireServer(origin, stored.event.room_id), () => missing)
+    return (yield* toPdus([stored.event]))[0]!
+  })
+
+  const getState = Effect.fn("FederationRooms.getState")(function* (origin: ServerName, roomId: RoomId, at?: EventId) {
+    const { authChain, state } = yield* ask(room(roomId).GetState({ origin, ...(at === undefined ? {} : { at }) }))
+    return { pdus: yield* toPdus(state), auth_chain: yield* toPdus(authChain) }
+  })
+
+  const backfill = Effect.fn("FederationRooms.backfill")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    from: ReadonlyArray<EventId>,
+    limit: number
+  ) {
+    yield* requireServer(origin, roomId)
+    const known = (yield* events.byIds(from)).filter((each) => each.event.room_id === roomId)
+    const roomNid = known[0]?.roomNid
+    if (roomNid === undefined) return []
+    const newest = known.map((each) => each.position).reduce((a, b) => (comparePositions(a, b) >= 0 ? a : b))
+    const upTo = { xid: newest.xid, nid: newest.nid - 1 }
+    const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", Math.min(limit, 100))
+    return yield* toPdus(page.map(({ event }) => event))
+  })
+
+  // Taking in
+
+  const isInviteOfOurs = (event: Event): boolean =>
+    event.type === "m.room.member" &&
+    event.content.membership === "invite" &&
+    isUserId(event.state_key) &&
+    serverNameOf(event.state_key) === serverName
+
+  /** The events of one room: those of a room that we have no part in are refused, but for an invite of one of ours. */
+  const receiveRoom = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId, of: ReadonlyArray<Event>) {
+    const servers = yield* Effect.orElseSucceed(serversOf(roomId), (): ReadonlyArray<ServerName> => [])
+    if (servers.length > 0) return yield* ask(room(roomId).Receive({ origin, events: of }))
+    return yield* Effect.forEach(of, (event) =>
+      isInviteOfOurs(event)
+        ? Effect.match(takeInvite(origin, event), {
+            onFailure: (error) => ({ event_id: event.event_id, error: error.error }),
+            onSuccess: () => ({ event_id: event.event_id })
+          })
+        : Effect.succeed({ event_id: event.event_id, error: `There is no room ${roomId}` })
+    )
+  })
+
+  const receive = Effect.fn("FederationRooms.receive")(function* (origin: ServerName, pdus: ReadonlyArray<unknown>) {
+    const verified = yield* remote.verify(defaultRoomVersion, pdus)
+    const good = verified.filter((each): each is Event => !("error" in each && typeof each.error === "string"))
+    const outcomes = new Map<EventId, string | undefined>()
+    yield* Effect.forEach(
+      Map.groupBy(good, (event) => event.room_id),
+      ([roomId, of]) =>
+        Effect.map(
+          Effect.orElseSucceed(receiveRoom(origin, roomId, of), () =>
+            of.map(({ event_id }) => ({ event_id, error: "The room is busy; send it again" }))
+          ),
+          (of) => {
+            for (const outcome of of) outcomes.set(outcome.event_id, "error" in outcome ? outcome.error : undefined)
+          }
+        ),
+      { concurrency: 8, discard: true }
+    )
+    return yield* Effect.forEach(verified, (each, index): Effect.Effect<ReceivedPdu> => {
+      const problem = !("event_id" in each) ? String(each.error) : outcomes.get(each.event_id as EventId)
+      const received = { name: nameOf(pdus[index]), error: problem }
+      return problem === undefined
+        ? Effect.succeed(received)
+        : Effect.as(Effect.logWarning(`PDU ${received.name} from ${origin} is refused: ${problem}`), received)
+    })
+  })
+
+  // Handshakes
+
+  /** The event of a handshake, checked against the path that it came by. */
+  const readHandshake = Effect.fnUntraced(function* (roomId: RoomId, eventId: EventId, pdu: JsonObject) {
+    const version = Option.getOrElse(yield* Effect.option(versionOf(roomId)), () => defaultRoomVersion)
+    const [verified] = yield* remote.verify(version, [pdu])
+    if (verified === undefined || !("event_id" in verified)) {
+      return yield* new BadJson({ error: verified === undefined ? "a PDU is missing" : String(verified.error) })
+    }
+    const event = verified as Event
+    if (event.event_id !== eventId || event.room_id !== roomId) {
+      return yield* new BadJson({ error: "the PDU is not the one that the path names" })
+    }
+    return { event, version }
+  })
+
+  const makeMembership =
+    (handshake: MembershipHandshake): MakeMembership =>
+    (origin, roomId, userId) =>
+      serverNameOf(userId) === origin
+        ? ask(room(roomId).MakeMembership({ handshake, userId }))
+        : Effect.fail(new Forbidden({ error: `${userId} is no user of ${origin}` }))
+
+  const sendMembership = Effect.fnUntraced(function* (
+    handshake: MembershipHandshake,
+    origin: ServerName,
+    roomId: RoomId,
+    eventId: EventId,
+    pdu: JsonObject
+  ) {
+    const { event } = yield* readHandshake(roomId, eventId, pdu)
+    return yield* ask(room(roomId).SendMembership({ origin, handshake, event }))
+  })
+
+  const sendJoin = Effect.fn("FederationRooms.sendJoin")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    eventId: EventId,
+    pdu: JsonObject
+  ) {
+    const { authChain, state } = yield* sendMembership("join", origin, roomId, eventId, pdu)
+    return { state: yield* toPdus(state), auth_chain: yield* toPdus(authChain) }
+  })
+
+  const takeInvite = Effect.fnUntraced(function* (origin: ServerName, event: Event) {
+    if (!isInviteOfOurs(event)) return yield* new BadJson({ error: "the PDU is no invite of a user of this server" })
+    const account = yield* accounts.find(event.state_key as UserId)
+    if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
+      return yield* new NotFound({ error: `There is no user ${event.state_key}` })
+    }
+    const version = defaultRoomVersion.id
+    return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version }))
+  })
+
+  const invite = Effect.fn("FederationRooms.invite")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    eventId: EventId,
+    pdu: JsonObject
+  ) {
+    const { event, version } = yield* readHandshake(roomId, eventId, pdu)
+    return { event: version.toPdu(yield* takeInvite(origin, event)) }
+  })
+
+  return FederationRooms.of({
+    receive,
+    getPdu,
+    getState,
+    backfill,
+    makeJoin: makeMembership("join"),
+    makeLeave: makeMembership("leave"),
+    makeKnock: makeMembership("knock"),
+    sendJoin,
+    sendLeave: (...parameters) => Effect.asVoid(sendMembership("leave", ...parameters)),
+    sendKnock: (...parameters) => Effect.asVoid(sendMembership("knock", ...parameters)),
+    invite,
+    toPdus
+  })
+})

@@ -8,7 +8,10 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
-import { Context, type Effect, Schema } from "effect"
+import { Context, Effect, Layer, Result, Schema } from "effect"
+import { FederationClient } from "./FederationClient.ts"
+import { PduVerification, type VerificationProblem } from "./PduVerification.ts"
+import type { RemoteError } from "./RemoteError.ts"
 
 /** The other server could not be reached, refused, or answered with what cannot be used. */
 export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFailure", {
@@ -79,4 +82,105 @@ export class RemoteRooms extends Context.Service<
       event: Event
     ) => Effect.Effect<Event, RemoteFailure>
   }
->()("greenroom/actors/federation/RemoteRooms") {}
+>()("greenroom/actors/federation/RemoteRooms") {
+  static readonly layer = Layer.effect(
+    RemoteRooms,
+    Effect.suspend(() => make)
+  )
+}
+
+const failureOf = (error: RemoteError): RemoteFailure =>
+  error._tag === "RemoteRefused"
+    ? new RemoteFailure({ destination: error.destination, reason: error.error, errcode: error.errcode })
+    : new RemoteFailure({ destination: error.destination, reason: error.reason })
+
+const problemOf = (problem: VerificationProblem): string => {
+  switch (problem._tag) {
+    case "TooLarge":
+      return `the PDU has ${problem.bytes} bytes`
+    default:
+      return problem.reason
+  }
+}
+
+const make = Effect.gen(function* () {
+  const client = yield* FederationClient
+  const verification = yield* PduVerification
+
+  const verify = Effect.fnUntraced(function* (version: RoomVersion, pdus: ReadonlyArray<unknown>) {
+    const results = yield* verification.verifyPdus(version, pdus)
+    return results.map((result) => (Result.isSuccess(result) ? result.success : { error: problemOf(result.failure) }))
+  })
+
+  /** Those of the PDUs that are good and belong to the room. What is not is logged. */
+  const good = Effect.fnUntraced(function* (
+    destination: ServerName,
+    version: RoomVersion,
+    roomId: RoomId,
+    pdus: ReadonlyArray<unknown>
+  ) {
+    const events: Array<Event> = []
+    let refused = 0
+    for (const each of yield* verify(version, pdus)) {
+      if (!("error" in each) && each.room_id === roomId) events.push(each as Event)
+      else refused++
+    }
+    if (refused > 0) yield* Effect.logWarning(`${refused} bad PDUs of ${roomId} from ${destination} are ignored`)
+    return events
+  })
+
+  const one = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
+    const [verified] = yield* verify(version, [pdu])
+    if (verified === undefined || "error" in verified) {
+      return yield* new RemoteFailure({ destination, reason: `bad PDU: ${verified?.error ?? "missing"}` })
+    }
+    return verified as Event
+  })
+
+  const send = { leave: client.sendLeave, knock: client.sendKnock }
+  const propose = { join: client.makeJoin, leave: client.makeLeave, knock: client.makeKnock }
+
+  return RemoteRooms.of({
+    verify,
+    backfill: (destination, version, roomId, from, limit) =>
+      Effect.flatMap(Effect.mapError(client.backfill(destination, roomId, from, limit), failureOf), (pdus) =>
+        good(destination, version, roomId, pdus)
+      ),
+    stateAt: Effect.fnUntraced(function* (destination, version, roomId, at) {
+      const { auth_chain, pdus } = yield* Effect.mapError(client.getState(destination, roomId, at), failureOf)
+      return {
+        state: yield* good(destination, version, roomId, pdus),
+        authChain: yield* good(destination, version, roomId, auth_chain)
+      }
+    }),
+    event: (destination, version, eventId) =>
+      Effect.flatMap(Effect.mapError(client.getPdu(destination, eventId), failureOf), (pdu) =>
+        one(destination, version, pdu)
+      ),
+    makeMembership: (destination, handshake, roomId, userId) =>
+      Effect.mapError(propose[handshake](destination, roomId, userId), failureOf),
+    sendJoin: Effect.fnUntraced(function* (destination, version, event) {
+      const { auth_chain, state } = yield* Effect.mapError(
+        client.sendJoin(destination, event.room_id, event.event_id, version.toPdu(event)),
+        failureOf
+      )
+      return {
+        state: yield* good(destination, version, event.room_id, state),
+        authChain: yield* good(destination, version, event.room_id, auth_chain)
+      }
+    }),
+    sendMembership: (destination, version, handshake, event) =>
+      Effect.mapError(send[handshake](destination, event.room_id, event.event_id, version.toPdu(event)), failureOf),
+    invite: Effect.fnUntraced(function* (destination, version, event) {
+      const answer = yield* Effect.mapError(
+        client.invite(destination, event.room_id, event.event_id, version.toPdu(event)),
+        failureOf
+      )
+      const signed = yield* one(destination, version, answer.event)
+      if (signed.event_id !== event.event_id || signed.hashes.sha256 !== event.hashes.sha256) {
+        return yield* new RemoteFailure({ destination, reason: "another event came back than the invite" })
+      }
+      return { ...event, signatures: { ...signed.signatures, ...event.signatures } }
+    })
+  })
+})

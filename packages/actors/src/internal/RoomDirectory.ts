@@ -28,8 +28,9 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     content: JsonObject = {},
     txnId?: string
   ) {
-    const roomId = isRoomId(roomIdOrAlias) ? roomIdOrAlias : (yield* resolveAlias(roomIdOrAlias as RoomAlias)).room_id
-    return yield* requests.joinRoom(session, roomId, content, txnId)
+    if (isRoomId(roomIdOrAlias)) return yield* requests.joinRoom(session, roomIdOrAlias, content, txnId)
+    const { room_id, servers } = yield* resolveAlias(roomIdOrAlias as RoomAlias)
+    return yield* requests.joinRoom(session, room_id, content, txnId, servers)
   })
 
   const isJoined = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {

@@ -10,14 +10,17 @@ import {
   isRoomAlias,
   type RoomAlias,
   type RoomId,
+  type ServerName,
+  serverNameOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
-import { Effect, Redacted } from "effect"
+import { Effect, Option, Redacted } from "effect"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import { Room, type RoomTransaction } from "../Room.ts"
 import type { CreateRoom } from "../Rooms.ts"
@@ -38,6 +41,7 @@ export const makeRoomRequests = Effect.gen(function* () {
   const room = yield* Room.client
   const profiles = yield* ProfileStore
   const directory = yield* DirectoryStore
+  const rooms = yield* RoomStore
   const roomIdSecret = yield* (yield* ServerSettings).secret("room_id")
 
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
@@ -110,13 +114,35 @@ export const makeRoomRequests = Effect.gen(function* () {
     return yield* propose(session, roomId, { type, content: whole, stateKey }, {})
   })
 
+  /** Whether this server takes part in the room. */
+  const isHere = (roomId: RoomId) =>
+    Effect.map(
+      Effect.orElseSucceed(ask(room(roomId).Servers()), (): ReadonlyArray<ServerName> => []),
+      (servers) => servers.includes(serverName)
+    )
+
+  /** Through whom a room of other servers can be reached: who invited the user, and those that are named. */
+  const serversFor = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, named: ReadonlyArray<ServerName>) {
+    const membership = yield* rooms.membership(userId, roomId)
+    const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []
+    return [...inviter, ...named]
+  })
+
   const joinRoom = Effect.fn("Rooms.joinRoom")(function* (
     session: Session,
     roomId: RoomId,
     content: JsonObject,
-    txnId?: string
+    txnId?: string,
+    servers: ReadonlyArray<ServerName> = []
   ) {
     const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
+    if (!(yield* isHere(roomId)) && (serverNameOf(roomId) !== serverName || (yield* rooms.exists(roomId)))) {
+      const problem = checkEvent("m.room.member", session.userId, membership)
+      if (problem !== undefined) return yield* problem
+      const through = yield* serversFor(session.userId, roomId, servers)
+      yield* ask(room(roomId).JoinRemotely({ userId: session.userId, content: membership, servers: through }))
+      return { room_id: roomId }
+    }
     yield* propose(
       session,
       roomId,
@@ -126,15 +152,20 @@ export const makeRoomRequests = Effect.gen(function* () {
     return { room_id: roomId }
   })
 
-  const leave = (session: Session, roomId: RoomId, txnId?: string) =>
-    Effect.asVoid(
-      propose(
-        session,
-        roomId,
-        { type: "m.room.member", stateKey: session.userId, content: { membership: "leave" } },
-        transactionOf(session, "leave", txnId)
-      )
+  const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string) {
+    const membership = yield* rooms.membership(session.userId, roomId)
+    const isInvited = Option.isSome(membership) && membership.value.membership === "invite"
+    if (isInvited && !(yield* isHere(roomId))) {
+      const servers = [serverNameOf(membership.value.sender)]
+      return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers }))
+    }
+    yield* propose(
+      session,
+      roomId,
+      { type: "m.room.member", stateKey: session.userId, content: { membership: "leave" } },
+      transactionOf(session, "leave", txnId)
     )
+  })
 
   const setMembership = Effect.fnUntraced(function* (
     session: Session,
@@ -149,6 +180,20 @@ export const makeRoomRequests = Effect.gen(function* () {
     }
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
+    if (action === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
+      return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: [] }))
+    }
+    if (action === "invite" && serverNameOf(target) !== serverName) {
+      yield* ask(
+        room(roomId).InviteRemotely({
+          sender: session.userId,
+          invited: target,
+          content,
+          ...transactionOf(session, `invite/${target}`, txnId)
+        })
+      )
+      return
+    }
     yield* propose(
       session,
       roomId,

@@ -163,13 +163,25 @@ export class RoomState {
     for (const destination of destinations) step.outgoing.push({ destination, nid })
   }
 
-  /** The current state changes by these keys, on account of the event with the number `causedBy`. */
-  changeCurrent(step: Step, changes: ReadonlyArray<CurrentChange>, causedBy: number, newChain: () => number): void {
-    if (changes.length === 0) return
+  /** The room begins, or begins again, with a state that is written already: who is in it is told. */
+  install(step: Step, changes: ReadonlyArray<CurrentChange>, causedBy: number): void {
     for (const { entry, key } of changes) {
       const replaced = this.setCurrent(key, entry)
       this.logMembership(step, key, entry ?? replaced, entry !== undefined, causedBy)
     }
+  }
+
+  /** An outlier of the current state has got its place, and with it another number. */
+  renumber(event: Event, nid: number): void {
+    if (event.state_key === undefined) return
+    const key = stateKeyOf(event.type, event.state_key)
+    if (this.current.get(key)?.event.event_id === event.event_id) this.current.set(key, { nid, event })
+  }
+
+  /** The current state changes by these keys, on account of the event with the number `causedBy`. */
+  changeCurrent(step: Step, changes: ReadonlyArray<CurrentChange>, causedBy: number, newChain: () => number): void {
+    if (changes.length === 0) return
+    this.install(step, changes, causedBy)
     this.ref = this.advance(
       step,
       this.ref!,

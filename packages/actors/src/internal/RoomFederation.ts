@@ -1,0 +1,629 @@
+/**
+ * A room that several servers share, as its actor sees it: what other servers send, what they ask for, and what our
+ * users need of them. Requests of other servers run one after the other; our own users' events go on between them.
+ *
+ * Source: `federation`, "What happens to a PDU that arrives" and "Joining".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { type EventId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { topologicalOrder } from "@greenroom/room/EventGraph"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
+import type { StateId } from "@greenroom/store/StateStore"
+import { Clock, Effect, Result, Semaphore } from "effect"
+import {
+  type MembershipHandshake,
+  type RemoteFailure,
+  RemoteRooms,
+  type RemoteState
+} from "../federation/RemoteRooms.ts"
+import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
+import type { KnownEvent, RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** How many events one request may make us fetch to close a gap, and in how many rounds. */
+const maxRounds = 5
+const eventsPerRound = 100
+/** At how many places the state is asked for where a gap stays open. */
+const maxStates = 5
+/** How many missing auth events are fetched one by one. */
+const maxAuthFetches = 30
+/** How many servers are tried for a join, one after the other. */
+const maxCandidates = 10
+
+type Failure = MatrixError | StaleWriter | CommitFailed
+
+/** What became of one event of a transaction. */
+export interface Outcome {
+  readonly event_id: EventId
+  readonly error?: string
+}
+
+export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
+  const { key, load, log, nextChain, nextNid, roomId, rooms, serverName, states, withNids } = writer
+  const remote = yield* RemoteRooms
+  const graph = yield* makeRoomGraph(writer)
+  const one = yield* Semaphore.make(1)
+
+  const loadOurs = Effect.flatMap(load, (room) =>
+    room.isOurs ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
+  )
+
+  // Outliers: events that are known, but have no place in the graph
+
+  /** Stores events that authorise others, each of them by its own auth events. */
+  const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>) {
+    const byId = new Map(Array.from(given, (event) => [event.event_id, event]))
+    const found = yield* graph.known(room, [
+      ...byId.keys(),
+      ...[...byId.values()].flatMap((event) => event.auth_events)
+    ])
+    const fresh = topologicalOrder([...byId.values()].filter((event) => !found.has(event.event_id)))
+    const authorised = fresh.filter((event) => {
+      const authEvents = event.auth_events.flatMap((id) => found.get(id) ?? [])
+      const isWhole = authEvents.length === event.auth_events.length
+      const bad =
+        !isWhole ||
+        authEvents.some((each) => each.status === EventStatus.rejected) ||
+        room.version.authoriseByAuthEvents(
+          event,
+          authEvents.map((each) => each.event)
+        ) !== undefined
+      if (!bad) found.set(event.event_id, outlier(event, Number.NaN))
+      return !bad
+    })
+    if (authorised.length > 0) {
+      const durable = yield* withNids(authorised.length, () => {
+        const step = room.beginStep()
+        for (const event of authorised) {
+          const known = outlier(event, nextNid())
+          found.set(event.event_id, known)
+          room.log(step, known)
+        }
+        return log.append(room.commit(step))
+      })
+      yield* durable
+    }
+    return found
+  })
+
+  /** The events that authorise an event and are not known yet: fetched one by one, and theirs in turn. */
+  const fetchAuthEvents = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, event: Event) {
+    const fetched = new Map<EventId, Event>()
+    let wanted = [...event.auth_events]
+    while (wanted.length > 0 && fetched.size < maxAuthFetches) {
+      const found = yield* graph.known(room, wanted)
+      const missing = wanted.filter((id) => !found.has(id) && !fetched.has(id)).slice(0, maxAuthFetches - fetched.size)
+      const events = yield* Effect.forEach(missing, (id) => Effect.option(remote.event(origin, room.version, id)), {
+        concurrency: 4
+      })
+      const received = events.flatMap((each) => (each._tag === "Some" ? [each.value] : []))
+      for (const each of received) fetched.set(each.event_id, each)
+      wanted = received.flatMap((each) => each.auth_events)
+    }
+    if (fetched.size > 0) yield* storeOutliers(room, fetched.values())
+  })
+
+  // Gaps
+
+  /** Which events of a batch follow what is neither known nor in the batch. */
+  const borders = Effect.fnUntraced(function* (room: RoomState, batch: ReadonlyMap<EventId, Event>) {
+    const wanted = [...batch.values()].flatMap((event) => event.prev_events).filter((id) => !batch.has(id))
+    const found = yield* graph.known(room, wanted)
+    const isMissing = (id: EventId) => {
+      const known = found.get(id)
+      return !batch.has(id) && (known === undefined || known.status === EventStatus.outlier)
+    }
+    return [...batch.values()].filter((event) => event.prev_events.some(isMissing))
+  })
+
+  /** Fetches what precedes the events until they join what we know; gives the state where they do not. */
+  const closeGaps = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
+    const batch = new Map(events.map((event) => [event.event_id, event]))
+    let open = yield* borders(room, batch)
+    for (let round = 0; round < maxRounds && open.length > 0; round++) {
+      const from = open.slice(0, 20).map((event) => event.event_id)
+      const before = batch.size
+      const fetched = yield* Effect.orElseSucceed(
+        remote.backfill(origin, room.version, roomId, from, eventsPerRound),
+        (): ReadonlyArray<Event> => []
+      )
+      for (const event of fetched) if (!batch.has(event.event_id)) batch.set(event.event_id, event)
+      if (batch.size === before) break
+      open = yield* borders(room, batch)
+    }
+    const given = new Map<EventId, IdMap>()
+    for (const event of open.slice(0, maxStates)) {
+      const state = yield* Effect.option(remote.stateAt(origin, room.version, roomId, event.event_id))
+      if (state._tag === "Some") given.set(event.event_id, yield* storeState(room, state.value))
+    }
+    return { sorted: topologicalOrder(batch.values()), given }
+  })
+
+  const storeState = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
+    const known = yield* storeOutliers(room, [...authChain, ...state])
+    return idMap(state, known)
+  })
+
+  // On Receive
+
+  const describe = (event: Event, placed: Placed): Outcome => {
+    const error =
+      placed._tag === "Unplaceable"
+        ? placed.reason
+        : placed._tag === "Placed" && placed.status !== EventStatus.timeline
+          ? placed.refusal?.rule
+          : undefined
+    return error === undefined ? { event_id: event.event_id } : { event_id: event.event_id, error }
+  }
+
+  const placeAll = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
+    const { given, sorted } = yield* closeGaps(room, origin, events)
+    const outcomes = new Map<EventId, Outcome>()
+    let waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
+    for (const event of sorted) {
+      const options = given.has(event.event_id) ? { given: given.get(event.event_id)! } : {}
+      let placed = yield* graph.place(room, event, options)
+      if (placed._tag === "Unplaceable") {
+        yield* fetchAuthEvents(room, origin, event)
+        placed = yield* graph.place(room, event, options)
+      }
+      if (placed._tag === "Placed") waiting.push(placed.durable)
+      if (waiting.length >= 50) {
+        yield* Effect.all(waiting, { discard: true })
+        waiting = []
+      }
+      outcomes.set(event.event_id, describe(event, placed))
+    }
+    yield* Effect.all(waiting, { discard: true })
+    return outcomes
+  })
+
+  const receive = (origin: ServerName, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* loadOurs
+        const outcomes = yield* placeAll(room, origin, events)
+        return events.map((event) => outcomes.get(event.event_id) ?? { event_id: event.event_id, error: "circular" })
+      })
+    )
+
+  // On MakeMembership and SendMembership: other servers' users come and go
+
+  const requireVisible = (room: RoomState, userId: UserId, handshake: MembershipHandshake) => {
+    const membership = room.membershipOf(userId)
+    const rule = room.lookup("m.room.join_rules", "")?.content.join_rule
+    const isOpen = rule === "public" || (handshake === "knock" && rule === "knock")
+    const mayJoin = room.lookup("m.room.join_rules", "")?.content.may_join
+    const isListed = Array.isArray(mayJoin) && mayJoin.includes(userId)
+    const isIn = membership === "join" || membership === "invite" || (membership === "knock" && handshake === "leave")
+    return isOpen || isListed || isIn || room.servers.has(serverNameOf(userId))
+      ? Effect.void
+      : new NotFound({ error: `There is no room ${roomId}` })
+  }
+
+  const makeMembership = Effect.fnUntraced(function* (handshake: MembershipHandshake, userId: UserId) {
+    const room = yield* loadOurs
+    yield* requireVisible(room, userId, handshake)
+    const now = yield* Clock.currentTimeMillis
+    const proposal = {
+      room_id: roomId,
+      type: "m.room.member",
+      sender: userId,
+      state_key: userId,
+      content: { membership: handshake }
+    }
+    const origin = serverNameOf(userId)
+    const place = { prevEvents: room.extremities, state: room.lookup, now }
+    const built = room.version.tryBuild(proposal, place, origin, undefined)
+    if (Result.isFailure(built)) return yield* new BadRequest({ error: "The membership cannot be made" })
+    const refusal = room.version.authorise(built.success, room.lookup)
+    if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    return { room_version: room.version.id, event: room.version.toTemplate(built.success) }
+  })
+
+  const checkHandshake = (event: Event, origin: ServerName, handshake: MembershipHandshake) =>
+    event.type === "m.room.member" &&
+    event.content.membership === handshake &&
+    event.state_key === event.sender &&
+    event.origin === origin &&
+    serverNameOf(event.sender) === origin
+      ? Effect.void
+      : new BadJson({ error: `The PDU is not a ${handshake} of a user of ${origin}` })
+
+  /** Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. */
+  const sendMembership = (
+    origin: ServerName,
+    handshake: MembershipHandshake,
+    event: Event
+  ): Effect.Effect<RemoteState, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* loadOurs
+        yield* checkHandshake(event, origin, handshake)
+        yield* requireVisible(room, event.sender, handshake)
+        const relayTo = (after: RoomState) => {
+          const others = after.destinations(event, new Set())
+          others.delete(origin)
+          return others
+        }
+        const placed = yield* graph.place(room, event, { relayTo })
+        if (placed._tag === "Unplaceable") return yield* new BadRequest({ error: placed.reason })
+        if (placed._tag === "Placed") {
+          yield* placed.durable
+          if (placed.status !== EventStatus.timeline) {
+            return yield* new Forbidden({ error: placed.refusal?.rule ?? "The rules do not allow it" })
+          }
+        }
+        return handshake === "join" ? yield* stateBefore(room, event.event_id) : { state: [], authChain: [] }
+      })
+    )
+
+  // On GetState
+
+  /** The state before an event with the events that authorise it. */
+  const stateBefore = Effect.fnUntraced(function* (room: RoomState, at: EventId | undefined) {
+    const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
+    if (ref === undefined) return yield* new NotFound({ error: `${at} is not known here` })
+    const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
+    const chain = new Map(entries.map(({ event }) => [event.event_id, event]))
+    const state = [...chain.values()]
+    let wanted = state.flatMap((event) => event.auth_events)
+    while (wanted.length > 0) {
+      const found = yield* graph.known(
+        room,
+        wanted.filter((id) => !chain.has(id))
+      )
+      wanted = []
+      for (const [id, { event }] of found) {
+        if (chain.has(id)) continue
+        chain.set(id, event)
+        wanted.push(...event.auth_events)
+      }
+    }
+    for (const { event_id } of state) chain.delete(event_id)
+    return { state, authChain: [...chain.values()] }
+  })
+
+  const getState = (origin: ServerName, at: EventId | undefined): Effect.Effect<RemoteState, Failure> =>
+    Effect.gen(function* () {
+      const room = yield* requireServer(origin)
+      return yield* stateBefore(room, at)
+    })
+
+  /** The room, if the server takes part in it: for everybody else it does not exist. */
+  const requireServer = (origin: ServerName) =>
+    Effect.flatMap(loadOurs, (room) =>
+      room.servers.has(origin) ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
+    )
+
+  // On ReceiveInvite: one of our users is invited
+
+  const receiveInvite = (origin: ServerName, event: Event, versionId: string): Effect.Effect<Event, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const userId = event.state_key as UserId
+        const version = roomVersion(versionId)
+        if (
+          version === undefined ||
+          event.type !== "m.room.member" ||
+          event.content.membership !== "invite" ||
+          event.origin !== origin ||
+          event.room_id !== roomId
+        ) {
+          return yield* new BadJson({ error: `The PDU is not an invite by a user of ${origin}` })
+        }
+        const signed = version.sign(event, key)
+        yield* rooms.prepare(roomId, versionId, "private")
+        const room = yield* load
+        // In a room that we are in, the invite comes as an event like any other.
+        if (room.isOurs) return signed
+        if ((yield* graph.known(room, [event.event_id])).has(event.event_id)) return signed
+        if (room.membershipOf(userId) === "ban") return yield* new Forbidden({ error: `${userId} is banned` })
+        yield* yield* withNids(1, () => logOutside(room, signed, userId))
+        return signed
+      })
+    )
+
+  /** A membership of one of our users in a room that this server does not take part in. */
+  const logOutside = (room: RoomState, event: Event, userId: UserId) => {
+    const step = room.beginStep()
+    const nid = nextNid()
+    room.log(step, { event, nid, status: EventStatus.timeline, before: undefined, after: undefined })
+    step.memberships.push({
+      userId,
+      membership: String(event.content.membership),
+      sender: event.sender,
+      eventNid: nid,
+      causedBy: nid,
+      local: true
+    })
+    return log.append(room.commit(step))
+  }
+
+  // On JoinRemotely, LeaveRemotely and KnockRemotely: our users come and go
+
+  const candidatesFrom = (servers: ReadonlyArray<ServerName>) =>
+    [...new Set([...servers, serverNameOf(roomId)])].filter((each) => each !== serverName).slice(0, maxCandidates)
+
+  const refusalOf = (failure: RemoteFailure): MatrixError =>
+    failure.errcode === "M_FORBIDDEN"
+      ? new Forbidden({ error: failure.reason })
+      : new NotFound({ error: `${roomId} cannot be reached: ${failure.reason}` })
+
+  /** Tries servers in turn; what the last of them said is the answer if none helped. */
+  const firstOf = <A>(
+    servers: ReadonlyArray<ServerName>,
+    attempt: (server: ServerName) => Effect.Effect<A, RemoteFailure | Failure>
+  ): Effect.Effect<A, Failure> => {
+    const [server, ...rest] = candidatesFrom(servers)
+    if (server === undefined) return Effect.fail(new NotFound({ error: `There is no room ${roomId}` }))
+    const tryFrom = (candidate: ServerName, left: ReadonlyArray<ServerName>): Effect.Effect<A, Failure> =>
+      Effect.catchTag(attempt(candidate), "RemoteFailure", (failure) => {
+        const [next, ...others] = left
+        return next === undefined ? Effect.fail(refusalOf(failure as RemoteFailure)) : tryFrom(next, others)
+      }) as Effect.Effect<A, Failure>
+    return tryFrom(server, rest)
+  }
+
+  /** The membership that another server proposes, completed and signed by us. */
+  const complete = Effect.fnUntraced(function* (
+    server: ServerName,
+    handshake: MembershipHandshake,
+    userId: UserId,
+    content: JsonObject
+  ) {
+    const template = yield* remote.makeMembership(server, handshake, roomId, userId)
+    const version = roomVersion(template.room_version)
+    if (version === undefined) {
+      return yield* new BadRequest({ error: `The room has version ${template.room_version}, which is unknown here` })
+    }
+    const now = yield* Clock.currentTimeMillis
+    const wanted = { ...content, membership: handshake }
+    const built = version.complete({ ...template.event, content: wanted }, key, now)
+    const isAsked = (event: Event) =>
+      event.room_id === roomId &&
+      event.type === "m.room.member" &&
+      event.sender === userId &&
+      event.state_key === userId
+    if (Result.isFailure(built) || !isAsked(built.success)) {
+      return yield* new BadRequest({ error: `${server} proposes a membership that was not asked for` })
+    }
+    return { version, event: built.success }
+  })
+
+  const joinRemotely = (
+    userId: UserId,
+    content: JsonObject,
+    servers: ReadonlyArray<ServerName>
+  ): Effect.Effect<void, Failure> =>
+    one.withPermits(1)(
+      Effect.suspend(() =>
+        firstOf(servers, (server) =>
+          Effect.gen(function* () {
+            const { event, version } = yield* complete(server, "join", userId, content)
+            const answer = yield* remote.sendJoin(server, version, event)
+            yield* rooms.prepare(roomId, version.id, visibilityOf(answer.state))
+            const room = yield* load
+            // Somebody of ours may have joined meanwhile; then the join is an event like any other.
+            if (room.isOurs) return void (yield* placeAll(room, server, [event]))
+            yield* install(room, event, answer)
+          })
+        )
+      )
+    )
+
+  const visibilityOf = (state: ReadonlyArray<Event>): "public" | "private" =>
+    state.some((event) => event.type === "m.room.config" && event.content.visibility === "public")
+      ? "public"
+      : "private"
+
+  /** The room begins here with the state that another server vouches for, each event of it checked. */
+  const install = Effect.fnUntraced(function* (room: RoomState, join: Event, { authChain, state }: RemoteState) {
+    const known = yield* storeOutliers(room, [...authChain, ...state])
+    const map = idMap(state, known)
+    const events = new Map([...map].map(([each, { id }]) => [each, known.get(id)!.event]))
+    const create = events.get(stateKeyOf("m.room.create", ""))
+    const refusal =
+      create === undefined || create.room_id !== roomId
+        ? { rule: "The state has no m.room.create of this room" }
+        : room.version.authorise(join, (type, stateKey) => events.get(stateKeyOf(type, stateKey)))
+    if (refusal !== undefined) return yield* new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
+    const durable = yield* withNids(1, () => {
+      const step = room.beginStep()
+      const nid = nextNid()
+      const before = room.beginChain(step, nextChain(), new Map([...map].map(([each, { nid: of }]) => [each, of])))
+      room.ref = before
+      const joinKey = stateKeyOf(join.type, join.state_key!)
+      const entryOf = (each: string) => ({ nid: map.get(each)!.nid, event: events.get(each)! })
+      const gone = [...room.current.keys()].filter((each) => !map.has(each) && each !== joinKey)
+      room.install(
+        step,
+        [
+          ...gone.map((each) => ({ key: each, entry: undefined })),
+          ...[...map.keys()].filter((each) => each !== joinKey).map((each) => ({ key: each, entry: entryOf(each) }))
+        ],
+        nid
+      )
+      room.changeCurrent(step, [{ key: joinKey, entry: { nid, event: join } }], nid, nextChain)
+      room.log(step, { nid, event: join, status: EventStatus.timeline, before, after: room.ref })
+      room.extremities = [{ event_id: join.event_id, depth: join.depth }]
+      return log.append(room.commit(step))
+    })
+    yield* durable
+  })
+
+  /** Leaves a room that this server is not in: an invitation is rejected, a knock taken back. */
+  const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* load
+        const said = yield* Effect.result(
+          firstOf(servers, (server) =>
+            Effect.gen(function* () {
+              const { event, version } = yield* complete(server, "leave", userId, {})
+              yield* remote.sendMembership(server, version, "leave", event)
+              return event
+            })
+          )
+        )
+        if (room.isOurs) return
+        // Whatever the others say, nobody stays invited who does not want to be.
+        const now = yield* Clock.currentTimeMillis
+        const proposal = {
+          room_id: roomId,
+          type: "m.room.member",
+          sender: userId,
+          state_key: userId,
+          content: { membership: "leave" }
+        }
+        const event = Result.isSuccess(said)
+          ? said.success
+          : room.version.build(proposal, { prevEvents: [], state: () => undefined, now }, key)
+        yield* yield* withNids(1, () => logOutside(room, event, userId))
+      })
+    )
+
+  const knockRemotely = (userId: UserId, content: JsonObject, servers: ReadonlyArray<ServerName>) =>
+    one.withPermits(1)(
+      Effect.suspend(() =>
+        firstOf(servers, (server) =>
+          Effect.gen(function* () {
+            const { event, version } = yield* complete(server, "knock", userId, content)
+            yield* remote.sendMembership(server, version, "knock", event)
+            yield* rooms.prepare(roomId, version.id, "private")
+            const room = yield* load
+            if (!room.isOurs) yield* yield* withNids(1, () => logOutside(room, event, userId))
+          })
+        )
+      )
+    )
+
+  // On InviteRemotely: our user invites somebody of another server, which countersigns
+
+  const inviteRemotely = Effect.fnUntraced(function* (sender: UserId, invited: UserId, content: JsonObject) {
+    const room = yield* loadOurs
+    const now = yield* Clock.currentTimeMillis
+    const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }
+    const built = room.propose(proposal, now, key)
+    if (Result.isFailure(built)) return yield* new BadJson({ error: "The invite is too large" })
+    const refusal = room.version.authorise(built.success, room.lookup)
+    if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    const signed = yield* Effect.mapError(
+      remote.invite(serverNameOf(invited), room.version, built.success),
+      (failure): MatrixError =>
+        failure.errcode === "M_FORBIDDEN" || failure.errcode === "M_NOT_FOUND"
+          ? new Forbidden({ error: failure.reason })
+          : new BadRequest({ error: `${serverNameOf(invited)} cannot be reached: ${failure.reason}` })
+    )
+    const placed = yield* one.withPermits(1)(
+      graph.place(room, signed, { relayTo: (after) => after.destinations(signed, new Set()) })
+    )
+    if (placed._tag === "Placed") yield* placed.durable
+    if (placed._tag !== "Placed" || placed.status !== EventStatus.timeline) {
+      return yield* new Forbidden({ error: "The invite is no longer allowed" })
+    }
+    return { event_id: signed.event_id }
+  })
+
+  // On Backfill: history before what we have
+
+  /** Fetches what precedes the oldest events that we have; true if there is more of it now. */
+  const backfill = (from: ReadonlyArray<EventId>, limit: number): Effect.Effect<boolean, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* loadOurs
+        const servers = [...room.servers.keys()].filter((each) => each !== serverName).slice(0, maxCandidates)
+        for (const server of servers) {
+          const fetched = yield* Effect.option(remote.backfill(server, room.version, roomId, from, limit))
+          if (fetched._tag === "None" || fetched.value.length === 0) continue
+          if (yield* storeHistory(room, server, fetched.value)) return true
+        }
+        return false
+      })
+    )
+
+  /** History gets falling numbers, so that it stands before what is there; only what its auth events allow is taken. */
+  const storeHistory = Effect.fnUntraced(function* (
+    room: RoomState,
+    server: ServerName,
+    fetched: ReadonlyArray<Event>
+  ) {
+    for (const event of fetched) yield* fetchAuthEventsOf(room, server, event)
+    const found = yield* graph.known(
+      room,
+      fetched.flatMap((event) => [event.event_id, ...event.auth_events])
+    )
+    const taken = topologicalOrder(fetched)
+      .filter((event) => isNewHistory(room, event, found))
+      .reverse()
+    if (taken.length === 0) return false
+    const durable = yield* withNids(taken.length, () => {
+      const step = room.beginStep()
+      for (const event of taken) {
+        const outlierNid = found.get(event.event_id)?.nid
+        const nid = -nextNid()
+        room.log(step, { event, nid, status: EventStatus.backfilled, before: undefined, after: undefined }, outlierNid)
+        room.renumber(event, nid)
+      }
+      return log.append(room.commit(step))
+    })
+    yield* durable
+    return true
+  })
+
+  const fetchAuthEventsOf = Effect.fnUntraced(function* (room: RoomState, server: ServerName, event: Event) {
+    const found = yield* graph.known(room, event.auth_events)
+    if (found.size < event.auth_events.length) yield* fetchAuthEvents(room, server, event)
+  })
+
+  const isNewHistory = (room: RoomState, event: Event, found: ReadonlyMap<EventId, KnownEvent>): boolean => {
+    const own = found.get(event.event_id)
+    if (own !== undefined && own.status !== EventStatus.outlier) return false
+    const authEvents = event.auth_events.flatMap((id) => found.get(id) ?? [])
+    return (
+      authEvents.length === event.auth_events.length &&
+      authEvents.every((each) => each.status !== EventStatus.rejected) &&
+      room.version.authoriseByAuthEvents(
+        event,
+        authEvents.map((each) => each.event)
+      ) === undefined
+    )
+  }
+
+  return {
+    receive,
+    makeMembership,
+    sendMembership,
+    getState,
+    receiveInvite,
+    joinRemotely,
+    leaveRemotely,
+    knockRemotely,
+    inviteRemotely,
+    backfill,
+    requireServer
+  }
+})
+
+const outlier = (event: Event, nid: number): KnownEvent => ({
+  event,
+  nid,
+  status: EventStatus.outlier,
+  before: undefined,
+  after: undefined
+})
+
+/** The state that events make, as far as they are known and not rejected. */
+const idMap = (state: ReadonlyArray<Event>, known: ReadonlyMap<EventId, KnownEvent>): IdMap => {
+  const map = new Map<string, StateId>()
+  for (const event of state) {
+    const found = known.get(event.event_id)
+    if (found === undefined || found.status === EventStatus.rejected || event.state_key === undefined) continue
+    map.set(stateKeyOf(event.type, event.state_key), { id: event.event_id, nid: found.nid })
+  }
+  return map
+}
