@@ -25,8 +25,7 @@ const chunkResponse = ({ json, start, end }: StreamChunk): HttpServerResponse.Ht
 
 /**
  * A poll that waits: the user is there as long as it does. When the gateway goes down the waiting is interrupted, and
- * the poll answered with what there is. A `limit` of 0 is taken as 1, for the stream could never go on otherwise.
- * (There are many polls, so they do without fibers beside that of the request.)
+ * the poll answered with what there is. (There are many polls, so they do without fibers beside that of the request.)
  */
 const makePoll =
   (events: Events["Service"], presences: Presences["Service"], shutdown: Shutdown["Service"]) =>
@@ -36,7 +35,7 @@ const makePoll =
   ): Effect.Effect<StreamChunk, MatrixError> => {
     const options = {
       ...(from === undefined ? {} : { from }),
-      ...(limit === undefined ? {} : { limit: Math.max(1, limit) })
+      ...(limit === undefined ? {} : { limit })
     }
     const now = events.poll(session, { ...options, timeout: 0 })
     if (timeout === 0) return now
