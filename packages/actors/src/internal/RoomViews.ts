@@ -19,7 +19,12 @@ import {
   type StreamPosition
 } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Option } from "effect"
+import { Room } from "../Room.ts"
 import type { MessagePage, MessagesQuery, PresenceContent, RoomSnapshot } from "../Rooms.ts"
+import { ask } from "./Ask.ts"
+
+/** How much history is asked for at once. */
+const backfillSize = 100
 
 /** After everything. */
 const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
@@ -72,6 +77,7 @@ export const makeRoomViews = Effect.gen(function* () {
   const states = yield* StateStore
   const events = yield* EventStore
   const log = yield* EventLog
+  const room = yield* Room.client
 
   /** The view of somebody who is or was in the room. Errors: M_NOT_FOUND, M_FORBIDDEN. */
   const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
@@ -123,6 +129,16 @@ export const makeRoomViews = Effect.gen(function* () {
     })
   })
 
+  /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
+  const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
+    const [oldest] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1)
+    if (oldest === undefined || oldest.event.type === "m.room.create") return false
+    return yield* Effect.orElseSucceed(
+      ask(room(roomId).Backfill({ from: [oldest.event.event_id], limit: backfillSize })),
+      () => false
+    )
+  })
+
   const messages = Effect.fnUntraced(function* (
     userId: UserId,
     roomId: RoomId,
@@ -137,7 +153,11 @@ export const makeRoomViews = Effect.gen(function* () {
       direction === "b"
         ? { roomNid: membership.roomNid, after: to, upTo: earlier(from, upTo) }
         : { roomNid: membership.roomNid, after: from, upTo: earlier(to, upTo) }
-    const page = yield* events.timelines([range], direction, clampLimit(query.limit))
+    const limit = clampLimit(query.limit)
+    const read = events.timelines([range], direction, limit)
+    const stored = yield* read
+    const isShort = direction === "b" && stored.length < limit && comparePositions(to, beginning) === 0
+    const page = isShort && (yield* fetchHistory(roomId, membership.roomNid)) ? yield* read : stored
     const first = page[0]
     const last = page.at(-1)
     const start = from === theEnd ? later(yield* log.currentPosition, first?.position ?? beginning) : from
