@@ -91,10 +91,7 @@ export class Federation extends Context.Service<
     readonly sendKnock: SendMembership<void>
     /** An invite of one of our users by a user of the origin: countersigned. Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly invite: SendMembership<InviteAnswer>
-    /**
-     * Told of every authenticated request, at most every few seconds for each origin: the origin is there, so waiting
-     * before the next attempt to reach it can end.
-     */
+    /** Told of every authenticated request: the origin is there, so waiting to try it again can end. Must be cheap. */
     readonly heardFrom: (origin: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/actors/Federation") {}

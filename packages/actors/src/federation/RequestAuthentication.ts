@@ -17,7 +17,7 @@ import { Unauthorized } from "@greenroom/protocol/federation/OriginAuthenticatio
 import { parseXMatrixHeaders, type XMatrix } from "@greenroom/protocol/federation/XMatrix"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError, NotJson } from "@greenroom/protocol/MatrixError"
+import { BadJson, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import type { VerifyKeys } from "@greenroom/room/Signing"
 import { Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
@@ -33,8 +33,6 @@ export interface IncomingRequest {
   readonly authorization: ReadonlyArray<string>
   /** The body; empty where there is none. Fails where it is too large. */
   readonly readBody: Effect.Effect<Uint8Array, MatrixError>
-  /** Called with what the request claims to be from, once that is well-formed, before its keys are looked for. */
-  readonly admit: (origin: ServerName) => Effect.Effect<void, MatrixError>
 }
 
 export type AuthenticationError = Unauthorized | MatrixError
@@ -59,8 +57,10 @@ const claimsOf = (
   return Effect.succeed([first, ...rest])
 }
 
-const parsed = (body: Uint8Array): Effect.Effect<Json, NotJson> =>
-  Effect.mapError(parseJson(body), ({ reason }) => new NotJson({ error: `The body is not JSON: ${reason}` }))
+const parsed = (body: Uint8Array): Effect.Effect<Json, NotJson | TooLarge> =>
+  Effect.mapError(parseJson(body), ({ isTooLong, reason }) =>
+    isTooLong ? new TooLarge({ error: reason }) : new NotJson({ error: `The body is not JSON: ${reason}` })
+  )
 
 const make = Effect.gen(function* () {
   const { serverName: ourName } = yield* HomeServerConfig
@@ -100,7 +100,6 @@ const make = Effect.gen(function* () {
   const authenticate = Effect.fn("RequestAuthentication.authenticate")(function* (request: IncomingRequest) {
     const claims = yield* claimsOf(request.authorization, ourName)
     const { origin } = claims[0]
-    yield* request.admit(origin)
     const keys = yield* keysOf(origin, claims)
     const body = yield* request.readBody
     const head = { method: request.method, uri: request.uri, origin, destination: ourName }
@@ -115,7 +114,7 @@ const make = Effect.gen(function* () {
 export class RequestAuthentication extends Context.Service<
   RequestAuthentication,
   {
-    /** The origin and the body of a request. Errors: M_UNAUTHORIZED, M_NOT_JSON, M_BAD_JSON, and those of the request. */
+    /** The origin and the body of a request. Errors: M_UNAUTHORIZED, M_NOT_JSON, M_BAD_JSON, M_TOO_LARGE, and those of the request. */
     readonly authenticate: (request: IncomingRequest) => Effect.Effect<AuthenticatedRequest, AuthenticationError>
   }
 >()("greenroom/actors/RequestAuthentication") {

@@ -9,14 +9,16 @@ import { sliced } from "./Slices.ts"
 
 /** Bytes that are not JSON, or have too long an entry. */
 export class JsonSyntaxError extends Schema.TaggedError<JsonSyntaxError>()("JsonSyntaxError", {
-  reason: Schema.String
+  reason: Schema.String,
+  /** It may be JSON, but an entry is longer than `maxEntryBytes`. */
+  isTooLong: Schema.Boolean
 }) {}
 
 /** Up to this many bytes are read at once. */
 export const smallBytes = 128 * 1024
 
 /** The longest value, in bytes, that is read at once: in a list, or beside one. */
-export const maxEntryBytes = 1024 * 1024
+export const maxEntryBytes = 2 * 1024 * 1024
 
 const quote = 0x22
 const comma = 0x2c
@@ -27,8 +29,8 @@ const closeBracket = 0x5d
 const openBrace = 0x7b
 const closeBrace = 0x7d
 
-const fail = (reason: string): never => {
-  throw new JsonSyntaxError({ reason })
+const fail = (reason: string, isTooLong = false): never => {
+  throw new JsonSyntaxError({ reason, isTooLong })
 }
 
 /** Finds where values begin and end; `JSON.parse` reads them. */
@@ -44,7 +46,7 @@ class Scanner {
   peek(): number {
     for (;;) {
       const byte = this.bytes[this.position]
-      if (byte === undefined) return fail("the body ends too early")
+      if (byte === undefined) return fail("it ends too early")
       if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return byte
       this.position++
     }
@@ -73,8 +75,6 @@ class Scanner {
   private skip(limit: number): void {
     let depth = 0
     for (;;) {
-      if (this.position >= limit) fail(`a single value is longer than ${maxEntryBytes} bytes`)
-      if (this.position >= this.bytes.length) fail("the body ends too early")
       const byte = this.bytes[this.position]
       if (byte === quote) this.skipString(limit)
       else if (byte === openBrace || byte === openBracket) depth++
@@ -82,6 +82,8 @@ class Scanner {
         if (depth === 0) return
         depth--
       } else if (byte === comma && depth === 0) return
+      if (this.position >= limit) fail(`a single value is longer than ${maxEntryBytes} bytes`, true)
+      if (this.position >= this.bytes.length) fail("it ends too early")
       this.position++
       if (depth === 0 && (byte === quote || byte === closeBrace || byte === closeBracket)) return
     }
@@ -99,7 +101,7 @@ const parse = (text: string): Json => {
   try {
     return JSON.parse(text)
   } catch {
-    return fail("the body is not JSON")
+    return fail("it cannot be parsed")
   }
 }
 
@@ -137,7 +139,7 @@ function* readBody(bytes: Buffer): Generator<void, Result.Result<Json, JsonSynta
     if (scanner.peek() !== openBrace) return Result.succeed(scanner.value())
     const object = yield* readObject(scanner)
     const rest = bytes.toString("utf8", scanner.position, scanner.position + 1024)
-    return rest.trim() === "" ? Result.succeed(object) : fail("something follows the JSON")
+    return rest.trim() === "" ? Result.succeed(object) : fail("something follows the object")
   } catch (error) {
     if (error instanceof JsonSyntaxError) return Result.fail(error)
     throw error

@@ -4,6 +4,7 @@
  *
  * Source: "Security" of the specification.
  */
+import type { IncomingMessage } from "node:http"
 import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
@@ -41,7 +42,7 @@ const readBody = (request: HttpServerRequest.HttpServerRequest, limit: number) =
 
 /** What of Node's request the signature is about. */
 const signedParts = (request: HttpServerRequest.HttpServerRequest) => {
-  const incoming = NodeHttpServerRequest.toIncomingMessage(request)
+  const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
   return { uri: incoming.url ?? "", authorization: incoming.headersDistinct.authorization ?? [] }
 }
 

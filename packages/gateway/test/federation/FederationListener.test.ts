@@ -1,0 +1,291 @@
+import { assert, describe, it } from "@effect/vitest"
+import { FederationClient } from "@greenroom/actors/federation/FederationClient"
+import { authorizationOf } from "@greenroom/actors/federation/RequestSigning"
+import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
+import { generateSigningKey, type SigningKey, verifyJson } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Context, Effect, Layer, Result } from "effect"
+import { type Ask, ask, bigState, freePort, Received, server } from "./support/TestServer.ts"
+
+const roomId = "!room:example.org" as RoomId
+
+/** Two servers that know nothing of each other but their names. */
+const twoServers = Effect.gen(function* () {
+  const [red, blue] = [yield* freePort, yield* freePort].map((port) => `127.0.0.1:${port}` as ServerName)
+  return {
+    red: red!,
+    blue: blue!,
+    port: Number(blue!.split(":")[1]),
+    onRed: yield* Layer.build(server(red!)),
+    onBlue: yield* Layer.build(server(blue!))
+  }
+})
+
+type Servers = Effect.Success<typeof twoServers>
+
+const transactionBetween = ({ blue, red }: Servers, pdus: ReadonlyArray<JsonObject> = []) => ({
+  transaction_id: "t1",
+  origin: red,
+  destination: blue,
+  ts: 1,
+  prev_ids: ["t0"],
+  pdus
+})
+
+interface Lie {
+  readonly path?: string
+  readonly signedPath?: string
+  readonly destination?: ServerName
+  readonly origin?: ServerName
+  readonly key?: SigningKey
+  readonly body?: string
+  readonly signedBody?: string
+}
+
+/** A transaction of red to blue, signed with red's key, but for what the lie changes. */
+const send = Effect.fnUntraced(function* (servers: Servers, lie: Lie = {}) {
+  const path = lie.path ?? "/matrix/federation/v1/send/t1"
+  const body = lie.body ?? encodeOrThrow(transactionBetween(servers) as never)
+  const head = {
+    method: "PUT",
+    uri: lie.signedPath ?? path,
+    origin: lie.origin ?? servers.red,
+    destination: lie.destination ?? servers.blue
+  }
+  const key = lie.key ?? (yield* Context.get(servers.onRed, SigningKeys).current)
+  const authorization = yield* authorizationOf(head, Buffer.from(lie.signedBody ?? body), key)
+  return yield* ask({ port: servers.port, method: "PUT", path, headers: { authorization }, body })
+})
+
+const received = (servers: Servers) => Context.get(servers.onBlue, Received)
+
+const refused = Effect.fnUntraced(function* (servers: Servers, lie: Lie, status: number, errcode: string) {
+  const answer = yield* send(servers, lie)
+  assert.deepStrictEqual([answer.status, answer.body.errcode], [status, errcode], JSON.stringify(answer.body))
+  assert.isString(answer.body.error)
+  assert.deepStrictEqual(received(servers).transactions, [])
+})
+
+describe("FederationListener", () => {
+  it.live("what one server asks by its client another answers, and knows who asked", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      const { blue, onRed, red } = servers
+      const client = Context.get(onRed, FederationClient)
+      const pdu = { pdu_id: "a:b".replace(":", ""), content: { body: "ü 🎭" } }
+      assert.deepStrictEqual(yield* client.sendTransaction(blue, transactionBetween(servers, [pdu])), { pdus: {} })
+      assert.deepStrictEqual(received(servers).transactions, [{ ...transactionBetween(servers, [pdu]), edus: [] }])
+      assert.deepStrictEqual(received(servers).heardFrom, [red])
+
+      const eventId = `$x/ü,y:${red}` as EventId
+      assert.deepStrictEqual(yield* client.getPdu(blue, eventId), { origin: red, event_id: eventId })
+      const state = yield* client.getState(blue, roomId, eventId)
+      assert.deepStrictEqual(state, { pdus: bigState, auth_chain: [{ at: eventId }] })
+      assert.deepStrictEqual(yield* client.backfill(blue, roomId, [eventId, "$z:c" as EventId], 7), [
+        { from: [eventId, "$z:c"], limit: 7 }
+      ])
+      assert.deepStrictEqual(yield* client.pull(blue, ["t1", "t 2"]), [{ after: ["t1", "t 2"] }])
+      const userId = `@ü:${blue}` as UserId
+      assert.deepStrictEqual(yield* client.queryProfile(userId, "displayname"), {
+        user_id: userId,
+        field: "displayname"
+      })
+      assert.strictEqual((yield* client.queryPresence(userId)).state, "online")
+    })
+  )
+
+  it.live("the handshakes of joining, leaving, knocking and inviting reach the other server", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      const { blue, onRed, red } = servers
+      const client = Context.get(onRed, FederationClient)
+      const ours = `@alice:${red}` as UserId
+      for (const make of [client.makeJoin, client.makeLeave, client.makeKnock]) {
+        assert.strictEqual((yield* make(blue, roomId, ours)).room_version, "1-draft")
+      }
+      const eventId = `$e:${red}` as EventId
+      assert.strictEqual((yield* client.sendJoin(blue, roomId, eventId, { n: 1 })).state.length, bigState.length)
+      yield* client.sendLeave(blue, roomId, eventId, { n: 2 })
+      yield* client.sendKnock(blue, roomId, eventId, { n: 3 })
+      assert.deepStrictEqual(received(servers).pdus, [{ n: 1 }, { n: 2 }, { n: 3 }])
+      assert.deepStrictEqual(yield* client.invite(blue, roomId, eventId, { n: 4 }), {
+        event: { n: 4, event_id: eventId }
+      })
+      const foreign = yield* Effect.flip(client.makeJoin(blue, roomId, "@bob:elsewhere.org" as UserId))
+      assert.deepInclude(foreign, { _tag: "RemoteRefused", status: 403, errcode: "M_FORBIDDEN" })
+      const unknown = yield* Effect.flip(client.queryDirectory(`#none:${blue}` as RoomAlias))
+      assert.deepInclude(unknown, { _tag: "RemoteRefused", status: 404, errcode: "M_NOT_FOUND" })
+    })
+  )
+
+  it.live("both prefixes and a slash at the end lead to the same, signed as it was sent", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      for (const path of [
+        "/matrix/federation/v1/send/t1",
+        "/matrix/federation/v1/send/t2/",
+        "/_matrix/federation/v1/send/t3",
+        "/_matrix/federation/v1/send/t4/"
+      ]) {
+        assert.strictEqual((yield* send(servers, { path })).status, 200, path)
+      }
+      assert.deepStrictEqual(
+        received(servers).transactions.map((each) => each.transaction_id),
+        ["t1", "t2", "t3", "t4"]
+      )
+    })
+  )
+
+  it.live("a signature over the canonical form counts, however the body is written", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      const transaction = transactionBetween(servers, [{ text: "ü" }])
+      const answer = yield* send(servers, {
+        body: JSON.stringify(transaction, null, 2).replace("ü", "\\u00fc"),
+        signedBody: encodeOrThrow(transaction as never)
+      })
+      assert.strictEqual(answer.status, 200, JSON.stringify(answer.body))
+    })
+  )
+
+  it.live("an empty transaction is fine, and need not repeat what the request says", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      assert.strictEqual((yield* send(servers, { body: "{}" })).status, 200)
+      const { blue, red } = servers
+      assert.deepInclude(received(servers).transactions[0], {
+        transaction_id: "t1",
+        origin: red,
+        destination: blue,
+        pdus: [],
+        edus: [],
+        prev_ids: []
+      })
+    })
+  )
+
+  it.live("nobody gets in without the right signature", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      const { blue, red } = servers
+      const stranger = generateSigningKey(red, "ed25519:stranger")
+      const sameName = generateSigningKey(red, (yield* Context.get(servers.onRed, SigningKeys).current).keyId)
+      const unauthorized = (lie: Lie) => refused(servers, lie, 401, "M_UNAUTHORIZED")
+      yield* unauthorized({ destination: "elsewhere.org" as ServerName })
+      yield* unauthorized({ key: stranger })
+      yield* unauthorized({ key: sameName })
+      yield* unauthorized({ origin: blue })
+      yield* unauthorized({ signedPath: "/matrix/federation/v1/send/t9" })
+      yield* unauthorized({ signedPath: "/matrix/federation/v1/send/t1?x" })
+      yield* unauthorized({ body: '{"pdus":[{"forged":1}]}', signedBody: "{}" })
+      yield* unauthorized({ origin: `127.0.0.1:1` as ServerName })
+      const valid = yield* authorizationOf(
+        { method: "PUT", uri: "/matrix/federation/v1/send/t1", origin: red, destination: blue },
+        Buffer.from("{}"),
+        yield* Context.get(servers.onRed, SigningKeys).current
+      )
+      const unsigned: ReadonlyArray<Ask["headers"]> = [
+        {},
+        { authorization: "Bearer abc" },
+        { authorization: "X-Matrix origin=,key=,sig=" },
+        { authorization: `${valid},origin=evil.org` },
+        { authorization: `${valid},destination="elsewhere.org"` }
+      ]
+      for (const headers of unsigned) {
+        const path = "/matrix/federation/v1/send/t1"
+        const answer = yield* ask({ port: servers.port, method: "PUT", path, headers: headers ?? {}, body: "{}" })
+        assert.deepStrictEqual([answer.status, answer.body.errcode], [401, "M_UNAUTHORIZED"], JSON.stringify(headers))
+      }
+      assert.deepStrictEqual(received(servers).transactions, [])
+      assert.deepStrictEqual(received(servers).heardFrom, [])
+    })
+  )
+
+  it.live("a key that was replaced signs no further requests", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      const keys = Context.get(servers.onRed, SigningKeys)
+      const old = yield* keys.current
+      yield* keys.rotate
+      assert.strictEqual((yield* send(servers)).status, 200)
+      const answer = yield* send(servers, { key: old })
+      assert.deepStrictEqual([answer.status, answer.body.errcode], [401, "M_UNAUTHORIZED"])
+    })
+  )
+
+  it.live("what is signed but wrong is refused for what it is", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      yield* refused(servers, { body: "not JSON" }, 400, "M_NOT_JSON")
+      yield* refused(servers, { body: "not JSON", signedBody: "{}" }, 400, "M_NOT_JSON")
+      yield* refused(servers, { body: "[]" }, 400, "M_BAD_JSON")
+      yield* refused(servers, { body: '{"pdus":{}}' }, 400, "M_BAD_JSON")
+      yield* refused(servers, { body: '{"prev_ids":[1]}' }, 400, "M_BAD_JSON")
+      yield* refused(servers, { body: '{"destination":"elsewhere.org"}' }, 400, "M_UNKNOWN")
+      yield* refused(servers, { body: '{"origin":"elsewhere.org"}' }, 400, "M_UNKNOWN")
+      yield* refused(servers, { body: JSON.stringify({ pdus: Array(1_000).fill({}) }) }, 413, "M_TOO_LARGE")
+      yield* refused(servers, { body: JSON.stringify({ edus: Array(101).fill({}) }) }, 413, "M_TOO_LARGE")
+      yield* refused(servers, { body: " ".repeat(9_000_000) }, 413, "M_TOO_LARGE")
+      yield* refused(servers, { body: `{"pdus":["${"x".repeat(3_000_000)}"]}` }, 413, "M_TOO_LARGE")
+    })
+  )
+
+  it.live("a PDU of 1 MB takes no other PDU of its transaction with it", () =>
+    Effect.gen(function* () {
+      const servers = yield* twoServers
+      const client = Context.get(servers.onRed, FederationClient)
+      const pdus = [{ text: "x".repeat(1_000_000) }, { text: "small" }]
+      yield* client.sendTransaction(servers.blue, transactionBetween(servers, pdus))
+      assert.deepStrictEqual(received(servers).transactions[0]?.pdus, pdus)
+    })
+  )
+
+  it.live("paths that are not there, and what they are asked for, are named", () =>
+    Effect.gen(function* () {
+      const { port } = yield* twoServers
+      const status = (method: string, path: string) => Effect.map(ask({ port, method, path }), (each) => each.status)
+      assert.strictEqual(yield* status("GET", "/matrix/federation/v1/nothing"), 404)
+      assert.strictEqual(yield* status("DELETE", "/matrix/federation/v1/pull"), 405)
+      assert.strictEqual(yield* status("GET", "/matrix/federation/v1/pull"), 401)
+      assert.strictEqual(yield* status("GET", "/matrix/federation/v1/%ff"), 400)
+      assert.strictEqual(yield* status("GET", "/"), 404)
+    })
+  )
+
+  it.live("the server's keys are there for everyone, signed, replaced ones among them", () =>
+    Effect.gen(function* () {
+      const { blue, onBlue, port } = yield* twoServers
+      const keys = Context.get(onBlue, SigningKeys)
+      const old = yield* keys.current
+      const current = yield* keys.rotate
+      for (const path of ["/matrix/key/v1", "/_matrix/key/v1", "/matrix/key/v1/"]) {
+        const { body, status } = yield* ask({ port, path })
+        assert.strictEqual(status, 200)
+        assert.strictEqual(body.server_name, blue)
+        assert.deepStrictEqual(Object.keys(body.verify_keys as object), [current.keyId])
+        assert.deepStrictEqual(Object.keys(body.old_verify_keys as object), [old.keyId])
+        assert.isAbove(body.valid_until_ts as number, Date.now())
+        const published = (yield* keys.list).map((key) => [key.keyId, key.publicKey] as const)
+        assert.isTrue(Result.isSuccess(verifyJson(body as never, blue, new Map(published))))
+      }
+    })
+  )
+
+  it.live("a server that asks too often is told when to come again, another is not", () =>
+    Effect.gen(function* () {
+      const [red, green, blue] = [yield* freePort, yield* freePort, yield* freePort].map(
+        (port) => `127.0.0.1:${port}` as ServerName
+      )
+      const rate = { limit: 3, window: 600_000 }
+      yield* Layer.build(server(blue!, { rates: { anonymous: "off", requests: rate, sends: rate } }))
+      const [onRed, onGreen] = [yield* Layer.build(server(red!)), yield* Layer.build(server(green!))]
+      const query = (on: typeof onRed) => Context.get(on, FederationClient).queryProfile(`@a:${blue}` as UserId)
+      for (let i = 0; i < 3; i++) yield* query(onRed)
+      const error = yield* Effect.flip(query(onRed))
+      assert.deepInclude(error, { _tag: "RemoteRefused", status: 429, errcode: "M_LIMIT_EXCEEDED" })
+      yield* query(onGreen)
+    })
+  )
+})

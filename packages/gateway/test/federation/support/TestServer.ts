@@ -1,0 +1,140 @@
+/**
+ * Home servers as far as federation's transport goes: a real TLS listener, a database and keys of their own, and the real
+ * client. What stands behind the endpoints is `RecordedFederation`, which keeps what reached it and answers plainly.
+ */
+import { mkdtemp, rm } from "node:fs/promises"
+import { request as httpsRequest } from "node:https"
+import { type AddressInfo, createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { NodeCrypto } from "@effect/platform-node"
+import { Federation } from "@greenroom/actors/federation/Federation"
+import type { FederationOptions } from "@greenroom/actors/federation/FederationConfig"
+import * as FederationLayer from "@greenroom/actors/federation/FederationLayer"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import type { Transaction } from "@greenroom/protocol/federation/Transaction"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { NotFound } from "@greenroom/protocol/MatrixError"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Context, Effect, Layer } from "effect"
+import { FederationListener, type FederationListenerOptions } from "../../../src/federation/FederationListener.ts"
+import { unlimited } from "../../../src/RateLimit.ts"
+
+/** What reached a server. */
+export class Received extends Context.Service<
+  Received,
+  { readonly transactions: Array<Transaction>; readonly pdus: Array<JsonObject>; readonly heardFrom: Array<ServerName> }
+>()("greenroom/test/Received") {}
+
+const nothing = Effect.fail(new NotFound({ error: "There is no such thing" }))
+
+/** The state that every room has. */
+export const bigState = Array.from({ length: 2_000 }, (_, i) => ({
+  pdu_id: `s${i}`,
+  content: { text: "ü".repeat(200) }
+}))
+
+const recorded = Layer.effect(
+  Federation,
+  Effect.gen(function* () {
+    const received = yield* Received
+    const keep = (pdu: JsonObject) => Effect.sync(() => void received.pdus.push(pdu))
+    const made = Effect.succeed({ room_version: "1-draft", event: { pdu_type: "m.room.member" } })
+    return Federation.of({
+      receiveTransaction: (_origin, transaction) =>
+        Effect.sync(() => {
+          received.transactions.push(transaction)
+          return { pdus: {} }
+        }),
+      getPdu: (origin, eventId) => Effect.succeed({ origin, event_id: eventId }),
+      getState: (_origin, _roomId, at) => Effect.succeed({ pdus: bigState, auth_chain: [{ at: at ?? null }] }),
+      backfill: (_origin, _roomId, from, limit) => Effect.succeed([{ from, limit }]),
+      pull: (_origin, after) => Effect.succeed([{ after }]),
+      queryProfile: (_origin, userId, field) => Effect.succeed({ user_id: userId, field: field ?? null }),
+      queryDirectory: () => nothing,
+      queryPresence: (_origin, user_id) => Effect.succeed({ user_id, state: "online", presence: "online" }),
+      makeJoin: () => made,
+      sendJoin: (_origin, _roomId, _eventId, pdu) => Effect.as(keep(pdu), { state: bigState, auth_chain: [] }),
+      makeLeave: () => made,
+      sendLeave: (_origin, _roomId, _eventId, pdu) => keep(pdu),
+      makeKnock: () => made,
+      sendKnock: (_origin, _roomId, _eventId, pdu) => keep(pdu),
+      invite: (_origin, _roomId, eventId, pdu) => Effect.succeed({ event: { ...pdu, event_id: eventId } }),
+      heardFrom: (origin) => Effect.sync(() => void received.heardFrom.push(origin))
+    })
+  })
+)
+
+const temporaryDirectory = Effect.acquireRelease(
+  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),
+  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
+)
+
+/** A port that is free now. */
+export const freePort = Effect.callback<number>((resume) => {
+  const server = createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+/** A server, listening on the port of its name. `listener` and `federation` change what it does. */
+export const server = (
+  serverName: ServerName,
+  listener: Partial<FederationListenerOptions> = {},
+  federation: FederationOptions = {}
+) =>
+  Layer.unwrap(
+    Effect.map(temporaryDirectory, (dataDir) => {
+      const port = Number(/:([0-9]+)$/.exec(serverName)?.[1] ?? 0)
+      const { anonymous, requests, sends } = unlimited
+      return FederationListener.layer({
+        host: "127.0.0.1",
+        port,
+        rates: { anonymous, requests, sends },
+        ...listener
+      }).pipe(
+        Layer.provideMerge(recorded),
+        Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
+        Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
+        Layer.provideMerge(SigningKeys.layer(serverName)),
+        Layer.provideMerge(Layer.succeed(HomeServerConfig, { serverName, dataDir })),
+        Layer.provideMerge(Layer.fresh(TestDatabase.layer)),
+        Layer.provideMerge(NodeCrypto.layer)
+      )
+    })
+  )
+
+export interface Ask {
+  readonly port: number
+  readonly method?: string
+  readonly path: string
+  readonly headers?: { readonly [name: string]: string | ReadonlyArray<string> }
+  readonly body?: string | Uint8Array
+}
+
+export interface Answer {
+  readonly status: number
+  readonly body: { readonly [key: string]: unknown }
+}
+
+/** A request as it is, to a server on this machine. */
+export const ask = ({ body, headers = {}, method = "GET", path, port }: Ask): Effect.Effect<Answer> =>
+  Effect.callback((resume) => {
+    const request = httpsRequest(
+      { host: "127.0.0.1", port, method, path, headers: headers as never, rejectUnauthorized: false, agent: false },
+      (response) => {
+        const chunks: Array<Buffer> = []
+        response.on("data", (chunk: Buffer) => chunks.push(chunk))
+        response.on("end", () => {
+          const text = Buffer.concat(chunks).toString()
+          resume(Effect.succeed({ status: response.statusCode ?? 0, body: JSON.parse(text) }))
+        })
+      }
+    )
+    request.on("error", () => {})
+    request.end(body)
+  })
