@@ -16,6 +16,8 @@ export class ReceivedTransactionStore extends Context.Service<
     readonly find: (origin: ServerName, transactionId: string) => Effect.Effect<Option.Option<TransactionAnswer>>
     /** Which of the transactions came. */
     readonly known: (origin: ServerName, transactionIds: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>>
+    /** The transactions of the origin that came last, newest first. */
+    readonly latest: (origin: ServerName, limit: number) => Effect.Effect<ReadonlyArray<string>>
     /** Keeps an answer, unless there is one. */
     readonly put: (origin: ServerName, transactionId: string, answer: TransactionAnswer) => Effect.Effect<void>
     /** Forgets what was answered before that time. */
@@ -40,6 +42,13 @@ export class ReceivedTransactionStore extends Context.Service<
             SELECT transaction_id FROM received_transactions
             WHERE origin = ${origin} AND transaction_id = ANY (${texts(transactionIds)}::text[])`.pipe(
             Effect.map((rows) => new Set(rows.map((row) => row.transaction_id))),
+            Effect.orDie
+          ),
+        latest: (origin, limit) =>
+          sql<{ transaction_id: string }>`
+            SELECT transaction_id FROM received_transactions WHERE origin = ${origin}
+            ORDER BY received_at DESC LIMIT ${limit}`.pipe(
+            Effect.map((rows) => rows.map((row) => row.transaction_id)),
             Effect.orDie
           ),
         put: (origin, transactionId, answer) =>

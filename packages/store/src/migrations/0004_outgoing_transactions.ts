@@ -1,5 +1,5 @@
 /**
- * What is sent to other servers, as transactions; and which servers are in which room.
+ * What is sent to other servers, as transactions; what came last of each; and which servers are in which room.
  */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -28,6 +28,8 @@ export default Effect.gen(function* () {
     CREATE UNIQUE INDEX outgoing_transactions_in_flight ON outgoing_transactions (destination)
     WHERE acknowledged_at IS NULL`
   yield* sql`CREATE INDEX outgoing_transactions_age ON outgoing_transactions USING brin (acknowledged_at)`
+
+  yield* sql`CREATE INDEX received_transactions_latest ON received_transactions (origin, received_at)`
 
   yield* sql`
     ALTER TABLE memberships

@@ -1,0 +1,128 @@
+/**
+ * What becomes of the EDUs of other servers. Each stands for itself: one that is malformed, of an unknown type, about
+ * users of another server or about what its origin has no part in is ignored.
+ *
+ * | EDU | goes to |
+ * |---|---|
+ * | `m.typing` | the Room actor, as if the user typed here; only for members |
+ * | `m.presence`: `push` | `RemotePresences` |
+ * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
+ * | `m.presence_invite` | the User actor of who is to be observed; an accept at once if they wish so |
+ * | `m.presence_accept`, `m.presence_deny` | the presence list of our user who asked |
+ *
+ * Source: "PDUs and EDUs" and "Presence" of the specification.
+ */
+import {
+  type Edu,
+  type PresenceEdu,
+  type PresenceListEdu,
+  readEdu,
+  type TypingEdu
+} from "@greenroom/protocol/federation/Edu"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Context, Effect, Layer, Option } from "effect"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { ask } from "../internal/Ask.ts"
+import { OutgoingEdus } from "../OutgoingEdus.ts"
+import { Presences } from "../Presences.ts"
+import { Room } from "../Room.ts"
+import { User } from "../User.ts"
+import { OutgoingPresence } from "./OutgoingPresence.ts"
+import { remoteTypingTimeout } from "./OutgoingTyping.ts"
+import { RemotePresences } from "./RemotePresences.ts"
+
+/** How many users may wait for a user's answer to be observed; further ones are not heard. */
+const maxInvitations = 1_000
+
+const makeListReceiver = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const accounts = yield* AccountStore
+  const lists = yield* PresenceListStore
+  const user = yield* User.client
+  const edus = yield* OutgoingEdus
+  const presences = yield* Presences
+  const remotePresences = yield* RemotePresences
+
+  const isOurs = Effect.fnUntraced(function* (userId: UserId) {
+    const account = serverNameOf(userId) === serverName ? yield* accounts.find(userId) : Option.none()
+    return Option.isSome(account) && account.value.deactivatedAt === undefined
+  })
+
+  const invited = Effect.fnUntraced(function* (content: PresenceListEdu["content"]) {
+    const { observed_user: observed, observer_user: observer } = content
+    if (!(yield* isOurs(observed))) return
+    if ((yield* lists.invitations(observed)).length >= maxInvitations) return
+    yield* lists.invite(observer, observed)
+    if (!(yield* ask(user(observed).PresenceInvited({ observer })))) return
+    yield* edus.send({ destination: serverNameOf(observer), edu_type: "m.presence_accept", content })
+  })
+
+  return Effect.fnUntraced(function* ({ content, edu_type }: PresenceListEdu) {
+    const { observed_user: observed, observer_user: observer } = content
+    if (edu_type === "m.presence_invite") return yield* invited(content)
+    if (serverNameOf(observer) !== serverName) return
+    const accepts = edu_type === "m.presence_accept"
+    const asked = accepts ? yield* lists.accept(observed, observer) : yield* lists.deny(observed, observer)
+    if (!asked) return
+    yield* presences.listChanged(observer)
+    if (accepts) yield* remotePresences.want([observed])
+  })
+})
+
+const make = Effect.gen(function* () {
+  const rooms = yield* RoomStore
+  const room = yield* Room.client
+  const remotePresences = yield* RemotePresences
+  const outgoingPresence = yield* OutgoingPresence
+  const receiveList = yield* makeListReceiver
+
+  // The membership is looked up first, so that nobody can wake actors of rooms in which they have no part.
+  const receiveTyping = Effect.fnUntraced(function* ({ content: { room_id, typing, user_id } }: TypingEdu) {
+    const membership = yield* rooms.membership(user_id, room_id)
+    if (Option.isNone(membership) || membership.value.membership !== "join") return
+    yield* ask(room(room_id).SetTyping({ userId: user_id, typing, timeout: remoteTypingTimeout }))
+  })
+
+  const receivePresence = Effect.fnUntraced(function* (origin: ServerName, { content }: PresenceEdu) {
+    yield* remotePresences.receive(content.push)
+    yield* outgoingPresence.unpoll(origin, content.unpoll)
+    yield* outgoingPresence.poll(origin, content.poll)
+  })
+
+  const dispatch = (origin: ServerName, edu: Edu) => {
+    switch (edu.edu_type) {
+      case "m.typing":
+        return receiveTyping(edu)
+      case "m.presence":
+        return receivePresence(origin, edu)
+      default:
+        return receiveList(edu)
+    }
+  }
+
+  const receiveOne = (origin: ServerName, value: unknown) =>
+    Option.match(readEdu(value, origin), {
+      onNone: () => Effect.logDebug(`An EDU of ${origin} is ignored`),
+      onSome: (edu) =>
+        Effect.catchCause(dispatch(origin, edu), (cause) =>
+          Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
+        )
+    })
+
+  return EduReceiver.of({
+    receive: (origin, edus) => Effect.forEach(edus, (edu) => receiveOne(origin, edu), { discard: true })
+  })
+})
+
+export class EduReceiver extends Context.Service<
+  EduReceiver,
+  {
+    /** Takes EDUs as they came. Never fails for a bad one. */
+    readonly receive: (origin: ServerName, edus: ReadonlyArray<unknown>) => Effect.Effect<void>
+  }
+>()("greenroom/actors/federation/EduReceiver") {
+  static readonly layer = Layer.effect(EduReceiver, make)
+}

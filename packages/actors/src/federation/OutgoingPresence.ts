@@ -1,0 +1,155 @@
+/**
+ * Tells other servers of the presence of our users: those that share a room with the user, and those of observers whom
+ * the user accepted. Changes are collected for a few seconds and then told once per server, whatever the number of rooms
+ * and users there. Activity alone is not told.
+ *
+ * A server that unpolls a user is not told of that user until it polls again.
+ *
+ * Source: "Presence" and "PDUs and EDUs" of the specification.
+ */
+import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Clock, Context, type Duration, Effect, Layer } from "effect"
+import { EphemeralStream, type EphemeralUpdate, type PresenceValue, toPresenceContent } from "../EphemeralStream.ts"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { Presences } from "../Presences.ts"
+import type { PresenceContent } from "../Rooms.ts"
+import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
+import { Peers } from "./Peers.ts"
+
+/** For how long changes are collected. */
+const batchInterval: Duration.Input = "2 seconds"
+
+/** How many unpolled users are remembered, of all servers together; the oldest are told of again. */
+const maxUnpolled = 100_000
+
+/** What a server is told of a user. Profiles travel with memberships. */
+export const toPush = (content: PresenceContent): PresencePush => {
+  const state = content.state === "hidden" ? "offline" : (content.state as PresencePush["state"])
+  return {
+    user_id: content.user_id,
+    state,
+    presence: state,
+    ...(content.status_msg === undefined ? {} : { status_msg: content.status_msg }),
+    ...(content.last_active_ago === undefined ? {} : { last_active_ago: Math.round(content.last_active_ago) })
+  }
+}
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const stream = yield* EphemeralStream
+  const rooms = yield* RoomStore
+  const roomServers = yield* RoomServerStore
+  const lists = yield* PresenceListStore
+  const presences = yield* Presences
+  const peers = yield* Peers
+  const visible = yield* makePresenceVisibility
+  const unpolled = new Set<string>()
+
+  const tell = Effect.fnUntraced(function* (destination: ServerName, pushes: ReadonlyArray<PresencePush>) {
+    for (let start = 0; start < pushes.length; start += maxPresenceUsers) {
+      const push = pushes.slice(start, start + maxPresenceUsers) as unknown as ReadonlyArray<JsonObject>
+      yield* peers.tell(destination, [{ edu_type: "m.presence", content: { push } }])
+    }
+  })
+
+  // Changes
+
+  /** The servers that are told of each of the users. */
+  const audiences = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+    const roomsOf = yield* rooms.joinedRoomsOfAll(userIds)
+    const [serversOf, observersOf] = yield* Effect.all(
+      [roomServers.serversOf([...new Set([...roomsOf.values()].flat())]), lists.observersOfAll(userIds)],
+      { concurrency: 2 }
+    )
+    return (userId: UserId): ReadonlySet<ServerName> => {
+      const audience = new Set((observersOf.get(userId) ?? []).map(serverNameOf))
+      for (const roomId of roomsOf.get(userId) ?? []) {
+        for (const server of serversOf.get(roomId) ?? []) audience.add(server)
+      }
+      audience.delete(serverName)
+      return audience
+    }
+  })
+
+  const changesOf = (updates: ReadonlyArray<EphemeralUpdate>): ReadonlyMap<UserId, PresenceValue> => {
+    const changes = new Map<UserId, PresenceValue>()
+    for (const update of updates) {
+      if (update._tag !== "presence" || update.audience === "self") continue
+      if (serverNameOf(update.userId) === serverName) changes.set(update.userId, update.value)
+    }
+    return changes
+  }
+
+  const tellChanges = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
+    const changes = changesOf(updates)
+    if (changes.size === 0) return
+    const audienceOf = yield* audiences([...changes.keys()])
+    const now = yield* Clock.currentTimeMillis
+    const pushes = new Map<ServerName, Array<PresencePush>>()
+    for (const [userId, value] of changes) {
+      const push = toPush(toPresenceContent(value, now))
+      for (const server of audienceOf(userId)) {
+        if (unpolled.has(`${server} ${userId}`)) continue
+        const known = pushes.get(server)
+        if (known === undefined) pushes.set(server, [push])
+        else known.push(push)
+      }
+    }
+    for (const [server, push] of pushes) yield* tell(server, push)
+  })
+
+  let position = yield* stream.position
+  yield* Effect.suspend(() => stream.changed(position)).pipe(
+    Effect.andThen(Effect.sleep(batchInterval)),
+    Effect.andThen(Effect.suspend(() => stream.since(position))),
+    Effect.tap((chunk) =>
+      Effect.sync(() => {
+        position = chunk.position
+      })
+    ),
+    Effect.flatMap((chunk) => tellChanges(chunk.updates)),
+    Effect.catchCause((cause) =>
+      Effect.andThen(Effect.logError("Telling servers of presence", cause), Effect.sleep(1000))
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  // Polls
+
+  const poll = Effect.fnUntraced(function* (origin: ServerName, userIds: ReadonlyArray<UserId>) {
+    for (const userId of userIds) unpolled.delete(`${origin} ${userId}`)
+    const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
+    const allowed = yield* visible(origin, ours)
+    if (allowed.size === 0) return
+    yield* tell(origin, (yield* presences.many([...allowed])).map(toPush))
+  })
+
+  const unpoll = (origin: ServerName, userIds: ReadonlyArray<UserId>) =>
+    Effect.sync(() => {
+      for (const userId of userIds) {
+        if (serverNameOf(userId) !== serverName) continue
+        unpolled.add(`${origin} ${userId}`)
+        if (unpolled.size > maxUnpolled) unpolled.delete(unpolled.values().next().value!)
+      }
+    })
+
+  return OutgoingPresence.of({ poll, unpoll })
+})
+
+export class OutgoingPresence extends Context.Service<
+  OutgoingPresence,
+  {
+    /** A server asks to be told of these users: those whom its users may see are told at once, and when they change. */
+    readonly poll: (origin: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
+    /** A server asks not to be told of these users any longer. */
+    readonly unpoll: (origin: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
+  }
+>()("greenroom/actors/federation/OutgoingPresence") {
+  static readonly layer = Layer.effect(OutgoingPresence, make)
+}

@@ -1,0 +1,86 @@
+/**
+ * Tells other servers who of our users types in rooms that they share: when somebody starts and stops, and again from
+ * time to time, because a server that hears no more of it takes it for over.
+ *
+ * Source: "Typing notifications" and "PDUs and EDUs" of the specification.
+ */
+import { type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
+import { Effect, Layer } from "effect"
+import { EphemeralStream, type TypingUpdate } from "../EphemeralStream.ts"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { Peers } from "./Peers.ts"
+
+/** How often a server is told that somebody still types. Shorter than `remoteTypingTimeout`. */
+const repeatInterval = "20 seconds"
+
+/** For how long a user of another server types without the server saying so again, in milliseconds. */
+export const remoteTypingTimeout = 45_000
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const stream = yield* EphemeralStream
+  const roomServers = yield* RoomServerStore
+  const peers = yield* Peers
+  /** Who of us types, as other servers were told. */
+  const told = new Map<RoomId, ReadonlySet<UserId>>()
+
+  const tell = Effect.fnUntraced(function* (roomId: RoomId, changes: ReadonlyMap<UserId, boolean>) {
+    if (changes.size === 0) return
+    const servers = (yield* roomServers.serversOf([roomId])).get(roomId) ?? []
+    const edus = Array.from(changes, ([user_id, typing]) => ({
+      edu_type: "m.typing",
+      content: { room_id: roomId, user_id, typing }
+    }))
+    for (const server of servers) if (server !== serverName) yield* peers.tell(server, edus)
+  })
+
+  const tellChange = ({ roomId, userIds }: TypingUpdate) => {
+    const before = told.get(roomId) ?? new Set()
+    const now = new Set(userIds.filter((userId) => serverNameOf(userId) === serverName))
+    if (now.size > 0) told.set(roomId, now)
+    else told.delete(roomId)
+    const stopped = [...before.difference(now)].map((userId) => [userId, false] as const)
+    const started = [...now.difference(before)].map((userId) => [userId, true] as const)
+    return tell(roomId, new Map([...stopped, ...started]))
+  }
+
+  let position = yield* stream.position
+  yield* Effect.suspend(() => stream.changed(position)).pipe(
+    Effect.andThen(Effect.suspend(() => stream.since(position))),
+    Effect.tap((chunk) =>
+      Effect.sync(() => {
+        position = chunk.position
+      })
+    ),
+    Effect.flatMap((chunk) =>
+      Effect.forEach(
+        chunk.updates.filter((update) => update._tag === "typing"),
+        tellChange,
+        { discard: true }
+      )
+    ),
+    Effect.catchCause((cause) =>
+      Effect.andThen(Effect.logError("Telling servers who types", cause), Effect.sleep(1000))
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  yield* Effect.sleep(repeatInterval).pipe(
+    Effect.andThen(
+      Effect.suspend(() =>
+        Effect.forEach(
+          [...told],
+          ([roomId, userIds]) => tell(roomId, new Map(Array.from(userIds, (userId) => [userId, true]))),
+          { discard: true }
+        )
+      )
+    ),
+    Effect.catchCause((cause) => Effect.logError("Telling servers who still types", cause)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+})
+
+export const layer = Layer.effectDiscard(make)

@@ -1,0 +1,181 @@
+/**
+ * The presence of users of other servers whom our users may see. Their servers push it; what we want to know and were
+ * not told we poll. It goes to the ephemeral stream, from which clients and `Presences` have it like that of our users.
+ *
+ * A server that has been silent for a while is polled for those of its users who are about, and when it stays silent
+ * they count as offline.
+ *
+ * Source: "Presence" and "PDUs and EDUs" of the specification.
+ */
+import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { Clock, Context, Effect, Layer } from "effect"
+import { EphemeralStream, type PresenceValue } from "../EphemeralStream.ts"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { FederationClient } from "./FederationClient.ts"
+import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
+import { Peers } from "./Peers.ts"
+
+/** How long after a user was polled they are polled again at the earliest, in milliseconds. */
+const pollInterval = 5 * 60_000
+
+/** How many users are remembered as polled. */
+const maxPolled = 100_000
+
+/** After how long a silence a server is polled, and after how long its users count as offline, in milliseconds. */
+const pollAfter = 4 * 60_000
+const staleAfter = 10 * 60_000
+
+/** How often silent servers are looked for. */
+const checkInterval = "1 minute"
+
+/** How long somebody who asks for one user's presence waits for the other server. */
+const fetchTimeout = "5 seconds"
+
+/** A server with users who are about. */
+interface Watched {
+  heardAt: number
+  readonly users: Set<UserId>
+}
+
+const sameNews = (a: PresenceValue | undefined, b: PresenceValue): boolean =>
+  a !== undefined && a.state === b.state && a.status_msg === b.status_msg
+
+const toValue = (push: PresencePush, now: number): PresenceValue => {
+  const state = push.state === "hidden" ? "offline" : push.state
+  return {
+    user_id: push.user_id,
+    state,
+    presence: state,
+    ...(push.status_msg === undefined || state === "offline" ? {} : { status_msg: push.status_msg }),
+    ...(push.last_active_ago === undefined ? {} : { last_active_at: now - push.last_active_ago })
+  }
+}
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const stream = yield* EphemeralStream
+  const peers = yield* Peers
+  const client = yield* FederationClient
+  const visible = yield* makePresenceVisibility
+  const watched = new Map<ServerName, Watched>()
+  const polled = new Map<UserId, number>()
+
+  // What other servers say
+
+  const watch = (userId: UserId, state: string, now: number) => {
+    const server = serverNameOf(userId)
+    const known = watched.get(server)
+    if (state !== "offline") {
+      if (known === undefined) watched.set(server, { heardAt: now, users: new Set([userId]) })
+      else known.users.add(userId)
+    } else if (known?.users.delete(userId) === true && known.users.size === 0) watched.delete(server)
+  }
+
+  const publish = (value: PresenceValue, now: number) =>
+    Effect.suspend(() => {
+      watch(value.user_id, value.state, now)
+      return sameNews(stream.presence(value.user_id), value) ? Effect.void : stream.publishPresence(value)
+    })
+
+  const receive = Effect.fnUntraced(function* (pushes: ReadonlyArray<PresencePush>) {
+    if (pushes.length === 0) return
+    const wanted = yield* visible(
+      serverName,
+      pushes.map((push) => push.user_id)
+    )
+    const now = yield* Clock.currentTimeMillis
+    for (const push of pushes) if (wanted.has(push.user_id)) yield* publish(toValue(push, now), now)
+  })
+
+  // Polling
+
+  const poll = Effect.fnUntraced(function* (server: ServerName, userIds: ReadonlyArray<UserId>) {
+    for (let start = 0; start < userIds.length; start += maxPresenceUsers) {
+      const content = { poll: userIds.slice(start, start + maxPresenceUsers) }
+      yield* peers.tell(server, [{ edu_type: "m.presence", content }])
+    }
+  })
+
+  /** Those that were not polled lately. */
+  const unpolled = (userIds: ReadonlyArray<UserId>, now: number): ReadonlyArray<UserId> =>
+    userIds.filter((userId) => {
+      if (now - (polled.get(userId) ?? Number.NEGATIVE_INFINITY) < pollInterval) return false
+      polled.delete(userId)
+      polled.set(userId, now)
+      if (polled.size > maxPolled) polled.delete(polled.keys().next().value!)
+      return true
+    })
+
+  const want = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+    const absent = userIds.filter(
+      (userId) => serverNameOf(userId) !== serverName && stream.presence(userId) === undefined
+    )
+    if (absent.length === 0) return
+    const due = unpolled(absent, yield* Clock.currentTimeMillis)
+    for (const [server, users] of Map.groupBy(due, serverNameOf)) yield* poll(server, users)
+  })
+
+  const fetch = Effect.fnUntraced(function* (userId: UserId) {
+    if (stream.presence(userId) !== undefined) return
+    const push = yield* Effect.option(Effect.timeout(client.queryPresence(userId), fetchTimeout))
+    const now = yield* Clock.currentTimeMillis
+    if (push._tag === "Some" && push.value.user_id === userId) yield* publish(toValue(push.value, now), now)
+  })
+
+  // Silence
+
+  const forsake = Effect.fnUntraced(function* (server: ServerName, users: ReadonlySet<UserId>) {
+    watched.delete(server)
+    for (const userId of users) {
+      const { status_msg: _, ...last } = stream.presence(userId) ?? { user_id: userId }
+      yield* stream.publishPresence({ ...last, state: "offline", presence: "offline" })
+    }
+  })
+
+  const checkSilence = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    for (const [server, { heardAt, users }] of watched) {
+      if (now - heardAt >= staleAfter) yield* forsake(server, users)
+      else if (now - heardAt >= pollAfter) yield* poll(server, [...users])
+    }
+  })
+
+  yield* Effect.sleep(checkInterval).pipe(
+    Effect.andThen(checkSilence),
+    Effect.catchCause((cause) => Effect.logError("Looking for silent servers", cause)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  const heardFrom = (server: ServerName) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const known = watched.get(server)
+      if (known !== undefined) known.heardAt = now
+    })
+
+  return RemotePresences.of({ receive, want, fetch, heardFrom })
+})
+
+export class RemotePresences extends Context.Service<
+  RemotePresences,
+  {
+    /** Takes what a server says of its users; of others than those whom our users may see it is forgotten. */
+    readonly receive: (pushes: ReadonlyArray<PresencePush>) => Effect.Effect<void>
+    /** Somebody looks at these users. Those of other servers of whom nothing is known are polled; does not wait. */
+    readonly want: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
+    /** Somebody looks at this user of another server: asks for the presence, unless it is known. Waits a few seconds. */
+    readonly fetch: (userId: UserId) => Effect.Effect<void>
+    /** A server has made a request: what it told is still true. */
+    readonly heardFrom: (server: ServerName) => Effect.Effect<void>
+  }
+>()("greenroom/actors/federation/RemotePresences") {
+  static readonly layer = Layer.effect(RemotePresences, make)
+  /** For a server without federation: there are no other servers. */
+  static readonly layerNowhere = Layer.succeed(RemotePresences, {
+    receive: () => Effect.void,
+    want: () => Effect.void,
+    fetch: () => Effect.void,
+    heardFrom: () => Effect.void
+  })
+}

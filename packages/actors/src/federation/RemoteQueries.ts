@@ -1,0 +1,65 @@
+/**
+ * What our users ask of other servers: the profile of a user there, and where an alias leads. Answers are kept for a
+ * short while, so that a popular name does not cost its server a request for each who looks.
+ *
+ * Source: "Federation" of the specification.
+ */
+import type { DirectoryAnswer } from "@greenroom/protocol/federation/FederationAnswers"
+import { type RoomAlias, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { Cache, Context, Effect, Exit, Layer } from "effect"
+import { FederationClient } from "./FederationClient.ts"
+import type { RemoteError } from "./RemoteError.ts"
+
+/** For how long an answer is good, and for how long the same failure is answered without asking again. */
+const answerLifetime = "1 minute"
+const failureLifetime = "5 seconds"
+
+/** How many answers are kept. */
+const capacity = 10_000
+
+/** What a user is told. A server that cannot be asked leaves open whether there is such a thing. */
+const toMatrixError =
+  (what: UserId | RoomAlias) =>
+  (error: RemoteError): MatrixError => {
+    if (error._tag === "RemoteRefused" && error.status === 403) return new Forbidden({ error: error.error })
+    return error._tag === "RemoteRefused" && error.status === 404
+      ? new NotFound({ error: `There is no ${what}` })
+      : new NotFound({ error: `${serverNameOf(what)} cannot be asked for ${what} now` })
+  }
+
+const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) ? answerLifetime : failureLifetime)
+
+const make = Effect.gen(function* () {
+  const client = yield* FederationClient
+  const profiles = yield* Cache.makeWith(
+    (userId: UserId) => Effect.mapError(client.queryProfile(userId), toMatrixError(userId)),
+    { capacity, timeToLive }
+  )
+  const aliases = yield* Cache.makeWith(
+    (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
+    { capacity, timeToLive }
+  )
+  return RemoteQueries.of({
+    profile: (userId) => Cache.get(profiles, userId),
+    directory: (alias) => Cache.get(aliases, alias)
+  })
+})
+
+export class RemoteQueries extends Context.Service<
+  RemoteQueries,
+  {
+    /** What the server of the user lets ours see of the profile. Errors: M_NOT_FOUND, M_FORBIDDEN. */
+    readonly profile: (userId: UserId) => Effect.Effect<JsonObject, MatrixError>
+    /** Where the alias leads, and by which servers one may join there. Errors: M_NOT_FOUND. */
+    readonly directory: (alias: RoomAlias) => Effect.Effect<DirectoryAnswer, MatrixError>
+  }
+>()("greenroom/actors/federation/RemoteQueries") {
+  static readonly layer = Layer.effect(RemoteQueries, make)
+  /** For a server without federation: there are no other servers. */
+  static readonly layerNowhere = Layer.succeed(RemoteQueries, {
+    profile: (userId) => Effect.fail(new NotFound({ error: `There is no user ${userId} on this server` })),
+    directory: (alias) => Effect.fail(new NotFound({ error: `There is no room alias ${alias}` }))
+  })
+}

@@ -1,0 +1,213 @@
+/**
+ * Takes the transactions of other servers: one at a time of each, every one once. A repeat gets the answer that the
+ * first got, also while that is still under way, and after a restart.
+ *
+ * If a transaction says that there was one before it which never came, that server is asked to send again what it sent
+ * since the last that did come (`/pull`).
+ *
+ * Source: "Transactions" of the specification.
+ */
+import {
+  FederationTransactionId,
+  maxEdus,
+  maxPdus,
+  type Transaction,
+  type TransactionAnswer
+} from "@greenroom/protocol/federation/Transaction"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
+import { Cache, Clock, Context, Effect, Fiber, Layer, Option, Schema, Semaphore } from "effect"
+import { EduReceiver } from "./EduReceiver.ts"
+import { FederationClient } from "./FederationClient.ts"
+import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"
+
+/** How many transactions of one server may wait; further ones are to come again later. */
+const maxWaiting = 16
+
+/** When those are welcome, in milliseconds. */
+const retryAfter = 5_000
+
+/** How many transactions are pulled for one gap, and how many servers are asked at once. */
+const maxPulled = 200
+const concurrentPulls = 8
+
+/** For how long a transaction that could not be pulled is not asked for again. */
+const pullInterval = "10 minutes"
+
+/** How many of the last transactions a pull names, beside the one that revealed the gap. */
+const namedInPull = 5
+
+/** For how long answers are kept, in milliseconds, and how often older ones are forgotten. */
+const keptFor = 7 * 86_400_000
+const forgetInterval = "1 hour"
+
+/** The parts of a transaction that are taken. */
+type Parts = Pick<Transaction, "transaction_id" | "pdus" | "edus">
+
+const isTransactionId = Schema.is(FederationTransactionId)
+
+const checkLimits = ({ edus, pdus }: Parts): Effect.Effect<void, TooLarge> => {
+  if (pdus.length > maxPdus) {
+    return Effect.fail(new TooLarge({ error: `The transaction has ${pdus.length} PDUs; ${maxPdus} are the limit` }))
+  }
+  return edus.length > maxEdus
+    ? Effect.fail(new TooLarge({ error: `The transaction has ${edus.length} EDUs; ${maxEdus} are the limit` }))
+    : Effect.void
+}
+
+const toAnswer = (received: ReadonlyArray<ReceivedPdu>): TransactionAnswer => ({
+  pdus: Object.fromEntries(
+    received.flatMap(({ error, name }) => (name === undefined ? [] : [[name, error === undefined ? {} : { error }]]))
+  )
+})
+
+const listOf = (value: unknown): ReadonlyArray<Json> => (Array.isArray(value) ? value : [])
+
+/** A transaction that was pulled; undefined if it is none. */
+const readPulled = (transaction: JsonObject): Parts | undefined => {
+  const { transaction_id } = transaction
+  return typeof transaction_id === "string" && isTransactionId(transaction_id)
+    ? { transaction_id, pdus: listOf(transaction.pdus), edus: listOf(transaction.edus) }
+    : undefined
+}
+
+/** One transaction of each origin at a time, and only so many that wait. */
+const makeLines = () => {
+  const lines = new Map<ServerName, { readonly turn: Semaphore.Semaphore; length: number }>()
+
+  const leave = (origin: ServerName) => {
+    const line = lines.get(origin)!
+    if (--line.length === 0) lines.delete(origin)
+  }
+
+  return <A, E>(origin: ServerName, work: Effect.Effect<A, E>): Effect.Effect<A, E | LimitExceeded> =>
+    Effect.suspend((): Effect.Effect<A, E | LimitExceeded> => {
+      const line = lines.get(origin) ?? { turn: Semaphore.makeUnsafe(1), length: 0 }
+      if (line.length > maxWaiting) {
+        return Effect.fail(new LimitExceeded({ error: "Too many transactions wait", retry_after_ms: retryAfter }))
+      }
+      line.length++
+      lines.set(origin, line)
+      return Effect.ensuring(
+        line.turn.withPermits(1)(work),
+        Effect.sync(() => leave(origin))
+      )
+    })
+}
+
+const make = Effect.gen(function* () {
+  const scope = yield* Effect.scope
+  const rooms = yield* FederationRooms
+  const edus = yield* EduReceiver
+  const store = yield* ReceivedTransactionStore
+  const client = yield* FederationClient
+  const inTurn = makeLines()
+  const pulls = Semaphore.makeUnsafe(concurrentPulls)
+  /** Transactions that are under way, by origin and ID. */
+  const running = new Map<string, Fiber.Fiber<TransactionAnswer, MatrixError>>()
+  const pulling = new Set<ServerName>()
+
+  const take = Effect.fn("TransactionReceiver.take")(function* (origin: ServerName, parts: Parts) {
+    const known = yield* store.find(origin, parts.transaction_id)
+    if (Option.isSome(known)) return known.value
+    const received = parts.pdus.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus)
+    yield* edus.receive(origin, parts.edus)
+    const answer = toAnswer(received)
+    yield* store.put(origin, parts.transaction_id, answer)
+    return answer
+  })
+
+  /** Goes on when whoever waits for the answer does not: the origin will ask again, and get this one. */
+  const takeOnce = (origin: ServerName, parts: Parts): Effect.Effect<TransactionAnswer, MatrixError> =>
+    Effect.suspend(() => {
+      const key = `${origin} ${parts.transaction_id}`
+      const underWay = running.get(key)
+      if (underWay !== undefined) return Fiber.join(underWay)
+      const work = Effect.ensuring(
+        inTurn(origin, take(origin, parts)),
+        Effect.sync(() => running.delete(key))
+      )
+      return Effect.flatMap(Effect.forkIn(work, scope), (fiber) => {
+        running.set(key, fiber)
+        return Fiber.join(fiber)
+      })
+    })
+
+  // Gaps
+
+  /** Asks for what came after the last known transactions, until there is nothing new. */
+  const pull = Effect.fn("TransactionReceiver.pull")(function* (origin: ServerName, after: ReadonlyArray<string>) {
+    let from = after
+    for (let pulled = 0; pulled < maxPulled; ) {
+      const transactions = (yield* client.pull(origin, from)).flatMap((each) => readPulled(each) ?? [])
+      if (transactions.length === 0) return
+      for (const parts of transactions) yield* Effect.andThen(checkLimits(parts), takeOnce(origin, parts))
+      pulled += transactions.length
+      from = [transactions.at(-1)!.transaction_id]
+    }
+  })
+
+  const asked = yield* Cache.make<string, number>({
+    lookup: () => Clock.currentTimeMillis,
+    capacity: 10_000,
+    timeToLive: pullInterval
+  })
+
+  /** Those that were not asked for lately. */
+  const newlyMissed = Effect.fnUntraced(function* (origin: ServerName, ids: ReadonlyArray<string>) {
+    const known = yield* store.known(origin, ids)
+    const missed: Array<string> = []
+    for (const id of ids) {
+      const key = `${origin} ${id}`
+      if (known.has(id) || running.has(key) || (yield* Cache.has(asked, key))) continue
+      yield* Cache.get(asked, key)
+      missed.push(id)
+    }
+    return missed
+  })
+
+  const closeGap = Effect.fnUntraced(function* (origin: ServerName, { prev_ids, transaction_id }: Transaction) {
+    if (prev_ids.length === 0 || pulling.has(origin)) return
+    const missed = yield* newlyMissed(origin, prev_ids)
+    if (missed.length === 0) return
+    pulling.add(origin)
+    const last = (yield* store.latest(origin, namedInPull + 1)).filter((id) => id !== transaction_id)
+    yield* Effect.logInfo(`Asking ${origin} for transactions that did not come: ${missed.length}`)
+    yield* pulls
+      .withPermits(1)(pull(origin, last))
+      .pipe(
+        Effect.catchCause((cause) => Effect.logWarning(`${origin} does not send again what did not come`, cause)),
+        Effect.ensuring(Effect.sync(() => pulling.delete(origin))),
+        Effect.forkIn(scope)
+      )
+  })
+
+  const receive = Effect.fn("TransactionReceiver.receive")(function* (origin: ServerName, transaction: Transaction) {
+    yield* checkLimits(transaction)
+    const answer = yield* takeOnce(origin, transaction)
+    yield* closeGap(origin, transaction)
+    return answer
+  })
+
+  yield* Clock.currentTimeMillis.pipe(
+    Effect.flatMap((now) => store.forget(now - keptFor)),
+    Effect.catchCause((cause) => Effect.logError("Forgetting old answers", cause)),
+    Effect.andThen(Effect.sleep(forgetInterval)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return TransactionReceiver.of({ receive })
+})
+
+export class TransactionReceiver extends Context.Service<
+  TransactionReceiver,
+  {
+    /** As `Federation.receiveTransaction`. Errors: M_TOO_LARGE, M_LIMIT_EXCEEDED. */
+    readonly receive: (origin: ServerName, transaction: Transaction) => Effect.Effect<TransactionAnswer, MatrixError>
+  }
+>()("greenroom/actors/federation/TransactionReceiver") {
+  static readonly layer = Layer.effect(TransactionReceiver, make)
+}

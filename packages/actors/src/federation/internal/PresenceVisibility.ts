@@ -1,0 +1,27 @@
+/**
+ * Whose presence the users of a server may see: of those with whom one of them shares a room, and of those who accepted
+ * one of them into a presence list. The same holds in both directions, for our users and for those of other servers.
+ *
+ * Source: "Presence and Permissions" of the specification.
+ */
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
+import { Effect } from "effect"
+
+/** Gives those of the users whose presence users of the viewing server may see. */
+export const makePresenceVisibility = Effect.gen(function* () {
+  const roomServers = yield* RoomServerStore
+  const lists = yield* PresenceListStore
+
+  return Effect.fnUntraced(function* (viewing: ServerName, userIds: ReadonlyArray<UserId>) {
+    const sharing = yield* roomServers.sharing(viewing, userIds)
+    const others = userIds.filter((userId) => !sharing.has(userId))
+    if (others.length === 0) return sharing
+    const observers = yield* lists.observersOfAll(others)
+    const accepting = others.filter((userId) =>
+      observers.get(userId)?.some((observer) => serverNameOf(observer) === viewing)
+    )
+    return new Set([...sharing, ...accepting])
+  })
+})
