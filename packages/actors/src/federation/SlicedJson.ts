@@ -133,10 +133,14 @@ function* readObject(scanner: Scanner): Generator<void, Json> {
   return object
 }
 
+/** A body that is no object is read at once. */
+const parseValue = (bytes: Buffer): Json =>
+  bytes.length > maxEntryBytes ? fail("it is not an object, and long", true) : parse(bytes.toString("utf8"))
+
 function* readBody(bytes: Buffer): Generator<void, Result.Result<Json, JsonSyntaxError>> {
   try {
     const scanner = new Scanner(bytes)
-    if (scanner.peek() !== openBrace) return Result.succeed(scanner.value())
+    if (scanner.peek() !== openBrace) return Result.succeed(parseValue(bytes))
     const object = yield* readObject(scanner)
     const rest = bytes.toString("utf8", scanner.position, scanner.position + 1024)
     return rest.trim() === "" ? Result.succeed(object) : fail("something follows the object")

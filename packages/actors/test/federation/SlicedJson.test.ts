@@ -1,0 +1,84 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
+import { Effect } from "effect"
+import fc from "fast-check"
+import { encodeCanonicalJson, encodeJson, parseJson, smallBytes } from "../../src/federation/SlicedJson.ts"
+
+/** Enough space before a body that it is not read at once. */
+const padding = " ".repeat(smallBytes)
+
+const parseSliced = (text: string) => parseJson(Buffer.from(padding + text))
+
+/** What is put in the place of a character of good JSON. */
+const noises = ["", ",", "]", "}", "[", "{", '"', ":", "\\", "1"]
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+describe("SlicedJson", () => {
+  it("a large body is read as JSON.parse reads it", () =>
+    fc.assert(
+      fc.asyncProperty(fc.json(), async (text) => {
+        assert.deepStrictEqual(await Effect.runPromise(parseSliced(`${text} `)), JSON.parse(text))
+      })
+    ))
+
+  it("a large body that JSON.parse refuses is refused", () =>
+    fc.assert(
+      fc.asyncProperty(fc.json(), fc.nat(), fc.constantFrom(...noises), async (text, at, noise) => {
+        const place = at % (text.length + 1)
+        const damaged = `{"a":[${text.slice(0, place)}${noise}${text.slice(place + 1)}],"b":1}`
+        const exit = await Effect.runPromiseExit(parseSliced(damaged))
+        assert.strictEqual(exit._tag, isJson(damaged) ? "Success" : "Failure", damaged)
+      }),
+      { numRuns: 300 }
+    ))
+
+  it("what is written entry by entry is what would be written at once", () =>
+    fc.assert(
+      fc.asyncProperty(fc.dictionary(fc.string({ unit: "grapheme" }), fc.array(fc.jsonValue())), async (object) => {
+        const plain = JSON.parse(JSON.stringify(object)) as JsonObject
+        assert.strictEqual((await Effect.runPromise(encodeJson(plain))).toString(), JSON.stringify(plain))
+      })
+    ))
+
+  it.effect("canonical JSON is the same in slices", () =>
+    Effect.gen(function* () {
+      const object = { "\u{10000}": [1, { b: 1, a: [] }], "\uffff": {}, z: [], a: null, edus: [[]] }
+      assert.strictEqual((yield* encodeCanonicalJson(object)).toString(), encodeOrThrow(object))
+      assert.strictEqual((yield* encodeCanonicalJson({})).toString(), "{}")
+      assert.strictEqual((yield* Effect.exit(encodeCanonicalJson({ a: [1.5] })))._tag, "Failure")
+    })
+  )
+
+  it.effect("a single value that would take long to read is refused, the same in many entries is not", () =>
+    Effect.gen(function* () {
+      const long = yield* Effect.flip(parseJson(Buffer.from(`{"pdus":["${"x".repeat(3_000_000)}"]}`)))
+      assert.isTrue(long.isTooLong)
+      const many = { pdus: Array.from({ length: 3_000 }, () => ({ text: "x".repeat(1_000) })) }
+      assert.deepStrictEqual(yield* parseJson(Buffer.from(JSON.stringify(many))), many)
+    })
+  )
+
+  it.live("others get their turn while a body of 20 MB is read", () =>
+    Effect.gen(function* () {
+      const body = Buffer.from(JSON.stringify({ pdus: Array.from({ length: 20_000 }, () => "x".repeat(1_000)) }))
+      let turns = 0
+      const count = () => {
+        turns++
+        timer = setImmediate(count)
+      }
+      let timer = setImmediate(count)
+      yield* parseJson(body)
+      clearImmediate(timer)
+      assert.isAbove(turns, 3)
+    })
+  )
+})
