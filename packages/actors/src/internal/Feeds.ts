@@ -24,6 +24,9 @@ const patience = "2 seconds"
 /** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000
 
+/** How long changes of presence are gathered after the last were told, in milliseconds. */
+const presenceInterval = 500
+
 export const makeFeeds = Effect.gen(function* () {
   const log = yield* EventLog
   const events = yield* EventStore
@@ -244,6 +247,8 @@ export const makeFeeds = Effect.gen(function* () {
       else deliver(update, `invite ${update.observer}`, own(update.userId))
     }
     ephemeralPosition = position
+    // When many come at once, each of them is news to all the others: they are told of together.
+    if (presences.length > 0) yield* Effect.sleep(presenceInterval)
   })
 
   let ephemeralPosition = yield* ephemeral.position
