@@ -1,0 +1,25 @@
+/**
+ * Deletes, once an hour, what nobody needs any more: old sessions, counts of messages, invitations that nobody took.
+ */
+import { Effect, Layer } from "effect"
+import { SentMessages } from "./SentMessages.ts"
+import { StoredInvites } from "./StoredInvites.ts"
+import { ValidationSessions } from "./ValidationSessions.ts"
+
+const interval = "1 hour"
+
+const make = Effect.gen(function* () {
+  const sessions = yield* ValidationSessions
+  const messages = yield* SentMessages
+  const invites = yield* StoredInvites
+  yield* Effect.all([sessions.forget, messages.forget, invites.forget], { discard: true }).pipe(
+    Effect.catchCause((cause) => Effect.logError("Old rows could not be deleted", cause)),
+    Effect.delay(interval),
+    Effect.forever,
+    Effect.forkScoped
+  )
+})
+
+/** Works for as long as the layer lives. */
+export const layer: Layer.Layer<never, never, ValidationSessions | SentMessages | StoredInvites> =
+  Layer.effectDiscard(make)

@@ -1,0 +1,253 @@
+/**
+ * The configuration of the identity server program: every setting once, with its meaning, its form and what holds
+ * without it.
+ *
+ * A setting `smtp.host` is written `host = "..."` under `[smtp]` in the TOML file that `--config` or
+ * `GREENROOM_IDENTITY_CONFIG` names, and `GREENROOM_IDENTITY_SMTP_HOST=...` in the environment; where it has a `flag` it
+ * is also an option, `--smtp-host`.
+ */
+import { type Off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
+import {
+  type Configuration,
+  DatabaseUrl,
+  integer,
+  LogLevelFromName,
+  type LogLevelName,
+  list,
+  logLevels,
+  networks,
+  networksExpects,
+  optional,
+  portExpects,
+  Secret,
+  type Setting,
+  setting,
+  Text,
+  Truth,
+  truthExpects
+} from "@greenroom/gateway/Setting"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { Schema } from "effect"
+import { defaultRequestRates } from "./Requests.ts"
+
+const rate = (name: string, description: string, fallback: Rate | Off): Setting<Rate | Off> => ({
+  name: `rate_limits.${name}`,
+  description,
+  expects: 'a rate such as "20/1h", or "off"',
+  schema: RateFromString,
+  fallback
+})
+
+const webUrl = Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/)) as Schema.Codec<string>
+const webUrlExpects = "a URL such as https://id.example.org"
+
+const seconds = (name: string, description: string, fallback: number): Setting<number> => ({
+  name,
+  description,
+  expects: "a number of seconds",
+  schema: integer(1, 315_360_000),
+  fallback
+})
+
+/** `name <address>`, or an address. */
+const mailbox = Schema.String.check(
+  Schema.isPattern(/^(?:[^<>"\r\n]{0,200}<[^\s<>@,"]+@[^\s<>@,"]+>|[^\s<>@,"]+@[^\s<>@,"]+)$/)
+)
+
+/** Every setting, by its name in the program. */
+export const settings = {
+  serverName: setting<ServerName>({
+    name: "server_name",
+    description: "The name of this identity server, by which it signs. It cannot be changed later",
+    expects: "a server name, such as id.example.org",
+    schema: ServerName as Schema.Codec<ServerName, string>,
+    fallback: "localhost" as ServerName,
+    flag: "name"
+  }),
+  host: setting({
+    name: "host",
+    description: "The address to listen on. 0.0.0.0 or :: listens on all",
+    expects: "an address or a host name",
+    schema: Text,
+    fallback: "127.0.0.1",
+    flag: "address"
+  }),
+  port: setting({
+    name: "port",
+    description: "The port of the identity API. 0 takes any free one",
+    expects: portExpects,
+    schema: integer(0, 65_535),
+    fallback: 8090,
+    flag: "number"
+  }),
+  publicUrl: optional({
+    name: "public_url",
+    description: "The URL by which people and servers reach this server; without it http, host and port",
+    expects: webUrlExpects,
+    schema: webUrl,
+    flag: "url"
+  }),
+  dataDir: setting({
+    name: "data_dir",
+    description: "Where the database of this server is kept",
+    expects: "a directory",
+    schema: Text,
+    fallback: "./data/identity",
+    flag: "directory"
+  }),
+  databaseUrl: optional({
+    name: "database_url",
+    description: "A PostgreSQL database to use instead of the one that comes with Greenroom",
+    expects: "a URL such as postgresql://user:password@host:5432/database",
+    schema: DatabaseUrl,
+    flag: "url",
+    secret: true
+  }),
+  logLevel: setting<LogLevelName>({
+    name: "log_level",
+    description: "The least serious messages that are logged",
+    expects: `one of ${logLevels.join(", ")}`,
+    schema: LogLevelFromName,
+    fallback: "info",
+    flag: "level"
+  }),
+  trustedProxies: setting({
+    name: "trusted_proxies",
+    description: "Reverse proxies whose X-Forwarded-For header tells the address of the client",
+    expects: networksExpects,
+    schema: networks,
+    fallback: [] as ReadonlyArray<string>
+  }),
+  trustedClients: setting({
+    name: "trusted_clients",
+    description: "Clients, such as home servers that ask for their users, whose requests are not limited",
+    expects: networksExpects,
+    schema: networks,
+    fallback: [] as ReadonlyArray<string>
+  }),
+  smtpHost: optional({
+    name: "smtp.host",
+    description: "The SMTP server. Without it no mails are sent",
+    expects: "a host name or an address",
+    schema: Text,
+    flag: "host"
+  }),
+  smtpPort: setting({
+    name: "smtp.port",
+    description: "The port of the SMTP server",
+    expects: portExpects,
+    schema: integer(1, 65_535),
+    fallback: 587,
+    flag: "number"
+  }),
+  smtpSecurity: setting<"starttls" | "tls" | "none">({
+    name: "smtp.security",
+    description: "How the connection to the SMTP server is protected: starttls, tls from the start, or none",
+    expects: "starttls, tls or none",
+    schema: Schema.Literals(["starttls", "tls", "none"]) as Schema.Codec<"starttls" | "tls" | "none", string>,
+    fallback: "starttls",
+    flag: "kind"
+  }),
+  smtpUser: optional({
+    name: "smtp.user",
+    description: "The user name at the SMTP server",
+    expects: "a text",
+    schema: Text,
+    flag: "name"
+  }),
+  smtpPassword: optional({
+    name: "smtp.password",
+    description: "The password at the SMTP server",
+    expects: "a text",
+    schema: Secret,
+    secret: true
+  }),
+  smtpVerify: setting({
+    name: "smtp.verify",
+    description: "Check the certificate of the SMTP server. Switch it off for tests only",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true
+  }),
+  smtpFrom: optional({
+    name: "smtp.from",
+    description: "The address that mails come from; without it noreply at the server name",
+    expects: "an address, such as noreply@example.org or Example <noreply@example.org>",
+    schema: mailbox as Schema.Codec<string>,
+    flag: "address"
+  }),
+  templatesDir: optional({
+    name: "templates_dir",
+    description: "A folder with texts of mails and messages that replace those that come with the server",
+    expects: "a directory",
+    schema: Text,
+    flag: "directory"
+  }),
+  smsUrl: optional({
+    name: "sms.url",
+    description: "The web service that takes text messages. Without it none are sent",
+    expects: webUrlExpects,
+    schema: Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s#@]+$/)) as Schema.Codec<string>,
+    flag: "url"
+  }),
+  smsAuthorization: optional({
+    name: "sms.authorization",
+    description: "The value of the Authorization header for that web service",
+    expects: "a text",
+    schema: Secret,
+    secret: true
+  }),
+  smsFrom: optional({
+    name: "sms.from",
+    description: "What text messages say they come from",
+    expects: "a text",
+    schema: Text
+  }),
+  linkLifetime: seconds("validation.link_lifetime", "How long the link of a mail is good", 86_400),
+  codeLifetime: seconds("validation.code_lifetime", "How long the code of a text message is good", 600),
+  sessionLifetime: seconds("validation.session_lifetime", "How long a validated address may be bound", 86_400),
+  singleLookup: setting({
+    name: "lookup.single",
+    description: "Let anybody look up single addresses as they are. Otherwise only hashed ones",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true
+  }),
+  pepperLifetime: seconds("lookup.pepper_lifetime", "After how long addresses are hashed with a new pepper", 604_800),
+  peers: setting({
+    name: "peers",
+    description: "The identity servers to share associations with: name, URL, ID and base64 of a public key of each",
+    expects: 'a list of texts such as "id2.example.org https://id2.example.org ed25519:1a2b3c4d Base64Key"',
+    schema: list(/^\S+ https?:\/\/\S+ ed25519:\S+ [A-Za-z0-9+/]{43}=?$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  homeServers: setting({
+    name: "home_servers",
+    description: "Where home servers are that cannot be found by their names",
+    expects: 'a list of texts such as "example.org http://127.0.0.1:8008"',
+    schema: list(/^\S+ https?:\/\/\S+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  privateAddresses: setting({
+    name: "private_addresses",
+    description: "Let home servers have addresses of private networks",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false
+  }),
+  verifyCertificates: setting({
+    name: "verify_certificates",
+    description: "Check the certificates of home servers. Switch it off for tests only",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true
+  }),
+  requestRate: rate("requests", "Requests, per client", defaultRequestRates.requests),
+  messageRate: rate("messages", "Mails and text messages, per client", defaultRequestRates.messages),
+  addressRate: rate("messages_per_address", "Mails and text messages to one address", { limit: 5, window: 3_600_000 }),
+  triesRate: rate("tries", "Submitted tokens, per client", defaultRequestRates.tries),
+  lookupRate: rate("lookups", "Addresses that are looked up, per client", defaultRequestRates.lookups)
+} as const
+
+/** The values of all settings. */
+export type IdentityConfig = Configuration<typeof settings>

@@ -1,0 +1,108 @@
+/**
+ * The identity API over HTTP on one port. It goes down with its scope, after what is in flight has ended, at the latest
+ * after `gracePeriod`.
+ */
+import { NodeHttpServer } from "@effect/platform-node"
+import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
+import { errorResponse, matrixHttp, maxBodyBytes } from "@greenroom/gateway/MatrixHttp"
+import { type ListenError, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
+import { WireErrors } from "@greenroom/protocol/api/WireError"
+import { canonicalIdentityUrl, IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
+import { ByteSize, Context, Effect, Layer, Scope } from "effect"
+import { HttpIncomingMessage, HttpMiddleware, HttpRouter, HttpServerRequest } from "effect/http"
+import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
+import { invitationHandlers } from "./http/InvitationHandlers.ts"
+import { keysHandlers } from "./http/KeysHandlers.ts"
+import { lookupHandlers } from "./http/LookupHandlers.ts"
+import { replicationHandlers } from "./http/ReplicationHandlers.ts"
+import { systemHandlers } from "./http/SystemHandlers.ts"
+import { thirdPartyIdHandlers } from "./http/ThirdPartyIdHandlers.ts"
+import { validationHandlers } from "./http/ValidationHandlers.ts"
+import { Requests, toNetwork } from "./Requests.ts"
+
+export interface IdentityHttpOptions {
+  readonly host: string
+  /** 0 takes any free port. */
+  readonly port: number
+  /** Addresses and networks of reverse proxies whose X-Forwarded-For header is believed. */
+  readonly trustedProxies: ReadonlyArray<string>
+}
+
+/** How long what is in flight may take to end when the server goes down. */
+const gracePeriod = "5 seconds"
+
+const openapiPath = "/openapi.json"
+const docsPath = "/docs"
+
+const handlers = Layer.mergeAll(
+  validationHandlers,
+  thirdPartyIdHandlers,
+  lookupHandlers,
+  invitationHandlers,
+  keysHandlers,
+  replicationHandlers,
+  systemHandlers
+)
+
+const routes = Layer.mergeAll(
+  HttpApiBuilder.layer(IdentityApi, { openapiPath }),
+  HttpApiSwagger.layer(IdentityApi, { path: docsPath })
+).pipe(Layer.provide(handlers), Layer.provide(WireErrors.layer))
+
+/** All that is answered by HTTP: every request is counted, both prefixes lead to the same endpoints. */
+const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
+  const requests = yield* Requests
+  const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
+    Effect.provideService(HttpRouter.RouterConfig, routerConfig)
+  )
+  const app = matrixHttp(endpoints, knownPaths(IdentityApi as never, [openapiPath, docsPath]))
+  const counted = HttpServerRequest.HttpServerRequest.use((request) =>
+    requests.take("requests", request).pipe(
+      Effect.matchEffect({
+        onFailure: (error) => Effect.succeed(errorResponse(error)),
+        onSuccess: () =>
+          Effect.provideService(
+            app,
+            HttpServerRequest.HttpServerRequest,
+            request.modify({ url: canonicalIdentityUrl(request.url) })
+          )
+      })
+    )
+  )
+  return trustedProxies.length === 0
+    ? counted
+    : HttpMiddleware.xForwardedHeaders({ trustedProxies: trustedProxies.map(toNetwork) })(counted)
+})
+
+const serve = Effect.fnUntraced(function* (options: IdentityHttpOptions) {
+  const server = makeNodeServer()
+  const inFlight = makeInFlight()
+  const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
+  const app = yield* makeHttpApp(options.trustedProxies)
+  const handle = yield* NodeHttpServer.makeHandler(app, { scope: requests }).pipe(
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
+  )
+  server.on("request", (request, response) => {
+    inFlight.track(response)
+    handle(request, response)
+  })
+  const { address, family, port } = yield* listen(server, options)
+  yield* Effect.addFinalizer(() => Effect.timeoutOption(inFlight.drained, gracePeriod))
+  const host = family === "IPv6" ? `[${address}]` : address
+  return IdentityHttp.of({ port, url: `http://${host}:${port}` })
+})
+
+export class IdentityHttp extends Context.Service<
+  IdentityHttp,
+  {
+    /** The port that is listened on. */
+    readonly port: number
+    /** `http://host:port`, without a slash at the end. */
+    readonly url: string
+  }
+>()("greenroom/identity/IdentityHttp") {
+  static readonly layer = (options: IdentityHttpOptions) =>
+    Layer.effect(IdentityHttp, serve(options)).pipe(Layer.provide(NodeHttpServer.layerHttpServices))
+}
+
+export type { ListenError }

@@ -1,0 +1,79 @@
+/**
+ * How often somebody may ask, per network address: requests at all, messages, tries of tokens, addresses looked up.
+ * An IPv6 client is the network of 64 bits that it has to itself. Home servers that ask for all of their users can be
+ * exempt (`trusted_clients`). Counts are in the memory of this node; what an address gets is counted by `SentMessages`.
+ */
+import { makeLimiter, type Off, type Rate } from "@greenroom/gateway/RateLimit"
+import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Layer, Option, Result } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { IpNetwork, NetAddress } from "effect/net"
+
+export interface RequestRates {
+  /** Requests at all. */
+  readonly requests: Rate | Off
+  /** Messages that are sent. */
+  readonly messages: Rate | Off
+  /** Tokens that are tried. */
+  readonly tries: Rate | Off
+  /** Addresses that are looked up, hashed or not. */
+  readonly lookups: Rate | Off
+}
+export type RequestKind = keyof RequestRates
+
+export const defaultRequestRates: RequestRates = {
+  requests: { limit: 100, window: 1_000 },
+  messages: { limit: 20, window: 3_600_000 },
+  tries: { limit: 60, window: 600_000 },
+  lookups: { limit: 5_000, window: 3_600_000 }
+}
+
+export interface RequestsOptions {
+  readonly rates: RequestRates
+  /** Addresses and networks that are not limited. */
+  readonly trustedClients: ReadonlyArray<string>
+}
+
+/** A network, or the one of a single address. */
+export const toNetwork = (text: string): IpNetwork.IpNetwork =>
+  IpNetwork.fromStringUnsafe(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`)
+
+const parse = (request: HttpServerRequest.HttpServerRequest): NetAddress.IpAddress | undefined =>
+  Option.getOrUndefined(
+    Option.flatMap(request.remoteAddress, (text) =>
+      Result.getSuccess(NetAddress.ipFromString(text.replace(/^::ffff:/, "")))
+    )
+  )
+
+const keyOf = (address: NetAddress.IpAddress | undefined): string => {
+  if (address === undefined) return "unknown"
+  return NetAddress.isIpv4Address(address)
+    ? NetAddress.formatIp(address)
+    : IpNetwork.format(IpNetwork.fromAddressUnsafe(address, 64))
+}
+
+const make = Effect.fnUntraced(function* ({ rates, trustedClients }: RequestsOptions) {
+  const take = yield* makeLimiter(rates)
+  const trusted = trustedClients.map(toNetwork)
+  return Requests.of({
+    take: (kind, request, count) => {
+      const address = parse(request)
+      const exempt = address !== undefined && trusted.some((network) => IpNetwork.contains(network, address))
+      return exempt ? Effect.void : take(kind, keyOf(address), count)
+    }
+  })
+})
+
+export class Requests extends Context.Service<
+  Requests,
+  {
+    /** Counts a request of this kind, or as many as it stands for. Errors: M_LIMIT_EXCEEDED. */
+    readonly take: (
+      kind: RequestKind,
+      request: HttpServerRequest.HttpServerRequest,
+      count?: number
+    ) => Effect.Effect<void, LimitExceeded>
+  }
+>()("greenroom/identity/Requests") {
+  static readonly layer = (options: RequestsOptions): Layer.Layer<Requests> => Layer.effect(Requests, make(options))
+}

@@ -1,0 +1,84 @@
+#!/usr/bin/env node
+/**
+ * The program that an operator runs: an identity server.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { checkListen, ListenError } from "@greenroom/gateway/NodeServer"
+import type { LogLevelName } from "@greenroom/gateway/Setting"
+import type { Sources } from "@greenroom/gateway/SettingSources"
+import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
+import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Cause, Effect, Exit, Layer, Logger, References } from "effect"
+import { CliError } from "effect/cli"
+import { settings } from "./IdentityConfig.ts"
+import * as IdentityDatabase from "./IdentityDatabase.ts"
+import { IdentityHttp } from "./IdentityHttp.ts"
+import * as IdentityServer from "./IdentityServer.ts"
+import { readConfig, toServerOptions } from "./ReadConfig.ts"
+import { version } from "./Version.ts"
+
+const name = "greenroom-identity"
+
+/** Tells where the server is, and the key that the operators of peers write into their configuration. */
+const announce = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const { url } = yield* IdentityHttp
+    const key = yield* SigningKeys.use(({ current }) => current)
+    yield* Effect.log(`The identity server ${key.serverName} listens on ${url} (its API is described at ${url}/docs)`)
+    yield* Effect.log(`It signs with ${key.keyId} ${encodeBase64(exportVerifyKey(verifyKeyOf(key)))}`)
+  })
+)
+
+const minimumLevel = {
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  none: "None"
+} as const satisfies { readonly [name in LogLevelName]: string }
+
+/** Readable lines on a terminal, one line of `key=value` each elsewhere. */
+const logging = (level: LogLevelName) =>
+  Layer.merge(
+    Logger.layer([process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
+    Layer.succeed(References.MinimumLogLevel, minimumLevel[level])
+  )
+
+/** Runs until the program is told to stop, then goes down in the opposite order. */
+const run = Effect.fnUntraced(function* (sources: Sources) {
+  const config = yield* readConfig(sources)
+  const options = yield* toServerOptions(config)
+  yield* checkListen(config)
+  yield* announce.pipe(
+    Layer.provide(IdentityServer.layer(options)),
+    Layer.provide(IdentityDatabase.layer(config)),
+    Layer.launch,
+    Effect.provide(logging(config.logLevel))
+  )
+})
+
+/** Why the program did not start, in a line; undefined where nothing failed, or where it was told already. */
+const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
+  if (Cause.hasInterruptsOnly(cause)) return undefined
+  const error = Cause.squash(cause)
+  if (CliError.isCliError(error)) return undefined
+  if (error instanceof ListenError) return `--port: ${error.message}`
+  return error instanceof Error ? error.message : String(error)
+}
+
+const command = { name, description: "A Matrix identity server.", version, settings }
+
+const main = SettingsCommand.runCommandLine(command, process.argv.slice(2), process.env, run).pipe(
+  Effect.tapCause((cause) => {
+    const message = describeFailure(cause)
+    return message === undefined ? Effect.void : SettingsCommand.printError(name, message)
+  }),
+  Effect.provide([SettingsCommand.layer(name), NodeServices.layer])
+)
+
+NodeRuntime.runMain(main, {
+  disableErrorReporting: true,
+  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+})
