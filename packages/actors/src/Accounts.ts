@@ -21,6 +21,7 @@ import {
   Forbidden,
   InvalidUsername,
   type MatrixError,
+  NotFound,
   UnknownToken,
   UserInUse
 } from "@greenroom/protocol/MatrixError"
@@ -53,6 +54,8 @@ export interface Device {
 const maxCachedSessions = 50_000
 /** How often the tokens that were used are written down, and revoked ones of other nodes forgotten. */
 const usageInterval = "30 seconds"
+/** How often expired tokens are deleted, and what is left of accounts that were deactivated is cleared away. */
+const sweepInterval = "10 minutes"
 const maxPasswordLength = 512
 const maxDeviceNameLength = 200
 const tokenPrefix = "gr_"
@@ -79,7 +82,7 @@ const requestedUserId = (requested: string, serverName: ServerName): Effect.Effe
 }
 
 const make = Effect.gen(function* () {
-  const { enableRegistration = true, serverName } = yield* HomeServerConfig
+  const { enableRegistration = true, login: loginOptions = {}, serverName } = yield* HomeServerConfig
   const store = yield* AccountStore
   const passwords = yield* Passwords
   const rooms = yield* Rooms
@@ -90,14 +93,17 @@ const make = Effect.gen(function* () {
 
   // --- Tokens ---------------------------------------------------------------------------------------------------------
 
-  const openSession = Effect.fnUntraced(function* (userId: UserId, deviceName: string | undefined) {
+  const openSession = Effect.fnUntraced(function* (userId: UserId, deviceName?: string | undefined) {
+    const { tokenTtl } = loginOptions
+    const expiresAt = tokenTtl === undefined ? undefined : (yield* Clock.currentTimeMillis) + tokenTtl
     const token = tokenPrefix + randomBytes(tokenBytes).toString("base64url")
     const deviceId = randomBytes(8).toString("base64url")
     const created = yield* store.createToken({
       userId,
       token: Redacted.make(token),
       deviceId,
-      deviceName: deviceName?.slice(0, maxDeviceNameLength)
+      deviceName: deviceName?.slice(0, maxDeviceNameLength),
+      expiresAt
     })
     if (Option.isNone(created)) return yield* new Forbidden({ error: "The account was deactivated" })
     return { user_id: userId, access_token: token, home_server: serverName, device_id: deviceId }
@@ -135,6 +141,14 @@ const make = Effect.gen(function* () {
     Effect.forkScoped
   )
 
+  // Their rows would stay for ever otherwise: nobody asks for them again.
+  yield* Effect.map(store.removeExpired, (tokenIds) => cache.remove(tokenIds)).pipe(
+    Effect.catchCause((cause) => Effect.logWarning("Expired access tokens could not be removed", cause)),
+    Effect.delay(sweepInterval),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
   // --- Registration and login -----------------------------------------------------------------------------------------
 
   /** An account under a number that nobody has as a name. */
@@ -144,6 +158,26 @@ const make = Effect.gen(function* () {
       return yield* Effect.as(store.create(userId, { passwordHash }), userId)
     }).pipe(Effect.catchTag("M_USER_IN_USE", () => allocate(passwordHash)))
 
+  const create = Effect.fn("Accounts.create")(function* (options: {
+    readonly userId?: UserId | undefined
+    readonly passwordHash?: Redacted.Redacted | undefined
+  }) {
+    const { passwordHash, userId } = options
+    if (userId === undefined) return yield* allocate(passwordHash)
+    return yield* Effect.as(store.create(userId, { passwordHash }), userId)
+  })
+
+  const chooseUserId = Effect.fn("Accounts.chooseUserId")(function* (requested: string) {
+    const userId = yield* requestedUserId(requested, serverName)
+    if (Option.isSome(yield* store.find(userId))) return yield* new UserInUse({ error: `${userId} is taken` })
+    return userId
+  })
+
+  const hashPassword = Effect.fn("Accounts.hashPassword")(function* (password: Redacted.Redacted) {
+    yield* checkPassword(password)
+    return Redacted.make(yield* passwords.hash(password))
+  })
+
   const register = Effect.fn("Accounts.register")(function* (options: {
     readonly localpart?: string
     readonly password?: Redacted.Redacted
@@ -152,15 +186,10 @@ const make = Effect.gen(function* () {
     if (!enableRegistration) return yield* new Forbidden({ error: "Registration is closed on this server" })
     if (options.password !== undefined) yield* checkPassword(options.password)
     const { localpart } = options
-    const wanted = localpart === undefined ? undefined : yield* requestedUserId(localpart, serverName)
     // Asked before the costly hash; `create` decides.
-    if (wanted !== undefined && Option.isSome(yield* store.find(wanted))) {
-      return yield* new UserInUse({ error: `${wanted} is taken` })
-    }
-    const passwordHash = options.password && Redacted.make(yield* passwords.hash(options.password))
-    const userId = wanted ?? (yield* allocate(passwordHash))
-    if (wanted !== undefined) yield* store.create(wanted, { passwordHash })
-    return yield* openSession(userId, options.deviceName)
+    const wanted = localpart === undefined ? undefined : yield* chooseUserId(localpart)
+    const passwordHash = options.password && (yield* hashPassword(options.password))
+    return yield* openSession(yield* create({ userId: wanted, passwordHash }), options.deviceName)
   })
 
   /** True if it is the user's password. A hash of another cost than today's is renewed on the way. */
@@ -177,17 +206,24 @@ const make = Effect.gen(function* () {
     return true
   })
 
+  const toUserId = (user: string): UserId | undefined => {
+    const userId = user.startsWith("@") ? user : `@${user}:${serverName}`
+    return isUserId(userId) && serverNameOf(userId) === serverName ? userId : undefined
+  }
+
+  const verifyPassword = Effect.fn("Accounts.verifyPassword")(function* (user: string, password: Redacted.Redacted) {
+    const userId = toUserId(user)
+    return (yield* verify(userId, password)) ? Option.fromNullishOr(userId) : Option.none()
+  })
+
   const login = Effect.fn("Accounts.login")(function* (options: {
     readonly user: string
     readonly password: Redacted.Redacted
     readonly deviceName?: string
   }) {
-    const userId = options.user.startsWith("@") ? options.user : `@${options.user}:${serverName}`
-    const ours = isUserId(userId) && serverNameOf(userId) === serverName ? userId : undefined
-    if (!(yield* verify(ours, options.password)) || ours === undefined) {
-      return yield* new Forbidden({ error: "The user name or the password is wrong" })
-    }
-    return yield* openSession(ours, options.deviceName)
+    const userId = yield* verifyPassword(options.user, options.password)
+    if (Option.isNone(userId)) return yield* new Forbidden({ error: "The user name or the password is wrong" })
+    return yield* openSession(userId.value, options.deviceName)
   })
 
   // --- The end of sessions --------------------------------------------------------------------------------------------
@@ -199,6 +235,23 @@ const make = Effect.gen(function* () {
 
   const logoutAll = Effect.fn("Accounts.logoutAll")(function* (session: Session) {
     cache.remove(yield* store.revokeAll(session.userId))
+  })
+
+  const logoutOthers = Effect.fn("Accounts.logoutOthers")(function* (session: Session) {
+    cache.remove(yield* store.revokeAll(session.userId, { except: session.tokenId }))
+  })
+
+  const logoutDevice = Effect.fn("Accounts.logoutDevice")(function* (userId: UserId, deviceId: string) {
+    const tokenIds = (yield* store.devices(userId)).flatMap((row) => (row.deviceId === deviceId ? [row.tokenId] : []))
+    if (tokenIds.length === 0) return yield* new NotFound({ error: "There is no such device" })
+    for (const tokenId of tokenIds) yield* store.revoke(userId, tokenId)
+    cache.remove(tokenIds)
+    return tokenIds
+  })
+
+  const setPassword = Effect.fn("Accounts.setPassword")(function* (userId: UserId, password: Redacted.Redacted) {
+    yield* store.setPasswordHash(userId, yield* hashPassword(password))
+    cache.remove(yield* store.revokeAll(userId))
   })
 
   const changePassword = Effect.fn("Accounts.changePassword")(function* (
@@ -239,18 +292,22 @@ const make = Effect.gen(function* () {
     yield* clearAway(session)
   })
 
-  // Accounts whose deactivation was cut short by the end of the process.
+  const deactivate = (userId: UserId) => unregister({ userId, tokenId: 0, deviceId: "" })
+
+  // Accounts whose deactivation was cut short by the end of a process, or done by the command line.
   yield* Effect.gen(function* () {
     for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
   }).pipe(
     Effect.catchCause((cause) =>
       Effect.logWarning("The rest of deactivated accounts could not be cleared away", cause)
     ),
+    Effect.andThen(Effect.sleep(sweepInterval)),
+    Effect.forever,
     Effect.forkScoped
   )
 
-  const devices = (session: Session) =>
-    Effect.map(store.devices(session.userId), (rows) =>
+  const devicesOf = (userId: UserId) =>
+    Effect.map(store.devices(userId), (rows) =>
       rows.map(
         ({ deviceId, lastUsedAt, name }): Device => ({
           device_id: deviceId,
@@ -260,7 +317,27 @@ const make = Effect.gen(function* () {
       )
     )
 
-  return Accounts.of({ register, login, authenticate, logout, logoutAll, devices, changePassword, unregister })
+  return Accounts.of({
+    register,
+    login,
+    authenticate,
+    logout,
+    logoutAll,
+    logoutOthers,
+    logoutDevice,
+    devices: (session) => devicesOf(session.userId),
+    devicesOf,
+    changePassword,
+    setPassword,
+    unregister,
+    deactivate,
+    toUserId,
+    chooseUserId,
+    hashPassword,
+    verifyPassword,
+    create,
+    openSession
+  })
 })
 
 export class Accounts extends Context.Service<
@@ -288,7 +365,12 @@ export class Accounts extends Context.Service<
     readonly authenticate: (token: string) => Effect.Effect<Session, MatrixError>
     readonly logout: (session: Session) => Effect.Effect<void>
     readonly logoutAll: (session: Session) => Effect.Effect<void>
+    /** Ends every session of the user but this one. */
+    readonly logoutOthers: (session: Session) => Effect.Effect<void>
+    /** Ends the session of one device; the token IDs that ended. Errors: M_NOT_FOUND. */
+    readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     readonly devices: (session: Session) => Effect.Effect<ReadonlyArray<Device>>
+    readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
     /** Checks the old password; ends every other session. Errors: M_FORBIDDEN. */
     readonly changePassword: (
       session: Session,
@@ -297,6 +379,28 @@ export class Accounts extends Context.Service<
     ) => Effect.Effect<void, MatrixError>
     /** Deactivates the account: tokens, presence and profile go, rooms are left; the user ID stays taken. */
     readonly unregister: (session: Session) => Effect.Effect<void, MatrixError>
+    /** The same, by an operator. */
+    readonly deactivate: (userId: UserId) => Effect.Effect<void, MatrixError>
+    /** A new password by an operator; ends every session. Errors: M_BAD_JSON. */
+    readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
+
+    // What logins and registrations of several stages are made of (`LoginFlows`).
+
+    /** The user of this server that a whole user ID or a localpart means, whether it exists or not. */
+    readonly toUserId: (user: string) => UserId | undefined
+    /** The user ID that a registration asks for. Errors: M_USER_IN_USE, M_INVALID_USERNAME. */
+    readonly chooseUserId: (requested: string) => Effect.Effect<UserId, MatrixError>
+    /** Errors: M_BAD_JSON for a password that is too long or empty. */
+    readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
+    /** Who it is, if it is their password. Takes the same time whether the user exists or not. */
+    readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
+    /** A new account; without `userId` under a number that the server allocates. Errors: M_USER_IN_USE. */
+    readonly create: (options: {
+      readonly userId?: UserId | undefined
+      readonly passwordHash?: Redacted.Redacted | undefined
+    }) => Effect.Effect<UserId, UserInUse>
+    /** Logs a user in who has shown who they are. Errors: M_FORBIDDEN for a deactivated account. */
+    readonly openSession: (userId: UserId, deviceName?: string | undefined) => Effect.Effect<Credentials, MatrixError>
   }
 >()("greenroom/actors/Accounts") {
   static readonly layer = Layer.effect(Accounts, make)

@@ -10,28 +10,44 @@
  *
  * The services that it provides are those that the gateways use.
  */
-import { NodeCrypto } from "@effect/platform-node"
+import { NodeCrypto, NodeFileSystem, NodePath } from "@effect/platform-node"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import * as Database from "@greenroom/store/Database"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { OutgoingStore } from "@greenroom/store/OutgoingStore"
+import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
+import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
 import { Accounts } from "./Accounts.ts"
 import { EphemeralStream } from "./EphemeralStream.ts"
 import { Events } from "./Events.ts"
+import { EduReceiver } from "./federation/EduReceiver.ts"
 import * as FederationLayer from "./federation/FederationLayer.ts"
+import * as FederationLive from "./federation/FederationLive.ts"
 import { FederationRooms } from "./federation/FederationRooms.ts"
+import { OutgoingPresence } from "./federation/OutgoingPresence.ts"
+import * as OutgoingTyping from "./federation/OutgoingTyping.ts"
+import * as Peer from "./federation/Peer.ts"
+import { Peers } from "./federation/Peers.ts"
+import { RemotePresences } from "./federation/RemotePresences.ts"
+import { RemoteQueries } from "./federation/RemoteQueries.ts"
 import { RemoteRooms } from "./federation/RemoteRooms.ts"
+import { TransactionReceiver } from "./federation/TransactionReceiver.ts"
 import { HomeServerConfig, type HomeServerOptions } from "./HomeServerConfig.ts"
 import * as LocalRunner from "./LocalRunner.ts"
+import { LoginFlows } from "./login/LoginFlows.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
 import { Passwords } from "./Passwords.ts"
 import * as Presence from "./Presence.ts"
@@ -49,38 +65,60 @@ const stores = (options: HomeServerOptions) =>
     DirectoryStore.layer,
     EventLog.layer,
     EventStore.layer,
+    OutgoingStore.layer,
+    LoginAttemptStore.layer,
+    LoginSessionStore.layer,
     PresenceListStore.layer,
     PresenceStore.layer,
     ProfileStore.layer,
+    RegistrationTokenStore.layer,
+    RoomServerStore.layer,
     RoomStore.layer,
     ServerSettings.layer(options.serverName),
     SigningKeys.layer(options.serverName),
-    StateStore.layer
+    StateStore.layer,
+    UserIdentityStore.layer
   )
 
 /** The actors, with what they need of other servers. */
-const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, FederationRooms.layer).pipe(
+const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.layer).pipe(
+  Layer.provideMerge(FederationRooms.layer),
   Layer.provideMerge(RemoteRooms.layer)
 )
 
+/** What the services ask and tell other servers. */
+const otherServers = Layer.mergeAll(OutgoingEdus.layer, RemotePresences.layer, RemoteQueries.layer).pipe(
+  Layer.provideMerge(Peers.layer)
+)
+
+/** What other servers ask and tell us, and what they are told of our users. */
+const federation = FederationLive.layer.pipe(
+  Layer.provideMerge(TransactionReceiver.layer),
+  Layer.provideMerge(EduReceiver.layer),
+  Layer.provideMerge(Layer.merge(OutgoingPresence.layer, OutgoingTyping.layer))
+)
+
 /** The services over the actors, which in turn call them. */
-const services = Layer.mergeAll(Events.layer, Accounts.layer).pipe(
+const services = Layer.mergeAll(Events.layer, LoginFlows.layer).pipe(
+  Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Rooms.layer),
   Layer.provideMerge(Presences.layer),
-  Layer.provideMerge(Layer.mergeAll(Voip.layer, Passwords.layer, OutgoingEdus.layerNowhere))
+  Layer.provideMerge(Layer.mergeAll(Voip.layer, Passwords.layer, otherServers))
 )
 
 /** A home server on a database that is there already: needs its `SqlClient`. */
 export const layerOnDatabase = (options: HomeServerOptions) =>
-  actors.pipe(
+  federation.pipe(
+    Layer.provideMerge(actors),
     Layer.provideMerge(services),
     Layer.provideMerge(FederationLayer.layer(options.federation)),
     Layer.provideMerge(EphemeralStream.layer),
     Layer.provideMerge(LocalRunner.layer()),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),
-    Layer.provideMerge(NodeCrypto.layer)
+    Layer.provideMerge(NodeCrypto.layer),
+    Layer.provide([NodeFileSystem.layer, NodePath.layer])
   )
 
 /** A home server with its database: the embedded PostgreSQL in `dataDir`, or the one at `databaseUrl`. */

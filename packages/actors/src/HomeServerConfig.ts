@@ -4,6 +4,7 @@
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, type Redacted } from "effect"
 import type { FederationOptions } from "./federation/FederationConfig.ts"
+import type { LoginOptions } from "./login/LoginOptions.ts"
 
 export interface HomeServerOptions {
   /** The name in our users' IDs. */
@@ -14,6 +15,8 @@ export interface HomeServerOptions {
   readonly databaseUrl?: Redacted.Redacted
   /** Whether anybody may register (default true). */
   readonly enableRegistration?: boolean
+  /** Flows, mail, OAuth2 providers (default: the password alone). */
+  readonly login?: LoginOptions
   /**
    * Whether everybody who asks may see the presence of everybody of this server, as on the reference server of 2014. By
    * default (false) each user is asked, or has asked in return.

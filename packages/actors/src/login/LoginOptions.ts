@@ -1,0 +1,161 @@
+/**
+ * What an operator says about logins and registrations: which flows there are, how long things last, which mail server
+ * and which OAuth2 providers to use.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
+import type { Redacted } from "effect"
+
+/** The stages of the draft, and the token that an operator hands out to those who may register. */
+export const stageTypes = [
+  "m.login.password",
+  "m.login.oauth2",
+  "m.login.email.code",
+  "m.login.email.url",
+  "m.login.registration_token"
+] as const
+export type StageType = (typeof stageTypes)[number]
+
+/** Stages in the order in which they are to be passed. */
+export type Flow = ReadonlyArray<StageType>
+
+/** Who may register: everybody, who has a registration token, nobody. */
+export const registrationModes = ["open", "token", "closed"] as const
+export type RegistrationMode = (typeof registrationModes)[number]
+
+/** A mail server that takes our mails. */
+export interface MailOptions {
+  readonly host: string
+  readonly port: number
+  /** `tls` from the first byte, `starttls` or no connection, `none` for a server on the same machine. */
+  readonly security: "tls" | "starttls" | "none"
+  readonly user?: string | undefined
+  readonly password?: Redacted.Redacted | undefined
+  /** The address that mails are from, such as `Greenroom <noreply@example.org>`. */
+  readonly from: string
+  /** A directory with templates instead of ours, see `MailTemplates`. */
+  readonly templates?: string | undefined
+  /** False accepts any certificate. For tests only. */
+  readonly verifyCertificate?: boolean
+}
+
+/** A service that people may log in with. */
+export interface OAuth2Provider {
+  /** By which accounts are linked; must never change. */
+  readonly id: string
+  /** As people know it. */
+  readonly name: string
+  readonly clientId: string
+  readonly clientSecret: Redacted.Redacted
+  /** Found by discovery (OpenID Connect, RFC 8414), unless the endpoints are given. */
+  readonly issuer: string
+  readonly authorizationEndpoint?: string | undefined
+  readonly tokenEndpoint?: string | undefined
+  /** Where a provider without ID tokens tells who the user is. */
+  readonly userinfoEndpoint?: string | undefined
+  /** The key of the user's name that never changes, in what `userinfoEndpoint` answers (default `sub`). */
+  readonly subjectClaim?: string | undefined
+  /** Default: `openid`, or nothing where the endpoints are given. */
+  readonly scope?: string | undefined
+  /** How the client proves itself to the token endpoint (default `client_secret_basic`). */
+  readonly authentication?: "client_secret_basic" | "client_secret_post" | undefined
+  /** Lets the provider be asked without TLS. For tests only. */
+  readonly allowHttp?: boolean | undefined
+}
+
+export interface LoginOptions {
+  /** Default: the password alone. */
+  readonly flows?: ReadonlyArray<Flow>
+  /** Default: the password alone. */
+  readonly registrationFlows?: ReadonlyArray<Flow>
+  /** Default: open. With `token`, each registration flow begins with `m.login.registration_token`. */
+  readonly registration?: RegistrationMode
+  /** How long a login may take, in ms. */
+  readonly sessionTtl?: number
+  /** How long an access token is good for, in ms. Default: until it is ended. */
+  readonly tokenTtl?: number | undefined
+  /** How many logins may be under way from one address. */
+  readonly maxSessionsPerAddress?: number
+  /** Failed attempts for one account, from wherever. */
+  readonly accountAttempts?: AttemptRate
+  /** Failed attempts from one address, for whatever account. */
+  readonly addressAttempts?: AttemptRate
+  /** Mails to one address. */
+  readonly mailRate?: AttemptRate
+  readonly mail?: MailOptions | undefined
+  readonly providers?: ReadonlyArray<OAuth2Provider>
+}
+
+const minute = 60_000
+
+export const loginDefaults = {
+  sessionTtl: 15 * minute,
+  maxSessionsPerAddress: 100,
+  accountAttempts: { limit: 50, window: 10 * minute },
+  addressAttempts: { limit: 500, window: 10 * minute },
+  mailRate: { limit: 5, window: 15 * minute }
+} as const
+
+const passwordAlone: ReadonlyArray<Flow> = [["m.login.password"]]
+
+/** The flows to log in. */
+export const loginFlowsOf = ({ flows }: LoginOptions): ReadonlyArray<Flow> => flows ?? passwordAlone
+
+const withToken = (flow: Flow): Flow =>
+  flow.includes("m.login.registration_token") ? flow : ["m.login.registration_token", ...flow]
+
+/** The flows to register, none where registration is closed. */
+export const registrationFlowsOf = ({
+  registration = "open",
+  registrationFlows = passwordAlone
+}: LoginOptions): ReadonlyArray<Flow> => {
+  if (registration === "closed") return []
+  return registration === "token" ? registrationFlows.map(withToken) : registrationFlows
+}
+
+const emailStages: ReadonlyArray<StageType> = ["m.login.email.code", "m.login.email.url"]
+
+/** The flows by which a user who is logged in adds what they can log in with. */
+export const linkFlowsOf = ({ mail, providers = [] }: LoginOptions): ReadonlyArray<Flow> => [
+  ...(mail === undefined ? [] : emailStages.map((type): Flow => [type])),
+  ...(providers.length === 0 ? [] : [["m.login.oauth2"] as const])
+]
+
+const isPrefix = (flow: Flow, other: Flow): boolean => flow.every((type, index) => other[index] === type)
+
+const isReachable = (flow: Flow, flows: ReadonlyArray<Flow>): boolean =>
+  !flows.some((other) => other !== flow && isPrefix(other, flow))
+
+const checkFlows = (name: string, flows: ReadonlyArray<Flow>, options: LoginOptions): string | undefined => {
+  if (flows.length === 0) return `${name} must have a flow`
+  for (const flow of flows) {
+    const text = flow.join("+")
+    if (flow.length === 0) return `a flow of ${name} has no stages`
+    if (new Set(flow).size !== flow.length) return `${text} in ${name} has a stage twice`
+    if (!isReachable(flow, flows)) return `${text} in ${name} is never reached: a shorter flow begins like it`
+    if (flow.some((type) => emailStages.includes(type)) && options.mail === undefined) {
+      return `${text} in ${name} needs a mail server: mail.host`
+    }
+    if (flow.includes("m.login.oauth2") && (options.providers ?? []).length === 0) {
+      return `${text} in ${name} needs oauth2.providers`
+    }
+  }
+  return undefined
+}
+
+/** What is wrong with the options, in one line; undefined if nothing is. */
+export const checkLoginOptions = (options: LoginOptions): string | undefined => {
+  const ids = (options.providers ?? []).map(({ id }) => id)
+  if (new Set(ids).size !== ids.length) return "oauth2.providers has an id twice"
+  const flows = loginFlowsOf(options)
+  if (flows.some((flow) => flow.includes("m.login.registration_token"))) {
+    return "login.flows cannot have m.login.registration_token"
+  }
+  return (
+    checkFlows("login.flows", flows, options) ??
+    ((options.registration ?? "open") === "closed"
+      ? undefined
+      : checkFlows("login.registration_flows", registrationFlowsOf(options), options))
+  )
+}

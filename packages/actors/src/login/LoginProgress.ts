@@ -1,0 +1,118 @@
+/**
+ * How far a login, a registration or a link has come. It is stored as JSON, so that any node can go on with it; secrets
+ * in it are hashes.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden } from "@greenroom/protocol/MatrixError"
+import type { LoginSession } from "@greenroom/store/LoginSessionStore"
+import type { ProviderSubject } from "@greenroom/store/UserIdentityStore"
+import { Effect, type Redacted } from "effect"
+import type { StageType } from "./LoginOptions.ts"
+
+/** To log in, to register, or to add to one's account what one can log in with. */
+export type Purpose = "login" | "registration" | "link"
+
+/** A code or a link was mailed. */
+export interface PendingEmail {
+  readonly type: "m.login.email.code" | "m.login.email.url"
+  readonly email: string
+  /** Whose login it is; undefined for nobody's, to whom no mail was sent and whose stage cannot be passed. */
+  readonly userId?: UserId
+  /** Whether a mail was sent. */
+  readonly sent: boolean
+  /** Of the code, with the session's secret. */
+  readonly codeHash?: string
+  /** Whether the link was visited and confirmed. */
+  readonly confirmed?: boolean
+  readonly mails: number
+}
+
+/** The user is on the way to a provider. */
+export interface PendingOAuth2 {
+  readonly type: "m.login.oauth2"
+  /** Undefined until it was selected. */
+  readonly provider?: string
+  readonly verifier?: string
+  readonly nonce?: string
+  /** Link: who came back, until the user who is logged in says that it was them. */
+  readonly returned?: ProviderSubject
+}
+
+export interface LoginProgress {
+  readonly passed: ReadonlyArray<StageType>
+  readonly pending?: PendingEmail | PendingOAuth2
+  /** Login: whom the client named. `""` for a name that no user of this server can have. */
+  readonly named?: UserId | ""
+  /** Login: who it is, as the passed stages have shown. Link: who is logged in. */
+  readonly userId?: UserId
+  /** Registration: the user ID that was asked for. */
+  readonly wanted?: UserId
+  readonly passwordHash?: string
+  readonly email?: string
+  readonly subject?: ProviderSubject
+  /** Of the registration token, as base64. */
+  readonly registrationToken?: string
+  readonly deviceName?: string
+  /** Begun by the fallback page, in the browser that has the secret with this hash. */
+  readonly browserHash?: string
+}
+
+/** One request of a login. */
+export interface StageRequest {
+  readonly purpose: Purpose
+  readonly type: StageType
+  readonly progress: LoginProgress
+  /** The secret of the session: the one of the request, or a new one if the login begins. */
+  readonly secret: Redacted.Redacted
+  /** Undefined if the login begins. */
+  readonly session: LoginSession<LoginProgress> | undefined
+  readonly body: { readonly [key: string]: unknown }
+  /** Where the request came from. */
+  readonly address: string
+  /** Where this server is found, without a slash at the end. */
+  readonly publicUrl: string
+}
+
+/** What became of a request: the stage is passed, or there is something to wait for. */
+export type Outcome =
+  | { readonly passed: true; readonly progress: LoginProgress }
+  | {
+      readonly passed: false
+      readonly progress: LoginProgress
+      readonly uri?: string
+      readonly link?: Redacted.Redacted
+      readonly state?: Redacted.Redacted
+      readonly freshTries?: boolean
+      /** Done once the session is stored. */
+      readonly afterwards?: Effect.Effect<void>
+      /** A secret that the browser keeps. */
+      readonly browserSecret?: string
+    }
+
+export const passed = (progress: LoginProgress): Outcome => ({ passed: true, progress })
+
+/** The text under a key of a request, if it is one. */
+export const textOf = ({ body }: StageRequest, key: string): string | undefined => {
+  const value = body[key]
+  return typeof value === "string" ? value : undefined
+}
+
+/** Whose login it can be at most, as far as is known. */
+export const expectedUser = ({ named, userId }: LoginProgress): UserId | "" | undefined => userId ?? named
+
+/** A stage has shown that it is this user. Errors: M_FORBIDDEN if the login is another user's. */
+export const prove = (
+  progress: LoginProgress,
+  userId: UserId,
+  error: string
+): Effect.Effect<LoginProgress, Forbidden> => {
+  const expected = expectedUser(progress)
+  return expected === undefined || expected === userId
+    ? Effect.succeed({ ...progress, userId })
+    : Effect.fail(new Forbidden({ error }))
+}
+
+/** Progress without the stage that was under way. */
+export const withoutPending = ({ pending: _, ...rest }: LoginProgress): LoginProgress => rest

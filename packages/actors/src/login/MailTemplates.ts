@@ -1,0 +1,153 @@
+/**
+ * The texts of mails. An operator replaces them by files in a directory: `login-code.txt`, `login-code.html`,
+ * `login-link.txt`, `login-link.html`. A text begins with a line `Subject: ...` and an empty one. `{{name}}` stands for
+ * a value, which is escaped in HTML.
+ *
+ * Values: `server` (the name of the home server), `action` (such as "log in to example.org"), `minutes` (until it
+ * expires), `address` (where the request came from), `code` or `url`.
+ */
+import { Data, Effect, FileSystem, Path } from "effect"
+
+export const templateNames = ["login-code", "login-link"] as const
+export type TemplateName = (typeof templateNames)[number]
+
+/** A template is missing a part, or has a value that there is not. */
+export class MailTemplateError extends Data.TaggedError("MailTemplateError")<{ readonly message: string }> {}
+
+export interface Mail {
+  readonly subject: string
+  readonly text: string
+  readonly html: string
+}
+
+export type MailValues = { readonly [name: string]: string }
+
+interface Template {
+  readonly text: string
+  readonly html: string
+}
+
+const htmlPage = (content: string) => `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{server}}</title>
+</head>
+<body style="margin:0;padding:24px;font:16px/1.6 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif">
+<div style="max-width:480px;margin:0 auto">
+${content}
+<p style="font-size:13px;opacity:.75;margin-top:32px">The request came from {{address}}. If it was not you, ignore this mail: without it nobody gets in.</p>
+</div>
+</body>
+</html>
+`
+
+const footer = "The request came from {{address}}. If it was not you, ignore this mail: without it\nnobody gets in.\n"
+
+const defaults: { readonly [name in TemplateName]: Template } = {
+  "login-code": {
+    text: `Subject: {{code}} is your code for {{server}}
+
+Your code to {{action}} is
+
+    {{code}}
+
+It is good for {{minutes}} minutes. Nobody who asks you for it is from {{server}}.
+
+${footer}`,
+    html: htmlPage(`<p>Your code to {{action}} is</p>
+<p style="font-size:32px;font-weight:600;letter-spacing:.12em;margin:24px 0;font-variant-numeric:tabular-nums">{{code}}</p>
+<p>It is good for {{minutes}} minutes. Nobody who asks you for it is from {{server}}.</p>`)
+  },
+  "login-link": {
+    text: `Subject: Confirm: {{action}}
+
+To {{action}}, open this link and confirm it there:
+
+{{url}}
+
+It is good for {{minutes}} minutes. Open it only if it was you who asked for it.
+
+${footer}`,
+    html: htmlPage(`<p>To {{action}}, open this link and confirm it there:</p>
+<p style="margin:28px 0"><a href="{{url}}" style="display:inline-block;background:#1f6f54;color:#fff;text-decoration:none;font-weight:600;padding:12px 24px;border-radius:8px">Go on</a></p>
+<p style="font-size:13px;word-break:break-all">{{url}}</p>
+<p>It is good for {{minutes}} minutes. Open it only if it was you who asked for it.</p>`)
+  }
+}
+
+const escapes: { readonly [character: string]: string } = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;"
+}
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? "")
+
+const fill = (template: string, values: MailValues, escape: (text: string) => string): string =>
+  template.replace(/\{\{([a-z]+)\}\}/g, (_, name: string) => escape(values[name] ?? ""))
+
+const oneLine = (text: string): string => text.replace(/[\r\n\t\0]+/g, " ").trim()
+
+const knownValues = new Set(["server", "action", "minutes", "address", "code", "url"])
+
+const check = (file: string, text: string): Effect.Effect<void, MailTemplateError> => {
+  const unknown = [...text.matchAll(/\{\{([^}]*)\}\}/g)].find(([, name]) => !knownValues.has(name ?? ""))
+  return unknown === undefined
+    ? Effect.void
+    : Effect.fail(new MailTemplateError({ message: `${file}: there is no value ${unknown[0]}` }))
+}
+
+const subjectPattern = /^Subject: ([^\r\n]+)\r?\n\r?\n/
+
+/** How mails are made. */
+export type RenderMail = (name: TemplateName, values: MailValues) => Mail
+
+const render =
+  (templates: { readonly [name in TemplateName]: Template }): RenderMail =>
+  (name, values) => {
+    const { html, text } = templates[name]
+    const subject = subjectPattern.exec(text)
+    return {
+      subject: oneLine(fill(subject?.[1] ?? "", values, String)),
+      text: fill(text.slice(subject?.[0].length ?? 0), values, String),
+      html: fill(html, values, escapeHtml)
+    }
+  }
+
+/** Our templates, and those of the directory in their place. Errors: `MailTemplateError`. */
+export const loadTemplates = Effect.fn("loadTemplates")(function* (directory: string | undefined) {
+  if (directory === undefined) return render(defaults)
+  const fileSystem = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const fail = (message: string) => Effect.fail(new MailTemplateError({ message }))
+  const read = Effect.fnUntraced(function* (name: TemplateName, kind: keyof Template) {
+    const file = path.join(directory, `${name}.${kind === "text" ? "txt" : "html"}`)
+    const text = yield* fileSystem
+      .readFileString(file)
+      .pipe(
+        Effect.catch((error) =>
+          error.reason._tag === "NotFound"
+            ? Effect.succeed(undefined)
+            : fail(`Cannot read the mail template ${file}: ${error.reason._tag}`)
+        )
+      )
+    if (text === undefined) return defaults[name][kind]
+    if (kind === "text" && !subjectPattern.test(text)) {
+      return yield* fail(`${file} must begin with a line "Subject: ..." and an empty line`)
+    }
+    yield* check(file, text)
+    return text
+  })
+  if (!(yield* Effect.orElseSucceed(fileSystem.exists(directory), () => false))) {
+    return yield* fail(`mail.templates: there is no directory ${directory}`)
+  }
+  const templates: Record<string, Template> = {}
+  for (const name of templateNames) {
+    templates[name] = { text: yield* read(name, "text"), html: yield* read(name, "html") }
+  }
+  return render(templates as { readonly [name in TemplateName]: Template })
+})

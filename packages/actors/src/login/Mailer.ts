@@ -1,0 +1,99 @@
+/**
+ * Sends mails by SMTP. A mail is sent after the request that wants it was answered, so that the time of the answer does
+ * not tell whether there was one; a mail server that is away for a moment is asked again. Only so many wait at once.
+ */
+import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
+import { Context, Effect, Layer, Queue, Redacted, Schedule } from "effect"
+import { createTransport } from "nodemailer"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import type { MailOptions } from "./LoginOptions.ts"
+import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
+
+/** How many mails may wait, and how many are sent at once. */
+const maxWaiting = 1_000
+const senders = 4
+
+/** How long the mail server may take, in ms. */
+const patience = 20_000
+
+const retries = { schedule: Schedule.exponential("1 second"), times: 3 }
+
+interface Waiting {
+  readonly to: string
+  readonly mail: Mail
+}
+
+const transportOf = (options: MailOptions) =>
+  createTransport({
+    host: options.host,
+    port: options.port,
+    secure: options.security === "tls",
+    requireTLS: options.security === "starttls",
+    ignoreTLS: options.security === "none",
+    tls: { rejectUnauthorized: options.verifyCertificate ?? true },
+    connectionTimeout: patience,
+    greetingTimeout: patience,
+    socketTimeout: patience,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+    ...(options.user === undefined
+      ? {}
+      : { auth: { user: options.user, pass: options.password === undefined ? "" : Redacted.value(options.password) } })
+  })
+
+/** What a mail server said, without what the mail is about. */
+const reasonOf = (error: unknown): string => {
+  const { code, responseCode } = error as { readonly code?: unknown; readonly responseCode?: unknown }
+  return [code, responseCode].filter((part) => part !== undefined).join(" ") || "unknown"
+}
+
+const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
+  const render = yield* loadTemplates(options.templates)
+  const transport = transportOf(options)
+  const queue = yield* Queue.dropping<Waiting>(maxWaiting)
+
+  const deliver = ({ mail, to }: Waiting) =>
+    Effect.tryPromise(() =>
+      transport.sendMail({
+        from: options.from,
+        to: { name: "", address: to },
+        headers: { "Auto-Submitted": "auto-generated" },
+        ...mail
+      })
+    ).pipe(
+      Effect.retry(retries),
+      Effect.catch((error) =>
+        Effect.logWarning(
+          `A mail to ${redactAddress({ medium: "email", address: to })} could not be sent: ${reasonOf(error.cause)}`
+        )
+      )
+    )
+
+  for (let index = 0; index < senders; index++) {
+    yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(queue), deliver)))
+  }
+  yield* Effect.addFinalizer(() => Effect.sync(() => transport.close()))
+
+  return Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {
+    if (canonicalEmail(to) !== to) return yield* Effect.die(new Error("A mail was to go to what is no address"))
+    const taken = yield* Queue.offer(queue, { to, mail: render(template, values) })
+    if (!taken) yield* Effect.logWarning("A mail was not sent: too many are waiting for the mail server")
+  })
+})
+
+export class Mailer extends Context.Service<
+  Mailer,
+  {
+    /** Has a mail sent to an address in its canonical form. Done when the mail is waiting to be sent. */
+    readonly send: (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
+  }
+>()("greenroom/actors/Mailer") {
+  static readonly layer = Layer.effect(
+    Mailer,
+    Effect.gen(function* () {
+      const { login = {} } = yield* HomeServerConfig
+      if (login.mail === undefined) return { send: () => Effect.void }
+      return { send: yield* makeSender(login.mail) }
+    })
+  )
+}

@@ -1,0 +1,85 @@
+/**
+ * `m.login.oauth2`: the user shows at a provider who they are. The stage answers with a `uri` to visit: that of the
+ * provider, or of a page to select one of several. It is finished by the redirect URI alone, in the hands of whoever
+ * visits it: the session's secret is renewed there, so that nobody can begin a login, let somebody else confirm it, and
+ * take the result.
+ *
+ * An account is linked by the provider and its name of the user (`subject`), never by an address.
+ *
+ * Source: "OAuth2-based" of "Registration and login" of the specification.
+ */
+import { createHash, randomBytes } from "node:crypto"
+import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import type { ProviderSubject, UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Effect, Option, Redacted } from "effect"
+import {
+  expectedUser,
+  type LoginProgress,
+  type Outcome,
+  type Purpose,
+  prove,
+  type StageRequest,
+  withoutPending
+} from "./LoginProgress.ts"
+import type { OAuth2Client } from "./OAuth2Client.ts"
+
+/** The page that selects a service. */
+export const servicesPath = `${clientPrefix}/login/oauth2/services`
+/** Where a selected service leads to. */
+export const authorizePath = `${clientPrefix}/login/oauth2/authorize`
+
+export const hashOfBrowserSecret = (secret: string): string => createHash("sha256").update(secret).digest("base64")
+
+export const makeOAuth2Stage = (oauth2: OAuth2Client["Service"], identities: UserIdentityStore["Service"]) => {
+  /** Sends the user to a provider. */
+  const authorize = Effect.fnUntraced(function* (progress: LoginProgress, provider: string, publicUrl: string) {
+    const { nonce, state, uri, verifier } = yield* oauth2.authorize(provider, publicUrl)
+    const pending = { type: "m.login.oauth2", provider, verifier, nonce } as const
+    return { passed: false, progress: { ...progress, pending }, uri, state } satisfies Outcome
+  })
+
+  /** Lets the user select a provider. */
+  const select = (progress: LoginProgress, publicUrl: string) => {
+    const ticket = randomBytes(32).toString("base64url")
+    return {
+      passed: false,
+      progress: { ...progress, pending: { type: "m.login.oauth2" } },
+      uri: `${publicUrl}${servicesPath}?ticket=${ticket}`,
+      link: Redacted.make(ticket)
+    } satisfies Outcome
+  }
+
+  /** A browser that is to come back gets a secret, by which it is known then. */
+  const begin = Effect.fnUntraced(function* ({ body, progress, publicUrl }: StageRequest) {
+    const browserSecret = body.fallback === true ? randomBytes(32).toString("base64url") : undefined
+    const bound: LoginProgress =
+      browserSecret === undefined ? progress : { ...progress, browserHash: hashOfBrowserSecret(browserSecret) }
+    const [only] = oauth2.providers
+    const outcome =
+      oauth2.providers.length === 1 && only !== undefined
+        ? yield* authorize(bound, only.id, publicUrl)
+        : select(bound, publicUrl)
+    return { ...outcome, ...(browserSecret === undefined ? {} : { browserSecret }) } satisfies Outcome
+  })
+
+  /** The provider has said who it is. */
+  const finish = Effect.fnUntraced(function* (
+    purpose: Purpose,
+    progress: LoginProgress,
+    subject: ProviderSubject
+  ): Effect.fn.Return<LoginProgress, MatrixError> {
+    const owner = Option.getOrUndefined(yield* identities.userOfSubject(subject))
+    const after = withoutPending({ ...progress, subject })
+    if (purpose === "login") {
+      if (owner === undefined) return yield* new Forbidden({ error: "No account here is linked to that account" })
+      return yield* prove(after, owner, "That account is linked to another user")
+    }
+    if (owner !== undefined && owner !== expectedUser(progress)) {
+      return yield* new Forbidden({ error: "That account is linked to a user already: log in with it instead" })
+    }
+    return after
+  })
+
+  return { begin, authorize, finish }
+}
