@@ -311,7 +311,7 @@ const relatesTo = (event: Event): string | null => {
 
 /** The bodies of the events; an event that is redacted in the same statement is never there with its content. */
 const bodiesOf = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<string> => {
-  const key = (commit: RoomCommit, event: Event) => `${commit.fence} ${event.event_id}`
+  const key = ({ fence, roomNid }: RoomCommit, event: Event) => `${roomNid} ${fence} ${event.event_id}`
   const redacted = new Map<string, Event>()
   for (const commit of commits) for (const event of commit.redactions) redacted.set(key(commit, event), event)
   return commits.flatMap((commit) =>
@@ -453,7 +453,7 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
       ${texts(rows.map((row) => JSON.stringify(row)))}::text[]
     ) AS given (room_nid, fence, event_id, body)
     JOIN fenced USING (room_nid, fence)
-    WHERE events.event_id = given.event_id)`
+    WHERE events.event_id = given.event_id AND events.room_nid = given.room_nid)`
 }
 
 interface LogRow {

@@ -1,0 +1,489 @@
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it, layer } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, type Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import * as Database from "../src/Database.ts"
+import { EventLog, type StreamedEvent } from "../src/EventLog.ts"
+import { EventStore } from "../src/EventStore.ts"
+import { RoomStore } from "../src/RoomStore.ts"
+import { beginning, comparePositions, type StreamPosition } from "../src/StreamToken.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+import {
+  alice,
+  bob,
+  commitOf,
+  makeEvent,
+  memberEvent,
+  openRoom,
+  store,
+  stores,
+  type Writer
+} from "./support/TestRoom.ts"
+
+const idsOf = (events: ReadonlyArray<{ readonly event: Event } | Event>): ReadonlyArray<string> =>
+  events.map((each) => ("event" in each ? (each.event as Event).event_id : (each as Event).event_id))
+
+/** Which of the events are stored. */
+const storedOf = Effect.fnUntraced(function* (events: ReadonlyArray<Event>) {
+  const found = yield* (yield* EventStore).byIds(events.map((event) => event.event_id))
+  return new Set(found.map(({ event }) => event.event_id))
+})
+
+/** Everything after a position, in slices of at most `limit` events, until `count` were read. */
+const follow = Effect.fnUntraced(function* (position: StreamPosition, limit: number, count: number) {
+  const log = yield* EventLog
+  const read: Array<StreamedEvent> = []
+  let at = position
+  while (read.length < count) {
+    const slice = yield* log.readAfter(at, limit)
+    read.push(...slice.events)
+    assert.isAtLeast(comparePositions(slice.upTo, at), 0, "the reader never goes back")
+    at = slice.upTo
+  }
+  return { read, at }
+})
+
+layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
+  it.effect("what many rooms append at once is stored once, each room's in the order in which it was appended", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const start = yield* log.currentPosition
+      const rooms = yield* Effect.forEach(["many1", "many2", "many3"], openRoom)
+      const events = rooms.map((room) => Array.from({ length: 100 }, () => makeEvent(room.roomId)))
+      const commits = yield* Effect.forEach(
+        events.flatMap((ofRoom, index) => ofRoom.map((event) => [rooms[index]!, event] as const)),
+        ([room, event]) => commitOf(room, [event])
+      )
+      yield* Effect.all(commits.map(log.append), { concurrency: "unbounded", discard: true })
+      const { read } = yield* follow(start, 1000, 300)
+      for (const [index, room] of rooms.entries()) {
+        const ofRoom = read.filter(({ roomNid }) => roomNid === room.roomNid)
+        assert.deepStrictEqual(idsOf(ofRoom), idsOf(events[index]!))
+      }
+      const sql = yield* SqlClient.SqlClient
+      const [row] = yield* sql<{ count: number }>`
+        SELECT count(DISTINCT xid::text)::integer AS count FROM events
+        WHERE room_nid = ANY (${rooms.map((room) => BigInt(room.roomNid))})`
+      assert.isBelow(row!.count, 100, "commits that wait at the same time share a database transaction")
+    })
+  )
+
+  it.effect("a reader of small slices reads everything once, in the order of the positions", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const room = yield* openRoom("slices")
+      const start = yield* log.currentPosition
+      const events = yield* store(
+        room,
+        Array.from({ length: 25 }, () => makeEvent(room.roomId))
+      )
+      const { at, read } = yield* follow(start, 4, 25)
+      assert.deepStrictEqual(idsOf(read), idsOf(events))
+      for (const [index, each] of read.entries()) {
+        if (index > 0) assert.isAbove(comparePositions(each.position, read[index - 1]!.position), 0)
+      }
+      assert.deepStrictEqual((yield* log.readAfter(at, 4)).events, [])
+      const fromStart = yield* log.readAfter(beginning, 1000)
+      assert.isAtLeast(fromStart.events.length, 25)
+    })
+  )
+
+  it.effect("what is not of the timeline is stored and does not reach the stream", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const room = yield* openRoom("statuses")
+      const start = yield* log.currentPosition
+      const events = [0, 1, 2, 3, 4].map(() => makeEvent(room.roomId))
+      const commit = yield* commitOf(room, events)
+      yield* log.append({
+        ...commit,
+        events: commit.events.map((each, status) => ({ ...each, status: status as 0 | 1 | 2 | 3 | 4 }))
+      })
+      assert.deepStrictEqual(idsOf((yield* follow(start, 100, 1)).read), [events[0]!.event_id])
+      const stored = yield* (yield* EventStore).byIds(events.map((event) => event.event_id))
+      assert.deepStrictEqual(stored.map(({ status }) => status).sort(), [0, 1, 2, 3, 4])
+      const backfilled = stored.find(({ status }) => status === 1)!
+      assert.strictEqual(backfilled.position.xid, 0, "what is back-filled stands before what was seen live")
+    })
+  )
+
+  it.effect("an event comes with all that belongs to it", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const rooms = yield* RoomStore
+      const sql = yield* SqlClient.SqlClient
+      const room = yield* openRoom("together")
+      const start = yield* log.currentPosition
+      const events = [memberEvent(room.roomId, alice, "join"), memberEvent(room.roomId, bob, "invite", alice)]
+      const commit = yield* commitOf(room, events)
+      const answer = { tokenId: 7, scope: room.roomId, txnId: "invite/1", response: '{"ok":true}' }
+      yield* log.append({
+        ...commit,
+        transactions: [answer],
+        outgoing: [{ destination: "other.example" as ServerName, nid: commit.events[1]!.nid }],
+        summary: { ...commit.summary, name: "The room", topic: "Ünïcödé", joinedMembers: 1 }
+      })
+      const { memberships } = yield* log.readAfter(start, 100)
+      assert.deepStrictEqual(
+        memberships.map(({ membership, position, roomId, userId }) => [userId, membership, roomId, position.nid]),
+        [
+          [alice, "join", room.roomId, commit.events[0]!.nid],
+          [bob, "invite", room.roomId, commit.events[1]!.nid]
+        ]
+      )
+      assert.deepStrictEqual(yield* rooms.transactions(7, room.roomId), [answer])
+      assert.deepStrictEqual(yield* rooms.transaction(7, room.roomId, "invite/1"), answer)
+      assert.isUndefined(yield* rooms.transaction(8, room.roomId, "invite/1"))
+      const outgoing = yield* sql`SELECT destination, event_nid FROM outgoing_pdus`
+      assert.deepStrictEqual(outgoing, [{ destination: "other.example", event_nid: BigInt(commit.events[1]!.nid) }])
+      const listed = (yield* rooms.publicRooms).find(({ roomId }) => roomId === room.roomId)
+      assert.deepInclude(listed, { name: "The room", topic: "Ünïcödé", joinedMembers: 1 })
+    })
+  )
+
+  it.effect("a membership that a message brings about reaches the stream with it", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const room = yield* openRoom("merged")
+      const start = yield* log.currentPosition
+      const commit = yield* commitOf(room, [makeEvent(room.roomId)])
+      const { nid } = commit.events[0]!
+      yield* log.append({
+        ...commit,
+        memberships: [
+          { userId: bob, membership: "ban", sender: alice, eventNid: nid, causedBy: nid, local: true },
+          {
+            userId: "@eve:other.example" as never,
+            membership: "ban",
+            sender: alice,
+            eventNid: nid,
+            causedBy: nid,
+            local: false
+          }
+        ]
+      })
+      const { memberships } = yield* log.readAfter(start, 100)
+      assert.deepStrictEqual(
+        memberships.map(({ membership, userId }) => [userId, membership]),
+        [[bob, "ban"]]
+      )
+    })
+  )
+
+  it.effect("a redacted event is stored stripped, also where both are committed together", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const room = yield* openRoom("redacted")
+      const [before] = yield* store(room, [makeEvent(room.roomId)])
+      const together = makeEvent(room.roomId)
+      const stripped = [before!, together].map((event) => ({ ...event, content: {} }))
+      const first = yield* commitOf(room, [together])
+      const second = yield* commitOf(room, [makeEvent(room.roomId, { type: "m.room.redaction" })], {
+        redactions: stripped
+      })
+      yield* Effect.all([log.append(first), log.append(second)], { concurrency: 2 })
+      const stored = yield* (yield* EventStore).byIds([before!.event_id, together.event_id])
+      assert.deepStrictEqual(
+        stored.map(({ event }) => event.content),
+        [{}, {}]
+      )
+    })
+  )
+
+  it.effect("a stale writer is refused and leaves nothing, while its neighbours are stored", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const rooms = yield* RoomStore
+      const stolen = yield* openRoom("stolen")
+      const other = yield* openRoom("beside the stolen one")
+      const thief = yield* openRoom("stolen")
+      assert.isAbove(thief.fence, stolen.fence)
+      const refused = memberEvent(stolen.roomId, alice, "join")
+      const kept = makeEvent(other.roomId)
+      const ofThief = makeEvent(thief.roomId)
+      const stale = yield* commitOf(stolen, [refused], {
+        transactions: [{ tokenId: 9, scope: stolen.roomId, txnId: "1", response: "{}" }],
+        outgoing: [{ destination: "stale.example" as ServerName, nid: 1 }],
+        chains: [{ chain: 999_999, roomNid: stolen.roomNid, parent: null, height: 0 }],
+        deltas: [{ chain: 999_999, seq: 1, key: "m.room.name\0", eventNid: 1 }],
+        redactions: [{ ...kept, content: { body: "made up" } }]
+      })
+      const [error] = yield* Effect.all(
+        [
+          Effect.flip(log.append(stale)),
+          log.append(yield* commitOf(other, [kept])),
+          log.append(yield* commitOf(thief, [ofThief]))
+        ],
+        { concurrency: "unbounded" }
+      )
+      assert.deepInclude(error, { _tag: "StaleWriter", roomId: stolen.roomId, fence: stolen.fence })
+      assert.deepStrictEqual(yield* storedOf([refused, kept, ofThief]), new Set([kept.event_id, ofThief.event_id]))
+      assert.deepStrictEqual(yield* rooms.transactions(9, stolen.roomId), [])
+      assert.isTrue((yield* rooms.membership(alice, stolen.roomId))._tag === "None")
+      const sql = yield* SqlClient.SqlClient
+      assert.deepStrictEqual(yield* sql`SELECT 1 FROM outgoing_pdus WHERE destination = 'stale.example'`, [])
+      assert.deepStrictEqual(yield* sql`SELECT 1 FROM state_chains WHERE chain = 999999`, [])
+      assert.deepStrictEqual(yield* sql`SELECT 1 FROM state_deltas WHERE chain = 999999`, [])
+      const [neighbour] = yield* (yield* EventStore).byIds([kept.event_id])
+      assert.deepStrictEqual(neighbour!.event.content, kept.content)
+    })
+  )
+
+  it.effect("a commit that fails takes no neighbour with it, and its writer must open the room again", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const bad = yield* openRoom("bad")
+      const good = yield* openRoom("good")
+      const twice = makeEvent(bad.roomId)
+      yield* store(bad, [twice])
+      const failing = yield* commitOf(bad, [makeEvent(bad.roomId, { event_id: twice.event_id })])
+      const behind = yield* commitOf(bad, [makeEvent(bad.roomId)])
+      const neighbours = yield* Effect.forEach([1, 2, 3], () => commitOf(good, [makeEvent(good.roomId)]))
+      const exits = yield* Effect.all(
+        [failing, behind, ...neighbours].map((commit) => Effect.exit(log.append(commit))),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(exits.map(Exit.isSuccess), [false, false, true, true, true])
+      const later = yield* Effect.flip(log.append(yield* commitOf(bad, [makeEvent(bad.roomId)])))
+      assert.deepInclude(later, { _tag: "CommitFailed", untouched: true })
+      const again = yield* openRoom("bad")
+      const [stored] = yield* store(again, [makeEvent(again.roomId)])
+      assert.isTrue((yield* storedOf([stored!])).has(stored!.event_id))
+      assert.strictEqual(
+        (yield* Effect.flip(log.append(yield* commitOf(bad, [makeEvent(bad.roomId)]))))._tag,
+        "StaleWriter"
+      )
+    })
+  )
+
+  it.effect("text that PostgreSQL cannot hold in a column does not stop the log", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const room = yield* openRoom("nul")
+      const commit = yield* commitOf(room, [makeEvent(room.roomId)])
+      const error = yield* Effect.flip(log.append({ ...commit, summary: { ...commit.summary, name: "a\0b" } }))
+      assert.strictEqual(error._tag, "CommitFailed")
+      const fine = makeEvent(room.roomId, { content: { body: "nul \0, half \ud83d" } })
+      yield* store(yield* openRoom("nul"), [fine])
+      const [stored] = yield* (yield* EventStore).byIds([fine.event_id])
+      assert.deepStrictEqual(stored!.event.content, fine.content)
+    })
+  )
+})
+
+/** A node of its own on the database. */
+const node = (url: Redacted.Redacted) =>
+  Layer.build(Layer.fresh(stores.pipe(Layer.provideMerge(Database.pool({ url, maxConnections: 4 })))))
+
+/** Somebody else at the same database. */
+const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
+  const sql = Context.get(yield* Layer.build(Layer.fresh(Database.pool({ url, maxConnections: 2 }))), PgClient.PgClient)
+  const waiting = sql<{ pid: number }>`
+    SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`.pipe(
+    Effect.map((rows) => rows.map(({ pid }) => pid))
+  )
+  return {
+    /** Waits until so many statements wait for a lock, on other connections than these; gives their connections. */
+    untilWaiting: (statements: number, others: ReadonlyArray<number> = []) =>
+      Effect.repeat(
+        Effect.map(waiting, (pids) => pids.filter((pid) => !others.includes(pid))),
+        { until: (pids) => pids.length === statements }
+      ),
+    endConnections: (pids: ReadonlyArray<number>) =>
+      Effect.forEach(pids, (pid) => sql`SELECT pg_terminate_backend(${pid})`, { discard: true }),
+    /** Holds the room's row locked until it is told to let go: commits of the room wait, with a number already theirs. */
+    holdRoom: Effect.fnUntraced(function* ({ roomNid }: Writer) {
+      const locked = yield* Deferred.make<void>()
+      const letGo = yield* Deferred.make<void>()
+      const held = yield* Effect.forkChild(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`SELECT 1 FROM rooms WHERE room_nid = ${roomNid} FOR UPDATE`
+            yield* Deferred.succeed(locked, undefined)
+            yield* Deferred.await(letGo)
+          })
+        )
+      )
+      yield* Deferred.await(locked)
+      return Effect.andThen(Deferred.succeed(letGo, undefined), Fiber.join(held))
+    })
+  }
+})
+
+describe("EventLog on several nodes", () => {
+  it.effect("a follower never misses what commits late and reads nothing twice", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const nodes = yield* Effect.forEach([1, 2, 3], () => node(url))
+      const reader = yield* node(url)
+      const roomsOf = yield* Effect.forEach(nodes, (context, index) =>
+        Effect.forEach([1, 2, 3, 4], (each) => openRoom(`node${index}-${each}`)).pipe(Effect.provide(context))
+      )
+      const perRoom = 40
+      const expected = new Set<EventId>()
+      const write = (context: Context.Context<EventLog>, room: Writer) =>
+        Effect.gen(function* () {
+          const log = yield* EventLog
+          const events = Array.from({ length: perRoom }, () => makeEvent(room.roomId))
+          for (const event of events) expected.add(event.event_id)
+          const commits = yield* Effect.forEach(events, (event) => commitOf(room, [event]))
+          // Two at a time: some share a batch, most do not.
+          yield* Effect.forEach(commits, log.append, { concurrency: 2, discard: true })
+        }).pipe(Effect.provide(context))
+      const rooms = roomsOf.flat()
+      // Transactions of others that begin early and end late, with numbers of their own.
+      const disturb = Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        for (let round = 0; round < 60; round++) {
+          yield* sql.withTransaction(
+            Effect.gen(function* () {
+              yield* sql`SELECT 1 FROM rooms WHERE room_nid = ${rooms[(round * 5) % rooms.length]!.roomNid} FOR UPDATE`
+              yield* sql`SELECT count(*) FROM events`
+              yield* sql`SELECT count(*) FROM rooms`
+            })
+          )
+        }
+      }).pipe(Effect.provide(reader))
+      const total = rooms.length * perRoom
+      const [{ read }] = yield* Effect.all(
+        [
+          follow(beginning, 13, total).pipe(Effect.provide(reader)),
+          disturb,
+          Effect.forEach(
+            nodes,
+            (context, index) =>
+              Effect.forEach(roomsOf[index]!, (room) => write(context, room), { concurrency: "unbounded" }),
+            { concurrency: "unbounded" }
+          )
+        ],
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(read.length, total)
+      assert.deepStrictEqual(new Set(read.map(({ event }) => event.event_id)), expected)
+      for (const [index, each] of read.entries()) {
+        if (index > 0) assert.isAbove(comparePositions(each.position, read[index - 1]!.position), 0)
+      }
+      for (const room of rooms) {
+        const depths = read.filter(({ roomNid }) => roomNid === room.roomNid).map(({ event }) => event.depth)
+        assert.deepStrictEqual(
+          depths,
+          depths.toSorted((a, b) => a - b)
+        )
+      }
+    })
+  )
+
+  it.effect("of two nodes that believe they own a room only the one that opened it last writes", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const [first, second] = yield* Effect.all([node(url), node(url)])
+      const old = yield* openRoom("contested").pipe(Effect.provide(first))
+      yield* store(old, [makeEvent(old.roomId)]).pipe(Effect.provide(first))
+      const owner = yield* openRoom("contested").pipe(Effect.provide(second))
+      const refused = yield* Effect.flip(store(old, [makeEvent(old.roomId)])).pipe(Effect.provide(first))
+      assert.strictEqual(refused._tag, "StaleWriter")
+      yield* store(owner, [makeEvent(owner.roomId)]).pipe(Effect.provide(second))
+      const { events } = yield* Context.get(first, EventLog).readAfter(beginning, 10)
+      assert.strictEqual(events.length, 2)
+    })
+  )
+
+  it.effect("after the database was restarted the log goes on where it was", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const context = yield* node(url)
+      const other = yield* Layer.build(Database.pool({ url, maxConnections: 1 }))
+      const sql = Context.get(other, PgClient.PgClient)
+      yield* Effect.gen(function* () {
+        const log = yield* EventLog
+        const room = yield* openRoom("restarted")
+        const before = yield* store(room, [makeEvent(room.roomId)])
+        yield* sql`
+          SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = current_database() AND pid <> pg_backend_pid()`
+        const opened = yield* Effect.retry(
+          Effect.suspend(() => Effect.sandbox(openRoom("restarted"))),
+          { times: 10 }
+        )
+        const after = makeEvent(room.roomId)
+        yield* Effect.exit(store(opened, [after]))
+        if (!(yield* storedOf([after])).has(after.event_id)) yield* store(yield* openRoom("restarted"), [after])
+        const { events } = yield* log.readAfter(beginning, 10)
+        assert.deepStrictEqual(idsOf(events), [...idsOf(before), after.event_id])
+      }).pipe(Effect.provide(context))
+    })
+  )
+
+  it.effect("nobody reads past a commit that is still under way, whatever was committed after it", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const { holdRoom, untilWaiting } = yield* onlooker(url)
+      const [first, second] = yield* Effect.all([node(url), node(url)])
+      const reader = Context.get(second, EventLog)
+      const slow = yield* openRoom("slow").pipe(Effect.provide(first))
+      const fast = yield* openRoom("fast").pipe(Effect.provide(second))
+      const start = yield* reader.currentPosition
+      const letGo = yield* holdRoom(slow)
+      const late = makeEvent(slow.roomId)
+      const committing = yield* Effect.forkChild(Effect.provide(store(slow, [late]), first))
+      yield* untilWaiting(1)
+      const early = makeEvent(fast.roomId)
+      yield* store(fast, [early]).pipe(Effect.provide(second))
+      const meanwhile = yield* reader.readAfter(start, 100)
+      assert.deepStrictEqual(meanwhile.events, [])
+      yield* letGo
+      yield* Fiber.join(committing)
+      const { read } = yield* follow(meanwhile.upTo, 100, 2).pipe(Effect.provide(second))
+      assert.deepStrictEqual(idsOf(read), [late.event_id, early.event_id])
+    })
+  )
+
+  it.effect("a room that is taken over during a commit is opened with what the commit left", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const { holdRoom, untilWaiting } = yield* onlooker(url)
+      const [first, second] = yield* Effect.all([node(url), node(url)])
+      const room = yield* openRoom("taken over").pipe(Effect.provide(first))
+      yield* store(room, [makeEvent(room.roomId)]).pipe(Effect.provide(first))
+      const letGo = yield* holdRoom(room)
+      const last = makeEvent(room.roomId)
+      const committing = yield* Effect.forkChild(Effect.provide(store(room, [last]), first))
+      yield* untilWaiting(1)
+      const opening = yield* Effect.forkChild(Context.get(second, RoomStore).open(room.roomId))
+      yield* untilWaiting(2)
+      yield* letGo
+      yield* Fiber.join(committing)
+      const opened = yield* Effect.fromOption(yield* Fiber.join(opening))
+      assert.deepStrictEqual(
+        opened.forwardExtremities.map(({ depth, event_id }) => [event_id, depth]),
+        [[last.event_id, last.depth]]
+      )
+    })
+  )
+
+  it.effect("a connection that dies fails the commit, and the log goes on with the next", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const { endConnections, holdRoom, untilWaiting } = yield* onlooker(url)
+      const context = yield* node(url)
+      const room = yield* openRoom("connection").pipe(Effect.provide(context))
+      const letGo = yield* holdRoom(room)
+      const event = makeEvent(room.roomId)
+      const committing = yield* Effect.forkChild(Effect.flip(store(room, [event])).pipe(Effect.provide(context)))
+      // The log tries once more, each commit by itself.
+      const tried = yield* untilWaiting(1)
+      yield* endConnections(tried)
+      yield* endConnections(yield* untilWaiting(1, tried))
+      const error = yield* Fiber.join(committing)
+      yield* letGo
+      assert.deepInclude(error, { _tag: "CommitFailed", untouched: false })
+      yield* Effect.gen(function* () {
+        assert.strictEqual((yield* storedOf([event])).size, 0)
+        yield* store(yield* openRoom("connection"), [event])
+        assert.strictEqual((yield* storedOf([event])).size, 1)
+      }).pipe(Effect.provide(context))
+    })
+  )
+})
