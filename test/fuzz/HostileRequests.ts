@@ -190,7 +190,8 @@ const queryOf = ({ id, query }: Operation): fc.Arbitrary<string> =>
       fc.option(fc.constantFrom("limit=1&limit=2", "unknown=1", "%=%", "&&&", "a[b]=c"), { freq: 3, nil: undefined })
     )
     .map((parts) => parts.filter((part) => part !== undefined).join("&"))
-    .map((query) => (id === "events.poll" && !query.includes("timeout=") ? `timeout=0&${query}` : query))
+    // An empty event ID asks for the stream.
+    .map((query) => (/^events.(poll|event)$/.test(id) && !query.includes("timeout=") ? `timeout=0&${query}` : query))
     .map((query) => (query === "" ? "" : `?${query}`))
 
 const anyJson = (known: Known): fc.Arbitrary<unknown> =>
@@ -214,6 +215,33 @@ const anyJson = (known: Known): fc.Arbitrary<unknown> =>
     fc.jsonValue({ maxDepth: 3 })
   )
 
+/** For keys of bodies and of contents of events: what is right there. */
+const rightValues = (known: Known): { readonly [key: string]: fc.Arbitrary<unknown> } => ({
+  user_id: fc.constantFrom(...known.users),
+  room_id: fc.constantFrom(...known.rooms),
+  target_event_id: fc.constantFrom(...known.events),
+  invite: fc.subarray([...known.users]),
+  drop: fc.subarray([...known.users]),
+  accept: fc.subarray([...known.users]),
+  deny: fc.subarray([...known.users]),
+  aliases: fc.subarray([...known.aliases]),
+  room_alias_name: fc.stringMatching(/^[a-z]{12}$/),
+  visibility: fc.constantFrom("public", "private"),
+  typing: fc.boolean(),
+  timeout: fc.nat(1_000),
+  state: fc.constantFrom("online", "unavailable", "offline", "free_for_chat", "hidden"),
+  presence: fc.constantFrom("online", "unavailable", "offline", "free_for_chat", "hidden"),
+  membership: fc.constantFrom("invite", "join", "leave", "ban", "knock"),
+  join_rule: fc.constantFrom("public", "knock", "invite", "private"),
+  msgtype: fc.constantFrom("m.text", "m.emote", "m.image", "m.location", "org.example"),
+  type: fc.constantFrom("m.login.password", "delivered", "read"),
+  users: fc.constantFrom(...known.users).map((user) => ({ [user]: 100 })),
+  users_default: fc.constantFrom(0, 50, -1),
+  events: fc.constantFrom({}, { "m.room.name": 50 }),
+  servers: fc.constantFrom([], ["green.test"]),
+  sender_ts: fc.nat()
+})
+
 const members = [
   "msgtype",
   "body",
@@ -225,13 +253,35 @@ const members = [
   "name",
   "topic",
   "aliases",
-  "visibility"
+  "visibility",
+  "type",
+  "target_event_id",
+  "displayname",
+  "location"
 ]
 
-const objectBody = ({ keys }: Operation, known: Known): fc.Arbitrary<string> =>
-  fc
-    .dictionary(fc.constantFrom(...keys, ...members, "__proto__", "toString"), anyJson(known), { maxKeys: 8 })
-    .map((value) => JSON.stringify(value))
+/** An object of which most is right. */
+const objectBody = ({ keys }: Operation, known: Known): fc.Arbitrary<string> => {
+  const right = rightValues(known)
+  const hostile = anyJson(known)
+  const member = (key: string) =>
+    fc.tuple(
+      fc.constant(key),
+      fc.oneof(
+        { weight: 12, arbitrary: Object.hasOwn(right, key) ? right[key]! : anyText },
+        { weight: 1, arbitrary: hostile }
+      )
+    )
+  const named = keys.length > 0 ? keys : members
+  return fc
+    .tuple(
+      fc.subarray([...named], { minLength: Math.min(1, named.length) }),
+      fc.subarray([...members, "__proto__", "toString"], { maxLength: 2 }),
+      fc.integer({ min: 0, max: 3 })
+    )
+    .chain(([some, extra, share]) => fc.tuple(...[...(share > 0 ? named : some), ...extra].map(member)))
+    .map((entries) => JSON.stringify(Object.fromEntries(entries)))
+}
 
 const nested = (depth: number, open: string, close: string) => open.repeat(depth) + close.repeat(depth)
 

@@ -11,7 +11,7 @@ import { seed } from "../support/Seed.ts"
 import { type HostileRequest, hostileRequests, type Known, type Operation, operationsOf } from "./HostileRequests.ts"
 
 /** Requests to each operation. */
-const runs = Number(process.env.GREENROOM_FUZZ_RUNS ?? 60)
+const runs = Number(process.env.GREENROOM_FUZZ_RUNS ?? 150)
 
 /** Registration and login hash a password each time, which is meant to be slow. */
 const runsOf = ({ id }: Operation) => (/^(registration\.register|login\.login)$/.test(id) ? Math.ceil(runs / 3) : runs)
