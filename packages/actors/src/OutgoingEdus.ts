@@ -6,6 +6,7 @@
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
+import { Peers } from "./federation/Peers.ts"
 
 export interface OutgoingEdu {
   readonly destination: ServerName
@@ -21,6 +22,12 @@ export class OutgoingEdus extends Context.Service<
     readonly send: (edu: OutgoingEdu) => Effect.Effect<void>
   }
 >()("greenroom/actors/OutgoingEdus") {
+  static readonly layer = Layer.effect(
+    OutgoingEdus,
+    Effect.map(Peers, (peers) => ({
+      send: ({ destination, ...edu }: OutgoingEdu) => peers.tell(destination, [edu])
+    }))
+  )
   /** For a server without federation: nobody is told. */
   static readonly layerNowhere = Layer.succeed(OutgoingEdus, {
     send: ({ destination, edu_type }) => Effect.logDebug(`No federation: ${edu_type} for ${destination} is dropped`)

@@ -15,6 +15,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Cache, Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
 import { DeviceConnections } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
+import { RemotePresences } from "./federation/RemotePresences.ts"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
 import { ask } from "./internal/Ask.ts"
 import { Presence } from "./Presence.ts"
@@ -70,6 +71,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const lists = yield* PresenceListStore
   const { serverName } = yield* HomeServerConfig
   const accounts = yield* AccountStore
+  const remotePresences = yield* RemotePresences
   const lastValues = yield* makeLastValues
   const devices = new DeviceConnections(Duration.toMillis(options.grace ?? "30 seconds"))
   const somethingDue = Latch.makeUnsafe(false)
@@ -159,6 +161,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
         error: `You may see the presence of ${userId} after sharing a room or being accepted`
       })
     }
+    if (serverNameOf(userId) !== serverName) yield* remotePresences.fetch(userId)
     const [content] = yield* manyContents([userId])
     return content!
   })
@@ -172,6 +175,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   }
 
   const manyContents = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, viewer?: UserId) {
+    yield* remotePresences.want(userIds)
     const values = yield* lastValues(userIds, viewer)
     const now = yield* Clock.currentTimeMillis
     return values.map((value) => toPresenceContent(withActivity(value), now))

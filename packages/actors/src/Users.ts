@@ -15,15 +15,17 @@ import { byteLength } from "@greenroom/protocol/Text"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Context, Effect, Layer, Option } from "effect"
+import { RemoteQueries } from "./federation/RemoteQueries.ts"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
 import { ask } from "./internal/Ask.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
 import { Presences } from "./Presences.ts"
 import type { PresenceContent } from "./Rooms.ts"
 import type { Session } from "./Session.ts"
-import { User } from "./User.ts"
+import { maxProfileFields, User } from "./User.ts"
 
 /** Who may see a profile field: all, who shares a room, whom the user accepted, nobody. */
 export type Visibility = ProfileVisibility
@@ -91,13 +93,25 @@ const inviteContent = (observer: UserId, observed: UserId): JsonObject => ({
   observed_user: observed
 })
 
+/** The fields of a profile of another server that are in order. */
+const readRemoteProfile = (profile: JsonObject): JsonObject =>
+  Object.fromEntries(
+    Object.entries(profile)
+      .filter(([field, value]) =>
+        field === "displayname" || field === "avatar_url" ? typeof value === "string" : isFieldName(field)
+      )
+      .slice(0, maxProfileFields)
+  )
+
 /** Profiles, as a viewer sees them. */
 const makeProfiles = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const accounts = yield* AccountStore
   const store = yield* ProfileStore
   const rooms = yield* RoomStore
+  const roomServers = yield* RoomServerStore
   const lists = yield* PresenceListStore
+  const remote = yield* RemoteQueries
 
   const mustExist = Effect.fnUntraced(function* (userId: UserId) {
     const account = serverNameOf(userId) === serverName ? yield* accounts.find(userId) : Option.none()
@@ -118,7 +132,21 @@ const makeProfiles = Effect.gen(function* () {
     }
   }
 
+  /**
+   * A user of another server: that server gives us fields for who shares a room with the user where one of our users
+   * does, and cannot say which those are. Our other users see what is public everywhere.
+   */
+  const remoteProfile = Effect.fnUntraced(function* (viewer: UserId, userId: UserId) {
+    const fields = readRemoteProfile(yield* remote.profile(userId))
+    if (yield* rooms.shareRoom(viewer, userId)) return fields
+    const forRooms = (yield* roomServers.sharing(serverName, [userId])).has(userId)
+    const isVisible = ([field]: readonly [string, Json]) =>
+      !forRooms || field === "displayname" || field === "avatar_url"
+    return Object.fromEntries(Object.entries(fields).filter(isVisible))
+  })
+
   const profile = Effect.fn("Users.profile")(function* (session: Session, userId: UserId) {
+    if (serverNameOf(userId) !== serverName) return yield* remoteProfile(session.userId, userId)
     yield* mustExist(userId)
     const fields = yield* store.fields(userId)
     const visible = new Set<Visibility>()
@@ -132,7 +160,14 @@ const makeProfiles = Effect.gen(function* () {
     ) as JsonObject
   })
 
+  const remoteField = Effect.fnUntraced(function* (viewer: UserId, userId: UserId, field: string) {
+    const fields = yield* remoteProfile(viewer, userId)
+    if (!Object.hasOwn(fields, field)) return yield* new NotFound({ error: `${userId} has no ${field}` })
+    return { [field]: fields[field]! }
+  })
+
   const profileField = Effect.fn("Users.profileField")(function* (session: Session, userId: UserId, field: string) {
+    if (serverNameOf(userId) !== serverName) return yield* remoteField(session.userId, userId, field)
     yield* mustExist(userId)
     const found = yield* store.field(userId, field)
     if (Option.isNone(found) || !(yield* maySee(session.userId, userId, found.value.visibility))) {

@@ -7,6 +7,7 @@ import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
+import { RemoteQueries } from "../federation/RemoteQueries.ts"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import type { Session } from "../Session.ts"
 import type { RoomRequests } from "./RoomRequests.ts"
@@ -15,9 +16,11 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
   const { serverName } = yield* HomeServerConfig
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
+  const remote = yield* RemoteQueries
 
   const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
     const found = yield* directory.find(alias)
+    if (Option.isNone(found) && serverNameOf(alias) !== serverName) return yield* remote.directory(alias)
     if (Option.isNone(found)) return yield* new NotFound({ error: `There is no room alias ${alias}` })
     return { room_id: found.value.roomId, servers: found.value.servers }
   })

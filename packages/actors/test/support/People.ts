@@ -12,6 +12,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { EphemeralStream } from "../../src/EphemeralStream.ts"
+import { RemotePresences } from "../../src/federation/RemotePresences.ts"
 import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
 import * as LocalRunner from "../../src/LocalRunner.ts"
 import * as Presence from "../../src/Presence.ts"
@@ -38,6 +39,7 @@ export const runner = Layer.mergeAll(
 /** Presence with a memory of its own, for a process that is restarted within a test. */
 export const presence = Presences.layer.pipe(
   Layer.provideMerge(Presence.layer()),
+  Layer.provideMerge(RemotePresences.layerNowhere),
   Layer.provideMerge(EphemeralStream.layer),
   Layer.provideMerge(runner)
 )
