@@ -1,0 +1,72 @@
+/**
+ * A real HTTP server on a free port that keeps what it is sent: the web service of text messages, or a home server.
+ */
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { Effect, Queue, type Scope } from "effect"
+
+export interface ReceivedRequest {
+  readonly method: string
+  readonly path: string
+  readonly headers: { readonly [name: string]: string | ReadonlyArray<string> | undefined }
+  readonly body: unknown
+}
+
+export interface WebServer {
+  readonly url: string
+  /** The next request, whenever it comes. */
+  readonly take: Effect.Effect<ReceivedRequest>
+  /** How many wait to be taken. */
+  readonly waiting: Effect.Effect<number>
+  /** The status of the next answers; the last one holds on. */
+  readonly answer: (...statuses: ReadonlyArray<number>) => void
+}
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effect.gen(function* () {
+  const requests = yield* Queue.unbounded<ReceivedRequest>()
+  let statuses: ReadonlyArray<number> = [200]
+  const server = createServer((request, response) => {
+    let text = ""
+    request.setEncoding("utf8")
+    request.on("data", (chunk: string) => {
+      text += chunk
+    })
+    request.on("end", () => {
+      const status = statuses[0]!
+      if (statuses.length > 1) statuses = statuses.slice(1)
+      response.writeHead(status, { "content-type": "application/json", location: "http://127.0.0.1:1/" }).end("{}")
+      Queue.offerUnsafe(requests, {
+        method: request.method!,
+        path: request.url!,
+        headers: request.headers,
+        body: parse(text)
+      })
+    })
+  })
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => {
+      server.listen(0, "127.0.0.1", () => resume(Effect.void))
+    }),
+    () =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    take: Queue.take(requests),
+    waiting: Queue.size(requests),
+    answer: (...next) => {
+      statuses = next
+    }
+  }
+})
