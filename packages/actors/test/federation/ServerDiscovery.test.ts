@@ -1,0 +1,137 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer, Random } from "effect"
+import { TestClock } from "effect/testing"
+import { FederationConfig, type FederationOptions } from "../../src/federation/FederationConfig.ts"
+import { ServerDiscovery, splitHostPort } from "../../src/federation/ServerDiscovery.ts"
+import { dnsServer, type Zone } from "./support/DnsServer.ts"
+
+const name = "example.org" as ServerName
+const service = "_matrix._tcp.example.org"
+
+const discovery = (options: FederationOptions) =>
+  Layer.build(ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, options)))).pipe(
+    Effect.map((context) => Effect.runSync(Effect.provide(ServerDiscovery, context)))
+  )
+
+const withZone = Effect.fnUntraced(function* (zone: Zone) {
+  const dns = yield* dnsServer(zone)
+  return { dns, ...(yield* discovery({ dnsServers: [dns.address] })) }
+})
+
+const hosts = { "a.example.org": ["10.0.0.1"], "b.example.org": ["10.0.0.2"], "c.example.org": ["10.0.0.3"] }
+const record = (target: string, priority: number, weight = 0, port = 7000) => ({ target, priority, weight, port })
+
+describe("ServerDiscovery", () => {
+  it.effect("names with a port, addresses and names of the static map are not looked up", () =>
+    Effect.gen(function* () {
+      const dns = yield* dnsServer({ srv: {} })
+      const { find } = yield* discovery({
+        dnsServers: [dns.address],
+        staticServers: { "blue.test": "127.0.0.1:9001", "red.test:1": "[::1]:9002", "green.test": "10.0.0.9" }
+      })
+      const found = (server: string) => find(server as ServerName)
+      assert.deepStrictEqual(yield* found("127.0.0.1:8449"), [{ host: "127.0.0.1", port: 8449, tlsServerName: "" }])
+      assert.deepStrictEqual(yield* found("10.1.2.3"), [{ host: "10.1.2.3", port: 8448, tlsServerName: "" }])
+      assert.deepStrictEqual(yield* found("[::1]"), [{ host: "::1", port: 8448, tlsServerName: "" }])
+      assert.deepStrictEqual(yield* found("[fe80::1]:1234"), [{ host: "fe80::1", port: 1234, tlsServerName: "" }])
+      assert.deepStrictEqual(yield* found("blue.test"), [{ host: "127.0.0.1", port: 9001, tlsServerName: "blue.test" }])
+      assert.deepStrictEqual(yield* found("red.test:1"), [{ host: "::1", port: 9002, tlsServerName: "red.test" }])
+      assert.deepStrictEqual(yield* found("green.test"), [
+        { host: "10.0.0.9", port: 8448, tlsServerName: "green.test" }
+      ])
+      assert.deepStrictEqual(dns.questions, [])
+    })
+  )
+
+  it.effect("an explicit port rules out SRV records", () =>
+    Effect.gen(function* () {
+      const zone = { srv: { [service]: [record("a.example.org", 1)] }, a: { ...hosts, "example.org": ["10.0.0.7"] } }
+      const { dns, find } = yield* withZone(zone)
+      assert.deepStrictEqual(yield* find("example.org:443" as ServerName), [
+        { host: "10.0.0.7", port: 443, tlsServerName: "example.org" }
+      ])
+      assert.notInclude(dns.questions, `SRV ${service}`)
+    })
+  )
+
+  it.effect("SRV records are tried by priority; the certificate is that of the server name", () =>
+    Effect.gen(function* () {
+      const { find } = yield* withZone({
+        srv: { [service]: [record("c.example.org", 30), record("a.example.org", 10), record("b.example.org", 20)] },
+        a: { ...hosts, "a.example.org": ["10.0.0.1", "10.0.1.1"] },
+        aaaa: { "b.example.org": ["fd00::2"] }
+      })
+      assert.deepStrictEqual(yield* find(name), [
+        { host: "10.0.0.1", port: 7000, tlsServerName: "example.org" },
+        { host: "10.0.1.1", port: 7000, tlsServerName: "example.org" },
+        { host: "10.0.0.2", port: 7000, tlsServerName: "example.org" },
+        { host: "fd00::2", port: 7000, tlsServerName: "example.org" },
+        { host: "10.0.0.3", port: 7000, tlsServerName: "example.org" }
+      ])
+    })
+  )
+
+  it.effect("within a priority the heavier record is first more often", () =>
+    Effect.gen(function* () {
+      const { find } = yield* withZone({
+        srv: {
+          [service]: [record("a.example.org", 1, 10), record("b.example.org", 1, 30), record("c.example.org", 1, 0)]
+        },
+        a: hosts
+      })
+      const first = new Map<string, number>()
+      for (let i = 0; i < 400; i++) {
+        const targets = yield* find(name)
+        assert.strictEqual(targets.length, 3)
+        first.set(targets[0]!.host, (first.get(targets[0]!.host) ?? 0) + 1)
+      }
+      const [light = 0, heavy = 0, none = 0] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map((host) => first.get(host))
+      assert.isAbove(heavy, 240)
+      assert.isBelow(heavy, 360)
+      assert.isAbove(light, 40)
+      assert.isBelow(none, 40)
+    }).pipe(Random.withSeed("weights"))
+  )
+
+  it.effect("without SRV records the name itself is contacted at 8448", () =>
+    Effect.gen(function* () {
+      const { find } = yield* withZone({ srv: {}, a: { "example.org": ["10.0.0.7"] } })
+      assert.deepStrictEqual(yield* find(name), [{ host: "10.0.0.7", port: 8448, tlsServerName: "example.org" }])
+      const missing = yield* Effect.flip(find("nowhere.org" as ServerName))
+      assert.strictEqual(missing._tag, "RemoteUnreachable")
+    })
+  )
+
+  it.effect("a record whose target is '.' says that there is no home server", () =>
+    Effect.gen(function* () {
+      const { find } = yield* withZone({ srv: { [service]: [record("", 0)] }, a: { "example.org": ["10.0.0.7"] } })
+      assert.strictEqual((yield* Effect.flip(find(name)))._tag, "RemoteUnreachable")
+    })
+  )
+
+  it.effect("DNS is asked once in a while, and anew when no target could be reached", () =>
+    Effect.gen(function* () {
+      const srv: Zone["srv"] = { [service]: [record("a.example.org", 1)] }
+      const { dns, find, forget } = yield* withZone({ srv, a: hosts })
+      yield* Effect.all([find(name), find(name), find(name)], { concurrency: "unbounded" })
+      const asked = () => dns.questions.filter((question) => question.startsWith("SRV")).length
+      assert.strictEqual(asked(), 1)
+      srv[service] = [record("b.example.org", 1)]
+      assert.strictEqual((yield* find(name))[0]?.host, "10.0.0.1")
+      yield* TestClock.adjust("5 minutes")
+      assert.strictEqual((yield* find(name))[0]?.host, "10.0.0.2")
+      srv[service] = [record("c.example.org", 1)]
+      yield* forget(name)
+      assert.strictEqual((yield* find(name))[0]?.host, "10.0.0.3")
+      assert.strictEqual(asked(), 3)
+    })
+  )
+
+  it("host and port are told apart", () => {
+    assert.deepStrictEqual(splitHostPort("a.b:1"), { host: "a.b", port: 1 })
+    assert.deepStrictEqual(splitHostPort("a.b"), { host: "a.b", port: undefined })
+    assert.deepStrictEqual(splitHostPort("[::1]:1"), { host: "::1", port: 1 })
+    assert.deepStrictEqual(splitHostPort("[::1]"), { host: "::1", port: undefined })
+  })
+})
