@@ -1,0 +1,172 @@
+import { assert, layer } from "@effect/vitest"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer } from "effect"
+import { EventLog } from "../src/EventLog.ts"
+import { EventStore } from "../src/EventStore.ts"
+import { beginning, type StreamPosition } from "../src/StreamToken.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+import {
+  alice,
+  bob,
+  commitOf,
+  makeEvent,
+  memberEvent,
+  openRoom,
+  store,
+  stores,
+  type Writer
+} from "./support/TestRoom.ts"
+
+const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
+
+const all = ({ roomNid }: Writer) => ({ roomNid, after: beginning, upTo: theEnd })
+
+const positionOf = Effect.fnUntraced(function* (id: EventId) {
+  return (yield* (yield* EventStore).byIds([id]))[0]!.position
+})
+
+layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) => {
+  it.effect("pages a timeline in both directions, the start excluded and the end included", () =>
+    Effect.gen(function* () {
+      const { timelines } = yield* EventStore
+      const room = yield* openRoom("timeline")
+      const other = yield* openRoom("another timeline")
+      const events = []
+      for (let index = 0; index < 6; index++) {
+        events.push(...(yield* store(room, [makeEvent(room.roomId)])))
+        yield* store(other, [makeEvent(other.roomId)])
+      }
+      const ids = events.map(({ event_id }) => event_id)
+      const page = (range: Partial<ReturnType<typeof all>>, direction: "f" | "b", limit: number) =>
+        Effect.map(timelines([{ ...all(room), ...range }], direction, limit), (found) =>
+          found.map(({ event }) => event.event_id)
+        )
+      const [second, fifth] = [yield* positionOf(ids[1]!), yield* positionOf(ids[4]!)]
+      assert.deepStrictEqual(yield* page({}, "f", 100), ids)
+      assert.deepStrictEqual(yield* page({}, "b", 100), ids.toReversed())
+      assert.deepStrictEqual(yield* page({}, "f", 2), ids.slice(0, 2))
+      assert.deepStrictEqual(yield* page({}, "b", 2), [ids[5]!, ids[4]!])
+      assert.deepStrictEqual(yield* page({ after: second, upTo: fifth }, "f", 100), ids.slice(2, 5))
+      assert.deepStrictEqual(yield* page({ after: second, upTo: fifth }, "b", 2), [ids[4]!, ids[3]!])
+      assert.deepStrictEqual(yield* page({ after: fifth, upTo: second }, "f", 100), [])
+      assert.deepStrictEqual(yield* page({}, "f", 0), [])
+    })
+  )
+
+  it.effect("pages several stretches at once, each or all together with a limit", () =>
+    Effect.gen(function* () {
+      const { timelines } = yield* EventStore
+      const rooms = [yield* openRoom("stretch1"), yield* openRoom("stretch2")]
+      const ids: Array<EventId> = []
+      for (let index = 0; index < 8; index++) {
+        const room = rooms[index % 2]!
+        ids.push(...(yield* store(room, [makeEvent(room.roomId)])).map(({ event_id }) => event_id))
+      }
+      const read = (direction: "f" | "b", limit: number, together?: number) =>
+        Effect.map(timelines(rooms.map(all), direction, limit, together), (found) =>
+          found.map(({ event }) => event.event_id)
+        )
+      assert.deepStrictEqual(yield* read("f", 100), ids)
+      assert.deepStrictEqual(yield* read("b", 1), [ids[7]!, ids[6]!])
+      assert.deepStrictEqual(yield* read("f", 3, 3), ids.slice(0, 3))
+      assert.deepStrictEqual(yield* read("b", 3, 3), ids.slice(5).toReversed())
+      assert.deepStrictEqual(yield* timelines([], "f", 10), [])
+    })
+  )
+
+  it.effect("history that was back-filled stands before all that was seen live", () =>
+    Effect.gen(function* () {
+      const { timelines } = yield* EventStore
+      const room = yield* openRoom("backfilled")
+      const [live] = yield* store(room, [makeEvent(room.roomId)])
+      const commit = yield* commitOf(room, [makeEvent(room.roomId), makeEvent(room.roomId)])
+      yield* (yield* EventLog).append({
+        ...commit,
+        events: commit.events.map((each, index) => ({ ...each, nid: -index - 1, status: 1 }))
+      })
+      const found = yield* timelines([all(room)], "f", 10)
+      assert.deepStrictEqual(
+        found.map(({ event }) => event.event_id),
+        [commit.events[1]!.event.event_id, commit.events[0]!.event.event_id, live!.event_id]
+      )
+    })
+  )
+
+  it.effect("finds events by ID with what is known of them", () =>
+    Effect.gen(function* () {
+      const { byIds } = yield* EventStore
+      const room = yield* openRoom("known")
+      const [event] = yield* store(room, [makeEvent(room.roomId)])
+      const [found, ...more] = yield* byIds([event!.event_id, "$unknown:example.org" as EventId])
+      assert.deepStrictEqual(more, [])
+      assert.deepInclude(found, { event: event!, roomNid: room.roomNid, status: 0 })
+      assert.deepStrictEqual(found!.stateBefore, { chain: 1, seq: found!.position.nid })
+      assert.deepStrictEqual(yield* byIds([]), [])
+    })
+  )
+
+  it.effect("bundles feedback on the messages of its room, up to a position", () =>
+    Effect.gen(function* () {
+      const { feedbackOn } = yield* EventStore
+      const room = yield* openRoom("feedback")
+      const elsewhere = yield* openRoom("feedback elsewhere")
+      const [message, other] = yield* store(room, [makeEvent(room.roomId), makeEvent(room.roomId)])
+      const feedback = ({ roomId }: Writer, target: string) =>
+        makeEvent(roomId, { type: "m.room.message.feedback", content: { type: "read", target_event_id: target } })
+      const [read] = yield* store(room, [feedback(room, message!.event_id)])
+      yield* store(elsewhere, [feedback(elsewhere, message!.event_id)])
+      const until = yield* positionOf(read!.event_id)
+      const [late] = yield* store(room, [feedback(room, message!.event_id)])
+      const found = (targets: ReadonlyArray<EventId>, upTo: StreamPosition) =>
+        Effect.map(feedbackOn(room.roomNid, targets, upTo), (events) => events.map(({ event_id }) => event_id))
+      assert.deepStrictEqual(yield* found([message!.event_id], theEnd), [read!.event_id, late!.event_id])
+      assert.deepStrictEqual(yield* found([message!.event_id], until), [read!.event_id])
+      assert.deepStrictEqual(yield* found([other!.event_id], theEnd), [])
+    })
+  )
+
+  it.effect("finds the state events that tell the content of one that they replaced", () =>
+    Effect.gen(function* () {
+      const { byIds, replacementsOf } = yield* EventStore
+      const room = yield* openRoom("replaced")
+      const name = (text: string, replaces?: EventId) =>
+        makeEvent(room.roomId, {
+          type: "m.room.name",
+          state_key: "",
+          content: { name: text },
+          ...(replaces === undefined
+            ? {}
+            : { replaces_state: replaces, unsigned: { prev_content: { name: "before" } } })
+        })
+      const first = name("first")
+      const second = name("second", first.event_id)
+      const third = name("third", second.event_id)
+      const topic = makeEvent(room.roomId, { type: "m.room.topic", state_key: "", replaces_state: first.event_id })
+      for (const event of [first, topic, second, third]) yield* store(room, [event])
+      const replacing = Effect.fnUntraced(function* (id: EventId) {
+        const [stored] = yield* byIds([id])
+        return (yield* replacementsOf(stored!)).map(({ event_id }) => event_id)
+      })
+      assert.deepStrictEqual(yield* replacing(first.event_id), [second.event_id])
+      assert.deepStrictEqual(yield* replacing(third.event_id), [])
+    })
+  )
+
+  it.effect("tells the history of a user's memberships in the order of the stream", () =>
+    Effect.gen(function* () {
+      const { membershipHistory } = yield* EventStore
+      const room = yield* openRoom("history")
+      const moves = [
+        memberEvent(room.roomId, alice, "invite", bob),
+        memberEvent(room.roomId, bob, "join"),
+        memberEvent(room.roomId, alice, "join"),
+        memberEvent(room.roomId, alice, "leave")
+      ]
+      for (const event of moves) yield* store(room, [event])
+      const history = (upTo: StreamPosition) =>
+        Effect.map(membershipHistory(alice, upTo), (changes) => changes.map(({ membership }) => membership))
+      assert.deepStrictEqual(yield* history(theEnd), ["invite", "join", "leave"])
+      assert.deepStrictEqual(yield* history(yield* positionOf(moves[2]!.event_id)), ["invite", "join"])
+    })
+  )
+})

@@ -1,0 +1,181 @@
+import { assert, layer } from "@effect/vitest"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer, Option } from "effect"
+import { EventLog } from "../src/EventLog.ts"
+import { RoomStore } from "../src/RoomStore.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+import {
+  alice,
+  bob,
+  commitOf,
+  makeEvent,
+  memberEvent,
+  openRoom,
+  store,
+  stores,
+  type Writer
+} from "./support/TestRoom.ts"
+
+/** Changes the user's membership and gives the number of the event. */
+const move = Effect.fnUntraced(function* (room: Writer, userId: UserId, membership: string, sender = userId) {
+  const log = yield* EventLog
+  const commit = yield* commitOf(room, [memberEvent(room.roomId, userId, membership, sender)])
+  yield* log.append(commit)
+  return commit.events[0]!.nid
+})
+
+const membershipOf = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+  return Option.getOrUndefined(yield* (yield* RoomStore).membership(userId, roomId))
+})
+
+layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => {
+  it.effect("every opening has a higher fence, and finds what was committed", () =>
+    Effect.gen(function* () {
+      const rooms = yield* RoomStore
+      const roomId = "!opened:example.org" as RoomId
+      assert.isTrue(Option.isNone(yield* rooms.open(roomId)))
+      yield* rooms.prepare(roomId, "0", "private")
+      yield* rooms.prepare(roomId, "9", "public")
+      const empty = Option.getOrThrow(yield* rooms.open(roomId))
+      assert.deepInclude(empty, { version: "0", forwardExtremities: [], current: undefined, joinedMembers: 0 })
+      assert.isFalse(yield* rooms.exists(roomId))
+      const [, last] = yield* store({ ...empty, roomId }, [makeEvent(roomId), makeEvent(roomId)])
+      const opened = Option.getOrThrow(yield* rooms.open(roomId))
+      assert.isAbove(opened.fence, empty.fence)
+      assert.deepStrictEqual(opened.current, { chain: 1, seq: 0 })
+      assert.deepStrictEqual(
+        opened.forwardExtremities.map(({ event_id }) => event_id),
+        [last!.event_id]
+      )
+      assert.deepStrictEqual(
+        opened.forwardExtremities.map(({ depth }) => depth),
+        [last!.depth]
+      )
+      assert.isTrue(yield* rooms.exists(roomId))
+    })
+  )
+
+  it.effect("who left saw the room until then, whatever happens to the membership afterwards", () =>
+    Effect.gen(function* () {
+      const room = yield* openRoom("left")
+      yield* move(room, alice, "invite", bob)
+      assert.isUndefined((yield* membershipOf(alice, room.roomId))!.ended, "an invitation shows nothing of the room")
+      yield* move(room, alice, "join")
+      assert.isUndefined((yield* membershipOf(alice, room.roomId))!.ended)
+      const left = yield* move(room, alice, "leave")
+      for (const later of ["invite", "leave", "knock", "leave", "ban", "leave"]) {
+        yield* store(room, [makeEvent(room.roomId)])
+        yield* move(room, alice, later, bob)
+        const membership = (yield* membershipOf(alice, room.roomId))!
+        assert.deepInclude(membership, { membership: later, sender: bob })
+        assert.deepInclude(membership.ended, { state: { chain: 1, seq: left } }, later)
+        assert.strictEqual(membership.ended!.at.nid, left, later)
+      }
+      yield* move(room, alice, "join")
+      yield* move(room, alice, "join")
+      assert.isUndefined((yield* membershipOf(alice, room.roomId))!.ended)
+      const kicked = yield* move(room, alice, "leave", bob)
+      assert.strictEqual((yield* membershipOf(alice, room.roomId))!.ended!.at.nid, kicked)
+    })
+  )
+
+  it.effect("the order of a user's memberships is that of the commits, not that of the numbers", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const room = yield* openRoom("numbers")
+      yield* move(room, alice, "join")
+      // Another node, whose block of numbers is an older one.
+      const commit = yield* commitOf(room, [memberEvent(room.roomId, alice, "leave")])
+      const nid = commit.events[0]!.nid - 5_000_000
+      yield* log.append({
+        ...commit,
+        events: [{ ...commit.events[0]!, nid }],
+        memberships: [{ ...commit.memberships[0]!, eventNid: nid, causedBy: nid }]
+      })
+      assert.strictEqual((yield* membershipOf(alice, room.roomId))!.ended!.at.nid, nid)
+    })
+  )
+
+  it.effect("who is banned without having been there sees nothing", () =>
+    Effect.gen(function* () {
+      const room = yield* openRoom("banned")
+      yield* move(room, alice, "ban", bob)
+      assert.deepInclude(yield* membershipOf(alice, room.roomId), { membership: "ban", ended: undefined })
+      assert.isUndefined(yield* membershipOf("@nobody:example.org" as UserId, room.roomId))
+      assert.isUndefined(yield* membershipOf(alice, "!none:example.org" as RoomId))
+    })
+  )
+
+  it.effect("tells who shares rooms with whom", () =>
+    Effect.gen(function* () {
+      const rooms = yield* RoomStore
+      const [carol, dave, erin] = ["carol", "dave", "erin"].map((name) => `@${name}:c.example` as UserId)
+      const [first, second] = [yield* openRoom("shared1"), yield* openRoom("shared2")]
+      yield* move(first, carol!, "join")
+      yield* move(first, dave!, "join")
+      yield* move(second, carol!, "join")
+      yield* move(second, erin!, "invite", carol)
+      assert.deepStrictEqual(new Set(yield* rooms.joinedRooms(carol!)), new Set([first.roomId, second.roomId]))
+      assert.deepStrictEqual(
+        yield* rooms.joinedRoomsOfAll([dave!, erin!]),
+        new Map([
+          [dave!, [first.roomId]],
+          [erin!, []]
+        ])
+      )
+      assert.isTrue(yield* rooms.shareRoom(carol!, dave!))
+      assert.isFalse(yield* rooms.shareRoom(carol!, erin!))
+      assert.deepStrictEqual(new Set(yield* rooms.roommates(carol!)), new Set([carol!, dave!]))
+      assert.deepStrictEqual(yield* rooms.joinedMembers(second.roomNid), [carol!])
+      const of = (wanted: ReadonlyArray<string>) =>
+        Effect.map(rooms.membershipsOf(erin!, wanted), (found) => found.map(({ roomId }) => roomId))
+      assert.deepStrictEqual(yield* of(["join"]), [])
+      assert.deepStrictEqual(yield* of(["join", "invite"]), [second.roomId])
+    })
+  )
+
+  it.effect("lists public rooms that have members, the largest first", () =>
+    Effect.gen(function* () {
+      const rooms = yield* RoomStore
+      const roomOf = Effect.fnUntraced(function* (name: string, visibility: "public" | "private", members: number) {
+        const roomId = `!${name}:example.org` as RoomId
+        yield* rooms.prepare(roomId, "0", visibility)
+        const writer = { ...Option.getOrThrow(yield* rooms.open(roomId)), roomId }
+        const commit = yield* commitOf(writer, [makeEvent(roomId)])
+        yield* (yield* EventLog).append({ ...commit, summary: { ...commit.summary, name, joinedMembers: members } })
+      })
+      yield* roomOf("small", "public", 1)
+      yield* roomOf("large", "public", 9)
+      yield* roomOf("empty", "public", 0)
+      yield* roomOf("hidden", "private", 5)
+      assert.deepStrictEqual(
+        (yield* rooms.publicRooms).map(({ joinedMembers, name }) => [name, joinedMembers]),
+        [
+          ["large", 9],
+          ["small", 1]
+        ]
+      )
+    })
+  )
+
+  it.effect("the answers of a session are its own, the newest first", () =>
+    Effect.gen(function* () {
+      const rooms = yield* RoomStore
+      const room = yield* openRoom("answers")
+      for (const txnId of ["a", "b"]) {
+        yield* store(room, [makeEvent(room.roomId)], {
+          transactions: [1, 2].map((tokenId) => ({
+            tokenId,
+            scope: room.roomId,
+            txnId,
+            response: `"${tokenId}${txnId}"`
+          }))
+        })
+      }
+      const answers = yield* rooms.transactions(1, room.roomId)
+      assert.deepStrictEqual(new Set(answers.map(({ response }) => response)), new Set(['"1a"', '"1b"']))
+      assert.deepStrictEqual(yield* rooms.transactions(1, "!other:example.org"), [])
+      assert.strictEqual((yield* rooms.transaction(2, room.roomId, "b"))?.response, '"2b"')
+    })
+  )
+})
