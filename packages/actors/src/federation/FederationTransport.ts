@@ -93,8 +93,13 @@ const readAnswer = (
     response.destroy()
     done(new AnswerTooLarge())
   })
+  // A moment later, when the connection is free again for whoever asks next.
   response.once("end", () =>
-    done({ status: response.statusCode ?? 0, body: Buffer.concat(chunks), retryAfter: retryAfterOf(response) })
+    setImmediate(done, {
+      status: response.statusCode ?? 0,
+      body: Buffer.concat(chunks),
+      retryAfter: retryAfterOf(response)
+    })
   )
   response.once("error", done)
 }
