@@ -168,6 +168,27 @@ export const settings = {
     fallback: true,
     flag: "switch"
   }),
+  federationServers: setting({
+    name: "federation.servers",
+    description: "Where home servers of a private network are reached: name=host:port. They are not looked up in DNS",
+    expects: "a list of name=host:port, such as blue.example=10.0.0.2:8448",
+    schema: list(/^[^\s,=]+=[^\s,=]+:[0-9]{1,5}$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  federationDnsServers: setting({
+    name: "federation.dns_servers",
+    description: "The DNS servers that are asked for other home servers, instead of those of the system",
+    expects: "a list of address:port, such as 10.0.0.1:53",
+    schema: list(/^(\[[0-9A-Fa-f:.]+\]|[0-9.]+)(:[0-9]{1,5})?$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  federationAuthorities: setting({
+    name: "federation.certificate_authorities",
+    description: "Files with certificates, as PEM, that are trusted beside those of the system",
+    expects: "a list of files",
+    schema: list(/^[^,]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
   enableRegistration: setting({
     name: "enable_registration",
     description: "Let anybody register an account",

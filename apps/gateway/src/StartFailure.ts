@@ -2,16 +2,21 @@
  * Why the program did not start, in a line for the operator that names the option to look at.
  */
 import { ListenError } from "@greenroom/gateway/NodeServer"
-import { Cause } from "effect"
+import { Cause, Data } from "effect"
 import { CliError } from "effect/cli"
 
-const describeListen = (error: ListenError): string => {
+/** The federation API could not be listened for. */
+export class FederationListenError extends Data.TaggedError("FederationListenError")<{
+  readonly listen: ListenError
+}> {}
+
+const describeListen = (error: ListenError, portOption = "--port"): string => {
   const where = `${error.host} port ${error.port}`
   switch (error.code) {
     case "EADDRINUSE":
-      return `--port: another program listens on ${where}`
+      return `${portOption}: another program listens on ${where}`
     case "EACCES":
-      return `--port: not allowed to listen on ${where}`
+      return `${portOption}: not allowed to listen on ${where}`
     default:
       return `--host: cannot listen on ${where} (${error.code})`
   }
@@ -23,7 +28,8 @@ const optionOf: { readonly [tag: string]: string } = {
   DatabaseUnreachable: "--database-url",
   DatabaseTooNew: "--database-url",
   ServerNameMismatch: "--server-name",
-  EmbeddedPostgresError: "--data-dir"
+  EmbeddedPostgresError: "--data-dir",
+  TlsError: "--tls-cert"
 }
 
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
@@ -35,6 +41,7 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return undefined
   if (error instanceof ListenError) return describeListen(error)
+  if (error instanceof FederationListenError) return describeListen(error.listen, "--federation-port")
   if (!hasTag(error)) return error instanceof Error ? error.message : String(error)
   const option = optionOf[error._tag]
   return option === undefined ? error.message : `${option}: ${error.message}`

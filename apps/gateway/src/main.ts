@@ -5,18 +5,25 @@
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import type { HomeServerOptions } from "@greenroom/actors/HomeServerConfig"
+import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { Gateway } from "@greenroom/gateway/Gateway"
 import { checkListen } from "@greenroom/gateway/NodeServer"
-import { Cause, Effect, Exit, Layer, Logger, References } from "effect"
+import { Cause, Effect, Exit, FileSystem, Layer, Logger, References } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig, LogLevelName } from "./GatewayConfig.ts"
-import { describeFailure } from "./StartFailure.ts"
+import { describeFailure, FederationListenError } from "./StartFailure.ts"
 
-const toHomeServer = (config: GatewayConfig): HomeServerOptions => ({
+const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>): HomeServerOptions => ({
   serverName: config.serverName,
   dataDir: config.dataDir,
   enableRegistration: config.enableRegistration,
+  federation: {
+    verifyCertificates: config.federationVerify,
+    staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
+    ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),
+    ...(authorities.length === 0 ? {} : { certificateAuthorities: authorities })
+  },
   ...(config.databaseUrl === undefined ? {} : { databaseUrl: config.databaseUrl }),
   ...(config.turnSharedSecret === undefined
     ? {}
@@ -36,6 +43,22 @@ const toGateway = (config: GatewayConfig) =>
       anonymous: config.anonymousRate
     }
   })
+
+const toFederation = (config: GatewayConfig) =>
+  FederationListener.layer({
+    host: config.host,
+    port: config.federationPort,
+    tlsCert: config.tlsCert,
+    tlsKey: config.tlsKey
+  }).pipe(
+    Layer.catchTag("ListenError", (listen) =>
+      Layer.effect(FederationListener, Effect.fail(new FederationListenError({ listen })))
+    )
+  )
+
+const announceFederation = Layer.effectDiscard(
+  Effect.flatMap(FederationListener, ({ url }) => Effect.log(`Other home servers reach it on ${url}`))
+)
 
 const announce = ({ serverName }: GatewayConfig) =>
   Layer.effectDiscard(
@@ -63,10 +86,14 @@ const logging = ({ logLevel }: GatewayConfig) =>
 /** Runs until the program is told to stop, then goes down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
+  const files = yield* FileSystem.FileSystem
+  const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
   yield* checkListen(config)
-  yield* announce(config).pipe(
-    Layer.provide(toGateway(config)),
-    Layer.provide(HomeServer.layer(toHomeServer(config))),
+  yield* Layer.mergeAll(
+    announce(config).pipe(Layer.provide(toGateway(config))),
+    announceFederation.pipe(Layer.provide(toFederation(config)))
+  ).pipe(
+    Layer.provide(HomeServer.layer(toHomeServer(config, authorities))),
     Layer.launch,
     Effect.provide(logging(config))
   )
