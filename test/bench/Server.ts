@@ -1,0 +1,86 @@
+/**
+ * The gateway as an operator runs it, in a process of its own, on a fresh data directory with the PostgreSQL that comes
+ * with it, which syncs every commit to the disk. Nothing is switched off but the limits of rate.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process"
+import * as fs from "node:fs/promises"
+import * as os from "node:os"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+
+const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
+
+const unlimited = Object.fromEntries(
+  ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
+)
+
+export interface ServerOptions {
+  readonly serverName?: string
+  /** Options of the program beside these. */
+  readonly args?: ReadonlyArray<string>
+  readonly environment?: { readonly [name: string]: string }
+}
+
+export interface Server extends AsyncDisposable {
+  readonly url: string
+  readonly pid: number
+  readonly dataDir: string
+  /** What it has written so far. */
+  readonly output: () => string
+}
+
+/** A directory in the system's place for temporary ones. PostgreSQL, which does not run as root, must pass through it. */
+export const temporaryDirectory = async (): Promise<string> => {
+  const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-bench-"))
+  await fs.chmod(directory, 0o711)
+  return directory
+}
+
+/** Options of Node for the gateway, such as `--cpu-prof`, for whoever looks for what a figure is made of. */
+const nodeOptions = (process.env.GREENROOM_BENCH_NODE_OPTIONS ?? "").split(" ").filter((option) => option !== "")
+
+const listening = /listens on (http:\/\/[^ "]+:[0-9]+)/
+
+const waitUntilListening = (child: ChildProcess, output: () => string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const onData = () => {
+      const url = listening.exec(output())?.[1]
+      if (url !== undefined) resolve(url)
+    }
+    child.stdout?.on("data", onData)
+    child.once("close", () => reject(new Error(`The gateway did not start: ${output()}`)))
+  })
+
+/** Starts a gateway; disposing of it ends it and removes its data directory. */
+export const startServer = async (options: ServerOptions = {}): Promise<Server> => {
+  const dataDir = await temporaryDirectory()
+  const { serverName = "bench.test" } = options
+  const args = [program, "--server-name", serverName, "--port", "0", "--data-dir", dataDir, ...(options.args ?? [])]
+  const child = spawn(process.execPath, [...nodeOptions, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited, ...options.environment }
+  })
+  let output = ""
+  const keep = (chunk: Buffer) => {
+    output += chunk.toString()
+  }
+  child.stdout.on("data", keep)
+  child.stderr.on("data", keep)
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()))
+  const dispose = async () => {
+    child.kill("SIGTERM")
+    await ended
+    await fs.rm(dataDir, { recursive: true, force: true })
+  }
+  try {
+    const url = await waitUntilListening(child, () => output)
+    return { url, pid: child.pid!, dataDir, output: () => output, [Symbol.asyncDispose]: dispose }
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+}
+
+/** The resident memory of a process, in KB. */
+export const residentMemory = (pid: number): number =>
+  Number(execFileSync("ps", ["-o", "rss=", "-p", String(pid)]).toString())

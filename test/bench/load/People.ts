@@ -1,0 +1,60 @@
+/**
+ * What load programs begin with: users, rooms and memberships, made by the client API with a few requests at a time.
+ */
+import { HttpConnection } from "./HttpConnection.ts"
+
+export const prefix = "/_matrix/client/api/v1"
+
+export interface Person {
+  readonly userId: string
+  readonly token: string
+}
+
+/** The body of an answer that must be a success. */
+export const jsonOf = async <A>(answer: ReturnType<HttpConnection["request"]>): Promise<A> => {
+  const { body, status } = await answer
+  if (status !== 200) throw new Error(`An answer with ${status}: ${body.toString().slice(0, 300)}`)
+  return JSON.parse(body.toString()) as A
+}
+
+/** Runs a task for each of the numbers below `total`, on `width` connections side by side. */
+export const onConnections = async <A>(
+  url: string,
+  width: number,
+  total: number,
+  task: (connection: HttpConnection, index: number) => Promise<A>
+): Promise<ReadonlyArray<A>> => {
+  const results = new Array<A>(total)
+  let next = 0
+  const work = async () => {
+    const connection = await HttpConnection.open(url)
+    while (next < total) {
+      const index = next++
+      results[index] = await task(connection, index)
+    }
+    connection.close()
+  }
+  await Promise.all(Array.from({ length: Math.min(width, total) }, work))
+  return results
+}
+
+/** Registers `total` users whose names begin with `name`. */
+export const register = (url: string, name: string, total: number): Promise<ReadonlyArray<Person>> =>
+  onConnections(url, 8, total, async (connection, index) => {
+    const body = JSON.stringify({ type: "m.login.password", user: `${name}${index}`, password: "correct horse" })
+    const answer = await jsonOf<{ user_id: string; access_token: string }>(
+      connection.request("POST", `${prefix}/register`, undefined, body)
+    )
+    return { userId: answer.user_id, token: answer.access_token }
+  })
+
+/** Makes a public room. Returns its ID as it stands in paths. */
+export const createRoom = async (connection: HttpConnection, token: string): Promise<string> => {
+  const body = JSON.stringify({ visibility: "public" })
+  const { room_id } = await jsonOf<{ room_id: string }>(connection.request("POST", `${prefix}/createRoom`, token, body))
+  return encodeURIComponent(room_id)
+}
+
+export const join = async (connection: HttpConnection, token: string, room: string): Promise<void> => {
+  await jsonOf(connection.request("POST", `${prefix}/join/${room}`, token, "{}"))
+}

@@ -1,0 +1,61 @@
+/**
+ * `npm run bench`: measures the gateway, as it runs for an operator, from another process. `docs/benchmarks.md` says how
+ * to read it.
+ *
+ *     npm run bench                      everything
+ *     npm run bench -- sends hot-room    some of it
+ *     npm run bench -- --quick           small numbers, to see that it works
+ */
+import * as os from "node:os"
+import { parseArgs } from "node:util"
+import type { Benchmark, Figure } from "./Benchmark.ts"
+import { durableSends } from "./DurableSends.ts"
+import { hotRoom } from "./HotRoom.ts"
+import { table } from "./Table.ts"
+
+const benchmarks: ReadonlyArray<Benchmark> = [durableSends, hotRoom]
+
+const say = (text: string) => process.stdout.write(`${text}\n`)
+
+/** What else the machine does falsifies every figure: it is told beside them. */
+const machine = () => {
+  const [load = 0] = os.loadavg()
+  return `${os.availableParallelism()} processors, Node ${process.version}, load ${load.toFixed(2)}`
+}
+
+const run = async (chosen: ReadonlyArray<Benchmark>, quick: boolean): Promise<ReadonlyArray<Figure>> => {
+  const figures: Array<Figure> = []
+  for (const benchmark of chosen) {
+    say(`${benchmark.name}: ${benchmark.measures} (${machine()})`)
+    const found = await benchmark.run({ quick })
+    say(`${table(found)}\n`)
+    figures.push(...found)
+  }
+  return figures
+}
+
+const usage = () =>
+  [
+    "npm run bench -- [--quick] [name ...]",
+    "",
+    ...benchmarks.map(({ measures, name }) => `  ${name.padEnd(14)} ${measures}`)
+  ].join("\n")
+
+const main = async () => {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { quick: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } }
+  })
+  if (values.help) return say(usage())
+  const unknown = positionals.filter((name) => !benchmarks.some((benchmark) => benchmark.name === name))
+  if (unknown.length > 0) {
+    say(`There is no benchmark ${unknown.join(", ")}\n\n${usage()}`)
+    process.exitCode = 1
+    return
+  }
+  const chosen = positionals.length === 0 ? benchmarks : benchmarks.filter(({ name }) => positionals.includes(name))
+  const figures = await run(chosen, values.quick)
+  if (chosen.length > 1) say(table(figures))
+}
+
+await main()
