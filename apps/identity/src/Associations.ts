@@ -87,9 +87,10 @@ const make = Effect.gen(function* () {
     mxid: UserId | null,
     replaced: CurrentRow | undefined
   ) {
-    const ts = Math.max(yield* Clock.currentTimeMillis, Number(replaced?.ts ?? 0) + 1)
+    const now = yield* Clock.currentTimeMillis
+    const ts = replaced === undefined ? now : Math.max(now, Number(replaced.ts) + 1)
     const record = sign(
-      { medium, address, mxid, ts, not_before: ts, not_after: ts + validity },
+      { medium, address, mxid, ts, not_before: now, not_after: now + validity },
       yield* signingKeys.current
     ) as unknown as AssociationRecord
     yield* write(record, serverName)

@@ -75,12 +75,37 @@ export const identityWith = (options: TestOptions = {}) =>
 
 export const identity = identityWith()
 
+/** The keys that tests read; an answer has some of them. */
+export interface AnswerBody {
+  readonly errcode: string
+  readonly error: string
+  readonly retry_after_ms: number
+  readonly sid: string
+  readonly msisdn: string
+  readonly medium: string
+  readonly address: string
+  readonly mxid: string
+  readonly ts: number
+  readonly not_before: number
+  readonly not_after: number
+  readonly signatures: { readonly [serverName: string]: { readonly [keyId: string]: string } }
+  readonly lookup_pepper: string
+  readonly algorithm: string
+  readonly mappings: { readonly [hash: string]: string } | undefined
+  readonly token: string
+  readonly public_key: string
+  readonly public_keys: ReadonlyArray<{ readonly public_key: string; readonly key_validity_url: string }>
+  readonly display_name: string
+  readonly refused: ReadonlyArray<{ readonly index: number; readonly error: string }>
+  readonly ok: boolean
+}
+
 export interface Answer {
   readonly status: number
   readonly headers: Headers
   readonly text: string
   /** The body, where it is JSON. */
-  readonly body: Record<string, never>
+  readonly body: AnswerBody
 }
 
 const parse = (text: string) => {

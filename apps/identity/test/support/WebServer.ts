@@ -3,7 +3,7 @@
  */
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
-import { Effect, Queue, type Scope } from "effect"
+import { Context, Effect, Queue, type Scope } from "effect"
 
 export interface ReceivedRequest {
   readonly method: string
@@ -70,3 +70,9 @@ export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effec
     }
   }
 })
+
+/** The web service that takes text messages. */
+export class SmsService extends Context.Service<SmsService, WebServer>()("greenroom/identity/test/SmsService") {}
+
+/** A home server that is told of bound addresses. */
+export class HomeServer extends Context.Service<HomeServer, WebServer>()("greenroom/identity/test/HomeServer") {}

@@ -1,0 +1,266 @@
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { assert, layer } from "@effect/vitest"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { generateSigningKey, type SigningKey, signJson, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Clock, Context, Effect, Exit, Layer, Result, Scope } from "effect"
+import { SqlClient } from "effect/sql"
+import { Associations } from "../src/Associations.ts"
+import { IdentityHttp } from "../src/IdentityHttp.ts"
+import type { Peer } from "../src/IdentityOptions.ts"
+import { Mailbox } from "./support/Mailbox.ts"
+import { type AnswerBody, askUrl, bind, database, hour, identityWith, serverOn } from "./support/TestIdentity.ts"
+
+const freePort = Effect.callback<number>((resume) => {
+  const server = createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+type Server = Context.Context<IdentityHttp | Mailbox>
+
+/** A member of a clique that can be stopped and started again on its database and port. */
+const makeMember = Effect.fnUntraced(function* (text: string) {
+  const name = ServerName.make(text)
+  const port = yield* freePort
+  const shared = yield* Layer.build(Layer.mergeAll(database, Mailbox.layer))
+  const key = yield* SigningKeys.use(({ current }) => current).pipe(
+    Effect.provide(SigningKeys.layer(name)),
+    Effect.provide(shared)
+  )
+  const peer: Peer = { name, url: `http://127.0.0.1:${port}`, keys: new Map([[key.keyId, verifyKeyOf(key)]]) }
+  const start = Effect.fnUntraced(function* (peers: ReadonlyArray<Peer>) {
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const context = yield* serverOn({
+      identity: { serverName: name, peers },
+      http: { host: "127.0.0.1", port, trustedProxies: [] }
+    }).pipe(Layer.build, Effect.provide(shared), Scope.provide(scope))
+    return { context: Context.merge(shared, context) as Server, stop: Scope.close(scope, Exit.void) }
+  })
+  const lookup = (address: string) =>
+    Effect.map(
+      askUrl("GET", `${peer.url}${laterIdentityPrefix}/lookup?medium=email&address=${encodeURIComponent(address)}`),
+      ({ body }) => body
+    )
+  return { name, peer, start, lookup }
+})
+
+const on = <A, E>(server: { readonly context: Server }, effect: Effect.Effect<A, E, IdentityHttp | Mailbox>) =>
+  Effect.provide(effect, server.context)
+
+/** Asks until the user is the one. */
+const until = (lookup: Effect.Effect<AnswerBody>, mxid: string | undefined) =>
+  Effect.repeat(lookup, { until: (found) => found.mxid === mxid })
+
+layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers", (it) => {
+  it.effect("what one binds or unbinds the others know, signed by both", () =>
+    Effect.gen(function* () {
+      const red = yield* makeMember("red.test")
+      const blue = yield* makeMember("blue.test")
+      const redServer = yield* red.start([blue.peer])
+      const blueServer = yield* blue.start([red.peer])
+      const { session } = yield* on(redServer, bind("alice@example.org", "@alice:a.test"))
+      const found = yield* until(blue.lookup("alice@example.org"), "@alice:a.test")
+      for (const { peer } of [red, blue]) {
+        assert.isTrue(Result.isSuccess(verifyJson(found as never, peer.name, peer.keys)), peer.name)
+      }
+      yield* on(blueServer, bind("alice@example.org", "@alice:b.test"))
+      yield* until(red.lookup("alice@example.org"), "@alice:b.test")
+      const threepid = { medium: "email", address: "alice@example.org" }
+      const unbound = yield* askUrl("POST", `${red.peer.url}${laterIdentityPrefix}/3pid/unbind`, {
+        ...session,
+        mxid: "@alice:b.test",
+        threepid
+      })
+      assert.strictEqual(unbound.status, 200)
+      yield* until(blue.lookup("alice@example.org"), undefined)
+    })
+  )
+
+  it.effect("a server that was away gets what it missed, and one that is new gets everything", () =>
+    Effect.gen(function* () {
+      const red = yield* makeMember("red.test")
+      const blue = yield* makeMember("blue.test")
+      const redServer = yield* red.start([blue.peer])
+      yield* on(redServer, bind("bob@example.org", "@bob:a.test"))
+      const blueServer = yield* blue.start([red.peer])
+      yield* until(blue.lookup("bob@example.org"), "@bob:a.test")
+      yield* blueServer.stop
+      yield* on(redServer, bind("carol@example.org", "@carol:a.test"))
+      yield* redServer.stop
+      yield* red.start([blue.peer])
+      yield* blue.start([red.peer])
+      yield* until(blue.lookup("carol@example.org"), "@carol:a.test")
+    })
+  )
+
+  it.effect("servers that bound the same address at once come to the same", () =>
+    Effect.gen(function* () {
+      const red = yield* makeMember("red.test")
+      const blue = yield* makeMember("blue.test")
+      const redServer = yield* red.start([blue.peer])
+      const blueServer = yield* blue.start([red.peer])
+      yield* Effect.all(
+        [
+          on(redServer, bind("dave@example.org", "@dave:a.test")),
+          on(blueServer, bind("dave@example.org", "@dave:b.test"))
+        ],
+        { concurrency: 2 }
+      )
+      yield* on(redServer, bind("last@example.org", "@last:a.test"))
+      yield* on(blueServer, bind("last2@example.org", "@last:b.test"))
+      yield* until(blue.lookup("last@example.org"), "@last:a.test")
+      yield* until(red.lookup("last2@example.org"), "@last:b.test")
+      assert.strictEqual((yield* red.lookup("dave@example.org")).mxid, (yield* blue.lookup("dave@example.org")).mxid)
+    })
+  )
+})
+
+const peerName = ServerName.make("peer.test")
+const peerKey = generateSigningKey(peerName, "ed25519:peer")
+const strangerKey = generateSigningKey(peerName, "ed25519:peer")
+const peer: Peer = {
+  name: peerName,
+  url: "http://127.0.0.1:1",
+  keys: new Map([[peerKey.keyId, verifyKeyOf(peerKey)]])
+}
+
+const sign = (object: object, key: SigningKey) => Result.getOrThrow(signJson(object as JsonObject, key))
+
+const record = (address: string, mxid: string | null, ts: number, key = peerKey) =>
+  sign({ medium: "email", address, mxid, ts, not_before: 0, not_after: ts + 1_000 * hour }, key)
+
+const envelope = (records: ReadonlyArray<unknown>, ts: number, more: object = {}) => ({
+  origin: peerName,
+  destination: "id.test",
+  ts,
+  records,
+  ...more
+})
+
+const post = Effect.fnUntraced(function* (body: object) {
+  const { url } = yield* IdentityHttp
+  return yield* askUrl("POST", `${url}/matrix/identity/api/v1/replicate/v1/push`, body)
+})
+
+const push = Effect.fnUntraced(function* (...records: ReadonlyArray<unknown>) {
+  return yield* post(sign(envelope(records, yield* Clock.currentTimeMillis), peerKey))
+})
+
+const find = Effect.fnUntraced(function* (address: string) {
+  const { url } = yield* IdentityHttp
+  const { body } = yield* askUrl("GET", `${url}/matrix/identity/api/v1/lookup?medium=email&address=${address}`)
+  return body.mxid as string | undefined
+})
+
+layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true })("hostile pushes", (it) => {
+  it.effect("nobody but a peer, by its own key, is heard", () =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const good = envelope([record("a@example.org", "@a:a.test", now)], now)
+      const signed = sign(good, peerKey)
+      const refused = [
+        good,
+        sign(good, strangerKey),
+        { ...signed, records: [record("a@example.org", "@mallory:a.test", now)] },
+        { ...signed, origin: "other.test" },
+        sign({ ...good, origin: "other.test" }, { ...peerKey, serverName: ServerName.make("other.test") }),
+        sign({ ...good, destination: "other.test" }, peerKey),
+        sign({ ...good, ts: now - 6 * 60_000 }, peerKey),
+        sign({ ...good, ts: now + 6 * 60_000 }, peerKey),
+        { ...signed, signatures: { "peer.test": { "ed25519:peer": "AAAA" } } },
+        { ...signed, signatures: [] },
+        { ...signed, origin: "__proto__" },
+        {}
+      ]
+      for (const body of refused) {
+        const answer = yield* post(body)
+        assert.strictEqual(answer.status, 403, JSON.stringify(body))
+        assert.strictEqual(answer.body.errcode, "M_FORBIDDEN")
+      }
+      assert.isUndefined(yield* find("a@example.org"))
+      const malformed = sign({ ...good, records: Array(101).fill(good.records[0]) }, peerKey)
+      assert.strictEqual((yield* post(malformed)).body.errcode, "M_BAD_JSON")
+      assert.strictEqual((yield* post(signed)).status, 200)
+      assert.strictEqual(yield* find("a@example.org"), "@a:a.test")
+    })
+  )
+
+  it.effect("one bad record does not keep the others out", () =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const good = record("b@example.org", "@b:a.test", now)
+      const answer = yield* push(
+        { ...record("c@example.org", "@c:a.test", now), mxid: "@mallory:a.test" },
+        record("c@example.org", "@c:a.test", now, strangerKey),
+        record("c@example.org", "@c:a.test", now + 10 * 60_000),
+        record("c@example.org\r\nBcc: a", "@c:a.test", now),
+        record("C@example.org", "@c:a.test", now),
+        record("c@example.org", "nobody", now),
+        null,
+        good
+      )
+      assert.strictEqual(answer.status, 200, answer.text)
+      assert.deepStrictEqual(
+        answer.body.refused.map(({ index }) => index),
+        [0, 1, 2, 3, 4, 5, 6]
+      )
+      assert.isUndefined(yield* find("c@example.org"))
+      assert.strictEqual(yield* find("b@example.org"), "@b:a.test")
+    })
+  )
+
+  it.effect("a replayed or older record changes nothing", () =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const old = sign(envelope([record("d@example.org", "@d:old.test", now - 10)], now), peerKey)
+      yield* post(old)
+      yield* push(record("d@example.org", "@d:new.test", now))
+      assert.strictEqual((yield* post(old)).status, 200)
+      assert.strictEqual(yield* find("d@example.org"), "@d:new.test")
+      yield* push(record("d@example.org", null, now + 1))
+      assert.strictEqual((yield* post(old)).status, 200)
+      assert.isUndefined(yield* find("d@example.org"))
+    })
+  )
+
+  it.effect("what is validated here is newer than what a peer said of the future", () =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      yield* push(record("e@example.org", "@e:peer.test", now + 4 * 60_000))
+      yield* bind("e@example.org", "@e:here.test")
+      assert.strictEqual(yield* find("e@example.org"), "@e:here.test")
+    })
+  )
+
+  it.effect("an association that a peer signed frees the invitations that wait here", () =>
+    Effect.gen(function* () {
+      const { url } = yield* IdentityHttp
+      const invited = yield* askUrl("POST", `${url}/matrix/identity/api/v1/store-invite`, {
+        medium: "email",
+        address: "f@example.org",
+        room_id: "!r:a.test",
+        sender: "@a:a.test"
+      })
+      assert.strictEqual(invited.status, 200)
+      yield* push(record("f@example.org", "@f:home.test", yield* Clock.currentTimeMillis))
+      const sql = yield* SqlClient.SqlClient
+      const rows = yield* sql<{ body: string }>`SELECT body FROM onbind_queue WHERE server_name = 'home.test'`
+      assert.strictEqual(JSON.parse(rows[0]!.body).invites[0].signed.token, invited.body.token)
+    })
+  )
+
+  it.effect("records of peers are not passed on as ours", () =>
+    Effect.gen(function* () {
+      yield* push(record("g@example.org", "@g:a.test", yield* Clock.currentTimeMillis))
+      const associations = yield* Associations
+      const outgoing = yield* associations.outgoing(0, 100)
+      assert.isFalse(outgoing.some(({ record }) => record.address === "g@example.org"))
+    })
+  )
+})
