@@ -1,0 +1,119 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { generateSigningKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Layer, Result } from "effect"
+import * as FederationLayer from "../../src/federation/FederationLayer.ts"
+import { PduVerification, type VerifiedPdu } from "../../src/federation/PduVerification.ts"
+import { makeKeyObject } from "../../src/federation/ServerKeyObject.ts"
+import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
+import { tlsServer } from "./support/TlsServer.ts"
+
+const ourName = "us.test" as ServerName
+const red = generateSigningKey("red.test" as ServerName, "ed25519:r")
+const green = generateSigningKey("green.test" as ServerName, "ed25519:g")
+const now = Date.now()
+
+const pduOf = (key: SigningKey, text: string): JsonObject => {
+  const sender = `@alice:${key.serverName}` as UserId
+  const room_id = "!room:red.test" as RoomId
+  const content = { msgtype: "m.text", body: text }
+  const place = { prevEvents: [], state: () => undefined, now }
+  return draftRoomVersion.toPdu(
+    draftRoomVersion.build({ room_id, sender, type: "m.room.message", content }, place, key)
+  )
+}
+
+/** A server that publishes the key. */
+const publish = (key: SigningKey) =>
+  tlsServer(() => {
+    const published = { keyId: key.keyId, publicKey: verifyKeyOf(key), expiredAt: undefined }
+    return { body: JSON.stringify(makeKeyObject(key.serverName, key, [published], Date.now())) }
+  })
+
+/** Red and green can be asked for their keys, others cannot. */
+const verifier = Effect.gen(function* () {
+  const [onRed, onGreen] = [yield* publish(red), yield* publish(green)]
+  const staticServers = {
+    "red.test": `127.0.0.1:${onRed.port}`,
+    "green.test": `127.0.0.1:${onGreen.port}`,
+    "dead.test": "127.0.0.1:1"
+  }
+  const context = yield* Layer.build(
+    FederationLayer.layer({ verifyCertificates: false, staticServers }).pipe(
+      Layer.provide(SigningKeys.layer(ourName)),
+      Layer.provide(Layer.succeed(HomeServerConfig, { serverName: ourName, dataDir: "unused" })),
+      Layer.provide(Layer.fresh(TestDatabase.layer))
+    )
+  )
+  const { verifyPdus } = yield* Effect.provide(PduVerification, context)
+  return { verify: (pdus: ReadonlyArray<unknown>) => verifyPdus(draftRoomVersion, pdus), onRed, onGreen }
+})
+
+const outcome = (result: VerifiedPdu): string => (Result.isSuccess(result) ? "good" : result.failure._tag)
+
+describe("PduVerification", () => {
+  it.live("each PDU is judged for itself, by the keys of its own origin", () =>
+    Effect.gen(function* () {
+      const { onGreen, onRed, verify } = yield* verifier
+      const good = pduOf(red, "hello")
+      const { signatures: _, ...unsigned } = good
+      const forged = { ...good, signatures: { "red.test": pduOf(red, "other").signatures } }
+      const dead = generateSigningKey("dead.test" as ServerName, "ed25519:d")
+      const stolen = generateSigningKey("red.test" as ServerName, "ed25519:g")
+      const results = yield* verify([
+        good,
+        pduOf(green, "hello"),
+        { ...good, user_id: "@mallory:red.test" },
+        { ...unsigned, signatures: {} },
+        unsigned,
+        forged,
+        pduOf(stolen, "hello"),
+        pduOf(dead, "hello"),
+        { ...good, content: { body: "x".repeat(70_000) } },
+        "text"
+      ])
+      assert.deepStrictEqual(results.map(outcome), [
+        "good",
+        "good",
+        "BadSignature",
+        "BadSignature",
+        "Malformed",
+        "Malformed",
+        "BadSignature",
+        "NoKeys",
+        "TooLarge",
+        "Malformed"
+      ])
+      assert.deepStrictEqual([onRed.requests.length, onGreen.requests.length], [1, 1])
+    })
+  )
+
+  it.live("altered content under a right signature leaves the event redacted", () =>
+    Effect.gen(function* () {
+      const { verify } = yield* verifier
+      const [result] = yield* verify([{ ...pduOf(red, "hello"), content: { body: "altered" } }])
+      assert.deepStrictEqual(Result.getOrThrow(result!).content, {})
+    })
+  )
+
+  it.live("thousands of PDUs are verified without holding up the others", () =>
+    Effect.gen(function* () {
+      const { verify } = yield* verifier
+      const pdus = Array.from({ length: 2_000 }, (_, i) => pduOf(red, `message ${i}`))
+      let turns = 0
+      const count = () => {
+        turns++
+        timer = setImmediate(count)
+      }
+      let timer = setImmediate(count)
+      const results = yield* verify(pdus)
+      clearImmediate(timer)
+      assert.isTrue(results.every(Result.isSuccess))
+      assert.isAbove(turns, 20)
+    })
+  )
+})

@@ -1,0 +1,67 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Option } from "effect"
+import { maxPresenceUsers, readEdu, toWireEdu } from "../../src/federation/Edu.ts"
+import type { ServerName } from "../../src/Identifiers.ts"
+
+const origin = "red.org" as ServerName
+const read = (edu_type: string, content: unknown, rest = {}) =>
+  Option.getOrUndefined(readEdu({ edu_type, origin, destination: "blue.org", content, ...rest }, origin))
+
+describe("Edu", () => {
+  it("presence speaks of users of its origin alone, and one bad entry does not take the others with it", () => {
+    const alice = { user_id: "@alice:red.org", state: "online", presence: "online", last_active_ago: 5 }
+    const content = {
+      push: [
+        { user_id: "@alice:red.org", presence: "online", last_active_ago: 5, unknown: 1 },
+        { user_id: "@bob:blue.org", state: "offline" },
+        { user_id: "@carol:red.org", state: "dancing" },
+        { user_id: "@dora:red.org", state: "offline", status_msg: "away" },
+        7
+      ],
+      poll: ["@bob:blue.org"]
+    }
+    assert.deepStrictEqual(read("m.presence", content), {
+      edu_type: "m.presence",
+      content: {
+        push: [alice, { user_id: "@dora:red.org", state: "offline", presence: "offline", status_msg: "away" }],
+        poll: ["@bob:blue.org"],
+        unpoll: []
+      }
+    } as never)
+    assert.isUndefined(read("m.presence", { poll: ["bob"] }))
+    assert.isUndefined(read("m.presence", { poll: Array(maxPresenceUsers + 1).fill("@bob:blue.org") }))
+  })
+
+  it("the observer's server invites, the observed user's server answers", () => {
+    const theirs = { observed_user: "@bob:blue.org", observer_user: "@alice:red.org" }
+    const ours = { observed_user: "@alice:red.org", observer_user: "@bob:blue.org" }
+    assert.isDefined(read("m.presence_invite", theirs))
+    assert.isUndefined(read("m.presence_invite", ours))
+    for (const type of ["m.presence_accept", "m.presence_deny"]) {
+      assert.isDefined(read(type, ours))
+      assert.isUndefined(read(type, theirs))
+    }
+  })
+
+  it("typing is of a user of the origin", () => {
+    const content = { room_id: "!r:red.org", user_id: "@alice:red.org", typing: true }
+    assert.deepStrictEqual(read("m.typing", content), { edu_type: "m.typing", content } as never)
+    assert.isUndefined(read("m.typing", { ...content, user_id: "@bob:blue.org" }))
+    assert.isUndefined(read("m.typing", { ...content, typing: "yes" }))
+  })
+
+  it("what is unknown, malformed or says to be of another server is ignored", () => {
+    assert.isUndefined(read("m.receipt", {}))
+    assert.isUndefined(read("m.typing", "text"))
+    assert.isUndefined(read("m.presence", {}, { origin: "evil.org" }))
+    for (const value of [null, 1, "m.presence", [], {}]) assert.isTrue(Option.isNone(readEdu(value, origin)))
+  })
+
+  it("what one server writes another reads", () => {
+    const edu = { edu_type: "m.presence", content: { push: [], poll: [], unpoll: [] } } as const
+    assert.deepStrictEqual(
+      Option.getOrUndefined(readEdu(toWireEdu(edu, origin, "blue.org" as ServerName), origin)),
+      edu
+    )
+  })
+})
