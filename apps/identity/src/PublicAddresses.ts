@@ -18,24 +18,32 @@ const ipv4 = [
   "224.0.0.0/4",
   "240.0.0.0/4"
 ]
-const ipv6 = ["::/127", "::ffff:0:0/96", "64:ff9b::/96", "100::/64", "2002::/16", "fc00::/7", "fe80::/10", "ff00::/8"]
+const ipv6 = ["::/96", "::ffff:0:0/96", "64:ff9b::/96", "100::/64", "2002::/16", "fc00::/7", "fe80::/10", "ff00::/8"]
 
-const blocked = new BlockList()
-for (const [family, networks] of [
-  ["ipv4", ipv4],
-  ["ipv6", ipv6]
-] as const) {
+const listOf = (family: "ipv4" | "ipv6", networks: ReadonlyArray<string>): BlockList => {
+  const list = new BlockList()
   for (const network of networks) {
     const [address, prefix] = network.split("/")
-    blocked.addSubnet(address!, Number(prefix), family)
+    list.addSubnet(address!, Number(prefix), family)
   }
+  return list
 }
+
+/** One list for each family: in one list the IPv4 addresses that are written as IPv6 would block all of IPv4. */
+const blockedIpv4 = listOf("ipv4", ipv4)
+const blockedIpv6 = listOf("ipv6", ipv6)
 
 /** True for an IP address, with or without brackets, of a network that is not public. */
 export const isPrivateAddress = (host: string): boolean => {
   const address = host.replace(/^\[|\]$/g, "")
-  const family = isIP(address)
-  return family !== 0 && blocked.check(address, family === 4 ? "ipv4" : "ipv6")
+  switch (isIP(address)) {
+    case 4:
+      return blockedIpv4.check(address, "ipv4")
+    case 6:
+      return blockedIpv6.check(address, "ipv6")
+    default:
+      return false
+  }
 }
 
 /** Looks up a host and finds none of its addresses that are not public. For the agents of Node's HTTP clients. */
