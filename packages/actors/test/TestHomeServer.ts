@@ -1,7 +1,8 @@
 /**
  * A home server on a fresh database, for tests, and people on it.
  */
-import { ServerName } from "@greenroom/protocol/Identifiers"
+import { formatUserId, ServerName } from "@greenroom/protocol/Identifiers"
+import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Redacted } from "effect"
 import { Accounts } from "../src/Accounts.ts"
@@ -10,9 +11,24 @@ import type { Session } from "../src/Session.ts"
 
 export const serverName = ServerName.make("green.test")
 
-export const layer = HomeServer.layerOnDatabase({ serverName, dataDir: "unused: the database is given" }).pipe(
-  Layer.provideMerge(TestDatabase.layer)
-)
+const options = { serverName, dataDir: "unused: the database is given" }
+
+export const layer = HomeServer.layerOnDatabase(options).pipe(Layer.provideMerge(TestDatabase.layer))
+
+/** A home server as a process of its own on a database: for restarts, and for several nodes. */
+export const node = (url: Redacted.Redacted) =>
+  Layer.build(
+    Layer.fresh(HomeServer.layerOnDatabase(options).pipe(Layer.provideMerge(Database.pool({ url, maxConnections: 6 }))))
+  )
+
+let tokens = 1_000_000
+
+/** A session of a user who never registered: rooms ask for no account. */
+export const guest = (localpart: string): Session => ({
+  userId: formatUserId(localpart, serverName),
+  tokenId: ++tokens,
+  deviceId: `device of ${localpart}`
+})
 
 /** Registers a user and gives their session. */
 export const person = Effect.fnUntraced(function* (localpart: string): Effect.fn.Return<Session, never, Accounts> {

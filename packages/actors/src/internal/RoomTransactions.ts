@@ -48,7 +48,9 @@ export class RoomTransactions {
   /** Runs the effect unless the transaction was run before: then its answer stands. A failure leaves no trace. */
   once<A, E>(transaction: RoomTransaction | undefined, effect: Effect.Effect<A, E>): Effect.Effect<A, E | MatrixError> {
     if (transaction === undefined) return effect
-    return Effect.flatMap(this.sessionOf(transaction.tokenId), (session): Effect.Effect<A, E | MatrixError> => {
+    // Run again after a failure, it must not find the answers that were forgotten with the room.
+    const current = Effect.suspend(() => this.sessionOf(transaction.tokenId))
+    return Effect.flatMap(current, (session): Effect.Effect<A, E | MatrixError> => {
       const key = keyOf(transaction)
       const earlier = session.answers.get(key)
       if (earlier !== undefined) return Deferred.await(earlier) as Effect.Effect<A, MatrixError>
