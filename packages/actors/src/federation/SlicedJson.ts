@@ -171,30 +171,55 @@ type Encode = (value: Json) => Result.Result<string, CanonicalJsonError>
 
 const plain: Encode = (value) => Result.succeed(JSON.stringify(value))
 
-/** The object as text, `encode` for each entry of a list in it and for each other value. */
-function* write(object: JsonObject, keys: ReadonlyArray<string>, encode: Encode): Generator<void, string> {
-  const parts: Array<string> = []
+/** Text that becomes bytes bit by bit. */
+class Output {
+  private readonly chunks: Array<Buffer> = []
+  private text = ""
+
+  add(text: string): void {
+    this.text += text
+    if (this.text.length > smallBytes) this.flush()
+  }
+
+  end(): Buffer {
+    this.flush()
+    return this.chunks.length === 1 ? this.chunks[0]! : Buffer.concat(this.chunks)
+  }
+
+  private flush(): void {
+    this.chunks.push(Buffer.from(this.text, "utf8"))
+    this.text = ""
+  }
+}
+
+function* writeList(list: ReadonlyArray<Json>, encode: Encode, output: Output): Generator<void> {
+  let before = "["
+  for (const entry of list) {
+    output.add(before + Result.getOrThrow(encode(entry)))
+    before = ","
+    yield
+  }
+  output.add(list.length === 0 ? "[]" : "]")
+}
+
+/** The object as UTF-8, `encode` for each entry of a list in it and for each other value. */
+function* write(object: JsonObject, keys: ReadonlyArray<string>, encode: Encode): Generator<void, Buffer> {
+  const output = new Output()
+  let before = "{"
   for (const key of keys) {
     const value = object[key]
     if (value === undefined) continue
-    parts.push(parts.length === 0 ? "{" : ",", Result.getOrThrow(encode(key)), ":")
-    if (Array.isArray(value)) {
-      parts.push("[")
-      for (let i = 0; i < value.length; i++) {
-        if (i > 0) parts.push(",")
-        parts.push(Result.getOrThrow(encode(value[i] as Json)))
-        yield
-      }
-      parts.push("]")
-    } else {
-      parts.push(Result.getOrThrow(encode(value)))
-      yield
-    }
+    output.add(`${before}${Result.getOrThrow(encode(key))}:`)
+    before = ","
+    if (Array.isArray(value)) yield* writeList(value, encode, output)
+    else output.add(Result.getOrThrow(encode(value)))
+    yield
   }
-  return parts.length === 0 ? "{}" : `${parts.join("")}}`
+  output.add(before === "{" ? "{}" : "}")
+  return output.end()
 }
 
-function* writeCanonical(object: JsonObject): Generator<void, Result.Result<string, CanonicalJsonError>> {
+function* writeCanonical(object: JsonObject): Generator<void, Result.Result<Buffer, CanonicalJsonError>> {
   try {
     return Result.succeed(yield* write(object, Object.keys(object).sort(compareCodePoints), encode))
   } catch (error) {
@@ -205,17 +230,11 @@ function* writeCanonical(object: JsonObject): Generator<void, Result.Result<stri
 
 /** The canonical JSON of an object, as UTF-8. */
 export const encodeCanonicalJson = (object: JsonObject): Effect.Effect<Buffer, CanonicalJsonError> =>
-  Effect.map(
-    Effect.flatMap(
-      sliced(() => writeCanonical(object)),
-      Effect.fromResult
-    ),
-    (text) => Buffer.from(text, "utf8")
+  Effect.flatMap(
+    sliced(() => writeCanonical(object)),
+    Effect.fromResult
   )
 
 /** The JSON of an object, as UTF-8, its keys in their order. */
 export const encodeJson = (object: JsonObject): Effect.Effect<Buffer> =>
-  Effect.map(
-    sliced(() => write(object, Object.keys(object), plain)),
-    (text) => Buffer.from(text, "utf8")
-  )
+  sliced(() => write(object, Object.keys(object), plain))
