@@ -1,0 +1,126 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import { Destinations } from "../../src/federation/Destinations.ts"
+import { FederationClient } from "../../src/federation/FederationClient.ts"
+import * as FederationLayer from "../../src/federation/FederationLayer.ts"
+import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
+import { type Reply, tlsServer } from "./support/TlsServer.ts"
+
+const ourName = "us.test" as ServerName
+const name = "example.org" as ServerName
+const roomId = "!room:example.org" as RoomId
+const alice = "@alice:example.org" as UserId
+
+/** A server that answers as it is told to, or does not listen; and our client. */
+const world = Effect.gen(function* () {
+  const state: { reply: Reply | undefined } = { reply: { body: "{}" } }
+  const server = yield* tlsServer(() => state.reply)
+  const context = yield* Layer.build(
+    FederationLayer.layer({ verifyCertificates: false, staticServers: { [name]: `127.0.0.1:${server.port}` } }).pipe(
+      Layer.provide(SigningKeys.layer(ourName)),
+      Layer.provide(Layer.succeed(HomeServerConfig, { serverName: ourName, dataDir: "unused" })),
+      Layer.provide(Layer.fresh(TestDatabase.layer))
+    )
+  )
+  return {
+    server,
+    state,
+    client: yield* Effect.provide(FederationClient, context),
+    destinations: yield* Effect.provide(Destinations, context)
+  }
+})
+
+const says = (status: number, body: unknown): Reply => ({ status, body: JSON.stringify(body) })
+
+describe("FederationClient", () => {
+  it.effect("what the other server refuses is told with its errcode", () =>
+    Effect.gen(function* () {
+      const { client, state } = yield* world
+      state.reply = says(403, { errcode: "M_FORBIDDEN", error: "No" })
+      const refused = yield* Effect.flip(client.queryProfile(alice))
+      assert.deepInclude(refused, { _tag: "RemoteRefused", status: 403, errcode: "M_FORBIDDEN", error: "No" })
+      state.reply = says(429, { errcode: "M_LIMIT_EXCEEDED", error: "Slow", retry_after_ms: 700 })
+      assert.deepInclude(yield* Effect.flip(client.queryProfile(alice)), { status: 429, retryAfter: 700 })
+      state.reply = { status: 500, body: "<html>" }
+      assert.deepInclude(yield* Effect.flip(client.queryProfile(alice)), { status: 500, errcode: "M_UNKNOWN" })
+      state.reply = { status: 302, body: "", headers: { location: "https://127.0.0.1:1/" } }
+      assert.deepInclude(yield* Effect.flip(client.queryProfile(alice)), { _tag: "RemoteRefused", status: 302 })
+    })
+  )
+
+  it.effect("an answer of another form than was asked for is no answer", () =>
+    Effect.gen(function* () {
+      const { client, state } = yield* world
+      const eventId = "$e:us.test" as EventId
+      const invalid = Effect.fnUntraced(function* (body: string) {
+        state.reply = { body }
+        const errors = yield* Effect.all([
+          Effect.flip(client.getPdu(name, eventId)),
+          Effect.flip(client.getState(name, roomId)),
+          Effect.flip(client.backfill(name, roomId, [eventId], 5)),
+          Effect.flip(client.sendJoin(name, roomId, eventId, {})),
+          Effect.flip(client.makeJoin(name, roomId, "@a:us.test" as UserId)),
+          Effect.flip(client.invite(name, roomId, eventId, {})),
+          Effect.flip(client.queryDirectory("#a:example.org" as RoomAlias)),
+          Effect.flip(client.queryPresence(alice))
+        ])
+        for (const error of errors) assert.strictEqual(error._tag, "RemoteInvalid", body)
+      })
+      yield* invalid("not JSON")
+      yield* invalid("[]")
+      yield* invalid("{}")
+      yield* invalid('{"pdus":{},"state":[1],"auth_chain":[],"event":"x","room_id":"x","servers":[],"user_id":7}')
+      yield* invalid(`{"pdus":[1],"auth_chain":[]}`)
+    })
+  )
+
+  it.effect("a server that cannot be reached is left alone until its time, or until it is heard from", () =>
+    Effect.gen(function* () {
+      const { client, destinations, server, state } = yield* world
+      const unreachable = Effect.flip(client.queryProfile(alice))
+      state.reply = says(503, {})
+      assert.deepInclude(yield* unreachable, { _tag: "RemoteUnreachable" })
+      assert.isDefined((yield* destinations.list)[0]?.lastFailureAt)
+      const asked = server.requests.length
+      state.reply = says(200, { displayname: "Alice" })
+      for (let i = 0; i < 5; i++) assert.property(yield* unreachable, "retryAt")
+      assert.strictEqual(server.requests.length, asked)
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* client.queryProfile(alice), { displayname: "Alice" })
+      assert.strictEqual((yield* destinations.list)[0]?.failures, 0)
+
+      yield* server.close
+      assert.notProperty(yield* unreachable, "retryAt")
+      assert.property(yield* unreachable, "retryAt")
+      assert.isTrue(yield* destinations.heardFrom(name))
+      assert.isFalse(yield* destinations.heardFrom(name))
+      assert.notProperty(yield* unreachable, "retryAt")
+    })
+  )
+
+  it.effect("what a user waits for is tried at once", () =>
+    Effect.gen(function* () {
+      const { client, state } = yield* world
+      state.reply = says(503, {})
+      yield* Effect.flip(client.queryProfile(alice))
+      state.reply = says(200, { room_id: roomId, servers: [name, "not a name", 7] })
+      assert.deepStrictEqual(yield* client.queryDirectory("#a:example.org" as RoomAlias), {
+        room_id: roomId,
+        servers: [name]
+      })
+      yield* client.queryProfile(alice)
+    })
+  )
+
+  it.effect("we do not ask ourselves", () =>
+    Effect.gen(function* () {
+      const { client } = yield* world
+      const error = yield* Effect.flip(client.queryProfile("@a:us.test" as UserId))
+      assert.strictEqual(error._tag, "RemoteUnreachable")
+    })
+  )
+})
