@@ -1,0 +1,86 @@
+import { createServer } from "node:https"
+import type { AddressInfo } from "node:net"
+import type { TLSSocket } from "node:tls"
+import { NodeHttpClient } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
+import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
+import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer } from "effect"
+import { HomeServers } from "../src/HomeServers.ts"
+import { IdentityOptions, type IdentityOptionsShape } from "../src/IdentityOptions.ts"
+import { toOptions } from "./support/TestIdentity.ts"
+
+interface Seen {
+  readonly host: string | undefined
+  readonly certificateName: string | false | null
+  readonly path: string | undefined
+}
+
+/** A home server with a certificate that it made itself for `localhost`. */
+const homeServer = Effect.gen(function* () {
+  const credentials = yield* Effect.promise(() => makeSelfSigned(ServerName.make("localhost"), Date.now()))
+  const seen: Array<Seen> = []
+  const server = createServer(credentials, (request, response) => {
+    const { servername } = request.socket as TLSSocket & { readonly servername: string | false | null }
+    seen.push({ host: request.headers.host, certificateName: servername, path: request.url })
+    response.writeHead(302, { location: "https://127.0.0.1:1/" }).end()
+  })
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => {
+      server.listen(0, "localhost", () => resume(Effect.void))
+    }),
+    () =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  return { name: ServerName.make(`localhost:${(server.address() as AddressInfo).port}`), seen }
+})
+
+const post = (name: ServerName, options: Partial<IdentityOptionsShape>) =>
+  HomeServers.use((homeServers) => homeServers.post(name, "/path", "{}")).pipe(
+    Effect.provide(
+      HomeServers.layer.pipe(
+        Layer.provide([
+          Layer.succeed(IdentityOptions, toOptions({ identity: options }, 25).identity),
+          ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, {}))),
+          NodeHttpClient.layerNodeHttp
+        ])
+      )
+    )
+  )
+
+layer(Layer.empty, { excludeTestServices: true })("HomeServers", (it) => {
+  it.effect("a home server is asked by HTTPS under its own name, and its redirects are not followed", () =>
+    Effect.gen(function* () {
+      const { name, seen } = yield* homeServer
+      const status = yield* post(name, { privateAddresses: true, verifyCertificates: false })
+      assert.strictEqual(status, 302)
+      assert.deepStrictEqual(seen, [{ host: name, certificateName: "localhost", path: "/path" }])
+    })
+  )
+
+  it.effect("a certificate that nobody vouches for is refused", () =>
+    Effect.gen(function* () {
+      const { name, seen } = yield* homeServer
+      const error = yield* Effect.flip(post(name, { privateAddresses: true }))
+      assert.strictEqual(error._tag, "HomeServerUnreachable")
+      assert.deepStrictEqual(seen, [])
+    })
+  )
+
+  it.effect("a home server on this machine is not asked", () =>
+    Effect.gen(function* () {
+      const { name, seen } = yield* homeServer
+      const port = name.slice(name.indexOf(":"))
+      for (const other of [name, `127.0.0.1${port}`, `[::1]${port}`, `[::ffff:127.0.0.1]${port}`]) {
+        const error = yield* Effect.flip(post(ServerName.make(other), { verifyCertificates: false }))
+        assert.strictEqual(error._tag, "HomeServerUnreachable", other)
+      }
+      assert.deepStrictEqual(seen, [])
+    })
+  )
+})
