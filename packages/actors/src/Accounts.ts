@@ -7,28 +7,13 @@
  * Source: "Registration and login" of the specification.
  */
 import { randomBytes } from "node:crypto"
-import {
-  formatUserId,
-  isUserId,
-  localpartGrammar,
-  maxIdentifierBytes,
-  type ServerName,
-  serverNameOf,
-  type UserId
-} from "@greenroom/protocol/Identifiers"
-import {
-  BadJson,
-  Forbidden,
-  InvalidUsername,
-  type MatrixError,
-  NotFound,
-  UnknownToken,
-  UserInUse
-} from "@greenroom/protocol/MatrixError"
+import { formatUserId, isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, type MatrixError, NotFound, UnknownToken, UserInUse } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
+import { checkPassword, maxPasswordLength, requestedUserId } from "./internal/NewAccount.ts"
 import { Passwords } from "./Passwords.ts"
 import { Presences } from "./Presences.ts"
 import { Rooms } from "./Rooms.ts"
@@ -56,30 +41,10 @@ const maxCachedSessions = 50_000
 const usageInterval = "30 seconds"
 /** How often expired tokens are deleted, and what is left of accounts that were deactivated is cleared away. */
 const sweepInterval = "10 minutes"
-const maxPasswordLength = 512
 const maxDeviceNameLength = 200
 const tokenPrefix = "gr_"
 const tokenBytes = 32
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
-
-const checkPassword = (password: Redacted.Redacted): Effect.Effect<void, MatrixError> => {
-  const { length } = Redacted.value(password)
-  return length >= 1 && length <= maxPasswordLength
-    ? Effect.void
-    : Effect.fail(new BadJson({ error: `password: must have 1 to ${maxPasswordLength} characters` }))
-}
-
-/** The user ID that a registration asks for: a localpart, or a whole user ID of this server. */
-const requestedUserId = (requested: string, serverName: ServerName): Effect.Effect<UserId, MatrixError> => {
-  const refuse = (error: string) => Effect.fail(new InvalidUsername({ error }))
-  const [, localpart = requested, server = serverName] = /^@([^:]*):(.*)$/s.exec(requested) ?? []
-  if (server !== serverName) return refuse(`Users of this server end in :${serverName}`)
-  if (!localpartGrammar.test(localpart)) {
-    return refuse("A user name consists of the letters a-z in lower case, digits, and . _ = - /")
-  }
-  const userId = formatUserId(localpart, serverName)
-  return isUserId(userId) ? Effect.succeed(userId) : refuse(`A user ID has at most ${maxIdentifierBytes} bytes`)
-}
 
 const make = Effect.gen(function* () {
   const { enableRegistration = true, login: loginOptions = {}, serverName } = yield* HomeServerConfig
@@ -238,7 +203,9 @@ const make = Effect.gen(function* () {
   })
 
   const logoutOthers = Effect.fn("Accounts.logoutOthers")(function* (session: Session) {
-    cache.remove(yield* store.revokeAll(session.userId, { except: session.tokenId }))
+    const ended = yield* store.revokeAll(session.userId, { except: session.tokenId })
+    cache.remove(ended)
+    return ended
   })
 
   const logoutDevice = Effect.fn("Accounts.logoutDevice")(function* (userId: UserId, deviceId: string) {
@@ -264,7 +231,7 @@ const make = Effect.gen(function* () {
       return yield* new Forbidden({ error: "The old password is wrong" })
     }
     yield* store.setPasswordHash(session.userId, Redacted.make(yield* passwords.hash(newPassword)))
-    cache.remove(yield* store.revokeAll(session.userId, { except: session.tokenId }))
+    return yield* logoutOthers(session)
   })
 
   /** Leaves the rooms of an account that was deactivated, and declines its invitations. */
@@ -365,18 +332,18 @@ export class Accounts extends Context.Service<
     readonly authenticate: (token: string) => Effect.Effect<Session, MatrixError>
     readonly logout: (session: Session) => Effect.Effect<void>
     readonly logoutAll: (session: Session) => Effect.Effect<void>
-    /** Ends every session of the user but this one. */
-    readonly logoutOthers: (session: Session) => Effect.Effect<void>
+    /** Ends every session of the user but this one; the token IDs that ended. */
+    readonly logoutOthers: (session: Session) => Effect.Effect<ReadonlyArray<number>>
     /** Ends the session of one device; the token IDs that ended. Errors: M_NOT_FOUND. */
     readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     readonly devices: (session: Session) => Effect.Effect<ReadonlyArray<Device>>
     readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
-    /** Checks the old password; ends every other session. Errors: M_FORBIDDEN. */
+    /** Checks the old password; ends every other session, and tells their token IDs. Errors: M_FORBIDDEN. */
     readonly changePassword: (
       session: Session,
       oldPassword: Redacted.Redacted,
       newPassword: Redacted.Redacted
-    ) => Effect.Effect<void, MatrixError>
+    ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /** Deactivates the account: tokens, presence and profile go, rooms are left; the user ID stays taken. */
     readonly unregister: (session: Session) => Effect.Effect<void, MatrixError>
     /** The same, by an operator. */

@@ -31,6 +31,7 @@ import { StateStore } from "@greenroom/store/StateStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
 import { Accounts } from "./Accounts.ts"
+import { Administration } from "./Administration.ts"
 import { EphemeralStream } from "./EphemeralStream.ts"
 import { Events } from "./Events.ts"
 import { EduReceiver } from "./federation/EduReceiver.ts"
@@ -99,7 +100,7 @@ const federation = FederationLive.layer.pipe(
 )
 
 /** The services over the actors, which in turn call them. */
-const services = Layer.mergeAll(Events.layer, LoginFlows.layer).pipe(
+const services = Layer.mergeAll(Events.layer, LoginFlows.layer, Administration.layer).pipe(
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Rooms.layer),

@@ -6,22 +6,29 @@
  */
 import { NodeHttpServer } from "@effect/platform-node"
 import type { Accounts } from "@greenroom/actors/Accounts"
+import type { Administration } from "@greenroom/actors/Administration"
 import type { Events } from "@greenroom/actors/Events"
+import type { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import type { LoginFlows } from "@greenroom/actors/login/LoginFlows"
 import type { Presences } from "@greenroom/actors/Presences"
 import type { Rooms } from "@greenroom/actors/Rooms"
 import type { Users } from "@greenroom/actors/Users"
 import type { Voip } from "@greenroom/actors/Voip"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
+import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { ByteSize, Context, Effect, Layer, Scope } from "effect"
 import { HttpIncomingMessage, HttpMiddleware, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
 import { IpNetwork } from "effect/net"
 import type { SqlClient } from "effect/sql"
+import { accountHandlers } from "./client-api/AccountHandlers.ts"
+import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
 import { directoryHandlers } from "./client-api/DirectoryHandlers.ts"
 import { eventsHandlers } from "./client-api/EventsHandlers.ts"
 import { loginHandlers } from "./client-api/LoginHandlers.ts"
+import { loginPagesHandlers } from "./client-api/LoginPagesHandlers.ts"
 import { membershipHandlers } from "./client-api/MembershipHandlers.ts"
 import { presenceHandlers } from "./client-api/PresenceHandlers.ts"
 import { profileHandlers } from "./client-api/ProfileHandlers.ts"
@@ -33,6 +40,7 @@ import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
 import { goingDown, matrixHttp, maxBodyBytes, pathOf } from "./MatrixHttp.ts"
 import { type ListenError, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
+import { PublicUrl } from "./PublicUrl.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
 import { Shutdown } from "./Shutdown.ts"
 import { Sockets } from "./socket/Sockets.ts"
@@ -44,10 +52,23 @@ export interface GatewayOptions {
   readonly rates?: Rates
   /** Addresses and networks of reverse proxies whose X-Forwarded-For header is believed. */
   readonly trustedProxies?: ReadonlyArray<string>
+  /** Where people find this server, such as `https://example.org`. Default: where it listens. */
+  readonly publicUrl?: string | undefined
 }
 
 /** The services of the home server that the gateway stands on, and the database for `/health`. */
-export type HomeServerServices = Rooms | Events | Accounts | Users | Presences | Voip | SqlClient.SqlClient
+export type HomeServerServices =
+  | Rooms
+  | Events
+  | Accounts
+  | Users
+  | Presences
+  | Voip
+  | LoginFlows
+  | Administration
+  | UserIdentityStore
+  | HomeServerConfig
+  | SqlClient.SqlClient
 
 /** How long what is in flight may take to end when the gateway goes down. */
 const gracePeriod = "5 seconds"
@@ -68,7 +89,11 @@ export class Gateway extends Context.Service<
   static readonly layer = (options: GatewayOptions): Layer.Layer<Gateway, ListenError, HomeServerServices> =>
     Layer.effect(Gateway, serve(options)).pipe(
       Layer.provide(Sockets.layer),
-      Layer.provide([Shutdown.layer, RateLimit.layer(options.rates ?? defaultRates)]),
+      Layer.provide([
+        Shutdown.layer,
+        PublicUrl.layer(options.publicUrl),
+        RateLimit.layer(options.rates ?? defaultRates)
+      ]),
       Layer.provide(NodeHttpServer.layerHttpServices)
     )
 }
@@ -76,6 +101,9 @@ export class Gateway extends Context.Service<
 const handlers = Layer.mergeAll(
   registrationHandlers,
   loginHandlers,
+  loginPagesHandlers,
+  accountHandlers,
+  adminHandlers,
   eventsHandlers,
   roomsHandlers,
   stateHandlers,
@@ -116,6 +144,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
 const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
   const shutdown = yield* Shutdown
   const sockets = yield* Sockets
+  const publicUrl = yield* PublicUrl
   const server = makeNodeServer()
   const inFlight = makeInFlight()
   const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
@@ -136,5 +165,7 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
     )
   )
   const host = family === "IPv6" ? `[${address}]` : address
-  return Gateway.of({ host: options.host, port, url: `http://${host}:${port}` })
+  const url = `http://${host}:${port}`
+  publicUrl.listening(url)
+  return Gateway.of({ host: options.host, port, url })
 })

@@ -13,8 +13,7 @@ const wrong = "The user name or the password is wrong"
 
 export const makePasswordStage = (accounts: Accounts["Service"], throttle: LoginThrottle["Service"]) => {
   const login = Effect.fnUntraced(function* (request: StageRequest, password: Redacted.Redacted) {
-    const user = expectedUser(request.progress)
-    if (user === undefined) return yield* new BadJson({ error: "user: missing key" })
+    const user = expectedUser(request.progress) ?? ""
     const check = Effect.flatMap(accounts.verifyPassword(user, password), (found) =>
       Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(new Forbidden({ error: wrong }))
     )
@@ -26,6 +25,7 @@ export const makePasswordStage = (accounts: Accounts["Service"], throttle: Login
     const password = textOf(request, "password")
     const { progress, purpose } = request
     if (purpose === "login") {
+      if (expectedUser(progress) === undefined) return yield* new BadJson({ error: "user: missing key" })
       if (password === undefined) return yield* new BadJson({ error: "password: missing key" })
       return yield* login(request, Redacted.make(password))
     }

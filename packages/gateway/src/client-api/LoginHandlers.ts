@@ -1,49 +1,61 @@
 /**
- * Login and logout, as calls of `Accounts`.
+ * Login and logout, as calls of `LoginFlows` and `Accounts`.
  *
  * Source: "Registration and login" of the specification.
  */
 import { Accounts } from "@greenroom/actors/Accounts"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { BadJson } from "@greenroom/protocol/MatrixError"
-import { Effect, Redacted } from "effect"
+import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { PublicUrl } from "../PublicUrl.ts"
+import { fallbackPage } from "../pages/FallbackPage.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "./Authentication.ts"
-import { loginFallback } from "./LoginFallback.ts"
-import { passwordFlows, requirePasswordStage } from "./PasswordStage.ts"
-
-const required = (key: string, value: string | undefined): Effect.Effect<string, BadJson> =>
-  value === undefined ? Effect.fail(new BadJson({ error: `${key}: missing key` })) : Effect.succeed(value)
+import { withBrowserSecret } from "./BrowserSecret.ts"
 
 export const loginHandlers = HttpApiBuilder.group(ClientApi, "login", (handlers) =>
   Effect.gen(function* () {
+    const { serverName } = yield* HomeServerConfig
     const accounts = yield* Accounts
+    const flows = yield* LoginFlows
     const limit = yield* RateLimit
     const sockets = yield* Sockets
+    const publicUrl = yield* PublicUrl
+    const page = fallbackPage({ purpose: "login", serverName })
     return handlers
-      .handle("flows", () => Effect.succeed(passwordFlows))
+      .handle("flows", () => flows.flows("login"))
       .handle("login", ({ payload, request }) =>
         Effect.gen(function* () {
-          yield* requirePasswordStage(yield* required("type", payload.type))
-          const user = yield* required("user", payload.user ?? payload.user_id)
-          const password = yield* required("password", payload.password)
-          yield* limit.take("anonymous", addressOf(request))
-          yield* limit.take("logins", `${addressOf(request)} ${user}`)
-          return yield* accounts.login({
-            user,
-            password: Redacted.make(password),
-            ...(payload.device_name === undefined ? {} : { deviceName: payload.device_name })
-          })
+          if (payload.type === undefined) return yield* new BadJson({ error: "type: missing key" })
+          const address = addressOf(request)
+          yield* limit.take("anonymous", address)
+          yield* limit.take("logins", `${address} ${payload.user ?? payload.user_id ?? payload.session ?? ""}`)
+          const url = publicUrl.get()
+          return withBrowserSecret(yield* flows.post({ purpose: "login", body: payload, address, publicUrl: url }), url)
         })
       )
-      .handle("fallback", () => Effect.succeed(loginFallback))
+      .handle("fallback", () => Effect.succeed(page))
       .handle("logout", () =>
         CurrentSession.use((session) =>
           Effect.as(Effect.andThen(accounts.logout(session), sockets.closeToken(session.tokenId)), done)
+        )
+      )
+      .handle("logoutAll", () =>
+        CurrentSession.use((session) =>
+          Effect.as(Effect.andThen(accounts.logoutAll(session), sockets.closeUser(session.userId)), done)
+        )
+      )
+      .handle("logoutOthers", () =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(accounts.logoutOthers(session), (ended) =>
+            Effect.as(Effect.forEach(ended, sockets.closeToken, { discard: true }), done)
+          )
         )
       )
   })

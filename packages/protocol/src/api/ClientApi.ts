@@ -8,11 +8,14 @@
  * Source: "API Standards" of the specification.
  */
 import { HttpApi, OpenApi } from "effect/http-api"
+import { AccountApi } from "./AccountApi.ts"
+import { AdminApi } from "./AdminApi.ts"
 import { Authentication } from "./Authentication.ts"
 import { clientDocumentation } from "./ClientDocumentation.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
 import { EventsApi } from "./EventsApi.ts"
 import { LoginApi } from "./LoginApi.ts"
+import { LoginPagesApi } from "./LoginPagesApi.ts"
 import { MembershipApi } from "./MembershipApi.ts"
 import { PresenceApi } from "./PresenceApi.ts"
 import { ProfileApi } from "./ProfileApi.ts"
@@ -49,6 +52,7 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
   const api = HttpApi.make("ClientApi")
     .add(RegistrationApi, LoginApi, EventsApi, RoomsApi, StateApi, MembershipApi)
     .add(DirectoryApi, PresenceApi, ProfileApi, VoipApi)
+    .add(LoginPagesApi, AccountApi, AdminApi)
     .prefix(prefix)
     .add(SystemApi)
     .middleware(WireErrors)

@@ -3,14 +3,12 @@
  *
  * Source: "Registration and login" of the specification.
  */
-import { Schema } from "effect"
-import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "./Authentication.ts"
 import { Done, OptionalObject } from "./Body.ts"
 import { documented } from "./Documentation.ts"
+import { HtmlPage } from "./HtmlPage.ts"
 import { LoginAnswer, LoginFlows, LoginStage } from "./LoginFlow.ts"
-
-const HtmlPage = Schema.String.pipe(HttpApiSchema.asText({ contentType: "text/html; charset=utf-8" }))
 
 export class LoginApi extends HttpApiGroup.make("login")
   .add(
@@ -36,7 +34,13 @@ export class LoginApi extends HttpApiGroup.make("login")
     ),
     HttpApiEndpoint.post("logout", "/logout", { payload: OptionalObject, success: Done })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "End the access token", who: "the user" }))
+      .annotateMerge(documented({ summary: "End the access token", who: "the user" })),
+    HttpApiEndpoint.post("logoutAll", "/logout/all", { payload: OptionalObject, success: Done })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "End every access token of the user", who: "the user" })),
+    HttpApiEndpoint.post("logoutOthers", "/logout/others", { payload: OptionalObject, success: Done })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "End every access token of the user but this one", who: "the user" }))
   )
   .annotateMerge(
     OpenApi.annotations({

@@ -19,14 +19,21 @@ const text = (description: string, most = 512) =>
  */
 export const LoginStage = Schema.StructWithRest(
   Schema.Struct({
-    type: text("m.login.password, m.login.oauth2, m.login.email.code or m.login.email.url", 255),
+    type: text(
+      "m.login.password, m.login.oauth2, m.login.email.code, m.login.email.url or m.login.registration_token",
+      255
+    ),
     user: text("A whole user ID, or its localpart"),
     user_id: text("The earliest name of `user`, in a registration without `type`"),
     password: text("For m.login.password", maxSecretLength),
     session: text("What the former answer of this login called `session`"),
     email: text("For m.login.email.code and m.login.email.url"),
     code: text("The code that the mail told, for m.login.email.code"),
-    device_name: text("What the user calls the device that logs in", 255)
+    token: text("For m.login.registration_token"),
+    device_name: text("What the user calls the device that logs in", 255),
+    fallback: Schema.optionalKey(
+      Schema.Boolean.annotate({ description: "True from the fallback page, to which an OAuth2 login then comes back" })
+    )
   }),
   [Schema.Record(Schema.String, AnyValue)]
 ).annotate({ identifier: "LoginStage" })

@@ -7,6 +7,7 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "./Authentication.ts"
 import { Done, OptionalObject } from "./Body.ts"
 import { documented } from "./Documentation.ts"
+import { HtmlPage } from "./HtmlPage.ts"
 import { LoginAnswer, LoginFlows, LoginStage } from "./LoginFlow.ts"
 
 export class RegistrationApi extends HttpApiGroup.make("registration")
@@ -20,7 +21,14 @@ export class RegistrationApi extends HttpApiGroup.make("registration")
         text:
           'A stage, such as `{"type": "m.login.password", "user": "alice", "password": "..."}`. Without ' +
           '`user` the server allocates a user ID. The earliest form, `{"user_id", "password"}` without `type`, is ' +
-          "accepted too. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN where registration is closed.",
+          "accepted too. Ends with credentials, else says what comes `next` and the `session` to say with it. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN where registration is closed.",
+        who: "anyone"
+      })
+    ),
+    HttpApiEndpoint.get("fallback", "/register/fallback", { success: HtmlPage }).annotateMerge(
+      documented({
+        summary: "A page that registers",
+        text: "Performs the entire registration and hands the result to the page that opened it.",
         who: "anyone"
       })
     ),
@@ -29,7 +37,7 @@ export class RegistrationApi extends HttpApiGroup.make("registration")
       .annotateMerge(
         documented({
           summary: "Deactivate the account",
-          text: "Ends all its access tokens and its presence. Its user ID stays taken.",
+          text: "Ends all its access tokens and its presence, removes its profile and addresses. Its user ID stays taken.",
           who: "the user"
         })
       )

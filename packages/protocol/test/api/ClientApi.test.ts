@@ -11,7 +11,32 @@ POST /unregister
 GET /login
 POST /login
 GET /login/fallback
+GET /register/fallback
+GET /login/email/confirm
+POST /login/email/confirm
+GET /login/oauth2/services
+GET /login/oauth2/authorize
+GET /login/oauth2/callback
 POST /logout
+POST /logout/all
+POST /logout/others
+GET /devices
+DELETE /devices/{deviceId}
+POST /account/password
+GET /account/links
+POST /account/links
+POST /account/links/remove
+GET /admin/users
+POST /admin/users
+GET /admin/users/{userId}
+PUT /admin/users/{userId}/admin
+POST /admin/users/{userId}/password
+POST /admin/users/{userId}/deactivate
+GET /admin/users/{userId}/devices
+DELETE /admin/users/{userId}/devices/{deviceId}
+GET /admin/registration_tokens
+POST /admin/registration_tokens
+DELETE /admin/registration_tokens/{tokenId}
 GET /events
 GET /events/{eventId}
 GET /initialSync
@@ -68,7 +93,20 @@ const listed = table
   .split("\n")
   .map((line) => line.split(" ") as [string, string])
 
-const open = ["GET /register", "POST /register", "GET /login", "POST /login", "GET /login/fallback", "GET /publicRooms"]
+const open = [
+  "GET /register",
+  "POST /register",
+  "GET /register/fallback",
+  "GET /login",
+  "POST /login",
+  "GET /login/fallback",
+  "GET /login/email/confirm",
+  "POST /login/email/confirm",
+  "GET /login/oauth2/services",
+  "GET /login/oauth2/authorize",
+  "GET /login/oauth2/callback",
+  "GET /publicRooms"
+]
 
 const operationsOf = (spec: OpenApi.OpenAPISpec) =>
   Object.entries(spec.paths).flatMap(([path, item]) =>

@@ -1,0 +1,40 @@
+/**
+ * What a new account may be called, and what its password may be.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import {
+  formatUserId,
+  isUserId,
+  localpartGrammar,
+  maxIdentifierBytes,
+  type ServerName,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
+import { BadJson, InvalidUsername, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { Effect, Redacted } from "effect"
+
+/** Hashing takes time by its length. */
+export const maxPasswordLength = 512
+
+/** Errors: M_BAD_JSON for a password that is empty or too long. */
+export const checkPassword = (password: Redacted.Redacted): Effect.Effect<void, MatrixError> => {
+  const { length } = Redacted.value(password)
+  return length >= 1 && length <= maxPasswordLength
+    ? Effect.void
+    : Effect.fail(new BadJson({ error: `password: must have 1 to ${maxPasswordLength} characters` }))
+}
+
+/**
+ * The user ID that a registration asks for: a localpart, or a whole user ID of this server. Errors: M_INVALID_USERNAME.
+ */
+export const requestedUserId = (requested: string, serverName: ServerName): Effect.Effect<UserId, MatrixError> => {
+  const refuse = (error: string) => Effect.fail(new InvalidUsername({ error }))
+  const [, localpart = requested, server = serverName] = /^@([^:]*):(.*)$/s.exec(requested) ?? []
+  if (server !== serverName) return refuse(`Users of this server end in :${serverName}`)
+  if (!localpartGrammar.test(localpart)) {
+    return refuse("A user name consists of the letters a-z in lower case, digits, and . _ = - /")
+  }
+  const userId = formatUserId(localpart, serverName)
+  return isUserId(userId) ? Effect.succeed(userId) : refuse(`A user ID has at most ${maxIdentifierBytes} bytes`)
+}

@@ -1,0 +1,104 @@
+/**
+ * One's own account, as calls of `Accounts`, `LoginFlows` and the store of identities.
+ *
+ * Source: "Registration and login" and "Identity" of the specification.
+ */
+import { Accounts } from "@greenroom/actors/Accounts"
+import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
+import { NotFound } from "@greenroom/protocol/MatrixError"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Effect, Redacted } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { PublicUrl } from "../PublicUrl.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { Sockets } from "../socket/Sockets.ts"
+import { addressOf } from "./Authentication.ts"
+
+export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handlers) =>
+  Effect.gen(function* () {
+    const accounts = yield* Accounts
+    const flows = yield* LoginFlows
+    const identities = yield* UserIdentityStore
+    const limit = yield* RateLimit
+    const sockets = yield* Sockets
+    const publicUrl = yield* PublicUrl
+
+    const closeTokens = (tokenIds: ReadonlyArray<number>) =>
+      Effect.as(Effect.forEach(tokenIds, sockets.closeToken, { discard: true }), done)
+
+    const found = (removed: boolean) =>
+      removed ? Effect.succeed(done) : Effect.fail(new NotFound({ error: "It is not among yours" }))
+
+    return handlers
+      .handle("devices", () =>
+        CurrentSession.use((session) => Effect.map(accounts.devices(session), (devices) => ({ devices })))
+      )
+      .handle("removeDevice", ({ params }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(accounts.logoutDevice(session.userId, params.deviceId), closeTokens)
+        )
+      )
+      .handle("changePassword", ({ payload, request }) =>
+        CurrentSession.use((session) =>
+          Effect.gen(function* () {
+            yield* limit.take("logins", `${addressOf(request)} ${session.userId}`)
+            const { new_password, old_password } = payload
+            const ended = yield* accounts.changePassword(
+              session,
+              Redacted.make(old_password),
+              Redacted.make(new_password)
+            )
+            return yield* closeTokens(ended)
+          })
+        )
+      )
+      .handle("links", () =>
+        CurrentSession.use((session) =>
+          Effect.gen(function* () {
+            const { flows: toLink } = yield* flows.flows("link")
+            const addresses = yield* identities.addressesOf(session.userId)
+            return {
+              flows: toLink,
+              threepids: addresses.map(({ address, medium, verifiedAt }) => ({
+                medium,
+                address,
+                validated_at: verifiedAt
+              })),
+              services: yield* identities.subjectsOf(session.userId)
+            }
+          })
+        )
+      )
+      .handle("link", ({ payload, request }) =>
+        CurrentSession.use((session) =>
+          Effect.map(
+            flows.post({
+              purpose: "link",
+              body: { ...payload, fallback: false },
+              address: addressOf(request),
+              publicUrl: publicUrl.get(),
+              session
+            }),
+            ({ answer }) => answer
+          )
+        )
+      )
+      .handle("unlink", ({ payload }) =>
+        CurrentSession.use(({ userId }) =>
+          "medium" in payload
+            ? Effect.flatMap(
+                identities.unbindAddress(userId, {
+                  medium: payload.medium,
+                  address: canonicalEmail(payload.address) ?? payload.address
+                }),
+                found
+              )
+            : Effect.flatMap(identities.unlinkSubject(userId, payload), found)
+        )
+      )
+  })
+)

@@ -1,0 +1,101 @@
+/**
+ * What operators do about accounts, as calls of `Administration`. For users with the admin flag alone.
+ */
+import { Administration } from "@greenroom/actors/Administration"
+import type { AdminUser } from "@greenroom/protocol/api/AdminApi"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import type { Account } from "@greenroom/store/AccountStore"
+import type { RegistrationToken } from "@greenroom/store/RegistrationTokenStore"
+import { Effect, Redacted } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { Sockets } from "../socket/Sockets.ts"
+
+const toUser = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Account): AdminUser => ({
+  user_id: userId,
+  admin,
+  has_password: passwordHash !== undefined,
+  created_ts: createdAt,
+  ...(deactivatedAt === undefined ? {} : { deactivated_ts: deactivatedAt })
+})
+
+const toToken = ({ createdAt, expiresAt, tokenId, uses, usesAllowed }: RegistrationToken) => ({
+  token_id: tokenId,
+  uses,
+  created_ts: createdAt,
+  ...(usesAllowed === undefined ? {} : { uses_allowed: usesAllowed }),
+  ...(expiresAt === undefined ? {} : { expires_ts: expiresAt })
+})
+
+const redacted = (text: string | undefined) => (text === undefined ? undefined : Redacted.make(text))
+
+export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers) =>
+  Effect.gen(function* () {
+    const admin = yield* Administration
+    const sockets = yield* Sockets
+
+    const asAdmin = <A>(effect: Effect.Effect<A, MatrixError>) =>
+      CurrentSession.use((session) => Effect.andThen(admin.requireAdmin(session), effect))
+
+    const closing = (userId: UserId, effect: Effect.Effect<void, MatrixError>) =>
+      asAdmin(Effect.as(Effect.andThen(effect, sockets.closeUser(userId)), done))
+
+    return handlers
+      .handle("users", ({ query }) =>
+        asAdmin(
+          Effect.map(admin.users(query.after as UserId | undefined), ({ accounts, next }) => ({
+            users: accounts.map(toUser),
+            ...(next === undefined ? {} : { next })
+          }))
+        )
+      )
+      .handle("createUser", ({ payload }) =>
+        asAdmin(
+          Effect.map(
+            admin.createUser({
+              user: payload.user,
+              password: redacted(payload.password),
+              admin: payload.admin,
+              email: payload.email
+            }),
+            toUser
+          )
+        )
+      )
+      .handle("user", ({ params }) => asAdmin(Effect.map(admin.user(params.userId), toUser)))
+      .handle("setAdmin", ({ params, payload }) =>
+        asAdmin(Effect.as(admin.setAdmin(params.userId, payload.admin), done))
+      )
+      .handle("resetPassword", ({ params, payload }) =>
+        closing(params.userId, admin.resetPassword(params.userId, Redacted.make(payload.new_password)))
+      )
+      .handle("deactivate", ({ params }) => closing(params.userId, admin.deactivate(params.userId)))
+      .handle("devices", ({ params }) => asAdmin(Effect.map(admin.devices(params.userId), (devices) => ({ devices }))))
+      .handle("removeDevice", ({ params }) =>
+        asAdmin(
+          Effect.flatMap(admin.removeDevice(params.userId, params.deviceId), (ended) =>
+            Effect.as(Effect.forEach(ended, sockets.closeToken, { discard: true }), done)
+          )
+        )
+      )
+      .handle("registrationTokens", () =>
+        asAdmin(Effect.map(admin.tokens, (tokens) => ({ registration_tokens: tokens.map(toToken) })))
+      )
+      .handle("createRegistrationToken", ({ payload }) =>
+        asAdmin(
+          Effect.map(
+            admin.createToken({
+              token: redacted(payload.token),
+              uses: payload.unlimited ? "unlimited" : payload.uses_allowed,
+              validFor: payload.valid_for
+            }),
+            ({ token, tokenId }) => ({ token: Redacted.value(token), token_id: tokenId })
+          )
+        )
+      )
+      .handle("removeRegistrationToken", ({ params }) => asAdmin(Effect.as(admin.removeToken(params.tokenId), done)))
+  })
+)

@@ -1,0 +1,31 @@
+/**
+ * By what a browser is known when it comes back from an OAuth2 provider: a cookie, which the fallback page's request set.
+ * Without it, somebody could have another person's browser finish a login that they began.
+ */
+import type { FlowAnswer } from "@greenroom/actors/login/LoginFlows"
+import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import type { LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+
+const cookieName = "greenroom_login"
+
+/** Long enough for any login, in seconds. */
+const maxAge = 3_600
+
+/** The answer, with the secret for the browser if there is one. */
+export const withBrowserSecret = (
+  { answer, browserSecret }: FlowAnswer,
+  publicUrl: string
+): LoginAnswer | HttpServerResponse.HttpServerResponse => {
+  if (browserSecret === undefined) return answer
+  const secure = publicUrl.startsWith("https:") ? "; Secure" : ""
+  return HttpServerResponse.setHeader(
+    HttpServerResponse.jsonUnsafe(answer),
+    "set-cookie",
+    `${cookieName}=${browserSecret}; Path=${clientPrefix}/; Max-Age=${maxAge}; HttpOnly; SameSite=Lax${secure}`
+  )
+}
+
+/** What the browser has kept. */
+export const browserSecretOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
+  request.cookies[cookieName]

@@ -1,0 +1,52 @@
+/**
+ * Where the link in a mail leads: what is to be confirmed, and a button. Nothing is confirmed without the button, for
+ * mail servers and browsers visit links that nobody clicked.
+ *
+ * Source: "Email-based (url)" of "Registration and login" of the specification.
+ */
+import type { EmailLink } from "@greenroom/actors/login/LoginFlows"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { HttpServerResponse } from "effect/http"
+import { escapeHtml, mark, messagePage, page } from "./Page.ts"
+
+const questions = {
+  login: "Log in?",
+  registration: "Create an account?",
+  link: "Add this address?"
+} as const
+
+const actions = {
+  login: "somebody wants to log in to your account",
+  registration: "somebody wants to create an account",
+  link: "somebody wants to add your address to an account"
+} as const
+
+export const emailLinkPage = (
+  link: EmailLink,
+  token: string,
+  serverName: ServerName
+): HttpServerResponse.HttpServerResponse =>
+  page({
+    title: `${questions[link.purpose]} - ${serverName}`,
+    content: `${mark}
+<h1>${questions[link.purpose]}</h1>
+<p>At ${escapeHtml(serverName)} ${actions[link.purpose]}. If it is you, confirm it; if not, close this page.</p>
+<dl>
+<dt>Address</dt><dd>${escapeHtml(link.email)}</dd>
+<dt>Asked from</dt><dd>${escapeHtml(link.address)}</dd>
+</dl>
+<form method="post" action="?token=${escapeHtml(encodeURIComponent(token))}">
+<button>Yes, it is me</button>
+</form>`
+  })
+
+export const confirmedPage: HttpServerResponse.HttpServerResponse = messagePage({
+  title: "Confirmed",
+  text: "You can close this page and go back to where you began."
+})
+
+export const expiredPage: HttpServerResponse.HttpServerResponse = messagePage({
+  title: "This link is no longer good",
+  text: "It was used already, or has expired. Begin anew where you began.",
+  status: 404
+})

@@ -1,0 +1,47 @@
+/**
+ * The page that performs an entire login or registration for a client that cannot: every flow, with every type of stage.
+ *
+ * The result, as the API ends with it, goes to `onLogin` and `matrixLogin.onLogin` of this window, where an embedding
+ * browser has set one; and to the page that opened this one: to the same functions of it, and as the message
+ * `{type: "m.login", result}`. A registration has the type `m.registration`, and `matrixRegistration.onRegistered` too.
+ * The message is for the origin of that page alone. Where this is another than ours, the user is told its name before
+ * anything is asked.
+ *
+ * Source: "Fallback" of "Registration and login" of the specification.
+ */
+import type { OAuth2Return } from "@greenroom/actors/login/LoginFlows"
+import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { HttpServerResponse } from "effect/http"
+import { fallbackScript } from "./fallbackScript.ts"
+import { escapeHtml, mark, page } from "./Page.ts"
+
+export interface FallbackPageOptions {
+  readonly purpose: "login" | "registration"
+  readonly serverName: ServerName
+  /** How the user came back from an OAuth2 provider. */
+  readonly result?: OAuth2Return["result"] | undefined
+}
+
+const toData = (result: OAuth2Return["result"]) =>
+  "answer" in result ? { answer: result.answer } : { error: result.error.error }
+
+export const fallbackPage = ({
+  purpose,
+  result,
+  serverName
+}: FallbackPageOptions): HttpServerResponse.HttpServerResponse => {
+  const title = purpose === "login" ? "Log in" : "Create an account"
+  return page({
+    title: `${title} - ${serverName}`,
+    content: `${mark}
+<p class="step" hidden></p>
+<h1 tabindex="-1">${title}</h1>
+<div id="view"><p class="soft">${escapeHtml(serverName)}</p></div>
+<div class="error" role="alert" id="alert"></div>
+<div role="status" class="quiet"></div>
+<noscript><p class="error">This page needs JavaScript.</p></noscript>`,
+    script: fallbackScript,
+    data: { purpose, serverName, api: clientPrefix, ...(result === undefined ? {} : { result: toData(result) }) }
+  })
+}

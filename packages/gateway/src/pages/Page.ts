@@ -1,0 +1,92 @@
+/**
+ * Pages for people: one HTML document each, with nothing from elsewhere and a policy that allows nothing from elsewhere.
+ * They follow the system's light or dark colours and fit a phone.
+ */
+import { createHash } from "node:crypto"
+import { HttpServerResponse } from "effect/http"
+import { style } from "./style.ts"
+
+export interface PageOptions {
+  readonly title: string
+  /** HTML: texts in it must be escaped already. */
+  readonly content: string
+  /** JavaScript, without `</script`. */
+  readonly script?: string
+  /** JSON for the script, as the element `#data`. */
+  readonly data?: unknown
+  readonly status?: number
+}
+
+const escapes: { readonly [character: string]: string } = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;"
+}
+
+/** A text as HTML, also within an attribute in quotes. */
+export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? "")
+
+/** JSON that cannot end its element. */
+const embed = (data: unknown): string => JSON.stringify(data).replaceAll("<", "\\u003c")
+
+const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`
+
+const policyOf = (script: string | undefined): string =>
+  [
+    "default-src 'none'",
+    `script-src ${script === undefined ? "'none'" : hashOf(script)}`,
+    `style-src ${hashOf(style)}`,
+    "connect-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'"
+  ].join("; ")
+
+const html = ({ content, data, script, title }: PageOptions): string => `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="robots" content="noindex">
+<title>${escapeHtml(title)}</title>
+<style>${style}</style>
+</head>
+<body>
+<main>
+${content}
+</main>
+${data === undefined ? "" : `<script type="application/json" id="data">${embed(data)}</script>`}
+${script === undefined ? "" : `<script>${script}</script>`}
+</body>
+</html>
+`
+
+export const page = (options: PageOptions): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.html(html(options)).pipe(
+    HttpServerResponse.setStatus(options.status ?? 200),
+    HttpServerResponse.setHeaders({
+      "content-security-policy": policyOf(options.script),
+      "x-content-type-options": "nosniff",
+      "x-frame-options": "DENY",
+      "referrer-policy": "no-referrer",
+      "cache-control": "no-store"
+    })
+  )
+
+/** The mark above the heading. */
+export const mark = `<svg class="mark" viewBox="0 0 48 48" aria-hidden="true" focusable="false"><rect width="48" height="48" rx="13"/><path d="M15 36V18a9 9 0 0 1 18 0v18M10 36h28"/><circle cx="28.5" cy="27" r="1.9"/></svg>`
+
+/** A page that says one thing. */
+export const messagePage = (options: {
+  readonly title: string
+  readonly text: string
+  readonly status?: number
+}): HttpServerResponse.HttpServerResponse =>
+  page({
+    title: options.title,
+    content: `${mark}\n<h1>${escapeHtml(options.title)}</h1>\n<p>${escapeHtml(options.text)}</p>`,
+    ...(options.status === undefined ? {} : { status: options.status })
+  })

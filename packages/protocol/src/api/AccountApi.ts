@@ -1,0 +1,99 @@
+/**
+ * One's own account: where one is logged in, the password, and what else one can log in with.
+ *
+ * Source: "Registration and login" and "Identity" of the specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Medium } from "../identity/ThirdPartyId.ts"
+import { Authentication } from "./Authentication.ts"
+import { body, Done } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+import { LoginAnswer, LoginStage, maxSecretLength } from "./LoginFlow.ts"
+
+const DeviceFields = Schema.Struct({
+  device_id: Schema.String,
+  display_name: Schema.optionalKey(Schema.String),
+  last_seen_ts: Schema.Int.annotate({ description: "Milliseconds since 1970" })
+}).annotate({ identifier: "Device" })
+
+/** Where a user is logged in, the most recently used first. */
+export const Devices = body(Schema.Struct({ devices: Schema.Array(DeviceFields) }).annotate({ identifier: "Devices" }))
+export type Devices = typeof Devices.Type
+
+const Password = Schema.String.check(Schema.isMaxLength(maxSecretLength))
+
+export const ChangePassword = Schema.Struct({ old_password: Password, new_password: Password }).annotate({
+  identifier: "ChangePassword"
+})
+
+const AddressFields = Schema.Struct({
+  medium: Medium,
+  address: Schema.String,
+  validated_at: Schema.Int.annotate({ description: "Milliseconds since 1970" })
+}).annotate({ identifier: "BoundAddress" })
+
+const ServiceFields = Schema.Struct({
+  provider: Schema.String,
+  subject: Schema.String.annotate({ description: "What the service calls the user" })
+}).annotate({ identifier: "LinkedService" })
+
+/** What else than a password one can log in with. */
+export const Links = body(
+  Schema.Struct({
+    flows: Schema.Array(Schema.Struct({ type: Schema.String })).annotate({ description: "How to add to it" }),
+    threepids: Schema.Array(AddressFields),
+    services: Schema.Array(ServiceFields)
+  }).annotate({ identifier: "Links" })
+)
+export type Links = typeof Links.Type
+
+/** An address or a service to take away. */
+export const RemoveLink = Schema.Union([
+  Schema.Struct({ medium: Medium, address: Schema.String.check(Schema.isMaxLength(320)) }),
+  Schema.Struct({ provider: Schema.String, subject: Schema.String.check(Schema.isMaxLength(1_024)) })
+]).annotate({ identifier: "RemoveLink" })
+
+const themselves = "the user"
+
+export class AccountApi extends HttpApiGroup.make("account")
+  .add(
+    HttpApiEndpoint.get("devices", "/devices", { success: Devices }).annotateMerge(
+      documented({ summary: "Where the user is logged in", who: themselves })
+    ),
+    HttpApiEndpoint.delete("removeDevice", "/devices/:deviceId", {
+      params: { deviceId: Schema.String.check(Schema.isMaxLength(255)) },
+      success: Done
+    }).annotateMerge(
+      documented({ summary: "End the login of one device", text: "Errors: M_NOT_FOUND.", who: themselves })
+    ),
+    HttpApiEndpoint.post("changePassword", "/account/password", {
+      payload: ChangePassword,
+      success: Done
+    }).annotateMerge(
+      documented({
+        summary: "Change the password",
+        text: "Ends every other login of the user. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED.",
+        who: themselves
+      })
+    ),
+    HttpApiEndpoint.get("links", "/account/links", { success: Links }).annotateMerge(
+      documented({ summary: "What else than a password one can log in with", who: themselves })
+    ),
+    HttpApiEndpoint.post("link", "/account/links", { payload: LoginStage, success: LoginAnswer }).annotateMerge(
+      documented({
+        summary: "Add an email address or an account at a service",
+        text:
+          "A stage, as at `POST /login`, of m.login.email.code, m.login.email.url or m.login.oauth2. Ends with `{}`. After " +
+          "the way back from a service, its type is said once more with the new `session`. Errors: M_FORBIDDEN.",
+        who: themselves
+      })
+    ),
+    HttpApiEndpoint.post("unlink", "/account/links/remove", { payload: RemoveLink, success: Done }).annotateMerge(
+      documented({ summary: "Take an address or a service away", text: "Errors: M_NOT_FOUND.", who: themselves })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(
+    OpenApi.annotations({ title: "Account", description: "Devices, the password, and other ways to log in." })
+  ) {}

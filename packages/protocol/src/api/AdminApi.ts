@@ -1,0 +1,150 @@
+/**
+ * What an operator does about accounts, for users with the admin flag. The command line does the same.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { UserId } from "../Identifiers.ts"
+import { Devices } from "./AccountApi.ts"
+import { Authentication } from "./Authentication.ts"
+import { body, Done, OptionalObject } from "./Body.ts"
+import { documented } from "./Documentation.ts"
+import { maxSecretLength } from "./LoginFlow.ts"
+
+const time = Schema.Int.annotate({ description: "Milliseconds since 1970" })
+
+const AdminUserFields = Schema.Struct({
+  user_id: UserId,
+  admin: Schema.Boolean,
+  has_password: Schema.Boolean,
+  created_ts: time,
+  deactivated_ts: Schema.optionalKey(time)
+}).annotate({ identifier: "AdminUser" })
+
+/** An account, as operators see it. */
+export const AdminUser = body(AdminUserFields)
+export type AdminUser = typeof AdminUser.Type
+
+export const AdminUsers = body(
+  Schema.Struct({
+    users: Schema.Array(AdminUserFields),
+    next: Schema.optionalKey(UserId.annotate({ description: "Give it as `after` to go on" }))
+  }).annotate({ identifier: "AdminUsers" })
+)
+export type AdminUsers = typeof AdminUsers.Type
+
+const Password = Schema.String.check(Schema.isMaxLength(maxSecretLength))
+
+export const CreateUser = Schema.Struct({
+  user: Schema.String.check(Schema.isMaxLength(512)).annotate({ description: "A localpart or a whole user ID" }),
+  password: Schema.optionalKey(Password),
+  admin: Schema.optionalKey(Schema.Boolean),
+  email: Schema.optionalKey(
+    Schema.String.check(Schema.isMaxLength(320)).annotate({ description: "Taken as verified by the operator" })
+  )
+}).annotate({ identifier: "CreateUser" })
+
+const TokenFields = Schema.Struct({
+  token_id: Schema.String.annotate({ description: "By which it is known afterwards. No secret" }),
+  uses: Schema.Int,
+  uses_allowed: Schema.optionalKey(Schema.Int.annotate({ description: "Absent for any number" })),
+  expires_ts: Schema.optionalKey(time),
+  created_ts: time
+})
+
+/** Registration tokens, without their secrets. */
+export const RegistrationTokens = body(
+  Schema.Struct({ registration_tokens: Schema.Array(TokenFields) }).annotate({ identifier: "RegistrationTokens" })
+)
+export type RegistrationTokens = typeof RegistrationTokens.Type
+
+export const CreateRegistrationToken = Schema.Struct({
+  token: Schema.optionalKey(
+    Schema.String.check(Schema.isMinLength(8), Schema.isMaxLength(512)).annotate({
+      description: "The secret; by default one is made"
+    })
+  ),
+  uses_allowed: Schema.optionalKey(
+    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 })).annotate({ description: "By default once" })
+  ),
+  unlimited: Schema.optionalKey(Schema.Boolean.annotate({ description: "True for any number of uses" })),
+  valid_for: Schema.optionalKey(
+    Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1e13 })).annotate({
+      description: "Milliseconds until it expires; by default it does not"
+    })
+  )
+}).annotate({ identifier: "CreateRegistrationToken" })
+
+/** The secret is told this once. */
+export const NewRegistrationToken = body(
+  Schema.Struct({ token: Schema.String, token_id: Schema.String }).annotate({ identifier: "NewRegistrationToken" })
+)
+
+const ofUser = { userId: UserId }
+const ofDevice = { userId: UserId, deviceId: Schema.String.check(Schema.isMaxLength(255)) }
+const who = "admins"
+
+export class AdminApi extends HttpApiGroup.make("admin")
+  .add(
+    HttpApiEndpoint.get("users", "/admin/users", {
+      query: { after: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(255))) },
+      success: AdminUsers
+    }).annotateMerge(documented({ summary: "Accounts, in the order of their user IDs", who })),
+    HttpApiEndpoint.post("createUser", "/admin/users", { payload: CreateUser, success: AdminUser }).annotateMerge(
+      documented({
+        summary: "Create an account",
+        text: "Also where registration is closed. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON.",
+        who
+      })
+    ),
+    HttpApiEndpoint.get("user", "/admin/users/:userId", { params: ofUser, success: AdminUser }).annotateMerge(
+      documented({ summary: "An account", text: "Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.put("setAdmin", "/admin/users/:userId/admin", {
+      params: ofUser,
+      payload: Schema.Struct({ admin: Schema.Boolean }),
+      success: Done
+    }).annotateMerge(documented({ summary: "Make an admin, or one no longer", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.post("resetPassword", "/admin/users/:userId/password", {
+      params: ofUser,
+      payload: Schema.Struct({ new_password: Password }),
+      success: Done
+    }).annotateMerge(
+      documented({ summary: "Set a new password", text: "Ends every login of the user. Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.post("deactivate", "/admin/users/:userId/deactivate", {
+      params: ofUser,
+      payload: OptionalObject,
+      success: Done
+    }).annotateMerge(
+      documented({
+        summary: "Deactivate an account",
+        text: "Its user ID stays taken, what is personal is removed. Errors: M_NOT_FOUND.",
+        who
+      })
+    ),
+    HttpApiEndpoint.get("devices", "/admin/users/:userId/devices", { params: ofUser, success: Devices }).annotateMerge(
+      documented({ summary: "Where a user is logged in", text: "Errors: M_NOT_FOUND.", who })
+    ),
+    HttpApiEndpoint.delete("removeDevice", "/admin/users/:userId/devices/:deviceId", {
+      params: ofDevice,
+      success: Done
+    }).annotateMerge(documented({ summary: "End the login of one device", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("registrationTokens", "/admin/registration_tokens", {
+      success: RegistrationTokens
+    }).annotateMerge(documented({ summary: "Registration tokens, without their secrets", who })),
+    HttpApiEndpoint.post("createRegistrationToken", "/admin/registration_tokens", {
+      payload: CreateRegistrationToken,
+      success: NewRegistrationToken
+    }).annotateMerge(documented({ summary: "Make a registration token", text: "Its secret is told this once.", who })),
+    HttpApiEndpoint.delete("removeRegistrationToken", "/admin/registration_tokens/:tokenId", {
+      params: { tokenId: Schema.String.check(Schema.isMaxLength(255)) },
+      success: Done
+    }).annotateMerge(documented({ summary: "Withdraw a registration token", text: "Errors: M_NOT_FOUND.", who }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(
+    OpenApi.annotations({
+      title: "Administration",
+      description: "For users with the admin flag; M_FORBIDDEN for others."
+    })
+  ) {}

@@ -1,0 +1,57 @@
+/**
+ * The pages on which people go on with a login in their browser: the link of a mail, the selection of a service, and the
+ * way back from an OAuth2 provider.
+ *
+ * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { documented } from "./Documentation.ts"
+import { HtmlPage } from "./HtmlPage.ts"
+import { LoginAnswer } from "./LoginFlow.ts"
+
+const secret = Schema.optionalKey(Schema.String.check(Schema.isMaxLength(128)))
+
+export class LoginPagesApi extends HttpApiGroup.make("loginPages")
+  .add(
+    HttpApiEndpoint.get("emailLink", "/login/email/confirm", {
+      query: { token: secret },
+      success: HtmlPage
+    }).annotateMerge(
+      documented({
+        summary: "Where the link of a mail leads",
+        text: "A page with a button. Visiting it confirms nothing, for programs that read mails visit links too.",
+        who: "anyone with the link"
+      })
+    ),
+    HttpApiEndpoint.post("confirmEmail", "/login/email/confirm", {
+      query: { token: secret },
+      success: HtmlPage
+    }).annotateMerge(documented({ summary: "The button of that page", who: "anyone with the link" })),
+    HttpApiEndpoint.get("services", "/login/oauth2/services", {
+      query: { ticket: secret },
+      success: HtmlPage
+    }).annotateMerge(documented({ summary: "Select a service to log in with", who: "anyone with the URI" })),
+    HttpApiEndpoint.get("authorize", "/login/oauth2/authorize", {
+      query: { ticket: secret, provider: secret },
+      success: HtmlPage
+    }).annotateMerge(
+      documented({
+        summary: "On to the selected service",
+        text: "Redirects to the Authorization Request URI of the service.",
+        who: "anyone with the URI"
+      })
+    ),
+    HttpApiEndpoint.get("callback", "/login/oauth2/callback", { success: LoginAnswer }).annotateMerge(
+      documented({
+        summary: "The redirect URI",
+        text:
+          "Where the service sends the user back to, with `code` and `state`. Ends with credentials, the `next` stage and " +
+          "a new `session`, or an error; a page that goes on where the fallback page began it. Errors: M_FORBIDDEN.",
+        who: "who was sent to the service"
+      })
+    )
+  )
+  .annotateMerge(
+    OpenApi.annotations({ title: "Login pages", description: "Where people go on with a login in their browser." })
+  ) {}
