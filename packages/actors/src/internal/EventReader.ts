@@ -123,23 +123,28 @@ export const makeEventReader = Effect.gen(function* () {
   })
 
   /** Who types in the user's rooms, for such a reader: where somebody does, or did when the reader looked last. */
-  const typingNow = (feed: UserFeed, token: StreamToken) => {
+  const typingNow = (feed: UserFeed, token: StreamToken, upTo: number) => {
     const looked = token.incarnation === ephemeral.incarnation
     return Effect.map(ephemeral.since(looked ? token.ephemeral : 0), ({ updates }) =>
       updates.filter(
-        (update) => update._tag === "typing" && feed.rooms.has(update.roomId) && (looked || update.userIds.length > 0)
+        (update) =>
+          update._tag === "typing" &&
+          update.position <= upTo &&
+          feed.rooms.has(update.roomId) &&
+          (looked || update.userIds.length > 0)
       )
     )
   }
 
   const updatesAfter = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken) {
     const at = yield* Clock.currentTimeMillis
-    const seen = feeds.ephemeralPosition()
     if (token.incarnation === ephemeral.incarnation && token.ephemeral >= feed.updatesSince) {
       const texts = feed.updatesAfter(token.ephemeral).map((update) => JSON.stringify(toEvent(update, at)))
-      return { texts, seen }
+      return { texts, seen: feeds.ephemeralPosition() }
     }
-    const typing = (yield* typingNow(feed, token)).map((update) => toEvent(update, at))
+    // What is told here is not told again: the next look begins where this one ended, ahead of the feed.
+    const seen = yield* ephemeral.position
+    const typing = (yield* typingNow(feed, token, seen)).map((update) => toEvent(update, at))
     return { texts: [...(yield* presenceNow(feed.userId)), ...typing].map((event) => JSON.stringify(event)), seen }
   })
 
