@@ -21,7 +21,7 @@ describe("Conversation", () => {
         const start = yield* restartable()
         const day = Effect.scoped(
           Effect.gen(function* () {
-            const { ask, gateway } = yield* start
+            const { ask, gateway } = yield* start()
             const call = (method: string, path: string, token?: string, data?: unknown) =>
               ask(method, `/${prefix}${path}`, {
                 ...(token === undefined ? {} : { token }),
@@ -143,7 +143,7 @@ describe("Conversation", () => {
         const { alice, bob, end, room, roomId, said, sent } = yield* day
 
         // The next day.
-        const { ask } = yield* start
+        const { ask } = yield* start()
         const call = (method: string, path: string, token?: string, data?: unknown) =>
           ask(method, `/${prefix}${path}`, {
             ...(token === undefined ? {} : { token }),

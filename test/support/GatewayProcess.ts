@@ -11,11 +11,13 @@ import { Effect, Redacted, type Scope } from "effect"
 
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
 
-/** The name that every gateway of these tests has. */
+/** The name of a gateway that is given no other. */
 export const serverName = ServerName.make("green.test")
 
 export interface GatewayOptions {
   readonly dataDir: string
+  /** Absent: `green.test`. */
+  readonly serverName?: ServerName
   /** Absent: the PostgreSQL that comes with the program. */
   readonly databaseUrl?: Redacted.Redacted
   /** 0, if absent, takes any free port. */
@@ -55,7 +57,7 @@ const spawnGateway = (options: GatewayOptions): ChildProcess => {
   const database = options.databaseUrl === undefined ? [] : ["--database-url", Redacted.value(options.databaseUrl)]
   const args = [
     "--server-name",
-    serverName,
+    options.serverName ?? serverName,
     "--port",
     `${options.port ?? 0}`,
     "--data-dir",
@@ -64,7 +66,13 @@ const spawnGateway = (options: GatewayOptions): ChildProcess => {
   ]
   return spawn(process.execPath, [program, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited, ...options.environment }
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      GREENROOM_FEDERATION_PORT: "0",
+      ...unlimited,
+      ...options.environment
+    }
   })
 }
 

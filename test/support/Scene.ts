@@ -45,21 +45,27 @@ export const sceneOf = (gateway: GatewayProcess.GatewayProcess): Scene => {
   }
 }
 
-/** Starts a gateway on a database of its own, and again after each end: what it stored is there again. */
+/**
+ * Starts a gateway on a database of its own, and again after each end: what it stored is there again. It listens on the
+ * port that it is given, else on any free one.
+ */
 export const restartable: (
   environment?: GatewayProcess.GatewayOptions["environment"]
-) => Effect.Effect<Effect.Effect<Scene, never, Scope.Scope>, never, Scope.Scope> = Effect.fnUntraced(function* (
-  environment = {}
-) {
-  const dataDir = yield* GatewayProcess.temporaryDirectory
-  const databaseUrl = yield* Effect.orDie(TestDatabase.emptyUrl)
-  return Effect.map(GatewayProcess.start({ dataDir, databaseUrl, environment }), sceneOf)
-})
+) => Effect.Effect<(port?: number) => Effect.Effect<Scene, never, Scope.Scope>, never, Scope.Scope> = Effect.fnUntraced(
+  function* (environment = {}) {
+    const dataDir = yield* GatewayProcess.temporaryDirectory
+    const databaseUrl = yield* Effect.orDie(TestDatabase.emptyUrl)
+    return (port = 0) => Effect.map(GatewayProcess.start({ dataDir, databaseUrl, environment, port }), sceneOf)
+  }
+)
 
 /** One gateway for the tests of a file. */
 export class Stage extends Context.Service<Stage, Scene>()("greenroom/test/Stage") {
   static readonly layer = (environment?: GatewayProcess.GatewayOptions["environment"]): Layer.Layer<Stage> =>
-    Layer.effect(Stage, Effect.flatten(restartable(environment)))
+    Layer.effect(
+      Stage,
+      Effect.flatMap(restartable(environment), (start) => start())
+    )
 }
 
 let rooms = 0
