@@ -160,25 +160,34 @@ const behaviour = Effect.gen(function* () {
     return (yield* Clock.currentTimeMillis) + Math.max(wait, asked)
   })
 
-  const spare = Effect.fnUntraced(function* (error: RemoteError, retries: boolean) {
+  /** Goes on by itself when a short wait is over. */
+  const waitForRetry = (now: number): Effect.Effect<void> => {
+    const wait = Math.ceil(spareUntil - now)
+    if (wait > longestOwnWait) return Effect.void
+    return Effect.asVoid(FiberHandle.run(retry, Effect.andThen(Effect.sleep(wait), start)))
+  }
+
+  const spare = Effect.fnUntraced(function* (error: RemoteError) {
     const until = yield* retryTime(error)
-    const now = yield* Clock.currentTimeMillis
     pending.clear()
-    spareUntil = Math.max(until, now + shortestWait)
-    yield* Effect.logInfo(`${destination} is spared for ${spareUntil - now} ms: ${reasonOf(error)}`)
-    if (!retries || spareUntil - now > longestOwnWait) return
-    yield* FiberHandle.run(retry, Effect.andThen(Effect.sleep(spareUntil - now), start))
+    // What is committed meanwhile is not told here.
+    queued = true
+    spareUntil = Math.max(until, (yield* Clock.currentTimeMillis) + shortestWait)
+    // `Destinations` has logged what could not be reached.
+    if (error._tag !== "RemoteUnreachable") {
+      yield* Effect.logWarning(`${destination} refuses a transaction: ${reasonOf(error)}`)
+    }
   })
 
   const sendAll: Effect.Effect<void> = Effect.gen(function* () {
     while (true) {
       const now = yield* Clock.currentTimeMillis
-      if (now < spareUntil) return
+      if (now < spareUntil) return yield* waitForRetry(now)
       const outgoing = yield* next(now)
       if (outgoing === undefined) return
       const { stored } = outgoing
       const answer = yield* Effect.result(send(outgoing, now))
-      if (Result.isFailure(answer)) yield* spare(answer.failure, stored !== undefined)
+      if (Result.isFailure(answer)) yield* spare(answer.failure)
       else if (stored !== undefined) yield* acknowledged(stored, answer.success)
     }
   })

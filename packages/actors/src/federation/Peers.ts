@@ -11,7 +11,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { DestinationState } from "@greenroom/store/DestinationStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
-import { Clock, Context, Effect, Fiber, Layer, Semaphore } from "effect"
+import { Cause, Clock, Context, Effect, Fiber, Layer, Semaphore } from "effect"
 import { Destinations } from "./Destinations.ts"
 import { Peer } from "./Peer.ts"
 import type { EduContent } from "./PendingEdus.ts"
@@ -79,11 +79,15 @@ const make = Effect.gen(function* () {
     else spared.delete(destination)
   })
 
+  /** An actor that moves to another node, or goes down with this one, is no failure. */
+  const logFailure = (destination: ServerName, cause: Cause.Cause<unknown>) =>
+    Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError(`Nothing can be sent to ${destination} now`, cause)
+
   const drainOrSpare = (destination: ServerName) =>
     Effect.catchCause(withPermit(drain(destination)), (cause) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
         spared.set(destination, now + trustSparing)
-        return Effect.logError(`Nothing can be sent to ${destination} now`, cause)
+        return logFailure(destination, cause)
       })
     )
 

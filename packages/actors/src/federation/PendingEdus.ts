@@ -116,7 +116,9 @@ export class PendingEdus {
     const polls = this.polls.take(maxPresenceUsers, freshFrom).map(({ value }) => value)
     if (push.length + polls.length === 0) return []
     const users = (poll: boolean) => polls.filter((each) => each.poll === poll).map(({ userId }) => userId)
-    return [{ edu_type: "m.presence", content: { push, poll: users(true), unpoll: users(false) } as JsonObject }]
+    const parts = { push, poll: users(true), unpoll: users(false) }
+    const content = Object.fromEntries(Object.entries(parts).filter(([, list]) => list.length > 0))
+    return [{ edu_type: "m.presence", content }]
   }
 
   clear(): void {

@@ -1,0 +1,157 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Federation } from "@greenroom/actors/federation/Federation"
+import { Peers } from "@greenroom/actors/federation/Peers"
+import { Rooms } from "@greenroom/actors/Rooms"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { DestinationStore } from "@greenroom/store/DestinationStore"
+import { Effect, Queue } from "effect"
+import { SqlClient } from "effect/sql"
+import { isMessage, message, type TestServer, twoHomeServers } from "./support/HomeServers.ts"
+import { type ReceivedTransaction, rawPeer } from "./support/RawPeer.ts"
+
+/** Alice on red and Bob on blue, in one room. */
+const scene = Effect.gen(function* () {
+  const [red, blue] = yield* twoHomeServers
+  const alice = yield* red.person("alice")
+  const bob = yield* blue.person("bob")
+  const { room_alias, room_id } = yield* red.run(
+    Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { visibility: "public", room_alias_name: "lobby" }))
+  )
+  yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(bob, room_alias!)))
+  const says = (body: string) =>
+    red.run(Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message(body))))
+  return { red, blue, alice, bob, room_id, says }
+})
+
+/** What the user reads in the room, in its order. */
+const readsIn = (server: TestServer, session: Parameters<TestServer["sees"]>[0], roomId: RoomId) =>
+  server.run(
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const page = yield* rooms.messages(session, roomId, { limit: 1000 })
+      return page.chunk.flatMap((event) => (event.type === "m.room.message" ? [event.content.body] : [])).reverse()
+    })
+  )
+
+/** What an operator sees of blue. */
+const reportOfBlue = (red: TestServer) =>
+  red.run(
+    Effect.map(
+      Effect.flatMap(Peers, (peers) => peers.list),
+      (list) => list.find((each) => each.destination === "blue.test")
+    )
+  )
+
+/** The next transaction with PDUs. Presence and typing are answered on the way. */
+const nextWithPdus = (received: Queue.Queue<ReceivedTransaction>): Effect.Effect<ReceivedTransaction> =>
+  Effect.flatMap(Queue.take(received), (transaction) => {
+    if (transaction.body.pdus.length > 0) return Effect.succeed(transaction)
+    transaction.answer(200, { pdus: {} })
+    return nextWithPdus(received)
+  })
+
+describe("Peers", () => {
+  it.live("people on two servers meet in a room by its alias and talk", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, red, room_id, says } = yield* scene
+      yield* says("hello")
+      yield* blue.sees(bob, isMessage("hello"))
+      yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.send(bob, room_id, "m.room.message", message("hi"))))
+      yield* red.sees(alice, isMessage("hi"))
+      assert.strictEqual((yield* reportOfBlue(red))?.backoff_until, undefined)
+    })
+  )
+
+  it.live("what was said while a server was down reaches it once, in order, when it makes itself heard", () =>
+    Effect.gen(function* () {
+      const { blue, bob, red, room_id, says } = yield* scene
+      yield* says("before")
+      yield* blue.sees(bob, isMessage("before"))
+      yield* blue.stop
+      const bodies = Array.from({ length: 120 }, (_, index) => `while away ${index}`)
+      for (const body of bodies) yield* says(body)
+      const failing = Effect.gen(function* () {
+        while (true) {
+          const report = yield* reportOfBlue(red)
+          if (report?.backoff_until !== undefined && report.queue_length >= 120) return report
+          yield* Effect.yieldNow
+        }
+      })
+      assert.isAtLeast((yield* failing).failures, 1)
+      // A back-off as after a long outage: nothing but a request of blue ends it in time.
+      yield* red.stop
+      yield* red.start
+      yield* red.run(
+        Effect.flatMap(
+          SqlClient.SqlClient,
+          (sql) => sql`UPDATE destinations SET retry_at = 9000000000000, failures = 17`
+        )
+      )
+      yield* red.stop
+      yield* red.start
+      yield* blue.start
+      yield* red.run(Effect.flatMap(Federation, (federation) => federation.heardFrom(blue.serverName)))
+      yield* blue.sees(bob, isMessage("while away 119"))
+      assert.deepStrictEqual(yield* readsIn(blue, bob, room_id), ["before", ...bodies])
+      assert.deepStrictEqual((yield* reportOfBlue(red))?.failures, 0)
+    })
+  )
+
+  it.live("a transaction whose answer was lost is sent again as it was, also after a restart, and has one effect", () =>
+    Effect.gen(function* () {
+      const { blue, bob, red, room_id, says } = yield* scene
+      yield* says("first")
+      yield* blue.sees(bob, isMessage("first"))
+      yield* blue.stop
+      const attempts = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+          yield* says("second")
+          const lost = yield* nextWithPdus(received)
+          lost.hangUp()
+          yield* says("third")
+          const again = yield* nextWithPdus(received)
+          yield* red.stop
+          yield* red.start
+          const afterRestart = yield* nextWithPdus(received)
+          afterRestart.hangUp()
+          return [lost, again, afterRestart]
+        })
+      )
+      // EDUs are not kept over a restart.
+      const [lost, ...repeats] = attempts.map(({ body: { edus: _, ...body }, transactionId }) => ({
+        body,
+        transactionId
+      }))
+      for (const repeat of repeats) assert.deepStrictEqual(repeat, lost)
+      assert.deepStrictEqual(attempts[1]!.body.edus, attempts[0]!.body.edus)
+      yield* blue.start
+      yield* red.run(Effect.flatMap(Federation, (federation) => federation.heardFrom(blue.serverName)))
+      yield* blue.sees(bob, isMessage("third"))
+      assert.deepStrictEqual(yield* readsIn(blue, bob, room_id), ["first", "second", "third"])
+    })
+  )
+
+  it.live("a server that answers with errors is asked again with patience, and then gets all of it", () =>
+    Effect.gen(function* () {
+      const { blue, red, says } = yield* scene
+      yield* blue.stop
+      const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+      yield* says("difficult")
+      const refused = yield* nextWithPdus(received)
+      refused.answer(500, { errcode: "M_UNKNOWN", error: "Something broke" })
+      const again = yield* nextWithPdus(received)
+      assert.strictEqual(again.transactionId, refused.transactionId)
+      again.answer(200, { pdus: {} })
+      yield* says("easy")
+      const next = yield* nextWithPdus(received)
+      assert.deepStrictEqual(next.body.prev_ids, [refused.transactionId])
+      next.answer(200, { pdus: {} })
+      const known = yield* red.run(Effect.flatMap(DestinationStore, (store) => store.list))
+      assert.deepStrictEqual(
+        known.map(({ failures }) => failures),
+        [0]
+      )
+    })
+  )
+})

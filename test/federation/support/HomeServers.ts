@@ -1,0 +1,146 @@
+/**
+ * Several whole home servers for one test: real actors, real TLS listeners on loopback, a database each. They can be
+ * stopped and started again with what they had.
+ */
+import { mkdtemp, rm } from "node:fs/promises"
+import { type AddressInfo, createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Accounts } from "@greenroom/actors/Accounts"
+import { Events, type StreamedEvent } from "@greenroom/actors/Events"
+import * as HomeServer from "@greenroom/actors/HomeServer"
+import type { Session } from "@greenroom/actors/Session"
+import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
+import { unlimited } from "@greenroom/gateway/RateLimit"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import * as Database from "@greenroom/store/Database"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { type Context, Effect, Exit, Layer, Option, type Redacted, Scope, Stream } from "effect"
+
+/** A port that is free now. */
+const freePort = Effect.callback<number>((resume) => {
+  const server = createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const { port } = server.address() as AddressInfo
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+const temporaryDirectory = Effect.acquireRelease(
+  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),
+  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
+)
+
+interface Place {
+  readonly serverName: ServerName
+  readonly port: number
+  readonly dataDir: string
+  readonly databaseUrl: Redacted.Redacted
+  readonly addresses: { readonly [serverName: string]: string }
+}
+
+const layerAt = ({ addresses, dataDir, databaseUrl, port, serverName }: Place) => {
+  const { anonymous, requests, sends } = unlimited
+  return FederationListener.layer({ host: "127.0.0.1", port, rates: { anonymous, requests, sends } }).pipe(
+    Layer.provideMerge(
+      HomeServer.layerOnDatabase({
+        serverName,
+        dataDir,
+        federation: { verifyCertificates: false, staticServers: addresses }
+      })
+    ),
+    Layer.provideMerge(Database.pool({ url: databaseUrl, maxConnections: 5 }))
+  )
+}
+
+type Services = Layer.Success<ReturnType<typeof layerAt>>
+
+/** A home server that can be stopped and started. */
+export class TestServer {
+  readonly place: Place
+  private running: { readonly scope: Scope.Closeable; readonly context: Context.Context<Services> } | undefined
+
+  constructor(place: Place) {
+    this.place = place
+  }
+
+  get serverName(): ServerName {
+    return this.place.serverName
+  }
+
+  readonly start: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.gen({ self: this }, function* () {
+      const scope = yield* Scope.make()
+      const context = yield* Effect.orDie(Layer.buildWithScope(Layer.fresh(layerAt(this.place)), scope))
+      this.running = { scope, context }
+    })
+  )
+
+  readonly stop: Effect.Effect<void> = Effect.suspend(() => {
+    const { running } = this
+    this.running = undefined
+    return running === undefined ? Effect.void : Scope.close(running.scope, Exit.void)
+  })
+
+  /** Runs an effect inside the server. */
+  run<A, E>(effect: Effect.Effect<A, E, Services>): Effect.Effect<A, E> {
+    return Effect.suspend(() => Effect.provide(effect, this.running!.context))
+  }
+
+  /** Registers a user. */
+  person(localpart: string): Effect.Effect<Session> {
+    return this.run(
+      Effect.orDie(
+        Effect.gen(function* () {
+          const accounts = yield* Accounts
+          const { access_token } = yield* accounts.register({ localpart })
+          return yield* accounts.authenticate(access_token)
+        })
+      )
+    )
+  }
+
+  /** The first event of the user's stream from the beginning, or from a token on, for which this holds. */
+  sees(session: Session, isMeant: (event: StreamedEvent) => boolean, from = "START"): Effect.Effect<StreamedEvent> {
+    return this.run(
+      Effect.flatMap(Events, (events) =>
+        events
+          .stream(session, from)
+          .pipe(Stream.filter(isMeant), Stream.runHead, Effect.map(Option.getOrThrow), Effect.orDie)
+      )
+    )
+  }
+}
+
+/** Home servers of these names that know each other's addresses; all of them started. They end with the scope. */
+export const homeServers = Effect.fnUntraced(function* (names: ReadonlyArray<string>) {
+  const ports = yield* Effect.forEach(names, () => freePort)
+  const addresses = Object.fromEntries(names.map((name, index) => [name, `127.0.0.1:${ports[index]}`]))
+  return yield* Effect.forEach(names, (name, index) =>
+    Effect.gen(function* () {
+      const server = new TestServer({
+        serverName: ServerName.make(name),
+        port: ports[index]!,
+        dataDir: yield* temporaryDirectory,
+        databaseUrl: yield* Effect.orDie(TestDatabase.url),
+        addresses
+      })
+      yield* Effect.acquireRelease(server.start, () => server.stop)
+      return server
+    })
+  )
+})
+
+/** Two of them. */
+export const twoHomeServers = Effect.map(
+  homeServers(["red.test", "blue.test"]),
+  (servers) => [servers[0]!, servers[1]!] as const
+)
+
+/** Whether an event of the stream is the message with this text. */
+export const isMessage =
+  (body: string) =>
+  (event: StreamedEvent): boolean =>
+    event.type === "m.room.message" && event.content.body === body
+
+export const message = (body: string) => ({ msgtype: "m.text", body })

@@ -1,0 +1,55 @@
+/**
+ * A home server as far as a test needs one: it proves who it is, keeps what is sent to it, and answers as the test wants,
+ * or not at all.
+ */
+import { createServer, type Server } from "node:https"
+import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Effect, Queue } from "effect"
+
+/** A transaction as it came, and how to answer it. */
+export interface ReceivedTransaction {
+  readonly transactionId: string
+  readonly body: {
+    readonly prev_ids: ReadonlyArray<string>
+    readonly pdus: ReadonlyArray<{ readonly pdu_id: string }>
+    readonly edus?: ReadonlyArray<{ readonly edu_type: string; readonly content: object }>
+  }
+  readonly answer: (status: number, body: object) => void
+  /** Ends the connection without an answer. */
+  readonly hangUp: () => void
+}
+
+const listen = (server: Server, port: number) =>
+  Effect.callback<void>((resume) => {
+    server.listen(port, "127.0.0.1", () => resume(Effect.void))
+  })
+
+/** Listens on a port until the scope ends; gives the transactions that arrive. */
+export const rawPeer = Effect.fnUntraced(function* (serverName: ServerName, port: number, dataDir: string) {
+  const received = yield* Queue.unbounded<ReceivedTransaction>()
+  const credentials = yield* Effect.orDie(tlsCredentials({ serverName, dataDir }))
+  const server = createServer(credentials, (request, response) => {
+    const chunks: Array<Buffer> = []
+    request.on("data", (chunk: Buffer) => chunks.push(chunk))
+    request.on("error", () => {})
+    request.on("end", () => {
+      const transactionId = /\/send\/([^/?]+)/.exec(request.url ?? "")?.[1]
+      if (transactionId === undefined) return response.writeHead(404).end("{}")
+      Queue.offerUnsafe(received, {
+        transactionId: decodeURIComponent(transactionId),
+        body: JSON.parse(Buffer.concat(chunks).toString()),
+        answer: (status, body) => response.writeHead(status).end(JSON.stringify(body)),
+        hangUp: () => request.socket.destroy()
+      })
+      return undefined
+    })
+  })
+  yield* Effect.acquireRelease(listen(server, port), () =>
+    Effect.callback<void>((resume) => {
+      server.close(() => resume(Effect.void))
+      server.closeAllConnections()
+    })
+  )
+  return received
+})
