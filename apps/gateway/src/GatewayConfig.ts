@@ -6,83 +6,27 @@
  * The command line wins over the environment, the environment over the file, the file over the default.
  */
 import { defaultRates, type off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
+import {
+  type Configuration,
+  DatabaseUrl,
+  integer,
+  LogLevelFromName,
+  type LogLevelName,
+  list,
+  logLevels,
+  networks,
+  networksExpects,
+  optional,
+  portExpects,
+  Secret,
+  type Setting,
+  setting,
+  Text,
+  Truth,
+  truthExpects
+} from "@greenroom/gateway/Setting"
 import { ServerName } from "@greenroom/protocol/Identifiers"
-import { Redacted, Schema, SchemaTransformation } from "effect"
-
-/** One setting; `A` is its value. */
-export interface Setting<A> {
-  /** Its path in the TOML file, such as `turn.ttl`. */
-  readonly name: string
-  readonly description: string
-  /** Completes the sentence "must be ...". */
-  readonly expects: string
-  /** From text, as options and variables have it. Numbers, booleans and lists of TOML are turned to text before. */
-  readonly schema: Schema.Codec<A, string>
-  readonly fallback: A
-  /** For options: the placeholder of the value in `--help`, or `switch` for one that has no value. */
-  readonly flag?: string
-  /** Never repeated in messages. */
-  readonly secret?: boolean
-}
-
-const setting = <A>(options: Setting<A>): Setting<A> => options
-
-/** A setting that may be absent. */
-const optional = <A>(options: Omit<Setting<A>, "fallback">): Setting<A | undefined> => ({
-  ...options,
-  schema: options.schema as Schema.Codec<A | undefined, string>,
-  fallback: undefined
-})
-
-const Text: Schema.Codec<string> = Schema.NonEmptyString
-
-const Secret: Schema.Codec<Redacted.Redacted, string> = Schema.NonEmptyString.pipe(
-  Schema.decodeTo(
-    Schema.Redacted(Schema.NonEmptyString),
-    SchemaTransformation.transform<Redacted.Redacted, string>({
-      decode: (text) => Redacted.make(text),
-      encode: Redacted.value
-    })
-  )
-)
-
-const isDatabaseUrl = (url: Redacted.Redacted): boolean => {
-  const text = Redacted.value(url)
-  return /^postgres(ql)?:\/\//.test(text) && (URL.canParse(text) || text.startsWith("postgresql:///"))
-}
-
-const integer = (minimum: number, maximum: number): Schema.Codec<number, string> =>
-  Schema.String.check(Schema.isPattern(/^[0-9]{1,15}$/)).pipe(
-    Schema.decodeTo(
-      Schema.Number.check(Schema.isBetween({ minimum, maximum })),
-      SchemaTransformation.transform<number, string>({ decode: Number, encode: String })
-    )
-  )
-
-const Truth: Schema.Codec<boolean, string> = Schema.Literals(["true", "false"]).pipe(
-  Schema.decodeTo(
-    Schema.Boolean,
-    SchemaTransformation.transform<boolean, "true" | "false">({
-      decode: (text) => text === "true",
-      encode: (value) => (value ? "true" : "false")
-    })
-  )
-) as Schema.Codec<boolean, string>
-
-/** Texts of a form, with commas between them. */
-const list = (pattern: RegExp): Schema.Codec<ReadonlyArray<string>, string> =>
-  Schema.String.pipe(
-    Schema.decodeTo(
-      Schema.Array(Schema.String.check(Schema.isPattern(pattern))),
-      SchemaTransformation.transform<ReadonlyArray<string>, string>({
-        decode: (text) => (text.trim() === "" ? [] : text.split(",").map((item) => item.trim())),
-        encode: (items) => items.join(",")
-      })
-    )
-  )
-
-const portExpects = "a port number from 0 to 65535"
-const truthExpects = "true or false"
+import type { Schema } from "effect"
 
 const rate = (kind: keyof typeof defaultRates, description: string): Setting<Rate | typeof off> => ({
   name: `rate_limits.${kind}`,
@@ -91,10 +35,6 @@ const rate = (kind: keyof typeof defaultRates, description: string): Setting<Rat
   schema: RateFromString,
   fallback: defaultRates[kind]
 })
-
-/** The levels of the log, from the most talkative one. */
-export const logLevels = ["trace", "debug", "info", "warn", "error", "none"] as const
-export type LogLevelName = (typeof logLevels)[number]
 
 /** Every setting, by its name in the program. */
 export const settings = {
@@ -134,7 +74,7 @@ export const settings = {
     name: "database_url",
     description: "A PostgreSQL to use instead of the one that comes with Greenroom",
     expects: "a URL such as postgresql://user:password@host:5432/database",
-    schema: Secret.check(Schema.makeFilter(isDatabaseUrl)),
+    schema: DatabaseUrl,
     flag: "url",
     secret: true
   }),
@@ -201,15 +141,15 @@ export const settings = {
     name: "log_level",
     description: "The least serious messages that are logged",
     expects: `one of ${logLevels.join(", ")}`,
-    schema: Schema.Literals(logLevels) as Schema.Codec<LogLevelName, string>,
+    schema: LogLevelFromName,
     fallback: "info",
     flag: "level"
   }),
   trustedProxies: setting({
     name: "trusted_proxies",
     description: "Reverse proxies whose X-Forwarded-For header tells the address of the client",
-    expects: "a list of addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
-    schema: list(/^[0-9A-Fa-f:.]{2,45}(\/[0-9]{1,3})?$/),
+    expects: networksExpects,
+    schema: networks,
     fallback: [] as ReadonlyArray<string>
   }),
   turnUris: setting({
@@ -240,9 +180,5 @@ export const settings = {
   anonymousRate: rate("anonymous", "Requests without a valid access token, per address")
 } as const
 
-export type SettingKey = keyof typeof settings
-
 /** The values of all settings. */
-export type GatewayConfig = {
-  readonly [K in SettingKey]: (typeof settings)[K] extends Setting<infer A> ? A : never
-}
+export type GatewayConfig = Configuration<typeof settings>

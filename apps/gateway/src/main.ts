@@ -7,11 +7,12 @@ import * as HomeServer from "@greenroom/actors/HomeServer"
 import type { HomeServerOptions } from "@greenroom/actors/HomeServerConfig"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { Gateway } from "@greenroom/gateway/Gateway"
+import { logging } from "@greenroom/gateway/Logging"
 import { checkListen } from "@greenroom/gateway/NodeServer"
-import { Cause, Effect, Exit, FileSystem, Layer, Logger, References } from "effect"
+import { Cause, Effect, Exit, FileSystem, Layer } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
-import type { GatewayConfig, LogLevelName } from "./GatewayConfig.ts"
+import type { GatewayConfig } from "./GatewayConfig.ts"
 import { describeFailure, FederationListenError } from "./StartFailure.ts"
 
 const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>): HomeServerOptions => ({
@@ -67,22 +68,6 @@ const announce = ({ serverName }: GatewayConfig) =>
     )
   )
 
-const minimumLevel = {
-  trace: "Trace",
-  debug: "Debug",
-  info: "Info",
-  warn: "Warn",
-  error: "Error",
-  none: "None"
-} as const satisfies { readonly [name in LogLevelName]: string }
-
-/** Readable lines on a terminal, one line of `key=value` each elsewhere. */
-const logging = ({ logLevel }: GatewayConfig) =>
-  Layer.merge(
-    Logger.layer([process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
-    Layer.succeed(References.MinimumLogLevel, minimumLevel[logLevel])
-  )
-
 /** Runs until the program is told to stop, then goes down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
@@ -95,7 +80,7 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   ).pipe(
     Layer.provide(HomeServer.layer(toHomeServer(config, authorities))),
     Layer.launch,
-    Effect.provide(logging(config))
+    Effect.provide(logging(config.logLevel))
   )
 })
 

@@ -3,13 +3,13 @@
  * The program that an operator runs: an identity server.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, ListenError } from "@greenroom/gateway/NodeServer"
-import type { LogLevelName } from "@greenroom/gateway/Setting"
 import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
 import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Cause, Effect, Exit, Layer, Logger, References } from "effect"
+import { Cause, Effect, Exit, Layer } from "effect"
 import { CliError } from "effect/cli"
 import { settings } from "./IdentityConfig.ts"
 import * as IdentityDatabase from "./IdentityDatabase.ts"
@@ -29,22 +29,6 @@ const announce = Layer.effectDiscard(
     yield* Effect.log(`It signs with ${key.keyId} ${encodeBase64(exportVerifyKey(verifyKeyOf(key)))}`)
   })
 )
-
-const minimumLevel = {
-  trace: "Trace",
-  debug: "Debug",
-  info: "Info",
-  warn: "Warn",
-  error: "Error",
-  none: "None"
-} as const satisfies { readonly [name in LogLevelName]: string }
-
-/** Readable lines on a terminal, one line of `key=value` each elsewhere. */
-const logging = (level: LogLevelName) =>
-  Layer.merge(
-    Logger.layer([process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
-    Layer.succeed(References.MinimumLogLevel, minimumLevel[level])
-  )
 
 /** Runs until the program is told to stop, then goes down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
@@ -68,7 +52,7 @@ const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   return error instanceof Error ? error.message : String(error)
 }
 
-const command = { name, description: "A Matrix identity server.", version, settings }
+const command = { name, description: "A Matrix identity server.", version, settings, manual: "docs/identity.md" }
 
 const main = SettingsCommand.runCommandLine(command, process.argv.slice(2), process.env, run).pipe(
   Effect.tapCause((cause) => {

@@ -15,6 +15,8 @@ export interface ProgramDescription {
   /** What `--version` tells. */
   readonly version: string
   readonly settings: Settings
+  /** The file that describes the settings. */
+  readonly manual: string
 }
 
 const describe = (setting: Setting<unknown>): string =>
@@ -28,11 +30,12 @@ const toFlag = (setting: Setting<unknown>): Flag.Flag<Option.Option<string | boo
   return flag.pipe(Flag.withDescription(describe(setting)), Flag.optional)
 }
 
-const configFlag = Flag.String("config").pipe(
-  Flag.withMetavar("file"),
-  Flag.withDescription("A TOML file with settings, also those that have no option here. See docs/"),
-  Flag.optional
-)
+const configFlag = (manual: string) =>
+  Flag.String("config").pipe(
+    Flag.withMetavar("file"),
+    Flag.withDescription(`A TOML file with settings, also those that have no option here. See ${manual}`),
+    Flag.optional
+  )
 
 const toSources = (keys: ReadonlyArray<string>, options: Options, environment: Sources["environment"]): Sources => ({
   options: Object.fromEntries(
@@ -50,7 +53,7 @@ export const printError = (program: string, message: string): Effect.Effect<void
 
 /** Runs `start` with what the operator wrote. `--help` and `--version` print and do not run it. */
 export const runCommandLine = <E, R>(
-  { description, name, settings, version }: ProgramDescription,
+  { description, manual, name, settings, version }: ProgramDescription,
   args: ReadonlyArray<string>,
   environment: Sources["environment"],
   start: (sources: Sources) => Effect.Effect<void, E, R>
@@ -58,7 +61,7 @@ export const runCommandLine = <E, R>(
   const keys = Object.keys(settings).filter((key) => "flag" in settings[key]!)
   const flags: Record<string, Flag.Flag<Option.Option<string | boolean>>> = {
     ...Object.fromEntries(keys.map((key) => [key, toFlag(settings[key] as Setting<unknown>)])),
-    config: configFlag
+    config: configFlag(manual)
   }
   const command = Command.make(name, flags, (options) => start(toSources(keys, options as Options, environment))).pipe(
     Command.withDescription(description)

@@ -1,0 +1,21 @@
+/**
+ * How a program logs: readable lines on a terminal, one line of `key=value` each elsewhere.
+ */
+import { Layer, Logger, References } from "effect"
+import type { LogLevelName } from "./Setting.ts"
+
+const minimumLevel = {
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  none: "None"
+} as const satisfies { readonly [name in LogLevelName]: string }
+
+/** Logs what is at least as serious as the level. */
+export const logging = (level: LogLevelName): Layer.Layer<never> =>
+  Layer.merge(
+    Logger.layer([process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
+    Layer.succeed(References.MinimumLogLevel, minimumLevel[level])
+  )
