@@ -27,6 +27,13 @@ const keptFor = 2 * 60_000
 /** How long changes of presence are gathered after the last were told, in milliseconds. */
 const presenceInterval = 500
 
+/** That somebody came online by waiting for events is no event to end that wait with: it is told with the next one. */
+const isOwnArrival = (feed: UserFeed, before: EphemeralUpdate | undefined, update: EphemeralUpdate): boolean =>
+  update._tag === "presence" &&
+  update.userId === feed.userId &&
+  update.value.state === "online" &&
+  (before?._tag !== "presence" || before.value.state === "offline")
+
 export const makeFeeds = Effect.gen(function* () {
   const log = yield* EventLog
   const events = yield* EventStore
@@ -86,10 +93,13 @@ export const makeFeeds = Effect.gen(function* () {
     for (const waiter of waiting) if (hasRead(waiter.xid)) waiter.resume()
   }
 
-  /** What a redaction strips is stripped in memory too, with what later state tells of it. */
-  const stripRedacted = Effect.fnUntraced(function* (slice: LogSlice) {
+  /**
+   * What a redaction strips is stripped in memory too, with what later state tells of it: gives the step that does so.
+   * It is taken together with the redaction, so that nobody who has heard of that reads the content afterwards.
+   */
+  const strippingFor = Effect.fnUntraced(function* (slice: LogSlice) {
     const redactions = slice.events.filter(({ event }) => event.redacts !== undefined)
-    if (redactions.length === 0) return
+    if (redactions.length === 0) return () => {}
     const redacted = new Set(redactions.map(({ event }) => event.redacts!))
     const entries = new Map<EventId, Set<FeedEntry>>()
     for (const roomId of new Set(redactions.map(({ event }) => event.room_id))) {
@@ -99,8 +109,9 @@ export const makeFeeds = Effect.gen(function* () {
         }
       }
     }
-    for (const { event } of yield* events.byIds([...entries.keys()])) {
-      for (const entry of entries.get(event.event_id) ?? []) entry.replace(event)
+    const stored = yield* events.byIds([...entries.keys()])
+    return () => {
+      for (const { event } of stored) for (const entry of entries.get(event.event_id) ?? []) entry.replace(event)
     }
   })
 
@@ -109,8 +120,9 @@ export const makeFeeds = Effect.gen(function* () {
     let pause = firstPause
     while (true) {
       const slice = yield* log.readAfter(position, sliceSize)
+      const strip = yield* strippingFor(slice)
+      strip()
       dispatch(slice)
-      yield* stripRedacted(slice)
       if (slice.events.length === sliceSize) continue
       if (hasRead(log.lastCommitted())) return
       yield* Effect.sleep(pause)
@@ -202,8 +214,8 @@ export const makeFeeds = Effect.gen(function* () {
 
   const deliver = (update: EphemeralUpdate, key: string, recipients: Iterable<UserFeed>) => {
     for (const feed of recipients) {
-      feed.addUpdate(key, update)
-      feed.wake()
+      const before = feed.addUpdate(key, update)
+      if (!isOwnArrival(feed, before, update)) feed.wake()
     }
   }
 

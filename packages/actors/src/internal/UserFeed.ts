@@ -78,9 +78,12 @@ export class UserFeed {
     }
   }
 
-  addUpdate(key: string, update: EphemeralUpdate): void {
+  /** Adds an update and gives the one that it replaces. */
+  addUpdate(key: string, update: EphemeralUpdate): EphemeralUpdate | undefined {
+    const before = this.updates.get(key)
     this.updates.delete(key)
     this.updates.set(key, update)
+    return before
   }
 
   /** Opens the way for all that wait. */
