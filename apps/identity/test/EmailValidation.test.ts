@@ -283,6 +283,47 @@ layer(identityWith({ rates }))("limits per client", (it) => {
   )
 })
 
+const behindProxy = { host: "127.0.0.1", port: 0, trustedProxies: ["127.0.0.1"] } as const
+const trusting = { http: behindProxy, rates, trustedClients: ["203.0.113.0/24"] }
+const direct = { rates, trustedClients: ["203.0.113.0/24"] }
+
+/** Tries a token from an address, as a proxy tells it. */
+const submitFrom = (address: string) =>
+  ask(
+    "POST",
+    "/validate/email/submitToken",
+    { sid: "none", client_secret: "a", token: "none" },
+    {
+      "x-forwarded-for": address
+    }
+  )
+
+layer(identityWith(trusting))("behind a proxy", (it) => {
+  it.effect("each client has its own limit, an IPv6 network one, and trusted clients have none", () =>
+    Effect.gen(function* () {
+      for (const [address, other] of [
+        ["198.51.100.1", "198.51.100.2"],
+        ["2001:db8::1", "2001:db8:0:1::1"]
+      ] as const) {
+        for (let i = 0; i < 4; i++) assert.strictEqual((yield* submitFrom(address)).status, 400)
+        assert.strictEqual((yield* submitFrom(address)).status, 429)
+        assert.strictEqual((yield* submitFrom(other)).status, 400)
+      }
+      assert.strictEqual((yield* submitFrom("2001:db8::2")).status, 429)
+      for (let i = 0; i < 10; i++) assert.strictEqual((yield* submitFrom("203.0.113.7")).status, 400)
+    })
+  )
+})
+
+layer(identityWith(direct))("without a proxy", (it) => {
+  it.effect("nobody gets another limit by a header", () =>
+    Effect.gen(function* () {
+      for (let i = 0; i < 4; i++) assert.strictEqual((yield* submitFrom(`198.51.100.${i}`)).status, 400)
+      assert.strictEqual((yield* submitFrom("203.0.113.7")).status, 429)
+    })
+  )
+})
+
 const written: Array<string> = []
 const logged = Layer.mergeAll(
   Logger.layer([
