@@ -6,22 +6,9 @@ import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { Effect, Queue } from "effect"
 import { SqlClient } from "effect/sql"
-import { isMessage, message, type TestServer, twoHomeServers } from "./support/HomeServers.ts"
+import { isMessage, message, type TestServer } from "./support/HomeServers.ts"
 import { type ReceivedTransaction, rawPeer } from "./support/RawPeer.ts"
-
-/** Alice on red and Bob on blue, in one room. */
-const scene = Effect.gen(function* () {
-  const [red, blue] = yield* twoHomeServers
-  const alice = yield* red.person("alice")
-  const bob = yield* blue.person("bob")
-  const { room_alias, room_id } = yield* red.run(
-    Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { visibility: "public", room_alias_name: "lobby" }))
-  )
-  yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(bob, room_alias!)))
-  const says = (body: string) =>
-    red.run(Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message(body))))
-  return { red, blue, alice, bob, room_id, says }
-})
+import { scene } from "./support/Scene.ts"
 
 /** What the user reads in the room, in its order. */
 const readsIn = (server: TestServer, session: Parameters<TestServer["sees"]>[0], roomId: RoomId) =>
@@ -129,6 +116,28 @@ describe("Peers", () => {
       yield* red.run(Effect.flatMap(Federation, (federation) => federation.heardFrom(blue.serverName)))
       yield* blue.sees(bob, isMessage("third"))
       assert.deepStrictEqual(yield* readsIn(blue, bob, room_id), ["first", "second", "third"])
+    })
+  )
+
+  it.live("a transaction that got lost on the way is asked for again", () =>
+    Effect.gen(function* () {
+      const { blue, bob, room_id, says } = yield* scene
+      yield* says("first")
+      yield* blue.sees(bob, isMessage("first"))
+      yield* blue.stop
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+          yield* says("lost")
+          const taken = yield* nextWithPdus(received)
+          taken.answer(200, { pdus: {} })
+        })
+      )
+      yield* blue.start
+      yield* says("found")
+      yield* blue.sees(bob, isMessage("lost"))
+      yield* blue.sees(bob, isMessage("found"))
+      assert.sameMembers(yield* readsIn(blue, bob, room_id), ["first", "lost", "found"])
     })
   )
 

@@ -178,7 +178,7 @@ const make = Effect.gen(function* () {
     yield* pulls
       .withPermits(1)(pull(origin, last))
       .pipe(
-        Effect.catchCause((cause) => Effect.logWarning(`${origin} does not send again what did not come`, cause)),
+        Effect.catch((error) => Effect.logWarning(`${origin} does not send again what did not come`, error)),
         Effect.ensuring(Effect.sync(() => pulling.delete(origin))),
         Effect.forkIn(scope)
       )

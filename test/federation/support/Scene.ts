@@ -1,0 +1,20 @@
+/**
+ * Alice on red.test and Bob on blue.test, in one room.
+ */
+import { Rooms } from "@greenroom/actors/Rooms"
+import { Effect } from "effect"
+import { message, twoHomeServers } from "./HomeServers.ts"
+
+export const scene = Effect.gen(function* () {
+  const [red, blue] = yield* twoHomeServers
+  const alice = yield* red.person("alice")
+  const bob = yield* blue.person("bob")
+  const { room_alias, room_id } = yield* red.run(
+    Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { visibility: "public", room_alias_name: "lobby" }))
+  )
+  yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(bob, room_alias!)))
+  /** Alice says something in the room. */
+  const says = (body: string) =>
+    red.run(Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message(body))))
+  return { red, blue, alice, bob, room_id, says }
+})
