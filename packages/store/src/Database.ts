@@ -44,7 +44,7 @@ export type DatabaseError = SqlError.SqlError | Migrator.MigrationError | Databa
 export interface PoolOptions {
   /** `postgresql://user:password@host:port/name`, or `postgresql:///name?host=/directory/of/the/socket`. */
   readonly url: Redacted.Redacted
-  /** How many connections this node opens at most. */
+  /** How many connections this node opens at most; at least 2, as the event log keeps one for itself. */
   readonly maxConnections?: number | undefined
 }
 
@@ -81,7 +81,7 @@ export const pool = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlC
   PgClient.layer({
     url: options.url,
     applicationName: "greenroom",
-    maxConnections: options.maxConnections ?? 10,
+    maxConnections: Math.max(2, options.maxConnections ?? 10),
     minConnections: 1,
     multiplex: true,
     preparedStatementCacheSize: 400,

@@ -10,8 +10,8 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Deferred, Effect, Latch, Layer, Queue, Schema } from "effect"
-import { SqlClient, type SqlError } from "effect/sql"
+import { Context, Deferred, Effect, Latch, Layer, Queue, Schema, ScopedRef } from "effect"
+import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import { deltaColumns, type NewChain, type StateDelta, type StateRef } from "./StateStore.ts"
@@ -174,10 +174,14 @@ export class EventLog extends Context.Service<
         hasDestinations.openUnsafe()
       }
 
+      const onOwnConnection = yield* makeOwnConnection(sql)
+
       const commitTogether = Effect.fnUntraced(function* (batch: ReadonlyArray<Pending>) {
-        const { fenced, xid } = yield* commitStatement(
-          sql,
-          batch.map((item) => item.commit)
+        const { fenced, xid } = yield* onOwnConnection(
+          commitStatement(
+            sql,
+            batch.map((item) => item.commit)
+          )
         )
         lastCommitted = Math.max(lastCommitted, xid)
         for (const { commit, done } of batch) {
@@ -246,6 +250,24 @@ export class EventLog extends Context.Service<
     })
   )
 }
+
+/**
+ * A connection that nobody else uses, so that a commit never stands behind somebody's slow query. It is kept until
+ * something fails on it. For one user at a time.
+ */
+const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const own = yield* ScopedRef.make<SqlConnection.Connection | undefined>(() => undefined)
+  const reserved = Effect.flatMap(ScopedRef.get(own), (connection) =>
+    connection === undefined
+      ? Effect.andThen(ScopedRef.set(own, sql.reserve), ScopedRef.get(own))
+      : Effect.succeed(connection)
+  )
+  const giveBack = ScopedRef.set(own, Effect.succeed(undefined))
+  return <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError.SqlError> =>
+    Effect.flatMap(reserved, (connection) =>
+      Effect.provideService(effect, sql.transactionService, [connection!, 0] as const)
+    ).pipe(Effect.onError(() => giveBack))
+})
 
 const endOfTransactionsBefore = (xmin: string): StreamPosition => ({
   xid: Number(xmin) - 1,
