@@ -28,7 +28,10 @@ const Envelope = ReplicationPush.mapFields((fields) => ({
 const decodeEnvelope = Schema.decodeUnknownResult(Envelope)
 const decodeRecord = Schema.decodeUnknownResult(AssociationRecord)
 
-/** The record, or what is wrong with it. */
+/** The longest record that is kept, in characters of its JSON. */
+const maxRecordLength = 4_096
+
+/** The record as it came, with the keys that only later versions know, for they are signed too; or what is wrong. */
 const judge = (value: unknown, peer: Peer, now: number): Result.Result<AssociationRecord, string> => {
   const decoded = decodeRecord(value)
   if (Result.isFailure(decoded)) return Result.fail(describeIssue(decoded.failure.issue).text)
@@ -36,7 +39,8 @@ const judge = (value: unknown, peer: Peer, now: number): Result.Result<Associati
   if (Result.isFailure(signature)) return Result.fail(signature.failure.reason)
   if (decoded.success.ts > now + maxClockDifference) return Result.fail("ts lies in the future")
   if (decoded.success.ts < 0) return Result.fail("ts is negative")
-  return Result.succeed(decoded.success)
+  if (JSON.stringify(value).length > maxRecordLength) return Result.fail("the record is too long")
+  return Result.succeed(value as AssociationRecord)
 }
 
 const make = Effect.gen(function* () {

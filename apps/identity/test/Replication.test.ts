@@ -215,6 +215,23 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
     })
   )
 
+  it.effect("what a later version adds to a record stays, so that its signature holds", () =>
+    Effect.gen(function* () {
+      const { url } = yield* IdentityHttp
+      const now = yield* Clock.currentTimeMillis
+      const { signatures: _, ...known } = record("later@example.org", "@later:a.test", now)
+      yield* push(sign({ ...known, "org.example.later": { a: 1 } }, peerKey))
+      const { body } = yield* askUrl(
+        "GET",
+        `${url}/matrix/identity/api/v1/lookup?medium=email&address=later@example.org`
+      )
+      assert.strictEqual(body.mxid, "@later:a.test")
+      assert.isTrue(Result.isSuccess(verifyJson(body as never, peerName, peer.keys)))
+      const long = sign({ ...known, address: "long@example.org", "org.example.long": "x".repeat(5_000) }, peerKey)
+      assert.deepStrictEqual((yield* push(long)).body.refused, [{ index: 0, error: "the record is too long" }])
+    })
+  )
+
   it.effect("a replayed or older record changes nothing", () =>
     Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis

@@ -20,17 +20,20 @@ export const ClientSecret = Schema.String.check(
   Schema.isPattern(/^[0-9a-zA-Z.=_-]{1,255}$/, { expected: "1 to 255 letters, digits or any of . = _ -" })
 ).annotate({ description: "Chosen by the client: random, and never used for another session" })
 
+const printable = (most: number, description: string) =>
+  limited(most, description).check(Schema.isPattern(/^[!-~]*$/, { expected: "printable ASCII without spaces" }))
+
 /** What the server calls the session. */
-export const SessionId = limited(255, "The `sid` that requestToken answered")
+export const SessionId = printable(255, "The `sid` that requestToken answered")
 
 /** The proof of having read the message. */
-export const Token = limited(255, "From the link in the mail, or the code of the text message")
+export const Token = printable(255, "From the link in the mail, or the code of the text message")
 
 const SendAttempt = Integer.check(Schema.isBetween({ minimum: 0, maximum: 2_147_483_647 })).annotate({
   description: "A higher number than before sends another message, the same one does not: repeats are safe"
 })
 
-const NextLink = limited(2_048, "A web page, by http or https, that the user may go on to after confirming")
+const NextLink = printable(2_048, "A web page, by http or https, that the user may go on to after confirming")
 
 export const RequestEmailToken = Schema.Struct({
   client_secret: ClientSecret,
