@@ -3,7 +3,7 @@
  */
 import type { AddressInfo } from "node:net"
 import { Context, Effect, Layer, Queue } from "effect"
-import { SMTPServer } from "smtp-server"
+import { SMTPServer, type SMTPServerOptions } from "smtp-server"
 
 export interface ReceivedMail {
   readonly from: string
@@ -59,42 +59,48 @@ export class Mailbox extends Context.Service<
     readonly refuseRecipients: (message: string | undefined) => void
   }
 >()("greenroom/identity/test/Mailbox") {
-  static readonly layer: Layer.Layer<Mailbox> = Layer.effect(
-    Mailbox,
-    Effect.gen(function* () {
-      const mails = yield* Queue.unbounded<ReceivedMail>()
-      let refusal: string | undefined
-      const server = new SMTPServer({
-        authOptional: true,
-        disabledCommands: ["STARTTLS"],
-        onAuth: ({ password, username }, _session, done) =>
-          username === "user" && password === "secret" ? done(null, { user: username }) : done(new Error("no")),
-        onRcptTo: (_address, _session, done) => done(refusal === undefined ? null : new Error(refusal)),
-        onData: (stream, { envelope }, done) => {
-          const chunks: Array<Buffer> = []
-          stream.on("data", (chunk: Buffer) => chunks.push(chunk))
-          stream.on("end", () => {
-            const from = envelope.mailFrom === false ? "" : envelope.mailFrom.address
-            const to = envelope.rcptTo.map(({ address }) => address)
-            Queue.offerUnsafe(mails, parse(Buffer.concat(chunks).toString("utf8"), from, to))
-            done()
-          })
-        }
-      })
-      yield* Effect.acquireRelease(
-        Effect.callback<void>((resume) => {
-          server.listen(0, "127.0.0.1", () => resume(Effect.void))
-        }),
-        () => Effect.callback<void>((resume) => server.close(() => resume(Effect.void)))
-      )
-      return Mailbox.of({
-        port: (server.server.address() as AddressInfo).port,
-        take: Queue.take(mails),
-        waiting: Queue.size(mails),
-        refuseRecipients: (message) => {
-          refusal = message
-        }
-      })
-    })
+  static readonly layer: Layer.Layer<Mailbox> = Layer.suspend(() =>
+    Mailbox.layerWith({ disabledCommands: ["STARTTLS"] })
   )
+
+  /** With other options of the SMTP server. It knows the password `secret` of `user`. */
+  static readonly layerWith = (options: SMTPServerOptions): Layer.Layer<Mailbox> =>
+    Layer.effect(
+      Mailbox,
+      Effect.gen(function* () {
+        const mails = yield* Queue.unbounded<ReceivedMail>()
+        let refusal: string | undefined
+        const server = new SMTPServer({
+          authOptional: true,
+          onAuth: ({ password, username }, _session, done) =>
+            username === "user" && password === "secret" ? done(null, { user: username }) : done(new Error("no")),
+          onRcptTo: (_address, _session, done) => done(refusal === undefined ? null : new Error(refusal)),
+          onData: (stream, { envelope }, done) => {
+            const chunks: Array<Buffer> = []
+            stream.on("data", (chunk: Buffer) => chunks.push(chunk))
+            stream.on("end", () => {
+              const from = envelope.mailFrom === false ? "" : envelope.mailFrom.address
+              const to = envelope.rcptTo.map(({ address }) => address)
+              Queue.offerUnsafe(mails, parse(Buffer.concat(chunks).toString("utf8"), from, to))
+              done()
+            })
+          },
+          ...options
+        })
+        yield* Effect.acquireRelease(
+          Effect.callback<void>((resume) => {
+            server.listen(0, "127.0.0.1", () => resume(Effect.void))
+          }),
+          () => Effect.callback<void>((resume) => server.close(() => resume(Effect.void)))
+        )
+        return Mailbox.of({
+          port: (server.server.address() as AddressInfo).port,
+          take: Queue.take(mails),
+          waiting: Queue.size(mails),
+          refuseRecipients: (message) => {
+            refusal = message
+          }
+        })
+      })
+    )
 }

@@ -1,0 +1,64 @@
+import { assert, layer } from "@effect/vitest"
+import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { Effect, Layer, Option, Redacted } from "effect"
+import { MailSender, type SmtpOptions } from "../src/MailSender.ts"
+import { Mailbox } from "./support/Mailbox.ts"
+
+/** Sends a mail to the mailbox with these options. */
+const send = Effect.fnUntraced(function* (options: Partial<SmtpOptions>) {
+  const { port } = yield* Mailbox
+  const smtp: SmtpOptions = {
+    host: "localhost",
+    port,
+    security: "none",
+    from: { name: "Greenroom", address: "noreply@id.test" },
+    verifyCertificate: true,
+    ...options
+  }
+  return yield* MailSender.use((sender) =>
+    Option.getOrThrow(sender)({ to: "a@example.org", subject: "Grüße", text: "text", html: "<p>html</p>" })
+  ).pipe(Effect.provide(MailSender.layer(smtp)))
+})
+
+const secured = Layer.unwrap(
+  Effect.map(
+    Effect.promise(() => makeSelfSigned(ServerName.make("localhost"), Date.now())),
+    (credentials) => Mailbox.layerWith({ ...credentials, authOptional: false })
+  )
+)
+
+layer(secured, { excludeTestServices: true })("an SMTP server with TLS and accounts", (it) => {
+  it.effect("gets mails over TLS from who knows the password", () =>
+    Effect.gen(function* () {
+      const password = Redacted.make("secret")
+      yield* send({ security: "starttls", user: "user", password, verifyCertificate: false })
+      const mail = yield* Mailbox.use(({ take }) => take)
+      assert.deepStrictEqual(mail.to, ["a@example.org"])
+      assert.include(mail.headers, "Auto-Submitted: auto-generated")
+      const refused: ReadonlyArray<Partial<SmtpOptions>> = [
+        { security: "starttls", user: "user", password },
+        { security: "starttls", user: "user", password: Redacted.make("wrong"), verifyCertificate: false },
+        { security: "starttls", verifyCertificate: false },
+        { security: "tls", user: "user", password, verifyCertificate: false }
+      ]
+      for (const options of refused) {
+        const error = yield* Effect.flip(send(options))
+        assert.strictEqual(error._tag, "M_MESSAGE_SEND_ERROR")
+      }
+      assert.strictEqual(yield* Mailbox.use(({ waiting }) => waiting), 0)
+    })
+  )
+})
+
+layer(Mailbox.layer, { excludeTestServices: true })("an SMTP server without TLS", (it) => {
+  it.effect("gets mails only where the operator says that none is needed", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(send({ security: "starttls", verifyCertificate: false }))
+      assert.strictEqual(error._tag, "M_MESSAGE_SEND_ERROR")
+      yield* send({ security: "none" })
+      assert.strictEqual((yield* Mailbox.use(({ take }) => take)).text.trim(), "text")
+      assert.strictEqual(yield* Mailbox.use(({ waiting }) => waiting), 0)
+    })
+  )
+})
