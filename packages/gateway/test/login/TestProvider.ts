@@ -1,0 +1,143 @@
+/**
+ * An OAuth2 provider for tests (OpenID Connect), on a free port. People log in there as `provider.person`, or deny.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import type { OAuth2Provider } from "@greenroom/actors/login/LoginOptions"
+import { callbackPath } from "@greenroom/actors/login/OAuth2Client"
+import { Effect, Redacted, type Scope } from "effect"
+import Provider from "oidc-provider"
+
+export interface TestProvider {
+  readonly issuer: string
+  /** Who logs in next; undefined denies. */
+  person: string | undefined
+  /** Lets a gateway at this URL be a client. */
+  readonly allow: (gatewayUrl: string) => void
+  /** The requests to the token endpoint, as they came. */
+  readonly tokenRequests: Array<string>
+}
+
+const clientId = "greenroom"
+const clientSecret = "a secret of the client/+:%"
+
+/** How a gateway is told of it. */
+export const providerOptions = (provider: TestProvider, more: Partial<OAuth2Provider> = {}): OAuth2Provider => ({
+  id: "test",
+  name: "Test Service",
+  issuer: provider.issuer,
+  clientId,
+  clientSecret: Redacted.make(clientSecret),
+  allowHttp: true,
+  ...more
+})
+
+const makeProvider = (issuer: string, gatewayUrl: string) =>
+  new Provider(issuer, {
+    clients: [{ client_id: clientId, client_secret: clientSecret, redirect_uris: [`${gatewayUrl}${callbackPath}`] }],
+    features: { devInteractions: { enabled: false }, userinfo: { enabled: true } },
+    pkce: { required: () => true },
+    interactions: { url: (_, { uid }) => `/interaction/${uid}` },
+    findAccount: (_, id) => ({
+      accountId: id,
+      claims: () => ({ sub: id, email: `${id}@mail.test`, email_verified: false })
+    }),
+    loadExistingGrant: async (ctx) => {
+      const { client, provider, session } = ctx.oidc
+      if (client === undefined || session?.accountId === undefined) return undefined
+      const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId })
+      grant.addOIDCScope("openid")
+      await grant.save()
+      return grant
+    }
+  })
+
+const page = (uid: string) => `<!DOCTYPE html><html lang="en"><head><title>Test Service</title></head><body>
+<h1>Test Service</h1><form method="post" action="/interaction/${uid}"><button>Allow</button></form></body></html>`
+
+/** Starts one. */
+export const testProvider: Effect.Effect<TestProvider, never, Scope.Scope> = Effect.map(
+  Effect.acquireRelease(
+    Effect.callback<{ readonly provider: TestProvider; readonly server: ReturnType<typeof createServer> }>((resume) => {
+      let oidc: Provider | undefined
+      const answer = async (request: IncomingMessage, response: ServerResponse) => {
+        if (oidc === undefined) return void response.writeHead(503).end()
+        const uid = /^\/interaction\/([\w-]+)$/.exec(request.url ?? "")?.[1]
+        if (uid === undefined) {
+          if (request.url === "/token") {
+            provider.tokenRequests.push(String(request.headers.authorization))
+          }
+          return void oidc.callback()(request, response)
+        }
+        if (request.method === "GET")
+          return void response.writeHead(200, { "content-type": "text/html" }).end(page(uid))
+        const result =
+          provider.person === undefined
+            ? { error: "access_denied", error_description: "No" }
+            : { login: { accountId: provider.person, remember: false } }
+        await oidc.interactionFinished(request, response, result, { mergeWithLastSubmission: false })
+      }
+      const server = createServer((request, response) => {
+        answer(request, response).catch(() => response.writeHead(500).end())
+      })
+      const provider: { -readonly [K in keyof TestProvider]: TestProvider[K] } = {
+        issuer: "",
+        person: undefined,
+        tokenRequests: [],
+        allow: (gatewayUrl) => {
+          oidc = makeProvider(provider.issuer, gatewayUrl)
+        }
+      }
+      server.listen(0, "127.0.0.1", () => {
+        provider.issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+        resume(Effect.succeed({ server, provider }))
+      })
+    }),
+    ({ server }) =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  ),
+  ({ provider }) => provider
+)
+
+/** A browser as plain as can be: it keeps cookies and follows no redirect by itself. */
+export const makeVisitor = () => {
+  const cookies = new Map<string, string>()
+  const visit = (url: string, options: { readonly method?: string; readonly accept?: string } = {}) =>
+    Effect.promise(async () => {
+      const response = await fetch(url, {
+        method: options.method ?? "GET",
+        redirect: "manual",
+        headers: {
+          accept: options.accept ?? "*/*",
+          cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join("; ")
+        }
+      })
+      for (const cookie of response.headers.getSetCookie()) {
+        const [, name, value] = /^([^=]+)=([^;]*)/.exec(cookie) ?? []
+        if (name !== undefined && value !== undefined) cookies.set(name, value)
+      }
+      const location = response.headers.get("location")
+      return {
+        status: response.status,
+        text: await response.text(),
+        headers: response.headers,
+        location: location === null ? undefined : new URL(location, url).href
+      }
+    })
+
+  /** Visits an Authorization Request URI and allows it; where the provider sends the user back to. */
+  const authorize = Effect.fnUntraced(function* (uri: string) {
+    let next = yield* visit(uri)
+    for (let count = 0; count < 6; count++) {
+      if (next.location === undefined) throw new Error(`The provider stopped: ${next.status} ${next.text}`)
+      if (next.location.includes(callbackPath)) return next.location
+      next = yield* visit(next.location, next.location.includes("/interaction/") ? { method: "POST" } : {})
+    }
+    throw new Error("The provider redirects without end")
+  })
+
+  return { visit, authorize, cookies }
+}
