@@ -12,6 +12,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Deferred, Effect, Latch, Layer, Queue, Schema, ScopedRef } from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
+import { passStoredEvents } from "./internal/transactionNumbers.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import { deltaColumns, type NewChain, type StateDelta, type StateRef } from "./StateStore.ts"
@@ -159,6 +160,7 @@ export class EventLog extends Context.Service<
     EventLog,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      yield* Effect.orDie(passStoredEvents(sql))
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
       const commits = yield* Queue.sliding<void>(1)

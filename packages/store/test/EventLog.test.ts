@@ -416,6 +416,28 @@ describe("EventLog on several nodes", () => {
     })
   )
 
+  it.effect(
+    "a database that was restored into a PostgreSQL which has counted less keeps its order and its tokens",
+    () =>
+      Effect.gen(function* () {
+        const url = yield* TestDatabase.url
+        const before = yield* node(url)
+        const room = yield* openRoom("restored").pipe(Effect.provide(before))
+        const old = yield* store(room, [makeEvent(room.roomId), makeEvent(room.roomId)]).pipe(Effect.provide(before))
+        const sql = Context.get(before, SqlClient.SqlClient)
+        yield* sql`UPDATE events SET xid = (pg_current_xact_id()::text::bigint + 20000)::text::xid8`
+        const after = yield* node(url)
+        yield* Effect.gen(function* () {
+          const log = yield* EventLog
+          const { read, at } = yield* follow(beginning, 100, 2)
+          assert.deepStrictEqual(idsOf(read), idsOf(old))
+          const [fresh] = yield* store(yield* openRoom("restored"), [makeEvent(room.roomId)])
+          assert.deepStrictEqual(idsOf((yield* follow(at, 100, 1)).read), [fresh!.event_id])
+          assert.strictEqual((yield* log.readAfter(read[0]!.position, 100)).events.length, 2)
+        }).pipe(Effect.provide(after))
+      })
+  )
+
   it.effect("nobody reads past a commit that is still under way, whatever was committed after it", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
