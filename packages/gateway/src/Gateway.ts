@@ -8,6 +8,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import type { Accounts } from "@greenroom/actors/Accounts"
 import type { Administration } from "@greenroom/actors/Administration"
 import type { Events } from "@greenroom/actors/Events"
+import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
 import type { LoginFlows } from "@greenroom/actors/login/LoginFlows"
 import type { Presences } from "@greenroom/actors/Presences"
@@ -25,6 +26,7 @@ import type { SqlClient } from "effect/sql"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
+import { destinationsHandlers } from "./client-api/DestinationsHandlers.ts"
 import { directoryHandlers } from "./client-api/DirectoryHandlers.ts"
 import { eventsHandlers } from "./client-api/EventsHandlers.ts"
 import { loginHandlers } from "./client-api/LoginHandlers.ts"
@@ -66,6 +68,7 @@ export type HomeServerServices =
   | Voip
   | LoginFlows
   | Administration
+  | Peers
   | UserIdentityStore
   | HomeServerConfig
   | SqlClient.SqlClient
@@ -104,6 +107,7 @@ const handlers = Layer.mergeAll(
   loginPagesHandlers,
   accountHandlers,
   adminHandlers,
+  destinationsHandlers,
   eventsHandlers,
   roomsHandlers,
   stateHandlers,

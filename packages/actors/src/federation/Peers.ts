@@ -40,22 +40,25 @@ export interface DestinationReport {
   readonly queue_length: number
   /** Attempts in a row that failed. */
   readonly failures: number
+  readonly last_attempt_ts?: number
   readonly last_success_ts?: number
-  readonly last_failure_ts?: number
   readonly last_error?: string
   /** When it is tried again; absent where it need not be waited for. */
   readonly backoff_until?: number
 }
 
-const toReport = (state: DestinationState, queue_length: number, now: number): DestinationReport => ({
-  destination: state.destination,
-  queue_length,
-  failures: state.failures,
-  ...(state.lastSuccessAt === undefined ? {} : { last_success_ts: state.lastSuccessAt }),
-  ...(state.lastFailureAt === undefined ? {} : { last_failure_ts: state.lastFailureAt }),
-  ...(state.lastError === undefined ? {} : { last_error: state.lastError }),
-  ...(state.retryAt > now ? { backoff_until: state.retryAt } : {})
-})
+const toReport = (state: DestinationState, queue_length: number, now: number): DestinationReport => {
+  const lastAttempt = Math.max(state.lastSuccessAt ?? 0, state.lastFailureAt ?? 0)
+  return {
+    destination: state.destination,
+    queue_length,
+    failures: state.failures,
+    ...(lastAttempt === 0 ? {} : { last_attempt_ts: lastAttempt }),
+    ...(state.lastSuccessAt === undefined ? {} : { last_success_ts: state.lastSuccessAt }),
+    ...(state.lastError === undefined ? {} : { last_error: state.lastError }),
+    ...(state.retryAt > now ? { backoff_until: state.retryAt } : {})
+  }
+}
 
 const make = Effect.gen(function* () {
   const scope = yield* Effect.scope

@@ -12,6 +12,7 @@ import { AccountApi } from "./AccountApi.ts"
 import { AdminApi } from "./AdminApi.ts"
 import { Authentication } from "./Authentication.ts"
 import { clientDocumentation } from "./ClientDocumentation.ts"
+import { DestinationsApi } from "./DestinationsApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
 import { EventsApi } from "./EventsApi.ts"
 import { LoginApi } from "./LoginApi.ts"
@@ -52,7 +53,7 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
   const api = HttpApi.make("ClientApi")
     .add(RegistrationApi, LoginApi, EventsApi, RoomsApi, StateApi, MembershipApi)
     .add(DirectoryApi, PresenceApi, ProfileApi, VoipApi)
-    .add(LoginPagesApi, AccountApi, AdminApi)
+    .add(LoginPagesApi, AccountApi, AdminApi, DestinationsApi)
     .prefix(prefix)
     .add(SystemApi)
     .middleware(WireErrors)

@@ -1,0 +1,24 @@
+/**
+ * How the other home servers are doing, as a call of `Peers`. For users with the admin flag alone.
+ */
+import { Administration } from "@greenroom/actors/Administration"
+import { Peers } from "@greenroom/actors/federation/Peers"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { ClientApi } from "@greenroom/protocol/api/ClientApi"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+
+export const destinationsHandlers = HttpApiBuilder.group(ClientApi, "destinations", (handlers) =>
+  Effect.gen(function* () {
+    const admin = yield* Administration
+    const peers = yield* Peers
+    return handlers.handle("destinations", () =>
+      CurrentSession.use((session) =>
+        Effect.andThen(
+          admin.requireAdmin(session),
+          Effect.map(peers.list, (destinations) => ({ destinations }))
+        )
+      )
+    )
+  })
+)

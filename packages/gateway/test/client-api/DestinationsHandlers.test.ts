@@ -1,0 +1,32 @@
+import { assert, layer } from "@effect/vitest"
+import { Administration } from "@greenroom/actors/Administration"
+import { DestinationStore } from "@greenroom/store/DestinationStore"
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+import { ask, gateway, register } from "../TestGateway.ts"
+
+layer(gateway, { excludeTestServices: true })("DestinationsHandlers", (it) => {
+  it.effect("an admin sees how other servers are doing, nobody else does", () =>
+    Effect.gen(function* () {
+      const root = yield* register("root")
+      const eve = yield* register("eve")
+      yield* (yield* Administration).setAdmin(root.id, true)
+      const destinations = yield* DestinationStore
+      const { retryAt } = yield* destinations.failed("away.test" as never, "no route")
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`INSERT INTO outgoing_pdus (destination, event_nid) VALUES ('away.test', 1), ('away.test', 2)`
+      const { body, status } = yield* ask("GET", "/admin/destinations", { token: root.token })
+      assert.strictEqual(status, 200)
+      const [found] = body.destinations as ReadonlyArray<{ readonly [key: string]: unknown }>
+      assert.include(found, {
+        destination: "away.test",
+        queue_length: 2,
+        failures: 1,
+        last_error: "no route",
+        backoff_until: retryAt
+      })
+      const refused = yield* ask("GET", "/admin/destinations", { token: eve.token })
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"])
+    })
+  )
+})
