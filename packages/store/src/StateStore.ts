@@ -35,6 +35,9 @@ export interface StateDelta extends StateChange {
   readonly seq: number
 }
 
+/** How many events are parsed before anything else gets its turn. */
+const parsedAtOnce = 1000
+
 /** How many parents a read may have to walk. */
 export const maxChainHeight = 8
 
@@ -110,13 +113,13 @@ export class StateStore extends Context.Service<
         const rows = yield* sql<{ room_nid: bigint; nid: bigint; body: string }>`
           SELECT state.room_nid, events.nid, events.body
           FROM (${entries(states, filter)}) AS state JOIN events ON events.nid = state.event_nid`
-        return rows.map(
-          (row): StateEntry => ({
-            roomNid: Number(row.room_nid),
-            nid: Number(row.nid),
-            event: JSON.parse(row.body) as Event
-          })
-        )
+        const found: Array<StateEntry> = []
+        for (const row of rows) {
+          found.push({ roomNid: Number(row.room_nid), nid: Number(row.nid), event: JSON.parse(row.body) as Event })
+          // A state may have 100,000 events: others get their turn in between.
+          if (found.length % parsedAtOnce === 0) yield* Effect.yieldNow
+        }
+        return found
       }, Effect.orDie)
 
       const readIds = Effect.fnUntraced(function* (ref: StateRef) {
