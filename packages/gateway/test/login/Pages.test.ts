@@ -1,0 +1,329 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, type Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import type { Page } from "playwright-core"
+import { Gateway } from "../../src/Gateway.ts"
+import { ask, register } from "../TestGateway.ts"
+import { Browser, phone, picture, type Visit, type VisitOptions, visit, webClient } from "./Browser.ts"
+import {
+  emailCode,
+  emailUrl,
+  loginGateway,
+  mailOptions,
+  oauth2,
+  password,
+  registrationToken,
+  signUp
+} from "./TestLogin.ts"
+import { codeIn, linkIn, type TestMail, testMail } from "./TestMail.ts"
+import { providerOptions, type TestProvider, testProvider } from "./TestProvider.ts"
+
+const flows = [[password], [password, emailCode], [emailUrl], [oauth2], [emailCode, oauth2]] as const
+const reachable = flows.filter((flow) => flow.join() !== [password, emailCode].join())
+const registrationFlows = [[password], [emailCode, password], [emailUrl, oauth2]] as const
+
+interface Stage {
+  readonly mail: TestMail
+  readonly provider: TestProvider
+  readonly other: TestProvider
+}
+
+type Home = Layer.Success<ReturnType<typeof loginGateway>>
+type LoginOptions = Parameters<typeof loginGateway>[0]
+
+/** A gateway with a mail server and two services. */
+const withHome = <A, E, R>(options: LoginOptions, use: (stage: Stage) => Effect.Effect<A, E, R | Home>) =>
+  Effect.gen(function* () {
+    const mail = yield* testMail()
+    const [provider, other] = [yield* testProvider, yield* testProvider]
+    const providers = [
+      providerOptions(provider, { id: "green", name: "Green Service" }),
+      providerOptions(other, { id: "other", name: "Other Service" })
+    ]
+    const login: LoginOptions = { mail: mailOptions(mail), providers, flows: reachable, registrationFlows, ...options }
+    return yield* Effect.gen(function* () {
+      const { url } = yield* Gateway
+      provider.allow(url)
+      other.allow(url)
+      return yield* use({ mail, provider, other })
+    }).pipe(Effect.provide(loginGateway(login)))
+  }).pipe(Effect.scoped)
+
+const api = "/matrix/client/api/v1"
+
+const open = Effect.fnUntraced(function* (path: string, options: VisitOptions = {}) {
+  const { url } = yield* Gateway
+  return yield* visit(`${url}${api}${path}`, options)
+})
+
+const act = <A>(action: () => Promise<A>) => Effect.promise(action)
+
+const heading = (page: Page, text: string) => act(() => page.getByRole("heading", { name: text }).waitFor())
+
+/** Fills what is labelled so, and goes on by the keyboard alone. */
+const fill = Effect.fnUntraced(function* (page: Page, fields: { readonly [label: string]: string }) {
+  for (const [label, text] of Object.entries(fields)) {
+    yield* act(() => page.getByLabel(label).focus())
+    yield* act(() => page.keyboard.type(text))
+  }
+  yield* act(() => page.keyboard.press("Enter"))
+})
+
+const choose = (page: Page, name: string) => act(() => page.getByRole("button", { name, exact: true }).click())
+
+/** The page says who is logged in, and nothing went wrong on the way. */
+const loggedIn = Effect.fnUntraced(function* ({ complaints, page }: Visit, userId: string) {
+  yield* act(() => page.getByText(userId).waitFor())
+  assert.deepStrictEqual(complaints, [])
+})
+
+/** A user with a bound address and a linked service. */
+const prepare = Effect.fnUntraced(function* (name: string) {
+  const user = yield* register(name)
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`
+    INSERT INTO user_threepids (medium, address, user_id, verified_at)
+    VALUES ('email', ${`${name}@mail.test`}, ${user.id}, 0)`
+  yield* sql`
+    INSERT INTO user_identities (provider, subject, user_id, linked_at)
+    VALUES ('green', ${JSON.stringify(`subject-${name}`)}, ${user.id}, 0)`
+  return user
+})
+
+layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) => {
+  it.effect("logs in by password, with the keyboard, and tells a client of another origin", () =>
+    withHome({ flows: [[password]] }, () =>
+      Effect.gen(function* () {
+        const { url } = yield* Gateway
+        const alice = yield* register("alice")
+        const client = yield* webClient
+        const fallback = `${url}${api}/login/fallback`
+        const { complaints, page: opener } = yield* visit(`${client}/?open=${encodeURIComponent(fallback)}`)
+        const [page] = yield* act(() => Promise.all([opener.waitForEvent("popup"), opener.getByRole("button").click()]))
+        yield* act(() => page.getByText(`You do this for ${client}`).waitFor())
+        yield* picture(page, "login-password")
+        yield* fill(page, { "User name or user ID": "alice", Password: "wrong" })
+        yield* act(() => page.getByRole("alert").getByText("wrong").waitFor())
+        yield* picture(page, "login-password-wrong")
+        yield* act(() => page.getByLabel("Password").fill("secret-alice"))
+        yield* act(() => Promise.all([page.waitForEvent("close"), page.keyboard.press("Enter")]))
+        const told = (yield* act(() => opener.evaluate("window.told"))) as ReadonlyArray<{
+          readonly origin: string
+          readonly data: { readonly type: string; readonly result: { readonly [key: string]: string } }
+        }>
+        assert.strictEqual(told.length, 1)
+        assert.deepStrictEqual([told[0]?.origin, told[0]?.data.type], [url, "m.login"])
+        assert.strictEqual(told[0]?.data.result.user_id, alice.id)
+        const token = told[0]?.data.result.access_token
+        assert.strictEqual((yield* ask("GET", "/devices", { token })).status, 200)
+        assert.deepStrictEqual(complaints, [])
+      })
+    )
+  )
+
+  it.effect("calls onLogin of a browser that embeds it, and of an opener of its own origin", () =>
+    withHome({ flows: [[password]] }, () =>
+      Effect.gen(function* () {
+        yield* register("alice")
+        const { page } = yield* open("/login/fallback")
+        const told: Array<string> = []
+        const tell = (name: string) => (userId: string) => void told.push(`${name} ${userId}`)
+        const done = (of: Page) => act(() => of.getByText("@alice:green.test").waitFor())
+        yield* act(() => page.exposeFunction("tellPage", tell("page")))
+        yield* act(() => page.evaluate("window.matrixLogin = { onLogin: (result) => tellPage(result.user_id) }"))
+        yield* fill(page, { "User name or user ID": "alice", Password: "secret-alice" })
+        yield* done(page)
+        const { page: opener } = yield* open("/login")
+        yield* act(() => opener.exposeFunction("tellOpener", tell("opener")))
+        yield* act(() => opener.evaluate("window.onLogin = (result) => tellOpener(result.user_id)"))
+        const [popup] = yield* act(() =>
+          Promise.all([opener.waitForEvent("popup"), opener.evaluate(`void window.open("${api}/login/fallback")`)])
+        )
+        yield* act(() => popup.getByLabel("Password").fill("secret-alice"))
+        yield* act(() => popup.getByLabel("User name or user ID").fill("alice"))
+        yield* act(() => Promise.all([popup.waitForEvent("close"), popup.keyboard.press("Enter")]))
+        assert.deepStrictEqual(told, ["page @alice:green.test", "opener @alice:green.test"])
+      })
+    )
+  )
+
+  it.effect("logs in by password and a code, on a phone, in the dark", () =>
+    withHome({ flows: [[password, emailCode], [emailUrl]] }, ({ mail }) =>
+      Effect.gen(function* () {
+        const alice = yield* prepare("alice")
+        const visited = yield* open("/login/fallback", { viewport: phone, colorScheme: "dark" })
+        const { page } = visited
+        yield* heading(page, "Log in")
+        assert.strictEqual(yield* picture(page, "login-choice-phone-dark"), 0)
+        yield* choose(page, "Password + A code by email")
+        yield* act(() => page.getByText("Step 1 of 2").waitFor())
+        assert.strictEqual(yield* picture(page, "login-step-phone-dark"), 0)
+        yield* fill(page, { "User name or user ID": "alice", Password: "secret-alice" })
+        yield* heading(page, "A code by email")
+        yield* fill(page, { "Email address": "alice@mail.test" })
+        yield* heading(page, "Enter the code")
+        assert.strictEqual(yield* picture(page, "login-code-phone-dark"), 0)
+        yield* fill(page, { Code: "1" })
+        yield* act(() => page.getByRole("alert").getByText("The code is wrong").waitFor())
+        assert.strictEqual(yield* picture(page, "login-code-wrong-phone-dark"), 0)
+        yield* act(() => page.getByLabel("Code").fill(""))
+        yield* fill(page, { Code: codeIn(yield* mail.next("alice@mail.test")) })
+        yield* loggedIn(visited, alice.id)
+        assert.strictEqual(yield* picture(page, "login-done-phone-dark"), 0)
+      })
+    )
+  )
+
+  it.effect("logs in by a link, which is confirmed in another browser", () =>
+    withHome({}, ({ mail }) =>
+      Effect.gen(function* () {
+        const alice = yield* prepare("alice")
+        const visited = yield* open("/login/fallback")
+        yield* heading(visited.page, "Log in")
+        yield* picture(visited.page, "login-choice")
+        yield* choose(visited.page, "A link by email")
+        yield* fill(visited.page, { "User name or user ID": "alice", "Email address": "alice@mail.test" })
+        yield* heading(visited.page, "Look into your mail")
+        yield* picture(visited.page, "login-link-waits")
+        const received = yield* mail.next("alice@mail.test")
+        const { page: confirming } = yield* visit(linkIn(received), { viewport: phone })
+        assert.strictEqual(yield* picture(confirming, "email-link-phone"), 0)
+        yield* choose(confirming, "Yes, it is me")
+        yield* heading(confirming, "Confirmed")
+        yield* picture(confirming, "email-link-confirmed-phone")
+        yield* loggedIn(visited, alice.id)
+        const html = /(<!DOCTYPE html>[\s\S]*<\/html>)/.exec(received.body)?.[1] ?? ""
+        const { page: reading } = yield* visit("about:blank")
+        yield* act(() => reading.setContent(html))
+        yield* picture(reading, "mail-link")
+        yield* act(() => confirming.reload())
+        yield* heading(confirming, "This link is no longer good")
+        yield* picture(confirming, "email-link-expired-phone")
+      })
+    )
+  )
+
+  it.effect("logs in by a service that is selected, and by a code before it", () =>
+    withHome({}, ({ mail, provider }) =>
+      Effect.gen(function* () {
+        const alice = yield* prepare("alice")
+        provider.person = "subject-alice"
+        const visited = yield* open("/login/fallback", { colorScheme: "dark" })
+        const { page } = visited
+        yield* choose(page, "Another service")
+        yield* choose(page, "Continue")
+        yield* heading(page, "Log in with")
+        yield* picture(page, "services-dark")
+        yield* act(() => page.getByRole("link", { name: "Green Service" }).click())
+        yield* choose(page, "Allow")
+        yield* loggedIn(visited, alice.id)
+        const second = yield* open("/login/fallback")
+        yield* choose(second.page, "A code by email + Another service")
+        yield* fill(second.page, { "User name or user ID": "alice", "Email address": "alice@mail.test" })
+        yield* heading(second.page, "Enter the code")
+        yield* fill(second.page, { Code: codeIn(yield* mail.next("alice@mail.test")) })
+        yield* heading(second.page, "Another service")
+        yield* act(() => second.page.getByText("Step 2 of 2").waitFor())
+        yield* choose(second.page, "Continue")
+        yield* act(() => second.page.getByRole("link", { name: "Green Service" }).click())
+        yield* choose(second.page, "Allow")
+        yield* loggedIn(second, alice.id)
+      })
+    )
+  )
+
+  it.effect("says what went wrong at a service, and begins anew", () =>
+    withHome({}, ({ provider }) =>
+      Effect.gen(function* () {
+        provider.person = "subject-nobody"
+        const { page } = yield* open("/login/fallback")
+        yield* choose(page, "Another service")
+        yield* choose(page, "Continue")
+        yield* act(() => page.getByRole("link", { name: "Green Service" }).click())
+        yield* choose(page, "Allow")
+        yield* act(() => page.getByRole("alert").getByText("No account here is linked").waitFor())
+        yield* picture(page, "login-service-unlinked")
+        yield* heading(page, "Log in")
+      })
+    )
+  )
+
+  it.effect("registers by password, by code, and by a link and a service", () =>
+    withHome({}, ({ mail, provider }) =>
+      Effect.gen(function* () {
+        const first = yield* open("/register/fallback", { viewport: phone })
+        yield* heading(first.page, "Create an account")
+        assert.strictEqual(yield* picture(first.page, "register-choice-phone"), 0)
+        yield* choose(first.page, "Choose a password")
+        assert.strictEqual(yield* picture(first.page, "register-password-phone"), 0)
+        yield* fill(first.page, { "User name": "alice", "New password": "secret" })
+        yield* loggedIn(first, "@alice:green.test")
+        const second = yield* open("/register/fallback")
+        yield* choose(second.page, "A code by email + Choose a password")
+        yield* fill(second.page, { "Email address": "bob@mail.test" })
+        yield* heading(second.page, "Enter the code")
+        yield* fill(second.page, { Code: codeIn(yield* mail.next("bob@mail.test")) })
+        yield* heading(second.page, "Choose a password")
+        yield* fill(second.page, { "User name": "bob", "New password": "secret" })
+        yield* loggedIn(second, "@bob:green.test")
+        provider.person = "subject-carol"
+        const third = yield* open("/register/fallback")
+        yield* choose(third.page, "A link by email + Another service")
+        yield* fill(third.page, { "Email address": "carol@mail.test" })
+        yield* heading(third.page, "Look into your mail")
+        yield* Effect.promise(async () =>
+          fetch(linkIn(await Effect.runPromise(mail.next("carol@mail.test"))), { method: "POST" })
+        )
+        yield* heading(third.page, "Another service")
+        yield* choose(third.page, "Continue")
+        yield* act(() => third.page.getByRole("link", { name: "Green Service" }).click())
+        yield* choose(third.page, "Allow")
+        yield* loggedIn(third, "Your account is @")
+      })
+    )
+  )
+
+  it.effect("registers with a token", () =>
+    withHome({ registration: "token", registrationFlows: [[password]] }, () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`
+          INSERT INTO registration_tokens (token_hash, token_id, uses_allowed, created_at)
+          VALUES (sha256('welcome'), 'one', 1, 0)`
+        const visited = yield* open("/register/fallback")
+        yield* fill(visited.page, { "Registration token": "welcome" })
+        yield* heading(visited.page, "Choose a password")
+        yield* picture(visited.page, "register-token-password")
+        yield* fill(visited.page, { "User name": "alice", "New password": "secret" })
+        yield* loggedIn(visited, "@alice:green.test")
+        const closed = yield* signUp({ type: registrationToken, token: "welcome" })
+        assert.strictEqual(closed.status, 403)
+      })
+    )
+  )
+
+  it.effect("runs nothing but its own program, and cannot be framed", () =>
+    withHome({}, () =>
+      Effect.gen(function* () {
+        const { headers, text } = yield* ask("GET", "/login/fallback")
+        const policy = headers.get("content-security-policy") ?? ""
+        for (const part of ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "script-src 'sha256-"]) {
+          assert.include(policy, part)
+        }
+        assert.notInclude(policy, "unsafe")
+        assert.notMatch(text, /(src|href)="/)
+        const { page } = yield* open("/login/fallback")
+        yield* heading(page, "Log in")
+        const ran = yield* act(() =>
+          page.evaluate(`(() => {
+            const script = document.createElement("script")
+            script.textContent = "window.injected = true"
+            document.body.append(script)
+            return window.injected === true
+          })()`)
+        )
+        assert.isFalse(ran)
+      })
+    )
+  )
+})
