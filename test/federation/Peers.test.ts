@@ -2,23 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { Peers } from "@greenroom/actors/federation/Peers"
 import { Rooms } from "@greenroom/actors/Rooms"
-import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { DestinationStore } from "@greenroom/store/DestinationStore"
-import { Effect, Queue } from "effect"
+import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
-import { isMessage, message, type TestServer } from "./support/HomeServers.ts"
-import { type ReceivedTransaction, rawPeer } from "./support/RawPeer.ts"
+import { isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
+import { nextWithPdus, rawPeer } from "./support/RawPeer.ts"
 import { scene } from "./support/Scene.ts"
-
-/** What the user reads in the room, in its order. */
-const readsIn = (server: TestServer, session: Parameters<TestServer["sees"]>[0], roomId: RoomId) =>
-  server.run(
-    Effect.gen(function* () {
-      const rooms = yield* Rooms
-      const page = yield* rooms.messages(session, roomId, { limit: 1000 })
-      return page.chunk.flatMap((event) => (event.type === "m.room.message" ? [event.content.body] : [])).reverse()
-    })
-  )
 
 /** What an operator sees of blue. */
 const reportOfBlue = (red: TestServer) =>
@@ -28,14 +17,6 @@ const reportOfBlue = (red: TestServer) =>
       (list) => list.find((each) => each.destination === "blue.test")
     )
   )
-
-/** The next transaction with PDUs. Presence and typing are answered on the way. */
-const nextWithPdus = (received: Queue.Queue<ReceivedTransaction>): Effect.Effect<ReceivedTransaction> =>
-  Effect.flatMap(Queue.take(received), (transaction) => {
-    if (transaction.body.pdus.length > 0) return Effect.succeed(transaction)
-    transaction.answer(200, { pdus: {} })
-    return nextWithPdus(received)
-  })
 
 describe("Peers", () => {
   it.live("people on two servers meet in a room by its alias and talk", () =>

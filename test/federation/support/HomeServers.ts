@@ -9,10 +9,11 @@ import { join } from "node:path"
 import { Accounts } from "@greenroom/actors/Accounts"
 import { Events, type StreamedEvent } from "@greenroom/actors/Events"
 import * as HomeServer from "@greenroom/actors/HomeServer"
+import { Rooms } from "@greenroom/actors/Rooms"
 import type { Session } from "@greenroom/actors/Session"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { unlimited } from "@greenroom/gateway/RateLimit"
-import { ServerName } from "@greenroom/protocol/Identifiers"
+import { type RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { type Context, Effect, Exit, Layer, Option, type Redacted, Scope, Stream } from "effect"
@@ -144,3 +145,13 @@ export const isMessage =
     event.type === "m.room.message" && event.content.body === body
 
 export const message = (body: string) => ({ msgtype: "m.text", body })
+
+/** What the user reads in the room, in its order. */
+export const readsIn = (server: TestServer, session: Session, roomId: RoomId) =>
+  server.run(
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const page = yield* rooms.messages(session, roomId, { limit: 1000 })
+      return page.chunk.flatMap((event) => (event.type === "m.room.message" ? [event.content.body] : [])).reverse()
+    })
+  )

@@ -53,3 +53,11 @@ export const rawPeer = Effect.fnUntraced(function* (serverName: ServerName, port
   )
   return received
 })
+
+/** The next transaction with PDUs. Presence and typing are answered on the way. */
+export const nextWithPdus = (received: Queue.Queue<ReceivedTransaction>): Effect.Effect<ReceivedTransaction> =>
+  Effect.flatMap(Queue.take(received), (transaction) => {
+    if (transaction.body.pdus.length > 0) return Effect.succeed(transaction)
+    transaction.answer(200, { pdus: {} })
+    return nextWithPdus(received)
+  })

@@ -1,0 +1,127 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Federation } from "@greenroom/actors/federation/Federation"
+import type { Transaction } from "@greenroom/protocol/federation/Transaction"
+import { OutgoingStore } from "@greenroom/store/OutgoingStore"
+import { Effect, Exit, Result } from "effect"
+import { SqlClient } from "effect/sql"
+import { isMessage, readsIn, type TestServer } from "./support/HomeServers.ts"
+import { nextWithPdus, rawPeer } from "./support/RawPeer.ts"
+import { scene } from "./support/Scene.ts"
+
+const give = (server: TestServer, transaction: Partial<Transaction> & { readonly transaction_id: string }) =>
+  server.run(
+    Effect.flatMap(Federation, (federation) =>
+      federation.receiveTransaction("red.test" as never, {
+        origin: "red.test" as never,
+        destination: server.serverName,
+        ts: 0,
+        prev_ids: [],
+        pdus: [],
+        edus: [],
+        ...transaction
+      })
+    )
+  )
+
+const countOf = (server: TestServer, transactionId: string) =>
+  server.run(
+    Effect.flatMap(
+      SqlClient.SqlClient,
+      (sql) => sql`SELECT 1 FROM received_transactions WHERE transaction_id = ${transactionId}`
+    ).pipe(Effect.map((rows) => rows.length))
+  )
+
+/** A room on red and blue, and a transaction of red with a message that never reached blue, which is up again. */
+const sceneWithTransaction = Effect.gen(function* () {
+  const { blue, bob, red, room_id, says } = yield* scene
+  yield* blue.stop
+  const transaction = yield* Effect.scoped(
+    Effect.gen(function* () {
+      const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+      yield* says("once")
+      const taken = yield* nextWithPdus(received)
+      taken.answer(200, { pdus: {} })
+      const { pdus } = taken.body
+      return { transaction_id: taken.transactionId, pdus: pdus as unknown as Transaction["pdus"] }
+    })
+  )
+  yield* blue.start
+  return { blue, bob, red, room_id, transaction }
+})
+
+describe("Transactions", () => {
+  it.live("a repeated transaction has one effect and one answer, at the same time, later and after a restart", () =>
+    Effect.gen(function* () {
+      const { blue, bob, room_id, transaction } = yield* sceneWithTransaction
+      const [first, ...others] = yield* Effect.forEach([1, 2, 3], () => give(blue, transaction), { concurrency: 3 })
+      yield* blue.sees(bob, isMessage("once"))
+      assert.deepStrictEqual(Object.values(first!.pdus), [{}])
+      yield* blue.stop
+      yield* blue.start
+      for (const answer of [...others, yield* give(blue, { ...transaction, pdus: [] })]) {
+        assert.deepStrictEqual(answer, first)
+      }
+      assert.deepStrictEqual(yield* readsIn(blue, bob, room_id), ["once"])
+    })
+  )
+
+  it.live("PDUs and EDUs that are none reject nothing but themselves", () =>
+    Effect.gen(function* () {
+      const { blue, bob, transaction } = yield* sceneWithTransaction
+      const answer = yield* give(blue, {
+        transaction_id: "mixed",
+        pdus: [null, { pdu_id: "bare" }, ...transaction.pdus, "text", []],
+        edus: [null, 7, {}, { edu_type: "m.typing" }, { edu_type: "m.typing", content: { room_id: 1 } }]
+      })
+      yield* blue.sees(bob, isMessage("once"))
+      assert.include(
+        Object.values(answer.pdus).map((each) => JSON.stringify(each)),
+        "{}"
+      )
+    })
+  )
+
+  it.live("a transaction over its limits is refused, and nothing of it is kept", () =>
+    Effect.gen(function* () {
+      const { blue } = yield* scene
+      const many = (count: number) => Array.from({ length: count }, () => ({}))
+      for (const parts of [{ pdus: many(51) }, { edus: many(101) }, { pdus: many(1_000), edus: many(1_000) }]) {
+        const refused = yield* Effect.flip(give(blue, { transaction_id: "too much", ...parts }))
+        assert.strictEqual(refused._tag, "M_TOO_LARGE")
+      }
+      assert.strictEqual(yield* countOf(blue, "too much"), 0)
+      yield* give(blue, { transaction_id: "empty" })
+      assert.strictEqual(yield* countOf(blue, "empty"), 1)
+    })
+  )
+
+  it.live("of a flood of transactions some are taken, the others are to come again later", () =>
+    Effect.gen(function* () {
+      const { blue } = yield* scene
+      const ids = Array.from({ length: 100 }, (_, index) => `flood ${index}`)
+      const results = yield* Effect.forEach(ids, (transaction_id) => Effect.result(give(blue, { transaction_id })), {
+        concurrency: "unbounded"
+      })
+      const refused = results.flatMap((result) => (Result.isFailure(result) ? [result.failure._tag] : []))
+      assert.isAbove(refused.length, 0)
+      assert.isBelow(refused.length, 100)
+      assert.deepStrictEqual([...new Set(refused)], ["M_LIMIT_EXCEEDED"])
+      assert.isTrue(Exit.isSuccess(yield* Effect.exit(give(blue, { transaction_id: "later" }))))
+    })
+  )
+
+  it.live("a server gets again what was sent to it, and nothing that was for others", () =>
+    Effect.gen(function* () {
+      const { red, transaction } = yield* sceneWithTransaction
+      const pull = (origin: string, after: ReadonlyArray<string>) =>
+        red.run(Effect.flatMap(Federation, (federation) => federation.pull(origin as never, after)))
+      const all = yield* pull("blue.test", [])
+      assert.deepStrictEqual(all.at(-1)?.transaction_id, transaction.transaction_id)
+      assert.deepStrictEqual(all.at(-1)?.pdus, transaction.pdus)
+      assert.deepStrictEqual(yield* pull("blue.test", [transaction.transaction_id]), [])
+      assert.deepStrictEqual(yield* pull("green.test", []), [])
+      const lengths = yield* red.run(Effect.flatMap(OutgoingStore, (store) => store.queueLengths))
+      assert.strictEqual(lengths.get(red.serverName), undefined)
+    })
+  )
+})
