@@ -12,6 +12,7 @@ import { Context, Effect, Layer } from "effect"
 import { makeRoomDirectory } from "./internal/RoomDirectory.ts"
 import { makeRoomReads } from "./internal/RoomReads.ts"
 import { makeRoomRequests } from "./internal/RoomRequests.ts"
+import { makeTransactionExpiry } from "./internal/TransactionExpiry.ts"
 import type { Session } from "./Session.ts"
 
 export interface CreateRoom {
@@ -176,6 +177,7 @@ export class Rooms extends Context.Service<
       const requests = yield* makeRoomRequests
       const directory = yield* makeRoomDirectory(requests)
       const reads = yield* makeRoomReads
+      yield* Effect.forkScoped(yield* makeTransactionExpiry)
       return Rooms.of({ ...requests, ...directory, ...reads })
     })
   )

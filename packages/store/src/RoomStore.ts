@@ -49,6 +49,9 @@ export interface PublicRoomRow {
 /** How many answers of a session in a room are kept at hand. */
 export const rememberedTransactions = 1000
 
+/** How many answers one statement forgets. */
+const forgottenAtOnce = 10_000
+
 export class RoomStore extends Context.Service<
   RoomStore,
   {
@@ -64,6 +67,8 @@ export class RoomStore extends Context.Service<
       scope: string,
       txnId: string
     ) => Effect.Effect<ClientTransaction | undefined>
+    /** Forgets what sessions were answered before a time, in milliseconds since 1970. */
+    readonly forgetTransactions: (before: number) => Effect.Effect<void>
     /** A user's membership of a room; none where the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
     /** All rooms in which the user is (or is invited). */
@@ -144,6 +149,14 @@ export class RoomStore extends Context.Service<
           Effect.orDie
         )
 
+      const forgetTransactions = (before: number): Effect.Effect<void> =>
+        sql`DELETE FROM client_transactions WHERE ctid IN (
+              SELECT ctid FROM client_transactions WHERE created_at < ${before} LIMIT ${forgottenAtOnce})
+            RETURNING 1`.pipe(
+          Effect.orDie,
+          Effect.flatMap((rows) => (rows.length < forgottenAtOnce ? Effect.void : forgetTransactions(before)))
+        )
+
       const memberships = (condition: Statement.Fragment) =>
         sql<MembershipRow>`
           SELECT rooms.room_nid, rooms.room_id, rooms.visibility, rooms.current_chain, rooms.current_seq,
@@ -175,6 +188,7 @@ export class RoomStore extends Context.Service<
         open,
         transactions,
         transaction,
+        forgetTransactions,
         membership: (userId, roomId) =>
           Effect.map(memberships(sql`memberships.user_id = ${userId} AND rooms.room_id = ${roomId}`), (rows) =>
             Option.fromNullishOr(rows[0])

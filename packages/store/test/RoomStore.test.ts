@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
 import { EventLog } from "../src/EventLog.ts"
 import { RoomStore } from "../src/RoomStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
@@ -176,6 +177,13 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
       assert.deepStrictEqual(new Set(answers.map(({ response }) => response)), new Set(['"1a"', '"1b"']))
       assert.deepStrictEqual(yield* rooms.transactions(1, "!other:example.org"), [])
       assert.strictEqual((yield* rooms.transaction(2, room.roomId, "b"))?.response, '"2b"')
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`UPDATE client_transactions SET created_at = 1000 WHERE txn_id = 'a'`
+      yield* rooms.forgetTransactions(1001)
+      assert.deepStrictEqual(
+        (yield* rooms.transactions(1, room.roomId)).map(({ txnId }) => txnId),
+        ["b"]
+      )
     })
   )
 })
