@@ -140,7 +140,7 @@ export const makeEventReader = Effect.gen(function* () {
     const at = yield* Clock.currentTimeMillis
     if (token.incarnation === ephemeral.incarnation && token.ephemeral >= feed.updatesSince) {
       const texts = feed.updatesAfter(token.ephemeral).map((update) => JSON.stringify(toEvent(update, at)))
-      return { texts, seen: feeds.ephemeralPosition() }
+      return { texts, seen: Math.max(feeds.ephemeralPosition(), token.ephemeral) }
     }
     // What is told here is not told again: the next look begins where this one ended, ahead of the feed.
     const seen = yield* ephemeral.position

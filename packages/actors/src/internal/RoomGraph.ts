@@ -181,6 +181,21 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     }))
   })
 
+  /** The state events that replaced a redacted one, without what they tell of its content. */
+  const toldOf = Effect.fnUntraced(function* (room: RoomState, target: Event) {
+    if (target.state_key === undefined) return []
+    const [stored] = yield* events.byIds([target.event_id])
+    const inLine = [...room.recent.values()].filter((each) => each.event.replaces_state === target.event_id)
+    const replacements = [
+      ...(stored === undefined ? [] : yield* events.replacementsOf(stored)),
+      ...inLine.map((each) => each.event)
+    ]
+    const prev_content = room.version.redact(target).content
+    return replacements
+      .filter((each) => each.unsigned?.prev_content !== undefined)
+      .map((each): Event => ({ ...each, unsigned: { ...each.unsigned, prev_content } }))
+  })
+
   /** What a redaction strips, and what strips the event because its redaction came first. */
   const redactionsBy = Effect.fnUntraced(function* (room: RoomState, event: Event, lookup: StateLookup) {
     const strip = (target: Event, redaction: Event): Event => ({
@@ -191,7 +206,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (event.type === "m.room.redaction" && event.redacts !== undefined) {
       const target = (yield* known(room, [event.redacts])).get(event.redacts)?.event
       if (target !== undefined && room.version.authoriseRedaction(event, target, lookup) === undefined) {
-        stripped.push(strip(target, event))
+        stripped.push(strip(target, event), ...(yield* toldOf(room, target)))
       }
     }
     for (const { event: redaction, roomNid } of yield* events.redactionsOf([event.event_id])) {

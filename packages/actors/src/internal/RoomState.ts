@@ -46,8 +46,10 @@ export interface CurrentChange {
 /** Deltas that a chain may hold beyond the size of the state before a new chain with a snapshot follows it. */
 const snapshotAfter = 1000
 
-/** How many of its latest events a room keeps at hand, for those that follow them. */
+/** How many of its latest events a room keeps at hand, for those of other servers that follow them. */
 const recentEvents = 500
+/** The same where no other server takes part. */
+const recentEventsAlone = 20
 
 /** What one or more steps change, collected until they are committed together. */
 export interface Step {
@@ -155,7 +157,8 @@ export class RoomState {
     if (outlierNid === undefined) step.events.push(logged)
     else step.placed.push({ ...logged, outlierNid })
     this.recent.set(event.event_id, known)
-    if (this.recent.size > recentEvents) this.recent.delete(this.recent.keys().next().value!)
+    const kept = this.servers.size > 1 ? recentEvents : recentEventsAlone
+    while (this.recent.size > kept) this.recent.delete(this.recent.keys().next().value!)
     this.generation++
   }
 
