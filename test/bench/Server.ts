@@ -15,6 +15,8 @@ const unlimited = Object.fromEntries(
 )
 
 export interface ServerOptions {
+  /** An earlier server's, which is ended then. Without it: a fresh one, which goes with the server. */
+  readonly dataDir?: string
   readonly serverName?: string
   /** Options of the program beside these. */
   readonly args?: ReadonlyArray<string>
@@ -36,6 +38,8 @@ export const temporaryDirectory = async (): Promise<string> => {
   return directory
 }
 
+export const removeDirectory = (directory: string): Promise<void> => fs.rm(directory, { recursive: true, force: true })
+
 /** Options of Node for the gateway, such as `--cpu-prof`, for whoever looks for what a figure is made of. */
 const nodeOptions = (process.env.GREENROOM_BENCH_NODE_OPTIONS ?? "").split(" ").filter((option) => option !== "")
 
@@ -51,9 +55,9 @@ const waitUntilListening = (child: ChildProcess, output: () => string): Promise<
     child.once("close", () => reject(new Error(`The gateway did not start: ${output()}`)))
   })
 
-/** Starts a gateway; disposing of it ends it and removes its data directory. */
+/** Starts a gateway; disposing of it ends it. */
 export const startServer = async (options: ServerOptions = {}): Promise<Server> => {
-  const dataDir = await temporaryDirectory()
+  const dataDir = options.dataDir ?? (await temporaryDirectory())
   const { serverName = "bench.test" } = options
   const args = [program, "--server-name", serverName, "--port", "0", "--data-dir", dataDir, ...(options.args ?? [])]
   const child = spawn(process.execPath, [...nodeOptions, ...args], {
@@ -70,7 +74,7 @@ export const startServer = async (options: ServerOptions = {}): Promise<Server> 
   const dispose = async () => {
     child.kill("SIGTERM")
     await ended
-    await fs.rm(dataDir, { recursive: true, force: true })
+    if (options.dataDir === undefined) await removeDirectory(dataDir)
   }
   try {
     const url = await waitUntilListening(child, () => output)

@@ -9,11 +9,15 @@
 import * as os from "node:os"
 import { parseArgs } from "node:util"
 import type { Benchmark, Figure } from "./Benchmark.ts"
+import { delivery } from "./Delivery.ts"
 import { durableSends } from "./DurableSends.ts"
 import { hotRoom } from "./HotRoom.ts"
+import { idlePolls } from "./IdlePolls.ts"
+import { initialSync } from "./InitialSync.ts"
+import { localActors } from "./LocalActors.ts"
 import { table } from "./Table.ts"
 
-const benchmarks: ReadonlyArray<Benchmark> = [durableSends, hotRoom]
+const benchmarks: ReadonlyArray<Benchmark> = [durableSends, hotRoom, delivery, idlePolls, initialSync, localActors]
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
@@ -46,7 +50,10 @@ const main = async () => {
     allowPositionals: true,
     options: { quick: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } }
   })
-  if (values.help) return say(usage())
+  if (values.help) {
+    say(usage())
+    return
+  }
   const unknown = positionals.filter((name) => !benchmarks.some((benchmark) => benchmark.name === name))
   if (unknown.length > 0) {
     say(`There is no benchmark ${unknown.join(", ")}\n\n${usage()}`)

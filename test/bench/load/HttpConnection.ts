@@ -88,7 +88,7 @@ export class HttpConnection {
     const start = this.received.length === 1 ? this.received[0]! : Buffer.concat(this.received)
     const end = start.indexOf(endOfHead)
     if (end === -1) return
-    const head = start.latin1Slice(0, end)
+    const head = start.toString("latin1", 0, end)
     const length = lengthHeader.exec(head)?.[1]
     this.bodyAt = end + endOfHead.length
     this.status = Number(head.slice(9, 12))

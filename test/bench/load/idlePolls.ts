@@ -1,0 +1,63 @@
+/** Opens long polls, each on a connection of its own, and says how much memory the server has before and after. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { serveLoad } from "../LoadProcess.ts"
+import { residentMemory } from "../Server.ts"
+import { HttpConnection } from "./HttpConnection.ts"
+import { jsonOf, prefix } from "./People.ts"
+
+export interface IdlePollsInput {
+  readonly url: string
+  readonly pid: number
+  /** One poll each. */
+  readonly tokens: ReadonlyArray<string>
+  /** For how long the memory must not have changed before it counts. */
+  readonly seconds: number
+}
+
+/** In KB. */
+export interface Memory {
+  readonly before: number
+  readonly after: number
+}
+
+/** Polls that open at once, and the pause between. */
+const width = 50
+const pause = 30
+
+/** Waits until the memory has not grown for a while: it is what the server keeps that counts. */
+const settledMemory = async (pid: number, seconds: number): Promise<number> => {
+  let last = residentMemory(pid)
+  for (let quiet = 0; quiet < seconds; ) {
+    await sleep(1_000)
+    const now = residentMemory(pid)
+    quiet = Math.abs(now - last) < 512 ? quiet + 1 : 0
+    last = now
+  }
+  return last
+}
+
+serveLoad(async ({ pid, seconds, tokens, url }: IdlePollsInput): Promise<Memory> => {
+  const first = await HttpConnection.open(url)
+  for (const token of tokens.slice(0, 50)) {
+    await first.request("GET", `${prefix}/events?from=END&timeout=1&size=100`, token)
+  }
+  const before = await settledMemory(pid, seconds)
+  // A user is told of their own presence when it changes: their client asks again, as all do.
+  const wait = async (connection: HttpConnection, token: string) => {
+    let from = "END"
+    while (true) {
+      const path = `${prefix}/events?from=${from}&timeout=600000`
+      from = (await jsonOf<{ end: string }>(connection.request("GET", path, token))).end
+    }
+  }
+  const open = async (token: string) => {
+    wait(await HttpConnection.open(url), token).catch((error: Error) => {
+      throw error
+    })
+  }
+  for (let index = 0; index < tokens.length; index += width) {
+    await Promise.all(tokens.slice(index, index + width).map(open))
+    await sleep(pause)
+  }
+  return { before, after: await settledMemory(pid, seconds) }
+})
