@@ -89,8 +89,8 @@ export const fallbackScript = String.raw`
   function fail(text) {
     alertBox.textContent = text;
     view.querySelectorAll("button").forEach(function (button) { button.disabled = false; });
-    var first = view.querySelector("input");
-    if (first) { first.setAttribute("aria-invalid", "true"); first.focus(); }
+    var last = Array.from(view.querySelectorAll("input")).pop();
+    if (last) { last.setAttribute("aria-invalid", "true"); last.focus(); last.select(); }
   }
 
   function field(name, label, properties) {
@@ -121,6 +121,8 @@ export const fallbackScript = String.raw`
     button.addEventListener("click", onClick);
     return button;
   }
+
+  function links(children) { return element("div", { className: "links" }, children); }
 
   function paragraph(text, className) { return element("p", { className: className || "soft" }, [text]); }
 
@@ -249,7 +251,7 @@ export const fallbackScript = String.raw`
     show("Enter the code", [
       paragraph(sentText() + email),
       form(fields, "Continue", function (values) { send(type, values); }),
-      another(type, email, function () { askForCode(type, email); }), document.createTextNode(" \u00a0 "), beginAnew()
+      links([another(type, email, function () { askForCode(type, email); }), beginAnew()])
     ]);
   }
 
@@ -257,7 +259,7 @@ export const fallbackScript = String.raw`
     show("Look into your mail", [
       paragraph(sentText() + email),
       element("div", { className: "wait" }, ["Waiting until you confirm the link"]),
-      another(type, email, function () { waitForLink(type, email); }), document.createTextNode(" \u00a0 "), beginAnew()
+      links([another(type, email, function () { waitForLink(type, email); }), beginAnew()])
     ]);
     status.textContent = "Waiting until you confirm the link in the email";
     var mine = polling;
@@ -297,7 +299,12 @@ export const fallbackScript = String.raw`
     stage(flow[0]);
   }
 
-  function describe(flow) { return flow.map(function (type) { return names[type] || type; }).join(" + "); }
+  function describe(flow) {
+    return flow.map(function (type, index) {
+      var name = names[type] || type;
+      return index === 0 ? name : name.charAt(0).toLowerCase() + name.slice(1);
+    }).join(", then ");
+  }
 
   function start() {
     state = { passed: [], flow: null, session: null, user: null, target: state.target };

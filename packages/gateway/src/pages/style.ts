@@ -62,6 +62,7 @@ button.link {
 button:disabled { opacity: .6; cursor: default }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 input:focus-visible { outline-offset: 0; border-color: transparent }
+.links { display: flex; flex-wrap: wrap; column-gap: 24px }
 ul.choices { list-style: none; padding: 0; margin: 18px 0 0 }
 ul.choices button, ul.choices a.button { margin-top: 10px }
 .error {

@@ -155,7 +155,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         const { page } = visited
         yield* heading(page, "Log in")
         assert.strictEqual(yield* picture(page, "login-choice-phone-dark"), 0)
-        yield* choose(page, "Password + A code by email")
+        yield* choose(page, "Password, then a code by email")
         yield* act(() => page.getByText("Step 1 of 2").waitFor())
         assert.strictEqual(yield* picture(page, "login-step-phone-dark"), 0)
         yield* fill(page, { "User name or user ID": "alice", Password: "secret-alice" })
@@ -218,7 +218,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* choose(page, "Allow")
         yield* loggedIn(visited, alice.id)
         const second = yield* open("/login/fallback")
-        yield* choose(second.page, "A code by email + Another service")
+        yield* choose(second.page, "A code by email, then another service")
         yield* fill(second.page, { "User name or user ID": "alice", "Email address": "alice@mail.test" })
         yield* heading(second.page, "Enter the code")
         yield* fill(second.page, { Code: codeIn(yield* mail.next("alice@mail.test")) })
@@ -259,7 +259,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* fill(first.page, { "User name": "alice", "New password": "secret" })
         yield* loggedIn(first, "@alice:green.test")
         const second = yield* open("/register/fallback")
-        yield* choose(second.page, "A code by email + Choose a password")
+        yield* choose(second.page, "A code by email, then choose a password")
         yield* fill(second.page, { "Email address": "bob@mail.test" })
         yield* heading(second.page, "Enter the code")
         yield* fill(second.page, { Code: codeIn(yield* mail.next("bob@mail.test")) })
@@ -268,7 +268,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
         yield* loggedIn(second, "@bob:green.test")
         provider.person = "subject-carol"
         const third = yield* open("/register/fallback")
-        yield* choose(third.page, "A link by email + Another service")
+        yield* choose(third.page, "A link by email, then another service")
         yield* fill(third.page, { "Email address": "carol@mail.test" })
         yield* heading(third.page, "Look into your mail")
         yield* Effect.promise(async () =>
