@@ -167,9 +167,9 @@ export const InviteRemotely = Rpc.make("InviteRemotely", {
   error: MatrixError
 })
 
-/** Fetches history that precedes the events; true if there is more of it now. */
+/** Fetches history that precedes what there is; true if there is more of it now. */
 export const Backfill = Rpc.make("Backfill", {
-  payload: { from: Schema.Array(EventId), limit: Schema.Number },
+  payload: { limit: Schema.Number },
   success: Schema.Boolean,
   error: MatrixError
 })
@@ -476,7 +476,7 @@ const behaviour = Effect.gen(function* () {
         transactions.once(transaction, federation.inviteRemotely(sender, invited, content)),
         transaction !== undefined
       ),
-    Backfill: ({ payload }) => durably(federation.backfill(payload.from, payload.limit), true),
+    Backfill: ({ payload }) => durably(federation.backfill(payload.limit), true),
     SetTyping: ({ payload }) => setTyping(payload.userId, payload.typing, payload.timeout)
   })
 })

@@ -19,13 +19,15 @@ import homeServer from "./migrations/0001_home_server.ts"
 import federation from "./migrations/0003_federation.ts"
 import outgoingTransactions from "./migrations/0004_outgoing_transactions.ts"
 import logins from "./migrations/0005_logins.ts"
+import joinedDepth from "./migrations/0006_joined_depth.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
   "0001_home_server": homeServer,
   "0003_federation": federation,
   "0004_outgoing_transactions": outgoingTransactions,
-  "0005_logins": logins
+  "0005_logins": logins,
+  "0006_joined_depth": joinedDepth
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

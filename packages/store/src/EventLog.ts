@@ -56,6 +56,8 @@ export interface RoomSummary {
   readonly name: string | null
   readonly topic: string | null
   readonly joinedMembers: number
+  /** The depth of the event by which this server joined last; 0, if absent, where it made the room. */
+  readonly joinedDepth?: number
 }
 
 /** Everything that one step of a room changes. */
@@ -301,7 +303,8 @@ const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>)
   UPDATE rooms SET
     forward_extremities = string_to_array(given.forward_extremities, chr(10)),
     current_chain = given.chain, current_seq = given.seq,
-    name = given.name, topic = given.topic, joined_members = given.joined_members
+    name = given.name, topic = given.topic, joined_members = given.joined_members,
+    joined_depth = given.joined_depth
   FROM unnest(
     ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
     ${bigints(rooms.map((room) => room.fence))}::bigint[],
@@ -310,8 +313,9 @@ const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>)
     ${integers(rooms.map((room) => room.summary.currentState?.seq ?? null))}::integer[],
     ${texts(rooms.map((room) => room.summary.name))}::text[],
     ${texts(rooms.map((room) => room.summary.topic))}::text[],
-    ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[]
-  ) AS given (room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members)
+    ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
+    ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[]
+  ) AS given (room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth)
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
   RETURNING rooms.room_nid, rooms.fence`
 

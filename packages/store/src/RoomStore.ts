@@ -17,6 +17,8 @@ export interface OpenedRoom {
   readonly forwardExtremities: ReadonlyArray<{ readonly event_id: string; readonly depth: number }>
   readonly current: StateRef | undefined
   readonly joinedMembers: number
+  /** The depth of the event by which this server joined last; 0 where it made the room. */
+  readonly joinedDepth: number
 }
 
 export interface RoomMembership {
@@ -113,10 +115,12 @@ export class RoomStore extends Context.Service<
           current_chain: bigint | null
           current_seq: number
           joined_members: number
+          joined_depth: bigint
           forward_extremities: ReadonlyArray<string>
         }>`
           UPDATE rooms SET fence = fence + 1 WHERE room_id = ${roomId}
-          RETURNING room_nid, version, fence, current_chain, current_seq, joined_members, forward_extremities`
+          RETURNING
+            room_nid, version, fence, current_chain, current_seq, joined_members, joined_depth, forward_extremities`
         const row = rows[0]
         if (row === undefined) return Option.none<OpenedRoom>()
         const extremities = yield* sql<{ event_id: string; depth: bigint }>`
@@ -127,7 +131,8 @@ export class RoomStore extends Context.Service<
           fence: Number(row.fence),
           forwardExtremities: extremities.map(({ depth, event_id }) => ({ event_id, depth: Number(depth) })),
           current: stateRef(row.current_chain, row.current_seq),
-          joinedMembers: row.joined_members
+          joinedMembers: row.joined_members,
+          joinedDepth: Number(row.joined_depth)
         })
       }, Effect.orDie)
 

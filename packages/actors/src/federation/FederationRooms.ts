@@ -24,7 +24,7 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { beginning, comparePositions } from "@greenroom/store/StreamToken"
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer, Option, Result } from "effect"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import { ask } from "../internal/Ask.ts"
 import { Room } from "../Room.ts"
@@ -155,8 +155,10 @@ const make = Effect.gen(function* () {
 
   /** The events of one room: those of a room that we have no part in are refused, but for an invite of one of ours. */
   const receiveRoom = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId, of: ReadonlyArray<Event>) {
-    const servers = yield* Effect.orElseSucceed(serversOf(roomId), (): ReadonlyArray<ServerName> => [])
-    if (servers.length > 0) return yield* ask(room(roomId).Receive({ origin, events: of }))
+    const taken = yield* Effect.result(ask(room(roomId).Receive({ origin, events: of })))
+    if (Result.isSuccess(taken)) return taken.success
+    // Whatever else it is passes: the whole is to be sent again.
+    if (taken.failure._tag !== "M_NOT_FOUND") return yield* Effect.die(taken.failure)
     return yield* Effect.forEach(of, (event) =>
       isInviteOfOurs(event)
         ? Effect.match(takeInvite(origin, event), {
@@ -174,14 +176,9 @@ const make = Effect.gen(function* () {
     yield* Effect.forEach(
       Map.groupBy(good, (event) => event.room_id),
       ([roomId, of]) =>
-        Effect.map(
-          Effect.orElseSucceed(receiveRoom(origin, roomId, of), () =>
-            of.map(({ event_id }) => ({ event_id, error: "The room is busy; send it again" }))
-          ),
-          (of) => {
-            for (const outcome of of) outcomes.set(outcome.event_id, "error" in outcome ? outcome.error : undefined)
-          }
-        ),
+        Effect.map(receiveRoom(origin, roomId, of), (of) => {
+          for (const outcome of of) outcomes.set(outcome.event_id, "error" in outcome ? outcome.error : undefined)
+        }),
       { concurrency: 8, discard: true }
     )
     return yield* Effect.forEach(verified, (each, index): Effect.Effect<ReceivedPdu> => {

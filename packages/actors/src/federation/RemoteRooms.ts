@@ -55,6 +55,7 @@ export class RemoteRooms extends Context.Service<
     readonly event: (
       destination: ServerName,
       version: RoomVersion,
+      roomId: RoomId,
       eventId: EventId
     ) => Effect.Effect<Event, RemoteFailure>
     /** The template of a membership of our user. */
@@ -153,10 +154,12 @@ const make = Effect.gen(function* () {
         authChain: yield* good(destination, version, roomId, auth_chain)
       }
     }),
-    event: (destination, version, eventId) =>
-      Effect.flatMap(Effect.mapError(client.getPdu(destination, eventId), failureOf), (pdu) =>
-        one(destination, version, pdu)
-      ),
+    event: Effect.fnUntraced(function* (destination, version, roomId, eventId) {
+      const pdu = yield* Effect.mapError(client.getPdu(destination, eventId), failureOf)
+      const event = yield* one(destination, version, pdu)
+      if (event.event_id === eventId && event.room_id === roomId) return event
+      return yield* new RemoteFailure({ destination, reason: `another event came back than ${eventId}` })
+    }),
     makeMembership: (destination, handshake, roomId, userId) =>
       Effect.mapError(propose[handshake](destination, roomId, userId), failureOf),
     sendJoin: Effect.fnUntraced(function* (destination, version, event) {

@@ -12,7 +12,9 @@ import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
 import type { StateId } from "@greenroom/store/StateStore"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Result, Semaphore } from "effect"
 import {
   type MembershipHandshake,
@@ -20,19 +22,19 @@ import {
   RemoteRooms,
   type RemoteState
 } from "../federation/RemoteRooms.ts"
+import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
 import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** How many events one request may make us fetch to close a gap, and in how many rounds. */
-const maxRounds = 5
-const eventsPerRound = 100
-/** At how many places the state is asked for where a gap stays open. */
-const maxStates = 5
-/** How many missing auth events are fetched one by one. */
-const maxAuthFetches = 30
+/** Among how many of the oldest events those are looked for where our history ends, and how many are asked about. */
+const oldestEvents = 100
+const maxEnds = 20
 /** How many servers are tried for a join, one after the other. */
 const maxCandidates = 10
+
+/** After everything. */
+const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
 
 type Failure = MatrixError | StaleWriter | CommitFailed
 
@@ -45,7 +47,9 @@ export interface Outcome {
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { key, load, log, nextChain, nextNid, roomId, rooms, serverName, states, withNids } = writer
   const remote = yield* RemoteRooms
+  const events = yield* EventStore
   const graph = yield* makeRoomGraph(writer)
+  const gaps = yield* makeRoomGaps(graph)
   const one = yield* Semaphore.make(1)
 
   const loadOurs = Effect.flatMap(load, (room) =>
@@ -90,59 +94,6 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     return found
   })
 
-  /** The events that authorise an event and are not known yet: fetched one by one, and theirs in turn. */
-  const fetchAuthEvents = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, event: Event) {
-    const fetched = new Map<EventId, Event>()
-    let wanted = [...event.auth_events]
-    while (wanted.length > 0 && fetched.size < maxAuthFetches) {
-      const found = yield* graph.known(room, wanted)
-      const missing = wanted.filter((id) => !found.has(id) && !fetched.has(id)).slice(0, maxAuthFetches - fetched.size)
-      const events = yield* Effect.forEach(missing, (id) => Effect.option(remote.event(origin, room.version, id)), {
-        concurrency: 4
-      })
-      const received = events.flatMap((each) => (each._tag === "Some" ? [each.value] : []))
-      for (const each of received) fetched.set(each.event_id, each)
-      wanted = received.flatMap((each) => each.auth_events)
-    }
-    if (fetched.size > 0) yield* storeOutliers(room, fetched.values())
-  })
-
-  // Gaps
-
-  /** Which events of a batch follow what is neither known nor in the batch. */
-  const borders = Effect.fnUntraced(function* (room: RoomState, batch: ReadonlyMap<EventId, Event>) {
-    const wanted = [...batch.values()].flatMap((event) => event.prev_events).filter((id) => !batch.has(id))
-    const found = yield* graph.known(room, wanted)
-    const isMissing = (id: EventId) => {
-      const known = found.get(id)
-      return !batch.has(id) && (known === undefined || known.status === EventStatus.outlier)
-    }
-    return [...batch.values()].filter((event) => event.prev_events.some(isMissing))
-  })
-
-  /** Fetches what precedes the events until they join what we know; gives the state where they do not. */
-  const closeGaps = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
-    const batch = new Map(events.map((event) => [event.event_id, event]))
-    let open = yield* borders(room, batch)
-    for (let round = 0; round < maxRounds && open.length > 0; round++) {
-      const from = open.slice(0, 20).map((event) => event.event_id)
-      const before = batch.size
-      const fetched = yield* Effect.orElseSucceed(
-        remote.backfill(origin, room.version, roomId, from, eventsPerRound),
-        (): ReadonlyArray<Event> => []
-      )
-      for (const event of fetched) if (!batch.has(event.event_id)) batch.set(event.event_id, event)
-      if (batch.size === before) break
-      open = yield* borders(room, batch)
-    }
-    const given = new Map<EventId, IdMap>()
-    for (const event of open.slice(0, maxStates)) {
-      const state = yield* Effect.option(remote.stateAt(origin, room.version, roomId, event.event_id))
-      if (state._tag === "Some") given.set(event.event_id, yield* storeState(room, state.value))
-    }
-    return { sorted: topologicalOrder(batch.values()), given }
-  })
-
   const storeState = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
     const known = yield* storeOutliers(room, [...authChain, ...state])
     return idMap(state, known)
@@ -154,23 +105,35 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const error =
       placed._tag === "Unplaceable"
         ? placed.reason
-        : placed._tag === "Placed" && placed.status !== EventStatus.timeline
+        : placed._tag === "Placed" &&
+            (placed.status === EventStatus.rejected || placed.status === EventStatus.softFailed)
           ? placed.refusal?.rule
           : undefined
     return error === undefined ? { event_id: event.event_id } : { event_id: event.event_id, error }
   }
 
-  const placeAll = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
-    const { given, sorted } = yield* closeGaps(room, origin, events)
+  /** Numbers that rise from event to event and stand before all that there is. */
+  const historyNids = Effect.fnUntraced(function* (events: ReadonlyArray<Event>) {
+    if (events.length === 0) return new Map<EventId, number>()
+    return yield* withNids(
+      events.length,
+      () => new Map(events.toReversed().map((event): [EventId, number] => [event.event_id, -nextNid()]))
+    )
+  })
+
+  const placeAll = Effect.fnUntraced(function* (room: RoomState, gap: ClosedGap) {
+    yield* storeOutliers(room, gap.authEvents)
+    const given = new Map<EventId, IdMap>()
+    for (const [id, state] of gap.states) given.set(id, yield* storeState(room, state))
+    const nids = yield* historyNids(gap.events.filter((event) => gap.history.has(event.event_id)))
     const outcomes = new Map<EventId, Outcome>()
     let waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
-    for (const event of sorted) {
-      const options = given.has(event.event_id) ? { given: given.get(event.event_id)! } : {}
-      let placed = yield* graph.place(room, event, options)
-      if (placed._tag === "Unplaceable") {
-        yield* fetchAuthEvents(room, origin, event)
-        placed = yield* graph.place(room, event, options)
-      }
+    for (const event of gap.events) {
+      const [state, historyNid] = [given.get(event.event_id), nids.get(event.event_id)]
+      const placed = yield* graph.place(room, event, {
+        ...(state === undefined ? {} : { given: state }),
+        ...(historyNid === undefined ? {} : { historyNid })
+      })
       if (placed._tag === "Placed") waiting.push(placed.durable)
       if (waiting.length >= 50) {
         yield* Effect.all(waiting, { discard: true })
@@ -182,14 +145,14 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     return outcomes
   })
 
+  /** What is missing is fetched before the room is held, so that a slow server holds up nobody else. */
   const receive = (origin: ServerName, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
-    one.withPermits(1)(
-      Effect.gen(function* () {
-        const room = yield* loadOurs
-        const outcomes = yield* placeAll(room, origin, events)
-        return events.map((event) => outcomes.get(event.event_id) ?? { event_id: event.event_id, error: "circular" })
-      })
-    )
+    Effect.gen(function* () {
+      // A join of ours may be under way: the other servers send as soon as they know of it.
+      const gap = yield* gaps.close(yield* one.withPermits(1)(loadOurs), origin, events)
+      const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap)))
+      return events.map((event) => outcomes.get(event.event_id) ?? { event_id: event.event_id, error: "circular" })
+    })
 
   // On MakeMembership and SendMembership: other servers' users come and go
 
@@ -409,7 +372,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
             yield* rooms.prepare(roomId, version.id, visibilityOf(answer.state))
             const room = yield* load
             // Somebody of ours may have joined meanwhile; then the join is an event like any other.
-            if (room.isOurs) return void (yield* placeAll(room, server, [event]))
+            if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
             yield* install(room, event, answer)
           })
         )
@@ -451,6 +414,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       room.changeCurrent(step, [{ key: joinKey, entry: { nid, event: join } }], nid, nextChain)
       room.log(step, { nid, event: join, status: EventStatus.timeline, before, after: room.ref })
       room.extremities = [{ event_id: join.event_id, depth: join.depth }]
+      room.joinedDepth = join.depth
       return log.append(room.commit(step))
     })
     yield* durable
@@ -532,66 +496,104 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   // On Backfill: history before what we have
 
   /** Fetches what precedes the oldest events that we have; true if there is more of it now. */
-  const backfill = (from: ReadonlyArray<EventId>, limit: number): Effect.Effect<boolean, Failure> =>
-    one.withPermits(1)(
-      Effect.gen(function* () {
-        const room = yield* loadOurs
-        const servers = [...room.servers.keys()].filter((each) => each !== serverName).slice(0, maxCandidates)
+  const backfill = (limit: number): Effect.Effect<boolean, Failure> =>
+    Effect.gen(function* () {
+      const room = yield* loadOurs
+      const servers = [...room.servers.keys()].filter((each) => each !== serverName).slice(0, maxCandidates)
+      const ends = yield* endsOfHistory(room)
+      for (const from of ends.length > 1 ? [ends, ends.slice(0, 1)] : [ends]) {
         for (const server of servers) {
-          const fetched = yield* Effect.option(remote.backfill(server, room.version, roomId, from, limit))
-          if (fetched._tag === "None" || fetched.value.length === 0) continue
-          if (yield* storeHistory(room, server, fetched.value)) return true
+          const fetched = yield* Effect.option(fetchHistory(room, server, from, limit))
+          if (fetched._tag === "None" || fetched.value.events.length === 0) continue
+          if (yield* one.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, fetched.value))))
+            return true
         }
-        return false
-      })
+      }
+      return false
+    })
+
+  /** The events whose predecessors we do not have, oldest first. */
+  const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
+    const range = { roomNid: room.roomNid, after: beginning, upTo: theEnd }
+    const oldest = (yield* events.timelines([range], "f", oldestEvents)).map(({ event }) => event)
+    const found = yield* graph.known(
+      room,
+      oldest.flatMap((event) => event.prev_events)
     )
+    return oldest.filter((event) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
+  })
+
+  /** What another server says to precede the events, and what authorises that. */
+  const fetchHistory = Effect.fnUntraced(function* (
+    room: RoomState,
+    server: ServerName,
+    from: ReadonlyArray<Event>,
+    limit: number
+  ) {
+    const ids = from.map((event) => event.event_id)
+    const fetched = yield* remote.backfill(server, room.version, roomId, ids, limit)
+    const found = yield* graph.known(
+      room,
+      fetched.flatMap((event) => [event.event_id, ...event.prev_events])
+    )
+    const offered = topologicalOrder(connected(from, fetched)).filter((event) => !isVisible(found.get(event.event_id)))
+    const late = new Set<EventId>()
+    // An event that follows what we have cannot stand before it.
+    for (const { event_id, prev_events } of offered) {
+      if (prev_events.some((id) => late.has(id) || isVisible(found.get(id)))) late.add(event_id)
+    }
+    const events = offered.filter((event) => !late.has(event.event_id))
+    const authEvents = yield* gaps.authEventsOf(room, server, events)
+    return {
+      events,
+      authEvents,
+      late: yield* gaps.close(
+        room,
+        server,
+        offered.filter(({ event_id }) => late.has(event_id))
+      )
+    }
+  })
 
   /** History gets falling numbers, so that it stands before what is there; only what its auth events allow is taken. */
   const storeHistory = Effect.fnUntraced(function* (
     room: RoomState,
-    server: ServerName,
-    fetched: ReadonlyArray<Event>
+    { authEvents, events, late }: Effect.Success<ReturnType<typeof fetchHistory>>
   ) {
-    for (const event of fetched) yield* fetchAuthEventsOf(room, server, event)
+    yield* storeOutliers(room, authEvents)
     const found = yield* graph.known(
       room,
-      fetched.flatMap((event) => [event.event_id, ...event.auth_events])
+      events.flatMap((event) => [event.event_id, ...event.auth_events])
     )
-    const taken = topologicalOrder(fetched)
-      .filter((event) => isNewHistory(room, event, found))
-      .reverse()
-    if (taken.length === 0) return false
-    const durable = yield* withNids(taken.length, () => {
-      const step = room.beginStep()
-      for (const event of taken) {
-        const outlierNid = found.get(event.event_id)?.nid
-        const nid = -nextNid()
-        room.log(step, { event, nid, status: EventStatus.backfilled, before: undefined, after: undefined }, outlierNid)
-        room.renumber(event, nid)
-      }
-      return log.append(room.commit(step))
-    })
-    yield* durable
-    return true
+    const allowed = new Map<EventId, KnownEvent>(found)
+    const taken = events.filter((event) => isNewHistory(room, event, allowed))
+    // They get other numbers: states in line that name them by the old ones are written first.
+    yield* log.append(room.commit(room.beginStep()))
+    const nids = yield* historyNids(taken)
+    const step = room.beginStep()
+    for (const event of taken) {
+      const entry = { event, status: EventStatus.backfilled, before: undefined, after: undefined }
+      room.log(step, { ...entry, nid: nids.get(event.event_id)! }, found.get(event.event_id)?.nid)
+    }
+    yield* log.append(room.commit(step))
+    yield* placeAll(room, late)
+    return taken.length > 0
   })
 
-  const fetchAuthEventsOf = Effect.fnUntraced(function* (room: RoomState, server: ServerName, event: Event) {
-    const found = yield* graph.known(room, event.auth_events)
-    if (found.size < event.auth_events.length) yield* fetchAuthEvents(room, server, event)
-  })
-
-  const isNewHistory = (room: RoomState, event: Event, found: ReadonlyMap<EventId, KnownEvent>): boolean => {
-    const own = found.get(event.event_id)
+  const isNewHistory = (room: RoomState, event: Event, known: Map<EventId, KnownEvent>): boolean => {
+    const own = known.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return false
-    const authEvents = event.auth_events.flatMap((id) => found.get(id) ?? [])
-    return (
+    const authEvents = event.auth_events.flatMap((id) => known.get(id) ?? [])
+    const isAllowed =
       authEvents.length === event.auth_events.length &&
       authEvents.every((each) => each.status !== EventStatus.rejected) &&
       room.version.authoriseByAuthEvents(
         event,
         authEvents.map((each) => each.event)
       ) === undefined
-    )
+    // History authorises what follows it.
+    if (isAllowed) known.set(event.event_id, own ?? outlier(event, Number.NaN))
+    return isAllowed
   }
 
   return {
@@ -608,6 +610,25 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     requireServer
   }
 })
+
+const isVisible = (known: KnownEvent | undefined): boolean =>
+  known?.status === EventStatus.timeline || known?.status === EventStatus.backfilled
+
+/** Those of the events to which the predecessors of what we have lead. Whatever else is offered is no history. */
+const connected = (from: ReadonlyArray<Event>, offered: ReadonlyArray<Event>): ReadonlyArray<Event> => {
+  const byId = new Map(offered.map((event) => [event.event_id, event]))
+  const reached = new Set<EventId>()
+  const queue = [...from]
+  for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
+    for (const id of event.prev_events) {
+      const before = byId.get(id)
+      if (before === undefined || reached.has(id)) continue
+      reached.add(id)
+      queue.push(before)
+    }
+  }
+  return offered.filter((event) => reached.has(event.event_id))
+}
 
 const outlier = (event: Event, nid: number): KnownEvent => ({
   event,

@@ -33,6 +33,16 @@ interface Plan {
   readonly outlier: KnownEvent | undefined
 }
 
+/** How an event is placed otherwise than as one that just came. */
+export interface PlaceOptions {
+  /** The state before it, where its predecessors are not known. */
+  readonly given?: IdMap
+  /** The number of an event that is history: it stands before what is there, and changes nothing of it. */
+  readonly historyNid?: number
+  /** The servers that are told of it by us. */
+  readonly relayTo?: (room: RoomState) => Iterable<ServerName>
+}
+
 export type Placed =
   | { readonly _tag: "Known" }
   | { readonly _tag: "Unplaceable"; readonly reason: string }
@@ -217,11 +227,13 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return stripped
   })
 
-  const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, given: IdMap | undefined) {
+  const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, { given, historyNid }: PlaceOptions) {
     const { generation } = room
     const around = yield* known(room, [event.event_id, ...event.prev_events, ...event.auth_events])
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return "known" as const
+    // It gets another number: states in line that name it by the old one are written first.
+    if (own !== undefined && event.state_key !== undefined) yield* log.append(room.commit(room.beginStep()))
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
     if (authEvents.length < event.auth_events.length) return "its auth events are unknown" as const
     const before: PointState | undefined =
@@ -236,13 +248,16 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
           event,
           authEvents.map((each) => each.event)
         ) ?? room.version.authorise(event, lookup))
-    const softly = refusal === undefined ? room.version.authorise(event, room.lookup) : undefined
+    const isHistory = historyNid !== undefined
+    const softly = refusal === undefined && !isHistory ? room.version.authorise(event, room.lookup) : undefined
     const status =
       refusal !== undefined
         ? EventStatus.rejected
         : softly !== undefined
           ? EventStatus.softFailed
-          : EventStatus.timeline
+          : isHistory
+            ? EventStatus.backfilled
+            : EventStatus.timeline
     const isTaken = status === EventStatus.timeline
     const followed = new Set(event.prev_events)
     const others = room.extremities.filter((each) => !followed.has(each.event_id))
@@ -260,7 +275,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       before,
       changes,
       extremities: isTaken ? [...others, { event_id: event.event_id, depth: event.depth }] : room.extremities,
-      redactions: isTaken ? yield* redactionsBy(room, event, lookup) : [],
+      redactions: isTaken || status === EventStatus.backfilled ? yield* redactionsBy(room, event, lookup) : [],
       outlier: own
     }
     return { planned, refusal: refusal ?? softly }
@@ -284,14 +299,9 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     "map" in before ? before.map : (maps.get(nameOf(room, before.ref)) ?? currentMap(room))
 
   /** Synchronous but for its type: the place of the event in the order of the room. */
-  const placeNow = (
-    room: RoomState,
-    event: Event,
-    planned: Plan,
-    relayTo: (room: RoomState) => Iterable<ServerName>
-  ) => {
+  const placeNow = (room: RoomState, event: Event, planned: Plan, { historyNid, relayTo = () => [] }: PlaceOptions) => {
     const step = room.beginStep()
-    const nid = nextNid()
+    const nid = planned.status === EventStatus.backfilled ? historyNid! : nextNid()
     const before = write(room, step, planned.before)
     const itself: KnownEvent = { event, nid, status: planned.status, before, after: undefined }
     const after = afterIt(room, step, event, nid, before, planned)
@@ -335,10 +345,10 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const place = (
     room: RoomState,
     event: Event,
-    options: { readonly given?: IdMap; readonly relayTo?: (room: RoomState) => Iterable<ServerName> } = {}
+    options: PlaceOptions = {}
   ): Effect.Effect<Placed, StaleWriter | CommitFailed> => {
     const attempt: Effect.Effect<Placed | undefined, StaleWriter | CommitFailed> = Effect.gen(function* () {
-      const found = yield* plan(room, event, options.given)
+      const found = yield* plan(room, event, options)
       if (found === "known") return { _tag: "Known" }
       if (typeof found === "string") return { _tag: "Unplaceable", reason: found }
       const { planned, refusal } = found
@@ -349,7 +359,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
               _tag: "Placed" as const,
               status: planned.status,
               refusal,
-              durable: placeNow(room, event, planned, options.relayTo ?? (() => []))
+              durable: placeNow(room, event, planned, options)
             }
           : undefined
       )

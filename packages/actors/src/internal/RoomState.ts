@@ -76,6 +76,8 @@ export class RoomState {
   extremities: ReadonlyArray<{ readonly event_id: EventId; readonly depth: number }>
   ref: StateRef | undefined
   joinedMembers = 0
+  /** The depth of the event by which this server joined last: what is less deep is history. 0 where it made the room. */
+  joinedDepth: number
   /** How many joined members each server has: the servers that take part. */
   readonly servers = new Map<ServerName, number>()
   /** Rises with every step, so that who prepared one sees whether the room has moved on meanwhile. */
@@ -83,6 +85,8 @@ export class RoomState {
   readonly recent = new Map<EventId, KnownEvent>()
   /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
   private readonly ends = new Map<number, ChainEnd>()
+  /** Events that were known before they got their place have another number since: the new one, by the old. */
+  private readonly renumbered = new Map<number, number>()
 
   constructor(
     roomId: RoomId,
@@ -99,6 +103,7 @@ export class RoomState {
     this.ours = ours
     this.extremities = opened.forwardExtremities as RoomState["extremities"]
     this.ref = opened.current
+    this.joinedDepth = opened.joinedDepth
     this.current = new Map()
     if (this.ref !== undefined) this.ends.set(this.ref.chain, end)
     for (const { event, nid } of state) this.setCurrent(stateKeyOf(event.type, event.state_key!), { nid, event })
@@ -155,7 +160,10 @@ export class RoomState {
     const isSame = after === undefined || (after.chain === before?.chain && after.seq === before.seq)
     const logged = { nid, event, status, stateBefore, ...(isSame ? {} : { stateAfter: after }) }
     if (outlierNid === undefined) step.events.push(logged)
-    else step.placed.push({ ...logged, outlierNid })
+    else {
+      step.placed.push({ ...logged, outlierNid })
+      this.renumber(event, outlierNid, nid)
+    }
     this.recent.set(event.event_id, known)
     const kept = this.servers.size > 1 ? recentEvents : recentEventsAlone
     while (this.recent.size > kept) this.recent.delete(this.recent.keys().next().value!)
@@ -174,8 +182,9 @@ export class RoomState {
     }
   }
 
-  /** An outlier of the current state has got its place, and with it another number. */
-  renumber(event: Event, nid: number): void {
+  /** An outlier has got its place, and with it another number. */
+  private renumber(event: Event, from: number, nid: number): void {
+    this.renumbered.set(from, nid)
     if (event.state_key === undefined) return
     const key = stateKeyOf(event.type, event.state_key)
     if (this.current.get(key)?.event.event_id === event.event_id) this.current.set(key, { nid, event })
@@ -217,7 +226,7 @@ export class RoomState {
   /** A chain that begins with all of a state. */
   beginChain(step: Step, chain: number, whole: ReadonlyMap<string, number>): StateRef {
     step.chains.push({ chain, roomNid: this.roomNid, parent: null, height: 0 })
-    for (const [key, eventNid] of whole) step.deltas.push({ chain, seq: 0, key, eventNid })
+    for (const [key, eventNid] of whole) step.deltas.push({ chain, seq: 0, key, eventNid: this.numberNow(eventNid) })
     this.ends.set(chain, { tip: 0, height: 0 })
     return { chain, seq: 0 }
   }
@@ -262,8 +271,12 @@ export class RoomState {
     return destinations
   }
 
+  private numberNow<N extends number | null>(nid: N): N | number {
+    return nid === null ? nid : (this.renumbered.get(nid) ?? nid)
+  }
+
   private delta(step: Step, ref: StateRef, changes: ReadonlyArray<StateChange>, height: number): StateRef {
-    for (const change of changes) step.deltas.push({ ...change, ...ref })
+    for (const { eventNid, key } of changes) step.deltas.push({ key, eventNid: this.numberNow(eventNid), ...ref })
     this.ends.set(ref.chain, { tip: ref.seq, height })
     return ref
   }
@@ -275,7 +288,7 @@ export class RoomState {
       userId,
       membership: isSet ? String(entry.event.content.membership) : "leave",
       sender: entry.event.sender,
-      eventNid: entry.nid,
+      eventNid: this.numberNow(entry.nid),
       causedBy,
       local: serverNameOf(userId) === this.ours
     })
@@ -317,7 +330,8 @@ export class RoomState {
       currentState: this.ref ?? null,
       name: text("m.room.name", "name"),
       topic: text("m.room.topic", "topic"),
-      joinedMembers: this.joinedMembers
+      joinedMembers: this.joinedMembers,
+      joinedDepth: this.joinedDepth
     }
   }
 }

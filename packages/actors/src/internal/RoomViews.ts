@@ -133,10 +133,7 @@ export const makeRoomViews = Effect.gen(function* () {
   const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
     const [oldest] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1)
     if (oldest === undefined || oldest.event.type === "m.room.create") return false
-    return yield* Effect.orElseSucceed(
-      ask(room(roomId).Backfill({ from: [oldest.event.event_id], limit: backfillSize })),
-      () => false
-    )
+    return yield* Effect.orElseSucceed(ask(room(roomId).Backfill({ limit: backfillSize })), () => false)
   })
 
   const messages = Effect.fnUntraced(function* (
