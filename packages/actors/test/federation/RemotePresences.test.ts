@@ -1,0 +1,85 @@
+import { assert, layer } from "@effect/vitest"
+import type { PresencePush } from "@greenroom/protocol/federation/Edu"
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
+import { Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import { EphemeralStream } from "../../src/EphemeralStream.ts"
+import { FederationClient } from "../../src/federation/FederationClient.ts"
+import { Peers } from "../../src/federation/Peers.ts"
+import type { EduContent } from "../../src/federation/PendingEdus.ts"
+import { RemotePresences } from "../../src/federation/RemotePresences.ts"
+import { roomOf, runner, stores } from "../support/People.ts"
+
+const alice = "@alice:example.org" as UserId
+const bob = "@bob:blue.test" as UserId
+const carol = "@carol:blue.test" as UserId
+const eve = "@eve:blue.test" as UserId
+const blue = "blue.test" as ServerName
+
+const push = (user_id: UserId, state: PresencePush["state"]): PresencePush => ({ user_id, state, presence: state })
+
+/** What other servers are told, kept; nothing is asked of them here. */
+const told: Array<readonly [ServerName, ReadonlyArray<EduContent>]> = []
+const others = Layer.mergeAll(
+  Layer.succeed(Peers, {
+    wake: () => Effect.void,
+    tell: (destination, edus) => Effect.sync(() => void told.push([destination, edus])),
+    heardFrom: () => Effect.void,
+    list: Effect.succeed([])
+  }),
+  Layer.succeed(FederationClient, {} as never)
+)
+
+const remotePresences = RemotePresences.layer.pipe(
+  Layer.provideMerge(EphemeralStream.layer),
+  Layer.provide(others),
+  Layer.provideMerge(Layer.mergeAll(RoomServerStore.layer, PresenceListStore.layer)),
+  Layer.provideMerge(runner),
+  Layer.provideMerge(stores)
+)
+
+layer(remotePresences)("RemotePresences", (it) => {
+  it.effect("only those whom our users may see are believed, and only while their server is heard from", () =>
+    Effect.gen(function* () {
+      const presences = yield* RemotePresences
+      const stream = yield* EphemeralStream
+      const lists = yield* PresenceListStore
+      yield* roomOf("!lobby:example.org", [alice, bob])
+      yield* lists.invite(alice, carol)
+      yield* lists.accept(carol, alice)
+      yield* presences.receive([push(bob, "online"), push(carol, "hidden"), push(eve, "online")])
+      const stateOf = (userId: UserId) => stream.presence(userId)?.state
+      assert.deepStrictEqual([bob, carol, eve].map(stateOf), ["online", "offline", undefined])
+
+      yield* TestClock.adjust("5 minutes")
+      assert.deepStrictEqual(told.at(-1), [blue, [{ edu_type: "m.presence", content: { poll: [bob] } }]])
+      yield* presences.heardFrom(blue)
+      yield* TestClock.adjust("9 minutes")
+      assert.strictEqual(stateOf(bob), "online")
+      yield* TestClock.adjust("2 minutes")
+      assert.strictEqual(stateOf(bob), "offline")
+    })
+  )
+
+  it.effect("who is looked at and unknown is polled, not more often than every five minutes", () =>
+    Effect.gen(function* () {
+      const presences = yield* RemotePresences
+      told.length = 0
+      const dave = "@dave:red.test" as UserId
+      yield* presences.want([alice, dave, eve])
+      yield* presences.want([dave, eve])
+      assert.sameDeepMembers(told.slice(), [
+        ["red.test", [{ edu_type: "m.presence", content: { poll: [dave] } }]],
+        [blue, [{ edu_type: "m.presence", content: { poll: [eve] } }]]
+      ] as never)
+      yield* TestClock.adjust("6 minutes")
+      yield* presences.want([dave])
+      assert.lengthOf(
+        told.filter(([destination]) => destination === "red.test"),
+        2
+      )
+    })
+  )
+})
