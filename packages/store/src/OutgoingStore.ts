@@ -66,6 +66,8 @@ export class OutgoingStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<StoredTransaction>>
     /** The destinations for which something waits and that may be tried at `now`. */
     readonly waiting: (now: number) => Effect.Effect<ReadonlyArray<ServerName>>
+    /** Leaves the newest PDUs, so many, to each destination; gives how many were dropped where there were more. */
+    readonly trim: (most: number) => Effect.Effect<ReadonlyMap<ServerName, number>>
     /** How many PDUs wait for each destination. */
     readonly queueLengths: Effect.Effect<ReadonlyMap<ServerName, number>>
     /** Forgets transactions that were acknowledged before that time. */
@@ -148,18 +150,33 @@ export class OutgoingStore extends Context.Service<
         )
 
       // Steps from one destination to the next in the index, however many PDUs wait for each.
+      const queues = sql`
+        WITH RECURSIVE queues AS (
+          (SELECT destination FROM outgoing_pdus ORDER BY destination LIMIT 1)
+          UNION ALL
+          SELECT (
+            SELECT further.destination FROM outgoing_pdus further WHERE further.destination > queues.destination
+            ORDER BY further.destination LIMIT 1)
+          FROM queues WHERE queues.destination IS NOT NULL)`
+
       const waiting = (now: number) =>
         sql<{ destination: string }>`
-          WITH RECURSIVE queue AS (
-            (SELECT destination FROM outgoing_pdus ORDER BY destination LIMIT 1)
-            UNION ALL
-            SELECT (
-              SELECT further.destination FROM outgoing_pdus further WHERE further.destination > queue.destination
-              ORDER BY further.destination LIMIT 1)
-            FROM queue WHERE queue.destination IS NOT NULL)
-          SELECT queue.destination FROM queue LEFT JOIN destinations USING (destination)
-          WHERE queue.destination IS NOT NULL AND coalesce(destinations.retry_at, 0) <= ${now}`.pipe(
+          ${queues} SELECT queues.destination FROM queues LEFT JOIN destinations USING (destination)
+          WHERE queues.destination IS NOT NULL AND coalesce(destinations.retry_at, 0) <= ${now}`.pipe(
           Effect.map((rows) => rows.map((row) => row.destination as ServerName)),
+          Effect.orDie
+        )
+
+      const trim = (most: number) =>
+        sql<{ destination: string; dropped: bigint }>`
+          ${queues}, dropped AS (
+            DELETE FROM outgoing_pdus USING queues CROSS JOIN LATERAL (
+              SELECT event_nid FROM outgoing_pdus queued WHERE queued.destination = queues.destination
+              ORDER BY event_nid DESC OFFSET ${most} LIMIT 1) AS newest
+            WHERE outgoing_pdus.destination = queues.destination AND outgoing_pdus.event_nid <= newest.event_nid
+            RETURNING outgoing_pdus.destination)
+          SELECT destination, count(*) AS dropped FROM dropped GROUP BY destination`.pipe(
+          Effect.map((rows) => new Map(rows.map((row) => [row.destination as ServerName, Number(row.dropped)]))),
           Effect.orDie
         )
 
@@ -168,6 +185,7 @@ export class OutgoingStore extends Context.Service<
         acknowledge,
         after,
         waiting,
+        trim,
         queueLengths: sql<{ destination: string; length: bigint }>`
           SELECT destination, count(*) AS length FROM outgoing_pdus GROUP BY destination`.pipe(
           Effect.map((rows) => new Map(rows.map((row) => [row.destination as ServerName, Number(row.length)]))),

@@ -87,6 +87,27 @@ layer(stores)("OutgoingStore", (it) => {
     })
   )
 
+  it.effect("a queue that has grown too long keeps its newest PDUs", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`DELETE FROM outgoing_pdus`
+      const long = "long.test" as ServerName
+      const short = "short.test" as ServerName
+      yield* enqueue(long, 7)
+      const last = lastNid
+      yield* enqueue(short, 3)
+      assert.deepStrictEqual([...(yield* store.trim(3))], [[long, 4]])
+      assert.deepStrictEqual([...(yield* store.trim(3))], [])
+      const transaction = yield* nextOf(long)
+      assert.deepStrictEqual(
+        idsOf(transaction),
+        [last - 2, last - 1, last].map((nid) => `$${nid}:green.test`)
+      )
+      yield* sql`DELETE FROM outgoing_pdus`
+    })
+  )
+
   it.effect("finds the destinations for which something waits and that need not be spared", () =>
     Effect.gen(function* () {
       const store = yield* OutgoingStore

@@ -11,7 +11,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { DestinationState } from "@greenroom/store/DestinationStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
-import { Cause, Clock, Context, Effect, Fiber, Layer, Semaphore } from "effect"
+import { Cause, Clock, Context, type Duration, Effect, Fiber, Layer, Semaphore } from "effect"
 import { Destinations } from "./Destinations.ts"
 import { Peer } from "./Peer.ts"
 import type { EduContent } from "./PendingEdus.ts"
@@ -28,6 +28,13 @@ const sweepInterval = "30 seconds"
 
 /** For how long a node trusts, in milliseconds, that a destination is spared: another node may have heard from it. */
 const trustSparing = 10_000
+
+/**
+ * How many PDUs wait for one destination at most, and how often that is looked to. A server that was away for longer finds
+ * the gap by the newest ones, and asks for what it wants of the rest.
+ */
+const longestQueue = 50_000
+const trimInterval = "5 minutes"
 
 /** For how long acknowledged transactions are kept, in milliseconds, and how often older ones are forgotten. */
 const keptFor = 7 * 86_400_000
@@ -140,7 +147,7 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const repeatedly = (what: string, work: Effect.Effect<void>, interval: "30 seconds" | "1 hour") =>
+  const repeatedly = (what: string, work: Effect.Effect<void>, interval: Duration.Input) =>
     work.pipe(
       Effect.catchCause((cause) => Effect.logError(what, cause)),
       Effect.andThen(Effect.sleep(interval)),
@@ -152,6 +159,15 @@ const make = Effect.gen(function* () {
   yield* repeatedly("Waking destinations", sweep, sweepInterval)
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
   yield* repeatedly("Forgetting old transactions", forget, forgetInterval)
+
+  const trim = Effect.flatMap(store.trim(longestQueue), (dropped) =>
+    Effect.forEach(
+      dropped,
+      ([destination, count]) => Effect.logWarning(`${destination} has been away too long: ${count} PDUs are dropped`),
+      { discard: true }
+    )
+  )
+  yield* repeatedly("Trimming queues", trim, trimInterval)
 
   const tell = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
     if (edus.length === 0 || isSpared(destination, yield* Clock.currentTimeMillis)) return
