@@ -6,7 +6,7 @@ import * as Database from "@greenroom/store/Database"
 import { EventStore } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Exit, Layer } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { EphemeralStream } from "../src/EphemeralStream.ts"
@@ -434,6 +434,70 @@ describe("Room and its database", () => {
       }
       assert.deepStrictEqual(bodies(yield* on(0, timeline(alice, room_id))), numbered(10))
       yield* on(1, assertOneChain(alice, room_id))
+    })
+  )
+
+  it.live("two nodes that take a room from each other all the time lose nothing and repeat nothing", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const nodes = [yield* node(url), yield* node(url)]
+      const alice = guest("alice")
+      const on = <A, E>(index: number, effect: Effect.Effect<A, E, Rooms | EventStore>) =>
+        Effect.provide(effect, nodes[index]!)
+      const { room_id } = yield* on(
+        0,
+        Effect.flatMap(Rooms, (rooms) => rooms.create(alice, {}))
+      )
+      const send = (body: string, index: number) =>
+        Effect.exit(
+          on(
+            index % 2,
+            Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message(body), body))
+          )
+        )
+      const all = numbered(120)
+      yield* Effect.forEach(all, send, { concurrency: 12 })
+      // What gave up meanwhile is asked again, as clients do.
+      yield* Effect.forEach(all, send)
+      const seen = bodies(yield* on(0, timeline(alice, room_id)))
+      assert.deepStrictEqual(new Set(seen), new Set(all))
+      assert.lengthOf(seen, all.length)
+      yield* on(1, assertOneChain(alice, room_id))
+    })
+  )
+
+  it.live("a server that stops finishes what it has begun", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const scope = yield* Scope.make()
+      const first = yield* Scope.provide(node(url), scope)
+      const alice = guest("alice")
+      const { room_id } = yield* Effect.provide(
+        Effect.flatMap(Rooms, (rooms) => rooms.create(alice, {})),
+        first
+      )
+      const acknowledged = new Set<string>()
+      const all = numbered(100)
+      const sending = yield* Effect.forkChild(
+        Effect.forEach(
+          all,
+          (body) =>
+            Effect.exit(
+              Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message(body))).pipe(
+                Effect.tap(() => Effect.sync(() => acknowledged.add(body)))
+              )
+            ),
+          { concurrency: 10 }
+        ).pipe(Effect.provide(first))
+      )
+      while (acknowledged.size < 10) yield* Effect.yieldNow
+      yield* Scope.close(scope, Exit.void)
+      yield* Fiber.interrupt(sending)
+      const again = yield* node(url)
+      const seen = bodies(yield* Effect.provide(timeline(alice, room_id), again))
+      assert.strictEqual(new Set(seen).size, seen.length)
+      assert.includeMembers(seen, [...acknowledged])
+      yield* Effect.provide(assertOneChain(alice, room_id), again)
     })
   )
 })
