@@ -27,12 +27,18 @@ const keptFor = 2 * 60_000
 /** How long changes of presence are gathered after the last were told, in milliseconds. */
 const presenceInterval = 500
 
+/** Whether nothing but the state is new. */
+const looksTheSame = (before: PresenceUpdate["value"] | undefined, now: PresenceUpdate["value"]): boolean =>
+  before?.displayname === now.displayname &&
+  before?.avatar_url === now.avatar_url &&
+  before?.status_msg === now.status_msg
+
 /** That somebody came online by waiting for events is no event to end that wait with: it is told with the next one. */
-const isOwnArrival = (feed: UserFeed, before: EphemeralUpdate | undefined, update: EphemeralUpdate): boolean =>
-  update._tag === "presence" &&
-  update.userId === feed.userId &&
-  update.value.state === "online" &&
-  (before?._tag !== "presence" || before.value.state === "offline")
+const isOwnArrival = (feed: UserFeed, before: EphemeralUpdate | undefined, update: EphemeralUpdate): boolean => {
+  if (update._tag !== "presence" || update.userId !== feed.userId || update.value.state !== "online") return false
+  const known = before?._tag === "presence" ? before.value : undefined
+  return (known === undefined || known.state === "offline") && looksTheSame(known, update.value)
+}
 
 export const makeFeeds = Effect.gen(function* () {
   const log = yield* EventLog
