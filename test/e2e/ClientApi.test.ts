@@ -62,7 +62,8 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
         () => alice.ask("PUT", "/createRoom/once", { name: "One" }),
         { concurrency: "unbounded" }
       )
-      assert.strictEqual(new Set(rooms.map(({ body }) => body.room_id)).size, 1)
+      assert.lengthOf([...new Set(rooms.map(({ status, text }) => `${status} ${text}`))], 1)
+      assert.strictEqual(rooms[0]!.status, 200)
     })
   )
 

@@ -17,7 +17,7 @@ const runs = Number(process.env.GREENROOM_FUZZ_RUNS ?? 150)
 const runsOf = ({ id }: Operation) => (/^(registration\.register|login\.login)$/.test(id) ? Math.ceil(runs / 3) : runs)
 
 /** Operations that end the token they are called with get one that nobody needs. */
-const endsToken = ({ id }: Operation) => id === "login.logout" || id === "registration.unregister"
+const endsToken = ({ path }: Operation) => /\/(logout|unregister|account|devices)(\/|$)/.test(path)
 
 const send = (url: string, { body, contentType, method, path, token }: HostileRequest) =>
   curl(url, method, path, {

@@ -25,6 +25,12 @@ export interface Scene {
 
 const fullPath = (path: string) => (path.startsWith("//") ? path.slice(1) : clientPrefix + path)
 
+/** What a test stands on must succeed. */
+export const succeeded = (answer: Answer): Answer => {
+  if (answer.status !== 200) throw new Error(`Answered with ${answer.status}: ${answer.text}`)
+  return answer
+}
+
 /** How to speak to a gateway. A path beginning with `//` is taken as it is, any other is under the draft's prefix. */
 export const sceneOf = (gateway: GatewayProcess.GatewayProcess): Scene => {
   const ask: Scene["ask"] = (method, path, options) => curl(gateway.url, method, fullPath(path), options)
@@ -40,7 +46,7 @@ export const sceneOf = (gateway: GatewayProcess.GatewayProcess): Scene => {
     register: (user) =>
       Effect.map(
         ask("POST", "/register", { data: { type: "m.login.password", user, password: `secret of ${user}` } }),
-        ({ body }) => person(body)
+        (answer) => person(succeeded(answer).body)
       )
   }
 }
@@ -73,9 +79,11 @@ let rooms = 0
 /** A room of the first person that the others have joined. Returns its ID. */
 export const roomOf = (owner: Person, ...others: ReadonlyArray<Person>): Effect.Effect<string> =>
   Effect.gen(function* () {
-    const { body } = yield* owner.ask("PUT", `/createRoom/scene${++rooms}`, {
-      invite: others.map(({ userId }) => userId)
-    })
-    for (const person of others) yield* person.ask("POST", `/rooms/${encodeURIComponent(body.room_id)}/join`, {})
+    const { body } = succeeded(
+      yield* owner.ask("PUT", `/createRoom/scene${++rooms}`, { invite: others.map(({ userId }) => userId) })
+    )
+    for (const person of others) {
+      succeeded(yield* person.ask("POST", `/rooms/${encodeURIComponent(body.room_id)}/join`, {}))
+    }
     return body.room_id
   })
