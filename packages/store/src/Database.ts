@@ -20,6 +20,7 @@ import federation from "./migrations/0003_federation.ts"
 import outgoingTransactions from "./migrations/0004_outgoing_transactions.ts"
 import logins from "./migrations/0005_logins.ts"
 import joinedDepth from "./migrations/0006_joined_depth.ts"
+import thirdPartyInvites from "./migrations/0007_third_party_invites.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -27,7 +28,8 @@ const migrations = {
   "0003_federation": federation,
   "0004_outgoing_transactions": outgoingTransactions,
   "0005_logins": logins,
-  "0006_joined_depth": joinedDepth
+  "0006_joined_depth": joinedDepth,
+  "0007_third_party_invites": thirdPartyInvites
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
