@@ -1,0 +1,181 @@
+/**
+ * Home servers that are killed, frozen or cut off while the others go on: when they are back all agree, and nothing that
+ * was acknowledged is missing.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import type { Body } from "../support/Curl.ts"
+import type { Person } from "../support/Scene.ts"
+import {
+  change,
+  createRoom,
+  disorder,
+  expectOk,
+  getState,
+  type HomeServer,
+  join,
+  network,
+  readBack,
+  reads,
+  say,
+  setState,
+  stateOf
+} from "./support/Network.ts"
+
+/** Alice of red, who may do everything, Bob of blue and Carol of green, who may nearly, and Dave and Erin, in one room. */
+const scene = Effect.gen(function* () {
+  const { cut, mend, servers } = yield* network(["red.test", "blue.test", "green.test"])
+  const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
+  const alice = yield* red.register("alice")
+  const bob = yield* blue.register("bob")
+  const carol = yield* green.register("carol")
+  const dave = yield* red.register("dave")
+  const erin = yield* green.register("erin")
+  const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: "square" })
+  for (const person of [bob, carol, dave, erin]) yield* join(person, room_alias)
+  const levels = (yield* getState(alice, room_id, "m.room.power_levels")).body
+  const setLevels = (users: Body) => setState(alice, room_id, "m.room.power_levels", { ...levels, users })
+  const everyone = { [alice.userId]: 100, [bob.userId]: 75, [carol.userId]: 75 }
+  yield* expectOk(setLevels(everyone))
+  yield* say(alice, room_id, "ready")
+  for (const person of [bob, carol]) yield* reads(person, room_id, "ready")
+  const isolate = (server: HomeServer, how: typeof cut) =>
+    Effect.forEach(
+      servers.filter((other) => other !== server),
+      (other) => how(server, other),
+      { discard: true }
+    )
+  return { red, blue, green, alice, bob, carol, dave, erin, room_id, everyone, setLevels, isolate, cut, mend }
+})
+
+/** A request of each server to each other, so that none waits any longer to try the other again. */
+const meetAgain = (people: ReadonlyArray<Person>) =>
+  Effect.forEach(people, (person) =>
+    Effect.forEach(
+      people.filter((other) => other !== person),
+      ({ userId }) =>
+        person.ask("GET", `/directory/room/${encodeURIComponent(`#nowhere:${userId.slice(userId.indexOf(":") + 1)}`)}`)
+    )
+  )
+
+/** Everybody says a last word and reads those of the others; then all have the same state and these messages. */
+const agree = Effect.fnUntraced(function* (
+  places: ReadonlyArray<readonly [HomeServer, Person]>,
+  roomId: string,
+  acknowledged: ReadonlyArray<string>
+) {
+  const people = places.map(([, person]) => person)
+  yield* meetAgain(people)
+  for (const person of people) yield* say(person, roomId, `last word of ${person.userId}`)
+  for (const person of people) {
+    for (const { userId } of people) yield* reads(person, roomId, `last word of ${userId}`)
+  }
+  const [state, ...states] = yield* Effect.forEach(people, (person) => stateOf(person, roomId))
+  for (const other of states) assert.deepStrictEqual(other, state)
+  for (const [server, person] of places) {
+    const read = (yield* readBack(person, roomId)).map(({ event_id }) => event_id)
+    assert.strictEqual(new Set(read).size, read.length)
+    for (const id of acknowledged) assert.include(read, id)
+    assert.deepStrictEqual(disorder(read.toReversed(), yield* server.events(roomId)), [])
+  }
+})
+
+const membershipOf = (person: Person, roomId: string, userId: string) =>
+  Effect.map(getState(person, roomId, "m.room.member", userId), ({ body }) => body.membership)
+
+describe("Outage", () => {
+  it.live("a server that was killed with changes that nobody else knew agrees with the others afterwards", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, carol, dave, erin, everyone, green, isolate, cut, mend, red, room_id, setLevels } =
+        yield* scene
+      yield* isolate(blue, cut)
+      const acknowledged = [yield* say(bob, room_id, "blue is alone")]
+      yield* expectOk(setState(bob, room_id, "m.room.topic", { topic: "by blue" }))
+      yield* expectOk(change(bob, room_id, "ban", erin.userId))
+      acknowledged.push(yield* say(bob, room_id, "erin is banned"))
+      yield* blue.kill
+      yield* expectOk(setLevels({ ...everyone, [bob.userId]: 0 }))
+      yield* expectOk(setState(alice, room_id, "m.room.topic", { topic: "by red" }))
+      acknowledged.push(yield* say(alice, room_id, "bob has no power"))
+      yield* reads(carol, room_id, "bob has no power")
+      yield* expectOk(change(carol, room_id, "ban", dave.userId))
+      acknowledged.push(yield* say(carol, room_id, "dave is banned"), yield* say(erin, room_id, "erin is not"))
+      yield* isolate(blue, mend)
+      yield* blue.start
+      yield* agree(
+        [
+          [red, alice],
+          [blue, bob],
+          [green, carol]
+        ],
+        room_id,
+        acknowledged
+      )
+      for (const person of [alice, bob, carol]) {
+        assert.deepStrictEqual((yield* getState(person, room_id, "m.room.topic")).body, { topic: "by red" })
+        assert.strictEqual(yield* membershipOf(person, room_id, dave.userId), "ban")
+        assert.strictEqual(yield* membershipOf(person, room_id, erin.userId), "join")
+      }
+    })
+  )
+
+  it.live("a room that was split in two is one again, with one state of what both sides changed", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, carol, cut, dave, erin, green, isolate, mend, red, room_id } = yield* scene
+      yield* isolate(red, cut)
+      const acknowledged: Array<string> = []
+      const speakers = [alice, bob, carol]
+      for (let round = 0; round < 20; round++) {
+        for (const person of speakers) acknowledged.push(yield* say(person, room_id, `${person.userId} ${round}`))
+      }
+      yield* expectOk(setState(alice, room_id, "m.room.topic", { topic: "by red" }))
+      yield* expectOk(setState(bob, room_id, "m.room.topic", { topic: "by blue" }))
+      yield* expectOk(setState(carol, room_id, "m.room.name", { name: "Green" }))
+      yield* expectOk(change(alice, room_id, "ban", erin.userId))
+      yield* expectOk(change(carol, room_id, "ban", dave.userId))
+      for (const person of speakers) acknowledged.push(yield* say(person, room_id, `${person.userId} is done`))
+      yield* isolate(red, mend)
+      yield* agree(
+        [
+          [red, alice],
+          [blue, bob],
+          [green, carol]
+        ],
+        room_id,
+        acknowledged
+      )
+      for (const person of speakers) {
+        assert.strictEqual(yield* membershipOf(person, room_id, erin.userId), "ban")
+        assert.strictEqual(yield* membershipOf(person, room_id, dave.userId), "ban")
+      }
+    })
+  )
+
+  it.live("a server that hangs gets what was said meanwhile when it goes on, and so do others through it", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, carol, cut, green, mend, red, room_id } = yield* scene
+      yield* green.freeze
+      yield* cut(red, blue)
+      const acknowledged = [yield* say(alice, room_id, "red speaks"), yield* say(bob, room_id, "blue speaks")]
+      yield* green.thaw
+      // Green hears both, and what it says leads each of them to what the other said.
+      yield* reads(carol, room_id, "red speaks")
+      yield* reads(carol, room_id, "blue speaks")
+      acknowledged.push(yield* say(carol, room_id, "green heard both"))
+      yield* reads(alice, room_id, "green heard both")
+      yield* reads(bob, room_id, "green heard both")
+      yield* reads(alice, room_id, "blue speaks")
+      yield* reads(bob, room_id, "red speaks")
+      yield* mend(red, blue)
+      yield* agree(
+        [
+          [red, alice],
+          [blue, bob],
+          [green, carol]
+        ],
+        room_id,
+        acknowledged
+      )
+    })
+  )
+})
