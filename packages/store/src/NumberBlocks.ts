@@ -6,12 +6,17 @@ import { Effect, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
 
 export interface NumberBlocks {
-  /** True if `takeUnsafe(count)` would succeed. */
+  /** True if so many numbers can be taken, one after the other. */
   readonly hasUnsafe: (count: number) => boolean
-  /** The first of `count` consecutive numbers, or undefined if none are at hand: then run `refill` and try again. */
-  readonly takeUnsafe: (count: number) => number | undefined
-  /** Makes at least `count` numbers available (at most the size of a block). */
+  /** A number above all that were taken before, or undefined if none is at hand: then run `refill` and try again. */
+  readonly takeUnsafe: () => number | undefined
+  /** Makes at least `count` numbers available. */
   readonly refill: (count: number) => Effect.Effect<void>
+}
+
+interface Block {
+  next: number
+  readonly end: number
 }
 
 /** `blockSize` is the INCREMENT BY of the sequence. */
@@ -21,45 +26,40 @@ export const makeNumberBlocks = Effect.fnUntraced(function* (
   blockSize: number
 ) {
   const one = yield* Semaphore.make(1)
-  let next = 0
-  let end = 0
-  let spare: number | undefined
+  const blocks: Array<Block> = []
+  let available = 0
 
-  const reserve = sql<{ first: bigint }>`SELECT nextval(${sequence}::regclass) AS first`.pipe(
-    Effect.map((rows) => Number(rows[0]!.first)),
-    Effect.orDie
-  )
-
-  const advance = (count: number) => {
-    if (end - next < count && spare !== undefined) {
-      next = spare
-      end = spare + blockSize
-      spare = undefined
-    }
-    return end - next >= count
+  const takeUnsafe = (): number | undefined => {
+    const block = blocks[0]
+    if (block === undefined) return undefined
+    const number = block.next++
+    available--
+    if (block.next === block.end) blocks.shift()
+    return number
   }
 
-  const takeUnsafe = (count: number): number | undefined => {
-    if (!advance(count)) return undefined
-    const first = next
-    next += count
-    return first
+  const add = (first: number): void => {
+    blocks.push({ next: first, end: first + blockSize })
+    available += blockSize
   }
+
+  const reserve = (count: number) =>
+    sql<{ first: bigint }>`
+      SELECT nextval(${sequence}::regclass) AS first FROM generate_series(1, ${count}::integer)`.pipe(
+      Effect.map((rows) => rows.map((row) => Number(row.first)).sort((a, b) => a - b)),
+      Effect.map((firsts) => firsts.forEach(add)),
+      Effect.orDie
+    )
 
   const refill = (count: number) =>
     one.withPermits(1)(
       Effect.suspend(() => {
-        if (count > blockSize)
-          return Effect.die(`${count} numbers of ${sequence} are asked for, ${blockSize} are a block`)
-        const enough = advance(count)
-        if (spare !== undefined || (enough && end - next > blockSize / 2)) return Effect.void
-        return Effect.map(reserve, (first) => {
-          spare = first
-          advance(count)
-        })
+        // Half a block is kept in store, so that nobody has to wait for the next one.
+        const missing = Math.max(count, blockSize / 2) - available
+        return missing <= 0 ? Effect.void : reserve(Math.ceil(missing / blockSize))
       })
     )
 
   yield* refill(1)
-  return { hasUnsafe: advance, takeUnsafe, refill } satisfies NumberBlocks
+  return { hasUnsafe: (count) => available >= count, takeUnsafe, refill } satisfies NumberBlocks
 })

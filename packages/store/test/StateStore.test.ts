@@ -40,7 +40,7 @@ const build = Effect.fnUntraced(function* (steps: ReadonlyArray<typeof Step.Type
     const parent = chains.find(({ chain }) => chain === from?.ref.chain)
     const height = (parent?.height ?? 0) + 1
     const isSnapshot = from === undefined || height > maxChainHeight
-    const chain = numbers.takeUnsafe(1)!
+    const chain = numbers.takeUnsafe()!
     const state = from?.state ?? new Map()
     chains.push({
       chain,
@@ -73,7 +73,7 @@ const build = Effect.fnUntraced(function* (steps: ReadonlyArray<typeof Step.Type
     else if (kind === "remove" && present.length > 0) follow(present[pick % present.length]!, null)
     else if (kind === "fork") point = beginChain(points[pick % points.length]!)
     else if (kind === "snapshot") {
-      const chain = numbers.takeUnsafe(1)!
+      const chain = numbers.takeUnsafe()!
       chains.push({ chain, roomNid: writer.roomNid, parent: null, height: 0 })
       for (const [key, eventNid] of point.state) deltas.push({ chain, seq: 0, key, eventNid })
       point = { ref: { chain, seq: 0 }, state: point.state }

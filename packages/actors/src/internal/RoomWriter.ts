@@ -18,6 +18,9 @@ import { RoomTransactions } from "./RoomTransactions.ts"
 /** How often a request runs at most that others made fail; one whose own commit fails has two attempts. */
 const maxAttempts = 5
 
+/** How many chains of states one step begins at most: for the state before an event, after it, and the current one. */
+const chainsPerStep = 8
+
 export const makeRoomWriter = Effect.gen(function* () {
   const roomId = RoomId.make((yield* Entity.CurrentAddress).entityId)
   const { serverName } = yield* HomeServerConfig
@@ -95,10 +98,10 @@ export const makeRoomWriter = Effect.gen(function* () {
   /** Runs a synchronous step once as many numbers are at hand as it may take. */
   const withNids = <A>(count: number, step: () => A): Effect.Effect<A> =>
     Effect.suspend(() =>
-      log.nids.hasUnsafe(count) && states.chains.hasUnsafe(1)
+      log.nids.hasUnsafe(count) && states.chains.hasUnsafe(chainsPerStep)
         ? Effect.sync(step)
         : Effect.andThen(
-            Effect.all([log.nids.refill(count), states.chains.refill(1)], { discard: true }),
+            Effect.all([log.nids.refill(count), states.chains.refill(chainsPerStep)], { discard: true }),
             Effect.suspend(() => withNids(count, step))
           )
     )
@@ -115,8 +118,8 @@ export const makeRoomWriter = Effect.gen(function* () {
       )
     })
 
-  const nextNid = () => log.nids.takeUnsafe(1)!
-  const nextChain = () => states.chains.takeUnsafe(1)!
+  const nextNid = () => log.nids.takeUnsafe()!
+  const nextChain = () => states.chains.takeUnsafe()!
 
   return {
     roomId,

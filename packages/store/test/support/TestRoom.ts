@@ -56,7 +56,7 @@ export const openRoom = Effect.fnUntraced(function* (localpart: string): Effect.
 const nextNid = Effect.gen(function* () {
   const { nids } = yield* EventLog
   if (!nids.hasUnsafe(1)) yield* nids.refill(1)
-  return nids.takeUnsafe(1)!
+  return nids.takeUnsafe()!
 })
 
 /** The commit of some events, each with the state `chain` 1. Memberships follow from m.room.member events. */
