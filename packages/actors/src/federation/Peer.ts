@@ -14,6 +14,7 @@
  * Source: "Transactions" of the specification.
  */
 import { randomBytes } from "node:crypto"
+import { keyPath } from "@greenroom/protocol/federation/FederationApi"
 import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -25,6 +26,7 @@ import { HomeServerConfig } from "../HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms } from "./FederationRooms.ts"
+import { FederationTransport } from "./FederationTransport.ts"
 import { type EduContent, eduFreshness, PendingEdus } from "./PendingEdus.ts"
 import type { RemoteError } from "./RemoteError.ts"
 
@@ -62,6 +64,10 @@ const shortestWait = 500
 /** The longest wait of a server that answers with errors or asks for patience, in milliseconds. */
 const longestRefusedWait = 3_600_000
 
+/** How long a server that was not there may take to show that it is, in milliseconds, and how much it may say. */
+const probeTimeout = 10_000
+const maxProbeBytes = 64 * 1024
+
 /** How much of such a wait chance takes away at most. */
 const jitter = 0.3
 
@@ -87,6 +93,7 @@ const behaviour = Effect.gen(function* () {
   const destinations = yield* Destinations
   const rooms = yield* FederationRooms
   const client = yield* FederationClient
+  const transport = yield* FederationTransport
   const retry = yield* FiberHandle.make()
   const oneAtATime = Semaphore.makeUnsafe(1).withPermits(1)
 
@@ -104,6 +111,8 @@ const behaviour = Effect.gen(function* () {
     onFailure: ({ retryAt }) => retryAt ?? 0
   })
   let spareUntil = yield* knownSparing
+  /** Whether the last attempt found nobody. */
+  let unreachable = spareUntil > 0
   /** How many attempts in a row the server has answered with an error. */
   let refusals = 0
 
@@ -129,7 +138,17 @@ const behaviour = Effect.gen(function* () {
 
   // Sending
 
+  /** The cheapest request that shows whether the server is there: nothing is signed for one that is not. */
+  const probe = transport
+    .request({ destination, method: "GET", uri: keyPath, maxBytes: maxProbeBytes, timeout: probeTimeout })
+    .pipe(
+      Effect.catchTag("RemoteInvalid", () => Effect.void),
+      Effect.tapError(({ reason }) => destinations.failed(destination, reason))
+    )
+
   const send = Effect.fnUntraced(function* ({ edus, stored }: Outgoing, now: number) {
+    if (unreachable) yield* probe
+    unreachable = false
     const pdus = stored === undefined ? [] : yield* rooms.toPdus(stored.events)
     return yield* client.sendTransaction(destination, {
       transaction_id: stored?.transactionId ?? randomBytes(12).toString("base64url"),
@@ -173,8 +192,9 @@ const behaviour = Effect.gen(function* () {
     // What is committed meanwhile is not told here.
     queued = true
     spareUntil = Math.max(until, (yield* Clock.currentTimeMillis) + shortestWait)
+    unreachable = error._tag === "RemoteUnreachable"
     // `Destinations` has logged what could not be reached.
-    if (error._tag !== "RemoteUnreachable") {
+    if (!unreachable) {
       yield* Effect.logWarning(`${destination} refuses a transaction: ${reasonOf(error)}`)
     }
   })
