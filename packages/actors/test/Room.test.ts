@@ -320,7 +320,31 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
   )
 })
 
-layer(homeServer)("typing", (it) => {
+layer(homeServer)("Room over time", (it) => {
+  it.effect("an idle room leaves memory, and comes back as it was", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const sql = yield* SqlClient.SqlClient
+      const alice = guest("alice")
+      const { room_id } = yield* rooms.create(alice, { name: "Idle" })
+      const send = (txnId: string) => rooms.send(alice, room_id, "m.room.message", message(txnId), txnId)
+      const first = yield* send("1")
+      const fence = Effect.map(
+        sql<{ fence: bigint }>`SELECT fence FROM rooms WHERE room_id = ${room_id}`,
+        ([row]) => row!.fence
+      )
+      const before = yield* fence
+      yield* send("2")
+      assert.strictEqual(yield* fence, before)
+      yield* TestClock.adjust("10 minutes")
+      assert.deepStrictEqual(yield* send("1"), first)
+      yield* send("3")
+      assert.strictEqual(yield* fence, before + 1n)
+      assert.deepStrictEqual(bodies(yield* timeline(alice, room_id)), ["1", "2", "3"])
+      yield* assertOneChain(alice, room_id)
+    })
+  )
+
   it.effect("who types is told until they stop, until the time is over, or until they leave", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
