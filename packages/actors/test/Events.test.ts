@@ -264,6 +264,20 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
+  it.effect("a reader who is further behind than memory reaches still gets everything once", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const alice = guest("alice10")
+      const { room_id } = yield* rooms.create(alice, {})
+      const start = yield* endFor(alice)
+      yield* Effect.forEach(numbered(1500), (body) => say(alice, room_id, body), { concurrency: 100, discard: true })
+      const read = bodiesOf(yield* readAll(alice, start, 400))
+      assert.lengthOf(read, 1500)
+      assert.strictEqual(new Set(read).size, 1500)
+      assert.deepStrictEqual(bodiesOf(yield* readAll(alice, start, 1000)), read)
+    })
+  )
+
   it.effect("refuses what is no token, and takes a limit of nothing", () =>
     Effect.gen(function* () {
       const events = yield* Events
