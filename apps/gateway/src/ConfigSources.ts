@@ -12,6 +12,7 @@ import {
 } from "@greenroom/gateway/SettingSources"
 import { Effect, type FileSystem } from "effect"
 import { type GatewayConfig, settings } from "./GatewayConfig.ts"
+import { checkLoginSettings } from "./LoginSettings.ts"
 
 /** The configuration, checked. Errors: `ConfigurationError`. */
 export const readConfig: (sources: Sources) => Effect.Effect<GatewayConfig, ConfigurationError, FileSystem.FileSystem> =
@@ -36,5 +37,7 @@ const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   if (config.federationPort !== 0 && config.federationPort === config.port) {
     return yield* refuse(`--federation-port must differ from --port, both are ${config.port}`)
   }
+  const login = checkLoginSettings(config)
+  if (login !== undefined) return yield* refuse(login)
   yield* checkDataDir(config.dataDir)
 })

@@ -27,6 +27,7 @@ import {
 } from "@greenroom/gateway/Setting"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import type { Schema } from "effect"
+import { loginSettings } from "./LoginSettings.ts"
 
 const rate = (kind: keyof typeof defaultRates, description: string): Setting<Rate | typeof off> => ({
   name: `rate_limits.${kind}`,
@@ -137,6 +138,7 @@ export const settings = {
     fallback: true,
     flag: "switch"
   }),
+  ...loginSettings,
   logLevel: setting<LogLevelName>({
     name: "log_level",
     description: "The least serious messages that are logged",

@@ -13,12 +13,14 @@ import { Cause, Effect, Exit, FileSystem, Layer } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
+import { toLoginOptions } from "./LoginSettings.ts"
 import { describeFailure, FederationListenError } from "./StartFailure.ts"
 
 const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>): HomeServerOptions => ({
   serverName: config.serverName,
   dataDir: config.dataDir,
   enableRegistration: config.enableRegistration,
+  login: toLoginOptions(config),
   federation: {
     verifyCertificates: config.federationVerify,
     staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
@@ -36,6 +38,7 @@ const toGateway = (config: GatewayConfig) =>
     host: config.host,
     port: config.port,
     trustedProxies: config.trustedProxies,
+    publicUrl: config.publicUrl,
     rates: {
       registrations: config.registrationRate,
       logins: config.loginRate,

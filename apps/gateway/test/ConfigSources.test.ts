@@ -2,6 +2,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Redacted } from "effect"
 import { readConfig, type Sources } from "../src/ConfigSources.ts"
+import { toLoginOptions } from "../src/LoginSettings.ts"
 
 /** The configuration from a TOML file, the environment and options, in a data directory of its own. */
 const read = (written: {
@@ -109,4 +110,70 @@ describe("ConfigSources", () => {
       assert.notInclude(message, "hush")
     })
   )
+
+  it.effect("flows, mail and services come from tables of the file", () =>
+    Effect.gen(function* () {
+      const config = yield* read({
+        toml: `
+          public_url = "https://example.org"
+          [login]
+          flows = ["m.login.password+m.login.email.code", "m.login.oauth2"]
+          registration = "token"
+          token_ttl = 86400
+          account_attempts = "5/1h"
+          [mail]
+          host = "mail.example.org"
+          from = "Greenroom <noreply@example.org>"
+          user = "greenroom"
+          password = "hush"
+          [[oauth2.providers]]
+          id = "one"
+          name = "One"
+          client_id = "greenroom"
+          client_secret = "hush"
+          issuer = "https://one.example"
+        `
+      })
+      assert.deepStrictEqual(config.loginFlows, [["m.login.password", "m.login.email.code"], ["m.login.oauth2"]])
+      assert.deepStrictEqual(config.registrationFlows, [["m.login.password"]])
+      const login = toLoginOptions(config)
+      assert.deepStrictEqual([login.registration, login.tokenTtl], ["token", 86_400_000])
+      assert.deepStrictEqual(login.accountAttempts, { limit: 5, window: 3_600_000 })
+      assert.deepStrictEqual(
+        [login.mail?.host, login.mail?.port, login.mail?.security],
+        ["mail.example.org", 587, "starttls"]
+      )
+      assert.strictEqual(login.mail?.password && Redacted.value(login.mail.password), "hush")
+      const [provider] = login.providers ?? []
+      assert.deepStrictEqual([provider?.id, provider?.issuer], ["one", "https://one.example"])
+      assert.notInclude(JSON.stringify(login), "hush")
+    })
+  )
+
+  const flows = (text: string) => ({ environment: { GREENROOM_LOGIN_FLOWS: text } })
+  for (const [written, message] of [
+    [flows("m.login.nonsense"), /^GREENROOM_LOGIN_FLOWS must be a list of flows/],
+    [flows(""), undefined],
+    [flows("m.login.email.code"), /m\.login\.email\.code in login\.flows needs a mail server: mail\.host/],
+    [flows("m.login.oauth2"), /needs oauth2\.providers/],
+    [flows("m.login.password+m.login.password"), /has a stage twice/],
+    [flows("m.login.password,m.login.password+m.login.oauth2"), /is never reached/],
+    [flows("m.login.registration_token"), /cannot have m\.login\.registration_token/],
+    [{ toml: '[mail]\nhost = "a"' }, /mail\.host needs mail\.from/],
+    [{ toml: '[mail]\nfrom = "a@b\\nBcc: c@d"' }, /mail\.from in .* must be an address/],
+    [
+      { toml: '[[oauth2.providers]]\nid = "one"\nclient_secret = "hush"' },
+      /oauth2\.providers in .* must be a list of tables/
+    ]
+  ] as const) {
+    it.effect(`${JSON.stringify(written)} ${message === undefined ? "is as if it was not said" : "is refused"}`, () =>
+      Effect.gen(function* () {
+        if (message === undefined)
+          return assert.deepStrictEqual((yield* read(written)).loginFlows, [["m.login.password"]])
+        const said = yield* refused(written)
+        assert.match(said, message)
+        assert.notInclude(said, "hush")
+      })
+    )
+  }
 })

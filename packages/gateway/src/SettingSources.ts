@@ -114,8 +114,12 @@ const flatten = Effect.fnUntraced(function* (settings: Settings, document: Recor
   return out
 })
 
+/** Lists of texts have commas between them, lists of tables become JSON. */
 const toText = (value: unknown): string | undefined => {
-  if (Array.isArray(value)) return value.every((item) => typeof item === "string") ? value.join(",") : undefined
+  if (Array.isArray(value)) {
+    if (value.length > 0 && value.every(isTable)) return JSON.stringify(value)
+    return value.every((item) => typeof item === "string") ? value.join(",") : undefined
+  }
   return typeof value === "string" || typeof value === "number" || typeof value === "boolean"
     ? String(value)
     : undefined

@@ -1,0 +1,269 @@
+/**
+ * The settings of logins and registrations: flows, mail, OAuth2 providers. A part of `GatewayConfig`.
+ */
+import {
+  checkLoginOptions,
+  type Flow,
+  type LoginOptions,
+  loginDefaults,
+  type OAuth2Provider,
+  type RegistrationMode,
+  registrationModes,
+  type StageType,
+  stageTypes
+} from "@greenroom/actors/login/LoginOptions"
+import { off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
+import {
+  type Configuration,
+  integer,
+  optional,
+  portExpects,
+  Secret,
+  type Setting,
+  setting,
+  Text,
+  Truth,
+  truthExpects
+} from "@greenroom/gateway/Setting"
+import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
+import { Redacted, Schema, SchemaTransformation } from "effect"
+
+const isStage = (text: string): text is StageType => (stageTypes as ReadonlyArray<string>).includes(text)
+
+const isFlow = (text: string): boolean => text.split("+").every((stage) => isStage(stage.trim()))
+
+/** Flows with commas between them, stages with `+` between them. */
+const Flows: Schema.Codec<ReadonlyArray<Flow>, string> = Schema.String.check(
+  Schema.makeFilter((text: string) => text.split(",").every(isFlow))
+).pipe(
+  Schema.decodeTo(
+    Schema.Array(Schema.Array(Schema.Literals(stageTypes))),
+    SchemaTransformation.transform<ReadonlyArray<Flow>, string>({
+      decode: (text) => text.split(",").map((flow) => flow.split("+").map((stage) => stage.trim() as StageType)),
+      encode: (flows) => flows.map((flow) => flow.join("+")).join(",")
+    })
+  )
+)
+
+const flowsExpects = `a list of flows such as m.login.password+m.login.email.code, of the stages ${stageTypes.join(", ")}`
+
+const url = Schema.String.check(
+  Schema.makeFilter((text: string) => /^https?:\/\/[^/?#]/.test(text) && URL.canParse(text))
+)
+
+const Provider = Schema.Struct({
+  id: Schema.String.check(Schema.isPattern(/^[a-z0-9._-]{1,64}$/)),
+  name: Schema.NonEmptyString,
+  client_id: Schema.NonEmptyString,
+  client_secret: Schema.NonEmptyString,
+  issuer: url,
+  authorization_endpoint: Schema.optionalKey(url),
+  token_endpoint: Schema.optionalKey(url),
+  userinfo_endpoint: Schema.optionalKey(url),
+  subject_claim: Schema.optionalKey(Schema.NonEmptyString),
+  scope: Schema.optionalKey(Schema.String),
+  authentication: Schema.optionalKey(Schema.Literals(["client_secret_basic", "client_secret_post"])),
+  allow_http: Schema.optionalKey(Schema.Boolean)
+}).check(
+  Schema.makeFilter(
+    (provider: { readonly authorization_endpoint?: string; readonly token_endpoint?: string }) =>
+      (provider.authorization_endpoint === undefined) === (provider.token_endpoint === undefined)
+  )
+)
+
+const toProvider = (provider: typeof Provider.Type): OAuth2Provider => ({
+  id: provider.id,
+  name: provider.name,
+  clientId: provider.client_id,
+  clientSecret: Redacted.make(provider.client_secret),
+  issuer: provider.issuer,
+  authorizationEndpoint: provider.authorization_endpoint,
+  tokenEndpoint: provider.token_endpoint,
+  userinfoEndpoint: provider.userinfo_endpoint,
+  subjectClaim: provider.subject_claim,
+  scope: provider.scope,
+  authentication: provider.authentication,
+  allowHttp: provider.allow_http
+})
+
+const isProviders = Schema.is(Schema.Array(Provider))
+
+const parseProviders = (text: string): ReadonlyArray<typeof Provider.Type> | undefined => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isProviders(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** JSON, as the tables `[[oauth2.providers]]` of TOML become. */
+const Providers: Schema.Codec<ReadonlyArray<OAuth2Provider>, string> = Schema.String.check(
+  Schema.makeFilter((text: string) => parseProviders(text) !== undefined)
+).pipe(
+  Schema.decodeTo(
+    Schema.Array(Schema.Any as Schema.Codec<OAuth2Provider>),
+    SchemaTransformation.transform<ReadonlyArray<OAuth2Provider>, string>({
+      decode: (text) => (parseProviders(text) ?? []).map(toProvider),
+      encode: () => "[]"
+    })
+  )
+)
+
+const attempts = (name: string, description: string, fallback: AttemptRate): Setting<Rate | typeof off> => ({
+  name: `login.${name}`,
+  description,
+  expects: 'a rate such as "50/10m", or "off"',
+  schema: RateFromString,
+  fallback
+})
+
+export const loginSettings = {
+  publicUrl: optional({
+    name: "public_url",
+    description: "Where people find this server: links in mails and OAuth2 providers lead back to it",
+    expects: "a URL such as https://example.org",
+    schema: url as Schema.Codec<string>,
+    flag: "url"
+  }),
+  loginFlows: setting({
+    name: "login.flows",
+    description: "The ways to log in",
+    expects: flowsExpects,
+    schema: Flows,
+    fallback: [["m.login.password"]] as ReadonlyArray<Flow>
+  }),
+  registrationFlows: setting({
+    name: "login.registration_flows",
+    description: "The ways to register",
+    expects: flowsExpects,
+    schema: Flows,
+    fallback: [["m.login.password"]] as ReadonlyArray<Flow>
+  }),
+  registrationMode: setting<RegistrationMode>({
+    name: "login.registration",
+    description: "Who may register: everybody, who has a registration token, nobody",
+    expects: `one of ${registrationModes.join(", ")}`,
+    schema: Schema.Literals(registrationModes) as Schema.Codec<RegistrationMode, string>,
+    fallback: "open"
+  }),
+  loginSessionTtl: setting({
+    name: "login.session_ttl",
+    description: "How many seconds a login may take",
+    expects: "a number of seconds from 60 to 86400",
+    schema: integer(60, 86_400),
+    fallback: loginDefaults.sessionTtl / 1_000
+  }),
+  tokenTtl: setting({
+    name: "login.token_ttl",
+    description: "After how many seconds one must log in again; 0 for never",
+    expects: "a number of seconds",
+    schema: integer(0, 315_360_000),
+    fallback: 0
+  }),
+  accountAttempts: attempts(
+    "account_attempts",
+    "Failed attempts to log in to one account, from wherever",
+    loginDefaults.accountAttempts
+  ),
+  addressAttempts: attempts(
+    "address_attempts",
+    "Failed attempts to log in from one address",
+    loginDefaults.addressAttempts
+  ),
+  mailRate: attempts("mail_rate", "Mails to one address", loginDefaults.mailRate),
+  mailHost: optional({
+    name: "mail.host",
+    description: "The mail server that takes our mails (SMTP)",
+    expects: "a host name",
+    schema: Text
+  }),
+  mailPort: setting({
+    name: "mail.port",
+    description: "Its port",
+    expects: portExpects,
+    schema: integer(1, 65_535),
+    fallback: 587
+  }),
+  mailSecurity: setting<"tls" | "starttls" | "none">({
+    name: "mail.security",
+    description: "TLS from the first byte, STARTTLS, or none for a server on the same machine",
+    expects: "one of tls, starttls, none",
+    schema: Schema.Literals(["tls", "starttls", "none"]) as Schema.Codec<"tls" | "starttls" | "none", string>,
+    fallback: "starttls"
+  }),
+  mailUser: optional({ name: "mail.user", description: "Our account there", expects: "a text", schema: Text }),
+  mailPassword: optional({
+    name: "mail.password",
+    description: "Its password",
+    expects: "a text",
+    schema: Secret,
+    secret: true
+  }),
+  mailFrom: optional({
+    name: "mail.from",
+    description: "The address that mails are from",
+    expects: "an address such as Greenroom <noreply@example.org>",
+    schema: Schema.String.check(Schema.isPattern(/^[^\r\n@]+@[^\r\n@\s]+$/)) as Schema.Codec<string>
+  }),
+  mailTemplates: optional({
+    name: "mail.templates",
+    description: "A directory with templates of mails in place of ours",
+    expects: "a directory",
+    schema: Text
+  }),
+  mailVerify: setting({
+    name: "mail.verify_certificate",
+    description: "Check the certificate of the mail server. Switch it off for tests only",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true
+  }),
+  providers: setting({
+    name: "oauth2.providers",
+    description: "The services that people may log in with",
+    expects: "a list of tables with id, name, client_id, client_secret and issuer",
+    schema: Providers,
+    fallback: [] as ReadonlyArray<OAuth2Provider>,
+    secret: true
+  })
+} as const
+
+type LoginSettings = Configuration<typeof loginSettings>
+
+const toAttempts = (rate: Rate | typeof off): AttemptRate =>
+  rate === off ? { limit: Number.MAX_SAFE_INTEGER, window: 1 } : rate
+
+/** What the settings mean for the home server. */
+export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
+  flows: config.loginFlows,
+  registrationFlows: config.registrationFlows,
+  registration: config.registrationMode,
+  sessionTtl: config.loginSessionTtl * 1_000,
+  tokenTtl: config.tokenTtl === 0 ? undefined : config.tokenTtl * 1_000,
+  accountAttempts: toAttempts(config.accountAttempts),
+  addressAttempts: toAttempts(config.addressAttempts),
+  mailRate: toAttempts(config.mailRate),
+  providers: config.providers,
+  mail:
+    config.mailHost === undefined || config.mailFrom === undefined
+      ? undefined
+      : {
+          host: config.mailHost,
+          port: config.mailPort,
+          security: config.mailSecurity,
+          user: config.mailUser,
+          password: config.mailPassword,
+          from: config.mailFrom,
+          templates: config.mailTemplates,
+          verifyCertificate: config.mailVerify
+        }
+})
+
+/** What no setting of them can say alone, in one line; undefined if all is well. */
+export const checkLoginSettings = (config: LoginSettings & { readonly enableRegistration: boolean }) => {
+  if (config.mailHost !== undefined && config.mailFrom === undefined) return "mail.host needs mail.from"
+  if (config.mailPassword !== undefined && config.mailUser === undefined) return "mail.password needs mail.user"
+  const options = toLoginOptions(config)
+  return checkLoginOptions(config.enableRegistration ? options : { ...options, registration: "closed" })
+}

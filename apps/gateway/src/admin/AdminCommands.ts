@@ -1,0 +1,259 @@
+/**
+ * What an operator does on the command line: accounts and registration tokens. It works on the database, whether the home
+ * server runs or not; the same is offered by the admin endpoints.
+ *
+ *     greenroom user create alice --admin
+ *     greenroom token create --uses 5 --days 7
+ */
+import { randomBytes } from "node:crypto"
+import { Administration } from "@greenroom/actors/Administration"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import type { Account } from "@greenroom/store/AccountStore"
+import { Console, Data, Effect, type Layer, Option, Redacted, Stdio, Stream } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+
+/** It could not be done; the message is for the operator. */
+export class AdminFailure extends Data.TaggedError("AdminFailure")<{ readonly message: string }> {}
+
+/** Where the settings are, in the words of the gateway's options. */
+export interface Place {
+  readonly config: string | undefined
+  readonly dataDir: string | undefined
+  readonly databaseUrl: string | undefined
+  readonly serverName: string | undefined
+}
+
+const time = (milliseconds: number): string => new Date(milliseconds).toISOString().replace(/\.\d+Z$/, "Z")
+
+const place = {
+  config: Flag.String("config").pipe(Flag.withDescription("The TOML file of the gateway"), Flag.optional),
+  dataDir: Flag.String("data-dir").pipe(Flag.withDescription("The data directory of the gateway"), Flag.optional),
+  databaseUrl: Flag.String("database-url").pipe(Flag.withDescription("The database of the gateway"), Flag.optional),
+  serverName: Flag.String("server-name").pipe(Flag.withDescription("The name of the home server"), Flag.optional)
+}
+
+type PlaceFlags = { readonly [K in keyof Place]: Option.Option<string> }
+
+const toPlace = (flags: PlaceFlags): Place => ({
+  config: Option.getOrUndefined(flags.config),
+  dataDir: Option.getOrUndefined(flags.dataDir),
+  databaseUrl: Option.getOrUndefined(flags.databaseUrl),
+  serverName: Option.getOrUndefined(flags.serverName)
+})
+
+const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
+
+const passwordStdin = Flag.Boolean("password-stdin").pipe(
+  Flag.withDefault(false),
+  Flag.withDescription("Read the password from standard input; otherwise one is made and printed")
+)
+
+const firstLine = Effect.gen(function* () {
+  const stdio = yield* Stdio.Stdio
+  const text = yield* Stream.mkString(Stream.decodeText(stdio.stdin))
+  return text.split(/\r?\n/, 1)[0] ?? ""
+}).pipe(Effect.mapError(() => new AdminFailure({ message: "standard input could not be read" })))
+
+/** The password of standard input, or a new one, which is to be told once it holds. */
+const readPassword = Effect.fnUntraced(function* (fromStdin: boolean) {
+  if (fromStdin) return { password: Redacted.make(yield* firstLine), tell: Effect.void }
+  const made = randomBytes(12).toString("base64url")
+  return { password: Redacted.make(made), tell: Console.log(`password: ${made}`) }
+})
+
+const describe = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Account): string =>
+  [
+    userId,
+    `created ${time(createdAt)}`,
+    ...(admin ? ["admin"] : []),
+    ...(passwordHash === undefined ? ["no password"] : []),
+    ...(deactivatedAt === undefined ? [] : [`deactivated ${time(deactivatedAt)}`])
+  ].join("  ")
+
+type Connect = (place: Place) => Layer.Layer<Administration, unknown, never>
+
+/** The command with all its subcommands. `connect` leads to the database. */
+export const adminCommand = (connect: Connect) => {
+  const run = <A, R>(
+    flags: PlaceFlags,
+    use: (admin: Administration["Service"]) => Effect.Effect<A, MatrixError | AdminFailure, R>
+  ) =>
+    Effect.flatMap(Administration, use).pipe(
+      Effect.mapError((error) => ("error" in error ? new AdminFailure({ message: error.error }) : error)),
+      Effect.provide(connect(toPlace(flags)))
+    )
+
+  const create = Command.make(
+    "create",
+    {
+      ...place,
+      user,
+      passwordStdin,
+      withoutPassword: Flag.Boolean("without-password").pipe(
+        Flag.withDefault(false),
+        Flag.withDescription("For somebody who logs in by email or a service")
+      ),
+      admin: Flag.Boolean("admin").pipe(Flag.withDefault(false), Flag.withDescription("Make an admin")),
+      email: Flag.String("email").pipe(
+        Flag.withDescription("An address to log in with, taken as verified"),
+        Flag.optional
+      )
+    },
+    (options) =>
+      run(options, (admin) =>
+        Effect.gen(function* () {
+          const chosen = options.withoutPassword ? undefined : yield* readPassword(options.passwordStdin)
+          const email = Option.getOrUndefined(options.email)
+          const { userId } = yield* admin.createUser({
+            user: options.user,
+            password: chosen?.password,
+            admin: options.admin,
+            email
+          })
+          yield* Console.log(`created ${userId}`)
+          if (chosen !== undefined) yield* chosen.tell
+        })
+      )
+  ).pipe(Command.withDescription("Create an account, also where registration is closed"))
+
+  const list = Command.make("list", place, (options) =>
+    run(options, (admin) =>
+      Effect.gen(function* () {
+        let after: UserId | undefined
+        do {
+          const { accounts, next } = yield* admin.users(after)
+          for (const account of accounts) yield* Console.log(describe(account))
+          after = next
+        } while (after !== undefined)
+      })
+    )
+  ).pipe(Command.withDescription("All accounts"))
+
+  const show = Command.make("show", { ...place, user }, (options) =>
+    run(options, (admin) => Effect.flatMap(admin.user(options.user), (account) => Console.log(describe(account))))
+  ).pipe(Command.withDescription("An account"))
+
+  const makeAdmin = Command.make(
+    "admin",
+    {
+      ...place,
+      user,
+      revoke: Flag.Boolean("revoke").pipe(Flag.withDefault(false), Flag.withDescription("Make an admin no longer"))
+    },
+    (options) =>
+      run(options, (admin) =>
+        Effect.andThen(
+          admin.setAdmin(options.user, !options.revoke),
+          Console.log(`${options.user} is ${options.revoke ? "no longer " : ""}an admin`)
+        )
+      )
+  ).pipe(Command.withDescription("Make somebody an admin"))
+
+  const resetPassword = Command.make("reset-password", { ...place, user, passwordStdin }, (options) =>
+    run(options, (admin) =>
+      Effect.gen(function* () {
+        yield* admin.user(options.user)
+        const { password, tell } = yield* readPassword(options.passwordStdin)
+        yield* admin.resetPassword(options.user, password)
+        yield* Console.log(`${options.user} has a new password, and is logged in nowhere`)
+        yield* tell
+      })
+    )
+  ).pipe(Command.withDescription("Set a new password; ends every login"))
+
+  const deactivate = Command.make("deactivate", { ...place, user }, (options) =>
+    run(options, (admin) =>
+      Effect.andThen(admin.deactivate(options.user), Console.log(`${options.user} was deactivated`))
+    )
+  ).pipe(Command.withDescription("Deactivate an account. Its user ID stays taken"))
+
+  const devices = Command.make("devices", { ...place, user }, (options) =>
+    run(options, (admin) =>
+      Effect.flatMap(admin.devices(options.user), (found) =>
+        Effect.forEach(
+          found,
+          (device) =>
+            Console.log(
+              `${device.device_id}  last used ${time(device.last_seen_ts)}  ${JSON.stringify(device.display_name ?? "")}`
+            ),
+          { discard: true }
+        )
+      )
+    )
+  ).pipe(Command.withDescription("Where somebody is logged in"))
+
+  const logout = Command.make(
+    "logout",
+    { ...place, user, device: Argument.String("device").pipe(Argument.withDescription("A device ID")) },
+    (options) =>
+      run(options, (admin) =>
+        Effect.andThen(admin.removeDevice(options.user, options.device), Console.log(`${options.device} is logged out`))
+      )
+  ).pipe(Command.withDescription("End the login of one device"))
+
+  const createToken = Command.make(
+    "create",
+    {
+      ...place,
+      uses: Flag.Int("uses").pipe(Flag.withDescription("How many accounts (default: 1)"), Flag.withDefault(1)),
+      unlimited: Flag.Boolean("unlimited").pipe(
+        Flag.withDefault(false),
+        Flag.withDescription("Any number of accounts")
+      ),
+      days: Flag.Int("days").pipe(
+        Flag.withDescription("After how many days it expires (default: never)"),
+        Flag.optional
+      )
+    },
+    (options) =>
+      run(options, (admin) =>
+        Effect.gen(function* () {
+          const days = Option.getOrUndefined(options.days)
+          if (options.uses < 1) return yield* new AdminFailure({ message: "--uses must be at least 1" })
+          if (days !== undefined && days < 1) return yield* new AdminFailure({ message: "--days must be at least 1" })
+          const { token, tokenId } = yield* admin.createToken({
+            uses: options.unlimited ? "unlimited" : options.uses,
+            validFor: days === undefined ? undefined : days * 86_400_000
+          })
+          yield* Console.log(`token: ${Redacted.value(token)}\nid: ${tokenId}`)
+        })
+      )
+  ).pipe(Command.withDescription("Make a registration token. Its secret is told this once"))
+
+  const listTokens = Command.make("list", place, (options) =>
+    run(options, (admin) =>
+      Effect.flatMap(admin.tokens, (tokens) =>
+        Effect.forEach(
+          tokens,
+          ({ expiresAt, tokenId, uses, usesAllowed }) =>
+            Console.log(
+              `${tokenId}  used ${uses} of ${usesAllowed ?? "any number"}${expiresAt === undefined ? "" : `  expires ${time(expiresAt)}`}`
+            ),
+          { discard: true }
+        )
+      )
+    )
+  ).pipe(Command.withDescription("All registration tokens, without their secrets"))
+
+  const removeToken = Command.make(
+    "remove",
+    { ...place, id: Argument.String("id").pipe(Argument.withDescription("The ID of the token")) },
+    (options) =>
+      run(options, (admin) => Effect.andThen(admin.removeToken(options.id), Console.log(`${options.id} was withdrawn`)))
+  ).pipe(Command.withDescription("Withdraw a registration token"))
+
+  return Command.make("greenroom").pipe(
+    Command.withDescription("Accounts and registration tokens of a Greenroom home server."),
+    Command.withSubcommands([
+      Command.make("user").pipe(
+        Command.withDescription("Accounts"),
+        Command.withSubcommands([create, list, show, makeAdmin, resetPassword, deactivate, devices, logout])
+      ),
+      Command.make("token").pipe(
+        Command.withDescription("Registration tokens"),
+        Command.withSubcommands([createToken, listTokens, removeToken])
+      )
+    ])
+  )
+}

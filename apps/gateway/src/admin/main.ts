@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+/**
+ * The program that an operator administers accounts with: `npm run greenroom -- --help`.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Administration } from "@greenroom/actors/Administration"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { Passwords } from "@greenroom/actors/Passwords"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import * as Database from "@greenroom/store/Database"
+import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
+import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Cause, Effect, Exit, Layer, Option, References } from "effect"
+import { Command } from "effect/cli"
+import * as CommandLine from "../CommandLine.ts"
+import { readConfig } from "../ConfigSources.ts"
+import { describeFailure } from "../StartFailure.ts"
+import { adminCommand, type Place } from "./AdminCommands.ts"
+
+/** The stores of the database that the settings name, or that a running gateway has in the data directory. */
+const connect = (place: Place) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const { config, dataDir, databaseUrl, serverName } = place
+      const read = yield* readConfig({
+        options: { dataDir, databaseUrl, serverName },
+        configFile: config,
+        environment: process.env
+      })
+      const running = read.databaseUrl === undefined ? yield* findRunningPostgres(read.dataDir) : Option.none()
+      const database = Option.isSome(running)
+        ? { databaseUrl: running.value, dataDir: read.dataDir, maxConnections: 2 }
+        : { databaseUrl: read.databaseUrl, dataDir: read.dataDir, maxConnections: 2 }
+      return Administration.layerOnStores.pipe(
+        Layer.provide([AccountStore.layer, UserIdentityStore.layer, RegistrationTokenStore.layer, Passwords.layer]),
+        Layer.provide(ServerSettings.layer(read.serverName)),
+        Layer.provide(Layer.succeed(HomeServerConfig, { serverName: read.serverName, dataDir: read.dataDir })),
+        Layer.provide(Database.layer(database))
+      )
+    })
+  ).pipe(Layer.provide(NodeServices.layer))
+
+const program = Command.runWith(adminCommand(connect), { version: CommandLine.version })(process.argv.slice(2)).pipe(
+  Effect.provideService(References.MinimumLogLevel, "Error"),
+  Effect.tapCause((cause) => {
+    const message = describeFailure(cause)
+    return message === undefined ? Effect.void : CommandLine.printError(message)
+  }),
+  Effect.provide([CommandLine.layer, NodeServices.layer])
+)
+
+NodeRuntime.runMain(program, {
+  disableErrorReporting: true,
+  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+})

@@ -1,0 +1,129 @@
+import { spawn } from "node:child_process"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, FileSystem, Redacted } from "effect"
+
+const program = (path: string) => fileURLToPath(new URL(`../../src/${path}`, import.meta.url))
+
+/** Each command is a process, in ms. */
+const manyProcesses = 240_000
+
+interface Said {
+  readonly code: number | null
+  readonly out: string
+  readonly error: string
+}
+
+/** Runs `greenroom` with these words, and a line of standard input. */
+const greenroom = (words: ReadonlyArray<string>, input = ""): Effect.Effect<Said> =>
+  Effect.callback<Said>((resume) => {
+    const child = spawn(process.execPath, [program("admin/main.ts"), ...words], { env: { PATH: process.env.PATH } })
+    const said = { out: "", error: "" }
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      said.out += text
+    })
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      said.error += text
+    })
+    child.once("close", (code) => resume(Effect.succeed({ code, ...said })))
+    child.stdin.end(`${input}\n`)
+  })
+
+/** The gateway with these options, and where it listens. */
+const gateway = (words: ReadonlyArray<string>) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<{ readonly url: string; readonly stop: Promise<unknown>; readonly kill: () => void }>(
+        (resume) => {
+          const child = spawn(
+            process.execPath,
+            [program("main.ts"), "--port", "0", "--federation-port", "0", ...words],
+            {
+              env: { PATH: process.env.PATH },
+              stdio: ["ignore", "pipe", "inherit"]
+            }
+          )
+          const stop = new Promise((resolve) => child.once("close", resolve))
+          createInterface(child.stdout).on("line", (line) => {
+            const url = /listens on (http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1]
+            if (url !== undefined) resume(Effect.succeed({ url, stop, kill: () => child.kill() }))
+          })
+        }
+      ),
+      ({ kill, stop }) => Effect.promise(() => Promise.resolve(kill()).then(() => stop))
+    ),
+    ({ url }) => `${url}/matrix/client/api/v1`
+  )
+
+const post = (url: string, body: unknown) =>
+  Effect.promise(async () => {
+    const response = await fetch(url, { method: "POST", body: JSON.stringify(body) })
+    return { status: response.status, body: (await response.json()) as { readonly [key: string]: string } }
+  })
+
+const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) =>
+  Effect.tap(fileSystem.makeTempDirectoryScoped(), (directory) => fileSystem.chmod(directory, 0o755))
+)
+
+describe("greenroom", () => {
+  it.live(
+    "creates users, makes them admins, and says in one line what cannot be",
+    () =>
+      Effect.gen(function* () {
+        const database = Redacted.value(yield* TestDatabase.url)
+        const place = [
+          "--data-dir",
+          yield* temporaryDirectory,
+          "--database-url",
+          database,
+          "--server-name",
+          "green.test"
+        ]
+        const run = (words: string, input?: string) => greenroom([...words.split(" "), ...place], input)
+        const created = yield* run("user create alice --password-stdin --email alice@mail.test", "a long secret")
+        assert.deepStrictEqual(created, { code: 0, out: "created @alice:green.test\n", error: "" })
+        const again = yield* run("user create alice")
+        assert.deepStrictEqual(again, { code: 1, out: "", error: "greenroom: @alice:green.test is taken\n" })
+        assert.match((yield* run("user create bob")).out, /^created @bob:green\.test\npassword: [\w-]{16}\n$/)
+        assert.strictEqual((yield* run("user admin alice")).out, "alice is an admin\n")
+        const list = yield* run("user list")
+        assert.match(list.out, /^@alice:green\.test {2}created \S+Z {2}admin\n@bob:green\.test {2}created \S+Z\n$/)
+        const token = yield* run("token create --uses 2")
+        assert.match(token.out, /^token: [\w-]{24}\nid: [0-9a-f]{12}\n$/)
+        const id = /id: (\w+)/.exec(token.out)?.[1] ?? ""
+        assert.strictEqual((yield* run("token list")).out, `${id}  used 0 of 2\n`)
+        assert.strictEqual((yield* run(`token remove ${id}`)).code, 0)
+        assert.strictEqual((yield* run("user show nobody")).error, "greenroom: There is no user @nobody:green.test\n")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    manyProcesses
+  )
+
+  it.live(
+    "works beside a running server with the embedded PostgreSQL, and without it",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = `${yield* temporaryDirectory}/data`
+        const run = (words: string, input?: string) => greenroom([...words.split(" "), "--data-dir", dataDir], input)
+        assert.strictEqual((yield* run("user create alice --password-stdin", "first")).code, 0)
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const api = yield* gateway(["--data-dir", dataDir])
+            const login = (password: string) =>
+              post(`${api}/login`, { type: "m.login.password", user: "alice", password })
+            const { body } = yield* login("first")
+            assert.match((yield* run("user devices alice")).out, new RegExp(`^${body.device_id}  last used `))
+            assert.strictEqual((yield* run("user reset-password alice --password-stdin", "second")).code, 0)
+            assert.strictEqual((yield* login("first")).status, 403)
+            assert.strictEqual((yield* login("second")).status, 200)
+            assert.strictEqual((yield* run("user deactivate alice")).code, 0)
+            assert.strictEqual((yield* login("second")).status, 403)
+          })
+        )
+        assert.include((yield* run("user show alice")).out, "deactivated")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    manyProcesses
+  )
+})

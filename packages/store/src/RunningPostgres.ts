@@ -1,0 +1,28 @@
+/**
+ * The embedded PostgreSQL of a data directory while a gateway runs it, for programs beside the gateway: they connect to
+ * it, for two cannot run it.
+ */
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { Effect, Option, Redacted } from "effect"
+
+const isRunning = (pid: number): boolean => {
+  if (!Number.isInteger(pid) || pid <= 0) return false
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"
+  }
+}
+
+/** The URL of the database that a running gateway keeps in `dataDir`; none if none runs. */
+export const findRunningPostgres = (dataDir: string): Effect.Effect<Option.Option<Redacted.Redacted>> =>
+  Effect.promise(async () => {
+    const file = path.join(dataDir, "postgres", "postmaster.pid")
+    const [pid, , , port, socketDir, , , status] = (await fs.readFile(file, "utf8").catch(() => "")).split("\n")
+    if (!isRunning(Number(pid)) || !socketDir || status?.trim() !== "ready") return Option.none()
+    return Option.some(
+      Redacted.make(`postgresql:///greenroom?host=${encodeURIComponent(socketDir)}&port=${port}&user=greenroom`)
+    )
+  })
