@@ -59,7 +59,7 @@ const waitUntilListening = (child: ChildProcess, output: () => string): Promise<
 export const startServer = async (options: ServerOptions = {}): Promise<Server> => {
   const dataDir = options.dataDir ?? (await temporaryDirectory())
   const { serverName = "bench.test" } = options
-  const args = [program, "--server-name", serverName, "--port", "0", "--data-dir", dataDir, ...(options.args ?? [])]
+  const args = [program, "--server-name", serverName, "--port", "0", "--federation-port", "0", "--data-dir", dataDir, ...(options.args ?? [])]
   const child = spawn(process.execPath, [...nodeOptions, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited, ...options.environment }

@@ -5,24 +5,24 @@
  * flight ends, at the latest after `gracePeriod`.
  */
 import { NodeHttpServer } from "@effect/platform-node"
-import type { Accounts } from "@greenroom/actors/Accounts"
-import type { Administration } from "@greenroom/actors/Administration"
-import type { Events } from "@greenroom/actors/Events"
-import type { Peers } from "@greenroom/actors/federation/Peers"
-import type { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
-import type { LoginFlows } from "@greenroom/actors/login/LoginFlows"
-import type { Presences } from "@greenroom/actors/Presences"
-import type { Rooms } from "@greenroom/actors/Rooms"
-import type { Users } from "@greenroom/actors/Users"
-import type { Voip } from "@greenroom/actors/Voip"
+import { Accounts } from "@greenroom/actors/Accounts"
+import { Administration } from "@greenroom/actors/Administration"
+import { Events } from "@greenroom/actors/Events"
+import { Peers } from "@greenroom/actors/federation/Peers"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
+import { Presences } from "@greenroom/actors/Presences"
+import { Rooms } from "@greenroom/actors/Rooms"
+import { Users } from "@greenroom/actors/Users"
+import { Voip } from "@greenroom/actors/Voip"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
-import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { ByteSize, Context, Effect, Layer, Scope } from "effect"
-import { HttpIncomingMessage, HttpMiddleware, HttpRouter, HttpServerRequest } from "effect/http"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, References, Scope, Tracer } from "effect"
+import { Etag, HttpIncomingMessage, HttpMiddleware, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
 import { IpNetwork } from "effect/net"
-import type { SqlClient } from "effect/sql"
+import { SqlClient } from "effect/sql"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
@@ -128,10 +128,65 @@ const routes = Layer.mergeAll(
 const toNetwork = (text: string): IpNetwork.IpNetwork =>
   IpNetwork.fromStringUnsafe(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`)
 
+/** What a request needs of its surroundings before it comes to an endpoint: time, logs and traces. */
+const surroundings = [
+  Clock.Clock,
+  Logger.CurrentLoggers,
+  References.MinimumLogLevel,
+  References.TracerEnabled,
+  Tracer.Tracer
+] as const
+
+/**
+ * Every request carries its surroundings, and they are copied more than once on its way: so a request gets no more than
+ * it needs, and endpoints are made with no more than they need, instead of with all services of the process.
+ */
+const forRequests: (context: Context.Context<never>) => Context.Context<never> = Context.pick(
+  ...surroundings,
+  HttpIncomingMessage.MaxBodySize
+)
+type ForEndpoints =
+  | HomeServerServices
+  | PublicUrl
+  | RateLimit
+  | Shutdown
+  | Sockets
+  | Etag.Generator
+  | FileSystem.FileSystem
+  | HttpPlatform.HttpPlatform
+  | Path.Path
+  | Scope.Scope
+const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<ForEndpoints> = Context.pick(
+  ...surroundings,
+  Accounts,
+  Administration,
+  Events,
+  HomeServerConfig,
+  LoginFlows,
+  Peers,
+  Presences,
+  Rooms,
+  SqlClient.SqlClient,
+  UserIdentityStore,
+  Users,
+  Voip,
+  PublicUrl,
+  RateLimit,
+  Shutdown,
+  Sockets,
+  Etag.Generator,
+  FileSystem.FileSystem,
+  HttpPlatform.HttpPlatform,
+  Path.Path,
+  Scope.Scope,
+  HttpRouter.RouterConfig
+)
+
 /** All that is answered by HTTP. */
 const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
   const shutdown = yield* Shutdown
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
+    Effect.updateContext(forEndpoints),
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
   const app = matrixHttp(endpoints, knownPaths(ClientApi as never, [openapiPath, docsPath]))
@@ -154,6 +209,7 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
   const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
   const app = yield* makeHttpApp(options.trustedProxies ?? [])
   const handle = yield* NodeHttpServer.makeHandler(app, { scope: requests }).pipe(
+    Effect.updateContext(forRequests),
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
   server.on("request", (request, response) => {

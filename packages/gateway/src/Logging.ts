@@ -13,9 +13,13 @@ const minimumLevel = {
   none: "None"
 } as const satisfies { readonly [name in LogLevelName]: string }
 
-/** Logs what is at least as serious as the level. */
+/**
+ * Logs what is at least as serious as the level. Traces go nowhere yet, so none are made: they would cost every request
+ * a good part of its time.
+ */
 export const logging = (level: LogLevelName): Layer.Layer<never> =>
-  Layer.merge(
+  Layer.mergeAll(
     Logger.layer([process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
-    Layer.succeed(References.MinimumLogLevel, minimumLevel[level])
+    Layer.succeed(References.MinimumLogLevel, minimumLevel[level]),
+    Layer.succeed(References.TracerEnabled, false)
   )
