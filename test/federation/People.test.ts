@@ -106,6 +106,16 @@ describe("People on several servers", () => {
     })
   )
 
+  it.live("who joins from another server is seen as they are", () =>
+    Effect.gen(function* () {
+      const { alice, blue, red, room_id } = yield* scene
+      const carol = yield* blue.person("carol")
+      yield* blue.run(Effect.flatMap(Presences, (presences) => presences.set(carol, carol.userId, "free_for_chat")))
+      yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(carol, room_id)))
+      yield* red.sees(alice, isThere(carol.userId, "free_for_chat"))
+    })
+  )
+
   it.live("who is asked from another server to be on a presence list answers, and is seen", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene

@@ -14,6 +14,7 @@
  */
 import {
   type Edu,
+  maxPresenceUsers,
   type PresenceEdu,
   type PresenceListEdu,
   readEdu,
@@ -36,6 +37,24 @@ import { RemotePresences } from "./RemotePresences.ts"
 
 /** How many users may wait for a user's answer to be observed; further ones are not heard. */
 const maxInvitations = 1_000
+
+/** All presence of one transaction as one EDU within the limits of one: it costs what one costs. */
+const mergePresence = (edus: ReadonlyArray<Edu>): ReadonlyArray<Edu> => {
+  const presence = edus.filter((edu) => edu.edu_type === "m.presence")
+  if (presence.length < 2) return edus
+  const pushes = new Map(presence.flatMap(({ content }) => content.push.map((push) => [push.user_id, push] as const)))
+  const users = (of: (content: PresenceEdu["content"]) => ReadonlyArray<UserId>) =>
+    [...new Set(presence.flatMap(({ content }) => of(content)))].slice(0, maxPresenceUsers)
+  const merged: PresenceEdu = {
+    edu_type: "m.presence",
+    content: {
+      push: [...pushes.values()].slice(0, maxPresenceUsers),
+      poll: users(({ poll }) => poll),
+      unpoll: users(({ unpoll }) => unpoll)
+    }
+  }
+  return [merged, ...edus.filter((edu) => edu.edu_type !== "m.presence")]
+}
 
 const makeListReceiver = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -103,17 +122,17 @@ const make = Effect.gen(function* () {
     }
   }
 
-  const receiveOne = (origin: ServerName, value: unknown) =>
-    Option.match(readEdu(value, origin), {
-      onNone: () => Effect.logDebug(`An EDU of ${origin} is ignored`),
-      onSome: (edu) =>
-        Effect.catchCause(dispatch(origin, edu), (cause) =>
-          Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
-        )
-    })
+  const take = (origin: ServerName, edu: Edu) =>
+    Effect.catchCause(dispatch(origin, edu), (cause) =>
+      Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
+    )
 
   return EduReceiver.of({
-    receive: (origin, edus) => Effect.forEach(edus, (edu) => receiveOne(origin, edu), { discard: true })
+    receive: (origin, edus) =>
+      Effect.suspend(() => {
+        const read = mergePresence(edus.flatMap((edu) => Option.toArray(readEdu(edu, origin))))
+        return Effect.forEach(read, (edu) => take(origin, edu), { discard: true })
+      })
   })
 })
 

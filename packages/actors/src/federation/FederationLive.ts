@@ -9,7 +9,7 @@
  * Source: "Federation" and "Profiles" of the specification.
  */
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
-import { type RoomAlias, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { isUserId, type RoomAlias, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
@@ -131,6 +131,12 @@ const make = Effect.gen(function* () {
     ...queries,
     pull,
     receiveTransaction: transactions.receive,
+    sendJoin: (origin, roomId, eventId, pdu) =>
+      Effect.tap(rooms.sendJoin(origin, roomId, eventId, pdu), () =>
+        isUserId(pdu.state_key) && serverNameOf(pdu.state_key) === origin
+          ? remotePresences.want([pdu.state_key])
+          : Effect.void
+      ),
     heardFrom: (origin) => Effect.andThen(remotePresences.heardFrom(origin), peers.heardFrom(origin))
   })
 })

@@ -14,14 +14,15 @@ import {
   type Transaction,
   type TransactionAnswer
 } from "@greenroom/protocol/federation/Transaction"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
-import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cache, Clock, Context, Effect, Fiber, Layer, Option, Schema, Semaphore } from "effect"
 import { EduReceiver } from "./EduReceiver.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"
+import { RemotePresences } from "./RemotePresences.ts"
 
 /** How many transactions of one server may wait; further ones are to come again later. */
 const maxWaiting = 16
@@ -73,6 +74,14 @@ const readPulled = (transaction: JsonObject): Parts | undefined => {
     : undefined
 }
 
+/** Users of the origin who joined a room, as the PDUs say: whether they are there is not known yet. */
+const joinedUsers = (origin: ServerName, pdus: ReadonlyArray<Json>): ReadonlyArray<UserId> =>
+  pdus.flatMap((pdu) => {
+    if (!isJsonObject(pdu) || pdu.pdu_type !== "m.room.member" || !isUserId(pdu.state_key)) return []
+    if (serverNameOf(pdu.state_key) !== origin) return []
+    return isJsonObject(pdu.content) && pdu.content.membership === "join" ? [pdu.state_key] : []
+  })
+
 /** One transaction of each origin at a time, and only so many that wait. */
 const makeLines = () => {
   const lines = new Map<ServerName, { readonly turn: Semaphore.Semaphore; length: number }>()
@@ -103,6 +112,7 @@ const make = Effect.gen(function* () {
   const edus = yield* EduReceiver
   const store = yield* ReceivedTransactionStore
   const client = yield* FederationClient
+  const remotePresences = yield* RemotePresences
   const inTurn = makeLines()
   const pulls = Semaphore.makeUnsafe(concurrentPulls)
   /** Transactions that are under way, by origin and ID. */
@@ -113,6 +123,7 @@ const make = Effect.gen(function* () {
     const known = yield* store.find(origin, parts.transaction_id)
     if (Option.isSome(known)) return known.value
     const received = parts.pdus.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus)
+    yield* remotePresences.want(joinedUsers(origin, parts.pdus))
     yield* edus.receive(origin, parts.edus)
     const answer = toAnswer(received)
     yield* store.put(origin, parts.transaction_id, answer)
