@@ -1,0 +1,77 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Logger, References } from "effect"
+import { SqlClient } from "effect/sql"
+import { Gateway } from "../../src/Gateway.ts"
+import { ask } from "../TestGateway.ts"
+import { emailCode, emailUrl, login, loginGateway, mailOptions, oauth2, password, signUp } from "./TestLogin.ts"
+import { codeIn, linkIn, testMail } from "./TestMail.ts"
+import { makeVisitor, providerOptions, testProvider } from "./TestProvider.ts"
+
+describe("what is secret", () => {
+  it.live("is neither in the log, however talkative, nor in the database", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const lines: Array<string> = []
+        const log = Layer.merge(
+          Logger.layer([Logger.map(Logger.formatJson, (line) => void lines.push(line))]),
+          Layer.succeed(References.MinimumLogLevel, "Trace" as const)
+        )
+        const mail = yield* testMail()
+        const provider = yield* testProvider
+        const options = {
+          mail: mailOptions(mail),
+          providers: [providerOptions(provider)],
+          flows: [[password, emailCode], [emailUrl], [oauth2]],
+          registrationFlows: [[emailCode, password], [oauth2]]
+        } as const
+        yield* Effect.gen(function* () {
+          const secrets: Array<string> = []
+          const keep = (...values: ReadonlyArray<unknown>) => secrets.push(...values.map(String))
+          provider.allow((yield* Gateway).url)
+          const email = "alice@mail.test"
+          const { body: begun } = yield* signUp({ type: emailCode, user: "alice", email })
+          const code = codeIn(yield* mail.next(email))
+          yield* signUp({ type: emailCode, session: begun.session, code: "00000000" })
+          yield* signUp({ type: emailCode, session: begun.session, code })
+          const secret = "correct horse battery"
+          const { body: alice } = yield* signUp({ type: password, session: begun.session, password: secret })
+          yield* login({ type: password, user: "alice", password: "wrong horse battery" })
+          const { body: half } = yield* login({ type: password, user: "alice", password: secret })
+          yield* login({ type: emailCode, session: half.session, email })
+          const { body: byLink } = yield* login({ type: emailUrl, user: "alice", email })
+          yield* mail.next(email)
+          const link = linkIn(yield* mail.next(email))
+          yield* Effect.promise(() => fetch(link, { method: "POST" }))
+          provider.person = "subject-1"
+          const { body: away } = yield* signUp({ type: oauth2, user: "bob" })
+          const visitor = makeVisitor()
+          const back = yield* visitor.authorize(away.uri as string)
+          const { text } = yield* visitor.visit(back)
+          yield* visitor.visit(back)
+          provider.person = undefined
+          const { body: denied } = yield* login({ type: oauth2 })
+          yield* visitor.visit(yield* makeVisitor().authorize(denied.uri as string))
+          keep(denied.session)
+          yield* ask("GET", `/devices?access_token=${alice.access_token}`)
+          keep(begun.session, alice.access_token, secret, "wrong horse battery", half.session, byLink.session)
+          keep(away.session, JSON.parse(text).access_token, link.replace(/.*token=/, ""))
+          keep(new URL(back).searchParams.get("code"), new URL(back).searchParams.get("state"))
+          keep(code, code.replace(" ", ""), "a secret of the client")
+          const sql = yield* SqlClient.SqlClient
+          const rows = yield* sql`
+            SELECT row_to_json(each)::text AS row FROM login_sessions AS each
+            UNION ALL SELECT row_to_json(each)::text FROM access_tokens AS each
+            UNION ALL SELECT row_to_json(each)::text FROM users AS each`
+          const stored = JSON.stringify(rows)
+          const logged = lines.join("\n")
+          assert.include(logged, "OAuth2")
+          for (const each of secrets) {
+            assert.isAbove(each.length, 7)
+            assert.notInclude(logged, each)
+            assert.notInclude(stored, each)
+          }
+        }).pipe(Effect.provide(loginGateway(options).pipe(Layer.provideMerge(log))))
+      })
+    )
+  )
+})
