@@ -152,6 +152,7 @@ export const LeaveRemotely = Rpc.make("LeaveRemotely", {
 /** Knocks through one of the servers, where this one does not take part in the room. */
 export const KnockRemotely = Rpc.make("KnockRemotely", {
   payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
+  success: Schema.Struct({ event_id: EventId }),
   error: MatrixError
 })
 
@@ -465,7 +466,7 @@ const behaviour = Effect.gen(function* () {
     GetState: ({ payload }) => durably(federation.getState(payload.origin, payload.at), true),
     ReceiveInvite: ({ payload }) =>
       durably(federation.receiveInvite(payload.origin, payload.event, payload.version), true),
-    Servers: () => Effect.map(load, (room) => (room.isOurs ? [...room.servers.keys()] : [])),
+    Servers: () => Effect.map(load, (room) => room.takingPart),
     JoinRemotely: ({ payload }) =>
       durably(federation.joinRemotely(payload.userId, payload.content, payload.servers), true),
     LeaveRemotely: ({ payload }) => durably(federation.leaveRemotely(payload.userId, payload.servers), true),

@@ -29,6 +29,11 @@ export interface LoggedEvent {
   readonly status: EventStatus
   readonly stateBefore: StateRef | null
   readonly stateAfter?: StateRef
+  /**
+   * The transaction before whose events history stands: 0, if absent, for what is before everything. Among each other
+   * the numbers decide, which fall below those of all else.
+   */
+  readonly historyXid?: number
 }
 
 /** An event that was known as an outlier and now has its place in the graph, and with it a new number. */
@@ -354,7 +359,7 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, body)
     SELECT
-      nid, CASE status WHEN 1 THEN '0'::xid8 ELSE pg_current_xact_id() END,
+      nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE pg_current_xact_id() END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, body
     FROM unnest(
@@ -371,10 +376,11 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
       ${integers(rows.map((row) => row.status))}::integer[],
       ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
-      ${texts(bodiesOf(commits))}::text[]
+      ${texts(bodiesOf(commits))}::text[],
+      ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
     ) AS given (
       room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, body)
+      status, relates_to, body, history_xid)
     JOIN fenced USING (room_nid, fence)`
 }
 
@@ -508,13 +514,14 @@ const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomComm
       ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
       ${bigints(rows.map((row) => row.stateAfter?.chain ?? null))}::bigint[],
       ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
-      ${integers(rows.map((row) => row.status))}::integer[]
-    ) AS given (room_nid, fence, old_nid, nid, state_chain, state_seq, after_chain, after_seq, status)
+      ${integers(rows.map((row) => row.status))}::integer[],
+      ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
+    ) AS given (room_nid, fence, old_nid, nid, state_chain, state_seq, after_chain, after_seq, status, history_xid)
     JOIN fenced USING (room_nid, fence))
   , placed_events AS (
     UPDATE events SET
       nid = place.nid, status = place.status,
-      xid = CASE place.status WHEN 1 THEN '0'::xid8 ELSE pg_current_xact_id() END,
+      xid = CASE place.status WHEN 1 THEN place.history_xid::xid8 ELSE pg_current_xact_id() END,
       state_chain = place.state_chain, state_seq = place.state_seq,
       after_chain = place.after_chain, after_seq = place.after_seq
     FROM place WHERE events.nid = place.old_nid

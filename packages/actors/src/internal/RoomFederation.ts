@@ -11,17 +11,12 @@ import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@gre
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
+import { type CommitFailed, EventStatus, type StaleWriter, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import type { StateId } from "@greenroom/store/StateStore"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Result, Semaphore } from "effect"
-import {
-  type MembershipHandshake,
-  type RemoteFailure,
-  RemoteRooms,
-  type RemoteState
-} from "../federation/RemoteRooms.ts"
+import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../federation/RemoteRooms.ts"
 import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
 import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
@@ -373,7 +368,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
             const room = yield* load
             // Somebody of ours may have joined meanwhile; then the join is an event like any other.
             if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
-            yield* install(room, event, answer)
+            yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
+              Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
+            )
           })
         )
       )
@@ -461,6 +458,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
             yield* rooms.prepare(roomId, version.id, "private")
             const room = yield* load
             if (!room.isOurs) yield* yield* withNids(1, () => logOutside(room, event, userId))
+            return { event_id: event.event_id }
           })
         )
       )
@@ -515,50 +513,45 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   /** The events whose predecessors we do not have, oldest first. */
   const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
     const range = { roomNid: room.roomNid, after: beginning, upTo: theEnd }
-    const oldest = (yield* events.timelines([range], "f", oldestEvents)).map(({ event }) => event)
+    const oldest = yield* events.timelines([range], "f", oldestEvents)
     const found = yield* graph.known(
       room,
-      oldest.flatMap((event) => event.prev_events)
+      oldest.flatMap(({ event }) => event.prev_events)
     )
-    return oldest.filter((event) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
+    return oldest.filter(({ event }) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
   })
 
   /** What another server says to precede the events, and what authorises that. */
   const fetchHistory = Effect.fnUntraced(function* (
     room: RoomState,
     server: ServerName,
-    from: ReadonlyArray<Event>,
+    ends: ReadonlyArray<StreamedEvent>,
     limit: number
   ) {
-    const ids = from.map((event) => event.event_id)
+    const ids = ends.map(({ event }) => event.event_id)
     const fetched = yield* remote.backfill(server, room.version, roomId, ids, limit)
     const found = yield* graph.known(
       room,
       fetched.flatMap((event) => [event.event_id, ...event.prev_events])
     )
-    const offered = topologicalOrder(connected(from, fetched)).filter((event) => !isVisible(found.get(event.event_id)))
-    const late = new Set<EventId>()
-    // An event that follows what we have cannot stand before it.
-    for (const { event_id, prev_events } of offered) {
-      if (prev_events.some((id) => late.has(id) || isVisible(found.get(id)))) late.add(event_id)
+    const leadsTo = connected(ends, fetched)
+    const places = new Map<EventId, number>()
+    const events: Array<Event> = []
+    for (const event of topologicalOrder(fetched)) {
+      const end = leadsTo.get(event.event_id)
+      if (end === undefined || isVisible(found.get(event.event_id))) continue
+      // What follows something that we have stands behind it: just before the event that led to it.
+      const isLate = event.prev_events.some((id) => isVisible(found.get(id)) || places.has(id))
+      if (isLate) places.set(event.event_id, end.position.xid)
+      events.push(event)
     }
-    const events = offered.filter((event) => !late.has(event.event_id))
-    const authEvents = yield* gaps.authEventsOf(room, server, events)
-    return {
-      events,
-      authEvents,
-      late: yield* gaps.close(
-        room,
-        server,
-        offered.filter(({ event_id }) => late.has(event_id))
-      )
-    }
+    return { events, places, authEvents: yield* gaps.authEventsOf(room, server, events) }
   })
 
   /** History gets falling numbers, so that it stands before what is there; only what its auth events allow is taken. */
   const storeHistory = Effect.fnUntraced(function* (
     room: RoomState,
-    { authEvents, events, late }: Effect.Success<ReturnType<typeof fetchHistory>>
+    { authEvents, events, places }: Effect.Success<ReturnType<typeof fetchHistory>>
   ) {
     yield* storeOutliers(room, authEvents)
     const found = yield* graph.known(
@@ -572,11 +565,11 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const nids = yield* historyNids(taken)
     const step = room.beginStep()
     for (const event of taken) {
+      const id = event.event_id
       const entry = { event, status: EventStatus.backfilled, before: undefined, after: undefined }
-      room.log(step, { ...entry, nid: nids.get(event.event_id)! }, found.get(event.event_id)?.nid)
+      room.log(step, { ...entry, nid: nids.get(id)! }, found.get(id)?.nid, places.get(id))
     }
     yield* log.append(room.commit(step))
-    yield* placeAll(room, late)
     return taken.length > 0
   })
 
@@ -614,20 +607,28 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 const isVisible = (known: KnownEvent | undefined): boolean =>
   known?.status === EventStatus.timeline || known?.status === EventStatus.backfilled
 
-/** Those of the events to which the predecessors of what we have lead. Whatever else is offered is no history. */
-const connected = (from: ReadonlyArray<Event>, offered: ReadonlyArray<Event>): ReadonlyArray<Event> => {
+/**
+ * Those of the events to which the predecessors of what we have lead, and from where: the oldest of the ends. Whatever
+ * else is offered is no history.
+ */
+const connected = (
+  ends: ReadonlyArray<StreamedEvent>,
+  offered: ReadonlyArray<Event>
+): ReadonlyMap<EventId, StreamedEvent> => {
   const byId = new Map(offered.map((event) => [event.event_id, event]))
-  const reached = new Set<EventId>()
-  const queue = [...from]
-  for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
-    for (const id of event.prev_events) {
-      const before = byId.get(id)
-      if (before === undefined || reached.has(id)) continue
-      reached.add(id)
-      queue.push(before)
+  const reached = new Map<EventId, StreamedEvent>()
+  for (const end of ends) {
+    const queue = [end.event]
+    for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
+      for (const id of event.prev_events) {
+        const before = byId.get(id)
+        if (before === undefined || reached.has(id)) continue
+        reached.set(id, end)
+        queue.push(before)
+      }
     }
   }
-  return offered.filter((event) => reached.has(event.event_id))
+  return reached
 }
 
 const outlier = (event: Event, nid: number): KnownEvent => ({

@@ -109,8 +109,12 @@ export const makeRoomRequests = Effect.gen(function* () {
     stateKey: string,
     content: JsonObject
   ) {
-    const isOwnJoin = type === "m.room.member" && stateKey === session.userId && content.membership === "join"
-    const whole = isOwnJoin ? { ...(yield* profileOf(session.userId)), ...content } : content
+    const isOwn = type === "m.room.member" && stateKey === session.userId
+    const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
+    const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
+    if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
+      return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
+    }
     return yield* propose(session, roomId, { type, content: whole, stateKey }, {})
   })
 
@@ -181,7 +185,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
-      return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: [] }))
+      yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: [] }))
+      return
     }
     if (action === "invite" && serverNameOf(target) !== serverName) {
       yield* ask(

@@ -66,6 +66,14 @@ interface ChainEnd {
   readonly height: number
 }
 
+/** The number of the m.room.create event that an event follows as its creator's join: they are there from it on. */
+const creationBefore = (step: Step, event: Event): number | undefined => {
+  const previous = step.events.at(-1)
+  return previous?.event.type === "m.room.create" && event.state_key === previous.event.sender
+    ? previous.nid
+    : undefined
+}
+
 export class RoomState {
   readonly roomId: RoomId
   readonly roomNid: number
@@ -114,9 +122,15 @@ export class RoomState {
     return this.ref !== undefined
   }
 
-  /** Whether this server takes part in the room: one of its users is joined. */
+  /** Whether this server takes part in the room: one of its users is joined, or nobody is since the last of them left. */
   get isOurs(): boolean {
-    return this.servers.has(this.ours)
+    return this.servers.has(this.ours) || (this.exists && this.servers.size === 0)
+  }
+
+  /** The servers that take part in the room, if this one does. */
+  get takingPart(): ReadonlyArray<ServerName> {
+    if (!this.isOurs) return []
+    return this.servers.size === 0 ? [this.ours] : [...this.servers.keys()]
   }
 
   readonly lookup: StateLookup = (type, stateKey) => this.current.get(stateKeyOf(type, stateKey))?.event
@@ -146,7 +160,7 @@ export class RoomState {
     const servers = new Set(this.servers.keys())
     if (event.state_key !== undefined) {
       const key = stateKeyOf(event.type, event.state_key)
-      this.changeCurrent(step, [{ key, entry: { nid, event } }], nid, newChain)
+      this.changeCurrent(step, [{ key, entry: { nid, event } }], creationBefore(step, event) ?? nid, newChain)
     }
     this.log(step, { nid, event, status: EventStatus.timeline, before, after: this.ref })
     this.extremities = [{ event_id: event.event_id, depth: event.depth }]
@@ -154,11 +168,11 @@ export class RoomState {
   }
 
   /** Writes an event with its place into the step, and remembers it. */
-  log(step: Step, known: KnownEvent, outlierNid?: number): void {
+  log(step: Step, known: KnownEvent, outlierNid?: number, historyXid = 0): void {
     const { after, before, event, nid, status } = known
     const stateBefore = before ?? null
     const isSame = after === undefined || (after.chain === before?.chain && after.seq === before.seq)
-    const logged = { nid, event, status, stateBefore, ...(isSame ? {} : { stateAfter: after }) }
+    const logged = { nid, event, status, stateBefore, historyXid, ...(isSame ? {} : { stateAfter: after }) }
     if (outlierNid === undefined) step.events.push(logged)
     else {
       step.placed.push({ ...logged, outlierNid })
