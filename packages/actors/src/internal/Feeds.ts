@@ -218,10 +218,10 @@ export const makeFeeds = Effect.gen(function* () {
 
   // Ephemeral streams
 
-  const deliver = (update: EphemeralUpdate, key: string, recipients: Iterable<UserFeed>) => {
+  const deliver = (update: EphemeralUpdate, key: string, recipients: Iterable<UserFeed>, awake: Set<UserFeed>) => {
     for (const feed of recipients) {
       const before = feed.addUpdate(key, update)
-      if (!isOwnArrival(feed, before, update)) feed.wake()
+      if (!isOwnArrival(feed, before, update)) awake.add(feed)
     }
   }
 
@@ -259,12 +259,16 @@ export const makeFeeds = Effect.gen(function* () {
     const [roomsOf, observersOf] = yield* userIds.length === 0 || feeds.size === 0
       ? Effect.succeed([new Map(), new Map()] as const)
       : Effect.all([rooms.joinedRoomsOfAll(userIds), lists.observersOfAll(userIds)], { concurrency: 2 })
+    const awake = new Set<UserFeed>()
     for (const update of updates) {
-      if (update._tag === "typing") deliver(update, update.roomId, readersOf.get(update.roomId) ?? [])
-      else if (update._tag === "presence") deliver(update, update.userId, audienceOf(update, roomsOf, observersOf))
-      else deliver(update, `invite ${update.observer}`, own(update.userId))
+      if (update._tag === "typing") deliver(update, update.roomId, readersOf.get(update.roomId) ?? [], awake)
+      else if (update._tag === "presence")
+        deliver(update, update.userId, audienceOf(update, roomsOf, observersOf), awake)
+      else deliver(update, `invite ${update.observer}`, own(update.userId), awake)
     }
+    // Who is woken reads at once, and must know how far.
     ephemeralPosition = position
+    for (const feed of awake) feed.wake()
     // When many come at once, each of them is news to all the others: they are told of together.
     if (presences.length > 0) yield* Effect.sleep(presenceInterval)
   })
