@@ -295,6 +295,25 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
+  it.effect("a room that everybody has left is entered again by who may", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const [alice, bob, mallory] = [guest("alice"), guest("bob"), guest("mallory")]
+      const { room_id } = yield* rooms.create(alice, { invite: [bob.userId] })
+      yield* rooms.leave(alice, room_id)
+      for (const outsider of [alice, mallory]) {
+        assert.strictEqual((yield* Effect.flip(rooms.join(outsider, room_id)))._tag, "M_FORBIDDEN")
+      }
+      yield* rooms.join(bob, room_id)
+      yield* rooms.setMembership(bob, room_id, "invite", alice.userId)
+      yield* rooms.join(alice, room_id)
+      assert.lengthOf(
+        (yield* rooms.members(alice, room_id)).chunk.filter(({ content }) => content.membership === "join"),
+        2
+      )
+    })
+  )
+
   it.effect("redacted state loses its content in the room, and what replaced it tells nothing of it", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms

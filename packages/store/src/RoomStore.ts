@@ -36,7 +36,7 @@ export interface RoomMembership {
 /** The end of somebody's time in a room. What became of the membership later (an invitation, a ban) does not move it. */
 export interface EndOfMembership {
   readonly at: StreamPosition
-  /** The state before it. */
+  /** The state after it: with the membership that ended it. */
   readonly state: StateRef
 }
 
@@ -166,7 +166,9 @@ export class RoomStore extends Context.Service<
         sql<MembershipRow>`
           SELECT rooms.room_nid, rooms.room_id, rooms.visibility, rooms.current_chain, rooms.current_seq,
             memberships.membership, memberships.sender,
-            ended.xid::text AS ended_xid, ended.nid AS ended_nid, events.state_chain, events.state_seq
+            ended.xid::text AS ended_xid, ended.nid AS ended_nid,
+            COALESCE(events.after_chain, events.state_chain) AS state_chain,
+            COALESCE(events.after_seq, events.state_seq) AS state_seq
           FROM memberships
           JOIN rooms ON rooms.room_nid = memberships.room_nid
           LEFT JOIN LATERAL (

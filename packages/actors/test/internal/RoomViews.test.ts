@@ -137,6 +137,8 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
           ending
         )
         for (const { content } of members) assert.notProperty(content, "presence", "presence is for who is there")
+        const own = yield* rooms.getState(bob, room_id, "m.room.member", bob.userId)
+        assert.strictEqual(own.membership, ending === "ban" ? "ban" : "leave", ending)
         assert.strictEqual((yield* rooms.getEvent(bob, early)).event_id, early)
         assert.strictEqual((yield* Effect.flip(rooms.getEvent(bob, late)))._tag, "M_NOT_FOUND")
         const sync = yield* rooms.initialSync(bob, room_id, 100)

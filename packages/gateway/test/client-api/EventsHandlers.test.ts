@@ -49,9 +49,25 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
       const room = yield* createRoom(alice)
       const start = yield* poll(alice, "from=START&timeout=0")
       const types = start.body.chunk.filter((event) => event.room_id === room).map((event) => event.type)
-      assert.includeMembers(types, ["m.room.member", "m.room.power_levels", "m.room.join_rules"])
+      assert.deepStrictEqual(
+        types.slice(0, 2),
+        ["m.room.create", "m.room.member"],
+        "the creator was there from the start"
+      )
+      assert.includeMembers(types, ["m.room.power_levels", "m.room.join_rules"])
       const end = yield* poll(alice, "from=END&timeout=0")
       assert.deepStrictEqual(end.body.chunk, [])
+    })
+  )
+
+  it.effect("who makes a room hears of it from its creation on", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("maker-alice")
+      const { body: now } = yield* poll(alice, "timeout=0")
+      const room = yield* createRoom(alice)
+      const { body } = yield* poll(alice, `from=${now.end}&timeout=0`)
+      const types = body.chunk.filter((event) => event.room_id === room).map((event) => event.type)
+      assert.deepStrictEqual(types.slice(0, 2), ["m.room.create", "m.room.member"])
     })
   )
 
