@@ -1,0 +1,44 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import { LoginAttemptStore } from "../src/LoginAttemptStore.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+
+const rate = { limit: 5, window: 50_000 }
+
+layer(LoginAttemptStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("LoginAttemptStore", (it) => {
+  it.effect("so many attempts may be made at once, and one more whenever its share of the time has passed", () =>
+    Effect.gen(function* () {
+      const store = yield* LoginAttemptStore
+      const waits = yield* Effect.all(
+        Array.from({ length: 12 }, () => store.take("alice", rate)),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(waits.filter((wait) => wait === 0).length, 5)
+      assert.deepStrictEqual([...new Set(waits.filter((wait) => wait > 0))], [10_000])
+      assert.strictEqual(yield* store.take("bob", rate), 0)
+      yield* TestClock.adjust(9_000)
+      assert.strictEqual(yield* store.take("alice", rate), 1_000)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual([yield* store.take("alice", rate), yield* store.take("alice", rate)], [0, 10_000])
+      yield* TestClock.adjust(1_000_000)
+      assert.strictEqual(yield* store.take("alice", rate), 0)
+    })
+  )
+
+  it.effect("what was given back does not count, and what is old is forgotten", () =>
+    Effect.gen(function* () {
+      const store = yield* LoginAttemptStore
+      for (let count = 0; count < 20; count++) {
+        assert.strictEqual(yield* store.take("carol", rate), 0)
+        yield* store.giveBack("carol")
+      }
+      yield* TestClock.adjust(100_000)
+      yield* store.take("dave", rate)
+      yield* store.forget(50_000)
+      const sql = yield* SqlClient.SqlClient
+      assert.lengthOf(yield* sql`SELECT 1 FROM login_attempts`, 1)
+    })
+  )
+})
