@@ -5,13 +5,14 @@
  * caller is answered when its own events are durable. With an event travel its state, memberships, the client's
  * transaction ID and the outgoing queue, so that none of them is ever there without the others.
  *
- * Readers follow the log by `(xid, nid)` and never read past the oldest transaction that still runs: what commits late
- * has a position above everything that was read before.
+ * Readers follow the log by `(xid, nid)` and never read past the oldest transaction that still runs in this database:
+ * what commits late has a position above everything that was read before.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Deferred, Effect, Latch, Layer, Queue, Schema, ScopedRef } from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
+import { logEdge } from "./internal/logEdge.ts"
 import { passStoredEvents } from "./internal/transactionNumbers.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
@@ -230,10 +231,7 @@ export class EventLog extends Context.Service<
         Effect.forkScoped
       )
 
-      const edge = sql<{ xmin: string }>`SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xmin`.pipe(
-        Effect.map((rows) => endOfTransactionsBefore(rows[0]!.xmin)),
-        Effect.orDie
-      )
+      const end = Effect.orDie(Effect.map(logEdge(sql), endOfTransactionsBefore))
 
       return EventLog.of({
         nids,
@@ -245,7 +243,7 @@ export class EventLog extends Context.Service<
         readAfter: (position, limit) => Effect.orDie(readAfter(sql, position, limit)),
         currentPosition: Effect.suspend(() => {
           const own = lastCommitted
-          return Effect.repeat(edge, { until: ({ xid }) => xid >= own, times: looksForEdge })
+          return Effect.repeat(end, { until: ({ xid }) => xid >= own, times: looksForEdge })
         }),
         awaitCommit: Queue.take(commits),
         awaitOutgoing: Effect.map(hasDestinations.await, () => {
@@ -278,8 +276,8 @@ const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient)
     ).pipe(Effect.onError(() => giveBack))
 })
 
-const endOfTransactionsBefore = (xmin: string): StreamPosition => ({
-  xid: Number(xmin) - 1,
+const endOfTransactionsBefore = (xid: number): StreamPosition => ({
+  xid: xid - 1,
   nid: Number.MAX_SAFE_INTEGER
 })
 
@@ -491,14 +489,12 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
 }
 
 interface LogRow {
-  readonly xmin: string
-  /** Null in the one row that an empty slice has. */
-  readonly xid: string | null
+  readonly xid: string
   readonly nid: bigint
   readonly room_nid: bigint
   readonly body: string
   /** Whether the event changed the membership of a user of ours. */
-  readonly moves: boolean | null
+  readonly moves: boolean
 }
 
 /** An outlier gets its place; whatever names it by its number is told the new one. */
@@ -538,27 +534,23 @@ const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomComm
 }
 
 const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) {
+  const edge = yield* logEdge(sql)
   const rows = yield* sql<LogRow>`
-    WITH edge AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xmin)
-    SELECT edge.xmin::text AS xmin, logged.* FROM edge LEFT JOIN LATERAL (
-      SELECT xid::text AS xid, nid, room_nid, body, EXISTS (
-        SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
-      ) AS moves
-      FROM events
-      WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
-        AND xid < edge.xmin
-      ORDER BY events.xid, events.nid LIMIT ${limit}
-    ) AS logged ON true`
-  const events = rows
-    .filter((row) => row.xid !== null)
-    .map(
-      (row): StreamedEvent => ({
-        position: { xid: Number(row.xid), nid: Number(row.nid) },
-        roomNid: Number(row.room_nid),
-        event: JSON.parse(row.body) as Event
-      })
-    )
-  const upTo = events.length === limit ? events[limit - 1]!.position : endOfTransactionsBefore(rows[0]!.xmin)
+    SELECT xid::text AS xid, nid, room_nid, body, EXISTS (
+      SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
+    ) AS moves
+    FROM events
+    WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
+      AND xid < ${String(edge)}::xid8
+    ORDER BY events.xid, events.nid LIMIT ${limit}`
+  const events = rows.map(
+    (row): StreamedEvent => ({
+      position: { xid: Number(row.xid), nid: Number(row.nid) },
+      roomNid: Number(row.room_nid),
+      event: JSON.parse(row.body) as Event
+    })
+  )
+  const upTo = events.length === limit ? events[limit - 1]!.position : endOfTransactionsBefore(edge)
   const memberships = rows.some((row) => row.moves) ? yield* readMemberships(sql, position, upTo) : []
   return { events, memberships, upTo } satisfies LogSlice
 })

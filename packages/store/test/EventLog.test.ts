@@ -284,6 +284,21 @@ const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
     SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`.pipe(
     Effect.map((rows) => rows.map(({ pid }) => pid))
   )
+  const hold = Effect.fnUntraced(function* <E>(statement: Effect.Effect<unknown, E>) {
+    const begun = yield* Deferred.make<void>()
+    const letGo = yield* Deferred.make<void>()
+    const held = yield* Effect.forkChild(
+      sql.withTransaction(
+        Effect.gen(function* () {
+          yield* statement
+          yield* Deferred.succeed(begun, undefined)
+          yield* Deferred.await(letGo)
+        })
+      )
+    )
+    yield* Deferred.await(begun)
+    return Effect.andThen(Deferred.succeed(letGo, undefined), Fiber.join(held))
+  })
   return {
     /** Waits until so many statements wait for a lock, on other connections than these; gives their connections. */
     untilWaiting: (statements: number, others: ReadonlyArray<number> = []) =>
@@ -294,21 +309,9 @@ const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
     endConnections: (pids: ReadonlyArray<number>) =>
       Effect.forEach(pids, (pid) => sql`SELECT pg_terminate_backend(${pid})`, { discard: true }),
     /** Holds the room's row locked until it is told to let go: commits of the room wait, with a number already theirs. */
-    holdRoom: Effect.fnUntraced(function* ({ roomNid }: Writer) {
-      const locked = yield* Deferred.make<void>()
-      const letGo = yield* Deferred.make<void>()
-      const held = yield* Effect.forkChild(
-        sql.withTransaction(
-          Effect.gen(function* () {
-            yield* sql`SELECT 1 FROM rooms WHERE room_nid = ${roomNid} FOR UPDATE`
-            yield* Deferred.succeed(locked, undefined)
-            yield* Deferred.await(letGo)
-          })
-        )
-      )
-      yield* Deferred.await(locked)
-      return Effect.andThen(Deferred.succeed(letGo, undefined), Fiber.join(held))
-    })
+    holdRoom: ({ roomNid }: Writer) => hold(sql`SELECT 1 FROM rooms WHERE room_nid = ${roomNid} FOR UPDATE`),
+    /** Holds a transaction with a number open until it is told to let go. */
+    holdTransaction: hold(sql`SELECT pg_current_xact_id()`)
   }
 })
 
@@ -458,6 +461,25 @@ describe("EventLog on several nodes", () => {
       yield* Fiber.join(committing)
       const { read } = yield* follow(meanwhile.upTo, 100, 2).pipe(Effect.provide(second))
       assert.deepStrictEqual(idsOf(read), [late.event_id, early.event_id])
+    })
+  )
+
+  it.effect("transactions of other databases of the same PostgreSQL hold up nobody", () =>
+    Effect.gen(function* () {
+      const context = yield* node(yield* TestDatabase.url)
+      const another = yield* onlooker(yield* TestDatabase.url)
+      const start = yield* Context.get(context, EventLog).currentPosition
+      const letGo = yield* another.holdTransaction
+      const read = Effect.gen(function* () {
+        const room = yield* openRoom("beside other databases")
+        const [event] = yield* store(room, [makeEvent(room.roomId)])
+        const log = yield* EventLog
+        const slice = yield* log.readAfter(start, 10)
+        assert.deepStrictEqual(idsOf(slice.events), [event!.event_id])
+        assert.isAtLeast((yield* log.currentPosition).xid, log.lastCommitted())
+      })
+      yield* Effect.provide(read, context)
+      yield* letGo
     })
   )
 
