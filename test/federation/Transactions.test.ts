@@ -73,11 +73,11 @@ describe("Transactions", () => {
         pdus: [null, { pdu_id: "bare" }, ...transaction.pdus, "text", []],
         edus: [null, 7, {}, { edu_type: "m.typing" }, { edu_type: "m.typing", content: { room_id: 1 } }]
       })
-      yield* blue.sees(bob, isMessage("once"))
       assert.include(
         Object.values(answer.pdus).map((each) => JSON.stringify(each)),
         "{}"
       )
+      yield* blue.sees(bob, isMessage("once"))
     })
   )
 
