@@ -18,8 +18,10 @@ export interface ServerOptions {
   /** An earlier server's, which is ended then. Without it: a fresh one, which goes with the server. */
   readonly dataDir?: string
   readonly serverName?: string
-  /** Options of the program beside these. */
-  readonly args?: ReadonlyArray<string>
+  /** 0, if absent, takes any free port. */
+  readonly federationPort?: number
+  /** Options of Node. */
+  readonly nodeOptions?: ReadonlyArray<string>
   readonly environment?: { readonly [name: string]: string }
 }
 
@@ -41,7 +43,7 @@ export const temporaryDirectory = async (): Promise<string> => {
 export const removeDirectory = (directory: string): Promise<void> => fs.rm(directory, { recursive: true, force: true })
 
 /** Options of Node for the gateway, such as `--cpu-prof`, for whoever looks for what a figure is made of. */
-const nodeOptions = (process.env.GREENROOM_BENCH_NODE_OPTIONS ?? "").split(" ").filter((option) => option !== "")
+const profiling = (process.env.GREENROOM_BENCH_NODE_OPTIONS ?? "").split(" ").filter((option) => option !== "")
 
 const listening = /listens on (http:\/\/[^ "]+:[0-9]+)/
 
@@ -58,9 +60,10 @@ const waitUntilListening = (child: ChildProcess, output: () => string): Promise<
 /** Starts a gateway; disposing of it ends it. */
 export const startServer = async (options: ServerOptions = {}): Promise<Server> => {
   const dataDir = options.dataDir ?? (await temporaryDirectory())
-  const { serverName = "bench.test" } = options
-  const args = [program, "--server-name", serverName, "--port", "0", "--federation-port", "0", "--data-dir", dataDir, ...(options.args ?? [])]
-  const child = spawn(process.execPath, [...nodeOptions, ...args], {
+  const { federationPort = 0, nodeOptions = [], serverName = "bench.test" } = options
+  const ports = ["--port", "0", "--federation-port", String(federationPort)]
+  const args = [program, "--server-name", serverName, ...ports, "--data-dir", dataDir]
+  const child = spawn(process.execPath, [...profiling, ...nodeOptions, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited, ...options.environment }
   })

@@ -11,13 +11,24 @@ import { parseArgs } from "node:util"
 import type { Benchmark, Figure } from "./Benchmark.ts"
 import { delivery } from "./Delivery.ts"
 import { durableSends } from "./DurableSends.ts"
+import { federation } from "./Federation.ts"
 import { hotRoom } from "./HotRoom.ts"
 import { idlePolls } from "./IdlePolls.ts"
 import { initialSync } from "./InitialSync.ts"
 import { localActors } from "./LocalActors.ts"
+import { logins } from "./Logins.ts"
 import { table } from "./Table.ts"
 
-const benchmarks: ReadonlyArray<Benchmark> = [durableSends, hotRoom, delivery, idlePolls, initialSync, localActors]
+const benchmarks: ReadonlyArray<Benchmark> = [
+  durableSends,
+  hotRoom,
+  delivery,
+  idlePolls,
+  initialSync,
+  localActors,
+  logins,
+  federation
+]
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
