@@ -28,6 +28,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
+import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
 import { Accounts } from "./Accounts.ts"
@@ -47,6 +48,9 @@ import { RemoteQueries } from "./federation/RemoteQueries.ts"
 import { RemoteRooms } from "./federation/RemoteRooms.ts"
 import { TransactionReceiver } from "./federation/TransactionReceiver.ts"
 import { HomeServerConfig, type HomeServerOptions } from "./HomeServerConfig.ts"
+import { IdentityClient } from "./identity/IdentityClient.ts"
+import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
+import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import * as LocalRunner from "./LocalRunner.ts"
 import { LoginFlows } from "./login/LoginFlows.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
@@ -78,6 +82,7 @@ const stores = (options: HomeServerOptions) =>
     ServerSettings.layer(options.serverName),
     SigningKeys.layer(options.serverName),
     StateStore.layer,
+    ThirdPartyInviteStore.layer,
     UserIdentityStore.layer
   )
 
@@ -99,8 +104,11 @@ const federation = FederationLive.layer.pipe(
   Layer.provideMerge(Layer.merge(OutgoingPresence.layer, OutgoingTyping.layer))
 )
 
+/** What identity servers are asked and tell us. */
+const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).pipe(Layer.provide(IdentityClient.layer))
+
 /** The services over the actors, which in turn call them. */
-const services = Layer.mergeAll(Events.layer, LoginFlows.layer, Administration.layer).pipe(
+const services = Layer.mergeAll(Events.layer, LoginFlows.layer, Administration.layer, addresses).pipe(
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Rooms.layer),

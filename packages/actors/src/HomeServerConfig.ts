@@ -24,6 +24,11 @@ export interface HomeServerOptions {
   readonly acceptPresenceInvites?: boolean
   /** How other home servers are reached. */
   readonly federation?: FederationOptions
+  /**
+   * URLs of the identity servers that are trusted to say whose an address is, without a slash at the end. The first is
+   * asked where a client names none (default: none).
+   */
+  readonly identityServers?: ReadonlyArray<string>
   readonly turn?: {
     readonly uris: ReadonlyArray<string>
     readonly sharedSecret: Redacted.Redacted

@@ -10,6 +10,8 @@ import { Administration } from "@greenroom/actors/Administration"
 import { Events } from "@greenroom/actors/Events"
 import { Peers } from "@greenroom/actors/federation/Peers"
 import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
+import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
 import { Presences } from "@greenroom/actors/Presences"
 import { Rooms } from "@greenroom/actors/Rooms"
@@ -67,6 +69,8 @@ export type HomeServerServices =
   | Presences
   | Voip
   | LoginFlows
+  | ThirdPartyIds
+  | ThirdPartyInvites
   | Administration
   | Peers
   | UserIdentityStore
@@ -167,6 +171,8 @@ const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<
   Presences,
   Rooms,
   SqlClient.SqlClient,
+  ThirdPartyIds,
+  ThirdPartyInvites,
   UserIdentityStore,
   Users,
   Voip,

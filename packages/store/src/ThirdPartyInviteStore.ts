@@ -88,6 +88,12 @@ const make = Effect.gen(function* () {
         Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toInvite)),
         Effect.orDie
       ),
+    countSince: (sender, since) =>
+      sql<{ count: bigint }>`
+        SELECT count(*) FROM third_party_invites WHERE sender = ${sender} AND created_at >= ${since}`.pipe(
+        Effect.map((rows) => Number(rows[0]?.count ?? 0)),
+        Effect.orDie
+      ),
     isDone: (transaction) =>
       sql`SELECT 1 FROM third_party_invites WHERE transaction = ${transaction}`.pipe(
         Effect.map((rows) => rows.length > 0),
@@ -106,6 +112,8 @@ export class ThirdPartyInviteStore extends Context.Service<
   {
     /** Keeps an invitation. False if its token or transaction is there already. */
     readonly add: (invite: ThirdPartyInvite, transaction?: string) => Effect.Effect<boolean>
+    /** How many a user has made since a time. */
+    readonly countSince: (sender: UserId, since: number) => Effect.Effect<number>
     /** Whether this transaction has made an invitation. */
     readonly isDone: (transaction: string) => Effect.Effect<boolean>
     readonly find: (token: string) => Effect.Effect<Option.Option<ThirdPartyInvite>>

@@ -33,6 +33,8 @@ layer(store)("ThirdPartyInviteStore", (it) => {
       assert.isFalse(yield* invites.add(invite("kept")))
       assert.deepStrictEqual(yield* invites.find("kept"), Option.some(invite("kept")))
       assert.isTrue(Option.isNone(yield* invites.find("repeated")))
+      assert.strictEqual(yield* invites.countSince(alice, 0), 1)
+      assert.strictEqual(yield* invites.countSince(bob, 0), 0)
     })
   )
 

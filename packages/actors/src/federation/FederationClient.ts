@@ -29,6 +29,7 @@ import {
   serverNameOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
+import type { BoundInvite } from "@greenroom/protocol/identity/OnBind"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Option, Schema } from "effect"
@@ -268,7 +269,19 @@ const endpoints = (
     sendLeave: sendSilently("send_leave"),
     makeKnock: make("knock"),
     sendKnock: sendSilently("send_knock"),
-    invite: send("invite", readInvite)
+    invite: send("invite", readInvite),
+    exchangeThirdPartyInvite: (destination, invite) =>
+      Effect.asVoid(
+        call({
+          destination,
+          method: "PUT",
+          path: path("exchange_third_party_invite", invite.room_id),
+          content: invite as unknown as JsonObject,
+          maxBytes: small,
+          patience: 2,
+          read: readNothing
+        })
+      )
   }
 }
 
@@ -380,6 +393,11 @@ export class FederationClient extends Context.Service<
     readonly sendKnock: Send<void>
     /** The invite, countersigned by the destination. */
     readonly invite: Send<InviteAnswer>
+    /** Asks the home server of the one who invited an address to invite the user that it was bound to. */
+    readonly exchangeThirdPartyInvite: (
+      destination: ServerName,
+      invite: BoundInvite
+    ) => Effect.Effect<void, RemoteError>
   }
 >()("greenroom/actors/FederationClient") {
   static readonly layer: Layer.Layer<

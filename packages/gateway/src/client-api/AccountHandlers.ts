@@ -1,16 +1,18 @@
 /**
- * One's own account, as calls of `Accounts`, `LoginFlows` and the store of identities.
+ * One's own account, as calls of `Accounts`, `LoginFlows`, `ThirdPartyIds` and the store of identities.
  *
  * Source: "Registration and login" and "Identity" of the specification.
  */
 import { Accounts } from "@greenroom/actors/Accounts"
+import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
+import type { RemoveThirdPartyId } from "@greenroom/protocol/api/AccountApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
+import { canonicalEmail, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { NotFound } from "@greenroom/protocol/MatrixError"
-import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { PublicUrl } from "../PublicUrl.ts"
@@ -18,11 +20,30 @@ import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "./Authentication.ts"
 
+const toAnswer = ({ address, medium, verifiedAt }: VerifiedAddress) => ({
+  medium,
+  address,
+  validated_at: verifiedAt
+})
+
+/** An address as a client wrote it, in its canonical form where it has one. */
+const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
+  medium,
+  address: medium === "email" ? (canonicalEmail(address) ?? address) : address.replace(/^\+/, "")
+})
+
+/** The proof that an address to remove comes with. */
+const proofOf = ({ client_secret, id_server, sid }: RemoveThirdPartyId) =>
+  sid === undefined || client_secret === undefined
+    ? undefined
+    : { sid, client_secret, ...(id_server === undefined ? {} : { id_server }) }
+
 export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handlers) =>
   Effect.gen(function* () {
     const accounts = yield* Accounts
     const flows = yield* LoginFlows
     const identities = yield* UserIdentityStore
+    const thirdPartyIds = yield* ThirdPartyIds
     const limit = yield* RateLimit
     const sockets = yield* Sockets
     const publicUrl = yield* PublicUrl
@@ -63,11 +84,7 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
             const addresses = yield* identities.addressesOf(session.userId)
             return {
               flows: toLink,
-              threepids: addresses.map(({ address, medium, verifiedAt }) => ({
-                medium,
-                address,
-                validated_at: verifiedAt
-              })),
+              threepids: addresses.map(toAnswer),
               services: yield* identities.subjectsOf(session.userId)
             }
           })
@@ -90,14 +107,23 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
       .handle("unlink", ({ payload }) =>
         CurrentSession.use(({ userId }) =>
           "medium" in payload
-            ? Effect.flatMap(
-                identities.unbindAddress(userId, {
-                  medium: payload.medium,
-                  address: canonicalEmail(payload.address) ?? payload.address
-                }),
-                found
-              )
+            ? Effect.flatMap(identities.unbindAddress(userId, canonical(payload)), found)
             : Effect.flatMap(identities.unlinkSubject(userId, payload), found)
+        )
+      )
+      .handle("thirdPartyIds", () =>
+        CurrentSession.use((session) =>
+          Effect.map(thirdPartyIds.list(session), (addresses) => ({ threepids: addresses.map(toAnswer) }))
+        )
+      )
+      .handle("addThirdPartyId", ({ payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(thirdPartyIds.bind(session, "three_pid_creds" in payload ? payload.three_pid_creds : payload), done)
+        )
+      )
+      .handle("removeThirdPartyId", ({ payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(thirdPartyIds.unbind(session, canonical(payload), proofOf(payload)), done)
         )
       )
   })

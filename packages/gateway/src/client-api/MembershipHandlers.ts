@@ -1,13 +1,14 @@
 /**
- * Membership, as calls of `Rooms`.
+ * Membership, as calls of `Rooms`, and of `ThirdPartyInvites` where an address is invited.
  *
  * Source: "Rooms" of the specification (the invite and join dance).
  */
+import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { Rooms } from "@greenroom/actors/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import type { Target } from "@greenroom/protocol/api/MembershipApi"
+import type { InviteTarget, Target } from "@greenroom/protocol/api/MembershipApi"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -15,6 +16,7 @@ import { HttpApiBuilder } from "effect/http-api"
 export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", (handlers) =>
   Effect.gen(function* () {
     const rooms = yield* Rooms
+    const invites = yield* ThirdPartyInvites
 
     const leave = (roomId: RoomId, txnId?: string) =>
       CurrentSession.use((session) => Effect.as(rooms.leave(session, roomId, txnId), done))
@@ -24,6 +26,11 @@ export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", 
         Effect.as(rooms.setMembership(session, roomId, action, target.user_id, target.reason, txnId), done)
       )
 
+    const invite = (roomId: RoomId, target: InviteTarget, txnId?: string) =>
+      "user_id" in target
+        ? about("invite", roomId, target, txnId)
+        : CurrentSession.use((session) => Effect.as(invites.invite(session, roomId, target, txnId), done))
+
     const join = (...[room, content, txnId]: Tail<Parameters<Rooms["Service"]["join"]>>) =>
       CurrentSession.use((session) => rooms.join(session, room, content, txnId))
 
@@ -32,8 +39,8 @@ export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", 
       .handle("joinRoomWithTransaction", ({ params, payload }) => join(params.roomId, payload, params.txnId))
       .handle("leave", ({ params }) => leave(params.roomId))
       .handle("leaveWithTransaction", ({ params }) => leave(params.roomId, params.txnId))
-      .handle("invite", ({ params, payload }) => about("invite", params.roomId, payload))
-      .handle("inviteWithTransaction", ({ params, payload }) => about("invite", params.roomId, payload, params.txnId))
+      .handle("invite", ({ params, payload }) => invite(params.roomId, payload))
+      .handle("inviteWithTransaction", ({ params, payload }) => invite(params.roomId, payload, params.txnId))
       .handle("ban", ({ params, payload }) => about("ban", params.roomId, payload))
       .handle("banWithTransaction", ({ params, payload }) => about("ban", params.roomId, payload, params.txnId))
       .handle("kick", ({ params, payload }) => about("kick", params.roomId, payload))

@@ -6,6 +6,7 @@
 import { Federation, type MakeMembership, type SendMembership } from "@greenroom/actors/federation/Federation"
 import { encodeJson } from "@greenroom/actors/federation/SlicedJson"
 import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { done } from "@greenroom/protocol/api/Body"
 import { FederationApi, maxBackfill } from "@greenroom/protocol/federation/FederationApi"
 import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
@@ -13,6 +14,7 @@ import { eventIdOf } from "@greenroom/protocol/federation/PduReference"
 import { maxEdus, maxPdus, Transaction } from "@greenroom/protocol/federation/Transaction"
 import { type EventId, formatEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
+import { BoundInvite } from "@greenroom/protocol/identity/OnBind"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, NotFound, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import { Clock, Effect, Option, Result, Schema } from "effect"
@@ -20,6 +22,7 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 
 const decodeTransaction = Schema.decodeUnknownResult(Transaction)
+const decodeBoundInvite = Schema.decodeUnknownResult(BoundInvite)
 
 const badRequest = (error: string) => Effect.fail(new BadRequest({ error }))
 
@@ -81,6 +84,13 @@ const sendMembership = <A>(send: SendMembership<A>, params: { readonly context: 
     Effect.flatMap(objectOf(content), (pdu) => send(origin, params.context, formatEventId(params.pduId, origin), pdu))
   )
 
+const boundInviteOf = Effect.fnUntraced(function* (content: Json | undefined) {
+  const decoded = decodeBoundInvite(yield* objectOf(content))
+  return Result.isSuccess(decoded)
+    ? decoded.success
+    : yield* new BadJson({ error: describeIssue(decoded.failure.issue).text })
+})
+
 const limitOf = (text: string | undefined): number =>
   text === undefined ? maxBackfill : Math.min(Math.max(Number(text), 1), maxBackfill)
 
@@ -89,6 +99,7 @@ const clientVersions: JsonObject = { versions: ["v1"] }
 export const federationHandlers = HttpApiBuilder.group(FederationApi, "federation", (handlers) =>
   Effect.gen(function* () {
     const federation = yield* Federation
+    const thirdPartyInvites = yield* ThirdPartyInvites
     const { serverName } = yield* HomeServerConfig
 
     const asPdus = (pdus: ReadonlyArray<JsonObject>) =>
@@ -151,5 +162,12 @@ export const federationHandlers = HttpApiBuilder.group(FederationApi, "federatio
       .handle("makeKnock", ({ params }) => makeMembership(federation.makeKnock, params))
       .handleRaw("sendKnock", ({ params }) => Effect.as(sendMembership(federation.sendKnock, params), done))
       .handleRaw("invite", ({ params }) => sendMembership(federation.invite, params))
+      .handleRaw("exchangeThirdPartyInvite", ({ params }) =>
+        SignedRequest.use(({ content, origin }) =>
+          Effect.flatMap(boundInviteOf(content), (bound) =>
+            Effect.as(thirdPartyInvites.exchange(origin, params.context, bound), done)
+          )
+        )
+      )
   })
 )

@@ -11,6 +11,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import type { Federation } from "@greenroom/actors/federation/Federation"
 import type { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
 import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import type { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -22,6 +23,7 @@ import { answerClientError, type ListenError, listen, makeInFlight } from "../No
 import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
 import { federationHandlers } from "./FederationHandlers.ts"
 import { federationHttp } from "./FederationHttp.ts"
+import { identityHandlers } from "./IdentityHandlers.ts"
 import { keyHandlers } from "./KeyHandlers.ts"
 import { originAuthenticationLayer } from "./OriginAuthentication.ts"
 import { type TlsCredentials, type TlsError, tlsCredentials } from "./TlsCredentials.ts"
@@ -74,7 +76,7 @@ const makeTlsServer = (credentials: TlsCredentials): Server => {
 }
 
 const routes = HttpApiBuilder.layer(FederationApi).pipe(
-  Layer.provide([federationHandlers, keyHandlers]),
+  Layer.provide([federationHandlers, identityHandlers, keyHandlers]),
   Layer.provide([originAuthenticationLayer, WireErrors.layer])
 )
 
@@ -128,7 +130,7 @@ export class FederationListener extends Context.Service<
   ): Layer.Layer<
     FederationListener,
     ListenError | TlsError,
-    Federation | RequestAuthentication | SigningKeys | HomeServerConfig
+    Federation | RequestAuthentication | SigningKeys | ThirdPartyInvites | HomeServerConfig
   > =>
     Layer.effect(FederationListener, serve(options)).pipe(
       Layer.provide(RateLimit.layer({ ...unlimited, ...(options.rates ?? defaultFederationRates) })),

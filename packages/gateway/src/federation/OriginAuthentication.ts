@@ -29,7 +29,8 @@ const bodyError = (error: HttpServerError.HttpServerError, limit: number): TooLa
     ? new TooLarge({ error: `The body is larger than ${limit} bytes` })
     : new BadRequest({ error: "The body could not be read" })
 
-const readBody = (request: HttpServerRequest.HttpServerRequest, limit: number) => {
+/** The body of a request. Errors: M_TOO_LARGE over the limit, in bytes. */
+export const readBody = (request: HttpServerRequest.HttpServerRequest, limit: number) => {
   if (Number(request.headers["content-length"] ?? 0) > limit) {
     return Effect.fail(new TooLarge({ error: `The body is larger than ${limit} bytes` }))
   }

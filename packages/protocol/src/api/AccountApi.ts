@@ -5,7 +5,9 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { sessionErrors } from "../identity/IdentityError.ts"
 import { Medium } from "../identity/ThirdPartyId.ts"
+import { ClientSecret, SessionId } from "../identity/ValidationApi.ts"
 import { Authentication } from "./Authentication.ts"
 import { body, Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
@@ -54,6 +56,42 @@ export const RemoveLink = Schema.Union([
   Schema.Struct({ provider: Schema.String, subject: Schema.String.check(Schema.isMaxLength(1_024)) })
 ]).annotate({ identifier: "RemoveLink" })
 
+/** The addresses that belong to the account. */
+export const ThirdPartyIds = body(
+  Schema.Struct({ threepids: Schema.Array(AddressFields) }).annotate({ identifier: "ThirdPartyIds" })
+)
+export type ThirdPartyIds = typeof ThirdPartyIds.Type
+
+const IdServer = Schema.optionalKey(
+  Schema.String.check(Schema.isMaxLength(255)).annotate({
+    description: "The host of one of the identity servers that this server trusts; the first of them if absent"
+  })
+)
+
+/** A session of an identity server that has validated an address. */
+export const ThirdPartyIdProof = Schema.Struct({
+  sid: SessionId,
+  client_secret: ClientSecret,
+  id_server: IdServer
+}).annotate({ identifier: "ThirdPartyIdProof" })
+export type ThirdPartyIdProof = typeof ThirdPartyIdProof.Type
+
+/** An address to add: its proof, as it is or, as later clients have it, in `three_pid_creds`. */
+export const AddThirdPartyId = Schema.Union([
+  Schema.Struct({ three_pid_creds: ThirdPartyIdProof }),
+  ThirdPartyIdProof
+]).annotate({ identifier: "AddThirdPartyId" })
+
+/** An address to take away; with a proof, also from the identity server. */
+export const RemoveThirdPartyId = Schema.Struct({
+  medium: Medium,
+  address: Schema.String.check(Schema.isMaxLength(320)),
+  sid: Schema.optionalKey(SessionId),
+  client_secret: Schema.optionalKey(ClientSecret),
+  id_server: IdServer
+}).annotate({ identifier: "RemoveThirdPartyId" })
+export type RemoveThirdPartyId = typeof RemoveThirdPartyId.Type
+
 const themselves = "the user"
 
 export class AccountApi extends HttpApiGroup.make("account")
@@ -91,6 +129,36 @@ export class AccountApi extends HttpApiGroup.make("account")
     ),
     HttpApiEndpoint.post("unlink", "/account/links/remove", { payload: RemoveLink, success: Done }).annotateMerge(
       documented({ summary: "Take an address or a service away", text: "Errors: M_NOT_FOUND.", who: themselves })
+    ),
+    HttpApiEndpoint.get("thirdPartyIds", "/account/3pid", { success: ThirdPartyIds }).annotateMerge(
+      documented({ summary: "The addresses of the account", who: themselves })
+    ),
+    HttpApiEndpoint.post("addThirdPartyId", "/account/3pid", {
+      payload: AddThirdPartyId,
+      success: Done,
+      error: sessionErrors
+    }).annotateMerge(
+      documented({
+        summary: "Add an address that an identity server has validated",
+        text:
+          "The identity server binds it to the user, so that others find them by it; what the address was invited to " +
+          "invites the user. Errors: M_NO_VALID_SESSION, M_SESSION_NOT_VALIDATED, M_SESSION_EXPIRED, M_FORBIDDEN if it " +
+          "belongs to another account, M_UNKNOWN if the identity server cannot be asked.",
+        who: themselves
+      })
+    ),
+    HttpApiEndpoint.post("removeThirdPartyId", "/account/3pid/delete", {
+      payload: RemoveThirdPartyId,
+      success: Done,
+      error: sessionErrors
+    }).annotateMerge(
+      documented({
+        summary: "Take an address away",
+        text:
+          "With `sid` and `client_secret` of a session that has validated it, the identity server forgets it too. " +
+          "Errors: M_NOT_FOUND.",
+        who: themselves
+      })
     )
   )
   .middleware(Authentication)

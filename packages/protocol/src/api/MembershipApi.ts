@@ -6,6 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { RoomId, UserId } from "../Identifiers.ts"
+import { Medium } from "../identity/ThirdPartyId.ts"
 import { JoinedRoom, MessagePage } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
 import { Done, OptionalObject } from "./Body.ts"
@@ -18,6 +19,22 @@ export const Target = Schema.Struct({ user_id: UserId, reason: Schema.optionalKe
 })
 export type Target = typeof Target.Type
 
+/** An address to invite, of a user or of somebody who is not on Matrix yet. */
+export const AddressTarget = Schema.Struct({
+  medium: Medium,
+  address: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(320)),
+  id_server: Schema.optionalKey(
+    Schema.String.check(Schema.isMaxLength(255)).annotate({
+      description: "The host of one of the identity servers that this server trusts; the first of them if absent"
+    })
+  )
+}).annotate({ identifier: "AddressTarget" })
+export type AddressTarget = typeof AddressTarget.Type
+
+/** Whom to invite: a user, or an address. */
+export const InviteTarget = Schema.Union([Target, AddressTarget]).annotate({ identifier: "InviteTarget" })
+export type InviteTarget = typeof InviteTarget.Type
+
 const inRoom = { roomId: RoomId }
 const once = { roomId: RoomId, txnId: TransactionId }
 
@@ -28,8 +45,10 @@ const leaveRoom = {
   who: "joined and invited users"
 }
 const inviteUser = {
-  summary: "Invite a user",
-  text: "Errors: M_FORBIDDEN.",
+  summary: "Invite a user, or an address",
+  text:
+    "An address that belongs to a user invites the user. Any other gets a message from the identity server, and its user " +
+    "is invited when they have bound it. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN if the identity server cannot be asked.",
   who: "members of the room with the power to invite"
 }
 const banUser = {
@@ -51,6 +70,7 @@ const onceOf = (doc: { readonly summary: string; readonly text: string; readonly
   documented({ ...doc, summary: `${doc.summary}, once`, text: `${doc.text} ${idempotent}` })
 
 const toRoom = { payload: OptionalObject, success: Done } as const
+const inviting = { payload: InviteTarget, success: Done } as const
 const aboutUser = { payload: Target, success: Done } as const
 const joining = { payload: OptionalObject, success: JoinedRoom } as const
 
@@ -70,12 +90,12 @@ export class MembershipApi extends HttpApiGroup.make("membership")
       params: once,
       ...toRoom
     }).annotateMerge(onceOf(leaveRoom)),
-    HttpApiEndpoint.post("invite", "/rooms/:roomId/invite", { params: inRoom, ...aboutUser }).annotateMerge(
+    HttpApiEndpoint.post("invite", "/rooms/:roomId/invite", { params: inRoom, ...inviting }).annotateMerge(
       documented(inviteUser)
     ),
     HttpApiEndpoint.put("inviteWithTransaction", "/rooms/:roomId/invite/:txnId", {
       params: once,
-      ...aboutUser
+      ...inviting
     }).annotateMerge(onceOf(inviteUser)),
     HttpApiEndpoint.post("ban", "/rooms/:roomId/ban", { params: inRoom, ...aboutUser }).annotateMerge(
       documented(banUser)

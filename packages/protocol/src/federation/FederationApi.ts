@@ -197,6 +197,19 @@ export class FederationGroup extends HttpApiGroup.make("federation")
         text: "The body is the PDU. Answers with it, countersigned. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.",
         who: "the home server of the one who invites"
       })
+    ),
+    HttpApiEndpoint.put("exchangeThirdPartyInvite", "/exchange_third_party_invite/:context", {
+      params: { context: RoomId },
+      payload: AnyObject,
+      success: Done
+    }).annotateMerge(
+      documented({
+        summary: "Invite a user whose address was invited",
+        text:
+          "The body is the `BoundInvite` that the identity server sent when the address was bound to the user. Errors: " +
+          "M_FORBIDDEN, M_BAD_JSON.",
+        who: "the home server of the user"
+      })
     )
   )
   .middleware(OriginAuthentication)
@@ -211,9 +224,22 @@ export class KeyGroup extends HttpApiGroup.make("keys")
   )
   .annotateMerge(OpenApi.annotations({ title: "Keys", description: "By what the server is known." })) {}
 
+export class IdentityGroup extends HttpApiGroup.make("identity")
+  .add(
+    HttpApiEndpoint.post("onBind", "/3pid/onbind", { payload: AnyObject, success: Done }).annotateMerge(
+      documented({
+        summary: "An invited address was bound to a user",
+        text: "The body is an `OnBind`. Its signatures are the proof. Errors: M_FORBIDDEN, M_BAD_JSON, M_LIMIT_EXCEEDED.",
+        who: "identity servers"
+      })
+    )
+  )
+  .prefix(federationPrefix)
+  .annotateMerge(OpenApi.annotations({ title: "Identity", description: "What identity servers tell." })) {}
+
 /** The federation API where the draft puts it. */
 export const FederationApi = HttpApi.make("FederationApi")
-  .add(FederationGroup, KeyGroup)
+  .add(FederationGroup, KeyGroup, IdentityGroup)
   .middleware(WireErrors)
   .annotateMerge(OpenApi.annotations({ title: "Greenroom: the Matrix federation API, version 1", version: "1" }))
 export type FederationApi = typeof FederationApi

@@ -3,9 +3,9 @@
  * rooms before: `POST /_matrix/federation/v1/3pid/onbind` with an `OnBind` as its body.
  *
  * Each invitation carries `signed`, the identity server's signature over `{mxid, token}`. The `token` is the one that
- * `store-invite` gave to the inviting home server, which put it into the room together with the identity server's public
- * keys; so every server in the room can check that this user may take the invitation. The home server of the user asks
- * the server that invited (that of `sender`) to invite the user.
+ * `store-invite` gave to the inviting home server, that of `sender`, which keeps it together with the identity server's
+ * public keys; so it can check that this user may take the invitation. The home server of the user asks it to invite the
+ * user: `PUT /exchange_third_party_invite/<room ID>` with the `BoundInvite`.
  *
  * The home server answers 200 with `{}`. 400 and 403 end the attempts; after anything else the identity server tries
  * again, so the same request may come twice.

@@ -26,6 +26,10 @@ POST /account/password
 GET /account/links
 POST /account/links
 POST /account/links/remove
+GET /account/3pid
+POST /account/3pid
+POST /account/3pid/delete
+GET /admin/destinations
 GET /admin/users
 POST /admin/users
 GET /admin/users/{userId}

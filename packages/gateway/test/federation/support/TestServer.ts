@@ -12,6 +12,7 @@ import { Federation } from "@greenroom/actors/federation/Federation"
 import type { FederationOptions } from "@greenroom/actors/federation/FederationConfig"
 import * as FederationLayer from "@greenroom/actors/federation/FederationLayer"
 import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Transaction } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -67,6 +68,12 @@ const recorded = Layer.effect(
   })
 )
 
+const noInvites = Layer.succeed(ThirdPartyInvites, {
+  invite: () => nothing,
+  onBind: () => nothing,
+  exchange: () => nothing
+})
+
 const temporaryDirectory = Effect.acquireRelease(
   Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),
   (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
@@ -98,6 +105,7 @@ export const server = (
         ...listener
       }).pipe(
         Layer.provideMerge(recorded),
+        Layer.provideMerge(noInvites),
         Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
         Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
         Layer.provideMerge(SigningKeys.layer(serverName)),

@@ -1,0 +1,313 @@
+/**
+ * What this home server asks identity servers. It asks those alone that its operator trusts, whatever a client names, and
+ * believes an association only with the server's signature, by a key that the server publishes.
+ *
+ * What a server refuses comes as the error that the user is to see. One that gives no answer, or none that makes sense,
+ * is M_UNKNOWN.
+ *
+ * Source: "Identity" of the specification.
+ */
+import type { KeyObject } from "node:crypto"
+import { NodeHttpClient } from "@effect/platform-node"
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { UserId as UserIdSchema } from "@greenroom/protocol/Identifiers"
+import { SignedAssociation } from "@greenroom/protocol/identity/Association"
+import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
+import {
+  NoValidSession,
+  SessionExpired,
+  SessionNotValidated,
+  TokenIncorrect
+} from "@greenroom/protocol/identity/IdentityError"
+import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
+import { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
+import { ByteSize, Cache, Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
+import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+
+/** How long an identity server may take to answer. It may have a mail to hand over first. */
+const patience = "30 seconds"
+
+/** The largest answer that is read. */
+const maxAnswer = ByteSize.fromInputUnsafe(256 * 1024)
+
+/** How long a key is remembered, and that there was none. */
+const keyLifetime = "1 hour"
+const absenceLifetime = "10 seconds"
+
+/** How many signatures of an association are looked at. */
+const maxSignatures = 8
+
+/** The URL of a trusted identity server, without a slash at the end. */
+export type TrustedServer = string & { readonly TrustedServer: never }
+
+/** What a request about a session of an identity server may fail with. */
+export type IdentityFailure = MatrixError | NoValidSession | SessionExpired | SessionNotValidated | TokenIncorrect
+
+/** An invitation that the identity server keeps for an address. */
+export interface KeptInvite {
+  readonly token: string
+  readonly publicKeys: ReadonlyArray<string>
+  readonly displayName: string
+}
+
+/** An invitation is kept, unless the address has a user by now. */
+export type InviteOutcome = { readonly kept: KeptInvite } | { readonly user: UserId }
+
+const StoredInviteAnswer = Schema.Struct({
+  token: Schema.String.check(Schema.isPattern(/^[!-~]{1,255}$/)),
+  public_keys: Schema.Array(Schema.Struct({ public_key: Schema.String.check(Schema.isMaxLength(64)) })).check(
+    Schema.isMinLength(1),
+    Schema.isMaxLength(16)
+  ),
+  display_name: Schema.String.check(Schema.isMaxLength(255))
+})
+
+const decodeStored = Schema.decodeUnknownOption(StoredInviteAnswer)
+const decodeAssociation = Schema.decodeUnknownOption(SignedAssociation)
+const decodeThirdPartyId = Schema.decodeUnknownOption(ThirdPartyId)
+const decodeUserId = Schema.decodeUnknownOption(UserIdSchema)
+
+interface Answer {
+  readonly status: number
+  readonly body: JsonObject
+}
+
+interface Call {
+  readonly path: string
+  readonly query?: { readonly [key: string]: string }
+  /** Sent by POST, where there is one. */
+  readonly content?: JsonObject
+}
+
+const sessionErrors = {
+  M_NO_VALID_SESSION: NoValidSession,
+  M_SESSION_EXPIRED: SessionExpired,
+  M_SESSION_NOT_VALIDATED: SessionNotValidated,
+  M_TOKEN_INCORRECT: TokenIncorrect
+} as const
+
+const isSessionError = (errcode: unknown): errcode is keyof typeof sessionErrors =>
+  typeof errcode === "string" && Object.hasOwn(sessionErrors, errcode)
+
+const hostOf = (server: string): string => new URL(server).host
+
+const failed = (server: TrustedServer, what: string) =>
+  new BadRequest({ error: `The identity server ${hostOf(server)} ${what}` })
+
+const reasonOf = ({ error }: JsonObject): string =>
+  typeof error === "string" ? error.slice(0, 500).toWellFormed() : "no reason given"
+
+/** What the user is told. */
+const refusal = (server: TrustedServer, { body }: Answer): MatrixError => {
+  const { errcode, retry_after_ms } = body
+  const error = reasonOf(body)
+  if (errcode === "M_FORBIDDEN") return new Forbidden({ error })
+  if (errcode === "M_NOT_FOUND") return new NotFound({ error })
+  if (errcode === "M_LIMIT_EXCEEDED") {
+    const wait = typeof retry_after_ms === "number" && retry_after_ms > 0 ? Math.ceil(retry_after_ms) : 60_000
+    return new LimitExceeded({ error, retry_after_ms: wait })
+  }
+  return failed(server, `refused: ${error}`)
+}
+
+const sessionRefusal = (server: TrustedServer, answer: Answer): IdentityFailure => {
+  const { errcode } = answer.body
+  return isSessionError(errcode)
+    ? new sessionErrors[errcode]({ error: reasonOf(answer.body) })
+    : refusal(server, answer)
+}
+
+const parse = (text: string): Option.Option<JsonObject> => {
+  try {
+    return Option.filter(Option.some(JSON.parse(text)), isJsonObject)
+  } catch {
+    return Option.none()
+  }
+}
+
+/** The signatures of an object: by whom, with which key. */
+const signaturesOf = (signatures: SignedAssociation["signatures"]) =>
+  Object.entries(signatures)
+    .flatMap(([signer, byKey]) => Object.keys(byKey).map((keyId) => ({ signer: signer as ServerName, keyId })))
+    .filter(({ keyId }) => isKeyId(keyId))
+    .slice(0, maxSignatures)
+
+const make = Effect.gen(function* () {
+  const { identityServers = [] } = yield* HomeServerConfig
+  const client = yield* HttpClient.HttpClient
+
+  const exchange = Effect.fnUntraced(function* (server: TrustedServer, { content, path, query = {} }: Call) {
+    const url = `${server}${laterIdentityPrefix}${path}`
+    const request =
+      content === undefined
+        ? HttpClientRequest.get(url, { urlParams: query })
+        : HttpClientRequest.post(url).pipe(HttpClientRequest.bodyJsonUnsafe(content))
+    const { status, text } = yield* client.execute(request).pipe(
+      Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
+      Effect.scoped,
+      Effect.timeout(patience),
+      Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
+      // Queries have secrets, which are not for traces.
+      Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
+      Effect.mapError(() => failed(server, "cannot be asked now"))
+    )
+    const body = parse(text)
+    if (Option.isNone(body)) return yield* failed(server, `cannot be asked now: status ${status}`)
+    return { status, body: body.value }
+  })
+
+  const askBy = <E>(refuse: (server: TrustedServer, answer: Answer) => E) =>
+    Effect.fnUntraced(function* (server: TrustedServer, call: Call) {
+      const answer: Answer = yield* exchange(server, call)
+      return answer.status === 200 ? answer.body : yield* Effect.fail(refuse(server, answer))
+    })
+
+  const ask = askBy(refusal)
+
+  /** About a session of the server. */
+  const askOfSession = askBy(sessionRefusal)
+
+  const malformed = (server: TrustedServer) => failed(server, "gave an answer that makes no sense")
+
+  const keys = yield* Cache.makeWith(
+    (place: string): Effect.Effect<KeyObject, MatrixError> => {
+      const [server, keyId] = place.split(" ") as [TrustedServer, string]
+      return Effect.flatMap(ask(server, { path: `/pubkey/${encodeURIComponent(keyId)}` }), ({ public_key }) => {
+        const bytes = typeof public_key === "string" ? decodeBase64(public_key) : undefined
+        const key = bytes === undefined ? undefined : importVerifyKey(bytes)
+        return key === undefined || Result.isFailure(key) ? Effect.fail(malformed(server)) : Effect.succeed(key.success)
+      })
+    },
+    { capacity: 100, timeToLive: (exit) => (Exit.isSuccess(exit) ? keyLifetime : absenceLifetime) }
+  )
+
+  /** Whether the server has signed the object with a key of its own. */
+  const isSigned = Effect.fnUntraced(function* (server: TrustedServer, object: JsonObject, found: SignedAssociation) {
+    for (const { keyId, signer } of signaturesOf(found.signatures)) {
+      const key = yield* Effect.option(Cache.get(keys, `${server} ${keyId}`))
+      if (Option.isNone(key)) continue
+      if (Result.isSuccess(verifyJson(object, signer, new Map([[keyId, key.value]])))) return true
+    }
+    return false
+  })
+
+  /** An association as it came: of this address, valid now, and signed. */
+  const verified = Effect.fnUntraced(function* (server: TrustedServer, of: ThirdPartyId, object: JsonObject) {
+    const found = Option.getOrUndefined(decodeAssociation(object))
+    const now = yield* Clock.currentTimeMillis
+    if (found === undefined || found.medium !== of.medium || found.address !== of.address)
+      return yield* malformed(server)
+    if (found.not_after < now || !(yield* isSigned(server, object, found))) return yield* malformed(server)
+    return found.mxid
+  })
+
+  const lookup: IdentityClient["Service"]["lookup"] = Effect.fn("IdentityClient.lookup")(function* (server, of) {
+    const { address, medium } = of
+    const object = yield* ask(server, { path: "/lookup", query: { medium, address } }).pipe(
+      // Some look up hashes alone; they tell of the user when they are asked to keep an invitation.
+      Effect.catchTag("M_FORBIDDEN", () => Effect.succeed<JsonObject>({}))
+    )
+    if (Object.keys(object).length === 0) return Option.none()
+    return Option.some(yield* verified(server, of, object))
+  })
+
+  const storeInvite: IdentityClient["Service"]["storeInvite"] = Effect.fn("IdentityClient.storeInvite")(
+    function* (server, invite) {
+      const answer = yield* exchange(server, { path: "/store-invite", content: invite as unknown as JsonObject })
+      if (answer.body.errcode === "M_THREEPID_IN_USE") {
+        const user = Option.getOrUndefined(decodeUserId(answer.body.mxid))
+        return user === undefined ? yield* malformed(server) : { user }
+      }
+      if (answer.status !== 200) return yield* Effect.fail(refusal(server, answer))
+      const stored = Option.getOrUndefined(decodeStored(answer.body))
+      if (stored === undefined) return yield* malformed(server)
+      const publicKeys = stored.public_keys.map(({ public_key }) => public_key)
+      return { kept: { token: stored.token, publicKeys, displayName: stored.display_name } }
+    }
+  )
+
+  const validated: IdentityClient["Service"]["validated"] = Effect.fn("IdentityClient.validated")(function* (
+    server,
+    { client_secret, sid }
+  ) {
+    const object = yield* askOfSession(server, { path: "/3pid/getValidated3pid", query: { sid, client_secret } })
+    const found = Option.getOrUndefined(decodeThirdPartyId(object))
+    return found === undefined ? yield* malformed(server) : { medium: found.medium, address: found.address }
+  })
+
+  const bind: IdentityClient["Service"]["bind"] = Effect.fn("IdentityClient.bind")(function* (
+    server,
+    { client_secret, sid },
+    of,
+    mxid
+  ) {
+    const object = yield* askOfSession(server, { path: "/3pid/bind", content: { sid, client_secret, mxid } })
+    if ((yield* verified(server, of, object)) !== mxid) return yield* malformed(server)
+  })
+
+  const unbind: IdentityClient["Service"]["unbind"] = Effect.fn("IdentityClient.unbind")(function* (
+    server,
+    { client_secret, sid },
+    { address, medium },
+    mxid
+  ) {
+    const content = { sid, client_secret, mxid, threepid: { medium, address } }
+    yield* askOfSession(server, { path: "/3pid/unbind", content })
+  })
+
+  const trusted: IdentityClient["Service"]["trusted"] = (name) => {
+    const [first] = identityServers
+    if (first === undefined)
+      return Effect.fail(new BadRequest({ error: "This home server works with no identity server" }))
+    const server = name === undefined ? first : identityServers.find((url) => url === name || hostOf(url) === name)
+    return server === undefined
+      ? Effect.fail(new Forbidden({ error: "id_server: this home server does not trust that identity server" }))
+      : Effect.succeed(server as TrustedServer)
+  }
+
+  return IdentityClient.of({
+    trusted,
+    lookup,
+    storeInvite,
+    validated,
+    bind,
+    unbind
+  })
+})
+
+export class IdentityClient extends Context.Service<
+  IdentityClient,
+  {
+    /** The trusted server with this host or URL, the first one if none is named. Errors: M_FORBIDDEN, M_UNKNOWN. */
+    readonly trusted: (name: string | undefined) => Effect.Effect<TrustedServer, MatrixError>
+    /** The user of an address in its canonical form, by a signed association. */
+    readonly lookup: (server: TrustedServer, of: ThirdPartyId) => Effect.Effect<Option.Option<UserId>, MatrixError>
+    /** Has an invitation of an address kept and told to it. */
+    readonly storeInvite: (server: TrustedServer, invite: StoreInvite) => Effect.Effect<InviteOutcome, MatrixError>
+    /** The address that a session has validated. */
+    readonly validated: (server: TrustedServer, proof: SessionProof) => Effect.Effect<ThirdPartyId, IdentityFailure>
+    /** Binds the address that the session has validated to a user. */
+    readonly bind: (
+      server: TrustedServer,
+      proof: SessionProof,
+      of: ThirdPartyId,
+      userId: UserId
+    ) => Effect.Effect<void, IdentityFailure>
+    /** Ends that. */
+    readonly unbind: (
+      server: TrustedServer,
+      proof: SessionProof,
+      of: ThirdPartyId,
+      userId: UserId
+    ) => Effect.Effect<void, IdentityFailure>
+  }
+>()("greenroom/actors/IdentityClient") {
+  static readonly layer: Layer.Layer<IdentityClient, never, HomeServerConfig> = Layer.effect(IdentityClient, make).pipe(
+    Layer.provide(NodeHttpClient.layerNodeHttp)
+  )
+}

@@ -1,0 +1,67 @@
+/**
+ * The addresses of an account: shown to be the user's by an identity server, which lets others find the user by them.
+ *
+ * Source: "Identity" of the specification.
+ */
+import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
+import { Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
+import { Context, Effect, Layer } from "effect"
+import type { Session } from "../Session.ts"
+import { IdentityClient, type IdentityFailure } from "./IdentityClient.ts"
+
+/** A session of an identity server; of the first trusted one if none is named. */
+export interface AddressProof extends SessionProof {
+  readonly id_server?: string
+}
+
+const make = Effect.gen(function* () {
+  const identity = yield* IdentityClient
+  const addresses = yield* UserIdentityStore
+
+  const bind = Effect.fn("ThirdPartyIds.bind")(function* ({ userId }: Session, proof: AddressProof) {
+    const server = yield* identity.trusted(proof.id_server)
+    const address = yield* identity.validated(server, proof)
+    if (!(yield* addresses.bindAddress(userId, address))) {
+      return yield* new Forbidden({ error: "The address belongs to another account of this server" })
+    }
+    yield* identity.bind(server, proof, address, userId)
+  })
+
+  const unbind = Effect.fn("ThirdPartyIds.unbind")(function* (
+    { userId }: Session,
+    address: ThirdPartyId,
+    proof?: AddressProof
+  ) {
+    if (proof !== undefined) {
+      const server = yield* identity.trusted(proof.id_server)
+      yield* Effect.catchTag(identity.unbind(server, proof, address, userId), "M_NOT_FOUND", () => Effect.void)
+    }
+    if (!(yield* addresses.unbindAddress(userId, address))) {
+      return yield* new NotFound({ error: "The address is not among yours" })
+    }
+  })
+
+  return ThirdPartyIds.of({ list: ({ userId }) => addresses.addressesOf(userId), bind, unbind })
+})
+
+export class ThirdPartyIds extends Context.Service<
+  ThirdPartyIds,
+  {
+    readonly list: (session: Session) => Effect.Effect<ReadonlyArray<VerifiedAddress>>
+    /**
+     * Adds the address that the proof is for, and has the identity server bind it to the user. Errors: M_FORBIDDEN if it
+     * belongs to another account, and those of identity servers.
+     */
+    readonly bind: (session: Session, proof: AddressProof) => Effect.Effect<void, IdentityFailure>
+    /** Takes an address away; with a proof of it also from the identity server. Errors: M_NOT_FOUND. */
+    readonly unbind: (
+      session: Session,
+      address: ThirdPartyId,
+      proof?: AddressProof
+    ) => Effect.Effect<void, IdentityFailure>
+  }
+>()("greenroom/actors/ThirdPartyIds") {
+  static readonly layer = Layer.effect(ThirdPartyIds, make)
+}

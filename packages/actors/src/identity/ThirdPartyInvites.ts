@@ -1,0 +1,273 @@
+/**
+ * Invitations of addresses. One that has a user invites the user; for any other the identity server keeps an invitation and
+ * writes to the address, and this server keeps its token with the keys that will sign it. When the address is bound, the
+ * identity server tells the home server of the user (`onBind`), which passes it on to that of the sender (`exchange`),
+ * which invites the user in the sender's name: once, and only if the sender still may.
+ *
+ * | what arrives | where it goes |
+ * |---|---|
+ * | `onBind` from an identity server, sender of ours | `take` |
+ * | `onBind` from an identity server, other sender | the home server of the sender |
+ * | `exchange` from the home server of the user | `take` |
+ *
+ * Source: "Identity" of the specification.
+ */
+import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
+import type { BoundInvite, OnBind, SignedInvite } from "@greenroom/protocol/identity/OnBind"
+import { canonicalEmail, isCanonicalAddress, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, BadRequest, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { levelFor, userLevel } from "@greenroom/room/PowerLevels"
+import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { type ThirdPartyInvite, ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
+import { Clock, Context, Effect, Layer, Option, Result } from "effect"
+import { FederationClient } from "../federation/FederationClient.ts"
+import type { RemoteError } from "../federation/RemoteError.ts"
+import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { Rooms } from "../Rooms.ts"
+import type { Session } from "../Session.ts"
+import { IdentityClient, type TrustedServer } from "./IdentityClient.ts"
+
+/** An address to invite, as a client wrote it. */
+export interface AddressToInvite {
+  readonly medium: ThirdPartyId["medium"]
+  readonly address: string
+  /** One of the trusted identity servers; the first one if none is named. */
+  readonly id_server?: string
+}
+
+/** How many addresses a user may invite in an hour: every one of them gets a message. */
+export const maxInvitesPerHour = 50
+
+const hour = 60 * 60_000
+
+/** How many invitations of one message are worked on at once. */
+const concurrency = 4
+
+/** How many signatures of an invitation are looked at. */
+const maxSignatures = 8
+
+/** When one that could not be made yet is worth another try, in ms. */
+const retryAfter = 60_000
+
+const notYet = (error: string) => new LimitExceeded({ error, retry_after_ms: retryAfter })
+
+/** What ends the attempts. */
+const isFinal = ({ _tag }: MatrixError): boolean => _tag === "M_FORBIDDEN" || _tag === "M_BAD_JSON"
+
+/** Whether one of the keys has signed it, whatever the signer calls itself and the key. */
+export const isSignedBy = (signed: SignedInvite, publicKeys: ReadonlyArray<string>): boolean => {
+  const keys = publicKeys.flatMap((text) => {
+    const bytes = decodeBase64(text)
+    const key = bytes === undefined ? undefined : importVerifyKey(bytes)
+    return key !== undefined && Result.isSuccess(key) ? [key.success] : []
+  })
+  return Object.entries(signed.signatures)
+    .flatMap(([signer, byKey]) => Object.keys(byKey).map((keyId) => ({ signer: signer as ServerName, keyId })))
+    .filter(({ keyId }) => isKeyId(keyId))
+    .slice(0, maxSignatures)
+    .some(({ keyId, signer }) =>
+      keys.some((key) => Result.isSuccess(verifyJson(signed as unknown as JsonObject, signer, new Map([[keyId, key]]))))
+    )
+}
+
+const canonical = ({ address, medium }: AddressToInvite): Effect.Effect<ThirdPartyId, BadJson> => {
+  const text = medium === "email" ? canonicalEmail(address) : address.replace(/^\+/, "")
+  return text !== undefined && isCanonicalAddress(medium, text)
+    ? Effect.succeed({ medium, address: text })
+    : Effect.fail(
+        new BadJson({
+          error: `address: expected ${medium === "email" ? "an email address" : "an international phone number"}`
+        })
+      )
+}
+
+const toMatrixError = (error: RemoteError): MatrixError =>
+  error._tag === "RemoteRefused" && [400, 403, 404].includes(error.status)
+    ? new Forbidden({ error: error.error })
+    : notYet(`${error.destination} cannot be told now`)
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const identity = yield* IdentityClient
+  const invites = yield* ThirdPartyInviteStore
+  const accounts = yield* AccountStore
+  const profiles = yield* ProfileStore
+  const memberships = yield* RoomStore
+  const rooms = yield* Rooms
+  const federation = yield* FederationClient
+
+  // A user of ours invites an address
+
+  const contentOf = (session: Session, roomId: RoomId, type: string) =>
+    Effect.orElseSucceed(rooms.getState(session, roomId, type, ""), (): JsonObject => ({}))
+
+  /** Asked first, so that nobody else has mails sent or learns who has an address. */
+  const requireMayInvite = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
+    const membership = yield* memberships.membership(session.userId, roomId)
+    if (Option.isNone(membership) || membership.value.membership !== "join") {
+      return yield* new Forbidden({ error: "Only members of the room can invite" })
+    }
+    const levels = { content: yield* contentOf(session, roomId, "m.room.power_levels"), creator: undefined }
+    if (userLevel(levels, session.userId) < levelFor(levels, "invite")) {
+      return yield* new Forbidden({ error: "Inviting takes the power level `invite`" })
+    }
+    const now = yield* Clock.currentTimeMillis
+    if ((yield* invites.countSince(session.userId, now - hour)) >= maxInvitesPerHour) {
+      return yield* new LimitExceeded({ error: "Too many addresses were invited", retry_after_ms: hour })
+    }
+  })
+
+  /** What the message to the address tells. */
+  const described = Effect.fnUntraced(function* (session: Session, roomId: RoomId, of: ThirdPartyId) {
+    const { name } = yield* contentOf(session, roomId, "m.room.name")
+    const { displayname } = yield* profiles.publicProfile(session.userId)
+    const told = (text: unknown) =>
+      typeof text === "string" && text !== "" ? text.slice(0, 200).toWellFormed() : undefined
+    const [room_name, sender_display_name] = [told(name), told(displayname)]
+    return {
+      ...of,
+      room_id: roomId,
+      sender: session.userId,
+      ...(room_name === undefined ? {} : { room_name }),
+      ...(sender_display_name === undefined ? {} : { sender_display_name })
+    } satisfies StoreInvite
+  })
+
+  /** The user of the address; none where an invitation waits for one from now on. */
+  const keep = Effect.fnUntraced(function* (
+    session: Session,
+    roomId: RoomId,
+    server: TrustedServer,
+    of: ThirdPartyId,
+    transaction: string | undefined
+  ) {
+    const outcome = yield* identity.storeInvite(server, yield* described(session, roomId, of))
+    if ("user" in outcome) return Option.some(outcome.user)
+    const invite = { ...outcome.kept, roomId, sender: session.userId }
+    if (
+      !(yield* invites.add(invite, transaction)) &&
+      !(transaction !== undefined && (yield* invites.isDone(transaction)))
+    ) {
+      return yield* new BadRequest({ error: "The identity server gave the token of another invitation" })
+    }
+    return Option.none()
+  })
+
+  const invite = Effect.fn("ThirdPartyInvites.invite")(function* (
+    session: Session,
+    roomId: RoomId,
+    address: AddressToInvite,
+    txnId?: string
+  ) {
+    const transaction = txnId === undefined ? undefined : `${session.tokenId} ${roomId} ${txnId}`
+    if (transaction !== undefined && (yield* invites.isDone(transaction))) return
+    const of = yield* canonical(address)
+    const server = yield* identity.trusted(address.id_server)
+    yield* requireMayInvite(session, roomId)
+    const bound = yield* identity.lookup(server, of)
+    const user = Option.isSome(bound) ? bound : yield* keep(session, roomId, server, of, transaction)
+    if (Option.isSome(user)) {
+      yield* rooms.setMembership(session, roomId, "invite", user.value, undefined, txnId)
+    }
+  })
+
+  // An address was bound
+
+  /** Invites the user, in the name of the sender. Nothing is left to do for one who is invited or joined already. */
+  const inviteUser = Effect.fnUntraced(function* ({ roomId, sender }: ThirdPartyInvite, userId: UserId) {
+    const membership = yield* memberships.membership(userId, roomId)
+    if (Option.isSome(membership) && ["invite", "join"].includes(membership.value.membership)) return
+    yield* rooms.setMembership({ userId: sender, tokenId: 0, deviceId: "" }, roomId, "invite", userId)
+  })
+
+  const take = Effect.fn("ThirdPartyInvites.take")(function* ({ mxid, room_id, sender, signed }: BoundInvite) {
+    const found = yield* invites.find(signed.token)
+    if (Option.isNone(found) || found.value.roomId !== room_id || found.value.sender !== sender) {
+      return yield* new Forbidden({ error: "There is no such invitation" })
+    }
+    if (signed.mxid !== mxid || !isSignedBy(signed, found.value.publicKeys)) {
+      return yield* new Forbidden({
+        error: "signed: no valid signature of the identity server that keeps the invitation"
+      })
+    }
+    const claim = yield* invites.claim(signed.token, mxid)
+    if (claim === "ended") return
+    if (claim === "busy") return yield* notYet("The user is being invited")
+    if (claim !== "claimed") return yield* new Forbidden({ error: "Another user has taken the invitation" })
+    yield* inviteUser(found.value, mxid).pipe(
+      Effect.tapError((error) => (isFinal(error) ? invites.end(signed.token) : Effect.void)),
+      Effect.onError(() => invites.release(signed.token))
+    )
+    yield* invites.end(signed.token)
+  })
+
+  const passOn = (bound: BoundInvite): Effect.Effect<void, MatrixError> => {
+    const home = serverNameOf(bound.sender)
+    return home === serverName
+      ? take(bound)
+      : Effect.mapError(federation.exchangeThirdPartyInvite(home, bound), toMatrixError)
+  }
+
+  const requireOurs = Effect.fnUntraced(function* (mxid: UserId) {
+    const account = yield* accounts.find(mxid)
+    if (serverNameOf(mxid) !== serverName || Option.isNone(account) || account.value.deactivatedAt !== undefined) {
+      return yield* new Forbidden({ error: `mxid: there is no user ${mxid} here` })
+    }
+  })
+
+  const onBind = Effect.fn("ThirdPartyInvites.onBind")(function* ({ invites: bound, mxid }: OnBind) {
+    yield* requireOurs(mxid)
+    if (bound.some((each) => each.mxid !== mxid || each.signed.mxid !== mxid)) {
+      return yield* new Forbidden({ error: "invites: expected invitations of the user to whom the address was bound" })
+    }
+    const results = yield* Effect.forEach(bound, (each) => Effect.result(passOn(each)), { concurrency })
+    const failures = results.flatMap((result) => (Result.isFailure(result) ? [result.failure] : []))
+    const open = failures.find((error) => !isFinal(error))
+    if (open !== undefined) return yield* notYet(open.error)
+    if (failures.length > 0 && failures.length === bound.length) return yield* Effect.fail(failures[0]!)
+  })
+
+  const exchange = Effect.fn("ThirdPartyInvites.exchange")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    bound: BoundInvite
+  ) {
+    if (serverNameOf(bound.mxid) !== origin) {
+      return yield* new Forbidden({ error: `mxid: ${bound.mxid} is no user of ${origin}` })
+    }
+    if (bound.room_id !== roomId) return yield* new BadJson({ error: "room_id: expected the room of the path" })
+    yield* take(bound)
+  })
+
+  return ThirdPartyInvites.of({ invite, onBind, exchange })
+})
+
+export class ThirdPartyInvites extends Context.Service<
+  ThirdPartyInvites,
+  {
+    /**
+     * Members with the power to invite. With `txnId`, a repeat invites nobody again. Errors: M_FORBIDDEN, M_BAD_JSON,
+     * M_LIMIT_EXCEEDED, M_UNKNOWN if the identity server cannot be asked.
+     */
+    readonly invite: (
+      session: Session,
+      roomId: RoomId,
+      address: AddressToInvite,
+      txnId?: string
+    ) => Effect.Effect<void, MatrixError>
+    /**
+     * An identity server says that an address was bound to a user of ours. Errors: M_FORBIDDEN if nothing of it holds,
+     * M_LIMIT_EXCEEDED if it is to be said again later.
+     */
+    readonly onBind: (bound: OnBind) => Effect.Effect<void, MatrixError>
+    /** The home server of the user passes an invitation of a user of ours on. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED. */
+    readonly exchange: (origin: ServerName, roomId: RoomId, bound: BoundInvite) => Effect.Effect<void, MatrixError>
+  }
+>()("greenroom/actors/ThirdPartyInvites") {
+  static readonly layer = Layer.effect(ThirdPartyInvites, make)
+}

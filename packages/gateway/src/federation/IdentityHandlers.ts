@@ -1,0 +1,44 @@
+/**
+ * What identity servers tell this server: that an invited address was bound. They have no keys that we know beforehand, so
+ * nobody signs the request; every invitation in it is signed.
+ *
+ * Source: "Identity" of the specification.
+ */
+import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import { done } from "@greenroom/protocol/api/Body"
+import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
+import { describeIssue } from "@greenroom/protocol/IssueDescription"
+import { OnBind } from "@greenroom/protocol/identity/OnBind"
+import { BadJson, NotJson } from "@greenroom/protocol/MatrixError"
+import { Effect, Result, Schema } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { addressOf } from "../client-api/Authentication.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { readBody } from "./OriginAuthentication.ts"
+
+/** The longest body, in bytes: room for the most invitations of one address. */
+const maxBodyBytes = 256 * 1024
+
+const decodeOnBind = Schema.decodeUnknownResult(OnBind)
+
+const parse = (bytes: Uint8Array): Effect.Effect<unknown, NotJson> =>
+  Effect.try({
+    try: () => JSON.parse(Buffer.from(bytes).toString("utf8")),
+    catch: () => new NotJson({ error: "The body is not JSON" })
+  })
+
+export const identityHandlers = HttpApiBuilder.group(FederationApi, "identity", (handlers) =>
+  Effect.gen(function* () {
+    const invites = yield* ThirdPartyInvites
+    const limit = yield* RateLimit
+    return handlers.handleRaw("onBind", ({ request }) =>
+      Effect.gen(function* () {
+        yield* limit.take("anonymous", addressOf(request))
+        const bound = decodeOnBind(yield* Effect.flatMap(readBody(request, maxBodyBytes), parse))
+        if (Result.isFailure(bound)) return yield* new BadJson({ error: describeIssue(bound.failure.issue).text })
+        yield* invites.onBind(bound.success)
+        return done
+      })
+    )
+  })
+)
