@@ -154,6 +154,13 @@ export const settings = {
     schema: networks,
     fallback: [] as ReadonlyArray<string>
   }),
+  identityServers: setting({
+    name: "identity_servers",
+    description: "The identity servers that are trusted to say whose an email address or phone number is",
+    expects: "a list of URLs without a path, such as https://id.example.org",
+    schema: list(/^https?:\/\/[^\s,/?#@]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
   turnUris: setting({
     name: "turn.uris",
     description: "The TURN servers that clients use for calls",

@@ -21,6 +21,7 @@ const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>)
   dataDir: config.dataDir,
   enableRegistration: config.enableRegistration,
   login: toLoginOptions(config),
+  identityServers: config.identityServers,
   federation: {
     verifyCertificates: config.federationVerify,
     staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),

@@ -1,0 +1,375 @@
+/**
+ * Invitations by email from end to end: home servers with their gateways and federation listeners, an identity server, and
+ * a mail server, all of them real and on loopback.
+ */
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, layer } from "@effect/vitest"
+import * as HomeServer from "@greenroom/actors/HomeServer"
+import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
+import { Gateway } from "@greenroom/gateway/Gateway"
+import { unlimited } from "@greenroom/gateway/RateLimit"
+import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { onBindPath } from "@greenroom/protocol/identity/OnBind"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { generateSigningKey, type SigningKey, signJson } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Context, Effect, Layer, Result } from "effect"
+import { SqlClient } from "effect/sql"
+import { IdentityHttp } from "../../apps/identity/src/IdentityHttp.ts"
+import { Mailbox } from "../../apps/identity/test/support/Mailbox.ts"
+import {
+  ask,
+  askUrl,
+  serverName as identityName,
+  identityWith,
+  lookup,
+  requestMail,
+  takeLink
+} from "../../apps/identity/test/support/TestIdentity.ts"
+import { ask as askOverTls, freePort } from "../../packages/gateway/test/federation/support/TestServer.ts"
+
+const temporaryDirectory = Effect.acquireRelease(
+  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-identity-"))),
+  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
+)
+
+/** A home server with both its listeners, that trusts the identity server. */
+const homeServer = Effect.gen(function* () {
+  const identity = yield* IdentityHttp
+  const port = yield* freePort
+  const serverName = ServerName.make(`127.0.0.1:${port}`)
+  const dataDir = yield* temporaryDirectory
+  const { anonymous, requests, sends } = unlimited
+  const listeners = Layer.mergeAll(
+    Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited }),
+    FederationListener.layer({ host: "127.0.0.1", port, rates: { anonymous, requests, sends } })
+  )
+  const context = yield* Layer.build(
+    Layer.fresh(
+      listeners.pipe(
+        Layer.provideMerge(
+          HomeServer.layerOnDatabase({
+            serverName,
+            dataDir,
+            identityServers: [identity.url],
+            federation: { verifyCertificates: false }
+          })
+        ),
+        Layer.provideMerge(TestDatabase.layer)
+      )
+    )
+  )
+  return {
+    serverName,
+    port,
+    url: Context.get(context, Gateway).url,
+    sql: Context.get(context, SqlClient.SqlClient)
+  }
+})
+
+type Home = Effect.Success<typeof homeServer>
+
+class Homes extends Context.Service<Homes, { readonly red: Home; readonly blue: Home }>()("greenroom/test/Homes") {
+  static readonly layer = Layer.effect(
+    Homes,
+    Effect.map(Effect.all([homeServer, homeServer]), ([red, blue]) => ({ red, blue }))
+  )
+}
+
+/** A user with a client as plain as curl. */
+const person = Effect.fnUntraced(function* (home: Home, name: string) {
+  const at = (path: string) => `${home.url}${clientPrefix}${path}`
+  const registered = yield* askUrl("POST", at("/register"), {
+    type: "m.login.password",
+    user: name,
+    password: "secret"
+  })
+  const { access_token, user_id } = registered.body as unknown as Record<"access_token" | "user_id", string>
+  const request = (method: string, path: string, json?: unknown) =>
+    askUrl(method, at(path), json, { authorization: `Bearer ${access_token}` })
+  return { home, userId: user_id, request }
+})
+
+type Person = Effect.Success<ReturnType<typeof person>>
+
+const createRoom = ({ request }: Person, content: object = {}) =>
+  Effect.map(request("POST", "/createRoom", content), ({ body }) => (body as unknown as { room_id: string }).room_id)
+
+const inviteAddress = ({ request }: Person, roomId: string, address: string, more: object = {}) =>
+  request("POST", `/rooms/${encodeURIComponent(roomId)}/invite`, { medium: "email", address, ...more })
+
+interface Seen {
+  readonly room_id: string
+  readonly type: string
+  readonly state_key: string
+  readonly user_id: string
+  readonly content: { readonly membership: string }
+}
+
+/** Waits until the user is invited to the room: by whom. */
+const invited = Effect.fnUntraced(function* ({ request, userId }: Person, roomId: string) {
+  let from = "START"
+  while (true) {
+    const { body } = yield* request("GET", `/events?from=${from}&timeout=20000`)
+    const { chunk, end } = body as unknown as { chunk: ReadonlyArray<Seen>; end: string }
+    const isMeant = (each: Seen) =>
+      each.room_id === roomId && each.state_key === userId && each.content.membership === "invite"
+    const found = chunk.find((each) => each.type === "m.room.member" && isMeant(each))
+    if (found !== undefined) return found.user_id
+    from = encodeURIComponent(end)
+  }
+})
+
+const membershipOf = ({ request }: Person, roomId: string, userId: string) =>
+  Effect.map(
+    request("GET", `/rooms/${encodeURIComponent(roomId)}/state/m.room.member/${encodeURIComponent(userId)}`),
+    ({ body, status }) => (status === 200 ? (body as unknown as { membership: string }).membership : status)
+  )
+
+const enter = ({ request }: Person, roomId: string) => request("POST", `/join/${encodeURIComponent(roomId)}`, {})
+
+/** Presses the button of the page that the link of the next mail leads to. */
+const confirmByLink = Effect.gen(function* () {
+  const { client_secret, mail, path, sid } = yield* takeLink
+  const page = yield* ask("GET", path)
+  const action = /<form method="post" action="([^"]+)">/.exec(page.text)![1]!.replaceAll("&amp;", "&")
+  const confirmed = yield* ask("POST", `${path.slice(0, path.lastIndexOf("/"))}/${action}`, "")
+  assert.strictEqual(confirmed.status, 200, confirmed.text)
+  return { mail, session: { sid, client_secret } }
+})
+
+/** Validates an address by its mail and adds it to the account. */
+const addAddress = Effect.fnUntraced(function* ({ request }: Person, address: string) {
+  yield* requestMail(address, `secret-${address.replace(/[^a-z]/g, "")}`)
+  const { session } = yield* confirmByLink
+  const added = yield* request("POST", "/account/3pid", session)
+  assert.strictEqual(added.status, 200, added.text)
+  return session
+})
+
+const takeMail = Mailbox.use(({ take }) => take)
+const waitingMails = Mailbox.use(({ waiting }) => waiting)
+
+/** The token of the invitation that the room's server keeps. */
+const tokenFor = ({ sql }: Home, roomId: string) =>
+  Effect.map(
+    Effect.orDie(sql<{ token: string }>`SELECT token FROM third_party_invites WHERE room_id = ${roomId}`),
+    ([row]) => row!.token
+  )
+
+interface Claim {
+  readonly token: string
+  readonly mxid: string
+  readonly roomId: string
+  readonly sender: string
+  /** Whom it is signed for, if for another one. */
+  readonly signedFor?: string
+  /** By which it is signed, if not by that of the identity server. */
+  readonly key?: SigningKey
+}
+
+/** Tells a home server what an identity server would. */
+const tell = Effect.fnUntraced(function* (home: Home, { key, mxid, roomId, sender, signedFor = mxid, token }: Claim) {
+  const signed = signJson({ mxid: signedFor, token } as JsonObject, key ?? (yield* (yield* SigningKeys).current))
+  const [medium, address] = ["email", "someone@example.org"]
+  const invite = { medium, address, mxid, room_id: roomId, sender, signed: Result.getOrThrow(signed) }
+  const body = JSON.stringify({ medium, address, mxid, invites: [invite] })
+  const answer = yield* askOverTls({ port: home.port, method: "POST", path: onBindPath, body })
+  return `${answer.status} ${answer.body.errcode ?? ""}`.trim()
+})
+
+const identity = identityWith({ identity: { privateAddresses: true, verifyCertificates: false } })
+
+layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: true })("invitations by email", (it) => {
+  it.effect("somebody new is invited by mail, registers, adds the address and is in the room", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const alice = yield* person(red, "alice")
+      const roomId = yield* createRoom(alice, { name: "The Green Room" })
+      const asked = yield* inviteAddress(alice, roomId, "Bob@Mail.example", {
+        id_server: new URL((yield* IdentityHttp).url).host
+      })
+      assert.strictEqual(asked.status, 200, asked.text)
+      const mail = yield* takeMail
+      assert.deepStrictEqual(mail.to, ["bob@mail.example"])
+      assert.include(mail.text, "The Green Room")
+
+      const bob = yield* person(red, "bob")
+      yield* requestMail("bob@mail.example", "bobs-secret")
+      const { client_secret, sid } = yield* takeLink
+      const early = yield* bob.request("POST", "/account/3pid", { sid, client_secret })
+      assert.strictEqual(early.body.errcode, "M_SESSION_NOT_VALIDATED")
+      yield* requestMail("bob@mail.example", "bobs-secret", 2)
+      const { session } = yield* confirmByLink
+      const added = yield* bob.request("POST", "/account/3pid", { three_pid_creds: session })
+      assert.strictEqual(added.status, 200, added.text)
+      assert.strictEqual(yield* invited(bob, roomId), alice.userId)
+      assert.strictEqual((yield* enter(bob, roomId)).status, 200)
+      assert.strictEqual(yield* membershipOf(alice, roomId, bob.userId), "join")
+
+      const { threepids } = (yield* bob.request("GET", "/account/3pid")).body as unknown as {
+        threepids: ReadonlyArray<{ medium: string; address: string; validated_at: number }>
+      }
+      assert.deepStrictEqual(
+        threepids.map(({ address, medium }) => [medium, address]),
+        [["email", "bob@mail.example"]]
+      )
+      assert.strictEqual((yield* lookup("bob@mail.example")).mxid, bob.userId)
+    })
+  )
+
+  it.effect("an address that has a user invites the user at once, without a mail", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const [alice, carol] = [yield* person(red, "alice-2"), yield* person(red, "carol")]
+      yield* addAddress(carol, "carol@mail.example")
+      const roomId = yield* createRoom(alice)
+      assert.strictEqual((yield* inviteAddress(alice, roomId, "carol@mail.example")).status, 200)
+      assert.strictEqual(yield* membershipOf(alice, roomId, carol.userId), "invite")
+      assert.strictEqual(yield* waitingMails, 0)
+    })
+  )
+
+  it.effect("the new user may be on another server than who invites", () =>
+    Effect.gen(function* () {
+      const { blue, red } = yield* Homes
+      const [alice, dave] = [yield* person(red, "alice-3"), yield* person(blue, "dave")]
+      const roomId = yield* createRoom(alice)
+      yield* inviteAddress(alice, roomId, "dave@mail.example")
+      yield* takeMail
+      yield* addAddress(dave, "dave@mail.example")
+      assert.strictEqual(yield* invited(dave, roomId), alice.userId)
+      const joined = yield* enter(dave, roomId)
+      assert.strictEqual(joined.status, 200, joined.text)
+      assert.strictEqual(yield* membershipOf(alice, roomId, dave.userId), "join")
+    })
+  )
+
+  it.effect("a forged, foreign or borrowed proof invites nobody", () =>
+    Effect.gen(function* () {
+      const { blue, red } = yield* Homes
+      const [alice, mallory] = [yield* person(red, "alice-4"), yield* person(red, "mallory")]
+      const [roomId, otherRoom] = [yield* createRoom(alice), yield* createRoom(alice)]
+      yield* inviteAddress(alice, roomId, "erin@mail.example")
+      yield* takeMail
+      const token = yield* tokenFor(red, roomId)
+      const claim: Claim = { token, mxid: mallory.userId, roomId, sender: alice.userId }
+      const { keyId } = yield* (yield* SigningKeys).current
+      const refusals = [
+        { ...claim, key: generateSigningKey(identityName, keyId) },
+        { ...claim, signedFor: "@erin:elsewhere.test" },
+        { ...claim, token: `${token}x` },
+        { ...claim, roomId: otherRoom },
+        { ...claim, sender: mallory.userId },
+        { ...claim, mxid: `@nobody:${red.serverName}` },
+        { ...claim, mxid: "@erin:elsewhere.test" }
+      ]
+      for (const refused of refusals) {
+        assert.strictEqual(yield* tell(red, refused), "403 M_FORBIDDEN", JSON.stringify(refused.mxid))
+      }
+      const onBlue = yield* person(blue, "mallory")
+      const forged = { ...claim, mxid: onBlue.userId, key: generateSigningKey(identityName, keyId) }
+      assert.strictEqual(yield* tell(blue, forged), "403 M_FORBIDDEN")
+      for (const body of ["", "[]", '{"mxid":1}', `"${"x".repeat(300_000)}"`]) {
+        const { status } = yield* askOverTls({ port: red.port, method: "POST", path: onBindPath, body })
+        assert.include([400, 413], status)
+      }
+      for (const room of [roomId, otherRoom]) {
+        assert.strictEqual(yield* membershipOf(alice, room, mallory.userId), 404)
+      }
+    })
+  )
+
+  it.effect("who declined is not invited again when the identity server repeats itself", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const [alice, frank] = [yield* person(red, "alice-5"), yield* person(red, "frank")]
+      const roomId = yield* createRoom(alice)
+      yield* inviteAddress(alice, roomId, "frank@mail.example")
+      yield* takeMail
+      const claim: Claim = {
+        token: yield* tokenFor(red, roomId),
+        mxid: frank.userId,
+        roomId,
+        sender: alice.userId
+      }
+      const repeats = yield* Effect.all(
+        Array.from({ length: 4 }, () => tell(red, claim)),
+        { concurrency: "unbounded" }
+      )
+      for (const outcome of repeats) assert.include(["200", "429 M_LIMIT_EXCEEDED"], outcome)
+      assert.include(repeats, "200")
+      assert.strictEqual(yield* membershipOf(alice, roomId, frank.userId), "invite")
+      yield* frank.request("POST", `/rooms/${encodeURIComponent(roomId)}/leave`, {})
+      assert.strictEqual(yield* tell(red, claim), "200")
+      assert.strictEqual(yield* membershipOf(alice, roomId, frank.userId), "leave")
+      const other = yield* person(red, "frank-2")
+      assert.strictEqual(yield* tell(red, { ...claim, mxid: other.userId }), "403 M_FORBIDDEN")
+    })
+  )
+
+  it.effect("who may no longer invite when the address is bound invites nobody", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const [alice, grace] = [yield* person(red, "alice-6"), yield* person(red, "grace")]
+      const roomId = yield* createRoom(alice)
+      yield* inviteAddress(alice, roomId, "grace@mail.example")
+      yield* takeMail
+      yield* alice.request("POST", `/rooms/${encodeURIComponent(roomId)}/leave`, {})
+      const claim = { token: yield* tokenFor(red, roomId), mxid: grace.userId, roomId, sender: alice.userId }
+      assert.strictEqual(yield* tell(red, claim), "403 M_FORBIDDEN")
+      assert.include([403, 404], (yield* enter(grace, roomId)).status)
+    })
+  )
+
+  it.effect(
+    "only members with the power to invite have mails sent, by trusted identity servers, once a transaction",
+    () =>
+      Effect.gen(function* () {
+        const { red } = yield* Homes
+        const [alice, heidi] = [yield* person(red, "alice-7"), yield* person(red, "heidi")]
+        const roomId = yield* createRoom(alice)
+        const room = `/rooms/${encodeURIComponent(roomId)}`
+        assert.strictEqual((yield* inviteAddress(heidi, roomId, "ivan@mail.example")).body.errcode, "M_FORBIDDEN")
+        yield* alice.request("POST", `${room}/invite`, { user_id: heidi.userId })
+        yield* enter(heidi, roomId)
+        const levels = (yield* alice.request("GET", `${room}/state/m.room.power_levels`)).body
+        yield* alice.request("PUT", `${room}/state/m.room.power_levels`, { ...levels, invite: 60 })
+        assert.strictEqual((yield* inviteAddress(heidi, roomId, "ivan@mail.example")).body.errcode, "M_FORBIDDEN")
+        for (const id_server of ["evil.example", "127.0.0.1:1", "http://127.0.0.1:1"]) {
+          const answer = yield* inviteAddress(alice, roomId, "ivan@mail.example", { id_server })
+          assert.strictEqual(answer.body.errcode, "M_FORBIDDEN")
+        }
+        for (const address of ["ivan", "ivan@mail.example\r\nBcc: x@y.example", ""]) {
+          assert.strictEqual((yield* inviteAddress(alice, roomId, address)).body.errcode, "M_BAD_JSON")
+        }
+        assert.strictEqual(yield* waitingMails, 0)
+        for (let i = 0; i < 3; i++) {
+          const content = { medium: "email", address: "ivan@mail.example" }
+          assert.strictEqual((yield* alice.request("PUT", `${room}/invite/once`, content)).status, 200)
+        }
+        assert.deepStrictEqual((yield* takeMail).to, ["ivan@mail.example"])
+        assert.strictEqual(yield* waitingMails, 0)
+      })
+  )
+
+  it.effect("an address belongs to one account, which can give it up", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const [judy, kim] = [yield* person(red, "judy"), yield* person(red, "kim")]
+      const session = yield* addAddress(judy, "judy@mail.example")
+      assert.strictEqual((yield* kim.request("POST", "/account/3pid", session)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* lookup("judy@mail.example")).mxid, judy.userId)
+      const address = { medium: "email", address: "Judy@mail.example" }
+      assert.strictEqual((yield* kim.request("POST", "/account/3pid/delete", address)).status, 404)
+      const given = yield* judy.request("POST", "/account/3pid/delete", { ...address, ...session })
+      assert.strictEqual(given.status, 200, given.text)
+      assert.deepStrictEqual((yield* judy.request("GET", "/account/3pid")).body, { threepids: [] } as never)
+      assert.isUndefined((yield* lookup("judy@mail.example")).mxid)
+    })
+  )
+})
