@@ -57,13 +57,15 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
         page.chunk.filter((event: Body) => event.type === "m.room.message"),
         1
       )
-      const rooms = yield* Effect.forEach(
-        Array.from({ length: 5 }),
-        () => alice.ask("PUT", "/createRoom/once", { name: "One" }),
-        { concurrency: "unbounded" }
-      )
-      assert.lengthOf([...new Set(rooms.map(({ status, text }) => `${status} ${text}`))], 1)
-      assert.strictEqual(rooms[0]!.status, 200)
+      for (let count = 0; count < 20; count++) {
+        const rooms = yield* Effect.forEach(
+          Array.from({ length: 8 }),
+          () => alice.ask("PUT", `/createRoom/${count}`, { name: "One" }),
+          { concurrency: "unbounded" }
+        )
+        assert.lengthOf([...new Set(rooms.map(({ status, text }) => `${status} ${text}`))], 1)
+        assert.strictEqual(rooms[0]!.status, 200)
+      }
     })
   )
 

@@ -39,11 +39,15 @@ export const makeRoomWriter = Effect.gen(function* () {
     find: (tokenId, txnId) => rooms.transaction(tokenId, roomId, txnId)
   })
 
-  const forget = Effect.sync(() => {
+  const unload = Effect.sync(() => {
     loading = undefined
     fence = 0
-    transactions.clear()
   })
+
+  const forget = Effect.andThen(
+    unload,
+    Effect.sync(() => transactions.clear())
+  )
 
   /** Many commits may fail together; only the first finds the room that they were made for. */
   const forgetAfter = (failure: StaleWriter | CommitFailed) => (failure.fence === fence ? forget : Effect.void)
@@ -60,9 +64,13 @@ export const makeRoomWriter = Effect.gen(function* () {
     return new RoomState(roomId, opened.value, version, serverName, entries, end)
   })
 
+  /**
+   * That a room cannot be opened, mostly because it is still to be created, is no reason to forget the transactions that
+   * are under way to create it.
+   */
   const load = Effect.suspend(() => {
     loading ??= Effect.runSync(
-      Effect.cached(Effect.onExit(open, (exit) => (Exit.isFailure(exit) ? forget : Effect.void)))
+      Effect.cached(Effect.onExit(open, (exit) => (Exit.isFailure(exit) ? unload : Effect.void)))
     )
     return loading
   })
@@ -73,7 +81,8 @@ export const makeRoomWriter = Effect.gen(function* () {
 
   /**
    * Runs a request to its commit. Where the commit fails, what is in memory is forgotten; a request of which nothing can
-   * have been stored, or whose transaction ID tells, runs again on the reloaded room.
+   * have been stored, or whose transaction ID tells, runs again on the reloaded room. After a defect nobody knows what
+   * the room in memory is worth: it is forgotten too.
    */
   const durably = <A>(
     request: Effect.Effect<A, MatrixError | StaleWriter | CommitFailed>,
@@ -88,10 +97,13 @@ export const makeRoomWriter = Effect.gen(function* () {
       )
     }
     const attempt = (patience: number): Effect.Effect<A, MatrixError> =>
-      Effect.catchTags(request, {
-        StaleWriter: (failure) => again(failure, patience),
-        CommitFailed: (failure) => again(failure, patience)
-      }) as Effect.Effect<A, MatrixError>
+      Effect.catchTags(
+        Effect.tapDefect(request, () => forget),
+        {
+          StaleWriter: (failure) => again(failure, patience),
+          CommitFailed: (failure) => again(failure, patience)
+        }
+      ) as Effect.Effect<A, MatrixError>
     return Effect.uninterruptible(attempt(maxAttempts))
   }
 
