@@ -195,50 +195,53 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("requests, the stream and the socket outlive a restart of the server", () =>
-    Effect.gen(function* () {
-      const start = yield* restartable()
-      const first = yield* start()
-      const anonymous = yield* GreenroomClient.make({ baseUrl: first.gateway.url, patience: "1 minute" })
-      const credentials = yield* anonymous.register({ user: "patient", password: "secret" })
-      const client = yield* anonymous.as(credentials)
-      const room = yield* roomOf(client)
-      const from = yield* client.now
-      const socket = yield* GreenroomSocket.connect(client, { from })
-      const firstHeard = yield* Deferred.make<void>()
-      const byPoll = yield* Effect.forkChild(messages(client.events({ from }), 3))
-      const bySocket = yield* Effect.forkChild(
-        messages(
-          Stream.tap(socket.events, () => Deferred.succeed(firstHeard, undefined)),
-          3
+  it.effect(
+    "requests, the stream and the socket outlive a restart of the server",
+    () =>
+      Effect.gen(function* () {
+        const start = yield* restartable()
+        const first = yield* start()
+        const anonymous = yield* GreenroomClient.make({ baseUrl: first.gateway.url, patience: "1 minute" })
+        const credentials = yield* anonymous.register({ user: "patient", password: "secret" })
+        const client = yield* anonymous.as(credentials)
+        const room = yield* roomOf(client)
+        const from = yield* client.now
+        const socket = yield* GreenroomSocket.connect(client, { from })
+        const firstHeard = yield* Deferred.make<void>()
+        const byPoll = yield* Effect.forkChild(messages(client.events({ from }), 3))
+        const bySocket = yield* Effect.forkChild(
+          messages(
+            Stream.tap(socket.events, () => Deferred.succeed(firstHeard, undefined)),
+            3
+          )
         )
-      )
-      yield* client.sendText(room, "Before")
-      yield* Deferred.await(firstHeard)
-      yield* first.gateway.stop
-      const meanwhile = yield* Effect.forkChild(
-        Effect.all(
-          [
-            client.sendText(room, "Meanwhile"),
-            socket.request("send", {
-              room_id: room,
-              type: "m.room.message",
-              content: { msgtype: "m.text", body: "Meanwhile" }
-            })
-          ],
-          { concurrency: 2 }
+        yield* client.sendText(room, "Before")
+        yield* Deferred.await(firstHeard)
+        yield* first.gateway.stop
+        const meanwhile = yield* Effect.forkChild(
+          Effect.all(
+            [
+              client.sendText(room, "Meanwhile"),
+              socket.request("send", {
+                room_id: room,
+                type: "m.room.message",
+                content: { msgtype: "m.text", body: "Meanwhile" }
+              })
+            ],
+            { concurrency: 2 }
+          )
         )
-      )
-      yield* start(first.gateway.port)
-      yield* Fiber.join(meanwhile)
-      const expected = ["Before", "Meanwhile", "Meanwhile"]
-      assert.deepStrictEqual(yield* Fiber.join(byPoll), expected)
-      assert.deepStrictEqual(yield* Fiber.join(bySocket), expected)
-      const members = yield* client.members(room)
-      assert.deepStrictEqual(
-        members.chunk.map(({ state_key }) => state_key),
-        [credentials.user_id as UserId]
-      )
-    }).pipe(Effect.provide(FetchHttpClient.layer))
+        yield* start(first.gateway.port)
+        yield* Fiber.join(meanwhile)
+        const expected = ["Before", "Meanwhile", "Meanwhile"]
+        assert.deepStrictEqual(yield* Fiber.join(byPoll), expected)
+        assert.deepStrictEqual(yield* Fiber.join(bySocket), expected)
+        const members = yield* client.members(room)
+        assert.deepStrictEqual(
+          members.chunk.map(({ state_key }) => state_key),
+          [credentials.user_id as UserId]
+        )
+      }).pipe(Effect.provide(FetchHttpClient.layer)),
+    180_000
   )
 })

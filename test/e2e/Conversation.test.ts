@@ -16,164 +16,172 @@ const inPath = encodeURIComponent
 
 describe("Conversation", () => {
   for (const prefix of [clientPrefix, laterClientPrefix]) {
-    it.live(`two people meet and talk, and find everything again after a restart (${prefix})`, () =>
-      Effect.gen(function* () {
-        const start = yield* restartable()
-        const day = Effect.scoped(
-          Effect.gen(function* () {
-            const { ask, gateway } = yield* start()
-            const call = (method: string, path: string, token?: string, data?: unknown) =>
-              ask(method, `/${prefix}${path}`, {
-                ...(token === undefined ? {} : { token }),
-                ...(data === undefined ? {} : { data })
+    it.live(
+      `two people meet and talk, and find everything again after a restart (${prefix})`,
+      () =>
+        Effect.gen(function* () {
+          const start = yield* restartable()
+          const day = Effect.scoped(
+            Effect.gen(function* () {
+              const { ask, gateway } = yield* start()
+              const call = (method: string, path: string, token?: string, data?: unknown) =>
+                ask(method, `/${prefix}${path}`, {
+                  ...(token === undefined ? {} : { token }),
+                  ...(data === undefined ? {} : { data })
+                })
+
+              // They register.
+              const flows = yield* call("GET", "/register")
+              assert.include(JSON.stringify(flows.body), "m.login.password")
+              const password = "sw0rdfish"
+              const alice = (yield* call("POST", "/register", undefined, {
+                type: "m.login.password",
+                user: "alice",
+                password
+              })).body
+              assert.strictEqual(alice.user_id, "@alice:green.test")
+              assert.strictEqual(alice.home_server, "green.test")
+              const bob = (yield* call("POST", "/register", undefined, { user_id: "bob", password })).body
+              assert.strictEqual(bob.user_id, "@bob:green.test")
+              const [a, b] = [alice.access_token, bob.access_token]
+
+              // A room with an alias and a topic.
+              const created = yield* call("POST", "/createRoom", a, {
+                visibility: "public",
+                room_alias_name: "tea",
+                name: "Tea room",
+                topic: "Everything about tea"
               })
+              assert.strictEqual(created.status, 200)
+              assert.strictEqual(created.body.room_alias, "#tea:green.test")
+              const room = inPath(created.body.room_id)
+              const before = (yield* call("GET", "/events?timeout=0", b)).body.end
 
-            // They register.
-            const flows = yield* call("GET", "/register")
-            assert.include(JSON.stringify(flows.body), "m.login.password")
-            const password = "sw0rdfish"
-            const alice = (yield* call("POST", "/register", undefined, {
-              type: "m.login.password",
-              user: "alice",
-              password
-            })).body
-            assert.strictEqual(alice.user_id, "@alice:green.test")
-            assert.strictEqual(alice.home_server, "green.test")
-            const bob = (yield* call("POST", "/register", undefined, { user_id: "bob", password })).body
-            assert.strictEqual(bob.user_id, "@bob:green.test")
-            const [a, b] = [alice.access_token, bob.access_token]
-
-            // A room with an alias and a topic.
-            const created = yield* call("POST", "/createRoom", a, {
-              visibility: "public",
-              room_alias_name: "tea",
-              name: "Tea room",
-              topic: "Everything about tea"
-            })
-            assert.strictEqual(created.status, 200)
-            assert.strictEqual(created.body.room_alias, "#tea:green.test")
-            const room = inPath(created.body.room_id)
-            const before = (yield* call("GET", "/events?timeout=0", b)).body.end
-
-            // Bob waits for what happens; Alice invites him.
-            const waiting = yield* Effect.forkChild(
-              waitFor(
-                (path) => call("GET", path, b),
-                before,
-                (event) => event.type === "m.room.member"
+              // Bob waits for what happens; Alice invites him.
+              const waiting = yield* Effect.forkChild(
+                waitFor(
+                  (path) => call("GET", path, b),
+                  before,
+                  (event) => event.type === "m.room.member"
+                )
               )
-            )
-            const invited = yield* call("POST", `/rooms/${room}/invite`, a, { user_id: bob.user_id })
-            assert.deepStrictEqual([invited.status, invited.body], [200, {}])
-            const { event: invite } = yield* Fiber.join(waiting)
-            assert.deepInclude(invite, { state_key: bob.user_id, user_id: alice.user_id })
-            assert.strictEqual(invite.content.membership, "invite")
+              const invited = yield* call("POST", `/rooms/${room}/invite`, a, { user_id: bob.user_id })
+              assert.deepStrictEqual([invited.status, invited.body], [200, {}])
+              const { event: invite } = yield* Fiber.join(waiting)
+              assert.deepInclude(invite, { state_key: bob.user_id, user_id: alice.user_id })
+              assert.strictEqual(invite.content.membership, "invite")
 
-            // Bob joins by the alias, and Alice says hello.
-            const joined = yield* call("POST", `/join/${inPath("#tea:green.test")}`, b, {})
-            assert.strictEqual(joined.body.room_id, created.body.room_id)
-            const here = (yield* call("GET", "/events?timeout=0", b)).body.end
-            const sent = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
-            const again = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
-            assert.deepStrictEqual([sent.status, again.body], [200, sent.body])
-            const read = yield* waitFor(
-              (path) => call("GET", path, b),
-              here,
-              (event) => event.event_id === sent.body.event_id
-            )
-            const hello = read.event
-            assert.deepInclude(hello, {
-              type: "m.room.message",
-              user_id: alice.user_id,
-              sender: alice.user_id,
-              room_id: created.body.room_id,
-              content: text("Hello Bob")
+              // Bob joins by the alias, and Alice says hello.
+              const joined = yield* call("POST", `/join/${inPath("#tea:green.test")}`, b, {})
+              assert.strictEqual(joined.body.room_id, created.body.room_id)
+              const here = (yield* call("GET", "/events?timeout=0", b)).body.end
+              const sent = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
+              const again = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
+              assert.deepStrictEqual([sent.status, again.body], [200, sent.body])
+              const read = yield* waitFor(
+                (path) => call("GET", path, b),
+                here,
+                (event) => event.event_id === sent.body.event_id
+              )
+              const hello = read.event
+              assert.deepInclude(hello, {
+                type: "m.room.message",
+                user_id: alice.user_id,
+                sender: alice.user_id,
+                room_id: created.body.room_id,
+                content: text("Hello Bob")
+              })
+              assert.isNumber(hello.ts)
+
+              // Both read and write by socket.
+              const socketOf = (token: string, subprotocol: "m.json" | "m.msgpack") =>
+                RawSocket.open(gateway.url, { token, subprotocol, prefix, from: read.end })
+              const json = yield* socketOf(a, "m.json")
+              const binary = yield* socketOf(b, "m.msgpack")
+              assert.deepStrictEqual([json.protocol, binary.protocol], ["m.json", "m.msgpack"])
+              const say = (socket: RawSocket.RawSocket, body: string) =>
+                socket.request("send", { room_id: created.body.room_id, type: "m.room.message", content: text(body) })
+              const heard = (socket: RawSocket.RawSocket, body: string) =>
+                socket.event((event) => event.content.body === body)
+              const byJson = yield* say(json, "By JSON")
+              const byBinary = yield* say(binary, "By MessagePack")
+              assert.isString(byJson.result.event_id)
+              assert.isString(byBinary.result.event_id)
+              for (const socket of [json, binary]) {
+                assert.strictEqual((yield* heard(socket, "By JSON")).event_id, byJson.result.event_id)
+                assert.strictEqual((yield* heard(socket, "By MessagePack")).event_id, byBinary.result.event_id)
+              }
+
+              // Bob's presence and name reach Alice.
+              const status = `/presence/${inPath(bob.user_id)}/status`
+              assert.strictEqual(
+                (yield* call("PUT", status, b, { state: "unavailable", status_msg: "Tea" })).status,
+                200
+              )
+              const presence = yield* json.event(
+                (event) =>
+                  event.type === "m.presence" &&
+                  event.content.user_id === bob.user_id &&
+                  event.content.state === "unavailable"
+              )
+              assert.strictEqual(presence.content.status_msg, "Tea")
+              const seen = (yield* call("GET", status, a)).body
+              assert.deepInclude(seen, { state: "unavailable", presence: "unavailable", status_msg: "Tea" })
+              yield* call("PUT", `/profile/${inPath(bob.user_id)}/displayname`, b, { displayname: "Bob the Builder" })
+              const renamed = yield* json.event(
+                (event) => event.type === "m.room.member" && event.content.displayname === "Bob the Builder"
+              )
+              assert.strictEqual(renamed.state_key, bob.user_id)
+              yield* json.event(
+                (event) => event.type === "m.presence" && event.content.displayname === "Bob the Builder"
+              )
+
+              // Both ways through what was said.
+              const said = ["Hello Bob", "By JSON", "By MessagePack"]
+              const back = yield* call("GET", `/rooms/${room}/messages?from=END&dir=b&limit=50`, b)
+              assert.deepStrictEqual(bodies(back.body.chunk), said.toReversed())
+              const forth = yield* call("GET", `/rooms/${room}/messages?from=START&dir=f&limit=50`, b)
+              assert.deepStrictEqual(bodies(forth.body.chunk), said)
+
+              assert.strictEqual(yield* gateway.stop, 0)
+              return { alice, bob, room, roomId: created.body.room_id, said, sent: sent.body, end: read.end }
             })
-            assert.isNumber(hello.ts)
+          )
+          const { alice, bob, end, room, roomId, said, sent } = yield* day
 
-            // Both read and write by socket.
-            const socketOf = (token: string, subprotocol: "m.json" | "m.msgpack") =>
-              RawSocket.open(gateway.url, { token, subprotocol, prefix, from: read.end })
-            const json = yield* socketOf(a, "m.json")
-            const binary = yield* socketOf(b, "m.msgpack")
-            assert.deepStrictEqual([json.protocol, binary.protocol], ["m.json", "m.msgpack"])
-            const say = (socket: RawSocket.RawSocket, body: string) =>
-              socket.request("send", { room_id: created.body.room_id, type: "m.room.message", content: text(body) })
-            const heard = (socket: RawSocket.RawSocket, body: string) =>
-              socket.event((event) => event.content.body === body)
-            const byJson = yield* say(json, "By JSON")
-            const byBinary = yield* say(binary, "By MessagePack")
-            assert.isString(byJson.result.event_id)
-            assert.isString(byBinary.result.event_id)
-            for (const socket of [json, binary]) {
-              assert.strictEqual((yield* heard(socket, "By JSON")).event_id, byJson.result.event_id)
-              assert.strictEqual((yield* heard(socket, "By MessagePack")).event_id, byBinary.result.event_id)
-            }
-
-            // Bob's presence and name reach Alice.
-            const status = `/presence/${inPath(bob.user_id)}/status`
-            assert.strictEqual((yield* call("PUT", status, b, { state: "unavailable", status_msg: "Tea" })).status, 200)
-            const presence = yield* json.event(
-              (event) =>
-                event.type === "m.presence" &&
-                event.content.user_id === bob.user_id &&
-                event.content.state === "unavailable"
-            )
-            assert.strictEqual(presence.content.status_msg, "Tea")
-            const seen = (yield* call("GET", status, a)).body
-            assert.deepInclude(seen, { state: "unavailable", presence: "unavailable", status_msg: "Tea" })
-            yield* call("PUT", `/profile/${inPath(bob.user_id)}/displayname`, b, { displayname: "Bob the Builder" })
-            const renamed = yield* json.event(
-              (event) => event.type === "m.room.member" && event.content.displayname === "Bob the Builder"
-            )
-            assert.strictEqual(renamed.state_key, bob.user_id)
-            yield* json.event((event) => event.type === "m.presence" && event.content.displayname === "Bob the Builder")
-
-            // Both ways through what was said.
-            const said = ["Hello Bob", "By JSON", "By MessagePack"]
-            const back = yield* call("GET", `/rooms/${room}/messages?from=END&dir=b&limit=50`, b)
-            assert.deepStrictEqual(bodies(back.body.chunk), said.toReversed())
-            const forth = yield* call("GET", `/rooms/${room}/messages?from=START&dir=f&limit=50`, b)
-            assert.deepStrictEqual(bodies(forth.body.chunk), said)
-
-            assert.strictEqual(yield* gateway.stop, 0)
-            return { alice, bob, room, roomId: created.body.room_id, said, sent: sent.body, end: read.end }
+          // The next day.
+          const { ask } = yield* start()
+          const call = (method: string, path: string, token?: string, data?: unknown) =>
+            ask(method, `/${prefix}${path}`, {
+              ...(token === undefined ? {} : { token }),
+              ...(data === undefined ? {} : { data })
+            })
+          const [a, b] = [alice.access_token, bob.access_token]
+          const sync = (yield* call("GET", "/initialSync?limit=20", b)).body
+          assert.strictEqual(sync.rooms.length, 1)
+          assert.deepInclude(sync.rooms[0], { room_id: roomId, membership: "join" })
+          assert.deepStrictEqual(bodies(sync.rooms[0].messages.chunk), said)
+          const repeated = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
+          assert.deepStrictEqual(repeated.body, sent)
+          const missed = yield* call("GET", `/events?from=${inPath(end)}&timeout=0`, a)
+          assert.deepStrictEqual(bodies(missed.body.chunk), said.slice(1))
+          assert.strictEqual(
+            (yield* call("GET", `/rooms/${room}/state/m.room.topic`, b)).body.topic,
+            "Everything about tea"
+          )
+          const resolved = yield* call("GET", `/directory/room/${inPath("#tea:green.test")}`, b)
+          assert.deepStrictEqual(resolved.body, { room_id: roomId, servers: ["green.test"] })
+          const { body: profile } = yield* call("GET", `/profile/${inPath(bob.user_id)}/displayname`, a)
+          assert.strictEqual(profile.displayname, "Bob the Builder")
+          const login = yield* call("POST", "/login", undefined, {
+            type: "m.login.password",
+            user: "alice",
+            password: "sw0rdfish"
           })
-        )
-        const { alice, bob, end, room, roomId, said, sent } = yield* day
-
-        // The next day.
-        const { ask } = yield* start()
-        const call = (method: string, path: string, token?: string, data?: unknown) =>
-          ask(method, `/${prefix}${path}`, {
-            ...(token === undefined ? {} : { token }),
-            ...(data === undefined ? {} : { data })
-          })
-        const [a, b] = [alice.access_token, bob.access_token]
-        const sync = (yield* call("GET", "/initialSync?limit=20", b)).body
-        assert.strictEqual(sync.rooms.length, 1)
-        assert.deepInclude(sync.rooms[0], { room_id: roomId, membership: "join" })
-        assert.deepStrictEqual(bodies(sync.rooms[0].messages.chunk), said)
-        const repeated = yield* call("PUT", `/rooms/${room}/send/m.room.message/1`, a, text("Hello Bob"))
-        assert.deepStrictEqual(repeated.body, sent)
-        const missed = yield* call("GET", `/events?from=${inPath(end)}&timeout=0`, a)
-        assert.deepStrictEqual(bodies(missed.body.chunk), said.slice(1))
-        assert.strictEqual(
-          (yield* call("GET", `/rooms/${room}/state/m.room.topic`, b)).body.topic,
-          "Everything about tea"
-        )
-        const resolved = yield* call("GET", `/directory/room/${inPath("#tea:green.test")}`, b)
-        assert.deepStrictEqual(resolved.body, { room_id: roomId, servers: ["green.test"] })
-        const { body: profile } = yield* call("GET", `/profile/${inPath(bob.user_id)}/displayname`, a)
-        assert.strictEqual(profile.displayname, "Bob the Builder")
-        const login = yield* call("POST", "/login", undefined, {
-          type: "m.login.password",
-          user: "alice",
-          password: "sw0rdfish"
-        })
-        assert.strictEqual(login.status, 200)
-        assert.notStrictEqual(login.body.access_token, a)
-      })
+          assert.strictEqual(login.status, 200)
+          assert.notStrictEqual(login.body.access_token, a)
+        }),
+      180_000
     )
   }
 })

@@ -17,21 +17,24 @@ const processesOf = (directory: string) =>
   })
 
 describe("EmbeddedDatabase", () => {
-  it.live("what was said is found again at the next start, and nothing is left running in between", () =>
-    Effect.gen(function* () {
-      const dataDir = path.join(yield* GatewayProcess.temporaryDirectory, "data")
-      const first = yield* GatewayProcess.start({ dataDir })
-      const scene = sceneOf(first)
-      const alice: Person = yield* scene.register("alice")
-      const room = encodeURIComponent(yield* roomOf(alice))
-      yield* alice.ask("PUT", `/rooms/${room}/send/m.room.message/1`, { msgtype: "m.text", body: "Good night" })
-      assert.strictEqual(yield* first.stop, 0)
-      assert.deepStrictEqual(yield* processesOf(dataDir), [])
+  it.live(
+    "what was said is found again at the next start, and nothing is left running in between",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = path.join(yield* GatewayProcess.temporaryDirectory, "data")
+        const first = yield* GatewayProcess.start({ dataDir })
+        const scene = sceneOf(first)
+        const alice: Person = yield* scene.register("alice")
+        const room = encodeURIComponent(yield* roomOf(alice))
+        yield* alice.ask("PUT", `/rooms/${room}/send/m.room.message/1`, { msgtype: "m.text", body: "Good night" })
+        assert.strictEqual(yield* first.stop, 0)
+        assert.deepStrictEqual(yield* processesOf(dataDir), [])
 
-      const second = sceneOf(yield* GatewayProcess.start({ dataDir }))
-      const again = second.person({ user_id: alice.userId, access_token: alice.token })
-      const { body: page } = yield* again.ask("GET", `/rooms/${room}/messages?limit=1`)
-      assert.strictEqual(page.chunk[0].content.body, "Good night")
-    })
+        const second = sceneOf(yield* GatewayProcess.start({ dataDir }))
+        const again = second.person({ user_id: alice.userId, access_token: alice.token })
+        const { body: page } = yield* again.ask("GET", `/rooms/${room}/messages?limit=1`)
+        assert.strictEqual(page.chunk[0].content.body, "Good night")
+      }),
+    180_000
   )
 })

@@ -31,17 +31,20 @@ const talk = (directory: string, ...said: ReadonlyArray<string>) =>
   })
 
 describe("EchoBot", () => {
-  it.live("answers what it is told, and remembers the conversation at the next start", () =>
-    Effect.gen(function* () {
-      const directory = yield* temporaryDirectory
-      const first = yield* talk(directory, "Hello", "How are you?")
-      assert.strictEqual(first.code, 0)
-      assert.include(first.output, "There are 0 messages")
-      assert.include(first.output, "You said: Hello\nYou said: How are you?\n")
-      const second = yield* talk(directory, "Still there?")
-      assert.strictEqual(second.code, 0)
-      assert.include(second.output, "There are 4 messages")
-      assert.include(second.output, "You said: Still there?\n")
-    })
+  it.live(
+    "answers what it is told, and remembers the conversation at the next start",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* temporaryDirectory
+        const first = yield* talk(directory, "Hello", "How are you?")
+        assert.strictEqual(first.code, 0)
+        assert.include(first.output, "There are 0 messages")
+        assert.include(first.output, "You said: Hello\nYou said: How are you?\n")
+        const second = yield* talk(directory, "Still there?")
+        assert.strictEqual(second.code, 0)
+        assert.include(second.output, "There are 4 messages")
+        assert.include(second.output, "You said: Still there?\n")
+      }),
+    180_000
   )
 })
