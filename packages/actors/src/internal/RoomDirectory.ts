@@ -1,11 +1,20 @@
 /**
  * Room aliases: where they point, and joining by them. Source: "Room structure" of the specification.
  */
-import { isRoomId, type RoomAlias, type RoomId, type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
+import {
+  isRoomId,
+  type RoomAlias,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { eventLevel, powerLevels, userLevel } from "@greenroom/room/PowerLevels"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
 import { RemoteQueries } from "../federation/RemoteQueries.ts"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
@@ -16,6 +25,7 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
   const { serverName } = yield* HomeServerConfig
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
+  const states = yield* StateStore
   const remote = yield* RemoteQueries
 
   const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
@@ -69,12 +79,27 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     yield* announce(session, roomId)
   })
 
+  /** Whether the user has the power level that state takes. Anybody in the room may name further aliases for it. */
+  const hasPowerOverAliases = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    const found = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
+    if (found?.membership !== "join" || found.current === undefined) return false
+    const state = yield* states.read([{ roomNid: found.roomNid, ref: found.current }], {
+      types: ["m.room.create", "m.room.power_levels"]
+    })
+    const ofType = (type: string) => state.find(({ event }) => event.type === type && event.state_key === "")?.event
+    const levels = powerLevels(ofType("m.room.power_levels"), ofType("m.room.create"))
+    return userLevel(levels, userId) >= eventLevel(levels, "m.room.aliases", true)
+  })
+
   const removeAlias = Effect.fn("Rooms.removeAlias")(function* (session: Session, alias: RoomAlias) {
     const found = yield* directory.find(alias)
     if (Option.isNone(found) || serverNameOf(alias) !== serverName) {
       return yield* new NotFound({ error: `There is no room alias ${alias} on ${serverName}` })
     }
     const { creator, roomId } = found.value
+    if (creator !== session.userId && !(yield* hasPowerOverAliases(session.userId, roomId))) {
+      return yield* new Forbidden({ error: "An alias is removed by who gave it, or by who may set the room's state" })
+    }
     const remaining = (yield* directory.aliasesOf(roomId)).filter((each) => each !== alias)
     const content = { aliases: remaining.filter((each) => serverNameOf(each) === serverName) }
     const said = requests.propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})

@@ -152,6 +152,25 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
     })
   )
 
+  it.effect("an alias is taken away by who gave it or who has power in the room, not by any guest", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alias-alice")
+      const bob = yield* register("alias-bob")
+      const room = yield* createRoom(alice, { visibility: "public", room_alias_name: "alias-hall" })
+      yield* as(bob)("POST", `/join/${inPath(room)}`)
+      const path = (name: string) => `/directory/room/${inPath(`#${name}:${alice.id.split(":")[1]}`)}`
+      const refused = yield* as(bob)("DELETE", path("alias-hall"))
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"])
+      assert.strictEqual((yield* as(bob)("GET", path("alias-hall"))).body.room_id, room)
+      for (const name of ["alias-own", "alias-other"]) {
+        assert.strictEqual((yield* as(bob)("PUT", path(name), { room_id: room })).status, 200)
+      }
+      assert.strictEqual((yield* as(bob)("DELETE", path("alias-own"))).status, 200)
+      assert.strictEqual((yield* as(alice)("DELETE", path("alias-other"))).status, 200)
+      assert.strictEqual((yield* as(alice)("GET", path("alias-other"))).status, 404)
+    })
+  )
+
   it.effect("TURN credentials are for users", () =>
     Effect.gen(function* () {
       const alice = yield* register("turn-alice")
