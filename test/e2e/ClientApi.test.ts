@@ -359,7 +359,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
       )
       assert.deepInclude(listed, { name: "Ünïcödé", num_joined_members: 2 })
       assert.include(listed.aliases, alias)
-      refused(yield* eve.ask("DELETE", path), 403, "M_FORBIDDEN")
+      for (const other of [bob, eve]) refused(yield* other.ask("DELETE", path), 403, "M_FORBIDDEN")
       done(yield* alice.ask("DELETE", path))
       refused(yield* bob.ask("GET", path), 404, "M_NOT_FOUND")
     })
