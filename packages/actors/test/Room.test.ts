@@ -201,6 +201,26 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
+  it.effect("a request that meets a broken database fails, and the next ones find the room as it was", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const sql = yield* SqlClient.SqlClient
+      const alice = guest("alice")
+      const { room_id } = yield* rooms.create(alice, {})
+      const send = (session: Session, body: string) =>
+        Effect.exit(rooms.send(session, room_id, "m.room.message", message(body), body))
+      assert.isTrue(Exit.isSuccess(yield* send(alice, "before")))
+      yield* sql`ALTER TABLE client_transactions RENAME TO elsewhere`
+      const broken = yield* Effect.forEach(numbered(8), (body) => send(guest("alice"), body), { concurrency: 8 })
+      assert.isTrue(broken.every(Exit.isFailure))
+      yield* sql`ALTER TABLE elsewhere RENAME TO client_transactions`
+      const mended = yield* Effect.forEach(numbered(8), (body) => send(alice, body), { concurrency: 8 })
+      assert.isTrue(mended.every(Exit.isSuccess))
+      assert.sameMembers(bodies(yield* timeline(alice, room_id)), ["before", ...numbered(8)])
+      yield* assertOneChain(alice, room_id)
+    })
+  )
+
   it.effect("a room is made with its first events, and once with its alias", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
