@@ -10,28 +10,20 @@
  * Source: "Registration and login" of the specification.
  */
 import { randomBytes } from "node:crypto"
-import type { LoginAnswer, LoginFlow, LoginFlows as LoginFlowsAnswer } from "@greenroom/protocol/api/LoginFlow"
+import type { LoginAnswer, LoginFlows as LoginFlowsAnswer } from "@greenroom/protocol/api/LoginFlow"
 import { redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
-import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadJson, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Data, Effect, Layer, Option, Redacted } from "effect"
-import { SqlClient } from "effect/sql"
 import { Accounts } from "../Accounts.ts"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import type { Session } from "../Session.ts"
 import { makeEmailStages, maxTries } from "./EmailStages.ts"
-import {
-  checkLoginOptions,
-  type Flow,
-  type LoginOptions,
-  linkFlowsOf,
-  loginDefaults,
-  loginFlowsOf,
-  registrationFlowsOf,
-  type StageType
-} from "./LoginOptions.ts"
+import { FlowTable } from "./FlowTable.ts"
+import { makeCompletion, overtaken } from "./LoginCompletion.ts"
+import { checkLoginOptions, type LoginOptions, loginDefaults, type StageType } from "./LoginOptions.ts"
 import type { LoginProgress, Outcome, Purpose, StageRequest } from "./LoginProgress.ts"
 import { addressKey, LoginThrottle } from "./LoginThrottle.ts"
 import { Mailer } from "./Mailer.ts"
@@ -96,7 +88,6 @@ export interface OAuth2Return {
 const sweepInterval = "1 minute"
 
 const expired = new Forbidden({ error: "The session is unknown, was used already, or has expired: begin anew" })
-const overtaken = new Forbidden({ error: "Another request of this session was faster" })
 const closed = new Forbidden({ error: "Registration is closed on this server" })
 const tooMany = new LimitExceeded({
   error: "Too many logins are under way from your address, try again later",
@@ -120,13 +111,9 @@ const make = Effect.gen(function* () {
   const throttle = yield* LoginThrottle
   const mailer = yield* Mailer
   const oauth2Client = yield* OAuth2Client
-  const sql = yield* SqlClient.SqlClient
+  const finish = yield* makeCompletion
 
-  const flows: { readonly [purpose in Purpose]: ReadonlyArray<Flow> } = {
-    login: loginFlowsOf(options),
-    registration: registrationFlowsOf(options),
-    link: linkFlowsOf(options)
-  }
+  const table = new FlowTable(options)
 
   const email = makeEmailStages({ identities, mailer, throttle, serverName, sessionTtl })
   const oauth2 = makeOAuth2Stage(oauth2Client, identities)
@@ -151,31 +138,6 @@ const make = Effect.gen(function* () {
     "m.login.email.code": email.code,
     "m.login.email.url": email.url,
     "m.login.oauth2": oauth2Stage
-  }
-
-  // --- Which stage comes ------------------------------------------------------------------------------------------------
-
-  const follows = (flow: Flow, passed: ReadonlyArray<StageType>): boolean =>
-    flow.length > passed.length && passed.every((type, index) => flow[index] === type)
-
-  /** The stage that may come after those that were passed. */
-  const nextOf = (purpose: Purpose, passed: ReadonlyArray<StageType>): StageType | undefined =>
-    flows[purpose].find((flow) => follows(flow, passed))?.[passed.length]
-
-  const isComplete = (purpose: Purpose, passed: ReadonlyArray<StageType>): boolean =>
-    flows[purpose].some((flow) => flow.length === passed.length && flow.every((type, index) => passed[index] === type))
-
-  const checkType = (purpose: Purpose, passed: ReadonlyArray<StageType>, type: string) => {
-    const here = flows[purpose].some((flow) => follows(flow, passed) && flow[passed.length] === type)
-    if (here) return Effect.succeed(type as StageType)
-    if (!flows[purpose].some((flow) => flow.includes(type as StageType))) {
-      return Effect.fail(
-        new BadRequest({ error: `type: ${JSON.stringify(type)} is not among the flows of this server` })
-      )
-    }
-    const next = nextOf(purpose, passed)
-    const turn = next === undefined ? "" : `: it is the turn of ${next}`
-    return Effect.fail(new Forbidden({ error: `type: ${type} cannot be done now${turn}` }))
   }
 
   // --- The session of a request -----------------------------------------------------------------------------------------
@@ -241,60 +203,6 @@ const make = Effect.gen(function* () {
     if (!created) return yield* tooMany
   })
 
-  // --- The end of a flow ------------------------------------------------------------------------------------------------
-
-  const endSession = (session: Progressing | undefined) =>
-    session === undefined
-      ? Effect.void
-      : Effect.flatMap(sessions.end(session), (ended) => (ended ? Effect.void : Effect.fail(overtaken)))
-
-  /** What the stages of a registration or a link have shown becomes the user's. */
-  const bind = Effect.fnUntraced(function* (userId: Session["userId"], progress: LoginProgress) {
-    if (progress.email !== undefined) {
-      const bound = yield* identities.bindAddress(userId, { medium: "email", address: progress.email })
-      if (!bound) return yield* new Forbidden({ error: "The email address belongs to another user" })
-    }
-    if (progress.subject !== undefined && !(yield* identities.linkSubject(userId, progress.subject))) {
-      return yield* new Forbidden({ error: "That account is linked to another user" })
-    }
-  })
-
-  const createAccount = Effect.fnUntraced(function* (progress: LoginProgress) {
-    if (progress.registrationToken !== undefined) {
-      const used = yield* tokens.use(Buffer.from(progress.registrationToken, "base64"))
-      if (!used) return yield* new Forbidden({ error: "The registration token was used up, or has expired" })
-    }
-    const userId = yield* accounts.create({
-      userId: progress.wanted,
-      passwordHash: progress.passwordHash === undefined ? undefined : Redacted.make(progress.passwordHash)
-    })
-    yield* bind(userId, progress)
-    return userId
-  })
-
-  /** All of it or nothing: a registration that fails at the end can be tried again. */
-  const together = <A>(effect: Effect.Effect<A, MatrixError>): Effect.Effect<A, MatrixError> =>
-    Effect.catchTag(sql.withTransaction(effect), "SqlError", (error) => Effect.die(error))
-
-  const finish = Effect.fn("LoginFlows.finish")(function* (
-    purpose: Purpose,
-    session: Progressing | undefined,
-    progress: LoginProgress
-  ) {
-    if (purpose === "registration") {
-      const userId = yield* together(Effect.andThen(endSession(session), createAccount(progress)))
-      return yield* accounts.openSession(userId, progress.deviceName)
-    }
-    const { userId } = progress
-    if (userId === undefined) return yield* Effect.die(new Error("A login was finished that nobody proved"))
-    if (purpose === "link") {
-      yield* together(Effect.andThen(endSession(session), bind(userId, progress)))
-      return {}
-    }
-    yield* endSession(session)
-    return yield* accounts.openSession(userId, progress.deviceName)
-  })
-
   // --- Requests -----------------------------------------------------------------------------------------------------------
 
   const waiting = (type: StageType, secret: Redacted.Redacted, outcome: Outcome & { passed: false }): FlowAnswer => ({
@@ -315,11 +223,11 @@ const make = Effect.gen(function* () {
     }
     const passed = [...stage.progress.passed, stage.type]
     const progress = { ...outcome.progress, passed }
-    if (isComplete(request.purpose, passed)) {
+    if (table.isComplete(request.purpose, passed)) {
       return { answer: yield* finish(request.purpose, stage.session, progress) } satisfies FlowAnswer
     }
     yield* store(request, stage, { passed: true, progress })
-    const next = nextOf(request.purpose, passed)
+    const next = table.next(request.purpose, passed)
     return { answer: { session: Redacted.value(stage.secret), ...(next === undefined ? {} : { next }) } }
   })
 
@@ -327,15 +235,16 @@ const make = Effect.gen(function* () {
     request: FlowRequest
   ): Effect.fn.Return<FlowAnswer, MatrixError> {
     const { body, purpose } = request
-    if (flows[purpose].length === 0) return yield* purpose === "registration" ? closed : notHere
+    if (table.isClosed(purpose)) return yield* purpose === "registration" ? closed : notHere
     const given = typeof body.session === "string" ? Redacted.make(body.session) : undefined
     const session = given === undefined ? undefined : yield* findSession(request, given)
     const begun: LoginProgress = session?.progress ?? {
       passed: [],
       ...(request.session === undefined ? {} : { userId: request.session.userId })
     }
+    if (body.type === undefined && session !== undefined) return yield* new BadJson({ error: "type: missing key" })
     const wanted = typeof body.type === "string" ? body.type : "m.login.password"
-    const type = yield* checkType(purpose, begun.passed, wanted)
+    const type = yield* table.check(purpose, begun.passed, wanted)
     const progress = withDevice(yield* withUser(begun, request), request)
     const { address, publicUrl } = request
     const secret = given ?? newSecret()
@@ -409,9 +318,9 @@ const make = Effect.gen(function* () {
     }
     const done: ReadonlyArray<StageType> = [...passed, "m.login.oauth2"]
     const progress = { ...(yield* oauth2.finish(purpose, session.progress, subject)), passed: done }
-    if (isComplete(purpose, done)) return yield* finish(purpose, session, progress)
+    if (table.isComplete(purpose, done)) return yield* finish(purpose, session, progress)
     if (!(yield* sessions.update(session, { progress, secret, freshTries: true }))) return yield* overtaken
-    const next = nextOf(purpose, done)
+    const next = table.next(purpose, done)
     return { session: Redacted.value(secret), ...(next === undefined ? {} : { next }) }
   })
 
@@ -447,18 +356,8 @@ const make = Effect.gen(function* () {
     Effect.forkScoped
   )
 
-  const toLoginFlow = (flow: Flow): LoginFlow =>
-    flow.length === 1 ? { type: flow[0] ?? "" } : { type: flow[0] ?? "", stages: flow }
-
-  const answerOf = (purpose: Purpose): LoginFlowsAnswer => {
-    const all = flows[purpose].map(toLoginFlow)
-    return { flows: all, ...all[0] }
-  }
-
   const getFlows = (purpose: Purpose) =>
-    purpose === "registration" && flows.registration.length === 0
-      ? Effect.fail(closed)
-      : Effect.succeed(answerOf(purpose))
+    purpose === "registration" && table.isClosed(purpose) ? Effect.fail(closed) : Effect.succeed(table.answer(purpose))
 
   return LoginFlows.of({
     flows: getFlows,

@@ -5,7 +5,7 @@
  * An OAuth2 stage leaves the page. What must be known afterwards waits in `sessionStorage`, which no other origin and no
  * other tab can read; the page that the provider leads back to has the answer of the stage in `#data`.
  */
-export const fallbackScript = String.raw`
+export const fallbackScript = `
 "use strict";
 (function () {
   var data = JSON.parse(document.getElementById("data").textContent);
@@ -340,6 +340,8 @@ export const fallbackScript = String.raw`
     });
   }
 
+  /* The address of this page has the code of the provider: it was used, and needs not stay. */
+  if (data.result) history.replaceState(null, "", location.pathname);
   var kept = data.result && sessionStorage.getItem(key);
   if (kept) state = JSON.parse(kept);
   else state.target = data.result ? location.origin : originOfOpener();

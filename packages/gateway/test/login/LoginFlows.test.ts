@@ -432,6 +432,9 @@ describe("registration", () => {
         const code = codeIn(yield* mail.next("alice@mail.test"))
         const { body: next } = yield* signUp({ type: emailCode, session: body.session, code })
         const finish = (user: string) => signUp({ type: password, session: next.session, user, password: "x" })
+        const { session } = next
+        assert.strictEqual(outcome(yield* signUp({ session, user: "alice" })), "400 M_BAD_JSON", "the earliest form")
+        assert.strictEqual(outcome(yield* signUp({ type: password, session })), "400 M_BAD_JSON")
         assert.strictEqual(outcome(yield* finish("@alice:evil.test")), "400 M_INVALID_USERNAME")
         const done = yield* finish("alice")
         assert.strictEqual(done.body.user_id, "@alice:green.test")

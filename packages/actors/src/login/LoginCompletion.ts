@@ -1,0 +1,80 @@
+/**
+ * The end of a flow: the session ends, once, and what its stages have shown becomes an account, an access token, or a
+ * part of the account.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import type { LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Effect, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import { Accounts } from "../Accounts.ts"
+import type { LoginProgress, Purpose } from "./LoginProgress.ts"
+
+/** Two requests went on from the same state of a session, and this one was slower. */
+export const overtaken = new Forbidden({ error: "Another request of this session was faster" })
+
+export const makeCompletion = Effect.gen(function* () {
+  const accounts = yield* Accounts
+  const sessions = yield* LoginSessionStore
+  const identities = yield* UserIdentityStore
+  const tokens = yield* RegistrationTokenStore
+  const sql = yield* SqlClient.SqlClient
+
+  const endSession = (session: LoginSession<LoginProgress> | undefined) =>
+    session === undefined
+      ? Effect.void
+      : Effect.flatMap(sessions.end(session), (ended) => (ended ? Effect.void : Effect.fail(overtaken)))
+
+  /** What the stages of a registration or a link have shown becomes the user's. */
+  const bind = Effect.fnUntraced(function* (userId: UserId, progress: LoginProgress) {
+    if (progress.email !== undefined) {
+      const bound = yield* identities.bindAddress(userId, { medium: "email", address: progress.email })
+      if (!bound) return yield* new Forbidden({ error: "The email address belongs to another user" })
+    }
+    if (progress.subject !== undefined && !(yield* identities.linkSubject(userId, progress.subject))) {
+      return yield* new Forbidden({ error: "That account is linked to another user" })
+    }
+  })
+
+  const createAccount = Effect.fnUntraced(function* (progress: LoginProgress) {
+    if (progress.registrationToken !== undefined) {
+      const used = yield* tokens.use(Buffer.from(progress.registrationToken, "base64"))
+      if (!used) return yield* new Forbidden({ error: "The registration token was used up, or has expired" })
+    }
+    const userId = yield* accounts.create({
+      userId: progress.wanted,
+      passwordHash: progress.passwordHash === undefined ? undefined : Redacted.make(progress.passwordHash)
+    })
+    yield* bind(userId, progress)
+    return userId
+  })
+
+  /** All of it or nothing: a registration that fails at the end can be tried again. */
+  const together = <A>(effect: Effect.Effect<A, MatrixError>): Effect.Effect<A, MatrixError> =>
+    Effect.catchTag(sql.withTransaction(effect), "SqlError", (error) => Effect.die(error))
+
+  /** Errors: M_FORBIDDEN, also if another request ended the session before; M_USER_IN_USE. */
+  return Effect.fn("LoginFlows.finish")(function* (
+    purpose: Purpose,
+    session: LoginSession<LoginProgress> | undefined,
+    progress: LoginProgress
+  ): Effect.fn.Return<LoginAnswer, MatrixError> {
+    if (purpose === "registration") {
+      const userId = yield* together(Effect.andThen(endSession(session), createAccount(progress)))
+      return yield* accounts.openSession(userId, progress.deviceName)
+    }
+    const { userId } = progress
+    if (userId === undefined) return yield* Effect.die(new Error("A login was finished that nobody proved"))
+    if (purpose === "link") {
+      yield* together(Effect.andThen(endSession(session), bind(userId, progress)))
+      return {}
+    }
+    yield* endSession(session)
+    return yield* accounts.openSession(userId, progress.deviceName)
+  })
+})
