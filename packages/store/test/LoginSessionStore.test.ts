@@ -34,7 +34,12 @@ layer(LoginSessionStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Log
       const store = yield* LoginSessionStore
       yield* begin("one")
       const one = yield* found("one")
-      assert.deepInclude(one as object, { purpose: "login", progress: { of: "one" }, address: "192.0.2.1", expiresAt: hour })
+      assert.deepInclude(one as object, {
+        purpose: "login",
+        progress: { of: "one" },
+        address: "192.0.2.1",
+        expiresAt: hour
+      })
       const byLink = Option.getOrThrow(yield* store.findByLink(secret("link of one")))
       assert.strictEqual(byLink.sessionId, one.sessionId)
       assert.isTrue(Option.isNone(yield* store.find(secret("link of one"))))
