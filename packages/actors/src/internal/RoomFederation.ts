@@ -96,14 +96,15 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   // On Receive
 
+  const reasonOf = (placed: Placed): string | undefined => {
+    if (placed._tag === "Unplaceable") return placed.reason
+    const isRefused = placed.status === EventStatus.rejected || placed.status === EventStatus.softFailed
+    if (!isRefused) return undefined
+    return placed._tag === "Placed" ? placed.refusal?.rule : "It was refused before"
+  }
+
   const describe = (event: Event, placed: Placed): Outcome => {
-    const error =
-      placed._tag === "Unplaceable"
-        ? placed.reason
-        : placed._tag === "Placed" &&
-            (placed.status === EventStatus.rejected || placed.status === EventStatus.softFailed)
-          ? placed.refusal?.rule
-          : undefined
+    const error = reasonOf(placed)
     return error === undefined ? { event_id: event.event_id } : { event_id: event.event_id, error }
   }
 

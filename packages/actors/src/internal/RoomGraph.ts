@@ -44,7 +44,7 @@ export interface PlaceOptions {
 }
 
 export type Placed =
-  | { readonly _tag: "Known" }
+  | { readonly _tag: "Known"; readonly status: EventStatus }
   | { readonly _tag: "Unplaceable"; readonly reason: string }
   | {
       readonly _tag: "Placed"
@@ -231,7 +231,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const { generation } = room
     const around = yield* known(room, [event.event_id, ...event.prev_events, ...event.auth_events])
     const own = around.get(event.event_id)
-    if (own !== undefined && own.status !== EventStatus.outlier) return "known" as const
+    if (own !== undefined && own.status !== EventStatus.outlier) return own.status
     // It gets another number: states in line that name it by the old one are written first.
     if (own !== undefined && event.state_key !== undefined) yield* log.append(room.commit(room.beginStep()))
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
@@ -349,7 +349,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   ): Effect.Effect<Placed, StaleWriter | CommitFailed> => {
     const attempt: Effect.Effect<Placed | undefined, StaleWriter | CommitFailed> = Effect.gen(function* () {
       const found = yield* plan(room, event, options)
-      if (found === "known") return { _tag: "Known" }
+      if (typeof found === "number") return { _tag: "Known", status: found }
       if (typeof found === "string") return { _tag: "Unplaceable", reason: found }
       const { planned, refusal } = found
       const size = planned.changes.length
