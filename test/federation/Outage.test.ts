@@ -14,6 +14,7 @@ import {
   getState,
   type HomeServer,
   join,
+  meetAgain,
   network,
   readBack,
   reads,
@@ -47,16 +48,6 @@ const scene = Effect.gen(function* () {
     )
   return { red, blue, green, alice, bob, carol, dave, erin, room_id, everyone, setLevels, isolate, cut, mend }
 })
-
-/** A request of each server to each other, so that none waits any longer to try the other again. */
-const meetAgain = (people: ReadonlyArray<Person>) =>
-  Effect.forEach(people, (person) =>
-    Effect.forEach(
-      people.filter((other) => other !== person),
-      ({ userId }) =>
-        person.ask("GET", `/directory/room/${encodeURIComponent(`#nowhere:${userId.slice(userId.indexOf(":") + 1)}`)}`)
-    )
-  )
 
 /** Everybody says a last word and reads those of the others; then all have the same state and these messages. */
 const agree = Effect.fnUntraced(function* (

@@ -232,6 +232,16 @@ export const reads = (person: Person, roomId: string, body: string): Effect.Effe
 export const isMember = (userId: string, membership: string) => (event: Body) =>
   event.type === "m.room.member" && event.state_key === userId && event.content.membership === membership
 
+/** A request of each server to each other, so that none waits any longer to try the other again. */
+export const meetAgain = (people: ReadonlyArray<Person>) =>
+  Effect.forEach(people, (person) =>
+    Effect.forEach(
+      people.filter((other) => other !== person),
+      ({ userId }) =>
+        person.ask("GET", `/directory/room/${encodeURIComponent(`#nowhere:${userId.slice(userId.indexOf(":") + 1)}`)}`)
+    )
+  )
+
 /** All events of a room from its end to its beginning, page by page, as the person reads them. */
 export const readBack = (
   person: Person,
