@@ -231,7 +231,10 @@ export class EventLog extends Context.Service<
         Effect.forkScoped
       )
 
-      const end = Effect.orDie(Effect.map(logEdge(sql), endOfTransactionsBefore))
+      const end = sql<{ edge: string }>`SELECT ${logEdge(sql)}::text AS edge`.pipe(
+        Effect.map((rows) => endOfTransactionsBefore(rows[0]!.edge)),
+        Effect.orDie
+      )
 
       return EventLog.of({
         nids,
@@ -276,8 +279,8 @@ const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient)
     ).pipe(Effect.onError(() => giveBack))
 })
 
-const endOfTransactionsBefore = (xid: number): StreamPosition => ({
-  xid: xid - 1,
+const endOfTransactionsBefore = (xid: string): StreamPosition => ({
+  xid: Number(xid) - 1,
   nid: Number.MAX_SAFE_INTEGER
 })
 
@@ -489,12 +492,14 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
 }
 
 interface LogRow {
-  readonly xid: string
+  readonly edge: string
+  /** Null in the one row that an empty slice has. */
+  readonly xid: string | null
   readonly nid: bigint
   readonly room_nid: bigint
   readonly body: string
   /** Whether the event changed the membership of a user of ours. */
-  readonly moves: boolean
+  readonly moves: boolean | null
 }
 
 /** An outlier gets its place; whatever names it by its number is told the new one. */
@@ -534,23 +539,27 @@ const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomComm
 }
 
 const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) {
-  const edge = yield* logEdge(sql)
   const rows = yield* sql<LogRow>`
-    SELECT xid::text AS xid, nid, room_nid, body, EXISTS (
-      SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
-    ) AS moves
-    FROM events
-    WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
-      AND xid < ${String(edge)}::xid8
-    ORDER BY events.xid, events.nid LIMIT ${limit}`
-  const events = rows.map(
-    (row): StreamedEvent => ({
-      position: { xid: Number(row.xid), nid: Number(row.nid) },
-      roomNid: Number(row.room_nid),
-      event: JSON.parse(row.body) as Event
-    })
-  )
-  const upTo = events.length === limit ? events[limit - 1]!.position : endOfTransactionsBefore(edge)
+    WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
+    SELECT complete.edge::text AS edge, logged.* FROM complete LEFT JOIN LATERAL (
+      SELECT xid::text AS xid, nid, room_nid, body, EXISTS (
+        SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
+      ) AS moves
+      FROM events
+      WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
+        AND xid < complete.edge
+      ORDER BY events.xid, events.nid LIMIT ${limit}
+    ) AS logged ON true`
+  const events = rows
+    .filter((row) => row.xid !== null)
+    .map(
+      (row): StreamedEvent => ({
+        position: { xid: Number(row.xid), nid: Number(row.nid) },
+        roomNid: Number(row.room_nid),
+        event: JSON.parse(row.body) as Event
+      })
+    )
+  const upTo = events.length === limit ? events[limit - 1]!.position : endOfTransactionsBefore(rows[0]!.edge)
   const memberships = rows.some((row) => row.moves) ? yield* readMemberships(sql, position, upTo) : []
   return { events, memberships, upTo } satisfies LogSlice
 })
