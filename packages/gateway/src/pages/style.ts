@@ -4,13 +4,13 @@
 export const style = `
 :root {
   color-scheme: light dark;
-  --ground: #eef3f0; --glow: #d9e8e0; --card: #ffffff; --text: #17211d; --soft: #55645d; --line: #c3cec8;
+  --ground: #eef3f0; --glow: #d9e8e0; --card: #ffffff; --text: #17211d; --soft: #55645d; --line: #84948c;
   --field: #ffffff; --accent: #1f6f54; --accent-text: #ffffff; --hover: #185a44; --error: #a3231f; --error-ground: #fdeeed;
   --shadow: 0 1px 2px #17211d14, 0 12px 40px #17211d1f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --ground: #101614; --glow: #17261f; --card: #1a221f; --text: #e9efec; --soft: #a5b4ad; --line: #43514b;
+    --ground: #101614; --glow: #17261f; --card: #1a221f; --text: #e9efec; --soft: #a5b4ad; --line: #6f827a;
     --field: #121917; --accent: #58c79c; --accent-text: #0b1a14; --hover: #74d6b0; --error: #ff9d96; --error-ground: #3a1d1b;
     --shadow: 0 1px 2px #0006, 0 12px 40px #0008;
   }
