@@ -1,0 +1,134 @@
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { assert, describe, it } from "@effect/vitest"
+import { ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
+import { Effect, Layer, Option, Result } from "effect"
+import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
+import { IdentityClient } from "../../src/identity/IdentityClient.ts"
+
+const alice = { medium: "email", address: "alice@example.org" } as const
+const mxid = "@alice:green.test" as UserId
+const key = generateSigningKey(ServerName.make("id.test"), "ed25519:1")
+const otherKey = generateSigningKey(ServerName.make("id.test"), "ed25519:1")
+
+const association = { ...alice, mxid, ts: 1, not_before: 1, not_after: 9_000_000_000_000 }
+const signedBy = (object: JsonObject, by = key) => JSON.stringify(Result.getOrThrow(signJson(object, by)))
+
+interface Said {
+  readonly status: number
+  readonly text: string
+}
+
+/** An identity server that publishes its key and says otherwise what the test wants it to say. */
+const identityServer = Effect.gen(function* () {
+  let said: Said = { status: 200, text: "{}" }
+  const server = createServer((request, response) => {
+    const isKey = request.url?.includes("/pubkey/ed25519%3A1") === true
+    const publicKey = JSON.stringify({ public_key: encodeBase64(exportVerifyKey(verifyKeyOf(key))) })
+    response
+      .writeHead(isKey ? 200 : said.status, { location: "http://127.0.0.1:1/" })
+      .end(isKey ? publicKey : said.text)
+  })
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+    () =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  const says = (text: string, status = 200) => {
+    said = { status, text }
+  }
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, says }
+})
+
+const withClient = <A, E>(
+  use: (client: IdentityClient["Service"]) => Effect.Effect<A, E>,
+  servers: ReadonlyArray<string>
+) =>
+  Effect.provide(
+    Effect.flatMap(IdentityClient, use),
+    IdentityClient.layer.pipe(
+      Layer.provide(
+        Layer.succeed(HomeServerConfig, {
+          serverName: ServerName.make("green.test"),
+          dataDir: "unused",
+          identityServers: servers
+        })
+      )
+    )
+  )
+
+describe("IdentityClient", () => {
+  it.live("believes an association that the server has signed, and nothing else", () =>
+    Effect.gen(function* () {
+      const { says, url } = yield* identityServer
+      yield* withClient(
+        (client) =>
+          Effect.gen(function* () {
+            const server = yield* client.trusted(undefined)
+            says(signedBy(association))
+            assert.deepStrictEqual(yield* client.lookup(server, alice), Option.some(mxid))
+            says("{}")
+            assert.isTrue(Option.isNone(yield* client.lookup(server, alice)))
+            const lies = [
+              JSON.stringify({ ...association, signatures: {} }),
+              signedBy(association, otherKey),
+              signedBy(association).replace("@alice", "@mallory"),
+              signedBy({ ...association, address: "mallory@example.org" }),
+              signedBy({ ...association, not_after: 2 }),
+              signedBy({ ...association, mxid: "alice" }),
+              `{"a":"${"x".repeat(300_000)}"}`,
+              "[]",
+              "<html>"
+            ]
+            for (const lie of lies) {
+              says(lie)
+              const error = yield* Effect.flip(client.lookup(server, alice))
+              assert.strictEqual(error._tag, "M_UNKNOWN", lie.slice(0, 200))
+            }
+          }),
+        [url]
+      )
+    })
+  )
+
+  it.live("tells the user what the server refuses, and that it cannot be asked", () =>
+    Effect.gen(function* () {
+      const { says, url } = yield* identityServer
+      yield* withClient(
+        (client) =>
+          Effect.gen(function* () {
+            const server = yield* client.trusted(new URL(url).host)
+            const refused = (status: number, errcode: string, more: object = {}) => {
+              says(JSON.stringify({ errcode, error: "No", ...more }), status)
+              return Effect.flip(client.validated(server, { sid: "1", client_secret: "s" }))
+            }
+            assert.strictEqual((yield* refused(400, "M_SESSION_NOT_VALIDATED"))._tag, "M_SESSION_NOT_VALIDATED")
+            assert.strictEqual((yield* refused(403, "M_FORBIDDEN"))._tag, "M_FORBIDDEN")
+            const limited = yield* refused(429, "M_LIMIT_EXCEEDED", { retry_after_ms: 1.5 })
+            assert.deepInclude(limited, { _tag: "M_LIMIT_EXCEEDED", retry_after_ms: 2 })
+            assert.strictEqual((yield* refused(500, "toString"))._tag, "M_UNKNOWN")
+            assert.strictEqual((yield* refused(302, "M_MOVED"))._tag, "M_UNKNOWN")
+            const gone = yield* client.trusted("127.0.0.1:1")
+            assert.strictEqual((yield* Effect.flip(client.lookup(gone, alice)))._tag, "M_UNKNOWN")
+          }),
+        [url, "http://127.0.0.1:1"]
+      )
+    })
+  )
+
+  it.live("asks no server that the operator does not trust", () =>
+    Effect.gen(function* () {
+      const named = (name: string | undefined, ...servers: ReadonlyArray<string>) =>
+        withClient((client) => Effect.map(Effect.flip(client.trusted(name)), ({ _tag }) => _tag), servers)
+      assert.strictEqual(yield* named(undefined), "M_UNKNOWN")
+      for (const name of ["evil.example", "id.test@evil.example", "http://id.test", "id.test/x", ""]) {
+        assert.strictEqual(yield* named(name, "https://id.test"), "M_FORBIDDEN", name)
+      }
+    })
+  )
+})
