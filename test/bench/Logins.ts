@@ -24,7 +24,7 @@ export const logins: Benchmark = {
     const during: Array<Percentiles> = []
     for (let round = 0; round < rounds; round++) {
       without.push(await send(`without${round}`))
-      const login = runLoad<LoginsInput, number>("logins", { url, perSecond, seconds: seconds + 1 })
+      const login = runLoad<LoginsInput, number>("logins", { url, perSecond, seconds: seconds + 1, run: round })
       during.push(await send(`with${round}`))
       await login
     }

@@ -18,6 +18,7 @@ import { initialSync } from "./InitialSync.ts"
 import { localActors } from "./LocalActors.ts"
 import { logins } from "./Logins.ts"
 import { table } from "./Table.ts"
+import { unreachable } from "./Unreachable.ts"
 
 const benchmarks: ReadonlyArray<Benchmark> = [
   durableSends,
@@ -27,7 +28,8 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   initialSync,
   localActors,
   logins,
-  federation
+  federation,
+  unreachable
 ]
 
 const say = (text: string) => process.stdout.write(`${text}\n`)

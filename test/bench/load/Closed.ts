@@ -1,6 +1,6 @@
 /**
  * A closed loop: so many workers, each of which asks again as soon as it is answered. What happens in the first moments,
- * while programs are still being compiled, is not counted.
+ * while programs are still being compiled, is not counted; at least one answer for each worker is.
  */
 import { type Percentiles, percentiles } from "../Percentiles.ts"
 
@@ -26,7 +26,7 @@ export const closedLoop = async (
   const work = async (worker: number) => {
     for (let turn = 0; ; turn++) {
       const asked = performance.now()
-      if (asked >= end) return
+      if (asked >= end && times.length >= workers) return
       await ask(worker, turn)
       if (asked >= begin) times.push(performance.now() - asked)
     }

@@ -4,16 +4,19 @@ import { serveLoad } from "../LoadProcess.ts"
 import { HttpConnection } from "./HttpConnection.ts"
 import { jsonOf, prefix, register } from "./People.ts"
 
+const password = "correct horse"
+
 export interface LoginsInput {
   readonly url: string
   readonly perSecond: number
   readonly seconds: number
+  readonly run: number
 }
 
 /** How many logins succeeded. */
-serveLoad(async ({ perSecond, seconds, url }: LoginsInput): Promise<number> => {
-  const [user] = await register(url, "returning", 1)
-  const body = JSON.stringify({ type: "m.login.password", user: user!.userId, password: "correct horse" })
+serveLoad(async ({ perSecond, run, seconds, url }: LoginsInput): Promise<number> => {
+  const [user] = await register(url, `returning${run}x`, 1, password)
+  const body = JSON.stringify({ type: "m.login.password", user: user!.userId, password })
   const begin = performance.now()
   const login = async (index: number) => {
     await sleep(Math.max(0, begin + (index * 1_000) / perSecond - performance.now()))

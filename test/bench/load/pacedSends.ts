@@ -32,7 +32,7 @@ serveLoad(async ({ interval, rooms, run, seconds, tokens, url }: PacedSendsInput
     let due = begin + (interval * index) / tokens.length
     for (let turn = 0; due < end; turn++, due += interval) {
       await sleep(Math.max(0, due - performance.now()))
-      const path = `${prefix}/rooms/${rooms[index]}/send/m.room.message/${run}.${turn}`
+      const path = `${prefix}/rooms/${rooms[index]}/send/m.room.message/${run}.${index}.${turn}`
       const asked = performance.now()
       await jsonOf(connection.request("PUT", path, token, body))
       if (asked - begin > warmUp) times.push(performance.now() - asked)
