@@ -2,8 +2,8 @@
  * Home servers that are killed, frozen or cut off while the others go on: when they are back all agree, and nothing that
  * was acknowledged is missing.
  */
-import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { assert, layer } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
 import {
@@ -15,6 +15,7 @@ import {
   type HomeServer,
   join,
   meetAgain,
+  type Network,
   network,
   readBack,
   reads,
@@ -23,16 +24,23 @@ import {
   stateOf
 } from "./support/Network.ts"
 
+class Servers extends Context.Service<Servers, Network>()("greenroom/test/Servers") {
+  static readonly layer = Layer.effect(Servers, network(["red.test", "blue.test", "green.test"]))
+}
+
+let scenes = 0
+
 /** Alice of red, who may do everything, Bob of blue and Carol of green, who may nearly, and Dave and Erin, in one room. */
 const scene = Effect.gen(function* () {
-  const { cut, mend, servers } = yield* network(["red.test", "blue.test", "green.test"])
+  const { cut, mend, servers } = yield* Servers
   const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
-  const alice = yield* red.register("alice")
-  const bob = yield* blue.register("bob")
-  const carol = yield* green.register("carol")
-  const dave = yield* red.register("dave")
-  const erin = yield* green.register("erin")
-  const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: "square" })
+  const number = ++scenes
+  const alice = yield* red.register(`alice${number}`)
+  const bob = yield* blue.register(`bob${number}`)
+  const carol = yield* green.register(`carol${number}`)
+  const dave = yield* red.register(`dave${number}`)
+  const erin = yield* green.register(`erin${number}`)
+  const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: `square${number}` })
   for (const person of [bob, carol, dave, erin]) yield* join(person, room_alias)
   const levels = (yield* getState(alice, room_id, "m.room.power_levels")).body
   const setLevels = (users: Body) => setState(alice, room_id, "m.room.power_levels", { ...levels, users })
@@ -74,8 +82,8 @@ const agree = Effect.fnUntraced(function* (
 const membershipOf = (person: Person, roomId: string, userId: string) =>
   Effect.map(getState(person, roomId, "m.room.member", userId), ({ body }) => body.membership)
 
-describe("Outage", () => {
-  it.live("a server that was killed with changes that nobody else knew agrees with the others afterwards", () =>
+layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outage", (it) => {
+  it.effect("a server that was killed with changes that nobody else knew agrees with the others afterwards", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, dave, erin, everyone, green, isolate, cut, mend, red, room_id, setLevels } =
         yield* scene
@@ -110,7 +118,7 @@ describe("Outage", () => {
     })
   )
 
-  it.live("a room that was split in two is one again, with one state of what both sides changed", () =>
+  it.effect("a room that was split in two is one again, with one state of what both sides changed", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, cut, dave, erin, green, isolate, mend, red, room_id } = yield* scene
       yield* isolate(red, cut)
@@ -142,7 +150,7 @@ describe("Outage", () => {
     })
   )
 
-  it.live("a server that hangs gets what was said meanwhile when it goes on, and so do others through it", () =>
+  it.effect("a server that hangs gets what was said meanwhile when it goes on, and so do others through it", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, cut, green, mend, red, room_id } = yield* scene
       yield* green.freeze

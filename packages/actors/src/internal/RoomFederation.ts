@@ -47,9 +47,8 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const gaps = yield* makeRoomGaps(graph)
   const one = yield* Semaphore.make(1)
 
-  const loadOurs = Effect.flatMap(load, (room) =>
-    room.isOurs ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
-  )
+  const notFound = new NotFound({ error: `There is no room ${roomId}` })
+  const loadOurs = Effect.flatMap(load, (room) => (room.isOurs ? Effect.succeed(room) : notFound))
 
   // Outliers: events that are known, but have no place in the graph
 
@@ -142,17 +141,24 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   })
 
   /** What is missing is fetched before the room is held, so that a slow server holds up nobody else. */
+  /** Whether the origin is in the room, or one of its users who speak could be by now: we may not have heard of it yet. */
+  const mayKnow = (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>): boolean =>
+    room.servers.has(origin) ||
+    events.some((event) => event.origin === origin && isVisibleTo(room, event.sender, "knock"))
+
   const receive = (origin: ServerName, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
     Effect.gen(function* () {
       // A join of ours may be under way: the other servers send as soon as they know of it.
-      const gap = yield* gaps.close(yield* one.withPermits(1)(loadOurs), origin, events)
+      const now = yield* one.withPermits(1)(loadOurs)
+      if (!mayKnow(now, origin, events)) return yield* notFound
+      const gap = yield* gaps.close(now, origin, events)
       const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap)))
       return events.map((event) => outcomes.get(event.event_id) ?? { event_id: event.event_id, error: "circular" })
     })
 
   // On MakeMembership and SendMembership: other servers' users come and go
 
-  const requireVisible = (room: RoomState, userId: UserId, handshake: MembershipHandshake) => {
+  const isVisibleTo = (room: RoomState, userId: UserId, handshake: MembershipHandshake): boolean => {
     const membership = room.membershipOf(userId)
     const rule = room.lookup("m.room.join_rules", "")?.content.join_rule
     const isOpen = rule === "public" || (handshake === "knock" && rule === "knock")
@@ -160,9 +166,10 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const isListed = Array.isArray(mayJoin) && mayJoin.includes(userId)
     const isIn = membership === "join" || membership === "invite" || (membership === "knock" && handshake === "leave")
     return isOpen || isListed || isIn || room.servers.has(serverNameOf(userId))
-      ? Effect.void
-      : new NotFound({ error: `There is no room ${roomId}` })
   }
+
+  const requireVisible = (room: RoomState, userId: UserId, handshake: MembershipHandshake) =>
+    isVisibleTo(room, userId, handshake) ? Effect.void : notFound
 
   const makeMembership = Effect.fnUntraced(function* (handshake: MembershipHandshake, userId: UserId) {
     const room = yield* loadOurs
@@ -255,9 +262,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   /** The room, if the server takes part in it: for everybody else it does not exist. */
   const requireServer = (origin: ServerName) =>
-    Effect.flatMap(loadOurs, (room) =>
-      room.servers.has(origin) ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
-    )
+    Effect.flatMap(loadOurs, (room) => (room.servers.has(origin) ? Effect.succeed(room) : notFound))
 
   // On ReceiveInvite: one of our users is invited
 

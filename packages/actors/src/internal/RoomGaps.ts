@@ -156,13 +156,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph) {
       return fetchAuthEvents(room, origin, [...batch.values()], given, authEvents)
     })
 
-    // A server without a part in the room cannot answer for it.
-    if (room.servers.has(origin)) {
-      yield* Effect.timeoutOption(
-        Effect.all([findPredecessors, findStates, findAuthEvents], { discard: true }),
-        patience
-      )
-    }
+    yield* Effect.timeoutOption(Effect.all([findPredecessors, findStates, findAuthEvents], { discard: true }), patience)
     return {
       events: topologicalOrder(batch.values()),
       history,
