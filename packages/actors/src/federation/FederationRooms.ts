@@ -72,6 +72,9 @@ export class FederationRooms extends Context.Service<
   )
 }
 
+/** The answer to m.room.invite_join: only the user's own server can make the membership that it asks for. */
+const useHandshake = "Users join by /make_join and /send_join: their own server signs the membership"
+
 const notFound = (roomId: RoomId) => new NotFound({ error: `There is no room ${roomId}` })
 
 /** What a PDU is called before anything of it was checked. */
@@ -173,8 +176,12 @@ const make = Effect.gen(function* () {
     const verified = yield* remote.verify(defaultRoomVersion, pdus)
     const good = verified.filter((each): each is Event => !("error" in each && typeof each.error === "string"))
     const outcomes = new Map<EventId, string | undefined>()
+    for (const { event_id, type } of good) if (type === "m.room.invite_join") outcomes.set(event_id, useHandshake)
     yield* Effect.forEach(
-      Map.groupBy(good, (event) => event.room_id),
+      Map.groupBy(
+        good.filter((event) => !outcomes.has(event.event_id)),
+        (event) => event.room_id
+      ),
       ([roomId, of]) =>
         Effect.map(receiveRoom(origin, roomId, of), (of) => {
           for (const outcome of of) outcomes.set(outcome.event_id, "error" in outcome ? outcome.error : undefined)
