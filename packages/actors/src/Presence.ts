@@ -17,6 +17,7 @@ import { Clock, Duration, Effect, Option, Schema } from "effect"
 import { Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { EphemeralStream, type PresenceValue } from "./EphemeralStream.ts"
+import { madeWith } from "./internal/ActorSurroundings.ts"
 import { type Choice, DeviceReport, type Settled, settle } from "./PresenceRules.ts"
 
 // --- Protocol ---------------------------------------------------------------------------------------------------------
@@ -212,6 +213,11 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
   })
 })
 
-/** Registers the actor with the runner. A defect restarts it from the store, and the message is tried again. */
+/**
+ * Registers the actor with the runner. Everybody who is connected has one, and seldom something to tell it: it does not
+ * stay in memory meanwhile. A defect restarts it from the store, and the message is tried again.
+ */
 export const layer = (options: PresenceOptions = {}) =>
-  Presence.toLayer(behaviour(options), { maxIdleTime: "10 seconds" })
+  Presence.toLayer(behaviour(options), { maxIdleTime: "2 seconds" }).pipe(
+    madeWith(EphemeralStream, PresenceStore, ProfileStore)
+  )

@@ -20,9 +20,9 @@ export interface Memory {
   readonly after: number
 }
 
-/** Polls that open at once, and the pause between. */
+/** Polls that open at once, and the pause between in ms: 250 a second, as after a restart. */
 const width = 50
-const pause = 30
+const pause = 200
 
 /** Waits until the memory has not grown for a while: it is what the server keeps that counts. */
 const settledMemory = async (pid: number, seconds: number): Promise<number> => {
