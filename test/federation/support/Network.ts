@@ -78,7 +78,9 @@ export class HomeServer {
   })
 
   /** SIGKILL. */
-  readonly kill: Effect.Effect<void> = Effect.suspend(() => Effect.andThen(this.scene.gateway.kill, this.stop))
+  readonly kill: Effect.Effect<void> = Effect.suspend(() =>
+    this.running === undefined ? Effect.void : Effect.andThen(this.scene.gateway.kill, this.stop)
+  )
 
   /** SIGSTOP: connections stand, nothing is answered any more. */
   readonly freeze: Effect.Effect<void> = Effect.sync(() => void process.kill(this.scene.gateway.pid, "SIGSTOP"))
@@ -148,7 +150,7 @@ export const network: (
       databaseUrl: yield* Effect.orDie(TestDatabase.url),
       servers: [...servers, ...elsewhere]
     })
-    yield* Effect.acquireRelease(server.start, () => server.stop)
+    yield* Effect.acquireRelease(server.start, () => server.kill)
     return server
   })
   const servers = yield* Effect.forEach(names, begin, { concurrency: "unbounded" })
