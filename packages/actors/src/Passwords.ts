@@ -1,9 +1,10 @@
 /**
  * Password hashes: Argon2id (RFC 9106), kept as PHC strings (`$argon2id$v=19$m=19456,t=2,p=1$salt$hash`), so that every
  * hash says what it cost. Hashing runs on the thread pool of Node, not on the event loop, and two at once at most: many
- * logins wait for one another instead of taking the memory of all, and leave threads for files.
+ * logins wait for one another instead of taking the memory and the processors of all, and leave threads for files.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto"
+import { availableParallelism } from "node:os"
 import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
 import { Context, Effect, Layer, Option, Redacted, Semaphore } from "effect"
 import { Kdf } from "effect/crypto"
@@ -18,8 +19,8 @@ export interface PasswordCost {
 /** 19 MiB and two passes: the recommendation of OWASP for Argon2id. */
 export const defaultCost: PasswordCost = { memory: 19_456, passes: 2, parallelism: 1 }
 
-/** Of the four threads that Node has by default. */
-const concurrentHashes = 2
+/** Of the four threads that Node has by default; one processor is left to everybody else. */
+const concurrentHashes = Math.max(1, Math.min(2, availableParallelism() - 1))
 const saltBytes = 16
 const hashBytes = 32
 
