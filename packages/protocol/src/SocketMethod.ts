@@ -4,7 +4,7 @@
  */
 import { Result, Schema } from "effect"
 import { AnyPayload, AnyValue } from "./api/Body.ts"
-import { EventType, ProfileField, RoomIdOrAlias, StateKey, TransactionId } from "./api/Parameters.ts"
+import { boundedText, EventType, ProfileField, RoomIdOrAlias, StateKey, TransactionId } from "./api/Parameters.ts"
 import { PresenceState } from "./api/PresenceApi.ts"
 import { ProfileVisibility } from "./api/ProfileApi.ts"
 import { CreateRoom, Typing } from "./api/RoomsApi.ts"
@@ -50,7 +50,7 @@ export const socketMethods = {
     user_id: Schema.optionalKey(UserId),
     state: Schema.optionalKey(PresenceState),
     presence: Schema.optionalKey(PresenceState),
-    status_msg: Schema.optionalKey(Schema.NullOr(Schema.String.check(Schema.isMaxLength(1024))))
+    status_msg: Schema.optionalKey(Schema.NullOr(boundedText(1024)))
   }),
   /** Pages through the events of a room: `{chunk, start, end}`. Read the page with `parsePagination`. */
   messages: Schema.Struct({

@@ -12,6 +12,7 @@ import { Authentication } from "./Authentication.ts"
 import { body, Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { LoginAnswer, LoginStage, maxSecretLength } from "./LoginFlow.ts"
+import { boundedText } from "./Parameters.ts"
 
 const DeviceFields = Schema.Struct({
   device_id: Schema.String,
@@ -52,8 +53,8 @@ export type Links = typeof Links.Type
 
 /** An address or a service to take away. */
 export const RemoveLink = Schema.Union([
-  Schema.Struct({ medium: Medium, address: Schema.String.check(Schema.isMaxLength(320)) }),
-  Schema.Struct({ provider: Schema.String, subject: Schema.String.check(Schema.isMaxLength(1_024)) })
+  Schema.Struct({ medium: Medium, address: boundedText(320) }),
+  Schema.Struct({ provider: boundedText(255), subject: boundedText(1_024) })
 ]).annotate({ identifier: "RemoveLink" })
 
 /** The addresses that belong to the account. */
@@ -63,7 +64,7 @@ export const ThirdPartyIds = body(
 export type ThirdPartyIds = typeof ThirdPartyIds.Type
 
 const IdServer = Schema.optionalKey(
-  Schema.String.check(Schema.isMaxLength(255)).annotate({
+  boundedText(255).annotate({
     description: "The host of one of the identity servers that this server trusts; the first of them if absent"
   })
 )
@@ -85,7 +86,7 @@ export const AddThirdPartyId = Schema.Union([
 /** An address to take away; with a proof, also from the identity server. */
 export const RemoveThirdPartyId = Schema.Struct({
   medium: Medium,
-  address: Schema.String.check(Schema.isMaxLength(320)),
+  address: boundedText(320),
   sid: Schema.optionalKey(SessionId),
   client_secret: Schema.optionalKey(ClientSecret),
   id_server: IdServer
@@ -100,7 +101,7 @@ export class AccountApi extends HttpApiGroup.make("account")
       documented({ summary: "Where the user is logged in", who: themselves })
     ),
     HttpApiEndpoint.delete("removeDevice", "/devices/:deviceId", {
-      params: { deviceId: Schema.String.check(Schema.isMaxLength(255)) },
+      params: { deviceId: boundedText(255) },
       success: Done
     }).annotateMerge(
       documented({ summary: "End the login of one device", text: "Errors: M_NOT_FOUND.", who: themselves })

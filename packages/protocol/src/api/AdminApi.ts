@@ -9,6 +9,7 @@ import { Authentication } from "./Authentication.ts"
 import { body, Done, OptionalObject } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { maxSecretLength } from "./LoginFlow.ts"
+import { boundedText } from "./Parameters.ts"
 
 const time = Schema.Int.annotate({ description: "Milliseconds since 1970" })
 
@@ -35,12 +36,10 @@ export type AdminUsers = typeof AdminUsers.Type
 const Password = Schema.String.check(Schema.isMaxLength(maxSecretLength))
 
 export const CreateUser = Schema.Struct({
-  user: Schema.String.check(Schema.isMaxLength(512)).annotate({ description: "A localpart or a whole user ID" }),
+  user: boundedText(512).annotate({ description: "A localpart or a whole user ID" }),
   password: Schema.optionalKey(Password),
   admin: Schema.optionalKey(Schema.Boolean),
-  email: Schema.optionalKey(
-    Schema.String.check(Schema.isMaxLength(320)).annotate({ description: "Taken as verified by the operator" })
-  )
+  email: Schema.optionalKey(boundedText(320).annotate({ description: "Taken as verified by the operator" }))
 }).annotate({ identifier: "CreateUser" })
 
 const TokenFields = Schema.Struct({
@@ -80,13 +79,13 @@ export const NewRegistrationToken = body(
 )
 
 const ofUser = { userId: UserId }
-const ofDevice = { userId: UserId, deviceId: Schema.String.check(Schema.isMaxLength(255)) }
+const ofDevice = { userId: UserId, deviceId: boundedText(255) }
 const who = "admins"
 
 export class AdminApi extends HttpApiGroup.make("admin")
   .add(
     HttpApiEndpoint.get("users", "/admin/users", {
-      query: { after: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(255))) },
+      query: { after: Schema.optionalKey(boundedText(255)) },
       success: AdminUsers
     }).annotateMerge(documented({ summary: "Accounts, in the order of their user IDs", who })),
     HttpApiEndpoint.post("createUser", "/admin/users", { payload: CreateUser, success: AdminUser }).annotateMerge(
@@ -137,7 +136,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
       success: NewRegistrationToken
     }).annotateMerge(documented({ summary: "Make a registration token", text: "Its secret is told this once.", who })),
     HttpApiEndpoint.delete("removeRegistrationToken", "/admin/registration_tokens/:tokenId", {
-      params: { tokenId: Schema.String.check(Schema.isMaxLength(255)) },
+      params: { tokenId: boundedText(255) },
       success: Done
     }).annotateMerge(documented({ summary: "Withdraw a registration token", text: "Errors: M_NOT_FOUND.", who }))
   )

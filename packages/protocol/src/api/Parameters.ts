@@ -16,6 +16,15 @@ const shortText = (name: string, least: number) =>
     )
   )
 
+/** Text of at most so many characters that can be stored: without U+0000, and no half of a surrogate pair. */
+export const boundedText = (most: number) =>
+  Schema.String.check(
+    Schema.isMaxLength(most),
+    Schema.makeFilter(
+      (value: string) => (value.isWellFormed() && !value.includes("\0")) || "Expected Unicode text without U+0000"
+    )
+  )
+
 /** An event type, such as `m.room.message`: 1 to 255 bytes. */
 export const EventType = shortText("an event type", 1)
 

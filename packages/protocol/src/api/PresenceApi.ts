@@ -10,6 +10,7 @@ import { PresenceContent, PresenceListEntry } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
 import { Done, listBody } from "./Body.ts"
 import { documented } from "./Documentation.ts"
+import { boundedText } from "./Parameters.ts"
 
 /** The states of presence. */
 export const PresenceState = Schema.Literals(["online", "unavailable", "offline", "free_for_chat", "hidden"])
@@ -19,7 +20,7 @@ export type PresenceState = typeof PresenceState.Type
 export const SetPresence = Schema.Struct({
   state: Schema.optionalKey(PresenceState),
   presence: Schema.optionalKey(PresenceState.annotate({ description: "The same as `state`, under its later name" })),
-  status_msg: Schema.optionalKey(Schema.NullOr(Schema.String.check(Schema.isMaxLength(1024))))
+  status_msg: Schema.optionalKey(Schema.NullOr(boundedText(1024)))
 })
   .check(
     Schema.makeFilter((value: { readonly state?: PresenceState; readonly presence?: PresenceState }) =>
