@@ -1,12 +1,13 @@
 /**
- * The seed of what a test chooses at random. It is told, so that a run can be repeated: `GREENROOM_TEST_SEED=123 npm test`.
+ * The seed of what a test chooses at random. It is the same in every run, so that a change is judged by what it changed;
+ * `GREENROOM_TEST_SEED=random npm test` looks for something new and tells the number to repeat it with.
  */
 import { randomInt } from "node:crypto"
 
 const given = process.env.GREENROOM_TEST_SEED
 
 /** The seed of this run. */
-export const seed = given === undefined ? randomInt(2 ** 31) : Number(given)
+export const seed = given === "random" ? randomInt(2 ** 31) : Number(given ?? 20_140_814)
 
 /** Numbers from 0 to below 1, the same for the same seed (mulberry32). */
 export const randomNumbers = (start: number): (() => number) => {
