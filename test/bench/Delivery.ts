@@ -10,7 +10,7 @@ export const delivery: Benchmark = {
   measures: "a message to 500 long polls and 500 sockets in its room; baseline: node:http and ws alone, nothing stored",
   run: async ({ quick }) => {
     const polls = quick ? 20 : 500
-    const messages = quick ? 3 : 100
+    const messages = quick ? 3 : 50
     await using server = await startServer()
     using bare = await startBareServer()
     const audience = await runLoad<AudienceInput, Audience>("audience", { url: server.url, members: 2 * polls })
