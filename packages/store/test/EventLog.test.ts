@@ -464,25 +464,6 @@ describe("EventLog on several nodes", () => {
     })
   )
 
-  it.effect("transactions of other databases of the same PostgreSQL hold up nobody", () =>
-    Effect.gen(function* () {
-      const context = yield* node(yield* TestDatabase.url)
-      const another = yield* onlooker(yield* TestDatabase.url)
-      const start = yield* Context.get(context, EventLog).currentPosition
-      const letGo = yield* another.holdTransaction
-      const read = Effect.gen(function* () {
-        const room = yield* openRoom("beside other databases")
-        const [event] = yield* store(room, [makeEvent(room.roomId)])
-        const log = yield* EventLog
-        // Other tests write to the same PostgreSQL: what ends at this very moment holds up one look, and no second one.
-        const slice = yield* log.readAfter(start, 10).pipe(Effect.repeat({ until: ({ events }) => events.length > 0 }))
-        assert.deepStrictEqual(idsOf(slice.events), [event!.event_id])
-        yield* log.currentPosition.pipe(Effect.repeat({ until: ({ xid }) => xid >= log.lastCommitted() }))
-      })
-      yield* Effect.ensuring(Effect.provide(read, context), Effect.orDie(letGo))
-    })
-  )
-
   it.effect("a room that is taken over during a commit is opened with what the commit left", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
