@@ -217,6 +217,8 @@ layer(identity)("validation of an email address", (it) => {
         assert.strictEqual(answer.body.errcode, "M_BAD_JSON", answer.text)
         assert.include(answer.body.error, key)
       }
+      const notUtf8 = yield* ask("POST", path, Buffer.from([0x22, 0xff, 0x22]))
+      assert.deepStrictEqual([notUtf8.status, notUtf8.body.errcode], [400, "M_NOT_JSON"])
       assert.strictEqual((yield* ask("POST", path, "x".repeat(1_100_000))).status, 413)
       assert.strictEqual((yield* ask("POST", "/validate/pigeon/submitToken", {})).status, 400)
       assert.strictEqual((yield* ask("GET", "/nothing")).body.errcode, "M_UNRECOGNIZED")

@@ -1,7 +1,7 @@
 /**
  * Everything around the endpoints: whatever goes wrong is answered as `{"errcode": "M_...", "error": "..."}`, every
- * answer may be read by web pages of any origin, bodies are JSON whatever they call themselves, and both prefixes of
- * the client API lead to the same endpoints.
+ * answer may be read by web pages of any origin, bodies are JSON in UTF-8 whatever they call themselves, and both
+ * prefixes of the client API lead to the same endpoints.
  *
  * Source: "API Standards" of the specification.
  */
@@ -11,6 +11,7 @@ import {
   isMatrixError,
   type LimitExceeded,
   type MatrixError,
+  NotJson,
   statusOf,
   TooLarge,
   toErrorBody
@@ -62,6 +63,7 @@ export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<ne
   HttpServerRequest.HttpServerRequest.use((request) => {
     if (request.method === "OPTIONS") return Effect.succeed(preflight)
     const adapted = adapt(request)
+    if (HttpMethod.hasBody(adapted.method)) Object.defineProperty(adapted, "text", utf8Text)
     return Effect.matchCauseEffect(
       adapted === request ? endpoints : Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted),
       {
@@ -93,6 +95,26 @@ const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.
   return request.modify(
     isJson ? { url } : { url, headers: Headers.set(request.headers, "content-type", "application/json") }
   )
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+const decodeBody = (bytes: ArrayBuffer): Effect.Effect<string> => {
+  try {
+    return Effect.succeed(utf8.decode(bytes))
+  } catch {
+    return Effect.die(new NotJson({ error: "The body is not UTF-8" }))
+  }
+}
+
+/**
+ * The text of a request's body. The request itself would put U+FFFD in the place of bytes that are not UTF-8, and the
+ * client would find another text stored than the one it sent.
+ */
+const utf8Text = {
+  get(this: HttpServerRequest.HttpServerRequest) {
+    return Effect.flatMap(this.arrayBuffer, decodeBody)
+  }
 }
 
 /** The answer to whatever went wrong. */

@@ -92,6 +92,30 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     })
   )
 
+  it.effect("a body that is not UTF-8 is M_NOT_JSON, and no event comes of it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("utf8-alice")
+      const room = yield* createRoom(alice)
+      const send = `/rooms/${inPath(room)}/send/m.room.message`
+      const wrong = [[0xff], [0xc0, 0xaf], [0xe2, 0x82], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80]]
+      for (const bytes of wrong) {
+        const body = Buffer.concat([Buffer.from('{"msgtype":"m.text","body":"'), Buffer.from(bytes), Buffer.from('"}')])
+        for (const start of ["", "//_matrix/client/api/v1"]) {
+          const answer = yield* ask("POST", start + send, { token: alice.token, body })
+          assertError(answer, 400, "M_NOT_JSON", "UTF-8")
+        }
+      }
+      const right = '{"msgtype":"m.text","body":"\ufffd ünïcödé \u{1f600}"}'
+      assert.strictEqual((yield* ask("POST", send, { token: alice.token, body: right })).status, 200)
+      const { body } = yield* ask("GET", `/rooms/${inPath(room)}/messages?dir=b`, { token: alice.token })
+      const messages = body.chunk.filter(({ type }) => type === "m.room.message")
+      assert.deepStrictEqual(
+        messages.map(({ content }) => content.body),
+        ["\ufffd ünïcödé \u{1f600}"]
+      )
+    })
+  )
+
   it.effect("whatever content type a body has, it is taken as JSON", () =>
     Effect.gen(function* () {
       const alice = yield* register("type-alice")

@@ -116,7 +116,10 @@ const parse = (text: string) => {
   }
 }
 
-/** Asks a server at a URL. */
+const encodeBody = (json: unknown) =>
+  (typeof json === "string" || json instanceof Uint8Array ? json : JSON.stringify(json)) as string
+
+/** Asks a server at a URL. Text and bytes are sent as they are, everything else as JSON. */
 export const askUrl = (method: string, url: string, json?: unknown, headers?: Record<string, string>) =>
   Effect.promise(async (signal): Promise<Answer> => {
     const response = await fetch(url, {
@@ -124,7 +127,7 @@ export const askUrl = (method: string, url: string, json?: unknown, headers?: Re
       signal,
       redirect: "manual",
       headers: { ...headers },
-      ...(json === undefined ? {} : { body: typeof json === "string" ? json : JSON.stringify(json) })
+      ...(json === undefined ? {} : { body: encodeBody(json) })
     })
     const text = await response.text()
     return { status: response.status, headers: response.headers, text, body: parse(text) }

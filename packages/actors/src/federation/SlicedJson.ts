@@ -2,6 +2,7 @@
  * Reading and writing JSON bodies of many megabytes without holding the event loop: an object whose lists are long, as
  * transactions and the state of a room are, goes entry by entry. No single entry may be longer than `maxEntryBytes`.
  */
+import { isUtf8 } from "node:buffer"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { CanonicalJsonError, compareCodePoints, encode } from "@greenroom/room/CanonicalJson"
 import { Effect, Result, Schema } from "effect"
@@ -159,6 +160,7 @@ const parseAtOnce = (bytes: Buffer): Effect.Effect<Json, JsonSyntaxError> =>
 /** Reads JSON. Fails for anything else, and for a single value that is too long. */
 export const parseJson = (bytes: Uint8Array): Effect.Effect<Json, JsonSyntaxError> => {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (!isUtf8(buffer)) return Effect.fail(new JsonSyntaxError({ reason: "it is not UTF-8", isTooLong: false }))
   return buffer.length <= smallBytes
     ? parseAtOnce(buffer)
     : Effect.flatMap(

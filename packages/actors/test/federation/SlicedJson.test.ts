@@ -41,6 +41,13 @@ describe("SlicedJson", () => {
       { numRuns: 300 }
     ))
 
+  it("a body that is not UTF-8 is refused, large or small", async () => {
+    for (const length of [0, smallBytes]) {
+      const body = Buffer.concat([Buffer.alloc(length, " "), Buffer.from('{"a":"'), Buffer.of(0xff), Buffer.from('"}')])
+      assert.strictEqual((await Effect.runPromise(Effect.flip(parseJson(body)))).reason, "it is not UTF-8")
+    }
+  })
+
   it("what is written entry by entry is what would be written at once", () =>
     fc.assert(
       fc.asyncProperty(fc.dictionary(fc.string({ unit: "grapheme" }), fc.array(fc.jsonValue())), async (object) => {

@@ -4,11 +4,13 @@
  *
  * Source: "Identity" of the specification.
  */
+import { parseJson } from "@greenroom/actors/federation/SlicedJson"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { done } from "@greenroom/protocol/api/Body"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import { OnBind } from "@greenroom/protocol/identity/OnBind"
+import type { Json } from "@greenroom/protocol/Json"
 import { BadJson, NotJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Result, Schema } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -21,11 +23,8 @@ const maxBodyBytes = 256 * 1024
 
 const decodeOnBind = Schema.decodeUnknownResult(OnBind)
 
-const parse = (bytes: Uint8Array): Effect.Effect<unknown, NotJson> =>
-  Effect.try({
-    try: () => JSON.parse(Buffer.from(bytes).toString("utf8")),
-    catch: () => new NotJson({ error: "The body is not JSON" })
-  })
+const parse = (bytes: Uint8Array): Effect.Effect<Json, NotJson> =>
+  Effect.mapError(parseJson(bytes), ({ reason }) => new NotJson({ error: `The body is not JSON: ${reason}` }))
 
 export const identityHandlers = HttpApiBuilder.group(FederationApi, "identity", (handlers) =>
   Effect.gen(function* () {

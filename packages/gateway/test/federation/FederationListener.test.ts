@@ -40,7 +40,7 @@ interface Lie {
   readonly destination?: ServerName
   readonly origin?: ServerName
   readonly key?: SigningKey
-  readonly body?: string
+  readonly body?: string | Uint8Array
   readonly signedBody?: string
 }
 
@@ -55,7 +55,7 @@ const send = Effect.fnUntraced(function* (servers: Servers, lie: Lie = {}) {
     destination: lie.destination ?? servers.blue
   }
   const key = lie.key ?? (yield* Context.get(servers.onRed, SigningKeys).current)
-  const authorization = yield* authorizationOf(head, Buffer.from(lie.signedBody ?? body), key)
+  const authorization = yield* authorizationOf(head, Buffer.from((lie.signedBody ?? body) as string), key)
   return yield* ask({ port: servers.port, method: "PUT", path, headers: { authorization }, body })
 })
 
@@ -220,6 +220,7 @@ describe("FederationListener", () => {
       const servers = yield* twoServers
       yield* refused(servers, { body: "not JSON" }, 400, "M_NOT_JSON")
       yield* refused(servers, { body: "not JSON", signedBody: "{}" }, 400, "M_NOT_JSON")
+      yield* refused(servers, { body: Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]) }, 400, "M_NOT_JSON")
       yield* refused(servers, { body: "[]" }, 400, "M_BAD_JSON")
       yield* refused(servers, { body: '{"pdus":{}}' }, 400, "M_BAD_JSON")
       yield* refused(servers, { body: '{"prev_ids":[1]}' }, 400, "M_BAD_JSON")
