@@ -12,7 +12,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { UserInUse } from "@greenroom/protocol/MatrixError"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
-import { bigints } from "./PgArrays.ts"
+import { bigints, texts } from "./PgArrays.ts"
 
 export interface Account {
   readonly userId: UserId
@@ -114,6 +114,8 @@ export class AccountStore extends Context.Service<
       options?: { readonly passwordHash?: Redacted.Redacted | undefined; readonly admin?: boolean | undefined }
     ) => Effect.Effect<void, UserInUse>
     readonly find: (userId: UserId) => Effect.Effect<Option.Option<Account>>
+    /** One of these users whose account was deactivated, if there is one. */
+    readonly findDeactivated: (userIds: ReadonlyArray<UserId>) => Effect.Effect<Option.Option<UserId>>
     /** Accounts in the order of their user IDs, after the one given, deactivated ones too. */
     readonly list: (options: {
       readonly after?: UserId | undefined
@@ -232,6 +234,13 @@ export class AccountStore extends Context.Service<
           sql<AccountRow>`
             SELECT user_id, password_hash, admin, deactivated_at, created_at FROM users WHERE user_id = ${userId}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toAccount)),
+            Effect.orDie
+          ),
+        findDeactivated: (userIds) =>
+          sql<{ user_id: string }>`
+            SELECT user_id FROM users
+            WHERE user_id = ANY (${texts(userIds)}::text[]) AND deactivated_at IS NOT NULL LIMIT 1`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.user_id as UserId)),
             Effect.orDie
           ),
         list: ({ after, limit }) =>

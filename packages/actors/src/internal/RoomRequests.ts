@@ -15,7 +15,8 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -39,6 +40,7 @@ const defaultTypingTimeout = 30_000
 export const makeRoomRequests = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const room = yield* Room.client
+  const accounts = yield* AccountStore
   const profiles = yield* ProfileStore
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
@@ -46,6 +48,14 @@ export const makeRoomRequests = Effect.gen(function* () {
 
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
+
+  /** Whoever left this server for good cannot be invited. Who never registered can: the user ID may be theirs one day. */
+  const mustBeInvitable = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+    const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
+    if (ours.length === 0) return
+    const gone = yield* accounts.findDeactivated(ours)
+    if (Option.isSome(gone)) return yield* new NotFound({ error: `There is no user ${gone.value} on this server` })
+  })
 
   /** A repeat of a request comes to the same room, whose actor knows what it answered. */
   const newRoomId = (session: Session, txnId: string | undefined): RoomId => {
@@ -61,6 +71,7 @@ export const makeRoomRequests = Effect.gen(function* () {
 
   const create = Effect.fn("Rooms.create")(function* (session: Session, options: CreateRoom, txnId?: string) {
     const roomId = newRoomId(session, txnId)
+    if (options.invite !== undefined) yield* mustBeInvitable(options.invite)
     if (options.room_alias_name !== undefined) yield* reserveAlias(session, roomId, options.room_alias_name)
     return yield* ask(
       room(roomId).Create({
@@ -101,6 +112,21 @@ export const makeRoomRequests = Effect.gen(function* () {
       ? Effect.fail(new BadJson({ error: "type: redactions are made at /rooms/{roomId}/redact/{eventId}" }))
       : propose(session, roomId, { type, content }, transactionOf(session, `send/${type}`, txnId))
 
+  /** What a client says of the room's aliases on this server agrees with the directory. */
+  const mustPointHere = Effect.fnUntraced(function* (roomId: RoomId, stateKey: string, content: JsonObject) {
+    if (stateKey !== serverName) {
+      return yield* new Forbidden({ error: `state_key: ${serverName} speaks for its own aliases only` })
+    }
+    const aliases = content.aliases as ReadonlyArray<RoomAlias>
+    const foreign = aliases.find((alias) => serverNameOf(alias) !== serverName)
+    if (foreign !== undefined) {
+      return yield* new BadJson({ error: `aliases: ${foreign} does not belong to ${serverName}` })
+    }
+    const known = new Set(yield* directory.aliasesOf(roomId))
+    const unknown = aliases.find((alias) => !known.has(alias))
+    if (unknown !== undefined) return yield* new Forbidden({ error: `aliases: ${unknown} does not point to this room` })
+  })
+
   /** A user's own join carries the profile; every other membership is taken as it is. */
   const setState = Effect.fnUntraced(function* (
     session: Session,
@@ -109,6 +135,12 @@ export const makeRoomRequests = Effect.gen(function* () {
     stateKey: string,
     content: JsonObject
   ) {
+    const isInvite = type === "m.room.member" && content.membership === "invite"
+    if (isInvite || type === "m.room.aliases") {
+      const problem = checkEvent(type, stateKey, content)
+      if (problem !== undefined) return yield* problem
+      yield* isInvite ? mustBeInvitable([stateKey as UserId]) : mustPointHere(roomId, stateKey, content)
+    }
     const isOwn = type === "m.room.member" && stateKey === session.userId
     const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
     const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
@@ -182,6 +214,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (action === "kick" && target === session.userId) {
       return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
     }
+    if (action === "invite") yield* mustBeInvitable([target])
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {

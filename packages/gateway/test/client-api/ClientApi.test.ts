@@ -61,6 +61,27 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
     })
   )
 
+  it.effect("who unregistered cannot be invited, who never registered can", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("inviting-alice")
+      const gone = yield* register("uninvited")
+      const room = `/rooms/${inPath(yield* createRoom(alice))}`
+      yield* as(gone)("POST", "/unregister")
+      const invitations = [
+        as(alice)("POST", `${room}/invite`, { user_id: gone.id }),
+        as(alice)("PUT", `${room}/state/m.room.member/${inPath(gone.id)}`, { membership: "invite" }),
+        as(alice)("POST", "/createRoom", { invite: ["@nobody-yet:green.test", gone.id] })
+      ]
+      for (const invitation of invitations) {
+        const refused = yield* invitation
+        assert.deepStrictEqual([refused.status, refused.body.errcode], [404, "M_NOT_FOUND"])
+        assert.include(refused.body.error, gone.id)
+      }
+      const never = yield* as(alice)("POST", `${room}/invite`, { user_id: "@nobody-yet:green.test" })
+      assert.strictEqual(never.status, 200)
+    })
+  )
+
   it.effect("two people meet in a room by its alias, talk, and one is shown out", () =>
     Effect.gen(function* () {
       const alice = yield* register("meet-alice")
@@ -168,6 +189,32 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
       assert.strictEqual((yield* as(bob)("DELETE", path("alias-own"))).status, 200)
       assert.strictEqual((yield* as(alice)("DELETE", path("alias-other"))).status, 200)
       assert.strictEqual((yield* as(alice)("GET", path("alias-other"))).status, 404)
+    })
+  )
+
+  it.effect("a room says no alias of itself that points elsewhere, or nowhere", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("claim-alice")
+      const bob = yield* register("claim-bob")
+      yield* createRoom(alice, { room_alias_name: "claim-other" })
+      const room = yield* createRoom(alice, { visibility: "public", room_alias_name: "claim-own" })
+      yield* as(bob)("POST", `/join/${inPath(room)}`)
+      const state = `/rooms/${inPath(room)}/state/m.room.aliases`
+      const claim = (...aliases: ReadonlyArray<string>) => as(bob)("PUT", `${state}/green.test`, { aliases })
+      for (const alias of ["#claim-other:green.test", "#claim-nowhere:green.test"]) {
+        const refused = yield* claim("#claim-own:green.test", alias)
+        assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"])
+        assert.include(refused.body.error, alias)
+      }
+      const foreign = yield* claim("#claim-own:blue.test")
+      assert.deepStrictEqual([foreign.status, foreign.body.errcode], [400, "M_BAD_JSON"])
+      const elsewhere = yield* as(bob)("PUT", `${state}/blue.test`, { aliases: ["#claim-own:blue.test"] })
+      assert.deepStrictEqual([elsewhere.status, elsewhere.body.errcode], [403, "M_FORBIDDEN"])
+      assert.strictEqual((yield* claim("#claim-own:green.test")).status, 200)
+      const path = `/directory/room/${inPath("#claim-second:green.test")}`
+      assert.strictEqual((yield* as(bob)("PUT", path, { room_id: room })).status, 200)
+      const { body } = yield* as(bob)("GET", `${state}/green.test`)
+      assert.deepStrictEqual(body.aliases, ["#claim-own:green.test", "#claim-second:green.test"])
     })
   )
 
