@@ -442,9 +442,6 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
             Array.from({ length: 1000 }, () => good)
           )
           assert.deepStrictEqual([thousand.status, thousand.body.errcode], [413, "M_TOO_LARGE"])
-          const inviteJoin = { type: "m.room.invite_join", sender: mallory, content: { target_host: "red.test" } }
-          const [byDance] = yield* evil.tell(red, evil.event(room, inviteJoin))
-          assert.match(byDance ?? "taken", /make_join/)
           const nowhere = { ...room, roomId: "!nowhere:red.test" }
           const [unknown] = yield* evil.tell(red, evil.event(nowhere, { sender: mallory }))
           assert.match(unknown ?? "taken", /There is no room/)

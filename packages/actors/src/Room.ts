@@ -118,6 +118,16 @@ export const SendMembership = Rpc.make("SendMembership", {
   error: MatrixError
 })
 
+/**
+ * Makes the membership that a user of another server asks for by an m.room.invite_join to this server. Answers with the
+ * event by which the user is joined, also where they were before. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.
+ */
+export const InviteJoin = Rpc.make("InviteJoin", {
+  payload: { event: RoomEvent },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
 /** The state before an event, or now, for a server that takes part in the room. */
 export const GetState = Rpc.make("GetState", {
   payload: { origin: ServerName, at: Schema.optionalKey(EventId) },
@@ -184,6 +194,7 @@ export const Room = Entity.make("Room", [
   Receive,
   MakeMembership,
   SendMembership,
+  InviteJoin,
   GetState,
   ReceiveInvite,
   Servers,
@@ -463,6 +474,7 @@ const behaviour = Effect.gen(function* () {
     MakeMembership: ({ payload }) => federation.makeMembership(payload.handshake, payload.userId),
     SendMembership: ({ payload }) =>
       durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
+    InviteJoin: ({ payload }) => durably(federation.inviteJoin(payload.event), true),
     GetState: ({ payload }) => durably(federation.getState(payload.origin, payload.at), true),
     ReceiveInvite: ({ payload }) =>
       durably(federation.receiveInvite(payload.origin, payload.event, payload.version), true),

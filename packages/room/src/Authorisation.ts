@@ -9,6 +9,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { isEventId, isUserId, serverNameOf } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
+import { inviteJoinOf, namesMembership } from "./InviteJoin.ts"
 import { allowsPowerLevels, hasPowerLevelForm } from "./PowerLevelChange.ts"
 import { eventLevel, levelFor, type PowerLevels, powerLevels, userLevel } from "./PowerLevels.ts"
 import { type EventProposal, type Refusal, type StateLookup, stateKeyOf } from "./RoomVersion.ts"
@@ -73,6 +74,23 @@ const isAboutSender = ({ event }: Subject): boolean => event.state_key === event
 const senderBelongsToOrigin = rule(
   "An event comes from the server of its sender",
   ({ event }) => serverNameOf(event.sender) === event.origin && serverNameOf(event.event_id) === event.origin
+)
+
+/** A join that its sender asked another server to make. */
+const isAskedFor = ({ event }: Subject): boolean =>
+  event.content.membership === "join" && inviteJoinOf(event) !== undefined
+
+const hostIsOrigin = rule(
+  "A membership that another server makes bears an event ID of that server",
+  ({ event }) => serverNameOf(event.event_id) === event.origin
+)
+
+const inviteJoinIsNew = rule(
+  "An m.room.invite_join names, in prev_pdus or auth_pdus, the membership that its sender has until then",
+  ({ state, event }) => {
+    const present = state("m.room.member", event.sender)
+    return present === undefined || namesMembership(inviteJoinOf(event)!, present.event_id)
+  }
 )
 
 const roomExists = rule(
@@ -269,7 +287,9 @@ const rulesFor = (subject: Subject): ReadonlyArray<Rule> => {
   }
 }
 
-const commonRules = [senderBelongsToOrigin, roomExists, roomIsFederated]
+const commonRules = [roomExists, roomIsFederated]
+const ownOriginRules = [senderBelongsToOrigin]
+const hostRules = [hostIsOrigin, inviteJoinIsNew]
 
 /** Undefined if the rules allow the event in the state before it, else the rule that does not. */
 export const authorise = (event: Event, state: StateLookup): Refusal | undefined => {
@@ -277,7 +297,11 @@ export const authorise = (event: Event, state: StateLookup): Refusal | undefined
   const levels = powerLevels(state("m.room.power_levels", ""), create)
   const subject: Subject = { event, state, create, levels, senderLevel: userLevel(levels, event.sender) }
   if (event.type === "m.room.create") return firstBroken(createRules, subject)
-  return firstBroken(commonRules, subject) ?? firstBroken(rulesFor(subject), subject)
+  return (
+    firstBroken(isAskedFor(subject) ? hostRules : ownOriginRules, subject) ??
+    firstBroken(commonRules, subject) ??
+    firstBroken(rulesFor(subject), subject)
+  )
 }
 
 /**

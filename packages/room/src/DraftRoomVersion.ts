@@ -12,6 +12,7 @@ import { CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
 import { sha256 } from "./ContentHash.ts"
 import { checkSize, fromPdu, maxPrevEvents, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
 import { depthAfter } from "./EventGraph.ts"
+import { inviteJoinOf, membershipFor, saysWhatWasAsked } from "./InviteJoin.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
 import { redact } from "./Redaction.ts"
 import type { EventPlace, EventProposal, PduProblem, RoomVersion } from "./RoomVersion.ts"
@@ -83,6 +84,7 @@ const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Eve
     if (replaced !== undefined) event.replaces_state = replaced.event_id
   }
   if (proposal.redacts !== undefined) event.redacts = proposal.redacts
+  if (proposal.invite_join !== undefined) event.invite_join = proposal.invite_join
   event.prev_events = prevEvents.map((each) => each.event_id)
   event.auth_events = chooseAuthEvents(proposal, at)
   event.depth = depthAfter(prevEvents)
@@ -131,14 +133,27 @@ const complete: RoomVersion["complete"] = (template, key, now) => {
 
 const signers: RoomVersion["signers"] = (event) => [event.origin]
 
-const check = (event: Event, keys: (server: ServerName) => VerifyKeys): Result.Result<Event, PduProblem> => {
+const checkSignatures = (event: Event, keys: (server: ServerName) => VerifyKeys): PduProblem | undefined => {
   const bytes = signedBytes(event)
   for (const server of signers(event)) {
     const problem = checkSignature(bytes, event.signatures, server, keys(server))
-    if (problem !== undefined) return Result.fail({ _tag: "BadSignature", reason: problem.reason })
+    if (problem !== undefined) return { _tag: "BadSignature", reason: problem.reason }
   }
-  const isWhole = sha256(encodeOrThrow(toUnhashedPdu(event))) === event.hashes.sha256
-  return Result.succeed(isWhole ? event : redact(event))
+  return undefined
+}
+
+const isWhole = (event: Event): boolean => sha256(encodeOrThrow(toUnhashedPdu(event))) === event.hashes.sha256
+
+const check = (event: Event, keys: (server: ServerName) => VerifyKeys): Result.Result<Event, PduProblem> => {
+  const problem = checkSignatures(event, keys)
+  if (problem !== undefined) return Result.fail(problem)
+  const inviteJoin = inviteJoinOf(event)
+  if (inviteJoin === undefined) return Result.succeed(isWhole(event) ? event : redact(event))
+  const unasked = checkSignatures(inviteJoin, keys)
+  if (unasked !== undefined) return Result.fail(unasked)
+  // Words that the user did not say are no part of the event, whoever signed them.
+  const isTrue = isWhole(event) && isWhole(inviteJoin) && saysWhatWasAsked(event, inviteJoin)
+  return Result.succeed(isTrue ? event : redact(event))
 }
 
 const verify: RoomVersion["verify"] = (event, keys) => {
@@ -165,6 +180,8 @@ export const draftRoomVersion: RoomVersion = {
   complete,
   fromPdu,
   signers,
+  inviteJoinOf,
+  membershipFor,
   verify,
   sign
 }

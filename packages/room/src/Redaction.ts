@@ -5,6 +5,8 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { toPdu } from "./DraftPdu.ts"
+import { inviteJoinOf } from "./InviteJoin.ts"
 
 /** The keys of the event itself that stay. `redacts` stays because it decides whether a redaction is allowed. */
 const keptKeys: ReadonlyArray<string> = [
@@ -28,6 +30,7 @@ const keptKeys: ReadonlyArray<string> = [
 const keptContent: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
   ["m.room.create", ["creator", "room_version", "m.federate"]],
   ["m.room.member", ["membership"]],
+  ["m.room.invite_join", ["target_host"]],
   ["m.room.join_rules", ["join_rule", "may_join"]],
   [
     "m.room.power_levels",
@@ -47,11 +50,16 @@ export const redactContent = (type: string, content: JsonObject): JsonObject => 
   return out
 }
 
-/** The event stripped. Of the local annotations only the reason of the redaction stays. Idempotent. */
+/**
+ * The event stripped, and with it the m.room.invite_join that it carries. Of the local annotations only the reason of the
+ * redaction stays. Idempotent.
+ */
 export const redact = (event: Event): Event => {
   const out: Record<string, unknown> = {}
   for (const key of keptKeys) if (event[key] !== undefined) out[key] = event[key]
   out.content = redactContent(event.type, event.content)
+  const inviteJoin = inviteJoinOf(event)
+  if (inviteJoin !== undefined) out.invite_join = toPdu(redact(inviteJoin))
   const because = event.unsigned?.redacted_because
   if (because !== undefined) out.unsigned = { redacted_because: because }
   return out as unknown as Event

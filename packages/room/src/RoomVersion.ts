@@ -33,6 +33,8 @@ export interface EventProposal {
   readonly content: JsonObject
   readonly state_key?: string
   readonly redacts?: EventId
+  /** The PDU of the m.room.invite_join by which a user of another server asks for the membership. */
+  readonly invite_join?: JsonObject
 }
 
 /** Where an event goes in the graph. */
@@ -106,8 +108,15 @@ export interface RoomVersion {
    */
   readonly signers: (event: Event) => ReadonlyArray<ServerName>
   /**
-   * Checks signatures and hash. A wrong hash under a right signature gives the redacted event, a wrong signature a
-   * problem.
+   * The m.room.invite_join that a membership carries which another server made than the sender's own. Those who signed
+   * it are verified as those who signed the membership.
+   */
+  readonly inviteJoinOf: (event: Event) => Event | undefined
+  /** The membership that an m.room.invite_join asks for. */
+  readonly membershipFor: (inviteJoin: Event) => EventProposal
+  /**
+   * Checks signatures and hash, also those of the m.room.invite_join that the event carries. A wrong hash under a right
+   * signature gives the redacted event, a wrong signature a problem.
    */
   readonly verify: (event: Event, keys: (server: ServerName) => VerifyKeys) => Result.Result<Event, PduProblem>
   /** Adds our signature (the countersigned invite). */

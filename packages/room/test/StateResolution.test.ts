@@ -8,7 +8,7 @@ import { initialProposals } from "@greenroom/room/RoomCreation"
 import { type EventProposal, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
 import * as fc from "fast-check"
 import { Replica } from "./support/Replica.ts"
-import { memberProposal, messageProposal, roomId, serverOf, stateProposal, user } from "./support/TestRoom.ts"
+import { keyOf, memberProposal, messageProposal, roomId, serverOf, stateProposal, user } from "./support/TestRoom.ts"
 
 const alice = user("alice")
 const bob = user("bob", "two.example")
@@ -184,7 +184,18 @@ interface Step {
 const servers = ["one.example", "two.example", "three.example"]
 const people = [alice, bob, carol, user("dave"), mallory]
 
-const proposalOf = ({ action, actor, target, level }: Step): EventProposal => {
+/** The actor asks the server of the step for a membership, naming the events. */
+const askHost = ({ actor, server, time }: Step, prevEvents: ReadonlyArray<Event>): EventProposal => {
+  const sender = people[actor]!
+  const content = { target_host: servers[server]! }
+  const place = { prevEvents, state: () => undefined, now: time }
+  const proposal = { room_id: roomId, sender, type: "m.room.invite_join", content }
+  return draftRoomVersion.membershipFor(draftRoomVersion.build(proposal, place, keyOf(serverOf(sender))))
+}
+
+const proposalOf = (step: Step, named: ReadonlyArray<Event>): EventProposal => {
+  const { action, actor, level, target } = step
+  if (action === joinByHost) return askHost(step, named)
   const sender = people[actor]!
   const other = people[target]!
   const users = { [alice]: 100, [bob]: 50, [other]: level }
@@ -203,12 +214,15 @@ const proposalOf = ({ action, actor, target, level }: Step): EventProposal => {
   ][action]!
 }
 
+/** The action by which a server makes a membership for the actor, who asked it to at some time. */
+const joinByHost = 11
+
 const steps = fc.array(
   fc.record<Step>({
     server: fc.nat(2),
     actor: fc.nat(people.length - 1),
     target: fc.nat(people.length - 1),
-    action: fc.nat(10),
+    action: fc.nat(joinByHost),
     level: fc.constantFrom(0, 10, 50, 51, 100, 101),
     time: fc.nat(20),
     hostile: fc.boolean(),
@@ -225,11 +239,14 @@ const begin = (): ReadonlyArray<Event> => {
 }
 
 const buildStep = (replica: Replica, step: Step, n: number): Event | undefined => {
-  const proposal = proposalOf(step)
   const known = [...replica.events.keys()]
+  const present = replica.lookupIn(replica.state)("m.room.member", people[step.actor]!)
+  const named = step.hostile ? replica.events.get(known[step.level % known.length]!) : present
+  const proposal = proposalOf(step, named === undefined ? [] : [named])
+  const origin = step.action === joinByHost ? servers[step.server]! : serverOf(proposal.sender)
   const prev = step.hostile ? [...new Set(step.prev.map((each) => known[each % known.length]!))] : replica.extremities
   const authState = step.hostile ? replica.stateAfter([known[step.auth % known.length]!]) : replica.stateAfter(prev)
-  const id = `$s${(n * 7919) % 1000}x${n}:${serverOf(proposal.sender)}` as EventId
+  const id = `$s${(n * 7919) % 1000}x${n}:${origin}` as EventId
   const event = replica.build(proposal, id, step.time, prev, authState)
   return step.hostile || replica.wouldAllow(event) ? event : undefined
 }

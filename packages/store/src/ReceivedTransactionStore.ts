@@ -3,23 +3,35 @@
  *
  * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
  */
-import type { TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { texts } from "./PgArrays.ts"
+
+/** What is kept of the answer for a PDU. */
+export interface KeptPduAnswer {
+  readonly error?: string
+  readonly errcode?: string
+  /** The event by which the user is joined who asked for it. The answer has it whole, with the state before it. */
+  readonly joined?: { readonly room_id: RoomId; readonly event_id: EventId }
+}
+
+/** What is kept of the answer to a transaction: by `pduId,origin` of each of its PDUs. */
+export interface KeptAnswer {
+  readonly pdus: { readonly [reference: string]: KeptPduAnswer }
+}
 
 export class ReceivedTransactionStore extends Context.Service<
   ReceivedTransactionStore,
   {
     /** The answer to a transaction that came before. */
-    readonly find: (origin: ServerName, transactionId: string) => Effect.Effect<Option.Option<TransactionAnswer>>
+    readonly find: (origin: ServerName, transactionId: string) => Effect.Effect<Option.Option<KeptAnswer>>
     /** Which of the transactions came. */
     readonly known: (origin: ServerName, transactionIds: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>>
     /** The transactions of the origin that came last, newest first. */
     readonly latest: (origin: ServerName, limit: number) => Effect.Effect<ReadonlyArray<string>>
     /** Keeps an answer, unless there is one. */
-    readonly put: (origin: ServerName, transactionId: string, answer: TransactionAnswer) => Effect.Effect<void>
+    readonly put: (origin: ServerName, transactionId: string, answer: KeptAnswer) => Effect.Effect<void>
     /** Forgets what was answered before that time. */
     readonly forget: (before: number) => Effect.Effect<void>
   }
@@ -33,7 +45,7 @@ export class ReceivedTransactionStore extends Context.Service<
           sql<{ answer: string }>`
             SELECT answer FROM received_transactions WHERE origin = ${origin} AND transaction_id = ${transactionId}`.pipe(
             Effect.map((rows) =>
-              Option.map(Option.fromNullishOr(rows[0]), (row) => JSON.parse(row.answer) as TransactionAnswer)
+              Option.map(Option.fromNullishOr(rows[0]), (row) => JSON.parse(row.answer) as KeptAnswer)
             ),
             Effect.orDie
           ),

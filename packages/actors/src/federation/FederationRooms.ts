@@ -21,6 +21,7 @@ import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import type { KeptPduAnswer } from "@greenroom/store/ReceivedTransactionStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { beginning, comparePositions } from "@greenroom/store/StreamToken"
@@ -29,14 +30,15 @@ import { HomeServerConfig } from "../HomeServerConfig.ts"
 import { ask } from "../internal/Ask.ts"
 import { Room } from "../Room.ts"
 import type { MakeMembership, SendMembership } from "./Federation.ts"
+import { makeInviteJoins } from "./internal/InviteJoins.ts"
 import { type MembershipHandshake, RemoteRooms } from "./RemoteRooms.ts"
 import { sliced } from "./Slices.ts"
 
-/** What became of a PDU of a transaction: undefined if it was taken (or was known), else why not. */
+/** What became of a PDU of a transaction. */
 export interface ReceivedPdu {
   /** `<pdu_id>,<origin>`, as the answer to a transaction names it; undefined if the PDU has no ID. */
   readonly name: string | undefined
-  readonly error: string | undefined
+  readonly answer: KeptPduAnswer
 }
 
 export class FederationRooms extends Context.Service<
@@ -72,9 +74,6 @@ export class FederationRooms extends Context.Service<
   )
 }
 
-/** The answer to m.room.invite_join: only the user's own server can make the membership that it asks for. */
-const useHandshake = "Users join by /make_join and /send_join: their own server signs the membership"
-
 const notFound = (roomId: RoomId) => new NotFound({ error: `There is no room ${roomId}` })
 
 /** What a PDU is called before anything of it was checked. */
@@ -91,6 +90,7 @@ const make = Effect.gen(function* () {
   const events = yield* EventStore
   const accounts = yield* AccountStore
   const key = yield* (yield* SigningKeys).current
+  const takeInviteJoins = yield* makeInviteJoins
 
   // Giving out
 
@@ -175,25 +175,27 @@ const make = Effect.gen(function* () {
   const receive = Effect.fn("FederationRooms.receive")(function* (origin: ServerName, pdus: ReadonlyArray<unknown>) {
     const verified = yield* remote.verify(defaultRoomVersion, pdus)
     const good = verified.filter((each): each is Event => !("error" in each && typeof each.error === "string"))
-    const outcomes = new Map<EventId, string | undefined>()
-    for (const { event_id, type } of good) if (type === "m.room.invite_join") outcomes.set(event_id, useHandshake)
+    const isInviteJoin = (event: Event) => event.type === "m.room.invite_join" && event.origin === origin
+    const outcomes = yield* takeInviteJoins(good.filter(isInviteJoin))
     yield* Effect.forEach(
       Map.groupBy(
-        good.filter((event) => !outcomes.has(event.event_id)),
+        good.filter((event) => !isInviteJoin(event)),
         (event) => event.room_id
       ),
       ([roomId, of]) =>
         Effect.map(receiveRoom(origin, roomId, of), (of) => {
-          for (const outcome of of) outcomes.set(outcome.event_id, "error" in outcome ? outcome.error : undefined)
+          for (const { event_id, ...answer } of of) outcomes.set(event_id, answer)
         }),
       { concurrency: 8, discard: true }
     )
     return yield* Effect.forEach(verified, (each, index): Effect.Effect<ReceivedPdu> => {
-      const problem = !("event_id" in each) ? String(each.error) : outcomes.get(each.event_id as EventId)
-      const received = { name: nameOf(pdus[index]), error: problem }
-      return problem === undefined
+      const answer = !("event_id" in each)
+        ? { error: String(each.error) }
+        : (outcomes.get(each.event_id as EventId) ?? {})
+      const received = { name: nameOf(pdus[index]), answer }
+      return answer.error === undefined
         ? Effect.succeed(received)
-        : Effect.as(Effect.logWarning(`PDU ${received.name} from ${origin} is refused: ${problem}`), received)
+        : Effect.as(Effect.logWarning(`PDU ${received.name} from ${origin} is refused: ${answer.error}`), received)
     })
   })
 

@@ -29,13 +29,19 @@ const needOf = (event: Event, server: ServerName): KeyNeed => ({
   signedAt: event.origin_server_ts
 })
 
+/** What servers have signed of an event: the event itself and what it carries. */
+const signedParts = (version: RoomVersion, event: Event): ReadonlyArray<Event> => {
+  const inviteJoin = version.inviteJoinOf(event)
+  return inviteJoin === undefined ? [event] : [event, inviteJoin]
+}
+
 /** An event without any signature of the server is refused without asking for keys. */
 const needsOf = (
   version: RoomVersion,
   events: ReadonlyArray<Event>
 ): ReadonlyMap<ServerName, ReadonlyArray<KeyNeed>> => {
   const needs = new Map<ServerName, Array<KeyNeed>>()
-  for (const event of events) {
+  for (const event of events.flatMap((each) => signedParts(version, each))) {
     for (const server of version.signers(event)) {
       const need = needOf(event, server)
       if (need.keyIds.size === 0) continue
@@ -61,13 +67,15 @@ function* readAll(
 
 const verifyOne = (version: RoomVersion, event: Event, rings: KeyRings): VerifiedPdu => {
   const found = new Map<ServerName, VerifyKeys>()
-  for (const server of version.signers(event)) {
-    const ring = rings.get(server)
-    const keys = ring?.choose(needOf(event, server)) ?? new Map()
-    if (keys.size === 0 && ring?.problem !== undefined) {
-      return Result.fail({ _tag: "NoKeys", reason: `the keys of ${server} could not be had` })
+  for (const part of signedParts(version, event)) {
+    for (const server of version.signers(part)) {
+      const ring = rings.get(server)
+      const keys = ring?.choose(needOf(part, server)) ?? new Map()
+      if (keys.size === 0 && ring?.problem !== undefined) {
+        return Result.fail({ _tag: "NoKeys", reason: `the keys of ${server} could not be had` })
+      }
+      found.set(server, keys)
     }
-    found.set(server, keys)
   }
   return version.verify(event, (server) => found.get(server) ?? new Map())
 }

@@ -11,17 +11,19 @@ import {
   FederationTransactionId,
   maxEdus,
   maxPdus,
+  type PduAnswer,
   type Transaction,
   type TransactionAnswer
 } from "@greenroom/protocol/federation/Transaction"
 import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
-import { ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
+import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cache, Clock, Context, Effect, Fiber, Layer, Option, Schema, Semaphore } from "effect"
 import { EduReceiver } from "./EduReceiver.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"
+import { wholeAnswer } from "./internal/InviteJoins.ts"
 import { RemotePresences } from "./RemotePresences.ts"
 
 /** How many transactions of one server may wait; further ones are to come again later. */
@@ -58,10 +60,8 @@ const checkLimits = ({ edus, pdus }: Parts): Effect.Effect<void, TooLarge> => {
     : Effect.void
 }
 
-const toAnswer = (received: ReadonlyArray<ReceivedPdu>): TransactionAnswer => ({
-  pdus: Object.fromEntries(
-    received.flatMap(({ error, name }) => (name === undefined ? [] : [[name, error === undefined ? {} : { error }]]))
-  )
+const toKeep = (received: ReadonlyArray<ReceivedPdu>): KeptAnswer => ({
+  pdus: Object.fromEntries(received.flatMap(({ answer, name }) => (name === undefined ? [] : [[name, answer]])))
 })
 
 const listOf = (value: unknown): ReadonlyArray<Json> => (Array.isArray(value) ? value : [])
@@ -74,13 +74,17 @@ const readPulled = (transaction: JsonObject): Parts | undefined => {
     : undefined
 }
 
+/** Who joins a room, or asks to be joined, as a PDU says. */
+const joinedBy = (pdu: Json): Json | undefined => {
+  if (!isJsonObject(pdu)) return undefined
+  if (pdu.pdu_type === "m.room.invite_join") return pdu.user_id
+  const isJoin = pdu.pdu_type === "m.room.member" && isJsonObject(pdu.content) && pdu.content.membership === "join"
+  return isJoin ? pdu.state_key : undefined
+}
+
 /** Users of the origin who joined a room, as the PDUs say: whether they are there is not known yet. */
 const joinedUsers = (origin: ServerName, pdus: ReadonlyArray<Json>): ReadonlyArray<UserId> =>
-  pdus.flatMap((pdu) => {
-    if (!isJsonObject(pdu) || pdu.pdu_type !== "m.room.member" || !isUserId(pdu.state_key)) return []
-    if (serverNameOf(pdu.state_key) !== origin) return []
-    return isJsonObject(pdu.content) && pdu.content.membership === "join" ? [pdu.state_key] : []
-  })
+  pdus.map(joinedBy).filter((each): each is UserId => isUserId(each) && serverNameOf(each) === origin)
 
 /** One transaction of each origin at a time, and only so many that wait. */
 const makeLines = () => {
@@ -119,15 +123,22 @@ const make = Effect.gen(function* () {
   const running = new Map<string, Fiber.Fiber<TransactionAnswer, MatrixError>>()
   const pulling = new Set<ServerName>()
 
+  /** Does what the transaction asks for, unless that is done. */
   const take = Effect.fn("TransactionReceiver.take")(function* (origin: ServerName, parts: Parts) {
     const known = yield* store.find(origin, parts.transaction_id)
     if (Option.isSome(known)) return known.value
     const received = parts.pdus.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus)
     yield* remotePresences.want(joinedUsers(origin, parts.pdus))
     yield* edus.receive(origin, parts.edus)
-    const answer = toAnswer(received)
+    const answer = toKeep(received)
     yield* store.put(origin, parts.transaction_id, answer)
     return answer
+  })
+
+  const toAnswer = Effect.fnUntraced(function* (origin: ServerName, kept: KeptAnswer) {
+    const pdus: Record<string, PduAnswer> = {}
+    for (const [name, answer] of Object.entries(kept.pdus)) pdus[name] = yield* wholeAnswer(rooms, origin, answer)
+    return { pdus }
   })
 
   /** Goes on when whoever waits for the answer does not: the origin will ask again, and get this one. */
@@ -137,7 +148,10 @@ const make = Effect.gen(function* () {
       const underWay = running.get(key)
       if (underWay !== undefined) return Fiber.join(underWay)
       const work = Effect.ensuring(
-        inTurn(origin, take(origin, parts)),
+        inTurn(
+          origin,
+          Effect.flatMap(take(origin, parts), (kept) => toAnswer(origin, kept))
+        ),
         Effect.sync(() => running.delete(key))
       )
       return Effect.flatMap(Effect.forkIn(work, scope), (fiber) => {

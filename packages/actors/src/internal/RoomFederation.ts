@@ -140,12 +140,12 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     return outcomes
   })
 
-  /** What is missing is fetched before the room is held, so that a slow server holds up nobody else. */
   /** Whether the origin is in the room, or one of its users who speak could be by now: we may not have heard of it yet. */
   const mayKnow = (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>): boolean =>
     room.servers.has(origin) ||
     events.some((event) => event.origin === origin && isVisibleTo(room, event.sender, "knock"))
 
+  /** What is missing is fetched before the room is held, so that a slow server holds up nobody else. */
   const receive = (origin: ServerName, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
     Effect.gen(function* () {
       // A join of ours may be under way: the other servers send as soon as they know of it.
@@ -200,6 +200,20 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       ? Effect.void
       : new BadJson({ error: `The PDU is not a ${handshake} of a user of ${origin}` })
 
+  const placeMembership = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event,
+    relayTo: (after: RoomState) => Iterable<ServerName>
+  ) {
+    const placed = yield* graph.place(room, event, { relayTo })
+    if (placed._tag === "Unplaceable") return yield* new BadRequest({ error: placed.reason })
+    if (placed._tag === "Known") return
+    yield* placed.durable
+    if (placed.status !== EventStatus.timeline) {
+      return yield* new Forbidden({ error: placed.refusal?.rule ?? "The rules do not allow it" })
+    }
+  })
+
   /** Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. */
   const sendMembership = (
     origin: ServerName,
@@ -211,20 +225,37 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
         const room = yield* loadOurs
         yield* checkHandshake(event, origin, handshake)
         yield* requireVisible(room, event.sender, handshake)
-        const relayTo = (after: RoomState) => {
+        yield* placeMembership(room, event, (after) => {
           const others = after.destinations(event, new Set())
           others.delete(origin)
           return others
-        }
-        const placed = yield* graph.place(room, event, { relayTo })
-        if (placed._tag === "Unplaceable") return yield* new BadRequest({ error: placed.reason })
-        if (placed._tag === "Placed") {
-          yield* placed.durable
-          if (placed.status !== EventStatus.timeline) {
-            return yield* new Forbidden({ error: placed.refusal?.rule ?? "The rules do not allow it" })
-          }
-        }
+        })
         return handshake === "join" ? yield* stateBefore(room, event.event_id) : { state: [], authChain: [] }
+      })
+    )
+
+  // On InviteJoin
+
+  /** Makes the membership that a user of another server asks for. Who is joined already is told by which event. */
+  const inviteJoin = (event: Event): Effect.Effect<{ readonly event_id: EventId }, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* loadOurs
+        yield* requireVisible(room, event.sender, "join")
+        const present = room.lookup("m.room.member", event.sender)
+        if (present?.content.membership === "join") {
+          // It may still be in line itself: this is behind it.
+          yield* log.append(room.commit(room.beginStep()))
+          return { event_id: present.event_id }
+        }
+        const now = yield* Clock.currentTimeMillis
+        const built = room.propose(room.version.membershipFor(event), now, key)
+        if (Result.isFailure(built)) return yield* new BadJson({ error: "The m.room.invite_join is too large" })
+        const join = built.success
+        const refusal = room.version.authorise(join, room.lookup)
+        if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+        yield* placeMembership(room, join, (after) => after.destinations(join, new Set()))
+        return { event_id: join.event_id }
       })
     )
 
@@ -599,6 +630,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     receive,
     makeMembership,
     sendMembership,
+    inviteJoin,
     getState,
     receiveInvite,
     joinRemotely,

@@ -27,6 +27,16 @@ const pduOf = (key: SigningKey, text: string): JsonObject => {
   )
 }
 
+/** A membership that red makes for a user of another server, who asked for it by this key. */
+const joinFor = (key: SigningKey): JsonObject => {
+  const sender = `@alice:${key.serverName}` as UserId
+  const room_id = "!room:red.test" as RoomId
+  const content = { target_host: "red.test" }
+  const place = { prevEvents: [], state: () => undefined, now }
+  const inviteJoin = draftRoomVersion.build({ room_id, sender, type: "m.room.invite_join", content }, place, key)
+  return draftRoomVersion.toPdu(draftRoomVersion.build(draftRoomVersion.membershipFor(inviteJoin), place, red))
+}
+
 /** A server that publishes the key. */
 const publish = (key: SigningKey) =>
   tlsServer(() => {
@@ -88,6 +98,17 @@ describe("PduVerification", () => {
         "TooLarge",
         "Malformed"
       ])
+      assert.deepStrictEqual([onRed.requests.length, onGreen.requests.length], [1, 1])
+    })
+  )
+
+  it.live("a membership made for a user of another server is judged by the keys of both servers", () =>
+    Effect.gen(function* () {
+      const { onGreen, onRed, verify } = yield* verifier
+      const dead = generateSigningKey("dead.test" as ServerName, "ed25519:d")
+      const stolen = generateSigningKey("green.test" as ServerName, "ed25519:g")
+      const results = yield* verify([joinFor(green), joinFor(stolen), joinFor(dead)])
+      assert.deepStrictEqual(results.map(outcome), ["good", "BadSignature", "NoKeys"])
       assert.deepStrictEqual([onRed.requests.length, onGreen.requests.length], [1, 1])
     })
   )

@@ -114,7 +114,7 @@ export const federationHandlers = HttpApiBuilder.group(FederationApi, "federatio
       .handleRaw("send", ({ params }) =>
         SignedRequest.use(({ content, origin }) =>
           Effect.flatMap(transactionOf(params.transactionId, origin, serverName, content), (transaction) =>
-            federation.receiveTransaction(origin, transaction)
+            Effect.flatMap(federation.receiveTransaction(origin, transaction), large)
           )
         )
       )

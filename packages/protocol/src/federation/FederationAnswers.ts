@@ -80,9 +80,21 @@ export const PullAnswer: Schema.Codec<PullAnswer> = body(
   }) as never
 )
 
-/** What became of each PDU of a transaction, by `pduId,origin`: `{}`, or `{"error": "..."}`. */
+/**
+ * What became of each PDU of a transaction, by `pduId,origin`: `{}`, or `{"error": "..."}`, or for an m.room.invite_join
+ * the membership with the state before it.
+ */
 export const TransactionAnswer: Schema.Codec<TransactionAnswerType> = body(
   Schema.Struct({
-    pdus: Schema.Record(Schema.String, Schema.Struct({ error: Schema.optionalKey(Schema.String) }))
+    pdus: Schema.Record(
+      Schema.String,
+      Schema.Struct({
+        error: Schema.optionalKey(Schema.String),
+        errcode: Schema.optionalKey(Schema.String),
+        membership: Schema.optionalKey(Pdu),
+        state: Schema.optionalKey(pdus),
+        auth_chain: Schema.optionalKey(pdus)
+      })
+    )
   }).annotate({ identifier: "TransactionAnswer" }) as never
 )

@@ -87,7 +87,8 @@ export class FederationGroup extends HttpApiGroup.make("federation")
       documented({
         summary: "Send a transaction",
         text:
-          "The answer says of each PDU `{}`, or why it was not taken. A repeat of a transaction ID gets the first answer. " +
+          "The answer says of each PDU `{}`, or why it was not taken; of an m.room.invite_join it has the membership and " +
+          "the room's state. A repeat of a transaction ID gets the first answer. " +
           "Errors: M_BAD_JSON, M_TOO_LARGE.",
         who: anyServer
       })

@@ -71,9 +71,16 @@ export interface OutgoingTransaction {
   readonly edus?: ReadonlyArray<JsonObject>
 }
 
-/** What became of a PDU: `{}` if it was taken, else why not. */
+/**
+ * What became of a PDU: `{}` if it was taken, else why not. An m.room.invite_join that was taken is answered with the
+ * membership that it asked for, the state before that, and what authorises this.
+ */
 export interface PduAnswer {
   readonly error?: string
+  readonly errcode?: string
+  readonly membership?: JsonObject
+  readonly state?: ReadonlyArray<JsonObject>
+  readonly auth_chain?: ReadonlyArray<JsonObject>
 }
 
 /** The answer to a transaction: by `pduId,origin` of each of its PDUs. */

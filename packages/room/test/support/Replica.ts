@@ -3,11 +3,11 @@
  * state before it, and keeps the state after each. No signatures: those have tests of their own.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId } from "@greenroom/protocol/Identifiers"
+import { type EventId, serverNameOf } from "@greenroom/protocol/Identifiers"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { forwardExtremitiesAfter } from "@greenroom/room/EventGraph"
 import { type EventProposal, type StateLookup, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
-import { keyOf, serverOf } from "./TestRoom.ts"
+import { keyOf } from "./TestRoom.ts"
 
 export class Replica {
   readonly events = new Map<EventId, Event>()
@@ -42,7 +42,7 @@ export class Replica {
     return Object.fromEntries([...this.state].sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 
-  /** An event placed after `prev`, with an ID and time that the test chooses. Not received yet. */
+  /** An event placed after `prev`, with an ID (of the server that makes it) and time that the test chooses. Not received yet. */
   build(
     proposal: EventProposal,
     eventId: EventId,
@@ -51,7 +51,7 @@ export class Replica {
     authState: StateMap = this.stateAfter(prev)
   ): Event {
     const place = { prevEvents: prev.map((id) => this.events.get(id)!), state: this.lookupIn(authState), now }
-    return { ...draftRoomVersion.build(proposal, place, keyOf(serverOf(proposal.sender))), event_id: eventId }
+    return { ...draftRoomVersion.build(proposal, place, keyOf(serverNameOf(eventId))), event_id: eventId }
   }
 
   /** True if an honest server would let its user send this now. */

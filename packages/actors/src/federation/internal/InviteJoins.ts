@@ -1,0 +1,74 @@
+/**
+ * The m.room.invite_join of transactions: where a user of the origin asks this server for their membership of a room, it
+ * is made, and answered with the state of the room. The rules are those of `@greenroom/room/InviteJoin`.
+ *
+ * Of the answer only the name of the membership is kept. The state before it stays the same, so it is read anew for every
+ * repeat, for as long as the origin is in the room.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { PduAnswer } from "@greenroom/protocol/federation/Transaction"
+import { type EventId, isServerName, type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import type { KeptPduAnswer } from "@greenroom/store/ReceivedTransactionStore"
+import { Effect, Result } from "effect"
+import { HomeServerConfig } from "../../HomeServerConfig.ts"
+import { ask } from "../../internal/Ask.ts"
+import { Room } from "../../Room.ts"
+import type { FederationRooms } from "../FederationRooms.ts"
+
+/** How many of one transaction are taken: each is answered with the state of a room. */
+const maxInviteJoins = 5
+
+const refusalOf = ({ _tag, error }: MatrixError) => ({ errcode: _tag, error })
+
+const tooMany = { errcode: "M_LIMIT_EXCEEDED", error: `A transaction has at most ${maxInviteJoins} m.room.invite_join` }
+
+/** What else it may be passes: the whole is to be sent again. */
+const isFinal = ({ _tag }: MatrixError): boolean =>
+  _tag === "M_NOT_FOUND" || _tag === "M_FORBIDDEN" || _tag === "M_BAD_JSON"
+
+/** Takes those of one transaction. Gives what to keep of the answer to each, when its membership is durable. */
+export const makeInviteJoins = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const room = yield* Room.client
+
+  /** Why it is not for this server to answer, whatever the room. */
+  const misdirected = ({ content: { target_host }, origin, sender }: Event): MatrixError | undefined => {
+    if (serverNameOf(sender) !== origin) return new Forbidden({ error: `${sender} is no user of ${origin}` })
+    if (target_host === serverName) return undefined
+    const host = typeof target_host === "string" && isServerName(target_host) ? target_host : "no server"
+    return new BadJson({ error: `The target_host is ${host}; this is ${serverName}` })
+  }
+
+  const take = Effect.fnUntraced(function* (event: Event): Effect.fn.Return<KeptPduAnswer> {
+    const problem = misdirected(event)
+    if (problem !== undefined) return refusalOf(problem)
+    const made = yield* Effect.result(ask(room(event.room_id).InviteJoin({ event })))
+    if (Result.isSuccess(made)) return { joined: { room_id: event.room_id, event_id: made.success.event_id } }
+    return isFinal(made.failure) ? refusalOf(made.failure) : yield* Effect.die(made.failure)
+  })
+
+  return Effect.fn("InviteJoins.take")(function* (events: ReadonlyArray<Event>) {
+    const answers = new Map<EventId, KeptPduAnswer>()
+    for (const [place, event] of events.entries()) {
+      answers.set(event.event_id, place < maxInviteJoins ? yield* take(event) : tooMany)
+    }
+    return answers
+  })
+})
+
+/** The whole of such an answer. A server that is no longer in the room is told that there is none. */
+export const wholeAnswer = Effect.fnUntraced(function* (
+  { getPdu, getState }: Pick<FederationRooms["Service"], "getPdu" | "getState">,
+  origin: ServerName,
+  { joined, ...answer }: KeptPduAnswer
+): Effect.fn.Return<PduAnswer, MatrixError> {
+  if (joined === undefined) return answer
+  const { event_id, room_id } = joined
+  return yield* Effect.all([getPdu(origin, event_id), getState(origin, room_id, event_id)]).pipe(
+    Effect.map(([membership, { auth_chain, pdus }]): PduAnswer => ({ membership, state: pdus, auth_chain })),
+    Effect.catchTag("M_NOT_FOUND", () =>
+      Effect.succeed(refusalOf(new NotFound({ error: `There is no room ${room_id}` })))
+    )
+  )
+})

@@ -1,0 +1,58 @@
+/**
+ * m.room.invite_join: a user asks another server, the `target_host` in its content, to make their membership of a room.
+ * So a server joins that speaks only the draft. It is signed by the user's server as any PDU, and is no event of the
+ * room's graph, of which that server need not know anything.
+ *
+ * The membership carries it, in PDU form under `invite_join`. So every server that sees the membership sees for itself
+ * that the user asked for it, and the rules decide by what the event and the room's state hold, as for all others.
+ *
+ * It is good for once. A user who was invited to the room, or was there before, names the membership that they have: as
+ * one of `prev_events` or `auth_events`. Once they have another, it counts no longer.
+ *
+ * Source: "Rooms" of the specification.
+ */
+import { isDeepStrictEqual } from "node:util"
+import type { Event } from "@greenroom/protocol/Event"
+import { type EventId, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { Result } from "effect"
+import { fromPdu, toPdu } from "./DraftPdu.ts"
+import type { EventProposal } from "./RoomVersion.ts"
+
+const isFor = (event: Event, inviteJoin: Event): boolean =>
+  inviteJoin.type === "m.room.invite_join" &&
+  inviteJoin.room_id === event.room_id &&
+  inviteJoin.sender === event.sender &&
+  inviteJoin.origin === serverNameOf(event.sender) &&
+  inviteJoin.content.target_host === event.origin
+
+/**
+ * The m.room.invite_join by which the sender of a membership asked its origin, another server than their own, to make it.
+ * Its signature has to be verified with that of the membership.
+ */
+export const inviteJoinOf = (event: Event): Event | undefined => {
+  if (event.invite_join === undefined || event.type !== "m.room.member") return undefined
+  if (event.origin === serverNameOf(event.sender)) return undefined
+  const carried = Result.getOrUndefined(fromPdu(event.invite_join))
+  return carried !== undefined && isFor(event, carried) ? carried : undefined
+}
+
+/** Whether it was made by who has this membership, and not before. */
+export const namesMembership = (inviteJoin: Event, membership: EventId): boolean =>
+  inviteJoin.prev_events.includes(membership) || inviteJoin.auth_events.includes(membership)
+
+/** The membership that it asks for: with what else it says, such as the display name. */
+export const membershipFor = (inviteJoin: Event): EventProposal => {
+  const { target_host: _, ...profile } = inviteJoin.content
+  return {
+    room_id: inviteJoin.room_id,
+    type: "m.room.member",
+    sender: inviteJoin.sender,
+    state_key: inviteJoin.sender,
+    content: { ...profile, membership: "join" },
+    invite_join: toPdu(inviteJoin)
+  }
+}
+
+/** Whether a membership says of the user nothing but what they said themselves. */
+export const saysWhatWasAsked = (event: Event, inviteJoin: Event): boolean =>
+  isDeepStrictEqual({ ...event.content }, { ...membershipFor(inviteJoin).content })
