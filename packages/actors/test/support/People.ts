@@ -32,7 +32,7 @@ export const stores = Layer.mergeAll(
 
 /** Messages are encoded as if they went to another process. */
 export const runner = Layer.mergeAll(
-  LocalRunner.layer({ simulateRemoteSerialization: true }),
+  LocalRunner.layerEncoding(),
   Layer.succeed(HomeServerConfig, { serverName, dataDir: "" })
 )
 

@@ -1,0 +1,349 @@
+/**
+ * `Sharding` for a server that is one process: what actors and services see of it is the same as in a cluster, but a
+ * message is a call. The handler runs at once, in the fiber of who asks and in the surroundings of the actor; nothing is
+ * encoded, nothing waits in a queue that need not. An actor is made by its first message and leaves memory when it was
+ * not asked for a while, or after a defect; who asks meanwhile waits and meets a new one.
+ *
+ * Messages come to an actor in the order in which they were sent. Calls of an interrupted asker are interrupted.
+ */
+import {
+  Cause,
+  Clock,
+  Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Option,
+  References,
+  Schedule,
+  Scope,
+  Semaphore,
+  Stream,
+  Tracer
+} from "effect"
+import {
+  ClusterError,
+  Entity,
+  EntityAddress,
+  EntityId,
+  RunnerAddress,
+  ShardId,
+  Sharding,
+  Snowflake
+} from "effect/cluster"
+import { Headers } from "effect/http"
+import { Rpc } from "effect/rpc"
+
+export interface LocalShardingOptions {
+  /** How long an actor without messages stays in memory, unless it says otherwise itself. */
+  readonly maxIdleTime: Duration.Input
+  /** How many actors may be in memory at once; further ones are refused. */
+  readonly maxResidentActors: number
+  /** How many messages may be under way to one actor; further ones are refused. */
+  readonly mailboxCapacity: number
+}
+
+/** How long what is under way may take to end before an actor leaves memory all the same. */
+const patience = "5 seconds"
+/** How long a message waits for an actor of a kind that is not registered yet. */
+const registrationPatience = "10 seconds"
+/** When to make an actor again whose behaviour could not be made. */
+const defaultRetryPolicy = Schedule.min([Schedule.exponential(500, 1.5), Schedule.spaced("10 seconds")])
+
+type Handlers = { readonly [tag: string]: (request: LocalRequest) => unknown }
+type Registration = Parameters<Sharding.Sharding["Service"]["registerEntity"]>[2] & {}
+type Handled = Effect.Effect<unknown, unknown>
+
+const here = RunnerAddress.make("localhost", 0)
+const shard = ShardId.make("default", 1)
+
+/** What a handler is given: of the keys of `Entity.Request` those that a process needs of itself. */
+class LocalRequest {
+  readonly _tag = "Request"
+  readonly address: EntityAddress.EntityAddress
+  readonly tag: string
+  readonly payload: unknown
+  readonly headers = Headers.empty
+  readonly lastSentChunk = Option.none()
+
+  constructor(address: EntityAddress.EntityAddress, tag: string, payload: unknown) {
+    this.address = address
+    this.tag = tag
+    this.payload = payload
+  }
+}
+
+/** An actor in memory. */
+class Actor {
+  readonly address: EntityAddress.EntityAddress
+  readonly scope = Scope.makeUnsafe()
+  context: Context.Context<never> = Context.empty()
+  handlers: Handlers | undefined
+  /** Until the behaviour is made. */
+  readonly made = Deferred.makeUnsafe<Handlers>()
+  /** Lets as many messages pass at once as the actor wants; undefined if that is all. */
+  readonly inTurn: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
+  /** Since it is leaving memory: done when it has left. */
+  left: Deferred.Deferred<void> | undefined
+  /** Done when nothing is under way any more, if somebody waits for that. */
+  quiet: Deferred.Deferred<void> | undefined
+  underWay = 0
+  lastAsked: number
+
+  constructor(address: EntityAddress.EntityAddress, concurrency: number | "unbounded", now: number) {
+    this.address = address
+    this.lastAsked = now
+    this.inTurn = concurrency === "unbounded" ? undefined : Semaphore.makeUnsafe(concurrency).withPermits(1)
+  }
+}
+
+/** How many actors of all kinds there are in memory. */
+interface Population {
+  count: number
+  readonly limit: number
+}
+
+/** All actors of one kind. */
+class Actors {
+  private readonly entity: Entity.Any
+  private readonly build: Effect.Effect<Handlers>
+  private readonly context: Context.Context<never>
+  private readonly options: Registration
+  private readonly capacity: number
+  private readonly population: Population
+  private readonly clock: Clock.Clock
+  private readonly resident = new Map<string, Actor>()
+  private closed = false
+
+  constructor(options: {
+    readonly entity: Entity.Any
+    readonly build: Effect.Effect<Handlers>
+    readonly context: Context.Context<never>
+    readonly options: Registration
+    readonly mailboxCapacity: number
+    readonly population: Population
+  }) {
+    this.entity = options.entity
+    this.build = options.build
+    this.context = options.context
+    this.options = options.options
+    const { mailboxCapacity = options.mailboxCapacity } = options.options
+    this.capacity = mailboxCapacity === "unbounded" ? Number.POSITIVE_INFINITY : mailboxCapacity
+    this.population = options.population
+    this.clock = Context.get(options.context, Clock.Clock)
+  }
+
+  get count(): number {
+    return this.resident.size
+  }
+
+  /** Asks an actor, which is made if it is not in memory. */
+  ask(id: string, tag: string, payload: unknown): Handled {
+    let actor: Actor | undefined
+    const asked = Effect.suspend(() => {
+      const address = () => this.addressOf(id)
+      if (this.closed) return Effect.fail(new ClusterError.EntityNotAssignedToRunner({ address: address() }))
+      const found = this.resident.get(id) ?? this.start(id)
+      if (found === undefined) return Effect.fail(new ClusterError.MailboxFull({ address: address() }))
+      if (found.left !== undefined) return Effect.andThen(Deferred.await(found.left), this.ask(id, tag, payload))
+      if (found.underWay >= this.capacity) return Effect.fail(new ClusterError.MailboxFull({ address: address() }))
+      actor = found
+      found.underWay++
+      if (found.handlers !== undefined) return this.handle(found, found.handlers, tag, payload)
+      return Effect.flatMap(Deferred.await(found.made), (handlers) => this.handle(found, handlers, tag, payload))
+    })
+    return Effect.onExit(asked, (exit) => (actor === undefined ? Effect.void : this.answered(actor, exit)))
+  }
+
+  /** Tells an actor something, and does not wait for what comes of it. */
+  tell(id: string, tag: string, payload: unknown): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const told = Effect.catchCause(this.ask(id, tag, payload), (cause) =>
+        Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logDebug(`${this.entity.type} ${tag} failed`, cause)
+      )
+      Fiber.runIn(Effect.runForkWith(this.context)(told), Context.getUnsafe(this.context, Scope.Scope))
+      return Effect.void
+    })
+  }
+
+  /** Lets go of actors that nobody has asked for some time. */
+  passivate(maxIdleTime: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const now = this.clock.currentTimeMillisUnsafe()
+      const idle: Array<Actor> = []
+      for (const actor of this.resident.values()) {
+        if (actor.underWay === 0 && actor.left === undefined && now - actor.lastAsked >= maxIdleTime) idle.push(actor)
+      }
+      return Effect.forEach(idle, (actor) => this.retire(actor), { concurrency: 64, discard: true })
+    })
+  }
+
+  /** Refuses further messages, and lets go of all actors. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    this.closed = true
+    return Effect.forEach(this.resident.values(), (actor) => this.retire(actor), {
+      concurrency: "unbounded",
+      discard: true
+    })
+  })
+
+  private addressOf(id: string): EntityAddress.EntityAddress {
+    return new EntityAddress.EntityAddress({
+      shardId: shard,
+      entityType: this.entity.type,
+      entityId: EntityId.make(id)
+    })
+  }
+
+  private start(id: string): Actor | undefined {
+    if (this.population.count >= this.population.limit) return undefined
+    this.population.count++
+    const { concurrency = 1, defectRetryPolicy = defaultRetryPolicy } = this.options
+    const actor = new Actor(this.addressOf(id), concurrency, this.clock.currentTimeMillisUnsafe())
+    this.resident.set(id, actor)
+    actor.context = this.context.pipe(
+      Context.add(Entity.CurrentAddress, actor.address),
+      Context.add(Entity.CurrentRunnerAddress, here),
+      Context.add(Scope.Scope, actor.scope),
+      Context.add(References.CurrentLogAnnotations, {})
+    )
+    const made = this.build.pipe(
+      Effect.sandbox,
+      Effect.tapError((cause) =>
+        Effect.logError(`The behaviour of ${this.entity.type} ${id} could not be made`, cause)
+      ),
+      Effect.retry(defectRetryPolicy),
+      Effect.flatMap((handlers) => {
+        actor.handlers = handlers
+        return Deferred.succeed(actor.made, handlers)
+      })
+    )
+    Fiber.runIn(Effect.runForkWith(actor.context)(made as Effect.Effect<boolean>), actor.scope)
+    return actor
+  }
+
+  /** Runs the handler in the surroundings of the actor; of those of the asker it keeps the trace, where there is one. */
+  private handle(actor: Actor, handlers: Handlers, tag: string, payload: unknown): Handled {
+    const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
+    const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
+    const inTurn = actor.inTurn === undefined ? handled : actor.inTurn(handled)
+    return Effect.updateContext(inTurn, (asker: Context.Context<never>) => {
+      if (!Context.get(asker, References.TracerEnabled)) return actor.context
+      const span = Context.getOption(asker, Tracer.ParentSpan)
+      return Option.isNone(span) ? actor.context : Context.add(actor.context, Tracer.ParentSpan, span.value)
+    })
+  }
+
+  private answered(actor: Actor, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    actor.underWay--
+    actor.lastAsked = this.clock.currentTimeMillisUnsafe()
+    if (actor.underWay === 0 && actor.quiet !== undefined) Deferred.doneUnsafe(actor.quiet, Exit.void)
+    if (this.options.disableFatalDefects || Exit.isSuccess(exit) || !Cause.hasDies(exit.cause)) return Effect.void
+    const reload = Effect.andThen(
+      Effect.logError(`A defect of ${this.entity.type} ${actor.address.entityId}: it is made anew`, exit.cause),
+      this.retire(actor)
+    )
+    return Effect.sync(() => {
+      Fiber.runIn(Effect.runForkWith(this.context)(reload), Context.getUnsafe(this.context, Scope.Scope))
+    })
+  }
+
+  /** The actor takes no further messages, ends what is under way, and leaves memory. */
+  private retire(actor: Actor): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (actor.left !== undefined) return Deferred.await(actor.left)
+      const left = Deferred.makeUnsafe<void>()
+      actor.left = left
+      const leave = Effect.map(Scope.close(actor.scope, Exit.void), () => {
+        this.resident.delete(actor.address.entityId)
+        this.population.count--
+        Deferred.doneUnsafe(left, Exit.void)
+      })
+      if (actor.underWay === 0) return Effect.uninterruptible(leave)
+      actor.quiet = Deferred.makeUnsafe<void>()
+      return Effect.uninterruptible(Effect.andThen(Effect.timeoutOption(Deferred.await(actor.quiet), patience), leave))
+    })
+  }
+}
+
+type Client = (entityId: string) => unknown
+
+/** Calls of an actor, a method for each message. */
+const makeClient = (entity: Entity.Any, find: Effect.Effect<Actors>): Client => {
+  class ActorRef {
+    readonly id: string
+    constructor(id: string) {
+      this.id = id
+    }
+  }
+  let actors: Actors | undefined
+  const found = Effect.map(find, (kind) => {
+    actors = kind
+    return kind
+  })
+  for (const tag of entity.protocol.requests.keys()) {
+    const ask = function (this: ActorRef, payload: unknown, options?: { readonly discard?: boolean }): Handled {
+      const { id } = this
+      const send = (kind: Actors) => (options?.discard ? kind.tell(id, tag, payload) : kind.ask(id, tag, payload))
+      return actors === undefined ? Effect.flatMap(found, send) : send(actors)
+    }
+    Object.defineProperty(ActorRef.prototype, tag, { value: ask })
+  }
+  return (id) => new ActorRef(id)
+}
+
+const onlyInCluster = Effect.die("Messages are stored and forwarded in a cluster alone; this runner is one process")
+
+/** Lives until the scope ends. */
+export const make = Effect.fnUntraced(function* (options: LocalShardingOptions) {
+  const snowflakes = yield* Snowflake.makeGenerator
+  const population: Population = { count: 0, limit: options.maxResidentActors }
+  const kinds = new Map<string, Deferred.Deferred<Actors>>()
+  let isShutdown = false
+  yield* Effect.addFinalizer(() => Effect.sync(() => (isShutdown = true)))
+
+  const kindOf = (type: string): Deferred.Deferred<Actors> => {
+    const kind = kinds.get(type) ?? Deferred.makeUnsafe<Actors>()
+    kinds.set(type, kind)
+    return kind
+  }
+
+  const registerEntity = Effect.fnUntraced(function* (
+    entity: Entity.Any,
+    build: Effect.Effect<Handlers>,
+    registration: Registration = {}
+  ) {
+    const context = yield* Effect.context<Scope.Scope>()
+    const { mailboxCapacity } = options
+    const actors = new Actors({ entity, build, context, options: registration, mailboxCapacity, population })
+    const maxIdleTime = Duration.toMillis(registration.maxIdleTime ?? options.maxIdleTime)
+    yield* Effect.addFinalizer(() => actors.close)
+    yield* Effect.forkScoped(Effect.forever(Effect.delay(actors.passivate(maxIdleTime), maxIdleTime / 2)))
+    Deferred.doneUnsafe(kindOf(entity.type), Exit.succeed(actors))
+  })
+
+  const find = (type: string): Effect.Effect<Actors> =>
+    Effect.timeoutOrElse(Deferred.await(kindOf(type)), {
+      duration: registrationPatience,
+      orElse: () => Effect.die(new Error(`There is no actor of the kind ${type}`))
+    })
+
+  return Sharding.Sharding.of({
+    makeClient: (entity) => Effect.sync(() => makeClient(entity as never, find(entity.type)) as never),
+    registerEntity: registerEntity as never,
+    getShardId: () => shard,
+    hasShardId: () => true,
+    getSnowflake: Effect.sync(() => snowflakes.nextUnsafe()),
+    isShutdown: Effect.sync(() => isShutdown),
+    activeEntityCount: Effect.sync(() => population.count),
+    getRegistrationEvents: Stream.empty,
+    registerSingleton: (_name, run) => Effect.asVoid(Effect.forkScoped(run as Effect.Effect<void>)),
+    send: () => onlyInCluster,
+    sendOutgoing: () => onlyInCluster,
+    notify: () => onlyInCluster,
+    reset: () => onlyInCluster,
+    pollStorage: Effect.void
+  })
+})
