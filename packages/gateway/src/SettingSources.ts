@@ -3,6 +3,8 @@
  * The first wins over the second, the second over the third, the third over the default. Whatever is wrong there is one
  * sentence that names the option, variable or key as the operator wrote it.
  */
+import { access, constants } from "node:fs/promises"
+import { makeDataDirectory } from "@greenroom/store/DataDirectory"
 import { Data, Effect, FileSystem, Option, Result, Schema } from "effect"
 import { Toml } from "effect/encoding"
 import type { Configuration, Setting, Settings } from "./Setting.ts"
@@ -136,9 +138,8 @@ export const checkReadable = Effect.fnUntraced(function* (option: string, file: 
 
 /** Makes the data directory, and checks that it can be written to. Errors: `ConfigurationError`. */
 export const checkDataDir = Effect.fnUntraced(function* (directory: string) {
-  const fileSystem = yield* FileSystem.FileSystem
-  yield* fileSystem.makeDirectory(directory, { recursive: true }).pipe(
-    Effect.andThen(fileSystem.access(directory, { readable: true, writable: true })),
-    Effect.catch((error) => refuse(`--data-dir: cannot write to ${directory}: ${error.reason._tag}`))
-  )
+  yield* Effect.tryPromise(async () => {
+    await makeDataDirectory(directory)
+    await access(directory, constants.R_OK | constants.W_OK | constants.X_OK)
+  }).pipe(Effect.catch(({ cause }) => refuse(`--data-dir: cannot write to ${directory}: ${(cause as Error).message}`)))
 })

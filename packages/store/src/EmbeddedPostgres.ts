@@ -17,6 +17,7 @@ import * as path from "node:path"
 import { PgConnection } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted, Schedule, type Scope } from "effect"
 import type { SqlError } from "effect/sql"
+import { makeDataDirectory } from "./DataDirectory.ts"
 import { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import { lockDirectory } from "./internal/directoryLock.ts"
 import { findPostgresBinaries } from "./internal/postgresBinaries.ts"
@@ -49,7 +50,7 @@ const make = Effect.fn("EmbeddedPostgres.make")(function* (
       message: "The embedded PostgreSQL runs on Linux and macOS: name a database of your own with --database-url."
     })
   }
-  const dataDir = yield* makeDataDirectory(options.dataDir)
+  const dataDir = yield* useDataDirectory(options.dataDir)
   yield* lockDirectory(dataDir)
   const place = yield* findPlace(dataDir)
   yield* clearOrphans(place.postgresDir, place.socket)
@@ -64,11 +65,10 @@ const make = Effect.fn("EmbeddedPostgres.make")(function* (
 })
 
 /** Others may pass it, for PostgreSQL may run under another account, but not list it. */
-const makeDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostgresError> =>
+const useDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostgresError> =>
   Effect.tryPromise({
     try: async () => {
-      const made = await fs.mkdir(dataDir, { recursive: true, mode: 0o711 })
-      if (made !== undefined) await fs.chmod(dataDir, 0o711)
+      if (await makeDataDirectory(dataDir, 0o711)) await fs.chmod(dataDir, 0o711)
       return await fs.realpath(dataDir)
     },
     catch: (cause) =>

@@ -1,0 +1,29 @@
+/**
+ * Makes a data directory, with the directories above it.
+ *
+ * Node's own recursive `mkdir` never ends where the system says of a directory that there is none and of the one above
+ * that it is there, as `/proc` does. This makes one after the other, and fails where the system refuses one.
+ */
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+
+const isThere = async (directory: string): Promise<boolean> => {
+  const found = await fs.stat(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined
+    throw error
+  })
+  if (found === undefined) return false
+  if (!found.isDirectory()) throw new Error(`${directory} is not a directory`)
+  return true
+}
+
+/** True if it was made just now, false if it was there. Fails with an error whose message says why, in a line. */
+export const makeDataDirectory = async (directory: string, mode = 0o777): Promise<boolean> => {
+  if (await isThere(directory)) return false
+  const parent = path.dirname(path.resolve(directory))
+  if (parent !== path.resolve(directory)) await makeDataDirectory(parent, mode)
+  await fs.mkdir(directory, { mode }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error
+  })
+  return true
+}
