@@ -31,6 +31,9 @@ const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   }
   yield* checkReadable("--tls-cert", config.tlsCert)
   yield* checkReadable("--tls-key", config.tlsKey)
+  yield* Effect.forEach(config.federationAuthorities, (file) =>
+    checkReadable("federation.certificate_authorities", file)
+  )
   if (config.turnUris.length > 0 && config.turnSharedSecret === undefined) {
     return yield* refuse("turn.uris needs turn.shared_secret")
   }

@@ -1,6 +1,7 @@
 /**
  * Why the program did not start, in a line for the operator that names the option to look at.
  */
+import { TlsError } from "@greenroom/gateway/federation/TlsCredentials"
 import { ListenError } from "@greenroom/gateway/NodeServer"
 import { Cause, Data } from "effect"
 import { CliError } from "effect/cli"
@@ -28,8 +29,7 @@ const optionOf: { readonly [tag: string]: string } = {
   DatabaseUnreachable: "--database-url",
   DatabaseTooNew: "--database-url",
   ServerNameMismatch: "--server-name",
-  EmbeddedPostgresError: "--data-dir",
-  TlsError: "--tls-cert"
+  EmbeddedPostgresError: "--data-dir"
 }
 
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
@@ -42,6 +42,7 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (CliError.isCliError(error)) return undefined
   if (error instanceof ListenError) return describeListen(error)
   if (error instanceof FederationListenError) return describeListen(error.listen, "--federation-port")
+  if (error instanceof TlsError) return `${error.file === "key" ? "--tls-key" : "--tls-cert"}: ${error.message}`
   if (!hasTag(error)) return error instanceof Error ? error.message : String(error)
   const option = optionOf[error._tag]
   return option === undefined ? error.message : `${option}: ${error.message}`

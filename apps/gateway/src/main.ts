@@ -6,9 +6,10 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import type { HomeServerOptions } from "@greenroom/actors/HomeServerConfig"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
+import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"
 import { logging } from "@greenroom/gateway/Logging"
-import { checkListen } from "@greenroom/gateway/NodeServer"
+import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
 import { Cause, Effect, Exit, FileSystem, Layer } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
@@ -55,21 +56,26 @@ const toFederation = (config: GatewayConfig) =>
     port: config.federationPort,
     tlsCert: config.tlsCert,
     tlsKey: config.tlsKey
-  }).pipe(
-    Layer.catchTag("ListenError", (listen) =>
-      Layer.effect(FederationListener, Effect.fail(new FederationListenError({ listen })))
-    )
-  )
+  }).pipe(Layer.catchTag("ListenError", (listen) => Layer.effect(FederationListener, federationFails(listen))))
 
-const announceFederation = Layer.effectDiscard(
-  Effect.flatMap(FederationListener, ({ url }) => Effect.log(`Other home servers reach it on ${url}`))
-)
+const federationFails = (listen: ListenError) => Effect.fail(new FederationListenError({ listen }))
 
+/** What would end the program as soon as it listens, before the database is started for it. */
+const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
+  yield* checkListen(config)
+  yield* Effect.catch(checkListen({ host: config.host, port: config.federationPort }), federationFails)
+  if (config.tlsCert !== undefined) yield* tlsCredentials(config)
+})
+
+/** Both are listening by now. */
 const announce = ({ serverName }: GatewayConfig) =>
   Layer.effectDiscard(
-    Effect.flatMap(Gateway, ({ url }) =>
-      Effect.log(`The home server ${serverName} listens on ${url} (its API is described at ${url}/docs)`)
-    )
+    Effect.gen(function* () {
+      const { url } = yield* Gateway
+      const federation = yield* FederationListener
+      yield* Effect.log(`The home server ${serverName} listens on ${url} (its API is described at ${url}/docs)`)
+      yield* Effect.log(`Other home servers reach it on ${federation.url}`)
+    })
   )
 
 /** Runs until the program is told to stop, then goes down in the opposite order. */
@@ -77,11 +83,9 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
   const files = yield* FileSystem.FileSystem
   const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
-  yield* checkListen(config)
-  yield* Layer.mergeAll(
-    announce(config).pipe(Layer.provide(toGateway(config))),
-    announceFederation.pipe(Layer.provide(toFederation(config)))
-  ).pipe(
+  yield* checkListeners(config)
+  yield* announce(config).pipe(
+    Layer.provide([toGateway(config), toFederation(config)]),
     Layer.provide(HomeServer.layer(toHomeServer(config, authorities))),
     Layer.launch,
     Effect.provide(logging(config.logLevel))

@@ -90,6 +90,10 @@ describe("ConfigSources", () => {
         [{ environment: { GREENROOM_CONFIG: "/none.toml" } }, /^--config: cannot read \/none.toml: NotFound$/],
         [{ options: { serverName: "exa mple" } }, /^--server-name must be a server name/],
         [{ options: { tlsCert: "/none.pem" } }, /^--tls-cert and --tls-key must be given together$/],
+        [
+          { environment: { GREENROOM_FEDERATION_CERTIFICATE_AUTHORITIES: "/none.pem" } },
+          /^federation\.certificate_authorities: cannot read \/none\.pem/
+        ],
         [{ options: { tlsCert: "/none.pem", tlsKey: "/none.pem" } }, /^--tls-cert: cannot read \/none.pem/],
         [{ options: { federationPort: "8008" } }, /^--federation-port must differ from --port/],
         [{ options: { dataDir: "/dev/null/data" } }, /^--data-dir: cannot write to \/dev\/null/],

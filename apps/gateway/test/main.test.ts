@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process"
-import { createServer } from "node:net"
+import { type AddressInfo, createServer, type Server } from "node:net"
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
+import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
+import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, FileSystem, Redacted } from "effect"
 
@@ -57,11 +59,16 @@ const run = (...options: ReadonlyArray<string>) =>
 
 const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) => fileSystem.makeTempDirectoryScoped())
 
+/** The options, and where they do not say otherwise any free ports and a data directory of its own. */
+const withDefaults = Effect.fnUntraced(function* (options: ReadonlyArray<string>) {
+  const defaults = { "--port": "0", "--federation-port": "0", "--data-dir": yield* temporaryDirectory }
+  return [...Object.entries(defaults).flatMap((each) => (options.includes(each[0]) ? [] : each)), ...options]
+})
+
 /** The program on a database of its own, and the URL that it listens on. */
 const start = Effect.gen(function* () {
   const database = Redacted.value(yield* TestDatabase.url)
-  const dataDir = yield* temporaryDirectory
-  const program = yield* run("--port", "0", "--data-dir", dataDir, "--database-url", database)
+  const program = yield* run(...(yield* withDefaults(["--database-url", database])))
   const [, url] = yield* program.said(/listens on (http:\/\/127\.0\.0\.1:\d+)/)
   return { ...program, url: url ?? "" }
 })
@@ -71,6 +78,14 @@ const post = (url: string, body: unknown) =>
     const response = await fetch(url, { method: "POST", body: JSON.stringify(body) })
     return (await response.json()) as Record<string, string>
   })
+
+/** A port that another program listens on. */
+const occupiedPort = Effect.acquireRelease(
+  Effect.callback<Server>((resume) => {
+    const server = createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+  }),
+  (server) => Effect.sync(() => server.close())
+).pipe(Effect.map((server) => (server.address() as AddressInfo).port))
 
 describe("main", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -96,21 +111,46 @@ describe("main", () => {
     )
   }
 
-  it.live("a port that is in use ends it with one line that names the option", () =>
+  for (const option of ["--port", "--federation-port"]) {
+    it.live(`a ${option} that is in use ends it with one line that names the option`, () =>
+      Effect.gen(function* () {
+        const port = yield* occupiedPort
+        const program = yield* run(...(yield* withDefaults([option, String(port)])))
+        const { code, stderr, stdout } = yield* program.ended
+        assert.strictEqual(code, 1)
+        assert.strictEqual(stderr, `greenroom: ${option}: another program listens on 127.0.0.1 port ${port}\n`)
+        assert.notInclude(stdout, "listens on")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+    )
+  }
+
+  it.live("a certificate or key that cannot be used ends it with one line that names the option", () =>
     Effect.gen(function* () {
-      const port = yield* Effect.acquireRelease(
-        Effect.callback<{ readonly server: ReturnType<typeof createServer>; readonly port: number }>((resume) => {
-          const server = createServer().listen(0, "127.0.0.1", () => {
-            const address = server.address()
-            resume(Effect.succeed({ server, port: typeof address === "object" && address ? address.port : 0 }))
-          })
-        }),
-        ({ server }) => Effect.sync(() => server.close())
-      )
-      const program = yield* run("--port", String(port.port), "--data-dir", yield* temporaryDirectory)
-      const { code, stderr } = yield* program.ended
-      assert.strictEqual(code, 1)
-      assert.match(stderr, /^greenroom: --port: another program listens on 127\.0\.0\.1 port \d+\n$/)
+      const directory = yield* temporaryDirectory
+      const write = Effect.fnUntraced(function* (name: string, text: string) {
+        yield* (yield* FileSystem.FileSystem).writeFileString(`${directory}/${name}`, text)
+        return `${directory}/${name}`
+      })
+      const make = Effect.promise(() => makeSelfSigned(ServerName.make("example.org"), Date.now()))
+      const { cert, key } = yield* make
+      const good = { cert: yield* write("cert.pem", cert), key: yield* write("key.pem", key) }
+      const otherKey = yield* write("other.pem", (yield* make).key)
+      const nonsense = yield* write("nonsense.pem", "hush, this is no PEM")
+      const wrong = [
+        [`${directory}/none`, good.key, /^greenroom: --tls-cert: .*none.*\n$/],
+        [good.cert, `${directory}/none`, /^greenroom: --tls-key: .*none.*\n$/],
+        [nonsense, good.key, /^greenroom: --tls-cert: .*nonsense\.pem.*\n$/],
+        [good.cert, nonsense, /^greenroom: --tls-key: .*nonsense\.pem.*\n$/],
+        [good.cert, otherKey, /^greenroom: --tls-key: .*other\.pem.*cert\.pem.*\n$/]
+      ] as const
+      for (const [tlsCert, tlsKey, expected] of wrong) {
+        const program = yield* run(...(yield* withDefaults(["--tls-cert", tlsCert, "--tls-key", tlsKey])))
+        const { code, stderr, stdout } = yield* program.ended
+        assert.notStrictEqual(code, 0)
+        assert.match(stderr, expected)
+        assert.notMatch(stderr, /hush|PRIVATE/)
+        assert.notInclude(stdout, "listens on")
+      }
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
@@ -120,15 +160,17 @@ describe("main", () => {
       /^greenroom: --federation-port must be a port number from 0 to 65535, not "many"\n$/
     ],
     [["--prot", "80"], /^greenroom: .*--prot.*\n$/],
-    [["--port", "1"], /^greenroom: .*--port.*\n$/],
+    [["--port", "1", "--port", "2"], /^greenroom: .*--port.*\n$/],
     [["--no-such"], /^greenroom: .*--no-such.*\n$/],
     [["--config", "/none.toml"], /^greenroom: --config: cannot read \/none\.toml: NotFound\n$/],
+    [["--data-dir", "/proc/nope"], /^greenroom: --data-dir: cannot write to \/proc\/nope: .*\n$/],
+    [["--data-dir", "/dev/null"], /^greenroom: --data-dir: cannot write to \/dev\/null: .*\n$/],
     [["--database-url", "postgresql://nobody:hush@127.0.0.1:1/none"], /^greenroom: --database-url: .*\n$/]
   ]
   for (const [options, expected] of wrong) {
     it.live(`${options.join(" ")} ends it with one line`, () =>
       Effect.gen(function* () {
-        const program = yield* run("--port", "0", "--data-dir", yield* temporaryDirectory, ...options)
+        const program = yield* run(...(yield* withDefaults(options)))
         const { code, stderr } = yield* program.ended
         assert.notStrictEqual(code, 0)
         assert.match(stderr, expected)

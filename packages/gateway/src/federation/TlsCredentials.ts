@@ -2,13 +2,14 @@
  * The certificate and private key with which the federation listener proves its name: those of the operator, or a
  * self-signed pair that is made on the first start and kept in the data directory.
  */
-import { randomUUID, X509Certificate } from "node:crypto"
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises"
+import { createPrivateKey, randomUUID, X509Certificate } from "node:crypto"
+import { readFile, rename, writeFile } from "node:fs/promises"
 import { isIP } from "node:net"
 import { join } from "node:path"
 import { createSecureContext } from "node:tls"
 import { splitHostPort } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { makeDataDirectory } from "@greenroom/store/DataDirectory"
 import { Clock, Data, Effect } from "effect"
 import { generate } from "selfsigned"
 
@@ -28,7 +29,11 @@ export interface TlsOptions {
 }
 
 /** The files cannot be used. The message names the file and what is wrong, never what is in it. */
-export class TlsError extends Data.TaggedError("TlsError")<{ readonly message: string }> {}
+export class TlsError extends Data.TaggedError("TlsError")<{
+  readonly message: string
+  /** Which of the two files to look at. */
+  readonly file?: "cert" | "key"
+}> {}
 
 const day = 86_400_000
 
@@ -38,25 +43,24 @@ const renewal = 30 * day
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-const attempt = <A>(what: string, run: () => Promise<A>): Effect.Effect<A, TlsError> =>
-  Effect.tryPromise({ try: run, catch: (error) => new TlsError({ message: `${what}: ${reasonOf(error)}` }) })
-
-/** The two belong together, and are of a kind that TLS knows. */
-const checked = (credentials: TlsCredentials, certFile: string, keyFile: string) =>
-  Effect.try({
-    try: () => {
-      createSecureContext(credentials)
-      return credentials
-    },
-    catch: (error) =>
-      new TlsError({
-        message: `The certificate ${certFile} cannot be used with the key ${keyFile}: ${reasonOf(error)}`
-      })
+const attempt = <A>(what: string, run: () => A | Promise<A>, file?: "cert" | "key"): Effect.Effect<A, TlsError> =>
+  Effect.tryPromise({
+    try: async () => run(),
+    catch: (error) => new TlsError({ message: `${what}: ${reasonOf(error)}`, ...(file === undefined ? {} : { file }) })
   })
 
+/** Each is what it should be, the two belong together, and are of a kind that TLS knows. */
+const checked = Effect.fnUntraced(function* (credentials: TlsCredentials, certFile: string, keyFile: string) {
+  yield* attempt(`${certFile} is no certificate as PEM`, () => new X509Certificate(credentials.cert), "cert")
+  yield* attempt(`${keyFile} is no private key as PEM`, () => createPrivateKey(credentials.key), "key")
+  const together = `The key ${keyFile} cannot be used with the certificate ${certFile}`
+  yield* attempt(together, () => createSecureContext(credentials), "key")
+  return credentials
+})
+
 const read = Effect.fnUntraced(function* (certFile: string, keyFile: string) {
-  const cert = yield* attempt("The TLS certificate cannot be read", () => readFile(certFile, "utf8"))
-  const key = yield* attempt("The TLS key cannot be read", () => readFile(keyFile, "utf8"))
+  const cert = yield* attempt("The TLS certificate cannot be read", () => readFile(certFile, "utf8"), "cert")
+  const key = yield* attempt("The TLS key cannot be read", () => readFile(keyFile, "utf8"), "key")
   return yield* checked({ cert, key }, certFile, keyFile)
 })
 
@@ -102,7 +106,7 @@ const writeSelfSigned = Effect.fnUntraced(function* (file: string, { dataDir, se
   return yield* attempt("A TLS certificate cannot be made", async () => {
     const credentials = await makeSelfSigned(serverName, now)
     const draft = `${file}.${randomUUID()}`
-    await mkdir(dataDir, { recursive: true })
+    await makeDataDirectory(dataDir)
     await writeFile(draft, `${credentials.key.trimEnd()}\n${credentials.cert.trimEnd()}\n`, { mode: 0o600 })
     await rename(draft, file)
     return credentials
