@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
+import type { ErrorBody } from "@greenroom/protocol/MatrixError"
 import { Data, Deferred, Effect, type Scope } from "effect"
 import { corsHeaders } from "./MatrixHttp.ts"
 
@@ -109,8 +110,8 @@ const cors = Object.entries(corsHeaders)
   .join("")
 
 /** A whole HTTP response with an error of the protocol, for a connection that is not answered otherwise. */
-export const writeError = (socket: Duplex, status: string, errcode: string, error: string): void => {
-  const body = JSON.stringify({ errcode, error })
+export const writeError = (socket: Duplex, status: string, error: ErrorBody): void => {
+  const body = JSON.stringify(error)
   socket.end(
     `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
       `${cors}connection: close\r\n\r\n${body}`
@@ -122,10 +123,13 @@ export const answerClientError = (error: NodeJS.ErrnoException, socket: Duplex):
   if (error.code === "ECONNRESET" || !socket.writable || (socket as Socket).destroyed) {
     socket.destroy()
   } else if (error.code === "HPE_HEADER_OVERFLOW") {
-    writeError(socket, "431 Request Header Fields Too Large", "M_TOO_LARGE", "The head of the request is too large")
+    writeError(socket, "431 Request Header Fields Too Large", {
+      errcode: "M_TOO_LARGE",
+      error: "The head of the request is too large"
+    })
   } else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
-    writeError(socket, "408 Request Timeout", "M_UNKNOWN", "The request did not arrive in time")
+    writeError(socket, "408 Request Timeout", { errcode: "M_UNKNOWN", error: "The request did not arrive in time" })
   } else {
-    writeError(socket, "400 Bad Request", "M_UNKNOWN", "This is not HTTP")
+    writeError(socket, "400 Bad Request", { errcode: "M_UNKNOWN", error: "This is not HTTP" })
   }
 }

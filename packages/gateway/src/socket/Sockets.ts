@@ -14,9 +14,16 @@ import type { Session } from "@greenroom/actors/Session"
 import type { Users } from "@greenroom/actors/Users"
 import { canonicalUrl, clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { BadRequest, type MatrixError, statusOf, toErrorBody, Unrecognized } from "@greenroom/protocol/MatrixError"
+import {
+  BadRequest,
+  LimitExceeded,
+  type MatrixError,
+  statusOf,
+  toErrorBody,
+  Unrecognized
+} from "@greenroom/protocol/MatrixError"
 import { closeCodes, maxRequestBytes, type Subprotocol, subprotocols } from "@greenroom/protocol/SocketFrame"
-import { Cause, Context, Effect, FiberSet, Layer, Schedule } from "effect"
+import { Cause, Context, Effect, FiberSet, Layer, Schedule, type Scope } from "effect"
 import { type WebSocket, WebSocketServer } from "ws"
 import { makeAuthenticate, readToken } from "../client-api/Authentication.ts"
 import { pagination } from "../client-api/Paging.ts"
@@ -28,6 +35,12 @@ import { makeCall } from "./SocketMethods.ts"
 
 /** How often a peer is asked whether it is there. One that did not answer until the next time is gone. */
 const pingInterval = "30 seconds"
+
+/** How many sockets a user may have open on this node, on all devices together. Further ones are M_LIMIT_EXCEEDED. */
+export const maxSocketsPerUser = 50
+
+/** What is told to who has too many, in ms: about as long as a dead peer counts. */
+const retryAfter = 60_000
 
 /** How long clients may take to say goodbye when the server goes down. */
 const farewell = "2 seconds"
@@ -92,13 +105,13 @@ const makeSockets = Effect.fnUntraced(function* () {
     )
     yield* presences.connected(accepted.session)
     yield* serveConnection({ ...accepted, socket, call })
-  }, Effect.scoped)
+  })
 
   const connect = (request: IncomingMessage, socket: Duplex, head: Buffer) =>
     Effect.flatMap(accept(request), (accepted) => {
       const webSocket = handshake(server, request, socket, head)
       return webSocket === undefined ? Effect.void : serve(webSocket, accepted)
-    })
+    }).pipe(Effect.scoped)
 
   const closeWhere = (isMeant: (session: Session) => boolean) =>
     Effect.sync(() => {
@@ -166,13 +179,37 @@ const negotiate = (request: IncomingMessage): Effect.Effect<Subprotocol, BadRequ
     : Effect.succeed(chosen)
 }
 
+/** Counts a socket of a user until the scope closes. Errors: M_LIMIT_EXCEEDED where there are too many. */
+const makePlaces = () => {
+  const taken = new Map<UserId, number>()
+  const take = (userId: UserId) => {
+    const count = taken.get(userId) ?? 0
+    if (count >= maxSocketsPerUser) {
+      const error = `Expected at most ${maxSocketsPerUser} sockets of a user at a time`
+      return Effect.fail(new LimitExceeded({ error, retry_after_ms: retryAfter }))
+    }
+    return Effect.sync(() => taken.set(userId, count + 1))
+  }
+  const giveBack = (userId: UserId) => {
+    const count = taken.get(userId) ?? 0
+    if (count > 1) taken.set(userId, count - 1)
+    else taken.delete(userId)
+  }
+  return (userId: UserId) =>
+    Effect.acquireRelease(
+      Effect.suspend(() => take(userId)),
+      () => Effect.sync(() => giveBack(userId))
+    )
+}
+
 /** Everything that may be refused, while it can still be told by an HTTP response. */
 const makeAccept = Effect.gen(function* () {
   const events = yield* Events
   const limit = yield* RateLimit
   const authenticate = makeAuthenticate(yield* Accounts, limit)
+  const takePlace = makePlaces()
 
-  return Effect.fnUntraced(function* (request: IncomingMessage): Effect.fn.Return<Accepted, MatrixError> {
+  return Effect.fnUntraced(function* (request: IncomingMessage): Effect.fn.Return<Accepted, MatrixError, Scope.Scope> {
     const target = canonicalUrl(request.url ?? "/")
     const url = URL.canParse(target, "http://localhost") ? new URL(target, "http://localhost") : undefined
     if (url?.pathname !== socketPath) return yield* new Unrecognized({ error: "There is no socket here" })
@@ -180,6 +217,7 @@ const makeAccept = Effect.gen(function* () {
     const session = yield* authenticate(token, request.socket.remoteAddress ?? "unknown")
     yield* limit.take("requests", session.userId)
     const subprotocol = yield* negotiate(request)
+    yield* takePlace(session.userId)
     const { from } = yield* pagination({ from: url.searchParams.get("from") ?? undefined })
     const subscription = yield* events.subscribe(session, from)
     return { session, subprotocol, subscription }
@@ -194,7 +232,9 @@ const makeWebSocketServer = (): WebSocketServer => {
     maxPayload: maxRequestBytes,
     handleProtocols: (offered) => choose([...offered]) ?? false
   })
-  server.on("wsClientError", (error, socket) => writeError(socket, "400 Bad Request", "M_UNKNOWN", error.message))
+  server.on("wsClientError", (error, socket) =>
+    writeError(socket, "400 Bad Request", { errcode: "M_UNKNOWN", error: error.message })
+  )
   return server
 }
 
@@ -216,9 +256,8 @@ const handshake = (
 const refuse = (socket: Duplex, cause: Cause.Cause<MatrixError>): Effect.Effect<void> => {
   const failure = cause.reasons.find(Cause.isFailReason)
   if (failure !== undefined) {
-    const { errcode, error } = toErrorBody(failure.error)
     const status = statusOf[failure.error._tag]
-    return Effect.sync(() => writeError(socket, `${status} ${STATUS_CODES[status]}`, errcode, error))
+    return Effect.sync(() => writeError(socket, `${status} ${STATUS_CODES[status]}`, toErrorBody(failure.error)))
   }
   return Effect.andThen(
     Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("A socket failed", cause),

@@ -2,6 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { closeCodes } from "@greenroom/protocol/SocketFrame"
 import { Effect } from "effect"
+import { maxSocketsPerUser } from "../../src/socket/Sockets.ts"
 import { ask, createRoom, gateway, inPath, register } from "../TestGateway.ts"
 import { connect, type TestSocket } from "./TestSocket.ts"
 
@@ -141,6 +142,21 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
       yield* Effect.forEach(ids, (id) => socket.ask(id, { method: "ping", params: {} }))
       const answered = yield* Effect.forEach(ids, () => socket.answer)
       assert.deepStrictEqual(new Set(answered.map(({ id }) => id)), new Set(ids))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a user has so many sockets at a time, and may open another when one is closed", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("many-alice")
+      const bob = yield* register("many-bob")
+      const sockets = yield* Effect.forEach(Array.from({ length: maxSocketsPerUser }), () => connect(alice, "m.json"))
+      const { body, status } = yield* Effect.flip(connect(alice, "m.json"))
+      assert.deepStrictEqual([status, body.errcode], [429, "M_LIMIT_EXCEEDED"])
+      assert.isAbove(body.retry_after_ms, 0)
+      yield* connect(bob, "m.json")
+      sockets[0]!.socket.close()
+      yield* sockets[0]!.closed
+      yield* Effect.retry(connect(alice, "m.json"), { times: 100 })
     }).pipe(Effect.scoped)
   )
 

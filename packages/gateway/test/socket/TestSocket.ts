@@ -30,7 +30,7 @@ export interface TestSocket {
 /** The status and body with which the server refuses to open a socket. */
 export interface Refused {
   readonly status: number
-  readonly body: { readonly errcode: string; readonly error: string }
+  readonly body: { readonly errcode: string; readonly error: string; readonly retry_after_ms: number }
 }
 
 const isChunk = (frame: ServerFrame): frame is SocketChunk => "chunk" in frame

@@ -1,0 +1,68 @@
+import type { AddressInfo } from "node:net"
+import { assert, describe, it } from "@effect/vitest"
+import { formatUserId, ServerName } from "@greenroom/protocol/Identifiers"
+import { encodeRequest } from "@greenroom/protocol/SocketFrame"
+import { Deferred, Effect, Queue } from "effect"
+import { WebSocket, WebSocketServer } from "ws"
+import { maxRequestsInFlight, serveConnection } from "../../src/socket/Connection.ts"
+import type { Call } from "../../src/socket/SocketMethods.ts"
+
+const session = { userId: formatUserId("alice", ServerName.make("green.test")), tokenId: 1, deviceId: "phone" }
+
+/** Both ends of a WebSocket: the client's, and the one that the server has got. */
+const pair = Effect.gen(function* () {
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<WebSocketServer>((resume) => {
+      const listening: WebSocketServer = new WebSocketServer({ port: 0, host: "127.0.0.1" }, () =>
+        resume(Effect.succeed(listening))
+      )
+    }),
+    (server) => Effect.sync(() => server.close())
+  )
+  const accepted = Effect.callback<WebSocket>((resume) => {
+    server.once("connection", (socket) => resume(Effect.succeed(socket)))
+  })
+  const client = yield* Effect.acquireRelease(
+    Effect.sync(() => new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`)),
+    (socket) => Effect.sync(() => socket.terminate())
+  )
+  const opened = Effect.callback<void>((resume) => {
+    client.once("open", () => resume(Effect.void))
+  })
+  const [served] = yield* Effect.all([accepted, opened], { concurrency: "unbounded" })
+  return { client, served }
+})
+
+describe("Connection", () => {
+  it.live("so many requests of a socket are answered at a time, the others wait, and none is lost", () =>
+    Effect.gen(function* () {
+      const { client, served } = yield* pair
+      const started = yield* Queue.unbounded<Deferred.Deferred<void>>()
+      let running = 0
+      let most = 0
+      const call: Call = () =>
+        Effect.gen(function* () {
+          most = Math.max(most, ++running)
+          const end = yield* Deferred.make<void>()
+          yield* Queue.offer(started, end)
+          yield* Deferred.await(end)
+          running--
+          return {}
+        })
+      const subscription = { next: Effect.never }
+      yield* Effect.forkScoped(serveConnection({ socket: served, subprotocol: "m.json", session, subscription, call }))
+      const answers = yield* Queue.unbounded<unknown>()
+      client.on("message", (data) => Queue.offerUnsafe(answers, JSON.parse(data.toString()).id))
+      const ids = Array.from({ length: maxRequestsInFlight * 5 }, (_, id) => id)
+      for (const id of ids) client.send(encodeRequest("m.json", { id, method: "ping", params: {} }))
+      const first = yield* Effect.forEach(Array.from({ length: maxRequestsInFlight }), () => Queue.take(started))
+      for (const end of first) Deferred.doneUnsafe(end, Effect.void)
+      for (let i = first.length; i < ids.length; i++) {
+        Deferred.doneUnsafe(yield* Queue.take(started), Effect.void)
+      }
+      const answered = yield* Effect.forEach(ids, () => Queue.take(answers))
+      assert.deepStrictEqual(new Set(answered), new Set(ids))
+      assert.strictEqual(most, maxRequestsInFlight)
+    }).pipe(Effect.scoped)
+  )
+})
