@@ -2,7 +2,7 @@
  * JSON values as MessagePack, for the binary subprotocol of the socket.
  *
  * Only what JSON has is let in: no binary, no extensions (records, dates, references, regular expressions), text keys
- * only, no NaN. Every byte sequence is walked before it is decoded, without recursion and without allocating by the
+ * only, text in UTF-8, no NaN. Every byte sequence is walked before it is decoded, without recursion and without allocating by the
  * lengths that it claims, so that what reaches the decoder is well-formed and bounded. Integers are written as integers,
  * also beyond 32 bits.
  */
@@ -21,9 +21,10 @@ const List = 2
 const Table = 3
 const Float32 = 4
 const Float64 = 5
-const Refused = 6
+const Binary = 6
+const Refused = 7
 
-/** What a first byte announces, how many bytes of length follow it, and the length where none do. */
+/** What a first byte announces, how many bytes of length follow it, and the length where none do, or what is added. */
 const kinds = new Uint8Array(256).fill(Refused)
 const lengthBytes = new Uint8Array(256)
 const lengths = new Uint8Array(256)
@@ -56,30 +57,61 @@ for (let power = 1; power < 3; power++) {
   announce(0xdb + power, List, 0, 1 << power)
   announce(0xdd + power, Table, 0, 1 << power)
 }
+for (let power = 0; power < 3; power++) {
+  announce(0xc4 + power, Binary, 0, 1 << power)
+  announce(0xc7 + power, Binary, 1, 1 << power)
+}
+for (let power = 0; power < 5; power++) announce(0xd4 + power, Binary, 1 + (1 << power))
 announceRange(0xe0, 0xff, Scalar)
 
 const malformed = "The frame is not MessagePack"
 
 const protoKey = new TextEncoder().encode("__proto__")
 
-const isProtoKey = (bytes: Uint8Array, start: number, length: number): boolean =>
-  length === protoKey.length && protoKey.every((byte, index) => bytes[start + index] === byte)
+const isSame = (text: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean =>
+  length === text.length && text.every((byte, index) => bytes[start + index] === byte)
 
-/** Walks one value. `visit` sees every number that is written as a float. */
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+/** Short texts are mostly ASCII, and not worth a call of the decoder. */
+const isUtf8 = (bytes: Uint8Array, start: number, end: number): boolean => {
+  let at = start
+  const limit = Math.min(end, start + 64)
+  while (at < limit && bytes[at]! < 0x80) at++
+  if (at === end) return true
+  try {
+    utf8.decode(bytes.subarray(start, end))
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * What a walk is for: to `check` what others sent, to `write` floats that are integers as such, or to `find` a key of the
+ * outermost map, also where the map holds what JSON does not have.
+ */
+type Purpose = "check" | "write" | "find"
+
+/** Walks one value. */
 class Walk {
   readonly bytes: Uint8Array
   readonly view: DataView
-  readonly integers: boolean
+  readonly purpose: Purpose
+  /** The key to find, and where its value begins. */
+  readonly key: Uint8Array | undefined
+  found: number | undefined
   position = 0
   depth = 0
   /** How many values each open array or map still wants; a map wants two for each entry. */
   readonly wanted = new Int32Array(maxDepth + 1)
   readonly inMap = new Uint8Array(maxDepth + 1)
 
-  constructor(bytes: Uint8Array, integers: boolean) {
+  constructor(bytes: Uint8Array, purpose: Purpose, key?: Uint8Array) {
     this.bytes = bytes
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    this.integers = integers
+    this.purpose = purpose
+    this.key = key
   }
 
   /** Undefined if the bytes are exactly one value that JSON has. */
@@ -100,18 +132,33 @@ class Walk {
     const start = this.position
     const first = this.bytes[start]!
     const kind = kinds[first]!
-    if (kind === Refused) return new BadJson({ error: "Expected values that JSON has: no binary, no extensions" })
     const isKey = this.inMap[this.depth] === 1 && this.wanted[this.depth]! % 2 === 0
-    if (isKey && kind !== Text) return new BadJson({ error: "Expected text as the keys of a map" })
+    if (kind === Refused || (this.purpose === "check" && (kind === Binary || (isKey && kind !== Text)))) {
+      return new BadJson({
+        error: isKey ? "Expected text as the keys of a map" : "Expected values that JSON has: no binary, no extensions"
+      })
+    }
     const length = this.length(first)
     this.wanted[this.depth]!--
     if (kind === List || kind === Table) return this.open(kind, length)
     this.position += length
     if (this.position > this.bytes.length) return new NotJson({ error: malformed })
-    if (isKey && isProtoKey(this.bytes, this.position - length, length)) {
-      return new BadJson({ error: "__proto__: expected another key" })
-    }
+    if (kind === Text) return this.text(this.position - length, isKey)
     return kind === Float32 || kind === Float64 ? this.float(kind, start) : undefined
+  }
+
+  text(start: number, isKey: boolean): NotJson | BadJson | undefined {
+    const length = this.position - start
+    if (this.purpose === "check") {
+      if (isKey && isSame(protoKey, this.bytes, start, length)) {
+        return new BadJson({ error: "__proto__: expected another key" })
+      }
+      if (!isUtf8(this.bytes, start, this.position))
+        return new NotJson({ error: "The frame holds text that is not UTF-8" })
+    } else if (this.key !== undefined && isKey && this.depth === 1 && isSame(this.key, this.bytes, start, length)) {
+      this.found = this.position
+    }
+    return undefined
   }
 
   /** Reads the length that the first byte announces, and moves behind it. Infinity where the bytes end before. */
@@ -121,7 +168,8 @@ class Walk {
     this.position = at + size
     if (size === 0) return lengths[first]!
     if (this.position > this.bytes.length) return Number.POSITIVE_INFINITY
-    return size === 1 ? this.view.getUint8(at) : size === 2 ? this.view.getUint16(at) : this.view.getUint32(at)
+    const read = size === 1 ? this.view.getUint8(at) : size === 2 ? this.view.getUint16(at) : this.view.getUint32(at)
+    return read + lengths[first]!
   }
 
   open(kind: number, length: number): NotJson | BadJson | undefined {
@@ -136,8 +184,8 @@ class Walk {
 
   float(kind: number, start: number): BadJson | undefined {
     const value = kind === Float32 ? this.view.getFloat32(start + 1) : this.view.getFloat64(start + 1)
-    if (!Number.isFinite(value)) return new BadJson({ error: "Expected finite numbers" })
-    if (this.integers && kind === Float64 && Number.isSafeInteger(value)) {
+    if (this.purpose === "check" && !Number.isFinite(value)) return new BadJson({ error: "Expected finite numbers" })
+    if (this.purpose === "write" && kind === Float64 && Number.isSafeInteger(value)) {
       this.bytes[start] = value < 0 ? 0xd3 : 0xcf
       this.view.setBigInt64(start + 1, BigInt(value))
     }
@@ -149,9 +197,23 @@ const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsTyp
 
 /** The value that the bytes hold. Errors: M_NOT_JSON for other bytes, M_BAD_JSON for what JSON does not have. */
 export const decode = (bytes: Uint8Array): Result.Result<Json, NotJson | BadJson> => {
-  const flaw = new Walk(bytes, false).run()
+  const flaw = new Walk(bytes, "check").run()
   if (flaw !== undefined) return Result.fail(flaw)
   return Result.try({ try: () => unpackr.unpack(bytes) as Json, catch: () => new NotJson({ error: malformed }) })
+}
+
+/**
+ * The text or number under a key of the outermost map, also of a map that is refused for what else it holds. Undefined
+ * where there is none, and where the bytes are no MessagePack.
+ */
+export const readScalar = (bytes: Uint8Array, key: string): string | number | undefined => {
+  const walk = new Walk(bytes, "find", new TextEncoder().encode(key))
+  const flaw = walk.run()
+  if (flaw?._tag === "M_NOT_JSON" || walk.found === undefined) return undefined
+  const first = new Walk(bytes.subarray(walk.found), "check")
+  if (first.value() !== undefined || first.depth > 0) return undefined
+  const value: unknown = unpackr.unpack(first.bytes.subarray(0, first.position))
+  return typeof value === "string" || typeof value === "number" ? value : undefined
 }
 
 /** As JSON.stringify does: keys without a value are left out, list items without one are null. */
@@ -165,6 +227,6 @@ const packr = new Packr(packing)
  */
 export const encode = (value: unknown): Uint8Array => {
   const bytes = packr.pack(value)
-  new Walk(bytes, true).run()
+  new Walk(bytes, "write").run()
   return bytes
 }

@@ -92,6 +92,12 @@ const encodeFrame = (subprotocol: Subprotocol, frame: unknown): FrameData =>
 const isFrameId = (value: unknown): value is FrameId =>
   typeof value === "string" ? value.length <= 255 : Number.isSafeInteger(value)
 
+/** The ID of a frame that is refused as a whole, where it can be told. */
+const idOf = (data: FrameData): FrameId | null => {
+  const id = typeof data === "string" ? undefined : MessagePack.readScalar(data, "id")
+  return isFrameId(id) ? id : null
+}
+
 const refuse = (id: FrameId | null, error: RefusedFrame["error"]): Result.Result<never, RefusedFrame> =>
   Result.fail({ id, error })
 
@@ -104,7 +110,7 @@ export const decodeRequest = (
     return refuse(null, new TooLarge({ error: `Expected frames of at most ${maxRequestBytes} bytes` }))
   }
   const frame = decodeFrame(subprotocol, data)
-  if (Result.isFailure(frame)) return refuse(null, frame.failure)
+  if (Result.isFailure(frame)) return refuse(idOf(data), frame.failure)
   if (!isJsonObject(frame.success)) return refuse(null, new BadJson({ error: "The frame is not a JSON object" }))
   const { id, method, params = {} } = frame.success
   if (!isFrameId(id)) return refuse(null, new BadJson({ error: "id: expected short text or an integer" }))

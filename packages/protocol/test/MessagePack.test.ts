@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Json } from "@greenroom/protocol/Json"
-import { decode, encode, maxDepth } from "@greenroom/protocol/MessagePack"
+import { decode, encode, maxDepth, readScalar } from "@greenroom/protocol/MessagePack"
 import { Result } from "effect"
 import fc from "fast-check"
 import { Packr } from "msgpackr"
@@ -20,6 +20,23 @@ const json = fc
   .jsonValue({ maxDepth: 5 })
   .filter((value) => !JSON.stringify(value).includes("__proto__"))
   .map((value) => JSON.parse(JSON.stringify(value)) as Json)
+
+/**
+ * Looked at member by member. To write the value as text and read it again would test the `JSON.parse` of V8, which reads a
+ * key with an escape wrongly after certain others (https://github.com/nodejs/node/issues/63785).
+ */
+const isJson = (value: unknown): boolean => {
+  if (typeof value === "number") return Number.isFinite(value)
+  if (typeof value !== "object" || value === null) return value === null || ["boolean", "string"].includes(typeof value)
+  if (Array.isArray(value)) return value.every(isJson)
+  return Object.getPrototypeOf(value) === Object.prototype && Object.values(value).every(isJson)
+}
+
+const withoutNegativeZero = (value: Json): Json => {
+  if (typeof value !== "object" || value === null) return value === 0 ? 0 : value
+  if (Array.isArray(value)) return value.map(withoutNegativeZero)
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, withoutNegativeZero(member)]))
+}
 
 describe("encode and decode", () => {
   it("give back any JSON", () => {
@@ -63,6 +80,13 @@ describe("encode and decode", () => {
     }
   })
 
+  it("give back keys that JSON escapes, also after others that are written alike", () => {
+    const keys = ["\\", '"', "\n", "E\\\\", "E\\\u0003", 'E\\"', "g,\\", "g,\u0004"]
+    for (const key of [...keys, ...keys]) {
+      assert.deepStrictEqual(Object.keys(decoded(encode({ a: 1, [key]: null })) as object), ["a", key])
+    }
+  })
+
   it("leave out what has no value, as JSON does", () => {
     assert.deepStrictEqual(decoded(encode({ a: undefined, b: [undefined], c: null })), { b: [null], c: null })
   })
@@ -97,6 +121,30 @@ describe("bytes of others", () => {
     assert.strictEqual(refused(bytes(0x81, 0x01, 0x01)), "M_BAD_JSON")
   })
 
+  it("that are not UTF-8 in a text are M_NOT_JSON", () => {
+    for (const wrong of [[0xff], [0xc0, 0xaf], [0xe2, 0x82], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80]]) {
+      assert.strictEqual(refused(bytes(0xa0 + wrong.length, ...wrong)), "M_NOT_JSON")
+      assert.strictEqual(refused(bytes(0x81, 0xa0 + wrong.length, ...wrong, 0xc0)), "M_NOT_JSON")
+      const long = Buffer.concat([bytes(0xda, 1, wrong.length), Buffer.alloc(256, "a"), bytes(...wrong)])
+      assert.strictEqual(refused(long), "M_NOT_JSON")
+    }
+    assert.strictEqual(decoded(encode("\ufffd")), "\ufffd")
+  })
+
+  it("that are refused still tell the key that is asked for", () => {
+    const more = new Packr({ moreTypes: true, useRecords: false, variableMapSize: true })
+    const holding = (value: unknown) => [more.pack({ id: 7, value }), more.pack({ value, id: 7 })]
+    const refusedValues = [new Date(0), new Uint8Array(4), Buffer.alloc(70_000), Number.NaN, { id: 8 }]
+    for (const data of refusedValues.flatMap(holding)) assert.strictEqual(readScalar(data, "id"), 7)
+    assert.strictEqual(readScalar(bytes(0x82, 0x01, 0x02, 0xa2, 0x69, 0x64, 0xa1, 0x78), "id"), "x")
+    assert.isUndefined(readScalar(encode({ id: { id: 7 } }), "id"))
+    assert.isUndefined(readScalar(encode({ other: 7 }), "id"))
+    assert.isUndefined(readScalar(encode([7]), "id"))
+    assert.isUndefined(readScalar(bytes(0x81, 0xa2, 0x69, 0x64, 0xc4, 1, 0), "id"))
+    assert.isUndefined(readScalar(bytes(0x81, 0xa2, 0x69, 0x64, 0xa1, 0xff), "id"))
+    assert.isUndefined(readScalar(bytes(0x82, 0xa2, 0x69, 0x64, 0x07), "id"))
+  })
+
   it("cannot reach a prototype", () => {
     assert.strictEqual(refused(encode(JSON.parse('{"__proto__": {"polluted": 1}}'))), "M_BAD_JSON")
     assert.strictEqual(refused(encode([{ a: JSON.parse('{"__proto__": 1}') }])), "M_BAD_JSON")
@@ -126,10 +174,11 @@ describe("bytes of others", () => {
 
   it("of any kind get an answer, never an exception, and what is accepted is JSON", () => {
     const check = (data: Uint8Array) => {
+      readScalar(data, "id")
       const result = decode(data)
       if (Result.isSuccess(result)) {
-        const value = JSON.parse(JSON.stringify(result.success)) as Json
-        assert.strictEqual(JSON.stringify(value), JSON.stringify(result.success))
+        assert.isTrue(isJson(result.success), `not JSON: ${Buffer.from(data).toString("hex")}`)
+        assert.deepStrictEqual(decoded(encode(result.success)), withoutNegativeZero(result.success))
       }
     }
     fc.assert(fc.property(fc.uint8Array({ maxLength: 64 }), check), { numRuns: 2000 })

@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { encode } from "@greenroom/protocol/MessagePack"
 import { closeCodes } from "@greenroom/protocol/SocketFrame"
 import { Effect } from "effect"
 import { maxSocketsPerUser } from "../../src/socket/Sockets.ts"
@@ -119,6 +120,17 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
       }
       for (let i = 0; i < 30; i++) socket.send("rubbish")
       assert.strictEqual((yield* closed).code, closeCodes.tooManyRequests)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a binary frame that holds what JSON does not have is answered by its ID", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("binary-alice")
+      const { answer, socket } = yield* connect(alice, "m.msgpack")
+      const params = { room_id: "!a:green.test", type: "org.example", content: { file: new Uint8Array(4) } }
+      socket.send(encode({ id: 5, method: "send", params }))
+      const refused = yield* answer
+      assert.deepStrictEqual([refused.id, "error" in refused && refused.error.errcode], [5, "M_BAD_JSON"])
     }).pipe(Effect.scoped)
   )
 
