@@ -4,7 +4,8 @@
  */
 import { NodeHttpServer } from "@effect/platform-node"
 import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
-import { errorResponse, matrixHttp, maxBodyBytes } from "@greenroom/gateway/MatrixHttp"
+import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
+import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
 import { type ListenError, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { canonicalIdentityUrl, IdentityApi } from "@greenroom/protocol/identity/IdentityApi"

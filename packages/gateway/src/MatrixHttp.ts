@@ -5,23 +5,19 @@
  *
  * Source: "API Standards" of the specification.
  */
-import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
 import {
   BadRequest,
   isMatrixError,
   type LimitExceeded,
   type MatrixError,
-  NotJson,
   statusOf,
   TooLarge,
   toErrorBody
 } from "@greenroom/protocol/MatrixError"
 import { Cause, Effect, type Scope } from "effect"
-import { Headers, HttpMethod, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Headers, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { KnownPaths } from "./KnownPaths.ts"
-
-/** The longest body of a request, in bytes. Uploads have a limit of their own. */
-export const maxBodyBytes = 1024 * 1024
+import { MatrixRequest, maxBodyBytes } from "./MatrixRequest.ts"
 
 /** Any web page may ask, and read the answer. Sent with every answer. */
 export const corsHeaders = Headers.fromRecordUnsafe({
@@ -62,18 +58,14 @@ type Http<E> = Effect.Effect<
 export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
   HttpServerRequest.HttpServerRequest.use((request) => {
     if (request.method === "OPTIONS") return Effect.succeed(preflight)
-    const adapted = adapt(request)
-    if (HttpMethod.hasBody(adapted.method)) Object.defineProperty(adapted, "text", utf8Text)
-    return Effect.matchCauseEffect(
-      adapted === request ? endpoints : Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted),
-      {
-        onSuccess: (response) => Effect.succeed(finish(response)),
-        onFailure: (cause) =>
-          Cause.hasInterruptsOnly(cause)
-            ? Effect.failCause(cause as Cause.Cause<never>)
-            : Effect.map(answerCause(cause, adapted, known), finish)
-      }
-    )
+    const adapted = new MatrixRequest(request)
+    return Effect.matchCauseEffect(Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted), {
+      onSuccess: (response) => Effect.succeed(finish(response)),
+      onFailure: (cause) =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : Effect.map(answerCause(cause, adapted, known), finish)
+    })
   })
 
 const finish = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
@@ -84,37 +76,6 @@ const withRetryAfter = ({ body }: HttpServerResponse.HttpServerResponse): Header
   const text = body._tag === "Uint8Array" ? (body.text ?? new TextDecoder().decode(body.body)) : "{}"
   const { retry_after_ms = 1_000 } = JSON.parse(text) as Partial<LimitExceeded>
   return Headers.set(corsHeaders, "retry-after", String(Math.ceil(retry_after_ms / 1_000)))
-}
-
-/** The request as the endpoints read it: under the draft's prefix, its body as JSON whatever its type says. */
-const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest => {
-  const url = canonicalUrl(request.url)
-  const contentType = request.headers["content-type"]
-  const isJson = contentType === undefined || contentType === "application/json" || !HttpMethod.hasBody(request.method)
-  if (url === request.url && isJson) return request
-  return request.modify(
-    isJson ? { url } : { url, headers: Headers.set(request.headers, "content-type", "application/json") }
-  )
-}
-
-const utf8 = new TextDecoder("utf-8", { fatal: true })
-
-const decodeBody = (bytes: ArrayBuffer): Effect.Effect<string> => {
-  try {
-    return Effect.succeed(utf8.decode(bytes))
-  } catch {
-    return Effect.die(new NotJson({ error: "The body is not UTF-8" }))
-  }
-}
-
-/**
- * The text of a request's body. The request itself would put U+FFFD in the place of bytes that are not UTF-8, and the
- * client would find another text stored than the one it sent.
- */
-const utf8Text = {
-  get(this: HttpServerRequest.HttpServerRequest) {
-    return Effect.flatMap(this.arrayBuffer, decodeBody)
-  }
 }
 
 /** The answer to whatever went wrong. */

@@ -25,6 +25,7 @@ import {
   isServerName,
   isUserId,
   localpartOf,
+  type ServerName,
   serverNameOf
 } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
@@ -228,11 +229,16 @@ const readPdu = (pdu: JsonObject): Event => {
 
 const malformed = (reason: string): Result.Result<never, PduProblem> => Result.fail({ _tag: "Malformed", reason })
 
-/** Undefined if a PDU of this size may travel. */
-export const checkSize = (canonical: string): PduProblem | undefined => {
-  const bytes = Buffer.byteLength(canonical)
-  return bytes > maxPduBytes ? { _tag: "TooLarge", bytes } : undefined
-}
+/** Undefined if a PDU of so many bytes of canonical JSON may travel. */
+export const checkSize = (bytes: number): PduProblem | undefined =>
+  bytes > maxPduBytes ? { _tag: "TooLarge", bytes } : undefined
+
+const longestKeyId = `ed25519:${"x".repeat(100)}`
+const seal = { hashes: { sha256: "x".repeat(43) }, signatures: { "": { [longestKeyId]: "x".repeat(86) } } }
+const sealBytesOfNobody = JSON.stringify(seal).length - 1
+
+/** How many bytes `hashes` and the signature of the server add to a PDU, at most. */
+export const sealBytes = (server: ServerName): number => sealBytesOfNobody + server.length
 
 /** The event of a PDU, or what is wrong with its form or size. */
 export const fromPdu = (value: unknown): Result.Result<Event, PduProblem> => {
@@ -240,7 +246,7 @@ export const fromPdu = (value: unknown): Result.Result<Event, PduProblem> => {
   const { unsigned: _unsigned, ...pdu } = value
   const canonical = encode(pdu)
   if (Result.isFailure(canonical)) return malformed(canonical.failure.reason)
-  const problem = checkSize(canonical.success)
+  const problem = checkSize(Buffer.byteLength(canonical.success))
   if (problem !== undefined) return Result.fail(problem)
   try {
     return Result.succeed(readPdu(pdu))

@@ -10,7 +10,7 @@ import { Result } from "effect"
 import { authEventKeys, authorise, authoriseByAuthEvents, authoriseRedaction } from "./Authorisation.ts"
 import { CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
 import { sha256 } from "./ContentHash.ts"
-import { checkSize, fromPdu, maxPrevEvents, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
+import { checkSize, fromPdu, maxPrevEvents, sealBytes, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
 import { depthAfter } from "./EventGraph.ts"
 import { inviteJoinOf, membershipFor, saysWhatWasAsked } from "./InviteJoin.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
@@ -98,20 +98,25 @@ const malformed = (error: unknown): PduProblem => {
   throw error
 }
 
-const buildUnsigned = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event =>
-  withHash(place(proposal, at, origin))
+/** An event of ours before it is signed, with the bytes that it has as a signed PDU. */
+const buildUnsigned = (proposal: EventProposal, at: EventPlace, origin: ServerName) => {
+  const event = place(proposal, at, origin) as { -readonly [K in keyof Event]: Event[K] }
+  const canonical = encodeOrThrow(toUnhashedPdu(event))
+  event.hashes = { sha256: sha256(canonical) }
+  event.signatures = {}
+  return { event: event as Event, bytes: Buffer.byteLength(canonical) + sealBytes(origin) }
+}
 
-const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) =>
-  Result.flatMap(
-    Result.try({
-      try: () => (key === undefined ? buildUnsigned(proposal, at, origin) : build(proposal, at, key)),
-      catch: malformed
-    }),
-    (event) => {
-      const problem = checkSize(encodeOrThrow(toPdu(event)))
-      return problem === undefined ? Result.succeed(event) : Result.fail(problem)
-    }
-  )
+const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) => {
+  try {
+    const { bytes, event } = buildUnsigned(proposal, at, origin)
+    const problem = checkSize(bytes)
+    if (problem !== undefined) return Result.fail(problem)
+    return Result.succeed(key === undefined ? event : sign(event, key))
+  } catch (error) {
+    return Result.fail(malformed(error))
+  }
+}
 
 const toTemplate: RoomVersion["toTemplate"] = (event) => {
   const { hashes: _, origin: __, pdu_id: ___, signatures: ____, ts: _____, ...template } = toPdu(event)

@@ -327,13 +327,17 @@ const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>)
 
 /** The rows of all commits of one kind, with the room and fence that each belongs to. */
 const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit) => ReadonlyArray<A>) => {
-  const flat = commits.flatMap((commit) => rows(commit).map((row) => ({ commit, row })))
-  return {
-    empty: flat.length === 0,
-    rooms: bigints(flat.map(({ commit }) => commit.roomNid)),
-    fences: bigints(flat.map(({ commit }) => commit.fence)),
-    rows: flat.map(({ row }) => row)
+  const flat: Array<A> = []
+  const rooms: Array<number> = []
+  const fences: Array<number> = []
+  for (const commit of commits) {
+    for (const row of rows(commit)) {
+      flat.push(row)
+      rooms.push(commit.roomNid)
+      fences.push(commit.fence)
+    }
   }
+  return { empty: flat.length === 0, rooms: bigints(rooms), fences: bigints(fences), rows: flat }
 }
 
 /** The message that feedback is about, or the event that a redaction strips, so that both can be found together. */

@@ -112,7 +112,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
         yield* checkHandshake(event, origin, handshake)
         yield* requireVisible(room, event.sender, handshake)
         yield* placeMembership(room, event, (after) => {
-          const others = after.destinations(event, new Set())
+          const others = new Set(after.destinations(event, new Set()))
           others.delete(origin)
           return others
         })

@@ -66,6 +66,8 @@ interface ChainEnd {
   readonly height: number
 }
 
+const nobody: ReadonlySet<ServerName> = new Set()
+
 /** The number of the m.room.create event that an event follows as its creator's join: they are there from it on. */
 const creationBefore = (step: Step, event: Event): number | undefined => {
   const previous = step.events.at(-1)
@@ -157,7 +159,7 @@ export class RoomState {
   append(step: Step, event: Event, nid: number, newChain: () => number): void {
     const before = this.ref ?? this.beginChain(step, newChain(), this.currentNids())
     this.ref = before
-    const servers = new Set(this.servers.keys())
+    const servers = event.state_key === undefined ? nobody : new Set(this.servers.keys())
     if (event.state_key !== undefined) {
       const key = stateKeyOf(event.type, event.state_key)
       this.changeCurrent(step, [{ key, entry: { nid, event } }], creationBefore(step, event) ?? nid, newChain)
@@ -276,7 +278,8 @@ export class RoomState {
   }
 
   /** The other servers that an event concerns: those in the room before or after it, and that of who it is about. */
-  destinations(event: Event, before: ReadonlySet<ServerName>): Set<ServerName> {
+  destinations(event: Event, before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
+    if (event.type !== "m.room.member" && before.size === 0 && this.isAlone) return nobody
     const destinations = new Set([...before, ...this.servers.keys()])
     if (event.type === "m.room.member" && event.state_key !== undefined) {
       destinations.add(serverNameOf(event.state_key as UserId))
@@ -328,8 +331,13 @@ export class RoomState {
     else this.servers.delete(server)
   }
 
+  /** Whether no other server takes part. */
+  private get isAlone(): boolean {
+    return this.servers.size === 0 || (this.servers.size === 1 && this.servers.has(this.ours))
+  }
+
   private concernsOthers(proposal: EventProposal): boolean {
-    for (const server of this.servers.keys()) if (server !== this.ours) return true
+    if (!this.isAlone) return true
     return proposal.type === "m.room.member" && serverNameOf(proposal.state_key as UserId) !== this.ours
   }
 

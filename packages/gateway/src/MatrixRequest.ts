@@ -1,0 +1,150 @@
+/**
+ * A request as the endpoints read it: under the draft's prefix, its headers looked up once, its body as JSON whatever its
+ * type says, and read whole, at once, as UTF-8. What is too large, broken off or not UTF-8 fails with an error of the
+ * protocol, as a defect, since it is nothing that an endpoint could deal with.
+ *
+ * Source: "API Standards" of the specification.
+ */
+import type { IncomingMessage } from "node:http"
+import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
+import { BadRequest, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
+import { Effect, Inspectable } from "effect"
+import { Headers, HttpIncomingMessage, HttpMethod, HttpServerRequest } from "effect/http"
+
+/** The longest body of a request, in bytes. Uploads have a limit of their own. */
+export const maxBodyBytes = 1024 * 1024
+
+type Inner = HttpServerRequest.HttpServerRequest
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+/** Bytes that are not UTF-8 are refused: with U+FFFD in their place another text would be stored than was sent. */
+const decode = (bytes: Uint8Array | ArrayBuffer): Effect.Effect<string> => {
+  try {
+    return Effect.succeed(utf8.decode(bytes))
+  } catch {
+    return Effect.die(new NotJson({ error: "The body is not UTF-8" }))
+  }
+}
+
+const tooLarge = new TooLarge({ error: `The body is larger than ${maxBodyBytes} bytes` })
+const brokenOff = new BadRequest({ error: "The body could not be read" })
+
+/** Everything that arrives, until the end. What is left of a body that is too large is the server's to drain. */
+const readAll = (source: IncomingMessage): Effect.Effect<string> =>
+  Effect.callback<string>((resume) => {
+    const chunks: Array<Buffer> = []
+    let size = 0
+    const finish = (result: Effect.Effect<string>) => {
+      stop()
+      resume(result)
+    }
+    const refuse = (error: MatrixError) => {
+      source.pause()
+      finish(Effect.die(error))
+    }
+    const onData = (chunk: Buffer) => {
+      size += chunk.length
+      if (size > maxBodyBytes) refuse(tooLarge)
+      else chunks.push(chunk)
+    }
+    const onEnd = () => finish(decode(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
+    const onClose = () => refuse(brokenOff)
+    const stop = () => {
+      source.off("data", onData)
+      source.off("end", onEnd)
+      source.off("error", onClose)
+      source.off("close", onClose)
+    }
+    source.on("data", onData)
+    source.on("end", onEnd)
+    source.on("error", onClose)
+    source.on("close", onClose)
+    return Effect.sync(stop)
+  })
+
+export class MatrixRequest extends Inspectable.Class implements HttpServerRequest.HttpServerRequest {
+  readonly [HttpServerRequest.TypeId]: typeof HttpServerRequest.TypeId = HttpServerRequest.TypeId
+  readonly [HttpIncomingMessage.TypeId]: typeof HttpIncomingMessage.TypeId = HttpIncomingMessage.TypeId
+  readonly url: string
+  readonly method: string
+  readonly headers: Headers.Headers
+  private readonly inner: Inner
+  private body: string | undefined
+
+  constructor(inner: Inner) {
+    super()
+    this.inner = inner
+    this.url = canonicalUrl(inner.url)
+    this.method = inner.method
+    const { headers } = inner
+    const isJson = headers["content-type"] === undefined || headers["content-type"] === "application/json"
+    this.headers =
+      isJson || !HttpMethod.hasBody(inner.method) ? headers : Headers.set(headers, "content-type", "application/json")
+  }
+
+  get text(): Effect.Effect<string> {
+    if (this.body !== undefined) return Effect.succeed(this.body)
+    return Effect.map(this.read, (body) => {
+      this.body = body
+      return body
+    })
+  }
+
+  /** Who waits to be told to go on is told by the inner request. */
+  private get read(): Effect.Effect<string> {
+    if (this.headers.expect !== undefined) return Effect.flatMap(Effect.orDie(this.inner.arrayBuffer), decode)
+    return readAll(this.inner.source as IncomingMessage)
+  }
+
+  get source() {
+    return this.inner.source
+  }
+  get originalUrl() {
+    return this.inner.originalUrl
+  }
+  get cookies() {
+    return this.inner.cookies
+  }
+  get remoteAddress() {
+    return this.inner.remoteAddress
+  }
+  get peerAddress() {
+    return this.inner.peerAddress
+  }
+  get protocol() {
+    return this.inner.protocol
+  }
+  get json() {
+    return this.inner.json
+  }
+  get urlParamsBody() {
+    return this.inner.urlParamsBody
+  }
+  get arrayBuffer() {
+    return this.inner.arrayBuffer
+  }
+  get stream() {
+    return this.inner.stream
+  }
+  get multipart() {
+    return this.inner.multipart
+  }
+  get multipartStream() {
+    return this.inner.multipartStream
+  }
+  get upgrade() {
+    return this.inner.upgrade
+  }
+  get upgradeWith() {
+    return this.inner.upgradeWith
+  }
+
+  modify(options: Parameters<Inner["modify"]>[0]): MatrixRequest {
+    return new MatrixRequest(this.inner.modify(options))
+  }
+
+  toJSON(): unknown {
+    return { _id: "MatrixRequest", method: this.method, url: this.url }
+  }
+}
