@@ -5,79 +5,34 @@
  * names, and `GREENROOM_TURN_TTL=3600` in the environment; where it has a `flag` it is also an option, `--turn-ttl`.
  * The command line wins over the environment, the environment over the file, the file over the default.
  */
-import { defaultRates, type off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
+import { programSettings, rateSetting } from "@greenroom/gateway/ProgramSettings"
+import { defaultRates } from "@greenroom/gateway/RateLimit"
 import {
   type Configuration,
-  DatabaseUrl,
   integer,
-  LogLevelFromName,
-  type LogLevelName,
   list,
-  logLevels,
-  networks,
-  networksExpects,
   optional,
   portExpects,
   Secret,
-  type Setting,
   setting,
   Text,
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
-import { ServerName } from "@greenroom/protocol/Identifiers"
-import type { Schema } from "effect"
 import { loginSettings } from "./LoginSettings.ts"
 
-const rate = (kind: keyof typeof defaultRates, description: string): Setting<Rate | typeof off> => ({
-  name: `rate_limits.${kind}`,
-  description,
-  expects: 'a rate such as "500/1s", or "off"',
-  schema: RateFromString,
-  fallback: defaultRates[kind]
-})
+const rate = (kind: keyof typeof defaultRates, description: string) =>
+  rateSetting(kind, description, defaultRates[kind], "500/1s")
 
 /** Every setting, by its name in the program. */
 export const settings = {
-  serverName: setting<ServerName>({
-    name: "server_name",
-    description: "The name of this home server, the part of user IDs after the colon. It cannot be changed later",
-    expects: "a server name, such as example.org or localhost:8448",
-    schema: ServerName as Schema.Codec<ServerName, string>,
-    fallback: "localhost" as ServerName,
-    flag: "name"
-  }),
-  host: setting({
-    name: "host",
-    description: "The address to listen on. 0.0.0.0 or :: listens on all",
-    expects: "an address or a host name",
-    schema: Text,
-    fallback: "127.0.0.1",
-    flag: "address"
-  }),
-  port: setting({
-    name: "port",
-    description: "The port of the client API. 0 takes any free one",
-    expects: portExpects,
-    schema: integer(0, 65_535),
-    fallback: 8008,
-    flag: "number"
-  }),
-  dataDir: setting({
-    name: "data_dir",
-    description: "Where the database, the keys and the media of this server are kept",
-    expects: "a directory",
-    schema: Text,
-    fallback: "./data",
-    flag: "directory"
-  }),
-  databaseUrl: optional({
-    name: "database_url",
-    description: "A PostgreSQL to use instead of the one that comes with Greenroom",
-    expects: "a URL such as postgresql://user:password@host:5432/database",
-    schema: DatabaseUrl,
-    flag: "url",
-    secret: true
+  ...programSettings({
+    serverName: "The name of this home server, the part of user IDs after the colon",
+    serverNameExpects: "a server name, such as example.org or localhost:8448",
+    api: "client API",
+    port: 8008,
+    dataDir: "Where the database, the keys and the media of this server are kept",
+    dataDirFallback: "./data"
   }),
   federationPort: setting({
     name: "federation_port",
@@ -139,21 +94,6 @@ export const settings = {
     flag: "switch"
   }),
   ...loginSettings,
-  logLevel: setting<LogLevelName>({
-    name: "log_level",
-    description: "The least serious messages that are logged",
-    expects: `one of ${logLevels.join(", ")}`,
-    schema: LogLevelFromName,
-    fallback: "info",
-    flag: "level"
-  }),
-  trustedProxies: setting({
-    name: "trusted_proxies",
-    description: "Reverse proxies whose X-Forwarded-For header tells the address of the client",
-    expects: networksExpects,
-    schema: networks,
-    fallback: [] as ReadonlyArray<string>
-  }),
   identityServers: setting({
     name: "identity_servers",
     description: "The identity servers that are trusted to say whose an email address or phone number is",

@@ -6,15 +6,12 @@
  * `GREENROOM_IDENTITY_CONFIG` names, and `GREENROOM_IDENTITY_SMTP_HOST=...` in the environment; where it has a `flag` it
  * is also an option, `--smtp-host`.
  */
-import { type Off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
+import { programSettings, rateSetting } from "@greenroom/gateway/ProgramSettings"
+import type { Off, Rate } from "@greenroom/gateway/RateLimit"
 import {
   type Configuration,
-  DatabaseUrl,
   integer,
-  LogLevelFromName,
-  type LogLevelName,
   list,
-  logLevels,
   networks,
   networksExpects,
   optional,
@@ -26,17 +23,11 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
-import { ServerName } from "@greenroom/protocol/Identifiers"
 import { Schema } from "effect"
 import { defaultRequestRates } from "./Requests.ts"
 
-const rate = (name: string, description: string, fallback: Rate | Off): Setting<Rate | Off> => ({
-  name: `rate_limits.${name}`,
-  description,
-  expects: 'a rate such as "20/1h", or "off"',
-  schema: RateFromString,
-  fallback
-})
+const rate = (name: string, description: string, fallback: Rate | Off) =>
+  rateSetting(name, description, fallback, "20/1h")
 
 const webUrl = Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/)) as Schema.Codec<string>
 const webUrlExpects = "a URL such as https://id.example.org"
@@ -56,29 +47,13 @@ const mailbox = Schema.String.check(
 
 /** Every setting, by its name in the program. */
 export const settings = {
-  serverName: setting<ServerName>({
-    name: "server_name",
-    description: "The name of this identity server, by which it signs. It cannot be changed later",
-    expects: "a server name, such as id.example.org",
-    schema: ServerName as Schema.Codec<ServerName, string>,
-    fallback: "localhost" as ServerName,
-    flag: "name"
-  }),
-  host: setting({
-    name: "host",
-    description: "The address to listen on. 0.0.0.0 or :: listens on all",
-    expects: "an address or a host name",
-    schema: Text,
-    fallback: "127.0.0.1",
-    flag: "address"
-  }),
-  port: setting({
-    name: "port",
-    description: "The port of the identity API. 0 takes any free one",
-    expects: portExpects,
-    schema: integer(0, 65_535),
-    fallback: 8090,
-    flag: "number"
+  ...programSettings({
+    serverName: "The name of this identity server, by which it signs",
+    serverNameExpects: "a server name, such as id.example.org",
+    api: "identity API",
+    port: 8090,
+    dataDir: "Where the database of this server is kept",
+    dataDirFallback: "./data/identity"
   }),
   publicUrl: optional({
     name: "public_url",
@@ -86,37 +61,6 @@ export const settings = {
     expects: webUrlExpects,
     schema: webUrl,
     flag: "url"
-  }),
-  dataDir: setting({
-    name: "data_dir",
-    description: "Where the database of this server is kept",
-    expects: "a directory",
-    schema: Text,
-    fallback: "./data/identity",
-    flag: "directory"
-  }),
-  databaseUrl: optional({
-    name: "database_url",
-    description: "A PostgreSQL database to use instead of the one that comes with Greenroom",
-    expects: "a URL such as postgresql://user:password@host:5432/database",
-    schema: DatabaseUrl,
-    flag: "url",
-    secret: true
-  }),
-  logLevel: setting<LogLevelName>({
-    name: "log_level",
-    description: "The least serious messages that are logged",
-    expects: `one of ${logLevels.join(", ")}`,
-    schema: LogLevelFromName,
-    fallback: "info",
-    flag: "level"
-  }),
-  trustedProxies: setting({
-    name: "trusted_proxies",
-    description: "Reverse proxies whose X-Forwarded-For header tells the address of the client",
-    expects: networksExpects,
-    schema: networks,
-    fallback: [] as ReadonlyArray<string>
   }),
   trustedClients: setting({
     name: "trusted_clients",
