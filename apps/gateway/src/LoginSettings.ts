@@ -25,8 +25,9 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
+import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
-import { Redacted, Schema, SchemaTransformation } from "effect"
+import { Redacted, Result, Schema, SchemaTransformation } from "effect"
 
 const isStage = (text: string): text is StageType => (stageTypes as ReadonlyArray<string>).includes(text)
 
@@ -48,11 +49,15 @@ const Flows: Schema.Codec<ReadonlyArray<Flow>, string> = Schema.String.check(
 const flowsExpects = `a list of flows such as m.login.password+m.login.email.code, of the stages ${stageTypes.join(", ")}`
 
 const url = Schema.String.check(
-  Schema.makeFilter((text: string) => /^https?:\/\/[^/?#]/.test(text) && URL.canParse(text))
+  Schema.makeFilter((text: string) => /^https?:\/\/[^/?#]/.test(text) && URL.canParse(text), {
+    expected: "a URL such as https://accounts.example.com"
+  })
 )
 
 const Provider = Schema.Struct({
-  id: Schema.String.check(Schema.isPattern(/^[a-z0-9._-]{1,64}$/)),
+  id: Schema.String.check(
+    Schema.isPattern(/^[a-z0-9._-]{1,64}$/, { expected: "1 to 64 of the letters a-z, digits, and . _ -" })
+  ),
   name: Schema.NonEmptyString,
   client_id: Schema.NonEmptyString,
   client_secret: Schema.NonEmptyString,
@@ -64,12 +69,17 @@ const Provider = Schema.Struct({
   scope: Schema.optionalKey(Schema.String),
   authentication: Schema.optionalKey(Schema.Literals(["client_secret_basic", "client_secret_post"])),
   allow_http: Schema.optionalKey(Schema.Boolean)
-}).check(
-  Schema.makeFilter(
-    (provider: { readonly authorization_endpoint?: string; readonly token_endpoint?: string }) =>
-      (provider.authorization_endpoint === undefined) === (provider.token_endpoint === undefined)
+})
+  .annotate({ messageUnexpectedKey: "Is no setting of a provider" })
+  .check(
+    Schema.makeFilter(
+      (provider: { readonly authorization_endpoint?: string; readonly token_endpoint?: string }) =>
+        (provider.authorization_endpoint === undefined) === (provider.token_endpoint === undefined) || {
+          path: [provider.token_endpoint === undefined ? "token_endpoint" : "authorization_endpoint"],
+          issue: "Expected both endpoints, or none to find them by discovery"
+        }
+    )
   )
-)
 
 const toProvider = (provider: typeof Provider.Type): OAuth2Provider => ({
   id: provider.id,
@@ -86,15 +96,29 @@ const toProvider = (provider: typeof Provider.Type): OAuth2Provider => ({
   allowHttp: provider.allow_http
 })
 
-const isProviders = Schema.is(Schema.Array(Provider))
+const decodeProvider = Schema.decodeUnknownResult(Provider, { onExcessProperty: "error" })
 
-const parseProviders = (text: string): ReadonlyArray<typeof Provider.Type> | undefined => {
+const parseTables = (text: string): ReadonlyArray<unknown> | undefined => {
   try {
     const value: unknown = JSON.parse(text)
-    return isProviders(value) ? value : undefined
+    return Array.isArray(value) ? value : undefined
   } catch {
     return undefined
   }
+}
+
+const parseProviders = (text: string): ReadonlyArray<typeof Provider.Type> | undefined => {
+  const decoded = parseTables(text)?.map((table) => decodeProvider(table))
+  return decoded?.every(Result.isSuccess) ? decoded.map(({ success }) => success) : undefined
+}
+
+/** What is wrong with the first provider that cannot be. */
+const problemOfProviders = (text: string): string | undefined => {
+  for (const [index, table] of (parseTables(text) ?? []).entries()) {
+    const decoded = decodeProvider(table)
+    if (Result.isFailure(decoded)) return `table ${index + 1}: ${describeIssue(decoded.failure.issue).text}`
+  }
+  return undefined
 }
 
 /** JSON, as the tables `[[oauth2.providers]]` of TOML become. */
@@ -146,6 +170,13 @@ export const loginSettings = {
     expects: `one of ${registrationModes.join(", ")}`,
     schema: Schema.Literals(registrationModes) as Schema.Codec<RegistrationMode, string>,
     fallback: "open"
+  }),
+  minPasswordLength: setting({
+    name: "login.min_password_length",
+    description: "How many characters a new password has at least",
+    expects: "a number from 1 to 128",
+    schema: integer(1, 128),
+    fallback: loginDefaults.minPasswordLength as number
   }),
   loginSessionTtl: setting({
     name: "login.session_ttl",
@@ -225,7 +256,8 @@ export const loginSettings = {
     expects: "a list of tables with id, name, client_id, client_secret and issuer",
     schema: Providers,
     fallback: [] as ReadonlyArray<OAuth2Provider>,
-    secret: true
+    secret: true,
+    problem: problemOfProviders
   })
 } as const
 
@@ -239,6 +271,7 @@ export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
   flows: config.loginFlows,
   registrationFlows: config.registrationFlows,
   registration: config.registrationMode,
+  minPasswordLength: config.minPasswordLength,
   sessionTtl: config.loginSessionTtl * 1_000,
   tokenTtl: config.tokenTtl === 0 ? undefined : config.tokenTtl * 1_000,
   accountAttempts: toAttempts(config.accountAttempts),

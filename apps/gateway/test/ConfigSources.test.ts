@@ -154,6 +154,7 @@ describe("ConfigSources", () => {
     })
   )
 
+  const provider = `[[oauth2.providers]]\nname = "One"\nclient_id = "a"\nclient_secret = "hush"\nissuer = "https://a.b"`
   const flows = (text: string) => ({ environment: { GREENROOM_LOGIN_FLOWS: text } })
   for (const [written, message] of [
     [flows("m.login.nonsense"), /^GREENROOM_LOGIN_FLOWS must be a list of flows/],
@@ -167,8 +168,16 @@ describe("ConfigSources", () => {
     [{ toml: '[mail]\nfrom = "a@b\\nBcc: c@d"' }, /mail\.from in .* must be an address/],
     [
       { toml: '[[oauth2.providers]]\nid = "one"\nclient_secret = "hush"' },
-      /oauth2\.providers in .* must be a list of tables/
-    ]
+      /oauth2\.providers in .*: table 1: name: missing key/
+    ],
+    [
+      { toml: `${provider}\nid = "one"\n${provider}\nid = "GitHub"` },
+      /table 2: id: expected 1 to 64 of the letters a-z/
+    ],
+    [{ toml: `${provider}\nid = "one"\nclientsecret = "hush"` }, /table 1: clientsecret: is no setting/],
+    [{ toml: `${provider}\nid = "one"\ntoken_endpoint = "https://a.b/"` }, /authorization_endpoint: expected both/],
+    [{ environment: { GREENROOM_OAUTH2_PROVIDERS: "hush" } }, /must be a list of tables with id/],
+    [{ toml: "[login]\nmin_password_length = 0" }, /login\.min_password_length in .* must be a number from 1 to 128/]
   ] as const) {
     it.effect(`${JSON.stringify(written)} ${message === undefined ? "is as if it was not said" : "is refused"}`, () =>
       Effect.gen(function* () {

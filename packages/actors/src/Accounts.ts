@@ -13,7 +13,8 @@ import { AccountStore } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
-import { checkPassword, maxPasswordLength, requestedUserId } from "./internal/NewAccount.ts"
+import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
+import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { Passwords } from "./Passwords.ts"
 import { Presences } from "./Presences.ts"
 import { Rooms } from "./Rooms.ts"
@@ -27,6 +28,13 @@ export interface Credentials {
   readonly access_token: string
   readonly home_server: ServerName
   readonly device_id: string
+}
+
+export interface PasswordChange {
+  readonly oldPassword: Redacted.Redacted
+  readonly newPassword: Redacted.Redacted
+  /** Where the request came from. */
+  readonly address: string
 }
 
 export interface Device {
@@ -54,7 +62,9 @@ const make = Effect.gen(function* () {
   const roomStore = yield* RoomStore
   const presences = yield* Presences
   const users = yield* Users
+  const throttle = yield* LoginThrottle
   const cache = new SessionCache(maxCachedSessions)
+  const checkPassword = passwordCheck(loginOptions)
 
   // --- Tokens ---------------------------------------------------------------------------------------------------------
 
@@ -223,13 +233,14 @@ const make = Effect.gen(function* () {
 
   const changePassword = Effect.fn("Accounts.changePassword")(function* (
     session: Session,
-    oldPassword: Redacted.Redacted,
-    newPassword: Redacted.Redacted
+    { address, newPassword, oldPassword }: PasswordChange
   ) {
-    yield* checkPassword(newPassword)
-    if (!(yield* verify(session.userId, oldPassword))) {
-      return yield* new Forbidden({ error: "The old password is wrong" })
-    }
+    yield* checkPassword(newPassword, "new_password")
+    const check = Effect.flatMap(verify(session.userId, oldPassword), (correct) =>
+      correct ? Effect.void : Effect.fail(new Forbidden({ error: "The old password is wrong" }))
+    )
+    // Whoever has an access token alone guesses the password here as slowly as by logging in.
+    yield* throttle.attempt(session.userId, address, check)
     yield* store.setPasswordHash(session.userId, Redacted.make(yield* passwords.hash(newPassword)))
     return yield* logoutOthers(session)
   })
@@ -312,7 +323,7 @@ export class Accounts extends Context.Service<
   {
     /**
      * Creates an account with a password and logs it in. Without `localpart` the server allocates one. `localpart` may
-     * also be a whole user ID of this server. Errors: M_USER_IN_USE, M_INVALID_USERNAME.
+     * also be a whole user ID of this server. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON.
      */
     readonly register: (options: {
       readonly localpart?: string
@@ -338,11 +349,13 @@ export class Accounts extends Context.Service<
     readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     readonly devices: (session: Session) => Effect.Effect<ReadonlyArray<Device>>
     readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
-    /** Checks the old password; ends every other session, and tells their token IDs. Errors: M_FORBIDDEN. */
+    /**
+     * Checks the old password; ends every other session, and tells their token IDs. Errors: M_FORBIDDEN, M_BAD_JSON,
+     * M_LIMIT_EXCEEDED.
+     */
     readonly changePassword: (
       session: Session,
-      oldPassword: Redacted.Redacted,
-      newPassword: Redacted.Redacted
+      change: PasswordChange
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /** Deactivates the account: tokens, presence and profile go, rooms are left; the user ID stays taken. */
     readonly unregister: (session: Session) => Effect.Effect<void, MatrixError>
@@ -357,7 +370,7 @@ export class Accounts extends Context.Service<
     readonly toUserId: (user: string) => UserId | undefined
     /** The user ID that a registration asks for. Errors: M_USER_IN_USE, M_INVALID_USERNAME. */
     readonly chooseUserId: (requested: string) => Effect.Effect<UserId, MatrixError>
-    /** Errors: M_BAD_JSON for a password that is too long or empty. */
+    /** Errors: M_BAD_JSON for a password that is too short or too long. */
     readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
     /** Who it is, if it is their password. Takes the same time whether the user exists or not. */
     readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>

@@ -15,7 +15,7 @@ import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { Accounts, type Device } from "./Accounts.ts"
 import { HomeServerConfig } from "./HomeServerConfig.ts"
-import { checkPassword, requestedUserId } from "./internal/NewAccount.ts"
+import { passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { Passwords } from "./Passwords.ts"
 import type { Session } from "./Session.ts"
 
@@ -49,7 +49,8 @@ interface Endings {
 const pageSize = 100
 
 const make = Effect.fnUntraced(function* (endings: Endings) {
-  const { serverName } = yield* HomeServerConfig
+  const { login = {}, serverName } = yield* HomeServerConfig
+  const checkPassword = passwordCheck(login)
   const store = yield* AccountStore
   const identities = yield* UserIdentityStore
   const tokens = yield* RegistrationTokenStore
@@ -141,6 +142,8 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
 
 /** What of `Accounts` the command line needs, by the database alone. */
 const endingsOnStores = Effect.gen(function* () {
+  const { login = {} } = yield* HomeServerConfig
+  const checkPassword = passwordCheck(login)
   const store = yield* AccountStore
   const passwords = yield* Passwords
   const endings: Endings = {

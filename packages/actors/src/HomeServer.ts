@@ -53,6 +53,7 @@ import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
 import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import * as LocalRunner from "./LocalRunner.ts"
 import { LoginFlows } from "./login/LoginFlows.ts"
+import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
 import { Passwords } from "./Passwords.ts"
 import * as Presence from "./Presence.ts"
@@ -113,7 +114,7 @@ const services = Layer.mergeAll(Events.layer, LoginFlows.layer, Administration.l
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Rooms.layer),
   Layer.provideMerge(Presences.layer),
-  Layer.provideMerge(Layer.mergeAll(Voip.layer, Passwords.layer, otherServers))
+  Layer.provideMerge(Layer.mergeAll(Voip.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )
 
 /** A home server on a database that is there already: needs its `SqlClient`. */

@@ -132,8 +132,10 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
       const own = yield* accounts.login({ user: "frank", password })
       const session = yield* accounts.authenticate(own.access_token)
       const renewed = Redacted.make("battery staple")
-      assert.strictEqual(yield* tagOf(accounts.changePassword(session, wrong, renewed)), "M_FORBIDDEN")
-      yield* accounts.changePassword(session, password, renewed)
+      const change = { oldPassword: password, newPassword: renewed, address: "192.0.2.1" }
+      const guess = accounts.changePassword(session, { ...change, oldPassword: wrong })
+      assert.strictEqual(yield* tagOf(guess), "M_FORBIDDEN")
+      yield* accounts.changePassword(session, change)
       assert.strictEqual(yield* tagOf(accounts.authenticate(stolen.access_token)), "M_UNKNOWN_TOKEN")
       assert.strictEqual((yield* accounts.authenticate(own.access_token)).userId, own.user_id)
       assert.strictEqual(yield* tagOf(accounts.login({ user: "frank", password })), "M_FORBIDDEN")

@@ -19,6 +19,11 @@ export interface Setting<A> {
   readonly flag?: string
   /** Never repeated in messages. */
   readonly secret?: boolean
+  /**
+   * What exactly is wrong with a text that `schema` refuses, for settings of many parts: names the part, repeats no
+   * secret. Undefined where `expects` says it all.
+   */
+  readonly problem?: (text: string) => string | undefined
 }
 
 /** The settings of a program, by their names in it. */

@@ -78,6 +78,8 @@ const decode = (
   if (written === undefined) return Effect.succeed(setting.fallback)
   const value = Schema.decodeUnknownOption(setting.schema)(written.text)
   if (Option.isSome(value)) return Effect.succeed(value.value)
+  const problem = setting.problem?.(written.text)
+  if (problem !== undefined) return refuse(`${written.where}: ${problem}`)
   const got = setting.secret ? "" : `, not ${JSON.stringify(written.text)}`
   return refuse(`${written.where} must be ${setting.expects}${got}`)
 }

@@ -16,6 +16,7 @@ import { Cause, Effect, Exit, Layer, Option, References } from "effect"
 import { Command } from "effect/cli"
 import * as CommandLine from "../CommandLine.ts"
 import { readConfig } from "../ConfigSources.ts"
+import { toLoginOptions } from "../LoginSettings.ts"
 import { describeFailure } from "../StartFailure.ts"
 import { adminCommand, type Place } from "./AdminCommands.ts"
 
@@ -36,7 +37,13 @@ const connect = (place: Place) =>
       return Administration.layerOnStores.pipe(
         Layer.provide([AccountStore.layer, UserIdentityStore.layer, RegistrationTokenStore.layer, Passwords.layer]),
         Layer.provide(ServerSettings.layer(read.serverName)),
-        Layer.provide(Layer.succeed(HomeServerConfig, { serverName: read.serverName, dataDir: read.dataDir })),
+        Layer.provide(
+          Layer.succeed(HomeServerConfig, {
+            serverName: read.serverName,
+            dataDir: read.dataDir,
+            login: toLoginOptions(read)
+          })
+        ),
         Layer.provide(Database.layer(database))
       )
     })

@@ -97,6 +97,10 @@ describe("greenroom", () => {
         assert.strictEqual((yield* run("token list")).out, `${id}  used 0 of 2\n`)
         assert.strictEqual((yield* run(`token remove ${id}`)).code, 0)
         assert.strictEqual((yield* run("user show nobody")).error, "greenroom: There is no user @nobody:green.test\n")
+        const file = `${yield* temporaryDirectory}/greenroom.toml`
+        yield* (yield* FileSystem.FileSystem).writeFileString(file, "[login]\nmin_password_length = 8\n")
+        const short = yield* run(`user reset-password bob --password-stdin --config ${file}`, "2short")
+        assert.strictEqual(short.error, "greenroom: password: must have 8 to 512 characters\n")
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     manyProcesses
   )

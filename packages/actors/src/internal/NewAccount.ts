@@ -13,17 +13,23 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import { BadJson, InvalidUsername, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
+import { type LoginOptions, loginDefaults } from "../login/LoginOptions.ts"
 
 /** Hashing takes time by its length. */
 export const maxPasswordLength = 512
 
-/** Errors: M_BAD_JSON for a password that is empty or too long. */
-export const checkPassword = (password: Redacted.Redacted): Effect.Effect<void, MatrixError> => {
-  const { length } = Redacted.value(password)
-  return length >= 1 && length <= maxPasswordLength
-    ? Effect.void
-    : Effect.fail(new BadJson({ error: `password: must have 1 to ${maxPasswordLength} characters` }))
-}
+/**
+ * Whether a new password may be one, as the operator wants it; `key` names it in the error. Passwords that are there are
+ * not measured. Errors: M_BAD_JSON for one that is too short or too long.
+ */
+export const passwordCheck =
+  ({ minPasswordLength = loginDefaults.minPasswordLength }: LoginOptions) =>
+  (password: Redacted.Redacted, key = "password"): Effect.Effect<void, MatrixError> => {
+    const { length } = Redacted.value(password)
+    return length >= minPasswordLength && length <= maxPasswordLength
+      ? Effect.void
+      : Effect.fail(new BadJson({ error: `${key}: must have ${minPasswordLength} to ${maxPasswordLength} characters` }))
+  }
 
 /**
  * The user ID that a registration asks for: a localpart, or a whole user ID of this server. Errors: M_INVALID_USERNAME.

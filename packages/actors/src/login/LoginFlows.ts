@@ -397,7 +397,5 @@ export class LoginFlows extends Context.Service<
     readonly callback: (request: OAuth2Callback) => Effect.Effect<OAuth2Return>
   }
 >()("greenroom/actors/LoginFlows") {
-  static readonly layer = Layer.effect(LoginFlows, make).pipe(
-    Layer.provide([LoginThrottle.layer, Mailer.layer, OAuth2Client.layer])
-  )
+  static readonly layer = Layer.effect(LoginFlows, make).pipe(Layer.provide([Mailer.layer, OAuth2Client.layer]))
 }

@@ -71,6 +71,8 @@ export interface LoginOptions {
   readonly registrationFlows?: ReadonlyArray<Flow>
   /** Default: open. With `token`, each registration flow begins with `m.login.registration_token`. */
   readonly registration?: RegistrationMode
+  /** How many characters a new password has at least. */
+  readonly minPasswordLength?: number
   /** How long a login may take, in ms. */
   readonly sessionTtl?: number
   /** How long an access token is good for, in ms. Default: until it is ended. */
@@ -90,6 +92,7 @@ export interface LoginOptions {
 const minute = 60_000
 
 export const loginDefaults = {
+  minPasswordLength: 1,
   sessionTtl: 15 * minute,
   maxSessionsPerAddress: 100,
   accountAttempts: { limit: 50, window: 10 * minute },

@@ -66,13 +66,14 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
       .handle("changePassword", ({ payload, request }) =>
         CurrentSession.use((session) =>
           Effect.gen(function* () {
-            yield* limit.take("logins", `${addressOf(request)} ${session.userId}`)
+            const address = addressOf(request)
+            yield* limit.take("logins", `${address} ${session.userId}`)
             const { new_password, old_password } = payload
-            const ended = yield* accounts.changePassword(
-              session,
-              Redacted.make(old_password),
-              Redacted.make(new_password)
-            )
+            const ended = yield* accounts.changePassword(session, {
+              oldPassword: Redacted.make(old_password),
+              newPassword: Redacted.make(new_password),
+              address
+            })
             return yield* closeTokens(ended)
           })
         )

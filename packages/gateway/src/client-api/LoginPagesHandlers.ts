@@ -37,7 +37,7 @@ const noStore = HttpServerResponse.setHeaders({ "cache-control": "no-store", "re
 
 export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", (handlers) =>
   Effect.gen(function* () {
-    const { serverName } = yield* HomeServerConfig
+    const { login, serverName } = yield* HomeServerConfig
     const flows = yield* LoginFlows
     const limit = yield* RateLimit
     const publicUrl = yield* PublicUrl
@@ -53,7 +53,10 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
 
     /** A page where the fallback page began it, else what a program reads. */
     const answerReturn = ({ page, purpose, result }: OAuth2Return) => {
-      if (page && purpose !== "link") return Effect.succeed(fallbackPage({ purpose, serverName, result }))
+      if (page && purpose !== "link") {
+        const { minPasswordLength } = login ?? {}
+        return Effect.succeed(fallbackPage({ purpose, serverName, minPasswordLength, result }))
+      }
       return "error" in result
         ? Effect.fail(result.error)
         : Effect.succeed(noStore(HttpServerResponse.jsonUnsafe(result.answer)))

@@ -20,13 +20,13 @@ import { withBrowserSecret } from "./BrowserSecret.ts"
 
 export const registrationHandlers = HttpApiBuilder.group(ClientApi, "registration", (handlers) =>
   Effect.gen(function* () {
-    const { serverName } = yield* HomeServerConfig
+    const { login, serverName } = yield* HomeServerConfig
     const accounts = yield* Accounts
     const flows = yield* LoginFlows
     const limit = yield* RateLimit
     const sockets = yield* Sockets
     const publicUrl = yield* PublicUrl
-    const page = fallbackPage({ purpose: "registration", serverName })
+    const page = fallbackPage({ purpose: "registration", serverName, minPasswordLength: login?.minPasswordLength })
     return handlers
       .handle("flows", () => flows.flows("registration"))
       .handle("register", ({ payload, request }) =>

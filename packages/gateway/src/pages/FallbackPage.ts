@@ -10,6 +10,7 @@
  * Source: "Fallback" of "Registration and login" of the specification.
  */
 import type { OAuth2Return } from "@greenroom/actors/login/LoginFlows"
+import { loginDefaults } from "@greenroom/actors/login/LoginOptions"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
@@ -19,6 +20,8 @@ import { escapeHtml, mark, page } from "./Page.ts"
 export interface FallbackPageOptions {
   readonly purpose: "login" | "registration"
   readonly serverName: ServerName
+  /** How many characters a new password has at least (default 1). */
+  readonly minPasswordLength?: number | undefined
   /** How the user came back from an OAuth2 provider. */
   readonly result?: OAuth2Return["result"] | undefined
 }
@@ -27,6 +30,7 @@ const toData = (result: OAuth2Return["result"]) =>
   "answer" in result ? { answer: result.answer } : { error: result.error.error }
 
 export const fallbackPage = ({
+  minPasswordLength = loginDefaults.minPasswordLength,
   purpose,
   result,
   serverName
@@ -42,6 +46,12 @@ export const fallbackPage = ({
 <div role="status" class="quiet"></div>
 <noscript><p class="error">This page needs JavaScript.</p></noscript>`,
     script: fallbackScript,
-    data: { purpose, serverName, api: clientPrefix, ...(result === undefined ? {} : { result: toData(result) }) }
+    data: {
+      purpose,
+      serverName,
+      minPasswordLength,
+      api: clientPrefix,
+      ...(result === undefined ? {} : { result: toData(result) })
+    }
   })
 }

@@ -86,11 +86,18 @@ export const fallbackScript = `
     else heading.focus();
   }
 
-  function fail(text) {
+  /* What is wrong is in the last field, unless the server says that it is the user name. */
+  function wrongField(errcode) {
+    var inputs = Array.from(view.querySelectorAll("input"));
+    var ofUser = errcode === "M_INVALID_USERNAME" || errcode === "M_USER_IN_USE";
+    return inputs.find(function (input) { return ofUser && input.name === "user"; }) || inputs.pop();
+  }
+
+  function fail(text, errcode) {
     alertBox.textContent = text;
     view.querySelectorAll("button").forEach(function (button) { button.disabled = false; });
-    var last = Array.from(view.querySelectorAll("input")).pop();
-    if (last) { last.setAttribute("aria-invalid", "true"); last.focus(); last.select(); }
+    var wrong = wrongField(errcode);
+    if (wrong) { wrong.setAttribute("aria-invalid", "true"); wrong.focus(); wrong.select(); }
   }
 
   function field(name, label, properties) {
@@ -147,7 +154,7 @@ export const fallbackScript = `
   function send(type, body, onWaiting) {
     post(Object.assign({ type: type }, body)).then(function (result) {
       var answer = result.answer;
-      if (!result.ok) return fail(answer.error);
+      if (!result.ok) return fail(answer.error, answer.errcode);
       if (body.user) state.user = body.user;
       if (answer.session) state.session = answer.session;
       proceed(type, answer, onWaiting);
@@ -190,12 +197,18 @@ export const fallbackScript = `
     });
   }
 
+  function passwordNotes() {
+    var texts = data.minPasswordLength > 1 ? ["The password has at least " + data.minPasswordLength + " characters."] : [];
+    if (!state.user) texts.push("Without a user name you get a number.");
+    return texts.length > 0 ? [paragraph(texts.join(" "), "soft small")] : [];
+  }
+
   var stages = {
     "m.login.password": function (type) {
-      var fields = userField(!registering).concat(field("password", registering ? "New password" : "Password", {
-        type: "password", autocomplete: registering ? "new-password" : "current-password"
-      }));
-      var note = registering && !state.user ? [paragraph("Without a user name you get a number.", "soft small")] : [];
+      var fields = userField(!registering).concat(field("password", registering ? "New password" : "Password", registering ? {
+        type: "password", autocomplete: "new-password", minLength: data.minPasswordLength
+      } : { type: "password", autocomplete: "current-password" }));
+      var note = registering ? passwordNotes() : [];
       return [form(fields.concat(note), state.flow.length - state.passed.length > 1 ? "Continue" : title, function (values) {
         send(type, values);
       })];

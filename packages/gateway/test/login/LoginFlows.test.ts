@@ -370,6 +370,45 @@ describe("a password", () => {
       )
     )
   )
+
+  it.live("is guessed as few times by whoever has an access token", () =>
+    Effect.gen(function* () {
+      const { token } = yield* register("alice")
+      const change = (old_password: string) =>
+        post("/account/password", { old_password, new_password: "another secret" }, token)
+      for (let count = 0; count < 3; count++) {
+        assert.strictEqual(outcome(yield* change(`guess ${count}`)), "403 M_FORBIDDEN")
+      }
+      assert.strictEqual(outcome(yield* change("secret-alice")), "429 M_LIMIT_EXCEEDED")
+      const refused = yield* login({ type: password, user: "alice", password: "secret-alice" })
+      assert.strictEqual(outcome(refused), "429 M_LIMIT_EXCEEDED")
+    }).pipe(Effect.provide(loginGateway({ accountAttempts: { limit: 3, window: 600_000 } })))
+  )
+
+  it.live("has the length that the operator wants, however it comes; one that is there stays good", () =>
+    Effect.gen(function* () {
+      const old = yield* register("alice").pipe(Effect.provide(gatewayOn({})))
+      yield* Effect.gen(function* () {
+        const short = yield* signUp({ type: password, user: "bob", password: "2short" })
+        assert.strictEqual(outcome(short), "400 M_BAD_JSON")
+        assert.strictEqual(short.body.error, "password: must have 13 to 512 characters")
+        assert.strictEqual(outcome(yield* signUp({ user_id: "bob", password: "2short" })), "400 M_BAD_JSON")
+        assert.strictEqual((yield* signUp({ type: password, user: "bob", password: "13 characters" })).status, 200)
+        assert.strictEqual((yield* login({ type: password, user: "alice", password: "secret-alice" })).status, 200)
+        const passwords = { old_password: "secret-alice", new_password: "2short" }
+        const changed = yield* post("/account/password", passwords, old.token)
+        assert.strictEqual(changed.body.error, "new_password: must have 13 to 512 characters")
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`UPDATE users SET admin = true WHERE user_id = ${old.id}`
+        for (const [path, json] of [
+          ["/admin/users", { user: "carol", password: "2short" }],
+          ["/admin/users/@bob:green.test/password", { new_password: "2short" }]
+        ] as const) {
+          assert.strictEqual(outcome(yield* post(path, json, old.token)), "400 M_BAD_JSON", path)
+        }
+      }).pipe(Effect.provide(gatewayOn({ minPasswordLength: 13 })))
+    }).pipe(Effect.provide(TestDatabase.layer))
+  )
 })
 
 describe("registration", () => {

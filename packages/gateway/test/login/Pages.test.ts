@@ -283,6 +283,34 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
     )
   )
 
+  it.effect("points at the field that is wrong, and tells how long a password is to be", () =>
+    withHome({ minPasswordLength: 8, registrationFlows: [[password]] }, () =>
+      Effect.gen(function* () {
+        yield* register("alice")
+        const visited = yield* open("/register/fallback")
+        const { page } = visited
+        yield* act(() => page.getByText("at least 8 characters").waitFor())
+        const focused = act(() => page.evaluate("document.activeElement.name"))
+        yield* fill(page, { "User name": "Alice", "New password": "2short" })
+        yield* picture(page, "register-short-password")
+        assert.strictEqual(yield* focused, "password")
+        yield* act(() => page.getByLabel("New password").fill("long enough"))
+        for (const [name, error] of [
+          ["Alice", "lower case"],
+          ["alice", "is taken"]
+        ] as const) {
+          yield* act(() => page.getByLabel("User name").fill(name))
+          yield* act(() => page.getByLabel("New password").press("Enter"))
+          yield* act(() => page.getByRole("alert").getByText(error).waitFor())
+          assert.strictEqual(yield* focused, "user")
+        }
+        yield* act(() => page.getByLabel("User name").fill("bob"))
+        yield* act(() => page.keyboard.press("Enter"))
+        yield* loggedIn(visited, "@bob:green.test")
+      })
+    )
+  )
+
   it.effect("registers with a token", () =>
     withHome({ registration: "token", registrationFlows: [[password]] }, () =>
       Effect.gen(function* () {
