@@ -2,23 +2,13 @@
  * Sends mails by SMTP. Who it goes to is an address in canonical form, given to nodemailer as an object and never as
  * part of a header, so no address and no text can add recipients or headers.
  */
+import { type SmtpServer, smtpTransport } from "@greenroom/actors/SmtpServer"
 import { MessageSendError } from "@greenroom/protocol/identity/IdentityError"
-import { Context, Effect, Layer, Option, Redacted } from "effect"
-import { createTransport } from "nodemailer"
+import { Context, Effect, Layer, Option } from "effect"
 
-/** How the connection to the SMTP server is protected: `starttls` and `tls` refuse to go on without. */
-export type SmtpSecurity = "starttls" | "tls" | "none"
-
-export interface SmtpOptions {
-  readonly host: string
-  readonly port: number
-  readonly security: SmtpSecurity
-  readonly user?: string | undefined
-  readonly password?: Redacted.Redacted | undefined
+export interface SmtpOptions extends SmtpServer {
   /** The address that mails come from. */
   readonly from: { readonly name: string; readonly address: string }
-  /** Whether the certificate of the SMTP server is checked. */
-  readonly verifyCertificate: boolean
 }
 
 export interface Mail {
@@ -29,29 +19,6 @@ export interface Mail {
   readonly html: string
 }
 
-/** How long the SMTP server may take for a step, in ms. */
-const patience = 15_000
-
-const toTransport = (options: SmtpOptions) =>
-  createTransport({
-    host: options.host,
-    port: options.port,
-    secure: options.security === "tls",
-    requireTLS: options.security === "starttls",
-    ignoreTLS: options.security === "none",
-    tls: { rejectUnauthorized: options.verifyCertificate },
-    ...(options.user === undefined
-      ? {}
-      : { auth: { user: options.user, pass: options.password === undefined ? "" : Redacted.value(options.password) } }),
-    pool: true,
-    maxConnections: 4,
-    connectionTimeout: patience,
-    greetingTimeout: patience,
-    socketTimeout: patience,
-    disableFileAccess: true,
-    disableUrlAccess: true
-  })
-
 const notSent = new MessageSendError({ error: "The mail could not be sent" })
 
 /** What went wrong, without what was sent. */
@@ -61,10 +28,7 @@ const describe = (cause: unknown): string => {
 }
 
 const make = Effect.fnUntraced(function* (options: SmtpOptions) {
-  const transport = yield* Effect.acquireRelease(
-    Effect.sync(() => toTransport(options)),
-    (transport) => Effect.sync(() => transport.close())
-  )
+  const transport = yield* smtpTransport(options)
   return Option.some((mail: Mail) =>
     Effect.tryPromise(() =>
       transport.sendMail({

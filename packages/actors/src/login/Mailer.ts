@@ -3,18 +3,14 @@
  * not tell whether there was one; a mail server that is away for a moment is asked again. Only so many wait at once.
  */
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
-import { Context, Effect, Layer, Queue, Redacted, Schedule } from "effect"
-import { createTransport } from "nodemailer"
+import { Context, Effect, Layer, Queue, Schedule } from "effect"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { maxConnections, smtpTransport } from "../SmtpServer.ts"
 import type { MailOptions } from "./LoginOptions.ts"
 import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
 
-/** How many mails may wait, and how many are sent at once. */
+/** How many mails may wait. */
 const maxWaiting = 1_000
-const senders = 4
-
-/** How long the mail server may take, in ms. */
-const patience = 20_000
 
 const retries = { schedule: Schedule.exponential("1 second"), times: 3 }
 
@@ -22,24 +18,6 @@ interface Waiting {
   readonly to: string
   readonly mail: Mail
 }
-
-const transportOf = (options: MailOptions) =>
-  createTransport({
-    host: options.host,
-    port: options.port,
-    secure: options.security === "tls",
-    requireTLS: options.security === "starttls",
-    ignoreTLS: options.security === "none",
-    tls: { rejectUnauthorized: options.verifyCertificate ?? true },
-    connectionTimeout: patience,
-    greetingTimeout: patience,
-    socketTimeout: patience,
-    disableFileAccess: true,
-    disableUrlAccess: true,
-    ...(options.user === undefined
-      ? {}
-      : { auth: { user: options.user, pass: options.password === undefined ? "" : Redacted.value(options.password) } })
-  })
 
 /** What a mail server said, without what the mail is about. */
 const reasonOf = (error: unknown): string => {
@@ -49,7 +27,7 @@ const reasonOf = (error: unknown): string => {
 
 const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
   const render = yield* loadTemplates(options.templates)
-  const transport = transportOf(options)
+  const transport = yield* smtpTransport(options)
   const queue = yield* Queue.dropping<Waiting>(maxWaiting)
 
   const deliver = ({ mail, to }: Waiting) =>
@@ -69,10 +47,9 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
       )
     )
 
-  for (let index = 0; index < senders; index++) {
+  for (let index = 0; index < maxConnections; index++) {
     yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(queue), deliver)))
   }
-  yield* Effect.addFinalizer(() => Effect.sync(() => transport.close()))
 
   return Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {
     if (canonicalEmail(to) !== to) return yield* Effect.die(new Error("A mail was to go to what is no address"))
