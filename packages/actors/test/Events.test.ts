@@ -11,7 +11,7 @@ import { Events, type StreamChunk } from "../src/Events.ts"
 import { Presences } from "../src/Presences.ts"
 import { Rooms } from "../src/Rooms.ts"
 import type { Session } from "../src/Session.ts"
-import { guest, layer as homeServer, node } from "./TestHomeServer.ts"
+import { aliceAndBob, guest, layer as homeServer, node } from "./TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 
@@ -66,9 +66,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const events = yield* Events
-      const [alice, bob] = [guest("alice1"), guest("bob1")]
-      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* rooms.join(bob, room_id)
+      const { alice, bob, room_id } = yield* aliceAndBob("1")
       const end = yield* endFor(bob)
       const nothing = yield* events.poll(bob, { from: end, timeout: 1 })
       assert.deepStrictEqual([nothing.json, nothing.count, nothing.start], ["[]", 0, end])
@@ -226,9 +224,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const presences = yield* Presences
-      const [alice, bob] = [guest("alice6"), guest("bob6")]
-      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* rooms.join(bob, room_id)
+      const { alice, bob, room_id } = yield* aliceAndBob("6")
       yield* presences.set(alice, alice.userId, "online", "back")
       yield* rooms.setTyping(alice, room_id, alice.userId, true)
       const token = yield* endFor(bob)
@@ -338,9 +334,7 @@ layer(homeServer)("Events over time", (it) => {
     Effect.gen(function* () {
       const events = yield* Events
       const rooms = yield* Rooms
-      const [alice, bob] = [guest("alice"), guest("bob")]
-      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* rooms.join(bob, room_id)
+      const { alice, bob, room_id } = yield* aliceAndBob()
       const token = yield* endFor(bob)
       const { next } = yield* events.subscribe(bob)
       const read: Array<ClientEvent> = []

@@ -12,7 +12,7 @@ import { TestClock } from "effect/testing"
 import { EphemeralStream } from "../src/EphemeralStream.ts"
 import { Rooms } from "../src/Rooms.ts"
 import type { Session } from "../src/Session.ts"
-import { guest, layer as homeServer, node } from "./TestHomeServer.ts"
+import { aliceAndBob, guest, layer as homeServer, node } from "./TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 
@@ -388,9 +388,7 @@ layer(homeServer)("Room over time", (it) => {
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const stream = yield* EphemeralStream
-      const [alice, bob] = [guest("alice"), guest("bob")]
-      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* rooms.join(bob, room_id)
+      const { alice, bob, room_id } = yield* aliceAndBob()
       const typists = () => stream.typing(room_id)
       yield* rooms.setTyping(alice, room_id, alice.userId, true, 20_000)
       yield* rooms.setTyping(bob, room_id, bob.userId, true, 10_000)
@@ -416,6 +414,20 @@ layer(homeServer)("Room over time", (it) => {
       assert.strictEqual((yield* Effect.flip(rooms.setTyping(bob, room_id, alice.userId, true)))._tag, "M_FORBIDDEN")
     })
   )
+})
+
+/** Two nodes on one database, and a room that was made on the first. */
+const twoNodes = Effect.gen(function* () {
+  const url = yield* TestDatabase.url
+  const nodes = [yield* node(url), yield* node(url)]
+  const on = <A, E>(index: number, effect: Effect.Effect<A, E, Rooms | EventStore>) =>
+    Effect.provide(effect, nodes[index]!)
+  const alice = guest("alice")
+  const { room_id } = yield* on(
+    0,
+    Effect.flatMap(Rooms, (rooms) => rooms.create(alice, {}))
+  )
+  return { alice, on, room_id }
 })
 
 describe("Room and its database", () => {
@@ -477,15 +489,7 @@ describe("Room and its database", () => {
 
   it.live("two nodes that both believe they own a room make one chain of what both are asked", () =>
     Effect.gen(function* () {
-      const url = yield* TestDatabase.url
-      const nodes = [yield* node(url), yield* node(url)]
-      const alice = guest("alice")
-      const on = <A, E>(index: number, effect: Effect.Effect<A, E, Rooms | EventStore>) =>
-        Effect.provide(effect, nodes[index]!)
-      const { room_id } = yield* on(
-        0,
-        Effect.flatMap(Rooms, (rooms) => rooms.create(alice, {}))
-      )
+      const { alice, on, room_id } = yield* twoNodes
       const send = (index: number, txnId: string) =>
         on(
           index,
@@ -502,15 +506,7 @@ describe("Room and its database", () => {
 
   it.live("two nodes that take a room from each other all the time lose nothing and repeat nothing", () =>
     Effect.gen(function* () {
-      const url = yield* TestDatabase.url
-      const nodes = [yield* node(url), yield* node(url)]
-      const alice = guest("alice")
-      const on = <A, E>(index: number, effect: Effect.Effect<A, E, Rooms | EventStore>) =>
-        Effect.provide(effect, nodes[index]!)
-      const { room_id } = yield* on(
-        0,
-        Effect.flatMap(Rooms, (rooms) => rooms.create(alice, {}))
-      )
+      const { alice, on, room_id } = yield* twoNodes
       const send = (body: string, index: number) =>
         Effect.exit(
           on(

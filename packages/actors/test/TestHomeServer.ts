@@ -7,6 +7,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Redacted } from "effect"
 import { Accounts } from "../src/Accounts.ts"
 import * as HomeServer from "../src/HomeServer.ts"
+import { Rooms } from "../src/Rooms.ts"
 import type { Session } from "../src/Session.ts"
 
 export const serverName = ServerName.make("green.test")
@@ -35,4 +36,13 @@ export const person = Effect.fnUntraced(function* (localpart: string): Effect.fn
   const accounts = yield* Accounts
   const credentials = yield* Effect.orDie(accounts.register({ localpart, password: Redacted.make("correct horse") }))
   return yield* Effect.orDie(accounts.authenticate(credentials.access_token))
+})
+
+/** Two guests in a public room of the first. `which` tells them from those of other tests on the same server. */
+export const aliceAndBob = Effect.fnUntraced(function* (which = "") {
+  const rooms = yield* Rooms
+  const [alice, bob] = [guest(`alice${which}`), guest(`bob${which}`)]
+  const { room_id } = yield* rooms.create(alice, { visibility: "public" })
+  yield* rooms.join(bob, room_id)
+  return { alice, bob, room_id }
 })

@@ -5,7 +5,7 @@ import { Events } from "../../src/Events.ts"
 import { Presences } from "../../src/Presences.ts"
 import { Rooms } from "../../src/Rooms.ts"
 import type { Session } from "../../src/Session.ts"
-import { guest, layer as homeServer } from "../TestHomeServer.ts"
+import { aliceAndBob, guest, layer as homeServer } from "../TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 
@@ -207,9 +207,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const presences = yield* Presences
-      const [alice, bob] = [guest("alice6"), guest("bob6")]
-      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* rooms.join(bob, room_id)
+      const { alice, bob, room_id } = yield* aliceAndBob("6")
       yield* presences.set(alice, alice.userId, "unavailable", "tea")
       const { chunk } = yield* rooms.members(bob, room_id)
       assert.deepInclude(chunk.find(({ state_key }) => state_key === alice.userId)!.content, {
@@ -264,9 +262,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
   it.effect("feedback is bundled with its message, and ends where the reader's view ends", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
-      const [alice, bob] = [guest("alice8"), guest("bob8")]
-      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* rooms.join(bob, room_id)
+      const { alice, bob, room_id } = yield* aliceAndBob("8")
       const said = yield* say(alice, room_id, "read me")
       const feedback = (session: Session) =>
         rooms.send(session, room_id, "m.room.message.feedback", { type: "read", target_event_id: said })
