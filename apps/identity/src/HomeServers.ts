@@ -1,6 +1,7 @@
 /**
  * Requests to home servers: at the URL that the configuration has for the name, else by HTTPS where `ServerDiscovery`
- * finds them, with a certificate for the name. Redirects are not followed.
+ * finds them, with a certificate for the name. A URL of the configuration may lead into a private network. Redirects are
+ * not followed.
  *
  * Source: "Federation" of the specification.
  */
@@ -8,7 +9,8 @@ import { NodeHttpClient } from "@effect/platform-node"
 import { ServerDiscovery, type Target } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Layer, type Scope } from "effect"
-import { HttpClient, HttpClientRequest } from "effect/http"
+import { type HttpClient, HttpClientRequest } from "effect/http"
+import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
 import { isPrivateAddress, lookupPublic } from "./PublicAddresses.ts"
 
@@ -31,21 +33,24 @@ interface Attempt {
 
 const toUrl = ({ host, port }: Target): string => `https://${host.includes(":") ? `[${host}]` : host}:${port}`
 
-const clientFor = (options: IdentityOptionsShape): Effect.Effect<HttpClient.HttpClient, never, Scope.Scope> =>
+const clientFor = (
+  { verifyCertificates }: IdentityOptionsShape,
+  privateAddresses: boolean
+): Effect.Effect<HttpClient.HttpClient, never, Scope.Scope> =>
   Effect.flatMap(
     NodeHttpClient.makeAgent({
       keepAlive: false,
-      rejectUnauthorized: options.verifyCertificates,
-      ...(options.privateAddresses ? {} : { lookup: lookupPublic })
+      rejectUnauthorized: verifyCertificates,
+      ...(privateAddresses ? {} : { lookup: lookupPublic })
     }),
     (agent) => Effect.provideService(NodeHttpClient.makeNodeHttp, NodeHttpClient.HttpAgent, agent)
   )
 
 const make = Effect.gen(function* () {
   const options = yield* IdentityOptions
-  const configured = yield* HttpClient.HttpClient
   const discovery = yield* ServerDiscovery
-  const open = yield* clientFor(options)
+  const configured = yield* clientFor(options, true)
+  const open = yield* clientFor(options, options.privateAddresses)
 
   const send = ({ client, host, url }: Attempt, path: string, json: string) =>
     client
@@ -76,7 +81,7 @@ const make = Effect.gen(function* () {
       for (const attempt of yield* attempts(serverName)) {
         const result = yield* Effect.result(send(attempt, path, json))
         if (result._tag === "Success") return result.success
-        reason = result.failure._tag
+        reason = failureReason(result.failure)
       }
       return yield* new HomeServerUnreachable({ serverName, reason })
     },
@@ -95,6 +100,8 @@ export class HomeServers extends Context.Service<
     readonly post: (serverName: ServerName, path: string, json: string) => Effect.Effect<number, HomeServerUnreachable>
   }
 >()("greenroom/identity/HomeServers") {
-  static readonly layer: Layer.Layer<HomeServers, never, IdentityOptions | ServerDiscovery | HttpClient.HttpClient> =
-    Layer.effect(HomeServers, make)
+  static readonly layer: Layer.Layer<HomeServers, never, IdentityOptions | ServerDiscovery> = Layer.effect(
+    HomeServers,
+    make
+  )
 }

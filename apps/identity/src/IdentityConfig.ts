@@ -167,8 +167,8 @@ export const settings = {
   }),
   homeServers: setting({
     name: "home_servers",
-    description: "Where home servers are that cannot be found by their names",
-    expects: 'a list of texts such as "example.org http://127.0.0.1:8008"',
+    description: "Where the federation API of home servers is that cannot be found by their names",
+    expects: 'a list of texts such as "example.org https://10.0.0.2:8448"',
     schema: list(/^\S+ https?:\/\/\S+$/),
     fallback: [] as ReadonlyArray<string>
   }),

@@ -30,7 +30,9 @@ const make = Effect.gen(function* () {
       yield* Effect.logWarning(`Gave up telling ${due.serverName} of a bound address: ${why}`)
       return yield* queue.remove(due.id)
     }
-    yield* Effect.logDebug(`${due.serverName} was not told of a bound address, trying again: ${why}`)
+    // Once as a warning: a home server may be away for days.
+    const log = due.attempts === 0 ? Effect.logWarning : Effect.logDebug
+    yield* log(`${due.serverName} was not told of a bound address, trying again: ${why}`)
     yield* queue.postpone(due.id, now + (yield* backoff(due.attempts + 1)))
   })
 

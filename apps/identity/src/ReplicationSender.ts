@@ -17,6 +17,7 @@ import { HttpClient, HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { Associations, type OutgoingRecord } from "./Associations.ts"
 import { backoff } from "./Backoff.ts"
+import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type Peer } from "./IdentityOptions.ts"
 
 class PeerRefused extends Data.TaggedError("PeerRefused")<{ readonly status: number }> {}
@@ -95,7 +96,7 @@ const make = Effect.gen(function* () {
       failures = Result.isSuccess(result) ? 0 : failures + 1
       if (Result.isFailure(result)) {
         const { failure } = result
-        const why = failure._tag === "PeerRefused" ? `status ${failure.status}` : failure._tag
+        const why = failure._tag === "PeerRefused" ? `status ${failure.status}` : failureReason(failure)
         yield* Effect.logWarning(`${peer.name} did not take our associations (${why}), trying again`)
       }
       const rest = failures === 0 ? Effect.raceFirst(fresh.await, Effect.sleep(longestSleep)) : sleepAfter(failures)

@@ -1,7 +1,6 @@
 import { createServer } from "node:https"
 import type { AddressInfo } from "node:net"
 import type { TLSSocket } from "node:tls"
-import { NodeHttpClient } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
 import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
@@ -46,8 +45,7 @@ const post = (name: ServerName, options: Partial<IdentityOptionsShape>) =>
       HomeServers.layer.pipe(
         Layer.provide([
           Layer.succeed(IdentityOptions, toOptions({ identity: options }, 25).identity),
-          ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, {}))),
-          NodeHttpClient.layerNodeHttp
+          ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, {})))
         ])
       )
     )
@@ -67,8 +65,23 @@ layer(Layer.empty, { excludeTestServices: true })("HomeServers", (it) => {
     Effect.gen(function* () {
       const { name, seen } = yield* homeServer
       const error = yield* Effect.flip(post(name, { privateAddresses: true }))
-      assert.strictEqual(error._tag, "HomeServerUnreachable")
+      assert.deepInclude(error, { _tag: "HomeServerUnreachable", reason: "DEPTH_ZERO_SELF_SIGNED_CERT" })
       assert.deepStrictEqual(seen, [])
+    })
+  )
+
+  it.effect("one that the operator has the URL of may be on this machine, its certificate is checked as any", () =>
+    Effect.gen(function* () {
+      const { name, seen } = yield* homeServer
+      const elsewhere = ServerName.make("green.test")
+      const homeServers = new Map([[elsewhere as string, `https://${name}`]])
+      const error = yield* Effect.flip(post(elsewhere, { homeServers }))
+      assert.strictEqual(error.reason, "DEPTH_ZERO_SELF_SIGNED_CERT")
+      assert.strictEqual(yield* post(elsewhere, { homeServers, verifyCertificates: false }), 302)
+      assert.deepStrictEqual(
+        seen.map(({ host }) => host),
+        [name]
+      )
     })
   )
 

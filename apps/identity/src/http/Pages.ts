@@ -10,7 +10,7 @@ const style = `
   :root { color-scheme: light dark; --back: #f4f4f6; --sheet: #fff; --ink: #222; --button: #2456a6 }
   @media (prefers-color-scheme: dark) { :root { --back: #16181c; --sheet: #23262c; --ink: #e8e8ea; --button: #3b73cc } }
   body { font: 16px/1.5 system-ui, sans-serif; margin: 0; display: grid; place-items: center; min-height: 100vh; background: var(--back); color: var(--ink) }
-  main { background: var(--sheet); padding: 2rem; border-radius: 8px; box-shadow: 0 1px 6px #0004; width: min(24rem, 80vw); overflow-wrap: anywhere }
+  main { background: var(--sheet); box-sizing: border-box; padding: 2rem; border-radius: 8px; box-shadow: 0 1px 6px #0004; width: min(28rem, 100vw - 2rem); overflow-wrap: anywhere }
   h1 { font-size: 1.25rem; margin: 0 0 1rem }
   a { color: inherit }
   button { box-sizing: border-box; width: 100%; font: inherit; padding: .6rem; border: 0; border-radius: 4px; background: var(--button); color: #fff; cursor: pointer }
