@@ -10,12 +10,15 @@ import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
+import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { Cause, Effect, Exit, FileSystem, Layer } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
 import { toLoginOptions } from "./LoginSettings.ts"
 import { describeFailure, FederationListenError } from "./StartFailure.ts"
+
+mendJsonParse()
 
 const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>): HomeServerOptions => ({
   serverName: config.serverName,

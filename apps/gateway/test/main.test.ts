@@ -111,6 +111,29 @@ describe("main", () => {
     )
   }
 
+  it.live("what somebody sends is kept as it is, whatever others sent before", () =>
+    Effect.gen(function* () {
+      const { url } = yield* start
+      const api = `${url}/_matrix/client/api/v1`
+      const { access_token } = yield* post(`${api}/register`, {
+        type: "m.login.password",
+        user: "alice",
+        password: "wonderland"
+      })
+      const { room_id } = yield* post(`${api}/createRoom?access_token=${access_token}`, {})
+      const path = `${api}/rooms/${encodeURIComponent(room_id ?? "")}`
+      const contents = [
+        { h: [], "\\": 0 },
+        { h: [], '"': 0 },
+        { h: [], "\n": 0 }
+      ]
+      for (const content of contents) yield* post(`${path}/send/org.example?access_token=${access_token}`, content)
+      const answer = yield* Effect.promise(() => fetch(`${path}/messages?access_token=${access_token}&dir=b&limit=3`))
+      const text = yield* Effect.promise(() => answer.text())
+      for (const content of contents) assert.include(text, JSON.stringify(content))
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
   for (const option of ["--port", "--federation-port"]) {
     it.live(`a ${option} that is in use ends it with one line that names the option`, () =>
       Effect.gen(function* () {

@@ -7,6 +7,7 @@ import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, ListenError } from "@greenroom/gateway/NodeServer"
 import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
+import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Cause, Effect, Exit, Layer } from "effect"
@@ -17,6 +18,8 @@ import { IdentityHttp } from "./IdentityHttp.ts"
 import * as IdentityServer from "./IdentityServer.ts"
 import { readConfig, toServerOptions } from "./ReadConfig.ts"
 import { version } from "./Version.ts"
+
+mendJsonParse()
 
 const name = "greenroom-identity"
 

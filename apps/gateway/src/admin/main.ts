@@ -6,6 +6,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Administration } from "@greenroom/actors/Administration"
 import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
 import { Passwords } from "@greenroom/actors/Passwords"
+import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import * as Database from "@greenroom/store/Database"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
@@ -19,6 +20,8 @@ import { readConfig } from "../ConfigSources.ts"
 import { toLoginOptions } from "../LoginSettings.ts"
 import { describeFailure } from "../StartFailure.ts"
 import { adminCommand, type Place } from "./AdminCommands.ts"
+
+mendJsonParse()
 
 /** The stores of the database that the settings name, or that a running gateway has in the data directory. */
 const connect = (place: Place) =>
