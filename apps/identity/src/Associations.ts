@@ -51,6 +51,10 @@ const isNewer = (
 
 const sign = (record: object, key: SigningKey): JsonObject => Result.getOrThrow(signJson(record as JsonObject, key))
 
+/** Signed by the key too, where it was signed by another server or before the key was the current one. */
+const withSignature = (record: AssociationRecord, key: SigningKey): JsonObject =>
+  record.signatures[key.serverName]?.[key.keyId] === undefined ? sign(record, key) : (record as unknown as JsonObject)
+
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const { serverName } = yield* IdentityOptions
@@ -142,14 +146,13 @@ const make = Effect.gen(function* () {
 
   const find = Effect.fn("Associations.find")(function* ({ address, medium }: ThirdPartyId) {
     const now = yield* Clock.currentTimeMillis
-    const rows = yield* Effect.orDie(sql<{ record: string; origin: string }>`
-      SELECT record, origin FROM associations
+    const rows = yield* Effect.orDie(sql<{ record: string }>`
+      SELECT record FROM associations
       WHERE medium = ${medium} AND address = ${address} AND mxid IS NOT NULL AND not_before <= ${now} AND not_after > ${now}`)
     const row = rows[0]
     if (row === undefined) return Option.none<SignedAssociation>()
-    const record = JSON.parse(row.record) as JsonObject
-    const withOurs = row.origin === serverName ? record : sign(record, yield* signingKeys.current)
-    return Option.some(withOurs as unknown as SignedAssociation)
+    const signed = withSignature(JSON.parse(row.record), yield* signingKeys.current)
+    return Option.some(signed as unknown as SignedAssociation)
   })
 
   const findHashed = Effect.fn("Associations.findHashed")(function* (hashes: ReadonlyArray<string>, pepper: string) {
@@ -166,7 +169,10 @@ const make = Effect.gen(function* () {
   const outgoing = Effect.fnUntraced(function* (after: number, limit: number) {
     const rows = yield* sql<{ seq: bigint; record: string }>`
       SELECT seq, record FROM associations WHERE seq > ${after} ORDER BY seq LIMIT ${limit}`
-    return rows.map((row): OutgoingRecord => ({ seq: Number(row.seq), record: JSON.parse(row.record) }))
+    const key = yield* signingKeys.current
+    return rows.map(
+      (row): OutgoingRecord => ({ seq: Number(row.seq), record: withSignature(JSON.parse(row.record), key) })
+    )
   }, Effect.orDie)
 
   return Associations.of({ bind, unbind, applyAll, find, findHashed, outgoing, signed })
@@ -188,7 +194,7 @@ export class Associations extends Context.Service<
       hashes: ReadonlyArray<string>,
       pepper: string
     ) => Effect.Effect<Option.Option<Readonly<Record<string, UserId>>>>
-    /** Records that this server signed, in their order, after a number. */
+    /** Records that this server signed, in their order, after a number; each signed by the current key too. */
     readonly outgoing: (after: number, limit: number) => Effect.Effect<ReadonlyArray<OutgoingRecord>>
     /** Opened when this server signed something. */
     readonly signed: Latch.Latch

@@ -11,7 +11,8 @@ import {
   type SignedInvite
 } from "@greenroom/protocol/identity/OnBind"
 import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
-import { signJson } from "@greenroom/room/Signing"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { type SigningKey, signJson } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Context, Effect, Latch, Layer, Result } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
@@ -50,6 +51,13 @@ interface InviteRow {
   readonly token: string
   readonly room_id: string
   readonly sender: string
+  readonly created_at: bigint
+}
+
+/** The proof by every key, for the home server knows the one that was current when it asked to keep the invitation. */
+const prove = (mxid: UserId, token: string, keys: ReadonlyArray<SigningKey>): SignedInvite => {
+  const unsigned: JsonObject = { mxid, token }
+  return keys.reduce((signed, key) => Result.getOrThrow(signJson(signed, key)), unsigned) as unknown as SignedInvite
 }
 
 const make = Effect.gen(function* () {
@@ -60,9 +68,10 @@ const make = Effect.gen(function* () {
   const enqueueInvites = Effect.fnUntraced(function* (thirdPartyId: ThirdPartyId, mxid: UserId) {
     const { address, medium } = thirdPartyId
     const rows = yield* sql<InviteRow>`
-      DELETE FROM invites WHERE medium = ${medium} AND address = ${address} RETURNING token, room_id, sender`
+      DELETE FROM invites WHERE medium = ${medium} AND address = ${address} 
+      RETURNING token, room_id, sender, created_at`
     if (rows.length === 0) return
-    const key = yield* signingKeys.current
+    const keys = yield* signingKeys.currentSince(Math.min(...rows.map(({ created_at }) => Number(created_at))))
     const invites = rows.slice(0, maxInvitesPerAddress).map(
       (row): BoundInvite => ({
         medium,
@@ -70,7 +79,7 @@ const make = Effect.gen(function* () {
         mxid,
         room_id: row.room_id as RoomId,
         sender: row.sender as UserId,
-        signed: Result.getOrThrow(signJson({ mxid, token: row.token }, key)) as unknown as SignedInvite
+        signed: prove(mxid, row.token, keys)
       })
     )
     const body: OnBind = { medium, address, mxid, invites }

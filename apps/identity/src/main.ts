@@ -8,11 +8,13 @@ import { checkListen, ListenError } from "@greenroom/gateway/NodeServer"
 import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
-import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
+import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Cause, Effect, Exit, Layer } from "effect"
+import { Cause, Console, Effect, Exit, Layer, Option, References } from "effect"
 import { CliError } from "effect/cli"
-import { settings } from "./IdentityConfig.ts"
+import { type IdentityConfig, settings } from "./IdentityConfig.ts"
 import * as IdentityDatabase from "./IdentityDatabase.ts"
 import { IdentityHttp } from "./IdentityHttp.ts"
 import * as IdentityServer from "./IdentityServer.ts"
@@ -23,13 +25,16 @@ mendJsonParse()
 
 const name = "greenroom-identity"
 
+/** A key as the configuration of peers has it. */
+const describeKey = (key: SigningKey): string => `${key.keyId} ${encodeBase64(exportVerifyKey(verifyKeyOf(key)))}`
+
 /** Tells where the server is, and the key that the operators of peers write into their configuration. */
 const announce = Layer.effectDiscard(
   Effect.gen(function* () {
     const { url } = yield* IdentityHttp
     const key = yield* SigningKeys.use(({ current }) => current)
     yield* Effect.log(`The identity server ${key.serverName} listens on ${url} (its API is described at ${url}/docs)`)
-    yield* Effect.log(`It signs with ${key.keyId} ${encodeBase64(exportVerifyKey(verifyKeyOf(key)))}`)
+    yield* Effect.log(`It signs with ${describeKey(key)}`)
   })
 )
 
@@ -46,6 +51,31 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   )
 })
 
+/** The database that the settings name, or that a running server has in the data directory. */
+const databaseOf = Effect.fnUntraced(function* ({ databaseUrl, dataDir }: IdentityConfig) {
+  const running = databaseUrl === undefined ? yield* findRunningPostgres(dataDir) : Option.none()
+  return { databaseUrl: Option.getOrElse(running, () => databaseUrl), dataDir, maxConnections: 2 }
+})
+
+/** Replaces the key that the server signs with, whether it runs or not. */
+const rotateKey = Effect.fnUntraced(function* (sources: Sources) {
+  const config = yield* readConfig(sources)
+  const database = IdentityDatabase.layer(yield* databaseOf(config))
+  const keys = Layer.mergeAll(SigningKeys.layer(config.serverName), ServerSettings.layer(config.serverName))
+  yield* Effect.gen(function* () {
+    const { current, rotate } = yield* SigningKeys
+    const replaced = yield* current
+    const key = yield* rotate
+    yield* Console.log(`${key.serverName} signs with ${describeKey(key)}, a running server within a minute.`)
+    yield* Console.log(
+      `${replaced.keyId} stays published. Peers take what is signed once their settings name the new key.`
+    )
+  }).pipe(
+    Effect.provide(keys.pipe(Layer.provide(database))),
+    Effect.provideService(References.MinimumLogLevel, "Error")
+  )
+})
+
 /** Why the program did not start, in a line; undefined where nothing failed, or where it was told already. */
 const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
@@ -55,9 +85,17 @@ const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   return error instanceof Error ? error.message : String(error)
 }
 
-const command = { name, description: "A Matrix identity server.", version, settings, manual: "docs/identity.md" }
+const command = {
+  name,
+  description: "A Matrix identity server. Without a subcommand it starts.",
+  version,
+  settings,
+  manual: "docs/identity.md"
+}
 
-const main = SettingsCommand.runCommandLine(command, process.argv.slice(2), process.env, run).pipe(
+const tasks = [{ name: "rotate-key", description: "Sign with a new key from now on", run: rotateKey }]
+
+const main = SettingsCommand.runCommandLine(command, process.argv.slice(2), process.env, run, tasks).pipe(
   Effect.tapCause((cause) => {
     const message = describeFailure(cause)
     return message === undefined ? Effect.void : SettingsCommand.printError(name, message)

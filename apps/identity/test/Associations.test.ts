@@ -51,9 +51,17 @@ layer(identity)("associations", (it) => {
       assert.deepStrictEqual((yield* isValid).body, { valid: true } as never)
       assert.deepStrictEqual((yield* ask("GET", "/pubkey/isvalid?public_key=AAAA")).body, { valid: false } as never)
       assert.strictEqual((yield* ask("GET", "/pubkey/ed25519:none")).body.errcode, "M_NOT_FOUND")
-      yield* signingKeys.rotate
+      const { association } = yield* bind("anna@example.org", "@anna:a.test")
+      const renewed = yield* signingKeys.rotate
       assert.deepStrictEqual((yield* isValid).body, { valid: false } as never)
       assert.strictEqual((yield* ask("GET", `/pubkey/${keyId}`)).body.public_key, public_key)
+      const keys = yield* fetchKeys(association as never)
+      assert.isTrue(Result.isSuccess(verifyJson(association as never, serverName, keys)))
+      const found = yield* lookup("anna@example.org")
+      assert.sameMembers(Object.keys(found.signatures[serverName]!), [keyId, renewed.keyId])
+      const foundKeys = yield* fetchKeys(found as never)
+      foundKeys.delete(keyId)
+      assert.isTrue(Result.isSuccess(verifyJson(found as never, serverName, foundKeys)))
     })
   )
 

@@ -1,7 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { OnBind } from "@greenroom/protocol/identity/OnBind"
-import { decodeBase64, importVerifyKey, verifyJson } from "@greenroom/room/Signing"
+import { decodeBase64, importVerifyKey, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Result, Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { Mailbox } from "./support/Mailbox.ts"
@@ -62,6 +63,22 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
         assert.strictEqual(signed.mxid, "@alice:home.test" as UserId)
         const keys = new Map(Object.keys(signed.signatures[serverName]!).map((id) => [id, key]))
         assert.isTrue(Result.isSuccess(verifyJson(signed as never, serverName, keys)))
+      }
+    })
+  )
+
+  it.effect("an invitation that was kept before the key was replaced is proved by the key that was told then", () =>
+    Effect.gen(function* () {
+      const stored = yield* invite("nina@example.org")
+      yield* takeMail
+      const told = Result.getOrThrow(importVerifyKey(decodeBase64(stored.body.public_key)!))
+      const { current, rotate } = yield* SigningKeys
+      const { keyId } = yield* current
+      const renewed = yield* rotate
+      yield* bind("nina@example.org", "@nina:home.test")
+      const { signed } = (yield* takeOnBind).body.invites[0]!
+      for (const key of [new Map([[keyId, told]]), new Map([[renewed.keyId, verifyKeyOf(renewed)]])]) {
+        assert.isTrue(Result.isSuccess(verifyJson(signed as never, serverName, key)))
       }
     })
   )

@@ -29,11 +29,19 @@ const makeMember = Effect.fnUntraced(function* (text: string) {
   const name = ServerName.make(text)
   const port = yield* freePort
   const shared = yield* Layer.build(Layer.mergeAll(database, Mailbox.layer))
-  const key = yield* SigningKeys.use(({ current }) => current).pipe(
-    Effect.provide(SigningKeys.layer(name)),
-    Effect.provide(shared)
+  const withKeys = <A>(use: (keys: SigningKeys["Service"]) => Effect.Effect<A>) =>
+    SigningKeys.use(use).pipe(Effect.provide(SigningKeys.layer(name)), Effect.provide(shared))
+  const peerWith = (key: SigningKey): Peer => ({
+    name,
+    url: `http://127.0.0.1:${port}`,
+    keys: new Map([[key.keyId, verifyKeyOf(key)]])
+  })
+  const peer = peerWith(yield* withKeys(({ current }) => current))
+  /** Replaces its key; how others know it then. */
+  const rotate = Effect.map(
+    withKeys(({ rotate }) => rotate),
+    peerWith
   )
-  const peer: Peer = { name, url: `http://127.0.0.1:${port}`, keys: new Map([[key.keyId, verifyKeyOf(key)]]) }
   const start = Effect.fnUntraced(function* (peers: ReadonlyArray<Peer>) {
     const scope = yield* Scope.fork(yield* Effect.scope)
     const context = yield* serverOn({
@@ -47,7 +55,7 @@ const makeMember = Effect.fnUntraced(function* (text: string) {
       askUrl("GET", `${peer.url}${laterIdentityPrefix}/lookup?medium=email&address=${encodeURIComponent(address)}`),
       ({ body }) => body
     )
-  return { name, peer, start, lookup }
+  return { name, peer, start, lookup, rotate }
 })
 
 const on = <A, E>(server: { readonly context: Server }, effect: Effect.Effect<A, E, IdentityHttp | Mailbox>) =>
@@ -96,6 +104,23 @@ layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers"
       yield* red.start([blue.peer])
       yield* blue.start([red.peer])
       yield* until(blue.lookup("carol@example.org"), "@carol:a.test")
+    })
+  )
+
+  it.effect("whoever knows the new key of a server alone gets what it signed with the old one too", () =>
+    Effect.gen(function* () {
+      const red = yield* makeMember("red.test")
+      const blue = yield* makeMember("blue.test")
+      const redServer = yield* red.start([])
+      yield* on(redServer, bind("dora@example.org", "@dora:a.test"))
+      yield* redServer.stop
+      const renewed = yield* red.rotate
+      yield* red.start([blue.peer])
+      yield* blue.start([renewed])
+      const found = yield* until(blue.lookup("dora@example.org"), "@dora:a.test")
+      for (const { keys } of [red.peer, renewed]) {
+        assert.isTrue(Result.isSuccess(verifyJson(found as never, red.name, keys)))
+      }
     })
   )
 

@@ -59,6 +59,27 @@ layer(Layer.empty, { excludeTestServices: true })("the program", (it) => {
     })
   )
 
+  it.effect("the key is replaced beside a running server, and the old one stays published", () =>
+    Effect.gen(function* () {
+      const databaseUrl = Redacted.value(yield* TestDatabase.emptyUrl)
+      const environment = { GREENROOM_IDENTITY_DATABASE_URL: databaseUrl, GREENROOM_IDENTITY_SERVER_NAME: "id.test" }
+      const program = yield* start(["--port", "0"], environment)
+      const [, url] = yield* wrote(program, /listens on (http:[^ ]+)/)
+      const [, oldId] = yield* wrote(program, /It signs with (ed25519:\S+)/)
+      const rotation = yield* start(["rotate-key"], environment)
+      assert.strictEqual(yield* rotation.ended, 0, rotation.output())
+      const [, keyId, key] = /^id\.test signs with (ed25519:\S+) ([A-Za-z0-9+/]{43}),/.exec(rotation.output())!
+      assert.include(rotation.output(), `${oldId} stays published`)
+      const published = (id: string) => askUrl("GET", `${url}/_matrix/identity/api/v1/pubkey/${id}`)
+      assert.strictEqual((yield* published(keyId!)).body.public_key, key)
+      assert.strictEqual((yield* published(oldId!)).status, 200)
+      const other = yield* start(["rotate-key", "--server-name", "other.test"], environment)
+      assert.strictEqual(yield* other.ended, 1)
+      assert.match(other.output(), /^greenroom-identity: .*belongs to the server name id\.test, not other\.test/)
+      assert.strictEqual(other.output().trim().split("\n").length, 1)
+    })
+  )
+
   it.effect("a database of a home server is refused", () =>
     Effect.gen(function* () {
       const databaseUrl = Redacted.value(yield* TestDatabase.url)

@@ -2,7 +2,7 @@
  * The command line of a program, made of its settings. What is wrong with it is one line on stderr; `--help` lists the
  * options and says what holds without them.
  */
-import { Console, type Effect, Layer, Option } from "effect"
+import { Console, Effect, Layer, Option } from "effect"
 import { CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import type { Setting, Settings } from "./Setting.ts"
 import { optionName, type Sources } from "./SettingSources.ts"
@@ -17,6 +17,13 @@ export interface ProgramDescription {
   readonly settings: Settings
   /** The file that describes the settings. */
   readonly manual: string
+}
+
+/** What a program can do instead of starting: `greenroom-identity rotate-key --config identity.toml`. */
+export interface Task<E, R> {
+  readonly name: string
+  readonly description: string
+  readonly run: (sources: Sources) => Effect.Effect<void, E, R>
 }
 
 const describe = (setting: Setting<unknown>): string =>
@@ -51,21 +58,31 @@ const toSources = (keys: ReadonlyArray<string>, options: Options, environment: S
 export const printError = (program: string, message: string): Effect.Effect<void> =>
   Console.error(`${program}: ${message.replace(/\s*\n\s*/g, " ")}`)
 
-/** Runs `start` with what the operator wrote. `--help` and `--version` print and do not run it. */
+/** Runs `start`, or a task, with what the operator wrote. `--help` and `--version` print and run nothing. */
 export const runCommandLine = <E, R>(
   { description, manual, name, settings, version }: ProgramDescription,
   args: ReadonlyArray<string>,
   environment: Sources["environment"],
-  start: (sources: Sources) => Effect.Effect<void, E, R>
+  start: (sources: Sources) => Effect.Effect<void, E, R>,
+  tasks: ReadonlyArray<Task<E, R>> = []
 ) => {
   const keys = Object.keys(settings).filter((key) => "flag" in settings[key]!)
   const flags: Record<string, Flag.Flag<Option.Option<string | boolean>>> = {
     ...Object.fromEntries(keys.map((key) => [key, toFlag(settings[key] as Setting<unknown>)])),
     config: configFlag(manual)
   }
-  const command = Command.make(name, flags, (options) => start(toSources(keys, options as Options, environment))).pipe(
+  const sourcesOf = (options: unknown) => toSources(keys, options as Options, environment)
+  const program = Command.make(name).pipe(
+    Command.withSharedFlags(flags),
+    Command.withHandler((options) => start(sourcesOf(options))),
     Command.withDescription(description)
   )
+  const subcommands = tasks.map((task) =>
+    Command.make(task.name, {}, () => Effect.flatMap(program, (options) => task.run(sourcesOf(options)))).pipe(
+      Command.withDescription(task.description)
+    )
+  )
+  const command = subcommands.length === 0 ? program : program.pipe(Command.withSubcommands(subcommands))
   return Command.runWith(command, { version })(args)
 }
 

@@ -28,8 +28,8 @@ export interface PublishedKey {
   readonly expiredAt: number | undefined
 }
 
-/** How long a node may go on signing with a key that another node has replaced. */
-const freshness = "1 minute"
+/** How long a node may go on signing with a key that another node has replaced, in ms. */
+const freshness = 60_000
 
 /** Names are never used twice: whoever remembers a key by its ID must not meet another one under it. */
 const newKeyId = (): string => `ed25519:${randomBytes(4).toString("hex")}`
@@ -81,7 +81,14 @@ const make = Effect.fnUntraced(function* (
     Effect.orDie
   )
 
-  return { current, list, rotate }
+  const currentSince = Effect.fnUntraced(function* (since: number) {
+    const rows = yield* sql<{ key_id: string; secret_key: Uint8Array }>`
+      SELECT key_id, secret_key FROM signing_keys WHERE expired_at IS NULL OR expired_at >= ${since - freshness}
+      ORDER BY created_at, expired_at`
+    return rows.map((row) => Result.getOrThrow(importSigningKey(serverName, row.key_id, row.secret_key)))
+  }, Effect.orDie)
+
+  return { current, currentSince, list, rotate }
 })
 
 export class SigningKeys extends Context.Service<
@@ -89,6 +96,11 @@ export class SigningKeys extends Context.Service<
   {
     /** The key to sign with. Served from memory; made on the first start. */
     readonly current: Effect.Effect<SigningKey>
+    /**
+     * The keys with which we have signed since a time (milliseconds since 1970), the current one last: for who was told
+     * then by which key we would prove something later.
+     */
+    readonly currentSince: (since: number) => Effect.Effect<ReadonlyArray<SigningKey>>
     /** All keys that we ever signed with, the current one first. */
     readonly list: Effect.Effect<ReadonlyArray<PublishedKey>>
     /** Replaces the current key. Other nodes follow within a minute. */

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isKeyId, signJson, verifyJson } from "@greenroom/room/Signing"
-import { Effect, Layer, type Redacted, Result } from "effect"
+import { Clock, Effect, Layer, type Redacted, Result } from "effect"
 import { TestClock } from "effect/testing"
 import * as Database from "../src/Database.ts"
 import { SigningKeys } from "../src/SigningKeys.ts"
@@ -47,6 +47,10 @@ describe("SigningKeys", () => {
       assert.isDefined(published[1]?.expiredAt)
       const verifyKeys = new Map(published.map((key) => [key.keyId, key.publicKey]))
       assert.isTrue(Result.isSuccess(verifyJson(signed, serverName, verifyKeys)))
+      const now = yield* Clock.currentTimeMillis
+      const keyIds = (since: number) => Effect.map(keys.currentSince(since), (found) => found.map(({ keyId }) => keyId))
+      assert.deepStrictEqual(yield* keyIds(now - 60_000), [published[1]?.keyId, next.keyId])
+      assert.deepStrictEqual(yield* keyIds(now + 1), [next.keyId])
       const resigned = Result.getOrThrow(signJson({ text: "again" }, next))
       assert.isTrue(Result.isSuccess(verifyJson(resigned, serverName, verifyKeys)))
     })
