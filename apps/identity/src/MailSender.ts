@@ -28,7 +28,7 @@ const describe = (cause: unknown): string => {
 }
 
 const make = Effect.fnUntraced(function* (options: SmtpOptions) {
-  const transport = yield* smtpTransport(options)
+  const transport = yield* smtpTransport(options, { maxConnections: 4 })
   return Option.some((mail: Mail) =>
     Effect.tryPromise(() =>
       transport.sendMail({

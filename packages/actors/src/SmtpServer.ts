@@ -1,6 +1,6 @@
 /**
- * A mail server that takes our mails by SMTP, and the connections to it: a few that are kept and used again, none of them
- * without the protection that the operator asked for, each step limited in time.
+ * A mail server that takes our mails by SMTP, and the connections to it: none without the protection that the operator
+ * asked for, each step limited in time.
  */
 import { Effect, Redacted, type Scope } from "effect"
 import { createTransport, type Transporter } from "nodemailer"
@@ -16,36 +16,39 @@ export interface SmtpServer {
   readonly verifyCertificate?: boolean | undefined
 }
 
-/** The most connections at a time. */
-export const maxConnections = 4
-
 /** How long the mail server may take for a step, in ms. */
 const patience = 15_000
 
 const credentialsOf = ({ password, user }: SmtpServer) =>
   user === undefined ? {} : { auth: { user, pass: password === undefined ? "" : Redacted.value(password) } }
 
-const makeTransport = (server: SmtpServer) =>
-  createTransport({
-    host: server.host,
-    port: server.port,
-    secure: server.security === "tls",
-    requireTLS: server.security === "starttls",
-    ignoreTLS: server.security === "none",
-    tls: { rejectUnauthorized: server.verifyCertificate ?? true },
-    ...credentialsOf(server),
-    pool: true,
-    maxConnections,
-    connectionTimeout: patience,
-    greetingTimeout: patience,
-    socketTimeout: patience,
-    disableFileAccess: true,
-    disableUrlAccess: true
-  })
+const settingsOf = (server: SmtpServer) => ({
+  host: server.host,
+  port: server.port,
+  secure: server.security === "tls",
+  requireTLS: server.security === "starttls",
+  ignoreTLS: server.security === "none",
+  tls: { rejectUnauthorized: server.verifyCertificate ?? true },
+  ...credentialsOf(server),
+  connectionTimeout: patience,
+  greetingTimeout: patience,
+  socketTimeout: patience,
+  disableFileAccess: true,
+  disableUrlAccess: true
+})
 
-/** What mails to the server go through, until the scope closes. Connects when there is a mail to send. */
-export const smtpTransport = (server: SmtpServer): Effect.Effect<Transporter, never, Scope.Scope> =>
+/**
+ * What mails to the server go through. Connects when there is a mail to send. With `pool` so many connections at most are
+ * kept and used again, and end with the scope; without it every mail has one of its own, which ends when it is sent.
+ */
+export const smtpTransport = (
+  server: SmtpServer,
+  pool?: { readonly maxConnections: number }
+): Effect.Effect<Transporter, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync((): Transporter => makeTransport(server)),
+    Effect.sync((): Transporter => {
+      const settings = settingsOf(server)
+      return pool === undefined ? createTransport(settings) : createTransport({ ...settings, ...pool, pool: true })
+    }),
     (transport) => Effect.sync(() => transport.close())
   )

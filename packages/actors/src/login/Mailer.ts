@@ -5,12 +5,13 @@
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Context, Effect, Layer, Queue, Schedule } from "effect"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
-import { maxConnections, smtpTransport } from "../SmtpServer.ts"
+import { smtpTransport } from "../SmtpServer.ts"
 import type { MailOptions } from "./LoginOptions.ts"
 import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
 
-/** How many mails may wait. */
+/** How many mails may wait, and how many are sent at once. */
 const maxWaiting = 1_000
+const senders = 4
 
 const retries = { schedule: Schedule.exponential("1 second"), times: 3 }
 
@@ -47,7 +48,7 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
       )
     )
 
-  for (let index = 0; index < maxConnections; index++) {
+  for (let index = 0; index < senders; index++) {
     yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(queue), deliver)))
   }
 
