@@ -1,46 +1,38 @@
 /**
- * Login and logout, as calls of `LoginFlows` and `Accounts`.
+ * Login and logout, as calls of `Stages` and `Accounts`.
  *
  * Source: "Registration and login" of the specification.
  */
 import { Accounts } from "@greenroom/actors/Accounts"
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
-import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { BadJson } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import { PublicUrl } from "../PublicUrl.ts"
-import { fallbackPage } from "../pages/FallbackPage.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "./Authentication.ts"
-import { withBrowserSecret } from "./BrowserSecret.ts"
+import { makeStages } from "./Stages.ts"
 
 export const loginHandlers = HttpApiBuilder.group(ClientApi, "login", (handlers) =>
   Effect.gen(function* () {
-    const { serverName } = yield* HomeServerConfig
     const accounts = yield* Accounts
-    const flows = yield* LoginFlows
     const limit = yield* RateLimit
     const sockets = yield* Sockets
-    const publicUrl = yield* PublicUrl
-    const page = fallbackPage({ purpose: "login", serverName })
+    const stages = yield* makeStages("login")
     return handlers
-      .handle("flows", () => flows.flows("login"))
+      .handle("flows", () => stages.flows)
       .handle("login", ({ payload, request }) =>
         Effect.gen(function* () {
           if (payload.type === undefined) return yield* new BadJson({ error: "type: missing key" })
           const address = addressOf(request)
           yield* limit.take("anonymous", address)
           yield* limit.take("logins", `${address} ${payload.user ?? payload.user_id ?? payload.session ?? ""}`)
-          const url = publicUrl.get()
-          return withBrowserSecret(yield* flows.post({ purpose: "login", body: payload, address, publicUrl: url }), url)
+          return yield* stages.post(payload, address)
         })
       )
-      .handle("fallback", () => Effect.succeed(page))
+      .handle("fallback", () => stages.page)
       .handle("logout", () =>
         CurrentSession.use((session) =>
           Effect.as(Effect.andThen(accounts.logout(session), sockets.closeToken(session.tokenId)), done)

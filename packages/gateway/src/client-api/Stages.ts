@@ -1,0 +1,30 @@
+/**
+ * Logging in and registering stage by stage, as calls of `LoginFlows`: the flows that there are, a stage of one, and the
+ * page that performs all of it.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { type FlowRequest, LoginFlows } from "@greenroom/actors/login/LoginFlows"
+import { Effect } from "effect"
+import { PublicUrl } from "../PublicUrl.ts"
+import { fallbackPage } from "../pages/FallbackPage.ts"
+import { withBrowserSecret } from "./BrowserSecret.ts"
+
+export const makeStages = Effect.fnUntraced(function* (purpose: "login" | "registration") {
+  const { login, serverName } = yield* HomeServerConfig
+  const flows = yield* LoginFlows
+  const publicUrl = yield* PublicUrl
+  const page = fallbackPage({ purpose, serverName, minPasswordLength: login?.minPasswordLength })
+  return {
+    flows: flows.flows(purpose),
+    /** A stage, from a network address. */
+    post: (body: FlowRequest["body"], address: string) =>
+      Effect.suspend(() => {
+        const url = publicUrl.get()
+        const answer = flows.post({ purpose, body, address, publicUrl: url })
+        return Effect.map(answer, (given) => withBrowserSecret(given, url))
+      }),
+    page: Effect.succeed(page)
+  }
+})
