@@ -64,7 +64,6 @@ const pollUntil = Effect.fnUntraced(function* (session: Session, from: string, m
 layer(homeServer, { excludeTestServices: true })("Events", (it) => {
   it.effect("a long poll waits for something to happen, and for no longer than it was asked to", () =>
     Effect.gen(function* () {
-      const rooms = yield* Rooms
       const events = yield* Events
       const { alice, bob, room_id } = yield* aliceAndBob("1")
       const end = yield* endFor(bob)
@@ -333,7 +332,6 @@ layer(homeServer)("Events over time", (it) => {
   it.effect("who comes back after a long time, or reads slowly, misses nothing", () =>
     Effect.gen(function* () {
       const events = yield* Events
-      const rooms = yield* Rooms
       const { alice, bob, room_id } = yield* aliceAndBob()
       const token = yield* endFor(bob)
       const { next } = yield* events.subscribe(bob)
