@@ -2,135 +2,27 @@
  * Invitations by email from end to end: home servers with their gateways and federation listeners, an identity server, and
  * a mail server, all of them real and on loopback.
  */
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { assert, layer } from "@effect/vitest"
-import * as HomeServer from "@greenroom/actors/HomeServer"
-import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
-import { Gateway } from "@greenroom/gateway/Gateway"
-import { unlimited } from "@greenroom/gateway/RateLimit"
-import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
-import { ServerName } from "@greenroom/protocol/Identifiers"
 import { onBindPath } from "@greenroom/protocol/identity/OnBind"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { generateSigningKey, type SigningKey, signJson } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Layer, Result } from "effect"
-import { SqlClient } from "effect/sql"
+import { Effect, Layer, Result } from "effect"
 import { IdentityHttp } from "../../apps/identity/src/IdentityHttp.ts"
 import { Mailbox } from "../../apps/identity/test/support/Mailbox.ts"
 import {
   ask,
-  askUrl,
   serverName as identityName,
   identityWith,
   lookup,
   requestMail,
   takeLink
 } from "../../apps/identity/test/support/TestIdentity.ts"
-import { ask as askOverTls, freePort } from "../../packages/gateway/test/federation/support/TestServer.ts"
-
-const temporaryDirectory = Effect.acquireRelease(
-  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-identity-"))),
-  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
-)
-
-/** A home server with both its listeners, that trusts the identity server. */
-const homeServer = Effect.gen(function* () {
-  const identity = yield* IdentityHttp
-  const port = yield* freePort
-  const serverName = ServerName.make(`127.0.0.1:${port}`)
-  const dataDir = yield* temporaryDirectory
-  const { anonymous, requests, sends } = unlimited
-  const listeners = Layer.mergeAll(
-    Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited }),
-    FederationListener.layer({ host: "127.0.0.1", port, rates: { anonymous, requests, sends } })
-  )
-  const context = yield* Layer.build(
-    Layer.fresh(
-      listeners.pipe(
-        Layer.provideMerge(
-          HomeServer.layerOnDatabase({
-            serverName,
-            dataDir,
-            identityServers: [identity.url],
-            federation: { verifyCertificates: false }
-          })
-        ),
-        Layer.provideMerge(TestDatabase.layer)
-      )
-    )
-  )
-  return {
-    serverName,
-    port,
-    url: Context.get(context, Gateway).url,
-    sql: Context.get(context, SqlClient.SqlClient)
-  }
-})
-
-type Home = Effect.Success<typeof homeServer>
-
-class Homes extends Context.Service<Homes, { readonly red: Home; readonly blue: Home }>()("greenroom/test/Homes") {
-  static readonly layer = Layer.effect(
-    Homes,
-    Effect.map(Effect.all([homeServer, homeServer]), ([red, blue]) => ({ red, blue }))
-  )
-}
-
-/** A user with a client as plain as curl. */
-const person = Effect.fnUntraced(function* (home: Home, name: string) {
-  const at = (path: string) => `${home.url}${clientPrefix}${path}`
-  const registered = yield* askUrl("POST", at("/register"), {
-    type: "m.login.password",
-    user: name,
-    password: "secret"
-  })
-  const { access_token, user_id } = registered.body as unknown as Record<"access_token" | "user_id", string>
-  const request = (method: string, path: string, json?: unknown) =>
-    askUrl(method, at(path), json, { authorization: `Bearer ${access_token}` })
-  return { home, userId: user_id, request }
-})
-
-type Person = Effect.Success<ReturnType<typeof person>>
-
-const createRoom = ({ request }: Person, content: object = {}) =>
-  Effect.map(request("POST", "/createRoom", content), ({ body }) => (body as unknown as { room_id: string }).room_id)
+import { ask as askOverTls } from "../../packages/gateway/test/federation/support/TestServer.ts"
+import { createRoom, enter, type Home, Homes, invited, membershipOf, type Person, person } from "./support/TestHomes.ts"
 
 const inviteAddress = ({ request }: Person, roomId: string, address: string, more: object = {}) =>
   request("POST", `/rooms/${encodeURIComponent(roomId)}/invite`, { medium: "email", address, ...more })
-
-interface Seen {
-  readonly room_id: string
-  readonly type: string
-  readonly state_key: string
-  readonly user_id: string
-  readonly content: { readonly membership: string }
-}
-
-/** Waits until the user is invited to the room: by whom. */
-const invited = Effect.fnUntraced(function* ({ request, userId }: Person, roomId: string) {
-  let from = "START"
-  while (true) {
-    const { body } = yield* request("GET", `/events?from=${from}&timeout=20000`)
-    const { chunk, end } = body as unknown as { chunk: ReadonlyArray<Seen>; end: string }
-    const isMeant = (each: Seen) =>
-      each.room_id === roomId && each.state_key === userId && each.content.membership === "invite"
-    const found = chunk.find((each) => each.type === "m.room.member" && isMeant(each))
-    if (found !== undefined) return found.user_id
-    from = encodeURIComponent(end)
-  }
-})
-
-const membershipOf = ({ request }: Person, roomId: string, userId: string) =>
-  Effect.map(
-    request("GET", `/rooms/${encodeURIComponent(roomId)}/state/m.room.member/${encodeURIComponent(userId)}`),
-    ({ body, status }) => (status === 200 ? (body as unknown as { membership: string }).membership : status)
-  )
-
-const enter = ({ request }: Person, roomId: string) => request("POST", `/join/${encodeURIComponent(roomId)}`, {})
 
 /** Presses the button of the page that the link of the next mail leads to. */
 const confirmByLink = Effect.gen(function* () {

@@ -15,7 +15,12 @@
 import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
 import type { BoundInvite, OnBind, SignedInvite } from "@greenroom/protocol/identity/OnBind"
-import { canonicalEmail, isCanonicalAddress, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import {
+  canonicalEmail,
+  canonicalPhoneNumber,
+  type Medium,
+  type ThirdPartyId
+} from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { levelFor, userLevel } from "@greenroom/room/PowerLevels"
@@ -75,15 +80,16 @@ export const isSignedBy = (signed: SignedInvite, publicKeys: ReadonlyArray<strin
     )
 }
 
+const expectedAddress: { readonly [medium in Medium]: string } = {
+  email: "an email address, such as alice@example.org",
+  msisdn: "an international phone number, such as +4915112345678"
+}
+
 const canonical = ({ address, medium }: AddressToInvite): Effect.Effect<ThirdPartyId, BadJson> => {
-  const text = medium === "email" ? canonicalEmail(address) : address.replace(/^\+/, "")
-  return text !== undefined && isCanonicalAddress(medium, text)
-    ? Effect.succeed({ medium, address: text })
-    : Effect.fail(
-        new BadJson({
-          error: `address: expected ${medium === "email" ? "an email address" : "an international phone number"}`
-        })
-      )
+  const text = medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)
+  return text === undefined
+    ? Effect.fail(new BadJson({ error: `address: expected ${expectedAddress[medium]}` }))
+    : Effect.succeed({ medium, address: text })
 }
 
 const toMatrixError = (error: RemoteError): MatrixError =>

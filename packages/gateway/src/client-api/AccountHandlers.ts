@@ -10,7 +10,7 @@ import type { RemoveThirdPartyId } from "@greenroom/protocol/api/AccountApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import { canonicalEmail, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Effect, Redacted } from "effect"
@@ -29,7 +29,7 @@ const toAnswer = ({ address, medium, verifiedAt }: VerifiedAddress) => ({
 /** An address as a client wrote it, in its canonical form where it has one. */
 const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
   medium,
-  address: medium === "email" ? (canonicalEmail(address) ?? address) : address.replace(/^\+/, "")
+  address: (medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)) ?? address
 })
 
 /** The proof that an address to remove comes with. */

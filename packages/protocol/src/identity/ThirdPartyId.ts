@@ -36,6 +36,15 @@ export const canonicalEmail = (text: string): string | undefined => {
   return isEmail(lower) ? lower : undefined
 }
 
+/**
+ * The canonical form of an international phone number, with or without `+`, spaces and hyphens; undefined for what is
+ * none. Numbers as they are dialled within a country are for identity servers to read, when an address is validated.
+ */
+export const canonicalPhoneNumber = (text: string): string | undefined => {
+  const digits = text.replace(/^\+/, "").replaceAll(/[ -]/g, "")
+  return msisdnPattern.test(digits) ? digits : undefined
+}
+
 /** True for an address in its canonical form. */
 export const isCanonicalAddress = (medium: Medium, address: string): boolean =>
   medium === "email" ? isEmail(address) : msisdnPattern.test(address)

@@ -1,0 +1,134 @@
+/**
+ * Phone numbers from end to end: home servers, an identity server, and the web service of its operator that takes text
+ * messages, all of them real and on loopback.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { ask, identityWith, lookup } from "../../apps/identity/test/support/TestIdentity.ts"
+import { makeWebServer, SmsService } from "../../apps/identity/test/support/WebServer.ts"
+import { createRoom, enter, Homes, invited, membershipOf, type Person, person } from "./support/TestHomes.ts"
+
+const identity = SmsService.use(({ url }) =>
+  Effect.succeed(
+    identityWith({
+      identity: { privateAddresses: true, verifyCertificates: false },
+      sms: { url: `${url}/messages`, authorization: Redacted.make("Bearer hush"), from: "Greenroom" }
+    })
+  )
+).pipe(Layer.unwrap, Layer.provideMerge(Layer.effect(SmsService, makeWebServer)))
+
+/** The next text message. */
+const takeMessage = Effect.map(
+  SmsService.use(({ take }) => take),
+  ({ body }) => body as { readonly to: string; readonly text: string }
+)
+
+const waitingMessages = SmsService.use(({ waiting }) => waiting)
+
+/** Asks for a code, and reads it. */
+const requestCode = Effect.fnUntraced(function* (phone_number: string, client_secret: string, country?: string) {
+  const begun = yield* ask("POST", "/validate/msisdn/requestToken", {
+    client_secret,
+    phone_number,
+    ...(country === undefined ? {} : { country }),
+    send_attempt: 1
+  })
+  assert.strictEqual(begun.status, 200, begun.text)
+  const { text, to } = yield* takeMessage
+  return { to, code: /\d{6}/.exec(text)![0], session: { sid: begun.body.sid, client_secret } }
+})
+
+const submitCode = (session: object, token: string) =>
+  ask("POST", "/validate/msisdn/submitToken", { ...session, token })
+
+/** Validates a number by its code, and adds it to the account. */
+const addNumber = Effect.fnUntraced(function* ({ request, userId }: Person, phone: string) {
+  const { code, session } = yield* requestCode(phone, `secret-${userId.replace(/\W/g, "")}`)
+  yield* submitCode(session, code)
+  const added = yield* request("POST", "/account/3pid", session)
+  assert.strictEqual(added.status, 200, added.text)
+  return session
+})
+
+const addresses = ({ request }: Person) =>
+  Effect.map(request("GET", "/account/3pid"), ({ body }) =>
+    (
+      body as unknown as { threepids: ReadonlyArray<{ readonly medium: string; readonly address: string }> }
+    ).threepids.map(({ address, medium }) => `${medium} ${address}`)
+  )
+
+const inviteNumber = ({ request }: Person, roomId: string, address: string) =>
+  request("POST", `/rooms/${encodeURIComponent(roomId)}/invite`, { medium: "msisdn", address })
+
+layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: true })("phone numbers", (it) => {
+  it.effect("one is added to the account by the code that it got, and others find the user by it", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const [alice, mallory] = [yield* person(red, "alice"), yield* person(red, "mallory")]
+      const { code, session, to } = yield* requestCode("0151 12345678", "alices-secret", "DE")
+      assert.strictEqual(to, "+4915112345678")
+      const early = yield* alice.request("POST", "/account/3pid", session)
+      assert.strictEqual(early.body.errcode, "M_SESSION_NOT_VALIDATED")
+      const wrong = String((Number(code) + 1) % 1_000_000).padStart(6, "0")
+      assert.strictEqual((yield* submitCode(session, wrong)).body.errcode, "M_TOKEN_INCORRECT")
+      assert.strictEqual((yield* submitCode(session, code)).status, 200)
+      const foreign = yield* mallory.request("POST", "/account/3pid", { ...session, client_secret: "guessed" })
+      assert.strictEqual(foreign.body.errcode, "M_NO_VALID_SESSION")
+      const added = yield* alice.request("POST", "/account/3pid", { three_pid_creds: session })
+      assert.strictEqual(added.status, 200, added.text)
+      assert.deepStrictEqual(yield* addresses(alice), ["msisdn 4915112345678"])
+      assert.strictEqual((yield* lookup("4915112345678", "msisdn")).mxid, alice.userId)
+      assert.strictEqual((yield* mallory.request("POST", "/account/3pid", session)).body.errcode, "M_FORBIDDEN")
+
+      const removal = { medium: "msisdn", address: "+49 151 1234-5678", ...session }
+      const removed = yield* alice.request("POST", "/account/3pid/delete", removal)
+      assert.strictEqual(removed.status, 200, removed.text)
+      assert.deepStrictEqual(yield* addresses(alice), [])
+      assert.isUndefined((yield* lookup("4915112345678", "msisdn")).mxid)
+    })
+  )
+
+  it.effect("who is invited by one gets a text message, and is invited as soon as it is theirs, on any server", () =>
+    Effect.gen(function* () {
+      const { blue, red } = yield* Homes
+      const [alice, bob] = [yield* person(red, "alice-2"), yield* person(blue, "bob")]
+      const roomId = yield* createRoom(alice, { name: "Tea party" })
+      const asked = yield* inviteNumber(alice, roomId, "+49 151 2345-6789")
+      assert.strictEqual(asked.status, 200, asked.text)
+      const { text, to } = yield* takeMessage
+      assert.strictEqual(to, "+4915123456789")
+      assert.include(text, `${alice.userId} invites you to Tea party`)
+      yield* addNumber(bob, "+4915123456789")
+      assert.strictEqual(yield* invited(bob, roomId), alice.userId)
+      assert.strictEqual((yield* enter(bob, roomId)).status, 200)
+      assert.strictEqual(yield* membershipOf(alice, roomId, bob.userId), "join")
+    })
+  )
+
+  it.effect("one that has a user invites the user at once, without a message", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const [alice, carol] = [yield* person(red, "alice-3"), yield* person(red, "carol")]
+      yield* addNumber(carol, "+4915134567890")
+      const roomId = yield* createRoom(alice)
+      assert.strictEqual((yield* inviteNumber(alice, roomId, "4915134567890")).status, 200)
+      assert.strictEqual(yield* membershipOf(alice, roomId, carol.userId), "invite")
+      assert.strictEqual(yield* waitingMessages, 0)
+    })
+  )
+
+  it.effect("what is no international number is refused, and nothing is sent", () =>
+    Effect.gen(function* () {
+      const { red } = yield* Homes
+      const alice = yield* person(red, "alice-4")
+      const roomId = yield* createRoom(alice)
+      for (const number of ["", "+", "12", "call me", "0151 12345678", "+49151\r\n12345678", "alice@mail.example"]) {
+        const refused = yield* inviteNumber(alice, roomId, number)
+        assert.strictEqual(refused.body.errcode, "M_BAD_JSON", number)
+      }
+      const { error } = (yield* inviteNumber(alice, roomId, "0151 12345678")).body
+      assert.include(error, "such as +4915112345678")
+      assert.strictEqual(yield* waitingMessages, 0)
+    })
+  )
+})
