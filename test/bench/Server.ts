@@ -8,7 +8,12 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 
-const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
+const root = new URL("../../", import.meta.url)
+const { scripts } = JSON.parse(await fs.readFile(new URL("package.json", root), "utf8")) as {
+  scripts: { start: string }
+}
+/** What `npm start` runs: options of Node, and the program. */
+const [, ...start] = scripts.start.split(" ")
 
 const unlimited = Object.fromEntries(
   ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
@@ -62,8 +67,9 @@ export const startServer = async (options: ServerOptions = {}): Promise<Server> 
   const dataDir = options.dataDir ?? (await temporaryDirectory())
   const { federationPort = 0, nodeOptions = [], serverName = "bench.test" } = options
   const ports = ["--port", "0", "--federation-port", String(federationPort)]
-  const args = [program, "--server-name", serverName, ...ports, "--data-dir", dataDir]
+  const args = [...start, "--server-name", serverName, ...ports, "--data-dir", dataDir]
   const child = spawn(process.execPath, [...profiling, ...nodeOptions, ...args], {
+    cwd: fileURLToPath(root),
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited, ...options.environment }
   })

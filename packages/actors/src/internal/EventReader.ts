@@ -23,6 +23,7 @@ import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "
 import { Presences } from "../Presences.ts"
 import type { PresenceEvent } from "../Rooms.ts"
 import type { Session } from "../Session.ts"
+import { makeDeadlines } from "./Deadlines.ts"
 import { makeFeeds } from "./Feeds.ts"
 import { clampLimit, makeRoomViews } from "./RoomViews.ts"
 import { FeedEntry, type UserFeed } from "./UserFeed.ts"
@@ -78,6 +79,7 @@ export const visibleRanges = (
 
 export const makeEventReader = Effect.gen(function* () {
   const feeds = yield* makeFeeds
+  const addDeadline = yield* makeDeadlines
   const views = yield* makeRoomViews
   const events = yield* EventStore
   const rooms = yield* RoomStore
@@ -169,33 +171,44 @@ export const makeEventReader = Effect.gen(function* () {
     end: formatToken(found.next)
   })
 
-  /** Waits for something after the token; what is told between looking and waiting wakes it too. */
-  const awaitFound = (feed: UserFeed, token: StreamToken, limit: number): Effect.Effect<Found> =>
+  /**
+   * Waits for something after the token, until `time` (milliseconds since 1970) if it is given: undefined if there was
+   * nothing until then. What is told between looking and waiting wakes it too.
+   */
+  const awaitFound = (
+    feed: UserFeed,
+    token: StreamToken,
+    limit: number,
+    time?: number
+  ): Effect.Effect<Found | undefined> =>
     Effect.suspend(() => {
-      const changed = feed.changed
-      return Effect.flatMap(collect(feed, token, limit), (found) =>
-        found.texts.length > 0 || limit === 0
-          ? Effect.succeed(found)
-          : Effect.andThen(changed, awaitFound(feed, found.next, limit))
-      )
+      const { wakes } = feed
+      return Effect.flatMap(collect(feed, token, limit), (found) => {
+        if (found.texts.length > 0 || limit === 0) return Effect.succeed(found)
+        const changed = feed.changedSince(wakes, time === undefined ? undefined : (end) => addDeadline(time, end))
+        return Effect.flatMap(changed, (changed) =>
+          changed ? awaitFound(feed, found.next, limit, time) : Effect.undefined
+        )
+      })
     })
 
   const poll = (
     session: Session,
     options: { readonly from?: string; readonly timeout: number; readonly limit?: number }
-  ): Effect.Effect<StreamChunk, MatrixError> =>
-    feeds.reading(
-      session.userId,
-      Effect.fnUntraced(function* (feed): Effect.fn.Return<StreamChunk, MatrixError> {
-        const start = yield* parseFrom(options.from)
-        const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
-        const look = collect(feed, start, limit)
-        if (options.timeout === 0) return toChunk(yield* Effect.andThen(feeds.settled, look), start)
-        const patience = Math.min(options.timeout, maxTimeout)
-        const found = yield* Effect.timeoutOption(awaitFound(feed, start, limit), patience)
-        return toChunk(Option.isSome(found) ? found.value : yield* look, start)
+  ): Effect.Effect<StreamChunk, MatrixError> => {
+    const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
+    return feeds.reading(session.userId, (feed) =>
+      Effect.flatMap(parseFrom(options.from), (start) => {
+        const look = Effect.map(collect(feed, start, limit), (found) => toChunk(found, start))
+        if (options.timeout === 0) return Effect.andThen(feeds.settled, look)
+        return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          Effect.flatMap(awaitFound(feed, start, limit, now + Math.min(options.timeout, maxTimeout)), (found) =>
+            found === undefined ? look : Effect.succeed(toChunk(found, start))
+          )
+        )
       })
     )
+  }
 
   const subscribe = Effect.fnUntraced(function* (
     session: Session,
@@ -204,8 +217,8 @@ export const makeEventReader = Effect.gen(function* () {
     let token = yield* feeds.reading(session.userId, () => parseFrom(from))
     const found = feeds.reading(session.userId, (feed) => awaitFound(feed, token, defaultChunk))
     const next = Effect.map(found, (found) => {
-      const chunk = toChunk(found, token)
-      token = found.next
+      const chunk = toChunk(found!, token)
+      token = found!.next
       return chunk
     })
     return { next }

@@ -6,7 +6,7 @@ import { type Event, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { StreamedEvent, StreamedMembership } from "@greenroom/store/EventLog"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
-import { type Effect, Latch } from "effect"
+import { Effect } from "effect"
 import type { EphemeralUpdate } from "../EphemeralStream.ts"
 
 /** An event as text, made once for all who get it. */
@@ -44,6 +44,9 @@ export class FeedEntry {
   }
 }
 
+const changed = Effect.succeed(true)
+const unchanged = Effect.succeed(false)
+
 /** How many events a feed keeps; readers that are further behind read from the store. */
 const maxEntries = 1000
 
@@ -61,7 +64,9 @@ export class UserFeed {
   closed = false
   private entries: Array<FeedEntry> = []
   private readonly updates = new Map<string, EphemeralUpdate>()
-  private next = Latch.makeUnsafe(false)
+  /** How often it was told that there is something new. */
+  wakes = 0
+  private readonly waiting = new Set<(woken: boolean) => void>()
 
   constructor(userId: UserId, since: StreamPosition, updatesSince: number, now: number) {
     this.userId = userId
@@ -88,14 +93,28 @@ export class UserFeed {
 
   /** Opens the way for all that wait. */
   wake(): void {
-    const latch = this.next
-    this.next = Latch.makeUnsafe(false)
-    latch.openUnsafe()
+    this.wakes++
+    const woken = [...this.waiting]
+    this.waiting.clear()
+    for (const resume of woken) resume(true)
   }
 
-  /** Waits for the next `wake` after it was asked for. */
-  get changed(): Effect.Effect<void> {
-    return this.next.await
+  /** Waits for the first `wake` after so many of them: true if there was one, false if `deadline` says that it is enough. */
+  changedSince(wakes: number, deadline?: (expire: () => void) => () => void): Effect.Effect<boolean> {
+    return Effect.callback<boolean>((resume) => {
+      if (this.wakes !== wakes) return resume(Effect.succeed(true))
+      const end = (woken: boolean) => {
+        this.waiting.delete(end)
+        forget?.()
+        resume(woken ? changed : unchanged)
+      }
+      this.waiting.add(end)
+      const forget = deadline?.(() => end(false))
+      return Effect.sync(() => {
+        this.waiting.delete(end)
+        forget?.()
+      })
+    })
   }
 
   /** The first `limit` events after a position that is not before `since`. */

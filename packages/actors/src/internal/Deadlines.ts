@@ -1,0 +1,49 @@
+/**
+ * Many who wait for something, each until a time of their own, with one fiber that looks after all of those times: a
+ * fiber for each would be most of what an idle long poll costs. Times are rounded up to `grain`.
+ */
+import { Clock, Effect, Latch, type Scope } from "effect"
+
+/** In milliseconds. */
+const grain = 20
+
+/** Calls `expire` at `time`, milliseconds since 1970, or a little later. The result takes it back. */
+export type AddDeadline = (time: number, expire: () => void) => () => void
+
+export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Effect.gen(function* () {
+  const due = new Map<number, Set<() => void>>()
+  const earlier = Latch.makeUnsafe(false)
+  let next = Number.POSITIVE_INFINITY
+
+  const expire = (now: number) => {
+    for (const [time, waiting] of [...due].sort(([a], [b]) => a - b)) {
+      if (time > now) break
+      due.delete(time)
+      for (const expire of waiting) expire()
+    }
+  }
+
+  yield* Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    expire(now)
+    earlier.closeUnsafe()
+    next = Math.min(...due.keys())
+    if (next === Number.POSITIVE_INFINITY) yield* earlier.await
+    else yield* Effect.raceFirst(Effect.sleep(next - now), earlier.await)
+  }).pipe(Effect.forever, Effect.forkScoped)
+
+  return (time, expire) => {
+    const rounded = Math.ceil(time / grain) * grain
+    const waiting = due.get(rounded)
+    if (waiting === undefined) due.set(rounded, new Set([expire]))
+    else waiting.add(expire)
+    if (rounded < next) {
+      next = rounded
+      earlier.openUnsafe()
+    }
+    return () => {
+      const waiting = due.get(rounded)
+      if (waiting?.delete(expire) && waiting.size === 0) due.delete(rounded)
+    }
+  }
+})
