@@ -2,7 +2,7 @@
  * Sends mails by SMTP. Who it goes to is an address in canonical form, given to nodemailer as an object and never as
  * part of a header, so no address and no text can add recipients or headers.
  */
-import { type SmtpServer, smtpTransport } from "@greenroom/actors/SmtpServer"
+import { describeSmtpError, type SmtpServer, smtpTransport } from "@greenroom/actors/SmtpServer"
 import { MessageSendError } from "@greenroom/protocol/identity/IdentityError"
 import { Context, Effect, Layer, Option } from "effect"
 
@@ -21,12 +21,6 @@ export interface Mail {
 
 const notSent = new MessageSendError({ error: "The mail could not be sent" })
 
-/** What went wrong, without what was sent. */
-const describe = (cause: unknown): string => {
-  const { code, command, responseCode } = cause as { code?: string; command?: string; responseCode?: number }
-  return [code ?? "unknown", command, responseCode].filter((part) => part !== undefined).join(" ")
-}
-
 const make = Effect.fnUntraced(function* (options: SmtpOptions) {
   const transport = yield* smtpTransport(options, { maxConnections: 4 })
   return Option.some((mail: Mail) =>
@@ -40,7 +34,7 @@ const make = Effect.fnUntraced(function* (options: SmtpOptions) {
         headers: { "auto-submitted": "auto-generated" }
       })
     ).pipe(
-      Effect.tapError((error) => Effect.logWarning(`A mail could not be sent: ${describe(error.cause)}`)),
+      Effect.tapError((error) => Effect.logWarning(`A mail could not be sent: ${describeSmtpError(error.cause)}`)),
       Effect.mapError(() => notSent),
       Effect.asVoid
     )

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
 import { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Effect, Layer, Logger, Option, Redacted } from "effect"
 import { MailSender, type SmtpOptions } from "../src/MailSender.ts"
 import { Mailbox } from "./support/Mailbox.ts"
 
@@ -47,6 +47,25 @@ layer(secured, { excludeTestServices: true })("an SMTP server with TLS and accou
         assert.strictEqual(error._tag, "M_MESSAGE_SEND_ERROR")
       }
       assert.strictEqual(yield* Mailbox.use(({ waiting }) => waiting), 0)
+    })
+  )
+
+  it.effect("tells the log what is wrong with the connection or the account, and nothing of the mail", () =>
+    Effect.gen(function* () {
+      const { refuseRecipients } = yield* Mailbox
+      const logged: Array<string> = []
+      const log = Logger.make(({ message }) => void logged.push(String(message)))
+      const attempt = (options: Partial<SmtpOptions>) =>
+        Effect.as(Effect.flip(send(options)), undefined).pipe(Effect.provide(Logger.layer([log])))
+      const account: Partial<SmtpOptions> = { security: "starttls", user: "user", password: Redacted.make("secret") }
+      yield* attempt(account)
+      assert.match(logged.at(-1)!, /ESOCKET CONN \(.*certificate.*\)$/)
+      yield* attempt({ ...account, verifyCertificate: false, password: Redacted.make("wrong") })
+      assert.match(logged.at(-1)!, /EAUTH .*535$/)
+      refuseRecipients("no such user a@example.org")
+      yield* attempt({ ...account, verifyCertificate: false })
+      assert.match(logged.at(-1)!, /EENVELOPE RCPT TO 550$/)
+      refuseRecipients(undefined)
     })
   )
 })

@@ -37,6 +37,19 @@ const settingsOf = (server: SmtpServer) => ({
   disableUrlAccess: true
 })
 
+const maxReason = 200
+
+/**
+ * Why a mail was not sent, for the log: what was wrong with the connection, or the code of what the server answered. The
+ * text of an answer may repeat whom the mail was for, and is left out.
+ */
+export const describeSmtpError = (error: unknown): string => {
+  const { code, command, message, responseCode } = error as { readonly [key: string]: unknown }
+  const connection = command === "CONN" && responseCode === undefined && typeof message === "string"
+  const reason = connection ? `(${message.replaceAll(/\s+/g, " ").trim().slice(0, maxReason)})` : undefined
+  return [code ?? "unknown", command, responseCode, reason].filter((part) => part !== undefined).join(" ")
+}
+
 /**
  * What mails to the server go through. Connects when there is a mail to send. With `pool` so many connections at most are
  * kept and used again, and end with the scope; without it every mail has one of its own, which ends when it is sent.

@@ -5,7 +5,7 @@
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Context, Effect, Layer, Queue, Schedule } from "effect"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
-import { smtpTransport } from "../SmtpServer.ts"
+import { describeSmtpError, smtpTransport } from "../SmtpServer.ts"
 import type { MailOptions } from "./LoginOptions.ts"
 import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
 
@@ -18,12 +18,6 @@ const retries = { schedule: Schedule.exponential("1 second"), times: 3 }
 interface Waiting {
   readonly to: string
   readonly mail: Mail
-}
-
-/** What a mail server said, without what the mail is about. */
-const reasonOf = (error: unknown): string => {
-  const { code, responseCode } = error as { readonly code?: unknown; readonly responseCode?: unknown }
-  return [code, responseCode].filter((part) => part !== undefined).join(" ") || "unknown"
 }
 
 const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
@@ -43,7 +37,7 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
       Effect.retry(retries),
       Effect.catch((error) =>
         Effect.logWarning(
-          `A mail to ${redactAddress({ medium: "email", address: to })} could not be sent: ${reasonOf(error.cause)}`
+          `A mail to ${redactAddress({ medium: "email", address: to })} could not be sent: ${describeSmtpError(error.cause)}`
         )
       )
     )
