@@ -78,8 +78,9 @@ const discover = (provider: OAuth2Provider): Promise<client.Configuration> =>
 
 /** What a library's error says, without what was sent. */
 const describe = (error: unknown): string => {
-  const { code, error: reason, message } = error as { readonly [key: string]: unknown }
-  return [message, code, reason].filter((part) => typeof part === "string").join(", ")
+  const { cause, code, error: reason, message } = error as { readonly [key: string]: unknown }
+  const { code: below } = (cause ?? {}) as { readonly code?: unknown }
+  return [...new Set([message, code, reason, below])].filter((part) => typeof part === "string").join(", ")
 }
 
 const unavailable = (provider: OAuth2Provider) => (error: { readonly cause?: unknown }) =>
