@@ -112,7 +112,9 @@ export class AccountApi extends HttpApiGroup.make("account")
     }).annotateMerge(
       documented({
         summary: "Change the password",
-        text: "Ends every other login of the user. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED.",
+        text:
+          "Ends every other login of the user. Errors: M_FORBIDDEN for a wrong old password, M_LIMIT_EXCEEDED after many, " +
+          "M_BAD_JSON for a new one that is too short.",
         who: themselves
       })
     ),

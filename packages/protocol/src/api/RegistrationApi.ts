@@ -21,7 +21,9 @@ export class RegistrationApi extends HttpApiGroup.make("registration")
         text:
           'A stage, such as `{"type": "m.login.password", "user": "alice", "password": "..."}`. Without ' +
           '`user` the server allocates a user ID. The earliest form, `{"user_id", "password"}` without `type`, is ' +
-          "accepted too. Ends with credentials, else says what comes `next` and the `session` to say with it. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN where registration is closed.",
+          "accepted too. Ends with credentials, else says what comes `next` and the `session` to say with it. Errors: " +
+          "M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON for a password that is shorter than the operator wants, " +
+          "M_FORBIDDEN where registration is closed.",
         who: "anyone"
       })
     ),
