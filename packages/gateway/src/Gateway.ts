@@ -5,31 +5,18 @@
  * flight ends, at the latest after `gracePeriod`.
  */
 import { NodeHttpServer } from "@effect/platform-node"
-import { Accounts } from "@greenroom/actors/Accounts"
-import { Administration } from "@greenroom/actors/Administration"
-import { Events } from "@greenroom/actors/Events"
-import { Peers } from "@greenroom/actors/federation/Peers"
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
-import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
-import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
-import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
-import { Presences } from "@greenroom/actors/Presences"
-import { Rooms } from "@greenroom/actors/Rooms"
-import { Users } from "@greenroom/actors/Users"
-import { Voip } from "@greenroom/actors/Voip"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
-import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, References, Scope, Tracer } from "effect"
 import { Etag, HttpIncomingMessage, HttpMiddleware, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
 import { IpNetwork } from "effect/net"
-import { SqlClient } from "effect/sql"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
 import { destinationsHandlers } from "./client-api/DestinationsHandlers.ts"
 import { directoryHandlers } from "./client-api/DirectoryHandlers.ts"
+import { EndpointServices, type HomeServerServices, type ServicesOfEndpoints } from "./client-api/EndpointServices.ts"
 import { eventsHandlers } from "./client-api/EventsHandlers.ts"
 import { loginHandlers } from "./client-api/LoginHandlers.ts"
 import { loginPagesHandlers } from "./client-api/LoginPagesHandlers.ts"
@@ -60,23 +47,6 @@ export interface GatewayOptions {
   /** Where people find this server, such as `https://example.org`. Default: where it listens. */
   readonly publicUrl?: string | undefined
 }
-
-/** The services of the home server that the gateway stands on, and the database for `/health`. */
-export type HomeServerServices =
-  | Rooms
-  | Events
-  | Accounts
-  | Users
-  | Presences
-  | Voip
-  | LoginFlows
-  | ThirdPartyIds
-  | ThirdPartyInvites
-  | Administration
-  | Peers
-  | UserIdentityStore
-  | HomeServerConfig
-  | SqlClient.SqlClient
 
 /** How long what is in flight may take to end when the gateway goes down. */
 const gracePeriod = "5 seconds"
@@ -151,11 +121,7 @@ const forRequests: (context: Context.Context<never>) => Context.Context<never> =
   HttpIncomingMessage.MaxBodySize
 )
 type ForEndpoints =
-  | HomeServerServices
-  | PublicUrl
-  | RateLimit
-  | Shutdown
-  | Sockets
+  | EndpointServices
   | Etag.Generator
   | FileSystem.FileSystem
   | HttpPlatform.HttpPlatform
@@ -163,24 +129,7 @@ type ForEndpoints =
   | Scope.Scope
 const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<ForEndpoints> = Context.pick(
   ...surroundings,
-  Accounts,
-  Administration,
-  Events,
-  HomeServerConfig,
-  LoginFlows,
-  Peers,
-  Presences,
-  Rooms,
-  SqlClient.SqlClient,
-  ThirdPartyIds,
-  ThirdPartyInvites,
-  UserIdentityStore,
-  Users,
-  Voip,
-  PublicUrl,
-  RateLimit,
-  Shutdown,
-  Sockets,
+  EndpointServices,
   Etag.Generator,
   FileSystem.FileSystem,
   HttpPlatform.HttpPlatform,
@@ -194,6 +143,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
   const shutdown = yield* Shutdown
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
     Effect.updateContext(forEndpoints),
+    Effect.provideService(EndpointServices, yield* Effect.context<ServicesOfEndpoints>()),
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
   const app = matrixHttp(endpoints, knownPaths(ClientApi as never, [openapiPath, docsPath]))

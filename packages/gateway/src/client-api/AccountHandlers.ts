@@ -19,6 +19,7 @@ import { PublicUrl } from "../PublicUrl.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "./Authentication.ts"
+import { withServices } from "./EndpointServices.ts"
 
 const toAnswer = ({ address, medium, verifiedAt }: VerifiedAddress) => ({
   medium,
@@ -39,7 +40,7 @@ const proofOf = ({ client_secret, id_server, sid }: RemoveThirdPartyId) =>
     : { sid, client_secret, ...(id_server === undefined ? {} : { id_server }) }
 
 export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const accounts = yield* Accounts
     const flows = yield* LoginFlows
     const identities = yield* UserIdentityStore

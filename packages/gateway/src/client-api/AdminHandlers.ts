@@ -13,6 +13,7 @@ import type { RegistrationToken } from "@greenroom/store/RegistrationTokenStore"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { Sockets } from "../socket/Sockets.ts"
+import { withServices } from "./EndpointServices.ts"
 
 const toUser = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Account): AdminUser => ({
   user_id: userId,
@@ -33,7 +34,7 @@ const toToken = ({ createdAt, expiresAt, tokenId, uses, usesAllowed }: Registrat
 const redacted = (text: string | undefined) => (text === undefined ? undefined : Redacted.make(text))
 
 export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const admin = yield* Administration
     const sockets = yield* Sockets
 

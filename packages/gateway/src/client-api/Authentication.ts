@@ -12,6 +12,7 @@ import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
+import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
 /** Groups whose requests say nothing of the user being there: leaving, and setting the presence itself. */
 const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
@@ -42,9 +43,9 @@ export const makeAuthenticate =
     return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token), refused)
   }
 
-export const authenticationLayer: Layer.Layer<Authentication, never, Accounts | Presences | RateLimit> = Layer.effect(
+export const authenticationLayer: Layer.Layer<Authentication, never, EndpointServices> = Layer.effect(
   Authentication,
-  Effect.gen(function* () {
+  withServices(function* () {
     const presences = yield* Presences
     const limit = yield* RateLimit
     const authenticate = makeAuthenticate(yield* Accounts, limit)

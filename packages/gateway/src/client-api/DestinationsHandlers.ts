@@ -7,9 +7,10 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "./EndpointServices.ts"
 
 export const destinationsHandlers = HttpApiBuilder.group(ClientApi, "destinations", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const admin = yield* Administration
     const peers = yield* Peers
     return handlers.handle("destinations", () =>

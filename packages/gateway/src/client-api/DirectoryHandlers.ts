@@ -11,9 +11,10 @@ import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "./Authentication.ts"
+import { withServices } from "./EndpointServices.ts"
 
 export const directoryHandlers = HttpApiBuilder.group(ClientApi, "directory", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const rooms = yield* Rooms
     const limit = yield* RateLimit
     return handlers

@@ -15,6 +15,7 @@ import { Cause, Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { Shutdown } from "../Shutdown.ts"
+import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
 
 const jsonType = { contentType: "application/json" } as const
@@ -53,7 +54,7 @@ const makePoll =
   }
 
 export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const events = yield* Events
     const rooms = yield* Rooms
     const poll = makePoll(events, yield* Presences, yield* Shutdown)

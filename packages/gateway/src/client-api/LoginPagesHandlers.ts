@@ -18,6 +18,7 @@ import { servicesPage } from "../pages/ServicesPage.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "./Authentication.ts"
 import { browserSecretOf } from "./BrowserSecret.ts"
+import { withServices } from "./EndpointServices.ts"
 
 const wantsPage = (request: HttpServerRequest.HttpServerRequest): boolean =>
   request.headers.accept?.includes("text/html") ?? false
@@ -36,7 +37,7 @@ const queryOf = (url: string): string => {
 const noStore = HttpServerResponse.setHeaders({ "cache-control": "no-store", "referrer-policy": "no-referrer" })
 
 export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const { login, serverName } = yield* HomeServerConfig
     const flows = yield* LoginFlows
     const limit = yield* RateLimit

@@ -12,9 +12,10 @@ import type { InviteTarget, Target } from "@greenroom/protocol/api/MembershipApi
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "./EndpointServices.ts"
 
 export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const rooms = yield* Rooms
     const invites = yield* ThirdPartyInvites
 

@@ -13,9 +13,10 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "./EndpointServices.ts"
 
 export const presenceHandlers = HttpApiBuilder.group(ClientApi, "presence", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const presences = yield* Presences
     const users = yield* Users
 

@@ -13,6 +13,7 @@ import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { BadJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Schema } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "./EndpointServices.ts"
 
 const isVisibility = Schema.is(ProfileVisibility)
 
@@ -28,7 +29,7 @@ const readField = (field: string, body: JsonObject) => {
 }
 
 export const profileHandlers = HttpApiBuilder.group(ClientApi, "profile", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const users = yield* Users
 
     const field = (userId: UserId, name: string) =>

@@ -12,10 +12,11 @@ import { HttpApiBuilder } from "effect/http-api"
 import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "./Authentication.ts"
+import { withServices } from "./EndpointServices.ts"
 import { makeStages } from "./Stages.ts"
 
 export const registrationHandlers = HttpApiBuilder.group(ClientApi, "registration", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const accounts = yield* Accounts
     const limit = yield* RateLimit
     const sockets = yield* Sockets

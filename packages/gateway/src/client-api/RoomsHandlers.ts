@@ -11,6 +11,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
 
 /** The reason that a body may give. Errors: M_BAD_JSON. */
@@ -22,7 +23,7 @@ export const reasonOf = (body: JsonObject | undefined): Effect.Effect<string | u
 }
 
 export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const rooms = yield* Rooms
     return handlers
       .handle("createRoom", ({ payload }) => CurrentSession.use((session) => rooms.create(session, payload ?? {})))

@@ -6,11 +6,11 @@
 import { Rooms } from "@greenroom/actors/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "./EndpointServices.ts"
 
 export const stateHandlers = HttpApiBuilder.group(ClientApi, "state", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const rooms = yield* Rooms
     return handlers
       .handle("getAll", ({ params }) => CurrentSession.use((session) => rooms.getFullState(session, params.roomId)))

@@ -9,6 +9,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { SqlClient } from "effect/sql"
 import { GatewayVersion } from "../GatewayVersion.ts"
 import { Shutdown } from "../Shutdown.ts"
+import { withServices } from "./EndpointServices.ts"
 
 /** How long the database may take to answer. */
 const patience = "2 seconds"
@@ -16,7 +17,7 @@ const patience = "2 seconds"
 const ok = "ok"
 
 export const systemHandlers = HttpApiBuilder.group(ClientApi, "system", (handlers) =>
-  Effect.gen(function* () {
+  withServices(function* () {
     const sql = yield* SqlClient.SqlClient
     const shutdown = yield* Shutdown
     const version = yield* GatewayVersion

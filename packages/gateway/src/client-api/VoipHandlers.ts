@@ -8,11 +8,13 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "./EndpointServices.ts"
 
 export const voipHandlers = HttpApiBuilder.group(ClientApi, "voip", (handlers) =>
-  Effect.map(Voip, (voip) =>
-    handlers.handle("turnServer", () =>
+  withServices(function* () {
+    const voip = yield* Voip
+    return handlers.handle("turnServer", () =>
       CurrentSession.use((session) => Effect.map(voip.turnServer(session), (credentials) => credentials ?? {}))
     )
-  )
+  })
 )

@@ -1,0 +1,53 @@
+/**
+ * The services that endpoints are made of, held as one. An endpoint keeps the surroundings in which it was made, and they
+ * are copied for every request that comes to it: this is one reference among few, instead of some twenty.
+ */
+import type { Accounts } from "@greenroom/actors/Accounts"
+import type { Administration } from "@greenroom/actors/Administration"
+import type { Events } from "@greenroom/actors/Events"
+import type { Peers } from "@greenroom/actors/federation/Peers"
+import type { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
+import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import type { LoginFlows } from "@greenroom/actors/login/LoginFlows"
+import type { Presences } from "@greenroom/actors/Presences"
+import type { Rooms } from "@greenroom/actors/Rooms"
+import type { Users } from "@greenroom/actors/Users"
+import type { Voip } from "@greenroom/actors/Voip"
+import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Context, Effect } from "effect"
+import type { SqlClient } from "effect/sql"
+import type { PublicUrl } from "../PublicUrl.ts"
+import type { RateLimit } from "../RateLimit.ts"
+import type { Shutdown } from "../Shutdown.ts"
+import type { Sockets } from "../socket/Sockets.ts"
+
+/** The services of the home server that the gateway stands on, and the database for `/health`. */
+export type HomeServerServices =
+  | Rooms
+  | Events
+  | Accounts
+  | Users
+  | Presences
+  | Voip
+  | LoginFlows
+  | ThirdPartyIds
+  | ThirdPartyInvites
+  | Administration
+  | Peers
+  | UserIdentityStore
+  | HomeServerConfig
+  | SqlClient.SqlClient
+
+/** What endpoints may be made of. */
+export type ServicesOfEndpoints = HomeServerServices | PublicUrl | RateLimit | Shutdown | Sockets
+
+export class EndpointServices extends Context.Service<EndpointServices, Context.Context<ServicesOfEndpoints>>()(
+  "greenroom/gateway/EndpointServices"
+) {}
+
+/** Makes something of the services, as `Effect.gen` does. */
+export const withServices = <Eff extends Effect.Effect<unknown, unknown, ServicesOfEndpoints>, A>(
+  make: () => Generator<Eff, A, never>
+): Effect.Effect<A, Eff extends Effect.Effect<unknown, infer E, unknown> ? E : never, EndpointServices> =>
+  EndpointServices.use((services) => Effect.provideContext(Effect.gen(make), services)) as never
