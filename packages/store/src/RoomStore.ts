@@ -51,6 +51,9 @@ export interface PublicRoomRow {
 /** How many answers of a session in a room are kept at hand. */
 export const rememberedTransactions = 1000
 
+/** How many more `olderTransactionIds` gives. */
+export const olderTransactions = 100_000
+
 /** How many answers one statement forgets. */
 const forgottenAtOnce = 10_000
 
@@ -63,6 +66,8 @@ export class RoomStore extends Context.Service<
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
     /** What the session was answered in this room last, newest first. */
     readonly transactions: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<ClientTransaction>>
+    /** The IDs of the transactions before those, newest first. */
+    readonly olderTransactionIds: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<string>>
     /** What the session was answered in this room to one transaction. */
     readonly transaction: (
       tokenId: number,
@@ -139,10 +144,18 @@ export class RoomStore extends Context.Service<
       const transactions = (tokenId: number, scope: string) =>
         sql<{ txn_id: string; response: string }>`
           SELECT txn_id, response FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}
-          ORDER BY created_at DESC LIMIT ${rememberedTransactions}`.pipe(
+          ORDER BY created_at DESC, txn_id LIMIT ${rememberedTransactions}`.pipe(
           Effect.map((rows) =>
             rows.map((row): ClientTransaction => ({ tokenId, scope, txnId: row.txn_id, response: row.response }))
           ),
+          Effect.orDie
+        )
+
+      const olderTransactionIds = (tokenId: number, scope: string) =>
+        sql<{ txn_id: string }>`
+          SELECT txn_id FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}
+          ORDER BY created_at DESC, txn_id OFFSET ${rememberedTransactions} LIMIT ${olderTransactions}`.pipe(
+          Effect.map((rows) => rows.map(({ txn_id }) => txn_id)),
           Effect.orDie
         )
 
@@ -194,6 +207,7 @@ export class RoomStore extends Context.Service<
         prepare,
         open,
         transactions,
+        olderTransactionIds,
         transaction,
         forgetTransactions,
         membership: (userId, roomId) =>
