@@ -1,6 +1,6 @@
 /** Sends that are durable when they are answered, all in one room, against the same number of rooms. */
 import { atLeast, type Benchmark, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
-import { rounds, senderCount, typical } from "./DurableSends.ts"
+import { pairedRatio, rounds, senderCount, typical } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { Throughput } from "./load/Closed.ts"
 import type { Senders, SendersInput } from "./load/senders.ts"
@@ -30,7 +30,7 @@ export const hotRoom: Benchmark = {
     }
     const apart = typical(many)
     const together = typical(one)
-    const ratio = together.perSecond / apart.perSecond
+    const ratio = pairedRatio(one, many)
     return [
       {
         what: `${senders} senders in one room`,

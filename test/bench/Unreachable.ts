@@ -7,7 +7,7 @@
  */
 import { join } from "node:path"
 import { atLeast, type Benchmark, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
-import { rounds, typical } from "./DurableSends.ts"
+import { pairedRatio, rounds, typical } from "./DurableSends.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { Throughput } from "./load/Closed.ts"
 import type { Deserted, DesertedInput } from "./load/deserted.ts"
@@ -91,7 +91,7 @@ export const unreachable: Benchmark = {
         away.push(await measure(scene.desertedRoom, `away${round}`))
       }
       const [ours, theirs] = [typical(away), typical(local)]
-      const ratio = ours.perSecond / theirs.perSecond
+      const ratio = pairedRatio(away, local)
       return [
         {
           what: `sends beside ${servers} unreachable servers`,

@@ -194,14 +194,16 @@ export class EventLog extends Context.Service<
           )
         )
         lastCommitted = Math.max(lastCommitted, xid)
-        for (const { commit, done } of batch) {
-          // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
-          broken.delete(commit.roomNid)
-          const stored = fenced.get(commit.roomNid) === commit.fence
-          if (stored) noteOutgoing(commit)
-          const answer = stored ? Effect.void : new StaleWriter(commit)
-          Deferred.doneUnsafe(done, answer)
-        }
+        // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
+        for (const { commit } of batch) broken.delete(commit.roomNid)
+        // What waits is on its way to the database before those are answered who do not wait any more.
+        queueMicrotask(() => {
+          for (const { commit, done } of batch) {
+            const stored = fenced.get(commit.roomNid) === commit.fence
+            if (stored) noteOutgoing(commit)
+            Deferred.doneUnsafe(done, stored ? Effect.void : new StaleWriter(commit))
+          }
+        })
       })
 
       const isBroken = ({ commit }: Pending) => (broken.get(commit.roomNid) ?? -1) >= commit.fence
@@ -227,7 +229,7 @@ export class EventLog extends Context.Service<
       const prefetch = Effect.forkDetach(nids.refill(1))
       yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
         Effect.flatMap((batch) => Effect.andThen(prefetch, commitBatch(batch))),
-        Effect.forever,
+        Effect.forever({ disableYield: true }),
         Effect.forkScoped
       )
 
