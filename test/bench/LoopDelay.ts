@@ -1,8 +1,12 @@
 /**
  * Loaded into a gateway before its program: says, whenever SIGUSR2 comes, for how long its event loop was held up at most
- * since the last time. What counts is the processor time of the thread between two ticks of a timer: what the program
- * itself takes at once, its collection of garbage included, and not that other programs have the processor.
+ * since the last time, and for how long by one slice of signing, verifying or resolving. What counts is the processor
+ * time of the thread: what the program itself takes, the collection of garbage included, and not that other programs have
+ * the processor.
  */
+import { subscribe } from "node:diagnostics_channel"
+
+/** From one look to the next, in ms. */
 const tick = 1
 
 const usedSince = (before: NodeJS.CpuUsage): number => {
@@ -17,7 +21,15 @@ setInterval(() => {
   before = process.threadCpuUsage()
 }, tick).unref()
 
+let longestSlice = 0
+let sliceBegan = before
+subscribe("greenroom.slices", (begins) => {
+  if (begins === true) sliceBegan = process.threadCpuUsage()
+  else longestSlice = Math.max(longestSlice, usedSince(sliceBegan))
+})
+
 process.on("SIGUSR2", () => {
-  process.stderr.write(`event loop held up ${longest.toFixed(1)} ms\n`)
+  process.stderr.write(`event loop held up ${longest.toFixed(1)} ms, by a slice ${longestSlice.toFixed(1)} ms\n`)
   longest = 0
+  longestSlice = 0
 })

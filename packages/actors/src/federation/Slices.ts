@@ -5,7 +5,11 @@
  * A computation is a generator that yields wherever it may be interrupted; between two yields it should take no more than
  * a few milliseconds.
  */
+import { channel } from "node:diagnostics_channel"
 import { Effect, Semaphore } from "effect"
+
+/** Tells subscribers when a slice begins (`true`) and ends (`false`). */
+export const slices = channel("greenroom.slices")
 
 /** How long a slice goes on, in ms, before the next yield ends it. */
 const sliceTime = 4
@@ -14,12 +18,12 @@ const turn = Semaphore.makeUnsafe(1)
 
 const slice = <A>(computation: Generator<void, A>): Effect.Effect<IteratorResult<void, A>> =>
   Effect.suspend((): Effect.Effect<IteratorResult<void, A>> => {
+    if (slices.hasSubscribers) slices.publish(true)
     const end = performance.now() + sliceTime
-    for (;;) {
-      const step = computation.next()
-      if (step.done === true) return Effect.succeed(step)
-      if (performance.now() >= end) return Effect.as(Effect.yieldNow, step)
-    }
+    let step = computation.next()
+    while (step.done !== true && performance.now() < end) step = computation.next()
+    if (slices.hasSubscribers) slices.publish(false)
+    return step.done === true ? Effect.succeed(step) : Effect.as(Effect.yieldNow, step)
   })
 
 const run = <A>(computation: Generator<void, A>): Effect.Effect<A> =>

@@ -12,8 +12,9 @@ import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import type { StateId } from "@greenroom/store/StateStore"
-import { Effect, Semaphore } from "effect"
+import { Array as Arr, Effect, Semaphore } from "effect"
 import type { RemoteState } from "../federation/RemoteRooms.ts"
+import { sliced } from "../federation/Slices.ts"
 import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
 import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
@@ -21,6 +22,9 @@ import type { RoomWriter } from "./RoomWriter.ts"
 
 /** Why a request of another server, or to one, comes to nothing. */
 export type Failure = MatrixError | StaleWriter | CommitFailed
+
+/** How many outliers are written at once: what needs no place of its own need not hold anybody up. */
+const outliersAtOnce = 500
 
 /** What became of one event of a transaction. */
 export interface Outcome {
@@ -47,23 +51,27 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       ...[...byId.values()].flatMap((event) => event.auth_events)
     ])
     const fresh = topologicalOrder([...byId.values()].filter((event) => !found.has(event.event_id)))
-    const authorised = fresh.filter((event) => {
+    const isAuthorised = (event: Event): boolean => {
       const authEvents = event.auth_events.flatMap((id) => found.get(id) ?? [])
-      const isWhole = authEvents.length === event.auth_events.length
-      const bad =
-        !isWhole ||
-        authEvents.some((each) => each.status === EventStatus.rejected) ||
-        room.version.authoriseByAuthEvents(
-          event,
-          authEvents.map((each) => each.event)
-        ) !== undefined
-      if (!bad) found.set(event.event_id, outlier(event, Number.NaN))
-      return !bad
+      if (authEvents.length !== event.auth_events.length) return false
+      if (authEvents.some((each) => each.status === EventStatus.rejected)) return false
+      const known = authEvents.map((each) => each.event)
+      return room.version.authoriseByAuthEvents(event, known) === undefined
+    }
+    const authorised = yield* sliced(function* () {
+      const passed: Array<Event> = []
+      for (const event of fresh) {
+        yield
+        if (!isAuthorised(event)) continue
+        found.set(event.event_id, outlier(event, Number.NaN))
+        passed.push(event)
+      }
+      return passed
     })
-    if (authorised.length > 0) {
-      const durable = yield* withNids(authorised.length, () => {
+    for (const events of Arr.chunksOf(authorised, outliersAtOnce)) {
+      const durable = yield* withNids(events.length, () => {
         const step = room.beginStep()
-        for (const event of authorised) {
+        for (const event of events) {
           const known = outlier(event, nextNid())
           found.set(event.event_id, known)
           room.log(step, known)
