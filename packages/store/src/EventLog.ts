@@ -13,6 +13,7 @@ import { isEventId, type RoomId, type ServerName, type UserId } from "@greenroom
 import { Context, Deferred, Effect, Latch, Layer, Queue, Schema, ScopedRef } from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { logEdge } from "./internal/logEdge.ts"
+import { RecentCommits } from "./internal/RecentCommits.ts"
 import { passStoredEvents } from "./internal/transactionNumbers.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
@@ -174,6 +175,7 @@ export class EventLog extends Context.Service<
       const commits = yield* Queue.sliding<void>(1)
       /** After a failed commit, what the same writer has still in line builds on what is not there. */
       const broken = new Map<number, number>()
+      const recent = new RecentCommits()
       let lastCommitted = 0
       let destinations = new Set<ServerName>()
       const hasDestinations = Latch.makeUnsafe(false)
@@ -196,6 +198,10 @@ export class EventLog extends Context.Service<
         lastCommitted = Math.max(lastCommitted, xid)
         // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
         for (const { commit } of batch) broken.delete(commit.roomNid)
+        recent.add(
+          xid,
+          batch.flatMap(({ commit }) => (fenced.get(commit.roomNid) === commit.fence ? [commit] : []))
+        )
         // What waits is on its way to the database before those are answered who do not wait any more.
         queueMicrotask(() => {
           for (const { commit, done } of batch) {
@@ -245,7 +251,12 @@ export class EventLog extends Context.Service<
           Queue.offerUnsafe(pending, { commit, done })
           return Deferred.await(done)
         },
-        readAfter: (position, limit) => Effect.orDie(readAfter(sql, position, limit)),
+        readAfter: (position, limit) =>
+          Effect.orDie(
+            Effect.flatMap(tellAfter(sql, recent, position, limit), (told) =>
+              told === undefined ? readAfter(sql, position, limit) : Effect.succeed(told)
+            )
+          ),
         currentPosition: Effect.suspend(() => {
           const own = lastCommitted
           return Effect.repeat(end, { until: ({ xid }) => xid >= own, times: looksForEdge })
@@ -543,6 +554,29 @@ const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomComm
     WHERE memberships.room_nid = placed_events.room_nid AND memberships.user_id = placed_events.state_key
       AND memberships.event_nid = placed_events.old_nid)`
 }
+
+/** The slice from memory, if nobody else has committed anything in it; otherwise undefined. */
+const tellAfter = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  recent: RecentCommits,
+  position: StreamPosition,
+  limit: number
+): Effect.fn.Return<LogSlice | undefined, SqlError.SqlError> {
+  const xids = recent.after(position)
+  if (xids.length === 0) return undefined
+  const rows = yield* sql<{ edge: string; others: boolean }>`
+    WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
+    SELECT edge::text AS edge, EXISTS (
+      SELECT FROM events
+      WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
+        AND xid < complete.edge AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])
+    ) AS others
+    FROM complete`
+  const { edge, others } = rows[0]!
+  if (others) return undefined
+  const told = recent.tell(new Set(xids.filter((xid) => xid < Number(edge))))
+  return told.events.length > limit ? undefined : { ...told, upTo: endOfTransactionsBefore(edge) }
+})
 
 const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) {
   const rows = yield* sql<LogRow>`

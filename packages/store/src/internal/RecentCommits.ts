@@ -1,0 +1,72 @@
+/**
+ * What this node has committed last. Who follows the event log is on the node that wrote most of it, and is given from
+ * memory what it would otherwise read back; whether others have written meanwhile, the database is asked. Bounded: what
+ * is no longer here is read like the commits of others.
+ */
+import {
+  EventStatus,
+  type LogSlice,
+  type RoomCommit,
+  type StreamedEvent,
+  type StreamedMembership
+} from "../EventLog.ts"
+import { comparePositions, type StreamPosition } from "../StreamToken.ts"
+
+/** How many events are kept. */
+const maxEvents = 1_000
+
+interface Committed {
+  readonly xid: number
+  readonly commits: ReadonlyArray<RoomCommit>
+  readonly size: number
+}
+
+const byPosition = (a: { readonly position: StreamPosition }, b: { readonly position: StreamPosition }): number =>
+  comparePositions(a.position, b.position)
+
+const timelineOf = (xid: number, { events, placed = [], roomNid }: RoomCommit): ReadonlyArray<StreamedEvent> =>
+  [...events, ...placed]
+    .filter(({ status }) => status === EventStatus.timeline)
+    .map(({ event, nid }) => ({ position: { xid, nid }, roomNid, event }))
+
+const movesOf = (xid: number, { memberships, roomId, roomNid }: RoomCommit): ReadonlyArray<StreamedMembership> =>
+  memberships
+    .filter(({ local }) => local)
+    .map(({ causedBy, membership, userId }) => ({
+      position: { xid, nid: causedBy },
+      roomNid,
+      roomId,
+      userId,
+      membership
+    }))
+
+export class RecentCommits {
+  /** Oldest first. */
+  private readonly committed: Array<Committed> = []
+  private size = 0
+
+  add(xid: number, commits: ReadonlyArray<RoomCommit>): void {
+    const size = commits.reduce((sum, { events, placed = [] }) => sum + events.length + placed.length, 0)
+    this.committed.push({ xid, commits, size })
+    this.size += size
+    while (this.size > maxEvents) this.size -= this.committed.shift()!.size
+  }
+
+  /** The transactions after a position that can be told from here. An event that was redacted at once is read. */
+  after(position: StreamPosition): ReadonlyArray<number> {
+    return this.committed
+      .filter(({ commits, xid }) => xid > position.xid && commits.every(({ redactions }) => redactions.length === 0))
+      .map(({ xid }) => xid)
+  }
+
+  /** What these transactions have committed. */
+  tell(xids: ReadonlySet<number>): Pick<LogSlice, "events" | "memberships"> {
+    const told = this.committed.filter(({ xid }) => xids.has(xid))
+    return {
+      events: told.flatMap(({ commits, xid }) => commits.flatMap((commit) => timelineOf(xid, commit))).sort(byPosition),
+      memberships: told
+        .flatMap(({ commits, xid }) => commits.flatMap((commit) => movesOf(xid, commit)))
+        .sort(byPosition)
+    }
+  }
+}
