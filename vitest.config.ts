@@ -7,8 +7,6 @@ export default defineConfig({
     setupFiles: ["./test/support/FastCheck.ts"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // Tests that start programs meet a busy machine now and then; what fails twice has failed.
-    retry: 1,
     pool: "forks",
     maxWorkers: 2
   }

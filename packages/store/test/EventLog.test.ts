@@ -296,7 +296,7 @@ const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
         })
       )
     )
-    yield* Deferred.await(begun)
+    yield* Effect.raceFirst(Deferred.await(begun), Fiber.join(held))
     return Effect.andThen(Deferred.succeed(letGo, undefined), Fiber.join(held))
   })
   return {
@@ -461,6 +461,25 @@ describe("EventLog on several nodes", () => {
       yield* Fiber.join(committing)
       const { read } = yield* follow(meanwhile.upTo, 100, 2).pipe(Effect.provide(second))
       assert.deepStrictEqual(idsOf(read), [late.event_id, early.event_id])
+    })
+  )
+
+  it.effect("transactions of other databases of the same PostgreSQL hold up nobody", () =>
+    Effect.gen(function* () {
+      const context = yield* node(yield* TestDatabase.url)
+      const another = yield* onlooker(yield* TestDatabase.url)
+      const start = yield* Context.get(context, EventLog).currentPosition
+      const letGo = yield* another.holdTransaction
+      const read = Effect.gen(function* () {
+        const room = yield* openRoom("beside other databases")
+        const [event] = yield* store(room, [makeEvent(room.roomId)])
+        const log = yield* EventLog
+        // Other tests write to the same PostgreSQL: what ends at this very moment holds up one look, and no second one.
+        const slice = yield* log.readAfter(start, 10).pipe(Effect.repeat({ until: ({ events }) => events.length > 0 }))
+        assert.deepStrictEqual(idsOf(slice.events), [event!.event_id])
+        yield* log.currentPosition.pipe(Effect.repeat({ until: ({ xid }) => xid >= log.lastCommitted() }))
+      })
+      yield* Effect.ensuring(Effect.provide(read, context), Effect.orDie(letGo))
     })
   )
 
