@@ -94,7 +94,8 @@ export const makeEventReader = Effect.gen(function* () {
 
   const parseFrom = (from: string | undefined): Effect.Effect<StreamToken, BadPagination> => {
     if (from === undefined || from === "END") return Effect.map(feeds.settled, now)
-    if (from === "START") return Effect.succeed({ position: beginning, incarnation: "", ephemeral: 0 })
+    // Who types now is told at the first look alone: the rooms that the user has joined must be known by then.
+    if (from === "START") return Effect.as(feeds.settled, { position: beginning, incarnation: "", ephemeral: 0 })
     return Option.match(parseToken(from), {
       onNone: () => Effect.fail(new BadPagination({ error: `from: ${from.slice(0, 64)} is no token of this server` })),
       onSome: Effect.succeed
