@@ -311,7 +311,7 @@ const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
     /** Holds the room's row locked until it is told to let go: commits of the room wait, with a number already theirs. */
     holdRoom: ({ roomNid }: Writer) => hold(sql`SELECT 1 FROM rooms WHERE room_nid = ${roomNid} FOR UPDATE`),
     /** Holds a transaction with a number open until it is told to let go. */
-    holdTransaction: hold(sql`SELECT pg_current_xact_id()`)
+    holdTransaction: hold(sql`SELECT pg_current_xact_id()::text`)
   }
 })
 
