@@ -135,10 +135,6 @@ class Actors {
     this.clock = Context.get(options.context, Clock.Clock)
   }
 
-  get count(): number {
-    return this.resident.size
-  }
-
   /** Asks an actor, which is made if it is not in memory. */
   ask(id: string, tag: string, payload: unknown): Handled {
     let actor: Actor | undefined
