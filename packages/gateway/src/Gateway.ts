@@ -31,7 +31,7 @@ import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
 import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
 import { maxBodyBytes } from "./MatrixRequest.ts"
-import { type ListenError, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
+import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
 import { PublicUrl } from "./PublicUrl.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
 import { Shutdown } from "./Shutdown.ts"
@@ -169,10 +169,7 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
     Effect.updateContext(forRequests),
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
-  server.on("request", (request, response) => {
-    inFlight.track(response)
-    handle(request, response)
-  })
+  answerRequests(server, inFlight, handle)
   server.on("upgrade", sockets.upgrade)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>

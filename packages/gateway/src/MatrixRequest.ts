@@ -30,8 +30,16 @@ const decode = (bytes: Uint8Array | ArrayBuffer): Effect.Effect<string> => {
 const tooLarge = new TooLarge({ error: `The body is larger than ${maxBodyBytes} bytes` })
 const brokenOff = new BadRequest({ error: "The body could not be read" })
 
-/** Everything that arrives, until the end. What is left of a body that is too large is the server's to drain. */
+const noBytes = new Uint8Array()
+
+/** Everything that arrives, until the end: at once where it is all there. */
 const readAll = (source: IncomingMessage): Effect.Effect<string> =>
+  source.complete && source.readableFlowing === null && source.readableLength <= maxBodyBytes
+    ? decode((source.read() as Buffer | null) ?? noBytes)
+    : awaitAll(source)
+
+/** What is left of a body that is too large is the server's to drain. */
+const awaitAll = (source: IncomingMessage): Effect.Effect<string> =>
   Effect.callback<string>((resume) => {
     const chunks: Array<Buffer> = []
     let size = 0

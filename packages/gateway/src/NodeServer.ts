@@ -2,6 +2,7 @@
  * The HTTP server of Node that the gateway listens with: its limits in time and size, what it says to bytes that are no
  * HTTP, and how it goes down.
  */
+import type { EventEmitter } from "node:events"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
@@ -103,6 +104,28 @@ export const makeInFlight = (): InFlight => {
       return Deferred.await(waiting)
     })
   }
+}
+
+/**
+ * Answers the requests of a server by `handle`, those of one turn of the event loop one after the other when all of them
+ * have been read. Small bodies are there by then, and are read without waiting; and what runs many times in a row stays
+ * in the caches of the processor, from which reading and handling would drive each other.
+ */
+export const answerRequests = (
+  server: EventEmitter,
+  inFlight: InFlight,
+  handle: (request: IncomingMessage, response: ServerResponse) => void
+): void => {
+  let arrived: Array<readonly [IncomingMessage, ServerResponse]> = []
+  const answer = () => {
+    const turn = arrived
+    arrived = []
+    for (const [request, response] of turn) if (!response.destroyed) handle(request, response)
+  }
+  server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+    inFlight.track(response)
+    if (arrived.push([request, response]) === 1) setImmediate(answer)
+  })
 }
 
 const cors = Object.entries(corsHeaders)

@@ -19,7 +19,7 @@ import { Context, Effect, Layer, Schedule, Scope } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
-import { answerClientError, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
+import { answerClientError, answerRequests, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
 import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
 import { federationHandlers } from "./FederationHandlers.ts"
 import { federationHttp } from "./FederationHttp.ts"
@@ -92,10 +92,7 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   const handle = yield* NodeHttpServer.makeHandler(federationHttp(endpoints, knownPaths(FederationApi as never, [])), {
     scope: requests
   })
-  server.on("request", (request, response) => {
-    inFlight.track(response)
-    handle(request, response)
-  })
+  answerRequests(server, inFlight, handle)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
