@@ -120,8 +120,9 @@ const makeProfiles = Effect.gen(function* () {
     }
   })
 
-  const maySee = (viewer: UserId, userId: UserId, visibility: Visibility): Effect.Effect<boolean> => {
+  const maySee = (viewer: UserId | undefined, userId: UserId, visibility: Visibility): Effect.Effect<boolean> => {
     if (viewer === userId || visibility === "public") return Effect.succeed(true)
+    if (viewer === undefined) return Effect.succeed(false)
     switch (visibility) {
       case "rooms":
         return rooms.shareRoom(viewer, userId)
@@ -136,22 +137,22 @@ const makeProfiles = Effect.gen(function* () {
    * A user of another server: that server gives us fields for who shares a room with the user where one of our users
    * does, and cannot say which those are. Our other users see what is public everywhere.
    */
-  const remoteProfile = Effect.fnUntraced(function* (viewer: UserId, userId: UserId) {
+  const remoteProfile = Effect.fnUntraced(function* (viewer: UserId | undefined, userId: UserId) {
     const fields = readRemoteProfile(yield* remote.profile(userId))
-    if (yield* rooms.shareRoom(viewer, userId)) return fields
+    if (viewer !== undefined && (yield* rooms.shareRoom(viewer, userId))) return fields
     const forRooms = (yield* roomServers.sharing(serverName, [userId])).has(userId)
     const isVisible = ([field]: readonly [string, Json]) =>
       !forRooms || field === "displayname" || field === "avatar_url"
     return Object.fromEntries(Object.entries(fields).filter(isVisible))
   })
 
-  const profile = Effect.fn("Users.profile")(function* (session: Session, userId: UserId) {
-    if (serverNameOf(userId) !== serverName) return yield* remoteProfile(session.userId, userId)
+  const profile = Effect.fn("Users.profile")(function* (session: Session | undefined, userId: UserId) {
+    if (serverNameOf(userId) !== serverName) return yield* remoteProfile(session?.userId, userId)
     yield* mustExist(userId)
     const fields = yield* store.fields(userId)
     const visible = new Set<Visibility>()
     for (const visibility of new Set(Array.from(fields.values(), (field) => field.visibility))) {
-      if (yield* maySee(session.userId, userId, visibility)) visible.add(visibility)
+      if (yield* maySee(session?.userId, userId, visibility)) visible.add(visibility)
     }
     return Object.fromEntries(
       Array.from(fields)
@@ -160,18 +161,27 @@ const makeProfiles = Effect.gen(function* () {
     ) as JsonObject
   })
 
-  const remoteField = Effect.fnUntraced(function* (viewer: UserId, userId: UserId, field: string) {
+  /** A field that the user has not set. Clients ask everybody for a name and an avatar: to have none is no error. */
+  const unset = (userId: UserId, field: string): Effect.Effect<JsonObject, NotFound> =>
+    field === "displayname" || field === "avatar_url"
+      ? Effect.succeed({})
+      : Effect.fail(new NotFound({ error: `${userId} has no ${field}` }))
+
+  const remoteField = Effect.fnUntraced(function* (viewer: UserId | undefined, userId: UserId, field: string) {
     const fields = yield* remoteProfile(viewer, userId)
-    if (!Object.hasOwn(fields, field)) return yield* new NotFound({ error: `${userId} has no ${field}` })
-    return { [field]: fields[field]! }
+    return Object.hasOwn(fields, field) ? { [field]: fields[field]! } : yield* unset(userId, field)
   })
 
-  const profileField = Effect.fn("Users.profileField")(function* (session: Session, userId: UserId, field: string) {
-    if (serverNameOf(userId) !== serverName) return yield* remoteField(session.userId, userId, field)
+  const profileField = Effect.fn("Users.profileField")(function* (
+    session: Session | undefined,
+    userId: UserId,
+    field: string
+  ) {
+    if (serverNameOf(userId) !== serverName) return yield* remoteField(session?.userId, userId, field)
     yield* mustExist(userId)
     const found = yield* store.field(userId, field)
-    if (Option.isNone(found) || !(yield* maySee(session.userId, userId, found.value.visibility))) {
-      return yield* new NotFound({ error: `${userId} has no ${field}` })
+    if (Option.isNone(found) || !(yield* maySee(session?.userId, userId, found.value.visibility))) {
+      return yield* unset(userId, field)
     }
     return { [field]: found.value.value }
   })
@@ -289,10 +299,17 @@ const make = Effect.gen(function* () {
 export class Users extends Context.Service<
   Users,
   {
-    /** Any user, what the visibility of each field lets them see. */
-    readonly profile: (session: Session, userId: UserId) => Effect.Effect<JsonObject, MatrixError>
-    /** As `profile`. The field in an object: `{"displayname": "Alice"}`. Errors: M_NOT_FOUND. */
-    readonly profileField: (session: Session, userId: UserId, field: string) => Effect.Effect<JsonObject, MatrixError>
+    /** Anyone, what the visibility of each field lets them see; without a session, what is public. */
+    readonly profile: (session: Session | undefined, userId: UserId) => Effect.Effect<JsonObject, MatrixError>
+    /**
+     * As `profile`. The field in an object: `{"displayname": "Alice"}`; `{}` for a user without a display name or avatar.
+     * Errors: M_NOT_FOUND.
+     */
+    readonly profileField: (
+      session: Session | undefined,
+      userId: UserId,
+      field: string
+    ) => Effect.Effect<JsonObject, MatrixError>
     /** The user alone. `displayname` and `avatar_url` are strings and always public; null removes the field. */
     readonly setProfileField: (
       session: Session,

@@ -1,10 +1,10 @@
 /**
  * The client API as typed functions over HTTP, whose failures are errors of the protocol or a `ConnectionError`.
  */
-import { Authentication } from "@greenroom/protocol/api/Authentication"
+import { Authentication, OptionalAuthentication } from "@greenroom/protocol/api/Authentication"
 import { clientApi, clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { isMatrixError } from "@greenroom/protocol/MatrixError"
-import { type Duration, Effect, type Layer, Redacted, Schema } from "effect"
+import { type Duration, Effect, Layer, Redacted, Schema } from "effect"
 import { HttpClient, HttpClientError, HttpClientRequest } from "effect/http"
 import { HttpApiClient, HttpApiMiddleware } from "effect/http-api"
 import { ConnectionError } from "../ConnectionError.ts"
@@ -27,10 +27,14 @@ const makeApi = (options: TransportOptions) =>
     )
   }).pipe(Effect.provide(bearer(options.accessToken)))
 
-const bearer = (token: Redacted.Redacted | undefined): Layer.Layer<HttpApiMiddleware.ForClient<Authentication>> =>
-  HttpApiMiddleware.layerClient(Authentication, ({ next, request }) =>
+const bearer = (token: Redacted.Redacted | undefined) => {
+  const withToken: HttpApiMiddleware.HttpApiMiddlewareClient<never, never, never> = ({ next, request }) =>
     next(token === undefined ? request : HttpClientRequest.bearerToken(request, Redacted.value(token)))
+  return Layer.merge(
+    HttpApiMiddleware.layerClient(Authentication, withToken),
+    HttpApiMiddleware.layerClient(OptionalAuthentication, withToken)
   )
+}
 
 /** Every endpoint of the client API, by group and name, as a function. */
 export type Api = Effect.Success<ReturnType<typeof makeApi>>

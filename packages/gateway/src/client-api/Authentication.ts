@@ -7,7 +7,12 @@
 import { Accounts } from "@greenroom/actors/Accounts"
 import { Presences } from "@greenroom/actors/Presences"
 import type { Session } from "@greenroom/actors/Session"
-import { Authentication, CurrentSession } from "@greenroom/protocol/api/Authentication"
+import {
+  Authentication,
+  CurrentSession,
+  CurrentViewer,
+  OptionalAuthentication
+} from "@greenroom/protocol/api/Authentication"
 import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option } from "effect"
 import { HttpServerRequest } from "effect/http"
@@ -43,18 +48,20 @@ export const makeAuthenticate =
     return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token), refused)
   }
 
-export const authenticationLayer: Layer.Layer<Authentication, never, EndpointServices> = Layer.effect(
+/** Does something with the access token of the request, and where it comes from. */
+const withToken = <A>(use: (token: string | undefined, address: string) => Effect.Effect<A, MatrixError>) =>
+  Effect.withFiber<A, MatrixError>((fiber) => {
+    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    const { access_token } = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
+    return use(readToken(access_token, request.headers.authorization), addressOf(request))
+  })
+
+const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.effect(
   Authentication,
   withServices(function* () {
     const presences = yield* Presences
     const limit = yield* RateLimit
-    const authenticate = makeAuthenticate(yield* Accounts, limit)
-
-    const session = Effect.withFiber<Session, MatrixError>((fiber) => {
-      const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
-      const { access_token } = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
-      return authenticate(readToken(access_token, request.headers.authorization), addressOf(request))
-    })
+    const session = withToken(makeAuthenticate(yield* Accounts, limit))
 
     return (handler, { endpoint, group }) => {
       const changes = endpoint.method !== "GET"
@@ -69,3 +76,20 @@ export const authenticationLayer: Layer.Layer<Authentication, never, EndpointSer
     }
   })
 )
+
+/** Without an access token the request counts against the rate of the address. */
+const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = Layer.effect(
+  OptionalAuthentication,
+  withServices(function* () {
+    const limit = yield* RateLimit
+    const authenticate = makeAuthenticate(yield* Accounts, limit)
+    const viewer = withToken<Session | undefined>((token, address) =>
+      token === undefined
+        ? Effect.as(limit.take("anonymous", address), undefined)
+        : Effect.tap(authenticate(token, address), ({ userId }) => limit.take("requests", userId))
+    )
+    return (handler) => Effect.flatMap(viewer, (session) => Effect.provideService(handler, CurrentViewer, session))
+  })
+)
+
+export const authenticationLayer = Layer.merge(required, optional)

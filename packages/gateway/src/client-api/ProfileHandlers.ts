@@ -4,7 +4,7 @@
  * Source: "Profiles" of the specification.
  */
 import { Users } from "@greenroom/actors/Users"
-import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
@@ -33,13 +33,13 @@ export const profileHandlers = HttpApiBuilder.group(ClientApi, "profile", (handl
     const users = yield* Users
 
     const field = (userId: UserId, name: string) =>
-      CurrentSession.use((session) => users.profileField(session, userId, name))
+      CurrentViewer.use((viewer) => users.profileField(viewer, userId, name))
 
     const setField = (userId: UserId, name: string, value: Json, visibility?: ProfileVisibility) =>
       CurrentSession.use((session) => Effect.as(users.setProfileField(session, userId, name, value, visibility), done))
 
     return handlers
-      .handle("get", ({ params }) => CurrentSession.use((session) => users.profile(session, params.userId)))
+      .handle("get", ({ params }) => CurrentViewer.use((viewer) => users.profile(viewer, params.userId)))
       .handle("getDisplayName", ({ params }) => field(params.userId, "displayname"))
       .handle("setDisplayName", ({ params, payload }) => setField(params.userId, "displayname", payload.displayname))
       .handle("getAvatarUrl", ({ params }) => field(params.userId, "avatar_url"))

@@ -28,11 +28,22 @@ export class CurrentSession extends Context.Service<CurrentSession, ClientSessio
   "greenroom/protocol/CurrentSession"
 ) {}
 
+/** The session of a request for which nobody must be logged in: undefined where no access token was given. */
+export class CurrentViewer extends Context.Service<CurrentViewer, ClientSession | undefined>()(
+  "greenroom/protocol/CurrentViewer"
+) {}
+
 /** Lets a request through with a valid access token only. Errors: M_MISSING_TOKEN, M_UNKNOWN_TOKEN. */
 export class Authentication extends HttpApiMiddleware.Service<Authentication, { provides: CurrentSession }>()(
   "greenroom/protocol/Authentication",
   { error: wireErrors, requiredForClient: true }
 ) {}
+
+/** Lets a request through without an access token, but not with one that is not valid. Errors: M_UNKNOWN_TOKEN. */
+export class OptionalAuthentication extends HttpApiMiddleware.Service<
+  OptionalAuthentication,
+  { provides: CurrentViewer }
+>()("greenroom/protocol/OptionalAuthentication", { error: wireErrors, requiredForClient: true }) {}
 
 const bearer = /^bearer +([^ ]+) *$/i
 

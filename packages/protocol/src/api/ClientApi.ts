@@ -10,7 +10,7 @@
 import { HttpApi, OpenApi } from "effect/http-api"
 import { AccountApi } from "./AccountApi.ts"
 import { AdminApi } from "./AdminApi.ts"
-import { Authentication } from "./Authentication.ts"
+import { Authentication, OptionalAuthentication } from "./Authentication.ts"
 import { clientDocumentation } from "./ClientDocumentation.ts"
 import { DestinationsApi } from "./DestinationsApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
@@ -37,12 +37,15 @@ export const laterClientPrefix = "/_matrix/client/api/v1"
 export const canonicalUrl = (url: string): string =>
   url.startsWith("/_matrix/client/api/v1/") ? `/${url.slice(2)}` : url
 
-/** `group.endpoint` of what the `Authentication` middleware guards. */
-const authenticatedOperations = (api: HttpApi.Top): ReadonlySet<string> => {
+/** `group.endpoint` of what a middleware guards. */
+const operationsBehind = (
+  middleware: typeof Authentication | typeof OptionalAuthentication,
+  api: HttpApi.Top
+): ReadonlySet<string> => {
   const out = new Set<string>()
   for (const group of Object.values(api.groups)) {
     for (const endpoint of Object.values(group.endpoints)) {
-      if (endpoint.middlewares.has(Authentication)) out.add(`${group.identifier}.${endpoint.identifier}`)
+      if (endpoint.middlewares.has(middleware)) out.add(`${group.identifier}.${endpoint.identifier}`)
     }
   }
   return out
@@ -64,7 +67,10 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
       description:
         `Under \`${clientPrefix}\` and, the same, under \`${laterClientPrefix}\`. Bodies are JSON objects in UTF-8, ` +
         'whatever content type is given. Every error is `{"errcode": "M_...", "error": "..."}`.',
-      transform: clientDocumentation(authenticatedOperations(api as never))
+      transform: clientDocumentation({
+        authenticated: operationsBehind(Authentication, api as never),
+        optionally: operationsBehind(OptionalAuthentication, api as never)
+      })
     })
   )
 }

@@ -53,9 +53,12 @@ const documentBody = (operation: OpenApi.OpenAPISpecOperation): void => {
   if (present?.length === 1 || "default" in schema) Object.assign(operation.requestBody ?? {}, { required: false })
 }
 
-/** Completes the OpenAPI document. `authenticated`: the operations that want an access token. */
+/** How the access token travels. */
+const withToken = [{ access_token: [] }, { bearer: [] }]
+
+/** Completes the OpenAPI document. The operations that want an access token, and those that take one, are named. */
 export const clientDocumentation =
-  (authenticated: ReadonlySet<string>) =>
+  (operations: { readonly authenticated: ReadonlySet<string>; readonly optionally: ReadonlySet<string> }) =>
   (document: { [key: string]: unknown }): { [key: string]: unknown } => {
     const { components, paths } = document as unknown as OpenApi.OpenAPISpec
     Object.assign(components.securitySchemes, {
@@ -66,7 +69,9 @@ export const clientDocumentation =
       for (const operation of Object.values(path) as Array<OpenApi.OpenAPISpecOperation>) {
         documentErrors(operation)
         documentBody(operation)
-        if (authenticated.has(operation.operationId ?? "")) operation.security = [{ access_token: [] }, { bearer: [] }]
+        const name = operation.operationId ?? ""
+        if (operations.authenticated.has(name)) operation.security = withToken
+        if (operations.optionally.has(name)) operation.security = [{}, ...withToken]
       }
     }
     const schemas = Object.entries(components.schemas).filter(([name]) => !name.startsWith("M_"))

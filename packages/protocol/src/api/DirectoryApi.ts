@@ -7,7 +7,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { RoomAlias, RoomId, ServerName } from "../Identifiers.ts"
 import { PublicRooms, ResolvedAlias } from "./Answers.ts"
-import { Authentication } from "./Authentication.ts"
+import { Authentication, OptionalAuthentication } from "./Authentication.ts"
 import { Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 
@@ -26,12 +26,12 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
       documented({ summary: "The public rooms of this server", who: "anyone" })
     ),
     HttpApiEndpoint.get("resolveAlias", "/directory/room/:alias", { params, success: ResolvedAlias })
-      .middleware(Authentication)
+      .middleware(OptionalAuthentication)
       .annotateMerge(
         documented({
           summary: "Which room an alias leads to",
           text: "Asks the server of the alias where it is not ours. Errors: M_NOT_FOUND.",
-          who: "any user"
+          who: "anyone"
         })
       ),
     HttpApiEndpoint.put("setAlias", "/directory/room/:alias", { params, payload: SetAlias, success: Done })

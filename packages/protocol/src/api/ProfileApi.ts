@@ -6,7 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { UserId } from "../Identifiers.ts"
-import { Authentication } from "./Authentication.ts"
+import { Authentication, OptionalAuthentication } from "./Authentication.ts"
 import { AnyObject, AnyPayload, body, Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { ProfileField } from "./Parameters.ts"
@@ -16,7 +16,7 @@ export const ProfileVisibility = Schema.Literals(["public", "rooms", "contacts",
 export type ProfileVisibility = typeof ProfileVisibility.Type
 
 const ofUser = { userId: UserId }
-const anyone = "any user, where the visibility of the field lets them"
+const anyone = "anyone, where the visibility of the field lets them"
 
 const text = (most: number) => Schema.NullOr(Schema.String.check(Schema.isMaxLength(most)))
 
@@ -25,58 +25,70 @@ export const SetDisplayName = Schema.Struct({ displayname: text(1024) }).annotat
 /** The URL of an avatar; null removes it. */
 export const SetAvatarUrl = Schema.Struct({ avatar_url: text(4096) }).annotate({ identifier: "SetAvatarUrl" })
 
+const unset = "`{}` where the user has none. Errors: M_NOT_FOUND."
 const told = "Sent to every room of the user as m.room.member, and as m.presence to those who see the user's presence."
 
 export class ProfileApi extends HttpApiGroup.make("profile")
   .add(
-    HttpApiEndpoint.get("get", "/profile/:userId", { params: ofUser, success: AnyObject }).annotateMerge(
-      documented({ summary: "Everything that the caller may see", text: "Errors: M_NOT_FOUND.", who: "any user" })
-    ),
+    HttpApiEndpoint.get("get", "/profile/:userId", { params: ofUser, success: AnyObject })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(
+        documented({ summary: "Everything that the caller may see", text: "Errors: M_NOT_FOUND.", who: "anyone" })
+      ),
     HttpApiEndpoint.get("getDisplayName", "/profile/:userId/displayname", {
       params: ofUser,
       success: body(Schema.Struct({ displayname: Schema.optionalKey(Schema.String) }))
-    }).annotateMerge(
-      documented({ summary: "The display name of a user", text: "Errors: M_NOT_FOUND.", who: "any user" })
-    ),
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(documented({ summary: "The display name of a user", text: unset, who: "anyone" })),
     HttpApiEndpoint.put("setDisplayName", "/profile/:userId/displayname", {
       params: ofUser,
       payload: SetDisplayName,
       success: Done
-    }).annotateMerge(documented({ summary: "Set one's own display name", text: told, who: "the user" })),
+    })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "Set one's own display name", text: told, who: "the user" })),
     HttpApiEndpoint.get("getAvatarUrl", "/profile/:userId/avatar_url", {
       params: ofUser,
       success: body(Schema.Struct({ avatar_url: Schema.optionalKey(Schema.String) }))
-    }).annotateMerge(documented({ summary: "The avatar of a user", text: "Errors: M_NOT_FOUND.", who: "any user" })),
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(documented({ summary: "The avatar of a user", text: unset, who: "anyone" })),
     HttpApiEndpoint.put("setAvatarUrl", "/profile/:userId/avatar_url", {
       params: ofUser,
       payload: SetAvatarUrl,
       success: Done
-    }).annotateMerge(documented({ summary: "Set one's own avatar", text: told, who: "the user" })),
+    })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "Set one's own avatar", text: told, who: "the user" })),
     HttpApiEndpoint.get("getField", "/profile/:userId/:field", {
       params: { userId: UserId, field: ProfileField },
       success: AnyObject
-    }).annotateMerge(
-      documented({
-        summary: "A profile field",
-        text: 'The field in an object, such as `{"location": "London"}`. Errors: M_NOT_FOUND.',
-        who: anyone
-      })
-    ),
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(
+        documented({
+          summary: "A profile field",
+          text: 'The field in an object, such as `{"location": "London"}`. Errors: M_NOT_FOUND.',
+          who: anyone
+        })
+      ),
     HttpApiEndpoint.put("setField", "/profile/:userId/:field", {
       params: { userId: UserId, field: ProfileField },
       payload: AnyPayload,
       success: Done
-    }).annotateMerge(
-      documented({
-        summary: "Set a field of one's own profile",
-        text:
-          'email, phone, url, location, bio or a namespaced name: `{"location": "London", "visibility": "rooms"}`. ' +
-          "`visibility` is public (the default), rooms, contacts or private; null removes the field. Errors: M_BAD_JSON.",
-        who: "the user"
-      })
-    )
+    })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Set a field of one's own profile",
+          text:
+            'email, phone, url, location, bio or a namespaced name: `{"location": "London", "visibility": "rooms"}`. ' +
+            "`visibility` is public (the default), rooms, contacts or private; null removes the field. Errors: M_BAD_JSON.",
+          who: "the user"
+        })
+      )
   )
-  .middleware(Authentication)
   .annotateMerge(
     OpenApi.annotations({ title: "Profiles", description: "What users tell of themselves, and to whom." })
   ) {}
