@@ -36,6 +36,16 @@ export interface PresenceUpdate {
   readonly value: PresenceValue
 }
 
+/** Somebody who is about entered a room: those who are there may see the user now. */
+export interface EntranceUpdate {
+  readonly _tag: "entrance"
+  readonly position: number
+  readonly userId: UserId
+  readonly roomId: RoomId
+  /** As others see it. */
+  readonly value: PresenceValue
+}
+
 /** Who types in a room now, after somebody started or stopped. */
 export interface TypingUpdate {
   readonly _tag: "typing"
@@ -52,7 +62,7 @@ export interface PresenceInviteUpdate {
   readonly observer: UserId
 }
 
-export type EphemeralUpdate = PresenceUpdate | TypingUpdate | PresenceInviteUpdate
+export type EphemeralUpdate = PresenceUpdate | EntranceUpdate | TypingUpdate | PresenceInviteUpdate
 
 /** `m.presence_invite` as the invited user's clients receive it; the EDU of that name is its model. */
 export interface PresenceInviteEvent {
@@ -90,6 +100,8 @@ const keyOf = (update: EphemeralUpdate): string => {
       return update.roomId
     case "presence":
       return update.audience === "self" ? `self ${update.userId}` : update.userId
+    case "entrance":
+      return `entrance ${update.userId} ${update.roomId}`
     case "presenceInvite":
       return `invite ${update.observer} ${update.userId}`
   }
@@ -102,6 +114,7 @@ const isAtRest = (update: EphemeralUpdate): boolean => {
       return update.userIds.length === 0
     case "presence":
       return update.value.state === "offline"
+    case "entrance":
     case "presenceInvite":
       return true
   }
@@ -178,6 +191,8 @@ export class EphemeralStream extends Context.Service<
     readonly publishPresence: (value: PresenceValue, own?: PresenceValue) => Effect.Effect<void>
     /** Tells a hidden user alone. */
     readonly publishOwnPresence: (own: PresenceValue) => Effect.Effect<void>
+    /** Tells the members of a room who entered it, if this node knows the user to be about. */
+    readonly publishEntrance: (userId: UserId, roomId: RoomId) => Effect.Effect<void>
     /** Tells the members of the room. */
     readonly publishTyping: (roomId: RoomId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
     /** Tells the observed user that the observer asks for permission. */
@@ -229,6 +244,13 @@ export class EphemeralStream extends Context.Service<
           }
         }),
       publishOwnPresence: (own) => publish((now) => append(presenceTo("self", own), now)),
+      publishEntrance: (userId, roomId) =>
+        Effect.suspend(() => {
+          const update = values.get(userId)
+          if (update?._tag !== "presence" || update.value.state === "offline") return Effect.void
+          const { value } = update
+          return publish((now) => append((position) => ({ _tag: "entrance", position, userId, roomId, value }), now))
+        }),
       publishTyping: (roomId, userIds) =>
         publish((now) => append((position) => ({ _tag: "typing", position, roomId, userIds }), now)),
       publishPresenceInvite: (observer, userId) =>

@@ -42,6 +42,7 @@ const toEvent = (update: EphemeralUpdate, now: number) => {
     case "typing":
       return { type: "m.typing", room_id: update.roomId, content: { user_ids: update.userIds } }
     case "presence":
+    case "entrance":
       return { type: "m.presence", content: toPresenceContent(update.value, now) }
     case "presenceInvite":
       return toPresenceInviteEvent(update)

@@ -9,7 +9,13 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect } from "effect"
-import { type EphemeralChunk, EphemeralStream, type EphemeralUpdate, type PresenceUpdate } from "../EphemeralStream.ts"
+import {
+  type EntranceUpdate,
+  type EphemeralChunk,
+  EphemeralStream,
+  type EphemeralUpdate,
+  type PresenceUpdate
+} from "../EphemeralStream.ts"
 import { FeedEntry, UserFeed } from "./UserFeed.ts"
 
 /** How many events are read of the log at once. */
@@ -253,6 +259,9 @@ export const makeFeeds = Effect.gen(function* () {
     return audience
   }
 
+  const othersIn = ({ roomId, userId }: EntranceUpdate): ReadonlyArray<UserFeed> =>
+    [...(readersOf.get(roomId) ?? [])].filter((feed) => feed.userId !== userId)
+
   const dispatchUpdates = Effect.fnUntraced(function* ({ position, updates }: EphemeralChunk) {
     const presences = updates.filter((update) => update._tag === "presence")
     const userIds = [...new Set(presences.map((update) => update.userId))]
@@ -264,6 +273,7 @@ export const makeFeeds = Effect.gen(function* () {
       if (update._tag === "typing") deliver(update, update.roomId, readersOf.get(update.roomId) ?? [], awake)
       else if (update._tag === "presence")
         deliver(update, update.userId, audienceOf(update, roomsOf, observersOf), awake)
+      else if (update._tag === "entrance") deliver(update, update.userId, othersIn(update), awake)
       else deliver(update, `invite ${update.observer}`, own(update.userId), awake)
     }
     // Who is woken reads at once, and must know how far.
