@@ -16,6 +16,7 @@ import { makeTransactionExpiry } from "./internal/TransactionExpiry.ts"
 import type { Session } from "./Session.ts"
 
 export interface CreateRoom {
+  /** `public` if absent: the room is listed, and anybody may join it. */
   readonly visibility?: "public" | "private"
   /** Localpart of an alias on this server, without `#`. */
   readonly room_alias_name?: string
@@ -54,6 +55,7 @@ export interface MessagesQuery {
   readonly to?: string
   /** Defaults to 10, at most 1,000. */
   readonly limit?: number
+  /** If absent: forwards from `START` or to `END`, else backwards. */
   readonly dir?: "f" | "b"
   /** Bundle feedback with its message. */
   readonly feedback?: boolean
@@ -151,7 +153,7 @@ export class Rooms extends Context.Service<
       readonly end: string
     }>
 
-    /** Any user. Asks the alias's server where it is not ours. */
+    /** Anyone, without a session. Asks the alias's server where it is not ours. */
     readonly resolveAlias: (
       alias: RoomAlias
     ) => Effect.Effect<{ readonly room_id: RoomId; readonly servers: ReadonlyArray<ServerName> }, MatrixError>

@@ -319,7 +319,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob, mallory] = [guest("alice"), guest("bob"), guest("mallory")]
-      const { room_id } = yield* rooms.create(alice, { invite: [bob.userId] })
+      const { room_id } = yield* rooms.create(alice, { visibility: "private", invite: [bob.userId] })
       yield* rooms.leave(alice, room_id)
       for (const outsider of [alice, mallory]) {
         assert.strictEqual((yield* Effect.flip(rooms.join(outsider, room_id)))._tag, "M_FORBIDDEN")

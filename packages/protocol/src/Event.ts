@@ -74,6 +74,8 @@ export interface ClientEvent {
   readonly ts: number
   readonly origin_server_ts: number
   readonly state_key?: string
+  /** Of m.room.member: the same as in the content, as the first clients read it. */
+  readonly membership?: string
   readonly prev_content?: JsonObject
   readonly redacts?: EventId
   readonly redacted_because?: EventId
@@ -93,7 +95,10 @@ export const toClientEvent = (event: Event, now?: number): ClientEvent => {
     ts: event.origin_server_ts,
     origin_server_ts: event.origin_server_ts
   }
-  if (event.state_key !== undefined) out.state_key = event.state_key
+  if (event.state_key !== undefined) {
+    out.state_key = event.state_key
+    if (event.type === "m.room.member") out.membership = event.content.membership
+  }
   if (event.redacts !== undefined) out.redacts = event.redacts
   if (event.unsigned?.prev_content !== undefined) out.prev_content = event.unsigned.prev_content
   if (event.unsigned?.redacted_because !== undefined) out.redacted_because = event.unsigned.redacted_because

@@ -55,7 +55,7 @@ export const PaginationFields = {
   from: text("Where to begin: a token, `START` or `END`. The event at the token is not included."),
   to: text("Where to stop: a token, `START` or `END`."),
   limit: text(`How many at most: a whole number from 0, at most ${maxLimit}.`),
-  dir: text("`f` forwards or `b` backwards in time."),
+  dir: text("`f` forwards or `b` backwards in time. If absent: forwards from `START` or to `END`, else backwards."),
   timeout: text(`How long to wait for something to report, in milliseconds, at most ${maxTimeout}; 0 returns at once.`)
 }
 

@@ -77,7 +77,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       room(roomId).Create({
         creator: session.userId,
         creatorProfile: yield* profileOf(session.userId),
-        visibility: options.visibility ?? "private",
+        visibility: options.visibility ?? "public",
         invite: [...new Set(options.invite ?? [])].filter((userId) => userId !== session.userId),
         ...(options.name === undefined ? {} : { name: options.name }),
         ...(options.topic === undefined ? {} : { topic: options.topic }),

@@ -63,6 +63,10 @@ export const placeBefore = ({ position }: StreamedEvent): StreamPosition => ({
 const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
 const later = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) >= 0 ? a : b)
 
+/** Which way a reader goes who does not say so, but from where or to where. */
+const impliedDirection = ({ from, to }: MessagesQuery): "f" | "b" =>
+  from === "START" || (to === "END" && from !== "END") ? "f" : "b"
+
 export const clampLimit = (limit: number | undefined): number => Math.min(limit ?? defaultLimit, maxLimit)
 
 /** The presence of a member stands in the content of their membership. */
@@ -141,7 +145,7 @@ export const makeRoomViews = Effect.gen(function* () {
     roomId: RoomId,
     query: MessagesQuery
   ): Effect.fn.Return<MessagePage, MatrixError> {
-    const direction = query.dir ?? "b"
+    const direction = query.dir ?? impliedDirection(query)
     const from = yield* parsePlace(query.from ?? (direction === "b" ? "END" : "START"), "from")
     const to = yield* parsePlace(query.to ?? (direction === "b" ? "START" : "END"), "to")
     const { membership, upTo } = yield* view(userId, roomId)

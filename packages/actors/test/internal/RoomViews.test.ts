@@ -49,7 +49,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
       const rooms = yield* Rooms
       const events = yield* Events
       const [alice, bob, eve] = [guest("alice1"), guest("bob1"), guest("eve1")]
-      const { room_id } = yield* rooms.create(alice, { name: "Private", invite: [bob.userId] })
+      const { room_id } = yield* rooms.create(alice, { visibility: "private", name: "Private", invite: [bob.userId] })
       const said = yield* say(alice, room_id, "among us")
       assert.deepStrictEqual(yield* looks(eve, room_id, said), nothing("M_FORBIDDEN"))
       assert.deepStrictEqual(yield* looks(bob, room_id, said), nothing("M_FORBIDDEN"))
@@ -156,7 +156,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice4"), guest("bob4")]
-      const { room_id } = yield* rooms.create(alice, { invite: [bob.userId] })
+      const { room_id } = yield* rooms.create(alice, { visibility: "private", invite: [bob.userId] })
       yield* rooms.join(bob, room_id)
       yield* rooms.setMembership(alice, room_id, "kick", bob.userId, "too loud")
       yield* say(alice, room_id, "while away")

@@ -15,8 +15,8 @@ import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
 
 /** The reason that a body may give. Errors: M_BAD_JSON. */
-export const reasonOf = (body: JsonObject | undefined): Effect.Effect<string | undefined, BadJson> => {
-  const reason = body?.reason
+export const reasonOf = (body: JsonObject | null | undefined): Effect.Effect<string | undefined, BadJson> => {
+  const reason = body?.reason ?? undefined
   return reason === undefined || typeof reason === "string"
     ? Effect.succeed(reason)
     : Effect.fail(new BadJson({ error: "reason: expected string" }))
@@ -63,7 +63,16 @@ export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers)
       )
       .handle("typing", ({ params, payload }) =>
         CurrentSession.use((session) =>
-          Effect.as(rooms.setTyping(session, params.roomId, params.userId, payload.typing, payload.timeout), done)
+          Effect.as(
+            rooms.setTyping(
+              session,
+              params.roomId,
+              params.userId,
+              payload.typing !== false && payload.typing !== 0,
+              payload.timeout
+            ),
+            done
+          )
         )
       )
   })

@@ -51,7 +51,7 @@ const roomMethods = (rooms: Rooms["Service"], events: Events["Service"]) =>
     ban: (session, { reason, room_id, txn_id, user_id }) =>
       Effect.as(rooms.setMembership(session, room_id, "ban", user_id, reason, txn_id), done),
     typing: (session, { room_id, timeout, typing }) =>
-      Effect.as(rooms.setTyping(session, room_id, session.userId, typing, timeout), done),
+      Effect.as(rooms.setTyping(session, room_id, session.userId, typing !== false && typing !== 0, timeout), done),
     messages: (session, { feedback = false, room_id, ...query }) =>
       Effect.flatMap(page(query), (options) => rooms.messages(session, room_id, { ...options, feedback })),
     initialSync: (session, { room_id, ...query }) =>

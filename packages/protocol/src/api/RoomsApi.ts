@@ -20,7 +20,10 @@ export const maxInvites = 1000
 /** What a room is created with. Every key may be left out. */
 export const CreateRoom = Schema.Struct({
   visibility: Schema.optionalKey(
-    Schema.Literals(["public", "private"]).annotate({ description: "A public room is listed and anyone may join it" })
+    Schema.Literals(["public", "private"]).annotate({
+      description: "A public room, which a room is if nothing is said, is listed and anyone may join it",
+      default: "public"
+    })
   ),
   room_alias_name: Schema.optionalKey(
     Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)).annotate({
@@ -33,9 +36,12 @@ export const CreateRoom = Schema.Struct({
 }).annotate({ identifier: "CreateRoom" })
 export type CreateRoom = typeof CreateRoom.Type
 
-/** Whether a user types, and for how long, in ms, if nothing else is said (default 30,000). */
+/**
+ * Whether a user types, which some clients say by 1 and 0, and for how long, in ms, if nothing else is said (default
+ * 30,000).
+ */
 export const Typing = Schema.Struct({
-  typing: Schema.Boolean,
+  typing: Schema.Union([Schema.Boolean, Schema.Literals([0, 1])]).annotate({ expected: "true or false" }),
   timeout: Schema.optionalKey(Integer.check(Schema.isGreaterThanOrEqualTo(0)))
 }).annotate({ identifier: "Typing" })
 export type Typing = typeof Typing.Type
