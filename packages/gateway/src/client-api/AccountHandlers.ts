@@ -20,6 +20,7 @@ import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "./Authentication.ts"
 import { withServices } from "./EndpointServices.ts"
+import { withoutNulls } from "./Stages.ts"
 
 const toAnswer = ({ address, medium, verifiedAt }: VerifiedAddress) => ({
   medium,
@@ -97,7 +98,7 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
           Effect.map(
             flows.post({
               purpose: "link",
-              body: { ...payload, fallback: false },
+              body: { ...withoutNulls(payload), fallback: false },
               address: addressOf(request),
               publicUrl: publicUrl.get(),
               session

@@ -7,6 +7,7 @@ import { Events, type StreamChunk } from "@greenroom/actors/Events"
 import { Presences } from "@greenroom/actors/Presences"
 import { Rooms } from "@greenroom/actors/Rooms"
 import type { Session } from "@greenroom/actors/Session"
+import type { PushRules } from "@greenroom/protocol/api/Answers"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { BadRequest, type MatrixError } from "@greenroom/protocol/MatrixError"
@@ -17,6 +18,11 @@ import { HttpApiBuilder } from "effect/http-api"
 import { Shutdown } from "../Shutdown.ts"
 import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
+
+const noPushRules: PushRules = {
+  device: {},
+  global: { content: [], override: [], room: [], sender: [], underride: [] }
+}
 
 const jsonType = { contentType: "application/json" } as const
 
@@ -81,6 +87,7 @@ export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handler
           Effect.flatMap(pagination(query), ({ limit }) => rooms.initialSync(session, params.roomId, limit))
         )
       )
+      .handle("pushRules", () => Effect.succeed(noPushRules))
       .handle("socket", () =>
         Effect.fail(new BadRequest({ error: "A WebSocket lives here: ask with Upgrade: websocket" }))
       )

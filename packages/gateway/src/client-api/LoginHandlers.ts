@@ -26,7 +26,7 @@ export const loginHandlers = HttpApiBuilder.group(ClientApi, "login", (handlers)
       .handle("flows", () => stages.flows)
       .handle("login", ({ payload, request }) =>
         Effect.gen(function* () {
-          if (payload.type === undefined) return yield* new BadJson({ error: "type: missing key" })
+          if (typeof payload.type !== "string") return yield* new BadJson({ error: "type: missing key" })
           const address = addressOf(request)
           yield* limit.take("anonymous", address)
           yield* limit.take("logins", `${address} ${payload.user ?? payload.user_id ?? payload.session ?? ""}`)

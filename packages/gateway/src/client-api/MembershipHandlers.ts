@@ -9,7 +9,8 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import type { InviteTarget, Target } from "@greenroom/protocol/api/MembershipApi"
-import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "./EndpointServices.ts"
@@ -24,7 +25,7 @@ export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", 
 
     const about = (action: "invite" | "ban" | "kick", roomId: RoomId, target: Target, txnId?: string) =>
       CurrentSession.use((session) =>
-        Effect.as(rooms.setMembership(session, roomId, action, target.user_id, target.reason, txnId), done)
+        Effect.as(rooms.setMembership(session, roomId, action, target.user_id, target.reason ?? undefined, txnId), done)
       )
 
     const invite = (roomId: RoomId, target: InviteTarget, txnId?: string) =>
@@ -32,8 +33,8 @@ export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", 
         ? about("invite", roomId, target, txnId)
         : CurrentSession.use((session) => Effect.as(invites.invite(session, roomId, target, txnId), done))
 
-    const join = (...[room, content, txnId]: Tail<Parameters<Rooms["Service"]["join"]>>) =>
-      CurrentSession.use((session) => rooms.join(session, room, content, txnId))
+    const join = (room: RoomId | RoomAlias, content: JsonObject | null | undefined, txnId?: string) =>
+      CurrentSession.use((session) => rooms.join(session, room, content ?? {}, txnId))
 
     return handlers
       .handle("joinRoom", ({ params, payload }) => join(params.roomId, payload))
@@ -52,5 +53,3 @@ export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", 
       .handle("members", ({ params }) => CurrentSession.use((session) => rooms.members(session, params.roomId)))
   })
 )
-
-type Tail<T extends ReadonlyArray<unknown>> = T extends readonly [unknown, ...infer Rest] ? Rest : never

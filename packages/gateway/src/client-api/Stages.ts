@@ -6,10 +6,15 @@
  */
 import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
 import { type FlowRequest, LoginFlows } from "@greenroom/actors/login/LoginFlows"
+import type { LoginStage } from "@greenroom/protocol/api/LoginFlow"
 import { Effect } from "effect"
 import { PublicUrl } from "../PublicUrl.ts"
 import { fallbackPage } from "../pages/FallbackPage.ts"
 import { withBrowserSecret } from "./BrowserSecret.ts"
+
+/** The keys that say something. */
+export const withoutNulls = (stage: LoginStage): FlowRequest["body"] =>
+  Object.fromEntries(Object.entries(stage).filter(([, value]) => value !== null))
 
 export const makeStages = Effect.fnUntraced(function* (purpose: "login" | "registration") {
   const { login, serverName } = yield* HomeServerConfig
@@ -19,10 +24,10 @@ export const makeStages = Effect.fnUntraced(function* (purpose: "login" | "regis
   return {
     flows: flows.flows(purpose),
     /** A stage, from a network address. */
-    post: (body: FlowRequest["body"], address: string) =>
+    post: (stage: LoginStage, address: string) =>
       Effect.suspend(() => {
         const url = publicUrl.get()
-        const answer = flows.post({ purpose, body, address, publicUrl: url })
+        const answer = flows.post({ purpose, body: withoutNulls(stage), address, publicUrl: url })
         return Effect.map(answer, (given) => withBrowserSecret(given, url))
       }),
     page: Effect.succeed(page)

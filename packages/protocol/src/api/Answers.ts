@@ -24,6 +24,7 @@ export const ClientEvent: Schema.Codec<ClientEventType> = Schema.Struct({
   ts: Schema.Int.annotate({ description: "Milliseconds since 1970, by the clock of the sender's server" }),
   origin_server_ts: Schema.Int.annotate({ description: "The same as `ts`, under its later name" }),
   state_key: key(Schema.String, "State events have this key"),
+  membership: key(Schema.String, "Of m.room.member: the same as in the content, as the first clients read it"),
   prev_content: key(AnyContent, "The content that this state event replaced"),
   redacts: key(EventId, "Which event an m.room.redaction strips"),
   redacted_because: key(EventId, "The redaction that stripped this event"),
@@ -171,3 +172,14 @@ export const TurnServer = body(
   }).annotate({ identifier: "TurnServer" })
 )
 export type TurnServer = typeof TurnServer.Type
+
+const NoRules = Schema.Array(Schema.Unknown).annotate({ description: "Empty" })
+
+/** The push rules of a user, of whom this server keeps none. */
+export const PushRules = body(
+  Schema.Struct({
+    device: Schema.Struct({}),
+    global: Schema.Struct({ content: NoRules, override: NoRules, room: NoRules, sender: NoRules, underride: NoRules })
+  })
+)
+export type PushRules = typeof PushRules.Type

@@ -59,10 +59,13 @@ export const Done: Schema.Codec<Done> = body(Schema.Struct({})) as never
 /** The one value of `Done`. */
 export const done: Done = {}
 
-const isObjectOrAbsent = (value: unknown): value is JsonObject | undefined => value === undefined || isJsonObject(value)
+const isObjectOrAbsent = (value: unknown): value is JsonObject | null | undefined =>
+  value === undefined || value === null || isJsonObject(value)
 
-/** A request body that may be absent, which says the same as `{}`. */
-export const OptionalObject: Schema.Codec<JsonObject | undefined> = Schema.declare<JsonObject | undefined>(
-  isObjectOrAbsent,
-  canonical
-).check(describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })), bounded) as never
+/** A request body that may be absent, which says the same as `{}`. Some clients send `null` where they have none. */
+export const OptionalObject: Schema.Codec<JsonObject | null | undefined> = Schema.declare<
+  JsonObject | null | undefined
+>(isObjectOrAbsent, canonical).check(
+  describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })),
+  bounded
+) as never

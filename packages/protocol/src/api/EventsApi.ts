@@ -6,7 +6,7 @@
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { EventId, RoomId } from "../Identifiers.ts"
 import { PaginationFields } from "../Pagination.ts"
-import { ClientEvent, EventStreamChunk, InitialSync, RoomInitialSync } from "./Answers.ts"
+import { ClientEvent, EventStreamChunk, InitialSync, PushRules, RoomInitialSync } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
 import { body } from "./Body.ts"
 import { documented } from "./Documentation.ts"
@@ -54,6 +54,13 @@ export class EventsApi extends HttpApiGroup.make("events")
         summary: "One room, to begin with",
         text: "As `/initialSync`, with the presence of the room's members. Errors: M_FORBIDDEN.",
         who: "members of the room"
+      })
+    ),
+    HttpApiEndpoint.get("pushRules", "/pushrules/", { success: PushRules }).annotateMerge(
+      documented({
+        summary: "Of what the user wants to be notified",
+        text: "This server notifies nobody and keeps no rules. Clients that ask for them before they begin are told so.",
+        who: "any user, for themselves"
       })
     ),
     HttpApiEndpoint.get("socket", "/socket", {

@@ -11,11 +11,13 @@ import { AnyValue, body } from "./Body.ts"
 export const maxSecretLength = 512
 
 const text = (description: string, most = 512) =>
-  Schema.optionalKey(Schema.String.check(Schema.isMaxLength(most)).annotate({ description }))
+  Schema.optionalKey(
+    Schema.NullOr(Schema.String.check(Schema.isMaxLength(most))).annotate({ description, expected: "a string" })
+  )
 
 /**
  * One stage of a registration or login. Which keys a stage needs depends on its `type`; keys that are not named here
- * are kept, for types yet to come.
+ * are kept, for types yet to come. A key that is null says the same as none: some clients send all of them.
  */
 export const LoginStage = Schema.StructWithRest(
   Schema.Struct({

@@ -14,9 +14,10 @@ import { documented, idempotent } from "./Documentation.ts"
 import { RoomIdOrAlias, TransactionId } from "./Parameters.ts"
 
 /** Whom an invitation, a kick or a ban is about. */
-export const Target = Schema.Struct({ user_id: UserId, reason: Schema.optionalKey(Schema.String) }).annotate({
-  identifier: "Target"
-})
+export const Target = Schema.Struct({
+  user_id: UserId,
+  reason: Schema.optionalKey(Schema.NullOr(Schema.String).annotate({ expected: "a string" }))
+}).annotate({ identifier: "Target" })
 export type Target = typeof Target.Type
 
 /** An address to invite, of a user or of somebody who is not on Matrix yet. */

@@ -2,7 +2,13 @@
  * Requests against the API as a server would take them: every handler answers with what it was given.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
-import { Authentication, accessToken, CurrentSession } from "@greenroom/protocol/api/Authentication"
+import {
+  Authentication,
+  accessToken,
+  CurrentSession,
+  CurrentViewer,
+  OptionalAuthentication
+} from "@greenroom/protocol/api/Authentication"
 import { ClientApi, clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
@@ -50,10 +56,14 @@ const AuthenticationLive = Layer.succeed(Authentication, (request) =>
   })
 )
 
+const OptionalAuthenticationLive = Layer.succeed(OptionalAuthentication, (request) =>
+  Effect.provideService(request, CurrentViewer, undefined)
+)
+
 const Groups = Object.keys(ClientApi.groups).map((identifier) => echo(identifier as "voip"))
 const Routes = HttpApiBuilder.layer(ClientApi).pipe(
   Layer.provide(Groups as unknown as [Layer.Layer<never>]),
-  Layer.provide([AuthenticationLive, WireErrors.layer]),
+  Layer.provide([AuthenticationLive, OptionalAuthenticationLive, WireErrors.layer]),
   Layer.provide(HttpServer.layerServices)
 ) as Layer.Layer<never, never, HttpRouter.HttpRouter>
 
@@ -138,7 +148,7 @@ describe("bodies", () => {
     await bad("/createRoom", '{"name": 3}', /^name: expected a string/)
     await bad("/login", '{"type": "m.login.password", "password": 1}', /^password: expected a string/)
     await bad(`/rooms/${room}/typing/@alice:example.org`, "{}", /^typing: missing key/, "PUT")
-    await bad(`/rooms/${room}/typing/@alice:example.org`, '{"typing": 1}', /^typing: expected true or false/, "PUT")
+    await bad(`/rooms/${room}/typing/@alice:example.org`, '{"typing": "yes"}', /^typing: expected true or false/, "PUT")
     await bad(`/rooms/${room}/typing/@alice:example.org`, '{"typing": true, "timeout": "5"}', /^timeout: /, "PUT")
     await bad("/directory/room/%23pond:example.org", '{"room_id": "#x:y"}', /^room_id: expected a room ID/, "PUT")
     await bad("/presence/@alice:example.org/status", "{}", /^state: missing key/, "PUT")
@@ -249,8 +259,11 @@ describe("errors", () => {
 })
 
 describe("a typed client", () => {
-  const AuthenticationClient = HttpApiMiddleware.layerClient(Authentication, ({ next, request }) =>
-    next(HttpClientRequest.bearerToken(request, "alices"))
+  const AuthenticationClient = Layer.merge(
+    HttpApiMiddleware.layerClient(Authentication, ({ next, request }) =>
+      next(HttpClientRequest.bearerToken(request, "alices"))
+    ),
+    HttpApiMiddleware.layerClient(OptionalAuthentication, ({ next, request }) => next(request))
   )
   const fetchHere = ((input: string | URL | Request, init?: RequestInit) =>
     handle(new Request(input, init))) as typeof fetch
