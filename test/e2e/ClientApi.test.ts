@@ -284,7 +284,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
   it.effect("an invitation can be declined", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
-      const { body } = yield* alice.ask("POST", "/createRoom", { invite: [bob.userId] })
+      const { body } = yield* alice.ask("POST", "/createRoom", { visibility: "private", invite: [bob.userId] })
       done(yield* bob.ask("POST", `/rooms/${inPath(body.room_id)}/leave`, {}))
       assert.deepStrictEqual((yield* bob.ask("GET", "/initialSync")).body.rooms, [])
       refused(yield* bob.ask("POST", `/rooms/${inPath(body.room_id)}/join`, {}), 403, "M_FORBIDDEN")

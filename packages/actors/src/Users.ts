@@ -164,7 +164,7 @@ const makeProfiles = Effect.gen(function* () {
   /** A field that the user has not set. Clients ask everybody for a name and an avatar: to have none is no error. */
   const unset = (userId: UserId, field: string): Effect.Effect<JsonObject, NotFound> =>
     field === "displayname" || field === "avatar_url"
-      ? Effect.succeed({})
+      ? Effect.succeed({ [field]: null })
       : Effect.fail(new NotFound({ error: `${userId} has no ${field}` }))
 
   const remoteField = Effect.fnUntraced(function* (viewer: UserId | undefined, userId: UserId, field: string) {
@@ -302,7 +302,7 @@ export class Users extends Context.Service<
     /** Anyone, what the visibility of each field lets them see; without a session, what is public. */
     readonly profile: (session: Session | undefined, userId: UserId) => Effect.Effect<JsonObject, MatrixError>
     /**
-     * As `profile`. The field in an object: `{"displayname": "Alice"}`; `{}` for a user without a display name or avatar.
+     * As `profile`. The field in an object: `{"displayname": "Alice"}`; null for a user without a display name or avatar.
      * Errors: M_NOT_FOUND.
      */
     readonly profileField: (

@@ -25,7 +25,7 @@ export const SetDisplayName = Schema.Struct({ displayname: text(1024) }).annotat
 /** The URL of an avatar; null removes it. */
 export const SetAvatarUrl = Schema.Struct({ avatar_url: text(4096) }).annotate({ identifier: "SetAvatarUrl" })
 
-const unset = "`{}` where the user has none. Errors: M_NOT_FOUND."
+const unset = "null where the user has none. Errors: M_NOT_FOUND."
 const told = "Sent to every room of the user as m.room.member, and as m.presence to those who see the user's presence."
 
 export class ProfileApi extends HttpApiGroup.make("profile")
@@ -37,7 +37,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       ),
     HttpApiEndpoint.get("getDisplayName", "/profile/:userId/displayname", {
       params: ofUser,
-      success: body(Schema.Struct({ displayname: Schema.optionalKey(Schema.String) }))
+      success: body(Schema.Struct({ displayname: Schema.optionalKey(Schema.NullOr(Schema.String)) }))
     })
       .middleware(OptionalAuthentication)
       .annotateMerge(documented({ summary: "The display name of a user", text: unset, who: "anyone" })),
@@ -50,7 +50,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       .annotateMerge(documented({ summary: "Set one's own display name", text: told, who: "the user" })),
     HttpApiEndpoint.get("getAvatarUrl", "/profile/:userId/avatar_url", {
       params: ofUser,
-      success: body(Schema.Struct({ avatar_url: Schema.optionalKey(Schema.String) }))
+      success: body(Schema.Struct({ avatar_url: Schema.optionalKey(Schema.NullOr(Schema.String)) }))
     })
       .middleware(OptionalAuthentication)
       .annotateMerge(documented({ summary: "The avatar of a user", text: unset, who: "anyone" })),

@@ -1,0 +1,176 @@
+/**
+ * What the clients of the API's first year rely on, beyond what the draft says.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { type Answer, type Ask, ask, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: Ask["json"]) =>
+  ask(method, path, { token: user.token, json })
+
+const outcome = ({ body, status }: Answer) => [status, body.errcode]
+
+/** Polls from a token on until there is an event that will do, and gives it. */
+const pollFor = Effect.fnUntraced(function* (user: TestUser, start: string, wanted: (event: object) => boolean) {
+  let from = start
+  while (true) {
+    const { body } = yield* as(user)("GET", `/events?from=${from}&timeout=5000`)
+    const found = body.chunk.find(wanted)
+    if (found !== undefined) return found
+    from = body.end
+  }
+})
+
+const nowOf = (user: TestUser) => Effect.map(as(user)("GET", "/events?timeout=0"), ({ body }) => body.end)
+
+layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
+  it.effect("find rooms by their aliases, and read public profiles, before they log in", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("open-alice")
+      const room = yield* createRoom(alice, { room_alias_name: "open-hall" })
+      const hall = `/directory/room/${inPath("#open-hall:green.test")}`
+      assert.deepStrictEqual((yield* ask("GET", hall)).body as unknown, { room_id: room, servers: ["green.test"] })
+      assert.deepStrictEqual(outcome(yield* ask("PUT", hall, { json: { room_id: room } })), [401, "M_MISSING_TOKEN"])
+      const profile = `/profile/${inPath(alice.id)}`
+      yield* as(alice)("PUT", `${profile}/displayname`, { displayname: "Alice" })
+      yield* as(alice)("PUT", `${profile}/location`, { location: "London", visibility: "rooms" })
+      assert.deepStrictEqual((yield* ask("GET", profile)).body as unknown, { displayname: "Alice" })
+      assert.deepStrictEqual((yield* ask("GET", `${profile}/displayname`)).body as unknown, { displayname: "Alice" })
+      assert.deepStrictEqual(outcome(yield* ask("GET", `${profile}/location`)), [404, "M_NOT_FOUND"])
+      assert.deepStrictEqual(outcome(yield* ask("PUT", `${profile}/displayname`, { json: { displayname: "Eve" } })), [
+        401,
+        "M_MISSING_TOKEN"
+      ])
+      for (const path of [hall, profile]) {
+        assert.deepStrictEqual(outcome(yield* ask("GET", path, { token: "wrong" })), [401, "M_UNKNOWN_TOKEN"])
+      }
+    })
+  )
+
+  it.effect("ask everybody for a name and an avatar: to have none is no error, to be nobody is one", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("plain-alice")
+      for (const field of ["displayname", "avatar_url"]) {
+        const { body, status } = yield* as(alice)("GET", `/profile/${inPath(alice.id)}/${field}`)
+        assert.deepStrictEqual([status, body as unknown], [200, { [field]: null }])
+        const nobody = yield* as(alice)("GET", `/profile/${inPath("@nobody:green.test")}/${field}`)
+        assert.deepStrictEqual(outcome(nobody), [404, "M_NOT_FOUND"])
+      }
+    })
+  )
+
+  it.effect("say null for what they have nothing to say of", () =>
+    Effect.gen(function* () {
+      const stage = { type: "m.login.password", session: null, password: "secret" }
+      const alice = yield* ask("POST", "/register", { json: { ...stage, user: "null-alice" } })
+      assert.strictEqual(alice.body.user_id, "@null-alice:green.test")
+      assert.strictEqual((yield* ask("POST", "/register", { json: { ...stage, user: null } })).status, 200)
+      assert.strictEqual((yield* ask("POST", "/login", { json: { ...stage, user: "null-alice" } })).status, 200)
+      const nobody = yield* ask("POST", "/login", { json: { ...stage, user: null } })
+      assert.deepStrictEqual(outcome(nobody), [400, "M_BAD_JSON"])
+      const untyped = yield* ask("POST", "/login", { json: { ...stage, user: "null-alice", type: null } })
+      assert.deepStrictEqual(outcome(untyped), [400, "M_BAD_JSON"])
+      const owner: TestUser = { id: alice.body.user_id, token: alice.body.access_token }
+      const bob = yield* register("null-bob")
+      const room = yield* createRoom(owner)
+      assert.strictEqual((yield* ask("POST", `/join/${inPath(room)}`, { token: bob.token, body: "null" })).status, 200)
+      const kick = { user_id: bob.id, reason: null }
+      assert.strictEqual((yield* as(owner)("POST", `/rooms/${inPath(room)}/kick`, kick)).status, 200)
+    })
+  )
+
+  it.effect("say by 1 and 0 whether somebody types", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("digit-alice")
+      const room = yield* createRoom(alice)
+      const typing = `/rooms/${inPath(room)}/typing/${inPath(alice.id)}`
+      const start = yield* nowOf(alice)
+      const typists = (event: object) => "type" in event && event.type === "m.typing"
+      assert.strictEqual((yield* as(alice)("PUT", typing, { typing: 1 })).status, 200)
+      assert.deepStrictEqual((yield* pollFor(alice, start, typists)).content.user_ids, [alice.id])
+      const afterwards = yield* nowOf(alice)
+      assert.strictEqual((yield* as(alice)("PUT", typing, { typing: 0 })).status, 200)
+      assert.deepStrictEqual((yield* pollFor(alice, afterwards, typists)).content.user_ids, [])
+      assert.deepStrictEqual(outcome(yield* as(alice)("PUT", typing, { typing: "yes" })), [400, "M_BAD_JSON"])
+    })
+  )
+
+  it.effect("make public rooms without saying so, which others enter by the alias", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("public-alice")
+      const bob = yield* register("public-bob")
+      const room = yield* createRoom(alice, { room_alias_name: "public-hall" })
+      const joined = yield* as(bob)("POST", `/join/${inPath("#public-hall:green.test")}`, {})
+      assert.deepStrictEqual([joined.status, joined.body.room_id], [200, room])
+      assert.include(
+        (yield* ask("GET", "/publicRooms")).body.chunk.map(({ room_id }) => room_id),
+        room
+      )
+    })
+  )
+
+  it.effect("read memberships beside the content", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("beside-alice")
+      const room = inPath(yield* createRoom(alice))
+      const memberships = (events: unknown) =>
+        (events as ReadonlyArray<{ type: string; membership?: string }>)
+          .filter(({ type }) => type === "m.room.member")
+          .map(({ membership }) => membership)
+      assert.deepStrictEqual(memberships((yield* as(alice)("GET", `/rooms/${room}/state`)).body), ["join"])
+      assert.deepStrictEqual(memberships((yield* as(alice)("GET", "/events?from=START&timeout=0")).body.chunk), [
+        "join"
+      ])
+      assert.deepStrictEqual(memberships((yield* as(alice)("GET", `/rooms/${room}/members`)).body.chunk), ["join"])
+    })
+  )
+
+  it.effect("page from START to END and from END to START without saying which way that is", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("way-alice")
+      const room = inPath(yield* createRoom(alice))
+      for (const body of ["one", "two"]) {
+        yield* as(alice)("POST", `/rooms/${room}/send/m.room.message`, { msgtype: "m.text", body })
+      }
+      const page = (query: string) =>
+        Effect.map(as(alice)("GET", `/rooms/${room}/messages?${query}`), ({ body }) =>
+          body.chunk.map(({ content, type }) => content.body ?? type)
+        )
+      assert.deepStrictEqual(yield* page("from=END&to=START&limit=2"), ["two", "one"])
+      assert.deepStrictEqual(yield* page("limit=1"), ["two"])
+      for (const query of ["from=START&to=END&limit=2", "from=START&limit=2", "to=END&limit=2"]) {
+        assert.deepStrictEqual(yield* page(query), ["m.room.create", "m.room.member"])
+      }
+    })
+  )
+
+  it.effect("see the presence of who enters a room", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("enter-alice")
+      const bob = yield* register("enter-bob")
+      yield* as(bob)("PUT", `/presence/${inPath(bob.id)}/status`, { presence: "unavailable", status_msg: "knitting" })
+      for (const enter of [
+        (room: string) => as(bob)("POST", `/join/${room}`),
+        (room: string) => as(bob)("PUT", `/rooms/${room}/state/m.room.member/${inPath(bob.id)}`, { membership: "join" })
+      ]) {
+        const room = inPath(yield* createRoom(alice))
+        const start = yield* nowOf(alice)
+        assert.strictEqual((yield* enter(room)).status, 200)
+        const isBob = (event: object) => "type" in event && event.type === "m.presence"
+        const { content } = yield* pollFor(alice, start, isBob)
+        assert.deepInclude(content, { user_id: bob.id, presence: "unavailable", status_msg: "knitting" })
+        yield* as(bob)("POST", `/rooms/${room}/leave`)
+      }
+    })
+  )
+
+  it.effect("ask for push rules before they begin", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("push-alice")
+      const { body, status } = yield* as(alice)("GET", "/pushrules/")
+      assert.strictEqual(status, 200)
+      assert.hasAllKeys(body.global as object, ["content", "override", "room", "sender", "underride"])
+      assert.deepStrictEqual(outcome(yield* ask("GET", "/pushrules/")), [401, "M_MISSING_TOKEN"])
+    })
+  )
+})
