@@ -381,7 +381,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     Effect.gen(function* () {
       const here = yield* scene
       const { alice, evil, mallory, red, room, room_id } = here
-      const secret = yield* createRoom(alice)
+      const secret = yield* createRoom(alice, { visibility: "private" })
       const secretId = yield* say(alice, secret.room_id, "a secret")
       const learnsNothing = Effect.fnUntraced(function* (roomId: string, eventId: string) {
         const pduId = localpartOf(eventId as EventId)

@@ -60,7 +60,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
   it.effect("who is invited sees by whom, and joins a private room", () =>
     Effect.gen(function* () {
       const { alice, bob } = yield* scene
-      const { room_id } = yield* createRoom(alice, { name: "Secret" })
+      const { room_id } = yield* createRoom(alice, { visibility: "private", name: "Secret" })
       yield* invite(alice, room_id, bob)
       const sync = yield* expectOk(bob.ask("GET", "/initialSync"))
       assert.deepInclude(
@@ -78,7 +78,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
   it.effect("an invitation is rejected, and the inviter sees it", () =>
     Effect.gen(function* () {
       const { alice, bob } = yield* scene
-      const { room_id } = yield* createRoom(alice)
+      const { room_id } = yield* createRoom(alice, { visibility: "private" })
       yield* invite(alice, room_id, bob)
       yield* expectOk(change(bob, room_id, "leave"))
       yield* sees(alice, isIn(room_id, bob, "leave"))
@@ -91,7 +91,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
   it.effect("a private room does not exist for who is not invited, nor for their server", () =>
     Effect.gen(function* () {
       const { alice, bob, carol } = yield* scene
-      const { room_id } = yield* createRoom(alice)
+      const { room_id } = yield* createRoom(alice, { visibility: "private" })
       yield* invite(alice, room_id, bob)
       yield* join(bob, room_id)
       const answer = yield* carol.ask("POST", `/join/${encodeURIComponent(room_id)}`, {})
@@ -107,7 +107,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
       const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
       yield* join(bob, room_alias)
       // Green knows red's keys from before.
-      yield* invite(alice, (yield* createRoom(alice)).room_id, carol)
+      yield* invite(alice, (yield* createRoom(alice, { visibility: "private" })).room_id, carol)
       // Blue has an alias of the room too, which names red first.
       const alias = `#${name}:blue.test`
       yield* expectOk(

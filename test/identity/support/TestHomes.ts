@@ -87,7 +87,10 @@ export type Person = Effect.Success<ReturnType<typeof person>>
 
 /** Its room ID. */
 export const createRoom = ({ request }: Person, content: object = {}) =>
-  Effect.map(request("POST", "/createRoom", content), ({ body }) => (body as unknown as { room_id: string }).room_id)
+  Effect.map(
+    request("POST", "/createRoom", { visibility: "private", ...content }),
+    ({ body }) => (body as unknown as { room_id: string }).room_id
+  )
 
 interface Seen {
   readonly room_id: string
