@@ -487,7 +487,7 @@ const behaviour = Effect.gen(function* () {
       durably(federation.knockRemotely(payload.userId, payload.content, payload.servers), true),
     InviteRemotely: ({ payload: { content, invited, sender, transaction } }) =>
       durably(
-        transactions.once(transaction, federation.inviteRemotely(sender, invited, content)),
+        transactions.once(transaction, federation.inviteRemotely(sender, invited, content, transaction)),
         transaction !== undefined
       ),
     Backfill: ({ payload }) => durably(federation.backfill(payload.limit), true),

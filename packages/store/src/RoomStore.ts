@@ -48,11 +48,8 @@ export interface PublicRoomRow {
   readonly aliases: ReadonlyArray<RoomAlias>
 }
 
-/** How many answers of a session in a room are kept at hand. */
-export const rememberedTransactions = 1000
-
-/** How many more `olderTransactionIds` gives. */
-export const olderTransactions = 100_000
+/** How many transactions of a session in a room `transactionIds` gives. */
+export const knownTransactions = 100_000
 
 /** How many answers one statement forgets. */
 const forgottenAtOnce = 10_000
@@ -64,10 +61,8 @@ export class RoomStore extends Context.Service<
     readonly prepare: (roomId: RoomId, version: string, visibility: "public" | "private") => Effect.Effect<void>
     /** Opens a room for writing: every earlier writer is refused from now on. */
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
-    /** What the session was answered in this room last, newest first. */
-    readonly transactions: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<ClientTransaction>>
-    /** The IDs of the transactions before those, newest first. */
-    readonly olderTransactionIds: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<string>>
+    /** The IDs of what the session was answered in this room, newest first. */
+    readonly transactionIds: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<string>>
     /** What the session was answered in this room to one transaction. */
     readonly transaction: (
       tokenId: number,
@@ -141,20 +136,10 @@ export class RoomStore extends Context.Service<
         })
       }, Effect.orDie)
 
-      const transactions = (tokenId: number, scope: string) =>
-        sql<{ txn_id: string; response: string }>`
-          SELECT txn_id, response FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}
-          ORDER BY created_at DESC, txn_id LIMIT ${rememberedTransactions}`.pipe(
-          Effect.map((rows) =>
-            rows.map((row): ClientTransaction => ({ tokenId, scope, txnId: row.txn_id, response: row.response }))
-          ),
-          Effect.orDie
-        )
-
-      const olderTransactionIds = (tokenId: number, scope: string) =>
+      const transactionIds = (tokenId: number, scope: string) =>
         sql<{ txn_id: string }>`
           SELECT txn_id FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}
-          ORDER BY created_at DESC, txn_id OFFSET ${rememberedTransactions} LIMIT ${olderTransactions}`.pipe(
+          ORDER BY created_at DESC, txn_id LIMIT ${knownTransactions}`.pipe(
           Effect.map((rows) => rows.map(({ txn_id }) => txn_id)),
           Effect.orDie
         )
@@ -206,8 +191,7 @@ export class RoomStore extends Context.Service<
       return RoomStore.of({
         prepare,
         open,
-        transactions,
-        olderTransactionIds,
+        transactionIds,
         transaction,
         forgetTransactions,
         membership: (userId, roomId) =>

@@ -133,7 +133,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
           [bob, "invite", room.roomId, commit.events[1]!.nid]
         ]
       )
-      assert.deepStrictEqual(yield* rooms.transactions(7, room.roomId), [answer])
+      assert.deepStrictEqual(yield* rooms.transactionIds(7, room.roomId), [answer.txnId])
       assert.deepStrictEqual(yield* rooms.transaction(7, room.roomId, "invite/1"), answer)
       assert.isUndefined(yield* rooms.transaction(8, room.roomId, "invite/1"))
       const outgoing = yield* sql`SELECT destination, event_nid FROM outgoing_pdus`
@@ -220,7 +220,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
       )
       assert.deepInclude(error, { _tag: "StaleWriter", roomId: stolen.roomId, fence: stolen.fence })
       assert.deepStrictEqual(yield* storedOf([refused, kept, ofThief]), new Set([kept.event_id, ofThief.event_id]))
-      assert.deepStrictEqual(yield* rooms.transactions(9, stolen.roomId), [])
+      assert.deepStrictEqual(yield* rooms.transactionIds(9, stolen.roomId), [])
       assert.isTrue((yield* rooms.membership(alice, stolen.roomId))._tag === "None")
       const sql = yield* SqlClient.SqlClient
       assert.deepStrictEqual(yield* sql`SELECT 1 FROM outgoing_pdus WHERE destination = 'stale.example'`, [])

@@ -8,7 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
 import { type Refusal, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
-import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
+import { type ClientTransaction, type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import type { StateId, StateRef } from "@greenroom/store/StateStore"
 import { Effect } from "effect"
@@ -41,6 +41,8 @@ export interface PlaceOptions {
   readonly historyNid?: number
   /** The servers that are told of it by us. */
   readonly relayTo?: (room: RoomState) => Iterable<ServerName>
+  /** The request that it answers, if it is accepted. */
+  readonly answers?: ClientTransaction | undefined
 }
 
 export type Placed =
@@ -299,7 +301,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     "map" in before ? before.map : (maps.get(nameOf(room, before.ref)) ?? currentMap(room))
 
   /** Synchronous but for its type: the place of the event in the order of the room. */
-  const placeNow = (room: RoomState, event: Event, planned: Plan, { historyNid, relayTo = () => [] }: PlaceOptions) => {
+  const placeNow = (room: RoomState, event: Event, planned: Plan, options: PlaceOptions) => {
+    const { answers, historyNid, relayTo = () => [] } = options
     const step = room.beginStep()
     const nid = planned.status === EventStatus.backfilled ? historyNid! : nextNid()
     const before = write(room, step, planned.before)
@@ -316,7 +319,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     room.extremities = planned.extremities
     room.sendTo(step, nid, relayTo(room))
     for (const redacted of planned.redactions) room.applyRedaction(redacted)
-    return log.append(room.commit(step, { redactions: planned.redactions }))
+    const isAnswer = answers !== undefined && planned.status === EventStatus.timeline
+    return log.append(room.commit(step, { redactions: planned.redactions, transactions: isAnswer ? [answers] : [] }))
   }
 
   const afterIt = (

@@ -13,6 +13,7 @@ import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Clock, Effect, Result } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../federation/RemoteRooms.ts"
+import type { RoomTransaction } from "../Room.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -21,7 +22,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 const maxCandidates = 10
 
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
-  const { key, load, log, nextChain, nextNid, roomId, rooms, serverName, withNids } = writer
+  const { key, load, log, nextChain, nextNid, roomId, rooms, serverName, transactions, withNids } = writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
   const remote = yield* RemoteRooms
 
@@ -233,7 +234,12 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
 
   // On InviteRemotely: our user invites somebody of another server, which countersigns
 
-  const inviteRemotely = Effect.fnUntraced(function* (sender: UserId, invited: UserId, content: JsonObject) {
+  const inviteRemotely = Effect.fnUntraced(function* (
+    sender: UserId,
+    invited: UserId,
+    content: JsonObject,
+    transaction: RoomTransaction | undefined
+  ) {
     const room = yield* loadOurs
     const now = yield* Clock.currentTimeMillis
     const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }
@@ -248,14 +254,18 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           ? new Forbidden({ error: failure.reason })
           : new BadRequest({ error: `${serverNameOf(invited)} cannot be reached: ${failure.reason}` })
     )
+    const answer = { event_id: signed.event_id }
     const placed = yield* one.withPermits(1)(
-      graph.place(room, signed, { relayTo: (after) => after.destinations(signed, new Set()) })
+      graph.place(room, signed, {
+        relayTo: (after) => after.destinations(signed, new Set()),
+        answers: transaction === undefined ? undefined : transactions.row(transaction, roomId, answer)
+      })
     )
     if (placed._tag === "Placed") yield* placed.durable
     if (placed._tag !== "Placed" || placed.status !== EventStatus.timeline) {
       return yield* new Forbidden({ error: "The invite is no longer allowed" })
     }
-    return { event_id: signed.event_id }
+    return answer
   })
 
   return { receiveInvite, joinRemotely, leaveRemotely, knockRemotely, inviteRemotely }

@@ -49,7 +49,7 @@ const snapshotAfter = 1000
 /** How many of its latest events a room keeps at hand, for those of other servers that follow them. */
 const recentEvents = 500
 /** The same where no other server takes part. */
-const recentEventsAlone = 20
+const recentEventsAlone = 4
 
 /** What one or more steps change, collected until they are committed together. */
 export interface Step {

@@ -1,38 +1,32 @@
 /**
- * The transaction IDs of a room's writers: a repeat is given the first answer, also while the first is under way. What a
- * session was answered last is in memory; of what is older there is enough to tell that a transaction is new without
- * asking the store, and what may be a repeat is looked up.
+ * The transaction IDs of a room's writers: a repeat is given the first answer, also while the first is under way. The
+ * answers are in the store, written in the commit of what they answer; in memory there is as much of each session as
+ * tells that a transaction is new without asking the store, and what may be a repeat is looked up.
  */
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { ClientTransaction } from "@greenroom/store/EventLog"
-import { olderTransactions, rememberedTransactions } from "@greenroom/store/RoomStore"
-import { Deferred, Effect, Exit } from "effect"
+import { knownTransactions } from "@greenroom/store/RoomStore"
+import { Deferred, Effect, type Exit } from "effect"
 import type { RoomTransaction } from "../Room.ts"
 import { KeyFilter } from "./KeyFilter.ts"
 
 type Answer = Deferred.Deferred<unknown, MatrixError>
 
-/** Where the answers that are not in memory are. */
+/** Where the answers are. */
 export interface StoredAnswers {
-  /** What the session was answered last, newest first; all of it if there are less than `rememberedTransactions`. */
-  readonly newest: (tokenId: number) => Effect.Effect<ReadonlyArray<ClientTransaction>>
-  /** The IDs that come after those, newest first; all of them if there are less than `olderTransactions`. */
-  readonly older: (tokenId: number) => Effect.Effect<ReadonlyArray<string>>
+  /** What the session was answered in the room, newest first; all of it if there are less than `knownTransactions`. */
+  readonly ids: (tokenId: number) => Effect.Effect<ReadonlyArray<string>>
   readonly find: (tokenId: number, txnId: string) => Effect.Effect<ClientTransaction | undefined>
 }
 
-interface SessionAnswers {
-  /** Oldest first. */
-  readonly answers: Map<string, Answer>
-  /** The transactions whose answers are in the store alone. */
-  readonly older: KeyFilter
-  /** Whether every transaction of the session in this room is in `answers` or `older`. */
+interface SessionTransactions {
+  readonly seen: KeyFilter
+  /** Whether every transaction of the session in this room is in `seen`. */
   readonly complete: boolean
-  underWay: number
+  /** What is under way, with the answer where somebody waits for it. */
+  readonly underWay: Map<string, Answer | undefined>
 }
 
-/** How many answers a room keeps in memory for all sessions together, beside those that are under way. */
-const answersPerRoom = 50_000
 /** How many sessions a room keeps in memory. */
 const sessionsPerRoom = 5_000
 
@@ -40,8 +34,8 @@ const keyOf = (transaction: RoomTransaction): string => `${transaction.kind}/${t
 
 export class RoomTransactions {
   /** The one that was used last stands last. */
-  private readonly sessions = new Map<number, SessionAnswers>()
-  private count = 0
+  private readonly sessions = new Map<number, SessionTransactions>()
+  private latest: number | undefined
   private readonly stored: StoredAnswers
 
   constructor(stored: StoredAnswers) {
@@ -49,28 +43,24 @@ export class RoomTransactions {
   }
 
   clear(): void {
-    for (const { answers } of this.sessions.values()) answers.clear()
     this.sessions.clear()
-    this.count = 0
+    this.latest = undefined
   }
 
-  /** Runs the effect unless the transaction was run before: then its answer stands. A failure leaves no trace. */
+  /** Runs the effect unless the transaction was run before: then its answer stands. A failure is not remembered. */
   once<A, E>(transaction: RoomTransaction | undefined, effect: Effect.Effect<A, E>): Effect.Effect<A, E | MatrixError> {
     if (transaction === undefined) return effect
-    // Run again after a failure, it must not find the answers that were forgotten with the room.
+    const key = keyOf(transaction)
+    // Run again after a failure, it must not find the sessions that were forgotten with the room.
     const current = Effect.suspend(() => this.sessionOf(transaction.tokenId))
     return Effect.flatMap(current, (session): Effect.Effect<A, E | MatrixError> => {
-      const key = keyOf(transaction)
-      const earlier = session.answers.get(key)
-      if (earlier !== undefined) return Deferred.await(earlier) as Effect.Effect<A, MatrixError>
-      const answer: Answer = Deferred.makeUnsafe()
-      this.add(session, key, answer)
-      session.underWay++
-      const isNew = session.complete && !session.older.mayHave(key)
-      return Effect.onExit(isNew ? effect : this.unlessStored(transaction, effect), (exit) => {
-        session.underWay--
-        if (Exit.isFailure(exit)) this.remove(session, key)
-        Deferred.doneUnsafe(answer, exit as Exit.Exit<unknown, MatrixError>)
+      if (session.underWay.has(key)) return this.join(session, key) as Effect.Effect<A, MatrixError>
+      session.underWay.set(key, undefined)
+      const isNew = session.seen.add(key) && session.complete
+      return Effect.onExit(isNew ? effect : this.unlessStored(transaction, key, effect), (exit) => {
+        const answer = session.underWay.get(key)
+        session.underWay.delete(key)
+        if (answer !== undefined) Deferred.doneUnsafe(answer, exit as Exit.Exit<unknown, MatrixError>)
         return Effect.void
       })
     })
@@ -81,76 +71,51 @@ export class RoomTransactions {
     return { tokenId: transaction.tokenId, scope, txnId: keyOf(transaction), response: JSON.stringify(response) }
   }
 
-  private unlessStored<A, E>(transaction: RoomTransaction, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
-    return Effect.flatMap(this.stored.find(transaction.tokenId, keyOf(transaction)), (found) =>
+  /** The answer of what is under way. */
+  private join(session: SessionTransactions, key: string): Effect.Effect<unknown, MatrixError> {
+    const answer = session.underWay.get(key) ?? Deferred.makeUnsafe()
+    session.underWay.set(key, answer)
+    return Deferred.await(answer)
+  }
+
+  private unlessStored<A, E>(
+    transaction: RoomTransaction,
+    key: string,
+    effect: Effect.Effect<A, E>
+  ): Effect.Effect<A, E> {
+    return Effect.flatMap(this.stored.find(transaction.tokenId, key), (found) =>
       found === undefined ? effect : Effect.succeed(JSON.parse(found.response) as A)
     )
   }
 
-  private sessionOf(tokenId: number): Effect.Effect<SessionAnswers> {
+  private sessionOf(tokenId: number): Effect.Effect<SessionTransactions> {
     const known = this.sessions.get(tokenId)
-    if (known !== undefined) {
+    if (known === undefined) return Effect.map(this.stored.ids(tokenId), (ids) => this.open(tokenId, ids))
+    if (tokenId !== this.latest) {
       this.sessions.delete(tokenId)
       this.sessions.set(tokenId, known)
-      return Effect.succeed(known)
+      this.latest = tokenId
     }
-    return Effect.flatMap(this.stored.newest(tokenId), (rows) => {
-      if (rows.length < rememberedTransactions) return Effect.succeed(this.open(tokenId, rows, []))
-      return Effect.map(this.stored.older(tokenId), (older) => this.open(tokenId, rows, older))
-    })
+    return Effect.succeed(known)
   }
 
-  private open(tokenId: number, rows: ReadonlyArray<ClientTransaction>, older: ReadonlyArray<string>): SessionAnswers {
+  private open(tokenId: number, ids: ReadonlyArray<string>): SessionTransactions {
     const meanwhile = this.sessions.get(tokenId)
     if (meanwhile !== undefined) return meanwhile
-    const session: SessionAnswers = {
-      answers: new Map(),
-      older: new KeyFilter(),
-      complete: older.length < olderTransactions,
-      underWay: 0
-    }
+    const seen = new KeyFilter()
+    for (const key of ids) seen.add(key)
+    const session = { seen, complete: ids.length < knownTransactions, underWay: new Map() }
     this.sessions.set(tokenId, session)
-    for (const key of older) session.older.add(key)
-    for (const row of rows.toReversed()) {
-      const answer: Answer = Deferred.makeUnsafe()
-      Deferred.doneUnsafe(answer, Exit.succeed(JSON.parse(row.response)))
-      this.add(session, row.txnId, answer)
-    }
+    this.latest = tokenId
+    if (this.sessions.size > sessionsPerRoom) this.forgetOldest(session)
     return session
   }
 
-  private add(session: SessionAnswers, key: string, answer: Answer): void {
-    session.answers.set(key, answer)
-    this.count++
-    this.trim(session, rememberedTransactions)
-    if (this.count > answersPerRoom || this.sessions.size > sessionsPerRoom) this.makeRoom(session)
-  }
-
-  private remove(session: SessionAnswers, key: string): void {
-    if (session.answers.delete(key)) this.count--
-  }
-
-  /** Leaves the newest answers, so many, and those that are under way. */
-  private trim(session: SessionAnswers, most: number): void {
-    let surplus = session.answers.size - most
-    if (surplus <= 0) return
-    for (const [key, answer] of session.answers) {
-      if (surplus-- === 0) return
-      if (!Deferred.isDoneUnsafe(answer)) continue
-      session.older.add(key)
-      this.remove(session, key)
-    }
-  }
-
-  /** Forgets the sessions that were used longest ago, which are read again when they come back, and older answers. */
-  private makeRoom(except: SessionAnswers): void {
+  /** Forgets who was here longest ago, and is read again on coming back. */
+  private forgetOldest(except: SessionTransactions): void {
     for (const [tokenId, session] of this.sessions) {
-      if (this.sessions.size <= sessionsPerRoom) break
-      if (session === except || session.underWay > 0) continue
-      this.sessions.delete(tokenId)
-      this.count -= session.answers.size
+      if (this.sessions.size <= sessionsPerRoom) return
+      if (session !== except && session.underWay.size === 0) this.sessions.delete(tokenId)
     }
-    const each = Math.floor(answersPerRoom / 2 / this.sessions.size)
-    if (this.count > answersPerRoom) for (const session of this.sessions.values()) this.trim(session, each)
   }
 }

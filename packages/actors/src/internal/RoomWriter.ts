@@ -35,8 +35,7 @@ export const makeRoomWriter = Effect.gen(function* () {
 
   /** The room is opened first: then no earlier writer can add an answer to those that are read. */
   const transactions = new RoomTransactions({
-    newest: (tokenId) => Effect.andThen(Effect.ignore(load), rooms.transactions(tokenId, roomId)),
-    older: (tokenId) => rooms.olderTransactionIds(tokenId, roomId),
+    ids: (tokenId) => Effect.andThen(Effect.ignore(load), rooms.transactionIds(tokenId, roomId)),
     find: (tokenId, txnId) => rooms.transaction(tokenId, roomId, txnId)
   })
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { ClientTransaction } from "@greenroom/store/EventLog"
-import { rememberedTransactions } from "@greenroom/store/RoomStore"
+import { knownTransactions } from "@greenroom/store/RoomStore"
 import { Deferred, Effect, Fiber } from "effect"
 import { RoomTransactions } from "../../src/internal/RoomTransactions.ts"
 
@@ -8,44 +8,35 @@ const scope = "!room:green.test"
 
 /** Answers that were stored by an earlier actor, and how often they were asked for. */
 const storedAnswers = (perSession: number) => {
-  const row = (tokenId: number, txnId: string): ClientTransaction => ({ tokenId, scope, txnId, response: '"stored"' })
-  const asked = { newest: 0, older: 0, find: 0 }
-  const newest = (tokenId: number) =>
+  const asked = { ids: 0, find: 0 }
+  const ids = () =>
     Effect.sync(() => {
-      asked.newest++
-      return Array.from({ length: Math.min(perSession, rememberedTransactions) }, (_, index) =>
-        row(tokenId, `send/${index}`)
-      )
-    })
-  const older = () =>
-    Effect.sync(() => {
-      asked.older++
-      const count = Math.max(0, perSession - rememberedTransactions)
-      return Array.from({ length: count }, (_, index) => `send/${rememberedTransactions + index}`)
+      asked.ids++
+      return Array.from({ length: Math.min(perSession, knownTransactions) }, (_, index) => `send/${index}`)
     })
   const find = (tokenId: number, txnId: string) =>
-    Effect.sync(() => {
+    Effect.sync((): ClientTransaction | undefined => {
       asked.find++
-      return Number(txnId.slice("send/".length)) < perSession ? row(tokenId, txnId) : undefined
+      const isStored = Number(txnId.slice("send/".length)) < perSession
+      return isStored ? { tokenId, scope, txnId, response: '"stored"' } : undefined
     })
-  return { asked, transactions: new RoomTransactions({ newest, older, find }) }
+  return { asked, transactions: new RoomTransactions({ ids, find }) }
 }
 
 const transaction = (tokenId: number, txnId: number) => ({ tokenId, txnId: String(txnId), kind: "send" })
 
 describe("RoomTransactions", () => {
-  it.effect("what was answered before is answered again, from one reading of the store", () =>
+  it.effect("what was answered before is answered again", () =>
     Effect.gen(function* () {
       const { asked, transactions } = storedAnswers(10)
       const run = (txnId: number) => transactions.once(transaction(1, txnId), Effect.succeed("run"))
-      assert.deepStrictEqual([yield* run(3), yield* run(9)], ["stored", "stored"])
-      assert.deepStrictEqual([yield* run(10), yield* run(10)], ["run", "run"])
-      assert.deepStrictEqual(asked, { newest: 1, older: 0, find: 0 })
+      assert.deepStrictEqual([yield* run(3), yield* run(9), yield* run(10)], ["stored", "stored", "run"])
+      assert.deepStrictEqual(asked, { ids: 1, find: 2 })
       assert.strictEqual(yield* transactions.once(undefined, Effect.succeed("always")), "always")
     })
   )
 
-  it.effect("a repeat waits for the first, and a failure leaves no trace", () =>
+  it.effect("a repeat waits for the first, and a failure is not remembered", () =>
     Effect.gen(function* () {
       const { transactions } = storedAnswers(0)
       const gate = yield* Deferred.make<string, string>()
@@ -58,7 +49,7 @@ describe("RoomTransactions", () => {
     })
   )
 
-  it.effect("what a session goes on to send is never looked up, and all of it is answered again", () =>
+  it.effect("what a session goes on to send is hardly ever looked up, and all of it is answered again", () =>
     Effect.gen(function* () {
       const stored = new Map<string, ClientTransaction>()
       let found = 0
@@ -67,44 +58,40 @@ describe("RoomTransactions", () => {
           found++
           return stored.get(txnId)
         })
-      const transactions = new RoomTransactions({
-        newest: () => Effect.succeed([]),
-        older: () => Effect.succeed([]),
-        find
-      })
-      const count = 3 * rememberedTransactions
+      const transactions = new RoomTransactions({ ids: () => Effect.succeed([]), find })
+      const count = 3_000
       for (let index = 0; index < count; index++) {
         const row = transactions.row(transaction(1, index), scope, index)
-        stored.set(row.txnId, row)
         assert.strictEqual(yield* transactions.once(transaction(1, index), Effect.succeed(index)), index)
+        stored.set(row.txnId, row)
       }
       // A few are taken for repeats, and looked up in vain.
-      assert.isBelow(found, count / 10)
+      assert.isBelow(found, count / 50)
       for (let index = 0; index < count; index++) {
         assert.strictEqual(yield* transactions.once(transaction(1, index), Effect.die("run twice")), index)
       }
     })
   )
 
-  it.effect("what is older than memory reaches is looked up", () =>
+  it.effect("where not all that was answered is known, all is looked up", () =>
     Effect.gen(function* () {
-      const { asked, transactions } = storedAnswers(5_000)
+      const { asked, transactions } = storedAnswers(knownTransactions + 1)
       const run = (txnId: number) => transactions.once(transaction(1, txnId), Effect.succeed("run"))
-      assert.deepStrictEqual([yield* run(4_999), yield* run(5_000)], ["stored", "run"])
-      assert.deepStrictEqual(asked, { newest: 1, older: 1, find: 1 })
+      assert.deepStrictEqual([yield* run(knownTransactions), yield* run(knownTransactions + 1)], ["stored", "run"])
+      assert.deepStrictEqual(asked, { ids: 1, find: 2 })
     })
   )
 
-  it.effect("memory holds so many answers of all sessions together; the others are looked up", () =>
+  it.effect("a room keeps so many sessions in memory, and reads those again that were forgotten", () =>
     Effect.gen(function* () {
-      const { asked, transactions } = storedAnswers(900)
-      const run = (tokenId: number, txnId: number) =>
-        transactions.once(transaction(tokenId, txnId), Effect.succeed("run"))
-      for (let tokenId = 1; tokenId <= 60; tokenId++) assert.strictEqual(yield* run(tokenId, 0), "stored")
-      assert.deepStrictEqual(asked, { newest: 60, older: 0, find: 0 })
-      assert.strictEqual(yield* run(1, 899), "stored")
-      assert.strictEqual(yield* run(1, 0), "stored")
-      assert.deepStrictEqual(asked, { newest: 60, older: 0, find: 1 })
+      const { asked, transactions } = storedAnswers(1)
+      const run = (tokenId: number) => transactions.once(transaction(tokenId, 1), Effect.succeed("run"))
+      for (let tokenId = 1; tokenId <= 5_001; tokenId++) yield* run(tokenId)
+      assert.strictEqual(asked.ids, 5_001)
+      yield* transactions.once(transaction(5_001, 2), Effect.void)
+      assert.strictEqual(asked.ids, 5_001)
+      yield* transactions.once(transaction(1, 2), Effect.void)
+      assert.strictEqual(asked.ids, 5_002)
     })
   )
 })

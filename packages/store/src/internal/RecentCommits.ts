@@ -13,7 +13,7 @@ import {
 import { comparePositions, type StreamPosition } from "../StreamToken.ts"
 
 /** How many events are kept. */
-const maxEvents = 1_000
+const maxEvents = 300
 
 interface Committed {
   readonly xid: number
