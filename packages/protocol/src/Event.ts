@@ -35,7 +35,8 @@ export interface Event {
   readonly redacts?: EventId
   /** The state event that this one replaces (`prev_state_id` and `prev_state_origin` of the draft). */
   readonly replaces_state?: EventId
-  readonly hashes: { readonly sha256: string }
+  /** Absent, as is our signature, from an event of ours that has not left this server yet. */
+  readonly hashes?: { readonly sha256: string }
   readonly signatures: Signatures
   /** Local annotations. Never signed, never sent to other servers. */
   readonly unsigned?: Unsigned

@@ -20,6 +20,9 @@ const fail = (reason: string): never => {
   throw new CanonicalJsonError({ reason })
 }
 
+/** The most bytes that one UTF-16 unit of a string takes: those of \u001f. */
+const mostBytesOfUnit = 6
+
 /** Text without anything to escape, and without surrogates. */
 const plain = /^[ !#-[\]-~]*$/
 
@@ -96,6 +99,42 @@ const encodeValue = (value: unknown, depth: number): string => {
       return fail(`a ${typeof value} is not JSON`)
   }
 }
+
+const boundOfValue = (value: unknown, depth: number): number => {
+  switch (typeof value) {
+    case "string":
+      return value.isWellFormed() ? mostBytesOfUnit * value.length + 2 : fail("a string holds a lone surrogate")
+    case "number":
+      return encodeNumber(value).length
+    case "boolean":
+      return 5
+    case "object":
+      if (value === null) return 4
+      if (depth >= maxNesting) return fail(`nested deeper than ${maxNesting} levels`)
+      return Array.isArray(value) ? boundOfArray(value, depth + 1) : boundOfObject(value, depth + 1)
+    default:
+      return fail(`a ${typeof value} is not JSON`)
+  }
+}
+
+const boundOfArray = (array: ReadonlyArray<unknown>, depth: number): number => {
+  let bound = 2
+  for (const value of array) bound += 1 + boundOfValue(value, depth)
+  return bound
+}
+
+const boundOfObject = (object: object, depth: number): number => {
+  let bound = 2
+  for (const [key, value] of Object.entries(object)) {
+    if (value !== undefined) bound += 2 + boundOfValue(key, depth) + boundOfValue(value, depth)
+  }
+  return bound
+}
+
+/**
+ * How many bytes the canonical form has at most, told without making it. Throws `CanonicalJsonError` where there is none.
+ */
+export const boundOrThrow = (value: Json): number => boundOfValue(value, 0)
 
 /** The canonical form. Throws `CanonicalJsonError`: for values that are known to have one. */
 export const encodeOrThrow = (value: Json): string => encodeValue(value, 0)

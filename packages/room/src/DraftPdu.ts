@@ -30,7 +30,8 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
-import { encode } from "./CanonicalJson.ts"
+import { encode, encodeOrThrow } from "./CanonicalJson.ts"
+import { sha256 } from "./ContentHash.ts"
 import type { PduProblem } from "./RoomVersion.ts"
 import { decodeBase64 } from "./Signing.ts"
 
@@ -130,10 +131,15 @@ export const toUnhashedPdu = (event: Event): Record<string, Json> => {
   return pdu
 }
 
-/** The PDU that other servers receive. */
+/** The hash of an event. */
+export const hashOf = (event: Event): { readonly sha256: string } => ({
+  sha256: sha256(encodeOrThrow(toUnhashedPdu(event)))
+})
+
+/** The PDU that other servers receive, of an event with hash and signature. */
 export const toPdu = (event: Event): JsonObject => {
   const pdu = toUnhashedPdu(event)
-  pdu.hashes = event.hashes
+  pdu.hashes = event.hashes!
   pdu.signatures = event.signatures
   return pdu
 }

@@ -8,9 +8,8 @@ import { type EventId, formatEventId, type ServerName } from "@greenroom/protoco
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { Result } from "effect"
 import { authEventKeys, authorise, authoriseByAuthEvents, authoriseRedaction } from "./Authorisation.ts"
-import { CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
-import { sha256 } from "./ContentHash.ts"
-import { checkSize, fromPdu, maxPrevEvents, sealBytes, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
+import { boundOrThrow, CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
+import { checkSize, fromPdu, hashOf, maxPduBytes, maxPrevEvents, sealBytes, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
 import { depthAfter } from "./EventGraph.ts"
 import { inviteJoinOf, membershipFor, saysWhatWasAsked } from "./InviteJoin.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
@@ -51,20 +50,16 @@ const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyA
 /** The bytes that servers sign: the redacted PDU without its signatures. */
 const signedBytes = (event: Event): Uint8Array => {
   const pdu = toUnhashedPdu(redact(event))
-  pdu.hashes = event.hashes
+  pdu.hashes = event.hashes!
   return Buffer.from(encodeOrThrow(pdu), "utf8")
 }
 
-const sign: RoomVersion["sign"] = (event, key) => ({
-  ...event,
-  signatures: addSignature(event.signatures, key, signBytes(signedBytes(event), key))
-})
+const withHash = (event: Event): Event => (event.hashes === undefined ? { ...event, hashes: hashOf(event) } : event)
 
-const withHash = (event: Event): Event => ({
-  ...event,
-  hashes: { sha256: sha256(encodeOrThrow(toUnhashedPdu(event))) },
-  signatures: {}
-})
+const sign: RoomVersion["sign"] = (event, key) => {
+  const hashed = withHash(event)
+  return { ...hashed, signatures: addSignature(event.signatures, key, signBytes(signedBytes(hashed), key)) }
+}
 
 const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event => {
   const prevEvents = choosePrevEvents(at.prevEvents)
@@ -88,29 +83,32 @@ const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Eve
   event.prev_events = prevEvents.map((each) => each.event_id)
   event.auth_events = chooseAuthEvents(proposal, at)
   event.depth = depthAfter(prevEvents)
+  event.signatures = {}
   return event as unknown as Event
 }
 
-const build: RoomVersion["build"] = (proposal, at, key) => sign(withHash(place(proposal, at, key.serverName)), key)
+const build: RoomVersion["build"] = (proposal, at, key) => sign(place(proposal, at, key.serverName), key)
 
 const malformed = (error: unknown): PduProblem => {
   if (error instanceof CanonicalJsonError) return { _tag: "Malformed", reason: error.reason }
   throw error
 }
 
-/** An event of ours before it is signed, with the bytes that it has as a signed PDU. */
-const buildUnsigned = (proposal: EventProposal, at: EventPlace, origin: ServerName) => {
-  const event = place(proposal, at, origin) as { -readonly [K in keyof Event]: Event[K] }
-  const canonical = encodeOrThrow(toUnhashedPdu(event))
-  event.hashes = { sha256: sha256(canonical) }
-  event.signatures = {}
-  return { event: event as Event, bytes: Buffer.byteLength(canonical) + sealBytes(origin) }
+/** More bytes than a PDU has without what others wrote. */
+const frameBytes = 32_768
+
+/** Throws `CanonicalJsonError` where what others wrote has no canonical form. */
+const sizeProblem = (event: Event): PduProblem | undefined => {
+  const { content, invite_join = null, state_key = "", type } = event
+  const bound = boundOrThrow({ type, state_key, content, invite_join: invite_join as Json })
+  if (bound + frameBytes <= maxPduBytes) return undefined
+  return checkSize(Buffer.byteLength(encodeOrThrow(toUnhashedPdu(event))) + sealBytes(event.origin))
 }
 
 const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) => {
   try {
-    const { bytes, event } = buildUnsigned(proposal, at, origin)
-    const problem = checkSize(bytes)
+    const event = place(proposal, at, origin)
+    const problem = sizeProblem(event)
     if (problem !== undefined) return Result.fail(problem)
     return Result.succeed(key === undefined ? event : sign(event, key))
   } catch (error) {
@@ -133,7 +131,7 @@ const complete: RoomVersion["complete"] = (template, key, now) => {
     hashes: { sha256: "A".repeat(43) },
     signatures: {}
   }
-  return Result.map(fromPdu(whole), (event) => sign(withHash(event), key))
+  return Result.map(fromPdu(whole), ({ hashes: _, ...event }) => sign(event as Event, key))
 }
 
 const signers: RoomVersion["signers"] = (event) => [event.origin]
@@ -147,7 +145,7 @@ const checkSignatures = (event: Event, keys: (server: ServerName) => VerifyKeys)
   return undefined
 }
 
-const isWhole = (event: Event): boolean => sha256(encodeOrThrow(toUnhashedPdu(event))) === event.hashes.sha256
+const isWhole = (event: Event): boolean => hashOf(event).sha256 === event.hashes?.sha256
 
 const check = (event: Event, keys: (server: ServerName) => VerifyKeys): Result.Result<Event, PduProblem> => {
   const problem = checkSignatures(event, keys)

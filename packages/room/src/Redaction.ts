@@ -5,7 +5,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { toPdu } from "./DraftPdu.ts"
+import { hashOf, toPdu } from "./DraftPdu.ts"
 import { inviteJoinOf } from "./InviteJoin.ts"
 
 /** The keys of the event itself that stay. `redacts` stays because it decides whether a redaction is allowed. */
@@ -51,13 +51,14 @@ export const redactContent = (type: string, content: JsonObject): JsonObject => 
 }
 
 /**
- * The event stripped, and with it the m.room.invite_join that it carries. Of the local annotations only the reason of the
- * redaction stays. Idempotent.
+ * The event stripped, and with it the m.room.invite_join that it carries. The hash is that of the event with all that is
+ * stripped. Of the local annotations only the reason of the redaction stays. Idempotent.
  */
 export const redact = (event: Event): Event => {
   const out: Record<string, unknown> = {}
   for (const key of keptKeys) if (event[key] !== undefined) out[key] = event[key]
   out.content = redactContent(event.type, event.content)
+  out.hashes ??= hashOf(event)
   const inviteJoin = inviteJoinOf(event)
   if (inviteJoin !== undefined) out.invite_join = toPdu(redact(inviteJoin))
   const because = event.unsigned?.redacted_because

@@ -66,7 +66,7 @@ export interface RoomVersion {
   readonly build: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Event
   /**
    * The same for contents that a client wrote: says if they have no canonical form or make too large an event. Without
-   * a key the event is not signed yet: `sign` does so before it leaves the server.
+   * a key the event has neither hash nor signature yet: `sign` gives it both before it leaves the server.
    */
   readonly tryBuild: (
     proposal: EventProposal,
@@ -119,6 +119,6 @@ export interface RoomVersion {
    * signature gives the redacted event, a wrong signature a problem.
    */
   readonly verify: (event: Event, keys: (server: ServerName) => VerifyKeys) => Result.Result<Event, PduProblem>
-  /** Adds our signature (the countersigned invite). */
+  /** Adds our signature, and the hash where there is none yet. */
   readonly sign: (event: Event, key: SigningKey) => Event
 }

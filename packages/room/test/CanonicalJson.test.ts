@@ -1,6 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Json } from "@greenroom/protocol/Json"
-import { compareCodePoints, encode, encodeBytes, maxNesting } from "@greenroom/room/CanonicalJson"
+import {
+  boundOrThrow,
+  CanonicalJsonError,
+  compareCodePoints,
+  encode,
+  encodeBytes,
+  maxNesting
+} from "@greenroom/room/CanonicalJson"
 import { Result } from "effect"
 import * as fc from "fast-check"
 
@@ -50,6 +57,17 @@ describe("CanonicalJson", () => {
     assert.include(reason({ a: "\ud800" }), "lone surrogate")
     assert.include(reason({ "\udc00": 1 }), "lone surrogate")
     assert.isUndefined(reason([2 ** 53 - 1, -(2 ** 53) + 1]))
+  })
+
+  it("bounds the bytes of every value that has a canonical form, and of no other", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.string({ unit: "binary" }), (value, text) => {
+        const whole = [value, { [text]: text }] as Json
+        const bytes = encodeBytes(whole)
+        if (Result.isSuccess(bytes)) assert.isAtLeast(boundOrThrow(whole), bytes.success.length)
+        else assert.throws(() => boundOrThrow(whole), CanonicalJsonError)
+      })
+    )
   })
 
   it("refuses nesting that would exhaust the stack", () => {

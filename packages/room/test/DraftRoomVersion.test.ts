@@ -68,8 +68,31 @@ describe("build", () => {
     const tag = (content: Event["content"]) => Result.getOrUndefined(Result.flip(attempt(content)))?._tag
     assert.isTrue(Result.isSuccess(attempt({ body: "x" })))
     assert.strictEqual(tag({ body: "x".repeat(65_536) }), "TooLarge")
+    assert.isTrue(Result.isSuccess(attempt({ body: "x".repeat(64_000) })))
+    assert.isTrue(Result.isSuccess(attempt({ body: "\u65e5".repeat(21_000) })))
     assert.strictEqual(tag({ n: 1.5 }), "Malformed")
     assert.strictEqual(tag({ body: "\ud800" }), "Malformed")
+  })
+})
+
+describe("an event that has not left the server", () => {
+  const proposal = messageProposal(alice, { msgtype: "m.text", body: "x" })
+  const at = { prevEvents: [message], state: room.state, now: 1 }
+  const unsealed = Result.getOrThrow(
+    draftRoomVersion.tryBuild(proposal, at, keyOf("one.example").serverName, undefined)
+  )
+
+  it("gets hash and signature when it leaves", () => {
+    assert.deepStrictEqual([unsealed.hashes, unsealed.signatures], [undefined, {}])
+    const sealed = draftRoomVersion.sign(unsealed, keyOf("one.example"))
+    assert.deepStrictEqual(verified(received(draftRoomVersion.toPdu(sealed))), Result.succeed(sealed))
+  })
+
+  it("leaves with the same hash and signature after it was redacted as before", () => {
+    const before = draftRoomVersion.sign(unsealed, keyOf("one.example"))
+    const after = draftRoomVersion.sign(draftRoomVersion.redact(unsealed), keyOf("one.example"))
+    assert.deepStrictEqual(after, draftRoomVersion.redact(before))
+    assert.deepStrictEqual(verified(received(draftRoomVersion.toPdu(after))), Result.succeed(after))
   })
 })
 
@@ -107,7 +130,7 @@ describe("verify", () => {
       { ...message, prev_events: [] },
       { ...message, auth_events: [] },
       { ...message, state_key: "" },
-      { ...message, hashes: { sha256: levels.hashes.sha256 } },
+      { ...message, hashes: { sha256: levels.hashes!.sha256 } },
       { ...message, event_id: "$other:one.example" as EventId },
       { ...member, content: { membership: "ban" } },
       { ...member, state_key: carol },

@@ -180,7 +180,7 @@ const make = Effect.gen(function* () {
         failureOf
       )
       const signed = yield* one(destination, version, answer.event)
-      if (signed.event_id !== event.event_id || signed.hashes.sha256 !== event.hashes.sha256) {
+      if (signed.event_id !== event.event_id || signed.hashes?.sha256 !== event.hashes?.sha256) {
         return yield* new RemoteFailure({ destination, reason: "another event came back than the invite" })
       }
       return { ...event, signatures: { ...signed.signatures, ...event.signatures } }
