@@ -93,6 +93,9 @@ export class RoomState {
   /** Rises with every step, so that who prepared one sees whether the room has moved on meanwhile. */
   generation = 0
   readonly recent = new Map<EventId, KnownEvent>()
+  /** What `lookup` has found in the current state. */
+  private readonly found = new Map<string, Map<string, Event>>()
+  private named: Pick<RoomSummary, "name" | "topic"> | undefined
   /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
   private readonly ends = new Map<number, ChainEnd>()
   /** Events that were known before they got their place have another number since: the new one, by the old. */
@@ -135,7 +138,18 @@ export class RoomState {
     return this.servers.size === 0 ? [this.ours] : [...this.servers.keys()]
   }
 
-  readonly lookup: StateLookup = (type, stateKey) => this.current.get(stateKeyOf(type, stateKey))?.event
+  /** Asked many times for every event, and most events change nothing of it: what was found is found without its key. */
+  readonly lookup: StateLookup = (type, stateKey) => {
+    const found = this.found.get(type)?.get(stateKey)
+    if (found !== undefined) return found
+    const event = this.current.get(stateKeyOf(type, stateKey))?.event
+    if (event !== undefined) {
+      const ofType = this.found.get(type)
+      if (ofType === undefined) this.found.set(type, new Map([[stateKey, event]]))
+      else ofType.set(stateKey, event)
+    }
+    return event
+  }
 
   membershipOf(userId: UserId): string | undefined {
     const membership = this.lookup("m.room.member", userId)?.content.membership
@@ -174,7 +188,9 @@ export class RoomState {
     const { after, before, event, nid, status } = known
     const stateBefore = before ?? null
     const isSame = after === undefined || (after.chain === before?.chain && after.seq === before.seq)
-    const logged = { nid, event, status, stateBefore, historyXid, ...(isSame ? {} : { stateAfter: after }) }
+    const logged = isSame
+      ? { nid, event, status, stateBefore, historyXid }
+      : { nid, event, status, stateBefore, historyXid, stateAfter: after }
     if (outlierNid === undefined) step.events.push(logged)
     else {
       step.placed.push({ ...logged, outlierNid })
@@ -203,7 +219,7 @@ export class RoomState {
     this.renumbered.set(from, nid)
     if (event.state_key === undefined) return
     const key = stateKeyOf(event.type, event.state_key)
-    if (this.current.get(key)?.event.event_id === event.event_id) this.current.set(key, { nid, event })
+    if (this.current.get(key)?.event.event_id === event.event_id) this.put(key, { nid, event })
   }
 
   /** The current state changes by these keys, on account of the event with the number `causedBy`. */
@@ -270,7 +286,7 @@ export class RoomState {
     if (redacted.state_key === undefined) return
     const key = stateKeyOf(redacted.type, redacted.state_key)
     const entry = this.current.get(key)
-    if (entry?.event.event_id === redacted.event_id) this.current.set(key, { nid: entry.nid, event: redacted })
+    if (entry?.event.event_id === redacted.event_id) this.put(key, { nid: entry.nid, event: redacted })
   }
 
   currentNids(): ReadonlyMap<string, number> {
@@ -319,9 +335,15 @@ export class RoomState {
       const is = entry?.event.content.membership === "join"
       if (is !== was) this.count(serverNameOf(key.slice("m.room.member\0".length) as UserId), is ? 1 : -1)
     }
+    this.put(key, entry)
+    return replaced
+  }
+
+  private put(key: string, entry: CurrentEntry | undefined): void {
     if (entry === undefined) this.current.delete(key)
     else this.current.set(key, entry)
-    return replaced
+    if (this.found.size > 0) this.found.clear()
+    this.named = undefined
   }
 
   private count(server: ServerName, change: 1 | -1): void {
@@ -347,11 +369,12 @@ export class RoomState {
       // A column of text holds every character but NUL.
       return typeof value === "string" ? value.replaceAll("\0", "\u{fffd}") : null
     }
+    this.named ??= { name: text("m.room.name", "name"), topic: text("m.room.topic", "topic") }
     return {
       forwardExtremities: this.extremities.map((each) => each.event_id),
       currentState: this.ref ?? null,
-      name: text("m.room.name", "name"),
-      topic: text("m.room.topic", "topic"),
+      name: this.named.name,
+      topic: this.named.topic,
       joinedMembers: this.joinedMembers,
       joinedDepth: this.joinedDepth
     }
