@@ -18,7 +18,7 @@ import { passStoredEvents } from "./internal/transactionNumbers.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import { deltaColumns, type NewChain, type StateDelta, type StateRef } from "./StateStore.ts"
-import type { StreamPosition } from "./StreamToken.ts"
+import { endOfTransaction, type StreamPosition } from "./StreamToken.ts"
 
 /** What became of an event. Only `timeline` events reach the stream; `backfilled` ones are history. */
 export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
@@ -292,10 +292,7 @@ const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient)
     ).pipe(Effect.onError(() => giveBack))
 })
 
-const endOfTransactionsBefore = (xid: string): StreamPosition => ({
-  xid: Number(xid) - 1,
-  nid: Number.MAX_SAFE_INTEGER
-})
+const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
 
 /**
  * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
@@ -562,6 +559,8 @@ const tellAfter = Effect.fnUntraced(function* (
   position: StreamPosition,
   limit: number
 ): Effect.fn.Return<LogSlice | undefined, SqlError.SqlError> {
+  const next = recent.next(position)
+  if (next !== undefined && next.events.length <= limit) return next
   const xids = recent.after(position)
   if (xids.length === 0) return undefined
   const rows = yield* sql<{ edge: string; others: boolean }>`

@@ -19,6 +19,9 @@ export interface StreamPosition {
 /** Before everything, also before what was back-filled. */
 export const beginning: StreamPosition = { xid: 0, nid: Number.MIN_SAFE_INTEGER }
 
+/** After all events that a transaction committed. */
+export const endOfTransaction = (xid: number): StreamPosition => ({ xid, nid: Number.MAX_SAFE_INTEGER })
+
 export const comparePositions = (a: StreamPosition, b: StreamPosition): number => a.xid - b.xid || a.nid - b.nid
 
 export interface StreamToken {

@@ -7,7 +7,7 @@ import { EventLog, type LogSlice, type StreamedMembership } from "@greenroom/sto
 import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { comparePositions, endOfTransaction, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect } from "effect"
 import {
   type EntranceUpdate,
@@ -61,7 +61,7 @@ export const makeFeeds = Effect.gen(function* () {
   const waiting = new Set<{ readonly xid: number; readonly resume: () => void }>()
 
   /** Whether everything that the transaction committed was read. */
-  const hasRead = (xid: number) => comparePositions(position, { xid, nid: Number.MAX_SAFE_INTEGER }) >= 0
+  const hasRead = (xid: number) => comparePositions(position, endOfTransaction(xid)) >= 0
 
   const enter = (feed: UserFeed, roomId: RoomId) => {
     const readers = readersOf.get(roomId)

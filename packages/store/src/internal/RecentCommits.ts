@@ -1,7 +1,8 @@
 /**
  * What this node has committed last. Who follows the event log is on the node that wrote most of it, and is given from
- * memory what it would otherwise read back; whether others have written meanwhile, the database is asked. Bounded: what
- * is no longer here is read like the commits of others.
+ * memory what it would otherwise read back. Where the numbers of our transactions follow one another nobody else can have
+ * written in between; elsewhere the database is asked whether others have. Bounded: what is no longer here is read like
+ * the commits of others.
  */
 import {
   EventStatus,
@@ -10,7 +11,7 @@ import {
   type StreamedEvent,
   type StreamedMembership
 } from "../EventLog.ts"
-import { comparePositions, type StreamPosition } from "../StreamToken.ts"
+import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
 
 /** How many events are kept. */
 const maxEvents = 300
@@ -40,6 +41,9 @@ const movesOf = (xid: number, { memberships, roomId, roomNid }: RoomCommit): Rea
       membership
     }))
 
+/** An event that was redacted at once is read. */
+const canBeTold = ({ commits }: Committed): boolean => commits.every(({ redactions }) => redactions.length === 0)
+
 export class RecentCommits {
   /** Oldest first. */
   private readonly committed: Array<Committed> = []
@@ -52,16 +56,31 @@ export class RecentCommits {
     while (this.size > maxEvents) this.size -= this.committed.shift()!.size
   }
 
-  /** The transactions after a position that can be told from here. An event that was redacted at once is read. */
+  /** The transactions after a position that can be told from here. */
   after(position: StreamPosition): ReadonlyArray<number> {
-    return this.committed
-      .filter(({ commits, xid }) => xid > position.xid && commits.every(({ redactions }) => redactions.length === 0))
-      .map(({ xid }) => xid)
+    return this.committed.filter((each) => each.xid > position.xid && canBeTold(each)).map(({ xid }) => xid)
+  }
+
+  /** What follows the end of a transaction, where it is ours without a gap. */
+  next(position: StreamPosition): LogSlice | undefined {
+    if (comparePositions(position, endOfTransaction(position.xid)) !== 0) return undefined
+    const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
+    let last = position.xid
+    const told: Array<Committed> = []
+    for (const each of this.committed.slice(first)) {
+      if (each.xid !== last + 1 || !canBeTold(each)) break
+      told.push(each)
+      last = each.xid
+    }
+    return told.length === 0 ? undefined : { ...this.say(told), upTo: endOfTransaction(last) }
   }
 
   /** What these transactions have committed. */
   tell(xids: ReadonlySet<number>): Pick<LogSlice, "events" | "memberships"> {
-    const told = this.committed.filter(({ xid }) => xids.has(xid))
+    return this.say(this.committed.filter(({ xid }) => xids.has(xid)))
+  }
+
+  private say(told: ReadonlyArray<Committed>): Pick<LogSlice, "events" | "memberships"> {
     return {
       events: told.flatMap(({ commits, xid }) => commits.flatMap((commit) => timelineOf(xid, commit))).sort(byPosition),
       memberships: told
