@@ -13,6 +13,7 @@ import {
   expectOk,
   getState,
   type HomeServer,
+  isMember,
   join,
   meetAgain,
   type Network,
@@ -83,6 +84,20 @@ const membershipOf = (person: Person, roomId: string, userId: string) =>
   Effect.map(getState(person, roomId, "m.room.member", userId), ({ body }) => body.membership)
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outage", (it) => {
+  it.effect("an invitation is sent once, though its server was killed before it was asked for again", () =>
+    Effect.gen(function* () {
+      const { alice, carol, red } = yield* scene
+      const { room_id } = yield* createRoom(alice, { visibility: "private" })
+      const invite = alice.ask("PUT", `/rooms/${encodeURIComponent(room_id)}/invite/once`, { user_id: carol.userId })
+      yield* expectOk(invite)
+      yield* red.kill
+      yield* red.start
+      yield* expectOk(invite)
+      const invitations = (yield* readBack(alice, room_id)).filter(isMember(carol.userId, "invite"))
+      assert.strictEqual(invitations.length, 1)
+    })
+  )
+
   it.effect("a server that was killed with changes that nobody else knew agrees with the others afterwards", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, dave, erin, everyone, green, isolate, cut, mend, red, room_id, setLevels } =
