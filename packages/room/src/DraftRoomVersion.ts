@@ -94,13 +94,13 @@ const malformed = (error: unknown): PduProblem => {
   throw error
 }
 
-/** More bytes than a PDU has without what others wrote. */
+/** More bytes than a PDU has without what the client wrote, and without its predecessors, whose IDs others chose. */
 const frameBytes = 32_768
 
-/** Throws `CanonicalJsonError` where what others wrote has no canonical form. */
+/** Throws `CanonicalJsonError` where what the client wrote has no canonical form. */
 const sizeProblem = (event: Event): PduProblem | undefined => {
-  const { content, invite_join = null, state_key = "", type } = event
-  const bound = boundOrThrow({ type, state_key, content, invite_join: invite_join as Json })
+  const { content, invite_join = null, prev_events, state_key = "", type } = event
+  const bound = boundOrThrow({ type, state_key, content, invite_join: invite_join as Json, prev_events })
   if (bound + frameBytes <= maxPduBytes) return undefined
   return checkSize(Buffer.byteLength(encodeOrThrow(toUnhashedPdu(event))) + sealBytes(event.origin))
 }

@@ -73,6 +73,16 @@ describe("build", () => {
     assert.strictEqual(tag({ n: 1.5 }), "Malformed")
     assert.strictEqual(tag({ body: "\ud800" }), "Malformed")
   })
+
+  it("tryBuild counts the IDs of the predecessors too, whatever other servers put into them", () => {
+    const prevEvents = Array.from({ length: 50 }, (_, depth) => ({
+      event_id: `$${String(depth).padEnd(240, "\u0001")}:evil.example` as EventId,
+      depth
+    }))
+    const at = { prevEvents, state: room.state, now: 1 }
+    const built = draftRoomVersion.tryBuild(messageProposal(alice), at, keyOf("one.example").serverName, undefined)
+    assert.strictEqual(Result.getOrUndefined(Result.flip(built))?._tag, "TooLarge")
+  })
 })
 
 describe("an event that has not left the server", () => {
