@@ -13,7 +13,7 @@ import {
 } from "../EventLog.ts"
 import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
 
-/** How many events are kept. */
+/** How many events are kept. A transaction without any counts as one. */
 const maxEvents = 300
 
 interface Committed {
@@ -49,8 +49,11 @@ export class RecentCommits {
   private readonly committed: Array<Committed> = []
   private size = 0
 
+  /** Notes what a transaction has committed: nothing, if all that it should have written came too late. */
   add(xid: number, commits: ReadonlyArray<RoomCommit>): void {
-    const size = commits.reduce((sum, { events, placed = [] }) => sum + events.length + placed.length, 0)
+    if (commits.length === 0) return
+    const events = commits.reduce((sum, { events, placed = [] }) => sum + events.length + placed.length, 0)
+    const size = Math.max(1, events)
     this.committed.push({ xid, commits, size })
     this.size += size
     while (this.size > maxEvents) this.size -= this.committed.shift()!.size

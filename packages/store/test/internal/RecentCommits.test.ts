@@ -50,6 +50,23 @@ describe("RecentCommits", () => {
     assert.isUndefined(recent([[5, commit(50)]]).next({ xid: 4, nid: 40 }))
   })
 
+  it("keeps so much, and forgets what is older, be it events or transactions without any", () => {
+    const none = commit(0, { events: [] })
+    const all = recent(Array.from({ length: 1_000 }, (_, index) => [index + 1, none] as const))
+    assert.strictEqual(all.after(endOfTransaction(0)).length, 300)
+    const events = recent(Array.from({ length: 1_000 }, (_, index) => [index + 1, commit(index + 1)] as const))
+    assert.strictEqual(events.after(endOfTransaction(0))[0], 701)
+    assert.isUndefined(events.next(endOfTransaction(0)))
+    assert.strictEqual(events.next(endOfTransaction(700))?.events.length, 300)
+  })
+
+  it("goes on over a transaction of which nothing was stored", () => {
+    const all = recent([[5, commit(50)]])
+    all.add(0, [])
+    all.add(6, [commit(60)])
+    assert.deepStrictEqual(all.next(endOfTransaction(4))?.upTo, endOfTransaction(6))
+  })
+
   it("does not tell what was redacted at once", () => {
     const redacted = recent([
       [5, commit(50)],
