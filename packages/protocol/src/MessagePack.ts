@@ -3,8 +3,10 @@
  *
  * Only what JSON has is let in: no binary, no extensions (records, dates, references, regular expressions), text keys
  * only, text in UTF-8, no NaN. Every byte sequence is walked before it is decoded, without recursion and without allocating by the
- * lengths that it claims, so that what reaches the decoder is well-formed and bounded. Integers are written as integers,
- * also beyond 32 bits.
+ * lengths that it claims, so that what reaches the decoder is
+ *
+ * Integers beyond 32 bits, such as times, are written as floats of 64 bits, as msgpackr does: those are numbers in every
+ * language, where integers of 64 bits are a `bigint` to clients in JavaScript that ask for nothing else. Both are read.
  */
 
 import { Result } from "effect"
@@ -88,10 +90,10 @@ const isUtf8 = (bytes: Uint8Array, start: number, end: number): boolean => {
 }
 
 /**
- * What a walk is for: to `check` what others sent, to `write` floats that are integers as such, or to `find` a key of the
- * outermost map, also where the map holds what JSON does not have.
+ * What a walk is for: to `check` what others sent, or to `find` a key of the outermost map, also where the map holds what
+ * JSON does not have.
  */
-type Purpose = "check" | "write" | "find"
+type Purpose = "check" | "find"
 
 /** Walks one value. */
 class Walk {
@@ -185,10 +187,6 @@ class Walk {
   float(kind: number, start: number): BadJson | undefined {
     const value = kind === Float32 ? this.view.getFloat32(start + 1) : this.view.getFloat64(start + 1)
     if (this.purpose === "check" && !Number.isFinite(value)) return new BadJson({ error: "Expected finite numbers" })
-    if (this.purpose === "write" && kind === Float64 && Number.isSafeInteger(value)) {
-      this.bytes[start] = value < 0 ? 0xd3 : 0xcf
-      this.view.setBigInt64(start + 1, BigInt(value))
-    }
     return undefined
   }
 }
@@ -221,12 +219,5 @@ const packing = { useRecords: false, variableMapSize: true, skipValues: [undefin
 
 const packr = new Packr(packing)
 
-/**
- * The bytes of a value. msgpackr writes integers beyond 32 bits as floats of the same size; they become integers here,
- * in place, so that clients in every language read them as such.
- */
-export const encode = (value: unknown): Uint8Array => {
-  const bytes = packr.pack(value)
-  new Walk(bytes, "write").run()
-  return bytes
-}
+/** The bytes of a value. */
+export const encode = (value: unknown): Uint8Array => packr.pack(value)
