@@ -86,6 +86,15 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return found
   })
 
+  /** An event and those that it names. Needed ones that are neither at hand nor stored may be in line still. */
+  const knownAround = Effect.fnUntraced(function* (room: RoomState, event: Event, needed: ReadonlyArray<EventId>) {
+    const ids = [event.event_id, ...event.prev_events, ...event.auth_events]
+    const found = yield* known(room, ids)
+    if (needed.every((id) => found.has(id))) return found
+    yield* log.append(room.commit(room.beginStep()))
+    return yield* known(room, ids)
+  })
+
   /** A stored state. What is still in line is waited for, or the read would miss it. */
   const mapOf = Effect.fnUntraced(function* (room: RoomState, ref: StateRef) {
     const name = nameOf(room, ref)
@@ -231,7 +240,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, { given, historyNid }: PlaceOptions) {
     const { generation } = room
-    const around = yield* known(room, [event.event_id, ...event.prev_events, ...event.auth_events])
+    const needed = given === undefined ? [...event.prev_events, ...event.auth_events] : event.auth_events
+    const around = yield* knownAround(room, event, needed)
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
     // It gets another number: states in line that name it by the old one are written first.
