@@ -16,7 +16,6 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
-import { EphemeralStream } from "../EphemeralStream.ts"
 import { RemoteQueries } from "../federation/RemoteQueries.ts"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import type { Session } from "../Session.ts"
@@ -28,7 +27,6 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
   const rooms = yield* RoomStore
   const states = yield* StateStore
   const remote = yield* RemoteQueries
-  const stream = yield* EphemeralStream
 
   const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
     const found = yield* directory.find(alias)
@@ -43,25 +41,9 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     content: JsonObject = {},
     txnId?: string
   ) {
-    const { room_id, servers } = isRoomId(roomIdOrAlias)
-      ? { room_id: roomIdOrAlias, servers: [] }
-      : yield* resolveAlias(roomIdOrAlias as RoomAlias)
-    return yield* entering(session, room_id, requests.joinRoom(session, room_id, content, txnId, servers))
-  })
-
-  /** As that of `requests`; a user may join by it too. */
-  const setState: RoomRequests["setState"] = (session, roomId, type, stateKey, content) => {
-    const set = requests.setState(session, roomId, type, stateKey, content)
-    const joins = type === "m.room.member" && stateKey === session.userId && content.membership === "join"
-    return joins ? entering(session, roomId, set) : set
-  }
-
-  /** Those who are in the room may see the presence of who enters it from now on. */
-  const entering = Effect.fnUntraced(function* <A, E>(session: Session, roomId: RoomId, enter: Effect.Effect<A, E>) {
-    const wasThere = yield* isJoined(session, roomId)
-    const entered = yield* enter
-    if (!wasThere) yield* stream.publishEntrance(session.userId, roomId)
-    return entered
+    if (isRoomId(roomIdOrAlias)) return yield* requests.joinRoom(session, roomIdOrAlias, content, txnId)
+    const { room_id, servers } = yield* resolveAlias(roomIdOrAlias as RoomAlias)
+    return yield* requests.joinRoom(session, room_id, content, txnId, servers)
   })
 
   const isJoined = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
@@ -125,5 +107,5 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     yield* directory.remove(alias)
   })
 
-  return { resolveAlias, join, setState, setAlias, removeAlias }
+  return { resolveAlias, join, setAlias, removeAlias }
 })

@@ -22,6 +22,7 @@ import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { Effect, Option, Redacted } from "effect"
+import { EphemeralStream } from "../EphemeralStream.ts"
 import { HomeServerConfig } from "../HomeServerConfig.ts"
 import { Room, type RoomTransaction } from "../Room.ts"
 import type { CreateRoom } from "../Rooms.ts"
@@ -44,6 +45,7 @@ export const makeRoomRequests = Effect.gen(function* () {
   const profiles = yield* ProfileStore
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
+  const ephemeral = yield* EphemeralStream
   const roomIdSecret = yield* (yield* ServerSettings).secret("room_id")
 
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
@@ -127,6 +129,14 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (unknown !== undefined) return yield* new Forbidden({ error: `aliases: ${unknown} does not point to this room` })
   })
 
+  /** Those who are in the room may see the presence of who enters it from now on. */
+  const entered = Effect.fnUntraced(function* <A, E>(enter: Effect.Effect<A, E>, { userId }: Session, roomId: RoomId) {
+    const before = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
+    const answer = yield* enter
+    if (before?.membership !== "join") yield* ephemeral.publishEntrance(userId, roomId)
+    return answer
+  })
+
   /** A user's own join carries the profile; every other membership is taken as it is. */
   const setState = Effect.fnUntraced(function* (
     session: Session,
@@ -147,7 +157,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
       return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
     }
-    return yield* propose(session, roomId, { type, content: whole, stateKey }, {})
+    const set = propose(session, roomId, { type, content: whole, stateKey }, {})
+    return yield* isOwn && content.membership === "join" ? entered(set, session, roomId) : set
   })
 
   /** Whether this server takes part in the room. */
@@ -186,7 +197,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       transactionOf(session, "join", txnId)
     )
     return { room_id: roomId }
-  })
+  }, entered)
 
   const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string) {
     const membership = yield* rooms.membership(session.userId, roomId)
