@@ -1,6 +1,6 @@
 /**
  * A Bloom filter that grows with its keys: says of a key that it was never added, or that it may have been, which is
- * mistaken once in some hundred times at most. It takes two to eight bytes for each key.
+ * mistaken once in some hundred times at most. It takes two to ten bytes for each key, and 128 at least.
  */
 
 const bitsPerKey = 16
