@@ -61,7 +61,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
 
   it.effect("say null for what they have nothing to say of", () =>
     Effect.gen(function* () {
-      const stage = { type: "m.login.password", session: null, password: "secret" }
+      const stage = { type: "m.login.password", session: null, fallback: null, password: "secret" }
       const alice = yield* ask("POST", "/register", { json: { ...stage, user: "null-alice" } })
       assert.strictEqual(alice.body.user_id, "@null-alice:green.test")
       assert.strictEqual((yield* ask("POST", "/register", { json: { ...stage, user: null } })).status, 200)

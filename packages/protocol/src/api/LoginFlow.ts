@@ -34,7 +34,10 @@ export const LoginStage = Schema.StructWithRest(
     token: text("For m.login.registration_token"),
     device_name: text("What the user calls the device that logs in", 255),
     fallback: Schema.optionalKey(
-      Schema.Boolean.annotate({ description: "True from the fallback page, to which an OAuth2 login then comes back" })
+      Schema.NullOr(Schema.Boolean).annotate({
+        description: "True from the fallback page, to which an OAuth2 login then comes back",
+        expected: "true or false"
+      })
     )
   }),
   [Schema.Record(Schema.String, AnyValue)]
