@@ -1,13 +1,12 @@
 /**
  * Password hashes: Argon2id (RFC 9106), kept as PHC strings (`$argon2id$v=19$m=19456,t=2,p=1$salt$hash`), so that every
- * hash says what it cost. Hashing runs on the thread pool of Node, not on the event loop, and two at once at most: many
- * logins wait for one another instead of taking the memory and the processors of all, and leave threads for files.
+ * hash says what it cost. Hashing runs on threads of its own, two at most: many logins wait for one another instead of
+ * taking the memory and the processors of all.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto"
 import { availableParallelism } from "node:os"
-import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
-import { Context, Effect, Layer, Option, Redacted, Semaphore } from "effect"
-import { Kdf } from "effect/crypto"
+import { Context, Effect, Layer, Option, Pool, Redacted } from "effect"
+import { makeHashThread } from "./internal/HashThread.ts"
 
 /** The cost of a hash: `memory` in KiB, `passes` over it, `parallelism` in lanes. */
 export interface PasswordCost {
@@ -19,8 +18,10 @@ export interface PasswordCost {
 /** 19 MiB and two passes: the recommendation of OWASP for Argon2id. */
 export const defaultCost: PasswordCost = { memory: 19_456, passes: 2, parallelism: 1 }
 
-/** Of the four threads that Node has by default; one processor is left to everybody else. */
+/** One processor is left to everybody else. */
 const concurrentHashes = Math.max(1, Math.min(2, availableParallelism() - 1))
+/** How long a thread is kept that has nothing to do. */
+const threadIdleTime = "1 minute"
 const saltBytes = 16
 const hashBytes = 32
 
@@ -58,14 +59,23 @@ export interface Verdict {
 }
 
 const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
-  const kdf = yield* Kdf.Kdf
-  const bounded = Semaphore.makeUnsafe(concurrentHashes).withPermits(1)
-  const encoder = new TextEncoder()
+  const threads = yield* Pool.makeWithTTL({
+    acquire: makeHashThread,
+    min: 0,
+    max: concurrentHashes,
+    timeToLive: threadIdleTime
+  })
 
-  const derive = (password: Redacted.Redacted, cost: PasswordCost, salt: Uint8Array, length: number) =>
-    kdf
-      .derive(Kdf.argon2id(cost), encoder.encode(Redacted.value(password).normalize("NFC")), { salt, length })
-      .pipe(bounded, Effect.orDie)
+  const derive = (password: Redacted.Redacted, cost: PasswordCost, salt: Uint8Array, length: number) => {
+    const message = Redacted.value(password).normalize("NFC")
+    return Effect.scoped(
+      Effect.flatMap(Pool.get(threads), (thread) =>
+        Effect.onError(thread.argon2id({ message, nonce: salt, tagLength: length, ...cost }), () =>
+          Pool.invalidate(threads, thread)
+        )
+      )
+    )
+  }
 
   const hash = Effect.fn("Passwords.hash")(function* (password: Redacted.Redacted) {
     const salt = randomBytes(saltBytes)
@@ -97,7 +107,6 @@ export class Passwords extends Context.Service<
     readonly verify: (password: Redacted.Redacted, phc: string | undefined) => Effect.Effect<Verdict>
   }
 >()("greenroom/actors/Passwords") {
-  static readonly layerWith = (cost: PasswordCost) =>
-    Layer.effect(Passwords, make(cost)).pipe(Layer.provide(NodeCrypto.layerKdf))
+  static readonly layerWith = (cost: PasswordCost) => Layer.effect(Passwords, make(cost))
   static readonly layer = Passwords.layerWith(defaultCost)
 }

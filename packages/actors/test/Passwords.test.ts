@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted } from "effect"
+import { Effect, Exit, Redacted } from "effect"
 import { Passwords } from "../src/Passwords.ts"
 
 const cheap = { memory: 64, passes: 1, parallelism: 1 }
@@ -30,6 +30,20 @@ describe("Passwords", () => {
       const renewed = yield* passwords.hash(password("secret"))
       assert.deepStrictEqual(yield* passwords.verify(password("secret"), renewed), { correct: true, outdated: false })
     }).pipe(Effect.provide(Passwords.layerWith({ ...cheap, memory: 128 })))
+  )
+
+  it.effect("a hash at a cost that there cannot be is a defect, and the next one is made all the same", () =>
+    Effect.gen(function* () {
+      const passwords = yield* Passwords
+      const impossible = "$argon2id$v=19$m=1,t=1,p=1$c29tZXNhbHQ$c29tZWhhc2g"
+      const exits = yield* Effect.forEach(
+        [impossible, impossible, undefined],
+        (phc) => Effect.exit(passwords.verify(password("secret"), phc)),
+        { concurrency: "unbounded" }
+      )
+      assert.deepStrictEqual(exits.map(Exit.hasDies), [true, true, false])
+      assert.isTrue((yield* passwords.verify(password("secret"), yield* passwords.hash(password("secret")))).correct)
+    }).pipe(Effect.provide(Passwords.layerWith(cheap)))
   )
 
   it.effect("the same characters typed in another Unicode form are the same password", () =>

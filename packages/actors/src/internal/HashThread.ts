@@ -1,0 +1,43 @@
+/**
+ * A thread that hashes passwords, which takes tens of milliseconds of a processor each: apart from the event loop, and
+ * where threads have priorities of their own (Linux) after everything that others ask of the server meanwhile.
+ */
+import type { Argon2Parameters } from "node:crypto"
+import { Worker } from "node:worker_threads"
+import { Effect, type Scope } from "effect"
+
+/** Hashes one password at a time. */
+export interface HashThread {
+  /** The Argon2id hash. A thread that cannot make it is of no use any more, and dies of it. */
+  readonly argon2id: (parameters: Argon2Parameters) => Effect.Effect<Uint8Array>
+}
+
+const program = new URL("./argon2Worker.ts", import.meta.url)
+
+/** Starts a thread; it ends with the scope, and keeps the process alive only while it hashes. */
+export const makeHashThread: Effect.Effect<HashThread, never, Scope.Scope> = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const worker = new Worker(program, { execArgv: [], env: {} })
+      worker.unref()
+      return worker
+    }),
+    (worker) => Effect.promise(() => worker.terminate())
+  ),
+  (worker): HashThread => ({
+    argon2id: (parameters) =>
+      Effect.uninterruptible(
+        Effect.callback<Uint8Array>((resume) => {
+          const onMessage = (hash: Uint8Array) => finish(Effect.succeed(hash))
+          const onError = (error: unknown) => finish(Effect.die(error))
+          const onExit = () => finish(Effect.die(new Error("The thread that hashes passwords has ended")))
+          const finish = (result: Effect.Effect<Uint8Array>) => {
+            worker.off("message", onMessage).off("error", onError).off("exit", onExit).unref()
+            resume(result)
+          }
+          worker.on("message", onMessage).on("error", onError).on("exit", onExit).ref()
+          worker.postMessage(parameters)
+        })
+      )
+  })
+)
