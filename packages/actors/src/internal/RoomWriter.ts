@@ -58,7 +58,6 @@ export const makeRoomWriter = Effect.gen(function* () {
     const version = roomVersion(opened.value.version)
     if (version === undefined) return yield* Effect.die(`Room ${roomId} has version ${opened.value.version}`)
     const { current, roomNid } = opened.value
-    fence = opened.value.fence
     const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
     const end = current === undefined ? { tip: 0, height: 0 } : yield* states.chain(current.chain)
     return new RoomState(roomId, opened.value, version, serverName, entries, end)
@@ -66,13 +65,22 @@ export const makeRoomWriter = Effect.gen(function* () {
 
   /**
    * That a room cannot be opened, mostly because it is still to be created, is no reason to forget the transactions that
-   * are under way to create it.
+   * are under way to create it. A room that was forgotten while it was opened says nothing of the one that is in memory.
    */
   const load = Effect.suspend(() => {
-    loading ??= Effect.runSync(
-      Effect.cached(Effect.onExit(open, (exit) => (Exit.isFailure(exit) ? unload : Effect.void)))
+    if (loading !== undefined) return loading
+    const begun: Effect.Effect<RoomState, MatrixError> = Effect.runSync(
+      Effect.cached(
+        Effect.onExit(open, (exit) => {
+          if (loading !== begun) return Effect.void
+          if (Exit.isFailure(exit)) return unload
+          fence = exit.value.fence
+          return Effect.void
+        })
+      )
     )
-    return loading
+    loading = begun
+    return begun
   })
 
   const loadExisting = Effect.flatMap(load, (room) =>
