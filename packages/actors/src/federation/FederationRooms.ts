@@ -94,7 +94,7 @@ const make = Effect.gen(function* () {
 
   // Giving out
 
-  /** Our events are signed when they leave the server; signing many of them lets others go on in between. */
+  /** Our events are hashed and signed when they leave the server; doing so for many of them lets others go on in between. */
   const toPdus = (given: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<JsonObject>> =>
     sliced(function* () {
       const pdus: Array<JsonObject> = []

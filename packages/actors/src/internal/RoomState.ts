@@ -157,8 +157,8 @@ export class RoomState {
   }
 
   /**
-   * The event that a proposal makes. Signing costs more than all the rest, so an event is signed only when it leaves
-   * the server: at once where other servers take part, otherwise when the first of them asks for it.
+   * The event that a proposal makes. Hash and signature cost more than all the rest, so an event gets them only when it
+   * leaves the server: at once where other servers take part, otherwise when the first of them asks for it.
    */
   propose(proposal: EventProposal, now: number, key: SigningKey) {
     const place = { prevEvents: this.extremities, state: this.lookup, now }
