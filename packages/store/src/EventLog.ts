@@ -18,7 +18,7 @@ import { passStoredEvents } from "./internal/transactionNumbers.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import { deltaColumns, type NewChain, type StateDelta, type StateRef } from "./StateStore.ts"
-import { endOfTransaction, type StreamPosition } from "./StreamToken.ts"
+import { comparePositions, endOfTransaction, type StreamPosition } from "./StreamToken.ts"
 
 /** What became of an event. Only `timeline` events reach the stream; `backfilled` ones are history. */
 export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
@@ -293,6 +293,15 @@ const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient)
 })
 
 const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
+
+/**
+ * How far a reader has come who has read up to the edge: the edge lies further back for a moment where a transaction of
+ * another database ends, and what was read is not read again.
+ */
+const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
+  const end = endOfTransactionsBefore(edge)
+  return comparePositions(end, position) > 0 ? end : position
+}
 
 /**
  * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
@@ -574,7 +583,7 @@ const tellAfter = Effect.fnUntraced(function* (
   const { edge, others } = rows[0]!
   if (others) return undefined
   const told = recent.tell(new Set(xids.filter((xid) => xid < Number(edge))))
-  return told.events.length > limit ? undefined : { ...told, upTo: endOfTransactionsBefore(edge) }
+  return told.events.length > limit ? undefined : { ...told, upTo: upToEdge(position, edge) }
 })
 
 const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) {
@@ -598,7 +607,7 @@ const readAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, positio
         event: JSON.parse(row.body) as Event
       })
     )
-  const upTo = events.length === limit ? events[limit - 1]!.position : endOfTransactionsBefore(rows[0]!.edge)
+  const upTo = events.length === limit ? events[limit - 1]!.position : upToEdge(position, rows[0]!.edge)
   const memberships = rows.some((row) => row.moves) ? yield* readMemberships(sql, position, upTo) : []
   return { events, memberships, upTo } satisfies LogSlice
 })

@@ -483,6 +483,31 @@ describe("EventLog on several nodes", () => {
     })
   )
 
+  it.effect("a transaction of another database that ends while a reader looks does not send the reader back", () =>
+    Effect.gen(function* () {
+      const context = yield* node(yield* TestDatabase.url)
+      const another = yield* onlooker(yield* TestDatabase.url)
+      const start = yield* Context.get(context, EventLog).currentPosition
+      const letGo = yield* another.holdTransaction
+      const read = Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const log = yield* EventLog
+        const room = yield* openRoom("an end meanwhile")
+        yield* store(room, [makeEvent(room.roomId)])
+        const { at } = yield* follow(start, 10, 1)
+        const look = Effect.gen(function* () {
+          yield* sql`SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`
+          // What runs is seen as it was at the first statement, what runs where as it is.
+          yield* sql`SELECT 1`
+          yield* letGo
+          return yield* log.readAfter(at, 10)
+        })
+        assert.deepStrictEqual((yield* sql.withTransaction(look)).upTo, at)
+      })
+      yield* Effect.provide(read, context)
+    })
+  )
+
   it.effect("a room that is taken over during a commit is opened with what the commit left", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
