@@ -32,11 +32,9 @@ const randomId = (): string => {
   return randomPool.toString("base64url", randomUsed - idBytes, randomUsed)
 }
 
-/** The deepest of the forward extremities, where there are more than an event may name. */
-const choosePrevEvents = (prevEvents: EventPlace["prevEvents"]): EventPlace["prevEvents"] =>
-  prevEvents.length <= maxPrevEvents
-    ? prevEvents
-    : [...prevEvents].sort((a, b) => b.depth - a.depth).slice(0, maxPrevEvents)
+/** The deepest of the forward extremities, where there are more than the event is to name. */
+const choosePrevEvents = (prevEvents: EventPlace["prevEvents"], most: number): EventPlace["prevEvents"] =>
+  prevEvents.length <= most ? prevEvents : [...prevEvents].sort((a, b) => b.depth - a.depth).slice(0, most)
 
 const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyArray<EventId> => {
   const ids: Array<EventId> = []
@@ -61,8 +59,8 @@ const sign: RoomVersion["sign"] = (event, key) => {
   return { ...hashed, signatures: addSignature(event.signatures, key, signBytes(signedBytes(hashed), key)) }
 }
 
-const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event => {
-  const prevEvents = choosePrevEvents(at.prevEvents)
+const place = (proposal: EventProposal, at: EventPlace, origin: ServerName, most = maxPrevEvents): Event => {
+  const prevEvents = choosePrevEvents(at.prevEvents, most)
   const event: Record<string, Json | Signatures> = {
     event_id: formatEventId(randomId(), origin),
     room_id: proposal.room_id,
@@ -105,10 +103,17 @@ const sizeProblem = (event: Event): PduProblem | undefined => {
   return checkSize(Buffer.byteLength(encodeOrThrow(toUnhashedPdu(event))) + sealBytes(event.origin))
 }
 
+/** Names fewer predecessors where their IDs, which others chose, leave no room for what the event says. */
+const placeToFit = (proposal: EventProposal, at: EventPlace, origin: ServerName, most: number) => {
+  const event = place(proposal, at, origin, most)
+  const problem = sizeProblem(event)
+  if (problem === undefined || event.prev_events.length <= 1) return { event, problem }
+  return placeToFit(proposal, at, origin, event.prev_events.length >> 1)
+}
+
 const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) => {
   try {
-    const event = place(proposal, at, origin)
-    const problem = sizeProblem(event)
+    const { event, problem } = placeToFit(proposal, at, origin, maxPrevEvents)
     if (problem !== undefined) return Result.fail(problem)
     return Result.succeed(key === undefined ? event : sign(event, key))
   } catch (error) {

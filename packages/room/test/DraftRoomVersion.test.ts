@@ -74,14 +74,24 @@ describe("build", () => {
     assert.strictEqual(tag({ body: "\ud800" }), "Malformed")
   })
 
-  it("tryBuild counts the IDs of the predecessors too, whatever other servers put into them", () => {
+  it("names fewer predecessors where other servers gave them IDs that leave no room", () => {
     const prevEvents = Array.from({ length: 50 }, (_, depth) => ({
       event_id: `$${String(depth).padEnd(240, "\u0001")}:evil.example` as EventId,
       depth
     }))
     const at = { prevEvents, state: room.state, now: 1 }
-    const built = draftRoomVersion.tryBuild(messageProposal(alice), at, keyOf("one.example").serverName, undefined)
-    assert.strictEqual(Result.getOrUndefined(Result.flip(built))?._tag, "TooLarge")
+    const key = keyOf("one.example")
+    const event = Result.getOrThrow(draftRoomVersion.tryBuild(messageProposal(alice), at, key.serverName, undefined))
+    assert.deepStrictEqual(
+      event.prev_events,
+      prevEvents
+        .toReversed()
+        .slice(0, 25)
+        .map(({ event_id }) => event_id)
+    )
+    assert.isAtMost(JSON.stringify(draftRoomVersion.toPdu(draftRoomVersion.sign(event, key))).length, 65_536)
+    const tooLarge = messageProposal(alice, { body: "x".repeat(65_536) })
+    assert.isTrue(Result.isFailure(draftRoomVersion.tryBuild(tooLarge, at, key.serverName, undefined)))
   })
 })
 
