@@ -32,6 +32,10 @@ import { ask } from "./Ask.ts"
 const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
   txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind } satisfies RoomTransaction }
 
+/** What a request does, and to what. A slash in a name does not look like the one before a transaction ID. */
+const kindFor = (action: string, name: string): string =>
+  `${action}/${name.replaceAll("%", "%25").replaceAll("/", "%2F")}`
+
 /** The membership that a request asks for. */
 const membershipFor = { invite: "invite", ban: "ban", kick: "leave", unban: "leave", knock: "knock" } as const
 
@@ -112,7 +116,7 @@ export const makeRoomRequests = Effect.gen(function* () {
   const send = (session: Session, roomId: RoomId, type: string, content: JsonObject, txnId?: string) =>
     type === "m.room.redaction"
       ? Effect.fail(new BadJson({ error: "type: redactions are made at /rooms/{roomId}/redact/{eventId}" }))
-      : propose(session, roomId, { type, content }, transactionOf(session, `send/${type}`, txnId))
+      : propose(session, roomId, { type, content }, transactionOf(session, kindFor("send", type), txnId))
 
   /** What a client says of the room's aliases on this server agrees with the directory. */
   const mustPointHere = Effect.fnUntraced(function* (roomId: RoomId, stateKey: string, content: JsonObject) {
@@ -238,7 +242,7 @@ export const makeRoomRequests = Effect.gen(function* () {
           sender: session.userId,
           invited: target,
           content,
-          ...transactionOf(session, `invite/${target}`, txnId)
+          ...transactionOf(session, kindFor("invite", target), txnId)
         })
       )
       return
@@ -247,7 +251,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       session,
       roomId,
       { type: "m.room.member", stateKey: target, content },
-      transactionOf(session, `${action}/${target}`, txnId)
+      transactionOf(session, kindFor(action, target), txnId)
     )
   })
 
@@ -257,7 +261,7 @@ export const makeRoomRequests = Effect.gen(function* () {
         sender: session.userId,
         target: eventId,
         ...(reason === undefined ? {} : { reason }),
-        ...transactionOf(session, `redact/${eventId}`, txnId)
+        ...transactionOf(session, kindFor("redact", eventId), txnId)
       })
     )
 

@@ -99,6 +99,13 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
       const alias = inPath("#ünïcödé:green.test")
       assert.strictEqual((yield* as(bob)("GET", `/directory/room/${alias}`)).body.room_id, created.body.room_id)
       assert.strictEqual((yield* as(bob)("POST", `/join/${alias}`)).body.room_id, created.body.room_id)
+      // Where a transaction ID begins is not a question of slashes.
+      const slashed = yield* as(alice)("PUT", `${room}/send/org.example%2Fa/b`, {})
+      assert.notStrictEqual(
+        (yield* as(alice)("PUT", `${room}/send/org.example/a%2Fb`, {})).body.event_id,
+        slashed.body.event_id
+      )
+      assert.deepStrictEqual((yield* as(alice)("PUT", `${room}/send/org.example%2Fa/b`, {})).body, slashed.body)
       const sent = yield* as(bob)("POST", `${room}/send/m.room.message`, { msgtype: "m.text", body: "hello" })
       const page = yield* as(alice)("GET", `${room}/messages?limit=1&dir=b&from=END`)
       assert.deepStrictEqual(
