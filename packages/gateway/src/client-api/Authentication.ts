@@ -5,6 +5,7 @@
  * Source: "Registration and login" of the specification.
  */
 import { Accounts } from "@greenroom/actors/Accounts"
+import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
 import { Presences } from "@greenroom/actors/Presences"
 import type { Session } from "@greenroom/actors/Session"
 import {
@@ -13,9 +14,10 @@ import {
   CurrentViewer,
   OptionalAuthentication
 } from "@greenroom/protocol/api/Authentication"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option } from "effect"
-import { HttpServerRequest } from "effect/http"
+import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
@@ -77,15 +79,32 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
   })
 )
 
-/** Without an access token the request counts against the rate of the address. */
+/**
+ * Whether other servers are asked for what the request is about. Nobody makes this server ask them without being known to
+ * it.
+ */
+const concernsOthers = (serverName: ServerName): Effect.Effect<boolean> =>
+  Effect.withFiber((fiber) => {
+    const { alias, userId } = Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params
+    const id = alias ?? userId
+    return Effect.succeed(id?.includes(":") === true && serverNameOf(id as UserId) !== serverName)
+  })
+
+/** Without an access token the request counts against the rate of the address, and is about this server alone. */
 const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = Layer.effect(
   OptionalAuthentication,
   withServices(function* () {
+    const { serverName } = yield* HomeServerConfig
     const limit = yield* RateLimit
     const authenticate = makeAuthenticate(yield* Accounts, limit)
+    const nobody = (address: string) =>
+      Effect.andThen(
+        limit.take("anonymous", address),
+        Effect.flatMap(concernsOthers(serverName), (refused) => (refused ? Effect.fail(missing) : Effect.undefined))
+      )
     const viewer = withToken<Session | undefined>((token, address) =>
       token === undefined
-        ? Effect.as(limit.take("anonymous", address), undefined)
+        ? nobody(address)
         : Effect.tap(authenticate(token, address), ({ userId }) => limit.take("requests", userId))
     )
     return (handler) => Effect.flatMap(viewer, (session) => Effect.provideService(handler, CurrentViewer, session))

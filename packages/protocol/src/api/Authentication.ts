@@ -39,7 +39,10 @@ export class Authentication extends HttpApiMiddleware.Service<Authentication, { 
   { error: wireErrors, requiredForClient: true }
 ) {}
 
-/** Lets a request through without an access token, but not with one that is not valid. Errors: M_UNKNOWN_TOKEN. */
+/**
+ * Lets a request about this server through without an access token, but not with one that is not valid. Errors:
+ * M_UNKNOWN_TOKEN; M_MISSING_TOKEN where another server would have to be asked.
+ */
 export class OptionalAuthentication extends HttpApiMiddleware.Service<
   OptionalAuthentication,
   { provides: CurrentViewer }

@@ -30,8 +30,8 @@ export class DirectoryApi extends HttpApiGroup.make("directory")
       .annotateMerge(
         documented({
           summary: "Which room an alias leads to",
-          text: "Asks the server of the alias where it is not ours. Errors: M_NOT_FOUND.",
-          who: "anyone"
+          text: "Asks the server of the alias where it is not ours, for users alone. Errors: M_NOT_FOUND.",
+          who: "anyone, where the alias is of this server; else any user"
         })
       ),
     HttpApiEndpoint.put("setAlias", "/directory/room/:alias", { params, payload: SetAlias, success: Done })

@@ -16,7 +16,8 @@ export const ProfileVisibility = Schema.Literals(["public", "rooms", "contacts",
 export type ProfileVisibility = typeof ProfileVisibility.Type
 
 const ofUser = { userId: UserId }
-const anyone = "anyone, where the visibility of the field lets them"
+/** Users of other servers are asked for on behalf of users alone. */
+const anyone = "anyone, where the visibility of the field lets them; of other servers' users any user"
 
 const text = (most: number) => Schema.NullOr(Schema.String.check(Schema.isMaxLength(most)))
 
@@ -33,14 +34,14 @@ export class ProfileApi extends HttpApiGroup.make("profile")
     HttpApiEndpoint.get("get", "/profile/:userId", { params: ofUser, success: AnyObject })
       .middleware(OptionalAuthentication)
       .annotateMerge(
-        documented({ summary: "Everything that the caller may see", text: "Errors: M_NOT_FOUND.", who: "anyone" })
+        documented({ summary: "Everything that the caller may see", text: "Errors: M_NOT_FOUND.", who: anyone })
       ),
     HttpApiEndpoint.get("getDisplayName", "/profile/:userId/displayname", {
       params: ofUser,
       success: body(Schema.Struct({ displayname: Schema.optionalKey(Schema.NullOr(Schema.String)) }))
     })
       .middleware(OptionalAuthentication)
-      .annotateMerge(documented({ summary: "The display name of a user", text: unset, who: "anyone" })),
+      .annotateMerge(documented({ summary: "The display name of a user", text: unset, who: anyone })),
     HttpApiEndpoint.put("setDisplayName", "/profile/:userId/displayname", {
       params: ofUser,
       payload: SetDisplayName,
@@ -53,7 +54,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       success: body(Schema.Struct({ avatar_url: Schema.optionalKey(Schema.NullOr(Schema.String)) }))
     })
       .middleware(OptionalAuthentication)
-      .annotateMerge(documented({ summary: "The avatar of a user", text: unset, who: "anyone" })),
+      .annotateMerge(documented({ summary: "The avatar of a user", text: unset, who: anyone })),
     HttpApiEndpoint.put("setAvatarUrl", "/profile/:userId/avatar_url", {
       params: ofUser,
       payload: SetAvatarUrl,
