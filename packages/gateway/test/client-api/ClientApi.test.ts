@@ -106,6 +106,15 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
         slashed.body.event_id
       )
       assert.deepStrictEqual((yield* as(alice)("PUT", `${room}/send/org.example%2Fa/b`, {})).body, slashed.body)
+      // Nor does a semicolon end it, or a state key.
+      const first = yield* as(alice)("PUT", `${room}/send/org.example/a;1`, {})
+      const second = yield* as(alice)("PUT", `${room}/send/org.example/a;2`, {})
+      assert.notStrictEqual(second.body.event_id, first.body.event_id)
+      assert.deepStrictEqual((yield* as(alice)("PUT", `${room}/send/org.example/a%3B1`, {})).body, first.body)
+      yield* as(alice)("PUT", `${room}/state/org.example/a;1`, { of: 1 })
+      yield* as(alice)("PUT", `${room}/state/org.example/a;2`, { of: 2 })
+      const kept = yield* as(alice)("GET", `${room}/state/org.example/a%3B1`)
+      assert.deepStrictEqual<unknown>(kept.body, { of: 1 })
       const sent = yield* as(bob)("POST", `${room}/send/m.room.message`, { msgtype: "m.text", body: "hello" })
       const page = yield* as(alice)("GET", `${room}/messages?limit=1&dir=b&from=END`)
       assert.deepStrictEqual(

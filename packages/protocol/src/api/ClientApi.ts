@@ -22,6 +22,7 @@ import { PresenceApi } from "./PresenceApi.ts"
 import { ProfileApi } from "./ProfileApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
+import { encodeSemicolons } from "./Semicolons.ts"
 import { StateApi } from "./StateApi.ts"
 import { SystemApi } from "./SystemApi.ts"
 import { VoipApi } from "./VoipApi.ts"
@@ -33,9 +34,11 @@ export const clientPrefix = "/matrix/client/api/v1"
 /** Where its successor puts it. */
 export const laterClientPrefix = "/_matrix/client/api/v1"
 
-/** A URL under the later prefix, moved to the draft's; any other as it is. */
-export const canonicalUrl = (url: string): string =>
-  url.startsWith("/_matrix/client/api/v1/") ? `/${url.slice(2)}` : url
+/** A URL under the later prefix, moved to the draft's; any other as it is, but for semicolons in its path. */
+export const canonicalUrl = (url: string): string => {
+  const encoded = encodeSemicolons(url)
+  return encoded.startsWith("/_matrix/client/api/v1/") ? `/${encoded.slice(2)}` : encoded
+}
 
 /** `group.endpoint` of what a middleware guards. */
 const operationsBehind = (

@@ -11,6 +11,7 @@ import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api
 import { AnyObject, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { ProfileField } from "../api/Parameters.ts"
+import { encodeSemicolons } from "../api/Semicolons.ts"
 import { WireErrors } from "../api/WireError.ts"
 import { RoomAlias, RoomId, ServerName, UserId } from "../Identifiers.ts"
 import { PresencePush } from "./Edu.ts"
@@ -44,7 +45,8 @@ export const maxBackfillFrom = 50
 const laterPrefixes = ["/_matrix/federation/v1/", "/_matrix/key/v1"]
 
 /** The URL in the draft's form: its prefix, and no slash at the end of the path. */
-export const canonicalFederationUrl = (url: string): string => {
+export const canonicalFederationUrl = (sent: string): string => {
+  const url = encodeSemicolons(sent)
   const query = url.indexOf("?")
   const path = query === -1 ? url : url.slice(0, query)
   const moved = laterPrefixes.some((prefix) => path.startsWith(prefix)) ? `/${path.slice(2)}` : path

@@ -208,5 +208,9 @@ describe("the two prefixes", () => {
     assert.strictEqual(canonicalUrl("/_matrix/client/api/v10"), "/_matrix/client/api/v10")
     assert.strictEqual(canonicalUrl("/_matrix/client/api/v1"), "/_matrix/client/api/v1")
     assert.strictEqual(canonicalUrl("/"), "/")
+    assert.strictEqual(
+      canonicalUrl("/_matrix/client/api/v1/a;b/c;d?x=1;2?3;4"),
+      "/matrix/client/api/v1/a%3Bb/c%3Bd?x=1;2?3;4"
+    )
   })
 })

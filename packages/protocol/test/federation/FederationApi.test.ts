@@ -11,6 +11,7 @@ describe("FederationApi", () => {
     same("/_matrix/federation/v1/pull/?v=a/", "/matrix/federation/v1/pull?v=a/")
     same("/_matrix/key/v1", "/matrix/key/v1")
     same("/_matrix/key/v1/", "/matrix/key/v1")
+    same("/_matrix/federation/v1/event/a;b?v=c;d", "/matrix/federation/v1/event/a%3Bb?v=c;d")
     same("/_matrix/client/api/v1/x", "/_matrix/client/api/v1/x")
     same("/", "/")
   })
