@@ -389,8 +389,12 @@ const behaviour = Effect.gen(function* () {
     return yield* events.replacementsOf(target)
   })
 
+  /** Who is not in the room is not told either whether it has the event. */
   const redact = Effect.fnUntraced(function* (payload: (typeof Redact)["payloadSchema"]["Type"]) {
     const room = yield* loadExisting
+    if (room.membershipOf(payload.sender) !== "join") {
+      return yield* new Forbidden({ error: "The sender must be in the room" })
+    }
     const stored = (yield* events.byIds([payload.target])).find(({ roomNid }) => roomNid === room.roomNid)
     if (stored === undefined) return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
     const target = stored.event

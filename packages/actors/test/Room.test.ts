@@ -1,7 +1,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
 import type { ClientEvent } from "@greenroom/protocol/Event"
-import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
+import { EventId, type RoomId } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
 import { EventStore } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -311,7 +311,11 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
         [{}, {}, message("safe")]
       )
       yield* rooms.leave(bob, room_id)
-      assert.strictEqual((yield* Effect.flip(rooms.redact(bob, room_id, others.event_id)))._tag, "M_FORBIDDEN")
+      const outside = yield* Effect.forEach([others.event_id, EventId.make("$none:green.test")], (eventId) =>
+        Effect.flip(rooms.redact(bob, room_id, eventId))
+      )
+      assert.strictEqual(outside[0]!._tag, "M_FORBIDDEN")
+      assert.strictEqual(`${outside[1]}`, `${outside[0]}`)
     })
   )
 
