@@ -14,6 +14,16 @@ import { Headers, HttpIncomingMessage, HttpMethod, HttpServerRequest } from "eff
 /** The longest body of a request, in bytes. Uploads have a limit of their own. */
 export const maxBodyBytes = 1024 * 1024
 
+/** Reading JSON takes time of the event loop: less of it is read where less is needed, above all of who is not known yet. */
+const maxStrangersBytes = 64 * 1024
+const strangersPath = /^\/matrix\/client\/api\/v1\/(?:login|register|account)(?:[/?]|$)/
+/** An event has 64 KiB at most, each byte of which may be written as `\u0000`. */
+const maxEventBytes = 6 * 64 * 1024
+const eventPath = /^\/matrix\/client\/api\/v1\/rooms\/[^/]+\/(?:send|state)\//
+
+const limitOf = (url: string): number =>
+  strangersPath.test(url) ? maxStrangersBytes : eventPath.test(url) ? maxEventBytes : maxBodyBytes
+
 type Inner = HttpServerRequest.HttpServerRequest
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
@@ -27,19 +37,19 @@ const decode = (bytes: Uint8Array | ArrayBuffer): Effect.Effect<string> => {
   }
 }
 
-const tooLarge = new TooLarge({ error: `The body is larger than ${maxBodyBytes} bytes` })
+const tooLarge = (limit: number) => new TooLarge({ error: `The body is larger than ${limit} bytes` })
 const brokenOff = new BadRequest({ error: "The body could not be read" })
 
 const noBytes = new Uint8Array()
 
 /** Everything that arrives, until the end: at once where it is all there. */
-const readAll = (source: IncomingMessage): Effect.Effect<string> =>
-  source.complete && source.readableFlowing === null && source.readableLength <= maxBodyBytes
+const readAll = (source: IncomingMessage, limit: number): Effect.Effect<string> =>
+  source.complete && source.readableFlowing === null && source.readableLength <= limit
     ? decode((source.read() as Buffer | null) ?? noBytes)
-    : awaitAll(source)
+    : awaitAll(source, limit)
 
 /** What is left of a body that is too large is the server's to drain. */
-const awaitAll = (source: IncomingMessage): Effect.Effect<string> =>
+const awaitAll = (source: IncomingMessage, limit: number): Effect.Effect<string> =>
   Effect.callback<string>((resume) => {
     const chunks: Array<Buffer> = []
     let size = 0
@@ -53,7 +63,7 @@ const awaitAll = (source: IncomingMessage): Effect.Effect<string> =>
     }
     const onData = (chunk: Buffer) => {
       size += chunk.length
-      if (size > maxBodyBytes) refuse(tooLarge)
+      if (size > limit) refuse(tooLarge(limit))
       else chunks.push(chunk)
     }
     const onEnd = () => finish(decode(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)))
@@ -101,8 +111,11 @@ export class MatrixRequest extends Inspectable.Class implements HttpServerReques
 
   /** Who waits to be told to go on is told by the inner request. */
   private get read(): Effect.Effect<string> {
-    if (this.headers.expect !== undefined) return Effect.flatMap(Effect.orDie(this.inner.arrayBuffer), decode)
-    return readAll(this.inner.source as IncomingMessage)
+    const limit = limitOf(this.url)
+    if (this.headers.expect === undefined) return readAll(this.inner.source as IncomingMessage, limit)
+    return Effect.flatMap(Effect.orDie(this.inner.arrayBuffer), (bytes) =>
+      bytes.byteLength > limit ? Effect.die(tooLarge(limit)) : decode(bytes)
+    )
   }
 
   get source() {

@@ -136,6 +136,12 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
       const alice = yield* register("large-alice")
       const large = JSON.stringify({ topic: "x".repeat(1_100_000) })
       assertError(yield* ask("POST", "/createRoom", { token: alice.token, body: large }), 413, "M_TOO_LARGE")
+      const half = JSON.stringify({ body: "x".repeat(500_000) })
+      const send = `/rooms/${inPath(yield* createRoom(alice))}/send/m.room.message/1`
+      assertError(yield* ask("PUT", send, { token: alice.token, body: half }), 413, "M_TOO_LARGE", "393216")
+      for (const path of ["/login", "/register?access_token=x", "/account/password"]) {
+        assertError(yield* ask("POST", path, { token: alice.token, body: half }), 413, "M_TOO_LARGE", "65536")
+      }
       const { port } = yield* Gateway
       const chunk = `10000\r\n${"x".repeat(0x10000)}\r\n`
       const answer = yield* sendBytes(

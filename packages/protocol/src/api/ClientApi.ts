@@ -69,7 +69,8 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
       version: "1",
       description:
         `Under \`${clientPrefix}\` and, the same, under \`${laterClientPrefix}\`. Bodies are JSON objects in UTF-8, ` +
-        'whatever content type is given. Every error is `{"errcode": "M_...", "error": "..."}`.',
+        "whatever content type is given, of 1 MiB at most (384 KiB for events; 64 KiB for login, registration and " +
+        'account). Every error is `{"errcode": "M_...", "error": "..."}`.',
       transform: clientDocumentation({
         authenticated: operationsBehind(Authentication, api as never),
         optionally: operationsBehind(OptionalAuthentication, api as never)
