@@ -2,8 +2,8 @@
  * JSON values as MessagePack, for the binary subprotocol of the socket.
  *
  * Only what JSON has is let in: no binary, no extensions (records, dates, references, regular expressions), text keys
- * only, text in UTF-8, no NaN. Every byte sequence is walked before it is decoded, without recursion and without allocating by the
- * lengths that it claims, so that what reaches the decoder is
+ * only, text in UTF-8, no NaN. Every byte sequence is walked before it is decoded, without recursion and without
+ * allocating by the lengths that it claims, so that what reaches the decoder is well-formed and bounded.
  *
  * Integers beyond 32 bits, such as times, are written as floats of 64 bits, as msgpackr does: those are numbers in every
  * language, where integers of 64 bits are a `bigint` to clients in JavaScript that ask for nothing else. Both are read.

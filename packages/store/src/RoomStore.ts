@@ -48,7 +48,7 @@ export interface PublicRoomRow {
   readonly aliases: ReadonlyArray<RoomAlias>
 }
 
-/** How many transactions of a session in a room `transactionIds` gives. */
+/** How many transactions of a session in a room `transactionIds` gives at most. */
 export const knownTransactions = 100_000
 
 /** How many answers one statement forgets. */
@@ -61,7 +61,7 @@ export class RoomStore extends Context.Service<
     readonly prepare: (roomId: RoomId, version: string, visibility: "public" | "private") => Effect.Effect<void>
     /** Opens a room for writing: every earlier writer is refused from now on. */
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
-    /** The IDs of what the session was answered in this room, newest first. */
+    /** The IDs of what the session was answered in this room: all, if they are less than `knownTransactions`. */
     readonly transactionIds: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<string>>
     /** What the session was answered in this room to one transaction. */
     readonly transaction: (
@@ -139,7 +139,7 @@ export class RoomStore extends Context.Service<
       const transactionIds = (tokenId: number, scope: string) =>
         sql<{ txn_id: string }>`
           SELECT txn_id FROM client_transactions WHERE token_id = ${tokenId} AND scope = ${scope}
-          ORDER BY created_at DESC, txn_id LIMIT ${knownTransactions}`.pipe(
+          LIMIT ${knownTransactions}`.pipe(
           Effect.map((rows) => rows.map(({ txn_id }) => txn_id)),
           Effect.orDie
         )

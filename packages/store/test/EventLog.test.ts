@@ -315,6 +315,14 @@ const onlooker = Effect.fnUntraced(function* (url: Redacted.Redacted) {
   }
 })
 
+/** A node, where its log ends, and a transaction of another database of the same PostgreSQL, open until it is let go. */
+const besideAnother = Effect.gen(function* () {
+  const context = yield* node(yield* TestDatabase.url)
+  const another = yield* onlooker(yield* TestDatabase.url)
+  const start = yield* Context.get(context, EventLog).currentPosition
+  return { context, start, letGo: yield* another.holdTransaction }
+})
+
 describe("EventLog on several nodes", () => {
   it.effect("a follower never misses what commits late and reads nothing twice", () =>
     Effect.gen(function* () {
@@ -466,10 +474,7 @@ describe("EventLog on several nodes", () => {
 
   it.effect("transactions of other databases of the same PostgreSQL hold up nobody", () =>
     Effect.gen(function* () {
-      const context = yield* node(yield* TestDatabase.url)
-      const another = yield* onlooker(yield* TestDatabase.url)
-      const start = yield* Context.get(context, EventLog).currentPosition
-      const letGo = yield* another.holdTransaction
+      const { context, letGo, start } = yield* besideAnother
       const read = Effect.gen(function* () {
         const room = yield* openRoom("beside other databases")
         const [event] = yield* store(room, [makeEvent(room.roomId)])
@@ -485,10 +490,7 @@ describe("EventLog on several nodes", () => {
 
   it.effect("a transaction of another database that ends while a reader looks does not send the reader back", () =>
     Effect.gen(function* () {
-      const context = yield* node(yield* TestDatabase.url)
-      const another = yield* onlooker(yield* TestDatabase.url)
-      const start = yield* Context.get(context, EventLog).currentPosition
-      const letGo = yield* another.holdTransaction
+      const { context, letGo, start } = yield* besideAnother
       const read = Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const log = yield* EventLog

@@ -14,7 +14,7 @@ type Answer = Deferred.Deferred<unknown, MatrixError>
 
 /** Where the answers are. */
 export interface StoredAnswers {
-  /** What the session was answered in the room, newest first; all of it if there are less than `knownTransactions`. */
+  /** What the session was answered in the room; all of it if there are less than `knownTransactions`. */
   readonly ids: (tokenId: number) => Effect.Effect<ReadonlyArray<string>>
   readonly find: (tokenId: number, txnId: string) => Effect.Effect<ClientTransaction | undefined>
 }
@@ -57,7 +57,7 @@ export class RoomTransactions {
       if (session.underWay.has(key)) return this.join(session, key) as Effect.Effect<A, MatrixError>
       session.underWay.set(key, undefined)
       const isNew = session.seen.add(key) && session.complete
-      return Effect.onExit(isNew ? effect : this.unlessStored(transaction, key, effect), (exit) => {
+      return Effect.onExit(isNew ? effect : this.unlessStored(transaction.tokenId, key, effect), (exit) => {
         const answer = session.underWay.get(key)
         session.underWay.delete(key)
         if (answer !== undefined) Deferred.doneUnsafe(answer, exit as Exit.Exit<unknown, MatrixError>)
@@ -78,12 +78,8 @@ export class RoomTransactions {
     return Deferred.await(answer)
   }
 
-  private unlessStored<A, E>(
-    transaction: RoomTransaction,
-    key: string,
-    effect: Effect.Effect<A, E>
-  ): Effect.Effect<A, E> {
-    return Effect.flatMap(this.stored.find(transaction.tokenId, key), (found) =>
+  private unlessStored<A, E>(tokenId: number, key: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.flatMap(this.stored.find(tokenId, key), (found) =>
       found === undefined ? effect : Effect.succeed(JSON.parse(found.response) as A)
     )
   }

@@ -79,15 +79,13 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
   })
 )
 
-/**
- * Whether other servers are asked for what the request is about. Nobody makes this server ask them without being known to
- * it.
- */
-const concernsOthers = (serverName: ServerName): Effect.Effect<boolean> =>
+/** Refuses what another server would be asked for: nobody makes this one do so without being known to it. */
+const mustBeOurs = (serverName: ServerName): Effect.Effect<undefined, MissingToken> =>
   Effect.withFiber((fiber) => {
     const { alias, userId } = Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params
     const id = alias ?? userId
-    return Effect.succeed(id?.includes(":") === true && serverNameOf(id as UserId) !== serverName)
+    const isOurs = id?.includes(":") !== true || serverNameOf(id as UserId) === serverName
+    return isOurs ? Effect.undefined : Effect.fail(missing)
   })
 
 /** Without an access token the request counts against the rate of the address, and is about this server alone. */
@@ -97,14 +95,9 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     const { serverName } = yield* HomeServerConfig
     const limit = yield* RateLimit
     const authenticate = makeAuthenticate(yield* Accounts, limit)
-    const nobody = (address: string) =>
-      Effect.andThen(
-        limit.take("anonymous", address),
-        Effect.flatMap(concernsOthers(serverName), (refused) => (refused ? Effect.fail(missing) : Effect.undefined))
-      )
     const viewer = withToken<Session | undefined>((token, address) =>
       token === undefined
-        ? nobody(address)
+        ? Effect.andThen(limit.take("anonymous", address), mustBeOurs(serverName))
         : Effect.tap(authenticate(token, address), ({ userId }) => limit.take("requests", userId))
     )
     return (handler) => Effect.flatMap(viewer, (session) => Effect.provideService(handler, CurrentViewer, session))

@@ -64,13 +64,7 @@ export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers)
       .handle("typing", ({ params, payload }) =>
         CurrentSession.use((session) =>
           Effect.as(
-            rooms.setTyping(
-              session,
-              params.roomId,
-              params.userId,
-              payload.typing !== false && payload.typing !== 0,
-              payload.timeout
-            ),
+            rooms.setTyping(session, params.roomId, params.userId, Boolean(payload.typing), payload.timeout),
             done
           )
         )

@@ -48,7 +48,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
       for (const path of [
         "/directory/room/%23hall:red.test",
         "/profile/@a:red.test",
-        "/profile/@a:red.test/displayname"
+        `/profile/${inPath("@a:red.test")}/displayname`
       ]) {
         assert.deepStrictEqual(outcome(yield* ask("GET", path)), [401, "M_MISSING_TOKEN"])
       }

@@ -70,8 +70,8 @@ export class EventsApi extends HttpApiGroup.make("events")
       documented({
         summary: "The stream by WebSocket",
         text:
-          "Subprotocol `m.json` (text frames) or `m.msgpack` (binary frames; integers beyond 32 bits may be floats). The client sends `{id, method, params}` and " +
-          "gets `{id, result}` or `{id, error}`; unasked it gets `{chunk, start, end}`, in order and without loss. A " +
+          "Subprotocol `m.json` (text frames) or `m.msgpack` (binary frames; integers beyond 32 bits may be floats). " +
+          "The client sends `{id, method, params}` and gets `{id, result}` or `{id, error}`; unasked it gets `{chunk, start, end}`, in order and without loss. A " +
           "reconnect with `from` goes on where the client was. A user has at most 50 sockets at a time: M_LIMIT_EXCEEDED. " +
           "Without a WebSocket upgrade: M_UNKNOWN.",
         who: "any user, for themselves"
