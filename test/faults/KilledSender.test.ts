@@ -3,7 +3,7 @@
  * when it is back.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Rooms } from "@greenroom/actors/Rooms"
+import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomAlias } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { homeServers, isMessage, message, readsIn, type TestServer } from "../federation/support/HomeServers.ts"

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { Peers } from "@greenroom/actors/federation/Peers"
-import { Rooms } from "@greenroom/actors/Rooms"
+import { Rooms } from "@greenroom/actors/room/Rooms"
 import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { StreamedEvent } from "@greenroom/actors/Events"
-import { Rooms } from "@greenroom/actors/Rooms"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { StreamedEvent } from "@greenroom/actors/sync/Events"
 import { Effect } from "effect"
 import { scene } from "./support/Scene.ts"
 

@@ -11,7 +11,7 @@ import {
   registrationModes,
   type StageType,
   stageTypes
-} from "@greenroom/actors/login/LoginOptions"
+} from "@greenroom/actors/account/login/LoginOptions"
 import { off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
 import {
   type Configuration,

@@ -4,7 +4,7 @@
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import * as HomeServer from "@greenroom/actors/HomeServer"
-import type { HomeServerOptions } from "@greenroom/actors/HomeServerConfig"
+import type { HomeServerOptions } from "@greenroom/actors/runtime/HomeServerConfig"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"

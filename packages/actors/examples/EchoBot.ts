@@ -10,11 +10,11 @@ import { createInterface } from "node:readline"
 import { NodeRuntime } from "@effect/platform-node"
 import { RoomAlias, type RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Console, Effect, Redacted, Stream } from "effect"
-import { Accounts } from "../src/Accounts.ts"
-import { Events, type StreamedEvent } from "../src/Events.ts"
+import { Accounts } from "../src/account/Accounts.ts"
 import * as HomeServer from "../src/HomeServer.ts"
-import { Rooms } from "../src/Rooms.ts"
-import type { Session } from "../src/Session.ts"
+import { Rooms } from "../src/room/Rooms.ts"
+import type { Session } from "../src/runtime/Session.ts"
+import { Events, type StreamedEvent } from "../src/sync/Events.ts"
 
 const alias = RoomAlias.make("#echo:localhost")
 

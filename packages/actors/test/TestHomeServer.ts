@@ -5,10 +5,10 @@ import { formatUserId, ServerName } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Redacted } from "effect"
-import { Accounts } from "../src/Accounts.ts"
+import { Accounts } from "../src/account/Accounts.ts"
 import * as HomeServer from "../src/HomeServer.ts"
-import { Rooms } from "../src/Rooms.ts"
-import type { Session } from "../src/Session.ts"
+import { Rooms } from "../src/room/Rooms.ts"
+import type { Session } from "../src/runtime/Session.ts"
 
 export const serverName = ServerName.make("green.test")
 

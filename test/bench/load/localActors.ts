@@ -2,7 +2,7 @@
  * Messages to actors of the same process, 64 at a time: to an actor that only answers, run as all of ours are, and to
  * one that is a mailbox and a fiber and nothing else.
  */
-import * as LocalRunner from "@greenroom/actors/LocalRunner"
+import * as LocalRunner from "@greenroom/actors/runtime/LocalRunner"
 import { Deferred, Effect, Queue, Schema } from "effect"
 import { Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"

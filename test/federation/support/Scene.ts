@@ -1,7 +1,7 @@
 /**
  * Alice on red.test and Bob on blue.test, in one room.
  */
-import { Rooms } from "@greenroom/actors/Rooms"
+import { Rooms } from "@greenroom/actors/room/Rooms"
 import { Effect } from "effect"
 import { message, twoHomeServers } from "./HomeServers.ts"
 

@@ -6,7 +6,7 @@
  *     greenroom token create --uses 5 --days 7
  */
 import { randomBytes } from "node:crypto"
-import { Administration } from "@greenroom/actors/Administration"
+import { Administration } from "@greenroom/actors/account/Administration"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { Account } from "@greenroom/store/AccountStore"

@@ -3,9 +3,9 @@
  * The program that an operator administers accounts with: `npm run greenroom -- --help`.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Administration } from "@greenroom/actors/Administration"
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
-import { Passwords } from "@greenroom/actors/Passwords"
+import { Administration } from "@greenroom/actors/account/Administration"
+import { Passwords } from "@greenroom/actors/account/Passwords"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import * as Database from "@greenroom/store/Database"

@@ -14,10 +14,15 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, type Duration, Effect, Layer } from "effect"
-import { EphemeralStream, type EphemeralUpdate, type PresenceValue, toPresenceContent } from "../EphemeralStream.ts"
-import { HomeServerConfig } from "../HomeServerConfig.ts"
-import { Presences } from "../Presences.ts"
-import type { PresenceContent } from "../Rooms.ts"
+import {
+  EphemeralStream,
+  type EphemeralUpdate,
+  type PresenceValue,
+  toPresenceContent
+} from "../presence/EphemeralStream.ts"
+import { Presences } from "../presence/Presences.ts"
+import type { PresenceContent } from "../room/Rooms.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { Peers } from "./Peers.ts"
 

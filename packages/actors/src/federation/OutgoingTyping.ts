@@ -7,8 +7,8 @@
 import { type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect, Layer } from "effect"
-import { EphemeralStream, type TypingUpdate } from "../EphemeralStream.ts"
-import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { EphemeralStream, type TypingUpdate } from "../presence/EphemeralStream.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Peers } from "./Peers.ts"
 
 /** How often a server is told that somebody still types. Shorter than `remoteTypingTimeout`. */

@@ -22,7 +22,7 @@ import { OutgoingStore, type StoredTransaction } from "@greenroom/store/Outgoing
 import { Clock, Effect, FiberHandle, Option, Random, Result, Schema, Semaphore } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
-import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms } from "./FederationRooms.ts"

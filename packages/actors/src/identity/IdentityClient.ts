@@ -27,7 +27,7 @@ import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from
 import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
 import { ByteSize, Cache, Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
-import { HomeServerConfig } from "../HomeServerConfig.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 
 /** How long an identity server may take to answer. It may have a mail to hand over first. */
 const patience = "30 seconds"

@@ -8,7 +8,7 @@ import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import { Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer } from "effect"
-import type { Session } from "../Session.ts"
+import type { Session } from "../runtime/Session.ts"
 import { IdentityClient, type IdentityFailure } from "./IdentityClient.ts"
 
 /** A session of an identity server; of the first trusted one if none is named. */

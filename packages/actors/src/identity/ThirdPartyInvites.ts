@@ -32,9 +32,9 @@ import { type ThirdPartyInvite, ThirdPartyInviteStore } from "@greenroom/store/T
 import { Clock, Context, Effect, Layer, Option, Result } from "effect"
 import { FederationClient } from "../federation/FederationClient.ts"
 import type { RemoteError } from "../federation/RemoteError.ts"
-import { HomeServerConfig } from "../HomeServerConfig.ts"
-import { Rooms } from "../Rooms.ts"
-import type { Session } from "../Session.ts"
+import { Rooms } from "../room/Rooms.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Session } from "../runtime/Session.ts"
 import { IdentityClient, type TrustedServer } from "./IdentityClient.ts"
 
 /** An address to invite, as a client wrote it. */

@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
 import * as FederationLayer from "../../src/federation/FederationLayer.ts"
-import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
+import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { type Reply, tlsServer } from "./support/TlsServer.ts"
 
 const ourName = "us.test" as ServerName

@@ -9,7 +9,7 @@ import { Effect, Layer, Result } from "effect"
 import * as FederationLayer from "../../src/federation/FederationLayer.ts"
 import { PduVerification, type VerifiedPdu } from "../../src/federation/PduVerification.ts"
 import { makeKeyObject } from "../../src/federation/ServerKeyObject.ts"
-import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
+import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { tlsServer } from "./support/TlsServer.ts"
 
 const ourName = "us.test" as ServerName

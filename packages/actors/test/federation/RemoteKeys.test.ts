@@ -19,7 +19,7 @@ import { FederationConfig } from "../../src/federation/FederationConfig.ts"
 import { FederationTransport } from "../../src/federation/FederationTransport.ts"
 import { type KeyNeed, RemoteKeys } from "../../src/federation/RemoteKeys.ts"
 import { ServerDiscovery } from "../../src/federation/ServerDiscovery.ts"
-import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
+import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import { tlsServer } from "./support/TlsServer.ts"
 
 const ourName = "us.test" as ServerName

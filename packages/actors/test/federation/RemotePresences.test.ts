@@ -5,11 +5,11 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
-import { EphemeralStream } from "../../src/EphemeralStream.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
 import { Peers } from "../../src/federation/Peers.ts"
 import type { EduContent } from "../../src/federation/PendingEdus.ts"
 import { RemotePresences } from "../../src/federation/RemotePresences.ts"
+import { EphemeralStream } from "../../src/presence/EphemeralStream.ts"
 import { roomOf, runner, stores } from "../support/People.ts"
 
 const alice = "@alice:example.org" as UserId

@@ -5,8 +5,8 @@ import { ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Layer, Option, Result } from "effect"
-import { HomeServerConfig } from "../../src/HomeServerConfig.ts"
 import { IdentityClient } from "../../src/identity/IdentityClient.ts"
+import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 
 const alice = { medium: "email", address: "alice@example.org" } as const
 const mxid = "@alice:green.test" as UserId

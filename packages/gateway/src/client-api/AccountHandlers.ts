@@ -3,9 +3,9 @@
  *
  * Source: "Registration and login" and "Identity" of the specification.
  */
-import { Accounts } from "@greenroom/actors/Accounts"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
-import { LoginFlows } from "@greenroom/actors/login/LoginFlows"
 import type { RemoveThirdPartyId } from "@greenroom/protocol/api/AccountApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"

@@ -1,7 +1,7 @@
 /**
  * What operators do about accounts, as calls of `Administration`. For users with the admin flag alone.
  */
-import { Administration } from "@greenroom/actors/Administration"
+import { Administration } from "@greenroom/actors/account/Administration"
 import type { AdminUser } from "@greenroom/protocol/api/AdminApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"

@@ -4,10 +4,10 @@
  *
  * Source: "Registration and login" of the specification.
  */
-import { Accounts } from "@greenroom/actors/Accounts"
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
-import { Presences } from "@greenroom/actors/Presences"
-import type { Session } from "@greenroom/actors/Session"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { Presences } from "@greenroom/actors/presence/Presences"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import type { Session } from "@greenroom/actors/runtime/Session"
 import {
   Authentication,
   CurrentSession,

@@ -2,7 +2,7 @@
  * By what a browser is known when it comes back from an OAuth2 provider: a cookie, which the fallback page's request set.
  * Without it, somebody could have another person's browser finish a login that they began.
  */
-import type { FlowAnswer } from "@greenroom/actors/login/LoginFlows"
+import type { FlowAnswer } from "@greenroom/actors/account/login/LoginFlows"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import type { LoginAnswer } from "@greenroom/protocol/api/LoginFlow"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"

@@ -1,7 +1,7 @@
 /**
  * How the other home servers are doing, as a call of `Peers`. For users with the admin flag alone.
  */
-import { Administration } from "@greenroom/actors/Administration"
+import { Administration } from "@greenroom/actors/account/Administration"
 import { Peers } from "@greenroom/actors/federation/Peers"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"

@@ -3,7 +3,7 @@
  *
  * Source: "Room structure" of the specification (room aliases).
  */
-import { Rooms } from "@greenroom/actors/Rooms"
+import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"

@@ -3,10 +3,11 @@
  *
  * Source: "Receiving live updates on a client" of the specification.
  */
-import { Events, type StreamChunk } from "@greenroom/actors/Events"
-import { Presences } from "@greenroom/actors/Presences"
-import { Rooms } from "@greenroom/actors/Rooms"
-import type { Session } from "@greenroom/actors/Session"
+
+import { Presences } from "@greenroom/actors/presence/Presences"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { Events, type StreamChunk } from "@greenroom/actors/sync/Events"
 import type { PushRules } from "@greenroom/protocol/api/Answers"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"

@@ -3,7 +3,7 @@
  *
  * Source: "Registration and login" of the specification.
  */
-import { Accounts } from "@greenroom/actors/Accounts"
+import { Accounts } from "@greenroom/actors/account/Accounts"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"

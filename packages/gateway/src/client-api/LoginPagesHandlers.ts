@@ -3,8 +3,9 @@
  *
  * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the specification.
  */
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
-import { LoginFlows, type OAuth2Return } from "@greenroom/actors/login/LoginFlows"
+
+import { LoginFlows, type OAuth2Return } from "@greenroom/actors/account/login/LoginFlows"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { type MatrixError, statusOf } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"

@@ -4,7 +4,7 @@
  * Source: "Rooms" of the specification (the invite and join dance).
  */
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
-import { Rooms } from "@greenroom/actors/Rooms"
+import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"

@@ -3,8 +3,8 @@
  *
  * Source: "Presence" of the specification.
  */
-import { Presences } from "@greenroom/actors/Presences"
-import { Users } from "@greenroom/actors/Users"
+import { Presences } from "@greenroom/actors/presence/Presences"
+import { Users } from "@greenroom/actors/user/Users"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"

@@ -3,7 +3,7 @@
  *
  * Source: "Profiles" of the specification.
  */
-import { Users } from "@greenroom/actors/Users"
+import { Users } from "@greenroom/actors/user/Users"
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"

@@ -4,8 +4,9 @@
  *
  * Source: "Registration and login" of the specification.
  */
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
-import { type FlowRequest, LoginFlows } from "@greenroom/actors/login/LoginFlows"
+
+import { type FlowRequest, LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { LoginStage } from "@greenroom/protocol/api/LoginFlow"
 import { Effect } from "effect"
 import { PublicUrl } from "../PublicUrl.ts"

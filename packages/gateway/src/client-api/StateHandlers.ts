@@ -3,7 +3,7 @@
  *
  * Source: "Room structure" and "State messages" of the specification.
  */
-import { Rooms } from "@greenroom/actors/Rooms"
+import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { HttpApiBuilder } from "effect/http-api"

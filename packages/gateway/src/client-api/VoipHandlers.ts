@@ -3,7 +3,7 @@
  *
  * Source: "Voice over IP" of the specification.
  */
-import { Voip } from "@greenroom/actors/Voip"
+import { Voip } from "@greenroom/actors/account/Voip"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { Effect } from "effect"

@@ -5,8 +5,8 @@
  */
 import { Federation, type MakeMembership, type SendMembership } from "@greenroom/actors/federation/Federation"
 import { encodeJson } from "@greenroom/actors/federation/SlicedJson"
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { done } from "@greenroom/protocol/api/Body"
 import { FederationApi, maxBackfill } from "@greenroom/protocol/federation/FederationApi"
 import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"

@@ -4,7 +4,7 @@
  * Source: "Security" of the specification.
  */
 import { makeKeyObject } from "@greenroom/actors/federation/ServerKeyObject"
-import { HomeServerConfig } from "@greenroom/actors/HomeServerConfig"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import type { ServerKeys } from "@greenroom/protocol/federation/ServerKeys"
 import { SigningKeys } from "@greenroom/store/SigningKeys"

@@ -4,7 +4,7 @@
  *
  * Source: "Email-based (url)" of "Registration and login" of the specification.
  */
-import type { EmailLink } from "@greenroom/actors/login/LoginFlows"
+import type { EmailLink } from "@greenroom/actors/account/login/LoginFlows"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
 import { escapeHtml, mark, messagePage, page } from "./Page.ts"

@@ -9,8 +9,8 @@
  *
  * Source: "Fallback" of "Registration and login" of the specification.
  */
-import type { OAuth2Return } from "@greenroom/actors/login/LoginFlows"
-import { loginDefaults } from "@greenroom/actors/login/LoginOptions"
+import type { OAuth2Return } from "@greenroom/actors/account/login/LoginFlows"
+import { loginDefaults } from "@greenroom/actors/account/login/LoginOptions"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"

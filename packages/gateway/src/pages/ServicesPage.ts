@@ -3,7 +3,7 @@
  *
  * Source: "OAuth2-based" of "Registration and login" of the specification.
  */
-import type { ServiceSelection } from "@greenroom/actors/login/LoginFlows"
+import type { ServiceSelection } from "@greenroom/actors/account/login/LoginFlows"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
 import { escapeHtml, mark, page } from "./Page.ts"

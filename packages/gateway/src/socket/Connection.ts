@@ -4,8 +4,9 @@
  * Bounded in every direction: the size of a frame, the requests in flight (the socket is not read while there are too
  * many), the bytes that wait for the client (`Outbox`), and how much rubbish is listened to.
  */
-import type { Subscription } from "@greenroom/actors/Events"
-import type { Session } from "@greenroom/actors/Session"
+
+import type { Session } from "@greenroom/actors/runtime/Session"
+import type { Subscription } from "@greenroom/actors/sync/Events"
 import { type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
 import {
   closeCodes,

@@ -3,11 +3,12 @@
  *
  * Source: `client-api`, "WebSocket".
  */
-import { Events } from "@greenroom/actors/Events"
-import { Presences } from "@greenroom/actors/Presences"
-import { Rooms } from "@greenroom/actors/Rooms"
-import type { Session } from "@greenroom/actors/Session"
-import { Users } from "@greenroom/actors/Users"
+
+import { Presences } from "@greenroom/actors/presence/Presences"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { Events } from "@greenroom/actors/sync/Events"
+import { Users } from "@greenroom/actors/user/Users"
 import { done } from "@greenroom/protocol/api/Body"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { Pagination } from "@greenroom/protocol/Pagination"

@@ -6,12 +6,12 @@
  */
 import { type IncomingMessage, STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"
-import { Accounts } from "@greenroom/actors/Accounts"
-import { Events, type Subscription } from "@greenroom/actors/Events"
-import { Presences } from "@greenroom/actors/Presences"
-import type { Rooms } from "@greenroom/actors/Rooms"
-import type { Session } from "@greenroom/actors/Session"
-import type { Users } from "@greenroom/actors/Users"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { Presences } from "@greenroom/actors/presence/Presences"
+import type { Rooms } from "@greenroom/actors/room/Rooms"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { Events, type Subscription } from "@greenroom/actors/sync/Events"
+import type { Users } from "@greenroom/actors/user/Users"
 import { canonicalUrl, clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import {

@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
-import { Accounts } from "@greenroom/actors/Accounts"
-import { Administration } from "@greenroom/actors/Administration"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { Administration } from "@greenroom/actors/account/Administration"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { Effect } from "effect"
 import { loginGateway, outcome, password, registrationToken, signUp } from "../login/TestLogin.ts"

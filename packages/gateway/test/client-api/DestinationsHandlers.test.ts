@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import { Administration } from "@greenroom/actors/Administration"
+import { Administration } from "@greenroom/actors/account/Administration"
 import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"

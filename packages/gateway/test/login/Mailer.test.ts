@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { MailOptions } from "@greenroom/actors/login/LoginOptions"
+import type { MailOptions } from "@greenroom/actors/account/login/LoginOptions"
 import { Effect, Redacted } from "effect"
 import type { SMTPServerOptions } from "smtp-server"
 import { emailCode, loginGateway, mailOptions, signUp } from "./TestLogin.ts"

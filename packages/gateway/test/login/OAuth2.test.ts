@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { LoginOptions } from "@greenroom/actors/login/LoginOptions"
-import { callbackPath } from "@greenroom/actors/login/OAuth2Client"
+import type { LoginOptions } from "@greenroom/actors/account/login/LoginOptions"
+import { callbackPath } from "@greenroom/actors/account/login/OAuth2Client"
 import { Effect, type Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"

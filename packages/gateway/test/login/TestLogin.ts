@@ -1,8 +1,9 @@
 /**
  * A gateway with flows as a test wants them, and what one posts to it.
  */
+
+import type { LoginOptions, MailOptions } from "@greenroom/actors/account/login/LoginOptions"
 import * as HomeServer from "@greenroom/actors/HomeServer"
-import type { LoginOptions, MailOptions } from "@greenroom/actors/login/LoginOptions"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { Gateway, type GatewayOptions } from "../../src/Gateway.ts"

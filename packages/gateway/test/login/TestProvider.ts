@@ -3,8 +3,8 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import type { OAuth2Provider } from "@greenroom/actors/login/LoginOptions"
-import { callbackPath } from "@greenroom/actors/login/OAuth2Client"
+import type { OAuth2Provider } from "@greenroom/actors/account/login/LoginOptions"
+import { callbackPath } from "@greenroom/actors/account/login/OAuth2Client"
 import { Effect, Redacted, type Scope } from "effect"
 import Provider from "oidc-provider"
 

@@ -11,9 +11,9 @@ import { type EventId, isServerName, type ServerName, serverNameOf } from "@gree
 import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import type { KeptPduAnswer } from "@greenroom/store/ReceivedTransactionStore"
 import { Effect, Result } from "effect"
-import { HomeServerConfig } from "../../HomeServerConfig.ts"
-import { ask } from "../../internal/Ask.ts"
-import { Room } from "../../Room.ts"
+import { Room } from "../../room/Room.ts"
+import { ask } from "../../runtime/Ask.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { FederationRooms } from "../FederationRooms.ts"
 
 /** How many of one transaction are taken: each is answered with the state of a room. */

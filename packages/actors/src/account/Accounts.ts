@@ -1,0 +1,387 @@
+/**
+ * Accounts: registration, login, tokens. A token is a secret of 32 random bytes; only its hash is stored.
+ *
+ * Sessions are served from memory. A logout here ends them here at once; on other nodes when these report next which
+ * tokens were used, which is when they learn which are gone: at most `usageInterval` later.
+ *
+ * Source: "Registration and login" of the specification.
+ */
+import { randomBytes } from "node:crypto"
+import { formatUserId, isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, type MatrixError, NotFound, UnknownToken, UserInUse } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { Presences } from "../presence/Presences.ts"
+import { Rooms } from "../room/Rooms.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Session } from "../runtime/Session.ts"
+import { Users } from "../user/Users.ts"
+import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
+import { LoginThrottle } from "./login/LoginThrottle.ts"
+import { Passwords } from "./Passwords.ts"
+import { SessionCache } from "./SessionCache.ts"
+
+/** What a finished login gives. */
+export interface Credentials {
+  readonly user_id: UserId
+  readonly access_token: string
+  readonly home_server: ServerName
+  readonly device_id: string
+}
+
+export interface PasswordChange {
+  readonly oldPassword: Redacted.Redacted
+  readonly newPassword: Redacted.Redacted
+  /** Where the request came from. */
+  readonly address: string
+}
+
+export interface Device {
+  readonly device_id: string
+  readonly display_name?: string
+  readonly last_seen_ts: number
+}
+
+/** How many sessions are held in memory. */
+const maxCachedSessions = 50_000
+/** How often the tokens that were used are written down, and revoked ones of other nodes forgotten. */
+const usageInterval = "30 seconds"
+/** How often expired tokens are deleted, and what is left of accounts that were deactivated is cleared away. */
+const sweepInterval = "10 minutes"
+const maxDeviceNameLength = 200
+const tokenPrefix = "gr_"
+const tokenBytes = 32
+const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
+
+const make = Effect.gen(function* () {
+  const { enableRegistration = true, login: loginOptions = {}, serverName } = yield* HomeServerConfig
+  const store = yield* AccountStore
+  const passwords = yield* Passwords
+  const rooms = yield* Rooms
+  const roomStore = yield* RoomStore
+  const presences = yield* Presences
+  const users = yield* Users
+  const throttle = yield* LoginThrottle
+  const cache = new SessionCache(maxCachedSessions)
+  const checkPassword = passwordCheck(loginOptions)
+
+  // --- Tokens ---------------------------------------------------------------------------------------------------------
+
+  const openSession = Effect.fnUntraced(function* (userId: UserId, deviceName?: string | undefined) {
+    const { tokenTtl } = loginOptions
+    const expiresAt = tokenTtl === undefined ? undefined : (yield* Clock.currentTimeMillis) + tokenTtl
+    const token = tokenPrefix + randomBytes(tokenBytes).toString("base64url")
+    const deviceId = randomBytes(8).toString("base64url")
+    const created = yield* store.createToken({
+      userId,
+      token: Redacted.make(token),
+      deviceId,
+      deviceName: deviceName?.slice(0, maxDeviceNameLength),
+      expiresAt
+    })
+    if (Option.isNone(created)) return yield* new Forbidden({ error: "The account was deactivated" })
+    return { user_id: userId, access_token: token, home_server: serverName, device_id: deviceId }
+  })
+
+  const authenticate = Effect.fnUntraced(function* (token: string) {
+    const now = yield* Clock.currentTimeMillis
+    const known = cache.get(token, now)
+    if (known !== undefined) return known
+    const { revocations } = cache
+    const found = tokenPattern.test(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
+    if (Option.isNone(found)) {
+      return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
+    }
+    const { deviceId, expiresAt, tokenId, userId } = found.value
+    const session: Session = { userId, tokenId, deviceId }
+    cache.add(token, { session, expiresAt }, revocations)
+    return session
+  })
+
+  const writeUsage = Effect.gen(function* () {
+    const used = cache.takeUsed()
+    if (used.length === 0) return
+    const now = yield* Clock.currentTimeMillis
+    yield* store.touch(new Map(used.map((tokenId) => [tokenId, now])))
+    const ended = yield* store.ended(used)
+    if (ended.length > 0) cache.remove(ended)
+  })
+
+  // Usage that could not be written is written with the next.
+  yield* writeUsage.pipe(
+    Effect.catchCause((cause) => Effect.logWarning("The use of access tokens could not be written down", cause)),
+    Effect.delay(usageInterval),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  // Their rows would stay for ever otherwise: nobody asks for them again.
+  yield* Effect.map(store.removeExpired, (tokenIds) => cache.remove(tokenIds)).pipe(
+    Effect.catchCause((cause) => Effect.logWarning("Expired access tokens could not be removed", cause)),
+    Effect.delay(sweepInterval),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  // --- Registration and login -----------------------------------------------------------------------------------------
+
+  /** An account under a number that nobody has as a name. */
+  const allocate = (passwordHash: Redacted.Redacted | undefined): Effect.Effect<UserId> =>
+    Effect.gen(function* () {
+      const userId = formatUserId(yield* store.allocateLocalpart, serverName)
+      return yield* Effect.as(store.create(userId, { passwordHash }), userId)
+    }).pipe(Effect.catchTag("M_USER_IN_USE", () => allocate(passwordHash)))
+
+  const create = Effect.fn("Accounts.create")(function* (options: {
+    readonly userId?: UserId | undefined
+    readonly passwordHash?: Redacted.Redacted | undefined
+  }) {
+    const { passwordHash, userId } = options
+    if (userId === undefined) return yield* allocate(passwordHash)
+    return yield* Effect.as(store.create(userId, { passwordHash }), userId)
+  })
+
+  const chooseUserId = Effect.fn("Accounts.chooseUserId")(function* (requested: string) {
+    const userId = yield* requestedUserId(requested, serverName)
+    if (Option.isSome(yield* store.find(userId))) return yield* new UserInUse({ error: `${userId} is taken` })
+    return userId
+  })
+
+  const hashPassword = Effect.fn("Accounts.hashPassword")(function* (password: Redacted.Redacted) {
+    yield* checkPassword(password)
+    return Redacted.make(yield* passwords.hash(password))
+  })
+
+  const register = Effect.fn("Accounts.register")(function* (options: {
+    readonly localpart?: string
+    readonly password?: Redacted.Redacted
+    readonly deviceName?: string
+  }) {
+    if (!enableRegistration) return yield* new Forbidden({ error: "Registration is closed on this server" })
+    if (options.password !== undefined) yield* checkPassword(options.password)
+    const { localpart } = options
+    // Asked before the costly hash; `create` decides.
+    const wanted = localpart === undefined ? undefined : yield* chooseUserId(localpart)
+    const passwordHash = options.password && (yield* hashPassword(options.password))
+    return yield* openSession(yield* create({ userId: wanted, passwordHash }), options.deviceName)
+  })
+
+  /** True if it is the user's password. A hash of another cost than today's is renewed on the way. */
+  const verify = Effect.fnUntraced(function* (userId: UserId | undefined, password: Redacted.Redacted) {
+    const account = userId === undefined ? Option.none() : yield* store.find(userId)
+    const hash = Option.isSome(account) ? account.value.passwordHash : undefined
+    const tooLong = Redacted.value(password).length > maxPasswordLength
+    const { correct, outdated } = yield* passwords.verify(
+      tooLong ? Redacted.make("") : password,
+      hash && Redacted.value(hash)
+    )
+    if (!correct || tooLong || userId === undefined) return false
+    if (outdated) yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)), hash)
+    return true
+  })
+
+  const toUserId = (user: string): UserId | undefined => {
+    const userId = user.startsWith("@") ? user : `@${user}:${serverName}`
+    return isUserId(userId) && serverNameOf(userId) === serverName ? userId : undefined
+  }
+
+  const verifyPassword = Effect.fn("Accounts.verifyPassword")(function* (user: string, password: Redacted.Redacted) {
+    const userId = toUserId(user)
+    return (yield* verify(userId, password)) ? Option.fromNullishOr(userId) : Option.none()
+  })
+
+  const login = Effect.fn("Accounts.login")(function* (options: {
+    readonly user: string
+    readonly password: Redacted.Redacted
+    readonly deviceName?: string
+  }) {
+    const userId = yield* verifyPassword(options.user, options.password)
+    if (Option.isNone(userId)) return yield* new Forbidden({ error: "The user name or the password is wrong" })
+    return yield* openSession(userId.value, options.deviceName)
+  })
+
+  // --- The end of sessions --------------------------------------------------------------------------------------------
+
+  const logout = Effect.fn("Accounts.logout")(function* (session: Session) {
+    yield* store.revoke(session.userId, session.tokenId)
+    cache.remove([session.tokenId])
+  })
+
+  const logoutAll = Effect.fn("Accounts.logoutAll")(function* (session: Session) {
+    cache.remove(yield* store.revokeAll(session.userId))
+  })
+
+  const logoutOthers = Effect.fn("Accounts.logoutOthers")(function* (session: Session) {
+    const ended = yield* store.revokeAll(session.userId, { except: session.tokenId })
+    cache.remove(ended)
+    return ended
+  })
+
+  const logoutDevice = Effect.fn("Accounts.logoutDevice")(function* (userId: UserId, deviceId: string) {
+    const tokenIds = (yield* store.devices(userId)).flatMap((row) => (row.deviceId === deviceId ? [row.tokenId] : []))
+    if (tokenIds.length === 0) return yield* new NotFound({ error: "There is no such device" })
+    for (const tokenId of tokenIds) yield* store.revoke(userId, tokenId)
+    cache.remove(tokenIds)
+    return tokenIds
+  })
+
+  const setPassword = Effect.fn("Accounts.setPassword")(function* (userId: UserId, password: Redacted.Redacted) {
+    yield* store.setPasswordHash(userId, yield* hashPassword(password))
+    cache.remove(yield* store.revokeAll(userId))
+  })
+
+  const changePassword = Effect.fn("Accounts.changePassword")(function* (
+    session: Session,
+    { address, newPassword, oldPassword }: PasswordChange
+  ) {
+    yield* checkPassword(newPassword, "new_password")
+    const check = Effect.flatMap(verify(session.userId, oldPassword), (correct) =>
+      correct ? Effect.void : Effect.fail(new Forbidden({ error: "The old password is wrong" }))
+    )
+    // Whoever has an access token alone guesses the password here as slowly as by logging in.
+    yield* throttle.attempt(session.userId, address, check)
+    yield* store.setPasswordHash(session.userId, Redacted.make(yield* passwords.hash(newPassword)))
+    return yield* logoutOthers(session)
+  })
+
+  /** Leaves the rooms of an account that was deactivated, and declines its invitations. */
+  const leaveRooms = Effect.fnUntraced(function* (session: Session) {
+    const memberships = yield* roomStore.membershipsOf(session.userId, ["join", "invite", "knock"])
+    yield* Effect.forEach(
+      memberships,
+      ({ roomId }) =>
+        Effect.catchCause(rooms.leave(session, roomId), (cause) =>
+          Effect.logWarning(`${session.userId} was deactivated but could not leave ${roomId}`, cause)
+        ),
+      { concurrency: 8, discard: true }
+    )
+  })
+
+  /** What is left to do once an account was deactivated, and may be done twice. */
+  const clearAway = Effect.fnUntraced(function* (session: Session) {
+    yield* presences.forget(session.userId)
+    yield* users.forget(session.userId)
+    yield* leaveRooms(session)
+  })
+
+  const unregister = Effect.fn("Accounts.unregister")(function* (session: Session) {
+    cache.remove(yield* store.deactivate(session.userId))
+    yield* clearAway(session)
+  })
+
+  const deactivate = (userId: UserId) => unregister({ userId, tokenId: 0, deviceId: "" })
+
+  // Accounts whose deactivation was cut short by the end of a process, or done by the command line.
+  yield* Effect.gen(function* () {
+    for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
+  }).pipe(
+    Effect.catchCause((cause) =>
+      Effect.logWarning("The rest of deactivated accounts could not be cleared away", cause)
+    ),
+    Effect.andThen(Effect.sleep(sweepInterval)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  const devicesOf = (userId: UserId) =>
+    Effect.map(store.devices(userId), (rows) =>
+      rows.map(
+        ({ deviceId, lastUsedAt, name }): Device => ({
+          device_id: deviceId,
+          last_seen_ts: lastUsedAt,
+          ...(name === undefined ? {} : { display_name: name })
+        })
+      )
+    )
+
+  return Accounts.of({
+    register,
+    login,
+    authenticate,
+    logout,
+    logoutAll,
+    logoutOthers,
+    logoutDevice,
+    devices: (session) => devicesOf(session.userId),
+    devicesOf,
+    changePassword,
+    setPassword,
+    unregister,
+    deactivate,
+    toUserId,
+    chooseUserId,
+    hashPassword,
+    verifyPassword,
+    create,
+    openSession
+  })
+})
+
+export class Accounts extends Context.Service<
+  Accounts,
+  {
+    /**
+     * Creates an account with a password and logs it in. Without `localpart` the server allocates one. `localpart` may
+     * also be a whole user ID of this server. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON.
+     */
+    readonly register: (options: {
+      readonly localpart?: string
+      readonly password?: Redacted.Redacted
+      readonly deviceName?: string
+    }) => Effect.Effect<Credentials, MatrixError>
+    /**
+     * `user` is a whole user ID or a localpart. Takes the same time whether the user exists or not.
+     * Errors: M_FORBIDDEN.
+     */
+    readonly login: (options: {
+      readonly user: string
+      readonly password: Redacted.Redacted
+      readonly deviceName?: string
+    }) => Effect.Effect<Credentials, MatrixError>
+    /** The session of an access token. Served from memory after the first time. Errors: M_UNKNOWN_TOKEN. */
+    readonly authenticate: (token: string) => Effect.Effect<Session, MatrixError>
+    readonly logout: (session: Session) => Effect.Effect<void>
+    readonly logoutAll: (session: Session) => Effect.Effect<void>
+    /** Ends every session of the user but this one; the token IDs that ended. */
+    readonly logoutOthers: (session: Session) => Effect.Effect<ReadonlyArray<number>>
+    /** Ends the session of one device; the token IDs that ended. Errors: M_NOT_FOUND. */
+    readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+    readonly devices: (session: Session) => Effect.Effect<ReadonlyArray<Device>>
+    readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
+    /**
+     * Checks the old password; ends every other session, and tells their token IDs. Errors: M_FORBIDDEN, M_BAD_JSON,
+     * M_LIMIT_EXCEEDED.
+     */
+    readonly changePassword: (
+      session: Session,
+      change: PasswordChange
+    ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+    /** Deactivates the account: tokens, presence and profile go, rooms are left; the user ID stays taken. */
+    readonly unregister: (session: Session) => Effect.Effect<void, MatrixError>
+    /** The same, by an operator. */
+    readonly deactivate: (userId: UserId) => Effect.Effect<void, MatrixError>
+    /** A new password by an operator; ends every session. Errors: M_BAD_JSON. */
+    readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
+
+    // What logins and registrations of several stages are made of (`LoginFlows`).
+
+    /** The user of this server that a whole user ID or a localpart means, whether it exists or not. */
+    readonly toUserId: (user: string) => UserId | undefined
+    /** The user ID that a registration asks for. Errors: M_USER_IN_USE, M_INVALID_USERNAME. */
+    readonly chooseUserId: (requested: string) => Effect.Effect<UserId, MatrixError>
+    /** Errors: M_BAD_JSON for a password that is too short or too long. */
+    readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
+    /** Who it is, if it is their password. Takes the same time whether the user exists or not. */
+    readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
+    /** A new account; without `userId` under a number that the server allocates. Errors: M_USER_IN_USE. */
+    readonly create: (options: {
+      readonly userId?: UserId | undefined
+      readonly passwordHash?: Redacted.Redacted | undefined
+    }) => Effect.Effect<UserId, UserInUse>
+    /** Logs a user in who has shown who they are. Errors: M_FORBIDDEN for a deactivated account. */
+    readonly openSession: (userId: UserId, deviceName?: string | undefined) => Effect.Effect<Credentials, MatrixError>
+  }
+>()("greenroom/actors/Accounts") {
+  static readonly layer = Layer.effect(Accounts, make)
+}

@@ -1,0 +1,204 @@
+/**
+ * What an operator does about accounts and registration tokens: the admin endpoints and the command line are made of it.
+ *
+ * The gateways use it with `Accounts`, which knows the sessions that this process holds in memory. The command line has
+ * but the database (`layerOnStores`); the nodes that run notice within half a minute that sessions have ended, and clear
+ * away what is left of a deactivated account within ten.
+ */
+import { randomBytes } from "node:crypto"
+import { formatUserId, type UserId } from "@greenroom/protocol/Identifiers"
+import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
+import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { type Account, AccountStore } from "@greenroom/store/AccountStore"
+import { type RegistrationToken, RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Session } from "../runtime/Session.ts"
+import { Accounts, type Device } from "./Accounts.ts"
+import { passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
+import { Passwords } from "./Passwords.ts"
+
+export interface NewUser {
+  /** A localpart or a whole user ID. */
+  readonly user: string
+  readonly password?: Redacted.Redacted | undefined
+  readonly admin?: boolean | undefined
+  /** Taken as verified. */
+  readonly email?: string | undefined
+}
+
+export interface NewToken {
+  /** The secret; without it one is made. */
+  readonly token?: Redacted.Redacted | undefined
+  /** How often it may be used (default 1), or `unlimited`. */
+  readonly uses?: number | "unlimited" | undefined
+  /** Milliseconds until it expires (default: never). */
+  readonly validFor?: number | undefined
+}
+
+/** How sessions and accounts end. */
+interface Endings {
+  readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
+  readonly deactivate: (userId: UserId) => Effect.Effect<void, MatrixError>
+  readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+  readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
+}
+
+/** How many accounts a page has. */
+const pageSize = 100
+
+const make = Effect.fnUntraced(function* (endings: Endings) {
+  const { login = {}, serverName } = yield* HomeServerConfig
+  const checkPassword = passwordCheck(login)
+  const store = yield* AccountStore
+  const identities = yield* UserIdentityStore
+  const tokens = yield* RegistrationTokenStore
+  const passwords = yield* Passwords
+
+  const requireAdmin = Effect.fn("Administration.requireAdmin")(function* (session: Session) {
+    const account = yield* store.find(session.userId)
+    if (Option.isNone(account) || !account.value.admin) {
+      return yield* new Forbidden({ error: "Only admins may do this" })
+    }
+  })
+
+  const user = Effect.fn("Administration.user")(function* (name: string) {
+    const userId = (name.startsWith("@") ? name : formatUserId(name, serverName)) as UserId
+    const account = yield* store.find(userId)
+    return Option.isSome(account) ? account.value : yield* new NotFound({ error: `There is no user ${userId}` })
+  })
+
+  /** An account that was not deactivated. */
+  const active = Effect.fnUntraced(function* (name: string) {
+    const account = yield* user(name)
+    if (account.deactivatedAt !== undefined) {
+      return yield* new BadRequest({ error: `${account.userId} was deactivated` })
+    }
+    return account
+  })
+
+  const emailOf = (email: string | undefined) => {
+    if (email === undefined) return Effect.succeed(undefined)
+    const address = canonicalEmail(email)
+    return address === undefined
+      ? Effect.fail(new BadJson({ error: "email: must be an email address, such as alice@example.org" }))
+      : Effect.succeed(address)
+  }
+
+  const createUser = Effect.fn("Administration.createUser")(function* (options: NewUser) {
+    const userId = yield* requestedUserId(options.user, serverName)
+    const { password } = options
+    if (password !== undefined) yield* checkPassword(password)
+    const address = yield* emailOf(options.email)
+    if (address !== undefined && Option.isSome(yield* identities.userOfAddress({ medium: "email", address }))) {
+      return yield* new BadRequest({ error: "email: belongs to another user" })
+    }
+    const passwordHash = password === undefined ? undefined : Redacted.make(yield* passwords.hash(password))
+    yield* store.create(userId, { passwordHash, admin: options.admin })
+    if (address !== undefined) yield* identities.bindAddress(userId, { medium: "email", address })
+    return yield* user(userId)
+  })
+
+  const createToken = Effect.fn("Administration.createToken")(function* (options: NewToken) {
+    const token = options.token ?? Redacted.make(randomBytes(18).toString("base64url"))
+    const tokenId = randomBytes(6).toString("hex")
+    const now = yield* Clock.currentTimeMillis
+    const uses = options.uses ?? 1
+    const created = yield* tokens.create({
+      token,
+      tokenId,
+      usesAllowed: uses === "unlimited" ? undefined : uses,
+      expiresAt: options.validFor === undefined ? undefined : now + options.validFor
+    })
+    if (!created) return yield* new BadRequest({ error: "token: is there already" })
+    return { token, tokenId }
+  })
+
+  return Administration.of({
+    requireAdmin,
+    user,
+    createUser,
+    createToken,
+    users: (after) =>
+      Effect.map(store.list({ after, limit: pageSize + 1 }), (accounts) => ({
+        accounts: accounts.slice(0, pageSize),
+        next: accounts.length > pageSize ? accounts[pageSize - 1]?.userId : undefined
+      })),
+    setAdmin: (name, admin) => Effect.flatMap(active(name), ({ userId }) => store.setAdmin(userId, admin)),
+    resetPassword: (name, password) =>
+      Effect.flatMap(active(name), ({ userId }) => endings.setPassword(userId, password)),
+    deactivate: (name) => Effect.flatMap(user(name), ({ userId }) => endings.deactivate(userId)),
+    devices: (name) => Effect.flatMap(user(name), ({ userId }) => endings.devicesOf(userId)),
+    removeDevice: (name, deviceId) =>
+      Effect.flatMap(user(name), ({ userId }) => endings.logoutDevice(userId, deviceId)),
+    tokens: tokens.list,
+    removeToken: (tokenId) =>
+      Effect.flatMap(tokens.remove(tokenId), (removed) =>
+        removed ? Effect.void : Effect.fail(new NotFound({ error: "There is no such registration token" }))
+      )
+  })
+})
+
+/** What of `Accounts` the command line needs, by the database alone. */
+const endingsOnStores = Effect.gen(function* () {
+  const { login = {} } = yield* HomeServerConfig
+  const checkPassword = passwordCheck(login)
+  const store = yield* AccountStore
+  const passwords = yield* Passwords
+  const endings: Endings = {
+    setPassword: Effect.fnUntraced(function* (userId, password) {
+      yield* checkPassword(password)
+      yield* store.setPasswordHash(userId, Redacted.make(yield* passwords.hash(password)))
+      yield* store.revokeAll(userId)
+    }),
+    deactivate: (userId) => Effect.asVoid(store.deactivate(userId)),
+    logoutDevice: Effect.fnUntraced(function* (userId, deviceId) {
+      const found = (yield* store.devices(userId)).filter((device) => device.deviceId === deviceId)
+      if (found.length === 0) return yield* new NotFound({ error: "There is no such device" })
+      for (const { tokenId } of found) yield* store.revoke(userId, tokenId)
+      return found.map(({ tokenId }) => tokenId)
+    }),
+    devicesOf: (userId) =>
+      Effect.map(store.devices(userId), (rows) =>
+        rows.map((row) => ({
+          device_id: row.deviceId,
+          last_seen_ts: row.lastUsedAt,
+          ...(row.name === undefined ? {} : { display_name: row.name })
+        }))
+      )
+  }
+  return endings
+})
+
+export class Administration extends Context.Service<
+  Administration,
+  {
+    /** Errors: M_FORBIDDEN for who is no admin. */
+    readonly requireAdmin: (session: Session) => Effect.Effect<void, MatrixError>
+    /** Accounts in the order of their user IDs; `next` goes on after this page. */
+    readonly users: (
+      after: UserId | undefined
+    ) => Effect.Effect<{ readonly accounts: ReadonlyArray<Account>; readonly next: UserId | undefined }>
+    /** `user` is a localpart or a whole user ID, here and below. Errors: M_NOT_FOUND. */
+    readonly user: (user: string) => Effect.Effect<Account, MatrixError>
+    /** Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON, M_UNKNOWN. */
+    readonly createUser: (options: NewUser) => Effect.Effect<Account, MatrixError>
+    readonly setAdmin: (user: string, admin: boolean) => Effect.Effect<void, MatrixError>
+    /** Ends every session of the user. */
+    readonly resetPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
+    readonly deactivate: (user: string) => Effect.Effect<void, MatrixError>
+    readonly devices: (user: string) => Effect.Effect<ReadonlyArray<Device>, MatrixError>
+    /** The token IDs that ended. */
+    readonly removeDevice: (user: string, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+    readonly tokens: Effect.Effect<ReadonlyArray<RegistrationToken>>
+    readonly createToken: (
+      options: NewToken
+    ) => Effect.Effect<{ readonly token: Redacted.Redacted; readonly tokenId: string }, MatrixError>
+    readonly removeToken: (tokenId: string) => Effect.Effect<void, MatrixError>
+  }
+>()("greenroom/actors/Administration") {
+  static readonly layer = Layer.effect(Administration, Effect.flatMap(Accounts, make))
+  /** Without a running home server. */
+  static readonly layerOnStores = Layer.effect(Administration, Effect.flatMap(endingsOnStores, make))
+}

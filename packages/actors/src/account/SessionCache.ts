@@ -1,0 +1,69 @@
+/**
+ * The sessions of the access tokens that were used last, so that a request costs no query. Bounded: the one that was not
+ * used for longest makes room. Plain memory, synchronous, owned by `Accounts`.
+ *
+ * A token that is revoked while it is being looked up must not come into the cache: `revocations` before the lookup is
+ * given back to `add`, which keeps nothing if it has changed.
+ */
+import type { Session } from "../runtime/Session.ts"
+
+export interface CachedSession {
+  readonly session: Session
+  /** Milliseconds since 1970; undefined if the token does not expire. */
+  readonly expiresAt: number | undefined
+}
+
+export class SessionCache {
+  /** How many times sessions were removed. */
+  revocations = 0
+  /** Oldest use first. */
+  private readonly byToken = new Map<string, CachedSession>()
+  private readonly tokens = new Map<number, string>()
+  private readonly used = new Set<number>()
+  private readonly capacity: number
+
+  constructor(capacity: number) {
+    this.capacity = capacity
+  }
+
+  get(token: string, now: number): Session | undefined {
+    const cached = this.byToken.get(token)
+    if (cached === undefined) return undefined
+    this.byToken.delete(token)
+    if (cached.expiresAt !== undefined && cached.expiresAt <= now) {
+      this.tokens.delete(cached.session.tokenId)
+      return undefined
+    }
+    this.byToken.set(token, cached)
+    this.used.add(cached.session.tokenId)
+    return cached.session
+  }
+
+  add(token: string, cached: CachedSession, revocations: number): void {
+    if (revocations !== this.revocations) return
+    this.byToken.set(token, cached)
+    this.tokens.set(cached.session.tokenId, token)
+    this.used.add(cached.session.tokenId)
+    if (this.byToken.size <= this.capacity) return
+    const [oldest, { session }] = this.byToken.entries().next().value!
+    this.byToken.delete(oldest)
+    this.tokens.delete(session.tokenId)
+  }
+
+  remove(tokenIds: Iterable<number>): void {
+    this.revocations++
+    for (const tokenId of tokenIds) {
+      const token = this.tokens.get(tokenId)
+      if (token !== undefined) this.byToken.delete(token)
+      this.tokens.delete(tokenId)
+      this.used.delete(tokenId)
+    }
+  }
+
+  /** The IDs of the tokens that were used since the last call. */
+  takeUsed(): ReadonlyArray<number> {
+    const used = [...this.used]
+    this.used.clear()
+    return used
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Slows down who guesses passwords and codes: failures are counted for each account and each address, for all nodes
+ * together. An IPv6 address counts as its network (/64), which one customer has as a whole.
+ */
+import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { type AttemptRate, LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
+import { Context, Effect, Layer } from "effect"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { loginDefaults } from "./LoginOptions.ts"
+
+const sweepInterval = "5 minutes"
+
+/** The first four groups of an IPv6 address; any other address as it is. */
+export const addressKey = (address: string): string => {
+  const text = address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "")
+  if (!text.includes(":")) return text
+  const [head = "", tail] = text.toLowerCase().split("::")
+  const before = head === "" ? [] : head.split(":")
+  const after = tail === undefined || tail === "" ? [] : tail.split(":")
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - before.length - after.length)
+  const groups = [...before, ...Array.from({ length: zeros }, () => "0"), ...after]
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ""))
+    .join(":")}::/64`
+}
+
+const refusal = (wait: number) =>
+  new LimitExceeded({ error: "Too many attempts, try again later", retry_after_ms: Math.ceil(wait) })
+
+export class LoginThrottle extends Context.Service<
+  LoginThrottle,
+  {
+    /**
+     * Makes an attempt for an account from an address, unless too many failed. One that ends with M_FORBIDDEN has failed.
+     * Errors: M_LIMIT_EXCEEDED.
+     */
+    readonly attempt: <A, R>(
+      account: string,
+      address: string,
+      effect: Effect.Effect<A, MatrixError, R>
+    ) => Effect.Effect<A, MatrixError, R>
+    /** Counts a mail. Errors: M_LIMIT_EXCEEDED. */
+    readonly mail: (email: string, address: string) => Effect.Effect<void, LimitExceeded>
+  }
+>()("greenroom/actors/LoginThrottle") {
+  static readonly layer = Layer.effect(
+    LoginThrottle,
+    Effect.gen(function* () {
+      const { login = {} } = yield* HomeServerConfig
+      const rates = { ...loginDefaults, ...login }
+      const store = yield* LoginAttemptStore
+
+      const take = Effect.fnUntraced(function* (key: string, rate: AttemptRate) {
+        const wait = yield* store.take(key, rate)
+        if (wait > 0) return yield* refusal(wait)
+      })
+
+      const attempt = Effect.fnUntraced(function* <A, R>(
+        account: string,
+        address: string,
+        effect: Effect.Effect<A, MatrixError, R>
+      ) {
+        const byAccount = `account ${account}`
+        const byAddress = `address ${addressKey(address)}`
+        yield* take(byAddress, rates.addressAttempts)
+        yield* Effect.tapError(take(byAccount, rates.accountAttempts), () => store.giveBack(byAddress))
+        const giveBack = Effect.andThen(store.giveBack(byAddress), store.giveBack(byAccount))
+        return yield* effect.pipe(
+          Effect.tap(() => giveBack),
+          Effect.tapError((error) => (error._tag === "M_FORBIDDEN" ? Effect.void : giveBack))
+        )
+      })
+
+      const slowest = Math.max(rates.addressAttempts.window, rates.accountAttempts.window, rates.mailRate.window)
+      yield* store.forget(slowest).pipe(
+        Effect.catchCause((cause) => Effect.logWarning("Old attempts to log in could not be forgotten", cause)),
+        Effect.delay(sweepInterval),
+        Effect.forever,
+        Effect.forkScoped
+      )
+
+      return LoginThrottle.of({
+        attempt,
+        mail: (email, address) =>
+          Effect.andThen(
+            take(`mails from ${addressKey(address)}`, { ...rates.mailRate, limit: rates.mailRate.limit * 10 }),
+            take(`mails to ${email}`, rates.mailRate)
+          )
+      })
+    })
+  )
+}

@@ -1,0 +1,223 @@
+/**
+ * The Presence actor: one per user, its key is the user ID. It owns the user's presence, merged from all devices and
+ * from what the user chose, and tells the ephemeral stream when it changes. `PresenceRules` says what follows from what.
+ *
+ * The nodes keep the connections of their devices and report them (`DeviceConnections`); an answer says when the presence
+ * will change by itself, and the node asks again then. So an actor needs no timers, can be passivated between two
+ * reports, and has forgotten nothing when it returns. Written to the store when it settles: when the user chooses,
+ * when a choice ends, and when the user turns unavailable or offline. Never on activity.
+ *
+ * Source: "Presence" of the specification.
+ */
+import { PresenceState } from "@greenroom/protocol/api/PresenceApi"
+import { UserId } from "@greenroom/protocol/Identifiers"
+import { PresenceStore } from "@greenroom/store/PresenceStore"
+import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { Clock, Duration, Effect, Option, Schema } from "effect"
+import { Entity } from "effect/cluster"
+import { Rpc } from "effect/rpc"
+import { madeWith } from "../runtime/ActorContext.ts"
+import { EphemeralStream, type PresenceValue } from "./EphemeralStream.ts"
+import { type Choice, DeviceReport, type Settled, settle } from "./PresenceRules.ts"
+
+// --- Protocol ---------------------------------------------------------------------------------------------------------
+
+/** The devices of the user on one node. */
+export const NodeReport = Schema.Struct({ node: Schema.String, devices: Schema.Array(DeviceReport) })
+export type NodeReport = typeof NodeReport.Type
+
+/** `until`: when to report again at the latest. `idle`: whether to report at the next activity. */
+export const Outlook = Schema.Struct({ until: Schema.UndefinedOr(Schema.Number), idle: Schema.Boolean })
+export type Outlook = typeof Outlook.Type
+
+/** The presence as the user sees it; `last_active_at` in milliseconds since 1970. */
+export const OwnPresence = Schema.Struct({
+  user_id: UserId,
+  state: Schema.String,
+  presence: Schema.String,
+  status_msg: Schema.optionalKey(Schema.String),
+  displayname: Schema.optionalKey(Schema.String),
+  avatar_url: Schema.optionalKey(Schema.String),
+  last_active_at: Schema.optionalKey(Schema.Number)
+})
+
+/** The user chooses a state; without `status_msg` the message is taken away. Answered when it is durable. */
+const Choose = Rpc.make("Choose", {
+  payload: { state: PresenceState, status_msg: Schema.UndefinedOr(Schema.String), report: NodeReport },
+  success: Outlook
+})
+/** A device connected, disconnected, became active after idling, or a time that the actor gave has come. */
+const Report = Rpc.make("Report", { payload: NodeReport, success: Outlook })
+/** The display name, the avatar, or who may see the user changed: tell again. */
+const Announce = Rpc.make("Announce")
+/** What the user sees. */
+const Own = Rpc.make("Own", { success: OwnPresence })
+/** The account is gone: the user goes offline and nothing is kept. */
+const Forget = Rpc.make("Forget")
+
+/** The entity; its key is the user ID. */
+export const Presence = Entity.make("Presence", [Choose, Report, Announce, Own, Forget])
+
+export interface PresenceOptions {
+  /** How long somebody who does nothing is online (default 5 minutes). */
+  readonly idleAfter?: Duration.Input
+}
+
+// --- State ------------------------------------------------------------------------------------------------------------
+
+interface State {
+  /** The devices by node. */
+  readonly reports: Map<string, ReadonlyArray<DeviceReport>>
+  state: PresenceState
+  choice: Choice | undefined
+  statusMessage: string | undefined
+  lastActiveAt: number | undefined
+  profile: Pick<PresenceValue, "displayname" | "avatar_url">
+}
+
+/** As the user sees it. */
+const ownValue = (userId: UserId, state: State): PresenceValue => ({
+  user_id: userId,
+  state: state.state,
+  presence: state.state,
+  ...state.profile,
+  ...(state.statusMessage === undefined ? {} : { status_msg: state.statusMessage }),
+  ...(state.lastActiveAt === undefined ? {} : { last_active_at: state.lastActiveAt })
+})
+
+/** As others see it: who is hidden looks exactly as who is offline, and neither shows a status message. */
+const othersValue = (own: PresenceValue): PresenceValue => {
+  if (own.state !== "hidden" && own.state !== "offline") return own
+  const { status_msg: _, ...rest } = own
+  return { ...rest, state: "offline", presence: "offline" }
+}
+
+/** Whether somebody who was told `a` need not be told `b`. Activity alone is no news. */
+const sameNews = (a: PresenceValue | undefined, b: PresenceValue): boolean =>
+  a !== undefined &&
+  a.state === b.state &&
+  a.status_msg === b.status_msg &&
+  a.displayname === b.displayname &&
+  a.avatar_url === b.avatar_url
+
+// --- Behaviour --------------------------------------------------------------------------------------------------------
+
+const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
+  const userId = (yield* Entity.CurrentAddress).entityId as unknown as UserId
+  const store = yield* PresenceStore
+  const profiles = yield* ProfileStore
+  const stream = yield* EphemeralStream
+  const idleAfter = Duration.toMillis(options.idleAfter ?? "5 minutes")
+
+  const settleAt = (now: number): Settled =>
+    settle(
+      {
+        devices: [...state.reports.values()].flat(),
+        choice: state.choice,
+        lastActiveAt: state.lastActiveAt,
+        idleAfter
+      },
+      now
+    )
+
+  const loadProfile = Effect.map(profiles.publicProfile(userId), (profile) => {
+    state.profile = profile
+  })
+
+  const load = Effect.gen(function* () {
+    const row = Option.getOrUndefined(yield* store.get(userId))
+    state.statusMessage = row?.status_msg
+    state.lastActiveAt = row?.last_active_at
+    if (row?.chosen_at !== undefined) state.choice = { state: row.state, at: row.chosen_at }
+    const told = stream.presence(userId, userId)
+    state.state = told === undefined ? settleAt(yield* Clock.currentTimeMillis).state : (told.state as PresenceState)
+    yield* loadProfile
+  })
+
+  const save = Effect.suspend(() =>
+    store.save(userId, {
+      state: state.choice?.state ?? state.state,
+      status_msg: state.statusMessage,
+      last_active_at: state.lastActiveAt,
+      chosen_at: state.choice?.at
+    })
+  )
+
+  const publish = Effect.suspend(() => {
+    const own = ownValue(userId, state)
+    const others = othersValue(own)
+    const othersKnow = sameNews(stream.presence(userId), others)
+    if (state.state !== "hidden") {
+      return othersKnow && sameNews(stream.presence(userId, userId), others)
+        ? Effect.void
+        : stream.publishPresence(others)
+    }
+    if (!othersKnow) return stream.publishPresence(others, own)
+    return sameNews(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
+  })
+
+  /** Takes over what follows from the facts at `now`, saves it where it settled and tells who must be told. */
+  const adopt = Effect.fnUntraced(function* (now: number, chosen: boolean) {
+    const settled = settleAt(now)
+    const rests = settled.state !== state.state && (settled.state === "unavailable" || settled.state === "offline")
+    const choiceEnded = settled.choice !== state.choice
+    state.state = settled.state
+    state.choice = settled.choice
+    state.lastActiveAt = settled.lastActiveAt
+    if (chosen || rests || choiceEnded) yield* save
+    yield* publish
+    return { until: settled.until, idle: settled.idle }
+  })
+
+  const state: State = {
+    reports: new Map(),
+    state: "offline",
+    choice: undefined,
+    statusMessage: undefined,
+    lastActiveAt: undefined,
+    profile: {}
+  }
+  yield* load
+
+  return Presence.of({
+    Choose: Effect.fnUntraced(function* ({ payload: { report, state: chosen, status_msg } }) {
+      const now = yield* Clock.currentTimeMillis
+      state.reports.set(report.node, report.devices)
+      state.lastActiveAt = settleAt(now).lastActiveAt
+      state.choice = { state: chosen, at: now }
+      state.statusMessage = status_msg
+      if (chosen !== "hidden") state.lastActiveAt = now
+      return yield* adopt(now, true)
+    }),
+    Report: Effect.fnUntraced(function* ({ payload: { devices, node } }) {
+      state.reports.set(node, devices)
+      return yield* adopt(yield* Clock.currentTimeMillis, false)
+    }),
+    Announce: () =>
+      Effect.andThen(
+        loadProfile,
+        Effect.suspend(() => {
+          const own = ownValue(userId, state)
+          return state.state === "hidden"
+            ? stream.publishPresence(othersValue(own), own)
+            : stream.publishPresence(othersValue(own))
+        })
+      ),
+    Own: () => Effect.sync(() => ownValue(userId, state)),
+    Forget: Effect.fnUntraced(function* () {
+      yield* store.remove(userId)
+      Object.assign(state, { state: "offline", choice: undefined, statusMessage: undefined, profile: {} })
+      state.reports.clear()
+      yield* publish
+    })
+  })
+})
+
+/**
+ * Registers the actor with the runner. Everybody who is connected has one, and seldom something to tell it: it does not
+ * stay in memory meanwhile. A defect restarts it from the store, and the message is tried again.
+ */
+export const layer = (options: PresenceOptions = {}) =>
+  Presence.toLayer(behaviour(options), { maxIdleTime: "2 seconds" }).pipe(
+    madeWith(EphemeralStream, PresenceStore, ProfileStore)
+  )

@@ -1,0 +1,255 @@
+/**
+ * Presence: who is there. Changes are messages to the `Presence` actor of that user, which merges the devices. Reading is
+ * answered from the ephemeral stream of this node and, for who is not about, from the store.
+ *
+ * Source: "Presence" of the specification.
+ */
+import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
+import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceStore"
+import { ProfileStore, type PublicProfile } from "@greenroom/store/ProfileStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Cache, Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
+import { RemotePresences } from "../federation/RemotePresences.ts"
+import type { PresenceContent } from "../room/Rooms.ts"
+import { ask } from "../runtime/Ask.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Session } from "../runtime/Session.ts"
+import { DeviceConnections } from "./DeviceConnections.ts"
+import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
+import { Presence } from "./Presence.ts"
+
+export type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
+
+export interface PresencesOptions {
+  /** How long a device counts as connected after a poll ended without another one (default 30 seconds). */
+  readonly grace?: Duration.Input
+}
+
+/** The longest status message, in UTF-16 code units. */
+const maxStatusMessage = 1024
+
+/** The last values of users: from this node's stream, or offline as the store knows them. */
+const makeLastValues = Effect.gen(function* () {
+  const stream = yield* EphemeralStream
+  const store = yield* PresenceStore
+  const profiles = yield* ProfileStore
+
+  const offline = (userId: UserId, profile: PublicProfile | undefined, stored: StoredPresence | undefined) => ({
+    user_id: userId,
+    state: "offline",
+    presence: "offline",
+    ...profile,
+    ...(stored?.last_active_at === undefined ? {} : { last_active_at: stored.last_active_at })
+  })
+
+  return Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, viewer: UserId | undefined) {
+    const known = userIds.map((userId): PresenceValue | undefined => stream.presence(userId, viewer))
+    const absent = userIds.filter((_, index) => known[index] === undefined)
+    if (absent.length === 0) return known as ReadonlyArray<PresenceValue>
+    const [stored, profile] = yield* Effect.all([store.many(absent), profiles.publicProfiles(absent)], {
+      concurrency: 2
+    })
+    return userIds.map(
+      (userId, index): PresenceValue => known[index] ?? offline(userId, profile.get(userId), stored.get(userId))
+    )
+  })
+})
+
+/** How many reports to Presence actors are under way at once. */
+const concurrentReports = 64
+/** After what time a Presence actor that could not be told is told again, in milliseconds. */
+const retryAfter = 5_000
+
+const make = Effect.fnUntraced(function* (options: PresencesOptions) {
+  const actor = yield* Presence.client
+  const stream = yield* EphemeralStream
+  const rooms = yield* RoomStore
+  const lists = yield* PresenceListStore
+  const { serverName } = yield* HomeServerConfig
+  const accounts = yield* AccountStore
+  const remotePresences = yield* RemotePresences
+  const lastValues = yield* makeLastValues
+  const devices = new DeviceConnections(Duration.toMillis(options.grace ?? "30 seconds"))
+  const somethingDue = Latch.makeUnsafe(false)
+  const reporting = Semaphore.makeUnsafe(concurrentReports).withPermits(1)
+  const scope = yield* Effect.scope
+
+  const reportOf = (userId: UserId, now: number) => ({
+    node: stream.incarnation,
+    devices: devices.report(userId, now)
+  })
+
+  const tell = Effect.fnUntraced(function* (userId: UserId) {
+    const now = yield* Clock.currentTimeMillis
+    const outlook = yield* actor(userId).Report(reportOf(userId, now))
+    devices.told(userId, outlook, now)
+  })
+
+  const tellOrRetry = (userId: UserId) =>
+    Effect.catchCause(Effect.timeout(tell(userId), "10 seconds"), (cause) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        devices.tellLater(userId, now + retryAfter)
+        return Effect.logWarning("A presence could not be reported, trying again", cause)
+      })
+    )
+
+  // One fiber looks once a second, and at once when somebody connects or becomes active.
+  yield* Effect.gen(function* () {
+    while (true) {
+      yield* Effect.raceFirst(somethingDue.await, Effect.sleep("1 second"))
+      somethingDue.closeUnsafe()
+      for (const userId of devices.due(yield* Clock.currentTimeMillis)) {
+        yield* Effect.forkIn(reporting(tellOrRetry(userId)), scope)
+      }
+    }
+  }).pipe(Effect.forkScoped)
+
+  const acceptedBy = yield* Cache.make({
+    capacity: 10_000,
+    timeToLive: "30 seconds",
+    lookup: (viewer: UserId) =>
+      Effect.map(
+        lists.list(viewer),
+        (rows): ReadonlySet<UserId> => new Set(rows.filter(({ accepted }) => accepted).map(({ userId }) => userId))
+      )
+  })
+
+  const exists = (userId: UserId) =>
+    Effect.map(accounts.find(userId), (account) => Option.isSome(account) && account.value.deactivatedAt === undefined)
+
+  const maySee = Effect.fnUntraced(function* (viewer: UserId, userId: UserId) {
+    if (viewer === userId || (yield* Cache.get(acceptedBy, viewer)).has(userId)) return true
+    return yield* rooms.shareRoom(viewer, userId)
+  })
+
+  const checkStatusMessage = (text: string): Effect.Effect<void, MatrixError> => {
+    if (!text.isWellFormed()) return Effect.fail(new BadJson({ error: "status_msg: not valid Unicode" }))
+    return text.length <= maxStatusMessage
+      ? Effect.void
+      : Effect.fail(new TooLarge({ error: `status_msg: has more than ${maxStatusMessage} characters` }))
+  }
+
+  const set = Effect.fn("Presences.set")(function* (
+    session: Session,
+    userId: UserId,
+    state: PresenceState,
+    statusMessage?: string
+  ) {
+    if (session.userId !== userId) return yield* new Forbidden({ error: "You can only set your own presence" })
+    if (statusMessage !== undefined) yield* checkStatusMessage(statusMessage)
+    const now = yield* Clock.currentTimeMillis
+    const outlook = yield* ask(
+      actor(userId).Choose({ state, status_msg: statusMessage, report: reportOf(userId, now) })
+    )
+    devices.told(userId, outlook, now)
+  })
+
+  const get = Effect.fn("Presences.get")(function* (session: Session, userId: UserId) {
+    if (userId === session.userId) {
+      const own = yield* ask(actor(userId).Own())
+      return toPresenceContent(withActivity(own), yield* Clock.currentTimeMillis)
+    }
+    if (!(yield* maySee(session.userId, userId))) {
+      if (serverNameOf(userId) === serverName && !(yield* exists(userId))) {
+        return yield* new NotFound({ error: `There is no user ${userId}` })
+      }
+      return yield* new Forbidden({
+        error: `You may see the presence of ${userId} after sharing a room or being accepted`
+      })
+    }
+    if (serverNameOf(userId) !== serverName) yield* remotePresences.fetch(userId)
+    const [content] = yield* manyContents([userId])
+    return content!
+  })
+
+  /** With what this node knows of the user's activity since it was told. An offline user's stays as it was told. */
+  const withActivity = (value: PresenceValue): PresenceValue => {
+    const lastActiveAt = devices.lastActiveAt(value.user_id)
+    return lastActiveAt === undefined || value.state === "offline" || value.state === "hidden"
+      ? value
+      : { ...value, last_active_at: Math.max(lastActiveAt, value.last_active_at ?? 0) }
+  }
+
+  const manyContents = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, viewer?: UserId) {
+    yield* remotePresences.want(userIds)
+    const values = yield* lastValues(userIds, viewer)
+    const now = yield* Clock.currentTimeMillis
+    return values.map((value) => toPresenceContent(withActivity(value), now))
+  })
+
+  const connected = ({ deviceId, userId }: Session) =>
+    Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          if (devices.connect(userId, deviceId, now)) somethingDue.openUnsafe()
+        }),
+        () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
+      )
+    )
+
+  const active = ({ deviceId, userId }: Session) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      if (devices.active(userId, deviceId, now)) somethingDue.openUnsafe()
+    })
+
+  return {
+    set,
+    get,
+    many: manyContents,
+    connected,
+    active,
+    acceptedBy: (viewer: UserId) => Cache.get(acceptedBy, viewer),
+    listChanged: (viewer: UserId) => Cache.invalidate(acceptedBy, viewer),
+    announce: (userId: UserId) => Effect.orDie(actor(userId).Announce(undefined, { discard: true })),
+    forget: (userId: UserId) =>
+      Effect.andThen(
+        Effect.sync(() => devices.forget(userId)),
+        Effect.orDie(actor(userId).Forget())
+      )
+  }
+})
+
+export class Presences extends Context.Service<
+  Presences,
+  {
+    /** The user alone. Without `statusMessage` the user has none. */
+    readonly set: (
+      session: Session,
+      userId: UserId,
+      state: PresenceState,
+      statusMessage?: string
+    ) => Effect.Effect<void, MatrixError>
+    /** Who shares a room with the user, or was accepted by the user. Errors: M_FORBIDDEN. */
+    readonly get: (session: Session, userId: UserId) => Effect.Effect<PresenceContent, MatrixError>
+    /**
+     * The presence of several users at once, without checks: for callers that have checked. A hidden `viewer` is among
+     * them as who they are.
+     */
+    readonly many: (userIds: ReadonlyArray<UserId>, viewer?: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
+    /** The device is connected to the event stream until the scope closes (with a grace period between polls). */
+    readonly connected: (session: Session) => Effect.Effect<void, never, Scope.Scope>
+    /** The user did something on this device: resets its idle timer. Cheap; never waits. */
+    readonly active: (session: Session) => Effect.Effect<void>
+    /**
+     * Whose presence the viewer may see because they accepted the viewer. Sharing a room is the other way, and one's own
+     * presence one always sees. From memory; at most half a minute behind changes on other nodes.
+     */
+    readonly acceptedBy: (viewer: UserId) => Effect.Effect<ReadonlySet<UserId>>
+    /** The viewer's presence list changed: `acceptedBy` of this node asks the store again. */
+    readonly listChanged: (viewer: UserId) => Effect.Effect<void>
+    /**
+     * Tells those who may see the user again, because the profile changed or somebody may see the user now. Does not wait
+     * for it.
+     */
+    readonly announce: (userId: UserId) => Effect.Effect<void>
+    /** The account is gone. */
+    readonly forget: (userId: UserId) => Effect.Effect<void>
+  }
+>()("greenroom/actors/Presences") {
+  static readonly layerWith = (options: PresencesOptions) => Layer.effect(Presences, make(options))
+  static readonly layer = Presences.layerWith({})
+}

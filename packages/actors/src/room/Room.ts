@@ -1,0 +1,510 @@
+/**
+ * The Room actor: owns a room on this home server and is the only writer of its events. It puts events in order in
+ * memory, hands them to the event log, and answers each caller when its own event is durable; while one commit is under
+ * way the next events are ordered already, so a hot room is not limited to one event a commit.
+ *
+ * If a commit fails, or the log says that another writer has opened the room, the actor forgets what it holds and
+ * reloads it from the store.
+ *
+ * Source: "Room structure" and "Rooms" of the specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { EventId, formatRoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import { initialProposals } from "@greenroom/room/RoomCreation"
+import type { EventProposal, PduProblem } from "@greenroom/room/RoomVersion"
+import { defaultRoomVersion } from "@greenroom/room/RoomVersions"
+import type { CommitFailed, StaleWriter } from "@greenroom/store/EventLog"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { Clock, Effect, FiberMap, Result, Schema } from "effect"
+import { Entity } from "effect/cluster"
+import { Rpc } from "effect/rpc"
+import type { RemoteState } from "../federation/RemoteRooms.ts"
+import { EphemeralStream } from "../presence/EphemeralStream.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { Transaction } from "../runtime/Session.ts"
+import { makeRoomFederation } from "./internal/RoomFederation.ts"
+import type { Outcome } from "./internal/RoomIntake.ts"
+import type { RoomState } from "./internal/RoomState.ts"
+import { makeRoomWriter } from "./internal/RoomWriter.ts"
+
+// --- Protocol -------------------------------------------------------------------------------------------------------
+
+/** JSON that was checked where it entered the server. */
+const Content: Schema.Codec<JsonObject> = Schema.Unknown as never
+
+/** The transaction of the request and its kind, such as `send/m.room.message`: one scope of idempotency. */
+const RoomTransaction = Schema.Struct({ ...Transaction.fields, kind: Schema.String })
+export type RoomTransaction = typeof RoomTransaction.Type
+
+/** Makes the room with its first events. Answers with the alias where one was asked for. */
+export const Create = Rpc.make("Create", {
+  payload: {
+    creator: UserId,
+    creatorProfile: Content,
+    visibility: Schema.Literals(["public", "private"]),
+    aliasName: Schema.optionalKey(Schema.String),
+    name: Schema.optionalKey(Schema.String),
+    topic: Schema.optionalKey(Schema.String),
+    invite: Schema.Array(UserId),
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(Schema.String) }),
+  error: MatrixError
+})
+
+/** Appends an event if the rules allow it. A state event that changes nothing is answered with the one in force. */
+export const Propose = Rpc.make("Propose", {
+  payload: {
+    sender: UserId,
+    type: Schema.String,
+    content: Content,
+    stateKey: Schema.optionalKey(Schema.String),
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** Strips an event to what the protocol needs. */
+export const Redact = Rpc.make("Redact", {
+  payload: {
+    sender: UserId,
+    target: EventId,
+    reason: Schema.optionalKey(Schema.String),
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** The user types, or stopped. `timeout` in ms. */
+export const SetTyping = Rpc.make("SetTyping", {
+  payload: { userId: UserId, typing: Schema.Boolean, timeout: Schema.Number },
+  error: MatrixError
+})
+
+/** Gives the user's membership its new display name and avatar, if the user is joined. */
+export const RefreshMember = Rpc.make("RefreshMember", {
+  payload: { userId: UserId, profile: Content },
+  error: MatrixError
+})
+
+// What other servers send and ask for; the events have passed form, signature and hash.
+
+const Handshake = Schema.Literals(["join", "leave", "knock"])
+const Events: Schema.Codec<ReadonlyArray<Event>> = Schema.Unknown as never
+const RoomEvent: Schema.Codec<Event> = Schema.Unknown as never
+const StateOfRoom: Schema.Codec<RemoteState> = Schema.Unknown as never
+
+/** Places events of other servers. Answers with what became of each, when what was taken is durable. */
+export const Receive = Rpc.make("Receive", {
+  payload: { origin: ServerName, events: Events },
+  success: Schema.Unknown as never as Schema.Codec<ReadonlyArray<Outcome>>,
+  error: MatrixError
+})
+
+/** The template of a membership for a user of another server. */
+export const MakeMembership = Rpc.make("MakeMembership", {
+  payload: { handshake: Handshake, userId: UserId },
+  success: Schema.Struct({ room_version: Schema.String, event: Content }),
+  error: MatrixError
+})
+
+/** Takes the membership that another server has completed; a join is answered with the state before it. */
+export const SendMembership = Rpc.make("SendMembership", {
+  payload: { origin: ServerName, handshake: Handshake, event: RoomEvent },
+  success: StateOfRoom,
+  error: MatrixError
+})
+
+/**
+ * Makes the membership that a user of another server asks for by an m.room.invite_join to this server. Answers with the
+ * event by which the user is joined, also where they were before. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.
+ */
+export const InviteJoin = Rpc.make("InviteJoin", {
+  payload: { event: RoomEvent },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** The state before an event, or now, for a server that takes part in the room. */
+export const GetState = Rpc.make("GetState", {
+  payload: { origin: ServerName, at: Schema.optionalKey(EventId) },
+  success: StateOfRoom,
+  error: MatrixError
+})
+
+/** An invite of one of our users by another server: answered with our signature beside its own. */
+export const ReceiveInvite = Rpc.make("ReceiveInvite", {
+  payload: { origin: ServerName, event: RoomEvent, version: Schema.String },
+  success: RoomEvent,
+  error: MatrixError
+})
+
+/** Which servers take part in the room; none if ours does not. */
+export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), error: MatrixError })
+
+// What our users need of other servers
+
+/** Joins through one of the servers, where this one does not take part in the room. */
+export const JoinRemotely = Rpc.make("JoinRemotely", {
+  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
+  error: MatrixError
+})
+
+/** Rejects an invitation, or takes back a knock, where this server does not take part in the room. */
+export const LeaveRemotely = Rpc.make("LeaveRemotely", {
+  payload: { userId: UserId, servers: Schema.Array(ServerName) },
+  error: MatrixError
+})
+
+/** Knocks through one of the servers, where this one does not take part in the room. */
+export const KnockRemotely = Rpc.make("KnockRemotely", {
+  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** Invites a user of another server, which countersigns. */
+export const InviteRemotely = Rpc.make("InviteRemotely", {
+  payload: {
+    sender: UserId,
+    invited: UserId,
+    content: Content,
+    transaction: Schema.optionalKey(RoomTransaction)
+  },
+  success: Schema.Struct({ event_id: EventId }),
+  error: MatrixError
+})
+
+/** Fetches history that precedes what there is; true if there is more of it now. */
+export const Backfill = Rpc.make("Backfill", {
+  payload: { limit: Schema.Number },
+  success: Schema.Boolean,
+  error: MatrixError
+})
+
+export const Room = Entity.make("Room", [
+  Create,
+  Propose,
+  Redact,
+  SetTyping,
+  RefreshMember,
+  Receive,
+  MakeMembership,
+  SendMembership,
+  InviteJoin,
+  GetState,
+  ReceiveInvite,
+  Servers,
+  JoinRemotely,
+  LeaveRemotely,
+  KnockRemotely,
+  InviteRemotely,
+  Backfill
+])
+
+// --- State ----------------------------------------------------------------------------------------------------------
+
+/** The longest that somebody types without saying so again, in milliseconds. */
+export const maxTypingTimeout = 120_000
+
+const refusePdu = (problem: PduProblem): MatrixError =>
+  problem._tag === "TooLarge"
+    ? new TooLarge({ error: `The event has ${problem.bytes} bytes; 65536 are the limit` })
+    : new BadJson({ error: problem.reason })
+
+const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** State events tell what they replaced. */
+const withPrevContent = (event: Event, room: RoomState): Event => {
+  if (event.state_key === undefined) return event
+  const replaced = room.lookup(event.type, event.state_key)
+  return replaced === undefined ? event : { ...event, unsigned: { prev_content: replaced.content } }
+}
+
+// --- Behaviour ------------------------------------------------------------------------------------------------------
+
+const behaviour = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const events = yield* EventStore
+  const ephemeral = yield* EphemeralStream
+  const writer = yield* makeRoomWriter
+  const {
+    durably,
+    forget,
+    inTurn,
+    key,
+    load,
+    loadExisting,
+    log,
+    nextChain,
+    nextNid,
+    roomId,
+    rooms,
+    transactions,
+    withNids
+  } = writer
+  const federation = yield* makeRoomFederation(writer)
+  const typing = yield* FiberMap.make<UserId>()
+
+  // Appending
+
+  type Refused = { readonly refused: MatrixError }
+  type Appended = { readonly event: Event; readonly durable: Effect.Effect<void, StaleWriter | CommitFailed> }
+
+  /** Builds, authorises and appends one event, and puts its commit in line. Synchronous: this is its place in the order. */
+  const appendNow = (
+    room: RoomState,
+    proposal: EventProposal,
+    now: number,
+    also: (event: Event) => Parameters<RoomState["commit"]>[1]
+  ): Appended | Refused => {
+    const built = room.propose(proposal, now, key)
+    if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
+    const refusal = room.version.authorise(built.success, room.lookup)
+    if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
+    const event = withPrevContent(built.success, room)
+    const step = room.beginStep()
+    room.append(step, event, nextNid(), nextChain)
+    return { event, durable: log.append(room.commit(step, also(event))) }
+  }
+
+  const append = Effect.fnUntraced(function* (
+    room: RoomState,
+    proposal: EventProposal,
+    transaction: RoomTransaction | undefined,
+    redactions: (event: Event) => ReadonlyArray<Event> = () => []
+  ) {
+    yield* inTurn
+    const now = yield* Clock.currentTimeMillis
+    const appended = yield* withNids(1, () =>
+      appendNow(room, proposal, now, (event) => ({
+        transactions:
+          transaction === undefined ? [] : [transactions.row(transaction, roomId, { event_id: event.event_id })],
+        redactions: redactions(event)
+      }))
+    )
+    if ("refused" in appended) return yield* Effect.fail(appended.refused)
+    yield* appended.durable
+    return { event_id: appended.event.event_id }
+  })
+
+  // On Create
+
+  const proposalsFor = (create: (typeof Create)["payloadSchema"]["Type"]): ReadonlyArray<EventProposal> => [
+    ...initialProposals({
+      roomId,
+      creator: create.creator,
+      creatorProfile: create.creatorProfile,
+      visibility: create.visibility,
+      roomVersion: defaultRoomVersion.id,
+      ...(create.name === undefined ? {} : { name: create.name }),
+      ...(create.topic === undefined ? {} : { topic: create.topic }),
+      ...(create.aliasName === undefined ? {} : { aliases: [formatRoomAlias(create.aliasName, serverName)] })
+    }),
+    ...create.invite.map((invited) => ({
+      room_id: roomId,
+      type: "m.room.member",
+      sender: create.creator,
+      state_key: invited,
+      content: { membership: "invite" }
+    }))
+  ]
+
+  const appendAll = (
+    room: RoomState,
+    proposals: ReadonlyArray<EventProposal>,
+    now: number,
+    also: Parameters<RoomState["commit"]>[1]
+  ): { readonly durable: Effect.Effect<void, StaleWriter | CommitFailed> } | Refused => {
+    const step = room.beginStep()
+    for (const proposal of proposals) {
+      const built = room.propose(proposal, now, key)
+      if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
+      const refusal = room.version.authorise(built.success, room.lookup)
+      if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
+      room.append(step, withPrevContent(built.success, room), nextNid(), nextChain)
+    }
+    return { durable: log.append(room.commit(step, also)) }
+  }
+
+  const create = Effect.fnUntraced(function* (payload: (typeof Create)["payloadSchema"]["Type"]) {
+    const proposals = proposalsFor(payload)
+    yield* rooms.prepare(roomId, defaultRoomVersion.id, payload.visibility)
+    const room = yield* load
+    const response = {
+      room_id: roomId,
+      ...(payload.aliasName === undefined ? {} : { room_alias: formatRoomAlias(payload.aliasName, serverName) })
+    }
+    if (room.exists) return yield* new Forbidden({ error: `${roomId} exists` })
+    const { transaction } = payload
+    const now = yield* Clock.currentTimeMillis
+    const appended = yield* withNids(proposals.length, () =>
+      appendAll(room, proposals, now, {
+        transactions: transaction === undefined ? [] : [transactions.row(transaction, roomId, response)]
+      })
+    )
+    // A refused proposal leaves the room in memory half made: it is forgotten, as nothing was stored.
+    if ("refused" in appended) return yield* Effect.andThen(forget, Effect.fail(appended.refused))
+    yield* appended.durable
+    return response
+  })
+
+  // On Propose
+
+  /** The state event that says the same already, if there is one. */
+  const alreadySo = (room: RoomState, proposal: EventProposal): Event | undefined => {
+    if (proposal.state_key === undefined) return undefined
+    const current = room.lookup(proposal.type, proposal.state_key)
+    return current?.sender === proposal.sender && sameContent(current.content, proposal.content) ? current : undefined
+  }
+
+  const propose = Effect.fnUntraced(function* (proposal: EventProposal, transaction: RoomTransaction | undefined) {
+    const room = yield* loadExisting
+    const current = alreadySo(room, proposal)
+    if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
+      const answer = { event_id: current.event_id }
+      const remembered = transaction === undefined ? [] : [transactions.row(transaction, roomId, answer)]
+      // The event that says so may still be in line itself: this is behind it.
+      yield* log.append(room.commit(room.beginStep(), { transactions: remembered }))
+      return answer
+    }
+    const answer = yield* append(room, proposal, transaction)
+    if (proposal.type === "m.room.member" && proposal.content.membership !== "join") {
+      yield* stopTyping(proposal.state_key as UserId)
+    }
+    return answer
+  })
+
+  // On Redact
+
+  /** The state events that tell what the target said, as they replaced it. Those in line are waited for first. */
+  const replacementsOf = Effect.fnUntraced(function* (room: RoomState, target: StoredEvent) {
+    const { event_id, state_key, type } = target.event
+    if (state_key === undefined || room.lookup(type, state_key)?.event_id === event_id) return []
+    yield* log.append(room.commit(room.beginStep()))
+    return yield* events.replacementsOf(target)
+  })
+
+  /** Who is not in the room is not told either whether it has the event. */
+  const redact = Effect.fnUntraced(function* (payload: (typeof Redact)["payloadSchema"]["Type"]) {
+    const room = yield* loadExisting
+    if (room.membershipOf(payload.sender) !== "join") {
+      return yield* new Forbidden({ error: "The sender must be in the room" })
+    }
+    const stored = (yield* events.byIds([payload.target])).find(({ roomNid }) => roomNid === room.roomNid)
+    if (stored === undefined) return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
+    const target = stored.event
+    const proposal: EventProposal = {
+      room_id: roomId,
+      type: "m.room.redaction",
+      sender: payload.sender,
+      redacts: payload.target,
+      content: payload.reason === undefined ? {} : { reason: payload.reason }
+    }
+    const asEvent = { ...target, ...proposal, event_id: target.event_id } as Event
+    const refusal = room.version.authoriseRedaction(asEvent, target, room.lookup)
+    if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    const replacements = yield* replacementsOf(room, stored)
+    return yield* append(room, proposal, payload.transaction, (event) => {
+      const redacted = { ...room.version.redact(target), unsigned: { redacted_because: event.event_id } }
+      const current = target.state_key === undefined ? undefined : room.lookup(target.type, target.state_key)
+      const told = new Map(
+        [...replacements, ...(current?.replaces_state === target.event_id ? [current] : [])].map((each) => [
+          each.event_id,
+          { ...each, unsigned: { ...each.unsigned, prev_content: redacted.content } }
+        ])
+      )
+      const stripped = [redacted, ...told.values()]
+      for (const each of stripped) room.applyRedaction(each)
+      return stripped
+    })
+  })
+
+  // On RefreshMember
+
+  const refreshMember = Effect.fnUntraced(function* (userId: UserId, profile: JsonObject) {
+    const room = yield* loadExisting
+    if (room.membershipOf(userId) !== "join") return
+    yield* propose(
+      {
+        room_id: roomId,
+        type: "m.room.member",
+        sender: userId,
+        state_key: userId,
+        content: { membership: "join", ...profile }
+      },
+      undefined
+    )
+  })
+
+  // On SetTyping
+
+  const typists = new Set<UserId>()
+  const publishTyping = Effect.suspend(() => ephemeral.publishTyping(roomId, [...typists]))
+  const noLongerTypes = (userId: UserId) => Effect.suspend(() => (typists.delete(userId) ? publishTyping : Effect.void))
+  const stopTyping = (userId: UserId) => Effect.andThen(FiberMap.remove(typing, userId), noLongerTypes(userId))
+
+  const setTyping = Effect.fnUntraced(function* (userId: UserId, isTyping: boolean, timeout: number) {
+    const room = yield* loadExisting
+    if (room.membershipOf(userId) !== "join") return yield* new Forbidden({ error: "The sender must be in the room" })
+    if (!isTyping) return yield* stopTyping(userId)
+    const after = Math.min(timeout, maxTypingTimeout)
+    yield* FiberMap.run(typing, userId, Effect.andThen(Effect.sleep(after), noLongerTypes(userId)))
+    if (typists.has(userId)) return
+    typists.add(userId)
+    yield* publishTyping
+  })
+
+  return Room.of({
+    Create: ({ payload }) =>
+      durably(transactions.once(payload.transaction, create(payload)), payload.transaction !== undefined),
+    Propose: ({ payload: { content, sender, stateKey, transaction, type } }) => {
+      const proposal = { room_id: roomId, type, sender, content }
+      return durably(
+        transactions.once(
+          transaction,
+          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction)
+        ),
+        transaction !== undefined
+      )
+    },
+    Redact: ({ payload }) =>
+      durably(transactions.once(payload.transaction, redact(payload)), payload.transaction !== undefined),
+    RefreshMember: ({ payload }) => durably(refreshMember(payload.userId, payload.profile), true),
+    Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events), true),
+    MakeMembership: ({ payload }) => federation.makeMembership(payload.handshake, payload.userId),
+    SendMembership: ({ payload }) =>
+      durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
+    InviteJoin: ({ payload }) => durably(federation.inviteJoin(payload.event), true),
+    GetState: ({ payload }) => durably(federation.getState(payload.origin, payload.at), true),
+    ReceiveInvite: ({ payload }) =>
+      durably(federation.receiveInvite(payload.origin, payload.event, payload.version), true),
+    Servers: () => Effect.map(load, (room) => room.takingPart),
+    JoinRemotely: ({ payload }) =>
+      durably(federation.joinRemotely(payload.userId, payload.content, payload.servers), true),
+    LeaveRemotely: ({ payload }) => durably(federation.leaveRemotely(payload.userId, payload.servers), true),
+    KnockRemotely: ({ payload }) =>
+      durably(federation.knockRemotely(payload.userId, payload.content, payload.servers), true),
+    InviteRemotely: ({ payload: { content, invited, sender, transaction } }) =>
+      durably(
+        transactions.once(transaction, federation.inviteRemotely(sender, invited, content, transaction)),
+        transaction !== undefined
+      ),
+    Backfill: ({ payload }) => durably(federation.backfill(payload.limit), true),
+    SetTyping: ({ payload }) => setTyping(payload.userId, payload.typing, payload.timeout)
+  })
+})
+
+/**
+ * Registers the actor with the runner. Requests of one room run side by side; their order is that of the synchronous
+ * steps. An idle room is passivated after longer than anybody may be typing.
+ */
+export const layer = Room.toLayer(behaviour, {
+  concurrency: "unbounded",
+  maxIdleTime: maxTypingTimeout + 30_000,
+  disableFatalDefects: true
+})

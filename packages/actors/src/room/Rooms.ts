@@ -1,0 +1,204 @@
+/**
+ * Rooms, as gateways and embedding programs use them. What changes a room is a message to its `Room` actor; what only
+ * reads is answered from the store without waking the actor. Every method says who may call it.
+ *
+ * Source: "Rooms" of the specification, `client-api`.
+ */
+import type { ClientEvent } from "@greenroom/protocol/Event"
+import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Layer } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { makeRoomDirectory } from "./internal/RoomDirectory.ts"
+import { makeRoomReads } from "./internal/RoomReads.ts"
+import { makeRoomRequests } from "./internal/RoomRequests.ts"
+import { makeTransactionExpiry } from "./internal/TransactionExpiry.ts"
+
+export interface CreateRoom {
+  /** `public` if absent: the room is listed, and anybody may join it. */
+  readonly visibility?: "public" | "private"
+  /** Localpart of an alias on this server, without `#`. */
+  readonly room_alias_name?: string
+  readonly name?: string
+  readonly topic?: string
+  readonly invite?: ReadonlyArray<UserId>
+}
+
+export interface MessagePage {
+  readonly chunk: ReadonlyArray<ClientEvent>
+  readonly start: string
+  readonly end: string
+}
+
+/** One room of an initialSync. */
+export interface RoomSnapshot {
+  readonly room_id: RoomId
+  readonly membership: string
+  readonly inviter?: UserId
+  readonly visibility?: "public" | "private"
+  readonly messages?: MessagePage
+  readonly state?: ReadonlyArray<ClientEvent>
+}
+
+export interface PublicRoom {
+  readonly room_id: RoomId
+  readonly name?: string
+  readonly topic?: string
+  readonly aliases: ReadonlyArray<RoomAlias>
+  readonly num_joined_members: number
+}
+
+/** Where a page of messages begins and ends. `from` and `to` are tokens, `START` or `END`. */
+export interface MessagesQuery {
+  readonly from?: string
+  readonly to?: string
+  /** Defaults to 10, at most 1,000. */
+  readonly limit?: number
+  /** If absent: forwards from `START` or to `END`, else backwards. */
+  readonly dir?: "f" | "b"
+  /** Bundle feedback with its message. */
+  readonly feedback?: boolean
+}
+
+export class Rooms extends Context.Service<
+  Rooms,
+  {
+    /** Any user. With `txnId`, a repeat returns the first room. */
+    readonly create: (
+      session: Session,
+      options: CreateRoom,
+      txnId?: string
+    ) => Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
+    /** Members with the power to send the type. */
+    readonly send: (
+      session: Session,
+      roomId: RoomId,
+      type: string,
+      content: JsonObject,
+      txnId?: string
+    ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
+    /** Members with the power to set the type; m.room.member with state key: the membership rules. */
+    readonly setState: (
+      session: Session,
+      roomId: RoomId,
+      type: string,
+      stateKey: string,
+      content: JsonObject
+    ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
+    /** Who the join rules allow. Joins over federation where this server is not in the room. */
+    readonly join: (
+      session: Session,
+      roomIdOrAlias: RoomId | RoomAlias,
+      content?: JsonObject,
+      txnId?: string
+    ) => Effect.Effect<{ readonly room_id: RoomId }, MatrixError>
+    /** Joined and invited users: leaves, or rejects the invitation. */
+    readonly leave: (session: Session, roomId: RoomId, txnId?: string) => Effect.Effect<void, MatrixError>
+    /** Who the membership rules and power levels allow. */
+    readonly setMembership: (
+      session: Session,
+      roomId: RoomId,
+      action: "invite" | "ban" | "kick" | "unban" | "knock",
+      target: UserId,
+      reason?: string,
+      txnId?: string
+    ) => Effect.Effect<void, MatrixError>
+    /** The sender of the event, or who has the power to redact. */
+    readonly redact: (
+      session: Session,
+      roomId: RoomId,
+      eventId: EventId,
+      reason?: string,
+      txnId?: string
+    ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
+    /** Members, for themselves. `timeout` in ms, at most 120,000. */
+    readonly setTyping: (
+      session: Session,
+      roomId: RoomId,
+      userId: UserId,
+      typing: boolean,
+      timeout?: number
+    ) => Effect.Effect<void, MatrixError>
+
+    /** Members, past members as of when they left. The content alone. */
+    readonly getState: (
+      session: Session,
+      roomId: RoomId,
+      type: string,
+      stateKey: string
+    ) => Effect.Effect<JsonObject, MatrixError>
+    /** Members, past members as of when they left. */
+    readonly getFullState: (session: Session, roomId: RoomId) => Effect.Effect<ReadonlyArray<ClientEvent>, MatrixError>
+    /** Members, past members as of when they left. Presence is merged into the content of each. */
+    readonly members: (session: Session, roomId: RoomId) => Effect.Effect<MessagePage, MatrixError>
+    /** Members, past members up to when they left. Back-fills over federation. */
+    readonly messages: (
+      session: Session,
+      roomId: RoomId,
+      query: MessagesQuery
+    ) => Effect.Effect<MessagePage, MatrixError>
+    /** Who may see the room that the event is in, at that event. */
+    readonly getEvent: (session: Session, eventId: EventId) => Effect.Effect<ClientEvent, MatrixError>
+    /** Members. `presence` is that of the members. */
+    readonly initialSync: (
+      session: Session,
+      roomId: RoomId,
+      limit?: number
+    ) => Effect.Effect<RoomSnapshot & { readonly presence: ReadonlyArray<PresenceEvent> }, MatrixError>
+    /** Anyone, without a session. */
+    readonly publicRooms: Effect.Effect<{
+      readonly chunk: ReadonlyArray<PublicRoom>
+      readonly start: string
+      readonly end: string
+    }>
+
+    /** Anyone, without a session. Asks the alias's server where it is not ours. */
+    readonly resolveAlias: (
+      alias: RoomAlias
+    ) => Effect.Effect<{ readonly room_id: RoomId; readonly servers: ReadonlyArray<ServerName> }, MatrixError>
+    /** Members of the room; aliases of this server only. */
+    readonly setAlias: (
+      session: Session,
+      alias: RoomAlias,
+      roomId: RoomId,
+      servers?: ReadonlyArray<ServerName>
+    ) => Effect.Effect<void, MatrixError>
+    /**
+     * Gives the user's membership the display name and avatar of their profile, where the user is joined. For the
+     * `User` actor: no session.
+     */
+    readonly refreshMember: (userId: UserId, roomId: RoomId) => Effect.Effect<void, MatrixError>
+    /** Who created the alias, or who may send m.room.aliases in the room. */
+    readonly removeAlias: (session: Session, alias: RoomAlias) => Effect.Effect<void, MatrixError>
+  }
+>()("greenroom/actors/Rooms") {
+  static readonly layer = Layer.effect(
+    Rooms,
+    Effect.gen(function* () {
+      const requests = yield* makeRoomRequests
+      const directory = yield* makeRoomDirectory(requests)
+      const reads = yield* makeRoomReads
+      yield* Effect.forkScoped(yield* makeTransactionExpiry)
+      return Rooms.of({ ...requests, ...directory, ...reads })
+    })
+  )
+}
+
+/** `m.presence` as clients receive it. */
+export interface PresenceEvent {
+  readonly type: "m.presence"
+  readonly content: PresenceContent
+}
+
+export interface PresenceContent {
+  readonly user_id: UserId
+  readonly state: string
+  /** The same as `state`, under its successor's name. */
+  readonly presence: string
+  readonly status_msg?: string
+  /** Milliseconds since the user last did something. */
+  readonly last_active_ago?: number
+  readonly displayname?: string
+  readonly avatar_url?: string
+}

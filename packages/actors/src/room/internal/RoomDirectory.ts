@@ -1,0 +1,111 @@
+/**
+ * Room aliases: where they point, and joining by them. Source: "Room structure" of the specification.
+ */
+import {
+  isRoomId,
+  type RoomAlias,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { eventLevel, powerLevels, userLevel } from "@greenroom/room/PowerLevels"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
+import { Effect, Option } from "effect"
+import { RemoteQueries } from "../../federation/RemoteQueries.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { Session } from "../../runtime/Session.ts"
+import type { RoomRequests } from "./RoomRequests.ts"
+
+export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequests) {
+  const { serverName } = yield* HomeServerConfig
+  const directory = yield* DirectoryStore
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+  const remote = yield* RemoteQueries
+
+  const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
+    const found = yield* directory.find(alias)
+    if (Option.isNone(found) && serverNameOf(alias) !== serverName) return yield* remote.directory(alias)
+    if (Option.isNone(found)) return yield* new NotFound({ error: `There is no room alias ${alias}` })
+    return { room_id: found.value.roomId, servers: found.value.servers }
+  })
+
+  const join = Effect.fn("Rooms.join")(function* (
+    session: Session,
+    roomIdOrAlias: RoomId | RoomAlias,
+    content: JsonObject = {},
+    txnId?: string
+  ) {
+    if (isRoomId(roomIdOrAlias)) return yield* requests.joinRoom(session, roomIdOrAlias, content, txnId)
+    const { room_id, servers } = yield* resolveAlias(roomIdOrAlias as RoomAlias)
+    return yield* requests.joinRoom(session, room_id, content, txnId, servers)
+  })
+
+  const isJoined = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
+    const membership = yield* rooms.membership(session.userId, roomId)
+    return Option.isSome(membership) && membership.value.membership === "join"
+  })
+
+  /** The room says which aliases it has; who may not say so for the room leaves it unsaid. */
+  const announce = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
+    const aliases = yield* directory.aliasesOf(roomId)
+    const content = { aliases: aliases.filter((alias) => serverNameOf(alias) === serverName) }
+    yield* requests
+      .propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})
+      .pipe(Effect.catchTag("M_FORBIDDEN", () => Effect.void))
+  })
+
+  const setAlias = Effect.fn("Rooms.setAlias")(function* (
+    session: Session,
+    alias: RoomAlias,
+    roomId: RoomId,
+    servers?: ReadonlyArray<ServerName>
+  ) {
+    if (serverNameOf(alias) !== serverName) {
+      return yield* new BadJson({ error: `room_alias: ${alias} does not belong to ${serverName}` })
+    }
+    if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    if (!(yield* isJoined(session, roomId))) return yield* new Forbidden({ error: `You are not in ${roomId}` })
+    yield* directory.create(alias, {
+      roomId,
+      servers: [...new Set([serverName, ...(servers ?? [])])],
+      creator: session.userId
+    })
+    yield* announce(session, roomId)
+  })
+
+  /** Whether the user has the power level that state takes. Anybody in the room may name further aliases for it. */
+  const hasPowerOverAliases = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    const found = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
+    if (found?.membership !== "join" || found.current === undefined) return false
+    const state = yield* states.read([{ roomNid: found.roomNid, ref: found.current }], {
+      types: ["m.room.create", "m.room.power_levels"]
+    })
+    const ofType = (type: string) => state.find(({ event }) => event.type === type && event.state_key === "")?.event
+    const levels = powerLevels(ofType("m.room.power_levels"), ofType("m.room.create"))
+    return userLevel(levels, userId) >= eventLevel(levels, "m.room.aliases", true)
+  })
+
+  const removeAlias = Effect.fn("Rooms.removeAlias")(function* (session: Session, alias: RoomAlias) {
+    const found = yield* directory.find(alias)
+    if (Option.isNone(found) || serverNameOf(alias) !== serverName) {
+      return yield* new NotFound({ error: `There is no room alias ${alias} on ${serverName}` })
+    }
+    const { creator, roomId } = found.value
+    if (creator !== session.userId && !(yield* hasPowerOverAliases(session.userId, roomId))) {
+      return yield* new Forbidden({ error: "An alias is removed by who gave it, or by who may set the room's state" })
+    }
+    const remaining = (yield* directory.aliasesOf(roomId)).filter((each) => each !== alias)
+    const content = { aliases: remaining.filter((each) => serverNameOf(each) === serverName) }
+    const said = requests.propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})
+    yield* creator === session.userId ? Effect.ignore(said) : said
+    yield* directory.remove(alias)
+  })
+
+  return { resolveAlias, join, setAlias, removeAlias }
+})

@@ -1,0 +1,185 @@
+/**
+ * A room that several servers share, as its actor sees it: what other servers send and ask for. Their requests run one
+ * after the other; our own users' events go on between them. What our users need of other servers is in `RoomHandshakes`
+ * and `RoomHistory`.
+ *
+ * Source: `federation`, "What happens to a PDU that arrives" and "Joining".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { type EventId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { BadJson, BadRequest, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { EventStatus } from "@greenroom/store/EventLog"
+import { Clock, Effect, Result } from "effect"
+import type { MembershipHandshake, RemoteState } from "../../federation/RemoteRooms.ts"
+import { makeRoomHandshakes } from "./RoomHandshakes.ts"
+import { makeRoomHistory } from "./RoomHistory.ts"
+import { type Failure, makeRoomIntake, type Outcome } from "./RoomIntake.ts"
+import type { RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
+  const { key, log, roomId, states } = writer
+  const intake = yield* makeRoomIntake(writer)
+  const { gaps, graph, loadOurs, notFound, one, placeAll } = intake
+  const handshakes = yield* makeRoomHandshakes(writer, intake)
+  const history = yield* makeRoomHistory(writer, intake)
+
+  // On Receive
+
+  /** Whether the origin is in the room, or one of its users who speak could be by now: we may not have heard of it yet. */
+  const mayKnow = (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>): boolean =>
+    room.servers.has(origin) ||
+    events.some((event) => event.origin === origin && isVisibleTo(room, event.sender, "knock"))
+
+  /** What is missing is fetched before the room is held, so that a slow server holds up nobody else. */
+  const receive = (origin: ServerName, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
+    Effect.gen(function* () {
+      // A join of ours may be under way: the other servers send as soon as they know of it.
+      const now = yield* one.withPermits(1)(loadOurs)
+      if (!mayKnow(now, origin, events)) return yield* notFound
+      const gap = yield* gaps.close(now, origin, events)
+      const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap)))
+      return events.map((event) => outcomes.get(event.event_id) ?? { event_id: event.event_id, error: "circular" })
+    })
+
+  // On MakeMembership and SendMembership: other servers' users come and go
+
+  const isVisibleTo = (room: RoomState, userId: UserId, handshake: MembershipHandshake): boolean => {
+    const membership = room.membershipOf(userId)
+    const rule = room.lookup("m.room.join_rules", "")?.content.join_rule
+    const isOpen = rule === "public" || (handshake === "knock" && rule === "knock")
+    const mayJoin = room.lookup("m.room.join_rules", "")?.content.may_join
+    const isListed = Array.isArray(mayJoin) && mayJoin.includes(userId)
+    const isIn = membership === "join" || membership === "invite" || (membership === "knock" && handshake === "leave")
+    return isOpen || isListed || isIn || room.servers.has(serverNameOf(userId))
+  }
+
+  const requireVisible = (room: RoomState, userId: UserId, handshake: MembershipHandshake) =>
+    isVisibleTo(room, userId, handshake) ? Effect.void : notFound
+
+  const makeMembership = Effect.fnUntraced(function* (handshake: MembershipHandshake, userId: UserId) {
+    const room = yield* loadOurs
+    yield* requireVisible(room, userId, handshake)
+    const now = yield* Clock.currentTimeMillis
+    const proposal = {
+      room_id: roomId,
+      type: "m.room.member",
+      sender: userId,
+      state_key: userId,
+      content: { membership: handshake }
+    }
+    const origin = serverNameOf(userId)
+    const place = { prevEvents: room.extremities, state: room.lookup, now }
+    const built = room.version.tryBuild(proposal, place, origin, undefined)
+    if (Result.isFailure(built)) return yield* new BadRequest({ error: "The membership cannot be made" })
+    const refusal = room.version.authorise(built.success, room.lookup)
+    if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    return { room_version: room.version.id, event: room.version.toTemplate(built.success) }
+  })
+
+  const checkHandshake = (event: Event, origin: ServerName, handshake: MembershipHandshake) =>
+    event.type === "m.room.member" &&
+    event.content.membership === handshake &&
+    event.state_key === event.sender &&
+    event.origin === origin &&
+    serverNameOf(event.sender) === origin
+      ? Effect.void
+      : new BadJson({ error: `The PDU is not a ${handshake} of a user of ${origin}` })
+
+  const placeMembership = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event,
+    relayTo: (after: RoomState) => Iterable<ServerName>
+  ) {
+    const placed = yield* graph.place(room, event, { relayTo })
+    if (placed._tag === "Unplaceable") return yield* new BadRequest({ error: placed.reason })
+    if (placed._tag === "Known") return
+    yield* placed.durable
+    if (placed.status !== EventStatus.timeline) {
+      return yield* new Forbidden({ error: placed.refusal?.rule ?? "The rules do not allow it" })
+    }
+  })
+
+  /** Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. */
+  const sendMembership = (
+    origin: ServerName,
+    handshake: MembershipHandshake,
+    event: Event
+  ): Effect.Effect<RemoteState, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* loadOurs
+        yield* checkHandshake(event, origin, handshake)
+        yield* requireVisible(room, event.sender, handshake)
+        yield* placeMembership(room, event, (after) => {
+          const others = new Set(after.destinations(event, new Set()))
+          others.delete(origin)
+          return others
+        })
+        return handshake === "join" ? yield* stateBefore(room, event.event_id) : { state: [], authChain: [] }
+      })
+    )
+
+  // On InviteJoin
+
+  /** Makes the membership that a user of another server asks for. Who is joined already is told by which event. */
+  const inviteJoin = (event: Event): Effect.Effect<{ readonly event_id: EventId }, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* loadOurs
+        yield* requireVisible(room, event.sender, "join")
+        const present = room.lookup("m.room.member", event.sender)
+        if (present?.content.membership === "join") {
+          // It may still be in line itself: this is behind it.
+          yield* log.append(room.commit(room.beginStep()))
+          return { event_id: present.event_id }
+        }
+        const now = yield* Clock.currentTimeMillis
+        const built = room.propose(room.version.membershipFor(event), now, key)
+        if (Result.isFailure(built)) return yield* new BadJson({ error: "The m.room.invite_join is too large" })
+        const join = built.success
+        const refusal = room.version.authorise(join, room.lookup)
+        if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+        yield* placeMembership(room, join, (after) => after.destinations(join, new Set()))
+        return { event_id: join.event_id }
+      })
+    )
+
+  // On GetState
+
+  /** The state before an event with the events that authorise it. */
+  const stateBefore = Effect.fnUntraced(function* (room: RoomState, at: EventId | undefined) {
+    const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
+    if (ref === undefined) return yield* new NotFound({ error: `${at} is not known here` })
+    const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
+    const chain = new Map(entries.map(({ event }) => [event.event_id, event]))
+    const state = [...chain.values()]
+    let wanted = state.flatMap((event) => event.auth_events)
+    while (wanted.length > 0) {
+      const found = yield* graph.known(
+        room,
+        wanted.filter((id) => !chain.has(id))
+      )
+      wanted = []
+      for (const [id, { event }] of found) {
+        if (chain.has(id)) continue
+        chain.set(id, event)
+        wanted.push(...event.auth_events)
+      }
+    }
+    for (const { event_id } of state) chain.delete(event_id)
+    return { state, authChain: [...chain.values()] }
+  })
+
+  const getState = (origin: ServerName, at: EventId | undefined): Effect.Effect<RemoteState, Failure> =>
+    Effect.gen(function* () {
+      const room = yield* requireServer(origin)
+      return yield* stateBefore(room, at)
+    })
+
+  /** The room, if the server takes part in it: for everybody else it does not exist. */
+  const requireServer = (origin: ServerName) =>
+    Effect.flatMap(loadOurs, (room) => (room.servers.has(origin) ? Effect.succeed(room) : notFound))
+
+  return { receive, makeMembership, sendMembership, inviteJoin, getState, ...handshakes, ...history }
+})

@@ -1,0 +1,178 @@
+/**
+ * Finding what stands between events of another server and what a room knows: predecessors, the events that authorise
+ * them, and the state where the way back is too long. Nothing is stored here, so a server that answers slowly holds up
+ * nobody but itself; and what one request may make us fetch is bounded in count, depth and time.
+ *
+ * A room begins for this server with the event by which it joined. Of what is less deep only the events that are
+ * followed directly are fetched, as history; the rest comes when somebody asks for it.
+ *
+ * Source: `federation`, "What happens to a PDU that arrives".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import { topologicalOrder } from "@greenroom/room/EventGraph"
+import { EventStatus } from "@greenroom/store/EventLog"
+import { Effect } from "effect"
+import { RemoteRooms, type RemoteState } from "../../federation/RemoteRooms.ts"
+import type { RoomGraph } from "./RoomGraph.ts"
+import type { KnownEvent, RoomState } from "./RoomState.ts"
+
+/** How many events one request may make us fetch, and in how many rounds. */
+const maxRounds = 5
+const eventsPerRound = 100
+/** Up to how many missing predecessors are asked for one by one. */
+const fewMissing = 5
+/** At how many places the state is asked for where a gap stays open. */
+const maxStates = 10
+/** How many missing auth events are fetched one by one. */
+const maxAuthEvents = 30
+/** How long all of it may take. */
+const patience = "20 seconds"
+
+/** Events with what was found before them. */
+export interface ClosedGap {
+  /** The events and their missing predecessors, none before one that it follows. */
+  readonly events: ReadonlyArray<Event>
+  /** Those that are history for this server. */
+  readonly history: ReadonlySet<EventId>
+  /** The state before events whose predecessors were not found. */
+  readonly states: ReadonlyMap<EventId, RemoteState>
+  /** What authorises the events and was not known. */
+  readonly authEvents: ReadonlyArray<Event>
+}
+
+const isPlaced = (known: KnownEvent | undefined): boolean => known?.after !== undefined
+
+export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph) {
+  const remote = yield* RemoteRooms
+
+  /** Fetches the events that authorise others and are neither known nor given, and theirs in turn. */
+  const fetchAuthEvents = Effect.fnUntraced(function* (
+    room: RoomState,
+    origin: ServerName,
+    events: ReadonlyArray<Event>,
+    given: ReadonlyArray<Event>,
+    fetched: Map<EventId, Event>
+  ) {
+    const here = new Set([...events, ...given].map((event) => event.event_id))
+    let wanted = events.flatMap((event) => event.auth_events)
+    while (wanted.length > 0 && fetched.size < maxAuthEvents) {
+      const candidates = [...new Set(wanted.filter((id) => !here.has(id) && !fetched.has(id)))]
+      const found = yield* graph.known(room, candidates)
+      const missing = candidates.filter((id) => !found.has(id)).slice(0, maxAuthEvents - fetched.size)
+      const answers = yield* Effect.forEach(
+        missing,
+        (id) => Effect.option(remote.event(origin, room.version, room.roomId, id)),
+        { concurrency: 4 }
+      )
+      const received = answers.flatMap((each) => (each._tag === "Some" ? [each.value] : []))
+      for (const each of received) fetched.set(each.event_id, each)
+      wanted = received.flatMap((each) => each.auth_events)
+    }
+  })
+
+  const close = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
+    const { roomId, version } = room
+    const batch = new Map(events.map((event) => [event.event_id, event]))
+    const history = new Set<EventId>()
+    const states = new Map<EventId, RemoteState>()
+    const authEvents = new Map<EventId, Event>()
+
+    /** Predecessors that are neither known nor fetched, with the events that follow them. */
+    const borders = Effect.fnUntraced(function* () {
+      const outside = [...batch.values()].flatMap((event) => event.prev_events.filter((id) => !batch.has(id)))
+      const found = yield* graph.known(room, outside)
+      const isMissing = (id: EventId) => !batch.has(id) && !isPlaced(found.get(id))
+      const open = [...batch.values()].filter((event) => event.prev_events.some(isMissing))
+      const toFetch = open.filter((event) => !history.has(event.event_id))
+      return { open, toFetch, missing: [...new Set(toFetch.flatMap((event) => event.prev_events.filter(isMissing)))] }
+    })
+
+    const fetch = (missing: ReadonlyArray<EventId>, followers: ReadonlyArray<Event>, singly: boolean) =>
+      singly
+        ? Effect.map(
+            Effect.forEach(missing, (id) => Effect.option(remote.event(origin, version, roomId, id)), {
+              concurrency: fewMissing
+            }),
+            (found) => found.flatMap((each) => (each._tag === "Some" ? [each.value] : []))
+          )
+        : Effect.orElseSucceed(
+            remote.backfill(
+              origin,
+              version,
+              roomId,
+              followers.slice(0, 20).map((event) => event.event_id),
+              eventsPerRound
+            ),
+            (): ReadonlyArray<Event> => []
+          )
+
+    /** Takes of what was fetched what the events follow, directly or by others of it. */
+    const connect = Effect.fnUntraced(function* (fetched: ReadonlyArray<Event>) {
+      const byId = new Map(fetched.map((event) => [event.event_id, event]))
+      const found = yield* graph.known(
+        room,
+        fetched.flatMap((event) => [event.event_id, ...event.prev_events])
+      )
+      const isNew = (id: EventId) => (found.get(id)?.status ?? EventStatus.outlier) === EventStatus.outlier
+      const isHistory = (event: Event) =>
+        event.depth < room.joinedDepth && !event.prev_events.some((id) => isPlaced(found.get(id)))
+      const queue = [...batch.values()]
+      let taken = 0
+      for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
+        if (history.has(event.event_id)) continue
+        for (const id of event.prev_events) {
+          const before = batch.has(id) || !isNew(id) ? undefined : byId.get(id)
+          if (before === undefined) continue
+          batch.set(id, before)
+          if (isHistory(before)) history.add(id)
+          queue.push(before)
+          taken++
+        }
+      }
+      return taken
+    })
+
+    const findPredecessors = Effect.gen(function* () {
+      for (let round = 0; round < maxRounds; round++) {
+        const { missing, toFetch } = yield* borders()
+        if (missing.length === 0) return
+        // Where single events lead to further ones, whole pages are asked for.
+        const fetched = yield* fetch(missing, toFetch, round === 0 && missing.length <= fewMissing)
+        if ((yield* connect(fetched)) === 0) return
+      }
+    })
+
+    const findStates = Effect.gen(function* () {
+      const { open } = yield* borders()
+      for (const event of topologicalOrder(open).slice(0, maxStates)) {
+        const state = yield* Effect.option(remote.stateAt(origin, version, roomId, event.event_id))
+        if (state._tag === "Some") states.set(event.event_id, state.value)
+      }
+    })
+
+    const findAuthEvents = Effect.suspend(() => {
+      const given = [...states.values()].flatMap(({ authChain, state }) => [...authChain, ...state])
+      return fetchAuthEvents(room, origin, [...batch.values()], given, authEvents)
+    })
+
+    yield* Effect.timeoutOption(Effect.all([findPredecessors, findStates, findAuthEvents], { discard: true }), patience)
+    return {
+      events: topologicalOrder(batch.values()),
+      history,
+      states,
+      authEvents: [...authEvents.values()]
+    } satisfies ClosedGap
+  })
+
+  /** What authorises events and is not known. */
+  const authEventsOf = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
+    const fetched = new Map<EventId, Event>()
+    yield* Effect.timeoutOption(fetchAuthEvents(room, origin, events, [], fetched), patience)
+    return [...fetched.values()]
+  })
+
+  return { close, authEventsOf }
+})
+
+export type RoomGaps = Effect.Success<ReturnType<typeof makeRoomGaps>>

@@ -1,0 +1,272 @@
+/**
+ * How our users come into rooms of other servers and out of them again, and invite users of those: every membership for
+ * which two servers are needed, seen from the side of our user.
+ *
+ * Source: `federation`, "Joining".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { EventStatus } from "@greenroom/store/EventLog"
+import { Clock, Effect, Result } from "effect"
+import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../../federation/RemoteRooms.ts"
+import type { RoomTransaction } from "../Room.ts"
+import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
+import type { RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** How many servers are tried for a join, one after the other. */
+const maxCandidates = 10
+
+export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
+  const { key, load, log, nextChain, nextNid, roomId, rooms, serverName, transactions, withNids } = writer
+  const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
+  const remote = yield* RemoteRooms
+
+  // On ReceiveInvite: one of our users is invited
+
+  const receiveInvite = (origin: ServerName, event: Event, versionId: string): Effect.Effect<Event, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const userId = event.state_key as UserId
+        const version = roomVersion(versionId)
+        if (
+          version === undefined ||
+          event.type !== "m.room.member" ||
+          event.content.membership !== "invite" ||
+          event.origin !== origin ||
+          event.room_id !== roomId
+        ) {
+          return yield* new BadJson({ error: `The PDU is not an invite by a user of ${origin}` })
+        }
+        const signed = version.sign(event, key)
+        yield* rooms.prepare(roomId, versionId, "private")
+        const room = yield* load
+        // In a room that we are in, the invite comes as an event like any other.
+        if (room.isOurs) return signed
+        if ((yield* graph.known(room, [event.event_id])).has(event.event_id)) return signed
+        if (room.membershipOf(userId) === "ban") return yield* new Forbidden({ error: `${userId} is banned` })
+        yield* yield* withNids(1, () => logOutside(room, signed, userId))
+        return signed
+      })
+    )
+
+  /** A membership of one of our users in a room that this server does not take part in. */
+  const logOutside = (room: RoomState, event: Event, userId: UserId) => {
+    const step = room.beginStep()
+    const nid = nextNid()
+    room.log(step, { event, nid, status: EventStatus.timeline, before: undefined, after: undefined })
+    step.memberships.push({
+      userId,
+      membership: String(event.content.membership),
+      sender: event.sender,
+      eventNid: nid,
+      causedBy: nid,
+      local: true
+    })
+    return log.append(room.commit(step))
+  }
+
+  // On JoinRemotely, LeaveRemotely and KnockRemotely: our users come and go
+
+  const candidatesFrom = (servers: ReadonlyArray<ServerName>) =>
+    [...new Set([...servers, serverNameOf(roomId)])].filter((each) => each !== serverName).slice(0, maxCandidates)
+
+  const refusalOf = (failure: RemoteFailure): MatrixError =>
+    failure.errcode === "M_FORBIDDEN"
+      ? new Forbidden({ error: failure.reason })
+      : new NotFound({ error: `${roomId} cannot be reached: ${failure.reason}` })
+
+  /** Tries servers in turn; what the last of them said is the answer if none helped. */
+  const firstOf = <A>(
+    servers: ReadonlyArray<ServerName>,
+    attempt: (server: ServerName) => Effect.Effect<A, RemoteFailure | Failure>
+  ): Effect.Effect<A, Failure> => {
+    const [server, ...rest] = candidatesFrom(servers)
+    if (server === undefined) return Effect.fail(new NotFound({ error: `There is no room ${roomId}` }))
+    const tryFrom = (candidate: ServerName, left: ReadonlyArray<ServerName>): Effect.Effect<A, Failure> =>
+      Effect.catchTag(attempt(candidate), "RemoteFailure", (failure) => {
+        const [next, ...others] = left
+        return next === undefined ? Effect.fail(refusalOf(failure as RemoteFailure)) : tryFrom(next, others)
+      }) as Effect.Effect<A, Failure>
+    return tryFrom(server, rest)
+  }
+
+  /** The membership that another server proposes, completed and signed by us. */
+  const complete = Effect.fnUntraced(function* (
+    server: ServerName,
+    handshake: MembershipHandshake,
+    userId: UserId,
+    content: JsonObject
+  ) {
+    const template = yield* remote.makeMembership(server, handshake, roomId, userId)
+    const version = roomVersion(template.room_version)
+    if (version === undefined) {
+      return yield* new BadRequest({ error: `The room has version ${template.room_version}, which is unknown here` })
+    }
+    const now = yield* Clock.currentTimeMillis
+    const wanted = { ...content, membership: handshake }
+    const built = version.complete({ ...template.event, content: wanted }, key, now)
+    const isAsked = (event: Event) =>
+      event.room_id === roomId &&
+      event.type === "m.room.member" &&
+      event.sender === userId &&
+      event.state_key === userId
+    if (Result.isFailure(built) || !isAsked(built.success)) {
+      return yield* new BadRequest({ error: `${server} proposes a membership that was not asked for` })
+    }
+    return { version, event: built.success }
+  })
+
+  const joinRemotely = (
+    userId: UserId,
+    content: JsonObject,
+    servers: ReadonlyArray<ServerName>
+  ): Effect.Effect<void, Failure> =>
+    one.withPermits(1)(
+      Effect.suspend(() =>
+        firstOf(servers, (server) =>
+          Effect.gen(function* () {
+            const { event, version } = yield* complete(server, "join", userId, content)
+            const answer = yield* remote.sendJoin(server, version, event)
+            yield* rooms.prepare(roomId, version.id, visibilityOf(answer.state))
+            const room = yield* load
+            // Somebody of ours may have joined meanwhile; then the join is an event like any other.
+            if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
+            yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
+              Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
+            )
+          })
+        )
+      )
+    )
+
+  const visibilityOf = (state: ReadonlyArray<Event>): "public" | "private" =>
+    state.some((event) => event.type === "m.room.config" && event.content.visibility === "public")
+      ? "public"
+      : "private"
+
+  /** The room begins here with the state that another server vouches for, each event of it checked. */
+  const install = Effect.fnUntraced(function* (room: RoomState, join: Event, { authChain, state }: RemoteState) {
+    const known = yield* storeOutliers(room, [...authChain, ...state])
+    const map = idMap(state, known)
+    const events = new Map([...map].map(([each, { id }]) => [each, known.get(id)!.event]))
+    const create = events.get(stateKeyOf("m.room.create", ""))
+    const refusal =
+      create === undefined || create.room_id !== roomId
+        ? { rule: "The state has no m.room.create of this room" }
+        : room.version.authorise(join, (type, stateKey) => events.get(stateKeyOf(type, stateKey)))
+    if (refusal !== undefined) return yield* new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
+    const durable = yield* withNids(1, () => {
+      const step = room.beginStep()
+      const nid = nextNid()
+      const before = room.beginChain(step, nextChain(), new Map([...map].map(([each, { nid: of }]) => [each, of])))
+      room.ref = before
+      const joinKey = stateKeyOf(join.type, join.state_key!)
+      const entryOf = (each: string) => ({ nid: map.get(each)!.nid, event: events.get(each)! })
+      const gone = [...room.current.keys()].filter((each) => !map.has(each) && each !== joinKey)
+      room.install(
+        step,
+        [
+          ...gone.map((each) => ({ key: each, entry: undefined })),
+          ...[...map.keys()].filter((each) => each !== joinKey).map((each) => ({ key: each, entry: entryOf(each) }))
+        ],
+        nid
+      )
+      room.changeCurrent(step, [{ key: joinKey, entry: { nid, event: join } }], nid, nextChain)
+      room.log(step, { nid, event: join, status: EventStatus.timeline, before, after: room.ref })
+      room.extremities = [{ event_id: join.event_id, depth: join.depth }]
+      room.joinedDepth = join.depth
+      return log.append(room.commit(step))
+    })
+    yield* durable
+  })
+
+  /** Leaves a room that this server is not in: an invitation is rejected, a knock taken back. */
+  const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const room = yield* load
+        const said = yield* Effect.result(
+          firstOf(servers, (server) =>
+            Effect.gen(function* () {
+              const { event, version } = yield* complete(server, "leave", userId, {})
+              yield* remote.sendMembership(server, version, "leave", event)
+              return event
+            })
+          )
+        )
+        if (room.isOurs) return
+        // Whatever the others say, nobody stays invited who does not want to be.
+        const now = yield* Clock.currentTimeMillis
+        const proposal = {
+          room_id: roomId,
+          type: "m.room.member",
+          sender: userId,
+          state_key: userId,
+          content: { membership: "leave" }
+        }
+        const event = Result.isSuccess(said)
+          ? said.success
+          : room.version.build(proposal, { prevEvents: [], state: () => undefined, now }, key)
+        yield* yield* withNids(1, () => logOutside(room, event, userId))
+      })
+    )
+
+  const knockRemotely = (userId: UserId, content: JsonObject, servers: ReadonlyArray<ServerName>) =>
+    one.withPermits(1)(
+      Effect.suspend(() =>
+        firstOf(servers, (server) =>
+          Effect.gen(function* () {
+            const { event, version } = yield* complete(server, "knock", userId, content)
+            yield* remote.sendMembership(server, version, "knock", event)
+            yield* rooms.prepare(roomId, version.id, "private")
+            const room = yield* load
+            if (!room.isOurs) yield* yield* withNids(1, () => logOutside(room, event, userId))
+            return { event_id: event.event_id }
+          })
+        )
+      )
+    )
+
+  // On InviteRemotely: our user invites somebody of another server, which countersigns
+
+  const inviteRemotely = Effect.fnUntraced(function* (
+    sender: UserId,
+    invited: UserId,
+    content: JsonObject,
+    transaction: RoomTransaction | undefined
+  ) {
+    const room = yield* loadOurs
+    const now = yield* Clock.currentTimeMillis
+    const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }
+    const built = room.propose(proposal, now, key)
+    if (Result.isFailure(built)) return yield* new BadJson({ error: "The invite is too large" })
+    const refusal = room.version.authorise(built.success, room.lookup)
+    if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    const signed = yield* Effect.mapError(
+      remote.invite(serverNameOf(invited), room.version, built.success),
+      (failure): MatrixError =>
+        failure.errcode === "M_FORBIDDEN" || failure.errcode === "M_NOT_FOUND"
+          ? new Forbidden({ error: failure.reason })
+          : new BadRequest({ error: `${serverNameOf(invited)} cannot be reached: ${failure.reason}` })
+    )
+    const answer = { event_id: signed.event_id }
+    const placed = yield* one.withPermits(1)(
+      graph.place(room, signed, {
+        relayTo: (after) => after.destinations(signed, new Set()),
+        answers: transaction === undefined ? undefined : transactions.row(transaction, roomId, answer)
+      })
+    )
+    if (placed._tag === "Placed") yield* placed.durable
+    if (placed._tag !== "Placed" || placed.status !== EventStatus.timeline) {
+      return yield* new Forbidden({ error: "The invite is no longer allowed" })
+    }
+    return answer
+  })
+
+  return { receiveInvite, joinRemotely, leaveRemotely, knockRemotely, inviteRemotely }
+})

@@ -1,0 +1,158 @@
+/**
+ * The history of a room that other servers have and this one does not: it is fetched where somebody asks for it, and put
+ * before what there is.
+ *
+ * Source: "Backfilling" of the specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import { topologicalOrder } from "@greenroom/room/EventGraph"
+import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Effect } from "effect"
+import { RemoteRooms } from "../../federation/RemoteRooms.ts"
+import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
+import type { KnownEvent, RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** Among how many of the oldest events those are looked for where our history ends, and how many are asked about. */
+const oldestEvents = 100
+const maxEnds = 20
+/** How many servers are asked, one after the other. */
+const maxServers = 10
+
+/** After everything. */
+const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
+
+export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
+  const { log, roomId, serverName } = writer
+  const { gaps, graph, historyNids, loadOurs, one, storeOutliers } = intake
+  const remote = yield* RemoteRooms
+  const events = yield* EventStore
+
+  /** Fetches what precedes the oldest events that we have; true if there is more of it now. */
+  const backfill = (limit: number): Effect.Effect<boolean, Failure> =>
+    Effect.gen(function* () {
+      const room = yield* loadOurs
+      const servers = [...room.servers.keys()].filter((each) => each !== serverName).slice(0, maxServers)
+      const ends = yield* endsOfHistory(room)
+      for (const from of ends.length > 1 ? [ends, ends.slice(0, 1)] : [ends]) {
+        for (const server of servers) {
+          const fetched = yield* Effect.option(fetchHistory(room, server, from, limit))
+          if (fetched._tag === "None" || fetched.value.events.length === 0) continue
+          if (yield* one.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, fetched.value))))
+            return true
+        }
+      }
+      return false
+    })
+
+  /** The events whose predecessors we do not have, oldest first. */
+  const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
+    const range = { roomNid: room.roomNid, after: beginning, upTo: theEnd }
+    const oldest = yield* events.timelines([range], "f", oldestEvents)
+    const found = yield* graph.known(
+      room,
+      oldest.flatMap(({ event }) => event.prev_events)
+    )
+    return oldest.filter(({ event }) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
+  })
+
+  /** What another server says to precede the events, and what authorises that. */
+  const fetchHistory = Effect.fnUntraced(function* (
+    room: RoomState,
+    server: ServerName,
+    ends: ReadonlyArray<StreamedEvent>,
+    limit: number
+  ) {
+    const ids = ends.map(({ event }) => event.event_id)
+    const fetched = yield* remote.backfill(server, room.version, roomId, ids, limit)
+    const found = yield* graph.known(
+      room,
+      fetched.flatMap((event) => [event.event_id, ...event.prev_events])
+    )
+    const leadsTo = connected(ends, fetched)
+    const places = new Map<EventId, number>()
+    const events: Array<Event> = []
+    for (const event of topologicalOrder(fetched)) {
+      const end = leadsTo.get(event.event_id)
+      if (end === undefined || isVisible(found.get(event.event_id))) continue
+      // What follows something that we have stands behind it: just before the event that led to it.
+      const isLate = event.prev_events.some((id) => isVisible(found.get(id)) || places.has(id))
+      if (isLate) places.set(event.event_id, end.position.xid)
+      events.push(event)
+    }
+    return { events, places, authEvents: yield* gaps.authEventsOf(room, server, events) }
+  })
+
+  /** History gets falling numbers, so that it stands before what is there; only what its auth events allow is taken. */
+  const storeHistory = Effect.fnUntraced(function* (
+    room: RoomState,
+    { authEvents, events, places }: Effect.Success<ReturnType<typeof fetchHistory>>
+  ) {
+    yield* storeOutliers(room, authEvents)
+    const found = yield* graph.known(
+      room,
+      events.flatMap((event) => [event.event_id, ...event.auth_events])
+    )
+    const allowed = new Map<EventId, KnownEvent>(found)
+    const taken = events.filter((event) => isNewHistory(room, event, allowed))
+    // They get other numbers: states in line that name them by the old ones are written first.
+    yield* log.append(room.commit(room.beginStep()))
+    const nids = yield* historyNids(taken)
+    const step = room.beginStep()
+    for (const event of taken) {
+      const id = event.event_id
+      const entry = { event, status: EventStatus.backfilled, before: undefined, after: undefined }
+      room.log(step, { ...entry, nid: nids.get(id)! }, found.get(id)?.nid, places.get(id))
+    }
+    yield* log.append(room.commit(step))
+    return taken.length > 0
+  })
+
+  const isNewHistory = (room: RoomState, event: Event, known: Map<EventId, KnownEvent>): boolean => {
+    const own = known.get(event.event_id)
+    if (own !== undefined && own.status !== EventStatus.outlier) return false
+    const authEvents = event.auth_events.flatMap((id) => known.get(id) ?? [])
+    const isAllowed =
+      authEvents.length === event.auth_events.length &&
+      authEvents.every((each) => each.status !== EventStatus.rejected) &&
+      room.version.authoriseByAuthEvents(
+        event,
+        authEvents.map((each) => each.event)
+      ) === undefined
+    // History authorises what follows it.
+    if (isAllowed) known.set(event.event_id, own ?? outlier(event, Number.NaN))
+    return isAllowed
+  }
+
+  return { backfill }
+})
+
+const isVisible = (known: KnownEvent | undefined): boolean =>
+  known?.status === EventStatus.timeline || known?.status === EventStatus.backfilled
+
+/**
+ * Those of the events to which the predecessors of what we have lead, and from where: the oldest of the ends. Whatever
+ * else is offered is no history.
+ */
+const connected = (
+  ends: ReadonlyArray<StreamedEvent>,
+  offered: ReadonlyArray<Event>
+): ReadonlyMap<EventId, StreamedEvent> => {
+  const byId = new Map(offered.map((event) => [event.event_id, event]))
+  const reached = new Map<EventId, StreamedEvent>()
+  for (const end of ends) {
+    const queue = [end.event]
+    for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
+      for (const id of event.prev_events) {
+        const before = byId.get(id)
+        if (before === undefined || reached.has(id)) continue
+        reached.set(id, end)
+        queue.push(before)
+      }
+    }
+  }
+  return reached
+}

@@ -1,0 +1,162 @@
+/**
+ * What other servers say of a room, on its way into it: events that have passed form, signature and hash get their place,
+ * those that only authorise others are kept without one. What changes the room on the word of another server holds `one`;
+ * our own users' events go on between.
+ *
+ * Source: `federation`, "What happens to a PDU that arrives".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { topologicalOrder } from "@greenroom/room/EventGraph"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
+import type { StateId } from "@greenroom/store/StateStore"
+import { Array as Arr, Effect, Semaphore } from "effect"
+import type { RemoteState } from "../../federation/RemoteRooms.ts"
+import { sliced } from "../../federation/Slices.ts"
+import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
+import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
+import type { KnownEvent, RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** Why a request of another server, or to one, comes to nothing. */
+export type Failure = MatrixError | StaleWriter | CommitFailed
+
+/** How many outliers are written at once: what needs no place of its own need not hold anybody up. */
+const outliersAtOnce = 500
+
+/** What became of one event of a transaction. */
+export interface Outcome {
+  readonly event_id: EventId
+  readonly error?: string
+}
+
+export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
+  const { load, log, nextNid, roomId, withNids } = writer
+  const graph = yield* makeRoomGraph(writer)
+  const gaps = yield* makeRoomGaps(graph)
+  const one = yield* Semaphore.make(1)
+
+  const notFound = new NotFound({ error: `There is no room ${roomId}` })
+  const loadOurs = Effect.flatMap(load, (room) => (room.isOurs ? Effect.succeed(room) : notFound))
+
+  // Outliers: events that are known, but have no place in the graph
+
+  /** Stores events that authorise others, each of them by its own auth events. */
+  const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>) {
+    const byId = new Map(Array.from(given, (event) => [event.event_id, event]))
+    const found = yield* graph.known(room, [
+      ...byId.keys(),
+      ...[...byId.values()].flatMap((event) => event.auth_events)
+    ])
+    const fresh = topologicalOrder([...byId.values()].filter((event) => !found.has(event.event_id)))
+    const isAuthorised = (event: Event): boolean => {
+      const authEvents = event.auth_events.flatMap((id) => found.get(id) ?? [])
+      if (authEvents.length !== event.auth_events.length) return false
+      if (authEvents.some((each) => each.status === EventStatus.rejected)) return false
+      const known = authEvents.map((each) => each.event)
+      return room.version.authoriseByAuthEvents(event, known) === undefined
+    }
+    const authorised = yield* sliced(function* () {
+      const passed: Array<Event> = []
+      for (const event of fresh) {
+        yield
+        if (!isAuthorised(event)) continue
+        found.set(event.event_id, outlier(event, Number.NaN))
+        passed.push(event)
+      }
+      return passed
+    })
+    for (const events of Arr.chunksOf(authorised, outliersAtOnce)) {
+      const durable = yield* withNids(events.length, () => {
+        const step = room.beginStep()
+        for (const event of events) {
+          const known = outlier(event, nextNid())
+          found.set(event.event_id, known)
+          room.log(step, known)
+        }
+        return log.append(room.commit(step))
+      })
+      yield* durable
+    }
+    return found
+  })
+
+  const storeState = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
+    const known = yield* storeOutliers(room, [...authChain, ...state])
+    return idMap(state, known)
+  })
+
+  // Placing
+
+  const reasonOf = (placed: Placed): string | undefined => {
+    if (placed._tag === "Unplaceable") return placed.reason
+    const isRefused = placed.status === EventStatus.rejected || placed.status === EventStatus.softFailed
+    if (!isRefused) return undefined
+    return placed._tag === "Placed" ? placed.refusal?.rule : "It was refused before"
+  }
+
+  const describe = (event: Event, placed: Placed): Outcome => {
+    const error = reasonOf(placed)
+    return error === undefined ? { event_id: event.event_id } : { event_id: event.event_id, error }
+  }
+
+  /** Numbers that rise from event to event and stand before all that there is. */
+  const historyNids = Effect.fnUntraced(function* (events: ReadonlyArray<Event>) {
+    if (events.length === 0) return new Map<EventId, number>()
+    return yield* withNids(
+      events.length,
+      () => new Map(events.toReversed().map((event): [EventId, number] => [event.event_id, -nextNid()]))
+    )
+  })
+
+  /** Places events with what was found before them. Says what became of each, when what was taken is durable. */
+  const placeAll = Effect.fnUntraced(function* (room: RoomState, gap: ClosedGap) {
+    yield* storeOutliers(room, gap.authEvents)
+    const given = new Map<EventId, IdMap>()
+    for (const [id, state] of gap.states) given.set(id, yield* storeState(room, state))
+    const nids = yield* historyNids(gap.events.filter((event) => gap.history.has(event.event_id)))
+    const outcomes = new Map<EventId, Outcome>()
+    let waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
+    for (const event of gap.events) {
+      const [state, historyNid] = [given.get(event.event_id), nids.get(event.event_id)]
+      const placed = yield* graph.place(room, event, {
+        ...(state === undefined ? {} : { given: state }),
+        ...(historyNid === undefined ? {} : { historyNid })
+      })
+      if (placed._tag === "Placed") waiting.push(placed.durable)
+      if (waiting.length >= 50) {
+        yield* Effect.all(waiting, { discard: true })
+        waiting = []
+      }
+      outcomes.set(event.event_id, describe(event, placed))
+    }
+    yield* Effect.all(waiting, { discard: true })
+    return outcomes
+  })
+
+  return { graph, gaps, one, notFound, loadOurs, storeOutliers, historyNids, placeAll }
+})
+
+export type RoomIntake = Effect.Success<ReturnType<typeof makeRoomIntake>>
+
+/** An event that is known, but has no place in the graph. */
+export const outlier = (event: Event, nid: number): KnownEvent => ({
+  event,
+  nid,
+  status: EventStatus.outlier,
+  before: undefined,
+  after: undefined
+})
+
+/** The state that events make, as far as they are known and not rejected. */
+export const idMap = (state: ReadonlyArray<Event>, known: ReadonlyMap<EventId, KnownEvent>): IdMap => {
+  const map = new Map<string, StateId>()
+  for (const event of state) {
+    const found = known.get(event.event_id)
+    if (found === undefined || found.status === EventStatus.rejected || event.state_key === undefined) continue
+    map.set(stateKeyOf(event.type, event.state_key), { id: event.event_id, nid: found.nid })
+  }
+  return map
+}

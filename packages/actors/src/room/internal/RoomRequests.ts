@@ -1,0 +1,280 @@
+/**
+ * What changes a room: requests of users, as messages to the Room actor.
+ */
+import { createHmac, randomBytes } from "node:crypto"
+import { checkEvent } from "@greenroom/protocol/EventCheck"
+import {
+  type EventId,
+  formatRoomAlias,
+  formatRoomId,
+  isRoomAlias,
+  type RoomAlias,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { Effect, Option, Redacted } from "effect"
+import { EphemeralStream } from "../../presence/EphemeralStream.ts"
+import { ask } from "../../runtime/Ask.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { Session } from "../../runtime/Session.ts"
+import { Room, type RoomTransaction } from "../Room.ts"
+import type { CreateRoom } from "../Rooms.ts"
+
+const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
+  txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind } satisfies RoomTransaction }
+
+/** What a request does, and to what. A slash in a name does not look like the one before a transaction ID. */
+const kindFor = (action: string, name: string): string =>
+  `${action}/${name.replaceAll("%", "%25").replaceAll("/", "%2F")}`
+
+/** The membership that a request asks for. */
+const membershipFor = { invite: "invite", ban: "ban", kick: "leave", unban: "leave", knock: "knock" } as const
+
+/** How long somebody types where the client does not say, in milliseconds. */
+const defaultTypingTimeout = 30_000
+
+export const makeRoomRequests = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const room = yield* Room.client
+  const accounts = yield* AccountStore
+  const profiles = yield* ProfileStore
+  const directory = yield* DirectoryStore
+  const rooms = yield* RoomStore
+  const ephemeral = yield* EphemeralStream
+  const roomIdSecret = yield* (yield* ServerSettings).secret("room_id")
+
+  const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
+    Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
+
+  /** Whoever left this server for good cannot be invited. Who never registered can: the user ID may be theirs one day. */
+  const mustBeInvitable = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+    const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
+    if (ours.length === 0) return
+    const gone = yield* accounts.findDeactivated(ours)
+    if (Option.isSome(gone)) return yield* new NotFound({ error: `There is no user ${gone.value} on this server` })
+  })
+
+  /** A repeat of a request comes to the same room, whose actor knows what it answered. */
+  const newRoomId = (session: Session, txnId: string | undefined): RoomId => {
+    const localpart =
+      txnId === undefined
+        ? randomBytes(15)
+        : createHmac("sha256", Redacted.value(roomIdSecret))
+            .update(`${session.tokenId} ${txnId}`)
+            .digest()
+            .subarray(0, 15)
+    return formatRoomId(localpart.toString("base64url"), serverName)
+  }
+
+  const create = Effect.fn("Rooms.create")(function* (session: Session, options: CreateRoom, txnId?: string) {
+    const roomId = newRoomId(session, txnId)
+    if (options.invite !== undefined) yield* mustBeInvitable(options.invite)
+    if (options.room_alias_name !== undefined) yield* reserveAlias(session, roomId, options.room_alias_name)
+    return yield* ask(
+      room(roomId).Create({
+        creator: session.userId,
+        creatorProfile: yield* profileOf(session.userId),
+        visibility: options.visibility ?? "public",
+        invite: [...new Set(options.invite ?? [])].filter((userId) => userId !== session.userId),
+        ...(options.name === undefined ? {} : { name: options.name }),
+        ...(options.topic === undefined ? {} : { topic: options.topic }),
+        ...(options.room_alias_name === undefined ? {} : { aliasName: options.room_alias_name }),
+        ...transactionOf(session, "createRoom", txnId)
+      })
+    ) as Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
+  })
+
+  /** An alias that points to a room which never came to be is free. */
+  const reserveAlias = Effect.fnUntraced(function* (session: Session, roomId: RoomId, localpart: string) {
+    const alias = formatRoomAlias(localpart, serverName)
+    if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {
+      return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
+    }
+    yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId })
+  })
+
+  const propose = (
+    session: Session,
+    roomId: RoomId,
+    event: { readonly type: string; readonly content: JsonObject; readonly stateKey?: string },
+    transaction: ReturnType<typeof transactionOf>
+  ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
+    const problem = checkEvent(event.type, event.stateKey, event.content)
+    if (problem !== undefined) return Effect.fail(problem)
+    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...transaction }))
+  }
+
+  const send = (session: Session, roomId: RoomId, type: string, content: JsonObject, txnId?: string) =>
+    type === "m.room.redaction"
+      ? Effect.fail(new BadJson({ error: "type: redactions are made at /rooms/{roomId}/redact/{eventId}" }))
+      : propose(session, roomId, { type, content }, transactionOf(session, kindFor("send", type), txnId))
+
+  /** What a client says of the room's aliases on this server agrees with the directory. */
+  const mustPointHere = Effect.fnUntraced(function* (roomId: RoomId, stateKey: string, content: JsonObject) {
+    if (stateKey !== serverName) {
+      return yield* new Forbidden({ error: `state_key: ${serverName} speaks for its own aliases only` })
+    }
+    const aliases = content.aliases as ReadonlyArray<RoomAlias>
+    const foreign = aliases.find((alias) => serverNameOf(alias) !== serverName)
+    if (foreign !== undefined) {
+      return yield* new BadJson({ error: `aliases: ${foreign} does not belong to ${serverName}` })
+    }
+    const known = new Set(yield* directory.aliasesOf(roomId))
+    const unknown = aliases.find((alias) => !known.has(alias))
+    if (unknown !== undefined) return yield* new Forbidden({ error: `aliases: ${unknown} does not point to this room` })
+  })
+
+  /** Those who are in the room may see the presence of who enters it from now on. */
+  const entered = Effect.fnUntraced(function* <A, E>(enter: Effect.Effect<A, E>, { userId }: Session, roomId: RoomId) {
+    const before = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
+    const answer = yield* enter
+    if (before?.membership !== "join") yield* ephemeral.publishEntrance(userId, roomId)
+    return answer
+  })
+
+  /** A user's own join carries the profile; every other membership is taken as it is. */
+  const setState = Effect.fnUntraced(function* (
+    session: Session,
+    roomId: RoomId,
+    type: string,
+    stateKey: string,
+    content: JsonObject
+  ) {
+    const isInvite = type === "m.room.member" && content.membership === "invite"
+    if (isInvite || type === "m.room.aliases") {
+      const problem = checkEvent(type, stateKey, content)
+      if (problem !== undefined) return yield* problem
+      yield* isInvite ? mustBeInvitable([stateKey as UserId]) : mustPointHere(roomId, stateKey, content)
+    }
+    const isOwn = type === "m.room.member" && stateKey === session.userId
+    const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
+    const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
+    if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
+      return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
+    }
+    const set = propose(session, roomId, { type, content: whole, stateKey }, {})
+    return yield* isOwn && content.membership === "join" ? entered(set, session, roomId) : set
+  })
+
+  /** Whether this server takes part in the room. */
+  const isHere = (roomId: RoomId) =>
+    Effect.map(
+      Effect.orElseSucceed(ask(room(roomId).Servers()), (): ReadonlyArray<ServerName> => []),
+      (servers) => servers.includes(serverName)
+    )
+
+  /** Through whom a room of other servers can be reached: who invited the user, and those that are named. */
+  const serversFor = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, named: ReadonlyArray<ServerName>) {
+    const membership = yield* rooms.membership(userId, roomId)
+    const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []
+    return [...inviter, ...named]
+  })
+
+  const joinRoom = Effect.fn("Rooms.joinRoom")(function* (
+    session: Session,
+    roomId: RoomId,
+    content: JsonObject,
+    txnId?: string,
+    servers: ReadonlyArray<ServerName> = []
+  ) {
+    const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
+    if (!(yield* isHere(roomId)) && (serverNameOf(roomId) !== serverName || (yield* rooms.exists(roomId)))) {
+      const problem = checkEvent("m.room.member", session.userId, membership)
+      if (problem !== undefined) return yield* problem
+      const through = yield* serversFor(session.userId, roomId, servers)
+      yield* ask(room(roomId).JoinRemotely({ userId: session.userId, content: membership, servers: through }))
+      return { room_id: roomId }
+    }
+    yield* propose(
+      session,
+      roomId,
+      { type: "m.room.member", stateKey: session.userId, content: membership },
+      transactionOf(session, "join", txnId)
+    )
+    return { room_id: roomId }
+  }, entered)
+
+  const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string) {
+    const membership = yield* rooms.membership(session.userId, roomId)
+    const isInvited = Option.isSome(membership) && membership.value.membership === "invite"
+    if (isInvited && !(yield* isHere(roomId))) {
+      const servers = [serverNameOf(membership.value.sender)]
+      return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers }))
+    }
+    yield* propose(
+      session,
+      roomId,
+      { type: "m.room.member", stateKey: session.userId, content: { membership: "leave" } },
+      transactionOf(session, "leave", txnId)
+    )
+  })
+
+  const setMembership = Effect.fnUntraced(function* (
+    session: Session,
+    roomId: RoomId,
+    action: keyof typeof membershipFor,
+    target: UserId,
+    reason?: string,
+    txnId?: string
+  ) {
+    if (action === "kick" && target === session.userId) {
+      return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
+    }
+    if (action === "invite") yield* mustBeInvitable([target])
+    const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
+    const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
+    if (action === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
+      yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: [] }))
+      return
+    }
+    if (action === "invite" && serverNameOf(target) !== serverName) {
+      yield* ask(
+        room(roomId).InviteRemotely({
+          sender: session.userId,
+          invited: target,
+          content,
+          ...transactionOf(session, kindFor("invite", target), txnId)
+        })
+      )
+      return
+    }
+    yield* propose(
+      session,
+      roomId,
+      { type: "m.room.member", stateKey: target, content },
+      transactionOf(session, kindFor(action, target), txnId)
+    )
+  })
+
+  const redact = (session: Session, roomId: RoomId, eventId: EventId, reason?: string, txnId?: string) =>
+    ask(
+      room(roomId).Redact({
+        sender: session.userId,
+        target: eventId,
+        ...(reason === undefined ? {} : { reason }),
+        ...transactionOf(session, kindFor("redact", eventId), txnId)
+      })
+    )
+
+  const setTyping = (session: Session, roomId: RoomId, userId: UserId, typing: boolean, timeout?: number) =>
+    userId === session.userId
+      ? ask(room(roomId).SetTyping({ userId, typing, timeout: timeout ?? defaultTypingTimeout }))
+      : Effect.fail(new Forbidden({ error: `Only ${userId} may say that ${userId} is typing` }))
+
+  const refreshMember = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    yield* ask(room(roomId).RefreshMember({ userId, profile: yield* profileOf(userId) }))
+  })
+
+  return { create, send, setState, joinRoom, leave, setMembership, redact, setTyping, refreshMember, propose }
+})
+
+export type RoomRequests = Effect.Success<typeof makeRoomRequests>

@@ -1,0 +1,237 @@
+/**
+ * What a user may see of a room, read from the store without waking the room's actor. Members see all of the room's
+ * history; who has left sees what was the case when they left.
+ */
+import { type ClientEvent, type Event, toClientEvent } from "@greenroom/protocol/Event"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { Json } from "@greenroom/protocol/Json"
+import { BadPagination, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { defaultLimit, maxLimit } from "@greenroom/protocol/Pagination"
+import { EventLog, type StreamedEvent } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
+import { type StateRef, StateStore } from "@greenroom/store/StateStore"
+import {
+  beginning,
+  comparePositions,
+  formatPosition,
+  parseToken,
+  type StreamPosition
+} from "@greenroom/store/StreamToken"
+import { Clock, Effect, Option } from "effect"
+import { ask } from "../../runtime/Ask.ts"
+import { Room } from "../Room.ts"
+import type { MessagePage, MessagesQuery, PresenceContent, RoomSnapshot } from "../Rooms.ts"
+
+/** How much history is asked for at once. */
+const backfillSize = 100
+
+/** After everything. */
+const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
+
+/** What a user may see: the state at `state`, and the timeline up to `upTo`. */
+interface View {
+  readonly membership: RoomMembership
+  readonly state: StateRef
+  readonly upTo: StreamPosition
+}
+
+const viewOf = (membership: RoomMembership): View | undefined => {
+  const { current } = membership
+  if (membership.membership === "join" && current !== undefined) return { membership, state: current, upTo: theEnd }
+  if (membership.ended === undefined || membership.membership === "invite") return undefined
+  return { membership, state: membership.ended.state, upTo: membership.ended.at }
+}
+
+/** The place that a `from` or `to` names. */
+export const parsePlace = (token: string, name: string): Effect.Effect<StreamPosition, BadPagination> => {
+  if (token === "START") return Effect.succeed(beginning)
+  if (token === "END") return Effect.succeed(theEnd)
+  return Option.match(parseToken(token), {
+    onNone: () =>
+      Effect.fail(new BadPagination({ error: `${name}: ${token.slice(0, 64)} is no token of this server` })),
+    onSome: ({ position }) => Effect.succeed(position)
+  })
+}
+
+/** The place just before an event. */
+export const placeBefore = ({ position }: StreamedEvent): StreamPosition => ({
+  xid: position.xid,
+  nid: position.nid - 1
+})
+
+const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
+const later = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) >= 0 ? a : b)
+
+/** Which way a reader goes who does not say so, but from where or to where. */
+const impliedDirection = ({ from, to }: MessagesQuery): "f" | "b" =>
+  from === "START" || (to === "END" && from !== "END") ? "f" : "b"
+
+export const clampLimit = (limit: number | undefined): number => Math.min(limit ?? defaultLimit, maxLimit)
+
+/** The presence of a member stands in the content of their membership. */
+export const withPresence = (event: ClientEvent, presence: PresenceContent | undefined): ClientEvent => {
+  if (presence === undefined) return event
+  const { avatar_url: _, displayname: __, user_id: ___, ...rest } = presence
+  return { ...event, content: { ...event.content, ...(rest as Record<string, Json>) } }
+}
+
+export const makeRoomViews = Effect.gen(function* () {
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+  const events = yield* EventStore
+  const log = yield* EventLog
+  const room = yield* Room.client
+
+  /** The view of somebody who is or was in the room. Errors: M_NOT_FOUND, M_FORBIDDEN. */
+  const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
+    const membership = yield* rooms.membership(userId, roomId)
+    const seen = Option.isSome(membership) ? viewOf(membership.value) : undefined
+    if (seen !== undefined) return seen
+    if (yield* rooms.exists(roomId)) return yield* new Forbidden({ error: `${userId} is not in ${roomId}` })
+    return yield* new NotFound({ error: `There is no room ${roomId}` })
+  })
+
+  const state = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    return yield* stateIn(yield* view(userId, roomId))
+  })
+
+  const stateIn = Effect.fnUntraced(function* ({ membership, state: ref }: View, types?: ReadonlyArray<string>) {
+    const entries = yield* states.read(
+      [{ roomNid: membership.roomNid, ref }],
+      types === undefined ? undefined : { types }
+    )
+    return entries.map((entry) => entry.event)
+  })
+
+  const stateEvent = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, type: string, stateKey: string) {
+    const { membership, state: ref } = yield* view(userId, roomId)
+    const entries = yield* states.read([{ roomNid: membership.roomNid, ref }], { key: [type, stateKey] })
+    const event = entries[0]?.event
+    if (event === undefined) return yield* new NotFound({ error: `The room has no state ${type} ${stateKey}`.trim() })
+    return event
+  })
+
+  /** Each message with the feedback on it; feedback no longer stands by itself. */
+  const bundleFeedback = Effect.fnUntraced(function* (
+    roomNid: number,
+    chunk: ReadonlyArray<Event>,
+    upTo: StreamPosition,
+    now: number
+  ) {
+    const messages = chunk.filter((event) => event.type !== "m.room.message.feedback")
+    const feedback = yield* events.feedbackOn(
+      roomNid,
+      messages.map((event) => event.event_id),
+      upTo
+    )
+    const byTarget = Map.groupBy(feedback, (event) => event.content.target_event_id as EventId)
+    return messages.map((event) => {
+      const bundled = byTarget.get(event.event_id)
+      const shown = toClientEvent(event, now)
+      return bundled === undefined ? shown : { ...shown, feedback: bundled.map((each) => toClientEvent(each, now)) }
+    })
+  })
+
+  /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
+  const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
+    const [oldest] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1)
+    if (oldest === undefined || oldest.event.type === "m.room.create") return false
+    return yield* Effect.orElseSucceed(ask(room(roomId).Backfill({ limit: backfillSize })), () => false)
+  })
+
+  const messages = Effect.fnUntraced(function* (
+    userId: UserId,
+    roomId: RoomId,
+    query: MessagesQuery
+  ): Effect.fn.Return<MessagePage, MatrixError> {
+    const direction = query.dir ?? impliedDirection(query)
+    const from = yield* parsePlace(query.from ?? (direction === "b" ? "END" : "START"), "from")
+    const to = yield* parsePlace(query.to ?? (direction === "b" ? "START" : "END"), "to")
+    const { membership, upTo } = yield* view(userId, roomId)
+    const now = yield* Clock.currentTimeMillis
+    const range =
+      direction === "b"
+        ? { roomNid: membership.roomNid, after: to, upTo: earlier(from, upTo) }
+        : { roomNid: membership.roomNid, after: from, upTo: earlier(to, upTo) }
+    const limit = clampLimit(query.limit)
+    const read = events.timelines([range], direction, limit)
+    const stored = yield* read
+    const isShort = direction === "b" && stored.length < limit && comparePositions(to, beginning) === 0
+    const page = isShort && (yield* fetchHistory(roomId, membership.roomNid)) ? yield* read : stored
+    const first = page[0]
+    const last = page.at(-1)
+    const start = from === theEnd ? later(yield* log.currentPosition, first?.position ?? beginning) : from
+    const end = last === undefined ? start : direction === "b" ? placeBefore(last) : last.position
+    const shown = page.map(({ event }) => event)
+    return {
+      chunk: query.feedback
+        ? yield* bundleFeedback(membership.roomNid, shown, upTo, now)
+        : shown.map((event) => toClientEvent(event, now)),
+      start: formatPosition(start),
+      end: formatPosition(end)
+    }
+  })
+
+  /** Snapshots of several rooms as of a position, in three queries for all of them. */
+  const snapshots = Effect.fnUntraced(function* (
+    memberships: ReadonlyArray<RoomMembership>,
+    limit: number,
+    at: StreamPosition
+  ) {
+    const now = yield* Clock.currentTimeMillis
+    const seen = memberships.flatMap((membership) => viewOf(membership) ?? [])
+    const [entries, timeline] = yield* Effect.all(
+      [
+        states.read(seen.map((each) => ({ roomNid: each.membership.roomNid, ref: each.state }))),
+        events.timelines(
+          seen.map((each) => ({
+            roomNid: each.membership.roomNid,
+            after: beginning,
+            upTo: earlier(at, each.upTo)
+          })),
+          "b",
+          limit
+        )
+      ],
+      { concurrency: 2 }
+    )
+    const stateOf = Map.groupBy(entries, (entry) => entry.roomNid)
+    const timelineOf = Map.groupBy(timeline, (entry) => entry.roomNid)
+    return memberships.map((membership): RoomSnapshot => {
+      const { roomNid } = membership
+      if (viewOf(membership) === undefined) return invitation(membership)
+      const page = [...(timelineOf.get(roomNid) ?? [])].reverse()
+      return {
+        room_id: membership.roomId,
+        membership: membership.membership,
+        visibility: membership.visibility,
+        messages: {
+          chunk: page.map(({ event }) => toClientEvent(event, now)),
+          start: formatPosition(page[0] === undefined ? at : placeBefore(page[0])),
+          end: formatPosition(at)
+        },
+        state: (stateOf.get(roomNid) ?? []).map(({ event }) => toClientEvent(event, now))
+      }
+    })
+  })
+
+  /** One event, if the user may see its room at that event. */
+  const event = Effect.fnUntraced(function* (userId: UserId, eventId: EventId) {
+    const notFound = new NotFound({ error: `There is no event ${eventId} that ${userId} may see` })
+    const stored = (yield* events.byIds([eventId]))[0]
+    if (stored === undefined || stored.status > 1) return yield* notFound
+    const seen = yield* Effect.mapError(view(userId, stored.event.room_id), () => notFound)
+    if (comparePositions(stored.position, seen.upTo) > 0) return yield* notFound
+    return stored.event
+  })
+
+  return { view, state, stateIn, stateEvent, messages, snapshots, event }
+})
+
+const invitation = (membership: RoomMembership): RoomSnapshot => ({
+  room_id: membership.roomId,
+  membership: membership.membership,
+  inviter: membership.sender,
+  visibility: membership.visibility
+})

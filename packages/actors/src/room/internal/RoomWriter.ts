@@ -1,0 +1,164 @@
+/**
+ * The Room actor's hold on its room: opening it for writing, keeping it in memory, and forgetting it where a commit
+ * fails, so that it is read again from the store.
+ */
+import { RoomId } from "@greenroom/protocol/Identifiers"
+import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/EventLog"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { StateStore } from "@greenroom/store/StateStore"
+import { Effect, Exit, Latch, Option } from "effect"
+import { Entity } from "effect/cluster"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { RoomState } from "./RoomState.ts"
+import { RoomTransactions } from "./RoomTransactions.ts"
+
+/** How often a request runs at most that others made fail; one whose own commit fails has two attempts. */
+const maxAttempts = 5
+
+/** How many chains of states one step begins at most: for the state before an event, after it, and the current one. */
+const chainsPerStep = 8
+
+export const makeRoomWriter = Effect.gen(function* () {
+  const roomId = RoomId.make((yield* Entity.CurrentAddress).entityId)
+  const { serverName } = yield* HomeServerConfig
+  const log = yield* EventLog
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+  const key = yield* (yield* SigningKeys).current
+
+  let loading: Effect.Effect<RoomState, MatrixError> | undefined
+  /** The number under which the room in memory was opened; 0 where there is none. */
+  let fence = 0
+
+  /** The room is opened first: then no earlier writer can add an answer to those that are read. */
+  const transactions = new RoomTransactions({
+    ids: (tokenId) => Effect.andThen(Effect.ignore(load), rooms.transactionIds(tokenId, roomId)),
+    find: (tokenId, txnId) => rooms.transaction(tokenId, roomId, txnId)
+  })
+
+  const unload = Effect.sync(() => {
+    loading = undefined
+    fence = 0
+  })
+
+  const forget = Effect.andThen(
+    unload,
+    Effect.sync(() => transactions.clear())
+  )
+
+  /** Many commits may fail together; only the first finds the room that they were made for. */
+  const forgetAfter = (failure: StaleWriter | CommitFailed) => (failure.fence === fence ? forget : Effect.void)
+
+  const open = Effect.gen(function* () {
+    const opened = yield* rooms.open(roomId)
+    if (Option.isNone(opened)) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    const version = roomVersion(opened.value.version)
+    if (version === undefined) return yield* Effect.die(`Room ${roomId} has version ${opened.value.version}`)
+    const { current, roomNid } = opened.value
+    const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
+    const end = current === undefined ? { tip: 0, height: 0 } : yield* states.chain(current.chain)
+    return new RoomState(roomId, opened.value, version, serverName, entries, end)
+  })
+
+  /**
+   * That a room cannot be opened, mostly because it is still to be created, is no reason to forget the transactions that
+   * are under way to create it. A room that was forgotten while it was opened says nothing of the one that is in memory.
+   */
+  const load = Effect.suspend(() => {
+    if (loading !== undefined) return loading
+    const begun: Effect.Effect<RoomState, MatrixError> = Effect.runSync(
+      Effect.cached(
+        Effect.onExit(open, (exit) => {
+          if (loading !== begun) return Effect.void
+          if (Exit.isFailure(exit)) return unload
+          fence = exit.value.fence
+          return Effect.void
+        })
+      )
+    )
+    loading = begun
+    return begun
+  })
+
+  const loadExisting = Effect.flatMap(load, (room) =>
+    room.exists ? Effect.succeed(room) : new NotFound({ error: `There is no room ${roomId}` })
+  )
+
+  /**
+   * Runs a request to its commit. Where the commit fails, what is in memory is forgotten; a request of which nothing can
+   * have been stored, or whose transaction ID tells, runs again on the reloaded room. After a defect nobody knows what
+   * the room in memory is worth: it is forgotten too.
+   */
+  const durably = <A>(
+    request: Effect.Effect<A, MatrixError | StaleWriter | CommitFailed>,
+    repeatable: boolean
+  ): Effect.Effect<A, MatrixError> => {
+    const again = (failure: StaleWriter | CommitFailed, patience: number) => {
+      const isBlameless = failure._tag === "StaleWriter" || failure.untouched
+      const left = patience - (isBlameless ? 1 : (maxAttempts + 1) / 2)
+      return Effect.andThen(
+        forgetAfter(failure),
+        left > 0 && (repeatable || isBlameless) ? Effect.suspend(() => attempt(left)) : Effect.die(failure)
+      )
+    }
+    const attempt = (patience: number): Effect.Effect<A, MatrixError> =>
+      Effect.catchTags(
+        Effect.tapDefect(request, () => forget),
+        {
+          StaleWriter: (failure) => again(failure, patience),
+          CommitFailed: (failure) => again(failure, patience)
+        }
+      ) as Effect.Effect<A, MatrixError>
+    return Effect.uninterruptible(attempt(maxAttempts))
+  }
+
+  /** Runs a synchronous step once as many numbers are at hand as it may take. */
+  const withNids = <A>(count: number, step: () => A): Effect.Effect<A> =>
+    Effect.suspend(() =>
+      log.nids.hasUnsafe(count) && states.chains.hasUnsafe(chainsPerStep)
+        ? Effect.sync(step)
+        : Effect.andThen(
+            Effect.all([log.nids.refill(count), states.chains.refill(chainsPerStep)], { discard: true }),
+            Effect.suspend(() => withNids(count, step))
+          )
+    )
+  /** Open while everybody may take a step; closed while one request has the room for itself. */
+  const turn = Latch.makeUnsafe(true)
+  const inTurn = Effect.suspend(() => turn.await)
+  /** Runs with the room for itself, so that it stays as it is between two looks. */
+  const alone = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      turn.closeUnsafe()
+      return Effect.ensuring(
+        effect,
+        Effect.sync(() => turn.openUnsafe())
+      )
+    })
+
+  const nextNid = () => log.nids.takeUnsafe()!
+  const nextChain = () => states.chains.takeUnsafe()!
+
+  return {
+    roomId,
+    serverName,
+    key,
+    log,
+    rooms,
+    states,
+    transactions,
+    load,
+    loadExisting,
+    forget,
+    durably,
+    withNids,
+    inTurn,
+    alone,
+    nextNid,
+    nextChain
+  }
+})
+
+export type RoomWriter = Effect.Success<typeof makeRoomWriter>

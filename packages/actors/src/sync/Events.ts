@@ -1,0 +1,72 @@
+/**
+ * The event stream of a user: everything that happened since a token, and waiting for what happens next. One reader per
+ * node follows the event log; it wakes the users concerned. Long poll and WebSocket both stand on this service.
+ *
+ * Source: "Receiving live updates on a client" of the specification.
+ */
+import type { ClientEvent } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Layer, type Stream } from "effect"
+import type { PresenceEvent, RoomSnapshot } from "../room/Rooms.ts"
+import type { Session } from "../runtime/Session.ts"
+import { makeEventReader } from "./internal/EventReader.ts"
+
+/** `m.typing` as clients receive it: who types in the room now. */
+export interface TypingEvent {
+  readonly type: "m.typing"
+  readonly room_id: RoomId
+  readonly content: { readonly user_ids: ReadonlyArray<UserId> }
+}
+
+export type StreamedEvent = ClientEvent | PresenceEvent | TypingEvent
+
+/**
+ * A part of the stream: what happened after `start` and up to `end`. The events are JSON already, because one event
+ * goes to many users: `json` is the array `chunk` as text.
+ */
+export interface StreamChunk {
+  readonly json: string
+  readonly count: number
+  readonly start: string
+  readonly end: string
+}
+
+/** A live subscription, for sockets: `next` waits for the next chunk that is not empty. */
+export interface Subscription {
+  readonly next: Effect.Effect<StreamChunk, MatrixError>
+}
+
+export class Events extends Context.Service<
+  Events,
+  {
+    /**
+     * Waits up to `timeout` ms (0 returns at once) for something after `from`. `from` undefined or `END`: from now on;
+     * `START`: from the beginning of what the user may see. Errors: M_BAD_PAGINATION for a token that is none of ours.
+     */
+    readonly poll: (
+      session: Session,
+      options: { readonly from?: string; readonly timeout: number; readonly limit?: number }
+    ) => Effect.Effect<StreamChunk, MatrixError>
+    /** The stream from a token on, pulled by the caller: nothing is buffered beyond what the caller asks for. */
+    readonly subscribe: (session: Session, from?: string) => Effect.Effect<Subscription, MatrixError>
+    /** The stream as values, for embedding programs. */
+    readonly stream: (session: Session, from?: string) => Stream.Stream<StreamedEvent, MatrixError>
+    /** All rooms of the user, with `limit` messages each (default 10), and where the stream goes on. */
+    readonly initialSync: (
+      session: Session,
+      limit?: number
+    ) => Effect.Effect<
+      {
+        readonly end: string
+        readonly presence: ReadonlyArray<PresenceEvent>
+        readonly rooms: ReadonlyArray<RoomSnapshot>
+      },
+      MatrixError
+    >
+    /** True if the token could have been given out by this server. */
+    readonly isToken: (token: string) => boolean
+  }
+>()("greenroom/actors/Events") {
+  static readonly layer = Layer.effect(Events, Effect.map(makeEventReader, Events.of))
+}

@@ -1,0 +1,268 @@
+/**
+ * Reading the event stream: from the feed of the user where it reaches back far enough, else from the store; waiting
+ * where there is nothing yet.
+ */
+
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { BadPagination, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { maxLimit, maxTimeout } from "@greenroom/protocol/Pagination"
+import type { StreamedMembership } from "@greenroom/store/EventLog"
+import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import {
+  beginning,
+  comparePositions,
+  formatToken,
+  parseToken,
+  type StreamPosition,
+  type StreamToken
+} from "@greenroom/store/StreamToken"
+import { Clock, Effect, Option, Stream } from "effect"
+import {
+  EphemeralStream,
+  type EphemeralUpdate,
+  toPresenceContent,
+  toPresenceInviteEvent
+} from "../../presence/EphemeralStream.ts"
+import { Presences } from "../../presence/Presences.ts"
+import { clampLimit, makeRoomViews } from "../../room/internal/RoomViews.ts"
+import type { PresenceEvent } from "../../room/Rooms.ts"
+import { makeDeadlines } from "../../runtime/Deadlines.ts"
+import type { Session } from "../../runtime/Session.ts"
+import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../Events.ts"
+import { makeFeeds } from "./Feeds.ts"
+import { FeedEntry, type UserFeed } from "./UserFeed.ts"
+
+/** How many events a chunk of the stream has where the client does not say. */
+const defaultChunk = 100
+
+/** What was found after a token, as JSON texts, and the token to go on from. */
+interface Found {
+  readonly texts: ReadonlyArray<string>
+  readonly next: StreamToken
+}
+
+const toEvent = (update: EphemeralUpdate, now: number) => {
+  switch (update._tag) {
+    case "typing":
+      return { type: "m.typing", room_id: update.roomId, content: { user_ids: update.userIds } }
+    case "presence":
+    case "entrance":
+      return { type: "m.presence", content: toPresenceContent(update.value, now) }
+    case "presenceInvite":
+      return toPresenceInviteEvent(update)
+  }
+}
+
+/**
+ * The stretches of the timelines that the user may see after a position: from each join to the leave that ends it, and
+ * the event of every other change of membership, such as an invitation.
+ */
+export const visibleRanges = (
+  history: ReadonlyArray<StreamedMembership>,
+  after: StreamPosition,
+  upTo: StreamPosition
+): ReadonlyArray<TimelineRange> => {
+  const ranges: Array<TimelineRange> = []
+  for (const changes of Map.groupBy(history, (change) => change.roomNid).values()) {
+    let joinedAt: StreamPosition | undefined
+    const close = (change: StreamedMembership, from: StreamPosition, to: StreamPosition) => {
+      const start = comparePositions(from, after) > 0 ? from : after
+      if (comparePositions(start, to) < 0) ranges.push({ roomNid: change.roomNid, after: start, upTo: to })
+    }
+    for (const change of changes) {
+      const before = { xid: change.position.xid, nid: change.position.nid - 1 }
+      if (change.membership === "join") joinedAt ??= before
+      else {
+        close(change, joinedAt ?? before, change.position)
+        joinedAt = undefined
+      }
+    }
+    if (joinedAt !== undefined) close(changes[0]!, joinedAt, upTo)
+  }
+  return ranges
+}
+
+export const makeEventReader = Effect.gen(function* () {
+  const feeds = yield* makeFeeds
+  const addDeadline = yield* makeDeadlines
+  const views = yield* makeRoomViews
+  const events = yield* EventStore
+  const rooms = yield* RoomStore
+  const presences = yield* Presences
+  const ephemeral = yield* EphemeralStream
+
+  const now = (): StreamToken => ({
+    position: feeds.position(),
+    incarnation: ephemeral.incarnation,
+    ephemeral: feeds.ephemeralPosition()
+  })
+
+  const parseFrom = (from: string | undefined): Effect.Effect<StreamToken, BadPagination> => {
+    if (from === undefined || from === "END") return Effect.map(feeds.settled, now)
+    // Who types now is told at the first look alone: the rooms that the user has joined must be known by then.
+    if (from === "START") return Effect.as(feeds.settled, { position: beginning, incarnation: "", ephemeral: 0 })
+    return Option.match(parseToken(from), {
+      onNone: () => Effect.fail(new BadPagination({ error: `from: ${from.slice(0, 64)} is no token of this server` })),
+      onSome: Effect.succeed
+    })
+  }
+
+  // What happened after a token
+
+  const entriesFromStore = Effect.fnUntraced(function* (userId: UserId, after: StreamPosition, limit: number) {
+    const upTo = feeds.position()
+    const history = yield* events.membershipHistory(userId, upTo)
+    const found = yield* events.timelines(visibleRanges(history, after, upTo), "f", limit, limit)
+    return { entries: found.map((streamed) => new FeedEntry(streamed)), upTo }
+  })
+
+  const entriesAfter = (feed: UserFeed, after: StreamPosition, limit: number) =>
+    feeds.isBehind(feed, after)
+      ? entriesFromStore(feed.userId, after, limit)
+      : Effect.succeed({ entries: feed.after(after, limit), upTo: feeds.position() })
+
+  /** The presence of everybody that the user may see, for a reader that comes from before what this node remembers. */
+  const presenceNow = Effect.fnUntraced(function* (userId: UserId): Effect.fn.Return<ReadonlyArray<PresenceEvent>> {
+    const [roommates, accepted] = yield* Effect.all([rooms.roommates(userId), presences.acceptedBy(userId)], {
+      concurrency: 2
+    })
+    const found = yield* presences.many([...new Set([userId, ...roommates, ...accepted])], userId)
+    return found.map((content) => ({ type: "m.presence", content }))
+  })
+
+  /** Who types in the user's rooms, for such a reader: where somebody does, or did when the reader looked last. */
+  const typingNow = (feed: UserFeed, token: StreamToken, upTo: number) => {
+    const looked = token.incarnation === ephemeral.incarnation
+    return Effect.map(ephemeral.since(looked ? token.ephemeral : 0), ({ updates }) =>
+      updates.filter(
+        (update) =>
+          update._tag === "typing" &&
+          update.position <= upTo &&
+          feed.rooms.has(update.roomId) &&
+          (looked || update.userIds.length > 0)
+      )
+    )
+  }
+
+  const updatesAfter = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken) {
+    const at = yield* Clock.currentTimeMillis
+    if (token.incarnation === ephemeral.incarnation && token.ephemeral >= feed.updatesSince) {
+      const texts = feed.updatesAfter(token.ephemeral).map((update) => JSON.stringify(toEvent(update, at)))
+      return { texts, seen: Math.max(feeds.ephemeralPosition(), token.ephemeral) }
+    }
+    // What is told here is not told again: the next look begins where this one ended, ahead of the feed.
+    const seen = yield* ephemeral.position
+    const typing = (yield* typingNow(feed, token, seen)).map((update) => toEvent(update, at))
+    return { texts: [...(yield* presenceNow(feed.userId)), ...typing].map((event) => JSON.stringify(event)), seen }
+  })
+
+  const collect = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken, limit: number) {
+    const at = yield* Clock.currentTimeMillis
+    const { entries, upTo } = yield* entriesAfter(feed, token.position, limit)
+    const { seen, texts } = yield* updatesAfter(feed, token)
+    const complete = entries.length < limit
+    const position = complete ? later(upTo, token.position) : (entries.at(-1)?.position ?? token.position)
+    return {
+      texts: [...entries.map((entry) => entry.json(at)), ...texts],
+      next: { position, incarnation: ephemeral.incarnation, ephemeral: seen }
+    } satisfies Found
+  })
+
+  // Waiting
+
+  const toChunk = (found: Found, start: StreamToken): StreamChunk => ({
+    json: `[${found.texts.join(",")}]`,
+    count: found.texts.length,
+    start: formatToken(start),
+    end: formatToken(found.next)
+  })
+
+  /**
+   * Waits for something after the token, until `time` (milliseconds since 1970) if it is given: undefined if there was
+   * nothing until then. What is told between looking and waiting wakes it too.
+   */
+  const awaitFound = (
+    feed: UserFeed,
+    token: StreamToken,
+    limit: number,
+    time?: number
+  ): Effect.Effect<Found | undefined> =>
+    Effect.suspend(() => {
+      const { wakes } = feed
+      return Effect.flatMap(collect(feed, token, limit), (found) => {
+        if (found.texts.length > 0 || limit === 0) return Effect.succeed(found)
+        const changed = feed.changedSince(wakes, time === undefined ? undefined : (end) => addDeadline(time, end))
+        return Effect.flatMap(changed, (changed) =>
+          changed ? awaitFound(feed, found.next, limit, time) : Effect.undefined
+        )
+      })
+    })
+
+  const poll = (
+    session: Session,
+    options: { readonly from?: string; readonly timeout: number; readonly limit?: number }
+  ): Effect.Effect<StreamChunk, MatrixError> => {
+    const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
+    return feeds.reading(session.userId, (feed) =>
+      Effect.flatMap(parseFrom(options.from), (start) => {
+        const look = Effect.map(collect(feed, start, limit), (found) => toChunk(found, start))
+        if (options.timeout === 0) return Effect.andThen(feeds.settled, look)
+        return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          Effect.flatMap(awaitFound(feed, start, limit, now + Math.min(options.timeout, maxTimeout)), (found) =>
+            found === undefined ? look : Effect.succeed(toChunk(found, start))
+          )
+        )
+      })
+    )
+  }
+
+  const subscribe = Effect.fnUntraced(function* (
+    session: Session,
+    from?: string
+  ): Effect.fn.Return<Subscription, MatrixError> {
+    let token = yield* feeds.reading(session.userId, () => parseFrom(from))
+    const found = feeds.reading(session.userId, (feed) => awaitFound(feed, token, defaultChunk))
+    const next = Effect.map(found, (found) => {
+      const chunk = toChunk(found!, token)
+      token = found!.next
+      return chunk
+    })
+    return { next }
+  })
+
+  const stream = (session: Session, from?: string): Stream.Stream<EventOfStream, MatrixError> =>
+    Stream.unwrap(
+      Effect.map(subscribe(session, from), ({ next }) =>
+        Stream.fromEffect(next).pipe(
+          Stream.forever,
+          Stream.flatMap((chunk) => Stream.fromIterable(JSON.parse(chunk.json) as ReadonlyArray<EventOfStream>))
+        )
+      )
+    )
+
+  const initialSync = (session: Session, limit?: number) =>
+    feeds.reading(
+      session.userId,
+      Effect.fnUntraced(function* () {
+        yield* feeds.settled
+        const token = now()
+        const memberships = yield* rooms.membershipsOf(session.userId, ["join", "invite"])
+        const [snapshots, presence] = yield* Effect.all(
+          [views.snapshots(memberships, clampLimit(limit), token.position), presenceNow(session.userId)],
+          { concurrency: 2 }
+        )
+        return { end: formatToken(token), presence, rooms: snapshots }
+      })
+    )
+
+  return {
+    poll,
+    subscribe,
+    stream,
+    initialSync,
+    isToken: (token: string) => token === "START" || token === "END" || Option.isSome(parseToken(token))
+  }
+})
+
+const later = (a: StreamPosition, b: StreamPosition): StreamPosition => (comparePositions(a, b) >= 0 ? a : b)

@@ -1,0 +1,326 @@
+/**
+ * The feeds of all users that are connected to this node, and the one reader that follows the event log for them. An
+ * event costs one step for each connected member of its room, and no query for any.
+ */
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { EventLog, type LogSlice, type StreamedMembership } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { comparePositions, endOfTransaction, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Clock, Effect } from "effect"
+import {
+  type EntranceUpdate,
+  type EphemeralChunk,
+  EphemeralStream,
+  type EphemeralUpdate,
+  type PresenceUpdate
+} from "../../presence/EphemeralStream.ts"
+import { FeedEntry, UserFeed } from "./UserFeed.ts"
+
+/** How many events are read of the log at once. */
+const sliceSize = 1000
+/** A node that was told of nothing looks all the same: for what other nodes commit, and what committed unseen. */
+const lookEvery = "1 second"
+/** How long to wait for a transaction that holds up the log before looking again, at first and at most, in ms. */
+const firstPause = 1
+const longestPause = 50
+/** How long anybody waits for their own commits to be in the feeds: somebody else's transaction may run for hours. */
+const patience = "2 seconds"
+/** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
+const keptFor = 2 * 60_000
+
+/** How long changes of presence are gathered after the last were told, in milliseconds. */
+const presenceInterval = 500
+
+/** Whether nothing but the state is new. */
+const looksTheSame = (before: PresenceUpdate["value"] | undefined, now: PresenceUpdate["value"]): boolean =>
+  before?.displayname === now.displayname &&
+  before?.avatar_url === now.avatar_url &&
+  before?.status_msg === now.status_msg
+
+/** That somebody came online by waiting for events is no event to end that wait with: it is told with the next one. */
+const isOwnArrival = (feed: UserFeed, before: EphemeralUpdate | undefined, update: EphemeralUpdate): boolean => {
+  if (update._tag !== "presence" || update.userId !== feed.userId || update.value.state !== "online") return false
+  const known = before?._tag === "presence" ? before.value : undefined
+  return (known === undefined || known.state === "offline") && looksTheSame(known, update.value)
+}
+
+export const makeFeeds = Effect.gen(function* () {
+  const log = yield* EventLog
+  const events = yield* EventStore
+  const rooms = yield* RoomStore
+  const lists = yield* PresenceListStore
+  const ephemeral = yield* EphemeralStream
+
+  const feeds = new Map<UserId, UserFeed>()
+  const readersOf = new Map<RoomId, Set<UserFeed>>()
+  /** Feeds whose rooms are being read: what happens meanwhile is told them afterwards. */
+  const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly feed: Effect.Effect<UserFeed> }>()
+  let position = yield* log.currentPosition
+  const waiting = new Set<{ readonly xid: number; readonly resume: () => void }>()
+
+  /** Whether everything that the transaction committed was read. */
+  const hasRead = (xid: number) => comparePositions(position, endOfTransaction(xid)) >= 0
+
+  const enter = (feed: UserFeed, roomId: RoomId) => {
+    const readers = readersOf.get(roomId)
+    if (readers === undefined) readersOf.set(roomId, new Set([feed]))
+    else readers.add(feed)
+  }
+  const quit = (feed: UserFeed, roomId: RoomId) => {
+    const readers = readersOf.get(roomId)
+    readers?.delete(feed)
+    if (readers?.size === 0) readersOf.delete(roomId)
+  }
+
+  const applyChange = (feed: UserFeed, change: StreamedMembership) => {
+    feed.apply(change)
+    if (change.membership === "join") enter(feed, change.roomId)
+    else quit(feed, change.roomId)
+  }
+
+  // Following the event log
+
+  const dispatch = (slice: LogSlice) => {
+    const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
+    const awake = new Set<UserFeed>()
+    for (const streamed of slice.events) {
+      const entry = new FeedEntry(streamed)
+      const changed = (changes.get(streamed.position.nid) ?? []).flatMap((change) => {
+        const feed = feeds.get(change.userId)
+        return feed === undefined ? [] : [{ feed, change }]
+      })
+      const recipients = new Set(readersOf.get(streamed.event.room_id))
+      for (const { feed } of changed) recipients.add(feed)
+      for (const feed of recipients) {
+        feed.add(entry)
+        awake.add(feed)
+      }
+      for (const { change, feed } of changed) applyChange(feed, change)
+    }
+    for (const { slices } of loading.values()) slices.push(slice)
+    position = slice.upTo
+    for (const feed of awake) feed.wake()
+    for (const waiter of waiting) if (hasRead(waiter.xid)) waiter.resume()
+  }
+
+  /**
+   * What a redaction strips is stripped in memory too, with what later state tells of it: gives the step that does so.
+   * It is taken together with the redaction, so that nobody who has heard of that reads the content afterwards.
+   */
+  const strippingFor = Effect.fnUntraced(function* (slice: LogSlice) {
+    const redactions = slice.events.filter(({ event }) => event.redacts !== undefined)
+    if (redactions.length === 0) return () => {}
+    const redacted = new Set(redactions.map(({ event }) => event.redacts!))
+    const entries = new Map<EventId, Set<FeedEntry>>()
+    for (const roomId of new Set(redactions.map(({ event }) => event.room_id))) {
+      for (const feed of readersOf.get(roomId) ?? []) {
+        for (const entry of feed.telling(redacted)) {
+          entries.set(entry.eventId, (entries.get(entry.eventId) ?? new Set()).add(entry))
+        }
+      }
+    }
+    const stored = yield* events.byIds([...entries.keys()])
+    return () => {
+      for (const { event } of stored) for (const entry of entries.get(event.event_id) ?? []) entry.replace(event)
+    }
+  })
+
+  /** Reads until everything that this node has committed was read; a transaction that still runs may hold it up. */
+  const follow = Effect.gen(function* () {
+    let pause = firstPause
+    while (true) {
+      const slice = yield* log.readAfter(position, sliceSize)
+      const strip = yield* strippingFor(slice)
+      strip()
+      dispatch(slice)
+      if (slice.events.length === sliceSize) continue
+      if (hasRead(log.lastCommitted())) return
+      yield* Effect.sleep(pause)
+      pause = slice.events.length > 0 ? firstPause : Math.min(2 * pause, longestPause)
+    }
+  })
+
+  const followUntilDone: Effect.Effect<void> = Effect.catchCause(follow, (cause) =>
+    Effect.logError("Following the event log", cause).pipe(
+      Effect.andThen(Effect.sleep("1 second")),
+      Effect.andThen(followUntilDone)
+    )
+  )
+  yield* Effect.timeoutOption(log.awaitCommit, lookEvery).pipe(
+    Effect.andThen(followUntilDone),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  /** Waits until what this node has committed before is in the feeds, but no longer than `patience`. */
+  const settled: Effect.Effect<void> = Effect.suspend(() => {
+    const xid = log.lastCommitted()
+    if (hasRead(xid)) return Effect.void
+    const read = Effect.callback<void>((resume) => {
+      const waiter = { xid, resume: () => resume(Effect.void) }
+      waiting.add(waiter)
+      return Effect.sync(() => waiting.delete(waiter))
+    })
+    return Effect.asVoid(Effect.timeoutOption(read, patience))
+  })
+
+  // Opening a feed
+
+  /** A feed of its own for what is told while the rooms of the user are read. */
+  const replay = (feed: UserFeed, slice: LogSlice) => {
+    const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
+    for (const streamed of slice.events) {
+      const own = (changes.get(streamed.position.nid) ?? []).filter((change) => change.userId === feed.userId)
+      if (own.length > 0 || feed.rooms.has(streamed.event.room_id)) feed.add(new FeedEntry(streamed))
+      for (const change of own) feed.apply(change)
+    }
+  }
+
+  const open = Effect.fnUntraced(function* (userId: UserId, slices: Array<LogSlice>, since: StreamPosition) {
+    const history = yield* events.membershipHistory(userId, since)
+    // From here on nothing waits: what is told next comes to the feed as it comes to all others.
+    const feed = new UserFeed(userId, since, ephemeralPosition, yield* Clock.currentTimeMillis)
+    for (const change of history) feed.apply(change)
+    for (const slice of slices) replay(feed, slice)
+    for (const roomId of feed.rooms) enter(feed, roomId)
+    feeds.set(userId, feed)
+    return feed
+  })
+
+  const feedOf = (userId: UserId): Effect.Effect<UserFeed> =>
+    Effect.suspend(() => {
+      const known = feeds.get(userId)
+      if (known !== undefined) return Effect.succeed(known)
+      const opening = loading.get(userId)
+      if (opening !== undefined) return opening.feed
+      const slices: Array<LogSlice> = []
+      const feed = Effect.runSync(
+        Effect.cached(
+          Effect.onExit(Effect.uninterruptible(open(userId, slices, position)), () =>
+            Effect.sync(() => loading.delete(userId))
+          )
+        )
+      )
+      loading.set(userId, { slices, feed })
+      return feed
+    })
+
+  /** Reads from the feed of a user, which stays open meanwhile. */
+  const reading = <A, E>(userId: UserId, read: (feed: UserFeed) => Effect.Effect<A, E>): Effect.Effect<A, E> => {
+    const enterFeed: Effect.Effect<UserFeed> = Effect.flatMap(feedOf(userId), (feed) => {
+      if (feed.closed) return enterFeed
+      feed.readers++
+      return Effect.succeed(feed)
+    })
+    return Effect.acquireUseRelease(enterFeed, read, (feed) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        feed.readers--
+        feed.lastRead = now
+      })
+    )
+  }
+
+  // Ephemeral streams
+
+  const deliver = (update: EphemeralUpdate, key: string, recipients: Iterable<UserFeed>, awake: Set<UserFeed>) => {
+    for (const feed of recipients) {
+      const before = feed.addUpdate(key, update)
+      if (!isOwnArrival(feed, before, update)) awake.add(feed)
+    }
+  }
+
+  const own = (userId: UserId): ReadonlyArray<UserFeed> => {
+    const feed = feeds.get(userId)
+    return feed === undefined ? [] : [feed]
+  }
+
+  const audienceOf = (
+    update: PresenceUpdate,
+    roomsOf: ReadonlyMap<UserId, ReadonlyArray<RoomId>>,
+    observersOf: ReadonlyMap<UserId, ReadonlyArray<UserId>>
+  ): ReadonlySet<UserFeed> => {
+    const audience = new Set<UserFeed>()
+    const self = feeds.get(update.userId)
+    if (update.audience !== "self") {
+      for (const roomId of roomsOf.get(update.userId) ?? []) {
+        for (const feed of readersOf.get(roomId) ?? []) audience.add(feed)
+      }
+      for (const observer of observersOf.get(update.userId) ?? []) {
+        const feed = feeds.get(observer)
+        if (feed !== undefined) audience.add(feed)
+      }
+    }
+    if (self !== undefined) {
+      if (update.audience === "others") audience.delete(self)
+      else audience.add(self)
+    }
+    return audience
+  }
+
+  const othersIn = ({ roomId, userId }: EntranceUpdate): ReadonlyArray<UserFeed> =>
+    [...(readersOf.get(roomId) ?? [])].filter((feed) => feed.userId !== userId)
+
+  const dispatchUpdates = Effect.fnUntraced(function* ({ position, updates }: EphemeralChunk) {
+    const presences = updates.filter((update) => update._tag === "presence")
+    const userIds = [...new Set(presences.map((update) => update.userId))]
+    const [roomsOf, observersOf] = yield* userIds.length === 0 || feeds.size === 0
+      ? Effect.succeed([new Map(), new Map()] as const)
+      : Effect.all([rooms.joinedRoomsOfAll(userIds), lists.observersOfAll(userIds)], { concurrency: 2 })
+    const awake = new Set<UserFeed>()
+    for (const update of updates) {
+      if (update._tag === "typing") deliver(update, update.roomId, readersOf.get(update.roomId) ?? [], awake)
+      else if (update._tag === "presence")
+        deliver(update, update.userId, audienceOf(update, roomsOf, observersOf), awake)
+      else if (update._tag === "entrance") deliver(update, update.userId, othersIn(update), awake)
+      else deliver(update, `invite ${update.observer}`, own(update.userId), awake)
+    }
+    // Who is woken reads at once, and must know how far.
+    ephemeralPosition = position
+    for (const feed of awake) feed.wake()
+    // When many come at once, each of them is news to all the others: they are told of together.
+    if (presences.length > 0) yield* Effect.sleep(presenceInterval)
+  })
+
+  let ephemeralPosition = yield* ephemeral.position
+  yield* Effect.suspend(() => ephemeral.changed(ephemeralPosition)).pipe(
+    Effect.andThen(Effect.suspend(() => ephemeral.since(ephemeralPosition))),
+    Effect.flatMap(dispatchUpdates),
+    Effect.catchCause((cause) => Effect.andThen(Effect.logError("Telling presence", cause), Effect.sleep("1 second"))),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  // Closing feeds that nobody reads
+
+  let forgetUpTo = 0
+  yield* Effect.sleep(keptFor / 2).pipe(
+    Effect.andThen(Clock.currentTimeMillis),
+    Effect.tap((now) =>
+      Effect.sync(() => {
+        for (const feed of feeds.values()) {
+          feed.forgetUpdates(forgetUpTo)
+          if (feed.readers > 0 || now - feed.lastRead < keptFor) continue
+          feed.closed = true
+          feeds.delete(feed.userId)
+          for (const roomId of feed.rooms) quit(feed, roomId)
+        }
+        forgetUpTo = ephemeralPosition
+      })
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return {
+    reading,
+    settled,
+    /** Up to where the feeds are complete. */
+    position: () => position,
+    ephemeralPosition: () => ephemeralPosition,
+    isBehind: (feed: UserFeed, place: StreamPosition) => comparePositions(place, feed.since) < 0
+  }
+})
+
+export type Feeds = Effect.Success<typeof makeFeeds>

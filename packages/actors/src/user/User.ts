@@ -1,0 +1,192 @@
+/**
+ * The User actor: one per user of this server, its key is the user ID. It owns the profile, the presence list and the
+ * permission to see the user's presence, and is the only one that changes them.
+ *
+ * It keeps nothing in memory that the store does not have, so a defect or a move to another node costs nothing. A changed
+ * display name or avatar is noted as pending in the commit of the change; the actor tells the rooms after it has
+ * answered, and whoever finds it pending later (a restart, the next message) tells them again. Telling a room twice
+ * changes nothing.
+ *
+ * Source: "Profiles", "Presence List" and "Presence and Permissions" of the specification.
+ */
+import { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
+import { type RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { Json } from "@greenroom/protocol/Json"
+import { BadRequest, MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Effect, Exit, Option, Schedule, Schema, Semaphore } from "effect"
+import { ClusterSchema, Entity } from "effect/cluster"
+import { Rpc } from "effect/rpc"
+import { EphemeralStream } from "../presence/EphemeralStream.ts"
+import { Presences } from "../presence/Presences.ts"
+import { Rooms } from "../room/Rooms.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+
+// --- Protocol ---------------------------------------------------------------------------------------------------------
+
+/** A field of the profile is set, or removed with null. Answered when it is durable. */
+const SetProfileField = Rpc.make("SetProfileField", {
+  payload: { field: Schema.String, value: Schema.Json, visibility: ProfileVisibility },
+  error: MatrixError
+})
+/** Tells every room of the user what is pending. Takes as long as it takes; nobody waits for it. */
+const TellRooms = Rpc.make("TellRooms").annotate(ClusterSchema.InterruptOnTermination, true)
+
+/** Puts users on this user's presence list. They are still to be asked. */
+const InviteToList = Rpc.make("InviteToList", { payload: { observed: Schema.Array(UserId) }, error: MatrixError })
+/** Takes users off this user's presence list; those who were on it. */
+const DropFromList = Rpc.make("DropFromList", {
+  payload: { observed: Schema.Array(UserId) },
+  success: Schema.Array(UserId)
+})
+/** Somebody has put this user on their presence list. True if they may see the user now. */
+const PresenceInvited = Rpc.make("PresenceInvited", { payload: { observer: UserId }, success: Schema.Boolean })
+/** This user lets somebody who asked see the presence, or does not (any more). Errors: M_NOT_FOUND. */
+const AnswerPresenceInvite = Rpc.make("AnswerPresenceInvite", {
+  payload: { observer: UserId, accept: Schema.Boolean },
+  error: MatrixError
+})
+/** The account is gone: profile and lists go with it. */
+const Forget = Rpc.make("Forget")
+
+/** The entity; its key is the user ID. */
+export const User = Entity.make("User", [
+  SetProfileField,
+  TellRooms,
+  InviteToList,
+  DropFromList,
+  PresenceInvited,
+  AnswerPresenceInvite,
+  Forget
+])
+
+/** How many profile fields a user may have. */
+export const maxProfileFields = 100
+/** How many users may be on a presence list. */
+export const maxPresenceList = 1_000
+
+// --- State ------------------------------------------------------------------------------------------------------------
+
+/** Fields that everybody may see, and that memberships and presence carry. */
+const isPublicField = (field: string): boolean => field === "displayname" || field === "avatar_url"
+
+/** How many rooms are told at once. */
+const concurrentRooms = 4
+/** A room that does not answer is told again after 1, 2, 4, 8 and 16 seconds, then when the actor or the server starts. */
+const retryPolicy = Schedule.max([Schedule.exponential("1 second"), Schedule.recurs(5)])
+
+// --- Behaviour --------------------------------------------------------------------------------------------------------
+
+const behaviour = Effect.gen(function* () {
+  const userId = (yield* Entity.CurrentAddress).entityId as unknown as UserId
+  const self = (yield* User.client)(userId)
+  const { acceptPresenceInvites = false } = yield* HomeServerConfig
+  const profiles = yield* ProfileStore
+  const lists = yield* PresenceListStore
+  const roomStore = yield* RoomStore
+  const rooms = yield* Rooms
+  const presences = yield* Presences
+  const stream = yield* EphemeralStream
+  const oneAtATime = Semaphore.makeUnsafe(1).withPermits(1)
+  const tellingRooms = Semaphore.makeUnsafe(1).withPermits(1)
+
+  // --- Profile
+
+  const checkCount = Effect.fnUntraced(function* (field: string) {
+    const fields = yield* profiles.fields(userId)
+    if (fields.has(field) || fields.size < maxProfileFields) return
+    return yield* new BadRequest({ error: `A profile has at most ${maxProfileFields} fields` })
+  })
+
+  const setField = Effect.fnUntraced(function* (field: string, value: Json, visibility: ProfileVisibility) {
+    if (value === null) yield* profiles.remove(userId, field)
+    else {
+      yield* checkCount(field)
+      yield* profiles.set(userId, field, { value, visibility: isPublicField(field) ? "public" : visibility })
+    }
+    if (!isPublicField(field)) return
+    yield* Effect.orDie(self.TellRooms(undefined, { discard: true }))
+    yield* presences.announce(userId)
+  })
+
+  /** True if the room knows, or need not. */
+  const tellRoom = (roomId: RoomId) =>
+    rooms.refreshMember(userId, roomId).pipe(
+      Effect.catchIf(
+        (error) => error._tag !== "M_LIMIT_EXCEEDED",
+        (error) => Effect.logDebug(`${roomId} does not take the profile of ${userId}: ${error.error}`)
+      ),
+      Effect.sandbox,
+      Effect.retry(retryPolicy),
+      Effect.exit,
+      Effect.map(Exit.isSuccess)
+    )
+
+  const tellRooms: Effect.Effect<void> = Effect.gen(function* () {
+    const change = yield* profiles.pendingPropagation(userId)
+    if (Option.isNone(change)) return
+    const told = yield* Effect.forEach(yield* roomStore.joinedRooms(userId), tellRoom, { concurrency: concurrentRooms })
+    if (!told.every(Boolean)) return yield* Effect.logWarning(`Not every room has the new profile of ${userId}`)
+    yield* profiles.finishPropagation(userId, change.value)
+    yield* tellRooms
+  })
+
+  // --- Presence list
+
+  const inviteToList = Effect.fnUntraced(function* (observed: ReadonlyArray<UserId>) {
+    const list = new Set((yield* lists.list(userId)).map((entry) => entry.userId))
+    for (const other of observed) list.add(other)
+    if (list.size > maxPresenceList) {
+      return yield* new BadRequest({ error: `A presence list has at most ${maxPresenceList} users` })
+    }
+    for (const other of observed) yield* lists.invite(userId, other)
+  })
+
+  const accept = Effect.fnUntraced(function* (observer: UserId) {
+    const asked = yield* lists.accept(userId, observer)
+    if (asked) yield* letSee(observer)
+    return asked
+  })
+
+  /** The observer sees from now on, beginning with what there is to see. */
+  const letSee = (observer: UserId) => Effect.andThen(presences.listChanged(observer), presences.announce(userId))
+
+  /** Accepted at once where this user has asked to see the other: such subscriptions are likely to be mutual. */
+  const invited = Effect.fnUntraced(function* (observer: UserId) {
+    if (yield* lists.accepted(userId, observer)) return true
+    const reverse = (yield* lists.list(userId)).some((entry) => entry.userId === observer)
+    if (reverse || acceptPresenceInvites) return yield* accept(observer)
+    yield* stream.publishPresenceInvite(observer, userId)
+    return false
+  })
+
+  const answerInvite = Effect.fnUntraced(function* (observer: UserId, accepting: boolean) {
+    const asked = accepting ? yield* accept(observer) : yield* lists.deny(userId, observer)
+    if (!asked) return yield* new NotFound({ error: `${observer} has not asked to see your presence` })
+    if (!accepting) yield* presences.listChanged(observer)
+  })
+
+  // What a change that was cut short has left to tell.
+  if (Option.isSome(yield* profiles.pendingPropagation(userId))) {
+    yield* Effect.forkScoped(Effect.orDie(self.TellRooms(undefined, { discard: true })))
+  }
+
+  return User.of({
+    SetProfileField: ({ payload: { field, value, visibility } }) => oneAtATime(setField(field, value, visibility)),
+    TellRooms: () => tellingRooms(tellRooms),
+    InviteToList: ({ payload }) => oneAtATime(inviteToList(payload.observed)),
+    DropFromList: ({ payload }) =>
+      oneAtATime(Effect.tap(lists.drop(userId, payload.observed), () => presences.listChanged(userId))),
+    PresenceInvited: ({ payload }) => oneAtATime(invited(payload.observer)),
+    AnswerPresenceInvite: ({ payload }) => oneAtATime(answerInvite(payload.observer, payload.accept)),
+    Forget: () => oneAtATime(Effect.andThen(profiles.removeAll(userId), lists.removeAll(userId)))
+  })
+})
+
+/**
+ * Registers the actor with the runner. Its messages are handled one at a time, but for the telling of rooms, which may
+ * take long. A defect restarts it, and the message is tried again.
+ */
+export const layer = User.toLayer(behaviour, { concurrency: "unbounded" })

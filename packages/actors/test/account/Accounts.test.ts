@@ -1,0 +1,244 @@
+import { assert, layer } from "@effect/vitest"
+import { formatUserId } from "@greenroom/protocol/Identifiers"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Layer, Option, Redacted } from "effect"
+import { TestClock } from "effect/testing"
+import { Accounts } from "../../src/account/Accounts.ts"
+import { Passwords } from "../../src/account/Passwords.ts"
+import * as HomeServer from "../../src/HomeServer.ts"
+import { Presences } from "../../src/presence/Presences.ts"
+import { Rooms } from "../../src/room/Rooms.ts"
+import { Users } from "../../src/user/Users.ts"
+import { layer as homeServer, person, serverName } from "../TestHomeServer.ts"
+
+const password = Redacted.make("correct horse")
+const wrong = Redacted.make("wrong horse")
+const userIdOf = (name: string) => formatUserId(name, serverName)
+
+const tagOf = <A>(request: Effect.Effect<A, { readonly _tag: string }>) =>
+  Effect.map(Effect.flip(request), (error) => error._tag)
+
+layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
+  it.effect("a new user is logged in, can log in again, and each login can be ended alone", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const first = yield* accounts.register({ localpart: "alice", password, deviceName: "Phone" })
+      assert.deepStrictEqual([first.user_id, first.home_server], [userIdOf("alice"), serverName])
+      const session = yield* accounts.authenticate(first.access_token)
+      assert.deepStrictEqual([session.userId, session.deviceId], [first.user_id, first.device_id])
+      const byName = yield* accounts.login({ user: "alice", password })
+      const byId = yield* accounts.login({ user: first.user_id, password, deviceName: "Laptop" })
+      assert.strictEqual(new Set([first, byName, byId].map((login) => login.access_token)).size, 3)
+      const names = (yield* accounts.devices(session)).map((device) => device.display_name)
+      assert.sameMembers(names, ["Phone", undefined, "Laptop"])
+      yield* accounts.logout(session)
+      assert.strictEqual(yield* tagOf(accounts.authenticate(first.access_token)), "M_UNKNOWN_TOKEN")
+      const other = yield* accounts.authenticate(byId.access_token)
+      yield* accounts.logoutAll(other)
+      assert.strictEqual(yield* tagOf(accounts.authenticate(byId.access_token)), "M_UNKNOWN_TOKEN")
+      assert.strictEqual(yield* tagOf(accounts.authenticate(byName.access_token)), "M_UNKNOWN_TOKEN")
+    })
+  )
+
+  it.effect("a token that was never given out is unknown", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      for (const token of ["", "gr_", "nonsense", "\0", "x".repeat(100_000), `gr_${"A".repeat(43)}`]) {
+        assert.strictEqual(yield* tagOf(accounts.authenticate(token)), "M_UNKNOWN_TOKEN")
+      }
+    })
+  )
+
+  it.effect("a user name is a localpart or a whole user ID of this server, in lower case", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const whole = yield* accounts.register({ localpart: "@bob:green.test", password })
+      assert.strictEqual(whole.user_id, userIdOf("bob"))
+      const refused = [
+        "",
+        "Bob",
+        "b\u00f6b",
+        "bob smith",
+        "bob:green.test",
+        "@bob",
+        "@carol:elsewhere.test",
+        "@:green.test",
+        "x".repeat(255),
+        "bob\n",
+        "\u0430lice"
+      ]
+      for (const localpart of refused) {
+        assert.strictEqual(yield* tagOf(accounts.register({ localpart, password })), "M_INVALID_USERNAME", localpart)
+      }
+      assert.strictEqual(yield* tagOf(accounts.register({ localpart: "bob", password })), "M_USER_IN_USE")
+    })
+  )
+
+  it.effect("who chooses no name gets one that nobody has", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const store = yield* AccountStore
+      const next = Number(yield* store.allocateLocalpart) + 1
+      yield* accounts.register({ localpart: String(next), password })
+      const allocated = yield* accounts.register({ password })
+      assert.strictEqual(allocated.user_id, userIdOf(String(next + 1)))
+      assert.strictEqual((yield* accounts.login({ user: allocated.user_id, password })).user_id, allocated.user_id)
+    })
+  )
+
+  it.effect("many who want one name at once: one gets it", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const results = yield* Effect.forEach(
+        Array.from({ length: 6 }),
+        () => Effect.option(accounts.register({ localpart: "popular", password })),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(results.filter(Option.isSome).length, 1)
+    })
+  )
+
+  it.effect("a wrong password, an unknown user and a user of another server are answered alike", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      yield* accounts.register({ localpart: "dave", password })
+      const errors = yield* Effect.forEach(["dave", "nobody", "@dave:elsewhere.test", "@", ""], (user) =>
+        Effect.flip(accounts.login({ user, password: wrong }))
+      )
+      assert.strictEqual(new Set(errors.map((error) => `${error._tag} ${error.error}`)).size, 1)
+      assert.strictEqual(errors[0]!._tag, "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("a password has 1 to 512 characters", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const tooLong = Redacted.make("x".repeat(513))
+      assert.strictEqual(yield* tagOf(accounts.register({ localpart: "erin", password: tooLong })), "M_BAD_JSON")
+      const empty = Redacted.make("")
+      assert.strictEqual(yield* tagOf(accounts.register({ localpart: "erin", password: empty })), "M_BAD_JSON")
+      yield* accounts.register({ localpart: "erin" })
+      assert.strictEqual(yield* tagOf(accounts.login({ user: "erin", password: empty })), "M_FORBIDDEN")
+      assert.strictEqual(yield* tagOf(accounts.login({ user: "erin", password: tooLong })), "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("a changed password ends every other session", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const stolen = yield* accounts.register({ localpart: "frank", password })
+      yield* accounts.authenticate(stolen.access_token)
+      const own = yield* accounts.login({ user: "frank", password })
+      const session = yield* accounts.authenticate(own.access_token)
+      const renewed = Redacted.make("battery staple")
+      const change = { oldPassword: password, newPassword: renewed, address: "192.0.2.1" }
+      const guess = accounts.changePassword(session, { ...change, oldPassword: wrong })
+      assert.strictEqual(yield* tagOf(guess), "M_FORBIDDEN")
+      yield* accounts.changePassword(session, change)
+      assert.strictEqual(yield* tagOf(accounts.authenticate(stolen.access_token)), "M_UNKNOWN_TOKEN")
+      assert.strictEqual((yield* accounts.authenticate(own.access_token)).userId, own.user_id)
+      assert.strictEqual(yield* tagOf(accounts.login({ user: "frank", password })), "M_FORBIDDEN")
+      yield* accounts.login({ user: "frank", password: renewed })
+    })
+  )
+
+  it.effect("a deactivated account is gone from rooms and profiles, and its name stays taken", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const rooms = yield* Rooms
+      const users = yield* Users
+      const presences = yield* Presences
+      const grace = yield* person("grace")
+      const heidi = yield* person("heidi")
+      const { room_id } = yield* rooms.create(heidi, { visibility: "public" })
+      yield* rooms.join(grace, room_id)
+      yield* users.setProfileField(grace, grace.userId, "displayname", "Grace")
+      yield* presences.set(grace, grace.userId, "online")
+      const { access_token } = yield* accounts.login({ user: "grace", password })
+      yield* accounts.unregister(yield* accounts.authenticate(access_token))
+      assert.strictEqual(yield* tagOf(accounts.authenticate(access_token)), "M_UNKNOWN_TOKEN")
+      assert.strictEqual(yield* tagOf(accounts.login({ user: "grace", password })), "M_FORBIDDEN")
+      assert.strictEqual(yield* tagOf(accounts.register({ localpart: "grace", password })), "M_USER_IN_USE")
+      assert.strictEqual(yield* tagOf(users.profile(heidi, grace.userId)), "M_NOT_FOUND")
+      assert.strictEqual((yield* presences.many([grace.userId]))[0]!.state, "offline")
+      const state = yield* rooms.getState(heidi, room_id, "m.room.member", grace.userId)
+      assert.strictEqual(state.membership, "leave")
+    })
+  )
+})
+
+const options = { serverName, dataDir: "unused: the database is given" }
+const server = HomeServer.layerOnDatabase(options)
+
+layer(TestDatabase.layer)("Accounts, after the end of the process", (it) => {
+  it.effect("tokens still work, and a deactivation that was cut short is finished", () =>
+    Effect.gen(function* () {
+      const { ivan, room_id, token } = yield* Effect.gen(function* () {
+        const accounts = yield* Accounts
+        const rooms = yield* Rooms
+        const ivan = yield* person("ivan")
+        const judy = yield* accounts.register({ localpart: "judy", password })
+        const session = yield* accounts.authenticate(judy.access_token)
+        const { room_id } = yield* rooms.create(session, { visibility: "public" })
+        yield* rooms.join(ivan, room_id)
+        // What is committed first; the process ends before the rooms are left.
+        yield* (yield* AccountStore).deactivate(ivan.userId)
+        return { ivan, room_id, token: judy.access_token }
+      }).pipe(Effect.provide(server))
+      yield* Effect.gen(function* () {
+        const accounts = yield* Accounts
+        const rooms = yield* Rooms
+        const judy = yield* accounts.authenticate(token)
+        const membership = Effect.map(
+          rooms.getState(judy, room_id, "m.room.member", ivan.userId),
+          (state) => state.membership
+        )
+        while ((yield* membership) !== "leave") yield* TestClock.adjust("1 second")
+      }).pipe(Effect.provide(server))
+    })
+  )
+
+  it.effect("a token that was revoked on another node ends here within half a minute of use", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const store = yield* AccountStore
+      const { access_token } = yield* accounts.register({ localpart: "kim", password })
+      const session = yield* accounts.authenticate(access_token)
+      yield* store.revoke(session.userId, session.tokenId)
+      yield* accounts.authenticate(access_token)
+      yield* TestClock.adjust("30 seconds")
+      while (yield* Effect.isSuccess(accounts.authenticate(access_token))) yield* TestClock.adjust("1 second")
+    }).pipe(Effect.provide(server))
+  )
+
+  it.effect("when a token was used last is known", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const { access_token } = yield* accounts.register({ localpart: "laura", password })
+      const session = yield* accounts.authenticate(access_token)
+      const lastSeen = Effect.map(accounts.devices(session), ([device]) => device!.last_seen_ts)
+      const before = yield* lastSeen
+      yield* TestClock.adjust("31 seconds")
+      yield* accounts.authenticate(access_token)
+      while ((yield* lastSeen) === before) yield* TestClock.adjust("10 seconds")
+    }).pipe(Effect.provide(server))
+  )
+
+  it.effect("a password that was hashed at another cost is hashed anew at the next login", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const store = yield* AccountStore
+      const cheap = Passwords.layerWith({ memory: 64, passes: 1, parallelism: 1 })
+      const old = yield* Effect.provide(
+        Effect.flatMap(Passwords, (passwords) => passwords.hash(password)),
+        Layer.fresh(cheap)
+      )
+      yield* store.create(userIdOf("mallory"), { passwordHash: Redacted.make(old) })
+      yield* accounts.login({ user: "mallory", password })
+      const renewed = (yield* Effect.fromOption(yield* store.find(userIdOf("mallory")))).passwordHash
+      assert.match(Redacted.value(renewed!), /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/)
+      yield* accounts.login({ user: "mallory", password })
+    }).pipe(Effect.provide(server))
+  )
+})

@@ -1,0 +1,45 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { SessionCache } from "../../src/account/SessionCache.ts"
+
+const cached = (tokenId: number, expiresAt?: number) => ({
+  session: { userId: "@alice:example.org" as UserId, tokenId, deviceId: "phone" },
+  expiresAt
+})
+
+describe("SessionCache", () => {
+  it("the session that was not used for longest makes room", () => {
+    const cache = new SessionCache(2)
+    cache.add("one", cached(1), 0)
+    cache.add("two", cached(2), 0)
+    assert.strictEqual(cache.get("one", 0)?.tokenId, 1)
+    cache.add("three", cached(3), 0)
+    assert.strictEqual(cache.get("two", 0), undefined)
+    assert.strictEqual(cache.get("one", 0)?.tokenId, 1)
+    assert.strictEqual(cache.get("three", 0)?.tokenId, 3)
+  })
+
+  it("a token that was revoked while it was looked up is not kept", () => {
+    const cache = new SessionCache(2)
+    const before = cache.revocations
+    cache.remove([1])
+    cache.add("one", cached(1), before)
+    assert.strictEqual(cache.get("one", 0), undefined)
+  })
+
+  it("an expired token is no session", () => {
+    const cache = new SessionCache(2)
+    cache.add("one", cached(1, 1_000), 0)
+    assert.isDefined(cache.get("one", 999))
+    assert.isUndefined(cache.get("one", 1_000))
+  })
+
+  it("tells which tokens were used since it was asked last", () => {
+    const cache = new SessionCache(2)
+    cache.add("one", cached(1), 0)
+    assert.deepStrictEqual(cache.takeUsed(), [1])
+    assert.deepStrictEqual(cache.takeUsed(), [])
+    cache.get("one", 0)
+    assert.deepStrictEqual(cache.takeUsed(), [1])
+  })
+})

@@ -1,0 +1,85 @@
+import { assert, it } from "@effect/vitest"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { describe } from "vitest"
+import { EphemeralStream, type PresenceValue, toPresenceContent } from "../../src/presence/EphemeralStream.ts"
+
+const alice = "@alice:example.org" as UserId
+const bob = "@bob:example.org" as UserId
+const room = "!stage:example.org" as RoomId
+
+const presence = (user_id: UserId, state: string): PresenceValue => ({ user_id, state, presence: state })
+
+describe("EphemeralStream", () => {
+  it.effect("a reader gets the last value of each user and room after its position, in order", () =>
+    Effect.gen(function* () {
+      const stream = yield* EphemeralStream
+      yield* stream.publishPresence(presence(alice, "online"))
+      const { position } = yield* stream.since(0)
+      yield* stream.publishPresence(presence(bob, "online"))
+      yield* stream.publishTyping(room, [alice])
+      yield* stream.publishPresence(presence(bob, "unavailable"))
+      const chunk = yield* stream.since(position)
+      assert.deepStrictEqual(
+        chunk.updates.map((update) =>
+          update._tag === "typing" ? update.userIds : update._tag === "presence" && update.value.state
+        ),
+        [[alice], "unavailable"]
+      )
+      assert.isTrue(chunk.complete)
+      assert.deepStrictEqual((yield* stream.since(chunk.position)).updates, [])
+    }).pipe(Effect.provide(EphemeralStream.layer))
+  )
+
+  it.effect("a waiting reader wakes on the next update", () =>
+    Effect.gen(function* () {
+      const stream = yield* EphemeralStream
+      const reader = yield* Effect.forkChild(Effect.andThen(stream.changed(0), stream.since(0)))
+      yield* Effect.yieldNow
+      yield* stream.publishTyping(room, [bob])
+      assert.strictEqual((yield* Fiber.join(reader)).updates.length, 1)
+      assert.deepStrictEqual(stream.typing(room), [bob])
+    }).pipe(Effect.provide(EphemeralStream.layer))
+  )
+
+  it.effect("a hidden user is told the truth, the others see the user offline", () =>
+    Effect.gen(function* () {
+      const stream = yield* EphemeralStream
+      yield* stream.publishPresence(presence(alice, "offline"), presence(alice, "hidden"))
+      const audiences = (yield* stream.since(0)).updates.map(
+        (update) => update._tag === "presence" && [update.audience, update.value.state]
+      )
+      assert.deepStrictEqual(audiences, [
+        ["others", "offline"],
+        ["self", "hidden"]
+      ])
+      assert.strictEqual(stream.presence(alice)?.state, "offline")
+      yield* stream.publishPresence(presence(alice, "online"))
+      assert.strictEqual((yield* stream.since(0)).updates.length, 1)
+    }).pipe(Effect.provide(EphemeralStream.layer))
+  )
+
+  it.effect("offline users are forgotten after a while, and a reader that was away so long is told", () =>
+    Effect.gen(function* () {
+      const stream = yield* EphemeralStream
+      yield* stream.publishPresence(presence(bob, "offline"))
+      yield* TestClock.adjust("2 hours")
+      for (let change = 0; change < 3000; change++) yield* stream.publishPresence(presence(alice, "online"))
+      const chunk = yield* stream.since(0)
+      assert.deepStrictEqual(
+        chunk.updates.map((update) => update._tag === "presence" && update.userId),
+        [alice]
+      )
+      assert.isFalse(chunk.complete)
+      assert.isTrue((yield* stream.since(1)).complete)
+    }).pipe(Effect.provide(EphemeralStream.layer))
+  )
+
+  it.effect("clients get the age of the last activity, not its time", () =>
+    Effect.sync(() => {
+      const content = toPresenceContent({ ...presence(alice, "online"), last_active_at: 1_000 }, 1_250)
+      assert.deepStrictEqual(content, { user_id: alice, state: "online", presence: "online", last_active_ago: 250 })
+    })
+  )
+})

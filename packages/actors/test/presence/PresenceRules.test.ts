@@ -1,0 +1,66 @@
+import { assert, describe, it } from "@effect/vitest"
+import { type DeviceReport, type PresenceFacts, settle } from "../../src/presence/PresenceRules.ts"
+
+const minute = 60_000
+const idleAfter = 5 * minute
+
+const facts = (some: Partial<PresenceFacts>): PresenceFacts => ({
+  devices: [],
+  choice: undefined,
+  lastActiveAt: undefined,
+  idleAfter,
+  ...some
+})
+const connected = (last_active_at: number): DeviceReport => ({ connected: true, last_active_at, changed_at: 0 })
+const disconnected = (changed_at: number): DeviceReport => ({ connected: false, last_active_at: 0, changed_at })
+
+describe("PresenceRules", () => {
+  it("online: the default state when the user is connected to an event stream", () => {
+    assert.strictEqual(settle(facts({ devices: [connected(0)] }), minute).state, "online")
+    assert.strictEqual(settle(facts({}), minute).state, "offline")
+  })
+
+  it("the last activity is the most recent one of any device", () => {
+    const settled = settle(facts({ devices: [connected(2 * minute), connected(4 * minute)] }), 8 * minute)
+    assert.strictEqual(settled.state, "online")
+    assert.strictEqual(settled.lastActiveAt, 4 * minute)
+    assert.strictEqual(settled.until, 9 * minute)
+  })
+
+  it("somebody whose devices are all idle is unavailable until something is done on one", () => {
+    const settled = settle(facts({ devices: [connected(0), connected(minute)] }), minute + idleAfter)
+    assert.deepStrictEqual([settled.state, settled.idle, settled.until], ["unavailable", true, undefined])
+    assert.strictEqual(settle(facts({ devices: [connected(0), connected(7 * minute)] }), 7 * minute).state, "online")
+  })
+
+  it("a chosen state wins while connected, and idling suspends free_for_chat", () => {
+    const choose = (state: "unavailable" | "offline" | "free_for_chat", now: number) =>
+      settle(facts({ devices: [connected(minute)], choice: { state, at: minute } }), now).state
+    assert.strictEqual(choose("unavailable", 2 * minute), "unavailable")
+    assert.strictEqual(choose("offline", 2 * minute), "offline")
+    assert.strictEqual(choose("free_for_chat", 2 * minute), "free_for_chat")
+    assert.strictEqual(choose("free_for_chat", 10 * minute), "unavailable")
+  })
+
+  it("a choice ends when the last device disconnects", () => {
+    const choice = { state: "free_for_chat", at: minute } as const
+    const one = facts({ choice, devices: [disconnected(2 * minute), connected(2 * minute)] })
+    assert.strictEqual(settle(one, 3 * minute).state, "free_for_chat")
+    const none = settle(facts({ choice, devices: [disconnected(2 * minute)] }), 3 * minute)
+    assert.deepStrictEqual([none.state, none.choice], ["offline", undefined])
+  })
+
+  it("a choice made without a connection holds for a while, and for longer if a device connects", () => {
+    const choice = { state: "unavailable", at: minute } as const
+    const settled = settle(facts({ choice }), 2 * minute)
+    assert.deepStrictEqual([settled.state, settled.until], ["unavailable", minute + idleAfter])
+    assert.strictEqual(settle(facts({ choice }), minute + idleAfter).state, "offline")
+    assert.strictEqual(settle(facts({ choice, devices: [connected(2 * minute)] }), 60 * minute).state, "unavailable")
+  })
+
+  it("hidden outlives connections: only another choice ends it", () => {
+    const choice = { state: "hidden", at: minute } as const
+    assert.strictEqual(settle(facts({ choice, devices: [connected(2 * minute)] }), 3 * minute).state, "hidden")
+    assert.strictEqual(settle(facts({ choice, devices: [disconnected(2 * minute)] }), 60 * minute).state, "hidden")
+  })
+})

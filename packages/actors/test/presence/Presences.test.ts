@@ -1,0 +1,245 @@
+import { assert, layer } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { PresenceStore } from "@greenroom/store/PresenceStore"
+import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { Clock, Effect, Exit, Fiber, Scope } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import { EphemeralStream } from "../../src/presence/EphemeralStream.ts"
+import { Presences } from "../../src/presence/Presences.ts"
+import { onDevice, presence, roomOf, signUp, stores } from "../support/People.ts"
+
+/**
+ * The next presence that everybody who may see the user is told. The database answers in its own time, which is not
+ * that of the test clock: wait for a few of its answers before letting another second pass.
+ */
+const told = Effect.fnUntraced(function* (userId: UserId, position: number) {
+  const stream = yield* EphemeralStream
+  const sql = yield* SqlClient.SqlClient
+  for (let answers = 1; ; answers++) {
+    const chunk = yield* stream.since(position)
+    for (const update of chunk.updates) {
+      if (update._tag === "presence" && update.userId === userId) return update
+    }
+    yield* sql`SELECT 1`
+    if (answers % 50 === 0) yield* TestClock.adjust("1 second")
+  }
+})
+
+const position = Effect.flatMap(EphemeralStream, (stream) => stream.position)
+
+/** A poll that is open until the effect that it gives is run. */
+const poll = Effect.fnUntraced(function* (session: Parameters<Presences["Service"]["connected"]>[0]) {
+  const presences = yield* Presences
+  const scope = yield* Scope.make()
+  yield* presences.connected(session).pipe(Scope.provide(scope))
+  return Scope.close(scope, Exit.void)
+})
+
+layer(stores)("Presences", (it) => {
+  it.effect("a user is online while polling, and offline when no poll follows", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const alice = yield* signUp("alice")
+      const end = yield* poll(alice)
+      const online = yield* told(alice.userId, 0)
+      assert.strictEqual(online.value.state, "online")
+      yield* end
+      yield* TestClock.adjust("20 seconds")
+      const endSecond = yield* poll(alice)
+      yield* TestClock.adjust("60 seconds")
+      assert.strictEqual((yield* presences.get(alice, alice.userId)).state, "online")
+      yield* endSecond
+      const before = yield* position
+      yield* TestClock.adjust("31 seconds")
+      const offline = yield* told(alice.userId, before)
+      assert.deepStrictEqual([offline.value.state, offline.value.last_active_at], ["offline", 0])
+      yield* TestClock.adjust("1 hour")
+      const content = yield* presences.get(alice, alice.userId)
+      assert.isAtLeast(content.last_active_ago!, 3_600_000)
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("idle on every device is unavailable; the most recent activity of any device counts", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const phone = yield* signUp("bob")
+      const laptop = onDevice(phone.userId, "laptop")
+      yield* poll(phone)
+      yield* poll(laptop)
+      yield* told(phone.userId, 0)
+      yield* TestClock.adjust("4 minutes")
+      yield* presences.active(laptop)
+      yield* TestClock.adjust("4 minutes")
+      const [content] = yield* presences.many([phone.userId])
+      assert.deepStrictEqual([content!.state, content!.last_active_ago], ["online", 240_000])
+      const before = yield* position
+      yield* TestClock.adjust("2 minutes")
+      assert.strictEqual((yield* told(phone.userId, before)).value.state, "unavailable")
+      const idle = yield* position
+      yield* presences.active(phone)
+      assert.strictEqual((yield* told(phone.userId, idle)).value.state, "online")
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("a chosen state with its message is seen by others, and outlives a restart while connected", () =>
+    Effect.gen(function* () {
+      const carol = yield* signUp("carol")
+      const dave = yield* signUp("dave")
+      yield* roomOf("!carol:example.org", [carol.userId, dave.userId])
+      yield* Effect.gen(function* () {
+        const presences = yield* Presences
+        yield* presences.set(carol, carol.userId, "unavailable", "at lunch")
+        const seen = yield* presences.get(dave, carol.userId)
+        assert.deepStrictEqual([seen.state, seen.presence, seen.status_msg], ["unavailable", "unavailable", "at lunch"])
+      }).pipe(Effect.provide(presence))
+      yield* Effect.gen(function* () {
+        const presences = yield* Presences
+        assert.strictEqual((yield* presences.get(dave, carol.userId)).state, "offline")
+        yield* poll(carol)
+        assert.strictEqual((yield* told(carol.userId, 0)).value.status_msg, "at lunch")
+      }).pipe(Effect.provide(presence))
+    })
+  )
+
+  it.effect("a choice made without a connection is followed by offline", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const erin = yield* signUp("erin")
+      yield* presences.set(erin, erin.userId, "free_for_chat")
+      const before = yield* position
+      yield* TestClock.adjust("6 minutes")
+      assert.strictEqual((yield* told(erin.userId, before)).value.state, "offline")
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("who is hidden looks to others as who is offline, and knows better", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const stream = yield* EphemeralStream
+      const frank = yield* signUp("frank")
+      const grace = yield* signUp("grace")
+      yield* roomOf("!frank:example.org", [frank.userId, grace.userId])
+      yield* poll(frank)
+      yield* told(frank.userId, 0)
+      yield* presences.set(frank, frank.userId, "hidden", "shh")
+      assert.strictEqual((yield* presences.get(frank, frank.userId)).state, "hidden")
+      const seen = yield* presences.get(grace, frank.userId)
+      assert.deepStrictEqual([seen.state, seen.status_msg], ["offline", undefined])
+      assert.strictEqual((yield* presences.many([frank.userId], frank.userId))[0]!.state, "hidden")
+      yield* TestClock.adjust("10 minutes")
+      yield* presences.active(frank)
+      assert.strictEqual((yield* presences.get(grace, frank.userId)).last_active_ago, 600_000)
+      const before = yield* stream.position
+      yield* presences.set(frank, frank.userId, "hidden", "still")
+      const updates = (yield* stream.since(before)).updates
+      assert.deepStrictEqual(
+        updates.map((update) => update._tag === "presence" && update.audience),
+        ["self"]
+      )
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("only who shares a room or was accepted may see a presence", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const lists = yield* PresenceListStore
+      const heidi = yield* signUp("heidi")
+      const ivan = yield* signUp("ivan")
+      assert.strictEqual((yield* Effect.flip(presences.get(ivan, heidi.userId)))._tag, "M_FORBIDDEN")
+      yield* lists.invite(ivan.userId, heidi.userId)
+      yield* presences.listChanged(ivan.userId)
+      assert.strictEqual((yield* Effect.flip(presences.get(ivan, heidi.userId)))._tag, "M_FORBIDDEN")
+      yield* lists.accept(heidi.userId, ivan.userId)
+      yield* presences.listChanged(ivan.userId)
+      assert.strictEqual((yield* presences.get(ivan, heidi.userId)).state, "offline")
+      assert.deepStrictEqual([...(yield* presences.acceptedBy(ivan.userId))], [heidi.userId])
+      const nobody = "@nobody:example.org" as UserId
+      assert.strictEqual((yield* Effect.flip(presences.get(ivan, nobody)))._tag, "M_NOT_FOUND")
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("nobody sets the presence of somebody else, and a status message has a limit", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const judy = yield* signUp("judy")
+      const other = "@alice:example.org" as UserId
+      assert.strictEqual((yield* Effect.flip(presences.set(judy, other, "online")))._tag, "M_FORBIDDEN")
+      const long = "x".repeat(2_000)
+      assert.strictEqual((yield* Effect.flip(presences.set(judy, judy.userId, "online", long)))._tag, "M_TOO_LARGE")
+      yield* presences.set(judy, judy.userId, "online", "nul \0 and half \u{1F600}")
+      assert.strictEqual((yield* presences.get(judy, judy.userId)).status_msg, "nul \0 and half \u{1F600}")
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("presence carries the profile, and a changed profile is told again", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const profiles = yield* ProfileStore
+      const kim = yield* signUp("kim")
+      yield* poll(kim)
+      yield* told(kim.userId, 0)
+      const before = yield* position
+      yield* profiles.set(kim.userId, "displayname", { value: "Kim", visibility: "public" })
+      yield* presences.announce(kim.userId)
+      const update = yield* told(kim.userId, before)
+      assert.deepStrictEqual([update.value.state, update.value.displayname], ["online", "Kim"])
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("what settles is stored, what is done in between is not", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const store = yield* PresenceStore
+      const laura = yield* signUp("laura")
+      const start = yield* Clock.currentTimeMillis
+      yield* poll(laura)
+      yield* told(laura.userId, 0)
+      yield* TestClock.adjust("2 minutes")
+      yield* presences.active(laura)
+      assert.isTrue((yield* store.get(laura.userId))._tag === "None")
+      const before = yield* position
+      yield* TestClock.adjust("5 minutes")
+      yield* told(laura.userId, before)
+      const stored = yield* Effect.fromOption(yield* store.get(laura.userId))
+      assert.deepStrictEqual(
+        [stored.state, stored.last_active_at, stored.chosen_at],
+        ["unavailable", start + 120_000, undefined]
+      )
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("a user who is gone is offline, and nothing is kept", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const store = yield* PresenceStore
+      const mallory = yield* signUp("mallory")
+      yield* presences.set(mallory, mallory.userId, "online", "here")
+      const before = yield* position
+      yield* presences.forget(mallory.userId)
+      assert.strictEqual((yield* told(mallory.userId, before)).value.state, "offline")
+      assert.isTrue((yield* store.get(mallory.userId))._tag === "None")
+    }).pipe(Effect.provide(presence))
+  )
+
+  it.effect("a request that meets a broken database is answered once the database is back", () =>
+    Effect.gen(function* () {
+      const presences = yield* Presences
+      const sql = yield* SqlClient.SqlClient
+      const nina = yield* signUp("nina")
+      yield* presences.set(nina, nina.userId, "online")
+      yield* sql`ALTER TABLE presence RENAME TO presence_away`
+      const request = yield* Effect.forkChild(presences.set(nina, nina.userId, "unavailable", "back soon"))
+      yield* sql`SELECT 1`
+      yield* sql`ALTER TABLE presence_away RENAME TO presence`
+      while (request.pollUnsafe() === undefined) {
+        yield* TestClock.adjust("1 second")
+        yield* sql`SELECT 1`
+      }
+      yield* Fiber.join(request)
+      const content = yield* presences.get(nina, nina.userId)
+      assert.deepStrictEqual([content.state, content.status_msg], ["unavailable", "back soon"])
+    }).pipe(Effect.provide(presence))
+  )
+})

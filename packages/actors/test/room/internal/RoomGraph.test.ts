@@ -1,0 +1,52 @@
+import { assert, layer } from "@effect/vitest"
+import { formatUserId, ServerName } from "@greenroom/protocol/Identifiers"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { generateSigningKey } from "@greenroom/room/Signing"
+import { Deferred, Effect, Fiber, Result } from "effect"
+import { SqlClient } from "effect/sql"
+import { Room } from "../../../src/room/Room.ts"
+import { Rooms } from "../../../src/room/Rooms.ts"
+import { guest, layer as homeServer } from "../../TestHomeServer.ts"
+
+const red = ServerName.make("red.test")
+const carol = formatUserId("carol", red)
+
+layer(homeServer, { excludeTestServices: true })("RoomGraph", (it) => {
+  it.effect("an event that follows what is still being written waits until that is known", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const sql = yield* SqlClient.SqlClient
+      const alice = guest("alice")
+      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
+      const [held, letGo] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const holding = yield* Effect.forkChild(
+        sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`SELECT 1 FROM rooms WHERE room_id = ${room_id} FOR UPDATE`
+            yield* Deferred.succeed(held, undefined)
+            yield* Deferred.await(letGo)
+          })
+        )
+      )
+      yield* Deferred.await(held)
+      const say = Effect.forkChild(rooms.send(alice, room_id, "m.room.message", { msgtype: "m.text", body: "hi" }), {
+        startImmediately: true
+      })
+      const room = (yield* Room.client)(room_id)
+      const first = yield* say
+      const { event } = yield* room.MakeMembership({ handshake: "join", userId: carol })
+      const join = Result.getOrThrow(draftRoomVersion.complete(event, generateSigningKey(red, "ed25519:1"), Date.now()))
+      const others = yield* Effect.forEach(Array.from({ length: 10 }), () => say)
+      const joining = yield* Effect.forkChild(room.SendMembership({ origin: red, handshake: "join", event: join }), {
+        startImmediately: true
+      })
+      // Time enough for the join to look for what it follows.
+      for (let look = 0; look < 20; look++) yield* sql`SELECT 1`
+      yield* Deferred.succeed(letGo, undefined)
+      yield* Fiber.join(holding)
+      yield* Effect.forEach([first, ...others], Fiber.join, { discard: true })
+      const { state } = yield* Fiber.join(joining)
+      assert.isTrue(state.some(({ type }) => type === "m.room.create"))
+    })
+  )
+})

@@ -1,0 +1,43 @@
+import { assert, layer } from "@effect/vitest"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Deferred, Effect, Fiber } from "effect"
+import { Entity } from "effect/cluster"
+import { makeRoomWriter } from "../../../src/room/internal/RoomWriter.ts"
+import { Rooms } from "../../../src/room/Rooms.ts"
+import { guest, layer as homeServer } from "../../TestHomeServer.ts"
+
+/** A writer that is told late that it has opened the room for the first time. */
+const slowWriter = Effect.fnUntraced(function* (roomId: RoomId) {
+  const rooms = yield* RoomStore
+  const [opened, tell] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+  const open: typeof rooms.open = (id) =>
+    Effect.tap(rooms.open(id), () =>
+      Effect.flatMap(Deferred.succeed(opened, undefined), (isFirst) => (isFirst ? Deferred.await(tell) : Effect.void))
+    )
+  const writer = yield* makeRoomWriter.pipe(
+    Effect.provideService(Entity.CurrentAddress, { entityId: roomId } as never),
+    Effect.provideService(RoomStore, { ...rooms, open })
+  )
+  return { writer, opened: Deferred.await(opened), tell: Deferred.succeed(tell, undefined) }
+})
+
+layer(homeServer, { excludeTestServices: true })("RoomWriter", (it) => {
+  it.effect("a room that was forgotten while it was opened does not stand in for the one that is in memory", () =>
+    Effect.gen(function* () {
+      const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
+      const { opened, tell, writer } = yield* slowWriter(room_id)
+      const first = yield* Effect.forkChild(writer.load)
+      yield* opened
+      yield* writer.forget
+      const second = yield* writer.load
+      yield* tell
+      yield* Fiber.join(first)
+      // Another writer takes the room: this one must see it, and open the room again.
+      yield* (yield* RoomStore).open(room_id)
+      const nothing = Effect.flatMap(writer.load, (room) => writer.log.append(room.commit(room.beginStep())))
+      yield* writer.durably(nothing, true)
+      assert.isAbove((yield* writer.load).fence, second.fence + 1)
+    })
+  )
+})

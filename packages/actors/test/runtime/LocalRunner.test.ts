@@ -1,0 +1,197 @@
+/** What an actor may rely on, on the runner of one process and on the machinery of a cluster alike. */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Entity, type Sharding } from "effect/cluster"
+import { Rpc } from "effect/rpc"
+import { TestClock } from "effect/testing"
+import * as LocalRunner from "../../src/runtime/LocalRunner.ts"
+
+const Note = Rpc.make("Note", { payload: { text: Schema.String }, success: Schema.Array(Schema.String) })
+const Wait = Rpc.make("Wait", { success: Schema.Void })
+const Break = Rpc.make("Break", { success: Schema.Void })
+const Notebook = Entity.make("Notebook", [Note, Wait, Break])
+
+/** Keeps notes in memory; tells when it is made and when it goes. */
+const makeNotebook = (concurrency: number | "unbounded", disableFatalDefects = false) => {
+  const log: Array<string> = []
+  const waiting = Deferred.makeUnsafe<void>()
+  const go = Deferred.makeUnsafe<void>()
+  const layer = Notebook.toLayer(
+    Effect.gen(function* () {
+      const { entityId } = yield* Entity.CurrentAddress
+      yield* Effect.acquireRelease(
+        Effect.sync(() => log.push(`${entityId} made`)),
+        () => Effect.sync(() => log.push(`${entityId} gone`))
+      )
+      yield* Effect.yieldNow
+      const notes: Array<string> = []
+      return Notebook.of({
+        Note: ({ payload }) =>
+          Effect.sync(() => {
+            notes.push(payload.text)
+            return [...notes]
+          }),
+        Wait: () => Effect.andThen(Deferred.succeed(waiting, undefined), Deferred.await(go)),
+        Break: () => Effect.die("broken")
+      })
+    }),
+    { concurrency, disableFatalDefects, maxIdleTime: "10 seconds", mailboxCapacity: 100 }
+  )
+  return { layer, log, waiting, go }
+}
+
+const onBoth = (
+  name: string,
+  test: (
+    layer: (notebook: Layer.Layer<never, never, Sharding.Sharding>) => Layer.Layer<Sharding.Sharding>
+  ) => Effect.Effect<unknown, unknown>
+) => {
+  for (const [where, runner] of [
+    ["in one process", LocalRunner.layer()],
+    ["in a cluster", LocalRunner.layerEncoding()]
+  ] as const) {
+    it.effect(`${name}, ${where}`, () => test((notebook) => Layer.provideMerge(notebook, runner)))
+  }
+}
+
+describe("LocalRunner", () => {
+  onBoth("messages come in the order in which they were sent, also those that the actor is made for", (runner) => {
+    const { layer, log } = makeNotebook("unbounded")
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      const texts = ["one", "two", "three", "four"]
+      const answers = yield* Effect.forEach(texts, (text) => notebook.Note({ text }), { concurrency: "unbounded" })
+      assert.deepStrictEqual(answers.at(-1), texts)
+      assert.deepStrictEqual(log, ["a made"])
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
+  onBoth("an actor leaves memory when nobody asks it, and begins anew when somebody does", (runner) => {
+    const { layer, log } = makeNotebook(1)
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      yield* notebook.Note({ text: "one" })
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(log, ["a made", "a gone"])
+      assert.deepStrictEqual(yield* notebook.Note({ text: "two" }), ["two"])
+      assert.deepStrictEqual(log, ["a made", "a gone", "a made"])
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
+  onBoth("an actor that is asked again and again stays", (runner) => {
+    const { layer, log } = makeNotebook(1)
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      for (let second = 0; second < 60; second += 4) {
+        yield* notebook.Note({ text: "again" })
+        yield* TestClock.adjust("4 seconds")
+      }
+      assert.deepStrictEqual(log, ["a made"])
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
+  onBoth("one message at a time, if the actor wants it so", (runner) => {
+    const { go, layer, waiting } = makeNotebook(1)
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      const first = yield* Effect.forkChild(notebook.Wait())
+      yield* Deferred.await(waiting)
+      const second = yield* Effect.forkChild(notebook.Note({ text: "one" }), { startImmediately: true })
+      yield* Effect.yieldNow
+      assert.isUndefined(second.pollUnsafe())
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(first)
+      assert.deepStrictEqual(yield* Fiber.join(second), ["one"])
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
+  onBoth("more messages than the mailbox holds are refused", (runner) => {
+    const { go, layer, waiting } = makeNotebook("unbounded")
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      const waits = yield* Effect.forEach(Array.from({ length: 100 }), () => Effect.forkChild(notebook.Wait()))
+      yield* Deferred.await(waiting)
+      yield* Effect.yieldNow
+      const refused = yield* Effect.flip(notebook.Note({ text: "one too many" }))
+      assert.strictEqual(refused._tag, "MailboxFull")
+      yield* Deferred.succeed(go, undefined)
+      for (const wait of waits) yield* Fiber.join(wait)
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
+  it.effect("a defect is told to who asked, and the actor is made anew", () => {
+    const { layer, log } = makeNotebook(1)
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      yield* notebook.Note({ text: "one" })
+      const exit = yield* Effect.exit(notebook.Break())
+      assert.isTrue(Exit.isFailure(exit) && Cause.squash(exit.cause) === "broken")
+      assert.deepStrictEqual(yield* notebook.Note({ text: "two" }), ["two"])
+      assert.deepStrictEqual(log, ["a made", "a gone", "a made"])
+    }).pipe(Effect.provide(Layer.provideMerge(layer, LocalRunner.layer())))
+  })
+
+  onBoth("an actor that can live with its defects goes on", (runner) => {
+    const { layer, log } = makeNotebook(1, true)
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      yield* notebook.Note({ text: "one" })
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(notebook.Break())))
+      assert.deepStrictEqual(yield* notebook.Note({ text: "two" }), ["one", "two"])
+      assert.deepStrictEqual(log, ["a made"])
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
+  it.effect("an actor whose behaviour cannot be made is made as soon as it can", () => {
+    let attempts = 0
+    const layer = Notebook.toLayer(
+      Effect.gen(function* () {
+        attempts++
+        if (attempts < 3) return yield* Effect.die("not yet")
+        return Notebook.of({
+          Note: ({ payload }) => Effect.succeed([payload.text]),
+          Wait: () => Effect.void,
+          Break: () => Effect.void
+        })
+      })
+    )
+    return Effect.gen(function* () {
+      const asked = yield* Effect.forkChild((yield* Notebook.client)("a").Note({ text: "one" }))
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(asked), ["one"])
+      assert.strictEqual(attempts, 3)
+    }).pipe(Effect.provide(Layer.provideMerge(layer, LocalRunner.layer())))
+  })
+
+  it.effect("no more actors than are allowed, until others leave", () => {
+    const { layer } = makeNotebook(1)
+    return Effect.gen(function* () {
+      const notebook = yield* Notebook.client
+      yield* notebook("a").Note({ text: "one" })
+      yield* notebook("b").Note({ text: "one" })
+      assert.strictEqual((yield* Effect.flip(notebook("c").Note({ text: "one" })))._tag, "MailboxFull")
+      yield* TestClock.adjust("1 minute")
+      yield* notebook("c").Note({ text: "one" })
+    }).pipe(Effect.provide(Layer.provideMerge(layer, LocalRunner.layer({ maxResidentActors: 2 }))))
+  })
+
+  it.effect("a runner that stops waits for what is under way, and its actors go", () => {
+    const { go, layer, log, waiting } = makeNotebook("unbounded")
+    return Effect.gen(function* () {
+      const asked = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const context = yield* Layer.build(Layer.provideMerge(layer, LocalRunner.layer()))
+          const notebook = (yield* Effect.provide(Notebook.client, context))("a")
+          const asked = yield* Effect.forkDetach(notebook.Wait())
+          yield* Deferred.await(waiting)
+          yield* Effect.forkDetach(Effect.andThen(Effect.sleep("1 second"), Deferred.succeed(go, undefined)))
+          yield* Effect.forkDetach(TestClock.adjust("1 second"))
+          return asked
+        })
+      )
+      yield* Fiber.join(asked)
+      assert.deepStrictEqual(log, ["a made", "a gone"])
+      assert.strictEqual(yield* Clock.currentTimeMillis, 1_000)
+    })
+  })
+})
