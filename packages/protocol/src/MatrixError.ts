@@ -9,10 +9,12 @@ const fields = { error: Schema.String }
 
 /** 403: not allowed, or a wrong password. */
 export class Forbidden extends Schema.TaggedError<Forbidden>()("M_FORBIDDEN", fields, { httpApiStatus: 403 }) {}
-/** 401: the access token is unknown, expired or revoked. */
-export class UnknownToken extends Schema.TaggedError<UnknownToken>()("M_UNKNOWN_TOKEN", fields, {
-  httpApiStatus: 401
-}) {}
+/** 401: the access token is unknown, expired or revoked. With `soft_logout` the device may log in again as itself. */
+export class UnknownToken extends Schema.TaggedError<UnknownToken>()(
+  "M_UNKNOWN_TOKEN",
+  { ...fields, soft_logout: Schema.optionalKey(Schema.Boolean) },
+  { httpApiStatus: 401 }
+) {}
 /** 401: no access token was given. */
 export class MissingToken extends Schema.TaggedError<MissingToken>()("M_MISSING_TOKEN", fields, {
   httpApiStatus: 401
@@ -56,6 +58,176 @@ export class TooLarge extends Schema.TaggedError<TooLarge>()("M_TOO_LARGE", fiel
 /** 400: wrong in a way that no other code names. */
 export class BadRequest extends Schema.TaggedError<BadRequest>()("M_UNKNOWN", fields, { httpApiStatus: 400 }) {}
 
+// --- Errors of today's client API ------------------------------------------------------------------------------------
+/** 400: a parameter has a value that is not allowed; the text names the parameter. */
+export class InvalidParam extends Schema.TaggedError<InvalidParam>()("M_INVALID_PARAM", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: a required parameter is missing; the text names it. */
+export class MissingParam extends Schema.TaggedError<MissingParam>()("M_MISSING_PARAM", fields, {
+  httpApiStatus: 400
+}) {}
+/** 403: the account was deactivated. */
+export class UserDeactivated extends Schema.TaggedError<UserDeactivated>()("M_USER_DEACTIVATED", fields, {
+  httpApiStatus: 403
+}) {}
+/** 401: an administrator locked the account; the session itself goes on. */
+export class UserLocked extends Schema.TaggedError<UserLocked>()(
+  "M_USER_LOCKED",
+  { ...fields, soft_logout: Schema.Literal(true) },
+  {
+    httpApiStatus: 401
+  }
+) {}
+/** 403: an administrator suspended the account, which may read but not write. */
+export class UserSuspended extends Schema.TaggedError<UserSuspended>()("M_USER_SUSPENDED", fields, {
+  httpApiStatus: 403
+}) {}
+/** 403: guests may not do this. */
+export class GuestAccessForbidden extends Schema.TaggedError<GuestAccessForbidden>()(
+  "M_GUEST_ACCESS_FORBIDDEN",
+  fields,
+  {
+    httpApiStatus: 403
+  }
+) {}
+/** 400: the name belongs to the namespace of an application service. */
+export class Exclusive extends Schema.TaggedError<Exclusive>()("M_EXCLUSIVE", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: this server does not know the room version. */
+export class UnsupportedRoomVersion extends Schema.TaggedError<UnsupportedRoomVersion>()(
+  "M_UNSUPPORTED_ROOM_VERSION",
+  fields,
+  {
+    httpApiStatus: 400
+  }
+) {}
+/** 400: the room has a version, `room_version`, that the caller does not know. */
+export class IncompatibleRoomVersion extends Schema.TaggedError<IncompatibleRoomVersion>()(
+  "M_INCOMPATIBLE_ROOM_VERSION",
+  { ...fields, room_version: Schema.String },
+  {
+    httpApiStatus: 400
+  }
+) {}
+/** 400: the initial state that a room was to be made with is not possible. */
+export class InvalidRoomState extends Schema.TaggedError<InvalidRoomState>()("M_INVALID_ROOM_STATE", fields, {
+  httpApiStatus: 400
+}) {}
+/** 403: the state of the room does not allow this. */
+export class BadState extends Schema.TaggedError<BadState>()("M_BAD_STATE", fields, {
+  httpApiStatus: 403
+}) {}
+/** 400: the alias does not point to the room. */
+export class BadAlias extends Schema.TaggedError<BadAlias>()("M_BAD_ALIAS", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: this server cannot tell whether the restricted join is allowed. */
+export class UnableToAuthoriseJoin extends Schema.TaggedError<UnableToAuthoriseJoin>()(
+  "M_UNABLE_TO_AUTHORISE_JOIN",
+  fields,
+  {
+    httpApiStatus: 400
+  }
+) {}
+/** 400: this server cannot grant the restricted join; another one may. */
+export class UnableToGrantJoin extends Schema.TaggedError<UnableToGrantJoin>()("M_UNABLE_TO_GRANT_JOIN", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: the user has annotated the event with this key already. */
+export class DuplicateAnnotation extends Schema.TaggedError<DuplicateAnnotation>()("M_DUPLICATE_ANNOTATION", fields, {
+  httpApiStatus: 400
+}) {}
+/** 403: the room of server notices cannot be left. */
+export class CannotLeaveServerNoticeRoom extends Schema.TaggedError<CannotLeaveServerNoticeRoom>()(
+  "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
+  fields,
+  {
+    httpApiStatus: 403
+  }
+) {}
+/** 403: the invited user does not accept invitations of the sender. */
+export class InviteBlocked extends Schema.TaggedError<InviteBlocked>()("M_INVITE_BLOCKED", fields, {
+  httpApiStatus: 403
+}) {}
+/** 400: the password is shorter or simpler than the operator wants. */
+export class WeakPassword extends Schema.TaggedError<WeakPassword>()("M_WEAK_PASSWORD", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: the third-party ID belongs to another account. */
+export class ThirdPartyIdInUse extends Schema.TaggedError<ThirdPartyIdInUse>()("M_THREEPID_IN_USE", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: no account has the third-party ID. */
+export class ThirdPartyIdNotFound extends Schema.TaggedError<ThirdPartyIdNotFound>()("M_THREEPID_NOT_FOUND", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: the third-party ID is not validated. */
+export class ThirdPartyIdAuthFailed extends Schema.TaggedError<ThirdPartyIdAuthFailed>()(
+  "M_THREEPID_AUTH_FAILED",
+  fields,
+  {
+    httpApiStatus: 400
+  }
+) {}
+/** 403: the operator does not allow the third-party ID. */
+export class ThirdPartyIdDenied extends Schema.TaggedError<ThirdPartyIdDenied>()("M_THREEPID_DENIED", fields, {
+  httpApiStatus: 403
+}) {}
+/** 400: third-party IDs of this medium cannot be added. */
+export class ThirdPartyIdMediumNotSupported extends Schema.TaggedError<ThirdPartyIdMediumNotSupported>()(
+  "M_THREEPID_MEDIUM_NOT_SUPPORTED",
+  fields,
+  {
+    httpApiStatus: 400
+  }
+) {}
+/** 400: the named server is not one that this one trusts. */
+export class ServerNotTrusted extends Schema.TaggedError<ServerNotTrusted>()("M_SERVER_NOT_TRUSTED", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: the profile would be larger than 64 KiB. */
+export class ProfileTooLarge extends Schema.TaggedError<ProfileTooLarge>()("M_PROFILE_TOO_LARGE", fields, {
+  httpApiStatus: 400
+}) {}
+/** 400: the name of the profile field is longer than 255 bytes. */
+export class KeyTooLarge extends Schema.TaggedError<KeyTooLarge>()("M_KEY_TOO_LARGE", fields, {
+  httpApiStatus: 400
+}) {}
+/** 403: a limit of the server or the account is reached. */
+export class ResourceLimitExceeded extends Schema.TaggedError<ResourceLimitExceeded>()(
+  "M_RESOURCE_LIMIT_EXCEEDED",
+  fields,
+  {
+    httpApiStatus: 403
+  }
+) {}
+/** 403: another version of the key backup, `current_version`, is in use. */
+export class WrongRoomKeysVersion extends Schema.TaggedError<WrongRoomKeysVersion>()(
+  "M_WRONG_ROOM_KEYS_VERSION",
+  { ...fields, current_version: Schema.String },
+  {
+    httpApiStatus: 403
+  }
+) {}
+/** 400: the position of the sliding sync connection is not known any more. */
+export class UnknownPos extends Schema.TaggedError<UnknownPos>()("M_UNKNOWN_POS", fields, {
+  httpApiStatus: 400
+}) {}
+/** 504: the content was announced but did not arrive yet. */
+export class NotYetUploaded extends Schema.TaggedError<NotYetUploaded>()("M_NOT_YET_UPLOADED", fields, {
+  httpApiStatus: 504
+}) {}
+/** 409: the content ID has its content already. */
+export class CannotOverwriteMedia extends Schema.TaggedError<CannotOverwriteMedia>()(
+  "M_CANNOT_OVERWRITE_MEDIA",
+  fields,
+  {
+    httpApiStatus: 409
+  }
+) {}
+
 /** Every error that an actor or repository may answer with. Anything else is a defect, which clients see as a 500. */
 export const MatrixError = Schema.Union([
   Forbidden,
@@ -72,7 +244,38 @@ export const MatrixError = Schema.Union([
   BadPagination,
   LoginEmailUrlNotYet,
   TooLarge,
-  BadRequest
+  BadRequest,
+  InvalidParam,
+  MissingParam,
+  UserDeactivated,
+  UserLocked,
+  UserSuspended,
+  GuestAccessForbidden,
+  Exclusive,
+  UnsupportedRoomVersion,
+  IncompatibleRoomVersion,
+  InvalidRoomState,
+  BadState,
+  BadAlias,
+  UnableToAuthoriseJoin,
+  UnableToGrantJoin,
+  DuplicateAnnotation,
+  CannotLeaveServerNoticeRoom,
+  InviteBlocked,
+  WeakPassword,
+  ThirdPartyIdInUse,
+  ThirdPartyIdNotFound,
+  ThirdPartyIdAuthFailed,
+  ThirdPartyIdDenied,
+  ThirdPartyIdMediumNotSupported,
+  ServerNotTrusted,
+  ProfileTooLarge,
+  KeyTooLarge,
+  ResourceLimitExceeded,
+  WrongRoomKeysVersion,
+  UnknownPos,
+  NotYetUploaded,
+  CannotOverwriteMedia
 ])
 export type MatrixError = typeof MatrixError.Type
 export type ErrCode = MatrixError["_tag"]
@@ -93,7 +296,38 @@ export const statusOf: { readonly [K in ErrCode]: number } = {
   M_BAD_PAGINATION: 400,
   M_LOGIN_EMAIL_URL_NOT_YET: 400,
   M_TOO_LARGE: 413,
-  M_UNKNOWN: 400
+  M_UNKNOWN: 400,
+  M_INVALID_PARAM: 400,
+  M_MISSING_PARAM: 400,
+  M_USER_DEACTIVATED: 403,
+  M_USER_LOCKED: 401,
+  M_USER_SUSPENDED: 403,
+  M_GUEST_ACCESS_FORBIDDEN: 403,
+  M_EXCLUSIVE: 400,
+  M_UNSUPPORTED_ROOM_VERSION: 400,
+  M_INCOMPATIBLE_ROOM_VERSION: 400,
+  M_INVALID_ROOM_STATE: 400,
+  M_BAD_STATE: 403,
+  M_BAD_ALIAS: 400,
+  M_UNABLE_TO_AUTHORISE_JOIN: 400,
+  M_UNABLE_TO_GRANT_JOIN: 400,
+  M_DUPLICATE_ANNOTATION: 400,
+  M_CANNOT_LEAVE_SERVER_NOTICE_ROOM: 403,
+  M_INVITE_BLOCKED: 403,
+  M_WEAK_PASSWORD: 400,
+  M_THREEPID_IN_USE: 400,
+  M_THREEPID_NOT_FOUND: 400,
+  M_THREEPID_AUTH_FAILED: 400,
+  M_THREEPID_DENIED: 403,
+  M_THREEPID_MEDIUM_NOT_SUPPORTED: 400,
+  M_SERVER_NOT_TRUSTED: 400,
+  M_PROFILE_TOO_LARGE: 400,
+  M_KEY_TOO_LARGE: 400,
+  M_RESOURCE_LIMIT_EXCEEDED: 403,
+  M_WRONG_ROOM_KEYS_VERSION: 403,
+  M_UNKNOWN_POS: 400,
+  M_NOT_YET_UPLOADED: 504,
+  M_CANNOT_OVERWRITE_MEDIA: 409
 }
 
 const known: ReadonlySet<unknown> = new Set(Object.keys(statusOf))
@@ -106,9 +340,19 @@ export interface ErrorBody {
   readonly errcode: ErrCode
   readonly error: string
   readonly retry_after_ms?: number
+  readonly soft_logout?: boolean
+  readonly room_version?: string
+  readonly current_version?: string
 }
 
-export const toErrorBody = (error: MatrixError): ErrorBody =>
-  error._tag === "M_LIMIT_EXCEEDED"
-    ? { errcode: error._tag, error: error.error, retry_after_ms: error.retry_after_ms }
-    : { errcode: error._tag, error: error.error }
+/** What some errors say beside their text. */
+const details = ["retry_after_ms", "soft_logout", "room_version", "current_version"] as const
+
+export const toErrorBody = (error: MatrixError): ErrorBody => {
+  const out: Record<string, unknown> = { errcode: error._tag, error: error.error }
+  for (const key of details) {
+    const value: unknown = key in error ? error[key as never] : undefined
+    if (value !== undefined) out[key] = value
+  }
+  return out as unknown as ErrorBody
+}
