@@ -56,7 +56,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
-  const app = matrixHttp(endpoints, knownPaths(IdentityApi as never, [openapiPath, docsPath]))
+  const app = matrixHttp(endpoints, knownPaths([IdentityApi as never], [openapiPath, docsPath]))
   const counted = HttpServerRequest.HttpServerRequest.use((request) =>
     requests.take("requests", request).pipe(
       Effect.matchEffect({

@@ -7,6 +7,8 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
+import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, References, Scope, Tracer } from "effect"
 import { Etag, HttpIncomingMessage, HttpMiddleware, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
@@ -28,6 +30,8 @@ import { roomsHandlers } from "./client-api/RoomsHandlers.ts"
 import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
+import { sessionHandlers } from "./client-server/SessionHandlers.ts"
+import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
 import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
 import { maxBodyBytes } from "./MatrixRequest.ts"
@@ -53,6 +57,8 @@ const gracePeriod = "5 seconds"
 
 const openapiPath = "/openapi.json"
 const docsPath = "/docs"
+const clientServerOpenapiPath = "/openapi/client-server.json"
+const clientServerDocsPath = "/docs/client-server"
 
 export class Gateway extends Context.Service<
   Gateway,
@@ -94,10 +100,18 @@ const handlers = Layer.mergeAll(
   systemHandlers
 )
 
+/** The handlers of today's client API. */
+const clientServerHandlers = Layer.mergeAll(versionsHandlers, wellKnownHandlers, sessionHandlers)
+
 const routes = Layer.mergeAll(
   HttpApiBuilder.layer(ClientApi, { openapiPath }),
-  HttpApiSwagger.layer(ClientApi, { path: docsPath })
-).pipe(Layer.provide(handlers), Layer.provide([authenticationLayer, WireErrors.layer]))
+  HttpApiSwagger.layer(ClientApi, { path: docsPath }),
+  HttpApiBuilder.layer(ClientServerApi, { openapiPath: clientServerOpenapiPath }),
+  HttpApiSwagger.layer(ClientServerApi, { path: clientServerDocsPath })
+).pipe(
+  Layer.provide([handlers, clientServerHandlers]),
+  Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer])
+)
 
 /** A network, or the one of a single address. */
 const toNetwork = (text: string): IpNetwork.IpNetwork =>
@@ -146,7 +160,13 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
     Effect.provideService(EndpointServices, yield* Effect.context<ServicesOfEndpoints>()),
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
-  const app = matrixHttp(endpoints, knownPaths(ClientApi as never, [openapiPath, docsPath]))
+  const app = matrixHttp(
+    endpoints,
+    knownPaths(
+      [ClientApi as never, ClientServerApi as never],
+      [openapiPath, docsPath, clientServerOpenapiPath, clientServerDocsPath]
+    )
+  )
   const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>
     shutdown.isRequested() && pathOf(request.url) !== "/health" ? Effect.succeed(goingDown) : app
   )

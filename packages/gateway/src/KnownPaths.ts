@@ -26,10 +26,10 @@ const isEncoded = (path: string): boolean => {
   }
 }
 
-/** The paths of an API, and `others` that are read by GET. */
-export const knownPaths = (api: HttpApi.Top, others: ReadonlyArray<`/${string}`>): KnownPaths => {
+/** The paths of the APIs, and `others` that are read by GET. */
+export const knownPaths = (apis: ReadonlyArray<HttpApi.Top>, others: ReadonlyArray<`/${string}`>): KnownPaths => {
   const router = FindMyWay.make<true>(routerConfig)
-  for (const group of Object.values(api.groups)) {
+  for (const group of apis.flatMap((api) => Object.values(api.groups))) {
     for (const endpoint of Object.values(group.endpoints))
       router.on(endpoint.method, endpoint.path as `/${string}`, true)
   }

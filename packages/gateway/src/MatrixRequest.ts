@@ -7,6 +7,7 @@
  */
 import type { IncomingMessage } from "node:http"
 import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
+import { canonicalClientServerUrl } from "@greenroom/protocol/client-server/CanonicalPath"
 import { BadRequest, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import { Effect, Inspectable } from "effect"
 import { Headers, HttpIncomingMessage, HttpMethod, HttpServerRequest } from "effect/http"
@@ -16,10 +17,10 @@ export const maxBodyBytes = 1024 * 1024
 
 /** Reading JSON takes time of the event loop: less of it is read where less is needed, above all of who is not known yet. */
 const maxStrangersBytes = 64 * 1024
-const strangersPath = /^\/matrix\/client\/api\/v1\/(?:login|register|account)(?:[/?]|$)/
+const strangersPath = /^\/(?:matrix\/client\/api\/v1|_matrix\/client\/v[13])\/(?:login|register|account)(?:[/?]|$)/
 /** An event has 64 KiB at most, each byte of which may be written as `\u0000`. */
 const maxEventBytes = 6 * 64 * 1024
-const eventPath = /^\/matrix\/client\/api\/v1\/rooms\/[^/]+\/(?:send|state)\//
+const eventPath = /^\/(?:matrix\/client\/api\/v1|_matrix\/client\/v3)\/rooms\/[^/]+\/(?:send|state)\//
 
 const limitOf = (url: string): number =>
   strangersPath.test(url) ? maxStrangersBytes : eventPath.test(url) ? maxEventBytes : maxBodyBytes
@@ -93,7 +94,7 @@ export class MatrixRequest extends Inspectable.Class implements HttpServerReques
   constructor(inner: Inner) {
     super()
     this.inner = inner
-    this.url = canonicalUrl(inner.url)
+    this.url = canonicalClientServerUrl(canonicalUrl(inner.url))
     this.method = inner.method
     const { headers } = inner
     const isJson = headers["content-type"] === undefined || headers["content-type"] === "application/json"

@@ -98,6 +98,10 @@ export const ask = Effect.fnUntraced(function* (method: string, path: string, op
   })
 })
 
+/** Asks today's client API: a path below `/_matrix/client`. */
+export const askToday = (method: string, path: string, options: Ask = {}) =>
+  ask(method, `//_matrix/client${path}`, options)
+
 export interface TestUser {
   readonly id: string
   readonly token: string

@@ -9,6 +9,8 @@ export interface IssueDescription {
   readonly key: string
   /** For people: `info.w: expected an integer`. */
   readonly text: string
+  /** Whether the key is wrong because it is not there. */
+  readonly missing: boolean
 }
 
 /** The longest key that an error quotes, in characters. */
@@ -47,5 +49,6 @@ export const describeIssue = (issue: SchemaIssue.Issue): IssueDescription => {
     .join(".")
   const message = first?.message ?? "Expected a valid value"
   const text = `${message.charAt(0).toLowerCase()}${message.slice(1)}`
-  return { key, text: key === "" ? text : `${keyText(key)}: ${text}` }
+  const missing = message.startsWith("Missing key")
+  return { key, text: key === "" ? text : `${keyText(key)}: ${text}`, missing }
 }

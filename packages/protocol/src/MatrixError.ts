@@ -74,7 +74,7 @@ export class UserDeactivated extends Schema.TaggedError<UserDeactivated>()("M_US
 /** 401: an administrator locked the account; the session itself goes on. */
 export class UserLocked extends Schema.TaggedError<UserLocked>()(
   "M_USER_LOCKED",
-  { ...fields, soft_logout: Schema.Literal(true) },
+  { ...fields, soft_logout: Schema.optionalKey(Schema.Boolean) },
   {
     httpApiStatus: 401
   }
@@ -106,7 +106,7 @@ export class UnsupportedRoomVersion extends Schema.TaggedError<UnsupportedRoomVe
 /** 400: the room has a version, `room_version`, that the caller does not know. */
 export class IncompatibleRoomVersion extends Schema.TaggedError<IncompatibleRoomVersion>()(
   "M_INCOMPATIBLE_ROOM_VERSION",
-  { ...fields, room_version: Schema.String },
+  { ...fields, room_version: Schema.optionalKey(Schema.String) },
   {
     httpApiStatus: 400
   }
@@ -206,7 +206,7 @@ export class ResourceLimitExceeded extends Schema.TaggedError<ResourceLimitExcee
 /** 403: another version of the key backup, `current_version`, is in use. */
 export class WrongRoomKeysVersion extends Schema.TaggedError<WrongRoomKeysVersion>()(
   "M_WRONG_ROOM_KEYS_VERSION",
-  { ...fields, current_version: Schema.String },
+  { ...fields, current_version: Schema.optionalKey(Schema.String) },
   {
     httpApiStatus: 403
   }

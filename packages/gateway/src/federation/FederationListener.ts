@@ -89,9 +89,12 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
-  const handle = yield* NodeHttpServer.makeHandler(federationHttp(endpoints, knownPaths(FederationApi as never, [])), {
-    scope: requests
-  })
+  const handle = yield* NodeHttpServer.makeHandler(
+    federationHttp(endpoints, knownPaths([FederationApi as never], [])),
+    {
+      scope: requests
+    }
+  )
   answerRequests(server, inFlight, handle)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>

@@ -1,0 +1,55 @@
+/**
+ * The errors of today's client API: a request that does not fit the schemas of its endpoint is answered with the code
+ * that the specification names for it. A missing key or parameter is M_MISSING_PARAM, a query or path parameter of
+ * another form M_INVALID_PARAM, a body of another form M_BAD_JSON, and what is no JSON M_NOT_JSON. The text names the key.
+ *
+ * Source: "Standard error response" of the client-server specification.
+ */
+import { Effect } from "effect"
+import { HttpServerRequest } from "effect/http"
+import { type HttpApiError, HttpApiMiddleware } from "effect/http-api"
+import { wireErrors } from "../api/WireError.ts"
+import { describeIssue } from "../IssueDescription.ts"
+import { isJsonObject } from "../Json.ts"
+import { BadJson, InvalidParam, type MatrixError, MissingParam, NotJson } from "../MatrixError.ts"
+
+export class ClientErrors extends HttpApiMiddleware.Service<ClientErrors>()("greenroom/protocol/ClientErrors", {
+  error: wireErrors
+}) {
+  static readonly layer = HttpApiMiddleware.layerSchemaErrorTransform(ClientErrors, (error) => {
+    switch (error.kind) {
+      case "Payload":
+        return Effect.flatMap(payloadError(error), Effect.fail)
+      case "Query":
+      case "Params":
+      case "Headers":
+        return Effect.fail(parameterError(error))
+      default:
+        return Effect.fail(error)
+    }
+  })
+}
+
+const parameterError = (error: HttpApiError.HttpApiSchemaError): MatrixError => {
+  const { missing, text } = describeIssue(error.cause.issue)
+  return missing ? new MissingParam({ error: text }) : new InvalidParam({ error: text })
+}
+
+const isJson = (text: string): unknown => {
+  try {
+    return { value: JSON.parse(text) }
+  } catch {
+    return undefined
+  }
+}
+
+/** The request remembers its body, so that reading it again costs nothing. */
+const payloadError = Effect.fnUntraced(function* (error: HttpApiError.HttpApiSchemaError) {
+  const { key, missing, text } = describeIssue(error.cause.issue)
+  if (missing && key !== "") return new MissingParam({ error: text })
+  if (key !== "") return new BadJson({ error: text })
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const body = isJson(yield* Effect.orDie(request.text)) as { readonly value: unknown } | undefined
+  if (body === undefined) return new NotJson({ error: "The body is not JSON" })
+  return new BadJson({ error: isJsonObject(body.value) ? text : "The body is not a JSON object" })
+})

@@ -1,0 +1,27 @@
+/**
+ * Today's client API as one definition: the gateway serves it, the typed client calls it, `/docs/client-server`
+ * describes it, `docs/matrix.md` is generated from it. One file a chapter of the specification.
+ *
+ * The paths are those of the newest spelling; `CanonicalPath` turns the others into it before routing.
+ *
+ * Source: the client-server specification.
+ */
+import { HttpApi, OpenApi } from "effect/http-api"
+import { clientServerPrefix } from "./CanonicalPath.ts"
+import { ClientErrors } from "./ClientErrors.ts"
+import { SessionApi } from "./SessionApi.ts"
+import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
+
+export const ClientServerApi = HttpApi.make("ClientServerApi")
+  .add(VersionsApi, SessionApi)
+  .prefix(clientServerPrefix)
+  .add(WellKnownApi)
+  .middleware(ClientErrors)
+  .annotateMerge(
+    OpenApi.annotations({
+      title: "Greenroom: the Matrix client-server API",
+      version: "v3",
+      description: 'Bodies are JSON objects in UTF-8. Every error is `{"errcode": "M_...", "error": "..."}`.'
+    })
+  )
+export type ClientServerApi = typeof ClientServerApi

@@ -1,0 +1,19 @@
+import { assert, describe, it } from "@effect/vitest"
+import { canonicalClientServerUrl } from "../../src/client-server/CanonicalPath.ts"
+
+describe("the spellings of today's client API", () => {
+  it("r0, a slash at the end and unstable names lead to the one spelling that is routed", () => {
+    const spellings = {
+      "/_matrix/client/r0/sync?since=s1/": "/_matrix/client/v3/sync?since=s1/",
+      "/_matrix/client/v3/pushrules/": "/_matrix/client/v3/pushrules",
+      "/_matrix/client/v3/rooms/!a:b/state/m.room.name/?x=1": "/_matrix/client/v3/rooms/!a:b/state/m.room.name?x=1",
+      "/_matrix/client/unstable/uk.tcpip.msc4133/profile/@a:b/m.tz": "/_matrix/client/v3/profile/@a:b/m.tz",
+      "/_matrix/client/unstable/im.nheko.summary/summary/!a:b": "/_matrix/client/v1/room_summary/!a:b",
+      "/_matrix/client/versions": "/_matrix/client/versions",
+      "/matrix/client/api/v1/login/": "/matrix/client/api/v1/login/"
+    }
+    for (const [spelling, routed] of Object.entries(spellings)) {
+      assert.strictEqual(canonicalClientServerUrl(spelling), routed)
+    }
+  })
+})
