@@ -1,0 +1,174 @@
+/**
+ * Which push rule an event meets, and what follows: does it notify the user, is it highlighted, with which tweaks.
+ *
+ * A ruleset is compiled once (`compileRuleset`) and then asked for each event. What is the same for every member, the
+ * event and the room around it, is an `EventContext` that is made once per event.
+ *
+ * Source: "Push Rules" of "Push notifications" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { type Glob, matchesGlob, matchesWords, parseGlob } from "@greenroom/protocol/Glob"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRules.ts"
+
+/** An event and what the conditions ask of its room. */
+export interface EventContext {
+  readonly event: Event
+  /** Members who have joined. */
+  readonly memberCount: number
+  /** Whether the sender has the power to notify the room with this key of `notifications` (such as `room`). */
+  readonly mayNotify: (key: string) => boolean
+}
+
+/** What an event does for one user. */
+export interface PushOutcome {
+  readonly notify: boolean
+  readonly highlight: boolean
+  readonly actions: ReadonlyArray<PushAction>
+}
+
+type Condition = (context: EventContext, displayName: string | undefined) => boolean
+
+interface CompiledRule {
+  readonly conditions: ReadonlyArray<Condition>
+  readonly outcome: PushOutcome
+}
+
+/** The rules that are enabled, the most important first. */
+export type CompiledRuleset = ReadonlyArray<CompiledRule>
+
+const nothing: PushOutcome = { notify: false, highlight: false, actions: [] }
+
+/** `a.b\.c` as the names of properties. */
+export const parsePropertyPath = (path: string): ReadonlyArray<string> => {
+  const names = [""]
+  for (let i = 0; i < path.length; i++) {
+    const character = path[i]!
+    const next = path[i + 1]
+    if (character === "\\" && (next === "." || next === "\\")) {
+      names[names.length - 1] += next
+      i++
+    } else if (character === ".") names.push("")
+    else names[names.length - 1] += character
+  }
+  return names
+}
+
+const propertyOf = (event: Event, names: ReadonlyArray<string>): Json | undefined => {
+  let value: unknown = event
+  for (const name of names) {
+    if (!isJsonObject(value) || !Object.hasOwn(value, name)) return undefined
+    value = value[name]
+  }
+  return value as Json | undefined
+}
+
+const never: Condition = () => false
+
+const isScalar = (value: Json | undefined): boolean =>
+  value === null || typeof value === "string" || typeof value === "boolean" || Number.isSafeInteger(value)
+
+const eventMatch = (key: string, pattern: string): Condition => {
+  const names = parsePropertyPath(key)
+  const glob: Glob = parseGlob(pattern, { ignoreCase: true })
+  const matches = key === "content.body" ? matchesWords : matchesGlob
+  return ({ event }) => {
+    const value = propertyOf(event, names)
+    return typeof value === "string" && matches(value.toLowerCase(), glob)
+  }
+}
+
+const propertyIs = (key: string, wanted: Json): Condition => {
+  const names = parsePropertyPath(key)
+  return ({ event }) => propertyOf(event, names) === wanted
+}
+
+const propertyContains = (key: string, wanted: Json): Condition => {
+  const names = parsePropertyPath(key)
+  return ({ event }) => {
+    const value = propertyOf(event, names)
+    return Array.isArray(value) && value.includes(wanted)
+  }
+}
+
+const containsDisplayName: Condition = ({ event }, displayName) => {
+  const { body } = event.content
+  if (typeof body !== "string" || displayName === undefined || displayName === "") return false
+  return matchesWords(body.toLowerCase(), [displayName.toLowerCase()])
+}
+
+const comparisons: { readonly [prefix: string]: (count: number, than: number) => boolean } = {
+  "": (count, than) => count === than,
+  "==": (count, than) => count === than,
+  "<": (count, than) => count < than,
+  ">": (count, than) => count > than,
+  "<=": (count, than) => count <= than,
+  ">=": (count, than) => count >= than
+}
+
+const memberCount = (text: string): Condition => {
+  const [, prefix = "", number] = /^(==|<=|>=|<|>)?([0-9]{1,15})$/.exec(text) ?? []
+  const compare = comparisons[prefix]
+  return number === undefined || compare === undefined
+    ? never
+    : (context) => compare(context.memberCount, Number(number))
+}
+
+/** A condition of an unknown kind, or of another form, matches nothing. */
+const compileCondition = ({ is, key, kind, pattern, value }: JsonObject): Condition => {
+  if (kind === "contains_display_name") return containsDisplayName
+  if (kind === "room_member_count") return typeof is === "string" ? memberCount(is) : never
+  if (typeof key !== "string") return never
+  switch (kind) {
+    case "event_match":
+      return typeof pattern === "string" ? eventMatch(key, pattern) : never
+    case "event_property_is":
+      return isScalar(value) ? propertyIs(key, value as Json) : never
+    case "event_property_contains":
+      return isScalar(value) ? propertyContains(key, value as Json) : never
+    case "sender_notification_permission":
+      return ({ mayNotify }) => mayNotify(key)
+    default:
+      return never
+  }
+}
+
+const conditionsOf = (kind: PushRuleKind, rule: PushRule): ReadonlyArray<Condition> => {
+  switch (kind) {
+    case "override":
+    case "underride":
+      return (rule.conditions ?? []).map(compileCondition)
+    case "content":
+      return [eventMatch("content.body", rule.pattern ?? "")]
+    case "room":
+      return [({ event }) => event.room_id === rule.rule_id]
+    case "sender":
+      return [({ event }) => event.sender === rule.rule_id]
+  }
+}
+
+const isHighlight = (action: PushAction): boolean =>
+  typeof action === "object" && action.set_tweak === "highlight" && action.value !== false
+
+const outcomeOf = (actions: ReadonlyArray<PushAction>): PushOutcome => {
+  const notify = actions.includes("notify")
+  return { notify, highlight: notify && actions.some(isHighlight), actions }
+}
+
+export const compileRuleset = (ruleset: PushRuleset): CompiledRuleset =>
+  pushRuleKinds.flatMap((kind) =>
+    ruleset[kind]
+      .filter((rule) => rule.enabled)
+      .map((rule) => ({ conditions: conditionsOf(kind, rule), outcome: outcomeOf(rule.actions) }))
+  )
+
+/**
+ * What an event does for the owner of the rules, who did not send it. `displayName` is the owner's in the room. The first
+ * rule that matches decides; without one nothing is notified.
+ */
+export const evaluate = (rules: CompiledRuleset, context: EventContext, displayName?: string): PushOutcome => {
+  for (const { conditions, outcome } of rules) {
+    if (conditions.every((holds) => holds(context, displayName))) return outcome
+  }
+  return nothing
+}

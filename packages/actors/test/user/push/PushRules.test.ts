@@ -1,0 +1,128 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Result } from "effect"
+import {
+  compileRuleset,
+  type EventContext,
+  evaluate,
+  parsePropertyPath
+} from "../../../src/user/push/PushRuleEvaluation.ts"
+import {
+  changeRule,
+  deleteRule,
+  maxPushRules,
+  noSettings,
+  type PushRuleSettings,
+  putRule,
+  rulesetOf
+} from "../../../src/user/push/PushRules.ts"
+
+const alice = "@alice:green.test" as UserId
+const room = "!room:green.test" as RoomId
+
+const event = (type: string, content: JsonObject, stateKey?: string) =>
+  ({
+    type,
+    content,
+    room_id: room,
+    sender: "@bob:green.test",
+    ...(stateKey === undefined ? {} : { state_key: stateKey })
+  }) as unknown as Event
+
+const message = (body: string, more: JsonObject = {}) => event("m.room.message", { msgtype: "m.text", body, ...more })
+
+const context = (event: Event, given: Partial<EventContext> = {}): EventContext => ({
+  event,
+  memberCount: 3,
+  mayNotify: () => false,
+  ...given
+})
+
+const outcome = (settings: PushRuleSettings, event: Event, given: Partial<EventContext> = {}, name?: string) =>
+  evaluate(compileRuleset(rulesetOf(settings, alice)), context(event, given), name)
+
+const done = Result.getOrThrow
+const errcodeOf = (result: Result.Result<unknown, { readonly _tag: string }>) =>
+  Result.isFailure(result) ? result.failure._tag : undefined
+
+describe("the push rules that everybody has", () => {
+  it("a message notifies, a notice, an edit, a reaction and a change of membership do not", () => {
+    assert.deepInclude(outcome(noSettings, message("hello")), { notify: true, highlight: false })
+    assert.isFalse(outcome(noSettings, message("hello", { msgtype: "m.notice" })).notify)
+    assert.isFalse(outcome(noSettings, message("hello", { "m.relates_to": { rel_type: "m.replace" } })).notify)
+    assert.isFalse(outcome(noSettings, event("m.reaction", {})).notify)
+    assert.isFalse(outcome(noSettings, event("m.room.member", { membership: "join" }, "@carol:green.test")).notify)
+    assert.isFalse(outcome(noSettings, event("m.room.topic", { topic: "tea" }, "")).notify)
+  })
+
+  it("a mention is highlighted; one of the whole room only from somebody with the power to", () => {
+    const mention = message("hello", { "m.mentions": { user_ids: [alice] } })
+    assert.isTrue(outcome(noSettings, mention).highlight)
+    const everybody = message("hello", { "m.mentions": { room: true } })
+    assert.isFalse(outcome(noSettings, everybody).highlight)
+    assert.isTrue(outcome(noSettings, everybody, { mayNotify: (key) => key === "room" }).highlight)
+    assert.isTrue(outcome(noSettings, event("m.room.tombstone", {}, "")).highlight)
+  })
+
+  it("an invitation of the user notifies, and a message in a room of two makes a sound", () => {
+    assert.isTrue(outcome(noSettings, event("m.room.member", { membership: "invite" }, alice)).notify)
+    assert.deepStrictEqual(outcome(noSettings, message("hello"), { memberCount: 2 }).actions, [
+      "notify",
+      { set_tweak: "sound", value: "default" }
+    ])
+  })
+})
+
+describe("the push rules of a user", () => {
+  it("a rule of the user comes before the defaults, but not before the master rule", () => {
+    const quiet = done(putRule(noSettings, "room", room, { actions: [] }))
+    assert.isFalse(outcome(quiet, message("hello")).notify)
+    const cake = done(putRule(quiet, "content", "cake", { pattern: "cake", actions: ["notify"] }))
+    assert.isTrue(outcome(cake, message("A cake!")).notify)
+    const off = done(changeRule(cake, alice, "override", ".m.rule.master", { enabled: true }))
+    assert.isFalse(outcome(off, message("A cake!")).notify)
+  })
+
+  it("new rules are the most important ones, or stand where before and after say", () => {
+    let settings = done(putRule(noSettings, "override", "a", { actions: [] }))
+    settings = done(putRule(settings, "override", "b", { actions: [] }))
+    settings = done(putRule(settings, "override", "c", { actions: [], after: "a" }))
+    settings = done(putRule(settings, "override", "d", { actions: [], before: "a" }))
+    const ids = () => settings.own.override?.map((rule) => rule.rule_id)
+    assert.deepStrictEqual(ids(), ["b", "d", "a", "c"])
+    settings = done(putRule(settings, "override", "a", { actions: ["notify"] }))
+    assert.deepStrictEqual(ids(), ["b", "d", "a", "c"])
+    assert.strictEqual(errcodeOf(putRule(settings, "override", "e", { actions: [], after: "?" })), "M_UNKNOWN")
+  })
+
+  it("conditions compare the number of members, the display name, and properties with dots in their names", () => {
+    const rule = (condition: JsonObject) =>
+      done(putRule(noSettings, "override", "rule", { conditions: [condition], actions: [] }))
+    const matches = (condition: JsonObject, given: Partial<EventContext> = {}, name?: string) =>
+      !outcome(rule(condition), message("Hello Alice B, tea?", { "a.b": { "c\\d": 1 } }), given, name).notify
+    assert.isTrue(matches({ kind: "room_member_count", is: ">=3" }))
+    assert.isFalse(matches({ kind: "room_member_count", is: "<3" }))
+    assert.isTrue(matches({ kind: "contains_display_name" }, {}, "alice b"))
+    assert.isFalse(matches({ kind: "contains_display_name" }, {}, "ali"))
+    assert.isTrue(matches({ kind: "event_property_is", key: "content.a\\.b.c\\\\d", value: 1 }))
+    assert.isFalse(matches({ kind: "event_property_is", key: "content.a\\.b.c\\\\d", value: "1" }))
+    assert.isFalse(matches({ kind: "event_match", key: "content.missing", pattern: "*" }))
+    assert.isFalse(matches({ kind: "org.example.unknown" }))
+    assert.deepStrictEqual(parsePropertyPath("content.m\\.mentions.x\\y"), ["content", "m.mentions", "x\\y"])
+  })
+
+  it("refuses names of the server, unknown rules, and more rules than a user may have", () => {
+    assert.strictEqual(errcodeOf(putRule(noSettings, "room", ".mine", { actions: [] })), "M_INVALID_PARAM")
+    assert.strictEqual(errcodeOf(putRule(noSettings, "room", "a/b", { actions: [] })), "M_INVALID_PARAM")
+    assert.strictEqual(errcodeOf(deleteRule(noSettings, "room", "nothing")), "M_NOT_FOUND")
+    assert.strictEqual(errcodeOf(changeRule(noSettings, alice, "room", "nothing", {})), "M_NOT_FOUND")
+    const own = {
+      room: Array.from({ length: maxPushRules }, (_, i) => ({ rule_id: `r${i}`, enabled: true, actions: [] }))
+    }
+    const full = { ...noSettings, own }
+    assert.strictEqual(errcodeOf(putRule(full, "room", "one", { actions: [] })), "M_RESOURCE_LIMIT_EXCEEDED")
+    assert.strictEqual(errcodeOf(putRule(full, "room", "r0", { actions: [] })), undefined)
+  })
+})
