@@ -1,9 +1,10 @@
 /**
- * Accounts and their access tokens. A token is a secret: the store knows only its SHA-256 hash, and nobody who reads
- * the database can log in. It has 32 random bytes, so that a slow hash would protect nothing more.
+ * Accounts and their logins. Access tokens and refresh tokens are secrets: the store knows only their SHA-256 hashes, and
+ * nobody who reads the database can log in. They have 32 random bytes, so that a slow hash would protect nothing more.
  *
- * A device is the login that made a token, so devices and tokens are the same rows. Device IDs are ours, device names
- * come from clients and are kept as JSON, which escapes what PostgreSQL cannot hold.
+ * A device is a login, so devices and logins are the same rows of `access_tokens`. `tokenId` names a login for as long as
+ * the device is logged in, whatever secrets it has at the time. Device names come from clients and are kept as JSON,
+ * which escapes what PostgreSQL cannot hold.
  *
  * Used by `Accounts` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -30,6 +31,7 @@ export interface AccessToken {
   readonly userId: UserId
   readonly deviceId: string
   readonly admin: boolean
+  /** May be in the past: the login can be renewed by its refresh token then, or is about to be removed. */
   readonly expiresAt: number | undefined
 }
 
@@ -39,6 +41,8 @@ export interface DeviceRow {
   readonly name: string | undefined
   readonly createdAt: number
   readonly lastUsedAt: number
+  /** Where it was used from last. */
+  readonly lastSeenAddress: string | undefined
 }
 
 export interface NewToken {
@@ -46,8 +50,30 @@ export interface NewToken {
   /** The secret itself. */
   readonly token: Redacted.Redacted
   readonly deviceId: string
+  /** Ignored where the device is known. */
   readonly deviceName?: string | undefined
   readonly expiresAt?: number | undefined
+  readonly refreshToken?: Redacted.Redacted | undefined
+}
+
+/** A login that was made. */
+export interface NewLogin {
+  readonly tokenId: number
+  /** Whether the device was logged in before: its former tokens are good for nothing now. */
+  readonly replaced: boolean
+}
+
+/** The pair of tokens that a refresh gives. */
+export interface NextTokens {
+  readonly token: Redacted.Redacted
+  readonly refreshToken: Redacted.Redacted
+  readonly expiresAt: number | undefined
+}
+
+/** When and where from a login was used last. */
+export interface Usage {
+  readonly at: number
+  readonly address: string | undefined
 }
 
 interface AccountRow {
@@ -90,6 +116,7 @@ interface DeviceTableRow {
   readonly device_name: string | null
   readonly created_at: bigint
   readonly last_used_at: bigint
+  readonly last_seen_address: string | null
 }
 
 const toDevice = (row: DeviceTableRow): DeviceRow => ({
@@ -97,10 +124,13 @@ const toDevice = (row: DeviceTableRow): DeviceRow => ({
   deviceId: row.device_id,
   name: row.device_name === null ? undefined : JSON.parse(row.device_name),
   createdAt: Number(row.created_at),
-  lastUsedAt: Number(row.last_used_at)
+  lastUsedAt: Number(row.last_used_at),
+  lastSeenAddress: row.last_seen_address ?? undefined
 })
 
 const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
+const optionalHash = (token: Redacted.Redacted | undefined) => (token === undefined ? null : hash(token))
+const nameText = (name: string | undefined) => (name === undefined ? null : JSON.stringify(name))
 
 const tokenIds = (rows: ReadonlyArray<{ token_id: bigint }>): ReadonlyArray<number> =>
   rows.map((row) => Number(row.token_id))
@@ -138,10 +168,22 @@ export class AccountStore extends Context.Service<
     /** A number that no other caller gets, for the localpart of somebody who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
-    /** The ID of the new token; none if there is no such account, or it is deactivated. */
-    readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<number>>
-    /** What a token stands for; none if it is unknown, revoked or expired, or its account is deactivated. */
+    /** Logs a device in, anew where it is known; none if there is no such account, or it is deactivated. */
+    readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<NewLogin>>
+    /**
+     * What a token stands for; none if it is unknown or revoked, or its account is deactivated. The first use of a token
+     * that a refresh gave ends the one before it.
+     */
     readonly findToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<AccessToken>>
+    /** Gives a login its next tokens. None if the refresh token is unknown, used up or revoked. */
+    readonly refresh: (
+      refreshToken: Redacted.Redacted,
+      next: NextTokens
+    ) => Effect.Effect<Option.Option<{ readonly tokenId: number; readonly userId: UserId; readonly deviceId: string }>>
+    /** A token by which the user logs in once. */
+    readonly createLoginToken: (userId: UserId, token: Redacted.Redacted, expiresAt: number) => Effect.Effect<void>
+    /** Whose login token it is, once; none if it is unknown, used or expired. */
+    readonly takeLoginToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
     /** Ends one token of the user. False if there is none. */
     readonly revoke: (userId: UserId, tokenId: number) => Effect.Effect<boolean>
     /** Ends all tokens of the user, or all but one. The IDs of those that ended. */
@@ -152,8 +194,10 @@ export class AccountStore extends Context.Service<
     readonly removeExpired: Effect.Effect<ReadonlyArray<number>>
     /** Where the user is logged in, the most recently used first. */
     readonly devices: (userId: UserId) => Effect.Effect<ReadonlyArray<DeviceRow>>
-    /** Notes when tokens were used last (milliseconds by token ID). For batches: once a minute, not per request. */
-    readonly touch: (usedAt: ReadonlyMap<number, number>) => Effect.Effect<void>
+    /** Another name for a device; none takes it away. False if there is no such device. */
+    readonly renameDevice: (userId: UserId, deviceId: string, name: string | undefined) => Effect.Effect<boolean>
+    /** Notes when logins were used last (by token ID). For batches: once a minute, not per request. */
+    readonly touch: (used: ReadonlyMap<number, Usage>) => Effect.Effect<void>
   }
 >()("greenroom/store/AccountStore") {
   static readonly layer = Layer.effect(
@@ -183,6 +227,7 @@ export class AccountStore extends Context.Service<
               WHERE user_id = ${userId}`
             yield* sql`DELETE FROM user_threepids WHERE user_id = ${userId}`
             yield* sql`DELETE FROM user_identities WHERE user_id = ${userId}`
+            yield* sql`DELETE FROM login_tokens WHERE user_id = ${userId}`
             const rows = yield* sql<{ token_id: bigint }>`
               DELETE FROM access_tokens WHERE user_id = ${userId} RETURNING token_id`
             return tokenIds(rows)
@@ -193,40 +238,93 @@ export class AccountStore extends Context.Service<
       // The row lock makes a login and a deactivation at the same time happen one after the other.
       const createToken = Effect.fn("AccountStore.createToken")(function* (token: NewToken) {
         const now = yield* Clock.currentTimeMillis
-        const name = token.deviceName === undefined ? null : JSON.stringify(token.deviceName)
-        const rows = yield* sql<{ token_id: bigint }>`
+        const rows = yield* sql<{ token_id: bigint; replaced: boolean }>`
           INSERT INTO access_tokens
-            (token_hash, user_id, device_id, device_name, created_at, last_used_at, expires_at)
-          SELECT ${hash(token.token)}, user_id, ${token.deviceId}, ${name}, ${now}, ${now}, ${token.expiresAt ?? null}
+            (token_hash, refresh_hash, user_id, device_id, device_name, created_at, last_used_at, expires_at)
+          SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea, user_id, ${token.deviceId},
+                 ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null}
           FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL FOR SHARE
-          RETURNING token_id`
-        return Option.fromNullishOr(tokenIds(rows)[0])
+          ON CONFLICT (user_id, device_id) DO UPDATE SET
+            token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash, expires_at = excluded.expires_at,
+            next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL,
+            last_used_at = excluded.last_used_at
+          RETURNING token_id, xmax <> 0 AS replaced`
+        return Option.map(Option.fromNullishOr(rows[0]), ({ replaced, token_id }) => ({
+          tokenId: Number(token_id),
+          replaced
+        }))
       }, Effect.orDie)
 
+      /** The next tokens of a login become its present ones, unless another request was faster. */
+      const promote = (tokenId: number, nextTokenHash: Uint8Array) => sql`
+        UPDATE access_tokens SET
+          token_hash = next_token_hash, refresh_hash = next_refresh_hash, expires_at = next_expires_at,
+          next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL
+        WHERE token_id = ${tokenId} AND next_token_hash = ${nextTokenHash}`
+
       const findToken = Effect.fn("AccountStore.findToken")(function* (token: Redacted.Redacted) {
-        const now = yield* Clock.currentTimeMillis
-        const rows = yield* sql<TokenRow>`
-          SELECT token_id, user_id, device_id, admin, expires_at
+        const tokenHash = hash(token)
+        const rows = yield* sql<TokenRow & { readonly is_next: boolean }>`
+          SELECT token_id, user_id, device_id, admin, token_hash <> ${tokenHash} AS is_next,
+                 CASE WHEN token_hash = ${tokenHash} THEN expires_at ELSE next_expires_at END AS expires_at
           FROM access_tokens JOIN users USING (user_id)
-          WHERE token_hash = ${hash(token)} AND deactivated_at IS NULL AND (expires_at IS NULL OR expires_at > ${now})`
-        return Option.map(Option.fromNullishOr(rows[0]), toAccessToken)
+          WHERE (token_hash = ${tokenHash} OR next_token_hash = ${tokenHash}) AND deactivated_at IS NULL`
+        const row = rows[0]
+        if (row === undefined) return Option.none()
+        if (row.is_next) yield* promote(Number(row.token_id), tokenHash)
+        return Option.some(toAccessToken(row))
+      }, Effect.orDie)
+
+      const refresh = Effect.fn("AccountStore.refresh")(function* (refreshToken: Redacted.Redacted, next: NextTokens) {
+        const refreshHash = hash(refreshToken)
+        const rows = yield* sql<{ token_id: bigint; user_id: string; device_id: string }>`
+          UPDATE access_tokens SET
+            token_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_token_hash ELSE token_hash END,
+            refresh_hash = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_refresh_hash ELSE refresh_hash END,
+            expires_at = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_expires_at ELSE expires_at END,
+            next_token_hash = ${hash(next.token)}, next_refresh_hash = ${hash(next.refreshToken)},
+            next_expires_at = ${next.expiresAt ?? null}
+          WHERE refresh_hash = ${refreshHash} OR next_refresh_hash = ${refreshHash}
+          RETURNING token_id, user_id, device_id`
+        return Option.map(Option.fromNullishOr(rows[0]), (row) => ({
+          tokenId: Number(row.token_id),
+          userId: row.user_id as UserId,
+          deviceId: row.device_id
+        }))
+      }, Effect.orDie)
+
+      const takeLoginToken = Effect.fn("AccountStore.takeLoginToken")(function* (token: Redacted.Redacted) {
+        const now = yield* Clock.currentTimeMillis
+        const rows = yield* sql<{ user_id: string; expires_at: bigint }>`
+          DELETE FROM login_tokens WHERE token_hash = ${hash(token)} RETURNING user_id, expires_at`
+        const row = rows[0]
+        return row !== undefined && Number(row.expires_at) > now ? Option.some(row.user_id as UserId) : Option.none()
       }, Effect.orDie)
 
       const removeExpired = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         return tokenIds(
-          yield* sql<{ token_id: bigint }>`DELETE FROM access_tokens WHERE expires_at <= ${now} RETURNING token_id`
+          yield* sql<{ token_id: bigint }>`
+            WITH login_tokens AS (DELETE FROM login_tokens WHERE expires_at <= ${now})
+            DELETE FROM access_tokens WHERE expires_at <= ${now} AND refresh_hash IS NULL RETURNING token_id`
         )
       }).pipe(Effect.orDie)
 
-      const touch = (usedAt: ReadonlyMap<number, number>) =>
-        usedAt.size === 0
+      const touch = (used: ReadonlyMap<number, Usage>) => {
+        const rows = [...used]
+        return rows.length === 0
           ? Effect.void
           : sql`
-              UPDATE access_tokens SET last_used_at = greatest(last_used_at, used.at)
-              FROM unnest(${bigints([...usedAt.keys()])}::bigint[], ${bigints([...usedAt.values()])}::bigint[])
-                AS used (token_id, at)
+              UPDATE access_tokens SET
+                last_used_at = greatest(last_used_at, used.at),
+                last_seen_address = coalesce(used.address, last_seen_address)
+              FROM unnest(
+                ${bigints(rows.map(([tokenId]) => tokenId))}::bigint[],
+                ${bigints(rows.map(([, { at }]) => at))}::bigint[],
+                ${texts(rows.map(([, { address }]) => address ?? null))}::text[]
+              ) AS used (token_id, at, address)
               WHERE access_tokens.token_id = used.token_id`.pipe(Effect.asVoid, Effect.orDie)
+      }
 
       return AccountStore.of({
         create,
@@ -276,6 +374,12 @@ export class AccountStore extends Context.Service<
         ),
         createToken,
         findToken,
+        refresh,
+        createLoginToken: (userId, token, expiresAt) =>
+          sql`
+            INSERT INTO login_tokens (token_hash, user_id, expires_at)
+            VALUES (${hash(token)}, ${userId}, ${expiresAt})`.pipe(Effect.asVoid, Effect.orDie),
+        takeLoginToken,
         revoke: (userId, tokenId) =>
           sql`DELETE FROM access_tokens WHERE user_id = ${userId} AND token_id = ${tokenId} RETURNING 1`.pipe(
             Effect.map((rows) => rows.length > 0),
@@ -295,9 +399,16 @@ export class AccountStore extends Context.Service<
         removeExpired,
         devices: (userId) =>
           sql<DeviceTableRow>`
-            SELECT token_id, device_id, device_name, created_at, last_used_at FROM access_tokens
+            SELECT token_id, device_id, device_name, created_at, last_used_at, last_seen_address FROM access_tokens
             WHERE user_id = ${userId} ORDER BY last_used_at DESC, token_id DESC`.pipe(
             Effect.map((rows) => rows.map(toDevice)),
+            Effect.orDie
+          ),
+        renameDevice: (userId, deviceId, name) =>
+          sql`
+            UPDATE access_tokens SET device_name = ${nameText(name)}
+            WHERE user_id = ${userId} AND device_id = ${deviceId} RETURNING 1`.pipe(
+            Effect.map((rows) => rows.length > 0),
             Effect.orDie
           ),
         touch

@@ -21,6 +21,7 @@ import outgoingTransactions from "./migrations/0004_outgoing_transactions.ts"
 import logins from "./migrations/0005_logins.ts"
 import joinedDepth from "./migrations/0006_joined_depth.ts"
 import thirdPartyInvites from "./migrations/0007_third_party_invites.ts"
+import devices from "./migrations/0008_devices.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -29,7 +30,8 @@ const migrations = {
   "0004_outgoing_transactions": outgoingTransactions,
   "0005_logins": logins,
   "0006_joined_depth": joinedDepth,
-  "0007_third_party_invites": thirdPartyInvites
+  "0007_third_party_invites": thirdPartyInvites,
+  "0008_devices": devices
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -12,6 +12,7 @@ const secret = (text: string) => Redacted.make(text)
 const logIn = Effect.fnUntraced(function* (userId: UserId, token: string) {
   const store = yield* AccountStore
   return Option.getOrThrow(yield* store.createToken({ userId, token: secret(token), deviceId: `device of ${token}` }))
+    .tokenId
 })
 
 layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountStore", (it) => {
@@ -113,12 +114,69 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       yield* store.create(dan)
       yield* TestClock.setTime(1_000_000)
       const token = { userId: dan, token: secret("e1"), deviceId: "d", expiresAt: 1_060_000 }
-      const tokenId = Option.getOrThrow(yield* store.createToken(token))
+      const { tokenId } = Option.getOrThrow(yield* store.createToken(token))
       assert.isTrue(Option.isSome(yield* store.findToken(secret("e1"))))
       assert.deepStrictEqual(yield* store.removeExpired, [])
       yield* TestClock.adjust("1 minute")
-      assert.isTrue(Option.isNone(yield* store.findToken(secret("e1"))))
+      assert.strictEqual(Option.getOrThrow(yield* store.findToken(secret("e1"))).expiresAt, 1_060_000)
       assert.deepStrictEqual(yield* store.removeExpired, [tokenId])
+      assert.isTrue(Option.isNone(yield* store.findToken(secret("e1"))))
+    })
+  )
+
+  it.effect("a device that logs in again keeps its row and its name, and its former token ends", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const fay = user("again")
+      yield* store.create(fay)
+      const login = (token: string) =>
+        Effect.map(
+          store.createToken({ userId: fay, token: secret(token), deviceId: "PHONE", deviceName: token }),
+          Option.getOrThrow
+        )
+      const first = yield* login("f1")
+      assert.isFalse(first.replaced)
+      assert.deepStrictEqual(yield* login("f2"), { tokenId: first.tokenId, replaced: true })
+      assert.isTrue(Option.isNone(yield* store.findToken(secret("f1"))))
+      assert.strictEqual((yield* store.devices(fay))[0]?.name, "f1")
+    })
+  )
+
+  it.effect("a refresh can be repeated until the new tokens are used, which ends the old ones", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const gus = user("refreshing")
+      yield* store.create(gus)
+      yield* store.createToken({ userId: gus, token: secret("g1"), refreshToken: secret("r1"), deviceId: "D" })
+      const next = (n: number) => ({ token: secret(`g${n}`), refreshToken: secret(`r${n}`), expiresAt: undefined })
+      const isKnown = (token: string) => Effect.map(store.findToken(secret(token)), Option.isSome)
+      assert.isTrue(Option.isSome(yield* store.refresh(secret("r1"), next(2))))
+      assert.isTrue(yield* isKnown("g1"))
+      assert.isTrue(Option.isSome(yield* store.refresh(secret("r1"), next(3))))
+      assert.isFalse(yield* isKnown("g2"))
+      assert.isTrue(yield* isKnown("g3"))
+      assert.isFalse(yield* isKnown("g1"))
+      assert.isTrue(Option.isNone(yield* store.refresh(secret("r1"), next(4))))
+      // The client may also refresh at once, without using the access token in between.
+      yield* store.refresh(secret("r3"), next(5))
+      yield* store.refresh(secret("r5"), next(6))
+      assert.isFalse(yield* isKnown("g3"))
+      assert.isTrue(yield* isKnown("g6"))
+    })
+  )
+
+  it.effect("a login token is good for one login, and not for ever", () =>
+    Effect.gen(function* () {
+      const store = yield* AccountStore
+      const hal = user("login-token")
+      yield* store.create(hal)
+      yield* TestClock.setTime(1_000)
+      yield* store.createLoginToken(hal, secret("l1"), 2_000)
+      yield* store.createLoginToken(hal, secret("l2"), 2_000)
+      assert.deepStrictEqual(yield* store.takeLoginToken(secret("l1")), Option.some(hal))
+      assert.isTrue(Option.isNone(yield* store.takeLoginToken(secret("l1"))))
+      yield* TestClock.setTime(2_000)
+      assert.isTrue(Option.isNone(yield* store.takeLoginToken(secret("l2"))))
     })
   )
 
@@ -128,17 +186,21 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       const eve = user("devices")
       yield* store.create(eve)
       const deviceName = "phone \0 \ud800 ☎"
-      const phone = Option.getOrThrow(
-        yield* store.createToken({ userId: eve, token: secret("p"), deviceId: "PHONE", deviceName })
-      )
-      const desk = Option.getOrThrow(yield* store.createToken({ userId: eve, token: secret("d"), deviceId: "DESK" }))
+      const login = (token: string, deviceId: string, deviceName?: string) =>
+        Effect.map(
+          store.createToken({ userId: eve, token: secret(token), deviceId, deviceName }),
+          (created) => Option.getOrThrow(created).tokenId
+        )
+      const phone = yield* login("p", "PHONE", deviceName)
+      const desk = yield* login("d", "DESK")
+      const address = undefined
       yield* store.touch(
         new Map([
-          [phone, 5_000_000_000],
-          [desk, 4]
+          [phone, { at: 5_000_000_000, address: "192.0.2.1" }],
+          [desk, { at: 4, address }]
         ])
       )
-      yield* store.touch(new Map([[phone, 3]]))
+      yield* store.touch(new Map([[phone, { at: 3, address }]]))
       yield* store.touch(new Map())
       const devices = yield* store.devices(eve)
       assert.deepStrictEqual(
@@ -149,6 +211,7 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
         ]
       )
       assert.strictEqual(devices[0]?.lastUsedAt, 5_000_000_000)
+      assert.strictEqual(devices[0]?.lastSeenAddress, "192.0.2.1")
     })
   )
 

@@ -8,7 +8,14 @@
  */
 import { randomBytes } from "node:crypto"
 import { formatUserId, isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden, type MatrixError, NotFound, UnknownToken, UserInUse } from "@greenroom/protocol/MatrixError"
+import {
+  Forbidden,
+  type MatrixError,
+  NotFound,
+  UnknownToken,
+  UserDeactivated,
+  UserInUse
+} from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
@@ -18,6 +25,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { Users } from "../user/Users.ts"
 import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
+import { loginDefaults } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { Passwords } from "./Passwords.ts"
 import { SessionCache } from "./SessionCache.ts"
@@ -28,6 +36,23 @@ export interface Credentials {
   readonly access_token: string
   readonly home_server: ServerName
   readonly device_id: string
+  readonly refresh_token?: string
+  /** How long the access token is good for, in ms; absent for one that does not expire. */
+  readonly expires_in_ms?: number
+}
+
+/** What a refresh gives. */
+export type RefreshedTokens = Required<Pick<Credentials, "access_token" | "refresh_token">> &
+  Pick<Credentials, "expires_in_ms">
+
+/** How a login is to be. */
+export interface LoginDevice {
+  /** A device that is known is logged in anew, and its former tokens end. Default: a new device. */
+  readonly deviceId?: string | undefined
+  /** Ignored where the device is known. */
+  readonly deviceName?: string | undefined
+  /** Whether the client renews its access token by a refresh token. */
+  readonly refresh?: boolean | undefined
 }
 
 export interface PasswordChange {
@@ -41,6 +66,8 @@ export interface Device {
   readonly device_id: string
   readonly display_name?: string
   readonly last_seen_ts: number
+  /** The address from which the device was used last. */
+  readonly last_seen_ip?: string
 }
 
 /** How many sessions are held in memory. */
@@ -51,8 +78,14 @@ const usageInterval = "30 seconds"
 const sweepInterval = "10 minutes"
 const maxDeviceNameLength = 200
 const tokenPrefix = "gr_"
+const refreshPrefix = "grr_"
+const loginTokenPrefix = "grl_"
 const tokenBytes = 32
+/** How long a login token is good for, in ms. */
+const loginTokenTtl = 2 * 60_000
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
+
+const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 const make = Effect.gen(function* () {
   const { enableRegistration = true, login: loginOptions = {}, serverName } = yield* HomeServerConfig
@@ -68,25 +101,64 @@ const make = Effect.gen(function* () {
 
   // --- Tokens ---------------------------------------------------------------------------------------------------------
 
-  const openSession = Effect.fnUntraced(function* (userId: UserId, deviceName?: string | undefined) {
-    const { tokenTtl } = loginOptions
-    const expiresAt = tokenTtl === undefined ? undefined : (yield* Clock.currentTimeMillis) + tokenTtl
-    const token = tokenPrefix + randomBytes(tokenBytes).toString("base64url")
-    const deviceId = randomBytes(8).toString("base64url")
-    const created = yield* store.createToken({
-      userId,
-      token: Redacted.make(token),
-      deviceId,
-      deviceName: deviceName?.slice(0, maxDeviceNameLength),
-      expiresAt
-    })
-    if (Option.isNone(created)) return yield* new Forbidden({ error: "The account was deactivated" })
-    return { user_id: userId, access_token: token, home_server: serverName, device_id: deviceId }
+  /** The next tokens of a login, and how long the access token lasts. */
+  const newTokens = Effect.fnUntraced(function* (refresh: boolean) {
+    const ttl = refresh
+      ? (loginOptions.refreshableTokenTtl ?? loginDefaults.refreshableTokenTtl)
+      : loginOptions.tokenTtl
+    const expiresAt = ttl === undefined ? undefined : (yield* Clock.currentTimeMillis) + ttl
+    const token = newSecret(tokenPrefix)
+    const refreshToken = newSecret(refreshPrefix)
+    const answer = {
+      access_token: token,
+      ...(refresh ? { refresh_token: refreshToken } : {}),
+      ...(ttl === undefined ? {} : { expires_in_ms: ttl })
+    }
+    return { answer, token: Redacted.make(token), refreshToken: Redacted.make(refreshToken), expiresAt }
   })
 
-  const authenticate = Effect.fnUntraced(function* (token: string) {
+  const openSession = Effect.fnUntraced(function* (userId: UserId, device: LoginDevice = {}) {
+    const { refresh = false } = device
+    const { answer, expiresAt, refreshToken, token } = yield* newTokens(refresh)
+    const deviceId = device.deviceId ?? randomBytes(8).toString("base64url")
+    const created = yield* store.createToken({
+      userId,
+      token,
+      deviceId,
+      deviceName: device.deviceName?.slice(0, maxDeviceNameLength),
+      expiresAt,
+      refreshToken: refresh ? refreshToken : undefined
+    })
+    if (Option.isNone(created)) return yield* new UserDeactivated({ error: "The account was deactivated" })
+    if (created.value.replaced) cache.remove([created.value.tokenId])
+    return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
+  })
+
+  const refresh = Effect.fn("Accounts.refresh")(function* (refreshToken: string) {
+    const next = yield* newTokens(true)
+    const found = yield* store.refresh(Redacted.make(refreshToken), next)
+    if (Option.isNone(found)) {
+      return yield* new UnknownToken({ error: "The refresh token is unknown, was used, or was logged out" })
+    }
+    return next.answer as RefreshedTokens
+  })
+
+  const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId) {
+    const token = newSecret(loginTokenPrefix)
+    yield* store.createLoginToken(userId, Redacted.make(token), (yield* Clock.currentTimeMillis) + loginTokenTtl)
+    return { login_token: token, expires_in_ms: loginTokenTtl }
+  })
+
+  const takeLoginToken = Effect.fn("Accounts.takeLoginToken")(function* (token: string) {
+    const userId = yield* store.takeLoginToken(Redacted.make(token))
+    return Option.isSome(userId)
+      ? userId.value
+      : yield* new Forbidden({ error: "The login token is unknown, was used, or has expired" })
+  })
+
+  const authenticate = Effect.fnUntraced(function* (token: string, address?: string | undefined) {
     const now = yield* Clock.currentTimeMillis
-    const known = cache.get(token, now)
+    const known = cache.get(token, now, address)
     if (known !== undefined) return known
     const { revocations } = cache
     const found = tokenPattern.test(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
@@ -94,6 +166,9 @@ const make = Effect.gen(function* () {
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
     }
     const { deviceId, expiresAt, tokenId, userId } = found.value
+    if (expiresAt !== undefined && expiresAt <= now) {
+      return yield* new UnknownToken({ error: "The access token has expired", soft_logout: true })
+    }
     const session: Session = { userId, tokenId, deviceId }
     cache.add(token, { session, expiresAt }, revocations)
     return session
@@ -103,8 +178,8 @@ const make = Effect.gen(function* () {
     const used = cache.takeUsed()
     if (used.length === 0) return
     const now = yield* Clock.currentTimeMillis
-    yield* store.touch(new Map(used.map((tokenId) => [tokenId, now])))
-    const ended = yield* store.ended(used)
+    yield* store.touch(new Map(used.map(([tokenId, address]) => [tokenId, { at: now, address }])))
+    const ended = yield* store.ended(used.map(([tokenId]) => tokenId))
     if (ended.length > 0) cache.remove(ended)
   })
 
@@ -164,7 +239,7 @@ const make = Effect.gen(function* () {
     // Asked before the costly hash; `create` decides.
     const wanted = localpart === undefined ? undefined : yield* chooseUserId(localpart)
     const passwordHash = options.password && (yield* hashPassword(options.password))
-    return yield* openSession(yield* create({ userId: wanted, passwordHash }), options.deviceName)
+    return yield* openSession(yield* create({ userId: wanted, passwordHash }), options)
   })
 
   /** True if it is the user's password. A hash of another cost than today's is renewed on the way. */
@@ -198,7 +273,7 @@ const make = Effect.gen(function* () {
   }) {
     const userId = yield* verifyPassword(options.user, options.password)
     if (Option.isNone(userId)) return yield* new Forbidden({ error: "The user name or the password is wrong" })
-    return yield* openSession(userId.value, options.deviceName)
+    return yield* openSession(userId.value, options)
   })
 
   // --- The end of sessions --------------------------------------------------------------------------------------------
@@ -224,6 +299,15 @@ const make = Effect.gen(function* () {
     for (const tokenId of tokenIds) yield* store.revoke(userId, tokenId)
     cache.remove(tokenIds)
     return tokenIds
+  })
+
+  const renameDevice = Effect.fn("Accounts.renameDevice")(function* (
+    userId: UserId,
+    deviceId: string,
+    name: string | undefined
+  ) {
+    const renamed = yield* store.renameDevice(userId, deviceId, name?.slice(0, maxDeviceNameLength))
+    if (!renamed) return yield* new NotFound({ error: "There is no such device" })
   })
 
   const setPassword = Effect.fn("Accounts.setPassword")(function* (userId: UserId, password: Redacted.Redacted) {
@@ -287,9 +371,10 @@ const make = Effect.gen(function* () {
   const devicesOf = (userId: UserId) =>
     Effect.map(store.devices(userId), (rows) =>
       rows.map(
-        ({ deviceId, lastUsedAt, name }): Device => ({
+        ({ deviceId, lastSeenAddress, lastUsedAt, name }): Device => ({
           device_id: deviceId,
           last_seen_ts: lastUsedAt,
+          ...(lastSeenAddress === undefined ? {} : { last_seen_ip: lastSeenAddress }),
           ...(name === undefined ? {} : { display_name: name })
         })
       )
@@ -314,7 +399,11 @@ const make = Effect.gen(function* () {
     hashPassword,
     verifyPassword,
     create,
-    openSession
+    openSession,
+    refresh,
+    createLoginToken,
+    takeLoginToken,
+    renameDevice
   })
 })
 
@@ -339,8 +428,11 @@ export class Accounts extends Context.Service<
       readonly password: Redacted.Redacted
       readonly deviceName?: string
     }) => Effect.Effect<Credentials, MatrixError>
-    /** The session of an access token. Served from memory after the first time. Errors: M_UNKNOWN_TOKEN. */
-    readonly authenticate: (token: string) => Effect.Effect<Session, MatrixError>
+    /**
+     * The session of an access token, which is used from a network address. Served from memory after the first time.
+     * Errors: M_UNKNOWN_TOKEN, with `soft_logout` for one that has expired.
+     */
+    readonly authenticate: (token: string, address?: string | undefined) => Effect.Effect<Session, MatrixError>
     readonly logout: (session: Session) => Effect.Effect<void>
     readonly logoutAll: (session: Session) => Effect.Effect<void>
     /** Ends every session of the user but this one; the token IDs that ended. */
@@ -379,8 +471,22 @@ export class Accounts extends Context.Service<
       readonly userId?: UserId | undefined
       readonly passwordHash?: Redacted.Redacted | undefined
     }) => Effect.Effect<UserId, UserInUse>
-    /** Logs a user in who has shown who they are. Errors: M_FORBIDDEN for a deactivated account. */
-    readonly openSession: (userId: UserId, deviceName?: string | undefined) => Effect.Effect<Credentials, MatrixError>
+    /** Logs in a user whose identity is proved. Errors: M_USER_DEACTIVATED. */
+    readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
+    /** The next tokens of a login. The present ones end when one of the next is used. Errors: M_UNKNOWN_TOKEN. */
+    readonly refresh: (refreshToken: string) => Effect.Effect<RefreshedTokens, MatrixError>
+    /** A token by which another client of the user logs in, once, within two minutes. */
+    readonly createLoginToken: (
+      userId: UserId
+    ) => Effect.Effect<{ readonly login_token: string; readonly expires_in_ms: number }>
+    /** Whose login token it is. It is used up. Errors: M_FORBIDDEN. */
+    readonly takeLoginToken: (token: string) => Effect.Effect<UserId, MatrixError>
+    /** Errors: M_NOT_FOUND. */
+    readonly renameDevice: (
+      userId: UserId,
+      deviceId: string,
+      name: string | undefined
+    ) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Accounts") {
   static readonly layer = Layer.effect(Accounts, make)

@@ -19,14 +19,14 @@ export class SessionCache {
   /** Oldest use first. */
   private readonly byToken = new Map<string, CachedSession>()
   private readonly tokens = new Map<number, string>()
-  private readonly used = new Set<number>()
+  private readonly used = new Map<number, string | undefined>()
   private readonly capacity: number
 
   constructor(capacity: number) {
     this.capacity = capacity
   }
 
-  get(token: string, now: number): Session | undefined {
+  get(token: string, now: number, address?: string | undefined): Session | undefined {
     const cached = this.byToken.get(token)
     if (cached === undefined) return undefined
     this.byToken.delete(token)
@@ -35,15 +35,17 @@ export class SessionCache {
       return undefined
     }
     this.byToken.set(token, cached)
-    this.used.add(cached.session.tokenId)
+    this.used.set(cached.session.tokenId, address)
     return cached.session
   }
 
   add(token: string, cached: CachedSession, revocations: number): void {
     if (revocations !== this.revocations) return
     this.byToken.set(token, cached)
+    const former = this.tokens.get(cached.session.tokenId)
+    if (former !== undefined && former !== token) this.byToken.delete(former)
     this.tokens.set(cached.session.tokenId, token)
-    this.used.add(cached.session.tokenId)
+    if (!this.used.has(cached.session.tokenId)) this.used.set(cached.session.tokenId, undefined)
     if (this.byToken.size <= this.capacity) return
     const [oldest, { session }] = this.byToken.entries().next().value!
     this.byToken.delete(oldest)
@@ -60,8 +62,8 @@ export class SessionCache {
     }
   }
 
-  /** The IDs of the tokens that were used since the last call. */
-  takeUsed(): ReadonlyArray<number> {
+  /** The IDs of the tokens that were used since the last call, with the addresses from which they were, if known. */
+  takeUsed(): ReadonlyArray<readonly [tokenId: number, address: string | undefined]> {
     const used = [...this.used]
     this.used.clear()
     return used

@@ -34,12 +34,20 @@ describe("SessionCache", () => {
     assert.isUndefined(cache.get("one", 1_000))
   })
 
-  it("tells which tokens were used since it was asked last", () => {
+  it("a renewed token of the same login takes the place of the former one", () => {
+    const cache = new SessionCache(2)
+    cache.add("old", cached(1), 0)
+    cache.add("new", cached(1), 0)
+    assert.isUndefined(cache.get("old", 0))
+    assert.isDefined(cache.get("new", 0))
+  })
+
+  it("tells which tokens were used since it was asked last, and from where", () => {
     const cache = new SessionCache(2)
     cache.add("one", cached(1), 0)
-    assert.deepStrictEqual(cache.takeUsed(), [1])
+    assert.deepStrictEqual(cache.takeUsed(), [[1, undefined]])
     assert.deepStrictEqual(cache.takeUsed(), [])
-    cache.get("one", 0)
-    assert.deepStrictEqual(cache.takeUsed(), [1])
+    cache.get("one", 0, "192.0.2.1")
+    assert.deepStrictEqual(cache.takeUsed(), [[1, "192.0.2.1"]])
   })
 })

@@ -47,7 +47,7 @@ export const makeAuthenticate =
   (accounts: Accounts["Service"], limit: RateLimit["Service"]) =>
   (token: string | undefined, address: string): Effect.Effect<Session, MatrixError> => {
     const refused = (error: MatrixError) => Effect.andThen(limit.take("anonymous", address), Effect.fail(error))
-    return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token), refused)
+    return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token, address), refused)
   }
 
 /** Does something with the access token of the request, and where it comes from. */

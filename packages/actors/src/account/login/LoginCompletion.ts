@@ -66,7 +66,7 @@ export const makeCompletion = Effect.gen(function* () {
   ): Effect.fn.Return<LoginAnswer, MatrixError> {
     if (purpose === "registration") {
       const userId = yield* together(Effect.andThen(endSession(session), createAccount(progress)))
-      return yield* accounts.openSession(userId, progress.deviceName)
+      return yield* accounts.openSession(userId, progress)
     }
     const { userId } = progress
     if (userId === undefined) return yield* Effect.die(new Error("A login was finished that nobody proved"))
@@ -75,6 +75,6 @@ export const makeCompletion = Effect.gen(function* () {
       return {}
     }
     yield* endSession(session)
-    return yield* accounts.openSession(userId, progress.deviceName)
+    return yield* accounts.openSession(userId, progress)
   })
 })

@@ -77,6 +77,8 @@ export interface LoginOptions {
   readonly sessionTtl?: number
   /** How long an access token is good for, in ms. Default: until it is ended. */
   readonly tokenTtl?: number | undefined
+  /** How long an access token is good for that comes with a refresh token, in ms. */
+  readonly refreshableTokenTtl?: number
   /** How many logins may be under way from one address. */
   readonly maxSessionsPerAddress?: number
   /** Failed attempts for one account, from wherever. */
@@ -94,6 +96,7 @@ const minute = 60_000
 export const loginDefaults = {
   minPasswordLength: 1,
   sessionTtl: 15 * minute,
+  refreshableTokenTtl: 5 * minute,
   maxSessionsPerAddress: 100,
   accountAttempts: { limit: 50, window: 10 * minute },
   addressAttempts: { limit: 500, window: 10 * minute },
