@@ -9,10 +9,8 @@ import { settings } from "./GatewayConfig.ts"
 /** The version that `--version` and `/health` tell. */
 export const version = "0.1.0"
 
-const name = "greenroom"
-
-/** One line on stderr, whatever it is. */
-export const printError = (message: string): Effect.Effect<void> => SettingsCommand.printError(name, message)
+/** How the program calls itself in front of its errors. */
+export const name = "greenroom"
 
 /** Runs `start` with what the operator wrote. `--help` and `--version` print and do not run it. */
 export const runCommandLine = <E, R>(

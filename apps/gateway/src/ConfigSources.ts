@@ -2,22 +2,31 @@
  * Reads the configuration of the gateway from the command line, the environment and a TOML file, and checks what no
  * setting can say alone.
  */
+import { settings as identitySettings } from "@greenroom/app-identity/IdentityConfig"
 import {
   type ConfigurationError,
   checkDataDir,
   checkReadable,
   readSettings,
   refuse,
-  type Sources
+  type Sources,
+  variablesOf
 } from "@greenroom/gateway/SettingSources"
 import { Effect, type FileSystem } from "effect"
 import { type GatewayConfig, settings } from "./GatewayConfig.ts"
 import { checkLoginSettings } from "./LoginSettings.ts"
 
+/** The identity server may run with the same environment. */
+const program = {
+  settings,
+  variablePrefix: "GREENROOM_",
+  otherVariables: variablesOf({ settings: identitySettings, variablePrefix: "GREENROOM_IDENTITY_" })
+}
+
 /** The configuration, checked. Errors: `ConfigurationError`. */
 export const readConfig: (sources: Sources) => Effect.Effect<GatewayConfig, ConfigurationError, FileSystem.FileSystem> =
   Effect.fn("readConfig")(function* (sources) {
-    const config = yield* readSettings({ settings, variablePrefix: "GREENROOM_" }, sources)
+    const config = yield* readSettings(program, sources)
     yield* checkTogether(config)
     return config
   })

@@ -54,6 +54,9 @@ const url = Schema.String.check(
   })
 )
 
+const urlKeys = ["issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint"] as const
+type ProviderUrls = { readonly [K in (typeof urlKeys)[number]]?: string }
+
 const Provider = Schema.Struct({
   id: Schema.String.check(
     Schema.isPattern(/^[a-z0-9._-]{1,64}$/, { expected: "1 to 64 of the letters a-z, digits, and . _ -" })
@@ -73,12 +76,16 @@ const Provider = Schema.Struct({
   .annotate({ messageUnexpectedKey: "Is no setting of a provider" })
   .check(
     Schema.makeFilter(
-      (provider: { readonly authorization_endpoint?: string; readonly token_endpoint?: string }) =>
+      (provider: ProviderUrls) =>
         (provider.authorization_endpoint === undefined) === (provider.token_endpoint === undefined) || {
           path: [provider.token_endpoint === undefined ? "token_endpoint" : "authorization_endpoint"],
           issue: "Expected both endpoints, or none to find them by discovery"
         }
-    )
+    ),
+    Schema.makeFilter((provider: ProviderUrls & { readonly allow_http?: boolean }) => {
+      const plain = provider.allow_http ? undefined : urlKeys.find((key) => provider[key]?.startsWith("http:"))
+      return plain === undefined || { path: [plain], issue: "Expected an https URL; http needs allow_http = true" }
+    })
   )
 
 const toProvider = (provider: typeof Provider.Type): OAuth2Provider => ({

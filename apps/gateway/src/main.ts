@@ -2,7 +2,7 @@
 /**
  * The program that an operator runs: a home server, and the gateway to it.
  */
-import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { NodeServices } from "@effect/platform-node"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import type { HomeServerOptions } from "@greenroom/actors/runtime/HomeServerConfig"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
@@ -10,8 +10,9 @@ import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
+import { runProgram } from "@greenroom/gateway/RunProgram"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
-import { Cause, Effect, Exit, FileSystem, Layer } from "effect"
+import { Effect, FileSystem, Layer } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
@@ -70,7 +71,7 @@ const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
   if (config.tlsCert !== undefined) yield* tlsCredentials(config)
 })
 
-/** Both are listening by now. */
+/** Both are listening by now. Released first of all layers, it also tells that the server stops. */
 const announce = ({ serverName }: GatewayConfig) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
@@ -78,6 +79,7 @@ const announce = ({ serverName }: GatewayConfig) =>
       const federation = yield* FederationListener
       yield* Effect.log(`The home server ${serverName} listens on ${url} (its API is described at ${url}/docs)`)
       yield* Effect.log(`Other home servers reach it on ${federation.url}`)
+      yield* Effect.addFinalizer(() => Effect.log(`The home server ${serverName} is shutting down`))
     })
   )
 
@@ -95,15 +97,10 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   )
 })
 
-const program = CommandLine.runCommandLine(process.argv.slice(2), process.env, run).pipe(
-  Effect.tapCause((cause) => {
-    const message = describeFailure(cause)
-    return message === undefined ? Effect.void : CommandLine.printError(message)
-  }),
-  Effect.provide([CommandLine.layer, NodeServices.layer])
+runProgram(
+  CommandLine.name,
+  CommandLine.runCommandLine(process.argv.slice(2), process.env, run).pipe(
+    Effect.provide([CommandLine.layer, NodeServices.layer])
+  ),
+  describeFailure
 )
-
-NodeRuntime.runMain(program, {
-  disableErrorReporting: true,
-  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
-})

@@ -49,6 +49,16 @@ describe("ConfigSources", () => {
     })
   )
 
+  it.effect("the identity server may share the environment, and addresses may be server names", () =>
+    Effect.gen(function* () {
+      const config = yield* read({
+        environment: { GREENROOM_IDENTITY_SMTP_HOST: "mail.example", GREENROOM_IDENTITY_CONFIG: "/none.toml" },
+        options: { serverName: "10.0.0.1:8448" }
+      })
+      assert.strictEqual(config.serverName, "10.0.0.1:8448")
+    })
+  )
+
   it.effect("TURN servers and rate limits come from tables of the file", () =>
     Effect.gen(function* () {
       const config = yield* read({
@@ -89,6 +99,16 @@ describe("ConfigSources", () => {
         [{ toml: '[turn]\nuris = ["http://a"]' }, /^turn.uris in .* must be a list of URIs/],
         [{ environment: { GREENROOM_CONFIG: "/none.toml" } }, /^--config: cannot read \/none.toml: NotFound$/],
         [{ options: { serverName: "exa mple" } }, /^--server-name must be a server name/],
+        [{ options: { serverName: "0" } }, /^--server-name must be a server name, such as .*, not "0"$/],
+        [{ options: { serverName: "chat.0x7f:8448" } }, /^--server-name must be a server name/],
+        [
+          { environment: { GREENROOM_ENABLE_REGISTRATON: "false" } },
+          /^GREENROOM_ENABLE_REGISTRATON: there is no such setting$/
+        ],
+        [
+          { environment: { GREENROOM_PROT: "1", GREENROOM_IDENTITY_SERVER: "", PORT: "1" } },
+          /^GREENROOM_IDENTITY_SERVER, GREENROOM_PROT: there are no such settings$/
+        ],
         [{ options: { tlsCert: "/none.pem" } }, /^--tls-cert and --tls-key must be given together$/],
         [
           { environment: { GREENROOM_FEDERATION_CERTIFICATE_AUTHORITIES: "/none.pem" } },
@@ -176,6 +196,11 @@ describe("ConfigSources", () => {
     ],
     [{ toml: `${provider}\nid = "one"\nclientsecret = "hush"` }, /table 1: clientsecret: is no setting/],
     [{ toml: `${provider}\nid = "one"\ntoken_endpoint = "https://a.b/"` }, /authorization_endpoint: expected both/],
+    [
+      { toml: `${provider.replace("https://a.b", "http://a.b")}\nid = "one"` },
+      /table 1: issuer: expected an https URL; http needs allow_http = true/
+    ],
+    [{ toml: `${provider}\nid = "one"\nuserinfo_endpoint = "http://a.b/me"` }, /userinfo_endpoint: expected an https/],
     [{ environment: { GREENROOM_OAUTH2_PROVIDERS: "hush" } }, /must be a list of tables with id/],
     [{ toml: "[login]\nmin_password_length = 0" }, /login\.min_password_length in .* must be a number from 1 to 128/]
   ] as const) {

@@ -23,11 +23,11 @@ interface Program {
   readonly ended: Effect.Effect<Ended>
 }
 
-/** The program with these options. Killed with the scope, if it still runs then. */
-const run = (...options: ReadonlyArray<string>) =>
+/** Runs a command. Killed with the scope, if it still runs then. */
+const runCommand = (command: string, args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.sync((): Program => {
-      const child = spawn(process.execPath, [main, ...options], { env: { PATH: process.env.PATH }, stdio: "pipe" })
+      const child = spawn(command, args, { env: { PATH: process.env.PATH }, stdio: "pipe" })
       const output = { stdout: "", stderr: "" }
       for (const name of ["stdout", "stderr"] as const) {
         child[name].setEncoding("utf8").on("data", (text: string) => {
@@ -56,6 +56,9 @@ const run = (...options: ReadonlyArray<string>) =>
         ended
       )
   )
+
+/** The program with these options. */
+const run = (...options: ReadonlyArray<string>) => runCommand(process.execPath, [main, ...options])
 
 const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) => fileSystem.makeTempDirectoryScoped())
 
@@ -107,9 +110,26 @@ describe("main", () => {
         assert.strictEqual(code, 0, stderr)
         assert.strictEqual(stderr, "")
         assert.notInclude(stdout, access_token ?? "")
+        assert.lengthOf(stdout.match(/is shutting down/g) ?? [], 1)
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
     )
   }
+
+  it.live("SIGTERM to npm start ends the server and npm", () =>
+    Effect.gen(function* () {
+      const database = Redacted.value(yield* TestDatabase.url)
+      const program = yield* runCommand("npm", [
+        ...["--prefix", fileURLToPath(new URL("../../..", import.meta.url)), "start", "--"],
+        ...(yield* withDefaults(["--database-url", database]))
+      ])
+      const [, url = ""] = yield* program.said(/listens on (http:\/\/127\.0\.0\.1:\d+)/)
+      const npmEnded = new Promise((resolve) => program.process.once("exit", resolve))
+      program.process.kill("SIGTERM")
+      assert.strictEqual(yield* Effect.promise(() => npmEnded), 0)
+      const stillServes = yield* Effect.promise(() => fetch(`${url}/health`).then(Boolean, () => false))
+      assert.isFalse(stillServes)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
 
   it.live("what somebody sends is kept as it is, whatever others sent before", () =>
     Effect.gen(function* () {

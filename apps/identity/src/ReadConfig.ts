@@ -16,7 +16,12 @@ import { type IdentityConfig, settings } from "./IdentityConfig.ts"
 import type { Peer } from "./IdentityOptions.ts"
 import type { IdentityServerOptions } from "./IdentityServer.ts"
 
-export const program = { settings, variablePrefix: "GREENROOM_IDENTITY_" }
+/** `identity_servers` is a setting of the gateway, which may run with the same environment. */
+export const program = {
+  settings,
+  variablePrefix: "GREENROOM_IDENTITY_",
+  otherVariables: ["GREENROOM_IDENTITY_SERVERS"]
+}
 
 /** The configuration, checked. Errors: `ConfigurationError`. */
 export const readConfig: (

@@ -2,9 +2,10 @@
 /**
  * The program that an operator runs: an identity server.
  */
-import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { NodeServices } from "@effect/platform-node"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, ListenError } from "@greenroom/gateway/NodeServer"
+import { runProgram } from "@greenroom/gateway/RunProgram"
 import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
@@ -12,7 +13,7 @@ import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@gr
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Cause, Console, Effect, Exit, Layer, Option, References } from "effect"
+import { Cause, Console, Effect, Layer, Option, References } from "effect"
 import { CliError } from "effect/cli"
 import { type IdentityConfig, settings } from "./IdentityConfig.ts"
 import * as IdentityDatabase from "./IdentityDatabase.ts"
@@ -35,6 +36,7 @@ const announce = Layer.effectDiscard(
     const key = yield* SigningKeys.use(({ current }) => current)
     yield* Effect.log(`The identity server ${key.serverName} listens on ${url} (its API is described at ${url}/docs)`)
     yield* Effect.log(`It signs with ${describeKey(key)}`)
+    yield* Effect.addFinalizer(() => Effect.log(`The identity server ${key.serverName} is shutting down`))
   })
 )
 
@@ -95,15 +97,10 @@ const command = {
 
 const tasks = [{ name: "rotate-key", description: "Sign with a new key from now on", run: rotateKey }]
 
-const main = SettingsCommand.runCommandLine(command, process.argv.slice(2), process.env, run, tasks).pipe(
-  Effect.tapCause((cause) => {
-    const message = describeFailure(cause)
-    return message === undefined ? Effect.void : SettingsCommand.printError(name, message)
-  }),
-  Effect.provide([SettingsCommand.layer(name), NodeServices.layer])
+runProgram(
+  name,
+  SettingsCommand.runCommandLine(command, process.argv.slice(2), process.env, run, tasks).pipe(
+    Effect.provide([SettingsCommand.layer(name), NodeServices.layer])
+  ),
+  describeFailure
 )
-
-NodeRuntime.runMain(main, {
-  disableErrorReporting: true,
-  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
-})

@@ -2,8 +2,7 @@
  * The settings that every program of Greenroom has: who it is, where it listens, where its data is, what it logs. A
  * program spreads them into its own `Settings`.
  */
-import { ServerName } from "@greenroom/protocol/Identifiers"
-import type { Schema } from "effect"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type Off, type Rate, RateFromString } from "./RateLimit.ts"
 import {
   DatabaseUrl,
@@ -13,6 +12,7 @@ import {
   logLevels,
   networks,
   networksExpects,
+  OwnServerName,
   optional,
   portExpects,
   type Setting,
@@ -54,7 +54,7 @@ export const programSettings = (options: ProgramOptions) =>
       name: "server_name",
       description: `${options.serverName}. It cannot be changed later`,
       expects: options.serverNameExpects,
-      schema: ServerName as Schema.Codec<ServerName, string>,
+      schema: OwnServerName,
       fallback: "localhost" as ServerName,
       flag: "name"
     }),

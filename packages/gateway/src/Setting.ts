@@ -3,6 +3,8 @@
  * as one object of `Setting`s, from which its command line, its environment variables, its TOML file (`SettingSources`)
  * and its documentation come.
  */
+import { isIPv4 } from "node:net"
+import { ServerName } from "@greenroom/protocol/Identifiers"
 import { Redacted, Schema, SchemaTransformation } from "effect"
 
 /** One setting; `A` is its value. */
@@ -63,6 +65,17 @@ const isDatabaseUrl = (url: Redacted.Redacted): boolean => {
   const text = Redacted.value(url)
   return /^postgres(ql)?:\/\//.test(text) && (URL.canParse(text) || text.startsWith("postgresql:///"))
 }
+
+const isNumber = (label: string): boolean => /^(?:[0-9]+|0[xX][0-9A-Fa-f]*)$/.test(label)
+
+/** Hosts that end in a number are IPv4 addresses to every resolver: `0` and `10.1` would be 0.0.0.0 and 10.0.0.1. */
+const isReachableName = (name: ServerName): boolean => {
+  const host = name.replace(/:[0-9]+$/, "")
+  return !isNumber(host.slice(host.lastIndexOf(".") + 1)) || isIPv4(host)
+}
+
+/** The name of a server that others can look up. */
+export const OwnServerName = ServerName.check(Schema.makeFilter(isReachableName)) as Schema.Codec<ServerName, string>
 
 /** The URL of a PostgreSQL database, which may hold a password. */
 export const DatabaseUrl: Schema.Codec<Redacted.Redacted, string> = Secret.check(Schema.makeFilter(isDatabaseUrl))

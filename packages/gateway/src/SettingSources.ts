@@ -33,6 +33,8 @@ export interface Program<S extends Settings> {
   readonly settings: S
   /** What the names of the environment variables begin with, such as `GREENROOM_`. */
   readonly variablePrefix: string
+  /** Variables with this prefix that belong to another program of Greenroom: they are left alone. */
+  readonly otherVariables?: ReadonlyArray<string>
 }
 
 /** `tls_cert` becomes `tls-cert`, the name of the option. */
@@ -42,13 +44,23 @@ export const optionName = (setting: { readonly name: string }): string => settin
 export const variableName = (prefix: string, setting: { readonly name: string }): string =>
   `${prefix}${setting.name.replace(".", "_").toUpperCase()}`
 
+/** The environment variables of a program. */
+export const variablesOf = ({ settings, variablePrefix }: Program<Settings>): ReadonlyArray<string> => [
+  configVariable(variablePrefix),
+  ...Object.values(settings).map((setting) => variableName(variablePrefix, setting))
+]
+
+/** The variable that names the TOML file. */
+const configVariable = (prefix: string): string => `${prefix}CONFIG`
+
 /** The configuration, each setting checked by itself. Errors: `ConfigurationError`. */
 export const readSettings: <S extends Settings>(
   program: Program<S>,
   sources: Sources
 ) => Effect.Effect<Configuration<S>, ConfigurationError, FileSystem.FileSystem> = Effect.fnUntraced(
   function* (program, sources) {
-    const file = sources.configFile ?? (sources.environment[`${program.variablePrefix}CONFIG`] || undefined)
+    yield* checkVariables(program, sources)
+    const file = sources.configFile ?? (sources.environment[configVariable(program.variablePrefix)] || undefined)
     const inFile = file === undefined ? new Map<string, Written>() : yield* readTomlFile(program.settings, file)
     const out: Record<string, unknown> = {}
     for (const [key, setting] of Object.entries(program.settings)) {
@@ -58,6 +70,16 @@ export const readSettings: <S extends Settings>(
     return out as never
   }
 )
+
+/** Refuses variables that are no settings: they are mostly misspelt, and the setting would silently not hold. */
+const checkVariables = (program: Program<Settings>, { environment }: Sources) => {
+  const known = new Set([...variablesOf(program), ...(program.otherVariables ?? [])])
+  const unknown = Object.keys(environment).filter((name) => name.startsWith(program.variablePrefix) && !known.has(name))
+  if (unknown.length === 0) return Effect.void
+  return refuse(
+    `${unknown.sort().join(", ")}: there ${unknown.length === 1 ? "is no such setting" : "are no such settings"}`
+  )
+}
 
 const fromOption = (setting: { readonly name: string; readonly flag?: string }, option: string | undefined) => {
   if (option === undefined) return undefined

@@ -2,10 +2,11 @@
 /**
  * The program that an operator administers accounts with: `npm run greenroom -- --help`.
  */
-import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { NodeServices } from "@effect/platform-node"
 import { Administration } from "@greenroom/actors/account/Administration"
 import { Passwords } from "@greenroom/actors/account/Passwords"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { runProgram } from "@greenroom/gateway/RunProgram"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import * as Database from "@greenroom/store/Database"
@@ -13,7 +14,7 @@ import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { Cause, Effect, Exit, Layer, Option, References } from "effect"
+import { Effect, Layer, Option, References } from "effect"
 import { Command } from "effect/cli"
 import * as CommandLine from "../CommandLine.ts"
 import { readConfig } from "../ConfigSources.ts"
@@ -52,16 +53,11 @@ const connect = (place: Place) =>
     })
   ).pipe(Layer.provide(NodeServices.layer))
 
-const program = Command.runWith(adminCommand(connect), { version: CommandLine.version })(process.argv.slice(2)).pipe(
-  Effect.provideService(References.MinimumLogLevel, "Error"),
-  Effect.tapCause((cause) => {
-    const message = describeFailure(cause)
-    return message === undefined ? Effect.void : CommandLine.printError(message)
-  }),
-  Effect.provide([CommandLine.layer, NodeServices.layer])
+runProgram(
+  CommandLine.name,
+  Command.runWith(adminCommand(connect), { version: CommandLine.version })(process.argv.slice(2)).pipe(
+    Effect.provideService(References.MinimumLogLevel, "Error"),
+    Effect.provide([CommandLine.layer, NodeServices.layer])
+  ),
+  describeFailure
 )
-
-NodeRuntime.runMain(program, {
-  disableErrorReporting: true,
-  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
-})

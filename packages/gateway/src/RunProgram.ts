@@ -1,0 +1,56 @@
+/**
+ * Runs a program of Greenroom as this process: a failure is one line on stderr and the exit code 1, SIGTERM and SIGINT
+ * end it in order with 0, and at the latest when `shutdownDeadline` has passed.
+ */
+import { Worker } from "node:worker_threads"
+import { NodeRuntime } from "@effect/platform-node"
+import { Cause, Effect, Exit } from "effect"
+import { printError } from "./SettingsCommand.ts"
+
+/**
+ * How long the process may take to end after a signal, in ms. It leaves a second of the promised ten for a signal that
+ * arrives while the event loop is busy.
+ */
+const shutdownDeadline = 8_000
+
+/** How much later the process is killed if it is too busy to notice the deadline, in ms. */
+const killDelay = 1_000
+
+/** Kills this process from a thread of its own, which runs whatever the main thread does. */
+const killAfter = (milliseconds: number): void => {
+  const code = `setTimeout(() => process.kill(process.pid, "SIGKILL"), ${milliseconds})`
+  new Worker(code, { eval: true }).on("error", () => undefined).unref()
+}
+
+const startDeadline = (name: string, deadline: number): void => {
+  const exit = () => {
+    console.error(`${name}: cut off work that did not end within ${deadline / 1_000} seconds of the signal`)
+    process.exit(1)
+  }
+  setTimeout(exit, deadline).unref()
+  killAfter(deadline + killDelay)
+}
+
+/** `describeFailure` gives the line for the operator; undefined where nothing failed, or where it was reported already. */
+export const runProgram = <E>(
+  name: string,
+  program: Effect.Effect<void, E>,
+  describeFailure: (cause: Cause.Cause<E>) => string | undefined,
+  deadline: number = shutdownDeadline
+): void => {
+  let isEnding = false
+  const onSignal = () => {
+    if (isEnding) return
+    isEnding = true
+    startDeadline(name, deadline)
+  }
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal)
+  const reported = Effect.tapCause(program, (cause) => {
+    const message = describeFailure(cause)
+    return message === undefined ? Effect.void : printError(name, message)
+  })
+  NodeRuntime.runMain(reported, {
+    disableErrorReporting: true,
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+  })
+}
