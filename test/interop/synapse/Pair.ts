@@ -1,0 +1,138 @@
+/**
+ * Two Synapses, `a` and `b`, that federate over loopback and can be cut from each other and healed.
+ */
+import * as path from "node:path"
+import { setTimeout as delay } from "node:timers/promises"
+import * as Synapse from "../../support/Synapse.ts"
+import { EventTables } from "./EventTables.ts"
+import { Federation } from "./Federation.ts"
+import { Link } from "./Link.ts"
+import { Person } from "./Person.ts"
+import { privateKey, type Signer } from "./SignedJson.ts"
+
+export class Server {
+  readonly synapse: Synapse.Synapse
+  readonly link: Link
+  readonly tables: EventTables
+  readonly signer: Signer
+
+  constructor(synapse: Synapse.Synapse, link: Link) {
+    this.synapse = synapse
+    this.link = link
+    this.tables = new EventTables(synapse.database)
+    this.signer = { serverName: synapse.serverName, key: privateKey(synapse.signingSeed) }
+  }
+
+  get name(): string {
+    return this.synapse.serverName
+  }
+
+  readonly person = async (name: string): Promise<Person> =>
+    new Person(this.synapse.url, await this.synapse.register(name, "correct horse"))
+}
+
+const startServer = async (python: string, directory: string, name: string, port: number): Promise<Server> => {
+  const link = new Link(port, port + 10)
+  const synapse = await Synapse.start({
+    python,
+    directory: path.join(directory, name),
+    serverName: `localhost:${port}`,
+    port: port + 20,
+    tlsPort: port + 10,
+    settings: {
+      presence: { enabled: false },
+      dummy_events_threshold: 100_000,
+      cleanup_extremities_with_dummy_events: false,
+      allow_public_rooms_over_federation: true,
+      enable_search: false
+    }
+  })
+  await link.up()
+  return new Server(synapse, link)
+}
+
+/** How long to wait for anything between the two, in steps of 100 ms. */
+const steps = 600
+
+const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
+  for (let step = 0; step < steps; step++) {
+    if (await holds()) return
+    await delay(100)
+  }
+  throw new Error(`Not within a minute: ${what}`)
+}
+
+export class Pair {
+  readonly a: Server
+  readonly b: Server
+
+  constructor(a: Server, b: Server) {
+    this.a = a
+    this.b = b
+  }
+
+  static readonly start = async (python: string, directory: string): Promise<Pair> => {
+    const a = await startServer(python, directory, "a", 28_441)
+    try {
+      return new Pair(a, await startServer(python, directory, "b", 28_442))
+    } catch (error) {
+      await a.synapse.stop()
+      throw error
+    }
+  }
+
+  readonly stop = async (): Promise<void> => {
+    await Promise.all([this.a.link.down(), this.b.link.down()])
+    await Promise.all([this.a.synapse.stop(), this.b.synapse.stop()])
+  }
+
+  readonly cut = async (): Promise<void> => {
+    await Promise.all([this.a.link.down(), this.b.link.down()])
+  }
+
+  /** Until a server may try the other one again, it would keep new events back for up to a minute. */
+  readonly heal = async (): Promise<void> => {
+    await Promise.all([this.a.link.up(), this.b.link.up()])
+    await delay(3 * Synapse.retryInterval)
+  }
+
+  /** Asks `a` in the name of `b`, past the link. */
+  get asB(): Federation {
+    return new Federation(this.b.signer, this.a.name, this.a.synapse.url)
+  }
+
+  /** Waits until what one person sent is known to the server of the other, in whatever way. */
+  readonly delivered = (eventId: string, to: Server): Promise<void> =>
+    until(`${eventId} reaches ${to.name}`, async () => to.tables.verdict(eventId) !== undefined)
+
+  /** Each of the two says something in the room, and both servers get both. */
+  readonly settle = async (room: string, onA: Person, onB: Person): Promise<void> => {
+    const first = await onA.say(room, "a is back")
+    await this.delivered(first, this.b)
+    const second = await onB.say(room, "b is back")
+    await this.delivered(second, this.a)
+    const merged = await onA.say(room, "a has merged")
+    await this.delivered(merged, this.b)
+  }
+
+  /** Runs what happens on each side while neither hears of the other. */
+  readonly apart = async (onA: () => Promise<unknown>, onB: () => Promise<unknown>): Promise<void> => {
+    await this.cut()
+    try {
+      await onA()
+      await onB()
+    } finally {
+      await this.heal()
+    }
+  }
+}
+
+/** What happened to an event that was sent to a server. Nothing, if the server has not stored it within 5 seconds. */
+export const verdictWithin = async (tables: EventTables, eventId: string) => {
+  for (let step = 0; step < 50; step++) {
+    const verdict = tables.verdict(eventId)
+    if (verdict !== undefined) return verdict
+    await delay(100)
+  }
+  return undefined
+}
