@@ -32,10 +32,6 @@ const randomId = (): string => {
   return randomPool.toString("base64url", randomUsed - idBytes, randomUsed)
 }
 
-/** The deepest of the forward extremities, where there are more than the event is to name. */
-const choosePrevEvents = (prevEvents: EventPlace["prevEvents"], most: number): EventPlace["prevEvents"] =>
-  prevEvents.length <= most ? prevEvents : [...prevEvents].sort((a, b) => b.depth - a.depth).slice(0, most)
-
 const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyArray<EventId> => {
   const ids: Array<EventId> = []
   for (const [type, stateKey] of authEventKeys(proposal)) {
@@ -59,8 +55,7 @@ const sign: RoomVersion["sign"] = (event, key) => {
   return { ...hashed, signatures: addSignature(event.signatures, key, signBytes(signedBytes(hashed), key)) }
 }
 
-const place = (proposal: EventProposal, at: EventPlace, origin: ServerName, most = maxPrevEvents): Event => {
-  const prevEvents = choosePrevEvents(at.prevEvents, most)
+const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Event => {
   const event: Record<string, Json | Signatures> = {
     event_id: formatEventId(randomId(), origin),
     room_id: proposal.room_id,
@@ -78,9 +73,9 @@ const place = (proposal: EventProposal, at: EventPlace, origin: ServerName, most
   }
   if (proposal.redacts !== undefined) event.redacts = proposal.redacts
   if (proposal.invite_join !== undefined) event.invite_join = proposal.invite_join
-  event.prev_events = prevEvents.map((each) => each.event_id)
+  event.prev_events = at.prevEvents.map((each) => each.event_id)
   event.auth_events = chooseAuthEvents(proposal, at)
-  event.depth = depthAfter(prevEvents)
+  event.depth = depthAfter(at.prevEvents)
   event.signatures = {}
   return event as unknown as Event
 }
@@ -103,17 +98,10 @@ const sizeProblem = (event: Event): PduProblem | undefined => {
   return checkSize(Buffer.byteLength(encodeOrThrow(toUnhashedPdu(event))) + sealBytes(event.origin))
 }
 
-/** Names fewer predecessors where their IDs, which others chose, leave no room for what the event says. */
-const placeToFit = (proposal: EventProposal, at: EventPlace, origin: ServerName, most: number) => {
-  const event = place(proposal, at, origin, most)
-  const problem = sizeProblem(event)
-  if (problem === undefined || event.prev_events.length <= 1) return { event, problem }
-  return placeToFit(proposal, at, origin, event.prev_events.length >> 1)
-}
-
 const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) => {
   try {
-    const { event, problem } = placeToFit(proposal, at, origin, maxPrevEvents)
+    const event = place(proposal, at, origin)
+    const problem = sizeProblem(event)
     if (problem !== undefined) return Result.fail(problem)
     return Result.succeed(key === undefined ? event : sign(event, key))
   } catch (error) {
@@ -175,6 +163,7 @@ const verify: RoomVersion["verify"] = (event, keys) => {
 /** The draft's room version. */
 export const draftRoomVersion: RoomVersion = {
   id: "1-draft",
+  maxPrevEvents,
   build,
   tryBuild,
   authEventKeys,
@@ -182,7 +171,7 @@ export const draftRoomVersion: RoomVersion = {
   authoriseByAuthEvents,
   authoriseRedaction,
   redact,
-  resolveState: stateResolution(authorise),
+  stateResolution: stateResolution(authorise),
   toPdu,
   toTemplate,
   complete,

@@ -57,8 +57,34 @@ export type PduProblem =
   | { readonly _tag: "TooLarge"; readonly bytes: number }
   | { readonly _tag: "BadSignature"; readonly reason: string }
 
+/** Where states differ. What all of them agree on is told only if it is asked for. */
+export interface StateConflict {
+  /** The events of each key that the states do not all set to the same event, each event once: the conflicted state set. */
+  readonly conflicted: ReadonlyMap<string, ReadonlyArray<EventId>>
+  /** The events in conflict, and the auth events that take part by the `extent` of the resolution. */
+  readonly fullConflictedSet: ReadonlySet<EventId>
+  /** The event that all states set a key to, if there is one. */
+  readonly unconflicted: (key: string) => EventId | undefined
+}
+
+export interface StateResolution {
+  /**
+   * The auth events that take part beside the events in conflict: none; those in the auth chains of some states and not
+   * of all; or these and all that lie between events in conflict.
+   */
+  readonly extent: "conflicted" | "authDifference" | "authDifferenceAndSubgraph"
+  /**
+   * The keys that were in conflict with the events that they are set to. Keys that it does not name are set to none. The
+   * same for every server that has the same events. `event` knows the full conflicted set, what all states agree on, and
+   * the auth events of both.
+   */
+  readonly resolve: (conflict: StateConflict, event: (id: EventId) => Event | undefined) => ReadonlyMap<string, EventId>
+}
+
 export interface RoomVersion {
   readonly id: string
+  /** The most predecessors that an event names. */
+  readonly maxPrevEvents: number
   /**
    * A new event for a proposal: event ID, place in the graph, auth events, hash and our signature. For contents of our
    * own: throws `CanonicalJsonError` where the content has no canonical form, and does not look at the size.
@@ -66,7 +92,8 @@ export interface RoomVersion {
   readonly build: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Event
   /**
    * The same for contents that a client wrote: says if they have no canonical form or make too large an event. Without
-   * a key the event has neither hash nor signature yet: `sign` gives it both before it leaves the server.
+   * a key the event has neither hash nor signature yet: `sign` gives it both before it leaves the server. The event names
+   * all of `place.prevEvents`, of which there are `maxPrevEvents` at most.
    */
   readonly tryBuild: (
     proposal: EventProposal,
@@ -88,12 +115,8 @@ export interface RoomVersion {
   readonly authoriseRedaction: (redaction: Event, target: Event, state: StateLookup) => Refusal | undefined
   /** The event stripped to what the protocol needs. Idempotent. */
   readonly redact: (event: Event) => Event
-  /** The one state that follows from several: the same for every server that has the same events. */
-  readonly resolveState: (
-    states: ReadonlyArray<StateMap>,
-    /** Any event that one of the states or their auth chains names. */
-    event: (id: EventId) => Event | undefined
-  ) => StateMap
+  /** How one state follows from several. `resolveStates` of `StateConflict` applies it to whole states. */
+  readonly stateResolution: StateResolution
   /** The form that other servers receive, without `unsigned`. */
   readonly toPdu: (event: Event) => JsonObject
   /** The form in which an event without ID, time, hash and signature goes to the server that completes it. */

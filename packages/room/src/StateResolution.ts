@@ -4,92 +4,27 @@
  *
  * The algorithm is that of Matrix room version 2. What all states agree on stands. The rest, with the auth events that
  * only some of the states rest on, is put in order, power events first, and applied one by one as far as the
- * authorisation rules allow. The draft's clobbering by power level is a special case. Cost follows the conflicts: of
- * what is not in conflict no event is looked up unless the conflicting events rest on different auth events.
+ * authorisation rules allow. The draft's clobbering by power level is a special case. Its cost follows the conflict.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { topologicalSort } from "./EventGraph.ts"
 import { powerLevels, userLevel } from "./PowerLevels.ts"
-import { type RoomVersion, type StateLookup, type StateMap, stateKeyOf } from "./RoomVersion.ts"
+import {
+  type RoomVersion,
+  type StateConflict,
+  type StateLookup,
+  type StateResolution,
+  stateKeyOf
+} from "./RoomVersion.ts"
 
 type EventLookup = (id: EventId) => Event | undefined
 
 type Authorise = RoomVersion["authorise"]
 
-interface Separated {
-  /** What every state has, with the same event. */
-  readonly unconflicted: StateMap
-  /** By state, its events that are not in all states. */
-  readonly conflicted: ReadonlyArray<ReadonlyArray<EventId>>
-}
-
-const separate = (states: ReadonlyArray<StateMap>): Separated => {
-  const unconflicted = new Map<string, EventId>()
-  const [first, ...others] = states
-  for (const [key, id] of first ?? []) {
-    if (others.every((state) => state.get(key) === id)) unconflicted.set(key, id)
-  }
-  const conflicted = states.map((state) => {
-    const ids: Array<EventId> = []
-    if (state.size > unconflicted.size) for (const [key, id] of state) if (!unconflicted.has(key)) ids.push(id)
-    return ids
-  })
-  return { unconflicted, conflicted }
-}
-
-/** The events and everything that authorises them. */
-const authChain = (ids: Iterable<EventId>, event: EventLookup): ReadonlySet<EventId> => {
-  const chain = new Set<EventId>(ids)
-  // A set is walked in the order of insertion, what is added on the way included.
-  for (const id of chain) for (const auth of event(id)?.auth_events ?? []) chain.add(auth)
-  return chain
-}
-
-/** Removes from `candidates` what the auth chains of the unconflicted state hold. Walks no further than it must. */
-const removeUnconflicted = (candidates: Set<EventId>, unconflicted: StateMap, event: EventLookup): void => {
-  for (const id of candidates) {
-    const found = event(id)
-    if (found === undefined) candidates.delete(id)
-    else if (found.state_key !== undefined && unconflicted.get(stateKeyOf(found.type, found.state_key)) === id) {
-      candidates.delete(id)
-    }
-  }
-  let lowest = Number.POSITIVE_INFINITY
-  for (const id of candidates) lowest = Math.min(lowest, event(id)!.depth)
-  const seen = new Set<EventId>()
-  const power = unconflicted.get(stateKeyOf("m.room.power_levels", ""))
-  if (power !== undefined) seen.add(power)
-  const walk = (): void => {
-    for (const id of seen) {
-      if (candidates.delete(id) && candidates.size === 0) return
-      const found = event(id)
-      if (found !== undefined && found.depth > lowest) for (const auth of found.auth_events) seen.add(auth)
-    }
-  }
-  if (candidates.size > 0) walk()
-  if (candidates.size === 0) return
-  for (const id of unconflicted.values()) seen.add(id)
-  walk()
-}
-
-/** The auth events that some of the states rest on and others do not, without what is in conflict itself. */
-const authDifference = ({ unconflicted, conflicted }: Separated, event: EventLookup): ReadonlySet<EventId> => {
-  const chains = conflicted.map((ids) => authChain(ids, event))
-  const inConflict = new Set(conflicted.flat())
-  const difference = new Set<EventId>()
-  for (const chain of chains) {
-    for (const id of chain) if (!inConflict.has(id) && !chains.every((other) => other.has(id))) difference.add(id)
-  }
-  removeUnconflicted(difference, unconflicted, event)
-  return difference
-}
-
-const fullConflictedSet = (separated: Separated, event: EventLookup): ReadonlyMap<EventId, Event> => {
-  const ids = new Set<EventId>(separated.conflicted.flat())
-  for (const id of authDifference(separated, event)) ids.add(id)
+const fullConflictedSet = (conflict: StateConflict, event: EventLookup): ReadonlyMap<EventId, Event> => {
   const events = new Map<EventId, Event>()
-  for (const id of ids) {
+  for (const id of conflict.fullConflictedSet) {
     const found = event(id)
     if (found?.state_key !== undefined) events.set(id, found)
   }
@@ -189,7 +124,7 @@ const mainlineOrder = (
 /** Applies events to `changes` in turn, leaving out those that the state so far does not allow. */
 const applyAllowed = (
   events: ReadonlyArray<Event>,
-  unconflicted: StateMap,
+  unconflicted: StateConflict["unconflicted"],
   changes: Map<string, EventId>,
   event: EventLookup,
   authorise: Authorise
@@ -202,7 +137,7 @@ const applyAllowed = (
     }
     const state: StateLookup = (type, stateKey) => {
       const key = stateKeyOf(type, stateKey)
-      const id = changes.get(key) ?? unconflicted.get(key)
+      const id = changes.get(key) ?? unconflicted(key)
       return id === undefined ? own.get(key) : event(id)
     }
     if (authorise(each, state) === undefined) changes.set(stateKeyOf(each.type, each.state_key!), each.event_id)
@@ -210,15 +145,11 @@ const applyAllowed = (
 }
 
 /** State resolution by these authorisation rules. */
-export const stateResolution =
-  (authorise: Authorise): RoomVersion["resolveState"] =>
-  (states, event) => {
-    if (states.length === 1) return states[0]!
-    const separated = separate(states)
-    const { unconflicted } = separated
-    if (separated.conflicted.every((ids) => ids.length === 0)) return unconflicted
-
-    const conflicted = fullConflictedSet(separated, event)
+export const stateResolution = (authorise: Authorise): StateResolution => ({
+  extent: "authDifference",
+  resolve: (conflict, event) => {
+    const { unconflicted } = conflict
+    const conflicted = fullConflictedSet(conflict, event)
     const changes = new Map<string, EventId>()
     const powerEvents = powerOrder(conflicted, event)
     applyAllowed(powerEvents, unconflicted, changes, event, authorise)
@@ -226,9 +157,11 @@ export const stateResolution =
     const decided = new Set(powerEvents.map((each) => each.event_id))
     const rest = [...conflicted.values()].filter((each) => !decided.has(each.event_id))
     const powerKey = stateKeyOf("m.room.power_levels", "")
-    const head = changes.get(powerKey) ?? unconflicted.get(powerKey)
+    const head = changes.get(powerKey) ?? unconflicted(powerKey)
     const ordered = mainlineOrder(rest, head === undefined ? undefined : event(head), event)
     applyAllowed(ordered, unconflicted, changes, event, authorise)
 
-    return new Map([...changes, ...unconflicted])
+    for (const key of changes.keys()) if (unconflicted(key) !== undefined) changes.delete(key)
+    return changes
   }
+})

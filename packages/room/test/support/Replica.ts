@@ -7,6 +7,7 @@ import { type EventId, serverNameOf } from "@greenroom/protocol/Identifiers"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { forwardExtremitiesAfter } from "@greenroom/room/EventGraph"
 import { type EventProposal, type StateLookup, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { resolveStates } from "@greenroom/room/StateConflict"
 import { keyOf } from "./TestRoom.ts"
 
 export class Replica {
@@ -27,7 +28,8 @@ export class Replica {
 
   stateAfter(ids: ReadonlyArray<EventId>): StateMap {
     if (ids.length === 0) return new Map()
-    return draftRoomVersion.resolveState(
+    return resolveStates(
+      draftRoomVersion.stateResolution,
       ids.map((id) => this.#statesAfter.get(id)!),
       this.#event
     )

@@ -69,7 +69,8 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       content: { membership: handshake }
     }
     const origin = serverNameOf(userId)
-    const place = { prevEvents: room.extremities, state: room.lookup, now }
+    const prevEvents = room.extremities.slice(0, room.version.maxPrevEvents)
+    const place = { prevEvents, state: room.lookup, now }
     const built = room.version.tryBuild(proposal, place, origin, undefined)
     if (Result.isFailure(built)) return yield* new BadRequest({ error: "The membership cannot be made" })
     const refusal = room.version.authorise(built.success, room.lookup)

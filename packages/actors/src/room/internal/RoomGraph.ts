@@ -8,6 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
 import { type Refusal, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { resolveStates } from "@greenroom/room/StateConflict"
 import { type ClientTransaction, type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import type { StateId, StateRef } from "@greenroom/store/StateStore"
@@ -130,7 +131,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (itself !== undefined) cache.set(itself.event_id, itself)
     for (;;) {
       const missing = new Set<EventId>()
-      const resolved = room.version.resolveState(idMaps, (id) => {
+      const resolved = resolveStates(room.version.stateResolution, idMaps, (id) => {
         if (!cache.has(id)) missing.add(id)
         return cache.get(id)
       })

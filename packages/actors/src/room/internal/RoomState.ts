@@ -24,6 +24,7 @@ import {
   type StateEntry,
   type StateRef
 } from "@greenroom/store/StateStore"
+import { Result } from "effect"
 
 export interface CurrentEntry {
   readonly nid: number
@@ -161,8 +162,15 @@ export class RoomState {
    * leaves the server: at once where other servers take part, otherwise when the first of them asks for it.
    */
   propose(proposal: EventProposal, now: number, key: SigningKey) {
-    const place = { prevEvents: this.extremities, state: this.lookup, now }
-    return this.version.tryBuild(proposal, place, this.ours, this.concernsOthers(proposal) ? key : undefined)
+    const sealed = this.concernsOthers(proposal) ? key : undefined
+    const build = (prevEvents: RoomState["extremities"]): ReturnType<RoomVersion["tryBuild"]> => {
+      const built = this.version.tryBuild(proposal, { prevEvents, state: this.lookup, now }, this.ours, sealed)
+      const mayFit = Result.isFailure(built) && built.failure._tag === "TooLarge" && prevEvents.length > 1
+      return mayFit ? build(prevEvents.slice(0, prevEvents.length >> 1)) : built
+    }
+    const { maxPrevEvents } = this.version
+    if (this.extremities.length <= maxPrevEvents) return build(this.extremities)
+    return build([...this.extremities].sort((a, b) => b.depth - a.depth).slice(0, maxPrevEvents))
   }
 
   beginStep(): Step {

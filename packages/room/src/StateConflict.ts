@@ -1,0 +1,70 @@
+/**
+ * What states disagree about, found by comparing them whole. A server that knows its states as changes of one another
+ * finds the same by those changes; this is how tests and tools do it.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { type AuthEdges, authChain, authDifference, eventsBetween } from "./AuthChains.ts"
+import type { StateConflict, StateMap, StateResolution } from "./RoomVersion.ts"
+
+/** Which states hold each event in conflict, bit `n` for the state number `n`. */
+export type HeldBy = ReadonlyMap<EventId, bigint>
+
+/**
+ * The full conflicted set. `isAgreed` says of events in the auth difference whether they are in the auth chain of what
+ * all states agree on, and so in all of their auth chains.
+ */
+export const fullConflictedSet = (
+  extent: StateResolution["extent"],
+  heldBy: HeldBy,
+  states: number,
+  edges: AuthEdges,
+  isAgreed: (id: EventId) => boolean
+): ReadonlySet<EventId> => {
+  const set = new Set<EventId>(heldBy.keys())
+  if (extent === "conflicted") return set
+  for (const id of authDifference(heldBy, states, edges)) if (!isAgreed(id)) set.add(id)
+  return extent === "authDifference" ? set : set.union(eventsBetween(new Set(heldBy.keys()), edges))
+}
+
+interface Comparison {
+  readonly unconflicted: StateMap
+  readonly conflicted: ReadonlyMap<string, ReadonlyArray<EventId>>
+  readonly heldBy: HeldBy
+}
+
+const compare = (states: ReadonlyArray<StateMap>): Comparison => {
+  const unconflicted = new Map<string, EventId>()
+  const conflicted = new Map<string, ReadonlyArray<EventId>>()
+  const heldBy = new Map<EventId, bigint>()
+  for (const key of new Set(states.flatMap((state) => [...state.keys()]))) {
+    const ids = states.map((state) => state.get(key))
+    if (ids[0] !== undefined && ids.every((id) => id === ids[0])) {
+      unconflicted.set(key, ids[0])
+      continue
+    }
+    conflicted.set(key, [...new Set(ids.filter((id) => id !== undefined))])
+    ids.forEach((id, n) => {
+      if (id !== undefined) heldBy.set(id, (heldBy.get(id) ?? 0n) | (1n << BigInt(n)))
+    })
+  }
+  return { unconflicted, conflicted, heldBy }
+}
+
+/** The one state that follows from several. `event` knows every event that one of the states or their auth chains names. */
+export const resolveStates = (
+  resolution: StateResolution,
+  states: ReadonlyArray<StateMap>,
+  event: (id: EventId) => Event | undefined
+): StateMap => {
+  const { conflicted, heldBy, unconflicted } = compare(states)
+  if (conflicted.size === 0) return unconflicted
+  const edges: AuthEdges = (id) => event(id)?.auth_events ?? []
+  const agreed = authChain(unconflicted.values(), edges)
+  const conflict: StateConflict = {
+    conflicted,
+    fullConflictedSet: fullConflictedSet(resolution.extent, heldBy, states.length, edges, (id) => agreed.has(id)),
+    unconflicted: (key) => unconflicted.get(key)
+  }
+  return new Map([...resolution.resolve(conflict, event), ...unconflicted])
+}
