@@ -33,9 +33,12 @@ import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
 import { Accounts } from "./account/Accounts.ts"
 import { Administration } from "./account/Administration.ts"
+import { InteractiveAuth } from "./account/InteractiveAuth.ts"
+import { Login } from "./account/Login.ts"
 import { LoginFlows } from "./account/login/LoginFlows.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
 import { Passwords } from "./account/Passwords.ts"
+import { Registration } from "./account/Registration.ts"
 import { Voip } from "./account/Voip.ts"
 import { EduReceiver } from "./federation/EduReceiver.ts"
 import * as FederationLayer from "./federation/FederationLayer.ts"
@@ -109,7 +112,15 @@ const federation = FederationLive.layer.pipe(
 const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).pipe(Layer.provide(IdentityClient.layer))
 
 /** The services over the actors, which in turn call them. */
-const services = Layer.mergeAll(Events.layer, LoginFlows.layer, Administration.layer, addresses).pipe(
+const services = Layer.mergeAll(
+  Events.layer,
+  LoginFlows.layer,
+  Login.layer,
+  Registration.layer,
+  Administration.layer,
+  addresses
+).pipe(
+  Layer.provideMerge(InteractiveAuth.layer),
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Rooms.layer),

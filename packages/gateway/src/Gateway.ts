@@ -30,6 +30,8 @@ import { roomsHandlers } from "./client-api/RoomsHandlers.ts"
 import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
+import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
+import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
@@ -101,7 +103,14 @@ const handlers = Layer.mergeAll(
 )
 
 /** The handlers of today's client API. */
-const clientServerHandlers = Layer.mergeAll(versionsHandlers, wellKnownHandlers, sessionHandlers)
+const clientServerHandlers = Layer.mergeAll(
+  versionsHandlers,
+  wellKnownHandlers,
+  LoginHandlers.loginHandlers,
+  LoginHandlers.registrationHandlers,
+  sessionHandlers,
+  deviceHandlers
+)
 
 const routes = Layer.mergeAll(
   HttpApiBuilder.layer(ClientApi, { openapiPath }),

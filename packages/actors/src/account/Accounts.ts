@@ -329,6 +329,15 @@ const make = Effect.gen(function* () {
     return yield* logoutOthers(session)
   })
 
+  const replacePassword = Effect.fn("Accounts.replacePassword")(function* (
+    session: Session,
+    password: Redacted.Redacted,
+    options: { readonly logoutOthers: boolean }
+  ) {
+    yield* store.setPasswordHash(session.userId, yield* hashPassword(password))
+    return options.logoutOthers ? yield* logoutOthers(session) : []
+  })
+
   /** Leaves the rooms of an account that was deactivated, and declines its invitations. */
   const leaveRooms = Effect.fnUntraced(function* (session: Session) {
     const memberships = yield* roomStore.membershipsOf(session.userId, ["join", "invite", "knock"])
@@ -391,6 +400,7 @@ const make = Effect.gen(function* () {
     devices: (session) => devicesOf(session.userId),
     devicesOf,
     changePassword,
+    replacePassword,
     setPassword,
     unregister,
     deactivate,
@@ -448,6 +458,15 @@ export class Accounts extends Context.Service<
     readonly changePassword: (
       session: Session,
       change: PasswordChange
+    ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
+    /**
+     * A new password for a user who has shown that it is them. Ends every other login if wanted; the token IDs that
+     * ended. Errors: M_BAD_JSON.
+     */
+    readonly replacePassword: (
+      session: Session,
+      password: Redacted.Redacted,
+      options: { readonly logoutOthers: boolean }
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
     /** Deactivates the account: tokens, presence and profile go, rooms are left; the user ID stays taken. */
     readonly unregister: (session: Session) => Effect.Effect<void, MatrixError>

@@ -4,7 +4,10 @@
  */
 import type { Accounts } from "@greenroom/actors/account/Accounts"
 import type { Administration } from "@greenroom/actors/account/Administration"
+import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import type { Login } from "@greenroom/actors/account/Login"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
+import type { Registration } from "@greenroom/actors/account/Registration"
 import type { Voip } from "@greenroom/actors/account/Voip"
 import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
@@ -31,6 +34,9 @@ export type HomeServerServices =
   | Presences
   | Voip
   | LoginFlows
+  | InteractiveAuth
+  | Registration
+  | Login
   | ThirdPartyIds
   | ThirdPartyInvites
   | Administration

@@ -11,7 +11,7 @@ import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 
-export const sessionHandlers = HttpApiBuilder.group(ClientServerApi, "session", (handlers) =>
+export const sessionHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.session", (handlers) =>
   withServices(function* () {
     const accounts = yield* Accounts
     return handlers

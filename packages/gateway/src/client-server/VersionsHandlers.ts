@@ -16,13 +16,13 @@ const unstableFeatures: Versions["unstable_features"] = {}
 
 const versions: Versions = { versions: specificationVersions, unstable_features: unstableFeatures }
 
-export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "versions", (handlers) =>
+export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.versions", (handlers) =>
   handlers
     .handle("versions", () => Effect.succeed(versions))
     .handle("capabilities", () => Effect.succeed({ capabilities: { "m.change_password": { enabled: true } } }))
 )
 
-export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "wellKnown", (handlers) =>
+export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.wellKnown", (handlers) =>
   withServices(function* () {
     const publicUrl = yield* PublicUrl
     return handlers

@@ -9,11 +9,14 @@
 import { HttpApi, OpenApi } from "effect/http-api"
 import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
+import { DeviceApi } from "./DeviceApi.ts"
+import { LoginApi } from "./LoginApi.ts"
+import { RegistrationApi } from "./RegistrationApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 export const ClientServerApi = HttpApi.make("ClientServerApi")
-  .add(VersionsApi, SessionApi)
+  .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi)
   .middleware(ClientErrors)

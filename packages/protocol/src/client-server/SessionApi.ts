@@ -19,7 +19,7 @@ export const Whoami = body(
 )
 export type Whoami = typeof Whoami.Type
 
-export class SessionApi extends HttpApiGroup.make("session")
+export class SessionApi extends HttpApiGroup.make("clientServer.session")
   .add(
     HttpApiEndpoint.get("whoami", "/v3/account/whoami", { success: Whoami }).annotateMerge(
       documented({ summary: "Whose access token this is", who: "any user" })

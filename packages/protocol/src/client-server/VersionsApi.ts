@@ -48,7 +48,7 @@ export const Capabilities = body(
 )
 export type Capabilities = typeof Capabilities.Type
 
-export class VersionsApi extends HttpApiGroup.make("versions")
+export class VersionsApi extends HttpApiGroup.make("clientServer.versions")
   .add(
     HttpApiEndpoint.get("versions", "/versions", { success: Versions }).annotateMerge(
       documented({ summary: "Versions of the specification and unstable features", who: "anyone" })
@@ -59,7 +59,7 @@ export class VersionsApi extends HttpApiGroup.make("versions")
   )
   .annotateMerge(OpenApi.annotations({ title: "Versions and capabilities" })) {}
 
-export class WellKnownApi extends HttpApiGroup.make("wellKnown")
+export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
   .add(
     HttpApiEndpoint.get("client", "/.well-known/matrix/client", { success: AnyObject }).annotateMerge(
       documented({ summary: "Where the client API of this server is", who: "anyone" })

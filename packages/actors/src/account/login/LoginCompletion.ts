@@ -18,45 +18,58 @@ import type { LoginProgress, Purpose } from "./LoginProgress.ts"
 /** Two requests went on from the same state of a session, and this one was slower. */
 export const overtaken = new Forbidden({ error: "Another request of this session was faster" })
 
-export const makeCompletion = Effect.gen(function* () {
+/** What the stages of a registration have shown. */
+export type ShownByRegistration = Partial<
+  Record<"wanted", UserId | undefined> & Pick<LoginProgress, "passwordHash" | "email" | "subject" | "registrationToken">
+>
+
+/** Makes an account of what stages have shown. Errors: M_FORBIDDEN, M_USER_IN_USE. */
+export const makeAccountCreation = Effect.gen(function* () {
   const accounts = yield* Accounts
-  const sessions = yield* LoginSessionStore
   const identities = yield* UserIdentityStore
   const tokens = yield* RegistrationTokenStore
   const sql = yield* SqlClient.SqlClient
 
-  const endSession = (session: LoginSession<LoginProgress> | undefined) =>
-    session === undefined
-      ? Effect.void
-      : Effect.flatMap(sessions.end(session), (ended) => (ended ? Effect.void : Effect.fail(overtaken)))
-
   /** What the stages of a registration or a link have shown becomes the user's. */
-  const bind = Effect.fnUntraced(function* (userId: UserId, progress: LoginProgress) {
-    if (progress.email !== undefined) {
-      const bound = yield* identities.bindAddress(userId, { medium: "email", address: progress.email })
+  const bind = Effect.fnUntraced(function* (userId: UserId, shown: ShownByRegistration) {
+    if (shown.email !== undefined) {
+      const bound = yield* identities.bindAddress(userId, { medium: "email", address: shown.email })
       if (!bound) return yield* new Forbidden({ error: "The email address belongs to another user" })
     }
-    if (progress.subject !== undefined && !(yield* identities.linkSubject(userId, progress.subject))) {
+    if (shown.subject !== undefined && !(yield* identities.linkSubject(userId, shown.subject))) {
       return yield* new Forbidden({ error: "That account is linked to another user" })
     }
   })
 
-  const createAccount = Effect.fnUntraced(function* (progress: LoginProgress) {
-    if (progress.registrationToken !== undefined) {
-      const used = yield* tokens.use(Buffer.from(progress.registrationToken, "base64"))
+  const createAccount = Effect.fnUntraced(function* (shown: ShownByRegistration) {
+    if (shown.registrationToken !== undefined) {
+      const used = yield* tokens.use(Buffer.from(shown.registrationToken, "base64"))
       if (!used) return yield* new Forbidden({ error: "The registration token was used up, or has expired" })
     }
     const userId = yield* accounts.create({
-      userId: progress.wanted,
-      passwordHash: progress.passwordHash === undefined ? undefined : Redacted.make(progress.passwordHash)
+      userId: shown.wanted,
+      passwordHash: shown.passwordHash === undefined ? undefined : Redacted.make(shown.passwordHash)
     })
-    yield* bind(userId, progress)
+    yield* bind(userId, shown)
     return userId
   })
 
   /** All of it or nothing: a registration that fails at the end can be tried again. */
   const together = <A>(effect: Effect.Effect<A, MatrixError>): Effect.Effect<A, MatrixError> =>
     Effect.catchTag(sql.withTransaction(effect), "SqlError", (error) => Effect.die(error))
+
+  return { bind, createAccount, together }
+})
+
+export const makeCompletion = Effect.gen(function* () {
+  const accounts = yield* Accounts
+  const sessions = yield* LoginSessionStore
+  const { bind, createAccount, together } = yield* makeAccountCreation
+
+  const endSession = (session: LoginSession<LoginProgress> | undefined) =>
+    session === undefined
+      ? Effect.void
+      : Effect.flatMap(sessions.end(session), (ended) => (ended ? Effect.void : Effect.fail(overtaken)))
 
   /** Errors: M_FORBIDDEN, also if another request ended the session before; M_USER_IN_USE. */
   return Effect.fn("LoginFlows.finish")(function* (

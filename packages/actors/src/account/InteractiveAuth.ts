@@ -1,0 +1,293 @@
+/**
+ * User-interactive authentication: an operation that needs more than an access token is tried again and again, each time
+ * with one more stage of a flow, until a flow is complete.
+ *
+ * What the stages have shown lies in `login_sessions` under the hash of the session ID. A session belongs to one
+ * operation of one user, is changed by compare and swap, and is good for one success: `finish` ends it.
+ *
+ * Source: "User-Interactive Authentication API" of the client-server specification.
+ */
+import { randomBytes } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Session } from "../runtime/Session.ts"
+import { Accounts } from "./Accounts.ts"
+import { loginDefaults, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
+import { addressKey, LoginThrottle } from "./login/LoginThrottle.ts"
+import { userOfIdentifier } from "./UserIdentifier.ts"
+
+/** Stages of a flow in the order in which they are to be passed. */
+export type InteractiveFlow = ReadonlyArray<string>
+
+/** What a client says under `auth`. */
+export type AuthData = JsonObject
+
+/** What the stages have shown. */
+export interface Shown {
+  /** Of the registration token, as base64. */
+  readonly registrationToken?: string
+  readonly email?: string
+  readonly phoneNumber?: string
+}
+
+interface Progress {
+  /** The operation and its user: a session is of no use for another one. */
+  readonly operation: string
+  readonly userId?: UserId
+  readonly completed: ReadonlyArray<string>
+  readonly shown: Shown
+}
+
+/** The operation goes on with another stage: the body of the 401 that says how. */
+export class InteractionRequired extends Data.TaggedError("InteractionRequired")<{
+  readonly session: string
+  readonly flows: ReadonlyArray<InteractiveFlow>
+  readonly completed: ReadonlyArray<string>
+  readonly params: JsonObject
+  /** What was wrong with the stage that was tried. */
+  readonly reason: MatrixError | undefined
+}> {}
+
+export interface InteractiveRequest {
+  /** What is to be done, such as `POST /delete_devices`. */
+  readonly operation: string
+  /** Whose access token it is. Undefined for a registration. */
+  readonly session: Session | undefined
+  readonly auth: AuthData | undefined
+  /** Where the request came from. */
+  readonly address: string
+  readonly flows: ReadonlyArray<InteractiveFlow>
+}
+
+/** All stages of a flow are passed. */
+export interface Authorised {
+  readonly shown: Shown
+  /** Ends the session. Errors: M_FORBIDDEN if another request was faster. */
+  readonly finish: Effect.Effect<void, MatrixError>
+}
+
+const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
+const tooMany = new LimitExceeded({
+  error: "Too many operations are under way from your address, try again later",
+  retry_after_ms: 60_000
+})
+
+const noParams: JsonObject = {}
+
+const newSession = () => randomBytes(24).toString("base64url")
+
+/** Whether the stages are those with which the flow begins. */
+const beginsWith = (flow: InteractiveFlow, completed: ReadonlyArray<string>): boolean =>
+  completed.every((stage, index) => flow[index] === stage)
+
+type Passed = Effect.Effect<Shown, MatrixError>
+interface StageAttempt {
+  readonly request: InteractiveRequest
+  readonly auth: AuthData
+  readonly shown: Shown
+}
+
+const make = Effect.gen(function* () {
+  const { enableRegistration = true, login = {} } = yield* HomeServerConfig
+  const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...login }
+  const accounts = yield* Accounts
+  const accountStore = yield* AccountStore
+  const identities = yield* UserIdentityStore
+  const sessions = yield* LoginSessionStore
+  const tokens = yield* RegistrationTokenStore
+  const throttle = yield* LoginThrottle
+
+  // --- Stages -----------------------------------------------------------------------------------------------------------
+
+  const password = Effect.fnUntraced(function* ({ auth, request, shown }: StageAttempt) {
+    const { session } = request
+    const given = auth.password
+    if (typeof given !== "string") return yield* new BadJson({ error: "auth.password: expected a string" })
+    const wrong = new Forbidden({ error: "The password is wrong" })
+    // A client may leave the identifier out: the access token says whose password it is.
+    const named = yield* userOfIdentifier(auth, identities)
+    const user = named === undefined ? session?.userId : accounts.toUserId(named)
+    if (session === undefined || user !== session.userId) return yield* wrong
+    const check = Effect.flatMap(accounts.verifyPassword(user, Redacted.make(given)), (found) =>
+      Option.isSome(found) ? Effect.void : Effect.fail(wrong)
+    )
+    yield* throttle.attempt(user, request.address, check)
+    return shown
+  })
+
+  const registrationToken = Effect.fnUntraced(function* ({ auth, request, shown }: StageAttempt) {
+    if (typeof auth.token !== "string") return yield* new BadJson({ error: "auth.token: expected a string" })
+    const hash = registrationTokenHash(Redacted.make(auth.token))
+    const check = Effect.flatMap(tokens.isValid(hash), (valid) =>
+      valid ? Effect.void : Effect.fail(new Forbidden({ error: "The registration token is unknown or used up" }))
+    )
+    yield* throttle.attempt(`registration token ${request.address}`, request.address, check)
+    return { ...shown, registrationToken: Buffer.from(hash).toString("base64") }
+  })
+
+  const stages: { readonly [type: string]: (attempt: StageAttempt) => Passed } = {
+    "m.login.dummy": ({ shown }) => Effect.succeed(shown),
+    "m.login.password": password,
+    "m.login.registration_token": registrationToken
+  }
+
+  // --- Sessions ---------------------------------------------------------------------------------------------------------
+
+  const begin = Effect.fnUntraced(function* (request: InteractiveRequest, secret: string, progress: Progress) {
+    const created = yield* sessions.create(
+      {
+        secret: Redacted.make(secret),
+        purpose: "interactive",
+        progress,
+        address: addressKey(request.address),
+        expiresAt: (yield* Clock.currentTimeMillis) + sessionTtl
+      },
+      maxSessionsPerAddress
+    )
+    if (!created) return yield* tooMany
+  })
+
+  const newProgress = ({ operation, session }: InteractiveRequest): Progress => ({
+    operation,
+    ...(session === undefined ? {} : { userId: session.userId }),
+    completed: [],
+    shown: {}
+  })
+
+  /** The session of a request. One that is unknown, has expired or is of another operation begins anew. */
+  const findSession = Effect.fnUntraced(function* (request: InteractiveRequest, secret: string) {
+    const found: Option.Option<LoginSession<Progress>> = yield* sessions.find(Redacted.make(secret))
+    return Option.filter(
+      found,
+      ({ progress, purpose }) =>
+        purpose === "interactive" &&
+        progress.operation === request.operation &&
+        progress.userId === request.session?.userId
+    )
+  })
+
+  const required = (
+    request: InteractiveRequest,
+    session: string,
+    progress: Progress,
+    reason?: MatrixError
+  ): InteractionRequired =>
+    new InteractionRequired({
+      session,
+      flows: request.flows,
+      completed: progress.completed,
+      params: noParams,
+      reason
+    })
+
+  /** Tries a stage that may come now. */
+  const attempt = Effect.fnUntraced(function* (request: InteractiveRequest, auth: AuthData, progress: Progress) {
+    const type = auth.type
+    if (typeof type !== "string") return progress
+    if (progress.completed.includes(type)) return progress
+    const mayCome = request.flows.some(
+      (flow) => beginsWith(flow, progress.completed) && flow[progress.completed.length] === type
+    )
+    const stage = stages[type]
+    if (!mayCome || stage === undefined) {
+      return yield* new Forbidden({ error: `auth.type: ${JSON.stringify(type)} is not the next stage of a flow` })
+    }
+    const shown = yield* stage({ request, auth, shown: progress.shown })
+    return { ...progress, completed: [...progress.completed, type], shown }
+  })
+
+  const isComplete = (request: InteractiveRequest, { completed }: Progress): boolean =>
+    request.flows.some((flow) => flow.length === completed.length && beginsWith(flow, completed))
+
+  const authorised = (progress: Progress, finish: Authorised["finish"]): Authorised => ({
+    shown: progress.shown,
+    finish
+  })
+
+  const endSession = (session: LoginSession<Progress>): Authorised["finish"] =>
+    Effect.flatMap(sessions.end(session), (ended) => (ended ? Effect.void : Effect.fail(overtaken)))
+
+  /** A request without a session: most clients begin so, some pass a flow of one stage at once. */
+  const first = Effect.fnUntraced(function* (
+    request: InteractiveRequest
+  ): Effect.fn.Return<Authorised, MatrixError | InteractionRequired> {
+    const progress = newProgress(request)
+    const secret = newSession()
+    const tried = yield* Effect.result(attempt(request, request.auth ?? {}, progress))
+    const now = Result.getOrElse(tried, () => progress)
+    if (isComplete(request, now)) return authorised(now, Effect.void)
+    yield* begin(request, secret, now)
+    return yield* required(request, secret, now, Option.getOrUndefined(Result.getFailure(tried)))
+  })
+
+  const next = Effect.fnUntraced(function* (
+    request: InteractiveRequest,
+    auth: AuthData,
+    secret: string,
+    session: LoginSession<Progress>
+  ): Effect.fn.Return<Authorised, MatrixError | InteractionRequired> {
+    const tried = yield* Effect.result(attempt(request, auth, session.progress))
+    if (Result.isFailure(tried)) return yield* required(request, secret, session.progress, tried.failure)
+    const progress = tried.success
+    if (isComplete(request, progress)) return authorised(progress, endSession(session))
+    if (progress !== session.progress && !(yield* sessions.update(session, { progress }))) return yield* overtaken
+    return yield* required(request, secret, progress)
+  })
+
+  const authorise = Effect.fn("InteractiveAuth.authorise")(function* (
+    request: InteractiveRequest
+  ): Effect.fn.Return<Authorised, MatrixError | InteractionRequired> {
+    const { auth } = request
+    const secret = typeof auth?.session === "string" ? auth.session : undefined
+    if (auth === undefined || secret === undefined) return yield* first(request)
+    const session = yield* findSession(request, secret)
+    return Option.isSome(session)
+      ? yield* next(request, auth, secret, session.value)
+      : yield* first({ ...request, auth: undefined })
+  })
+
+  // --- Flows ------------------------------------------------------------------------------------------------------------
+
+  const registrationStages: { readonly [type in StageType]?: string } = {
+    "m.login.registration_token": "m.login.registration_token",
+    "m.login.email.code": "m.login.email.identity",
+    "m.login.email.url": "m.login.email.identity"
+  }
+
+  /** The operator's registration flows in the terms of today: the password is part of the request, not a stage. */
+  const registrationFlows: ReadonlyArray<InteractiveFlow> = enableRegistration
+    ? registrationFlowsOf(login)
+        .filter((flow) => !flow.includes("m.login.oauth2"))
+        .map((flow) => flow.flatMap((type) => registrationStages[type] ?? []))
+        .map((flow) => (flow.length === 0 ? ["m.login.dummy"] : flow))
+    : []
+
+  const flowsOf = Effect.fnUntraced(function* ({ userId }: Session) {
+    const account = yield* accountStore.find(userId)
+    const hasPassword = Option.isSome(account) && account.value.passwordHash !== undefined
+    return hasPassword ? [["m.login.password"]] : [["m.login.dummy"]]
+  })
+
+  return InteractiveAuth.of({ authorise, registrationFlows, flowsOf })
+})
+
+export class InteractiveAuth extends Context.Service<
+  InteractiveAuth,
+  {
+    /** Succeeds once all stages of a flow are passed. Errors: InteractionRequired with what comes next; M_FORBIDDEN. */
+    readonly authorise: (request: InteractiveRequest) => Effect.Effect<Authorised, MatrixError | InteractionRequired>
+    /** None where registration is closed. */
+    readonly registrationFlows: ReadonlyArray<InteractiveFlow>
+    /** How a user who is logged in shows that it is them. */
+    readonly flowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>>
+  }
+>()("greenroom/actors/InteractiveAuth") {
+  static readonly layer = Layer.effect(InteractiveAuth, make)
+}

@@ -1,0 +1,81 @@
+/**
+ * Login by today's client API: by password or by a login token, in one request.
+ *
+ * Source: "Login" of the client-server specification.
+ */
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadRequest, Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Context, Effect, Layer, Option, Redacted } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+import { loginFlowsOf } from "./login/LoginOptions.ts"
+import { LoginThrottle } from "./login/LoginThrottle.ts"
+import { userOfIdentifier } from "./UserIdentifier.ts"
+
+export interface LoginRequest extends LoginDevice {
+  /** `type`, and the keys that the type wants: `identifier` and `password`, or `token`. */
+  readonly body: JsonObject
+  /** Where the request came from. */
+  readonly address: string
+}
+
+/** A login type as clients read it. */
+export type LoginType = JsonObject & { readonly type: string }
+
+const make = Effect.gen(function* () {
+  const { login = {} } = yield* HomeServerConfig
+  const accounts = yield* Accounts
+  const identities = yield* UserIdentityStore
+  const throttle = yield* LoginThrottle
+  const byPassword = loginFlowsOf(login).some((flow) => flow.length === 1 && flow[0] === "m.login.password")
+
+  const withPassword = Effect.fnUntraced(function* ({ address, body }: LoginRequest) {
+    if (!byPassword) return yield* new Forbidden({ error: "This server has no login by the password alone" })
+    if (typeof body.password !== "string") return yield* new MissingParam({ error: "password: missing key" })
+    const user = yield* userOfIdentifier(body, identities)
+    if (user === undefined) return yield* new MissingParam({ error: "identifier: missing key" })
+    const check = Effect.flatMap(accounts.verifyPassword(user, Redacted.make(body.password)), (found) =>
+      Option.isSome(found)
+        ? Effect.succeed(found.value)
+        : Effect.fail(new Forbidden({ error: "The user name or the password is wrong" }))
+    )
+    return yield* throttle.attempt(accounts.toUserId(user) ?? user, address, check)
+  })
+
+  const withToken = Effect.fnUntraced(function* ({ address, body }: LoginRequest) {
+    if (typeof body.token !== "string") return yield* new MissingParam({ error: "token: missing key" })
+    return yield* throttle.attempt(`login token ${address}`, address, accounts.takeLoginToken(body.token))
+  })
+
+  const identify = (request: LoginRequest) => {
+    switch (request.body.type) {
+      case "m.login.password":
+        return withPassword(request)
+      case "m.login.token":
+        return withToken(request)
+      default:
+        return Effect.fail(
+          new BadRequest({ error: `type: ${JSON.stringify(request.body.type)} is not among the login types` })
+        )
+    }
+  }
+
+  return Login.of({
+    types: [...(byPassword ? [{ type: "m.login.password" }] : []), { type: "m.login.token", get_login_token: true }],
+    login: Effect.fn("Login.login")((request: LoginRequest) =>
+      Effect.flatMap(identify(request), (userId) => accounts.openSession(userId, request))
+    )
+  })
+})
+
+export class Login extends Context.Service<
+  Login,
+  {
+    readonly types: ReadonlyArray<LoginType>
+    /** Errors: M_FORBIDDEN, M_MISSING_PARAM, M_USER_DEACTIVATED, M_LIMIT_EXCEEDED, M_UNKNOWN for an unknown type. */
+    readonly login: (request: LoginRequest) => Effect.Effect<Credentials, MatrixError>
+  }
+>()("greenroom/actors/Login") {
+  static readonly layer = Layer.effect(Login, make)
+}

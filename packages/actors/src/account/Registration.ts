@@ -1,0 +1,77 @@
+/**
+ * Registration by today's client API: user-interactive authentication with the operator's flows, then the account, then
+ * a login on it.
+ *
+ * Source: "Account registration" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
+import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
+import { Context, Effect, Layer, Redacted } from "effect"
+import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+import { type AuthData, type InteractionRequired, InteractiveAuth } from "./InteractiveAuth.ts"
+import { makeAccountCreation } from "./login/LoginCompletion.ts"
+
+export interface RegistrationRequest extends LoginDevice {
+  /** A localpart, or a whole user ID of this server; without it the server allocates one. */
+  readonly username: string | undefined
+  readonly password: Redacted.Redacted | undefined
+  /** Makes the account without logging in. */
+  readonly inhibitLogin: boolean
+  readonly auth: AuthData | undefined
+  /** Where the request came from. */
+  readonly address: string
+}
+
+/** A new account, and the login on it unless that was inhibited. */
+export type Registered = Credentials | { readonly user_id: UserId }
+
+const closed = new Forbidden({ error: "Registration is closed on this server" })
+
+const make = Effect.gen(function* () {
+  const accounts = yield* Accounts
+  const interactive = yield* InteractiveAuth
+  const { createAccount, together } = yield* makeAccountCreation
+  const tokens = yield* RegistrationTokenStore
+  const { registrationFlows: flows } = interactive
+
+  const register = Effect.fn("Registration.register")(function* (
+    request: RegistrationRequest
+  ): Effect.fn.Return<Registered, MatrixError | InteractionRequired> {
+    if (flows.length === 0) return yield* closed
+    const { address, auth, password, username } = request
+    const wanted = username === undefined ? undefined : yield* accounts.chooseUserId(username)
+    const { finish, shown } = yield* interactive.authorise({
+      operation: "POST /register",
+      session: undefined,
+      auth,
+      address,
+      flows
+    })
+    if (password === undefined) return yield* new MissingParam({ error: "password: missing key" })
+    const passwordHash = Redacted.value(yield* accounts.hashPassword(password))
+    const userId = yield* together(Effect.andThen(finish, createAccount({ ...shown, wanted, passwordHash })))
+    return request.inhibitLogin ? { user_id: userId } : yield* accounts.openSession(userId, request)
+  })
+
+  return Registration.of({
+    register,
+    isTokenValid: (token) => tokens.isValid(registrationTokenHash(token)),
+    isAvailable: (username) =>
+      flows.length === 0 ? Effect.fail(closed) : Effect.asVoid(accounts.chooseUserId(username))
+  })
+})
+
+export class Registration extends Context.Service<
+  Registration,
+  {
+    /** Errors: InteractionRequired, M_FORBIDDEN, M_USER_IN_USE, M_INVALID_USERNAME, M_MISSING_PARAM, M_WEAK_PASSWORD. */
+    readonly register: (request: RegistrationRequest) => Effect.Effect<Registered, MatrixError | InteractionRequired>
+    /** Succeeds if the user name can be registered now. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
+    readonly isAvailable: (username: string) => Effect.Effect<void, MatrixError>
+    /** Whether a registration token can be used now. */
+    readonly isTokenValid: (token: Redacted.Redacted) => Effect.Effect<boolean>
+  }
+>()("greenroom/actors/Registration") {
+  static readonly layer = Layer.effect(Registration, make)
+}

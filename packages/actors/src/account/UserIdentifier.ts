@@ -1,0 +1,58 @@
+/**
+ * Whom a login is about: a user ID or localpart, an email address or a phone number of the account.
+ *
+ * Source: "Identifier types" of the client-server specification.
+ */
+import { canonicalEmail, canonicalPhoneNumber } from "@greenroom/protocol/identity/ThirdPartyId"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Effect, Option } from "effect"
+
+const unknown = new Forbidden({ error: "The user name or the password is wrong" })
+
+const byAddress = Effect.fnUntraced(function* (
+  medium: string,
+  address: string,
+  identities: UserIdentityStore["Service"]
+) {
+  const canonical = medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)
+  if ((medium !== "email" && medium !== "msisdn") || canonical === undefined) return yield* unknown
+  const owner = yield* identities.userOfAddress({ medium, address: canonical })
+  return Option.isSome(owner) ? owner.value : yield* unknown
+})
+
+/**
+ * The user ID or localpart that a request names in `identifier` or, as older clients do, in `user` or `medium` and
+ * `address`; undefined where it names nobody. Errors: M_FORBIDDEN for an address that no account has; M_BAD_JSON.
+ */
+export const userOfIdentifier = Effect.fnUntraced(function* (
+  body: JsonObject,
+  identities: UserIdentityStore["Service"]
+): Effect.fn.Return<string | undefined, MatrixError> {
+  const { identifier } = body
+  if (!isJsonObject(identifier)) {
+    if (typeof body.user === "string") return body.user
+    const { address, medium } = body
+    return typeof medium === "string" && typeof address === "string"
+      ? yield* byAddress(medium, address, identities)
+      : undefined
+  }
+  const text = (key: string) =>
+    typeof identifier[key] === "string"
+      ? Effect.succeed(identifier[key])
+      : Effect.fail(new BadJson({ error: `identifier.${key}: expected a string` }))
+  switch (identifier.type) {
+    case "m.id.user":
+      return yield* text("user")
+    case "m.id.thirdparty":
+      return yield* byAddress(yield* text("medium"), yield* text("address"), identities)
+    case "m.id.phone": {
+      // A number in the country's own form is read by its country; the international form is what accounts have.
+      const phone = typeof identifier.phone === "string" ? identifier.phone : yield* text("number")
+      return yield* byAddress("msisdn", phone, identities)
+    }
+    default:
+      return yield* new BadRequest({ error: "identifier.type: must be m.id.user, m.id.thirdparty or m.id.phone" })
+  }
+})

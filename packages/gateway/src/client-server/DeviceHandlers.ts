@@ -1,0 +1,116 @@
+/**
+ * Devices, the password and the end of the account, as calls of `Accounts` behind `InteractiveAuth`.
+ *
+ * Source: "Device Management" and "Account management" of the client-server specification.
+ */
+import { Accounts, type Device } from "@greenroom/actors/account/Accounts"
+import { type AuthData, InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import { NotFound } from "@greenroom/protocol/MatrixError"
+import { Effect, Redacted } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { addressOf } from "../client-api/Authentication.ts"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { Sockets } from "../socket/Sockets.ts"
+import { answerInteraction } from "./Interaction.ts"
+
+export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.devices", (handlers) =>
+  withServices(function* () {
+    const accounts = yield* Accounts
+    const interactive = yield* InteractiveAuth
+    const sockets = yield* Sockets
+
+    const toClient = (device: Device, { userId }: Session) => ({ ...device, user_id: userId })
+
+    /** Does something once the user has shown again that it is them. */
+    const confirmed = <A, E>(
+      operation: string,
+      request: HttpServerRequest.HttpServerRequest,
+      auth: AuthData | undefined,
+      act: (session: Session) => Effect.Effect<A, E>
+    ) =>
+      CurrentSession.use((session) =>
+        answerInteraction(
+          Effect.gen(function* () {
+            const flows = yield* interactive.flowsOf(session)
+            const address = addressOf(request)
+            const { finish } = yield* interactive.authorise({ operation, session, auth, address, flows })
+            yield* finish
+            return yield* act(session)
+          })
+        )
+      )
+
+    const closeTokens = (tokenIds: ReadonlyArray<number>) =>
+      Effect.forEach(tokenIds, sockets.closeToken, { discard: true })
+
+    /** A device that is not there is logged out already. */
+    const logOut = (session: Session, deviceId: string) =>
+      accounts.logoutDevice(session.userId, deviceId).pipe(
+        Effect.catchTag("M_NOT_FOUND", () => Effect.succeed([])),
+        Effect.flatMap(closeTokens)
+      )
+
+    return handlers
+      .handle("list", () =>
+        CurrentSession.use((session) =>
+          Effect.map(accounts.devices(session), (devices) => ({
+            devices: devices.map((device) => toClient(device, session))
+          }))
+        )
+      )
+      .handle("get", ({ params }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(accounts.devices(session), (devices) => {
+            const device = devices.find(({ device_id }) => device_id === params.deviceId)
+            return device === undefined
+              ? Effect.fail(new NotFound({ error: "There is no such device" }))
+              : Effect.succeed(toClient(device, session))
+          })
+        )
+      )
+      .handle("rename", ({ params, payload }) =>
+        CurrentSession.use(({ userId }) =>
+          payload.display_name == null
+            ? Effect.succeed(done)
+            : Effect.as(accounts.renameDevice(userId, params.deviceId, payload.display_name), done)
+        )
+      )
+      .handle("delete", ({ params, payload, request }) =>
+        confirmed(`DELETE /devices/${params.deviceId}`, request, payload?.auth, (session) =>
+          Effect.as(logOut(session, params.deviceId), done)
+        )
+      )
+      .handle("deleteMany", ({ payload, request }) =>
+        confirmed(`POST /delete_devices ${JSON.stringify(payload.devices)}`, request, payload.auth, (session) =>
+          Effect.as(
+            Effect.forEach(payload.devices, (deviceId) => logOut(session, deviceId), { discard: true }),
+            done
+          )
+        )
+      )
+      .handle("changePassword", ({ payload, request }) =>
+        confirmed("POST /account/password", request, payload.auth, (session) =>
+          accounts
+            .replacePassword(session, Redacted.make(payload.new_password), {
+              logoutOthers: payload.logout_devices ?? true
+            })
+            .pipe(Effect.flatMap(closeTokens), Effect.as(done))
+        )
+      )
+      .handle("deactivate", ({ payload, request }) =>
+        confirmed("POST /account/deactivate", request, payload?.auth, (session) =>
+          accounts
+            .unregister(session)
+            .pipe(
+              Effect.andThen(sockets.closeUser(session.userId)),
+              Effect.as({ id_server_unbind_result: "success" as const })
+            )
+        )
+      )
+  })
+)

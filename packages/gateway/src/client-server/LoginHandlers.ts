@@ -1,0 +1,108 @@
+/**
+ * Logging in, renewing access tokens, registration: calls of `Accounts`, `InteractiveAuth` and `Registration`.
+ *
+ * Source: "Legacy API" of "Client Authentication" of the client-server specification.
+ */
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import { Login } from "@greenroom/actors/account/Login"
+import { Registration } from "@greenroom/actors/account/Registration"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { Login as LoginBody } from "@greenroom/protocol/client-server/LoginApi"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Forbidden } from "@greenroom/protocol/MatrixError"
+import { Effect, Redacted } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { addressOf } from "../client-api/Authentication.ts"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { answerInteraction } from "./Interaction.ts"
+
+/** The device that a request names. */
+export const deviceOf = (request: Pick<LoginBody, "device_id" | "initial_device_display_name" | "refresh_token">) => ({
+  deviceId: request.device_id ?? undefined,
+  deviceName: request.initial_device_display_name ?? undefined,
+  refresh: request.refresh_token ?? false
+})
+
+export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.login", (handlers) =>
+  withServices(function* () {
+    const accounts = yield* Accounts
+    const interactive = yield* InteractiveAuth
+    const limit = yield* RateLimit
+    const logins = yield* Login
+
+    return handlers
+      .handle("types", () => Effect.succeed({ flows: logins.types }))
+      .handle("login", ({ payload, request }) =>
+        Effect.gen(function* () {
+          const address = addressOf(request)
+          yield* limit.take("anonymous", address)
+          yield* limit.take(
+            "logins",
+            `${address} ${payload.user ?? JSON.stringify(payload.identifier ?? payload.type)}`
+          )
+          return yield* logins.login({ ...deviceOf(payload), body: payload as unknown as JsonObject, address })
+        })
+      )
+      .handle("refresh", ({ payload, request }) =>
+        Effect.andThen(limit.take("anonymous", addressOf(request)), accounts.refresh(payload.refresh_token))
+      )
+      .handle("getToken", ({ payload, request }) =>
+        CurrentSession.use((session) =>
+          answerInteraction(
+            Effect.gen(function* () {
+              const { finish } = yield* interactive.authorise({
+                operation: "POST /login/get_token",
+                session,
+                auth: payload?.auth,
+                address: addressOf(request),
+                flows: yield* interactive.flowsOf(session)
+              })
+              yield* finish
+              return yield* accounts.createLoginToken(session.userId)
+            })
+          )
+        )
+      )
+  })
+)
+
+export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.registration", (handlers) =>
+  withServices(function* () {
+    const limit = yield* RateLimit
+    const registration = yield* Registration
+    return handlers
+      .handle("register", ({ payload, query, request }) =>
+        answerInteraction(
+          Effect.gen(function* () {
+            const address = addressOf(request)
+            yield* limit.take("anonymous", address)
+            yield* limit.take("registrations", address)
+            if (query.kind === "guest") return yield* new Forbidden({ error: "This server has no guest accounts" })
+            const body = payload ?? {}
+            return yield* registration.register({
+              ...deviceOf(body),
+              username: body.username ?? undefined,
+              password: body.password == null ? undefined : Redacted.make(body.password),
+              inhibitLogin: body.inhibit_login ?? false,
+              auth: body.auth,
+              address
+            })
+          })
+        )
+      )
+      .handle("available", ({ query, request }) =>
+        limit
+          .take("anonymous", addressOf(request))
+          .pipe(Effect.andThen(registration.isAvailable(query.username)), Effect.as({ available: true }))
+      )
+      .handle("tokenValidity", ({ query, request }) =>
+        limit.take("logins", addressOf(request)).pipe(
+          Effect.andThen(registration.isTokenValid(Redacted.make(query.token))),
+          Effect.map((valid) => ({ valid }))
+        )
+      )
+  })
+)

@@ -1,0 +1,167 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, gateway } from "../TestGateway.ts"
+
+const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
+const dummy = { auth: { type: "m.login.dummy" } }
+
+const registerToday = Effect.fnUntraced(function* (username: string, more: object = {}) {
+  const { body } = yield* post("/v3/register", { username, password: `secret-${username}`, ...dummy, ...more })
+  return { id: body.user_id, token: body.access_token, device: body.device_id as string, body }
+})
+
+const passwordAuth = (username: string, session?: unknown) => ({
+  type: "m.login.password",
+  identifier: { type: "m.id.user", user: username },
+  password: `secret-${username}`,
+  ...(session === undefined ? {} : { session })
+})
+
+layer(gateway, { excludeTestServices: true })("accounts by today's client API", (it) => {
+  it.effect("a registration is answered with flows and a session, and completes with a stage of that session", () =>
+    Effect.gen(function* () {
+      const asked = yield* post("/v3/register", { username: "ivy", password: "secret-ivy" })
+      assert.strictEqual(asked.status, 401)
+      assert.deepStrictEqual(asked.body.flows, [{ stages: ["m.login.dummy"] }])
+      const { session } = asked.body
+      const body = { username: "ivy", password: "secret-ivy", auth: { type: "m.login.dummy", session } }
+      const done = yield* post("/v3/register", { ...body, initial_device_display_name: "Phone" })
+      assert.strictEqual(done.status, 200)
+      assert.strictEqual(done.body.user_id, "@ivy:green.test")
+      const devices = yield* askToday("GET", "/v3/devices", { token: done.body.access_token })
+      assert.deepInclude((devices.body.devices as ReadonlyArray<object>)[0], {
+        device_id: done.body.device_id,
+        display_name: "Phone"
+      })
+      const again = yield* post("/v3/register", body)
+      assert.strictEqual(again.body.errcode, "M_USER_IN_USE")
+    })
+  )
+
+  it.effect("bots that send the stage at once, without a session, are registered at once", () =>
+    Effect.gen(function* () {
+      const { id, token } = yield* registerToday("bot")
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).body.user_id, id)
+      const silent = yield* post("/v3/register", { username: "silent", password: "x", inhibit_login: true, ...dummy })
+      assert.deepStrictEqual(silent.body, { user_id: "@silent:green.test" } as never)
+      assert.strictEqual((yield* askToday("GET", "/v3/register/available?username=free")).body.available, true)
+      const taken = yield* askToday("GET", "/v3/register/available?username=bot")
+      assert.strictEqual(taken.body.errcode, "M_USER_IN_USE")
+      const missing = yield* askToday("GET", "/v3/register/available")
+      assert.strictEqual(missing.body.errcode, "M_MISSING_PARAM")
+    })
+  )
+
+  it.effect("a login on a known device ends its former access token and keeps the device", () =>
+    Effect.gen(function* () {
+      const first = yield* registerToday("jan", { device_id: "PHONE" })
+      assert.strictEqual(first.device, "PHONE")
+      const login = { ...passwordAuth("jan"), device_id: "PHONE" }
+      const again = yield* post("/v3/login", login)
+      assert.strictEqual(again.body.device_id, "PHONE")
+      const ended = yield* askToday("GET", "/v3/account/whoami", { token: first.token })
+      assert.strictEqual(ended.body.errcode, "M_UNKNOWN_TOKEN")
+      const devices = yield* askToday("GET", "/v3/devices", { token: again.body.access_token })
+      assert.lengthOf(devices.body.devices as ReadonlyArray<object>, 1)
+      for (const wrong of [
+        { ...login, password: "wrong" },
+        { ...login, identifier: { type: "m.id.user", user: "nobody" } },
+        { ...login, identifier: { type: "m.id.thirdparty", medium: "email", address: "no@one.test" } }
+      ]) {
+        assert.strictEqual((yield* post("/v3/login", wrong)).body.errcode, "M_FORBIDDEN")
+      }
+      assert.strictEqual((yield* post("/v3/login", { type: "m.login.magic" })).body.errcode, "M_UNKNOWN")
+      assert.strictEqual((yield* post("/v3/login", {})).body.errcode, "M_MISSING_PARAM")
+    })
+  )
+
+  it.effect("an access token is renewed by its refresh token", () =>
+    Effect.gen(function* () {
+      const { body } = yield* registerToday("kim", { refresh_token: true })
+      assert.isNumber(body.expires_in_ms)
+      const renewed = yield* post("/v3/refresh", { refresh_token: body.refresh_token })
+      assert.strictEqual(renewed.status, 200)
+      const repeated = yield* post("/v3/refresh", { refresh_token: body.refresh_token })
+      const token = repeated.body.access_token
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 200)
+      for (const old of [body.access_token, renewed.body.access_token]) {
+        const { body } = yield* askToday("GET", "/v3/account/whoami", { token: old })
+        assert.strictEqual(body.errcode, "M_UNKNOWN_TOKEN")
+      }
+      const used = yield* post("/v3/refresh", { refresh_token: body.refresh_token })
+      assert.strictEqual(used.body.errcode, "M_UNKNOWN_TOKEN")
+    })
+  )
+
+  it.effect("a login token logs one other client in, once", () =>
+    Effect.gen(function* () {
+      const { id, token } = yield* registerToday("lee")
+      const asked = yield* post("/v1/login/get_token", {}, token)
+      assert.deepStrictEqual(asked.body.flows, [{ stages: ["m.login.password"] }])
+      const given = yield* post("/v1/login/get_token", { auth: passwordAuth("lee", asked.body.session) }, token)
+      const login = { type: "m.login.token", token: given.body.login_token }
+      assert.strictEqual((yield* post("/v3/login", login)).body.user_id, id)
+      assert.strictEqual((yield* post("/v3/login", login)).body.errcode, "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("a device is logged out by whoever knows the password, with a session that is good for that alone", () =>
+    Effect.gen(function* () {
+      const { token } = yield* registerToday("mia")
+      const other = yield* post("/v3/login", { ...passwordAuth("mia"), device_id: "TABLET" })
+      const asked = yield* askToday("DELETE", "/v3/devices/TABLET", { token })
+      assert.strictEqual(asked.status, 401)
+      const wrong = yield* askToday("DELETE", "/v3/devices/TABLET", {
+        token,
+        json: { auth: { ...passwordAuth("mia", asked.body.session), password: "wrong" } }
+      })
+      assert.strictEqual(wrong.status, 401)
+      assert.strictEqual(wrong.body.errcode, "M_FORBIDDEN")
+      assert.strictEqual(wrong.body.session, asked.body.session)
+      const elsewhere = yield* post("/v3/account/deactivate", { auth: { session: asked.body.session } }, token)
+      assert.strictEqual(elsewhere.status, 401)
+      assert.notStrictEqual(elsewhere.body.session, asked.body.session)
+      const json = { auth: passwordAuth("mia", asked.body.session) }
+      assert.strictEqual((yield* askToday("DELETE", "/v3/devices/TABLET", { token, json })).status, 200)
+      const gone = yield* askToday("GET", "/v3/account/whoami", { token: other.body.access_token })
+      assert.strictEqual(gone.body.errcode, "M_UNKNOWN_TOKEN")
+      assert.strictEqual((yield* askToday("GET", "/v3/devices/TABLET", { token })).body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("nobody confirms an operation with another user's password", () =>
+    Effect.gen(function* () {
+      const { token } = yield* registerToday("noa")
+      yield* registerToday("mallory")
+      const { body, status } = yield* post("/v3/account/deactivate", { auth: passwordAuth("mallory") }, token)
+      assert.strictEqual(status, 401)
+      assert.strictEqual(body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 200)
+    })
+  )
+
+  it.effect("a new password logs the other devices out, unless they are to stay", () =>
+    Effect.gen(function* () {
+      const { token } = yield* registerToday("oda")
+      const login = () => Effect.map(post("/v3/login", passwordAuth("oda")), ({ body }) => body.access_token)
+      const stays = yield* login()
+      const change = { new_password: "secret-oda", auth: passwordAuth("oda") }
+      yield* post("/v3/account/password", { ...change, logout_devices: false }, token)
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: stays })).status, 200)
+      yield* post("/v3/account/password", { ...change, new_password: "another" }, token)
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: stays })).status, 401)
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 200)
+      assert.strictEqual((yield* post("/v3/login", passwordAuth("oda"))).body.errcode, "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("a deactivated account is gone", () =>
+    Effect.gen(function* () {
+      const { token } = yield* registerToday("pia")
+      const { body } = yield* post("/v3/account/deactivate", { auth: passwordAuth("pia") }, token)
+      assert.strictEqual(body.id_server_unbind_result, "success")
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).status, 401)
+      assert.strictEqual((yield* post("/v3/login", passwordAuth("pia"))).status, 403)
+    })
+  )
+})
