@@ -71,6 +71,13 @@ export const settings = {
     schema: list(/^[^\s,=]+=[^\s,=]+:[0-9]{1,5}$/),
     fallback: [] as ReadonlyArray<string>
   }),
+  federationPrivateAddresses: setting({
+    name: "federation.private_addresses",
+    description: "Let other home servers have addresses of this machine and of private networks",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false
+  }),
   federationDnsServers: setting({
     name: "federation.dns_servers",
     description: "The DNS servers that are asked for other home servers, instead of those of the system",

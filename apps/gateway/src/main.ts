@@ -30,6 +30,7 @@ const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>)
   federation: {
     verifyCertificates: config.federationVerify,
     staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
+    ...(config.federationPrivateAddresses ? { addressPolicy: "any" } : {}),
     ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),
     ...(authorities.length === 0 ? {} : { certificateAuthorities: authorities })
   },

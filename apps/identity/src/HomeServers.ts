@@ -6,13 +6,13 @@
  * Source: "Federation" of the specification.
  */
 import { NodeHttpClient } from "@effect/platform-node"
+import { type AddressPolicy, lookupAllowed } from "@greenroom/actors/federation/AddressPolicy"
 import { ServerDiscovery, type Target } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Layer, type Scope } from "effect"
 import { type HttpClient, HttpClientRequest } from "effect/http"
 import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
-import { isPrivateAddress, lookupPublic } from "./PublicAddresses.ts"
 
 /** No answer from any of the server's addresses. */
 export class HomeServerUnreachable extends Data.TaggedError("HomeServerUnreachable")<{
@@ -31,17 +31,21 @@ interface Attempt {
   readonly client: HttpClient.HttpClient
 }
 
+/** Which addresses a home server may have that the configuration does not name. */
+export const addressPolicyOf = ({ privateAddresses }: IdentityOptionsShape): AddressPolicy =>
+  privateAddresses ? "any" : "public"
+
 const toUrl = ({ host, port }: Target): string => `https://${host.includes(":") ? `[${host}]` : host}:${port}`
 
 const clientFor = (
   { verifyCertificates }: IdentityOptionsShape,
-  privateAddresses: boolean
+  policy: AddressPolicy
 ): Effect.Effect<HttpClient.HttpClient, never, Scope.Scope> =>
   Effect.flatMap(
     NodeHttpClient.makeAgent({
       keepAlive: false,
       rejectUnauthorized: verifyCertificates,
-      ...(privateAddresses ? {} : { lookup: lookupPublic })
+      lookup: lookupAllowed(policy)
     }),
     (agent) => Effect.provideService(NodeHttpClient.makeNodeHttp, NodeHttpClient.HttpAgent, agent)
   )
@@ -49,8 +53,8 @@ const clientFor = (
 const make = Effect.gen(function* () {
   const options = yield* IdentityOptions
   const discovery = yield* ServerDiscovery
-  const configured = yield* clientFor(options, true)
-  const open = yield* clientFor(options, options.privateAddresses)
+  const configured = yield* clientFor(options, "any")
+  const open = yield* clientFor(options, addressPolicyOf(options))
 
   const send = ({ client, host, url }: Attempt, path: string, json: string) =>
     client
@@ -70,14 +74,12 @@ const make = Effect.gen(function* () {
     const url = options.homeServers.get(serverName)
     if (url !== undefined) return [{ url, host: new URL(url).host, client: configured }]
     const targets = yield* discovery.find(serverName)
-    return targets
-      .filter(({ host }) => options.privateAddresses || !isPrivateAddress(host))
-      .map((target): Attempt => ({ url: toUrl(target), host: serverName, client: open }))
+    return targets.map((target): Attempt => ({ url: toUrl(target), host: serverName, client: open }))
   })
 
   const post: HomeServers["Service"]["post"] = Effect.fn("HomeServers.post")(
     function* (serverName, path, json) {
-      let reason = "it has no public address"
+      let reason = ""
       for (const attempt of yield* attempts(serverName)) {
         const result = yield* Effect.result(send(attempt, path, json))
         if (result._tag === "Success") return result.success

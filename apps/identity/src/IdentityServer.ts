@@ -8,7 +8,7 @@ import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Layer } from "effect"
 import { Associations } from "./Associations.ts"
-import { HomeServers } from "./HomeServers.ts"
+import { addressPolicyOf, HomeServers } from "./HomeServers.ts"
 import * as Housekeeping from "./Housekeeping.ts"
 import { IdentityHttp, type IdentityHttpOptions } from "./IdentityHttp.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
@@ -48,7 +48,9 @@ const services = ({ identity }: IdentityServerOptions) => {
     SigningKeys.layer(identity.serverName),
     Secrets.layer.pipe(Layer.provide(ServerSettings.layer(identity.serverName)))
   )
-  const discovery = ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, {})))
+  const discovery = ServerDiscovery.layer.pipe(
+    Layer.provide(Layer.succeed(FederationConfig, { addressPolicy: addressPolicyOf(identity) }))
+  )
   return ReplicationSender.layer.pipe(
     Layer.provideMerge(ReplicationReceiver.layer),
     Layer.provideMerge(Layer.mergeAll(Associations.layer, ValidationSessions.layer)),

@@ -7,7 +7,7 @@ import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
 import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer } from "effect"
-import { HomeServers } from "../src/HomeServers.ts"
+import { addressPolicyOf, HomeServers } from "../src/HomeServers.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "../src/IdentityOptions.ts"
 import { toOptions } from "./support/TestIdentity.ts"
 
@@ -39,17 +39,17 @@ const homeServer = Effect.gen(function* () {
   return { name: ServerName.make(`localhost:${(server.address() as AddressInfo).port}`), seen }
 })
 
-const post = (name: ServerName, options: Partial<IdentityOptionsShape>) =>
-  HomeServers.use((homeServers) => homeServers.post(name, "/path", "{}")).pipe(
+const post = (name: ServerName, given: Partial<IdentityOptionsShape>) => {
+  const options = toOptions({ identity: given }, 25).identity
+  const discovery = Layer.succeed(FederationConfig, { addressPolicy: addressPolicyOf(options) })
+  return HomeServers.use((homeServers) => homeServers.post(name, "/path", "{}")).pipe(
     Effect.provide(
       HomeServers.layer.pipe(
-        Layer.provide([
-          Layer.succeed(IdentityOptions, toOptions({ identity: options }, 25).identity),
-          ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, {})))
-        ])
+        Layer.provide([Layer.succeed(IdentityOptions, options), ServerDiscovery.layer.pipe(Layer.provide(discovery))])
       )
     )
   )
+}
 
 layer(Layer.empty, { excludeTestServices: true })("HomeServers", (it) => {
   it.effect("a home server is asked by HTTPS under its own name, and its redirects are not followed", () =>

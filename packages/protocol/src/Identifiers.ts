@@ -22,7 +22,7 @@ const serverNamePattern =
 export const isServerName = (text: string): boolean => {
   if (text.length > 230 || !serverNamePattern.test(text)) return false
   const port = /:([0-9]+)$/.exec(text.replace(/^\[.*\]/, ""))
-  return port === null || Number(port[1]) <= 65_535
+  return port === null || (Number(port[1]) >= 1 && Number(port[1]) <= 65_535)
 }
 
 export interface Parts {

@@ -2,14 +2,20 @@
  * How this home server reaches others. Read once, at the start.
  */
 import { Context } from "effect"
+import type { AddressPolicy } from "./AddressPolicy.ts"
 
 export interface FederationOptions {
   /** Whether the certificates of other servers must be valid (default true). False for tests and closed networks. */
   readonly verifyCertificates?: boolean
   /** Certificates, as PEM, that are trusted beside those of the system: the authority of a private network. */
   readonly certificateAuthorities?: ReadonlyArray<string>
-  /** Server names whose address is known: `host:port` for each. They are never looked up. */
+  /** Server names whose address is known: `host:port` for each. They are never looked up, and may be private. */
   readonly staticServers?: { readonly [serverName: string]: string }
+  /**
+   * Which addresses other servers may have (default "public"; "loopback" where certificates are not verified, as in
+   * tests). Those of `staticServers` are always allowed.
+   */
+  readonly addressPolicy?: AddressPolicy
   /** The DNS servers to ask, `address:port`, instead of those of the system. */
   readonly dnsServers?: ReadonlyArray<string>
   /** How long a connection may take to stand, in ms (default 5,000), before the next target is tried. */
@@ -21,3 +27,7 @@ export interface FederationOptions {
 export class FederationConfig extends Context.Service<FederationConfig, FederationOptions>()(
   "greenroom/actors/FederationConfig"
 ) {}
+
+/** The policy that the options ask for. */
+export const addressPolicyOf = ({ addressPolicy, verifyCertificates = true }: FederationOptions): AddressPolicy =>
+  addressPolicy ?? (verifyCertificates ? "public" : "loopback")

@@ -12,7 +12,8 @@ import type { Socket } from "node:net"
 import { rootCertificates } from "node:tls"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Layer } from "effect"
-import { FederationConfig } from "./FederationConfig.ts"
+import { lookupAllowed } from "./AddressPolicy.ts"
+import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
 import { ServerDiscovery, type Target } from "./ServerDiscovery.ts"
 
@@ -109,6 +110,7 @@ const make = Effect.gen(function* () {
   const discovery = yield* ServerDiscovery
   const connectTimeout = config.connectTimeout ?? defaultConnectTimeout
   const { certificateAuthorities } = config
+  const lookup = lookupAllowed(addressPolicyOf(config))
   const agent = yield* Effect.acquireRelease(
     Effect.sync(
       () =>
@@ -132,6 +134,7 @@ const make = Effect.gen(function* () {
       host: target.host,
       port: target.port,
       servername: target.tlsServerName,
+      ...(target.isConfigured === true ? {} : { lookup }),
       method: request.method,
       path: request.uri,
       headers: {

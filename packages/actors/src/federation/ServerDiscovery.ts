@@ -8,6 +8,9 @@
  * | an IPv4 or IPv6 address | port 8448 there |
  * | any other | the SRV records `_matrix._tcp.<name>`, by priority and weight; without records port 8448 of the name |
  *
+ * Addresses that the `AddressPolicy` does not allow, and port 0, are no targets, unless the configuration names them.
+ * Without `dnsServers` the system resolves host names while it connects: whoever connects applies the policy then.
+ *
  * Node does not tell how long a record is good for, so answers are kept for fixed times.
  *
  * Source: "SRV Records" of the specification.
@@ -16,7 +19,8 @@ import { Resolver, type SrvRecord } from "node:dns"
 import { isIP } from "node:net"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Cache, Context, Data, Effect, Exit, Layer, Random } from "effect"
-import { FederationConfig } from "./FederationConfig.ts"
+import { isAllowedHost } from "./AddressPolicy.ts"
+import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { RemoteUnreachable } from "./RemoteError.ts"
 
 /** Where to connect, and the name that the certificate must bear: empty where that is the address itself. */
@@ -24,6 +28,8 @@ export interface Target {
   readonly host: string
   readonly port: number
   readonly tlsServerName: string
+  /** The operator has written this address into the configuration: it may be private. */
+  readonly isConfigured?: true
 }
 
 /** The port of a home server that says nothing else. */
@@ -98,7 +104,9 @@ const orderRecords = Effect.fnUntraced(function* (records: ReadonlyArray<SrvReco
 })
 
 const make = Effect.gen(function* () {
-  const { dnsServers, staticServers = {} } = yield* FederationConfig
+  const config = yield* FederationConfig
+  const { dnsServers, staticServers = {} } = config
+  const policy = addressPolicyOf(config)
   const resolver = new Resolver(resolverOptions)
   if (dnsServers !== undefined) resolver.setServers(dnsServers)
 
@@ -132,23 +140,28 @@ const make = Effect.gen(function* () {
     return ordered.map((each) => ({ host: each.name, port: each.port, tlsServerName: name }))
   })
 
-  const targets = Effect.fnUntraced(function* (serverName: ServerName) {
+  const targets = Effect.fnUntraced(function* (serverName: ServerName): Effect.fn.Return<ReadonlyArray<Target>> {
     const { host, port } = splitHostPort(serverName)
     const tlsServerName = isIP(host) === 0 ? host : ""
     const fixed = Object.hasOwn(staticServers, serverName) ? staticServers[serverName] : undefined
     if (fixed !== undefined) {
       const address = splitHostPort(fixed)
-      return [{ host: address.host, port: address.port ?? defaultPort, tlsServerName }]
+      return [{ host: address.host, port: address.port ?? defaultPort, tlsServerName, isConfigured: true as const }]
     }
     if (port !== undefined || tlsServerName === "") return [{ host, port: port ?? defaultPort, tlsServerName }]
     return yield* bySrv(host)
   })
 
+  const isAllowed = ({ host, isConfigured, port }: Target): boolean =>
+    port > 0 && (isConfigured === true || isAllowedHost(policy, host))
+
   const find = Effect.fn("ServerDiscovery.find")(function* (serverName: ServerName) {
-    const located_ = yield* Effect.forEach(yield* targets(serverName), located, { concurrency: 4 })
-    const found = located_.flat().slice(0, maxTargets)
-    if (found.length > 0) return found
-    return yield* new RemoteUnreachable({ destination: serverName, reason: "DNS has no address of the server" })
+    const found = (yield* Effect.forEach(yield* targets(serverName), located, { concurrency: 4 })).flat()
+    const allowed = found.filter(isAllowed).slice(0, maxTargets)
+    if (allowed.length > 0) return allowed
+    const reason =
+      found.length === 0 ? "DNS has no address of the server" : "the server has no address that may be connected to"
+    return yield* new RemoteUnreachable({ destination: serverName, reason })
   })
 
   const forget = Effect.fnUntraced(function* (serverName: ServerName) {

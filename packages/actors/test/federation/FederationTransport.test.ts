@@ -42,7 +42,11 @@ describe("FederationTransport", () => {
           },
           a: { "dead.example.org": ["127.0.0.1"], "live.example.org": ["127.0.0.1"] }
         })
-        const { request } = yield* transport({ dnsServers: [dns.address], certificateAuthorities: [server.authority] })
+        const { request } = yield* transport({
+          addressPolicy: "loopback",
+          dnsServers: [dns.address],
+          certificateAuthorities: [server.authority]
+        })
         const answer = yield* request(get(name, "/path?q=1"))
         assert.strictEqual(answer.body.toString(), "hello")
         assert.deepStrictEqual(server.requests, [
@@ -69,7 +73,11 @@ describe("FederationTransport", () => {
       const server = yield* tlsServer(hello)
       const here = `127.0.0.1:${server.port}`
       const staticServers = { "example.org": here, "other.org": here }
-      const trusting = yield* transport({ staticServers, certificateAuthorities: [server.authority] })
+      const trusting = yield* transport({
+        addressPolicy: "loopback",
+        staticServers,
+        certificateAuthorities: [server.authority]
+      })
       const strict = yield* transport({ staticServers })
       const careless = yield* transport({ staticServers, verifyCertificates: false })
       const other = "other.org" as ServerName
@@ -78,6 +86,29 @@ describe("FederationTransport", () => {
       assert.strictEqual((yield* Effect.flip(trusting.request(get(other))))._tag, "RemoteUnreachable")
       assert.strictEqual((yield* Effect.flip(strict.request(get(name))))._tag, "RemoteUnreachable")
       assert.strictEqual((yield* careless.request(get(other))).status, 200)
+    })
+  )
+
+  it.live("no connection is made to this machine, whatever name leads there, unless the configuration says so", () =>
+    Effect.gen(function* () {
+      const server = yield* tlsServer(hello)
+      const srv = { [service]: [{ target: "a.example.org", priority: 1, weight: 0, port: server.port }] }
+      const dns = yield* dnsServer({ srv, a: { "a.example.org": ["127.0.0.1"] } })
+      const certificateAuthorities = [server.authority]
+      const byDns = yield* transport({ certificateAuthorities, dnsServers: [dns.address] })
+      const bySystem = yield* transport({ certificateAuthorities })
+      const refusal = (asked: ReturnType<typeof byDns.request>) => Effect.map(Effect.flip(asked), ({ _tag }) => _tag)
+      assert.strictEqual(yield* refusal(byDns.request(get(name))), "RemoteUnreachable")
+      for (const host of ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"]) {
+        const asked = bySystem.request(get(`${host}:${server.port}` as ServerName))
+        assert.strictEqual(yield* refusal(asked), "RemoteUnreachable", host)
+      }
+      assert.strictEqual(server.state.connections, 0)
+      const configured = yield* transport({
+        certificateAuthorities,
+        staticServers: { "example.org": `localhost:${server.port}` }
+      })
+      assert.strictEqual((yield* configured.request(get(name))).status, 200)
     })
   )
 
@@ -97,7 +128,7 @@ describe("FederationTransport", () => {
   it.live("an IPv6 address is a server name", () =>
     Effect.gen(function* () {
       const server = yield* tlsServer(hello, "::1")
-      const { request } = yield* transport({ certificateAuthorities: [server.authority] })
+      const { request } = yield* transport({ addressPolicy: "loopback", certificateAuthorities: [server.authority] })
       assert.strictEqual((yield* request(get(`[::1]:${server.port}` as ServerName))).status, 200)
       assert.strictEqual(server.requests[0]?.host, `[::1]:${server.port}`)
     })

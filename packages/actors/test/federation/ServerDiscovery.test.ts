@@ -16,7 +16,7 @@ const discovery = (options: FederationOptions) =>
 
 const withZone = Effect.fnUntraced(function* (zone: Zone) {
   const dns = yield* dnsServer(zone)
-  return { dns, ...(yield* discovery({ dnsServers: [dns.address] })) }
+  return { dns, ...(yield* discovery({ dnsServers: [dns.address], addressPolicy: "any" })) }
 })
 
 const hosts = { "a.example.org": ["10.0.0.1"], "b.example.org": ["10.0.0.2"], "c.example.org": ["10.0.0.3"] }
@@ -28,6 +28,7 @@ describe("ServerDiscovery", () => {
       const dns = yield* dnsServer({ srv: {} })
       const { find } = yield* discovery({
         dnsServers: [dns.address],
+        addressPolicy: "any",
         staticServers: { "blue.test": "127.0.0.1:9001", "red.test:1": "[::1]:9002", "green.test": "10.0.0.9" }
       })
       const found = (server: string) => find(server as ServerName)
@@ -35,10 +36,14 @@ describe("ServerDiscovery", () => {
       assert.deepStrictEqual(yield* found("10.1.2.3"), [{ host: "10.1.2.3", port: 8448, tlsServerName: "" }])
       assert.deepStrictEqual(yield* found("[::1]"), [{ host: "::1", port: 8448, tlsServerName: "" }])
       assert.deepStrictEqual(yield* found("[fe80::1]:1234"), [{ host: "fe80::1", port: 1234, tlsServerName: "" }])
-      assert.deepStrictEqual(yield* found("blue.test"), [{ host: "127.0.0.1", port: 9001, tlsServerName: "blue.test" }])
-      assert.deepStrictEqual(yield* found("red.test:1"), [{ host: "::1", port: 9002, tlsServerName: "red.test" }])
+      assert.deepStrictEqual(yield* found("blue.test"), [
+        { host: "127.0.0.1", port: 9001, tlsServerName: "blue.test", isConfigured: true }
+      ])
+      assert.deepStrictEqual(yield* found("red.test:1"), [
+        { host: "::1", port: 9002, tlsServerName: "red.test", isConfigured: true }
+      ])
       assert.deepStrictEqual(yield* found("green.test"), [
-        { host: "10.0.0.9", port: 8448, tlsServerName: "green.test" }
+        { host: "10.0.0.9", port: 8448, tlsServerName: "green.test", isConfigured: true }
       ])
       assert.deepStrictEqual(dns.questions, [])
     })
@@ -125,6 +130,49 @@ describe("ServerDiscovery", () => {
       yield* forget(name)
       assert.strictEqual((yield* find(name))[0]?.host, "10.0.0.3")
       assert.strictEqual(asked(), 3)
+    })
+  )
+
+  it.effect("private addresses and port 0 are no targets, unless the configuration names them", () =>
+    Effect.gen(function* () {
+      const dns = yield* dnsServer({
+        srv: {
+          [service]: [
+            record("inside.example.org", 1),
+            record("both.example.org", 2),
+            record("zero.example.org", 3, 0, 0)
+          ]
+        },
+        a: {
+          "inside.example.org": ["10.0.0.1", "127.0.0.1", "169.254.169.254"],
+          "both.example.org": ["192.168.0.1", "203.0.114.1"],
+          "zero.example.org": ["203.0.114.2"],
+          "private.org": ["172.16.0.1"]
+        },
+        aaaa: { "inside.example.org": ["::1", "fd00::1"], "private.org": ["fe80::1"] }
+      })
+      const { find } = yield* discovery({
+        dnsServers: [dns.address],
+        staticServers: { "blue.test": "10.0.0.9:9001" }
+      })
+      const hostsOf = (server: string) =>
+        Effect.match(find(server as ServerName), {
+          onFailure: ({ reason }) => reason,
+          onSuccess: (targets) => targets.map(({ host }) => host)
+        })
+      assert.deepStrictEqual(yield* hostsOf("example.org"), ["203.0.114.1"])
+      assert.deepStrictEqual(yield* hostsOf("blue.test"), ["10.0.0.9"])
+      for (const server of ["private.org", "private.org:443", "127.0.0.1:5432", "[::1]:5432", "10.0.0.1"]) {
+        assert.strictEqual(yield* hostsOf(server), "the server has no address that may be connected to", server)
+      }
+    })
+  )
+
+  it.effect("where certificates are not verified, servers on this machine are targets", () =>
+    Effect.gen(function* () {
+      const { find } = yield* discovery({ verifyCertificates: false })
+      assert.strictEqual((yield* find("127.0.0.1:8449" as ServerName)).length, 1)
+      assert.strictEqual((yield* Effect.flip(find("10.0.0.1" as ServerName)))._tag, "RemoteUnreachable")
     })
   )
 

@@ -21,6 +21,13 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** How many servers are tried for a join, one after the other. */
 const maxCandidates = 10
 
+/**
+ * What a client is told of a failure: the words of the other server. Why there are none is for the log alone, since it
+ * tells which addresses and ports answer.
+ */
+const answerOf = ({ errcode, reason }: RemoteFailure): string =>
+  errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
+
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { key, load, log, nextChain, nextNid, roomId, rooms, serverName, transactions, withNids } = writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
@@ -78,7 +85,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   const refusalOf = (failure: RemoteFailure): MatrixError =>
     failure.errcode === "M_FORBIDDEN"
       ? new Forbidden({ error: failure.reason })
-      : new NotFound({ error: `${roomId} cannot be reached: ${failure.reason}` })
+      : new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
 
   /** Tries servers in turn; what the last of them said is the answer if none helped. */
   const firstOf = <A>(
@@ -252,7 +259,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       (failure): MatrixError =>
         failure.errcode === "M_FORBIDDEN" || failure.errcode === "M_NOT_FOUND"
           ? new Forbidden({ error: failure.reason })
-          : new BadRequest({ error: `${serverNameOf(invited)} cannot be reached: ${failure.reason}` })
+          : new BadRequest({ error: `${serverNameOf(invited)} cannot take the invite now${answerOf(failure)}` })
     )
     const answer = { event_id: signed.event_id }
     const placed = yield* one.withPermits(1)(

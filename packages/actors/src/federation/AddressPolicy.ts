@@ -1,0 +1,96 @@
+/**
+ * Which IP addresses this server may connect to on the word of strangers. Whoever names a server to us chooses the
+ * address that we connect to, and must not reach through us what only this machine or its network can reach.
+ *
+ * The rule applies after resolution: to addresses in server names, to what our DNS servers answer, and to what the system
+ * resolves while a connection is made. Addresses that the operator has configured are not subject to it.
+ */
+import dns from "node:dns"
+import { BlockList, isIP, type LookupFunction } from "node:net"
+
+/** What is allowed: public addresses; those and loopback, for tests; or every address. */
+export type AddressPolicy = "public" | "loopback" | "any"
+
+/** Special-purpose networks that are not reachable globally (the IANA registries of RFC 6890). */
+const privateNetworks = {
+  ipv4: [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4"
+  ],
+  // Addresses that embed an IPv4 address (mapped, NAT64, 6to4, Teredo) are refused altogether.
+  ipv6: [
+    "::/96",
+    "::ffff:0:0/96",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8"
+  ]
+}
+
+const loopbackNetworks = { ipv4: ["127.0.0.0/8"], ipv6: ["::1/128", "::ffff:127.0.0.0/104"] }
+
+type Family = "ipv4" | "ipv6"
+
+const listOf = (family: Family, networks: ReadonlyArray<string>): BlockList => {
+  const list = new BlockList()
+  for (const network of networks) {
+    const [address, prefix] = network.split("/")
+    list.addSubnet(address!, Number(prefix), family)
+  }
+  return list
+}
+
+/** One list for each family: in one list the IPv4 addresses that are written as IPv6 would block all of IPv4. */
+const listsOf = ({ ipv4, ipv6 }: { readonly [family in Family]: ReadonlyArray<string> }) => ({
+  ipv4: listOf("ipv4", ipv4),
+  ipv6: listOf("ipv6", ipv6)
+})
+
+const notPublic = listsOf(privateNetworks)
+const loopback = listsOf(loopbackNetworks)
+
+/** True for host names: what they resolve to is checked when it is known. An IPv6 address may be in brackets. */
+export const isAllowedHost = (policy: AddressPolicy, host: string): boolean => {
+  const address = host.replace(/^\[|\]$/g, "")
+  const version = isIP(address)
+  if (version === 0 || policy === "any") return true
+  const family = version === 4 ? "ipv4" : "ipv6"
+  if (!notPublic[family].check(address, family)) return true
+  return policy === "loopback" && loopback[family].check(address, family)
+}
+
+/** Resolves a host as the system does, and finds only addresses that are allowed. For the agents of Node's HTTP clients. */
+export const lookupAllowed =
+  (policy: AddressPolicy): LookupFunction =>
+  (hostname, options, callback) => {
+    dns.lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, [])
+      const allowed = addresses.filter(({ address }) => isAllowedHost(policy, address))
+      const first = allowed[0]
+      if (first === undefined) {
+        return callback(Object.assign(new Error(`${hostname} has no public address`), { code: "ENOTFOUND" }), [])
+      }
+      if (options.all) callback(null, allowed)
+      else callback(null, first.address, first.family)
+    })
+  }
