@@ -6,7 +6,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
 import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
 import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
-import { type ListenError, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
+import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { canonicalIdentityUrl, IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
 import { ByteSize, Context, Effect, Layer, Scope } from "effect"
@@ -83,10 +83,7 @@ const serve = Effect.fnUntraced(function* (options: IdentityHttpOptions) {
   const handle = yield* NodeHttpServer.makeHandler(app, { scope: requests }).pipe(
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
-  server.on("request", (request, response) => {
-    inFlight.track(response)
-    handle(request, response)
-  })
+  answerRequests(server, inFlight, handle)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() => Effect.timeoutOption(inFlight.drained, gracePeriod))
   const host = family === "IPv6" ? `[${address}]` : address

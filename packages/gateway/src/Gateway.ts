@@ -10,9 +10,8 @@ import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, References, Scope, Tracer } from "effect"
-import { Etag, HttpIncomingMessage, HttpMiddleware, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
+import { Etag, HttpIncomingMessage, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
-import { IpNetwork } from "effect/net"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
@@ -42,6 +41,7 @@ import { PublicUrl } from "./PublicUrl.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
 import { Shutdown } from "./Shutdown.ts"
 import { Sockets } from "./socket/Sockets.ts"
+import { trustProxies } from "./TrustedProxies.ts"
 
 export interface GatewayOptions {
   readonly host: string
@@ -74,7 +74,7 @@ export class Gateway extends Context.Service<
 >()("greenroom/gateway/Gateway") {
   static readonly layer = (options: GatewayOptions): Layer.Layer<Gateway, ListenError, HomeServerServices> =>
     Layer.effect(Gateway, serve(options)).pipe(
-      Layer.provide(Sockets.layer),
+      Layer.provide(Sockets.layer(trustProxies(options.trustedProxies ?? []))),
       Layer.provide([
         Shutdown.layer,
         PublicUrl.layer(options.publicUrl),
@@ -121,10 +121,6 @@ const routes = Layer.mergeAll(
   Layer.provide([handlers, clientServerHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer])
 )
-
-/** A network, or the one of a single address. */
-const toNetwork = (text: string): IpNetwork.IpNetwork =>
-  IpNetwork.fromStringUnsafe(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`)
 
 /** What a request needs of its surroundings before it comes to an endpoint: time, logs and traces. */
 const surroundings = [
@@ -179,11 +175,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
   const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>
     shutdown.isRequested() && pathOf(request.url) !== "/health" ? Effect.succeed(goingDown) : app
   )
-  return trustedProxies.length === 0
-    ? unlessGoingDown
-    : HttpMiddleware.xForwardedHeaders({
-        trustedProxies: trustedProxies.map(toNetwork)
-      })(unlessGoingDown)
+  return trustProxies(trustedProxies).middleware(unlessGoingDown)
 })
 
 const serve = Effect.fnUntraced(function* (options: GatewayOptions) {

@@ -54,10 +54,22 @@ type Http<E> = Effect.Effect<
   HttpServerRequest.HttpServerRequest | Scope.Scope
 >
 
+/** The answer to a request with a compressed body, which is not read. Undefined for all other requests. */
+export const refuseEncoding = ({
+  headers
+}: HttpServerRequest.HttpServerRequest): HttpServerResponse.HttpServerResponse | undefined => {
+  const encoding = headers["content-encoding"]
+  if (encoding === undefined || encoding === "identity") return undefined
+  const response = unknownError(415, "Content-Encoding: expected identity, that is, a body without compression")
+  return HttpServerResponse.setHeader(response, "accept-encoding", "identity")
+}
+
 /** The endpoints with everything around them. Never fails, but by interruption. */
 export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
   HttpServerRequest.HttpServerRequest.use((request) => {
     if (request.method === "OPTIONS") return Effect.succeed(preflight)
+    const refused = refuseEncoding(request)
+    if (refused !== undefined) return Effect.succeed(finish(refused))
     const adapted = new MatrixRequest(request)
     return Effect.matchCauseEffect(Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted), {
       onSuccess: (response) => Effect.succeed(finish(response)),

@@ -104,19 +104,10 @@ export class MatrixRequest extends Inspectable.Class implements HttpServerReques
 
   get text(): Effect.Effect<string> {
     if (this.body !== undefined) return Effect.succeed(this.body)
-    return Effect.map(this.read, (body) => {
+    return Effect.map(readAll(this.inner.source as IncomingMessage, limitOf(this.url)), (body) => {
       this.body = body
       return body
     })
-  }
-
-  /** Who waits to be told to go on is told by the inner request. */
-  private get read(): Effect.Effect<string> {
-    const limit = limitOf(this.url)
-    if (this.headers.expect === undefined) return readAll(this.inner.source as IncomingMessage, limit)
-    return Effect.flatMap(Effect.orDie(this.inner.arrayBuffer), (bytes) =>
-      bytes.byteLength > limit ? Effect.die(tooLarge(limit)) : decode(bytes)
-    )
   }
 
   get source() {

@@ -1,5 +1,5 @@
 /**
- * The HTTP server of Node that the gateway listens with: its limits in time and size, what it says to bytes that are no
+ * The HTTP server of Node that the gateway listens with: its limits in time and size, its answers to bytes that are not
  * HTTP, and how it goes down.
  */
 import type { EventEmitter } from "node:events"
@@ -31,7 +31,7 @@ const keepAliveTimeout = 75_000
 /** The longest head of a request, in bytes. */
 const maxHeaderSize = 16 * 1024
 
-/** Whoever offers another protocol, such as h2c, is answered by the one that they speak. */
+/** Requests that offer another protocol, such as h2c, are answered by HTTP/1.1. */
 const isWebSocketUpgrade = ({ headers }: IncomingMessage): boolean => headers.upgrade?.toLowerCase() === "websocket"
 
 /** Long polls wait without a limit: once a request has arrived, nothing here cuts its answer. */
@@ -41,6 +41,7 @@ export const makeNodeServer = (): Server => {
     requestTimeout,
     keepAliveTimeout,
     maxHeaderSize,
+    requireHostHeader: false,
     connectionsCheckingInterval: 5_000,
     shouldUpgradeCallback: isWebSocketUpgrade
   })
@@ -106,10 +107,22 @@ export const makeInFlight = (): InFlight => {
   }
 }
 
+/** Answers a request that no endpoint sees, and closes the connection: its body may not have been sent. */
+const refuse = (response: ServerResponse, status: number, error: string): void => {
+  const body = JSON.stringify({ errcode: "M_UNKNOWN", error } satisfies ErrorBody)
+  const length = Buffer.byteLength(body)
+  const headers = { "content-type": "application/json", "content-length": length, connection: "close" }
+  response.writeHead(status, { ...headers, ...corsHeaders }).end(body)
+}
+
+/** HTTP/1.1 requires the header. Node would refuse the request without a body. */
+const lacksHost = ({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): boolean =>
+  headers.host === undefined && httpVersionMajor === 1 && httpVersionMinor === 1
+
 /**
- * Answers the requests of a server by `handle`, those of one turn of the event loop one after the other when all of them
- * have been read. Small bodies are there by then, and are read without waiting; and what runs many times in a row stays
- * in the caches of the processor, from which reading and handling would drive each other.
+ * Answers the requests of a server by `handle`: first all requests of one turn of the event loop are read, then they are
+ * handled one after the other. Small bodies have arrived by then and are read without waiting, and the code of each of
+ * the two steps stays in the caches of the processor. The server must have `requireHostHeader: false`.
  */
 export const answerRequests = (
   server: EventEmitter,
@@ -124,8 +137,12 @@ export const answerRequests = (
   }
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
     inFlight.track(response)
+    if (lacksHost(request)) return refuse(response, 400, "Host: expected the name of the server")
     if (arrived.push([request, response]) === 1) setImmediate(answer)
   })
+  server.on("checkExpectation", (_request: IncomingMessage, response: ServerResponse) =>
+    refuse(response, 417, "Expect: expected 100-continue")
+  )
 }
 
 const cors = Object.entries(corsHeaders)
@@ -141,7 +158,7 @@ export const writeError = (socket: Duplex, status: string, error: ErrorBody): vo
   )
 }
 
-/** What is said to bytes that are no HTTP, or too slow, or too many. */
+/** Answers bytes that are not HTTP, too slow or too many. */
 export const answerClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
   if (error.code === "ECONNRESET" || !socket.writable || (socket as Socket).destroyed) {
     socket.destroy()

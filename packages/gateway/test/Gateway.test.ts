@@ -113,4 +113,23 @@ describe("Gateway", () => {
       )
     )
   )
+
+  it.live("sockets behind a trusted proxy are counted by the address of the client, too", () =>
+    Effect.gen(function* () {
+      const refusal = (client: string) =>
+        Effect.flip(connect({ token: "none" }, "m.json", "", { headers: { "x-forwarded-for": client } }))
+      assert.strictEqual((yield* refusal("192.0.2.1")).status, 401)
+      assert.strictEqual((yield* refusal("192.0.2.1")).status, 429)
+      assert.strictEqual((yield* refusal("192.0.2.2")).status, 401)
+      assert.strictEqual((yield* refusal("192.0.2.9, 192.0.2.1, 127.0.0.1")).status, 429)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        gatewayWith({
+          trustedProxies: ["127.0.0.1"],
+          rates: { ...unlimited, anonymous: { limit: 1, window: 600_000 } }
+        })
+      )
+    )
+  )
 })

@@ -1,4 +1,5 @@
 import { connect } from "node:net"
+import { gzipSync } from "node:zlib"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Gateway } from "../src/Gateway.ts"
@@ -204,6 +205,78 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
       assert.include(answer, "errcode")
       const large = yield* sendBytes(`GET / HTTP/1.1\r\nHost: a\r\nX-Large: ${"x".repeat(20_000)}\r\n\r\n`)
       assert.match(large, /^HTTP\/1.1 431 /)
+    })
+  )
+
+  it.effect("an expectation other than 100-continue is refused with an error that says so", () =>
+    Effect.gen(function* () {
+      const answer = yield* sendBytes(
+        "POST /matrix/client/api/v1/login HTTP/1.1\r\nHost: a\r\nExpect: miracles\r\nContent-Length: 2\r\n\r\n"
+      )
+      assert.match(answer, /^HTTP\/1.1 417 /)
+      assert.include(answer, '{"errcode":"M_UNKNOWN","error":"Expect: ')
+    })
+  )
+
+  it.effect("a client that waits for 100 Continue sends its body after it", () =>
+    Effect.gen(function* () {
+      const { port } = yield* Gateway
+      const body = '{"type":"m.login.password","user":"nobody","password":"none"}'
+      const answer = yield* Effect.callback<string>((resume) => {
+        let text = ""
+        const socket = connect(port, "127.0.0.1", () =>
+          socket.write(
+            "POST /matrix/client/api/v1/login HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\n" +
+              `Content-Length: ${body.length}\r\n\r\n`
+          )
+        )
+        socket.on("data", (data) => {
+          text += data
+          if (text === "HTTP/1.1 100 Continue\r\n\r\n") socket.write(body)
+        })
+        socket.on("close", () => resume(Effect.succeed(text)))
+      })
+      assert.match(answer, /^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 403 /)
+      assert.include(answer, "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("HTTP/1.1 without Host is refused with an error that names it; HTTP/1.0 does without", () =>
+    Effect.gen(function* () {
+      const refused = yield* sendBytes("GET /matrix/client/api/v1/login HTTP/1.1\r\n\r\n")
+      assert.match(refused, /^HTTP\/1.1 400 /)
+      assert.include(refused, '{"errcode":"M_UNKNOWN","error":"Host: ')
+      assert.match(yield* sendBytes("GET /matrix/client/api/v1/login HTTP/1.0\r\n\r\n"), /^HTTP\/1.1 200 /)
+    })
+  )
+
+  it.effect("a compressed body is 415, and the answer says that none is accepted", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("gzip-alice")
+      const body = gzipSync('{"name":"compressed"}')
+      for (const encoding of ["gzip", "deflate", "br", "identity, gzip"]) {
+        const answer = yield* ask("POST", "/createRoom", {
+          token: alice.token,
+          body,
+          headers: { "content-encoding": encoding }
+        })
+        assertError(answer, 415, "M_UNKNOWN", "Content-Encoding")
+        assert.strictEqual(answer.headers.get("accept-encoding"), "identity")
+      }
+      const plain = { token: alice.token, json: {}, headers: { "content-encoding": "identity" } }
+      assert.strictEqual((yield* ask("POST", "/createRoom", plain)).status, 200)
+    })
+  )
+
+  it.effect("the body null is M_BAD_JSON, also where a body may be absent", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("null-alice")
+      const room = inPath(yield* createRoom(alice))
+      const paths = ["/createRoom", `/rooms/${room}/leave`, `/join/${room}`, "/logout", "//_matrix/client/v3/logout"]
+      for (const path of paths) {
+        assertError(yield* ask("POST", path, { token: alice.token, body: "null" }), 400, "M_BAD_JSON")
+      }
+      assert.strictEqual((yield* ask("POST", "/logout", { token: alice.token })).status, 200)
     })
   )
 

@@ -18,7 +18,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { PublicUrl } from "../PublicUrl.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
-import { addressOf } from "./Authentication.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { withServices } from "./EndpointServices.ts"
 import { withoutNulls } from "./Stages.ts"
 

@@ -16,9 +16,10 @@ import {
 } from "@greenroom/protocol/api/Authentication"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
 /** Groups whose requests say nothing of the user being there: leaving, and setting the presence itself. */
@@ -35,10 +36,6 @@ export const readToken = (
   if (inQuery) return inQuery
   return authorization === undefined ? undefined : bearer.exec(authorization)?.[1]
 }
-
-/** Where a request comes from, for its rate. */
-export const addressOf = (request: HttpServerRequest.HttpServerRequest): string =>
-  Option.getOrElse(request.remoteAddress, () => "unknown")
 
 const missing = new MissingToken({ error: "No access_token was given" })
 

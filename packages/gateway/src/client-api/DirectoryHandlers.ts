@@ -10,7 +10,7 @@ import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { RateLimit } from "../RateLimit.ts"
-import { addressOf } from "./Authentication.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { withServices } from "./EndpointServices.ts"
 
 export const directoryHandlers = HttpApiBuilder.group(ClientApi, "directory", (handlers) =>

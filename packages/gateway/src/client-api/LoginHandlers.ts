@@ -12,7 +12,7 @@ import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { RateLimit } from "../RateLimit.ts"
 import { Sockets } from "../socket/Sockets.ts"
-import { addressOf } from "./Authentication.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { withServices } from "./EndpointServices.ts"
 import { makeStages } from "./Stages.ts"
 

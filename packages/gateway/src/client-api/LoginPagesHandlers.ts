@@ -17,7 +17,7 @@ import { fallbackPage } from "../pages/FallbackPage.ts"
 import { messagePage } from "../pages/Page.ts"
 import { servicesPage } from "../pages/ServicesPage.ts"
 import { RateLimit } from "../RateLimit.ts"
-import { addressOf } from "./Authentication.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { browserSecretOf } from "./BrowserSecret.ts"
 import { withServices } from "./EndpointServices.ts"
 

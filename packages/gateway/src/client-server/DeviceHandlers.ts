@@ -13,9 +13,9 @@ import { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { addressOf } from "../client-api/Authentication.ts"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { Sockets } from "../socket/Sockets.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
 
 export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.devices", (handlers) =>

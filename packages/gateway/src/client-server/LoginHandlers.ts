@@ -14,9 +14,9 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import { addressOf } from "../client-api/Authentication.ts"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
 
 /** The device that a request names. */

@@ -6,7 +6,7 @@ import { canonicalFederationUrl } from "@greenroom/protocol/federation/Federatio
 import { Cause, Effect, type Scope } from "effect"
 import { Headers, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import type { KnownPaths } from "../KnownPaths.ts"
-import { answerCause } from "../MatrixHttp.ts"
+import { answerCause, refuseEncoding } from "../MatrixHttp.ts"
 
 type Http<E> = Effect.Effect<
   HttpServerResponse.HttpServerResponse,
@@ -24,6 +24,8 @@ const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.
 /** The endpoints with everything around them. Never fails, but by interruption. */
 export const federationHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<never> =>
   HttpServerRequest.HttpServerRequest.use((request) => {
+    const refused = refuseEncoding(request)
+    if (refused !== undefined) return Effect.succeed(refused)
     const adapted = adapt(request)
     return Effect.catchCause(
       Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted),

@@ -61,6 +61,7 @@ const serverLimits = {
   requestTimeout: 60_000,
   keepAliveTimeout: 75_000,
   maxHeaderSize: 16 * 1024,
+  requireHostHeader: false,
   connectionsCheckingInterval: 5_000
 }
 

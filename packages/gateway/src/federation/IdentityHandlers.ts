@@ -14,8 +14,8 @@ import type { Json } from "@greenroom/protocol/Json"
 import { BadJson, NotJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Result, Schema } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import { addressOf } from "../client-api/Authentication.ts"
 import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 import { readBody } from "./OriginAuthentication.ts"
 
 /** The longest body, in bytes: room for the most invitations of one address. */

@@ -12,8 +12,8 @@ import { OriginAuthentication, SignedRequest } from "@greenroom/protocol/federat
 import { BadRequest, TooLarge } from "@greenroom/protocol/MatrixError"
 import { ByteSize, Effect, Layer } from "effect"
 import { HttpIncomingMessage, type HttpServerError, HttpServerRequest } from "effect/http"
-import { addressOf } from "../client-api/Authentication.ts"
 import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 
 /**
  * The longest body of a transaction, in bytes: 50 PDUs of 64 KiB and 100 EDUs, and room for one PDU that is too large and

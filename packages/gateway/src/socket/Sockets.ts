@@ -30,6 +30,7 @@ import { pagination } from "../client-api/Paging.ts"
 import { writeError } from "../NodeServer.ts"
 import { RateLimit } from "../RateLimit.ts"
 import type { Shutdown } from "../Shutdown.ts"
+import type { TrustedProxies } from "../TrustedProxies.ts"
 import { serveConnection } from "./Connection.ts"
 import { makeCall } from "./SocketMethods.ts"
 
@@ -61,14 +62,13 @@ export class Sockets extends Context.Service<
     readonly closeAll: Effect.Effect<void>
   }
 >()("greenroom/gateway/Sockets") {
-  static readonly layer: Layer.Layer<
-    Sockets,
-    never,
-    Accounts | Events | Presences | Rooms | Users | RateLimit | Shutdown
-  > = Layer.effect(
-    Sockets,
-    Effect.suspend(() => makeSockets())
-  )
+  static readonly layer = (
+    proxies: TrustedProxies
+  ): Layer.Layer<Sockets, never, Accounts | Events | Presences | Rooms | Users | RateLimit | Shutdown> =>
+    Layer.effect(
+      Sockets,
+      Effect.suspend(() => makeSockets(proxies))
+    )
 }
 
 /** An open socket: whose it is, and whether it was heard of since the last ping. */
@@ -84,9 +84,9 @@ interface Accepted {
   readonly subscription: Subscription
 }
 
-const makeSockets = Effect.fnUntraced(function* () {
+const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const open = new Map<WebSocket, Open>()
-  const accept = yield* makeAccept
+  const accept = yield* makeAccept(proxies)
   const call = yield* makeCall
   const presences = yield* Presences
   const server = makeWebSocketServer()
@@ -203,7 +203,7 @@ const makePlaces = () => {
 }
 
 /** Everything that may be refused, while it can still be told by an HTTP response. */
-const makeAccept = Effect.gen(function* () {
+const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const events = yield* Events
   const limit = yield* RateLimit
   const authenticate = makeAuthenticate(yield* Accounts, limit)
@@ -214,7 +214,7 @@ const makeAccept = Effect.gen(function* () {
     const url = URL.canParse(target, "http://localhost") ? new URL(target, "http://localhost") : undefined
     if (url?.pathname !== socketPath) return yield* new Unrecognized({ error: "There is no socket here" })
     const token = readToken(url.searchParams.get("access_token"), request.headers.authorization)
-    const session = yield* authenticate(token, request.socket.remoteAddress ?? "unknown")
+    const session = yield* authenticate(token, yield* proxies.addressOf(request))
     yield* limit.take("requests", session.userId)
     const subprotocol = yield* negotiate(request)
     yield* takePlace(session.userId)

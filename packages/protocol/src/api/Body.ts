@@ -59,13 +59,17 @@ export const Done: Schema.Codec<Done> = body(Schema.Struct({})) as never
 /** The one value of `Done`. */
 export const done: Done = {}
 
-const isObjectOrAbsent = (value: unknown): value is JsonObject | null | undefined =>
-  value === undefined || value === null || isJsonObject(value)
+const isObjectOrAbsent = (value: unknown): value is JsonObject | undefined => value === undefined || isJsonObject(value)
 
-/** A request body that may be absent, which says the same as `{}`. Some clients send `null` where they have none. */
-export const OptionalObject: Schema.Codec<JsonObject | null | undefined> = Schema.declare<
-  JsonObject | null | undefined
->(isObjectOrAbsent, canonical).check(
-  describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })),
-  bounded
+/** A request body that may be absent, which means the same as `{}`. */
+export const OptionalObject: Schema.Codec<JsonObject | undefined> = Schema.declare<JsonObject | undefined>(
+  isObjectOrAbsent,
+  canonical
+).check(describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })), bounded) as never
+
+const isAbsent = (value: unknown): value is undefined => value === undefined
+
+/** A request body that is absent: one of the payloads of an endpoint that can do without. */
+export const Absent: Schema.Codec<undefined> = Schema.declare<undefined>(isAbsent, canonical).check(
+  describedBy(Schema.Null)
 ) as never

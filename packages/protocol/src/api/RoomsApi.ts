@@ -10,7 +10,7 @@ import { Integer } from "../Json.ts"
 import { PaginationFields } from "../Pagination.ts"
 import { CreatedRoom, MessagePage, SentEvent } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
-import { AnyPayload, Done, OptionalObject } from "./Body.ts"
+import { Absent, AnyPayload, Done, OptionalObject } from "./Body.ts"
 import { documented, idempotent } from "./Documentation.ts"
 import { EventType, TransactionId } from "./Parameters.ts"
 
@@ -60,12 +60,12 @@ const redacters = "the sender of the event, and members with the power to redact
 export class RoomsApi extends HttpApiGroup.make("rooms")
   .add(
     HttpApiEndpoint.post("createRoom", "/createRoom", {
-      payload: [CreateRoom, Schema.Undefined],
+      payload: [CreateRoom, Absent],
       success: CreatedRoom
     }).annotateMerge(documented({ summary: "Create a room", text: createDoc, who: "any user" })),
     HttpApiEndpoint.put("createRoomWithTransaction", "/createRoom/:txnId", {
       params: { txnId: TransactionId },
-      payload: [CreateRoom, Schema.Undefined],
+      payload: [CreateRoom, Absent],
       success: CreatedRoom
     }).annotateMerge(
       documented({ summary: "Create a room, once", text: `${createDoc} ${idempotent}`, who: "any user" })
