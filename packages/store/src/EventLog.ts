@@ -16,7 +16,7 @@ import { logEdge } from "./internal/logEdge.ts"
 import { RecentCommits } from "./internal/RecentCommits.ts"
 import { passStoredEvents } from "./internal/transactionNumbers.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
-import { bigints, integers, texts } from "./PgArrays.ts"
+import { bigints, integers, textArrayLiteral, texts } from "./PgArrays.ts"
 import { deltaColumns, type NewChain, type StateDelta, type StateRef } from "./StateStore.ts"
 import { comparePositions, endOfTransaction, type StreamPosition } from "./StreamToken.ts"
 
@@ -326,14 +326,14 @@ const commitStatement = Effect.fnUntraced(function* (
 
 const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>) => sql`
   UPDATE rooms SET
-    forward_extremities = string_to_array(given.forward_extremities, chr(10)),
+    forward_extremities = given.forward_extremities::text[],
     current_chain = given.chain, current_seq = given.seq,
     name = given.name, topic = given.topic, joined_members = given.joined_members,
     joined_depth = given.joined_depth
   FROM unnest(
     ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
     ${bigints(rooms.map((room) => room.fence))}::bigint[],
-    ${texts(rooms.map((room) => room.summary.forwardExtremities.join("\n")))}::text[],
+    ${texts(rooms.map((room) => textArrayLiteral(room.summary.forwardExtremities)))}::text[],
     ${bigints(rooms.map((room) => room.summary.currentState?.chain ?? null))}::bigint[],
     ${integers(rooms.map((room) => room.summary.currentState?.seq ?? null))}::integer[],
     ${texts(rooms.map((room) => room.summary.name))}::text[],

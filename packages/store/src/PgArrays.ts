@@ -19,3 +19,7 @@ export const bigints = (values: ReadonlyArray<number | null>) =>
 
 /** An `integer[]` parameter. */
 export const integers = (values: ReadonlyArray<number | null>) => array(values, PgTypes.OID.int4)
+
+/** An array of text as one text, for an element that a statement casts to `text[]`: arrays of arrays must be of one length. */
+export const textArrayLiteral = (values: ReadonlyArray<string>): string =>
+  `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`

@@ -1,5 +1,5 @@
 import { assert, layer } from "@effect/vitest"
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventLog } from "../src/EventLog.ts"
@@ -53,6 +53,43 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
         [last!.depth]
       )
       assert.isTrue(yield* rooms.exists(roomId))
+    })
+  )
+
+  it.effect("forward extremities are found again, whatever characters other servers put into event IDs", () =>
+    Effect.gen(function* () {
+      const rooms = yield* RoomStore
+      const log = yield* EventLog
+      const oddities = [
+        "line\nbreak",
+        '"quotes"',
+        "back\\slash\\",
+        "{braces}",
+        "a,comma",
+        "NULL",
+        "{}",
+        " ",
+        "\t\r",
+        "\u{1f92f}é\u0001"
+      ]
+      const printable = Array.from({ length: 94 }, (_, n) => String.fromCharCode(0x21 + n)).filter(
+        (each) => each !== ":"
+      )
+      for (const localparts of [oddities, printable]) {
+        const room = yield* openRoom(`oddities${localparts.length}`)
+        const events = localparts.map((localpart) => ({
+          ...makeEvent(room.roomId),
+          event_id: `$odd${localpart}:example.org` as EventId
+        }))
+        const commit = yield* commitOf(room, events)
+        const forwardExtremities = events.map(({ event_id }) => event_id)
+        yield* log.append({ ...commit, summary: { ...commit.summary, forwardExtremities } })
+        const opened = Option.getOrThrow(yield* rooms.open(room.roomId))
+        assert.sameMembers(
+          opened.forwardExtremities.map(({ event_id }) => event_id),
+          forwardExtremities
+        )
+      }
     })
   )
 
