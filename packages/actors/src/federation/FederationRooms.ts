@@ -89,22 +89,34 @@ const make = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const events = yield* EventStore
   const accounts = yield* AccountStore
-  const key = yield* (yield* SigningKeys).current
+  const signingKeys = yield* SigningKeys
   const takeInviteJoins = yield* makeInviteJoins
 
   // Giving out
 
-  /** Our events are hashed and signed when they leave the server; doing so for many of them lets others go on in between. */
-  const toPdus = (given: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<JsonObject>> =>
-    sliced(function* () {
+  /**
+   * Our events are hashed and signed when they leave the server; doing so for many of them lets others go on in between.
+   * An event that has no PDU form is logged and left out: the rest must not wait for it.
+   */
+  const toPdus = Effect.fnUntraced(function* (given: ReadonlyArray<Event>) {
+    const key = yield* signingKeys.current
+    const { failed, pdus } = yield* sliced(function* () {
       const pdus: Array<JsonObject> = []
+      const failed: Array<readonly [EventId, unknown]> = []
       for (const event of given) {
-        const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
-        pdus.push(defaultRoomVersion.toPdu(isUnsigned ? defaultRoomVersion.sign(event, key) : event))
+        try {
+          const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
+          pdus.push(defaultRoomVersion.toPdu(isUnsigned ? defaultRoomVersion.sign(event, key) : event))
+        } catch (error) {
+          failed.push([event.event_id, error])
+        }
         yield
       }
-      return pdus
+      return { pdus, failed }
     })
+    for (const [id, error] of failed) yield* Effect.logError(`${id} cannot be made a PDU and is not sent`, error)
+    return pdus
+  })
 
   const versionOf = Effect.fnUntraced(function* (roomId: RoomId) {
     const version = Option.map(yield* rooms.version(roomId), roomVersion)

@@ -15,6 +15,7 @@ import { BadJson, Forbidden, MatrixError, NotFound, TooLarge } from "@greenroom/
 import { initialProposals } from "@greenroom/room/RoomCreation"
 import type { EventProposal, PduProblem } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion } from "@greenroom/room/RoomVersions"
+import type { SigningKey } from "@greenroom/room/Signing"
 import type { CommitFailed, StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { Clock, Effect, FiberMap, Result, Schema } from "effect"
@@ -236,7 +237,6 @@ const behaviour = Effect.gen(function* () {
     durably,
     forget,
     inTurn,
-    key,
     load,
     loadExisting,
     log,
@@ -244,6 +244,7 @@ const behaviour = Effect.gen(function* () {
     nextNid,
     roomId,
     rooms,
+    signingKey,
     transactions,
     withNids
   } = writer
@@ -260,6 +261,7 @@ const behaviour = Effect.gen(function* () {
     room: RoomState,
     proposal: EventProposal,
     now: number,
+    key: SigningKey,
     also: (event: Event) => Parameters<RoomState["commit"]>[1]
   ): Appended | Refused => {
     const built = room.propose(proposal, now, key)
@@ -280,8 +282,9 @@ const behaviour = Effect.gen(function* () {
   ) {
     yield* inTurn
     const now = yield* Clock.currentTimeMillis
+    const key = yield* signingKey
     const appended = yield* withNids(1, () =>
-      appendNow(room, proposal, now, (event) => ({
+      appendNow(room, proposal, now, key, (event) => ({
         transactions:
           transaction === undefined ? [] : [transactions.row(transaction, roomId, { event_id: event.event_id })],
         redactions: redactions(event)
@@ -318,6 +321,7 @@ const behaviour = Effect.gen(function* () {
     room: RoomState,
     proposals: ReadonlyArray<EventProposal>,
     now: number,
+    key: SigningKey,
     also: Parameters<RoomState["commit"]>[1]
   ): { readonly durable: Effect.Effect<void, StaleWriter | CommitFailed> } | Refused => {
     const step = room.beginStep()
@@ -342,8 +346,9 @@ const behaviour = Effect.gen(function* () {
     if (room.exists) return yield* new Forbidden({ error: `${roomId} exists` })
     const { transaction } = payload
     const now = yield* Clock.currentTimeMillis
+    const key = yield* signingKey
     const appended = yield* withNids(proposals.length, () =>
-      appendAll(room, proposals, now, {
+      appendAll(room, proposals, now, key, {
         transactions: transaction === undefined ? [] : [transactions.row(transaction, roomId, response)]
       })
     )

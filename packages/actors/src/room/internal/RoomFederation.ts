@@ -18,7 +18,7 @@ import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
-  const { key, log, roomId, states } = writer
+  const { log, roomId, states, signingKey } = writer
   const intake = yield* makeRoomIntake(writer)
   const { gaps, graph, loadOurs, notFound, one, placeAll } = intake
   const handshakes = yield* makeRoomHandshakes(writer, intake)
@@ -136,7 +136,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
           return { event_id: present.event_id }
         }
         const now = yield* Clock.currentTimeMillis
-        const built = room.propose(room.version.membershipFor(event), now, key)
+        const built = room.propose(room.version.membershipFor(event), now, yield* signingKey)
         if (Result.isFailure(built)) return yield* new BadJson({ error: "The m.room.invite_join is too large" })
         const join = built.success
         const refusal = room.version.authorise(join, room.lookup)

@@ -29,7 +29,7 @@ const answerOf = ({ errcode, reason }: RemoteFailure): string =>
   errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
 
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
-  const { key, load, log, nextChain, nextNid, roomId, rooms, serverName, transactions, withNids } = writer
+  const { load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
   const remote = yield* RemoteRooms
 
@@ -49,7 +49,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         ) {
           return yield* new BadJson({ error: `The PDU is not an invite by a user of ${origin}` })
         }
-        const signed = version.sign(event, key)
+        const signed = version.sign(event, yield* signingKey)
         yield* rooms.prepare(roomId, versionId, "private")
         const room = yield* load
         // In a room that we are in, the invite comes as an event like any other.
@@ -116,7 +116,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     }
     const now = yield* Clock.currentTimeMillis
     const wanted = { ...content, membership: handshake }
-    const built = version.complete({ ...template.event, content: wanted }, key, now)
+    const built = version.complete({ ...template.event, content: wanted }, yield* signingKey, now)
     const isAsked = (event: Event) =>
       event.room_id === roomId &&
       event.type === "m.room.member" &&
@@ -218,7 +218,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         }
         const event = Result.isSuccess(said)
           ? said.success
-          : room.version.build(proposal, { prevEvents: [], state: () => undefined, now }, key)
+          : room.version.build(proposal, { prevEvents: [], state: () => undefined, now }, yield* signingKey)
         yield* yield* withNids(1, () => logOutside(room, event, userId))
       })
     )
@@ -250,7 +250,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     const room = yield* loadOurs
     const now = yield* Clock.currentTimeMillis
     const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }
-    const built = room.propose(proposal, now, key)
+    const built = room.propose(proposal, now, yield* signingKey)
     if (Result.isFailure(built)) return yield* new BadJson({ error: "The invite is too large" })
     const refusal = room.version.authorise(built.success, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })

@@ -27,7 +27,7 @@ export const makeRoomWriter = Effect.gen(function* () {
   const log = yield* EventLog
   const rooms = yield* RoomStore
   const states = yield* StateStore
-  const key = yield* (yield* SigningKeys).current
+  const { current: signingKey } = yield* SigningKeys
 
   let loading: Effect.Effect<RoomState, MatrixError> | undefined
   /** The number under which the room in memory was opened; 0 where there is none. */
@@ -144,7 +144,7 @@ export const makeRoomWriter = Effect.gen(function* () {
   return {
     roomId,
     serverName,
-    key,
+    signingKey,
     log,
     rooms,
     states,
