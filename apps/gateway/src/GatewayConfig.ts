@@ -31,7 +31,7 @@ export const settings = {
     serverNameExpects: "a server name, such as example.org or localhost:8448",
     api: "client API",
     port: 8008,
-    dataDir: "Where the database, the keys and the media of this server are kept",
+    dataDir: "Where the embedded database and the self-signed certificate are kept",
     dataDirFallback: "./data"
   }),
   federationPort: setting({

@@ -28,6 +28,8 @@ const optionOf: { readonly [tag: string]: string } = {
   SqlError: "--database-url",
   DatabaseUnreachable: "--database-url",
   DatabaseTooNew: "--database-url",
+  DatabaseUnsuitable: "--database-url",
+  DatabaseInUse: "--database-url",
   ServerNameMismatch: "--server-name",
   EmbeddedPostgresError: "--data-dir"
 }

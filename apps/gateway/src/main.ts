@@ -10,9 +10,11 @@ import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
-import { runProgram } from "@greenroom/gateway/RunProgram"
+import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
-import { Effect, FileSystem, Layer } from "effect"
+import * as Database from "@greenroom/store/Database"
+import { DatabaseHold } from "@greenroom/store/DatabaseHold"
+import { Context, Effect, FileSystem, Layer } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
@@ -84,16 +86,21 @@ const announce = ({ serverName }: GatewayConfig) =>
     })
   )
 
-/** Runs until the program is told to stop, then goes down in the opposite order. */
+/** Runs until the program is told to stop or loses its database, then goes down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
   const files = yield* FileSystem.FileSystem
   const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
+  const homeServer = toHomeServer(config, authorities)
+  yield* Database.checkFree(homeServer)
   yield* checkListeners(config)
-  yield* announce(config).pipe(
+  const server = announce(config).pipe(
     Layer.provide([toGateway(config), toFederation(config)]),
-    Layer.provide(HomeServer.layer(toHomeServer(config, authorities))),
-    Layer.launch,
+    Layer.provideMerge(HomeServer.layer(homeServer))
+  )
+  yield* Effect.flatMap(Layer.build(server), (services) => Context.get(services, DatabaseHold).lost).pipe(
+    Effect.onError(() => Effect.sync(() => startDeadline(CommandLine.name))),
+    Effect.scoped,
     Effect.provide(logging(config.logLevel))
   )
 })

@@ -5,8 +5,10 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { makeSelfSigned } from "@greenroom/gateway/federation/TlsCredentials"
 import { ServerName } from "@greenroom/protocol/Identifiers"
+import * as Database from "@greenroom/store/Database"
+import * as CuttableDatabase from "@greenroom/store/testing/CuttableDatabase"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, FileSystem, Redacted } from "effect"
+import { Effect, FileSystem, Layer, Redacted, Schedule } from "effect"
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url))
 
@@ -151,6 +153,47 @@ describe("main", () => {
       const answer = yield* Effect.promise(() => fetch(`${path}/messages?access_token=${access_token}&dir=b&limit=3`))
       const text = yield* Effect.promise(() => answer.text())
       for (const content of contents) assert.include(text, JSON.stringify(content))
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
+  it.live("a second start names the server that has the database, also where it has the port too", () =>
+    Effect.gen(function* () {
+      const database = Redacted.value(yield* TestDatabase.url)
+      const directory = yield* temporaryDirectory
+      yield* (yield* FileSystem.FileSystem).chmod(directory, 0o711)
+      for (const [option, where] of [
+        ["--database-url", database],
+        ["--data-dir", directory]
+      ] as const) {
+        const first = yield* run(...(yield* withDefaults([option, where])))
+        const [, port = ""] = yield* first.said(/listens on http:\/\/127\.0\.0\.1:(\d+)/)
+        const second = yield* run(...(yield* withDefaults([option, where, "--port", port])))
+        const { code, stderr } = yield* second.ended
+        assert.strictEqual(code, 1)
+        assert.match(
+          stderr,
+          new RegExp(`^greenroom: ${option}: Process ${first.process.pid}.*, another Greenroom, uses .*\n$`)
+        )
+        first.process.kill("SIGTERM")
+        yield* first.ended
+      }
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
+  it.live("a server that lost its database to another one ends with one line", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const way = yield* CuttableDatabase.make(url)
+      const first = yield* run(...(yield* withDefaults(["--database-url", Redacted.value(way.url)])))
+      yield* first.said(/listens on/)
+      yield* way.cut
+      // Refused until PostgreSQL has noticed that the connections of the first are gone.
+      const takeOver = Layer.build(Layer.fresh(Database.exclusiveLayer({ databaseUrl: url, dataDir: "unused" })))
+      yield* Effect.retry(takeOver, { while: ({ _tag }) => _tag === "DatabaseInUse", schedule: Schedule.spaced(50) })
+      yield* way.mend
+      const { code, stderr } = yield* first.ended
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^greenroom: Another Greenroom took the database .*\n$/)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 

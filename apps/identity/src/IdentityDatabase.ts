@@ -5,6 +5,7 @@
 import type { PgClient } from "@effect/sql-pg"
 import type { DatabaseOptions } from "@greenroom/store/Database"
 import * as Database from "@greenroom/store/Database"
+import { checkRequirements, type DatabaseUnsuitable } from "@greenroom/store/DatabaseRequirements"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import type { EmbeddedPostgresError } from "@greenroom/store/EmbeddedPostgresError"
 import { Data, Effect, Layer, Option, type Redacted } from "effect"
@@ -21,7 +22,7 @@ const newestMigration = Object.keys(migrations).length
 /** The database belongs to something else, or to a newer version. */
 export class WrongDatabase extends Data.TaggedError("WrongDatabase")<{ readonly message: string }> {}
 
-export type IdentityDatabaseError = SqlError.SqlError | Migrator.MigrationError | WrongDatabase
+export type IdentityDatabaseError = SqlError.SqlError | Migrator.MigrationError | WrongDatabase | DatabaseUnsuitable
 
 /** "identity" in the bytes of ASCII: the advisory lock that one migrating node holds. */
 const migrationLock = 0x6964656e74697479n
@@ -40,6 +41,7 @@ export const migrate: Effect.Effect<void, IdentityDatabaseError, SqlClient.SqlCl
   const sql = yield* SqlClient.SqlClient
   yield* sql.withTransaction(
     Effect.gen(function* () {
+      yield* checkRequirements
       yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
       yield* refuseHomeServer(sql)
       yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "identity_migrations" })

@@ -142,6 +142,9 @@ export const layerOnDatabase = (options: HomeServerOptions) =>
     Layer.provide([NodeFileSystem.layer, NodePath.layer])
   )
 
-/** A home server with its database: the embedded PostgreSQL in `dataDir`, or the one at `databaseUrl`. */
+/**
+ * A home server with its database: the embedded PostgreSQL in `dataDir`, or the one at `databaseUrl`. The program must
+ * end when `DatabaseHold` is lost.
+ */
 export const layer = (options: HomeServerOptions) =>
-  layerOnDatabase(options).pipe(Layer.provideMerge(Database.layer(options)))
+  layerOnDatabase(options).pipe(Layer.provideMerge(Database.exclusiveLayer(options)))

@@ -22,9 +22,14 @@ const killAfter = (milliseconds: number): void => {
   new Worker(code, { eval: true }).on("error", () => undefined).unref()
 }
 
-const startDeadline = (name: string, deadline: number): void => {
+let isEnding = false
+
+/** Ends this process when the deadline has passed, by itself or by force. For a program that begins to shut down. */
+export const startDeadline = (name: string, deadline: number = shutdownDeadline): void => {
+  if (isEnding) return
+  isEnding = true
   const exit = () => {
-    console.error(`${name}: cut off work that did not end within ${deadline / 1_000} seconds of the signal`)
+    console.error(`${name}: cut off work that did not end within ${deadline / 1_000} seconds`)
     process.exit(1)
   }
   setTimeout(exit, deadline).unref()
@@ -38,12 +43,7 @@ export const runProgram = <E>(
   describeFailure: (cause: Cause.Cause<E>) => string | undefined,
   deadline: number = shutdownDeadline
 ): void => {
-  let isEnding = false
-  const onSignal = () => {
-    if (isEnding) return
-    isEnding = true
-    startDeadline(name, deadline)
-  }
+  const onSignal = () => startDeadline(name, deadline)
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal)
   const reported = Effect.tapCause(program, (cause) => {
     const message = describeFailure(cause)

@@ -23,7 +23,7 @@ describe("RunProgram", () => {
     Effect.gen(function* () {
       const { ending, stderr } = yield* terminate("waits")
       assert.strictEqual(ending, 1)
-      assert.strictEqual(stderr, "stubborn: cut off work that did not end within 0.1 seconds of the signal\n")
+      assert.strictEqual(stderr, "stubborn: cut off work that did not end within 0.1 seconds\n")
     })
   )
 

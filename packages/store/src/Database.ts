@@ -11,10 +11,13 @@
  * bodies, profile values, status messages, device names) is stored as JSON, which escapes them.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Data, Effect, Layer, Option, Redacted } from "effect"
-import { Migrator, SqlClient, type SqlError } from "effect/sql"
+import { Data, Effect, Layer, Redacted } from "effect"
+import { Migrator, SqlClient, SqlError } from "effect/sql"
+import { DatabaseHold, type DatabaseInUse } from "./DatabaseHold.ts"
+import { checkRequirements, type DatabaseUnsuitable } from "./DatabaseRequirements.ts"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
+import { checkUnlocked } from "./internal/directoryLock.ts"
 import homeServer from "./migrations/0001_home_server.ts"
 import federation from "./migrations/0003_federation.ts"
 import outgoingTransactions from "./migrations/0004_outgoing_transactions.ts"
@@ -22,6 +25,7 @@ import logins from "./migrations/0005_logins.ts"
 import joinedDepth from "./migrations/0006_joined_depth.ts"
 import thirdPartyInvites from "./migrations/0007_third_party_invites.ts"
 import devices from "./migrations/0008_devices.ts"
+import databaseHolder from "./migrations/0009_database_holder.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -31,7 +35,8 @@ const migrations = {
   "0005_logins": logins,
   "0006_joined_depth": joinedDepth,
   "0007_third_party_invites": thirdPartyInvites,
-  "0008_devices": devices
+  "0008_devices": devices,
+  "0009_database_holder": databaseHolder
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
@@ -45,13 +50,20 @@ export class DatabaseUnreachable extends Data.TaggedError("DatabaseUnreachable")
   readonly cause: SqlError.SqlError
 }> {}
 
-export type DatabaseError = SqlError.SqlError | Migrator.MigrationError | DatabaseTooNew | DatabaseUnreachable
+export type DatabaseError =
+  | SqlError.SqlError
+  | Migrator.MigrationError
+  | DatabaseTooNew
+  | DatabaseUnreachable
+  | DatabaseUnsuitable
 
 export interface PoolOptions {
   /** `postgresql://user:password@host:port/name`, or `postgresql:///name?host=/directory/of/the/socket`. */
   readonly url: Redacted.Redacted
   /** How many connections this node opens at most; at least 2, as the event log keeps one for itself. */
   readonly maxConnections?: number | undefined
+  /** Connections are opened only while the database is held. */
+  readonly hold?: DatabaseHold["Service"] | undefined
 }
 
 export interface DatabaseOptions {
@@ -69,6 +81,7 @@ export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = 
   const sql = yield* SqlClient.SqlClient
   yield* sql.withTransaction(
     Effect.gen(function* () {
+      yield* checkRequirements
       yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
       yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "migrations" })
       const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
@@ -82,12 +95,24 @@ export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = 
   )
 })
 
+/** The password of a URL, empty where it has none. */
+const passwordOf = (url: Redacted.Redacted): Redacted.Redacted => {
+  const parsed = URL.parse(Redacted.value(url))
+  return Redacted.make(decodeURIComponent(parsed?.password || (parsed?.searchParams.get("password") ?? "")))
+}
+
 /** A pool of connections without migrations. */
-export const pool = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, SqlError.SqlError> =>
+export const pool = ({
+  hold,
+  maxConnections,
+  url
+}: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, SqlError.SqlError> =>
   PgClient.layer({
-    url: options.url,
-    applicationName: "greenroom",
-    maxConnections: Math.max(2, options.maxConnections ?? 10),
+    url,
+    applicationName: hold?.applicationName ?? "greenroom",
+    // The password is asked for before each connection.
+    ...(hold === undefined ? {} : { password: Effect.as(hold.verified, passwordOf(url)) }),
+    maxConnections: Math.max(2, maxConnections ?? 10),
     minConnections: 1,
     multiplex: true,
     preparedStatementCacheSize: 400,
@@ -96,12 +121,32 @@ export const pool = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlC
 
 /** A pool of connections to a migrated database. */
 export const migrated = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError> =>
-  Layer.effectDiscard(migrate).pipe(
-    Layer.provideMerge(pool(options)),
-    Layer.catchTag("SqlError", (error) =>
-      Layer.effectContext(Effect.fail(error.reason.operation === "connect" ? unreachable(options.url, error) : error))
+  Layer.effectDiscard(migrate).pipe(Layer.provideMerge(pool(options)), namingUnreachable(options.url))
+
+/** The same, held against every other process that wants to hold it. */
+const held = ({
+  maxConnections,
+  url
+}: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient | DatabaseHold, DatabaseError | DatabaseInUse> =>
+  Layer.unwrap(
+    Effect.map(DatabaseHold, (hold) =>
+      Layer.effectDiscard(Effect.andThen(migrate, hold.register)).pipe(
+        Layer.provideMerge(pool({ url, maxConnections, hold }))
+      )
     )
-  )
+  ).pipe(Layer.provideMerge(DatabaseHold.layer(url)), namingUnreachable(url))
+
+/** Failures to connect tell which database. */
+const namingUnreachable =
+  (url: Redacted.Redacted) =>
+  <A, E>(layer: Layer.Layer<A, E | SqlError.SqlError>): Layer.Layer<A, E | SqlError.SqlError | DatabaseUnreachable> =>
+    Layer.catch(layer, (error) =>
+      Layer.effectContext(
+        Effect.fail(
+          SqlError.isSqlError(error) && error.reason.operation === "connect" ? unreachable(url, error) : error
+        )
+      )
+    )
 
 const unreachable = (url: Redacted.Redacted, error: SqlError.SqlError): DatabaseUnreachable => {
   const parsed = URL.parse(Redacted.value(url))
@@ -111,14 +156,39 @@ const unreachable = (url: Redacted.Redacted, error: SqlError.SqlError): Database
   return new DatabaseUnreachable({ message: `Cannot connect to the database (${name}): ${reason}`, cause: error })
 }
 
-/** The database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
+/** Builds on the database that the operator chose: `databaseUrl` where given, else the embedded server in `dataDir`. */
+const onChosen = <A, E>(
+  { databaseUrl, dataDir, maxConnections }: DatabaseOptions,
+  build: (options: PoolOptions) => Layer.Layer<A, E>
+): Layer.Layer<A, E | EmbeddedPostgresError> =>
+  databaseUrl !== undefined
+    ? build({ url: databaseUrl, maxConnections })
+    : Layer.unwrap(Effect.map(EmbeddedPostgres, ({ url }) => build({ url, maxConnections }))).pipe(
+        Layer.provide(EmbeddedPostgres.layer({ dataDir }))
+      )
+
+/**
+ * Fails where another process holds the database that the operator chose, before anything is started on it. Other
+ * failures are left to `exclusiveLayer`.
+ */
+export const checkFree = ({
+  databaseUrl,
+  dataDir
+}: DatabaseOptions): Effect.Effect<void, DatabaseInUse | EmbeddedPostgresError> =>
+  databaseUrl === undefined
+    ? checkUnlocked(dataDir)
+    : Effect.catchTag(DatabaseHold.checkFree(databaseUrl), "SqlError", () => Effect.void)
+
+/** The migrated database that the operator chose, for programs beside the home server. */
 export const layer = (
   options: DatabaseOptions
 ): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError | EmbeddedPostgresError> =>
-  Option.match(Option.fromNullishOr(options.databaseUrl), {
-    onSome: (url) => migrated({ url, maxConnections: options.maxConnections }),
-    onNone: () =>
-      Layer.unwrap(
-        Effect.map(EmbeddedPostgres, ({ url }) => migrated({ url, maxConnections: options.maxConnections }))
-      ).pipe(Layer.provide(EmbeddedPostgres.layer({ dataDir: options.dataDir })))
-  })
+  onChosen(options, migrated)
+
+/** The same for the home server, of which one process at a time runs on a database. */
+export const exclusiveLayer = (
+  options: DatabaseOptions
+): Layer.Layer<
+  PgClient.PgClient | SqlClient.SqlClient | DatabaseHold,
+  DatabaseError | DatabaseInUse | EmbeddedPostgresError
+> => onChosen(options, held)

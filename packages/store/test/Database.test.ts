@@ -1,4 +1,5 @@
-import { PgClient } from "@effect/sql-pg"
+import { randomUUID } from "node:crypto"
+import { PgClient, PgConnection } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
@@ -40,6 +41,49 @@ describe("Database", () => {
       assert.include(error.message, "127.0.0.1:1/somewhere")
       assert.notInclude(JSON.stringify(error), "hunter2")
     })
+  )
+
+  it.effect("a database in another encoding than UTF-8 is refused with what to do", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.emptyUrl
+      const connection = yield* PgConnection.make({ url })
+      const name = `ascii_${randomUUID().replaceAll("-", "")}`
+      yield* Effect.acquireRelease(
+        connection.query(
+          `CREATE DATABASE ${name} ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0`
+        ),
+        () => Effect.orDie(connection.query(`DROP DATABASE ${name} WITH (FORCE)`))
+      )
+      const ascii = new URL(Redacted.value(url))
+      ascii.pathname = `/${name}`
+      const error = yield* Effect.flip(Layer.build(Database.migrated({ url: Redacted.make(ascii.href) })))
+      assert.strictEqual(error._tag, "DatabaseUnsuitable")
+      assert.match(error.message, /stores text as SQL_ASCII, and Greenroom needs UTF-8\. .*ENCODING 'UTF8'/)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a role that may not create tables is refused with what to do, and taken once that is done", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.emptyUrl
+      const connection = yield* PgConnection.make({ url })
+      const role = `guest_${randomUUID().replaceAll("-", "")}`
+      yield* Effect.acquireRelease(connection.query(`CREATE ROLE ${role} LOGIN`), () =>
+        Effect.orDie(
+          Effect.andThen(connection.query(`DROP OWNED BY ${role} CASCADE`), connection.query(`DROP ROLE ${role}`))
+        )
+      )
+      const asRole = new URL(Redacted.value(url))
+      asRole.searchParams.set("user", role)
+      const build = Effect.scoped(Layer.build(Database.migrated({ url: Redacted.make(asRole.href) })))
+      const error = yield* Effect.flip(build)
+      assert.strictEqual(error._tag, "DatabaseUnsuitable")
+      const [, advice] =
+        /^The role guest_\w+ may not create tables .* by (GRANT .*) as the owner of the database\.$/.exec(
+          error.message
+        )!
+      yield* connection.query(advice!)
+      yield* build
+    }).pipe(Effect.scoped)
   )
 
   it.effect("a database that a newer version wrote is left alone", () =>

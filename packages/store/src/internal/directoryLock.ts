@@ -9,6 +9,8 @@ import { Effect, type Scope } from "effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import { processIdentity } from "./processes.ts"
 
+const lockFile = (directory: string): string => path.join(directory, "greenroom.lock")
+
 const holderOf = async (text: string): Promise<number | undefined> => {
   const [pid, identity] = text.split("\n")
   const running = await processIdentity(Number(pid))
@@ -17,7 +19,7 @@ const holderOf = async (text: string): Promise<number | undefined> => {
 
 /** Takes the lock, or answers with the process that holds it. */
 const take = async (directory: string): Promise<number | undefined> => {
-  const lock = path.join(directory, "greenroom.lock")
+  const lock = lockFile(directory)
   const own = `${lock}.${process.pid}`
   await fs.writeFile(own, `${process.pid}\n${await processIdentity(process.pid)}\n`, { mode: 0o600 })
   try {
@@ -48,6 +50,18 @@ const removeStale = async (lock: string, aside: string): Promise<void> => {
   await fs.rm(aside, { force: true })
 }
 
+const inUse = (directory: string, holder: number): EmbeddedPostgresError =>
+  new EmbeddedPostgresError({
+    message: `Process ${holder}, another Greenroom, uses the data directory ${directory}: end it first, or choose another directory with --data-dir.`
+  })
+
+/** Fails where another process holds the lock, as `lockDirectory` would. Takes nothing. */
+export const checkUnlocked = (directory: string): Effect.Effect<void, EmbeddedPostgresError> =>
+  Effect.flatMap(
+    Effect.promise(async () => holderOf(await fs.readFile(lockFile(directory), "utf8").catch(() => ""))),
+    (holder) => (holder === undefined ? Effect.void : Effect.fail(inUse(directory, holder)))
+  )
+
 /** Holds the lock of a directory until the scope closes. */
 export const lockDirectory = (directory: string): Effect.Effect<void, EmbeddedPostgresError, Scope.Scope> =>
   Effect.acquireRelease(
@@ -58,16 +72,6 @@ export const lockDirectory = (directory: string): Effect.Effect<void, EmbeddedPo
           message: `Cannot write into the data directory ${directory} (--data-dir): ${cause instanceof Error ? cause.message : cause}`,
           cause
         })
-    }).pipe(
-      Effect.flatMap((holder) =>
-        holder === undefined
-          ? Effect.void
-          : Effect.fail(
-              new EmbeddedPostgresError({
-                message: `Process ${holder}, another Greenroom, uses the data directory ${directory}: end it first, or choose another directory with --data-dir.`
-              })
-            )
-      )
-    ),
-    () => Effect.promise(() => fs.rm(path.join(directory, "greenroom.lock"), { force: true }))
+    }).pipe(Effect.flatMap((holder) => (holder === undefined ? Effect.void : Effect.fail(inUse(directory, holder))))),
+    () => Effect.promise(() => fs.rm(lockFile(directory), { force: true }))
   )

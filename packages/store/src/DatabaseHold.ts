@@ -1,0 +1,246 @@
+/**
+ * One process at a time runs a home server on a database. It holds an advisory lock of PostgreSQL on a connection of its
+ * own, and a row of `database_holder` names it for the operator.
+ *
+ * A lock ends with its connection, so it is not enough to have taken it once:
+ *
+ * - Each new connection of the pool first asks whether the lock's connection still lives (`verified`), and waits if not.
+ * - A lost lock is taken again. If another process got it meanwhile, this one must end (`lost`): what it has in memory
+ *   may no longer agree with the database.
+ * - The process that takes the lock ends the connections that a former holder still has.
+ *
+ * Source: PostgreSQL, "Advisory Locks" and "Server Signaling Functions".
+ */
+import { randomBytes } from "node:crypto"
+import * as os from "node:os"
+import { PgConnection } from "@effect/sql-pg"
+import { Clock, Context, Data, Deferred, Effect, Latch, Layer, type Redacted, Schedule, type Scope } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+
+/** Another process holds the database. */
+export class DatabaseInUse extends Data.TaggedError("DatabaseInUse")<{ readonly message: string }> {}
+
+/** Another process took the database while this one had no connection to it. */
+export class DatabaseTakenOver extends Data.TaggedError("DatabaseTakenOver")<{ readonly message: string }> {}
+
+/** "grholder" in the bytes of ASCII. */
+const holderLock = 0x6772686f6c646572n
+
+/** How often the lock's connection is used, so that its end is noticed and no firewall forgets it. */
+const pingInterval = "2 seconds"
+
+/** How long the lock's connection may take to answer before it counts as lost. */
+const pingTimeout = "5 seconds"
+
+const reconnectInterval = "200 millis"
+
+/** How often the lock is tried: PostgreSQL may take a while to notice that a holder was killed. */
+const attempts = 15
+
+const holderName = (id: string): string => `greenroom-holder-${id}`
+
+type Connection = PgConnection.PgConnection
+
+/** The lock's connection answers no more. */
+class ConnectionLost extends Data.TaggedError("ConnectionLost") {}
+
+const connect = (url: Redacted.Redacted, id: string) =>
+  PgConnection.make({
+    url,
+    prepare: false,
+    applicationName: holderName(id),
+    startupParameters: { tcp_keepalives_idle: "10", tcp_keepalives_interval: "5", tcp_keepalives_count: "3" }
+  })
+
+const ping = (connection: Connection): Effect.Effect<unknown, ConnectionLost> =>
+  connection.query("SELECT 1").pipe(
+    Effect.timeout(pingTimeout),
+    Effect.mapError(() => new ConnectionLost())
+  )
+
+const tryLock = (connection: Connection): Effect.Effect<boolean, SqlError.SqlError> =>
+  Effect.map(
+    connection.query("SELECT pg_try_advisory_lock($1) AS locked", [holderLock]),
+    ({ rows }) => rows[0]?.locked === true
+  )
+
+/** Ends other connections to this database by their names, and waits for their end. */
+const endConnections = (connection: Connection, pattern: string): Effect.Effect<unknown, SqlError.SqlError> =>
+  connection.query(
+    `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() AND application_name ~ $1`,
+    [pattern]
+  )
+
+interface Holder {
+  readonly since: Date
+  readonly client: string | null
+  readonly host: string | null
+  readonly pid: number | null
+}
+
+/** The process that holds the lock, with what it wrote of itself. */
+const findHolder = Effect.fnUntraced(function* (connection: Connection) {
+  const { rows } = yield* connection.query("SELECT to_regclass('database_holder') IS NOT NULL AS found")
+  const written = rows[0]?.found === true ? "database_holder" : "(SELECT '' AS id, '' AS host, 0 AS pid)"
+  const found = yield* connection.query(
+    `SELECT session.backend_start AS since, host(session.client_addr) AS client, written.host, written.pid
+     FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
+     LEFT JOIN ${written} AS written ON session.application_name = $2 || written.id
+     WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+       AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND (held.classid::bigint << 32) + held.objid::bigint = $1::bigint`,
+    [holderLock, holderName("")]
+  )
+  return found.rows[0] as Holder | undefined
+})
+
+const describe = ({ client, host, pid, since }: Holder): string => {
+  const process =
+    pid === null
+      ? `Another Greenroom${client === null ? "" : ` at ${client}`}`
+      : `Process ${pid} on ${host}, another Greenroom,`
+  return `${process} uses this database since ${since.toISOString()}: stop it first, or choose another database.`
+}
+
+/** A process of this machine that runs: there is no need to wait for PostgreSQL to notice its end. */
+const isRunning = ({ host, pid }: Holder): boolean => {
+  if (host !== os.hostname() || pid === null || pid === process.pid) return false
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"
+  }
+}
+
+/** Repeats `take` until it succeeds, or a holder proves to be there. Errors: `DatabaseInUse`. */
+const untilFree = Effect.fnUntraced(function* (
+  connection: Connection,
+  take: Effect.Effect<boolean, SqlError.SqlError>
+): Effect.fn.Return<void, DatabaseInUse | SqlError.SqlError> {
+  for (let attempt = 1; !(yield* take); attempt++) {
+    const holder = yield* findHolder(connection)
+    if (holder !== undefined && (attempt >= attempts || isRunning(holder))) {
+      return yield* new DatabaseInUse({ message: describe(holder) })
+    }
+    yield* Effect.sleep(reconnectInterval)
+  }
+})
+
+/** Fails where another process holds the database, as the layer would. Takes nothing. */
+const checkFree = (url: Redacted.Redacted): Effect.Effect<void, DatabaseInUse | SqlError.SqlError> =>
+  Effect.scoped(
+    Effect.flatMap(connect(url, "check"), (connection) =>
+      untilFree(
+        connection,
+        Effect.map(findHolder(connection), (holder) => holder === undefined)
+      )
+    )
+  )
+
+const takenOver = new DatabaseTakenOver({
+  message: "Another Greenroom took the database while this one had no connection to it, so this one ends."
+})
+
+const make = Effect.fnUntraced(function* (
+  url: Redacted.Redacted
+): Effect.fn.Return<DatabaseHold["Service"], DatabaseInUse | SqlError.SqlError, Scope.Scope> {
+  const id = randomBytes(4).toString("hex")
+  const since = yield* Clock.currentTimeMillis
+  const isHeld = yield* Latch.make(false)
+  const first = yield* Deferred.make<void, DatabaseInUse | SqlError.SqlError>()
+  const lost = yield* Deferred.make<never, DatabaseTakenOver>()
+  let holding: Connection | undefined
+  let isRegistered = false
+
+  const setHolding = (connection: Connection | undefined) =>
+    Effect.suspend(() => {
+      holding = connection
+      return connection === undefined ? isHeld.close : isHeld.open
+    })
+
+  /** Fails once the connection no longer holds the lock, whoever noticed it. */
+  const whileHolding = (connection: Connection): Effect.Effect<never, ConnectionLost> =>
+    ping(connection).pipe(
+      Effect.delay(pingInterval),
+      Effect.andThen(Effect.suspend(() => (holding === connection ? Effect.void : Effect.fail(new ConnectionLost())))),
+      Effect.forever,
+      Effect.tapError(() => Effect.logWarning("Lost the connection that holds the database: taking it again"))
+    )
+
+  /** Takes the lock on a new connection, and holds it while the connection lives. */
+  const hold = <E>(take: (connection: Connection) => Effect.Effect<unknown, E>) =>
+    Effect.gen(function* () {
+      const connection = yield* connect(url, id)
+      yield* take(connection)
+      yield* Effect.acquireRelease(setHolding(connection), () => setHolding(undefined))
+      yield* Deferred.succeed(first, undefined)
+      return yield* whileHolding(connection)
+    }).pipe(Effect.scoped)
+
+  const takeFirst = (connection: Connection) =>
+    Effect.andThen(untilFree(connection, tryLock(connection)), endConnections(connection, "^greenroom-[0-9a-f]{8}$"))
+
+  /** PostgreSQL may not have noticed the end of our former connection, which then still holds the lock. */
+  const takeAgain = Effect.fnUntraced(function* (connection: Connection) {
+    yield* endConnections(connection, `^${holderName(id)}$`)
+    if (!(yield* tryLock(connection))) return yield* takenOver
+    if (!isRegistered) return
+    const { rows } = yield* connection.query("SELECT id FROM database_holder")
+    if (rows[0]?.id !== id) return yield* takenOver
+  })
+
+  const holdAgain = hold(takeAgain).pipe(
+    Effect.retry({ while: ({ _tag }) => _tag !== "DatabaseTakenOver", schedule: Schedule.spaced(reconnectInterval) }),
+    Effect.catch((error) => (error._tag === "DatabaseTakenOver" ? Deferred.fail(lost, error) : Effect.die(error)))
+  )
+
+  yield* hold(takeFirst).pipe(
+    Effect.catchTag("ConnectionLost", () => holdAgain),
+    Effect.catch((error) => Deferred.fail(first, error)),
+    Effect.forkScoped
+  )
+  yield* Deferred.await(first)
+
+  const verified = Effect.suspend(() => {
+    const connection = holding
+    if (connection === undefined) return isHeld.await
+    return Effect.catch(ping(connection), () =>
+      Effect.andThen(holding === connection ? setHolding(undefined) : Effect.void, isHeld.await)
+    )
+  })
+
+  const register = Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    yield* sql`
+      INSERT INTO database_holder (id, host, pid, since)
+      VALUES (${id}, ${os.hostname()}, ${process.pid}, ${since})
+      ON CONFLICT (single) DO UPDATE SET id = excluded.id, host = excluded.host, pid = excluded.pid, since = excluded.since`
+    isRegistered = true
+  })
+
+  return DatabaseHold.of({
+    applicationName: `greenroom-${id}`,
+    verified: Effect.asVoid(verified),
+    register,
+    lost: Deferred.await(lost)
+  })
+})
+
+export class DatabaseHold extends Context.Service<
+  DatabaseHold,
+  {
+    /** The name of the pool's connections, by which the next holder finds them. */
+    readonly applicationName: string
+    /** Returns while this process holds the database. To be run before a connection of the pool is opened. */
+    readonly verified: Effect.Effect<void>
+    /** Writes who holds the database, once it has its tables. */
+    readonly register: Effect.Effect<void, SqlError.SqlError, SqlClient.SqlClient>
+    /** Fails when another process has taken the database. Never succeeds. */
+    readonly lost: Effect.Effect<never, DatabaseTakenOver>
+  }
+>()("greenroom/store/DatabaseHold") {
+  static readonly layer = (url: Redacted.Redacted): Layer.Layer<DatabaseHold, DatabaseInUse | SqlError.SqlError> =>
+    Layer.effect(DatabaseHold, make(url))
+  static readonly checkFree = checkFree
+}

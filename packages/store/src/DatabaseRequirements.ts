@@ -1,0 +1,42 @@
+/**
+ * What a database must be for Greenroom to use it: text in UTF-8, and a schema in which the role may create tables.
+ * Checked before the migrations, so that the operator reads what to do instead of an error in the middle of one.
+ */
+import { Data, Effect } from "effect"
+import { SqlClient, type SqlError } from "effect/sql"
+
+/** The database cannot be used as it is. The message says what to do. */
+export class DatabaseUnsuitable extends Data.TaggedError("DatabaseUnsuitable")<{ readonly message: string }> {}
+
+interface Found {
+  readonly database: string
+  readonly role: string
+  readonly encoding: string
+  readonly schema: string | null
+  readonly may_create: boolean
+}
+
+/** A name as SQL writes it. */
+const quoted = (name: string): string => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
+
+const encodingProblem = ({ database, encoding }: Found): string =>
+  `The database ${database} stores text as ${encoding}, and Greenroom needs UTF-8. Make another one with ` +
+  `CREATE DATABASE name ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0, and name it.`
+
+const privilegeProblem = ({ database, role, schema }: Found): string =>
+  `The role ${role} may not create tables in the database ${database}. Let it, by ` +
+  (schema === null
+    ? `CREATE SCHEMA greenroom AUTHORIZATION ${quoted(role)} and ALTER ROLE ${quoted(role)} SET search_path = greenroom, as the owner of the database.`
+    : `GRANT CREATE ON SCHEMA ${quoted(schema)} TO ${quoted(role)} as the owner of the database.`)
+
+/** Errors: `DatabaseUnsuitable`. */
+export const checkRequirements: Effect.Effect<void, DatabaseUnsuitable | SqlError.SqlError, SqlClient.SqlClient> =
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    const [found] = yield* sql<Found>`
+      SELECT datname AS database, current_user AS role, pg_encoding_to_char(encoding) AS encoding,
+        current_schema() AS schema, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
+      FROM pg_database WHERE datname = current_database()`
+    if (found!.encoding !== "UTF8") return yield* new DatabaseUnsuitable({ message: encodingProblem(found!) })
+    if (!found!.may_create) return yield* new DatabaseUnsuitable({ message: privilegeProblem(found!) })
+  })

@@ -1,0 +1,17 @@
+/**
+ * Which process runs the home server on this database now, for the message to a second one.
+ */
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+export default Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`
+    CREATE TABLE database_holder (
+      single boolean PRIMARY KEY DEFAULT true CHECK (single),
+      id text NOT NULL,
+      host text NOT NULL,
+      pid integer NOT NULL,
+      since bigint NOT NULL
+    )`
+})

@@ -1,0 +1,59 @@
+/**
+ * A way to a PostgreSQL that can be cut: whoever connects by it loses all connections, and gets none until it is mended.
+ */
+import * as fs from "node:fs/promises"
+import * as net from "node:net"
+import * as os from "node:os"
+import * as path from "node:path"
+import { Effect, Redacted, type Scope } from "effect"
+
+export interface CuttableDatabase {
+  /** The URL that leads to the database by this way. */
+  readonly url: Redacted.Redacted
+  readonly cut: Effect.Effect<void>
+  readonly mend: Effect.Effect<void>
+}
+
+/** `url` names a server by the directory of its Unix socket. */
+export const make = (url: Redacted.Redacted): Effect.Effect<CuttableDatabase, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const original = new URL(Redacted.value(url))
+      const socketName = `.s.PGSQL.${original.searchParams.get("port")}`
+      const target = path.join(original.searchParams.get("host")!, socketName)
+      const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-way-"))
+      const connections = new Set<net.Socket>()
+      let isCut = false
+      const server = net.createServer((client) => {
+        if (isCut) {
+          client.destroy()
+          return
+        }
+        const upstream = net.connect(target)
+        for (const socket of [client, upstream]) {
+          connections.add(socket)
+          socket.on("error", () => undefined).on("close", () => connections.delete(socket))
+        }
+        client.pipe(upstream).pipe(client)
+      })
+      await new Promise<void>((resolve) => server.listen(path.join(directory, socketName), resolve))
+      original.searchParams.set("host", directory)
+      const cut = () => {
+        isCut = true
+        for (const socket of connections) socket.destroy()
+      }
+      return {
+        url: Redacted.make(original.href),
+        cut: Effect.sync(cut),
+        mend: Effect.sync(() => {
+          isCut = false
+        }),
+        close: async () => {
+          cut()
+          server.close()
+          await fs.rm(directory, { recursive: true })
+        }
+      }
+    }),
+    ({ close }) => Effect.promise(close)
+  )
