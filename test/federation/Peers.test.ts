@@ -144,4 +144,63 @@ describe("Peers", () => {
       )
     })
   )
+
+  it.live("a PDU that a server refuses is dropped, and stops none of those before and after it", () =>
+    Effect.gen(function* () {
+      const { blue, red, says } = yield* scene
+      yield* blue.stop
+      const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+      yield* says("while others wait")
+      const held = yield* nextWithPdus(received)
+      for (const body of ["one", "two", "poison", "three", "four"]) yield* says(body)
+      held.answer(200, { pdus: {} })
+      const taken: Array<string> = []
+      const refusals: Array<ReadonlyArray<string>> = []
+      while (!taken.includes("four")) {
+        const { answer, body } = yield* nextWithPdus(received)
+        const bodies = body.pdus.map(({ content }) => content.body)
+        if (bodies.includes("poison")) {
+          refusals.push(bodies)
+          answer(400, { errcode: "M_BAD_JSON", error: "A PDU is bad" })
+        } else {
+          taken.push(...bodies)
+          answer(200, { pdus: {} })
+        }
+      }
+      assert.deepStrictEqual(taken, ["one", "two", "three", "four"])
+      assert.deepStrictEqual(refusals, [["one", "two", "poison", "three", "four"], ["poison"]])
+      yield* says("afterwards")
+      const next = yield* nextWithPdus(received)
+      assert.deepStrictEqual(
+        next.body.pdus.map(({ content }) => content.body),
+        ["afterwards"]
+      )
+      next.answer(200, { pdus: {} })
+      const isEmpty = Effect.map(reportOfBlue(red), (report) => report?.queue_length === 0)
+      yield* Effect.repeat(isEmpty, { until: (empty) => empty })
+    })
+  )
+
+  it.live(
+    "a server that refuses everything, also after a restart, gets what can be taken as soon as it takes anything",
+    () =>
+      Effect.gen(function* () {
+        const { blue, red, says } = yield* scene
+        yield* blue.stop
+        const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+        yield* says("in vain")
+        const first = yield* nextWithPdus(received)
+        first.answer(403, { errcode: "M_FORBIDDEN", error: "Go away" })
+        yield* red.stop
+        yield* red.start
+        for (const body of ["again in vain", "welcome"]) yield* says(body)
+        while (true) {
+          const { answer, body } = yield* nextWithPdus(received)
+          const isWelcome = body.pdus.every(({ content }) => content.body === "welcome")
+          if (isWelcome) answer(200, { pdus: {} })
+          else answer(403, { errcode: "M_FORBIDDEN", error: "Go away" })
+          if (isWelcome) return
+        }
+      })
+  )
 })

@@ -26,6 +26,7 @@ import joinedDepth from "./migrations/0006_joined_depth.ts"
 import thirdPartyInvites from "./migrations/0007_third_party_invites.ts"
 import devices from "./migrations/0008_devices.ts"
 import databaseHolder from "./migrations/0009_database_holder.ts"
+import refusedTransactions from "./migrations/0010_refused_transactions.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -36,7 +37,8 @@ const migrations = {
   "0006_joined_depth": joinedDepth,
   "0007_third_party_invites": thirdPartyInvites,
   "0008_devices": devices,
-  "0009_database_holder": databaseHolder
+  "0009_database_holder": databaseHolder,
+  "0010_refused_transactions": refusedTransactions
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -49,12 +49,19 @@ export class OutgoingStore extends Context.Service<
   OutgoingStore,
   {
     /**
-     * The transaction to the destination that is not acknowledged, else a new one of what waits for it. None where
-     * nothing waits.
+     * The transaction to the destination that is not acknowledged, else a new one of what waits for it, of at most `most`
+     * PDUs (1 to 50, default 50). None where nothing waits.
      */
-    readonly next: (destination: ServerName) => Effect.Effect<Option.Option<StoredTransaction>>
+    readonly next: (destination: ServerName, most?: number) => Effect.Effect<Option.Option<StoredTransaction>>
     /** The destination has the transaction: what it carried waits no longer. */
     readonly acknowledge: (destination: ServerName, transactionId: string) => Effect.Effect<void>
+    /** The destination has refused the transaction. Gives how many times in a row it has. */
+    readonly refused: (destination: ServerName, transactionId: string) => Effect.Effect<number>
+    /**
+     * The transaction is replaced by one with its first PDU alone, under another ID: a destination may remember what it
+     * answered to the old one. The other PDUs wait again.
+     */
+    readonly reduce: (destination: ServerName, transactionId: string) => Effect.Effect<void>
     /**
      * The first `limit` transactions to the destination after the newest of those named, oldest first. All that are
      * kept, where none of them is known.
@@ -84,12 +91,12 @@ export class OutgoingStore extends Context.Service<
         ORDER BY sent.place) AS bodies`
 
       // A row whose event is no longer there still goes, so that it leaves the queue.
-      const batch = (destination: ServerName) => sql`
+      const batch = (destination: ServerName, most: number) => sql`
         SELECT array_agg(event_nid ORDER BY event_nid) AS event_nids FROM (
           SELECT event_nid, row_number() OVER head AS place,
             sum(octet_length(coalesce(events.body, ''))) OVER head AS bytes
           FROM (
-            SELECT event_nid FROM outgoing_pdus WHERE destination = ${destination} ORDER BY event_nid LIMIT ${maxPdus}
+            SELECT event_nid FROM outgoing_pdus WHERE destination = ${destination} ORDER BY event_nid LIMIT ${most}
           ) AS queued LEFT JOIN events ON events.nid = event_nid
           WINDOW head AS (ORDER BY event_nid)
         ) AS measured
@@ -99,9 +106,9 @@ export class OutgoingStore extends Context.Service<
         SELECT transaction_id, ts, prev_ids, event_nids FROM outgoing_transactions
         WHERE destination = ${destination} AND acknowledged_at IS NULL`
 
-      const take = (destination: ServerName, transactionId: string, now: number) => sql<Row>`
+      const take = (destination: ServerName, transactionId: string, now: number, most: number) => sql<Row>`
         WITH unacknowledged AS (${inFlight(destination)}),
-        batch AS (${batch(destination)}),
+        batch AS (${batch(destination, most)}),
         made AS (
           INSERT INTO outgoing_transactions (destination, number, transaction_id, ts, prev_ids, event_nids)
           SELECT ${destination},
@@ -117,10 +124,10 @@ export class OutgoingStore extends Context.Service<
         SELECT transaction_id, ts, prev_ids, ${bodies} FROM (
           SELECT * FROM unacknowledged UNION ALL SELECT * FROM made) AS transaction`
 
-      const next = Effect.fnUntraced(function* (destination: ServerName) {
+      const next = Effect.fnUntraced(function* (destination: ServerName, most: number = maxPdus) {
         const now = yield* Clock.currentTimeMillis
         const transactionId = randomBytes(12).toString("base64url")
-        const rows = yield* take(destination, transactionId, now)
+        const rows = yield* take(destination, transactionId, now, most)
         return Option.map(Option.fromNullishOr(rows[0]), toTransaction)
       }, Effect.orDie)
 
@@ -137,6 +144,23 @@ export class OutgoingStore extends Context.Service<
           DELETE FROM outgoing_pdus USING acknowledged
           WHERE destination = ${destination} AND event_nid = ANY (acknowledged.event_nids)`
       }, Effect.orDie)
+
+      const refused = (destination: ServerName, transactionId: string) =>
+        sql<{ refusals: number }>`
+          UPDATE outgoing_transactions SET refusals = refusals + 1
+          WHERE destination = ${destination} AND transaction_id = ${transactionId} RETURNING refusals`.pipe(
+          Effect.map((rows) => rows[0]?.refusals ?? 0),
+          Effect.orDie
+        )
+
+      const reduce = (destination: ServerName, transactionId: string) =>
+        sql`
+          UPDATE outgoing_transactions
+          SET event_nids = event_nids[1:1], refusals = 0, transaction_id = ${randomBytes(12).toString("base64url")}
+          WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL`.pipe(
+          Effect.asVoid,
+          Effect.orDie
+        )
 
       const after = (destination: ServerName, transactionIds: ReadonlyArray<string>, limit: number) =>
         sql<Row>`
@@ -183,6 +207,8 @@ export class OutgoingStore extends Context.Service<
       return OutgoingStore.of({
         next,
         acknowledge,
+        refused,
+        reduce,
         after,
         waiting,
         trim,

@@ -53,6 +53,27 @@ layer(stores)("OutgoingStore", (it) => {
     })
   )
 
+  it.effect("a refused transaction can be reduced to its first PDU, the others wait again", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      const green = "green.test" as ServerName
+      yield* enqueue(green, 3)
+      const whole = yield* nextOf(green)
+      assert.strictEqual(yield* store.refused(green, whole.transactionId), 1)
+      assert.strictEqual(yield* store.refused(green, whole.transactionId), 2)
+      yield* store.reduce(green, whole.transactionId)
+      const single = yield* nextOf(green)
+      assert.notStrictEqual(single.transactionId, whole.transactionId)
+      assert.deepStrictEqual(idsOf(single), idsOf(whole).slice(0, 1))
+      assert.strictEqual(yield* store.refused(green, single.transactionId), 1)
+      yield* store.acknowledge(green, single.transactionId)
+      const second = Option.getOrThrow(yield* store.next(green, 1))
+      assert.deepStrictEqual(idsOf(second), idsOf(whole).slice(1, 2))
+      yield* store.acknowledge(green, second.transactionId)
+      assert.deepStrictEqual(idsOf(yield* nextOf(green)), idsOf(whole).slice(2))
+    })
+  )
+
   it.effect("large events are spread over transactions, and one that is too large goes alone", () =>
     Effect.gen(function* () {
       const store = yield* OutgoingStore

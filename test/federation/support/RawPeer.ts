@@ -12,7 +12,7 @@ export interface ReceivedTransaction {
   readonly transactionId: string
   readonly body: {
     readonly prev_ids: ReadonlyArray<string>
-    readonly pdus: ReadonlyArray<{ readonly pdu_id: string }>
+    readonly pdus: ReadonlyArray<{ readonly pdu_id: string; readonly content: { readonly body: string } }>
     readonly edus?: ReadonlyArray<{ readonly edu_type: string; readonly content: object }>
   }
   readonly answer: (status: number, body: object) => void

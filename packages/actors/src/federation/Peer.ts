@@ -8,6 +8,9 @@
  * (`PendingEdus`). While this process lasts a repeated transaction has the same EDUs, unless it has become too late for
  * them; a transaction with EDUs alone is not repeated.
  *
+ * A transaction that the server refuses is sent again a few times, then PDU by PDU; a PDU that it refuses alone is dropped
+ * (`TransactionRefusal`). So no single item stops the queue.
+ *
  * A server that cannot be reached is spared until `Destinations` says so; then the EDUs for it are dropped. A short
  * wait passes in the actor. A long one does not keep it in memory: `Peers` looks for servers whose time has come.
  *
@@ -28,7 +31,8 @@ import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { FederationTransport } from "./FederationTransport.ts"
 import { type EduContent, eduFreshness, PendingEdus } from "./PendingEdus.ts"
-import type { RemoteError } from "./RemoteError.ts"
+import type { RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
+import { refusalsUntilFinal, waitAfterRefusal } from "./TransactionRefusal.ts"
 
 // --- Protocol ---------------------------------------------------------------------------------------------------------
 
@@ -61,15 +65,9 @@ const longestOwnWait = 60_000
 /** The shortest wait after a failure, in milliseconds. */
 const shortestWait = 500
 
-/** The longest wait of a server that answers with errors or asks for patience, in milliseconds. */
-const longestRefusedWait = 3_600_000
-
 /** How long a server that was not there may take to show that it is, in milliseconds, and how much it may say. */
 const probeTimeout = 10_000
 const maxProbeBytes = 64 * 1024
-
-/** How much of such a wait chance takes away at most. */
-const jitter = 0.3
 
 /** A transaction to send; without `stored`, of EDUs alone. */
 interface Outgoing {
@@ -77,7 +75,7 @@ interface Outgoing {
   readonly edus: ReadonlyArray<EduContent>
 }
 
-const reasonOf = (error: RemoteError): string =>
+const reasonOf = (error: RemoteRefused | RemoteInvalid): string =>
   error._tag === "RemoteRefused" ? `${error.status} ${error.errcode}: ${error.error}` : error.reason
 
 const refusedPdus = ({ pdus }: TransactionAnswer): ReadonlyArray<string> =>
@@ -115,10 +113,14 @@ const behaviour = Effect.gen(function* () {
   let unreachable = spareUntil > 0
   /** How many attempts in a row the server has answered with an error. */
   let refusals = 0
+  /** How many of the next PDUs are sent one by one, because a transaction with them was refused. */
+  let singly = 0
 
   // What is next
 
+  /** None beside a PDU of a refused transaction: what is refused then is the PDU. */
   const edusFor = (transactionId: string, now: number): ReadonlyArray<EduContent> => {
+    if (singly > 0) return []
     if (attached?.transactionId !== transactionId) {
       attached = { transactionId, edus: pending.take(maxEdus, now), at: now }
     }
@@ -128,7 +130,9 @@ const behaviour = Effect.gen(function* () {
   const next = Effect.fnUntraced(function* (now: number): Effect.fn.Return<Outgoing | undefined> {
     if (queued) {
       queued = false
-      const stored = yield* Effect.onError(store.next(destination), () => Effect.sync(() => (queued = true)))
+      const stored = yield* Effect.onError(store.next(destination, singly > 0 ? 1 : undefined), () =>
+        Effect.sync(() => (queued = true))
+      )
       queued = queued || Option.isSome(stored)
       if (Option.isSome(stored)) return { stored: stored.value, edus: edusFor(stored.value.transactionId, now) }
     }
@@ -161,23 +165,27 @@ const behaviour = Effect.gen(function* () {
     })
   })
 
-  const acknowledged = Effect.fnUntraced(function* (stored: StoredTransaction, answer: TransactionAnswer) {
-    refusals = 0
+  /** The PDUs of the transaction wait no longer. */
+  const settle = Effect.fnUntraced(function* ({ events, transactionId }: StoredTransaction) {
     attached = undefined
-    yield* store.acknowledge(destination, stored.transactionId)
+    singly = Math.max(0, singly - events.length)
+    yield* store.acknowledge(destination, transactionId)
+  })
+
+  const acknowledged = Effect.fnUntraced(function* (stored: StoredTransaction, answer: TransactionAnswer) {
+    yield* settle(stored)
     const refused = refusedPdus(answer)
     if (refused.length > 0)
       yield* Effect.logWarning(`${destination} did not take ${refused.join("; ").slice(0, 2_000)}`)
   })
 
-  /** When to try again. A server that answers with errors can be reached: how long it is spared is known here alone. */
-  const retryTime = Effect.fnUntraced(function* (error: RemoteError) {
-    if (error._tag === "RemoteUnreachable") return error.retryAt ?? (yield* knownSparing)
-    const share = 1 - jitter * (yield* Random.next)
-    const wait = Math.min(longestRefusedWait, 1_000 * 2 ** Math.min(refusals++, 20)) * share
-    const asked = error._tag === "RemoteRefused" ? Math.min(error.retryAfter ?? 0, longestRefusedWait) : 0
-    return (yield* Clock.currentTimeMillis) + Math.max(wait, asked)
-  })
+  /** The server is left alone until then (ms since 1970), and EDUs for it are dropped. */
+  const spareUntilThen = (until: number) => {
+    pending.clear()
+    // What is committed meanwhile does not wake this actor.
+    queued = true
+    spareUntil = until
+  }
 
   /** Goes on by itself when a short wait is over. */
   const waitForRetry = (now: number): Effect.Effect<void> => {
@@ -186,17 +194,36 @@ const behaviour = Effect.gen(function* () {
     return Effect.asVoid(FiberHandle.run(retry, Effect.andThen(Effect.sleep(wait), start)))
   }
 
-  const spare = Effect.fnUntraced(function* (error: RemoteError) {
-    const until = yield* retryTime(error)
-    pending.clear()
-    // What is committed meanwhile is not told here.
-    queued = true
-    spareUntil = Math.max(until, (yield* Clock.currentTimeMillis) + shortestWait)
-    unreachable = error._tag === "RemoteUnreachable"
-    // `Destinations` has logged what could not be reached.
-    if (!unreachable) {
-      yield* Effect.logWarning(`${destination} refuses a transaction: ${reasonOf(error)}`)
+  /** `Destinations` has logged why, and knows until when all nodes spare the server. */
+  const unreached = Effect.fnUntraced(function* ({ retryAt }: RemoteUnreachable) {
+    unreachable = true
+    const until = retryAt ?? (yield* knownSparing)
+    spareUntilThen(Math.max(until, (yield* Clock.currentTimeMillis) + shortestWait))
+  })
+
+  /** The transaction will not be taken as it is: its PDUs go one by one, and the only PDU of one is dropped. */
+  const giveUp = Effect.fnUntraced(function* (stored: StoredTransaction, hadEdus: boolean, reason: string) {
+    const [first, ...others] = stored.events
+    if (others.length > 0 || hadEdus) {
+      singly = Math.max(singly, stored.events.length)
+      yield* store.reduce(destination, stored.transactionId)
+      return yield* Effect.logWarning(`${destination} refuses a transaction, its PDUs are sent one by one: ${reason}`)
     }
+    yield* settle(stored)
+    yield* Effect.logError(`${destination} refuses ${first?.event_id ?? "a PDU"}, it is dropped: ${reason}`)
+  })
+
+  /** A server that answers with errors can be reached: how long it is spared is known here alone. */
+  const refused = Effect.fnUntraced(function* ({ edus, stored }: Outgoing, error: RemoteRefused | RemoteInvalid) {
+    const count = stored === undefined ? 1 : yield* store.refused(destination, stored.transactionId)
+    const isFinal = count >= refusalsUntilFinal(error)
+    queued = true
+    if (!isFinal || stored === undefined) {
+      yield* Effect.logWarning(`${destination} refuses a transaction: ${reasonOf(error)}`)
+    } else yield* giveUp(stored, edus.length > 0, reasonOf(error))
+    const asked = error._tag === "RemoteRefused" ? error.retryAfter : undefined
+    const wait = waitAfterRefusal(++refusals, isFinal, yield* Random.next, asked)
+    if (wait > 0) spareUntilThen((yield* Clock.currentTimeMillis) + wait)
   })
 
   const sendAll: Effect.Effect<void> = Effect.gen(function* () {
@@ -207,8 +234,11 @@ const behaviour = Effect.gen(function* () {
       if (outgoing === undefined) return
       const { stored } = outgoing
       const answer = yield* Effect.result(send(outgoing, now))
-      if (Result.isFailure(answer)) yield* spare(answer.failure)
-      else if (stored !== undefined) yield* acknowledged(stored, answer.success)
+      if (Result.isSuccess(answer)) {
+        refusals = 0
+        if (stored !== undefined) yield* acknowledged(stored, answer.success)
+      } else if (answer.failure._tag === "RemoteUnreachable") yield* unreached(answer.failure)
+      else yield* refused(outgoing, answer.failure)
     }
   })
 

@@ -1,0 +1,47 @@
+/**
+ * What it means that a server answers a transaction with an error: whether sending it again can help, and when.
+ *
+ * A transaction that is refused for good is split into its PDUs, so that one which the server cannot take stops no
+ * others; a single PDU that is refused for good is dropped. Every error becomes final in the end, or a server that
+ * answers the same item with 500 for ever would get nothing else any more.
+ */
+import type { RemoteError } from "./RemoteError.ts"
+
+/** After how many refusals in a row a transaction is given up, where the answer does not say that it was understood. */
+const uncertainRefusals = 8
+
+/** The same where the answer says who refuses, but not what of the transaction. */
+const unauthorisedRefusals = 4
+
+/** The server asks to come again later: 408, 425, 429. */
+const laterStatuses: ReadonlySet<number> = new Set([408, 425, 429])
+
+/**
+ * How many refusals in a row make this one final. A proxy in front of a server that is being set up answers 404 without
+ * an error code of Matrix, and a server that could not get our keys 401: both may pass.
+ */
+export const refusalsUntilFinal = (error: Exclude<RemoteError, { readonly _tag: "RemoteUnreachable" }>): number => {
+  if (error._tag === "RemoteInvalid" || error.status >= 500 || error.status < 400) return uncertainRefusals
+  if (laterStatuses.has(error.status) || error.errcode === "M_LIMIT_EXCEEDED") return Number.POSITIVE_INFINITY
+  if (error.status === 401) return unauthorisedRefusals
+  return error.errcode === "M_UNKNOWN" || error.errcode === "M_UNRECOGNIZED" ? unauthorisedRefusals : 1
+}
+
+/** The longest wait after a refusal, in ms. */
+const longestWait = 3_600_000
+
+/** After how many refusals in a row, of whatever, the server is asked less often. */
+const freeRefusals = 2
+
+/** How much of a wait chance takes away at most. */
+const jitter = 0.3
+
+/**
+ * How long to wait after the server has refused something so many times in a row, in ms. `isFinal`: what comes next is
+ * something else, which may well be taken. `chance` is from 0 to 1; `asked` is how long the server wants us to wait.
+ */
+export const waitAfterRefusal = (refusals: number, isFinal: boolean, chance: number, asked = 0): number => {
+  const counted = isFinal ? refusals - freeRefusals : refusals
+  const wait = counted <= 0 ? 0 : Math.min(longestWait, 1_000 * 2 ** Math.min(counted - 1, 20)) * (1 - jitter * chance)
+  return Math.max(wait, Math.min(asked, longestWait))
+}
