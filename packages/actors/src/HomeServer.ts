@@ -12,6 +12,7 @@
  */
 import { NodeCrypto, NodeFileSystem, NodePath } from "@effect/platform-node"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import * as Database from "@greenroom/store/Database"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
@@ -85,6 +86,7 @@ const stores = (options: HomeServerOptions) =>
     RoomStore.layer,
     ServerSettings.layer(options.serverName),
     SigningKeys.layer(options.serverName),
+    AuthChainStore.layer,
     StateStore.layer,
     ThirdPartyInviteStore.layer,
     UserIdentityStore.layer

@@ -17,6 +17,7 @@ import { DatabaseHold, type DatabaseInUse } from "./DatabaseHold.ts"
 import { checkRequirements, type DatabaseUnsuitable } from "./DatabaseRequirements.ts"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
+import { backFillEventAuth } from "./internal/backFills.ts"
 import { checkUnlocked } from "./internal/directoryLock.ts"
 import homeServer from "./migrations/0001_home_server.ts"
 import federation from "./migrations/0003_federation.ts"
@@ -27,6 +28,7 @@ import thirdPartyInvites from "./migrations/0007_third_party_invites.ts"
 import devices from "./migrations/0008_devices.ts"
 import databaseHolder from "./migrations/0009_database_holder.ts"
 import refusedTransactions from "./migrations/0010_refused_transactions.ts"
+import eventAuth from "./migrations/0011_event_auth.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -38,7 +40,8 @@ const migrations = {
   "0007_third_party_invites": thirdPartyInvites,
   "0008_devices": devices,
   "0009_database_holder": databaseHolder,
-  "0010_refused_transactions": refusedTransactions
+  "0010_refused_transactions": refusedTransactions,
+  "0011_event_auth": eventAuth
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
@@ -78,7 +81,10 @@ export interface DatabaseOptions {
 /** "greenroom" in the bytes of ASCII: the advisory lock that one migrating node holds. */
 const migrationLock = 0x677265656e726f6fn
 
-/** Applies what is missing, in one transaction: a failure leaves the database as it was. */
+/**
+ * Applies what is missing, in one transaction: a failure leaves the database as it was. What that leaves to be done for
+ * the rows of a large table follows in batches.
+ */
 export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* sql.withTransaction(
@@ -95,6 +101,7 @@ export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = 
       }
     })
   )
+  yield* backFillEventAuth(sql)
 })
 
 /** The password of a URL, empty where it has none. */

@@ -31,6 +31,8 @@ export interface LoggedEvent {
   readonly status: EventStatus
   readonly stateBefore: StateRef | null
   readonly stateAfter?: StateRef
+  /** The numbers of a state event's auth events. */
+  readonly authNids?: ReadonlyArray<number>
   /**
    * The transaction before whose events history stands: 0, if absent, for what is before everything. Among each other
    * the numbers decide, which fall below those of all else.
@@ -317,6 +319,7 @@ const commitStatement = Effect.fnUntraced(function* (
     , new_events AS (${insertEvents(sql, commits)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
+    ${insertAuthEdges(sql, commits)}
     SELECT pg_current_xact_id()::text AS xid, room_nid, fence FROM fenced`
   return {
     xid: Number(rows[0]?.xid ?? 0),
@@ -415,15 +418,17 @@ const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit
   const newChains = chains.empty
     ? sql.literal("")
     : sql`, new_chains AS (
-        INSERT INTO state_chains (chain, room_nid, parent_chain, parent_seq, height)
-        SELECT chain, room_nid, parent_chain, parent_seq, height
+        INSERT INTO state_chains (chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq)
+        SELECT chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq
         FROM unnest(
           ${chains.rooms}::bigint[], ${chains.fences}::bigint[],
           ${bigints(chains.rows.map((row) => row.chain))}::bigint[],
           ${bigints(chains.rows.map((row) => row.parent?.chain ?? null))}::bigint[],
           ${integers(chains.rows.map((row) => row.parent?.seq ?? null))}::integer[],
-          ${integers(chains.rows.map((row) => row.height))}::integer[]
-        ) AS given (room_nid, fence, chain, parent_chain, parent_seq, height)
+          ${integers(chains.rows.map((row) => row.height))}::integer[],
+          ${bigints(chains.rows.map((row) => row.equals?.chain ?? null))}::bigint[],
+          ${integers(chains.rows.map((row) => row.equals?.seq ?? null))}::integer[]
+        ) AS given (room_nid, fence, chain, parent_chain, parent_seq, height, equals_chain, equals_seq)
         JOIN fenced USING (room_nid, fence))`
   const newDeltas = deltas.empty
     ? sql.literal("")
@@ -468,6 +473,22 @@ const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
         ${texts(local.rows.map((row) => row.membership))}::text[]
       ) AS given (room_nid, fence, user_id, nid, membership)
       JOIN fenced USING (room_nid, fence))`
+}
+
+const insertAuthEdges = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
+    events.flatMap(({ authNids = [], nid }) => authNids.map((authNid) => ({ nid, authNid })))
+  )
+  if (empty) return sql.literal("")
+  return sql`, new_auth_edges AS (
+    INSERT INTO event_auth (event_nid, auth_nid)
+    SELECT event_nid, auth_nid
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${bigints(rows.map((row) => row.authNid))}::bigint[]
+    ) AS given (room_nid, fence, event_nid, auth_nid)
+    JOIN fenced USING (room_nid, fence))`
 }
 
 const insertTransactions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
@@ -555,6 +576,17 @@ const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomComm
     FROM placed_events JOIN state_chains ON state_chains.room_nid = placed_events.room_nid
     WHERE state_deltas.chain = state_chains.chain AND state_deltas.type = placed_events.type
       AND state_deltas.state_key = placed_events.state_key AND state_deltas.event_nid = placed_events.old_nid)
+  , placed_auth_edges AS (
+    UPDATE event_auth SET
+      event_nid = coalesce(of_event.nid, edge.event_nid), auth_nid = coalesce(of_auth.nid, edge.auth_nid)
+    FROM (
+      SELECT edge.event_nid, edge.auth_nid FROM placed_events JOIN event_auth edge ON edge.event_nid = placed_events.old_nid
+      UNION
+      SELECT edge.event_nid, edge.auth_nid FROM placed_events JOIN event_auth edge ON edge.auth_nid = placed_events.old_nid
+    ) AS edge
+    LEFT JOIN placed_events of_event ON of_event.old_nid = edge.event_nid
+    LEFT JOIN placed_events of_auth ON of_auth.old_nid = edge.auth_nid
+    WHERE event_auth.event_nid = edge.event_nid AND event_auth.auth_nid = edge.auth_nid)
   , placed_memberships AS (
     UPDATE memberships SET event_nid = placed_events.nid FROM placed_events
     WHERE memberships.room_nid = placed_events.room_nid AND memberships.user_id = placed_events.state_key

@@ -6,7 +6,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
@@ -28,6 +28,8 @@ export interface NewChain {
   readonly roomNid: number
   readonly parent: StateRef | null
   readonly height: number
+  /** The state that the chain begins with a copy of, where it begins with a snapshot of one that is known. */
+  readonly equals?: StateRef
 }
 
 export interface StateDelta extends StateChange {
@@ -54,6 +56,16 @@ export interface StateId {
   readonly nid: number
 }
 
+/** What a state changes of another one: by state key the event that it has there, if it has one. */
+export type StateChanges = ReadonlyMap<string, StateId | undefined>
+
+/** Several states as changes of one that all of them come from. */
+export interface Divergence {
+  readonly base: StateRef
+  /** In the order of the states that were asked about. */
+  readonly changes: ReadonlyArray<StateChanges>
+}
+
 export class StateStore extends Context.Service<
   StateStore,
   {
@@ -66,6 +78,13 @@ export class StateStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
     /** The IDs and numbers of the events of one state, by state key. */
     readonly readIds: (ref: StateRef) => Effect.Effect<Map<string, StateId>>
+    /** Some keys of a state; those that it does not have are left out. */
+    readonly readKeys: (ref: StateRef, keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyMap<string, StateId>>
+    /**
+     * Compares states by what changed since they parted, however large they are. `base` is the newest state that all of
+     * them come from, or the one that is given. None where they have no such past.
+     */
+    readonly divergence: (refs: ReadonlyArray<StateRef>, base?: StateRef) => Effect.Effect<Option.Option<Divergence>>
     /** How long each chain is: its highest `seq`, and how many parents a read of it walks. */
     readonly chain: (chain: number) => Effect.Effect<{ readonly tip: number; readonly height: number }>
   }
@@ -123,28 +142,133 @@ export class StateStore extends Context.Service<
       }, Effect.orDie)
 
       const readIds = Effect.fnUntraced(function* (ref: StateRef) {
-        const rows = yield* sql<{ type: string; state_key: string; event_id: string; nid: bigint }>`
+        const rows = yield* sql<StateIdRow>`
           SELECT state.type, state.state_key, events.event_id, events.nid
           FROM (${entries([{ roomNid: 0, ref }], sql.literal(""))}) AS state JOIN events ON events.nid = state.event_nid`
-        return new Map(
-          rows.map((row): [string, StateId] => [
-            stateKeyOf(row.type, row.state_key),
-            { id: row.event_id as EventId, nid: Number(row.nid) }
-          ])
-        )
+        return new Map(rows.map((row) => [stateKeyOf(row.type, row.state_key), toStateId(row)]))
       }, Effect.orDie)
 
       const chain = (id: number) =>
         sql<{ tip: number | null; height: number | null }>`
-          SELECT (SELECT max(seq) FROM state_deltas WHERE chain = ${id}) AS tip,
+          SELECT (SELECT max(seq) FROM state_deltas WHERE chain = ${id} AND seq > 0) AS tip,
             (SELECT height FROM state_chains WHERE chain = ${id}) AS height`.pipe(
           Effect.map((rows) => ({ tip: rows[0]?.tip ?? 0, height: rows[0]?.height ?? 0 })),
           Effect.orDie
         )
 
-      return StateStore.of({ chains, read, readIds, chain })
+      const readKeys = Effect.fnUntraced(function* (ref: StateRef, keys: ReadonlyArray<string>) {
+        if (keys.length === 0) return new Map<string, StateId>()
+        const split = keys.map(splitStateKey)
+        const rows = yield* sql<StateIdRow>`
+          WITH RECURSIVE walk (chain, seq, height) AS (
+            VALUES (${String(ref.chain)}::bigint, ${String(ref.seq)}::integer, 0)
+            UNION ALL
+            SELECT state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
+            FROM walk JOIN state_chains ON state_chains.chain = walk.chain
+            WHERE state_chains.parent_chain IS NOT NULL
+          )
+          SELECT key.type, key.state_key, events.nid, events.event_id
+          FROM unnest(
+            ${texts(split.map(([type]) => type))}::text[], ${texts(split.map(([, stateKey]) => stateKey))}::text[]
+          ) AS key (type, state_key)
+          CROSS JOIN LATERAL (
+            SELECT newest.event_nid FROM walk CROSS JOIN LATERAL (
+              SELECT delta.event_nid FROM state_deltas delta
+              WHERE delta.chain = walk.chain AND delta.type = key.type AND delta.state_key = key.state_key
+                AND delta.seq <= walk.seq
+              ORDER BY delta.seq DESC LIMIT 1
+            ) AS newest
+            ORDER BY walk.height LIMIT 1
+          ) AS found
+          JOIN events ON events.nid = found.event_nid`
+        return new Map(rows.map((row) => [stateKeyOf(row.type, row.state_key), toStateId(row)]))
+      }, Effect.orDie)
+
+      /** Each state and those that it comes from, the newest first. */
+      const pathsOf = Effect.fnUntraced(function* (refs: ReadonlyArray<StateRef>) {
+        const rows = yield* sql<{ path: number; chain: bigint; seq: number }>`
+          WITH RECURSIVE walk (path, chain, seq, hop) AS (
+            SELECT path, chain, seq, 0
+            FROM unnest(
+              ${bigints(refs.map((ref) => ref.chain))}::bigint[], ${integers(refs.map((ref) => ref.seq))}::integer[]
+            ) WITH ORDINALITY AS given (chain, seq, path)
+            UNION ALL
+            SELECT walk.path, before.chain, before.seq, walk.hop + 1
+            FROM walk CROSS JOIN LATERAL (
+              SELECT coalesce(parent_chain, equals_chain) AS chain, coalesce(parent_seq, equals_seq) AS seq
+              FROM state_chains WHERE state_chains.chain = walk.chain
+            ) AS before
+            WHERE before.chain IS NOT NULL
+          )
+          SELECT path::integer, chain, seq FROM walk ORDER BY path, hop`
+        const paths = refs.map((): Array<StateRef> => [])
+        for (const { chain, path, seq } of rows) paths[path - 1]!.push({ chain: Number(chain), seq })
+        return paths
+      })
+
+      const divergence = Effect.fnUntraced(function* (refs: ReadonlyArray<StateRef>, from?: StateRef) {
+        const paths = yield* pathsOf(refs)
+        const base = from ?? commonState(paths)
+        if (base === undefined) return Option.none<Divergence>()
+        const stretches = paths.map((path) => stretchesSince(path, base))
+        if (stretches.includes(undefined)) return Option.none<Divergence>()
+        const flat = stretches.flatMap((each, state) => each!.map((stretch, hop) => ({ state, hop, ...stretch })))
+        const rows = yield* sql<StateIdRow & { readonly state: number }>`
+          SELECT newest.state, newest.type, newest.state_key, newest.event_nid AS nid, events.event_id FROM (
+            SELECT DISTINCT ON (stretch.state, delta.type, delta.state_key)
+              stretch.state, delta.type, delta.state_key, delta.event_nid
+            FROM unnest(
+              ${integers(flat.map(({ state }) => state))}::integer[], ${integers(flat.map(({ hop }) => hop))}::integer[],
+              ${bigints(flat.map(({ chain }) => chain))}::bigint[],
+              ${integers(flat.map(({ after }) => after))}::integer[], ${integers(flat.map(({ upTo }) => upTo))}::integer[]
+            ) AS stretch (state, hop, chain, after, up_to)
+            CROSS JOIN LATERAL (
+              SELECT type, state_key, seq, event_nid FROM state_deltas
+              WHERE chain = stretch.chain AND seq > 0 AND seq > stretch.after AND seq <= stretch.up_to
+              OFFSET 0
+            ) AS delta
+            ORDER BY stretch.state, delta.type, delta.state_key, stretch.hop, delta.seq DESC
+          ) AS newest
+          LEFT JOIN events ON events.nid = newest.event_nid`
+        const changes = refs.map(() => new Map<string, StateId | undefined>())
+        for (const row of rows) {
+          changes[row.state]!.set(stateKeyOf(row.type, row.state_key), row.nid === null ? undefined : toStateId(row))
+        }
+        return Option.some<Divergence>({ base, changes })
+      }, Effect.orDie)
+
+      return StateStore.of({ chains, read, readIds, readKeys, divergence, chain })
     })
   )
+}
+
+interface StateIdRow {
+  readonly type: string
+  readonly state_key: string
+  /** Null where the key was removed. */
+  readonly nid: bigint | null
+  readonly event_id: string | null
+}
+
+const toStateId = (row: StateIdRow): StateId => ({ id: row.event_id as EventId, nid: Number(row.nid) })
+
+/** The newest state that all paths lead to. */
+const commonState = (paths: ReadonlyArray<ReadonlyArray<StateRef>>): StateRef | undefined => {
+  const [first = [], ...others] = paths.map((path) => new Map(path.map(({ chain, seq }) => [chain, seq])))
+  for (const [chain, seq] of first) {
+    const seqs = others.map((path) => path.get(chain))
+    if (!seqs.includes(undefined)) return { chain, seq: Math.min(seq, ...(seqs as ReadonlyArray<number>)) }
+  }
+  return undefined
+}
+
+/** The stretches of chains between a state and one that its path leads to; undefined where it does not. */
+const stretchesSince = (path: ReadonlyArray<StateRef>, base: StateRef) => {
+  const last = path.findIndex(({ chain }) => chain === base.chain)
+  if (last < 0 || path[last]!.seq < base.seq) return undefined
+  return path
+    .slice(0, last + 1)
+    .map(({ chain, seq }, hop) => ({ chain, after: hop === last ? base.seq : 0, upTo: seq }))
 }
 
 /** The columns of delta rows, for the statement that commits them. */

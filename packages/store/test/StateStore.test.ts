@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Option, Schema } from "effect"
 import { EventLog } from "../src/EventLog.ts"
 import { maxChainHeight, type NewChain, type StateDelta, type StateRef, StateStore } from "../src/StateStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
@@ -46,7 +46,8 @@ const build = Effect.fnUntraced(function* (steps: ReadonlyArray<typeof Step.Type
       chain,
       roomNid: writer.roomNid,
       parent: isSnapshot ? null : from.ref,
-      height: isSnapshot ? 0 : height
+      height: isSnapshot ? 0 : height,
+      ...(from === undefined || !isSnapshot ? {} : { equals: from.ref })
     })
     if (isSnapshot) for (const [key, eventNid] of state) deltas.push({ chain, seq: 0, key, eventNid })
     return { ref: { chain, seq: 0 }, state }
@@ -74,7 +75,8 @@ const build = Effect.fnUntraced(function* (steps: ReadonlyArray<typeof Step.Type
     else if (kind === "fork") point = beginChain(points[pick % points.length]!)
     else if (kind === "snapshot") {
       const chain = numbers.takeUnsafe()!
-      chains.push({ chain, roomNid: writer.roomNid, parent: null, height: 0 })
+      const equals = pick % 2 === 0 ? { equals: point.ref } : {}
+      chains.push({ chain, roomNid: writer.roomNid, parent: null, height: 0, ...equals })
       for (const [key, eventNid] of point.state) deltas.push({ chain, seq: 0, key, eventNid })
       point = { ref: { chain, seq: 0 }, state: point.state }
     }
@@ -109,6 +111,55 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("StateStore", (it) =>
         assert.strictEqual(one[0]?.nid, state.get(stateKeyOf("m.room.name", "")))
       }),
     { arbitrary: { runs: 40 } }
+  )
+
+  it.effect.prop(
+    "states differ by what changed since they parted",
+    {
+      steps: Schema.Array(Step).check(Schema.isMinLength(30), Schema.isMaxLength(80)),
+      picks: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1000 }))).check(
+        Schema.isMinLength(2),
+        Schema.isMaxLength(5)
+      )
+    },
+    ({ picks, steps }) =>
+      Effect.gen(function* () {
+        const states = yield* StateStore
+        const { points } = yield* build(steps)
+        const chosen = picks.map((pick) => points[pick % points.length]!)
+        const found = Option.getOrUndefined(yield* states.divergence(chosen.map(({ ref }) => ref)))
+        if (found === undefined) return
+        const base = yield* states.readIds(found.base)
+        for (const [index, { state }] of chosen.entries()) {
+          const applied = new Map([...base].map(([key, { nid }]) => [key, nid]))
+          for (const [key, value] of found.changes[index]!) {
+            if (value === undefined) applied.delete(key)
+            else applied.set(key, value.nid)
+          }
+          assert.deepStrictEqual(applied, new Map(state))
+        }
+        const again = Option.getOrThrow(yield* states.divergence([chosen[0]!.ref], found.base))
+        assert.deepStrictEqual(again.changes[0], found.changes[0])
+        const asked = [...base.keys()].slice(0, 3)
+        assert.deepStrictEqual(
+          yield* states.readKeys(found.base, [...asked, stateKeyOf("org.example.none", "")]),
+          new Map(asked.map((key) => [key, base.get(key)!]))
+        )
+      }),
+    { arbitrary: { runs: 60 } }
+  )
+
+  it.effect("a state and its own past differ by the changes in between, also across a snapshot", () =>
+    Effect.gen(function* () {
+      const states = yield* StateStore
+      const set = Array.from({ length: 12 }, (_, pick) => ({ kind: "set", pick }) as const)
+      const { points } = yield* build([...set, { kind: "snapshot", pick: 0 }, ...set.slice(0, 2)])
+      const [early, late] = [points[10]!, points.at(-1)!]
+      const { base, changes } = Option.getOrThrow(yield* states.divergence([early.ref, late.ref]))
+      assert.deepStrictEqual(base, early.ref)
+      assert.strictEqual(changes[0]!.size, 0)
+      assert.strictEqual(changes[1]!.size, 3, "a key that was set twice counts once")
+    })
   )
 
   it.effect("the states of several rooms are read at once, each from its own point", () =>

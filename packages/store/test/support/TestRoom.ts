@@ -4,13 +4,20 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option } from "effect"
+import { AuthChainStore } from "../../src/AuthChainStore.ts"
 import { EventLog, type LoggedEvent, type MembershipChange, type RoomCommit } from "../../src/EventLog.ts"
 import { EventStore } from "../../src/EventStore.ts"
 import { RoomStore } from "../../src/RoomStore.ts"
 import { StateStore } from "../../src/StateStore.ts"
 
 /** The services over one database, as one node has them. */
-export const stores = Layer.mergeAll(EventLog.layer, EventStore.layer, RoomStore.layer, StateStore.layer)
+export const stores = Layer.mergeAll(
+  AuthChainStore.layer,
+  EventLog.layer,
+  EventStore.layer,
+  RoomStore.layer,
+  StateStore.layer
+)
 
 export const alice = "@alice:example.org" as UserId
 export const bob = "@bob:example.org" as UserId
