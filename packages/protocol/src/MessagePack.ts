@@ -221,3 +221,30 @@ const packr = new Packr(packing)
 
 /** The bytes of a value. */
 export const encode = (value: unknown): Uint8Array => packr.pack(value)
+
+/** The bytes that announce a list of so many values. */
+const listHead = (length: number): Uint8Array => {
+  if (length < 16) return Uint8Array.of(0x90 | length)
+  if (length < 0x10000) return Uint8Array.of(0xdc, length >> 8, length & 0xff)
+  return Uint8Array.of(0xdd, length >>> 24, (length >> 16) & 0xff, (length >> 8) & 0xff, length & 0xff)
+}
+
+/** The bytes of a list. Each item is given by its bytes, in parts. */
+export const joinList = (items: ReadonlyArray<ReadonlyArray<Uint8Array>>): Uint8Array =>
+  join([listHead(items.length), ...items.flat()])
+
+/** The bytes of a map with keys of text. Each value is given by its bytes. At most 15 keys. */
+export const joinMap = (values: { readonly [key: string]: Uint8Array }): Uint8Array => {
+  const entries = Object.entries(values)
+  return join([Uint8Array.of(0x80 | entries.length), ...entries.flatMap(([key, value]) => [encode(key), value])])
+}
+
+const join = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const joined = new Uint8Array(parts.reduce((size, part) => size + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    joined.set(part, at)
+    at += part.length
+  }
+  return joined
+}

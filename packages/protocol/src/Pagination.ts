@@ -13,6 +13,12 @@ export const maxTokenLength = 1024
 /** The most events or messages in one answer. A greater `limit` is taken as this. */
 export const maxLimit = 1000
 
+/**
+ * A page ends after the event with which it has so many bytes, as the events are stored; the rest is on the next page.
+ * Every page has at least one event, so that a client that reads on comes to the end.
+ */
+export const maxPageBytes = 1024 * 1024
+
 /** How many messages a page has where the client does not say. */
 export const defaultLimit = 10
 
@@ -54,7 +60,10 @@ const text = (description: string) => Schema.optional(Schema.String.annotate({ d
 export const PaginationFields = {
   from: text("Where to begin: a token, `START` or `END`. The event at the token is not included."),
   to: text("Where to stop: a token, `START` or `END`."),
-  limit: text(`How many at most: a whole number from 0, at most ${maxLimit}.`),
+  limit: text(
+    `How many at most: a whole number from 0, at most ${maxLimit}. ` +
+      `Events of more than ${maxPageBytes} bytes together make shorter pages; \`end\` says where the next one begins.`
+  ),
   dir: text("`f` forwards or `b` backwards in time. If absent: forwards from `START` or to `END`, else backwards."),
   timeout: text(`How long to wait for something to report, in milliseconds, at most ${maxTimeout}; 0 returns at once.`)
 }

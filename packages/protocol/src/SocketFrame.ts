@@ -131,17 +131,21 @@ export const encodeResult = (subprotocol: Subprotocol, id: FrameId, result: unkn
 export const encodeError = (subprotocol: Subprotocol, id: FrameId | null, error: ErrorBody): FrameData =>
   encodeFrame(subprotocol, { id, error })
 
-/**
- * A part of the event stream, whose events are JSON text already (`json` is the array), because the same event goes to
- * many. The binary form is worth keeping where one chunk goes to several sockets.
- */
-export const encodeChunk = (
-  subprotocol: Subprotocol,
-  { end, json, start }: { readonly json: string; readonly start: string; readonly end: string }
-): FrameData =>
-  subprotocol === "m.json"
-    ? `{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`
-    : MessagePack.encode({ chunk: JSON.parse(json), start, end })
+/** A part of the event stream whose events are encoded already: the array `chunk` as JSON text and as MessagePack. */
+export interface EncodedChunk {
+  readonly json: string
+  readonly packed: Uint8Array
+  readonly start: string
+  readonly end: string
+}
+
+/** Reads only that form of the events which the subprotocol needs. */
+export const encodeChunk = (subprotocol: Subprotocol, chunk: EncodedChunk): FrameData => {
+  const { end, start } = chunk
+  return subprotocol === "m.json"
+    ? `{"chunk":${chunk.json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`
+    : MessagePack.joinMap({ chunk: chunk.packed, start: MessagePack.encode(start), end: MessagePack.encode(end) })
+}
 
 const ErrorShape = Schema.Struct({ errcode: Schema.String, error: Schema.String })
 const isError = Schema.is(ErrorShape)

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, toErrorBody } from "@greenroom/protocol/MatrixError"
-import { encode } from "@greenroom/protocol/MessagePack"
+import * as MessagePack from "@greenroom/protocol/MessagePack"
 import {
   closeCodes,
   decodeRequest,
@@ -22,7 +22,7 @@ import { Result } from "effect"
 const roomId = "!pond:example.org" as RoomId
 
 const raw = (subprotocol: Subprotocol, frame: unknown) =>
-  subprotocol === "m.json" ? JSON.stringify(frame) : encode(frame)
+  subprotocol === "m.json" ? JSON.stringify(frame) : MessagePack.encode(frame)
 
 const refused = (subprotocol: Subprotocol, frame: unknown): RefusedFrame => {
   const result = decodeRequest(subprotocol, raw(subprotocol, frame))
@@ -125,9 +125,13 @@ for (const subprotocol of subprotocols) {
   describe(`the event stream by ${subprotocol}`, () => {
     it("arrives as it was sent", () => {
       const events = [{ event_id: "$1:example.org", ts: 1_404_838_188_000, content: { body: 'quo"te\u2028' } }]
-      const data = encodeChunk(subprotocol, { json: JSON.stringify(events), start: 's"1', end: "s2" })
-      const frame = Result.getOrThrow(decodeServerFrame(subprotocol, data))
-      assert.deepStrictEqual(frame, { chunk: events, start: 's"1', end: "s2" } as never)
+      for (const length of [0, 1, 15, 16, 0xffff, 0x10000]) {
+        const chunk = Array.from({ length }, (_, index) => (length > 16 ? index : events[0]))
+        const packed = MessagePack.joinList(chunk.map((event) => [MessagePack.encode(event)]))
+        const data = encodeChunk(subprotocol, { json: JSON.stringify(chunk), packed, start: 's"1', end: "s2" })
+        const frame = Result.getOrThrow(decodeServerFrame(subprotocol, data))
+        assert.deepStrictEqual(frame, { chunk, start: 's"1', end: "s2" } as never)
+      }
     })
 
     it("is not mistaken for anything else", () => {

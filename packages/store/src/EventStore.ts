@@ -31,6 +31,12 @@ export interface TimelineRange {
   readonly upTo: StreamPosition
 }
 
+/** A page of timelines. `cut` says that `maxBytes` ended it: there are more events within `limit`. */
+export interface TimelinePage {
+  readonly events: ReadonlyArray<StreamedEvent>
+  readonly cut: boolean
+}
+
 /** How much feedback is bundled into one page at most. */
 const maxFeedback = 10_000
 /** Among how many of the next events of the same type and state key those that replaced one are looked for. */
@@ -41,18 +47,35 @@ export class EventStore extends Context.Service<
   {
     /** The events that are known, in no order. */
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
-    /** The oldest (`f`) or newest (`b`) `limit` events of each range, and of all ranges together, in that direction. */
+    /**
+     * The oldest (`f`) or newest (`b`) `limit` events of each range, in that direction; with `maxBytes`, as many of each
+     * room as have so many bytes, but at least one.
+     */
     readonly timelines: (
       ranges: ReadonlyArray<TimelineRange>,
       direction: "f" | "b",
       limit: number,
-      together?: number
+      maxBytes?: number
     ) => Effect.Effect<ReadonlyArray<StreamedEvent>>
-    /** Feedback (m.room.message.feedback) on messages, by the message's ID, up to a position; the oldest 10,000. */
+    /**
+     * The oldest (`f`) or newest (`b`) `limit` events of all ranges together, in that direction, and of these as many as
+     * have `maxBytes` bytes, but at least one.
+     */
+    readonly page: (
+      ranges: ReadonlyArray<TimelineRange>,
+      direction: "f" | "b",
+      limit: number,
+      maxBytes: number
+    ) => Effect.Effect<TimelinePage>
+    /**
+     * Feedback (m.room.message.feedback) on messages, by the message's ID, up to a position: the oldest, 10,000 and
+     * `maxBytes` bytes at most.
+     */
     readonly feedbackOn: (
       roomNid: number,
       targets: ReadonlyArray<EventId>,
-      upTo: StreamPosition
+      upTo: StreamPosition,
+      maxBytes: number
     ) => Effect.Effect<ReadonlyArray<Event>>
     /** The redactions of the events, by what they strip. */
     readonly redactionsOf: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
@@ -81,47 +104,86 @@ export class EventStore extends Context.Service<
               Effect.orDie
             )
 
+      const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
+
+      // PostgreSQL knows the length of a text without reading it: what `maxBytes` cuts off is not read.
+
+      /** The places of the first `limit` events of each range. */
+      const places = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
+        SELECT place.xid, place.nid FROM unnest(
+          ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
+          ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
+          ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
+          ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
+          ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
+        ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
+        CROSS JOIN LATERAL (
+          SELECT xid, nid FROM events
+          WHERE events.room_nid = range.room_nid AND status <= 1
+            AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
+            AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
+          ORDER BY xid ${orders[direction]}, nid ${orders[direction]} LIMIT ${limit}
+        ) AS place`
+
       const timelines = (
         ranges: ReadonlyArray<TimelineRange>,
         direction: "f" | "b",
         limit: number,
-        together?: number
+        maxBytes = Number.MAX_SAFE_INTEGER
       ) => {
         if (ranges.length === 0 || limit === 0) return Effect.succeed([])
-        const order = sql.literal(direction === "f" ? "ASC" : "DESC")
-        const all = together === undefined ? sql.literal("ALL") : sql`${together}`
+        const order = orders[direction]
         return sql<EventRow>`
-          SELECT events.xid::text AS xid, events.nid, events.room_nid, events.body FROM (
-            SELECT place.xid, place.nid FROM unnest(
-              ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
-              ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
-              ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
-              ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
-              ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
-            ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
-            CROSS JOIN LATERAL (
-              SELECT xid, nid FROM events
-              WHERE events.room_nid = range.room_nid AND status <= 1
-                AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
-                AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
-              ORDER BY xid ${order}, nid ${order} LIMIT ${limit}
-            ) AS place
-            ORDER BY place.xid ${order}, place.nid ${order} LIMIT ${all}
-          ) AS page JOIN events ON events.nid = page.nid
-          ORDER BY page.xid ${order}, page.nid ${order}`.pipe(
+          SELECT xid::text AS xid, nid, room_nid, body FROM (
+            SELECT page.xid, page.nid, events.room_nid, events.body, sum(octet_length(events.body)) OVER (
+                PARTITION BY events.room_nid
+                ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+              ) AS bytes_before
+            FROM (${places(ranges, direction, limit)}) AS page JOIN events ON events.nid = page.nid
+          ) AS sized
+          WHERE coalesce(bytes_before, 0) < ${maxBytes}
+          ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
           Effect.map((rows) => rows.map(toStreamedEvent)),
           Effect.orDie
         )
       }
 
-      const feedbackOn = (roomNid: number, targets: ReadonlyArray<EventId>, upTo: StreamPosition) =>
+      const page = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number, maxBytes: number) => {
+        if (ranges.length === 0 || limit === 0) return Effect.succeed({ events: [], cut: false })
+        const order = orders[direction]
+        return sql<EventRow & { readonly found: bigint }>`
+          SELECT xid::text AS xid, nid, room_nid, body, found FROM (
+            SELECT page.xid, page.nid, events.room_nid, events.body, count(*) OVER () AS found,
+              sum(octet_length(events.body)) OVER (
+                ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+              ) AS bytes_before
+            FROM (
+              SELECT place.xid, place.nid FROM (${places(ranges, direction, limit)}) AS place
+              ORDER BY place.xid ${order}, place.nid ${order} LIMIT ${limit}
+            ) AS page JOIN events ON events.nid = page.nid
+          ) AS sized
+          WHERE coalesce(bytes_before, 0) < ${maxBytes}
+          ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
+          Effect.map((rows) => ({
+            events: rows.map(toStreamedEvent),
+            cut: rows.length > 0 && rows.length < Number(rows[0]!.found)
+          })),
+          Effect.orDie
+        )
+      }
+
+      const feedbackOn = (roomNid: number, targets: ReadonlyArray<EventId>, upTo: StreamPosition, maxBytes: number) =>
         targets.length === 0
           ? Effect.succeed([])
           : sql<{ body: string }>`
-              SELECT body FROM events
-              WHERE relates_to = ANY (${texts(targets)}::text[]) AND room_nid = ${roomNid} AND status <= 1
-                AND type = 'm.room.message.feedback' AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
-              ORDER BY xid, nid LIMIT ${maxFeedback}`.pipe(
+              SELECT body FROM (
+                SELECT xid, nid, body, sum(octet_length(body)) OVER (ORDER BY xid, nid) AS bytes FROM events
+                WHERE relates_to = ANY (${texts(targets)}::text[]) AND room_nid = ${roomNid} AND status <= 1
+                  AND type = 'm.room.message.feedback'
+                  AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+                ORDER BY xid, nid LIMIT ${maxFeedback}
+              ) AS feedback
+              WHERE bytes <= ${maxBytes} ORDER BY xid, nid`.pipe(
               Effect.map((rows) => rows.map((row) => JSON.parse(row.body) as Event)),
               Effect.orDie
             )
@@ -162,7 +224,7 @@ export class EventStore extends Context.Service<
           Effect.orDie
         )
 
-      return EventStore.of({ byIds, timelines, feedbackOn, redactionsOf, replacementsOf, membershipHistory })
+      return EventStore.of({ byIds, timelines, page, feedbackOn, redactionsOf, replacementsOf, membershipHistory })
     })
   )
 }

@@ -55,22 +55,56 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
 
   it.effect("pages several stretches at once, each or all together with a limit", () =>
     Effect.gen(function* () {
-      const { timelines } = yield* EventStore
+      const { page, timelines } = yield* EventStore
       const rooms = [yield* openRoom("stretch1"), yield* openRoom("stretch2")]
       const ids: Array<EventId> = []
       for (let index = 0; index < 8; index++) {
         const room = rooms[index % 2]!
         ids.push(...(yield* store(room, [makeEvent(room.roomId)])).map(({ event_id }) => event_id))
       }
-      const read = (direction: "f" | "b", limit: number, together?: number) =>
-        Effect.map(timelines(rooms.map(all), direction, limit, together), (found) =>
-          found.map(({ event }) => event.event_id)
-        )
-      assert.deepStrictEqual(yield* read("f", 100), ids)
-      assert.deepStrictEqual(yield* read("b", 1), [ids[7]!, ids[6]!])
-      assert.deepStrictEqual(yield* read("f", 3, 3), ids.slice(0, 3))
-      assert.deepStrictEqual(yield* read("b", 3, 3), ids.slice(5).toReversed())
+      const each = (direction: "f" | "b", limit: number) =>
+        Effect.map(timelines(rooms.map(all), direction, limit), (found) => found.map(({ event }) => event.event_id))
+      const together = (direction: "f" | "b", limit: number) =>
+        Effect.map(page(rooms.map(all), direction, limit, 1_000_000), ({ cut, events }) => {
+          assert.isFalse(cut)
+          return events.map(({ event }) => event.event_id)
+        })
+      assert.deepStrictEqual(yield* each("f", 100), ids)
+      assert.deepStrictEqual(yield* each("b", 1), [ids[7]!, ids[6]!])
+      assert.deepStrictEqual(yield* together("f", 100), ids)
+      assert.deepStrictEqual(yield* together("f", 3), ids.slice(0, 3))
+      assert.deepStrictEqual(yield* together("b", 3), ids.slice(5).toReversed())
       assert.deepStrictEqual(yield* timelines([], "f", 10), [])
+      assert.deepStrictEqual(yield* page([], "f", 10, 1), { events: [], cut: false })
+    })
+  )
+
+  it.effect("ends a page where it has enough bytes, but not before its first event", () =>
+    Effect.gen(function* () {
+      const { page, timelines } = yield* EventStore
+      const room = yield* openRoom("bytes")
+      const ids: Array<EventId> = []
+      for (let index = 0; index < 4; index++) {
+        const large = makeEvent(room.roomId, { content: { msgtype: "m.text", body: "x".repeat(10_000) } })
+        ids.push(...(yield* store(room, [large])).map(({ event_id }) => event_id))
+      }
+      const read = (direction: "f" | "b", limit: number, maxBytes: number) =>
+        Effect.map(page([all(room)], direction, limit, maxBytes), ({ cut, events }) => ({
+          cut,
+          ids: events.map(({ event }) => event.event_id)
+        }))
+      assert.deepStrictEqual(yield* read("f", 10, 1), { cut: true, ids: ids.slice(0, 1) })
+      assert.deepStrictEqual(yield* read("f", 10, 15_000), { cut: true, ids: ids.slice(0, 2) })
+      assert.deepStrictEqual(yield* read("b", 10, 15_000), { cut: true, ids: [ids[3]!, ids[2]!] })
+      assert.deepStrictEqual(yield* read("b", 2, 15_000), { cut: false, ids: [ids[3]!, ids[2]!] })
+      assert.deepStrictEqual(yield* read("f", 10, 1_000_000), { cut: false, ids })
+      const other = yield* openRoom("few bytes")
+      const [small] = yield* store(other, [makeEvent(other.roomId)])
+      const of = yield* timelines([all(room), all(other)], "b", 10, 15_000)
+      assert.deepStrictEqual(
+        of.map(({ event }) => event.event_id),
+        [small!.event_id, ids[3]!, ids[2]!]
+      )
     })
   )
 
@@ -117,11 +151,15 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
       yield* store(elsewhere, [feedback(elsewhere, message!.event_id)])
       const until = yield* positionOf(read!.event_id)
       const [late] = yield* store(room, [feedback(room, message!.event_id)])
-      const found = (targets: ReadonlyArray<EventId>, upTo: StreamPosition) =>
-        Effect.map(feedbackOn(room.roomNid, targets, upTo), (events) => events.map(({ event_id }) => event_id))
+      const found = (targets: ReadonlyArray<EventId>, upTo: StreamPosition, maxBytes = 1_000_000) =>
+        Effect.map(feedbackOn(room.roomNid, targets, upTo, maxBytes), (events) =>
+          events.map(({ event_id }) => event_id)
+        )
       assert.deepStrictEqual(yield* found([message!.event_id], theEnd), [read!.event_id, late!.event_id])
       assert.deepStrictEqual(yield* found([message!.event_id], until), [read!.event_id])
       assert.deepStrictEqual(yield* found([other!.event_id], theEnd), [])
+      const bytes = Buffer.byteLength(JSON.stringify(read))
+      assert.deepStrictEqual(yield* found([message!.event_id], theEnd, bytes + 10), [read!.event_id])
     })
   )
 

@@ -22,11 +22,15 @@ export interface TypingEvent {
 export type StreamedEvent = ClientEvent | PresenceEvent | TypingEvent
 
 /**
- * A part of the stream: what happened after `start` and up to `end`. The events are JSON already, because one event
- * goes to many users: `json` is the array `chunk` as text.
+ * A part of the stream: what happened after `start` and up to `end`. The events are encoded already, because one event
+ * goes to many users.
  */
 export interface StreamChunk {
+  /** The array of the events as JSON text. */
   readonly json: string
+  /** The array of the events as MessagePack. */
+  readonly packed: Uint8Array
+  /** How many events there are. */
   readonly count: number
   readonly start: string
   readonly end: string

@@ -6,7 +6,7 @@ import { type ClientEvent, type Event, toClientEvent } from "@greenroom/protocol
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
 import { BadPagination, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
-import { defaultLimit, maxLimit } from "@greenroom/protocol/Pagination"
+import { defaultLimit, maxLimit, maxPageBytes } from "@greenroom/protocol/Pagination"
 import { EventLog, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
@@ -25,6 +25,9 @@ import type { MessagePage, MessagesQuery, PresenceContent, RoomSnapshot } from "
 
 /** How much history is asked for at once. */
 const backfillSize = 100
+
+/** How many bytes of messages `initialSync` has of each room. The client reads on from where they begin. */
+const maxRoomBytes = maxPageBytes / 4
 
 /** After everything. */
 const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
@@ -123,7 +126,8 @@ export const makeRoomViews = Effect.gen(function* () {
     const feedback = yield* events.feedbackOn(
       roomNid,
       messages.map((event) => event.event_id),
-      upTo
+      upTo,
+      maxPageBytes
     )
     const byTarget = Map.groupBy(feedback, (event) => event.content.target_event_id as EventId)
     return messages.map((event) => {
@@ -155,10 +159,11 @@ export const makeRoomViews = Effect.gen(function* () {
         ? { roomNid: membership.roomNid, after: to, upTo: earlier(from, upTo) }
         : { roomNid: membership.roomNid, after: from, upTo: earlier(to, upTo) }
     const limit = clampLimit(query.limit)
-    const read = events.timelines([range], direction, limit)
+    const read = events.page([range], direction, limit, maxPageBytes)
     const stored = yield* read
-    const isShort = direction === "b" && stored.length < limit && comparePositions(to, beginning) === 0
-    const page = isShort && (yield* fetchHistory(roomId, membership.roomNid)) ? yield* read : stored
+    const isShort =
+      direction === "b" && !stored.cut && stored.events.length < limit && comparePositions(to, beginning) === 0
+    const { events: page } = isShort && (yield* fetchHistory(roomId, membership.roomNid)) ? yield* read : stored
     const first = page[0]
     const last = page.at(-1)
     const start = from === theEnd ? later(yield* log.currentPosition, first?.position ?? beginning) : from
@@ -191,7 +196,8 @@ export const makeRoomViews = Effect.gen(function* () {
             upTo: earlier(at, each.upTo)
           })),
           "b",
-          limit
+          limit,
+          maxRoomBytes
         )
       ],
       { concurrency: 2 }

@@ -5,7 +5,8 @@
 
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { BadPagination, type MatrixError } from "@greenroom/protocol/MatrixError"
-import { maxLimit, maxTimeout } from "@greenroom/protocol/Pagination"
+import * as MessagePack from "@greenroom/protocol/MessagePack"
+import { maxLimit, maxPageBytes, maxTimeout } from "@greenroom/protocol/Pagination"
 import type { StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -30,16 +31,45 @@ import type { PresenceEvent } from "../../room/Rooms.ts"
 import { makeDeadlines } from "../../runtime/Deadlines.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../Events.ts"
+import { FeedEntry, itemOf, type StreamItem } from "./FeedEntry.ts"
 import { makeFeeds } from "./Feeds.ts"
-import { FeedEntry, type UserFeed } from "./UserFeed.ts"
+import type { UserFeed } from "./UserFeed.ts"
 
 /** How many events a chunk of the stream has where the client does not say. */
 const defaultChunk = 100
 
-/** What was found after a token, as JSON texts, and the token to go on from. */
+/** How many changes of presence and typing a chunk has at most. */
+const maxUpdates = 1000
+
+/** What was found after a token, and the token to go on from. */
 interface Found {
-  readonly texts: ReadonlyArray<string>
+  readonly items: ReadonlyArray<StreamItem>
   readonly next: StreamToken
+}
+
+/** A chunk in whichever form is asked for. */
+class Chunk implements StreamChunk {
+  readonly start: string
+  readonly end: string
+  private readonly items: ReadonlyArray<StreamItem>
+
+  constructor({ items, next }: Found, start: StreamToken) {
+    this.items = items
+    this.start = formatToken(start)
+    this.end = formatToken(next)
+  }
+
+  get count(): number {
+    return this.items.length
+  }
+
+  get json(): string {
+    return `[${this.items.map((item) => item.json).join(",")}]`
+  }
+
+  get packed(): Uint8Array {
+    return MessagePack.joinList(this.items.map((item) => item.packed()))
+  }
 }
 
 const toEvent = (update: EphemeralUpdate, now: number) => {
@@ -113,14 +143,14 @@ export const makeEventReader = Effect.gen(function* () {
   const entriesFromStore = Effect.fnUntraced(function* (userId: UserId, after: StreamPosition, limit: number) {
     const upTo = feeds.position()
     const history = yield* events.membershipHistory(userId, upTo)
-    const found = yield* events.timelines(visibleRanges(history, after, upTo), "f", limit, limit)
-    return { entries: found.map((streamed) => new FeedEntry(streamed)), upTo }
+    const { cut, events: found } = yield* events.page(visibleRanges(history, after, upTo), "f", limit, maxPageBytes)
+    return { entries: found.map((streamed) => new FeedEntry(streamed)), complete: !cut && found.length < limit, upTo }
   })
 
   const entriesAfter = (feed: UserFeed, after: StreamPosition, limit: number) =>
     feeds.isBehind(feed, after)
       ? entriesFromStore(feed.userId, after, limit)
-      : Effect.succeed({ entries: feed.after(after, limit), upTo: feeds.position() })
+      : Effect.succeed({ ...feed.after(after, limit, maxPageBytes), upTo: feeds.position() })
 
   /** The presence of everybody that the user may see, for a reader that comes from before what this node remembers. */
   const presenceNow = Effect.fnUntraced(function* (userId: UserId): Effect.fn.Return<ReadonlyArray<PresenceEvent>> {
@@ -148,35 +178,29 @@ export const makeEventReader = Effect.gen(function* () {
   const updatesAfter = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken) {
     const at = yield* Clock.currentTimeMillis
     if (token.incarnation === ephemeral.incarnation && token.ephemeral >= feed.updatesSince) {
-      const texts = feed.updatesAfter(token.ephemeral).map((update) => JSON.stringify(toEvent(update, at)))
-      return { texts, seen: Math.max(feeds.ephemeralPosition(), token.ephemeral) }
+      const found = feed.updatesAfter(token.ephemeral)
+      const updates = found.slice(0, maxUpdates)
+      const seen = updates.length < found.length ? updates.at(-1)!.position : feeds.ephemeralPosition()
+      return { items: updates.map((update) => itemOf(toEvent(update, at))), seen: Math.max(seen, token.ephemeral) }
     }
     // What is told here is not told again: the next look begins where this one ended, ahead of the feed.
     const seen = yield* ephemeral.position
     const typing = (yield* typingNow(feed, token, seen)).map((update) => toEvent(update, at))
-    return { texts: [...(yield* presenceNow(feed.userId)), ...typing].map((event) => JSON.stringify(event)), seen }
+    return { items: [...(yield* presenceNow(feed.userId)), ...typing].map(itemOf), seen }
   })
 
   const collect = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken, limit: number) {
     const at = yield* Clock.currentTimeMillis
-    const { entries, upTo } = yield* entriesAfter(feed, token.position, limit)
-    const { seen, texts } = yield* updatesAfter(feed, token)
-    const complete = entries.length < limit
+    const { complete, entries, upTo } = yield* entriesAfter(feed, token.position, limit)
+    const { items, seen } = yield* updatesAfter(feed, token)
     const position = complete ? later(upTo, token.position) : (entries.at(-1)?.position ?? token.position)
     return {
-      texts: [...entries.map((entry) => entry.json(at)), ...texts],
+      items: [...entries.map((entry) => entry.at(at)), ...items],
       next: { position, incarnation: ephemeral.incarnation, ephemeral: seen }
     } satisfies Found
   })
 
   // Waiting
-
-  const toChunk = (found: Found, start: StreamToken): StreamChunk => ({
-    json: `[${found.texts.join(",")}]`,
-    count: found.texts.length,
-    start: formatToken(start),
-    end: formatToken(found.next)
-  })
 
   /**
    * Waits for something after the token, until `time` (milliseconds since 1970) if it is given: undefined if there was
@@ -191,7 +215,7 @@ export const makeEventReader = Effect.gen(function* () {
     Effect.suspend(() => {
       const { wakes } = feed
       return Effect.flatMap(collect(feed, token, limit), (found) => {
-        if (found.texts.length > 0 || limit === 0) return Effect.succeed(found)
+        if (found.items.length > 0 || limit === 0) return Effect.succeed(found)
         const changed = feed.changedSince(wakes, time === undefined ? undefined : (end) => addDeadline(time, end))
         return Effect.flatMap(changed, (changed) =>
           changed ? awaitFound(feed, found.next, limit, time) : Effect.undefined
@@ -206,11 +230,11 @@ export const makeEventReader = Effect.gen(function* () {
     const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
     return feeds.reading(session.userId, (feed) =>
       Effect.flatMap(parseFrom(options.from), (start) => {
-        const look = Effect.map(collect(feed, start, limit), (found) => toChunk(found, start))
+        const look = Effect.map(collect(feed, start, limit), (found) => new Chunk(found, start))
         if (options.timeout === 0) return Effect.andThen(feeds.settled, look)
         return Effect.flatMap(Clock.currentTimeMillis, (now) =>
           Effect.flatMap(awaitFound(feed, start, limit, now + Math.min(options.timeout, maxTimeout)), (found) =>
-            found === undefined ? look : Effect.succeed(toChunk(found, start))
+            found === undefined ? look : Effect.succeed(new Chunk(found, start))
           )
         )
       })
@@ -224,7 +248,7 @@ export const makeEventReader = Effect.gen(function* () {
     let token = yield* feeds.reading(session.userId, () => parseFrom(from))
     const found = feeds.reading(session.userId, (feed) => awaitFound(feed, token, defaultChunk))
     const next = Effect.map(found, (found) => {
-      const chunk = toChunk(found!, token)
+      const chunk = new Chunk(found!, token)
       token = found!.next
       return chunk
     })

@@ -3,7 +3,7 @@
  * event costs one step for each connected member of its room, and no query for any.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { EventLog, type LogSlice, type StreamedMembership } from "@greenroom/store/EventLog"
+import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -16,10 +16,12 @@ import {
   type EphemeralUpdate,
   type PresenceUpdate
 } from "../../presence/EphemeralStream.ts"
-import { FeedEntry, UserFeed } from "./UserFeed.ts"
+import { FeedEntry } from "./FeedEntry.ts"
+import { RecentEntries } from "./RecentEntries.ts"
+import { UserFeed } from "./UserFeed.ts"
 
-/** How many events are read of the log at once. */
-const sliceSize = 1000
+/** How many events are read of the log at once: up to 64 KiB each. */
+const sliceSize = 250
 /** A node that was told of nothing looks all the same: for what other nodes commit, and what committed unseen. */
 const lookEvery = "1 second"
 /** How long to wait for a transaction that holds up the log before looking again, at first and at most, in ms. */
@@ -82,21 +84,26 @@ export const makeFeeds = Effect.gen(function* () {
 
   // Following the event log
 
+  const recent = new RecentEntries()
+  const addTo = (recipients: Iterable<UserFeed>, streamed: StreamedEvent) => {
+    const entry = new FeedEntry(streamed)
+    for (const feed of recipients) feed.add(entry)
+    const forgotten = recent.add(entry)
+    if (forgotten !== undefined) for (const feed of feeds.values()) feed.forgetUpTo(forgotten)
+  }
+
   const dispatch = (slice: LogSlice) => {
     const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
     const awake = new Set<UserFeed>()
     for (const streamed of slice.events) {
-      const entry = new FeedEntry(streamed)
       const changed = (changes.get(streamed.position.nid) ?? []).flatMap((change) => {
         const feed = feeds.get(change.userId)
         return feed === undefined ? [] : [{ feed, change }]
       })
       const recipients = new Set(readersOf.get(streamed.event.room_id))
       for (const { feed } of changed) recipients.add(feed)
-      for (const feed of recipients) {
-        feed.add(entry)
-        awake.add(feed)
-      }
+      if (recipients.size > 0) addTo(recipients, streamed)
+      for (const feed of recipients) awake.add(feed)
       for (const { change, feed } of changed) applyChange(feed, change)
     }
     for (const { slices } of loading.values()) slices.push(slice)
@@ -173,7 +180,7 @@ export const makeFeeds = Effect.gen(function* () {
     const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
     for (const streamed of slice.events) {
       const own = (changes.get(streamed.position.nid) ?? []).filter((change) => change.userId === feed.userId)
-      if (own.length > 0 || feed.rooms.has(streamed.event.room_id)) feed.add(new FeedEntry(streamed))
+      if (own.length > 0 || feed.rooms.has(streamed.event.room_id)) addTo([feed], streamed)
       for (const change of own) feed.apply(change)
     }
   }

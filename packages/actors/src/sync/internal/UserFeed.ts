@@ -1,54 +1,35 @@
 /**
- * What a user's readers on this node have not fetched yet: the newest events of the user's rooms, and the last presence
- * and typing of whom the user may see. There is one feed for all connections of a user, while there are any.
+ * The newest events of a user's rooms, and the last presence and typing of the users that the user may see, for the
+ * readers of the user on this node. All connections of a user share one feed.
  */
-import { type Event, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import type { StreamedEvent, StreamedMembership } from "@greenroom/store/EventLog"
+import type { StreamedMembership } from "@greenroom/store/EventLog"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import type { EphemeralUpdate } from "../../presence/EphemeralStream.ts"
-
-/** An event as text, made once for all who get it. */
-export class FeedEntry {
-  readonly position: StreamPosition
-  private event: Event
-  private text: string | undefined
-
-  constructor({ event, position }: StreamedEvent) {
-    this.position = position
-    this.event = event
-  }
-
-  get eventId(): EventId {
-    return this.event.event_id
-  }
-
-  /** Whether the event is one of these, or tells the content of one that it replaced. */
-  tells(ids: ReadonlySet<EventId>): boolean {
-    return (
-      ids.has(this.event.event_id) || (this.event.replaces_state !== undefined && ids.has(this.event.replaces_state))
-    )
-  }
-
-  /** The event was redacted, or what it replaced was. */
-  replace(event: Event): void {
-    this.event = event
-    this.text = undefined
-  }
-
-  /** The JSON of the event at `now`, milliseconds since 1970. */
-  json(now: number): string {
-    this.text ??= JSON.stringify(toClientEvent(this.event)).slice(0, -1)
-    return `${this.text},"age":${Math.max(0, now - this.event.origin_server_ts)}}`
-  }
-}
+import type { FeedEntry } from "./FeedEntry.ts"
 
 const changed = Effect.succeed(true)
 const unchanged = Effect.succeed(false)
 
 /** How many events a feed keeps; readers that are further behind read from the store. */
 const maxEntries = 1000
+
+/** The first entries after a place. `complete` says that there are no more. */
+export interface Entries {
+  readonly entries: ReadonlyArray<FeedEntry>
+  readonly complete: boolean
+}
+
+/** The first entries with which there are `maxBytes` bytes. */
+export const withinBytes = (entries: ReadonlyArray<FeedEntry>, maxBytes: number): ReadonlyArray<FeedEntry> => {
+  let bytes = 0
+  const end = entries.findIndex((entry) => {
+    bytes += entry.size
+    return bytes >= maxBytes
+  })
+  return end === -1 ? entries : entries.slice(0, end + 1)
+}
 
 export class UserFeed {
   readonly userId: UserId
@@ -62,7 +43,7 @@ export class UserFeed {
   lastRead: number
   /** Nothing is added any more: readers need another feed. */
   closed = false
-  private entries: Array<FeedEntry> = []
+  private readonly entries: Array<FeedEntry> = []
   private readonly updates = new Map<string, EphemeralUpdate>()
   /** How often it was told that there is something new. */
   wakes = 0
@@ -117,8 +98,22 @@ export class UserFeed {
     })
   }
 
-  /** The first `limit` events after a position that is not before `since`. */
-  after(position: StreamPosition, limit: number): ReadonlyArray<FeedEntry> {
+  /** The first `limit` events, of `maxBytes` bytes, after a position that is not before `since`. */
+  after(position: StreamPosition, limit: number, maxBytes: number): Entries {
+    const start = this.placeAfter(position)
+    const found = withinBytes(this.entries.slice(start, start + limit), maxBytes)
+    return { entries: found, complete: found.length < limit && start + found.length === this.entries.length }
+  }
+
+  /** Forgets the events up to a position; readers from before it read from the store. */
+  forgetUpTo(position: StreamPosition): void {
+    if (comparePositions(position, this.since) <= 0) return
+    this.entries.splice(0, this.placeAfter(position))
+    this.since = position
+  }
+
+  /** The index of the first entry after a position. */
+  private placeAfter(position: StreamPosition): number {
     let low = 0
     let high = this.entries.length
     while (low < high) {
@@ -126,14 +121,15 @@ export class UserFeed {
       if (comparePositions(this.entries[middle]!.position, position) <= 0) low = middle + 1
       else high = middle
     }
-    return this.entries.slice(low, low + limit)
+    return low
   }
 
-  /** The entries whose events are among these or tell their content. */
+  /** The entries of these events, and those that contain their content. */
   telling(ids: ReadonlySet<EventId>): ReadonlyArray<FeedEntry> {
     return this.entries.filter((entry) => entry.tells(ids))
   }
 
+  /** The updates after a position, oldest first. */
   updatesAfter(position: number): ReadonlyArray<EphemeralUpdate> {
     const found: Array<EphemeralUpdate> = []
     for (const update of this.updates.values()) if (update.position > position) found.push(update)

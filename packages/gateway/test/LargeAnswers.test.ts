@@ -1,0 +1,121 @@
+/**
+ * What clients ask for is bounded in bytes, whatever the room holds: they read on from where an answer ends.
+ */
+import { assert, layer } from "@effect/vitest"
+import { RoomId } from "@greenroom/protocol/Identifiers"
+import { maxPageBytes } from "@greenroom/protocol/Pagination"
+import { Effect } from "effect"
+import { connect } from "./socket/TestSocket.ts"
+import { type Answer, ask, createRoom, gateway, inPath, register, type Seen, type TestUser } from "./TestGateway.ts"
+
+/** A page ends after the event with which it is full; clients get some keys twice, and the age. */
+const mostBytes = maxPageBytes + 70_000
+
+const bodyBytes = 60_000
+const count = 40
+
+const bodyOf = (index: number) => `${index} ${"x".repeat(bodyBytes)}`
+
+const numbersOf = (events: ReadonlyArray<Seen>) =>
+  events.flatMap(({ content, type }) =>
+    type === "m.room.message" ? [Number(String(content.body).slice(0, String(content.body).indexOf(" ")))] : []
+  )
+
+const numbers = Array.from({ length: count }, (_, index) => index)
+
+/** A user with a room of large messages, and where the stream was before them. */
+const largeRoom = Effect.fnUntraced(function* (name: string) {
+  const alice = yield* register(name)
+  const room = RoomId.make(yield* createRoom(alice))
+  const { body } = yield* ask("GET", "/events?timeout=0", { token: alice.token })
+  for (const index of numbers) {
+    yield* ask("PUT", `/rooms/${inPath(room)}/send/m.room.message/${index}`, {
+      token: alice.token,
+      json: { msgtype: "m.text", body: bodyOf(index) }
+    })
+  }
+  return { alice, room, start: body.end }
+})
+
+/** Reads pages from a token on until one has no events; each is within the bounds. */
+const readOn = Effect.fnUntraced(function* (user: TestUser, path: (from: string) => string, from: string) {
+  const seen: Array<Seen> = []
+  const pages: Array<Answer> = []
+  for (let at = from; ; ) {
+    const answer = yield* ask("GET", path(at), { token: user.token })
+    assert.strictEqual(answer.status, 200, answer.text)
+    assert.isAtMost(Buffer.byteLength(answer.text), mostBytes)
+    const events = answer.body.chunk.filter(({ event_id }) => event_id !== undefined)
+    if (events.length === 0) return { seen, pages }
+    seen.push(...events)
+    pages.push(answer)
+    at = answer.body.end
+  }
+})
+
+layer(gateway, { excludeTestServices: true })("large answers", (it) => {
+  it.effect("pages of messages end when they have enough bytes, and the next goes on there", () =>
+    Effect.gen(function* () {
+      const { alice, room } = yield* largeRoom("pages-alice")
+      for (const dir of ["f", "b"]) {
+        const path = (from: string) => `/rooms/${inPath(room)}/messages?dir=${dir}&limit=1000&from=${from}`
+        const { pages, seen } = yield* readOn(alice, path, dir === "f" ? "START" : "END")
+        assert.deepStrictEqual(numbersOf(seen), dir === "f" ? numbers : numbers.toReversed())
+        assert.isAbove(pages.length, 2)
+      }
+    })
+  )
+
+  it.effect("so do parts of the event stream, from memory and from the database", () =>
+    Effect.gen(function* () {
+      const { alice, start } = yield* largeRoom("stream-alice")
+      const path = (from: string) => `/events?timeout=0&limit=1000&from=${from}`
+      for (const from of [start, "START"]) {
+        const { pages, seen } = yield* readOn(alice, path, from)
+        assert.deepStrictEqual(numbersOf(seen), numbers)
+        assert.isAbove(pages.length, 2)
+      }
+    })
+  )
+
+  it.effect("feedback is bundled with a page as far as there is room", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("feedback-alice")
+      const room = inPath(yield* createRoom(alice))
+      const send = (type: string, json: unknown) =>
+        ask("POST", `/rooms/${room}/send/${type}`, { token: alice.token, json })
+      const message = yield* send("m.room.message", { msgtype: "m.text", body: "what do you say?" })
+      const feedback = { type: "read", target_event_id: message.body.event_id, note: "x".repeat(bodyBytes) }
+      for (const _ of numbers) assert.strictEqual((yield* send("m.room.message.feedback", feedback)).status, 200)
+      const page = yield* ask("GET", `/rooms/${room}/messages?dir=f&limit=1000&feedback=true`, { token: alice.token })
+      const [shown] = page.body.chunk.filter(({ type }) => type === "m.room.message")
+      assert.isAtMost(Buffer.byteLength(page.text), mostBytes)
+      assert.isAbove((shown as unknown as { readonly feedback: ReadonlyArray<Seen> }).feedback.length, 10)
+    })
+  )
+
+  for (const subprotocol of ["m.json", "m.msgpack"] as const) {
+    it.effect(`${subprotocol}: parts of the stream and pages of messages are bounded by WebSocket, too`, () =>
+      Effect.gen(function* () {
+        const { alice, room, start } = yield* largeRoom(`${subprotocol}-alice`)
+        const socket = yield* connect(alice, subprotocol, `&from=${start}`)
+        let largest = 0
+        socket.socket.on("message", (data: Buffer) => {
+          largest = Math.max(largest, data.length)
+        })
+        const seen: Array<unknown> = []
+        while (seen.length < count) {
+          const { chunk } = yield* socket.chunk
+          seen.push(...numbersOf(chunk as never))
+        }
+        assert.deepStrictEqual(seen, numbers)
+        yield* socket.ask(1, { method: "messages", params: { room_id: room, dir: "b", limit: 1000 } })
+        const answer = (yield* socket.answer) as unknown as { readonly result: { readonly chunk: ReadonlyArray<Seen> } }
+        const page = numbersOf(answer.result.chunk)
+        assert.deepStrictEqual(page, numbers.toReversed().slice(0, page.length))
+        assert.isAbove(largest, maxPageBytes / 2)
+        assert.isAtMost(largest, mostBytes)
+      }).pipe(Effect.scoped)
+    )
+  }
+})
