@@ -61,6 +61,7 @@ import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
 import * as Room from "./room/Room.ts"
+import { RoomReader } from "./room/RoomReader.ts"
 import { Rooms } from "./room/Rooms.ts"
 import { HomeServerConfig, type HomeServerOptions } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
@@ -125,7 +126,7 @@ const services = Layer.mergeAll(
   Layer.provideMerge(InteractiveAuth.layer),
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
-  Layer.provideMerge(Rooms.layer),
+  Layer.provideMerge(Layer.merge(Rooms.layer, RoomReader.layer)),
   Layer.provideMerge(Presences.layer),
   Layer.provideMerge(Layer.mergeAll(Voip.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )

@@ -31,6 +31,7 @@ import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
+import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
@@ -109,7 +110,8 @@ const clientServerHandlers = Layer.mergeAll(
   LoginHandlers.loginHandlers,
   LoginHandlers.registrationHandlers,
   sessionHandlers,
-  deviceHandlers
+  deviceHandlers,
+  RoomsHandlers.roomsHandlers
 )
 
 const routes = Layer.mergeAll(

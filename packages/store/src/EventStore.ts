@@ -47,6 +47,8 @@ export class EventStore extends Context.Service<
   {
     /** The events that are known, in no order. */
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
+    /** Every event of a type and state key that the room had, whether it is in force or not. */
+    readonly stateHistory: (roomNid: number, type: string, stateKey: string) => Effect.Effect<ReadonlyArray<Event>>
     /**
      * The oldest (`f`) or newest (`b`) `limit` events of each range, in that direction; with `maxBytes`, as many of each
      * room as have so many bytes, but at least one.
@@ -103,6 +105,14 @@ export class EventStore extends Context.Service<
               Effect.map((rows) => rows.map(toStoredEvent)),
               Effect.orDie
             )
+
+      const stateHistory = (roomNid: number, type: string, stateKey: string) =>
+        sql<{ body: string }>`
+          SELECT body FROM events
+          WHERE room_nid = ${roomNid} AND type = ${type} AND state_key = ${stateKey} AND status <= 1`.pipe(
+          Effect.map((rows) => rows.map((row) => JSON.parse(row.body) as Event)),
+          Effect.orDie
+        )
 
       const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
 
@@ -224,7 +234,16 @@ export class EventStore extends Context.Service<
           Effect.orDie
         )
 
-      return EventStore.of({ byIds, timelines, page, feedbackOn, redactionsOf, replacementsOf, membershipHistory })
+      return EventStore.of({
+        byIds,
+        stateHistory,
+        timelines,
+        page,
+        feedbackOn,
+        redactionsOf,
+        replacementsOf,
+        membershipHistory
+      })
     })
   )
 }

@@ -93,6 +93,10 @@ export class RoomStore extends Context.Service<
     readonly version: (roomId: RoomId) => Effect.Effect<Option.Option<string>>
     /** True if the room exists here: it was created here or joined over federation. */
     readonly exists: (roomId: RoomId) => Effect.Effect<boolean>
+    /** The room's number and its state now; none for a room that is not there. */
+    readonly currentState: (
+      roomId: RoomId
+    ) => Effect.Effect<Option.Option<{ readonly roomNid: number; readonly state: StateRef }>>
   }
 >()("greenroom/store/RoomStore") {
   static readonly layer = Layer.effect(
@@ -251,6 +255,17 @@ export class RoomStore extends Context.Service<
         version: (roomId) =>
           sql<{ version: string }>`SELECT version FROM rooms WHERE room_id = ${roomId}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.version)),
+            Effect.orDie
+          ),
+        currentState: (roomId) =>
+          sql<{ room_nid: bigint; current_chain: bigint | null; current_seq: number }>`
+            SELECT room_nid, current_chain, current_seq FROM rooms WHERE room_id = ${roomId}`.pipe(
+            Effect.map(([row]) => {
+              const state = row === undefined ? undefined : stateRef(row.current_chain, row.current_seq)
+              return row === undefined || state === undefined
+                ? Option.none()
+                : Option.some({ roomNid: Number(row.room_nid), state })
+            }),
             Effect.orDie
           ),
         exists: (roomId) =>

@@ -66,15 +66,27 @@ export interface Divergence {
   readonly changes: ReadonlyArray<StateChanges>
 }
 
+/** Which events of a state are read: those of some types, one key, or several keys. */
+export interface StateSelection {
+  readonly types?: ReadonlyArray<string>
+  readonly key?: StateKey
+  readonly keys?: ReadonlyArray<StateKey>
+}
+
+export type StateKey = readonly [type: string, stateKey: string]
+
 export class StateStore extends Context.Service<
   StateStore,
   {
     /** Numbers for new chains. */
     readonly chains: NumberBlocks
-    /** The events of several rooms' states at once, optionally only some keys (type and state key) or types. */
+    /**
+     * The events of several states at once. `roomNid` is given back with each event, so that the caller knows of which
+     * state it is.
+     */
     readonly read: (
       states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
-      only?: { readonly types?: ReadonlyArray<string>; readonly key?: readonly [type: string, stateKey: string] }
+      only?: StateSelection
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
     /** The IDs and numbers of the events of one state, by state key. */
     readonly readIds: (ref: StateRef) => Effect.Effect<Map<string, StateId>>
@@ -120,15 +132,20 @@ export class StateStore extends Context.Service<
 
       const read = Effect.fnUntraced(function* (
         states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
-        only?: { readonly types?: ReadonlyArray<string>; readonly key?: readonly [type: string, stateKey: string] }
+        only?: StateSelection
       ) {
         if (states.length === 0) return []
         const filter =
           only?.key !== undefined
             ? sql`AND delta.type = ${only.key[0]} AND delta.state_key = ${only.key[1]}`
-            : only?.types !== undefined
-              ? sql`AND delta.type = ANY (${texts(only.types)}::text[])`
-              : sql.literal("")
+            : only?.keys !== undefined
+              ? sql`AND (delta.type, delta.state_key) IN (
+                  SELECT * FROM unnest(
+                    ${texts(only.keys.map(([type]) => type))}::text[],
+                    ${texts(only.keys.map(([, stateKey]) => stateKey))}::text[]))`
+              : only?.types !== undefined
+                ? sql`AND delta.type = ANY (${texts(only.types)}::text[])`
+                : sql.literal("")
         const rows = yield* sql<{ room_nid: bigint; nid: bigint; body: string }>`
           SELECT state.room_nid, events.nid, events.body
           FROM (${entries(states, filter)}) AS state JOIN events ON events.nid = state.event_nid`

@@ -219,11 +219,17 @@ const refusePdu = (problem: PduProblem): MatrixError =>
 
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
-/** State events tell what they replaced. */
-const withPrevContent = (event: Event, room: RoomState): Event => {
-  if (event.state_key === undefined) return event
-  const replaced = room.lookup(event.type, event.state_key)
-  return replaced === undefined ? event : { ...event, unsigned: { prev_content: replaced.content } }
+/** State events tell what they replaced, and the device that sends an event gets its transaction ID back with it. */
+const withUnsigned = (event: Event, room: RoomState, transaction?: RoomTransaction): Event => {
+  const replaced = event.state_key === undefined ? undefined : room.lookup(event.type, event.state_key)
+  if (replaced === undefined && transaction === undefined) return event
+  return {
+    ...event,
+    unsigned: {
+      ...(replaced === undefined ? {} : { prev_content: replaced.content }),
+      ...(transaction === undefined ? {} : { transaction: { tokenId: transaction.tokenId, txnId: transaction.txnId } })
+    }
+  }
 }
 
 // --- Behaviour ------------------------------------------------------------------------------------------------------
@@ -262,13 +268,14 @@ const behaviour = Effect.gen(function* () {
     proposal: EventProposal,
     now: number,
     key: SigningKey,
-    also: (event: Event) => Parameters<RoomState["commit"]>[1]
+    also: (event: Event) => Parameters<RoomState["commit"]>[1],
+    transaction: RoomTransaction | undefined
   ): Appended | Refused => {
     const built = room.propose(proposal, now, key)
     if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
     const refusal = room.version.authorise(built.success, room.lookup)
     if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
-    const event = withPrevContent(built.success, room)
+    const event = withUnsigned(built.success, room, transaction)
     const step = room.beginStep()
     room.append(step, event, nextNid(), nextChain)
     return { event, durable: log.append(room.commit(step, also(event))) }
@@ -284,11 +291,18 @@ const behaviour = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const key = yield* signingKey
     const appended = yield* withNids(1, () =>
-      appendNow(room, proposal, now, key, (event) => ({
-        transactions:
-          transaction === undefined ? [] : [transactions.row(transaction, roomId, { event_id: event.event_id })],
-        redactions: redactions(event)
-      }))
+      appendNow(
+        room,
+        proposal,
+        now,
+        key,
+        (event) => ({
+          transactions:
+            transaction === undefined ? [] : [transactions.row(transaction, roomId, { event_id: event.event_id })],
+          redactions: redactions(event)
+        }),
+        transaction
+      )
     )
     if ("refused" in appended) return yield* Effect.fail(appended.refused)
     yield* appended.durable
@@ -330,7 +344,7 @@ const behaviour = Effect.gen(function* () {
       if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
       const refusal = room.version.authorise(built.success, room.lookup)
       if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
-      room.append(step, withPrevContent(built.success, room), nextNid(), nextChain)
+      room.append(step, withUnsigned(built.success, room), nextNid(), nextChain)
     }
     return { durable: log.append(room.commit(step, also)) }
   }

@@ -86,12 +86,16 @@ export class Rooms extends Context.Service<
       stateKey: string,
       content: JsonObject
     ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
-    /** Who the join rules allow. Joins over federation where this server is not in the room. */
+    /**
+     * Users whom the join rules allow. Joins over federation where this server is not in the room: through the servers
+     * of the alias, and those that are named.
+     */
     readonly join: (
       session: Session,
       roomIdOrAlias: RoomId | RoomAlias,
       content?: JsonObject,
-      txnId?: string
+      txnId?: string,
+      servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<{ readonly room_id: RoomId }, MatrixError>
     /** Joined and invited users: leaves, or rejects the invitation. */
     readonly leave: (session: Session, roomId: RoomId, txnId?: string) => Effect.Effect<void, MatrixError>

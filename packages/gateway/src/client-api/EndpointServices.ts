@@ -13,6 +13,7 @@ import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Presences } from "@greenroom/actors/presence/Presences"
+import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Events } from "@greenroom/actors/sync/Events"
@@ -28,6 +29,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 /** The services of the home server that the gateway stands on, and the database for `/health`. */
 export type HomeServerServices =
   | Rooms
+  | RoomReader
   | Events
   | Accounts
   | Users

@@ -12,11 +12,12 @@ import { ClientErrors } from "./ClientErrors.ts"
 import { DeviceApi } from "./DeviceApi.ts"
 import { LoginApi } from "./LoginApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
+import { RoomsApi } from "./RoomsApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 export const ClientServerApi = HttpApi.make("ClientServerApi")
-  .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi)
+  .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi)
   .middleware(ClientErrors)

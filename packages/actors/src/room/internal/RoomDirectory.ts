@@ -39,11 +39,12 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     session: Session,
     roomIdOrAlias: RoomId | RoomAlias,
     content: JsonObject = {},
-    txnId?: string
+    txnId?: string,
+    named: ReadonlyArray<ServerName> = []
   ) {
-    if (isRoomId(roomIdOrAlias)) return yield* requests.joinRoom(session, roomIdOrAlias, content, txnId)
+    if (isRoomId(roomIdOrAlias)) return yield* requests.joinRoom(session, roomIdOrAlias, content, txnId, named)
     const { room_id, servers } = yield* resolveAlias(roomIdOrAlias as RoomAlias)
-    return yield* requests.joinRoom(session, room_id, content, txnId, servers)
+    return yield* requests.joinRoom(session, room_id, content, txnId, [...servers, ...named])
   })
 
   const isJoined = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {

@@ -1,0 +1,54 @@
+/**
+ * Events as clients of today receive them, with what depends on who asks: the redaction that stripped an event, and the
+ * transaction ID by which the asking device sent it.
+ *
+ * Source: "Room event format" of the client-server specification.
+ */
+import { type ClientServerEvent, toClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { EventStore } from "@greenroom/store/EventStore"
+import { Clock, Effect } from "effect"
+import type { Session } from "../../runtime/Session.ts"
+
+export interface RenderOptions {
+  /** The answer says of which room the events are. */
+  readonly withoutRoomId?: boolean
+}
+
+/** The transaction ID of an event, for the device that sent it. */
+const transactionIdFor = ({ tokenId }: Session, { unsigned }: Event): string | undefined =>
+  unsigned?.transaction?.tokenId === tokenId ? unsigned.transaction.txnId : undefined
+
+export const makeEventRenderer = Effect.gen(function* () {
+  const events = yield* EventStore
+
+  /** The redactions that stripped these events, by their IDs. */
+  const redactionsOf = Effect.fnUntraced(function* (shown: ReadonlyArray<Event>) {
+    const ids = shown.flatMap(({ unsigned }) => unsigned?.redacted_because ?? [])
+    if (ids.length === 0) return new Map<EventId, Event>()
+    return new Map((yield* events.byIds(ids)).map(({ event }) => [event.event_id, event]))
+  })
+
+  const render = Effect.fnUntraced(function* (
+    session: Session,
+    shown: ReadonlyArray<Event>,
+    { withoutRoomId }: RenderOptions = {}
+  ): Effect.fn.Return<ReadonlyArray<ClientServerEvent>> {
+    if (shown.length === 0) return []
+    const now = yield* Clock.currentTimeMillis
+    const redactions = yield* redactionsOf(shown)
+    return shown.map((event) =>
+      toClientServerEvent(event, {
+        now,
+        withoutRoomId,
+        redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
+        transactionId: transactionIdFor(session, event)
+      })
+    )
+  })
+
+  return { render }
+})
+
+export type EventRenderer = Effect.Success<typeof makeEventRenderer>

@@ -1,0 +1,114 @@
+/**
+ * Which events of a room a user may see: `m.room.history_visibility` and the membership of the user, both as they were at
+ * the event.
+ *
+ * Most rooms never restricted their history, and most readers are joined: they see everything, which takes one look at
+ * the events that set the visibility. Otherwise the states before the events are read, all at once.
+ *
+ * Source: "Room history visibility" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { type StateKey, StateStore } from "@greenroom/store/StateStore"
+import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Effect } from "effect"
+
+export type Visibility = "world_readable" | "shared" | "invited" | "joined"
+
+const visibilityType = "m.room.history_visibility"
+
+/** What the event says, `shared` where it says nothing that is known. */
+export const visibilityOf = (event: Event | undefined): Visibility => {
+  const value = event?.content.history_visibility
+  return value === "world_readable" || value === "invited" || value === "joined" ? value : "shared"
+}
+
+const membershipOf = (event: Event | undefined): string => {
+  const value = event?.content.membership
+  return typeof value === "string" ? value : "leave"
+}
+
+/** Who reads the room. */
+export interface Reader {
+  readonly userId: UserId
+  readonly roomNid: number
+  readonly isJoined: boolean
+  /** Where the last time that the user was joined ended; undefined for who is joined, or never was. */
+  readonly leftAt: StreamPosition | undefined
+}
+
+const isVisible = (visibility: Visibility, membership: string, joinedLater: boolean): boolean =>
+  visibility === "world_readable" ||
+  membership === "join" ||
+  (visibility === "shared" && joinedLater) ||
+  (visibility === "invited" && membership === "invite")
+
+const order: ReadonlyArray<Visibility> = ["joined", "invited", "shared", "world_readable"]
+const moreOpen = (a: Visibility, b: Visibility): Visibility => (order.indexOf(a) >= order.indexOf(b) ? a : b)
+
+export const makeHistoryVisibility = Effect.gen(function* () {
+  const events = yield* EventStore
+  const states = yield* StateStore
+
+  /** What each event's state before it says of the visibility and of the user's membership. */
+  const statesBefore = Effect.fnUntraced(function* (stored: ReadonlyArray<StoredEvent>, userId: UserId) {
+    const keys: ReadonlyArray<StateKey> = [
+      [visibilityType, ""],
+      ["m.room.member", userId]
+    ]
+    const refs = stored.flatMap(({ stateBefore }, index) =>
+      stateBefore === undefined ? [] : [{ roomNid: index, ref: stateBefore }]
+    )
+    const entries = yield* states.read(refs, { keys })
+    const found = new Map<number, { visibility?: Event; member?: Event }>()
+    for (const { event, roomNid: index } of entries) {
+      const before = found.get(index) ?? {}
+      found.set(index, event.type === visibilityType ? { ...before, visibility: event } : { ...before, member: event })
+    }
+    return found
+  })
+
+  const filterByState = Effect.fnUntraced(function* <
+    E extends { readonly event: Event; readonly position: StreamPosition }
+  >(reader: Reader, read: ReadonlyArray<E>) {
+    const byId = new Map(
+      (yield* events.byIds(read.map(({ event }) => event.event_id))).map((s) => [s.event.event_id, s])
+    )
+    const stored = read.map(({ event }) => byId.get(event.event_id)).filter((found) => found !== undefined)
+    const before = yield* statesBefore(stored, reader.userId)
+    const visible = new Set<string>()
+    stored.forEach(({ event, position }, index) => {
+      const { member, visibility } = before.get(index) ?? {}
+      const atEvent = visibilityOf(visibility)
+      // The event that changes the visibility, or the user's own membership, is shown if it was visible before or after.
+      const seen = event.type === visibilityType ? moreOpen(atEvent, visibilityOf(event)) : atEvent
+      const isOwn = event.type === "m.room.member" && event.state_key === reader.userId
+      const joinedLater =
+        reader.isJoined || (reader.leftAt !== undefined && comparePositions(position, reader.leftAt) <= 0)
+      const shown =
+        isVisible(seen, membershipOf(member), joinedLater) ||
+        (isOwn && isVisible(seen, membershipOf(event), joinedLater))
+      if (shown) visible.add(event.event_id)
+    })
+    return read.filter(({ event }) => visible.has(event.event_id))
+  })
+
+  /** Those of the room's events that the reader may see, in the order given. */
+  const visibleTo = Effect.fnUntraced(function* <
+    E extends { readonly event: Event; readonly position: StreamPosition }
+  >(reader: Reader, read: ReadonlyArray<E>): Effect.fn.Return<ReadonlyArray<E>> {
+    if (read.length === 0) return read
+    const history = yield* events.stateHistory(reader.roomNid, visibilityType, "")
+    const neverRestricted = history.every((event) => {
+      const visibility = visibilityOf(event)
+      return visibility === "shared" || visibility === "world_readable"
+    })
+    if (neverRestricted && reader.isJoined) return read
+    const alwaysOpen = history.length > 0 && history.every((event) => visibilityOf(event) === "world_readable")
+    if (alwaysOpen) return read
+    return yield* filterByState(reader, read)
+  })
+
+  return { visibleTo }
+})

@@ -1,0 +1,196 @@
+/**
+ * Rooms, as calls of `Rooms` for what changes them and of `RoomReader` for what only reads.
+ *
+ * Source: "Rooms" and "Events" of the client-server specification.
+ */
+import { joinedMember, RoomReader } from "@greenroom/actors/room/RoomReader"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import { compileFilter, type RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
+import {
+  isRoomId,
+  isServerName,
+  isUserId,
+  type RoomAlias,
+  type RoomId,
+  type ServerName
+} from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
+import { Context, Effect } from "effect"
+import { HttpServerRequest } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { reasonOf } from "../client-api/RoomsHandlers.ts"
+
+/** The most servers that a request may name to join through. */
+const maxVia = 50
+
+/** The servers that the query names. What is no server name is passed over. */
+const namedServers: Effect.Effect<ReadonlyArray<ServerName>> = Effect.withFiber((fiber) => {
+  const query = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
+  const named = [query.via ?? [], query.server_name ?? []].flat()
+  return Effect.succeed(
+    [...new Set(named)].filter(isServerName).slice(0, maxVia) as ReadonlyArray<string> as ReadonlyArray<ServerName>
+  )
+})
+
+const readOptions = (filter: RoomEventFilter | undefined) => ({
+  matches: filter === undefined ? undefined : compileFilter(filter),
+  lazyMembers: filter?.lazy_load_members ?? false
+})
+
+/** What a user adds to their own membership. */
+const membershipContent = (body: JsonObject | null | undefined): Effect.Effect<JsonObject, BadJson> =>
+  Effect.map(reasonOf(body), (reason): JsonObject => (reason === undefined ? {} : { reason }))
+
+export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.rooms", (handlers) =>
+  withServices(function* () {
+    const rooms = yield* Rooms
+    const reader = yield* RoomReader
+
+    const stateEvent = (
+      roomId: RoomId,
+      type: string,
+      stateKey: string,
+      format: "content" | "event" | undefined
+    ): Effect.Effect<JsonObject, MatrixError, CurrentSession> =>
+      CurrentSession.use((session) =>
+        Effect.map(reader.stateEvent(session, roomId, type, stateKey), (event) =>
+          format === "event" ? (event as unknown as JsonObject) : event.content
+        )
+      )
+
+    const join = (roomIdOrAlias: RoomId | RoomAlias, body: JsonObject | null | undefined) =>
+      CurrentSession.use((session) =>
+        Effect.gen(function* () {
+          const content = yield* membershipContent(body)
+          return yield* rooms.join(session, roomIdOrAlias, content, undefined, yield* namedServers)
+        })
+      )
+
+    const invite = Effect.fnUntraced(function* (roomId: RoomId, body: JsonObject) {
+      const session = yield* CurrentSession
+      const { user_id } = body
+      if (user_id === undefined) return yield* new MissingParam({ error: "user_id: missing key" })
+      if (typeof user_id !== "string" || !isUserId(user_id)) {
+        return yield* new BadJson({ error: "user_id: expected a user ID" })
+      }
+      yield* rooms.setMembership(session, roomId, "invite", user_id, yield* reasonOf(body))
+      return done
+    })
+
+    return handlers
+      .handle("send", ({ params, payload }) =>
+        CurrentSession.use((session) => rooms.send(session, params.roomId, params.eventType, payload, params.txnId))
+      )
+      .handle("setState", ({ params, payload }) =>
+        CurrentSession.use((session) => rooms.setState(session, params.roomId, params.eventType, "", payload))
+      )
+      .handle("setStateWithKey", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          rooms.setState(session, params.roomId, params.eventType, params.stateKey, payload)
+        )
+      )
+      .handle("redact", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.flatMap(reasonOf(payload), (reason) =>
+            rooms.redact(session, params.roomId, params.eventId, reason, params.txnId)
+          )
+        )
+      )
+      .handle("state", ({ params }) => CurrentSession.use((session) => reader.state(session, params.roomId)))
+      .handle("stateEvent", ({ params, query }) => stateEvent(params.roomId, params.eventType, "", query.format))
+      .handle("stateEventWithKey", ({ params, query }) =>
+        stateEvent(params.roomId, params.eventType, params.stateKey, query.format)
+      )
+      .handle("members", ({ params, query }) =>
+        CurrentSession.use((session) =>
+          Effect.map(
+            reader.members(session, params.roomId, {
+              at: query.at,
+              membership: query.membership,
+              notMembership: query.not_membership
+            }),
+            (chunk) => ({ chunk })
+          )
+        )
+      )
+      .handle("joinedMembers", ({ params }) =>
+        CurrentSession.use((session) =>
+          Effect.map(reader.joinedMembers(session, params.roomId), (members) => ({
+            joined: Object.fromEntries(members.map((event) => [event.state_key ?? "", joinedMember(event)]))
+          }))
+        )
+      )
+      .handle("event", ({ params }) =>
+        CurrentSession.use((session) => reader.event(session, params.roomId, params.eventId))
+      )
+      .handle("messages", ({ params, query }) =>
+        CurrentSession.use((session) =>
+          reader.messages(session, params.roomId, {
+            from: query.from,
+            to: query.to,
+            dir: query.dir,
+            limit: query.limit,
+            ...readOptions(query.filter)
+          })
+        )
+      )
+      .handle("context", ({ params, query }) =>
+        CurrentSession.use((session) =>
+          reader.context(session, params.roomId, params.eventId, { limit: query.limit, ...readOptions(query.filter) })
+        )
+      )
+      .handle("joinedRooms", () =>
+        CurrentSession.use((session) => Effect.map(reader.joinedRooms(session), (joined_rooms) => ({ joined_rooms })))
+      )
+      .handle("joinByIdOrAlias", ({ params, payload }) => join(params.roomIdOrAlias, payload))
+      .handle("join", ({ params, payload }) => join(params.roomId, payload))
+      .handle("knock", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.gen(function* () {
+            const target = params.roomIdOrAlias
+            const roomId = isRoomId(target) ? target : (yield* rooms.resolveAlias(target)).room_id
+            yield* rooms.setMembership(session, roomId, "knock", session.userId, yield* reasonOf(payload))
+            return { room_id: roomId }
+          })
+        )
+      )
+      .handle("leave", ({ params }) =>
+        CurrentSession.use((session) => Effect.as(rooms.leave(session, params.roomId), done))
+      )
+      .handle("invite", ({ params, payload }) => invite(params.roomId, payload))
+      .handle("kick", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(
+            rooms.setMembership(session, params.roomId, "kick", payload.user_id, payload.reason ?? undefined),
+            done
+          )
+        )
+      )
+      .handle("ban", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(
+            rooms.setMembership(session, params.roomId, "ban", payload.user_id, payload.reason ?? undefined),
+            done
+          )
+        )
+      )
+      .handle("unban", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(
+            rooms.setMembership(session, params.roomId, "unban", payload.user_id, payload.reason ?? undefined),
+            done
+          )
+        )
+      )
+      .handle("typing", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(rooms.setTyping(session, params.roomId, params.userId, payload.typing, payload.timeout), done)
+        )
+      )
+  })
+)

@@ -1,0 +1,195 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+interface ClientEvent {
+  readonly event_id: string
+  readonly type: string
+  readonly sender: string
+  readonly state_key?: string
+  readonly content: { readonly [key: string]: unknown }
+  readonly unsigned?: { readonly [key: string]: unknown }
+}
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+let transactions = 0
+const say = (user: TestUser, room: string, text: string) =>
+  Effect.map(
+    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/t${transactions++}`, {
+      msgtype: "m.text",
+      body: text
+    }),
+    ({ body }) => body.event_id
+  )
+
+const bodies = (chunk: unknown) =>
+  (chunk as ReadonlyArray<ClientEvent>).flatMap(({ content, type }) =>
+    type === "m.room.message" ? [content.body] : []
+  )
+
+layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it) => {
+  it.effect(
+    "an event that is sent twice by one transaction ID is there once, and its sender's device sees the ID",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("rooms-alice")
+        const room = yield* createRoom(alice)
+        const path = `/v3/rooms/${inPath(room)}/send/m.room.message/once`
+        const json = { msgtype: "m.text", body: "Tea?" }
+        const first = yield* as(alice)("PUT", path, json)
+        const second = yield* as(alice)("PUT", path, json)
+        assert.strictEqual(first.body.event_id, second.body.event_id)
+        const read = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
+        const event = read.body as unknown as ClientEvent
+        assert.strictEqual(event.sender, alice.id)
+        assert.strictEqual(event.unsigned?.transaction_id, "once")
+        assert.notProperty(event, "user_id")
+        const bob = yield* register("rooms-bob")
+        yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/join`, {})
+        const seen = yield* as(bob)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}`)
+        assert.notProperty((seen.body as unknown as ClientEvent).unsigned, "transaction_id")
+      })
+  )
+
+  it.effect("pages lead through the whole timeline in both directions, with filters", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("pages-alice")
+      const room = yield* createRoom(alice)
+      for (const text of ["1", "2", "3", "4", "5"]) yield* say(alice, room, text)
+      const page = (query: string) => as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?${query}`)
+      const filter = inPath(JSON.stringify({ types: ["m.room.message"], lazy_load_members: true }))
+      const newest = yield* page(`dir=b&limit=2&filter=${filter}`)
+      assert.deepStrictEqual(bodies(newest.body.chunk), ["5", "4"])
+      assert.lengthOf(newest.body.state as ReadonlyArray<object>, 1)
+      const older = yield* page(`dir=b&limit=10&filter=${filter}&from=${newest.body.end}`)
+      assert.deepStrictEqual(bodies(older.body.chunk), ["3", "2", "1"])
+      assert.notProperty(older.body, "end")
+      const forwards = yield* page(`dir=f&limit=3&filter=${filter}`)
+      assert.deepStrictEqual(bodies(forwards.body.chunk), ["1", "2", "3"])
+      const rest = yield* page(`dir=f&filter=${filter}&from=${forwards.body.end}`)
+      assert.deepStrictEqual(bodies(rest.body.chunk), ["4", "5"])
+      for (const [query, errcode] of [
+        ["limit=2", "M_MISSING_PARAM"],
+        ["dir=x", "M_INVALID_PARAM"],
+        ["dir=b&from=nonsense", "M_INVALID_PARAM"],
+        ["dir=b&limit=-1", "M_INVALID_PARAM"],
+        [`dir=b&filter=${inPath("{")}`, "M_INVALID_PARAM"]
+      ]) {
+        assert.strictEqual((yield* page(query!)).body.errcode, errcode, query)
+      }
+    })
+  )
+
+  it.effect("an event is shown with what is around it, and the state there", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("context-alice")
+      const room = yield* createRoom(alice)
+      const ids: Array<string> = []
+      for (const text of ["1", "2", "3", "4", "5"]) ids.push(yield* say(alice, room, text))
+      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/context/${inPath(ids[2]!)}?limit=4`)
+      assert.strictEqual((body.event as ClientEvent).event_id, ids[2])
+      assert.deepStrictEqual(bodies(body.events_before), ["2", "1"])
+      assert.deepStrictEqual(bodies(body.events_after), ["4", "5"])
+      assert.isTrue((body.state as ReadonlyArray<ClientEvent>).some(({ type }) => type === "m.room.create"))
+      const missing = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/context/${inPath("$none:green.test")}`)
+      assert.strictEqual(missing.body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("state is read and set with and without a state key, spelled with and without the last slash", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("state-alice")
+      const room = yield* createRoom(alice)
+      const state = `/v3/rooms/${inPath(room)}/state`
+      yield* as(alice)("PUT", `${state}/m.room.topic/`, { topic: "Tea" })
+      yield* as(alice)("PUT", `${state}/org.example.seat/window`, { taken: true })
+      assert.deepStrictEqual((yield* as(alice)("GET", `${state}/m.room.topic`)).body, { topic: "Tea" } as never)
+      const whole = yield* as(alice)("GET", `${state}/org.example.seat/window?format=event`)
+      assert.strictEqual((whole.body as unknown as ClientEvent).state_key, "window")
+      assert.strictEqual((yield* as(alice)("GET", `${state}/org.example.seat`)).body.errcode, "M_NOT_FOUND")
+      const all = (yield* as(alice)("GET", state)).body as unknown as ReadonlyArray<ClientEvent>
+      assert.isTrue(all.some(({ type }) => type === "org.example.seat"))
+    })
+  )
+
+  it.effect("users who left see what was there until they left; strangers see nothing", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("left-alice")
+      const bob = yield* register("left-bob")
+      const eve = yield* register("left-eve")
+      const room = yield* createRoom(alice, { visibility: "private", invite: [bob.id] })
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const before = yield* say(alice, room, "before")
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      const after = yield* say(alice, room, "after")
+      const messages = `/v3/rooms/${inPath(room)}/messages?dir=b&limit=50`
+      assert.deepStrictEqual(bodies((yield* as(bob)("GET", messages)).body.chunk), ["before"])
+      const read = (user: TestUser, id: string) => as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(id)}`)
+      assert.strictEqual((yield* read(bob, before)).status, 200)
+      assert.strictEqual((yield* read(bob, after)).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* read(eve, before)).body.errcode, "M_NOT_FOUND")
+      for (const path of ["state", "members", "joined_members", "messages?dir=b", "state/m.room.name"]) {
+        const { body } = yield* as(eve)("GET", `/v3/rooms/${inPath(room)}/${path}`)
+        assert.strictEqual(body.errcode, "M_FORBIDDEN", path)
+      }
+    })
+  )
+
+  it.effect("history is visible as the room says: from the join, from the invitation, or to everybody", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("history-alice")
+      const bob = yield* register("history-bob")
+      const eve = yield* register("history-eve")
+      const room = yield* createRoom(alice, { visibility: "private" })
+      const setVisibility = (history_visibility: string) =>
+        as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.history_visibility`, { history_visibility })
+      yield* say(alice, room, "shared")
+      yield* setVisibility("joined")
+      yield* say(alice, room, "joined")
+      yield* setVisibility("invited")
+      yield* say(alice, room, "invited, before")
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
+      yield* say(alice, room, "invited, after")
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* say(alice, room, "with Bob")
+      const messages = `/v3/rooms/${inPath(room)}/messages?dir=f&limit=100`
+      const seen = yield* as(bob)("GET", messages)
+      assert.deepStrictEqual(bodies(seen.body.chunk), ["shared", "invited, after", "with Bob"])
+      const filter = inPath(JSON.stringify({ types: ["m.room.message"] }))
+      const filtered = yield* as(bob)("GET", `${messages}&filter=${filter}`)
+      assert.deepStrictEqual(bodies(filtered.body.chunk), ["shared", "invited, after", "with Bob"])
+      assert.strictEqual((yield* as(eve)("GET", messages)).body.errcode, "M_FORBIDDEN")
+      yield* setVisibility("world_readable")
+      yield* say(alice, room, "to the world")
+      assert.deepStrictEqual(bodies((yield* as(eve)("GET", messages)).body.chunk), ["to the world"])
+    })
+  )
+
+  it.effect("members come and go: invite, kick, ban, unban, and each is told apart", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("members-alice")
+      const bob = yield* register("members-bob")
+      const room = yield* createRoom(alice, { visibility: "private" })
+      const act = (action: string) =>
+        as(alice)("POST", `/v3/rooms/${inPath(room)}/${action}`, { user_id: bob.id, reason: "why" })
+      const membership = Effect.map(
+        as(alice)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(bob.id)}`),
+        ({ body }) => body.membership
+      )
+      for (const [action, expected] of [
+        ["invite", "invite"],
+        ["kick", "leave"],
+        ["ban", "ban"],
+        ["unban", "leave"]
+      ] as const) {
+        assert.strictEqual((yield* act(action)).status, 200, action)
+        assert.strictEqual(yield* membership, expected)
+      }
+      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/joined_members`)
+      assert.deepStrictEqual(Object.keys(body.joined as object), [alice.id])
+      assert.include((yield* as(alice)("GET", "/v3/joined_rooms")).body.joined_rooms as never, room)
+    })
+  )
+})

@@ -1,0 +1,106 @@
+/**
+ * Events as clients of today receive them. Whatever depends on who receives the event (`Annotations`) is given by the
+ * caller; the rest follows from the event.
+ *
+ * Source: "Room event format" of the client-server specification.
+ */
+import type { Event } from "../Event.ts"
+import type { EventId, RoomId, UserId } from "../Identifiers.ts"
+import type { JsonObject } from "../Json.ts"
+
+export interface ClientServerEvent {
+  readonly event_id: EventId
+  readonly type: string
+  /** Absent where the answer says of which room the events are. */
+  readonly room_id?: RoomId
+  readonly sender: UserId
+  readonly content: JsonObject
+  readonly origin_server_ts: number
+  readonly state_key?: string
+  /** What a redaction strips: here in all room versions, and in the content from version 11. */
+  readonly redacts?: EventId
+  readonly unsigned?: UnsignedData
+}
+
+export interface UnsignedData {
+  /** Milliseconds since the event was made. */
+  readonly age?: number
+  readonly prev_content?: JsonObject
+  readonly prev_sender?: UserId
+  readonly replaces_state?: EventId
+  readonly redacted_because?: ClientServerEvent
+  /** The transaction ID by which the receiving device sent the event. */
+  readonly transaction_id?: string
+  /** The membership of the receiving user at the event. */
+  readonly membership?: string
+  readonly "m.relations"?: JsonObject
+  /** Of an invitation or a knock, in the event itself. */
+  readonly invite_room_state?: ReadonlyArray<StrippedEvent>
+}
+
+/** A state event of a room that the receiver is not in. */
+export interface StrippedEvent {
+  readonly type: string
+  readonly state_key: string
+  readonly sender: UserId
+  readonly content: JsonObject
+}
+
+/** What is told beside the event. */
+export interface Annotations {
+  /** Milliseconds since 1970, for `age`. */
+  readonly now?: number | undefined
+  readonly withoutRoomId?: boolean | undefined
+  readonly redactedBecause?: Event | undefined
+  readonly transactionId?: string | undefined
+  readonly membership?: string | undefined
+  readonly relations?: JsonObject | undefined
+}
+
+/** The event that a redaction strips, wherever the room version has it. */
+export const redactedBy = (event: Event): EventId | undefined => {
+  if (event.type !== "m.room.redaction") return undefined
+  const inContent = event.content.redacts
+  return event.redacts ?? (typeof inContent === "string" ? (inContent as EventId) : undefined)
+}
+
+const unsignedOf = (event: Event, notes: Annotations): UnsignedData | undefined => {
+  const out: Record<string, unknown> = {}
+  if (notes.now !== undefined) out.age = Math.max(0, notes.now - event.origin_server_ts)
+  if (event.unsigned?.prev_content !== undefined) out.prev_content = event.unsigned.prev_content
+  if (event.replaces_state !== undefined) out.replaces_state = event.replaces_state
+  if (notes.redactedBecause !== undefined) {
+    out.redacted_because = toClientServerEvent(notes.redactedBecause, { now: notes.now })
+  }
+  if (notes.transactionId !== undefined) out.transaction_id = notes.transactionId
+  if (notes.membership !== undefined) out.membership = notes.membership
+  if (notes.relations !== undefined) out["m.relations"] = notes.relations
+  return Object.keys(out).length === 0 ? undefined : (out as UnsignedData)
+}
+
+export const toClientServerEvent = (event: Event, notes: Annotations = {}): ClientServerEvent => {
+  const out: Record<string, unknown> = {
+    event_id: event.event_id,
+    type: event.type,
+    sender: event.sender,
+    content: event.content,
+    origin_server_ts: event.origin_server_ts
+  }
+  if (!notes.withoutRoomId) out.room_id = event.room_id
+  if (event.state_key !== undefined) out.state_key = event.state_key
+  const redacts = redactedBy(event)
+  if (redacts !== undefined) {
+    out.redacts = redacts
+    if (event.content.redacts === undefined) out.content = { ...event.content, redacts }
+  }
+  const unsigned = unsignedOf(event, notes)
+  if (unsigned !== undefined) out.unsigned = unsigned
+  return out as unknown as ClientServerEvent
+}
+
+export const toStrippedEvent = ({ content, sender, state_key = "", type }: Event): StrippedEvent => ({
+  type,
+  state_key,
+  sender,
+  content
+})

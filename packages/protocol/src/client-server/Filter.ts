@@ -1,0 +1,106 @@
+/**
+ * Filters: which events, of which rooms and senders, an answer is to have. A filter comes from a client, so its lists are
+ * bounded; a pattern of types may have `*`.
+ *
+ * Source: "Filtering" of the client-server specification.
+ */
+import { Schema } from "effect"
+import type { Event } from "../Event.ts"
+import { matchesGlob, parseGlob } from "../Glob.ts"
+
+/** The most entries of one list of a filter. */
+const maxEntries = 1_000
+
+const texts = Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String).check(Schema.isMaxLength(maxEntries))))
+const flag = Schema.optionalKey(Schema.NullOr(Schema.Boolean))
+const limit = Schema.optionalKey(
+  Schema.NullOr(Schema.Number.check(Schema.isInt({ expected: "an integer" }), Schema.isGreaterThanOrEqualTo(0)))
+)
+
+const eventFilterFields = { limit, types: texts, not_types: texts, senders: texts, not_senders: texts }
+
+export const EventFilter = Schema.Struct(eventFilterFields).annotate({ identifier: "EventFilter" })
+export type EventFilter = typeof EventFilter.Type
+
+export const RoomEventFilter = Schema.Struct({
+  ...eventFilterFields,
+  rooms: texts,
+  not_rooms: texts,
+  contains_url: flag,
+  lazy_load_members: flag,
+  include_redundant_members: flag,
+  unread_thread_notifications: flag,
+  related_by_senders: texts,
+  related_by_rel_types: texts
+}).annotate({ identifier: "RoomEventFilter" })
+export type RoomEventFilter = typeof RoomEventFilter.Type
+
+const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
+
+export const Filter = Schema.Struct({
+  event_fields: texts,
+  event_format: optional(Schema.Literals(["client", "federation"])),
+  presence: optional(EventFilter),
+  account_data: optional(EventFilter),
+  room: optional(
+    Schema.Struct({
+      rooms: texts,
+      not_rooms: texts,
+      include_leave: flag,
+      state: optional(RoomEventFilter),
+      timeline: optional(RoomEventFilter),
+      ephemeral: optional(RoomEventFilter),
+      account_data: optional(RoomEventFilter)
+    })
+  )
+}).annotate({ identifier: "Filter" })
+export type Filter = typeof Filter.Type
+
+type Texts = ReadonlyArray<string> | null | undefined
+
+const matcher = (patterns: ReadonlyArray<string>): ((text: string) => boolean) => {
+  const exact = new Set(patterns.filter((pattern) => !/[*?]/.test(pattern)))
+  const globs = patterns.filter((pattern) => pattern.includes("*")).map((pattern) => parseGlob(pattern))
+  return (text) => exact.has(text) || globs.some((glob) => matchesGlob(text, glob))
+}
+
+/** Whether a list allows a text: no list allows everything, an empty one nothing. */
+const allows = (wanted: Texts, unwanted: Texts, match: typeof matcher): ((text: string) => boolean) => {
+  const isWanted = wanted == null ? undefined : match(wanted)
+  const isUnwanted = unwanted == null || unwanted.length === 0 ? undefined : match(unwanted)
+  return (text) => (isWanted === undefined || isWanted(text)) && (isUnwanted === undefined || !isUnwanted(text))
+}
+
+const exactly = (texts: ReadonlyArray<string>) => {
+  const set = new Set(texts)
+  return (text: string) => set.has(text)
+}
+
+/** Whether a filter lets events of a room through. */
+export const allowsRoom = (filter: Pick<RoomEventFilter, "rooms" | "not_rooms"> | null | undefined) =>
+  allows(filter?.rooms, filter?.not_rooms, exactly)
+
+/** What the filter says of one event without looking at other events. `relates` is for the caller to look up. */
+export type EventPredicate = (event: Pick<Event, "type" | "sender" | "content" | "room_id">) => boolean
+
+const everything: EventPredicate = () => true
+
+/** True for a filter that every event passes. */
+export const isEverything = (predicate: EventPredicate): boolean => predicate === everything
+
+/** Compiles the part of a filter that looks at types, senders, rooms and URLs. */
+export const compileFilter = (filter: RoomEventFilter | EventFilter | null | undefined): EventPredicate => {
+  if (filter == null) return everything
+  const room = filter as RoomEventFilter
+  const narrows = [room.types, room.not_types, room.senders, room.not_senders, room.rooms, room.not_rooms]
+  if (narrows.every((list) => list == null) && room.contains_url == null) return everything
+  const type = allows(room.types, room.not_types, matcher)
+  const sender = allows(room.senders, room.not_senders, exactly)
+  const inRoom = allowsRoom(room)
+  const { contains_url: wantsUrl } = room
+  return (event) =>
+    type(event.type) &&
+    sender(event.sender) &&
+    inRoom(event.room_id) &&
+    (wantsUrl == null || (typeof event.content.url === "string") === wantsUrl)
+}

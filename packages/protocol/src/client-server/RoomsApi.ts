@@ -1,0 +1,215 @@
+/**
+ * Rooms: sending events, state, memberships, and reading back.
+ *
+ * Source: "Getting events for a room", "Sending events to a room", "Room membership" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
+import { documented, idempotent } from "../api/Documentation.ts"
+import { boundedText, EventType, RoomIdOrAlias, StateKey, TransactionId } from "../api/Parameters.ts"
+import { EventId, RoomId, ServerName, UserId } from "../Identifiers.ts"
+import { Integer } from "../Json.ts"
+import type { ClientServerEvent } from "./ClientEvent.ts"
+import { RoomEventFilter } from "./Filter.ts"
+
+const AnyContent = Schema.Record(Schema.String, Schema.Unknown)
+
+/** An event, as `toClientServerEvent` makes it. */
+export const ClientEventSchema: Schema.Codec<ClientServerEvent> = Schema.Struct({
+  event_id: EventId,
+  type: Schema.String,
+  room_id: Schema.optionalKey(RoomId),
+  sender: UserId,
+  content: AnyContent,
+  origin_server_ts: Schema.Int,
+  state_key: Schema.optionalKey(Schema.String),
+  redacts: Schema.optionalKey(EventId),
+  unsigned: Schema.optionalKey(AnyContent)
+}).annotate({ identifier: "ClientEvent" }) as never
+
+const Events = Schema.Array(ClientEventSchema)
+
+export const SentEvent = body(Schema.Struct({ event_id: EventId }).annotate({ identifier: "SentEvent" }))
+export const JoinedRoom = body(Schema.Struct({ room_id: RoomId }).annotate({ identifier: "JoinedRoom" }))
+
+/** A count in a query: text of digits. */
+export const Count = Schema.NumberFromString.check(
+  Schema.isInt({ expected: "a whole number" }),
+  Schema.isGreaterThanOrEqualTo(0)
+)
+
+/** A stream token in a query. */
+export const Token = boundedText(1_024)
+
+/** JSON in a query, such as a filter. */
+export const jsonQuery = <S extends Schema.Top>(schema: S) => Schema.fromJsonString(schema)
+
+const Reason = Schema.optionalKey(Schema.NullOr(Schema.String))
+
+/** Whom a membership is about. */
+const Target = Schema.Struct({ user_id: UserId, reason: Reason }).annotate({ identifier: "MembershipTarget" })
+
+const room = { roomId: RoomId }
+const seers = "members, past members as of when they left, and anybody where the history is world-readable"
+const ts = Schema.optional(Count.annotate({ description: "Application services may say when the event was made" }))
+
+export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
+  .add(
+    HttpApiEndpoint.put("send", "/v3/rooms/:roomId/send/:eventType/:txnId", {
+      params: { ...room, eventType: EventType, txnId: TransactionId },
+      query: { ts },
+      payload: AnyPayload,
+      success: SentEvent
+    }).annotateMerge(
+      documented({ summary: "Send an event", text: idempotent, who: "members with the power to send the type" })
+    ),
+    HttpApiEndpoint.put("setState", "/v3/rooms/:roomId/state/:eventType", {
+      params: { ...room, eventType: EventType },
+      query: { ts },
+      payload: AnyPayload,
+      success: SentEvent
+    }).annotateMerge(documented({ summary: "Set state, empty state key", who: "members with the power to" })),
+    HttpApiEndpoint.put("setStateWithKey", "/v3/rooms/:roomId/state/:eventType/:stateKey", {
+      params: { ...room, eventType: EventType, stateKey: StateKey },
+      query: { ts },
+      payload: AnyPayload,
+      success: SentEvent
+    }).annotateMerge(documented({ summary: "Set state", who: "members with the power to" })),
+    HttpApiEndpoint.put("redact", "/v3/rooms/:roomId/redact/:eventId/:txnId", {
+      params: { ...room, eventId: EventId, txnId: TransactionId },
+      payload: OptionalObject,
+      success: SentEvent
+    }).annotateMerge(
+      documented({ summary: "Redact an event", text: idempotent, who: "its sender, and members with the power to" })
+    ),
+    HttpApiEndpoint.get("state", "/v3/rooms/:roomId/state", { params: room, success: Events }).annotateMerge(
+      documented({ summary: "All state", who: seers })
+    ),
+    HttpApiEndpoint.get("stateEvent", "/v3/rooms/:roomId/state/:eventType", {
+      params: { ...room, eventType: EventType },
+      query: { format: Schema.optional(Schema.Literals(["content", "event"])) },
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "State with the empty state key", text: "Errors: M_NOT_FOUND.", who: seers })
+    ),
+    HttpApiEndpoint.get("stateEventWithKey", "/v3/rooms/:roomId/state/:eventType/:stateKey", {
+      params: { ...room, eventType: EventType, stateKey: StateKey },
+      query: { format: Schema.optional(Schema.Literals(["content", "event"])) },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "State", text: "Errors: M_NOT_FOUND.", who: seers })),
+    HttpApiEndpoint.get("members", "/v3/rooms/:roomId/members", {
+      params: room,
+      query: {
+        at: Schema.optional(Token),
+        membership: Schema.optional(Schema.Literals(["join", "invite", "leave", "ban", "knock"])),
+        not_membership: Schema.optional(Schema.Literals(["join", "invite", "leave", "ban", "knock"]))
+      },
+      success: body(Schema.Struct({ chunk: Events }))
+    }).annotateMerge(documented({ summary: "Memberships", who: seers })),
+    HttpApiEndpoint.get("joinedMembers", "/v3/rooms/:roomId/joined_members", {
+      params: room,
+      success: body(Schema.Struct({ joined: Schema.Record(Schema.String, AnyContent) }))
+    }).annotateMerge(documented({ summary: "Who is joined", who: "members" })),
+    HttpApiEndpoint.get("event", "/v3/rooms/:roomId/event/:eventId", {
+      params: { ...room, eventId: EventId },
+      success: body(ClientEventSchema)
+    }).annotateMerge(documented({ summary: "One event", text: "Errors: M_NOT_FOUND.", who: seers })),
+    HttpApiEndpoint.get("messages", "/v3/rooms/:roomId/messages", {
+      params: room,
+      query: {
+        dir: Schema.Literals(["f", "b"]),
+        from: Schema.optional(Token),
+        to: Schema.optional(Token),
+        limit: Schema.optional(Count),
+        filter: Schema.optional(jsonQuery(RoomEventFilter))
+      },
+      success: body(
+        Schema.Struct({
+          start: Schema.String,
+          end: Schema.optionalKey(Schema.String),
+          chunk: Events,
+          state: Schema.optionalKey(Events)
+        })
+      )
+    }).annotateMerge(documented({ summary: "A page of the timeline", who: seers })),
+    HttpApiEndpoint.get("context", "/v3/rooms/:roomId/context/:eventId", {
+      params: { ...room, eventId: EventId },
+      query: { limit: Schema.optional(Count), filter: Schema.optional(jsonQuery(RoomEventFilter)) },
+      success: body(
+        Schema.Struct({
+          start: Schema.String,
+          end: Schema.String,
+          event: ClientEventSchema,
+          events_before: Events,
+          events_after: Events,
+          state: Events
+        })
+      )
+    }).annotateMerge(documented({ summary: "What is around an event", text: "Errors: M_NOT_FOUND.", who: seers })),
+    HttpApiEndpoint.get("joinedRooms", "/v3/joined_rooms", {
+      success: body(Schema.Struct({ joined_rooms: Schema.Array(RoomId) }))
+    }).annotateMerge(documented({ summary: "Rooms of the user", who: "any user" })),
+    HttpApiEndpoint.post("joinByIdOrAlias", "/v3/join/:roomIdOrAlias", {
+      params: { roomIdOrAlias: RoomIdOrAlias },
+      payload: OptionalObject,
+      success: JoinedRoom
+    }).annotateMerge(
+      documented({
+        summary: "Join a room, also over federation",
+        text: "`via` and `server_name` in the query name servers that may know the room. Errors: M_FORBIDDEN, M_NOT_FOUND.",
+        who: "users whom the join rules allow"
+      })
+    ),
+    HttpApiEndpoint.post("join", "/v3/rooms/:roomId/join", {
+      params: room,
+      payload: OptionalObject,
+      success: JoinedRoom
+    }).annotateMerge(documented({ summary: "Join a room", who: "users whom the join rules allow" })),
+    HttpApiEndpoint.post("knock", "/v3/knock/:roomIdOrAlias", {
+      params: { roomIdOrAlias: RoomIdOrAlias },
+      payload: OptionalObject,
+      success: JoinedRoom
+    }).annotateMerge(documented({ summary: "Ask to be invited", who: "users whom the join rules allow to" })),
+    HttpApiEndpoint.post("leave", "/v3/rooms/:roomId/leave", {
+      params: room,
+      payload: OptionalObject,
+      success: Done
+    }).annotateMerge(
+      documented({ summary: "Leave, or reject an invitation, or take a knock back", who: "joined, invited, knocking" })
+    ),
+    HttpApiEndpoint.post("invite", "/v3/rooms/:roomId/invite", {
+      params: room,
+      payload: AnyPayload,
+      success: Done
+    }).annotateMerge(documented({ summary: "Invite a user or a third-party ID", who: "members with the power to" })),
+    HttpApiEndpoint.post("kick", "/v3/rooms/:roomId/kick", {
+      params: room,
+      payload: Target,
+      success: Done
+    }).annotateMerge(documented({ summary: "Remove a user", who: "members with the power to" })),
+    HttpApiEndpoint.post("ban", "/v3/rooms/:roomId/ban", {
+      params: room,
+      payload: Target,
+      success: Done
+    }).annotateMerge(documented({ summary: "Ban a user", who: "members with the power to" })),
+    HttpApiEndpoint.post("unban", "/v3/rooms/:roomId/unban", {
+      params: room,
+      payload: Target,
+      success: Done
+    }).annotateMerge(documented({ summary: "Lift a ban", who: "members with the power to" })),
+    HttpApiEndpoint.put("typing", "/v3/rooms/:roomId/typing/:userId", {
+      params: { ...room, userId: UserId },
+      payload: Schema.Struct({
+        typing: Schema.Boolean,
+        timeout: Schema.optionalKey(Integer.check(Schema.isGreaterThanOrEqualTo(0)))
+      }),
+      success: Done
+    }).annotateMerge(documented({ summary: "Say that one types, or stopped", who: "members, for themselves" }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Rooms" })) {}
+
+/** The servers that a query names in `via` or, as older clients do, `server_name`. */
+export const ServerNames = Schema.Array(ServerName)
