@@ -7,6 +7,7 @@ import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
 import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
 import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
 import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
+import { homePage } from "@greenroom/gateway/pages/HomePage"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { canonicalIdentityUrl, IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
 import { ByteSize, Context, Effect, Layer, Scope } from "effect"
@@ -19,6 +20,7 @@ import { replicationHandlers } from "./http/ReplicationHandlers.ts"
 import { systemHandlers } from "./http/SystemHandlers.ts"
 import { thirdPartyIdHandlers } from "./http/ThirdPartyIdHandlers.ts"
 import { validationHandlers } from "./http/ValidationHandlers.ts"
+import { IdentityOptions } from "./IdentityOptions.ts"
 import { Requests, toNetwork } from "./Requests.ts"
 
 export interface IdentityHttpOptions {
@@ -32,6 +34,7 @@ export interface IdentityHttpOptions {
 /** How long what is in flight may take to end when the server goes down. */
 const gracePeriod = "5 seconds"
 
+const homePath = "/"
 const openapiPath = "/openapi.json"
 const docsPath = "/docs"
 
@@ -45,7 +48,29 @@ const handlers = Layer.mergeAll(
   systemHandlers
 )
 
+/** The page at `/`. */
+const homeRoute = HttpRouter.use((router) =>
+  IdentityOptions.use(({ serverName }) =>
+    router.add(
+      "GET",
+      homePath,
+      Effect.succeed(
+        homePage({
+          serverName,
+          kind: "Matrix identity server",
+          text: "It knows which email addresses and phone numbers belong to which Matrix users.",
+          links: [
+            { path: docsPath, title: "The identity service API" },
+            { path: "/health", title: "Is the server well?" }
+          ]
+        })
+      )
+    )
+  )
+)
+
 const routes = Layer.mergeAll(
+  homeRoute,
   HttpApiBuilder.layer(IdentityApi, { openapiPath }),
   HttpApiSwagger.layer(IdentityApi, { path: docsPath })
 ).pipe(Layer.provide(handlers), Layer.provide(WireErrors.layer))
@@ -56,7 +81,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
-  const app = matrixHttp(endpoints, knownPaths([IdentityApi as never], [openapiPath, docsPath]))
+  const app = matrixHttp(endpoints, knownPaths([IdentityApi as never], [homePath, openapiPath, docsPath]))
   const counted = HttpServerRequest.HttpServerRequest.use((request) =>
     requests.take("requests", request).pipe(
       Effect.matchEffect({

@@ -167,6 +167,7 @@ layer(identity)("associations", (it) => {
         assert.deepStrictEqual((yield* ask("GET", `/${prefix}/identity/api/v1`)).body, {} as never)
       }
       assert.isTrue((yield* ask("GET", "//health")).body.ok)
+      assert.strictEqual((yield* ask("GET", "//")).status, 200)
     })
   )
 })

@@ -23,6 +23,7 @@ import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -82,6 +83,7 @@ const stores = (options: HomeServerOptions) =>
     PresenceListStore.layer,
     PresenceStore.layer,
     ProfileStore.layer,
+    PublicRoomStore.layer,
     RegistrationTokenStore.layer,
     RoomServerStore.layer,
     RoomStore.layer,

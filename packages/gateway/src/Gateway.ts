@@ -5,6 +5,7 @@
  * flight ends, at the latest after `gracePeriod`.
  */
 import { NodeHttpServer } from "@effect/platform-node"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
@@ -17,7 +18,12 @@ import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
 import { destinationsHandlers } from "./client-api/DestinationsHandlers.ts"
 import { directoryHandlers } from "./client-api/DirectoryHandlers.ts"
-import { EndpointServices, type HomeServerServices, type ServicesOfEndpoints } from "./client-api/EndpointServices.ts"
+import {
+  EndpointServices,
+  type HomeServerServices,
+  type ServicesOfEndpoints,
+  withServices
+} from "./client-api/EndpointServices.ts"
 import { eventsHandlers } from "./client-api/EventsHandlers.ts"
 import { loginHandlers } from "./client-api/LoginHandlers.ts"
 import { loginPagesHandlers } from "./client-api/LoginPagesHandlers.ts"
@@ -39,6 +45,7 @@ import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
 import { maxBodyBytes } from "./MatrixRequest.ts"
 import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
 import { PublicUrl } from "./PublicUrl.ts"
+import { homePage } from "./pages/HomePage.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
 import { Shutdown } from "./Shutdown.ts"
 import { Sockets } from "./socket/Sockets.ts"
@@ -58,6 +65,7 @@ export interface GatewayOptions {
 /** How long what is in flight may take to end when the gateway goes down. */
 const gracePeriod = "5 seconds"
 
+const homePath = "/"
 const openapiPath = "/openapi.json"
 const docsPath = "/docs"
 const clientServerOpenapiPath = "/openapi/client-server.json"
@@ -114,7 +122,26 @@ const clientServerHandlers = Layer.mergeAll(
   RoomsHandlers.roomsHandlers
 )
 
+/** The page at `/`. */
+const homeRoute = HttpRouter.use((router) =>
+  withServices(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const response = homePage({
+      serverName,
+      kind: "Matrix home server",
+      text: `Accounts here look like @name:${serverName}. Give your Matrix client the address of this page as its home server.`,
+      links: [
+        { path: clientServerDocsPath, title: "The client-server API" },
+        { path: docsPath, title: "The client API of 2014, and the WebSocket" },
+        { path: "/health", title: "Is the server well?" }
+      ]
+    })
+    yield* router.add("GET", homePath, Effect.succeed(response))
+  })
+)
+
 const routes = Layer.mergeAll(
+  homeRoute,
   HttpApiBuilder.layer(ClientApi, { openapiPath }),
   HttpApiSwagger.layer(ClientApi, { path: docsPath }),
   HttpApiBuilder.layer(ClientServerApi, { openapiPath: clientServerOpenapiPath }),
@@ -171,7 +198,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
     endpoints,
     knownPaths(
       [ClientApi as never, ClientServerApi as never],
-      [openapiPath, docsPath, clientServerOpenapiPath, clientServerDocsPath]
+      [homePath, openapiPath, docsPath, clientServerOpenapiPath, clientServerDocsPath]
     )
   )
   const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>

@@ -48,7 +48,7 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
   it.effect("an unknown path is 404 and a wrong method 405 M_UNRECOGNIZED", () =>
     Effect.gen(function* () {
       assertError(yield* ask("GET", "/no/such/endpoint"), 404, "M_UNRECOGNIZED")
-      assertError(yield* ask("GET", "//"), 404, "M_UNRECOGNIZED")
+      assertError(yield* ask("GET", "//_matrix"), 404, "M_UNRECOGNIZED")
       assertError(yield* ask("GET", "//_matrix/client/r0/sync"), 404, "M_UNRECOGNIZED")
       const wrong = yield* ask("DELETE", "/rooms/!a:b/send/m.room.message/1")
       assertError(wrong, 405, "M_UNRECOGNIZED")
@@ -301,6 +301,19 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
       const docs = yield* ask("GET", "//docs")
       assert.match(docs.headers.get("content-type") ?? "", /^text\/html/)
       assert.notMatch(docs.text, /<(script|link)[^>]+(src|href)="?https?:/)
+    })
+  )
+
+  it.effect("the address of the server leads to a page that links to its documentation", () =>
+    Effect.gen(function* () {
+      const home = yield* ask("GET", "//")
+      assert.strictEqual(home.status, 200)
+      assert.match(home.headers.get("content-type") ?? "", /^text\/html/)
+      assert.include(home.text, "green.test")
+      const links = [...home.text.matchAll(/href="(\/[^"]*)"/g)].map(([, path]) => path)
+      assert.includeMembers(links, ["/docs", "/docs/client-server", "/health"])
+      for (const path of links) assert.strictEqual((yield* ask("GET", `/${path}`)).status, 200, path)
+      assert.strictEqual((yield* ask("POST", "//", { json: {} })).status, 405)
     })
   )
 

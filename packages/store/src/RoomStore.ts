@@ -1,7 +1,7 @@
 /**
  * Rooms as rows: opening one for writing, and what is asked about rooms and memberships without waking their actors.
  */
-import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import type { ClientTransaction } from "./EventLog.ts"
@@ -38,14 +38,6 @@ export interface EndOfMembership {
   readonly at: StreamPosition
   /** The state after it: with the membership that ended it. */
   readonly state: StateRef
-}
-
-export interface PublicRoomRow {
-  readonly roomId: RoomId
-  readonly name: string | undefined
-  readonly topic: string | undefined
-  readonly joinedMembers: number
-  readonly aliases: ReadonlyArray<RoomAlias>
 }
 
 /** How many transactions of a session in a room `transactionIds` gives at most. */
@@ -88,7 +80,6 @@ export class RoomStore extends Context.Service<
     readonly roommates: (userId: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** Joined members of a room. */
     readonly joinedMembers: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>
-    readonly publicRooms: Effect.Effect<ReadonlyArray<PublicRoomRow>>
     /** The version of a room of which this server knows, be it by an invitation alone. */
     readonly version: (roomId: RoomId) => Effect.Effect<Option.Option<string>>
     /** True if the room exists here: it was created here or joined over federation. */
@@ -242,16 +233,6 @@ export class RoomStore extends Context.Service<
             Effect.map(userIds),
             Effect.orDie
           ),
-        publicRooms: sql<PublicRow>`
-          SELECT room_id, name, topic, joined_members, (
-            SELECT coalesce(json_agg(alias ORDER BY alias), '[]')::text FROM room_aliases
-            WHERE room_aliases.room_id = rooms.room_id
-          ) AS aliases
-          FROM rooms WHERE visibility = 'public' AND current_chain IS NOT NULL AND joined_members > 0
-          ORDER BY joined_members DESC, room_nid LIMIT 10000`.pipe(
-          Effect.map((rows) => rows.map(toPublicRoom)),
-          Effect.orDie
-        ),
         version: (roomId) =>
           sql<{ version: string }>`SELECT version FROM rooms WHERE room_id = ${roomId}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.version)),
@@ -310,20 +291,4 @@ const toRoomMembership = (row: MembershipRow): RoomMembership => ({
   visibility: row.visibility === "public" ? "public" : "private",
   current: stateRef(row.current_chain, row.current_seq),
   ended: endOf(row)
-})
-
-interface PublicRow {
-  readonly room_id: string
-  readonly name: string | null
-  readonly topic: string | null
-  readonly joined_members: number
-  readonly aliases: string
-}
-
-const toPublicRoom = (row: PublicRow): PublicRoomRow => ({
-  roomId: row.room_id as RoomId,
-  name: row.name ?? undefined,
-  topic: row.topic ?? undefined,
-  joinedMembers: row.joined_members,
-  aliases: JSON.parse(row.aliases)
 })

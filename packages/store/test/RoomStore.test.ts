@@ -172,30 +172,6 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
     })
   )
 
-  it.effect("lists public rooms that have members, the largest first", () =>
-    Effect.gen(function* () {
-      const rooms = yield* RoomStore
-      const roomOf = Effect.fnUntraced(function* (name: string, visibility: "public" | "private", members: number) {
-        const roomId = `!${name}:example.org` as RoomId
-        yield* rooms.prepare(roomId, "0", visibility)
-        const writer = { ...Option.getOrThrow(yield* rooms.open(roomId)), roomId }
-        const commit = yield* commitOf(writer, [makeEvent(roomId)])
-        yield* (yield* EventLog).append({ ...commit, summary: { ...commit.summary, name, joinedMembers: members } })
-      })
-      yield* roomOf("small", "public", 1)
-      yield* roomOf("large", "public", 9)
-      yield* roomOf("empty", "public", 0)
-      yield* roomOf("hidden", "private", 5)
-      assert.deepStrictEqual(
-        (yield* rooms.publicRooms).map(({ joinedMembers, name }) => [name, joinedMembers]),
-        [
-          ["large", 9],
-          ["small", 1]
-        ]
-      )
-    })
-  )
-
   it.effect("the answers of a session are its own", () =>
     Effect.gen(function* () {
       const rooms = yield* RoomStore

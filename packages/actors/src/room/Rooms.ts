@@ -7,7 +7,7 @@
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import type { BadPagination, MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeRoomDirectory } from "./internal/RoomDirectory.ts"
@@ -47,6 +47,19 @@ export interface PublicRoom {
   readonly topic?: string
   readonly aliases: ReadonlyArray<RoomAlias>
   readonly num_joined_members: number
+}
+
+/** Where a page of public rooms begins: `START` or the `end` of a page before. */
+export interface PublicRoomsQuery {
+  readonly from?: string | undefined
+  readonly limit?: number | undefined
+}
+
+export interface PublicRoomPage {
+  readonly chunk: ReadonlyArray<PublicRoom>
+  readonly start: string
+  /** `END` after the last page. */
+  readonly end: string
 }
 
 /** Where a page of messages begins and ends. `from` and `to` are tokens, `START` or `END`. */
@@ -150,12 +163,8 @@ export class Rooms extends Context.Service<
       roomId: RoomId,
       limit?: number
     ) => Effect.Effect<RoomSnapshot & { readonly presence: ReadonlyArray<PresenceEvent> }, MatrixError>
-    /** Anyone, without a session. */
-    readonly publicRooms: Effect.Effect<{
-      readonly chunk: ReadonlyArray<PublicRoom>
-      readonly start: string
-      readonly end: string
-    }>
+    /** Anyone, without a session. A page of at most `limit` rooms (default 1,000), the largest rooms first. */
+    readonly publicRooms: (query?: PublicRoomsQuery) => Effect.Effect<PublicRoomPage, BadPagination>
 
     /** Anyone, without a session. Asks the alias's server where it is not ours. */
     readonly resolveAlias: (

@@ -132,7 +132,9 @@ const makeReading = ({ api, repeatable }: Transport) => ({
 })
 
 const makeDirectory = ({ api, repeatable }: Transport) => ({
-  publicRooms: repeatable(api.directory.publicRooms({})),
+  /** A page of the public rooms of the server, the largest first. `end` of a page is the next `from`. */
+  publicRooms: ({ from, limit }: { readonly from?: string; readonly limit?: number } = {}) =>
+    repeatable(api.directory.publicRooms({ query: { from, limit: asText(limit) } })),
   /** Errors: M_NOT_FOUND. */
   resolveAlias: (alias: RoomAlias) => repeatable(api.directory.resolveAlias({ params: { alias } })),
   /** Errors: M_ROOM_IN_USE, M_FORBIDDEN. */

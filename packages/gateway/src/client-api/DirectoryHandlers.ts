@@ -12,14 +12,18 @@ import { HttpApiBuilder } from "effect/http-api"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { withServices } from "./EndpointServices.ts"
+import { pagination } from "./Paging.ts"
 
 export const directoryHandlers = HttpApiBuilder.group(ClientApi, "directory", (handlers) =>
   withServices(function* () {
     const rooms = yield* Rooms
     const limit = yield* RateLimit
     return handlers
-      .handle("publicRooms", ({ request }) =>
-        Effect.andThen(limit.take("anonymous", addressOf(request)), rooms.publicRooms)
+      .handle("publicRooms", ({ query, request }) =>
+        limit.take("anonymous", addressOf(request)).pipe(
+          Effect.andThen(pagination(query)),
+          Effect.flatMap(({ from, limit }) => rooms.publicRooms({ from, limit }))
+        )
       )
       .handle("resolveAlias", ({ params }) => rooms.resolveAlias(params.alias))
       .handle("setAlias", ({ params, payload }) =>

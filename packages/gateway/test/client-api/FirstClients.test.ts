@@ -81,7 +81,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
       const owner: TestUser = { id: alice.body.user_id, token: alice.body.access_token }
       const bob = yield* register("null-bob")
       const room = yield* createRoom(owner)
-      assert.strictEqual((yield* ask("POST", `/join/${inPath(room)}`, { token: bob.token, body: "null" })).status, 200)
+      assert.strictEqual((yield* ask("POST", `/join/${inPath(room)}`, { token: bob.token })).status, 200)
       const kick = { user_id: bob.id, reason: null }
       assert.strictEqual((yield* as(owner)("POST", `/rooms/${inPath(room)}/kick`, kick)).status, 200)
     })
@@ -114,6 +114,26 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
         (yield* ask("GET", "/publicRooms")).body.chunk.map(({ room_id }) => room_id),
         room
       )
+    })
+  )
+
+  it.effect("page through the public rooms", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("listing-alice")
+      const made = [yield* createRoom(alice), yield* createRoom(alice), yield* createRoom(alice)]
+      const listed: Array<string> = []
+      let from = "START"
+      while (from !== "END") {
+        const { body, status } = yield* ask("GET", `/publicRooms?limit=2&from=${from}`)
+        assert.deepStrictEqual([status, body.start], [200, from])
+        assert.isAtMost(body.chunk.length, 2)
+        listed.push(...body.chunk.map(({ room_id }) => String(room_id)))
+        from = body.end
+      }
+      assert.includeMembers(listed, made)
+      assert.lengthOf(new Set(listed), listed.length)
+      assert.deepStrictEqual((yield* ask("GET", "/publicRooms?from=END")).body.chunk, [])
+      assert.deepStrictEqual(outcome(yield* ask("GET", "/publicRooms?from=nonsense")), [400, "M_BAD_PAGINATION"])
     })
   )
 

@@ -6,6 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { RoomAlias, RoomId, ServerName } from "../Identifiers.ts"
+import { PaginationFields } from "../Pagination.ts"
 import { PublicRooms, ResolvedAlias } from "./Answers.ts"
 import { Authentication, OptionalAuthentication } from "./Authentication.ts"
 import { Done } from "./Body.ts"
@@ -22,8 +23,17 @@ const params = { alias: RoomAlias }
 
 export class DirectoryApi extends HttpApiGroup.make("directory")
   .add(
-    HttpApiEndpoint.get("publicRooms", "/publicRooms", { success: PublicRooms }).annotateMerge(
-      documented({ summary: "The public rooms of this server", who: "anyone" })
+    HttpApiEndpoint.get("publicRooms", "/publicRooms", {
+      query: { from: PaginationFields.from, limit: PaginationFields.limit },
+      success: PublicRooms
+    }).annotateMerge(
+      documented({
+        summary: "The public rooms of this server",
+        text:
+          "The rooms with the most members first, from `START` on where `from` is absent. Give `end` of the answer as the " +
+          "next `from`; after the last page it is `END`. Errors: M_BAD_PAGINATION.",
+        who: "anyone"
+      })
     ),
     HttpApiEndpoint.get("resolveAlias", "/directory/room/:alias", { params, success: ResolvedAlias })
       .middleware(OptionalAuthentication)

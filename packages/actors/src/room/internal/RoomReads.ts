@@ -4,11 +4,11 @@
 import { type ClientEvent, type Event, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
-import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Effect } from "effect"
 import { Presences } from "../../presence/Presences.ts"
 import type { Session } from "../../runtime/Session.ts"
-import type { MessagesQuery, PresenceContent, PublicRoom } from "../Rooms.ts"
+import type { MessagesQuery, PresenceContent } from "../Rooms.ts"
+import { makePublicRoomList } from "./PublicRoomList.ts"
 import { clampLimit, makeRoomViews, withPresence } from "./RoomViews.ts"
 
 /** The users who are joined by these state events. */
@@ -20,7 +20,6 @@ const joinedIn = (state: ReadonlyArray<Event | ClientEvent>): ReadonlyArray<User
 export const makeRoomReads = Effect.gen(function* () {
   const views = yield* makeRoomViews
   const log = yield* EventLog
-  const rooms = yield* RoomStore
   const presences = yield* Presences
 
   const presenceOf = (userIds: ReadonlyArray<UserId>) =>
@@ -72,19 +71,7 @@ export const makeRoomReads = Effect.gen(function* () {
     }
   })
 
-  const publicRooms = Effect.map(rooms.publicRooms, (found) => ({
-    chunk: found.map(
-      (room): PublicRoom => ({
-        room_id: room.roomId,
-        aliases: room.aliases,
-        num_joined_members: room.joinedMembers,
-        ...(room.name === undefined ? {} : { name: room.name }),
-        ...(room.topic === undefined ? {} : { topic: room.topic })
-      })
-    ),
-    start: "START",
-    end: "END"
-  }))
+  const publicRooms = yield* makePublicRoomList
 
   const messages = (session: Session, roomId: RoomId, query: MessagesQuery) =>
     views.messages(session.userId, roomId, query)

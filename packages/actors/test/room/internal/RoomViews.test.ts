@@ -58,7 +58,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
       assert.deepStrictEqual((yield* events.initialSync(bob)).rooms, [
         { room_id, membership: "invite", inviter: alice.userId, visibility: "private" }
       ])
-      const listed = (yield* rooms.publicRooms).chunk.map((room) => room.room_id)
+      const listed = (yield* rooms.publicRooms()).chunk.map((room) => room.room_id)
       assert.notInclude(listed, room_id)
       assert.deepStrictEqual(yield* looks(eve, "!none:green.test" as RoomId, said), nothing("M_NOT_FOUND"))
     })
@@ -71,7 +71,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
       const options = { visibility: "public", name: "Hall", topic: "Talk", room_alias_name: "hall" } as const
       const { room_alias, room_id } = yield* rooms.create(alice, options)
       yield* rooms.join(bob, room_alias!)
-      const listed = (yield* rooms.publicRooms).chunk.find((room) => room.room_id === room_id)
+      const listed = (yield* rooms.publicRooms()).chunk.find((room) => room.room_id === room_id)
       assert.deepStrictEqual(listed, {
         room_id,
         name: "Hall",
@@ -81,7 +81,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
       })
       yield* rooms.leave(alice, room_id)
       yield* rooms.leave(bob, room_id)
-      assert.isUndefined((yield* rooms.publicRooms).chunk.find((room) => room.room_id === room_id))
+      assert.isUndefined((yield* rooms.publicRooms()).chunk.find((room) => room.room_id === room_id))
     })
   )
 

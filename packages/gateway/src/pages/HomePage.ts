@@ -1,0 +1,30 @@
+/**
+ * The page at `/`: what this server is, for someone who opens its address in a browser, with links to its documentation.
+ */
+import type { HttpServerResponse } from "effect/http"
+import { escapeHtml, mark, page } from "./Page.ts"
+
+export interface HomePageOptions {
+  readonly serverName: string
+  /** What the server is, such as `Matrix home server`. */
+  readonly kind: string
+  /** What a visitor does with it, as a sentence. */
+  readonly text: string
+  readonly links: ReadonlyArray<{ readonly path: string; readonly title: string }>
+}
+
+export const homePage = ({ kind, links, serverName, text }: HomePageOptions): HttpServerResponse.HttpServerResponse => {
+  const items = links.map(
+    ({ path, title }) => `<li><a class="button plain" href="${escapeHtml(path)}">${escapeHtml(title)}</a></li>`
+  )
+  return page({
+    title: `${serverName} - ${kind}`,
+    content: `${mark}
+<h1>${escapeHtml(serverName)}</h1>
+<p class="soft">A ${escapeHtml(kind)}, run by Greenroom</p>
+<p>${escapeHtml(text)}</p>
+<ul class="choices">
+${items.join("\n")}
+</ul>`
+  })
+}

@@ -1,0 +1,97 @@
+/**
+ * The list of public rooms, in pages: the rooms with the most members first.
+ *
+ * A page is bounded in rooms and in bytes, since names, topics and aliases are what members make them.
+ */
+import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+
+/** The position of a room in the list. */
+export interface PublicRoomPosition {
+  readonly joinedMembers: number
+  readonly roomNid: number
+}
+
+export interface PublicRoomRow {
+  readonly roomId: RoomId
+  readonly name: string | undefined
+  readonly topic: string | undefined
+  readonly joinedMembers: number
+  readonly aliases: ReadonlyArray<RoomAlias>
+}
+
+export interface PublicRoomPage {
+  readonly rooms: ReadonlyArray<PublicRoomRow>
+  /** The position of the last room of the page, undefined if no rooms follow it. */
+  readonly next: PublicRoomPosition | undefined
+}
+
+/** How many bytes of names, topics and aliases a page has at most, beside those of its first room. */
+const maxPageBytes = 1024 * 1024
+
+interface Row {
+  readonly room_nid: bigint
+  readonly room_id: string
+  readonly name: string | null
+  readonly topic: string | null
+  readonly joined_members: number
+  readonly aliases: string
+  readonly remaining: bigint
+}
+
+const toRoom = (row: Row): PublicRoomRow => ({
+  roomId: row.room_id as RoomId,
+  name: row.name ?? undefined,
+  topic: row.topic ?? undefined,
+  joinedMembers: row.joined_members,
+  aliases: JSON.parse(row.aliases)
+})
+
+const toPage = (rows: ReadonlyArray<Row>): PublicRoomPage => {
+  const last = rows.at(-1)
+  const isLast = last === undefined || rows.length === Number(last.remaining)
+  return {
+    rooms: rows.map(toRoom),
+    next: isLast ? undefined : { joinedMembers: last.joined_members, roomNid: Number(last.room_nid) }
+  }
+}
+
+export class PublicRoomStore extends Context.Service<
+  PublicRoomStore,
+  {
+    /** At most `limit` public rooms that have members, from after a position on. */
+    readonly page: (after: PublicRoomPosition | undefined, limit: number) => Effect.Effect<PublicRoomPage>
+  }
+>()("greenroom/store/PublicRoomStore") {
+  static readonly layer = Layer.effect(
+    PublicRoomStore,
+    Effect.map(SqlClient.SqlClient, (sql) =>
+      PublicRoomStore.of({
+        page: (after, limit) =>
+          sql<Row>`
+            WITH listed AS (
+              SELECT room_nid, room_id, name, topic, joined_members, count(*) OVER () AS remaining
+              FROM rooms
+              WHERE visibility = 'public' AND current_chain IS NOT NULL AND joined_members > 0
+                AND (joined_members, -room_nid) < (${after?.joinedMembers ?? 2 ** 31 - 1}, ${-(after?.roomNid ?? 0)})
+              ORDER BY joined_members DESC, room_nid LIMIT ${limit}
+            ), named AS (
+              SELECT listed.*, (
+                SELECT coalesce(json_agg(alias ORDER BY alias), '[]')::text FROM room_aliases
+                WHERE room_aliases.room_id = listed.room_id
+              ) AS aliases
+              FROM listed
+            ), sized AS (
+              SELECT *, octet_length(concat(name, topic, aliases)) AS bytes FROM named
+            ), summed AS (
+              SELECT *, sum(bytes) OVER (ORDER BY joined_members DESC, room_nid) - bytes AS bytes_before FROM sized
+            )
+            SELECT * FROM summed WHERE bytes_before < ${maxPageBytes} ORDER BY joined_members DESC, room_nid`.pipe(
+            Effect.map(toPage),
+            Effect.orDie
+          )
+      })
+    )
+  )
+}
