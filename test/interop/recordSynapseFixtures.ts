@@ -14,12 +14,23 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Synapse from "../support/Synapse.ts"
+import { creators, knockRestricted, knocks, restricted } from "./synapse/doors.ts"
+import { forgedDoors, forgeries, unfederated } from "./synapse/forgeries.ts"
 import { forks } from "./synapse/forks.ts"
 import { Pair } from "./synapse/Pair.ts"
 import { fixtureText, recordRoom } from "./synapse/Recording.ts"
 import { namesOnA, namesOnB, type People, type Scene } from "./synapse/Scene.ts"
 
-const scenes: ReadonlyArray<Scene> = [forks]
+const scenes: ReadonlyArray<Scene> = [
+  forks,
+  knocks,
+  restricted,
+  knockRestricted,
+  creators,
+  unfederated,
+  forgedDoors,
+  forgeries
+]
 
 const fixtures = fileURLToPath(new URL("../../packages/room/test/fixtures/synapse/", import.meta.url))
 
@@ -34,11 +45,12 @@ const registerPeople = async ({ a, b }: Pair): Promise<People> => {
 
 const record = async (pair: Pair, people: People, version: number): Promise<void> => {
   const rooms = []
-  for (const { from = 1, name, play, to = 12 } of scenes) {
-    if (version < from || version > to) continue
+  for (const { except = [], from = 1, name, play, to = 12 } of scenes) {
+    if (version < from || version > to || except.includes(version)) continue
     say(`version ${version}: ${name}`)
     const played = await play({ pair, people, version })
     rooms.push(await recordRoom(pair, version, name, played, await people.alice.state(played.room)))
+    await pair.heal()
   }
   const text = fixtureText(pair, `Synapse ${Synapse.synapseVersion}`, version, rooms)
   await fs.writeFile(path.join(fixtures, `v${version}.json`), text)
@@ -59,5 +71,6 @@ const main = async (versions: ReadonlyArray<number>): Promise<void> => {
   }
 }
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
 const chosen = process.argv.slice(2).map(Number)
 await main(chosen.length > 0 ? chosen : Array.from({ length: 12 }, (_, index) => index + 1))

@@ -209,7 +209,10 @@ export const start = async (options: SynapseOptions): Promise<Synapse> => {
   child.stdout.on("data", keep)
   child.stderr.on("data", keep)
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()))
+  const endWithUs = () => child.kill("SIGKILL")
+  process.once("exit", endWithUs)
   const stop = async () => {
+    process.off("exit", endWithUs)
     child.kill("SIGTERM")
     const late = setTimeout(() => child.kill("SIGKILL"), 10_000)
     await ended

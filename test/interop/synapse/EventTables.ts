@@ -41,6 +41,11 @@ const verdictOf = (row: Row): Verdict => ({
   ...(row.outlier === 1 ? { outlier: true } : {})
 })
 
+const withoutUnsigned = (json: string): Pdu => {
+  const { unsigned: _, ...pdu } = JSON.parse(json)
+  return pdu
+}
+
 const eventRows = `
   SELECT e.event_id, e.stream_ordering, e.depth, e.outlier, j.json, j.internal_metadata, r.reason
   FROM events e JOIN event_json j USING (event_id) LEFT JOIN rejections r USING (event_id)`
@@ -66,17 +71,22 @@ export class EventTables {
     return row === undefined ? undefined : verdictOf(row)
   }
 
+  /** Absent, if the event is not known. */
+  pdu(eventId: string): Pdu | undefined {
+    const row = this.query("SELECT json FROM event_json WHERE event_id = ?", eventId)[0]
+    return row === undefined ? undefined : withoutUnsigned(row.json)
+  }
+
   /** In the order of the graph. */
   events(room: string): ReadonlyArray<StoredEvent> {
     return this.query(`${eventRows} WHERE e.room_id = ? ORDER BY e.depth, e.stream_ordering`, room).map((row) => {
-      const { unsigned, ...pdu } = JSON.parse(row.json)
       return {
         event_id: row.event_id,
-        pdu,
+        pdu: withoutUnsigned(row.json),
         order: row.stream_ordering,
         depth: row.depth,
         verdict: verdictOf(row),
-        replaces: unsigned?.replaces_state
+        replaces: JSON.parse(row.json).unsigned?.replaces_state
       }
     })
   }

@@ -65,6 +65,7 @@ const until = async (what: string, holds: () => Promise<boolean>): Promise<void>
 export class Pair {
   readonly a: Server
   readonly b: Server
+  private isCut = false
 
   constructor(a: Server, b: Server) {
     this.a = a
@@ -87,11 +88,14 @@ export class Pair {
   }
 
   readonly cut = async (): Promise<void> => {
+    this.isCut = true
     await Promise.all([this.a.link.down(), this.b.link.down()])
   }
 
   /** Until a server may try the other one again, it would keep new events back for up to a minute. */
   readonly heal = async (): Promise<void> => {
+    if (!this.isCut) return
+    this.isCut = false
     await Promise.all([this.a.link.up(), this.b.link.up()])
     await delay(3 * Synapse.retryInterval)
   }
@@ -105,14 +109,10 @@ export class Pair {
   readonly delivered = (eventId: string, to: Server): Promise<void> =>
     until(`${eventId} reaches ${to.name}`, async () => to.tables.verdict(eventId) !== undefined)
 
-  /** Each of the two says something in the room, and both servers get both. */
+  /** Somebody of each server says something in the room, and both servers get both. The second message merges all forks. */
   readonly settle = async (room: string, onA: Person, onB: Person): Promise<void> => {
-    const first = await onA.say(room, "a is back")
-    await this.delivered(first, this.b)
-    const second = await onB.say(room, "b is back")
-    await this.delivered(second, this.a)
-    const merged = await onA.say(room, "a has merged")
-    await this.delivered(merged, this.b)
+    await this.delivered(await onA.say(room, "from a"), this.b)
+    await this.delivered(await onB.say(room, "from b"), this.a)
   }
 
   /** Runs what happens on each side while neither hears of the other. */

@@ -6,7 +6,7 @@ import type { Body } from "../../support/Curl.ts"
 import type { EventTables, StateMap, StoredEvent } from "./EventTables.ts"
 import { stateKeyOf } from "./EventTables.ts"
 import type { Pair, Server } from "./Pair.ts"
-import type { Played } from "./Scene.ts"
+import type { Forgery, Played } from "./Scene.ts"
 import { canonicalJson, eventId, keyId, type Pdu, publicKey } from "./SignedJson.ts"
 
 /** The state before an event: what is after it, without what it changed itself. */
@@ -61,6 +61,12 @@ const checkState = async (pair: Pair, room: string, state: ReadonlyArray<Body>):
   if (recorded !== reported) throw new Error(`The state of ${room} is ${recorded} in the database, but ${reported}`)
 }
 
+/** The PDU of a forgery is left out where the same is among the stored events. */
+const withoutStored = ({ pdu, ...rest }: Forgery, { events }: Side) => {
+  const stored = events.get(rest.event_id)
+  return stored !== undefined && canonicalJson(stored.pdu) === canonicalJson(pdu) ? rest : { ...rest, pdu }
+}
+
 export const recordRoom = async (
   pair: Pair,
   version: number,
@@ -98,7 +104,7 @@ export const recordRoom = async (
     scene,
     room_id: room,
     events,
-    ...(forgeries === undefined ? {} : { forgeries }),
+    ...(forgeries === undefined ? {} : { forgeries: forgeries.map((forgery) => withoutStored(forgery, a)) }),
     forward_extremities: {
       a: pair.a.tables.forwardExtremities(room),
       b: pair.b.tables.forwardExtremities(room)

@@ -23,6 +23,7 @@ export interface Forgery {
   /** What is tried. */
   readonly name: string
   readonly event_id: string
+  /** As it was sent. */
   readonly pdu: Pdu
   /** Why `a` refused it in its answer to the transaction. */
   readonly error?: string
@@ -38,6 +39,9 @@ export interface Scene {
   /** The first and last room version that has what this is about. */
   readonly from?: number
   readonly to?: number
+  /** Versions between that are left out. */
+  readonly except?: ReadonlyArray<number>
+  /** May leave the two servers cut from each other, so that `b` does not hear of what it is said to have sent. */
   readonly play: (stage: Stage) => Promise<Played>
 }
 

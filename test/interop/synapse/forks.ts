@@ -42,7 +42,7 @@ const banAgainstActivity = async ({ pair, people }: Stage, room: string) => {
   const { alice, andy, anna, bella, ben, bob } = people
   const said = await bella.say(room, "to be redacted by alice")
   const mine = await bella.say(room, "to be redacted by bella")
-  await pair.settle(room, alice, bob)
+  await pair.delivered(mine, pair.a)
   await pair.apart(
     async () => {
       await alice.ban(room, bella)
@@ -86,8 +86,7 @@ const demotionAgainstPromotion = async (stage: Stage, room: string) => {
 const closedAgainstJoins = async (stage: Stage, room: string) => {
   const { pair, people } = stage
   const { alice, bea, bob, carl, dora } = people
-  await alice.set(room, "m.room.power_levels", powerLevels(stage, levels))
-  await pair.settle(room, alice, bob)
+  await pair.delivered(await alice.set(room, "m.room.power_levels", powerLevels(stage, levels)), pair.b)
   await pair.apart(
     async () => {
       await alice.set(room, "m.room.join_rules", { join_rule: "invite" })
@@ -109,8 +108,11 @@ const bansAgainstBans = async (stage: Stage, room: string) => {
   const { pair, people } = stage
   const { alice, andy, anna, bella, ben, bob, dora } = people
   const present = await alice.content(room, "m.room.member", andy.id)
-  if (present.membership !== "join") await alice.invite(room, andy).then(() => andy.join(room))
-  await pair.settle(room, alice, bob)
+  if (present.membership !== "join") {
+    await alice.invite(room, andy)
+    await andy.join(room)
+    await pair.settle(room, alice, bob)
+  }
   await pair.apart(
     async () => {
       await andy.kick(room, ben)
@@ -173,8 +175,8 @@ const redactions = async (stage: Stage, room: string) => {
     }
   )
   await pair.settle(room, alice, bob)
-  await alice.set(room, "m.room.tombstone", { body: "moved", replacement_room: "!elsewhere:localhost" })
-  await pair.settle(room, alice, bob)
+  const moved = { body: "moved", replacement_room: "!elsewhere:localhost" }
+  await pair.delivered(await alice.set(room, "m.room.tombstone", moved), pair.b)
 }
 
 /** The quarrels follow one another in one room, so that later ones start from what earlier ones left. */
