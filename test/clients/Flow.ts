@@ -1,0 +1,78 @@
+/**
+ * A flow: a program that drives a client which others wrote against one server, step by step.
+ */
+import { execFile, spawn } from "node:child_process"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { environmentDirectory, installPython } from "../support/Synapse.ts"
+import type { Server } from "./Server.ts"
+
+const here = fileURLToPath(new URL(".", import.meta.url))
+
+/** Where the output of each flow is kept. */
+export const logs = fileURLToPath(new URL("../results/clients/", import.meta.url))
+
+export interface Step {
+  readonly name: string
+  readonly ok: boolean
+  readonly error?: string
+}
+
+export interface Flow {
+  /** Name of the client. */
+  readonly client: string
+  readonly language: "javascript" | "python"
+  /** In `flows`. */
+  readonly program: string
+}
+
+export const flows: ReadonlyArray<Flow> = [
+  { client: "matrix-js-sdk", language: "javascript", program: "matrix-js-sdk.mjs" }
+]
+
+const pythonPackages = ["matrix-nio==0.26.0", "matrix-commander==8.0.6", "mautrix==0.21.1"]
+
+export const installPythonClients = (): Promise<string> => installPython("clients", pythonPackages)
+
+/** npm of the same Node.js that runs this. */
+export const installJavaScriptClients = async (): Promise<void> => {
+  const lock = await fs.readFile(path.join(here, "package-lock.json"), "utf8")
+  const marker = path.join(here, "node_modules", ".installed.json")
+  if ((await fs.readFile(marker, "utf8").catch(() => "")) === lock) return
+  await promisify(execFile)("npm", ["ci", "--no-audit", "--no-fund"], { cwd: here, maxBuffer: 1 << 26 })
+  await fs.writeFile(marker, lock)
+}
+
+const commandOf = ({ language, program }: Flow): readonly [string, string] => {
+  const file = path.join(here, "flows", program)
+  return language === "javascript"
+    ? [process.execPath, file]
+    : [path.join(environmentDirectory("clients"), "bin", "python"), file]
+}
+
+/** No flow takes longer, in milliseconds. */
+const limit = 300_000
+
+const stepPrefix = "STEP "
+
+/** Runs a flow to its end. A flow that ends with an error, or too late, has a failed step `end`. */
+export const runFlow = async (flow: Flow, server: Server): Promise<ReadonlyArray<Step>> => {
+  const [program, file] = commandOf(flow)
+  const args = [file, "--url", server.url, "--server-name", server.serverName, "--room-version", server.roomVersion]
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], timeout: limit, killSignal: "SIGKILL" })
+  const steps: Array<Step> = []
+  const log: Array<string> = []
+  createInterface(child.stdout).on("line", (line) => {
+    log.push(line)
+    if (line.startsWith(stepPrefix)) steps.push(JSON.parse(line.slice(stepPrefix.length)))
+  })
+  createInterface(child.stderr).on("line", (line) => log.push(line))
+  const code = await new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)))
+  if (code !== 0) steps.push({ name: "end", ok: false, error: `${code}: ${log.at(-1) ?? ""}` })
+  await fs.mkdir(logs, { recursive: true })
+  await fs.writeFile(path.join(logs, `${flow.client}-${server.name}-${server.roomVersion}.log`), log.join("\n"))
+  return steps
+}

@@ -1,0 +1,70 @@
+/**
+ * What a flow in JavaScript is made of. A flow is a program that drives one client library against the server named by
+ * its arguments `--url`, `--server-name` and `--room-version`, and writes a line `STEP {"name", "ok", "error"}` for each step.
+ */
+import { randomBytes } from "node:crypto"
+import { setTimeout as delay } from "node:timers/promises"
+import { parseArgs } from "node:util"
+
+const text = { type: "string" }
+const { values } = parseArgs({ options: { url: text, "server-name": text, "room-version": text } })
+
+export const url = values.url
+export const serverName = values["server-name"]
+/** The room version that the server makes rooms of, and the one to upgrade them to. */
+export const roomVersion = values["room-version"]
+export const otherVersion = roomVersion === "12" ? "11" : "12"
+
+export const password = "correct horse battery staple"
+
+/** A local part that no earlier run has used. */
+export const fresh = (name) => `${name}-${randomBytes(6).toString("hex")}`
+
+const limit = 30_000
+
+const describe = (error) => {
+  const lines = `${error?.message ?? error}`.split("\n")
+  return lines
+    .filter((line) => line.trim() !== "")
+    .slice(0, 2)
+    .join(" ")
+    .slice(0, 300)
+}
+
+const report = (name, outcome) => process.stdout.write(`STEP ${JSON.stringify({ name, ...outcome })}\n`)
+
+/** Runs a step for at most half a minute, and returns what it returns, or undefined where it failed. */
+export const step = async (name, run) => {
+  const late = new AbortController()
+  const tooLate = delay(limit, undefined, { signal: late.signal }).then(() => {
+    throw new Error(`not within ${limit / 1000} seconds`)
+  })
+  try {
+    const value = await Promise.race([run(), tooLate])
+    report(name, { ok: true })
+    return value
+  } catch (error) {
+    report(name, { ok: false, error: describe(error) })
+    return undefined
+  } finally {
+    tooLate.catch(() => undefined)
+    late.abort()
+  }
+}
+
+export const check = (holds, message) => {
+  if (!holds) throw new Error(message)
+}
+
+/** Looks again and again until there is something, which it returns. The step's time limit ends it. */
+export const until = async (look) => {
+  for (let count = 0; count < limit / 50; count++) {
+    const found = await look()
+    if (found) return found
+    await delay(50)
+  }
+  throw new Error(`nothing found: ${look}`)
+}
+
+/** Ends the program, whatever the client leaves running. */
+export const end = () => process.stdout.write("", () => process.exit(0))

@@ -1,0 +1,78 @@
+/**
+ * `npm run test:clients`: clients that others wrote, in flows of their own, first against Synapse and then against
+ * Greenroom. `test/clients/README.md` says what is needed and how to add a flow.
+ *
+ *     npm run test:clients                                  all clients, room versions 11 and 12
+ *     npm run test:clients -- matrix-js-sdk                 some of them
+ *     npm run test:clients -- --room-version 12             one room version
+ *     npm run test:clients -- --server synapse              the control only
+ *
+ * Exit code 1: Greenroom fails where Synapse passes. Exit code 2: only the control fails.
+ */
+import { parseArgs } from "node:util"
+import { install as installSynapse } from "../support/Synapse.ts"
+import { type Flow, flows, installJavaScriptClients, installPythonClients, logs, runFlow } from "./Flow.ts"
+import { judge, type Run, table } from "./Report.ts"
+import { type Server, withGreenroom, withSynapse } from "./Server.ts"
+
+const say = (text: string) => process.stdout.write(`${text}\n`)
+
+const arguments_ = parseArgs({
+  allowPositionals: true,
+  options: {
+    "room-version": { type: "string", multiple: true, default: ["11", "12"] },
+    server: { type: "string", multiple: true, default: ["synapse", "greenroom"] }
+  }
+})
+
+const chosen = flows.filter(
+  ({ client }) => arguments_.positionals.length === 0 || arguments_.positionals.includes(client)
+)
+
+/** Returns the interpreter that has Synapse, or nothing where there is no Python. */
+const python = async (): Promise<string | undefined> => {
+  try {
+    await installPythonClients()
+    return await installSynapse()
+  } catch (error) {
+    say(`No control and no clients in Python: ${error instanceof Error ? error.message : error}`)
+    return undefined
+  }
+}
+
+const runAll = async (flows: ReadonlyArray<Flow>, server: Server): Promise<ReadonlyArray<Run>> => {
+  const runs: Array<Run> = []
+  for (const flow of flows) {
+    const steps = await runFlow(flow, server)
+    const failed = steps.filter(({ ok }) => !ok).length
+    say(
+      `${flow.client}, ${server.name}, room version ${server.roomVersion}: ${steps.length - failed} of ${steps.length}`
+    )
+    runs.push({ client: flow.client, server: server.name, roomVersion: server.roomVersion, steps })
+  }
+  return runs
+}
+
+const main = async (): Promise<number> => {
+  await installJavaScriptClients()
+  const interpreter = await python()
+  const possible = chosen.filter(({ language }) => interpreter !== undefined || language !== "python")
+  const runs: Array<Run> = []
+  for (const version of arguments_.values["room-version"]) {
+    const run = (server: Server) => runAll(possible, server)
+    if (interpreter !== undefined && arguments_.values.server.includes("synapse")) {
+      runs.push(...(await withSynapse(interpreter, version, run)))
+    }
+    if (arguments_.values.server.includes("greenroom")) runs.push(...(await withGreenroom(version, run)))
+  }
+  const { failures, faults, passed } = judge(runs)
+  say(`\n${table(runs)}\n`)
+  if (faults.length > 0) say(`The control fails:\n${faults.join("\n")}\n`)
+  if (failures.length > 0) say(`Greenroom fails:\n${failures.join("\n")}\n`)
+  say(`Output of the clients: ${logs}`)
+  say(`${passed} passed, ${failures.length} failed`)
+  return failures.length > 0 ? 1 : faults.length > 0 ? 2 : 0
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
+process.exitCode = await main()
