@@ -19,6 +19,7 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
@@ -39,6 +40,7 @@ import { InteractiveAuth } from "./account/InteractiveAuth.ts"
 import { Login } from "./account/Login.ts"
 import { LoginFlows } from "./account/login/LoginFlows.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
+import { OpenIdTokens } from "./account/OpenIdTokens.ts"
 import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
 import { Voip } from "./account/Voip.ts"
@@ -77,6 +79,7 @@ const stores = (options: HomeServerOptions) =>
     DirectoryStore.layer,
     EventLog.layer,
     EventStore.layer,
+    OpenIdTokenStore.layer,
     OutgoingStore.layer,
     LoginAttemptStore.layer,
     LoginSessionStore.layer,
@@ -130,7 +133,7 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Layer.merge(Rooms.layer, RoomReader.layer)),
   Layer.provideMerge(Presences.layer),
-  Layer.provideMerge(Layer.mergeAll(Voip.layer, Passwords.layer, LoginThrottle.layer, otherServers))
+  Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )
 
 /** A home server on a database that is there already: needs its `SqlClient`. */

@@ -36,8 +36,11 @@ import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
+import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
+import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
+import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
@@ -119,7 +122,11 @@ const clientServerHandlers = Layer.mergeAll(
   LoginHandlers.registrationHandlers,
   sessionHandlers,
   deviceHandlers,
-  RoomsHandlers.roomsHandlers
+  RoomsHandlers.roomsHandlers,
+  DirectoryHandlers.directoryHandlers,
+  ProfileHandlers.profileHandlers,
+  ProfileHandlers.presenceHandlers,
+  servicesHandlers
 )
 
 /** The page at `/`. */

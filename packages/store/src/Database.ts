@@ -29,6 +29,7 @@ import devices from "./migrations/0008_devices.ts"
 import databaseHolder from "./migrations/0009_database_holder.ts"
 import refusedTransactions from "./migrations/0010_refused_transactions.ts"
 import eventAuth from "./migrations/0011_event_auth.ts"
+import openIdTokens from "./migrations/0012_openid_tokens.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -41,7 +42,8 @@ const migrations = {
   "0008_devices": devices,
   "0009_database_holder": databaseHolder,
   "0010_refused_transactions": refusedTransactions,
-  "0011_event_auth": eventAuth
+  "0011_event_auth": eventAuth,
+  "0012_openid_tokens": openIdTokens
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -8,10 +8,11 @@
 
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { maxPageBytes } from "@greenroom/protocol/Pagination"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
@@ -92,6 +93,7 @@ const make = Effect.gen(function* () {
   const states = yield* StateStore
   const events = yield* EventStore
   const log = yield* EventLog
+  const directory = yield* DirectoryStore
   const room = yield* Room.client
   const { visibleTo } = yield* makeHistoryVisibility
   const renderer: EventRenderer = yield* makeEventRenderer
@@ -330,6 +332,11 @@ const make = Effect.gen(function* () {
     }
   })
 
+  const aliases = Effect.fn("RoomReader.aliases")(function* (session: Session, roomId: RoomId) {
+    yield* view(session.userId, roomId)
+    return yield* directory.aliasesOf(roomId)
+  })
+
   return RoomReader.of({
     state,
     stateEvent,
@@ -338,6 +345,7 @@ const make = Effect.gen(function* () {
     event,
     messages,
     context,
+    aliases,
     joinedRooms: (session) => rooms.joinedRooms(session.userId)
   })
 })
@@ -389,6 +397,8 @@ export class RoomReader extends Context.Service<
         readonly lazyMembers?: boolean | undefined
       }
     ) => Effect.Effect<EventContext, MatrixError>
+    /** The aliases of the room on this server. */
+    readonly aliases: (session: Session, roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>, MatrixError>
     readonly joinedRooms: (session: Session) => Effect.Effect<ReadonlyArray<RoomId>>
   }
 >()("greenroom/actors/RoomReader") {

@@ -7,6 +7,7 @@ import type { Administration } from "@greenroom/actors/account/Administration"
 import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Login } from "@greenroom/actors/account/Login"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
+import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import type { Registration } from "@greenroom/actors/account/Registration"
 import type { Voip } from "@greenroom/actors/account/Voip"
 import type { Peers } from "@greenroom/actors/federation/Peers"
@@ -35,6 +36,7 @@ export type HomeServerServices =
   | Users
   | Presences
   | Voip
+  | OpenIdTokens
   | LoginFlows
   | InteractiveAuth
   | Registration

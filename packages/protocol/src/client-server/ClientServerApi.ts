@@ -10,14 +10,18 @@ import { HttpApi, OpenApi } from "effect/http-api"
 import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
 import { DeviceApi } from "./DeviceApi.ts"
+import { DirectoryApi } from "./DirectoryApi.ts"
 import { LoginApi } from "./LoginApi.ts"
+import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
+import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 export const ClientServerApi = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
+  .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi)
   .middleware(ClientErrors)

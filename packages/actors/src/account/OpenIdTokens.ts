@@ -1,0 +1,55 @@
+/**
+ * Tokens by which a user proves to a third party, such as an identity server or a widget, who they are.
+ *
+ * Source: "OpenID" of the client-server specification.
+ */
+import { randomBytes } from "node:crypto"
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
+import { Clock, Context, Effect, Layer, type Option, Redacted } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Session } from "../runtime/Session.ts"
+
+export interface OpenIdToken {
+  readonly access_token: string
+  readonly token_type: "Bearer"
+  readonly matrix_server_name: ServerName
+  /** Seconds. */
+  readonly expires_in: number
+}
+
+/** How long a token is good for, in seconds. */
+const lifetime = 3_600
+
+export class OpenIdTokens extends Context.Service<
+  OpenIdTokens,
+  {
+    /** The user alone. Errors: M_FORBIDDEN. */
+    readonly request: (session: Session, userId: UserId) => Effect.Effect<OpenIdToken, MatrixError>
+    /** Whose token it is. For whoever has it. */
+    readonly userOf: (token: string) => Effect.Effect<Option.Option<UserId>>
+  }
+>()("greenroom/actors/OpenIdTokens") {
+  static readonly layer = Layer.effect(
+    OpenIdTokens,
+    Effect.gen(function* () {
+      const { serverName } = yield* HomeServerConfig
+      const store = yield* OpenIdTokenStore
+
+      const request = Effect.fn("OpenIdTokens.request")(function* (session: Session, userId: UserId) {
+        if (session.userId !== userId) return yield* new Forbidden({ error: `You are ${session.userId}` })
+        const token = `gro_${randomBytes(32).toString("base64url")}`
+        yield* store.create(userId, Redacted.make(token), (yield* Clock.currentTimeMillis) + lifetime * 1_000)
+        return {
+          access_token: token,
+          token_type: "Bearer" as const,
+          matrix_server_name: serverName,
+          expires_in: lifetime
+        }
+      })
+
+      return OpenIdTokens.of({ request, userOf: (token) => store.find(Redacted.make(token)) })
+    })
+  )
+}

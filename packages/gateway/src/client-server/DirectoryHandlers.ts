@@ -1,0 +1,40 @@
+/**
+ * Room aliases, as calls of `Rooms`.
+ *
+ * Source: "Room aliases" of the client-server specification.
+ */
+import { RoomReader } from "@greenroom/actors/room/RoomReader"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import { Effect } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+
+/** Today's API has 409 where the draft has M_ROOM_IN_USE. */
+const aliasTaken = (error: string) => HttpServerResponse.jsonUnsafe({ errcode: "M_UNKNOWN", error }, { status: 409 })
+
+export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.directory", (handlers) =>
+  withServices(function* () {
+    const rooms = yield* Rooms
+    const reader = yield* RoomReader
+    return handlers
+      .handle("resolve", ({ params }) => rooms.resolveAlias(params.alias))
+      .handle("create", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          rooms.setAlias(session, params.alias, payload.room_id).pipe(
+            Effect.as(done),
+            Effect.catchTag("M_ROOM_IN_USE", ({ error }) => Effect.succeed(aliasTaken(error)))
+          )
+        )
+      )
+      .handle("remove", ({ params }) =>
+        CurrentSession.use((session) => Effect.as(rooms.removeAlias(session, params.alias), done))
+      )
+      .handle("aliases", ({ params }) =>
+        CurrentSession.use((session) => Effect.map(reader.aliases(session, params.roomId), (aliases) => ({ aliases })))
+      )
+  })
+)

@@ -1,0 +1,82 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+layer(gateway, { excludeTestServices: true })("profiles, aliases and services by today's client API", (it) => {
+  it.effect("a user sets their own fields, among them ones that nobody foresaw; everybody reads them", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("profile-alice")
+      const bob = yield* register("profile-bob")
+      const own = `/v3/profile/${inPath(alice.id)}`
+      yield* as(alice)("PUT", `${own}/displayname`, { displayname: "Alice" })
+      yield* as(alice)("PUT", `${own}/m.tz`, { "m.tz": "Europe/London" })
+      assert.deepStrictEqual((yield* askToday("GET", own)).body, {
+        displayname: "Alice",
+        "m.tz": "Europe/London"
+      } as never)
+      assert.deepStrictEqual((yield* askToday("GET", `${own}/m.tz`)).body, { "m.tz": "Europe/London" } as never)
+      yield* as(alice)("DELETE", `${own}/m.tz`)
+      assert.strictEqual((yield* askToday("GET", `${own}/m.tz`)).body.errcode, "M_NOT_FOUND")
+      assert.deepStrictEqual((yield* askToday("GET", `${own}/avatar_url`)).body, {} as never)
+      for (const [user, path, json, errcode] of [
+        [bob, `${own}/displayname`, { displayname: "Mallory" }, "M_FORBIDDEN"],
+        [alice, `${own}/displayname`, {}, "M_MISSING_PARAM"],
+        [alice, `${own}/${"x".repeat(256)}`, {}, "M_KEY_TOO_LARGE"],
+        [alice, `/v3/profile/${inPath("@nobody:green.test")}`, undefined, "M_UNRECOGNIZED"]
+      ] as const) {
+        assert.strictEqual((yield* as(user)("PUT", path, json)).body.errcode, errcode)
+      }
+    })
+  )
+
+  it.effect("an alias leads to its room until it is taken away; a taken one is refused with 409", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alias-alice")
+      const bob = yield* register("alias-bob")
+      const room = yield* createRoom(alice)
+      const alias = `/v3/directory/room/${inPath("#tea:green.test")}`
+      assert.strictEqual((yield* as(bob)("PUT", alias, { room_id: room })).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* as(alice)("PUT", alias, { room_id: room })).status, 200)
+      assert.strictEqual((yield* askToday("GET", alias)).body.room_id, room)
+      const other = yield* createRoom(bob)
+      assert.strictEqual((yield* as(bob)("PUT", alias, { room_id: other })).status, 409)
+      const { body } = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/aliases`)
+      assert.deepStrictEqual(body.aliases, ["#tea:green.test"])
+      assert.strictEqual((yield* as(bob)("DELETE", alias)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* as(alice)("DELETE", alias)).status, 200)
+      assert.strictEqual((yield* askToday("GET", alias)).body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("a user gets a token that proves who they are, for themselves alone", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("openid-alice")
+      const { body } = yield* as(alice)("POST", `/v3/user/${inPath(alice.id)}/openid/request_token`, {})
+      assert.strictEqual(body.matrix_server_name, "green.test")
+      assert.strictEqual(body.token_type, "Bearer")
+      const whoami = yield* askToday("GET", "/v3/account/whoami", { token: body.access_token })
+      assert.strictEqual(whoami.body.errcode, "M_UNKNOWN_TOKEN")
+      const foreign = yield* as(alice)("POST", `/v3/user/${inPath("@bob:green.test")}/openid/request_token`, {})
+      assert.strictEqual(foreign.body.errcode, "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("the presence of a user is what they set; TURN credentials come as configured", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("presence-alice")
+      const status = `/v3/presence/${inPath(alice.id)}/status`
+      yield* as(alice)("PUT", status, { presence: "unavailable", status_msg: "Tea" })
+      const { body } = yield* as(alice)("GET", status)
+      assert.strictEqual(body.presence, "unavailable")
+      assert.strictEqual(body.status_msg, "Tea")
+      assert.strictEqual((yield* as(alice)("PUT", status, { presence: "asleep" })).body.errcode, "M_BAD_JSON")
+      const turn = yield* as(alice)("GET", "/v3/voip/turnServer")
+      assert.deepStrictEqual(turn.body.uris, ["turn:turn.test"])
+      assert.deepStrictEqual((yield* as(alice)("GET", "/v3/thirdparty/protocols")).body, {} as never)
+      assert.strictEqual((yield* as(alice)("GET", "/v3/thirdparty/protocol/irc")).body.errcode, "M_NOT_FOUND")
+    })
+  )
+})

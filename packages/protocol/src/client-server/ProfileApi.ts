@@ -1,0 +1,71 @@
+/**
+ * Profiles and presence.
+ *
+ * Source: "Profiles" and "Presence" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication, OptionalAuthentication } from "../api/Authentication.ts"
+import { AnyObject, AnyPayload, body, Done } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText } from "../api/Parameters.ts"
+import { UserId } from "../Identifiers.ts"
+
+/** The name of a profile field. Longer ones are refused by the endpoint, with M_KEY_TOO_LARGE. */
+const FieldName = boundedText(16_384)
+const field = { userId: UserId, keyName: FieldName }
+const everybody = "anyone for users of this server; any user for those of others"
+
+export class ProfileApi extends HttpApiGroup.make("clientServer.profile")
+  .add(
+    HttpApiEndpoint.get("profile", "/v3/profile/:userId", { params: { userId: UserId }, success: AnyObject })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(documented({ summary: "A profile", text: "Errors: M_NOT_FOUND.", who: everybody })),
+    HttpApiEndpoint.get("field", "/v3/profile/:userId/:keyName", { params: field, success: AnyObject })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(documented({ summary: "One field", text: "Errors: M_NOT_FOUND.", who: everybody })),
+    HttpApiEndpoint.put("setField", "/v3/profile/:userId/:keyName", {
+      params: field,
+      payload: AnyPayload,
+      success: Done
+    })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Set a field",
+          text: "The body has the field by its name. Errors: M_MISSING_PARAM, M_KEY_TOO_LARGE, M_PROFILE_TOO_LARGE.",
+          who: "the user"
+        })
+      ),
+    HttpApiEndpoint.delete("removeField", "/v3/profile/:userId/:keyName", { params: field, success: Done })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "Take a field away", who: "the user" }))
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Profiles" })) {}
+
+const PresenceState = Schema.Literals(["online", "offline", "unavailable"])
+
+export class PresenceApi extends HttpApiGroup.make("clientServer.presence")
+  .add(
+    HttpApiEndpoint.get("get", "/v3/presence/:userId/status", {
+      params: { userId: UserId },
+      success: body(
+        Schema.Struct({
+          presence: Schema.String,
+          last_active_ago: Schema.optionalKey(Schema.Int),
+          status_msg: Schema.optionalKey(Schema.String),
+          currently_active: Schema.optionalKey(Schema.Boolean)
+        }).annotate({ identifier: "PresenceStatus" })
+      )
+    }).annotateMerge(documented({ summary: "The presence of a user", who: "users who share a room with them" })),
+    HttpApiEndpoint.put("set", "/v3/presence/:userId/status", {
+      params: { userId: UserId },
+      payload: Schema.Struct({
+        presence: PresenceState,
+        status_msg: Schema.optionalKey(Schema.NullOr(boundedText(1_024)))
+      }),
+      success: Done
+    }).annotateMerge(documented({ summary: "Set one's presence", who: "the user" }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Presence" })) {}

@@ -1,0 +1,68 @@
+/**
+ * What a client asks for on behalf of something else: credentials for a TURN server, a token that proves to a third party
+ * who the user is, lookups in other networks.
+ *
+ * Source: "Voice over IP", "OpenID" and "Third-party Networks" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { AnyObject, body, OptionalObject } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText } from "../api/Parameters.ts"
+import { ServerName, UserId } from "../Identifiers.ts"
+
+export const OpenIdToken = body(
+  Schema.Struct({
+    access_token: Schema.String,
+    token_type: Schema.Literal("Bearer"),
+    matrix_server_name: ServerName,
+    expires_in: Schema.Int.annotate({ description: "Seconds" })
+  }).annotate({ identifier: "OpenIdToken" })
+)
+
+const protocol = { protocol: boundedText(255) }
+const found = Schema.Array(AnyObject)
+
+export class ServicesApi extends HttpApiGroup.make("clientServer.services")
+  .add(
+    HttpApiEndpoint.get("turnServer", "/v3/voip/turnServer", { success: AnyObject }).annotateMerge(
+      documented({ summary: "Credentials for a TURN server", text: "`{}` where none is configured.", who: "any user" })
+    ),
+    HttpApiEndpoint.post("openIdToken", "/v3/user/:userId/openid/request_token", {
+      params: { userId: UserId },
+      payload: OptionalObject,
+      success: OpenIdToken
+    }).annotateMerge(
+      documented({
+        summary: "A token that proves to a third party who one is",
+        text: "The third party asks `GET /_matrix/federation/v1/openid/userinfo`. It gives no access to the account.",
+        who: "the user"
+      })
+    ),
+    HttpApiEndpoint.get("protocols", "/v3/thirdparty/protocols", { success: AnyObject }).annotateMerge(
+      documented({ summary: "The networks that application services reach", who: "any user" })
+    ),
+    HttpApiEndpoint.get("protocol", "/v3/thirdparty/protocol/:protocol", {
+      params: protocol,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "One network", text: "Errors: M_NOT_FOUND.", who: "any user" })),
+    HttpApiEndpoint.get("locationsOfProtocol", "/v3/thirdparty/location/:protocol", {
+      params: protocol,
+      success: found
+    }).annotateMerge(documented({ summary: "Rooms of a network", text: "Errors: M_NOT_FOUND.", who: "any user" })),
+    HttpApiEndpoint.get("usersOfProtocol", "/v3/thirdparty/user/:protocol", {
+      params: protocol,
+      success: found
+    }).annotateMerge(documented({ summary: "Users of a network", text: "Errors: M_NOT_FOUND.", who: "any user" })),
+    HttpApiEndpoint.get("locations", "/v3/thirdparty/location", {
+      query: { alias: boundedText(255) },
+      success: found
+    }).annotateMerge(documented({ summary: "Where a room alias leads in other networks", who: "any user" })),
+    HttpApiEndpoint.get("users", "/v3/thirdparty/user", {
+      query: { userid: boundedText(255) },
+      success: found
+    }).annotateMerge(documented({ summary: "Who a user is in other networks", who: "any user" }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Services for third parties" })) {}

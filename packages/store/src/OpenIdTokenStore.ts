@@ -1,0 +1,45 @@
+/**
+ * Tokens that prove to third parties who a user is. Only their hashes are stored.
+ *
+ * Used by `OpenIdTokens` alone. An error of the database is a defect. Times are milliseconds since 1970.
+ */
+import { createHash } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+
+const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
+
+export class OpenIdTokenStore extends Context.Service<
+  OpenIdTokenStore,
+  {
+    /** Keeps a token, and forgets those of everybody that have expired. */
+    readonly create: (userId: UserId, token: Redacted.Redacted, expiresAt: number) => Effect.Effect<void>
+    /** Whose token it is; none if it is unknown or has expired, or the account is deactivated. */
+    readonly find: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
+  }
+>()("greenroom/store/OpenIdTokenStore") {
+  static readonly layer = Layer.effect(
+    OpenIdTokenStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const create = Effect.fnUntraced(function* (userId: UserId, token: Redacted.Redacted, expiresAt: number) {
+        const now = yield* Clock.currentTimeMillis
+        yield* sql`
+          WITH expired AS (DELETE FROM openid_tokens WHERE expires_at <= ${now})
+          INSERT INTO openid_tokens (token_hash, user_id, expires_at) VALUES (${hash(token)}, ${userId}, ${expiresAt})`
+      }, Effect.orDie)
+
+      const find = Effect.fnUntraced(function* (token: Redacted.Redacted) {
+        const now = yield* Clock.currentTimeMillis
+        const rows = yield* sql<{ user_id: string }>`
+          SELECT user_id FROM openid_tokens JOIN users USING (user_id)
+          WHERE token_hash = ${hash(token)} AND expires_at > ${now} AND deactivated_at IS NULL`
+        return Option.map(Option.fromNullishOr(rows[0]), (row) => row.user_id as UserId)
+      }, Effect.orDie)
+
+      return OpenIdTokenStore.of({ create, find })
+    })
+  )
+}
