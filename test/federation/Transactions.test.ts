@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Federation } from "@greenroom/actors/federation/Federation"
-import type { Transaction } from "@greenroom/protocol/federation/Transaction"
+import type { Transaction, TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
-import { Effect, Exit, Result } from "effect"
+import { Effect, Exit, Option, Result } from "effect"
 import { SqlClient } from "effect/sql"
 import { isMessage, readsIn, type TestServer } from "./support/HomeServers.ts"
 import { nextWithPdus, rawPeer } from "./support/RawPeer.ts"
@@ -78,6 +78,65 @@ describe("Transactions", () => {
         "{}"
       )
       yield* blue.sees(bob, isMessage("once"))
+    })
+  )
+
+  /** Makes the database refuse to store events with this text, with an error of that class. */
+  const refuseToStore = (server: TestServer, text: string, sqlState: string) =>
+    server.run(
+      Effect.flatMap(SqlClient.SqlClient, (sql) =>
+        Effect.andThen(
+          sql.unsafe(
+            `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+              IF NEW.body LIKE '%${text}%' THEN RAISE EXCEPTION 'refused' USING ERRCODE = '${sqlState}'; END IF;
+              RETURN NEW;
+            END $$`
+          ),
+          sql.unsafe("CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()")
+        ).pipe(Effect.orDie)
+      )
+    )
+
+  /** Gives four messages to blue, one in the middle of which its database does not store. */
+  const sendPoison = Effect.fnUntraced(function* (sqlState: string) {
+    const { blue, bob, room_id, says } = yield* scene
+    yield* blue.stop
+    const pdus = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const received = yield* rawPeer(blue.serverName, blue.place.port, blue.place.dataDir)
+        const pdus: Array<unknown> = []
+        for (const body of ["first", "poison", "second", "third"]) {
+          yield* says(body)
+          const taken = yield* nextWithPdus(received)
+          taken.answer(200, { pdus: {} })
+          pdus.push(...taken.body.pdus)
+        }
+        return pdus as Transaction["pdus"]
+      })
+    )
+    yield* blue.start
+    yield* refuseToStore(blue, "poison", sqlState)
+    const attempt = Effect.exit(give(blue, { transaction_id: "poisoned", pdus }))
+    return { attempt, readByBob: readsIn(blue, bob, room_id) }
+  })
+
+  const errorsOf = (answer: Exit.Exit<TransactionAnswer, unknown>) =>
+    Object.values(Option.getOrThrow(Exit.getSuccess(answer)).pdus).flatMap(({ error }) => error ?? [])
+
+  it.live("a PDU that cannot be stored is answered with an error, and stops none of the others", () =>
+    Effect.gen(function* () {
+      const { attempt, readByBob } = yield* sendPoison("22P02")
+      assert.deepStrictEqual(errorsOf(yield* attempt), ["The PDU cannot be handled"])
+      assert.deepStrictEqual(yield* readByBob, ["first", "second", "third"])
+    })
+  )
+
+  it.live("a failure that may pass is answered with an error as a whole, but not for ever", () =>
+    Effect.gen(function* () {
+      const { attempt, readByBob } = yield* sendPoison("53100")
+      for (let count = 1; count < 5; count++) assert.isTrue(Exit.isFailure(yield* attempt))
+      assert.deepStrictEqual(errorsOf(yield* attempt), ["The PDU cannot be handled"])
+      assert.deepStrictEqual(yield* readByBob, ["first", "second", "third"])
     })
   )
 

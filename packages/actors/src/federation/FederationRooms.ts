@@ -26,11 +26,13 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { beginning, comparePositions } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option, Result } from "effect"
-import { Room } from "../room/Room.ts"
+import type { Outcome } from "../room/internal/RoomIntake.ts"
+import { type Caution, Room } from "../room/Room.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { MakeMembership, SendMembership } from "./Federation.ts"
 import { makeInviteJoins } from "./internal/InviteJoins.ts"
+import { mayPass } from "./internal/ItemFailure.ts"
 import { type MembershipHandshake, RemoteRooms } from "./RemoteRooms.ts"
 import { sliced } from "./Slices.ts"
 
@@ -46,9 +48,14 @@ export class FederationRooms extends Context.Service<
   {
     /**
      * Takes PDUs as they came, in any order and of any rooms: form, signature, hash, missing predecessors, rules. Answers
-     * when what was taken is durable. Never fails for a bad PDU.
+     * when what was taken is durable. Never fails for a bad PDU; dies where the same may succeed at another time, except
+     * at the last attempt.
      */
-    readonly receive: (origin: ServerName, pdus: ReadonlyArray<unknown>) => Effect.Effect<ReadonlyArray<ReceivedPdu>>
+    readonly receive: (
+      origin: ServerName,
+      pdus: ReadonlyArray<unknown>,
+      isLastAttempt?: boolean
+    ) => Effect.Effect<ReadonlyArray<ReceivedPdu>>
     readonly getPdu: (origin: ServerName, eventId: EventId) => Effect.Effect<JsonObject, MatrixError>
     readonly getState: (origin: ServerName, roomId: RoomId, at?: EventId) => Effect.Effect<StateAnswer, MatrixError>
     readonly backfill: (
@@ -73,6 +80,9 @@ export class FederationRooms extends Context.Service<
     Effect.suspend(() => make)
   )
 }
+
+/** How many PDUs of one transaction and room may fail for reasons of their own until all of them are refused. */
+const maxCulprits = 10
 
 const notFound = (roomId: RoomId) => new NotFound({ error: `There is no room ${roomId}` })
 
@@ -168,42 +178,73 @@ const make = Effect.gen(function* () {
     isUserId(event.state_key) &&
     serverNameOf(event.state_key) === serverName
 
-  /** The events of one room: those of a room that we have no part in are refused, but for an invite of one of ours. */
-  const receiveRoom = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId, of: ReadonlyArray<Event>) {
-    const taken = yield* Effect.result(ask(room(roomId).Receive({ origin, events: of })))
+  /** In a room that we have no part in, only an invite of one of ours is taken. */
+  const receiveOutside = (origin: ServerName, event: Event) =>
+    isInviteOfOurs(event)
+      ? Effect.match(takeInvite(origin, event), {
+          onFailure: (error) => ({ event_id: event.event_id, error: error.error }),
+          onSuccess: () => ({ event_id: event.event_id })
+        })
+      : Effect.succeed({ event_id: event.event_id, error: `There is no room ${event.room_id}` })
+
+  const receiveTogether = Effect.fnUntraced(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    events: ReadonlyArray<Event>,
+    caution: Caution | undefined
+  ) {
+    const message = { origin, events, ...(caution === undefined ? {} : { caution }) }
+    const taken = yield* Effect.result(ask(room(roomId).Receive(message)))
     if (Result.isSuccess(taken)) return taken.success
     // Whatever else it is passes: the whole is to be sent again.
     if (taken.failure._tag !== "M_NOT_FOUND") return yield* Effect.die(taken.failure)
-    return yield* Effect.forEach(of, (event) =>
-      isInviteOfOurs(event)
-        ? Effect.match(takeInvite(origin, event), {
-            onFailure: (error) => ({ event_id: event.event_id, error: error.error }),
-            onSuccess: () => ({ event_id: event.event_id })
-          })
-        : Effect.succeed({ event_id: event.event_id, error: `There is no room ${roomId}` })
-    )
+    return yield* Effect.forEach(events, (event) => receiveOutside(origin, event))
   })
 
-  const receive = Effect.fn("FederationRooms.receive")(function* (origin: ServerName, pdus: ReadonlyArray<unknown>) {
+  /**
+   * The events of one room. If the handling of one fails, they are tried once more one by one, so that the others are
+   * taken without it; each further attempt leaves out one more. What still fails then is refused.
+   */
+  const receiveRoom = (
+    origin: ServerName,
+    roomId: RoomId,
+    events: ReadonlyArray<Event>,
+    isLastAttempt: boolean,
+    attempts = 0
+  ): Effect.Effect<ReadonlyArray<Outcome>> => {
+    const caution = attempts === 0 ? undefined : isLastAttempt ? "failures" : "faults"
+    return Effect.catchCause(receiveTogether(origin, roomId, events, caution), (cause) => {
+      if (mayPass(cause, isLastAttempt)) return Effect.failCause(cause)
+      if (attempts < maxCulprits) return receiveRoom(origin, roomId, events, isLastAttempt, attempts + 1)
+      return Effect.as(
+        Effect.logError(`PDUs of ${origin} for ${roomId} cannot be handled`, cause),
+        events.map(({ event_id }) => ({ event_id, error: "The PDU cannot be handled" }))
+      )
+    })
+  }
+
+  const receive = Effect.fn("FederationRooms.receive")(function* (
+    origin: ServerName,
+    pdus: ReadonlyArray<unknown>,
+    isLastAttempt = false
+  ) {
     const verified = yield* remote.verify(defaultRoomVersion, pdus)
-    const good = verified.filter((each): each is Event => !("error" in each && typeof each.error === "string"))
+    const good = verified.flatMap((each) => (Result.isSuccess(each) ? [each.success] : []))
     const isInviteJoin = (event: Event) => event.type === "m.room.invite_join" && event.origin === origin
-    const outcomes = yield* takeInviteJoins(good.filter(isInviteJoin))
+    const outcomes = yield* takeInviteJoins(good.filter(isInviteJoin), isLastAttempt)
     yield* Effect.forEach(
       Map.groupBy(
         good.filter((event) => !isInviteJoin(event)),
         (event) => event.room_id
       ),
       ([roomId, of]) =>
-        Effect.map(receiveRoom(origin, roomId, of), (of) => {
+        Effect.map(receiveRoom(origin, roomId, of, isLastAttempt), (of) => {
           for (const { event_id, ...answer } of of) outcomes.set(event_id, answer)
         }),
       { concurrency: 8, discard: true }
     )
     return yield* Effect.forEach(verified, (each, index): Effect.Effect<ReceivedPdu> => {
-      const answer = !("event_id" in each)
-        ? { error: String(each.error) }
-        : (outcomes.get(each.event_id as EventId) ?? {})
+      const answer = Result.isSuccess(each) ? (outcomes.get(each.success.event_id) ?? {}) : { error: each.failure }
       const received = { name: nameOf(pdus[index]), answer }
       return answer.error === undefined
         ? Effect.succeed(received)
@@ -217,10 +258,7 @@ const make = Effect.gen(function* () {
   const readHandshake = Effect.fnUntraced(function* (roomId: RoomId, eventId: EventId, pdu: JsonObject) {
     const version = Option.getOrElse(yield* Effect.option(versionOf(roomId)), () => defaultRoomVersion)
     const [verified] = yield* remote.verify(version, [pdu])
-    if (verified === undefined || !("event_id" in verified)) {
-      return yield* new BadJson({ error: verified === undefined ? "a PDU is missing" : String(verified.error) })
-    }
-    const event = verified as Event
+    const event = yield* Effect.fromResult(Result.mapError(verified!, (error) => new BadJson({ error })))
     if (event.event_id !== eventId || event.room_id !== roomId) {
       return yield* new BadJson({ error: "the PDU is not the one that the path names" })
     }

@@ -59,10 +59,19 @@ function* readAll(
 ): Generator<void, ReadonlyArray<Result.Result<Event, PduProblem>>> {
   const read: Array<Result.Result<Event, PduProblem>> = []
   for (const pdu of pdus) {
-    read.push(version.fromPdu(pdu))
+    read.push(attempt(() => version.fromPdu(pdu)))
     yield
   }
   return read
+}
+
+/** What cannot even be looked at is malformed; it must not take the others with it. */
+const attempt = <E>(look: () => Result.Result<Event, E>): Result.Result<Event, E | PduProblem> => {
+  try {
+    return look()
+  } catch (error) {
+    return Result.fail({ _tag: "Malformed", reason: `it cannot be read: ${error}` })
+  }
 }
 
 const verifyOne = (version: RoomVersion, event: Event, rings: KeyRings): VerifiedPdu => {
@@ -87,7 +96,7 @@ function* verifyAll(
 ): Generator<void, ReadonlyArray<VerifiedPdu>> {
   const verified: Array<VerifiedPdu> = []
   for (const event of read) {
-    verified.push(Result.isFailure(event) ? event : verifyOne(version, event.success, rings))
+    verified.push(Result.isFailure(event) ? event : attempt(() => verifyOne(version, event.success, rings)))
     yield
   }
   return verified

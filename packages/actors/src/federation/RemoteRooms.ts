@@ -32,11 +32,11 @@ export type MembershipHandshake = "join" | "leave" | "knock"
 export class RemoteRooms extends Context.Service<
   RemoteRooms,
   {
-    /** Checks PDUs of any origin. Bad ones have the reason in their place. */
+    /** Checks PDUs of any origin. Of bad ones the reason. */
     readonly verify: (
       version: RoomVersion,
       pdus: ReadonlyArray<unknown>
-    ) => Effect.Effect<ReadonlyArray<Event | { readonly error: string }>>
+    ) => Effect.Effect<ReadonlyArray<Result.Result<Event, string>>>
     /** What precedes the events, newest first, at most `limit`. */
     readonly backfill: (
       destination: ServerName,
@@ -110,7 +110,7 @@ const make = Effect.gen(function* () {
 
   const verify = Effect.fnUntraced(function* (version: RoomVersion, pdus: ReadonlyArray<unknown>) {
     const results = yield* verification.verifyPdus(version, pdus)
-    return results.map((result) => (Result.isSuccess(result) ? result.success : { error: problemOf(result.failure) }))
+    return results.map(Result.mapError(problemOf))
   })
 
   /** Those of the PDUs that are good and belong to the room. What is not is logged. */
@@ -123,7 +123,7 @@ const make = Effect.gen(function* () {
     const events: Array<Event> = []
     let refused = 0
     for (const each of yield* verify(version, pdus)) {
-      if (!("error" in each) && each.room_id === roomId) events.push(each as Event)
+      if (Result.isSuccess(each) && each.success.room_id === roomId) events.push(each.success)
       else refused++
     }
     if (refused > 0) yield* Effect.logWarning(`${refused} bad PDUs of ${roomId} from ${destination} are ignored`)
@@ -132,10 +132,8 @@ const make = Effect.gen(function* () {
 
   const one = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
     const [verified] = yield* verify(version, [pdu])
-    if (verified === undefined || "error" in verified) {
-      return yield* new RemoteFailure({ destination, reason: `bad PDU: ${verified?.error ?? "missing"}` })
-    }
-    return verified as Event
+    if (Result.isSuccess(verified!)) return verified.success
+    return yield* new RemoteFailure({ destination, reason: `bad PDU: ${verified!.failure}` })
   })
 
   const send = { leave: client.sendLeave, knock: client.sendKnock }

@@ -19,7 +19,7 @@ import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
-import { Cache, Clock, Context, Effect, Fiber, Layer, Option, Schema, Semaphore } from "effect"
+import { Cache, Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
 import { EduReceiver } from "./EduReceiver.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"
@@ -45,6 +45,12 @@ const namedInPull = 5
 /** For how long answers are kept, in milliseconds, and how often older ones are forgotten. */
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
+
+/** At which attempt in a row, since the start, a transaction is taken without the PDUs that cannot be handled. */
+const lastAttempt = 5
+
+/** Of how many transactions it is remembered that they failed. */
+const rememberedFailures = 10_000
 
 /** The parts of a transaction that are taken. */
 type Parts = Pick<Transaction, "transaction_id" | "pdus" | "edus">
@@ -122,13 +128,39 @@ const make = Effect.gen(function* () {
   /** Transactions that are under way, by origin and ID. */
   const running = new Map<string, Fiber.Fiber<TransactionAnswer, MatrixError>>()
   const pulling = new Set<ServerName>()
+  /** How often the transactions that were answered with an error have failed in a row, by origin and ID. */
+  const failures = new Map<string, number>()
+
+  const noteFailure = (key: string) => {
+    const count = (failures.get(key) ?? 0) + 1
+    failures.delete(key)
+    failures.set(key, count)
+    if (failures.size > rememberedFailures) failures.delete(failures.keys().next().value!)
+  }
+
+  /** A failure that its origin cannot know for what it is: the transaction will come again as it was. */
+  const counted = <A, E>(key: string, work: (isLastAttempt: boolean) => Effect.Effect<A, E>) =>
+    Effect.suspend(() =>
+      Effect.onExit(work((failures.get(key) ?? 0) + 1 >= lastAttempt), (exit) =>
+        Effect.sync(() => {
+          if (Exit.isSuccess(exit)) failures.delete(key)
+          else if (Cause.hasDies(exit.cause)) noteFailure(key)
+        })
+      )
+    )
 
   /** Does what the transaction asks for, unless that is done. */
-  const take = Effect.fn("TransactionReceiver.take")(function* (origin: ServerName, parts: Parts) {
+  const take = Effect.fn("TransactionReceiver.take")(function* (
+    origin: ServerName,
+    parts: Parts,
+    isLastAttempt: boolean
+  ) {
     const known = yield* store.find(origin, parts.transaction_id)
     if (Option.isSome(known)) return known.value
-    const received = parts.pdus.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus)
-    yield* remotePresences.want(joinedUsers(origin, parts.pdus))
+    const received = parts.pdus.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus, isLastAttempt)
+    yield* Effect.catchCause(remotePresences.want(joinedUsers(origin, parts.pdus)), (cause) =>
+      Effect.logError(`The presence of users of ${origin} is not asked for`, cause)
+    )
     yield* edus.receive(origin, parts.edus)
     const answer = toKeep(received)
     yield* store.put(origin, parts.transaction_id, answer)
@@ -150,7 +182,9 @@ const make = Effect.gen(function* () {
       const work = Effect.ensuring(
         inTurn(
           origin,
-          Effect.flatMap(take(origin, parts), (kept) => toAnswer(origin, kept))
+          counted(key, (isLastAttempt) =>
+            Effect.flatMap(take(origin, parts, isLastAttempt), (kept) => toAnswer(origin, kept))
+          )
         ),
         Effect.sync(() => running.delete(key))
       )

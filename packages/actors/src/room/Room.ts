@@ -21,6 +21,7 @@ import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { Clock, Effect, FiberMap, Result, Schema } from "effect"
 import { Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
+import { mayPass } from "../federation/internal/ItemFailure.ts"
 import type { RemoteState } from "../federation/RemoteRooms.ts"
 import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -99,9 +100,16 @@ const Events: Schema.Codec<ReadonlyArray<Event>> = Schema.Unknown as never
 const RoomEvent: Schema.Codec<Event> = Schema.Unknown as never
 const StateOfRoom: Schema.Codec<RemoteState> = Schema.Unknown as never
 
+/**
+ * After a failure events are placed one by one. One at which it fails again is not tried any more: if the failure is of
+ * that event ("faults"), or for whatever reason ("failures").
+ */
+const Caution = Schema.Literals(["faults", "failures"])
+export type Caution = typeof Caution.Type
+
 /** Places events of other servers. Answers with what became of each, when what was taken is durable. */
 export const Receive = Rpc.make("Receive", {
-  payload: { origin: ServerName, events: Events },
+  payload: { origin: ServerName, events: Events, caution: Schema.optionalKey(Caution) },
   success: Schema.Unknown as never as Schema.Codec<ReadonlyArray<Outcome>>,
   error: MatrixError
 })
@@ -478,6 +486,16 @@ const behaviour = Effect.gen(function* () {
     yield* publishTyping
   })
 
+  // On Backfill
+
+  /** History that cannot be stored is no reason to refuse what there is. */
+  const withoutFaults = (fetchHistory: Effect.Effect<boolean, MatrixError>) =>
+    Effect.catchCause(fetchHistory, (cause) =>
+      mayPass(cause)
+        ? Effect.failCause(cause)
+        : Effect.as(Effect.logError(`History of ${roomId} cannot be stored`, cause), false)
+    )
+
   return Room.of({
     Create: ({ payload }) =>
       durably(transactions.once(payload.transaction, create(payload)), payload.transaction !== undefined),
@@ -494,7 +512,7 @@ const behaviour = Effect.gen(function* () {
     Redact: ({ payload }) =>
       durably(transactions.once(payload.transaction, redact(payload)), payload.transaction !== undefined),
     RefreshMember: ({ payload }) => durably(refreshMember(payload.userId, payload.profile), true),
-    Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events), true),
+    Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events, payload.caution), true),
     MakeMembership: ({ payload }) => federation.makeMembership(payload.handshake, payload.userId),
     SendMembership: ({ payload }) =>
       durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
@@ -513,7 +531,7 @@ const behaviour = Effect.gen(function* () {
         transactions.once(transaction, federation.inviteRemotely(sender, invited, content, transaction)),
         transaction !== undefined
       ),
-    Backfill: ({ payload }) => durably(federation.backfill(payload.limit), true),
+    Backfill: ({ payload }) => withoutFaults(durably(federation.backfill(payload.limit), true)),
     SetTyping: ({ payload }) => setTyping(payload.userId, payload.typing, payload.timeout)
   })
 })

@@ -15,11 +15,14 @@ import { Room } from "../../room/Room.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { FederationRooms } from "../FederationRooms.ts"
+import { mayPass } from "./ItemFailure.ts"
 
 /** How many of one transaction are taken: each is answered with the state of a room. */
 const maxInviteJoins = 5
 
 const refusalOf = ({ _tag, error }: MatrixError) => ({ errcode: _tag, error })
+
+const unhandled = { errcode: "M_UNKNOWN", error: "The PDU cannot be handled" }
 
 const tooMany = { errcode: "M_LIMIT_EXCEEDED", error: `A transaction has at most ${maxInviteJoins} m.room.invite_join` }
 
@@ -40,7 +43,7 @@ export const makeInviteJoins = Effect.gen(function* () {
     return new BadJson({ error: `The target_host is ${host}; this is ${serverName}` })
   }
 
-  const take = Effect.fnUntraced(function* (event: Event): Effect.fn.Return<KeptPduAnswer> {
+  const make = Effect.fnUntraced(function* (event: Event): Effect.fn.Return<KeptPduAnswer> {
     const problem = misdirected(event)
     if (problem !== undefined) return refusalOf(problem)
     const made = yield* Effect.result(ask(room(event.room_id).InviteJoin({ event })))
@@ -48,10 +51,17 @@ export const makeInviteJoins = Effect.gen(function* () {
     return isFinal(made.failure) ? refusalOf(made.failure) : yield* Effect.die(made.failure)
   })
 
-  return Effect.fn("InviteJoins.take")(function* (events: ReadonlyArray<Event>) {
+  const take = (event: Event, isLastAttempt: boolean): Effect.Effect<KeptPduAnswer> =>
+    Effect.catchCause(make(event), (cause) =>
+      mayPass(cause, isLastAttempt)
+        ? Effect.failCause(cause)
+        : Effect.as(Effect.logError(`${event.event_id} of ${event.origin} cannot be handled`, cause), unhandled)
+    )
+
+  return Effect.fn("InviteJoins.take")(function* (events: ReadonlyArray<Event>, isLastAttempt: boolean) {
     const answers = new Map<EventId, KeptPduAnswer>()
     for (const [place, event] of events.entries()) {
-      answers.set(event.event_id, place < maxInviteJoins ? yield* take(event) : tooMany)
+      answers.set(event.event_id, place < maxInviteJoins ? yield* take(event, isLastAttempt) : tooMany)
     }
     return answers
   })
@@ -69,6 +79,11 @@ export const wholeAnswer = Effect.fnUntraced(function* (
     Effect.map(([membership, { auth_chain, pdus }]): PduAnswer => ({ membership, state: pdus, auth_chain })),
     Effect.catchTag("M_NOT_FOUND", () =>
       Effect.succeed(refusalOf(new NotFound({ error: `There is no room ${room_id}` })))
+    ),
+    Effect.catchCause((cause) =>
+      mayPass(cause)
+        ? Effect.failCause(cause)
+        : Effect.as(Effect.logError(`The state before ${event_id} cannot be given`, cause), unhandled)
     )
   )
 })

@@ -11,6 +11,7 @@ import { BadJson, BadRequest, Forbidden, NotFound } from "@greenroom/protocol/Ma
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Clock, Effect, Result } from "effect"
 import type { MembershipHandshake, RemoteState } from "../../federation/RemoteRooms.ts"
+import type { Caution } from "../Room.ts"
 import { makeRoomHandshakes } from "./RoomHandshakes.ts"
 import { makeRoomHistory } from "./RoomHistory.ts"
 import { type Failure, makeRoomIntake, type Outcome } from "./RoomIntake.ts"
@@ -20,7 +21,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { log, roomId, states, signingKey } = writer
   const intake = yield* makeRoomIntake(writer)
-  const { gaps, graph, loadOurs, notFound, one, placeAll } = intake
+  const { gaps, graph, loadOurs, notFound, one, placeAll, unhandled } = intake
   const handshakes = yield* makeRoomHandshakes(writer, intake)
   const history = yield* makeRoomHistory(writer, intake)
 
@@ -32,14 +33,22 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     events.some((event) => event.origin === origin && isVisibleTo(room, event.sender, "knock"))
 
   /** What is missing is fetched before the room is held, so that a slow server holds up nobody else. */
-  const receive = (origin: ServerName, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
+  const receive = (
+    origin: ServerName,
+    events: ReadonlyArray<Event>,
+    caution: Caution | undefined
+  ): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
     Effect.gen(function* () {
       // A join of ours may be under way: the other servers send as soon as they know of it.
       const now = yield* one.withPermits(1)(loadOurs)
       if (!mayKnow(now, origin, events)) return yield* notFound
-      const gap = yield* gaps.close(now, origin, events)
-      const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap)))
-      return events.map((event) => outcomes.get(event.event_id) ?? { event_id: event.event_id, error: "circular" })
+      const handled = events.filter((event) => !unhandled.has(event.event_id))
+      const gap = yield* gaps.close(now, origin, handled)
+      const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution)))
+      return events.map(({ event_id }) => {
+        const error = unhandled.has(event_id) ? "The PDU cannot be handled" : "circular"
+        return outcomes.get(event_id) ?? { event_id, error }
+      })
     })
 
   // On MakeMembership and SendMembership: other servers' users come and go

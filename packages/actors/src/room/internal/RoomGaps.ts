@@ -43,7 +43,8 @@ export interface ClosedGap {
 
 const isPlaced = (known: KnownEvent | undefined): boolean => known?.after !== undefined
 
-export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph) {
+/** `unhandled` are events that nothing can be done with: they are not fetched, what follows them is placed by its state. */
+export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhandled: ReadonlySet<EventId>) {
   const remote = yield* RemoteRooms
 
   /** Fetches the events that authorise others and are neither known nor given, and theirs in turn. */
@@ -85,7 +86,8 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph) {
       const isMissing = (id: EventId) => !batch.has(id) && !isPlaced(found.get(id))
       const open = [...batch.values()].filter((event) => event.prev_events.some(isMissing))
       const toFetch = open.filter((event) => !history.has(event.event_id))
-      return { open, toFetch, missing: [...new Set(toFetch.flatMap((event) => event.prev_events.filter(isMissing)))] }
+      const missing = new Set(toFetch.flatMap((event) => event.prev_events.filter(isMissing)))
+      return { open, toFetch, missing: [...missing].filter((id) => !unhandled.has(id)) }
     })
 
     const fetch = (missing: ReadonlyArray<EventId>, followers: ReadonlyArray<Event>, singly: boolean) =>
@@ -122,7 +124,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph) {
       for (let event = queue.pop(); event !== undefined; event = queue.pop()) {
         if (history.has(event.event_id)) continue
         for (const id of event.prev_events) {
-          const before = batch.has(id) || !isNew(id) ? undefined : byId.get(id)
+          const before = batch.has(id) || unhandled.has(id) || !isNew(id) ? undefined : byId.get(id)
           if (before === undefined) continue
           batch.set(id, before)
           if (isHistory(before)) history.add(id)

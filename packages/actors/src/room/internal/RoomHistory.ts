@@ -10,8 +10,10 @@ import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Effect } from "effect"
+import { type Cause, Effect } from "effect"
+import { mayPass } from "../../federation/internal/ItemFailure.ts"
 import { RemoteRooms } from "../../federation/RemoteRooms.ts"
+import type { Caution } from "../Room.ts"
 import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -27,9 +29,16 @@ const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_S
 
 export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { log, roomId, serverName } = writer
-  const { gaps, graph, historyNids, loadOurs, one, storeOutliers } = intake
+  const { blaming, gaps, graph, historyNids, loadOurs, one, storeOutliers, unhandled } = intake
   const remote = yield* RemoteRooms
   const events = yield* EventStore
+  /** Set by a failure: history is stored event by event from then on, so that one which cannot be is left out. */
+  let caution: Caution | undefined
+
+  const noteFault = (cause: Cause.Cause<unknown>) =>
+    Effect.sync(() => {
+      if (!mayPass(cause)) caution = "faults"
+    })
 
   /** Fetches what precedes the oldest events that we have; true if there is more of it now. */
   const backfill = (limit: number): Effect.Effect<boolean, Failure> =>
@@ -46,7 +55,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
         }
       }
       return false
-    })
+    }).pipe(Effect.tapCause(noteFault))
 
   /** The events whose predecessors we do not have, oldest first. */
   const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
@@ -91,23 +100,25 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     room: RoomState,
     { authEvents, events, places }: Effect.Success<ReturnType<typeof fetchHistory>>
   ) {
-    yield* storeOutliers(room, authEvents)
+    yield* storeOutliers(room, authEvents, caution)
     const found = yield* graph.known(
       room,
       events.flatMap((event) => [event.event_id, ...event.auth_events])
     )
     const allowed = new Map<EventId, KnownEvent>(found)
-    const taken = events.filter((event) => isNewHistory(room, event, allowed))
+    const taken = events.filter((event) => !unhandled.has(event.event_id) && isNewHistory(room, event, allowed))
     // They get other numbers: states in line that name them by the old ones are written first.
     yield* log.append(room.commit(room.beginStep()))
     const nids = yield* historyNids(taken)
-    const step = room.beginStep()
-    for (const event of taken) {
-      const id = event.event_id
-      const entry = { event, status: EventStatus.backfilled, before: undefined, after: undefined }
-      room.log(step, { ...entry, nid: nids.get(id)! }, found.get(id)?.nid, places.get(id))
+    for (const together of caution === undefined ? [taken] : taken.map((event) => [event])) {
+      const step = room.beginStep()
+      for (const event of together) {
+        const id = event.event_id
+        const entry = { event, status: EventStatus.backfilled, before: undefined, after: undefined }
+        room.log(step, { ...entry, nid: nids.get(id)! }, found.get(id)?.nid, places.get(id))
+      }
+      yield* blaming(caution, together[0], log.append(room.commit(step)))
     }
-    yield* log.append(room.commit(step))
     return taken.length > 0
   })
 

@@ -13,8 +13,10 @@ import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import type { StateId } from "@greenroom/store/StateStore"
 import { Array as Arr, Effect, Semaphore } from "effect"
+import { mayPass } from "../../federation/internal/ItemFailure.ts"
 import type { RemoteState } from "../../federation/RemoteRooms.ts"
 import { sliced } from "../../federation/Slices.ts"
+import type { Caution } from "../Room.ts"
 import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
 import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
@@ -26,6 +28,9 @@ export type Failure = MatrixError | StaleWriter | CommitFailed
 /** How many outliers are written at once: what needs no place of its own need not hold anybody up. */
 const outliersAtOnce = 500
 
+/** How many events are remembered that cannot be handled. */
+const maxUnhandled = 1_000
+
 /** What became of one event of a transaction. */
 export interface Outcome {
   readonly event_id: EventId
@@ -35,8 +40,21 @@ export interface Outcome {
 export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { load, log, nextNid, roomId, withNids } = writer
   const graph = yield* makeRoomGraph(writer)
-  const gaps = yield* makeRoomGaps(graph)
+  /** Events whose handling failed again when nothing else was tried with them: as good as if nobody had them. */
+  const unhandled = new Set<EventId>()
+  const gaps = yield* makeRoomGaps(graph, unhandled)
   const one = yield* Semaphore.make(1)
+
+  /** Remembers that it was the handling of this event that failed. */
+  const blaming = <A, E>(caution: Caution | undefined, event: Event | undefined, handling: Effect.Effect<A, E>) =>
+    caution === undefined || event === undefined
+      ? handling
+      : Effect.tapCause(handling, (cause) => {
+          if (mayPass(cause, caution === "failures")) return Effect.void
+          unhandled.add(event.event_id)
+          if (unhandled.size > maxUnhandled) unhandled.delete(unhandled.values().next().value!)
+          return Effect.logError(`${event.event_id} in ${roomId} cannot be handled`, cause)
+        })
 
   const notFound = new NotFound({ error: `There is no room ${roomId}` })
   const loadOurs = Effect.flatMap(load, (room) => (room.isOurs ? Effect.succeed(room) : notFound))
@@ -44,8 +62,9 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   // Outliers: events that are known, but have no place in the graph
 
   /** Stores events that authorise others, each of them by its own auth events. */
-  const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>) {
+  const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>, caution?: Caution) {
     const byId = new Map(Array.from(given, (event) => [event.event_id, event]))
+    for (const id of unhandled) byId.delete(id)
     const found = yield* graph.known(room, [
       ...byId.keys(),
       ...[...byId.values()].flatMap((event) => event.auth_events)
@@ -68,7 +87,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       }
       return passed
     })
-    for (const events of Arr.chunksOf(authorised, outliersAtOnce)) {
+    for (const events of Arr.chunksOf(authorised, caution !== undefined ? 1 : outliersAtOnce)) {
       const durable = yield* withNids(events.length, () => {
         const step = room.beginStep()
         for (const event of events) {
@@ -78,13 +97,17 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
         }
         return log.append(room.commit(step))
       })
-      yield* durable
+      yield* blaming(caution, events[0], durable)
     }
     return found
   })
 
-  const storeState = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
-    const known = yield* storeOutliers(room, [...authChain, ...state])
+  const storeState = Effect.fnUntraced(function* (
+    room: RoomState,
+    { authChain, state }: RemoteState,
+    caution: Caution | undefined
+  ) {
+    const known = yield* storeOutliers(room, [...authChain, ...state], caution)
     return idMap(state, known)
   })
 
@@ -112,20 +135,22 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   })
 
   /** Places events with what was found before them. Says what became of each, when what was taken is durable. */
-  const placeAll = Effect.fnUntraced(function* (room: RoomState, gap: ClosedGap) {
-    yield* storeOutliers(room, gap.authEvents)
+  const placeAll = Effect.fnUntraced(function* (room: RoomState, gap: ClosedGap, caution?: Caution) {
+    yield* storeOutliers(room, gap.authEvents, caution)
     const given = new Map<EventId, IdMap>()
-    for (const [id, state] of gap.states) given.set(id, yield* storeState(room, state))
+    for (const [id, state] of gap.states) given.set(id, yield* storeState(room, state, caution))
     const nids = yield* historyNids(gap.events.filter((event) => gap.history.has(event.event_id)))
     const outcomes = new Map<EventId, Outcome>()
     let waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
     for (const event of gap.events) {
       const [state, historyNid] = [given.get(event.event_id), nids.get(event.event_id)]
-      const placed = yield* graph.place(room, event, {
+      const placing = graph.place(room, event, {
         ...(state === undefined ? {} : { given: state }),
         ...(historyNid === undefined ? {} : { historyNid })
       })
-      if (placed._tag === "Placed") waiting.push(placed.durable)
+      const placed = yield* blaming(caution, event, placing)
+      if (placed._tag === "Placed" && caution !== undefined) yield* blaming(caution, event, placed.durable)
+      else if (placed._tag === "Placed") waiting.push(placed.durable)
       if (waiting.length >= 50) {
         yield* Effect.all(waiting, { discard: true })
         waiting = []
@@ -136,7 +161,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     return outcomes
   })
 
-  return { graph, gaps, one, notFound, loadOurs, storeOutliers, historyNids, placeAll }
+  return { graph, gaps, one, unhandled, blaming, notFound, loadOurs, storeOutliers, historyNids, placeAll }
 })
 
 export type RoomIntake = Effect.Success<ReturnType<typeof makeRoomIntake>>
