@@ -5,14 +5,9 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import {
-  type EventStatus,
-  type MembershipRow,
-  type StreamedEvent,
-  type StreamedMembership,
-  toStreamedMembership
-} from "./EventLog.ts"
+import { type MembershipRow, type StreamedEvent, type StreamedMembership, toStreamedMembership } from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
+import type { EventStatus } from "./RoomCommit.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 

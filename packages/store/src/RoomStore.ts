@@ -4,8 +4,8 @@
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
-import type { ClientTransaction } from "./EventLog.ts"
 import { texts } from "./PgArrays.ts"
+import type { ClientTransaction } from "./RoomCommit.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 

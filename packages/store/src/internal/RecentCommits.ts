@@ -4,13 +4,8 @@
  * written in between; elsewhere the database is asked whether others have. Bounded: what is no longer here is read like
  * the commits of others.
  */
-import {
-  EventStatus,
-  type LogSlice,
-  type RoomCommit,
-  type StreamedEvent,
-  type StreamedMembership
-} from "../EventLog.ts"
+import type { LogSlice, StreamedEvent, StreamedMembership } from "../LogSlice.ts"
+import { EventStatus, type RoomCommit } from "../RoomCommit.ts"
 import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
 
 /** How many events are kept. A transaction without any counts as one. */

@@ -1,0 +1,46 @@
+/**
+ * What a reader of the event log gets: events and memberships in the order of their positions, and how far they reach.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** An event of the stream. */
+export interface StreamedEvent {
+  readonly position: StreamPosition
+  readonly roomNid: number
+  readonly event: Event
+}
+
+export interface StreamedMembership {
+  readonly position: StreamPosition
+  readonly roomNid: number
+  readonly roomId: RoomId
+  readonly userId: UserId
+  readonly membership: string
+}
+
+export interface LogSlice {
+  readonly events: ReadonlyArray<StreamedEvent>
+  readonly memberships: ReadonlyArray<StreamedMembership>
+  /** Everything up to here was read. */
+  readonly upTo: StreamPosition
+}
+
+/** A row of `membership_changes` with the ID of its room. */
+export interface MembershipRow {
+  readonly xid: string
+  readonly nid: bigint
+  readonly room_nid: bigint
+  readonly room_id: string
+  readonly user_id: string
+  readonly membership: string
+}
+
+export const toStreamedMembership = (row: MembershipRow): StreamedMembership => ({
+  position: { xid: Number(row.xid), nid: Number(row.nid) },
+  roomNid: Number(row.room_nid),
+  roomId: row.room_id as RoomId,
+  userId: row.user_id as UserId,
+  membership: row.membership
+})

@@ -1,0 +1,100 @@
+/**
+ * What one step of a room changes, as the event log commits it, and how a commit can fail. `EventLog.append` takes it.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { Schema } from "effect"
+import type { NewChain, StateDelta, StateRef } from "./StateStore.ts"
+
+/** What became of an event. Only `timeline` events reach the stream; `backfilled` ones are history. */
+export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
+export type EventStatus = (typeof EventStatus)[keyof typeof EventStatus]
+
+/** An event with its number, the state before it, and the state after it where that is another. */
+export interface LoggedEvent {
+  readonly nid: number
+  readonly event: Event
+  readonly status: EventStatus
+  readonly stateBefore: StateRef | null
+  readonly stateAfter?: StateRef
+  /** The numbers of a state event's auth events. */
+  readonly authNids?: ReadonlyArray<number>
+  /**
+   * The transaction before whose events history stands: 0, if absent, for what is before everything. Among each other
+   * the numbers decide, which fall below those of all else.
+   */
+  readonly historyXid?: number
+}
+
+/** An event that was known as an outlier and now has its place in the graph, and with it a new number. */
+export interface PlacedEvent extends LoggedEvent {
+  readonly outlierNid: number
+}
+
+export interface MembershipChange {
+  readonly userId: UserId
+  readonly membership: string
+  readonly sender: UserId
+  /** The m.room.member event. */
+  readonly eventNid: number
+  /** The event after which it holds: the m.room.member event, or one that made the rules choose another state. */
+  readonly causedBy: number
+  /** Whether the user is ours: only their changes are kept in stream order. */
+  readonly local: boolean
+}
+
+/** What the rooms table says of a room after a commit. */
+export interface RoomSummary {
+  readonly forwardExtremities: ReadonlyArray<string>
+  /** Null where we know of the room only by an invitation. */
+  readonly currentState: StateRef | null
+  readonly name: string | null
+  readonly topic: string | null
+  readonly joinedMembers: number
+  /** The depth of the event by which this server joined last; 0, if absent, where it made the room. */
+  readonly joinedDepth?: number
+}
+
+/** Everything that one step of a room changes. */
+export interface RoomCommit {
+  readonly roomNid: number
+  readonly roomId: RoomId
+  /** The number under which the writer opened the room. */
+  readonly fence: number
+  readonly events: ReadonlyArray<LoggedEvent>
+  readonly placed?: ReadonlyArray<PlacedEvent>
+  readonly chains: ReadonlyArray<NewChain>
+  readonly deltas: ReadonlyArray<StateDelta>
+  readonly memberships: ReadonlyArray<MembershipChange>
+  readonly transactions: ReadonlyArray<ClientTransaction>
+  readonly outgoing: ReadonlyArray<{ readonly destination: ServerName; readonly nid: number }>
+  /** Events whose stored body is replaced by their redacted form. */
+  readonly redactions: ReadonlyArray<Event>
+  readonly summary: RoomSummary
+}
+
+/** The answer to a PUT with a transaction ID; `scope` is the room, `txnId` begins with the kind of request. */
+export interface ClientTransaction {
+  readonly tokenId: number
+  readonly scope: string
+  readonly txnId: string
+  /** JSON text. */
+  readonly response: string
+}
+
+/** The room was opened by another writer since; the actor must not go on. */
+export class StaleWriter extends Schema.TaggedError<StaleWriter>()("StaleWriter", {
+  roomId: Schema.String,
+  fence: Schema.Number
+}) {}
+
+/**
+ * The commit failed. `untouched` says that nothing of it was stored for sure; otherwise the connection may have been
+ * lost after PostgreSQL had committed, and the writer must look.
+ */
+export class CommitFailed extends Schema.TaggedError<CommitFailed>()("CommitFailed", {
+  roomId: Schema.String,
+  fence: Schema.Number,
+  untouched: Schema.Boolean,
+  cause: Schema.Defect()
+}) {}

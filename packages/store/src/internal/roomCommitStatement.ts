@@ -1,0 +1,288 @@
+/**
+ * The statement by which the event log commits what rooms have changed: one statement, one transaction, one round trip for
+ * a whole batch. Each part inserts the rows of one table for all rooms of the batch.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isEventId } from "@greenroom/protocol/Identifiers"
+import { Effect } from "effect"
+import type { SqlClient, SqlError } from "effect/sql"
+import { bigints, integers, textArrayLiteral, texts } from "../PgArrays.ts"
+import type { RoomCommit } from "../RoomCommit.ts"
+import { deltaColumns } from "../StateStore.ts"
+
+/**
+ * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
+ * left out, with all that belongs to them.
+ */
+export const commitStatement = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  commits: ReadonlyArray<RoomCommit>
+): Effect.fn.Return<{ readonly xid: number; readonly fenced: ReadonlyMap<number, number> }, SqlError.SqlError> {
+  const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
+  const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
+    WITH fenced AS (${updateRooms(sql, rooms)})
+    , new_events AS (${insertEvents(sql, commits)})
+    ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
+    ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
+    ${insertAuthEdges(sql, commits)}
+    SELECT pg_current_xact_id()::text AS xid, room_nid, fence FROM fenced`
+  return {
+    xid: Number(rows[0]?.xid ?? 0),
+    fenced: new Map(rows.map((row) => [Number(row.room_nid), Number(row.fence)]))
+  }
+})
+
+const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>) => sql`
+  UPDATE rooms SET
+    forward_extremities = given.forward_extremities::text[],
+    current_chain = given.chain, current_seq = given.seq,
+    name = given.name, topic = given.topic, joined_members = given.joined_members,
+    joined_depth = given.joined_depth
+  FROM unnest(
+    ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
+    ${bigints(rooms.map((room) => room.fence))}::bigint[],
+    ${texts(rooms.map((room) => textArrayLiteral(room.summary.forwardExtremities)))}::text[],
+    ${bigints(rooms.map((room) => room.summary.currentState?.chain ?? null))}::bigint[],
+    ${integers(rooms.map((room) => room.summary.currentState?.seq ?? null))}::integer[],
+    ${texts(rooms.map((room) => room.summary.name))}::text[],
+    ${texts(rooms.map((room) => room.summary.topic))}::text[],
+    ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
+    ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[]
+  ) AS given (room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth)
+  WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
+  RETURNING rooms.room_nid, rooms.fence`
+
+/** The rows of all commits of one kind, with the room and fence that each belongs to. */
+const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit) => ReadonlyArray<A>) => {
+  const flat: Array<A> = []
+  const rooms: Array<number> = []
+  const fences: Array<number> = []
+  for (const commit of commits) {
+    for (const row of rows(commit)) {
+      flat.push(row)
+      rooms.push(commit.roomNid)
+      fences.push(commit.fence)
+    }
+  }
+  return { empty: flat.length === 0, rooms: bigints(rooms), fences: bigints(fences), rows: flat }
+}
+
+/** The message that feedback is about, or the event that a redaction strips, so that both can be found together. */
+const relatesTo = (event: Event): string | null => {
+  if (event.redacts !== undefined) return event.redacts
+  const target = event.content.target_event_id
+  return event.type === "m.room.message.feedback" && isEventId(target) ? target : null
+}
+
+/** The bodies of the events; an event that is redacted in the same statement is never there with its content. */
+const bodiesOf = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<string> => {
+  const key = ({ fence, roomNid }: RoomCommit, event: Event) => `${roomNid} ${fence} ${event.event_id}`
+  const redacted = new Map<string, Event>()
+  for (const commit of commits) for (const event of commit.redactions) redacted.set(key(commit, event), event)
+  return commits.flatMap((commit) =>
+    commit.events.map(({ event }) => JSON.stringify(redacted.get(key(commit, event)) ?? event))
+  )
+}
+
+const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { fences, rooms, rows } = rowsOf(commits, (commit) => commit.events)
+  return sql`
+    INSERT INTO events (
+      nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
+      status, relates_to, body)
+    SELECT
+      nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE pg_current_xact_id() END,
+      room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
+      status, relates_to, body
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${texts(rows.map((row) => row.event.event_id))}::text[],
+      ${texts(rows.map((row) => row.event.type))}::text[],
+      ${texts(rows.map((row) => row.event.state_key ?? null))}::text[],
+      ${texts(rows.map((row) => row.event.sender))}::text[],
+      ${bigints(rows.map((row) => row.event.depth))}::bigint[],
+      ${bigints(rows.map((row) => row.stateBefore?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
+      ${bigints(rows.map((row) => row.stateAfter?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
+      ${integers(rows.map((row) => row.status))}::integer[],
+      ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
+      ${texts(bodiesOf(commits))}::text[],
+      ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
+    ) AS given (
+      room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
+      status, relates_to, body, history_xid)
+    JOIN fenced USING (room_nid, fence)`
+}
+
+const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const chains = rowsOf(commits, (commit) => commit.chains)
+  const deltas = rowsOf(commits, (commit) => commit.deltas)
+  const columns = deltaColumns(deltas.rows)
+  const newChains = chains.empty
+    ? sql.literal("")
+    : sql`, new_chains AS (
+        INSERT INTO state_chains (chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq)
+        SELECT chain, room_nid, parent_chain, parent_seq, height, equals_chain, equals_seq
+        FROM unnest(
+          ${chains.rooms}::bigint[], ${chains.fences}::bigint[],
+          ${bigints(chains.rows.map((row) => row.chain))}::bigint[],
+          ${bigints(chains.rows.map((row) => row.parent?.chain ?? null))}::bigint[],
+          ${integers(chains.rows.map((row) => row.parent?.seq ?? null))}::integer[],
+          ${integers(chains.rows.map((row) => row.height))}::integer[],
+          ${bigints(chains.rows.map((row) => row.equals?.chain ?? null))}::bigint[],
+          ${integers(chains.rows.map((row) => row.equals?.seq ?? null))}::integer[]
+        ) AS given (room_nid, fence, chain, parent_chain, parent_seq, height, equals_chain, equals_seq)
+        JOIN fenced USING (room_nid, fence))`
+  const newDeltas = deltas.empty
+    ? sql.literal("")
+    : sql`, new_deltas AS (
+        INSERT INTO state_deltas (chain, type, state_key, seq, event_nid)
+        SELECT chain, type, state_key, seq, event_nid
+        FROM unnest(
+          ${deltas.rooms}::bigint[], ${deltas.fences}::bigint[],
+          ${columns.chains}::bigint[], ${columns.types}::text[], ${columns.stateKeys}::text[],
+          ${columns.seqs}::integer[], ${columns.eventNids}::bigint[]
+        ) AS given (room_nid, fence, chain, type, state_key, seq, event_nid)
+        JOIN fenced USING (room_nid, fence))`
+  return sql`${newChains} ${newDeltas}`
+}
+
+const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const changes = rowsOf(commits, (commit) => commit.memberships)
+  if (changes.empty) return sql.literal("")
+  const local = rowsOf(commits, (commit) => commit.memberships.filter((change) => change.local))
+  return sql`
+    , new_memberships AS (
+      INSERT INTO memberships (room_nid, user_id, membership, sender, event_nid)
+      SELECT DISTINCT ON (room_nid, user_id) room_nid, user_id, membership, sender, event_nid
+      FROM unnest(
+        ${changes.rooms}::bigint[], ${changes.fences}::bigint[],
+        ${texts(changes.rows.map((row) => row.userId))}::text[],
+        ${texts(changes.rows.map((row) => row.membership))}::text[],
+        ${texts(changes.rows.map((row) => row.sender))}::text[],
+        ${bigints(changes.rows.map((row) => row.eventNid))}::bigint[]
+      ) WITH ORDINALITY AS given (room_nid, fence, user_id, membership, sender, event_nid, place)
+      JOIN fenced USING (room_nid, fence)
+      ORDER BY room_nid, user_id, place DESC
+      ON CONFLICT (room_nid, user_id) DO UPDATE
+        SET membership = excluded.membership, sender = excluded.sender, event_nid = excluded.event_nid)
+    , new_changes AS (
+      INSERT INTO membership_changes (user_id, nid, room_nid, membership)
+      SELECT user_id, nid, room_nid, membership
+      FROM unnest(
+        ${local.rooms}::bigint[], ${local.fences}::bigint[],
+        ${texts(local.rows.map((row) => row.userId))}::text[],
+        ${bigints(local.rows.map((row) => row.causedBy))}::bigint[],
+        ${texts(local.rows.map((row) => row.membership))}::text[]
+      ) AS given (room_nid, fence, user_id, nid, membership)
+      JOIN fenced USING (room_nid, fence))`
+}
+
+const insertAuthEdges = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
+    events.flatMap(({ authNids = [], nid }) => authNids.map((authNid) => ({ nid, authNid })))
+  )
+  if (empty) return sql.literal("")
+  return sql`, new_auth_edges AS (
+    INSERT INTO event_auth (event_nid, auth_nid)
+    SELECT event_nid, auth_nid
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${bigints(rows.map((row) => row.authNid))}::bigint[]
+    ) AS given (room_nid, fence, event_nid, auth_nid)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+const insertTransactions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.transactions)
+  if (empty) return sql.literal("")
+  return sql`, new_transactions AS (
+    INSERT INTO client_transactions (token_id, scope, txn_id, response, created_at)
+    SELECT token_id, scope, txn_id, response, extract(epoch FROM now()) * 1000
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.tokenId))}::bigint[],
+      ${texts(rows.map((row) => row.scope))}::text[],
+      ${texts(rows.map((row) => row.txnId))}::text[],
+      ${texts(rows.map((row) => row.response))}::text[]
+    ) AS given (room_nid, fence, token_id, scope, txn_id, response)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+const insertOutgoing = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.outgoing)
+  if (empty) return sql.literal("")
+  return sql`, new_outgoing AS (
+    INSERT INTO outgoing_pdus (destination, event_nid)
+    SELECT destination, event_nid
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${texts(rows.map((row) => row.destination))}::text[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[]
+    ) AS given (room_nid, fence, destination, event_nid)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.redactions)
+  if (empty) return sql.literal("")
+  return sql`, redacted AS (
+    UPDATE events SET body = given.body
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${texts(rows.map((row) => row.event_id))}::text[],
+      ${texts(rows.map((row) => JSON.stringify(row)))}::text[]
+    ) AS given (room_nid, fence, event_id, body)
+    JOIN fenced USING (room_nid, fence)
+    WHERE events.event_id = given.event_id AND events.room_nid = given.room_nid)`
+}
+
+/** An outlier gets its place; whatever names it by its number is told the new one. */
+const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.placed ?? [])
+  if (empty) return sql.literal("")
+  return sql`, place AS (
+    SELECT given.* FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.outlierNid))}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${bigints(rows.map((row) => row.stateBefore?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateBefore?.seq ?? null))}::integer[],
+      ${bigints(rows.map((row) => row.stateAfter?.chain ?? null))}::bigint[],
+      ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
+      ${integers(rows.map((row) => row.status))}::integer[],
+      ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
+    ) AS given (room_nid, fence, old_nid, nid, state_chain, state_seq, after_chain, after_seq, status, history_xid)
+    JOIN fenced USING (room_nid, fence))
+  , placed_events AS (
+    UPDATE events SET
+      nid = place.nid, status = place.status,
+      xid = CASE place.status WHEN 1 THEN place.history_xid::xid8 ELSE pg_current_xact_id() END,
+      state_chain = place.state_chain, state_seq = place.state_seq,
+      after_chain = place.after_chain, after_seq = place.after_seq
+    FROM place WHERE events.nid = place.old_nid
+    RETURNING events.room_nid, events.type, events.state_key, place.old_nid, place.nid)
+  , placed_deltas AS (
+    UPDATE state_deltas SET event_nid = placed_events.nid
+    FROM placed_events JOIN state_chains ON state_chains.room_nid = placed_events.room_nid
+    WHERE state_deltas.chain = state_chains.chain AND state_deltas.type = placed_events.type
+      AND state_deltas.state_key = placed_events.state_key AND state_deltas.event_nid = placed_events.old_nid)
+  , placed_auth_edges AS (
+    UPDATE event_auth SET
+      event_nid = coalesce(of_event.nid, edge.event_nid), auth_nid = coalesce(of_auth.nid, edge.auth_nid)
+    FROM (
+      SELECT edge.event_nid, edge.auth_nid FROM placed_events JOIN event_auth edge ON edge.event_nid = placed_events.old_nid
+      UNION
+      SELECT edge.event_nid, edge.auth_nid FROM placed_events JOIN event_auth edge ON edge.auth_nid = placed_events.old_nid
+    ) AS edge
+    LEFT JOIN placed_events of_event ON of_event.old_nid = edge.event_nid
+    LEFT JOIN placed_events of_auth ON of_auth.old_nid = edge.auth_nid
+    WHERE event_auth.event_nid = edge.event_nid AND event_auth.auth_nid = edge.auth_nid)
+  , placed_memberships AS (
+    UPDATE memberships SET event_nid = placed_events.nid FROM placed_events
+    WHERE memberships.room_nid = placed_events.room_nid AND memberships.user_id = placed_events.state_key
+      AND memberships.event_nid = placed_events.old_nid)`
+}
