@@ -11,8 +11,10 @@
  * The services that it provides are those that the gateways use.
  */
 import { NodeCrypto, NodeFileSystem, NodePath } from "@effect/platform-node"
+import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
+import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import * as Database from "@greenroom/store/Database"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
@@ -25,6 +27,7 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
+import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -63,19 +66,24 @@ import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
+import { Receipts } from "./room/Receipts.ts"
 import * as Room from "./room/Room.ts"
 import { RoomReader } from "./room/RoomReader.ts"
 import { Rooms } from "./room/Rooms.ts"
 import { HomeServerConfig, type HomeServerOptions } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import { Events } from "./sync/Events.ts"
+import { AccountData } from "./user/AccountData.ts"
+import { UserPushRules } from "./user/push/UserPushRules.ts"
 import * as User from "./user/User.ts"
 import { Users } from "./user/Users.ts"
 
 /** The tables, each with its one owner. */
 const stores = (options: HomeServerOptions) =>
   Layer.mergeAll(
+    AccountDataStore.layer,
     AccountStore.layer,
+    ClientSettingsStore.layer,
     DirectoryStore.layer,
     EventLog.layer,
     EventStore.layer,
@@ -87,6 +95,7 @@ const stores = (options: HomeServerOptions) =>
     PresenceStore.layer,
     ProfileStore.layer,
     PublicRoomStore.layer,
+    ReceiptStore.layer,
     RegistrationTokenStore.layer,
     RoomServerStore.layer,
     RoomStore.layer,
@@ -122,6 +131,9 @@ const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).p
 /** The services over the actors, which in turn call them. */
 const services = Layer.mergeAll(
   Events.layer,
+  AccountData.layer,
+  UserPushRules.layer,
+  Receipts.layer,
   LoginFlows.layer,
   Login.layer,
   Registration.layer,

@@ -42,6 +42,7 @@ import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
+import * as UserDataHandlers from "./client-server/UserDataHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
 import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
@@ -126,7 +127,10 @@ const clientServerHandlers = Layer.mergeAll(
   DirectoryHandlers.directoryHandlers,
   ProfileHandlers.profileHandlers,
   ProfileHandlers.presenceHandlers,
-  servicesHandlers
+  servicesHandlers,
+  UserDataHandlers.accountDataHandlers,
+  UserDataHandlers.pushRulesHandlers,
+  UserDataHandlers.receiptsHandlers
 )
 
 /** The page at `/`. */

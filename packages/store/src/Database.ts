@@ -30,6 +30,7 @@ import databaseHolder from "./migrations/0009_database_holder.ts"
 import refusedTransactions from "./migrations/0010_refused_transactions.ts"
 import eventAuth from "./migrations/0011_event_auth.ts"
 import openIdTokens from "./migrations/0012_openid_tokens.ts"
+import userData from "./migrations/0013_user_data.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -43,7 +44,8 @@ const migrations = {
   "0009_database_holder": databaseHolder,
   "0010_refused_transactions": refusedTransactions,
   "0011_event_auth": eventAuth,
-  "0012_openid_tokens": openIdTokens
+  "0012_openid_tokens": openIdTokens,
+  "0013_user_data": userData
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

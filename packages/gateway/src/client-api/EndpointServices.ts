@@ -14,10 +14,13 @@ import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Presences } from "@greenroom/actors/presence/Presences"
+import type { Receipts } from "@greenroom/actors/room/Receipts"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Events } from "@greenroom/actors/sync/Events"
+import type { AccountData } from "@greenroom/actors/user/AccountData"
+import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import type { Users } from "@greenroom/actors/user/Users"
 import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect } from "effect"
@@ -31,6 +34,9 @@ import type { Sockets } from "../socket/Sockets.ts"
 export type HomeServerServices =
   | Rooms
   | RoomReader
+  | Receipts
+  | AccountData
+  | UserPushRules
   | Events
   | Accounts
   | Users

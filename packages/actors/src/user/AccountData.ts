@@ -1,0 +1,158 @@
+/**
+ * What a user keeps on the server for their clients: account data, tags of rooms, filters. Everything here is for the
+ * user alone.
+ *
+ * Source: "Client Config", "Room Tagging" and "Filtering" of the client-server specification.
+ */
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import {
+  Forbidden,
+  type MatrixError,
+  NotFound,
+  ResourceLimitExceeded,
+  TooLarge,
+  Unrecognized
+} from "@greenroom/protocol/MatrixError"
+import { AccountDataStore } from "@greenroom/store/AccountDataStore"
+import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
+import { Context, Effect, Layer, Option } from "effect"
+import type { Session } from "../runtime/Session.ts"
+
+/** The longest content of one entry, in characters of JSON. */
+export const maxContentLength = 262_144
+/** The most entries that a user keeps, of all rooms together. */
+export const maxEntries = 10_000
+/** The most tags of one room. */
+const maxTags = 100
+/** The most filters that a user defines, and the longest of them, in characters of JSON. */
+const maxFilters = 1_000
+const maxFilterLength = 65_536
+
+const tagType = "m.tag"
+
+/** Types that only the server writes. */
+const controlled: ReadonlySet<string> = new Set(["m.fully_read", "m.push_rules"])
+
+const mustBeSelf = ({ userId }: Session, owner: UserId): Effect.Effect<void, Forbidden> =>
+  userId === owner ? Effect.void : Effect.fail(new Forbidden({ error: `This is for ${owner} alone` }))
+
+const tagsOf = (content: JsonObject): JsonObject => (isJsonObject(content.tags) ? content.tags : {})
+
+const make = Effect.gen(function* () {
+  const store = yield* AccountDataStore
+  const settings = yield* ClientSettingsStore
+
+  const set = Effect.fn("AccountData.set")(function* (
+    session: Session,
+    owner: UserId,
+    roomId: RoomId | undefined,
+    type: string,
+    content: JsonObject
+  ) {
+    yield* mustBeSelf(session, owner)
+    if (controlled.has(type)) return yield* new Unrecognized({ error: `type: ${type} is set by the server` })
+    if (JSON.stringify(content).length > maxContentLength) {
+      return yield* new TooLarge({ error: `The content has more than ${maxContentLength} characters` })
+    }
+    if (!(yield* store.set(owner, roomId, type, content, maxEntries))) {
+      return yield* new ResourceLimitExceeded({ error: `A user keeps at most ${maxEntries} entries` })
+    }
+  })
+
+  const get = Effect.fn("AccountData.get")(function* (
+    session: Session,
+    owner: UserId,
+    roomId: RoomId | undefined,
+    type: string
+  ) {
+    yield* mustBeSelf(session, owner)
+    const found = yield* store.get(owner, roomId, type)
+    return Option.isSome(found) ? found.value : yield* new NotFound({ error: `You keep no ${type} here` })
+  })
+
+  const tags = Effect.fn("AccountData.tags")(function* (session: Session, owner: UserId, roomId: RoomId) {
+    yield* mustBeSelf(session, owner)
+    return tagsOf(Option.getOrElse(yield* store.get(owner, roomId, tagType), (): JsonObject => ({})))
+  })
+
+  const setTag = Effect.fn("AccountData.setTag")(function* (
+    session: Session,
+    owner: UserId,
+    roomId: RoomId,
+    tag: string,
+    content: JsonObject | undefined
+  ) {
+    yield* mustBeSelf(session, owner)
+    let isFull = false
+    yield* store.update(owner, roomId, tagType, (before) => {
+      const { [tag]: known, ...others } = tagsOf(before)
+      if (content === undefined) return known === undefined ? before : { ...before, tags: others }
+      isFull = known === undefined && Object.keys(others).length >= maxTags
+      return isFull ? before : { ...before, tags: { ...others, [tag]: content } }
+    })
+    if (isFull) return yield* new ResourceLimitExceeded({ error: `A room has at most ${maxTags} tags` })
+  })
+
+  const addFilter = Effect.fn("AccountData.addFilter")(function* (
+    session: Session,
+    owner: UserId,
+    definition: JsonObject
+  ) {
+    yield* mustBeSelf(session, owner)
+    if (JSON.stringify(definition).length > maxFilterLength) {
+      return yield* new TooLarge({ error: `The filter has more than ${maxFilterLength} characters` })
+    }
+    const id = yield* settings.addFilter(owner, definition, maxFilters)
+    return Option.isSome(id)
+      ? id.value
+      : yield* new ResourceLimitExceeded({ error: `A user defines at most ${maxFilters} filters` })
+  })
+
+  const filter = Effect.fn("AccountData.filter")(function* (session: Session, owner: UserId, filterId: string) {
+    yield* mustBeSelf(session, owner)
+    const found = yield* settings.filter(owner, filterId)
+    return Option.isSome(found)
+      ? found.value
+      : yield* new NotFound({ error: `There is no filter ${filterId.slice(0, 32)}` })
+  })
+
+  return AccountData.of({ set, get, tags, setTag, addFilter, filter })
+})
+
+export class AccountData extends Context.Service<
+  AccountData,
+  {
+    /** Errors: M_FORBIDDEN, M_TOO_LARGE, M_RESOURCE_LIMIT_EXCEEDED, M_UNRECOGNIZED for types that the server sets. */
+    readonly set: (
+      session: Session,
+      owner: UserId,
+      roomId: RoomId | undefined,
+      type: string,
+      content: JsonObject
+    ) => Effect.Effect<void, MatrixError>
+    /** Errors: M_FORBIDDEN, M_NOT_FOUND. */
+    readonly get: (
+      session: Session,
+      owner: UserId,
+      roomId: RoomId | undefined,
+      type: string
+    ) => Effect.Effect<JsonObject, MatrixError>
+    /** The tags of a room by name. */
+    readonly tags: (session: Session, owner: UserId, roomId: RoomId) => Effect.Effect<JsonObject, MatrixError>
+    /** Gives a room a tag; undefined takes it away. */
+    readonly setTag: (
+      session: Session,
+      owner: UserId,
+      roomId: RoomId,
+      tag: string,
+      content: JsonObject | undefined
+    ) => Effect.Effect<void, MatrixError>
+    /** The ID of a filter. The same filter has the same ID. */
+    readonly addFilter: (session: Session, owner: UserId, definition: JsonObject) => Effect.Effect<string, MatrixError>
+    /** Errors: M_NOT_FOUND. */
+    readonly filter: (session: Session, owner: UserId, filterId: string) => Effect.Effect<JsonObject, MatrixError>
+  }
+>()("greenroom/actors/AccountData") {
+  static readonly layer = Layer.effect(AccountData, make)
+}

@@ -1,0 +1,179 @@
+/**
+ * Account data, tags, filters, push rules and receipts, as calls of the services of the same names.
+ *
+ * Source: "Client Config", "Room Tagging", "Filtering", "Push Rules: API" and "Receipts" of the client-server
+ * specification.
+ */
+import { Receipts } from "@greenroom/actors/room/Receipts"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { AccountData } from "@greenroom/actors/user/AccountData"
+import { isActions, type PushRule } from "@greenroom/actors/user/push/PushRules"
+import { pushRulesContent, UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, InvalidParam } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+
+/** Types of account data that the server sets are no endpoint for PUT. */
+const serverControlled = (error: string) =>
+  HttpServerResponse.jsonUnsafe({ errcode: "M_BAD_JSON", error }, { status: 405 })
+
+export const accountDataHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.accountData", (handlers) =>
+  withServices(function* () {
+    const data = yield* AccountData
+
+    const set = (userId: UserId, roomId: RoomId | undefined, type: string, content: JsonObject) =>
+      CurrentSession.use((session) =>
+        data.set(session, userId, roomId, type, content).pipe(
+          Effect.as(done),
+          Effect.catchTag("M_UNRECOGNIZED", ({ error }) => Effect.succeed(serverControlled(error)))
+        )
+      )
+
+    return handlers
+      .handle("set", ({ params, payload }) => set(params.userId, undefined, params.type, payload))
+      .handle("get", ({ params }) =>
+        CurrentSession.use((session) => data.get(session, params.userId, undefined, params.type))
+      )
+      .handle("setInRoom", ({ params, payload }) => set(params.userId, params.roomId, params.type, payload))
+      .handle("getInRoom", ({ params }) =>
+        CurrentSession.use((session) => data.get(session, params.userId, params.roomId, params.type))
+      )
+      .handle("tags", ({ params }) =>
+        CurrentSession.use((session) =>
+          Effect.map(data.tags(session, params.userId, params.roomId), (tags) => ({ tags }))
+        )
+      )
+      .handle("setTag", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(data.setTag(session, params.userId, params.roomId, params.tag, payload ?? {}), done)
+        )
+      )
+      .handle("removeTag", ({ params }) =>
+        CurrentSession.use((session) =>
+          Effect.as(data.setTag(session, params.userId, params.roomId, params.tag, undefined), done)
+        )
+      )
+      .handle("addFilter", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.map(data.addFilter(session, params.userId, payload as unknown as JsonObject), (filter_id) => ({
+            filter_id
+          }))
+        )
+      )
+      .handle("filter", ({ params }) =>
+        CurrentSession.use((session) => data.filter(session, params.userId, params.filterId))
+      )
+  })
+)
+
+export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.pushRules", (handlers) =>
+  withServices(function* () {
+    const rules = yield* UserPushRules
+
+    const asUser = <A, E>(act: (userId: UserId) => Effect.Effect<A, E>) =>
+      CurrentSession.use((session: Session) => act(session.userId))
+
+    const actionsOf = (actions: unknown) =>
+      isActions(actions as Json)
+        ? Effect.succeed(actions as PushRule["actions"])
+        : Effect.fail(new BadJson({ error: "actions: expected `notify` or tweaks" }))
+
+    return handlers
+      .handle("all", () => asUser((userId) => Effect.map(rules.ruleset(userId), pushRulesContent)))
+      .handle("global", () =>
+        asUser((userId) => Effect.map(rules.ruleset(userId), (ruleset) => ruleset as unknown as JsonObject))
+      )
+      .handle("get", ({ params }) =>
+        asUser((userId) =>
+          Effect.map(rules.rule(userId, params.kind, params.ruleId), (rule) => rule as unknown as JsonObject)
+        )
+      )
+      .handle("put", ({ params, payload, query }) =>
+        asUser((userId) =>
+          Effect.gen(function* () {
+            const actions = yield* actionsOf(payload.actions)
+            yield* rules.put(userId, params.kind, params.ruleId, {
+              actions,
+              conditions: payload.conditions,
+              pattern: payload.pattern,
+              before: query.before,
+              after: query.after
+            })
+            return done
+          })
+        )
+      )
+      .handle("delete", ({ params }) =>
+        asUser((userId) => Effect.as(rules.delete(userId, params.kind, params.ruleId), done))
+      )
+      .handle("enabled", ({ params }) =>
+        asUser((userId) => Effect.map(rules.rule(userId, params.kind, params.ruleId), ({ enabled }) => ({ enabled })))
+      )
+      .handle("setEnabled", ({ params, payload }) =>
+        asUser((userId) =>
+          Effect.as(rules.change(userId, params.kind, params.ruleId, { enabled: payload.enabled }), done)
+        )
+      )
+      .handle("actions", ({ params }) =>
+        asUser((userId) => Effect.map(rules.rule(userId, params.kind, params.ruleId), ({ actions }) => ({ actions })))
+      )
+      .handle("setActions", ({ params, payload }) =>
+        asUser((userId) =>
+          Effect.flatMap(actionsOf(payload.actions), (actions) =>
+            Effect.as(rules.change(userId, params.kind, params.ruleId, { actions }), done)
+          )
+        )
+      )
+  })
+)
+
+export const receiptsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.receipts", (handlers) =>
+  withServices(function* () {
+    const receipts = yield* Receipts
+
+    const threadOf = (body: JsonObject | null | undefined): Effect.Effect<string | undefined, InvalidParam> => {
+      const thread = body?.thread_id
+      return thread === undefined || typeof thread === "string"
+        ? Effect.succeed(thread)
+        : Effect.fail(new InvalidParam({ error: "thread_id: expected a string" }))
+    }
+
+    return handlers
+      .handle("receipt", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.gen(function* () {
+            const { eventId, receiptType, roomId } = params
+            const thread = yield* threadOf(payload)
+            if (receiptType !== "m.fully_read") {
+              yield* receipts.set(session, roomId, receiptType, eventId, thread)
+              return done
+            }
+            if (thread !== undefined) {
+              return yield* new InvalidParam({ error: "thread_id: m.fully_read is of the whole room" })
+            }
+            yield* receipts.setFullyRead(session, roomId, eventId)
+            return done
+          })
+        )
+      )
+      .handle("readMarkers", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(
+            receipts.setMarkers(session, params.roomId, {
+              fullyRead: payload?.["m.fully_read"] ?? undefined,
+              read: payload?.["m.read"] ?? undefined,
+              privateRead: payload?.["m.read.private"] ?? undefined
+            }),
+            done
+          )
+        )
+      )
+  })
+)

@@ -1,0 +1,136 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+interface Rule {
+  readonly rule_id: string
+  readonly enabled: boolean
+  readonly actions: ReadonlyArray<unknown>
+}
+type Ruleset = { readonly [kind: string]: ReadonlyArray<Rule> }
+
+layer(gateway, { excludeTestServices: true })("what users keep on the server", (it) => {
+  it.effect("account data is kept for the account and for rooms, for its owner alone", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("data-alice")
+      const bob = yield* register("data-bob")
+      const room = yield* createRoom(alice)
+      const own = `/v3/user/${inPath(alice.id)}`
+      const path = `${own}/account_data/org.example.colour`
+      assert.strictEqual((yield* as(alice)("GET", path)).body.errcode, "M_NOT_FOUND")
+      yield* as(alice)("PUT", path, { colour: "green" })
+      assert.deepStrictEqual((yield* as(alice)("GET", path)).body, { colour: "green" } as never)
+      yield* as(alice)("PUT", `${own}/rooms/${inPath(room)}/account_data/org.example.colour`, { colour: "red" })
+      const inRoom = yield* as(alice)("GET", `${own}/rooms/${inPath(room)}/account_data/org.example.colour`)
+      assert.deepStrictEqual(inRoom.body, { colour: "red" } as never)
+      assert.strictEqual((yield* as(bob)("GET", path)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* as(bob)("PUT", path, {})).body.errcode, "M_FORBIDDEN")
+      const controlled = yield* as(alice)("PUT", `${own}/account_data/m.push_rules`, {})
+      assert.deepInclude([controlled.status, controlled.body.errcode], "M_BAD_JSON")
+      assert.strictEqual(controlled.status, 405)
+      const large = yield* as(alice)("PUT", path, { text: "x".repeat(300_000) })
+      assert.strictEqual(large.body.errcode, "M_TOO_LARGE")
+    })
+  )
+
+  it.effect("tags of a room come and go; tags that are set at once are all there", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("tags-alice")
+      const room = yield* createRoom(alice)
+      const tags = `/v3/user/${inPath(alice.id)}/rooms/${inPath(room)}/tags`
+      const names = ["u.one", "u.two", "u.three", "m.favourite"]
+      yield* Effect.forEach(names, (tag) => as(alice)("PUT", `${tags}/${tag}`, { order: 0.5 }), {
+        concurrency: "unbounded"
+      })
+      const { body } = yield* as(alice)("GET", tags)
+      assert.sameMembers(Object.keys(body.tags as object), names)
+      yield* as(alice)("DELETE", `${tags}/u.one`)
+      assert.notProperty((yield* as(alice)("GET", tags)).body.tags, "u.one")
+    })
+  )
+
+  it.effect("a filter has one ID however often it is defined, and is its owner's", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("filter-alice")
+      const bob = yield* register("filter-bob")
+      const path = `/v3/user/${inPath(alice.id)}/filter`
+      const filter = { room: { timeline: { limit: 10, lazy_load_members: true } } }
+      const first = yield* as(alice)("POST", path, filter)
+      assert.deepStrictEqual((yield* as(alice)("POST", path, filter)).body, first.body)
+      assert.deepStrictEqual((yield* as(alice)("GET", `${path}/${first.body.filter_id}`)).body, filter as never)
+      assert.strictEqual((yield* as(bob)("GET", `${path}/${first.body.filter_id}`)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* as(alice)("GET", `${path}/999999`)).body.errcode, "M_NOT_FOUND")
+      const wrong = yield* as(alice)("POST", path, { room: { timeline: { limit: "many" } } })
+      assert.strictEqual(wrong.body.errcode, "M_BAD_JSON")
+    })
+  )
+
+  it.effect("push rules are the defaults with what the user made of them", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("push-alice")
+      const all = Effect.map(as(alice)("GET", "/v3/pushrules/"), ({ body }) => body.global as Ruleset)
+      assert.strictEqual((yield* all).override?.[0]?.rule_id, ".m.rule.master")
+      const rule = "/v3/pushrules/global/content/tea"
+      assert.strictEqual((yield* as(alice)("PUT", rule, { actions: ["notify"] })).body.errcode, "M_UNKNOWN")
+      yield* as(alice)("PUT", rule, { actions: ["notify", "dont_notify"], pattern: "tea" })
+      assert.deepInclude((yield* all).content?.[0], { rule_id: "tea", enabled: true, actions: ["notify"] })
+      yield* as(alice)("PUT", `${rule}/enabled`, { enabled: false })
+      assert.deepStrictEqual((yield* as(alice)("GET", `${rule}/enabled`)).body, { enabled: false } as never)
+      yield* as(alice)("PUT", "/v3/pushrules/global/override/.m.rule.master/enabled", { enabled: true })
+      assert.isTrue((yield* all).override?.[0]?.enabled)
+      yield* as(alice)("DELETE", rule)
+      assert.strictEqual((yield* as(alice)("GET", rule)).body.errcode, "M_NOT_FOUND")
+      const refused = yield* as(alice)("PUT", "/v3/pushrules/global/room/.mine", { actions: [] })
+      assert.strictEqual(refused.body.errcode, "M_INVALID_PARAM")
+      const kept = yield* as(alice)("GET", `/v3/user/${inPath(alice.id)}/account_data/m.push_rules`)
+      assert.deepStrictEqual(kept.body.global, yield* all)
+    })
+  )
+
+  it.effect("rules that are made at the same time are all kept", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("push-many")
+      const names = Array.from({ length: 10 }, (_, i) => `rule${i}`)
+      yield* Effect.forEach(names, (name) => as(alice)("PUT", `/v3/pushrules/global/room/${name}`, { actions: [] }), {
+        concurrency: "unbounded"
+      })
+      const { body } = yield* as(alice)("GET", "/v3/pushrules/")
+      assert.sameMembers(
+        (body.global as Ruleset).room!.map((rule) => rule.rule_id),
+        names
+      )
+    })
+  )
+
+  it.effect("receipts are for members and for events of the room; the read marker moves forwards only", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("receipts-alice")
+      const eve = yield* register("receipts-eve")
+      const room = yield* createRoom(alice, { visibility: "private" })
+      const send = (n: number) =>
+        Effect.map(
+          as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${n}`, { msgtype: "m.text", body: `${n}` }),
+          ({ body }) => body.event_id
+        )
+      const [first, second] = [yield* send(1), yield* send(2)]
+      const receipt = (user: TestUser, type: string, id: string, json: object = {}) =>
+        as(user)("POST", `/v3/rooms/${inPath(room)}/receipt/${type}/${inPath(id)}`, json)
+      assert.strictEqual((yield* receipt(alice, "m.read", second, { thread_id: "main" })).status, 200)
+      assert.strictEqual((yield* receipt(eve, "m.read", second)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* receipt(alice, "m.read", "$no:green.test")).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* receipt(alice, "m.read", first, { thread_id: "" })).body.errcode, "M_INVALID_PARAM")
+      assert.strictEqual((yield* receipt(alice, "m.heard", first)).body.errcode, "M_INVALID_PARAM")
+      const markers = `/v3/rooms/${inPath(room)}/read_markers`
+      yield* as(alice)("POST", markers, { "m.fully_read": second, "m.read.private": second })
+      yield* as(alice)("POST", markers, { "m.fully_read": first })
+      const kept = yield* as(alice)(
+        "GET",
+        `/v3/user/${inPath(alice.id)}/rooms/${inPath(room)}/account_data/m.fully_read`
+      )
+      assert.deepStrictEqual(kept.body, { event_id: second } as never)
+    })
+  )
+})

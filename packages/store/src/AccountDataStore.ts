@@ -1,0 +1,137 @@
+/**
+ * What users keep on the server for their clients, for the account as a whole or for one room.
+ *
+ * Rows carry the transaction that wrote them: the log reads what changed between two positions. An error of the database
+ * is a defect. Source: "Client Config" of the client-server specification.
+ */
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+
+export interface AccountDataRow {
+  /** Undefined for data of the account as a whole. */
+  readonly roomId: RoomId | undefined
+  readonly type: string
+  readonly content: JsonObject
+}
+
+/** Numbers of transactions: after `after`, up to and including `upTo`. */
+export interface TransactionRange {
+  readonly after: number
+  readonly upTo: number
+}
+
+interface Row {
+  readonly room_id: string
+  readonly type: string
+  readonly content: string
+}
+
+const toRow = ({ content, room_id, type }: Row): AccountDataRow => ({
+  roomId: room_id === "" ? undefined : (room_id as RoomId),
+  type,
+  content: JSON.parse(content) as JsonObject
+})
+
+export class AccountDataStore extends Context.Service<
+  AccountDataStore,
+  {
+    /** False if the user has `most` entries already, and this would be another one. */
+    readonly set: (
+      userId: UserId,
+      roomId: RoomId | undefined,
+      type: string,
+      content: JsonObject,
+      most: number
+    ) => Effect.Effect<boolean>
+    readonly get: (userId: UserId, roomId: RoomId | undefined, type: string) => Effect.Effect<Option.Option<JsonObject>>
+    /**
+     * Changes the content of one entry, `{}` if there is none, in one transaction: of several changes at once none is
+     * lost. Nothing is written where the content stays.
+     */
+    readonly update: (
+      userId: UserId,
+      roomId: RoomId | undefined,
+      type: string,
+      change: (content: JsonObject) => JsonObject
+    ) => Effect.Effect<void>
+    /** Everything that the user keeps, or what was written in a range of transactions. */
+    readonly read: (userId: UserId, range?: TransactionRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
+    readonly removeAll: (userId: UserId) => Effect.Effect<void>
+  }
+>()("greenroom/store/AccountDataStore") {
+  static readonly layer = Layer.effect(
+    AccountDataStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const set = (
+        userId: UserId,
+        roomId: RoomId | undefined,
+        type: string,
+        content: JsonObject,
+        most = Number.MAX_SAFE_INTEGER
+      ) =>
+        sql`
+          INSERT INTO account_data (user_id, room_id, type, content)
+          SELECT ${userId}, ${roomId ?? ""}, ${type}, ${JSON.stringify(content)}
+          WHERE EXISTS (
+              SELECT 1 FROM account_data WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type})
+            OR (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most}
+          ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, xid = pg_current_xact_id()
+          RETURNING 1`.pipe(
+          Effect.map((rows) => rows.length > 0),
+          Effect.orDie
+        )
+
+      const update = Effect.fnUntraced(function* (
+        userId: UserId,
+        roomId: RoomId | undefined,
+        type: string,
+        change: (content: JsonObject) => JsonObject
+      ) {
+        yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`
+              INSERT INTO account_data (user_id, room_id, type, content) VALUES (${userId}, ${roomId ?? ""}, ${type}, '{}')
+              ON CONFLICT DO NOTHING`
+            const [row] = yield* sql<{ content: string }>`
+              SELECT content FROM account_data
+              WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type} FOR UPDATE`
+            const before = JSON.parse(row?.content ?? "{}") as JsonObject
+            const after = change(before)
+            if (after === before) return
+            yield* set(userId, roomId, type, after)
+          })
+        )
+      }, Effect.orDie)
+
+      const read = (userId: UserId, range?: TransactionRange) =>
+        sql<Row>`
+          SELECT room_id, type, content FROM account_data
+          WHERE user_id = ${userId} AND ${
+            range === undefined
+              ? sql`true`
+              : sql`xid > ${String(range.after)}::xid8 AND xid <= ${String(range.upTo)}::xid8`
+          }`.pipe(
+          Effect.map((rows) => rows.map(toRow)),
+          Effect.orDie
+        )
+
+      return AccountDataStore.of({
+        set,
+        get: (userId, roomId, type) =>
+          sql<Row>`
+            SELECT room_id, type, content FROM account_data
+            WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => toRow(row).content)),
+            Effect.orDie
+          ),
+        update,
+        read,
+        removeAll: (userId) => sql`DELETE FROM account_data WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie)
+      })
+    })
+  )
+}

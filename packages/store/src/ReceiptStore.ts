@@ -1,0 +1,118 @@
+/**
+ * How far users have read, by room, type of receipt and thread. A receipt moves forwards only.
+ *
+ * Rows carry the transaction that wrote them: the log reads what changed between two positions. An error of the database
+ * is a defect. Source: "Receipts" of the client-server specification.
+ */
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import type { TransactionRange } from "./AccountDataStore.ts"
+import { bigints } from "./PgArrays.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** `m.read`, which others see, or `m.read.private`, which they do not. */
+export type ReceiptType = "m.read" | "m.read.private"
+
+export interface Receipt {
+  readonly roomNid: number
+  readonly userId: UserId
+  readonly type: ReceiptType
+  /** `main`, the ID of a thread's root, or undefined for a receipt without a thread. */
+  readonly threadId: string | undefined
+  readonly eventId: EventId
+  /** Where the event stands in the room. */
+  readonly event: StreamPosition
+  /** Milliseconds since 1970. */
+  readonly ts: number
+}
+
+interface Row {
+  readonly room_nid: bigint
+  readonly user_id: string
+  readonly type: string
+  readonly thread_id: string
+  readonly event_id: string
+  readonly event_xid: string
+  readonly event_nid: bigint
+  readonly ts: bigint
+}
+
+const toReceipt = (row: Row): Receipt => ({
+  roomNid: Number(row.room_nid),
+  userId: row.user_id as UserId,
+  type: row.type as ReceiptType,
+  threadId: row.thread_id === "" ? undefined : row.thread_id,
+  eventId: row.event_id as EventId,
+  event: { xid: Number(row.event_xid), nid: Number(row.event_nid) },
+  ts: Number(row.ts)
+})
+
+export class ReceiptStore extends Context.Service<
+  ReceiptStore,
+  {
+    /** False if the user has read as far already. */
+    readonly set: (receipt: Receipt) => Effect.Effect<boolean>
+    /** The receipts of rooms that a viewer may see: those of everybody that are public, and the viewer's own. */
+    readonly read: (
+      viewer: UserId,
+      roomNids: ReadonlyArray<number>,
+      range?: TransactionRange
+    ) => Effect.Effect<ReadonlyArray<Receipt>>
+    /** The receipts of one user in rooms. */
+    readonly own: (userId: UserId, roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<Receipt>>
+  }
+>()("greenroom/store/ReceiptStore") {
+  static readonly layer = Layer.effect(
+    ReceiptStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const columns = sql.literal(
+        "room_nid, user_id, type, thread_id, event_id, event_xid::text AS event_xid, event_nid, ts"
+      )
+
+      const set = (receipt: Receipt) =>
+        sql`
+          INSERT INTO receipts (room_nid, user_id, type, thread_id, event_id, event_xid, event_nid, ts)
+          VALUES (${receipt.roomNid}, ${receipt.userId}, ${receipt.type}, ${receipt.threadId ?? ""}, ${receipt.eventId},
+                  ${String(receipt.event.xid)}::xid8, ${receipt.event.nid}, ${receipt.ts})
+          ON CONFLICT (room_nid, user_id, type, thread_id) DO UPDATE SET
+            event_id = excluded.event_id, event_xid = excluded.event_xid, event_nid = excluded.event_nid,
+            ts = excluded.ts, xid = pg_current_xact_id()
+          WHERE (receipts.event_xid, receipts.event_nid) < (excluded.event_xid, excluded.event_nid)
+          RETURNING 1`.pipe(
+          Effect.map((rows) => rows.length > 0),
+          Effect.orDie
+        )
+
+      const read = (viewer: UserId, roomNids: ReadonlyArray<number>, range?: TransactionRange) =>
+        roomNids.length === 0
+          ? Effect.succeed([])
+          : sql<Row>`
+              SELECT ${columns} FROM receipts
+              WHERE room_nid = ANY (${bigints(roomNids)}::bigint[]) AND (type = 'm.read' OR user_id = ${viewer})
+                AND ${
+                  range === undefined
+                    ? sql`true`
+                    : sql`xid > ${String(range.after)}::xid8 AND xid <= ${String(range.upTo)}::xid8`
+                }`.pipe(
+              Effect.map((rows) => rows.map(toReceipt)),
+              Effect.orDie
+            )
+
+      return ReceiptStore.of({
+        set,
+        read,
+        own: (userId, roomNids) =>
+          roomNids.length === 0
+            ? Effect.succeed([])
+            : sql<Row>`
+                SELECT ${columns} FROM receipts
+                WHERE room_nid = ANY (${bigints(roomNids)}::bigint[]) AND user_id = ${userId}`.pipe(
+                Effect.map((rows) => rows.map(toReceipt)),
+                Effect.orDie
+              )
+      })
+    })
+  )
+}
