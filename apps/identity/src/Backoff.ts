@@ -5,7 +5,7 @@ import { Effect, Random } from "effect"
 
 /** The first and the longest wait, in ms. */
 const firstWait = 1_000
-const longestWait = 60 * 60_000
+export const longestWait = 60 * 60_000
 
 /** Milliseconds after so many failures: doubled each time up to an hour, less up to a fifth so that all do not come at once. */
 export const backoff = (failures: number): Effect.Effect<number> =>

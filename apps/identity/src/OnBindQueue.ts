@@ -16,6 +16,7 @@ import { type SigningKey, signJson } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Context, Effect, Latch, Layer, Result } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
+import { longestWait } from "./Backoff.ts"
 
 /** An entry that is due. */
 export interface DueOnBind {
@@ -95,7 +96,7 @@ const make = Effect.gen(function* () {
     const rows = yield* sql<DueRow>`
       UPDATE onbind_queue SET next_attempt_at = ${now + lease}, attempts = attempts + 1
       WHERE id IN (
-        SELECT id FROM onbind_queue WHERE next_attempt_at <= ${now}
+        SELECT id FROM onbind_queue WHERE next_attempt_at NOT BETWEEN ${now + 1} AND ${now + longestWait}
         ORDER BY next_attempt_at LIMIT ${limit} FOR UPDATE SKIP LOCKED)
       RETURNING id, server_name, body, attempts - 1 AS attempts, created_at`
     return rows.map(toDue)

@@ -44,7 +44,7 @@ const make = Effect.gen(function* () {
         yield* lockAssociations(sql)
         const now = yield* Clock.currentTimeMillis
         const newest = (yield* rows)[0]
-        if (newest === undefined || Number(newest.created_at) <= now - age) yield* insert(now)
+        if (newest === undefined || Math.abs(now - Number(newest.created_at)) >= age) yield* insert(now)
       })
     )
 

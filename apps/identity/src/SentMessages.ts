@@ -22,7 +22,7 @@ const make = Effect.gen(function* () {
     yield* sql`SELECT pg_advisory_xact_lock(hashtextextended(${Buffer.from(hash).toString("hex")}, 0))`
     const rows = yield* sql<{ sent_at: bigint }>`
       SELECT sent_at FROM sent_messages
-      WHERE address_hash = ${hash} AND sent_at > ${now - addressRate.window}
+      WHERE address_hash = ${hash} AND sent_at > ${now - addressRate.window} AND sent_at <= ${now}
       ORDER BY sent_at DESC LIMIT ${addressRate.limit}`
     if (rows.length >= addressRate.limit) {
       const oldest = Number(rows.at(-1)!.sent_at)

@@ -38,6 +38,19 @@ describe("RateLimit", () => {
     }).pipe(Effect.provide(RateLimit.layer(rates)))
   )
 
+  it.effect("a clock that is put back refuses nobody for longer", () =>
+    Effect.gen(function* () {
+      const limit = yield* RateLimit
+      yield* TestClock.setTime(4_000_000)
+      for (let i = 0; i < 3; i++) yield* limit.take("sends", "@alice:a")
+      yield* TestClock.setTime(400_000)
+      const refused = yield* Effect.flip(limit.take("sends", "@alice:a"))
+      assert.strictEqual(refused.retry_after_ms, 1_000)
+      yield* TestClock.adjust(1_000)
+      yield* limit.take("sends", "@alice:a")
+    }).pipe(Effect.provide(RateLimit.layer(rates)))
+  )
+
   it.effect("a rate that is off is never reached", () =>
     Effect.gen(function* () {
       const limit = yield* RateLimit

@@ -6,7 +6,7 @@
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option, Random } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, type SqlError, type Statement } from "effect/sql"
 
 /** What is known of a destination. */
 export interface DestinationState {
@@ -43,14 +43,30 @@ interface Row {
 
 const optionalNumber = (value: bigint | null): number | undefined => (value === null ? undefined : Number(value))
 
-const toState = (row: Row): DestinationState => ({
-  destination: row.destination as ServerName,
-  failures: row.failures,
-  retryAt: Number(row.retry_at),
-  lastSuccessAt: optionalNumber(row.last_success_at),
-  lastFailureAt: optionalNumber(row.last_failure_at),
-  lastError: row.last_error === null ? undefined : JSON.parse(row.last_error)
-})
+const toState = (row: Row, now: number): DestinationState => {
+  const lastFailureAt = optionalNumber(row.last_failure_at)
+  return {
+    destination: row.destination as ServerName,
+    failures: row.failures,
+    retryAt: isFuture(lastFailureAt, now) ? 0 : Number(row.retry_at),
+    lastSuccessAt: optionalNumber(row.last_success_at),
+    lastFailureAt,
+    lastError: row.last_error === null ? undefined : JSON.parse(row.last_error)
+  }
+}
+
+/** How far the clocks of two nodes may be apart, in ms. */
+const clockTolerance = 60_000
+
+/** True for a failure of a time to come: the clock was put back, and its back-off is over. */
+const isFuture = (failureAt: number | undefined, now: number): boolean => (failureAt ?? 0) > now + clockTolerance
+
+/** Whether a row of `destinations` is left alone at `now`. */
+export const isSpared = (sql: SqlClient.SqlClient, row: string, now: number): Statement.Fragment => {
+  const retryAt = sql(`${row}.retry_at`)
+  const lastFailureAt = sql(`${row}.last_failure_at`)
+  return sql`(${retryAt} > ${now} AND coalesce(${lastFailureAt}, 0) <= ${now + clockTolerance})`
+}
 
 export class DestinationStore extends Context.Service<
   DestinationStore,
@@ -74,23 +90,31 @@ export class DestinationStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
+      const read = (rows: Effect.Effect<ReadonlyArray<Row>, SqlError.SqlError>) =>
+        Effect.orDie(
+          Effect.map(Effect.all([rows, Clock.currentTimeMillis]), ([found, now]) =>
+            found.map((row) => toState(row, now))
+          )
+        )
+
       const failed = Effect.fnUntraced(function* (destination: ServerName, error: string) {
         const now = yield* Clock.currentTimeMillis
         const share = 1 - jitter * (yield* Random.next)
         const text = JSON.stringify(error.slice(0, maxErrorLength))
+        const spared = isSpared(sql, "known", now)
         const rows = yield* sql<Row>`
           INSERT INTO destinations AS known (destination, failures, retry_at, last_failure_at, last_error)
           VALUES (${destination}, 1, ${Math.round(now + firstBackOff * share)}, ${now}, ${text})
           ON CONFLICT (destination) DO UPDATE SET
-            failures = CASE WHEN known.retry_at > ${now} THEN known.failures ELSE known.failures + 1 END,
-            retry_at = CASE WHEN known.retry_at > ${now} THEN known.retry_at ELSE
+            failures = CASE WHEN ${spared} THEN known.failures ELSE known.failures + 1 END,
+            retry_at = CASE WHEN ${spared} THEN known.retry_at ELSE
               ${now}::bigint +
                 (least(${longestBackOff}::float8, ${firstBackOff}::float8 * 2 ^ least(known.failures, 30))
                   * ${share}::float8)::bigint END,
             last_failure_at = excluded.last_failure_at,
             last_error = excluded.last_error
           RETURNING *`
-        return toState(rows[0]!)
+        return toState(rows[0]!, now)
       }, Effect.orDie)
 
       const succeeded = Effect.fnUntraced(function* (destination: ServerName) {
@@ -110,14 +134,10 @@ export class DestinationStore extends Context.Service<
 
       return DestinationStore.of({
         find: (destination) =>
-          sql<Row>`SELECT * FROM destinations WHERE destination = ${destination}`.pipe(
-            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toState)),
-            Effect.orDie
+          Effect.map(read(sql<Row>`SELECT * FROM destinations WHERE destination = ${destination}`), ([state]) =>
+            Option.fromNullishOr(state)
           ),
-        list: sql<Row>`SELECT * FROM destinations ORDER BY retry_at DESC, destination COLLATE "C"`.pipe(
-          Effect.map((rows) => rows.map(toState)),
-          Effect.orDie
-        ),
+        list: read(sql<Row>`SELECT * FROM destinations ORDER BY retry_at DESC, destination COLLATE "C"`),
         failed,
         succeeded,
         heardFrom

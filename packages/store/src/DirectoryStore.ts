@@ -47,7 +47,7 @@ export class DirectoryStore extends Context.Service<
           ON CONFLICT (alias) DO UPDATE
             SET room_id = excluded.room_id, servers = excluded.servers, creator = excluded.creator
             WHERE room_aliases.room_id = excluded.room_id OR (
-              room_aliases.created_at < ${now - reservedFor}
+              room_aliases.created_at NOT BETWEEN ${now - reservedFor} AND ${now + reservedFor}
               AND NOT EXISTS (
                 SELECT 1 FROM rooms WHERE rooms.room_id = room_aliases.room_id AND rooms.current_chain IS NOT NULL))
           RETURNING 1`)

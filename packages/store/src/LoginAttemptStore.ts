@@ -36,17 +36,17 @@ export class LoginAttemptStore extends Context.Service<
       const take = Effect.fn("LoginAttemptStore.take")(function* (key: string, { limit, window }: AttemptRate) {
         const now = yield* Clock.currentTimeMillis
         const leak = limit / window
+        // Where the clock was put back, no time has passed since then.
+        const level = sql`greatest(0, bucket.level - greatest(0, ${now}::bigint - bucket.updated_at) * ${leak}::float8)`
         const counted = yield* sql`
           INSERT INTO login_attempts AS bucket (key_hash, level, updated_at) VALUES (${hash(key)}, 1, ${now})
-          ON CONFLICT (key_hash) DO UPDATE SET
-            level = greatest(0, bucket.level - (${now}::bigint - bucket.updated_at) * ${leak}::float8) + 1,
-            updated_at = ${now}
-          WHERE greatest(0, bucket.level - (${now}::bigint - bucket.updated_at) * ${leak}::float8) + 1 <= ${limit}::float8
+          ON CONFLICT (key_hash) DO UPDATE SET level = ${level} + 1, updated_at = ${now}
+          WHERE ${level} + 1 <= ${limit}::float8
           RETURNING 1`
         if (counted.length > 0) return 0
         const rows = yield* sql<{ level: number }>`
-          SELECT greatest(0, level - (${now}::bigint - updated_at) * ${leak}::float8) AS level
-          FROM login_attempts WHERE key_hash = ${hash(key)}`
+          UPDATE login_attempts AS bucket SET level = ${level}, updated_at = ${now}
+          WHERE key_hash = ${hash(key)} RETURNING level`
         return Math.max(1, Math.ceil(((rows[0]?.level ?? limit) + 1 - limit) / leak))
       }, Effect.orDie)
 

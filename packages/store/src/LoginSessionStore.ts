@@ -99,7 +99,9 @@ export class LoginSessionStore extends Context.Service<
           INSERT INTO login_sessions (session_hash, link_hash, state_hash, purpose, progress, address, expires_at)
           SELECT ${hash(session.secret)}, ${optionalHash(session.link)}, ${optionalHash(session.state)},
                  ${session.purpose}, ${JSON.stringify(session.progress)}, ${session.address}, ${session.expiresAt}
-          WHERE (SELECT count(*) FROM login_sessions WHERE address = ${session.address} AND expires_at > ${now}) < ${most}
+          WHERE (
+            SELECT count(*) FROM login_sessions
+            WHERE address = ${session.address} AND expires_at > ${now} AND expires_at <= ${session.expiresAt}) < ${most}
           RETURNING 1`
         return rows.length > 0
       }, Effect.orDie)

@@ -14,6 +14,7 @@ import { maxPdus } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { isSpared } from "./DestinationStore.ts"
 import { texts } from "./PgArrays.ts"
 
 /** A transaction to another server, its PDUs as events. */
@@ -186,7 +187,7 @@ export class OutgoingStore extends Context.Service<
       const waiting = (now: number) =>
         sql<{ destination: string }>`
           ${queues} SELECT queues.destination FROM queues LEFT JOIN destinations USING (destination)
-          WHERE queues.destination IS NOT NULL AND coalesce(destinations.retry_at, 0) <= ${now}`.pipe(
+          WHERE queues.destination IS NOT NULL AND ${isSpared(sql, "destinations", now)} IS NOT TRUE`.pipe(
           Effect.map((rows) => rows.map((row) => row.destination as ServerName)),
           Effect.orDie
         )

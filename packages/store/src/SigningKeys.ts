@@ -19,6 +19,7 @@ import {
 } from "@greenroom/room/Signing"
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
+import * as MonotonicCache from "./MonotonicCache.ts"
 
 /** A public key of ours. */
 export interface PublishedKey {
@@ -55,7 +56,8 @@ const make = Effect.fnUntraced(function* (
   })
 
   yield* add(yield* Clock.currentTimeMillis)
-  const [current, forget] = yield* Effect.cachedInvalidateWithTTL(Effect.orDie(load), freshness)
+  const cache = yield* MonotonicCache.make({ lookup: () => Effect.orDie(load), capacity: 1, timeToLive: freshness })
+  const current = MonotonicCache.get(cache, "current")
   yield* current
 
   const rotate = Effect.gen(function* () {
@@ -63,7 +65,7 @@ const make = Effect.fnUntraced(function* (
     yield* sql.withTransaction(
       Effect.andThen(sql`UPDATE signing_keys SET expired_at = ${now} WHERE expired_at IS NULL`, add(now))
     )
-    yield* forget
+    yield* MonotonicCache.invalidate(cache, "current")
     return yield* current
   }).pipe(Effect.orDie)
 

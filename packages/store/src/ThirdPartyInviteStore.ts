@@ -64,7 +64,7 @@ const make = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const claimed = yield* sql`
       UPDATE third_party_invites SET user_id = ${userId}, claimed_until = ${now + lease}
-      WHERE token = ${token} AND ended_at IS NULL AND claimed_until <= ${now}
+      WHERE token = ${token} AND ended_at IS NULL AND claimed_until NOT BETWEEN ${now + 1} AND ${now + lease}
         AND (user_id IS NULL OR user_id = ${userId})
       RETURNING 1`
     if (claimed.length > 0) return "claimed"
@@ -88,9 +88,10 @@ const make = Effect.gen(function* () {
         Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toInvite)),
         Effect.orDie
       ),
-    countSince: (sender, since) =>
+    countBetween: (sender, from, to) =>
       sql<{ count: bigint }>`
-        SELECT count(*) FROM third_party_invites WHERE sender = ${sender} AND created_at >= ${since}`.pipe(
+        SELECT count(*) FROM third_party_invites
+        WHERE sender = ${sender} AND created_at BETWEEN ${from} AND ${to}`.pipe(
         Effect.map((rows) => Number(rows[0]?.count ?? 0)),
         Effect.orDie
       ),
@@ -112,8 +113,8 @@ export class ThirdPartyInviteStore extends Context.Service<
   {
     /** Keeps an invitation. False if its token or transaction is there already. */
     readonly add: (invite: ThirdPartyInvite, transaction?: string) => Effect.Effect<boolean>
-    /** How many a user has made since a time. */
-    readonly countSince: (sender: UserId, since: number) => Effect.Effect<number>
+    /** How many a user has made between two times. */
+    readonly countBetween: (sender: UserId, from: number, to: number) => Effect.Effect<number>
     /** Whether this transaction has made an invitation. */
     readonly isDone: (transaction: string) => Effect.Effect<boolean>
     readonly find: (token: string) => Effect.Effect<Option.Option<ThirdPartyInvite>>

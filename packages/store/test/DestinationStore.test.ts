@@ -27,6 +27,23 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
     })
   )
 
+  it.effect("where the clock was put back, failures of a time to come make nobody wait", () =>
+    Effect.gen(function* () {
+      const { find, list } = yield* DestinationStore
+      const name = "future.org" as ServerName
+      yield* TestClock.adjust("30 days")
+      for (let i = 0; i < 10; i++) yield* TestClock.adjust((yield* fail(name)).wait)
+      yield* fail(name)
+      yield* TestClock.setTime((yield* Clock.currentTimeMillis) - 3_600_000)
+      assert.strictEqual(Option.getOrThrow(yield* find(name)).retryAt, 0)
+      assert.strictEqual((yield* list).find(({ destination }) => destination === name)?.retryAt, 0)
+      const { failures, wait } = yield* fail(name)
+      assert.strictEqual(failures, 12)
+      assert.isAtMost(wait, 2_048_000)
+      assert.isAbove(Option.getOrThrow(yield* find(name)).retryAt, yield* Clock.currentTimeMillis)
+    })
+  )
+
   it.effect("attempts that failed together count as one", () =>
     Effect.gen(function* () {
       const name = "busy.org" as ServerName

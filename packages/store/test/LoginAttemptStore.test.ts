@@ -41,4 +41,18 @@ layer(LoginAttemptStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Log
       assert.lengthOf(yield* sql`SELECT 1 FROM login_attempts`, 1)
     })
   )
+
+  it.effect("where the clock was put back, no time has passed, and nobody waits for the difference", () =>
+    Effect.gen(function* () {
+      const store = yield* LoginAttemptStore
+      yield* TestClock.setTime(4_000_000)
+      for (let count = 0; count < 5; count++) yield* store.take("erin", rate)
+      yield* store.take("frank", rate)
+      yield* TestClock.setTime(400_000)
+      assert.strictEqual(yield* store.take("frank", rate), 0)
+      assert.strictEqual(yield* store.take("erin", rate), 10_000)
+      yield* TestClock.adjust(10_000)
+      assert.strictEqual(yield* store.take("erin", rate), 0)
+    })
+  )
 })

@@ -33,8 +33,8 @@ layer(store)("ThirdPartyInviteStore", (it) => {
       assert.isFalse(yield* invites.add(invite("kept")))
       assert.deepStrictEqual(yield* invites.find("kept"), Option.some(invite("kept")))
       assert.isTrue(Option.isNone(yield* invites.find("repeated")))
-      assert.strictEqual(yield* invites.countSince(alice, 0), 1)
-      assert.strictEqual(yield* invites.countSince(bob, 0), 0)
+      assert.strictEqual(yield* invites.countBetween(alice, 0, Date.now()), 1)
+      assert.strictEqual(yield* invites.countBetween(bob, 0, Date.now()), 0)
     })
   )
 

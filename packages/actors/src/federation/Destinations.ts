@@ -9,7 +9,8 @@
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type DestinationState, DestinationStore } from "@greenroom/store/DestinationStore"
-import { Cache, Clock, Context, Effect, Layer, Option } from "effect"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { Clock, Context, Effect, Layer, Option } from "effect"
 import { RemoteUnreachable } from "./RemoteError.ts"
 
 /** How long this node goes by what it read of a server. */
@@ -25,11 +26,11 @@ type Known = Option.Option<DestinationState>
 
 const make = Effect.gen(function* () {
   const store = yield* DestinationStore
-  const known = yield* Cache.make<ServerName, Known>({ lookup: store.find, capacity, timeToLive: freshness })
-  const forget = (destination: ServerName) => Cache.invalidate(known, destination)
+  const known = yield* MonotonicCache.make<ServerName, Known>({ lookup: store.find, capacity, timeToLive: freshness })
+  const forget = (destination: ServerName) => MonotonicCache.invalidate(known, destination)
 
   const check = Effect.fnUntraced(function* (destination: ServerName) {
-    const state = yield* Cache.get(known, destination)
+    const state = yield* MonotonicCache.get(known, destination)
     if (Option.isNone(state)) return
     const { lastError, retryAt } = state.value
     if (retryAt <= (yield* Clock.currentTimeMillis)) return
@@ -37,7 +38,7 @@ const make = Effect.gen(function* () {
   })
 
   const succeeded = Effect.fnUntraced(function* (destination: ServerName) {
-    const state = Option.getOrUndefined(yield* Cache.get(known, destination))
+    const state = Option.getOrUndefined(yield* MonotonicCache.get(known, destination))
     const now = yield* Clock.currentTimeMillis
     if (state !== undefined && state.failures === 0 && now - (state.lastSuccessAt ?? 0) < noteInterval) return
     yield* store.succeeded(destination)
@@ -46,7 +47,7 @@ const make = Effect.gen(function* () {
 
   const failed = Effect.fnUntraced(function* (destination: ServerName, reason: string) {
     const state = yield* store.failed(destination, reason)
-    yield* Cache.set(known, destination, Option.some(state))
+    yield* MonotonicCache.set(known, destination, Option.some(state))
     yield* Effect.logInfo("A server could not be reached").pipe(
       Effect.annotateLogs({ destination, reason, failures: state.failures })
     )
@@ -54,7 +55,7 @@ const make = Effect.gen(function* () {
   })
 
   const heardFrom = Effect.fnUntraced(function* (destination: ServerName) {
-    const state = Option.getOrUndefined(yield* Cache.get(known, destination))
+    const state = Option.getOrUndefined(yield* MonotonicCache.get(known, destination))
     if (state === undefined || state.failures === 0) return false
     yield* forget(destination)
     return yield* store.heardFrom(destination)

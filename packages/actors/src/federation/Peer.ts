@@ -21,6 +21,7 @@ import { keyPath } from "@greenroom/protocol/federation/FederationApi"
 import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
 import { Clock, Effect, FiberHandle, Option, Random, Result, Schema, Semaphore } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
@@ -42,10 +43,10 @@ const Edu = Schema.Struct({
 })
 
 /**
- * Something was committed for the server. Answered when nothing waits any longer, or the server is to be spared; until
- * when that is, in milliseconds since 1970 (0: it is not).
+ * Something was committed for the server. Answered when nothing waits any longer, or the server is to be spared: for how
+ * many milliseconds (0: it is not).
  */
-const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareUntil: Schema.Number }) }).annotate(
+const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) }).annotate(
   ClusterSchema.InterruptOnTermination,
   true
 )
@@ -103,14 +104,17 @@ const behaviour = Effect.gen(function* () {
     | { readonly transactionId: string; readonly edus: ReadonlyArray<EduContent>; readonly at: number }
     | undefined
 
-  /** Until when the server is to be spared, as all nodes know it; 0 if it is not. */
-  const knownSparing = Effect.match(destinations.check(destination), {
-    onSuccess: () => 0,
-    onFailure: ({ retryAt }) => retryAt ?? 0
+  /** For how long the server is to be spared, as all nodes know it, in ms; 0 if it is not. */
+  const knownSparing = Effect.matchEffect(destinations.check(destination), {
+    onSuccess: () => Effect.succeed(0),
+    onFailure: ({ retryAt = 0 }) => remaining(retryAt)
   })
-  let spareUntil = yield* knownSparing
+  const remaining = (until: number) => Effect.map(Clock.currentTimeMillis, (now) => Math.max(0, until - now))
+  const initialSparing = yield* knownSparing
+  /** Until when the server is spared, by the monotonic clock. */
+  let spareUntil = initialSparing === 0 ? 0 : (yield* monotonicMillis) + initialSparing
   /** Whether the last attempt found nobody. */
-  let unreachable = spareUntil > 0
+  let unreachable = initialSparing > 0
   /** How many attempts in a row the server has answered with an error. */
   let refusals = 0
   /** How many of the next PDUs are sent one by one, because a transaction with them was refused. */
@@ -150,7 +154,7 @@ const behaviour = Effect.gen(function* () {
       Effect.tapError(({ reason }) => destinations.failed(destination, reason))
     )
 
-  const send = Effect.fnUntraced(function* ({ edus, stored }: Outgoing, now: number) {
+  const send = Effect.fnUntraced(function* ({ edus, stored }: Outgoing) {
     if (unreachable) yield* probe
     unreachable = false
     const pdus = stored === undefined ? [] : yield* rooms.toPdus(stored.events)
@@ -158,7 +162,7 @@ const behaviour = Effect.gen(function* () {
       transaction_id: stored?.transactionId ?? randomBytes(12).toString("base64url"),
       origin: serverName,
       destination,
-      ts: stored?.ts ?? now,
+      ts: stored?.ts ?? (yield* Clock.currentTimeMillis),
       prev_ids: stored?.prevIds ?? [],
       pdus,
       ...(edus.length === 0 ? {} : { edus: edus.map((edu) => ({ ...edu, origin: serverName, destination })) })
@@ -179,13 +183,14 @@ const behaviour = Effect.gen(function* () {
       yield* Effect.logWarning(`${destination} did not take ${refused.join("; ").slice(0, 2_000)}`)
   })
 
-  /** The server is left alone until then (ms since 1970), and EDUs for it are dropped. */
-  const spareUntilThen = (until: number) => {
-    pending.clear()
-    // What is committed meanwhile does not wake this actor.
-    queued = true
-    spareUntil = until
-  }
+  /** The server is left alone for so many ms, and EDUs for it are dropped. */
+  const spareFor = (duration: number) =>
+    Effect.map(monotonicMillis, (now) => {
+      pending.clear()
+      // What is committed meanwhile does not wake this actor.
+      queued = true
+      spareUntil = now + duration
+    })
 
   /** Goes on by itself when a short wait is over. */
   const waitForRetry = (now: number): Effect.Effect<void> => {
@@ -197,8 +202,8 @@ const behaviour = Effect.gen(function* () {
   /** `Destinations` has logged why, and knows until when all nodes spare the server. */
   const unreached = Effect.fnUntraced(function* ({ retryAt }: RemoteUnreachable) {
     unreachable = true
-    const until = retryAt ?? (yield* knownSparing)
-    spareUntilThen(Math.max(until, (yield* Clock.currentTimeMillis) + shortestWait))
+    const wait = retryAt === undefined ? yield* knownSparing : yield* remaining(retryAt)
+    yield* spareFor(Math.max(wait, shortestWait))
   })
 
   /** The transaction will not be taken as it is: its PDUs go one by one, and the only PDU of one is dropped. */
@@ -223,17 +228,17 @@ const behaviour = Effect.gen(function* () {
     } else yield* giveUp(stored, edus.length > 0, reasonOf(error))
     const asked = error._tag === "RemoteRefused" ? error.retryAfter : undefined
     const wait = waitAfterRefusal(++refusals, isFinal, yield* Random.next, asked)
-    if (wait > 0) spareUntilThen((yield* Clock.currentTimeMillis) + wait)
+    if (wait > 0) yield* spareFor(wait)
   })
 
   const sendAll: Effect.Effect<void> = Effect.gen(function* () {
     while (true) {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       if (now < spareUntil) return yield* waitForRetry(now)
       const outgoing = yield* next(now)
       if (outgoing === undefined) return
       const { stored } = outgoing
-      const answer = yield* Effect.result(send(outgoing, now))
+      const answer = yield* Effect.result(send(outgoing))
       if (Result.isSuccess(answer)) {
         refusals = 0
         if (stored !== undefined) yield* acknowledged(stored, answer.success)
@@ -265,10 +270,12 @@ const behaviour = Effect.gen(function* () {
     Drain: () =>
       Effect.suspend(() => {
         queued = true
-        return Effect.map(oneAtATime(sendAll), () => ({ spareUntil }))
+        return Effect.map(Effect.andThen(oneAtATime(sendAll), monotonicMillis), (now) => ({
+          spareFor: Math.max(0, spareUntil - now)
+        }))
       }),
     Tell: Effect.fnUntraced(function* ({ payload: { edus } }) {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       if (now < spareUntil) return
       for (const edu of edus) pending.add(edu, now)
       yield* start

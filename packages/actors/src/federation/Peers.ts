@@ -10,6 +10,7 @@
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { DestinationState } from "@greenroom/store/DestinationStore"
 import { EventLog } from "@greenroom/store/EventLog"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { Cause, Clock, Context, type Duration, Effect, Fiber, Layer, Semaphore } from "effect"
 import { Destinations } from "./Destinations.ts"
@@ -77,15 +78,14 @@ const make = Effect.gen(function* () {
 
   /** Destinations whose actor sends now; `again` if something was committed meanwhile. */
   const draining = new Map<ServerName, { again: boolean; readonly fiber: Fiber.Fiber<void> }>()
-  /** Until when destinations are to be left alone. */
+  /** Until when destinations are to be left alone, by the monotonic clock. */
   const spared = new Map<ServerName, number>()
 
   const isSpared = (destination: ServerName, now: number): boolean => (spared.get(destination) ?? 0) > now
 
   const drain = Effect.fnUntraced(function* (destination: ServerName) {
-    const { spareUntil } = yield* actor(destination).Drain()
-    const now = yield* Clock.currentTimeMillis
-    if (spareUntil > now) spared.set(destination, Math.min(spareUntil, now + trustSparing))
+    const { spareFor } = yield* actor(destination).Drain()
+    if (spareFor > 0) spared.set(destination, (yield* monotonicMillis) + Math.min(spareFor, trustSparing))
     else spared.delete(destination)
   })
 
@@ -95,7 +95,7 @@ const make = Effect.gen(function* () {
 
   const drainOrSpare = (destination: ServerName) =>
     Effect.catchCause(withPermit(drain(destination)), (cause) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      Effect.flatMap(monotonicMillis, (now) => {
         spared.set(destination, now + trustSparing)
         return logFailure(destination, cause)
       })
@@ -104,7 +104,7 @@ const make = Effect.gen(function* () {
   const drainUntilQuiet = (destination: ServerName): Effect.Effect<void> =>
     Effect.andThen(
       drainOrSpare(destination),
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      Effect.flatMap(monotonicMillis, (now) => {
         const current = draining.get(destination)
         if (current?.again === true && !isSpared(destination, now)) {
           current.again = false
@@ -130,15 +130,15 @@ const make = Effect.gen(function* () {
     })
 
   const wake = Effect.fnUntraced(function* (woken: Iterable<ServerName>) {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     for (const destination of woken) if (!isSpared(destination, now)) yield* wakeOne(destination)
   })
 
   /** Whoever waits and need not be spared: at the start, after a long wait, and what another node left behind. */
   const sweep = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     for (const [destination, until] of spared) if (until <= now) spared.delete(destination)
-    const waiting = yield* store.waiting(now)
+    const waiting = yield* store.waiting(yield* Clock.currentTimeMillis)
     yield* Effect.forEach(
       waiting,
       (destination) =>
@@ -170,7 +170,7 @@ const make = Effect.gen(function* () {
   yield* repeatedly("Trimming queues", trim, trimInterval)
 
   const tell = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
-    if (edus.length === 0 || isSpared(destination, yield* Clock.currentTimeMillis)) return
+    if (edus.length === 0 || isSpared(destination, yield* monotonicMillis)) return
     yield* actor(destination)
       .Tell({ edus }, { discard: true })
       .pipe(Effect.catchCause((cause) => Effect.logDebug(`EDUs for ${destination} are dropped`, cause)))

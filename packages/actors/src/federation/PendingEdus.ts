@@ -84,7 +84,7 @@ export class PendingEdus {
     return this.pushes.isEmpty && this.polls.isEmpty && this.others.isEmpty
   }
 
-  /** `now` is in milliseconds since 1970, as below. */
+  /** `now` is in milliseconds of the monotonic clock, as below. */
   add(edu: EduContent, now: number): void {
     const { content, edu_type } = edu
     if (edu_type === "m.presence") this.addPresence(content, now)

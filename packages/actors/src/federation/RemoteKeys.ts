@@ -9,9 +9,10 @@
 import { keyPath } from "@greenroom/protocol/federation/FederationApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { VerifyKeys } from "@greenroom/room/Signing"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type RemoteKey, RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Cache, Clock, Context, Effect, Exit, Layer, Result, Semaphore } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Result, Semaphore } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationTransport } from "./FederationTransport.ts"
 import { type RemoteError, RemoteInvalid, RemoteRefused } from "./RemoteError.ts"
@@ -70,7 +71,11 @@ const make = Effect.gen(function* () {
   const ours = yield* SigningKeys
   const fetches = yield* Semaphore.make(maxFetches)
 
-  const stored = yield* Cache.make<ServerName, Keys>({ lookup: store.find, capacity, timeToLive: refetchInterval })
+  const stored = yield* MonotonicCache.make<ServerName, Keys>({
+    lookup: store.find,
+    capacity,
+    timeToLive: refetchInterval
+  })
 
   const download = Effect.fnUntraced(function* (destination: ServerName) {
     const response = yield* transport.request({
@@ -91,11 +96,11 @@ const make = Effect.gen(function* () {
     const read = readKeyObject(json, destination, yield* Clock.currentTimeMillis)
     if (Result.isFailure(read)) return yield* new RemoteInvalid({ destination, reason: read.failure })
     yield* store.put(destination, read.success)
-    yield* Cache.invalidate(stored, destination)
-    return yield* Cache.get(stored, destination)
+    yield* MonotonicCache.invalidate(stored, destination)
+    return yield* MonotonicCache.get(stored, destination)
   })
 
-  const fetched = yield* Cache.makeWith<ServerName, Keys, RemoteError>(
+  const fetched = yield* MonotonicCache.makeWith<ServerName, Keys, RemoteError>(
     (destination) =>
       Effect.tapError(fetch(destination), (error) =>
         Effect.logWarning("The keys of a server could not be fetched").pipe(
@@ -110,14 +115,14 @@ const make = Effect.gen(function* () {
       ? Effect.map(ours.list, (keys) =>
           keys.map((key) => ({ ...key, validUntil: Number.MAX_SAFE_INTEGER, expiredAt: undefined, fetchedAt: 0 }))
         )
-      : Cache.get(stored, server)
+      : MonotonicCache.get(stored, server)
 
   const find = Effect.fnUntraced(function* (server: ServerName, needs: ReadonlyArray<KeyNeed>) {
     const now = yield* Clock.currentTimeMillis
     const keys = yield* known(server)
     const isEnough = needs.every((need) => choose(keys, need, now).size > 0)
     if (isEnough || server === ourName) return ringOf(keys, now)
-    return yield* Effect.match(Cache.get(fetched, server), {
+    return yield* Effect.match(MonotonicCache.get(fetched, server), {
       onSuccess: (fresh) => ringOf(fresh, now),
       onFailure: (problem) => ringOf(keys, now, problem)
     })

@@ -9,6 +9,7 @@
  */
 import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Clock, Context, Effect, Layer } from "effect"
 import { EphemeralStream, type PresenceValue } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -34,6 +35,7 @@ const fetchTimeout = "5 seconds"
 
 /** A server with users who are about. */
 interface Watched {
+  /** By the monotonic clock. */
   heardAt: number
   readonly users: Set<UserId>
 }
@@ -72,8 +74,8 @@ const make = Effect.gen(function* () {
     } else if (known?.users.delete(userId) === true && known.users.size === 0) watched.delete(server)
   }
 
-  const publish = (value: PresenceValue, now: number) =>
-    Effect.suspend(() => {
+  const publish = (value: PresenceValue) =>
+    Effect.flatMap(monotonicMillis, (now) => {
       watch(value.user_id, value.state, now)
       return sameNews(stream.presence(value.user_id), value) ? Effect.void : stream.publishPresence(value)
     })
@@ -85,7 +87,7 @@ const make = Effect.gen(function* () {
       pushes.map((push) => push.user_id)
     )
     const now = yield* Clock.currentTimeMillis
-    for (const push of pushes) if (wanted.has(push.user_id)) yield* publish(toValue(push, now), now)
+    for (const push of pushes) if (wanted.has(push.user_id)) yield* publish(toValue(push, now))
   })
 
   // Polling
@@ -112,7 +114,7 @@ const make = Effect.gen(function* () {
       (userId) => serverNameOf(userId) !== serverName && stream.presence(userId) === undefined
     )
     if (absent.length === 0) return
-    const due = unpolled(absent, yield* Clock.currentTimeMillis)
+    const due = unpolled(absent, yield* monotonicMillis)
     for (const [server, users] of Map.groupBy(due, serverNameOf)) yield* poll(server, users)
   })
 
@@ -120,7 +122,7 @@ const make = Effect.gen(function* () {
     if (stream.presence(userId) !== undefined) return
     const push = yield* Effect.option(Effect.timeout(client.queryPresence(userId), fetchTimeout))
     const now = yield* Clock.currentTimeMillis
-    if (push._tag === "Some" && push.value.user_id === userId) yield* publish(toValue(push.value, now), now)
+    if (push._tag === "Some" && push.value.user_id === userId) yield* publish(toValue(push.value, now))
   })
 
   // Silence
@@ -134,7 +136,7 @@ const make = Effect.gen(function* () {
   })
 
   const checkSilence = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     for (const [server, { heardAt, users }] of watched) {
       if (now - heardAt >= staleAfter) yield* forsake(server, users)
       else if (now - heardAt >= pollAfter) yield* poll(server, [...users])
@@ -149,7 +151,7 @@ const make = Effect.gen(function* () {
   )
 
   const heardFrom = (server: ServerName) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
+    Effect.map(monotonicMillis, (now) => {
       const known = watched.get(server)
       if (known !== undefined) known.heardAt = now
     })

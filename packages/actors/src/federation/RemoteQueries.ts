@@ -8,7 +8,8 @@ import type { DirectoryAnswer } from "@greenroom/protocol/federation/FederationA
 import { type RoomAlias, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
-import { Cache, Context, Effect, Exit, Layer } from "effect"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { Context, Effect, Exit, Layer } from "effect"
 import { FederationClient } from "./FederationClient.ts"
 import type { RemoteError } from "./RemoteError.ts"
 
@@ -33,17 +34,17 @@ const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) 
 
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
-  const profiles = yield* Cache.makeWith(
+  const profiles = yield* MonotonicCache.makeWith(
     (userId: UserId) => Effect.mapError(client.queryProfile(userId), toMatrixError(userId)),
     { capacity, timeToLive }
   )
-  const aliases = yield* Cache.makeWith(
+  const aliases = yield* MonotonicCache.makeWith(
     (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
     { capacity, timeToLive }
   )
   return RemoteQueries.of({
-    profile: (userId) => Cache.get(profiles, userId),
-    directory: (alias) => Cache.get(aliases, alias)
+    profile: (userId) => MonotonicCache.get(profiles, userId),
+    directory: (alias) => MonotonicCache.get(aliases, alias)
   })
 })
 

@@ -18,7 +18,8 @@
 import { Resolver, type SrvRecord } from "node:dns"
 import { isIP } from "node:net"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Cache, Context, Data, Effect, Exit, Layer, Random } from "effect"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { Context, Data, Effect, Exit, Layer, Random } from "effect"
 import { isAllowedHost } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { RemoteUnreachable } from "./RemoteError.ts"
@@ -75,7 +76,7 @@ const timeToLive = (exit: Exit.Exit<ReadonlyArray<unknown>, DnsError>) =>
   Exit.isFailure(exit) ? failureFor : exit.value.length > 0 ? foundFor : absentFor
 
 const cached = <A>(lookup: (name: string) => Effect.Effect<ReadonlyArray<A>, DnsError>) =>
-  Cache.makeWith(lookup, { capacity, timeToLive })
+  MonotonicCache.makeWith(lookup, { capacity, timeToLive })
 
 /** One of the records, each as likely as its weight says (RFC 2782); those of weight 0 hardly ever before others. */
 const drawByWeight = (records: ReadonlyArray<SrvRecord>, chance: number): SrvRecord => {
@@ -129,12 +130,12 @@ const make = Effect.gen(function* () {
   /** The system finds the address of a host while it connects, unless DNS servers of our own are to be asked. */
   const located = Effect.fnUntraced(function* (target: Target) {
     if (dnsServers === undefined || isIP(target.host) !== 0) return [target]
-    const found = yield* Effect.orElseSucceed(Cache.get(addresses, target.host), () => [])
+    const found = yield* Effect.orElseSucceed(MonotonicCache.get(addresses, target.host), () => [])
     return found.map((host) => ({ ...target, host }))
   })
 
   const bySrv = Effect.fnUntraced(function* (name: string) {
-    const records = yield* Effect.orElseSucceed(Cache.get(services, name), () => [])
+    const records = yield* Effect.orElseSucceed(MonotonicCache.get(services, name), () => [])
     if (records.length === 0) return [{ host: name, port: defaultPort, tlsServerName: name }]
     const ordered = yield* orderRecords(records.filter((each) => each.name !== "" && each.name !== "."))
     return ordered.map((each) => ({ host: each.name, port: each.port, tlsServerName: name }))
@@ -166,8 +167,8 @@ const make = Effect.gen(function* () {
 
   const forget = Effect.fnUntraced(function* (serverName: ServerName) {
     const { host } = splitHostPort(serverName)
-    yield* Cache.invalidate(services, host)
-    yield* Cache.invalidate(addresses, host)
+    yield* MonotonicCache.invalidate(services, host)
+    yield* MonotonicCache.invalidate(addresses, host)
   })
 
   return ServerDiscovery.of({ find, forget })

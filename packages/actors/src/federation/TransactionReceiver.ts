@@ -18,8 +18,9 @@ import {
 import { isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
-import { Cache, Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
+import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
 import { EduReceiver } from "./EduReceiver.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"
@@ -208,7 +209,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  const asked = yield* Cache.make<string, number>({
+  const asked = yield* MonotonicCache.make<string, number>({
     lookup: () => Clock.currentTimeMillis,
     capacity: 10_000,
     timeToLive: pullInterval
@@ -220,8 +221,8 @@ const make = Effect.gen(function* () {
     const missed: Array<string> = []
     for (const id of ids) {
       const key = `${origin} ${id}`
-      if (known.has(id) || running.has(key) || (yield* Cache.has(asked, key))) continue
-      yield* Cache.get(asked, key)
+      if (known.has(id) || running.has(key) || (yield* MonotonicCache.has(asked, key))) continue
+      yield* MonotonicCache.get(asked, key)
       missed.push(id)
     }
     return missed

@@ -25,7 +25,8 @@ import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
-import { ByteSize, Cache, Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { ByteSize, Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 
@@ -174,7 +175,7 @@ const make = Effect.gen(function* () {
 
   const malformed = (server: TrustedServer) => failed(server, "gave an answer that makes no sense")
 
-  const keys = yield* Cache.makeWith(
+  const keys = yield* MonotonicCache.makeWith(
     (place: string): Effect.Effect<KeyObject, MatrixError> => {
       const [server, keyId] = place.split(" ") as [TrustedServer, string]
       return Effect.flatMap(ask(server, { path: `/pubkey/${encodeURIComponent(keyId)}` }), ({ public_key }) => {
@@ -189,7 +190,7 @@ const make = Effect.gen(function* () {
   /** Whether the server has signed the object with a key of its own. */
   const isSigned = Effect.fnUntraced(function* (server: TrustedServer, object: JsonObject, found: SignedAssociation) {
     for (const { keyId, signer } of signaturesOf(found.signatures)) {
-      const key = yield* Effect.option(Cache.get(keys, `${server} ${keyId}`))
+      const key = yield* Effect.option(MonotonicCache.get(keys, `${server} ${keyId}`))
       if (Option.isNone(key)) continue
       if (Result.isSuccess(verifyJson(object, signer, new Map([[keyId, key.value]])))) return true
     }

@@ -123,7 +123,7 @@ const make = Effect.gen(function* () {
       return yield* new Forbidden({ error: "Inviting takes the power level `invite`" })
     }
     const now = yield* Clock.currentTimeMillis
-    if ((yield* invites.countSince(session.userId, now - hour)) >= maxInvitesPerHour) {
+    if ((yield* invites.countBetween(session.userId, now - hour, now)) >= maxInvitesPerHour) {
       return yield* new LimitExceeded({ error: "Too many addresses were invited", retry_after_ms: hour })
     }
   })

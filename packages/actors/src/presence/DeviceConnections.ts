@@ -30,10 +30,27 @@ interface User {
 export class DeviceConnections {
   private readonly users = new Map<UserId, User>()
   private readonly grace: number
+  /** The time of the last call. */
+  private time = Number.NEGATIVE_INFINITY
 
   /** `grace`: for how many milliseconds a device is connected after its last poll ended. */
   constructor(grace: number) {
     this.grace = grace
+  }
+
+  /** Where the clock was put back, all times go back with it, so that nothing waits for the difference. */
+  private keepTime(now: number): void {
+    const back = this.time - now
+    this.time = now
+    if (back <= 0) return
+    for (const user of this.users.values()) {
+      user.tellAt -= back
+      for (const device of user.devices.values()) {
+        device.lastActiveAt -= back
+        device.changedAt -= back
+        device.graceEnds -= back
+      }
+    }
   }
 
   private user(userId: UserId): User {
@@ -47,6 +64,7 @@ export class DeviceConnections {
 
   /** A poll or socket of the device opened. True if the actor must be told. */
   connect(userId: UserId, deviceId: string, now: number): boolean {
+    this.keepTime(now)
     const user = this.user(userId)
     let device = user.devices.get(deviceId)
     if (device === undefined) {
@@ -62,6 +80,7 @@ export class DeviceConnections {
 
   /** A poll or socket of the device ended. */
   disconnect(userId: UserId, deviceId: string, now: number): void {
+    this.keepTime(now)
     const user = this.users.get(userId)
     const device = user?.devices.get(deviceId)
     if (user === undefined || device === undefined || --device.connections > 0) return
@@ -71,6 +90,7 @@ export class DeviceConnections {
 
   /** Something was done on the device. True if the actor must be told. Devices that are not connected do not count. */
   active(userId: UserId, deviceId: string, now: number): boolean {
+    this.keepTime(now)
     const user = this.users.get(userId)
     const device = user?.devices.get(deviceId)
     if (user === undefined || device === undefined) return false
@@ -90,6 +110,7 @@ export class DeviceConnections {
 
   /** Users whose actors must be told by now. Each is returned once, until something new happens to it. */
   due(now: number): ReadonlyArray<UserId> {
+    this.keepTime(now)
     const due: Array<UserId> = []
     for (const [userId, user] of this.users) {
       if (user.tellAt > now) continue
@@ -101,6 +122,7 @@ export class DeviceConnections {
 
   /** What the actor is to be told. */
   report(userId: UserId, now: number): ReadonlyArray<DeviceReport> {
+    this.keepTime(now)
     const reports: Array<DeviceReport> = []
     for (const device of this.users.get(userId)?.devices.values() ?? []) {
       if (device.connected && device.connections === 0 && device.graceEnds <= now) {

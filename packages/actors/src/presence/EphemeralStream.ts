@@ -10,7 +10,8 @@
  */
 import { randomBytes } from "node:crypto"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { Clock, Context, Effect, Latch, Layer } from "effect"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { Context, Effect, Latch, Layer } from "effect"
 import type { PresenceContent } from "../room/Rooms.ts"
 
 /** A user's presence as a moment: `last_active_at` (milliseconds since 1970) instead of the age that clients get. */
@@ -215,7 +216,7 @@ export class EphemeralStream extends Context.Service<
       latch.openUnsafe()
     }
     const publish = (write: (now: number) => void) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
+      Effect.map(monotonicMillis, (now) => {
         write(now)
         wake()
       })

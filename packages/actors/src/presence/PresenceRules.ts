@@ -61,8 +61,21 @@ const holds = (facts: PresenceFacts, choice: Choice, connected: boolean, now: nu
   return (disconnectedAt === undefined || disconnectedAt < choice.at) && now < choice.at + facts.idleAfter
 }
 
+/** The facts with no time after `now`: where the clock was put back, what is later counts as happening now. */
+const notAfter = ({ choice, devices, idleAfter, lastActiveAt }: PresenceFacts, now: number): PresenceFacts => ({
+  devices: devices.map(({ changed_at, connected, last_active_at }) => ({
+    connected,
+    last_active_at: Math.min(now, last_active_at),
+    changed_at: Math.min(now, changed_at)
+  })),
+  choice: choice === undefined || choice.at <= now ? choice : { ...choice, at: now },
+  lastActiveAt: lastActiveAt === undefined ? undefined : Math.min(now, lastActiveAt),
+  idleAfter
+})
+
 /** The presence at `now` (milliseconds since 1970). */
-export const settle = (facts: PresenceFacts, now: number): Settled => {
+export const settle = (known: PresenceFacts, now: number): Settled => {
+  const facts = notAfter(known, now)
   const connected = facts.devices.some((device) => device.connected)
   const lastActiveAt = latest([
     ...facts.devices.map((device) => device.last_active_at),

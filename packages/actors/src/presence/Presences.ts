@@ -8,11 +8,12 @@ import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceStore"
 import { ProfileStore, type PublicProfile } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { Cache, Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
+import { Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
 import { RemotePresences } from "../federation/RemotePresences.ts"
 import type { PresenceContent } from "../room/Rooms.ts"
 import { ask } from "../runtime/Ask.ts"
@@ -108,7 +109,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     }
   }).pipe(Effect.forkScoped)
 
-  const acceptedBy = yield* Cache.make({
+  const acceptedBy = yield* MonotonicCache.make({
     capacity: 10_000,
     timeToLive: "30 seconds",
     lookup: (viewer: UserId) =>
@@ -122,7 +123,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     Effect.map(accounts.find(userId), (account) => Option.isSome(account) && account.value.deactivatedAt === undefined)
 
   const maySee = Effect.fnUntraced(function* (viewer: UserId, userId: UserId) {
-    if (viewer === userId || (yield* Cache.get(acceptedBy, viewer)).has(userId)) return true
+    if (viewer === userId || (yield* MonotonicCache.get(acceptedBy, viewer)).has(userId)) return true
     return yield* rooms.shareRoom(viewer, userId)
   })
 
@@ -202,8 +203,8 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     many: manyContents,
     connected,
     active,
-    acceptedBy: (viewer: UserId) => Cache.get(acceptedBy, viewer),
-    listChanged: (viewer: UserId) => Cache.invalidate(acceptedBy, viewer),
+    acceptedBy: (viewer: UserId) => MonotonicCache.get(acceptedBy, viewer),
+    listChanged: (viewer: UserId) => MonotonicCache.invalidate(acceptedBy, viewer),
     announce: (userId: UserId) => Effect.orDie(actor(userId).Announce(undefined, { discard: true })),
     forget: (userId: UserId) =>
       Effect.andThen(

@@ -2,12 +2,13 @@
  * Many who wait for something, each until a time of their own, with one fiber that looks after all of those times: a
  * fiber for each would be most of what an idle long poll costs. Times are rounded up to `grain`.
  */
-import { Clock, Effect, Latch, type Scope } from "effect"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { Effect, Latch, type Scope } from "effect"
 
 /** In milliseconds. */
 const grain = 20
 
-/** Calls `expire` at `time`, milliseconds since 1970, or a little later. The result takes it back. */
+/** Calls `expire` at `time` of the monotonic clock, in ms, or a little later. The result takes it back. */
 export type AddDeadline = (time: number, expire: () => void) => () => void
 
 export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Effect.gen(function* () {
@@ -24,7 +25,7 @@ export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Eff
   }
 
   yield* Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     expire(now)
     earlier.closeUnsafe()
     next = Math.min(...due.keys())

@@ -42,6 +42,16 @@ describe("PresenceRules", () => {
     assert.strictEqual(choose("free_for_chat", 10 * minute), "unavailable")
   })
 
+  it("where the clock was put back, what is later than now counts as happening now", () => {
+    const now = 10 * minute
+    const later = 70 * minute
+    const online = settle(facts({ devices: [connected(later)], lastActiveAt: later }), now)
+    assert.deepStrictEqual([online.state, online.lastActiveAt, online.until], ["online", now, now + idleAfter])
+    const chosen = settle(facts({ choice: { state: "unavailable", at: later } }), now)
+    assert.deepStrictEqual(chosen.choice, { state: "unavailable", at: now })
+    assert.strictEqual(chosen.until, now + idleAfter)
+  })
+
   it("a choice ends when the last device disconnects", () => {
     const choice = { state: "free_for_chat", at: minute } as const
     const one = facts({ choice, devices: [disconnected(2 * minute), connected(2 * minute)] })

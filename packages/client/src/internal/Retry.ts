@@ -29,14 +29,14 @@ export const retrying = <A, R>(
   request: Effect.Effect<A, ClientError, R>,
   options: { readonly repeatable: boolean; readonly patience: Duration.Duration }
 ): Effect.Effect<A, ClientError, R> =>
-  Effect.flatMap(Clock.currentTimeMillis, (start) => {
+  Effect.flatMap(Clock.monotonicTimeNanos, (start) => {
     const attempt = (failures: number): Effect.Effect<A, ClientError, R> =>
       Effect.catch(request, (error) => {
         const again = isWorthAnother(error, options.repeatable)
         if (again === undefined) return Effect.fail(error)
         return Effect.gen(function* () {
           const pause = again.after ?? (yield* pauseAfter(failures))
-          const elapsed = (yield* Clock.currentTimeMillis) - start
+          const elapsed = Number((yield* Clock.monotonicTimeNanos) - start) / 1e6
           if (elapsed + pause > Duration.toMillis(options.patience)) return yield* Effect.fail(error)
           return yield* Effect.delay(attempt(failures + 1), Duration.millis(pause))
         })

@@ -7,6 +7,7 @@ import { makeKeyObject } from "@greenroom/actors/federation/ServerKeyObject"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import type { ServerKeys } from "@greenroom/protocol/federation/ServerKeys"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
@@ -18,14 +19,15 @@ export const keyHandlers = HttpApiBuilder.group(FederationApi, "keys", (handlers
   Effect.gen(function* () {
     const { serverName } = yield* HomeServerConfig
     const signingKeys = yield* SigningKeys
-    const object = yield* Effect.cachedWithTTL(
-      Effect.gen(function* () {
+    const objects = yield* MonotonicCache.make({
+      lookup: Effect.fnUntraced(function* () {
         const published = yield* signingKeys.list
         const now = yield* Clock.currentTimeMillis
         return makeKeyObject(serverName, yield* signingKeys.current, published, now) as unknown as ServerKeys
       }),
-      freshness
-    )
-    return handlers.handle("keys", () => object)
+      capacity: 1,
+      timeToLive: freshness
+    })
+    return handlers.handle("keys", () => MonotonicCache.get(objects, serverName))
   })
 )

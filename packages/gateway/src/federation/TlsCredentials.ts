@@ -94,8 +94,9 @@ const readSelfSigned = Effect.fnUntraced(function* (file: string, { serverName }
   const { host } = splitHostPort(serverName)
   const certificate = new X509Certificate(cert)
   const isOurs = (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined
-  const end = Date.parse(certificate.validTo)
-  if (!isOurs || end - (yield* Clock.currentTimeMillis) < renewal) {
+  const now = yield* Clock.currentTimeMillis
+  const isValid = Date.parse(certificate.validFrom) <= now && Date.parse(certificate.validTo) - now >= renewal
+  if (!isOurs || !isValid) {
     return yield* new TlsError({ message: `${file} cannot be used any longer` })
   }
   return credentials

@@ -1,9 +1,10 @@
 /**
  * A store for Effect's `RateLimiter` in memory that forgets. The one that comes with Effect keeps a bucket for every
  * key that it ever saw, which whoever has many addresses could use to fill the memory. A full bucket says nothing, so
- * full ones are swept out when the map has doubled since the last sweep.
+ * full ones are swept out when the map has doubled since the last sweep. Times are those of the monotonic clock.
  */
-import { Clock, Duration, Effect } from "effect"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { Duration, Effect } from "effect"
 import { RateLimiter } from "effect/persistence"
 
 interface Bucket {
@@ -61,7 +62,7 @@ export const boundedStore = (): RateLimiter.RateLimiterStore["Service"] => {
 
   return RateLimiter.RateLimiterStore.of({
     tokenBucket: (options) =>
-      Effect.map(Clock.currentTimeMillis, (now) => take(options, Duration.toMillis(options.refillRate), now)),
+      Effect.map(monotonicMillis, (now) => take(options, Duration.toMillis(options.refillRate), Math.floor(now))),
     fixedWindow: unsupported,
     adaptiveConsume: () => inactive,
     adaptiveFeedback: () => Effect.void

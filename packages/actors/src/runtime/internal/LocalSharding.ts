@@ -6,6 +6,7 @@
  *
  * Messages come to an actor in the order in which they were sent. Calls of an interrupted asker are interrupted.
  */
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import {
   Cause,
   Clock,
@@ -167,7 +168,7 @@ class Actors {
   /** Lets go of actors that nobody has asked for some time. */
   passivate(maxIdleTime: number): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const now = this.clock.currentTimeMillisUnsafe()
+      const now = monotonicMillisUnsafe(this.clock)
       const idle: Array<Actor> = []
       for (const actor of this.resident.values()) {
         if (actor.underWay === 0 && actor.left === undefined && now - actor.lastAsked >= maxIdleTime) idle.push(actor)
@@ -197,7 +198,7 @@ class Actors {
     if (this.population.count >= this.population.limit) return undefined
     this.population.count++
     const { concurrency = 1, defectRetryPolicy = defaultRetryPolicy } = this.options
-    const actor = new Actor(this.addressOf(id), concurrency, this.clock.currentTimeMillisUnsafe())
+    const actor = new Actor(this.addressOf(id), concurrency, monotonicMillisUnsafe(this.clock))
     this.resident.set(id, actor)
     actor.context = this.context.pipe(
       Context.add(Entity.CurrentAddress, actor.address),
@@ -234,7 +235,7 @@ class Actors {
 
   private answered(actor: Actor, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
     actor.underWay--
-    actor.lastAsked = this.clock.currentTimeMillisUnsafe()
+    actor.lastAsked = monotonicMillisUnsafe(this.clock)
     if (actor.underWay === 0 && actor.quiet !== undefined) Deferred.doneUnsafe(actor.quiet, Exit.void)
     if (this.options.disableFatalDefects || Exit.isSuccess(exit) || !Cause.hasDies(exit.cause)) return Effect.void
     const reload = Effect.andThen(

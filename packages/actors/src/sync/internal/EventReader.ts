@@ -9,6 +9,7 @@ import * as MessagePack from "@greenroom/protocol/MessagePack"
 import { maxLimit, maxPageBytes, maxTimeout } from "@greenroom/protocol/Pagination"
 import type { StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import {
   beginning,
@@ -203,7 +204,7 @@ export const makeEventReader = Effect.gen(function* () {
   // Waiting
 
   /**
-   * Waits for something after the token, until `time` (milliseconds since 1970) if it is given: undefined if there was
+   * Waits for something after the token, until `time` (of the monotonic clock) if it is given: undefined if there was
    * nothing until then. What is told between looking and waiting wakes it too.
    */
   const awaitFound = (
@@ -232,7 +233,7 @@ export const makeEventReader = Effect.gen(function* () {
       Effect.flatMap(parseFrom(options.from), (start) => {
         const look = Effect.map(collect(feed, start, limit), (found) => new Chunk(found, start))
         if (options.timeout === 0) return Effect.andThen(feeds.settled, look)
-        return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        return Effect.flatMap(monotonicMillis, (now) =>
           Effect.flatMap(awaitFound(feed, start, limit, now + Math.min(options.timeout, maxTimeout)), (found) =>
             found === undefined ? look : Effect.succeed(new Chunk(found, start))
           )

@@ -5,10 +5,11 @@
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions, endOfTransaction, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Clock, Effect } from "effect"
+import { Effect } from "effect"
 import {
   type EntranceUpdate,
   type EphemeralChunk,
@@ -188,7 +189,7 @@ export const makeFeeds = Effect.gen(function* () {
   const open = Effect.fnUntraced(function* (userId: UserId, slices: Array<LogSlice>, since: StreamPosition) {
     const history = yield* events.membershipHistory(userId, since)
     // From here on nothing waits: what is told next comes to the feed as it comes to all others.
-    const feed = new UserFeed(userId, since, ephemeralPosition, yield* Clock.currentTimeMillis)
+    const feed = new UserFeed(userId, since, ephemeralPosition, yield* monotonicMillis)
     for (const change of history) feed.apply(change)
     for (const slice of slices) replay(feed, slice)
     for (const roomId of feed.rooms) enter(feed, roomId)
@@ -222,7 +223,7 @@ export const makeFeeds = Effect.gen(function* () {
       return Effect.succeed(feed)
     })
     return Effect.acquireUseRelease(enterFeed, read, (feed) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
+      Effect.map(monotonicMillis, (now) => {
         feed.readers--
         feed.lastRead = now
       })
@@ -303,7 +304,7 @@ export const makeFeeds = Effect.gen(function* () {
 
   let forgetUpTo = 0
   yield* Effect.sleep(keptFor / 2).pipe(
-    Effect.andThen(Clock.currentTimeMillis),
+    Effect.andThen(monotonicMillis),
     Effect.tap((now) =>
       Effect.sync(() => {
         for (const feed of feeds.values()) {

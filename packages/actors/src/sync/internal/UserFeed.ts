@@ -40,6 +40,7 @@ export class UserFeed {
   updatesSince: number
   /** How many connections read from the feed now. */
   readers = 0
+  /** When a connection read last, by the monotonic clock. */
   lastRead: number
   /** Nothing is added any more: readers need another feed. */
   closed = false

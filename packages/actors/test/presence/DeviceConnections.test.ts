@@ -1,0 +1,33 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { DeviceConnections } from "../../src/presence/DeviceConnections.ts"
+
+const alice = "@alice:green.test" as UserId
+const grace = 30_000
+
+describe("DeviceConnections", () => {
+  it("a device is connected until the grace period after its last poll is over", () => {
+    const devices = new DeviceConnections(grace)
+    devices.connect(alice, "phone", 1_000)
+    assert.deepStrictEqual(devices.due(1_000), [alice])
+    devices.disconnect(alice, "phone", 2_000)
+    assert.deepStrictEqual(devices.due(31_999), [])
+    assert.isTrue(devices.report(alice, 31_999)[0]?.connected)
+    assert.deepStrictEqual(devices.due(32_000), [alice])
+    assert.deepStrictEqual(devices.report(alice, 32_000), [
+      { connected: false, last_active_at: 1_000, changed_at: 2_000 }
+    ])
+  })
+
+  it("where the clock was put back, the grace period is over when it would have been", () => {
+    const hour = 3_600_000
+    const devices = new DeviceConnections(grace)
+    devices.connect(alice, "phone", hour)
+    assert.deepStrictEqual(devices.due(hour), [alice])
+    devices.disconnect(alice, "phone", hour)
+    assert.deepStrictEqual(devices.due(0), [])
+    assert.isTrue(devices.report(alice, grace - 1)[0]?.connected)
+    assert.deepStrictEqual(devices.due(grace), [alice])
+    assert.deepStrictEqual(devices.report(alice, grace), [{ connected: false, last_active_at: 0, changed_at: 0 }])
+  })
+})
