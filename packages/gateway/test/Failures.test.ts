@@ -1,7 +1,7 @@
 import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import type {} from "@greenroom/store/testing/globalSetup"
-import { Effect, Layer, Logger, Redacted } from "effect"
+import { Effect, Layer, Logger, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { inject } from "vitest"
 import { ask, createRoom, gateway, inPath, register } from "./TestGateway.ts"
@@ -15,14 +15,14 @@ const captureLog = () => {
   return { lines, layer: Logger.layer([logger]) }
 }
 
-/** Nobody can connect to this test's database any more, and who is connected is thrown out. */
-const shutDatabase = Effect.gen(function* () {
+/** Changes this test's database by `ALTER DATABASE`, and ends all connections to it. */
+const alterDatabase = Effect.fnUntraced(function* (change: string) {
   const sql = yield* SqlClient.SqlClient
   const [row] = yield* sql<{ name: string }>`SELECT current_database() AS name`
   const admin = yield* PgConnection.make({ url: Redacted.make(inject("greenroomPostgres")), prepare: false })
-  yield* admin.query(`ALTER DATABASE ${row?.name} ALLOW_CONNECTIONS false`)
-  yield* admin.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${row?.name}'`)
-}).pipe(Effect.scoped)
+  yield* admin.query(`ALTER DATABASE ${row?.name} ${change}`)
+  yield* admin.query(`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '${row?.name}'`)
+}, Effect.scoped)
 
 describe("a failure inside", () => {
   const log = captureLog()
@@ -51,11 +51,32 @@ describe("/health", () => {
   it.live("is 503 while the database does not answer", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* ask("GET", "//health")).status, 200)
-      yield* shutDatabase
+      yield* alterDatabase("ALLOW_CONNECTIONS false")
       const health = yield* ask("GET", "//health")
       assert.strictEqual(health.status, 503)
       assert.strictEqual(health.body.ok, false)
       assert.deepNestedPropertyVal(health.body, "checks.database", "does not answer")
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
+  )
+
+  it.live("is 503 from when an event could not be written until the database can be written to", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice")
+      const send = ask("POST", `/rooms/${inPath(yield* createRoom(alice))}/send/m.room.message`, {
+        token: alice.token,
+        json: { msgtype: "m.text", body: "hello" }
+      })
+      yield* alterDatabase("SET default_transaction_read_only = on")
+      assert.strictEqual((yield* send).status, 500)
+      const health = yield* ask("GET", "//health")
+      assert.strictEqual(health.status, 503)
+      assert.deepNestedPropertyVal(health.body, "checks.database", "cannot be written to")
+      yield* alterDatabase("RESET default_transaction_read_only")
+      yield* Effect.repeat(ask("GET", "//health"), {
+        until: ({ status }) => status === 200,
+        schedule: Schedule.spaced("100 millis")
+      })
+      assert.strictEqual((yield* send).status, 200)
     }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
   )
 })

@@ -9,7 +9,7 @@
  * what commits late has a position above everything that was read before.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Deferred, Effect, Latch, Layer, Queue, ScopedRef } from "effect"
+import { type Cause, Context, Deferred, Effect, Latch, Layer, Queue, ScopedRef } from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { logEdge } from "./internal/logEdge.ts"
 import { endOfTransactionsBefore, readAfter, tellAfter } from "./internal/logReader.ts"
@@ -64,6 +64,8 @@ export class EventLog extends Context.Service<
     readonly awaitOutgoing: Effect.Effect<ReadonlySet<ServerName>>
     /** The number of the latest transaction that this node has committed. */
     readonly lastCommitted: () => number
+    /** Why the latest commit failed; undefined where it succeeded. */
+    readonly lastFailure: () => Cause.Cause<unknown> | undefined
   }
 >()("greenroom/store/EventLog") {
   static readonly layer = Layer.effect(
@@ -78,6 +80,7 @@ export class EventLog extends Context.Service<
       const broken = new Map<number, number>()
       const recent = new RecentCommits()
       let lastCommitted = 0
+      let lastFailure: Cause.Cause<unknown> | undefined
       let destinations = new Set<ServerName>()
       const hasDestinations = Latch.makeUnsafe(false)
 
@@ -97,6 +100,7 @@ export class EventLog extends Context.Service<
           )
         )
         lastCommitted = Math.max(lastCommitted, xid)
+        lastFailure = undefined
         // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
         for (const { commit } of batch) broken.delete(commit.roomNid)
         recent.add(
@@ -123,7 +127,12 @@ export class EventLog extends Context.Service<
             Deferred.doneUnsafe(item.done, new CommitFailed({ roomId, fence, untouched, cause }))
           }
           if (isBroken(item)) return Effect.sync(() => fail(true, "an earlier commit failed"))
-          return Effect.catchCause(commitTogether([item]), (cause) => Effect.sync(() => fail(false, cause)))
+          return Effect.catchCause(commitTogether([item]), (cause) =>
+            Effect.sync(() => {
+              lastFailure = cause
+              fail(false, cause)
+            })
+          )
         })
 
       /** One room's bad commit must not fail those that happen to be committed with it. */
@@ -169,7 +178,8 @@ export class EventLog extends Context.Service<
           hasDestinations.closeUnsafe()
           return taken
         }),
-        lastCommitted: () => lastCommitted
+        lastCommitted: () => lastCommitted,
+        lastFailure: () => lastFailure
       })
     })
   )

@@ -22,6 +22,7 @@ import type { Events } from "@greenroom/actors/sync/Events"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
 import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import type { Users } from "@greenroom/actors/user/Users"
+import type { EventLog } from "@greenroom/store/EventLog"
 import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect } from "effect"
 import type { SqlClient } from "effect/sql"
@@ -51,6 +52,7 @@ export type HomeServerServices =
   | ThirdPartyInvites
   | Administration
   | Peers
+  | EventLog
   | UserIdentityStore
   | HomeServerConfig
   | SqlClient.SqlClient

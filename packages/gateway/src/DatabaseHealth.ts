@@ -1,0 +1,60 @@
+/**
+ * How the database is, for `/health`: whether it answers, and whether it can be written to. The latter is tried only where
+ * there is reason to doubt it, and at most every few seconds, so that health checks cost nothing.
+ */
+import { statfs } from "node:fs/promises"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { EventLog } from "@greenroom/store/EventLog"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { probeWrites } from "@greenroom/store/WriteProbe"
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+/** How long the database may take to answer. */
+const answerTimeout = "2 seconds"
+
+/** How long the outcome of a probe holds. */
+const probeLifetime = "2 seconds"
+
+/** Free bytes beside the data directory that are reason for doubt. */
+const littleSpace = 64 * 1024 * 1024
+
+export const ok = "ok"
+
+/** Free bytes of the file system; unknown where the directory is not there. */
+const freeSpace = (directory: string): Effect.Effect<number | undefined> =>
+  Effect.promise(() =>
+    statfs(directory).then(
+      ({ bavail, bsize }) => bavail * bsize,
+      () => undefined
+    )
+  )
+
+/** `ok`, or what is wrong with the database. */
+export const makeDatabaseHealth = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const { lastFailure } = yield* EventLog
+  const { dataDir } = yield* HomeServerConfig
+
+  const probe = probeWrites.pipe(
+    Effect.provideService(SqlClient.SqlClient, sql),
+    Effect.timeout(answerTimeout),
+    Effect.as(ok),
+    Effect.catch((error) =>
+      Effect.as(Effect.logError("The database cannot be written to", error), "cannot be written to")
+    )
+  )
+  const probes = yield* MonotonicCache.make({ lookup: () => probe, capacity: 1, timeToLive: probeLifetime })
+
+  const isDoubtful = Effect.map(
+    freeSpace(dataDir),
+    (free) => lastFailure() !== undefined || (free !== undefined && free < littleSpace)
+  )
+
+  return sql`SELECT 1`.pipe(
+    Effect.timeout(answerTimeout),
+    Effect.andThen(isDoubtful),
+    Effect.flatMap((doubtful) => (doubtful ? MonotonicCache.get(probes, "write") : Effect.succeed(ok))),
+    Effect.catch(() => Effect.succeed("does not answer"))
+  )
+})
