@@ -51,9 +51,11 @@ import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer 
 import { PublicUrl } from "./PublicUrl.ts"
 import { homePage } from "./pages/HomePage.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
+import { RequestSlots } from "./RequestSlots.ts"
 import { Shutdown } from "./Shutdown.ts"
 import { Sockets } from "./socket/Sockets.ts"
 import { trustProxies } from "./TrustedProxies.ts"
+import { countBody, maxUnreadBytes, UnreadAnswers } from "./UnreadAnswers.ts"
 
 export interface GatewayOptions {
   readonly host: string
@@ -62,6 +64,8 @@ export interface GatewayOptions {
   readonly rates?: Rates
   /** Addresses and networks of reverse proxies whose X-Forwarded-For header is believed. */
   readonly trustedProxies?: ReadonlyArray<string>
+  /** How many bytes of answers may wait for clients to read them, of all together. */
+  readonly maxUnreadBytes?: number
   /** Where people find this server, such as `https://example.org`. Default: where it listens. */
   readonly publicUrl?: string | undefined
 }
@@ -91,7 +95,9 @@ export class Gateway extends Context.Service<
       Layer.provide([
         Shutdown.layer,
         PublicUrl.layer(options.publicUrl),
-        RateLimit.layer(options.rates ?? defaultRates)
+        RateLimit.layer(options.rates ?? defaultRates),
+        RequestSlots.layer,
+        UnreadAnswers.layer(options.maxUnreadBytes ?? maxUnreadBytes)
       ]),
       Layer.provide(NodeHttpServer.layerHttpServices)
     )
@@ -200,6 +206,7 @@ const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<
 /** All that is answered by HTTP. */
 const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
   const shutdown = yield* Shutdown
+  const unread = yield* UnreadAnswers
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
     Effect.updateContext(forEndpoints),
     Effect.provideService(EndpointServices, yield* Effect.context<ServicesOfEndpoints>()),
@@ -213,7 +220,12 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
     )
   )
   const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>
-    shutdown.isRequested() && pathOf(request.url) !== "/health" ? Effect.succeed(goingDown) : app
+    shutdown.isRequested() && pathOf(request.url) !== "/health"
+      ? Effect.succeed(goingDown)
+      : Effect.map(app, (response) => {
+          countBody(unread, request, response)
+          return response
+        })
   )
   return trustProxies(trustedProxies).middleware(unlessGoingDown)
 })

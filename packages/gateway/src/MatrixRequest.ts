@@ -6,6 +6,7 @@
  * Source: "API Standards" of the specification.
  */
 import type { IncomingMessage } from "node:http"
+import { NodeHttpServerRequest } from "@effect/platform-node"
 import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
 import { canonicalClientServerUrl } from "@greenroom/protocol/client-server/CanonicalPath"
 import { BadRequest, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
@@ -112,6 +113,10 @@ export class MatrixRequest extends Inspectable.Class implements HttpServerReques
 
   get source() {
     return this.inner.source
+  }
+  /** Where `NodeHttpServerRequest.toServerResponse` looks for it. */
+  get response() {
+    return NodeHttpServerRequest.toServerResponse(this.inner)
   }
   get originalUrl() {
     return this.inner.originalUrl

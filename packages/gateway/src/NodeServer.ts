@@ -31,6 +31,12 @@ const keepAliveTimeout = 75_000
 /** The longest head of a request, in bytes. */
 const maxHeaderSize = 16 * 1024
 
+/** How many requests of a connection may wait for the answer to an earlier one. */
+const maxPipelined = 32
+
+/** The most connections at a time. */
+const maxConnections = 32_768
+
 /** Requests that offer another protocol, such as h2c, are answered by HTTP/1.1. */
 const isWebSocketUpgrade = ({ headers }: IncomingMessage): boolean => headers.upgrade?.toLowerCase() === "websocket"
 
@@ -45,6 +51,7 @@ export const makeNodeServer = (): Server => {
     connectionsCheckingInterval: 5_000,
     shouldUpgradeCallback: isWebSocketUpgrade
   })
+  server.maxConnections = maxConnections
   server.on("clientError", answerClientError)
   return server
 }
@@ -135,10 +142,23 @@ export const answerRequests = (
     arrived = []
     for (const [request, response] of turn) if (!response.destroyed) handle(request, response)
   }
-  server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+  const take = (request: IncomingMessage, response: ServerResponse) => {
     inFlight.track(response)
     if (lacksHost(request)) return refuse(response, 400, "Host: expected the name of the server")
     if (arrived.push([request, response]) === 1) setImmediate(answer)
+  }
+  const waiting = new WeakMap<Socket, number>()
+  server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+    if (response.socket !== null) return take(request, response)
+    // The connection still writes an earlier response. A response that waits for it does not learn when it closes.
+    const { socket } = request
+    const ahead = waiting.get(socket) ?? 0
+    if (ahead === maxPipelined) return socket.destroy()
+    waiting.set(socket, ahead + 1)
+    response.once("socket", () => {
+      waiting.set(socket, (waiting.get(socket) ?? 1) - 1)
+      take(request, response)
+    })
   })
   server.on("checkExpectation", (_request: IncomingMessage, response: ServerResponse) =>
     refuse(response, 417, "Expect: expected 100-continue")

@@ -272,11 +272,32 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     Effect.gen(function* () {
       const alice = yield* register("null-alice")
       const room = inPath(yield* createRoom(alice))
-      const paths = ["/createRoom", `/rooms/${room}/leave`, `/join/${room}`, "/logout", "//_matrix/client/v3/logout"]
+      const paths = [
+        "/createRoom",
+        `/rooms/${room}/leave`,
+        `/rooms/${room}/join`,
+        "/logout",
+        "//_matrix/client/v3/logout"
+      ]
       for (const path of paths) {
         assertError(yield* ask("POST", path, { token: alice.token, body: "null" }), 400, "M_BAD_JSON")
       }
       assert.strictEqual((yield* ask("POST", "/logout", { token: alice.token })).status, 200)
+    })
+  )
+
+  it.effect("requests that a client sends ahead are answered in order, as many as may wait", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("ahead-alice")
+      const poll = (last = "") =>
+        `GET /matrix/client/api/v1/events?timeout=1&access_token=${alice.token} HTTP/1.1\r\nHost: a\r\n${last}\r\n`
+      const login = "GET /matrix/client/api/v1/login HTTP/1.1\r\nHost: a\r\n\r\n"
+      const answers = yield* sendBytes(poll() + login.repeat(30) + poll("Connection: close\r\n"))
+      const statuses = answers.match(/HTTP\/1.1 200 /g)
+      assert.lengthOf(statuses ?? [], 32)
+      const kinds = [...answers.matchAll(/"(chunk|flows)"/g)].map(([, kind]) => kind)
+      assert.deepStrictEqual(kinds, ["chunk", ...Array.from({ length: 30 }, () => "flows"), "chunk"])
+      assert.strictEqual(yield* sendBytes(poll() + login.repeat(40)), "")
     })
   )
 

@@ -4,6 +4,8 @@
  *
  * Source: "Registration and login" of the specification.
  */
+import type { ServerResponse } from "node:http"
+import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -12,6 +14,7 @@ import {
   Authentication,
   CurrentSession,
   CurrentViewer,
+  LongPoll,
   OptionalAuthentication
 } from "@greenroom/protocol/api/Authentication"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
@@ -19,6 +22,7 @@ import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
+import { RequestSlots, type Slot, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
@@ -55,20 +59,32 @@ const withToken = <A>(use: (token: string | undefined, address: string) => Effec
     return use(readToken(access_token, request.headers.authorization), addressOf(request))
   })
 
+/** Answers the request in its slot. */
+const inSlot = <A, E, R>(slot: Slot, handler: Effect.Effect<A, E, R>): Effect.Effect<A, E | MatrixError, R> =>
+  Effect.withFiber((fiber) => {
+    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    return withSlot(slot, NodeHttpServerRequest.toServerResponse(request) as ServerResponse, handler)
+  })
+
 const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.effect(
   Authentication,
   withServices(function* () {
     const presences = yield* Presences
     const limit = yield* RateLimit
+    const slots = yield* RequestSlots
     const session = withToken(makeAuthenticate(yield* Accounts, limit))
 
     return (handler, { endpoint, group }) => {
       const changes = endpoint.method !== "GET"
       const rate = changes ? "sends" : "requests"
+      const kind = changes ? "sends" : Context.get(endpoint.annotations, LongPoll) ? "polls" : "reads"
       const isActivity = changes && !withoutActivity.has(group.identifier)
       return Effect.flatMap(session, (session) =>
         Effect.flatMap(limit.take(rate, session.userId), () => {
-          const handled = Effect.provideService(handler, CurrentSession, session)
+          const handled = inSlot(
+            slots.enter(kind, session.userId),
+            Effect.provideService(handler, CurrentSession, session)
+          )
           return isActivity ? Effect.flatMap(presences.active(session), () => handled) : handled
         })
       )
@@ -77,13 +93,18 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
 )
 
 /** Refuses what another server would be asked for: nobody makes this one do so without being known to it. */
-const mustBeOurs = (serverName: ServerName): Effect.Effect<undefined, MissingToken> =>
+const mustBeOurs = (serverName: ServerName): Effect.Effect<void, MissingToken> =>
   Effect.withFiber((fiber) => {
     const { alias, userId } = Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params
     const id = alias ?? userId
     const isOurs = id?.includes(":") !== true || serverNameOf(id as UserId) === serverName
-    return isOurs ? Effect.undefined : Effect.fail(missing)
+    return isOurs ? Effect.void : Effect.fail(missing)
   })
+
+interface Viewer {
+  readonly address: string
+  readonly session?: Session
+}
 
 /** Without an access token the request counts against the rate of the address, and is about this server alone. */
 const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = Layer.effect(
@@ -91,13 +112,20 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
   withServices(function* () {
     const { serverName } = yield* HomeServerConfig
     const limit = yield* RateLimit
+    const slots = yield* RequestSlots
     const authenticate = makeAuthenticate(yield* Accounts, limit)
-    const viewer = withToken<Session | undefined>((token, address) =>
+    const viewer = withToken<Viewer>((token, address) =>
       token === undefined
-        ? Effect.andThen(limit.take("anonymous", address), mustBeOurs(serverName))
-        : Effect.tap(authenticate(token, address), ({ userId }) => limit.take("requests", userId))
+        ? Effect.andThen(limit.take("anonymous", address), Effect.as(mustBeOurs(serverName), { address }))
+        : Effect.map(
+            Effect.tap(authenticate(token, address), ({ userId }) => limit.take("requests", userId)),
+            (session) => ({ address, session })
+          )
     )
-    return (handler) => Effect.flatMap(viewer, (session) => Effect.provideService(handler, CurrentViewer, session))
+    return (handler) =>
+      Effect.flatMap(viewer, ({ address, session }) =>
+        inSlot(slots.enter("reads", session?.userId ?? address), Effect.provideService(handler, CurrentViewer, session))
+      )
   })
 )
 

@@ -28,6 +28,7 @@ import { Context, Effect } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { PublicUrl } from "../PublicUrl.ts"
 import type { RateLimit } from "../RateLimit.ts"
+import type { RequestSlots } from "../RequestSlots.ts"
 import type { Shutdown } from "../Shutdown.ts"
 import type { Sockets } from "../socket/Sockets.ts"
 
@@ -58,7 +59,7 @@ export type HomeServerServices =
   | SqlClient.SqlClient
 
 /** What endpoints may be made of. */
-export type ServicesOfEndpoints = HomeServerServices | PublicUrl | RateLimit | Shutdown | Sockets
+export type ServicesOfEndpoints = HomeServerServices | PublicUrl | RateLimit | RequestSlots | Shutdown | Sockets
 
 export class EndpointServices extends Context.Service<EndpointServices, Context.Context<ServicesOfEndpoints>>()(
   "greenroom/gateway/EndpointServices"

@@ -2,7 +2,8 @@
  * One WebSocket of a client: pushes the event stream in order, and answers requests beside it.
  *
  * Bounded in every direction: the size of a frame, the requests in flight (the socket is not read while there are too
- * many), the bytes that wait for the client (`Outbox`), and how much rubbish is listened to.
+ * many), those of the user on all connections (`RequestSlots`), the bytes that wait for the client (`Outbox`), and the
+ * number of wrong frames.
  */
 
 import type { Session } from "@greenroom/actors/runtime/Session"
@@ -20,8 +21,9 @@ import {
 } from "@greenroom/protocol/SocketFrame"
 import { Cause, Effect, FiberSet, Result, type Scope } from "effect"
 import type { WebSocket } from "ws"
+import type { UnreadAnswers } from "../UnreadAnswers.ts"
 import { makeOutbox, type Outbox } from "./Outbox.ts"
-import type { Call } from "./SocketMethods.ts"
+import type { Calls } from "./SocketMethods.ts"
 
 /** How many requests of one socket are answered at the same time. The others wait unread. */
 export const maxRequestsInFlight = 32
@@ -34,15 +36,18 @@ export interface ConnectionOptions {
   readonly subprotocol: Subprotocol
   readonly session: Session
   readonly subscription: Subscription
-  readonly call: Call
+  readonly calls: Calls
+  readonly unread: UnreadAnswers["Service"]
 }
 
 /** Serves the socket until it is closed, by whichever side. */
 export const serveConnection: (options: ConnectionOptions) => Effect.Effect<void, never, Scope.Scope> =
   Effect.fnUntraced(function* (options) {
-    const { socket } = options
+    const { socket, unread } = options
     const run = yield* FiberSet.makeRuntime<never>()
-    const outbox = makeOutbox(socket, () => socket.close(closeCodes.slowConsumer, "The client reads too slowly"))
+    const outbox = makeOutbox(socket, unread, () =>
+      socket.close(closeCodes.slowConsumer, "The client reads too slowly")
+    )
     const closed = Effect.callback<void>((resume) => {
       if (socket.readyState === socket.CLOSED) return resume(Effect.void)
       socket.once("close", () => resume(Effect.void))
@@ -54,7 +59,7 @@ export const serveConnection: (options: ConnectionOptions) => Effect.Effect<void
 
 type Run = (effect: Effect.Effect<void>) => unknown
 
-/** The event stream, one chunk after the other; the next is asked for when there is room for it. */
+/** Sends the event stream, one chunk after the other; the next is read when there is room for it. */
 const push = ({ socket, subprotocol, subscription }: ConnectionOptions, outbox: Outbox): Effect.Effect<void> =>
   subscription.next.pipe(
     Effect.flatMap((chunk) => outbox.send(encodeChunk(subprotocol, chunk))),
@@ -80,7 +85,8 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
     const request = decodeRequest(subprotocol, frame)
     if (Result.isSuccess(request)) {
       refused = 0
-      start(answer(options, request.success))
+      const slot = options.calls.slot(options.session, request.success)
+      start(answer(options, request.success, slot.turn), slot.end)
     } else if (++refused > maxRefusedFrames) {
       socket.close(closeCodes.tooManyRequests, "Too many wrong frames")
     } else {
@@ -89,12 +95,18 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
     }
   }
 
-  const start = (answer: Effect.Effect<FrameData>): void => {
+  const start = (answer: Effect.Effect<FrameData>, onSent = () => {}): void => {
     inFlight++
-    run(Effect.ensuring(Effect.flatMap(answer, outbox.send), Effect.sync(finish)))
+    run(
+      Effect.ensuring(
+        Effect.flatMap(answer, outbox.send),
+        Effect.sync(() => finish(onSent))
+      )
+    )
   }
 
-  const finish = (): void => {
+  const finish = (onSent: () => void): void => {
+    onSent()
     inFlight--
     if (socket.readyState !== socket.OPEN) return
     const next = backlog.shift()
@@ -118,9 +130,13 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
   })
 }
 
-/** The frame that answers a request. What fails inside is logged, and told as M_UNKNOWN. */
-const answer = ({ call, session, subprotocol }: ConnectionOptions, request: SocketRequest): Effect.Effect<FrameData> =>
-  call(session, request).pipe(
+/** The frame that answers a request when it is its turn. What fails inside is logged, and answered as M_UNKNOWN. */
+const answer = (
+  { calls, session, subprotocol }: ConnectionOptions,
+  request: SocketRequest,
+  turn: Effect.Effect<void, MatrixError>
+): Effect.Effect<FrameData> =>
+  Effect.flatMap(turn, () => calls.answer(session, request)).pipe(
     Effect.map((result) => encodeResult(subprotocol, request.id, result)),
     Effect.catch((error: MatrixError) => Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(error)))),
     Effect.catchDefect((defect) =>

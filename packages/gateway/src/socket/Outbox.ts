@@ -1,16 +1,17 @@
 /**
- * What is on its way to one client by WebSocket. At most `maxBuffered` bytes wait for it; whoever sends more waits until
- * the client has read. A client that reads nothing for `patience` is too slow, and is closed: it loses nothing, because
- * it resumes from the last chunk that it saw.
+ * The frames on their way to one client by WebSocket. At most `maxBuffered` bytes and one frame wait for the client; who
+ * sends more waits until the client has read. A client that reads nothing for `slowClientTimeout` is closed. It loses
+ * nothing, because it resumes from the last chunk that it saw.
  */
 import { Effect } from "effect"
 import type { WebSocket } from "ws"
+import { smallestCounted, type UnreadAnswers } from "../UnreadAnswers.ts"
 
 /** How many bytes may wait for a client to read. */
-export const maxBuffered = 1024 * 1024
+export const maxBuffered = 256 * 1024
 
 /** How long a client with a full buffer may read nothing. */
-export const patience = "30 seconds"
+export const slowClientTimeout = "30 seconds"
 
 export interface Outbox {
   /** Sends a frame, and returns when there is room for the next one. Never fails: a closed socket takes all. */
@@ -18,7 +19,7 @@ export interface Outbox {
 }
 
 /** `onTooSlow` closes the socket. */
-export const makeOutbox = (socket: WebSocket, onTooSlow: () => void): Outbox => {
+export const makeOutbox = (socket: WebSocket, unread: UnreadAnswers["Service"], onTooSlow: () => void): Outbox => {
   const waiting = new Set<() => void>()
 
   const onWritten = () => {
@@ -32,13 +33,23 @@ export const makeOutbox = (socket: WebSocket, onTooSlow: () => void): Outbox => 
     const onRoom = () => resume(Effect.void)
     waiting.add(onRoom)
     return Effect.sync(() => waiting.delete(onRoom))
-  }).pipe(Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.sync(onTooSlow) }))
+  }).pipe(Effect.timeoutOrElse({ duration: slowClientTimeout, orElse: () => Effect.sync(onTooSlow) }))
+
+  /** Writes a frame. A large one is counted until it was written, or the socket is closed, which `ws` tells alike. */
+  const write = (frame: string | Uint8Array) => {
+    if (frame.length < smallestCounted) return socket.send(frame, onWritten)
+    const written = unread.add(frame.length, () => socket.terminate())
+    socket.send(frame, () => {
+      written()
+      onWritten()
+    })
+  }
 
   return {
     send: (frame) =>
       Effect.suspend(() => {
         if (socket.readyState !== socket.OPEN) return Effect.void
-        socket.send(frame, onWritten)
+        write(frame)
         return socket.bufferedAmount < maxBuffered ? Effect.void : room
       })
   }

@@ -16,9 +16,14 @@ import type { SocketCall, SocketMethod, SocketParams } from "@greenroom/protocol
 import { Effect } from "effect"
 import { pagination } from "../client-api/Paging.ts"
 import { RateLimit } from "../RateLimit.ts"
+import { RequestSlots, type Slot } from "../RequestSlots.ts"
 
-/** Answers a call of a session. */
-export type Call = (session: Session, call: SocketCall) => Effect.Effect<unknown, MatrixError>
+export interface Calls {
+  /** Answers a call of a session, within the rates of its user. */
+  readonly answer: (session: Session, call: SocketCall) => Effect.Effect<unknown, MatrixError>
+  /** The slot in which a call is answered and its answer sent. */
+  readonly slot: (session: Session, call: SocketCall) => Slot
+}
 
 type Methods = {
   readonly [Method in SocketMethod]: (
@@ -104,23 +109,28 @@ const isReading = ({ method, params }: SocketCall): boolean => {
 const isActivity = (call: SocketCall): boolean =>
   call.method === "ping" || (call.method !== "presence" && !isReading(call))
 
-/** Answers calls, within the rates of their user. */
-export const makeCall: Effect.Effect<Call, never, Rooms | Events | Users | Presences | RateLimit> = Effect.gen(
-  function* () {
+export const makeCalls: Effect.Effect<Calls, never, Rooms | Events | Users | Presences | RateLimit | RequestSlots> =
+  Effect.gen(function* () {
     const presences = yield* Presences
     const limit = yield* RateLimit
+    const slots = yield* RequestSlots
     const methods: Methods = {
       ...roomMethods(yield* Rooms, yield* Events),
       ...peopleMethods(yield* Users, presences)
     }
-    return (session, call) => {
-      const method = methods[call.method] as (session: Session, params: unknown) => Effect.Effect<unknown, MatrixError>
-      return limit
-        .take(isReading(call) ? "requests" : "sends", session.userId)
-        .pipe(
-          Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
-          Effect.andThen(Effect.suspend(() => method(session, call.params)))
-        )
+    return {
+      slot: ({ userId }, call) => slots.enter(isReading(call) ? "reads" : "sends", userId),
+      answer: (session, call) => {
+        const method = methods[call.method] as (
+          session: Session,
+          params: unknown
+        ) => Effect.Effect<unknown, MatrixError>
+        return limit
+          .take(isReading(call) ? "requests" : "sends", session.userId)
+          .pipe(
+            Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
+            Effect.andThen(Effect.suspend(() => method(session, call.params)))
+          )
+      }
     }
-  }
-)
+  })

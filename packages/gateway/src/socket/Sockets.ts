@@ -29,10 +29,12 @@ import { makeAuthenticate, readToken } from "../client-api/Authentication.ts"
 import { pagination } from "../client-api/Paging.ts"
 import { writeError } from "../NodeServer.ts"
 import { RateLimit } from "../RateLimit.ts"
+import type { RequestSlots } from "../RequestSlots.ts"
 import type { Shutdown } from "../Shutdown.ts"
 import type { TrustedProxies } from "../TrustedProxies.ts"
+import { UnreadAnswers } from "../UnreadAnswers.ts"
 import { serveConnection } from "./Connection.ts"
-import { makeCall } from "./SocketMethods.ts"
+import { makeCalls } from "./SocketMethods.ts"
 
 /** How often a peer is asked whether it is there. One that did not answer until the next time is gone. */
 const pingInterval = "30 seconds"
@@ -64,7 +66,11 @@ export class Sockets extends Context.Service<
 >()("greenroom/gateway/Sockets") {
   static readonly layer = (
     proxies: TrustedProxies
-  ): Layer.Layer<Sockets, never, Accounts | Events | Presences | Rooms | Users | RateLimit | Shutdown> =>
+  ): Layer.Layer<
+    Sockets,
+    never,
+    Accounts | Events | Presences | Rooms | Users | RateLimit | RequestSlots | Shutdown | UnreadAnswers
+  > =>
     Layer.effect(
       Sockets,
       Effect.suspend(() => makeSockets(proxies))
@@ -87,7 +93,8 @@ interface Accepted {
 const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const open = new Map<WebSocket, Open>()
   const accept = yield* makeAccept(proxies)
-  const call = yield* makeCall
+  const calls = yield* makeCalls
+  const unread = yield* UnreadAnswers
   const presences = yield* Presences
   const server = makeWebSocketServer()
   const connections = yield* FiberSet.make<void>()
@@ -104,7 +111,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
       () => Effect.sync(() => open.delete(socket))
     )
     yield* presences.connected(accepted.session)
-    yield* serveConnection({ ...accepted, socket, call })
+    yield* serveConnection({ ...accepted, socket, calls, unread })
   })
 
   const connect = (request: IncomingMessage, socket: Duplex, head: Buffer) =>

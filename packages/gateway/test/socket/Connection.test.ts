@@ -5,7 +5,7 @@ import { encodeRequest } from "@greenroom/protocol/SocketFrame"
 import { Deferred, Effect, Queue } from "effect"
 import { WebSocket, WebSocketServer } from "ws"
 import { maxRequestsInFlight, serveConnection } from "../../src/socket/Connection.ts"
-import type { Call } from "../../src/socket/SocketMethods.ts"
+import type { Calls } from "../../src/socket/SocketMethods.ts"
 
 const session = { userId: formatUserId("alice", ServerName.make("green.test")), tokenId: 1, deviceId: "phone" }
 
@@ -40,7 +40,7 @@ describe("Connection", () => {
       const started = yield* Queue.unbounded<Deferred.Deferred<void>>()
       let running = 0
       let most = 0
-      const call: Call = () =>
+      const answer: Calls["answer"] = () =>
         Effect.gen(function* () {
           most = Math.max(most, ++running)
           const end = yield* Deferred.make<void>()
@@ -50,7 +50,10 @@ describe("Connection", () => {
           return {}
         })
       const subscription = { next: Effect.never }
-      yield* Effect.forkScoped(serveConnection({ socket: served, subprotocol: "m.json", session, subscription, call }))
+      const slot = () => ({ turn: Effect.void, end: () => {} })
+      const unread = { add: () => () => {} }
+      const options = { socket: served, session, subscription, calls: { answer, slot }, unread }
+      yield* Effect.forkScoped(serveConnection({ ...options, subprotocol: "m.json" }))
       const answers = yield* Queue.unbounded<unknown>()
       client.on("message", (data) => Queue.offerUnsafe(answers, JSON.parse(data.toString()).id))
       const ids = Array.from({ length: maxRequestsInFlight * 5 }, (_, id) => id)

@@ -3,7 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { WebSocket, WebSocketServer } from "ws"
-import { makeOutbox, maxBuffered } from "../../src/socket/Outbox.ts"
+import { makeOutbox, maxBuffered, type Outbox } from "../../src/socket/Outbox.ts"
+import { maxUnreadBytes, UnreadAnswers } from "../../src/UnreadAnswers.ts"
 
 /** Both ends of a WebSocket. */
 const pair = Effect.gen(function* () {
@@ -26,13 +27,15 @@ const pair = Effect.gen(function* () {
   return { ours: yield* Effect.promise(() => accepted), theirs }
 })
 
-/** A second of the test's clock, and whatever the sockets have to do. */
-const second = Effect.andThen(
-  TestClock.adjust("1 second"),
-  Effect.callback<void>((resume) => {
-    setImmediate(() => resume(Effect.void))
-  })
-)
+type Pair = Effect.Success<typeof pair>
+
+/** What the sockets have to do now. */
+const turn = Effect.callback<void>((resume) => {
+  setImmediate(() => resume(Effect.void))
+})
+
+/** A second of the test's clock, and what the sockets have to do. */
+const second = Effect.andThen(TestClock.adjust("1 second"), turn)
 
 const frame = "x".repeat(64 * 1024)
 const frames = 400
@@ -44,7 +47,7 @@ describe("Outbox", () => {
       theirs.pause()
       let isTooSlow = false
       let sent = 0
-      const outbox = makeOutbox(ours, () => {
+      const outbox = makeOutbox(ours, yield* UnreadAnswers, () => {
         isTooSlow = true
       })
       const send = Effect.suspend(() => {
@@ -56,13 +59,13 @@ describe("Outbox", () => {
       yield* Effect.repeat(second, { until: () => isTooSlow })
       assert.isBelow(sent, frames)
       assert.isBelow(ours.bufferedAmount, 2 * maxBuffered)
-    }).pipe(Effect.scoped)
+    }).pipe(Effect.scoped, Effect.provide(UnreadAnswers.layer(maxUnreadBytes)))
   )
 
   it.effect("a client that reads gets everything, however much it is", () =>
     Effect.gen(function* () {
       const { ours, theirs } = yield* pair
-      const outbox = makeOutbox(ours, () => assert.fail("too slow"))
+      const outbox = makeOutbox(ours, yield* UnreadAnswers, () => assert.fail("too slow"))
       const all = Effect.callback<void>((resume) => {
         let received = 0
         theirs.on("message", () => {
@@ -70,15 +73,36 @@ describe("Outbox", () => {
         })
       })
       yield* Effect.all([Effect.repeat(outbox.send(frame), { times: frames - 1 }), all], { concurrency: "unbounded" })
-    }).pipe(Effect.scoped)
+    }).pipe(Effect.scoped, Effect.provide(UnreadAnswers.layer(maxUnreadBytes)))
+  )
+
+  it.effect("where too much waits for all clients together, the one that has waited longest is cut off", () =>
+    Effect.gen(function* () {
+      const [first, second] = [yield* pair, yield* pair]
+      const unread = yield* UnreadAnswers
+      const fail = () => assert.fail("too slow")
+      const [slow, slower] = [makeOutbox(second.ours, unread, fail), makeOutbox(first.ours, unread, fail)]
+      for (const { theirs } of [first, second]) theirs.pause()
+      // The system takes some for a client that does not read; what it does not take waits here.
+      const fill = (outbox: Outbox, { ours }: Pair) =>
+        Effect.repeat(Effect.andThen(outbox.send(frame), turn), {
+          until: () => ours.bufferedAmount >= maxBuffered / 2,
+          times: frames
+        })
+      yield* fill(slower, first)
+      const cut = new Promise((resolve) => first.ours.once("close", resolve))
+      yield* fill(slow, second)
+      yield* Effect.promise(() => cut)
+      assert.strictEqual(second.ours.readyState, WebSocket.OPEN)
+    }).pipe(Effect.scoped, Effect.provide(UnreadAnswers.layer((maxBuffered * 3) / 4)))
   )
 
   it.effect("sending to a closed socket is no failure", () =>
     Effect.gen(function* () {
       const { ours } = yield* pair
-      const outbox = makeOutbox(ours, () => assert.fail("too slow"))
+      const outbox = makeOutbox(ours, yield* UnreadAnswers, () => assert.fail("too slow"))
       ours.terminate()
       yield* outbox.send(frame)
-    }).pipe(Effect.scoped)
+    }).pipe(Effect.scoped, Effect.provide(UnreadAnswers.layer(maxUnreadBytes)))
   )
 })

@@ -48,6 +48,9 @@ export class OptionalAuthentication extends HttpApiMiddleware.Service<
   { provides: CurrentViewer }
 >()("greenroom/protocol/OptionalAuthentication", { error: wireErrors, requiredForClient: true }) {}
 
+/** Annotates the endpoints whose requests may wait for something to happen. */
+export const LongPoll = Context.Reference<boolean>("greenroom/protocol/LongPoll", { defaultValue: () => false })
+
 const bearer = /^bearer +([^ ]+) *$/i
 
 /** The access token of a request, wherever it stands; the query parameter first. Errors: M_MISSING_TOKEN. */

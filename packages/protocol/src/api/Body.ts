@@ -67,6 +67,17 @@ export const OptionalObject: Schema.Codec<JsonObject | undefined> = Schema.decla
   canonical
 ).check(describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })), bounded) as never
 
+/**
+ * The same for the endpoint by which rooms are joined: the console client of 2014 sends `null` to it where it has no body.
+ * Everywhere else `null` is no body.
+ */
+export const OptionalObjectOrNull: Schema.Codec<JsonObject | null | undefined> = Schema.declare<
+  JsonObject | null | undefined
+>((value): value is JsonObject | null | undefined => value === null || isObjectOrAbsent(value), canonical).check(
+  describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })),
+  bounded
+) as never
+
 const isAbsent = (value: unknown): value is undefined => value === undefined
 
 /** A request body that is absent: one of the payloads of an endpoint that can do without. */

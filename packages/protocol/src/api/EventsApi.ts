@@ -7,7 +7,7 @@ import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/ht
 import { EventId, RoomId } from "../Identifiers.ts"
 import { PaginationFields } from "../Pagination.ts"
 import { ClientEvent, EventStreamChunk, InitialSync, PushRules, RoomInitialSync } from "./Answers.ts"
-import { Authentication } from "./Authentication.ts"
+import { Authentication, LongPoll } from "./Authentication.ts"
 import { body } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 
@@ -18,16 +18,18 @@ export class EventsApi extends HttpApiGroup.make("events")
     HttpApiEndpoint.get("poll", "/events", {
       query: { from, timeout, limit },
       success: EventStreamChunk
-    }).annotateMerge(
-      documented({
-        summary: "Wait for events",
-        text:
-          "What happened after `from`, or, where nothing did, what happens within `timeout` ms (default 30,000). " +
-          "`from` absent or `END`: from now on. `START`: from the beginning of what the user may see. Give `end` of the " +
-          "answer as the next `from`: nothing is reported twice, and nothing is left out. Errors: M_BAD_PAGINATION.",
-        who: "any user, for themselves"
-      })
-    ),
+    })
+      .annotate(LongPoll, true)
+      .annotateMerge(
+        documented({
+          summary: "Wait for events",
+          text:
+            "What happened after `from`, or, where nothing did, what happens within `timeout` ms (default 30,000). " +
+            "`from` absent or `END`: from now on. `START`: from the beginning of what the user may see. Give `end` of the " +
+            "answer as the next `from`: nothing is reported twice, and nothing is left out. Errors: M_BAD_PAGINATION.",
+          who: "any user, for themselves"
+        })
+      ),
     HttpApiEndpoint.get("event", "/events/:eventId", {
       params: { eventId: EventId },
       success: body(ClientEvent)

@@ -9,7 +9,7 @@ import { RoomId, UserId } from "../Identifiers.ts"
 import { Medium } from "../identity/ThirdPartyId.ts"
 import { JoinedRoom, MessagePage } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
-import { Done, OptionalObject } from "./Body.ts"
+import { Done, OptionalObject, OptionalObjectOrNull } from "./Body.ts"
 import { documented, idempotent } from "./Documentation.ts"
 import { RoomIdOrAlias, TransactionId } from "./Parameters.ts"
 
@@ -74,6 +74,7 @@ const toRoom = { payload: OptionalObject, success: Done } as const
 const inviting = { payload: InviteTarget, success: Done } as const
 const aboutUser = { payload: Target, success: Done } as const
 const joining = { payload: OptionalObject, success: JoinedRoom } as const
+const joiningAny = { payload: OptionalObjectOrNull, success: JoinedRoom } as const
 
 export class MembershipApi extends HttpApiGroup.make("membership")
   .add(
@@ -114,15 +115,15 @@ export class MembershipApi extends HttpApiGroup.make("membership")
     }).annotateMerge(onceOf(kickUser)),
     HttpApiEndpoint.post("join", "/join/:roomIdOrAlias", {
       params: { roomIdOrAlias: RoomIdOrAlias },
-      ...joining
+      ...joiningAny
     }).annotateMerge(documented(joinAny)),
     HttpApiEndpoint.put("joinByPut", "/join/:roomIdOrAlias", {
       params: { roomIdOrAlias: RoomIdOrAlias },
-      ...joining
+      ...joiningAny
     }).annotateMerge(documented(joinAny)),
     HttpApiEndpoint.put("joinWithTransaction", "/join/:roomIdOrAlias/:txnId", {
       params: { roomIdOrAlias: RoomIdOrAlias, txnId: TransactionId },
-      ...joining
+      ...joiningAny
     }).annotateMerge(onceOf(joinAny)),
     HttpApiEndpoint.get("members", "/rooms/:roomId/members", { params: inRoom, success: MessagePage }).annotateMerge(
       documented({

@@ -1,0 +1,128 @@
+/**
+ * How many requests of one user are answered at the same time. A request keeps its slot until its work has ended and the
+ * client has received the answer, so that what one user makes the server hold is bounded. Requests beyond that wait, in
+ * order; where too many wait, they are refused. Counts are in the memory of this node.
+ */
+import type { ServerResponse } from "node:http"
+import { LimitExceeded } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Layer } from "effect"
+
+/** `active` at a time, `waiting` beyond that. */
+interface Capacity {
+  readonly active: number
+  readonly waiting: number
+}
+
+/** What one user, or one address without a user, may have in flight on this node. */
+export const capacities = {
+  /** Requests that only read, whose answers may be large. */
+  reads: { active: 8, waiting: 500 },
+  /** Requests that change something. */
+  sends: { active: 64, waiting: 500 },
+  /** Long polls, which hold little while they wait. */
+  polls: { active: 250, waiting: 0 }
+} as const satisfies { readonly [kind: string]: Capacity }
+
+export type SlotKind = keyof typeof capacities
+
+export interface Slot {
+  /** Waits until it is the request's turn. Errors: M_LIMIT_EXCEEDED where too many wait. */
+  readonly turn: Effect.Effect<void, LimitExceeded>
+  /** Gives the slot back, whether it was the request's turn or not. May be called again. */
+  readonly end: () => void
+}
+
+/** The requests of one kind of one user. */
+class Line {
+  active = 0
+  readonly waiting = new Set<() => void>()
+}
+
+/** When a refused client may come back, in ms. */
+const retryAfter = 1_000
+
+const tooMany = new LimitExceeded({ error: "Too many requests at a time, try again later", retry_after_ms: retryAfter })
+
+export class RequestSlots extends Context.Service<
+  RequestSlots,
+  {
+    /** Gets in line. `key` is a user ID or an address. */
+    readonly enter: (kind: SlotKind, key: string) => Slot
+  }
+>()("greenroom/gateway/RequestSlots") {
+  static readonly layer: Layer.Layer<RequestSlots> = Layer.sync(RequestSlots, () => {
+    const lines = { reads: new Map<string, Line>(), sends: new Map<string, Line>(), polls: new Map<string, Line>() }
+    return RequestSlots.of({ enter: (kind, key) => enterLine(lines[kind], key, capacities[kind]) })
+  })
+}
+
+const enterLine = (lines: Map<string, Line>, key: string, capacity: Capacity): Slot => {
+  const line = lines.get(key) ?? new Line()
+  lines.set(key, line)
+  return line.active < capacity.active ? startAtOnce(lines, key, line) : waitInLine(lines, key, line, capacity)
+}
+
+/** Passes a slot on, or gives it back. */
+const leave = (lines: Map<string, Line>, key: string, line: Line): void => {
+  for (const start of line.waiting) {
+    line.waiting.delete(start)
+    start()
+    return
+  }
+  line.active--
+  if (line.active === 0) lines.delete(key)
+}
+
+const startAtOnce = (lines: Map<string, Line>, key: string, line: Line): Slot => {
+  line.active++
+  let ended = false
+  return {
+    turn: Effect.void,
+    end: () => {
+      if (!ended) leave(lines, key, line)
+      ended = true
+    }
+  }
+}
+
+const waitInLine = (lines: Map<string, Line>, key: string, line: Line, capacity: Capacity): Slot => {
+  if (line.waiting.size >= capacity.waiting) return { turn: Effect.fail(tooMany), end: () => {} }
+  let started = false
+  let ended = false
+  let resume = () => {}
+  const start = () => {
+    started = true
+    resume()
+  }
+  line.waiting.add(start)
+  return {
+    turn: Effect.callback((done) => {
+      if (started) return done(Effect.void)
+      resume = () => done(Effect.void)
+    }),
+    end: () => {
+      if (ended) return
+      ended = true
+      if (started) leave(lines, key, line)
+      else line.waiting.delete(start)
+    }
+  }
+}
+
+/** Runs the work of a request in its slot, which ends when the work has ended and the response is closed. */
+export const withSlot = <A, E, R>(
+  slot: Slot,
+  response: ServerResponse,
+  work: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | LimitExceeded, R> => {
+  let open = 2
+  const endOne = () => {
+    if (--open === 0) slot.end()
+  }
+  if (response.closed) endOne()
+  else response.once("close", endOne)
+  return Effect.ensuring(
+    Effect.flatMap(slot.turn, () => work),
+    Effect.sync(endOne)
+  )
+}

@@ -1,0 +1,67 @@
+/**
+ * The bytes that wait in the memory of this node for clients to read them: large answers by HTTP, and frames of
+ * WebSockets. When there are too many, those that wait longest are cut off. Clients that read have read theirs by then; a
+ * client that was cut off asks again.
+ */
+import type { ServerResponse } from "node:http"
+import { NodeHttpServerRequest } from "@effect/platform-node"
+import { Context, Layer } from "effect"
+import type { HttpServerRequest, HttpServerResponse } from "effect/http"
+
+/** How many bytes may wait for all clients together. */
+export const maxUnreadBytes = 128 * 1024 * 1024
+
+/** Less than this is not worth counting: the buffers of a connection may have as much. */
+export const smallestCounted = 64 * 1024
+
+interface Unread {
+  readonly bytes: number
+  readonly cut: () => void
+}
+
+export class UnreadAnswers extends Context.Service<
+  UnreadAnswers,
+  {
+    /** Counts bytes that wait for a client, until the result is called. `cut` ends the connection of the client. */
+    readonly add: (bytes: number, cut: () => void) => () => void
+  }
+>()("greenroom/gateway/UnreadAnswers") {
+  /** `maxBytes` may wait for all clients together. */
+  static readonly layer = (maxBytes: number): Layer.Layer<UnreadAnswers> =>
+    Layer.sync(UnreadAnswers, () => {
+      /** Oldest first. */
+      const unread = new Set<Unread>()
+      let total = 0
+      const remove = (entry: Unread) => {
+        if (unread.delete(entry)) total -= entry.bytes
+      }
+      return UnreadAnswers.of({
+        add: (bytes, cut) => {
+          const added = { bytes, cut }
+          unread.add(added)
+          total += bytes
+          for (const entry of unread) {
+            if (total <= maxBytes) break
+            remove(entry)
+            entry.cut()
+          }
+          return () => remove(added)
+        }
+      })
+    })
+}
+
+/** Counts the body of a response, if it is large, until it was sent. */
+export const countBody = (
+  unread: UnreadAnswers["Service"],
+  request: HttpServerRequest.HttpServerRequest,
+  { body }: HttpServerResponse.HttpServerResponse
+): void => {
+  if (body._tag !== "Uint8Array" || body.contentLength < smallestCounted) return
+  const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+  if (!response.closed)
+    response.once(
+      "close",
+      unread.add(body.contentLength, () => response.destroy())
+    )
+}

@@ -1,0 +1,81 @@
+import { connect } from "node:net"
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { Gateway } from "../src/Gateway.ts"
+import { capacities, RequestSlots } from "../src/RequestSlots.ts"
+import { ask, gateway, register, type TestUser } from "./TestGateway.ts"
+
+/** Sends a long poll on a connection of its own. */
+const openPoll = Effect.fnUntraced(function* ({ token }: TestUser) {
+  const { port } = yield* Gateway
+  return yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const socket = connect(port, "127.0.0.1")
+      socket.write(
+        `GET /matrix/client/api/v1/events?timeout=60000&from=END&access_token=${token} HTTP/1.1\r\nHost: a\r\n\r\n`
+      )
+      return socket
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
+})
+
+layer(gateway, { excludeTestServices: true })("the long polls of a user", (it) => {
+  it.effect("are so many at a time; when one ends there is room for another", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("polls-alice"), yield* register("polls-bob")]
+      const polls = []
+      for (let index = 0; index < capacities.polls.active; index++) polls.push(yield* openPoll(alice))
+      const look = ask("GET", "/events?timeout=0", { token: alice.token })
+      const refused = yield* Effect.repeat(look, { until: ({ status }) => status !== 200 })
+      assert.strictEqual(refused.status, 429)
+      assert.strictEqual(refused.body.errcode, "M_LIMIT_EXCEEDED")
+      assert.isAbove(refused.body.retry_after_ms, 0)
+      assert.strictEqual((yield* ask("GET", "/initialSync", { token: alice.token })).status, 200)
+      assert.strictEqual((yield* ask("GET", "/events?timeout=0", { token: bob.token })).status, 200)
+      polls[0]!.destroy()
+      yield* Effect.repeat(look, { until: ({ status }) => status === 200 })
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("RequestSlots", () => {
+  it.effect("requests of a user beyond the first ones wait in order, those of others do not", () =>
+    Effect.gen(function* () {
+      const { enter } = yield* RequestSlots
+      const first = Array.from({ length: capacities.reads.active }, () => enter("reads", "alice"))
+      yield* Effect.forEach(first, ({ turn }) => turn)
+      yield* enter("reads", "bob").turn
+      yield* enter("sends", "alice").turn
+      const order: Array<number> = []
+      const later = [0, 1, 2].map((number) => ({ number, slot: enter("reads", "alice") }))
+      const waiting = yield* Effect.forEach(later, ({ number, slot }) =>
+        Effect.forkChild(
+          Effect.map(slot.turn, () => order.push(number)),
+          { startImmediately: true }
+        )
+      )
+      assert.deepStrictEqual(order, [])
+      first[0]!.end()
+      first[0]!.end()
+      yield* Fiber.join(waiting[0]!)
+      assert.deepStrictEqual(order, [0])
+      later[1]!.slot.end()
+      first[1]!.end()
+      yield* Fiber.join(waiting[2]!)
+      assert.deepStrictEqual(order, [0, 2])
+      yield* Fiber.interruptAll(waiting)
+    }).pipe(Effect.provide(RequestSlots.layer))
+  )
+
+  it.effect("who has too many waiting is told to come back later", () =>
+    Effect.gen(function* () {
+      const { enter } = yield* RequestSlots
+      const all = capacities.reads.active + capacities.reads.waiting
+      const slots = Array.from({ length: all }, () => enter("reads", "alice"))
+      assert.strictEqual((yield* Effect.flip(enter("reads", "alice").turn))._tag, "M_LIMIT_EXCEEDED")
+      for (const slot of slots) slot.end()
+      yield* enter("reads", "alice").turn
+    }).pipe(Effect.provide(RequestSlots.layer))
+  )
+})
