@@ -30,7 +30,11 @@ export interface Flow {
 }
 
 export const flows: ReadonlyArray<Flow> = [
-  { client: "matrix-js-sdk", language: "javascript", program: "matrix-js-sdk.mjs" }
+  { client: "matrix-js-sdk", language: "javascript", program: "matrix-js-sdk.mjs" },
+  { client: "matrix-bot-sdk", language: "javascript", program: "matrix-bot-sdk.mjs" },
+  { client: "matrix-nio", language: "python", program: "matrix_nio.py" },
+  { client: "matrix-commander", language: "python", program: "matrix_commander.py" },
+  { client: "mautrix", language: "python", program: "mautrix_python.py" }
 ]
 
 const pythonPackages = ["matrix-nio==0.26.0", "matrix-commander==8.0.6", "mautrix==0.21.1"]
