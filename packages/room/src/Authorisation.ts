@@ -11,8 +11,14 @@ import { isEventId, isUserId, serverNameOf } from "@greenroom/protocol/Identifie
 import type { Json } from "@greenroom/protocol/Json"
 import { inviteJoinOf, namesMembership } from "./InviteJoin.ts"
 import { allowsPowerLevels, hasPowerLevelForm } from "./PowerLevelChange.ts"
-import { eventLevel, levelFor, type PowerLevels, powerLevels, userLevel } from "./PowerLevels.ts"
-import { type EventProposal, type Refusal, type StateLookup, stateKeyOf } from "./RoomVersion.ts"
+import { eventLevel, levelFor, levelsIn, type PowerLevels, powerLevels, userLevel } from "./PowerLevels.ts"
+import {
+  type AuthorisationRules,
+  type EventProposal,
+  type Refusal,
+  type StateLookup,
+  stateKeyOf
+} from "./RoomVersion.ts"
 
 /** What a user is to a room. Whoever it does not know has left. */
 export type Membership = "invite" | "join" | "leave" | "ban" | "knock"
@@ -335,17 +341,17 @@ const authEventsRule: Refusal = {
   rule: "The auth events of an event are state of its room that decides about it, one of each sort"
 }
 
-/**
- * Whether the events that an event itself names as its auth events allow it. They are all of `event.auth_events`, in any
- * order, none of them rejected.
- */
-export const authoriseByAuthEvents = (event: Event, authEvents: ReadonlyArray<Event>): Refusal | undefined => {
+const restsOnRejected: Refusal = { rule: "An event must not rest on rejected events" }
+
+/** Whether the events that an event itself names as its auth events allow it. */
+export const authoriseByAuthEvents: AuthorisationRules["authoriseByAuthEvents"] = (event, authEvents, context) => {
   const expected = new Set(authEventKeys(event).map(([type, stateKey]) => stateKeyOf(type, stateKey)))
   const named = new Set<string>(event.auth_events)
   if (authEvents.length !== event.auth_events.length) return authEventsRule
   for (const each of authEvents) {
     const isExpected = each.state_key !== undefined && expected.delete(stateKeyOf(each.type, each.state_key))
     if (!isExpected || !named.has(each.event_id) || each.room_id !== event.room_id) return authEventsRule
+    if (context?.isRejected(each.event_id) === true) return restsOnRejected
   }
   return authorise(event, lookupIn(authEvents))
 }
@@ -361,4 +367,13 @@ export const authoriseRedaction = (redaction: Event, target: Event, state: State
   return target.sender === redaction.sender || userLevel(levels, redaction.sender) >= levelFor(levels, "redact")
     ? undefined
     : { rule: "Redacting events of others takes the power level `redact`" }
+}
+
+/** The authorisation rules of the draft's room version. */
+export const draftRules: AuthorisationRules = {
+  authEventKeys,
+  authorise,
+  authoriseByAuthEvents,
+  authoriseRedaction,
+  levels: levelsIn
 }

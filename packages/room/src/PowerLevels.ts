@@ -9,7 +9,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import type { StateLookup } from "./RoomVersion.ts"
+import type { Levels, StateLookup } from "./RoomVersion.ts"
 
 /** The level of the creator while no m.room.power_levels says otherwise. */
 export const creatorLevel = 100
@@ -71,3 +71,17 @@ export const explicitEventLevel = (levels: PowerLevels, type: string): number | 
 /** The level that a user needs to send an event of this type. */
 export const eventLevel = (levels: PowerLevels, type: string, isState: boolean): number =>
   explicitEventLevel(levels, type) ?? levelFor(levels, isState ? "state_default" : "events_default")
+
+/** The level that `notifications` names for a key; 50 where it names none. */
+const notificationLevel = (levels: PowerLevels, key: string): number => entry(levels.content.notifications, key) ?? 50
+
+/** Who may do what in a state. */
+export const levelsIn = (state: StateLookup): Levels => {
+  const levels = powerLevelsIn(state)
+  return {
+    user: (userId) => userLevel(levels, userId),
+    event: (type, isState) => eventLevel(levels, type, isState),
+    of: (key) => levelFor(levels, key),
+    notification: (key) => notificationLevel(levels, key)
+  }
+}

@@ -1,13 +1,14 @@
 /**
- * A room version: everything that depends on the format of a room. Actors, store and gateway know rooms only through
- * this interface, so a further version is one more implementation and no change elsewhere.
+ * A room version: an event format, authorisation rules and a state resolution, with what else differs. Actors, store and
+ * gateway know rooms only through this interface; `RoomVersions` has the table of versions.
  *
- * All of it is pure and synchronous.
+ * All of it is pure and synchronous. Room IDs and event IDs are opaque to everybody else.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { Result } from "effect"
+import type { LevelKey } from "./PowerLevels.ts"
 import type { SigningKey, VerifyKeys } from "./Signing.ts"
 
 /** Looks up the state event of a type and state key; undefined where there is none. */
@@ -37,9 +38,17 @@ export interface EventProposal {
   readonly invite_join?: JsonObject
 }
 
+/** An event that a new one follows. */
+export interface PrevEvent {
+  readonly event_id: EventId
+  readonly depth: number
+  /** Its `EventFormat.referenceHash`, where the version has `namesReferenceHashes`. */
+  readonly referenceHash?: string | undefined
+}
+
 /** Where an event goes in the graph. */
 export interface EventPlace {
-  readonly prevEvents: ReadonlyArray<{ readonly event_id: EventId; readonly depth: number }>
+  readonly prevEvents: ReadonlyArray<PrevEvent>
   /** The state before the event. */
   readonly state: StateLookup
   /** Milliseconds since 1970. */
@@ -75,16 +84,35 @@ export interface StateResolution {
   readonly extent: "conflicted" | "authDifference" | "authDifferenceAndSubgraph"
   /**
    * The keys that were in conflict with the events that they are set to. Keys that it does not name are set to none. The
-   * same for every server that has the same events. `event` knows the full conflicted set, what all states agree on, and
-   * the auth events of both.
+   * same for every server that has the same events.
+   *
+   * `event` looks up accepted events: the full conflicted set, the auth events of these, what all states agree on, the
+   * m.room.create, and the m.room.power_levels before those power levels: all that are found by following the power levels
+   * among auth events. A store reads the first two in a batch and the last by one recursive query over auth edges to
+   * m.room.power_levels. (The extent "conflicted" asks for events in conflict and for what all states agree on only.)
    */
   readonly resolve: (conflict: StateConflict, event: (id: EventId) => Event | undefined) => ReadonlyMap<string, EventId>
 }
 
-export interface RoomVersion {
-  readonly id: string
+/** An event that creates a room, before the room has an ID. */
+export type RoomProposal = Omit<EventProposal, "room_id">
+
+/** How the events of a version look: their IDs, their form as PDUs, redaction, hashes and signatures. */
+export interface EventFormat {
   /** The most predecessors that an event names. */
   readonly maxPrevEvents: number
+  /** True if PDUs name other events with their reference hashes; then `EventPlace.prevEvents` has them. */
+  readonly namesReferenceHashes: boolean
+  /** The SHA-256 of what redaction leaves of an event, without its signatures: in unpadded base64. */
+  readonly referenceHash: (event: Event) => string
+  /**
+   * The m.room.create of a new room, with hash and signature. Its `room_id` is the ID of the room: a random one on the
+   * server of the key, or the hash of the event. Then equal proposals of the same millisecond make the same room, and
+   * `now` is to be raised where the room exists.
+   */
+  readonly createRoom: (proposal: RoomProposal, key: SigningKey, now: number) => Result.Result<Event, PduProblem>
+  /** The ID of the m.room.create of a room, where it follows from the room's ID. */
+  readonly createEventId: (roomId: RoomId) => EventId | undefined
   /**
    * A new event for a proposal: event ID, place in the graph, auth events, hash and our signature. For contents of our
    * own: throws `CanonicalJsonError` where the content has no canonical form, and does not look at the size.
@@ -92,8 +120,8 @@ export interface RoomVersion {
   readonly build: (proposal: EventProposal, place: EventPlace, key: SigningKey) => Event
   /**
    * The same for contents that a client wrote: says if they have no canonical form or make too large an event. Without
-   * a key the event has neither hash nor signature yet: `sign` gives it both before it leaves the server. The event names
-   * all of `place.prevEvents`, of which there are `maxPrevEvents` at most.
+   * a key the event has no signature yet, and in the draft's version no hash: `sign` gives it both before it leaves the
+   * server. The event names all of `place.prevEvents`, of which there are `maxPrevEvents` at most.
    */
   readonly tryBuild: (
     proposal: EventProposal,
@@ -101,22 +129,8 @@ export interface RoomVersion {
     origin: ServerName,
     key: SigningKey | undefined
   ) => Result.Result<Event, PduProblem>
-  /** The types and state keys of the state that decides whether an event is allowed. */
-  readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
-  /** Undefined if the rules allow the event in that state, else why not. */
-  readonly authorise: (event: Event, state: StateLookup) => Refusal | undefined
-  /**
-   * The same in the state that the event itself names: `authEvents` are all of its auth events, none of them rejected.
-   */
-  readonly authoriseByAuthEvents: (event: Event, authEvents: ReadonlyArray<Event>) => Refusal | undefined
-  /**
-   * Whether an allowed redaction takes effect on the event that it names. `state` is that before the redaction.
-   */
-  readonly authoriseRedaction: (redaction: Event, target: Event, state: StateLookup) => Refusal | undefined
   /** The event stripped to what the protocol needs. Idempotent. */
   readonly redact: (event: Event) => Event
-  /** How one state follows from several. `resolveStates` of `StateConflict` applies it to whole states. */
-  readonly stateResolution: StateResolution
   /** The form that other servers receive, without `unsigned`. */
   readonly toPdu: (event: Event) => JsonObject
   /** The form in which an event without ID, time, hash and signature goes to the server that completes it. */
@@ -126,13 +140,13 @@ export interface RoomVersion {
   /** Checks form and size, not signatures. */
   readonly fromPdu: (pdu: unknown) => Result.Result<Event, PduProblem>
   /**
-   * The servers whose signature the event must bear: its origin. A countersignature (of an invite) may stand beside it
-   * and proves that the other server knows; an event does not depend on it.
+   * The servers whose signatures the event must bear. A countersignature (of an invite) may stand beside them and proves
+   * that the other server knows; an event does not depend on it.
    */
   readonly signers: (event: Event) => ReadonlyArray<ServerName>
   /**
    * The m.room.invite_join that a membership carries which another server made than the sender's own. Those who signed
-   * it are verified as those who signed the membership.
+   * it are verified as those who signed the membership. Only in the draft's version.
    */
   readonly inviteJoinOf: (event: Event) => Event | undefined
   /** The membership that an m.room.invite_join asks for. */
@@ -144,4 +158,67 @@ export interface RoomVersion {
   readonly verify: (event: Event, keys: (server: ServerName) => VerifyKeys) => Result.Result<Event, PduProblem>
   /** Adds our signature, and the hash where there is none yet. */
   readonly sign: (event: Event, key: SigningKey) => Event
+}
+
+/** Who may do what in a state, as the rules of a version read it. Creators of version 12 have `Infinity`. */
+export interface Levels {
+  /** The level of a user. */
+  readonly user: (userId: string) => number
+  /** The level that an event of this type takes. */
+  readonly event: (type: string, isState: boolean) => number
+  /** The level that one of these keys of m.room.power_levels sets, or its default. */
+  readonly of: (key: LevelKey) => number
+  /** The level that `notifications` names for a key such as `room`; 50 where it names none. */
+  readonly notification: (key: string) => number
+}
+
+/** What is known of a room beside the auth events that an event names. */
+export interface AuthContext {
+  /** The m.room.create of the room, if it was accepted. Versions that do not name it among the auth events need it. */
+  readonly create: Event | undefined
+  /** True for events that were rejected. */
+  readonly isRejected: (id: EventId) => boolean
+}
+
+/** Which events a version allows. */
+export interface AuthorisationRules {
+  /** The types and state keys of the state that decides whether an event is allowed: what its auth events are. */
+  readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
+  /** Undefined if the rules allow the event in that state, else why not. */
+  readonly authorise: (event: Event, state: StateLookup) => Refusal | undefined
+  /** The same in the state that the event itself names: `authEvents` are all of its auth events, in any order. */
+  readonly authoriseByAuthEvents: (
+    event: Event,
+    authEvents: ReadonlyArray<Event>,
+    context?: AuthContext
+  ) => Refusal | undefined
+  /**
+   * Whether an allowed redaction takes effect on the event that it names, once both are there. `state` is that before the
+   * redaction.
+   */
+  readonly authoriseRedaction: (redaction: Event, target: Event, state: StateLookup) => Refusal | undefined
+  /** Who may do what in a state. */
+  readonly levels: (state: StateLookup) => Levels
+}
+
+/** What else differs between versions. */
+export interface RoomFeatures {
+  /** True if a signature counts only where the key was valid at the `origin_server_ts` of the event. */
+  readonly enforcesKeyValidity: boolean
+  /** The join rules by which one may knock; none where there is no knocking. */
+  readonly knockRules: ReadonlySet<string>
+  /** The join rules by which members of other rooms may join; none where there are no restricted rooms. */
+  readonly restrictedRules: ReadonlySet<string>
+  /** True if m.room.create names its sender as `creator`. */
+  readonly namesCreator: boolean
+  /** True if the sender of m.room.create and its `additional_creators` stand above all power levels. */
+  readonly privilegesCreators: boolean
+  /** True if m.room.redaction names the redacted event in its content. Events have it as `redacts` in all versions. */
+  readonly redactsInContent: boolean
+}
+
+export interface RoomVersion extends EventFormat, AuthorisationRules, RoomFeatures {
+  readonly id: string
+  /** How one state follows from several. `resolveStates` of `StateConflict` applies it to whole states. */
+  readonly stateResolution: StateResolution
 }

@@ -1,5 +1,5 @@
 /**
- * The room versions that this server speaks. A further one is a module like `DraftRoomVersion` and a line here.
+ * The room versions that this server speaks, each an event format, authorisation rules, a state resolution, and flags.
  */
 import { draftRoomVersion } from "./DraftRoomVersion.ts"
 import type { RoomVersion } from "./RoomVersion.ts"

@@ -1,22 +1,22 @@
 /**
- * The room version of the draft: event IDs that the origin chooses, the PDU form of `DraftPdu`, SHA-256 and Ed25519 over
- * that form, and the rules of `Authorisation`. Source: "PDUs and EDUs" and "Rooms" of the specification.
+ * The event format of the draft's room version: event IDs that the origin chooses, the PDU form of `DraftPdu`, SHA-256 and
+ * Ed25519 over that form. Source: "PDUs and EDUs" of the specification.
  */
 import { randomFillSync } from "node:crypto"
 import type { Event, Signatures } from "@greenroom/protocol/Event"
-import { type EventId, formatEventId, type ServerName } from "@greenroom/protocol/Identifiers"
+import { type EventId, formatEventId, formatRoomId, type ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { Result } from "effect"
-import { authEventKeys, authorise, authoriseByAuthEvents, authoriseRedaction } from "./Authorisation.ts"
+import { authEventKeys } from "./Authorisation.ts"
 import { boundOrThrow, CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
+import { sha256 } from "./ContentHash.ts"
 import { checkSize, fromPdu, hashOf, maxPduBytes, maxPrevEvents, sealBytes, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
 import { depthAfter } from "./EventGraph.ts"
 import { inviteJoinOf, membershipFor, saysWhatWasAsked } from "./InviteJoin.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
 import { redact } from "./Redaction.ts"
-import type { EventPlace, EventProposal, PduProblem, RoomVersion } from "./RoomVersion.ts"
+import type { EventFormat, EventPlace, EventProposal, PduProblem } from "./RoomVersion.ts"
 import { addSignature, checkSignature, signBytes, type VerifyKeys } from "./Signing.ts"
-import { stateResolution } from "./StateResolution.ts"
 
 const idBytes = 16
 const randomPool = Buffer.alloc(idBytes * 256)
@@ -41,16 +41,19 @@ const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyA
   return ids
 }
 
-/** The bytes that servers sign: the redacted PDU without its signatures. */
-const signedBytes = (event: Event): Uint8Array => {
-  const pdu = toUnhashedPdu(redact(event))
-  pdu.hashes = event.hashes!
-  return Buffer.from(encodeOrThrow(pdu), "utf8")
+/** What servers sign: the redacted PDU without its signatures. */
+const signedText = (event: Event): string => {
+  const redacted = redact(event)
+  const pdu = toUnhashedPdu(redacted)
+  pdu.hashes = redacted.hashes!
+  return encodeOrThrow(pdu)
 }
+
+const signedBytes = (event: Event): Uint8Array => Buffer.from(signedText(event), "utf8")
 
 const withHash = (event: Event): Event => (event.hashes === undefined ? { ...event, hashes: hashOf(event) } : event)
 
-const sign: RoomVersion["sign"] = (event, key) => {
+const sign: EventFormat["sign"] = (event, key) => {
   const hashed = withHash(event)
   return { ...hashed, signatures: addSignature(event.signatures, key, signBytes(signedBytes(hashed), key)) }
 }
@@ -80,7 +83,7 @@ const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Eve
   return event as unknown as Event
 }
 
-const build: RoomVersion["build"] = (proposal, at, key) => sign(place(proposal, at, key.serverName), key)
+const build: EventFormat["build"] = (proposal, at, key) => sign(place(proposal, at, key.serverName), key)
 
 const malformed = (error: unknown): PduProblem => {
   if (error instanceof CanonicalJsonError) return { _tag: "Malformed", reason: error.reason }
@@ -98,7 +101,7 @@ const sizeProblem = (event: Event): PduProblem | undefined => {
   return checkSize(Buffer.byteLength(encodeOrThrow(toUnhashedPdu(event))) + sealBytes(event.origin))
 }
 
-const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) => {
+const tryBuild: EventFormat["tryBuild"] = (proposal, at, origin, key) => {
   try {
     const event = place(proposal, at, origin)
     const problem = sizeProblem(event)
@@ -109,12 +112,12 @@ const tryBuild: RoomVersion["tryBuild"] = (proposal, at, origin, key) => {
   }
 }
 
-const toTemplate: RoomVersion["toTemplate"] = (event) => {
+const toTemplate: EventFormat["toTemplate"] = (event) => {
   const { hashes: _, origin: __, pdu_id: ___, signatures: ____, ts: _____, ...template } = toPdu(event)
   return template
 }
 
-const complete: RoomVersion["complete"] = (template, key, now) => {
+const complete: EventFormat["complete"] = (template, key, now) => {
   if (!isJsonObject(template)) return Result.fail({ _tag: "Malformed", reason: "a PDU is an object" })
   const whole = {
     ...template,
@@ -127,7 +130,7 @@ const complete: RoomVersion["complete"] = (template, key, now) => {
   return Result.map(fromPdu(whole), ({ hashes: _, ...event }) => sign(event as Event, key))
 }
 
-const signers: RoomVersion["signers"] = (event) => [event.origin]
+const signers: EventFormat["signers"] = (event) => [event.origin]
 
 const checkSignatures = (event: Event, keys: (server: ServerName) => VerifyKeys): PduProblem | undefined => {
   const bytes = signedBytes(event)
@@ -152,7 +155,7 @@ const check = (event: Event, keys: (server: ServerName) => VerifyKeys): Result.R
   return Result.succeed(isTrue ? event : redact(event))
 }
 
-const verify: RoomVersion["verify"] = (event, keys) => {
+const verify: EventFormat["verify"] = (event, keys) => {
   try {
     return check(event, keys)
   } catch (error) {
@@ -160,18 +163,22 @@ const verify: RoomVersion["verify"] = (event, keys) => {
   }
 }
 
-/** The draft's room version. */
-export const draftRoomVersion: RoomVersion = {
-  id: "1-draft",
+/** A draft room has no ID of its own making: it is a random one, like those of events. */
+const createRoom: EventFormat["createRoom"] = (proposal, key, now) => {
+  const whole = { ...proposal, room_id: formatRoomId(randomId(), key.serverName) }
+  return tryBuild(whole, { prevEvents: [], state: () => undefined, now }, key.serverName, key)
+}
+
+/** The event format of the draft's room version. */
+export const draftEventFormat: EventFormat = {
   maxPrevEvents,
+  namesReferenceHashes: false,
+  referenceHash: (event) => sha256(signedText(event)),
+  createRoom,
+  createEventId: () => undefined,
   build,
   tryBuild,
-  authEventKeys,
-  authorise,
-  authoriseByAuthEvents,
-  authoriseRedaction,
   redact,
-  stateResolution: stateResolution(authorise),
   toPdu,
   toTemplate,
   complete,
