@@ -1,10 +1,11 @@
 /**
  * Identifiers: a sigil, a localpart and the server name that it belongs to
- * (`@alice:example.org`, `!room:example.org`, `#alias:example.org`, `$event:example.org`).
+ * (`@alice:example.org`, `!room:example.org`, `#alias:example.org`, `$event:example.org`). Event IDs from room version 3 and
+ * room IDs from version 12 are a sigil and a hash in base64, and belong to no server.
  *
- * Every identifier is at most 255 bytes of UTF-8. A user ID that *we* allocate has a lower-case localpart
- * (`LocalpartGrammar`); identifiers that other servers allocated are taken as they are, whatever their case.
- * Source: "Architecture" and "Room structure" of the specification.
+ * Every identifier is at most 255 bytes of UTF-8 without control characters. A user ID that *we* allocate has a lower-case
+ * localpart (`localpartGrammar`); identifiers that other servers allocated are taken as they are, whatever their case.
+ * Source: "Architecture" and "Room structure" of the draft, "Identifier Grammar" of today's specification.
  */
 import { Option, Schema } from "effect"
 
@@ -25,6 +26,10 @@ export const isServerName = (text: string): boolean => {
   return port === null || (Number(port[1]) >= 1 && Number(port[1]) <= 65_535)
 }
 
+/** Control characters, and those that end a line or paragraph. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it looks for
+const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/
+
 export interface Parts {
   readonly localpart: string
   readonly serverName: ServerName
@@ -36,22 +41,26 @@ const split = (sigil: string, text: string): Option.Option<Parts> => {
   if (colon < 2) return Option.none()
   const serverName = text.slice(colon + 1)
   const localpart = text.slice(1, colon)
-  if (!isServerName(serverName) || localpart.includes("\0") || !text.isWellFormed()) return Option.none()
+  if (!isServerName(serverName) || unprintable.test(localpart) || !text.isWellFormed()) return Option.none()
   return Option.some({ localpart, serverName: serverName as ServerName })
 }
+
+/** A hash in base64, by either of its alphabets. */
+const isHash = (sigil: string, text: string): boolean =>
+  text.startsWith(sigil) && text.length <= maxIdentifierBytes && /^.[A-Za-z0-9+/_-]+$/.test(text)
 
 /** Tells the API's documentation what the filter asks for; the pattern lets a little more through than the filter. */
 const documentedAs = (pattern: string) => ({
   toJsonSchema: () => [{ pattern, maxLength: maxIdentifierBytes }, true] as const
 })
 
-const identifier = <B extends string>(brand: B, sigil: string, example: string) =>
+const identifier = (name: string, pattern: string, example: string, holds: (text: string) => boolean) =>
   Schema.String.check(
-    Schema.makeFilter(
-      (text: string) => Option.isSome(split(sigil, text)) || `Expected ${brand}, such as ${example}`,
-      documentedAs(`^[${sigil}][^:]+:.+$`)
-    )
+    Schema.makeFilter((text: string) => holds(text) || `Expected ${name}, such as ${example}`, documentedAs(pattern))
   )
+
+const isOfServer = (sigil: string) => (text: string) => Option.isSome(split(sigil, text))
+const isOfServerOrHash = (sigil: string) => (text: string) => isOfServer(sigil)(text) || isHash(sigil, text)
 
 /** The name of a home server: a host with an optional port, for example `example.org` or `localhost:8448`. */
 export const ServerName = Schema.String.check(
@@ -63,38 +72,67 @@ export const ServerName = Schema.String.check(
 export type ServerName = typeof ServerName.Type
 
 /** `@localpart:server`, the address of a person. */
-export const UserId = identifier("a user ID", "@", "@alice:example.org").pipe(Schema.brand("UserId"))
+export const UserId = identifier("a user ID", "^@[^:]+:.+$", "@alice:example.org", isOfServer("@")).pipe(
+  Schema.brand("UserId")
+)
 export type UserId = typeof UserId.Type
 
-/** `!opaque:server`. The server part only names who made the ID: the room lives on every server that takes part. */
-export const RoomId = identifier("a room ID", "!", "!opaque:example.org").pipe(Schema.brand("RoomId"))
+/**
+ * `!opaque:server`, or `!` and a hash. The server part only names who made the ID: the room lives on every server that
+ * takes part.
+ */
+export const RoomId = identifier("a room ID", "^!.+$", "!opaque:example.org", isOfServerOrHash("!")).pipe(
+  Schema.brand("RoomId")
+)
 export type RoomId = typeof RoomId.Type
 
 /** `#name:server`, a human-readable name that its server maps to a room ID. */
-export const RoomAlias = identifier("a room alias", "#", "#name:example.org").pipe(Schema.brand("RoomAlias"))
+export const RoomAlias = identifier("a room alias", "^#[^:]+:.+$", "#name:example.org", isOfServer("#")).pipe(
+  Schema.brand("RoomAlias")
+)
 export type RoomAlias = typeof RoomAlias.Type
 
-/** `$opaque:server`. In the draft's room version this is `$pdu_id:origin`. */
-export const EventId = identifier("an event ID", "$", "$opaque:example.org").pipe(Schema.brand("EventId"))
+/** `$opaque:server`, or `$` and a hash. In the draft's room version this is `$pdu_id:origin`. */
+export const EventId = identifier("an event ID", "^\\$.+$", "$opaque:example.org", isOfServerOrHash("$")).pipe(
+  Schema.brand("EventId")
+)
 export type EventId = typeof EventId.Type
 
+/** The parts of an identifier that belongs to a server. */
 export const parseUserId = (text: string): Option.Option<Parts> => split("@", text)
 export const parseRoomId = (text: string): Option.Option<Parts> => split("!", text)
 export const parseRoomAlias = (text: string): Option.Option<Parts> => split("#", text)
 export const parseEventId = (text: string): Option.Option<Parts> => split("$", text)
 
 export const isUserId = (text: unknown): text is UserId => typeof text === "string" && Option.isSome(parseUserId(text))
-export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && Option.isSome(parseRoomId(text))
+export const isRoomId = (text: unknown): text is RoomId => typeof text === "string" && isOfServerOrHash("!")(text)
 export const isRoomAlias = (text: unknown): text is RoomAlias =>
   typeof text === "string" && Option.isSome(parseRoomAlias(text))
-export const isEventId = (text: unknown): text is EventId =>
-  typeof text === "string" && Option.isSome(parseEventId(text))
+export const isEventId = (text: unknown): text is EventId => typeof text === "string" && isOfServerOrHash("$")(text)
 
-/** The server part of an identifier that is known to be well-formed. */
-export const serverNameOf = (id: UserId | RoomId | RoomAlias | EventId): ServerName =>
-  id.slice(id.indexOf(":") + 1) as ServerName
+/**
+ * True for user IDs that rooms of the versions 1 to 12 have to take from other servers: the localpart may be empty, and hold
+ * control characters but for U+0000.
+ */
+export const isHistoricalUserId = (text: unknown): text is UserId => {
+  if (typeof text !== "string" || !text.startsWith("@") || byteLength(text) > maxIdentifierBytes) return false
+  const colon = text.indexOf(":")
+  return colon > 0 && isServerName(text.slice(colon + 1)) && !text.includes("\0") && text.isWellFormed()
+}
 
-/** The localpart of an identifier that is known to be well-formed. */
+/** The server of a user, or of an alias. */
+export const serverNameOf = (id: UserId | RoomAlias): ServerName => id.slice(id.indexOf(":") + 1) as ServerName
+
+/**
+ * The server that made an ID of a room or of an event, where the ID names it. Rules of room versions that are built on it
+ * ask for it; to others it is a hint whom to ask at most.
+ */
+export const serverPartOf = (id: RoomId | EventId): ServerName | undefined => {
+  const colon = id.indexOf(":")
+  return colon < 0 ? undefined : (id.slice(colon + 1) as ServerName)
+}
+
+/** The localpart of an identifier that is known to be well-formed and of a server. */
 export const localpartOf = (id: UserId | RoomId | RoomAlias | EventId): string => id.slice(1, id.indexOf(":"))
 
 /** What we allow in the localpart of a user ID that we allocate. */

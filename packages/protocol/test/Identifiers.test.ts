@@ -19,10 +19,10 @@ const kinds = [
 
 const utf8 = new TextEncoder()
 
-/** Localparts that fit beside `:example.org` and a sigil: any Unicode but a colon and U+0000. */
+/** Localparts that fit beside `:example.org` and a sigil: any Unicode but a colon and control characters. */
 const localpart = fc
   .string({ unit: "binary", minLength: 1, maxLength: 255 })
-  .map((text) => text.toWellFormed().replaceAll(/[:\0]/g, "."))
+  .map((text) => text.toWellFormed().replaceAll(/[:\p{Cc}\u2028\u2029]/gu, "."))
   .filter((text) => utf8.encode(text).length <= 255 - 13)
 
 const serverName = fc.constantFrom(
@@ -48,7 +48,8 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
             serverName: "example.org"
           })
           assert.strictEqual(Identifiers.localpartOf(id), local)
-          assert.strictEqual(Identifiers.serverNameOf(id), "example.org" as never)
+          const serverOf = sigil === "@" || sigil === "#" ? Identifiers.serverNameOf : Identifiers.serverPartOf
+          assert.strictEqual(serverOf(id as never), "example.org" as never)
         })
       )
     })
@@ -78,10 +79,13 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
       for (const text of [
         "",
         sigil,
-        `${sigil}local`,
         `${sigil}:example.org`,
         `${sigil}local:`,
-        `${sigil}a\0b:example.org`
+        `${sigil}a\0b:example.org`,
+        `${sigil}a\nb:example.org`,
+        `${sigil}a\u007fb:example.org`,
+        `${sigil}a\u0085b:example.org`,
+        `${sigil}a\u2028b:example.org`
       ]) {
         assert.isFalse(is(text), JSON.stringify(text))
       }
@@ -97,6 +101,50 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
     })
   })
 }
+
+describe("an identifier that is a hash", () => {
+  const hash = "31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM"
+
+  it("names events from room version 3 and rooms from version 12", () => {
+    for (const id of [`$${hash}`, "$acR1l0raoZnm60CBwAVgqbZqoO/mYU81xysh1u7XcJk"]) {
+      assert.isTrue(Identifiers.isEventId(id))
+      assert.isTrue(Option.isNone(Identifiers.parseEventId(id)))
+      assert.strictEqual(Schema.decodeUnknownSync(Identifiers.EventId)(id), id as never)
+    }
+    assert.isTrue(Identifiers.isRoomId(`!${hash}`))
+    assert.isTrue(Option.isNone(Identifiers.parseRoomId(`!${hash}`)))
+  })
+
+  it("names neither users nor aliases", () => {
+    assert.isFalse(Identifiers.isUserId(`@${hash}`))
+    assert.isFalse(Identifiers.isRoomAlias(`#${hash}`))
+  })
+
+  it("is base64 without padding", () => {
+    for (const id of ["$", "$a b", "$a\n", "$a=", "$ü", "$a.b", `$${"a".repeat(255)}`]) {
+      assert.isFalse(Identifiers.isEventId(id), JSON.stringify(id))
+    }
+  })
+})
+
+describe("a user ID in a room of the versions 1 to 12", () => {
+  it("may have no localpart, and control characters in it", () => {
+    for (const id of ["@:example.org", "@a\nb:example.org", "@ü x:example.org", "@alice:example.org"]) {
+      assert.isTrue(Identifiers.isHistoricalUserId(id), JSON.stringify(id))
+    }
+    for (const id of [
+      "@a\0b:example.org",
+      "@a:",
+      "@a",
+      "alice:example.org",
+      "@a\ud800:b",
+      `@${"a".repeat(255)}:b`,
+      1
+    ]) {
+      assert.isFalse(Identifiers.isHistoricalUserId(id), JSON.stringify(id))
+    }
+  })
+})
 
 describe("a server name", () => {
   it("is a host, an IPv4 address or a bracketed IPv6 address, with an optional port", () => {

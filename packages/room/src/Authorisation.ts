@@ -7,7 +7,7 @@
  * Source: "Rooms" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { isEventId, isUserId, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { isEventId, isUserId, serverNameOf, serverPartOf } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
 import { inviteJoinOf, namesMembership } from "./InviteJoin.ts"
 import { allowsPowerLevels, hasPowerLevelForm } from "./PowerLevelChange.ts"
@@ -79,7 +79,7 @@ const isAboutSender = ({ event }: Subject): boolean => event.state_key === event
 
 const senderBelongsToOrigin = rule(
   "An event comes from the server of its sender",
-  ({ event }) => serverNameOf(event.sender) === event.origin && serverNameOf(event.event_id) === event.origin
+  ({ event }) => serverNameOf(event.sender) === event.origin && serverPartOf(event.event_id) === event.origin
 )
 
 /** A join that its sender asked another server to make. */
@@ -88,7 +88,7 @@ const isAskedFor = ({ event }: Subject): boolean =>
 
 const hostIsOrigin = rule(
   "A membership that another server makes bears an event ID of that server",
-  ({ event }) => serverNameOf(event.event_id) === event.origin
+  ({ event }) => serverPartOf(event.event_id) === event.origin
 )
 
 const inviteJoinIsNew = rule(
@@ -123,7 +123,7 @@ const createHasNoKey = rule('m.room.create has the state key ""', ({ event }) =>
 
 const createBelongsToRoom = rule(
   "m.room.create comes from the server that the room ID names",
-  ({ event }) => serverNameOf(event.room_id) === serverNameOf(event.sender)
+  ({ event }) => serverPartOf(event.room_id) === serverNameOf(event.sender)
 )
 
 const createNamesCreator = rule(
@@ -270,7 +270,7 @@ const redactionIsAllowed = rule(
   "Users redact events of their own server; others take the power level `redact`",
   ({ event, levels, senderLevel }) =>
     senderLevel >= levelFor(levels, "redact") ||
-    (event.redacts !== undefined && serverNameOf(event.redacts) === serverNameOf(event.sender))
+    (event.redacts !== undefined && serverPartOf(event.redacts) === serverNameOf(event.sender))
 )
 
 const ordinaryRules = [senderIsJoined, senderHasLevel, userKeyIsSender]

@@ -26,7 +26,7 @@ import {
   isUserId,
   localpartOf,
   type ServerName,
-  serverNameOf
+  serverPartOf
 } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
@@ -47,7 +47,7 @@ export const maxAuthEvents = 10
 /** The longest type and state key, in bytes of UTF-8. */
 const maxKeyBytes = 255
 
-const pair = (id: EventId): readonly [pduId: string, origin: string] => [localpartOf(id), serverNameOf(id)]
+const pair = (id: EventId): readonly [pduId: string, origin: string] => [localpartOf(id), serverPartOf(id)!]
 
 /** Keys of an event that have another name in a PDU. Nothing else may bear these names there. */
 const eventKeys: ReadonlySet<string> = new Set([
@@ -125,7 +125,7 @@ export const toUnhashedPdu = (event: Event): Record<string, Json> => {
   if (event.redacts !== undefined) pdu.redacts = pair(event.redacts)
   if (event.replaces_state !== undefined) {
     pdu.prev_state_id = localpartOf(event.replaces_state)
-    pdu.prev_state_origin = serverNameOf(event.replaces_state)
+    pdu.prev_state_origin = serverPartOf(event.replaces_state)!
   }
   copyUnknown(event, knownInEvent, pdu)
   return pdu
@@ -206,7 +206,7 @@ const readState = (pdu: JsonObject, event: Record<string, unknown>): void => {
 const readPdu = (pdu: JsonObject): Event => {
   const event: Record<string, unknown> = {}
   event.event_id = readEventId(pdu.pdu_id, pdu.origin, "pdu_id with origin")
-  demand(isRoomId(pdu.context), "context is not a room ID")
+  demand(isRoomId(pdu.context) && serverPartOf(pdu.context) !== undefined, "context is not a room ID")
   demand(isKeyText(pdu.pdu_type), `pdu_type is not text of at most ${maxKeyBytes} bytes without NUL`)
   demand(isUserId(pdu.user_id), "user_id is not a user ID")
   demand(isCount(pdu.ts), "ts is not a time in milliseconds")

@@ -27,6 +27,7 @@ import {
   type RoomId,
   type ServerName,
   serverNameOf,
+  serverPartOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { BoundInvite } from "@greenroom/protocol/identity/OnBind"
@@ -219,7 +220,7 @@ const endpoints = (
       call({
         destination,
         method: "GET",
-        path: path("pdu", serverNameOf(eventId), localpartOf(eventId)),
+        path: path("pdu", serverPartOf(eventId) ?? "", localpartOf(eventId)),
         maxBytes: small,
         read: (answer) => readPdus(answer)?.[0]
       }),

@@ -12,7 +12,7 @@ import {
   isServerName,
   localpartOf,
   type ServerName,
-  serverNameOf
+  serverPartOf
 } from "../Identifiers.ts"
 
 /** The event of a pair of PDU ID and origin; none if that is no event ID. */
@@ -29,7 +29,7 @@ export const parsePduReference = (text: string): Option.Option<EventId> => {
 }
 
 /** `pduId,origin` of an event. */
-export const formatPduReference = (id: EventId): string => `${localpartOf(id)},${serverNameOf(id)}`
+export const formatPduReference = (id: EventId): string => `${localpartOf(id)},${serverPartOf(id)}`
 
 const isPduReference = Schema.makeFilter(
   (text: string) => Option.isSome(parsePduReference(text)) || "Expected a PDU, such as pduId,example.org",

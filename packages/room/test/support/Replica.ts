@@ -3,7 +3,7 @@
  * state before it, and keeps the state after each. No signatures: those have tests of their own.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { type EventId, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { type EventId, serverPartOf } from "@greenroom/protocol/Identifiers"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { forwardExtremitiesAfter } from "@greenroom/room/EventGraph"
 import { type EventProposal, type StateLookup, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
@@ -53,7 +53,7 @@ export class Replica {
     authState: StateMap = this.stateAfter(prev)
   ): Event {
     const place = { prevEvents: prev.map((id) => this.events.get(id)!), state: this.lookupIn(authState), now }
-    return { ...draftRoomVersion.build(proposal, place, keyOf(serverNameOf(eventId))), event_id: eventId }
+    return { ...draftRoomVersion.build(proposal, place, keyOf(serverPartOf(eventId)!)), event_id: eventId }
   }
 
   /** True if an honest server would let its user send this now. */

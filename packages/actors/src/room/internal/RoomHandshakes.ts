@@ -5,7 +5,7 @@
  * Source: `federation`, "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type ServerName, serverNameOf, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
@@ -80,7 +80,9 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   // On JoinRemotely, LeaveRemotely and KnockRemotely: our users come and go
 
   const candidatesFrom = (servers: ReadonlyArray<ServerName>) =>
-    [...new Set([...servers, serverNameOf(roomId)])].filter((each) => each !== serverName).slice(0, maxCandidates)
+    [...new Set([...servers, serverPartOf(roomId)])]
+      .filter((each): each is ServerName => each !== undefined && each !== serverName)
+      .slice(0, maxCandidates)
 
   const refusalOf = (failure: RemoteFailure): MatrixError =>
     failure.errcode === "M_FORBIDDEN"

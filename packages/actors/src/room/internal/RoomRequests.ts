@@ -12,6 +12,7 @@ import {
   type RoomId,
   type ServerName,
   serverNameOf,
+  serverPartOf,
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -158,7 +159,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     const isOwn = type === "m.room.member" && stateKey === session.userId
     const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
     const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
-    if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
+    if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
       return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
     }
     const set = propose(session, roomId, { type, content: whole, stateKey }, {})
@@ -187,7 +188,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     servers: ReadonlyArray<ServerName> = []
   ) {
     const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
-    if (!(yield* isHere(roomId)) && (serverNameOf(roomId) !== serverName || (yield* rooms.exists(roomId)))) {
+    if (!(yield* isHere(roomId)) && (serverPartOf(roomId) !== serverName || (yield* rooms.exists(roomId)))) {
       const problem = checkEvent("m.room.member", session.userId, membership)
       if (problem !== undefined) return yield* problem
       const through = yield* serversFor(session.userId, roomId, servers)
@@ -232,7 +233,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (action === "invite") yield* mustBeInvitable([target])
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
-    if (action === "knock" && !(yield* isHere(roomId)) && serverNameOf(roomId) !== serverName) {
+    if (action === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
       yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: [] }))
       return
     }
