@@ -72,6 +72,7 @@ import { RoomReader } from "./room/RoomReader.ts"
 import { Rooms } from "./room/Rooms.ts"
 import { HomeServerConfig, type HomeServerOptions } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
+import { SessionRevocations } from "./runtime/SessionRevocations.ts"
 import { Events } from "./sync/Events.ts"
 import { AccountData } from "./user/AccountData.ts"
 import { UserPushRules } from "./user/push/UserPushRules.ts"
@@ -154,7 +155,7 @@ export const layerOnDatabase = (options: HomeServerOptions) =>
     Layer.provideMerge(actors),
     Layer.provideMerge(services),
     Layer.provideMerge(FederationLayer.layer(options.federation)),
-    Layer.provideMerge(EphemeralStream.layer),
+    Layer.provideMerge(Layer.merge(EphemeralStream.layer, SessionRevocations.layer)),
     Layer.provideMerge(LocalRunner.layer()),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),

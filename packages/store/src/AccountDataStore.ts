@@ -8,6 +8,7 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { logKind } from "./LogKind.ts"
 
 export interface AccountDataRow {
   /** Undefined for data of the account as a whole. */
@@ -15,6 +16,20 @@ export interface AccountDataRow {
   readonly type: string
   readonly content: JsonObject
 }
+
+/** Changes of account data, as the log carries them: whose, and where. */
+export interface AccountDataChange {
+  readonly userId: UserId
+  /** Empty for data of the account as a whole. */
+  readonly roomId: string
+  readonly type: string
+}
+
+export const accountDataChanges = logKind<AccountDataChange>("account_data", {
+  userId: "user_id",
+  roomId: "room_id",
+  type: "type"
+})
 
 /** Numbers of transactions: after `after`, up to and including `upTo`. */
 export interface TransactionRange {
@@ -79,7 +94,8 @@ export class AccountDataStore extends Context.Service<
           WHERE EXISTS (
               SELECT 1 FROM account_data WHERE user_id = ${userId} AND room_id = ${roomId ?? ""} AND type = ${type})
             OR (SELECT count(*) FROM account_data WHERE user_id = ${userId}) < ${most}
-          ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, xid = pg_current_xact_id()
+          ON CONFLICT (user_id, room_id, type) DO UPDATE
+          SET content = excluded.content, xid = excluded.xid, nid = excluded.nid
           RETURNING 1`.pipe(
           Effect.map((rows) => rows.length > 0),
           Effect.orDie

@@ -33,6 +33,8 @@ export interface AccessToken {
   readonly admin: boolean
   /** May be in the past: the login can be renewed by its refresh token then, or is about to be removed. */
   readonly expiresAt: number | undefined
+  /** The position in the log of the login on this device, as the `xid` of `session_revocations` are. */
+  readonly since: number
 }
 
 export interface DeviceRow {
@@ -100,6 +102,7 @@ interface TokenRow {
   readonly device_id: string
   readonly admin: boolean
   readonly expires_at: bigint | null
+  readonly since: string
 }
 
 const toAccessToken = (row: TokenRow): AccessToken => ({
@@ -107,7 +110,8 @@ const toAccessToken = (row: TokenRow): AccessToken => ({
   userId: row.user_id as UserId,
   deviceId: row.device_id,
   admin: row.admin,
-  expiresAt: optionalNumber(row.expires_at)
+  expiresAt: optionalNumber(row.expires_at),
+  since: Number(row.since)
 })
 
 interface DeviceTableRow {
@@ -188,8 +192,6 @@ export class AccountStore extends Context.Service<
     readonly revoke: (userId: UserId, tokenId: number) => Effect.Effect<boolean>
     /** Ends all tokens of the user, or all but one. The IDs of those that ended. */
     readonly revokeAll: (userId: UserId, options?: { readonly except?: number }) => Effect.Effect<ReadonlyArray<number>>
-    /** Those of the tokens that are no more, whatever ended them. */
-    readonly ended: (tokenIds: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<number>>
     /** Deletes tokens that have expired; their IDs. */
     readonly removeExpired: Effect.Effect<ReadonlyArray<number>>
     /** Where the user is logged in, the most recently used first. */
@@ -247,7 +249,7 @@ export class AccountStore extends Context.Service<
           ON CONFLICT (user_id, device_id) DO UPDATE SET
             token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash, expires_at = excluded.expires_at,
             next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL,
-            last_used_at = excluded.last_used_at
+            last_used_at = excluded.last_used_at, since = excluded.since
           RETURNING token_id, xmax <> 0 AS replaced`
         return Option.map(Option.fromNullishOr(rows[0]), ({ replaced, token_id }) => ({
           tokenId: Number(token_id),
@@ -265,7 +267,7 @@ export class AccountStore extends Context.Service<
       const findToken = Effect.fn("AccountStore.findToken")(function* (token: Redacted.Redacted) {
         const tokenHash = hash(token)
         const rows = yield* sql<TokenRow & { readonly is_next: boolean }>`
-          SELECT token_id, user_id, device_id, admin, token_hash <> ${tokenHash} AS is_next,
+          SELECT token_id, user_id, device_id, admin, since::text AS since, token_hash <> ${tokenHash} AS is_next,
                  CASE WHEN token_hash = ${tokenHash} THEN expires_at ELSE next_expires_at END AS expires_at
           FROM access_tokens JOIN users USING (user_id)
           WHERE (token_hash = ${tokenHash} OR next_token_hash = ${tokenHash}) AND deactivated_at IS NULL`
@@ -389,13 +391,6 @@ export class AccountStore extends Context.Service<
           sql<{ token_id: bigint }>`
             DELETE FROM access_tokens WHERE user_id = ${userId} AND token_id <> ${options?.except ?? 0}
             RETURNING token_id`.pipe(Effect.map(tokenIds), Effect.orDie),
-        ended: (tokenIds) =>
-          sql<{ token_id: bigint }>`
-            SELECT token_id FROM unnest(${bigints(tokenIds)}::bigint[]) AS asked (token_id)
-            WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE access_tokens.token_id = asked.token_id)`.pipe(
-            Effect.map((rows) => rows.map((row) => Number(row.token_id))),
-            Effect.orDie
-          ),
         removeExpired,
         devices: (userId) =>
           sql<DeviceTableRow>`

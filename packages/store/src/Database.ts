@@ -31,6 +31,7 @@ import refusedTransactions from "./migrations/0010_refused_transactions.ts"
 import eventAuth from "./migrations/0011_event_auth.ts"
 import openIdTokens from "./migrations/0012_openid_tokens.ts"
 import userData from "./migrations/0013_user_data.ts"
+import log from "./migrations/0014_log.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -45,7 +46,8 @@ const migrations = {
   "0010_refused_transactions": refusedTransactions,
   "0011_event_auth": eventAuth,
   "0012_openid_tokens": openIdTokens,
-  "0013_user_data": userData
+  "0013_user_data": userData,
+  "0014_log": log
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -9,17 +9,20 @@
  * what commits late has a position above everything that was read before.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { type Cause, Context, Deferred, Effect, Latch, Layer, Queue, ScopedRef } from "effect"
+import { type Cause, Context, Deferred, Effect, Latch, Layer, Option, Queue, type Scope, ScopedRef } from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
+import { DatabaseHold } from "./DatabaseHold.ts"
+import { makeLogFollower } from "./internal/LogFollower.ts"
 import { logEdge } from "./internal/logEdge.ts"
-import { endOfTransactionsBefore, readAfter, tellAfter } from "./internal/logReader.ts"
+import { listenToLog } from "./internal/logNotifications.ts"
+import { passStoredPositions } from "./internal/logOffset.ts"
+import { endOfTransactionsBefore, readAfter, recallAfter } from "./internal/logReader.ts"
 import { RecentCommits } from "./internal/RecentCommits.ts"
 import { commitStatement } from "./internal/roomCommitStatement.ts"
-import { passStoredEvents } from "./internal/transactionNumbers.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { CommitFailed, type RoomCommit, StaleWriter } from "./RoomCommit.ts"
-import type { StreamPosition } from "./StreamToken.ts"
+import { comparePositions, endOfTransaction, type StreamPosition } from "./StreamToken.ts"
 
 export type { LogSlice, StreamedEvent, StreamedMembership } from "./LogSlice.ts"
 export {
@@ -43,6 +46,8 @@ interface Pending {
 const maxBatch = 256
 /** How often the end of the stream is looked for again while a transaction holds it up. */
 const looksForEdge = 50
+/** How long anybody waits for followers to have what was committed before: another transaction may be running for long. */
+const settleTimeout = "2 seconds"
 
 export class EventLog extends Context.Service<
   EventLog,
@@ -51,12 +56,29 @@ export class EventLog extends Context.Service<
     readonly nids: NumberBlocks
     /** Puts a commit in line when it is called, and gives back the wait until it is durable. */
     readonly append: (commit: RoomCommit) => Effect.Effect<void, StaleWriter | CommitFailed>
-    /** Everything after a position that is sure to be complete, up to `limit` events. */
+    /**
+     * Hands the log to `consumer` as it grows, slice by slice and in order, until the scope closes: each row once. Gives
+     * the position after which the slices begin. The log waits for its consumers, so they must be quick; one that fails
+     * gets the same slice again.
+     */
+    readonly follow: (
+      consumer: (slice: LogSlice) => Effect.Effect<void>
+    ) => Effect.Effect<StreamPosition, never, Scope.Scope>
+    /** Up to where consumers have had the log. */
+    readonly position: () => StreamPosition
+    /**
+     * Waits until consumers have had what this node has committed before, as far as the log knows (`committed`); at most
+     * two seconds.
+     */
+    readonly settled: Effect.Effect<void>
+    /** This node has committed rows of the log itself, in a transaction of this number (`log_xid()`). */
+    readonly committed: (xid: number) => void
+    /** For how many milliseconds there have been rows that no node can read yet, because an older transaction is running. */
+    readonly lag: Effect.Effect<number>
+    /** Everything after a position that is sure to be complete, up to `limit` rows of a kind. */
     readonly readAfter: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
-    /** Where the stream ends now: after what this node has committed, unless a transaction of somebody else runs on. */
+    /** Where the stream ends now: after what this node has committed, unless a transaction of somebody else is running. */
     readonly currentPosition: Effect.Effect<StreamPosition>
-    /** Waits until something was committed on this node since the last call returned. For one reader a node. */
-    readonly awaitCommit: Effect.Effect<void>
     /**
      * Waits until something for other servers was committed on this node since the last call returned, and says for
      * which. For one reader a node.
@@ -72,10 +94,11 @@ export class EventLog extends Context.Service<
     EventLog,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      yield* Effect.orDie(passStoredEvents(sql))
+      // Whoever holds the database knows that no other node follows.
+      const isAlone = Option.isSome(yield* Effect.serviceOption(DatabaseHold))
+      yield* Effect.orDie(passStoredPositions(sql))
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
-      const commits = yield* Queue.sliding<void>(1)
       /** After a failed commit, what the same writer has still in line builds on what is not there. */
       const broken = new Map<number, number>()
       const recent = new RecentCommits()
@@ -83,6 +106,30 @@ export class EventLog extends Context.Service<
       let lastFailure: Cause.Cause<unknown> | undefined
       let destinations = new Set<ServerName>()
       const hasDestinations = Latch.makeUnsafe(false)
+
+      // Reading
+
+      const read = (position: StreamPosition, limit: number) =>
+        Effect.orDie(
+          Effect.flatMap(recallAfter(sql, recent, position, limit), (recalled) =>
+            recalled === undefined ? readAfter(sql, position, limit) : Effect.succeed(recalled)
+          )
+        )
+
+      const end = sql<{ edge: string }>`SELECT ${logEdge(sql)}::text AS edge`.pipe(
+        Effect.map((rows) => endOfTransactionsBefore(rows[0]!.edge)),
+        Effect.orDie
+      )
+
+      const follower = yield* makeLogFollower(yield* end, read)
+      yield* listenToLog(follower.wake)
+
+      const committed = (xid: number) => {
+        lastCommitted = Math.max(lastCommitted, xid)
+        follower.wake(xid)
+      }
+
+      // Writing
 
       const noteOutgoing = ({ outgoing }: RoomCommit) => {
         if (outgoing.length === 0) return
@@ -96,10 +143,10 @@ export class EventLog extends Context.Service<
         const { fenced, xid } = yield* onOwnConnection(
           commitStatement(
             sql,
-            batch.map((item) => item.commit)
+            batch.map((item) => item.commit),
+            !isAlone
           )
         )
-        lastCommitted = Math.max(lastCommitted, xid)
         lastFailure = undefined
         // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
         for (const { commit } of batch) broken.delete(commit.roomNid)
@@ -107,6 +154,7 @@ export class EventLog extends Context.Service<
           xid,
           batch.flatMap(({ commit }) => (fenced.get(commit.roomNid) === commit.fence ? [commit] : []))
         )
+        committed(xid)
         // What waits is on its way to the database before those are answered who do not wait any more.
         queueMicrotask(() => {
           for (const { commit, done } of batch) {
@@ -124,6 +172,7 @@ export class EventLog extends Context.Service<
           const { fence, roomId, roomNid } = item.commit
           const fail = (untouched: boolean, cause: unknown) => {
             broken.set(roomNid, fence)
+            follower.wake()
             Deferred.doneUnsafe(item.done, new CommitFailed({ roomId, fence, untouched, cause }))
           }
           if (isBroken(item)) return Effect.sync(() => fail(true, "an earlier commit failed"))
@@ -137,21 +186,15 @@ export class EventLog extends Context.Service<
 
       /** One room's bad commit must not fail those that happen to be committed with it. */
       const commitBatch = (batch: ReadonlyArray<Pending>) =>
-        (batch.some(isBroken)
+        batch.some(isBroken)
           ? Effect.forEach(batch, commitAlone, { discard: true })
           : Effect.catchCause(commitTogether(batch), () => Effect.forEach(batch, commitAlone, { discard: true }))
-        ).pipe(Effect.andThen(Effect.sync(() => Queue.offerUnsafe(commits, undefined))))
 
       const prefetch = Effect.forkDetach(nids.refill(1))
       yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
         Effect.flatMap((batch) => Effect.andThen(prefetch, commitBatch(batch))),
         Effect.forever({ disableYield: true }),
         Effect.forkScoped
-      )
-
-      const end = sql<{ edge: string }>`SELECT ${logEdge(sql)}::text AS edge`.pipe(
-        Effect.map((rows) => endOfTransactionsBefore(rows[0]!.edge)),
-        Effect.orDie
       )
 
       return EventLog.of({
@@ -161,17 +204,21 @@ export class EventLog extends Context.Service<
           Queue.offerUnsafe(pending, { commit, done })
           return Deferred.await(done)
         },
-        readAfter: (position, limit) =>
-          Effect.orDie(
-            Effect.flatMap(tellAfter(sql, recent, position, limit), (told) =>
-              told === undefined ? readAfter(sql, position, limit) : Effect.succeed(told)
-            )
-          ),
+        follow: follower.follow,
+        position: follower.position,
+        settled: Effect.suspend(() => {
+          const xid = lastCommitted
+          return comparePositions(follower.position(), endOfTransaction(xid)) >= 0
+            ? Effect.void
+            : Effect.asVoid(Effect.timeoutOption(follower.reached(xid), settleTimeout))
+        }),
+        committed,
+        lag: follower.lag,
+        readAfter: read,
         currentPosition: Effect.suspend(() => {
           const own = lastCommitted
           return Effect.repeat(end, { until: ({ xid }) => xid >= own, times: looksForEdge })
         }),
-        awaitCommit: Queue.take(commits),
         awaitOutgoing: Effect.map(hasDestinations.await, () => {
           const taken = destinations
           destinations = new Set()

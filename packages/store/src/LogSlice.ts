@@ -3,6 +3,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { LogRows } from "./LogKind.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** An event of the stream. */
@@ -23,8 +24,12 @@ export interface StreamedMembership {
 export interface LogSlice {
   readonly events: ReadonlyArray<StreamedEvent>
   readonly memberships: ReadonlyArray<StreamedMembership>
+  /** The rows of other kinds: read them by `rowsOf`. */
+  readonly rows: LogRows
   /** Everything up to here was read. */
   readonly upTo: StreamPosition
+  /** False if the slice was cut: there is more to be read at once. */
+  readonly complete: boolean
 }
 
 /** A row of `membership_changes` with the ID of its room. */

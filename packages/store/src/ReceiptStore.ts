@@ -8,6 +8,7 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { TransactionRange } from "./AccountDataStore.ts"
+import { logKind } from "./LogKind.ts"
 import { bigints } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
@@ -26,6 +27,19 @@ export interface Receipt {
   /** Milliseconds since 1970. */
   readonly ts: number
 }
+
+/** Changes of receipts, as the log carries them. */
+export interface ReceiptChange {
+  readonly roomNid: number
+  readonly userId: UserId
+  readonly type: ReceiptType
+}
+
+export const receiptChanges = logKind<ReceiptChange>("receipts", {
+  roomNid: "room_nid",
+  userId: "user_id",
+  type: "type"
+})
 
 interface Row {
   readonly room_nid: bigint
@@ -78,7 +92,7 @@ export class ReceiptStore extends Context.Service<
                   ${String(receipt.event.xid)}::xid8, ${receipt.event.nid}, ${receipt.ts})
           ON CONFLICT (room_nid, user_id, type, thread_id) DO UPDATE SET
             event_id = excluded.event_id, event_xid = excluded.event_xid, event_nid = excluded.event_nid,
-            ts = excluded.ts, xid = pg_current_xact_id()
+            ts = excluded.ts, xid = excluded.xid, nid = excluded.nid
           WHERE (receipts.event_xid, receipts.event_nid) < (excluded.event_xid, excluded.event_nid)
           RETURNING 1`.pipe(
           Effect.map((rows) => rows.length > 0),

@@ -63,12 +63,14 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
       const alice = user("token")
       yield* store.create(alice, { admin: true })
       const tokenId = yield* logIn(alice, "a secret that nobody may read")
-      assert.deepStrictEqual(Option.getOrThrow(yield* store.findToken(secret("a secret that nobody may read"))), {
+      const found = Option.getOrThrow(yield* store.findToken(secret("a secret that nobody may read")))
+      assert.deepStrictEqual(found, {
         tokenId,
         userId: alice,
         deviceId: "device of a secret that nobody may read",
         admin: true,
-        expiresAt: undefined
+        expiresAt: undefined,
+        since: found.since
       })
       const rows = yield* sql<{ text: string }>`SELECT access_tokens::text AS text FROM access_tokens`
       assert.isEmpty(rows.filter(({ text }) => text.includes(Buffer.from("nobody may read").toString("hex"))))

@@ -1,8 +1,8 @@
 /**
  * Accounts: registration, login, tokens. A token is a secret of 32 random bytes; only its hash is stored.
  *
- * Sessions are served from memory. A logout here ends them here at once; on other nodes when these report next which
- * tokens were used, which is when they learn which are gone: at most `usageInterval` later.
+ * Sessions are served from memory. A logout here ends them here at once, on other nodes when these read of it in the
+ * event log (`SessionRevocations`), milliseconds later.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -23,6 +23,7 @@ import { Presences } from "../presence/Presences.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
+import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 import { Users } from "../user/Users.ts"
 import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { loginDefaults } from "./login/LoginOptions.ts"
@@ -72,7 +73,7 @@ export interface Device {
 
 /** How many sessions are held in memory. */
 const maxCachedSessions = 50_000
-/** How often the tokens that were used are written down, and revoked ones of other nodes forgotten. */
+/** How often the tokens that were used are written down. */
 const usageInterval = "30 seconds"
 /** How often expired tokens are deleted, and what is left of accounts that were deactivated is cleared away. */
 const sweepInterval = "10 minutes"
@@ -97,6 +98,7 @@ const make = Effect.gen(function* () {
   const users = yield* Users
   const throttle = yield* LoginThrottle
   const cache = new SessionCache(maxCachedSessions)
+  yield* (yield* SessionRevocations).observe((ended) => cache.remove(ended.map(({ tokenId }) => tokenId)))
   const checkPassword = passwordCheck(loginOptions)
 
   // --- Tokens ---------------------------------------------------------------------------------------------------------
@@ -165,11 +167,11 @@ const make = Effect.gen(function* () {
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
     }
-    const { deviceId, expiresAt, tokenId, userId } = found.value
+    const { deviceId, expiresAt, since, tokenId, userId } = found.value
     if (expiresAt !== undefined && expiresAt <= now) {
       return yield* new UnknownToken({ error: "The access token has expired", soft_logout: true })
     }
-    const session: Session = { userId, tokenId, deviceId }
+    const session: Session = { userId, tokenId, deviceId, since, ...(expiresAt === undefined ? {} : { expiresAt }) }
     cache.add(token, { session, expiresAt }, revocations)
     return session
   })
@@ -179,8 +181,6 @@ const make = Effect.gen(function* () {
     if (used.length === 0) return
     const now = yield* Clock.currentTimeMillis
     yield* store.touch(new Map(used.map(([tokenId, address]) => [tokenId, { at: now, address }])))
-    const ended = yield* store.ended(used.map(([tokenId]) => tokenId))
-    if (ended.length > 0) cache.remove(ended)
   })
 
   // Usage that could not be written is written with the next.

@@ -8,6 +8,9 @@ import { Effect, Latch, type Scope } from "effect"
 /** In milliseconds. */
 const grain = 20
 
+/** The longest that a timer of JavaScript sleeps, in ms. */
+const longestSleep = 2 ** 31 - 1
+
 /** Calls `expire` at `time` of the monotonic clock, in ms, or a little later. The result takes it back. */
 export type AddDeadline = (time: number, expire: () => void) => () => void
 
@@ -30,7 +33,7 @@ export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Eff
     earlier.closeUnsafe()
     next = Math.min(...due.keys())
     if (next === Number.POSITIVE_INFINITY) yield* earlier.await
-    else yield* Effect.raceFirst(Effect.sleep(next - now), earlier.await)
+    else yield* Effect.raceFirst(Effect.sleep(Math.min(next - now, longestSleep)), earlier.await)
   }).pipe(Effect.forever, Effect.forkScoped)
 
   return (time, expire) => {

@@ -4,11 +4,17 @@
 import { UserId } from "@greenroom/protocol/Identifiers"
 import { Schema } from "effect"
 
-/** A login. `tokenId` scopes transaction IDs; `deviceId` scopes presence. */
+/**
+ * A login. `tokenId` scopes transaction IDs; `deviceId` scopes presence. `since` is the position in the log at which the
+ * device was logged in, which tells this login from a former one with the same `tokenId`. `expiresAt`, in milliseconds
+ * since 1970, is for an access token that expires.
+ */
 export const Session = Schema.Struct({
   userId: UserId,
   tokenId: Schema.Number,
-  deviceId: Schema.String
+  deviceId: Schema.String,
+  since: Schema.optionalKey(Schema.Number),
+  expiresAt: Schema.optionalKey(Schema.Number)
 })
 export type Session = typeof Session.Type
 

@@ -4,12 +4,18 @@
  * written in between; elsewhere the database is asked whether others have. Bounded: what is no longer here is read like
  * the commits of others.
  */
+import type { LogRows } from "../LogKind.ts"
 import type { LogSlice, StreamedEvent, StreamedMembership } from "../LogSlice.ts"
 import { EventStatus, type RoomCommit } from "../RoomCommit.ts"
 import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
 
 /** How many events are kept. A transaction without any counts as one. */
 const maxEvents = 300
+
+/** What is recalled from memory: a commit of rooms has no rows of other kinds. */
+type Recalled = Pick<LogSlice, "events" | "memberships" | "rows">
+
+const noRows: LogRows = new Map()
 
 interface Committed {
   readonly xid: number
@@ -60,7 +66,7 @@ export class RecentCommits {
   }
 
   /** What follows the end of a transaction, where it is ours without a gap. */
-  next(position: StreamPosition): LogSlice | undefined {
+  next(position: StreamPosition): Omit<LogSlice, "complete"> | undefined {
     if (comparePositions(position, endOfTransaction(position.xid)) !== 0) return undefined
     const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
     let last = position.xid
@@ -74,16 +80,17 @@ export class RecentCommits {
   }
 
   /** What these transactions have committed. */
-  tell(xids: ReadonlySet<number>): Pick<LogSlice, "events" | "memberships"> {
+  tell(xids: ReadonlySet<number>): Recalled {
     return this.say(this.committed.filter(({ xid }) => xids.has(xid)))
   }
 
-  private say(told: ReadonlyArray<Committed>): Pick<LogSlice, "events" | "memberships"> {
+  private say(told: ReadonlyArray<Committed>): Recalled {
     return {
       events: told.flatMap(({ commits, xid }) => commits.flatMap((commit) => timelineOf(xid, commit))).sort(byPosition),
       memberships: told
         .flatMap(({ commits, xid }) => commits.flatMap((commit) => movesOf(xid, commit)))
-        .sort(byPosition)
+        .sort(byPosition),
+      rows: noRows
     }
   }
 }

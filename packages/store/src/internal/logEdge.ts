@@ -1,6 +1,6 @@
 /**
- * Where the event log is complete: the lowest number of a transaction that was under way when the statement began, as an
- * expression of SQL. All that is below has committed, and the same statement sees it, or never will.
+ * The low watermark of the event log: the lowest number of a transaction that was running when the statement began, as an
+ * expression of SQL. Everything below has committed and is seen by the same statement, or never will be.
  *
  * PostgreSQL's own `pg_snapshot_xmin` says the same, but counts the transactions of all databases of the server: one
  * that writes for an hour in another database would hold up the stream for an hour. So those are left out of which it
@@ -8,9 +8,10 @@
  */
 import type { SqlClient, Statement } from "effect/sql"
 
-/** An `xid8`. The numbers of running backends come without their upper half. */
+/** The first part of positions that are not complete yet: an `xid8`. The numbers of running backends come without their upper half. */
 export const logEdge = (sql: SqlClient.SqlClient): Statement.Fragment => sql`(
-  SELECT least(pg_snapshot_xmax(pg_current_snapshot())::text::bigint, min(number))::text::xid8
+  SELECT (least(pg_snapshot_xmax(pg_current_snapshot())::text::bigint, min(number))
+    + (SELECT value FROM log_offset))::text::xid8
   FROM (SELECT xip::text::bigint AS number FROM pg_snapshot_xip(pg_current_snapshot()) AS xip) AS running
   WHERE (number & 4294967295) NOT IN (
     SELECT backend_xid::text::bigint FROM pg_stat_get_activity(NULL)

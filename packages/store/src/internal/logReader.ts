@@ -1,13 +1,17 @@
 /**
  * Reading the event log after a position: from memory what this node has committed, else from the database.
+ *
+ * One statement reads all kinds of rows below the low watermark, so that a slice is complete in all of them.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"
-import type { SqlClient, SqlError } from "effect/sql"
+import type { SqlClient, SqlError, Statement } from "effect/sql"
+import type { AnyLogKind, LogRow, LogRows } from "../LogKind.ts"
 import { type LogSlice, type MembershipRow, type StreamedEvent, toStreamedMembership } from "../LogSlice.ts"
 import { texts } from "../PgArrays.ts"
 import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
 import { logEdge } from "./logEdge.ts"
+import { logKinds } from "./logKinds.ts"
 import type { RecentCommits } from "./RecentCommits.ts"
 
 export const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
@@ -21,70 +25,114 @@ const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
   return comparePositions(end, position) > 0 ? end : position
 }
 
-interface LogRow {
-  readonly edge: string
-  /** Null in the one row that an empty slice has. */
-  readonly xid: string | null
-  readonly nid: bigint
-  readonly room_nid: bigint
-  readonly body: string
-  /** Whether the event changed the membership of a user of ours. */
-  readonly moves: boolean | null
-}
+/** Rows after the position and below the watermark. */
+const between = (sql: SqlClient.SqlClient, { nid, xid }: StreamPosition) =>
+  sql`(xid, nid) > (${String(xid)}::xid8, ${String(nid)}::bigint) AND xid < complete.edge`
 
 /** The slice from memory, if nobody else has committed anything in it; otherwise undefined. */
-export const tellAfter = Effect.fnUntraced(function* (
+export const recallAfter = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   recent: RecentCommits,
   position: StreamPosition,
   limit: number
 ): Effect.fn.Return<LogSlice | undefined, SqlError.SqlError> {
   const next = recent.next(position)
-  if (next !== undefined && next.events.length <= limit) return next
+  if (next !== undefined && next.events.length <= limit) return { ...next, complete: true }
   const xids = recent.after(position)
   if (xids.length === 0) return undefined
+  const ofOthers = logKinds.map(
+    ({ table }) => sql`OR EXISTS (SELECT FROM ${sql.literal(table)} WHERE ${between(sql, position)})`
+  )
   const rows = yield* sql<{ edge: string; others: boolean }>`
     WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
     SELECT edge::text AS edge, EXISTS (
       SELECT FROM events
-      WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
-        AND xid < complete.edge AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])
-    ) AS others
+      WHERE status = 0 AND ${between(sql, position)} AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])
+    ) ${sql.join(" ", false)(ofOthers)} AS others
     FROM complete`
   const { edge, others } = rows[0]!
   if (others) return undefined
-  const told = recent.tell(new Set(xids.filter((xid) => xid < Number(edge))))
-  return told.events.length > limit ? undefined : { ...told, upTo: upToEdge(position, edge) }
+  const recalled = recent.tell(new Set(xids.filter((xid) => xid < Number(edge))))
+  if (recalled.events.length > limit) return undefined
+  return { ...recalled, upTo: upToEdge(position, edge), complete: true }
 })
+
+interface ReadRow {
+  readonly edge: string
+  /** `events` or the table of another kind. Null in the one row that an empty slice has. */
+  readonly kind: string | null
+  readonly xid: string
+  readonly nid: bigint
+  readonly room_nid: bigint
+  /** The event, or the row of another kind as JSON. */
+  readonly row: string
+  /** Whether an event changed the membership of a user of ours. */
+  readonly moves: boolean | null
+}
+
+const selectEvents = (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) => sql`(
+  SELECT 'events' AS kind, xid::text AS xid, nid, room_nid, body AS row, EXISTS (
+    SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
+  ) AS moves
+  FROM events WHERE status = 0 AND ${between(sql, position)}
+  ORDER BY events.xid, events.nid LIMIT ${limit})`
+
+const selectRows = (sql: SqlClient.SqlClient, kind: AnyLogKind, position: StreamPosition, limit: number) => {
+  const { columns, table } = kind
+  const properties = Object.entries(columns).map(([name, column]) => `'${name}', ${column}`)
+  return sql`UNION ALL (
+    SELECT ${sql.literal(`'${table}'`)}, xid::text, nid, NULL, json_build_object(${sql.literal(properties.join(", "))})::text, NULL
+    FROM ${sql.literal(table)} WHERE ${between(sql, position)}
+    ORDER BY ${sql.literal(table)}.xid, ${sql.literal(table)}.nid LIMIT ${limit})`
+}
+
+const positionOf = (row: ReadRow): StreamPosition => ({ xid: Number(row.xid), nid: Number(row.nid) })
+
+/** How far all kinds were read: up to the edge, or less where one of them has more rows than the limit. */
+const endOfSlice = (rows: ReadonlyMap<string | null, ReadonlyArray<ReadRow>>, limit: number, end: StreamPosition) => {
+  let upTo = end
+  for (const [kind, ofKind] of rows) {
+    if (kind === null || ofKind.length < limit) continue
+    const last = positionOf(ofKind[limit - 1]!)
+    if (comparePositions(last, upTo) < 0) upTo = last
+  }
+  return upTo
+}
 
 export const readAfter = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   position: StreamPosition,
   limit: number
-) {
-  const rows = yield* sql<LogRow>`
+): Effect.fn.Return<LogSlice, SqlError.SqlError> {
+  const found = yield* sql<ReadRow>`
     WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
     SELECT complete.edge::text AS edge, logged.* FROM complete LEFT JOIN LATERAL (
-      SELECT xid::text AS xid, nid, room_nid, body, EXISTS (
-        SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
-      ) AS moves
-      FROM events
-      WHERE status = 0 AND (xid, nid) > (${String(position.xid)}::xid8, ${String(position.nid)}::bigint)
-        AND xid < complete.edge
-      ORDER BY events.xid, events.nid LIMIT ${limit}
+      ${selectEvents(sql, position, limit)}
+      ${sql.join(" ", false)(logKinds.map((kind): Statement.Fragment => selectRows(sql, kind, position, limit)))}
     ) AS logged ON true`
-  const events = rows
-    .filter((row) => row.xid !== null)
-    .map(
-      (row): StreamedEvent => ({
-        position: { xid: Number(row.xid), nid: Number(row.nid) },
-        roomNid: Number(row.room_nid),
-        event: JSON.parse(row.body) as Event
-      })
+  const byKind = Map.groupBy(found, (row) => row.kind)
+  const edge = upToEdge(position, found[0]!.edge)
+  const upTo = endOfSlice(byKind, limit, edge)
+  const within = (row: ReadRow) => comparePositions(positionOf(row), upTo) <= 0
+  const ofEvents = (byKind.get("events") ?? []).filter(within)
+  const events = ofEvents.map(
+    (row): StreamedEvent => ({
+      position: positionOf(row),
+      roomNid: Number(row.room_nid),
+      event: JSON.parse(row.row) as Event
+    })
+  )
+  const rows = new Map<string, ReadonlyArray<LogRow<never>>>()
+  for (const { table } of logKinds) {
+    const ofKind = (byKind.get(table) ?? []).filter(within)
+    if (ofKind.length === 0) continue
+    rows.set(
+      table,
+      ofKind.map((row) => ({ position: positionOf(row), row: JSON.parse(row.row) as never }))
     )
-  const upTo = events.length === limit ? events[limit - 1]!.position : upToEdge(position, rows[0]!.edge)
-  const memberships = rows.some((row) => row.moves) ? yield* readMemberships(sql, position, upTo) : []
-  return { events, memberships, upTo } satisfies LogSlice
+  }
+  const memberships = ofEvents.some((row) => row.moves) ? yield* readMemberships(sql, position, upTo) : []
+  return { events, memberships, rows: rows satisfies LogRows, upTo, complete: upTo === edge }
 })
 
 const readMemberships = (sql: SqlClient.SqlClient, after: StreamPosition, upTo: StreamPosition) =>

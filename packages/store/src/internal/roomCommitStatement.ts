@@ -9,14 +9,16 @@ import type { SqlClient, SqlError } from "effect/sql"
 import { bigints, integers, textArrayLiteral, texts } from "../PgArrays.ts"
 import type { RoomCommit } from "../RoomCommit.ts"
 import { deltaColumns } from "../StateStore.ts"
+import { logChannel } from "./logNotifications.ts"
 
 /**
  * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
- * left out, with all that belongs to them.
+ * left out, with all that belongs to them. `wakeOthers`: whether other nodes follow the log.
  */
 export const commitStatement = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
-  commits: ReadonlyArray<RoomCommit>
+  commits: ReadonlyArray<RoomCommit>,
+  wakeOthers: boolean
 ): Effect.fn.Return<{ readonly xid: number; readonly fenced: ReadonlyMap<number, number> }, SqlError.SqlError> {
   const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
   const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
@@ -25,12 +27,16 @@ export const commitStatement = Effect.fnUntraced(function* (
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
     ${insertAuthEdges(sql, commits)}
-    SELECT pg_current_xact_id()::text AS xid, room_nid, fence FROM fenced`
+    SELECT (SELECT log_xid())::text AS xid, room_nid, fence ${wakeOthers ? notifyFollowers(sql) : sql.literal("")}
+    FROM fenced`
   return {
     xid: Number(rows[0]?.xid ?? 0),
     fenced: new Map(rows.map((row) => [Number(row.room_nid), Number(row.fence)]))
   }
 })
+
+/** A scalar subquery without references runs once, with the first row, and not at all if every room was refused. */
+const notifyFollowers = (sql: SqlClient.SqlClient) => sql`, (SELECT pg_notify(${logChannel}, log_xid()::text))::text`
 
 const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>) => sql`
   UPDATE rooms SET
@@ -91,7 +97,7 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, body)
     SELECT
-      nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE pg_current_xact_id() END,
+      nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT log_xid()) END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
       status, relates_to, body
     FROM unnest(
@@ -169,8 +175,8 @@ const insertMemberships = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
       ON CONFLICT (room_nid, user_id) DO UPDATE
         SET membership = excluded.membership, sender = excluded.sender, event_nid = excluded.event_nid)
     , new_changes AS (
-      INSERT INTO membership_changes (user_id, nid, room_nid, membership)
-      SELECT user_id, nid, room_nid, membership
+      INSERT INTO membership_changes (user_id, xid, nid, room_nid, membership)
+      SELECT user_id, (SELECT log_xid()), nid, room_nid, membership
       FROM unnest(
         ${local.rooms}::bigint[], ${local.fences}::bigint[],
         ${texts(local.rows.map((row) => row.userId))}::text[],
@@ -260,7 +266,7 @@ const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomComm
   , placed_events AS (
     UPDATE events SET
       nid = place.nid, status = place.status,
-      xid = CASE place.status WHEN 1 THEN place.history_xid::xid8 ELSE pg_current_xact_id() END,
+      xid = CASE place.status WHEN 1 THEN place.history_xid::xid8 ELSE (SELECT log_xid()) END,
       state_chain = place.state_chain, state_seq = place.state_seq,
       after_chain = place.after_chain, after_seq = place.after_seq
     FROM place WHERE events.nid = place.old_nid

@@ -1,6 +1,6 @@
 /**
- * The feeds of all users that are connected to this node, and the one reader that follows the event log for them. An
- * event costs one step for each connected member of its room, and no query for any.
+ * The feeds of all users that are connected to this node, filled from the event log. An event costs one step for each
+ * connected member of its room, and no query for any.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
@@ -8,7 +8,7 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { comparePositions, endOfTransaction, type StreamPosition } from "@greenroom/store/StreamToken"
+import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import {
   type EntranceUpdate,
@@ -21,15 +21,6 @@ import { FeedEntry } from "./FeedEntry.ts"
 import { RecentEntries } from "./RecentEntries.ts"
 import { UserFeed } from "./UserFeed.ts"
 
-/** How many events are read of the log at once: up to 64 KiB each. */
-const sliceSize = 250
-/** A node that was told of nothing looks all the same: for what other nodes commit, and what committed unseen. */
-const lookEvery = "1 second"
-/** How long to wait for a transaction that holds up the log before looking again, at first and at most, in ms. */
-const firstPause = 1
-const longestPause = 50
-/** How long anybody waits for their own commits to be in the feeds: somebody else's transaction may run for hours. */
-const patience = "2 seconds"
 /** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000
 
@@ -58,14 +49,8 @@ export const makeFeeds = Effect.gen(function* () {
 
   const feeds = new Map<UserId, UserFeed>()
   const readersOf = new Map<RoomId, Set<UserFeed>>()
-  /** Feeds whose rooms are being read: what happens meanwhile is told them afterwards. */
+  /** Feeds whose rooms are being read: they get what happens meanwhile afterwards. */
   const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly feed: Effect.Effect<UserFeed> }>()
-  let position = yield* log.currentPosition
-  const waiting = new Set<{ readonly xid: number; readonly resume: () => void }>()
-
-  /** Whether everything that the transaction committed was read. */
-  const hasRead = (xid: number) => comparePositions(position, endOfTransaction(xid)) >= 0
-
   const enter = (feed: UserFeed, roomId: RoomId) => {
     const readers = readersOf.get(roomId)
     if (readers === undefined) readersOf.set(roomId, new Set([feed]))
@@ -110,7 +95,6 @@ export const makeFeeds = Effect.gen(function* () {
     for (const { slices } of loading.values()) slices.push(slice)
     position = slice.upTo
     for (const feed of awake) feed.wake()
-    for (const waiter of waiting) if (hasRead(waiter.xid)) waiter.resume()
   }
 
   /**
@@ -135,44 +119,13 @@ export const makeFeeds = Effect.gen(function* () {
     }
   })
 
-  /** Reads until everything that this node has committed was read; a transaction that still runs may hold it up. */
-  const follow = Effect.gen(function* () {
-    let pause = firstPause
-    while (true) {
-      const slice = yield* log.readAfter(position, sliceSize)
+  let position = yield* log.follow(
+    Effect.fnUntraced(function* (slice) {
       const strip = yield* strippingFor(slice)
       strip()
       dispatch(slice)
-      if (slice.events.length === sliceSize) continue
-      if (hasRead(log.lastCommitted())) return
-      yield* Effect.sleep(pause)
-      pause = slice.events.length > 0 ? firstPause : Math.min(2 * pause, longestPause)
-    }
-  })
-
-  const followUntilDone: Effect.Effect<void> = Effect.catchCause(follow, (cause) =>
-    Effect.logError("Following the event log", cause).pipe(
-      Effect.andThen(Effect.sleep("1 second")),
-      Effect.andThen(followUntilDone)
-    )
-  )
-  yield* Effect.timeoutOption(log.awaitCommit, lookEvery).pipe(
-    Effect.andThen(followUntilDone),
-    Effect.forever,
-    Effect.forkScoped
-  )
-
-  /** Waits until what this node has committed before is in the feeds, but no longer than `patience`. */
-  const settled: Effect.Effect<void> = Effect.suspend(() => {
-    const xid = log.lastCommitted()
-    if (hasRead(xid)) return Effect.void
-    const read = Effect.callback<void>((resume) => {
-      const waiter = { xid, resume: () => resume(Effect.void) }
-      waiting.add(waiter)
-      return Effect.sync(() => waiting.delete(waiter))
     })
-    return Effect.asVoid(Effect.timeoutOption(read, patience))
-  })
+  )
 
   // Opening a feed
 
@@ -323,7 +276,7 @@ export const makeFeeds = Effect.gen(function* () {
 
   return {
     reading,
-    settled,
+    settled: log.settled,
     /** Up to where the feeds are complete. */
     position: () => position,
     ephemeralPosition: () => ephemeralPosition,

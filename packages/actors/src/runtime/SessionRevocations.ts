@@ -1,0 +1,115 @@
+/**
+ * The end of sessions, on every node and whatever ended them: logout, revocation, another login on the same device,
+ * expiry, deactivation, the command line. Nodes hear of it through the event log, within milliseconds.
+ *
+ * Whoever holds something open for a session (a socket, a long poll, what it types) registers with `onEnd`.
+ *
+ *     const forget = revocations.onEnd(session, () => socket.close(closeCodes.unknownToken))
+ */
+import { EventLog } from "@greenroom/store/EventLog"
+import { type LogRow, rowsOf } from "@greenroom/store/LogKind"
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import { type SessionRevocation, sessionRevocations } from "@greenroom/store/SessionRevocation"
+import { Clock, Context, Effect, Layer, type Scope } from "effect"
+import { makeDeadlines } from "./Deadlines.ts"
+import type { Session } from "./Session.ts"
+
+/**
+ * How many ended sessions are remembered, for those who register after the end: a session is authenticated first, and
+ * registers a little later.
+ */
+const maxRemembered = 20_000
+
+/** A session that has ended, and until when it was one: `since` of a later login on the device is greater. */
+export interface EndedSession extends SessionRevocation {
+  readonly since: number
+}
+
+const toEnded = ({ position, row }: LogRow<SessionRevocation>): EndedSession => ({ ...row, since: position.xid })
+
+const make = Effect.gen(function* () {
+  const log = yield* EventLog
+  const clock = yield* Clock.Clock
+  const addDeadline = yield* makeDeadlines
+  const listeners = new Map<number, Map<() => void, Session>>()
+  const observers = new Set<(ended: ReadonlyArray<EndedSession>) => void>()
+  /** By token ID, oldest first. */
+  const remembered = new Map<number, EndedSession>()
+
+  const hasEnded = ({ since = 0, tokenId }: Session) => {
+    const ended = remembered.get(tokenId)
+    return ended !== undefined && since < ended.since
+  }
+
+  const isOver = (session: Session) =>
+    hasEnded(session) || (session.expiresAt !== undefined && session.expiresAt <= clock.currentTimeMillisUnsafe())
+
+  const end = (ended: EndedSession) => {
+    remembered.delete(ended.tokenId)
+    remembered.set(ended.tokenId, ended)
+    if (remembered.size > maxRemembered) remembered.delete(remembered.keys().next().value!)
+    for (const [listener, session] of [...(listeners.get(ended.tokenId) ?? [])]) {
+      if (hasEnded(session)) listener()
+    }
+  }
+
+  yield* log.follow((slice) => {
+    const rows = rowsOf(slice.rows, sessionRevocations)
+    if (rows.length === 0) return Effect.void
+    return Effect.sync(() => {
+      const ended = rows.map(toEnded)
+      // Caches first: what a listener wakes may authenticate again.
+      for (const observe of observers) observe(ended)
+      for (const session of ended) end(session)
+    })
+  })
+
+  const onEnd = (session: Session, listener: () => void) => {
+    if (isOver(session)) {
+      listener()
+      return () => {}
+    }
+    const { expiresAt, tokenId } = session
+    const ofToken = listeners.get(tokenId) ?? new Map<() => void, Session>()
+    listeners.set(tokenId, ofToken.set(listener, session))
+    const forgetDeadline =
+      expiresAt === undefined
+        ? undefined
+        : addDeadline(monotonicMillisUnsafe(clock) + expiresAt - clock.currentTimeMillisUnsafe(), listener)
+    return () => {
+      forgetDeadline?.()
+      if (ofToken.delete(listener) && ofToken.size === 0) listeners.delete(tokenId)
+    }
+  }
+
+  return SessionRevocations.of({
+    isOver,
+    onEnd,
+    observe: (observer) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.sync(() => observers.add(observer)),
+          () => Effect.sync(() => observers.delete(observer))
+        )
+      )
+  })
+})
+
+export class SessionRevocations extends Context.Service<
+  SessionRevocations,
+  {
+    /** Whether the session has ended or expired, as far as this node has heard. */
+    readonly isOver: (session: Session) => boolean
+    /**
+     * Calls `listener` once the session has ended, at once if it has already. The result takes it back. Costs some hundred
+     * bytes: for each connection, not for each request.
+     */
+    readonly onEnd: (session: Session, listener: () => void) => () => void
+    /** Calls `observer` with every session that ends, but not for those that expire, until the scope closes. */
+    readonly observe: (
+      observer: (ended: ReadonlyArray<EndedSession>) => void
+    ) => Effect.Effect<void, never, Scope.Scope>
+  }
+>()("greenroom/actors/SessionRevocations") {
+  static readonly layer = Layer.effect(SessionRevocations, make)
+}

@@ -1,0 +1,133 @@
+/**
+ * The one reader of the log on this node. It reads what follows its position when it is woken, and hands each slice to
+ * the consumers, one after the other.
+ *
+ * A wake-up names a transaction. While an older transaction is running the low watermark stays below it, and the end of
+ * that older transaction wakes nobody; so the follower reads again, with back-off, until the watermark has passed.
+ */
+import { setTimeout as pauseFor } from "node:timers/promises"
+import { Clock, Effect, Latch, type Scope } from "effect"
+import type { LogSlice } from "../LogSlice.ts"
+import { monotonicMillisUnsafe } from "../MonotonicClock.ts"
+import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
+
+/** How many rows of a kind are read at once: events have up to 64 KiB each. */
+const sliceSize = 250
+/** How long to wait before reading again while the watermark lags, at first and at most, in ms. */
+const firstPause = 1
+const longestPause = 50
+/** How long to wait after reading, or a consumer, has failed. */
+const retryInterval = "1 second"
+
+export type Consumer = (slice: LogSlice) => Effect.Effect<void>
+
+export interface LogFollower {
+  /** There are rows of this transaction, or, without a number, there may be rows. Never waits. */
+  readonly wake: (xid?: number) => void
+  /** Hands all slices from here on to the consumer, until the scope closes. Gives the position where they begin. */
+  readonly follow: (consumer: Consumer) => Effect.Effect<StreamPosition, never, Scope.Scope>
+  readonly position: () => StreamPosition
+  /** Waits until the consumers have had everything up to the end of a transaction. */
+  readonly reached: (xid: number) => Effect.Effect<void>
+  /** For how many milliseconds there has been something that could not be read yet. */
+  readonly lag: Effect.Effect<number>
+}
+
+interface Waiter {
+  readonly xid: number
+  readonly resume: () => void
+}
+
+export const makeLogFollower = Effect.fnUntraced(function* (
+  start: StreamPosition,
+  read: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
+): Effect.fn.Return<LogFollower, never, Scope.Scope> {
+  const clock = yield* Clock.Clock
+  const consumers = new Set<Consumer>()
+  const waiting = new Set<Waiter>()
+  const woken = Latch.makeUnsafe(false)
+  let position = start
+  let wokenBy = 0
+  let behindSince: number | undefined
+
+  const hasReached = (xid: number) => comparePositions(position, endOfTransaction(xid)) >= 0
+
+  const wake = (xid?: number) => {
+    if (xid !== undefined) {
+      if (hasReached(xid)) return
+      wokenBy = Math.max(wokenBy, xid)
+      behindSince ??= monotonicMillisUnsafe(clock)
+    }
+    woken.openUnsafe()
+  }
+
+  const consume = (consumer: Consumer, slice: LogSlice): Effect.Effect<void> =>
+    Effect.catchCause(
+      Effect.suspend(() => consumer(slice)),
+      (cause) =>
+        Effect.logError("A follower of the event log failed, trying again", cause).pipe(
+          Effect.andThen(Effect.sleep(retryInterval)),
+          Effect.andThen(Effect.suspend(() => consume(consumer, slice)))
+        )
+    )
+
+  const advance = Effect.fnUntraced(function* () {
+    const slice = yield* read(position, sliceSize)
+    for (const consumer of consumers) yield* consume(consumer, slice)
+    position = slice.upTo
+    for (const waiter of waiting) if (hasReached(waiter.xid)) waiter.resume()
+    return slice
+  })
+
+  const readAll = Effect.gen(function* () {
+    let pause = firstPause
+    while (true) {
+      const slice = yield* advance()
+      if (!slice.complete) continue
+      if (hasReached(wokenBy)) break
+      // The database's transactions end in their own time, also where the clock is a test's.
+      yield* Effect.promise(() => pauseFor(pause))
+      pause = slice.events.length > 0 ? firstPause : Math.min(2 * pause, longestPause)
+    }
+    behindSince = undefined
+  })
+
+  yield* Effect.gen(function* () {
+    while (true) {
+      yield* woken.await
+      woken.closeUnsafe()
+      yield* readAll
+    }
+  }).pipe(
+    Effect.catchCause((cause) => {
+      woken.openUnsafe()
+      return Effect.andThen(
+        Effect.logError("Reading the event log failed, trying again", cause),
+        Effect.sleep(retryInterval)
+      )
+    }),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return {
+    wake,
+    follow: (consumer) =>
+      Effect.map(
+        Effect.acquireRelease(
+          Effect.sync(() => consumers.add(consumer)),
+          () => Effect.sync(() => consumers.delete(consumer))
+        ),
+        () => position
+      ),
+    position: () => position,
+    reached: (xid) =>
+      Effect.callback<void>((resume) => {
+        if (hasReached(xid)) return resume(Effect.void)
+        const waiter = { xid, resume: () => resume(Effect.void) }
+        waiting.add(waiter)
+        return Effect.sync(() => waiting.delete(waiter))
+      }),
+    lag: Effect.sync(() => (behindSince === undefined ? 0 : monotonicMillisUnsafe(clock) - behindSince))
+  }
+})
