@@ -138,6 +138,10 @@ export const localpartOf = (id: UserId | RoomId | RoomAlias | EventId): string =
 /** What we allow in the localpart of a user ID that we allocate. */
 export const localpartGrammar: RegExp = /^[a-z0-9._=/-]+$/
 
+/** A user name as we allocate it: capitals, which people type, count as small letters. */
+export const lowerCaseLocalpart = (localpart: string): string =>
+  localpart.replace(/[A-Z]+/g, (capitals) => capitals.toLowerCase())
+
 export const formatUserId = (localpart: string, serverName: ServerName): UserId =>
   `@${localpart}:${serverName}` as UserId
 export const formatRoomId = (localpart: string, serverName: ServerName): RoomId =>

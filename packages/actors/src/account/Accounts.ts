@@ -7,7 +7,14 @@
  * Source: "Registration and login" of the specification.
  */
 import { randomBytes } from "node:crypto"
-import { formatUserId, isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import {
+  formatUserId,
+  isUserId,
+  lowerCaseLocalpart,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
 import {
   Forbidden,
   type MatrixError,
@@ -257,7 +264,8 @@ const make = Effect.gen(function* () {
   })
 
   const toUserId = (user: string): UserId | undefined => {
-    const userId = user.startsWith("@") ? user : `@${user}:${serverName}`
+    const [, name = user, server = serverName] = /^@([^:]*):(.*)$/s.exec(user) ?? []
+    const userId = formatUserId(lowerCaseLocalpart(name), server as ServerName)
     return isUserId(userId) && serverNameOf(userId) === serverName ? userId : undefined
   }
 
@@ -477,7 +485,10 @@ export class Accounts extends Context.Service<
 
     // What logins and registrations of several stages are made of (`LoginFlows`).
 
-    /** The user of this server that a whole user ID or a localpart means, whether it exists or not. */
+    /**
+     * The user of this server that a whole user ID or a localpart means, whether it exists or not. Capitals count as small
+     * letters.
+     */
     readonly toUserId: (user: string) => UserId | undefined
     /** The user ID that a registration asks for. Errors: M_USER_IN_USE, M_INVALID_USERNAME. */
     readonly chooseUserId: (requested: string) => Effect.Effect<UserId, MatrixError>

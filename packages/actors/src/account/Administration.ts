@@ -6,7 +6,7 @@
  * away what is left of a deactivated account within ten.
  */
 import { randomBytes } from "node:crypto"
-import { formatUserId, type UserId } from "@greenroom/protocol/Identifiers"
+import { formatUserId, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
 import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
 import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { type Account, AccountStore } from "@greenroom/store/AccountStore"
@@ -64,7 +64,7 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
   })
 
   const user = Effect.fn("Administration.user")(function* (name: string) {
-    const userId = (name.startsWith("@") ? name : formatUserId(name, serverName)) as UserId
+    const userId = (name.startsWith("@") ? name : formatUserId(lowerCaseLocalpart(name), serverName)) as UserId
     const account = yield* store.find(userId)
     return Option.isSome(account) ? account.value : yield* new NotFound({ error: `There is no user ${userId}` })
   })

@@ -50,14 +50,13 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
-  it.effect("a user name is a localpart or a whole user ID of this server, in lower case", () =>
+  it.effect("a user name is a localpart or a whole user ID of this server", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       const whole = yield* accounts.register({ localpart: "@bob:green.test", password })
       assert.strictEqual(whole.user_id, userIdOf("bob"))
       const refused = [
         "",
-        "Bob",
         "b\u00f6b",
         "bob smith",
         "bob:green.test",
@@ -66,12 +65,26 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
         "@:green.test",
         "x".repeat(255),
         "bob\n",
-        "\u0430lice"
+        "\u0430lice",
+        "\u212a"
       ]
       for (const localpart of refused) {
         assert.strictEqual(yield* tagOf(accounts.register({ localpart, password })), "M_INVALID_USERNAME", localpart)
       }
       assert.strictEqual(yield* tagOf(accounts.register({ localpart: "bob", password })), "M_USER_IN_USE")
+      assert.strictEqual(yield* tagOf(accounts.register({ localpart: "Bob", password })), "M_USER_IN_USE")
+    })
+  )
+
+  it.effect("capitals of a user name count as small letters, at registration and login", () =>
+    Effect.gen(function* () {
+      const accounts = yield* Accounts
+      const registered = yield* accounts.register({ localpart: "Grace.HOPPER", password })
+      assert.strictEqual(registered.user_id, userIdOf("grace.hopper"))
+      for (const user of ["grace.hopper", "GRACE.Hopper", "@Grace.Hopper:green.test"]) {
+        assert.strictEqual((yield* accounts.login({ user, password })).user_id, registered.user_id)
+      }
+      assert.strictEqual(yield* tagOf(accounts.login({ user: "@grace.hopper:GREEN.test", password })), "M_FORBIDDEN")
     })
   )
 

@@ -7,6 +7,7 @@ import {
   formatUserId,
   isUserId,
   localpartGrammar,
+  lowerCaseLocalpart,
   maxIdentifierBytes,
   type ServerName,
   type UserId
@@ -32,14 +33,16 @@ export const passwordCheck =
   }
 
 /**
- * The user ID that a registration asks for: a localpart, or a whole user ID of this server. Errors: M_INVALID_USERNAME.
+ * The user ID that a registration asks for by a localpart, or a whole user ID of this server, with small letters for
+ * capitals. Errors: M_INVALID_USERNAME.
  */
 export const requestedUserId = (requested: string, serverName: ServerName): Effect.Effect<UserId, MatrixError> => {
   const refuse = (error: string) => Effect.fail(new InvalidUsername({ error }))
-  const [, localpart = requested, server = serverName] = /^@([^:]*):(.*)$/s.exec(requested) ?? []
+  const [, name = requested, server = serverName] = /^@([^:]*):(.*)$/s.exec(requested) ?? []
+  const localpart = lowerCaseLocalpart(name)
   if (server !== serverName) return refuse(`Users of this server end in :${serverName}`)
   if (!localpartGrammar.test(localpart)) {
-    return refuse("A user name consists of the letters a-z in lower case, digits, and . _ = - /")
+    return refuse("A user name consists of the letters a-z, digits, and . _ = - /")
   }
   const userId = formatUserId(localpart, serverName)
   return isUserId(userId) ? Effect.succeed(userId) : refuse(`A user ID has at most ${maxIdentifierBytes} bytes`)
