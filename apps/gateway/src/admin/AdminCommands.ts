@@ -1,15 +1,17 @@
 /**
- * What an operator does on the command line: accounts and registration tokens. It works on the database, whether the home
- * server runs or not; the same is offered by the admin endpoints.
+ * What an operator does on the command line: accounts, registration tokens and signing keys. It works on the database,
+ * whether the home server runs or not. The admin endpoints offer the same for accounts and tokens.
  *
  *     greenroom user create alice --admin
  *     greenroom token create --uses 5 --days 7
+ *     greenroom signing-key rotate
  */
 import { randomBytes } from "node:crypto"
 import { Administration } from "@greenroom/actors/account/Administration"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { Account } from "@greenroom/store/AccountStore"
+import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
 import { Console, Data, Effect, type Layer, Option, Redacted, Stdio, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 
@@ -71,7 +73,10 @@ const describe = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Acc
     ...(deactivatedAt === undefined ? [] : [`deactivated ${time(deactivatedAt)}`])
   ].join("  ")
 
-type Connect = (place: Place) => Layer.Layer<Administration, unknown, never>
+const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
+  `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
+
+type Connect = (place: Place) => Layer.Layer<Administration | SigningKeys, unknown, never>
 
 /** The command with all its subcommands. `connect` leads to the database. */
 export const adminCommand = (connect: Connect) => {
@@ -83,6 +88,9 @@ export const adminCommand = (connect: Connect) => {
       Effect.mapError((error) => ("error" in error ? new AdminFailure({ message: error.error }) : error)),
       Effect.provide(connect(toPlace(flags)))
     )
+
+  const withKeys = <A>(flags: PlaceFlags, use: (keys: SigningKeys["Service"]) => Effect.Effect<A>) =>
+    Effect.provide(SigningKeys.use(use), connect(toPlace(flags)))
 
   const create = Command.make(
     "create",
@@ -243,8 +251,22 @@ export const adminCommand = (connect: Connect) => {
       run(options, (admin) => Effect.andThen(admin.removeToken(options.id), Console.log(`${options.id} was withdrawn`)))
   ).pipe(Command.withDescription("Withdraw a registration token"))
 
+  const listKeys = Command.make("list", place, (options) =>
+    withKeys(options, ({ list }) =>
+      Effect.flatMap(list, (keys) => Effect.forEach(keys, (key) => Console.log(describeKey(key)), { discard: true }))
+    )
+  ).pipe(Command.withDescription("All signing keys, the current one first"))
+
+  const rotateKey = Command.make("rotate", place, (options) =>
+    withKeys(options, ({ rotate }) =>
+      Effect.flatMap(rotate, ({ keyId }) =>
+        Console.log(`${keyId} signs from now on, in a running server within a minute. Older keys stay published.`)
+      )
+    )
+  ).pipe(Command.withDescription("Sign with a new key from now on. What older keys signed stays valid"))
+
   return Command.make("greenroom").pipe(
-    Command.withDescription("Accounts and registration tokens of a Greenroom home server."),
+    Command.withDescription("Accounts, registration tokens and signing keys of a Greenroom home server."),
     Command.withSubcommands([
       Command.make("user").pipe(
         Command.withDescription("Accounts"),
@@ -253,6 +275,10 @@ export const adminCommand = (connect: Connect) => {
       Command.make("token").pipe(
         Command.withDescription("Registration tokens"),
         Command.withSubcommands([createToken, listTokens, removeToken])
+      ),
+      Command.make("signing-key").pipe(
+        Command.withDescription("The keys that the server signs events and requests with"),
+        Command.withSubcommands([listKeys, rotateKey])
       )
     ])
   )

@@ -13,6 +13,7 @@ import * as Database from "@greenroom/store/Database"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Effect, Layer, Option, References } from "effect"
 import { Command } from "effect/cli"
@@ -38,7 +39,7 @@ const connect = (place: Place) =>
       const database = Option.isSome(running)
         ? { databaseUrl: running.value, dataDir: read.dataDir, maxConnections: 2 }
         : { databaseUrl: read.databaseUrl, dataDir: read.dataDir, maxConnections: 2 }
-      return Administration.layerOnStores.pipe(
+      return Layer.merge(Administration.layerOnStores, SigningKeys.layer(read.serverName)).pipe(
         Layer.provide([AccountStore.layer, UserIdentityStore.layer, RegistrationTokenStore.layer, Passwords.layer]),
         Layer.provide(ServerSettings.layer(read.serverName)),
         Layer.provide(

@@ -70,7 +70,7 @@ const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) =>
 
 describe("greenroom", () => {
   it.live(
-    "creates users, makes them admins, and says in one line what cannot be",
+    "creates users, makes them admins, and rotates signing keys, and says in one line what cannot be",
     () =>
       Effect.gen(function* () {
         const database = Redacted.value(yield* TestDatabase.url)
@@ -97,6 +97,12 @@ describe("greenroom", () => {
         assert.strictEqual((yield* run("token list")).out, `${id}  used 0 of 2\n`)
         assert.strictEqual((yield* run(`token remove ${id}`)).code, 0)
         assert.strictEqual((yield* run("user show nobody")).error, "greenroom: There is no user @nobody:green.test\n")
+        const [, first = ""] = /^(ed25519:\w+) {2}signs now\n$/.exec((yield* run("signing-key list")).out) ?? []
+        const rotated = yield* run("signing-key rotate")
+        const [, second = ""] = /^(ed25519:\w+) signs from now on/.exec(rotated.out) ?? []
+        assert.notStrictEqual(second, first)
+        const keys = (yield* run("signing-key list")).out
+        assert.match(keys, new RegExp(`^${second}  signs now\n${first}  replaced \\S+Z, published .*\n$`))
         const file = `${yield* temporaryDirectory}/greenroom.toml`
         yield* (yield* FileSystem.FileSystem).writeFileString(file, "[login]\nmin_password_length = 8\n")
         const short = yield* run(`user reset-password bob --password-stdin --config ${file}`, "2short")
