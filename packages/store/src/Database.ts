@@ -32,6 +32,7 @@ import eventAuth from "./migrations/0011_event_auth.ts"
 import openIdTokens from "./migrations/0012_openid_tokens.ts"
 import userData from "./migrations/0013_user_data.ts"
 import log from "./migrations/0014_log.ts"
+import keyNotaries from "./migrations/0015_key_notaries.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -47,7 +48,8 @@ const migrations = {
   "0011_event_auth": eventAuth,
   "0012_openid_tokens": openIdTokens,
   "0013_user_data": userData,
-  "0014_log": log
+  "0014_log": log,
+  "0015_key_notaries": keyNotaries
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -1,25 +1,61 @@
 /**
- * The public keys of other servers, as `RemoteKeys` fetched and verified them.
+ * The public keys of other servers, as `RemoteKeys` fetched and verified them, and the signed objects in which they came.
  *
- * Used by `RemoteKeys` alone. An error of the database is a defect. Times are milliseconds since 1970.
+ * A key comes from its own server, or is vouched for by others. What its own server says replaces what others said, never
+ * the other way round.
+ *
+ * Used by `RemoteKeys` and `KeyNotary`. An error of the database is a defect. Times are milliseconds since 1970.
  */
 import type { KeyObject } from "node:crypto"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import { exportVerifyKey, importVerifyKey } from "@greenroom/room/Signing"
-import { Context, Effect, Layer, Result } from "effect"
+import { Clock, Context, Effect, Layer, Result } from "effect"
 import { SqlClient } from "effect/sql"
 import { bigints, texts } from "./PgArrays.ts"
 
-/** A key of another server. */
-export interface RemoteKey {
+/** A key as a server publishes it. */
+export interface PublishedRemoteKey {
   readonly keyId: string
   readonly publicKey: KeyObject
   /** Until when a current key is believed without asking again. */
   readonly validUntil: number
   /** When the server stopped to sign with it, undefined while it is current. */
   readonly expiredAt: number | undefined
+}
+
+/** A key of another server. */
+export interface RemoteKey extends PublishedRemoteKey {
+  /** When its own server was first asked for it, or when it was vouched for. */
+  readonly firstFetchedAt: number
+  /** The servers that vouch for the key; undefined if it comes from its own server. */
+  readonly vouchers: ReadonlyArray<ServerName> | undefined
+}
+
+/** Everything that is known of the keys of a server at one time. */
+export interface FetchedKeys {
+  readonly keys: ReadonlyArray<PublishedRemoteKey>
+  /** The signed object that publishes the keys, as it came. */
+  readonly object: JsonObject
+  /** Until when the object says to be valid. */
+  readonly validUntil: number
+  /** Who vouches for it, undefined if the server itself was asked. */
+  readonly voucher?: ServerName
+}
+
+/** A key object as it can be handed on. */
+export interface KeptKeyObject {
+  readonly serverName: ServerName
+  readonly object: JsonObject
+  readonly validUntil: number
   readonly fetchedAt: number
 }
+
+/** The most key objects that are kept of one server: the newest. */
+const maxObjects = 10
+
+/** The most servers that are remembered as vouching for one key. */
+const maxVouchers = 20
 
 interface Row {
   readonly server_name: string
@@ -27,6 +63,14 @@ interface Row {
   readonly public_key: Uint8Array
   readonly valid_until: bigint
   readonly expired_at: bigint | null
+  readonly first_fetched_at: bigint
+  readonly vouchers: ReadonlyArray<string> | null
+}
+
+interface ObjectRow {
+  readonly server_name: string
+  readonly object: string
+  readonly valid_until: bigint
   readonly fetched_at: bigint
 }
 
@@ -35,43 +79,99 @@ const toKey = (row: Row): RemoteKey => ({
   publicKey: Result.getOrThrow(importVerifyKey(row.public_key)),
   validUntil: Number(row.valid_until),
   expiredAt: row.expired_at === null ? undefined : Number(row.expired_at),
+  firstFetchedAt: Number(row.first_fetched_at),
+  vouchers: row.vouchers === null ? undefined : (row.vouchers as ReadonlyArray<ServerName>)
+})
+
+const toObject = (row: ObjectRow): KeptKeyObject => ({
+  serverName: row.server_name as ServerName,
+  object: JSON.parse(row.object) as JsonObject,
+  validUntil: Number(row.valid_until),
   fetchedAt: Number(row.fetched_at)
 })
 
 export class RemoteKeyStore extends Context.Service<
   RemoteKeyStore,
   {
-    /** Every key of the server that we ever fetched. */
+    /** Every key of the server that we ever fetched or that somebody vouched for. */
     readonly find: (serverName: ServerName) => Effect.Effect<ReadonlyArray<RemoteKey>>
     /** Adds keys, or renews them. A key that is not among them stays as it is. */
-    readonly put: (serverName: ServerName, keys: ReadonlyArray<RemoteKey>) => Effect.Effect<void>
+    readonly put: (serverName: ServerName, fetched: FetchedKeys) => Effect.Effect<void>
+    /** The key objects of the servers, those of each newest first. */
+    readonly objects: (serverNames: ReadonlyArray<ServerName>) => Effect.Effect<ReadonlyArray<KeptKeyObject>>
   }
 >()("greenroom/store/RemoteKeyStore") {
   static readonly layer = Layer.effect(
     RemoteKeyStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+
+      const putKeys = (serverName: ServerName, { keys, voucher }: FetchedKeys, now: number) => sql`
+        INSERT INTO remote_keys AS known (
+          server_name, key_id, public_key, valid_until, expired_at, fetched_at, first_fetched_at, vouchers)
+        SELECT ${serverName}, key_id, decode(public_key, 'hex'), valid_until, expired_at, ${now}, ${now},
+          ${voucher === undefined ? null : texts([voucher])}::text[]
+        FROM unnest(
+          ${texts(keys.map((key) => key.keyId))}::text[],
+          ${texts(keys.map((key) => Buffer.from(exportVerifyKey(key.publicKey)).toString("hex")))}::text[],
+          ${bigints(keys.map((key) => key.validUntil))}::bigint[],
+          ${bigints(keys.map((key) => key.expiredAt ?? null))}::bigint[]
+        ) AS new (key_id, public_key, valid_until, expired_at)
+        ORDER BY key_id
+        ON CONFLICT (server_name, key_id) DO UPDATE SET
+          public_key = excluded.public_key, valid_until = excluded.valid_until, expired_at = excluded.expired_at,
+          fetched_at = excluded.fetched_at,
+          first_fetched_at = CASE
+            WHEN (known.vouchers IS NULL) = (excluded.vouchers IS NULL) THEN known.first_fetched_at
+            ELSE excluded.first_fetched_at END,
+          vouchers = CASE
+            WHEN excluded.vouchers IS NULL THEN NULL
+            WHEN known.vouchers @> excluded.vouchers THEN known.vouchers
+            ELSE (known.vouchers || excluded.vouchers)[1:${maxVouchers}::integer] END
+        WHERE excluded.vouchers IS NULL
+          OR (known.vouchers IS NOT NULL AND known.public_key = excluded.public_key)`
+
+      // What is vouched for replaces nothing that the server itself has signed for us, and adds only further keys.
+      const putObject = (
+        serverName: ServerName,
+        { keys, object, validUntil, voucher }: FetchedKeys,
+        now: number
+      ) => sql`
+        WITH new AS (
+          SELECT ${texts(keys.map((key) => key.keyId))}::text[] AS key_ids, ${voucher !== undefined}::boolean AS is_vouched)
+        , replaced AS (
+          DELETE FROM remote_key_objects AS known USING new
+          WHERE server_name = ${serverName} AND known.key_ids <@ new.key_ids AND (known.is_vouched OR NOT new.is_vouched))
+        , surplus AS (
+          DELETE FROM remote_key_objects WHERE id IN (
+            SELECT id FROM remote_key_objects WHERE server_name = ${serverName}
+            ORDER BY is_vouched, id DESC OFFSET ${maxObjects - 1}))
+        INSERT INTO remote_key_objects (server_name, key_ids, object, valid_until, fetched_at, is_vouched)
+        SELECT ${serverName}, key_ids, ${JSON.stringify(object)}, ${validUntil}, ${now}, is_vouched FROM new
+        WHERE NOT is_vouched OR NOT EXISTS (
+          SELECT 1 FROM remote_key_objects AS known
+          WHERE server_name = ${serverName} AND NOT known.is_vouched AND known.key_ids @> new.key_ids)`
+
+      const put = Effect.fnUntraced(function* (serverName: ServerName, fetched: FetchedKeys) {
+        const now = yield* Clock.currentTimeMillis
+        yield* putKeys(serverName, fetched, now)
+        yield* putObject(serverName, fetched, now)
+      }, Effect.orDie)
+
       return RemoteKeyStore.of({
         find: (serverName) =>
           sql<Row>`SELECT * FROM remote_keys WHERE server_name = ${serverName}`.pipe(
             Effect.map((rows) => rows.map(toKey)),
             Effect.orDie
           ),
-        put: (serverName, keys) =>
-          sql`
-            INSERT INTO remote_keys (server_name, key_id, public_key, valid_until, expired_at, fetched_at)
-            SELECT ${serverName}, key_id, decode(public_key, 'hex'), valid_until, expired_at, fetched_at
-            FROM unnest(
-              ${texts(keys.map((key) => key.keyId))}::text[],
-              ${texts(keys.map((key) => Buffer.from(exportVerifyKey(key.publicKey)).toString("hex")))}::text[],
-              ${bigints(keys.map((key) => key.validUntil))}::bigint[],
-              ${bigints(keys.map((key) => key.expiredAt ?? null))}::bigint[],
-              ${bigints(keys.map((key) => key.fetchedAt))}::bigint[]
-            ) AS new (key_id, public_key, valid_until, expired_at, fetched_at)
-            ORDER BY key_id
-            ON CONFLICT (server_name, key_id) DO UPDATE SET
-              public_key = excluded.public_key, valid_until = excluded.valid_until,
-              expired_at = excluded.expired_at, fetched_at = excluded.fetched_at`.pipe(Effect.asVoid, Effect.orDie)
+        put,
+        objects: (serverNames) =>
+          sql<ObjectRow>`
+            SELECT server_name, object, valid_until, fetched_at FROM remote_key_objects
+            WHERE server_name = ANY (${texts(serverNames)}::text[]) ORDER BY id DESC`.pipe(
+            Effect.map((rows) => rows.map(toObject)),
+            Effect.orDie
+          )
       })
     })
   )

@@ -25,6 +25,8 @@ import * as MonotonicCache from "./MonotonicCache.ts"
 export interface PublishedKey {
   readonly keyId: string
   readonly publicKey: KeyObject
+  /** Since when it signs (milliseconds since 1970). */
+  readonly createdAt: number
   /** When the key was replaced (milliseconds since 1970), undefined for the current one. */
   readonly expiredAt: number | undefined
 }
@@ -69,13 +71,14 @@ const make = Effect.fnUntraced(function* (
     return yield* current
   }).pipe(Effect.orDie)
 
-  const list = sql<{ key_id: string; public_key: Uint8Array; expired_at: bigint | null }>`
-    SELECT key_id, public_key, expired_at FROM signing_keys ORDER BY expired_at DESC NULLS FIRST`.pipe(
+  const list = sql<{ key_id: string; public_key: Uint8Array; created_at: bigint; expired_at: bigint | null }>`
+    SELECT key_id, public_key, created_at, expired_at FROM signing_keys ORDER BY expired_at DESC NULLS FIRST`.pipe(
     Effect.map((rows) =>
       rows.map(
         (row): PublishedKey => ({
           keyId: row.key_id,
           publicKey: Result.getOrThrow(importVerifyKey(row.public_key)),
+          createdAt: Number(row.created_at),
           expiredAt: row.expired_at === null ? undefined : Number(row.expired_at)
         })
       )

@@ -1,6 +1,7 @@
 /**
  * How this home server reaches others. Read once, at the start.
  */
+import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context } from "effect"
 import type { AddressPolicy } from "./AddressPolicy.ts"
 
@@ -16,6 +17,11 @@ export interface FederationOptions {
    * tests). Those of `staticServers` are always allowed.
    */
   readonly addressPolicy?: AddressPolicy
+  /**
+   * Servers that are trusted to tell the keys of others, where those do not tell them themselves (default: none). In a
+   * room the server through which this one joined it is asked as well.
+   */
+  readonly keyNotaries?: ReadonlyArray<ServerName>
   /** The DNS servers to ask, `address:port`, instead of those of the system. */
   readonly dnsServers?: ReadonlyArray<string>
   /** How long a connection may take to stand, in ms (default 5,000), before the next target is tried. */

@@ -5,21 +5,30 @@
 import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
+import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
+import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Layer } from "effect"
 import { Destinations } from "./Destinations.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationConfig, type FederationOptions } from "./FederationConfig.ts"
 import { FederationTransport } from "./FederationTransport.ts"
+import { KeyNotary } from "./KeyNotary.ts"
 import { PduVerification } from "./PduVerification.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 import { RequestAuthentication } from "./RequestAuthentication.ts"
 import { ServerDiscovery } from "./ServerDiscovery.ts"
 
-const stores = Layer.mergeAll(DestinationStore.layer, ReceivedTransactionStore.layer, RemoteKeyStore.layer)
+const stores = Layer.mergeAll(
+  DestinationStore.layer,
+  ReceivedTransactionStore.layer,
+  RemoteKeyStore.layer,
+  RoomVoucherStore.layer,
+  UnverifiedPduStore.layer
+)
 
 /** Needs `SqlClient`, `SigningKeys` and `HomeServerConfig`. */
 export const layer = (options: FederationOptions = {}) =>
-  Layer.mergeAll(PduVerification.layer, RequestAuthentication.layer, FederationClient.layer).pipe(
+  Layer.mergeAll(PduVerification.layer, RequestAuthentication.layer, FederationClient.layer, KeyNotary.layer).pipe(
     Layer.provideMerge(Layer.mergeAll(RemoteKeys.layer, Destinations.layer)),
     Layer.provideMerge(FederationTransport.layer),
     Layer.provideMerge(ServerDiscovery.layer),

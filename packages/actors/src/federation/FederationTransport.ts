@@ -19,7 +19,7 @@ import { ServerDiscovery, type Target } from "./ServerDiscovery.ts"
 
 export interface TransportRequest {
   readonly destination: ServerName
-  readonly method: "GET" | "PUT"
+  readonly method: "GET" | "PUT" | "POST"
   /** Path and query. */
   readonly uri: string
   readonly headers?: { readonly [name: string]: string }

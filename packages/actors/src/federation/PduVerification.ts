@@ -5,21 +5,33 @@
  * Source: "PDUs and EDUs" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { PduProblem, RoomVersion } from "@greenroom/room/RoomVersion"
 import type { VerifyKeys } from "@greenroom/room/Signing"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
 import { Context, Effect, Layer, Result } from "effect"
 import { type KeyNeed, type KeyRing, RemoteKeys } from "./RemoteKeys.ts"
 import { sliced } from "./Slices.ts"
 
-/** What is wrong with a PDU. `NoKeys`: the keys of a server could not be had; it may verify another time. */
-export type VerificationProblem = PduProblem | { readonly _tag: "NoKeys"; readonly reason: string }
+/** The keys of a server that signed an event could not be had. It may verify another time. */
+export interface NoKeys {
+  readonly _tag: "NoKeys"
+  readonly reason: string
+  readonly signer: ServerName
+  /** The event, of which nothing but the form is known to be right. */
+  readonly unverified: Event
+}
+
+/** What is wrong with a PDU. */
+export type VerificationProblem = PduProblem | NoKeys
 
 /** The event, redacted where its hash is wrong, or what is wrong with the PDU. */
 export type VerifiedPdu = Result.Result<Event, VerificationProblem>
 
-/** How many servers are asked for their keys at once. */
-const concurrency = 16
+/** Of how many rooms the vouchers are remembered, and for how long. */
+const rememberedRooms = 10_000
+const rememberedFor = "1 minute"
 
 /** The keys of every server that must have signed one of the events. */
 type KeyRings = ReadonlyMap<ServerName, KeyRing>
@@ -81,7 +93,8 @@ const verifyOne = (version: RoomVersion, event: Event, rings: KeyRings): Verifie
       const ring = rings.get(server)
       const keys = ring?.choose(needOf(part, server)) ?? new Map()
       if (keys.size === 0 && ring?.problem !== undefined) {
-        return Result.fail({ _tag: "NoKeys", reason: `the keys of ${server} could not be had` })
+        const reason = `the keys of ${server} could not be had: ${ring.problem}`
+        return Result.fail({ _tag: "NoKeys", reason, signer: server, unverified: event })
       }
       found.set(server, keys)
     }
@@ -92,11 +105,15 @@ const verifyOne = (version: RoomVersion, event: Event, rings: KeyRings): Verifie
 function* verifyAll(
   version: RoomVersion,
   read: ReadonlyArray<Result.Result<Event, PduProblem>>,
-  rings: KeyRings
+  rings: ReadonlyMap<RoomId, KeyRings>
 ): Generator<void, ReadonlyArray<VerifiedPdu>> {
   const verified: Array<VerifiedPdu> = []
   for (const event of read) {
-    verified.push(Result.isFailure(event) ? event : attempt(() => verifyOne(version, event.success, rings)))
+    verified.push(
+      Result.isFailure(event)
+        ? event
+        : attempt(() => verifyOne(version, event.success, rings.get(event.success.room_id) ?? new Map()))
+    )
     yield
   }
   return verified
@@ -104,39 +121,72 @@ function* verifyAll(
 
 const make = Effect.gen(function* () {
   const remoteKeys = yield* RemoteKeys
+  const vouchers = yield* RoomVoucherStore
+  const vouchersOf = yield* MonotonicCache.make<RoomId, ReadonlyArray<ServerName>>({
+    lookup: (roomId) => Effect.map(vouchers.find([roomId]), (found) => found.get(roomId) ?? []),
+    capacity: rememberedRooms,
+    timeToLive: rememberedFor
+  })
 
-  const fetchKeys = (version: RoomVersion, events: ReadonlyArray<Event>): Effect.Effect<KeyRings> =>
-    Effect.map(
-      Effect.forEach(
-        needsOf(version, events),
-        ([server, needs]) => Effect.map(remoteKeys.find(server, needs), (ring) => [server, ring] as const),
-        { concurrency }
-      ),
-      (rings) => new Map(rings)
-    )
+  /** The keys of the servers that signed events of one room. */
+  const keysIn = Effect.fnUntraced(function* (
+    version: RoomVersion,
+    roomId: RoomId,
+    events: ReadonlyArray<Event>,
+    also: ReadonlyArray<ServerName>
+  ) {
+    return yield* remoteKeys.findAll(needsOf(version, events), [
+      ...(yield* MonotonicCache.get(vouchersOf, roomId)),
+      ...also
+    ])
+  })
 
   const verifyPdus = Effect.fn("PduVerification.verifyPdus")(function* (
     version: RoomVersion,
-    pdus: ReadonlyArray<unknown>
+    pdus: ReadonlyArray<unknown>,
+    voucher?: ServerName
   ) {
     const read = yield* sliced(() => readAll(version, pdus))
     const events = read.flatMap((each) => (Result.isSuccess(each) ? [each.success] : []))
-    const rings = yield* fetchKeys(version, events)
+    const rings = new Map(
+      yield* Effect.forEach(
+        Map.groupBy(events, (event) => event.room_id),
+        ([roomId, of]) =>
+          Effect.map(
+            keysIn(version, roomId, of, voucher === undefined ? [] : [voucher]),
+            (keys) => [roomId, keys] as const
+          ),
+        { concurrency: "unbounded" }
+      )
+    )
     return yield* sliced(() => verifyAll(version, read, rings))
   })
 
-  return PduVerification.of({ verifyPdus })
+  return PduVerification.of({
+    verifyPdus,
+    joinedThrough: (roomId, server) =>
+      Effect.andThen(vouchers.add(roomId, server), MonotonicCache.invalidate(vouchersOf, roomId))
+  })
 })
 
 export class PduVerification extends Context.Service<
   PduVerification,
   {
-    /** One result for each PDU, in their order. */
+    /**
+     * One result for each PDU, in their order. `voucher` is a server that vouches for keys beside those that do so in the
+     * rooms of the PDUs already.
+     */
     readonly verifyPdus: (
       version: RoomVersion,
-      pdus: ReadonlyArray<unknown>
+      pdus: ReadonlyArray<unknown>,
+      voucher?: ServerName
     ) => Effect.Effect<ReadonlyArray<VerifiedPdu>>
+    /** This server has joined the room through that one, which vouches for keys in it from now on. */
+    readonly joinedThrough: (roomId: RoomId, server: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/actors/PduVerification") {
-  static readonly layer: Layer.Layer<PduVerification, never, RemoteKeys> = Layer.effect(PduVerification, make)
+  static readonly layer: Layer.Layer<PduVerification, never, RemoteKeys | RoomVoucherStore> = Layer.effect(
+    PduVerification,
+    make
+  )
 }

@@ -17,7 +17,7 @@
  * Source: "Transactions" of the specification.
  */
 import { randomBytes } from "node:crypto"
-import { keyPath } from "@greenroom/protocol/federation/FederationApi"
+import { keyPath } from "@greenroom/protocol/federation/KeyApi"
 import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"

@@ -1,35 +1,51 @@
 /**
- * The keys of other home servers: fetched from the server itself, checked, kept in the database until they expire.
+ * The keys of other home servers: fetched from the server itself, checked, and kept in the database until they expire. Keys
+ * that it replaced stay good for what was signed before.
  *
- * A server is asked once at a time whatever the number of those who want its keys, and not again for two minutes,
- * whether it answered or not. Keys that it replaced stay good for what was signed before.
+ * A server is asked once at a time whatever the number of those who want its keys. An unknown key is asked for at once; what
+ * brings nothing is repeated at growing intervals (`FetchPace`), which a request of that server itself cuts short.
  *
- * Source: "Security" of the specification.
+ * Keys that their own server does not tell, because it is away or has lost them, others may vouch for: the notaries that
+ * the operator trusts, and in a room the server through which this one joined it. What they say is worth less:
+ *
+ * - It is good only until the server itself was first asked, unless that one confirms the key.
+ * - It is good for PDUs of the rooms in which they vouch, and for requests of servers that were never reached.
+ * - Our own earlier keys, from before this server was installed anew, are good for what was signed before that.
+ *
+ * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
  */
-import { keyPath } from "@greenroom/protocol/federation/FederationApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import type { VerifyKeys } from "@greenroom/room/Signing"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { type VerifyKeys, verifyJson } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type RemoteKey, RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Clock, Context, Effect, Exit, Layer, Result, Semaphore } from "effect"
+import { Array as Arr, Clock, Context, Effect, Fiber, Layer, PubSub, Result, Semaphore } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { FederationConfig } from "./FederationConfig.ts"
 import { FederationTransport } from "./FederationTransport.ts"
-import { type RemoteError, RemoteInvalid, RemoteRefused } from "./RemoteError.ts"
-import { readKeyObject, shortestLifetime } from "./ServerKeyObject.ts"
-import { parseJson } from "./SlicedJson.ts"
-
-/** How long after a server was asked it is asked again at the earliest. */
-export const refetchInterval = shortestLifetime
+import { FetchPace } from "./internal/FetchPace.ts"
+import { makeKeyDownload, type WantedKeys } from "./internal/KeyDownload.ts"
+import { type RemoteError, RemoteInvalid } from "./RemoteError.ts"
+import { readKeyObject } from "./ServerKeyObject.ts"
 
 /** How many servers are asked at once, so that made-up origins cost little. */
-const maxFetches = 32
+const maxFetches = 64
 
-/** How many servers are remembered in memory. */
+/** How long PDUs wait for the keys of all the servers that are asked, in ms: what comes later is there the next time. */
+const directTime = 10_000
+
+/** How long a server that makes a request waits at most, in ms, until it is asked for its keys again. */
+const presentWait = 5_000
+
+/** About how many servers a notary is asked at once, and how many key objects of each are read. */
+const serversPerQuery = 200
+const maxObjectsPerServer = 10
+
+/** How many servers are remembered in memory, and for how long, in ms. */
 const capacity = 10_000
-
-const maxKeyObjectBytes = 64 * 1024
-const fetchTimeout = 10_000
+const rememberedFor = 120_000
 
 /** What keys are for. */
 export interface KeyNeed {
@@ -42,108 +58,280 @@ export interface KeyNeed {
 export interface KeyRing {
   /** Those of the keys that were good then. Empty where the server has none of them. */
   readonly choose: (need: KeyNeed) => VerifyKeys
-  /** Why the server could not be asked, where it had to be. */
-  readonly problem: RemoteError | undefined
+  /** Why it is not certain that the server has no such key, where it is not. */
+  readonly problem: string | undefined
 }
 
-type Keys = ReadonlyArray<RemoteKey>
+type Needs = ReadonlyArray<KeyNeed>
+
+/** What is known of a server. */
+interface Known {
+  readonly keys: ReadonlyArray<RemoteKey>
+  /** When the server itself was first asked, or our own server was installed: nobody else knows its keys better since. */
+  readonly metAt: number
+}
+
+/** Whose word on the keys of others counts; `undefined`: that of everybody we ever asked. */
+type Trusted = ReadonlySet<ServerName> | undefined
+
+const never = Number.POSITIVE_INFINITY
 
 /** Whether the key was good for what was signed at that time; undefined asks for a key to sign with now. */
-const isGood = (key: RemoteKey, signedAt: number | undefined, now: number): boolean => {
+const isGood = (key: RemoteKey, metAt: number, signedAt: number | undefined, trusted: Trusted, now: number) => {
+  if (key.vouchers !== undefined) {
+    if ((signedAt ?? now) >= metAt) return false
+    if (trusted !== undefined && !key.vouchers.some((voucher) => trusted.has(voucher))) return false
+  }
   if (signedAt === undefined) return key.expiredAt === undefined && now <= key.validUntil
   return key.expiredAt === undefined ? Math.min(signedAt, now) <= key.validUntil : signedAt < key.expiredAt
 }
 
-const choose = (keys: Keys, { keyIds, signedAt }: KeyNeed, now: number): VerifyKeys =>
+const choose = ({ keys, metAt }: Known, { keyIds, signedAt }: KeyNeed, trusted: Trusted, now: number): VerifyKeys =>
   new Map(
-    keys.filter((key) => keyIds.has(key.keyId) && isGood(key, signedAt, now)).map((key) => [key.keyId, key.publicKey])
+    keys
+      .filter((key) => keyIds.has(key.keyId) && isGood(key, metAt, signedAt, trusted, now))
+      .map((key) => [key.keyId, key.publicKey])
   )
 
-const ringOf = (keys: Keys, now: number, problem?: RemoteError): KeyRing => ({
-  choose: (need) => choose(keys, need, now),
-  problem
+/** All that is asked of a server, for a notary. */
+const wantedOf = (needs: Needs, now: number) => ({
+  keyIds: new Set(needs.flatMap(({ keyIds }) => [...keyIds])),
+  validUntil: Math.min(now, Math.max(...needs.map(({ signedAt = now }) => signedAt)))
 })
 
+const reasonOf = (error: RemoteError): string =>
+  error._tag === "RemoteRefused" ? `status ${error.status}` : error.reason
+
 const make = Effect.gen(function* () {
+  const scope = yield* Effect.scope
   const { serverName: ourName } = yield* HomeServerConfig
-  const transport = yield* FederationTransport
+  const { keyNotaries = [] } = yield* FederationConfig
+  const download = makeKeyDownload(yield* FederationTransport)
   const store = yield* RemoteKeyStore
   const ours = yield* SigningKeys
   const fetches = yield* Semaphore.make(maxFetches)
+  const learned = yield* PubSub.sliding<ServerName>(1_000)
+  const pace = new FetchPace()
+  /** Servers that are being asked. */
+  const running = new Map<ServerName, Fiber.Fiber<string | undefined>>()
 
-  const stored = yield* MonotonicCache.make<ServerName, Keys>({
+  // What is known
+
+  const stored = yield* MonotonicCache.make<ServerName, ReadonlyArray<RemoteKey>>({
     lookup: store.find,
     capacity,
-    timeToLive: refetchInterval
+    timeToLive: rememberedFor
   })
 
-  const download = Effect.fnUntraced(function* (destination: ServerName) {
-    const response = yield* transport.request({
-      destination,
-      method: "GET",
-      uri: keyPath,
-      maxBytes: maxKeyObjectBytes,
-      timeout: fetchTimeout
-    })
-    const { body, status } = response
-    if (status === 200) return body
-    return yield* new RemoteRefused({ destination, status, errcode: "M_UNKNOWN", error: "no keys" })
+  const ourKeys = Effect.map(ours.list, (keys): Known => {
+    // What we have signed is good, whichever node of ours followed a rotation when.
+    const own = keys.map(({ createdAt, keyId, publicKey }) => ({
+      keyId,
+      publicKey,
+      validUntil: never,
+      expiredAt: undefined,
+      firstFetchedAt: createdAt,
+      vouchers: undefined
+    }))
+    return { keys: own, metAt: Math.min(...keys.map(({ createdAt }) => createdAt)) }
   })
+
+  const known = Effect.fnUntraced(function* (server: ServerName): Effect.fn.Return<Known> {
+    const keys = yield* MonotonicCache.get(stored, server)
+    if (server === ourName) {
+      const own = yield* ourKeys
+      return { ...own, keys: [...own.keys, ...keys.filter(({ vouchers }) => vouchers !== undefined)] }
+    }
+    const met = keys.filter(({ vouchers }) => vouchers === undefined).map(({ firstFetchedAt }) => firstFetchedAt)
+    return { keys, metAt: Math.min(never, ...met) }
+  })
+
+  const isMet = (known: Known, needs: Needs, trusted: Trusted, now: number) =>
+    needs.every((need) => choose(known, need, trusted, now).size > 0)
+
+  const remember = Effect.fnUntraced(function* (server: ServerName, object: JsonObject, voucher?: ServerName) {
+    const now = yield* Clock.currentTimeMillis
+    const read = readKeyObject(object, server, now, voucher !== undefined)
+    if (Result.isFailure(read)) return read.failure
+    yield* store.put(server, { ...read.success, object, ...(voucher === undefined ? {} : { voucher }) })
+    yield* MonotonicCache.invalidate(stored, server)
+    yield* PubSub.publish(learned, server)
+    return undefined
+  })
+
+  // Asking the server itself
 
   const fetch = Effect.fn("RemoteKeys.fetch")(function* (destination: ServerName) {
-    const body = yield* fetches.withPermit(download(destination))
-    const json = yield* Effect.mapError(parseJson(body), ({ reason }) => new RemoteInvalid({ destination, reason }))
-    const read = readKeyObject(json, destination, yield* Clock.currentTimeMillis)
-    if (Result.isFailure(read)) return yield* new RemoteInvalid({ destination, reason: read.failure })
-    yield* store.put(destination, read.success)
-    yield* MonotonicCache.invalidate(stored, destination)
-    return yield* MonotonicCache.get(stored, destination)
+    const object = yield* fetches.withPermit(download.own(destination))
+    const problem = yield* remember(destination, object)
+    if (problem !== undefined) return yield* new RemoteInvalid({ destination, reason: problem })
   })
 
-  const fetched = yield* MonotonicCache.makeWith<ServerName, Keys, RemoteError>(
-    (destination) =>
-      Effect.tapError(fetch(destination), (error) =>
-        Effect.logWarning("The keys of a server could not be fetched").pipe(
-          Effect.annotateLogs({ destination, reason: error._tag === "RemoteRefused" ? error.status : error.reason })
-        )
-      ),
-    { capacity, timeToLive: (exit) => (Exit.hasInterrupts(exit) ? 0 : refetchInterval) }
-  )
-
-  const known = (server: ServerName): Effect.Effect<Keys> =>
-    server === ourName
-      ? Effect.map(ours.list, (keys) =>
-          keys.map((key) => ({ ...key, validUntil: Number.MAX_SAFE_INTEGER, expiredAt: undefined, fetchedAt: 0 }))
-        )
-      : MonotonicCache.get(stored, server)
-
-  const find = Effect.fnUntraced(function* (server: ServerName, needs: ReadonlyArray<KeyNeed>) {
-    const now = yield* Clock.currentTimeMillis
-    const keys = yield* known(server)
-    const isEnough = needs.every((need) => choose(keys, need, now).size > 0)
-    if (isEnough || server === ourName) return ringOf(keys, now)
-    return yield* Effect.match(MonotonicCache.get(fetched, server), {
-      onSuccess: (fresh) => ringOf(fresh, now),
-      onFailure: (problem) => ringOf(keys, now, problem)
+  /** Asks the server, once for all who want to know. Says what went wrong. */
+  const ask = (server: ServerName): Effect.Effect<string | undefined> =>
+    Effect.suspend(() => {
+      const current = running.get(server)
+      if (current !== undefined) return Fiber.join(current)
+      const asking = Effect.matchEffect(fetch(server), {
+        onSuccess: () => Effect.succeed(undefined),
+        onFailure: (error) =>
+          Effect.as(
+            Effect.logWarning("The keys of a server could not be fetched").pipe(
+              Effect.annotateLogs({ destination: server, reason: reasonOf(error) })
+            ),
+            reasonOf(error)
+          )
+      })
+      const work = Effect.ensuring(
+        asking,
+        Effect.sync(() => running.delete(server))
+      )
+      return Effect.flatMap(Effect.forkIn(work, scope), (fiber) => {
+        running.set(server, fiber)
+        return Fiber.join(fiber)
+      })
     })
+
+  /** Asks the server, if it may be asked now, and notes whether that met the needs. Says why they may still be met. */
+  const askFor = Effect.fnUntraced(function* (server: ServerName, needs: Needs, trusted: Trusted, wait?: number) {
+    if (server === ourName) return undefined
+    const isAsked = running.has(server)
+    if (!isAsked && !pace.mayAsk(server, yield* monotonicMillis, wait)) return "it was asked a moment ago"
+    const problem = yield* ask(server)
+    const now = yield* Clock.currentTimeMillis
+    const wasOfUse = problem === undefined && isMet(yield* known(server), needs, trusted, now)
+    if (!isAsked) pace.asked(server, yield* monotonicMillis, wasOfUse)
+    return problem
   })
 
-  return RemoteKeys.of({ find })
+  // Asking others
+
+  /** Keeps what a notary says of one of the servers that it was asked about, if it has signed that. */
+  const takeVouched = Effect.fnUntraced(function* (notary: ServerName, wanted: WantedKeys, object: JsonObject) {
+    const server = object.server_name as ServerName
+    const signatures = isJsonObject(object.signatures) ? object.signatures[notary] : undefined
+    if (!wanted.has(server) || !isJsonObject(signatures)) return
+    const ring = yield* find(notary, [{ keyIds: new Set(Object.keys(signatures)) }])
+    const keys = ring.choose({ keyIds: new Set(Object.keys(signatures)) })
+    const { [notary]: _, ...others } = object.signatures as JsonObject
+    const isSigned = Result.isSuccess(verifyJson(object, notary, keys))
+    const problem = isSigned
+      ? yield* remember(server, { ...object, signatures: others }, notary)
+      : "it is not signed by it"
+    if (problem === undefined) return yield* Effect.logInfo(`${notary} vouches for keys of ${server}`)
+    yield* Effect.logWarning(`What ${notary} says of the keys of ${server} is not believed: ${problem}`)
+  })
+
+  const askNotary = Effect.fnUntraced(function* (notary: ServerName, wanted: WantedKeys) {
+    const objects = yield* download.vouched(notary, wanted)
+    for (const object of objects.slice(0, maxObjectsPerServer * wanted.size)) yield* takeVouched(notary, wanted, object)
+  })
+
+  /** Asks a notary for what is needed still, about each server as often as the pace allows. */
+  const consult = Effect.fnUntraced(function* (
+    notary: ServerName,
+    unmet: ReadonlyMap<ServerName, Needs>,
+    trusted: Trusted
+  ) {
+    const now = yield* Clock.currentTimeMillis
+    const begun = yield* monotonicMillis
+    const name = (server: ServerName) => `${notary} ${server}`
+    const due = [...unmet].filter(([server]) => server !== notary && pace.mayAsk(name(server), begun))
+    yield* Effect.forEach(
+      Arr.chunksOf(due, serversPerQuery),
+      (chunk) => askNotary(notary, new Map(chunk.map(([server, needs]) => [server, wantedOf(needs, now)]))),
+      { discard: true }
+    ).pipe(
+      Effect.catch((error) => Effect.logInfo(`${notary} was asked in vain for keys of others: ${reasonOf(error)}`))
+    )
+    const then = yield* Clock.currentTimeMillis
+    for (const [server, needs] of due) {
+      pace.asked(name(server), yield* monotonicMillis, isMet(yield* known(server), needs, trusted, then))
+    }
+  })
+
+  // Finding
+
+  const unmetOf = Effect.fnUntraced(function* (all: ReadonlyMap<ServerName, Needs>, trusted: Trusted) {
+    const now = yield* Clock.currentTimeMillis
+    const unmet = new Map<ServerName, Needs>()
+    for (const [server, needs] of all) if (!isMet(yield* known(server), needs, trusted, now)) unmet.set(server, needs)
+    return unmet
+  })
+
+  const ringOf = Effect.fnUntraced(function* (server: ServerName, trusted: Trusted, problem: string | undefined) {
+    const [keys, now] = [yield* known(server), yield* Clock.currentTimeMillis]
+    return { choose: (need) => choose(keys, need, trusted, now), problem } satisfies KeyRing
+  })
+
+  const find = Effect.fnUntraced(function* (server: ServerName, needs: Needs): Effect.fn.Return<KeyRing> {
+    const all = new Map([[server, needs]])
+    const isKnown = (yield* unmetOf(all, undefined)).size === 0
+    const problem = isKnown ? undefined : yield* askFor(server, needs, undefined, presentWait)
+    if (problem !== undefined) for (const notary of keyNotaries) yield* consult(notary, all, undefined)
+    return yield* ringOf(server, undefined, problem)
+  })
+
+  const findAll = Effect.fnUntraced(function* (
+    all: ReadonlyMap<ServerName, Needs>,
+    vouchers: ReadonlyArray<ServerName>
+  ) {
+    const notaries = [...new Set([...keyNotaries, ...vouchers])].filter((each) => each !== ourName)
+    const trusted = new Set(notaries)
+    const problems = new Map<ServerName, string | undefined>()
+    const unmet = yield* unmetOf(all, trusted)
+    for (const server of unmet.keys()) if (server !== ourName) problems.set(server, "it has not answered yet")
+    yield* Effect.forEach(
+      unmet,
+      ([server, needs]) =>
+        Effect.map(askFor(server, needs, trusted), (problem) => {
+          problems.set(server, problem)
+        }),
+      { concurrency: "unbounded", discard: true }
+    ).pipe(Effect.timeoutOption(directTime))
+    for (const notary of notaries) {
+      const left = yield* unmetOf(unmet, trusted)
+      if (left.size > 0) yield* consult(notary, left, trusted)
+    }
+    const rings = new Map<ServerName, KeyRing>()
+    for (const server of all.keys()) rings.set(server, yield* ringOf(server, trusted, problems.get(server)))
+    return rings
+  })
+
+  const refresh = Effect.fnUntraced(function* (server: ServerName, keyIds: ReadonlySet<string>) {
+    const name = `refresh ${server}`
+    if (server === ourName || !pace.mayAsk(name, yield* monotonicMillis)) return
+    const problem = yield* ask(server)
+    const { keys } = yield* known(server)
+    const hasAll = [...keyIds].every((keyId) => keys.some((key) => key.keyId === keyId))
+    pace.asked(name, yield* monotonicMillis, problem === undefined && hasAll)
+  })
+
+  return RemoteKeys.of({ find, findAll, refresh, learned })
 })
 
 export class RemoteKeys extends Context.Service<
   RemoteKeys,
   {
     /**
-     * The keys of a server, fetched where what is known of them does not meet all of the needs. Our own are found
-     * without asking.
+     * The keys of a server that makes a request, fetched where what is known of them does not meet all of the needs. Our
+     * own are found without asking.
      */
-    readonly find: (server: ServerName, needs: ReadonlyArray<KeyNeed>) => Effect.Effect<KeyRing>
+    readonly find: (server: ServerName, needs: Needs) => Effect.Effect<KeyRing>
+    /** The keys of all servers that have signed PDUs. `vouchers` are asked for those that the servers do not tell. */
+    readonly findAll: (
+      needs: ReadonlyMap<ServerName, Needs>,
+      vouchers: ReadonlyArray<ServerName>
+    ) => Effect.Effect<ReadonlyMap<ServerName, KeyRing>>
+    /** Asks a server for its keys, among them these, whatever is known of them; not too often. */
+    readonly refresh: (server: ServerName, keyIds: ReadonlySet<string>) => Effect.Effect<void>
+    /** The servers of which keys were learned. */
+    readonly learned: PubSub.PubSub<ServerName>
   }
 >()("greenroom/actors/RemoteKeys") {
   static readonly layer: Layer.Layer<
     RemoteKeys,
     never,
-    FederationTransport | RemoteKeyStore | SigningKeys | HomeServerConfig
+    FederationConfig | FederationTransport | RemoteKeyStore | SigningKeys | HomeServerConfig
   > = Layer.effect(RemoteKeys, make)
 }

@@ -16,7 +16,7 @@ import {
   signJson,
   verifyJson
 } from "@greenroom/room/Signing"
-import type { RemoteKey } from "@greenroom/store/RemoteKeyStore"
+import type { PublishedRemoteKey } from "@greenroom/store/RemoteKeyStore"
 import type { PublishedKey } from "@greenroom/store/SigningKeys"
 import { Result, Schema } from "effect"
 
@@ -36,7 +36,7 @@ export const shortestLifetime = 120_000
 export const makeKeyObject = (
   serverName: ServerName,
   current: SigningKey,
-  published: ReadonlyArray<PublishedKey>,
+  published: ReadonlyArray<Pick<PublishedKey, "keyId" | "publicKey" | "expiredAt">>,
   now: number
 ): JsonObject => {
   const verify: Record<string, Json> = {}
@@ -62,30 +62,35 @@ const readKey = (keyId: string, text: string) => {
   return bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))
 }
 
-/** The keys of an object that says to be of `serverName`, or what is wrong with it. */
+/**
+ * The keys of an object that says to be of `serverName`, or what is wrong with it. One that somebody vouches for may have
+ * expired: its keys are good for what was signed before.
+ */
 export const readKeyObject = (
   value: unknown,
   serverName: ServerName,
-  now: number
-): Result.Result<ReadonlyArray<RemoteKey>, string> => {
+  now: number,
+  isVouched = false
+): Result.Result<{ readonly keys: ReadonlyArray<PublishedRemoteKey>; readonly validUntil: number }, string> => {
   const decoded = decode(value)
   if (!isJsonObject(value) || Result.isFailure(decoded)) return Result.fail("the key object is malformed")
   const { old_verify_keys: old = {}, server_name: name, valid_until_ts: statedUntil, verify_keys } = decoded.success
   if (name !== serverName) return Result.fail(`the key object is of ${name}`)
-  if (statedUntil <= now) return Result.fail("the key object has expired")
-  const validUntil = Math.min(Math.max(statedUntil, now + shortestLifetime), now + longestLifetime)
-  const keys: Array<RemoteKey> = []
+  if (statedUntil <= now && !isVouched) return Result.fail("the key object has expired")
+  const soonest = isVouched ? statedUntil : now + shortestLifetime
+  const validUntil = Math.min(Math.max(statedUntil, soonest), now + longestLifetime)
+  const keys: Array<PublishedRemoteKey> = []
   for (const [keyId, stated] of Object.entries(verify_keys)) {
     const publicKey = readKey(keyId, keyText(stated))
     if (publicKey === undefined) continue
     if (Result.isFailure(verifyJson(value, serverName, new Map([[keyId, publicKey]])))) continue
-    keys.push({ keyId, publicKey, validUntil, expiredAt: undefined, fetchedAt: now })
+    keys.push({ keyId, publicKey, validUntil, expiredAt: undefined })
   }
   if (keys.length === 0) return Result.fail("the key object is not signed by a key in it")
   for (const [keyId, { expired_ts, key }] of Object.entries(old)) {
     const publicKey = readKey(keyId, key)
     if (publicKey === undefined || keys.some((each) => each.keyId === keyId)) continue
-    keys.push({ keyId, publicKey, validUntil, expiredAt: Math.min(expired_ts, now), fetchedAt: now })
+    keys.push({ keyId, publicKey, validUntil, expiredAt: Math.min(expired_ts, now) })
   }
-  return Result.succeed(keys)
+  return Result.succeed({ keys, validUntil: statedUntil })
 }

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { keyPath, keyQueryPath } from "@greenroom/protocol/federation/KeyApi"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import {
@@ -40,12 +41,20 @@ const keyObject = (change: JsonObject, signer = first): JsonObject =>
   )
 
 const world = Effect.gen(function* () {
-  const published: { object: unknown; status: number } = { object: keyObject({}), status: 200 }
-  const server = yield* tlsServer(() => ({ body: JSON.stringify(published.object), status: published.status }))
+  const published: { object: unknown; status: number; draftOnly: boolean } = {
+    object: keyObject({}),
+    status: 200,
+    draftOnly: false
+  }
+  const server = yield* tlsServer(({ path }) =>
+    published.draftOnly && path !== keyPath
+      ? { status: 404, body: "{}" }
+      : { body: JSON.stringify(published.object), status: published.status }
+  )
   return { published, server, url: yield* TestDatabase.url }
 })
 
-const node = (port: number, url: Redacted.Redacted) =>
+const node = (port: number, url: Redacted.Redacted, notary?: { readonly name: ServerName; readonly port: number }) =>
   Layer.build(
     RemoteKeys.layer.pipe(
       Layer.provideMerge(FederationTransport.layer),
@@ -54,7 +63,10 @@ const node = (port: number, url: Redacted.Redacted) =>
       Layer.provide([
         Layer.succeed(FederationConfig, {
           verifyCertificates: false,
-          staticServers: { [theirName]: `127.0.0.1:${port}` }
+          staticServers: {
+            [theirName]: `127.0.0.1:${port}`,
+            ...(notary === undefined ? {} : { [notary.name]: `127.0.0.1:${notary.port}` })
+          }
         }),
         Layer.succeed(HomeServerConfig, { serverName: ourName, dataDir: "unused" })
       ]),
@@ -72,8 +84,16 @@ const need = (key: SigningKey, signedAt?: number): KeyNeed => ({
   ...(signedAt === undefined ? {} : { signedAt })
 })
 
+/** Whether a request that was signed by the key now is good. */
 const has = (keys: RemoteKeys["Service"], each: KeyNeed, server = theirName) =>
   Effect.map(keys.find(server, [each]), (ring) => ring.choose(each).size > 0)
+
+/** Whether a PDU is good, in a room for which these servers vouch. */
+const hasFor = (keys: RemoteKeys["Service"], each: KeyNeed, vouchers: ReadonlyArray<ServerName>, server = theirName) =>
+  Effect.map(keys.findAll(new Map([[server, [each]]]), vouchers), (rings) => rings.get(server)!.choose(each).size > 0)
+
+const fetched = (server: { readonly requests: ReadonlyArray<{ readonly method: string; readonly path: string }> }) =>
+  server.requests.map(({ method, path }) => `${method} ${path}`)
 
 describe("RemoteKeys", () => {
   it.effect("a server is asked once for its keys, by all who want them, and not again after a restart", () =>
@@ -86,10 +106,23 @@ describe("RemoteKeys", () => {
       )
       assert.isTrue(found.every((each) => each))
       assert.isTrue(yield* has((yield* node(server.port, url)).keys, need(first)))
-      assert.deepStrictEqual(
-        server.requests.map(({ method, path }) => `${method} ${path}`),
-        ["GET /matrix/key/v1"]
-      )
+      assert.deepStrictEqual(fetched(server), ["GET /_matrix/key/v2/server"])
+    })
+  )
+
+  it.effect("a server that speaks the draft alone is asked where the draft has its keys", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      published.draftOnly = true
+      const { keys } = yield* node(server.port, url)
+      assert.isTrue(yield* has(keys, need(first)))
+      yield* TestClock.adjust("1 minute")
+      assert.isFalse(yield* has(keys, need(second)))
+      assert.deepStrictEqual(fetched(server), [
+        "GET /_matrix/key/v2/server",
+        "GET /matrix/key/v1",
+        "GET /matrix/key/v1"
+      ])
     })
   )
 
@@ -103,29 +136,69 @@ describe("RemoteKeys", () => {
       assert.isTrue(yield* has(keys, need(first)))
       assert.strictEqual(server.requests.length, 1)
       yield* TestClock.adjust("2 days")
-      published.status = 500
+      published.object = keyObject({ valid_until_ts: 1 })
       assert.isFalse(yield* has(keys, need(first)))
-      published.status = 200
+      published.object = keyObject({ valid_until_ts: 1_000 * day })
       yield* TestClock.adjust("3 minutes")
       assert.isTrue(yield* has(keys, need(first)))
       assert.strictEqual(server.requests.length, 3)
     })
   )
 
-  it.effect("nobody makes us ask a server more often than every two minutes, whether it answers or not", () =>
+  it.effect("a new key is found at once", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world
       const { keys } = yield* node(server.port, url)
-      published.object = keyObject({ valid_until_ts: 1 })
-      for (let i = 0; i < 5; i++) assert.isFalse(yield* has(keys, need(second)))
-      assert.strictEqual(server.requests.length, 1)
-      published.status = 404
-      yield* TestClock.adjust("2 minutes")
-      for (let i = 0; i < 5; i++) assert.isFalse(yield* has(keys, need(second)))
-      assert.strictEqual(server.requests.length, 2)
-      yield* server.close
-      const ring = yield* keys.find("127.0.0.1:1" as ServerName, [need(first)])
-      assert.strictEqual(ring.problem?._tag, "RemoteUnreachable")
+      assert.isTrue(yield* has(keys, need(first)))
+      published.object = keyObject(
+        {
+          verify_keys: { [second.keyId]: text(second) },
+          old_verify_keys: { [first.keyId]: { key: text(first), expired_ts: 1_000 } }
+        },
+        second
+      )
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(yield* has(keys, need(second)))
+    })
+  )
+
+  it.effect(
+    "what brings nothing is repeated less and less often, for a server that makes requests every few seconds",
+    () =>
+      Effect.gen(function* () {
+        const { published, server, url } = yield* world
+        published.object = keyObject({ valid_until_ts: -1 })
+        const { keys } = yield* node(server.port, url)
+        // Others sent PDUs of the server, every second for an hour.
+        for (let count = 0; count < 3_600; count++) {
+          assert.isFalse(yield* hasFor(keys, need(second, 0), []))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.isAbove(server.requests.length, 30)
+        assert.isBelow(server.requests.length, 45)
+        // It makes requests itself, for a minute.
+        const before = server.requests.length
+        for (let count = 0; count < 60; count++) {
+          assert.isFalse(yield* has(keys, need(second)))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.isAtMost(server.requests.length - before, 13)
+        assert.isAtLeast(server.requests.length - before, 11)
+      })
+  )
+
+  it.effect("a request of a server ends the wait for its keys", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      const { keys } = yield* node(server.port, url)
+      published.status = 500
+      for (let count = 0; count < 1_000; count++) {
+        yield* hasFor(keys, need(first, 0), [])
+        yield* TestClock.adjust("1 second")
+      }
+      published.status = 200
+      assert.isFalse(yield* hasFor(keys, need(first, 0), []))
+      assert.isTrue(yield* has(keys, need(first)))
     })
   )
 
@@ -173,7 +246,6 @@ describe("RemoteKeys", () => {
         assert.isFalse(yield* has(keys, need(first)), JSON.stringify(object))
         yield* TestClock.adjust("2 minutes")
       }
-      assert.strictEqual(server.requests.length, wrong.length)
       published.object = keyObject({})
       assert.isTrue(yield* has(keys, need(first)))
     })
@@ -187,6 +259,139 @@ describe("RemoteKeys", () => {
       yield* ours.rotate
       assert.isTrue(yield* has(keys, need(old, 0), ourName))
       assert.strictEqual(server.requests.length, 0)
+    })
+  )
+})
+
+const notaryName = "notary.test" as ServerName
+const notaryKey = generateSigningKey(notaryName, "ed25519:notary")
+
+/** A notary that tells of `theirName` what the test says, and nothing but its own keys to who asks for them. */
+const withNotary = Effect.gen(function* () {
+  const { published, server, url } = yield* world
+  const told: { objects: ReadonlyArray<JsonObject> } = { objects: [keyObject({})] }
+  const own = Result.getOrThrow(
+    signJson(
+      {
+        server_name: notaryName,
+        verify_keys: { [notaryKey.keyId]: { key: text(notaryKey) } },
+        valid_until_ts: 30 * day
+      },
+      notaryKey
+    )
+  )
+  const notary = yield* tlsServer(({ path }) => ({
+    body: JSON.stringify(path === keyQueryPath ? { server_keys: told.objects } : own)
+  }))
+  const vouchedBy = (object: JsonObject, key = notaryKey) => Result.getOrThrow(signJson(object, key))
+  told.objects = [vouchedBy(keyObject({}))]
+  const { keys, ours } = yield* node(server.port, url, { name: notaryName, port: notary.port })
+  return { published, server, notary, told, vouchedBy, keys, ours, url }
+})
+
+describe("RemoteKeys of servers that cannot be asked", () => {
+  it.effect("the server through which a room was joined vouches for them, in that room alone", () =>
+    Effect.gen(function* () {
+      const { keys, server } = yield* withNotary
+      yield* server.close
+      const signed = need(first, 1_000)
+      assert.isFalse(yield* hasFor(keys, signed, []))
+      assert.isTrue(yield* hasFor(keys, signed, [notaryName]))
+      assert.isFalse(yield* hasFor(keys, signed, []))
+      assert.isTrue(yield* has(keys, need(first)))
+    })
+  )
+
+  it.effect("a notary is not believed that has not signed what it says, or says it of others", () =>
+    Effect.gen(function* () {
+      const { keys, server, told, vouchedBy } = yield* withNotary
+      yield* server.close
+      const stranger = generateSigningKey("stranger.test" as ServerName, notaryKey.keyId)
+      const forged = generateSigningKey(notaryName, notaryKey.keyId)
+      for (const object of [
+        keyObject({}),
+        vouchedBy(keyObject({}), stranger),
+        vouchedBy(keyObject({}), forged),
+        vouchedBy(keyObject({ server_name: "other.org" })),
+        vouchedBy(keyObject({}, second)),
+        { ...vouchedBy(keyObject({})), valid_until_ts: 2 * day }
+      ]) {
+        told.objects = [object, null as never, "keys" as never]
+        assert.isFalse(yield* hasFor(keys, need(first, 1_000), [notaryName]))
+        yield* TestClock.adjust("3 minutes")
+      }
+    })
+  )
+
+  it.effect("what has expired is good for what was signed before", () =>
+    Effect.gen(function* () {
+      const { keys, server, told, vouchedBy } = yield* withNotary
+      yield* server.close
+      told.objects = [vouchedBy(keyObject({ valid_until_ts: 2 * day }))]
+      yield* TestClock.adjust("3 days")
+      assert.isTrue(yield* hasFor(keys, need(first, day), [notaryName]))
+      assert.isFalse(yield* hasFor(keys, need(first, 2.5 * day), [notaryName]))
+      assert.isFalse(yield* has(keys, need(first)))
+    })
+  )
+
+  it.effect("nobody vouches for keys of a server that we know, but for those from before we knew it", () =>
+    Effect.gen(function* () {
+      const { keys, server, told, vouchedBy } = yield* withNotary
+      yield* TestClock.adjust("1 hour")
+      assert.isTrue(yield* has(keys, need(first)))
+      yield* server.close
+      const lost = keyObject({ verify_keys: { [second.keyId]: { key: text(second) } } }, second)
+      told.objects = [vouchedBy(lost)]
+      const now = yield* Clock.currentTimeMillis
+      assert.isTrue(yield* hasFor(keys, need(second, now - 1_000), [notaryName]))
+      assert.isFalse(yield* hasFor(keys, need(second, now), [notaryName]))
+      yield* TestClock.adjust("10 days")
+      assert.isFalse(yield* hasFor(keys, need(second, 5 * day), [notaryName]))
+      assert.isFalse(yield* has(keys, need(second)))
+    })
+  )
+
+  it.effect("what the server says itself replaces what others said of it", () =>
+    Effect.gen(function* () {
+      const { keys, published, server, told, vouchedBy } = yield* withNotary
+      const forged = generateSigningKey(theirName, first.keyId)
+      told.objects = [vouchedBy(keyObject({ verify_keys: { [first.keyId]: { key: text(forged) } } }, forged))]
+      published.status = 500
+      const signed = need(first, 1_000)
+      const ringOf = Effect.map(keys.findAll(new Map([[theirName, [signed]]]), [notaryName]), (rings) =>
+        rings.get(theirName)!.choose(signed).get(first.keyId)
+      )
+      const textOf = (key: Effect.Success<typeof ringOf>) => encodeBase64(exportVerifyKey(key!))
+      assert.strictEqual(textOf(yield* ringOf), text(forged))
+      published.status = 200
+      yield* TestClock.adjust("10 minutes")
+      yield* keys.refresh(theirName, new Set())
+      assert.strictEqual(textOf(yield* ringOf), text(first))
+      // And not the other way round.
+      yield* server.close
+      yield* TestClock.adjust("10 minutes")
+      assert.isFalse(yield* hasFor(keys, need(second, 1_000), [notaryName]))
+      assert.strictEqual(textOf(yield* ringOf), text(first))
+    })
+  )
+
+  it.effect("our own keys from before this server was installed anew are good for what they signed then", () =>
+    Effect.gen(function* () {
+      const { keys, ours, told, vouchedBy } = yield* withNotary
+      const installed = (yield* ours.list)[0]!.createdAt
+      const lost = generateSigningKey(ourName, "ed25519:lost")
+      const object = Result.getOrThrow(
+        signJson(
+          { server_name: ourName, verify_keys: { [lost.keyId]: { key: text(lost) } }, valid_until_ts: installed + day },
+          lost
+        )
+      )
+      told.objects = [vouchedBy(object)]
+      yield* TestClock.adjust("1 hour")
+      assert.isTrue(yield* hasFor(keys, need(lost, installed - 1), [notaryName], ourName))
+      assert.isFalse(yield* hasFor(keys, need(lost, installed), [notaryName], ourName))
+      assert.isFalse(yield* has(keys, need(lost), ourName))
     })
   )
 })

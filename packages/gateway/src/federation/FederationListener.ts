@@ -9,12 +9,12 @@
 import { createServer, type Server } from "node:https"
 import { NodeHttpServer } from "@effect/platform-node"
 import type { Federation } from "@greenroom/actors/federation/Federation"
+import type { KeyNotary } from "@greenroom/actors/federation/KeyNotary"
 import type { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
-import type { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Schedule, Scope } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -131,7 +131,7 @@ export class FederationListener extends Context.Service<
   ): Layer.Layer<
     FederationListener,
     ListenError | TlsError,
-    Federation | RequestAuthentication | SigningKeys | ThirdPartyInvites | HomeServerConfig
+    Federation | RequestAuthentication | KeyNotary | ThirdPartyInvites | HomeServerConfig
   > =>
     Layer.effect(FederationListener, serve(options)).pipe(
       Layer.provide(RateLimit.layer({ ...unlimited, ...(options.rates ?? defaultFederationRates) })),

@@ -1,33 +1,67 @@
 /**
- * The keys of this server, for whoever asks. The signed object is made anew every few minutes and after a rotation.
+ * The key endpoints as calls of `KeyNotary`.
  *
- * Source: "Security" of the specification.
+ * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
  */
-import { makeKeyObject } from "@greenroom/actors/federation/ServerKeyObject"
-import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { KeyNotary } from "@greenroom/actors/federation/KeyNotary"
+import { parseJson } from "@greenroom/actors/federation/SlicedJson"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
+import { KeyQuery } from "@greenroom/protocol/federation/KeyApi"
 import type { ServerKeys } from "@greenroom/protocol/federation/ServerKeys"
-import * as MonotonicCache from "@greenroom/store/MonotonicCache"
-import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Clock, Effect } from "effect"
+import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
+import { describeIssue } from "@greenroom/protocol/IssueDescription"
+import { BadJson, NotJson } from "@greenroom/protocol/MatrixError"
+import { Clock, Effect, Result, Schema } from "effect"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
+import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
+import { maxPduBodyBytes, readBody } from "./OriginAuthentication.ts"
 
-/** How old the object may be: this long after a rotation on another node the old one may still be given out. */
-const freshness = "10 seconds"
+const decodeQuery = Schema.decodeUnknownResult(KeyQuery)
+
+const readQuery = Effect.fnUntraced(function* (request: HttpServerRequest.HttpServerRequest) {
+  const body = yield* readBody(request, maxPduBodyBytes)
+  const json = yield* Effect.mapError(parseJson(body), ({ reason }) => new NotJson({ error: reason }))
+  const decoded = decodeQuery(json)
+  if (Result.isFailure(decoded)) return yield* new BadJson({ error: describeIssue(decoded.failure.issue).text })
+  const now = yield* Clock.currentTimeMillis
+  return new Map(
+    Object.entries(decoded.success.server_keys).flatMap(([server, keys]) => {
+      if (!isServerName(server)) return []
+      const times = Object.values(keys).map(({ minimum_valid_until_ts = now }) => minimum_valid_until_ts)
+      const validUntil = times.length === 0 ? now : Math.max(...times)
+      return [[server as ServerName, { keyIds: new Set(Object.keys(keys)), validUntil }] as const]
+    })
+  )
+})
 
 export const keyHandlers = HttpApiBuilder.group(FederationApi, "keys", (handlers) =>
   Effect.gen(function* () {
-    const { serverName } = yield* HomeServerConfig
-    const signingKeys = yield* SigningKeys
-    const objects = yield* MonotonicCache.make({
-      lookup: Effect.fnUntraced(function* () {
-        const published = yield* signingKeys.list
-        const now = yield* Clock.currentTimeMillis
-        return makeKeyObject(serverName, yield* signingKeys.current, published, now) as unknown as ServerKeys
-      }),
-      capacity: 1,
-      timeToLive: freshness
-    })
-    return handlers.handle("keys", () => MonotonicCache.get(objects, serverName))
+    const notary = yield* KeyNotary
+    const limit = yield* RateLimit
+    const own = Effect.map(notary.own, (object) => object as unknown as ServerKeys)
+
+    const countRequest = HttpServerRequest.HttpServerRequest.use((request) =>
+      Effect.as(limit.take("anonymous", addressOf(request)), request)
+    )
+
+    return handlers
+      .handle("keys", () => own)
+      .handle("serverKeys", () => own)
+      .handle("serverKey", () => own)
+      .handle("queryServer", ({ params: { serverName }, query: { minimum_valid_until_ts } }) =>
+        Effect.gen(function* () {
+          yield* countRequest
+          const validUntil = Number(minimum_valid_until_ts ?? (yield* Clock.currentTimeMillis))
+          return { server_keys: yield* notary.query(new Map([[serverName, { keyIds: new Set(), validUntil }]])) }
+        })
+      )
+      .handleRaw("queryServers", () =>
+        Effect.gen(function* () {
+          const asked = yield* readQuery(yield* countRequest)
+          return HttpServerResponse.jsonUnsafe({ server_keys: yield* notary.query(asked) })
+        })
+      )
   })
 )

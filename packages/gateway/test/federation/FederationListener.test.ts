@@ -4,9 +4,9 @@ import { authorizationOf } from "@greenroom/actors/federation/RequestSigning"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
-import { generateSigningKey, type SigningKey, verifyJson } from "@greenroom/room/Signing"
+import { generateSigningKey, type SigningKey, verifyJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Context, Effect, Layer, Result } from "effect"
+import { Context, Effect, Layer, Result, Schedule } from "effect"
 import { type Ask, ask, bigState, freePort, Received, server } from "./support/TestServer.ts"
 
 const roomId = "!room:example.org" as RoomId
@@ -261,7 +261,14 @@ describe("FederationListener", () => {
       const keys = Context.get(onBlue, SigningKeys)
       const old = yield* keys.current
       const current = yield* keys.rotate
-      for (const path of ["/matrix/key/v1", "/_matrix/key/v1", "/matrix/key/v1/"]) {
+      for (const path of [
+        "/matrix/key/v1",
+        "/_matrix/key/v1",
+        "/matrix/key/v1/",
+        "/_matrix/key/v2/server",
+        "/_matrix/key/v2/server/",
+        "/_matrix/key/v2/server/ed25519:a"
+      ]) {
         const { body, status } = yield* ask({ port, path })
         assert.strictEqual(status, 200)
         assert.strictEqual(body.server_name, blue)
@@ -270,6 +277,55 @@ describe("FederationListener", () => {
         assert.isAbove(body.valid_until_ts as number, Date.now())
         const published = (yield* keys.list).map((key) => [key.keyId, key.publicKey] as const)
         assert.isTrue(Result.isSuccess(verifyJson(body as never, blue, new Map(published))))
+      }
+    })
+  )
+
+  it.live("the keys of a server that is gone are handed on, those that it lost too, signed by it and by us", () =>
+    Effect.gen(function* () {
+      const [red, blue] = [yield* freePort, yield* freePort].map((port) => `127.0.0.1:${port}` as ServerName)
+      const onBlue = yield* Layer.build(server(blue!))
+      const ours = yield* Context.get(onBlue, SigningKeys).current
+      const port = Number(blue!.slice(blue!.indexOf(":") + 1))
+      /** A server under the name of red, with keys that it has made itself, is heard by blue. */
+      const liveAndDie = Effect.scoped(
+        Effect.gen(function* () {
+          const onRed = yield* Layer.build(Layer.fresh(server(red!)))
+          // Blue asks a server not more than once a second for its keys.
+          const asked = Context.get(onRed, FederationClient).queryProfile(`@a:${blue}` as UserId)
+          yield* Effect.retry(asked, { schedule: Schedule.spaced("100 millis") })
+          return verifyKeyOf(yield* Context.get(onRed, SigningKeys).current)
+        })
+      )
+      const keys = [yield* liveAndDie, yield* liveAndDie]
+      const nobody = `127.0.0.1:${yield* freePort}`
+      const criteria = { [red!]: {}, [blue!]: {}, [nobody]: {}, "no server name": {} }
+      const answers = [
+        yield* ask({ port, path: `/_matrix/key/v2/query/${red}` }),
+        yield* ask({
+          port,
+          method: "POST",
+          path: "/_matrix/key/v2/query",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ server_keys: criteria })
+        })
+      ]
+      for (const { body, status } of answers) {
+        assert.strictEqual(status, 200)
+        const objects = (body.server_keys as ReadonlyArray<JsonObject>).filter(({ server_name }) => server_name === red)
+        assert.lengthOf(objects, 2)
+        for (const [index, key] of keys.toReversed().entries()) {
+          const object = objects[index]!
+          const [keyId] = Object.keys(object.verify_keys as object)
+          assert.isTrue(Result.isSuccess(verifyJson(object, red!, new Map([[keyId!, key]]))))
+          assert.isTrue(Result.isSuccess(verifyJson(object, blue!, new Map([[ours.keyId, verifyKeyOf(ours)]]))))
+        }
+      }
+      const servers = (answers[1]!.body.server_keys as ReadonlyArray<JsonObject>).map(({ server_name }) => server_name)
+      assert.sameMembers(servers, [blue, red, red])
+      assert.deepStrictEqual((yield* ask({ port, path: `/_matrix/key/v2/query/${nobody}` })).body, { server_keys: [] })
+      for (const body of ["", "[]", '{"server_keys": []}', '{"server_keys": {"a.b": {"ed25519:a": 1}}}']) {
+        assert.strictEqual((yield* ask({ port, method: "POST", path: "/_matrix/key/v2/query", body })).status, 400)
       }
     })
   )

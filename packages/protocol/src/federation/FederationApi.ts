@@ -1,5 +1,5 @@
 /**
- * The federation API, version 1, and the key endpoint, as one definition.
+ * The federation API, version 1, and the key endpoints of the draft and of today, as one definition.
  *
  * It is served under two prefixes, with or without a slash at the end; the listener mounts it once and rewrites what
  * arrives to the draft's form (`canonicalFederationUrl`). A signature covers the URL as it was sent.
@@ -25,16 +25,13 @@ import {
   StateAnswer,
   TransactionAnswer
 } from "./FederationAnswers.ts"
+import { KeyGroup } from "./KeyApi.ts"
 import { OriginAuthentication } from "./OriginAuthentication.ts"
 import { PduReference } from "./PduReference.ts"
-import { ServerKeys } from "./ServerKeys.ts"
 import { FederationTransactionId, maxPrevIds, Transaction } from "./Transaction.ts"
 
 /** Where the draft puts the federation API. */
 export const federationPrefix = "/matrix/federation/v1"
-
-/** Where it puts the keys of the server. */
-export const keyPath = "/matrix/key/v1"
 
 /** The most PDUs that back-fill answers with, and as many as it does where the asker does not say. */
 export const maxBackfill = 100
@@ -218,14 +215,6 @@ export class FederationGroup extends HttpApiGroup.make("federation")
   .middleware(OriginAuthentication)
   .prefix(federationPrefix)
   .annotateMerge(OpenApi.annotations({ title: "Federation", description: "What home servers ask each other." })) {}
-
-export class KeyGroup extends HttpApiGroup.make("keys")
-  .add(
-    HttpApiEndpoint.get("keys", keyPath, {
-      success: body(ServerKeys as never) as Schema.Codec<ServerKeys>
-    }).annotateMerge(documented({ summary: "The keys of this server, signed by them", who: "anyone" }))
-  )
-  .annotateMerge(OpenApi.annotations({ title: "Keys", description: "By what the server is known." })) {}
 
 export class IdentityGroup extends HttpApiGroup.make("identity")
   .add(

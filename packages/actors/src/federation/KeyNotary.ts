@@ -1,0 +1,125 @@
+/**
+ * What this server tells of its own keys and of those of others. Others are told of as their servers signed it, with our
+ * signature beside: as a notary for who cannot ask those servers, or asks too late.
+ *
+ * An object is renewed when half of its lifetime is over. What cannot be renewed is given out as it is, also when it has
+ * expired, because old signatures can be checked by it.
+ *
+ * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
+ */
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { signJson } from "@greenroom/room/Signing"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { type KeptKeyObject, RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Clock, Context, Effect, Layer, Result, Semaphore } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { RemoteKeys } from "./RemoteKeys.ts"
+import { makeKeyObject } from "./ServerKeyObject.ts"
+import { sliced } from "./Slices.ts"
+
+/** How old our own object may be: this long after a rotation on another node the old one may still be given out. */
+const freshness = "10 seconds"
+
+/** How many servers are asked for one query, how many at once for all queries, and how long a query waits for them. */
+const refreshesPerQuery = 100
+const concurrentRefreshes = 16
+const refreshTime = "10 seconds"
+
+/** The most bytes that one answer has, roughly. */
+const maxAnswerBytes = 4 * 1024 * 1024
+
+/** Which keys of a server are asked for; all of them, if none is named. */
+export interface KeyCriteria {
+  readonly keyIds: ReadonlySet<string>
+  /** Until when they should be valid, in ms since 1970. */
+  readonly validUntil: number
+}
+
+const has = (object: JsonObject, keyId: string): boolean =>
+  [object.verify_keys, object.old_verify_keys].some((keys) => isJsonObject(keys) && Object.hasOwn(keys, keyId))
+
+/** Whether what is kept of a server answers the question. The newest object is the first. */
+const isEnough = (kept: ReadonlyArray<KeptKeyObject>, { keyIds, validUntil }: KeyCriteria, now: number): boolean => {
+  const [newest] = kept
+  if (newest === undefined) return false
+  const isFresh = now < (newest.fetchedAt + newest.validUntil) / 2 && newest.validUntil >= Math.max(validUntil, now)
+  return isFresh && [...keyIds].every((keyId) => kept.some(({ object }) => has(object, keyId)))
+}
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const signingKeys = yield* SigningKeys
+  const store = yield* RemoteKeyStore
+  const remoteKeys = yield* RemoteKeys
+  const refreshes = Semaphore.makeUnsafe(concurrentRefreshes)
+
+  const objects = yield* MonotonicCache.make({
+    lookup: Effect.fnUntraced(function* () {
+      const published = yield* signingKeys.list
+      return makeKeyObject(serverName, yield* signingKeys.current, published, yield* Clock.currentTimeMillis)
+    }),
+    capacity: 1,
+    timeToLive: freshness
+  })
+  const own = MonotonicCache.get(objects, serverName)
+
+  const keptOf = Effect.fnUntraced(function* (servers: ReadonlyArray<ServerName>) {
+    const kept = Map.groupBy(yield* store.objects(servers), (each) => each.serverName)
+    return (server: ServerName) => kept.get(server) ?? []
+  })
+
+  /** Asks the servers of which too little is kept, those that come first. */
+  const refreshStale = Effect.fnUntraced(function* (asked: ReadonlyMap<ServerName, KeyCriteria>) {
+    const now = yield* Clock.currentTimeMillis
+    const kept = yield* keptOf([...asked.keys()])
+    const stale = [...asked].filter(([server, criteria]) => !isEnough(kept(server), criteria, now))
+    yield* Effect.forEach(
+      stale.slice(0, refreshesPerQuery),
+      ([server, { keyIds }]) => refreshes.withPermit(remoteKeys.refresh(server, keyIds)),
+      { concurrency: "unbounded", discard: true }
+    ).pipe(Effect.timeoutOption(refreshTime))
+  })
+
+  const countersign = Effect.fnUntraced(function* (objects: ReadonlyArray<JsonObject>) {
+    const key = yield* signingKeys.current
+    return yield* sliced(function* () {
+      const signed: Array<JsonObject> = []
+      let bytes = 0
+      for (const object of objects) {
+        bytes += JSON.stringify(object).length
+        if (bytes > maxAnswerBytes) break
+        signed.push(...Result.match(signJson(object, key), { onSuccess: (each) => [each], onFailure: () => [] }))
+        yield
+      }
+      return signed
+    })
+  })
+
+  const query = Effect.fn("KeyNotary.query")(function* (asked: ReadonlyMap<ServerName, KeyCriteria>) {
+    const others = new Map([...asked].filter(([server]) => server !== serverName))
+    yield* refreshStale(others)
+    const kept = yield* keptOf([...others.keys()])
+    const signed = yield* countersign([...others.keys()].flatMap((server) => kept(server).map(({ object }) => object)))
+    return asked.has(serverName) ? [yield* own, ...signed] : signed
+  })
+
+  return KeyNotary.of({ own, query })
+})
+
+export class KeyNotary extends Context.Service<
+  KeyNotary,
+  {
+    /** The keys of this server, signed by the current one. */
+    readonly own: Effect.Effect<JsonObject>
+    /**
+     * What is known of the keys of the servers, each object signed by its server and by us. A server of which nothing is
+     * known, and which does not answer, has none.
+     */
+    readonly query: (asked: ReadonlyMap<ServerName, KeyCriteria>) => Effect.Effect<ReadonlyArray<JsonObject>>
+  }
+>()("greenroom/actors/federation/KeyNotary") {
+  static readonly layer: Layer.Layer<KeyNotary, never, RemoteKeys | RemoteKeyStore | SigningKeys | HomeServerConfig> =
+    Layer.effect(KeyNotary, make)
+}

@@ -1,0 +1,41 @@
+/**
+ * How often somebody may be asked for keys. What was of use may be repeated almost at once, so that a new key is found
+ * when it is needed; each time that brings nothing doubles the wait, so that nobody makes us ask all the time.
+ *
+ * Plain and synchronous, in the memory of this node. Times are in milliseconds of the monotonic clock.
+ */
+
+/** The shortest time between two requests, also after one that was of use. */
+export const shortestWait = 1_000
+
+/** The longest. */
+export const longestWait = 120_000
+
+/** How many names are remembered. */
+const capacity = 20_000
+
+interface Entry {
+  readonly at: number
+  /** How many requests in a row brought nothing. */
+  readonly misses: number
+}
+
+export class FetchPace {
+  private readonly entries = new Map<string, Entry>()
+
+  /** Whether the one of this name may be asked at `now`. `longest` shortens the wait. */
+  mayAsk(name: string, now: number, longest: number = longestWait): boolean {
+    const entry = this.entries.get(name)
+    if (entry === undefined) return true
+    const wait = Math.min(shortestWait * 2 ** Math.min(entry.misses, 20), longest, longestWait)
+    return now - entry.at >= wait
+  }
+
+  /** It was asked: whether that was of use. */
+  asked(name: string, now: number, wasOfUse: boolean): void {
+    const misses = wasOfUse ? 0 : (this.entries.get(name)?.misses ?? 0) + 1
+    this.entries.delete(name)
+    this.entries.set(name, { at: now, misses })
+    if (this.entries.size > capacity) this.entries.delete(this.entries.keys().next().value!)
+  }
+}
