@@ -12,7 +12,10 @@ import type { Session } from "../src/runtime/Session.ts"
 
 export const serverName = ServerName.make("green.test")
 
-const options = { serverName, dataDir: "unused: the database is given" }
+/** Servers that tests play themselves: nobody listens for them, and nobody is asked where they are. */
+const staticServers = { "red.test": "127.0.0.1:1", "blue.test": "127.0.0.1:1" }
+
+const options = { serverName, dataDir: "unused: the database is given", federation: { staticServers } }
 
 export const layer = HomeServer.layerOnDatabase(options).pipe(Layer.provideMerge(TestDatabase.layer))
 

@@ -11,20 +11,19 @@ import type { StateConflict, StateMap, StateResolution } from "./RoomVersion.ts"
 export type HeldBy = ReadonlyMap<EventId, bigint>
 
 /**
- * The full conflicted set. `isAgreed` says of events in the auth difference whether they are in the auth chain of what
- * all states agree on, and so in all of their auth chains.
+ * The full conflicted set: the events in conflict, and of their auth chains what the `extent` of the resolution adds.
+ * `difference` is the auth difference, without what all states rest on by the events that they agree on.
  */
 export const fullConflictedSet = (
   extent: StateResolution["extent"],
-  heldBy: HeldBy,
-  states: number,
-  edges: AuthEdges,
-  isAgreed: (id: EventId) => boolean
+  conflicted: ReadonlySet<EventId>,
+  difference: Iterable<EventId>,
+  edges: AuthEdges
 ): ReadonlySet<EventId> => {
-  const set = new Set<EventId>(heldBy.keys())
+  const set = new Set<EventId>(conflicted)
   if (extent === "conflicted") return set
-  for (const id of authDifference(heldBy, states, edges)) if (!isAgreed(id)) set.add(id)
-  return extent === "authDifference" ? set : set.union(eventsBetween(new Set(heldBy.keys()), edges))
+  for (const id of difference) set.add(id)
+  return extent === "authDifference" ? set : set.union(eventsBetween(conflicted, edges))
 }
 
 interface Comparison {
@@ -61,9 +60,10 @@ export const resolveStates = (
   if (conflicted.size === 0) return unconflicted
   const edges: AuthEdges = (id) => event(id)?.auth_events ?? []
   const agreed = authChain(unconflicted.values(), edges)
+  const difference = [...authDifference(heldBy, states.length, edges)].filter((id) => !agreed.has(id))
   const conflict: StateConflict = {
     conflicted,
-    fullConflictedSet: fullConflictedSet(resolution.extent, heldBy, states.length, edges, (id) => agreed.has(id)),
+    fullConflictedSet: fullConflictedSet(resolution.extent, new Set(heldBy.keys()), difference, edges),
     unconflicted: (key) => unconflicted.get(key)
   }
   return new Map([...resolution.resolve(conflict, event), ...unconflicted])

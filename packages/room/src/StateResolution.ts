@@ -118,7 +118,19 @@ const mainlineOrder = (
     for (const id of path) places.set(id, place)
     return place
   }
-  return [...events].sort((a, b) => placeOf(a) - placeOf(b) || compareAges(a, b))
+  return events
+    .map((each) => ({ each, place: placeOf(each) }))
+    .sort((a, b) => a.place - b.place || compareAges(a.each, b.each))
+    .map(({ each }) => each)
+}
+
+/** The state event of this type and key that an event itself names. */
+const namedBy = (each: Event, type: string, stateKey: string, event: EventLookup): Event | undefined => {
+  for (const id of each.auth_events) {
+    const auth = event(id)
+    if (auth?.type === type && auth.state_key === stateKey) return auth
+  }
+  return undefined
 }
 
 /** Applies events to `changes` in turn, leaving out those that the state so far does not allow. */
@@ -130,15 +142,10 @@ const applyAllowed = (
   authorise: Authorise
 ): void => {
   for (const each of events) {
-    const own = new Map<string, Event>()
-    for (const id of each.auth_events) {
-      const auth = event(id)
-      if (auth?.state_key !== undefined) own.set(stateKeyOf(auth.type, auth.state_key), auth)
-    }
     const state: StateLookup = (type, stateKey) => {
       const key = stateKeyOf(type, stateKey)
       const id = changes.get(key) ?? unconflicted(key)
-      return id === undefined ? own.get(key) : event(id)
+      return id === undefined ? namedBy(each, type, stateKey, event) : event(id)
     }
     if (authorise(each, state) === undefined) changes.set(stateKeyOf(each.type, each.state_key!), each.event_id)
   }

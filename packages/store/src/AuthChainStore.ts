@@ -20,8 +20,13 @@ export class AuthChainStore extends Context.Service<
   {
     /** The auth events of the events and of all in their auth chains. Those that are not stored are left out. */
     readonly edges: (ids: ReadonlyArray<EventId>) => Effect.Effect<StoredAuthEdges>
-    /** The state events that name one of the events among their auth events, with those of them that they name. */
+    /**
+     * The state events that name one of the events among their auth events, with those of them that they name. Those
+     * that are given themselves are left out.
+     */
     readonly restingOn: (ids: ReadonlyArray<EventId>) => Effect.Effect<StoredAuthEdges>
+    /** The power levels before power levels: those that each names among its auth events, and theirs in turn. */
+    readonly powerLevelsBefore: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<Event>>
     /** The events in the auth chains of the events, themselves left out. */
     readonly events: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<Event>>
   }
@@ -55,9 +60,12 @@ export class AuthChainStore extends Context.Service<
         const found = new Map<EventId, Array<EventId>>()
         if (ids.length === 0) return found
         const rows = yield* sql<{ event_id: string; auth_id: string }>`
+          WITH named AS MATERIALIZED (SELECT nid, event_id FROM events WHERE event_id = ANY (${texts(ids)}::text[]))
           SELECT events.event_id, named.event_id AS auth_id
-          FROM (SELECT nid, event_id FROM events WHERE event_id = ANY (${texts(ids)}::text[])) AS named
-          CROSS JOIN LATERAL (SELECT event_nid FROM event_auth WHERE auth_nid = named.nid OFFSET 0) AS edge
+          FROM named
+          CROSS JOIN LATERAL (
+            SELECT event_nid FROM event_auth WHERE auth_nid = named.nid AND event_nid NOT IN (SELECT nid FROM named) OFFSET 0
+          ) AS edge
           CROSS JOIN LATERAL (SELECT event_id FROM events WHERE events.nid = edge.event_nid OFFSET 0) AS events`
         for (const { auth_id, event_id } of rows) {
           const named = found.get(event_id as EventId)
@@ -65,6 +73,23 @@ export class AuthChainStore extends Context.Service<
           else named.push(auth_id as EventId)
         }
         return found
+      }, Effect.orDie)
+
+      const powerLevelsBefore = Effect.fnUntraced(function* (ids: ReadonlyArray<EventId>) {
+        if (ids.length === 0) return []
+        const rows = yield* sql<{ body: string }>`
+          WITH RECURSIVE line (nid) AS (
+            SELECT nid FROM events WHERE event_id = ANY (${texts(ids)}::text[])
+            UNION
+            SELECT before.nid FROM line CROSS JOIN LATERAL (
+              SELECT events.nid FROM event_auth JOIN events ON events.nid = event_auth.auth_nid
+              WHERE event_auth.event_nid = line.nid AND events.type = 'm.room.power_levels' OFFSET 0
+            ) AS before
+          )
+          SELECT found.body FROM line CROSS JOIN LATERAL (
+            SELECT body FROM events WHERE events.nid = line.nid OFFSET 0
+          ) AS found`
+        return rows.map(({ body }) => JSON.parse(body) as Event)
       }, Effect.orDie)
 
       const events = Effect.fnUntraced(function* (ids: ReadonlyArray<EventId>) {
@@ -83,7 +108,7 @@ export class AuthChainStore extends Context.Service<
         return found
       }, Effect.orDie)
 
-      return AuthChainStore.of({ edges, restingOn, events })
+      return AuthChainStore.of({ edges, restingOn, powerLevelsBefore, events })
     })
   )
 }

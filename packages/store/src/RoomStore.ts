@@ -1,7 +1,7 @@
 /**
  * Rooms as rows: opening one for writing, and what is asked about rooms and memberships without waking their actors.
  */
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { texts } from "./PgArrays.ts"
@@ -14,7 +14,12 @@ export interface OpenedRoom {
   readonly roomNid: number
   readonly version: string
   readonly fence: number
-  readonly forwardExtremities: ReadonlyArray<{ readonly event_id: string; readonly depth: number }>
+  /** The events that none follows yet, with the state after each. */
+  readonly forwardExtremities: ReadonlyArray<{
+    readonly event_id: EventId
+    readonly depth: number
+    readonly after: StateRef
+  }>
   readonly current: StateRef | undefined
   readonly joinedMembers: number
   /** The depth of the event by which this server joined last; 0 where it made the room. */
@@ -118,13 +123,18 @@ export class RoomStore extends Context.Service<
             room_nid, version, fence, current_chain, current_seq, joined_members, joined_depth, forward_extremities`
         const row = rows[0]
         if (row === undefined) return Option.none<OpenedRoom>()
-        const extremities = yield* sql<{ event_id: string; depth: bigint }>`
-          SELECT event_id, depth FROM events WHERE event_id = ANY (${texts(row.forward_extremities)}::text[])`
+        const extremities = yield* sql<{ event_id: string; depth: bigint; chain: bigint; seq: number }>`
+          SELECT event_id, depth, coalesce(after_chain, state_chain) AS chain, coalesce(after_seq, state_seq) AS seq
+          FROM events WHERE event_id = ANY (${texts(row.forward_extremities)}::text[])`
         return Option.some<OpenedRoom>({
           roomNid: Number(row.room_nid),
           version: row.version,
           fence: Number(row.fence),
-          forwardExtremities: extremities.map(({ depth, event_id }) => ({ event_id, depth: Number(depth) })),
+          forwardExtremities: extremities.map(({ chain, depth, event_id, seq }) => ({
+            event_id: event_id as EventId,
+            depth: Number(depth),
+            after: { chain: Number(chain), seq }
+          })),
           current: stateRef(row.current_chain, row.current_seq),
           joinedMembers: row.joined_members,
           joinedDepth: Number(row.joined_depth)

@@ -97,8 +97,10 @@ export class StateStore extends Context.Service<
      * them come from, or the one that is given. None where they have no such past.
      */
     readonly divergence: (refs: ReadonlyArray<StateRef>, base?: StateRef) => Effect.Effect<Option.Option<Divergence>>
-    /** How long each chain is: its highest `seq`, and how many parents a read of it walks. */
-    readonly chain: (chain: number) => Effect.Effect<{ readonly tip: number; readonly height: number }>
+    /** Where chains end: the highest `seq` of each, and how many parents a read of it walks. */
+    readonly ends: (
+      chains: ReadonlyArray<number>
+    ) => Effect.Effect<ReadonlyMap<number, { readonly tip: number; readonly height: number }>>
   }
 >()("greenroom/store/StateStore") {
   static readonly layer = Layer.effect(
@@ -165,13 +167,14 @@ export class StateStore extends Context.Service<
         return new Map(rows.map((row) => [stateKeyOf(row.type, row.state_key), toStateId(row)]))
       }, Effect.orDie)
 
-      const chain = (id: number) =>
-        sql<{ tip: number | null; height: number | null }>`
-          SELECT (SELECT max(seq) FROM state_deltas WHERE chain = ${id} AND seq > 0) AS tip,
-            (SELECT height FROM state_chains WHERE chain = ${id}) AS height`.pipe(
-          Effect.map((rows) => ({ tip: rows[0]?.tip ?? 0, height: rows[0]?.height ?? 0 })),
-          Effect.orDie
-        )
+      const ends = Effect.fnUntraced(function* (ids: ReadonlyArray<number>) {
+        const rows = yield* sql<{ chain: bigint; tip: number | null; height: number }>`
+          SELECT chain, height, (
+            SELECT max(seq) FROM state_deltas WHERE state_deltas.chain = state_chains.chain AND seq > 0
+          ) AS tip
+          FROM state_chains WHERE chain = ANY (${bigints(ids)}::bigint[])`
+        return new Map(rows.map(({ chain, height, tip }) => [Number(chain), { tip: tip ?? 0, height }]))
+      }, Effect.orDie)
 
       const readKeys = Effect.fnUntraced(function* (ref: StateRef, keys: ReadonlyArray<string>) {
         if (keys.length === 0) return new Map<string, StateId>()
@@ -254,7 +257,7 @@ export class StateStore extends Context.Service<
         return Option.some<Divergence>({ base, changes })
       }, Effect.orDie)
 
-      return StateStore.of({ chains, read, readIds, readKeys, divergence, chain })
+      return StateStore.of({ chains, read, readIds, readKeys, divergence, ends })
     })
   )
 }

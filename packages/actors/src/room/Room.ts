@@ -13,10 +13,10 @@ import { EventId, formatRoomAlias, RoomId, ServerName, UserId } from "@greenroom
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { initialProposals } from "@greenroom/room/RoomCreation"
-import type { EventProposal, PduProblem } from "@greenroom/room/RoomVersion"
+import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion } from "@greenroom/room/RoomVersions"
 import type { SigningKey } from "@greenroom/room/Signing"
-import type { CommitFailed, StaleWriter } from "@greenroom/store/EventLog"
+import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { Clock, Effect, FiberMap, Result, Schema } from "effect"
 import { Entity } from "effect/cluster"
@@ -228,8 +228,8 @@ const refusePdu = (problem: PduProblem): MatrixError =>
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 /** State events tell what they replaced, and the device that sends an event gets its transaction ID back with it. */
-const withUnsigned = (event: Event, room: RoomState, transaction?: RoomTransaction): Event => {
-  const replaced = event.state_key === undefined ? undefined : room.lookup(event.type, event.state_key)
+const withUnsigned = (event: Event, state: StateLookup, transaction?: RoomTransaction): Event => {
+  const replaced = event.state_key === undefined ? undefined : state(event.type, event.state_key)
   if (replaced === undefined && transaction === undefined) return event
   return {
     ...event,
@@ -263,31 +263,73 @@ const behaviour = Effect.gen(function* () {
     withNids
   } = writer
   const federation = yield* makeRoomFederation(writer)
+  const { graph } = federation
   const typing = yield* FiberMap.make<UserId>()
 
   // Appending
 
   type Refused = { readonly refused: MatrixError }
   type Appended = { readonly event: Event; readonly durable: Effect.Effect<void, StaleWriter | CommitFailed> }
+  type Also = (event: Event) => Parameters<RoomState["commit"]>[1]
 
-  /** Builds, authorises and appends one event, and puts its commit in line. Synchronous: this is its place in the order. */
+  const answerTo = (transaction: RoomTransaction, { event_id }: Event) =>
+    transactions.row(transaction, roomId, { event_id })
+
+  const refusalOf = (room: RoomState, event: Event, state: StateLookup = room.lookup): MatrixError | undefined => {
+    const refusal = room.version.authorise(event, state)
+    return refusal === undefined ? undefined : new Forbidden({ error: refusal.rule })
+  }
+
+  /**
+   * Builds, authorises and appends one event, and puts its commit in line. Synchronous: this is its place in the order.
+   * Undefined where the event cannot name all forward extremities.
+   */
   const appendNow = (
     room: RoomState,
     proposal: EventProposal,
     now: number,
     key: SigningKey,
-    also: (event: Event) => Parameters<RoomState["commit"]>[1],
-    transaction: RoomTransaction | undefined
-  ): Appended | Refused => {
+    transaction: RoomTransaction | undefined,
+    also: Also
+  ): Appended | Refused | undefined => {
+    const others = room.extremities.length - 1
+    if (others >= room.version.maxPrevEvents) return undefined
     const built = room.propose(proposal, now, key)
-    if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
-    const refusal = room.version.authorise(built.success, room.lookup)
-    if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
-    const event = withUnsigned(built.success, room, transaction)
+    if (Result.isFailure(built)) {
+      return others > 0 && built.failure._tag === "TooLarge" ? undefined : { refused: refusePdu(built.failure) }
+    }
+    const refused = refusalOf(room, built.success)
+    if (refused !== undefined) return { refused }
+    const event = withUnsigned(built.success, room.lookup, transaction)
     const step = room.beginStep()
     room.append(step, event, nextNid(), nextChain)
     return { event, durable: log.append(room.commit(step, also(event))) }
   }
+
+  /** Appends an event that names some of the forward extremities: it is placed by the state after these. */
+  const appendAmong = Effect.fnUntraced(function* (
+    room: RoomState,
+    proposal: EventProposal,
+    now: number,
+    key: SigningKey,
+    transaction: RoomTransaction | undefined
+  ) {
+    const { built, state } = yield* graph.build(room, proposal, now, serverName, room.sealFor(proposal, key))
+    if (Result.isFailure(built)) return yield* Effect.fail(refusePdu(built.failure))
+    const event = withUnsigned(built.success, state, transaction)
+    const refused = refusalOf(room, event, state) ?? refusalOf(room, event)
+    if (refused !== undefined) return yield* Effect.fail(refused)
+    const before = new Set(room.servers.keys())
+    const placed = yield* graph.place(room, event, {
+      relayTo: (after) => after.destinations(event, before),
+      answers: transaction === undefined ? undefined : answerTo(transaction, event)
+    })
+    if (placed._tag !== "Placed" || placed.status !== EventStatus.timeline) {
+      return yield* new Forbidden({ error: "The room has changed: the event is not allowed any more" })
+    }
+    yield* placed.durable
+    return { event_id: event.event_id }
+  })
 
   const append = Effect.fnUntraced(function* (
     room: RoomState,
@@ -295,23 +337,15 @@ const behaviour = Effect.gen(function* () {
     transaction: RoomTransaction | undefined,
     redactions: (event: Event) => ReadonlyArray<Event> = () => []
   ) {
-    yield* inTurn
     const now = yield* Clock.currentTimeMillis
     const key = yield* signingKey
-    const appended = yield* withNids(1, () =>
-      appendNow(
-        room,
-        proposal,
-        now,
-        key,
-        (event) => ({
-          transactions:
-            transaction === undefined ? [] : [transactions.row(transaction, roomId, { event_id: event.event_id })],
-          redactions: redactions(event)
-        }),
-        transaction
-      )
+    const appended = yield* inTurn(1, () =>
+      appendNow(room, proposal, now, key, transaction, (event) => ({
+        transactions: transaction === undefined ? [] : [answerTo(transaction, event)],
+        redactions: redactions(event)
+      }))
     )
+    if (appended === undefined) return yield* appendAmong(room, proposal, now, key, transaction)
     if ("refused" in appended) return yield* Effect.fail(appended.refused)
     yield* appended.durable
     return { event_id: appended.event.event_id }
@@ -350,9 +384,9 @@ const behaviour = Effect.gen(function* () {
     for (const proposal of proposals) {
       const built = room.propose(proposal, now, key)
       if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
-      const refusal = room.version.authorise(built.success, room.lookup)
-      if (refusal !== undefined) return { refused: new Forbidden({ error: refusal.rule }) }
-      room.append(step, withUnsigned(built.success, room), nextNid(), nextChain)
+      const refused = refusalOf(room, built.success)
+      if (refused !== undefined) return { refused }
+      room.append(step, withUnsigned(built.success, room.lookup), nextNid(), nextChain)
     }
     return { durable: log.append(room.commit(step, also)) }
   }
@@ -412,7 +446,7 @@ const behaviour = Effect.gen(function* () {
   const replacementsOf = Effect.fnUntraced(function* (room: RoomState, target: StoredEvent) {
     const { event_id, state_key, type } = target.event
     if (state_key === undefined || room.lookup(type, state_key)?.event_id === event_id) return []
-    yield* log.append(room.commit(room.beginStep()))
+    yield* graph.settled(room)
     return yield* events.replacementsOf(target)
   })
 
@@ -513,7 +547,7 @@ const behaviour = Effect.gen(function* () {
       durably(transactions.once(payload.transaction, redact(payload)), payload.transaction !== undefined),
     RefreshMember: ({ payload }) => durably(refreshMember(payload.userId, payload.profile), true),
     Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events, payload.caution), true),
-    MakeMembership: ({ payload }) => federation.makeMembership(payload.handshake, payload.userId),
+    MakeMembership: ({ payload }) => durably(federation.makeMembership(payload.handshake, payload.userId), true),
     SendMembership: ({ payload }) =>
       durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
     InviteJoin: ({ payload }) => durably(federation.inviteJoin(payload.event), true),

@@ -8,6 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadJson, BadRequest, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Clock, Effect, Result } from "effect"
 import type { MembershipHandshake, RemoteState } from "../../federation/RemoteRooms.ts"
@@ -19,7 +20,8 @@ import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
-  const { log, roomId, states, signingKey } = writer
+  const { roomId, serverName, signingKey, states } = writer
+  const chains = yield* AuthChainStore
   const intake = yield* makeRoomIntake(writer)
   const { gaps, graph, loadOurs, notFound, one, placeAll, unhandled } = intake
   const handshakes = yield* makeRoomHandshakes(writer, intake)
@@ -78,11 +80,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       content: { membership: handshake }
     }
     const origin = serverNameOf(userId)
-    const prevEvents = room.extremities.slice(0, room.version.maxPrevEvents)
-    const place = { prevEvents, state: room.lookup, now }
-    const built = room.version.tryBuild(proposal, place, origin, undefined)
+    const { built, state } = yield* graph.build(room, proposal, now, origin, undefined)
     if (Result.isFailure(built)) return yield* new BadRequest({ error: "The membership cannot be made" })
-    const refusal = room.version.authorise(built.success, room.lookup)
+    const refusal = room.version.authorise(built.success, state) ?? room.version.authorise(built.success, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
     return { room_version: room.version.id, event: room.version.toTemplate(built.success) }
   })
@@ -141,14 +141,15 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
         const present = room.lookup("m.room.member", event.sender)
         if (present?.content.membership === "join") {
           // It may still be in line itself: this is behind it.
-          yield* log.append(room.commit(room.beginStep()))
+          yield* graph.settled(room)
           return { event_id: present.event_id }
         }
         const now = yield* Clock.currentTimeMillis
-        const built = room.propose(room.version.membershipFor(event), now, yield* signingKey)
+        const key = yield* signingKey
+        const { built, state } = yield* graph.build(room, room.version.membershipFor(event), now, serverName, key)
         if (Result.isFailure(built)) return yield* new BadJson({ error: "The m.room.invite_join is too large" })
         const join = built.success
-        const refusal = room.version.authorise(join, room.lookup)
+        const refusal = room.version.authorise(join, state) ?? room.version.authorise(join, room.lookup)
         if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
         yield* placeMembership(room, join, (after) => after.destinations(join, new Set()))
         return { event_id: join.event_id }
@@ -162,23 +163,8 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
     if (ref === undefined) return yield* new NotFound({ error: `${at} is not known here` })
     const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
-    const chain = new Map(entries.map(({ event }) => [event.event_id, event]))
-    const state = [...chain.values()]
-    let wanted = state.flatMap((event) => event.auth_events)
-    while (wanted.length > 0) {
-      const found = yield* graph.known(
-        room,
-        wanted.filter((id) => !chain.has(id))
-      )
-      wanted = []
-      for (const [id, { event }] of found) {
-        if (chain.has(id)) continue
-        chain.set(id, event)
-        wanted.push(...event.auth_events)
-      }
-    }
-    for (const { event_id } of state) chain.delete(event_id)
-    return { state, authChain: [...chain.values()] }
+    const state = entries.map(({ event }) => event)
+    return { state, authChain: yield* chains.events(state.map((event) => event.event_id)) }
   })
 
   const getState = (origin: ServerName, at: EventId | undefined): Effect.Effect<RemoteState, Failure> =>
@@ -191,5 +177,5 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const requireServer = (origin: ServerName) =>
     Effect.flatMap(loadOurs, (room) => (room.servers.has(origin) ? Effect.succeed(room) : notFound))
 
-  return { receive, makeMembership, sendMembership, inviteJoin, getState, ...handshakes, ...history }
+  return { graph, receive, makeMembership, sendMembership, inviteJoin, getState, ...handshakes, ...history }
 })

@@ -1,37 +1,45 @@
 /**
  * Events of other servers on their way into a room: the state before each, the rules, and what the room's current state
- * becomes. An event that follows all that we know costs no more than one of our own; where the graph forks, states are
- * read and resolved.
+ * becomes. An event that follows all that we know costs no more than one of our own; where the graph forks, the states are
+ * resolved at a cost that follows what the forks have changed.
  *
  * Source: `federation`, "What happens to a PDU that arrives".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
-import { type Refusal, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
-import { resolveStates } from "@greenroom/room/StateConflict"
+import {
+  type EventProposal,
+  type PduProblem,
+  type Refusal,
+  type StateLookup,
+  stateKeyOf
+} from "@greenroom/room/RoomVersion"
+import type { SigningKey } from "@greenroom/room/Signing"
 import { type ClientTransaction, type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import type { StateId, StateRef } from "@greenroom/store/StateStore"
-import { Effect } from "effect"
-import type { CurrentChange, KnownEvent, RoomState, Step } from "./RoomState.ts"
+import { Effect, Result } from "effect"
+import { makeRoomEvents } from "./RoomEvents.ts"
+import { makeRoomResolution, type PointState } from "./RoomResolution.ts"
+import type { CurrentChange, Extremity, KnownEvent, RoomState, Step } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
+import { nameOf, noChanges, type StateChanges, type StateValue, sameRef } from "./StateBranches.ts"
 
 /** A state by the IDs and numbers of its events. */
 export type IdMap = ReadonlyMap<string, StateId>
-
-/** A state at a point of the graph: one that is stored, or one that was resolved and has still to be written. */
-type PointState = { readonly ref: StateRef } | { readonly map: IdMap; readonly near: StateRef | undefined }
 
 /** How a received event is to be placed, found out at some generation of the room. */
 interface Plan {
   readonly generation: number
   readonly status: EventStatus
   readonly before: PointState
-  readonly extremities: RoomState["extremities"]
-  /** What becomes of the current state; the number of the event itself stands open as `undefined`. */
+  /** The other extremities after it. */
+  readonly others: ReadonlyArray<Extremity>
+  /** What becomes of the current state; the number of the event itself stands open. */
   readonly changes: ReadonlyArray<{ readonly key: string; readonly known: KnownEvent | "itself" | undefined }>
   readonly redactions: ReadonlyArray<Event>
   readonly outlier: KnownEvent | undefined
+  readonly authNids: ReadonlyArray<number>
 }
 
 /** How an event is placed otherwise than as one that just came. */
@@ -56,117 +64,57 @@ export type Placed =
       readonly durable: Effect.Effect<void, StaleWriter | CommitFailed>
     }
 
-const sameRef = (a: StateRef | undefined, b: StateRef | undefined): boolean =>
-  a?.chain === b?.chain && a?.seq === b?.seq
-
-/** How many states are kept at hand, for events that fork at the same place. */
-const keptStates = 16
 /** How often a room may move on under a received event until others have to wait for it. */
-const patience = 3
+const attemptsBesideOthers = 3
 
 export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
-  const { log, nextChain, nextNid, states, withNids } = writer
+  const { log, nextChain, nextNid, withNids } = writer
   const events = yield* EventStore
-  const maps = new Map<string, IdMap>()
-
-  // What is known
-
-  const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
-    const found = new Map<EventId, KnownEvent>()
-    const wanted: Array<EventId> = []
-    for (const id of new Set(ids)) {
-      const recent = room.recent.get(id)
-      if (recent === undefined) wanted.push(id)
-      else found.set(id, recent)
-    }
-    for (const stored of yield* events.byIds(wanted)) {
-      if (stored.roomNid !== room.roomNid) continue
-      const { event, status, stateAfter: after, stateBefore: before } = stored
-      found.set(event.event_id, { event, nid: stored.position.nid, status, before, after })
-    }
-    return found
-  })
-
-  /** An event and those that it names. Needed ones that are neither at hand nor stored may be in line still. */
-  const knownAround = Effect.fnUntraced(function* (room: RoomState, event: Event, needed: ReadonlyArray<EventId>) {
-    const ids = [event.event_id, ...event.prev_events, ...event.auth_events]
-    const found = yield* known(room, ids)
-    if (needed.every((id) => found.has(id))) return found
-    yield* log.append(room.commit(room.beginStep()))
-    return yield* known(room, ids)
-  })
-
-  /** A stored state. What is still in line is waited for, or the read would miss it. */
-  const mapOf = Effect.fnUntraced(function* (room: RoomState, ref: StateRef) {
-    const name = nameOf(room, ref)
-    const kept = maps.get(name)
-    if (kept !== undefined) return kept
-    yield* log.append(room.commit(room.beginStep()))
-    const map: IdMap = yield* states.readIds(ref)
-    maps.set(name, map)
-    if (maps.size > keptStates) maps.delete(maps.keys().next().value!)
-    return map
-  })
-
-  const currentMap = (room: RoomState): IdMap =>
-    new Map(Array.from(room.current, ([key, { event, nid }]) => [key, { id: event.event_id, nid }]))
-
-  const mapOfPoint = (room: RoomState, point: PointState): Effect.Effect<IdMap, StaleWriter | CommitFailed> =>
-    "map" in point
-      ? Effect.succeed(point.map)
-      : sameRef(point.ref, room.ref)
-        ? Effect.succeed(currentMap(room))
-        : mapOf(room, point.ref)
-
-  /** The state that follows from several. Events that the resolution asks for are read until it has all of them. */
-  const resolve = Effect.fnUntraced(function* (room: RoomState, given: ReadonlyArray<IdMap>, itself?: Event) {
-    const [first, ...rest] = given
-    if (rest.every((map) => sameIds(first!, map))) return first!
-    const byId = new Map<EventId, StateId>()
-    const idMaps = given.map((map) => {
-      for (const each of map.values()) byId.set(each.id, each)
-      return new Map(Array.from(map, ([key, { id }]) => [key, id]))
-    })
-    const cache = new Map<EventId, Event | undefined>()
-    if (itself !== undefined) cache.set(itself.event_id, itself)
-    for (;;) {
-      const missing = new Set<EventId>()
-      const resolved = resolveStates(room.version.stateResolution, idMaps, (id) => {
-        if (!cache.has(id)) missing.add(id)
-        return cache.get(id)
-      })
-      if (missing.size === 0) return new Map(Array.from(resolved, ([key, id]) => [key, byId.get(id)!]))
-      const found = yield* known(room, missing)
-      for (const id of missing) cache.set(id, found.get(id)?.event)
-      yield* Effect.yieldNow
-    }
-  })
+  const roomEvents = yield* makeRoomEvents(writer)
+  const { known, knownOrInLine, settled } = roomEvents
+  const { ensure, resolve, valueAt } = yield* makeRoomResolution(writer, roomEvents)
 
   // Finding out where an event goes
 
+  const pointOf = (ref: StateRef): PointState => ({ ref, changes: noChanges })
+
+  /** A state that another server has told, as changes of the current one. */
+  const pointOfGiven = (room: RoomState, given: IdMap): PointState => {
+    const changes = new Map<string, StateValue>()
+    for (const [key, value] of given) if (room.currentValue(key)?.id !== value.id) changes.set(key, value)
+    for (const key of room.current.keys()) if (!given.has(key)) changes.set(key, undefined)
+    return { ref: room.ref!, changes }
+  }
+
+  /** The state that follows from the states after several events: the current one, where these are all that there are. */
+  const stateAfter = Effect.fnUntraced(function* (room: RoomState, afters: ReadonlyArray<StateRef>) {
+    const refs = [...new Map(afters.map((ref) => [nameOf(ref), ref])).values()]
+    if (refs.length === 1) return pointOf(refs[0]!)
+    if (isCurrent(room, refs)) return pointOf(room.ref!)
+    const resolved = yield* resolve(room, refs.map(pointOf))
+    const changes = new Map<string, StateValue>()
+    for (const [key, value] of resolved) if (room.valueAt(refs[0]!, key)?.id !== value?.id) changes.set(key, value)
+    return { ref: refs[0]!, changes } satisfies PointState
+  })
+
   const stateBefore = Effect.fnUntraced(function* (room: RoomState, event: Event, around: Map<EventId, KnownEvent>) {
-    const refs: Array<StateRef> = []
-    for (const id of event.prev_events) {
-      const after = around.get(id)?.after
-      if (after === undefined) return undefined
-      if (!refs.some((ref) => sameRef(ref, after))) refs.push(after)
-    }
-    if (refs.length === 1) return { ref: refs[0]! } satisfies PointState
-    if (followsAll(room, event)) return { ref: room.ref! } satisfies PointState
-    const read = yield* Effect.forEach(refs, (ref) => mapOf(room, ref))
-    return { map: yield* resolve(room, read.length === 0 ? [new Map()] : read), near: refs[0] } satisfies PointState
+    const afters = event.prev_events.map((id) => around.get(id)?.after)
+    return afters.length === 0 || afters.includes(undefined)
+      ? undefined
+      : yield* stateAfter(room, afters as ReadonlyArray<StateRef>)
   })
 
   /** Looks up the part of a state that decides about an event. */
-  const lookupIn = Effect.fnUntraced(function* (room: RoomState, event: Event, point: PointState) {
-    if ("ref" in point && sameRef(point.ref, room.ref)) return room.lookup
-    const map = yield* mapOfPoint(room, point)
-    const ids = room.version.authEventKeys(event).flatMap(([type, key]) => map.get(stateKeyOf(type, key))?.id ?? [])
-    const found = yield* known(room, ids)
-    const lookup: StateLookup = (type, stateKey) => {
-      const id = map.get(stateKeyOf(type, stateKey))?.id
-      return id === undefined ? undefined : found.get(id)?.event
+  const lookupIn = Effect.fnUntraced(function* (room: RoomState, event: EventProposal, point: PointState) {
+    if (point.changes.size === 0 && sameRef(point.ref, room.ref)) return room.lookup
+    yield* ensure(room, [point.ref])
+    const ids = new Map<string, EventId>()
+    for (const [type, stateKey] of room.version.authEventKeys(event)) {
+      const id = valueAt(room, point, stateKeyOf(type, stateKey))?.id
+      if (id !== undefined) ids.set(stateKeyOf(type, stateKey), id)
     }
+    const found = yield* roomEvents.bodiesOf(room, ids.values())
+    const lookup: StateLookup = (type, stateKey) => found.get(ids.get(stateKeyOf(type, stateKey))!)
     return lookup
   })
 
@@ -175,31 +123,28 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     room: RoomState,
     event: Event,
     before: PointState,
-    others: ReadonlyArray<EventId>
+    others: ReadonlyArray<Extremity>
   ): Effect.fn.Return<Plan["changes"], StaleWriter | CommitFailed> {
     const key = event.state_key === undefined ? undefined : stateKeyOf(event.type, event.state_key)
-    const isFromCurrent = "ref" in before && sameRef(before.ref, room.ref)
+    const isFromCurrent = before.changes.size === 0 && sameRef(before.ref, room.ref)
     if (isFromCurrent && others.length === 0) return key === undefined ? [] : [{ key, known: "itself" }]
-    const afters = [...(yield* known(room, others)).values()].flatMap((each) => each.after ?? [])
-    if (key === undefined && isFromCurrent && afters.every((after) => sameRef(after, room.ref))) return []
-    const own = new Map(yield* mapOfPoint(room, before))
-    if (key !== undefined) own.set(key, { id: event.event_id, nid: Number.NaN })
-    const rest = yield* Effect.forEach(afters, (ref) => mapOfPoint(room, { ref }))
-    const resolved = yield* resolve(room, [own, ...rest], event)
+    const afters = others.map(({ after }) => after)
+    if (key === undefined && before.changes.size === 0 && isCurrent(room, [before.ref, ...afters])) return []
+    const changes: StateChanges =
+      key === undefined ? before.changes : new Map([...before.changes, [key, { id: event.event_id, nid: Number.NaN }]])
+    const resolved = yield* resolve(room, [{ ref: before.ref, changes }, ...afters.map(pointOf)], event)
     return yield* difference(room, resolved, event.event_id)
   })
 
-  const difference = Effect.fnUntraced(function* (room: RoomState, resolved: IdMap, itself: EventId) {
-    const differing: Array<readonly [string, EventId | undefined]> = []
-    for (const [key, { id }] of resolved) if (room.current.get(key)?.event.event_id !== id) differing.push([key, id])
-    for (const key of room.current.keys()) if (!resolved.has(key)) differing.push([key, undefined])
+  const difference = Effect.fnUntraced(function* (room: RoomState, resolved: StateChanges, itself: EventId) {
+    const differing = [...resolved].filter(([key, value]) => room.currentValue(key)?.id !== value?.id)
     const found = yield* known(
       room,
-      differing.flatMap(([, id]) => (id === undefined || id === itself ? [] : [id]))
+      differing.flatMap(([, value]) => (value === undefined || value.id === itself ? [] : [value.id]))
     )
-    return differing.map(([key, id]) => ({
+    return differing.map(([key, value]) => ({
       key,
-      known: id === itself ? ("itself" as const) : id === undefined ? undefined : found.get(id)
+      known: value?.id === itself ? ("itself" as const) : value === undefined ? undefined : found.get(value.id)
     }))
   })
 
@@ -242,19 +187,20 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, { given, historyNid }: PlaceOptions) {
     const { generation } = room
     const needed = given === undefined ? [...event.prev_events, ...event.auth_events] : event.auth_events
-    const around = yield* knownAround(room, event, needed)
+    const ids = [event.event_id, ...event.prev_events, ...event.auth_events]
+    const around = yield* knownOrInLine(room, ids, needed)
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
     // It gets another number: states in line that name it by the old one are written first.
-    if (own !== undefined && event.state_key !== undefined) yield* log.append(room.commit(room.beginStep()))
+    if (own !== undefined && event.state_key !== undefined) yield* settled(room)
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
     if (authEvents.length < event.auth_events.length) return "its auth events are unknown" as const
     const before: PointState | undefined =
-      given === undefined ? yield* stateBefore(room, event, around) : { map: given, near: undefined }
+      given === undefined ? yield* stateBefore(room, event, around) : pointOfGiven(room, given)
     if (before === undefined) return "its predecessors are unknown" as const
     const lookup = yield* lookupIn(room, event, before)
     // A chain that cannot be continued is followed by one that holds all of the state.
-    if (event.state_key !== undefined) yield* mapOfPoint(room, before)
+    if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
     const refusal = authEvents.some((each) => each.status === EventStatus.rejected)
       ? { rule: "An event must not rest on rejected events" }
       : (room.version.authoriseByAuthEvents(
@@ -274,42 +220,25 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const isTaken = status === EventStatus.timeline
     const followed = new Set(event.prev_events)
     const others = room.extremities.filter((each) => !followed.has(each.event_id))
-    const changes = isTaken
-      ? yield* currentChanges(
-          room,
-          event,
-          before,
-          others.map((each) => each.event_id)
-        )
-      : []
+    const changes = isTaken ? yield* currentChanges(room, event, before, others) : []
     const planned: Plan = {
       generation,
       status,
       before,
       changes,
-      extremities: isTaken ? [...others, { event_id: event.event_id, depth: event.depth }] : room.extremities,
+      others,
       redactions: isTaken || status === EventStatus.backfilled ? yield* redactionsBy(room, event, lookup) : [],
-      outlier: own
+      outlier: own,
+      authNids: event.state_key === undefined ? [] : authEvents.map(({ nid }) => nid)
     }
     return { planned, refusal: refusal ?? softly }
   })
 
   // Placing it
 
-  /** Writes a resolved state as changes of the state that it is near to, or whole. */
-  const write = (room: RoomState, step: Step, point: PointState): StateRef => {
-    if ("ref" in point) return point.ref
-    const near = point.near === undefined ? undefined : maps.get(nameOf(room, point.near))
-    if (point.near === undefined || near === undefined) return room.beginChain(step, nextChain(), nidsOf(point.map))
-    const changes = differences(near, point.map)
-    return changes.length === 0
-      ? point.near
-      : room.advance(step, point.near, changes, nextChain, () => nidsOf(point.map))
-  }
-
-  /** The state before the event, as its plan has left it at hand. */
-  const mapBefore = (room: RoomState, before: PointState): IdMap =>
-    "map" in before ? before.map : (maps.get(nameOf(room, before.ref)) ?? currentMap(room))
+  /** Writes a resolved state as changes of a stored one. */
+  const write = (room: RoomState, step: Step, { changes, ref }: PointState): StateRef =>
+    changes.size === 0 ? ref : room.advance(step, ref, [...changes], nextChain)
 
   /** Synchronous but for its type: the place of the event in the order of the room. */
   const placeNow = (room: RoomState, event: Event, planned: Plan, options: PlaceOptions) => {
@@ -319,7 +248,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const before = write(room, step, planned.before)
     const itself: KnownEvent = { event, nid, status: planned.status, before, after: undefined }
     const after = afterIt(room, step, event, nid, before, planned)
-    room.log(step, { ...itself, after }, planned.outlier?.nid)
+    room.log(step, { ...itself, after }, { outlierNid: planned.outlier?.nid, authNids: planned.authNids })
     const changes = planned.changes.map(
       ({ key, known: entry }): CurrentChange => ({ key, entry: entry === "itself" ? itself : entry })
     )
@@ -327,7 +256,11 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (!(changes.length === 1 && changes[0]!.entry === itself && sameRef(after, room.ref))) {
       room.changeCurrent(step, changes, nid, nextChain)
     }
-    room.extremities = planned.extremities
+    if (planned.status === EventStatus.timeline) {
+      room.extremities = [...planned.others, { event_id: event.event_id, depth: event.depth, after }]
+      if (planned.others.length === 0) room.branches.clear()
+      else room.branches.retain([room.ref!, ...room.extremities.map((each) => each.after)])
+    }
     room.sendTo(step, nid, relayTo(room))
     for (const redacted of planned.redactions) room.applyRedaction(redacted)
     const isAnswer = answers !== undefined && planned.status === EventStatus.timeline
@@ -349,8 +282,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       room.changeCurrent(step, [{ key, entry }], nid, nextChain)
       return room.ref!
     }
-    const whole = () => nidsOf(mapBefore(room, planned.before)).set(key, nid)
-    return room.advance(step, before, [{ key, eventNid: nid }], nextChain, whole)
+    return room.advance(step, before, [[key, { id: event.event_id, nid }]], nextChain)
   }
 
   /**
@@ -383,33 +315,74 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       Effect.flatMap(left > 0 ? attempt : writer.alone(attempt), (placed) =>
         placed === undefined ? again(left - 1) : Effect.succeed(placed)
       )
-    return again(patience)
+    return again(attemptsBesideOthers)
   }
 
-  return { known, place, mapOf }
+  // Proposals of our own where the graph has forked
+
+  /**
+   * The extremities in the order in which an event names them, where it cannot name all: those whose state agrees with
+   * the current one about what decides, of each different state one, then the deepest.
+   */
+  const preferred = (room: RoomState, proposal: EventProposal): ReadonlyArray<Extremity> => {
+    const deciding = room.version.authEventKeys(proposal).map(([type, stateKey]) => stateKeyOf(type, stateKey))
+    const agreement = (ref: StateRef): number =>
+      deciding.filter((key) => room.valueAt(ref, key)?.id === room.currentValue(key)?.id).length
+    const states = new Map(room.extremities.map(({ after }) => [nameOf(after), agreement(after)]))
+    const byDepth = [...room.extremities].sort((a, b) => b.depth - a.depth)
+    const firsts = new Set(new Map(byDepth.toReversed().map((each) => [nameOf(each.after), each])).values())
+    return byDepth.sort(
+      (a, b) =>
+        Number(firsts.has(b)) - Number(firsts.has(a)) || states.get(nameOf(b.after))! - states.get(nameOf(a.after))!
+    )
+  }
+
+  /**
+   * The event that a proposal makes, and the state before it. It names all forward extremities if they are not too many
+   * and leave room for what it says; otherwise some, and the others stay.
+   */
+  const build = Effect.fnUntraced(function* (
+    room: RoomState,
+    proposal: EventProposal,
+    now: number,
+    origin: ServerName,
+    key: SigningKey | undefined
+  ) {
+    const { maxPrevEvents, tryBuild } = room.version
+    const attempt = Effect.fnUntraced(function* (named: ReadonlyArray<Extremity>) {
+      const before = yield* stateAfter(
+        room,
+        named.map(({ after }) => after)
+      )
+      const state = yield* lookupIn(room, proposal, before)
+      return { built: tryBuild(proposal, { prevEvents: named, state, now }, origin, key), state }
+    })
+    const all = room.extremities
+    const whole = all.length > maxPrevEvents ? undefined : yield* attempt(all)
+    if (whole !== undefined && !isCrowded(whole.built, all.length)) return whole
+    yield* ensure(
+      room,
+      all.map(({ after }) => after)
+    )
+    const order = preferred(room, proposal)
+    for (let count = whole === undefined ? maxPrevEvents : all.length >> 1; ; count >>= 1) {
+      const some = yield* attempt(order.slice(0, count))
+      if (!isCrowded(some.built, count)) return some
+    }
+  })
+
+  return { known, place, build, settled }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>
 
-const followsAll = (room: RoomState, event: Event): boolean =>
-  event.prev_events.length === room.extremities.length &&
-  room.extremities.every((each) => event.prev_events.includes(each.event_id))
+/** Whether an event that names so many predecessors might fit if it named fewer. */
+const isCrowded = (built: Result.Result<Event, PduProblem>, named: number): boolean =>
+  named > 1 && Result.isFailure(built) && built.failure._tag === "TooLarge"
 
-const sameIds = (a: IdMap, b: IdMap): boolean => {
-  if (a === b) return true
-  if (a.size !== b.size) return false
-  for (const [key, { id }] of a) if (b.get(key)?.id !== id) return false
-  return true
-}
-
-const nidsOf = (map: IdMap): Map<string, number> => new Map(Array.from(map, ([key, { nid }]) => [key, nid]))
-
-/** Numbers of chains are used again by a writer whose commit failed, so a state is named together with its writer. */
-const nameOf = (room: RoomState, ref: StateRef): string => `${room.fence}/${ref.chain}/${ref.seq}`
-
-const differences = (from: IdMap, to: IdMap): ReadonlyArray<{ key: string; eventNid: number | null }> => {
-  const changes: Array<{ key: string; eventNid: number | null }> = []
-  for (const [key, { id, nid }] of to) if (from.get(key)?.id !== id) changes.push({ key, eventNid: nid })
-  for (const key of from.keys()) if (!to.has(key)) changes.push({ key, eventNid: null })
-  return changes
+/** Whether the states are those after all forward extremities, from which the current state follows. */
+const isCurrent = (room: RoomState, refs: ReadonlyArray<StateRef>): boolean => {
+  const names = new Set(refs.map(nameOf))
+  const all = new Set(room.extremities.map(({ after }) => nameOf(after)))
+  return names.size === all.size && [...names].every((name) => all.has(name))
 }

@@ -186,8 +186,10 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         nid
       )
       room.changeCurrent(step, [{ key: joinKey, entry: { nid, event: join } }], nid, nextChain)
-      room.log(step, { nid, event: join, status: EventStatus.timeline, before, after: room.ref })
-      room.extremities = [{ event_id: join.event_id, depth: join.depth }]
+      const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((each) => each !== undefined)
+      room.log(step, { nid, event: join, status: EventStatus.timeline, before, after: room.ref }, { authNids })
+      room.extremities = [{ event_id: join.event_id, depth: join.depth, after: room.ref }]
+      room.branches.clear()
       room.joinedDepth = join.depth
       return log.append(room.commit(step))
     })
@@ -252,9 +254,9 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     const room = yield* loadOurs
     const now = yield* Clock.currentTimeMillis
     const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }
-    const built = room.propose(proposal, now, yield* signingKey)
+    const { built, state } = yield* graph.build(room, proposal, now, serverName, yield* signingKey)
     if (Result.isFailure(built)) return yield* new BadJson({ error: "The invite is too large" })
-    const refusal = room.version.authorise(built.success, room.lookup)
+    const refusal = room.version.authorise(built.success, state) ?? room.version.authorise(built.success, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
     const signed = yield* Effect.mapError(
       remote.invite(serverNameOf(invited), room.version, built.success),

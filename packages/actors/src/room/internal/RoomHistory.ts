@@ -115,7 +115,16 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       for (const event of together) {
         const id = event.event_id
         const entry = { event, status: EventStatus.backfilled, before: undefined, after: undefined }
-        room.log(step, { ...entry, nid: nids.get(id)! }, found.get(id)?.nid, places.get(id))
+        const authNids = event.auth_events.map((auth) => nids.get(auth) ?? found.get(auth)!.nid)
+        room.log(
+          step,
+          { ...entry, nid: nids.get(id)! },
+          {
+            outlierNid: found.get(id)?.nid,
+            historyXid: places.get(id),
+            authNids: event.state_key === undefined ? [] : authNids
+          }
+        )
       }
       yield* blaming(caution, together[0], log.append(room.commit(step)))
     }

@@ -93,7 +93,8 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
         for (const event of events) {
           const known = outlier(event, nextNid())
           found.set(event.event_id, known)
-          room.log(step, known)
+          const authNids = event.auth_events.map((id) => found.get(id)!.nid)
+          room.log(step, known, event.state_key === undefined ? {} : { authNids })
         }
         return log.append(room.commit(step))
       })

@@ -19,12 +19,11 @@ import type { OpenedRoom } from "@greenroom/store/RoomStore"
 import {
   maxChainHeight,
   type NewChain,
-  type StateChange,
   type StateDelta,
   type StateEntry,
   type StateRef
 } from "@greenroom/store/StateStore"
-import { Result } from "effect"
+import { StateBranches, type StateValue, sameRef } from "./StateBranches.ts"
 
 export interface CurrentEntry {
   readonly nid: number
@@ -51,6 +50,22 @@ const snapshotAfter = 1000
 const recentEvents = 500
 /** The same where no other server takes part. */
 const recentEventsAlone = 4
+
+/** An event that none follows yet, with the state after it. */
+export interface Extremity {
+  readonly event_id: EventId
+  readonly depth: number
+  readonly after: StateRef
+}
+
+/** How an event is logged otherwise than as one that is new. */
+interface LogOptions {
+  /** The number by which it was known as an outlier. */
+  readonly outlierNid?: number | undefined
+  readonly historyXid?: number | undefined
+  /** The numbers of a state event's auth events. */
+  readonly authNids?: ReadonlyArray<number> | undefined
+}
 
 /** What one or more steps change, collected until they are committed together. */
 export interface Step {
@@ -84,7 +99,7 @@ export class RoomState {
   readonly version: RoomVersion
   readonly ours: ServerName
   readonly current: Map<string, CurrentEntry>
-  extremities: ReadonlyArray<{ readonly event_id: EventId; readonly depth: number }>
+  extremities: ReadonlyArray<Extremity>
   ref: StateRef | undefined
   joinedMembers = 0
   /** The depth of the event by which this server joined last: what is less deep is history. 0 where it made the room. */
@@ -94,9 +109,15 @@ export class RoomState {
   /** Rises with every step, so that who prepared one sees whether the room has moved on meanwhile. */
   generation = 0
   readonly recent = new Map<EventId, KnownEvent>()
+  /** Events in conflict, which are asked for again when the next event forks. */
+  readonly bodies = new Map<EventId, Event>()
+  /** Other states than the current one, while the graph forks. */
+  readonly branches = new StateBranches()
   /** What `lookup` has found in the current state. */
   private readonly found = new Map<string, Map<string, Event>>()
   private named: Pick<RoomSummary, "name" | "topic"> | undefined
+  /** Counts of what the current state rests on, once they were asked for. */
+  private cited: Map<EventId, number> | undefined
   /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
   private readonly ends = new Map<number, ChainEnd>()
   /** Events that were known before they got their place have another number since: the new one, by the old. */
@@ -108,18 +129,18 @@ export class RoomState {
     version: RoomVersion,
     ours: ServerName,
     state: ReadonlyArray<StateEntry>,
-    end: ChainEnd
+    ends: ReadonlyMap<number, ChainEnd>
   ) {
     this.roomId = roomId
     this.roomNid = opened.roomNid
     this.fence = opened.fence
     this.version = version
     this.ours = ours
-    this.extremities = opened.forwardExtremities as RoomState["extremities"]
+    this.extremities = opened.forwardExtremities
     this.ref = opened.current
     this.joinedDepth = opened.joinedDepth
     this.current = new Map()
-    if (this.ref !== undefined) this.ends.set(this.ref.chain, end)
+    this.noteEnds(ends)
     for (const { event, nid } of state) this.setCurrent(stateKeyOf(event.type, event.state_key!), { nid, event })
   }
 
@@ -162,15 +183,13 @@ export class RoomState {
    * leaves the server: at once where other servers take part, otherwise when the first of them asks for it.
    */
   propose(proposal: EventProposal, now: number, key: SigningKey) {
-    const sealed = this.concernsOthers(proposal) ? key : undefined
-    const build = (prevEvents: RoomState["extremities"]): ReturnType<RoomVersion["tryBuild"]> => {
-      const built = this.version.tryBuild(proposal, { prevEvents, state: this.lookup, now }, this.ours, sealed)
-      const mayFit = Result.isFailure(built) && built.failure._tag === "TooLarge" && prevEvents.length > 1
-      return mayFit ? build(prevEvents.slice(0, prevEvents.length >> 1)) : built
-    }
-    const { maxPrevEvents } = this.version
-    if (this.extremities.length <= maxPrevEvents) return build(this.extremities)
-    return build([...this.extremities].sort((a, b) => b.depth - a.depth).slice(0, maxPrevEvents))
+    const place = { prevEvents: this.extremities, state: this.lookup, now }
+    return this.version.tryBuild(proposal, place, this.ours, this.sealFor(proposal, key))
+  }
+
+  /** The key that signs the event of a proposal when it is made; none where it does not leave the server yet. */
+  sealFor(proposal: EventProposal, key: SigningKey): SigningKey | undefined {
+    return this.concernsOthers(proposal) ? key : undefined
   }
 
   beginStep(): Step {
@@ -179,26 +198,33 @@ export class RoomState {
 
   /** Appends an event that follows all forward extremities in the current state: the next one of this server. */
   append(step: Step, event: Event, nid: number, newChain: () => number): void {
-    const before = this.ref ?? this.beginChain(step, newChain(), this.currentNids())
+    const before = this.ref ?? this.beginChain(step, newChain(), this.wholeAt(undefined))
     this.ref = before
+    const authNids = event.state_key === undefined ? undefined : this.authNidsOf(event)
     const servers = event.state_key === undefined ? nobody : new Set(this.servers.keys())
     if (event.state_key !== undefined) {
       const key = stateKeyOf(event.type, event.state_key)
       this.changeCurrent(step, [{ key, entry: { nid, event } }], creationBefore(step, event) ?? nid, newChain)
     }
-    this.log(step, { nid, event, status: EventStatus.timeline, before, after: this.ref })
-    this.extremities = [{ event_id: event.event_id, depth: event.depth }]
+    this.log(step, { nid, event, status: EventStatus.timeline, before, after: this.ref }, { authNids })
+    this.extremities = [{ event_id: event.event_id, depth: event.depth, after: this.ref }]
+    this.branches.clear()
     this.sendTo(step, nid, this.destinations(event, servers))
   }
 
   /** Writes an event with its place into the step, and remembers it. */
-  log(step: Step, known: KnownEvent, outlierNid?: number, historyXid = 0): void {
+  log(step: Step, known: KnownEvent, { authNids, historyXid = 0, outlierNid }: LogOptions = {}): void {
     const { after, before, event, nid, status } = known
-    const stateBefore = before ?? null
-    const isSame = after === undefined || (after.chain === before?.chain && after.seq === before.seq)
-    const logged = isSame
-      ? { nid, event, status, stateBefore, historyXid }
-      : { nid, event, status, stateBefore, historyXid, stateAfter: after }
+    const isSame = after === undefined || sameRef(after, before)
+    const logged: LoggedEvent = {
+      nid,
+      event,
+      status,
+      stateBefore: before ?? null,
+      historyXid,
+      ...(isSame ? {} : { stateAfter: after }),
+      ...(authNids === undefined ? {} : { authNids: authNids.map((authNid) => this.numberNow(authNid)) })
+    }
     if (outlierNid === undefined) step.events.push(logged)
     else {
       step.placed.push({ ...logged, outlierNid })
@@ -233,39 +259,71 @@ export class RoomState {
   /** The current state changes by these keys, on account of the event with the number `causedBy`. */
   changeCurrent(step: Step, changes: ReadonlyArray<CurrentChange>, causedBy: number, newChain: () => number): void {
     if (changes.length === 0) return
+    const values = changes.map(({ entry, key }): readonly [string, StateValue] => [
+      key,
+      entry === undefined ? undefined : { id: entry.event.event_id, nid: entry.nid }
+    ])
+    const ref = this.advance(step, this.ref!, values, newChain)
     this.install(step, changes, causedBy)
-    this.ref = this.advance(
-      step,
-      this.ref!,
-      changes.map(({ entry, key }) => ({ key, eventNid: entry?.nid ?? null })),
-      newChain,
-      () => this.currentNids()
-    )
+    this.ref = ref
   }
 
-  /** The state that follows another by some changes: the next delta of its chain, or a chain of its own. */
+  /**
+   * The state that follows another by some changes: the next delta of its chain, or a chain of its own. Where that one is
+   * not the current state, `branches` must know it.
+   */
   advance(
     step: Step,
     ref: StateRef,
-    changes: ReadonlyArray<StateChange>,
-    newChain: () => number,
-    whole: () => ReadonlyMap<string, number>
+    changes: ReadonlyArray<readonly [key: string, value: StateValue]>,
+    newChain: () => number
   ): StateRef {
+    if (sameRef(ref, this.ref)) this.noteAtBase(ref, changes)
     const end = this.ends.get(ref.chain)
-    if (end?.tip === ref.seq) {
-      if (ref.seq > Math.max(snapshotAfter, 2 * this.current.size)) return this.beginChain(step, newChain(), whole())
-      return this.delta(step, { chain: ref.chain, seq: ref.seq + 1 }, changes, end.height)
-    }
+    const isTip = end?.tip === ref.seq
+    const isLong = ref.seq > Math.max(snapshotAfter, 2 * this.current.size)
+    if (isTip && !isLong) return this.delta(step, ref, { chain: ref.chain, seq: ref.seq + 1 }, changes, end.height)
     const height = (end?.height ?? maxChainHeight) + 1
-    if (height > maxChainHeight) return this.beginChain(step, newChain(), whole())
     const chain = newChain()
+    if (isTip || height > maxChainHeight) {
+      const copy = this.beginChain(step, chain, this.wholeAt(ref), ref)
+      return this.delta(step, copy, { chain, seq: 1 }, changes, 0)
+    }
     step.chains.push({ chain, roomNid: this.roomNid, parent: ref, height })
-    return this.delta(step, { chain, seq: 1 }, changes, height)
+    return this.delta(step, ref, { chain, seq: 1 }, changes, height)
+  }
+
+  /** Takes note of where chains end that were written before the room was opened. */
+  noteEnds(ends: ReadonlyMap<number, ChainEnd>): void {
+    for (const [chain, end] of ends) if (!this.ends.has(chain)) this.ends.set(chain, end)
+  }
+
+  knowsEnd(ref: StateRef): boolean {
+    return this.ends.has(ref.chain)
+  }
+
+  /** What a state has for a key. `branches` must know the state, if it is not the current one. */
+  valueAt(ref: StateRef, key: string): StateValue {
+    const changes = sameRef(ref, this.ref) ? undefined : this.branches.of(ref)
+    if (changes === undefined) return this.currentValue(key)
+    return changes.has(key) ? changes.get(key) : this.valueAtBase(key)
+  }
+
+  valueAtBase(key: string): StateValue {
+    const isChanged = this.branches.of(this.ref!)?.has(key) ?? false
+    return isChanged ? this.branches.atBase(key) : this.currentValue(key)
+  }
+
+  currentValue(key: string): StateValue {
+    const entry = this.current.get(key)
+    return entry === undefined ? undefined : { id: entry.event.event_id, nid: entry.nid }
   }
 
   /** A chain that begins with all of a state. */
-  beginChain(step: Step, chain: number, whole: ReadonlyMap<string, number>): StateRef {
-    step.chains.push({ chain, roomNid: this.roomNid, parent: null, height: 0 })
+  beginChain(step: Step, chain: number, whole: ReadonlyMap<string, number>, equals?: StateRef): StateRef {
+    const copied = equals === undefined ? {} : { equals }
+    step.chains.push({ chain, roomNid: this.roomNid, parent: null, height: 0, ...copied })
+    if (equals !== undefined) this.branches.extend(equals, { chain, seq: 0 }, [])
     for (const [key, eventNid] of whole) step.deltas.push({ chain, seq: 0, key, eventNid: this.numberNow(eventNid) })
     this.ends.set(chain, { tip: 0, height: 0 })
     return { chain, seq: 0 }
@@ -289,6 +347,7 @@ export class RoomState {
 
   /** The state events that a redaction strips are stripped in memory too. */
   applyRedaction(redacted: Event): void {
+    this.bodies.delete(redacted.event_id)
     const recent = this.recent.get(redacted.event_id)
     if (recent !== undefined) this.recent.set(redacted.event_id, { ...recent, event: redacted })
     if (redacted.state_key === undefined) return
@@ -297,8 +356,25 @@ export class RoomState {
     if (entry?.event.event_id === redacted.event_id) this.put(key, { nid: entry.nid, event: redacted })
   }
 
-  currentNids(): ReadonlyMap<string, number> {
-    return new Map(Array.from(this.current, ([key, entry]) => [key, entry.nid]))
+  /** All of a state by the numbers of its events. */
+  private wholeAt(ref: StateRef | undefined): ReadonlyMap<string, number> {
+    const whole = new Map(Array.from(this.current, ([key, entry]) => [key, entry.nid]))
+    const apply = (key: string, value: StateValue) =>
+      value === undefined ? whole.delete(key) : whole.set(key, value.nid)
+    if (ref === undefined || sameRef(ref, this.ref)) return whole
+    for (const key of this.branches.of(this.ref!)?.keys() ?? []) apply(key, this.branches.atBase(key))
+    for (const [key, value] of this.branches.of(ref) ?? []) apply(key, value)
+    return whole
+  }
+
+  /** The numbers of the auth events that an event has in the current state. */
+  private authNidsOf(event: Event): ReadonlyArray<number> {
+    const nids: Array<number> = []
+    for (const [type, stateKey] of this.version.authEventKeys(event)) {
+      const entry = this.current.get(stateKeyOf(type, stateKey))
+      if (entry !== undefined && event.auth_events.includes(entry.event.event_id)) nids.push(entry.nid)
+    }
+    return nids
   }
 
   /** The other servers that an event concerns: those in the room before or after it, and that of who it is about. */
@@ -312,14 +388,30 @@ export class RoomState {
     return destinations
   }
 
-  private numberNow<N extends number | null>(nid: N): N | number {
-    return nid === null ? nid : (this.renumbered.get(nid) ?? nid)
+  private numberNow(nid: number): number {
+    return this.renumbered.get(nid) ?? nid
   }
 
-  private delta(step: Step, ref: StateRef, changes: ReadonlyArray<StateChange>, height: number): StateRef {
-    for (const { eventNid, key } of changes) step.deltas.push({ key, eventNid: this.numberNow(eventNid), ...ref })
+  private delta(
+    step: Step,
+    from: StateRef,
+    ref: StateRef,
+    changes: ReadonlyArray<readonly [key: string, value: StateValue]>,
+    height: number
+  ): StateRef {
+    for (const [key, value] of changes) {
+      step.deltas.push({ key, eventNid: value === undefined ? null : this.numberNow(value.nid), ...ref })
+    }
     this.ends.set(ref.chain, { tip: ref.seq, height })
+    this.branches.extend(from, ref, changes)
     return ref
+  }
+
+  /** What the current state has had of the base until now, the base alone has from now on. */
+  private noteAtBase(ref: StateRef, changes: ReadonlyArray<readonly [key: string, value: StateValue]>): void {
+    const known = this.branches.of(ref)
+    if (known === undefined) return
+    for (const [key] of changes) if (!known.has(key)) this.branches.setAtBase(key, this.currentValue(key))
   }
 
   private logMembership(step: Step, key: string, entry: CurrentEntry | undefined, isSet: boolean, causedBy: number) {
@@ -347,7 +439,28 @@ export class RoomState {
     return replaced
   }
 
+  /** How many events of the current state name an event among their auth events. */
+  citations(id: EventId): number {
+    if (this.cited === undefined) {
+      this.cited = new Map()
+      for (const { event } of this.current.values()) this.cite(event, 1)
+    }
+    return this.cited.get(id) ?? 0
+  }
+
+  private cite(event: Event | undefined, by: 1 | -1): void {
+    for (const id of event?.auth_events ?? []) {
+      const times = (this.cited?.get(id) ?? 0) + by
+      if (times > 0) this.cited?.set(id, times)
+      else this.cited?.delete(id)
+    }
+  }
+
   private put(key: string, entry: CurrentEntry | undefined): void {
+    if (this.cited !== undefined) {
+      this.cite(this.current.get(key)?.event, -1)
+      this.cite(entry?.event, 1)
+    }
     if (entry === undefined) this.current.delete(key)
     else this.current.set(key, entry)
     if (this.found.size > 0) this.found.clear()

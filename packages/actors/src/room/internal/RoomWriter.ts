@@ -59,8 +59,9 @@ export const makeRoomWriter = Effect.gen(function* () {
     if (version === undefined) return yield* Effect.die(`Room ${roomId} has version ${opened.value.version}`)
     const { current, roomNid } = opened.value
     const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
-    const end = current === undefined ? { tip: 0, height: 0 } : yield* states.chain(current.chain)
-    return new RoomState(roomId, opened.value, version, serverName, entries, end)
+    const chains = opened.value.forwardExtremities.map(({ after }) => after.chain)
+    const ends = yield* states.ends(current === undefined ? [] : [...new Set([...chains, current.chain])])
+    return new RoomState(roomId, opened.value, version, serverName, entries, ends)
   })
 
   /**
@@ -127,7 +128,17 @@ export const makeRoomWriter = Effect.gen(function* () {
     )
   /** Open while everybody may take a step; closed while one request has the room for itself. */
   const turn = Latch.makeUnsafe(true)
-  const inTurn = Effect.suspend(() => turn.await)
+
+  /** The same, once no request has the room for itself. */
+  const inTurn = <A>(count: number, step: () => A): Effect.Effect<A> =>
+    Effect.flatMap(
+      Effect.andThen(
+        Effect.suspend(() => turn.await),
+        withNids(count, () => (turn.isOpen() ? { result: step() } : undefined))
+      ),
+      (done) => (done === undefined ? inTurn(count, step) : Effect.succeed(done.result))
+    )
+
   /** Runs with the room for itself, so that it stays as it is between two looks. */
   const alone = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {

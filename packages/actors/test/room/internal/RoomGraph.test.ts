@@ -49,4 +49,22 @@ layer(homeServer, { excludeTestServices: true })("RoomGraph", (it) => {
       assert.isTrue(state.some(({ type }) => type === "m.room.create"))
     })
   )
+
+  it.effect("an event of another server gets its place while the room's own members never pause", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const alice = guest("alice")
+      const { room_id } = yield* rooms.create(alice, { visibility: "public" })
+      const room = (yield* Room.client)(room_id)
+      const { event } = yield* room.MakeMembership({ handshake: "join", userId: carol })
+      const join = Result.getOrThrow(draftRoomVersion.complete(event, generateSigningKey(red, "ed25519:1"), Date.now()))
+      const say = rooms.send(alice, room_id, "m.room.message", { msgtype: "m.text", body: "on and on" })
+      // What the join follows has left the actor's memory, so that finding its place takes longer than a message does.
+      yield* Effect.forEach(Array.from({ length: 20 }), () => say)
+      const members = yield* Effect.forEach(Array.from({ length: 30 }), () => Effect.forkChild(Effect.forever(say)))
+      const { state } = yield* room.SendMembership({ origin: red, handshake: "join", event: join })
+      yield* Effect.forEach(members, Fiber.interrupt, { discard: true })
+      assert.isTrue(state.some(({ type }) => type === "m.room.create"))
+    })
+  )
 })

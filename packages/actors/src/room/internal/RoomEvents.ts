@@ -1,0 +1,120 @@
+/**
+ * Events that a room knows, by ID: those at hand in memory, else those in the store.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { AuthChainStore } from "@greenroom/store/AuthChainStore"
+import { EventStore } from "@greenroom/store/EventStore"
+import { Effect } from "effect"
+import type { KnownEvent, RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** How many events are kept for the next resolution, and the auth edges of how many. */
+const keptBodies = 1_000
+const keptEdges = 50_000
+
+const noEvents: ReadonlyArray<EventId> = []
+
+export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) {
+  const events = yield* EventStore
+  const chains = yield* AuthChainStore
+  const edges = new Map<EventId, ReadonlyArray<EventId>>()
+
+  /** What is in line is written: the store shows it from then on. */
+  const settled = (room: RoomState) => log.append(room.commit(room.beginStep()))
+
+  const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
+    const found = new Map<EventId, KnownEvent>()
+    const wanted: Array<EventId> = []
+    for (const id of new Set(ids)) {
+      const recent = room.recent.get(id)
+      if (recent === undefined) wanted.push(id)
+      else found.set(id, recent)
+    }
+    for (const stored of yield* events.byIds(wanted)) {
+      if (stored.roomNid !== room.roomNid) continue
+      const { event, status, stateAfter: after, stateBefore: before } = stored
+      found.set(event.event_id, { event, nid: stored.position.nid, status, before, after })
+    }
+    return found
+  })
+
+  /** The same; where one that is needed is neither at hand nor stored, what is in line is waited for. */
+  const knownOrInLine = Effect.fnUntraced(function* (
+    room: RoomState,
+    ids: ReadonlyArray<EventId>,
+    needed: ReadonlyArray<EventId>
+  ) {
+    const found = yield* known(room, ids)
+    if (needed.every((id) => found.has(id))) return found
+    yield* settled(room)
+    return yield* known(room, ids)
+  })
+
+  /** An event that is at hand in memory. */
+  const bodyAt = (room: RoomState, id: EventId): Event | undefined => room.recent.get(id)?.event ?? room.bodies.get(id)
+
+  /** Events as the rules need them: of one that was redacted, what is left. Not those that are unknown. */
+  const bodiesOf = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
+    const found = new Map<EventId, Event>()
+    const wanted: Array<EventId> = []
+    for (const id of new Set(ids)) {
+      const body = bodyAt(room, id)
+      if (body === undefined) wanted.push(id)
+      else found.set(id, body)
+    }
+    for (const [id, { event }] of yield* knownOrInLine(room, wanted, wanted)) {
+      found.set(id, event)
+      keep(room, event)
+    }
+    return found
+  })
+
+  const keep = ({ bodies }: RoomState, event: Event) => {
+    bodies.delete(event.event_id)
+    bodies.set(event.event_id, event)
+    if (bodies.size > keptBodies) bodies.delete(bodies.keys().next().value!)
+  }
+
+  /** The power levels before power levels, as `mainlineOrder` of the state resolution goes through them. */
+  const powerLevelsBefore = Effect.fnUntraced(function* (room: RoomState, ids: ReadonlyArray<EventId>) {
+    const found = yield* chains.powerLevelsBefore(ids)
+    for (const event of found) keep(room, event)
+    return found
+  })
+
+  /** The events among the auth chains of the given ones, whose edges are not at hand. */
+  const withoutEdges = (room: RoomState, ids: Iterable<EventId>): ReadonlyArray<EventId> => {
+    const chain = new Set(ids)
+    const missing: Array<EventId> = []
+    for (const id of chain) {
+      const named = edges.get(id) ?? bodyAt(room, id)?.auth_events
+      if (named === undefined) missing.push(id)
+      else {
+        edges.set(id, named)
+        for (const auth of named) chain.add(auth)
+      }
+    }
+    return missing
+  }
+
+  /** Brings the edges of the events' auth chains into memory. */
+  const loadEdges = Effect.fnUntraced(function* (room: RoomState, ids: ReadonlyArray<EventId>) {
+    if (edges.size > keptEdges) edges.clear()
+    const load = Effect.fnUntraced(function* (missing: ReadonlyArray<EventId>) {
+      for (const [id, named] of yield* chains.edges(missing)) edges.set(id, named)
+    })
+    yield* load(withoutEdges(room, ids))
+    const inLine = withoutEdges(room, ids)
+    if (inLine.length === 0) return
+    yield* settled(room)
+    yield* load(inLine)
+  })
+
+  /** The auth events of an event whose edges were loaded. */
+  const edgesOf = (id: EventId): ReadonlyArray<EventId> => edges.get(id) ?? noEvents
+
+  return { known, knownOrInLine, bodyAt, bodiesOf, powerLevelsBefore, loadEdges, edgesOf, settled }
+})
+
+export type RoomEvents = Effect.Success<ReturnType<typeof makeRoomEvents>>

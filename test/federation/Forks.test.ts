@@ -1,0 +1,206 @@
+/**
+ * Rooms whose event graph forks wider, longer or odder than servers that talk to each other make it: the servers that
+ * have the same events have the same state, and no event is forgotten.
+ */
+import { assert, layer } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
+import { Context, Effect, Layer } from "effect"
+import { HostileServer } from "./support/HostileServer.ts"
+import {
+  createRoom,
+  expectOk,
+  freePort,
+  getState,
+  type HomeServer,
+  isMember,
+  join,
+  type Network,
+  network,
+  reads,
+  say,
+  sees,
+  setState,
+  stateOf
+} from "./support/Network.ts"
+
+class World extends Context.Service<World, Network & { readonly evil: HostileServer }>()("greenroom/test/World") {
+  static readonly layer = Layer.effect(
+    World,
+    Effect.gen(function* () {
+      const evil = new HostileServer("evil.test")
+      const port = yield* freePort
+      yield* evil.listen(port)
+      return { ...(yield* network(["red.test", "blue.test"], { others: { "evil.test": port } })), evil }
+    })
+  )
+}
+
+let scenes = 0
+
+/** Alice and Dan of red, Bob of blue and Mallory of evil in a public room, where Mallory may set the power levels. */
+const scene = Effect.gen(function* () {
+  const { evil, ...net } = yield* World
+  const [red, blue] = net.servers as [HomeServer, HomeServer]
+  const number = ++scenes
+  const alice = yield* red.register(`alice${number}`)
+  const dan = yield* red.register(`dan${number}`)
+  const bob = yield* blue.register(`bob${number}`)
+  const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: `place${number}` })
+  yield* join(bob, room_alias)
+  yield* join(dan, room_alias)
+  const mallory = `@mallory${number}:evil.test`
+  const before = (yield* getState(alice, room_id, "m.room.power_levels")).body
+  const levels = {
+    ...before,
+    users: { ...before.users, [mallory]: 90 },
+    events: { ...before.events, "m.room.power_levels": 90 }
+  }
+  yield* expectOk(setState(alice, room_id, "m.room.power_levels", levels))
+  const room = yield* evil.join(red, room_id, mallory)
+  yield* sees(bob, (event) => event.room_id === room_id && isMember(mallory, "join")(event))
+  return { evil, red, blue, alice, bob, dan, mallory, room, room_id, levels }
+})
+
+type Scene = Effect.Success<typeof scene>
+
+/** Both servers take the events, fifty at a time. */
+const tellBoth = Effect.fnUntraced(function* ({ blue, evil, red }: Scene, events: ReadonlyArray<Event>) {
+  for (const server of [red, blue]) {
+    for (let from = 0; from < events.length; from += 50) {
+      const refused = (yield* evil.tell(server, ...events.slice(from, from + 50))).filter((each) => each !== undefined)
+      assert.deepStrictEqual(refused, [])
+    }
+  }
+})
+
+const extremitiesOf = (server: HomeServer, roomId: string): Effect.Effect<ReadonlyArray<EventId>> =>
+  Effect.map(
+    server.select(`SELECT unnest(forward_extremities) AS id FROM rooms WHERE room_id = '${roomId}' ORDER BY 1`),
+    (rows) => rows.map(({ id }) => id)
+  )
+
+const storedEvent = (server: HomeServer, id: string): Effect.Effect<Event> =>
+  Effect.map(server.select(`SELECT body FROM events WHERE event_id = '${id}'`), ([row]) => JSON.parse(row!.body))
+
+/** The two talk in turn until both servers know of one last event, and agree on the state. */
+const comeTogether = Effect.fnUntraced(function* ({ alice, blue, bob, red, room_id }: Scene) {
+  for (let round = 0; round < 6; round++) {
+    yield* say(alice, room_id, `alice ${round}`)
+    yield* reads(bob, room_id, `alice ${round}`)
+    yield* say(bob, room_id, `bob ${round}`)
+    yield* reads(alice, room_id, `bob ${round}`)
+  }
+  const [ofRed, ofBlue] = [yield* extremitiesOf(red, room_id), yield* extremitiesOf(blue, room_id)]
+  assert.lengthOf(ofRed, 1)
+  assert.deepStrictEqual(ofRed, ofBlue)
+  assert.deepStrictEqual(yield* stateOf(alice, room_id), yield* stateOf(bob, room_id))
+})
+
+layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Forks", (it) => {
+  it.effect(
+    "where there are more forks than an event can name, none is forgotten, and servers agree on what was decided there",
+    () =>
+      Effect.gen(function* () {
+        const at = yield* scene
+        const { alice, bob, dan, evil, levels, mallory, red, room, room_id } = at
+        const past = room.extremities
+        const content = { ...levels, users: { ...levels.users, [dan.userId]: 50 } }
+        const promotion = evil.event(
+          room,
+          { sender: mallory, type: "m.room.power_levels", state_key: "", content },
+          { prevEvents: past }
+        )
+        const first = evil.event(room, { sender: mallory }, { prevEvents: past })
+        const forks = Array.from({ length: 120 }, () => evil.event(room, { sender: mallory }, { prevEvents: [first] }))
+        yield* tellBoth(at, [promotion, first, ...forks])
+        const known = [promotion, ...forks].map(({ event_id }) => event_id)
+        assert.sameMembers([...(yield* extremitiesOf(red, room_id))], known)
+        // Dan may do this by the promotion alone.
+        const { event_id } = yield* expectOk(setState(dan, room_id, "m.room.topic", { topic: "Dan was here" }))
+        const { prev_events } = yield* storedEvent(red, event_id)
+        assert.lengthOf(prev_events, version.maxPrevEvents)
+        assert.sameMembers(
+          [...(yield* extremitiesOf(red, room_id))],
+          [...known.filter((id) => !prev_events.includes(id)), event_id]
+        )
+        yield* sees(bob, (event) => event.event_id === event_id)
+        assert.deepStrictEqual((yield* getState(bob, room_id, "m.room.topic")).body, { topic: "Dan was here" })
+        yield* comeTogether(at)
+        assert.deepStrictEqual((yield* getState(alice, room_id, "m.room.topic")).body, { topic: "Dan was here" })
+      })
+  )
+
+  it.effect("forks with states of their own are all named in the end, and each of them counts", () =>
+    Effect.gen(function* () {
+      const at = yield* scene
+      const { alice, evil, red, room, room_id } = at
+      const past = room.extremities
+      const joins = Array.from({ length: 120 }, (_, n) => {
+        const user = `@fork${n}of${scenes}:evil.test`
+        return evil.event(
+          room,
+          { sender: user, type: "m.room.member", state_key: user, content: { membership: "join" } },
+          { prevEvents: past }
+        )
+      })
+      yield* tellBoth(at, joins)
+      assert.lengthOf(yield* extremitiesOf(red, room_id), joins.length)
+      // The room is read from the store with all its forks.
+      yield* red.stop
+      yield* red.start
+      const again = red.scene.person({ user_id: alice.userId, access_token: alice.token })
+      yield* comeTogether({ ...at, alice: again })
+      const state = yield* stateOf(again, room_id)
+      for (const { event_id, state_key } of joins) {
+        assert.strictEqual(state[stateKeyOf("m.room.member", state_key!).replace("\0", " ")], event_id)
+      }
+    })
+  )
+
+  it.effect("a fork behind hundreds of changes of one membership is decided by all of them", () =>
+    Effect.gen(function* () {
+      const at = yield* scene
+      const { evil, mallory, room, room_id } = at
+      const [first] = room.extremities as [Event]
+      const rename = (displayname: string, prevEvents: ReadonlyArray<Event>) =>
+        evil.event(
+          room,
+          { sender: mallory, type: "m.room.member", state_key: mallory, content: { membership: "join", displayname } },
+          { prevEvents }
+        )
+      const key = stateKeyOf("m.room.member", mallory)
+      const names: Array<Event> = []
+      for (let n = 0; n < 300; n++) {
+        names.push(rename(`name ${n}`, [names.at(-1) ?? first]))
+        room.state.set(key, names.at(-1)!)
+      }
+      yield* tellBoth(at, names)
+      room.state.set(key, first)
+      yield* tellBoth(at, [rename("fork", [first])])
+      yield* comeTogether(at)
+      const { displayname } = (yield* getState(at.bob, room_id, "m.room.member", mallory)).body
+      assert.strictEqual(displayname, "fork", "of two names under the same power levels the later one stands")
+    })
+  )
+
+  it.effect("no event may rest on a rejected one, though it would be allowed without it", () =>
+    Effect.gen(function* () {
+      const at = yield* scene
+      const { alice, bob, evil, levels, mallory, red, room, room_id } = at
+      const content = { ...levels, users: { ...levels.users, [mallory]: 100 } }
+      const coup = evil.event(room, { sender: mallory, type: "m.room.power_levels", state_key: "", content })
+      assert.isString((yield* evil.tell(red, coup))[0])
+      const resting = evil.event(room, { sender: mallory }, { state: [coup] })
+      assert.include(resting.auth_events, coup.event_id)
+      assert.match((yield* evil.tell(red, resting))[0]!, /rejected/)
+      const honest = evil.event(room, { sender: mallory, content: { msgtype: "m.text", body: "an honest word" } })
+      assert.deepStrictEqual(yield* evil.tell(red, honest), [undefined])
+      yield* reads(alice, room_id, "an honest word")
+      yield* say(alice, room_id, "go on")
+      yield* reads(bob, room_id, "go on")
+    })
+  )
+})
