@@ -34,6 +34,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
+import { SyncStore } from "@greenroom/store/SyncStore"
 import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
@@ -74,6 +75,8 @@ import { HomeServerConfig, type HomeServerOptions } from "./runtime/HomeServerCo
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
 import { Events } from "./sync/Events.ts"
+import { Feeds } from "./sync/internal/Feeds.ts"
+import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
 import { UserPushRules } from "./user/push/UserPushRules.ts"
 import * as User from "./user/User.ts"
@@ -104,6 +107,7 @@ const stores = (options: HomeServerOptions) =>
     SigningKeys.layer(options.serverName),
     AuthChainStore.layer,
     StateStore.layer,
+    SyncStore.layer,
     ThirdPartyInviteStore.layer,
     UserIdentityStore.layer
   )
@@ -131,9 +135,7 @@ const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).p
 
 /** The services over the actors, which in turn call them. */
 const services = Layer.mergeAll(
-  Events.layer,
-  AccountData.layer,
-  UserPushRules.layer,
+  Layer.merge(Events.layer, Sync.layer).pipe(Layer.provide(Feeds.layer)),
   Receipts.layer,
   LoginFlows.layer,
   Login.layer,
@@ -141,7 +143,7 @@ const services = Layer.mergeAll(
   Administration.layer,
   addresses
 ).pipe(
-  Layer.provideMerge(InteractiveAuth.layer),
+  Layer.provideMerge(Layer.mergeAll(InteractiveAuth.layer, AccountData.layer, UserPushRules.layer)),
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Layer.merge(Rooms.layer, RoomReader.layer)),

@@ -42,6 +42,7 @@ import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
+import { syncHandlers } from "./client-server/SyncHandlers.ts"
 import * as UserDataHandlers from "./client-server/UserDataHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
@@ -134,6 +135,7 @@ const clientServerHandlers = Layer.mergeAll(
   ProfileHandlers.profileHandlers,
   ProfileHandlers.presenceHandlers,
   servicesHandlers,
+  syncHandlers,
   UserDataHandlers.accountDataHandlers,
   UserDataHandlers.pushRulesHandlers,
   UserDataHandlers.receiptsHandlers

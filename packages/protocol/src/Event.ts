@@ -49,6 +49,8 @@ export interface Unsigned {
   readonly prev_content?: JsonObject
   /** The redaction that stripped this event. */
   readonly redacted_because?: EventId
+  /** Of an invitation or a knock: state of the room, as another server has told it. */
+  readonly invite_room_state?: ReadonlyArray<JsonObject>
   /** The login that sent the event and the transaction ID that it gave. Only that login gets to see it. */
   readonly transaction?: { readonly tokenId: number; readonly txnId: string }
 }

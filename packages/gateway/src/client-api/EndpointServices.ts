@@ -19,6 +19,7 @@ import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Events } from "@greenroom/actors/sync/Events"
+import type { Sync } from "@greenroom/actors/sync/Sync"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
 import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import type { Users } from "@greenroom/actors/user/Users"
@@ -36,6 +37,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 export type HomeServerServices =
   | Rooms
   | RoomReader
+  | Sync
   | Receipts
   | AccountData
   | UserPushRules

@@ -17,12 +17,13 @@ import { RegistrationApi } from "./RegistrationApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
 import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
+import { SyncApi } from "./SyncApi.ts"
 import { AccountDataApi, PushRulesApi, ReceiptsApi } from "./UserDataApi.ts"
 import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 export const ClientServerApi = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
-  .add(AccountDataApi, PushRulesApi, ReceiptsApi)
+  .add(SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi)

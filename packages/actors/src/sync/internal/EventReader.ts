@@ -29,11 +29,10 @@ import {
 import { Presences } from "../../presence/Presences.ts"
 import { clampLimit, makeRoomViews } from "../../room/internal/RoomViews.ts"
 import type { PresenceEvent } from "../../room/Rooms.ts"
-import { makeDeadlines } from "../../runtime/Deadlines.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../Events.ts"
 import { FeedEntry, itemOf, type StreamItem } from "./FeedEntry.ts"
-import { makeFeeds } from "./Feeds.ts"
+import { Feeds } from "./Feeds.ts"
 import type { UserFeed } from "./UserFeed.ts"
 
 /** How many events a chunk of the stream has where the client does not say. */
@@ -115,8 +114,7 @@ export const visibleRanges = (
 }
 
 export const makeEventReader = Effect.gen(function* () {
-  const feeds = yield* makeFeeds
-  const addDeadline = yield* makeDeadlines
+  const feeds = yield* Feeds
   const views = yield* makeRoomViews
   const events = yield* EventStore
   const rooms = yield* RoomStore
@@ -217,8 +215,7 @@ export const makeEventReader = Effect.gen(function* () {
       const { wakes } = feed
       return Effect.flatMap(collect(feed, token, limit), (found) => {
         if (found.items.length > 0 || limit === 0) return Effect.succeed(found)
-        const changed = feed.changedSince(wakes, time === undefined ? undefined : (end) => addDeadline(time, end))
-        return Effect.flatMap(changed, (changed) =>
+        return Effect.flatMap(feeds.changed(feed, wakes, time), (changed) =>
           changed ? awaitFound(feed, found.next, limit, time) : Effect.undefined
         )
       })

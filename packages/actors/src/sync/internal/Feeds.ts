@@ -9,7 +9,7 @@ import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Effect } from "effect"
+import { Context, Effect, Layer } from "effect"
 import {
   type EntranceUpdate,
   type EphemeralChunk,
@@ -17,6 +17,7 @@ import {
   type EphemeralUpdate,
   type PresenceUpdate
 } from "../../presence/EphemeralStream.ts"
+import { makeDeadlines } from "../../runtime/Deadlines.ts"
 import { FeedEntry } from "./FeedEntry.ts"
 import { RecentEntries } from "./RecentEntries.ts"
 import { UserFeed } from "./UserFeed.ts"
@@ -40,13 +41,14 @@ const isOwnArrival = (feed: UserFeed, before: EphemeralUpdate | undefined, updat
   return (known === undefined || known.state === "offline") && looksTheSame(known, update.value)
 }
 
-export const makeFeeds = Effect.gen(function* () {
+const makeFeeds = Effect.gen(function* () {
   const log = yield* EventLog
   const events = yield* EventStore
   const rooms = yield* RoomStore
   const lists = yield* PresenceListStore
   const ephemeral = yield* EphemeralStream
 
+  const addDeadline = yield* makeDeadlines
   const feeds = new Map<UserId, UserFeed>()
   const readersOf = new Map<RoomId, Set<UserFeed>>()
   /** Feeds whose rooms are being read: they get what happens meanwhile afterwards. */
@@ -277,6 +279,9 @@ export const makeFeeds = Effect.gen(function* () {
   return {
     reading,
     settled: log.settled,
+    /** Waits for the first wake-up of a feed after so many; false if there was none until `deadline`, in ms since 1970. */
+    changed: (feed: UserFeed, wakes: number, deadline?: number): Effect.Effect<boolean> =>
+      feed.changedSince(wakes, deadline === undefined ? undefined : (expire) => addDeadline(deadline, expire)),
     /** Up to where the feeds are complete. */
     position: () => position,
     ephemeralPosition: () => ephemeralPosition,
@@ -284,4 +289,7 @@ export const makeFeeds = Effect.gen(function* () {
   }
 })
 
-export type Feeds = Effect.Success<typeof makeFeeds>
+/** The feeds of this node. All readers of the stream share them. */
+export class Feeds extends Context.Service<Feeds, Effect.Success<typeof makeFeeds>>()("greenroom/actors/Feeds") {
+  static readonly layer = Layer.effect(Feeds, makeFeeds)
+}

@@ -1,0 +1,174 @@
+/**
+ * `/sync`: what happened to a user between two positions of the log, and waiting for what happens next.
+ *
+ * An answer depends on the two positions alone, so that a repeat of a request, on whatever node, is answered alike.
+ *
+ * Source: "Syncing" of the client-server specification.
+ */
+import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import { Filter } from "@greenroom/protocol/client-server/Filter"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { EventLog } from "@greenroom/store/EventLog"
+import { comparePositions, formatPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Clock, Context, Effect, Layer, Option, Schema } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { AccountData } from "../user/AccountData.ts"
+import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
+import { Feeds } from "./internal/Feeds.ts"
+import { makeSyncRooms } from "./internal/SyncRooms.ts"
+
+/** An event without sender or ID, such as account data. */
+export interface SimpleEvent {
+  readonly type: string
+  readonly content: object
+}
+
+interface Events<E = SimpleEvent> {
+  readonly events: ReadonlyArray<E>
+}
+
+/** A room that the user is in, or has left. */
+export interface SyncedRoom {
+  readonly timeline: Events<ClientServerEvent> & { readonly limited: boolean; readonly prev_batch: string }
+  readonly state?: Events<ClientServerEvent>
+  readonly state_after?: Events<ClientServerEvent>
+  readonly summary?: {
+    readonly "m.heroes": ReadonlyArray<string>
+    readonly "m.joined_member_count": number
+    readonly "m.invited_member_count": number
+  }
+  readonly ephemeral?: Events
+  readonly account_data?: Events
+}
+
+export interface SyncAnswer {
+  readonly next_batch: string
+  readonly rooms: {
+    readonly join: { readonly [roomId: string]: SyncedRoom }
+    readonly invite: { readonly [roomId: string]: { readonly invite_state: Events<unknown> } }
+    readonly knock: { readonly [roomId: string]: { readonly knock_state: Events<unknown> } }
+    readonly leave: { readonly [roomId: string]: SyncedRoom }
+  }
+  readonly account_data: Events
+  readonly presence: Events
+}
+
+export interface SyncRequest {
+  /** The `next_batch` of the former answer. */
+  readonly since?: string | undefined
+  /** The ID of a filter, or the filter itself as JSON. */
+  readonly filter?: string | undefined
+  readonly fullState?: boolean | undefined
+  readonly useStateAfter?: boolean | undefined
+  /** How long to wait for news, in ms. */
+  readonly timeout: number
+}
+
+/** The longest that anybody waits, in ms. */
+const maxTimeout = 300_000
+
+const noFilter: Filter = {}
+const decodeFilter = Schema.decodeUnknownOption(Schema.fromJsonString(Filter))
+
+const isEmpty = ({ account_data, presence, rooms }: SyncAnswer): boolean =>
+  account_data.events.length === 0 &&
+  presence.events.length === 0 &&
+  Object.values(rooms).every((section) => Object.keys(section).length === 0)
+
+const make = Effect.gen(function* () {
+  const log = yield* EventLog
+  const feeds = yield* Feeds
+  const accountData = yield* AccountData
+  const pushRules = yield* UserPushRules
+  const rooms = yield* makeSyncRooms
+
+  const filterOf = Effect.fnUntraced(function* (session: Session, given: string | undefined) {
+    if (given === undefined || given === "") return noFilter
+    if (given.startsWith("{")) {
+      const filter = decodeFilter(given)
+      return Option.isSome(filter) ? filter.value : yield* new InvalidParam({ error: "filter: is no filter" })
+    }
+    // Some clients say 0 where they have none.
+    if (given === "0") return noFilter
+    return yield* Effect.mapError(accountData.filter(session, session.userId, given), (error) =>
+      error._tag === "M_NOT_FOUND" ? new InvalidParam({ error: "filter: there is no such filter" }) : error
+    ) as Effect.Effect<Filter, MatrixError>
+  })
+
+  /** The position of a token; none for one from a future that never came, which counts as absent. */
+  const positionOf = Effect.fnUntraced(function* (since: string, now: StreamPosition) {
+    const token = parseToken(since)
+    if (Option.isNone(token)) return yield* new InvalidParam({ error: "since: is no token of this server" })
+    return comparePositions(token.value.position, now) > 0 ? undefined : token.value.position
+  })
+
+  /** The push rules of a user who never changed them are account data too. */
+  const withPushRules = Effect.fnUntraced(function* (session: Session, events: ReadonlyArray<SimpleEvent>) {
+    if (events.some(({ type }) => type === "m.push_rules")) return events
+    const content: JsonObject = pushRulesContent(yield* pushRules.ruleset(session.userId))
+    return [...events, { type: "m.push_rules", content }]
+  })
+
+  const read = Effect.fnUntraced(function* (
+    session: Session,
+    request: SyncRequest,
+    filter: Filter,
+    since: StreamPosition | undefined
+  ): Effect.fn.Return<SyncAnswer> {
+    const upTo = yield* log.currentPosition
+    const found = yield* rooms.read({
+      session,
+      since,
+      upTo,
+      filter,
+      fullState: request.fullState ?? false,
+      stateAfter: request.useStateAfter ?? false
+    })
+    return {
+      next_batch: formatPosition(upTo),
+      rooms: found.rooms,
+      account_data: {
+        events: since === undefined ? yield* withPushRules(session, found.accountData) : found.accountData
+      },
+      presence: { events: [] }
+    }
+  })
+
+  const sync = Effect.fn("Sync.sync")(function* (
+    session: Session,
+    request: SyncRequest
+  ): Effect.fn.Return<SyncAnswer, MatrixError> {
+    const filter = yield* filterOf(session, request.filter)
+    const since = request.since === undefined ? undefined : yield* positionOf(request.since, yield* log.currentPosition)
+    const look = read(session, request, filter, since)
+    if (since === undefined || request.fullState || request.timeout === 0) return yield* look
+    const deadline = (yield* Clock.currentTimeMillis) + Math.min(request.timeout, maxTimeout)
+    return yield* feeds.reading(session.userId, (feed) => {
+      const wait: Effect.Effect<SyncAnswer> = Effect.suspend(() => {
+        const { wakes } = feed
+        return Effect.flatMap(look, (answer) =>
+          isEmpty(answer)
+            ? Effect.flatMap(feeds.changed(feed, wakes, deadline), (woken) => (woken ? wait : Effect.succeed(answer)))
+            : Effect.succeed(answer)
+        )
+      })
+      return wait
+    })
+  })
+
+  return Sync.of({ sync })
+})
+
+export class Sync extends Context.Service<
+  Sync,
+  {
+    /**
+     * What is new since a token; without one, all that the user has. Waits up to `timeout` for something. Errors:
+     * M_INVALID_PARAM for a token or filter that is none of this server's.
+     */
+    readonly sync: (session: Session, request: SyncRequest) => Effect.Effect<SyncAnswer, MatrixError>
+  }
+>()("greenroom/actors/Sync") {
+  static readonly layer = Layer.effect(Sync, make)
+}

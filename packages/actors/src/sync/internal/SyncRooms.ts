@@ -1,0 +1,394 @@
+/**
+ * The rooms of a `/sync` answer: those that the user is in, was invited to, knocks at, and has left, each with what is
+ * new between two positions.
+ *
+ * Source: "Syncing" of the client-server specification.
+ */
+import {
+  type ClientServerEvent,
+  type StrippedEvent,
+  toStrippedEvent
+} from "@greenroom/protocol/client-server/ClientEvent"
+import { allowsRoom, compileFilter, type Filter, isEverything } from "@greenroom/protocol/client-server/Filter"
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { AccountDataStore } from "@greenroom/store/AccountDataStore"
+import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
+import { type StateRef, StateStore } from "@greenroom/store/StateStore"
+import { beginning, comparePositions, formatPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
+import { Effect } from "effect"
+import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
+import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
+import type { Session } from "../../runtime/Session.ts"
+import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../Sync.ts"
+import { makeSyncState, type WantedMembers } from "./SyncState.ts"
+
+/** How many events a timeline has where the filter does not say, and at most. */
+const defaultTimeline = 10
+const maxTimeline = 1_000
+/** How many events are read to find those that pass a filter. */
+const maxScanned = 1_000
+/** How many bytes of one room's timeline are told. */
+const maxRoomBytes = 2 * 1024 * 1024
+const maxHeroes = 5
+
+/** State that a user may see of a room before they enter it. */
+const strippedTypes = [
+  "m.room.create",
+  "m.room.join_rules",
+  "m.room.name",
+  "m.room.avatar",
+  "m.room.topic",
+  "m.room.canonical_alias",
+  "m.room.encryption"
+]
+
+/** What is asked for, between which positions. */
+export interface SyncRange {
+  readonly session: Session
+  /** Undefined for the first answer. */
+  readonly since: StreamPosition | undefined
+  readonly upTo: StreamPosition
+  readonly filter: Filter
+  /** Tells the whole state of every room. */
+  readonly fullState: boolean
+  /** Tells the state at the end of the timeline instead of at its beginning. */
+  readonly stateAfter: boolean
+  /** The rooms that have news, where that is known. */
+  readonly roomNids?: ReadonlyArray<number> | undefined
+}
+
+/** A room whose timeline is told. */
+interface Reading extends MembershipAt {
+  /** Where the answer begins: undefined if the room is told as new to the client. */
+  readonly known: StreamPosition | undefined
+  /** Where the timeline ends: at the end of the answer, or where the user left. */
+  readonly end: StreamPosition
+}
+
+const later = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) >= 0 ? a : b)
+
+const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
+
+const hasLeft = (membership: string): boolean => membership === "leave" || membership === "ban"
+
+/** `m.receipt` of one room. */
+const receiptEvent = (receipts: ReadonlyArray<Receipt>): SimpleEvent => {
+  const content: Record<string, Record<string, Record<string, unknown>>> = {}
+  for (const { eventId, threadId, ts, type, userId } of receipts) {
+    content[eventId] ??= {}
+    content[eventId][type] ??= {}
+    content[eventId][type][userId] = { ts, ...(threadId === undefined ? {} : { thread_id: threadId }) }
+  }
+  return { type: "m.receipt", content }
+}
+
+/** One event has one receipt of a user and type: receipts of several threads on it are told in events of their own. */
+const receiptEvents = (receipts: ReadonlyArray<Receipt>): ReadonlyArray<SimpleEvent> => {
+  const rounds: Array<Array<Receipt>> = []
+  const seen = new Map<string, number>()
+  for (const receipt of receipts) {
+    const key = `${receipt.eventId} ${receipt.type} ${receipt.userId}`
+    const round = seen.get(key) ?? 0
+    seen.set(key, round + 1)
+    rounds[round] ??= []
+    rounds[round].push(receipt)
+  }
+  return rounds.map(receiptEvent)
+}
+
+export const makeSyncRooms = Effect.gen(function* () {
+  const store = yield* SyncStore
+  const states = yield* StateStore
+  const receipts = yield* ReceiptStore
+  const accountData = yield* AccountDataStore
+  const state = yield* makeSyncState
+  const renderer = yield* makeEventRenderer
+  const { visibleTo } = yield* makeHistoryVisibility
+
+  /** The newest events of each room that pass the filter, and whether there are more of them. */
+  const readTimelines = Effect.fnUntraced(function* (range: SyncRange, rooms: ReadonlyArray<Reading>) {
+    const timeline = range.filter.room?.timeline
+    const matches = compileFilter(timeline)
+    const limit = Math.min(timeline?.limit ?? defaultTimeline, maxTimeline)
+    const scanned = isEverything(matches) ? limit + 1 : Math.max(limit + 1, maxScanned)
+    const entries = yield* store.timelines(
+      rooms.map(({ end, known, roomNid }) => ({ roomNid, after: known ?? beginning, upTo: end })),
+      scanned,
+      maxRoomBytes
+    )
+    const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
+    const found = new Map<number, { readonly entries: ReadonlyArray<TimelineEntry>; readonly limited: boolean }>()
+    for (const room of rooms) {
+      const read = byRoom.get(room.roomNid) ?? []
+      // What is told for the first time may reach back to before the user's time in the room.
+      const visible = room.known === undefined ? yield* visibleTo(readerOf(range.session.userId, room), read) : read
+      const passed = visible.filter(({ event }) => matches(event))
+      const shown = limit === 0 ? [] : passed.slice(-limit)
+      found.set(room.roomNid, { entries: shown, limited: passed.length > shown.length || read.length >= scanned })
+    }
+    return found
+  })
+
+  const readerOf = (userId: UserId, { changedAt, membership, roomNid }: Reading) => ({
+    userId,
+    roomNid,
+    isJoined: membership === "join",
+    leftAt: hasLeft(membership) ? changedAt : undefined
+  })
+
+  /** Whose membership the client needs to show the timeline. */
+  const wantedMembers = (range: SyncRange, shown: ReadonlyArray<TimelineEntry>, isNew: boolean): WantedMembers => {
+    if (!range.filter.room?.state?.lazy_load_members) return "all"
+    const wanted = new Set(shown.map(({ event }) => event.sender))
+    if (isNew) wanted.add(range.session.userId)
+    return wanted
+  }
+
+  interface Told {
+    readonly events: ReadonlyArray<Event>
+    readonly after: boolean
+  }
+
+  /** The state that goes with a timeline. */
+  const readState = Effect.fnUntraced(function* (
+    range: SyncRange,
+    room: Reading,
+    shown: ReadonlyArray<TimelineEntry>,
+    knownState: StateRef | undefined,
+    endState: StateRef | undefined
+  ): Effect.fn.Return<Told> {
+    const after = range.stateAfter
+    const at = after ? endState : (shown[0]?.stateBefore ?? endState)
+    if (at === undefined) return { events: [], after }
+    const isNew = range.fullState || room.known === undefined
+    const wanted = wantedMembers(range, shown, isNew)
+    const told = yield* state.tell(room.roomNid, at, isNew ? undefined : knownState, wanted)
+    const matches = compileFilter(range.filter.room?.state)
+    const inTimeline = after ? new Set<string>() : new Set(shown.map(({ event }) => event.event_id as string))
+    return { events: told.filter((event) => matches(event) && !inTimeline.has(event.event_id)), after }
+  })
+
+  /** Counts and heroes are told where memberships may have changed. */
+  const readSummaries = Effect.fnUntraced(function* (userId: UserId, roomNids: ReadonlyArray<number>) {
+    const [counts, heroes] = yield* Effect.all([
+      store.memberCounts(roomNids),
+      store.heroes(userId, roomNids, maxHeroes)
+    ])
+    return new Map(
+      roomNids.map((roomNid) => [
+        roomNid,
+        {
+          "m.heroes": heroes.get(roomNid) ?? [],
+          "m.joined_member_count": counts.get(roomNid)?.joined ?? 0,
+          "m.invited_member_count": counts.get(roomNid)?.invited ?? 0
+        }
+      ])
+    )
+  })
+
+  const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
+
+  /** What is new in rooms whose timeline is told. */
+  const readRooms = Effect.fnUntraced(function* (range: SyncRange, rooms: ReadonlyArray<Reading>) {
+    const { session } = range
+    const timelines = yield* readTimelines(range, rooms)
+    const known = rooms.flatMap((room) => (room.known === undefined ? [] : [{ roomNid: room.roomNid, at: room.known }]))
+    const [knownStates, endStates] = yield* Effect.all([
+      store.statesAt(known),
+      store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end })))
+    ])
+    const answers = new Map<RoomId, SyncedRoom>()
+    const told = new Map<number, Told>()
+    for (const room of rooms) {
+      const shown = timelines.get(room.roomNid)?.entries ?? []
+      told.set(
+        room.roomNid,
+        yield* readState(range, room, shown, knownStates.get(room.roomNid), endStates.get(room.roomNid))
+      )
+    }
+    const changed = rooms.filter(
+      ({ known, roomNid }) =>
+        known === undefined ||
+        told.get(roomNid)?.events.some(isMembership) ||
+        timelines.get(roomNid)?.entries.some(({ event }) => isMembership(event))
+    )
+    const summaries = yield* readSummaries(
+      session.userId,
+      changed.map(({ roomNid }) => roomNid)
+    )
+    for (const room of rooms) {
+      const { entries, limited } = timelines.get(room.roomNid) ?? { entries: [], limited: false }
+      const { after, events } = told.get(room.roomNid) ?? { events: [], after: false }
+      const first = entries[0]
+      const [timeline, stateEvents] = yield* Effect.all([
+        render(
+          session,
+          entries.map(({ event }) => event)
+        ),
+        render(session, events)
+      ])
+      const summary = summaries.get(room.roomNid)
+      answers.set(room.roomId, {
+        timeline: {
+          events: timeline,
+          limited,
+          prev_batch: formatPosition(first === undefined ? room.end : before(first))
+        },
+        ...(after ? { state_after: { events: stateEvents } } : { state: { events: stateEvents } }),
+        ...(summary === undefined ? {} : { summary })
+      })
+    }
+    return answers
+  })
+
+  const render = (session: Session, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<ClientServerEvent>> =>
+    renderer.render(session, events, { withoutRoomId: true })
+
+  /** What a user may see of a room before they enter it: stripped state, and the membership event itself. */
+  const readStripped = Effect.fnUntraced(function* (userId: UserId, room: MembershipAt) {
+    const own = yield* store.timelines(
+      [{ roomNid: room.roomNid, after: { ...room.changedAt, nid: room.changedAt.nid - 1 }, upTo: room.changedAt }],
+      1,
+      maxRoomBytes
+    )
+    const event = own[0]?.event
+    const current = yield* store.statesAt([{ roomNid: room.roomNid, at: room.changedAt }])
+    const ref = current.get(room.roomNid)
+    const fromState =
+      ref === undefined
+        ? []
+        : (yield* states.read([{ roomNid: room.roomNid, ref }], {
+            keys: [
+              ...strippedTypes.map((type) => [type, ""] as const),
+              ...(event === undefined ? [] : [["m.room.member", event.sender] as const])
+            ]
+          })).map((entry) => toStrippedEvent(entry.event))
+    const given = event?.unsigned?.invite_room_state as unknown as ReadonlyArray<StrippedEvent> | undefined
+    const isAlone = fromState.length === 0 && given !== undefined
+    const membership =
+      event === undefined || event.state_key !== userId ? [] : [{ ...toStrippedEvent(event), event_id: event.event_id }]
+    return { events: [...(isAlone ? given : fromState), ...membership] }
+  })
+
+  /** Account data, receipts and typing of the user's rooms. */
+  const addUserData = Effect.fnUntraced(function* (
+    range: SyncRange,
+    joined: ReadonlyArray<MembershipAt>,
+    newToClient: ReadonlySet<number>,
+    answers: Map<RoomId, SyncedRoom>
+  ) {
+    const { filter, session, since, upTo } = range
+    const roomFilter = filter.room
+    const written = since === undefined ? undefined : { after: since.xid, upTo: upTo.xid }
+    const fresh = joined.filter(({ roomNid }) => newToClient.has(roomNid)).map(({ roomNid }) => roomNid)
+    const others = joined.filter(({ roomNid }) => !newToClient.has(roomNid)).map(({ roomNid }) => roomNid)
+    const [data, newReceipts, allReceipts] = yield* Effect.all([
+      accountData.read(session.userId, written),
+      written === undefined ? Effect.succeed([]) : receipts.read(session.userId, others, written),
+      receipts.read(session.userId, fresh)
+    ])
+    const byNid = new Map(joined.map((room) => [room.roomNid, room.roomId]))
+    const isJoined = new Set(byNid.values())
+    const dataPasses = compileFilter(roomFilter?.account_data)
+    const dataByRoom = new Map<RoomId, Array<SimpleEvent>>()
+    const global: Array<SimpleEvent> = []
+    const globalPasses = compileFilter(filter.account_data)
+    for (const { content, roomId, type } of data) {
+      const event = { type, content }
+      if (roomId === undefined) {
+        if (globalPasses({ ...event, sender: session.userId, room_id: "" as RoomId })) global.push(event)
+      } else if (isJoined.has(roomId) && dataPasses({ ...event, sender: session.userId, room_id: roomId })) {
+        dataByRoom.set(roomId, [...(dataByRoom.get(roomId) ?? []), event])
+      }
+    }
+    const ephemeralPasses = compileFilter(roomFilter?.ephemeral)
+    const receiptsByRoom = Map.groupBy([...newReceipts, ...allReceipts], ({ roomNid }) => roomNid)
+    for (const [roomNid, roomId] of byNid) {
+      const roomData = dataByRoom.get(roomId)
+      const seen = receiptsByRoom.get(roomNid)
+      const ephemeral = (seen === undefined ? [] : receiptEvents(seen)).filter((event) =>
+        ephemeralPasses({ ...event, content: {}, sender: session.userId, room_id: roomId })
+      )
+      if (roomData === undefined && ephemeral.length === 0) continue
+      const answer = answers.get(roomId) ?? {
+        timeline: { events: [], limited: false, prev_batch: formatPosition(upTo) }
+      }
+      answers.set(roomId, {
+        ...answer,
+        ...(roomData === undefined ? {} : { account_data: { events: roomData } }),
+        ...(ephemeral.length === 0 ? {} : { ephemeral: { events: ephemeral } })
+      })
+    }
+    return global
+  })
+
+  const read = Effect.fn("SyncRooms.read")(function* (
+    range: SyncRange
+  ): Effect.fn.Return<{ readonly rooms: SyncAnswer["rooms"]; readonly accountData: ReadonlyArray<SimpleEvent> }> {
+    const { filter, fullState, session, since, upTo } = range
+    const passes = allowsRoom(filter.room)
+    const memberships = (yield* store.memberships(session.userId, upTo, since, range.roomNids)).filter(({ roomId }) =>
+      passes(roomId)
+    )
+    const isNew = ({ changedAt }: MembershipAt) => since === undefined || comparePositions(changedAt, since) > 0
+    const joined = memberships.filter(({ membership }) => membership === "join")
+    const left = memberships.filter(
+      (room) =>
+        hasLeft(room.membership) &&
+        (since === undefined ? (filter.room?.include_leave ?? false) : isNew(room) && !hasLeft(room.before ?? "leave"))
+    )
+    const entered = new Set(
+      joined.filter((room) => isNew(room) && room.before !== "join").map(({ roomNid }) => roomNid)
+    )
+    const withNews =
+      since === undefined || fullState
+        ? new Set(joined.map(({ roomNid }) => roomNid))
+        : yield* store.roomsWithNews(
+            joined.map(({ roomNid }) => roomNid),
+            since,
+            upTo
+          )
+    const reading = [
+      ...joined
+        .filter(({ roomNid }) => withNews.has(roomNid) || entered.has(roomNid))
+        .map((room): Reading => ({ ...room, known: entered.has(room.roomNid) ? undefined : since, end: upTo })),
+      ...left.map(
+        (room): Reading => ({ ...room, known: room.before === "join" ? since : undefined, end: room.changedAt })
+      )
+    ]
+    const answers = yield* readRooms(range, reading)
+    const leave = new Map<RoomId, SyncedRoom>()
+    for (const { roomId } of left) {
+      const answer = answers.get(roomId)
+      if (answer !== undefined) leave.set(roomId, answer)
+      answers.delete(roomId)
+    }
+    const newToClient = since === undefined ? new Set(joined.map(({ roomNid }) => roomNid)) : entered
+    const data = yield* addUserData(range, joined, newToClient, answers)
+    const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
+    const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
+    for (const room of memberships) {
+      if (!isNew(room)) continue
+      if (room.membership === "invite") {
+        invite[room.roomId] = { invite_state: yield* readStripped(session.userId, room) }
+      } else if (room.membership === "knock") {
+        knock[room.roomId] = { knock_state: yield* readStripped(session.userId, room) }
+      }
+    }
+    return {
+      rooms: {
+        join: Object.fromEntries(answers),
+        invite,
+        knock,
+        leave: Object.fromEntries(leave)
+      },
+      accountData: data
+    }
+  })
+
+  return { read, later }
+})
+
+export type SyncRooms = Effect.Success<typeof makeSyncRooms>

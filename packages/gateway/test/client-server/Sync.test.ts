@@ -1,0 +1,252 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+interface ClientEvent {
+  readonly event_id: string
+  readonly type: string
+  readonly sender: string
+  readonly state_key?: string
+  readonly content: { readonly [key: string]: unknown }
+}
+interface Events<E = ClientEvent> {
+  readonly events: ReadonlyArray<E>
+}
+interface SyncedRoom {
+  readonly timeline: Events & { readonly limited: boolean; readonly prev_batch: string }
+  readonly state?: Events
+  readonly state_after?: Events
+  readonly "org.matrix.msc4222.state_after"?: Events
+  readonly summary?: { readonly [key: string]: unknown }
+  readonly account_data?: Events<{ readonly type: string; readonly content: object }>
+  readonly ephemeral?: Events<{ readonly type: string; readonly content: object }>
+}
+interface Answer {
+  readonly next_batch: string
+  readonly account_data: Events<{ readonly type: string; readonly content: object }>
+  readonly rooms: {
+    readonly join: { readonly [roomId: string]: SyncedRoom }
+    readonly invite: { readonly [roomId: string]: { readonly invite_state: Events } }
+    readonly leave: { readonly [roomId: string]: SyncedRoom }
+  }
+}
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+const query = (options: { readonly [key: string]: unknown }): string =>
+  Object.entries(options)
+    .map(([key, value]) => `${key}=${inPath(typeof value === "object" ? JSON.stringify(value) : String(value))}`)
+    .join("&")
+
+const sync = (user: TestUser, options: { readonly [key: string]: unknown } = {}) =>
+  Effect.map(as(user)("GET", `/v3/sync?${query(options)}`), ({ body }) => body as unknown as Answer)
+
+let transactions = 0
+const say = (user: TestUser, room: string, text: string) =>
+  Effect.map(
+    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/t${transactions++}`, {
+      msgtype: "m.text",
+      body: text
+    }),
+    ({ body }) => body.event_id
+  )
+
+const bodies = (room: SyncedRoom | undefined) =>
+  room?.timeline.events.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))
+
+const types = (events: Events | undefined) => events?.events.map(({ type }) => type) ?? []
+
+layer(gateway, { excludeTestServices: true })("sync", (it) => {
+  it.effect("tells all rooms first, and then what is new, each event once", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("sync-alice")
+      const room = yield* createRoom(alice, { name: "Tea" })
+      yield* say(alice, room, "first")
+      const first = yield* sync(alice)
+      const joined = first.rooms.join[room]
+      assert.deepStrictEqual(bodies(joined), ["first"])
+      assert.deepInclude(joined?.summary, { "m.joined_member_count": 1, "m.invited_member_count": 0 })
+      assert.include(
+        first.account_data.events.map(({ type }) => type),
+        "m.push_rules"
+      )
+      assert.deepStrictEqual((yield* sync(alice, { since: first.next_batch })).rooms.join, {})
+      yield* say(alice, room, "second")
+      const second = yield* sync(alice, { since: first.next_batch })
+      assert.deepStrictEqual(bodies(second.rooms.join[room]), ["second"])
+      assert.deepStrictEqual(second.rooms.join[room]?.state, { events: [] })
+      assert.isFalse(second.rooms.join[room]?.timeline.limited)
+      const repeated = yield* sync(alice, { since: first.next_batch })
+      assert.deepStrictEqual(bodies(repeated.rooms.join[room]), ["second"])
+    })
+  )
+
+  it.effect("a gap is told: the newest events, the state that changed before them, and where to read on", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("gap-alice")
+      const room = yield* createRoom(alice)
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "old" })
+      const { next_batch: since } = yield* sync(alice)
+      yield* say(alice, room, "1")
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "new" })
+      for (const text of ["2", "3", "4"]) yield* say(alice, room, text)
+      const filter = { room: { timeline: { limit: 2 } } }
+      const joined = (yield* sync(alice, { since, filter })).rooms.join[room]
+      assert.isTrue(joined?.timeline.limited)
+      assert.deepStrictEqual(bodies(joined), ["3", "4"])
+      assert.deepStrictEqual(types(joined?.state), ["m.room.topic"])
+      assert.deepStrictEqual(joined?.state?.events[0]?.content, { topic: "new" })
+      const older = yield* as(alice)(
+        "GET",
+        `/v3/rooms/${inPath(room)}/messages?dir=b&from=${joined?.timeline.prev_batch}&to=${since}`
+      )
+      const found = (older.body.chunk as unknown as ReadonlyArray<ClientEvent>).map(
+        ({ content }) => content.body ?? "topic"
+      )
+      assert.deepStrictEqual(found, ["2", "topic", "1"])
+    })
+  )
+
+  it.effect(
+    "with use_state_after the state at the end of the timeline is told, under the name that was asked for",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("after-alice")
+        const room = yield* createRoom(alice)
+        const { next_batch: since } = yield* sync(alice)
+        yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "new" })
+        const stable = (yield* sync(alice, { since, use_state_after: true })).rooms.join[room]
+        assert.deepStrictEqual(types(stable?.state_after), ["m.room.topic"])
+        assert.isUndefined(stable?.state)
+        const unstable = yield* sync(alice, { since, "org.matrix.msc4222.use_state_after": true })
+        assert.deepStrictEqual(types(unstable.rooms.join[room]?.["org.matrix.msc4222.state_after"]), ["m.room.topic"])
+      })
+  )
+
+  it.effect("a request that waits is answered by the next message", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("wait-alice")
+      const bob = yield* register("wait-bob")
+      const room = yield* createRoom(alice)
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const { next_batch: since } = yield* sync(bob)
+      const waiting = yield* Effect.forkChild(sync(bob, { since, timeout: 60_000 }))
+      yield* say(alice, room, "Hello Bob")
+      const answer = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(bodies(answer.rooms.join[room]), ["Hello Bob"])
+    })
+  )
+
+  it.effect("invitations come with what may be seen of the room; joining tells the room whole; leaving ends it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("life-alice")
+      const bob = yield* register("life-bob")
+      const room = yield* createRoom(alice, { visibility: "private", name: "Tea" })
+      yield* say(alice, room, "before")
+      const start = yield* sync(bob)
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
+      const invited = yield* sync(bob, { since: start.next_batch })
+      const stripped = invited.rooms.invite[room]?.invite_state.events ?? []
+      assert.includeMembers(types({ events: stripped }), ["m.room.create", "m.room.name", "m.room.member"])
+      assert.isTrue(stripped.some(({ state_key }) => state_key === bob.id))
+      assert.deepStrictEqual(invited.rooms.join, {})
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const entered = yield* sync(bob, { since: invited.next_batch })
+      const joined = entered.rooms.join[room]
+      const told = [...types(joined?.state), ...types(joined?.timeline)]
+      assert.includeMembers(told, ["m.room.create", "m.room.power_levels", "m.room.member"])
+      assert.deepStrictEqual(bodies(joined), ["before"])
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/kick`, { user_id: bob.id })
+      yield* say(alice, room, "after")
+      const ended = yield* sync(bob, { since: entered.next_batch })
+      assert.deepStrictEqual(ended.rooms.join, {})
+      assert.deepStrictEqual(types(ended.rooms.leave[room]?.timeline), ["m.room.member"])
+      const later = yield* sync(bob, { since: ended.next_batch })
+      assert.deepStrictEqual(later.rooms.leave, {})
+      assert.notProperty((yield* sync(bob)).rooms.leave, room)
+      const withLeft = yield* sync(bob, { filter: { room: { include_leave: true } } })
+      assert.deepStrictEqual(bodies(withLeft.rooms.leave[room]), ["before"])
+    })
+  )
+
+  it.effect("members are loaded as they are needed, where the filter says so", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("lazy-alice")
+      const users = [yield* register("lazy-bob"), yield* register("lazy-carol"), yield* register("lazy-dan")]
+      const room = yield* createRoom(alice)
+      for (const user of users) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
+      for (const n of [1, 2]) yield* say(users[0]!, room, `${n}`)
+      const filter = { room: { timeline: { limit: 2 }, state: { lazy_load_members: true } } }
+      const first = yield* sync(alice, { filter })
+      const members = (room: SyncedRoom | undefined) =>
+        room?.state?.events.filter(({ type }) => type === "m.room.member").map(({ state_key }) => state_key)
+      assert.sameMembers(members(first.rooms.join[room]) ?? [], [alice.id, users[0]!.id])
+      yield* say(users[2]!, room, "3")
+      const next = yield* sync(alice, { filter, since: first.next_batch })
+      assert.deepStrictEqual(members(next.rooms.join[room]), [users[2]!.id])
+    })
+  )
+
+  it.effect("account data and receipts of a room are told when they change", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("told-alice")
+      const bob = yield* register("told-bob")
+      const room = yield* createRoom(alice)
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const message = yield* say(alice, room, "read me")
+      const start = yield* sync(alice)
+      yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/rooms/${inPath(room)}/tags/m.favourite`, {})
+      yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/account_data/org.example`, { a: 1 })
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(message)}`, {})
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read.private/${inPath(message)}`, {})
+      const told = yield* sync(alice, { since: start.next_batch })
+      assert.deepStrictEqual(told.account_data.events, [{ type: "org.example", content: { a: 1 } }])
+      const joined = told.rooms.join[room]
+      assert.deepStrictEqual(joined?.account_data?.events, [
+        { type: "m.tag", content: { tags: { "m.favourite": {} } } }
+      ])
+      const receipts = joined?.ephemeral?.events[0]?.content as { readonly [event: string]: object }
+      assert.deepStrictEqual(Object.keys(receipts[message] ?? {}), ["m.read"])
+      assert.deepStrictEqual((yield* sync(alice, { since: told.next_batch })).rooms.join, {})
+      const own = yield* sync(bob, { since: start.next_batch })
+      const seen = own.rooms.join[room]?.ephemeral?.events[0]?.content as { readonly [event: string]: object }
+      assert.sameMembers(Object.keys(seen[message] ?? {}), ["m.read", "m.read.private"])
+    })
+  )
+
+  it.effect("filters choose rooms, types and senders", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("choose-alice")
+      const [tea, coffee] = [yield* createRoom(alice), yield* createRoom(alice)]
+      yield* say(alice, tea, "tea")
+      yield* say(alice, coffee, "coffee")
+      const only = yield* sync(alice, { filter: { room: { rooms: [tea] } } })
+      assert.deepStrictEqual(Object.keys(only.rooms.join), [tea])
+      const messages = yield* sync(alice, {
+        filter: { room: { timeline: { types: ["m.room.mess*"] }, state: { types: [] } } }
+      })
+      assert.deepStrictEqual(types(messages.rooms.join[tea]?.timeline), ["m.room.message"])
+      assert.deepStrictEqual(messages.rooms.join[tea]?.state?.events, [])
+    })
+  )
+
+  it.effect("wrong tokens and filters are refused by name; a token from the future counts as none", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("wrong-alice")
+      const room = yield* createRoom(alice)
+      for (const wrong of [
+        "since=nonsense",
+        "filter=99999",
+        `filter=${inPath("{")}`,
+        "timeout=soon",
+        "full_state=yes"
+      ]) {
+        const { body, status } = yield* as(alice)("GET", `/v3/sync?${wrong}`)
+        assert.deepStrictEqual([status, body.errcode], [400, "M_INVALID_PARAM"], wrong)
+      }
+      const future = yield* sync(alice, { since: "s999999999_0" })
+      assert.property(future.rooms.join, room)
+    })
+  )
+})

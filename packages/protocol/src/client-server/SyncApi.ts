@@ -1,0 +1,40 @@
+/**
+ * `/sync`: what happened since a token.
+ *
+ * Source: "Syncing" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { AnyObject } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText } from "../api/Parameters.ts"
+import { Count, Token } from "./RoomsApi.ts"
+
+const Flag = Schema.Literals(["true", "false"])
+
+export class SyncApi extends HttpApiGroup.make("clientServer.sync")
+  .add(
+    HttpApiEndpoint.get("sync", "/v3/sync", {
+      query: {
+        since: Schema.optional(Token),
+        filter: Schema.optional(boundedText(65_536)),
+        full_state: Schema.optional(Flag),
+        set_presence: Schema.optional(Schema.Literals(["online", "offline", "unavailable"])),
+        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for news" })),
+        use_state_after: Schema.optional(Flag),
+        "org.matrix.msc4222.use_state_after": Schema.optional(Flag)
+      },
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "What happened since a token",
+        text:
+          "Without `since`, all that the user has. Waits up to `timeout` (at most five minutes). Errors: M_INVALID_PARAM " +
+          "for a token or a filter that is none of this server's.",
+        who: "any user"
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Syncing" })) {}

@@ -1,0 +1,253 @@
+/**
+ * What `/sync` reads of many rooms at once: the memberships of a user as of a position, the newest events of timelines
+ * with the states around them, the state that a room had at a position. Each is one query for all rooms.
+ *
+ * An error of the database is a defect. Source: "Syncing" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import type { TimelineRange } from "./EventStore.ts"
+import { bigints, texts } from "./PgArrays.ts"
+import type { StateRef } from "./StateStore.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** The membership of a user in a room as of a position. */
+export interface MembershipAt {
+  readonly roomNid: number
+  readonly roomId: RoomId
+  readonly membership: string
+  /** The change by which it became so. */
+  readonly changedAt: StreamPosition
+  /** The membership at the earlier position; undefined if there was none, or no position was given. */
+  readonly before: string | undefined
+}
+
+/** An event of a timeline with the states around it. */
+export interface TimelineEntry {
+  readonly roomNid: number
+  readonly position: StreamPosition
+  readonly event: Event
+  /** Undefined for back-filled history, whose state is not known. */
+  readonly stateBefore: StateRef | undefined
+  readonly stateAfter: StateRef | undefined
+}
+
+interface MembershipRow {
+  readonly room_nid: bigint
+  readonly room_id: string
+  readonly membership: string
+  readonly xid: string
+  readonly nid: bigint
+  readonly before: string | null
+}
+
+interface EntryRow {
+  readonly room_nid: bigint
+  readonly xid: string
+  readonly nid: bigint
+  readonly body: string
+  readonly state_chain: bigint | null
+  readonly state_seq: number | null
+  readonly after_chain: bigint | null
+  readonly after_seq: number | null
+}
+
+const refOf = (chain: bigint | null, seq: number | null): StateRef | undefined =>
+  chain === null || seq === null ? undefined : { chain: Number(chain), seq }
+
+const toEntry = (row: EntryRow): TimelineEntry => {
+  const stateBefore = refOf(row.state_chain, row.state_seq)
+  return {
+    roomNid: Number(row.room_nid),
+    position: { xid: Number(row.xid), nid: Number(row.nid) },
+    event: JSON.parse(row.body) as Event,
+    stateBefore,
+    stateAfter: refOf(row.after_chain, row.after_seq) ?? stateBefore
+  }
+}
+
+const toMembership = (row: MembershipRow): MembershipAt => ({
+  roomNid: Number(row.room_nid),
+  roomId: row.room_id as RoomId,
+  membership: row.membership,
+  changedAt: { xid: Number(row.xid), nid: Number(row.nid) },
+  before: row.before ?? undefined
+})
+
+export class SyncStore extends Context.Service<
+  SyncStore,
+  {
+    /** The memberships of a user as of `at`, and what they were at `since`; of all rooms, or of some. */
+    readonly memberships: (
+      userId: UserId,
+      at: StreamPosition,
+      since?: StreamPosition,
+      roomNids?: ReadonlyArray<number>
+    ) => Effect.Effect<ReadonlyArray<MembershipAt>>
+    /** Those of the rooms that have an event after a position, up to another one. */
+    readonly roomsWithNews: (
+      roomNids: ReadonlyArray<number>,
+      after: StreamPosition,
+      upTo: StreamPosition
+    ) => Effect.Effect<ReadonlySet<number>>
+    /** The newest `limit` events of each range, oldest first, of at most `maxBytes` bytes in each room but at least one. */
+    readonly timelines: (
+      ranges: ReadonlyArray<TimelineRange>,
+      limit: number,
+      maxBytes: number
+    ) => Effect.Effect<ReadonlyArray<TimelineEntry>>
+    /** The state after the newest event of each room up to a position. Rooms without one are left out. */
+    readonly statesAt: (
+      rooms: ReadonlyArray<{ readonly roomNid: number; readonly at: StreamPosition }>
+    ) => Effect.Effect<ReadonlyMap<number, StateRef>>
+    /** How many users of each room are joined and invited. */
+    readonly memberCounts: (
+      roomNids: ReadonlyArray<number>
+    ) => Effect.Effect<ReadonlyMap<number, { readonly joined: number; readonly invited: number }>>
+    /** Up to `limit` members of each room other than the user, joined and invited ones first, in a fixed order. */
+    readonly heroes: (
+      userId: UserId,
+      roomNids: ReadonlyArray<number>,
+      limit: number
+    ) => Effect.Effect<ReadonlyMap<number, ReadonlyArray<UserId>>>
+  }
+>()("greenroom/store/SyncStore") {
+  static readonly layer = Layer.effect(
+    SyncStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const place = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
+
+      const memberships = (
+        userId: UserId,
+        at: StreamPosition,
+        since?: StreamPosition,
+        roomNids?: ReadonlyArray<number>
+      ) =>
+        sql<MembershipRow>`
+          SELECT latest.room_nid, rooms.room_id, latest.membership, latest.xid::text AS xid, latest.nid, ${
+            since === undefined
+              ? sql`NULL`
+              : sql`(
+                  SELECT membership FROM membership_changes former
+                  WHERE former.user_id = ${userId} AND former.room_nid = latest.room_nid
+                    AND (former.xid, former.nid) <= ${place(since)}
+                  ORDER BY former.xid DESC, former.nid DESC LIMIT 1)`
+          } AS before
+          FROM (
+            SELECT DISTINCT ON (room_nid) room_nid, membership, xid, nid FROM membership_changes
+            WHERE user_id = ${userId} AND (xid, nid) <= ${place(at)}
+              AND ${roomNids === undefined ? sql`true` : sql`room_nid = ANY (${bigints(roomNids)}::bigint[])`}
+            ORDER BY room_nid, xid DESC, nid DESC
+          ) AS latest JOIN rooms USING (room_nid)`.pipe(
+          Effect.map((rows) => rows.map(toMembership)),
+          Effect.orDie
+        )
+
+      const roomsWithNews = (roomNids: ReadonlyArray<number>, after: StreamPosition, upTo: StreamPosition) =>
+        roomNids.length === 0
+          ? Effect.succeed(new Set<number>())
+          : sql<{ room_nid: bigint }>`
+              SELECT room.room_nid FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
+              WHERE EXISTS (
+                SELECT 1 FROM events
+                WHERE events.room_nid = room.room_nid AND status <= 1
+                  AND (xid, nid) > ${place(after)} AND (xid, nid) <= ${place(upTo)})`.pipe(
+              Effect.map((rows) => new Set(rows.map((row) => Number(row.room_nid)))),
+              Effect.orDie
+            )
+
+      const timelines = (ranges: ReadonlyArray<TimelineRange>, limit: number, maxBytes: number) =>
+        ranges.length === 0 || limit === 0
+          ? Effect.succeed([])
+          : sql<EntryRow>`
+              SELECT room_nid, xid::text AS xid, nid, body, state_chain, state_seq, after_chain, after_seq FROM (
+                SELECT events.*, sum(octet_length(body)) OVER (
+                  PARTITION BY events.room_nid ORDER BY events.xid DESC, events.nid DESC
+                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_after
+                FROM unnest(
+                  ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
+                  ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
+                  ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
+                  ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
+                  ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
+                ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
+                CROSS JOIN LATERAL (
+                  SELECT nid FROM events
+                  WHERE events.room_nid = range.room_nid AND status <= 1
+                    AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
+                    AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
+                  ORDER BY xid DESC, nid DESC LIMIT ${limit}
+                ) AS place JOIN events ON events.nid = place.nid
+              ) AS sized
+              WHERE coalesce(bytes_after, 0) < ${maxBytes}
+              ORDER BY sized.xid, sized.nid`.pipe(
+              Effect.map((rows) => rows.map(toEntry)),
+              Effect.orDie
+            )
+
+      const statesAt = (rooms: ReadonlyArray<{ readonly roomNid: number; readonly at: StreamPosition }>) =>
+        rooms.length === 0
+          ? Effect.succeed(new Map<number, StateRef>())
+          : sql<{ room_nid: bigint; chain: bigint; seq: number }>`
+              SELECT room.room_nid, newest.chain, newest.seq
+              FROM unnest(
+                ${bigints(rooms.map(({ roomNid }) => roomNid))}::bigint[],
+                ${texts(rooms.map(({ at }) => String(at.xid)))}::text[],
+                ${bigints(rooms.map(({ at }) => at.nid))}::bigint[]
+              ) AS room (room_nid, xid, nid)
+              CROSS JOIN LATERAL (
+                SELECT coalesce(after_chain, state_chain) AS chain,
+                       CASE WHEN after_chain IS NULL THEN state_seq ELSE after_seq END AS seq
+                FROM events
+                WHERE events.room_nid = room.room_nid AND status = 0
+                  AND (events.xid, events.nid) <= (room.xid::xid8, room.nid)
+                ORDER BY events.xid DESC, events.nid DESC LIMIT 1
+              ) AS newest
+              WHERE newest.chain IS NOT NULL`.pipe(
+              Effect.map((rows) => new Map(rows.map((row) => [Number(row.room_nid), refOf(row.chain, row.seq)!]))),
+              Effect.orDie
+            )
+
+      const memberCounts = (roomNids: ReadonlyArray<number>) =>
+        roomNids.length === 0
+          ? Effect.succeed(new Map<number, { joined: number; invited: number }>())
+          : sql<{ room_nid: bigint; joined: number; invited: number }>`
+              SELECT room_nid, joined_members AS joined, (
+                SELECT count(*)::integer FROM memberships
+                WHERE memberships.room_nid = rooms.room_nid AND membership = 'invite'
+              ) AS invited
+              FROM rooms WHERE room_nid = ANY (${bigints(roomNids)}::bigint[])`.pipe(
+              Effect.map(
+                (rows) => new Map(rows.map(({ invited, joined, room_nid }) => [Number(room_nid), { joined, invited }]))
+              ),
+              Effect.orDie
+            )
+
+      const heroes = (userId: UserId, roomNids: ReadonlyArray<number>, limit: number) =>
+        roomNids.length === 0
+          ? Effect.succeed(new Map<number, ReadonlyArray<UserId>>())
+          : sql<{ room_nid: bigint; user_id: string }>`
+              SELECT room.room_nid, member.user_id FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
+              CROSS JOIN LATERAL (
+                SELECT user_id FROM memberships
+                WHERE memberships.room_nid = room.room_nid AND user_id <> ${userId}
+                  AND membership IN ('join', 'invite', 'leave', 'ban')
+                ORDER BY membership NOT IN ('join', 'invite'), event_nid LIMIT ${limit}
+              ) AS member`.pipe(
+              Effect.map((rows) => {
+                const found = Map.groupBy(rows, (row) => Number(row.room_nid))
+                return new Map(
+                  [...found].map(([roomNid, members]) => [roomNid, members.map((row) => row.user_id as UserId)])
+                )
+              }),
+              Effect.orDie
+            )
+
+      return SyncStore.of({ memberships, roomsWithNews, timelines, statesAt, memberCounts, heroes })
+    })
+  )
+}
