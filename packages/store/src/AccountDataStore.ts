@@ -9,6 +9,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { logKind } from "./LogKind.ts"
+import type { StreamPosition } from "./StreamToken.ts"
 
 export interface AccountDataRow {
   /** Undefined for data of the account as a whole. */
@@ -31,10 +32,10 @@ export const accountDataChanges = logKind<AccountDataChange>("account_data", {
   type: "type"
 })
 
-/** Numbers of transactions: after `after`, up to and including `upTo`. */
-export interface TransactionRange {
-  readonly after: number
-  readonly upTo: number
+/** A part of the log: after `after`, up to and including `upTo`. */
+export interface LogRange {
+  readonly after: StreamPosition
+  readonly upTo: StreamPosition
 }
 
 interface Row {
@@ -71,8 +72,8 @@ export class AccountDataStore extends Context.Service<
       type: string,
       change: (content: JsonObject) => JsonObject
     ) => Effect.Effect<void>
-    /** Everything that the user keeps, or what was written in a range of transactions. */
-    readonly read: (userId: UserId, range?: TransactionRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
+    /** Everything that the user keeps, or what was written in a part of the log. */
+    readonly read: (userId: UserId, range?: LogRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
   }
 >()("greenroom/store/AccountDataStore") {
@@ -123,13 +124,14 @@ export class AccountDataStore extends Context.Service<
         )
       }, Effect.orDie)
 
-      const read = (userId: UserId, range?: TransactionRange) =>
+      const read = (userId: UserId, range?: LogRange) =>
         sql<Row>`
           SELECT room_id, type, content FROM account_data
           WHERE user_id = ${userId} AND ${
             range === undefined
               ? sql`true`
-              : sql`xid > ${String(range.after)}::xid8 AND xid <= ${String(range.upTo)}::xid8`
+              : sql`(xid, nid) > (${String(range.after.xid)}::xid8, ${String(range.after.nid)}::bigint)
+                    AND (xid, nid) <= (${String(range.upTo.xid)}::xid8, ${String(range.upTo.nid)}::bigint)`
           }`.pipe(
           Effect.map((rows) => rows.map(toRow)),
           Effect.orDie

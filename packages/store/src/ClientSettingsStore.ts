@@ -78,7 +78,7 @@ export class ClientSettingsStore extends Context.Service<
               RETURNING 1)
             INSERT INTO account_data (user_id, room_id, type, content)
             SELECT ${userId}, '', 'm.push_rules', ${JSON.stringify(ruleset)} FROM changed
-            ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, xid = pg_current_xact_id()
+            ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, xid = excluded.xid, nid = excluded.nid
             RETURNING 1`.pipe(
             Effect.map((rows) => rows.length > 0),
             Effect.orDie

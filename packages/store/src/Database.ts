@@ -33,6 +33,7 @@ import openIdTokens from "./migrations/0012_openid_tokens.ts"
 import userData from "./migrations/0013_user_data.ts"
 import log from "./migrations/0014_log.ts"
 import keyNotaries from "./migrations/0015_key_notaries.ts"
+import sync from "./migrations/0016_sync.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -49,7 +50,8 @@ const migrations = {
   "0012_openid_tokens": openIdTokens,
   "0013_user_data": userData,
   "0014_log": log,
-  "0015_key_notaries": keyNotaries
+  "0015_key_notaries": keyNotaries,
+  "0016_sync": sync
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -4,10 +4,10 @@
  * Rows carry the transaction that wrote them: the log reads what changed between two positions. An error of the database
  * is a defect. Source: "Receipts" of the client-server specification.
  */
-import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import type { TransactionRange } from "./AccountDataStore.ts"
+import type { LogRange } from "./AccountDataStore.ts"
 import { logKind } from "./LogKind.ts"
 import { bigints } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -30,13 +30,13 @@ export interface Receipt {
 
 /** Changes of receipts, as the log carries them. */
 export interface ReceiptChange {
-  readonly roomNid: number
+  readonly roomId: RoomId
   readonly userId: UserId
   readonly type: ReceiptType
 }
 
 export const receiptChanges = logKind<ReceiptChange>("receipts", {
-  roomNid: "room_nid",
+  roomId: "(SELECT room_id FROM rooms WHERE rooms.room_nid = receipts.room_nid)",
   userId: "user_id",
   type: "type"
 })
@@ -71,7 +71,7 @@ export class ReceiptStore extends Context.Service<
     readonly read: (
       viewer: UserId,
       roomNids: ReadonlyArray<number>,
-      range?: TransactionRange
+      range?: LogRange
     ) => Effect.Effect<ReadonlyArray<Receipt>>
     /** The receipts of one user in rooms. */
     readonly own: (userId: UserId, roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<Receipt>>
@@ -99,7 +99,7 @@ export class ReceiptStore extends Context.Service<
           Effect.orDie
         )
 
-      const read = (viewer: UserId, roomNids: ReadonlyArray<number>, range?: TransactionRange) =>
+      const read = (viewer: UserId, roomNids: ReadonlyArray<number>, range?: LogRange) =>
         roomNids.length === 0
           ? Effect.succeed([])
           : sql<Row>`
@@ -108,7 +108,8 @@ export class ReceiptStore extends Context.Service<
                 AND ${
                   range === undefined
                     ? sql`true`
-                    : sql`xid > ${String(range.after)}::xid8 AND xid <= ${String(range.upTo)}::xid8`
+                    : sql`(xid, nid) > (${String(range.after.xid)}::xid8, ${String(range.after.nid)}::bigint)
+                    AND (xid, nid) <= (${String(range.upTo.xid)}::xid8, ${String(range.upTo.nid)}::bigint)`
                 }`.pipe(
               Effect.map((rows) => rows.map(toReceipt)),
               Effect.orDie

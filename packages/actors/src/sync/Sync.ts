@@ -10,8 +10,9 @@ import { Filter } from "@greenroom/protocol/client-server/Filter"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { comparePositions, formatPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Clock, Context, Effect, Layer, Option, Schema } from "effect"
+import { Context, Effect, Layer, Option, Schema } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
@@ -143,7 +144,7 @@ const make = Effect.gen(function* () {
     const since = request.since === undefined ? undefined : yield* positionOf(request.since, yield* log.currentPosition)
     const look = read(session, request, filter, since)
     if (since === undefined || request.fullState || request.timeout === 0) return yield* look
-    const deadline = (yield* Clock.currentTimeMillis) + Math.min(request.timeout, maxTimeout)
+    const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)
     return yield* feeds.reading(session.userId, (feed) => {
       const wait: Effect.Effect<SyncAnswer> = Effect.suspend(() => {
         const { wakes } = feed

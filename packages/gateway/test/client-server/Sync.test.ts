@@ -135,6 +135,14 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       yield* say(alice, room, "Hello Bob")
       const answer = yield* Fiber.join(waiting)
       assert.deepStrictEqual(bodies(answer.rooms.join[room]), ["Hello Bob"])
+      const again = yield* Effect.forkChild(sync(bob, { since: answer.next_batch, timeout: 60_000 }))
+      const [message] = answer.rooms.join[room]?.timeline.events ?? []
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(message?.event_id ?? "")}`, {})
+      const seen = yield* Fiber.join(again)
+      assert.strictEqual(seen.rooms.join[room]?.ephemeral?.events[0]?.type, "m.receipt")
+      const data = yield* Effect.forkChild(sync(bob, { since: seen.next_batch, timeout: 60_000 }))
+      yield* as(bob)("PUT", `/v3/user/${inPath(bob.id)}/account_data/org.example`, { a: 1 })
+      assert.strictEqual((yield* Fiber.join(data)).account_data.events[0]?.type, "org.example")
     })
   )
 

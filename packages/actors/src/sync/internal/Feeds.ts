@@ -3,10 +3,13 @@
  * connected member of its room, and no query for any.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { accountDataChanges } from "@greenroom/store/AccountDataStore"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
@@ -80,6 +83,21 @@ const makeFeeds = Effect.gen(function* () {
     if (forgotten !== undefined) for (const feed of feeds.values()) feed.forgetUpTo(forgotten)
   }
 
+  /** The feeds whose owners may see rows of other kinds. The rows themselves are read by whoever is woken. */
+  const readersOfRows = ({ rows }: LogSlice): ReadonlySet<UserFeed> => {
+    const readers = new Set<UserFeed>()
+    const addOwn = (userId: UserId) => {
+      const feed = feeds.get(userId)
+      if (feed !== undefined) readers.add(feed)
+    }
+    for (const { row } of rowsOf(rows, accountDataChanges)) addOwn(row.userId)
+    for (const { row } of rowsOf(rows, receiptChanges)) {
+      if (row.type === "m.read.private") addOwn(row.userId)
+      else for (const feed of readersOf.get(row.roomId) ?? []) readers.add(feed)
+    }
+    return readers
+  }
+
   const dispatch = (slice: LogSlice) => {
     const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
     const awake = new Set<UserFeed>()
@@ -94,6 +112,7 @@ const makeFeeds = Effect.gen(function* () {
       for (const feed of recipients) awake.add(feed)
       for (const { change, feed } of changed) applyChange(feed, change)
     }
+    for (const feed of readersOfRows(slice)) awake.add(feed)
     for (const { slices } of loading.values()) slices.push(slice)
     position = slice.upTo
     for (const feed of awake) feed.wake()

@@ -281,7 +281,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   ) {
     const { filter, session, since, upTo } = range
     const roomFilter = filter.room
-    const written = since === undefined ? undefined : { after: since.xid, upTo: upTo.xid }
+    const written = since === undefined ? undefined : { after: since, upTo }
     const fresh = joined.filter(({ roomNid }) => newToClient.has(roomNid)).map(({ roomNid }) => roomNid)
     const others = joined.filter(({ roomNid }) => !newToClient.has(roomNid)).map(({ roomNid }) => roomNid)
     const [data, newReceipts, allReceipts] = yield* Effect.all([
