@@ -34,6 +34,7 @@ import userData from "./migrations/0013_user_data.ts"
 import log from "./migrations/0014_log.ts"
 import keyNotaries from "./migrations/0015_key_notaries.ts"
 import sync from "./migrations/0016_sync.ts"
+import roomVisibility from "./migrations/0017_room_visibility.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -51,7 +52,8 @@ const migrations = {
   "0013_user_data": userData,
   "0014_log": log,
   "0015_key_notaries": keyNotaries,
-  "0016_sync": sync
+  "0016_sync": sync,
+  "0017_room_visibility": roomVisibility
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

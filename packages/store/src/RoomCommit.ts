@@ -53,6 +53,8 @@ export interface RoomSummary {
   readonly joinedMembers: number
   /** The depth of the event by which this server joined last; 0, if absent, where it made the room. */
   readonly joinedDepth?: number
+  /** Whether the room is listed, where its state says so. Absent: as it was. */
+  readonly visibility?: "public" | "private"
 }
 
 /** Everything that one step of a room changes. */

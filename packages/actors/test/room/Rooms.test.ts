@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { EventLog } from "@greenroom/store/EventLog"
+import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Fiber } from "effect"
 import { Rooms } from "../../src/room/Rooms.ts"
 import { Events } from "../../src/sync/Events.ts"
@@ -91,6 +92,33 @@ layer(homeServer, { excludeTestServices: true })("Rooms", (it) => {
         300
       )
       assert.isAbove(log.lastCommitted(), 0)
+    })
+  )
+
+  it.effect("a room is listed as its m.room.config says, also when that changes after its creation", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const erin = yield* person("erin")
+      const [open, closed] = [
+        yield* rooms.create(erin, { name: "open at first" }),
+        yield* rooms.create(erin, { visibility: "private", name: "closed at first" })
+      ]
+      const listed = Effect.map(rooms.publicRooms(), ({ chunk }) =>
+        [open, closed].filter(({ room_id }) => chunk.some((each) => each.room_id === room_id))
+      )
+      assert.deepStrictEqual(yield* listed, [open])
+      const set = (room: typeof open, visibility: string) =>
+        rooms.setState(erin, room.room_id, "m.room.config", "", { visibility })
+      yield* set(open, "private")
+      yield* set(closed, "public")
+      assert.deepStrictEqual(yield* listed, [closed])
+      assert.strictEqual((yield* rooms.initialSync(erin, open.room_id)).visibility, "private")
+      assert.strictEqual((yield* rooms.initialSync(erin, closed.room_id)).visibility, "public")
+      // What follows does not undo it, and a room that is read anew is listed as before.
+      yield* rooms.send(erin, open.room_id, "m.room.message", message("still private"))
+      yield* (yield* RoomStore).open(open.room_id)
+      yield* rooms.send(erin, open.room_id, "m.room.message", message("as before"))
+      assert.deepStrictEqual(yield* listed, [closed])
     })
   )
 })

@@ -43,7 +43,7 @@ const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>)
     forward_extremities = given.forward_extremities::text[],
     current_chain = given.chain, current_seq = given.seq,
     name = given.name, topic = given.topic, joined_members = given.joined_members,
-    joined_depth = given.joined_depth
+    joined_depth = given.joined_depth, visibility = coalesce(given.visibility, rooms.visibility)
   FROM unnest(
     ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
     ${bigints(rooms.map((room) => room.fence))}::bigint[],
@@ -53,8 +53,9 @@ const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>)
     ${texts(rooms.map((room) => room.summary.name))}::text[],
     ${texts(rooms.map((room) => room.summary.topic))}::text[],
     ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
-    ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[]
-  ) AS given (room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth)
+    ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[],
+    ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[]
+  ) AS given (room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility)
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
   RETURNING rooms.room_nid, rooms.fence`
 

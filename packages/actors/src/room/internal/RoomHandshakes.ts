@@ -141,7 +141,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           Effect.gen(function* () {
             const { event, version } = yield* complete(server, "join", userId, content)
             const answer = yield* remote.sendJoin(server, version, event)
-            yield* rooms.prepare(roomId, version.id, visibilityOf(answer.state))
+            yield* rooms.prepare(roomId, version.id, "private")
             const room = yield* load
             // Somebody of ours may have joined meanwhile; then the join is an event like any other.
             if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
@@ -152,11 +152,6 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         )
       )
     )
-
-  const visibilityOf = (state: ReadonlyArray<Event>): "public" | "private" =>
-    state.some((event) => event.type === "m.room.config" && event.content.visibility === "public")
-      ? "public"
-      : "private"
 
   /** The room begins here with the state that another server vouches for, each event of it checked. */
   const install = Effect.fnUntraced(function* (room: RoomState, join: Event, { authChain, state }: RemoteState) {

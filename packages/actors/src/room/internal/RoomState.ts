@@ -92,6 +92,12 @@ const creationBefore = (step: Step, event: Event): number | undefined => {
     : undefined
 }
 
+/** A room is listed as its m.room.config says; one without is not decided by its state. */
+export const visibilityIn = (state: StateLookup): Pick<RoomSummary, "visibility"> => {
+  const config = state("m.room.config", "")
+  return config === undefined ? {} : { visibility: config.content.visibility === "public" ? "public" : "private" }
+}
+
 export class RoomState {
   readonly roomId: RoomId
   readonly roomNid: number
@@ -115,7 +121,7 @@ export class RoomState {
   readonly branches = new StateBranches()
   /** What `lookup` has found in the current state. */
   private readonly found = new Map<string, Map<string, Event>>()
-  private named: Pick<RoomSummary, "name" | "topic"> | undefined
+  private described: Pick<RoomSummary, "name" | "topic" | "visibility"> | undefined
   /** Counts of what the current state rests on, once they were asked for. */
   private cited: Map<EventId, number> | undefined
   /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
@@ -464,7 +470,7 @@ export class RoomState {
     if (entry === undefined) this.current.delete(key)
     else this.current.set(key, entry)
     if (this.found.size > 0) this.found.clear()
-    this.named = undefined
+    this.described = undefined
   }
 
   private count(server: ServerName, change: 1 | -1): void {
@@ -490,12 +496,15 @@ export class RoomState {
       // A column of text holds every character but NUL.
       return typeof value === "string" ? value.replaceAll("\0", "\u{fffd}") : null
     }
-    this.named ??= { name: text("m.room.name", "name"), topic: text("m.room.topic", "topic") }
+    this.described ??= {
+      name: text("m.room.name", "name"),
+      topic: text("m.room.topic", "topic"),
+      ...visibilityIn(this.lookup)
+    }
     return {
       forwardExtremities: this.extremities.map((each) => each.event_id),
       currentState: this.ref ?? null,
-      name: this.named.name,
-      topic: this.named.topic,
+      ...this.described,
       joinedMembers: this.joinedMembers,
       joinedDepth: this.joinedDepth
     }
