@@ -1,0 +1,91 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { checkPreset, type PresetOptions, roomSeed, type SeedEvent } from "../src/RoomPreset.ts"
+import type { RoomVersion } from "../src/RoomVersion.ts"
+import { defaultRoomVersion } from "../src/RoomVersions.ts"
+
+const alice = "@alice:green.test" as UserId
+const bob = "@bob:green.test" as UserId
+
+const options = (given: Partial<PresetOptions> = {}): PresetOptions => ({
+  creator: alice,
+  creatorProfile: { displayname: "Alice" },
+  preset: "private_chat",
+  invite: [],
+  ...given
+})
+
+/** A version like the newest: creators stand above all levels. */
+const newest: RoomVersion = { ...defaultRoomVersion, id: "12", namesCreator: false, privilegesCreators: true }
+const older: RoomVersion = { ...defaultRoomVersion, id: "10", namesCreator: true, privilegesCreators: false }
+
+const find = (state: ReadonlyArray<SeedEvent>, type: string) => state.find((event) => event.type === type)?.content
+
+describe("the room that a client asks for", () => {
+  it("a preset says who may join, who sees the history, and whether guests may come", () => {
+    const open = roomSeed(options({ preset: "public_chat" }), older).state
+    assert.deepStrictEqual(find(open, "m.room.join_rules"), { join_rule: "public" })
+    assert.deepStrictEqual(find(open, "m.room.guest_access"), { guest_access: "forbidden" })
+    const closed = roomSeed(options(), older).state
+    assert.deepStrictEqual(find(closed, "m.room.join_rules"), { join_rule: "invite" })
+    assert.deepStrictEqual(
+      closed.slice(0, 2).map(({ type }) => type),
+      ["m.room.member", "m.room.power_levels"]
+    )
+  })
+
+  it("the initial state replaces the preset, and name and topic replace the initial state", () => {
+    const initialState = [
+      { type: "m.room.join_rules", state_key: "", content: { join_rule: "knock" } },
+      { type: "m.room.name", state_key: "", content: { name: "Old" } }
+    ]
+    const { state } = roomSeed(options({ initialState, name: "New" }), older)
+    assert.deepStrictEqual(
+      state.filter(({ type }) => type === "m.room.join_rules" || type === "m.room.name").map(({ content }) => content),
+      [{ join_rule: "knock" }, { name: "New" }]
+    )
+  })
+
+  it("the creator has power level 100, or stands above all levels and is not named", () => {
+    assert.deepStrictEqual(find(roomSeed(options(), older).state, "m.room.power_levels")?.users, { [alice]: 100 })
+    const { create, state } = roomSeed(options(), newest)
+    assert.deepStrictEqual(find(state, "m.room.power_levels")?.users, {})
+    assert.deepStrictEqual(create, { room_version: "12" })
+    assert.strictEqual(roomSeed(options(), older).create.creator, alice)
+  })
+
+  it("in a trusted chat the invited have the power of the creator", () => {
+    const trusted = options({ preset: "trusted_private_chat", invite: [bob] })
+    assert.deepStrictEqual(find(roomSeed(trusted, older).state, "m.room.power_levels")?.users, {
+      [alice]: 100,
+      [bob]: 100
+    })
+    const both = roomSeed({ ...trusted, creationContent: { additional_creators: ["@carol:green.test", bob] } }, newest)
+    assert.deepStrictEqual(both.create.additional_creators, ["@carol:green.test", bob])
+  })
+
+  it("the server alone says the version and the creator; what is no list of users is refused", () => {
+    const given = options({
+      creationContent: { creator: bob, room_version: "1", type: "m.space", "m.federate": false }
+    })
+    assert.deepStrictEqual(roomSeed(given, older).create, {
+      type: "m.space",
+      "m.federate": false,
+      room_version: "10",
+      creator: alice
+    })
+    assert.isUndefined(checkPreset(given))
+    assert.include(checkPreset(options({ creationContent: { additional_creators: "bob" } })), "additional_creators")
+    assert.include(checkPreset(options({ creationContent: { "m.federate": "no" } })), "m.federate")
+    assert.include(checkPreset(options({ powerLevels: { users: [] } })), "users")
+  })
+
+  it("given power levels replace those of the preset by key", () => {
+    const levels = find(
+      roomSeed(options({ powerLevels: { invite: 100, users: { [alice]: 60 } } }), older).state,
+      "m.room.power_levels"
+    )
+    assert.deepInclude(levels, { invite: 100, ban: 50 })
+    assert.deepStrictEqual(levels?.users, { [alice]: 60 })
+  })
+})
