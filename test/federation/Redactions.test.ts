@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Rooms } from "@greenroom/actors/room/Rooms"
-import type { StreamedEvent } from "@greenroom/actors/sync/Events"
+import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
 import { Effect } from "effect"
 import { scene } from "./support/Scene.ts"
 

@@ -3,8 +3,8 @@
  * The program that an operator runs: a home server, and the gateway to it.
  */
 import { NodeServices } from "@effect/platform-node"
+import type { HomeServerOptions } from "@greenroom/actors/HomeServer"
 import * as HomeServer from "@greenroom/actors/HomeServer"
-import type { HomeServerOptions } from "@greenroom/actors/runtime/HomeServerConfig"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"

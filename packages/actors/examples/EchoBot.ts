@@ -14,7 +14,8 @@ import { Accounts } from "../src/account/Accounts.ts"
 import * as HomeServer from "../src/HomeServer.ts"
 import { Rooms } from "../src/room/Rooms.ts"
 import type { Session } from "../src/runtime/Session.ts"
-import { Events, type StreamedEvent } from "../src/sync/Events.ts"
+import type { StreamedEvent } from "../src/sync/EventStream.ts"
+import { Events } from "../src/sync/Events.ts"
 
 const alias = RoomAlias.make("#echo:localhost")
 

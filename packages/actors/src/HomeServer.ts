@@ -42,13 +42,16 @@ import { Accounts } from "./account/Accounts.ts"
 import { Administration } from "./account/Administration.ts"
 import { InteractiveAuth } from "./account/InteractiveAuth.ts"
 import { Login } from "./account/Login.ts"
+import { LoginConfig } from "./account/login/LoginConfig.ts"
 import { LoginFlows } from "./account/login/LoginFlows.ts"
+import type { LoginOptions } from "./account/login/LoginOptions.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
 import { OpenIdTokens } from "./account/OpenIdTokens.ts"
 import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
 import { Voip } from "./account/Voip.ts"
 import { EduReceiver } from "./federation/EduReceiver.ts"
+import type { FederationOptions } from "./federation/FederationConfig.ts"
 import * as FederationLayer from "./federation/FederationLayer.ts"
 import * as FederationLive from "./federation/FederationLive.ts"
 import { FederationRooms } from "./federation/FederationRooms.ts"
@@ -59,7 +62,7 @@ import * as Peer from "./federation/Peer.ts"
 import { Peers } from "./federation/Peers.ts"
 import { RemotePresences } from "./federation/RemotePresences.ts"
 import { RemoteQueries } from "./federation/RemoteQueries.ts"
-import { RemoteRooms } from "./federation/RemoteRooms.ts"
+import * as RemoteRoomsLive from "./federation/RemoteRoomsLive.ts"
 import { TransactionReceiver } from "./federation/TransactionReceiver.ts"
 import { IdentityClient } from "./identity/IdentityClient.ts"
 import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
@@ -71,16 +74,25 @@ import { Receipts } from "./room/Receipts.ts"
 import * as Room from "./room/Room.ts"
 import { RoomReader } from "./room/RoomReader.ts"
 import { Rooms } from "./room/Rooms.ts"
-import { HomeServerConfig, type HomeServerOptions } from "./runtime/HomeServerConfig.ts"
+import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
 import { Events } from "./sync/Events.ts"
 import { Feeds } from "./sync/internal/Feeds.ts"
 import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
+import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
 import { UserPushRules } from "./user/push/UserPushRules.ts"
 import * as User from "./user/User.ts"
 import { Users } from "./user/Users.ts"
+
+/** What an embedding program or the gateway app says about the home server. Read once, at the start. */
+export interface HomeServerOptions extends HomeServerSettings {
+  /** Flows, mail, OAuth2 providers (default: the password alone). */
+  readonly login?: LoginOptions
+  /** How other home servers are reached. */
+  readonly federation?: FederationOptions
+}
 
 /** The tables, each with its one owner. */
 const stores = (options: HomeServerOptions) =>
@@ -115,7 +127,7 @@ const stores = (options: HomeServerOptions) =>
 /** The actors, with what they need of other servers. */
 const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.layer).pipe(
   Layer.provideMerge(FederationRooms.layer),
-  Layer.provideMerge(RemoteRooms.layer)
+  Layer.provideMerge(RemoteRoomsLive.layer)
 )
 
 /** What the services ask and tell other servers. */
@@ -127,6 +139,7 @@ const otherServers = Layer.mergeAll(OutgoingEdus.layer, RemotePresences.layer, R
 const federation = FederationLive.layer.pipe(
   Layer.provideMerge(TransactionReceiver.layer),
   Layer.provideMerge(EduReceiver.layer),
+  Layer.provideMerge(PresenceInvitationsLive.layer),
   Layer.provideMerge(Layer.merge(OutgoingPresence.layer, OutgoingTyping.layer))
 )
 
@@ -161,6 +174,7 @@ export const layerOnDatabase = (options: HomeServerOptions) =>
     Layer.provideMerge(LocalRunner.layer()),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),
+    Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),
     Layer.provideMerge(NodeCrypto.layer),
     Layer.provide([NodeFileSystem.layer, NodePath.layer])
   )

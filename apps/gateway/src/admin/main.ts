@@ -4,6 +4,7 @@
  */
 import { NodeServices } from "@effect/platform-node"
 import { Administration } from "@greenroom/actors/account/Administration"
+import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { Passwords } from "@greenroom/actors/account/Passwords"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { runProgram } from "@greenroom/gateway/RunProgram"
@@ -42,13 +43,8 @@ const connect = (place: Place) =>
       return Layer.merge(Administration.layerOnStores, SigningKeys.layer(read.serverName)).pipe(
         Layer.provide([AccountStore.layer, UserIdentityStore.layer, RegistrationTokenStore.layer, Passwords.layer]),
         Layer.provide(ServerSettings.layer(read.serverName)),
-        Layer.provide(
-          Layer.succeed(HomeServerConfig, {
-            serverName: read.serverName,
-            dataDir: read.dataDir,
-            login: toLoginOptions(read)
-          })
-        ),
+        Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(read))),
+        Layer.provide(Layer.succeed(HomeServerConfig, { serverName: read.serverName, dataDir: read.dataDir })),
         Layer.provide(Database.layer(database))
       )
     })

@@ -33,6 +33,7 @@ import type { Session } from "../runtime/Session.ts"
 import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 import { Users } from "../user/Users.ts"
 import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
+import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginDefaults } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { Passwords } from "./Passwords.ts"
@@ -96,7 +97,8 @@ const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 const make = Effect.gen(function* () {
-  const { enableRegistration = true, login: loginOptions = {}, serverName } = yield* HomeServerConfig
+  const { enableRegistration = true, serverName } = yield* HomeServerConfig
+  const loginOptions = yield* LoginConfig
   const store = yield* AccountStore
   const passwords = yield* Passwords
   const rooms = yield* Rooms

@@ -17,6 +17,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { Accounts, type Device } from "./Accounts.ts"
 import { passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
+import { LoginConfig } from "./login/LoginConfig.ts"
 import { Passwords } from "./Passwords.ts"
 
 export interface NewUser {
@@ -49,7 +50,8 @@ interface Endings {
 const pageSize = 100
 
 const make = Effect.fnUntraced(function* (endings: Endings) {
-  const { login = {}, serverName } = yield* HomeServerConfig
+  const { serverName } = yield* HomeServerConfig
+  const login = yield* LoginConfig
   const checkPassword = passwordCheck(login)
   const store = yield* AccountStore
   const identities = yield* UserIdentityStore
@@ -142,7 +144,7 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
 
 /** What of `Accounts` the command line needs, by the database alone. */
 const endingsOnStores = Effect.gen(function* () {
-  const { login = {} } = yield* HomeServerConfig
+  const login = yield* LoginConfig
   const checkPassword = passwordCheck(login)
   const store = yield* AccountStore
   const passwords = yield* Passwords

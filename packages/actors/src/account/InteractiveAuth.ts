@@ -19,6 +19,7 @@ import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result } from "e
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { Accounts } from "./Accounts.ts"
+import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginDefaults, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
 import { addressKey, LoginThrottle } from "./login/LoginThrottle.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
@@ -95,7 +96,8 @@ interface StageAttempt {
 }
 
 const make = Effect.gen(function* () {
-  const { enableRegistration = true, login = {} } = yield* HomeServerConfig
+  const { enableRegistration = true } = yield* HomeServerConfig
+  const login = yield* LoginConfig
   const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...login }
   const accounts = yield* Accounts
   const accountStore = yield* AccountStore

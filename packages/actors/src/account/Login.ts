@@ -7,8 +7,8 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadRequest, Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
-import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginFlowsOf } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
@@ -24,7 +24,7 @@ export interface LoginRequest extends LoginDevice {
 export type LoginType = JsonObject & { readonly type: string }
 
 const make = Effect.gen(function* () {
-  const { login = {} } = yield* HomeServerConfig
+  const login = yield* LoginConfig
   const accounts = yield* Accounts
   const identities = yield* UserIdentityStore
   const throttle = yield* LoginThrottle

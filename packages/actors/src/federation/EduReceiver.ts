@@ -26,13 +26,13 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { Presences } from "../presence/Presences.ts"
-import { Room } from "../room/Room.ts"
+import { Room } from "../room/RoomProtocol.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { User } from "../user/User.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
 import { OutgoingPresence } from "./OutgoingPresence.ts"
 import { remoteTypingTimeout } from "./OutgoingTyping.ts"
+import { PresenceInvitations } from "./PresenceInvitations.ts"
 import { RemotePresences } from "./RemotePresences.ts"
 
 /** How many users may wait for a user's answer to be observed; further ones are not heard. */
@@ -60,7 +60,7 @@ const makeListReceiver = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const accounts = yield* AccountStore
   const lists = yield* PresenceListStore
-  const user = yield* User.client
+  const invitations = yield* PresenceInvitations
   const edus = yield* OutgoingEdus
   const presences = yield* Presences
   const remotePresences = yield* RemotePresences
@@ -75,7 +75,7 @@ const makeListReceiver = Effect.gen(function* () {
     if (!(yield* isOurs(observed))) return
     if ((yield* lists.invitations(observed)).length >= maxInvitations) return
     yield* lists.invite(observer, observed)
-    if (!(yield* ask(user(observed).PresenceInvited({ observer })))) return
+    if (!(yield* invitations.receive(observed, observer))) return
     yield* edus.send({ destination: serverNameOf(observer), edu_type: "m.presence_accept", content })
   })
 

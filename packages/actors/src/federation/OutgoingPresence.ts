@@ -20,8 +20,8 @@ import {
   type PresenceValue,
   toPresenceContent
 } from "../presence/EphemeralStream.ts"
+import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { Presences } from "../presence/Presences.ts"
-import type { PresenceContent } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { Peers } from "./Peers.ts"

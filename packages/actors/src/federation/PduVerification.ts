@@ -11,8 +11,8 @@ import type { VerifyKeys } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
 import { Context, Effect, Layer, Result } from "effect"
+import { sliced } from "../runtime/Slices.ts"
 import { type KeyNeed, type KeyRing, RemoteKeys } from "./RemoteKeys.ts"
-import { sliced } from "./Slices.ts"
 
 /** The keys of a server that signed an event could not be had. It may verify another time. */
 export interface NoKeys {

@@ -20,43 +20,19 @@ import { randomBytes } from "node:crypto"
 import { keyPath } from "@greenroom/protocol/federation/KeyApi"
 import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
-import { Clock, Effect, FiberHandle, Option, Random, Result, Schema, Semaphore } from "effect"
-import { ClusterSchema, Entity } from "effect/cluster"
-import { Rpc } from "effect/rpc"
+import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "effect"
+import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { FederationTransport } from "./FederationTransport.ts"
+import { Peer } from "./PeerProtocol.ts"
 import { type EduContent, eduFreshness, PendingEdus } from "./PendingEdus.ts"
 import type { RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
 import { refusalsUntilFinal, waitAfterRefusal } from "./TransactionRefusal.ts"
-
-// --- Protocol ---------------------------------------------------------------------------------------------------------
-
-const Edu = Schema.Struct({
-  edu_type: Schema.String,
-  content: Schema.Unknown as unknown as Schema.Codec<JsonObject>
-})
-
-/**
- * Something was committed for the server. Answered when nothing waits any longer, or the server is to be spared: for how
- * many milliseconds (0: it is not).
- */
-const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) }).annotate(
-  ClusterSchema.InterruptOnTermination,
-  true
-)
-/** EDUs for the server. Dropped while it is spared. */
-const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
-/** The server was heard from, and can be reached again. */
-const HeardFrom = Rpc.make("HeardFrom")
-
-/** The entity; its key is the server name. */
-export const Peer = Entity.make("Peer", [Drain, Tell, HeardFrom])
 
 // --- State ------------------------------------------------------------------------------------------------------------
 

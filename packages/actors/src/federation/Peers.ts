@@ -14,7 +14,7 @@ import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { Cause, Clock, Context, type Duration, Effect, Fiber, Layer, Semaphore } from "effect"
 import { Destinations } from "./Destinations.ts"
-import { Peer } from "./Peer.ts"
+import { Peer } from "./PeerProtocol.ts"
 import type { EduContent } from "./PendingEdus.ts"
 
 /** How many destinations are sent to at once. */

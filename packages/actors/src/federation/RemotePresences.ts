@@ -12,6 +12,7 @@ import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Clock, Context, Effect, Layer } from "effect"
 import { EphemeralStream, type PresenceValue } from "../presence/EphemeralStream.ts"
+import { RemotePresenceLookup } from "../presence/RemotePresenceLookup.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
@@ -156,7 +157,9 @@ const make = Effect.gen(function* () {
       if (known !== undefined) known.heardAt = now
     })
 
-  return RemotePresences.of({ receive, want, fetch, heardFrom })
+  return Context.make(RemotePresences, RemotePresences.of({ receive, want, heardFrom })).pipe(
+    Context.add(RemotePresenceLookup, { want, fetch })
+  )
 })
 
 export class RemotePresences extends Context.Service<
@@ -166,18 +169,10 @@ export class RemotePresences extends Context.Service<
     readonly receive: (pushes: ReadonlyArray<PresencePush>) => Effect.Effect<void>
     /** Somebody looks at these users. Those of other servers of whom nothing is known are polled; does not wait. */
     readonly want: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
-    /** Somebody looks at this user of another server: asks for the presence, unless it is known. Waits a few seconds. */
-    readonly fetch: (userId: UserId) => Effect.Effect<void>
     /** A server has made a request: what it told is still true. */
     readonly heardFrom: (server: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/actors/federation/RemotePresences") {
-  static readonly layer = Layer.effect(RemotePresences, make)
-  /** For a server without federation: there are no other servers. */
-  static readonly layerNowhere = Layer.succeed(RemotePresences, {
-    receive: () => Effect.void,
-    want: () => Effect.void,
-    fetch: () => Effect.void,
-    heardFrom: () => Effect.void
-  })
+  /** Also provides `RemotePresenceLookup`. */
+  static readonly layer = Layer.effectContext(make)
 }

@@ -4,12 +4,12 @@
  *
  * Source: "Federation" of the specification.
  */
-import type { DirectoryAnswer } from "@greenroom/protocol/federation/FederationAnswers"
 import { type RoomAlias, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Effect, Exit, Layer } from "effect"
+import { RemoteDirectory } from "../room/RemoteDirectory.ts"
 import { FederationClient } from "./FederationClient.ts"
 import type { RemoteError } from "./RemoteError.ts"
 
@@ -42,10 +42,10 @@ const make = Effect.gen(function* () {
     (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
     { capacity, timeToLive }
   )
-  return RemoteQueries.of({
-    profile: (userId) => MonotonicCache.get(profiles, userId),
-    directory: (alias) => MonotonicCache.get(aliases, alias)
-  })
+  return Context.make(
+    RemoteQueries,
+    RemoteQueries.of({ profile: (userId) => MonotonicCache.get(profiles, userId) })
+  ).pipe(Context.add(RemoteDirectory, { resolve: (alias) => MonotonicCache.get(aliases, alias) }))
 })
 
 export class RemoteQueries extends Context.Service<
@@ -53,14 +53,8 @@ export class RemoteQueries extends Context.Service<
   {
     /** What the server of the user lets ours see of the profile. Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly profile: (userId: UserId) => Effect.Effect<JsonObject, MatrixError>
-    /** Where the alias leads, and by which servers one may join there. Errors: M_NOT_FOUND. */
-    readonly directory: (alias: RoomAlias) => Effect.Effect<DirectoryAnswer, MatrixError>
   }
 >()("greenroom/actors/federation/RemoteQueries") {
-  static readonly layer = Layer.effect(RemoteQueries, make)
-  /** For a server without federation: there are no other servers. */
-  static readonly layerNowhere = Layer.succeed(RemoteQueries, {
-    profile: (userId) => Effect.fail(new NotFound({ error: `There is no user ${userId} on this server` })),
-    directory: (alias) => Effect.fail(new NotFound({ error: `There is no room alias ${alias}` }))
-  })
+  /** Also provides `RemoteDirectory`. */
+  static readonly layer = Layer.effectContext(make)
 }

@@ -6,7 +6,7 @@ import { isUtf8 } from "node:buffer"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { CanonicalJsonError, compareCodePoints, encode } from "@greenroom/room/CanonicalJson"
 import { Effect, Result, Schema } from "effect"
-import { sliced } from "./Slices.ts"
+import { sliced } from "../runtime/Slices.ts"
 
 /** Bytes that are not JSON, or have too long an entry. */
 export class JsonSyntaxError extends Schema.TaggedError<JsonSyntaxError>()("JsonSyntaxError", {

@@ -6,7 +6,7 @@
  * A device between two polls is connected for a grace period longer. Plain memory, synchronous, owned by `Presences`.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import type { Outlook } from "./Presence.ts"
+import type { Outlook } from "./PresenceProtocol.ts"
 import type { DeviceReport } from "./PresenceRules.ts"
 
 interface Device {

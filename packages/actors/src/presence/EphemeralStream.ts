@@ -12,7 +12,7 @@ import { randomBytes } from "node:crypto"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Context, Effect, Latch, Layer } from "effect"
-import type { PresenceContent } from "../room/Rooms.ts"
+import type { PresenceContent } from "./PresenceContent.ts"
 
 /** A user's presence as a moment: `last_active_at` (milliseconds since 1970) instead of the age that clients get. */
 export interface PresenceValue extends Omit<PresenceContent, "last_active_ago"> {

@@ -14,14 +14,14 @@ import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceSto
 import { ProfileStore, type PublicProfile } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
-import { RemotePresences } from "../federation/RemotePresences.ts"
-import type { PresenceContent } from "../room/Rooms.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { DeviceConnections } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
-import { Presence } from "./Presence.ts"
+import type { PresenceContent } from "./PresenceContent.ts"
+import { Presence } from "./PresenceProtocol.ts"
+import { RemotePresenceLookup } from "./RemotePresenceLookup.ts"
 
 export type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 
@@ -72,7 +72,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const lists = yield* PresenceListStore
   const { serverName } = yield* HomeServerConfig
   const accounts = yield* AccountStore
-  const remotePresences = yield* RemotePresences
+  const remotePresences = yield* RemotePresenceLookup
   const lastValues = yield* makeLastValues
   const devices = new DeviceConnections(Duration.toMillis(options.grace ?? "30 seconds"))
   const somethingDue = Latch.makeUnsafe(false)

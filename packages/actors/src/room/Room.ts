@@ -9,211 +9,23 @@
  * Source: "Room structure" and "Rooms" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { EventId, formatRoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { formatRoomAlias, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { initialProposals } from "@greenroom/room/RoomCreation"
 import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion } from "@greenroom/room/RoomVersions"
 import type { SigningKey } from "@greenroom/room/Signing"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
-import { Clock, Effect, FiberMap, Result, Schema } from "effect"
-import { Entity } from "effect/cluster"
-import { Rpc } from "effect/rpc"
-import { mayPass } from "../federation/internal/ItemFailure.ts"
-import type { RemoteState } from "../federation/RemoteRooms.ts"
+import { Clock, Effect, FiberMap, Result } from "effect"
 import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { Transaction } from "../runtime/Session.ts"
+import { mayPass } from "../runtime/ItemFailure.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
-import type { Outcome } from "./internal/RoomIntake.ts"
 import type { RoomState } from "./internal/RoomState.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
-
-// --- Protocol -------------------------------------------------------------------------------------------------------
-
-/** JSON that was checked where it entered the server. */
-const Content: Schema.Codec<JsonObject> = Schema.Unknown as never
-
-/** The transaction of the request and its kind, such as `send/m.room.message`: one scope of idempotency. */
-const RoomTransaction = Schema.Struct({ ...Transaction.fields, kind: Schema.String })
-export type RoomTransaction = typeof RoomTransaction.Type
-
-/** Makes the room with its first events. Answers with the alias where one was asked for. */
-export const Create = Rpc.make("Create", {
-  payload: {
-    creator: UserId,
-    creatorProfile: Content,
-    visibility: Schema.Literals(["public", "private"]),
-    aliasName: Schema.optionalKey(Schema.String),
-    name: Schema.optionalKey(Schema.String),
-    topic: Schema.optionalKey(Schema.String),
-    invite: Schema.Array(UserId),
-    transaction: Schema.optionalKey(RoomTransaction)
-  },
-  success: Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(Schema.String) }),
-  error: MatrixError
-})
-
-/** Appends an event if the rules allow it. A state event that changes nothing is answered with the one in force. */
-export const Propose = Rpc.make("Propose", {
-  payload: {
-    sender: UserId,
-    type: Schema.String,
-    content: Content,
-    stateKey: Schema.optionalKey(Schema.String),
-    transaction: Schema.optionalKey(RoomTransaction)
-  },
-  success: Schema.Struct({ event_id: EventId }),
-  error: MatrixError
-})
-
-/** Strips an event to what the protocol needs. */
-export const Redact = Rpc.make("Redact", {
-  payload: {
-    sender: UserId,
-    target: EventId,
-    reason: Schema.optionalKey(Schema.String),
-    transaction: Schema.optionalKey(RoomTransaction)
-  },
-  success: Schema.Struct({ event_id: EventId }),
-  error: MatrixError
-})
-
-/** The user types, or stopped. `timeout` in ms. */
-export const SetTyping = Rpc.make("SetTyping", {
-  payload: { userId: UserId, typing: Schema.Boolean, timeout: Schema.Number },
-  error: MatrixError
-})
-
-/** Gives the user's membership its new display name and avatar, if the user is joined. */
-export const RefreshMember = Rpc.make("RefreshMember", {
-  payload: { userId: UserId, profile: Content },
-  error: MatrixError
-})
-
-// What other servers send and ask for; the events have passed form, signature and hash.
-
-const Handshake = Schema.Literals(["join", "leave", "knock"])
-const Events: Schema.Codec<ReadonlyArray<Event>> = Schema.Unknown as never
-const RoomEvent: Schema.Codec<Event> = Schema.Unknown as never
-const StateOfRoom: Schema.Codec<RemoteState> = Schema.Unknown as never
-
-/**
- * After a failure events are placed one by one. One at which it fails again is not tried any more: if the failure is of
- * that event ("faults"), or for whatever reason ("failures").
- */
-const Caution = Schema.Literals(["faults", "failures"])
-export type Caution = typeof Caution.Type
-
-/** Places events of other servers. Answers with what became of each, when what was taken is durable. */
-export const Receive = Rpc.make("Receive", {
-  payload: { origin: ServerName, events: Events, caution: Schema.optionalKey(Caution) },
-  success: Schema.Unknown as never as Schema.Codec<ReadonlyArray<Outcome>>,
-  error: MatrixError
-})
-
-/** The template of a membership for a user of another server. */
-export const MakeMembership = Rpc.make("MakeMembership", {
-  payload: { handshake: Handshake, userId: UserId },
-  success: Schema.Struct({ room_version: Schema.String, event: Content }),
-  error: MatrixError
-})
-
-/** Takes the membership that another server has completed; a join is answered with the state before it. */
-export const SendMembership = Rpc.make("SendMembership", {
-  payload: { origin: ServerName, handshake: Handshake, event: RoomEvent },
-  success: StateOfRoom,
-  error: MatrixError
-})
-
-/**
- * Makes the membership that a user of another server asks for by an m.room.invite_join to this server. Answers with the
- * event by which the user is joined, also where they were before. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.
- */
-export const InviteJoin = Rpc.make("InviteJoin", {
-  payload: { event: RoomEvent },
-  success: Schema.Struct({ event_id: EventId }),
-  error: MatrixError
-})
-
-/** The state before an event, or now, for a server that takes part in the room. */
-export const GetState = Rpc.make("GetState", {
-  payload: { origin: ServerName, at: Schema.optionalKey(EventId) },
-  success: StateOfRoom,
-  error: MatrixError
-})
-
-/** An invite of one of our users by another server: answered with our signature beside its own. */
-export const ReceiveInvite = Rpc.make("ReceiveInvite", {
-  payload: { origin: ServerName, event: RoomEvent, version: Schema.String },
-  success: RoomEvent,
-  error: MatrixError
-})
-
-/** Which servers take part in the room; none if ours does not. */
-export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), error: MatrixError })
-
-// What our users need of other servers
-
-/** Joins through one of the servers, where this one does not take part in the room. */
-export const JoinRemotely = Rpc.make("JoinRemotely", {
-  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
-  error: MatrixError
-})
-
-/** Rejects an invitation, or takes back a knock, where this server does not take part in the room. */
-export const LeaveRemotely = Rpc.make("LeaveRemotely", {
-  payload: { userId: UserId, servers: Schema.Array(ServerName) },
-  error: MatrixError
-})
-
-/** Knocks through one of the servers, where this one does not take part in the room. */
-export const KnockRemotely = Rpc.make("KnockRemotely", {
-  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
-  success: Schema.Struct({ event_id: EventId }),
-  error: MatrixError
-})
-
-/** Invites a user of another server, which countersigns. */
-export const InviteRemotely = Rpc.make("InviteRemotely", {
-  payload: {
-    sender: UserId,
-    invited: UserId,
-    content: Content,
-    transaction: Schema.optionalKey(RoomTransaction)
-  },
-  success: Schema.Struct({ event_id: EventId }),
-  error: MatrixError
-})
-
-/** Fetches history that precedes what there is; true if there is more of it now. */
-export const Backfill = Rpc.make("Backfill", {
-  payload: { limit: Schema.Number },
-  success: Schema.Boolean,
-  error: MatrixError
-})
-
-export const Room = Entity.make("Room", [
-  Create,
-  Propose,
-  Redact,
-  SetTyping,
-  RefreshMember,
-  Receive,
-  MakeMembership,
-  SendMembership,
-  InviteJoin,
-  GetState,
-  ReceiveInvite,
-  Servers,
-  JoinRemotely,
-  LeaveRemotely,
-  KnockRemotely,
-  InviteRemotely,
-  Backfill
-])
+import { type Create, type Redact, Room, type RoomTransaction } from "./RoomProtocol.ts"
 
 // --- State ----------------------------------------------------------------------------------------------------------
 

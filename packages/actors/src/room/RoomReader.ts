@@ -29,7 +29,7 @@ import { ask } from "../runtime/Ask.ts"
 import type { Session } from "../runtime/Session.ts"
 import { type EventRenderer, makeEventRenderer } from "./internal/EventRenderer.ts"
 import { makeHistoryVisibility, type Reader, visibilityOf } from "./internal/HistoryVisibility.ts"
-import { Room } from "./Room.ts"
+import { Room } from "./RoomProtocol.ts"
 
 /** How much history is asked for at once where ours ends. */
 const backfillSize = 100

@@ -9,70 +9,20 @@ import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { BadPagination, MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer } from "effect"
+import type { PresenceEvent } from "../presence/PresenceContent.ts"
 import type { Session } from "../runtime/Session.ts"
 import { makeRoomDirectory } from "./internal/RoomDirectory.ts"
 import { makeRoomReads } from "./internal/RoomReads.ts"
 import { makeRoomRequests } from "./internal/RoomRequests.ts"
 import { makeTransactionExpiry } from "./internal/TransactionExpiry.ts"
-
-export interface CreateRoom {
-  /** `public` if absent: the room is listed, and anybody may join it. */
-  readonly visibility?: "public" | "private"
-  /** Localpart of an alias on this server, without `#`. */
-  readonly room_alias_name?: string
-  readonly name?: string
-  readonly topic?: string
-  readonly invite?: ReadonlyArray<UserId>
-}
-
-export interface MessagePage {
-  readonly chunk: ReadonlyArray<ClientEvent>
-  readonly start: string
-  readonly end: string
-}
-
-/** One room of an initialSync. */
-export interface RoomSnapshot {
-  readonly room_id: RoomId
-  readonly membership: string
-  readonly inviter?: UserId
-  readonly visibility?: "public" | "private"
-  readonly messages?: MessagePage
-  readonly state?: ReadonlyArray<ClientEvent>
-}
-
-export interface PublicRoom {
-  readonly room_id: RoomId
-  readonly name?: string
-  readonly topic?: string
-  readonly aliases: ReadonlyArray<RoomAlias>
-  readonly num_joined_members: number
-}
-
-/** Where a page of public rooms begins: `START` or the `end` of a page before. */
-export interface PublicRoomsQuery {
-  readonly from?: string | undefined
-  readonly limit?: number | undefined
-}
-
-export interface PublicRoomPage {
-  readonly chunk: ReadonlyArray<PublicRoom>
-  readonly start: string
-  /** `END` after the last page. */
-  readonly end: string
-}
-
-/** Where a page of messages begins and ends. `from` and `to` are tokens, `START` or `END`. */
-export interface MessagesQuery {
-  readonly from?: string
-  readonly to?: string
-  /** Defaults to 10, at most 1,000. */
-  readonly limit?: number
-  /** If absent: forwards from `START` or to `END`, else backwards. */
-  readonly dir?: "f" | "b"
-  /** Bundle feedback with its message. */
-  readonly feedback?: boolean
-}
+import type {
+  CreateRoom,
+  MessagePage,
+  MessagesQuery,
+  PublicRoomPage,
+  PublicRoomsQuery,
+  RoomSnapshot
+} from "./RoomModel.ts"
 
 export class Rooms extends Context.Service<
   Rooms,
@@ -196,22 +146,4 @@ export class Rooms extends Context.Service<
       return Rooms.of({ ...requests, ...directory, ...reads })
     })
   )
-}
-
-/** `m.presence` as clients receive it. */
-export interface PresenceEvent {
-  readonly type: "m.presence"
-  readonly content: PresenceContent
-}
-
-export interface PresenceContent {
-  readonly user_id: UserId
-  readonly state: string
-  /** The same as `state`, under its successor's name. */
-  readonly presence: string
-  readonly status_msg?: string
-  /** Milliseconds since the user last did something. */
-  readonly last_active_ago?: number
-  readonly displayname?: string
-  readonly avatar_url?: string
 }

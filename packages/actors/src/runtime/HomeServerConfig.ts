@@ -1,12 +1,11 @@
 /**
- * What an embedding program or the gateway app says about the home server. Read once, at the start.
+ * The settings that several folders read. Those of one subject are beside it: `LoginConfig`, `FederationConfig`.
+ * `HomeServer.layer` takes all of them.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, type Redacted } from "effect"
-import type { LoginOptions } from "../account/login/LoginOptions.ts"
-import type { FederationOptions } from "../federation/FederationConfig.ts"
 
-export interface HomeServerOptions {
+export interface HomeServerSettings {
   /** The name in our users' IDs. */
   readonly serverName: ServerName
   /** Where the embedded PostgreSQL, media and keys live. */
@@ -15,15 +14,11 @@ export interface HomeServerOptions {
   readonly databaseUrl?: Redacted.Redacted
   /** Whether anybody may register (default true). */
   readonly enableRegistration?: boolean
-  /** Flows, mail, OAuth2 providers (default: the password alone). */
-  readonly login?: LoginOptions
   /**
    * Whether everybody who asks may see the presence of everybody of this server, as on the reference server of 2014. By
    * default (false) each user is asked, or has asked in return.
    */
   readonly acceptPresenceInvites?: boolean
-  /** How other home servers are reached. */
-  readonly federation?: FederationOptions
   /**
    * URLs of the identity servers that are trusted to say whose an address is, without a slash at the end. The first is
    * asked where a client names none (default: none).
@@ -37,6 +32,6 @@ export interface HomeServerOptions {
   }
 }
 
-export class HomeServerConfig extends Context.Service<HomeServerConfig, HomeServerOptions>()(
+export class HomeServerConfig extends Context.Service<HomeServerConfig, HomeServerSettings>()(
   "greenroom/actors/HomeServerConfig"
 ) {}

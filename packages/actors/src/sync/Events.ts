@@ -4,42 +4,13 @@
  *
  * Source: "Receiving live updates on a client" of the specification.
  */
-import type { ClientEvent } from "@greenroom/protocol/Event"
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, type Stream } from "effect"
-import type { PresenceEvent, RoomSnapshot } from "../room/Rooms.ts"
+import type { PresenceEvent } from "../presence/PresenceContent.ts"
+import type { RoomSnapshot } from "../room/RoomModel.ts"
 import type { Session } from "../runtime/Session.ts"
+import type { StreamChunk, StreamedEvent, Subscription } from "./EventStream.ts"
 import { makeEventReader } from "./internal/EventReader.ts"
-
-/** `m.typing` as clients receive it: who types in the room now. */
-export interface TypingEvent {
-  readonly type: "m.typing"
-  readonly room_id: RoomId
-  readonly content: { readonly user_ids: ReadonlyArray<UserId> }
-}
-
-export type StreamedEvent = ClientEvent | PresenceEvent | TypingEvent
-
-/**
- * A part of the stream: what happened after `start` and up to `end`. The events are encoded already, because one event
- * goes to many users.
- */
-export interface StreamChunk {
-  /** The array of the events as JSON text. */
-  readonly json: string
-  /** The array of the events as MessagePack. */
-  readonly packed: Uint8Array
-  /** How many events there are. */
-  readonly count: number
-  readonly start: string
-  readonly end: string
-}
-
-/** A live subscription, for sockets: `next` waits for the next chunk that is not empty. */
-export interface Subscription {
-  readonly next: Effect.Effect<StreamChunk, MatrixError>
-}
 
 export class Events extends Context.Service<
   Events,

@@ -20,12 +20,12 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { OutgoingEdus } from "../federation/OutgoingEdus.ts"
 import { RemoteQueries } from "../federation/RemoteQueries.ts"
+import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { Presences } from "../presence/Presences.ts"
-import type { PresenceContent } from "../room/Rooms.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
-import { maxProfileFields, User } from "./User.ts"
+import { maxProfileFields, User } from "./UserProtocol.ts"
 
 /** Who may see a profile field: all, who shares a room, whom the user accepted, nobody. */
 export type Visibility = ProfileVisibility

@@ -3,10 +3,10 @@ import { assert, describe, it } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Redacted } from "effect"
 import { Voip } from "../../src/account/Voip.ts"
-import { HomeServerConfig, type HomeServerOptions } from "../../src/runtime/HomeServerConfig.ts"
+import { HomeServerConfig, type HomeServerSettings } from "../../src/runtime/HomeServerConfig.ts"
 import { onDevice, serverName } from "../support/People.ts"
 
-const withTurn = (turn?: HomeServerOptions["turn"]) =>
+const withTurn = (turn?: HomeServerSettings["turn"]) =>
   Voip.layer.pipe(
     Layer.provide(Layer.succeed(HomeServerConfig, { serverName, dataDir: "", ...(turn === undefined ? {} : { turn }) }))
   )

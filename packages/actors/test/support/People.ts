@@ -11,10 +11,10 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
-import { RemotePresences } from "../../src/federation/RemotePresences.ts"
 import { EphemeralStream } from "../../src/presence/EphemeralStream.ts"
 import * as Presence from "../../src/presence/Presence.ts"
 import { Presences } from "../../src/presence/Presences.ts"
+import { RemotePresenceLookup } from "../../src/presence/RemotePresenceLookup.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import * as LocalRunner from "../../src/runtime/LocalRunner.ts"
 import type { Session } from "../../src/runtime/Session.ts"
@@ -39,7 +39,7 @@ export const runner = Layer.mergeAll(
 /** Presence with a memory of its own, for a process that is restarted within a test. */
 export const presence = Presences.layer.pipe(
   Layer.provideMerge(Presence.layer()),
-  Layer.provideMerge(RemotePresences.layerNowhere),
+  Layer.provideMerge(RemotePresenceLookup.layerNone),
   Layer.provideMerge(EphemeralStream.layer),
   Layer.provideMerge(runner)
 )

@@ -10,7 +10,8 @@ import { TestClock } from "effect/testing"
 import { Presences } from "../../src/presence/Presences.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
-import { Events, type StreamChunk } from "../../src/sync/Events.ts"
+import type { StreamChunk } from "../../src/sync/EventStream.ts"
+import { Events } from "../../src/sync/Events.ts"
 import { aliceAndBob, guest, layer as homeServer, node } from "../TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })

@@ -4,6 +4,7 @@
  * Source: "OAuth2-based" and "Email-based (url)" of "Registration and login" of the specification.
  */
 
+import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { LoginFlows, type OAuth2Return } from "@greenroom/actors/account/login/LoginFlows"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
@@ -39,7 +40,8 @@ const noStore = HttpServerResponse.setHeaders({ "cache-control": "no-store", "re
 
 export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", (handlers) =>
   withServices(function* () {
-    const { login, serverName } = yield* HomeServerConfig
+    const { serverName } = yield* HomeServerConfig
+    const { minPasswordLength } = yield* LoginConfig
     const flows = yield* LoginFlows
     const limit = yield* RateLimit
     const publicUrl = yield* PublicUrl
@@ -56,7 +58,6 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
     /** A page where the fallback page began it, else what a program reads. */
     const answerReturn = ({ page, purpose, result }: OAuth2Return) => {
       if (page && purpose !== "link") {
-        const { minPasswordLength } = login ?? {}
         return Effect.succeed(fallbackPage({ purpose, serverName, minPasswordLength, result }))
       }
       return "error" in result

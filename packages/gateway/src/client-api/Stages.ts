@@ -5,6 +5,7 @@
  * Source: "Registration and login" of the specification.
  */
 
+import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { type FlowRequest, LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { LoginStage } from "@greenroom/protocol/api/LoginFlow"
@@ -18,10 +19,11 @@ export const withoutNulls = (stage: LoginStage): FlowRequest["body"] =>
   Object.fromEntries(Object.entries(stage).filter(([, value]) => value !== null))
 
 export const makeStages = Effect.fnUntraced(function* (purpose: "login" | "registration") {
-  const { login, serverName } = yield* HomeServerConfig
+  const { serverName } = yield* HomeServerConfig
+  const { minPasswordLength } = yield* LoginConfig
   const flows = yield* LoginFlows
   const publicUrl = yield* PublicUrl
-  const page = fallbackPage({ purpose, serverName, minPasswordLength: login?.minPasswordLength })
+  const page = fallbackPage({ purpose, serverName, minPasswordLength })
   return {
     flows: flows.flows(purpose),
     /** A stage, from a network address. */

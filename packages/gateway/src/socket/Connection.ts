@@ -7,7 +7,7 @@
  */
 
 import type { Session } from "@greenroom/actors/runtime/Session"
-import type { Subscription } from "@greenroom/actors/sync/Events"
+import type { Subscription } from "@greenroom/actors/sync/EventStream"
 import { type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
 import {
   closeCodes,

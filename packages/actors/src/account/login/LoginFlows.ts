@@ -23,6 +23,7 @@ import { Accounts } from "../Accounts.ts"
 import { makeEmailStages, maxTries } from "./EmailStages.ts"
 import { FlowTable } from "./FlowTable.ts"
 import { makeCompletion, overtaken } from "./LoginCompletion.ts"
+import { LoginConfig } from "./LoginConfig.ts"
 import { checkLoginOptions, type LoginOptions, loginDefaults, type StageType } from "./LoginOptions.ts"
 import type { LoginProgress, Outcome, Purpose, StageRequest } from "./LoginProgress.ts"
 import { addressKey, LoginThrottle } from "./LoginThrottle.ts"
@@ -99,7 +100,8 @@ const newSecret = () => Redacted.make(randomBytes(32).toString("base64url"))
 type Progressing = LoginSession<LoginProgress>
 
 const make = Effect.gen(function* () {
-  const { enableRegistration = true, login = {}, serverName } = yield* HomeServerConfig
+  const { enableRegistration = true, serverName } = yield* HomeServerConfig
+  const login = yield* LoginConfig
   const options: LoginOptions = enableRegistration ? login : { ...login, registration: "closed" }
   const wrong = checkLoginOptions(options)
   if (wrong !== undefined) return yield* new LoginFlowsError({ message: wrong })

@@ -5,7 +5,7 @@
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { type AttemptRate, LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { Context, Effect, Layer } from "effect"
-import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 
 const sweepInterval = "5 minutes"
@@ -47,7 +47,7 @@ export class LoginThrottle extends Context.Service<
   static readonly layer = Layer.effect(
     LoginThrottle,
     Effect.gen(function* () {
-      const { login = {} } = yield* HomeServerConfig
+      const login = yield* LoginConfig
       const rates = { ...loginDefaults, ...login }
       const store = yield* LoginAttemptStore
 

@@ -4,8 +4,8 @@
  */
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Context, Effect, Layer, Queue, Schedule } from "effect"
-import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { describeSmtpError, smtpTransport } from "../SmtpServer.ts"
+import { LoginConfig } from "./LoginConfig.ts"
 import type { MailOptions } from "./LoginOptions.ts"
 import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
 
@@ -63,7 +63,7 @@ export class Mailer extends Context.Service<
   static readonly layer = Layer.effect(
     Mailer,
     Effect.gen(function* () {
-      const { login = {} } = yield* HomeServerConfig
+      const login = yield* LoginConfig
       if (login.mail === undefined) return { send: () => Effect.void }
       return { send: yield* makeSender(login.mail) }
     })

@@ -9,7 +9,7 @@ import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Redacted, Semaphore } from "effect"
 import * as client from "openid-client"
-import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { LoginConfig } from "./LoginConfig.ts"
 import type { OAuth2Provider } from "./LoginOptions.ts"
 
 /** The redirect URI, where providers send users back to. */
@@ -119,7 +119,7 @@ const toSubject = (value: unknown): string | undefined => {
 }
 
 const make = Effect.gen(function* () {
-  const { login = {} } = yield* HomeServerConfig
+  const login = yield* LoginConfig
   const providers = login.providers ?? []
   const known = new Map<string, client.Configuration>()
   const oneAtATime = yield* Semaphore.make(1)

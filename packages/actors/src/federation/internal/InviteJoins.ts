@@ -11,11 +11,11 @@ import { type EventId, isServerName, type ServerName, serverNameOf } from "@gree
 import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import type { KeptPduAnswer } from "@greenroom/store/ReceivedTransactionStore"
 import { Effect, Result } from "effect"
-import { Room } from "../../room/Room.ts"
+import { Room } from "../../room/RoomProtocol.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
-import type { FederationRooms } from "../FederationRooms.ts"
-import { mayPass } from "./ItemFailure.ts"
+import { mayPass } from "../../runtime/ItemFailure.ts"
+import type { Federation } from "../Federation.ts"
 
 /** How many of one transaction are taken: each is answered with the state of a room. */
 const maxInviteJoins = 5
@@ -69,7 +69,7 @@ export const makeInviteJoins = Effect.gen(function* () {
 
 /** The whole of such an answer. A server that is no longer in the room is told that there is none. */
 export const wholeAnswer = Effect.fnUntraced(function* (
-  { getPdu, getState }: Pick<FederationRooms["Service"], "getPdu" | "getState">,
+  { getPdu, getState }: Pick<Federation["Service"], "getPdu" | "getState">,
   origin: ServerName,
   { joined, ...answer }: KeptPduAnswer
 ): Effect.fn.Return<PduAnswer, MatrixError> {

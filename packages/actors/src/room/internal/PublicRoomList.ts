@@ -5,7 +5,7 @@ import { BadPagination } from "@greenroom/protocol/MatrixError"
 import { maxLimit } from "@greenroom/protocol/Pagination"
 import { type PublicRoomPosition, type PublicRoomRow, PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { Effect } from "effect"
-import type { PublicRoom, PublicRoomsQuery } from "../Rooms.ts"
+import type { PublicRoom, PublicRoomsQuery } from "../RoomModel.ts"
 
 const toPublicRoom = (room: PublicRoomRow): PublicRoom => ({
   room_id: room.roomId,

@@ -16,9 +16,9 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
-import { RemoteQueries } from "../../federation/RemoteQueries.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { RemoteDirectory } from "../RemoteDirectory.ts"
 import type { RoomRequests } from "./RoomRequests.ts"
 
 export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequests) {
@@ -26,11 +26,11 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
   const states = yield* StateStore
-  const remote = yield* RemoteQueries
+  const remote = yield* RemoteDirectory
 
   const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
     const found = yield* directory.find(alias)
-    if (Option.isNone(found) && serverNameOf(alias) !== serverName) return yield* remote.directory(alias)
+    if (Option.isNone(found) && serverNameOf(alias) !== serverName) return yield* remote.resolve(alias)
     if (Option.isNone(found)) return yield* new NotFound({ error: `There is no room alias ${alias}` })
     return { room_id: found.value.roomId, servers: found.value.servers }
   })

@@ -13,7 +13,7 @@ import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect } from "effect"
-import { RemoteRooms, type RemoteState } from "../../federation/RemoteRooms.ts"
+import { RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomGraph } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 

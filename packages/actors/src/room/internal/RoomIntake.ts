@@ -13,10 +13,10 @@ import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import type { StateId } from "@greenroom/store/StateStore"
 import { Array as Arr, Effect, Semaphore } from "effect"
-import { mayPass } from "../../federation/internal/ItemFailure.ts"
-import type { RemoteState } from "../../federation/RemoteRooms.ts"
-import { sliced } from "../../federation/Slices.ts"
-import type { Caution } from "../Room.ts"
+import { mayPass } from "../../runtime/ItemFailure.ts"
+import { sliced } from "../../runtime/Slices.ts"
+import type { RemoteState } from "../RemoteRooms.ts"
+import type { Caution, Outcome } from "../RoomProtocol.ts"
 import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
 import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
@@ -30,12 +30,6 @@ const outliersAtOnce = 500
 
 /** How many events are remembered that cannot be handled. */
 const maxUnhandled = 1_000
-
-/** What became of one event of a transaction. */
-export interface Outcome {
-  readonly event_id: EventId
-  readonly error?: string
-}
 
 export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { load, log, nextNid, roomId, withNids } = writer

@@ -5,9 +5,10 @@ import { type ClientEvent, type Event, toClientEvent } from "@greenroom/protocol
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
 import { Clock, Effect } from "effect"
+import type { PresenceContent } from "../../presence/PresenceContent.ts"
 import { Presences } from "../../presence/Presences.ts"
 import type { Session } from "../../runtime/Session.ts"
-import type { MessagesQuery, PresenceContent } from "../Rooms.ts"
+import type { MessagesQuery } from "../RoomModel.ts"
 import { makePublicRoomList } from "./PublicRoomList.ts"
 import { clampLimit, makeRoomViews, withPresence } from "./RoomViews.ts"
 

@@ -27,8 +27,8 @@ import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
-import { Room, type RoomTransaction } from "../Room.ts"
-import type { CreateRoom } from "../Rooms.ts"
+import type { CreateRoom } from "../RoomModel.ts"
+import { Room, type RoomTransaction } from "../RoomProtocol.ts"
 
 const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
   txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind } satisfies RoomTransaction }

@@ -7,7 +7,7 @@ import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { ClientTransaction } from "@greenroom/store/EventLog"
 import { knownTransactions } from "@greenroom/store/RoomStore"
 import { Deferred, Effect, type Exit } from "effect"
-import type { RoomTransaction } from "../Room.ts"
+import type { RoomTransaction } from "../RoomProtocol.ts"
 import { KeyFilter } from "./KeyFilter.ts"
 
 type Answer = Deferred.Deferred<unknown, MatrixError>

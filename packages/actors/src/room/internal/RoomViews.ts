@@ -19,9 +19,10 @@ import {
   type StreamPosition
 } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Option } from "effect"
+import type { PresenceContent } from "../../presence/PresenceContent.ts"
 import { ask } from "../../runtime/Ask.ts"
-import { Room } from "../Room.ts"
-import type { MessagePage, MessagesQuery, PresenceContent, RoomSnapshot } from "../Rooms.ts"
+import type { MessagePage, MessagesQuery, RoomSnapshot } from "../RoomModel.ts"
+import { Room } from "../RoomProtocol.ts"
 
 /** How much history is asked for at once. */
 const backfillSize = 100

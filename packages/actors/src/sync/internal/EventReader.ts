@@ -26,11 +26,11 @@ import {
   toPresenceContent,
   toPresenceInviteEvent
 } from "../../presence/EphemeralStream.ts"
+import type { PresenceEvent } from "../../presence/PresenceContent.ts"
 import { Presences } from "../../presence/Presences.ts"
 import { clampLimit, makeRoomViews } from "../../room/internal/RoomViews.ts"
-import type { PresenceEvent } from "../../room/Rooms.ts"
 import type { Session } from "../../runtime/Session.ts"
-import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../Events.ts"
+import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../EventStream.ts"
 import { FeedEntry, itemOf, type StreamItem } from "./FeedEntry.ts"
 import { Feeds } from "./Feeds.ts"
 import type { UserFeed } from "./UserFeed.ts"

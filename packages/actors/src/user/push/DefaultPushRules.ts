@@ -5,7 +5,7 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import type { PushAction, PushRule, PushRuleset } from "./PushRules.ts"
+import type { PushAction, PushRule, PushRuleset } from "./PushRule.ts"
 
 const match = (key: string, pattern: string): JsonObject => ({ kind: "event_match", key, pattern })
 const is = (key: string, value: Json): JsonObject => ({ kind: "event_property_is", key, value })

@@ -9,7 +9,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { type Glob, matchesGlob, matchesWords, parseGlob } from "@greenroom/protocol/Glob"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRules.ts"
+import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
 
 /** An event and what the conditions ask of its room. */
 export interface EventContext {

@@ -17,27 +17,7 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import { Result } from "effect"
 import { defaultRules } from "./DefaultPushRules.ts"
-
-/** The kinds of rules, in the order in which they are checked. */
-export const pushRuleKinds = ["override", "content", "room", "sender", "underride"] as const
-export type PushRuleKind = (typeof pushRuleKinds)[number]
-
-/** `notify`, or a tweak such as `{"set_tweak": "sound", "value": "default"}`. */
-export type PushAction = string | JsonObject
-
-export interface PushRule {
-  readonly rule_id: string
-  readonly default: boolean
-  readonly enabled: boolean
-  readonly actions: ReadonlyArray<PushAction>
-  /** Of override and underride rules: all must hold. */
-  readonly conditions?: ReadonlyArray<JsonObject>
-  /** Of content rules: a glob. */
-  readonly pattern?: string
-}
-
-/** All rules of a user, those of each kind with the most important first. */
-export type PushRuleset = { readonly [kind in PushRuleKind]: ReadonlyArray<PushRule> }
+import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
 
 /** What a user changed. */
 export interface PushRuleSettings {

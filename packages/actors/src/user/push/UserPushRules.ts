@@ -9,16 +9,13 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { Context, Effect, Layer, Option, type Result } from "effect"
+import type { PushAction, PushRule, PushRuleKind, PushRuleset } from "./PushRule.ts"
 import {
   changeRule,
   deleteRule,
   type NewPushRule,
   noSettings,
-  type PushAction,
-  type PushRule,
-  type PushRuleKind,
   type PushRuleSettings,
-  type PushRuleset,
   putRule,
   rulesetOf
 } from "./PushRules.ts"

@@ -4,7 +4,7 @@ import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { generateSigningKey } from "@greenroom/room/Signing"
 import { Deferred, Effect, Fiber, Result } from "effect"
 import { SqlClient } from "effect/sql"
-import { Room } from "../../../src/room/Room.ts"
+import { Room } from "../../../src/room/RoomProtocol.ts"
 import { Rooms } from "../../../src/room/Rooms.ts"
 import { guest, layer as homeServer } from "../../TestHomeServer.ts"
 

@@ -1,94 +1,16 @@
 /**
- * Rooms on other servers, as a Room actor asks for them: every event that comes back has passed its form, signature and
- * hash, and belongs to the room.
+ * `RemoteRooms` over the federation API.
  *
  * Source: "Backfilling" and "PDUs and EDUs" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
-import { Context, Effect, Layer, Result, Schema } from "effect"
+import { Effect, Layer, Result } from "effect"
+import { RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { PduVerification, type VerificationProblem } from "./PduVerification.ts"
 import type { RemoteError } from "./RemoteError.ts"
-
-/** The other server could not be reached, refused, or answered with what cannot be used. */
-export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFailure", {
-  destination: Schema.String,
-  reason: Schema.String,
-  /** The errcode that the other server gave. */
-  errcode: Schema.optionalKey(Schema.String)
-}) {}
-
-/** A room's state with the events that authorise it. */
-export interface RemoteState {
-  readonly state: ReadonlyArray<Event>
-  readonly authChain: ReadonlyArray<Event>
-}
-
-export type MembershipHandshake = "join" | "leave" | "knock"
-
-export class RemoteRooms extends Context.Service<
-  RemoteRooms,
-  {
-    /** Checks PDUs of any origin. Of bad ones the reason. */
-    readonly verify: (
-      version: RoomVersion,
-      pdus: ReadonlyArray<unknown>
-    ) => Effect.Effect<ReadonlyArray<Result.Result<Event, string>>>
-    /** What precedes the events, newest first, at most `limit`. */
-    readonly backfill: (
-      destination: ServerName,
-      version: RoomVersion,
-      roomId: RoomId,
-      from: ReadonlyArray<EventId>,
-      limit: number
-    ) => Effect.Effect<ReadonlyArray<Event>, RemoteFailure>
-    /** The state before an event. */
-    readonly stateAt: (
-      destination: ServerName,
-      version: RoomVersion,
-      roomId: RoomId,
-      at: EventId
-    ) => Effect.Effect<RemoteState, RemoteFailure>
-    readonly event: (
-      destination: ServerName,
-      version: RoomVersion,
-      roomId: RoomId,
-      eventId: EventId
-    ) => Effect.Effect<Event, RemoteFailure>
-    /** The template of a membership of our user. */
-    readonly makeMembership: (
-      destination: ServerName,
-      handshake: MembershipHandshake,
-      roomId: RoomId,
-      userId: UserId
-    ) => Effect.Effect<{ readonly room_version: string; readonly event: JsonObject }, RemoteFailure>
-    readonly sendJoin: (
-      destination: ServerName,
-      version: RoomVersion,
-      event: Event
-    ) => Effect.Effect<RemoteState, RemoteFailure>
-    readonly sendMembership: (
-      destination: ServerName,
-      version: RoomVersion,
-      handshake: "leave" | "knock",
-      event: Event
-    ) => Effect.Effect<void, RemoteFailure>
-    /** Hands an invite to the server of the invited user, and gives it back countersigned. */
-    readonly invite: (
-      destination: ServerName,
-      version: RoomVersion,
-      event: Event
-    ) => Effect.Effect<Event, RemoteFailure>
-  }
->()("greenroom/actors/federation/RemoteRooms") {
-  static readonly layer = Layer.effect(
-    RemoteRooms,
-    Effect.suspend(() => make)
-  )
-}
 
 const failureOf = (error: RemoteError): RemoteFailure =>
   error._tag === "RemoteRefused"
@@ -185,3 +107,6 @@ const make = Effect.gen(function* () {
     })
   })
 })
+
+/** Provides `RemoteRooms` to the Room actors. */
+export const layer = Layer.effect(RemoteRooms, make)

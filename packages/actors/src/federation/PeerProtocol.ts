@@ -1,0 +1,28 @@
+/**
+ * The messages of the `Peer` actor.
+ */
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Schema } from "effect"
+import { ClusterSchema, Entity } from "effect/cluster"
+import { Rpc } from "effect/rpc"
+
+const Edu = Schema.Struct({
+  edu_type: Schema.String,
+  content: Schema.Unknown as unknown as Schema.Codec<JsonObject>
+})
+
+/**
+ * Something was committed for the server. Answered when nothing waits any longer, or the server is to be spared: for how
+ * many milliseconds (0: it is not).
+ */
+const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) }).annotate(
+  ClusterSchema.InterruptOnTermination,
+  true
+)
+/** EDUs for the server. Dropped while it is spared. */
+const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
+/** The server was heard from, and can be reached again. */
+const HeardFrom = Rpc.make("HeardFrom")
+
+/** The entity; its key is the server name. */
+export const Peer = Entity.make("Peer", [Drain, Tell, HeardFrom])

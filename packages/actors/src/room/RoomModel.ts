@@ -1,0 +1,66 @@
+/**
+ * What `Rooms` takes and returns, in the form of the draft's client API.
+ *
+ * Source: "Rooms" of the specification.
+ */
+import type { ClientEvent } from "@greenroom/protocol/Event"
+import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+
+export interface CreateRoom {
+  /** `public` if absent: the room is listed, and anybody may join it. */
+  readonly visibility?: "public" | "private"
+  /** Localpart of an alias on this server, without `#`. */
+  readonly room_alias_name?: string
+  readonly name?: string
+  readonly topic?: string
+  readonly invite?: ReadonlyArray<UserId>
+}
+
+export interface MessagePage {
+  readonly chunk: ReadonlyArray<ClientEvent>
+  readonly start: string
+  readonly end: string
+}
+
+/** One room of an initialSync. */
+export interface RoomSnapshot {
+  readonly room_id: RoomId
+  readonly membership: string
+  readonly inviter?: UserId
+  readonly visibility?: "public" | "private"
+  readonly messages?: MessagePage
+  readonly state?: ReadonlyArray<ClientEvent>
+}
+
+export interface PublicRoom {
+  readonly room_id: RoomId
+  readonly name?: string
+  readonly topic?: string
+  readonly aliases: ReadonlyArray<RoomAlias>
+  readonly num_joined_members: number
+}
+
+/** Where a page of public rooms begins: `START` or the `end` of a page before. */
+export interface PublicRoomsQuery {
+  readonly from?: string | undefined
+  readonly limit?: number | undefined
+}
+
+export interface PublicRoomPage {
+  readonly chunk: ReadonlyArray<PublicRoom>
+  readonly start: string
+  /** `END` after the last page. */
+  readonly end: string
+}
+
+/** Where a page of messages begins and ends. `from` and `to` are tokens, `START` or `END`. */
+export interface MessagesQuery {
+  readonly from?: string
+  readonly to?: string
+  /** Defaults to 10, at most 1,000. */
+  readonly limit?: number
+  /** If absent: forwards from `START` or to `END`, else backwards. */
+  readonly dir?: "f" | "b"
+  /** Bundle feedback with its message. */
+  readonly feedback?: boolean
+}
