@@ -15,9 +15,9 @@ import { type KeptKeyObject, RemoteKeyStore } from "@greenroom/store/RemoteKeySt
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Context, Effect, Layer, Result, Semaphore } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { sliced } from "../runtime/Slices.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 import { makeKeyObject } from "./ServerKeyObject.ts"
-import { sliced } from "./Slices.ts"
 
 /** How old our own object may be: this long after a rotation on another node the old one may still be given out. */
 const freshness = "10 seconds"
