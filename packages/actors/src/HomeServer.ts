@@ -29,6 +29,7 @@ import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { RelationStore } from "@greenroom/store/RelationStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -71,6 +72,7 @@ import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
 import { Receipts } from "./room/Receipts.ts"
+import { Relations } from "./room/Relations.ts"
 import * as Room from "./room/Room.ts"
 import { RoomReader } from "./room/RoomReader.ts"
 import { Rooms } from "./room/Rooms.ts"
@@ -113,6 +115,7 @@ const stores = (options: HomeServerOptions) =>
     PublicRoomStore.layer,
     ReceiptStore.layer,
     RegistrationTokenStore.layer,
+    RelationStore.layer,
     RoomServerStore.layer,
     RoomStore.layer,
     ServerSettings.layer(options.serverName),
@@ -159,7 +162,7 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Layer.mergeAll(InteractiveAuth.layer, AccountData.layer, UserPushRules.layer)),
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
-  Layer.provideMerge(Layer.merge(Rooms.layer, RoomReader.layer)),
+  Layer.provideMerge(Layer.mergeAll(Rooms.layer, RoomReader.layer, Relations.layer)),
   Layer.provideMerge(Presences.layer),
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )

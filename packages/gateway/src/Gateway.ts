@@ -39,6 +39,7 @@ import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
+import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
@@ -136,6 +137,7 @@ const clientServerHandlers = Layer.mergeAll(
   ProfileHandlers.presenceHandlers,
   servicesHandlers,
   syncHandlers,
+  relationsHandlers,
   UserDataHandlers.accountDataHandlers,
   UserDataHandlers.pushRulesHandlers,
   UserDataHandlers.receiptsHandlers

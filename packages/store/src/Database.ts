@@ -35,6 +35,7 @@ import log from "./migrations/0014_log.ts"
 import keyNotaries from "./migrations/0015_key_notaries.ts"
 import sync from "./migrations/0016_sync.ts"
 import roomVisibility from "./migrations/0017_room_visibility.ts"
+import relations from "./migrations/0018_relations.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -53,7 +54,8 @@ const migrations = {
   "0014_log": log,
   "0015_key_notaries": keyNotaries,
   "0016_sync": sync,
-  "0017_room_visibility": roomVisibility
+  "0017_room_visibility": roomVisibility,
+  "0018_relations": relations
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

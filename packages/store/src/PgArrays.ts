@@ -23,3 +23,6 @@ export const integers = (values: ReadonlyArray<number | null>) => array(values, 
 /** An array of text as one text, for an element that a statement casts to `text[]`: arrays of arrays must be of one length. */
 export const textArrayLiteral = (values: ReadonlyArray<string>): string =>
   `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`
+
+/** A `boolean[]` parameter. */
+export const booleans = (values: ReadonlyArray<boolean>) => array(values, PgTypes.OID.bool)

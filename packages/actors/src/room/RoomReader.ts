@@ -8,41 +8,35 @@
 
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
-import { maxPageBytes } from "@greenroom/protocol/Pagination"
+import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
-import { EventLog, type StreamedEvent } from "@greenroom/store/EventLog"
+import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
-import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
-import { type StateRef, type StateSelection, StateStore } from "@greenroom/store/StateStore"
-import {
-  beginning,
-  comparePositions,
-  formatPosition,
-  parseToken,
-  type StreamPosition
-} from "@greenroom/store/StreamToken"
-import { Context, Effect, Layer, Option } from "effect"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
+import { beginning, comparePositions, formatPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Context, Effect, Layer } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import type { Session } from "../runtime/Session.ts"
 import { type EventRenderer, makeEventRenderer } from "./internal/EventRenderer.ts"
-import { makeHistoryVisibility, type Reader, visibilityOf } from "./internal/HistoryVisibility.ts"
+import {
+  before,
+  type EventPredicate,
+  everyEvent,
+  makeRoomViewer,
+  placeOf,
+  type Scan,
+  theEnd,
+  type View
+} from "./internal/RoomViewer.ts"
 import { Room } from "./RoomProtocol.ts"
 
 /** How much history is asked for at once where ours ends. */
 const backfillSize = 100
-/** The most events of a page that are read to find `limit` which pass the filter. */
-const maxScanned = 5_000
 const maxPage = 1_000
 const defaultPage = 10
-
-/** After everything. */
-const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
-
-/** Which events a page is to have. */
-export type EventPredicate = (event: Event) => boolean
 
 export interface MessagesRequest {
   readonly from?: string | undefined
@@ -71,23 +65,6 @@ export interface EventContext {
   readonly state: ReadonlyArray<ClientServerEvent>
 }
 
-/** A room as a user may see it. */
-interface View {
-  readonly reader: Reader
-  /** The state now, or as it was when the user left. */
-  readonly state: StateRef
-  readonly membership: string
-}
-
-const before = ({ position }: StreamedEvent): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
-
-/** The place of a token. Errors: M_INVALID_PARAM. */
-const placeOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
-  Option.match(parseToken(token), {
-    onNone: () => Effect.fail(new InvalidParam({ error: `${name}: ${token.slice(0, 64)} is no token of this server` })),
-    onSome: ({ position }) => Effect.succeed(position)
-  })
-
 const make = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const states = yield* StateStore
@@ -95,41 +72,8 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const directory = yield* DirectoryStore
   const room = yield* Room.client
-  const { visibleTo } = yield* makeHistoryVisibility
+  const { notSeen, outside, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
   const renderer: EventRenderer = yield* makeEventRenderer
-
-  const outside = (userId: UserId, roomId: RoomId) => new Forbidden({ error: `${userId} is not in ${roomId}` })
-
-  /** Anybody may look at the present of a room whose history is world-readable. */
-  const preview = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
-    const current = yield* rooms.currentState(roomId)
-    if (Option.isNone(current)) return yield* outside(userId, roomId)
-    const { roomNid, state } = current.value
-    const visibility = (yield* states.read([{ roomNid, ref: state }], { key: ["m.room.history_visibility", ""] }))[0]
-    if (visibilityOf(visibility?.event) !== "world_readable") return yield* outside(userId, roomId)
-    return { reader: { userId, roomNid, isJoined: false, leftAt: undefined }, state, membership: "leave" }
-  })
-
-  const viewOf = (userId: UserId, found: RoomMembership): View | undefined => {
-    const { current, ended, membership, roomNid } = found
-    if (membership === "join" && current !== undefined) {
-      return { reader: { userId, roomNid, isJoined: true, leftAt: undefined }, state: current, membership }
-    }
-    if (ended === undefined) return undefined
-    return { reader: { userId, roomNid, isJoined: false, leftAt: ended.at }, state: ended.state, membership }
-  }
-
-  /** Errors: M_FORBIDDEN, also where there is no such room. */
-  const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
-    const membership = yield* rooms.membership(userId, roomId)
-    const seen = Option.isSome(membership) ? viewOf(userId, membership.value) : undefined
-    return seen ?? (yield* preview(userId, roomId))
-  })
-
-  const stateOf = (seen: View, selection?: StateSelection) =>
-    Effect.map(states.read([{ roomNid: seen.reader.roomNid, ref: seen.state }], selection), (entries) =>
-      entries.map(({ event }) => event)
-    )
 
   const state = Effect.fn("RoomReader.state")(function* (session: Session, roomId: RoomId) {
     return yield* renderer.render(session, yield* stateOf(yield* view(session.userId, roomId)))
@@ -185,20 +129,11 @@ const make = Effect.gen(function* () {
     return (yield* stateOf(seen, { types: ["m.room.member"] })).filter(({ content }) => content.membership === "join")
   })
 
-  const notSeen = (eventId: EventId) => new NotFound({ error: `There is no event ${eventId} here that you may see` })
-
-  const visibleEvent = Effect.fnUntraced(function* (seen: View, roomId: RoomId, eventId: EventId) {
-    const [stored] = yield* events.byIds([eventId])
-    if (stored === undefined || stored.status > 1 || stored.event.room_id !== roomId) return yield* notSeen(eventId)
-    const [visible] = yield* visibleTo(seen.reader, [stored])
-    return visible ?? (yield* notSeen(eventId))
-  })
-
   /** Without a room the reader has nothing to do there, which is said as of an event that is not there. */
   const event = Effect.fn("RoomReader.event")(function* (session: Session, roomId: RoomId, eventId: EventId) {
     const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
     const found = yield* visibleEvent(seen, roomId, eventId)
-    return (yield* renderer.render(session, [found.event]))[0]!
+    return (yield* renderer.render(session, [found.event], { bundleIn: seen.reader.roomNid }))[0]!
   })
 
   /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
@@ -207,43 +142,6 @@ const make = Effect.gen(function* () {
     if (oldest === undefined || oldest.event.type === "m.room.create") return false
     return yield* Effect.orElseSucceed(ask(room(roomId).Backfill({ limit: backfillSize })), () => false)
   })
-
-  interface Scan {
-    readonly found: ReadonlyArray<StreamedEvent>
-    /** Where the scan ended; undefined where the room did. */
-    readonly end: StreamPosition | undefined
-  }
-
-  /** Reads on until `limit` events match, are visible, or the range ends. */
-  const scan = Effect.fnUntraced(function* (
-    reader: Reader,
-    range: { readonly after: StreamPosition; readonly upTo: StreamPosition },
-    direction: "f" | "b",
-    limit: number,
-    matches: EventPredicate
-  ): Effect.fn.Return<Scan> {
-    const found: Array<StreamedEvent> = []
-    let { after, upTo } = range
-    for (let scanned = 0; scanned < maxScanned; ) {
-      const size = Math.max(limit - found.length, matches === all ? 1 : 100)
-      const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxPageBytes)
-      scanned += page.events.length
-      for (const entry of yield* visibleTo(reader, page.events)) {
-        if (!matches(entry.event)) continue
-        found.push(entry)
-        if (found.length === limit) return { found, end: direction === "b" ? before(entry) : entry.position }
-      }
-      const last = page.events.at(-1)
-      if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined }
-      if (direction === "b") upTo = before(last)
-      else after = last.position
-      // A page that is cut has as many bytes as an answer may have.
-      if (page.cut && found.length > 0) break
-    }
-    return { found, end: direction === "b" ? upTo : after }
-  })
-
-  const all: EventPredicate = () => true
 
   const messages = Effect.fn("RoomReader.messages")(function* (
     session: Session,
@@ -257,7 +155,7 @@ const make = Effect.gen(function* () {
     const from = request.from === undefined ? (dir === "b" ? theEnd : beginning) : yield* placeOf(request.from, "from")
     const to = request.to === undefined ? (dir === "b" ? beginning : theEnd) : yield* placeOf(request.to, "to")
     const range = dir === "b" ? { after: to, upTo: from } : { after: from, upTo: to }
-    const read = scan(reader, range, dir, limit, request.matches ?? all)
+    const read = scan(reader, range, dir, limit, request.matches ?? everyEvent)
     const stored = yield* read
     const isShort = dir === "b" && stored.end === undefined && request.to === undefined
     const page = isShort && (yield* fetchHistory(roomId, reader.roomNid)) ? yield* read : stored
@@ -268,7 +166,7 @@ const make = Effect.gen(function* () {
     return {
       start: formatPosition(start),
       ...(end === undefined ? {} : { end: formatPosition(end) }),
-      chunk: yield* renderer.render(session, chunk),
+      chunk: yield* renderer.render(session, chunk, { bundleIn: reader.roomNid }),
       ...(request.lazyMembers ? { state: yield* membersFor(session, seen, chunk) } : {})
     }
   })
@@ -293,7 +191,8 @@ const make = Effect.gen(function* () {
     const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
     const centre = yield* visibleEvent(seen, roomId, eventId)
     const limit = Math.min(options.limit ?? defaultPage, maxPage)
-    const matches = options.matches ?? all
+    const bundled = { bundleIn: seen.reader.roomNid }
+    const matches = options.matches ?? everyEvent
     const [older, newer] = yield* Effect.all([
       limit === 0
         ? Effect.succeed<Scan>({ found: [], end: before(centre) })
@@ -315,14 +214,16 @@ const make = Effect.gen(function* () {
       ? (yield* stateOf({ ...seen, state: ref })).filter(({ type }) => type !== "m.room.member")
       : []
     return {
-      event: (yield* renderer.render(session, [centre.event]))[0]!,
+      event: (yield* renderer.render(session, [centre.event], bundled))[0]!,
       events_before: yield* renderer.render(
         session,
-        older.found.map((entry) => entry.event)
+        older.found.map((entry) => entry.event),
+        bundled
       ),
       events_after: yield* renderer.render(
         session,
-        newer.found.map((entry) => entry.event)
+        newer.found.map((entry) => entry.event),
+        bundled
       ),
       start: formatPosition(
         older.end ?? (older.found.at(-1) === undefined ? before(centre) : before(older.found.at(-1)!))

@@ -18,6 +18,7 @@ import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./internal/Feeds.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
+import type { UnreadOfRoom } from "./internal/UnreadCounts.ts"
 
 /** An event without sender or ID, such as account data. */
 export interface SimpleEvent {
@@ -30,7 +31,7 @@ interface Events<E = SimpleEvent> {
 }
 
 /** A room that the user is in, or has left. */
-export interface SyncedRoom {
+export interface SyncedRoom extends Partial<UnreadOfRoom> {
   readonly timeline: Events<ClientServerEvent> & { readonly limited: boolean; readonly prev_batch: string }
   readonly state?: Events<ClientServerEvent>
   readonly state_after?: Events<ClientServerEvent>

@@ -15,6 +15,7 @@ import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
+import type { Relations } from "@greenroom/actors/room/Relations"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -37,6 +38,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 export type HomeServerServices =
   | Rooms
   | RoomReader
+  | Relations
   | Sync
   | Receipts
   | AccountData

@@ -2,11 +2,13 @@
  * The statement by which the event log commits what rooms have changed: one statement, one transaction, one round trip for
  * a whole batch. Each part inserts the rows of one table for all rooms of the batch.
  */
+
+import { mentionedBy, notifiesByDefault, relationOf, threadOf } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import { isEventId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
-import { bigints, integers, textArrayLiteral, texts } from "../PgArrays.ts"
+import { bigints, booleans, integers, textArrayLiteral, texts } from "../PgArrays.ts"
 import type { RoomCommit } from "../RoomCommit.ts"
 import { deltaColumns } from "../StateStore.ts"
 import { logChannel } from "./logNotifications.ts"
@@ -26,7 +28,7 @@ export const commitStatement = Effect.fnUntraced(function* (
     , new_events AS (${insertEvents(sql, commits)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
-    ${insertAuthEdges(sql, commits)}
+    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, commits)}
     SELECT (SELECT log_xid())::text AS xid, room_nid, fence ${wakeOthers ? notifyFollowers(sql) : sql.literal("")}
     FROM fenced`
   return {
@@ -74,9 +76,14 @@ const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit
   return { empty: flat.length === 0, rooms: bigints(rooms), fences: bigints(fences), rows: flat }
 }
 
-/** The message that feedback is about, or the event that a redaction strips, so that both can be found together. */
+/**
+ * The message that feedback is about, the event that a redaction strips, or the one that a relation names, so that both
+ * can be found together.
+ */
 const relatesTo = (event: Event): string | null => {
   if (event.redacts !== undefined) return event.redacts
+  const relation = relationOf(event)
+  if (relation !== undefined) return relation.eventId
   const target = event.content.target_event_id
   return event.type === "m.room.message.feedback" && isEventId(target) ? target : null
 }
@@ -96,11 +103,11 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
   return sql`
     INSERT INTO events (
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, body)
+      status, relates_to, rel_type, thread_id, notifies, body)
     SELECT
       nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT log_xid()) END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, body
+      status, relates_to, rel_type, thread_id, notifies, body
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.nid))}::bigint[],
@@ -115,12 +122,38 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
       ${integers(rows.map((row) => row.status))}::integer[],
       ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
+      ${texts(rows.map((row) => relationOf(row.event)?.relType ?? null))}::text[],
+      ${texts(rows.map((row) => threadOf(row.event) ?? null))}::text[],
+      ${booleans(rows.map((row) => notifiesByDefault(row.event)))}::boolean[],
       ${texts(bodiesOf(commits))}::text[],
       ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
     ) AS given (
       room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, body, history_xid)
+      status, relates_to, rel_type, thread_id, notifies, body, history_xid)
     JOIN fenced USING (room_nid, fence)`
+}
+
+/** Whom events of the timeline mention, of the users of this server. */
+const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
+    events.flatMap(({ event, nid, status }) =>
+      status === 0 && notifiesByDefault(event)
+        ? mentionedBy(event).map((userId) => ({ userId, nid, threadId: threadOf(event) ?? null }))
+        : []
+    )
+  )
+  if (empty) return sql.literal("")
+  return sql`, new_mentions AS (
+    INSERT INTO mentions (user_id, room_nid, xid, nid, thread_id)
+    SELECT given.user_id, room_nid, (SELECT log_xid()), nid, thread_id
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${texts(rows.map((row) => row.userId))}::text[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${texts(rows.map((row) => row.threadId))}::text[]
+    ) AS given (room_nid, fence, user_id, nid, thread_id)
+    JOIN fenced USING (room_nid, fence)
+    JOIN users ON users.user_id = given.user_id)`
 }
 
 const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
@@ -237,7 +270,7 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.redactions)
   if (empty) return sql.literal("")
   return sql`, redacted AS (
-    UPDATE events SET body = given.body
+    UPDATE events SET body = given.body, rel_type = NULL, thread_id = NULL, notifies = false
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${texts(rows.map((row) => row.event_id))}::text[],

@@ -10,10 +10,13 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import { EventStore } from "@greenroom/store/EventStore"
 import { Clock, Effect } from "effect"
 import type { Session } from "../../runtime/Session.ts"
+import { makeAggregations } from "./Aggregations.ts"
 
 export interface RenderOptions {
   /** The answer says of which room the events are. */
   readonly withoutRoomId?: boolean
+  /** Bundles what relates to the events, which are all of the room with this number. */
+  readonly bundleIn?: number | undefined
 }
 
 /** The transaction ID of an event, for the device that sent it. */
@@ -22,6 +25,7 @@ const transactionIdFor = ({ tokenId }: Session, { unsigned }: Event): string | u
 
 export const makeEventRenderer = Effect.gen(function* () {
   const events = yield* EventStore
+  const aggregations = yield* makeAggregations
 
   /** The redactions that stripped these events, by their IDs. */
   const redactionsOf = Effect.fnUntraced(function* (shown: ReadonlyArray<Event>) {
@@ -33,17 +37,19 @@ export const makeEventRenderer = Effect.gen(function* () {
   const render = Effect.fnUntraced(function* (
     session: Session,
     shown: ReadonlyArray<Event>,
-    { withoutRoomId }: RenderOptions = {}
+    { bundleIn, withoutRoomId }: RenderOptions = {}
   ): Effect.fn.Return<ReadonlyArray<ClientServerEvent>> {
     if (shown.length === 0) return []
     const now = yield* Clock.currentTimeMillis
     const redactions = yield* redactionsOf(shown)
+    const bundles = bundleIn === undefined ? undefined : yield* aggregations.of(session.userId, bundleIn, shown, now)
     return shown.map((event) =>
       toClientServerEvent(event, {
         now,
         withoutRoomId,
         redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
-        transactionId: transactionIdFor(session, event)
+        transactionId: transactionIdFor(session, event),
+        relations: bundles?.get(event.event_id)
       })
     )
   })

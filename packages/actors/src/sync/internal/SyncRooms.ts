@@ -4,11 +4,7 @@
  *
  * Source: "Syncing" of the client-server specification.
  */
-import {
-  type ClientServerEvent,
-  type StrippedEvent,
-  toStrippedEvent
-} from "@greenroom/protocol/client-server/ClientEvent"
+import { type StrippedEvent, toStrippedEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import { allowsRoom, compileFilter, type Filter, isEverything } from "@greenroom/protocol/client-server/Filter"
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
@@ -23,6 +19,7 @@ import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../Sync.ts"
 import { makeSyncState, type WantedMembers } from "./SyncState.ts"
+import { makeUnreadCounts } from "./UnreadCounts.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
 const defaultTimeline = 10
@@ -104,6 +101,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   const receipts = yield* ReceiptStore
   const accountData = yield* AccountDataStore
   const state = yield* makeSyncState
+  const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
   const { visibleTo } = yield* makeHistoryVisibility
 
@@ -222,12 +220,15 @@ export const makeSyncRooms = Effect.gen(function* () {
       const { entries, limited } = timelines.get(room.roomNid) ?? { entries: [], limited: false }
       const { after, events } = told.get(room.roomNid) ?? { events: [], after: false }
       const first = entries[0]
+      // What was told before gets its relations as events of their own.
+      const bundleIn = limited || room.known === undefined ? room.roomNid : undefined
       const [timeline, stateEvents] = yield* Effect.all([
-        render(
+        renderer.render(
           session,
-          entries.map(({ event }) => event)
+          entries.map(({ event }) => event),
+          { withoutRoomId: true, bundleIn }
         ),
-        render(session, events)
+        renderer.render(session, events, { withoutRoomId: true })
       ])
       const summary = summaries.get(room.roomNid)
       answers.set(room.roomId, {
@@ -242,9 +243,6 @@ export const makeSyncRooms = Effect.gen(function* () {
     }
     return answers
   })
-
-  const render = (session: Session, events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<ClientServerEvent>> =>
-    renderer.render(session, events, { withoutRoomId: true })
 
   /** What a user may see of a room before they enter it: stripped state, and the membership event itself. */
   const readStripped = Effect.fnUntraced(function* (userId: UserId, room: MembershipAt) {
@@ -324,6 +322,25 @@ export const makeSyncRooms = Effect.gen(function* () {
     return global
   })
 
+  /** What is unread, in the rooms of which something is told. */
+  const addCounts = Effect.fnUntraced(function* (
+    { filter, session, upTo }: SyncRange,
+    joined: ReadonlyArray<MembershipAt>,
+    answers: Map<RoomId, SyncedRoom>
+  ) {
+    const told = joined.filter(({ roomId }) => answers.has(roomId))
+    const counts = yield* unread.count(
+      session.userId,
+      told.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
+      upTo,
+      filter.room?.timeline?.unread_thread_notifications ?? false
+    )
+    for (const { roomId, roomNid } of told) {
+      const answer = answers.get(roomId)
+      if (answer !== undefined) answers.set(roomId, { ...answer, ...counts.get(roomNid) })
+    }
+  })
+
   const read = Effect.fn("SyncRooms.read")(function* (
     range: SyncRange
   ): Effect.fn.Return<{ readonly rooms: SyncAnswer["rooms"]; readonly accountData: ReadonlyArray<SimpleEvent> }> {
@@ -367,6 +384,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     }
     const newToClient = since === undefined ? new Set(joined.map(({ roomNid }) => roomNid)) : entered
     const data = yield* addUserData(range, joined, newToClient, answers)
+    yield* addCounts(range, joined, answers)
     const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     for (const room of memberships) {

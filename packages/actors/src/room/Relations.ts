@@ -1,0 +1,161 @@
+/**
+ * Events by what they relate to: the children of an event, and the threads of a room.
+ *
+ * Source: "Relationships API" and "Threading" of the client-server specification.
+ */
+import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { EventStore } from "@greenroom/store/EventStore"
+import { RelationStore } from "@greenroom/store/RelationStore"
+import { beginning, comparePositions, formatPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Context, Effect, Layer } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { makeEventRenderer } from "./internal/EventRenderer.ts"
+import { before, makeRoomViewer, placeOf, theEnd } from "./internal/RoomViewer.ts"
+
+const defaultPage = 20
+const maxPage = 100
+/** How far relations of relations are followed, and over how many events. */
+const maxDepth = 3
+const maxRelated = 1_000
+
+export interface RelationsRequest {
+  readonly relType?: string | undefined
+  readonly eventType?: string | undefined
+  readonly from?: string | undefined
+  readonly to?: string | undefined
+  readonly dir?: "f" | "b" | undefined
+  readonly limit?: number | undefined
+  /** Whether what relates to the children comes along. */
+  readonly recurse?: boolean | undefined
+}
+
+export interface RelatedEvents {
+  readonly chunk: ReadonlyArray<ClientServerEvent>
+  readonly next_batch?: string
+  readonly prev_batch?: string
+  readonly recursion_depth?: number
+}
+
+export interface ThreadsRequest {
+  readonly participated: boolean
+  readonly from?: string | undefined
+  readonly limit?: number | undefined
+}
+
+const pageSize = (limit: number | undefined): number => Math.min(Math.max(limit ?? defaultPage, 1), maxPage)
+
+const make = Effect.gen(function* () {
+  const events = yield* EventStore
+  const store = yield* RelationStore
+  const viewer = yield* makeRoomViewer
+  const renderer = yield* makeEventRenderer
+
+  /** The event, and with `recurse` what relates to it at some distance: the events whose children are asked for. */
+  const parentsOf = Effect.fnUntraced(function* (roomNid: number, eventId: EventId, recurse: boolean) {
+    const parents = new Set([eventId])
+    let last: ReadonlyArray<EventId> = [eventId]
+    let depth = 0
+    while (recurse && depth < maxDepth && last.length > 0 && parents.size < maxRelated) {
+      const children = yield* store.children({
+        roomNid,
+        parents: last,
+        after: beginning,
+        upTo: theEnd,
+        direction: "f",
+        limit: maxRelated - parents.size
+      })
+      last = children.map(({ event }) => event.event_id).filter((id) => !parents.has(id))
+      for (const id of last) parents.add(id)
+      depth++
+    }
+    return { parents: [...parents], depth }
+  })
+
+  const related = Effect.fn("Relations.related")(function* (
+    session: Session,
+    roomId: RoomId,
+    eventId: EventId,
+    request: RelationsRequest
+  ): Effect.fn.Return<RelatedEvents, MatrixError> {
+    const seen = yield* Effect.mapError(viewer.view(session.userId, roomId), () => viewer.notSeen(eventId))
+    yield* viewer.visibleEvent(seen, roomId, eventId)
+    const { roomNid } = seen.reader
+    const direction = request.dir ?? "b"
+    const from = request.from === undefined ? undefined : yield* placeOf(request.from, "from")
+    const to = request.to === undefined ? undefined : yield* placeOf(request.to, "to")
+    const limit = pageSize(request.limit)
+    const { depth, parents } = yield* parentsOf(roomNid, eventId, request.recurse ?? false)
+    const range: { readonly after: StreamPosition; readonly upTo: StreamPosition } =
+      direction === "b"
+        ? { after: to ?? beginning, upTo: from ?? theEnd }
+        : { after: from ?? beginning, upTo: to ?? theEnd }
+    const { eventType, relType } = request
+    const found = yield* store.children({ roomNid, parents, relType, eventType, ...range, direction, limit: limit + 1 })
+    const page = found.slice(0, limit)
+    const last = page.at(-1)
+    const visible = yield* viewer.visibleTo(seen.reader, page)
+    const chunk = yield* renderer.render(
+      session,
+      visible.map(({ event }) => event),
+      { bundleIn: roomNid }
+    )
+    return {
+      chunk,
+      ...(found.length > limit && last !== undefined
+        ? { next_batch: formatPosition(direction === "b" ? before(last) : last.position) }
+        : {}),
+      ...(request.from === undefined ? {} : { prev_batch: request.from }),
+      ...(request.recurse ? { recursion_depth: depth } : {})
+    }
+  })
+
+  const threads = Effect.fn("Relations.threads")(function* (session: Session, roomId: RoomId, request: ThreadsRequest) {
+    const seen = yield* viewer.view(session.userId, roomId)
+    const { roomNid } = seen.reader
+    const limit = pageSize(request.limit)
+    const found = yield* store.threads(roomNid, {
+      participant: request.participated ? session.userId : undefined,
+      before: request.from === undefined ? theEnd : yield* placeOf(request.from, "from"),
+      limit
+    })
+    const roots = new Map((yield* events.byIds(found.map(({ root }) => root))).map((s) => [s.event.event_id, s]))
+    const ordered = found.flatMap(({ root }) => roots.get(root) ?? [])
+    const visible = yield* viewer.visibleTo(seen.reader, ordered)
+    const last = found.at(-1)
+    return {
+      chunk: yield* renderer.render(
+        session,
+        visible.map(({ event }) => event),
+        { bundleIn: roomNid }
+      ),
+      ...(found.length < limit || last === undefined || comparePositions(last.latest, beginning) <= 0
+        ? {}
+        : { next_batch: formatPosition(last.latest) })
+    }
+  })
+
+  return Relations.of({ related, threads })
+})
+
+export class Relations extends Context.Service<
+  Relations,
+  {
+    /** The events that relate to an event. Whoever may see the event. Errors: M_NOT_FOUND, M_INVALID_PARAM. */
+    readonly related: (
+      session: Session,
+      roomId: RoomId,
+      eventId: EventId,
+      request: RelationsRequest
+    ) => Effect.Effect<RelatedEvents, MatrixError>
+    /** The events that begin threads, by the newest event of each. Whoever may see the room. */
+    readonly threads: (
+      session: Session,
+      roomId: RoomId,
+      request: ThreadsRequest
+    ) => Effect.Effect<{ readonly chunk: ReadonlyArray<ClientServerEvent>; readonly next_batch?: string }, MatrixError>
+  }
+>()("greenroom/actors/Relations") {
+  static readonly layer = Layer.effect(Relations, make)
+}

@@ -1,0 +1,53 @@
+/**
+ * What is bundled with events: their newest edit, the events that refer to them, and the summary of the thread that they
+ * begin.
+ *
+ * Source: "Aggregations of child events" of the client-server specification.
+ */
+import { toClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { type Aggregation, RelationStore } from "@greenroom/store/RelationStore"
+import { Effect } from "effect"
+
+/** The edit that counts: the one that was made last, by the clock of its server. */
+const latestEdit = (edits: ReadonlyArray<Event>): Event | undefined =>
+  edits.reduce<Event | undefined>((latest, edit) => {
+    if (latest === undefined || edit.origin_server_ts > latest.origin_server_ts) return edit
+    return edit.origin_server_ts === latest.origin_server_ts && edit.event_id > latest.event_id ? edit : latest
+  }, undefined)
+
+const bundle = ({ edits, references, thread }: Aggregation, now: number): JsonObject => {
+  const edit = latestEdit(edits)
+  const relations: Record<string, unknown> = {}
+  if (edit !== undefined) relations["m.replace"] = toClientServerEvent(edit, { now })
+  if (references.length > 0) relations["m.reference"] = { chunk: references.map((event_id) => ({ event_id })) }
+  if (thread !== undefined) {
+    relations["m.thread"] = {
+      latest_event: toClientServerEvent(thread.latest, { now }),
+      count: thread.count,
+      current_user_participated: thread.participated
+    }
+  }
+  return relations as JsonObject
+}
+
+export const makeAggregations = Effect.gen(function* () {
+  const store = yield* RelationStore
+  return {
+    /** What is bundled with each event that has something, for one room. State events and edits have none. */
+    of: Effect.fnUntraced(function* (
+      userId: UserId,
+      roomNid: number,
+      events: ReadonlyArray<Event>,
+      now: number
+    ): Effect.fn.Return<ReadonlyMap<EventId, JsonObject>> {
+      const parents = events.filter(({ state_key, unsigned }) => state_key === undefined && !unsigned?.redacted_because)
+      const found = yield* store.aggregations(userId, parents, roomNid)
+      return new Map([...found].map(([id, aggregation]) => [id, bundle(aggregation, now)]))
+    })
+  }
+})
+
+export type Aggregations = Effect.Success<typeof makeAggregations>

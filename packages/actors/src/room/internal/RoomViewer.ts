@@ -1,0 +1,132 @@
+/**
+ * Rooms as a user may see them by the rules of today: members see the present, past members what was there when they left,
+ * anybody what is world-readable; and of the history what its visibility shows them.
+ *
+ * Source: "Room history visibility" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { maxPageBytes } from "@greenroom/protocol/Pagination"
+import type { StreamedEvent } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
+import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
+import { type StateRef, type StateSelection, StateStore } from "@greenroom/store/StateStore"
+import { parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Effect, Option } from "effect"
+import { makeHistoryVisibility, type Reader, visibilityOf } from "./HistoryVisibility.ts"
+
+/** The most events of a page that are read to find `limit` which pass the filter. */
+const maxScanned = 5_000
+/** After everything. */
+export const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
+
+/** Which events a page is to have. */
+export type EventPredicate = (event: Event) => boolean
+
+/** A room as a user may see it. */
+export interface View {
+  readonly reader: Reader
+  /** The state now, or as it was when the user left. */
+  readonly state: StateRef
+  readonly membership: string
+}
+
+export const before = ({ position }: StreamedEvent): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
+
+/** The place of a token. Errors: M_INVALID_PARAM. */
+export const placeOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
+  Option.match(parseToken(token), {
+    onNone: () => Effect.fail(new InvalidParam({ error: `${name}: ${token.slice(0, 64)} is no token of this server` })),
+    onSome: ({ position }) => Effect.succeed(position)
+  })
+
+export const everyEvent: EventPredicate = () => true
+
+export interface Scan {
+  readonly found: ReadonlyArray<StreamedEvent>
+  /** Where the scan ended; undefined where the room did. */
+  readonly end: StreamPosition | undefined
+}
+
+export const makeRoomViewer = Effect.gen(function* () {
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+  const events = yield* EventStore
+  const { visibleTo } = yield* makeHistoryVisibility
+
+  const outside = (userId: UserId, roomId: RoomId) => new Forbidden({ error: `${userId} is not in ${roomId}` })
+
+  /** Anybody may look at the present of a room whose history is world-readable. */
+  const preview = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
+    const current = yield* rooms.currentState(roomId)
+    if (Option.isNone(current)) return yield* outside(userId, roomId)
+    const { roomNid, state } = current.value
+    const visibility = (yield* states.read([{ roomNid, ref: state }], { key: ["m.room.history_visibility", ""] }))[0]
+    if (visibilityOf(visibility?.event) !== "world_readable") return yield* outside(userId, roomId)
+    return { reader: { userId, roomNid, isJoined: false, leftAt: undefined }, state, membership: "leave" }
+  })
+
+  const viewOf = (userId: UserId, found: RoomMembership): View | undefined => {
+    const { current, ended, membership, roomNid } = found
+    if (membership === "join" && current !== undefined) {
+      return { reader: { userId, roomNid, isJoined: true, leftAt: undefined }, state: current, membership }
+    }
+    if (ended === undefined) return undefined
+    return { reader: { userId, roomNid, isJoined: false, leftAt: ended.at }, state: ended.state, membership }
+  }
+
+  /** Errors: M_FORBIDDEN, also where there is no such room. */
+  const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
+    const membership = yield* rooms.membership(userId, roomId)
+    const seen = Option.isSome(membership) ? viewOf(userId, membership.value) : undefined
+    return seen ?? (yield* preview(userId, roomId))
+  })
+
+  const stateOf = (seen: View, selection?: StateSelection) =>
+    Effect.map(states.read([{ roomNid: seen.reader.roomNid, ref: seen.state }], selection), (entries) =>
+      entries.map(({ event }) => event)
+    )
+
+  const notSeen = (eventId: EventId) => new NotFound({ error: `There is no event ${eventId} here that you may see` })
+
+  const visibleEvent = Effect.fnUntraced(function* (seen: View, roomId: RoomId, eventId: EventId) {
+    const [stored] = yield* events.byIds([eventId])
+    if (stored === undefined || stored.status > 1 || stored.event.room_id !== roomId) return yield* notSeen(eventId)
+    const [visible] = yield* visibleTo(seen.reader, [stored])
+    return visible ?? (yield* notSeen(eventId))
+  })
+
+  /** Reads on until `limit` events match, are visible, or the range ends. */
+  const scan = Effect.fnUntraced(function* (
+    reader: Reader,
+    range: { readonly after: StreamPosition; readonly upTo: StreamPosition },
+    direction: "f" | "b",
+    limit: number,
+    matches: EventPredicate
+  ): Effect.fn.Return<Scan> {
+    const found: Array<StreamedEvent> = []
+    let { after, upTo } = range
+    for (let scanned = 0; scanned < maxScanned; ) {
+      const size = Math.max(limit - found.length, matches === everyEvent ? 1 : 100)
+      const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxPageBytes)
+      scanned += page.events.length
+      for (const entry of yield* visibleTo(reader, page.events)) {
+        if (!matches(entry.event)) continue
+        found.push(entry)
+        if (found.length === limit) return { found, end: direction === "b" ? before(entry) : entry.position }
+      }
+      const last = page.events.at(-1)
+      if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined }
+      if (direction === "b") upTo = before(last)
+      else after = last.position
+      // A page that is cut has as many bytes as an answer may have.
+      if (page.cut && found.length > 0) break
+    }
+    return { found, end: direction === "b" ? upTo : after }
+  })
+
+  return { outside, view, stateOf, notSeen, visibleEvent, scan, visibleTo }
+})
+
+export type RoomViewer = Effect.Success<typeof makeRoomViewer>
