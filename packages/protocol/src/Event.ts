@@ -13,14 +13,14 @@ export interface Signatures {
 
 /**
  * An event of a room: a node of the event graph. A state event has `state_key`. Keys that this type does not name are
- * kept, signed over and forwarded.
+ * kept, signed over and forwarded (in the draft's room version; in later ones they are in `wire`).
  */
 export interface Event {
   readonly event_id: EventId
   readonly room_id: RoomId
   readonly type: string
   readonly sender: UserId
-  /** The server that made and signed the event. */
+  /** The server that made and signed the event: in room versions 1 to 12 that of the sender. */
   readonly origin: ServerName
   /** Milliseconds since 1970, by the clock of the origin. */
   readonly origin_server_ts: number
@@ -31,13 +31,18 @@ export interface Event {
   readonly auth_events: ReadonlyArray<EventId>
   /** One more than the deepest of `prev_events`; 1 for the create event. */
   readonly depth: number
-  /** The event that an m.room.redaction strips. */
+  /** The event that an m.room.redaction strips, wherever the room version has it. */
   readonly redacts?: EventId
-  /** The state event that this one replaces (`prev_state_id` and `prev_state_origin` of the draft). */
+  /** The state event that this one replaces: `prev_state_id` and `prev_state_origin` of the draft, else a local annotation. */
   readonly replaces_state?: EventId
-  /** Absent, as is our signature, from an event of ours that has not left this server yet. */
+  /** In the draft's version absent, as is our signature, from an event of ours that has not left this server yet. */
   readonly hashes?: { readonly sha256: string }
   readonly signatures: Signatures
+  /**
+   * What the PDU of an event in room versions 1 to 12 has beside the keys of this type, or in another form. `toPdu` of the
+   * room version puts it back; nobody else reads it.
+   */
+  readonly wire?: JsonObject
   /** Local annotations. Never signed, never sent to other servers. */
   readonly unsigned?: Unsigned
   readonly [key: string]: Json | Unsigned | Signatures | undefined

@@ -15,6 +15,7 @@ import { eventLevel, levelFor, levelsIn, type PowerLevels, powerLevels, userLeve
 import {
   type AuthorisationRules,
   type EventProposal,
+  lookupIn,
   type Refusal,
   type StateLookup,
   stateKeyOf
@@ -327,14 +328,6 @@ export const authEventKeys = (event: EventProposal): ReadonlyArray<readonly [typ
   const membership = membershipIn(event.content)
   if (membership === "join" || membership === "knock") keys.push(["m.room.join_rules", ""])
   return keys
-}
-
-/** A lookup in the given state events. Of two with the same type and state key the later counts. */
-export const lookupIn = (events: Iterable<Event>): StateLookup => {
-  const byKey = new Map<string, Event>()
-  for (const event of events)
-    if (event.state_key !== undefined) byKey.set(stateKeyOf(event.type, event.state_key), event)
-  return (type, stateKey) => byKey.get(stateKeyOf(type, stateKey))
 }
 
 const authEventsRule: Refusal = {

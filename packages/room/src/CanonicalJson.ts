@@ -2,7 +2,8 @@
  * Canonical JSON: the one byte sequence of a JSON value that every server hashes and signs. Keys sorted by code point,
  * no insignificant space, UTF-8, integers between -(2^53)+1 and 2^53-1.
  *
- * Use `encode` for what others wrote; it says what has no canonical form. Source: "Security" of the specification.
+ * Use `encode` for what others wrote; it says what has no canonical form. Source: "Security" of the draft, "Canonical JSON"
+ * of today's specification.
  */
 
 import type { Json } from "@greenroom/protocol/Json"
@@ -31,8 +32,24 @@ const encodeString = (text: string): string => {
   return text.isWellFormed() ? JSON.stringify(text) : fail("a string holds a lone surrogate")
 }
 
-const encodeNumber = (value: number): string =>
-  Number.isSafeInteger(value) ? (value === 0 ? "0" : String(value)) : fail(`${value} is not an integer of 53 bits`)
+/**
+ * Which numbers have a canonical form: integers of 53 bits, or any number. The specification gives other numbers no form, but
+ * rooms before version 6 have them; theirs is that of Python, by which their hashes were made. What JavaScript cannot tell
+ * apart (1.0 from 1, integers beyond 53 bits from the nearest one that it has) is written as the integer.
+ */
+export type CanonicalNumbers = "integers" | "any"
+
+/** A fraction as Python writes it: with an exponent of two digits below 0.0001. */
+const encodeFraction = (value: number): string => {
+  const [digits = "", exponent = ""] = value.toExponential().split("e-")
+  return Number(exponent) > 4 ? `${digits}e-${exponent.padStart(2, "0")}` : String(value)
+}
+
+const encodeNumber = (value: number, numbers: CanonicalNumbers): string => {
+  if (Number.isSafeInteger(value)) return value === 0 ? "0" : String(value)
+  if (numbers === "integers" || !Number.isFinite(value)) return fail(`${value} is not an integer of 53 bits`)
+  return Number.isInteger(value) ? BigInt(value).toString() : encodeFraction(value)
+}
 
 /**
  * Orders strings by code point. JavaScript's own order goes by UTF-16 code units, which puts U+10000 and above before
@@ -65,36 +82,36 @@ const sortedKeys = (object: object): Array<string> => {
   return sorted ? keys : keys.sort()
 }
 
-const encodeArray = (array: ReadonlyArray<unknown>, depth: number): string => {
+const encodeArray = (array: ReadonlyArray<unknown>, depth: number, numbers: CanonicalNumbers): string => {
   let out = "["
-  for (let i = 0; i < array.length; i++) out += (i > 0 ? "," : "") + encodeValue(array[i], depth)
+  for (let i = 0; i < array.length; i++) out += (i > 0 ? "," : "") + encodeValue(array[i], depth, numbers)
   return `${out}]`
 }
 
-const encodeObject = (object: Readonly<Record<string, unknown>>, depth: number): string => {
+const encodeObject = (object: Readonly<Record<string, unknown>>, depth: number, numbers: CanonicalNumbers): string => {
   let out = ""
   for (const key of sortedKeys(object)) {
     const value = object[key]
     if (value === undefined) continue
-    out += `${(out === "" ? "" : ",") + encodeString(key)}:${encodeValue(value, depth)}`
+    out += `${(out === "" ? "" : ",") + encodeString(key)}:${encodeValue(value, depth, numbers)}`
   }
   return `{${out}}`
 }
 
-const encodeValue = (value: unknown, depth: number): string => {
+const encodeValue = (value: unknown, depth: number, numbers: CanonicalNumbers): string => {
   switch (typeof value) {
     case "string":
       return encodeString(value)
     case "number":
-      return encodeNumber(value)
+      return encodeNumber(value, numbers)
     case "boolean":
       return value ? "true" : "false"
     case "object":
       if (value === null) return "null"
       if (depth >= maxNesting) return fail(`nested deeper than ${maxNesting} levels`)
       return Array.isArray(value)
-        ? encodeArray(value, depth + 1)
-        : encodeObject(value as Readonly<Record<string, unknown>>, depth + 1)
+        ? encodeArray(value, depth + 1, numbers)
+        : encodeObject(value as Readonly<Record<string, unknown>>, depth + 1, numbers)
     default:
       return fail(`a ${typeof value} is not JSON`)
   }
@@ -105,7 +122,7 @@ const boundOfValue = (value: unknown, depth: number): number => {
     case "string":
       return value.isWellFormed() ? mostBytesOfUnit * value.length + 2 : fail("a string holds a lone surrogate")
     case "number":
-      return encodeNumber(value).length
+      return encodeNumber(value, "integers").length
     case "boolean":
       return 5
     case "object":
@@ -137,15 +154,19 @@ const boundOfObject = (object: object, depth: number): number => {
 export const boundOrThrow = (value: Json): number => boundOfValue(value, 0)
 
 /** The canonical form. Throws `CanonicalJsonError`: for values that are known to have one. */
-export const encodeOrThrow = (value: Json): string => encodeValue(value, 0)
+export const encodeOrThrow = (value: Json, numbers: CanonicalNumbers = "integers"): string =>
+  encodeValue(value, 0, numbers)
 
 /**
  * The canonical form as text, or why there is none: a number that is not an integer of 53 bits, a lone surrogate, or
  * too deep a nesting. Keys whose value is `undefined` are left out.
  */
-export const encode = (value: Json): Result.Result<string, CanonicalJsonError> => {
+export const encode = (
+  value: Json,
+  numbers: CanonicalNumbers = "integers"
+): Result.Result<string, CanonicalJsonError> => {
   try {
-    return Result.succeed(encodeOrThrow(value))
+    return Result.succeed(encodeOrThrow(value, numbers))
   } catch (error) {
     if (error instanceof CanonicalJsonError) return Result.fail(error)
     throw error

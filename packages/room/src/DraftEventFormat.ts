@@ -2,7 +2,6 @@
  * The event format of the draft's room version: event IDs that the origin chooses, the PDU form of `DraftPdu`, SHA-256 and
  * Ed25519 over that form. Source: "PDUs and EDUs" of the specification.
  */
-import { randomFillSync } from "node:crypto"
 import type { Event, Signatures } from "@greenroom/protocol/Event"
 import { type EventId, formatEventId, formatRoomId, type ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
@@ -10,27 +9,15 @@ import { Result } from "effect"
 import { authEventKeys } from "./Authorisation.ts"
 import { boundOrThrow, CanonicalJsonError, encodeOrThrow } from "./CanonicalJson.ts"
 import { sha256 } from "./ContentHash.ts"
-import { checkSize, fromPdu, hashOf, maxPduBytes, maxPrevEvents, sealBytes, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
+import { fromPdu, hashOf, maxPrevEvents, toPdu, toUnhashedPdu } from "./DraftPdu.ts"
 import { depthAfter } from "./EventGraph.ts"
 import { inviteJoinOf, membershipFor, saysWhatWasAsked } from "./InviteJoin.ts"
+import { randomId } from "./internal/randomId.ts"
+import { checkSize, maxPduBytes, sealBytes } from "./PduSize.ts"
 import { powerLevelsIn, userLevel } from "./PowerLevels.ts"
 import { redact } from "./Redaction.ts"
 import type { EventFormat, EventPlace, EventProposal, PduProblem } from "./RoomVersion.ts"
 import { addSignature, checkSignature, signBytes, type VerifyKeys } from "./Signing.ts"
-
-const idBytes = 16
-const randomPool = Buffer.alloc(idBytes * 256)
-let randomUsed = randomPool.length
-
-/** 22 random characters that are safe in URLs: 128 bits. */
-const randomId = (): string => {
-  if (randomUsed === randomPool.length) {
-    randomFillSync(randomPool)
-    randomUsed = 0
-  }
-  randomUsed += idBytes
-  return randomPool.toString("base64url", randomUsed - idBytes, randomUsed)
-}
 
 const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyArray<EventId> => {
   const ids: Array<EventId> = []

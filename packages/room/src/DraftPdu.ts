@@ -25,27 +25,21 @@ import {
   isServerName,
   isUserId,
   localpartOf,
-  type ServerName,
   serverPartOf
 } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
 import { encode, encodeOrThrow } from "./CanonicalJson.ts"
 import { sha256 } from "./ContentHash.ts"
+import { checkSize, isKeyText, maxKeyBytes } from "./PduSize.ts"
 import type { PduProblem } from "./RoomVersion.ts"
 import { decodeBase64 } from "./Signing.ts"
-
-/** The largest PDU, in bytes of canonical JSON. */
-export const maxPduBytes = 65_536
 
 /** The most predecessors that an event has. */
 export const maxPrevEvents = 50
 
 /** The most auth events that an event has. */
 export const maxAuthEvents = 10
-
-/** The longest type and state key, in bytes of UTF-8. */
-const maxKeyBytes = 255
 
 const pair = (id: EventId): readonly [pduId: string, origin: string] => [localpartOf(id), serverPartOf(id)!]
 
@@ -156,9 +150,6 @@ const demand: (holds: boolean, reason: string) => asserts holds = (holds, reason
   if (!holds) throw new Malformed(reason)
 }
 
-const isKeyText = (value: unknown): value is string =>
-  typeof value === "string" && !value.includes("\0") && Buffer.byteLength(value) <= maxKeyBytes
-
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
 const readEventId = (pduId: unknown, origin: unknown, what: string): EventId => {
@@ -234,17 +225,6 @@ const readPdu = (pdu: JsonObject): Event => {
 }
 
 const malformed = (reason: string): Result.Result<never, PduProblem> => Result.fail({ _tag: "Malformed", reason })
-
-/** Undefined if a PDU of so many bytes of canonical JSON may travel. */
-export const checkSize = (bytes: number): PduProblem | undefined =>
-  bytes > maxPduBytes ? { _tag: "TooLarge", bytes } : undefined
-
-const longestKeyId = `ed25519:${"x".repeat(100)}`
-const seal = { hashes: { sha256: "x".repeat(43) }, signatures: { "": { [longestKeyId]: "x".repeat(86) } } }
-const sealBytesOfNobody = JSON.stringify(seal).length - 1
-
-/** How many bytes `hashes` and the signature of the server add to a PDU, at most. */
-export const sealBytes = (server: ServerName): number => sealBytesOfNobody + server.length
 
 /** The event of a PDU, or what is wrong with its form or size. */
 export const fromPdu = (value: unknown): Result.Result<Event, PduProblem> => {

@@ -2,7 +2,7 @@
  * The room version of the draft: its event format, its authorisation rules, and the state resolution of version 2.
  * Source: "PDUs and EDUs" and "Rooms" of the specification.
  */
-import { authorise, draftRules } from "./Authorisation.ts"
+import { draftRules } from "./Authorisation.ts"
 import { draftEventFormat } from "./DraftEventFormat.ts"
 import type { RoomVersion } from "./RoomVersion.ts"
 import { stateResolution } from "./StateResolution.ts"
@@ -12,7 +12,11 @@ export const draftRoomVersion: RoomVersion = {
   id: "1-draft",
   ...draftEventFormat,
   ...draftRules,
-  stateResolution: stateResolution(authorise),
+  stateResolution: stateResolution({
+    ...draftRules,
+    createEventId: draftEventFormat.createEventId,
+    isRebased: false
+  }),
   enforcesKeyValidity: false,
   knockRules: new Set(["knock"]),
   restrictedRules: new Set(),

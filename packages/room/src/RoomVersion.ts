@@ -26,6 +26,14 @@ export const splitStateKey = (key: string): readonly [type: string, stateKey: st
   return [key.slice(0, nul), key.slice(nul + 1)]
 }
 
+/** A lookup in the given state events. Of two with the same type and state key the later counts. */
+export const lookupIn = (events: Iterable<Event>): StateLookup => {
+  const byKey = new Map<string, Event>()
+  for (const event of events)
+    if (event.state_key !== undefined) byKey.set(stateKeyOf(event.type, event.state_key), event)
+  return (type, stateKey) => byKey.get(stateKeyOf(type, stateKey))
+}
+
 /** What a user wants to happen, before it has a place in the event graph. */
 export interface EventProposal {
   readonly room_id: RoomId

@@ -91,6 +91,10 @@ export const decodeBase64 = (text: string): Uint8Array | undefined =>
 /** The signature of the bytes in base64. */
 export const signBytes = (bytes: Uint8Array, key: SigningKey): string => encodeBase64(sign(null, bytes, key.secretKey))
 
+/** True if the 64 bytes are a signature of these bytes by the key. */
+export const verifyBytes = (bytes: Uint8Array, signature: Uint8Array, key: KeyObject): boolean =>
+  verify(null, bytes, key, signature)
+
 /** Adds a signature to those that are there. */
 export const addSignature = (signatures: Signatures, key: SigningKey, signature: string): Signatures => ({
   ...signatures,
@@ -115,7 +119,7 @@ export const checkSignature = (
     const signature = Object.hasOwn(ofServer, keyId) ? ofServer[keyId] : undefined
     if (typeof signature !== "string") continue
     const decoded = decodeBase64(signature)
-    if (decoded?.length === 64 && verify(null, bytes, key, decoded)) return undefined
+    if (decoded?.length === 64 && verifyBytes(bytes, decoded, key)) return undefined
     reason = `wrong signature of ${serverName} by ${keyId}`
   }
   return new SignatureError({ reason })

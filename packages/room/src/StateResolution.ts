@@ -2,15 +2,18 @@
  * State resolution: the one state that follows from the states after several forward extremities. Servers that have the
  * same events get the same state, in whatever order the events arrived.
  *
- * The algorithm is that of Matrix room version 2. What all states agree on stands. The rest, with the auth events that
- * only some of the states rest on, is put in order, power events first, and applied one by one as far as the
- * authorisation rules allow. The draft's clobbering by power level is a special case. Its cost follows the conflict.
+ * The algorithm is that of room versions 2 to 11, and with `isRebased` that of version 12. What all states agree on
+ * stands. The rest, with the auth events that only some of the states rest on, is put in order, power events first, and
+ * applied one by one as far as the authorisation rules allow. The draft's clobbering by power level is a special case. Its
+ * cost follows the conflict.
+ *
+ * Source: "State resolution" of room versions 2 and 12.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { topologicalSort } from "./EventGraph.ts"
-import { powerLevels, userLevel } from "./PowerLevels.ts"
 import {
+  type EventFormat,
   type RoomVersion,
   type StateConflict,
   type StateLookup,
@@ -20,7 +23,19 @@ import {
 
 type EventLookup = (id: EventId) => Event | undefined
 
-type Authorise = RoomVersion["authorise"]
+export interface ResolutionRules {
+  readonly authorise: RoomVersion["authorise"]
+  readonly levels: RoomVersion["levels"]
+  /** The m.room.create of a room, where events do not name it among their auth events. */
+  readonly createEventId: EventFormat["createEventId"]
+  /**
+   * True in version 12: events in conflict are applied to what they themselves rest on, not to what all states agree on,
+   * and those between them in auth chains are applied with them.
+   */
+  readonly isRebased: boolean
+}
+
+const powerLevelsKey = stateKeyOf("m.room.power_levels", "")
 
 const fullConflictedSet = (conflict: StateConflict, event: EventLookup): ReadonlyMap<EventId, Event> => {
   const events = new Map<EventId, Event>()
@@ -47,29 +62,41 @@ const isPowerEvent = (event: Event): boolean => {
   }
 }
 
-const authEventOf = (of: Event, type: string, event: EventLookup): Event | undefined => {
+/** The state event of this type and key that an event itself names. */
+const namedBy = (of: Event, type: string, stateKey: string, event: EventLookup): Event | undefined => {
   for (const id of of.auth_events) {
     const auth = event(id)
-    if (auth?.type === type && auth.state_key === "") return auth
+    if (auth?.type === type && auth.state_key === stateKey) return auth
   }
   return undefined
 }
 
-/** The level of the sender by the event's own auth events. */
-const senderLevel = (of: Event, event: EventLookup): number =>
-  userLevel(
-    powerLevels(authEventOf(of, "m.room.power_levels", event), authEventOf(of, "m.room.create", event)),
-    of.sender
-  )
+const powerLevelsNamedBy = (of: Event, event: EventLookup): Event | undefined =>
+  namedBy(of, "m.room.power_levels", "", event)
+
+/** The state that an event itself rests on. */
+const ownState =
+  (of: Event, { createEventId }: ResolutionRules, event: EventLookup): StateLookup =>
+  (type, stateKey) => {
+    const create = type === "m.room.create" && stateKey === "" ? createEventId(of.room_id) : undefined
+    return create === undefined ? namedBy(of, type, stateKey, event) : event(create)
+  }
 
 const compareAges = (a: Event, b: Event): number =>
   a.origin_server_ts - b.origin_server_ts || (a.event_id < b.event_id ? -1 : a.event_id > b.event_id ? 1 : 0)
+
+/** Levels may be infinite. */
+const compareLevels = (a: number, b: number): number => (a === b ? 0 : a < b ? -1 : 1)
 
 /**
  * The power events in conflict, with those of their auth events that are in conflict too: every event after those that
  * authorise it, else the higher power level first, then the earlier, then the smaller event ID.
  */
-const powerOrder = (conflicted: ReadonlyMap<EventId, Event>, event: EventLookup): ReadonlyArray<Event> => {
+const powerOrder = (
+  conflicted: ReadonlyMap<EventId, Event>,
+  rules: ResolutionRules,
+  event: EventLookup
+): ReadonlyArray<Event> => {
   const chosen = new Map<EventId, Event>()
   for (const [id, each] of conflicted) if (isPowerEvent(each)) chosen.set(id, each)
   for (const each of chosen.values()) {
@@ -79,18 +106,18 @@ const powerOrder = (conflicted: ReadonlyMap<EventId, Event>, event: EventLookup)
     }
   }
   const levels = new Map<EventId, number>()
-  for (const [id, each] of chosen) levels.set(id, senderLevel(each, event))
+  for (const [id, each] of chosen) levels.set(id, rules.levels(ownState(each, rules, event)).user(each.sender))
   return topologicalSort(
     chosen,
     (each) => each.auth_events,
-    (a, b) => levels.get(b.event_id)! - levels.get(a.event_id)! || compareAges(a, b)
+    (a, b) => compareLevels(levels.get(b.event_id)!, levels.get(a.event_id)!) || compareAges(a, b)
   )
 }
 
 /** The power levels event in force and those before it, each the auth event of the one after: its place, oldest least. */
 const mainlineOf = (head: Event | undefined, event: EventLookup): ReadonlyMap<EventId, number> => {
   const line = new Set<EventId>()
-  for (let at = head; at !== undefined && !line.has(at.event_id); at = authEventOf(at, "m.room.power_levels", event)) {
+  for (let at = head; at !== undefined && !line.has(at.event_id); at = powerLevelsNamedBy(at, event)) {
     line.add(at.event_id)
   }
   const places = new Map<EventId, number>()
@@ -112,7 +139,7 @@ const mainlineOrder = (
     let at: Event | undefined = of
     while (at !== undefined && !places.has(at.event_id) && !path.has(at.event_id)) {
       path.add(at.event_id)
-      at = authEventOf(at, "m.room.power_levels", event)
+      at = powerLevelsNamedBy(at, event)
     }
     const place = at === undefined ? 0 : (places.get(at.event_id) ?? 0)
     for (const id of path) places.set(id, place)
@@ -124,51 +151,42 @@ const mainlineOrder = (
     .map(({ each }) => each)
 }
 
-/** The state event of this type and key that an event itself names. */
-const namedBy = (each: Event, type: string, stateKey: string, event: EventLookup): Event | undefined => {
-  for (const id of each.auth_events) {
-    const auth = event(id)
-    if (auth?.type === type && auth.state_key === stateKey) return auth
-  }
-  return undefined
-}
-
 /** Applies events to `changes` in turn, leaving out those that the state so far does not allow. */
 const applyAllowed = (
   events: ReadonlyArray<Event>,
   unconflicted: StateConflict["unconflicted"],
   changes: Map<string, EventId>,
   event: EventLookup,
-  authorise: Authorise
+  rules: ResolutionRules
 ): void => {
   for (const each of events) {
+    const own = ownState(each, rules, event)
     const state: StateLookup = (type, stateKey) => {
       const key = stateKeyOf(type, stateKey)
       const id = changes.get(key) ?? unconflicted(key)
-      return id === undefined ? namedBy(each, type, stateKey, event) : event(id)
+      return id === undefined ? own(type, stateKey) : event(id)
     }
-    if (authorise(each, state) === undefined) changes.set(stateKeyOf(each.type, each.state_key!), each.event_id)
+    if (rules.authorise(each, state) === undefined) changes.set(stateKeyOf(each.type, each.state_key!), each.event_id)
   }
 }
 
-/** State resolution by these authorisation rules. */
-export const stateResolution = (authorise: Authorise): StateResolution => ({
-  extent: "authDifference",
+/** State resolution by these rules. */
+export const stateResolution = (rules: ResolutionRules): StateResolution => ({
+  extent: rules.isRebased ? "authDifferenceAndSubgraph" : "authDifference",
   resolve: (conflict, event) => {
-    const { unconflicted } = conflict
+    const base: StateConflict["unconflicted"] = rules.isRebased ? () => undefined : conflict.unconflicted
     const conflicted = fullConflictedSet(conflict, event)
     const changes = new Map<string, EventId>()
-    const powerEvents = powerOrder(conflicted, event)
-    applyAllowed(powerEvents, unconflicted, changes, event, authorise)
+    const powerEvents = powerOrder(conflicted, rules, event)
+    applyAllowed(powerEvents, base, changes, event, rules)
 
     const decided = new Set(powerEvents.map((each) => each.event_id))
     const rest = [...conflicted.values()].filter((each) => !decided.has(each.event_id))
-    const powerKey = stateKeyOf("m.room.power_levels", "")
-    const head = changes.get(powerKey) ?? unconflicted(powerKey)
+    const head = changes.get(powerLevelsKey) ?? base(powerLevelsKey)
     const ordered = mainlineOrder(rest, head === undefined ? undefined : event(head), event)
-    applyAllowed(ordered, unconflicted, changes, event, authorise)
+    applyAllowed(ordered, base, changes, event, rules)
 
-    for (const key of changes.keys()) if (unconflicted(key) !== undefined) changes.delete(key)
+    for (const key of changes.keys()) if (conflict.unconflicted(key) !== undefined) changes.delete(key)
     return changes
   }
 })

@@ -1,0 +1,77 @@
+/**
+ * State resolution of room version 1: keys that states disagree about are decided by depth. First power levels, then join
+ * rules, then memberships, each by the state that those before them leave; then all other keys.
+ *
+ * Source: "State resolution" of room version 1.
+ */
+import { hash } from "node:crypto"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { type RoomVersion, type StateLookup, type StateResolution, splitStateKey, stateKeyOf } from "./RoomVersion.ts"
+
+type Authorise = RoomVersion["authorise"]
+
+/** The deepest first; of equals that with the smallest SHA-1 of its ID. */
+const deepestFirst = (events: ReadonlyArray<Event>): ReadonlyArray<Event> =>
+  events
+    .map((event) => ({ event, digest: hash("sha1", event.event_id) }))
+    .sort((a, b) => b.event.depth - a.event.depth || (a.digest < b.digest ? -1 : 1))
+    .map(({ event }) => event)
+
+/**
+ * From the least deep on, each event that the one before it allows; the last of them stands. The first is not asked.
+ */
+const lastOfLine = (events: ReadonlyArray<Event>, state: StateLookup, authorise: Authorise): Event | undefined => {
+  let [standing, ...rest] = deepestFirst(events).toReversed()
+  for (const next of rest) {
+    const before = standing!
+    const withIt: StateLookup = (type, stateKey) =>
+      type === before.type && stateKey === before.state_key ? before : state(type, stateKey)
+    if (authorise(next, withIt) !== undefined) return standing
+    standing = next
+  }
+  return standing
+}
+
+/** The deepest event that is allowed; the least deep where none is. */
+const deepestAllowed = (events: ReadonlyArray<Event>, state: StateLookup, authorise: Authorise): Event | undefined => {
+  const ordered = deepestFirst(events)
+  return ordered.find((event) => authorise(event, state) === undefined) ?? ordered.at(-1)
+}
+
+/** The types that are decided one after the other. Events of other types do not change what is allowed. */
+const passes = ["m.room.power_levels", "m.room.join_rules", "m.room.member"] as const
+
+/** The state resolution of version 1 by these authorisation rules. */
+export const stateResolutionV1 = (authorise: Authorise): StateResolution => ({
+  extent: "conflicted",
+  resolve: ({ conflicted, unconflicted }, event) => {
+    const resolved = new Map<string, EventId>()
+    const open = new Map<string, ReadonlyArray<Event>>()
+    for (const [key, ids] of conflicted) {
+      // What only some of the states have is in no conflict here.
+      if (ids.length === 1) resolved.set(key, ids[0]!)
+      else
+        open.set(
+          key,
+          ids.flatMap((id) => event(id) ?? [])
+        )
+    }
+    const state: StateLookup = (type, stateKey) => {
+      const key = stateKeyOf(type, stateKey)
+      const id = resolved.get(key) ?? unconflicted(key)
+      return id === undefined ? undefined : event(id)
+    }
+    const decide = (isOfPass: (type: string) => boolean, pick: typeof lastOfLine): void => {
+      const decided = [...open].filter(([key]) => isOfPass(splitStateKey(key)[0]))
+      const picked = decided.map(([key, events]) => [key, pick(events, state, authorise)?.event_id] as const)
+      for (const [key, id] of picked) {
+        open.delete(key)
+        if (id !== undefined) resolved.set(key, id)
+      }
+    }
+    for (const pass of passes) decide((type) => type === pass, lastOfLine)
+    decide(() => true, deepestAllowed)
+    return resolved
+  }
+})

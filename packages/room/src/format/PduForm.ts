@@ -1,0 +1,153 @@
+/**
+ * The PDU form of room versions 1 to 12. An event is its PDU with the ID beside it; what `Event` has no key for, or has in
+ * another form, is in `Event.wire`, so that `toPdu` gives the very PDU that was received.
+ *
+ * Source: "Event format" and "Event IDs" of the room versions, "Signing Events" of the server-server specification.
+ */
+import { hash } from "node:crypto"
+import type { Event } from "@greenroom/protocol/Event"
+import { type EventId, isEventId, type RoomId, serverNameOf } from "@greenroom/protocol/Identifiers"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { type CanonicalNumbers, encodeOrThrow } from "../CanonicalJson.ts"
+import { sha256 } from "../ContentHash.ts"
+import { type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
+
+/** How the PDUs of a version look. */
+export interface PduForm {
+  /**
+   * What event IDs are: chosen by the origin, so that PDUs bear theirs and name others by pairs of ID and hashes; or the
+   * reference hash in one of the alphabets of base64.
+   */
+  readonly eventIds: "chosen" | "base64" | "base64url"
+  /** What room IDs are: chosen by the creator's server, or the hash of an m.room.create, which then has no `room_id`. */
+  readonly roomIds: "chosen" | "createHash"
+  readonly numbers: CanonicalNumbers
+  /** Where an m.room.redaction names the event that it strips. */
+  readonly redacts: "top" | "content"
+  readonly redaction: RedactionAlgorithm
+}
+
+/** A PDU whose form was checked, or that we make. */
+export type Pdu = Record<string, Json>
+
+/** The keys of a PDU that an event has in the same form. */
+const sharedKeys: ReadonlyArray<string> = [
+  "type",
+  "sender",
+  "origin_server_ts",
+  "content",
+  "state_key",
+  "depth",
+  "hashes",
+  "signatures"
+]
+
+/** The key of a PDU that names what an m.room.redaction strips, or undefined. */
+const redactsOf = ({ redacts }: PduForm, pdu: Pdu): EventId | undefined => {
+  if (pdu.type !== "m.room.redaction") return undefined
+  const named = redacts === "top" ? pdu.redacts : (pdu.content as JsonObject).redacts
+  return isEventId(named) ? named : undefined
+}
+
+const idsOf = (references: ReadonlyArray<Json>): ReadonlyArray<EventId> => [
+  ...new Set(references.map((each) => (typeof each === "string" ? each : (each as ReadonlyArray<Json>)[0]) as EventId))
+]
+
+/** True where the list of IDs says all that the PDU says. */
+const isPlain = (references: ReadonlyArray<Json>, ids: ReadonlyArray<EventId>): boolean =>
+  ids.length === references.length && ids.every((id, index) => id === references[index])
+
+/** What an event made from this PDU has in its own keys. */
+const readKeys = (form: PduForm, pdu: Pdu): ReadonlySet<string> => {
+  const read = new Set([...sharedKeys, "prev_events", "auth_events", "unsigned"])
+  if (form.eventIds === "chosen") read.add("event_id")
+  if (form.roomIds === "chosen" || pdu.type !== "m.room.create") read.add("room_id")
+  if (form.redacts === "top" && redactsOf(form, pdu) !== undefined) read.add("redacts")
+  return read
+}
+
+const wireOf = (form: PduForm, pdu: Pdu, event: Event): JsonObject | undefined => {
+  const wire: Pdu = {}
+  const read = readKeys(form, pdu)
+  for (const key of Object.keys(pdu)) {
+    if (read.has(key)) continue
+    // A key may be `__proto__`, which assignment would lose.
+    Object.defineProperty(wire, key, { value: pdu[key], enumerable: true, configurable: true, writable: true })
+  }
+  for (const key of ["prev_events", "auth_events"] as const) {
+    const references = pdu[key] as ReadonlyArray<Json>
+    if (!isPlain(references, event[key])) wire[key] = references
+  }
+  if (pdu.depth !== event.depth) wire.depth = pdu.depth!
+  return Object.keys(wire).length === 0 ? undefined : wire
+}
+
+/** The event of a PDU. A depth beyond 53 bits, which versions 1 to 5 have, counts as the greatest that there is. */
+export const eventOf = (form: PduForm, pdu: Pdu, eventId: EventId): Event => {
+  const event: Record<string, unknown> = {
+    event_id: eventId,
+    room_id: pdu.room_id ?? roomIdOf(eventId),
+    type: pdu.type,
+    sender: pdu.sender,
+    origin: serverNameOf(pdu.sender as Event["sender"]),
+    origin_server_ts: pdu.origin_server_ts,
+    content: pdu.content,
+    prev_events: idsOf(pdu.prev_events as ReadonlyArray<Json>),
+    auth_events: idsOf(pdu.auth_events as ReadonlyArray<Json>),
+    depth: Math.min(pdu.depth as number, Number.MAX_SAFE_INTEGER),
+    hashes: pdu.hashes,
+    signatures: pdu.signatures
+  }
+  if (pdu.state_key !== undefined) event.state_key = pdu.state_key
+  const redacts = redactsOf(form, pdu)
+  if (redacts !== undefined) event.redacts = redacts
+  const wire = wireOf(form, pdu, event as unknown as Event)
+  if (wire !== undefined) event.wire = wire
+  return event as unknown as Event
+}
+
+/** The PDU of an event, without `unsigned`. */
+export const pduOf = (form: PduForm, event: Event): Pdu => {
+  const pdu: Pdu = {}
+  for (const key of sharedKeys) if (event[key] !== undefined) pdu[key] = event[key] as Json
+  pdu.prev_events = event.prev_events
+  pdu.auth_events = event.auth_events
+  if (form.eventIds === "chosen") pdu.event_id = event.event_id
+  if (form.roomIds === "chosen" || event.type !== "m.room.create") pdu.room_id = event.room_id
+  if (form.redacts === "top" && event.redacts !== undefined) pdu.redacts = event.redacts
+  return event.wire === undefined ? pdu : { ...pdu, ...event.wire }
+}
+
+/** True if the PDU of an event names an event twice among its auth events. `Event.auth_events` has it once. */
+export const namesAuthEventTwice = ({ auth_events, wire }: Event): boolean =>
+  Array.isArray(wire?.auth_events) && wire.auth_events.length !== auth_events.length
+
+/** What servers sign, and whose hash is the reference hash: the redacted PDU without its signatures, in canonical JSON. */
+export const signedText = (form: PduForm, pdu: Pdu): string => {
+  const { signatures: _, ...signed } = redactPdu(form.redaction, pdu)
+  return encodeOrThrow(signed, form.numbers)
+}
+
+/** What the content hash covers: the PDU without hashes and signatures, in canonical JSON. */
+export const hashedText = (form: PduForm, pdu: Pdu): string => {
+  const { hashes: _, signatures: __, unsigned: ___, ...hashed } = pdu
+  return encodeOrThrow(hashed, form.numbers)
+}
+
+/** The event ID of a PDU whose signed text is known. */
+export const eventIdOf = (form: PduForm, pdu: Pdu, signed: string): EventId => {
+  switch (form.eventIds) {
+    case "chosen":
+      return pdu.event_id as EventId
+    case "base64":
+      return `$${sha256(signed)}` as EventId
+    case "base64url":
+      return `$${hash("sha256", signed, "base64url")}` as EventId
+  }
+}
+
+/** The room that an m.room.create makes, where its ID is the hash. */
+export const roomIdOf = (createEventId: EventId): RoomId => `!${createEventId.slice(1)}` as RoomId
+
+/** The m.room.create of a room, where the room's ID is its hash. */
+export const createEventIdOf = (roomId: RoomId): EventId => `$${roomId.slice(1)}` as EventId

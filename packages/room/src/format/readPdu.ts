@@ -1,0 +1,105 @@
+/**
+ * Reads PDUs of room versions 1 to 12 that other servers sent: their form and size, not their signatures. What is not read
+ * here is dropped, as "Checks performed on receipt of a PDU" of the server-server specification asks.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isEventId, isHistoricalUserId, isRoomId, serverPartOf } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { Result } from "effect"
+import { encode } from "../CanonicalJson.ts"
+import { checkSize, isKeyText, maxKeyBytes } from "../PduSize.ts"
+import type { PduProblem } from "../RoomVersion.ts"
+import { decodeBase64 } from "../Signing.ts"
+import { eventIdOf, eventOf, type Pdu, type PduForm, signedText } from "./PduForm.ts"
+
+/** The most predecessors that an event has. */
+export const maxPrevEvents = 20
+
+/** The most auth events that an event has. */
+export const maxAuthEvents = 10
+
+/** The greatest depth of versions 1 to 5. JavaScript has the number above it. */
+const maxDepth = 2 ** 63
+
+const isHashId = (text: string): boolean => /^.[A-Za-z0-9_-]{43}$/.test(text)
+
+const isSignatures = (value: Json | undefined): boolean =>
+  isJsonObject(value) &&
+  Object.values(value).every(
+    (ofServer) => isJsonObject(ofServer) && Object.values(ofServer).every((each) => typeof each === "string")
+  )
+
+const isHashes = (value: Json | undefined): boolean =>
+  isJsonObject(value) && typeof value.sha256 === "string" && decodeBase64(value.sha256)?.length === 32
+
+const isReference = (form: PduForm, value: Json): boolean =>
+  form.eventIds === "chosen"
+    ? Array.isArray(value) && value.length === 2 && isChosenEventId(value[0]) && isJsonObject(value[1])
+    : isEventId(value)
+
+const isChosenEventId = (value: Json | undefined): boolean => isEventId(value) && serverPartOf(value) !== undefined
+
+const referenceProblem = (form: PduForm, value: Json | undefined, most: number, what: string): string | undefined => {
+  if (!Array.isArray(value)) return `${what} is not a list`
+  if (value.length > most) return `${what} has more than ${most} entries`
+  return value.every((each) => isReference(form, each)) ? undefined : `an entry of ${what} does not name an event`
+}
+
+const roomProblem = ({ roomIds }: PduForm, pdu: JsonObject): string | undefined => {
+  const { room_id: roomId, type } = pdu
+  if (roomIds === "createHash" && type === "m.room.create") {
+    return roomId === undefined ? undefined : "m.room.create has a room_id"
+  }
+  const isRight = isRoomId(roomId) && (roomIds === "createHash" ? isHashId(roomId) : serverPartOf(roomId) !== undefined)
+  return isRight ? undefined : "room_id is not a room ID"
+}
+
+const depthProblem = ({ numbers }: PduForm, depth: Json | undefined): string | undefined => {
+  const most = numbers === "integers" ? Number.MAX_SAFE_INTEGER : maxDepth
+  return Number.isInteger(depth) && (depth as number) >= 0 && (depth as number) <= most
+    ? undefined
+    : "depth is not a count"
+}
+
+/** What an m.room.member must say for its signers and auth events to be known. */
+const memberProblem = ({ content, type }: JsonObject): string | undefined => {
+  const { join_authorised_via_users_server: voucher, membership } = content as JsonObject
+  if (type !== "m.room.member" || voucher === undefined || membership !== "join") return undefined
+  return isHistoricalUserId(voucher) ? undefined : "join_authorised_via_users_server is not a user ID"
+}
+
+/** What is wrong with the form of a PDU. */
+const problemOf = (form: PduForm, pdu: JsonObject): string | undefined => {
+  if (form.eventIds === "chosen" && !isChosenEventId(pdu.event_id)) return "event_id is not an event ID"
+  if (!isKeyText(pdu.type)) return `type is not text of at most ${maxKeyBytes} bytes without NUL`
+  if (pdu.state_key !== undefined && !isKeyText(pdu.state_key)) {
+    return `state_key is not text of at most ${maxKeyBytes} bytes without NUL`
+  }
+  if (!isHistoricalUserId(pdu.sender)) return "sender is not a user ID"
+  if (!Number.isSafeInteger(pdu.origin_server_ts)) return "origin_server_ts is not a time in milliseconds"
+  if (!isJsonObject(pdu.content)) return "content is not an object"
+  if (!isHashes(pdu.hashes)) return "hashes has no sha256"
+  if (!isSignatures(pdu.signatures)) return "signatures is not an object of objects of strings"
+  return (
+    roomProblem(form, pdu) ??
+    depthProblem(form, pdu.depth) ??
+    referenceProblem(form, pdu.prev_events, maxPrevEvents, "prev_events") ??
+    referenceProblem(form, pdu.auth_events, maxAuthEvents, "auth_events") ??
+    memberProblem(pdu)
+  )
+}
+
+const malformed = (reason: string): Result.Result<never, PduProblem> => Result.fail({ _tag: "Malformed", reason })
+
+/** The event of a PDU, or what is wrong with its form or size. */
+export const readPdu = (form: PduForm, value: unknown): Result.Result<Event, PduProblem> => {
+  if (!isJsonObject(value)) return malformed("a PDU is an object")
+  const { unsigned: _, ...pdu } = value
+  const canonical = encode(pdu, form.numbers)
+  if (Result.isFailure(canonical)) return malformed(canonical.failure.reason)
+  const tooLarge = checkSize(Buffer.byteLength(canonical.success))
+  if (tooLarge !== undefined) return Result.fail(tooLarge)
+  const problem = problemOf(form, pdu)
+  if (problem !== undefined) return malformed(problem)
+  return Result.succeed(eventOf(form, pdu as Pdu, eventIdOf(form, pdu as Pdu, signedText(form, pdu as Pdu))))
+}

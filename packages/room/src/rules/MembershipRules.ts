@@ -1,0 +1,153 @@
+/**
+ * The rules for m.room.member.
+ *
+ * Source: the rules for m.room.member of the room versions.
+ */
+import { isHistoricalUserId } from "@greenroom/protocol/Identifiers"
+import { type Rule, rule } from "./Rule.ts"
+import type { Subject } from "./Subject.ts"
+import { isSignedBy, signedOf, tokenOf } from "./ThirdPartyInviteRules.ts"
+
+const about = ({ event }: Subject): string => event.state_key ?? ""
+const senderIs = ({ event, membershipOf }: Subject): string => membershipOf(event.sender)
+const targetIs = (subject: Subject): string => subject.membershipOf(about(subject))
+const targetLevel = (subject: Subject): number => subject.levels.user(about(subject))
+const isAboutSender = (subject: Subject): boolean => about(subject) === subject.event.sender
+const joinRuleOf = ({ state }: Subject): unknown => state("m.room.join_rules", "")?.content.join_rule ?? "invite"
+
+export const senderIsJoined = rule<Subject>("The sender must be in the room", (subject) => senderIs(subject) === "join")
+
+const memberNamesUser = rule<Subject>("The state key of m.room.member is a user ID", ({ event }) =>
+  isHistoricalUserId(event.state_key)
+)
+
+// join
+
+/** The creator joins with the event that follows m.room.create, before there are join rules. */
+const isCreatorsFirstJoin = ({ create, creator, event }: Subject): boolean =>
+  create !== undefined &&
+  event.prev_events.length === 1 &&
+  event.prev_events[0] === create.event_id &&
+  event.state_key === creator
+
+const joinsThemselves = rule("Users join for themselves only", isAboutSender)
+
+const joinerIsNotBanned = rule<Subject>("Who is banned cannot join", (subject) => targetIs(subject) !== "ban")
+
+/** A member with the level for invites has looked into who joins. Their server has signed the event. */
+const isVouchedFor = ({ event, levels, membershipOf }: Subject): boolean => {
+  const { join_authorised_via_users_server: voucher } = event.content
+  return typeof voucher === "string" && membershipOf(voucher) === "join" && levels.user(voucher) >= levels.of("invite")
+}
+
+const joinRuleAllows = rule<Subject>(
+  "Who joins must be invited, unless the room is public or restricted and somebody who may invite vouches for them",
+  (subject) => {
+    const joinRule = joinRuleOf(subject)
+    const isExpected = ["join", "invite"].includes(targetIs(subject))
+    const { knockRules, restrictedRules } = subject.options
+    if (joinRule === "public") return true
+    if (restrictedRules.has(joinRule as string)) return isExpected || isVouchedFor(subject)
+    return (joinRule === "invite" || knockRules.has(joinRule as string)) && isExpected
+  }
+)
+
+// invite
+
+const inviteeIsNotBanned = rule<Subject>("Who is banned cannot be invited", (subject) => targetIs(subject) !== "ban")
+
+const inviteeIsOutside = rule<Subject>(
+  "Who is in the room or banned cannot be invited",
+  (subject) => !["join", "ban"].includes(targetIs(subject))
+)
+
+const inviterHasLevel = rule<Subject>(
+  "Inviting takes the power level `invite`",
+  ({ levels, senderLevel }) => senderLevel >= levels.of("invite")
+)
+
+const signedForInvitee = rule<Subject>(
+  "An invite by a token has what an identity server signed for the invited user",
+  (subject) => signedOf(subject.event.content)?.mxid === about(subject) && tokenOf(subject.event.content) !== undefined
+)
+
+const tokenIsSenders = rule<Subject>(
+  "An invite by a token comes from the user who left the token, and is signed by a key that the token names",
+  ({ event, state }) => {
+    const left = state("m.room.third_party_invite", tokenOf(event.content) ?? "")
+    return left !== undefined && left.sender === event.sender && isSignedBy(signedOf(event.content)!, left)
+  }
+)
+
+const inviteRules = [senderIsJoined, inviteeIsOutside, inviterHasLevel]
+const thirdPartyInviteRules = [inviteeIsNotBanned, signedForInvitee, tokenIsSenders]
+
+// leave, ban and knock
+
+const leaverIsThere = rule<Subject>("Users leave rooms that they are in, are invited to or knock at", (subject) => {
+  const membership = senderIs(subject)
+  return (
+    membership === "join" || membership === "invite" || (membership === "knock" && subject.options.knockRules.size > 0)
+  )
+})
+
+const unbannerHasLevel = rule<Subject>(
+  "Lifting a ban takes the power level `ban`",
+  (subject) => targetIs(subject) !== "ban" || subject.senderLevel >= subject.levels.of("ban")
+)
+
+const kickerHasLevel = rule<Subject>(
+  "Removing others takes the power level `kick`",
+  ({ levels, senderLevel }) => senderLevel >= levels.of("kick")
+)
+
+const bannerHasLevel = rule<Subject>(
+  "Banning takes the power level `ban`",
+  ({ levels, senderLevel }) => senderLevel >= levels.of("ban")
+)
+
+const targetIsBelow = rule<Subject>(
+  "Users remove and ban only those with a lower power level",
+  (subject) => targetLevel(subject) < subject.senderLevel
+)
+
+const roomTakesKnocks = rule<Subject>("One knocks at rooms whose join rule allows it", (subject) =>
+  subject.options.knockRules.has(joinRuleOf(subject) as string)
+)
+
+const knocksThemselves = rule("Users knock for themselves only", isAboutSender)
+
+const knockerIsOutside = rule<Subject>(
+  "Who is in the room, invited or banned cannot knock",
+  (subject) => !["join", "invite", "ban"].includes(senderIs(subject))
+)
+
+const membershipIsKnown = rule<Subject>("A membership is one of those that the room version knows", () => false)
+
+const removal = [senderIsJoined, unbannerHasLevel, kickerHasLevel, targetIsBelow]
+
+const rulesFor = (subject: Subject): ReadonlyArray<Rule<Subject>> => {
+  const { content } = subject.event
+  switch (content.membership) {
+    case "join":
+      return isCreatorsFirstJoin(subject) ? [] : [joinsThemselves, joinerIsNotBanned, joinRuleAllows]
+    case "invite":
+      return content.third_party_invite === undefined ? inviteRules : thirdPartyInviteRules
+    case "leave":
+      return isAboutSender(subject) ? [leaverIsThere] : removal
+    case "ban":
+      return [senderIsJoined, bannerHasLevel, targetIsBelow]
+    case "knock":
+      return subject.options.knockRules.size > 0
+        ? [roomTakesKnocks, knocksThemselves, knockerIsOutside]
+        : [membershipIsKnown]
+    default:
+      return [membershipIsKnown]
+  }
+}
+
+/** The rules for a membership, in the order in which they are checked. */
+export const membershipRules = (subject: Subject): ReadonlyArray<Rule<Subject>> => [
+  memberNamesUser,
+  ...rulesFor(subject)
+]

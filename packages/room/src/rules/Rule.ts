@@ -1,0 +1,20 @@
+/**
+ * Authorisation rules as values: a sentence that people read when they are refused, and what must hold.
+ */
+import type { Refusal } from "../RoomVersion.ts"
+
+export interface Rule<Subject> {
+  readonly rule: string
+  readonly holds: (subject: Subject) => boolean
+}
+
+export const rule = <Subject>(text: string, holds: (subject: Subject) => boolean): Rule<Subject> => ({
+  rule: text,
+  holds
+})
+
+/** The first of the rules that does not hold, or undefined. */
+export const firstBroken = <Subject>(rules: ReadonlyArray<Rule<Subject>>, subject: Subject): Refusal | undefined => {
+  for (const each of rules) if (!each.holds(subject)) return { rule: each.rule }
+  return undefined
+}

@@ -1,0 +1,56 @@
+/**
+ * What the authorisation rules of room versions 1 to 12 look at: an event, the state before it, and by which differences
+ * between versions.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { Json } from "@greenroom/protocol/Json"
+import type { Levels, StateLookup } from "../RoomVersion.ts"
+import { creatorsOf, levelsIn } from "./PowerLevelReading.ts"
+import type { PowerLevelOptions } from "./PowerLevelRules.ts"
+
+/** What differs between the rules of versions. */
+export interface RuleOptions extends PowerLevelOptions {
+  /** The ID of the room version. */
+  readonly id: string
+  /** What room IDs are: chosen by the creator's server, or the hash of m.room.create, which is then no auth event. */
+  readonly roomIds: "chosen" | "createHash"
+  /** True if there are rules of their own for m.room.aliases. */
+  readonly checksAliases: boolean
+  /** True if an m.room.redaction is refused where its sender may not redact the event, by the servers in event IDs. */
+  readonly checksRedactions: boolean
+  /** The join rules by which one may knock. */
+  readonly knockRules: ReadonlySet<string>
+  /** The join rules by which members of other rooms may join. */
+  readonly restrictedRules: ReadonlySet<string>
+}
+
+export interface Subject {
+  readonly options: RuleOptions
+  readonly event: Event
+  readonly state: StateLookup
+  readonly create: Event | undefined
+  /** Who may join a room that has no join rules yet. */
+  readonly creator: Json | undefined
+  readonly levels: Levels
+  readonly senderLevel: number
+  /** What a user is to the room: "leave" for those whom it does not know. */
+  readonly membershipOf: (userId: string) => string
+}
+
+export const subjectOf = (options: RuleOptions, event: Event, state: StateLookup): Subject => {
+  const create = state("m.room.create", "")
+  const levels = levelsIn(options, state)
+  return {
+    options,
+    event,
+    state,
+    create,
+    creator: creatorsOf(options.creators, create)[0],
+    levels,
+    senderLevel: levels.user(event.sender),
+    membershipOf: (userId) => {
+      const membership = state("m.room.member", userId)?.content.membership
+      return typeof membership === "string" ? membership : "leave"
+    }
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Invites by a token that was left for an address: an identity server has signed whose address it is, with a key that
+ * m.room.third_party_invite names.
+ *
+ * Source: "Third-party invites" of the server-server specification, and the rules for m.room.member of the room versions.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { Result } from "effect"
+import { encodeBytes } from "../CanonicalJson.ts"
+import { decodeBase64, importVerifyKey, isKeyId, verifyBytes } from "../Signing.ts"
+
+/** What the identity server signed, in the content of an invite. */
+export const signedOf = (content: JsonObject): JsonObject | undefined => {
+  const { third_party_invite: invite } = content
+  return isJsonObject(invite) && isJsonObject(invite.signed) ? invite.signed : undefined
+}
+
+/** The token by which an invite was made, if it was. */
+export const tokenOf = (content: JsonObject): string | undefined => {
+  const token = signedOf(content)?.token
+  return typeof token === "string" ? token : undefined
+}
+
+/** Keys are in either alphabet of base64. */
+const bytesOf = (text: unknown): Uint8Array | undefined =>
+  typeof text === "string" ? decodeBase64(text.replaceAll("-", "+").replaceAll("_", "/")) : undefined
+
+const publicKeysOf = ({ public_key, public_keys }: JsonObject) => {
+  const listed = Array.isArray(public_keys) ? public_keys.map((each) => isJsonObject(each) && each.public_key) : []
+  return [public_key, ...listed].flatMap((text) => {
+    const bytes = bytesOf(text)
+    const key = bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))
+    return key === undefined ? [] : [key]
+  })
+}
+
+const signaturesOf = ({ signatures }: JsonObject): ReadonlyArray<Uint8Array> =>
+  Object.values(isJsonObject(signatures) ? signatures : {}).flatMap((ofServer) =>
+    Object.entries(isJsonObject(ofServer) ? ofServer : {}).flatMap(([keyId, signature]) => {
+      const bytes = isKeyId(keyId) ? bytesOf(signature) : undefined
+      return bytes?.length === 64 ? [bytes] : []
+    })
+  )
+
+/** True if one of the signatures is by one of the keys that the m.room.third_party_invite names. */
+export const isSignedBy = (signed: JsonObject, thirdPartyInvite: Event): boolean => {
+  const { signatures: _, unsigned: __, ...body } = signed
+  const bytes = encodeBytes(body)
+  if (Result.isFailure(bytes)) return false
+  const signatures = signaturesOf(signed)
+  return publicKeysOf(thirdPartyInvite.content).some((key) =>
+    signatures.some((signature) => verifyBytes(bytes.success, signature, key))
+  )
+}
