@@ -75,6 +75,7 @@ import { Receipts } from "./room/Receipts.ts"
 import { Relations } from "./room/Relations.ts"
 import * as Room from "./room/Room.ts"
 import { RoomReader } from "./room/RoomReader.ts"
+import { RoomSummaries } from "./room/RoomSummaries.ts"
 import { Rooms } from "./room/Rooms.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
@@ -153,6 +154,7 @@ const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).p
 const services = Layer.mergeAll(
   Layer.merge(Events.layer, Sync.layer).pipe(Layer.provide(Feeds.layer)),
   Receipts.layer,
+  RoomSummaries.layer,
   LoginFlows.layer,
   Login.layer,
   Registration.layer,

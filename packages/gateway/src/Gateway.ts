@@ -40,6 +40,7 @@ import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
+import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
@@ -137,6 +138,7 @@ const clientServerHandlers = Layer.mergeAll(
   ProfileHandlers.presenceHandlers,
   servicesHandlers,
   syncHandlers,
+  roomListHandlers,
   relationsHandlers,
   UserDataHandlers.accountDataHandlers,
   UserDataHandlers.pushRulesHandlers,

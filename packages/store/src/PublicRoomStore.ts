@@ -4,7 +4,7 @@
  * A page is bounded in rooms and in bytes, since names, topics and aliases are what members make them.
  */
 import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 
 /** The position of a room in the list. */
@@ -57,24 +57,53 @@ const toPage = (rows: ReadonlyArray<Row>): PublicRoomPage => {
   }
 }
 
+/** Whether a room has a text in its name, topic or an alias. */
+const contains = (sql: SqlClient.SqlClient, search: string) => {
+  const pattern = `%${search.replaceAll(/[\\%_]/g, "\\$&")}%`
+  return sql`(name ILIKE ${pattern} OR topic ILIKE ${pattern} OR EXISTS (
+    SELECT 1 FROM room_aliases WHERE room_aliases.room_id = rooms.room_id AND alias ILIKE ${pattern}))`
+}
+
 export class PublicRoomStore extends Context.Service<
   PublicRoomStore,
   {
-    /** At most `limit` public rooms that have members, from after a position on. */
-    readonly page: (after: PublicRoomPosition | undefined, limit: number) => Effect.Effect<PublicRoomPage>
+    /**
+     * At most `limit` public rooms that have members, from after a position on; with `search`, those that have the text in
+     * their name, topic or an alias, in whatever case.
+     */
+    readonly page: (
+      after: PublicRoomPosition | undefined,
+      limit: number,
+      search?: string
+    ) => Effect.Effect<PublicRoomPage>
+    /** Whether the room is in the list; none if there is no such room here. */
+    readonly isListed: (roomId: RoomId) => Effect.Effect<Option.Option<boolean>>
+    readonly setListed: (roomId: RoomId, listed: boolean) => Effect.Effect<void>
   }
 >()("greenroom/store/PublicRoomStore") {
   static readonly layer = Layer.effect(
     PublicRoomStore,
     Effect.map(SqlClient.SqlClient, (sql) =>
       PublicRoomStore.of({
-        page: (after, limit) =>
+        isListed: (roomId) =>
+          sql<{ visibility: string }>`
+            SELECT visibility FROM rooms WHERE room_id = ${roomId} AND current_chain IS NOT NULL`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.visibility === "public")),
+            Effect.orDie
+          ),
+        setListed: (roomId, listed) =>
+          sql`UPDATE rooms SET visibility = ${listed ? "public" : "private"} WHERE room_id = ${roomId}`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          ),
+        page: (after, limit, search) =>
           sql<Row>`
             WITH listed AS (
               SELECT room_nid, room_id, name, topic, joined_members, count(*) OVER () AS remaining
               FROM rooms
               WHERE visibility = 'public' AND current_chain IS NOT NULL AND joined_members > 0
                 AND (joined_members, -room_nid) < (${after?.joinedMembers ?? 2 ** 31 - 1}, ${-(after?.roomNid ?? 0)})
+                AND ${search === undefined ? sql`true` : contains(sql, search)}
               ORDER BY joined_members DESC, room_nid LIMIT ${limit}
             ), named AS (
               SELECT listed.*, (

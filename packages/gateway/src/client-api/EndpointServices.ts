@@ -17,6 +17,7 @@ import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
 import type { Relations } from "@greenroom/actors/room/Relations"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
+import type { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Events } from "@greenroom/actors/sync/Events"
@@ -38,6 +39,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 export type HomeServerServices =
   | Rooms
   | RoomReader
+  | RoomSummaries
   | Relations
   | Sync
   | Receipts

@@ -15,6 +15,7 @@ import { LoginApi } from "./LoginApi.ts"
 import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RelationsApi } from "./RelationsApi.ts"
+import { RoomListApi } from "./RoomListApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
 import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
@@ -24,7 +25,7 @@ import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 export const ClientServerApi = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
-  .add(RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
+  .add(RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi)

@@ -1,0 +1,355 @@
+/**
+ * Rooms as somebody sees them who is not in them: the list of public rooms, summaries, and the tree of a space.
+ *
+ * Rooms that this server does not take part in are not told of.
+ *
+ * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isRoomId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
+import { SyncStore } from "@greenroom/store/SyncStore"
+import { Context, Effect, Layer, Option } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Session } from "../runtime/Session.ts"
+import { makeRoomViewer } from "./internal/RoomViewer.ts"
+import { Rooms } from "./Rooms.ts"
+
+/** The most rooms of one answer, and how many there are where the client does not say. */
+const maxPage = 100
+const defaultPage = 50
+/** How deep the tree of a space is walked, and over how many rooms. */
+const maxDepth = 10
+const maxTree = 1_000
+
+const summaryKeys: ReadonlyArray<StateKey> = [
+  ["m.room.create", ""],
+  ["m.room.name", ""],
+  ["m.room.topic", ""],
+  ["m.room.canonical_alias", ""],
+  ["m.room.avatar", ""],
+  ["m.room.join_rules", ""],
+  ["m.room.history_visibility", ""],
+  ["m.room.guest_access", ""],
+  ["m.room.encryption", ""]
+]
+
+/** A room as a summary has it, `PublishedRoomsChunk` and more. */
+export interface RoomSummary {
+  readonly room_id: RoomId
+  readonly num_joined_members: number
+  readonly world_readable: boolean
+  readonly guest_can_join: boolean
+  readonly name?: string
+  readonly topic?: string
+  readonly canonical_alias?: string
+  readonly avatar_url?: string
+  readonly join_rule?: string
+  readonly room_type?: string
+  readonly room_version?: string
+  readonly encryption?: string
+  readonly allowed_room_ids?: ReadonlyArray<RoomId>
+}
+
+export interface PublicRoomsRequest {
+  readonly limit?: number | undefined
+  readonly since?: string | undefined
+  readonly search?: string | undefined
+  /** Types of rooms; null stands for rooms without a type. Undefined for all. */
+  readonly types?: ReadonlyArray<string | null> | undefined
+}
+
+export interface PublicRooms {
+  readonly chunk: ReadonlyArray<RoomSummary>
+  readonly next_batch?: string
+  readonly total_room_count_estimate: number
+}
+
+export interface HierarchyRequest {
+  readonly suggestedOnly: boolean
+  readonly maxDepth?: number | undefined
+  readonly limit?: number | undefined
+  readonly from?: string | undefined
+}
+
+export type HierarchyRoom = RoomSummary & { readonly children_state: ReadonlyArray<JsonObject> }
+
+const textOf = (event: Event | undefined, key: string): string | undefined => {
+  const value = event?.content[key]
+  return typeof value === "string" && value !== "" ? value : undefined
+}
+
+/** The rooms whose members a restricted room lets in. */
+const allowedRooms = (joinRules: Event | undefined): ReadonlyArray<RoomId> => {
+  const allow = joinRules?.content.allow
+  if (!Array.isArray(allow)) return []
+  return allow.flatMap((condition) =>
+    isJsonObject(condition) && condition.type === "m.room_membership" && typeof condition.room_id === "string"
+      ? [condition.room_id as RoomId]
+      : []
+  )
+}
+
+const withoutUndefined = <T extends object>(object: T): T =>
+  Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as T
+
+const summaryOf = (roomId: RoomId, state: ReadonlyArray<Event>, joined: number): RoomSummary => {
+  const find = (type: string) => state.find((event) => event.type === type)
+  const joinRules = find("m.room.join_rules")
+  const allowed = allowedRooms(joinRules)
+  return withoutUndefined({
+    room_id: roomId,
+    num_joined_members: joined,
+    world_readable: textOf(find("m.room.history_visibility"), "history_visibility") === "world_readable",
+    guest_can_join: textOf(find("m.room.guest_access"), "guest_access") === "can_join",
+    name: textOf(find("m.room.name"), "name"),
+    topic: textOf(find("m.room.topic"), "topic"),
+    canonical_alias: textOf(find("m.room.canonical_alias"), "alias"),
+    avatar_url: textOf(find("m.room.avatar"), "url"),
+    join_rule: textOf(joinRules, "join_rule") ?? "invite",
+    room_type: textOf(find("m.room.create"), "type"),
+    room_version: textOf(find("m.room.create"), "room_version") ?? "1",
+    encryption: textOf(find("m.room.encryption"), "algorithm"),
+    allowed_room_ids: allowed.length === 0 ? undefined : allowed
+  }) as RoomSummary
+}
+
+/** Where a page of the list begins: the members and the number of the room before it. */
+const parseSince = (since: string): Effect.Effect<{ joinedMembers: number; roomNid: number }, InvalidParam> => {
+  const [, joined, roomNid] = /^p([0-9]{1,9})_([0-9]{1,15})$/.exec(since) ?? []
+  return joined === undefined || roomNid === undefined
+    ? Effect.fail(new InvalidParam({ error: "since: is no token of this list" }))
+    : Effect.succeed({ joinedMembers: Number(joined), roomNid: Number(roomNid) })
+}
+
+const byOrder = (a: Event, b: Event): number => {
+  const [left, right] = [a, b].map(({ content }) =>
+    typeof content.order === "string" && /^[\x20-\x7e]{1,50}$/.test(content.order) ? content.order : undefined
+  )
+  if (left !== right) {
+    if (left === undefined) return 1
+    if (right === undefined) return -1
+    return left < right ? -1 : 1
+  }
+  return a.origin_server_ts - b.origin_server_ts || ((a.state_key ?? "") < (b.state_key ?? "") ? -1 : 1)
+}
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const list = yield* PublicRoomStore
+  const roomStore = yield* RoomStore
+  const rooms = yield* Rooms
+  const states = yield* StateStore
+  const sync = yield* SyncStore
+  const viewer = yield* makeRoomViewer
+
+  interface Known {
+    readonly roomId: RoomId
+    readonly roomNid: number
+    readonly state: StateRef
+  }
+
+  /** Those of the rooms that this server takes part in. */
+  const known = Effect.fnUntraced(function* (roomIds: ReadonlyArray<RoomId>) {
+    const found = yield* Effect.forEach(roomIds, (roomId) =>
+      Effect.map(
+        roomStore.currentState(roomId),
+        Option.map((current): Known => ({ roomId, ...current }))
+      )
+    )
+    return found.flatMap((room) => Option.toArray(room))
+  })
+
+  const summarise = Effect.fnUntraced(function* (found: ReadonlyArray<Known>) {
+    const [entries, counts] = yield* Effect.all([
+      states.read(
+        found.map(({ roomNid, state }) => ({ roomNid, ref: state })),
+        { keys: summaryKeys }
+      ),
+      sync.memberCounts(found.map(({ roomNid }) => roomNid))
+    ])
+    const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
+    return found.map(({ roomId, roomNid }) =>
+      summaryOf(
+        roomId,
+        (byRoom.get(roomNid) ?? []).map(({ event }) => event),
+        counts.get(roomNid)?.joined ?? 0
+      )
+    )
+  })
+
+  const publicRooms = Effect.fn("RoomSummaries.publicRooms")(function* (request: PublicRoomsRequest) {
+    const after = request.since === undefined ? undefined : yield* parseSince(request.since)
+    const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
+    const { next, rooms: page } = yield* list.page(after, limit, request.search)
+    const summaries = yield* summarise(yield* known(page.map(({ roomId }) => roomId)))
+    const wanted = summaries.filter(
+      ({ room_type = null }) => request.types === undefined || request.types.includes(room_type)
+    )
+    return {
+      chunk: wanted,
+      ...(next === undefined ? {} : { next_batch: `p${next.joinedMembers}_${next.roomNid}` }),
+      total_room_count_estimate: wanted.length
+    } satisfies PublicRooms
+  })
+
+  const membershipOf = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    const found = yield* roomStore.membership(userId, roomId)
+    return Option.isSome(found) ? found.value.membership : "leave"
+  })
+
+  /** Whether a user is in one of the rooms whose members a restricted room lets in. */
+  const isAllowed = Effect.fnUntraced(function* (userId: UserId, allowed: ReadonlyArray<RoomId>) {
+    for (const roomId of allowed.slice(0, 50)) {
+      if ((yield* membershipOf(userId, roomId)) === "join") return true
+    }
+    return false
+  })
+
+  /** Whether somebody may know of the room: who is in it, may join it, or may read it. */
+  const mayKnow = Effect.fnUntraced(function* (userId: UserId | undefined, room: RoomSummary) {
+    if (room.world_readable || room.join_rule === "public") return true
+    if (room.join_rule === "knock" || room.join_rule === "knock_restricted") return true
+    if (userId === undefined) return false
+    const membership = yield* membershipOf(userId, room.room_id)
+    if (membership === "join" || membership === "invite") return true
+    return room.join_rule === "restricted" && (yield* isAllowed(userId, room.allowed_room_ids ?? []))
+  })
+
+  const unknown = new NotFound({ error: "There is no such room that you may know of" })
+
+  const summary = Effect.fn("RoomSummaries.summary")(function* (
+    session: Session | undefined,
+    roomIdOrAlias: RoomId | RoomAlias
+  ) {
+    const roomId = isRoomId(roomIdOrAlias) ? roomIdOrAlias : (yield* rooms.resolveAlias(roomIdOrAlias)).room_id
+    const [room] = yield* summarise(yield* known([roomId]))
+    if (room === undefined || !(yield* mayKnow(session?.userId, room))) return yield* unknown
+    return session === undefined ? room : { ...room, membership: yield* membershipOf(session.userId, roomId) }
+  })
+
+  /** The children of a space in their order: valid ones, which name a server. */
+  const childrenOf = Effect.fnUntraced(function* ({ roomNid, state }: Known, suggestedOnly: boolean) {
+    const entries = yield* states.read([{ roomNid, ref: state }], { types: ["m.space.child"] })
+    return entries
+      .map(({ event }) => event)
+      .filter(
+        ({ content, state_key }) =>
+          Array.isArray(content.via) &&
+          content.via.length > 0 &&
+          state_key !== undefined &&
+          isRoomId(state_key) &&
+          (!suggestedOnly || content.suggested === true)
+      )
+      .sort(byOrder)
+  })
+
+  /** The rooms of a space, each once, parents before their children; depth first, as clients show them. */
+  const walk = Effect.fnUntraced(function* (session: Session, root: RoomId, request: HierarchyRequest) {
+    const depthLimit = Math.min(request.maxDepth ?? maxDepth, maxDepth)
+    const tree: Array<HierarchyRoom> = []
+    const seen = new Set<RoomId>()
+    const stack: Array<{ readonly roomId: RoomId; readonly depth: number }> = [{ roomId: root, depth: 0 }]
+    while (stack.length > 0 && tree.length < maxTree) {
+      const { depth, roomId } = stack.pop()!
+      if (seen.has(roomId)) continue
+      seen.add(roomId)
+      const [room] = yield* known([roomId])
+      if (room === undefined) continue
+      const [told] = yield* summarise([room])
+      if (told === undefined || !(yield* mayKnow(session.userId, told))) continue
+      const children = told.room_type === "m.space" ? yield* childrenOf(room, request.suggestedOnly) : []
+      tree.push({
+        ...told,
+        children_state: children.map(({ content, origin_server_ts, sender, state_key = "", type }) => ({
+          type,
+          state_key,
+          sender,
+          content,
+          origin_server_ts
+        }))
+      })
+      if (depth >= depthLimit) continue
+      for (const { state_key } of children.toReversed()) stack.push({ roomId: state_key as RoomId, depth: depth + 1 })
+    }
+    return tree
+  })
+
+  const hierarchy = Effect.fn("RoomSummaries.hierarchy")(function* (
+    session: Session,
+    roomId: RoomId,
+    request: HierarchyRequest
+  ) {
+    const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
+    const start = request.from === undefined ? 0 : Number(/^h([0-9]{1,6})$/.exec(request.from)?.[1] ?? Number.NaN)
+    if (Number.isNaN(start)) return yield* new InvalidParam({ error: "from: is no token of this hierarchy" })
+    const tree = yield* walk(session, roomId, request)
+    if (tree[0]?.room_id !== roomId)
+      return yield* new Forbidden({ error: "There is no such room that you may know of" })
+    return {
+      rooms: tree.slice(start, start + limit),
+      ...(tree.length > start + limit ? { next_batch: `h${start + limit}` } : {})
+    }
+  })
+
+  const isListed = Effect.fnUntraced(function* (roomId: RoomId) {
+    const listed = yield* list.isListed(roomId)
+    return Option.isSome(listed) ? listed.value : yield* new NotFound({ error: `There is no room ${roomId}` })
+  })
+
+  /** Members who may set the canonical alias of the room. */
+  const setListed = Effect.fn("RoomSummaries.setListed")(function* (session: Session, roomId: RoomId, listed: boolean) {
+    yield* isListed(roomId)
+    const seen = yield* viewer.view(session.userId, roomId)
+    if (!seen.reader.isJoined) return yield* viewer.outside(session.userId, roomId)
+    const state = yield* viewer.stateOf(seen, {
+      keys: [
+        ["m.room.create", ""],
+        ["m.room.power_levels", ""]
+      ]
+    })
+    const id = yield* roomStore.version(roomId)
+    const version = Option.isSome(id) ? roomVersion(id.value) : undefined
+    const levels = version?.levels((type, stateKey) =>
+      state.find((event) => event.type === type && event.state_key === stateKey)
+    )
+    if (levels === undefined || levels.user(session.userId) < levels.event("m.room.canonical_alias", true)) {
+      return yield* new Forbidden({
+        error: `Listing a room on ${serverName} takes the power to set its canonical alias`
+      })
+    }
+    yield* list.setListed(roomId, listed)
+  })
+
+  return RoomSummaries.of({ publicRooms, summary, hierarchy, isListed, setListed })
+})
+
+export class RoomSummaries extends Context.Service<
+  RoomSummaries,
+  {
+    /** The public rooms of this server, the largest first. Anyone. Errors: M_INVALID_PARAM. */
+    readonly publicRooms: (request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
+    /** One room. Whoever is in it, may join it or may read it; without a session, only what is open to all. */
+    readonly summary: (
+      session: Session | undefined,
+      roomIdOrAlias: RoomId | RoomAlias
+    ) => Effect.Effect<RoomSummary & { readonly membership?: string }, MatrixError>
+    /** A room and, if it is a space, the rooms in it that the user may know of. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
+    readonly hierarchy: (
+      session: Session,
+      roomId: RoomId,
+      request: HierarchyRequest
+    ) => Effect.Effect<{ readonly rooms: ReadonlyArray<HierarchyRoom>; readonly next_batch?: string }, MatrixError>
+    /** Whether the room is in the list of public rooms. Anyone. Errors: M_NOT_FOUND. */
+    readonly isListed: (roomId: RoomId) => Effect.Effect<boolean, MatrixError>
+    /** Members with the power to set the canonical alias. */
+    readonly setListed: (session: Session, roomId: RoomId, listed: boolean) => Effect.Effect<void, MatrixError>
+  }
+>()("greenroom/actors/RoomSummaries") {
+  static readonly layer = Layer.effect(RoomSummaries, make)
+}

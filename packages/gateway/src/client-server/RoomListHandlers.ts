@@ -1,0 +1,80 @@
+/**
+ * The list of public rooms, summaries and spaces, as calls of `RoomSummaries`.
+ *
+ * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
+ */
+import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Forbidden } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+
+export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.roomList", (handlers) =>
+  withServices(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const summaries = yield* RoomSummaries
+
+    const mustBeOurs = (server: string | undefined): Effect.Effect<void, Forbidden> =>
+      server === undefined || server === serverName
+        ? Effect.void
+        : Effect.fail(new Forbidden({ error: "server: the lists of other servers are not fetched" }))
+
+    const toClient = <T extends { readonly chunk: ReadonlyArray<object> }>(page: T) =>
+      page as unknown as T & { readonly chunk: ReadonlyArray<JsonObject> }
+
+    return handlers
+      .handle("list", ({ query }) =>
+        Effect.andThen(
+          mustBeOurs(query.server),
+          Effect.map(summaries.publicRooms({ limit: query.limit, since: query.since }), toClient)
+        )
+      )
+      .handle("search", ({ payload, query }) =>
+        Effect.andThen(
+          mustBeOurs(query.server),
+          Effect.map(
+            summaries.publicRooms({
+              limit: payload?.limit ?? undefined,
+              since: payload?.since ?? undefined,
+              search: payload?.filter?.generic_search_term || undefined,
+              types: payload?.filter?.room_types ?? undefined
+            }),
+            toClient
+          )
+        )
+      )
+      .handle("visibility", ({ params }) =>
+        Effect.map(summaries.isListed(params.roomId), (listed) => ({
+          visibility: listed ? ("public" as const) : ("private" as const)
+        }))
+      )
+      .handle("setVisibility", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(summaries.setListed(session, params.roomId, (payload?.visibility ?? "public") === "public"), done)
+        )
+      )
+      .handle("summary", ({ params }) =>
+        CurrentViewer.use((viewer) =>
+          Effect.map(summaries.summary(viewer, params.roomIdOrAlias), (summary) => summary as unknown as JsonObject)
+        )
+      )
+      .handle("hierarchy", ({ params, query }) =>
+        CurrentSession.use((session) =>
+          Effect.map(
+            summaries.hierarchy(session, params.roomId, {
+              suggestedOnly: query.suggested_only === "true",
+              maxDepth: query.max_depth,
+              limit: query.limit,
+              from: query.from
+            }),
+            ({ rooms, ...rest }) => ({ ...rest, rooms: rooms as unknown as ReadonlyArray<JsonObject> })
+          )
+        )
+      )
+  })
+)

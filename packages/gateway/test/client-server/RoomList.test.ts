@@ -1,0 +1,56 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+const ids = (chunk: unknown) => (chunk as ReadonlyArray<{ readonly room_id: string }>).map(({ room_id }) => room_id)
+
+layer(gateway, { excludeTestServices: true })("the list of rooms", (it) => {
+  it.effect("has public rooms, the largest first, in pages, and finds them by a text", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("list-alice")
+      const bob = yield* register("list-bob")
+      const small = yield* createRoom(alice, { name: "Small tea" })
+      const large = yield* createRoom(alice, { name: "Large Tea", topic: "100% tea_leaves" })
+      const secret = yield* createRoom(alice, { name: "Secret tea", visibility: "private" })
+      yield* as(bob)("POST", `/v3/join/${inPath(large)}`, {})
+      const first = yield* askToday("GET", "/v3/publicRooms?limit=1")
+      assert.deepStrictEqual(ids(first.body.chunk), [large])
+      const second = yield* askToday("GET", `/v3/publicRooms?limit=1&since=${first.body.next_batch}`)
+      assert.deepStrictEqual(ids(second.body.chunk), [small])
+      const search = (generic_search_term: string) =>
+        Effect.map(as(bob)("POST", "/v3/publicRooms", { filter: { generic_search_term } }), ({ body }) =>
+          ids(body.chunk)
+        )
+      assert.sameMembers(yield* search("tea"), [small, large])
+      assert.deepStrictEqual(yield* search("100% tea_"), [large])
+      assert.deepStrictEqual(yield* search("100%_tea"), [])
+      assert.strictEqual((yield* askToday("GET", "/v3/publicRooms?since=x")).body.errcode, "M_INVALID_PARAM")
+      const listed = `/v3/directory/list/room/${inPath(secret)}`
+      assert.strictEqual((yield* askToday("GET", listed)).body.visibility, "private")
+      assert.strictEqual((yield* as(bob)("PUT", listed, { visibility: "public" })).body.errcode, "M_FORBIDDEN")
+      yield* as(alice)("PUT", listed, { visibility: "public" })
+      assert.include(yield* search("secret"), secret)
+    })
+  )
+
+  it.effect("a summary is for those who may know of the room", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("summary-alice")
+      const bob = yield* register("summary-bob")
+      const open = yield* createRoom(alice, { name: "Open", topic: "Tea" })
+      const closed = yield* createRoom(alice, { name: "Closed", visibility: "private" })
+      const path = (room: string) => `/v1/room_summary/${inPath(room)}`
+      const { body } = yield* askToday("GET", path(open))
+      assert.deepInclude(body, { name: "Open", topic: "Tea", num_joined_members: 1, join_rule: "public" })
+      assert.strictEqual((yield* as(alice)("GET", path(closed))).body.membership, "join")
+      assert.strictEqual((yield* as(bob)("GET", path(closed))).body.errcode, "M_NOT_FOUND")
+      const nheko = yield* as(bob)("GET", `/unstable/im.nheko.summary/summary/${inPath(open)}`)
+      assert.strictEqual(nheko.body.name, "Open")
+      yield* as(alice)("POST", `/v3/rooms/${inPath(closed)}/invite`, { user_id: bob.id })
+      assert.strictEqual((yield* as(bob)("GET", path(closed))).body.membership, "invite")
+    })
+  )
+})

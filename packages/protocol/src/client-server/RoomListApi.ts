@@ -1,0 +1,106 @@
+/**
+ * The list of public rooms, summaries of rooms, and spaces.
+ *
+ * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication, OptionalAuthentication } from "../api/Authentication.ts"
+import { AnyObject, body, Done } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
+import { RoomId } from "../Identifiers.ts"
+import { Count, Token } from "./RoomsApi.ts"
+
+const Visibility = Schema.Literals(["public", "private"])
+const Page = body(
+  Schema.Struct({
+    chunk: Schema.Array(AnyObject),
+    next_batch: Schema.optionalKey(Schema.String),
+    total_room_count_estimate: Schema.optionalKey(Schema.Int)
+  }).annotate({ identifier: "PublicRoomsPage" })
+)
+const Limit = Schema.Number.check(Schema.isInt({ expected: "an integer" }), Schema.isGreaterThanOrEqualTo(0))
+
+export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
+  .add(
+    HttpApiEndpoint.get("list", "/v3/publicRooms", {
+      query: {
+        limit: Schema.optional(Count),
+        since: Schema.optional(Token),
+        server: Schema.optional(boundedText(255))
+      },
+      success: Page
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(documented({ summary: "Public rooms, the largest first", who: "anyone" })),
+    HttpApiEndpoint.post("search", "/v3/publicRooms", {
+      query: { server: Schema.optional(boundedText(255)) },
+      payload: [
+        Schema.Struct({
+          limit: Schema.optionalKey(Schema.NullOr(Limit)),
+          since: Schema.optionalKey(Schema.NullOr(Token)),
+          filter: Schema.optionalKey(
+            Schema.NullOr(
+              Schema.Struct({
+                generic_search_term: Schema.optionalKey(Schema.NullOr(boundedText(255))),
+                room_types: Schema.optionalKey(
+                  Schema.NullOr(Schema.Array(Schema.NullOr(boundedText(255))).check(Schema.isMaxLength(50)))
+                )
+              })
+            )
+          ),
+          include_all_networks: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
+          third_party_instance_id: Schema.optionalKey(Schema.NullOr(boundedText(255)))
+        }),
+        Schema.Undefined
+      ],
+      success: Page
+    })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "Search public rooms", who: "any user" })),
+    HttpApiEndpoint.get("visibility", "/v3/directory/list/room/:roomId", {
+      params: { roomId: RoomId },
+      success: body(Schema.Struct({ visibility: Visibility }))
+    }).annotateMerge(documented({ summary: "Is the room listed?", text: "Errors: M_NOT_FOUND.", who: "anyone" })),
+    HttpApiEndpoint.put("setVisibility", "/v3/directory/list/room/:roomId", {
+      params: { roomId: RoomId },
+      payload: [Schema.Struct({ visibility: Schema.optionalKey(Visibility) }), Schema.Undefined],
+      success: Done
+    })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({ summary: "List a room, or not", who: "members with the power to set the canonical alias" })
+      ),
+    HttpApiEndpoint.get("summary", "/v1/room_summary/:roomIdOrAlias", {
+      params: { roomIdOrAlias: RoomIdOrAlias },
+      success: AnyObject
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(
+        documented({
+          summary: "A room in short",
+          text: "Errors: M_NOT_FOUND.",
+          who: "users who are in the room, may join it or may read it; anyone, where it is open to all"
+        })
+      ),
+    HttpApiEndpoint.get("hierarchy", "/v1/rooms/:roomId/hierarchy", {
+      params: { roomId: RoomId },
+      query: {
+        suggested_only: Schema.optional(Schema.Literals(["true", "false"])),
+        limit: Schema.optional(Count),
+        max_depth: Schema.optional(Count),
+        from: Schema.optional(Token)
+      },
+      success: body(Schema.Struct({ rooms: Schema.Array(AnyObject), next_batch: Schema.optionalKey(Schema.String) }))
+    })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "The rooms of a space",
+          text: "Errors: M_FORBIDDEN.",
+          who: "users who may know the room"
+        })
+      )
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Room list and spaces" })) {}
