@@ -12,6 +12,9 @@ import type { Server } from "./Server.ts"
 
 const here = fileURLToPath(new URL(".", import.meta.url))
 
+/** Chromium as Debian installs it. */
+export const browserPath = "/usr/bin/chromium"
+
 /** Where the output of each flow is kept. */
 export const logs = fileURLToPath(new URL("../results/clients/", import.meta.url))
 
@@ -27,6 +30,8 @@ export interface Flow {
   readonly language: "javascript" | "python"
   /** In `flows`. */
   readonly program: string
+  /** Whether it needs {@link browserPath}. */
+  readonly browser?: boolean
 }
 
 export const flows: ReadonlyArray<Flow> = [
@@ -34,7 +39,8 @@ export const flows: ReadonlyArray<Flow> = [
   { client: "matrix-bot-sdk", language: "javascript", program: "matrix-bot-sdk.mjs" },
   { client: "matrix-nio", language: "python", program: "matrix_nio.py" },
   { client: "matrix-commander", language: "python", program: "matrix_commander.py" },
-  { client: "mautrix", language: "python", program: "mautrix_python.py" }
+  { client: "mautrix", language: "python", program: "mautrix_python.py" },
+  { client: "hydrogen", language: "javascript", program: "hydrogen.mjs", browser: true }
 ]
 
 const pythonPackages = ["matrix-nio==0.26.0", "matrix-commander==8.0.6", "mautrix==0.21.1"]
@@ -66,7 +72,7 @@ const stepPrefix = "STEP "
 export const runFlow = async (flow: Flow, server: Server): Promise<ReadonlyArray<Step>> => {
   const [program, file] = commandOf(flow)
   const args = [file, "--url", server.url, "--server-name", server.serverName, "--room-version", server.roomVersion]
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], timeout: limit, killSignal: "SIGKILL" })
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], timeout: limit })
   const steps: Array<Step> = []
   const log: Array<string> = []
   createInterface(child.stdout).on("line", (line) => {

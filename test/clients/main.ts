@@ -9,9 +9,10 @@
  *
  * Exit code 1: Greenroom fails where Synapse passes. Exit code 2: only the control fails.
  */
+import { existsSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { install as installSynapse } from "../support/Synapse.ts"
-import { type Flow, flows, installJavaScriptClients, installPythonClients, logs, runFlow } from "./Flow.ts"
+import { browserPath, type Flow, flows, installJavaScriptClients, installPythonClients, logs, runFlow } from "./Flow.ts"
 import { judge, type Run, table } from "./Report.ts"
 import { type Server, withGreenroom, withSynapse } from "./Server.ts"
 
@@ -40,6 +41,14 @@ const python = async (): Promise<string | undefined> => {
   }
 }
 
+const hasBrowser = (): boolean => {
+  const found = existsSync(browserPath)
+  if (!found && chosen.some(({ browser }) => browser)) {
+    say(`No clients in a browser: there is no ${browserPath} (Debian: apt-get install chromium)`)
+  }
+  return found
+}
+
 const runAll = async (flows: ReadonlyArray<Flow>, server: Server): Promise<ReadonlyArray<Run>> => {
   const runs: Array<Run> = []
   for (const flow of flows) {
@@ -56,7 +65,10 @@ const runAll = async (flows: ReadonlyArray<Flow>, server: Server): Promise<Reado
 const main = async (): Promise<number> => {
   await installJavaScriptClients()
   const interpreter = await python()
-  const possible = chosen.filter(({ language }) => interpreter !== undefined || language !== "python")
+  const withBrowser = hasBrowser()
+  const possible = chosen.filter(
+    ({ browser, language }) => (interpreter !== undefined || language !== "python") && (withBrowser || browser !== true)
+  )
   const runs: Array<Run> = []
   for (const version of arguments_.values["room-version"]) {
     const run = (server: Server) => runAll(possible, server)

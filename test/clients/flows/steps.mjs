@@ -23,9 +23,9 @@ export const fresh = (name) => `${name}-${randomBytes(6).toString("hex")}`
 const limit = 30_000
 
 const describe = (error) => {
-  const lines = `${error?.message ?? error}`.split("\n")
+  const lines = `${error?.message ?? error}`.split("\n").map((line) => line.trim())
   return lines
-    .filter((line) => line.trim() !== "")
+    .filter((line) => line !== "" && line !== "Call log:")
     .slice(0, 2)
     .join(" ")
     .slice(0, 300)
