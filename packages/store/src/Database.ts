@@ -36,6 +36,7 @@ import keyNotaries from "./migrations/0015_key_notaries.ts"
 import sync from "./migrations/0016_sync.ts"
 import roomVisibility from "./migrations/0017_room_visibility.ts"
 import relations from "./migrations/0018_relations.ts"
+import logEpochs from "./migrations/0019_log_epochs.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -55,7 +56,8 @@ const migrations = {
   "0015_key_notaries": keyNotaries,
   "0016_sync": sync,
   "0017_room_visibility": roomVisibility,
-  "0018_relations": relations
+  "0018_relations": relations,
+  "0019_log_epochs": logEpochs
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -12,17 +12,17 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type Cause, Context, Deferred, Effect, Latch, Layer, Option, Queue, type Scope, ScopedRef } from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { DatabaseHold } from "./DatabaseHold.ts"
-import { makeLogFollower } from "./internal/LogFollower.ts"
-import { logEdge } from "./internal/logEdge.ts"
+import { type LogFollower, makeLogFollower } from "./internal/LogFollower.ts"
+import { countOnAfter, lastStored } from "./internal/logEnd.ts"
+import { LogEpochs } from "./internal/logEpochs.ts"
 import { listenToLog } from "./internal/logNotifications.ts"
-import { passStoredPositions } from "./internal/logOffset.ts"
-import { endOfTransactionsBefore, readAfter, recallAfter } from "./internal/logReader.ts"
+import { readAfter, recallAfter } from "./internal/logReader.ts"
 import { RecentCommits } from "./internal/RecentCommits.ts"
 import { commitStatement } from "./internal/roomCommitStatement.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { CommitFailed, type RoomCommit, StaleWriter } from "./RoomCommit.ts"
-import { comparePositions, endOfTransaction, type StreamPosition } from "./StreamToken.ts"
+import { formatToken, type StreamPosition, type StreamToken } from "./StreamToken.ts"
 
 export type { LogSlice, StreamedEvent, StreamedMembership } from "./LogSlice.ts"
 export {
@@ -44,8 +44,6 @@ interface Pending {
 
 /** How many commits of rooms go into one database transaction at most. */
 const maxBatch = 256
-/** How often the end of the stream is looked for again while a transaction holds it up. */
-const looksForEdge = 50
 /** How long anybody waits for followers to have what was committed before: another transaction may be running for long. */
 const settleTimeout = "2 seconds"
 
@@ -64,7 +62,7 @@ export class EventLog extends Context.Service<
     readonly follow: (
       consumer: (slice: LogSlice) => Effect.Effect<void>
     ) => Effect.Effect<StreamPosition, never, Scope.Scope>
-    /** Up to where consumers have had the log. */
+    /** The last row that this node has read; consumers have it, or are about to get it. */
     readonly position: () => StreamPosition
     /**
      * Waits until consumers have had what this node has committed before, as far as the log knows (`committed`); at most
@@ -77,8 +75,17 @@ export class EventLog extends Context.Service<
     readonly lag: Effect.Effect<number>
     /** Everything after a position that is sure to be complete, up to `limit` rows of a kind. */
     readonly readAfter: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
-    /** Where the stream ends now: after what this node has committed, unless a transaction of somebody else is running. */
+    /** Where the stream ends now: `position`, once `settled`. */
     readonly currentPosition: Effect.Effect<StreamPosition>
+    /** The epoch for tokens of positions up to `position`. */
+    readonly epoch: () => string
+    /** The token of a position, also of one that this node has not read yet. */
+    readonly tokenOf: (position: StreamPosition) => Effect.Effect<string>
+    /**
+     * Whether a token is from a future that was lost: the database was restored from a backup that was made before the
+     * token was given out. What follows such a token is not all that its reader lacks.
+     */
+    readonly isLost: (token: StreamToken) => Effect.Effect<boolean>
     /**
      * Waits until something for other servers was committed on this node since the last call returned, and says for
      * which. For one reader a node.
@@ -96,7 +103,6 @@ export class EventLog extends Context.Service<
       const sql = yield* SqlClient.SqlClient
       // Whoever holds the database knows that no other node follows.
       const isAlone = Option.isSome(yield* Effect.serviceOption(DatabaseHold))
-      yield* Effect.orDie(passStoredPositions(sql))
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
       /** After a failed commit, what the same writer has still in line builds on what is not there. */
@@ -116,13 +122,16 @@ export class EventLog extends Context.Service<
           )
         )
 
-      const end = sql<{ edge: string }>`SELECT ${logEdge(sql)}::text AS edge`.pipe(
-        Effect.map((rows) => endOfTransactionsBefore(rows[0]!.edge)),
-        Effect.orDie
-      )
+      const epochs = new LogEpochs(sql)
+      const follower = yield* joinLog(sql, epochs, read)
+      yield* follower.follow((slice) => Effect.sync(() => epochs.read(slice)))
 
-      const follower = yield* makeLogFollower(yield* end, read)
-      yield* listenToLog(follower.wake)
+      const settled = Effect.suspend(() => {
+        const xid = lastCommitted
+        return follower.hasReached(xid)
+          ? Effect.void
+          : Effect.asVoid(Effect.timeoutOption(follower.reached(xid), settleTimeout))
+      })
 
       const committed = (xid: number) => {
         lastCommitted = Math.max(lastCommitted, xid)
@@ -206,19 +215,17 @@ export class EventLog extends Context.Service<
         },
         follow: follower.follow,
         position: follower.position,
-        settled: Effect.suspend(() => {
-          const xid = lastCommitted
-          return comparePositions(follower.position(), endOfTransaction(xid)) >= 0
-            ? Effect.void
-            : Effect.asVoid(Effect.timeoutOption(follower.reached(xid), settleTimeout))
-        }),
+        settled,
         committed,
         lag: follower.lag,
         readAfter: read,
-        currentPosition: Effect.suspend(() => {
-          const own = lastCommitted
-          return Effect.repeat(end, { until: ({ xid }) => xid >= own, times: looksForEdge })
-        }),
+        currentPosition: Effect.map(settled, follower.position),
+        epoch: () => epochs.current,
+        tokenOf: (position) =>
+          Effect.orDie(
+            Effect.map(epochs.of(position, follower.position()), (epoch) => formatToken({ position, epoch }))
+          ),
+        isLost: (token) => Effect.orDie(epochs.isLost(token, follower.position())),
         awaitOutgoing: Effect.map(hasDestinations.await, () => {
           const taken = destinations
           destinations = new Set()
@@ -231,6 +238,30 @@ export class EventLog extends Context.Service<
     })
   )
 }
+
+/** Joins those that follow the log, begins an epoch, and starts the one reader of this node. */
+const joinLog = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  epochs: LogEpochs,
+  read: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
+) {
+  let hasJoined = false
+  let follower: LogFollower | undefined
+  const begin = Effect.fnUntraced(function* (isFirst: boolean) {
+    // Where no other node runs the database may have been restored from a backup.
+    const follows = isFirst ? yield* lastStored(sql) : undefined
+    if (follows !== undefined) yield* countOnAfter(sql, follows)
+    yield* epochs.begin({ follows, fresh: isFirst })
+    hasJoined = true
+  })
+  yield* listenToLog({
+    wake: (xid) => follower?.wake(xid),
+    join: (isFirst) => (hasJoined ? Effect.void : begin(isFirst))
+  })
+  follower = yield* makeLogFollower(yield* lastStored(sql, { complete: true }), read)
+  follower.wake()
+  return follower
+}, Effect.orDie)
 
 /**
  * A connection that nobody else uses, so that a commit never stands behind somebody's slow query. It is kept until

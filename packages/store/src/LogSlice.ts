@@ -26,7 +26,9 @@ export interface LogSlice {
   readonly memberships: ReadonlyArray<StreamedMembership>
   /** The rows of other kinds: read them by `rowsOf`. */
   readonly rows: LogRows
-  /** Everything up to here was read. */
+  /** The position of the last row; undefined for a slice without any. */
+  readonly last: StreamPosition | undefined
+  /** Everything up to here was read. It may lie behind the last row: at the low watermark. */
   readonly upTo: StreamPosition
   /** False if the slice was cut: there is more to be read at once. */
   readonly complete: boolean

@@ -1,15 +1,17 @@
 /**
- * Stream tokens: where a reader is in the event log and in the ephemeral streams (presence, typing).
+ * Positions in the log, and the stream tokens that clients have of them.
  *
- * A token is opaque to clients, valid on every node and after a restart. The position in the ephemeral streams belongs
- * to one run of one node (`incarnation`); elsewhere it counts as "nothing seen", and the reader gets what is the case
- * now, which is all that an ephemeral stream promises.
+ * A token is opaque to clients, valid on every node and after a restart. It has one position for all streams, beside it
+ * the positions of streams that an answer has cut short, and the epoch in which it was given out: see `EventLog.isLost`.
+ *
+ *     t1_4711_20093_k3j9x0q2ab            everything up to (4711, 20093)
+ *     t1_4711_20093_k3j9x0q2ab_p4700.3    the same, but of the stream `p` only what is up to (4700, 3)
  */
 import { Option } from "effect"
 
 /**
- * A place in the event log: all events up to and including `(xid, nid)` are before it. `xid` is the number of the
- * transaction that committed the event, `nid` that of the event.
+ * A place in the log: all rows up to and including `(xid, nid)` are before it. `xid` is the number of the transaction that
+ * committed the row, `nid` that of the row.
  */
 export interface StreamPosition {
   readonly xid: number
@@ -19,38 +21,69 @@ export interface StreamPosition {
 /** Before everything, also before what was back-filled. */
 export const beginning: StreamPosition = { xid: 0, nid: Number.MIN_SAFE_INTEGER }
 
-/** After all events that a transaction committed. */
+/** After all rows that a transaction committed. */
 export const endOfTransaction = (xid: number): StreamPosition => ({ xid, nid: Number.MAX_SAFE_INTEGER })
 
 export const comparePositions = (a: StreamPosition, b: StreamPosition): number => a.xid - b.xid || a.nid - b.nid
 
+/** The later of two positions. */
+export const laterPosition = (a: StreamPosition, b: StreamPosition): StreamPosition =>
+  comparePositions(a, b) >= 0 ? a : b
+
+/** Streams that can be cut short, by the letter that they have in tokens. */
+export const cutStreams = { presence: "p" } as const
+export type CutStream = keyof typeof cutStreams
+
 export interface StreamToken {
   readonly position: StreamPosition
-  /** The run of a node that counted `ephemeral`; empty where none did. */
-  readonly incarnation: string
-  readonly ephemeral: number
+  /** Empty in tokens from before there were epochs. */
+  readonly epoch: string
+  /** How far streams were read that were cut short: less far than `position`. */
+  readonly cut?: { readonly [stream in CutStream]?: StreamPosition }
+  /** How far the presence and typing of one run of a process were read. */
+  readonly shortLived?: { readonly run: string; readonly position: number }
 }
 
-const pattern = /^s([0-9]{1,16})_(-?[0-9]{1,16})(?:_([0-9a-z]{1,16})_([0-9]{1,16}))?$/
+const streamsByLetter = new Map(Object.entries(cutStreams).map(([stream, letter]) => [letter as string, stream]))
 
-export const formatToken = (token: StreamToken): string =>
-  token.incarnation === ""
-    ? formatPosition(token.position)
-    : `s${token.position.xid}_${token.position.nid}_${token.incarnation}_${token.ephemeral}`
+const pattern =
+  /^t1_([0-9]{1,16})_(-?[0-9]{1,16})_([0-9a-z]{1,16})((?:_[a-df-z][0-9]{1,16}\.-?[0-9]{1,16})*)(?:_e([0-9a-f]{1,16})\.([0-9]{1,16}))?$/
 
-/** The token of a place in the event log alone, as pagination uses it. */
-export const formatPosition = (position: StreamPosition): string => `s${position.xid}_${position.nid}`
+/** From before there were epochs; what followed the position meant something to one process alone. */
+const formerPattern = /^s([0-9]{1,16})_(-?[0-9]{1,16})(?:_[0-9a-z]{1,16}_[0-9]{1,16})?$/
+
+/** The token of a position that was given out in an epoch. */
+export const formatToken = ({ cut = {}, epoch, position, shortLived }: StreamToken): string => {
+  const token = `t1_${position.xid}_${position.nid}_${epoch}`
+  const parts = Object.entries(cut).map(([stream, { nid, xid }]) => `_${cutStreams[stream as CutStream]}${xid}.${nid}`)
+  return token + parts.join("") + (shortLived === undefined ? "" : `_e${shortLived.run}.${shortLived.position}`)
+}
+
+const position = (xid: string, nid: string): StreamPosition => ({ xid: Number(xid), nid: Number(nid) })
+
+const isSafe = ({ nid, xid }: StreamPosition): boolean => Number.isSafeInteger(xid) && Number.isSafeInteger(nid)
+
+const parseCut = (text: string): Option.Option<StreamToken["cut"]> => {
+  const cut: { [stream in CutStream]?: StreamPosition } = {}
+  for (const part of text.split("_").slice(1)) {
+    const stream = streamsByLetter.get(part[0]!)
+    const [xid, nid] = part.slice(1).split(".")
+    const at = position(xid!, nid!)
+    if (stream === undefined || !isSafe(at)) return Option.none()
+    cut[stream as CutStream] = at
+  }
+  return Option.some(cut)
+}
 
 /** None for anything that no server of ours can have given out. `START` and `END` are not tokens here. */
 export const parseToken = (text: string): Option.Option<StreamToken> => {
-  const match = pattern.exec(text)
+  const match = pattern.exec(text) ?? formerPattern.exec(text)
   if (match === null) return Option.none()
-  const token = {
-    position: { xid: Number(match[1]), nid: Number(match[2]) },
-    incarnation: match[3] ?? "",
-    ephemeral: Number(match[4] ?? 0)
-  }
-  return [token.position.xid, token.position.nid, token.ephemeral].every(Number.isSafeInteger)
-    ? Option.some(token)
-    : Option.none()
+  const [, xid, nid, epoch, cut, run, count] = match
+  const at = position(xid!, nid!)
+  if (!isSafe(at)) return Option.none()
+  if (epoch === undefined) return Option.some({ position: at, epoch: "", cut: { presence: beginning } })
+  const shortLived = run === undefined ? {} : { shortLived: { run, position: Number(count) } }
+  if (cut === "") return Option.some({ position: at, epoch, ...shortLived })
+  return Option.map(parseCut(cut!), (cut) => ({ position: at, epoch, cut: cut!, ...shortLived }))
 }

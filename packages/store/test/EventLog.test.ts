@@ -431,11 +431,13 @@ describe("EventLog on several nodes", () => {
     () =>
       Effect.gen(function* () {
         const url = yield* TestDatabase.url
-        const before = yield* node(url)
-        const room = yield* openRoom("restored").pipe(Effect.provide(before))
-        const old = yield* store(room, [makeEvent(room.roomId), makeEvent(room.roomId)]).pipe(Effect.provide(before))
-        const sql = Context.get(before, SqlClient.SqlClient)
-        yield* sql`UPDATE events SET xid = (pg_current_xact_id()::text::bigint + 20000)::text::xid8`
+        const { old, room } = yield* Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const room = yield* openRoom("restored")
+          const old = yield* store(room, [makeEvent(room.roomId), makeEvent(room.roomId)])
+          yield* sql`UPDATE events SET xid = (log_xid()::text::bigint + 20000)::text::xid8`
+          return { old, room }
+        }).pipe(Effect.provide(Layer.fresh(stores.pipe(Layer.provideMerge(Database.pool({ url }))))))
         const after = yield* node(url)
         yield* Effect.gen(function* () {
           const log = yield* EventLog

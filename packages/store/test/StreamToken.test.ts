@@ -1,53 +1,48 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Option } from "effect"
 import * as fc from "fast-check"
-import { beginning, comparePositions, formatPosition, formatToken, parseToken } from "../src/StreamToken.ts"
+import { beginning, comparePositions, formatToken, parseToken, type StreamToken } from "../src/StreamToken.ts"
 
 const position = fc.record({ xid: fc.maxSafeNat(), nid: fc.maxSafeInteger() })
 
+const token = fc.record(
+  {
+    position,
+    epoch: fc.stringMatching(/^[0-9a-z]{1,16}$/),
+    cut: fc.record({ presence: position }),
+    shortLived: fc.record({ run: fc.stringMatching(/^[0-9a-f]{1,16}$/), position: fc.maxSafeNat() })
+  },
+  { requiredKeys: ["position", "epoch"] }
+)
+
+const parsed = (text: string): StreamToken => Option.getOrThrow(parseToken(text))
+
 describe("StreamToken", () => {
   it("what was given out is understood again", () => {
-    fc.assert(
-      fc.property(position, fc.stringMatching(/^[0-9a-z]{1,16}$/), fc.maxSafeNat(), (at, incarnation, ephemeral) => {
-        const token = { position: at, incarnation, ephemeral }
-        assert.deepStrictEqual(Option.getOrThrow(parseToken(formatToken(token))), token)
-        const place = { position: at, incarnation: "", ephemeral: 0 }
-        assert.deepStrictEqual(Option.getOrThrow(parseToken(formatPosition(at))), place)
-        assert.strictEqual(formatToken(place), formatPosition(at))
-      })
-    )
-    assert.deepStrictEqual(Option.getOrThrow(parseToken(formatPosition(beginning))).position, beginning)
+    fc.assert(fc.property(token, (given) => assert.deepStrictEqual(parsed(formatToken(given)), given)))
+    const first = { position: beginning, epoch: "abc" }
+    assert.deepStrictEqual(parsed(formatToken(first)), first)
+  })
+
+  it("tokens of former versions are positions of no epoch, and say nothing of presence", () => {
+    const former = { position: { xid: 4711, nid: -8 }, epoch: "", cut: { presence: beginning } }
+    assert.deepStrictEqual(parsed("s4711_-8"), former)
+    assert.deepStrictEqual(parsed("s4711_-8_00ff_12"), former)
   })
 
   it("nothing else is a token", () => {
+    const nines = "9".repeat(16)
     const none = [
-      "",
-      "s",
-      "START",
-      "END",
-      "s1",
-      "s1_",
-      "s_1",
-      "s1_2_",
-      "s1_2_3",
-      "s1_2_a_b",
-      "s-1_2",
-      " s1_2",
-      "s1_2\n"
+      ...["", "s", "START", "END", "s1", "s1_", "s_1", "s1_2_", "s1_2_3", "s1_2_a_b", "s-1_2", " s1_2", "s1_2\n"],
+      ...["s1_2_A_1", "s1.5_2", "s1e3_2", "s0x1_2", "s\u0661_2", `s${nines}_1`, `s1_${nines}`, `s${"1".repeat(17)}_1`],
+      ...["t1", "t1_1_2", "t1_1_2_", "t1_1_2_A", "t1_1_2_a_", "t1_1_2_a_x1.2", "t1_1_2_a_p1", "t1_1_2_a_p1.2.3"],
+      ...["t2_1_2_a", "t1_1_2_a\n", `t1_${nines}_2_a`, `t1_1_2_a_p${nines}.2`, `t1_1_2_${"a".repeat(17)}`]
     ]
-    const tooLarge = [
-      `s${"9".repeat(16)}_1`,
-      `s1_${"9".repeat(16)}`,
-      `s1_2_a_${"9".repeat(16)}`,
-      `s${"1".repeat(17)}_1`
-    ]
-    for (const text of [...none, ...tooLarge, "s1_2_A_1", "s1.5_2", "s1e3_2", "s0x1_2", "s١_2"]) {
-      assert.isTrue(Option.isNone(parseToken(text)), text)
-    }
-    fc.assert(fc.property(fc.string(), (text) => Option.isNone(parseToken(text)) || /^s[0-9]/.test(text)))
+    for (const text of none) assert.isTrue(Option.isNone(parseToken(text)), text)
+    fc.assert(fc.property(fc.string(), (text) => Option.isNone(parseToken(text)) || /^(s|t1_)[0-9]/.test(text)))
   })
 
-  it("positions are in order by transaction, then by event", () => {
+  it("positions are in order by transaction, then by row", () => {
     assert.isBelow(comparePositions({ xid: 1, nid: 9 }, { xid: 2, nid: 1 }), 0)
     assert.isBelow(comparePositions({ xid: 2, nid: 1 }, { xid: 2, nid: 9 }), 0)
     assert.isBelow(comparePositions(beginning, { xid: 0, nid: -1_000_000 }), 0)

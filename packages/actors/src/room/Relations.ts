@@ -6,13 +6,14 @@
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
-import { beginning, comparePositions, formatPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeEventRenderer } from "./internal/EventRenderer.ts"
-import { before, makeRoomViewer, placeOf, theEnd } from "./internal/RoomViewer.ts"
+import { before, makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
 
 const defaultPage = 20
 const maxPage = 100
@@ -50,6 +51,7 @@ const make = Effect.gen(function* () {
   const events = yield* EventStore
   const store = yield* RelationStore
   const viewer = yield* makeRoomViewer
+  const log = yield* EventLog
   const renderer = yield* makeEventRenderer
 
   /** The event, and with `recurse` what relates to it at some distance: the events whose children are asked for. */
@@ -83,8 +85,8 @@ const make = Effect.gen(function* () {
     yield* viewer.visibleEvent(seen, roomId, eventId)
     const { roomNid } = seen.reader
     const direction = request.dir ?? "b"
-    const from = request.from === undefined ? undefined : yield* placeOf(request.from, "from")
-    const to = request.to === undefined ? undefined : yield* placeOf(request.to, "to")
+    const from = request.from === undefined ? undefined : yield* viewer.placeOf(request.from, "from")
+    const to = request.to === undefined ? undefined : yield* viewer.placeOf(request.to, "to")
     const limit = pageSize(request.limit)
     const { depth, parents } = yield* parentsOf(roomNid, eventId, request.recurse ?? false)
     const range: { readonly after: StreamPosition; readonly upTo: StreamPosition } =
@@ -104,7 +106,7 @@ const make = Effect.gen(function* () {
     return {
       chunk,
       ...(found.length > limit && last !== undefined
-        ? { next_batch: formatPosition(direction === "b" ? before(last) : last.position) }
+        ? { next_batch: yield* log.tokenOf(direction === "b" ? before(last) : last.position) }
         : {}),
       ...(request.from === undefined ? {} : { prev_batch: request.from }),
       ...(request.recurse ? { recursion_depth: depth } : {})
@@ -117,7 +119,7 @@ const make = Effect.gen(function* () {
     const limit = pageSize(request.limit)
     const found = yield* store.threads(roomNid, {
       participant: request.participated ? session.userId : undefined,
-      before: request.from === undefined ? theEnd : yield* placeOf(request.from, "from"),
+      before: request.from === undefined ? theEnd : yield* viewer.placeOf(request.from, "from"),
       limit
     })
     const roots = new Map((yield* events.byIds(found.map(({ root }) => root))).map((s) => [s.event.event_id, s]))
@@ -132,7 +134,7 @@ const make = Effect.gen(function* () {
       ),
       ...(found.length < limit || last === undefined || comparePositions(last.latest, beginning) <= 0
         ? {}
-        : { next_batch: formatPosition(last.latest) })
+        : { next_batch: yield* log.tokenOf(last.latest) })
     }
   })
 

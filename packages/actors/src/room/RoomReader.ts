@@ -16,7 +16,7 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
-import { beginning, comparePositions, formatPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import type { Session } from "../runtime/Session.ts"
@@ -26,7 +26,6 @@ import {
   type EventPredicate,
   everyEvent,
   makeRoomViewer,
-  placeOf,
   type Scan,
   theEnd,
   type View
@@ -72,7 +71,7 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const directory = yield* DirectoryStore
   const room = yield* Room.client
-  const { notSeen, outside, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
+  const { notSeen, outside, placeOf, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
   const renderer: EventRenderer = yield* makeEventRenderer
 
   const state = Effect.fn("RoomReader.state")(function* (session: Session, roomId: RoomId) {
@@ -164,8 +163,8 @@ const make = Effect.gen(function* () {
     // Forwards there is always a place to go on from: what is to come.
     const end = page.end ?? (dir === "f" ? (page.found.at(-1)?.position ?? start) : undefined)
     return {
-      start: formatPosition(start),
-      ...(end === undefined ? {} : { end: formatPosition(end) }),
+      start: yield* log.tokenOf(start),
+      ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),
       chunk: yield* renderer.render(session, chunk, { bundleIn: reader.roomNid }),
       ...(request.lazyMembers ? { state: yield* membersFor(session, seen, chunk) } : {})
     }
@@ -225,10 +224,10 @@ const make = Effect.gen(function* () {
         newer.found.map((entry) => entry.event),
         bundled
       ),
-      start: formatPosition(
+      start: yield* log.tokenOf(
         older.end ?? (older.found.at(-1) === undefined ? before(centre) : before(older.found.at(-1)!))
       ),
-      end: formatPosition(newer.end ?? last.position),
+      end: yield* log.tokenOf(newer.end ?? last.position),
       state: yield* renderer.render(session, [...rest, ...state])
     }
   })

@@ -39,8 +39,6 @@ export class Events extends Context.Service<
       },
       MatrixError
     >
-    /** True if the token could have been given out by this server. */
-    readonly isToken: (token: string) => boolean
   }
 >()("greenroom/actors/Events") {
   static readonly layer = Layer.effect(Events, Effect.map(makeEventReader, Events.of))

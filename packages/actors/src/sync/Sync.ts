@@ -11,9 +11,10 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { comparePositions, formatPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option, Schema } from "effect"
 import type { Session } from "../runtime/Session.ts"
+import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./internal/Feeds.ts"
@@ -80,6 +81,7 @@ const isEmpty = ({ account_data, presence, rooms }: SyncAnswer): boolean =>
 
 const make = Effect.gen(function* () {
   const log = yield* EventLog
+  const readToken = yield* makeReadToken
   const feeds = yield* Feeds
   const accountData = yield* AccountData
   const pushRules = yield* UserPushRules
@@ -98,12 +100,14 @@ const make = Effect.gen(function* () {
     ) as Effect.Effect<Filter, MatrixError>
   })
 
-  /** The position of a token; none for one from a future that never came, which counts as absent. */
-  const positionOf = Effect.fnUntraced(function* (since: string, now: StreamPosition) {
-    const token = parseToken(since)
-    if (Option.isNone(token)) return yield* new InvalidParam({ error: "since: is no token of this server" })
-    return comparePositions(token.value.position, now) > 0 ? undefined : token.value.position
-  })
+  /** The position of a token; none for one from a lost future, which counts as absent. */
+  const positionOf = (since: string): Effect.Effect<StreamPosition | undefined, MatrixError> =>
+    readToken(since).pipe(
+      Effect.map(({ position }) => position),
+      Effect.catch(({ isLost, reason }) =>
+        isLost ? Effect.undefined : Effect.fail(new InvalidParam({ error: `since: ${reason}` }))
+      )
+    )
 
   /** The push rules of a user who never changed them are account data too. */
   const withPushRules = Effect.fnUntraced(function* (session: Session, events: ReadonlyArray<SimpleEvent>) {
@@ -118,7 +122,8 @@ const make = Effect.gen(function* () {
     filter: Filter,
     since: StreamPosition | undefined
   ): Effect.fn.Return<SyncAnswer> {
-    const upTo = yield* log.currentPosition
+    // A token of another node may be ahead of what this one has read.
+    const upTo = laterPosition(yield* log.currentPosition, since ?? beginning)
     const found = yield* rooms.read({
       session,
       since,
@@ -128,7 +133,7 @@ const make = Effect.gen(function* () {
       stateAfter: request.useStateAfter ?? false
     })
     return {
-      next_batch: formatPosition(upTo),
+      next_batch: yield* log.tokenOf(upTo),
       rooms: found.rooms,
       account_data: {
         events: since === undefined ? yield* withPushRules(session, found.accountData) : found.accountData
@@ -142,7 +147,7 @@ const make = Effect.gen(function* () {
     request: SyncRequest
   ): Effect.fn.Return<SyncAnswer, MatrixError> {
     const filter = yield* filterOf(session, request.filter)
-    const since = request.since === undefined ? undefined : yield* positionOf(request.since, yield* log.currentPosition)
+    const since = request.since === undefined ? undefined : yield* positionOf(request.since)
     const look = read(session, request, filter, since)
     if (since === undefined || request.fullState || request.timeout === 0) return yield* look
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)

@@ -26,7 +26,10 @@ export interface LogFollower {
   readonly wake: (xid?: number) => void
   /** Hands all slices from here on to the consumer, until the scope closes. Gives the position where they begin. */
   readonly follow: (consumer: Consumer) => Effect.Effect<StreamPosition, never, Scope.Scope>
+  /** The position of the last row that was read; consumers have it, or are about to get it. */
   readonly position: () => StreamPosition
+  /** Whether the consumers have had everything that a transaction wrote. */
+  readonly hasReached: (xid: number) => boolean
   /** Waits until the consumers have had everything up to the end of a transaction. */
   readonly reached: (xid: number) => Effect.Effect<void>
   /** For how many milliseconds there has been something that could not be read yet. */
@@ -38,6 +41,7 @@ interface Waiter {
   readonly resume: () => void
 }
 
+/** `start`: the last row below the low watermark. */
 export const makeLogFollower = Effect.fnUntraced(function* (
   start: StreamPosition,
   read: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
@@ -47,10 +51,11 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   const waiting = new Set<Waiter>()
   const woken = Latch.makeUnsafe(false)
   let position = start
+  let readUpTo = start
   let wokenBy = 0
   let behindSince: number | undefined
 
-  const hasReached = (xid: number) => comparePositions(position, endOfTransaction(xid)) >= 0
+  const hasReached = (xid: number) => comparePositions(readUpTo, endOfTransaction(xid)) >= 0
 
   const wake = (xid?: number) => {
     if (xid !== undefined) {
@@ -72,9 +77,11 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     )
 
   const advance = Effect.fnUntraced(function* () {
-    const slice = yield* read(position, sliceSize)
+    const slice = yield* read(readUpTo, sliceSize)
+    // Whoever a consumer wakes reads up to here.
+    position = slice.last ?? position
     for (const consumer of consumers) yield* consume(consumer, slice)
-    position = slice.upTo
+    readUpTo = slice.upTo
     for (const waiter of waiting) if (hasReached(waiter.xid)) waiter.resume()
     return slice
   })
@@ -121,6 +128,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
         () => position
       ),
     position: () => position,
+    hasReached,
     reached: (xid) =>
       Effect.callback<void>((resume) => {
         if (hasReached(xid)) return resume(Effect.void)

@@ -66,7 +66,7 @@ export class RecentCommits {
   }
 
   /** What follows the end of a transaction, where it is ours without a gap. */
-  next(position: StreamPosition): Omit<LogSlice, "complete"> | undefined {
+  next(position: StreamPosition): Omit<LogSlice, "complete" | "last"> | undefined {
     if (comparePositions(position, endOfTransaction(position.xid)) !== 0) return undefined
     const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
     let last = position.xid

@@ -2,8 +2,9 @@
  * Every kind of row that is read with the log, see `LogKind`.
  */
 import { accountDataChanges } from "../AccountDataStore.ts"
+import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
 import { receiptChanges } from "../ReceiptStore.ts"
 import { sessionRevocations } from "../SessionRevocation.ts"
 
-export const logKinds: ReadonlyArray<AnyLogKind> = [sessionRevocations, accountDataChanges, receiptChanges]
+export const logKinds: ReadonlyArray<AnyLogKind> = [logEpochs, sessionRevocations, accountDataChanges, receiptChanges]

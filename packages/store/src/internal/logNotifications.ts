@@ -1,16 +1,23 @@
 /**
- * How a node hears that rows of the log were written by others: `NOTIFY` on one channel, to which the node listens on a
- * connection of its own. A notification says what to read up to; the rows themselves are read from the tables.
+ * How a node joins those that follow the log of a database, and hears that rows were written by others: `NOTIFY` on one
+ * channel, to which each node listens on a connection of its own. A notification says what to read up to; the rows
+ * themselves are read from the tables.
  *
  * Tables of the log notify by a trigger (`wake_log`), rooms within their group commit: once a transaction in both cases.
  *
- * Source: PostgreSQL, "NOTIFY".
+ * The connection holds an advisory lock, shared with those of other nodes: whoever gets it alone is the first one.
+ *
+ * Source: PostgreSQL, "NOTIFY" and "Advisory Locks".
  */
 import { PgClient, PgConnection } from "@effect/sql-pg"
-import { Effect, Queue, type Scope } from "effect"
+import { Deferred, Effect, Queue, type Scope } from "effect"
+import type { SqlError } from "effect/sql"
 
 /** The payload is the `xid` of the rows that were written. */
 export const logChannel = "greenroom_log"
+
+/** "grfollow" in the bytes of ASCII. */
+const followersLock = 0x6772666f6c6c6f77n
 
 /** How long to wait before listening again after the connection was lost. */
 const reconnectInterval = "200 millis"
@@ -18,24 +25,50 @@ const reconnectInterval = "200 millis"
 /** After how long without traffic the connection is probed: it may be silent for days, and must not die unnoticed. */
 const keepAlive = "15 seconds"
 
-/**
- * Listens until the scope closes. `wake` gets the `xid` of each notification; whenever notifications may have been missed,
- * as after a lost connection, it is called without one.
- */
-export const listenToLog = Effect.fnUntraced(function* (
-  wake: (xid?: number) => void
-): Effect.fn.Return<void, never, PgClient.PgClient | Scope.Scope> {
+export interface LogListener {
+  /** Gets the `xid` of each notification; nothing whenever notifications may have been missed. */
+  readonly wake: (xid?: number) => void
+  /** Runs before the node listens, at first and after a lost connection. No other node joins meanwhile if it is the first. */
+  readonly join: (isFirst: boolean) => Effect.Effect<void, SqlError.SqlError>
+}
+
+const lockAlone = (connection: PgConnection.PgConnection) =>
+  Effect.map(
+    connection.query("SELECT pg_try_advisory_lock($1) AS locked", [followersLock]),
+    ({ rows }) => rows[0]?.locked === true
+  )
+
+const joinFollowers = Effect.fnUntraced(function* (connection: PgConnection.PgConnection, join: LogListener["join"]) {
+  if (yield* lockAlone(connection)) {
+    yield* join(true)
+    yield* connection.query("SELECT pg_advisory_lock_shared($1), pg_advisory_unlock($1)", [followersLock])
+  } else {
+    yield* connection.query("SELECT pg_advisory_lock_shared($1)", [followersLock])
+    yield* join(false)
+  }
+})
+
+/** Joins the followers and listens until the scope closes. Returns when the node has joined. */
+export const listenToLog = Effect.fnUntraced(function* ({
+  join,
+  wake
+}: LogListener): Effect.fn.Return<void, SqlError.SqlError, PgClient.PgClient | Scope.Scope> {
   const { config } = yield* PgClient.PgClient
+  const joined = yield* Deferred.make<void, SqlError.SqlError>()
   const listen = Effect.gen(function* () {
     const connection = yield* PgConnection.make({ ...config, keepAlive, multiplex: false })
+    yield* joinFollowers(connection, join)
     const notifications = yield* connection.listen(logChannel)
+    yield* Deferred.succeed(joined, undefined)
     wake()
     while (true) wake(Number((yield* Queue.take(notifications)).payload))
   })
   yield* Effect.scoped(listen).pipe(
+    Effect.tapError((error) => Deferred.fail(joined, error)),
     Effect.catchCause((cause) => Effect.logDebug("The log's connection for notifications was lost", cause)),
     Effect.andThen(Effect.sleep(reconnectInterval)),
     Effect.forever,
     Effect.forkScoped
   )
+  yield* Deferred.await(joined)
 })

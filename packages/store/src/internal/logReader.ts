@@ -9,12 +9,12 @@ import type { SqlClient, SqlError, Statement } from "effect/sql"
 import type { AnyLogKind, LogRow, LogRows } from "../LogKind.ts"
 import { type LogSlice, type MembershipRow, type StreamedEvent, toStreamedMembership } from "../LogSlice.ts"
 import { texts } from "../PgArrays.ts"
-import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
+import { beginning, comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "../StreamToken.ts"
 import { logEdge } from "./logEdge.ts"
 import { logKinds } from "./logKinds.ts"
 import type { RecentCommits } from "./RecentCommits.ts"
 
-export const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
+const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
 
 /**
  * How far a reader has come who has read up to the edge: the edge lies further back for a moment where a transaction of
@@ -29,6 +29,9 @@ const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
 const between = (sql: SqlClient.SqlClient, { nid, xid }: StreamPosition) =>
   sql`(xid, nid) > (${String(xid)}::xid8, ${String(nid)}::bigint) AND xid < complete.edge`
 
+const lastOf = (rows: ReadonlyArray<{ readonly position: StreamPosition }>): StreamPosition | undefined =>
+  rows.at(-1)?.position
+
 /** The slice from memory, if nobody else has committed anything in it; otherwise undefined. */
 export const recallAfter = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
@@ -37,7 +40,7 @@ export const recallAfter = Effect.fnUntraced(function* (
   limit: number
 ): Effect.fn.Return<LogSlice | undefined, SqlError.SqlError> {
   const next = recent.next(position)
-  if (next !== undefined && next.events.length <= limit) return { ...next, complete: true }
+  if (next !== undefined && next.events.length <= limit) return { ...next, last: lastOf(next.events), complete: true }
   const xids = recent.after(position)
   if (xids.length === 0) return undefined
   const ofOthers = logKinds.map(
@@ -54,7 +57,7 @@ export const recallAfter = Effect.fnUntraced(function* (
   if (others) return undefined
   const recalled = recent.tell(new Set(xids.filter((xid) => xid < Number(edge))))
   if (recalled.events.length > limit) return undefined
-  return { ...recalled, upTo: upToEdge(position, edge), complete: true }
+  return { ...recalled, last: lastOf(recalled.events), upTo: upToEdge(position, edge), complete: true }
 })
 
 interface ReadRow {
@@ -122,17 +125,19 @@ export const readAfter = Effect.fnUntraced(function* (
       event: JSON.parse(row.row) as Event
     })
   )
+  let last = lastOf(events)
   const rows = new Map<string, ReadonlyArray<LogRow<never>>>()
   for (const { table } of logKinds) {
     const ofKind = (byKind.get(table) ?? []).filter(within)
     if (ofKind.length === 0) continue
-    rows.set(
-      table,
-      ofKind.map((row) => ({ position: positionOf(row), row: JSON.parse(row.row) as never }))
+    const parsed = ofKind.map(
+      (row): LogRow<never> => ({ position: positionOf(row), row: JSON.parse(row.row) as never })
     )
+    rows.set(table, parsed)
+    last = laterPosition(lastOf(parsed)!, last ?? beginning)
   }
   const memberships = ofEvents.some((row) => row.moves) ? yield* readMemberships(sql, position, upTo) : []
-  return { events, memberships, rows: rows satisfies LogRows, upTo, complete: upTo === edge }
+  return { events, memberships, rows: rows satisfies LogRows, last, upTo, complete: upTo === edge }
 })
 
 const readMemberships = (sql: SqlClient.SqlClient, after: StreamPosition, upTo: StreamPosition) =>

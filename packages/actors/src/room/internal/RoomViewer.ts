@@ -12,8 +12,9 @@ import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, type StateSelection, StateStore } from "@greenroom/store/StateStore"
-import { parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import type { StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
+import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import { makeHistoryVisibility, type Reader, visibilityOf } from "./HistoryVisibility.ts"
 
 /** The most events of a page that are read to find `limit` which pass the filter. */
@@ -34,13 +35,6 @@ export interface View {
 
 export const before = ({ position }: StreamedEvent): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
 
-/** The place of a token. Errors: M_INVALID_PARAM. */
-export const placeOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
-  Option.match(parseToken(token), {
-    onNone: () => Effect.fail(new InvalidParam({ error: `${name}: ${token.slice(0, 64)} is no token of this server` })),
-    onSome: ({ position }) => Effect.succeed(position)
-  })
-
 export const everyEvent: EventPredicate = () => true
 
 export interface Scan {
@@ -54,6 +48,14 @@ export const makeRoomViewer = Effect.gen(function* () {
   const states = yield* StateStore
   const events = yield* EventStore
   const { visibleTo } = yield* makeHistoryVisibility
+  const readToken = yield* makeReadToken
+
+  /** The place of a token. Errors: M_INVALID_PARAM. */
+  const placeOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
+    Effect.mapBoth(readToken(token), {
+      onFailure: ({ reason }) => new InvalidParam({ error: `${name}: ${reason}` }),
+      onSuccess: ({ position }) => position
+    })
 
   const outside = (userId: UserId, roomId: RoomId) => new Forbidden({ error: `${userId} is not in ${roomId}` })
 
@@ -126,7 +128,7 @@ export const makeRoomViewer = Effect.gen(function* () {
     return { found, end: direction === "b" ? upTo : after }
   })
 
-  return { outside, view, stateOf, notSeen, visibleEvent, scan, visibleTo }
+  return { outside, placeOf, view, stateOf, notSeen, visibleEvent, scan, visibleTo }
 })
 
 export type RoomViewer = Effect.Success<typeof makeRoomViewer>

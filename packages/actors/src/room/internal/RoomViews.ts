@@ -14,13 +14,14 @@ import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import {
   beginning,
   comparePositions,
-  formatPosition,
-  parseToken,
+  formatToken,
+  laterPosition,
   type StreamPosition
 } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Option } from "effect"
 import type { PresenceContent } from "../../presence/PresenceContent.ts"
 import { ask } from "../../runtime/Ask.ts"
+import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import type { MessagePage, MessagesQuery, RoomSnapshot } from "../RoomModel.ts"
 import { Room } from "../RoomProtocol.ts"
 
@@ -47,17 +48,6 @@ const viewOf = (membership: RoomMembership): View | undefined => {
   return { membership, state: membership.ended.state, upTo: membership.ended.at }
 }
 
-/** The place that a `from` or `to` names. */
-export const parsePlace = (token: string, name: string): Effect.Effect<StreamPosition, BadPagination> => {
-  if (token === "START") return Effect.succeed(beginning)
-  if (token === "END") return Effect.succeed(theEnd)
-  return Option.match(parseToken(token), {
-    onNone: () =>
-      Effect.fail(new BadPagination({ error: `${name}: ${token.slice(0, 64)} is no token of this server` })),
-    onSome: ({ position }) => Effect.succeed(position)
-  })
-}
-
 /** The place just before an event. */
 export const placeBefore = ({ position }: StreamedEvent): StreamPosition => ({
   xid: position.xid,
@@ -65,7 +55,6 @@ export const placeBefore = ({ position }: StreamedEvent): StreamPosition => ({
 })
 
 const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
-const later = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) >= 0 ? a : b)
 
 /** Which way a reader goes who does not say so, but from where or to where. */
 const impliedDirection = ({ from, to }: MessagesQuery): "f" | "b" =>
@@ -86,6 +75,17 @@ export const makeRoomViews = Effect.gen(function* () {
   const events = yield* EventStore
   const log = yield* EventLog
   const room = yield* Room.client
+  const readToken = yield* makeReadToken
+
+  /** The place that a `from` or `to` names. */
+  const parsePlace = (token: string, name: string): Effect.Effect<StreamPosition, BadPagination> => {
+    if (token === "START") return Effect.succeed(beginning)
+    if (token === "END") return Effect.succeed(theEnd)
+    return Effect.mapBoth(readToken(token), {
+      onFailure: ({ reason }) => new BadPagination({ error: `${name}: ${reason}` }),
+      onSuccess: ({ position }) => position
+    })
+  }
 
   /** The view of somebody who is or was in the room. Errors: M_NOT_FOUND, M_FORBIDDEN. */
   const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
@@ -167,15 +167,15 @@ export const makeRoomViews = Effect.gen(function* () {
     const { events: page } = isShort && (yield* fetchHistory(roomId, membership.roomNid)) ? yield* read : stored
     const first = page[0]
     const last = page.at(-1)
-    const start = from === theEnd ? later(yield* log.currentPosition, first?.position ?? beginning) : from
+    const start = from === theEnd ? laterPosition(yield* log.currentPosition, first?.position ?? beginning) : from
     const end = last === undefined ? start : direction === "b" ? placeBefore(last) : last.position
     const shown = page.map(({ event }) => event)
     return {
       chunk: query.feedback
         ? yield* bundleFeedback(membership.roomNid, shown, upTo, now)
         : shown.map((event) => toClientEvent(event, now)),
-      start: formatPosition(start),
-      end: formatPosition(end)
+      start: yield* log.tokenOf(start),
+      end: yield* log.tokenOf(end)
     }
   })
 
@@ -203,6 +203,9 @@ export const makeRoomViews = Effect.gen(function* () {
       ],
       { concurrency: 2 }
     )
+    // Everything in the snapshots lies before a position that this node has read.
+    const epoch = log.epoch()
+    const token = (position: StreamPosition) => formatToken({ position, epoch })
     const stateOf = Map.groupBy(entries, (entry) => entry.roomNid)
     const timelineOf = Map.groupBy(timeline, (entry) => entry.roomNid)
     return memberships.map((membership): RoomSnapshot => {
@@ -215,8 +218,8 @@ export const makeRoomViews = Effect.gen(function* () {
         visibility: membership.visibility,
         messages: {
           chunk: page.map(({ event }) => toClientEvent(event, now)),
-          start: formatPosition(page[0] === undefined ? at : placeBefore(page[0])),
-          end: formatPosition(at)
+          start: token(page[0] === undefined ? at : placeBefore(page[0])),
+          end: token(at)
         },
         state: (stateOf.get(roomNid) ?? []).map(({ event }) => toClientEvent(event, now))
       }

@@ -7,7 +7,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { BadPagination, type MatrixError } from "@greenroom/protocol/MatrixError"
 import * as MessagePack from "@greenroom/protocol/MessagePack"
 import { maxLimit, maxPageBytes, maxTimeout } from "@greenroom/protocol/Pagination"
-import type { StreamedMembership } from "@greenroom/store/EventLog"
+import { EventLog, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -15,11 +15,11 @@ import {
   beginning,
   comparePositions,
   formatToken,
-  parseToken,
+  laterPosition,
   type StreamPosition,
   type StreamToken
 } from "@greenroom/store/StreamToken"
-import { Clock, Effect, Option, Stream } from "effect"
+import { Clock, Effect, Stream } from "effect"
 import {
   EphemeralStream,
   type EphemeralUpdate,
@@ -30,6 +30,7 @@ import type { PresenceEvent } from "../../presence/PresenceContent.ts"
 import { Presences } from "../../presence/Presences.ts"
 import { clampLimit, makeRoomViews } from "../../room/internal/RoomViews.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../EventStream.ts"
 import { FeedEntry, itemOf, type StreamItem } from "./FeedEntry.ts"
 import { Feeds } from "./Feeds.ts"
@@ -120,21 +121,21 @@ export const makeEventReader = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const presences = yield* Presences
   const ephemeral = yield* EphemeralStream
+  const log = yield* EventLog
+  const readToken = yield* makeReadToken
 
-  const now = (): StreamToken => ({
-    position: feeds.position(),
-    incarnation: ephemeral.incarnation,
-    ephemeral: feeds.ephemeralPosition()
+  const tokenAt = (position: StreamPosition, seen: number): StreamToken => ({
+    position,
+    epoch: log.epoch(),
+    shortLived: { run: ephemeral.incarnation, position: seen }
   })
+  const now = (): StreamToken => tokenAt(feeds.position(), feeds.ephemeralPosition())
 
   const parseFrom = (from: string | undefined): Effect.Effect<StreamToken, BadPagination> => {
     if (from === undefined || from === "END") return Effect.map(feeds.settled, now)
-    // Who types now is told at the first look alone: the rooms that the user has joined must be known by then.
-    if (from === "START") return Effect.as(feeds.settled, { position: beginning, incarnation: "", ephemeral: 0 })
-    return Option.match(parseToken(from), {
-      onNone: () => Effect.fail(new BadPagination({ error: `from: ${from.slice(0, 64)} is no token of this server` })),
-      onSome: Effect.succeed
-    })
+    // Typing is part of the first look alone: the rooms that the user has joined must be known by then.
+    if (from === "START") return Effect.as(feeds.settled, { position: beginning, epoch: log.epoch() })
+    return Effect.mapError(readToken(from), ({ reason }) => new BadPagination({ error: `from: ${reason}` }))
   }
 
   // What happened after a token
@@ -160,10 +161,15 @@ export const makeEventReader = Effect.gen(function* () {
     return found.map((content) => ({ type: "m.presence", content }))
   })
 
+  /** What a reader has seen of this run of the process. */
+  const seenBy = ({ shortLived }: StreamToken) =>
+    shortLived?.run === ephemeral.incarnation ? shortLived.position : undefined
+
   /** Who types in the user's rooms, for such a reader: where somebody does, or did when the reader looked last. */
   const typingNow = (feed: UserFeed, token: StreamToken, upTo: number) => {
-    const looked = token.incarnation === ephemeral.incarnation
-    return Effect.map(ephemeral.since(looked ? token.ephemeral : 0), ({ updates }) =>
+    const seen = seenBy(token)
+    const looked = seen !== undefined
+    return Effect.map(ephemeral.since(seen ?? 0), ({ updates }) =>
       updates.filter(
         (update) =>
           update._tag === "typing" &&
@@ -176,11 +182,12 @@ export const makeEventReader = Effect.gen(function* () {
 
   const updatesAfter = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken) {
     const at = yield* Clock.currentTimeMillis
-    if (token.incarnation === ephemeral.incarnation && token.ephemeral >= feed.updatesSince) {
-      const found = feed.updatesAfter(token.ephemeral)
+    const before = seenBy(token)
+    if (before !== undefined && before >= feed.updatesSince) {
+      const found = feed.updatesAfter(before)
       const updates = found.slice(0, maxUpdates)
       const seen = updates.length < found.length ? updates.at(-1)!.position : feeds.ephemeralPosition()
-      return { items: updates.map((update) => itemOf(toEvent(update, at))), seen: Math.max(seen, token.ephemeral) }
+      return { items: updates.map((update) => itemOf(toEvent(update, at))), seen: Math.max(seen, before) }
     }
     // What is told here is not told again: the next look begins where this one ended, ahead of the feed.
     const seen = yield* ephemeral.position
@@ -192,10 +199,10 @@ export const makeEventReader = Effect.gen(function* () {
     const at = yield* Clock.currentTimeMillis
     const { complete, entries, upTo } = yield* entriesAfter(feed, token.position, limit)
     const { items, seen } = yield* updatesAfter(feed, token)
-    const position = complete ? later(upTo, token.position) : (entries.at(-1)?.position ?? token.position)
+    const position = complete ? laterPosition(upTo, token.position) : (entries.at(-1)?.position ?? token.position)
     return {
       items: [...entries.map((entry) => entry.at(at)), ...items],
-      next: { position, incarnation: ephemeral.incarnation, ephemeral: seen }
+      next: tokenAt(position, seen)
     } satisfies Found
   })
 
@@ -282,9 +289,6 @@ export const makeEventReader = Effect.gen(function* () {
     poll,
     subscribe,
     stream,
-    initialSync,
-    isToken: (token: string) => token === "START" || token === "END" || Option.isSome(parseToken(token))
+    initialSync
   }
 })
-
-const later = (a: StreamPosition, b: StreamPosition): StreamPosition => (comparePositions(a, b) >= 0 ? a : b)

@@ -114,7 +114,7 @@ const makeFeeds = Effect.gen(function* () {
     }
     for (const feed of readersOfRows(slice)) awake.add(feed)
     for (const { slices } of loading.values()) slices.push(slice)
-    position = slice.upTo
+    position = slice.last ?? position
     for (const feed of awake) feed.wake()
   }
 

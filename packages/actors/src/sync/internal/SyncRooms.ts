@@ -9,9 +9,10 @@ import { allowsRoom, compileFilter, type Filter, isEverything } from "@greenroom
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
+import { EventLog } from "@greenroom/store/EventLog"
 import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
-import { beginning, comparePositions, formatPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
@@ -96,6 +97,7 @@ const receiptEvents = (receipts: ReadonlyArray<Receipt>): ReadonlyArray<SimpleEv
 }
 
 export const makeSyncRooms = Effect.gen(function* () {
+  const log = yield* EventLog
   const store = yield* SyncStore
   const states = yield* StateStore
   const receipts = yield* ReceiptStore
@@ -104,6 +106,8 @@ export const makeSyncRooms = Effect.gen(function* () {
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
   const { visibleTo } = yield* makeHistoryVisibility
+
+  const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
 
   /** The newest events of each room that pass the filter, and whether there are more of them. */
   const readTimelines = Effect.fnUntraced(function* (range: SyncRange, rooms: ReadonlyArray<Reading>) {
@@ -235,7 +239,7 @@ export const makeSyncRooms = Effect.gen(function* () {
         timeline: {
           events: timeline,
           limited,
-          prev_batch: formatPosition(first === undefined ? room.end : before(first))
+          prev_batch: token(first === undefined ? room.end : before(first))
         },
         ...(after ? { state_after: { events: stateEvents } } : { state: { events: stateEvents } }),
         ...(summary === undefined ? {} : { summary })
@@ -311,7 +315,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       )
       if (roomData === undefined && ephemeral.length === 0) continue
       const answer = answers.get(roomId) ?? {
-        timeline: { events: [], limited: false, prev_batch: formatPosition(upTo) }
+        timeline: { events: [], limited: false, prev_batch: token(upTo) }
       }
       answers.set(roomId, {
         ...answer,

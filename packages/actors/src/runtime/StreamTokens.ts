@@ -1,0 +1,32 @@
+/**
+ * Reading the stream tokens that clients send. A token is refused where it is none of ours, and where it is from a future
+ * that the database does not have, because it was restored from a backup: see `EventLog.isLost`.
+ */
+import { EventLog } from "@greenroom/store/EventLog"
+import { parseToken, type StreamToken } from "@greenroom/store/StreamToken"
+import { Data, Effect, Option } from "effect"
+
+export class TokenRefused extends Data.TaggedError("TokenRefused")<{
+  /** What is wrong, for an error that names the parameter. */
+  readonly reason: string
+  /** Whether it is from a lost future: the client must start afresh. */
+  readonly isLost: boolean
+}> {}
+
+export type ReadToken = (text: string) => Effect.Effect<StreamToken, TokenRefused>
+
+const lost = new TokenRefused({
+  reason: "the token is from before the server's database was restored from a backup: start afresh",
+  isLost: true
+})
+
+export const makeReadToken: Effect.Effect<ReadToken, never, EventLog> = Effect.map(
+  EventLog,
+  (log) => (text) =>
+    Option.match(parseToken(text), {
+      onNone: () =>
+        Effect.fail(new TokenRefused({ reason: `${text.slice(0, 64)} is no token of this server`, isLost: false })),
+      onSome: (token) =>
+        Effect.flatMap(log.isLost(token), (isLost) => (isLost ? Effect.fail(lost) : Effect.succeed(token)))
+    })
+)

@@ -1,0 +1,13 @@
+/**
+ * The epochs of the log, as rows of it. Each start of a node begins one: see `internal/logEpochs.ts`.
+ */
+import { logKind } from "./LogKind.ts"
+
+export interface LogEpoch {
+  /** A random name. */
+  readonly epoch: string
+  /** Whether what is short-lived began anew: readers from before get all that is the case now. */
+  readonly fresh: boolean
+}
+
+export const logEpochs = logKind<LogEpoch>("log_epochs", { epoch: "epoch", fresh: "fresh" })
