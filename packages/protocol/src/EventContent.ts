@@ -1,12 +1,12 @@
 /**
- * The content of every event type of the draft, as schemas and as types for programs that send and read events.
- * `EventCheck` applies them.
+ * The content of every event type of the draft, as schemas and as types for programs that send and read events, with the
+ * values that later room versions add. `EventCheck` applies them.
  *
  * Keys that are not named here are kept. Source: "Messages", "Presence", "Typing notifications" and "Voice over IP" of
  * the specification.
  */
 import { Schema } from "effect"
-import { EventId, isUserId, RoomAlias, UserId } from "./Identifiers.ts"
+import { EventId, isUserId, RoomAlias, RoomId, UserId } from "./Identifiers.ts"
 import { Integer } from "./Json.ts"
 import type { MessageContent, OtherMessage } from "./MessageContent.ts"
 
@@ -40,13 +40,19 @@ export type RoomMember = typeof RoomMember.Type
 export const RoomConfig = Schema.Struct({ visibility: Schema.optionalKey(Schema.Literals(["public", "private"])) })
 export type RoomConfig = typeof RoomConfig.Type
 
-export const JoinRule = Schema.Literals(["public", "knock", "invite", "private"])
+/** Room versions 8 to 12 add "restricted", and 10 to 12 "knock_restricted". */
+export const JoinRule = Schema.Literals(["public", "knock", "invite", "private", "restricted", "knock_restricted"])
 export type JoinRule = typeof JoinRule.Type
 
-/** m.room.join_rules: how one comes in. `may_join` lists who may join a private room. */
+/** Whose members may join a restricted room: those of `room_id`, where `type` is m.room_membership. */
+export const AllowCondition = Schema.Struct({ type: Schema.String, room_id: Schema.optionalKey(RoomId) })
+export type AllowCondition = typeof AllowCondition.Type
+
+/** m.room.join_rules: how one comes in. `may_join` lists who may join a private room of the draft. */
 export const RoomJoinRules = Schema.Struct({
   join_rule: JoinRule,
-  may_join: Schema.optionalKey(Schema.Array(UserId))
+  may_join: Schema.optionalKey(Schema.Array(UserId)),
+  allow: Schema.optionalKey(Schema.Array(AllowCondition))
 })
 export type RoomJoinRules = typeof RoomJoinRules.Type
 
@@ -62,6 +68,7 @@ export const RoomPowerLevels = Schema.Struct({
   users: Schema.optionalKey(levelsByUser),
   users_default: optionalInteger,
   events: Schema.optionalKey(Schema.Record(Schema.String, Integer)),
+  notifications: Schema.optionalKey(Schema.Record(Schema.String, Integer)),
   events_default: optionalInteger,
   state_default: optionalInteger,
   ban: optionalInteger,

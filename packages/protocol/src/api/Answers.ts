@@ -13,13 +13,16 @@ const key = <S extends Schema.Top>(schema: S, description: string) =>
 
 const AnyContent = Schema.Record(Schema.String, Schema.Unknown)
 
+/** Of an event: rooms of the versions 1 to 12 have user IDs that `UserId` refuses (`isHistoricalUserId`). */
+const Sender = Schema.String.annotate({ description: "The user ID of the sender" })
+
 /** An event, as `toClientEvent` makes it. */
 export const ClientEvent: Schema.Codec<ClientEventType> = Schema.Struct({
   event_id: EventId,
   type: Schema.String,
   room_id: RoomId,
-  user_id: UserId,
-  sender: UserId.annotate({ description: "The same as `user_id`, under its later name" }),
+  user_id: Sender,
+  sender: Sender.annotate({ description: "The same as `user_id`, under its later name" }),
   content: AnyContent,
   ts: Schema.Int.annotate({ description: "Milliseconds since 1970, by the clock of the sender's server" }),
   origin_server_ts: Schema.Int.annotate({ description: "The same as `ts`, under its later name" }),
