@@ -6,18 +6,29 @@ import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, serverPartOf } from "@greenroom/protocol/Identifiers"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { forwardExtremitiesAfter } from "@greenroom/room/EventGraph"
-import { type EventProposal, type StateLookup, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
+import {
+  type EventProposal,
+  type RoomVersion,
+  type StateLookup,
+  type StateMap,
+  stateKeyOf
+} from "@greenroom/room/RoomVersion"
 import { resolveStates } from "@greenroom/room/StateConflict"
 import { keyOf } from "./TestRoom.ts"
 
 export class Replica {
+  readonly version: RoomVersion
   readonly events = new Map<EventId, Event>()
   readonly rejected = new Set<EventId>()
   readonly #statesAfter = new Map<EventId, StateMap>()
   readonly #waiting = new Set<Event>()
   extremities: ReadonlyArray<EventId> = []
 
-  readonly #event = (id: EventId): Event | undefined => this.events.get(id)
+  constructor(version: RoomVersion = draftRoomVersion) {
+    this.version = version
+  }
+
+  readonly #event = (id: EventId): Event | undefined => (this.rejected.has(id) ? undefined : this.events.get(id))
 
   lookupIn(state: StateMap): StateLookup {
     return (type, stateKey) => {
@@ -29,7 +40,7 @@ export class Replica {
   stateAfter(ids: ReadonlyArray<EventId>): StateMap {
     if (ids.length === 0) return new Map()
     return resolveStates(
-      draftRoomVersion.stateResolution,
+      this.version.stateResolution,
       ids.map((id) => this.#statesAfter.get(id)!),
       this.#event
     )
@@ -52,13 +63,27 @@ export class Replica {
     prev: ReadonlyArray<EventId> = this.extremities,
     authState: StateMap = this.stateAfter(prev)
   ): Event {
-    const place = { prevEvents: prev.map((id) => this.events.get(id)!), state: this.lookupIn(authState), now }
-    return { ...draftRoomVersion.build(proposal, place, keyOf(serverPartOf(eventId)!)), event_id: eventId }
+    return { ...this.make(proposal, serverPartOf(eventId)!, now, prev, authState), event_id: eventId }
+  }
+
+  /** An event placed after `prev`, with the ID that the room version gives it. Not received yet. */
+  make(
+    proposal: EventProposal,
+    server: string,
+    now: number,
+    prev: ReadonlyArray<EventId> = this.extremities,
+    authState: StateMap = this.stateAfter(prev)
+  ): Event {
+    const prevEvents = prev.map((id) => {
+      const { depth, event_id } = this.events.get(id)!
+      return { depth, event_id, referenceHash: this.version.referenceHash(this.events.get(id)!) }
+    })
+    return this.version.build(proposal, { prevEvents, state: this.lookupIn(authState), now }, keyOf(server))
   }
 
   /** True if an honest server would let its user send this now. */
   wouldAllow(event: Event): boolean {
-    return draftRoomVersion.authorise(event, this.lookupIn(this.stateAfter(event.prev_events))) === undefined
+    return this.version.authorise(event, this.lookupIn(this.stateAfter(event.prev_events))) === undefined
   }
 
   receive(event: Event): void {
@@ -77,10 +102,11 @@ export class Replica {
 
   #isAllowed(event: Event, before: StateMap): boolean {
     const authEvents = event.auth_events.map((id) => this.events.get(id)!)
+    const create = this.events.get(this.version.createEventId(event.room_id)!)
+    const context = { create, isRejected: (id: EventId) => this.rejected.has(id) }
     return (
-      !authEvents.some((each) => this.rejected.has(each.event_id)) &&
-      draftRoomVersion.authoriseByAuthEvents(event, authEvents) === undefined &&
-      draftRoomVersion.authorise(event, this.lookupIn(before)) === undefined
+      this.version.authoriseByAuthEvents(event, authEvents, context) === undefined &&
+      this.version.authorise(event, this.lookupIn(before)) === undefined
     )
   }
 

@@ -1,0 +1,376 @@
+/**
+ * The event formats of room versions 1 to 12: published vectors, event IDs, what is dropped, and what redaction leaves.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
+import { contentHash } from "@greenroom/room/ContentHash"
+import { redactionV1, redactPdu } from "@greenroom/room/format/RedactionAlgorithm"
+import type { EventProposal, RoomVersion } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { decodeBase64, importSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
+import { Result } from "effect"
+
+const key = Result.getOrThrow(
+  importSigningKey("domain" as ServerName, "ed25519:1", decodeBase64("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1")!)
+)
+const keys = () => new Map([[key.keyId, verifyKeyOf(key)]])
+const alice = "@alice:domain" as UserId
+const ids = Array.from({ length: 12 }, (_, n) => `${n + 1}`)
+const version = (id: string): RoomVersion => roomVersion(id)!
+
+const createOf = (of: RoomVersion, now = 1): Event =>
+  Result.getOrThrow(of.createRoom({ type: "m.room.create", state_key: "", sender: alice, content: {} }, key, now))
+
+/** An event that follows the create event. */
+const eventOf = (of: RoomVersion, changes: Partial<EventProposal> = {}): Event => {
+  const create = createOf(of)
+  const proposal = { room_id: create.room_id, type: "m.room.message", sender: alice, content: { body: "hello" } }
+  const prev = { event_id: create.event_id, depth: 1, referenceHash: of.referenceHash(create) }
+  const state = (type: string) => (type === "m.room.create" ? create : undefined)
+  return of.build({ ...proposal, ...changes }, { prevEvents: [prev], state, now: 2 }, key)
+}
+
+const problem = (of: RoomVersion, pdu: unknown): string | undefined => {
+  const read = of.fromPdu(pdu)
+  if (Result.isSuccess(read)) return undefined
+  return read.failure._tag === "Malformed" ? read.failure.reason : read.failure._tag
+}
+
+describe("The vectors of the specification", () => {
+  const sign = (pdu: JsonObject): JsonObject => {
+    const hashed = { ...pdu, hashes: { sha256: Result.getOrThrow(contentHash(pdu)) } }
+    const { signatures } = Result.getOrThrow(signJson(redactPdu(redactionV1, hashed), key))
+    return { ...hashed, signatures: signatures! }
+  }
+
+  it("a minimal event", () => {
+    const { hashes, signatures } = sign({
+      room_id: "!x:domain",
+      sender: "@a:domain",
+      origin: "domain",
+      origin_server_ts: 1000000,
+      signatures: {},
+      hashes: {},
+      type: "X",
+      content: {},
+      prev_events: [],
+      auth_events: [],
+      depth: 3,
+      unsigned: { age_ts: 1000000 }
+    })
+    assert.deepStrictEqual(hashes, { sha256: "5jM4wQpv6lnBo7CLIghJuHdW+s2CMBJPUOGOC89ncos" })
+    assert.deepStrictEqual(signatures, {
+      domain: {
+        "ed25519:1": "KxwGjPSDEtvnFgU00fwFz+l6d2pJM6XBIaMEn81SXPTRl16AqLAYqfIReFGZlHi5KLjAWbOoMszkwsQma+lYAg"
+      }
+    })
+  })
+
+  it("an event with content that redaction strips", () => {
+    const { hashes, signatures } = sign({
+      content: { body: "Here is the message content" },
+      event_id: "$0:domain",
+      origin: "domain",
+      origin_server_ts: 1000000,
+      type: "m.room.message",
+      room_id: "!r:domain",
+      sender: "@u:domain",
+      signatures: {},
+      unsigned: { age_ts: 1000000 }
+    })
+    assert.deepStrictEqual(hashes, { sha256: "onLKD1bGljeBWQhWZ1kaP9SorVmRQNdN5aM2JYU2n/g" })
+    assert.deepStrictEqual(signatures, {
+      domain: {
+        "ed25519:1": "Wm+VzmOUOz08Ds+0NTWb1d4CZrVsJSikkeRxh6aCcUwu6pNC78FunoD7KNWzqFn241eYHYMGCA5McEiVPdhzBA"
+      }
+    })
+  })
+})
+
+describe("Event IDs", () => {
+  const forms: { readonly [id: string]: RegExp } = { 1: /^\$\w+.*:domain$/, 2: /^\$.*:domain$/, 3: /^\$[\w+/]{43}$/ }
+
+  it("are chosen in versions 1 and 2, and hashes later", () => {
+    for (const id of ids) {
+      const event = eventOf(version(id))
+      assert.match(event.event_id, forms[id] ?? /^\$[\w-]{43}$/)
+      const pdu = version(id).toPdu(event)
+      assert.strictEqual(pdu.event_id, Number(id) < 3 ? event.event_id : undefined)
+    }
+  })
+
+  it("stay when the event is redacted, and change with what redaction keeps", () => {
+    for (const id of ids.slice(2)) {
+      const of = version(id)
+      const event = eventOf(of)
+      const pdu = of.toPdu(event)
+      assert.strictEqual(Result.getOrThrow(of.fromPdu(of.toPdu(of.redact(event)))).event_id, event.event_id)
+      assert.notStrictEqual(Result.getOrThrow(of.fromPdu({ ...pdu, depth: 3 })).event_id, event.event_id)
+      assert.strictEqual(Result.getOrThrow(of.fromPdu({ ...pdu, content: {} })).event_id, event.event_id)
+    }
+  })
+
+  it("references are pairs of ID and hash in versions 1 and 2, and IDs later", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const create = createOf(of)
+      const pdu = of.toPdu(eventOf(of))
+      const [reference] = pdu.prev_events as ReadonlyArray<Json>
+      if (Number(id) > 2) assert.isString(reference)
+      else assert.match(JSON.stringify(reference), /^\["\$.*:domain",\{"sha256":"[\w+/]{43}"\}\]$/)
+      assert.deepStrictEqual(pdu.auth_events, Number(id) === 12 ? [] : pdu.prev_events)
+      assert.notStrictEqual(create.event_id, "")
+    }
+  })
+})
+
+describe("A new room", () => {
+  it("names its version, and its creator where the version does", () => {
+    for (const id of ids) {
+      const { content } = createOf(version(id))
+      assert.deepStrictEqual(content, { ...(Number(id) < 11 ? { creator: alice } : {}), room_version: id })
+    }
+  })
+
+  it("has a random ID before version 12, and in 12 the hash of its m.room.create, which has no room_id", () => {
+    for (const id of ids.slice(0, 11)) {
+      assert.match(createOf(version(id)).room_id, /^![\w-]{22}:domain$/)
+      assert.notStrictEqual(createOf(version(id)).room_id, createOf(version(id)).room_id)
+    }
+    const create = createOf(version("12"))
+    assert.strictEqual(create.room_id, `!${create.event_id.slice(1)}` as RoomId)
+    assert.strictEqual(version("12").createEventId(create.room_id), create.event_id)
+    assert.isUndefined(version("12").toPdu(create).room_id)
+    assert.strictEqual(createOf(version("12")).room_id, create.room_id)
+    assert.notStrictEqual(createOf(version("12"), 2).room_id, create.room_id)
+  })
+
+  it("of version 12 is not read from an m.room.create with a room_id, or an event without one", () => {
+    const of = version("12")
+    const create = createOf(of)
+    assert.strictEqual(problem(of, { ...of.toPdu(create), room_id: create.room_id }), "m.room.create has a room_id")
+    const { room_id: _, ...without } = of.toPdu(eventOf(of))
+    assert.strictEqual(problem(of, without), "room_id is not a room ID")
+    assert.strictEqual(problem(of, { ...without, room_id: "!room:domain" }), "room_id is not a room ID")
+  })
+})
+
+describe("What a PDU has beside the known keys", () => {
+  it("is kept and signed over, whatever it is called", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const others = JSON.parse(
+        '{"wire":1,"unknown":{"a":[null]},"__proto__":{"b":1},"origin":"elsewhere","replaces_state":"$x"}'
+      )
+      const { hashes: _, signatures: __, ...pdu } = { ...of.toPdu(eventOf(of)), ...others }
+      const hashed = { ...pdu, hashes: { sha256: Result.getOrThrow(contentHash(pdu)) }, signatures: {} }
+      const read = Result.getOrThrow(of.fromPdu(hashed))
+      assert.strictEqual(read.origin, "domain" as ServerName)
+      assert.isUndefined(read.replaces_state)
+      assert.isTrue(Object.hasOwn(of.toPdu(of.sign(read, key)), "__proto__"))
+      const signed = Result.getOrThrow(of.fromPdu(JSON.parse(JSON.stringify(of.toPdu(of.sign(read, key))))))
+      assert.deepStrictEqual(Result.getOrThrow(of.verify(signed, keys)), signed)
+      assert.strictEqual(of.toPdu(of.redact(signed)).origin, Number(id) < 11 ? "elsewhere" : undefined)
+    }
+  })
+
+  it("does not include unsigned", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const event = eventOf(of)
+      const read = Result.getOrThrow(of.fromPdu({ ...of.toPdu(event), unsigned: { age: 1 } }))
+      assert.deepStrictEqual(read, event)
+    }
+  })
+})
+
+describe("Hashes and signatures", () => {
+  it("a wrong hash under a right signature gives the redacted event", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const event = eventOf(of)
+      const changed = Result.getOrThrow(of.fromPdu({ ...of.toPdu(event), content: { body: "changed" } }))
+      assert.deepStrictEqual(Result.getOrThrow(of.verify(changed, keys)), of.redact(event))
+    }
+  })
+
+  it("a changed key that redaction keeps is a wrong signature", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const changed = Result.getOrThrow(of.fromPdu({ ...of.toPdu(eventOf(of)), depth: 9 }))
+      assert.isTrue(Result.isFailure(of.verify(changed, keys)))
+      assert.isTrue(Result.isFailure(of.verify(eventOf(of), () => new Map())))
+    }
+  })
+
+  it("the server of an event ID signs in versions 1 and 2, the sender's server always, that of a voucher from 8", () => {
+    const join = { membership: "join", join_authorised_via_users_server: "@bob:other" }
+    for (const id of ids) {
+      const of = version(id)
+      const event = eventOf(of, { type: "m.room.member", state_key: alice, content: join })
+      const expected = Number(id) < 8 ? ["domain"] : ["domain", "other"]
+      assert.deepStrictEqual(of.signers(event) as ReadonlyArray<string>, expected)
+    }
+    const moved = { ...version("1").toPdu(eventOf(version("1"))), event_id: "$x:other" }
+    const signers = version("1").signers(Result.getOrThrow(version("1").fromPdu(moved)))
+    assert.deepStrictEqual(signers as ReadonlyArray<string>, ["domain", "other"])
+  })
+})
+
+describe("What is dropped", () => {
+  const without = (pdu: JsonObject, name: string): JsonObject =>
+    Object.fromEntries(Object.entries(pdu).filter(([each]) => each !== name))
+
+  it("lacks a key that every event has, or has one of a wrong form", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const pdu = of.toPdu(eventOf(of))
+      assert.isUndefined(problem(of, pdu))
+      const required = [
+        "type",
+        "sender",
+        "content",
+        "origin_server_ts",
+        "depth",
+        "prev_events",
+        "auth_events",
+        "hashes"
+      ]
+      for (const name of [...required, "signatures", "room_id"]) {
+        assert.isDefined(problem(of, without(pdu, name)), name)
+        assert.isDefined(problem(of, { ...pdu, [name]: null }), name)
+      }
+      for (const wrong of [[], null, "", 1]) assert.isDefined(problem(of, wrong))
+      assert.isDefined(problem(of, { ...pdu, state_key: null }))
+      assert.isDefined(problem(of, { ...pdu, depth: -1 }))
+    }
+  })
+
+  it("has more than 20 predecessors or 10 auth events", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const pdu = of.toPdu(eventOf(of))
+      const name = (n: number): Json => (Number(id) < 3 ? [`$${n}:domain`, {}] : `$${"x".repeat(42)}${n % 10}`)
+      const many = (count: number) => Array.from({ length: count }, (_, n) => name(n))
+      assert.isUndefined(problem(of, { ...pdu, prev_events: many(20), auth_events: many(10) }))
+      assert.strictEqual(problem(of, { ...pdu, prev_events: many(21) }), "prev_events has more than 20 entries")
+      assert.strictEqual(problem(of, { ...pdu, auth_events: many(11) }), "auth_events has more than 10 entries")
+    }
+  })
+
+  it("has more than 65,536 bytes in canonical JSON, or a type or state key of more than 255 bytes", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const pdu = of.toPdu(eventOf(of))
+      assert.strictEqual(problem(of, { ...pdu, content: { body: "x".repeat(65_536) } }), "TooLarge")
+      assert.isUndefined(problem(of, { ...pdu, content: { body: "x".repeat(60_000) }, type: "t".repeat(255) }))
+      assert.isDefined(problem(of, { ...pdu, type: "t".repeat(256) }))
+      assert.isDefined(problem(of, { ...pdu, state_key: "ü".repeat(128) }))
+      assert.isDefined(problem(of, { ...pdu, sender: `@${"a".repeat(249)}:domain` }))
+      const large = {
+        room_id: "!x:domain" as RoomId,
+        type: "m.x",
+        sender: alice,
+        content: { body: "x".repeat(65_400) }
+      }
+      const built = of.tryBuild(large, { prevEvents: [], state: () => undefined, now: 1 }, key.serverName, key)
+      assert.strictEqual(Result.isFailure(built) ? built.failure._tag : "", "TooLarge")
+    }
+  })
+
+  it("has numbers from version 6 that are no integers of 53 bits", () => {
+    for (const id of ids) {
+      const of = version(id)
+      for (const number of [1.5, 2 ** 53, -(2 ** 53), 1e-7]) {
+        const isAllowed = Number(id) < 6
+        const result = problem(of, { ...of.toPdu(eventOf(of)), content: { number } })
+        assert.strictEqual(result === undefined, isAllowed, `${number} in version ${id}`)
+      }
+    }
+  })
+
+  it("has a room ID or event IDs with control characters", () => {
+    const of = version("1")
+    const pdu = of.toPdu(eventOf(of))
+    assert.isDefined(problem(of, { ...pdu, room_id: "!a\nb:domain" }))
+    assert.isDefined(problem(of, { ...pdu, event_id: "$a\nb:domain" }))
+    assert.isDefined(problem(of, { ...pdu, prev_events: [["$a\nb:domain", {}]] }))
+    assert.isUndefined(problem(of, { ...pdu, sender: "@a\nb:domain" }))
+  })
+})
+
+describe("Redaction", () => {
+  const left = (id: string, type: string, content: JsonObject): JsonObject =>
+    version(id).redact(eventOf(version(id), { type, state_key: "", content })).content
+
+  const cases: ReadonlyArray<readonly [type: string, content: JsonObject, leaves: (id: number) => JsonObject]> = [
+    ["m.room.message", { body: "x" }, () => ({})],
+    ["m.room.aliases", { aliases: [], more: 1 }, (id) => (id < 6 ? { aliases: [] } : {})],
+    [
+      "m.room.join_rules",
+      { join_rule: "x", allow: [] },
+      (id) => ({ join_rule: "x", ...(id < 8 ? {} : { allow: [] }) })
+    ],
+    [
+      "m.room.member",
+      { membership: "join", displayname: "x", join_authorised_via_users_server: alice },
+      (id) => ({ membership: "join", ...(id < 9 ? {} : { join_authorised_via_users_server: alice }) })
+    ],
+    [
+      "m.room.member",
+      { membership: "invite", third_party_invite: { display_name: "x", signed: { token: "t" } } },
+      (id) => ({ membership: "invite", ...(id < 11 ? {} : { third_party_invite: { signed: { token: "t" } } }) })
+    ],
+    [
+      "m.room.power_levels",
+      { users: {}, invite: 1, more: 1 },
+      (id) => ({ users: {}, ...(id < 11 ? {} : { invite: 1 }) })
+    ],
+    [
+      "m.room.create",
+      { creator: alice, room_version: "x", "m.federate": false },
+      (id) => (id < 11 ? { creator: alice } : { creator: alice, room_version: "x", "m.federate": false })
+    ],
+    ["m.room.history_visibility", { history_visibility: "x", more: 1 }, () => ({ history_visibility: "x" })],
+    ["m.room.redaction", { redacts: "$x", reason: "x" }, (id) => (id < 11 ? {} : { redacts: "$x" })]
+  ]
+
+  it("leaves what the version says", () => {
+    for (const id of ids) {
+      for (const [type, content, leaves] of cases) {
+        assert.deepStrictEqual(left(id, type, content), leaves(Number(id)), `${type} in version ${id}`)
+      }
+    }
+  })
+
+  it("events name what they redact as `redacts` in every version, PDUs at the top or from 11 in the content", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const redacts = "$target:domain" as EventId
+      const event = eventOf(of, { type: "m.room.redaction", content: { reason: "x" }, redacts })
+      assert.strictEqual(event.redacts, redacts)
+      const pdu = of.toPdu(event)
+      assert.strictEqual(pdu.redacts, Number(id) < 11 ? redacts : undefined)
+      assert.strictEqual((pdu.content as JsonObject).redacts, Number(id) < 11 ? undefined : redacts)
+      assert.strictEqual(Result.getOrThrow(of.fromPdu(pdu)).redacts, redacts)
+    }
+  })
+})
+
+describe("Templates", () => {
+  it("are completed by the server of the user, with an ID of its own, time, hash and signature", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const template = of.toTemplate(
+        eventOf(of, { type: "m.room.member", state_key: alice, content: { membership: "join" } })
+      )
+      const event = Result.getOrThrow(of.complete({ ...template, origin: "elsewhere", unsigned: {} }, key, 77))
+      assert.strictEqual(event.origin_server_ts, 77)
+      assert.deepStrictEqual(Result.getOrThrow(of.verify(event, keys)), event)
+      assert.isTrue(Result.isFailure(of.complete({ ...template, type: 1 }, key, 77)))
+      assert.isTrue(Result.isFailure(of.complete([], key, 77)))
+    }
+  })
+})

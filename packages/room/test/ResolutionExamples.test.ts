@@ -1,0 +1,213 @@
+/**
+ * The examples by which state resolution is explained: MSC1442 for versions 2 to 11, MSC4297 for version 12, and the faults
+ * of version 1 that they mend.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { type EventProposal, type StateMap, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { resolveStates } from "@greenroom/room/StateConflict"
+import { Result } from "effect"
+import { Replica } from "./support/Replica.ts"
+import { keyOf, serverOf, user } from "./support/TestRoom.ts"
+
+const alice = user("alice")
+const bob = user("bob", "two.example")
+const charlie = user("charlie", "three.example")
+
+const levelsKey = stateKeyOf("m.room.power_levels", "")
+const rulesKey = stateKeyOf("m.room.join_rules", "")
+const topicKey = stateKeyOf("m.room.topic", "")
+
+class Example {
+  readonly replica: Replica
+  private clock = 0
+  private readonly create: Event
+
+  constructor(id: string, members: ReadonlyArray<UserId>) {
+    const version = roomVersion(id)!
+    this.replica = new Replica(version)
+    const proposal = { type: "m.room.create", state_key: "", sender: alice, content: {} }
+    this.create = Result.getOrThrow(version.createRoom(proposal, keyOf("one.example"), 0))
+    this.replica.receive(this.create)
+    this.member(alice, alice, "join")
+    this.say(alice, "m.room.join_rules", { join_rule: "public" })
+    for (const each of members) this.member(each, each, "join")
+  }
+
+  private add(proposal: Omit<EventProposal, "room_id">, prev: ReadonlyArray<EventId> | undefined, now: number): Event {
+    const whole = { ...proposal, room_id: this.create.room_id }
+    const event = this.replica.make(whole, serverOf(proposal.sender), now, prev)
+    this.replica.receive(event)
+    assert.isFalse(this.replica.rejected.has(event.event_id), JSON.stringify(proposal))
+    return event
+  }
+
+  say(sender: UserId, type: string, content: JsonObject, after?: ReadonlyArray<Event>, now = ++this.clock): Event {
+    return this.add(
+      { type, sender, content, state_key: "" },
+      after?.map(({ event_id }) => event_id),
+      now
+    )
+  }
+
+  member(sender: UserId, target: UserId, membership: string, after?: ReadonlyArray<Event>): Event {
+    const proposal = { type: "m.room.member", sender, content: { membership }, state_key: target }
+    return this.add(
+      proposal,
+      after?.map(({ event_id }) => event_id),
+      ++this.clock
+    )
+  }
+
+  /** Power levels; alice, who created the room, has 100 or more. */
+  levels(sender: UserId, users: JsonObject, after?: ReadonlyArray<Event>): Event {
+    const { privilegesCreators } = this.replica.version
+    const all = privilegesCreators ? users : { [alice]: 100, ...users }
+    return this.say(sender, "m.room.power_levels", { users: all }, after)
+  }
+
+  after(...events: ReadonlyArray<Event>): StateMap {
+    return this.replica.stateAfter(events.map(({ event_id }) => event_id))
+  }
+
+  resolve(...states: ReadonlyArray<StateMap>): StateMap {
+    return resolveStates(this.replica.version.stateResolution, states, (id) => this.replica.events.get(id))
+  }
+}
+
+const since2 = Array.from({ length: 11 }, (_, n) => `${n + 2}`)
+
+describe("MSC1442", () => {
+  for (const id of since2) {
+    it(`example 1 in version ${id}: topics are ordered by the power levels that they know of`, () => {
+      const example = new Example(id, [bob])
+      const p1 = example.levels(alice, { [bob]: 50 })
+      const topic1 = example.say(alice, "m.room.topic", { topic: "1" })
+      const topic2 = example.say(alice, "m.room.topic", { topic: "2" }, [topic1])
+      const p2 = example.levels(alice, { [bob]: 0 }, [topic2])
+      const p3 = example.levels(bob, { [bob]: 50, [charlie]: 10 }, [topic1])
+      const topic3 = example.say(bob, "m.room.topic", { topic: "3" }, [p3])
+      const message2 = example.after(p2, topic3)
+      assert.strictEqual(message2.get(levelsKey), p2.event_id)
+      assert.strictEqual(message2.get(topicKey), topic2.event_id)
+      const topic4 = example.say(alice, "m.room.topic", { topic: "4" }, [p2], 1)
+      const message3 = example.after(topic3, topic4)
+      assert.strictEqual(message3.get(topicKey), topic4.event_id)
+      assert.notStrictEqual(p1.event_id, p2.event_id)
+    })
+
+    it(`in version ${id} what led to a state counts: bob, made a moderator, makes charlie one`, () => {
+      const example = new Example(id, [bob, charlie])
+      example.levels(alice, {})
+      const before = example.say(alice, "m.room.topic", { topic: "before" })
+      const made = example.levels(alice, { [bob]: 90 }, [before])
+      const makes = example.levels(bob, { [bob]: 90, [charlie]: 50 }, [made])
+      const changes = example.levels(charlie, { [bob]: 90, [charlie]: 50, [user("dave")]: 10 }, [makes])
+      const elsewhere = example.say(alice, "m.room.topic", { topic: "elsewhere" }, [before])
+      assert.strictEqual(example.after(changes, elsewhere).get(levelsKey), changes.event_id)
+    })
+  }
+
+  it("version 1 decides between the events of the states alone: charlie's is lost with bob's", () => {
+    const example = new Example("1", [bob, charlie])
+    example.levels(alice, {})
+    const before = example.say(alice, "m.room.topic", { topic: "before" })
+    const made = example.levels(alice, { [bob]: 90 }, [before])
+    const makes = example.levels(bob, { [bob]: 90, [charlie]: 50 }, [made])
+    const elsewhere = example.say(alice, "m.room.topic", { topic: "elsewhere" }, [before])
+    const state = example.after(makes, elsewhere)
+    assert.strictEqual(state.get(topicKey), elsewhere.event_id)
+    assert.notStrictEqual(state.get(levelsKey), makes.event_id)
+  })
+})
+
+describe("Version 1", () => {
+  it("decides by depth: of two topics the deeper stands, whatever their times", () => {
+    const example = new Example("1", [bob])
+    const fork = example.levels(alice, { [bob]: 50 })
+    const shallow = example.say(bob, "m.room.topic", { topic: "shallow" }, [fork], 999)
+    const message = example.say(alice, "m.room.name", { name: "name" }, [fork])
+    const deep = example.say(alice, "m.room.topic", { topic: "deep" }, [message], 1)
+    assert.isAbove(deep.depth, shallow.depth)
+    for (const order of [
+      [shallow, deep],
+      [deep, shallow]
+    ]) {
+      assert.strictEqual(example.after(...order).get(topicKey), deep.event_id)
+    }
+  })
+
+  it("takes what only one of the states has without asking", () => {
+    const example = new Example("1", [bob])
+    const fork = example.levels(alice, { [bob]: 50 })
+    const topic = example.say(bob, "m.room.topic", { topic: "bob's" }, [fork])
+    const ban = example.member(alice, bob, "ban", [fork])
+    const state = example.after(topic, ban)
+    assert.strictEqual(state.get(topicKey), topic.event_id)
+    assert.strictEqual(state.get(stateKeyOf("m.room.member", bob)), ban.event_id)
+    const example2 = new Example("2", [bob])
+    const fork2 = example2.levels(alice, { [bob]: 50 })
+    const topic2 = example2.say(bob, "m.room.topic", { topic: "bob's" }, [fork2])
+    const ban2 = example2.member(alice, bob, "ban", [fork2])
+    assert.isUndefined(example2.after(topic2, ban2).get(topicKey))
+  })
+})
+
+describe("MSC4297", () => {
+  /** A state in which an older event is in the place of a newer one, as a server gets it that asked a wrong one. */
+  const outdated = (state: StateMap, key: string, event: Event): StateMap => new Map([...state, [key, event.event_id]])
+
+  const joinRules = (id: string) => {
+    const example = new Example(id, [bob])
+    example.levels(alice, { [bob]: 50 })
+    const older = example.say(alice, "m.room.join_rules", { join_rule: "invite" })
+    const newer = example.say(alice, "m.room.join_rules", { join_rule: "knock" })
+    example.member(alice, alice, "leave")
+    const state = example.replica.state
+    return { newer, resolved: example.resolve(state, outdated(state, rulesKey, older)) }
+  }
+
+  it("problem A: join rules of somebody who has left are lost before version 12", () => {
+    assert.isUndefined(joinRules("11").resolved.get(rulesKey))
+  })
+
+  it("problem A: in version 12 they stand", () => {
+    const { newer, resolved } = joinRules("12")
+    assert.strictEqual(resolved.get(rulesKey), newer.event_id)
+  })
+
+  const levels = (id: string) => {
+    const example = new Example(id, [bob, charlie])
+    const first = example.levels(alice, {})
+    example.levels(alice, { [bob]: 100 })
+    const third = example.levels(bob, { [bob]: 100, [charlie]: 50 })
+    // Both sides have seen all levels, by the auth events of this one.
+    example.say(charlie, "m.room.topic", { topic: "by a moderator" })
+    const state = example.replica.state
+    return { first, third, resolved: example.resolve(state, outdated(state, levelsKey, first)) }
+  }
+
+  it("problem B: before version 12 levels fall back where those between them are not in conflict", () => {
+    const { first, resolved } = levels("11")
+    assert.strictEqual(resolved.get(levelsKey), first.event_id)
+  })
+
+  it("problem B: in version 12 those between them are applied too", () => {
+    const { resolved, third } = levels("12")
+    assert.strictEqual(resolved.get(levelsKey), third.event_id)
+  })
+
+  it("the create event is found by the room's ID, though no event names it and no state is begun with", () => {
+    const example = new Example("12", [bob])
+    example.levels(alice, { [bob]: 50 })
+    const fork = example.replica.extremities
+    const byAlice = example.say(alice, "m.room.topic", { topic: "alice's" })
+    example.replica.extremities = fork
+    const byBob = example.say(bob, "m.room.topic", { topic: "bob's" })
+    const resolved = example.resolve(example.after(byAlice), example.after(byBob))
+    assert.strictEqual(resolved.get(topicKey), byBob.event_id)
+  })
+})
