@@ -43,6 +43,7 @@ import { Accounts } from "./account/Accounts.ts"
 import { Administration } from "./account/Administration.ts"
 import { InteractiveAuth } from "./account/InteractiveAuth.ts"
 import { Login } from "./account/Login.ts"
+import { LoginMethods } from "./account/LoginMethods.ts"
 import { LoginConfig } from "./account/login/LoginConfig.ts"
 import { LoginFlows } from "./account/login/LoginFlows.ts"
 import type { LoginOptions } from "./account/login/LoginOptions.ts"
@@ -77,6 +78,7 @@ import * as Room from "./room/Room.ts"
 import { RoomReader } from "./room/RoomReader.ts"
 import { RoomSummaries } from "./room/RoomSummaries.ts"
 import { Rooms } from "./room/Rooms.ts"
+import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
@@ -159,6 +161,8 @@ const services = Layer.mergeAll(
   Login.layer,
   Registration.layer,
   Administration.layer,
+  LoginMethods.layer,
+  DatabaseHealth.layer,
   addresses
 ).pipe(
   Layer.provideMerge(Layer.mergeAll(InteractiveAuth.layer, AccountData.layer, UserPushRules.layer)),

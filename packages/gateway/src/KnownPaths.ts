@@ -3,17 +3,12 @@
  * that is no percent-encoded UTF-8.
  */
 import { BadRequest, Unrecognized } from "@greenroom/protocol/MatrixError"
-import { FindMyWay, type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { FindMyWay, HttpServerResponse } from "effect/http"
 import type { HttpApi } from "effect/http-api"
-import { errorResponse, pathOf } from "./MatrixHttp.ts"
+import { errorResponse, type KnownPaths, pathOf } from "./MatrixHttp.ts"
 
 /** Identifiers are up to 255 bytes; what is longer is for the endpoint to refuse, by name. */
 export const routerConfig: Partial<FindMyWay.RouterConfig> = { caseSensitive: true, maxParamLength: 16_384 }
-
-export interface KnownPaths {
-  /** The answer to a request that no endpoint took. */
-  readonly notFound: (request: HttpServerRequest.HttpServerRequest) => HttpServerResponse.HttpServerResponse
-}
 
 const methods = ["GET", "POST", "PUT", "DELETE"] as const
 

@@ -16,7 +16,6 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import { Cause, Effect, type Scope } from "effect"
 import { Headers, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
-import type { KnownPaths } from "./KnownPaths.ts"
 import { MatrixRequest, maxBodyBytes } from "./MatrixRequest.ts"
 
 /** Any web page may ask, and read the answer. Sent with every answer. */
@@ -62,6 +61,12 @@ export const refuseEncoding = ({
   if (encoding === undefined || encoding === "identity") return undefined
   const response = unknownError(415, "Content-Encoding: expected identity, that is, a body without compression")
   return HttpServerResponse.setHeader(response, "accept-encoding", "identity")
+}
+
+/** The paths of the endpoints (`KnownPaths.ts`). */
+export interface KnownPaths {
+  /** The answer to a request that no endpoint took. */
+  readonly notFound: (request: HttpServerRequest.HttpServerRequest) => HttpServerResponse.HttpServerResponse
 }
 
 /** The endpoints with everything around them. Never fails, but by interruption. */

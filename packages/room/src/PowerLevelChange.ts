@@ -4,7 +4,8 @@
  */
 import { isUserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import { explicitEventLevel, isLevel, levelFor, levelKeys, type PowerLevels, userLevel } from "./PowerLevels.ts"
+import { levelKeys } from "./LevelKeys.ts"
+import { explicitEventLevel, isLevel, levelFor, type PowerLevels, userLevel } from "./PowerLevels.ts"
 
 const isAbsentOr = (value: Json | undefined, holds: (value: Json) => boolean): boolean =>
   value === undefined || holds(value)

@@ -9,25 +9,11 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { defaultLevels, type LevelKey } from "./LevelKeys.ts"
 import type { Levels, StateLookup } from "./RoomVersion.ts"
 
 /** The level of the creator while no m.room.power_levels says otherwise. */
 export const creatorLevel = 100
-
-/** The keys that hold one level each, with the level when absent. */
-export const defaultLevels = {
-  users_default: 0,
-  events_default: 0,
-  state_default: 50,
-  ban: 50,
-  kick: 50,
-  redact: 50,
-  invite: 0
-} as const
-
-export type LevelKey = keyof typeof defaultLevels
-
-export const levelKeys = Object.keys(defaultLevels) as ReadonlyArray<LevelKey>
 
 /** The power levels of a room at some point: the content of the event that sets them, or who created the room. */
 export interface PowerLevels {

@@ -4,7 +4,8 @@
  */
 import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { creatorLevel, defaultLevels } from "./PowerLevels.ts"
+import { defaultLevels } from "./LevelKeys.ts"
+import { creatorLevel } from "./PowerLevels.ts"
 import type { EventProposal } from "./RoomVersion.ts"
 
 /** Public rooms are listed and open to everybody, private ones take an invite. */

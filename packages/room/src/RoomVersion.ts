@@ -8,7 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { Result } from "effect"
-import type { LevelKey } from "./PowerLevels.ts"
+import type { LevelKey } from "./LevelKeys.ts"
 import type { SigningKey, VerifyKeys } from "./Signing.ts"
 
 /** Looks up the state event of a type and state key; undefined where there is none. */

@@ -2,14 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { membershipOf } from "@greenroom/room/Authorisation"
-import {
-  eventLevel,
-  levelFor,
-  levelKeys,
-  type PowerLevels,
-  powerLevelsIn,
-  userLevel
-} from "@greenroom/room/PowerLevels"
+import { levelKeys } from "@greenroom/room/LevelKeys"
+import { eventLevel, levelFor, type PowerLevels, powerLevelsIn, userLevel } from "@greenroom/room/PowerLevels"
 import type { EventProposal } from "@greenroom/room/RoomVersion"
 import * as fc from "fast-check"
 import { memberProposal, messageProposal, stateProposal, TestRoom, user } from "./support/TestRoom.ts"

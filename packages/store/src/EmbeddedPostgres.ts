@@ -29,8 +29,9 @@ import {
 } from "./internal/postgresDirectory.ts"
 import { findPostgresLauncher } from "./internal/postgresLauncher.ts"
 import { clearOrphans } from "./internal/postgresOrphans.ts"
-import { exited, PostgresProcess } from "./internal/postgresProcess.ts"
+import { PostgresProcess } from "./internal/postgresProcess.ts"
 import { postgresPort } from "./internal/postgresSettings.ts"
+import { exited } from "./internal/processes.ts"
 
 export interface EmbeddedPostgresOptions {
   /** Where everything is kept. Made if it does not exist. */

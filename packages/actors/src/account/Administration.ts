@@ -20,6 +20,8 @@ import { passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { Passwords } from "./Passwords.ts"
 
+export type { Account, RegistrationToken }
+
 export interface NewUser {
   /** A localpart or a whole user ID. */
   readonly user: string

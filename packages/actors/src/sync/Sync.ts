@@ -5,7 +5,6 @@
  *
  * Source: "Syncing" of the client-server specification.
  */
-import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import { Filter } from "@greenroom/protocol/client-server/Filter"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
@@ -19,43 +18,7 @@ import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./internal/Feeds.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
-import type { UnreadOfRoom } from "./internal/UnreadCounts.ts"
-
-/** An event without sender or ID, such as account data. */
-export interface SimpleEvent {
-  readonly type: string
-  readonly content: object
-}
-
-interface Events<E = SimpleEvent> {
-  readonly events: ReadonlyArray<E>
-}
-
-/** A room that the user is in, or has left. */
-export interface SyncedRoom extends Partial<UnreadOfRoom> {
-  readonly timeline: Events<ClientServerEvent> & { readonly limited: boolean; readonly prev_batch: string }
-  readonly state?: Events<ClientServerEvent>
-  readonly state_after?: Events<ClientServerEvent>
-  readonly summary?: {
-    readonly "m.heroes": ReadonlyArray<string>
-    readonly "m.joined_member_count": number
-    readonly "m.invited_member_count": number
-  }
-  readonly ephemeral?: Events
-  readonly account_data?: Events
-}
-
-export interface SyncAnswer {
-  readonly next_batch: string
-  readonly rooms: {
-    readonly join: { readonly [roomId: string]: SyncedRoom }
-    readonly invite: { readonly [roomId: string]: { readonly invite_state: Events<unknown> } }
-    readonly knock: { readonly [roomId: string]: { readonly knock_state: Events<unknown> } }
-    readonly leave: { readonly [roomId: string]: SyncedRoom }
-  }
-  readonly account_data: Events
-  readonly presence: Events
-}
+import type { SimpleEvent, SyncAnswer } from "./SyncAnswer.ts"
 
 export interface SyncRequest {
   /** The `next_batch` of the former answer. */

@@ -1,9 +1,10 @@
 /**
- * One's own account, as calls of `Accounts`, `LoginFlows`, `ThirdPartyIds` and the store of identities.
+ * One's own account, as calls of `Accounts`, `LoginFlows`, `ThirdPartyIds` and `LoginMethods`.
  *
  * Source: "Registration and login" and "Identity" of the specification.
  */
 import { Accounts } from "@greenroom/actors/account/Accounts"
+import { LoginMethods, type VerifiedAddress } from "@greenroom/actors/account/LoginMethods"
 import { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { RemoveThirdPartyId } from "@greenroom/protocol/api/AccountApi"
@@ -11,8 +12,6 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
-import { NotFound } from "@greenroom/protocol/MatrixError"
-import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { PublicUrl } from "../PublicUrl.ts"
@@ -44,7 +43,7 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
   withServices(function* () {
     const accounts = yield* Accounts
     const flows = yield* LoginFlows
-    const identities = yield* UserIdentityStore
+    const loginMethods = yield* LoginMethods
     const thirdPartyIds = yield* ThirdPartyIds
     const limit = yield* RateLimit
     const sockets = yield* Sockets
@@ -52,9 +51,6 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
 
     const closeTokens = (tokenIds: ReadonlyArray<number>) =>
       Effect.as(Effect.forEach(tokenIds, sockets.closeToken, { discard: true }), done)
-
-    const found = (removed: boolean) =>
-      removed ? Effect.succeed(done) : Effect.fail(new NotFound({ error: "It is not among yours" }))
 
     return handlers
       .handle("devices", () =>
@@ -84,11 +80,11 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
         CurrentSession.use((session) =>
           Effect.gen(function* () {
             const { flows: toLink } = yield* flows.flows("link")
-            const addresses = yield* identities.addressesOf(session.userId)
+            const addresses = yield* loginMethods.addresses(session)
             return {
               flows: toLink,
               threepids: addresses.map(toAnswer),
-              services: yield* identities.subjectsOf(session.userId)
+              services: yield* loginMethods.services(session)
             }
           })
         )
@@ -108,10 +104,13 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
         )
       )
       .handle("unlink", ({ payload }) =>
-        CurrentSession.use(({ userId }) =>
-          "medium" in payload
-            ? Effect.flatMap(identities.unbindAddress(userId, canonical(payload)), found)
-            : Effect.flatMap(identities.unlinkSubject(userId, payload), found)
+        CurrentSession.use((session) =>
+          Effect.as(
+            "medium" in payload
+              ? loginMethods.removeAddress(session, canonical(payload))
+              : loginMethods.removeService(session, payload),
+            done
+          )
         )
       )
       .handle("thirdPartyIds", () =>

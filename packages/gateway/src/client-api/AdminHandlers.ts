@@ -1,15 +1,13 @@
 /**
  * What operators do about accounts, as calls of `Administration`. For users with the admin flag alone.
  */
-import { Administration } from "@greenroom/actors/account/Administration"
+import { type Account, Administration, type RegistrationToken } from "@greenroom/actors/account/Administration"
 import type { AdminUser } from "@greenroom/protocol/api/AdminApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
-import type { Account } from "@greenroom/store/AccountStore"
-import type { RegistrationToken } from "@greenroom/store/RegistrationTokenStore"
 import { Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { Sockets } from "../socket/Sockets.ts"

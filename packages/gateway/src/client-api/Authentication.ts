@@ -18,38 +18,17 @@ import {
   OptionalAuthentication
 } from "@greenroom/protocol/api/Authentication"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
+import type { MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
 import { RequestSlots, type Slot, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
+import { makeAuthenticate, missing, readToken } from "./AccessToken.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
 /** Groups whose requests say nothing of the user being there: leaving, and setting the presence itself. */
 const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
-
-const bearer = /^bearer +([^ ]+) *$/i
-
-/** The access token of a request: the query parameter, else the header. */
-export const readToken = (
-  parameter: string | ReadonlyArray<string> | null | undefined,
-  authorization: string | undefined
-): string | undefined => {
-  const inQuery = typeof parameter === "object" ? parameter?.[0] : parameter
-  if (inQuery) return inQuery
-  return authorization === undefined ? undefined : bearer.exec(authorization)?.[1]
-}
-
-const missing = new MissingToken({ error: "No access_token was given" })
-
-/** Finds the session of a token. What has none counts against the rate of the address. */
-export const makeAuthenticate =
-  (accounts: Accounts["Service"], limit: RateLimit["Service"]) =>
-  (token: string | undefined, address: string): Effect.Effect<Session, MatrixError> => {
-    const refused = (error: MatrixError) => Effect.andThen(limit.take("anonymous", address), Effect.fail(error))
-    return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token, address), refused)
-  }
 
 /** Does something with the access token of the request, and where it comes from. */
 const withToken = <A>(use: (token: string | undefined, address: string) => Effect.Effect<A, MatrixError>) =>

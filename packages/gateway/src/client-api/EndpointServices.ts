@@ -1,11 +1,12 @@
 /**
- * The services that endpoints are made of, held as one. An endpoint keeps the surroundings in which it was made, and they
+ * The services that endpoints are made of, held as one. An endpoint keeps the context in which it was made, and they
  * are copied for every request that comes to it: this is one reference among few, instead of some twenty.
  */
 import type { Accounts } from "@greenroom/actors/account/Accounts"
 import type { Administration } from "@greenroom/actors/account/Administration"
 import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Login } from "@greenroom/actors/account/Login"
+import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import type { Registration } from "@greenroom/actors/account/Registration"
@@ -19,23 +20,21 @@ import type { Relations } from "@greenroom/actors/room/Relations"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
+import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Events } from "@greenroom/actors/sync/Events"
 import type { Sync } from "@greenroom/actors/sync/Sync"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
 import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import type { Users } from "@greenroom/actors/user/Users"
-import type { EventLog } from "@greenroom/store/EventLog"
-import type { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect } from "effect"
-import type { SqlClient } from "effect/sql"
 import type { PublicUrl } from "../PublicUrl.ts"
 import type { RateLimit } from "../RateLimit.ts"
 import type { RequestSlots } from "../RequestSlots.ts"
 import type { Shutdown } from "../Shutdown.ts"
 import type { Sockets } from "../socket/Sockets.ts"
 
-/** The services of the home server that the gateway stands on, and the database for `/health`. */
+/** The services of the home server that the gateway stands on. */
 export type HomeServerServices =
   | Rooms
   | RoomReader
@@ -59,10 +58,9 @@ export type HomeServerServices =
   | ThirdPartyInvites
   | Administration
   | Peers
-  | EventLog
-  | UserIdentityStore
+  | LoginMethods
+  | DatabaseHealth
   | HomeServerConfig
-  | SqlClient.SqlClient
 
 /** What endpoints may be made of. */
 export type ServicesOfEndpoints = HomeServerServices | PublicUrl | RateLimit | RequestSlots | Shutdown | Sockets

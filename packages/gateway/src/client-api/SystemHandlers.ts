@@ -1,25 +1,26 @@
 /**
  * `/health`: the server is well while its database answers and can be written to, and it is not going down.
  */
+import { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import type { Health } from "@greenroom/protocol/api/SystemApi"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { makeDatabaseHealth, ok } from "../DatabaseHealth.ts"
 import { GatewayVersion } from "../GatewayVersion.ts"
 import { Shutdown } from "../Shutdown.ts"
 import { withServices } from "./EndpointServices.ts"
+
+const ok = "ok"
 
 export const systemHandlers = HttpApiBuilder.group(ClientApi, "system", (handlers) =>
   withServices(function* () {
     const shutdown = yield* Shutdown
     const version = yield* GatewayVersion
-
-    const database = yield* makeDatabaseHealth
+    const database = yield* DatabaseHealth
 
     return handlers.handle("health", () =>
-      Effect.map(database, (database) => {
+      Effect.map(database.status, (database) => {
         const checks = { database, gateway: shutdown.isRequested() ? "going down" : ok }
         const healthy = Object.values(checks).every((check) => check === ok)
         const health: Health = { ok: healthy, version, checks }

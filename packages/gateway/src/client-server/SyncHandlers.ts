@@ -5,7 +5,8 @@
  */
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { Session } from "@greenroom/actors/runtime/Session"
-import { Sync, type SyncAnswer, type SyncRequest } from "@greenroom/actors/sync/Sync"
+import { Sync, type SyncRequest } from "@greenroom/actors/sync/Sync"
+import type { SyncAnswer } from "@greenroom/actors/sync/SyncAnswer"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"

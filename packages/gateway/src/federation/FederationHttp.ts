@@ -5,8 +5,7 @@
 import { canonicalFederationUrl } from "@greenroom/protocol/federation/FederationApi"
 import { Cause, Effect, type Scope } from "effect"
 import { Headers, HttpServerRequest, type HttpServerResponse } from "effect/http"
-import type { KnownPaths } from "../KnownPaths.ts"
-import { answerCause, refuseEncoding } from "../MatrixHttp.ts"
+import { answerCause, type KnownPaths, refuseEncoding } from "../MatrixHttp.ts"
 
 type Http<E> = Effect.Effect<
   HttpServerResponse.HttpServerResponse,

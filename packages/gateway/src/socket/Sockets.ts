@@ -26,7 +26,7 @@ import {
 import { closeCodes, maxRequestBytes, type Subprotocol, subprotocols } from "@greenroom/protocol/SocketFrame"
 import { Cause, Context, Effect, FiberSet, Layer, Schedule, type Scope } from "effect"
 import { type WebSocket, WebSocketServer } from "ws"
-import { makeAuthenticate, readToken } from "../client-api/Authentication.ts"
+import { makeAuthenticate, readToken } from "../client-api/AccessToken.ts"
 import { pagination } from "../client-api/Paging.ts"
 import { writeError } from "../NodeServer.ts"
 import { RateLimit } from "../RateLimit.ts"

@@ -5,7 +5,8 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import { creatorLevel, defaultLevels } from "../PowerLevels.ts"
+import { defaultLevels } from "../LevelKeys.ts"
+import { creatorLevel } from "../PowerLevels.ts"
 import type { Levels, StateLookup } from "../RoomVersion.ts"
 
 /** The level that a value stands for; undefined for one that is no level. */

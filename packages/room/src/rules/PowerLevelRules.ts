@@ -5,7 +5,7 @@
  */
 import { isHistoricalUserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import { levelKeys } from "../PowerLevels.ts"
+import { levelKeys } from "../LevelKeys.ts"
 import { type LevelOptions, type ReadLevel, readInteger } from "./PowerLevelReading.ts"
 
 export interface PowerLevelOptions extends LevelOptions {

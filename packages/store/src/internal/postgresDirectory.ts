@@ -9,8 +9,8 @@ import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import type { PostgresBinaries } from "./postgresBinaries.ts"
 import type { PostgresLauncher } from "./postgresLauncher.ts"
 import { clusterName } from "./postgresOrphans.ts"
-import { exited } from "./postgresProcess.ts"
 import { postgresPort, postgresSettings } from "./postgresSettings.ts"
+import { exited } from "./processes.ts"
 
 export interface PostgresPlace {
   readonly postgresDir: string

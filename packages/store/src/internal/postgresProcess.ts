@@ -11,16 +11,7 @@ import { Effect } from "effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import { lastComplaint, type PostgresPlace } from "./postgresDirectory.ts"
 import { clusterName } from "./postgresOrphans.ts"
-import { waitUntil } from "./processes.ts"
-
-/** Waits for the end of a process: its exit code or the signal that ended it. */
-export const exited = (child: ChildProcess): Promise<number | NodeJS.Signals> =>
-  new Promise((resolve, reject) => {
-    const ending = child.exitCode ?? child.signalCode
-    if (ending !== null) return resolve(ending)
-    child.once("error", reject)
-    child.once("exit", (code, signal) => resolve(code ?? signal ?? 1))
-  })
+import { exited, waitUntil } from "./processes.ts"
 
 const hasExited = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
 

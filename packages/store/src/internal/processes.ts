@@ -1,7 +1,7 @@
 /**
  * What other processes of this machine are: from `/proc` on Linux, from `ps` elsewhere.
  */
-import { execFile } from "node:child_process"
+import { type ChildProcess, execFile } from "node:child_process"
 import * as fs from "node:fs/promises"
 import { setTimeout } from "node:timers/promises"
 import { promisify } from "node:util"
@@ -81,3 +81,12 @@ export const waitUntil = async (condition: () => Promise<boolean>, milliseconds:
   }
   return true
 }
+
+/** Waits for the end of a process: its exit code or the signal that ended it. */
+export const exited = (child: ChildProcess): Promise<number | NodeJS.Signals> =>
+  new Promise((resolve, reject) => {
+    const ending = child.exitCode ?? child.signalCode
+    if (ending !== null) return resolve(ending)
+    child.once("error", reject)
+    child.once("exit", (code, signal) => resolve(code ?? signal ?? 1))
+  })

@@ -18,7 +18,7 @@ import { Effect } from "effect"
 import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
 import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
-import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../Sync.ts"
+import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
 import { makeSyncState, type WantedMembers } from "./SyncState.ts"
 import { makeUnreadCounts } from "./UnreadCounts.ts"
 

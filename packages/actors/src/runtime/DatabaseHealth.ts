@@ -3,12 +3,12 @@
  * there is reason to doubt it, and at most every few seconds, so that health checks cost nothing.
  */
 import { statfs } from "node:fs/promises"
-import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { EventLog } from "@greenroom/store/EventLog"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { probeWrites } from "@greenroom/store/WriteProbe"
-import { Effect } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { HomeServerConfig } from "./HomeServerConfig.ts"
 
 /** How long the database may take to answer. */
 const answerTimeout = "2 seconds"
@@ -19,7 +19,7 @@ const probeLifetime = "2 seconds"
 /** Free bytes beside the data directory that are reason for doubt. */
 const littleSpace = 64 * 1024 * 1024
 
-export const ok = "ok"
+const ok = "ok"
 
 /** Free bytes of the file system; unknown where the directory is not there. */
 const freeSpace = (directory: string): Effect.Effect<number | undefined> =>
@@ -30,8 +30,7 @@ const freeSpace = (directory: string): Effect.Effect<number | undefined> =>
     )
   )
 
-/** `ok`, or what is wrong with the database. */
-export const makeDatabaseHealth = Effect.gen(function* () {
+const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const { lastFailure } = yield* EventLog
   const { dataDir } = yield* HomeServerConfig
@@ -51,10 +50,22 @@ export const makeDatabaseHealth = Effect.gen(function* () {
     (free) => lastFailure() !== undefined || (free !== undefined && free < littleSpace)
   )
 
-  return sql`SELECT 1`.pipe(
+  const status = sql`SELECT 1`.pipe(
     Effect.timeout(answerTimeout),
     Effect.andThen(isDoubtful),
     Effect.flatMap((doubtful) => (doubtful ? MonotonicCache.get(probes, "write") : Effect.succeed(ok))),
     Effect.catch(() => Effect.succeed("does not answer"))
   )
+
+  return DatabaseHealth.of({ status })
 })
+
+export class DatabaseHealth extends Context.Service<
+  DatabaseHealth,
+  {
+    /** `ok`, or what is wrong with the database. Answers within a few seconds. */
+    readonly status: Effect.Effect<string>
+  }
+>()("greenroom/actors/runtime/DatabaseHealth") {
+  static readonly layer = Layer.effect(DatabaseHealth, make)
+}

@@ -1,0 +1,85 @@
+/**
+ * Which file may import which, checked by `npm run check`. The order of packages and folders is explained in
+ * docs/architecture.md.
+ */
+
+/** The folders of `packages/actors/src` from below: each imports those before it and none after it. */
+const actorFolders = ["runtime", "presence", "room", "federation", "user", "sync", "identity", "account"]
+
+/** What lies above each package. The client stands beside: it needs the protocol alone. */
+const packages = {
+  protocol: ["room", "store", "actors", "gateway", "client"],
+  room: ["store", "actors", "gateway", "client"],
+  store: ["actors", "gateway", "client"],
+  actors: ["gateway", "client"],
+  gateway: ["client"],
+  client: ["room", "store", "actors", "gateway"]
+}
+
+const oneOf = (names) => `(${names.join("|")})`
+
+/** @type {import("dependency-cruiser").IConfiguration} */
+export default {
+  forbidden: [
+    {
+      name: "no-cycles",
+      comment: "Files that import each other cannot be read, tested or replaced apart, types included.",
+      severity: "error",
+      from: {},
+      to: { circular: true }
+    },
+    {
+      name: "resolvable",
+      comment: "An import that cannot be resolved escapes the other rules.",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true }
+    },
+    ...Object.entries(packages).map(([name, above]) => ({
+      name: `package-order-${name}`,
+      comment: "protocol <- room <- store <- actors <- gateway <- apps; the client needs the protocol alone.",
+      severity: "error",
+      from: { path: `^packages/${name}/src/` },
+      to: { path: `^(packages/${oneOf(above)}|apps)/` }
+    })),
+    ...actorFolders.slice(0, -1).map((folder, index) => ({
+      name: `folder-order-${folder}`,
+      comment: "A folder imports those below it. What it needs of one above, it declares as a service.",
+      severity: "error",
+      from: { path: `^packages/actors/src/${folder}/` },
+      to: { path: `^packages/actors/src/${oneOf(actorFolders.slice(index + 1))}/` }
+    })),
+    {
+      name: "home-server-is-last",
+      comment: "HomeServer.ts puts the services together; nothing in the package imports it.",
+      severity: "error",
+      from: { path: "^packages/actors/src/[^/]+/" },
+      to: { path: "^packages/actors/src/HomeServer\\.ts$" }
+    },
+    {
+      name: "protocol-apart-from-behaviour",
+      comment: "The behaviour of an actor is registered with the runner; everybody else knows its messages.",
+      severity: "error",
+      from: { path: "^packages/", pathNot: "^packages/actors/(src/HomeServer\\.ts$|test/)" },
+      to: { path: "^packages/actors/src/(room/Room|presence/Presence|user/User|federation/Peer)\\.ts$" }
+    },
+    {
+      name: "gateway-without-store",
+      comment: "The gateway translates requests into calls of services; tables and SQL belong to those.",
+      severity: "error",
+      from: { path: "^packages/gateway/src/" },
+      to: {
+        path: "^packages/store/|node_modules/(effect/[^/]+/sql/|@effect/sql)",
+        // No tables: time, and making a directory.
+        pathNot: "^packages/store/src/(MonotonicClock|MonotonicCache|DataDirectory)\\.ts$"
+      }
+    }
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "/(test|examples|testing)/" },
+    parser: "swc",
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] }
+  }
+}

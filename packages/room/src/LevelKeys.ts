@@ -1,0 +1,18 @@
+/**
+ * The keys of m.room.power_levels that hold one level each.
+ */
+
+/** The keys that hold one level each, with the level when absent. */
+export const defaultLevels = {
+  users_default: 0,
+  events_default: 0,
+  state_default: 50,
+  ban: 50,
+  kick: 50,
+  redact: 50,
+  invite: 0
+} as const
+
+export type LevelKey = keyof typeof defaultLevels
+
+export const levelKeys = Object.keys(defaultLevels) as ReadonlyArray<LevelKey>
