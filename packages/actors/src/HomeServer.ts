@@ -19,6 +19,7 @@ import * as Database from "@greenroom/store/Database"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
@@ -30,6 +31,7 @@ import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
+import { ReportStore } from "@greenroom/store/ReportStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -37,6 +39,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
+import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
 import { Accounts } from "./account/Accounts.ts"
@@ -75,6 +78,7 @@ import { Presences } from "./presence/Presences.ts"
 import { Receipts } from "./room/Receipts.ts"
 import { Relations } from "./room/Relations.ts"
 import * as Room from "./room/Room.ts"
+import { RoomFinder } from "./room/RoomFinder.ts"
 import { RoomReader } from "./room/RoomReader.ts"
 import { RoomSummaries } from "./room/RoomSummaries.ts"
 import { Rooms } from "./room/Rooms.ts"
@@ -110,6 +114,9 @@ const stores = (options: HomeServerOptions) =>
     EventStore.layer,
     OpenIdTokenStore.layer,
     OutgoingStore.layer,
+    ForgottenRoomStore.layer,
+    ReportStore.layer,
+    UserDirectoryStore.layer,
     LoginAttemptStore.layer,
     LoginSessionStore.layer,
     PresenceListStore.layer,
@@ -157,6 +164,7 @@ const services = Layer.mergeAll(
   Layer.merge(Events.layer, Sync.layer).pipe(Layer.provide(Feeds.layer)),
   Receipts.layer,
   RoomSummaries.layer,
+  RoomFinder.layer,
   LoginFlows.layer,
   Login.layer,
   Registration.layer,

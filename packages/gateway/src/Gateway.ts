@@ -37,6 +37,7 @@ import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
+import { finderHandlers } from "./client-server/FinderHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
@@ -138,6 +139,7 @@ const clientServerHandlers = Layer.mergeAll(
   ProfileHandlers.presenceHandlers,
   servicesHandlers,
   syncHandlers,
+  finderHandlers,
   roomListHandlers,
   relationsHandlers,
   UserDataHandlers.accountDataHandlers,

@@ -37,6 +37,7 @@ import sync from "./migrations/0016_sync.ts"
 import roomVisibility from "./migrations/0017_room_visibility.ts"
 import relations from "./migrations/0018_relations.ts"
 import logEpochs from "./migrations/0019_log_epochs.ts"
+import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_reports.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -57,7 +58,8 @@ const migrations = {
   "0016_sync": sync,
   "0017_room_visibility": roomVisibility,
   "0018_relations": relations,
-  "0019_log_epochs": logEpochs
+  "0019_log_epochs": logEpochs,
+  "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -17,6 +17,7 @@ import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInv
 import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
 import type { Relations } from "@greenroom/actors/room/Relations"
+import type { RoomFinder } from "@greenroom/actors/room/RoomFinder"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
@@ -38,6 +39,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 export type HomeServerServices =
   | Rooms
   | RoomReader
+  | RoomFinder
   | RoomSummaries
   | Relations
   | Sync

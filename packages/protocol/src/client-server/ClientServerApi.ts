@@ -11,6 +11,7 @@ import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
 import { DeviceApi } from "./DeviceApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
+import { FinderApi } from "./FinderApi.ts"
 import { LoginApi } from "./LoginApi.ts"
 import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
@@ -25,7 +26,7 @@ import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 export const ClientServerApi = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
-  .add(RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
+  .add(FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi)

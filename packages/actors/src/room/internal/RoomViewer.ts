@@ -10,6 +10,7 @@ import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/
 import { maxPageBytes } from "@greenroom/protocol/Pagination"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, type StateSelection, StateStore } from "@greenroom/store/StateStore"
 import type { StreamPosition } from "@greenroom/store/StreamToken"
@@ -47,6 +48,7 @@ export const makeRoomViewer = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const states = yield* StateStore
   const events = yield* EventStore
+  const forgotten = yield* ForgottenRoomStore
   const { visibleTo } = yield* makeHistoryVisibility
   const readToken = yield* makeReadToken
 
@@ -78,10 +80,17 @@ export const makeRoomViewer = Effect.gen(function* () {
     return { reader: { userId, roomNid, isJoined: false, leftAt: ended.at }, state: ended.state, membership }
   }
 
+  /** Whether the user left the room and wants to see it no more. */
+  const isForgotten = ({ reader: { leftAt, roomNid, userId } }: View) =>
+    leftAt === undefined
+      ? Effect.succeed(false)
+      : Effect.map(forgotten.of(userId), (rooms) => (rooms.get(roomNid) ?? -1) >= leftAt.xid)
+
   /** Errors: M_FORBIDDEN, also where there is no such room. */
   const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
     const membership = yield* rooms.membership(userId, roomId)
-    const seen = Option.isSome(membership) ? viewOf(userId, membership.value) : undefined
+    const found = Option.isSome(membership) ? viewOf(userId, membership.value) : undefined
+    const seen = found !== undefined && (yield* isForgotten(found)) ? undefined : found
     return seen ?? (yield* preview(userId, roomId))
   })
 

@@ -10,6 +10,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { EventLog } from "@greenroom/store/EventLog"
+import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
@@ -100,6 +101,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   const log = yield* EventLog
   const store = yield* SyncStore
   const states = yield* StateStore
+  const forgotten = yield* ForgottenRoomStore
   const receipts = yield* ReceiptStore
   const accountData = yield* AccountDataStore
   const state = yield* makeSyncState
@@ -355,9 +357,12 @@ export const makeSyncRooms = Effect.gen(function* () {
     )
     const isNew = ({ changedAt }: MembershipAt) => since === undefined || comparePositions(changedAt, since) > 0
     const joined = memberships.filter(({ membership }) => membership === "join")
+    const forgottenRooms =
+      since === undefined && filter.room?.include_leave ? yield* forgotten.of(session.userId) : undefined
     const left = memberships.filter(
       (room) =>
         hasLeft(room.membership) &&
+        (forgottenRooms?.get(room.roomNid) ?? -1) < room.changedAt.xid &&
         (since === undefined ? (filter.room?.include_leave ?? false) : isNew(room) && !hasLeft(room.before ?? "leave"))
     )
     const entered = new Set(

@@ -1,0 +1,176 @@
+/**
+ * Finding users, shared rooms and moments in rooms; forgetting rooms; reporting to the operators.
+ *
+ * Source: "User Directory", "Leaving rooms", "Reporting Content" and "Getting events for a room" of the client-server
+ * specification.
+ */
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { BadRequest, InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { EventStore } from "@greenroom/store/EventStore"
+import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
+import { ReportStore } from "@greenroom/store/ReportStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
+import { type FoundUser, UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
+import { Context, Effect, Layer, Option } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { makeRoomViewer, theEnd, type View } from "./internal/RoomViewer.ts"
+
+const maxFound = 100
+const defaultFound = 10
+const mutualPage = 200
+/** The longest reason of a report, in characters, and the most reports of one user a day. */
+const maxReason = 2_000
+const maxReports = 200
+/** How many events around a moment are compared by their clocks. */
+const around = 100
+
+const make = Effect.gen(function* () {
+  const directory = yield* UserDirectoryStore
+  const forgotten = yield* ForgottenRoomStore
+  const reports = yield* ReportStore
+  const rooms = yield* RoomStore
+  const events = yield* EventStore
+  const viewer = yield* makeRoomViewer
+
+  const findUsers = Effect.fn("RoomFinder.findUsers")(function* (session: Session, term: string, limit?: number) {
+    const most = Math.min(Math.max(limit ?? defaultFound, 1), maxFound)
+    const text = term.trim()
+    const found = text === "" ? [] : yield* directory.search(session.userId, text, most + 1)
+    return { results: found.slice(0, most), limited: found.length > most }
+  })
+
+  const mutualRooms = Effect.fn("RoomFinder.mutualRooms")(function* (
+    session: Session,
+    userId: UserId,
+    from: string | undefined
+  ) {
+    if (userId === session.userId) return yield* new InvalidParam({ error: "user_id: must be another user" })
+    const joined = yield* directory.mutualRooms(session.userId, userId, from as RoomId | undefined, mutualPage + 1)
+    const page = joined.slice(0, mutualPage)
+    const last = page.at(-1)
+    return { joined: page, ...(joined.length > mutualPage && last !== undefined ? { next_batch: last as string } : {}) }
+  })
+
+  const forget = Effect.fn("RoomFinder.forget")(function* (session: Session, roomId: RoomId) {
+    const found = Option.getOrUndefined(yield* rooms.membership(session.userId, roomId))
+    if (found === undefined) return yield* new NotFound({ error: `You were never in ${roomId}` })
+    if (found.membership !== "leave" && found.membership !== "ban") {
+      return yield* new BadRequest({ error: `${session.userId} must leave ${roomId} first` })
+    }
+    yield* forgotten.forget(session.userId, found.roomNid)
+  })
+
+  const report = Effect.fn("RoomFinder.report")(function* (
+    session: Session,
+    subject: { readonly roomId?: RoomId; readonly eventId?: EventId; readonly userId?: UserId },
+    reason: string
+  ) {
+    if (reason.length > maxReason) {
+      return yield* new InvalidParam({ error: `reason: must have at most ${maxReason} characters` })
+    }
+    const { eventId, roomId } = subject
+    if (roomId !== undefined && eventId !== undefined) {
+      const seen = yield* Effect.mapError(viewer.view(session.userId, roomId), () => viewer.notSeen(eventId))
+      yield* viewer.visibleEvent(seen, roomId, eventId)
+    } else if (roomId !== undefined && !(yield* rooms.exists(roomId))) {
+      return yield* new NotFound({ error: `There is no room ${roomId}` })
+    }
+    const added = yield* reports.add({ reporter: session.userId, ...subject, reason }, maxReports)
+    if (!added) {
+      return yield* new LimitExceeded({ error: `At most ${maxReports} reports a day`, retry_after_ms: 3_600_000 })
+    }
+  })
+
+  /** The first event of the room at or after a transaction, by which a moment is searched for. */
+  const firstFrom = (view: View, xid: number) =>
+    Effect.map(
+      events.timelines(
+        [{ roomNid: view.reader.roomNid, after: { xid, nid: Number.MIN_SAFE_INTEGER }, upTo: theEnd }],
+        "f",
+        1
+      ),
+      ([entry]) => entry
+    )
+
+  /**
+   * Where in the log a moment lies, about: events stand there in the order in which they arrived, which is nearly the one
+   * in which they were made.
+   */
+  const positionOf = Effect.fnUntraced(function* (view: View, ts: number) {
+    const newest = (yield* events.timelines(
+      [{ roomNid: view.reader.roomNid, after: beginning, upTo: theEnd }],
+      "b",
+      1
+    ))[0]
+    let [low, high] = [0, newest?.position.xid ?? 0]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      const entry = yield* firstFrom(view, middle)
+      if (entry === undefined || entry.event.origin_server_ts >= ts) high = middle
+      else low = entry.position.xid + 1
+    }
+    return { xid: low, nid: Number.MIN_SAFE_INTEGER } satisfies StreamPosition
+  })
+
+  const eventAt = Effect.fn("RoomFinder.eventAt")(function* (
+    session: Session,
+    roomId: RoomId,
+    ts: number,
+    direction: "f" | "b"
+  ) {
+    const view = yield* viewer.view(session.userId, roomId)
+    const position = yield* positionOf(view, ts)
+    const { roomNid } = view.reader
+    const [older, newer] = yield* Effect.all([
+      events.timelines([{ roomNid, after: beginning, upTo: position }], "b", around),
+      events.timelines([{ roomNid, after: position, upTo: theEnd }], "f", around)
+    ])
+    const visible = yield* viewer.visibleTo(view.reader, [...older, ...newer])
+    const distance = (at: number) => (direction === "f" ? at - ts : ts - at)
+    const [nearest] = visible
+      .filter(({ event }) => distance(event.origin_server_ts) >= 0)
+      .sort((a, b) => distance(a.event.origin_server_ts) - distance(b.event.origin_server_ts))
+    if (nearest === undefined) {
+      return yield* new NotFound({ error: `There is no event ${direction === "f" ? "after" : "before"} ${ts}` })
+    }
+    return { event_id: nearest.event.event_id, origin_server_ts: nearest.event.origin_server_ts }
+  })
+
+  return RoomFinder.of({ findUsers, mutualRooms, forget, report, eventAt })
+})
+
+export class RoomFinder extends Context.Service<
+  RoomFinder,
+  {
+    /** Users who share a room with the one who asks, or are in a public room. Any user. */
+    readonly findUsers: (
+      session: Session,
+      term: string,
+      limit?: number
+    ) => Effect.Effect<{ readonly results: ReadonlyArray<FoundUser>; readonly limited: boolean }>
+    /** The rooms that the user shares with another one. Errors: M_INVALID_PARAM. */
+    readonly mutualRooms: (
+      session: Session,
+      userId: UserId,
+      from: string | undefined
+    ) => Effect.Effect<{ readonly joined: ReadonlyArray<RoomId>; readonly next_batch?: string }, MatrixError>
+    /** Whoever has left the room. It is told and read no more. Errors: M_UNKNOWN, M_NOT_FOUND. */
+    readonly forget: (session: Session, roomId: RoomId) => Effect.Effect<void, MatrixError>
+    /** Reports an event that the user may see, a room or a user. Errors: M_NOT_FOUND, M_LIMIT_EXCEEDED. */
+    readonly report: (
+      session: Session,
+      subject: { readonly roomId?: RoomId; readonly eventId?: EventId; readonly userId?: UserId },
+      reason: string
+    ) => Effect.Effect<void, MatrixError>
+    /** The event that was made next to a moment, in ms since 1970. Errors: M_NOT_FOUND. */
+    readonly eventAt: (
+      session: Session,
+      roomId: RoomId,
+      ts: number,
+      direction: "f" | "b"
+    ) => Effect.Effect<{ readonly event_id: EventId; readonly origin_server_ts: number }, MatrixError>
+  }
+>()("greenroom/actors/RoomFinder") {
+  static readonly layer = Layer.effect(RoomFinder, make)
+}

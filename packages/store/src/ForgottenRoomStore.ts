@@ -1,0 +1,35 @@
+/**
+ * Rooms that users have left and want to see no more. A room that is joined again is as new.
+ *
+ * An error of the database is a defect. Source: "Leaving rooms" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+
+export class ForgottenRoomStore extends Context.Service<
+  ForgottenRoomStore,
+  {
+    readonly forget: (userId: UserId, roomNid: number) => Effect.Effect<void>
+    /** The forgotten rooms, by number, each with the transaction up to which it is forgotten. */
+    readonly of: (userId: UserId) => Effect.Effect<ReadonlyMap<number, number>>
+  }
+>()("greenroom/store/ForgottenRoomStore") {
+  static readonly layer = Layer.effect(
+    ForgottenRoomStore,
+    Effect.map(SqlClient.SqlClient, (sql) =>
+      ForgottenRoomStore.of({
+        forget: (userId, roomNid) =>
+          sql`
+            INSERT INTO forgotten_rooms (user_id, room_nid) VALUES (${userId}, ${roomNid})
+            ON CONFLICT (user_id, room_nid) DO UPDATE SET xid = excluded.xid`.pipe(Effect.asVoid, Effect.orDie),
+        of: (userId) =>
+          sql<{ room_nid: bigint; xid: string }>`
+            SELECT room_nid, xid::text AS xid FROM forgotten_rooms WHERE user_id = ${userId}`.pipe(
+            Effect.map((rows) => new Map(rows.map(({ room_nid, xid }) => [Number(room_nid), Number(xid)]))),
+            Effect.orDie
+          )
+      })
+    )
+  )
+}
