@@ -2,6 +2,7 @@
  * A home server on a fresh database, for tests, and people on it.
  */
 import { formatUserId, ServerName } from "@greenroom/protocol/Identifiers"
+import { AccountStore } from "@greenroom/store/AccountStore"
 import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Redacted } from "effect"
@@ -33,6 +34,12 @@ export const guest = (localpart: string): Session => ({
   tokenId: ++tokens,
   deviceId: `device of ${localpart}`
 })
+
+/** Gives guests accounts, without a password, so that they can be invited. */
+export const enrol = (...guests: ReadonlyArray<Session>): Effect.Effect<void, never, AccountStore> =>
+  AccountStore.use((accounts) =>
+    Effect.forEach(guests, ({ userId }) => Effect.ignore(accounts.create(userId)), { discard: true })
+  )
 
 /** Registers a user and gives their session. */
 export const person = Effect.fnUntraced(function* (localpart: string): Effect.fn.Return<Session, never, Accounts> {

@@ -64,6 +64,7 @@ export interface SocketResults {
   readonly invite: Done
   readonly kick: Done
   readonly ban: Done
+  readonly unban: Done
   readonly typing: Done
   readonly presence: Done | PresenceContent
   readonly messages: MessagePage

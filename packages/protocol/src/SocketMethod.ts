@@ -43,6 +43,8 @@ export const socketMethods = {
   kick: aboutUser,
   /** Bans a user: `{}`. */
   ban: aboutUser,
+  /** Lifts the ban of a user: `{}`. */
+  unban: aboutUser,
   /** Says that the caller types, or stopped: `{}`. */
   typing: Schema.Struct({ room_id, ...Typing.fields }),
   /** With `state` (or `presence`): sets the caller's presence, `{}`. Else the presence of `user_id`. */

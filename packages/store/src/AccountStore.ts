@@ -148,8 +148,8 @@ export class AccountStore extends Context.Service<
       options?: { readonly passwordHash?: Redacted.Redacted | undefined; readonly admin?: boolean | undefined }
     ) => Effect.Effect<void, UserInUse>
     readonly find: (userId: UserId) => Effect.Effect<Option.Option<Account>>
-    /** One of these users whose account was deactivated, if there is one. */
-    readonly findDeactivated: (userIds: ReadonlyArray<UserId>) => Effect.Effect<Option.Option<UserId>>
+    /** One of these users who has no account, or one that was deactivated, if there is such a one. */
+    readonly findAbsent: (userIds: ReadonlyArray<UserId>) => Effect.Effect<Option.Option<UserId>>
     /** Accounts in the order of their user IDs, after the one given, deactivated ones too. */
     readonly list: (options: {
       readonly after?: UserId | undefined
@@ -336,10 +336,11 @@ export class AccountStore extends Context.Service<
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toAccount)),
             Effect.orDie
           ),
-        findDeactivated: (userIds) =>
+        findAbsent: (userIds) =>
           sql<{ user_id: string }>`
-            SELECT user_id FROM users
-            WHERE user_id = ANY (${texts(userIds)}::text[]) AND deactivated_at IS NOT NULL LIMIT 1`.pipe(
+            SELECT given.user_id FROM unnest(${texts(userIds)}::text[]) AS given (user_id)
+            LEFT JOIN users USING (user_id)
+            WHERE users.created_at IS NULL OR users.deactivated_at IS NOT NULL LIMIT 1`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.user_id as UserId)),
             Effect.orDie
           ),

@@ -235,7 +235,17 @@ const behaviour = Effect.gen(function* () {
     return current?.sender === proposal.sender && sameContent(current.content, proposal.content) ? current : undefined
   }
 
-  const propose = Effect.fnUntraced(function* (proposal: EventProposal, transaction: RoomTransaction | undefined) {
+  /** A ban is lifted by those who mean to, and nothing else is done to the banned meanwhile. */
+  const mustBeBanned = (room: RoomState, userId: UserId, banned: boolean) => {
+    if ((room.membershipOf(userId) === "ban") === banned) return Effect.void
+    return new Forbidden({ error: banned ? `${userId} is not banned` : `${userId} is banned: unban lifts the ban` })
+  }
+
+  const propose = Effect.fnUntraced(function* (
+    proposal: EventProposal,
+    transaction: RoomTransaction | undefined,
+    banned?: boolean
+  ) {
     const room = yield* loadExisting
     const current = alreadySo(room, proposal)
     if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
@@ -245,6 +255,7 @@ const behaviour = Effect.gen(function* () {
       yield* log.append(room.commit(room.beginStep(), { transactions: remembered }))
       return answer
     }
+    if (banned !== undefined) yield* mustBeBanned(room, proposal.state_key as UserId, banned)
     const answer = yield* append(room, proposal, transaction)
     if (proposal.type === "m.room.member" && proposal.content.membership !== "join") {
       yield* stopTyping(proposal.state_key as UserId)
@@ -345,12 +356,12 @@ const behaviour = Effect.gen(function* () {
   return Room.of({
     Create: ({ payload }) =>
       durably(transactions.once(payload.transaction, create(payload)), payload.transaction !== undefined),
-    Propose: ({ payload: { content, sender, stateKey, transaction, type } }) => {
+    Propose: ({ payload: { banned, content, sender, stateKey, transaction, type } }) => {
       const proposal = { room_id: roomId, type, sender, content }
       return durably(
         transactions.once(
           transaction,
-          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction)
+          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction, banned)
         ),
         transaction !== undefined
       )

@@ -41,6 +41,8 @@ export const Propose = Rpc.make("Propose", {
     type: Schema.String,
     content: Content,
     stateKey: Schema.optionalKey(Schema.String),
+    /** Of a membership: whether the user must be banned, or must not be. */
+    banned: Schema.optionalKey(Schema.Boolean),
     transaction: Schema.optionalKey(RoomTransaction)
   },
   success: Schema.Struct({ event_id: EventId }),

@@ -12,7 +12,7 @@ import { TestClock } from "effect/testing"
 import { EphemeralStream } from "../../src/presence/EphemeralStream.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
-import { aliceAndBob, guest, layer as homeServer, node } from "../TestHomeServer.ts"
+import { aliceAndBob, enrol, guest, layer as homeServer, node } from "../TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 
@@ -225,6 +225,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice"), guest("bob")]
+      yield* enrol(bob)
       const options = { room_alias_name: "taken", name: "Nul \0 and all", topic: "T", invite: [bob.userId, bob.userId] }
       const made = yield* rooms.create(alice, options, "1")
       assert.deepStrictEqual(yield* rooms.create(alice, options, "1"), made)
@@ -323,6 +324,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob, mallory] = [guest("alice"), guest("bob"), guest("mallory")]
+      yield* enrol(alice, bob)
       const { room_id } = yield* rooms.create(alice, { visibility: "private", invite: [bob.userId] })
       yield* rooms.leave(alice, room_id)
       for (const outsider of [alice, mallory]) {

@@ -12,7 +12,7 @@ import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import type { StreamChunk } from "../../src/sync/EventStream.ts"
 import { Events } from "../../src/sync/Events.ts"
-import { aliceAndBob, guest, layer as homeServer, node } from "../TestHomeServer.ts"
+import { aliceAndBob, enrol, guest, layer as homeServer, node } from "../TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 
@@ -118,6 +118,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice3"), guest("bob3")]
+      yield* enrol(bob)
       const { room_id } = yield* rooms.create(alice, { visibility: "public" })
       const start = yield* endFor(bob)
       yield* say(alice, room_id, "before")
@@ -402,6 +403,7 @@ describe("Events of several runs and nodes", () => {
       const url = yield* TestDatabase.url
       const [here, there] = [yield* node(url), yield* node(url)]
       const [alice, bob] = [guest("alice"), guest("bob")]
+      yield* on(here, enrol(bob))
       const { room_id } = yield* on(
         here,
         Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { visibility: "public", invite: [bob.userId] }))

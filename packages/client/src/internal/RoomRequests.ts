@@ -101,6 +101,12 @@ const makeMembership = ({ api, newTransactionId, repeatable }: Transport) => {
       userId: UserId,
       { reason, txnId = newTransactionId() }: Once & { readonly reason?: string } = {}
     ) => repeatable(api.membership.banWithTransaction({ params: { roomId, txnId }, payload: about(userId, reason) })),
+    /** Errors: M_FORBIDDEN, also where the user is not banned. */
+    unban: (
+      roomId: RoomId,
+      userId: UserId,
+      { reason, txnId = newTransactionId() }: Once & { readonly reason?: string } = {}
+    ) => repeatable(api.membership.unbanWithTransaction({ params: { roomId, txnId }, payload: about(userId, reason) })),
     /** m.room.member events, with the presence of each user in the content. */
     members: (roomId: RoomId) => repeatable(api.membership.members({ params: { roomId } }))
   }

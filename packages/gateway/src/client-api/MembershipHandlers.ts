@@ -23,7 +23,7 @@ export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", 
     const leave = (roomId: RoomId, txnId?: string) =>
       CurrentSession.use((session) => Effect.as(rooms.leave(session, roomId, txnId), done))
 
-    const about = (action: "invite" | "ban" | "kick", roomId: RoomId, target: Target, txnId?: string) =>
+    const about = (action: "invite" | "ban" | "kick" | "unban", roomId: RoomId, target: Target, txnId?: string) =>
       CurrentSession.use((session) =>
         Effect.as(rooms.setMembership(session, roomId, action, target.user_id, target.reason ?? undefined, txnId), done)
       )
@@ -45,6 +45,8 @@ export const membershipHandlers = HttpApiBuilder.group(ClientApi, "membership", 
       .handle("inviteWithTransaction", ({ params, payload }) => invite(params.roomId, payload, params.txnId))
       .handle("ban", ({ params, payload }) => about("ban", params.roomId, payload))
       .handle("banWithTransaction", ({ params, payload }) => about("ban", params.roomId, payload, params.txnId))
+      .handle("unban", ({ params, payload }) => about("unban", params.roomId, payload))
+      .handle("unbanWithTransaction", ({ params, payload }) => about("unban", params.roomId, payload, params.txnId))
       .handle("kick", ({ params, payload }) => about("kick", params.roomId, payload))
       .handle("kickWithTransaction", ({ params, payload }) => about("kick", params.roomId, payload, params.txnId))
       .handle("join", ({ params, payload }) => join(params.roomIdOrAlias, payload))

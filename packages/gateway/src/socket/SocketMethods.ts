@@ -56,6 +56,8 @@ const roomMethods = (rooms: Rooms["Service"], events: Events["Service"]) =>
       Effect.as(rooms.setMembership(session, room_id, "kick", user_id, reason, txn_id), done),
     ban: (session, { reason, room_id, txn_id, user_id }) =>
       Effect.as(rooms.setMembership(session, room_id, "ban", user_id, reason, txn_id), done),
+    unban: (session, { reason, room_id, txn_id, user_id }) =>
+      Effect.as(rooms.setMembership(session, room_id, "unban", user_id, reason, txn_id), done),
     typing: (session, { room_id, timeout, typing }) =>
       Effect.as(rooms.setTyping(session, room_id, session.userId, typing !== false && typing !== 0, timeout), done),
     messages: (session, { feedback = false, room_id, ...query }) =>

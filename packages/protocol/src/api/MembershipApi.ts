@@ -57,9 +57,14 @@ const banUser = {
   text: "Errors: M_FORBIDDEN.",
   who: "members with the power to ban, and more of it than the user"
 }
+const unbanUser = {
+  summary: "Lift a ban",
+  text: "An extension of the draft's API. Errors: M_FORBIDDEN, also where the user is not banned.",
+  who: "members with the power to ban and to kick, and more of it than the user"
+}
 const kickUser = {
   summary: "Remove a user",
-  text: "Errors: M_FORBIDDEN.",
+  text: "Errors: M_FORBIDDEN, also where the user is banned: a kick does not lift a ban.",
   who: "members with the power to kick, and more of it than the user"
 }
 const joinAny = {
@@ -106,6 +111,13 @@ export class MembershipApi extends HttpApiGroup.make("membership")
       params: once,
       ...aboutUser
     }).annotateMerge(onceOf(banUser)),
+    HttpApiEndpoint.post("unban", "/rooms/:roomId/unban", { params: inRoom, ...aboutUser }).annotateMerge(
+      documented(unbanUser)
+    ),
+    HttpApiEndpoint.put("unbanWithTransaction", "/rooms/:roomId/unban/:txnId", {
+      params: once,
+      ...aboutUser
+    }).annotateMerge(onceOf(unbanUser)),
     HttpApiEndpoint.post("kick", "/rooms/:roomId/kick", { params: inRoom, ...aboutUser }).annotateMerge(
       documented(kickUser)
     ),

@@ -111,10 +111,13 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     yield* load(inLine)
   })
 
+  /** Takes note of the auth events of an event that is not known yet. */
+  const noteEdges = ({ auth_events, event_id }: Event) => edges.set(event_id, auth_events)
+
   /** The auth events of an event whose edges were loaded. */
   const edgesOf = (id: EventId): ReadonlyArray<EventId> => edges.get(id) ?? noEvents
 
-  return { known, knownOrInLine, bodyAt, bodiesOf, powerLevelsBefore, loadEdges, edgesOf, settled }
+  return { known, knownOrInLine, bodyAt, bodiesOf, powerLevelsBefore, loadEdges, noteEdges, edgesOf, settled }
 })
 
 export type RoomEvents = Effect.Success<ReturnType<typeof makeRoomEvents>>

@@ -40,6 +40,9 @@ const kindFor = (action: string, name: string): string =>
 /** The membership that a request asks for. */
 const membershipFor = { invite: "invite", ban: "ban", kick: "leave", unban: "leave", knock: "knock" } as const
 
+/** What lifts bans, and what does not. */
+const bannedFor = { kick: { banned: false }, unban: { banned: true } } as const
+
 /** How long somebody types where the client does not say, in milliseconds. */
 const defaultTypingTimeout = 30_000
 
@@ -56,12 +59,12 @@ export const makeRoomRequests = Effect.gen(function* () {
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
 
-  /** Whoever left this server for good cannot be invited. Who never registered can: the user ID may be theirs one day. */
+  /** Nobody is invited by a name that is free: whoever registered it later would come into the room. */
   const mustBeInvitable = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
     const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
     if (ours.length === 0) return
-    const gone = yield* accounts.findDeactivated(ours)
-    if (Option.isSome(gone)) return yield* new NotFound({ error: `There is no user ${gone.value} on this server` })
+    const absent = yield* accounts.findAbsent(ours)
+    if (Option.isSome(absent)) return yield* new NotFound({ error: `There is no user ${absent.value} on this server` })
   })
 
   /** A repeat of a request comes to the same room, whose actor knows what it answered. */
@@ -106,7 +109,12 @@ export const makeRoomRequests = Effect.gen(function* () {
   const propose = (
     session: Session,
     roomId: RoomId,
-    event: { readonly type: string; readonly content: JsonObject; readonly stateKey?: string },
+    event: {
+      readonly type: string
+      readonly content: JsonObject
+      readonly stateKey?: string
+      readonly banned?: boolean
+    },
     transaction: ReturnType<typeof transactionOf>
   ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
     const problem = checkEvent(event.type, event.stateKey, event.content)
@@ -251,7 +259,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     yield* propose(
       session,
       roomId,
-      { type: "m.room.member", stateKey: target, content },
+      { type: "m.room.member", stateKey: target, content, ...(action in bannedFor ? bannedFor[action as "kick"] : {}) },
       transactionOf(session, kindFor(action, target), txnId)
     )
   })

@@ -35,7 +35,7 @@ interface Comparison {
 
 export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWriter, roomEvents: RoomEvents) {
   const { states } = writer
-  const { bodiesOf, bodyAt, edgesOf, known, loadEdges, powerLevelsBefore, settled } = roomEvents
+  const { bodiesOf, bodyAt, edgesOf, known, loadEdges, noteEdges, powerLevelsBefore, settled } = roomEvents
   const chains = yield* AuthChainStore
 
   // States in memory
@@ -290,6 +290,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     if (points.every(({ changes, ref }) => changes.size === 0 && sameRef(ref, room.ref))) return new Map()
     const comparison = compare(room, points)
     if (comparison.conflicted.size === 0) return comparison.agreed
+    if (itself !== undefined) noteEdges(itself)
     const conflict = yield* conflictOf(room, points, comparison)
     const resolved = yield* run(room, conflict, itself)
     const result = new Map(comparison.agreed)

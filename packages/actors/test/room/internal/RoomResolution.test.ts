@@ -110,7 +110,11 @@ const proposalOf = (roomId: RoomId, { action, actor, level, target }: Step): Eve
   ][action % 11]!
 }
 
-const buildStep = (model: Model, roomId: RoomId, step: Step): Event => {
+/** Event IDs decide between events that are equal otherwise: those of a story are the same whenever it is told. */
+const idOf = (step: Step, n: number): EventId =>
+  `$${(step.level * 7919 + n) % 1009}of${n}at${scenes}:red.test` as EventId
+
+const buildStep = (model: Model, roomId: RoomId, step: Step, n: number): Event => {
   const known = [...model.events.keys()].filter((id) => !model.rejected.has(id))
   const old = step.prev.map((pick) => known[pick % known.length]!)
   const newest = step.kind === "next" ? model.extremities : model.extremities.slice(-2)
@@ -121,7 +125,7 @@ const buildStep = (model: Model, roomId: RoomId, step: Step): Event => {
     state: model.lookupIn(before),
     now: 1_000_000 + (step.time % 50)
   }
-  return version.build(proposalOf(roomId, step), at, key)
+  return { ...version.build(proposalOf(roomId, step), at, key), event_id: idOf(step, n) }
 }
 
 let scenes = 0
@@ -187,13 +191,13 @@ layer(homeServer, { excludeTestServices: true })("RoomResolution", (it) => {
     ({ story }) =>
       Effect.gen(function* () {
         const { alice, model, room, room_id } = yield* scene
-        for (const step of story) {
+        for (const [n, step] of story.entries()) {
           if (step.kind === "reopened") yield* (yield* RoomStore).open(room_id)
           else if (step.kind === "ours") {
             const { event_id } = yield* sayOrSet(alice, room_id, step)
             if (!model.events.has(event_id)) yield* follow(model, [event_id])
           } else {
-            const event = buildStep(model, room_id, step)
+            const event = buildStep(model, room_id, step, n)
             const expected = model.place(event)
             yield* room.Receive({ origin: red, events: [event] })
             assert.strictEqual(yield* statusOf(event.event_id), expected)

@@ -5,7 +5,7 @@ import { Presences } from "../../../src/presence/Presences.ts"
 import { Rooms } from "../../../src/room/Rooms.ts"
 import type { Session } from "../../../src/runtime/Session.ts"
 import { Events } from "../../../src/sync/Events.ts"
-import { aliceAndBob, guest, layer as homeServer } from "../../TestHomeServer.ts"
+import { aliceAndBob, enrol, guest, layer as homeServer } from "../../TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 
@@ -49,6 +49,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
       const rooms = yield* Rooms
       const events = yield* Events
       const [alice, bob, eve] = [guest("alice1"), guest("bob1"), guest("eve1")]
+      yield* enrol(bob)
       const { room_id } = yield* rooms.create(alice, { visibility: "private", name: "Private", invite: [bob.userId] })
       const said = yield* say(alice, room_id, "among us")
       assert.deepStrictEqual(yield* looks(eve, room_id, said), nothing("M_FORBIDDEN"))
@@ -118,6 +119,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
       for (const [ending, end] of Object.entries(endings)) {
         const bob = guest(`bob3 ${ending.replaceAll(/[^a-z]/g, "")}`)
         const carol = guest("carol3")
+        yield* enrol(bob, carol)
         const { room_id } = yield* rooms.create(alice, { visibility: "public", name: "Before" })
         yield* rooms.join(bob, room_id)
         const early = yield* say(alice, room_id, "early")
@@ -156,6 +158,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice4"), guest("bob4")]
+      yield* enrol(bob)
       const { room_id } = yield* rooms.create(alice, { visibility: "private", invite: [bob.userId] })
       yield* rooms.join(bob, room_id)
       yield* rooms.setMembership(alice, room_id, "kick", bob.userId, "too loud")
@@ -184,6 +187,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob, eve] = [guest("alice5"), guest("bob5"), guest("eve5")]
+      yield* enrol(bob)
       const { room_id } = yield* rooms.create(alice, {})
       const joinRules = (content: Readonly<Record<string, string | ReadonlyArray<string>>>) =>
         rooms.setState(alice, room_id, "m.room.join_rules", "", content)
