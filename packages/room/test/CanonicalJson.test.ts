@@ -59,6 +59,29 @@ describe("CanonicalJson", () => {
     assert.isUndefined(reason([2 ** 53 - 1, -(2 ** 53) + 1]))
   })
 
+  it("writes other numbers as Python does, for rooms before version 6", () => {
+    const loose = (value: Json) => Result.getOrThrow(encode(value, "any"))
+    const numbers: ReadonlyArray<readonly [number, string]> = [
+      [1.5, "1.5"],
+      [-50.57, "-50.57"],
+      [0.0001, "0.0001"],
+      [0.00012345, "0.00012345"],
+      [0.00001, "1e-05"],
+      [1.5e-7, "1.5e-07"],
+      [1e-10, "1e-10"],
+      [5e-324, "5e-324"],
+      [4503599627370495.5, "4503599627370495.5"],
+      [2 ** 53, "9007199254740992"],
+      [-(2 ** 62), "-4611686018427387904"],
+      [-0, "0"]
+    ]
+    for (const [number, text] of numbers) assert.strictEqual(loose({ a: [number] }), `{"a":[${text}]}`)
+    for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY, "\ud800"]) {
+      assert.isTrue(Result.isFailure(encode(wrong, "any")))
+    }
+    fc.assert(fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (x) => Number(loose(x)) === x))
+  })
+
   it("bounds the bytes of every value that has a canonical form, and of no other", () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.string({ unit: "binary" }), (value, text) => {
