@@ -10,7 +10,7 @@
  * of profile fields are checked by their schemas in `protocol`, before anything reaches the store; free text (event
  * bodies, profile values, status messages, device names) is stored as JSON, which escapes them.
  */
-import { PgClient } from "@effect/sql-pg"
+import type { PgClient } from "@effect/sql-pg"
 import { Data, Effect, Layer, Redacted } from "effect"
 import { Migrator, SqlClient, SqlError } from "effect/sql"
 import { DatabaseHold, type DatabaseInUse } from "./DatabaseHold.ts"
@@ -19,6 +19,7 @@ import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import { backFillEventAuth } from "./internal/backFills.ts"
 import { checkUnlocked } from "./internal/directoryLock.ts"
+import * as PooledClient from "./internal/PooledClient.ts"
 import homeServer from "./migrations/0001_home_server.ts"
 import federation from "./migrations/0003_federation.ts"
 import outgoingTransactions from "./migrations/0004_outgoing_transactions.ts"
@@ -134,7 +135,7 @@ export const pool = ({
   maxConnections,
   url
 }: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, SqlError.SqlError> =>
-  PgClient.layer({
+  PooledClient.layer({
     url,
     applicationName: hold?.applicationName ?? "greenroom",
     // The password is asked for before each connection.

@@ -1,5 +1,6 @@
 /**
- * A way to a PostgreSQL that can be cut: whoever connects by it loses all connections, and gets none until it is mended.
+ * A way to a PostgreSQL that can be cut: whoever connects by it loses all connections, and gets none until it is mended. Cut
+ * in silence, it takes connections and never answers, also when it is mended: those that are made then are answered.
  */
 import * as fs from "node:fs/promises"
 import * as net from "node:net"
@@ -11,6 +12,9 @@ export interface CuttableDatabase {
   /** The URL that leads to the database by this way. */
   readonly url: Redacted.Redacted
   readonly cut: Effect.Effect<void>
+  readonly silence: Effect.Effect<void>
+  /** How many connections were taken in silence. */
+  readonly held: () => number
   readonly mend: Effect.Effect<void>
 }
 
@@ -24,7 +28,14 @@ export const make = (url: Redacted.Redacted): Effect.Effect<CuttableDatabase, ne
       const directory = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-way-"))
       const connections = new Set<net.Socket>()
       let isCut = false
+      let isSilent = false
+      let held = 0
       const server = net.createServer((client) => {
+        if (isSilent) {
+          held++
+          connections.add(client.on("error", () => undefined))
+          return
+        }
         if (isCut) {
           client.destroy()
           return
@@ -45,8 +56,14 @@ export const make = (url: Redacted.Redacted): Effect.Effect<CuttableDatabase, ne
       return {
         url: Redacted.make(original.href),
         cut: Effect.sync(cut),
+        silence: Effect.sync(() => {
+          cut()
+          isSilent = true
+        }),
+        held: () => held,
         mend: Effect.sync(() => {
           isCut = false
+          isSilent = false
         }),
         close: async () => {
           cut()

@@ -1,0 +1,38 @@
+/**
+ * `PgClient` over a `ReplaceablePool`: what `PgClient.layer` makes over a pool that stays.
+ */
+import { PgClient, type PgPool } from "@effect/sql-pg"
+import { Effect, type Layer } from "effect"
+import { SqlClient, type SqlError, Statement } from "effect/sql"
+import { commit, PgConnectionAdapter } from "./PgConnectionAdapter.ts"
+import * as ReplaceablePool from "./ReplaceablePool.ts"
+
+const pgJson = Statement.custom<Statement.Custom<"PgJson", unknown>>("PgJson")
+
+const make = Effect.fnUntraced(function* (config: PgPool.Config, watch: ReplaceablePool.WatchOptions) {
+  const pool = yield* ReplaceablePool.make(config, watch)
+  const sql = yield* SqlClient.make({
+    driver: "@effect/sql-pg",
+    acquirer: Effect.map(pool.get, (connection) => new PgConnectionAdapter(connection)),
+    borrower: (f) => pool.use((connection) => f(new PgConnectionAdapter(connection))),
+    transactionAcquirer: Effect.map(pool.reserve, (connection) => new PgConnectionAdapter(connection)),
+    compiler: PgClient.makeCompiler(),
+    prepareTransactionControls: true,
+    commit,
+    releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
+    spanAttributes: [["db.system.name", "postgresql"]]
+  })
+  return Object.assign(sql, {
+    [PgClient.TypeId]: PgClient.TypeId,
+    config,
+    json: (value: unknown) => Statement.fragment([pgJson(value as never)]),
+    listen: (channel: string) => Effect.flatMap(pool.reserve, (connection) => connection.listen(channel)),
+    notify: (channel: string, payload: string) => Effect.asVoid(sql`SELECT pg_notify(${channel}, ${payload})`)
+  }) satisfies PgClient.PgClient
+})
+
+/** A pool of connections that replaces itself where it has fallen silent. */
+export const layer = (
+  config: PgPool.Config,
+  watch: ReplaceablePool.WatchOptions = {}
+): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, SqlError.SqlError> => PgClient.layerFrom(make(config, watch))

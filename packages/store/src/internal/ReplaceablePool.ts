@@ -1,0 +1,116 @@
+/**
+ * A pool of connections that is replaced by a new one when it has fallen silent: nobody gets a connection from it, though
+ * the database answers a fresh one. Seen after PostgreSQL was killed: borrowers slept in Effect's `Pool` beside a slot whose
+ * connection had failed, and nothing woke them.
+ *
+ * Whoever waits for a connection of the old pool waits for one of the new pool then. Connections of the old one that are in
+ * use go on until they are given back. The pool is not silent while connections are given back and lent anew, however many
+ * wait for one.
+ */
+import { PgConnection, PgPool } from "@effect/sql-pg"
+import { Cause, Deferred, Effect, Exit, Fiber, Option, Scope } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+
+export interface WatchOptions {
+  /** How often the pool is tried, in ms (default 2,000). */
+  readonly interval?: number
+  /** How long it may be silent, in ms (default 5,000). */
+  readonly silence?: number
+}
+
+type Pool = Pick<PgPool.PgPool, "get" | "reserve" | "use">
+type Connection = PgConnection.PgConnection
+
+interface Generation {
+  readonly pool: PgPool.PgPool
+  readonly scope: Scope.Closeable
+}
+
+/** Lives until the scope closes. */
+export const make = Effect.fnUntraced(function* (
+  config: PgPool.Config,
+  { interval = 2_000, silence = 5_000 }: WatchOptions = {}
+): Effect.fn.Return<Pool, SqlError, Scope.Scope> {
+  const open = Effect.fnUntraced(function* () {
+    const scope = yield* Scope.make()
+    return { scope, pool: yield* Scope.provide(PgPool.make(config), scope) } satisfies Generation
+  })
+  const close = ({ scope }: Generation) => Scope.close(scope, Exit.void)
+
+  let current = yield* Effect.uninterruptible(open())
+  yield* Effect.addFinalizer(() => close(current))
+  /** How many connections were lent. */
+  let lent = 0
+
+  /** A pool that is closed interrupts those who wait for it: they go on with the one that has replaced it. */
+  const again =
+    <A>(from: Generation, retry: Effect.Effect<A, SqlError, Scope.Scope>) =>
+    (cause: Cause.Cause<SqlError>): Effect.Effect<A, SqlError, Scope.Scope> =>
+      from !== current && Cause.hasInterruptsOnly(cause) ? retry : Effect.failCause(cause)
+
+  const lease = (kind: "get" | "reserve"): Effect.Effect<Connection, SqlError, Scope.Scope> =>
+    Effect.suspend(() => {
+      const from = current
+      const leased = Effect.map(from.pool[kind], (connection) => {
+        lent++
+        return connection
+      })
+      return Effect.catchCause(leased, again(from, lease(kind)))
+    })
+
+  const use = <A, E, R>(f: (connection: Connection) => Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+    Effect.suspend(() => {
+      const from = current
+      let isLent = false
+      const used = from.pool.use((connection) => {
+        isLent = true
+        lent++
+        return f(connection)
+      })
+      return Effect.catchCause(used, (cause) =>
+        !isLent && from !== current && Cause.hasInterruptsOnly(cause) ? use(f) : Effect.failCause(cause)
+      )
+    })
+
+  const isAnswering = Effect.scoped(
+    Effect.flatMap(PgConnection.make({ ...config, multiplex: false }), (connection) => connection.query("SELECT 1", []))
+  ).pipe(Effect.timeout(silence), Effect.isSuccess)
+
+  /** Whether a connection could be had, or would not have been given by the database either. */
+  const isAlive = Effect.fnUntraced(function* () {
+    const before = lent
+    const started = Deferred.makeUnsafe<void>()
+    const tried = use((connection) =>
+      Effect.andThen(Deferred.succeed(started, undefined), connection.query("SELECT 1", []))
+    )
+    const trial = yield* Effect.forkChild(Effect.exit(tried))
+    const first = yield* Effect.raceFirst(Deferred.await(started), Effect.asVoid(Fiber.await(trial))).pipe(
+      Effect.timeoutOption(silence)
+    )
+    if (Option.isSome(first) || lent !== before) return true
+    const isSilent = (yield* isAnswering) && lent === before
+    yield* Effect.forkDetach(Fiber.interrupt(trial))
+    return !isSilent
+  })
+
+  const replace = Effect.gen(function* () {
+    const old = current
+    current = yield* open()
+    yield* Effect.logWarning(
+      `The database answers, but the pool has lent no connection for ${silence} ms: it is replaced by a new one`
+    )
+    yield* Effect.forkDetach(close(old))
+  }).pipe(Effect.uninterruptible)
+
+  yield* Effect.sleep(interval).pipe(
+    Effect.andThen(isAlive()),
+    Effect.flatMap((alive) => (alive ? Effect.void : replace)),
+    Effect.catchCause((cause) =>
+      Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logError("The pool cannot be replaced", cause)
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return { get: lease("get"), reserve: lease("reserve"), use }
+})
