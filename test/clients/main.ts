@@ -7,7 +7,7 @@
  *     npm run test:clients -- --room-version 12             one room version
  *     npm run test:clients -- --server synapse              the control only
  *
- * Exit code 1: Greenroom fails where Synapse passes. Exit code 2: only the control fails.
+ * Exit code 1: Greenroom fails where Synapse passes, or nothing was run. Exit code 2: only the control fails.
  */
 import { existsSync } from "node:fs"
 import { parseArgs } from "node:util"
@@ -76,6 +76,10 @@ const main = async (): Promise<number> => {
       runs.push(...(await withSynapse(interpreter, version, run)))
     }
     if (arguments_.values.server.includes("greenroom")) runs.push(...(await withGreenroom(version, run)))
+  }
+  if (runs.length === 0) {
+    say(`Nothing was run. Clients: ${flows.map(({ client }) => client).join(", ")}`)
+    return 1
   }
   const { failures, faults, passed } = judge(runs)
   say(`\n${table(runs)}\n`)
