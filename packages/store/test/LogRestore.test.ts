@@ -8,8 +8,8 @@ import * as Database from "../src/Database.ts"
 import { EmbeddedPostgres } from "../src/EmbeddedPostgres.ts"
 import { EventLog } from "../src/EventLog.ts"
 import { comparePositions, parseToken } from "../src/StreamToken.ts"
+import { copyDatabase, restoreDump } from "../src/testing/Backup.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
-import { copyDatabase, restoreDump } from "./support/Backup.ts"
 import { makeEvent, openRoom, store, stores } from "./support/TestRoom.ts"
 
 /** Runs on a node of its own, which ends with it. */

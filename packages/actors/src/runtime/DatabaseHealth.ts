@@ -32,7 +32,7 @@ const freeSpace = (directory: string): Effect.Effect<number | undefined> =>
 
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
-  const { lastFailure } = yield* EventLog
+  const { lag, lastFailure } = yield* EventLog
   const { dataDir } = yield* HomeServerConfig
 
   const probe = probeWrites.pipe(
@@ -57,7 +57,7 @@ const make = Effect.gen(function* () {
     Effect.catch(() => Effect.succeed("does not answer"))
   )
 
-  return DatabaseHealth.of({ status })
+  return DatabaseHealth.of({ status, logLag: lag })
 })
 
 export class DatabaseHealth extends Context.Service<
@@ -65,6 +65,8 @@ export class DatabaseHealth extends Context.Service<
   {
     /** `ok`, or what is wrong with the database. Answers within a few seconds. */
     readonly status: Effect.Effect<string>
+    /** For how many milliseconds there have been rows of the event log that cannot be read yet. */
+    readonly logLag: Effect.Effect<number>
   }
 >()("greenroom/actors/runtime/DatabaseHealth") {
   static readonly layer = Layer.effect(DatabaseHealth, make)

@@ -44,13 +44,14 @@ const make = Effect.gen(function* () {
   const isOver = (session: Session) =>
     hasEnded(session) || (session.expiresAt !== undefined && session.expiresAt <= clock.currentTimeMillisUnsafe())
 
-  const end = (ended: EndedSession) => {
+  const remember = (ended: EndedSession) => {
     remembered.delete(ended.tokenId)
     remembered.set(ended.tokenId, ended)
     if (remembered.size > maxRemembered) remembered.delete(remembered.keys().next().value!)
-    for (const [listener, session] of [...(listeners.get(ended.tokenId) ?? [])]) {
-      if (hasEnded(session)) listener()
-    }
+  }
+
+  const end = ({ tokenId }: EndedSession) => {
+    for (const [listener, session] of [...(listeners.get(tokenId) ?? [])]) if (hasEnded(session)) listener()
   }
 
   yield* log.follow((slice) => {
@@ -58,6 +59,7 @@ const make = Effect.gen(function* () {
     if (rows.length === 0) return Effect.void
     return Effect.sync(() => {
       const ended = rows.map(toEnded)
+      for (const session of ended) remember(session)
       // Caches first: what a listener wakes may authenticate again.
       for (const observe of observers) observe(ended)
       for (const session of ended) end(session)

@@ -115,11 +115,13 @@ const make = Effect.gen(function* () {
     if (since === undefined || request.fullState || request.timeout === 0) return yield* look
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)
     return yield* feeds.reading(session.userId, (feed) => {
-      const wait: Effect.Effect<SyncAnswer> = Effect.suspend(() => {
+      const wait: Effect.Effect<SyncAnswer, MatrixError> = Effect.suspend(() => {
         const { wakes } = feed
         return Effect.flatMap(look, (answer) =>
           isEmpty(answer)
-            ? Effect.flatMap(feeds.changed(feed, wakes, deadline), (woken) => (woken ? wait : Effect.succeed(answer)))
+            ? Effect.flatMap(feeds.changed(session, feed, wakes, deadline), (woken) =>
+                woken ? wait : Effect.succeed(answer)
+              )
             : Effect.succeed(answer)
         )
       })

@@ -3,16 +3,18 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
+import { copyDatabase } from "@greenroom/store/testing/Backup"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
+import { Accounts } from "../../src/account/Accounts.ts"
 import { Presences } from "../../src/presence/Presences.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 import type { StreamChunk } from "../../src/sync/EventStream.ts"
 import { Events } from "../../src/sync/Events.ts"
-import { aliceAndBob, enrol, guest, layer as homeServer, node } from "../TestHomeServer.ts"
+import { aliceAndBob, enrol, guest, layer as homeServer, node, person } from "../TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 
@@ -376,6 +378,62 @@ layer(homeServer)("Events over time", (it) => {
 
 describe("Events of several runs and nodes", () => {
   const on = <A, E, R>(context: Context.Context<R>, effect: Effect.Effect<A, E, R>) => Effect.provide(effect, context)
+
+  it.live("a poll that waits on one node ends when the session is logged out on another", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const [here, there] = [yield* node(url), yield* node(url)]
+      const alice = yield* on(here, person("alice"))
+      const { end } = yield* on(
+        there,
+        Effect.flatMap(Events, (events) => events.poll(alice, { timeout: 0 }))
+      )
+      const waiting = yield* Effect.forkChild(
+        on(
+          there,
+          Effect.flatMap(Events, (events) => events.poll(alice, { from: end, timeout: 60_000 }))
+        )
+      )
+      yield* Effect.flatMap(Accounts, (accounts) => accounts.logout(alice)).pipe(Effect.provide(here))
+      assert.strictEqual((yield* Effect.flip(Fiber.join(waiting)))._tag, "M_UNKNOWN_TOKEN")
+    })
+  )
+
+  it.live("a token of a future that a restored backup does not have is refused", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const bob = guest("bob")
+      const { before, lost, room_id } = yield* Effect.gen(function* () {
+        const rooms = yield* Rooms
+        const { room_id } = yield* rooms.create(bob, {})
+        const before = yield* endFor(bob)
+        const backup = yield* copyDatabase(url)
+        yield* Effect.retry(
+          Effect.suspend(() => Effect.sandbox(say(bob, room_id, "lost"))),
+          { times: 20 }
+        )
+        const lost = { stream: yield* endFor(bob), page: (yield* rooms.messages(bob, room_id, {})).start }
+        return { before: { token: before, backup }, lost, room_id }
+      }).pipe(Effect.provide(yield* node(url)))
+      const restored = yield* node(before.backup)
+      yield* Effect.gen(function* () {
+        const events = yield* Events
+        const rooms = yield* Rooms
+        for (const body of numbered(30)) yield* say(bob, room_id, body)
+        const refusals = [
+          yield* Effect.flip(events.poll(bob, { from: lost.stream, timeout: 0 })),
+          yield* Effect.flip(events.subscribe(bob, lost.stream)),
+          yield* Effect.flip(rooms.messages(bob, room_id, { from: lost.page }))
+        ]
+        assert.deepStrictEqual(
+          refusals.map(({ _tag }) => _tag),
+          ["M_BAD_PAGINATION", "M_BAD_PAGINATION", "M_BAD_PAGINATION"]
+        )
+        assert.deepStrictEqual(bodiesOf(yield* readAll(bob, before.token)), numbered(30))
+        assert.lengthOf((yield* events.initialSync(bob)).rooms, 1)
+      }).pipe(Effect.provide(restored))
+    })
+  )
 
   it.live("a token is good after a restart", () =>
     Effect.gen(function* () {

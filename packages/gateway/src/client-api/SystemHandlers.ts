@@ -20,10 +20,10 @@ export const systemHandlers = HttpApiBuilder.group(ClientApi, "system", (handler
     const database = yield* DatabaseHealth
 
     return handlers.handle("health", () =>
-      Effect.map(database.status, (database) => {
+      Effect.map(Effect.all([database.status, database.logLag]), ([database, lag]) => {
         const checks = { database, gateway: shutdown.isRequested() ? "going down" : ok }
         const healthy = Object.values(checks).every((check) => check === ok)
-        const health: Health = { ok: healthy, version, checks }
+        const health: Health = { ok: healthy, version, checks, event_log_lag_ms: Math.round(lag) }
         return healthy ? health : HttpServerResponse.jsonUnsafe(health, { status: 503 })
       })
     )

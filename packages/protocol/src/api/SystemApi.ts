@@ -11,7 +11,12 @@ export const Health = body(
   Schema.Struct({
     ok: Schema.Boolean,
     version: Schema.String,
-    checks: Schema.Record(Schema.String, Schema.String)
+    checks: Schema.Record(Schema.String, Schema.String),
+    /**
+     * For how many milliseconds rows of the event log could not be read: a transaction of the database that began before
+     * them is still running. Clients wait for them meanwhile.
+     */
+    event_log_lag_ms: Schema.optionalKey(Schema.Number)
   }).annotate({ identifier: "Health" })
 )
 export type Health = typeof Health.Type

@@ -4,7 +4,7 @@
  */
 
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { BadPagination, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadPagination, type MatrixError, type UnknownToken } from "@greenroom/protocol/MatrixError"
 import * as MessagePack from "@greenroom/protocol/MessagePack"
 import { maxLimit, maxPageBytes, maxTimeout } from "@greenroom/protocol/Pagination"
 import { EventLog, type StreamedMembership } from "@greenroom/store/EventLog"
@@ -210,20 +210,22 @@ export const makeEventReader = Effect.gen(function* () {
 
   /**
    * Waits for something after the token, until `time` (of the monotonic clock) if it is given: undefined if there was
-   * nothing until then. What is told between looking and waiting wakes it too.
+   * nothing until then. What arrives between looking and waiting wakes it too. Errors: M_UNKNOWN_TOKEN once the session
+   * has ended.
    */
   const awaitFound = (
+    session: Session,
     feed: UserFeed,
     token: StreamToken,
     limit: number,
     time?: number
-  ): Effect.Effect<Found | undefined> =>
+  ): Effect.Effect<Found | undefined, UnknownToken> =>
     Effect.suspend(() => {
       const { wakes } = feed
       return Effect.flatMap(collect(feed, token, limit), (found) => {
         if (found.items.length > 0 || limit === 0) return Effect.succeed(found)
-        return Effect.flatMap(feeds.changed(feed, wakes, time), (changed) =>
-          changed ? awaitFound(feed, found.next, limit, time) : Effect.undefined
+        return Effect.flatMap(feeds.changed(session, feed, wakes, time), (changed) =>
+          changed ? awaitFound(session, feed, found.next, limit, time) : Effect.undefined
         )
       })
     })
@@ -238,8 +240,9 @@ export const makeEventReader = Effect.gen(function* () {
         const look = Effect.map(collect(feed, start, limit), (found) => new Chunk(found, start))
         if (options.timeout === 0) return Effect.andThen(feeds.settled, look)
         return Effect.flatMap(monotonicMillis, (now) =>
-          Effect.flatMap(awaitFound(feed, start, limit, now + Math.min(options.timeout, maxTimeout)), (found) =>
-            found === undefined ? look : Effect.succeed(new Chunk(found, start))
+          Effect.flatMap(
+            awaitFound(session, feed, start, limit, now + Math.min(options.timeout, maxTimeout)),
+            (found) => (found === undefined ? look : Effect.succeed(new Chunk(found, start)))
           )
         )
       })
@@ -251,7 +254,7 @@ export const makeEventReader = Effect.gen(function* () {
     from?: string
   ): Effect.fn.Return<Subscription, MatrixError> {
     let token = yield* feeds.reading(session.userId, () => parseFrom(from))
-    const found = feeds.reading(session.userId, (feed) => awaitFound(feed, token, defaultChunk))
+    const found = feeds.reading(session.userId, (feed) => awaitFound(session, feed, token, defaultChunk))
     const next = Effect.map(found, (found) => {
       const chunk = new Chunk(found!, token)
       token = found!.next

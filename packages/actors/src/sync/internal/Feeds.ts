@@ -3,11 +3,12 @@
  * connected member of its room, and no query for any.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { UnknownToken } from "@greenroom/protocol/MatrixError"
 import { accountDataChanges } from "@greenroom/store/AccountDataStore"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { rowsOf } from "@greenroom/store/LogKind"
-import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { monotonicMillis, monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -21,6 +22,8 @@ import {
   type PresenceUpdate
 } from "../../presence/EphemeralStream.ts"
 import { makeDeadlines } from "../../runtime/Deadlines.ts"
+import type { Session } from "../../runtime/Session.ts"
+import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import { FeedEntry } from "./FeedEntry.ts"
 import { RecentEntries } from "./RecentEntries.ts"
 import { UserFeed } from "./UserFeed.ts"
@@ -51,6 +54,7 @@ const makeFeeds = Effect.gen(function* () {
   const lists = yield* PresenceListStore
   const ephemeral = yield* EphemeralStream
 
+  const revocations = yield* SessionRevocations
   const addDeadline = yield* makeDeadlines
   const feeds = new Map<UserId, UserFeed>()
   const readersOf = new Map<RoomId, Set<UserFeed>>()
@@ -295,12 +299,37 @@ const makeFeeds = Effect.gen(function* () {
     Effect.forkScoped
   )
 
+  // Waiting
+
+  // All that wait for a user look up, and those of the session notice.
+  yield* revocations.observe((ended) => {
+    for (const { userId } of ended) feeds.get(userId)?.wake()
+  })
+
+  const ended = Effect.fail(new UnknownToken({ error: "The session has ended" }))
+
+  /**
+   * Waits for the first wake-up of a feed after so many; false if there was none until `deadline`, in ms of the monotonic
+   * clock. Errors: M_UNKNOWN_TOKEN once the session has ended.
+   */
+  const changed = (
+    session: Session,
+    feed: UserFeed,
+    wakes: number,
+    deadline = Number.POSITIVE_INFINITY
+  ): Effect.Effect<boolean, UnknownToken> =>
+    Effect.clockWith((clock) => {
+      if (revocations.isOver(session)) return ended
+      const { expiresAt = Number.POSITIVE_INFINITY } = session
+      const time = Math.min(deadline, monotonicMillisUnsafe(clock) + expiresAt - clock.currentTimeMillisUnsafe())
+      const woken = feed.changedSince(wakes, time === Infinity ? undefined : (expire) => addDeadline(time, expire))
+      return Effect.flatMap(woken, (woken) => (revocations.isOver(session) ? ended : Effect.succeed(woken)))
+    })
+
   return {
     reading,
     settled: log.settled,
-    /** Waits for the first wake-up of a feed after so many; false if there was none until `deadline`, in ms since 1970. */
-    changed: (feed: UserFeed, wakes: number, deadline?: number): Effect.Effect<boolean> =>
-      feed.changedSince(wakes, deadline === undefined ? undefined : (expire) => addDeadline(deadline, expire)),
+    changed,
     /** Up to where the feeds are complete. */
     position: () => position,
     ephemeralPosition: () => ephemeralPosition,
