@@ -3,6 +3,7 @@
  * after `gracePeriod`.
  */
 import { NodeHttpServer } from "@effect/platform-node"
+import * as ChangesRunToEnd from "@greenroom/gateway/ChangesRunToEnd"
 import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
 import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
 import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
@@ -73,7 +74,7 @@ const routes = Layer.mergeAll(
   homeRoute,
   HttpApiBuilder.layer(IdentityApi, { openapiPath }),
   HttpApiSwagger.layer(IdentityApi, { path: docsPath })
-).pipe(Layer.provide(handlers), Layer.provide(WireErrors.layer))
+).pipe(Layer.provide(handlers), Layer.provide(WireErrors.layer), Layer.provide(ChangesRunToEnd.layer))
 
 /** All that is answered by HTTP: every request is counted, both prefixes lead to the same endpoints. */
 const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {

@@ -13,6 +13,7 @@ import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerA
 import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, References, Scope, Tracer } from "effect"
 import { Etag, HttpIncomingMessage, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
+import * as ChangesRunToEnd from "./ChangesRunToEnd.ts"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
@@ -173,7 +174,8 @@ const routes = Layer.mergeAll(
   HttpApiSwagger.layer(ClientServerApi, { path: clientServerDocsPath })
 ).pipe(
   Layer.provide([handlers, clientServerHandlers]),
-  Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer])
+  Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
+  Layer.provide(ChangesRunToEnd.layer)
 )
 
 /** What a request needs of its surroundings before it comes to an endpoint: time, logs and traces. */

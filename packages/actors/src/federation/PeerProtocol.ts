@@ -15,14 +15,13 @@ const Edu = Schema.Struct({
  * Something was committed for the server. Answered when nothing waits any longer, or the server is to be spared: for how
  * many milliseconds (0: it is not).
  */
-const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) }).annotate(
-  ClusterSchema.InterruptOnTermination,
-  true
-)
+const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) })
+  .annotate(ClusterSchema.InterruptOnTermination, true)
+  .annotate(ClusterSchema.Uninterruptible, false)
 /** EDUs for the server. Dropped while it is spared. */
 const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })
 /** The server was heard from, and can be reached again. */
 const HeardFrom = Rpc.make("HeardFrom")
 
 /** The entity; its key is the server name. */
-export const Peer = Entity.make("Peer", [Drain, Tell, HeardFrom])
+export const Peer = Entity.make("Peer", [Drain, Tell, HeardFrom]).annotateRpcs(ClusterSchema.Uninterruptible, true)

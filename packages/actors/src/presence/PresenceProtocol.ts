@@ -4,7 +4,7 @@
 import { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import { UserId } from "@greenroom/protocol/Identifiers"
 import { Schema } from "effect"
-import { Entity } from "effect/cluster"
+import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { DeviceReport } from "./PresenceRules.ts"
 
@@ -42,4 +42,7 @@ const Own = Rpc.make("Own", { success: OwnPresence })
 const Forget = Rpc.make("Forget")
 
 /** The entity; its key is the user ID. */
-export const Presence = Entity.make("Presence", [Choose, Report, Announce, Own, Forget])
+export const Presence = Entity.make("Presence", [Choose, Report, Announce, Own, Forget]).annotateRpcs(
+  ClusterSchema.Uninterruptible,
+  "server"
+)

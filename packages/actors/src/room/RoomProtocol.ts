@@ -6,7 +6,7 @@ import { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identif
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Schema } from "effect"
-import { Entity } from "effect/cluster"
+import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { Transaction } from "../runtime/Session.ts"
 import type { RemoteState } from "./RemoteRooms.ts"
@@ -199,4 +199,4 @@ export const Room = Entity.make("Room", [
   KnockRemotely,
   InviteRemotely,
   Backfill
-])
+]).annotateRpcs(ClusterSchema.Uninterruptible, true)

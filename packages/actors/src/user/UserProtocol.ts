@@ -14,7 +14,9 @@ const SetProfileField = Rpc.make("SetProfileField", {
   error: MatrixError
 })
 /** Tells every room of the user what is pending. Takes as long as it takes; nobody waits for it. */
-const TellRooms = Rpc.make("TellRooms").annotate(ClusterSchema.InterruptOnTermination, true)
+const TellRooms = Rpc.make("TellRooms")
+  .annotate(ClusterSchema.InterruptOnTermination, true)
+  .annotate(ClusterSchema.Uninterruptible, false)
 
 /** Puts users on this user's presence list. They are still to be asked. */
 const InviteToList = Rpc.make("InviteToList", { payload: { observed: Schema.Array(UserId) }, error: MatrixError })
@@ -42,7 +44,7 @@ export const User = Entity.make("User", [
   PresenceInvited,
   AnswerPresenceInvite,
   Forget
-])
+]).annotateRpcs(ClusterSchema.Uninterruptible, true)
 
 /** How many profile fields a user may have. */
 export const maxProfileFields = 100

@@ -1,7 +1,7 @@
 /** What an actor may rely on, on the runner of one process and on the machinery of a cluster alike. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
-import { Entity, type Sharding } from "effect/cluster"
+import { ClusterSchema, Entity, type Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { TestClock } from "effect/testing"
 import * as LocalRunner from "../../src/runtime/LocalRunner.ts"
@@ -9,7 +9,8 @@ import * as LocalRunner from "../../src/runtime/LocalRunner.ts"
 const Note = Rpc.make("Note", { payload: { text: Schema.String }, success: Schema.Array(Schema.String) })
 const Wait = Rpc.make("Wait", { success: Schema.Void })
 const Break = Rpc.make("Break", { success: Schema.Void })
-const Notebook = Entity.make("Notebook", [Note, Wait, Break])
+const Change = Rpc.make("Change", { success: Schema.Void }).annotate(ClusterSchema.Uninterruptible, true)
+const Notebook = Entity.make("Notebook", [Note, Wait, Break, Change])
 
 /** Keeps notes in memory; tells when it is made and when it goes. */
 const makeNotebook = (concurrency: number | "unbounded", disableFatalDefects = false) => {
@@ -32,7 +33,14 @@ const makeNotebook = (concurrency: number | "unbounded", disableFatalDefects = f
             return [...notes]
           }),
         Wait: () => Effect.andThen(Deferred.succeed(waiting, undefined), Deferred.await(go)),
-        Break: () => Effect.die("broken")
+        Break: () => Effect.die("broken"),
+        Change: () =>
+          Effect.gen(function* () {
+            notes.push("half")
+            yield* Deferred.succeed(waiting, undefined)
+            yield* Deferred.await(go)
+            notes.push("whole")
+          })
       })
     }),
     { concurrency, disableFatalDefects, maxIdleTime: "10 seconds", mailboxCapacity: 100 }
@@ -105,6 +113,33 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(runner(layer)))
   })
 
+  onBoth("a change that has begun runs to its end though its asker goes away", (runner) => {
+    const { go, layer, waiting } = makeNotebook(1)
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      const asker = yield* Effect.forkChild(notebook.Change())
+      yield* Deferred.await(waiting)
+      asker.interruptUnsafe()
+      yield* Effect.yieldNow
+      const next = yield* Effect.forkChild(notebook.Note({ text: "next" }))
+      yield* Effect.yieldNow
+      yield* Deferred.succeed(go, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(next), ["half", "whole", "next"])
+      yield* Fiber.await(asker)
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
+  onBoth("a message that is no change ends with its asker", (runner) => {
+    const { layer, waiting } = makeNotebook(1)
+    return Effect.gen(function* () {
+      const notebook = (yield* Notebook.client)("a")
+      const asker = yield* Effect.forkChild(notebook.Wait())
+      yield* Deferred.await(waiting)
+      yield* Fiber.interrupt(asker)
+      assert.deepStrictEqual(yield* notebook.Note({ text: "next" }), ["next"])
+    }).pipe(Effect.provide(runner(layer)))
+  })
+
   onBoth("more messages than the mailbox holds are refused", (runner) => {
     const { go, layer, waiting } = makeNotebook("unbounded")
     return Effect.gen(function* () {
@@ -151,7 +186,8 @@ describe("LocalRunner", () => {
         return Notebook.of({
           Note: ({ payload }) => Effect.succeed([payload.text]),
           Wait: () => Effect.void,
-          Break: () => Effect.void
+          Break: () => Effect.void,
+          Change: () => Effect.void
         })
       })
     )

@@ -91,17 +91,20 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
           )
         )
       )
-      .handle("callback", ({ request }) =>
-        Effect.gen(function* () {
-          yield* limit.take("anonymous", addressOf(request))
-          return yield* answerReturn(
-            yield* flows.callback({
-              query: queryOf(request.url),
-              browserSecret: browserSecretOf(request),
-              publicUrl: publicUrl.get()
-            })
-          )
-        })
+      .handle(
+        "callback",
+        ({ request }) =>
+          Effect.gen(function* () {
+            yield* limit.take("anonymous", addressOf(request))
+            return yield* answerReturn(
+              yield* flows.callback({
+                query: queryOf(request.url),
+                browserSecret: browserSecretOf(request),
+                publicUrl: publicUrl.get()
+              })
+            )
+          }),
+        { uninterruptible: true }
       )
   })
 )

@@ -18,6 +18,7 @@ import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import { Context, Effect, Layer, Schedule, Scope } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
+import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
 import { answerClientError, answerRequests, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
 import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
@@ -78,7 +79,8 @@ const makeTlsServer = (credentials: TlsCredentials): Server => {
 
 const routes = HttpApiBuilder.layer(FederationApi).pipe(
   Layer.provide([federationHandlers, identityHandlers, keyHandlers]),
-  Layer.provide([originAuthenticationLayer, WireErrors.layer])
+  Layer.provide([originAuthenticationLayer, WireErrors.layer]),
+  Layer.provide(ChangesRunToEnd.layer)
 )
 
 const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {

@@ -107,6 +107,10 @@ const isReading = ({ method, params }: SocketCall): boolean => {
   }
 }
 
+/** A call that changes something runs to its end when the socket closes, as requests do by HTTP (`ChangesRunToEnd`). */
+const runToEnd = <A, E>(call: SocketCall, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  isReading(call) ? effect : Effect.uninterruptible(effect)
+
 /** Calls by which the user is seen to be there. Setting the presence says itself how it is. */
 const isActivity = (call: SocketCall): boolean =>
   call.method === "ping" || (call.method !== "presence" && !isReading(call))
@@ -131,7 +135,7 @@ export const makeCalls: Effect.Effect<Calls, never, Rooms | Events | Users | Pre
           .take(isReading(call) ? "requests" : "sends", session.userId)
           .pipe(
             Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
-            Effect.andThen(Effect.suspend(() => method(session, call.params)))
+            Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params))))
           )
       }
     }

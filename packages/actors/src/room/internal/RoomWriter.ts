@@ -113,7 +113,7 @@ export const makeRoomWriter = Effect.gen(function* () {
           CommitFailed: (failure) => again(failure, patience)
         }
       ) as Effect.Effect<A, MatrixError>
-    return Effect.uninterruptible(attempt(maxAttempts))
+    return attempt(maxAttempts)
   }
 
   /** Runs a synchronous step once as many numbers are at hand as it may take. */

@@ -4,7 +4,9 @@
  * encoded, nothing waits in a queue that need not. An actor is made by its first message and leaves memory when it was
  * not asked for a while, or after a defect; who asks meanwhile waits and meets a new one.
  *
- * Messages come to an actor in the order in which they were sent. Calls of an interrupted asker are interrupted.
+ * Messages come to an actor in the order in which they were sent. When the asker is interrupted, messages that are
+ * annotated as `ClusterSchema.Uninterruptible` run to their end all the same, once their handler has begun; the asker
+ * waits for it. All others are interrupted.
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import {
@@ -26,6 +28,7 @@ import {
 } from "effect"
 import {
   ClusterError,
+  ClusterSchema,
   Entity,
   EntityAddress,
   EntityId,
@@ -115,6 +118,8 @@ class Actors {
   private readonly capacity: number
   private readonly population: Population
   private readonly clock: Clock.Clock
+  /** The messages whose handlers are not interrupted with their asker. */
+  private readonly runsToEnd: ReadonlySet<string>
   private readonly resident = new Map<string, Actor>()
   private closed = false
 
@@ -128,6 +133,11 @@ class Actors {
   }) {
     this.entity = options.entity
     this.build = options.build
+    this.runsToEnd = new Set(
+      Array.from(options.entity.protocol.requests.values())
+        .filter(({ annotations }) => ClusterSchema.isUninterruptibleForServer(annotations))
+        .map(({ _tag }) => _tag)
+    )
     this.context = options.context
     this.options = options.options
     const { mailboxCapacity = options.mailboxCapacity } = options.options
@@ -225,7 +235,8 @@ class Actors {
   private handle(actor: Actor, handlers: Handlers, tag: string, payload: unknown): Handled {
     const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
-    const inTurn = actor.inTurn === undefined ? handled : actor.inTurn(handled)
+    const whole = this.runsToEnd.has(tag) ? Effect.uninterruptible(handled) : handled
+    const inTurn = actor.inTurn === undefined ? whole : actor.inTurn(whole)
     return Effect.updateContext(inTurn, (asker: Context.Context<never>) => {
       if (!Context.get(asker, References.TracerEnabled)) return actor.context
       const span = Context.getOption(asker, Tracer.ParentSpan)

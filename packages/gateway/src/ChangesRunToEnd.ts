@@ -1,0 +1,26 @@
+/**
+ * Requests that change something run to their end when the client goes away: whoever hung up does not leave half of a
+ * change behind. All methods but GET count as changes. A GET ends with its client, unless its handler is registered as
+ * uninterruptible itself. What waits for something within a change must be made interruptible there.
+ *
+ * The actors do the same for their messages (`ClusterSchema.Uninterruptible` in their protocols); this covers what a
+ * service does before and after it asks an actor.
+ */
+import { Effect, Layer } from "effect"
+import { HttpRouter } from "effect/http"
+
+/** Gives the routes of a layer to the router so that changes run to their end. */
+export const layer: Layer.Layer<HttpRouter.HttpRouter, never, HttpRouter.HttpRouter> = Layer.effect(
+  HttpRouter.HttpRouter,
+  Effect.map(HttpRouter.HttpRouter, (router) =>
+    HttpRouter.HttpRouter.of({
+      ...router,
+      addAll: (routes) =>
+        router.addAll(
+          routes.map((route) =>
+            route.method === "GET" ? route : { ...route, uninterruptible: true }
+          ) as unknown as typeof routes
+        )
+    })
+  )
+)

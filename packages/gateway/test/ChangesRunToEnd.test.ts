@@ -1,0 +1,77 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Logger, Schedule } from "effect"
+import { SqlClient } from "effect/sql"
+import { connect } from "./socket/TestSocket.ts"
+import { ask, createRoom, gateway, inPath, register, serverName, type TestUser } from "./TestGateway.ts"
+
+/** Holds a table while `interrupted` begins a change that waits for it, and goes away. */
+const whileHeld = Effect.fnUntraced(function* <E, R>(table: string, interrupted: Effect.Effect<void, E, R>) {
+  const sql = yield* SqlClient.SqlClient
+  const blocked = sql`
+    SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE NOT granted AND datname = current_database()`
+  yield* sql.withTransaction(
+    Effect.gen(function* () {
+      yield* sql`LOCK TABLE ${sql(table)} IN EXCLUSIVE MODE`
+      const client = yield* Effect.forkChild(interrupted)
+      yield* Effect.repeat(blocked, { until: (rows) => rows.length > 0, schedule: Schedule.spaced("10 millis") })
+      yield* Fiber.interrupt(client)
+      // By the time of this answer the server has seen that the client is gone.
+      assert.strictEqual((yield* ask("GET", "/login")).status, 200)
+    })
+  )
+})
+
+const state = (user: TestUser, room: string, key: string) =>
+  Effect.map(ask("GET", `/rooms/${inPath(room)}/state/${key}`, { token: user.token }), ({ body }) => body)
+
+const until = (user: TestUser, room: string, key: string, isThere: (content: Record<string, unknown>) => boolean) =>
+  Effect.repeat(state(user, room, key), { until: isThere, schedule: Schedule.spaced("20 millis") })
+
+describe("clients that go away in the middle of a change", () => {
+  it.live("a new display name reaches the rooms of the user", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice")
+      const room = yield* createRoom(alice)
+      yield* whileHeld(
+        "profile_fields",
+        ask("PUT", `/profile/${inPath(alice.id)}/displayname`, {
+          token: alice.token,
+          json: { displayname: "Alice" }
+        })
+      )
+      yield* until(alice, room, `m.room.member/${inPath(alice.id)}`, ({ displayname }) => displayname === "Alice")
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
+  )
+
+  it.live("an alias that is created is announced in its room", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice")
+      const room = yield* createRoom(alice)
+      const alias = `#tea:${serverName}`
+      yield* whileHeld(
+        "room_aliases",
+        ask("PUT", `/directory/room/${inPath(alias)}`, { token: alice.token, json: { room_id: room } })
+      )
+      yield* until(alice, room, `m.room.aliases/${serverName}`, ({ aliases }) => String(aliases) === alias)
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
+  )
+
+  it.live("by WebSocket it is the same", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice")
+      const room = yield* createRoom(alice)
+      yield* whileHeld(
+        "profile_fields",
+        Effect.scoped(
+          Effect.gen(function* () {
+            const { ask } = yield* connect(alice, "m.json")
+            yield* ask(1, { method: "profile", params: { field: "displayname", value: "Alice" } })
+            return yield* Effect.never
+          })
+        )
+      )
+      yield* until(alice, room, `m.room.member/${inPath(alice.id)}`, ({ displayname }) => displayname === "Alice")
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
+  )
+})
