@@ -19,6 +19,8 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
+import { stableVersions } from "@greenroom/room/RoomVersions"
+import { Schema } from "effect"
 import { loginSettings } from "./LoginSettings.ts"
 
 const rate = (kind: keyof typeof defaultRates, description: string) =>
@@ -99,6 +101,21 @@ export const settings = {
     schema: Truth,
     fallback: true,
     flag: "switch"
+  }),
+  registrationSharedSecret: optional({
+    name: "registration_shared_secret",
+    description: "Lets whoever knows this secret register, at the endpoint of Synapse's tools",
+    expects: "a text",
+    schema: Secret,
+    secret: true
+  }),
+  defaultRoomVersion: setting({
+    name: "default_room_version",
+    description: "The version of rooms that today's client API makes where the client names none",
+    expects: `a room version: ${stableVersions.join(", ")}`,
+    schema: Schema.Literals(stableVersions),
+    fallback: "12",
+    flag: "version"
   }),
   ...loginSettings,
   identityServers: setting({

@@ -27,6 +27,10 @@ const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>)
   serverName: config.serverName,
   dataDir: config.dataDir,
   enableRegistration: config.enableRegistration,
+  defaultRoomVersion: config.defaultRoomVersion,
+  ...(config.registrationSharedSecret === undefined
+    ? {}
+    : { registrationSharedSecret: config.registrationSharedSecret }),
   login: toLoginOptions(config),
   identityServers: config.identityServers,
   federation: {

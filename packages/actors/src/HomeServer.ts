@@ -54,6 +54,7 @@ import { LoginThrottle } from "./account/login/LoginThrottle.ts"
 import { OpenIdTokens } from "./account/OpenIdTokens.ts"
 import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
+import { SharedSecretRegistration } from "./account/SharedSecretRegistration.ts"
 import { Voip } from "./account/Voip.ts"
 import { EduReceiver } from "./federation/EduReceiver.ts"
 import type { FederationOptions } from "./federation/FederationConfig.ts"
@@ -164,6 +165,7 @@ const services = Layer.mergeAll(
   Layer.merge(Events.layer, Sync.layer).pipe(Layer.provide(Feeds.layer)),
   Receipts.layer,
   RoomSummaries.layer,
+  SharedSecretRegistration.layer,
   RoomFinder.layer,
   LoginFlows.layer,
   Login.layer,

@@ -46,6 +46,7 @@ import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
+import { sharedSecretHandlers } from "./client-server/SharedSecretHandlers.ts"
 import { syncHandlers } from "./client-server/SyncHandlers.ts"
 import * as UserDataHandlers from "./client-server/UserDataHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
@@ -140,6 +141,7 @@ const clientServerHandlers = Layer.mergeAll(
   ProfileHandlers.presenceHandlers,
   servicesHandlers,
   syncHandlers,
+  sharedSecretHandlers,
   finderHandlers,
   roomListHandlers,
   relationsHandlers,

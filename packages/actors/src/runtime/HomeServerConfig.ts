@@ -14,6 +14,10 @@ export interface HomeServerSettings {
   readonly databaseUrl?: Redacted.Redacted
   /** Whether anybody may register (default true). */
   readonly enableRegistration?: boolean
+  /** Lets whoever knows the secret register, where Synapse's tools look for that (default: nobody). */
+  readonly registrationSharedSecret?: Redacted.Redacted
+  /** The version of rooms that today's API makes where the client names none (default `12`). */
+  readonly defaultRoomVersion?: string
   /**
    * Whether everybody who asks may see the presence of everybody of this server, as on the reference server of 2014. By
    * default (false) each user is asked, or has asked in return.

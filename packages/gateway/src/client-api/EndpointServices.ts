@@ -10,6 +10,7 @@ import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import type { Registration } from "@greenroom/actors/account/Registration"
+import type { SharedSecretRegistration } from "@greenroom/actors/account/SharedSecretRegistration"
 import type { Voip } from "@greenroom/actors/account/Voip"
 import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
@@ -39,6 +40,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 export type HomeServerServices =
   | Rooms
   | RoomReader
+  | SharedSecretRegistration
   | RoomFinder
   | RoomSummaries
   | Relations

@@ -3,9 +3,12 @@
  *
  * Source: "Server discovery" and "Capabilities negotiation" of the client-server specification.
  */
+
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { specificationVersions, type Versions } from "@greenroom/protocol/client-server/VersionsApi"
 import { NotFound } from "@greenroom/protocol/MatrixError"
+import { defaultRoomVersion, stableVersions } from "@greenroom/room/RoomVersions"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -14,12 +17,31 @@ import { PublicUrl } from "../PublicUrl.ts"
 /** What clients may use beyond the versions of the specification. Each entry is true because the feature is served. */
 const unstableFeatures: Versions["unstable_features"] = {}
 
+/** Versions of the specification are stable; the draft's is this server's own. */
+const roomVersions = {
+  ...Object.fromEntries(stableVersions.map((version) => [version, "stable"])),
+  [defaultRoomVersion.id]: "unstable"
+}
+
 const versions: Versions = { versions: specificationVersions, unstable_features: unstableFeatures }
 
 export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.versions", (handlers) =>
-  handlers
-    .handle("versions", () => Effect.succeed(versions))
-    .handle("capabilities", () => Effect.succeed({ capabilities: { "m.change_password": { enabled: true } } }))
+  withServices(function* () {
+    const { defaultRoomVersion: version = "12" } = yield* HomeServerConfig
+    const capabilities = {
+      "m.change_password": { enabled: true },
+      "m.room_versions": { default: version, available: roomVersions },
+      "m.set_displayname": { enabled: true },
+      "m.set_avatar_url": { enabled: true },
+      "m.profile_fields": { enabled: true },
+      "m.get_login_token": { enabled: true },
+      // Addresses are added and removed by the draft's API.
+      "m.3pid_changes": { enabled: false }
+    }
+    return handlers
+      .handle("versions", () => Effect.succeed(versions))
+      .handle("capabilities", () => Effect.succeed({ capabilities }))
+  })
 )
 
 export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.wellKnown", (handlers) =>

@@ -7,8 +7,14 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
     Effect.gen(function* () {
       const versions = yield* askToday("GET", "/versions")
       assert.strictEqual(versions.status, 200)
-      assert.include(versions.body.versions as ReadonlyArray<string>, "v1.11")
+      assert.include(versions.body.versions as ReadonlyArray<string>, "v1.10")
       assert.strictEqual(versions.headers.get("access-control-allow-origin"), "*")
+      const { token } = yield* register("capable")
+      const { body } = yield* askToday("GET", "/v3/capabilities", { token })
+      const { available, default: byDefault } = (
+        body.capabilities as { readonly "m.room_versions": { readonly available: object; readonly default: string } }
+      )["m.room_versions"]
+      assert.deepInclude(available, { [byDefault]: "stable", "1": "stable", "12": "stable" })
       const wellKnown = yield* ask("GET", "//.well-known/matrix/client")
       assert.match(JSON.stringify(wellKnown.body), /"m.homeserver":\{"base_url":"http:/)
     })

@@ -20,6 +20,7 @@ import { RoomListApi } from "./RoomListApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
 import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
+import { SharedSecretApi } from "./SharedSecretApi.ts"
 import { SyncApi } from "./SyncApi.ts"
 import { AccountDataApi, PushRulesApi, ReceiptsApi } from "./UserDataApi.ts"
 import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
@@ -29,7 +30,7 @@ export const ClientServerApi = HttpApi.make("ClientServerApi")
   .add(FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
   .prefix(clientServerPrefix)
-  .add(WellKnownApi)
+  .add(WellKnownApi, SharedSecretApi)
   .middleware(ClientErrors)
   .annotateMerge(
     OpenApi.annotations({

@@ -1,0 +1,103 @@
+/**
+ * Registration by whoever knows a secret that the operator shares with them: tools of Synapse's administrators and public
+ * test suites make accounts this way. Off unless a secret is configured.
+ *
+ * A nonce is good for one minute, on every node: it carries its time and a signature.
+ *
+ * Source: "Shared-Secret Registration" of Synapse's administration API.
+ */
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto"
+import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { Clock, Context, Effect, Layer, Redacted } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+import { LoginThrottle } from "./login/LoginThrottle.ts"
+
+export interface SharedSecretRequest extends LoginDevice {
+  readonly nonce: string
+  readonly username: string
+  readonly password: Redacted.Redacted
+  readonly admin: boolean
+  readonly userType: string | undefined
+  /** HMAC-SHA1 in hexadecimal digits, by the shared secret. */
+  readonly mac: string
+  /** Where the request came from. */
+  readonly address: string
+}
+
+/** How long a nonce is good for, in milliseconds. */
+const nonceLifetime = 60_000
+
+const off = new NotFound({ error: "Registration by a shared secret is not enabled" })
+const wrongMac = new Forbidden({ error: "mac: does not match" })
+const staleNonce = new InvalidParam({ error: "nonce: is unknown or has expired" })
+
+const equal = (a: string, b: string): boolean => {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)]
+  return left.length === right.length && timingSafeEqual(left, right)
+}
+
+const macOf = (
+  secret: Redacted.Redacted,
+  { admin, nonce, password, userType, username }: SharedSecretRequest
+): string => {
+  const parts = [nonce, username, Redacted.value(password), admin ? "admin" : "notadmin"]
+  if (userType !== undefined) parts.push(userType)
+  return createHmac("sha1", Redacted.value(secret)).update(parts.join("\0")).digest("hex")
+}
+
+const make = Effect.gen(function* () {
+  const { registrationSharedSecret: secret } = yield* HomeServerConfig
+  const accounts = yield* Accounts
+  const store = yield* AccountStore
+  const throttle = yield* LoginThrottle
+
+  const signNonce = (secret: Redacted.Redacted, text: string): string =>
+    createHmac("sha256", Redacted.value(secret)).update(`nonce ${text}`).digest("base64url")
+
+  const nonce = Effect.gen(function* () {
+    if (secret === undefined) return yield* off
+    const text = `${yield* Clock.currentTimeMillis}.${randomBytes(12).toString("base64url")}`
+    return `${text}.${signNonce(secret, text)}`
+  })
+
+  const checkNonce = Effect.fnUntraced(function* (secret: Redacted.Redacted, nonce: string) {
+    const end = nonce.lastIndexOf(".")
+    const text = nonce.slice(0, end)
+    const age = (yield* Clock.currentTimeMillis) - Number(text.slice(0, text.indexOf(".")))
+    if (end < 0 || !equal(nonce.slice(end + 1), signNonce(secret, text)) || !(age >= 0 && age <= nonceLifetime)) {
+      return yield* staleNonce
+    }
+  })
+
+  const register = Effect.fn("SharedSecretRegistration.register")(function* (
+    request: SharedSecretRequest
+  ): Effect.fn.Return<Credentials, MatrixError> {
+    if (secret === undefined) return yield* off
+    yield* checkNonce(secret, request.nonce)
+    const check = Effect.suspend(() =>
+      equal(request.mac.toLowerCase(), macOf(secret, request)) ? Effect.void : Effect.fail(wrongMac)
+    )
+    yield* throttle.attempt(`shared secret ${request.address}`, request.address, check)
+    const wanted = yield* accounts.chooseUserId(request.username)
+    const passwordHash = yield* accounts.hashPassword(request.password)
+    const userId = yield* accounts.create({ userId: wanted, passwordHash })
+    if (request.admin) yield* store.setAdmin(userId, true)
+    return yield* accounts.openSession(userId, request)
+  })
+
+  return SharedSecretRegistration.of({ nonce, register })
+})
+
+export class SharedSecretRegistration extends Context.Service<
+  SharedSecretRegistration,
+  {
+    /** A nonce for one registration. Errors: M_NOT_FOUND where no secret is configured. */
+    readonly nonce: Effect.Effect<string, MatrixError>
+    /** Errors: M_FORBIDDEN for a wrong mac, M_INVALID_PARAM for a stale nonce, M_USER_IN_USE, M_INVALID_USERNAME. */
+    readonly register: (request: SharedSecretRequest) => Effect.Effect<Credentials, MatrixError>
+  }
+>()("greenroom/actors/SharedSecretRegistration") {
+  static readonly layer = Layer.effect(SharedSecretRegistration, make)
+}
