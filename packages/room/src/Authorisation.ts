@@ -344,7 +344,7 @@ export const authoriseByAuthEvents: AuthorisationRules["authoriseByAuthEvents"] 
   for (const each of authEvents) {
     const isExpected = each.state_key !== undefined && expected.delete(stateKeyOf(each.type, each.state_key))
     if (!isExpected || !named.has(each.event_id) || each.room_id !== event.room_id) return authEventsRule
-    if (context?.isRejected(each.event_id) === true) return restsOnRejected
+    if (context.isRejected(each.event_id)) return restsOnRejected
   }
   return authorise(event, lookupIn(authEvents))
 }
@@ -365,6 +365,7 @@ export const authoriseRedaction = (redaction: Event, target: Event, state: State
 /** The authorisation rules of the draft's room version. */
 export const draftRules: AuthorisationRules = {
   authEventKeys,
+  decidingKeys: authEventKeys,
   authorise,
   authoriseByAuthEvents,
   authoriseRedaction,

@@ -190,15 +190,17 @@ export interface AuthContext {
 
 /** Which events a version allows. */
 export interface AuthorisationRules {
-  /** The types and state keys of the state that decides whether an event is allowed: what its auth events are. */
+  /** The types and state keys of the state that an event names as its auth events. */
   readonly authEventKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
+  /** The types and state keys of the state that `authorise` reads: with m.room.create where that is no auth event. */
+  readonly decidingKeys: (event: EventProposal) => ReadonlyArray<readonly [type: string, stateKey: string]>
   /** Undefined if the rules allow the event in that state, else why not. */
   readonly authorise: (event: Event, state: StateLookup) => Refusal | undefined
   /** The same in the state that the event itself names: `authEvents` are all of its auth events, in any order. */
   readonly authoriseByAuthEvents: (
     event: Event,
     authEvents: ReadonlyArray<Event>,
-    context?: AuthContext
+    context: AuthContext
   ) => Refusal | undefined
   /**
    * Whether an allowed redaction takes effect on the event that it names, once both are there. `state` is that before the

@@ -3,7 +3,15 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
-import { memberProposal, messageProposal, roomId, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
+import {
+  memberProposal,
+  messageProposal,
+  noneRejected,
+  roomId,
+  stateProposal,
+  TestRoom,
+  user
+} from "./support/TestRoom.ts"
 
 const alice = user("alice")
 const bob = user("bob")
@@ -381,7 +389,18 @@ describe("Auth events", () => {
     room.allow(memberProposal(alice, carol, "ban"))
     for (const event of room.events) {
       const authEvents = event.auth_events.map((id) => room.event(id)!)
-      assert.isUndefined(draftRoomVersion.authoriseByAuthEvents(event, authEvents))
+      assert.isUndefined(draftRoomVersion.authoriseByAuthEvents(event, authEvents, noneRejected))
+    }
+  })
+
+  it("An event must not rest on rejected events", () => {
+    const room = TestRoom.created(alice)
+    const event = room.build(messageProposal(alice))
+    const authEvents = event.auth_events.map((id) => room.event(id)!)
+    for (const rejected of event.auth_events) {
+      const context = { create: undefined, isRejected: (id: string) => id === rejected }
+      const rule = { rule: "An event must not rest on rejected events" }
+      assert.deepStrictEqual(draftRoomVersion.authoriseByAuthEvents(event, authEvents, context), rule)
     }
   })
 
@@ -393,13 +412,14 @@ describe("Auth events", () => {
     const check = (authEvents: ReadonlyArray<Event>) =>
       draftRoomVersion.authoriseByAuthEvents(
         { ...event, auth_events: authEvents.map((each) => each.event_id) },
-        authEvents
+        authEvents,
+        noneRejected
       )
     assert.isUndefined(check(own))
     assert.deepStrictEqual(check([...own, own[0]!]), rule)
     assert.deepStrictEqual(check([...own, room.state("m.room.join_rules", "")!]), rule)
     assert.deepStrictEqual(check([...own.slice(1), { ...own[0]!, room_id: "!other:one.example" as never }]), rule)
-    assert.deepStrictEqual(draftRoomVersion.authoriseByAuthEvents(event, own.slice(1)), rule)
+    assert.deepStrictEqual(draftRoomVersion.authoriseByAuthEvents(event, own.slice(1), noneRejected), rule)
     assert.deepStrictEqual(check(own.slice(1)), { rule: "A room begins with its m.room.create event" })
   })
 
@@ -408,7 +428,7 @@ describe("Auth events", () => {
     const redacted = (event: Event): Event => draftRoomVersion.redact(event)
     for (const event of room.events) {
       const authEvents = event.auth_events.map((id) => redacted(room.event(id)!))
-      assert.isUndefined(draftRoomVersion.authoriseByAuthEvents(redacted(event), authEvents))
+      assert.isUndefined(draftRoomVersion.authoriseByAuthEvents(redacted(event), authEvents, noneRejected))
     }
   })
 })

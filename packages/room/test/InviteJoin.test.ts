@@ -8,7 +8,16 @@ import { type VerifyKeys, verifyKeyOf } from "@greenroom/room/Signing"
 import { Result } from "effect"
 import * as fc from "fast-check"
 import { Replica } from "./support/Replica.ts"
-import { keyOf, memberProposal, roomId, serverOf, stateProposal, TestRoom, user } from "./support/TestRoom.ts"
+import {
+  keyOf,
+  memberProposal,
+  noneRejected,
+  roomId,
+  serverOf,
+  stateProposal,
+  TestRoom,
+  user
+} from "./support/TestRoom.ts"
 
 const { inviteJoinOf, membershipFor, redact, toPdu } = draftRoomVersion
 
@@ -59,7 +68,7 @@ describe("A membership that another server makes", () => {
     assert.isUndefined(room.add(join))
     assert.isUndefined(TestRoom.created(alice).add(make(TestRoom.created(alice), membershipFor(ask(carol)))))
     const authEvents = join.auth_events.map((id) => room.event(id)!)
-    assert.isUndefined(draftRoomVersion.authoriseByAuthEvents(join, authEvents))
+    assert.isUndefined(draftRoomVersion.authoriseByAuthEvents(join, authEvents, noneRejected))
   })
 
   it("is refused to who could not join by themselves", () => {

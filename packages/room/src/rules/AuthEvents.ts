@@ -44,6 +44,13 @@ export const authEventKeys =
     return keys
   }
 
+export const decidingKeys =
+  (options: RuleOptions): AuthorisationRules["decidingKeys"] =>
+  (event) => {
+    const keys = authEventKeys(options)(event)
+    return options.roomIds === "chosen" || event.type === "m.room.create" ? keys : [["m.room.create", ""], ...keys]
+  }
+
 const refusals = {
   incomplete: "The auth events of an event must be known",
   unexpected: "The auth events of an event are the state that decides about it, one of each sort",
@@ -59,13 +66,13 @@ const createFor = (
   { roomIds }: RuleOptions,
   event: Event,
   authEvents: ReadonlyArray<Event>,
-  context: AuthContext | undefined
+  context: AuthContext
 ): Event | undefined => {
   if (roomIds === "chosen")
     return authEvents.find(({ state_key, type }) => type === "m.room.create" && state_key === "")
   const id = createEventIdOf(event.room_id)
-  const create = context?.create
-  return create?.event_id === id && create.type === "m.room.create" && !context!.isRejected(id) ? create : undefined
+  const { create, isRejected } = context
+  return create?.event_id === id && create.type === "m.room.create" && !isRejected(id) ? create : undefined
 }
 
 /** Undefined if an event names the right events, none of which was rejected. */
@@ -73,7 +80,7 @@ export const authEventsRefusal = (
   options: RuleOptions,
   event: Event,
   authEvents: ReadonlyArray<Event>,
-  context: AuthContext | undefined
+  context: AuthContext
 ): Refusal | undefined => {
   const expected = new Set(authEventKeys(options)(event).map(([type, stateKey]) => stateKeyOf(type, stateKey)))
   const named = new Set<string>(event.auth_events)
@@ -84,7 +91,7 @@ export const authEventsRefusal = (
     if (each.state_key === undefined || !expected.delete(stateKeyOf(each.type, each.state_key)))
       return refusal("unexpected")
     if (each.room_id !== event.room_id) return refusal("otherRoom")
-    if (context?.isRejected(each.event_id) === true) return refusal("rejected")
+    if (context.isRejected(each.event_id)) return refusal("rejected")
   }
   if (event.type === "m.room.create") return undefined
   return createFor(options, event, authEvents, context) === undefined ? refusal("noCreate") : undefined

@@ -9,7 +9,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { isHistoricalUserId, serverNameOf, serverPartOf } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
 import { type AuthorisationRules, lookupIn, type Refusal } from "../RoomVersion.ts"
-import { authEventKeys, authEventsRefusal } from "./AuthEvents.ts"
+import { authEventKeys, authEventsRefusal, decidingKeys } from "./AuthEvents.ts"
 import { membershipRules, senderIsJoined } from "./MembershipRules.ts"
 import { creatorsOf, levelsIn } from "./PowerLevelReading.ts"
 import { allowsChange, hasLevels, hasUserLevels, isStrict } from "./PowerLevelRules.ts"
@@ -179,7 +179,7 @@ const authoriseByAuthEvents =
     const named = lookupIn(authEvents)
     const isNamed = options.roomIds === "chosen"
     return authorise(options)(event, (type, stateKey) =>
-      type === "m.room.create" && !isNamed ? context?.create : named(type, stateKey)
+      type === "m.room.create" && !isNamed ? context.create : named(type, stateKey)
     )
   }
 
@@ -205,6 +205,7 @@ const authoriseRedaction =
 /** The authorisation rules of a room version. */
 export const authorisationRules = (options: RuleOptions): AuthorisationRules => ({
   authEventKeys: authEventKeys(options),
+  decidingKeys: decidingKeys(options),
   authorise: authorise(options),
   authoriseByAuthEvents: authoriseByAuthEvents(options),
   authoriseRedaction: authoriseRedaction(options),

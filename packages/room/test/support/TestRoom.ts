@@ -6,7 +6,13 @@ import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Id
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { initialProposals, type Visibility } from "@greenroom/room/RoomCreation"
-import { type EventProposal, type Refusal, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
+import {
+  type AuthContext,
+  type EventProposal,
+  type Refusal,
+  type StateLookup,
+  stateKeyOf
+} from "@greenroom/room/RoomVersion"
 import { generateSigningKey, type SigningKey } from "@greenroom/room/Signing"
 
 export const user = (name: string, server = "one.example"): UserId => `@${name}:${server}` as UserId
@@ -40,6 +46,9 @@ export const messageProposal = (sender: UserId, content: JsonObject = { msgtype:
 
 export const memberProposal = (sender: UserId, target: UserId, membership: string, more: JsonObject = {}) =>
   stateProposal(sender, "m.room.member", { ...more, membership }, target)
+
+/** The context of an event whose auth events were all accepted, in a version that names m.room.create among them. */
+export const noneRejected: AuthContext = { create: undefined, isRejected: () => false }
 
 export class TestRoom {
   readonly events: Array<Event> = []

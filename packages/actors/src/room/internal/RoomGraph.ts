@@ -19,6 +19,7 @@ import { type ClientTransaction, type CommitFailed, EventStatus, type StaleWrite
 import { EventStore } from "@greenroom/store/EventStore"
 import type { StateId, StateRef } from "@greenroom/store/StateStore"
 import { Effect, Result } from "effect"
+import { authContextOf, authIdsOf } from "./AuthContext.ts"
 import { makeRoomEvents } from "./RoomEvents.ts"
 import { makeRoomResolution, type PointState } from "./RoomResolution.ts"
 import type { CurrentChange, Extremity, KnownEvent, RoomState, Step } from "./RoomState.ts"
@@ -109,7 +110,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (point.changes.size === 0 && sameRef(point.ref, room.ref)) return room.lookup
     yield* ensure(room, [point.ref])
     const ids = new Map<string, EventId>()
-    for (const [type, stateKey] of room.version.authEventKeys(event)) {
+    for (const [type, stateKey] of room.version.decidingKeys(event)) {
       const id = valueAt(room, point, stateKeyOf(type, stateKey))?.id
       if (id !== undefined) ids.set(stateKeyOf(type, stateKey), id)
     }
@@ -187,7 +188,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, { given, historyNid }: PlaceOptions) {
     const { generation } = room
     const needed = given === undefined ? [...event.prev_events, ...event.auth_events] : event.auth_events
-    const ids = [event.event_id, ...event.prev_events, ...event.auth_events]
+    const ids = [event.event_id, ...event.prev_events, ...authIdsOf(room, event)]
     const around = yield* knownOrInLine(room, ids, needed)
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
@@ -201,12 +202,10 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const lookup = yield* lookupIn(room, event, before)
     // A chain that cannot be continued is followed by one that holds all of the state.
     if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
-    const refusal = authEvents.some((each) => each.status === EventStatus.rejected)
-      ? { rule: "An event must not rest on rejected events" }
-      : (room.version.authoriseByAuthEvents(
-          event,
-          authEvents.map((each) => each.event)
-        ) ?? room.version.authorise(event, lookup))
+    const bodies = authEvents.map((each) => each.event)
+    const refusal =
+      room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, around)) ??
+      room.version.authorise(event, lookup)
     const isHistory = historyNid !== undefined
     const softly = refusal === undefined && !isHistory ? room.version.authorise(event, room.lookup) : undefined
     const status =
@@ -325,7 +324,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
    * the current one about what decides, of each different state one, then the deepest.
    */
   const preferred = (room: RoomState, proposal: EventProposal): ReadonlyArray<Extremity> => {
-    const deciding = room.version.authEventKeys(proposal).map(([type, stateKey]) => stateKeyOf(type, stateKey))
+    const deciding = room.version.decidingKeys(proposal).map(([type, stateKey]) => stateKeyOf(type, stateKey))
     const agreement = (ref: StateRef): number =>
       deciding.filter((key) => room.valueAt(ref, key)?.id === room.currentValue(key)?.id).length
     const states = new Map(room.extremities.map(({ after }) => [nameOf(after), agreement(after)]))

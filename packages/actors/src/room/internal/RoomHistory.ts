@@ -14,6 +14,7 @@ import { type Cause, Effect } from "effect"
 import { mayPass } from "../../runtime/ItemFailure.ts"
 import { RemoteRooms } from "../RemoteRooms.ts"
 import type { Caution } from "../RoomProtocol.ts"
+import { authContextOf, authIdsOf } from "./AuthContext.ts"
 import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -103,7 +104,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     yield* storeOutliers(room, authEvents, caution)
     const found = yield* graph.known(
       room,
-      events.flatMap((event) => [event.event_id, ...event.auth_events])
+      events.flatMap((event) => [event.event_id, ...authIdsOf(room, event)])
     )
     const allowed = new Map<EventId, KnownEvent>(found)
     const taken = events.filter((event) => !unhandled.has(event.event_id) && isNewHistory(room, event, allowed))
@@ -135,13 +136,8 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const own = known.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return false
     const authEvents = event.auth_events.flatMap((id) => known.get(id) ?? [])
-    const isAllowed =
-      authEvents.length === event.auth_events.length &&
-      authEvents.every((each) => each.status !== EventStatus.rejected) &&
-      room.version.authoriseByAuthEvents(
-        event,
-        authEvents.map((each) => each.event)
-      ) === undefined
+    const bodies = authEvents.map((each) => each.event)
+    const isAllowed = room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, known)) === undefined
     // History authorises what follows it.
     if (isAllowed) known.set(event.event_id, own ?? outlier(event, Number.NaN))
     return isAllowed

@@ -17,6 +17,7 @@ import { mayPass } from "../../runtime/ItemFailure.ts"
 import { sliced } from "../../runtime/Slices.ts"
 import type { RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome } from "../RoomProtocol.ts"
+import { authContextOf, authIdsOf } from "./AuthContext.ts"
 import { type ClosedGap, makeRoomGaps } from "./RoomGaps.ts"
 import { type IdMap, makeRoomGraph, type Placed } from "./RoomGraph.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
@@ -61,15 +62,12 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     for (const id of unhandled) byId.delete(id)
     const found = yield* graph.known(room, [
       ...byId.keys(),
-      ...[...byId.values()].flatMap((event) => event.auth_events)
+      ...[...byId.values()].flatMap((event) => authIdsOf(room, event))
     ])
     const fresh = topologicalOrder([...byId.values()].filter((event) => !found.has(event.event_id)))
     const isAuthorised = (event: Event): boolean => {
-      const authEvents = event.auth_events.flatMap((id) => found.get(id) ?? [])
-      if (authEvents.length !== event.auth_events.length) return false
-      if (authEvents.some((each) => each.status === EventStatus.rejected)) return false
-      const known = authEvents.map((each) => each.event)
-      return room.version.authoriseByAuthEvents(event, known) === undefined
+      const authEvents = event.auth_events.flatMap((id) => found.get(id)?.event ?? [])
+      return room.version.authoriseByAuthEvents(event, authEvents, authContextOf(room, event, found)) === undefined
     }
     const authorised = yield* sliced(function* () {
       const passed: Array<Event> = []

@@ -48,9 +48,10 @@ class Model {
     const before = this.stateAfter(event.prev_events)
     const authEvents = event.auth_events.map((id) => this.events.get(id)!)
     const isAllowed =
-      !event.auth_events.some((id) => this.rejected.has(id)) &&
-      version.authoriseByAuthEvents(event, authEvents) === undefined &&
-      version.authorise(event, this.lookupIn(before)) === undefined
+      version.authoriseByAuthEvents(event, authEvents, {
+        create: undefined,
+        isRejected: (id) => this.rejected.has(id)
+      }) === undefined && version.authorise(event, this.lookupIn(before)) === undefined
     const isAllowedNow = version.authorise(event, this.lookupIn(this.state)) === undefined
     this.events.set(event.event_id, event)
     if (!isAllowed) this.rejected.add(event.event_id)
