@@ -11,6 +11,8 @@ export interface Operation {
   readonly query: ReadonlyArray<string>
   /** The keys of the body that the document names. */
   readonly keys: ReadonlyArray<string>
+  /** The errors that the document names, each with its status: `403 M_FORBIDDEN`. */
+  readonly errors: ReadonlySet<string>
 }
 
 /** What there is on the server, for requests that are right but for one thing. */
@@ -359,6 +361,7 @@ interface DocumentedOperation {
   readonly operationId: string
   readonly parameters?: ReadonlyArray<{ readonly name: string; readonly in: string }>
   readonly requestBody?: { readonly content: { readonly [type: string]: { readonly schema: DocumentedSchema } } }
+  readonly responses: { readonly [status: string]: { readonly description?: string } }
 }
 
 interface DocumentedSchema {
@@ -380,12 +383,17 @@ export const operationsOf = ({ components, paths }: Document): ReadonlyArray<Ope
     ]
   }
   return Object.entries(paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, { operationId, parameters = [], requestBody }]) => ({
+    Object.entries(methods).map(([method, { operationId, parameters = [], requestBody, responses }]) => ({
       method,
       path,
       id: operationId,
       query: parameters.filter((parameter) => parameter.in === "query").map(({ name }) => name),
-      keys: Object.values(requestBody?.content ?? {}).flatMap(({ schema }) => keysOf(schema))
+      keys: Object.values(requestBody?.content ?? {}).flatMap(({ schema }) => keysOf(schema)),
+      errors: new Set(
+        Object.entries(responses).flatMap(([status, { description = "" }]) =>
+          description.split(", ").map((errcode) => `${status} ${errcode}`)
+        )
+      )
     }))
   )
 }

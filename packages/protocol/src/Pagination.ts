@@ -68,6 +68,14 @@ export const PaginationFields = {
   timeout: text(`How long to wait for something to report, in milliseconds, at most ${maxTimeout}; 0 returns at once.`)
 }
 
+/** What the parameters are to OpenAPI. */
+export const paginationParameters = {
+  limit: { type: "integer", minimum: 0, maximum: maxLimit, default: defaultLimit },
+  timeout: { type: "integer", minimum: 0, maximum: maxTimeout, default: defaultTimeout },
+  dir: { type: "string", enum: ["f", "b"] },
+  feedback: { type: "boolean", default: false }
+} as const
+
 const bad = (key: string, expected: string) => Result.fail(new BadPagination({ error: `${key}: expected ${expected}` }))
 
 const wholeNumber = /^[0-9]{1,15}$/

@@ -17,44 +17,54 @@ const room_id = RoomId
 const txn_id = Schema.optionalKey(TransactionId)
 const reason = Schema.optionalKey(Schema.String)
 const textOrNumber = Schema.optionalKey(Schema.Union([Schema.String, Schema.Number]))
-const aboutUser = Schema.Struct({ room_id, user_id: UserId, reason, txn_id })
+const aboutUser = { room_id, user_id: UserId, reason, txn_id }
 
-/** The parameters of each method. */
+/** The parameters of each method, and what it does: `/docs` shows both (`SocketDocumentation`). */
 export const socketMethods = {
-  /** Sends an event: `{event_id}`. */
-  send: Schema.Struct({ room_id, type: EventType, content: AnyPayload, txn_id }),
-  /**
-   * With `content`: sets state, `{event_id}`. With `type` alone: the content of that state event. Without: all current
-   * state events. `state_key` is empty where it is not given.
-   */
+  send: Schema.Struct({ room_id, type: EventType, content: AnyPayload, txn_id }).annotate({
+    description: "Sends an event: `{event_id}`. As `PUT /rooms/{roomId}/send/{type}/{txnId}`."
+  }),
   state: Schema.Struct({
     room_id,
     type: Schema.optionalKey(EventType),
     state_key: Schema.optionalKey(StateKey),
     content: Schema.optionalKey(AnyPayload)
+  }).annotate({
+    description:
+      "With `content`: sets state, `{event_id}`. With `type` alone: the content of that state event. Without: all current " +
+      "state events. `state_key` is empty if absent. As `/rooms/{roomId}/state/{type}/{stateKey}`."
   }),
-  /** Joins a room by its ID or alias: `{room_id}`. */
-  join: Schema.Struct({ room_id: RoomIdOrAlias, content: Schema.optionalKey(AnyPayload), txn_id }),
-  /** Leaves a room, or rejects an invitation: `{}`. */
-  leave: Schema.Struct({ room_id, txn_id }),
-  /** Invites a user: `{}`. */
-  invite: aboutUser,
-  /** Removes a user: `{}`. */
-  kick: aboutUser,
-  /** Bans a user: `{}`. */
-  ban: aboutUser,
-  /** Lifts the ban of a user: `{}`. */
-  unban: aboutUser,
-  /** Says that the caller types, or stopped: `{}`. */
-  typing: Schema.Struct({ room_id, ...Typing.fields }),
-  /** With `state` (or `presence`): sets the caller's presence, `{}`. Else the presence of `user_id`. */
+  join: Schema.Struct({ room_id: RoomIdOrAlias, content: Schema.optionalKey(AnyPayload), txn_id }).annotate({
+    description: "Joins a room by its ID or alias: `{room_id}`. As `PUT /join/{roomIdOrAlias}/{txnId}`."
+  }),
+  leave: Schema.Struct({ room_id, txn_id }).annotate({
+    description: "Leaves a room, or rejects an invitation: `{}`. As `PUT /rooms/{roomId}/leave/{txnId}`."
+  }),
+  invite: Schema.Struct(aboutUser).annotate({
+    description: "Invites a user: `{}`. As `PUT /rooms/{roomId}/invite/{txnId}`."
+  }),
+  kick: Schema.Struct(aboutUser).annotate({
+    description: "Removes a user: `{}`. As `PUT /rooms/{roomId}/kick/{txnId}`."
+  }),
+  ban: Schema.Struct(aboutUser).annotate({
+    description: "Bans a user: `{}`. As `PUT /rooms/{roomId}/ban/{txnId}`."
+  }),
+  unban: Schema.Struct(aboutUser).annotate({
+    description: "Lifts the ban of a user: `{}`. As `PUT /rooms/{roomId}/unban/{txnId}`."
+  }),
+  typing: Schema.Struct({ room_id, ...Typing.fields }).annotate({
+    description: "Says that the caller types, or stopped: `{}`. As `PUT /rooms/{roomId}/typing/{userId}`."
+  }),
   presence: Schema.Struct({
     user_id: Schema.optionalKey(UserId),
     state: Schema.optionalKey(PresenceState),
     presence: Schema.optionalKey(PresenceState),
     status_msg: Schema.optionalKey(Schema.NullOr(boundedText(1024)))
+  }).annotate({
+    description:
+      "With `state` (or `presence`): sets the caller's presence, `{}`. Else the presence of `user_id`. As " +
+      "`/presence/{userId}/status`."
   }),
-  /** Pages through the events of a room: `{chunk, start, end}`. Read the page with `parsePagination`. */
   messages: Schema.Struct({
     room_id,
     from: textOrNumber,
@@ -62,24 +72,33 @@ export const socketMethods = {
     limit: textOrNumber,
     dir: textOrNumber,
     feedback: Schema.optionalKey(Schema.Boolean)
+  }).annotate({
+    description: "Pages through the events of a room: `{chunk, start, end}`. As `GET /rooms/{roomId}/messages`."
   }),
-  /** All rooms of the caller, or one: as GET /initialSync and /rooms/{roomId}/initialSync. */
-  initialSync: Schema.Struct({ room_id: Schema.optionalKey(RoomId), limit: textOrNumber }),
-  /** Who is in a room: `{chunk, start, end}`. */
-  members: Schema.Struct({ room_id }),
-  /** Creates a room: `{room_id, room_alias?}`. */
-  createRoom: Schema.Struct({ ...CreateRoom.fields, txn_id }),
-  /** Strips an event to what the protocol needs: `{event_id}`. */
-  redact: Schema.Struct({ room_id, event_id: EventId, reason, txn_id }),
-  /** With `value`: sets a field of the caller's profile, `{}`. Else the profile of `user_id`, or one `field` of it. */
+  initialSync: Schema.Struct({ room_id: Schema.optionalKey(RoomId), limit: textOrNumber }).annotate({
+    description: "All rooms of the caller, or one. As `GET /initialSync` and `GET /rooms/{roomId}/initialSync`."
+  }),
+  members: Schema.Struct({ room_id }).annotate({
+    description: "Who is in a room: `{chunk, start, end}`. As `GET /rooms/{roomId}/members`."
+  }),
+  createRoom: Schema.Struct({ ...CreateRoom.fields, txn_id }).annotate({
+    description: "Creates a room: `{room_id, room_alias?}`. As `PUT /createRoom/{txnId}`."
+  }),
+  redact: Schema.Struct({ room_id, event_id: EventId, reason, txn_id }).annotate({
+    description:
+      "Strips an event to what the protocol needs: `{event_id}`. As `PUT /rooms/{roomId}/redact/{eventId}/{txnId}`."
+  }),
   profile: Schema.Struct({
     user_id: Schema.optionalKey(UserId),
     field: Schema.optionalKey(ProfileField),
     value: Schema.optionalKey(AnyValue),
     visibility: Schema.optionalKey(ProfileVisibility)
+  }).annotate({
+    description:
+      "With `value`: sets a field of the caller's profile, `{}`. Else the profile of `user_id`, or one `field` of it. As " +
+      "`/profile/{userId}/{field}`."
   }),
-  /** Answers `{}`: the socket is alive, and so is the user. */
-  ping: Schema.Struct({})
+  ping: Schema.Struct({}).annotate({ description: "Answers `{}`: the socket is alive, and so is the user." })
 } as const
 
 export type SocketMethod = keyof typeof socketMethods

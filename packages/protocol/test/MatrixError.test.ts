@@ -3,23 +3,14 @@ import { wireErrors } from "@greenroom/protocol/api/WireError"
 import * as Errors from "@greenroom/protocol/MatrixError"
 import { Effect, Schema } from "effect"
 
-const every: ReadonlyArray<Errors.MatrixError> = [
-  new Errors.Forbidden({ error: "e" }),
-  new Errors.UnknownToken({ error: "e" }),
-  new Errors.MissingToken({ error: "e" }),
-  new Errors.BadJson({ error: "e" }),
-  new Errors.NotJson({ error: "e" }),
-  new Errors.NotFound({ error: "e" }),
-  new Errors.Unrecognized({ error: "e" }),
-  new Errors.LimitExceeded({ error: "e", retry_after_ms: 1 }),
-  new Errors.UserInUse({ error: "e" }),
-  new Errors.RoomInUse({ error: "e" }),
-  new Errors.InvalidUsername({ error: "e" }),
-  new Errors.BadPagination({ error: "e" }),
-  new Errors.LoginEmailUrlNotYet({ error: "e" }),
-  new Errors.TooLarge({ error: "e" }),
-  new Errors.BadRequest({ error: "e" })
-]
+const details = { error: "e", retry_after_ms: 1, room_version: "9", current_version: "1" }
+
+/** One error of each class. */
+const every = Object.values(Errors).flatMap((exported): ReadonlyArray<Errors.MatrixError> => {
+  if (typeof exported !== "function" || !("fields" in exported)) return []
+  const needed = Object.entries(details).filter(([key]) => key in (exported.fields as object))
+  return [new (exported as new (fields: object) => Errors.MatrixError)(Object.fromEntries(needed))]
+})
 
 describe("errors", () => {
   const wire = Schema.Union(wireErrors)

@@ -126,7 +126,7 @@ export class AccountApi extends HttpApiGroup.make("account")
         summary: "Add an email address or an account at a service",
         text:
           "A stage, as at `POST /login`, of m.login.email.code, m.login.email.url or m.login.oauth2. Ends with `{}`. After " +
-          "the way back from a service, its type is said once more with the new `session`. Errors: M_FORBIDDEN.",
+          "the way back from a service, its type is said once more with the new `session`. Errors: M_FORBIDDEN, M_NOT_FOUND.",
         who: themselves
       })
     ),

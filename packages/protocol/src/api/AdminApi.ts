@@ -80,7 +80,7 @@ export const NewRegistrationToken = body(
 
 const ofUser = { userId: UserId }
 const ofDevice = { userId: UserId, deviceId: boundedText(255) }
-const who = "admins"
+const who = "admins; everybody else gets M_FORBIDDEN"
 
 export class AdminApi extends HttpApiGroup.make("admin")
   .add(

@@ -11,6 +11,10 @@ import { body } from "./Body.ts"
 const key = <S extends Schema.Top>(schema: S, description: string) =>
   Schema.optionalKey(schema.annotate({ description }))
 
+/** Text that is one of a few in the documentation. It is not checked, for it is ours or was checked when it came. */
+const oneOf = (texts: ReadonlyArray<string>) =>
+  Schema.String.check(Schema.makeFilter(() => true, { toJsonSchema: () => [{ enum: texts }, true] }))
+
 const AnyContent = Schema.Record(Schema.String, Schema.Unknown)
 
 /** Of an event: rooms of the versions 1 to 12 have user IDs that `UserId` refuses (`isHistoricalUserId`). */
@@ -27,12 +31,30 @@ export const ClientEvent: Schema.Codec<ClientEventType> = Schema.Struct({
   ts: Schema.Int.annotate({ description: "Milliseconds since 1970, by the clock of the sender's server" }),
   origin_server_ts: Schema.Int.annotate({ description: "The same as `ts`, under its later name" }),
   state_key: key(Schema.String, "State events have this key"),
-  membership: key(Schema.String, "Of m.room.member: the same as in the content, as the first clients read it"),
+  membership: key(
+    oneOf(["join", "invite", "leave", "ban", "knock"]),
+    "Of m.room.member: the same as in the content, as the first clients read it"
+  ),
   prev_content: key(AnyContent, "The content that this state event replaced"),
   redacts: key(EventId, "Which event an m.room.redaction strips"),
   redacted_because: key(EventId, "The redaction that stripped this event"),
   age: key(Schema.Int, "Milliseconds since the event was made")
-}).annotate({ identifier: "Event" }) as never
+}).annotate({
+  identifier: "Event",
+  examples: [
+    {
+      event_id: "$RhAcvIYoyzjGWJ-IB5Kulg:example.org" as EventId,
+      type: "m.room.message",
+      room_id: "!fY2ET2S4eXPxms6yksRq:example.org" as RoomId,
+      user_id: "@alice:example.org" as UserId,
+      sender: "@alice:example.org" as UserId,
+      content: { msgtype: "m.text", body: "More tea?" },
+      ts: 1_795_652_744_504,
+      origin_server_ts: 1_795_652_744_504,
+      age: 1_200
+    }
+  ]
+}) as never
 
 const token = (description: string) => Schema.String.annotate({ description })
 const start = token("Where the page begins")
@@ -48,7 +70,7 @@ export type MessagePage = typeof MessagePage.Type
 
 const PresenceKeys = {
   user_id: UserId,
-  state: Schema.String.annotate({ description: "online, unavailable, offline, free_for_chat or hidden" }),
+  state: oneOf(["online", "unavailable", "offline", "free_for_chat", "hidden"]),
   presence: Schema.String.annotate({ description: "The same as `state`, under its later name" }),
   status_msg: key(Schema.String, "What the user says of it"),
   last_active_ago: key(Schema.Int, "Milliseconds since the user last did something"),
@@ -98,7 +120,7 @@ const Visibility = Schema.Literals(["public", "private"])
 
 const RoomSnapshotKeys = {
   room_id: RoomId,
-  membership: Schema.String.annotate({ description: "The caller's: join, invite, leave, ban or knock" }),
+  membership: oneOf(["join", "invite", "leave", "ban", "knock"]).annotate({ description: "The caller's" }),
   inviter: key(UserId, "Who invited the caller"),
   visibility: Schema.optionalKey(Visibility),
   messages: Schema.optionalKey(MessagePageFields),

@@ -10,7 +10,6 @@
 import { HttpApi, OpenApi } from "effect/http-api"
 import { AccountApi } from "./AccountApi.ts"
 import { AdminApi } from "./AdminApi.ts"
-import { Authentication, OptionalAuthentication } from "./Authentication.ts"
 import { clientDocumentation } from "./ClientDocumentation.ts"
 import { DestinationsApi } from "./DestinationsApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
@@ -18,6 +17,7 @@ import { EventsApi } from "./EventsApi.ts"
 import { LoginApi } from "./LoginApi.ts"
 import { LoginPagesApi } from "./LoginPagesApi.ts"
 import { MembershipApi } from "./MembershipApi.ts"
+import type { CommonErrors } from "./OpenApiDocument.ts"
 import { PresenceApi } from "./PresenceApi.ts"
 import { ProfileApi } from "./ProfileApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
@@ -40,18 +40,14 @@ export const canonicalUrl = (url: string): string => {
   return encoded.startsWith("/_matrix/client/api/v1/") ? `/${encoded.slice(2)}` : encoded
 }
 
-/** `group.endpoint` of what a middleware guards. */
-const operationsBehind = (
-  middleware: typeof Authentication | typeof OptionalAuthentication,
-  api: HttpApi.Top
-): ReadonlySet<string> => {
-  const out = new Set<string>()
-  for (const group of Object.values(api.groups)) {
-    for (const endpoint of Object.values(group.endpoints)) {
-      if (endpoint.middlewares.has(middleware)) out.add(`${group.identifier}.${endpoint.identifier}`)
-    }
-  }
-  return out
+/** What every endpoint may refuse, for what it takes. */
+const commonErrors: CommonErrors = {
+  withToken: ["M_MISSING_TOKEN", "M_UNKNOWN_TOKEN"],
+  withBody: ["M_BAD_JSON", "M_NOT_JSON", "M_TOO_LARGE"],
+  withParameters: ["M_BAD_JSON"],
+  withPagination: ["M_BAD_PAGINATION"],
+  withPath: ["M_NOT_FOUND"],
+  always: ["M_LIMIT_EXCEEDED"]
 }
 
 /** The client API under a prefix, with the operator's endpoints beside it. */
@@ -71,10 +67,7 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
         `Under \`${clientPrefix}\` and, the same, under \`${laterClientPrefix}\`. Bodies are JSON objects in UTF-8, ` +
         "whatever content type is given, of 1 MiB at most (384 KiB for events; 64 KiB for login, registration and " +
         'account). Every error is `{"errcode": "M_...", "error": "..."}`.',
-      transform: clientDocumentation({
-        authenticated: operationsBehind(Authentication, api as never),
-        optionally: operationsBehind(OptionalAuthentication, api as never)
-      })
+      transform: clientDocumentation(api as never, commonErrors)
     })
   )
 }

@@ -1,46 +1,12 @@
 /**
- * What the OpenAPI document of the client API says better than the schemas alone: how the access token travels, that
- * keys which are not named are ignored rather than refused, and that every error has one shape.
+ * What the OpenAPI document of a client API says better than the schemas alone: how the access token travels, which bodies
+ * may be absent, and what `completeDocument` adds.
  */
-import type { OpenApi } from "effect/http-api"
-import { statusOf } from "../MatrixError.ts"
+import type { HttpApi, OpenApi } from "effect/http-api"
+import { Authentication, OptionalAuthentication } from "./Authentication.ts"
+import { type CommonErrors, completeDocument, operationsOf } from "./OpenApiDocument.ts"
 
 type JsonSchema = { [key: string]: unknown }
-
-const isObject = (value: unknown): value is JsonSchema => typeof value === "object" && value !== null
-
-/** The one shape of every error. */
-const errorSchema = {
-  type: "object",
-  properties: {
-    errcode: { type: "string", enum: Object.keys(statusOf) },
-    error: { type: "string", description: "What is wrong, for people" },
-    retry_after_ms: { type: "integer", minimum: 0, description: "With M_LIMIT_EXCEEDED: when to try again" }
-  },
-  required: ["errcode", "error"]
-}
-
-const errorContent = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } }
-
-/** Schemas made for closed objects say that other keys are refused; here they are ignored or kept. */
-const openObjects = (schema: unknown): void => {
-  if (!isObject(schema)) return
-  if (schema.additionalProperties === false) delete schema.additionalProperties
-  for (const member of Object.values(schema)) openObjects(member)
-}
-
-const errcodesByStatus = (status: string): string =>
-  Object.entries(statusOf)
-    .filter(([, of]) => String(of) === status)
-    .map(([errcode]) => errcode)
-    .join(", ")
-
-const documentErrors = (operation: OpenApi.OpenAPISpecOperation): void => {
-  for (const [status, response] of Object.entries(operation.responses)) {
-    if (Number(status) < 400) continue
-    Object.assign(response, { description: errcodesByStatus(status), content: errorContent })
-  }
-}
 
 /** A body that may be absent is documented with the default `{}`, or as one of two, the other null. */
 const documentBody = (operation: OpenApi.OpenAPISpecOperation): void => {
@@ -53,29 +19,41 @@ const documentBody = (operation: OpenApi.OpenAPISpecOperation): void => {
   if (present?.length === 1 || "default" in schema) Object.assign(operation.requestBody ?? {}, { required: false })
 }
 
+/** `group.endpoint` of what a middleware guards. */
+const operationsBehind = (
+  middleware: typeof Authentication | typeof OptionalAuthentication,
+  api: HttpApi.Top
+): ReadonlySet<string> => {
+  const out = new Set<string>()
+  for (const group of Object.values(api.groups)) {
+    for (const endpoint of Object.values(group.endpoints)) {
+      if (endpoint.middlewares.has(middleware)) out.add(`${group.identifier}.${endpoint.identifier}`)
+    }
+  }
+  return out
+}
+
 /** How the access token travels. */
 const withToken = [{ access_token: [] }, { bearer: [] }]
+const securitySchemes = {
+  access_token: { type: "apiKey", in: "query", name: "access_token" },
+  bearer: { type: "http", scheme: "bearer" }
+}
 
-/** Completes the OpenAPI document. The operations that want an access token, and those that take one, are named. */
+/** Completes the OpenAPI document of an API, for its `transform`. */
 export const clientDocumentation =
-  (operations: { readonly authenticated: ReadonlySet<string>; readonly optionally: ReadonlySet<string> }) =>
+  (api: HttpApi.Top, common?: CommonErrors) =>
   (document: { [key: string]: unknown }): { [key: string]: unknown } => {
-    const { components, paths } = document as unknown as OpenApi.OpenAPISpec
-    Object.assign(components.securitySchemes, {
-      access_token: { type: "apiKey", in: "query", name: "access_token" },
-      bearer: { type: "http", scheme: "bearer" }
-    })
-    for (const path of Object.values(paths)) {
-      for (const operation of Object.values(path) as Array<OpenApi.OpenAPISpecOperation>) {
-        documentErrors(operation)
-        documentBody(operation)
-        const name = operation.operationId ?? ""
-        if (operations.authenticated.has(name)) operation.security = withToken
-        if (operations.optionally.has(name)) operation.security = [{}, ...withToken]
-      }
+    const specification = document as unknown as OpenApi.OpenAPISpec
+    const authenticated = operationsBehind(Authentication, api)
+    const optionally = operationsBehind(OptionalAuthentication, api)
+    Object.assign(specification.components.securitySchemes, securitySchemes)
+    for (const operation of operationsOf(specification)) {
+      documentBody(operation)
+      const name = operation.operationId ?? ""
+      if (authenticated.has(name)) operation.security = withToken
+      if (optionally.has(name)) operation.security = [{}, ...withToken]
     }
-    const schemas = Object.entries(components.schemas).filter(([name]) => !name.startsWith("M_"))
-    components.schemas = { Error: errorSchema, ...Object.fromEntries(schemas) }
-    openObjects(document)
+    completeDocument(specification, common)
     return document
   }

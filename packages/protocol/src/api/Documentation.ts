@@ -7,15 +7,34 @@ import { OpenApi } from "effect/http-api"
 export interface Documented {
   readonly summary: string
   readonly who: string
-  readonly text?: string
+  /** A function where the text is long to make, and wanted only if somebody reads the documentation. */
+  readonly text?: string | (() => string)
+  /** Examples of bodies, where the schema does not tell enough to make one of it. */
+  readonly request?: unknown
+  readonly response?: unknown
+}
+
+type Content = { [type: string]: { [key: string]: unknown } }
+
+const exemplify = (body: unknown, example: unknown): void => {
+  const content = (body as { readonly content?: Content } | undefined)?.content?.["application/json"]
+  if (example !== undefined && content !== undefined) content.example = example
 }
 
 /** For `annotateMerge` of an endpoint. */
-export const documented = ({ summary, text, who }: Documented) =>
-  OpenApi.annotations({
+export const documented = ({ request, response, summary, text = "", who }: Documented) => {
+  const describe = (text: string) => `${text === "" ? "" : `${text}\n\n`}**Who may call it:** ${who}.`
+  return OpenApi.annotations({
     summary,
-    description: `${text === undefined ? "" : `${text}\n\n`}**Who may call it:** ${who}.`
+    ...(typeof text === "string" ? { description: describe(text) } : {}),
+    transform: (operation) => {
+      const { requestBody, responses } = operation as unknown as OpenApi.OpenAPISpecOperation
+      exemplify(requestBody, request)
+      exemplify(responses[200], response)
+      return typeof text === "string" ? operation : { ...operation, description: describe(text()) }
+    }
   })
+}
 
 /** Said of every PUT with a transaction ID. */
 export const idempotent =

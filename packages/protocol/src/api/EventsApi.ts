@@ -6,6 +6,7 @@
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { EventId, RoomId } from "../Identifiers.ts"
 import { PaginationFields } from "../Pagination.ts"
+import { describeSocket } from "../SocketDocumentation.ts"
 import { ClientEvent, EventStreamChunk, InitialSync, PushRules, RoomInitialSync } from "./Answers.ts"
 import { Authentication, LongPoll } from "./Authentication.ts"
 import { body } from "./Body.ts"
@@ -62,7 +63,8 @@ export class EventsApi extends HttpApiGroup.make("events")
       documented({
         summary: "Of what the user wants to be notified",
         text: "This server notifies nobody and keeps no rules. Clients that ask for them before they begin are told so.",
-        who: "any user, for themselves"
+        who: "any user, for themselves",
+        response: { device: {}, global: { content: [], override: [], room: [], sender: [], underride: [] } }
       })
     ),
     HttpApiEndpoint.get("socket", "/socket", {
@@ -71,11 +73,7 @@ export class EventsApi extends HttpApiGroup.make("events")
     }).annotateMerge(
       documented({
         summary: "The stream by WebSocket",
-        text:
-          "Subprotocol `m.json` (text frames) or `m.msgpack` (binary frames; integers beyond 32 bits may be floats). " +
-          "The client sends `{id, method, params}` and gets `{id, result}` or `{id, error}`; unasked it gets `{chunk, start, end}`, in order and without loss. A " +
-          "reconnect with `from` goes on where the client was. A user has at most 50 sockets at a time: M_LIMIT_EXCEEDED. " +
-          "Without a WebSocket upgrade: M_UNKNOWN.",
+        text: describeSocket,
         who: "any user, for themselves"
       })
     )

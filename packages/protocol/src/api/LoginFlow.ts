@@ -41,7 +41,10 @@ export const LoginStage = Schema.StructWithRest(
     )
   }),
   [Schema.Record(Schema.String, AnyValue)]
-).annotate({ identifier: "LoginStage" })
+).annotate({
+  identifier: "LoginStage",
+  examples: [{ type: "m.login.password", user: "alice", password: "wonderland" }]
+})
 export type LoginStage = typeof LoginStage.Type
 
 const Flow = Schema.Struct({
@@ -58,7 +61,18 @@ export const LoginFlows = body(
     flows: Schema.Array(Flow),
     type: Schema.optionalKey(Schema.String),
     stages: Schema.optionalKey(Schema.Array(Schema.String))
-  }).annotate({ identifier: "LoginFlows" })
+  }).annotate({
+    identifier: "LoginFlows",
+    examples: [
+      {
+        flows: [
+          { type: "m.login.password" },
+          { type: "m.login.password", stages: ["m.login.password", "m.login.email.code"] }
+        ],
+        type: "m.login.password"
+      }
+    ]
+  })
 )
 export type LoginFlows = typeof LoginFlows.Type
 

@@ -20,25 +20,35 @@ export class LoginPagesApi extends HttpApiGroup.make("loginPages")
     }).annotateMerge(
       documented({
         summary: "Where the link of a mail leads",
-        text: "A page with a button. Visiting it confirms nothing, for programs that read mails visit links too.",
+        text:
+          "A page with a button. Visiting it confirms nothing, for programs that read mails visit links too. " +
+          "Errors: M_NOT_FOUND.",
         who: "anyone with the link"
       })
     ),
     HttpApiEndpoint.post("confirmEmail", "/login/email/confirm", {
       query: { token: secret },
       success: HtmlPage
-    }).annotateMerge(documented({ summary: "The button of that page", who: "anyone with the link" })),
+    }).annotateMerge(
+      documented({ summary: "The button of that page", text: "Errors: M_NOT_FOUND.", who: "anyone with the link" })
+    ),
     HttpApiEndpoint.get("services", "/login/oauth2/services", {
       query: { ticket: secret },
       success: HtmlPage
-    }).annotateMerge(documented({ summary: "Select a service to log in with", who: "anyone with the URI" })),
+    }).annotateMerge(
+      documented({
+        summary: "Select a service to log in with",
+        text: "Errors: M_NOT_FOUND.",
+        who: "anyone with the URI"
+      })
+    ),
     HttpApiEndpoint.get("authorize", "/login/oauth2/authorize", {
       query: { ticket: secret, provider: secret },
       success: HtmlPage
     }).annotateMerge(
       documented({
         summary: "On to the selected service",
-        text: "Redirects to the Authorization Request URI of the service.",
+        text: "Redirects to the Authorization Request URI of the service. Errors: M_NOT_FOUND.",
         who: "anyone with the URI"
       })
     ),

@@ -44,14 +44,14 @@ export type ChangePresenceList = typeof ChangePresenceList.Type
 const params = { userId: UserId }
 const readList = {
   summary: "One's own presence list",
-  text: "Whose presence the user wants to see, and what it is where they accepted.",
+  text: "Whose presence the user wants to see, and what it is where they accepted. Errors: M_FORBIDDEN.",
   who: "the user"
 }
 const changeList = {
   summary: "Change one's own presence list",
   text:
     "`invite` asks users to be on it, `drop` takes users off it; `accept` and `deny` answer users who want the caller " +
-    "on theirs.",
+    "on theirs. Errors: M_FORBIDDEN, M_NOT_FOUND.",
   who: "the user"
 }
 const list = { params, success: listBody<PresenceListEntry>(Schema.Array(PresenceListEntry)) } as const
@@ -70,7 +70,7 @@ export class PresenceApi extends HttpApiGroup.make("presence")
       params,
       payload: SetPresence,
       success: Done
-    }).annotateMerge(documented({ summary: "Set one's own presence", who: "the user" })),
+    }).annotateMerge(documented({ summary: "Set one's own presence", text: "Errors: M_FORBIDDEN.", who: "the user" })),
     HttpApiEndpoint.get("getList", "/presence/list/:userId", list).annotateMerge(documented(readList)),
     HttpApiEndpoint.post("changeList", "/presence/list/:userId", change).annotateMerge(documented(changeList)),
     HttpApiEndpoint.get("getListByOldPath", "/presence_list/:userId", list).annotateMerge(documented(readList)),

@@ -27,14 +27,21 @@ export const SetDisplayName = Schema.Struct({ displayname: text(1024) }).annotat
 export const SetAvatarUrl = Schema.Struct({ avatar_url: text(4096) }).annotate({ identifier: "SetAvatarUrl" })
 
 const unset = "null where the user has none. Errors: M_NOT_FOUND."
-const told = "Sent to every room of the user as m.room.member, and as m.presence to those who see the user's presence."
+const told =
+  "Sent to every room of the user as m.room.member, and as m.presence to those who see the user's presence. " +
+  "Errors: M_FORBIDDEN."
 
 export class ProfileApi extends HttpApiGroup.make("profile")
   .add(
     HttpApiEndpoint.get("get", "/profile/:userId", { params: ofUser, success: AnyObject })
       .middleware(OptionalAuthentication)
       .annotateMerge(
-        documented({ summary: "Everything that the caller may see", text: "Errors: M_NOT_FOUND.", who: anyone })
+        documented({
+          summary: "Everything that the caller may see",
+          text: "Errors: M_NOT_FOUND.",
+          who: anyone,
+          response: { displayname: "Alice", avatar_url: "https://example.org/alice.png", location: "London" }
+        })
       ),
     HttpApiEndpoint.get("getDisplayName", "/profile/:userId/displayname", {
       params: ofUser,
@@ -71,7 +78,8 @@ export class ProfileApi extends HttpApiGroup.make("profile")
         documented({
           summary: "A profile field",
           text: 'The field in an object, such as `{"location": "London"}`. Errors: M_NOT_FOUND.',
-          who: anyone
+          who: anyone,
+          response: { location: "London" }
         })
       ),
     HttpApiEndpoint.put("setField", "/profile/:userId/:field", {
@@ -85,8 +93,10 @@ export class ProfileApi extends HttpApiGroup.make("profile")
           summary: "Set a field of one's own profile",
           text:
             'email, phone, url, location, bio or a namespaced name: `{"location": "London", "visibility": "rooms"}`. ' +
-            "`visibility` is public (the default), rooms, contacts or private; null removes the field. Errors: M_BAD_JSON.",
-          who: "the user"
+            "`visibility` is public (the default), rooms, contacts or private; null removes the field. Errors: M_BAD_JSON, " +
+            "M_FORBIDDEN.",
+          who: "the user",
+          request: { location: "London", visibility: "rooms" }
         })
       )
   )

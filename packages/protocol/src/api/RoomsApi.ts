@@ -53,8 +53,11 @@ const createDoc =
   "answers. Errors: M_ROOM_IN_USE."
 const sendDoc =
   "The content of the event; its type says which keys it needs. Errors: M_BAD_JSON, M_FORBIDDEN, M_TOO_LARGE."
+const message = { msgtype: "m.text", body: "More tea?" }
+const redaction = { reason: "Said in the wrong room" }
 const senders = "members of the room with the power to send events of the type"
-const redactDoc = 'Strips the event to what the protocol needs. Optional: `{"reason"}`. Errors: M_FORBIDDEN.'
+const redactDoc =
+  'Strips the event to what the protocol needs. Optional: `{"reason"}`. Errors: M_FORBIDDEN, M_NOT_FOUND.'
 const redacters = "the sender of the event, and members with the power to redact"
 
 export class RoomsApi extends HttpApiGroup.make("rooms")
@@ -74,12 +77,14 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       params: { roomId: RoomId, type: EventType },
       payload: AnyPayload,
       success: SentEvent
-    }).annotateMerge(documented({ summary: "Send an event", text: sendDoc, who: senders })),
+    }).annotateMerge(documented({ summary: "Send an event", text: sendDoc, who: senders, request: message })),
     HttpApiEndpoint.put("sendWithTransaction", "/rooms/:roomId/send/:type/:txnId", {
       params: { roomId: RoomId, type: EventType, txnId: TransactionId },
       payload: AnyPayload,
       success: SentEvent
-    }).annotateMerge(documented({ summary: "Send an event, once", text: `${sendDoc} ${idempotent}`, who: senders })),
+    }).annotateMerge(
+      documented({ summary: "Send an event, once", text: `${sendDoc} ${idempotent}`, who: senders, request: message })
+    ),
     HttpApiEndpoint.get("messages", "/rooms/:roomId/messages", {
       params: { roomId: RoomId },
       query: {
@@ -105,13 +110,18 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       params: { roomId: RoomId, eventId: EventId },
       payload: OptionalObject,
       success: SentEvent
-    }).annotateMerge(documented({ summary: "Redact an event", text: redactDoc, who: redacters })),
+    }).annotateMerge(documented({ summary: "Redact an event", text: redactDoc, who: redacters, request: redaction })),
     HttpApiEndpoint.put("redactWithTransaction", "/rooms/:roomId/redact/:eventId/:txnId", {
       params: { roomId: RoomId, eventId: EventId, txnId: TransactionId },
       payload: OptionalObject,
       success: SentEvent
     }).annotateMerge(
-      documented({ summary: "Redact an event, once", text: `${redactDoc} ${idempotent}`, who: redacters })
+      documented({
+        summary: "Redact an event, once",
+        text: `${redactDoc} ${idempotent}`,
+        who: redacters,
+        request: redaction
+      })
     ),
     HttpApiEndpoint.put("typing", "/rooms/:roomId/typing/:userId", {
       params: { roomId: RoomId, userId: UserId },

@@ -17,7 +17,10 @@ export const Health = body(
      * them is still running. Clients wait for them meanwhile.
      */
     event_log_lag_ms: Schema.optionalKey(Schema.Number)
-  }).annotate({ identifier: "Health" })
+  }).annotate({
+    identifier: "Health",
+    examples: [{ ok: true, version: "0.1.0", checks: { database: "ok", gateway: "ok" } }]
+  })
 )
 export type Health = typeof Health.Type
 

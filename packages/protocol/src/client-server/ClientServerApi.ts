@@ -7,6 +7,7 @@
  * Source: the client-server specification.
  */
 import { HttpApi, OpenApi } from "effect/http-api"
+import { clientDocumentation } from "../api/ClientDocumentation.ts"
 import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
 import { DeviceApi } from "./DeviceApi.ts"
@@ -25,18 +26,20 @@ import { SyncApi } from "./SyncApi.ts"
 import { AccountDataApi, PushRulesApi, ReceiptsApi } from "./UserDataApi.ts"
 import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
-export const ClientServerApi = HttpApi.make("ClientServerApi")
+const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
   .add(FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi)
   .middleware(ClientErrors)
-  .annotateMerge(
-    OpenApi.annotations({
-      title: "Greenroom: the Matrix client-server API",
-      version: "v3",
-      description: 'Bodies are JSON objects in UTF-8. Every error is `{"errcode": "M_...", "error": "..."}`.'
-    })
-  )
+
+export const ClientServerApi = api.annotateMerge(
+  OpenApi.annotations({
+    title: "Greenroom: the Matrix client-server API",
+    version: "v3",
+    description: 'Bodies are JSON objects in UTF-8. Every error is `{"errcode": "M_...", "error": "..."}`.',
+    transform: clientDocumentation(api as never)
+  })
+)
 export type ClientServerApi = typeof ClientServerApi

@@ -7,6 +7,7 @@
  * Source: "Identity" of the specification.
  */
 import { HttpApi, OpenApi } from "effect/http-api"
+import { completeDocument } from "../api/OpenApiDocument.ts"
 import { SystemApi } from "../api/SystemApi.ts"
 import { WireErrors } from "../api/WireError.ts"
 import { InvitationApi } from "./InvitationApi.ts"
@@ -39,7 +40,11 @@ export const identityApi = <const Prefix extends `/${string}`>(prefix: Prefix) =
         version: "1",
         description:
           `Under \`${identityPrefix}\` and, the same, under \`${laterIdentityPrefix}\`. Bodies are JSON objects in ` +
-          'UTF-8. Every error is `{"errcode": "M_...", "error": "..."}`.'
+          'UTF-8. Every error is `{"errcode": "M_...", "error": "..."}`.',
+        transform: (document) => {
+          completeDocument(document as unknown as OpenApi.OpenAPISpec)
+          return document
+        }
       })
     )
 

@@ -66,6 +66,8 @@ POST /rooms/{roomId}/ban
 PUT /rooms/{roomId}/ban/{txnId}
 POST /rooms/{roomId}/kick
 PUT /rooms/{roomId}/kick/{txnId}
+POST /rooms/{roomId}/unban
+PUT /rooms/{roomId}/unban/{txnId}
 POST /join/{roomIdOrAlias}
 PUT /join/{roomIdOrAlias}
 PUT /join/{roomIdOrAlias}/{txnId}
@@ -162,19 +164,38 @@ describe("the OpenAPI document", () => {
     assert.hasAllKeys(spec.components.securitySchemes, ["access_token", "bearer"])
   })
 
-  it("gives every error its one shape", () => {
-    const statuses = new Set(Object.values(statusOf).map(String))
+  it("gives every error its one shape, under its status", () => {
     for (const { line, operation } of operations) {
-      const errors = Object.entries(operation.responses).filter(([status]) => Number(status) >= 400)
-      assert.deepStrictEqual(new Set(errors.map(([status]) => status)), statuses, line)
-      for (const [, response] of errors) {
-        assert.deepStrictEqual(
-          response.content?.["application/json"]?.schema,
-          { $ref: "#/components/schemas/Error" },
-          line
-        )
+      for (const [status, response] of Object.entries(operation.responses)) {
+        if (Number(status) < 400) continue
+        const content = response.content?.["application/json"]
+        assert.deepStrictEqual(content?.schema, { $ref: "#/components/schemas/Error" }, line)
+        for (const errcode of response.description?.split(", ") ?? []) {
+          assert.strictEqual(String(statusOf[errcode as keyof typeof statusOf]), status, line)
+        }
       }
     }
+  })
+
+  it("names the errors that an endpoint may have, and no others", () => {
+    const errorsOf = (line: string) => {
+      const { responses } = operations.find(
+        (each) => each.line === `${line.replace(" ", ` ${clientPrefix}`)}`
+      )!.operation
+      const failures = Object.entries(responses).filter(([status]) => Number(status) >= 400)
+      return failures.flatMap(([, { description }]) => description!.split(", ")).sort()
+    }
+    assert.deepStrictEqual(errorsOf("GET /login"), ["M_LIMIT_EXCEEDED"])
+    assert.deepStrictEqual(errorsOf("PUT /rooms/{roomId}/send/{type}/{txnId}"), [
+      "M_BAD_JSON",
+      "M_FORBIDDEN",
+      "M_LIMIT_EXCEEDED",
+      "M_MISSING_TOKEN",
+      "M_NOT_FOUND",
+      "M_NOT_JSON",
+      "M_TOO_LARGE",
+      "M_UNKNOWN_TOKEN"
+    ])
   })
 
   it("says which bodies may be absent", () => {
