@@ -49,7 +49,7 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     Effect.gen(function* () {
       assertError(yield* ask("GET", "/no/such/endpoint"), 404, "M_UNRECOGNIZED")
       assertError(yield* ask("GET", "//_matrix"), 404, "M_UNRECOGNIZED")
-      assertError(yield* ask("GET", "//_matrix/client/r0/sync"), 404, "M_UNRECOGNIZED")
+      assertError(yield* ask("GET", "//_matrix/client/r0/no/such/endpoint"), 404, "M_UNRECOGNIZED")
       const wrong = yield* ask("DELETE", "/rooms/!a:b/send/m.room.message/1")
       assertError(wrong, 405, "M_UNRECOGNIZED")
       assert.strictEqual(wrong.headers.get("allow"), "PUT")
