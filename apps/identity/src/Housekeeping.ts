@@ -1,6 +1,8 @@
 /**
  * Deletes, once an hour, what nobody needs any more: old sessions, counts of messages, invitations that nobody took.
  */
+
+import { periodically } from "@greenroom/actors/runtime/Supervision"
 import { Effect, Layer } from "effect"
 import { SentMessages } from "./SentMessages.ts"
 import { StoredInvites } from "./StoredInvites.ts"
@@ -12,11 +14,10 @@ const make = Effect.gen(function* () {
   const sessions = yield* ValidationSessions
   const messages = yield* SentMessages
   const invites = yield* StoredInvites
-  yield* Effect.all([sessions.forget, messages.forget, invites.forget], { discard: true }).pipe(
-    Effect.catchCause((cause) => Effect.logError("Old rows could not be deleted", cause)),
-    Effect.delay(interval),
-    Effect.forever,
-    Effect.forkScoped
+  yield* periodically(
+    "Deleting old rows",
+    interval,
+    Effect.all([sessions.forget, messages.forget, invites.forget], { discard: true })
   )
 })
 

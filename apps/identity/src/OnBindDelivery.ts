@@ -2,6 +2,8 @@
  * Tells home servers that an invited address was bound, from the queue, as `OnBind` says: 400 and 403 end the attempts,
  * anything but 200 is tried again, later each time, for a week.
  */
+
+import { keepRunning } from "@greenroom/actors/runtime/Supervision"
 import { onBindPath } from "@greenroom/protocol/identity/OnBind"
 import { Clock, Effect, Layer } from "effect"
 import { backoff } from "./Backoff.ts"
@@ -60,16 +62,8 @@ const make = Effect.gen(function* () {
     const due = yield* queue.takeDue(concurrency)
     yield* Effect.forEach(due, deliver, { concurrency, discard: true })
     if (due.length < concurrency) yield* untilNext
-  }).pipe(
-    Effect.catchCause((cause) =>
-      Effect.andThen(
-        Effect.logError("Home servers could not be told of bound addresses", cause),
-        Effect.sleep("5 seconds")
-      )
-    )
-  )
-
-  yield* Effect.forkScoped(Effect.forever(work))
+  })
+  yield* keepRunning("Telling home servers of bound addresses", work)
 })
 
 /** Works for as long as the layer lives. */

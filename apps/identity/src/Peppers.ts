@@ -5,6 +5,7 @@
  * The hashes of all associations are stored, and computed anew by the database when the pepper changes.
  */
 import { randomBytes } from "node:crypto"
+import { periodically } from "@greenroom/actors/runtime/Supervision"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import { lockAssociations } from "./AssociationLock.ts"
@@ -56,12 +57,7 @@ const make = Effect.gen(function* () {
   )
 
   yield* replaceIfOlder(pepperLifetime)
-  yield* replaceIfOlder(pepperLifetime).pipe(
-    Effect.catchCause((cause) => Effect.logError("The pepper of lookups could not be replaced", cause)),
-    Effect.delay(checkInterval),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* periodically("Replacing the pepper of lookups", checkInterval, replaceIfOlder(pepperLifetime))
   return Peppers.of({ pair, replace: Effect.orDie(replaceIfOlder(0)) })
 })
 

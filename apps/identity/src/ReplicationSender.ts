@@ -6,13 +6,14 @@
  * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
  */
 
+import { keepRunning } from "@greenroom/actors/runtime/Supervision"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import { maxRecordsPerPush } from "@greenroom/protocol/identity/ReplicationApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { signJson } from "@greenroom/room/Signing"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Clock, Context, Data, Effect, Latch, Layer, Result, type Scope } from "effect"
+import { Clock, Context, Data, Effect, Latch, Layer, Result } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { SqlClient } from "effect/sql"
 import { Associations, type OutgoingRecord } from "./Associations.ts"
@@ -108,14 +109,14 @@ const make = Effect.gen(function* () {
   for (const peer of peers) {
     const waker: Wakers = { fresh: yield* Latch.make(), heard: yield* Latch.make() }
     wakers.set(peer.name, waker)
-    yield* keepRunning(follow(peer, waker), peer)
+    yield* keepRunning(`Replication to ${peer.name}`, follow(peer, waker))
   }
   const announce = Effect.gen(function* () {
     yield* associations.signed.await
     yield* associations.signed.close
     for (const { fresh } of wakers.values()) yield* fresh.open
   })
-  yield* Effect.forkScoped(Effect.forever(announce))
+  yield* keepRunning("Announcing new associations to peers", announce)
 
   return ReplicationSender.of({
     wake: (name) => Effect.suspend(() => Effect.asVoid(wakers.get(name)?.heard.open ?? Effect.void))
@@ -123,16 +124,6 @@ const make = Effect.gen(function* () {
 })
 
 const sleepAfter = (failures: number) => Effect.flatMap(backoff(failures), Effect.sleep)
-
-/** A failure of our own database, say, is logged and tried again. */
-const keepRunning = (follow: Effect.Effect<never>, peer: Peer): Effect.Effect<unknown, never, Scope.Scope> =>
-  follow.pipe(
-    Effect.catchCause((cause) =>
-      Effect.andThen(Effect.logError(`Replication to ${peer.name} failed inside`, cause), Effect.sleep("5 seconds"))
-    ),
-    Effect.forever,
-    Effect.forkScoped
-  )
 
 export class ReplicationSender extends Context.Service<
   ReplicationSender,

@@ -31,6 +31,7 @@ import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { SessionRevocations } from "../runtime/SessionRevocations.ts"
+import { periodically } from "../runtime/Supervision.ts"
 import { Users } from "../user/Users.ts"
 import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
@@ -193,19 +194,13 @@ const make = Effect.gen(function* () {
   })
 
   // Usage that could not be written is written with the next.
-  yield* writeUsage.pipe(
-    Effect.catchCause((cause) => Effect.logWarning("The use of access tokens could not be written down", cause)),
-    Effect.delay(usageInterval),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* periodically("Writing when access tokens were last used", usageInterval, writeUsage)
 
   // Their rows would stay for ever otherwise: nobody asks for them again.
-  yield* Effect.map(store.removeExpired, (tokenIds) => cache.remove(tokenIds)).pipe(
-    Effect.catchCause((cause) => Effect.logWarning("Expired access tokens could not be removed", cause)),
-    Effect.delay(sweepInterval),
-    Effect.forever,
-    Effect.forkScoped
+  yield* periodically(
+    "Deleting expired access tokens",
+    sweepInterval,
+    Effect.map(store.removeExpired, (tokenIds) => cache.remove(tokenIds))
   )
 
   // --- Registration and login -----------------------------------------------------------------------------------------
@@ -376,16 +371,10 @@ const make = Effect.gen(function* () {
   const deactivate = (userId: UserId) => unregister({ userId, tokenId: 0, deviceId: "" })
 
   // Accounts whose deactivation was cut short by the end of a process, or done by the command line.
-  yield* Effect.gen(function* () {
+  const finishDeactivations = Effect.gen(function* () {
     for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
-  }).pipe(
-    Effect.catchCause((cause) =>
-      Effect.logWarning("The rest of deactivated accounts could not be cleared away", cause)
-    ),
-    Effect.andThen(Effect.sleep(sweepInterval)),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  })
+  yield* periodically("Finishing deactivations of accounts", sweepInterval, finishDeactivations, { atOnce: true })
 
   const devicesOf = (userId: UserId) =>
     Effect.map(store.devices(userId), (rows) =>

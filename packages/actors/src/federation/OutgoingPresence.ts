@@ -23,6 +23,7 @@ import {
 import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { Presences } from "../presence/Presences.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { keepRunning } from "../runtime/Supervision.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { Peers } from "./Peers.ts"
 
@@ -109,7 +110,7 @@ const make = Effect.gen(function* () {
   })
 
   let position = yield* stream.position
-  yield* Effect.suspend(() => stream.changed(position)).pipe(
+  const sendChanges = Effect.suspend(() => stream.changed(position)).pipe(
     Effect.andThen(Effect.sleep(batchInterval)),
     Effect.andThen(Effect.suspend(() => stream.since(position))),
     Effect.tap((chunk) =>
@@ -117,13 +118,9 @@ const make = Effect.gen(function* () {
         position = chunk.position
       })
     ),
-    Effect.flatMap((chunk) => tellChanges(chunk.updates)),
-    Effect.catchCause((cause) =>
-      Effect.andThen(Effect.logError("Telling servers of presence", cause), Effect.sleep(1000))
-    ),
-    Effect.forever,
-    Effect.forkScoped
+    Effect.flatMap((chunk) => tellChanges(chunk.updates))
   )
+  yield* keepRunning("Sending presence to other servers", sendChanges)
 
   // Polls
 

@@ -9,6 +9,7 @@ import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect, Layer } from "effect"
 import { EphemeralStream, type TypingUpdate } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { keepRunning, periodically } from "../runtime/Supervision.ts"
 import { Peers } from "./Peers.ts"
 
 /** How often a server is told that somebody still types. Shorter than `remoteTypingTimeout`. */
@@ -46,7 +47,7 @@ const make = Effect.gen(function* () {
   }
 
   let position = yield* stream.position
-  yield* Effect.suspend(() => stream.changed(position)).pipe(
+  const sendChanges = Effect.suspend(() => stream.changed(position)).pipe(
     Effect.andThen(Effect.suspend(() => stream.since(position))),
     Effect.tap((chunk) =>
       Effect.sync(() => {
@@ -59,28 +60,18 @@ const make = Effect.gen(function* () {
         tellChange,
         { discard: true }
       )
-    ),
-    Effect.catchCause((cause) =>
-      Effect.andThen(Effect.logError("Telling servers who types", cause), Effect.sleep(1000))
-    ),
-    Effect.forever,
-    Effect.forkScoped
+    )
   )
+  yield* keepRunning("Sending typing to other servers", sendChanges)
 
-  yield* Effect.sleep(repeatInterval).pipe(
-    Effect.andThen(
-      Effect.suspend(() =>
-        Effect.forEach(
-          [...told],
-          ([roomId, userIds]) => tell(roomId, new Map(Array.from(userIds, (userId) => [userId, true]))),
-          { discard: true }
-        )
-      )
-    ),
-    Effect.catchCause((cause) => Effect.logError("Telling servers who still types", cause)),
-    Effect.forever,
-    Effect.forkScoped
+  const repeatAll = Effect.suspend(() =>
+    Effect.forEach(
+      [...told],
+      ([roomId, userIds]) => tell(roomId, new Map(Array.from(userIds, (userId) => [userId, true]))),
+      { discard: true }
+    )
   )
+  yield* periodically("Repeating typing to other servers", repeatInterval, repeatAll)
 })
 
 export const layer = Layer.effectDiscard(make)

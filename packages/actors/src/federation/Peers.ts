@@ -12,7 +12,8 @@ import type { DestinationState } from "@greenroom/store/DestinationStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
-import { Cause, Clock, Context, type Duration, Effect, Fiber, Layer, Semaphore } from "effect"
+import { Cause, Clock, Context, Effect, Fiber, Layer, Semaphore } from "effect"
+import { keepRunning, periodically } from "../runtime/Supervision.ts"
 import { Destinations } from "./Destinations.ts"
 import { Peer } from "./PeerProtocol.ts"
 import type { EduContent } from "./PendingEdus.ts"
@@ -147,18 +148,10 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const repeatedly = (what: string, work: Effect.Effect<void>, interval: Duration.Input) =>
-    work.pipe(
-      Effect.catchCause((cause) => Effect.logError(what, cause)),
-      Effect.andThen(Effect.sleep(interval)),
-      Effect.forever,
-      Effect.forkScoped
-    )
-
-  yield* log.awaitOutgoing.pipe(Effect.flatMap(wake), Effect.forever, Effect.forkScoped)
-  yield* repeatedly("Waking destinations", sweep, sweepInterval)
+  yield* keepRunning("Waking destinations with new PDUs", Effect.flatMap(log.awaitOutgoing, wake))
+  yield* periodically("Waking destinations with waiting PDUs", sweepInterval, sweep, { atOnce: true })
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
-  yield* repeatedly("Forgetting old transactions", forget, forgetInterval)
+  yield* periodically("Deleting acknowledged transactions", forgetInterval, forget, { atOnce: true })
 
   const trim = Effect.flatMap(store.trim(longestQueue), (dropped) =>
     Effect.forEach(
@@ -167,7 +160,7 @@ const make = Effect.gen(function* () {
       { discard: true }
     )
   )
-  yield* repeatedly("Trimming queues", trim, trimInterval)
+  yield* periodically("Trimming queues to other servers", trimInterval, trim, { atOnce: true })
 
   const tell = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
     if (edus.length === 0 || isSpared(destination, yield* monotonicMillis)) return

@@ -14,6 +14,7 @@ import { Clock, Context, Effect, Layer } from "effect"
 import { EphemeralStream, type PresenceValue } from "../presence/EphemeralStream.ts"
 import { RemotePresenceLookup } from "../presence/RemotePresenceLookup.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { periodically } from "../runtime/Supervision.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { makePresenceVisibility } from "./internal/PresenceVisibility.ts"
 import { Peers } from "./Peers.ts"
@@ -144,12 +145,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  yield* Effect.sleep(checkInterval).pipe(
-    Effect.andThen(checkSilence),
-    Effect.catchCause((cause) => Effect.logError("Looking for silent servers", cause)),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* periodically("Checking for silent servers", checkInterval, checkSilence)
 
   const heardFrom = (server: ServerName) =>
     Effect.map(monotonicMillis, (now) => {

@@ -21,6 +21,7 @@ import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/M
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
+import { periodically } from "../runtime/Supervision.ts"
 import { EduReceiver } from "./EduReceiver.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"
@@ -251,12 +252,11 @@ const make = Effect.gen(function* () {
     return answer
   })
 
-  yield* Clock.currentTimeMillis.pipe(
-    Effect.flatMap((now) => store.forget(now - keptFor)),
-    Effect.catchCause((cause) => Effect.logError("Forgetting old answers", cause)),
-    Effect.andThen(Effect.sleep(forgetInterval)),
-    Effect.forever,
-    Effect.forkScoped
+  yield* periodically(
+    "Deleting old answers to transactions",
+    forgetInterval,
+    Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor)),
+    { atOnce: true }
   )
 
   return TransactionReceiver.of({ receive })

@@ -17,6 +17,7 @@ import { Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Sem
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
+import { keepRunning } from "../runtime/Supervision.ts"
 import { DeviceConnections } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
@@ -99,15 +100,14 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     )
 
   // One fiber looks once a second, and at once when somebody connects or becomes active.
-  yield* Effect.gen(function* () {
-    while (true) {
-      yield* Effect.raceFirst(somethingDue.await, Effect.sleep("1 second"))
-      somethingDue.closeUnsafe()
-      for (const userId of devices.due(yield* Clock.currentTimeMillis)) {
-        yield* Effect.forkIn(reporting(tellOrRetry(userId)), scope)
-      }
+  const reportDue = Effect.gen(function* () {
+    yield* Effect.raceFirst(somethingDue.await, Effect.sleep("1 second"))
+    somethingDue.closeUnsafe()
+    for (const userId of devices.due(yield* Clock.currentTimeMillis)) {
+      yield* Effect.forkIn(reporting(tellOrRetry(userId)), scope)
     }
-  }).pipe(Effect.forkScoped)
+  })
+  yield* keepRunning("Reporting devices to Presence actors", reportDue)
 
   const acceptedBy = yield* MonotonicCache.make({
     capacity: 10_000,

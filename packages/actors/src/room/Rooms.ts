@@ -14,7 +14,7 @@ import type { Session } from "../runtime/Session.ts"
 import { makeRoomDirectory } from "./internal/RoomDirectory.ts"
 import { makeRoomReads } from "./internal/RoomReads.ts"
 import { makeRoomRequests } from "./internal/RoomRequests.ts"
-import { makeTransactionExpiry } from "./internal/TransactionExpiry.ts"
+import { expireTransactions } from "./internal/TransactionExpiry.ts"
 import type {
   CreateRoom,
   MessagePage,
@@ -142,7 +142,7 @@ export class Rooms extends Context.Service<
       const requests = yield* makeRoomRequests
       const directory = yield* makeRoomDirectory(requests)
       const reads = yield* makeRoomReads
-      yield* Effect.forkScoped(yield* makeTransactionExpiry)
+      yield* expireTransactions
       return Rooms.of({ ...requests, ...directory, ...reads })
     })
   )

@@ -4,6 +4,7 @@
  */
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Effect, Latch, type Scope } from "effect"
+import { keepRunning } from "./Supervision.ts"
 
 /** In milliseconds. */
 const grain = 20
@@ -27,14 +28,15 @@ export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Eff
     }
   }
 
-  yield* Effect.gen(function* () {
+  const step = Effect.gen(function* () {
     const now = yield* monotonicMillis
     expire(now)
     earlier.closeUnsafe()
     next = Math.min(...due.keys())
     if (next === Number.POSITIVE_INFINITY) yield* earlier.await
     else yield* Effect.raceFirst(Effect.sleep(Math.min(next - now, longestSleep)), earlier.await)
-  }).pipe(Effect.forever, Effect.forkScoped)
+  })
+  yield* keepRunning("Watching deadlines", step)
 
   return (time, expire) => {
     const rounded = Math.ceil(time / grain) * grain

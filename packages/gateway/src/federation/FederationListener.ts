@@ -13,9 +13,10 @@ import type { KeyNotary } from "@greenroom/actors/federation/KeyNotary"
 import type { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { periodically } from "@greenroom/actors/runtime/Supervision"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
-import { Context, Effect, Layer, Schedule, Scope } from "effect"
+import { Context, Effect, Layer, Scope } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
@@ -112,11 +113,10 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
 })
 
 const renewing = (server: Server, credentials: Effect.Effect<TlsCredentials, TlsError>) =>
-  credentials.pipe(
-    Effect.andThen((renewed) => Effect.sync(() => server.setSecureContext(renewed))),
-    Effect.catch((error) => Effect.logWarning("The TLS certificate cannot be renewed", error.message)),
-    Effect.schedule(Schedule.spaced(renewalInterval)),
-    Effect.forkScoped
+  periodically(
+    "Renewing the TLS certificate",
+    renewalInterval,
+    Effect.map(credentials, (renewed) => server.setSecureContext(renewed))
   )
 
 export class FederationListener extends Context.Service<

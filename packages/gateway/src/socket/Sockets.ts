@@ -10,6 +10,7 @@ import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
+import { periodically } from "@greenroom/actors/runtime/Supervision"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
 import { Events } from "@greenroom/actors/sync/Events"
 import type { Users } from "@greenroom/actors/user/Users"
@@ -24,7 +25,7 @@ import {
   Unrecognized
 } from "@greenroom/protocol/MatrixError"
 import { closeCodes, maxRequestBytes, type Subprotocol, subprotocols } from "@greenroom/protocol/SocketFrame"
-import { Cause, Context, Effect, FiberSet, Layer, Schedule, type Scope } from "effect"
+import { Cause, Context, Effect, FiberSet, Layer, type Scope } from "effect"
 import { type WebSocket, WebSocketServer } from "ws"
 import { makeAuthenticate, readToken } from "../client-api/AccessToken.ts"
 import { pagination } from "../client-api/Paging.ts"
@@ -128,11 +129,10 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
       }
     })
 
-  yield* Effect.forkScoped(
-    Effect.repeat(
-      Effect.sync(() => checkPeers(open)),
-      Schedule.spaced(pingInterval)
-    )
+  yield* periodically(
+    "Pinging sockets",
+    pingInterval,
+    Effect.sync(() => checkPeers(open))
   )
 
   return Sockets.of({

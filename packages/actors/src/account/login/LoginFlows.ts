@@ -19,6 +19,7 @@ import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Data, Effect, Layer, Option, Redacted } from "effect"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { periodically } from "../../runtime/Supervision.ts"
 import { Accounts } from "../Accounts.ts"
 import { makeEmailStages, maxTries } from "./EmailStages.ts"
 import { FlowTable } from "./FlowTable.ts"
@@ -351,12 +352,7 @@ const make = Effect.gen(function* () {
   })
 
   // Once a minute, sessions that nobody ended.
-  yield* sessions.removeExpired.pipe(
-    Effect.catchCause((cause) => Effect.logWarning("Expired logins could not be removed", cause)),
-    Effect.delay(sweepInterval),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* periodically("Deleting expired login sessions", sweepInterval, sessions.removeExpired)
 
   const getFlows = (purpose: Purpose) =>
     purpose === "registration" && table.isClosed(purpose) ? Effect.fail(closed) : Effect.succeed(table.answer(purpose))

@@ -5,6 +5,7 @@
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { type AttemptRate, LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { Context, Effect, Layer } from "effect"
+import { periodically } from "../../runtime/Supervision.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 
@@ -73,12 +74,7 @@ export class LoginThrottle extends Context.Service<
       })
 
       const slowest = Math.max(rates.addressAttempts.window, rates.accountAttempts.window, rates.mailRate.window)
-      yield* store.forget(slowest).pipe(
-        Effect.catchCause((cause) => Effect.logWarning("Old attempts to log in could not be forgotten", cause)),
-        Effect.delay(sweepInterval),
-        Effect.forever,
-        Effect.forkScoped
-      )
+      yield* periodically("Deleting old login attempts", sweepInterval, store.forget(slowest))
 
       return LoginThrottle.of({
         attempt,

@@ -4,6 +4,7 @@
  */
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Context, Effect, Layer, Queue, Schedule } from "effect"
+import { keepRunning } from "../../runtime/Supervision.ts"
 import { describeSmtpError, smtpTransport } from "../SmtpServer.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import type { MailOptions } from "./LoginOptions.ts"
@@ -43,7 +44,7 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
     )
 
   for (let index = 0; index < senders; index++) {
-    yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(queue), deliver)))
+    yield* keepRunning("Sending mails", Effect.flatMap(Queue.take(queue), deliver))
   }
 
   return Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {

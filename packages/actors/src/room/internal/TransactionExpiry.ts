@@ -1,18 +1,18 @@
 /**
- * Forgets what transaction IDs of clients were answered once nobody can still be repeating the request.
+ * Deletes the stored answers of client transactions once no client can be repeating the request.
  */
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Effect } from "effect"
+import { periodically } from "../../runtime/Supervision.ts"
 
 /** For how long a repeat gets the first answer, in milliseconds. */
 const rememberedFor = 30 * 24 * 60 * 60 * 1000
 
-/** Runs for as long as the server does. */
-export const makeTransactionExpiry = Effect.map(RoomStore, (rooms) =>
-  Effect.sleep("1 hour").pipe(
-    Effect.andThen(Clock.currentTimeMillis),
-    Effect.flatMap((now) => rooms.forgetTransactions(now - rememberedFor)),
-    Effect.catchCause((cause) => Effect.logWarning("Old transaction IDs could not be forgotten", cause)),
-    Effect.forever
+/** Runs until the scope closes. */
+export const expireTransactions = Effect.flatMap(RoomStore, (rooms) =>
+  periodically(
+    "Deleting old client transactions",
+    "1 hour",
+    Effect.flatMap(Clock.currentTimeMillis, (now) => rooms.forgetTransactions(now - rememberedFor))
   )
 )

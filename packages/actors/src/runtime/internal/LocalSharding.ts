@@ -39,6 +39,7 @@ import {
 } from "effect/cluster"
 import { Headers } from "effect/http"
 import { Rpc } from "effect/rpc"
+import { periodically } from "../Supervision.ts"
 
 export interface LocalShardingOptions {
   /** How long an actor without messages stays in memory, unless it says otherwise itself. */
@@ -328,7 +329,7 @@ export const make = Effect.fnUntraced(function* (options: LocalShardingOptions) 
     const actors = new Actors({ entity, build, context, options: registration, mailboxCapacity, population })
     const maxIdleTime = Duration.toMillis(registration.maxIdleTime ?? options.maxIdleTime)
     yield* Effect.addFinalizer(() => actors.close)
-    yield* Effect.forkScoped(Effect.forever(Effect.delay(actors.passivate(maxIdleTime), maxIdleTime / 2)))
+    yield* periodically(`Passivating idle ${entity.type} actors`, maxIdleTime / 2, actors.passivate(maxIdleTime))
     Deferred.doneUnsafe(kindOf(entity.type), Exit.succeed(actors))
   })
 

@@ -24,6 +24,7 @@ import {
 import { makeDeadlines } from "../../runtime/Deadlines.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
+import { keepRunning, periodically } from "../../runtime/Supervision.ts"
 import { FeedEntry } from "./FeedEntry.ts"
 import { RecentEntries } from "./RecentEntries.ts"
 import { UserFeed } from "./UserFeed.ts"
@@ -270,34 +271,26 @@ const makeFeeds = Effect.gen(function* () {
   })
 
   let ephemeralPosition = yield* ephemeral.position
-  yield* Effect.suspend(() => ephemeral.changed(ephemeralPosition)).pipe(
+  const followEphemeral = Effect.suspend(() => ephemeral.changed(ephemeralPosition)).pipe(
     Effect.andThen(Effect.suspend(() => ephemeral.since(ephemeralPosition))),
-    Effect.flatMap(dispatchUpdates),
-    Effect.catchCause((cause) => Effect.andThen(Effect.logError("Telling presence", cause), Effect.sleep("1 second"))),
-    Effect.forever,
-    Effect.forkScoped
+    Effect.flatMap(dispatchUpdates)
   )
+  yield* keepRunning("Waking feeds for presence and typing", followEphemeral)
 
   // Closing feeds that nobody reads
 
   let forgetUpTo = 0
-  yield* Effect.sleep(keptFor / 2).pipe(
-    Effect.andThen(monotonicMillis),
-    Effect.tap((now) =>
-      Effect.sync(() => {
-        for (const feed of feeds.values()) {
-          feed.forgetUpdates(forgetUpTo)
-          if (feed.readers > 0 || now - feed.lastRead < keptFor) continue
-          feed.closed = true
-          feeds.delete(feed.userId)
-          for (const roomId of feed.rooms) quit(feed, roomId)
-        }
-        forgetUpTo = ephemeralPosition
-      })
-    ),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  const closeUnread = Effect.map(monotonicMillis, (now) => {
+    for (const feed of feeds.values()) {
+      feed.forgetUpdates(forgetUpTo)
+      if (feed.readers > 0 || now - feed.lastRead < keptFor) continue
+      feed.closed = true
+      feeds.delete(feed.userId)
+      for (const roomId of feed.rooms) quit(feed, roomId)
+    }
+    forgetUpTo = ephemeralPosition
+  })
+  yield* periodically("Closing feeds without readers", keptFor / 2, closeUnread)
 
   // Waiting
 
