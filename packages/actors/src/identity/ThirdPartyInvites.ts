@@ -23,7 +23,6 @@ import {
 } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
-import { levelFor, userLevel } from "@greenroom/room/PowerLevels"
 import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
@@ -32,6 +31,7 @@ import { type ThirdPartyInvite, ThirdPartyInviteStore } from "@greenroom/store/T
 import { Clock, Context, Effect, Layer, Option, Result } from "effect"
 import { FederationClient } from "../federation/FederationClient.ts"
 import type { RemoteError } from "../federation/RemoteError.ts"
+import { makeRoomLevels } from "../room/RoomLevels.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
@@ -104,6 +104,7 @@ const make = Effect.gen(function* () {
   const accounts = yield* AccountStore
   const profiles = yield* ProfileStore
   const memberships = yield* RoomStore
+  const levelsFor = yield* makeRoomLevels
   const rooms = yield* Rooms
   const federation = yield* FederationClient
 
@@ -114,12 +115,9 @@ const make = Effect.gen(function* () {
 
   /** Asked first, so that nobody else has mails sent or learns who has an address. */
   const requireMayInvite = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
-    const membership = yield* memberships.membership(session.userId, roomId)
-    if (Option.isNone(membership) || membership.value.membership !== "join") {
-      return yield* new Forbidden({ error: "Only members of the room can invite" })
-    }
-    const levels = { content: yield* contentOf(session, roomId, "m.room.power_levels"), creator: undefined }
-    if (userLevel(levels, session.userId) < levelFor(levels, "invite")) {
+    const levels = yield* levelsFor(session.userId, roomId)
+    if (Option.isNone(levels)) return yield* new Forbidden({ error: "Only members of the room can invite" })
+    if (levels.value.user(session.userId) < levels.value.of("invite")) {
       return yield* new Forbidden({ error: "Inviting takes the power level `invite`" })
     }
     const now = yield* Clock.currentTimeMillis

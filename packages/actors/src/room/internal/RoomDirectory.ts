@@ -11,21 +11,20 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
-import { eventLevel, powerLevels, userLevel } from "@greenroom/room/PowerLevels"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { RemoteDirectory } from "../RemoteDirectory.ts"
+import { makeRoomLevels } from "../RoomLevels.ts"
 import type { RoomRequests } from "./RoomRequests.ts"
 
 export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequests) {
   const { serverName } = yield* HomeServerConfig
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
-  const states = yield* StateStore
+  const levelsFor = yield* makeRoomLevels
   const remote = yield* RemoteDirectory
 
   const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
@@ -82,14 +81,8 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
 
   /** Whether the user has the power level that state takes. Anybody in the room may name further aliases for it. */
   const hasPowerOverAliases = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
-    const found = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
-    if (found?.membership !== "join" || found.current === undefined) return false
-    const state = yield* states.read([{ roomNid: found.roomNid, ref: found.current }], {
-      types: ["m.room.create", "m.room.power_levels"]
-    })
-    const ofType = (type: string) => state.find(({ event }) => event.type === type && event.state_key === "")?.event
-    const levels = powerLevels(ofType("m.room.power_levels"), ofType("m.room.create"))
-    return userLevel(levels, userId) >= eventLevel(levels, "m.room.aliases", true)
+    const levels = yield* levelsFor(userId, roomId)
+    return Option.isSome(levels) && levels.value.user(userId) >= levels.value.event("m.room.aliases", true)
   })
 
   const removeAlias = Effect.fn("Rooms.removeAlias")(function* (session: Session, alias: RoomAlias) {
