@@ -44,5 +44,5 @@ const Forget = Rpc.make("Forget")
 /** The entity; its key is the user ID. */
 export const Presence = Entity.make("Presence", [Choose, Report, Announce, Own, Forget]).annotateRpcs(
   ClusterSchema.Uninterruptible,
-  "server"
+  true
 )

@@ -2,7 +2,7 @@
  * Rooms, as gateways and embedding programs use them. What changes a room is a message to its `Room` actor; what only
  * reads is answered from the store without waking the actor. Every method says who may call it.
  *
- * Source: "Rooms" of the specification, `client-api`.
+ * Source: "Rooms" of the specification, docs/client-api.md.
  */
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"

@@ -1,7 +1,7 @@
 /**
  * The methods of the WebSocket, as calls of the home server's services: what the HTTP handlers do, by name.
  *
- * Source: `client-api`, "WebSocket".
+ * Source: docs/client-api.md, "WebSocket".
  */
 
 import { Presences } from "@greenroom/actors/presence/Presences"

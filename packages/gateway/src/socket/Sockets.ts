@@ -2,7 +2,7 @@
  * The open WebSockets of this node: upgrades connections, finds dead peers, and closes sockets whose access token has
  * ended.
  *
- * Source: `client-api`, "WebSocket".
+ * Source: docs/client-api.md, "WebSocket".
  */
 import { type IncomingMessage, STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"

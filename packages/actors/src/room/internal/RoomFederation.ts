@@ -3,7 +3,7 @@
  * after the other; our own users' events go on between them. What our users need of other servers is in `RoomHandshakes`
  * and `RoomHistory`.
  *
- * Source: `federation`, "What happens to a PDU that arrives" and "Joining".
+ * Source: docs/federation.md, "What happens to a PDU that arrives" and "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"

@@ -6,7 +6,7 @@
  * A room begins for this server with the event by which it joined. Of what is less deep only the events that are
  * followed directly are fetched, as history; the rest comes when somebody asks for it.
  *
- * Source: `federation`, "What happens to a PDU that arrives".
+ * Source: docs/federation.md, "What happens to a PDU that arrives".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"

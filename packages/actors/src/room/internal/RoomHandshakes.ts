@@ -2,7 +2,7 @@
  * How our users come into rooms of other servers and out of them again, and invite users of those: every membership for
  * which two servers are needed, seen from the side of our user.
  *
- * Source: `federation`, "Joining".
+ * Source: docs/federation.md, "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type ServerName, serverNameOf, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"

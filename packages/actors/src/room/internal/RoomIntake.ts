@@ -3,7 +3,7 @@
  * those that only authorise others are kept without one. What changes the room on the word of another server holds `one`;
  * our own users' events go on between.
  *
- * Source: `federation`, "What happens to a PDU that arrives".
+ * Source: docs/federation.md, "What happens to a PDU that arrives".
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
