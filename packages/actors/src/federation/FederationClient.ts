@@ -49,6 +49,9 @@ const transactionAnswer = 1024 * 1024
 const pages = 8 * 1024 * 1024
 const wholeState = 50 * 1024 * 1024
 
+/** How many request timeouts a small answer may take for which a user waits: a silent server must not hold them up. */
+const shortPatience = 1 / 3
+
 /** A request for a membership PDU of one of our users. */
 type Make = (
   destination: ServerName,
@@ -71,7 +74,7 @@ interface Call<A> {
   readonly path: string
   readonly content?: JsonObject
   readonly maxBytes: number
-  /** How many request timeouts it may take (default 1). */
+  /** How many request timeouts it may take (default 1; a third where a user waits for a small answer). */
   readonly patience?: number
   /** A user waits: it is tried whatever happened before. */
   readonly isUrgent?: boolean
@@ -163,6 +166,7 @@ const endpoints = (
         method: "GET",
         path: path(`make_${membership}`, roomId, userId),
         maxBytes: small,
+        patience: shortPatience,
         isUrgent: true,
         read: readMade
       })
@@ -187,7 +191,7 @@ const endpoints = (
   const sendSilently =
     (endpoint: string): Send<void> =>
     (...parameters) =>
-      Effect.asVoid(send(endpoint, readNothing)(...parameters))
+      Effect.asVoid(send(endpoint, readNothing, { maxBytes: small, patience: shortPatience })(...parameters))
 
   const query = <A>(
     destination: ServerName,
@@ -201,6 +205,7 @@ const endpoints = (
       method: "GET",
       path: withQuery(path("query", type), parameters),
       maxBytes: small,
+      patience: isUrgent ? shortPatience : 1,
       isUrgent,
       read
     })

@@ -30,8 +30,12 @@ const make = Effect.gen(function* () {
   const client = yield* FederationClient
   const verification = yield* PduVerification
 
-  const verify = Effect.fnUntraced(function* (version: RoomVersion, pdus: ReadonlyArray<unknown>) {
-    const results = yield* verification.verifyPdus(version, pdus)
+  const verify = Effect.fnUntraced(function* (
+    version: RoomVersion,
+    pdus: ReadonlyArray<unknown>,
+    voucher?: ServerName
+  ) {
+    const results = yield* verification.verifyPdus(version, pdus, voucher)
     return results.map(Result.mapError(problemOf))
   })
 
@@ -40,11 +44,12 @@ const make = Effect.gen(function* () {
     destination: ServerName,
     version: RoomVersion,
     roomId: RoomId,
-    pdus: ReadonlyArray<unknown>
+    pdus: ReadonlyArray<unknown>,
+    voucher?: ServerName
   ) {
     const events: Array<Event> = []
     let refused = 0
-    for (const each of yield* verify(version, pdus)) {
+    for (const each of yield* verify(version, pdus, voucher)) {
       if (Result.isSuccess(each) && each.success.room_id === roomId) events.push(each.success)
       else refused++
     }
@@ -88,10 +93,11 @@ const make = Effect.gen(function* () {
         failureOf
       )
       return {
-        state: yield* good(destination, version, event.room_id, state),
-        authChain: yield* good(destination, version, event.room_id, auth_chain)
+        state: yield* good(destination, version, event.room_id, state, destination),
+        authChain: yield* good(destination, version, event.room_id, auth_chain, destination)
       }
     }),
+    joinedThrough: (destination, roomId) => verification.joinedThrough(roomId, destination),
     sendMembership: (destination, version, handshake, event) =>
       Effect.mapError(send[handshake](destination, event.room_id, event.event_id, version.toPdu(event)), failureOf),
     invite: Effect.fnUntraced(function* (destination, version, event) {

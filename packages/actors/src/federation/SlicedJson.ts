@@ -1,6 +1,9 @@
 /**
  * Reading and writing JSON bodies of many megabytes without holding the event loop: an object whose lists are long, as
  * transactions and the state of a room are, goes entry by entry. No single entry may be longer than `maxEntryBytes`.
+ *
+ * What a long body turns into is bounded before it is made: a few bytes such as `{},` become an object of many. Entries,
+ * values and their nesting are counted while the ends of the entries are looked for.
  */
 import { isUtf8 } from "node:buffer"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
@@ -21,6 +24,15 @@ export const smallBytes = 128 * 1024
 /** The longest value, in bytes, that is read at once: in a list, or beside one. */
 export const maxEntryBytes = 2 * 1024 * 1024
 
+/** The most entries of lists, and keys of the outermost object, in a body that is read entry by entry. */
+export const maxEntries = 120_000
+
+/** The most values, those inside of others counted too: the state of a room of 30,000 events has about 2 million. */
+export const maxValues = 5_000_000
+
+/** How deep arrays and objects may nest in such a body. Canonical JSON allows less. */
+export const maxDepth = 300
+
 const quote = 0x22
 const comma = 0x2c
 const colon = 0x3a
@@ -38,6 +50,8 @@ const fail = (reason: string, isTooLong = false): never => {
 class Scanner {
   readonly bytes: Buffer
   position = 0
+  private entries = 0
+  private values = 0
 
   constructor(bytes: Buffer) {
     this.bytes = bytes
@@ -64,6 +78,11 @@ class Scanner {
     if (!this.accept(byte)) fail(`expected ${String.fromCharCode(byte)} at byte ${this.position}`)
   }
 
+  /** Another entry of a list, or key of the outermost object. */
+  countEntry(): void {
+    if (++this.entries > maxEntries) fail(`it has more than ${maxEntries} entries`, true)
+  }
+
   /** Reads the value that begins here. */
   value(): Json {
     this.peek()
@@ -78,11 +97,16 @@ class Scanner {
     for (;;) {
       const byte = this.bytes[this.position]
       if (byte === quote) this.skipString(limit)
-      else if (byte === openBrace || byte === openBracket) depth++
-      else if (byte === closeBrace || byte === closeBracket) {
+      else if (byte === openBrace || byte === openBracket) {
+        if (++depth > maxDepth) fail(`it nests deeper than ${maxDepth} levels`, true)
+        this.values++
+      } else if (byte === closeBrace || byte === closeBracket) {
         if (depth === 0) return
         depth--
-      } else if (byte === comma && depth === 0) return
+      } else if (byte === comma) {
+        if (depth === 0) return
+        if (++this.values > maxValues) fail(`it has more than ${maxValues} values`, true)
+      }
       if (this.position >= limit) fail(`a single value is longer than ${maxEntryBytes} bytes`, true)
       if (this.position >= this.bytes.length) fail("it ends too early")
       this.position++
@@ -111,6 +135,7 @@ function* readList(scanner: Scanner): Generator<void, Json> {
   scanner.expect(openBracket)
   if (scanner.accept(closeBracket)) return list
   do {
+    scanner.countEntry()
     list.push(scanner.value())
     yield
   } while (scanner.accept(comma))
@@ -124,6 +149,7 @@ function* readObject(scanner: Scanner): Generator<void, Json> {
   if (scanner.accept(closeBrace)) return object
   do {
     if (scanner.peek() !== quote) fail("expected a key")
+    scanner.countEntry()
     const key = scanner.value()
     scanner.expect(colon)
     const value = scanner.peek() === openBracket ? yield* readList(scanner) : scanner.value()

@@ -63,11 +63,14 @@ export class RemoteRooms extends Context.Service<
       roomId: RoomId,
       userId: UserId
     ) => Effect.Effect<{ readonly room_version: string; readonly event: JsonObject }, RemoteFailure>
+    /** Hands over the join of our user. The destination vouches for the keys of those who signed the state. */
     readonly sendJoin: (
       destination: ServerName,
       version: RoomVersion,
       event: Event
     ) => Effect.Effect<RemoteState, RemoteFailure>
+    /** This server has joined the room through that one, which vouches for keys in it from now on. */
+    readonly joinedThrough: (destination: ServerName, roomId: RoomId) => Effect.Effect<void>
     readonly sendMembership: (
       destination: ServerName,
       version: RoomVersion,

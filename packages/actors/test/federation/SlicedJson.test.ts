@@ -1,9 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
 import { Effect } from "effect"
 import fc from "fast-check"
-import { encodeCanonicalJson, encodeJson, parseJson, smallBytes } from "../../src/federation/SlicedJson.ts"
+import {
+  encodeCanonicalJson,
+  encodeJson,
+  maxEntries,
+  maxValues,
+  parseJson,
+  smallBytes
+} from "../../src/federation/SlicedJson.ts"
 
 /** Enough space before a body that it is not read at once. */
 const padding = " ".repeat(smallBytes)
@@ -71,6 +78,23 @@ describe("SlicedJson", () => {
       assert.isTrue(long.isTooLong)
       const many = { pdus: Array.from({ length: 3_000 }, () => ({ text: "x".repeat(1_000) })) }
       assert.deepStrictEqual(yield* parseJson(Buffer.from(JSON.stringify(many))), many)
+    })
+  )
+
+  it.effect("a long body that would turn into very many or very deep values is refused before it does", () =>
+    Effect.gen(function* () {
+      const bodies = [
+        `{"state":[${"{},".repeat(maxEntries)}{}]}`,
+        `{${Array.from({ length: maxEntries + 1 }, (_, index) => `"k${index}":1`).join(",")}}`,
+        `{"state":[${`[${"[],".repeat(100_000)}[]],`.repeat(maxValues / 100_000)}0]}`,
+        `{"state":[${"[".repeat(100_000)}${"]".repeat(100_000)}]}`,
+        `{"state":${"[".repeat(100_000)}`
+      ]
+      for (const body of bodies) {
+        const error = yield* Effect.flip(parseSliced(body))
+        assert.isTrue(error.isTooLong || body.length < 200_000, error.reason)
+      }
+      assert.isTrue(isJsonObject(yield* parseSliced(`{"state":[${"{},".repeat(maxEntries - 2)}{}]}`)))
     })
   )
 

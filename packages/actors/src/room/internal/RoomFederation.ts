@@ -19,6 +19,9 @@ import { type Failure, makeRoomIntake } from "./RoomIntake.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
+/** How long events of other servers wait for a join of ours that is under way. */
+const longestJoinWait = "20 seconds"
+
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { roomId, serverName, signingKey, states } = writer
   const chains = yield* AuthChainStore
@@ -42,6 +45,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   ): Effect.Effect<ReadonlyArray<Outcome>, Failure> =>
     Effect.gen(function* () {
       // A join of ours may be under way: the other servers send as soon as they know of it.
+      yield* Effect.timeoutOption(handshakes.settled, longestJoinWait)
       const now = yield* one.withPermits(1)(loadOurs)
       if (!mayKnow(now, origin, events)) return yield* notFound
       const handled = events.filter((event) => !unhandled.has(event.event_id))

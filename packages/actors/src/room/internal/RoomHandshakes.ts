@@ -8,18 +8,22 @@ import type { Event } from "@greenroom/protocol/Event"
 import { type ServerName, serverNameOf, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
-import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { type RoomVersion, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventStatus } from "@greenroom/store/EventLog"
-import { Clock, Effect, Result } from "effect"
+import { Clock, Effect, Fiber, Latch, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
-/** How many servers are tried for a join, one after the other. */
+/** How many servers are tried for a join, one after the other, and how long all of it may take. */
 const maxCandidates = 10
+const joinLimit = "2 minutes"
+
+/** How often servers are told that a user of ours is not in a room, until one has taken it. */
+const leaveAttempts = 6
 
 /**
  * What a client is told of a failure: the words of the other server. Why there are none is for the log alone, since it
@@ -32,6 +36,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   const { load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
   const remote = yield* RemoteRooms
+  const scope = yield* Effect.scope
 
   // On ReceiveInvite: one of our users is invited
 
@@ -130,27 +135,114 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     return { version, event: built.success }
   })
 
+  /**
+   * What is asked of other servers runs in a fiber of the actor, without holding the room: a silent server holds up
+   * nobody else, and a client that goes away tears nothing.
+   */
+  const remotely = <A, E>(asking: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.flatMap(Effect.forkIn(Effect.interruptible(asking), scope), Fiber.join)
+
+  /** The joins that are under way, by user: who asks twice joins once. */
+  const joins = new Map<UserId, Fiber.Fiber<void, Failure>>()
+  /** Open unless a server has been handed a join of ours that is not installed yet. */
+  const settled = Latch.makeUnsafe(true)
+  let unsettled = 0
+
+  /** Other servers send events as soon as they know of a join: those wait until it is installed. */
+  const settling = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      unsettled++
+      settled.closeUnsafe()
+      return Effect.ensuring(
+        effect,
+        Effect.sync(() => {
+          if (--unsettled === 0) settled.openUnsafe()
+        })
+      )
+    })
+
   const joinRemotely = (
     userId: UserId,
     content: JsonObject,
     servers: ReadonlyArray<ServerName>
   ): Effect.Effect<void, Failure> =>
-    one.withPermits(1)(
-      Effect.suspend(() =>
-        firstOf(servers, (server) =>
-          Effect.gen(function* () {
-            const { event, version } = yield* complete(server, "join", userId, content)
-            const answer = yield* remote.sendJoin(server, version, event)
-            yield* rooms.prepare(roomId, version.id, "private")
-            const room = yield* load
-            // Somebody of ours may have joined meanwhile; then the join is an event like any other.
-            if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
-            yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
-              Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
-            )
-          })
-        )
+    Effect.suspend(() => {
+      const current = joins.get(userId)
+      if (current !== undefined) return Fiber.join(current)
+      const joining = firstOf(servers, (server) => joinThrough(server, userId, content)).pipe(
+        Effect.timeoutOrElse({
+          duration: joinLimit,
+          orElse: () => new NotFound({ error: `${roomId} cannot be joined now: it takes too long` })
+        }),
+        Effect.ensuring(Effect.sync(() => joins.delete(userId)))
       )
+      return Effect.flatMap(Effect.forkIn(Effect.interruptible(joining), scope), (fiber) => {
+        joins.set(userId, fiber)
+        return Fiber.join(fiber)
+      })
+    })
+
+  const joinThrough = Effect.fnUntraced(function* (server: ServerName, userId: UserId, content: JsonObject) {
+    const { event, version } = yield* complete(server, "join", userId, content)
+    let isRefused = false
+    const sent = Effect.tapError(remote.sendJoin(server, version, event), ({ errcode }) =>
+      Effect.sync(() => {
+        isRefused = errcode !== undefined
+      })
+    )
+    yield* settling(
+      Effect.flatMap(sent, (answer) =>
+        Effect.uninterruptible(one.withPermits(1)(takeJoin(server, version, event, answer)))
+      )
+    ).pipe(
+      // What fails leaves nothing: a server that has not refused the join may have taken it.
+      Effect.onError((cause) =>
+        isRefused
+          ? Effect.void
+          : Effect.andThen(
+              Effect.logWarning(
+                `The join of ${userId} to ${roomId} through ${server} failed, and is taken back`,
+                cause
+              ),
+              tellOfLeave(userId, [server])
+            )
+      )
+    )
+  })
+
+  const takeJoin = Effect.fnUntraced(function* (
+    server: ServerName,
+    version: RoomVersion,
+    event: Event,
+    answer: RemoteState
+  ) {
+    yield* rooms.prepare(roomId, version.id, "private")
+    const room = yield* load
+    yield* remote.joinedThrough(server, roomId)
+    // Somebody of ours may have joined meanwhile; then the join is an event like any other.
+    if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
+    yield* Effect.catchTag(install(room, event, answer), "M_FORBIDDEN", ({ error }) =>
+      Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
+    )
+  })
+
+  /** Tells one of the servers, in the background and a few times, that our user is not in the room. */
+  const tellOfLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void> =>
+    firstOf(servers, (server) =>
+      Effect.gen(function* () {
+        const { event, version } = yield* complete(server, "leave", userId, {})
+        yield* remote.sendMembership(server, version, "leave", event)
+      })
+    ).pipe(
+      Effect.retry({
+        // A server that has no such membership needs none to be taken back.
+        while: ({ _tag }) => _tag === "M_NOT_FOUND",
+        schedule: Schedule.exponential("5 seconds"),
+        times: leaveAttempts
+      }),
+      Effect.catchCause((cause) => Effect.logInfo(`No server of ${roomId} has taken the leave of ${userId}`, cause)),
+      Effect.forkIn(scope),
+      Effect.asVoid
     )
 
   /** The room begins here with the state that another server vouches for, each event of it checked. */
@@ -191,22 +283,15 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     yield* durable
   })
 
-  /** Leaves a room that this server is not in: an invitation is rejected, a knock taken back. */
+  /**
+   * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. Nobody stays invited who does
+   * not want to be, whatever others say: they are told afterwards.
+   */
   const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
     one.withPermits(1)(
       Effect.gen(function* () {
         const room = yield* load
-        const said = yield* Effect.result(
-          firstOf(servers, (server) =>
-            Effect.gen(function* () {
-              const { event, version } = yield* complete(server, "leave", userId, {})
-              yield* remote.sendMembership(server, version, "leave", event)
-              return event
-            })
-          )
-        )
         if (room.isOurs) return
-        // Whatever the others say, nobody stays invited who does not want to be.
         const now = yield* Clock.currentTimeMillis
         const proposal = {
           room_id: roomId,
@@ -215,20 +300,26 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           state_key: userId,
           content: { membership: "leave" }
         }
-        const event = Result.isSuccess(said)
-          ? said.success
-          : room.version.build(proposal, { prevEvents: [], state: () => undefined, now }, yield* signingKey)
+        const place = { prevEvents: [], state: () => undefined, now }
+        const event = room.version.build(proposal, place, yield* signingKey)
         yield* yield* withNids(1, () => logOutside(room, event, userId))
+        yield* tellOfLeave(userId, servers)
       })
     )
 
   const knockRemotely = (userId: UserId, content: JsonObject, servers: ReadonlyArray<ServerName>) =>
-    one.withPermits(1)(
-      Effect.suspend(() =>
-        firstOf(servers, (server) =>
+    remotely(
+      firstOf(servers, (server) =>
+        Effect.gen(function* () {
+          const { event, version } = yield* complete(server, "knock", userId, content)
+          yield* remote.sendMembership(server, version, "knock", event)
+          return { event, version }
+        })
+      )
+    ).pipe(
+      Effect.flatMap(({ event, version }) =>
+        one.withPermits(1)(
           Effect.gen(function* () {
-            const { event, version } = yield* complete(server, "knock", userId, content)
-            yield* remote.sendMembership(server, version, "knock", event)
             yield* rooms.prepare(roomId, version.id, "private")
             const room = yield* load
             if (!room.isOurs) yield* yield* withNids(1, () => logOutside(room, event, userId))
@@ -274,5 +365,5 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     return answer
   })
 
-  return { receiveInvite, joinRemotely, leaveRemotely, knockRemotely, inviteRemotely }
+  return { receiveInvite, joinRemotely, leaveRemotely, knockRemotely, inviteRemotely, settled: settled.await }
 })

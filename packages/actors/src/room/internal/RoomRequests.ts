@@ -185,7 +185,8 @@ export const makeRoomRequests = Effect.gen(function* () {
   const serversFor = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, named: ReadonlyArray<ServerName>) {
     const membership = yield* rooms.membership(userId, roomId)
     const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []
-    return [...inviter, ...named]
+    const maker = serverPartOf(roomId)
+    return [...new Set([...inviter, ...named, ...(maker === undefined ? [] : [maker])])]
   })
 
   const joinRoom = Effect.fn("Rooms.joinRoom")(function* (
@@ -196,10 +197,11 @@ export const makeRoomRequests = Effect.gen(function* () {
     servers: ReadonlyArray<ServerName> = []
   ) {
     const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
-    if (!(yield* isHere(roomId)) && (serverPartOf(roomId) !== serverName || (yield* rooms.exists(roomId)))) {
+    // A room of our own that we have lost, as after a restore of a backup, is joined through others like any other.
+    const through = (yield* isHere(roomId)) ? [] : yield* serversFor(session.userId, roomId, servers)
+    if (through.some((server) => server !== serverName)) {
       const problem = checkEvent("m.room.member", session.userId, membership)
       if (problem !== undefined) return yield* problem
-      const through = yield* serversFor(session.userId, roomId, servers)
       yield* ask(room(roomId).JoinRemotely({ userId: session.userId, content: membership, servers: through }))
       return { room_id: roomId }
     }

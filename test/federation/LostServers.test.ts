@@ -1,0 +1,131 @@
+/**
+ * Servers that are away while others join, and servers that do not answer: who joins has all of the room, and nobody waits
+ * for a server that is silent.
+ */
+import { assert, layer } from "@effect/vitest"
+import { localpartOf } from "@greenroom/protocol/Identifiers"
+import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
+import { Context, Effect, Fiber, Layer } from "effect"
+import type { Person } from "../support/Scene.ts"
+import { HostileServer, imagined } from "./support/HostileServer.ts"
+import {
+  change,
+  createRoom,
+  expectOk,
+  freePort,
+  getState,
+  type HomeServer,
+  isMember,
+  join,
+  meetAgain,
+  type Network,
+  network,
+  reads,
+  say,
+  sees,
+  setState,
+  stateOf
+} from "./support/Network.ts"
+
+class World extends Context.Service<World, Network & { readonly evil: HostileServer }>()("greenroom/test/LostServers") {
+  static readonly layer = Layer.effect(
+    World,
+    Effect.gen(function* () {
+      const evil = new HostileServer("silent.test")
+      const port = yield* freePort
+      yield* evil.listen(port)
+      const others = { "silent.test": port }
+      return { ...(yield* network(["red.test", "blue.test", "green.test"], { others })), evil }
+    })
+  )
+}
+
+const talk = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, roomId: string, words: string) {
+  for (const person of people) {
+    yield* say(person, roomId, `${words} of ${person.userId}`)
+    for (const other of people) yield* reads(other, roomId, `${words} of ${person.userId}`)
+  }
+})
+
+layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostServers", (it) => {
+  it.effect(
+    "a room is joined through a remaining server while its founder is away, and all agree when that one is back",
+    () =>
+      Effect.gen(function* () {
+        const { servers } = yield* World
+        const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
+        const alice = yield* red.register("founder")
+        const bob = yield* blue.register("bob")
+        const carol = yield* green.register("carol")
+        const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: "founded" })
+        yield* join(bob, room_alias)
+        yield* say(alice, room_id, "before")
+        yield* reads(bob, room_id, "before")
+        yield* red.kill
+        const alias = "#remaining:blue.test"
+        yield* expectOk(bob.ask("PUT", `/directory/room/${encodeURIComponent(alias)}`, { room_id }))
+        yield* join(carol, alias)
+        yield* talk([bob, carol], room_id, "without the founder")
+        assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
+        yield* red.start
+        const everybody = [alice, bob, carol]
+        yield* meetAgain(everybody)
+        yield* talk(everybody, room_id, "together")
+        const [state, ...states] = yield* Effect.forEach(everybody, (person) => stateOf(person, room_id))
+        for (const other of states) assert.deepStrictEqual(other, state)
+      })
+  )
+
+  it.effect("a server that is never reached is heard all the same by one that joined through another", () =>
+    Effect.gen(function* () {
+      const { cut, mend, servers } = yield* World
+      const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
+      const alice = yield* red.register("alice2")
+      const bob = yield* blue.register("bob2")
+      const carol = yield* green.register("carol2")
+      const { room_alias, room_id } = yield* createRoom(bob, { visibility: "public", room_alias_name: "oneway" })
+      yield* join(alice, room_alias)
+      yield* cut(green, red)
+      yield* join(carol, room_alias)
+      assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
+      yield* say(alice, room_id, "from behind the wall")
+      yield* reads(bob, room_id, "from behind the wall")
+      // What follows leads to what did not come.
+      yield* say(bob, room_id, "follows it")
+      yield* reads(carol, room_id, "from behind the wall")
+      yield* mend(green, red)
+    })
+  )
+
+  it.effect(
+    "an invitation of a server that is silent is rejected at once, while a join of the same room waits for it",
+    () =>
+      Effect.gen(function* () {
+        const { evil, servers } = yield* World
+        const [red] = servers as [HomeServer]
+        const [alice, dave] = [yield* red.register("alice3"), yield* red.register("dave3")]
+        const mallory = "@mallory3:silent.test"
+        const { room_id } = yield* createRoom(alice, { visibility: "public" })
+        yield* evil.join(red, room_id, mallory)
+        const theirs = "!theirs:silent.test"
+        const place = { roomId: theirs, state: new Map(), extremities: [imagined("silent.test")] }
+        for (const { userId } of [alice, dave]) {
+          const content = { membership: "invite" }
+          const invite = evil.event(place, { sender: mallory, type: "m.room.member", state_key: userId, content })
+          const path = `/invite/${encodeURIComponent(theirs)}/${encodeURIComponent(localpartOf(invite.event_id))}`
+          assert.strictEqual((yield* evil.ask(red, "PUT", path, version.toPdu(invite))).status, 200)
+        }
+        for (const person of [alice, dave]) {
+          yield* sees(person, (event) => event.room_id === theirs && isMember(person.userId, "invite")(event))
+        }
+        evil.respond = () => "never"
+        const joining = yield* Effect.forkChild(dave.ask("POST", `/join/${encodeURIComponent(theirs)}`, {}))
+        yield* expectOk(change(alice, theirs, "leave"))
+        yield* sees(alice, (event) => event.room_id === theirs && isMember(alice.userId, "leave")(event))
+        assert.isUndefined(joining.pollUnsafe())
+        yield* Fiber.interrupt(joining)
+        // The rooms of others go on meanwhile.
+        yield* expectOk(setState(alice, room_id, "m.room.topic", { topic: "still here" }))
+      })
+  )
+})
