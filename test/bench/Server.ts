@@ -12,8 +12,8 @@ const root = new URL("../../", import.meta.url)
 const { scripts } = JSON.parse(await fs.readFile(new URL("package.json", root), "utf8")) as {
   scripts: { start: string }
 }
-/** What `npm start` runs: options of Node, and the program. */
-const [, ...start] = scripts.start.split(" ")
+/** What `npm start` runs after `exec node`: options of Node, and the program. */
+const start = scripts.start.replace(/^exec node /, "").split(" ")
 
 const unlimited = Object.fromEntries(
   ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
