@@ -6,6 +6,7 @@ import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenro
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { defaultLevels } from "./LevelKeys.ts"
 import { creatorLevel } from "./PowerLevels.ts"
+import type { RoomSeed, SeedEvent } from "./RoomPreset.ts"
 import type { EventProposal } from "./RoomVersion.ts"
 
 /** Public rooms are listed and open to everybody, private ones take an invite. */
@@ -37,27 +38,30 @@ const initialPowerLevels = (creator: UserId): JsonObject => ({
 const withoutUndefined = (object: Readonly<Record<string, Json | undefined>>): JsonObject =>
   Object.fromEntries(Object.entries(object).filter((entry): entry is [string, Json] => entry[1] !== undefined))
 
-/** What the creator's server proposes for a new room. */
-export const initialProposals = (options: RoomOptions): ReadonlyArray<EventProposal> => {
-  const { creator, roomId } = options
-  const state = (type: string, content: JsonObject, stateKey = ""): EventProposal => ({
-    room_id: roomId,
-    sender: creator,
-    type,
-    state_key: stateKey,
-    content
-  })
-  const proposals = [
-    state("m.room.create", { creator, room_version: options.roomVersion }),
+/** A room as the draft makes it: the content of its m.room.create, and the state events that follow. */
+export const draftSeed = (options: Omit<RoomOptions, "roomId">): RoomSeed => {
+  const { creator } = options
+  const state = (type: string, content: JsonObject, state_key = ""): SeedEvent => ({ type, state_key, content })
+  const seeds = [
     state("m.room.member", withoutUndefined({ ...options.creatorProfile, membership: "join" }), creator),
     state("m.room.power_levels", initialPowerLevels(creator)),
     state("m.room.join_rules", { join_rule: options.visibility === "public" ? "public" : "invite" }),
     state("m.room.config", { visibility: options.visibility })
   ]
   if (options.aliases !== undefined && options.aliases.length > 0) {
-    proposals.push(state("m.room.aliases", { aliases: options.aliases }, serverNameOf(creator)))
+    seeds.push(state("m.room.aliases", { aliases: options.aliases }, serverNameOf(creator)))
   }
-  if (options.name !== undefined) proposals.push(state("m.room.name", { name: options.name }))
-  if (options.topic !== undefined) proposals.push(state("m.room.topic", { topic: options.topic }))
-  return proposals
+  if (options.name !== undefined) seeds.push(state("m.room.name", { name: options.name }))
+  if (options.topic !== undefined) seeds.push(state("m.room.topic", { topic: options.topic }))
+  return { create: { creator, room_version: options.roomVersion }, state: seeds }
+}
+
+/** What the creator's server proposes for a new room whose ID is known. */
+export const initialProposals = (options: RoomOptions): ReadonlyArray<EventProposal> => {
+  const { create, state } = draftSeed(options)
+  return [{ type: "m.room.create", state_key: "", content: create }, ...state].map((event) => ({
+    room_id: options.roomId,
+    sender: options.creator,
+    ...event
+  }))
 }

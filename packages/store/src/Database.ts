@@ -39,6 +39,7 @@ import roomVisibility from "./migrations/0017_room_visibility.ts"
 import relations from "./migrations/0018_relations.ts"
 import logEpochs from "./migrations/0019_log_epochs.ts"
 import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_reports.ts"
+import creations from "./migrations/0021_creations.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -60,7 +61,8 @@ const migrations = {
   "0017_room_visibility": roomVisibility,
   "0018_relations": relations,
   "0019_log_epochs": logEpochs,
-  "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports
+  "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports,
+  "0021_creations": creations
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -9,12 +9,10 @@
  * Source: "Room structure" and "Rooms" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { formatRoomAlias, type UserId } from "@greenroom/protocol/Identifiers"
+import { isUserId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
-import { initialProposals } from "@greenroom/room/RoomCreation"
 import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/RoomVersion"
-import { defaultRoomVersion } from "@greenroom/room/RoomVersions"
 import type { SigningKey } from "@greenroom/room/Signing"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
@@ -23,9 +21,11 @@ import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
+import { notShared } from "./internal/RoomHandshakes.ts"
 import type { RoomState } from "./internal/RoomState.ts"
+import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
-import { type Create, type Redact, Room, type RoomTransaction } from "./RoomProtocol.ts"
+import { type Create, type CreatedRoom, type Redact, Room, type RoomTransaction } from "./RoomProtocol.ts"
 
 // --- State ----------------------------------------------------------------------------------------------------------
 
@@ -165,59 +165,51 @@ const behaviour = Effect.gen(function* () {
 
   // On Create
 
-  const proposalsFor = (create: (typeof Create)["payloadSchema"]["Type"]): ReadonlyArray<EventProposal> => [
-    ...initialProposals({
-      roomId,
-      creator: create.creator,
-      creatorProfile: create.creatorProfile,
-      visibility: create.visibility,
-      roomVersion: defaultRoomVersion.id,
-      ...(create.name === undefined ? {} : { name: create.name }),
-      ...(create.topic === undefined ? {} : { topic: create.topic }),
-      ...(create.aliasName === undefined ? {} : { aliases: [formatRoomAlias(create.aliasName, serverName)] })
-    }),
-    ...create.invite.map((invited) => ({
-      room_id: roomId,
-      type: "m.room.member",
-      sender: create.creator,
-      state_key: invited,
-      content: { membership: "invite" }
-    }))
-  ]
-
   const appendAll = (
     room: RoomState,
+    create: Event,
     proposals: ReadonlyArray<EventProposal>,
     now: number,
     key: SigningKey,
     also: Parameters<RoomState["commit"]>[1]
   ): { readonly durable: Effect.Effect<void, StaleWriter | CommitFailed> } | Refused => {
     const step = room.beginStep()
+    const append = (event: Event) => {
+      const refused = refusalOf(room, event)
+      if (refused === undefined) room.append(step, withUnsigned(event, room.lookup), nextNid(), nextChain)
+      return refused
+    }
+    const refused = append(create)
+    if (refused !== undefined) return { refused }
     for (const proposal of proposals) {
       const built = room.propose(proposal, now, key)
       if (Result.isFailure(built)) return { refused: refusePdu(built.failure) }
-      const refused = refusalOf(room, built.success)
+      const refused = append(built.success)
       if (refused !== undefined) return { refused }
-      room.append(step, withUnsigned(built.success, room.lookup), nextNid(), nextChain)
     }
     return { durable: log.append(room.commit(step, also)) }
   }
 
+  /** What the transaction was answered when it made a room, this one or another. */
+  const madeBy = Effect.fnUntraced(function* (transaction: RoomTransaction | undefined) {
+    if (transaction === undefined) return undefined
+    const stored = yield* rooms.transaction(transaction.tokenId, creationScope, transactionKey(transaction))
+    return stored === undefined ? undefined : (JSON.parse(stored.response) as CreatedRoom)
+  })
+
   const create = Effect.fnUntraced(function* (payload: (typeof Create)["payloadSchema"]["Type"]) {
-    const proposals = proposalsFor(payload)
-    yield* rooms.prepare(roomId, defaultRoomVersion.id, payload.visibility)
+    const { alias, create: first, listed, state, transaction, version } = payload
+    const before = yield* madeBy(transaction)
+    if (before !== undefined) return before
+    yield* rooms.prepare(roomId, version, listed ? "public" : "private")
     const room = yield* load
-    const response = {
-      room_id: roomId,
-      ...(payload.aliasName === undefined ? {} : { room_alias: formatRoomAlias(payload.aliasName, serverName) })
-    }
-    if (room.exists) return yield* new Forbidden({ error: `${roomId} exists` })
-    const { transaction } = payload
-    const now = yield* Clock.currentTimeMillis
+    if (room.exists) return null
+    const response: CreatedRoom = { room_id: roomId, ...(alias === undefined ? {} : { room_alias: alias }) }
+    const proposals = state.map((event) => ({ ...event, room_id: roomId, sender: first.sender }))
     const key = yield* signingKey
-    const appended = yield* withNids(proposals.length, () =>
-      appendAll(room, proposals, now, key, {
-        transactions: transaction === undefined ? [] : [transactions.row(transaction, roomId, response)]
+    const appended = yield* withNids(1 + proposals.length, () =>
+      appendAll(room, first, proposals, first.origin_server_ts, key, {
+        transactions: transaction === undefined ? [] : [transactions.row(transaction, creationScope, response)]
       })
     )
     // A refused proposal leaves the room in memory half made: it is forgotten, as nothing was stored.
@@ -227,6 +219,9 @@ const behaviour = Effect.gen(function* () {
   })
 
   // On Propose
+
+  const isForeign = ({ state_key, type }: EventProposal): boolean =>
+    type === "m.room.member" && isUserId(state_key) && serverNameOf(state_key) !== serverName
 
   /** The state event that says the same already, if there is one. */
   const alreadySo = (room: RoomState, proposal: EventProposal): Event | undefined => {
@@ -247,6 +242,7 @@ const behaviour = Effect.gen(function* () {
     banned?: boolean
   ) {
     const room = yield* loadExisting
+    if (isForeign(proposal) && !room.isShareable) return yield* notShared(room.version)
     const current = alreadySo(room, proposal)
     if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
       const answer = { event_id: current.event_id }
@@ -354,8 +350,7 @@ const behaviour = Effect.gen(function* () {
     )
 
   return Room.of({
-    Create: ({ payload }) =>
-      durably(transactions.once(payload.transaction, create(payload)), payload.transaction !== undefined),
+    Create: ({ payload }) => durably(create(payload), payload.transaction !== undefined),
     Propose: ({ payload: { banned, content, sender, stateKey, transaction, type } }) => {
       const proposal = { room_id: roomId, type, sender, content }
       return durably(

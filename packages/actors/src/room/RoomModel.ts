@@ -5,6 +5,8 @@
  */
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { RoomAlias, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomSeed } from "@greenroom/room/RoomPreset"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
 
 export interface CreateRoom {
   /** `public` if absent: the room is listed, and anybody may join it. */
@@ -14,6 +16,21 @@ export interface CreateRoom {
   readonly name?: string
   readonly topic?: string
   readonly invite?: ReadonlyArray<UserId>
+  /** The ID of a room version; that of the draft if absent. */
+  readonly room_version?: string
+}
+
+/** A room to be made, as its version has it. */
+export interface SeededRoom {
+  readonly version: RoomVersion
+  readonly seed: RoomSeed
+  /** Whether the room is in the list of public rooms. */
+  readonly listed: boolean
+  readonly invite: ReadonlyArray<UserId>
+  /** Whether the invitations say that it is a conversation of two. */
+  readonly isDirect?: boolean
+  /** Localpart of an alias on this server, without `#`. The seed says for itself what the room's state tells of it. */
+  readonly aliasName?: string
 }
 
 export interface MessagePage {

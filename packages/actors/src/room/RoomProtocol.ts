@@ -2,7 +2,7 @@
  * The messages of the `Room` actor.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Schema } from "effect"
@@ -18,19 +18,27 @@ const Content: Schema.Codec<JsonObject> = Schema.Unknown as never
 const RoomTransaction = Schema.Struct({ ...Transaction.fields, kind: Schema.String })
 export type RoomTransaction = typeof RoomTransaction.Type
 
-/** Makes the room with its first events. Answers with the alias where one was asked for. */
+/** JSON that was checked where it entered the server. */
+const RoomEvent: Schema.Codec<Event> = Schema.Unknown as never
+
+const CreatedRoom = Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(RoomAlias) })
+export type CreatedRoom = typeof CreatedRoom.Type
+
+/**
+ * Begins the room with its m.room.create and the state that follows it, all in the name of the creator. Answers with null
+ * where the room exists already; a repeated transaction is answered with the room that the first made.
+ */
 export const Create = Rpc.make("Create", {
   payload: {
-    creator: UserId,
-    creatorProfile: Content,
-    visibility: Schema.Literals(["public", "private"]),
-    aliasName: Schema.optionalKey(Schema.String),
-    name: Schema.optionalKey(Schema.String),
-    topic: Schema.optionalKey(Schema.String),
-    invite: Schema.Array(UserId),
+    create: RoomEvent,
+    version: Schema.String,
+    /** Whether the room is in the list of public rooms. */
+    listed: Schema.Boolean,
+    state: Schema.Array(Schema.Struct({ type: Schema.String, state_key: Schema.String, content: Content })),
+    alias: Schema.optionalKey(RoomAlias),
     transaction: Schema.optionalKey(RoomTransaction)
   },
-  success: Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(Schema.String) }),
+  success: Schema.NullOr(CreatedRoom),
   error: MatrixError
 })
 
@@ -77,7 +85,6 @@ export const RefreshMember = Rpc.make("RefreshMember", {
 
 const Handshake = Schema.Literals(["join", "leave", "knock"])
 const Events: Schema.Codec<ReadonlyArray<Event>> = Schema.Unknown as never
-const RoomEvent: Schema.Codec<Event> = Schema.Unknown as never
 const StateOfRoom: Schema.Codec<RemoteState> = Schema.Unknown as never
 
 /**

@@ -21,7 +21,8 @@ import type {
   MessagesQuery,
   PublicRoomPage,
   PublicRoomsQuery,
-  RoomSnapshot
+  RoomSnapshot,
+  SeededRoom
 } from "./RoomModel.ts"
 
 export class Rooms extends Context.Service<
@@ -31,6 +32,12 @@ export class Rooms extends Context.Service<
     readonly create: (
       session: Session,
       options: CreateRoom,
+      txnId?: string
+    ) => Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
+    /** The same of any version and with any state. Errors: M_FORBIDDEN where the rules do not allow the state. */
+    readonly createSeeded: (
+      session: Session,
+      room: SeededRoom,
       txnId?: string
     ) => Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
     /** Members with the power to send the type. */

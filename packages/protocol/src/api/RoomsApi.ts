@@ -32,7 +32,12 @@ export const CreateRoom = Schema.Struct({
   ),
   name: Schema.optionalKey(Schema.String),
   topic: Schema.optionalKey(Schema.String),
-  invite: Schema.optionalKey(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites)))
+  invite: Schema.optionalKey(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites))),
+  room_version: Schema.optionalKey(
+    Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)).annotate({
+      description: "An extension of the draft: the ID of a room version, from `1` to `12`; the draft's if absent"
+    })
+  )
 }).annotate({ identifier: "CreateRoom" })
 export type CreateRoom = typeof CreateRoom.Type
 
@@ -50,7 +55,7 @@ const { dir, from, limit, to } = PaginationFields
 
 const createDoc =
   "Emits m.room.create, the creator's membership, power levels, join rules and the rest of the configuration before it " +
-  "answers. Errors: M_ROOM_IN_USE."
+  "answers. Errors: M_ROOM_IN_USE, M_UNSUPPORTED_ROOM_VERSION."
 const sendDoc =
   "The content of the event; its type says which keys it needs. Errors: M_BAD_JSON, M_FORBIDDEN, M_TOO_LARGE."
 const message = { msgtype: "m.text", body: "More tea?" }

@@ -256,7 +256,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       room.changeCurrent(step, changes, nid, nextChain)
     }
     if (planned.status === EventStatus.timeline) {
-      room.extremities = [...planned.others, { event_id: event.event_id, depth: event.depth, after }]
+      room.extremities = [...planned.others, room.extremityOf(event, after)]
       if (planned.others.length === 0) room.branches.clear()
       else room.branches.retain([room.ref!, ...room.extremities.map((each) => each.after)])
     }

@@ -32,6 +32,9 @@ const leaveAttempts = 6
 const answerOf = ({ errcode, reason }: RemoteFailure): string =>
   errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
 
+export const notShared = ({ id }: RoomVersion): BadRequest =>
+  new BadRequest({ error: `Rooms of version ${id} are not shared with other servers yet` })
+
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
@@ -275,7 +278,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       room.changeCurrent(step, [{ key: joinKey, entry: { nid, event: join } }], nid, nextChain)
       const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((each) => each !== undefined)
       room.log(step, { nid, event: join, status: EventStatus.timeline, before, after: room.ref }, { authNids })
-      room.extremities = [{ event_id: join.event_id, depth: join.depth, after: room.ref }]
+      room.extremities = [room.extremityOf(join, room.ref)]
       room.branches.clear()
       room.joinedDepth = join.depth
       return log.append(room.commit(step))
@@ -337,6 +340,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     content: JsonObject,
     transaction: RoomTransaction | undefined
   ) {
+    const { isShareable, version } = yield* load
+    if (!isShareable) return yield* notShared(version)
     const room = yield* loadOurs
     const now = yield* Clock.currentTimeMillis
     const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }

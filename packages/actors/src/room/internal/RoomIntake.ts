@@ -52,7 +52,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
         })
 
   const notFound = new NotFound({ error: `There is no room ${roomId}` })
-  const loadOurs = Effect.flatMap(load, (room) => (room.isOurs ? Effect.succeed(room) : notFound))
+  const loadOurs = Effect.flatMap(load, (room) => (room.isOurs && room.isShareable ? Effect.succeed(room) : notFound))
 
   // Outliers: events that are known, but have no place in the graph
 

@@ -1,13 +1,9 @@
 /**
  * What changes a room: requests of users, as messages to the Room actor.
  */
-import { createHmac, randomBytes } from "node:crypto"
 import { checkEvent } from "@greenroom/protocol/EventCheck"
 import {
   type EventId,
-  formatRoomAlias,
-  formatRoomId,
-  isRoomAlias,
   type RoomAlias,
   type RoomId,
   type ServerName,
@@ -21,14 +17,13 @@ import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { ServerSettings } from "@greenroom/store/ServerSettings"
-import { Effect, Option, Redacted } from "effect"
+import { Effect, Option } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
-import type { CreateRoom } from "../RoomModel.ts"
 import { Room, type RoomTransaction } from "../RoomProtocol.ts"
+import { makeRoomCreations } from "./RoomCreations.ts"
 
 const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
   txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind } satisfies RoomTransaction }
@@ -54,7 +49,6 @@ export const makeRoomRequests = Effect.gen(function* () {
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
   const ephemeral = yield* EphemeralStream
-  const roomIdSecret = yield* (yield* ServerSettings).secret("room_id")
 
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
@@ -67,44 +61,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (Option.isSome(absent)) return yield* new NotFound({ error: `There is no user ${absent.value} on this server` })
   })
 
-  /** A repeat of a request comes to the same room, whose actor knows what it answered. */
-  const newRoomId = (session: Session, txnId: string | undefined): RoomId => {
-    const localpart =
-      txnId === undefined
-        ? randomBytes(15)
-        : createHmac("sha256", Redacted.value(roomIdSecret))
-            .update(`${session.tokenId} ${txnId}`)
-            .digest()
-            .subarray(0, 15)
-    return formatRoomId(localpart.toString("base64url"), serverName)
-  }
-
-  const create = Effect.fn("Rooms.create")(function* (session: Session, options: CreateRoom, txnId?: string) {
-    const roomId = newRoomId(session, txnId)
-    if (options.invite !== undefined) yield* mustBeInvitable(options.invite)
-    if (options.room_alias_name !== undefined) yield* reserveAlias(session, roomId, options.room_alias_name)
-    return yield* ask(
-      room(roomId).Create({
-        creator: session.userId,
-        creatorProfile: yield* profileOf(session.userId),
-        visibility: options.visibility ?? "public",
-        invite: [...new Set(options.invite ?? [])].filter((userId) => userId !== session.userId),
-        ...(options.name === undefined ? {} : { name: options.name }),
-        ...(options.topic === undefined ? {} : { topic: options.topic }),
-        ...(options.room_alias_name === undefined ? {} : { aliasName: options.room_alias_name }),
-        ...transactionOf(session, "createRoom", txnId)
-      })
-    ) as Effect.Effect<{ readonly room_id: RoomId; readonly room_alias?: RoomAlias }, MatrixError>
-  })
-
-  /** An alias that points to a room which never came to be is free. */
-  const reserveAlias = Effect.fnUntraced(function* (session: Session, roomId: RoomId, localpart: string) {
-    const alias = formatRoomAlias(localpart, serverName)
-    if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {
-      return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
-    }
-    yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId })
-  })
+  const creations = yield* makeRoomCreations({ mustBeInvitable, profileOf })
 
   const propose = (
     session: Session,
@@ -285,7 +242,20 @@ export const makeRoomRequests = Effect.gen(function* () {
     yield* ask(room(roomId).RefreshMember({ userId, profile: yield* profileOf(userId) }))
   })
 
-  return { create, send, setState, joinRoom, leave, setMembership, redact, setTyping, refreshMember, propose }
+  const { create, createSeeded } = creations
+  return {
+    create,
+    createSeeded,
+    send,
+    setState,
+    joinRoom,
+    leave,
+    setMembership,
+    redact,
+    setTyping,
+    refreshMember,
+    propose
+  }
 })
 
 export type RoomRequests = Effect.Success<typeof makeRoomRequests>

@@ -4,6 +4,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
 import type { SigningKey } from "@greenroom/room/Signing"
 import {
@@ -56,6 +57,8 @@ export interface Extremity {
   readonly event_id: EventId
   readonly depth: number
   readonly after: StateRef
+  /** Where the version's PDUs name it. */
+  readonly referenceHash?: string | undefined
 }
 
 /** How an event is logged otherwise than as one that is new. */
@@ -155,6 +158,11 @@ export class RoomState {
     return this.ref !== undefined
   }
 
+  /** Whether other servers can take part: rooms of later versions than the draft's do not leave this server yet. */
+  get isShareable(): boolean {
+    return this.version.id === draftRoomVersion.id
+  }
+
   /** Whether this server takes part in the room: one of its users is joined, or nobody is since the last of them left. */
   get isOurs(): boolean {
     return this.servers.has(this.ours) || (this.exists && this.servers.size === 0)
@@ -213,9 +221,16 @@ export class RoomState {
       this.changeCurrent(step, [{ key, entry: { nid, event } }], creationBefore(step, event) ?? nid, newChain)
     }
     this.log(step, { nid, event, status: EventStatus.timeline, before, after: this.ref }, { authNids })
-    this.extremities = [{ event_id: event.event_id, depth: event.depth, after: this.ref }]
+    this.extremities = [this.extremityOf(event, this.ref)]
     this.branches.clear()
     this.sendTo(step, nid, this.destinations(event, servers))
+  }
+
+  extremityOf(event: Event, after: StateRef): Extremity {
+    const extremity = { event_id: event.event_id, depth: event.depth, after }
+    return this.version.namesReferenceHashes
+      ? { ...extremity, referenceHash: this.version.referenceHash(event) }
+      : extremity
   }
 
   /** Writes an event with its place into the step, and remembers it. */
@@ -385,7 +400,7 @@ export class RoomState {
 
   /** The other servers that an event concerns: those in the room before or after it, and that of who it is about. */
   destinations(event: Event, before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
-    if (event.type !== "m.room.member" && before.size === 0 && this.isAlone) return nobody
+    if (!this.isShareable || (event.type !== "m.room.member" && before.size === 0 && this.isAlone)) return nobody
     const destinations = new Set([...before, ...this.servers.keys()])
     if (event.type === "m.room.member" && event.state_key !== undefined) {
       destinations.add(serverNameOf(event.state_key as UserId))

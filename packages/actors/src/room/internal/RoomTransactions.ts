@@ -30,7 +30,11 @@ interface SessionTransactions {
 /** How many sessions a room keeps in memory. */
 const sessionsPerRoom = 5_000
 
-const keyOf = (transaction: RoomTransaction): string => `${transaction.kind}/${transaction.txnId}`
+/** The scope of requests that make rooms: their repeats do not know the room. */
+export const creationScope = "createRoom"
+
+/** How a transaction is found again among those of its session and scope. */
+export const transactionKey = (transaction: RoomTransaction): string => `${transaction.kind}/${transaction.txnId}`
 
 export class RoomTransactions {
   /** The one that was used last stands last. */
@@ -50,7 +54,7 @@ export class RoomTransactions {
   /** Runs the effect unless the transaction was run before: then its answer stands. A failure is not remembered. */
   once<A, E>(transaction: RoomTransaction | undefined, effect: Effect.Effect<A, E>): Effect.Effect<A, E | MatrixError> {
     if (transaction === undefined) return effect
-    const key = keyOf(transaction)
+    const key = transactionKey(transaction)
     // Run again after a failure, it must not find the sessions that were forgotten with the room.
     const current = Effect.suspend(() => this.sessionOf(transaction.tokenId))
     return Effect.flatMap(current, (session): Effect.Effect<A, E | MatrixError> => {
@@ -68,7 +72,12 @@ export class RoomTransactions {
 
   /** The row that makes the answer durable together with what it answers. */
   row(transaction: RoomTransaction, scope: string, response: unknown): ClientTransaction {
-    return { tokenId: transaction.tokenId, scope, txnId: keyOf(transaction), response: JSON.stringify(response) }
+    return {
+      tokenId: transaction.tokenId,
+      scope,
+      txnId: transactionKey(transaction),
+      response: JSON.stringify(response)
+    }
   }
 
   /** The answer of what is under way. */

@@ -6,6 +6,7 @@ import { RoomId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/EventLog"
+import { EventStore } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
@@ -27,6 +28,7 @@ export const makeRoomWriter = Effect.gen(function* () {
   const log = yield* EventLog
   const rooms = yield* RoomStore
   const states = yield* StateStore
+  const events = yield* EventStore
   const { current: signingKey } = yield* SigningKeys
 
   let loading: Effect.Effect<RoomState, MatrixError> | undefined
@@ -52,6 +54,13 @@ export const makeRoomWriter = Effect.gen(function* () {
   /** Many commits may fail together; only the first finds the room that they were made for. */
   const forgetAfter = (failure: StaleWriter | CommitFailed) => (failure.fence === fence ? forget : Effect.void)
 
+  /** PDUs of these versions name other events with their hashes. */
+  const addReferenceHashes = Effect.fnUntraced(function* (room: RoomState) {
+    const stored = yield* events.byIds(room.extremities.map(({ event_id }) => event_id))
+    const byId = new Map(stored.map(({ event }) => [event.event_id, event]))
+    room.extremities = room.extremities.map((each) => room.extremityOf(byId.get(each.event_id)!, each.after))
+  })
+
   const open = Effect.gen(function* () {
     const opened = yield* rooms.open(roomId)
     if (Option.isNone(opened)) return yield* new NotFound({ error: `There is no room ${roomId}` })
@@ -61,7 +70,9 @@ export const makeRoomWriter = Effect.gen(function* () {
     const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
     const chains = opened.value.forwardExtremities.map(({ after }) => after.chain)
     const ends = yield* states.ends(current === undefined ? [] : [...new Set([...chains, current.chain])])
-    return new RoomState(roomId, opened.value, version, serverName, entries, ends)
+    const room = new RoomState(roomId, opened.value, version, serverName, entries, ends)
+    if (version.namesReferenceHashes) yield* addReferenceHashes(room)
+    return room
   })
 
   /**

@@ -1,0 +1,193 @@
+/**
+ * Making rooms of every version: the m.room.create is built first, since in version 12 its hash is the ID of the room, and
+ * then the actor of that ID is asked to begin with it.
+ *
+ * Source: "Rooms" of the draft, "Creation" of the client-server specification.
+ */
+import { checkEvent } from "@greenroom/protocol/EventCheck"
+import {
+  formatRoomAlias,
+  isRoomAlias,
+  type RoomAlias,
+  type RoomId,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, BadRequest, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { draftSeed } from "@greenroom/room/RoomCreation"
+import { type RoomSeed, roomSeed } from "@greenroom/room/RoomPreset"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
+import { defaultRoomVersion, roomVersion, roomVersions } from "@greenroom/room/RoomVersions"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Clock, Deferred, Effect, Result } from "effect"
+import { ask } from "../../runtime/Ask.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { Session } from "../../runtime/Session.ts"
+import type { CreateRoom, SeededRoom } from "../RoomModel.ts"
+import { type CreatedRoom, Room } from "../RoomProtocol.ts"
+import { creationScope, transactionKey } from "./RoomTransactions.ts"
+
+/** How often a room that exists already is tried again with a later time. */
+const maxAttempts = 1_000
+
+const isDraft = (version: RoomVersion): boolean => version.id === draftRoomVersion.id
+
+export interface RoomCreationNeeds {
+  /** Errors: M_NOT_FOUND for users of this server who do not exist. */
+  readonly mustBeInvitable: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
+  readonly profileOf: (userId: UserId) => Effect.Effect<JsonObject>
+}
+
+export const makeRoomCreations = Effect.fnUntraced(function* ({ mustBeInvitable, profileOf }: RoomCreationNeeds) {
+  const { serverName } = yield* HomeServerConfig
+  const room = yield* Room.client
+  const rooms = yield* RoomStore
+  const directory = yield* DirectoryStore
+  const signingKeys = yield* SigningKeys
+  /** What is being made, by login and transaction ID: a repeat waits for it. */
+  const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
+  let latest = 0
+
+  /** Equal rooms of one moment would have one ID in version 12: each is made at a time of its own. */
+  const timestamp = Effect.map(Clock.currentTimeMillis, (now) => {
+    latest = Math.max(now, latest + 1)
+    return latest
+  })
+
+  /** An alias that points to a room which never came to be is free. */
+  const reserveAlias = Effect.fnUntraced(function* (session: Session, roomId: RoomId, localpart: string) {
+    const alias = formatRoomAlias(localpart, serverName)
+    if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {
+      return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
+    }
+    yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId })
+  })
+
+  const check = Effect.fnUntraced(function* ({ invite, seed, version }: SeededRoom) {
+    const foreign = invite.find((userId) => serverNameOf(userId) !== serverName)
+    if (foreign !== undefined && !isDraft(version)) {
+      return yield* new BadRequest({
+        error: `invite: rooms of version ${version.id} are not shared with other servers yet`
+      })
+    }
+    for (const { content, state_key, type } of seed.state) {
+      const problem = checkEvent(type, state_key, content)
+      if (problem !== undefined) return yield* problem
+    }
+    yield* mustBeInvitable(invite)
+  })
+
+  const attempt = Effect.fnUntraced(function* (
+    session: Session,
+    { aliasName, invite, isDirect = false, listed, seed, version }: SeededRoom,
+    txnId: string | undefined
+  ) {
+    const proposal = { type: "m.room.create", sender: session.userId, state_key: "", content: seed.create }
+    const made = version.createRoom(proposal, yield* signingKeys.current, yield* timestamp)
+    if (Result.isFailure(made)) return yield* new BadJson({ error: "The m.room.create has no form or is too large" })
+    const create = made.success
+    if (aliasName !== undefined) yield* reserveAlias(session, create.room_id, aliasName)
+    const membership = { membership: "invite", ...(isDirect ? { is_direct: true } : {}) }
+    const invited = [...new Set(invite)].filter((userId) => userId !== session.userId)
+    return yield* ask(
+      room(create.room_id).Create({
+        create,
+        version: version.id,
+        listed,
+        state: [
+          ...seed.state,
+          ...invited.map((state_key) => ({ type: "m.room.member", state_key, content: membership }))
+        ],
+        ...(aliasName === undefined ? {} : { alias: formatRoomAlias(aliasName, serverName) }),
+        ...(txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind: "createRoom" } })
+      })
+    )
+  })
+
+  const createNew = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
+    yield* check(seeded)
+    for (let left = maxAttempts; left > 0; left--) {
+      const created = yield* attempt(session, seeded, txnId)
+      if (created !== null) return created
+    }
+    return yield* Effect.die(`${maxAttempts} rooms that were to be made exist already`)
+  })
+
+  /** A request that is repeated is answered with the room of the first, on this node or another, now or later. */
+  const once = Effect.fnUntraced(function* (
+    { tokenId }: Session,
+    txnId: string,
+    effect: Effect.Effect<CreatedRoom, MatrixError>
+  ) {
+    const key = transactionKey({ tokenId, txnId, kind: "createRoom" })
+    const name = `${tokenId} ${key}`
+    const running = underWay.get(name)
+    if (running !== undefined) return yield* Deferred.await(running)
+    const answer = Deferred.makeUnsafe<CreatedRoom, MatrixError>()
+    underWay.set(name, answer)
+    const stored = rooms.transaction(tokenId, creationScope, key)
+    return yield* Effect.flatMap(stored, (found) =>
+      found === undefined ? effect : Effect.succeed(JSON.parse(found.response) as CreatedRoom)
+    ).pipe(
+      Effect.onExit((exit) => {
+        underWay.delete(name)
+        Deferred.doneUnsafe(answer, exit)
+        return Effect.void
+      }),
+      Effect.uninterruptible
+    )
+  })
+
+  const createSeeded = Effect.fn("Rooms.createSeeded")(function* (
+    session: Session,
+    seeded: SeededRoom,
+    txnId?: string
+  ): Effect.fn.Return<CreatedRoom, MatrixError> {
+    const made = Effect.suspend(() => createNew(session, seeded, txnId))
+    return yield* txnId === undefined ? made : once(session, txnId, made)
+  })
+
+  const versionFor = (id: string | undefined) => {
+    const version = id === undefined ? defaultRoomVersion : roomVersion(id)
+    if (version !== undefined) return Effect.succeed(version)
+    const known = [...roomVersions.keys()].join(", ")
+    return new UnsupportedRoomVersion({ error: `room_version: ${id?.slice(0, 64)} is none of ${known}` })
+  }
+
+  const seedFor = (
+    options: CreateRoom,
+    creator: UserId,
+    creatorProfile: JsonObject,
+    version: RoomVersion
+  ): RoomSeed => {
+    const { invite = [], name, room_alias_name, topic, visibility = "public" } = options
+    const alias: RoomAlias | undefined =
+      room_alias_name === undefined ? undefined : formatRoomAlias(room_alias_name, serverName)
+    if (!isDraft(version)) {
+      const preset = visibility === "public" ? "public_chat" : "private_chat"
+      return roomSeed({ creator, creatorProfile, preset, name, topic, alias, invite }, version)
+    }
+    const aliases = alias === undefined ? undefined : [alias]
+    return draftSeed({ creator, creatorProfile, visibility, roomVersion: version.id, name, topic, aliases })
+  }
+
+  const create = Effect.fn("Rooms.create")(function* (session: Session, options: CreateRoom, txnId?: string) {
+    const version = yield* versionFor(options.room_version)
+    const seed = seedFor(options, session.userId, yield* profileOf(session.userId), version)
+    const { invite = [], room_alias_name: aliasName, visibility = "public" } = options
+    const listed = visibility === "public"
+    return yield* createSeeded(
+      session,
+      { version, seed, listed, invite, ...(aliasName === undefined ? {} : { aliasName }) },
+      txnId
+    )
+  })
+
+  return { create, createSeeded, versionFor }
+})
+
+export type RoomCreations = Effect.Success<ReturnType<typeof makeRoomCreations>>
