@@ -501,6 +501,17 @@ describe("Invites by a token", () => {
     }
   })
 
+  it("are tried with 32 keys and signatures at most", () => {
+    const others = Array.from({ length: 40 }, (_, n) =>
+      encodeBase64(exportVerifyKey(verifyKeyOf(generateSigningKey("x" as ServerName, `ed25519:${n}`))))
+    )
+    const listed = (...keys: ReadonlyArray<string>) => ({ public_keys: keys.map((public_key) => ({ public_key })) })
+    const within = withToken("12", listed(...others.slice(0, 30), publicKey))
+    within.allows(invite(within, bob, signed(carol)))
+    const beyond = withToken("12", listed(...others, publicKey))
+    beyond.refuses(invite(beyond, bob, signed(carol)), "is signed by a key that the token names")
+  })
+
   it("are left by those who may invite", () => {
     for (const id of ids) {
       const line = room(id)

@@ -22,13 +22,16 @@ export const tokenOf = (content: JsonObject): string | undefined => {
   return typeof token === "string" ? token : undefined
 }
 
+/** How many keys and signatures are tried with one another: a token has one or two, and an event has room for hundreds. */
+const mostTried = 32
+
 /** Keys are in either alphabet of base64. */
 const bytesOf = (text: unknown): Uint8Array | undefined =>
   typeof text === "string" ? decodeBase64(text.replaceAll("-", "+").replaceAll("_", "/")) : undefined
 
 const publicKeysOf = ({ public_key, public_keys }: JsonObject) => {
   const listed = Array.isArray(public_keys) ? public_keys.map((each) => isJsonObject(each) && each.public_key) : []
-  return [public_key, ...listed].flatMap((text) => {
+  return [...new Set([public_key, ...listed])].slice(0, mostTried).flatMap((text) => {
     const bytes = bytesOf(text)
     const key = bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))
     return key === undefined ? [] : [key]
@@ -48,7 +51,7 @@ export const isSignedBy = (signed: JsonObject, thirdPartyInvite: Event): boolean
   const { signatures: _, unsigned: __, ...body } = signed
   const bytes = encodeBytes(body)
   if (Result.isFailure(bytes)) return false
-  const signatures = signaturesOf(signed)
+  const signatures = signaturesOf(signed).slice(0, mostTried)
   return publicKeysOf(thirdPartyInvite.content).some((key) =>
     signatures.some((signature) => verifyBytes(bytes.success, signature, key))
   )
