@@ -42,6 +42,7 @@ import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
+import type { Sharding } from "effect/cluster"
 import { Accounts } from "./account/Accounts.ts"
 import { Administration } from "./account/Administration.ts"
 import { InteractiveAuth } from "./account/InteractiveAuth.ts"
@@ -183,14 +184,17 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )
 
-/** A home server on a database that is there already: needs its `SqlClient`. */
-export const layerOnDatabase = (options: HomeServerOptions) =>
+/** A home server on a database that is there already: needs its `SqlClient`. `runner` says where the actors run. */
+export const layerOnDatabase = (
+  options: HomeServerOptions,
+  runner: Layer.Layer<Sharding.Sharding> = LocalRunner.layer()
+) =>
   federation.pipe(
     Layer.provideMerge(actors),
     Layer.provideMerge(services),
     Layer.provideMerge(FederationLayer.layer(options.federation)),
     Layer.provideMerge(Layer.merge(EphemeralStream.layer, SessionRevocations.layer)),
-    Layer.provideMerge(LocalRunner.layer()),
+    Layer.provideMerge(runner),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),

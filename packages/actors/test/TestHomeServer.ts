@@ -9,6 +9,7 @@ import { Effect, Layer, Redacted } from "effect"
 import { Accounts } from "../src/account/Accounts.ts"
 import * as HomeServer from "../src/HomeServer.ts"
 import { Rooms } from "../src/room/Rooms.ts"
+import * as LocalRunner from "../src/runtime/LocalRunner.ts"
 import type { Session } from "../src/runtime/Session.ts"
 
 export const serverName = ServerName.make("green.test")
@@ -19,6 +20,11 @@ const staticServers = { "red.test": "127.0.0.1:1", "blue.test": "127.0.0.1:1" }
 const options = { serverName, dataDir: "unused: the database is given", federation: { staticServers } }
 
 export const layer = HomeServer.layerOnDatabase(options).pipe(Layer.provideMerge(TestDatabase.layer))
+
+/** The same, with every message between actors encoded and decoded, as between two processes. */
+export const encodingLayer = HomeServer.layerOnDatabase(options, LocalRunner.layerEncoding()).pipe(
+  Layer.provideMerge(TestDatabase.layer)
+)
 
 /** A home server as a process of its own on a database: for restarts, and for several nodes. */
 export const node = (url: Redacted.Redacted) =>

@@ -4,7 +4,7 @@
  */
 import { Schema } from "effect"
 import type { EventId, RoomId, ServerName, UserId } from "./Identifiers.ts"
-import { isJsonObject, type Json, type JsonObject } from "./Json.ts"
+import { type Json, JsonObject } from "./Json.ts"
 
 /** Signatures of a JSON object: by server name, by key ID (`ed25519:1`), in unpadded base64. */
 export interface Signatures {
@@ -65,9 +65,41 @@ export type StateEvent = Event & { readonly state_key: string }
 
 export const isStateEvent = (event: Event): event is StateEvent => event.state_key !== undefined
 
-/** Events in actor messages. Their form was checked where they entered (client API schemas, room version codecs). */
-export const Event: Schema.Codec<Event> = Schema.Unknown.pipe(
-  Schema.refine((value): value is Event => isJsonObject(value) && typeof value.event_id === "string")
+const Texts = Schema.Array(Schema.String)
+
+/** The form of `Unsigned`. */
+const UnsignedForm = Schema.Struct({
+  prev_content: Schema.optionalKey(JsonObject),
+  redacted_because: Schema.optionalKey(Schema.String),
+  invite_room_state: Schema.optionalKey(Schema.Array(JsonObject)),
+  transaction: Schema.optionalKey(Schema.Struct({ tokenId: Schema.Number, txnId: Schema.String }))
+})
+
+/**
+ * Events in messages between actors. Identifiers are not checked again: that happens where events enter the server (client
+ * API schemas, event formats of the room versions). Keys that `Event` does not name are kept.
+ */
+export const Event: Schema.Codec<Event> = Schema.StructWithRest(
+  Schema.Struct({
+    event_id: Schema.String,
+    room_id: Schema.String,
+    type: Schema.String,
+    sender: Schema.String,
+    origin: Schema.String,
+    origin_server_ts: Schema.Number,
+    content: JsonObject,
+    state_key: Schema.optionalKey(Schema.String),
+    prev_events: Texts,
+    auth_events: Texts,
+    depth: Schema.Number,
+    redacts: Schema.optionalKey(Schema.String),
+    replaces_state: Schema.optionalKey(Schema.String),
+    hashes: Schema.optionalKey(Schema.Struct({ sha256: Schema.String })),
+    signatures: Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.String)),
+    wire: Schema.optionalKey(JsonObject),
+    unsigned: Schema.optionalKey(UnsignedForm)
+  }),
+  [Schema.Record(Schema.String, Schema.Json)]
 ) as never
 
 /**

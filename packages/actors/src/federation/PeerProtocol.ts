@@ -1,14 +1,14 @@
 /**
  * The messages of the `Peer` actor.
  */
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { JsonObject } from "@greenroom/protocol/Json"
 import { Schema } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 
 const Edu = Schema.Struct({
   edu_type: Schema.String,
-  content: Schema.Unknown as unknown as Schema.Codec<JsonObject>
+  content: JsonObject
 })
 
 /**

@@ -1,9 +1,9 @@
 /**
  * The messages of the `Room` actor.
  */
-import type { Event } from "@greenroom/protocol/Event"
+import { Event } from "@greenroom/protocol/Event"
 import { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { JsonObject } from "@greenroom/protocol/Json"
 import { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Schema } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
@@ -11,15 +11,9 @@ import { Rpc } from "effect/rpc"
 import { Transaction } from "../runtime/Session.ts"
 import type { RemoteState } from "./RemoteRooms.ts"
 
-/** JSON that was checked where it entered the server. */
-const Content: Schema.Codec<JsonObject> = Schema.Unknown as never
-
 /** The transaction of the request and its kind, such as `send/m.room.message`: one scope of idempotency. */
 const RoomTransaction = Schema.Struct({ ...Transaction.fields, kind: Schema.String })
 export type RoomTransaction = typeof RoomTransaction.Type
-
-/** JSON that was checked where it entered the server. */
-const RoomEvent: Schema.Codec<Event> = Schema.Unknown as never
 
 const CreatedRoom = Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(RoomAlias) })
 export type CreatedRoom = typeof CreatedRoom.Type
@@ -30,11 +24,11 @@ export type CreatedRoom = typeof CreatedRoom.Type
  */
 export const Create = Rpc.make("Create", {
   payload: {
-    create: RoomEvent,
+    create: Event,
     version: Schema.String,
     /** Whether the room is in the list of public rooms. */
     listed: Schema.Boolean,
-    state: Schema.Array(Schema.Struct({ type: Schema.String, state_key: Schema.String, content: Content })),
+    state: Schema.Array(Schema.Struct({ type: Schema.String, state_key: Schema.String, content: JsonObject })),
     alias: Schema.optionalKey(RoomAlias),
     transaction: Schema.optionalKey(RoomTransaction)
   },
@@ -47,7 +41,7 @@ export const Propose = Rpc.make("Propose", {
   payload: {
     sender: UserId,
     type: Schema.String,
-    content: Content,
+    content: JsonObject,
     stateKey: Schema.optionalKey(Schema.String),
     /** Of a membership: whether the user must be banned, or must not be. */
     banned: Schema.optionalKey(Schema.Boolean),
@@ -77,15 +71,15 @@ export const SetTyping = Rpc.make("SetTyping", {
 
 /** Gives the user's membership its new display name and avatar, if the user is joined. */
 export const RefreshMember = Rpc.make("RefreshMember", {
-  payload: { userId: UserId, profile: Content },
+  payload: { userId: UserId, profile: JsonObject },
   error: MatrixError
 })
 
 // What other servers send and ask for; the events have passed form, signature and hash.
 
 const Handshake = Schema.Literals(["join", "leave", "knock"])
-const Events: Schema.Codec<ReadonlyArray<Event>> = Schema.Unknown as never
-const StateOfRoom: Schema.Codec<RemoteState> = Schema.Unknown as never
+const Events = Schema.Array(Event)
+const StateOfRoom: Schema.Codec<RemoteState> = Schema.Struct({ state: Events, authChain: Events })
 
 /**
  * After a failure events are placed one by one. One at which it fails again is not tried any more: if the failure is of
@@ -95,28 +89,26 @@ const Caution = Schema.Literals(["faults", "failures"])
 export type Caution = typeof Caution.Type
 
 /** What became of one event of a transaction. */
-export interface Outcome {
-  readonly event_id: EventId
-  readonly error?: string
-}
+const Outcome = Schema.Struct({ event_id: EventId, error: Schema.optionalKey(Schema.String) })
+export type Outcome = typeof Outcome.Type
 
 /** Places events of other servers. Answers with what became of each, when what was taken is durable. */
 export const Receive = Rpc.make("Receive", {
   payload: { origin: ServerName, events: Events, caution: Schema.optionalKey(Caution) },
-  success: Schema.Unknown as never as Schema.Codec<ReadonlyArray<Outcome>>,
+  success: Schema.Array(Outcome),
   error: MatrixError
 })
 
 /** The template of a membership for a user of another server. */
 export const MakeMembership = Rpc.make("MakeMembership", {
   payload: { handshake: Handshake, userId: UserId },
-  success: Schema.Struct({ room_version: Schema.String, event: Content }),
+  success: Schema.Struct({ room_version: Schema.String, event: JsonObject }),
   error: MatrixError
 })
 
 /** Takes the membership that another server has completed; a join is answered with the state before it. */
 export const SendMembership = Rpc.make("SendMembership", {
-  payload: { origin: ServerName, handshake: Handshake, event: RoomEvent },
+  payload: { origin: ServerName, handshake: Handshake, event: Event },
   success: StateOfRoom,
   error: MatrixError
 })
@@ -126,7 +118,7 @@ export const SendMembership = Rpc.make("SendMembership", {
  * event by which the user is joined, also where they were before. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.
  */
 export const InviteJoin = Rpc.make("InviteJoin", {
-  payload: { event: RoomEvent },
+  payload: { event: Event },
   success: Schema.Struct({ event_id: EventId }),
   error: MatrixError
 })
@@ -140,8 +132,8 @@ export const GetState = Rpc.make("GetState", {
 
 /** An invite of one of our users by another server: answered with our signature beside its own. */
 export const ReceiveInvite = Rpc.make("ReceiveInvite", {
-  payload: { origin: ServerName, event: RoomEvent, version: Schema.String },
-  success: RoomEvent,
+  payload: { origin: ServerName, event: Event, version: Schema.String },
+  success: Event,
   error: MatrixError
 })
 
@@ -152,7 +144,7 @@ export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), 
 
 /** Joins through one of the servers, where this one does not take part in the room. */
 export const JoinRemotely = Rpc.make("JoinRemotely", {
-  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
+  payload: { userId: UserId, content: JsonObject, servers: Schema.Array(ServerName) },
   error: MatrixError
 })
 
@@ -164,7 +156,7 @@ export const LeaveRemotely = Rpc.make("LeaveRemotely", {
 
 /** Knocks through one of the servers, where this one does not take part in the room. */
 export const KnockRemotely = Rpc.make("KnockRemotely", {
-  payload: { userId: UserId, content: Content, servers: Schema.Array(ServerName) },
+  payload: { userId: UserId, content: JsonObject, servers: Schema.Array(ServerName) },
   success: Schema.Struct({ event_id: EventId }),
   error: MatrixError
 })
@@ -174,7 +166,7 @@ export const InviteRemotely = Rpc.make("InviteRemotely", {
   payload: {
     sender: UserId,
     invited: UserId,
-    content: Content,
+    content: JsonObject,
     transaction: Schema.optionalKey(RoomTransaction)
   },
   success: Schema.Struct({ event_id: EventId }),
