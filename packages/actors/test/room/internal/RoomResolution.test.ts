@@ -209,7 +209,7 @@ layer(homeServer, { excludeTestServices: true })("RoomResolution", (it) => {
           extremities: [...model.extremities].sort()
         })
       }),
-    { arbitrary: { runs: 40 } }
+    { arbitrary: { runs: 15 } }
   )
 
   it.effect(
