@@ -139,7 +139,7 @@ export class Rooms extends Context.Service<
      * `User` actor: no session.
      */
     readonly refreshMember: (userId: UserId, roomId: RoomId) => Effect.Effect<void, MatrixError>
-    /** Who created the alias, or who may send m.room.aliases in the room. */
+    /** The creator of the alias, those who may send m.room.aliases in the room, and administrators. */
     readonly removeAlias: (session: Session, alias: RoomAlias) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Rooms") {

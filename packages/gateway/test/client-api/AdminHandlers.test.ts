@@ -115,3 +115,21 @@ layer(loginGateway({ registration: "token" }), { excludeTestServices: true })("r
     })
   )
 })
+
+layer(loginGateway({}), { excludeTestServices: true })("room aliases", (it) => {
+  it.effect("an administrator frees the alias of a room that everybody has left, and nobody else does", () =>
+    Effect.gen(function* () {
+      const [founder, guest] = [yield* register("founder"), yield* register("guest")]
+      const admin = yield* registerAdmin("janitor")
+      const made = yield* ask("POST", "/createRoom", { json: { room_alias_name: "abandoned" }, token: founder.token })
+      const alias = `/directory/room/${inPath("#abandoned:green.test")}`
+      yield* ask("POST", `/join/${inPath(made.body.room_id)}`, { json: {}, token: guest.token })
+      for (const { token } of [founder, guest]) {
+        yield* ask("POST", `/rooms/${inPath(made.body.room_id)}/leave`, { json: {}, token })
+      }
+      assert.strictEqual(outcome(yield* ask("DELETE", alias, { token: guest.token })), "403 M_FORBIDDEN")
+      assert.strictEqual((yield* ask("DELETE", alias, { token: admin.token })).status, 200)
+      assert.strictEqual(outcome(yield* ask("GET", alias)), "404 M_NOT_FOUND")
+    })
+  )
+})

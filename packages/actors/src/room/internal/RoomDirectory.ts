@@ -11,6 +11,7 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
@@ -23,6 +24,7 @@ import type { RoomRequests } from "./RoomRequests.ts"
 export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequests) {
   const { serverName } = yield* HomeServerConfig
   const directory = yield* DirectoryStore
+  const accounts = yield* AccountStore
   const rooms = yield* RoomStore
   const levelsFor = yield* makeRoomLevels
   const remote = yield* RemoteDirectory
@@ -85,19 +87,26 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     return Option.isSome(levels) && levels.value.user(userId) >= levels.value.event("m.room.aliases", true)
   })
 
+  const isAdministrator = (userId: UserId) =>
+    Effect.map(accounts.find(userId), (account) => Option.isSome(account) && account.value.admin)
+
   const removeAlias = Effect.fn("Rooms.removeAlias")(function* (session: Session, alias: RoomAlias) {
     const found = yield* directory.find(alias)
     if (Option.isNone(found) || serverNameOf(alias) !== serverName) {
       return yield* new NotFound({ error: `There is no room alias ${alias} on ${serverName}` })
     }
     const { creator, roomId } = found.value
-    if (creator !== session.userId && !(yield* hasPowerOverAliases(session.userId, roomId))) {
-      return yield* new Forbidden({ error: "An alias is removed by who gave it, or by who may set the room's state" })
+    // An administrator frees aliases of rooms that nobody is left in, and need not be in the room.
+    const isFree = creator === session.userId || (yield* isAdministrator(session.userId))
+    if (!isFree && !(yield* hasPowerOverAliases(session.userId, roomId))) {
+      return yield* new Forbidden({
+        error: "An alias is removed by its creator, by those who may set the room's state, or by an administrator"
+      })
     }
     const remaining = (yield* directory.aliasesOf(roomId)).filter((each) => each !== alias)
     const content = { aliases: remaining.filter((each) => serverNameOf(each) === serverName) }
     const said = requests.propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})
-    yield* creator === session.userId ? Effect.ignore(said) : said
+    yield* isFree ? Effect.ignore(said) : said
     yield* directory.remove(alias)
   })
 
