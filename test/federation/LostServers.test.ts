@@ -5,7 +5,7 @@
 import { assert, layer } from "@effect/vitest"
 import { localpartOf } from "@greenroom/protocol/Identifiers"
 import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
-import { Context, Effect, Fiber, Layer } from "effect"
+import { Context, Effect, Fiber, Layer, Schedule } from "effect"
 import type { Person } from "../support/Scene.ts"
 import { HostileServer, imagined } from "./support/HostileServer.ts"
 import {
@@ -94,6 +94,35 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       yield* say(bob, room_id, "follows it")
       yield* reads(carol, room_id, "from behind the wall")
       yield* mend(green, red)
+    })
+  )
+
+  it.effect("what cannot be verified is kept until the keys of the server that signed it are known", () =>
+    Effect.gen(function* () {
+      const { cut, mend, servers } = yield* World
+      const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
+      const [bob, other] = [yield* blue.register("bob4"), yield* blue.register("other4")]
+      const [alice, carol] = [yield* red.register("alice4"), yield* green.register("carol4")]
+      const { room_alias, room_id } = yield* createRoom(bob, { visibility: "public", room_alias_name: "kept" })
+      yield* join(alice, room_alias)
+      const alias = "#kept:red.test"
+      yield* expectOk(alice.ask("PUT", `/directory/room/${encodeURIComponent(alias)}`, { room_id }))
+      // Blue forgets what it knows of green, and cannot ask.
+      yield* cut(blue, green)
+      yield* blue.select("DELETE FROM remote_keys WHERE server_name = 'green.test'")
+      yield* blue.kill
+      yield* blue.start
+      yield* join(carol, alias)
+      yield* say(alice, room_id, "carol is here")
+      yield* reads(bob, room_id, "carol is here")
+      assert.strictEqual((yield* getState(bob, room_id, "m.room.member", carol.userId)).status, 404)
+      yield* mend(blue, green)
+      // A request of green reveals its keys, as soon as blue asks for them again.
+      const isThere = Effect.map(getState(bob, room_id, "m.room.member", carol.userId), ({ status }) => status === 200)
+      yield* Effect.repeat(Effect.andThen(meetAgain([carol, other]), isThere), {
+        until: (there) => there,
+        schedule: Schedule.spaced("500 millis")
+      })
     })
   )
 

@@ -71,6 +71,7 @@ import { RemotePresences } from "./federation/RemotePresences.ts"
 import { RemoteQueries } from "./federation/RemoteQueries.ts"
 import * as RemoteRoomsLive from "./federation/RemoteRoomsLive.ts"
 import { TransactionReceiver } from "./federation/TransactionReceiver.ts"
+import * as UnverifiedPdus from "./federation/UnverifiedPdus.ts"
 import { IdentityClient } from "./identity/IdentityClient.ts"
 import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
 import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
@@ -151,7 +152,7 @@ const otherServers = Layer.mergeAll(OutgoingEdus.layer, RemotePresences.layer, R
 )
 
 /** What other servers ask and tell us, and what they are told of our users. */
-const federation = FederationLive.layer.pipe(
+const federation = Layer.merge(FederationLive.layer, UnverifiedPdus.layer).pipe(
   Layer.provideMerge(TransactionReceiver.layer),
   Layer.provideMerge(EduReceiver.layer),
   Layer.provideMerge(PresenceInvitationsLive.layer),

@@ -25,6 +25,7 @@ import type { KeptPduAnswer } from "@greenroom/store/ReceivedTransactionStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { beginning, comparePositions } from "@greenroom/store/StreamToken"
+import { type UnverifiedPdu, UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Context, Effect, Layer, Option, Result } from "effect"
 import { type MembershipHandshake, RemoteRooms } from "../room/RemoteRooms.ts"
 import { type Caution, type Outcome, Room } from "../room/RoomProtocol.ts"
@@ -34,12 +35,15 @@ import { mayPass } from "../runtime/ItemFailure.ts"
 import { sliced } from "../runtime/Slices.ts"
 import type { MakeMembership, SendMembership } from "./Federation.ts"
 import { makeInviteJoins } from "./internal/InviteJoins.ts"
+import { PduVerification, problemText, type VerifiedPdu } from "./PduVerification.ts"
 
 /** What became of a PDU of a transaction. */
 export interface ReceivedPdu {
   /** `<pdu_id>,<origin>`, as the answer to a transaction names it; undefined if the PDU has no ID. */
   readonly name: string | undefined
   readonly answer: KeptPduAnswer
+  /** It could not be verified yet, and is kept until it can be (`UnverifiedPdus`). */
+  readonly isKept: boolean
 }
 
 export class FederationRooms extends Context.Service<
@@ -94,6 +98,8 @@ const nameOf = (pdu: unknown): string | undefined =>
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const remote = yield* RemoteRooms
+  const verification = yield* PduVerification
+  const unverifiedPdus = yield* UnverifiedPduStore
   const room = yield* Room.client
   const rooms = yield* RoomStore
   const events = yield* EventStore
@@ -222,12 +228,31 @@ const make = Effect.gen(function* () {
     })
   }
 
+  /** Keeps what cannot be verified yet, of rooms that the origin takes part in. Gives the places of what is kept. */
+  const keepUnverified = Effect.fnUntraced(function* (
+    origin: ServerName,
+    verified: ReadonlyArray<VerifiedPdu>,
+    pdus: ReadonlyArray<unknown>
+  ) {
+    const waiting: Array<UnverifiedPdu & { readonly index: number }> = []
+    for (const [index, each] of verified.entries()) {
+      if (Result.isSuccess(each) || each.failure._tag !== "NoKeys") continue
+      const { signer, unverified } = each.failure
+      if (Result.isFailure(yield* Effect.result(requireServer(origin, unverified.room_id)))) continue
+      const pdu = pdus[index] as JsonObject
+      waiting.push({ index, roomId: unverified.room_id, eventId: unverified.event_id, signer, pdu })
+    }
+    const kept = yield* unverifiedPdus.keep(origin, waiting, false)
+    return new Set(waiting.filter(({ eventId }) => kept.has(eventId)).map(({ index }) => index))
+  })
+
   const receive = Effect.fn("FederationRooms.receive")(function* (
     origin: ServerName,
     pdus: ReadonlyArray<unknown>,
     isLastAttempt = false
   ) {
-    const verified = yield* remote.verify(defaultRoomVersion, pdus)
+    const verified = yield* verification.verifyPdus(defaultRoomVersion, pdus)
+    const kept = yield* keepUnverified(origin, verified, pdus)
     const good = verified.flatMap((each) => (Result.isSuccess(each) ? [each.success] : []))
     const isInviteJoin = (event: Event) => event.type === "m.room.invite_join" && event.origin === origin
     const outcomes = yield* takeInviteJoins(good.filter(isInviteJoin), isLastAttempt)
@@ -243,8 +268,13 @@ const make = Effect.gen(function* () {
       { concurrency: 8, discard: true }
     )
     return yield* Effect.forEach(verified, (each, index): Effect.Effect<ReceivedPdu> => {
-      const answer = Result.isSuccess(each) ? (outcomes.get(each.success.event_id) ?? {}) : { error: each.failure }
-      const received = { name: nameOf(pdus[index]), answer }
+      const isKept = kept.has(index)
+      const answer = Result.isSuccess(each)
+        ? (outcomes.get(each.success.event_id) ?? {})
+        : isKept
+          ? {}
+          : { error: problemText(each.failure) }
+      const received = { name: nameOf(pdus[index]), answer, isKept }
       return answer.error === undefined
         ? Effect.succeed(received)
         : Effect.as(Effect.logWarning(`PDU ${received.name} from ${origin} is refused: ${answer.error}`), received)

@@ -26,6 +26,10 @@ export interface NoKeys {
 /** What is wrong with a PDU. */
 export type VerificationProblem = PduProblem | NoKeys
 
+/** What is wrong, for the origin and the log. */
+export const problemText = (problem: VerificationProblem): string =>
+  problem._tag === "TooLarge" ? `the PDU has ${problem.bytes} bytes` : problem.reason
+
 /** The event, redacted where its hash is wrong, or what is wrong with the PDU. */
 export type VerifiedPdu = Result.Result<Event, VerificationProblem>
 

@@ -9,22 +9,13 @@ import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { Effect, Layer, Result } from "effect"
 import { RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { FederationClient } from "./FederationClient.ts"
-import { PduVerification, type VerificationProblem } from "./PduVerification.ts"
+import { PduVerification, problemText } from "./PduVerification.ts"
 import type { RemoteError } from "./RemoteError.ts"
 
 const failureOf = (error: RemoteError): RemoteFailure =>
   error._tag === "RemoteRefused"
     ? new RemoteFailure({ destination: error.destination, reason: error.error, errcode: error.errcode })
     : new RemoteFailure({ destination: error.destination, reason: error.reason })
-
-const problemOf = (problem: VerificationProblem): string => {
-  switch (problem._tag) {
-    case "TooLarge":
-      return `the PDU has ${problem.bytes} bytes`
-    default:
-      return problem.reason
-  }
-}
 
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
@@ -36,7 +27,7 @@ const make = Effect.gen(function* () {
     voucher?: ServerName
   ) {
     const results = yield* verification.verifyPdus(version, pdus, voucher)
-    return results.map(Result.mapError(problemOf))
+    return results.map(Result.mapError(problemText))
   })
 
   /** Those of the PDUs that are good and belong to the room. What is not is logged. */

@@ -1,0 +1,60 @@
+/**
+ * PDUs that cannot be verified yet, because the keys of a server cannot be had: they are tried again when keys of that
+ * server were learned. It is asked for them from time to time while something waits.
+ *
+ * Source: `federation`, "What happens to a PDU that arrives".
+ */
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
+import { Clock, Effect, Layer, PubSub } from "effect"
+import { FederationRooms } from "./FederationRooms.ts"
+import { RemoteKeys } from "./RemoteKeys.ts"
+
+/** How often the servers are asked for whose keys something waits, and how many of them. */
+const askInterval = "1 minute"
+const maxSigners = 100
+
+/** How many PDUs are tried at once, and for how long they are kept, in ms. */
+const triedAtOnce = 50
+const keptFor = 7 * 86_400_000
+
+const make = Effect.gen(function* () {
+  const keys = yield* RemoteKeys
+  const rooms = yield* FederationRooms
+  const store = yield* UnverifiedPduStore
+  const learned = yield* PubSub.subscribe(keys.learned)
+
+  /** Whatever still cannot be verified stays for the next time. */
+  const tryAgain = Effect.fn("UnverifiedPdus.tryAgain")(function* (signer: ServerName) {
+    const waiting = yield* store.waitingFor(signer, triedAtOnce)
+    for (const [origin, kept] of Map.groupBy(waiting, (each) => each.origin)) {
+      const received = yield* rooms.receive(
+        origin,
+        kept.map(({ pdu }) => pdu)
+      )
+      yield* store.remove(kept.filter((_, index) => !received[index]!.isKept).map(({ id }) => id))
+    }
+  })
+
+  const ask = Effect.gen(function* () {
+    yield* store.forget((yield* Clock.currentTimeMillis) - keptFor)
+    const signers = yield* store.signers(maxSigners)
+    yield* Effect.forEach(signers, (signer) => keys.refresh(signer, new Set()), { concurrency: 8, discard: true })
+  })
+
+  yield* PubSub.take(learned).pipe(
+    Effect.flatMap(tryAgain),
+    Effect.catchCause((cause) => Effect.logError("PDUs that waited for keys cannot be handled", cause)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  yield* Effect.sleep(askInterval).pipe(
+    Effect.andThen(ask),
+    Effect.catchCause((cause) => Effect.logError("Asking for the keys that PDUs wait for", cause)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+})
+
+/** Runs until the scope closes. */
+export const layer = Layer.effectDiscard(make)
