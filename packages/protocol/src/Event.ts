@@ -125,6 +125,20 @@ export interface ClientEvent {
   readonly age?: number
 }
 
+/** What the content of a membership says as text; other servers may have put something else there. */
+const textsOfMembers = ["displayname", "avatar_url"] as const
+
+const isTextOrNothing = (value: Json | undefined): boolean =>
+  value === undefined || value === null || typeof value === "string"
+
+/** The content of a membership without what clients cannot show. The event itself stays what it is. */
+const shownMembership = (content: JsonObject): JsonObject => {
+  if (textsOfMembers.every((key) => isTextOrNothing(content[key]))) return content
+  const shown = { ...content } as Record<string, Json>
+  for (const key of textsOfMembers) if (!isTextOrNothing(content[key])) delete shown[key]
+  return shown
+}
+
 /** The event as a client receives it. `now` (milliseconds since 1970) adds `age`. */
 export const toClientEvent = (event: Event, now?: number): ClientEvent => {
   const out: Record<string, unknown> = {
@@ -139,7 +153,10 @@ export const toClientEvent = (event: Event, now?: number): ClientEvent => {
   }
   if (event.state_key !== undefined) {
     out.state_key = event.state_key
-    if (event.type === "m.room.member") out.membership = event.content.membership
+    if (event.type === "m.room.member") {
+      out.membership = event.content.membership
+      out.content = shownMembership(event.content)
+    }
   }
   if (event.redacts !== undefined) out.redacts = event.redacts
   if (event.unsigned?.prev_content !== undefined) out.prev_content = event.unsigned.prev_content

@@ -43,6 +43,15 @@ describe("what a client receives of an event", () => {
     }
   })
 
+  it("shows no display name or avatar of a member that is not text, whatever another server has put there", () => {
+    const member = (content: Event["content"]) =>
+      toClientEvent({ ...event, type: "m.room.member", state_key: event.sender, content }).content
+    const odd = { membership: "join", displayname: { first: "M" }, avatar_url: 5, reason: "here" }
+    assert.deepStrictEqual(member(odd), { membership: "join", reason: "here" })
+    const plain = { membership: "join", displayname: "M", avatar_url: null }
+    assert.strictEqual(member(plain), plain)
+  })
+
   it("is never younger than nothing, also where a server's clock is ahead", () => {
     assert.strictEqual(toClientEvent(event, 10).age, 0)
   })
