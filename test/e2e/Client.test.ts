@@ -18,7 +18,7 @@ let users = 0
 /** A client of the stage's gateway, as a new user. */
 const newcomer = Effect.fnUntraced(function* (name: string) {
   const { gateway } = yield* Stage
-  const anonymous = yield* GreenroomClient.make({ baseUrl: `${gateway.url}/`, patience: "1 minute" })
+  const anonymous = yield* GreenroomClient.make({ baseUrl: `${gateway.url}/`, retryTimeout: "1 minute" })
   const credentials = yield* anonymous.register({ user: `${name}${++users}`, password: Redacted.make("secret") })
   return { client: yield* anonymous.as(credentials), userId: credentials.user_id }
 })
@@ -163,7 +163,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
       const nobody = yield* GreenroomClient.make({
         baseUrl: "http://127.0.0.1:9",
         accessToken: Redacted.make("hush"),
-        patience: "100 millis"
+        retryTimeout: "100 millis"
       })
       const error = yield* Effect.flip(nobody.sendText("!room:green.test" as RoomId, "Hello"))
       assert.instanceOf(error, ConnectionError)
@@ -201,7 +201,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
       Effect.gen(function* () {
         const start = yield* restartable()
         const first = yield* start()
-        const anonymous = yield* GreenroomClient.make({ baseUrl: first.gateway.url, patience: "1 minute" })
+        const anonymous = yield* GreenroomClient.make({ baseUrl: first.gateway.url, retryTimeout: "1 minute" })
         const credentials = yield* anonymous.register({ user: "patient", password: "secret" })
         const client = yield* anonymous.as(credentials)
         const room = yield* roomOf(client)

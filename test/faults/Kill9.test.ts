@@ -87,7 +87,7 @@ const inRoom = (messages: ReadonlyArray<Message>, room: RoomId) =>
   messages.filter((message) => message.room === room).map(({ body }) => body)
 
 const meet = Effect.fnUntraced(function* (url: string) {
-  const anonymous = yield* GreenroomClient.make({ baseUrl: url, patience: "2 minutes" })
+  const anonymous = yield* GreenroomClient.make({ baseUrl: url, retryTimeout: "2 minutes" })
   const people = yield* Effect.forEach(
     Array.from({ length: senders }, (_, index) => `sender${index}`),
     (user) => Effect.flatMap(anonymous.register({ user, password: "secret" }), anonymous.as)

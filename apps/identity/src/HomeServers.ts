@@ -21,7 +21,7 @@ export class HomeServerUnreachable extends Data.TaggedError("HomeServerUnreachab
 }> {}
 
 /** How long a home server may take to answer. */
-const patience = "30 seconds"
+const requestTimeout = "30 seconds"
 
 /** Where a home server may answer. */
 interface Attempt {
@@ -67,7 +67,7 @@ const make = Effect.gen(function* () {
       .pipe(
         Effect.map(({ status }) => status),
         Effect.scoped,
-        Effect.timeout(patience)
+        Effect.timeout(requestTimeout)
       )
 
   const attempts = Effect.fnUntraced(function* (serverName: ServerName) {

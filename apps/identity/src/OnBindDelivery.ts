@@ -11,7 +11,7 @@ import { HomeServers } from "./HomeServers.ts"
 import { type DueOnBind, OnBindQueue } from "./OnBindQueue.ts"
 
 /** How long a home server is given to come back, in ms. */
-const patience = 7 * 24 * 60 * 60_000
+const giveUpAfter = 7 * 24 * 60 * 60_000
 
 /** How many home servers are told at once. */
 const concurrency = 8
@@ -28,7 +28,7 @@ const make = Effect.gen(function* () {
 
   const again = Effect.fnUntraced(function* (due: DueOnBind, why: string) {
     const now = yield* Clock.currentTimeMillis
-    if (now - due.createdAt > patience) {
+    if (now - due.createdAt > giveUpAfter) {
       yield* Effect.logWarning(`Gave up telling ${due.serverName} of a bound address: ${why}`)
       return yield* queue.remove(due.id)
     }

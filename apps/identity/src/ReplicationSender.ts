@@ -32,7 +32,7 @@ interface Wakers {
 }
 
 /** How long a peer may take to answer. */
-const patience = "30 seconds"
+const requestTimeout = "30 seconds"
 
 /** The longest time without a look for new records: another node may have signed some. */
 const longestSleep = "30 seconds"
@@ -72,7 +72,7 @@ const make = Effect.gen(function* () {
       .pipe(
         Effect.flatMap(({ status }) => (status === 200 ? Effect.void : Effect.fail(new PeerRefused({ status })))),
         Effect.scoped,
-        Effect.timeout(patience)
+        Effect.timeout(requestTimeout)
       )
   })
 

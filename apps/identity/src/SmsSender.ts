@@ -29,7 +29,7 @@ export interface SmsWebhookOptions {
 }
 
 /** How long the web service may take. */
-const patience = "15 seconds"
+const requestTimeout = "15 seconds"
 
 const notSent = new MessageSendError({ error: "The text message could not be sent" })
 
@@ -56,7 +56,7 @@ const make = Effect.fnUntraced(function* (options: SmsWebhookOptions) {
           status >= 200 && status < 300 ? Effect.void : Effect.fail(new Refused({ status }))
         ),
         Effect.scoped,
-        Effect.timeout(patience),
+        Effect.timeout(requestTimeout),
         Effect.tapError((error) =>
           Effect.logWarning(
             `A text message could not be sent: ${error._tag === "Refused" ? `status ${error.status}` : error._tag}`

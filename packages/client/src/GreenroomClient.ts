@@ -38,7 +38,7 @@ export interface GreenroomClientOptions {
   /** Under which prefix to ask: the draft's, or its successor's (default: the draft's). */
   readonly prefix?: typeof clientPrefix | typeof laterClientPrefix
   /** How long a request is tried before its failure is told (default 30 seconds). */
-  readonly patience?: Duration.Input
+  readonly retryTimeout?: Duration.Input
 }
 
 const makeRequests = (transport: Transport) => ({
@@ -80,7 +80,7 @@ export class GreenroomClient extends Context.Service<GreenroomClient, GreenroomC
       baseUrl: options.baseUrl.replace(/\/+$/, ""),
       prefix: options.prefix ?? clientPrefix,
       accessToken: options.accessToken,
-      patience: Duration.fromInputUnsafe(options.patience ?? "30 seconds")
+      retryTimeout: Duration.fromInputUnsafe(options.retryTimeout ?? "30 seconds")
     })
 
   /** A client over `fetch`. */

@@ -107,7 +107,7 @@ interface State {
 /**
  * Connects, and stays connected until the scope closes. What ends it for good is told by the stream and by requests:
  * M_UNKNOWN_TOKEN, M_BAD_PAGINATION for a `from` that is no token, `ConnectionError` where the server is not reached within
- * the patience of the client.
+ * the `retryTimeout` of the client.
  */
 export const connectWith: (
   client: GreenroomClientShape,
@@ -259,7 +259,7 @@ const request = <Method extends SocketMethod & keyof SocketResults>(
         Effect.suspend(() => state.write?.(frame) ?? Effect.void)
       )
     })
-    return retrying(send, { repeatable: false, patience: client.options.patience })
+    return retrying(send, { repeatable: false, retryTimeout: client.options.retryTimeout })
   }) as Effect.Effect<SocketResults[Method], ClientError>
 
 /**

@@ -180,8 +180,8 @@ const routes = Layer.mergeAll(
   Layer.provide(ChangesRunToEnd.layer)
 )
 
-/** What a request needs of its surroundings before it comes to an endpoint: time, logs and traces. */
-const surroundings = [
+/** The services that a request needs before it reaches an endpoint: time, logs and traces. */
+const requestContext = [
   Clock.Clock,
   Logger.CurrentLoggers,
   References.MinimumLogLevel,
@@ -190,11 +190,11 @@ const surroundings = [
 ] as const
 
 /**
- * Every request carries its surroundings, and they are copied more than once on its way: so a request gets no more than
- * it needs, and endpoints are made with no more than they need, instead of with all services of the process.
+ * Every request carries a context, which is copied several times while it is handled. So requests and endpoints get only the
+ * services that they need, instead of all services of the process.
  */
 const forRequests: (context: Context.Context<never>) => Context.Context<never> = Context.pick(
-  ...surroundings,
+  ...requestContext,
   HttpIncomingMessage.MaxBodySize
 )
 type ForEndpoints =
@@ -205,7 +205,7 @@ type ForEndpoints =
   | Path.Path
   | Scope.Scope
 const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<ForEndpoints> = Context.pick(
-  ...surroundings,
+  ...requestContext,
   EndpointServices,
   Etag.Generator,
   FileSystem.FileSystem,

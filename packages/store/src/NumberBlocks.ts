@@ -25,7 +25,7 @@ export const makeNumberBlocks = Effect.fnUntraced(function* (
   sequence: string,
   blockSize: number
 ) {
-  const one = yield* Semaphore.make(1)
+  const refillLock = yield* Semaphore.make(1)
   const blocks: Array<Block> = []
   let available = 0
 
@@ -52,9 +52,9 @@ export const makeNumberBlocks = Effect.fnUntraced(function* (
     )
 
   const refill = (count: number) =>
-    one.withPermits(1)(
+    refillLock.withPermits(1)(
       Effect.suspend(() => {
-        // Half a block is kept in store, so that nobody has to wait for the next one.
+        // Half a block is kept in reserve, so that no caller waits for the next block.
         const missing = Math.max(count, blockSize / 2) - available
         return missing <= 0 ? Effect.void : reserve(Math.ceil(missing / blockSize))
       })

@@ -25,7 +25,7 @@ export interface Delivered {
 }
 
 /** After so many milliseconds a message counts as lost. */
-const patience = 30_000
+const deliveryTimeout = 30_000
 
 /** From one message to the next, in ms: those who were told ask again meanwhile, which is not what is measured. */
 const pause = 300
@@ -73,7 +73,10 @@ serveLoad(async ({ members, messages, polls, room, sender, url }: DeliveryInput)
     reached = 0
     const everybody = new Promise<void>((resolve, reject) => {
       done = resolve
-      setTimeout(() => reject(new Error(`${reached} of ${members.length} have message ${turn}`)), patience).unref()
+      setTimeout(
+        () => reject(new Error(`${reached} of ${members.length} have message ${turn}`)),
+        deliveryTimeout
+      ).unref()
     })
     const path = `${prefix}/rooms/${room}/send/m.room.message/${turn}`
     const begin = performance.now()

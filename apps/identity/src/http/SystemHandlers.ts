@@ -10,13 +10,13 @@ import { SqlClient } from "effect/sql"
 import { version } from "../Version.ts"
 
 /** How long the database may take to answer. */
-const patience = "2 seconds"
+const databaseTimeout = "2 seconds"
 
 export const systemHandlers = HttpApiBuilder.group(IdentityApi, "system", (handlers) =>
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const answers = sql`SELECT 1`.pipe(
-      Effect.timeout(patience),
+      Effect.timeout(databaseTimeout),
       Effect.match({ onSuccess: () => true, onFailure: () => false })
     )
     return handlers.handle("health", () =>

@@ -17,7 +17,7 @@ export interface SmtpServer {
 }
 
 /** How long the mail server may take for a step, in ms. */
-const patience = 15_000
+const smtpTimeout = 15_000
 
 const credentialsOf = ({ password, user }: SmtpServer) =>
   user === undefined ? {} : { auth: { user, pass: password === undefined ? "" : Redacted.value(password) } }
@@ -30,9 +30,9 @@ const settingsOf = (server: SmtpServer) => ({
   ignoreTLS: server.security === "none",
   tls: { rejectUnauthorized: server.verifyCertificate ?? true },
   ...credentialsOf(server),
-  connectionTimeout: patience,
-  greetingTimeout: patience,
-  socketTimeout: patience,
+  connectionTimeout: smtpTimeout,
+  greetingTimeout: smtpTimeout,
+  socketTimeout: smtpTimeout,
   disableFileAccess: true,
   disableUrlAccess: true
 })

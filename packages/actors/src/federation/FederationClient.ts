@@ -50,7 +50,7 @@ const pages = 8 * 1024 * 1024
 const wholeState = 50 * 1024 * 1024
 
 /** How many request timeouts a small answer may take for which a user waits: a silent server must not hold them up. */
-const shortPatience = 1 / 3
+const shortTimeoutFactor = 1 / 3
 
 /** A request for a membership PDU of one of our users. */
 type Make = (
@@ -75,7 +75,7 @@ interface Call<A> {
   readonly content?: JsonObject
   readonly maxBytes: number
   /** How many request timeouts it may take (default 1; a third where a user waits for a small answer). */
-  readonly patience?: number
+  readonly timeoutFactor?: number
   /** A user waits: it is tried whatever happened before. */
   readonly isUrgent?: boolean
   /** The answer, undefined where it is not of the form that was asked for. */
@@ -166,7 +166,7 @@ const endpoints = (
         method: "GET",
         path: path(`make_${membership}`, roomId, userId),
         maxBytes: small,
-        patience: shortPatience,
+        timeoutFactor: shortTimeoutFactor,
         isUrgent: true,
         read: readMade
       })
@@ -175,7 +175,7 @@ const endpoints = (
     <A>(
       endpoint: string,
       read: (answer: JsonObject) => A | undefined,
-      limits = { maxBytes: small, patience: 1 }
+      limits = { maxBytes: small, timeoutFactor: 1 }
     ): Send<A> =>
     (destination, roomId, eventId, pdu) =>
       call({
@@ -191,7 +191,7 @@ const endpoints = (
   const sendSilently =
     (endpoint: string): Send<void> =>
     (...parameters) =>
-      Effect.asVoid(send(endpoint, readNothing, { maxBytes: small, patience: shortPatience })(...parameters))
+      Effect.asVoid(send(endpoint, readNothing, { maxBytes: small, timeoutFactor: shortTimeoutFactor })(...parameters))
 
   const query = <A>(
     destination: ServerName,
@@ -205,7 +205,7 @@ const endpoints = (
       method: "GET",
       path: withQuery(path("query", type), parameters),
       maxBytes: small,
-      patience: isUrgent ? shortPatience : 1,
+      timeoutFactor: isUrgent ? shortTimeoutFactor : 1,
       isUrgent,
       read
     })
@@ -218,7 +218,7 @@ const endpoints = (
         path: path("send", transaction.transaction_id),
         content: transaction as unknown as JsonObject,
         maxBytes: transactionAnswer,
-        patience: 2,
+        timeoutFactor: 2,
         read: readTransactionAnswer
       }),
     getPdu: (destination, eventId) =>
@@ -235,7 +235,7 @@ const endpoints = (
         method: "GET",
         path: withQuery(path("state", roomId), [["at", at === undefined ? undefined : formatPduReference(at)]]),
         maxBytes: wholeState,
-        patience: 4,
+        timeoutFactor: 4,
         read: readState
       }),
     backfill: (destination, roomId, from, limit) =>
@@ -270,7 +270,7 @@ const endpoints = (
     queryDirectory: (alias) => query(serverNameOf(alias), "directory", [["room_alias", alias]], readDirectory, true),
     queryPresence: (userId) => query(serverNameOf(userId), "presence", [["user_id", userId]], readPresence),
     makeJoin: make("join"),
-    sendJoin: send("send_join", readJoined, { maxBytes: wholeState, patience: 4 }),
+    sendJoin: send("send_join", readJoined, { maxBytes: wholeState, timeoutFactor: 4 }),
     makeLeave: make("leave"),
     sendLeave: sendSilently("send_leave"),
     makeKnock: make("knock"),
@@ -284,7 +284,7 @@ const endpoints = (
           path: path("exchange_third_party_invite", invite.room_id),
           content: invite as unknown as JsonObject,
           maxBytes: small,
-          patience: 2,
+          timeoutFactor: 2,
           read: readNothing
         })
       )
@@ -318,7 +318,7 @@ const make = Effect.gen(function* () {
       headers: { authorization, ...(body === undefined ? {} : { "content-type": "application/json" }) },
       ...(body === undefined ? {} : { body }),
       maxBytes: call.maxBytes,
-      timeout: requestTimeout * (call.patience ?? 1)
+      timeout: requestTimeout * (call.timeoutFactor ?? 1)
     })
   })
 

@@ -12,7 +12,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { keepRunning, periodically } from "../runtime/Supervision.ts"
 import { Peers } from "./Peers.ts"
 
-/** How often a server is told that somebody still types. Shorter than `remoteTypingTimeout`. */
+/** How often typing is repeated to other servers while it lasts. Shorter than `remoteTypingTimeout`. */
 const repeatInterval = "20 seconds"
 
 /** For how long a user of another server types without the server saying so again, in milliseconds. */
@@ -23,8 +23,8 @@ const make = Effect.gen(function* () {
   const stream = yield* EphemeralStream
   const roomServers = yield* RoomServerStore
   const peers = yield* Peers
-  /** Who of us types, as other servers were told. */
-  const told = new Map<RoomId, ReadonlySet<UserId>>()
+  /** The users of this server who type, as last sent to other servers. */
+  const sentTypists = new Map<RoomId, ReadonlySet<UserId>>()
 
   const tell = Effect.fnUntraced(function* (roomId: RoomId, changes: ReadonlyMap<UserId, boolean>) {
     if (changes.size === 0) return
@@ -37,10 +37,10 @@ const make = Effect.gen(function* () {
   })
 
   const tellChange = ({ roomId, userIds }: TypingUpdate) => {
-    const before = told.get(roomId) ?? new Set()
+    const before = sentTypists.get(roomId) ?? new Set()
     const now = new Set(userIds.filter((userId) => serverNameOf(userId) === serverName))
-    if (now.size > 0) told.set(roomId, now)
-    else told.delete(roomId)
+    if (now.size > 0) sentTypists.set(roomId, now)
+    else sentTypists.delete(roomId)
     const stopped = [...before.difference(now)].map((userId) => [userId, false] as const)
     const started = [...now.difference(before)].map((userId) => [userId, true] as const)
     return tell(roomId, new Map([...stopped, ...started]))
@@ -66,7 +66,7 @@ const make = Effect.gen(function* () {
 
   const repeatAll = Effect.suspend(() =>
     Effect.forEach(
-      [...told],
+      [...sentTypists],
       ([roomId, userIds]) => tell(roomId, new Map(Array.from(userIds, (userId) => [userId, true]))),
       { discard: true }
     )

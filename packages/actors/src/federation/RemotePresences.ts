@@ -129,7 +129,7 @@ const make = Effect.gen(function* () {
 
   // Silence
 
-  const forsake = Effect.fnUntraced(function* (server: ServerName, users: ReadonlySet<UserId>) {
+  const markOffline = Effect.fnUntraced(function* (server: ServerName, users: ReadonlySet<UserId>) {
     watched.delete(server)
     for (const userId of users) {
       const { status_msg: _, ...last } = stream.presence(userId) ?? { user_id: userId }
@@ -140,7 +140,7 @@ const make = Effect.gen(function* () {
   const checkSilence = Effect.gen(function* () {
     const now = yield* monotonicMillis
     for (const [server, { heardAt, users }] of watched) {
-      if (now - heardAt >= staleAfter) yield* forsake(server, users)
+      if (now - heardAt >= staleAfter) yield* markOffline(server, users)
       else if (now - heardAt >= pollAfter) yield* poll(server, [...users])
     }
   })

@@ -48,7 +48,7 @@ const make = Effect.gen(function* () {
     return events
   })
 
-  const one = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
+  const verifyOne = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
     const [verified] = yield* verify(version, [pdu])
     if (Result.isSuccess(verified!)) return verified.success
     return yield* new RemoteFailure({ destination, reason: `bad PDU: ${verified!.failure}` })
@@ -72,7 +72,7 @@ const make = Effect.gen(function* () {
     }),
     event: Effect.fnUntraced(function* (destination, version, roomId, eventId) {
       const pdu = yield* Effect.mapError(client.getPdu(destination, eventId), failureOf)
-      const event = yield* one(destination, version, pdu)
+      const event = yield* verifyOne(destination, version, pdu)
       if (event.event_id === eventId && event.room_id === roomId) return event
       return yield* new RemoteFailure({ destination, reason: `another event came back than ${eventId}` })
     }),
@@ -96,7 +96,7 @@ const make = Effect.gen(function* () {
         client.invite(destination, event.room_id, event.event_id, version.toPdu(event)),
         failureOf
       )
-      const signed = yield* one(destination, version, answer.event)
+      const signed = yield* verifyOne(destination, version, answer.event)
       if (signed.event_id !== event.event_id || signed.hashes?.sha256 !== event.hashes?.sha256) {
         return yield* new RemoteFailure({ destination, reason: "another event came back than the invite" })
       }

@@ -31,7 +31,7 @@ import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 
 /** How long an identity server may take to answer. It may have a mail to hand over first. */
-const patience = "30 seconds"
+const requestTimeout = "30 seconds"
 
 /** The largest answer that is read. */
 const maxAnswer = ByteSize.fromInputUnsafe(256 * 1024)
@@ -151,7 +151,7 @@ const make = Effect.gen(function* () {
     const { status, text } = yield* client.execute(request).pipe(
       Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
       Effect.scoped,
-      Effect.timeout(patience),
+      Effect.timeout(requestTimeout),
       Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
       // Queries have secrets, which are not for traces.
       Effect.provideService(HttpClient.TracerDisabledWhen, () => true),

@@ -1,12 +1,12 @@
 /**
- * What actors of one kind have around them. Each actor in memory keeps copies of the services that its layer was made
- * with; given those of the whole process, the copies would be most of a small actor. So an actor of which there are many
- * is given what it uses.
+ * The context that the actors of one kind run in. Each actor in memory holds a copy of the context that its layer was built
+ * with; with all services of the process, that copy would be most of the memory of a small actor. So kinds with many
+ * actors are built with the services that they use.
  */
 import { Clock, Context, Effect, Layer, Logger, References, Tracer } from "effect"
 import { Sharding } from "effect/cluster"
 
-/** Time, logs and traces, and the runner that has the actor. */
+/** Time, logs and traces, and the runner of the actor. */
 const always = [
   Clock.Clock,
   Logger.CurrentLoggers,
@@ -16,7 +16,7 @@ const always = [
   Sharding.Sharding
 ] as const
 
-/** The layer of an actor, made with these services and no others. */
+/** The layer of an actor, built with these services and no others. */
 export const madeWith =
   <S extends ReadonlyArray<Context.Key<unknown, unknown>>>(...services: S) =>
   <E>(actor: Layer.Layer<never, E, Services<S>>): Layer.Layer<never, E, Services<S>> => {

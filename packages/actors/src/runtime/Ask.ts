@@ -1,5 +1,5 @@
 /**
- * Asking an actor, as services do: what can go wrong on the way to it becomes an error of the request.
+ * Asking an actor from a service: errors of the runner become errors of the request.
  */
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
@@ -11,13 +11,18 @@ type RunnerError =
   | ClusterError.PersistenceError
   | ClusterError.EntityNotAssignedToRunner
 
-/** A mailbox that is full asks for patience; that a runner cannot be reached is nobody's request's fault. */
+/** A full mailbox is answered with M_LIMIT_EXCEEDED. That the runner cannot be reached is a defect. */
 export const ask = <A, E extends MatrixError>(
   answer: Effect.Effect<A, E | RunnerError>
 ): Effect.Effect<A, MatrixError> =>
   Effect.catchTags(answer as Effect.Effect<A, MatrixError | RunnerError>, {
     MailboxFull: () =>
-      Effect.fail(new LimitExceeded({ error: "Too many requests wait for this", retry_after_ms: 1000 })),
+      Effect.fail(
+        new LimitExceeded({
+          error: "Too many requests are waiting for the same room or user, try again later",
+          retry_after_ms: 1000
+        })
+      ),
     AlreadyProcessingMessage: Effect.die,
     PersistenceError: Effect.die,
     EntityNotAssignedToRunner: Effect.die

@@ -1,6 +1,6 @@
 /**
- * Many who wait for something, each until a time of their own, with one fiber that looks after all of those times: a
- * fiber for each would be most of what an idle long poll costs. Times are rounded up to `grain`.
+ * Timeouts for many waiters, watched by one fiber: a fiber for each would be most of the cost of an idle long poll. Times
+ * are rounded up to `grain`.
  */
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { Effect, Latch, type Scope } from "effect"
@@ -12,7 +12,7 @@ const grain = 20
 /** The longest that a timer of JavaScript sleeps, in ms. */
 const longestSleep = 2 ** 31 - 1
 
-/** Calls `expire` at `time` of the monotonic clock, in ms, or a little later. The result takes it back. */
+/** Calls `expire` at `time` of the monotonic clock, in ms, or a little later. The result cancels it. */
 export type AddDeadline = (time: number, expire: () => void) => () => void
 
 export const makeDeadlines: Effect.Effect<AddDeadline, never, Scope.Scope> = Effect.gen(function* () {

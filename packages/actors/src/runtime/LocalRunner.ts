@@ -1,7 +1,7 @@
 /**
- * The stage of a server that is one process: every actor runs here, messages are passed in memory and die with the
- * process. Nothing is lost by that, because actors persist what they are told before they answer, and whoever asked
- * asks again. `Sharding` from here is all that actors and services need; several processes take another layer.
+ * `Sharding` for a server of one process: every actor runs here, and messages are passed in memory. Messages in flight are
+ * lost when the process ends; that is safe, because actors persist changes before they answer, and clients repeat requests
+ * that were not answered. Several processes use another layer.
  */
 import { Context, type Duration, Effect, Layer } from "effect"
 import { MessageStorage, RunnerHealth, RunnerStorage, Runners, ShardId, Sharding, ShardingConfig } from "effect/cluster"
@@ -10,9 +10,9 @@ import * as LocalSharding from "./internal/LocalSharding.ts"
 export interface LocalRunnerOptions {
   /** How long an actor without messages stays in memory, unless it says otherwise itself (default 1 minute). */
   readonly maxIdleTime?: Duration.Input
-  /** How many actors may be in memory at once (default 100,000); further ones are refused. */
+  /** How many actors may be in memory at once (default 100,000); messages to further ones fail. */
   readonly maxResidentActors?: number
-  /** How many messages may wait for one actor (default 4,096); further ones are refused. */
+  /** How many messages may wait for one actor (default 4,096); further ones fail. */
   readonly mailboxCapacity?: number
 }
 
@@ -22,7 +22,7 @@ const defaults = { maxIdleTime: "1 minute", maxResidentActors: 100_000, mailboxC
 export const layer = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding> =>
   Layer.effect(Sharding.Sharding, LocalSharding.make({ ...defaults, ...options }))
 
-/** Until the runner holds its shards, a message would be sent again and again, a tenth of a second apart. */
+/** Waits until the runner holds its shards: before that, messages are retried every 100 ms. */
 const untilReady = (sharding: Sharding.Sharding["Service"]): Effect.Effect<void> =>
   Effect.suspend(() =>
     sharding.hasShardId(ShardId.make("default", ShardingConfig.defaults.shardsPerGroup))
@@ -31,8 +31,8 @@ const untilReady = (sharding: Sharding.Sharding["Service"]): Effect.Effect<void>
   )
 
 /**
- * The same on the machinery of a cluster, which encodes and decodes every message as if it went to another process: for
- * tests that actors do not depend on where they run. It costs far more.
+ * The same with Effect's cluster, which encodes and decodes every message as if it went to another process. It tests that
+ * actors do not depend on where they run, and is much slower.
  */
 export const layerEncoding = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding> => {
   const { mailboxCapacity, maxIdleTime, maxResidentActors } = { ...defaults, ...options }

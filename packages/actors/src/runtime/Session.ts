@@ -1,5 +1,5 @@
 /**
- * Who is asking. A session is one login of a user: an access token and the device that holds it.
+ * The session of a request: one login of a user, that is, an access token and the device that holds it.
  */
 import { UserId } from "@greenroom/protocol/Identifiers"
 import { Schema } from "effect"
@@ -18,7 +18,7 @@ export const Session = Schema.Struct({
 })
 export type Session = typeof Session.Type
 
-/** The transaction ID of a PUT: a repeat within the same session is answered with the first answer. */
+/** The transaction ID of a PUT: a repeat within the same session gets the first answer. */
 export const Transaction = Schema.Struct({
   tokenId: Schema.Number,
   txnId: Schema.String

@@ -1,20 +1,20 @@
 /**
- * Long computations cut into slices, so that none holds the event loop: at most one slice runs in each turn of the loop,
- * whatever the number of computations. They take turns.
+ * Runs long computations in slices, so that none blocks the event loop: at most one slice runs per turn of the loop,
+ * whatever the number of computations.
  *
- * A computation is a generator that yields wherever it may be interrupted; between two yields it should take no more than
- * a few milliseconds.
+ * A computation is a generator that yields wherever it may be interrupted; two yields should be at most a few milliseconds
+ * apart.
  */
 import { channel } from "node:diagnostics_channel"
 import { Effect, Semaphore } from "effect"
 
-/** Tells subscribers when a slice begins (`true`) and ends (`false`). */
+/** Publishes when a slice begins (`true`) and ends (`false`). */
 export const slices = channel("greenroom.slices")
 
-/** How long a slice goes on, in ms, before the next yield ends it. */
+/** After how many milliseconds the next yield ends a slice. */
 const sliceTime = 4
 
-const turn = Semaphore.makeUnsafe(1)
+const sliceLock = Semaphore.makeUnsafe(1)
 
 const slice = <A>(computation: Generator<void, A>): Effect.Effect<IteratorResult<void, A>> =>
   Effect.suspend((): Effect.Effect<IteratorResult<void, A>> => {
@@ -27,10 +27,10 @@ const slice = <A>(computation: Generator<void, A>): Effect.Effect<IteratorResult
   })
 
 const run = <A>(computation: Generator<void, A>): Effect.Effect<A> =>
-  Effect.flatMap(turn.withPermit(slice(computation)), (step) =>
+  Effect.flatMap(sliceLock.withPermit(slice(computation)), (step) =>
     step.done === true ? Effect.succeed(step.value) : run(computation)
   )
 
-/** Runs a computation slice by slice. What it throws is a defect. */
+/** Runs a computation slice by slice. An exception is a defect. */
 export const sliced = <A>(computation: () => Generator<void, A>): Effect.Effect<A> =>
   Effect.suspend(() => run(computation()))

@@ -84,8 +84,10 @@ const behaviour = Effect.gen(function* () {
   const tellRooms: Effect.Effect<void> = Effect.gen(function* () {
     const change = yield* profiles.pendingPropagation(userId)
     if (Option.isNone(change)) return
-    const told = yield* Effect.forEach(yield* roomStore.joinedRooms(userId), tellRoom, { concurrency: concurrentRooms })
-    if (!told.every(Boolean)) return yield* Effect.logWarning(`Not every room has the new profile of ${userId}`)
+    const notified = yield* Effect.forEach(yield* roomStore.joinedRooms(userId), tellRoom, {
+      concurrency: concurrentRooms
+    })
+    if (!notified.every(Boolean)) return yield* Effect.logWarning(`Not every room has the new profile of ${userId}`)
     yield* profiles.finishPropagation(userId, change.value)
     yield* tellRooms
   })

@@ -22,12 +22,12 @@ const isWorthAnother = (error: ClientError, repeatable: boolean): { readonly aft
 }
 
 /**
- * Repeats a request that fails, for at most `patience` ms from its first attempt. What is not `repeatable` is repeated
+ * Repeats a request that fails, for at most `retryTimeout` ms from its first attempt. What is not `repeatable` is repeated
  * only where the server said that it did nothing (M_LIMIT_EXCEEDED).
  */
 export const retrying = <A, R>(
   request: Effect.Effect<A, ClientError, R>,
-  options: { readonly repeatable: boolean; readonly patience: Duration.Duration }
+  options: { readonly repeatable: boolean; readonly retryTimeout: Duration.Duration }
 ): Effect.Effect<A, ClientError, R> =>
   Effect.flatMap(Clock.monotonicTimeNanos, (start) => {
     const attempt = (failures: number): Effect.Effect<A, ClientError, R> =>
@@ -37,7 +37,7 @@ export const retrying = <A, R>(
         return Effect.gen(function* () {
           const pause = again.after ?? (yield* pauseAfter(failures))
           const elapsed = Number((yield* Clock.monotonicTimeNanos) - start) / 1e6
-          if (elapsed + pause > Duration.toMillis(options.patience)) return yield* Effect.fail(error)
+          if (elapsed + pause > Duration.toMillis(options.retryTimeout)) return yield* Effect.fail(error)
           return yield* Effect.delay(attempt(failures + 1), Duration.millis(pause))
         })
       })

@@ -15,7 +15,7 @@ export interface TransportOptions {
   readonly baseUrl: string
   readonly prefix: `/${string}`
   readonly accessToken: Redacted.Redacted | undefined
-  readonly patience: Duration.Duration
+  readonly retryTimeout: Duration.Duration
 }
 
 const makeApi = (options: TransportOptions) =>
@@ -89,7 +89,7 @@ export const makeTransport = Effect.fnUntraced(function* (options: TransportOpti
     (repeatable: boolean) =>
     <A>(request: Effect.Effect<A, ApiError>): Effect.Effect<A, ClientError> =>
       // Headers for tracing are not among those that web pages may send.
-      retrying(Effect.mapError(request, toClientError), { repeatable, patience: options.patience }).pipe(
+      retrying(Effect.mapError(request, toClientError), { repeatable, retryTimeout: options.retryTimeout }).pipe(
         Effect.provideService(HttpClient.TracerPropagationEnabled, false)
       )
   const transport: Transport = {

@@ -25,13 +25,13 @@ const run = <A>(effect: Effect.Effect<A, ClientError>) =>
     return yield* Fiber.join(fiber)
   })
 
-const patience = Duration.seconds(30)
+const retryTimeout = Duration.seconds(30)
 
 describe("Retry", () => {
   it.effect("a broken connection is tried again, with pauses that grow", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(4, unreachable)
-      const result = yield* run(retrying(request, { repeatable: true, patience }))
+      const result = yield* run(retrying(request, { repeatable: true, retryTimeout }))
       assert.strictEqual(result._tag, "Success")
       const pauses = sentAt.slice(1).map((at, index) => at - sentAt[index]!)
       for (const [index, pause] of pauses.entries()) {
@@ -44,7 +44,7 @@ describe("Retry", () => {
   it.effect("what must not happen twice is sent once", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(1, unreachable)
-      const result = yield* run(retrying(request, { repeatable: false, patience }))
+      const result = yield* run(retrying(request, { repeatable: false, retryTimeout }))
       assert.isTrue(result._tag === "Failure" && result.failure === unreachable)
       assert.lengthOf(sentAt, 1)
     })
@@ -53,7 +53,7 @@ describe("Retry", () => {
   it.effect("a server that says when to come back is asked then, whatever it was asked for", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(2, tooMany)
-      const result = yield* run(retrying(request, { repeatable: false, patience }))
+      const result = yield* run(retrying(request, { repeatable: false, retryTimeout }))
       assert.strictEqual(result._tag, "Success")
       assert.deepStrictEqual(sentAt, [0, 700, 1400])
     })
@@ -62,15 +62,15 @@ describe("Retry", () => {
   it.effect("a refusal is not asked for again", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(1, new Forbidden({ error: "No" }))
-      yield* run(retrying(request, { repeatable: true, patience }))
+      yield* run(retrying(request, { repeatable: true, retryTimeout }))
       assert.lengthOf(sentAt, 1)
     })
   )
 
-  it.effect("after its patience the client says why it failed", () =>
+  it.effect("after `retryTimeout` the client says why it failed", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(1_000, unreachable)
-      const result = yield* run(retrying(request, { repeatable: true, patience }))
+      const result = yield* run(retrying(request, { repeatable: true, retryTimeout }))
       assert.isTrue(result._tag === "Failure" && result.failure === unreachable)
       assert.isAtMost(sentAt.at(-1)!, 30_000)
     })

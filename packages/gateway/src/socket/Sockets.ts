@@ -47,8 +47,8 @@ export const maxSocketsPerUser = 50
 /** What is told to who has too many, in ms: about as long as a dead peer counts. */
 const retryAfter = 60_000
 
-/** How long clients may take to say goodbye when the server goes down. */
-const farewell = "2 seconds"
+/** How long clients may take to answer the close frame when the server goes down. */
+const closingTimeout = "2 seconds"
 
 /** The path of the socket, under the draft's prefix. */
 const socketPath = `${clientPrefix}/socket`
@@ -145,7 +145,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
     closeAll: Effect.suspend(() => {
       for (const socket of open.keys()) socket.close(closeCodes.goingAway, "The server is going down")
       return FiberSet.awaitEmpty(connections).pipe(
-        Effect.timeoutOption(farewell),
+        Effect.timeoutOption(closingTimeout),
         Effect.andThen(
           Effect.sync(() => {
             for (const socket of open.keys()) socket.terminate()

@@ -11,7 +11,7 @@ import { type Browser as Chromium, chromium, type Page } from "playwright-core"
 const screenshots = fileURLToPath(new URL("../../../../node_modules/.cache/greenroom-screenshots", import.meta.url))
 
 /** Each test waits for its pages in vain no longer than this, in ms. */
-const patience = 20_000
+const pageTimeout = 20_000
 
 export class Browser extends Context.Service<Browser, Chromium>()("greenroom/test/Browser") {
   static readonly layer = Layer.effect(
@@ -58,7 +58,7 @@ export const visit = (url: string, options: VisitOptions = {}): Effect.Effect<Vi
       ),
       (context) => Effect.promise(() => context.close())
     )
-    context.setDefaultTimeout(patience)
+    context.setDefaultTimeout(pageTimeout)
     const complaints: Array<string> = []
     context.on("weberror", (error) => complaints.push(`error: ${error.error().message}`))
     context.on("console", (message) => {

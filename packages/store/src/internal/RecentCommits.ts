@@ -31,7 +31,10 @@ const timelineOf = (xid: number, { events, placed = [], roomNid }: RoomCommit): 
     .filter(({ status }) => status === EventStatus.timeline)
     .map(({ event, nid }) => ({ position: { xid, nid }, roomNid, event }))
 
-const movesOf = (xid: number, { memberships, roomId, roomNid }: RoomCommit): ReadonlyArray<StreamedMembership> =>
+const membershipChanges = (
+  xid: number,
+  { memberships, roomId, roomNid }: RoomCommit
+): ReadonlyArray<StreamedMembership> =>
   memberships
     .filter(({ local }) => local)
     .map(({ causedBy, membership, userId }) => ({
@@ -88,7 +91,7 @@ export class RecentCommits {
     return {
       events: told.flatMap(({ commits, xid }) => commits.flatMap((commit) => timelineOf(xid, commit))).sort(byPosition),
       memberships: told
-        .flatMap(({ commits, xid }) => commits.flatMap((commit) => movesOf(xid, commit)))
+        .flatMap(({ commits, xid }) => commits.flatMap((commit) => membershipChanges(xid, commit)))
         .sort(byPosition),
       rows: noRows
     }

@@ -16,7 +16,7 @@ import type { OAuth2Provider } from "./LoginOptions.ts"
 export const callbackPath = `${clientPrefix}/login/oauth2/callback`
 
 /** How long a provider may take to answer, in seconds. */
-const patience = 10
+const requestTimeout = 10
 
 /** The longest name of a user at a provider, in characters. */
 const maxSubjectLength = 1_024
@@ -52,7 +52,7 @@ const authenticationOf = (provider: OAuth2Provider): client.ClientAuth => {
 }
 
 const configure = (provider: OAuth2Provider, configuration: client.Configuration): client.Configuration => {
-  configuration.timeout = patience
+  configuration.timeout = requestTimeout
   if (provider.allowHttp) client.allowInsecureRequests(configuration)
   return configuration
 }
@@ -72,7 +72,7 @@ const withEndpoints = (provider: OAuth2Provider): client.Configuration => {
 
 const discover = (provider: OAuth2Provider): Promise<client.Configuration> =>
   client.discovery(new URL(provider.issuer), provider.clientId, undefined, authenticationOf(provider), {
-    timeout: patience,
+    timeout: requestTimeout,
     ...(provider.allowHttp ? { execute: [client.allowInsecureRequests] } : {})
   })
 

@@ -1,12 +1,12 @@
 /**
- * `Sharding` for a server that is one process: what actors and services see of it is the same as in a cluster, but a
- * message is a call. The handler runs at once, in the fiber of who asks and in the surroundings of the actor; nothing is
- * encoded, nothing waits in a queue that need not. An actor is made by its first message and leaves memory when it was
- * not asked for a while, or after a defect; who asks meanwhile waits and meets a new one.
+ * `Sharding` for a server of one process. Actors and services see the same interface as in a cluster, but a message is a
+ * call: the handler runs at once, in the fiber of the caller and the context of the actor, without encoding or queues.
  *
- * Messages come to an actor in the order in which they were sent. When the asker is interrupted, messages that are
- * annotated as `ClusterSchema.Uninterruptible` run to their end all the same, once their handler has begun; the asker
- * waits for it. All others are interrupted.
+ * Actors start on their first message and passivate when idle or after a defect. Messages that arrive during passivation
+ * wait for the new instance. Messages reach an actor in the order in which they were sent.
+ *
+ * When the caller is interrupted, handlers of messages annotated with `ClusterSchema.Uninterruptible` run to their end once
+ * they have begun, and the caller waits for that. All others are interrupted.
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import {
@@ -50,11 +50,11 @@ export interface LocalShardingOptions {
   readonly mailboxCapacity: number
 }
 
-/** How long what is under way may take to end before an actor leaves memory all the same. */
-const patience = "5 seconds"
-/** How long a message waits for an actor of a kind that is not registered yet. */
-const registrationPatience = "10 seconds"
-/** When to make an actor again whose behaviour could not be made. */
+/** How long running handlers may take before an actor is passivated anyway. */
+const terminationTimeout = "5 seconds"
+/** How long a message waits for the registration of its kind of actor. */
+const registrationTimeout = "10 seconds"
+/** When to retry building a behaviour that failed. */
 const defaultRetryPolicy = Schedule.min([Schedule.exponential(500, 1.5), Schedule.spaced("10 seconds")])
 
 type Handlers = { readonly [tag: string]: (request: LocalRequest) => unknown }
@@ -64,7 +64,7 @@ type Handled = Effect.Effect<unknown, unknown>
 const here = RunnerAddress.make("localhost", 0)
 const shard = ShardId.make("default", 1)
 
-/** What a handler is given: of the keys of `Entity.Request` those that a process needs of itself. */
+/** The request that a handler gets: the keys of `Entity.Request` that are used within one process. */
 class LocalRequest {
   readonly _tag = "Request"
   readonly address: EntityAddress.EntityAddress
@@ -86,13 +86,13 @@ class Actor {
   readonly scope = Scope.makeUnsafe()
   context: Context.Context<never> = Context.empty()
   handlers: Handlers | undefined
-  /** Until the behaviour is made. */
+  /** Done when the behaviour is built. */
   readonly made = Deferred.makeUnsafe<Handlers>()
-  /** Lets as many messages pass at once as the actor wants; undefined if that is all. */
+  /** Limits how many handlers run at once; undefined without a limit. */
   readonly inTurn: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
-  /** Since it is leaving memory: done when it has left. */
+  /** Set while the actor passivates: done when it has left memory. */
   left: Deferred.Deferred<void> | undefined
-  /** Done when nothing is under way any more, if somebody waits for that. */
+  /** Done when no handler is running any more, if somebody waits for that. */
   quiet: Deferred.Deferred<void> | undefined
   underWay = 0
   lastAsked: number
@@ -104,8 +104,8 @@ class Actor {
   }
 }
 
-/** How many actors of all kinds there are in memory. */
-interface Population {
+/** The number of actors of all kinds in memory. */
+interface ResidentCount {
   count: number
   readonly limit: number
 }
@@ -117,9 +117,9 @@ class Actors {
   private readonly context: Context.Context<never>
   private readonly options: Registration
   private readonly capacity: number
-  private readonly population: Population
+  private readonly residents: ResidentCount
   private readonly clock: Clock.Clock
-  /** The messages whose handlers are not interrupted with their asker. */
+  /** The messages whose handlers are not interrupted with their caller. */
   private readonly runsToEnd: ReadonlySet<string>
   private readonly resident = new Map<string, Actor>()
   private closed = false
@@ -130,7 +130,7 @@ class Actors {
     readonly context: Context.Context<never>
     readonly options: Registration
     readonly mailboxCapacity: number
-    readonly population: Population
+    readonly residents: ResidentCount
   }) {
     this.entity = options.entity
     this.build = options.build
@@ -143,11 +143,11 @@ class Actors {
     this.options = options.options
     const { mailboxCapacity = options.mailboxCapacity } = options.options
     this.capacity = mailboxCapacity === "unbounded" ? Number.POSITIVE_INFINITY : mailboxCapacity
-    this.population = options.population
+    this.residents = options.residents
     this.clock = Context.get(options.context, Clock.Clock)
   }
 
-  /** Asks an actor, which is made if it is not in memory. */
+  /** Asks an actor, and starts it if it is not in memory. */
   ask(id: string, tag: string, payload: unknown): Handled {
     let actor: Actor | undefined
     const asked = Effect.suspend(() => {
@@ -165,18 +165,18 @@ class Actors {
     return Effect.onExit(asked, (exit) => (actor === undefined ? Effect.void : this.answered(actor, exit)))
   }
 
-  /** Tells an actor something, and does not wait for what comes of it. */
+  /** Sends a message without waiting for the answer. */
   tell(id: string, tag: string, payload: unknown): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const told = Effect.catchCause(this.ask(id, tag, payload), (cause) =>
+      const asked = Effect.catchCause(this.ask(id, tag, payload), (cause) =>
         Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logDebug(`${this.entity.type} ${tag} failed`, cause)
       )
-      Fiber.runIn(Effect.runForkWith(this.context)(told), Context.getUnsafe(this.context, Scope.Scope))
+      Fiber.runIn(Effect.runForkWith(this.context)(asked), Context.getUnsafe(this.context, Scope.Scope))
       return Effect.void
     })
   }
 
-  /** Lets go of actors that nobody has asked for some time. */
+  /** Passivates actors that have had no message for some time. */
   passivate(maxIdleTime: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       const now = monotonicMillisUnsafe(this.clock)
@@ -188,7 +188,7 @@ class Actors {
     })
   }
 
-  /** Refuses further messages, and lets go of all actors. */
+  /** Refuses further messages, and passivates all actors. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.closed = true
     return Effect.forEach(this.resident.values(), (actor) => this.retire(actor), {
@@ -206,8 +206,8 @@ class Actors {
   }
 
   private start(id: string): Actor | undefined {
-    if (this.population.count >= this.population.limit) return undefined
-    this.population.count++
+    if (this.residents.count >= this.residents.limit) return undefined
+    this.residents.count++
     const { concurrency = 1, defectRetryPolicy = defaultRetryPolicy } = this.options
     const actor = new Actor(this.addressOf(id), concurrency, monotonicMillisUnsafe(this.clock))
     this.resident.set(id, actor)
@@ -220,7 +220,7 @@ class Actors {
     const made = this.build.pipe(
       Effect.sandbox,
       Effect.tapError((cause) =>
-        Effect.logError(`The behaviour of ${this.entity.type} ${id} could not be made`, cause)
+        Effect.logError(`The behaviour of ${this.entity.type} ${id} could not be built, trying again`, cause)
       ),
       Effect.retry(defectRetryPolicy),
       Effect.flatMap((handlers) => {
@@ -232,7 +232,7 @@ class Actors {
     return actor
   }
 
-  /** Runs the handler in the surroundings of the actor; of those of the asker it keeps the trace, where there is one. */
+  /** Runs the handler in the context of the actor, with the trace of the caller where there is one. */
   private handle(actor: Actor, handlers: Handlers, tag: string, payload: unknown): Handled {
     const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
@@ -251,7 +251,7 @@ class Actors {
     if (actor.underWay === 0 && actor.quiet !== undefined) Deferred.doneUnsafe(actor.quiet, Exit.void)
     if (this.options.disableFatalDefects || Exit.isSuccess(exit) || !Cause.hasDies(exit.cause)) return Effect.void
     const reload = Effect.andThen(
-      Effect.logError(`A defect of ${this.entity.type} ${actor.address.entityId}: it is made anew`, exit.cause),
+      Effect.logError(`${this.entity.type} ${actor.address.entityId} had a defect and is restarted`, exit.cause),
       this.retire(actor)
     )
     return Effect.sync(() => {
@@ -259,7 +259,7 @@ class Actors {
     })
   }
 
-  /** The actor takes no further messages, ends what is under way, and leaves memory. */
+  /** Passivates the actor: it takes no further messages, finishes running handlers, and leaves memory. */
   private retire(actor: Actor): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (actor.left !== undefined) return Deferred.await(actor.left)
@@ -267,12 +267,14 @@ class Actors {
       actor.left = left
       const leave = Effect.map(Scope.close(actor.scope, Exit.void), () => {
         this.resident.delete(actor.address.entityId)
-        this.population.count--
+        this.residents.count--
         Deferred.doneUnsafe(left, Exit.void)
       })
       if (actor.underWay === 0) return Effect.uninterruptible(leave)
       actor.quiet = Deferred.makeUnsafe<void>()
-      return Effect.uninterruptible(Effect.andThen(Effect.timeoutOption(Deferred.await(actor.quiet), patience), leave))
+      return Effect.uninterruptible(
+        Effect.andThen(Effect.timeoutOption(Deferred.await(actor.quiet), terminationTimeout), leave)
+      )
     })
   }
 }
@@ -308,7 +310,7 @@ const onlyInCluster = Effect.die("Messages are stored and forwarded in a cluster
 /** Lives until the scope ends. */
 export const make = Effect.fnUntraced(function* (options: LocalShardingOptions) {
   const snowflakes = yield* Snowflake.makeGenerator
-  const population: Population = { count: 0, limit: options.maxResidentActors }
+  const residents: ResidentCount = { count: 0, limit: options.maxResidentActors }
   const kinds = new Map<string, Deferred.Deferred<Actors>>()
   let isShutdown = false
   yield* Effect.addFinalizer(() => Effect.sync(() => (isShutdown = true)))
@@ -326,7 +328,7 @@ export const make = Effect.fnUntraced(function* (options: LocalShardingOptions) 
   ) {
     const context = yield* Effect.context<Scope.Scope>()
     const { mailboxCapacity } = options
-    const actors = new Actors({ entity, build, context, options: registration, mailboxCapacity, population })
+    const actors = new Actors({ entity, build, context, options: registration, mailboxCapacity, residents })
     const maxIdleTime = Duration.toMillis(registration.maxIdleTime ?? options.maxIdleTime)
     yield* Effect.addFinalizer(() => actors.close)
     yield* periodically(`Passivating idle ${entity.type} actors`, maxIdleTime / 2, actors.passivate(maxIdleTime))
@@ -335,7 +337,7 @@ export const make = Effect.fnUntraced(function* (options: LocalShardingOptions) 
 
   const find = (type: string): Effect.Effect<Actors> =>
     Effect.timeoutOrElse(Deferred.await(kindOf(type)), {
-      duration: registrationPatience,
+      duration: registrationTimeout,
       orElse: () => Effect.die(new Error(`There is no actor of the kind ${type}`))
     })
 
@@ -346,7 +348,7 @@ export const make = Effect.fnUntraced(function* (options: LocalShardingOptions) 
     hasShardId: () => true,
     getSnowflake: Effect.sync(() => snowflakes.nextUnsafe()),
     isShutdown: Effect.sync(() => isShutdown),
-    activeEntityCount: Effect.sync(() => population.count),
+    activeEntityCount: Effect.sync(() => residents.count),
     getRegistrationEvents: Stream.empty,
     registerSingleton: (_name, run) => Effect.asVoid(Effect.forkScoped(run as Effect.Effect<void>)),
     send: () => onlyInCluster,
