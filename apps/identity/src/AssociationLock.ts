@@ -1,6 +1,6 @@
 /**
- * One writer of associations at a time, on all nodes: so that the numbers of our own records become visible in their
- * order and no peer misses one, that the newest record holds, and that hashes are made with the peppers that hold.
+ * A lock that serialises writers of associations on all nodes. With it the numbers of our own records become visible in
+ * order, so that no peer misses one; the newest record wins; and hashes use the current peppers.
  */
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"

@@ -1,8 +1,8 @@
 /**
  * Which address belongs to which user: the newest record of each address, whether this server signed it or a peer.
  *
- * Of two records the one with the higher `ts` holds, of equal ones that of the later origin, so that all servers of a
- * clique agree. What this server signs is newer than what it knew of the address before.
+ * Of two records the one with the higher `ts` wins, and of equal ones that of the origin that sorts last, so that all
+ * servers of a clique agree. A record that this server signs is newer than those it knew for the address.
  *
  * Source: "Identity" of the specification.
  */
@@ -24,7 +24,7 @@ import { IdentityOptions } from "./IdentityOptions.ts"
 import { OnBindQueue } from "./OnBindQueue.ts"
 import { Peppers } from "./Peppers.ts"
 
-/** How long an association holds: a hundred years, in ms. */
+/** How long an association is valid: a hundred years, in ms. */
 const validity = 100 * 365 * 24 * 60 * 60_000
 
 /** A record of ours on its way to a peer. */
@@ -39,7 +39,7 @@ interface CurrentRow {
   readonly mxid: string | null
 }
 
-/** Whether the record is to replace the current one. */
+/** Whether the record replaces the current one. */
 const isNewer = (
   record: { readonly ts: number; readonly origin: string },
   current: CurrentRow | undefined
@@ -69,7 +69,7 @@ const make = Effect.gen(function* () {
     return rows[0]
   })
 
-  /** Writes the record in place of the current one, and releases what waited for the address to be bound. */
+  /** Replaces the current record, and releases the invitations that wait for the address. */
   const write = Effect.fnUntraced(function* (record: AssociationRecord, origin: ServerName) {
     const { address, medium, mxid } = record
     const pair = yield* peppers.pair
@@ -104,7 +104,7 @@ const make = Effect.gen(function* () {
   const locked = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     sql.withTransaction(Effect.andThen(lockAssociations(sql), effect))
 
-  /** Wakes those who carry records to peers, and invitations to home servers. */
+  /** Wakes the senders of records to peers and of invitations to home servers. */
   const announce = Effect.andThen(signed.open, onBind.added.open)
 
   const bind = Effect.fn("Associations.bind")(function* (thirdPartyId: ThirdPartyId, mxid: UserId) {
@@ -185,18 +185,18 @@ export class Associations extends Context.Service<
     readonly bind: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<SignedAssociation>
     /** Errors: M_NOT_FOUND where the address is not the user's. */
     readonly unbind: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<void, NotFound>
-    /** Takes records of a peer, whose signatures were checked; older ones than known change nothing. */
+    /** Takes records of a peer, whose signatures were checked; those older than the current record change nothing. */
     readonly applyAll: (records: ReadonlyArray<AssociationRecord>, origin: ServerName) => Effect.Effect<void>
-    /** The association that holds now, signed by its origin and by this server. */
+    /** The current association, signed by its origin and by this server. */
     readonly find: (thirdPartyId: ThirdPartyId) => Effect.Effect<Option.Option<SignedAssociation>>
-    /** User IDs by hash; none where the pepper does not hold. */
+    /** User IDs by hash; none for an outdated pepper. */
     readonly findHashed: (
       hashes: ReadonlyArray<string>,
       pepper: string
     ) => Effect.Effect<Option.Option<Readonly<Record<string, UserId>>>>
     /** Records that this server signed, in their order, after a number; each signed by the current key too. */
     readonly outgoing: (after: number, limit: number) => Effect.Effect<ReadonlyArray<OutgoingRecord>>
-    /** Opened when this server signed something. */
+    /** Opened when this server has signed a record. */
     readonly signed: Latch.Latch
   }
 >()("greenroom/identity/Associations") {

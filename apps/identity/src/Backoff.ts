@@ -1,5 +1,5 @@
 /**
- * How long to wait before something that failed is tried again.
+ * The back-off of retries.
  */
 import { Effect, Random } from "effect"
 
@@ -7,7 +7,7 @@ import { Effect, Random } from "effect"
 const firstWait = 1_000
 export const longestWait = 60 * 60_000
 
-/** Milliseconds after so many failures: doubled each time up to an hour, less up to a fifth so that all do not come at once. */
+/** The wait after `failures` failures, in ms: doubles up to an hour, with up to 20 % of jitter. */
 export const backoff = (failures: number): Effect.Effect<number> =>
   Effect.map(Random.next, (random) => {
     const wait = Math.min(longestWait, firstWait * 2 ** Math.min(30, Math.max(0, failures - 1)))

@@ -1,9 +1,9 @@
 /**
- * Why another server could not be asked, in a word for the log: the code that the system or TLS gives, such as
+ * Why a request to another server failed, in a word for the log: the code that the system or TLS gives, such as
  * `ECONNREFUSED` or `DEPTH_ZERO_SELF_SIGNED_CERT`, else what the error is called.
  */
 
-/** How deep the cause of an error is looked for. */
+/** How deep causes of causes are followed. */
 const maxDepth = 5
 
 export const failureReason = (error: { readonly _tag: string; readonly cause?: unknown }): string => {

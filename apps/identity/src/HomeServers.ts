@@ -14,7 +14,7 @@ import { type HttpClient, HttpClientRequest } from "effect/http"
 import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
 
-/** No answer from any of the server's addresses. */
+/** None of the server's addresses answered. */
 export class HomeServerUnreachable extends Data.TaggedError("HomeServerUnreachable")<{
   readonly serverName: ServerName
   readonly reason: string
@@ -31,7 +31,7 @@ interface Attempt {
   readonly client: HttpClient.HttpClient
 }
 
-/** Which addresses a home server may have that the configuration does not name. */
+/** The addresses allowed for home servers that the configuration does not name. */
 export const addressPolicyOf = ({ privateAddresses }: IdentityOptionsShape): AddressPolicy =>
   privateAddresses ? "any" : "public"
 

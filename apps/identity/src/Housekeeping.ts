@@ -1,5 +1,5 @@
 /**
- * Deletes, once an hour, what nobody needs any more: old sessions, counts of messages, invitations that nobody took.
+ * Deletes old sessions, counts of messages and expired invitations, once an hour.
  */
 
 import { periodically } from "@greenroom/actors/runtime/Supervision"
@@ -21,6 +21,6 @@ const make = Effect.gen(function* () {
   )
 })
 
-/** Works for as long as the layer lives. */
+/** Runs as long as the layer. */
 export const layer: Layer.Layer<never, never, ValidationSessions | SentMessages | StoredInvites> =
   Layer.effectDiscard(make)

@@ -1,6 +1,5 @@
 /**
- * The configuration of the identity server program: every setting once, with its meaning, its form and what holds
- * without it.
+ * The configuration of the identity server: every setting with its meaning, form and default.
  *
  * A setting `smtp.host` is written `host = "..."` under `[smtp]` in the TOML file that `--config` or
  * `GREENROOM_IDENTITY_CONFIG` names, and `GREENROOM_IDENTITY_SMTP_HOST=...` in the environment; where it has a `flag` it

@@ -1,6 +1,5 @@
 /**
- * The identity API over HTTP on one port. It goes down with its scope, after what is in flight has ended, at the latest
- * after `gracePeriod`.
+ * The identity API over HTTP on one port. When its scope closes, requests in flight may finish, for at most `gracePeriod`.
  */
 import { NodeHttpServer } from "@effect/platform-node"
 import * as ChangesRunToEnd from "@greenroom/gateway/ChangesRunToEnd"
@@ -28,11 +27,11 @@ export interface IdentityHttpOptions {
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number
-  /** Addresses and networks of reverse proxies whose X-Forwarded-For header is believed. */
+  /** Addresses and networks of reverse proxies whose X-Forwarded-For header is trusted. */
   readonly trustedProxies: ReadonlyArray<string>
 }
 
-/** How long what is in flight may take to end when the server goes down. */
+/** How long requests in flight may take when the server goes down. */
 const gracePeriod = "5 seconds"
 
 const homePath = "/"
@@ -76,7 +75,7 @@ const routes = Layer.mergeAll(
   HttpApiSwagger.layer(IdentityApi, { path: docsPath })
 ).pipe(Layer.provide(handlers), Layer.provide(WireErrors.layer), Layer.provide(ChangesRunToEnd.layer))
 
-/** All that is answered by HTTP: every request is counted, both prefixes lead to the same endpoints. */
+/** All HTTP endpoints: every request is counted, and both prefixes lead to the same endpoints. */
 const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
   const requests = yield* Requests
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(

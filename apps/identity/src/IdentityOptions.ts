@@ -1,5 +1,5 @@
 /**
- * What the parts of the identity server are told by its configuration.
+ * The options of the parts of the identity server, made from its configuration.
  */
 import type { KeyObject } from "node:crypto"
 import type { Off, Rate } from "@greenroom/gateway/RateLimit"
@@ -17,7 +17,7 @@ export interface Peer {
 
 export interface IdentityOptionsShape {
   readonly serverName: ServerName
-  /** The URL by which people and servers reach this server, without a slash at the end. */
+  /** The URL of this server for people and other servers, without a slash at the end. */
   readonly publicUrl: string
   /** Milliseconds for which the link of a mail is good. */
   readonly linkLifetime: number
@@ -27,12 +27,12 @@ export interface IdentityOptionsShape {
   readonly sessionLifetime: number
   /** Milliseconds after which addresses are hashed with a new pepper. */
   readonly pepperLifetime: number
-  /** Whether single addresses may be looked up as they are. */
+  /** Whether lookups of single addresses without a hash are allowed. */
   readonly singleLookup: boolean
-  /** How many messages an address gets, whoever asks. */
+  /** How many messages may be sent to an address, for all clients together. */
   readonly addressRate: Rate | Off
   readonly peers: ReadonlyArray<Peer>
-  /** Where home servers are, for those that cannot be found by their names. */
+  /** URLs of home servers that cannot be found by their names. */
   readonly homeServers: ReadonlyMap<string, string>
   /** Whether home servers may have addresses of private networks. */
   readonly privateAddresses: boolean

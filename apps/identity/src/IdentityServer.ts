@@ -41,7 +41,7 @@ export interface IdentityServerOptions {
 /** For requests to servers that the configuration names. */
 const httpClient = NodeHttpClient.layerNodeHttp
 
-/** What the identity server stands on, from the database up. */
+/** The services of the identity server, from the database up. */
 const services = ({ identity }: IdentityServerOptions) => {
   const base = Layer.mergeAll(
     Layer.succeed(IdentityOptions, identity),
@@ -60,7 +60,7 @@ const services = ({ identity }: IdentityServerOptions) => {
   )
 }
 
-/** The server, listening. It needs a migrated database (`IdentityDatabase`) and the file system. */
+/** The listening server. Needs a migrated database (`IdentityDatabase`) and the file system. */
 export const layer = (options: IdentityServerOptions) =>
   Layer.mergeAll(IdentityHttp.layer(options.http), OnBindDelivery.layer, Housekeeping.layer).pipe(
     Layer.provideMerge(

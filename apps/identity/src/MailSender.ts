@@ -1,6 +1,6 @@
 /**
- * Sends mails by SMTP. Who it goes to is an address in canonical form, given to nodemailer as an object and never as
- * part of a header, so no address and no text can add recipients or headers.
+ * Sends mails by SMTP. The recipient is an address in canonical form, passed to nodemailer as an object and never as part of
+ * a header, so no address and no text can add recipients or headers.
  */
 import { describeSmtpError, type SmtpServer, smtpTransport } from "@greenroom/actors/account/SmtpServer"
 import { MessageSendError } from "@greenroom/protocol/identity/IdentityError"

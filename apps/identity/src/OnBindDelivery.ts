@@ -1,6 +1,6 @@
 /**
- * Tells home servers that an invited address was bound, from the queue, as `OnBind` says: 400 and 403 end the attempts,
- * anything but 200 is tried again, later each time, for a week.
+ * Delivers the queued `OnBind` requests, which tell home servers that an invited address was bound. 200 completes a request,
+ * 400 and 403 end it; everything else is retried with back-off for a week.
  */
 
 import { keepRunning } from "@greenroom/actors/runtime/Supervision"
@@ -10,13 +10,13 @@ import { backoff } from "./Backoff.ts"
 import { HomeServers } from "./HomeServers.ts"
 import { type DueOnBind, OnBindQueue } from "./OnBindQueue.ts"
 
-/** How long a home server is given to come back, in ms. */
+/** After how long an undelivered request is given up, in ms. */
 const giveUpAfter = 7 * 24 * 60 * 60_000
 
-/** How many home servers are told at once. */
+/** How many requests are sent at once. */
 const concurrency = 8
 
-/** The longest time without a look at the queue, in ms: another node may have put something there. */
+/** The longest interval between reads of the queue, in ms: other nodes write to it too. */
 const longestSleep = 30_000
 
 const isFinal = (status: number): boolean => status === 400 || status === 403
@@ -29,7 +29,7 @@ const make = Effect.gen(function* () {
   const again = Effect.fnUntraced(function* (due: DueOnBind, why: string) {
     const now = yield* Clock.currentTimeMillis
     if (now - due.createdAt > giveUpAfter) {
-      yield* Effect.logWarning(`Gave up telling ${due.serverName} of a bound address: ${why}`)
+      yield* Effect.logWarning(`Gave up notifying ${due.serverName} of a bound address: ${why}`)
       return yield* queue.remove(due.id)
     }
     // Once as a warning: a home server may be away for days.
@@ -44,7 +44,7 @@ const make = Effect.gen(function* () {
         if (isDone(status)) return queue.remove(due.id)
         if (!isFinal(status)) return again(due, `status ${status}`)
         return Effect.andThen(
-          Effect.logWarning(`${due.serverName} refused to be told of a bound address: status ${status}`),
+          Effect.logWarning(`${due.serverName} refused the notification of a bound address: status ${status}`),
           queue.remove(due.id)
         )
       }),
@@ -63,8 +63,8 @@ const make = Effect.gen(function* () {
     yield* Effect.forEach(due, deliver, { concurrency, discard: true })
     if (due.length < concurrency) yield* untilNext
   })
-  yield* keepRunning("Telling home servers of bound addresses", work)
+  yield* keepRunning("Notifying home servers of bound addresses", work)
 })
 
-/** Works for as long as the layer lives. */
+/** Runs as long as the layer. */
 export const layer: Layer.Layer<never, never, OnBindQueue | HomeServers> = Layer.effectDiscard(make)

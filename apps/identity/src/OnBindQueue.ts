@@ -1,6 +1,6 @@
 /**
- * What home servers are to be told about invitations whose address was bound. An entry is written in the transaction of
- * the binding and stays until its home server took it, so nothing is lost by a restart on either side.
+ * The queue of `OnBind` requests to home servers, for invitations whose address was bound. An entry is written in the
+ * transaction of the binding and stays until its home server has accepted it, so no restart on either side loses it.
  */
 
 import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
@@ -24,7 +24,7 @@ export interface DueOnBind {
   readonly serverName: ServerName
   /** An `OnBind` as JSON. */
   readonly body: string
-  /** How often it was tried before. */
+  /** The number of earlier attempts. */
   readonly attempts: number
   readonly createdAt: number
 }
@@ -45,7 +45,7 @@ const toDue = (row: DueRow): DueOnBind => ({
   createdAt: Number(row.created_at)
 })
 
-/** How long a node has for an entry that it took before another one may take it, in ms. */
+/** How long a node leases an entry before another may take it, in ms. */
 const lease = 2 * 60_000
 
 interface InviteRow {
@@ -90,7 +90,7 @@ const make = Effect.gen(function* () {
       VALUES (${serverNameOf(mxid)}, ${JSON.stringify(body)}, ${now}, ${now})`
   })
 
-  /** Takes them for the time of the lease, so that nodes do not tell the same twice. */
+  /** Leases due entries, so that two nodes do not send the same. */
   const takeDue = Effect.fnUntraced(function* (limit: number) {
     const now = yield* Clock.currentTimeMillis
     const rows = yield* sql<DueRow>`

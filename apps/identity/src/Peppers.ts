@@ -1,6 +1,6 @@
 /**
- * The pepper that addresses are hashed with. A new one replaces it from time to time, so that a table of hashes made
- * once is worth little; the one before holds until the next change, for clients that have just read it.
+ * The pepper of address hashes. It is replaced from time to time, so that a precomputed table of hashes is soon worthless.
+ * The previous pepper stays valid until the next change, for clients that have just read it.
  *
  * The hashes of all associations are stored, and computed anew by the database when the pepper changes.
  */
@@ -11,7 +11,7 @@ import { SqlClient, type SqlError } from "effect/sql"
 import { lockAssociations } from "./AssociationLock.ts"
 import { IdentityOptions } from "./IdentityOptions.ts"
 
-/** The pepper that holds, and the one before. */
+/** The current pepper and the previous one. */
 export interface PepperPair {
   readonly current: string
   readonly previous: string
@@ -19,7 +19,7 @@ export interface PepperPair {
 
 const newPepper = (): string => randomBytes(24).toString("base64url")
 
-/** How often it is looked whether the pepper is too old. */
+/** How often the age of the pepper is checked. */
 const checkInterval = "10 minutes"
 
 const make = Effect.gen(function* () {

@@ -1,11 +1,11 @@
 /**
- * Phone numbers as people write them, turned into their canonical form (E.164 without `+`).
+ * Converts phone numbers as people write them to their canonical form (E.164 without `+`).
  */
 import { isCanonicalAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { type CountryCode, isSupportedCountry, parsePhoneNumberFromString } from "libphonenumber-js"
 
 /**
- * The canonical form; undefined for what is no number. `country` is where it would be dialled as it is written; without
+ * The canonical form; undefined for an invalid number. `country` is where it would be dialled as it is written; without
  * it the number is international, with or without a leading `+`.
  */
 export const canonicalMsisdn = (text: string, country?: string): string | undefined => {

@@ -1,5 +1,5 @@
 /**
- * Reads the configuration, and makes of it what the parts of the server are told.
+ * Reads the configuration and converts it to the options of the parts of the server.
  */
 import type { KeyObject } from "node:crypto"
 import {
@@ -45,7 +45,7 @@ const readKey = (text: string) => {
 
 const withoutSlash = (url: string): string => url.replace(/\/+$/, "")
 
-/** A peer that has several keys is named several times. */
+/** A peer with several keys has several entries. */
 const toPeers = Effect.fnUntraced(function* (lines: ReadonlyArray<string>, self: ServerName) {
   const peers = new Map<string, Peer & { readonly keys: Map<string, KeyObject> }>()
   for (const line of lines) {
@@ -70,7 +70,7 @@ const toMailbox = (text: string) => {
 
 const hostOf = (host: string): string => (host.includes(":") ? `[${host}]` : host)
 
-/** What the operator's settings mean. Errors: `ConfigurationError`. */
+/** The options that the settings stand for. Errors: `ConfigurationError`. */
 export const toServerOptions: (config: IdentityConfig) => Effect.Effect<IdentityServerOptions, ConfigurationError> =
   Effect.fnUntraced(function* (config) {
     const peers = yield* toPeers(config.peers, config.serverName)

@@ -1,6 +1,6 @@
 /**
- * Takes what peers push. Only configured peers are heard, by the keys that the configuration names, and each only about
- * what it signed itself. A repeated or reordered push changes nothing, for the newest record holds anyway.
+ * Receives the records that peers push. Pushes are accepted from configured peers only, verified by the configured keys, and
+ * each peer may push only records that it signed. Repeated or reordered pushes are harmless, because the newest record wins.
  *
  * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
  */
@@ -19,7 +19,7 @@ import { Clock, Context, Effect, Layer, Result, Schema } from "effect"
 import { Associations } from "./Associations.ts"
 import { IdentityOptions, type Peer } from "./IdentityOptions.ts"
 
-/** The push without a look into its records, which are judged one by one. */
+/** The push; its records are checked one by one. */
 const Envelope = ReplicationPush.mapFields((fields) => ({
   ...fields,
   records: Schema.Array(Schema.Unknown).check(Schema.isMaxLength(100))
@@ -28,10 +28,10 @@ const Envelope = ReplicationPush.mapFields((fields) => ({
 const decodeEnvelope = Schema.decodeUnknownResult(Envelope)
 const decodeRecord = Schema.decodeUnknownResult(AssociationRecord)
 
-/** The longest record that is kept, in characters of its JSON. */
+/** The longest accepted record, in characters of JSON. */
 const maxRecordLength = 4_096
 
-/** The record as it came, with the keys that only later versions know, for they are signed too; or what is wrong. */
+/** The record with all its keys, since unknown ones are signed too; or what is wrong with it. */
 const judge = (value: unknown, peer: Peer, now: number): Result.Result<AssociationRecord, string> => {
   const decoded = decodeRecord(value)
   if (Result.isFailure(decoded)) return Result.fail(describeIssue(decoded.failure.issue).text)

@@ -1,7 +1,7 @@
 /**
- * Pushes what this server signed to every peer. The associations themselves are the queue: each peer has a number, and
- * is sent what comes after it, so that nothing is lost by a restart, a peer that was away gets only what still holds,
- * and a new peer gets everything.
+ * Pushes the records that this server signed to every peer. The associations themselves are the queue: for each peer the last
+ * acknowledged number is stored, and it gets the records after that. So a restart loses nothing, a peer that was away gets
+ * only current records, and a new peer gets all of them.
  *
  * Source: "Identity" of the specification ("trusted clique of servers which replicate content").
  */
@@ -23,18 +23,18 @@ import { IdentityOptions, type Peer } from "./IdentityOptions.ts"
 
 class PeerRefused extends Data.TaggedError("PeerRefused")<{ readonly status: number }> {}
 
-/** What wakes the one who follows a peer. */
+/** Wakes the sender to a peer. */
 interface Wakers {
-  /** Opened when this server signed something. */
+  /** Opened when this server has signed a record. */
   readonly fresh: Latch.Latch
-  /** Opened when the peer was heard of. */
+  /** Opened when the peer has made a request. */
   readonly heard: Latch.Latch
 }
 
 /** How long a peer may take to answer. */
 const requestTimeout = "30 seconds"
 
-/** The longest time without a look for new records: another node may have signed some. */
+/** The longest interval between reads of new records: other nodes sign records too. */
 const longestSleep = "30 seconds"
 
 const make = Effect.gen(function* () {
@@ -88,7 +88,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** New records are sent at once to a peer that answers; one that does not has its own time, or is heard of. */
+  /** Sends new records at once to a peer that answers; after failures waits for the back-off, or a request of the peer. */
   const follow = Effect.fnUntraced(function* (peer: Peer, { fresh, heard }: Wakers) {
     let failures = 0
     while (true) {
@@ -98,7 +98,7 @@ const make = Effect.gen(function* () {
       if (Result.isFailure(result)) {
         const { failure } = result
         const why = failure._tag === "PeerRefused" ? `status ${failure.status}` : failureReason(failure)
-        yield* Effect.logWarning(`${peer.name} did not take our associations (${why}), trying again`)
+        yield* Effect.logWarning(`${peer.name} did not accept our associations (${why}), trying again`)
       }
       const rest = failures === 0 ? Effect.raceFirst(fresh.await, Effect.sleep(longestSleep)) : sleepAfter(failures)
       yield* Effect.raceFirst(heard.await, rest)
@@ -128,7 +128,7 @@ const sleepAfter = (failures: number) => Effect.flatMap(backoff(failures), Effec
 export class ReplicationSender extends Context.Service<
   ReplicationSender,
   {
-    /** A peer was heard of: what waits for it is sent now. */
+    /** The peer has made a request: retries now what could not be sent. */
     readonly wake: (name: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/identity/ReplicationSender") {

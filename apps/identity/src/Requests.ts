@@ -1,7 +1,7 @@
 /**
- * How often somebody may ask, per network address: requests at all, messages, tries of tokens, addresses looked up.
- * An IPv6 client is the network of 64 bits that it has to itself. Home servers that ask for all of their users can be
- * exempt (`trusted_clients`). Counts are in the memory of this node; what an address gets is counted by `SentMessages`.
+ * Rate limits per network address: all requests, messages, attempts at tokens, addresses looked up. IPv6 clients are counted
+ * by /64. Home servers that look up all of their users can be exempt (`trusted_clients`). Counts are in the memory of this
+ * node; messages per recipient are counted by `SentMessages`.
  */
 import { makeLimiter, type Off, type Rate } from "@greenroom/gateway/RateLimit"
 import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
@@ -10,7 +10,7 @@ import type { HttpServerRequest } from "effect/http"
 import { IpNetwork, NetAddress } from "effect/net"
 
 export interface RequestRates {
-  /** Requests at all. */
+  /** All requests. */
   readonly requests: Rate | Off
   /** Messages that are sent. */
   readonly messages: Rate | Off
@@ -34,7 +34,7 @@ export interface RequestsOptions {
   readonly trustedClients: ReadonlyArray<string>
 }
 
-/** A network, or the one of a single address. */
+/** A network, or a single address as a network. */
 export const toNetwork = (text: string): IpNetwork.IpNetwork =>
   IpNetwork.fromStringUnsafe(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`)
 

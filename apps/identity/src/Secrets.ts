@@ -1,9 +1,9 @@
 /**
- * Secrets that people prove something by: tokens of links, codes of text messages, invitations. The database holds
- * keyed hashes (HMAC-SHA-256) of them only, under a key that is made on the first start.
+ * Secrets: tokens of links, codes of text messages, tokens of invitations. The database holds only keyed hashes of them
+ * (HMAC-SHA-256), with a key that is generated on the first start.
  *
- * A code of few digits cannot be hidden from one who has the database and the key; its short life and the few tries
- * that it allows protect it.
+ * The hash does not protect a short code from someone who has the database and the key; its short lifetime and the limit of
+ * attempts do.
  */
 import { createHmac, randomBytes, randomInt, timingSafeEqual } from "node:crypto"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -24,7 +24,7 @@ export const equalHashes = (a: Uint8Array, b: Uint8Array): boolean => a.length =
 export class Secrets extends Context.Service<
   Secrets,
   {
-    /** The keyed hash of the parts, no two lists of which have the same one. */
+    /** The keyed hash of the parts. Different lists never have the same input. */
     readonly hash: (purpose: string, ...parts: ReadonlyArray<string>) => Uint8Array
   }
 >()("greenroom/identity/Secrets") {

@@ -1,6 +1,6 @@
 /**
- * How many messages an address gets. They are counted in the database, so that a restart or another node does not begin
- * anew, and under a hash, so that they do not tell who was written to.
+ * The limit of messages per recipient. Counts are in the database, so that restarts and other nodes share them, and under a
+ * hash, so that they do not reveal the recipients.
  */
 
 import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
@@ -48,9 +48,9 @@ const make = Effect.gen(function* () {
 export class SentMessages extends Context.Service<
   SentMessages,
   {
-    /** Counts one message; a surrounding transaction that fails takes it back. Errors: M_LIMIT_EXCEEDED. */
+    /** Counts one message; undone if the surrounding transaction fails. Errors: M_LIMIT_EXCEEDED. */
     readonly count: (thirdPartyId: ThirdPartyId) => Effect.Effect<void, LimitExceeded>
-    /** Forgets what no longer counts. */
+    /** Deletes expired counts. */
     readonly forget: Effect.Effect<void>
   }
 >()("greenroom/identity/SentMessages") {

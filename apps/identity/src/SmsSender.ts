@@ -1,6 +1,6 @@
 /**
- * Sends text messages. There is no protocol that all providers speak, so the sender is a service to plug in:
- * `Layer.succeed(SmsSender, Option.some((message) => ...))`. Ours hands every message to a web service of the operator:
+ * Sends text messages. Providers have no common protocol, so the sender is a service that can be replaced:
+ * `Layer.succeed(SmsSender, Option.some((message) => ...))`. The default one posts every message to a web service of the operator:
  *
  *     POST <url>
  *     Authorization: <authorization>, where configured
@@ -8,7 +8,7 @@
  *
  *     {"to": "+4915112345678", "from": "Greenroom", "text": "123456 is your code ..."}
  *
- * Any answer with a status from 200 to 299 says that the message was taken; redirects are not followed.
+ * A status from 200 to 299 means that the message was accepted; redirects are not followed.
  */
 import { MessageSendError } from "@greenroom/protocol/identity/IdentityError"
 import { Context, Data, Effect, Layer, Option, Redacted } from "effect"
@@ -24,7 +24,7 @@ export interface SmsWebhookOptions {
   readonly url: string
   /** The value of the Authorization header. */
   readonly authorization?: Redacted.Redacted | undefined
-  /** What the message says it comes from. */
+  /** The sender shown in the message. */
   readonly from?: string | undefined
 }
 

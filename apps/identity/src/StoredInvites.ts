@@ -1,6 +1,6 @@
 /**
- * Invitations of addresses that belong to nobody yet. They wait until the address is bound, here or on a peer, for at
- * most `inviteLifetime`.
+ * Invitations of addresses that no user has yet. They are kept until the address is bound, here or on a peer, for at most
+ * `inviteLifetime`.
  *
  * Source: "Identity" of the specification.
  */
@@ -30,7 +30,7 @@ export interface NewInvite {
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
 
-  /** Under the lock of associations, so that no binding passes by an invitation that is being written. */
+  /** Under the lock of associations, so that a concurrent binding does not miss the invitation. */
   const add = Effect.fn("StoredInvites.add")(function* ({ roomId, sender, thirdPartyId }: NewInvite) {
     const { address, medium } = thirdPartyId
     yield* lockAssociations(sql)
@@ -74,7 +74,7 @@ export class StoredInvites extends Context.Service<
      */
     readonly add: (invite: NewInvite) => Effect.Effect<string, ThirdPartyIdInUse | LimitExceeded>
     readonly remove: (token: string) => Effect.Effect<void>
-    /** Deletes those that waited too long. */
+    /** Deletes expired ones. */
     readonly forget: Effect.Effect<void>
   }
 >()("greenroom/identity/StoredInvites") {

@@ -1,9 +1,8 @@
 /**
- * Validation sessions: who submits the token that was sent to an address has validated it.
+ * Validation sessions: submitting the token that was sent to an address validates the address.
  *
- * A token is good once, until it expires, and for few attempts. Another message for the same session brings another
- * token, and ends the one before. How many messages an address gets is limited, and by it how many tokens can be
- * guessed at.
+ * A token can be used once, until it expires, and allows few attempts. Another message for the same session has a new token
+ * and invalidates the previous one. The limit of messages per address limits the number of guesses too.
  *
  * Source: "Identity" of the specification.
  */
@@ -33,7 +32,7 @@ export interface BeginSession {
   readonly nextLink?: string | undefined
 }
 
-/** What a message tells: the session, and the token. */
+/** The content of a message: the session and the token. */
 export interface Invitation {
   readonly sid: string
   readonly token: string
@@ -118,7 +117,7 @@ const make = Effect.gen(function* () {
     return sid
   })
 
-  /** Every attempt is counted before it is looked at, so that many at once are not more than allowed. */
+  /** Attempts are counted before they are checked, so that concurrent ones cannot exceed the limit. */
   const countTry = Effect.fnUntraced(function* (proof: SessionProof) {
     const rows = yield* sql<SessionRow>`
       UPDATE validation_sessions SET tries = least(tries + 1, ${maxTries + 1})

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The program that an operator runs: an identity server.
+ * The identity server program.
  */
 import { NodeServices } from "@effect/platform-node"
 import { logging } from "@greenroom/gateway/Logging"
@@ -29,7 +29,7 @@ const name = "greenroom-identity"
 /** A key as the configuration of peers has it. */
 const describeKey = (key: SigningKey): string => `${key.keyId} ${encodeBase64(exportVerifyKey(verifyKeyOf(key)))}`
 
-/** Tells where the server is, and the key that the operators of peers write into their configuration. */
+/** Logs the address of the server, and its key for the configuration of peers. */
 const announce = Layer.effectDiscard(
   Effect.gen(function* () {
     const { url } = yield* IdentityHttp

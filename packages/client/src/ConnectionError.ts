@@ -1,6 +1,6 @@
 /**
- * What goes wrong beside the errors of the protocol: the server cannot be reached, or answers something else than the
- * client API. Holds no request, because that carries the access token.
+ * Failures that are no errors of the protocol: the server cannot be reached, or its answer is not of the client API. The
+ * error does not contain the request, which carries the access token.
  */
 import { Schema } from "effect"
 

@@ -11,8 +11,8 @@
  *     program.pipe(Effect.provide(GreenroomClient.layer({ baseUrl: "https://example.org" })))
  *
  * Requests fail with the errors of the protocol, whose tags are the errcodes (`Effect.catchTag("M_FORBIDDEN", ...)`), or
- * with a `ConnectionError`. What can be sent twice without harm is sent again after failures of the connection, and
- * everything after the pause that M_LIMIT_EXCEEDED names. `GreenroomSocket` is the same by WebSocket.
+ * with a `ConnectionError`. Idempotent requests are retried after failures of the connection, and all requests after the
+ * pause that M_LIMIT_EXCEEDED names. `GreenroomSocket` is the same by WebSocket.
  */
 
 import { clientPrefix, type laterClientPrefix } from "@greenroom/protocol/api/ClientApi"
@@ -37,7 +37,7 @@ export interface GreenroomClientOptions {
   readonly accessToken?: Redacted.Redacted
   /** Under which prefix to ask: the draft's, or its successor's (default: the draft's). */
   readonly prefix?: typeof clientPrefix | typeof laterClientPrefix
-  /** How long a request is tried before its failure is told (default 30 seconds). */
+  /** For how long a failing request is retried (default 30 seconds). */
   readonly retryTimeout?: Duration.Input
 }
 
@@ -46,9 +46,9 @@ const makeRequests = (transport: Transport) => ({
   ...makeRoomRequests(transport),
   ...makePeopleRequests(transport),
   ...makeEventRequests(transport),
-  /** Every endpoint as it is defined, by group and name: no retries, errors as they come. */
+  /** Every endpoint by group and name, without retries. */
   api: transport.api,
-  /** Where this client asks, as whom, and for how long. */
+  /** The options of this client. */
   options: transport.options,
   newTransactionId: transport.newTransactionId
 })

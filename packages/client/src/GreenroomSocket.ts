@@ -6,9 +6,9 @@
  *     yield* socket.request("send", { room_id, type: "m.room.message", content: { msgtype: "m.text", body: "Hello" } })
  *     yield* Stream.runForEach(socket.events, (event) => Console.log(event))
  *
- * A connection that breaks is made anew, from where the stream was: it has every event once, in order. Requests that
- * wait for their answer are sent again; those that must not happen twice have a transaction ID, chosen here where the
- * caller gives none. The socket lives as long as its scope.
+ * After a lost connection the client connects again and continues the stream where it was: every event arrives once, in
+ * order. Requests without an answer are sent again; those that must not happen twice carry a transaction ID, which the client
+ * chooses where the caller gives none. The socket lives as long as its scope.
  *
  * Source: "Receiving live updates on a client" of the specification; the socket is Greenroom's.
  */
@@ -55,7 +55,7 @@ export interface GreenroomSocketOptions {
   readonly subprotocol?: Subprotocol
 }
 
-/** What the methods answer. */
+/** The results of the methods. */
 export interface SocketResults {
   readonly send: SentEvent
   readonly state: SentEvent | JsonObject | ReadonlyArray<ClientEvent>
@@ -77,18 +77,18 @@ export interface SocketResults {
 }
 
 export interface GreenroomSocket {
-  /** Asks by a method of the socket. Errors: those of the method, `ConnectionError` when the socket has ended. */
+  /** Calls a method of the socket. Errors: those of the method, `ConnectionError` when the socket has ended. */
   readonly request: <Method extends SocketMethod & keyof SocketResults>(
     method: Method,
     params: SocketParams<Method>
   ) => Effect.Effect<SocketResults[Method], ClientError>
-  /** The stream in parts that are not empty, each with the token to go on from. For one consumer. */
+  /** The stream in non-empty chunks, each with the token to continue from. For one consumer. */
   readonly chunks: Stream.Stream<EventStreamChunk, ClientError>
   /** The stream, event by event. For one consumer. */
   readonly events: Stream.Stream<StreamedEvent, ClientError>
 }
 
-/** How often a silent connection is asked whether it is there, and how long it may take to answer. */
+/** How often a silent connection is pinged, and how long it may take to answer. */
 const keepAliveInterval = "30 seconds"
 const keepAlivePatience = "15 seconds"
 
@@ -105,9 +105,9 @@ interface State {
 }
 
 /**
- * Connects, and stays connected until the scope closes. What ends it for good is told by the stream and by requests:
- * M_UNKNOWN_TOKEN, M_BAD_PAGINATION for a `from` that is no token, `ConnectionError` where the server is not reached within
- * the `retryTimeout` of the client.
+ * Connects, and stays connected until the scope closes. The stream and all requests fail when the socket ends for good:
+ * M_UNKNOWN_TOKEN, M_BAD_PAGINATION for a `from` that is no token, `ConnectionError` if the server is not reached within the
+ * `retryTimeout` of the client.
  */
 export const connectWith: (
   client: GreenroomClientShape,
@@ -150,7 +150,7 @@ const endWith = ({ buffer, pending }: State, cause: Cause.Cause<ClientError>): v
   buffer.fail(cause)
 }
 
-/** One connection after the other, until one fails in a way that another would too. */
+/** Connects again and again, until a failure that the next connection would have too. */
 const keepConnected = (state: State): Effect.Effect<void> => {
   const attempt = (failures: number): Effect.Effect<never, ClientError> =>
     Effect.gen(function* () {
@@ -166,7 +166,7 @@ const keepConnected = (state: State): Effect.Effect<void> => {
   )
 }
 
-/** Why the next connection would fail too, if it would. A handshake that was refused tells browsers nothing: asks by HTTP. */
+/** Why the next connection would fail too. Browsers do not see why a handshake was refused, so this asks by HTTP. */
 const diagnose = (
   { buffer, client }: State,
   { reason }: Socket.SocketError,
@@ -195,7 +195,7 @@ const serve = (state: State): Effect.Effect<{ readonly opened: boolean; readonly
       state.buffer.reconnected()
       const dropped = Deferred.makeUnsafe<never, Socket.SocketError>()
       state.drop = () => Deferred.doneUnsafe(dropped, Effect.fail(closed))
-      // A write that fails is a connection that ends, which the reader tells.
+      // A failed write means that the connection has ended, which the reader reports.
       state.write = (frame) => Effect.ignore(write(frame))
       yield* Effect.forEach(state.pending.frames(), state.write, { discard: true })
       const read = Effect.forever(Effect.flatMap(pull, (frames) => Effect.sync(() => takeAll(state, frames))))
@@ -263,8 +263,8 @@ const request = <Method extends SocketMethod & keyof SocketResults>(
   }) as Effect.Effect<SocketResults[Method], ClientError>
 
 /**
- * A connection that does not answer is replaced. Asks for the user's own presence, because `ping` says that the user is
- * active.
+ * Replaces a connection that does not answer. It requests the user's own presence, since `ping` counts as activity of the
+ * user.
  */
 const keepAlive = (state: State): Effect.Effect<void> =>
   request(state, "presence", {}).pipe(

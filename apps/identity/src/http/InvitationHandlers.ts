@@ -1,8 +1,8 @@
 /**
- * Invitations of addresses over HTTP: kept, and told to the address.
+ * Invitations of addresses over HTTP: stored, and sent to the address.
  *
- * What the inviting server says of room and sender stands in the mail, so it is cut short, and left out where it looks
- * like a link: nobody is to advertise by our mails.
+ * The names of room and sender come from the inviting server and appear in the mail. They are truncated, and left out if they
+ * look like a link, so that nobody can advertise by our mails.
  *
  * Source: "Identity" of the specification.
  */
@@ -28,7 +28,7 @@ const maxNameLength = 80
 
 const looksLikeLink = /:\/\/|www\.|[\p{L}\p{N}]\.[\p{L}]{2,}(?:[/?#]|$)/iu
 
-/** The first of the names that may stand in a message. */
+/** The first name that may appear in a message. */
 const nameFrom = (...candidates: ReadonlyArray<string | undefined>): string | undefined =>
   candidates
     .filter((name) => name !== undefined)
@@ -46,7 +46,7 @@ export const invitationHandlers = HttpApiBuilder.group(IdentityApi, "invitations
     const sms = yield* SmsSender
     const { publicUrl, serverName } = yield* IdentityOptions
 
-    /** How the address is told; fails where this server sends nothing to its medium. */
+    /** Sends the message; fails if this server has no sender for the medium. */
     const messageTo = (
       { address, medium }: ThirdPartyId,
       invite: StoreInvite

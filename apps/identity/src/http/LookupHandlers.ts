@@ -1,5 +1,5 @@
 /**
- * Lookups over HTTP. Every address that is asked for counts, whether it is known or not.
+ * Lookups over HTTP. Every requested address counts against the rate limit, known or not.
  *
  * Source: "Identity" of the specification.
  */

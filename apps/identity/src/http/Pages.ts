@@ -1,6 +1,6 @@
 /**
- * The pages that the link in a mail leads to. The first only asks: programs that fetch the links of a mail to look for
- * danger, or to show a preview, validate nothing. They need nothing from elsewhere and run no scripts.
+ * The pages behind the link in a mail. The first one has only a button: programs that fetch links, to scan or preview them,
+ * must not validate anything. The pages load no other files and run no scripts.
  */
 import { createHash } from "node:crypto"
 import { HttpServerResponse } from "effect/http"
@@ -65,7 +65,7 @@ export const askPage = (query: URLSearchParams): HttpServerResponse.HttpServerRe
     200
   )
 
-/** The page that the client wants the user to go on to is linked by the name of its host, never opened by itself. */
+/** The page that the client names as next is shown as a link with its host name, never opened automatically. */
 export const confirmedPage = (nextLink: string | undefined): HttpServerResponse.HttpServerResponse =>
   page(
     "Confirmed",

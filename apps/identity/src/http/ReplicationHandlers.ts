@@ -1,5 +1,5 @@
 /**
- * Pushes of peers over HTTP. A push is also a sign of life: what waits for the peer is sent.
+ * Pushes of peers over HTTP. A push also ends the back-off of the sender to that peer.
  *
  * Source: "Identity" of the specification.
  */

@@ -1,5 +1,5 @@
 /**
- * Is the server well? It is while its database answers.
+ * `/health`: the server is healthy while its database answers.
  */
 import type { Health } from "@greenroom/protocol/api/SystemApi"
 import { IdentityApi } from "@greenroom/protocol/identity/IdentityApi"

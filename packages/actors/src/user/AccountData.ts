@@ -1,6 +1,5 @@
 /**
- * What a user keeps on the server for their clients: account data, tags of rooms, filters. Everything here is for the
- * user alone.
+ * Data that clients keep on the server: account data, tags of rooms, filters. Only the user may read and write it.
  *
  * Source: "Client Config", "Room Tagging" and "Filtering" of the client-server specification.
  */

@@ -1,11 +1,10 @@
 /**
- * The User actor: one per user of this server, its key is the user ID. It owns the profile, the presence list and the
- * permission to see the user's presence, and is the only one that changes them.
+ * The User actor: one per user of this server, keyed by user ID. It owns the profile, the presence list and the permission
+ * to see the user's presence, and is their only writer.
  *
- * It keeps nothing in memory that the store does not have, so a defect or a move to another node costs nothing. A changed
- * display name or avatar is noted as pending in the commit of the change; the actor tells the rooms after it has
- * answered, and whoever finds it pending later (a restart, the next message) tells them again. Telling a room twice
- * changes nothing.
+ * Its state is in the store, so a restart or a move to another node loses nothing. A changed display name or avatar is marked
+ * as pending in the commit of the change. The actor updates the memberships of the rooms after it has answered; a change that
+ * is still pending later (after a restart, or on the next message) is sent to all rooms again, which is idempotent.
  *
  * Source: "Profiles", "Presence List" and "Presence and Permissions" of the specification.
  */
@@ -26,12 +25,12 @@ import { maxPresenceList, maxProfileFields, User } from "./UserProtocol.ts"
 
 // --- State ------------------------------------------------------------------------------------------------------------
 
-/** Fields that everybody may see, and that memberships and presence carry. */
+/** Fields that are always public, and are part of memberships and presence. */
 const isPublicField = (field: string): boolean => field === "displayname" || field === "avatar_url"
 
-/** How many rooms are told at once. */
+/** How many rooms are updated at once. */
 const concurrentRooms = 4
-/** A room that does not answer is told again after 1, 2, 4, 8 and 16 seconds, then when the actor or the server starts. */
+/** A room that fails is retried after 1, 2, 4, 8 and 16 seconds, then when the actor or the server starts. */
 const retryPolicy = Schedule.max([Schedule.exponential("1 second"), Schedule.recurs(5)])
 
 // --- Behaviour --------------------------------------------------------------------------------------------------------
@@ -68,7 +67,7 @@ const behaviour = Effect.gen(function* () {
     yield* presences.announce(userId)
   })
 
-  /** True if the room knows, or need not. */
+  /** True if the room has the profile, or does not need it. */
   const tellRoom = (roomId: RoomId) =>
     rooms.refreshMember(userId, roomId).pipe(
       Effect.catchIf(
@@ -109,10 +108,10 @@ const behaviour = Effect.gen(function* () {
     return asked
   })
 
-  /** The observer sees from now on, beginning with what there is to see. */
+  /** Lets the observer see the presence from now on, and sends the present one. */
   const letSee = (observer: UserId) => Effect.andThen(presences.listChanged(observer), presences.announce(userId))
 
-  /** Accepted at once where this user has asked to see the other: such subscriptions are likely to be mutual. */
+  /** Accepted at once if this user has the observer on their own list. */
   const invited = Effect.fnUntraced(function* (observer: UserId) {
     if (yield* lists.accepted(userId, observer)) return true
     const reverse = (yield* lists.list(userId)).some((entry) => entry.userId === observer)
@@ -127,7 +126,7 @@ const behaviour = Effect.gen(function* () {
     if (!accepting) yield* presences.listChanged(observer)
   })
 
-  // What a change that was cut short has left to tell.
+  // An earlier change that did not reach all rooms.
   if (Option.isSome(yield* profiles.pendingPropagation(userId))) {
     yield* Effect.forkScoped(Effect.orDie(self.TellRooms(undefined, { discard: true })))
   }
@@ -145,7 +144,7 @@ const behaviour = Effect.gen(function* () {
 })
 
 /**
- * Registers the actor with the runner. Its messages are handled one at a time, but for the telling of rooms, which may
- * take long. A defect restarts it, and the message is tried again.
+ * Registers the actor with the runner. Messages are handled one at a time, except `TellRooms`, which may take long. A defect
+ * restarts the actor.
  */
 export const layer = User.toLayer(behaviour, { concurrency: "unbounded" })

@@ -8,31 +8,31 @@ import { Schema } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 
-/** A field of the profile is set, or removed with null. Answered when it is durable. */
+/** Sets a field of the profile, or removes it with null. Answered when it is durable. */
 const SetProfileField = Rpc.make("SetProfileField", {
   payload: { field: Schema.String, value: Schema.Json, visibility: ProfileVisibility },
   error: MatrixError
 })
-/** Tells every room of the user what is pending. Takes as long as it takes; nobody waits for it. */
+/** Puts a pending change of the profile into all memberships of the user. May take long; callers do not wait for it. */
 const TellRooms = Rpc.make("TellRooms")
   .annotate(ClusterSchema.InterruptOnTermination, true)
   .annotate(ClusterSchema.Uninterruptible, false)
 
-/** Puts users on this user's presence list. They are still to be asked. */
+/** Adds users to the presence list. Their permission is requested separately. */
 const InviteToList = Rpc.make("InviteToList", { payload: { observed: Schema.Array(UserId) }, error: MatrixError })
-/** Takes users off this user's presence list; those who were on it. */
+/** Removes users from the presence list. Answers with those who were on it. */
 const DropFromList = Rpc.make("DropFromList", {
   payload: { observed: Schema.Array(UserId) },
   success: Schema.Array(UserId)
 })
-/** Somebody has put this user on their presence list. True if they may see the user now. */
+/** `observer` has put this user on their presence list. True if they may see the presence now. */
 const PresenceInvited = Rpc.make("PresenceInvited", { payload: { observer: UserId }, success: Schema.Boolean })
-/** This user lets somebody who asked see the presence, or does not (any more). Errors: M_NOT_FOUND. */
+/** Gives or withdraws the permission to see the presence. Errors: M_NOT_FOUND if `observer` has not asked. */
 const AnswerPresenceInvite = Rpc.make("AnswerPresenceInvite", {
   payload: { observer: UserId, accept: Schema.Boolean },
   error: MatrixError
 })
-/** The account is gone: profile and lists go with it. */
+/** The account was deactivated: removes profile and lists. */
 const Forget = Rpc.make("Forget")
 
 /** The entity; its key is the user ID. */

@@ -1,9 +1,8 @@
 /**
- * People: profiles and presence lists. Changes are messages to the `User` actor of that user; reading is answered from
- * the store.
+ * Profiles and presence lists. Changes are messages to the `User` actor; reads are answered from the store.
  *
- * A presence list needs the permission of each user on it. It is given by an answer (`answerPresenceInvite`), or by
- * asking in return: of two users who want to see each other, both may. Users of other servers are asked by EDU.
+ * A presence list needs the permission of each user on it. It is given by `answerPresenceInvite`, or by having each other on
+ * the list. Users of other servers are asked by EDU.
  *
  * Source: "Profiles" and "Presence" of the specification.
  */
@@ -27,7 +26,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { maxProfileFields, User } from "./UserProtocol.ts"
 
-/** Who may see a profile field: all, who shares a room, whom the user accepted, nobody. */
+/** Who may see a profile field: everybody, users in a common room, accepted users, nobody. */
 export type Visibility = ProfileVisibility
 
 export interface PresenceListEntry extends PresenceContent {
@@ -41,7 +40,7 @@ const maxAvatarUrl = 4_096
 const maxFieldBytes = 16_384
 /** How many users one request may invite or drop. */
 const maxListChanges = 1_000
-/** How many users are asked at once. */
+/** How many users are asked concurrently. */
 const concurrentInvites = 16
 
 const wellKnownFields: ReadonlySet<string> = new Set([
@@ -87,13 +86,13 @@ const onlyOneself = (session: Session, userId: UserId): Effect.Effect<void, Matr
     ? Effect.void
     : Effect.fail(new Forbidden({ error: `You are ${session.userId}; this is for ${userId} alone` }))
 
-/** What users of this server and of others are to be told about presence lists. */
+/** Sends changes of presence lists to users of this server and of others. */
 const inviteContent = (observer: UserId, observed: UserId): JsonObject => ({
   observer_user: observer,
   observed_user: observed
 })
 
-/** The fields of a profile of another server that are in order. */
+/** The valid fields of a profile from another server. */
 const readRemoteProfile = (profile: JsonObject): JsonObject =>
   Object.fromEntries(
     Object.entries(profile)
@@ -161,7 +160,7 @@ const makeProfiles = Effect.gen(function* () {
     ) as JsonObject
   })
 
-  /** A field that the user has not set. Clients ask everybody for a name and an avatar: to have none is no error. */
+  /** A field that the user has not set. Clients request name and avatar of everybody: having none is no error. */
   const unset = (userId: UserId, field: string): Effect.Effect<JsonObject, NotFound> =>
     field === "displayname" || field === "avatar_url"
       ? Effect.succeed({ [field]: null })
@@ -198,11 +197,13 @@ const make = Effect.gen(function* () {
   const { mustExist, profile, profileField } = yield* makeProfiles
   const { pendingPropagations } = yield* ProfileStore
 
-  // Profiles that changed before the process ended, and that rooms were not told of.
+  // Changes of profiles that did not reach all rooms before the process ended.
   yield* Effect.gen(function* () {
     for (const userId of yield* pendingPropagations) yield* actor(userId).TellRooms(undefined, { discard: true })
   }).pipe(
-    Effect.catchCause((cause) => Effect.logWarning("Changed profiles could not be told to rooms", cause)),
+    Effect.catchCause((cause) =>
+      Effect.logWarning("Changed profiles could not be sent to the rooms of their users", cause)
+    ),
     Effect.forkScoped
   )
 
@@ -338,7 +339,7 @@ export class Users extends Context.Service<
     ) => Effect.Effect<void, MatrixError>
     /** Who asks to see the user's presence and has no answer yet. */
     readonly presenceInvites: (session: Session) => Effect.Effect<ReadonlyArray<UserId>>
-    /** The account is gone: its profile and lists go too. */
+    /** The account was deactivated: removes profile and lists. */
     readonly forget: (userId: UserId) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Users") {

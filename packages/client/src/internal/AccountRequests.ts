@@ -1,5 +1,5 @@
 /**
- * Accounts: coming in and going out.
+ * Accounts: registration, login, logout.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -8,11 +8,11 @@ import { BadRequest } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted } from "effect"
 import type { Transport } from "./Transport.ts"
 
-/** Who registers or logs in with a password. `user` is a localpart or a whole user ID. */
+/** Credentials to register or log in with a password. `user` is a localpart or a whole user ID. */
 export interface PasswordLogin {
   readonly user: string
   readonly password: Redacted.Redacted | string
-  /** What the user calls the device. */
+  /** The display name of the device. */
   readonly deviceName?: string
 }
 
@@ -32,13 +32,13 @@ export const makeAccountRequests = ({ api, once, repeatable }: Transport) => ({
   /** Creates an account and logs it in. Without `user` the server chooses the ID. Errors: M_USER_IN_USE. */
   register: (options: Omit<PasswordLogin, "user"> & { readonly user?: string }) =>
     Effect.flatMap(once(api.registration.register({ payload: stageOf(options) })), finished),
-  /** Errors: M_FORBIDDEN. A login whose answer was lost is repeated; the first token stays unused. */
+  /** Errors: M_FORBIDDEN. A login whose answer was lost is repeated; the first token then stays unused. */
   login: (options: PasswordLogin) =>
     Effect.flatMap(repeatable(api.login.login({ payload: stageOf(options) })), finished),
   /** Ends the access token of this client. */
   logout: once(api.login.logout({ payload: undefined })),
   /** Deactivates the account; its user ID stays taken. */
   unregister: once(api.registration.unregister({ payload: undefined })),
-  /** What the server is told to be well by. */
+  /** The health of the server. */
   health: repeatable(api.system.health({}))
 })

@@ -1,20 +1,20 @@
 /**
- * The chunks of the event stream that wait for the program. When they are too many, further ones are let go: the stream
- * has a gap then, which the socket closes by connecting anew from where the buffer ends, once it is consumed. So answers
- * to requests are read whether the program consumes events or not, and no event is lost.
+ * The chunks of the event stream that the program has not consumed yet. When the buffer is full, further chunks are
+ * dropped; once it is consumed, the socket reconnects from where the buffer ends. So answers to requests are read whether or
+ * not the program consumes events, and no event is lost.
  */
 import type { EventStreamChunk } from "@greenroom/protocol/api/Answers"
 import { type Cause, Effect, Queue } from "effect"
 import type { ClientError } from "./Retry.ts"
 
-/** How many chunks may wait. */
+/** The capacity of the buffer, in chunks. */
 export const maxBufferedChunks = 256
 
 export interface ChunkBuffer {
-  /** Where the chunks in the buffer end: the place to connect from. */
+  /** The position at the end of the buffer, from which to connect. */
   readonly position: () => string
   readonly offer: (chunk: EventStreamChunk) => void
-  /** The next chunk. `onGap` runs when the buffer is empty and the stream went on without it. */
+  /** The next chunk. `onGap` runs when the buffer is empty and chunks were dropped. */
   readonly take: (onGap: () => void) => Effect.Effect<EventStreamChunk, ClientError>
   /** A new connection begins at `position`. */
   readonly reconnected: () => void

@@ -1,9 +1,9 @@
 /**
  * The event stream by long poll.
  *
- * A poll is asked for only when the one before was consumed, and from where that ended; a poll whose answer was lost is
- * repeated from the same place. So the stream has every event exactly once, in order, and whoever keeps the `end` of
- * the last chunk goes on there after a restart.
+ * The next poll starts when the last chunk was consumed, from the end of that chunk; a poll whose answer was lost is
+ * repeated from the same position. So the stream has every event exactly once, in order, and a program that keeps the `end`
+ * of the last chunk can continue there after a restart.
  *
  * Source: "Receiving live updates on a client" of the specification.
  */
@@ -16,7 +16,7 @@ import type { Transport } from "./Transport.ts"
 export interface FollowOptions {
   /** A token, or `START`. Absent: from now on. */
   readonly from?: string
-  /** How long the server waits before it answers that nothing happened (default 30 seconds). */
+  /** How long the server waits for an event (default 30 seconds). */
   readonly timeout?: Duration.Input
   /** The most events in a chunk. */
   readonly limit?: number
@@ -37,10 +37,10 @@ export const makeEventRequests = ({ api, repeatable }: Transport) => {
       })
     )
 
-  /** Where the stream is now. */
+  /** The current end of the stream. */
   const now = Effect.map(poll({ timeout: 0 }), ({ end }) => end)
 
-  /** The stream in parts that are not empty, each with the token to go on from. */
+  /** The stream in non-empty chunks, each with the token to continue from. */
   const chunks = (options: FollowOptions = {}): Stream.Stream<EventStreamChunk, ClientError> => {
     const next = (from: string): Effect.Effect<readonly [EventStreamChunk, string], ClientError> =>
       Effect.flatMap(poll({ ...options, from }), (chunk) =>
@@ -55,7 +55,7 @@ export const makeEventRequests = ({ api, repeatable }: Transport) => {
   const events = (options?: FollowOptions): Stream.Stream<StreamedEvent, ClientError> =>
     Stream.flatMap(chunks(options), ({ chunk }) => Stream.fromIterable(chunk))
 
-  /** All rooms of the user with `limit` messages each (default 10), and where the stream goes on. */
+  /** All rooms of the user with `limit` messages each (default 10), and the token at which the stream continues. */
   const initialSync = (limit?: number) => repeatable(api.events.initialSync({ query: { limit: asText(limit) } }))
 
   return { poll, now, chunks, events, initialSync }

@@ -1,5 +1,5 @@
 /**
- * Errors as they travel, as the tagged errors of the protocol.
+ * Errors on the wire, decoded into the tagged errors of the protocol.
  */
 import { BadRequest, LimitExceeded, MatrixError } from "@greenroom/protocol/MatrixError"
 import { Option, Schema } from "effect"

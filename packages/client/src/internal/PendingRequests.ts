@@ -1,5 +1,5 @@
 /**
- * Requests of a socket that wait for their answer. They outlive a connection: on the next one they are sent again.
+ * Requests of a socket without an answer yet. After a lost connection they are sent again on the next one.
  */
 import type { FrameData } from "@greenroom/protocol/SocketFrame"
 import { type Cause, Deferred, Effect } from "effect"
@@ -15,7 +15,7 @@ export interface PendingRequests {
   /** Waits for the answer to the request with this ID. `onAdded` sends it. */
   readonly add: (id: number, frame: FrameData, onAdded: Effect.Effect<void>) => Effect.Effect<unknown, ClientError>
   readonly answer: (id: unknown, answer: Effect.Effect<unknown, ClientError>) => void
-  /** What has to be sent on a new connection. */
+  /** The requests to send on a new connection. */
   readonly frames: () => ReadonlyArray<FrameData>
   /** Fails all requests, and those to come. */
   readonly fail: (cause: Cause.Cause<ClientError>) => void

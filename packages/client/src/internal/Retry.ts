@@ -1,6 +1,6 @@
 /**
- * Trying again: at once where the server says so, else after pauses that grow and are spread at random, so that the
- * clients of a server that restarts do not come back together.
+ * Retries: after the pause that the server names, else with jittered exponential back-off, so that the clients of a server
+ * that restarts do not all reconnect at once.
  */
 import { isMatrixError, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Clock, Duration, Effect, Random } from "effect"
@@ -15,15 +15,15 @@ const longestPause = 5_000
 export const pauseAfter = (failures: number): Effect.Effect<number> =>
   Effect.map(Random.next, (random) => Math.min(longestPause, firstPause * 2 ** failures) * (0.5 + random / 2))
 
-/** Whether the request may be sent again, and if so, what the server says of when (ms). */
+/** Whether the request may be retried, and the pause that the server asks for, in ms. */
 const isWorthAnother = (error: ClientError, repeatable: boolean): { readonly after?: number } | undefined => {
   if (error._tag === "M_LIMIT_EXCEEDED") return { after: error.retry_after_ms }
   return repeatable && !isMatrixError(error) && error.transient ? {} : undefined
 }
 
 /**
- * Repeats a request that fails, for at most `retryTimeout` ms from its first attempt. What is not `repeatable` is repeated
- * only where the server said that it did nothing (M_LIMIT_EXCEEDED).
+ * Repeats a request that fails, for at most `retryTimeout` ms from its first attempt. A request that is not
+ * `repeatable` is repeated only if the server did nothing (M_LIMIT_EXCEEDED).
  */
 export const retrying = <A, R>(
   request: Effect.Effect<A, ClientError, R>,

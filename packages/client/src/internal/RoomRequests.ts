@@ -1,8 +1,8 @@
 /**
- * Rooms: creating them, coming in and going out, sending and reading, the directory.
+ * Rooms: creation, membership, sending, reading, the directory.
  *
- * What has a transaction ID is sent at most once, however often it is repeated: the client chooses one where the caller
- * gives none. Setting state has none; a repeat sets the same state again.
+ * Requests with a transaction ID take effect at most once, however often they are repeated; the client chooses one where the
+ * caller gives none. Setting state has none: a repeat sets the same state again.
  *
  * Source: "Rooms" and "Messages" of the specification.
  */
@@ -61,7 +61,7 @@ const makeSending = ({ api, newTransactionId, repeatable }: Transport) => ({
         payload: reason === undefined ? {} : { reason }
       })
     ),
-  /** Says that the user types, or stopped. It ends by itself after `timeout`. */
+  /** The user started or stopped typing. It ends after `timeout`. */
   setTyping: (roomId: RoomId, userId: UserId, typing: boolean, timeout?: Duration.Input) =>
     repeatable(
       api.rooms.typing({
@@ -130,7 +130,7 @@ const makeReading = ({ api, repeatable }: Transport) => ({
         query: { from, to, dir, limit: asText(limit), feedback: asText(feedback) }
       })
     ),
-  /** One room, to begin with: its state, `limit` messages, the presence of its members. */
+  /** A snapshot of one room: its state, `limit` messages, the presence of its members. */
   roomInitialSync: (roomId: RoomId, limit?: number) =>
     repeatable(api.events.roomInitialSync({ params: { roomId }, query: { limit: asText(limit) } })),
   /** Errors: M_NOT_FOUND, also for an event that the caller may not see. */

@@ -1,6 +1,6 @@
 /**
- * The address of the WebSocket. It holds the access token, because browsers send no headers with a WebSocket: it is made
- * where it is used, and shown to nobody.
+ * The address of the WebSocket. It holds the access token, because browsers cannot send headers with a WebSocket; it must
+ * not be logged.
  */
 import { Redacted } from "effect"
 import type { TransportOptions } from "./Transport.ts"

@@ -1,5 +1,5 @@
 /**
- * The client API as typed functions over HTTP, whose failures are errors of the protocol or a `ConnectionError`.
+ * The client API as typed functions over HTTP. They fail with errors of the protocol or a `ConnectionError`.
  */
 import { Authentication, OptionalAuthentication } from "@greenroom/protocol/api/Authentication"
 import { clientApi, clientPrefix } from "@greenroom/protocol/api/ClientApi"
@@ -10,7 +10,7 @@ import { HttpApiClient, HttpApiMiddleware } from "effect/http-api"
 import { ConnectionError } from "../ConnectionError.ts"
 import { type ClientError, retrying } from "./Retry.ts"
 
-/** Where the server is, as whom to ask, and how long to try. */
+/** Address of the server, credentials, and retries. */
 export interface TransportOptions {
   readonly baseUrl: string
   readonly prefix: `/${string}`
@@ -41,7 +41,7 @@ export type Api = Effect.Success<ReturnType<typeof makeApi>>
 
 export interface Transport {
   readonly api: Api
-  /** A request that does the same when it is sent twice: it is repeated after failures of the connection. */
+  /** An idempotent request: it is retried after failures of the connection. */
   readonly repeatable: <A>(request: Effect.Effect<A, ApiError>) => Effect.Effect<A, ClientError>
   /** A request that must not be sent twice. */
   readonly once: <A>(request: Effect.Effect<A, ApiError>) => Effect.Effect<A, ClientError>
@@ -75,7 +75,7 @@ const toClientError = (error: ApiError): ClientError => {
   })
 }
 
-/** A text that no other client has, and a count. `crypto.randomUUID` is not there in pages without TLS. */
+/** A random text and a counter. `crypto.randomUUID` does not exist in pages without TLS. */
 const transactionIds = (): (() => string) => {
   const random = crypto.getRandomValues(new Uint8Array(12))
   const ours = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("")
@@ -88,7 +88,7 @@ export const makeTransport = Effect.fnUntraced(function* (options: TransportOpti
   const wrap =
     (repeatable: boolean) =>
     <A>(request: Effect.Effect<A, ApiError>): Effect.Effect<A, ClientError> =>
-      // Headers for tracing are not among those that web pages may send.
+      // CORS does not allow web pages to send headers for tracing.
       retrying(Effect.mapError(request, toClientError), { repeatable, retryTimeout: options.retryTimeout }).pipe(
         Effect.provideService(HttpClient.TracerPropagationEnabled, false)
       )
