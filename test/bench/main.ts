@@ -17,6 +17,7 @@ import { idlePolls } from "./IdlePolls.ts"
 import { initialSync } from "./InitialSync.ts"
 import { localActors } from "./LocalActors.ts"
 import { logins } from "./Logins.ts"
+import { memory } from "./Memory.ts"
 import { table } from "./Table.ts"
 import { unreachable } from "./Unreachable.ts"
 
@@ -25,6 +26,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   hotRoom,
   delivery,
   idlePolls,
+  memory,
   initialSync,
   localActors,
   logins,

@@ -33,17 +33,21 @@ const chunkOf = (content: string): string =>
   })
 
 const sockets = new Set<WebSocket>()
-let polls: Array<ServerResponse> = []
+/** Polls with the room that they wait for; undefined: any. */
+let polls: Array<{ readonly response: ServerResponse; readonly room: string | undefined }> = []
 
 const answer = (response: ServerResponse, body: string): void => {
   response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) })
   response.end(body)
 }
 
-const wakeAll = (text: string): void => {
+const wakeAll = (text: string, url: string): void => {
   const waiting = polls
   polls = []
-  for (const poll of waiting) answer(poll, text)
+  for (const poll of waiting) {
+    if (poll.room === undefined || url.includes(poll.room)) answer(poll.response, text)
+    else polls.push(poll)
+  }
   for (const socket of sockets) socket.send(text)
 }
 
@@ -57,14 +61,15 @@ const server = createServer((request, response) => {
       answer(response, "{}")
       position++
       latest = chunkOf(content)
-      wakeAll(latest)
+      wakeAll(latest, request.url!)
     })
     return
   }
   const size = /[?&]size=([0-9]+)/.exec(request.url!)?.[1]
   const from = Number(/[?&]from=([0-9]+)/.exec(request.url!)?.[1])
-  if (from < position) answer(response, latest)
-  else if (size === undefined) polls.push(response)
+  const room = /[?&]room=([^&]+)/.exec(request.url!)?.[1]
+  if (from < position && room === undefined) answer(response, latest)
+  else if (size === undefined) polls.push({ response, room })
   else answer(response, JSON.stringify("x".repeat(Number(size) - 2)))
 })
 
