@@ -2,7 +2,7 @@
 /**
  * The program that an operator runs: a home server, and the gateway to it.
  */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import type { HomeServerOptions } from "@greenroom/actors/HomeServer"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"

@@ -5,7 +5,7 @@
  *
  * Source: "Federation" of the specification.
  */
-import { NodeHttpClient } from "@effect/platform-node"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { type AddressPolicy, lookupAllowed } from "@greenroom/actors/federation/AddressPolicy"
 import { ServerDiscovery, type Target } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"

@@ -1,18 +1,19 @@
 /**
  * The identity API over HTTP on one port. When its scope closes, requests in flight may finish, for at most `gracePeriod`.
  */
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as ChangesRunToEnd from "@greenroom/gateway/ChangesRunToEnd"
 import { knownPaths, routerConfig } from "@greenroom/gateway/KnownPaths"
 import { errorResponse, matrixHttp } from "@greenroom/gateway/MatrixHttp"
 import { maxBodyBytes } from "@greenroom/gateway/MatrixRequest"
 import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer } from "@greenroom/gateway/NodeServer"
+import { docsPage } from "@greenroom/gateway/pages/DocsPage"
 import { homePage } from "@greenroom/gateway/pages/HomePage"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { canonicalIdentityUrl, IdentityApi } from "@greenroom/protocol/identity/IdentityApi"
 import { ByteSize, Context, Effect, Layer, Scope } from "effect"
 import { HttpIncomingMessage, HttpMiddleware, HttpRouter, HttpServerRequest } from "effect/http"
-import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
+import { HttpApiBuilder } from "effect/http-api"
 import { invitationHandlers } from "./http/InvitationHandlers.ts"
 import { keysHandlers } from "./http/KeysHandlers.ts"
 import { lookupHandlers } from "./http/LookupHandlers.ts"
@@ -72,7 +73,7 @@ const homeRoute = HttpRouter.use((router) =>
 const routes = Layer.mergeAll(
   homeRoute,
   HttpApiBuilder.layer(IdentityApi, { openapiPath }),
-  HttpApiSwagger.layer(IdentityApi, { path: docsPath })
+  docsPage(IdentityApi, docsPath)
 ).pipe(Layer.provide(handlers), Layer.provide(WireErrors.layer), Layer.provide(ChangesRunToEnd.layer))
 
 /** All HTTP endpoints: every request is counted, and both prefixes lead to the same endpoints. */

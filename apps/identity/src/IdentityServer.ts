@@ -1,7 +1,7 @@
 /**
  * A whole identity server on a database, as a layer: the API over HTTP and the workers behind it.
  */
-import { NodeHttpClient } from "@effect/platform-node"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { FederationConfig } from "@greenroom/actors/federation/FederationConfig"
 import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
 import { ServerSettings } from "@greenroom/store/ServerSettings"

@@ -2,7 +2,7 @@
 /**
  * The identity server program.
  */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, ListenError } from "@greenroom/gateway/NodeServer"
 import { runProgram } from "@greenroom/gateway/RunProgram"

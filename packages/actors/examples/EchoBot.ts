@@ -7,7 +7,7 @@
  * at the next start how many messages there have been.
  */
 import { createInterface } from "node:readline"
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { RoomAlias, type RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Console, Effect, Redacted, Stream } from "effect"
 import { Accounts } from "../src/account/Accounts.ts"

@@ -10,7 +10,9 @@
  *
  * The services that it provides are those that the gateways use.
  */
-import { NodeCrypto, NodeFileSystem, NodePath } from "@effect/platform-node"
+import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodePath from "@effect/platform-node/NodePath"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"

@@ -4,7 +4,7 @@
  * It goes down with its scope: `/health` turns 503, long polls are answered, sockets are closed with 1001, what is in
  * flight ends, at the latest after `gracePeriod`.
  */
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
@@ -12,7 +12,7 @@ import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { ByteSize, Clock, Context, Effect, FileSystem, Layer, Logger, Path, References, Scope, Tracer } from "effect"
 import { Etag, HttpIncomingMessage, HttpPlatform, HttpRouter, HttpServerRequest } from "effect/http"
-import { HttpApiBuilder, HttpApiSwagger } from "effect/http-api"
+import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "./ChangesRunToEnd.ts"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
@@ -55,6 +55,7 @@ import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
 import { maxBodyBytes } from "./MatrixRequest.ts"
 import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
 import { PublicUrl } from "./PublicUrl.ts"
+import { docsPage } from "./pages/DocsPage.ts"
 import { homePage } from "./pages/HomePage.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
 import { RequestSlots } from "./RequestSlots.ts"
@@ -171,9 +172,9 @@ const homeRoute = HttpRouter.use((router) =>
 const routes = Layer.mergeAll(
   homeRoute,
   HttpApiBuilder.layer(ClientApi, { openapiPath }),
-  HttpApiSwagger.layer(ClientApi, { path: docsPath }),
+  docsPage(ClientApi, docsPath),
   HttpApiBuilder.layer(ClientServerApi, { openapiPath: clientServerOpenapiPath }),
-  HttpApiSwagger.layer(ClientServerApi, { path: clientServerDocsPath })
+  docsPage(ClientServerApi, clientServerDocsPath)
 ).pipe(
   Layer.provide([handlers, clientServerHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),

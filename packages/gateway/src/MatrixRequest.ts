@@ -6,7 +6,7 @@
  * Source: "API Standards" of the specification.
  */
 import type { IncomingMessage } from "node:http"
-import { NodeHttpServerRequest } from "@effect/platform-node"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
 import { canonicalClientServerUrl } from "@greenroom/protocol/client-server/CanonicalPath"
 import { BadRequest, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"

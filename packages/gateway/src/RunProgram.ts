@@ -3,7 +3,7 @@
  * end it in order with 0, and at the latest when `shutdownDeadline` has passed.
  */
 import { Worker } from "node:worker_threads"
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Cause, Effect, Exit } from "effect"
 import { printError } from "./SettingsCommand.ts"
 

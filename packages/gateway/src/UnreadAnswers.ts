@@ -4,7 +4,7 @@
  * client that was cut off asks again.
  */
 import type { ServerResponse } from "node:http"
-import { NodeHttpServerRequest } from "@effect/platform-node"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { Context, Layer } from "effect"
 import type { HttpServerRequest, HttpServerResponse } from "effect/http"
 

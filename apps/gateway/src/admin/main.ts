@@ -2,7 +2,7 @@
 /**
  * The program that an operator administers accounts with: `npm run greenroom -- --help`.
  */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Administration } from "@greenroom/actors/account/Administration"
 import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { Passwords } from "@greenroom/actors/account/Passwords"

@@ -3,7 +3,7 @@
  * asked for, each step limited in time.
  */
 import { Effect, Redacted, type Scope } from "effect"
-import { createTransport, type Transporter } from "nodemailer"
+import type { Transporter } from "nodemailer"
 
 export interface SmtpServer {
   readonly host: string
@@ -59,7 +59,9 @@ export const smtpTransport = (
   pool?: { readonly maxConnections: number }
 ): Effect.Effect<Transporter, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync((): Transporter => {
+    Effect.promise(async (): Promise<Transporter> => {
+      // Most servers send no mails, and do without these 4 MB.
+      const { createTransport } = await import("nodemailer")
       const settings = settingsOf(server)
       return pool === undefined ? createTransport(settings) : createTransport({ ...settings, ...pool, pool: true })
     }),

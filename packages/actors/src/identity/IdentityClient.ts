@@ -8,7 +8,7 @@
  * Source: "Identity" of the specification.
  */
 import type { KeyObject } from "node:crypto"
-import { NodeHttpClient } from "@effect/platform-node"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { UserId as UserIdSchema } from "@greenroom/protocol/Identifiers"
 import { SignedAssociation } from "@greenroom/protocol/identity/Association"

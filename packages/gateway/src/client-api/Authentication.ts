@@ -5,7 +5,7 @@
  * Source: "Registration and login" of the specification.
  */
 import type { ServerResponse } from "node:http"
-import { NodeHttpServerRequest } from "@effect/platform-node"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"

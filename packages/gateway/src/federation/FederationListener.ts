@@ -7,7 +7,7 @@
  * Source: "Federation" of the specification.
  */
 import { createServer, type Server } from "node:https"
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type { Federation } from "@greenroom/actors/federation/Federation"
 import type { KeyNotary } from "@greenroom/actors/federation/KeyNotary"
 import type { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"

@@ -5,7 +5,7 @@
  * Source: "Security" of the specification.
  */
 import type { IncomingMessage } from "node:http"
-import { NodeHttpServerRequest } from "@effect/platform-node"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
 import { OriginAuthentication, SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"

@@ -11,7 +11,6 @@ import { splitHostPort } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { makeDataDirectory } from "@greenroom/store/DataDirectory"
 import { Clock, Data, Effect } from "effect"
-import { generate } from "selfsigned"
 
 /** Both as PEM. */
 export interface TlsCredentials {
@@ -68,9 +67,11 @@ const altNames = (host: string) =>
   isIP(host) === 0 ? [{ type: 2 as const, value: host }] : [{ type: 7 as const, ip: host }]
 
 /** A self-signed pair for the host of a server name. */
-export const makeSelfSigned = (serverName: ServerName, now: number): Promise<TlsCredentials> => {
+export const makeSelfSigned = async (serverName: ServerName, now: number): Promise<TlsCredentials> => {
   const { host } = splitHostPort(serverName)
-  return generate([{ name: "commonName", value: host }], {
+  // Needed once in years; it has 3 MB.
+  const { generate } = await import("selfsigned")
+  const { cert, private: key } = await generate([{ name: "commonName", value: host }], {
     keyType: "ec",
     curve: "P-256",
     algorithm: "sha256",
@@ -82,7 +83,8 @@ export const makeSelfSigned = (serverName: ServerName, now: number): Promise<Tls
       { name: "extKeyUsage", serverAuth: true },
       { name: "subjectAltName", altNames: altNames(host) }
     ]
-  }).then(({ cert, private: key }) => ({ cert, key }))
+  })
+  return { cert, key }
 }
 
 /** The pair that was made before, unless it is damaged, of another name or about to end. */

@@ -1,0 +1,164 @@
+/**
+ * What `OAuth2Client` does where providers are configured. It is loaded then.
+ */
+import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { Effect, Redacted, Semaphore } from "effect"
+import * as client from "openid-client"
+import type { OAuth2Provider } from "./LoginOptions.ts"
+import type { OAuth2Client, Return } from "./OAuth2Client.ts"
+
+/** How long a provider may take to answer, in seconds. */
+const requestTimeout = 10
+
+/** The longest name of a user at a provider, in characters. */
+const maxSubjectLength = 1_024
+
+const hasEndpoints = (provider: OAuth2Provider): boolean =>
+  provider.authorizationEndpoint !== undefined && provider.tokenEndpoint !== undefined
+
+const authenticationOf = (provider: OAuth2Provider): client.ClientAuth => {
+  const secret = Redacted.value(provider.clientSecret)
+  return provider.authentication === "client_secret_post"
+    ? client.ClientSecretPost(secret)
+    : client.ClientSecretBasic(secret)
+}
+
+const configure = (provider: OAuth2Provider, configuration: client.Configuration): client.Configuration => {
+  configuration.timeout = requestTimeout
+  if (provider.allowHttp) client.allowInsecureRequests(configuration)
+  return configuration
+}
+
+const withEndpoints = (provider: OAuth2Provider): client.Configuration => {
+  const metadata: Record<string, string> = { issuer: provider.issuer }
+  if (provider.authorizationEndpoint !== undefined) metadata.authorization_endpoint = provider.authorizationEndpoint
+  if (provider.tokenEndpoint !== undefined) metadata.token_endpoint = provider.tokenEndpoint
+  if (provider.userinfoEndpoint !== undefined) metadata.userinfo_endpoint = provider.userinfoEndpoint
+  return new client.Configuration(
+    metadata as unknown as client.ServerMetadata,
+    provider.clientId,
+    undefined,
+    authenticationOf(provider)
+  )
+}
+
+const discover = (provider: OAuth2Provider): Promise<client.Configuration> =>
+  client.discovery(new URL(provider.issuer), provider.clientId, undefined, authenticationOf(provider), {
+    timeout: requestTimeout,
+    ...(provider.allowHttp ? { execute: [client.allowInsecureRequests] } : {})
+  })
+
+/** What a library's error says, without what was sent. */
+const describe = (error: unknown): string => {
+  const { cause, code, error: reason, message } = error as { readonly [key: string]: unknown }
+  const { code: below } = (cause ?? {}) as { readonly code?: unknown }
+  return [...new Set([message, code, reason, below])].filter((part) => typeof part === "string").join(", ")
+}
+
+const unavailable = (provider: OAuth2Provider) => (error: { readonly cause?: unknown }) =>
+  Effect.andThen(
+    Effect.logWarning(`The OAuth2 provider ${provider.id} cannot be used: ${describe(error.cause)}`),
+    Effect.fail(new BadRequest({ error: `${provider.name} cannot be reached, try again later` }))
+  )
+
+/** Who the user is: by the ID token where there is one, else by asking for it with the provider's access token. */
+const subjectOf = async (
+  provider: OAuth2Provider,
+  configuration: client.Configuration,
+  tokens: client.TokenEndpointResponse & client.TokenEndpointResponseHelpers
+): Promise<unknown> => {
+  const claims = tokens.claims()
+  if (claims !== undefined && provider.subjectClaim === undefined) return claims.sub
+  const endpoint = provider.userinfoEndpoint ?? configuration.serverMetadata().userinfo_endpoint
+  if (endpoint === undefined) return undefined
+  const headers = new Headers({ accept: "application/json" })
+  const response = await client.fetchProtectedResource(
+    configuration,
+    tokens.access_token,
+    new URL(endpoint),
+    "GET",
+    undefined,
+    headers
+  )
+  if (!response.ok) return undefined
+  const answer = (await response.json()) as { readonly [claim: string]: unknown }
+  return answer[provider.subjectClaim ?? "sub"]
+}
+
+const toSubject = (value: unknown): string | undefined => {
+  const text = typeof value === "number" && Number.isSafeInteger(value) ? String(value) : value
+  return typeof text === "string" && text.length > 0 && text.length <= maxSubjectLength ? text : undefined
+}
+
+/** The client of these providers, which send users back to `callbackPath`. */
+export const makeOAuth2Client = Effect.fnUntraced(function* (
+  providers: ReadonlyArray<OAuth2Provider>,
+  callbackPath: string
+): Effect.fn.Return<OAuth2Client["Service"]> {
+  const known = new Map<string, client.Configuration>()
+  const oneAtATime = yield* Semaphore.make(1)
+
+  const find = (id: string): Effect.Effect<OAuth2Provider, MatrixError> => {
+    const provider = providers.find((candidate) => candidate.id === id)
+    return provider === undefined
+      ? Effect.fail(new BadRequest({ error: "There is no such service" }))
+      : Effect.succeed(provider)
+  }
+
+  /** Discovered when it is first needed, and again if that failed. */
+  const configurationOf = Effect.fnUntraced(function* (provider: OAuth2Provider) {
+    const cached = known.get(provider.id)
+    if (cached !== undefined) return cached
+    const found = hasEndpoints(provider)
+      ? withEndpoints(provider)
+      : yield* Effect.catch(
+          Effect.tryPromise(() => discover(provider)),
+          unavailable(provider)
+        )
+    known.set(provider.id, configure(provider, found))
+    return found
+  }, oneAtATime.withPermits(1))
+
+  const authorize = Effect.fn("OAuth2Client.authorize")(function* (id: string, publicUrl: string) {
+    const provider = yield* find(id)
+    const configuration = yield* configurationOf(provider)
+    const state = client.randomState()
+    const verifier = client.randomPKCECodeVerifier()
+    const nonce = client.randomNonce()
+    const scope = provider.scope ?? (hasEndpoints(provider) ? "" : "openid")
+    const challenge = yield* Effect.promise(() => client.calculatePKCECodeChallenge(verifier))
+    const uri = client.buildAuthorizationUrl(configuration, {
+      redirect_uri: `${publicUrl}${callbackPath}`,
+      state,
+      code_challenge: challenge,
+      code_challenge_method: "S256",
+      ...(scope === "" ? {} : { scope }),
+      ...(scope.split(" ").includes("openid") ? { nonce } : {})
+    })
+    return { state: Redacted.make(state), verifier, nonce, uri: uri.href }
+  })
+
+  const exchange = Effect.fn("OAuth2Client.exchange")(function* (back: Return) {
+    const provider = yield* find(back.provider)
+    const refuse = (reason: string) =>
+      Effect.andThen(
+        Effect.logInfo(`A login by the OAuth2 provider ${provider.id} failed: ${reason}`),
+        Effect.fail(new Forbidden({ error: `${provider.name} did not confirm who you are` }))
+      )
+    const configuration = yield* configurationOf(provider)
+    const url = new URL(`${back.publicUrl}${callbackPath}?${back.query}`)
+    const openid = (provider.scope ?? (hasEndpoints(provider) ? "" : "openid")).split(" ").includes("openid")
+    const subject = yield* Effect.tryPromise(async () => {
+      const tokens = await client.authorizationCodeGrant(configuration, url, {
+        expectedState: Redacted.value(back.state),
+        pkceCodeVerifier: back.verifier,
+        ...(openid ? { expectedNonce: back.nonce, idTokenExpected: true } : {})
+      })
+      return toSubject(await subjectOf(provider, configuration, tokens))
+    }).pipe(Effect.catch((error) => refuse(describe(error.cause))))
+    if (subject === undefined) return yield* refuse("it did not tell who the user is")
+    return { provider: provider.id, subject }
+  })
+
+  return { providers: providers.map(({ id, name }) => ({ id, name })), authorize, exchange }
+})

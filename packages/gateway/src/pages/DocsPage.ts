@@ -1,0 +1,25 @@
+/**
+ * The documentation of an API as a page for people, which loads nothing from elsewhere. What draws it has more than 7 MB,
+ * so it is loaded when somebody asks for the page.
+ */
+import { Effect, Scope } from "effect"
+import { HttpRouter } from "effect/http"
+import type { HttpApi, HttpApiGroup } from "effect/http-api"
+
+/** Serves the page at `path`. */
+export const docsPage = <Id extends string, Groups extends HttpApiGroup.Constraint>(
+  api: HttpApi.HttpApi<Id, Groups>,
+  path: `/${string}`
+) =>
+  HttpRouter.use((router) =>
+    Effect.gen(function* () {
+      const scope = yield* Effect.scope
+      const page = yield* Effect.cached(
+        Effect.promise(() => import("effect/http-api/HttpApiSwagger")).pipe(
+          Effect.flatMap(({ layer }) => HttpRouter.toHttpEffect(layer(api, { path }))),
+          Scope.provide(scope)
+        )
+      )
+      yield* router.add("GET", path, Effect.flatten(page))
+    })
+  )
