@@ -122,7 +122,8 @@ export const withSlot = <A, E, R>(
   if (response.closed) endOne()
   else response.once("close", endOne)
   return Effect.ensuring(
-    Effect.flatMap(slot.turn, () => work),
+    // Changes run to their end when their client goes away, but not before they have begun.
+    Effect.flatMap(Effect.interruptible(slot.turn), () => work),
     Effect.sync(endOne)
   )
 }
