@@ -7,32 +7,13 @@
  */
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"
 import { BadRequest, type MatrixError } from "@greenroom/protocol/MatrixError"
-import { Context, Effect, Layer, type Redacted } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { LoginConfig } from "./LoginConfig.ts"
 import type { OAuth2Provider } from "./LoginOptions.ts"
+import type { Authorization, Return } from "./OAuth2Providers.ts"
 
 /** The redirect URI, where providers send users back to. */
 export const callbackPath = `${clientPrefix}/login/oauth2/callback`
-
-/** What must be kept until the user comes back. */
-export interface Authorization {
-  readonly state: Redacted.Redacted
-  readonly verifier: string
-  readonly nonce: string
-  /** The Authorization Request URI. */
-  readonly uri: string
-}
-
-/** What was kept, and with what the user came back. */
-export interface Return {
-  readonly provider: string
-  readonly state: Redacted.Redacted
-  readonly verifier: string
-  readonly nonce: string
-  readonly publicUrl: string
-  /** The query of the redirect URI. */
-  readonly query: string
-}
 
 const unknown = Effect.fail(new BadRequest({ error: "There is no such service" }))
 

@@ -5,13 +5,32 @@ import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/Mat
 import { Effect, Redacted, Semaphore } from "effect"
 import * as client from "openid-client"
 import type { OAuth2Provider } from "./LoginOptions.ts"
-import type { OAuth2Client, Return } from "./OAuth2Client.ts"
 
 /** How long a provider may take to answer, in seconds. */
 const requestTimeout = 10
 
 /** The longest name of a user at a provider, in characters. */
 const maxSubjectLength = 1_024
+
+/** What must be kept until the user comes back. */
+export interface Authorization {
+  readonly state: Redacted.Redacted
+  readonly verifier: string
+  readonly nonce: string
+  /** The Authorization Request URI. */
+  readonly uri: string
+}
+
+/** What was kept, and with what the user came back. */
+export interface Return {
+  readonly provider: string
+  readonly state: Redacted.Redacted
+  readonly verifier: string
+  readonly nonce: string
+  readonly publicUrl: string
+  /** The query of the redirect URI. */
+  readonly query: string
+}
 
 const hasEndpoints = (provider: OAuth2Provider): boolean =>
   provider.authorizationEndpoint !== undefined && provider.tokenEndpoint !== undefined
@@ -94,7 +113,7 @@ const toSubject = (value: unknown): string | undefined => {
 export const makeOAuth2Client = Effect.fnUntraced(function* (
   providers: ReadonlyArray<OAuth2Provider>,
   callbackPath: string
-): Effect.fn.Return<OAuth2Client["Service"]> {
+) {
   const known = new Map<string, client.Configuration>()
   const oneAtATime = yield* Semaphore.make(1)
 
