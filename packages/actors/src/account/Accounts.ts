@@ -1,8 +1,8 @@
 /**
  * Accounts: registration, login, tokens. A token is a secret of 32 random bytes; only its hash is stored.
  *
- * Sessions are served from memory. A logout here ends them here at once, on other nodes when these read of it in the
- * event log (`SessionRevocations`), milliseconds later.
+ * Sessions are cached in memory. A logout ends them at once on this node, and within milliseconds on the others, which read
+ * it in the event log (`SessionRevocations`).
  *
  * Source: "Registration and login" of the specification.
  */
@@ -40,7 +40,7 @@ import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { Passwords } from "./Passwords.ts"
 import { SessionCache } from "./SessionCache.ts"
 
-/** What a finished login gives. */
+/** The result of a login. */
 export interface Credentials {
   readonly user_id: UserId
   readonly access_token: string
@@ -51,15 +51,15 @@ export interface Credentials {
   readonly expires_in_ms?: number
 }
 
-/** What a refresh gives. */
+/** The result of a refresh. */
 export type RefreshedTokens = Required<Pick<Credentials, "access_token" | "refresh_token">> &
   Pick<Credentials, "expires_in_ms">
 
-/** How a login is to be. */
+/** Options of a login. */
 export interface LoginDevice {
-  /** A device that is known is logged in anew, and its former tokens end. Default: a new device. */
+  /** The device; if it exists, its earlier tokens end. Default: a new device. */
   readonly deviceId?: string | undefined
-  /** Ignored where the device is known. */
+  /** Ignored if the device exists. */
   readonly deviceName?: string | undefined
   /** Whether the client renews its access token by a refresh token. */
   readonly refresh?: boolean | undefined
@@ -68,7 +68,7 @@ export interface LoginDevice {
 export interface PasswordChange {
   readonly oldPassword: Redacted.Redacted
   readonly newPassword: Redacted.Redacted
-  /** Where the request came from. */
+  /** The network address of the client. */
   readonly address: string
 }
 
@@ -80,11 +80,11 @@ export interface Device {
   readonly last_seen_ip?: string
 }
 
-/** How many sessions are held in memory. */
+/** The capacity of the session cache. */
 const maxCachedSessions = 50_000
-/** How often the tokens that were used are written down. */
+/** How often the last use of tokens is stored. */
 const usageInterval = "30 seconds"
-/** How often expired tokens are deleted, and what is left of accounts that were deactivated is cleared away. */
+/** How often expired tokens are deleted and interrupted deactivations are finished. */
 const sweepInterval = "10 minutes"
 const maxDeviceNameLength = 200
 const tokenPrefix = "gr_"
@@ -193,10 +193,10 @@ const make = Effect.gen(function* () {
     yield* store.touch(new Map(used.map(([tokenId, address]) => [tokenId, { at: now, address }])))
   })
 
-  // Usage that could not be written is written with the next.
+  // Usage that could not be stored is stored with the next.
   yield* periodically("Writing when access tokens were last used", usageInterval, writeUsage)
 
-  // Their rows would stay for ever otherwise: nobody asks for them again.
+  // Nobody looks up an expired token again, so its row would stay for ever.
   yield* periodically(
     "Deleting expired access tokens",
     sweepInterval,
@@ -205,7 +205,7 @@ const make = Effect.gen(function* () {
 
   // --- Registration and login -----------------------------------------------------------------------------------------
 
-  /** An account under a number that nobody has as a name. */
+  /** An account whose name is a number that is not taken. */
   const allocate = (passwordHash: Redacted.Redacted | undefined): Effect.Effect<UserId> =>
     Effect.gen(function* () {
       const userId = formatUserId(yield* store.allocateLocalpart, serverName)
@@ -240,13 +240,13 @@ const make = Effect.gen(function* () {
     if (!enableRegistration) return yield* new Forbidden({ error: "Registration is closed on this server" })
     if (options.password !== undefined) yield* checkPassword(options.password)
     const { localpart } = options
-    // Asked before the costly hash; `create` decides.
+    // Checked before the expensive hash; `create` decides.
     const wanted = localpart === undefined ? undefined : yield* chooseUserId(localpart)
     const passwordHash = options.password && (yield* hashPassword(options.password))
     return yield* openSession(yield* create({ userId: wanted, passwordHash }), options)
   })
 
-  /** True if it is the user's password. A hash of another cost than today's is renewed on the way. */
+  /** True for the right password. A hash with an outdated cost is replaced. */
   const verify = Effect.fnUntraced(function* (userId: UserId | undefined, password: Redacted.Redacted) {
     const account = userId === undefined ? Option.none() : yield* store.find(userId)
     const hash = Option.isSome(account) ? account.value.passwordHash : undefined
@@ -328,7 +328,7 @@ const make = Effect.gen(function* () {
     const check = Effect.flatMap(verify(session.userId, oldPassword), (correct) =>
       correct ? Effect.void : Effect.fail(new Forbidden({ error: "The old password is wrong" }))
     )
-    // Whoever has an access token alone guesses the password here as slowly as by logging in.
+    // Guesses by somebody who has only the access token are throttled like logins.
     yield* throttle.attempt(session.userId, address, check)
     yield* store.setPasswordHash(session.userId, Redacted.make(yield* passwords.hash(newPassword)))
     return yield* logoutOthers(session)
@@ -356,7 +356,7 @@ const make = Effect.gen(function* () {
     )
   })
 
-  /** What is left to do once an account was deactivated, and may be done twice. */
+  /** What follows a deactivation; may run twice. */
   const clearAway = Effect.fnUntraced(function* (session: Session) {
     yield* presences.forget(session.userId)
     yield* users.forget(session.userId)
@@ -370,7 +370,7 @@ const make = Effect.gen(function* () {
 
   const deactivate = (userId: UserId) => unregister({ userId, tokenId: 0, deviceId: "" })
 
-  // Accounts whose deactivation was cut short by the end of a process, or done by the command line.
+  // Deactivations that were interrupted by a restart, or done by the command line.
   const finishDeactivations = Effect.gen(function* () {
     for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
   })

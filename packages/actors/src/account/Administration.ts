@@ -1,8 +1,8 @@
 /**
- * What an operator does about accounts and registration tokens: the admin endpoints and the command line are made of it.
+ * Administration of accounts and registration tokens, for the admin endpoints and the command line.
  *
  * The gateways use it with `Accounts`, which knows the sessions that this process holds in memory. The command line has
- * but the database (`layerOnStores`); the nodes that run notice within half a minute that sessions have ended, and clear
+ * only the database (`layerOnStores`); the nodes that run notice within half a minute that sessions have ended, and clear
  * away what is left of a deactivated account within ten.
  */
 import { randomBytes } from "node:crypto"
@@ -32,7 +32,7 @@ export interface NewUser {
 }
 
 export interface NewToken {
-  /** The secret; without it one is made. */
+  /** The secret; generated if absent. */
   readonly token?: Redacted.Redacted | undefined
   /** How often it may be used (default 1), or `unlimited`. */
   readonly uses?: number | "unlimited" | undefined
@@ -48,7 +48,7 @@ interface Endings {
   readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
 }
 
-/** How many accounts a page has. */
+/** The size of a page of accounts. */
 const pageSize = 100
 
 const make = Effect.fnUntraced(function* (endings: Endings) {
@@ -144,7 +144,7 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
   })
 })
 
-/** What of `Accounts` the command line needs, by the database alone. */
+/** The operations of `Accounts` that the command line needs, on the database alone. */
 const endingsOnStores = Effect.gen(function* () {
   const login = yield* LoginConfig
   const checkPassword = passwordCheck(login)

@@ -1,5 +1,5 @@
 /**
- * What a user is known by beside the password: verified addresses, and accounts at OAuth2 providers. They are added by
+ * The ways to log in beside the password: verified addresses, and accounts at OAuth2 providers. They are added by
  * `LoginFlows` and `ThirdPartyIds`.
  *
  * Source: "Registration and login" of the specification.

@@ -1,5 +1,5 @@
 /**
- * Tokens by which a user proves to a third party, such as an identity server or a widget, who they are.
+ * Tokens that prove the identity of a user to a third party, such as an identity server or a widget.
  *
  * Source: "OpenID" of the client-server specification.
  */
@@ -19,7 +19,7 @@ export interface OpenIdToken {
   readonly expires_in: number
 }
 
-/** How long a token is good for, in seconds. */
+/** The lifetime of a token, in seconds. */
 const lifetime = 3_600
 
 export class OpenIdTokens extends Context.Service<
@@ -27,7 +27,7 @@ export class OpenIdTokens extends Context.Service<
   {
     /** The user alone. Errors: M_FORBIDDEN. */
     readonly request: (session: Session, userId: UserId) => Effect.Effect<OpenIdToken, MatrixError>
-    /** Whose token it is. For whoever has it. */
+    /** The user of a token. Anyone who has the token. */
     readonly userOf: (token: string) => Effect.Effect<Option.Option<UserId>>
   }
 >()("greenroom/actors/OpenIdTokens") {

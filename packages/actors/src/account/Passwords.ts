@@ -1,7 +1,7 @@
 /**
- * Password hashes: Argon2id (RFC 9106), kept as PHC strings (`$argon2id$v=19$m=19456,t=2,p=1$salt$hash`), so that every
- * hash says what it cost. Hashing runs on threads of its own, two at most: many logins wait for one another instead of
- * taking the memory and the processors of all.
+ * Password hashes: Argon2id (RFC 9106), stored as PHC strings (`$argon2id$v=19$m=19456,t=2,p=1$salt$hash`), which
+ * contain their cost. Hashing runs on at most two threads of its own: many logins queue instead of taking all memory and
+ * processors.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto"
 import { availableParallelism } from "node:os"
@@ -18,9 +18,9 @@ export interface PasswordCost {
 /** 19 MiB and two passes: the recommendation of OWASP for Argon2id. */
 export const defaultCost: PasswordCost = { memory: 19_456, passes: 2, parallelism: 1 }
 
-/** One processor is left to everybody else. */
+/** One processor is left for other work. */
 const concurrentHashes = Math.max(1, Math.min(2, availableParallelism() - 1))
-/** How long a thread is kept that has nothing to do. */
+/** How long an idle thread is kept. */
 const threadIdleTime = "1 minute"
 const saltBytes = 16
 const hashBytes = 32
@@ -52,7 +52,7 @@ const format = ({ cost, salt, hash }: Parsed): string => {
 const sameCost = (a: PasswordCost, b: PasswordCost): boolean =>
   a.memory === b.memory && a.passes === b.passes && a.parallelism === b.parallelism
 
-/** Whether the password was right, and whether its hash should be made anew because it cost something else. */
+/** Whether the password was right, and whether its hash has an outdated cost. */
 export interface Verdict {
   readonly correct: boolean
   readonly outdated: boolean
@@ -82,7 +82,7 @@ const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
     return format({ cost: wanted, salt, hash: yield* derive(password, wanted, salt, hashBytes) })
   })
 
-  // What an unknown user's password is compared with.
+  // The hash that passwords of unknown users are compared with.
   const nobody: Parsed = { cost: wanted, salt: randomBytes(saltBytes), hash: randomBytes(hashBytes) }
 
   const verify = Effect.fn("Passwords.verify")(function* (password: Redacted.Redacted, phc: string | undefined) {
@@ -101,9 +101,9 @@ const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
 export class Passwords extends Context.Service<
   Passwords,
   {
-    /** The PHC string of a password, with a salt of its own. */
+    /** The PHC string of a password, with a new salt. */
     readonly hash: (password: Redacted.Redacted) => Effect.Effect<string>
-    /** Compares with a PHC string. Without one (no such user) it takes as long and the answer is no. */
+    /** Compares with a PHC string. Without one (no such user) it takes as long and is false. */
     readonly verify: (password: Redacted.Redacted, phc: string | undefined) => Effect.Effect<Verdict>
   }
 >()("greenroom/actors/Passwords") {

@@ -1,9 +1,8 @@
 /**
- * The sessions of the access tokens that were used last, so that a request costs no query. Bounded: the one that was not
- * used for longest makes room. Plain memory, synchronous, owned by `Accounts`.
+ * An LRU cache of the sessions of access tokens, so that a request costs no query. Synchronous, owned by `Accounts`.
  *
- * A token that is revoked while it is being looked up must not come into the cache: `revocations` before the lookup is
- * given back to `add`, which keeps nothing if it has changed.
+ * A token that is revoked during its lookup must not enter the cache: callers read `revocations` before the lookup and pass
+ * it to `add`, which stores nothing if it has changed.
  */
 import type { Session } from "../runtime/Session.ts"
 

@@ -1,6 +1,6 @@
 /**
- * A mail server that takes our mails by SMTP, and the connections to it: none without the protection that the operator
- * asked for, each step limited in time.
+ * The SMTP server for outgoing mails, and connections to it. No connection is made without the configured protection; each
+ * step has a timeout.
  */
 import { Effect, Redacted, type Scope } from "effect"
 import type { Transporter } from "nodemailer"
@@ -16,7 +16,7 @@ export interface SmtpServer {
   readonly verifyCertificate?: boolean | undefined
 }
 
-/** How long the mail server may take for a step, in ms. */
+/** The timeout of each step, in ms. */
 const smtpTimeout = 15_000
 
 const credentialsOf = ({ password, user }: SmtpServer) =>
@@ -40,8 +40,8 @@ const settingsOf = (server: SmtpServer) => ({
 const maxReason = 200
 
 /**
- * Why a mail was not sent, for the log: what was wrong with the connection, or the code of what the server answered. The
- * text of an answer may repeat whom the mail was for, and is left out.
+ * Why a mail was not sent, for the log: the failure of the connection, or the code of the answer. The text of the answer is
+ * left out, since it may contain the recipient.
  */
 export const describeSmtpError = (error: unknown): string => {
   const { code, command, message, responseCode } = error as { readonly [key: string]: unknown }
@@ -51,8 +51,8 @@ export const describeSmtpError = (error: unknown): string => {
 }
 
 /**
- * What mails to the server go through. Connects when there is a mail to send. With `pool` so many connections at most are
- * kept and used again, and end with the scope; without it every mail has one of its own, which ends when it is sent.
+ * A transport to the server, which connects on demand. With `pool` up to that many connections are kept and reused until the
+ * scope closes; without it every mail has its own connection.
  */
 export const smtpTransport = (
   server: SmtpServer,

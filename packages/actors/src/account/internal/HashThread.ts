@@ -1,6 +1,6 @@
 /**
- * A thread that hashes passwords, which takes tens of milliseconds of a processor each: apart from the event loop, and
- * where threads have priorities of their own (Linux) after everything that others ask of the server meanwhile.
+ * A thread that hashes passwords, which takes tens of milliseconds each. It keeps this work off the event loop, and on Linux,
+ * where threads have their own priorities, runs with a lower one.
  */
 import type { Argon2Parameters } from "node:crypto"
 import { Worker } from "node:worker_threads"
@@ -8,7 +8,7 @@ import { Effect, type Scope } from "effect"
 
 /** Hashes one password at a time. */
 export interface HashThread {
-  /** The Argon2id hash. A thread that cannot make it is of no use any more, and dies of it. */
+  /** The Argon2id hash. A failure is a defect and ends the thread. */
   readonly argon2id: (parameters: Argon2Parameters) => Effect.Effect<Uint8Array>
 }
 

@@ -1,5 +1,5 @@
 /**
- * What a new account may be called, and what its password may be.
+ * The rules for names and passwords of new accounts.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -16,12 +16,12 @@ import { BadJson, InvalidUsername, type MatrixError } from "@greenroom/protocol/
 import { Effect, Redacted } from "effect"
 import { type LoginOptions, loginDefaults } from "../login/LoginOptions.ts"
 
-/** Hashing takes time by its length. */
+/** Bounds the time of hashing. */
 export const maxPasswordLength = 512
 
 /**
- * Whether a new password may be one, as the operator wants it; `key` names it in the error. Passwords that are there are
- * not measured. Errors: M_BAD_JSON for one that is too short or too long.
+ * Checks the length of a new password; `key` names it in the error. Existing passwords are not checked. Errors: M_BAD_JSON for
+ * one that is too short or too long.
  */
 export const passwordCheck =
   ({ minPasswordLength = loginDefaults.minPasswordLength }: LoginOptions) =>

@@ -1,5 +1,5 @@
 /**
- * The settings of logins and registrations. Without any, the password alone is asked for.
+ * The settings of logins and registrations. By default a password is enough.
  */
 import { Context } from "effect"
 import type { LoginOptions } from "./LoginOptions.ts"

@@ -1,11 +1,11 @@
 /**
- * Logins and registrations, stage by stage, as the operator configured them. A flow is a list of stages; whoever passes
- * all of one in order gets credentials. Flows may begin alike: the stages that were passed tell which are still open.
+ * Logins and registrations by the flows that the operator configured. A flow is a list of stages; passing all of them in order
+ * gives credentials. Flows may have a common beginning: the passed stages determine which flows are still possible.
  *
- * What is under way lies in the database, under the hash of the session's secret. It expires, goes on at any node, and is
- * changed by compare and swap, so that a stage is passed once and a session gives credentials once.
+ * Login sessions are in the database, under the hash of their secret. They expire, continue on any node, and are changed by
+ * compare and swap, so that a stage is passed once and a session gives credentials once.
  *
- * A login of one stage that needs one request has no session.
+ * A login with one stage and one request has no session.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -34,34 +34,34 @@ import { hashOfBrowserSecret, makeOAuth2Stage } from "./OAuth2Stage.ts"
 import { makePasswordStage } from "./PasswordStage.ts"
 import { makeRegistrationTokenStage } from "./RegistrationTokenStage.ts"
 
-/** The operator's flows cannot be. */
+/** The configured flows are invalid. */
 export class LoginFlowsError extends Data.TaggedError("LoginFlowsError")<{ readonly message: string }> {}
 
-/** One request of a login, as it comes. */
+/** One request of a login. */
 export interface FlowRequest {
   readonly purpose: Purpose
   /** The stage. Without a type: the earliest form of a registration. */
   readonly body: { readonly [key: string]: unknown }
-  /** Where it came from. */
+  /** The network address of the client. */
   readonly address: string
-  /** Where this server is found, without a slash at the end. */
+  /** The URL of this server, without a slash at the end. */
   readonly publicUrl: string
-  /** Who adds to their account, for `link`. */
+  /** The user who adds to their account, for `link`. */
   readonly session?: Session
 }
 
 export interface FlowAnswer {
   readonly answer: LoginAnswer
-  /** A secret for the browser to keep, until it comes back from a provider. */
+  /** A secret that the browser keeps until it returns from a provider. */
   readonly browserSecret?: string
 }
 
 /** What a link in a mail is about, for the page that confirms it. */
 export interface EmailLink {
   readonly purpose: Purpose
-  /** With most of it left out. */
+  /** Mostly masked. */
   readonly email: string
-  /** Where the login was begun. */
+  /** The network address from which the login was begun. */
   readonly address: string
   readonly confirmed: boolean
 }
@@ -75,7 +75,7 @@ export interface ServiceSelection {
 export interface OAuth2Callback {
   /** The query of the redirect URI, without `?`. */
   readonly query: string
-  /** What the browser has kept. */
+  /** The secret that the browser kept. */
   readonly browserSecret: string | undefined
   readonly publicUrl: string
 }
@@ -157,7 +157,7 @@ const make = Effect.gen(function* () {
     return found.value
   })
 
-  /** Notes whom the request names. The first name holds. */
+  /** Stores the user that the request names. The first name wins. */
   const withUser = Effect.fnUntraced(function* (
     progress: LoginProgress,
     { body, purpose }: FlowRequest
@@ -181,7 +181,7 @@ const make = Effect.gen(function* () {
   const withDevice = (progress: LoginProgress, { body }: FlowRequest): LoginProgress =>
     typeof body.device_name === "string" ? { ...progress, deviceName: body.device_name } : progress
 
-  /** Stores how far it has come. Errors: M_FORBIDDEN if another request was faster. */
+  /** Stores the progress. Errors: M_FORBIDDEN if another request was faster. */
   const store = Effect.fnUntraced(function* (request: FlowRequest, stage: StageRequest, outcome: Outcome) {
     const { progress } = outcome
     const change = outcome.passed ? { freshTries: true } : outcome
@@ -351,7 +351,6 @@ const make = Effect.gen(function* () {
     error: "This is not the end of a login that was begun here, or it was ended already: begin anew"
   })
 
-  // Once a minute, sessions that nobody ended.
   yield* periodically("Deleting expired login sessions", sweepInterval, sessions.removeExpired)
 
   const getFlows = (purpose: Purpose) =>

@@ -1,6 +1,5 @@
 /**
- * What an operator says about logins and registrations: which flows there are, how long things last, which mail server
- * and which OAuth2 providers to use.
+ * Options of logins and registrations: flows, lifetimes, rate limits, the mail server and OAuth2 providers.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -20,11 +19,11 @@ export type StageType = (typeof stageTypes)[number]
 /** Stages in the order in which they are to be passed. */
 export type Flow = ReadonlyArray<StageType>
 
-/** Who may register: everybody, who has a registration token, nobody. */
+/** Who may register: everybody, holders of a registration token, nobody. */
 export const registrationModes = ["open", "token", "closed"] as const
 export type RegistrationMode = (typeof registrationModes)[number]
 
-/** A mail server that takes our mails. */
+/** The mail server for outgoing mails. */
 export interface MailOptions {
   readonly host: string
   readonly port: number
@@ -44,7 +43,7 @@ export interface MailOptions {
 export interface OAuth2Provider {
   /** By which accounts are linked; must never change. */
   readonly id: string
-  /** As people know it. */
+  /** The name shown to users. */
   readonly name: string
   readonly clientId: string
   readonly clientSecret: Redacted.Redacted
@@ -79,11 +78,11 @@ export interface LoginOptions {
   readonly tokenTtl?: number | undefined
   /** How long an access token is good for that comes with a refresh token, in ms. */
   readonly refreshableTokenTtl?: number
-  /** How many logins may be under way from one address. */
+  /** How many login sessions one address may have. */
   readonly maxSessionsPerAddress?: number
-  /** Failed attempts for one account, from wherever. */
+  /** Failed attempts for one account, from all addresses. */
   readonly accountAttempts?: AttemptRate
-  /** Failed attempts from one address, for whatever account. */
+  /** Failed attempts from one address, for all accounts. */
   readonly addressAttempts?: AttemptRate
   /** Mails to one address. */
   readonly mailRate?: AttemptRate

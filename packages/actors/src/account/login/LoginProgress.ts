@@ -1,6 +1,6 @@
 /**
- * How far a login, a registration or a link has come. It is stored as JSON, so that any node can go on with it; secrets
- * in it are hashes.
+ * The progress of a login, a registration or a link. It is stored as JSON, so that any node can continue; secrets in it are
+ * hashed.
  *
  * Source: "Registration and login" of the specification.
  */
@@ -69,9 +69,9 @@ export interface StageRequest {
   /** Undefined if the login begins. */
   readonly session: LoginSession<LoginProgress> | undefined
   readonly body: { readonly [key: string]: unknown }
-  /** Where the request came from. */
+  /** The network address of the client. */
   readonly address: string
-  /** Where this server is found, without a slash at the end. */
+  /** The URL of this server, without a slash at the end. */
   readonly publicUrl: string
 }
 

@@ -1,6 +1,6 @@
 /**
- * Slows down who guesses passwords and codes: failures are counted for each account and each address, for all nodes
- * together. An IPv6 address counts as its network (/64), which one customer has as a whole.
+ * Limits guesses of passwords and codes: failures are counted per account and per address, for all nodes together. An IPv6
+ * address counts as its /64 network, which belongs to one customer as a whole.
  */
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { type AttemptRate, LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"

@@ -1,6 +1,6 @@
 /**
- * Sends mails by SMTP. A mail is sent after the request that wants it was answered, so that the time of the answer does
- * not tell whether there was one; a mail server that is away for a moment is asked again. Only so many wait at once.
+ * Sends mails by SMTP, after the request was answered: so the time of the answer does not reveal whether a mail was sent.
+ * Failures are retried a few times. The queue is bounded.
  */
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Context, Effect, Layer, Queue, Schedule } from "effect"
@@ -10,7 +10,7 @@ import { LoginConfig } from "./LoginConfig.ts"
 import type { MailOptions } from "./LoginOptions.ts"
 import { loadTemplates, type Mail, type MailValues, type TemplateName } from "./MailTemplates.ts"
 
-/** How many mails may wait, and how many are sent at once. */
+/** The capacity of the queue, and how many mails are sent at once. */
 const maxWaiting = 1_000
 const senders = 4
 
@@ -50,14 +50,14 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
   return Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {
     if (canonicalEmail(to) !== to) return yield* Effect.die(new Error("A mail was to go to what is no address"))
     const taken = yield* Queue.offer(queue, { to, mail: render(template, values) })
-    if (!taken) yield* Effect.logWarning("A mail was not sent: too many are waiting for the mail server")
+    if (!taken) yield* Effect.logWarning("A mail was dropped, because the queue to the mail server is full")
   })
 })
 
 export class Mailer extends Context.Service<
   Mailer,
   {
-    /** Has a mail sent to an address in its canonical form. Done when the mail is waiting to be sent. */
+    /** Queues a mail to an address in canonical form. */
     readonly send: (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
   }
 >()("greenroom/actors/Mailer") {
