@@ -8,6 +8,7 @@ import * as HomeServer from "@greenroom/actors/HomeServer"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"
+import * as HeapSize from "@greenroom/gateway/HeapSize"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
 import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
@@ -105,7 +106,7 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   yield* Effect.flatMap(Layer.build(server), (services) => Context.get(services, DatabaseHold).lost).pipe(
     Effect.onError(() => Effect.sync(() => startDeadline(CommandLine.name))),
     Effect.scoped,
-    Effect.provide(logging(config.logLevel))
+    Effect.provide([logging(config.logLevel), HeapSize.layer])
   )
 })
 
