@@ -24,6 +24,7 @@ import type { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import type { Events } from "@greenroom/actors/sync/Events"
 import type { Sync } from "@greenroom/actors/sync/Sync"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
@@ -64,6 +65,7 @@ export type HomeServerServices =
   | Peers
   | LoginMethods
   | DatabaseHealth
+  | SessionRevocations
   | HomeServerConfig
 
 /** What endpoints may be made of. */

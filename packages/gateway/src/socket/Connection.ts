@@ -64,6 +64,7 @@ const push = ({ socket, subprotocol, subscription }: ConnectionOptions, outbox: 
   subscription.next.pipe(
     Effect.flatMap((chunk) => outbox.send(encodeChunk(subprotocol, chunk))),
     Effect.forever,
+    Effect.catchTag("M_UNKNOWN_TOKEN", ({ error }) => Effect.sync(() => socket.close(closeCodes.unknownToken, error))),
     Effect.catchCause((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void

@@ -10,6 +10,7 @@ import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
+import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
 import { Events } from "@greenroom/actors/sync/Events"
@@ -71,7 +72,16 @@ export class Sockets extends Context.Service<
   ): Layer.Layer<
     Sockets,
     never,
-    Accounts | Events | Presences | Rooms | Users | RateLimit | RequestSlots | Shutdown | UnreadAnswers
+    | Accounts
+    | Events
+    | Presences
+    | Rooms
+    | Users
+    | RateLimit
+    | RequestSlots
+    | SessionRevocations
+    | Shutdown
+    | UnreadAnswers
   > =>
     Layer.effect(
       Sockets,
@@ -98,6 +108,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const calls = yield* makeCalls
   const unread = yield* UnreadAnswers
   const presences = yield* Presences
+  const revocations = yield* SessionRevocations
   const server = makeWebSocketServer()
   const connections = yield* FiberSet.make<void>()
   const run = yield* FiberSet.runtime(connections)<never>()
@@ -112,6 +123,10 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
       Effect.sync(() => open.set(socket, entry)),
       () => Effect.sync(() => open.delete(socket))
     )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => revocations.onEnd(accepted.session, () => closeEnded(socket))),
+      (forget) => Effect.sync(forget)
+    )
     yield* presences.connected(accepted.session)
     yield* serveConnection({ ...accepted, socket, calls, unread })
   })
@@ -125,7 +140,7 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const closeWhere = (isMeant: (session: Session) => boolean) =>
     Effect.sync(() => {
       for (const [socket, { session }] of open) {
-        if (isMeant(session)) socket.close(closeCodes.unknownToken, "The access token has ended")
+        if (isMeant(session)) closeEnded(socket)
       }
     })
 
@@ -157,6 +172,8 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
 })
 
 const ignore = () => {}
+
+const closeEnded = (socket: WebSocket): void => socket.close(closeCodes.unknownToken, "The access token has ended")
 
 const checkPeers = (open: ReadonlyMap<WebSocket, Open>): void => {
   for (const [socket, entry] of open) {

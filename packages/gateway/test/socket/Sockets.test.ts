@@ -2,7 +2,8 @@ import { assert, layer } from "@effect/vitest"
 import { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { encode } from "@greenroom/protocol/MessagePack"
 import { closeCodes } from "@greenroom/protocol/SocketFrame"
-import { Effect } from "effect"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { Effect, Fiber } from "effect"
 import { maxSocketsPerUser } from "../../src/socket/Sockets.ts"
 import { ask, createRoom, gateway, inPath, register } from "../TestGateway.ts"
 import { connect, type TestSocket } from "./TestSocket.ts"
@@ -169,6 +170,19 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
       sockets[0]!.socket.close()
       yield* sockets[0]!.closed
       yield* Effect.retry(connect(alice, "m.json"), { times: 100 })
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("whatever ends a session closes its sockets: here its row is deleted, as the command line does", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("ended-alice")
+      const bob = yield* register("ended-bob")
+      const ended = yield* connect(alice, "m.json")
+      const other = yield* connect(bob, "m.json")
+      const closed = yield* Effect.forkChild(ended.closed, { startImmediately: true })
+      yield* (yield* AccountStore).revokeAll(UserId.make(alice.id))
+      assert.strictEqual((yield* Fiber.join(closed)).code, closeCodes.unknownToken)
+      assert.strictEqual(other.socket.readyState, other.socket.OPEN)
     }).pipe(Effect.scoped)
   )
 
