@@ -67,10 +67,10 @@ class LastOf<A> {
 
 const listOf = (value: unknown): ReadonlyArray<unknown> => (Array.isArray(value) ? value : [])
 
-/** A push that has waited says how long ago the user was active by now. */
+/** Adds the time in the queue to the age of the last activity. The monotonic clock has fractions, canonical JSON has none. */
 const agedPush = ({ since, value }: Waiting<JsonObject>, now: number): JsonObject =>
   typeof value.last_active_ago === "number"
-    ? { ...value, last_active_ago: value.last_active_ago + Math.max(0, now - since) }
+    ? { ...value, last_active_ago: Math.round(value.last_active_ago + Math.max(0, now - since)) }
     : value
 
 export class PendingEdus {

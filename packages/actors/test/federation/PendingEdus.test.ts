@@ -31,6 +31,14 @@ describe("PendingEdus", () => {
     assert.isTrue(edus.isEmpty)
   })
 
+  it("the age of an activity is a whole number of milliseconds, which alone has a canonical form", () => {
+    const edus = new PendingEdus()
+    edus.add(presence("@a:red.test", "online"), 1.25)
+    assert.deepStrictEqual(edus.take(1, 9.5)[0]?.content.push, [
+      { user_id: "@a:red.test", state: "online", presence: "online", last_active_ago: 13 }
+    ])
+  })
+
   it("a user who is polled and then unpolled is unpolled", () => {
     const edus = new PendingEdus()
     edus.add({ edu_type: "m.presence", content: { poll: ["@a:blue.test", "@b:blue.test"] } }, 0)
