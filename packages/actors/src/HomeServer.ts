@@ -80,6 +80,7 @@ import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
+import { PresetRooms } from "./room/PresetRooms.ts"
 import { Receipts } from "./room/Receipts.ts"
 import { Relations } from "./room/Relations.ts"
 import * as Room from "./room/Room.ts"
@@ -170,6 +171,7 @@ const services = Layer.mergeAll(
   Receipts.layer,
   RoomSummaries.layer,
   SharedSecretRegistration.layer,
+  PresetRooms.layer,
   RoomFinder.layer,
   LoginFlows.layer,
   Login.layer,

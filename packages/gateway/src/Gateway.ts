@@ -36,6 +36,7 @@ import { roomsHandlers } from "./client-api/RoomsHandlers.ts"
 import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
+import { createRoomHandlers } from "./client-server/CreateRoomHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import { finderHandlers } from "./client-server/FinderHandlers.ts"
@@ -143,6 +144,7 @@ const clientServerHandlers = Layer.mergeAll(
   servicesHandlers,
   syncHandlers,
   sharedSecretHandlers,
+  createRoomHandlers,
   finderHandlers,
   roomListHandlers,
   relationsHandlers,

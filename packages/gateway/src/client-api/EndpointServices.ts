@@ -16,6 +16,7 @@ import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Presences } from "@greenroom/actors/presence/Presences"
+import type { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
 import type { Relations } from "@greenroom/actors/room/Relations"
 import type { RoomFinder } from "@greenroom/actors/room/RoomFinder"
@@ -42,6 +43,7 @@ export type HomeServerServices =
   | Rooms
   | RoomReader
   | SharedSecretRegistration
+  | PresetRooms
   | RoomFinder
   | RoomSummaries
   | Relations

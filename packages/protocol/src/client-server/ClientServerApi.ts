@@ -10,6 +10,7 @@ import { HttpApi, OpenApi } from "effect/http-api"
 import { clientDocumentation } from "../api/ClientDocumentation.ts"
 import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
+import { CreateRoomApi } from "./CreateRoomApi.ts"
 import { DeviceApi } from "./DeviceApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
 import { FinderApi } from "./FinderApi.ts"
@@ -28,7 +29,7 @@ import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
-  .add(FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
+  .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi)

@@ -1,0 +1,55 @@
+/**
+ * Making rooms.
+ *
+ * Source: "Creation" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { AnyPayload, body } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText, EventType, StateKey } from "../api/Parameters.ts"
+import { RoomId, UserId } from "../Identifiers.ts"
+
+const maxInvites = 1_000
+const maxInitialState = 1_000
+
+const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
+
+export const CreateRoom = Schema.Struct({
+  visibility: optional(Schema.Literals(["public", "private"])),
+  preset: optional(Schema.Literals(["private_chat", "trusted_private_chat", "public_chat"])),
+  room_alias_name: optional(boundedText(255)),
+  name: optional(Schema.String),
+  topic: optional(Schema.String),
+  invite: optional(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites))),
+  invite_3pid: optional(Schema.Array(AnyPayload).check(Schema.isMaxLength(maxInvites))),
+  is_direct: optional(Schema.Boolean),
+  room_version: optional(Schema.String),
+  creation_content: optional(AnyPayload),
+  initial_state: optional(
+    Schema.Array(
+      Schema.Struct({ type: EventType, state_key: Schema.optionalKey(StateKey), content: AnyPayload })
+    ).check(Schema.isMaxLength(maxInitialState))
+  ),
+  power_level_content_override: optional(AnyPayload)
+}).annotate({ identifier: "CreatePresetRoom" })
+export type CreateRoom = typeof CreateRoom.Type
+
+export class CreateRoomApi extends HttpApiGroup.make("clientServer.createRoom")
+  .add(
+    HttpApiEndpoint.post("createRoom", "/v3/createRoom", {
+      payload: [CreateRoom, Schema.Undefined],
+      success: body(Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(Schema.String) }))
+    }).annotateMerge(
+      documented({
+        summary: "Create a room",
+        text:
+          "By a preset, with state of one's own, in a room version. Errors: M_ROOM_IN_USE, M_UNSUPPORTED_ROOM_VERSION, " +
+          "M_INVALID_ROOM_STATE where the rules do not allow the state that was asked for.",
+        who: "any user"
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Creating rooms" })) {}
