@@ -37,6 +37,7 @@ import { ReportStore } from "@greenroom/store/ReportStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
@@ -199,6 +200,7 @@ export const layerOnDatabase = (
     Layer.provideMerge(services),
     Layer.provideMerge(FederationLayer.layer(options.federation)),
     Layer.provideMerge(Layer.merge(EphemeralStream.layer, SessionRevocations.layer)),
+    Layer.provideMerge(ShortLivedStore.layer),
     Layer.provideMerge(runner),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),

@@ -247,17 +247,24 @@ const joinLog = Effect.fnUntraced(function* (
 ) {
   let hasJoined = false
   let follower: LogFollower | undefined
-  const begin = Effect.fnUntraced(function* (isFirst: boolean) {
-    // Where no other node runs the database may have been restored from a backup.
-    const follows = isFirst ? yield* lastStored(sql) : undefined
+
+  const join = Effect.fnUntraced(function* (isFirst: boolean) {
+    // Where no other node runs the database may have been restored from a backup, and who was online is not any more.
+    const starts = isFirst && !hasJoined
+    const follows = starts ? yield* lastStored(sql) : undefined
     if (follows !== undefined) yield* countOnAfter(sql, follows)
-    yield* epochs.begin({ follows, fresh: isFirst })
+    yield* sql.withTransaction(
+      Effect.gen(function* () {
+        if (starts) yield* sql`TRUNCATE short_lived, short_lived_marker`
+        // Missing after a crash of PostgreSQL: of the nodes that find out one begins the epoch.
+        const fresh = yield* sql`INSERT INTO short_lived_marker DEFAULT VALUES ON CONFLICT DO NOTHING RETURNING 1`
+        if (!hasJoined || fresh.length > 0) yield* epochs.begin({ follows, fresh: fresh.length > 0 })
+      })
+    )
     hasJoined = true
   })
-  yield* listenToLog({
-    wake: (xid) => follower?.wake(xid),
-    join: (isFirst) => (hasJoined ? Effect.void : begin(isFirst))
-  })
+
+  yield* listenToLog({ wake: (xid) => follower?.wake(xid), join })
   follower = yield* makeLogFollower(yield* lastStored(sql, { complete: true }), read)
   follower.wake()
   return follower

@@ -38,25 +38,22 @@ export interface StreamToken {
   readonly position: StreamPosition
   /** Empty in tokens from before there were epochs. */
   readonly epoch: string
-  /** How far streams were read that were cut short: less far than `position`. */
+  /** How far streams were read that are not as far as `position`: cut short, or read ahead. */
   readonly cut?: { readonly [stream in CutStream]?: StreamPosition }
-  /** How far the presence and typing of one run of a process were read. */
-  readonly shortLived?: { readonly run: string; readonly position: number }
 }
 
 const streamsByLetter = new Map(Object.entries(cutStreams).map(([stream, letter]) => [letter as string, stream]))
 
-const pattern =
-  /^t1_([0-9]{1,16})_(-?[0-9]{1,16})_([0-9a-z]{1,16})((?:_[a-df-z][0-9]{1,16}\.-?[0-9]{1,16})*)(?:_e([0-9a-f]{1,16})\.([0-9]{1,16}))?$/
+const pattern = /^t1_([0-9]{1,16})_(-?[0-9]{1,16})_([0-9a-z]{1,16})((?:_[a-z][0-9]{1,16}\.-?[0-9]{1,16})*)$/
 
 /** From before there were epochs; what followed the position meant something to one process alone. */
 const formerPattern = /^s([0-9]{1,16})_(-?[0-9]{1,16})(?:_[0-9a-z]{1,16}_[0-9]{1,16})?$/
 
 /** The token of a position that was given out in an epoch. */
-export const formatToken = ({ cut = {}, epoch, position, shortLived }: StreamToken): string => {
+export const formatToken = ({ cut = {}, epoch, position }: StreamToken): string => {
   const token = `t1_${position.xid}_${position.nid}_${epoch}`
   const parts = Object.entries(cut).map(([stream, { nid, xid }]) => `_${cutStreams[stream as CutStream]}${xid}.${nid}`)
-  return token + parts.join("") + (shortLived === undefined ? "" : `_e${shortLived.run}.${shortLived.position}`)
+  return token + parts.join("")
 }
 
 const position = (xid: string, nid: string): StreamPosition => ({ xid: Number(xid), nid: Number(nid) })
@@ -79,11 +76,10 @@ const parseCut = (text: string): Option.Option<StreamToken["cut"]> => {
 export const parseToken = (text: string): Option.Option<StreamToken> => {
   const match = pattern.exec(text) ?? formerPattern.exec(text)
   if (match === null) return Option.none()
-  const [, xid, nid, epoch, cut, run, count] = match
+  const [, xid, nid, epoch, cut] = match
   const at = position(xid!, nid!)
   if (!isSafe(at)) return Option.none()
   if (epoch === undefined) return Option.some({ position: at, epoch: "", cut: { presence: beginning } })
-  const shortLived = run === undefined ? {} : { shortLived: { run, position: Number(count) } }
-  if (cut === "") return Option.some({ position: at, epoch, ...shortLived })
-  return Option.map(parseCut(cut!), (cut) => ({ position: at, epoch, cut: cut!, ...shortLived }))
+  if (cut === "") return Option.some({ position: at, epoch })
+  return Option.map(parseCut(cut!), (cut) => ({ position: at, epoch, cut: cut! }))
 }

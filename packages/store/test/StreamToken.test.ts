@@ -9,8 +9,7 @@ const token = fc.record(
   {
     position,
     epoch: fc.stringMatching(/^[0-9a-z]{1,16}$/),
-    cut: fc.record({ presence: position }),
-    shortLived: fc.record({ run: fc.stringMatching(/^[0-9a-f]{1,16}$/), position: fc.maxSafeNat() })
+    cut: fc.record({ presence: position })
   },
   { requiredKeys: ["position", "epoch"] }
 )

@@ -85,7 +85,7 @@ const make = Effect.gen(function* () {
   const changesOf = (updates: ReadonlyArray<EphemeralUpdate>): ReadonlyMap<UserId, PresenceValue> => {
     const changes = new Map<UserId, PresenceValue>()
     for (const update of updates) {
-      if (update._tag !== "presence" || update.audience === "self") continue
+      if (!update.isOwn || update._tag !== "presence" || update.audience === "self") continue
       if (serverNameOf(update.userId) === serverName) changes.set(update.userId, update.value)
     }
     return changes

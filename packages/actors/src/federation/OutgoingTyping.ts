@@ -56,7 +56,7 @@ const make = Effect.gen(function* () {
     ),
     Effect.flatMap((chunk) =>
       Effect.forEach(
-        chunk.updates.filter((update) => update._tag === "typing"),
+        chunk.updates.filter((update) => update._tag === "typing").filter(({ isOwn }) => isOwn),
         tellChange,
         { discard: true }
       )

@@ -151,6 +151,11 @@ export class DeviceConnections {
     if (user.devices.size === 0 && user.tellAt === Number.POSITIVE_INFINITY) this.users.delete(userId)
   }
 
+  /** What the actors have published is lost: all of them must get a report at `now`. */
+  tellAll(now: number): void {
+    for (const user of this.users.values()) user.tellAt = now
+  }
+
   /** The actor could not be told: try again at `at`. */
   tellLater(userId: UserId, at: number): void {
     const user = this.user(userId)

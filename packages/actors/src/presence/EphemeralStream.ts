@@ -1,17 +1,23 @@
 /**
- * What happens now and is not kept: presence and typing. One per node. Actors publish what changed, the event stream
- * reads what is newer than a position. Only the last value of each user and each room is held, so memory follows the
- * people who are about, not what they do.
+ * What is the case now and is not kept: presence and typing. One per node. Actors publish what changed, as rows of the
+ * event log (`ShortLivedStore`); every node reads the rows of all nodes and holds the last value of each user and room in
+ * memory. The event stream reads what is newer than a position. Memory follows the people who are about, not what they do.
  *
- * Positions count from 1 and mean something only together with `incarnation`, which is new with every start of the
- * process: a position of another incarnation says nothing, its reader begins at 0.
+ * After a crash of the database, and when a server starts, nothing is left: the log has an epoch that is `fresh` then, and
+ * readers from before it get all that is the case now.
  *
  * Source: "Presence" and "Typing notifications" of the specification.
  */
 import { randomBytes } from "node:crypto"
+import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { Context, Effect, Latch, Layer } from "effect"
+import { EventLog, type LogSlice, type StreamedEvent } from "@greenroom/store/EventLog"
+import { logEpochs } from "@greenroom/store/LogEpoch"
+import { rowsOf } from "@greenroom/store/LogKind"
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import { ShortLivedStore, type ShortLivedValue } from "@greenroom/store/ShortLivedStore"
+import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Clock, Context, Effect, Latch, Layer } from "effect"
 import type { PresenceContent } from "./PresenceContent.ts"
 
 /** A user's presence as a moment: `last_active_at` (milliseconds since 1970) instead of the age that clients get. */
@@ -31,7 +37,7 @@ export const toPresenceContent = (value: PresenceValue, now: number): PresenceCo
  */
 export interface PresenceUpdate {
   readonly _tag: "presence"
-  readonly position: number
+  readonly position: StreamPosition
   readonly userId: UserId
   readonly audience: "all" | "self" | "others"
   readonly value: PresenceValue
@@ -40,7 +46,7 @@ export interface PresenceUpdate {
 /** Somebody who is about entered a room: those who are there may see the user now. */
 export interface EntranceUpdate {
   readonly _tag: "entrance"
-  readonly position: number
+  readonly position: StreamPosition
   readonly userId: UserId
   readonly roomId: RoomId
   /** As others see it. */
@@ -50,7 +56,7 @@ export interface EntranceUpdate {
 /** Who types in a room now, after somebody started or stopped. */
 export interface TypingUpdate {
   readonly _tag: "typing"
-  readonly position: number
+  readonly position: StreamPosition
   readonly roomId: RoomId
   readonly userIds: ReadonlyArray<UserId>
 }
@@ -58,12 +64,15 @@ export interface TypingUpdate {
 /** Somebody asks a user for permission to see the user's presence. For that user alone. */
 export interface PresenceInviteUpdate {
   readonly _tag: "presenceInvite"
-  readonly position: number
+  readonly position: StreamPosition
   readonly userId: UserId
   readonly observer: UserId
 }
 
-export type EphemeralUpdate = PresenceUpdate | EntranceUpdate | TypingUpdate | PresenceInviteUpdate
+/** `isOwn`: whether this node has published it, and so is the one to tell other servers. */
+export type EphemeralUpdate = (PresenceUpdate | EntranceUpdate | TypingUpdate | PresenceInviteUpdate) & {
+  readonly isOwn: boolean
+}
 
 /** `m.presence_invite` as the invited user's clients receive it; the EDU of that name is its model. */
 export interface PresenceInviteEvent {
@@ -80,7 +89,7 @@ export interface EphemeralChunk {
   /** In order of their positions; each user's and each room's last one alone. */
   readonly updates: ReadonlyArray<EphemeralUpdate>
   /** Where to read on. */
-  readonly position: number
+  readonly position: StreamPosition
   /** False if something after the position was forgotten meanwhile (an offline user, a room in which nobody types). */
   readonly complete: boolean
 }
@@ -123,9 +132,9 @@ const isAtRest = (update: EphemeralUpdate): boolean => {
 
 /** The last values in order of their positions: a log that is compacted once half of it is superseded. */
 class LastValues {
-  position = 0
+  position = beginning
   /** Nothing after this position was forgotten. */
-  private forgottenUpTo = 0
+  completeSince = beginning
   private log: Array<Entry> = []
   private readonly latest = new Map<string, Entry>()
 
@@ -133,8 +142,13 @@ class LastValues {
     return this.latest.get(key)?.update
   }
 
+  current(): ReadonlyArray<EphemeralUpdate> {
+    return Array.from(this.latest.values(), ({ update }) => update)
+  }
+
   append(update: EphemeralUpdate, now: number): void {
     const entry = { update, at: now }
+    this.position = laterPosition(this.position, update.position)
     this.latest.set(keyOf(update), entry)
     this.log.push(entry)
     if (this.log.length > 2 * this.latest.size + 1024) this.compact(now)
@@ -144,21 +158,28 @@ class LastValues {
     this.latest.delete(key)
   }
 
-  since(position: number): EphemeralChunk {
+  /** Forgets everything: at this position all began anew. */
+  clear(position: StreamPosition): void {
+    this.log = []
+    this.latest.clear()
+    this.completeSince = position
+  }
+
+  since(position: StreamPosition): EphemeralChunk {
     const updates: Array<EphemeralUpdate> = []
     for (let index = this.indexAfter(position); index < this.log.length; index++) {
       const entry = this.log[index]!
       if (this.latest.get(keyOf(entry.update)) === entry) updates.push(entry.update)
     }
-    return { updates, position: this.position, complete: position >= this.forgottenUpTo }
+    return { updates, position: this.position, complete: comparePositions(position, this.completeSince) >= 0 }
   }
 
-  private indexAfter(position: number): number {
+  private indexAfter(position: StreamPosition): number {
     let low = 0
     let high = this.log.length
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (this.log[middle]!.update.position <= position) low = middle + 1
+      if (comparePositions(this.log[middle]!.update.position, position) <= 0) low = middle + 1
       else high = middle
     }
     return low
@@ -171,99 +192,155 @@ class LastValues {
       if (!isAtRest(entry.update) || (tooMany <= 0 && now - entry.at < rememberedFor)) return true
       tooMany--
       this.latest.delete(keyOf(entry.update))
-      this.forgottenUpTo = entry.update.position
+      this.completeSince = entry.update.position
       return false
     })
   }
 }
 
+type Published<A> = Omit<A, "position" | "isOwn">
+
+/** The user who enters a room by an event. */
+const entrantOf = ({ content, state_key, type, unsigned }: Event): UserId | undefined => {
+  if (type !== "m.room.member" || content.membership !== "join") return undefined
+  const before = unsigned?.prev_content as { readonly membership?: unknown } | undefined
+  return before?.membership === "join" ? undefined : (state_key as UserId)
+}
+
 export class EphemeralStream extends Context.Service<
   EphemeralStream,
   {
-    /** Random, made at the start of the process. */
+    /** A random name of this node, made at the start of the process. */
     readonly incarnation: string
-    /** The position of the newest update; 0 before the first. */
-    readonly position: Effect.Effect<number>
+    /** The position of the newest update. */
+    readonly position: Effect.Effect<StreamPosition>
     /** What is newer than the position. Costs what it returns. */
-    readonly since: (position: number) => Effect.Effect<EphemeralChunk>
+    readonly since: (position: StreamPosition) => Effect.Effect<EphemeralChunk>
     /** Waits until there is something newer than the position. */
-    readonly changed: (position: number) => Effect.Effect<void>
-    /** Tells those who may see the user. With `own`, the user is told that instead, and the others `value`. */
+    readonly changed: (position: StreamPosition) => Effect.Effect<void>
+    /** Publishes presence to those who may see the user. With `own`, the user gets that instead, and the others `value`. */
     readonly publishPresence: (value: PresenceValue, own?: PresenceValue) => Effect.Effect<void>
-    /** Tells a hidden user alone. */
+    /** Publishes presence to a hidden user alone. */
     readonly publishOwnPresence: (own: PresenceValue) => Effect.Effect<void>
-    /** Tells the members of a room who entered it, if this node knows the user to be about. */
-    readonly publishEntrance: (userId: UserId, roomId: RoomId) => Effect.Effect<void>
-    /** Tells the members of the room. */
+    /** Publishes who types to the members of the room. */
     readonly publishTyping: (roomId: RoomId, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
-    /** Tells the observed user that the observer asks for permission. */
+    /** Lets the observed user know that the observer asks for permission. */
     readonly publishPresenceInvite: (observer: UserId, observed: UserId) => Effect.Effect<void>
-    /** The last presence of a user as others see it, or as the user does, if this node knows it. */
+    /** The last presence of a user as others see it, or as the user does, if it is known. */
     readonly presence: (userId: UserId, viewer?: UserId) => PresenceValue | undefined
     /** Who types in the room now. */
     readonly typing: (roomId: RoomId) => ReadonlyArray<UserId>
+    /** The rooms in which the user types now. */
+    readonly roomsTypedIn: (userId: UserId) => ReadonlyArray<RoomId>
+    /** Readers from before this position get all that is the case now, also where nobody types. */
+    readonly completeSince: () => StreamPosition
   }
 >()("greenroom/actors/EphemeralStream") {
-  static readonly layer = Layer.sync(EphemeralStream, () => {
-    const values = new LastValues()
-    let next = Latch.makeUnsafe(false)
+  static readonly layer = Layer.effect(
+    EphemeralStream,
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const store = yield* ShortLivedStore
+      const clock = yield* Clock.Clock
+      const values = new LastValues()
+      let next = Latch.makeUnsafe(false)
 
-    const append = (make: (position: number) => EphemeralUpdate, now: number) =>
-      values.append(make(++values.position), now)
-    const wake = () => {
-      const latch = next
-      next = Latch.makeUnsafe(false)
-      latch.openUnsafe()
-    }
-    const publish = (write: (now: number) => void) =>
-      Effect.map(monotonicMillis, (now) => {
-        write(now)
-        wake()
-      })
-    const presenceTo =
-      (audience: PresenceUpdate["audience"], value: PresenceValue) =>
-      (position: number): PresenceUpdate => ({ _tag: "presence", position, userId: value.user_id, audience, value })
+      // Reading
 
-    const changed = (position: number): Effect.Effect<void> =>
-      Effect.suspend(() =>
-        values.position > position ? Effect.void : Effect.flatMap(next.await, () => changed(position))
-      )
+      const append = (update: EphemeralUpdate) => values.append(update, monotonicMillisUnsafe(clock))
 
-    return {
-      incarnation: randomBytes(6).toString("hex"),
-      position: Effect.sync(() => values.position),
-      since: (position) => Effect.sync(() => values.since(position)),
-      changed,
-      publishPresence: (value, own) =>
-        publish((now) => {
-          if (own === undefined) {
-            values.delete(`self ${value.user_id}`)
-            append(presenceTo("all", value), now)
-          } else {
-            append(presenceTo("others", value), now)
-            append(presenceTo("self", own), now)
-          }
-        }),
-      publishOwnPresence: (own) => publish((now) => append(presenceTo("self", own), now)),
-      publishEntrance: (userId, roomId) =>
-        Effect.suspend(() => {
-          const update = values.get(userId)
-          if (update?._tag !== "presence" || update.value.state === "offline") return Effect.void
-          const { value } = update
-          return publish((now) => append((position) => ({ _tag: "entrance", position, userId, roomId, value }), now))
-        }),
-      publishTyping: (roomId, userIds) =>
-        publish((now) => append((position) => ({ _tag: "typing", position, roomId, userIds }), now)),
-      publishPresenceInvite: (observer, userId) =>
-        publish((now) => append((position) => ({ _tag: "presenceInvite", position, userId, observer }), now)),
-      presence: (userId, viewer) => {
-        const update = (viewer === userId ? values.get(`self ${userId}`) : undefined) ?? values.get(userId)
-        return update?._tag === "presence" ? update.value : undefined
-      },
-      typing: (roomId) => {
-        const update = values.get(roomId)
-        return update?._tag === "typing" ? update.userIds : []
+      const take = ({ isOwn, key, position, value }: ShortLivedValue) => {
+        if (value === null) values.delete(key)
+        else append({ ...(value as Published<EphemeralUpdate>), position, isOwn } as EphemeralUpdate)
       }
-    }
-  })
+
+      const enter = ({ event, position }: StreamedEvent) => {
+        const userId = entrantOf(event)
+        const update = userId === undefined ? undefined : values.get(userId)
+        if (update?._tag !== "presence" || update.value.state === "offline") return
+        const { userId: entrant, value } = update
+        append({ _tag: "entrance", position, userId: entrant, roomId: event.room_id, value, isOwn: false })
+      }
+
+      const read = (slice: LogSlice) => {
+        const before = values.position
+        for (const { position, row } of rowsOf(slice.rows, logEpochs)) if (row.fresh) values.clear(position)
+        const written = store
+          .valuesOf(slice)
+          .filter(({ position }) => comparePositions(position, values.completeSince) > 0)
+        // An entrance is shown with the presence of its time: the two kinds are taken in the order of their positions.
+        let taken = 0
+        for (const streamed of slice.events) {
+          while (taken < written.length && comparePositions(written[taken]!.position, streamed.position) < 0) {
+            take(written[taken++]!)
+          }
+          enter(streamed)
+        }
+        for (const value of written.slice(taken)) take(value)
+        if (values.position === before) return
+        const latch = next
+        next = Latch.makeUnsafe(false)
+        latch.openUnsafe()
+      }
+
+      const start = yield* log.follow((slice) => Effect.sync(() => read(slice)))
+      values.clear(start)
+      for (const value of yield* store.all) take(value)
+
+      const changed = (position: StreamPosition): Effect.Effect<void> =>
+        Effect.suspend(() =>
+          comparePositions(values.position, position) > 0
+            ? Effect.void
+            : Effect.flatMap(next.await, () => changed(position))
+        )
+
+      // Publishing
+
+      const presenceTo = (audience: PresenceUpdate["audience"], value: PresenceValue): Published<PresenceUpdate> => ({
+        _tag: "presence",
+        userId: value.user_id,
+        audience,
+        value
+      })
+      const publish = (...updates: ReadonlyArray<Published<EphemeralUpdate>>) =>
+        store.put(new Map(updates.map((update) => [keyOf(update as EphemeralUpdate), update])))
+
+      return EphemeralStream.of({
+        incarnation: randomBytes(6).toString("hex"),
+        position: Effect.sync(() => values.position),
+        since: (position) => Effect.sync(() => values.since(position)),
+        changed,
+        publishPresence: (value, own) => {
+          if (own !== undefined) return publish(presenceTo("others", value), presenceTo("self", own))
+          const update = presenceTo("all", value)
+          const ownKey = `self ${value.user_id}`
+          return values.get(ownKey) === undefined
+            ? publish(update)
+            : store.put(
+                new Map<string, unknown>([
+                  [value.user_id, update],
+                  [ownKey, null]
+                ])
+              )
+        },
+        publishOwnPresence: (own) => publish(presenceTo("self", own)),
+        publishTyping: (roomId, userIds) => publish({ _tag: "typing", roomId, userIds } as Published<TypingUpdate>),
+        publishPresenceInvite: (observer, userId) =>
+          publish({ _tag: "presenceInvite", userId, observer } as Published<PresenceInviteUpdate>),
+        presence: (userId, viewer) => {
+          const update = (viewer === userId ? values.get(`self ${userId}`) : undefined) ?? values.get(userId)
+          return update?._tag === "presence" ? update.value : undefined
+        },
+        typing: (roomId) => {
+          const update = values.get(roomId)
+          return update?._tag === "typing" ? update.userIds : []
+        },
+        roomsTypedIn: (userId) =>
+          values
+            .current()
+            .flatMap((update) => (update._tag === "typing" && update.userIds.includes(userId) ? [update.roomId] : [])),
+        completeSince: () => values.completeSince
+      })
+    })
+  )
 }

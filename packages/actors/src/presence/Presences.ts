@@ -8,6 +8,9 @@ import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { EventLog } from "@greenroom/store/EventLog"
+import { logEpochs } from "@greenroom/store/LogEpoch"
+import { rowsOf } from "@greenroom/store/LogKind"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore, type StoredPresence } from "@greenroom/store/PresenceStore"
@@ -75,6 +78,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const accounts = yield* AccountStore
   const remotePresences = yield* RemotePresenceLookup
   const lastValues = yield* makeLastValues
+  const log = yield* EventLog
   const devices = new DeviceConnections(Duration.toMillis(options.grace ?? "30 seconds"))
   const somethingDue = Latch.makeUnsafe(false)
   const reporting = Semaphore.makeUnsafe(concurrentReports).withPermits(1)
@@ -98,6 +102,15 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
         return Effect.logWarning("A presence could not be reported, trying again", cause)
       })
     )
+
+  // After a crash of the database nobody is about any more until their actors say so again.
+  yield* log.follow((slice) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      if (!rowsOf(slice.rows, logEpochs).some(({ row }) => row.fresh)) return
+      devices.tellAll(now)
+      somethingDue.openUnsafe()
+    })
+  )
 
   // One fiber looks once a second, and at once when somebody connects or becomes active.
   const reportDue = Effect.gen(function* () {

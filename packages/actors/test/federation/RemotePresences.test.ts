@@ -10,7 +10,7 @@ import { Peers } from "../../src/federation/Peers.ts"
 import type { EduContent } from "../../src/federation/PendingEdus.ts"
 import { RemotePresences } from "../../src/federation/RemotePresences.ts"
 import { EphemeralStream } from "../../src/presence/EphemeralStream.ts"
-import { roomOf, runner, stores } from "../support/People.ts"
+import { ephemeralStream, roomOf, runner, stores } from "../support/People.ts"
 
 const alice = "@alice:example.org" as UserId
 const bob = "@bob:blue.test" as UserId
@@ -33,7 +33,7 @@ const others = Layer.mergeAll(
 )
 
 const remotePresences = RemotePresences.layer.pipe(
-  Layer.provideMerge(EphemeralStream.layer),
+  Layer.provideMerge(ephemeralStream),
   Layer.provide(others),
   Layer.provideMerge(Layer.mergeAll(RoomServerStore.layer, PresenceListStore.layer)),
   Layer.provideMerge(runner),

@@ -1,9 +1,11 @@
-import { assert, it } from "@effect/vitest"
+import { assert, layer } from "@effect/vitest"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { Effect, Fiber } from "effect"
+import { beginning } from "@greenroom/store/StreamToken"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
-import { describe } from "vitest"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "../../src/presence/EphemeralStream.ts"
+import { ephemeralStream } from "../support/People.ts"
 
 const alice = "@alice:example.org" as UserId
 const bob = "@bob:example.org" as UserId
@@ -11,12 +13,12 @@ const room = "!stage:example.org" as RoomId
 
 const presence = (user_id: UserId, state: string): PresenceValue => ({ user_id, state, presence: state })
 
-describe("EphemeralStream", () => {
+layer(TestDatabase.layer)("EphemeralStream", (it) => {
   it.effect("a reader gets the last value of each user and room after its position, in order", () =>
     Effect.gen(function* () {
       const stream = yield* EphemeralStream
       yield* stream.publishPresence(presence(alice, "online"))
-      const { position } = yield* stream.since(0)
+      const { position } = yield* stream.since(beginning)
       yield* stream.publishPresence(presence(bob, "online"))
       yield* stream.publishTyping(room, [alice])
       yield* stream.publishPresence(presence(bob, "unavailable"))
@@ -29,25 +31,25 @@ describe("EphemeralStream", () => {
       )
       assert.isTrue(chunk.complete)
       assert.deepStrictEqual((yield* stream.since(chunk.position)).updates, [])
-    }).pipe(Effect.provide(EphemeralStream.layer))
+    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
   )
 
   it.effect("a waiting reader wakes on the next update", () =>
     Effect.gen(function* () {
       const stream = yield* EphemeralStream
-      const reader = yield* Effect.forkChild(Effect.andThen(stream.changed(0), stream.since(0)))
+      const reader = yield* Effect.forkChild(Effect.andThen(stream.changed(beginning), stream.since(beginning)))
       yield* Effect.yieldNow
       yield* stream.publishTyping(room, [bob])
       assert.strictEqual((yield* Fiber.join(reader)).updates.length, 1)
       assert.deepStrictEqual(stream.typing(room), [bob])
-    }).pipe(Effect.provide(EphemeralStream.layer))
+    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
   )
 
   it.effect("a hidden user is told the truth, the others see the user offline", () =>
     Effect.gen(function* () {
       const stream = yield* EphemeralStream
       yield* stream.publishPresence(presence(alice, "offline"), presence(alice, "hidden"))
-      const audiences = (yield* stream.since(0)).updates.map(
+      const audiences = (yield* stream.since(beginning)).updates.map(
         (update) => update._tag === "presence" && [update.audience, update.value.state]
       )
       assert.deepStrictEqual(audiences, [
@@ -56,8 +58,8 @@ describe("EphemeralStream", () => {
       ])
       assert.strictEqual(stream.presence(alice)?.state, "offline")
       yield* stream.publishPresence(presence(alice, "online"))
-      assert.strictEqual((yield* stream.since(0)).updates.length, 1)
-    }).pipe(Effect.provide(EphemeralStream.layer))
+      assert.strictEqual((yield* stream.since(beginning)).updates.length, 1)
+    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
   )
 
   it.effect("offline users are forgotten after a while, and a reader that was away so long is told", () =>
@@ -66,14 +68,14 @@ describe("EphemeralStream", () => {
       yield* stream.publishPresence(presence(bob, "offline"))
       yield* TestClock.adjust("2 hours")
       for (let change = 0; change < 3000; change++) yield* stream.publishPresence(presence(alice, "online"))
-      const chunk = yield* stream.since(0)
+      const chunk = yield* stream.since(beginning)
       assert.deepStrictEqual(
         chunk.updates.map((update) => update._tag === "presence" && update.userId),
         [alice]
       )
       assert.isFalse(chunk.complete)
-      assert.isTrue((yield* stream.since(1)).complete)
-    }).pipe(Effect.provide(EphemeralStream.layer))
+      assert.isTrue((yield* stream.since(chunk.position)).complete)
+    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
   )
 
   it.effect("clients get the age of the last activity, not its time", () =>

@@ -3,6 +3,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Exit, Fiber, Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
@@ -14,7 +15,7 @@ import { onDevice, presence, roomOf, signUp, stores } from "../support/People.ts
  * The next presence that everybody who may see the user is told. The database answers in its own time, which is not
  * that of the test clock: wait for a few of its answers before letting another second pass.
  */
-const told = Effect.fnUntraced(function* (userId: UserId, position: number) {
+const told = Effect.fnUntraced(function* (userId: UserId, position: StreamPosition) {
   const stream = yield* EphemeralStream
   const sql = yield* SqlClient.SqlClient
   for (let answers = 1; ; answers++) {
@@ -43,7 +44,7 @@ layer(stores)("Presences", (it) => {
       const presences = yield* Presences
       const alice = yield* signUp("alice")
       const end = yield* poll(alice)
-      const online = yield* told(alice.userId, 0)
+      const online = yield* told(alice.userId, beginning)
       assert.strictEqual(online.value.state, "online")
       yield* end
       yield* TestClock.adjust("20 seconds")
@@ -68,7 +69,7 @@ layer(stores)("Presences", (it) => {
       const laptop = onDevice(phone.userId, "laptop")
       yield* poll(phone)
       yield* poll(laptop)
-      yield* told(phone.userId, 0)
+      yield* told(phone.userId, beginning)
       yield* TestClock.adjust("4 minutes")
       yield* presences.active(laptop)
       yield* TestClock.adjust("4 minutes")
@@ -98,7 +99,7 @@ layer(stores)("Presences", (it) => {
         const presences = yield* Presences
         assert.strictEqual((yield* presences.get(dave, carol.userId)).state, "offline")
         yield* poll(carol)
-        assert.strictEqual((yield* told(carol.userId, 0)).value.status_msg, "at lunch")
+        assert.strictEqual((yield* told(carol.userId, beginning)).value.status_msg, "at lunch")
       }).pipe(Effect.provide(presence))
     })
   )
@@ -122,7 +123,7 @@ layer(stores)("Presences", (it) => {
       const grace = yield* signUp("grace")
       yield* roomOf("!frank:example.org", [frank.userId, grace.userId])
       yield* poll(frank)
-      yield* told(frank.userId, 0)
+      yield* told(frank.userId, beginning)
       yield* presences.set(frank, frank.userId, "hidden", "shh")
       assert.strictEqual((yield* presences.get(frank, frank.userId)).state, "hidden")
       const seen = yield* presences.get(grace, frank.userId)
@@ -179,7 +180,7 @@ layer(stores)("Presences", (it) => {
       const profiles = yield* ProfileStore
       const kim = yield* signUp("kim")
       yield* poll(kim)
-      yield* told(kim.userId, 0)
+      yield* told(kim.userId, beginning)
       const before = yield* position
       yield* profiles.set(kim.userId, "displayname", { value: "Kim", visibility: "public" })
       yield* presences.announce(kim.userId)
@@ -195,7 +196,7 @@ layer(stores)("Presences", (it) => {
       const laura = yield* signUp("laura")
       const start = yield* Clock.currentTimeMillis
       yield* poll(laura)
-      yield* told(laura.userId, 0)
+      yield* told(laura.userId, beginning)
       yield* TestClock.adjust("2 minutes")
       yield* presences.active(laura)
       assert.isTrue((yield* store.get(laura.userId))._tag === "None")

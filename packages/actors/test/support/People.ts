@@ -4,10 +4,12 @@
  */
 import { formatUserId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { EventLog } from "@greenroom/store/EventLog"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
@@ -36,11 +38,17 @@ export const runner = Layer.mergeAll(
   Layer.succeed(HomeServerConfig, { serverName, dataDir: "" })
 )
 
+/** Presence and typing, with the log that carries them. */
+export const ephemeralStream = EphemeralStream.layer.pipe(
+  Layer.provideMerge(ShortLivedStore.layer),
+  Layer.provideMerge(EventLog.layer)
+)
+
 /** Presence with a memory of its own, for a process that is restarted within a test. */
 export const presence = Presences.layer.pipe(
   Layer.provideMerge(Presence.layer()),
   Layer.provideMerge(RemotePresenceLookup.layerNone),
-  Layer.provideMerge(EphemeralStream.layer),
+  Layer.provideMerge(ephemeralStream),
   Layer.provideMerge(runner)
 )
 

@@ -3,6 +3,7 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
+import { beginning } from "@greenroom/store/StreamToken"
 import { copyDatabase } from "@greenroom/store/testing/Backup"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
@@ -223,7 +224,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
-  it.effect("a token of another run of the server gives what is the case now", () =>
+  it.effect("a token from before all that is remembered of presence gives what is the case now", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const presences = yield* Presences
@@ -232,7 +233,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
       yield* rooms.setTyping(alice, room_id, alice.userId, true)
       const token = yield* endFor(bob)
       yield* say(alice, room_id, "new")
-      const read = yield* readAll(bob, token.replace(/_e.*$/, "_e00ff.7"))
+      const read = yield* readAll(bob, `${token.replace(/_p.*$/, "")}_p0.${beginning.nid}`)
       assert.deepStrictEqual(bodiesOf(read), ["new"])
       const ofAlice = ofType(read, "m.presence").find(({ content }) => content.user_id === alice.userId)
       assert.deepInclude(ofAlice!.content, { state: "online", status_msg: "back" })
@@ -396,6 +397,35 @@ describe("Events of several runs and nodes", () => {
       )
       yield* Effect.flatMap(Accounts, (accounts) => accounts.logout(alice)).pipe(Effect.provide(here))
       assert.strictEqual((yield* Effect.flip(Fiber.join(waiting)))._tag, "M_UNKNOWN_TOKEN")
+    })
+  )
+
+  it.live("presence and typing reach a user on another node", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const [here, there] = [yield* node(url), yield* node(url)]
+      const [alice, bob] = [yield* on(here, person("alice")), yield* on(here, person("bob"))]
+      const { room_id, token } = yield* Effect.gen(function* () {
+        const rooms = yield* Rooms
+        const { room_id } = yield* rooms.create(alice, { visibility: "public" })
+        yield* rooms.join(bob, room_id)
+        return { room_id, token: yield* endFor(bob) }
+      }).pipe(Effect.provide(here))
+      yield* Effect.gen(function* () {
+        yield* (yield* Presences).set(alice, alice.userId, "online", "tea")
+        yield* (yield* Rooms).setTyping(alice, room_id, alice.userId, true)
+        yield* (yield* Accounts).logout(alice)
+      }).pipe(Effect.provide(here))
+      const { poll } = yield* Events.pipe(Effect.provide(there))
+      const seen: Array<ClientEvent> = []
+      let at = token
+      while (ofType(seen, "m.presence").length === 0 || !seen.some(({ content }) => `${content.user_ids}` === "")) {
+        const chunk = yield* poll(bob, { from: at, timeout: 60_000 })
+        seen.push(...eventsOf(chunk))
+        at = chunk.end
+      }
+      const [ofAlice] = ofType(seen, "m.presence").filter(({ content }) => content.user_id === alice.userId)
+      assert.deepInclude(ofAlice!.content, { state: "online", status_msg: "tea" })
     })
   )
 

@@ -6,5 +6,12 @@ import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
 import { receiptChanges } from "../ReceiptStore.ts"
 import { sessionRevocations } from "../SessionRevocation.ts"
+import { shortLivedRows } from "../ShortLivedRow.ts"
 
-export const logKinds: ReadonlyArray<AnyLogKind> = [logEpochs, sessionRevocations, accountDataChanges, receiptChanges]
+export const logKinds: ReadonlyArray<AnyLogKind> = [
+  logEpochs,
+  sessionRevocations,
+  accountDataChanges,
+  receiptChanges,
+  shortLivedRows
+]

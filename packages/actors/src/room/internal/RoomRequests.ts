@@ -17,11 +17,12 @@ import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { Effect, Option } from "effect"
+import { Effect, Option, Queue } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import { Room, type RoomTransaction } from "../RoomProtocol.ts"
 import { makeRoomCreations } from "./RoomCreations.ts"
 
@@ -49,6 +50,7 @@ export const makeRoomRequests = Effect.gen(function* () {
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
   const ephemeral = yield* EphemeralStream
+  const revocations = yield* SessionRevocations
 
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
@@ -99,14 +101,6 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (unknown !== undefined) return yield* new Forbidden({ error: `aliases: ${unknown} does not point to this room` })
   })
 
-  /** Those who are in the room may see the presence of who enters it from now on. */
-  const entered = Effect.fnUntraced(function* <A, E>(enter: Effect.Effect<A, E>, { userId }: Session, roomId: RoomId) {
-    const before = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
-    const answer = yield* enter
-    if (before?.membership !== "join") yield* ephemeral.publishEntrance(userId, roomId)
-    return answer
-  })
-
   /** A user's own join carries the profile; every other membership is taken as it is. */
   const setState = Effect.fnUntraced(function* (
     session: Session,
@@ -127,8 +121,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
       return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
     }
-    const set = propose(session, roomId, { type, content: whole, stateKey }, {})
-    return yield* isOwn && content.membership === "join" ? entered(set, session, roomId) : set
+    return yield* propose(session, roomId, { type, content: whole, stateKey }, {})
   })
 
   /** Whether this server takes part in the room. */
@@ -169,7 +162,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       transactionOf(session, "join", txnId)
     )
     return { room_id: roomId }
-  }, entered)
+  })
 
   const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string) {
     const membership = yield* rooms.membership(session.userId, roomId)
@@ -237,6 +230,27 @@ export const makeRoomRequests = Effect.gen(function* () {
     userId === session.userId
       ? ask(room(roomId).SetTyping({ userId, typing, timeout: timeout ?? defaultTypingTimeout }))
       : Effect.fail(new Forbidden({ error: `Only ${userId} may say that ${userId} is typing` }))
+
+  // Whoever logs out types no more.
+  const loggedOut = yield* Queue.unbounded<UserId>()
+  yield* revocations.observe((ended) =>
+    Queue.offerAllUnsafe(
+      loggedOut,
+      ended.map(({ userId }) => userId)
+    )
+  )
+  yield* Queue.take(loggedOut).pipe(
+    Effect.flatMap((userId) =>
+      Effect.forEach(
+        ephemeral.roomsTypedIn(userId),
+        (roomId) => ask(room(roomId).SetTyping({ userId, typing: false, timeout: 0 })),
+        { discard: true }
+      )
+    ),
+    Effect.catchCause((cause) => Effect.logWarning("Ending what a logged out user typed failed", cause)),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   const refreshMember = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
     yield* ask(room(roomId).RefreshMember({ userId, profile: yield* profileOf(userId) }))

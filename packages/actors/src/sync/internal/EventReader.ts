@@ -124,10 +124,11 @@ export const makeEventReader = Effect.gen(function* () {
   const log = yield* EventLog
   const readToken = yield* makeReadToken
 
-  const tokenAt = (position: StreamPosition, seen: number): StreamToken => ({
+  /** `seen`: how far presence and typing were read. */
+  const tokenAt = (position: StreamPosition, seen: StreamPosition): StreamToken => ({
     position,
     epoch: log.epoch(),
-    shortLived: { run: ephemeral.incarnation, position: seen }
+    ...(comparePositions(seen, position) === 0 ? {} : { cut: { presence: seen } })
   })
   const now = (): StreamToken => tokenAt(feeds.position(), feeds.ephemeralPosition())
 
@@ -161,36 +162,45 @@ export const makeEventReader = Effect.gen(function* () {
     return found.map((content) => ({ type: "m.presence", content }))
   })
 
-  /** What a reader has seen of this run of the process. */
-  const seenBy = ({ shortLived }: StreamToken) =>
-    shortLived?.run === ephemeral.incarnation ? shortLived.position : undefined
+  /** How far a reader has read presence and typing. */
+  const seenBy = ({ cut, position }: StreamToken): StreamPosition => cut?.presence ?? position
 
-  /** Who types in the user's rooms, for such a reader: where somebody does, or did when the reader looked last. */
-  const typingNow = (feed: UserFeed, token: StreamToken, upTo: number) => {
-    const seen = seenBy(token)
-    const looked = seen !== undefined
-    return Effect.map(ephemeral.since(seen ?? 0), ({ updates }) =>
-      updates.filter(
+  /**
+   * Who types in the user's rooms, for such a reader. Where the reader may have heard that somebody types, and it is not
+   * known any more who did, nobody does.
+   */
+  const typingNow = (feed: UserFeed, token: StreamToken, upTo: StreamPosition) =>
+    Effect.map(ephemeral.since(seenBy(token)), ({ complete, updates }) => {
+      const isFirstLook = comparePositions(token.position, beginning) === 0
+      const typing = updates.filter(
         (update) =>
           update._tag === "typing" &&
-          update.position <= upTo &&
+          comparePositions(update.position, upTo) <= 0 &&
           feed.rooms.has(update.roomId) &&
-          (looked || update.userIds.length > 0)
+          (!isFirstLook || update.userIds.length > 0)
       )
-    )
-  }
+      if (complete || isFirstLook) return typing
+      const known = new Set(typing.map((update) => (update._tag === "typing" ? update.roomId : undefined)))
+      const silent = [...feed.rooms].filter((roomId) => !known.has(roomId))
+      return [
+        ...typing,
+        ...silent.map(
+          (roomId): EphemeralUpdate => ({ _tag: "typing", position: upTo, roomId, userIds: [], isOwn: false })
+        )
+      ]
+    })
 
   const updatesAfter = Effect.fnUntraced(function* (feed: UserFeed, token: StreamToken) {
     const at = yield* Clock.currentTimeMillis
     const before = seenBy(token)
-    if (before !== undefined && before >= feed.updatesSince) {
+    if (comparePositions(before, feed.updatesSince) >= 0) {
       const found = feed.updatesAfter(before)
       const updates = found.slice(0, maxUpdates)
       const seen = updates.length < found.length ? updates.at(-1)!.position : feeds.ephemeralPosition()
-      return { items: updates.map((update) => itemOf(toEvent(update, at))), seen: Math.max(seen, before) }
+      return { items: updates.map((update) => itemOf(toEvent(update, at))), seen: laterPosition(seen, before) }
     }
-    // What is told here is not told again: the next look begins where this one ended, ahead of the feed.
-    const seen = yield* ephemeral.position
+    // What is read here is not read again: the next look begins where this one ended, ahead of the feed.
+    const seen = laterPosition(yield* ephemeral.position, feeds.ephemeralPosition())
     const typing = (yield* typingNow(feed, token, seen)).map((update) => toEvent(update, at))
     return { items: [...(yield* presenceNow(feed.userId)), ...typing].map(itemOf), seen }
   })

@@ -7,12 +7,13 @@ import { UnknownToken } from "@greenroom/protocol/MatrixError"
 import { accountDataChanges } from "@greenroom/store/AccountDataStore"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { logEpochs } from "@greenroom/store/LogEpoch"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis, monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
 import {
   type EntranceUpdate,
@@ -118,6 +119,13 @@ const makeFeeds = Effect.gen(function* () {
       for (const { change, feed } of changed) applyChange(feed, change)
     }
     for (const feed of readersOfRows(slice)) awake.add(feed)
+    for (const { position, row } of rowsOf(slice.rows, logEpochs)) {
+      if (!row.fresh) continue
+      for (const feed of feeds.values()) {
+        feed.forgetAllUpdates(position)
+        awake.add(feed)
+      }
+    }
     for (const { slices } of loading.values()) slices.push(slice)
     position = slice.last ?? position
     for (const feed of awake) feed.wake()
@@ -168,7 +176,7 @@ const makeFeeds = Effect.gen(function* () {
   const open = Effect.fnUntraced(function* (userId: UserId, slices: Array<LogSlice>, since: StreamPosition) {
     const history = yield* events.membershipHistory(userId, since)
     // From here on nothing waits: what is told next comes to the feed as it comes to all others.
-    const feed = new UserFeed(userId, since, ephemeralPosition, yield* monotonicMillis)
+    const feed = new UserFeed(userId, since, readUpdates(), yield* monotonicMillis)
     for (const change of history) feed.apply(change)
     for (const slice of slices) replay(feed, slice)
     for (const roomId of feed.rooms) enter(feed, roomId)
@@ -271,6 +279,13 @@ const makeFeeds = Effect.gen(function* () {
   })
 
   let ephemeralPosition = yield* ephemeral.position
+
+  /** Where there are no updates that wait to be dispatched, the feeds have them up to where they have all else. */
+  const readUpdates = (): StreamPosition =>
+    comparePositions(Effect.runSync(ephemeral.position), ephemeralPosition) <= 0
+      ? laterPosition(ephemeralPosition, position)
+      : ephemeralPosition
+
   const followEphemeral = Effect.suspend(() => ephemeral.changed(ephemeralPosition)).pipe(
     Effect.andThen(Effect.suspend(() => ephemeral.since(ephemeralPosition))),
     Effect.flatMap(dispatchUpdates)
@@ -279,7 +294,7 @@ const makeFeeds = Effect.gen(function* () {
 
   // Closing feeds that nobody reads
 
-  let forgetUpTo = 0
+  let forgetUpTo = beginning
   const closeUnread = Effect.map(monotonicMillis, (now) => {
     for (const feed of feeds.values()) {
       feed.forgetUpdates(forgetUpTo)
@@ -288,7 +303,7 @@ const makeFeeds = Effect.gen(function* () {
       feeds.delete(feed.userId)
       for (const roomId of feed.rooms) quit(feed, roomId)
     }
-    forgetUpTo = ephemeralPosition
+    forgetUpTo = readUpdates()
   })
   yield* periodically("Closing feeds without readers", keptFor / 2, closeUnread)
 
@@ -325,7 +340,8 @@ const makeFeeds = Effect.gen(function* () {
     changed,
     /** Up to where the feeds are complete. */
     position: () => position,
-    ephemeralPosition: () => ephemeralPosition,
+    /** Up to where the feeds have all presence and typing. */
+    ephemeralPosition: readUpdates,
     isBehind: (feed: UserFeed, place: StreamPosition) => comparePositions(place, feed.since) < 0
   }
 })

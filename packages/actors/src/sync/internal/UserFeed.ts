@@ -4,7 +4,7 @@
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { StreamedMembership } from "@greenroom/store/EventLog"
-import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import type { EphemeralUpdate } from "../../presence/EphemeralStream.ts"
 import type { FeedEntry } from "./FeedEntry.ts"
@@ -37,7 +37,7 @@ export class UserFeed {
   /** Everything of this user after this position is in `entries`. */
   since: StreamPosition
   /** Every ephemeral update for this user after this position is in `updates`. */
-  updatesSince: number
+  updatesSince: StreamPosition
   /** How many connections read from the feed now. */
   readers = 0
   /** When a connection read last, by the monotonic clock. */
@@ -50,7 +50,7 @@ export class UserFeed {
   wakes = 0
   private readonly waiting = new Set<(woken: boolean) => void>()
 
-  constructor(userId: UserId, since: StreamPosition, updatesSince: number, now: number) {
+  constructor(userId: UserId, since: StreamPosition, updatesSince: StreamPosition, now: number) {
     this.userId = userId
     this.since = since
     this.updatesSince = updatesSince
@@ -131,19 +131,23 @@ export class UserFeed {
   }
 
   /** The updates after a position, oldest first. */
-  updatesAfter(position: number): ReadonlyArray<EphemeralUpdate> {
-    const found: Array<EphemeralUpdate> = []
-    for (const update of this.updates.values()) if (update.position > position) found.push(update)
-    return found
+  updatesAfter(position: StreamPosition): ReadonlyArray<EphemeralUpdate> {
+    return [...this.updates.values()].filter((update) => comparePositions(update.position, position) > 0)
   }
 
   /** Forgets ephemeral updates up to a position; readers from before it get what is the case now instead. */
-  forgetUpdates(upTo: number): void {
+  forgetUpdates(upTo: StreamPosition): void {
     for (const [key, update] of this.updates) {
-      if (update.position > upTo) continue
+      if (comparePositions(update.position, upTo) > 0) continue
       this.updates.delete(key)
-      this.updatesSince = Math.max(this.updatesSince, update.position)
+      this.updatesSince = laterPosition(this.updatesSince, update.position)
     }
+  }
+
+  /** Forgets all ephemeral updates: at this position everything began anew. */
+  forgetAllUpdates(position: StreamPosition): void {
+    this.updates.clear()
+    this.updatesSince = position
   }
 
   /** The user's rooms change after the event that says so has been added. */

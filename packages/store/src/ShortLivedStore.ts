@@ -1,0 +1,111 @@
+/**
+ * What is short-lived, such as presence and typing: of each key the last value, as rows of the log. Writes of many callers
+ * go together in one statement. After a crash of PostgreSQL, and when the first node starts, everything is gone and an
+ * epoch that is `fresh` says so.
+ *
+ * An error of the database is a defect.
+ */
+import { Context, Deferred, Effect, Layer, Queue } from "effect"
+import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
+import { rowsOf as rowsOfKind } from "./LogKind.ts"
+import type { LogSlice } from "./LogSlice.ts"
+import { texts } from "./PgArrays.ts"
+import { shortLivedRows } from "./ShortLivedRow.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** A value that was written. `isOwn`: by this node. */
+export interface ShortLivedValue {
+  readonly position: StreamPosition
+  readonly key: string
+  /** JSON; null for a key that has no value any more. */
+  readonly value: unknown
+  readonly isOwn: boolean
+}
+
+interface Pending {
+  readonly entries: ReadonlyMap<string, unknown>
+  readonly done: Deferred.Deferred<void>
+}
+
+/** How many writes go together at most. */
+const maxBatch = 1_000
+/** How many transactions of this node are remembered, until it has read them. */
+const maxOwn = 1_000
+
+export class ShortLivedStore extends Context.Service<
+  ShortLivedStore,
+  {
+    /** Writes values by their keys. Returns when the followers of this node have them. */
+    readonly put: (entries: ReadonlyMap<string, unknown>) => Effect.Effect<void>
+    /** The values in a slice of the log. */
+    readonly valuesOf: (slice: LogSlice) => ReadonlyArray<ShortLivedValue>
+    /** Everything, in the order of the positions. */
+    readonly all: Effect.Effect<ReadonlyArray<ShortLivedValue>>
+  }
+>()("greenroom/store/ShortLivedStore") {
+  static readonly layer = Layer.effect(
+    ShortLivedStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
+      const pending = yield* Queue.unbounded<Pending>()
+      const own = new Set<number>()
+
+      const write = Effect.fnUntraced(function* (entries: ReadonlyMap<string, unknown>) {
+        // In one order everywhere, so that two nodes never wait for each other.
+        const keys = [...entries.keys()].sort()
+        const [row] = yield* sql<{ xid: string }>`
+          WITH written AS (
+            INSERT INTO short_lived (key, value, xid)
+            SELECT key, value, (SELECT log_xid()) FROM unnest(
+              ${texts(keys)}::text[], ${texts(keys.map((key) => JSON.stringify(entries.get(key))))}::text[]
+            ) AS given (key, value)
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value, xid = excluded.xid, nid = excluded.nid)
+          SELECT log_xid()::text AS xid`
+        const xid = Number(row!.xid)
+        own.add(xid)
+        if (own.size > maxOwn) own.delete(own.values().next().value!)
+        log.committed(xid)
+      }, Effect.orDie)
+
+      const writeTogether = (batch: ReadonlyArray<Pending>) =>
+        write(new Map(batch.flatMap(({ entries }) => [...entries]))).pipe(
+          Effect.exit,
+          Effect.flatMap((exit) => Effect.forEach(batch, ({ done }) => Deferred.done(done, exit), { discard: true }))
+        )
+
+      yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
+        Effect.flatMap(writeTogether),
+        Effect.forever({ disableYield: true }),
+        Effect.forkScoped
+      )
+
+      return ShortLivedStore.of({
+        put: (entries) => {
+          const done = Deferred.makeUnsafe<void>()
+          Queue.offerUnsafe(pending, { entries, done })
+          return Effect.andThen(Deferred.await(done), log.settled)
+        },
+        valuesOf: (slice) =>
+          rowsOfKind(slice.rows, shortLivedRows).map(({ position, row }) => ({
+            position,
+            ...row,
+            isOwn: own.has(position.xid)
+          })),
+        all: sql<{ key: string; value: string; xid: string; nid: bigint }>`
+          SELECT key, value, xid::text AS xid, nid FROM short_lived ORDER BY short_lived.xid, short_lived.nid`.pipe(
+          Effect.map((rows) =>
+            rows.map(({ key, nid, value, xid }) => ({
+              position: { xid: Number(xid), nid: Number(nid) },
+              key,
+              value: JSON.parse(value) as unknown,
+              isOwn: false
+            }))
+          ),
+          Effect.orDie
+        )
+      })
+    })
+  )
+}

@@ -1,0 +1,25 @@
+/**
+ * What is short-lived (presence, typing): the last value of each key, in a table that PostgreSQL does not write ahead and
+ * empties after a crash. The marker goes with it, which shows the crash.
+ */
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+export default Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+
+  yield* sql`
+    CREATE UNLOGGED TABLE short_lived (
+      key text PRIMARY KEY,
+      value text NOT NULL
+    )`
+  yield* sql`COMMENT ON COLUMN short_lived.value IS 'JSON text; null for a key that has no value any more'`
+  yield* sql`SELECT add_to_log('short_lived')`
+  // It also makes the transaction wait for the disk: what it wrote may be lost, but never its number used again.
+  for (const change of ["INSERT", "UPDATE"]) {
+    yield* sql`
+      CREATE TRIGGER ${sql.literal(`keep_log_high_of_${change.toLowerCase()}s`)} AFTER ${sql.literal(change)} ON short_lived
+      REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION keep_log_high()`
+  }
+  yield* sql`CREATE UNLOGGED TABLE short_lived_marker (single boolean PRIMARY KEY DEFAULT true)`
+})
