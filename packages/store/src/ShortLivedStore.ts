@@ -14,13 +14,12 @@ import { texts } from "./PgArrays.ts"
 import { shortLivedRows } from "./ShortLivedRow.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
-/** A value that was written. `isOwn`: by this node. */
+/** A value that was written. */
 export interface ShortLivedValue {
   readonly position: StreamPosition
   readonly key: string
   /** JSON; null for a key that has no value any more. */
   readonly value: unknown
-  readonly isOwn: boolean
 }
 
 interface Pending {
@@ -30,8 +29,6 @@ interface Pending {
 
 /** How many writes go together at most. */
 const maxBatch = 1_000
-/** How many transactions of this node are remembered, until it has read them. */
-const maxOwn = 1_000
 
 export class ShortLivedStore extends Context.Service<
   ShortLivedStore,
@@ -50,7 +47,6 @@ export class ShortLivedStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
       const log = yield* EventLog
       const pending = yield* Queue.unbounded<Pending>()
-      const own = new Set<number>()
 
       const write = Effect.fnUntraced(function* (entries: ReadonlyMap<string, unknown>) {
         // In one order everywhere, so that two nodes never wait for each other.
@@ -63,10 +59,7 @@ export class ShortLivedStore extends Context.Service<
             ) AS given (key, value)
             ON CONFLICT (key) DO UPDATE SET value = excluded.value, xid = excluded.xid, nid = excluded.nid)
           SELECT log_xid()::text AS xid`
-        const xid = Number(row!.xid)
-        own.add(xid)
-        if (own.size > maxOwn) own.delete(own.values().next().value!)
-        log.committed(xid)
+        log.committed(Number(row!.xid))
       }, Effect.orDie)
 
       const writeTogether = (batch: ReadonlyArray<Pending>) =>
@@ -90,8 +83,7 @@ export class ShortLivedStore extends Context.Service<
         valuesOf: (slice) =>
           rowsOfKind(slice.rows, shortLivedRows).map(({ position, row }) => ({
             position,
-            ...row,
-            isOwn: own.has(position.xid)
+            ...row
           })),
         all: sql<{ key: string; value: string; xid: string; nid: bigint }>`
           SELECT key, value, xid::text AS xid, nid FROM short_lived ORDER BY short_lived.xid, short_lived.nid`.pipe(
@@ -99,8 +91,7 @@ export class ShortLivedStore extends Context.Service<
             rows.map(({ key, nid, value, xid }) => ({
               position: { xid: Number(xid), nid: Number(nid) },
               key,
-              value: JSON.parse(value) as unknown,
-              isOwn: false
+              value: JSON.parse(value) as unknown
             }))
           ),
           Effect.orDie

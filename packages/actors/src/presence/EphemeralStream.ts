@@ -243,15 +243,17 @@ export class EphemeralStream extends Context.Service<
       const store = yield* ShortLivedStore
       const clock = yield* Clock.Clock
       const values = new LastValues()
+      const incarnation = randomBytes(6).toString("hex")
       let next = Latch.makeUnsafe(false)
 
       // Reading
 
       const append = (update: EphemeralUpdate) => values.append(update, monotonicMillisUnsafe(clock))
 
-      const take = ({ isOwn, key, position, value }: ShortLivedValue) => {
-        if (value === null) values.delete(key)
-        else append({ ...(value as Published<EphemeralUpdate>), position, isOwn } as EphemeralUpdate)
+      const take = ({ key, position, value }: ShortLivedValue) => {
+        if (value === null) return values.delete(key)
+        const { node, ...update } = value as Published<EphemeralUpdate> & { readonly node: string }
+        append({ ...update, position, isOwn: node === incarnation } as EphemeralUpdate)
       }
 
       const enter = ({ event, position }: StreamedEvent) => {
@@ -302,11 +304,13 @@ export class EphemeralStream extends Context.Service<
         audience,
         value
       })
+      /** Says which node has published it. */
+      const signed = (update: Published<EphemeralUpdate>) => ({ ...update, node: incarnation })
       const publish = (...updates: ReadonlyArray<Published<EphemeralUpdate>>) =>
-        store.put(new Map(updates.map((update) => [keyOf(update as EphemeralUpdate), update])))
+        store.put(new Map(updates.map((update) => [keyOf(update as EphemeralUpdate), signed(update)])))
 
       return EphemeralStream.of({
-        incarnation: randomBytes(6).toString("hex"),
+        incarnation,
         position: Effect.sync(() => values.position),
         since: (position) => Effect.sync(() => values.since(position)),
         changed,
@@ -318,7 +322,7 @@ export class EphemeralStream extends Context.Service<
             ? publish(update)
             : store.put(
                 new Map<string, unknown>([
-                  [value.user_id, update],
+                  [value.user_id, signed(update)],
                   [ownKey, null]
                 ])
               )
