@@ -196,6 +196,30 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("who types in a room is told when it changes, and to a client that is new there", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = yield* Effect.all([register("typing-alice"), register("typing-bob")])
+      const room = yield* createRoom(alice, { visibility: "public" })
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const before = yield* sync(alice)
+      const typing = (answer: Answer) =>
+        answer.rooms.join[room]?.ephemeral?.events
+          .filter(({ type }) => type === "m.typing")
+          .map(({ content }) => (content as { readonly user_ids: ReadonlyArray<string> }).user_ids)
+      assert.isUndefined(typing(before))
+      const waiting = yield* Effect.forkChild(sync(alice, { since: before.next_batch, timeout: 20_000 }))
+      const type = (typing: boolean) =>
+        as(bob)("PUT", `/v3/rooms/${inPath(room)}/typing/${inPath(bob.id)}`, { typing, timeout: 30_000 })
+      yield* type(true)
+      const started = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(typing(started), [[bob.id]])
+      assert.deepStrictEqual(typing(yield* sync(alice)), [[bob.id]])
+      assert.isUndefined(typing(yield* sync(alice, { since: started.next_batch })))
+      yield* type(false)
+      assert.deepStrictEqual(typing(yield* sync(alice, { since: started.next_batch, timeout: 20_000 })), [[]])
+    })
+  )
+
   it.effect("account data and receipts of a room are told when they change", () =>
     Effect.gen(function* () {
       const alice = yield* register("told-alice")

@@ -16,6 +16,7 @@ import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
+import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
 import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
@@ -104,6 +105,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   const forgotten = yield* ForgottenRoomStore
   const receipts = yield* ReceiptStore
   const accountData = yield* AccountDataStore
+  const ephemeralStream = yield* EphemeralStream
   const state = yield* makeSyncState
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
@@ -276,6 +278,22 @@ export const makeSyncRooms = Effect.gen(function* () {
     return { events: [...(isAlone ? given : fromState), ...membership] }
   })
 
+  /**
+   * The rooms whose typing is news, of those that the client knows: where it changed, and all of them where some changes
+   * are forgotten, so that nobody is shown as typing for ever.
+   */
+  const typingChanged = (since: StreamPosition, upTo: StreamPosition, known: ReadonlyArray<RoomId>) =>
+    Effect.map(ephemeralStream.since(since), ({ complete, updates }) => {
+      if (!complete) return new Set(known)
+      const isKnown = new Set(known)
+      return new Set(
+        updates
+          .filter((update) => update._tag === "typing")
+          .filter(({ position, roomId }) => isKnown.has(roomId) && comparePositions(position, upTo) <= 0)
+          .map(({ roomId }) => roomId)
+      )
+    })
+
   /** Account data, receipts and typing of the user's rooms. */
   const addUserData = Effect.fnUntraced(function* (
     range: SyncRange,
@@ -309,10 +327,17 @@ export const makeSyncRooms = Effect.gen(function* () {
     }
     const ephemeralPasses = compileFilter(roomFilter?.ephemeral)
     const receiptsByRoom = Map.groupBy([...newReceipts, ...allReceipts], ({ roomNid }) => roomNid)
+    const known = joined.filter(({ roomNid }) => !newToClient.has(roomNid)).map(({ roomId }) => roomId)
+    const typingIsNews = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo, known)
     for (const [roomNid, roomId] of byNid) {
       const roomData = dataByRoom.get(roomId)
       const seen = receiptsByRoom.get(roomNid)
-      const ephemeral = (seen === undefined ? [] : receiptEvents(seen)).filter((event) =>
+      const user_ids = ephemeralStream.typing(roomId)
+      const typing =
+        typingIsNews.has(roomId) || (newToClient.has(roomNid) && user_ids.length > 0)
+          ? [{ type: "m.typing", content: { user_ids } }]
+          : []
+      const ephemeral = [...typing, ...(seen === undefined ? [] : receiptEvents(seen))].filter((event) =>
         ephemeralPasses({ ...event, content: {}, sender: session.userId, room_id: roomId })
       )
       if (roomData === undefined && ephemeral.length === 0) continue
