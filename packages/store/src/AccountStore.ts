@@ -132,6 +132,9 @@ const toDevice = (row: DeviceTableRow): DeviceRow => ({
   lastSeenAddress: row.last_seen_address ?? undefined
 })
 
+/** How long the end of a session stays in the log, in ms: see `SessionRevocation`. */
+const revocationsKeptFor = 24 * 60 * 60 * 1000
+
 const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
 const optionalHash = (token: Redacted.Redacted | undefined) => (token === undefined ? null : hash(token))
 const nameText = (name: string | undefined) => (name === undefined ? null : JSON.stringify(name))
@@ -307,7 +310,8 @@ export class AccountStore extends Context.Service<
         const now = yield* Clock.currentTimeMillis
         return tokenIds(
           yield* sql<{ token_id: bigint }>`
-            WITH login_tokens AS (DELETE FROM login_tokens WHERE expires_at <= ${now})
+            WITH login_tokens AS (DELETE FROM login_tokens WHERE expires_at <= ${now}),
+              revocations AS (DELETE FROM session_revocations WHERE ended_at <= ${now - revocationsKeptFor})
             DELETE FROM access_tokens WHERE expires_at <= ${now} AND refresh_hash IS NULL RETURNING token_id`
         )
       }).pipe(Effect.orDie)
