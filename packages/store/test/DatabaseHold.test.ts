@@ -22,6 +22,16 @@ const terminate = Effect.fnUntraced(function* (url: Redacted.Redacted, names: st
   )
 }, Effect.scoped)
 
+/** Waits until some process holds the database. */
+const held = Effect.fnUntraced(function* (url: Redacted.Redacted) {
+  const connection = yield* PgConnection.make({ url })
+  const holders = connection.query(
+    `SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid)
+     WHERE datname = current_database() AND application_name ~ '^greenroom-holder-' AND locktype = 'advisory' AND granted`
+  )
+  while ((yield* holders).rows.length === 0) yield* Effect.sleep("20 millis")
+}, Effect.scoped)
+
 describe("DatabaseHold", () => {
   it.live("a second process is refused, with a line that names the first", () =>
     Effect.gen(function* () {
@@ -54,6 +64,8 @@ describe("DatabaseHold", () => {
       const url = yield* TestDatabase.url
       const { sql } = yield* start(url)
       yield* terminate(url, "^greenroom-")
+      // The pool may be back before the holder, which ends last.
+      yield* held(url)
       yield* Effect.retry(sql`SELECT 1`, { times: 100 })
       assert.strictEqual((yield* Effect.flip(start(url)))._tag, "DatabaseInUse")
     }).pipe(Effect.scoped)
