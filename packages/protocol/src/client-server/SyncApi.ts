@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { Authentication } from "../api/Authentication.ts"
+import { Authentication, LongPoll } from "../api/Authentication.ts"
 import { AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
@@ -26,15 +26,17 @@ export class SyncApi extends HttpApiGroup.make("clientServer.sync")
         "org.matrix.msc4222.use_state_after": Schema.optional(Flag)
       },
       success: AnyObject
-    }).annotateMerge(
-      documented({
-        summary: "What happened since a token",
-        text:
-          "Without `since`, all that the user has. Waits up to `timeout` (at most five minutes). Errors: M_INVALID_PARAM " +
-          "for a token or a filter that is none of this server's.",
-        who: "any user"
-      })
-    )
+    })
+      .annotate(LongPoll, true)
+      .annotateMerge(
+        documented({
+          summary: "What happened since a token",
+          text:
+            "Without `since`, all that the user has. Waits up to `timeout` (at most five minutes). Errors: M_INVALID_PARAM " +
+            "for a token or a filter that is none of this server's.",
+          who: "any user"
+        })
+      )
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Syncing" })) {}
