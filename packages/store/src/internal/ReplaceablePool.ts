@@ -8,7 +8,7 @@
  * wait for one.
  */
 import { PgConnection, PgPool } from "@effect/sql-pg"
-import { Cause, Deferred, Effect, Exit, Fiber, Option, Scope } from "effect"
+import { Cause, Clock, Deferred, Effect, Exit, Fiber, Option, Scope } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 
 export interface WatchOptions {
@@ -109,6 +109,8 @@ export const make = Effect.fnUntraced(function* (
       Cause.hasInterruptsOnly(cause) ? Effect.failCause(cause) : Effect.logError("The pool cannot be replaced", cause)
     ),
     Effect.forever,
+    // PostgreSQL answers in its own time, also where the clock is a test's.
+    Effect.provideService(Clock.Clock, Clock.Clock.defaultValue()),
     Effect.forkScoped
   )
 
