@@ -167,6 +167,24 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
+  it.effect("who knocked takes it back, and may knock again", () =>
+    Effect.gen(function* () {
+      const { alice, bob, name } = yield* scene
+      const { room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
+      const knock = setState(bob, room_id, "m.room.member", { membership: "knock" }, bob.userId)
+      yield* expectOk(setState(alice, room_id, "m.room.join_rules", { join_rule: "knock" }))
+      yield* expectOk(knock)
+      yield* sees(alice, isIn(room_id, bob, "knock"))
+      yield* expectOk(change(bob, room_id, "leave"))
+      yield* sees(alice, isIn(room_id, bob, "leave"))
+      assert.strictEqual((yield* change(bob, room_id, "leave")).status, 404)
+      yield* expectOk(knock)
+      yield* sees(alice, isIn(room_id, bob, "knock"))
+      yield* invite(alice, room_id, bob)
+      yield* join(bob, room_id)
+    })
+  )
+
   it.effect("a server whose users have all left comes back to a room that went on, and finds what was said", () =>
     Effect.gen(function* () {
       const { alice, bob, blue, name } = yield* scene

@@ -41,6 +41,7 @@ import logEpochs from "./migrations/0019_log_epochs.ts"
 import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_reports.ts"
 import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
+import presenceDenials from "./migrations/0060_presence_denials.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -64,7 +65,8 @@ const migrations = {
   "0019_log_epochs": logEpochs,
   "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports,
   "0021_creations": creations,
-  "0022_short_lived": shortLived
+  "0022_short_lived": shortLived,
+  "0060_presence_denials": presenceDenials
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -1,6 +1,6 @@
 /**
  * Presence lists: who wants to see whose presence, and whether the other accepted. A user's list holds those whom they
- * observe; accepting somebody gives them leave to see one's presence, and profile fields meant for contacts.
+ * observe; accepting an observer permits them to see one's presence, and profile fields meant for contacts.
  *
  * Used by `Users` and `Presences`. An error of the database is a defect. Source: "Presence" of the specification.
  */
@@ -23,7 +23,7 @@ export class PresenceListStore extends Context.Service<
   {
     /** The users whom the observer wants to see, in the order of their IDs. */
     readonly list: (observer: UserId) => Effect.Effect<ReadonlyArray<PresenceListRow>>
-    /** Who observes a user by a list, with the user's leave. */
+    /** The observers whom a user accepted. */
     readonly observers: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** The observers of each of the users whom that user accepted, in one query. */
     readonly observersOfAll: (
@@ -33,13 +33,18 @@ export class PresenceListStore extends Context.Service<
     readonly invitations: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** Puts a user on the observer's list. */
     readonly invite: (observer: UserId, observed: UserId) => Effect.Effect<Invited>
-    /** The observed user gives leave. False if the observer did not ask. */
+    /** The observed user gives permission. False if the observer did not ask. */
     readonly accept: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
-    /** The observed user gives no leave, or takes it back: the observer's list forgets them. False if it held nothing. */
+    /**
+     * The observed user refuses permission, or takes it back: the observer's list forgets them, and `denied` remembers it
+     * until the next `accept`. False if the list did not hold them.
+     */
     readonly deny: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
+    /** Whether the observed user denied the observer, and has not accepted them since. */
+    readonly denied: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
     /** Takes users off the observer's list; those who were on it. */
     readonly drop: (observer: UserId, observed: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<UserId>>
-    /** Whether the observed user gave the observer leave. */
+    /** Whether the observed user accepted the observer. */
     readonly accepted: (observed: UserId, observer: UserId) => Effect.Effect<boolean>
     /** Takes a user out of all lists, and forgets theirs. */
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
@@ -103,11 +108,23 @@ export class PresenceListStore extends Context.Service<
         invite,
         accept: (observed, observer) =>
           any(sql`
+            WITH forgotten AS (
+              DELETE FROM presence_denials WHERE observed = ${observed} AND observer = ${observer}
+            )
             UPDATE presence_lists SET accepted = true
             WHERE observer = ${observer} AND observed = ${observed} RETURNING 1`),
         deny: (observed, observer) =>
           any(sql`
-            DELETE FROM presence_lists WHERE observer = ${observer} AND observed = ${observed} RETURNING 1`),
+            WITH denied AS (
+              DELETE FROM presence_lists WHERE observer = ${observer} AND observed = ${observed}
+              RETURNING observed, observer
+            ), remembered AS (
+              INSERT INTO presence_denials (observed, observer) SELECT observed, observer FROM denied
+              ON CONFLICT DO NOTHING
+            )
+            SELECT 1 FROM denied`),
+        denied: (observed, observer) =>
+          any(sql`SELECT 1 FROM presence_denials WHERE observed = ${observed} AND observer = ${observer}`),
         drop: (observer, observed) =>
           userIds(sql`
             DELETE FROM presence_lists
@@ -117,7 +134,9 @@ export class PresenceListStore extends Context.Service<
           any(sql`
             SELECT 1 FROM presence_lists WHERE observer = ${observer} AND observed = ${observed} AND accepted`),
         removeAll: (userId) =>
-          sql`DELETE FROM presence_lists WHERE observer = ${userId} OR observed = ${userId}`.pipe(
+          sql`
+            WITH forgotten AS (DELETE FROM presence_denials WHERE observed = ${userId})
+            DELETE FROM presence_lists WHERE observer = ${userId} OR observed = ${userId}`.pipe(
             Effect.asVoid,
             Effect.orDie
           )

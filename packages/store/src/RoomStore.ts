@@ -186,7 +186,7 @@ export class RoomStore extends Context.Service<
             ORDER BY change.xid, change.nid LIMIT 1
           ) AS ended ON true
           LEFT JOIN events ON events.nid = ended.nid
-          WHERE ${condition} AND (rooms.current_chain IS NOT NULL OR memberships.membership = 'invite')`.pipe(
+          WHERE ${condition} AND (rooms.current_chain IS NOT NULL OR memberships.membership IN ('invite', 'knock'))`.pipe(
           Effect.map((rows) => rows.map(toRoomMembership)),
           Effect.orDie
         )

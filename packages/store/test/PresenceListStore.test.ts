@@ -44,6 +44,7 @@ layer(PresenceListStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Pre
       yield* store.accept(frank, eve)
       assert.isTrue(yield* store.deny(frank, eve))
       assert.isFalse(yield* store.deny(frank, eve))
+      assert.isTrue(yield* store.denied(frank, eve))
       assert.deepStrictEqual(yield* store.list(eve), [{ userId: grace, accepted: false }])
       assert.deepStrictEqual(yield* store.drop(eve, [grace, frank]), [grace])
       assert.deepStrictEqual(yield* store.list(eve), [])

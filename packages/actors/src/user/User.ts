@@ -111,11 +111,12 @@ const behaviour = Effect.gen(function* () {
   /** Lets the observer see the presence from now on, and sends the present one. */
   const letSee = (observer: UserId) => Effect.andThen(presences.listChanged(observer), presences.announce(userId))
 
-  /** Accepted at once if this user has the observer on their own list. */
+  /** Accepted at once if this user has the observer on their own list, and never denied them. */
   const invited = Effect.fnUntraced(function* (observer: UserId) {
     if (yield* lists.accepted(userId, observer)) return true
     const reverse = (yield* lists.list(userId)).some((entry) => entry.userId === observer)
-    if (reverse || acceptPresenceInvites) return yield* accept(observer)
+    const isWelcome = (reverse || acceptPresenceInvites) && !(yield* lists.denied(userId, observer))
+    if (isWelcome) return yield* accept(observer)
     yield* stream.publishPresenceInvite(observer, userId)
     return false
   })

@@ -6,6 +6,7 @@
  *
  * Source: "Profiles" and "Presence" of the specification.
  */
+import type { PresenceObserver } from "@greenroom/protocol/api/Answers"
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
@@ -232,6 +233,15 @@ const make = Effect.gen(function* () {
     )
   })
 
+  const presenceObservers = Effect.fn("Users.presenceObservers")(function* (session: Session, userId: UserId) {
+    yield* onlyOneself(session, userId)
+    const entriesOf = (users: ReadonlyArray<UserId>, accepted: boolean) =>
+      users.map((user): PresenceObserver => ({ user_id: user, accepted }))
+    const [accepted, asking] = yield* Effect.all([lists.observers(userId), lists.invitations(userId)])
+    const byId = (a: PresenceObserver, b: PresenceObserver) => (a.user_id < b.user_id ? -1 : 1)
+    return [...entriesOf(accepted, true), ...entriesOf(asking, false)].sort(byId)
+  })
+
   const isOurs = (userId: UserId): boolean => serverNameOf(userId) === serverName
 
   const tellServer = (destination: ServerName, edu_type: string, observer: UserId, observed: UserId) =>
@@ -292,6 +302,7 @@ const make = Effect.gen(function* () {
     updatePresenceList,
     answerPresenceInvite: (session: Session, observer: UserId, accept: boolean) =>
       answer(session.userId, observer, accept),
+    presenceObservers,
     presenceInvites: (session: Session) => lists.invitations(session.userId),
     forget: (userId: UserId) => ask(actor(userId).Forget())
   }
@@ -331,12 +342,20 @@ export class Users extends Context.Service<
       userId: UserId,
       change: { readonly invite?: ReadonlyArray<UserId>; readonly drop?: ReadonlyArray<UserId> }
     ) => Effect.Effect<void, MatrixError>
-    /** The user alone: answers an invitation to be on somebody's list. */
+    /**
+     * The user alone: answers an invitation to be on somebody's list. `accept: false` also takes back a permission that
+     * was given; the observer's next request waits for an answer then. Errors: M_NOT_FOUND.
+     */
     readonly answerPresenceInvite: (
       session: Session,
       observer: UserId,
       accept: boolean
     ) => Effect.Effect<void, MatrixError>
+    /** The user alone: who may see the user's presence by a list, and who asks to. In the order of their IDs. */
+    readonly presenceObservers: (
+      session: Session,
+      userId: UserId
+    ) => Effect.Effect<ReadonlyArray<PresenceObserver>, MatrixError>
     /** Who asks to see the user's presence and has no answer yet. */
     readonly presenceInvites: (session: Session) => Effect.Effect<ReadonlyArray<UserId>>
     /** The account was deactivated: removes profile and lists. */

@@ -167,6 +167,29 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
     })
   )
 
+  it.effect("who takes the permission back is asked again, also by those on their own list", () =>
+    Effect.gen(function* () {
+      const users = yield* Users
+      const presences = yield* Presences
+      const olivia = yield* person("olivia")
+      const peter = yield* person("peter")
+      const invite = (from: Session, to: Session) =>
+        users.updatePresenceList(from, from.userId, { invite: [to.userId] })
+      yield* invite(olivia, peter)
+      yield* invite(peter, olivia)
+      yield* users.answerPresenceInvite(olivia, peter.userId, false)
+      assert.strictEqual(yield* tagOf(presences.get(peter, olivia.userId)), "M_FORBIDDEN")
+      yield* invite(peter, olivia)
+      assert.strictEqual(yield* tagOf(presences.get(peter, olivia.userId)), "M_FORBIDDEN")
+      const observers = users.presenceObservers(olivia, olivia.userId)
+      assert.deepStrictEqual(yield* observers, [{ user_id: peter.userId, accepted: false }])
+      yield* users.answerPresenceInvite(olivia, peter.userId, true)
+      assert.deepStrictEqual(yield* observers, [{ user_id: peter.userId, accepted: true }])
+      assert.strictEqual((yield* presences.get(peter, olivia.userId)).user_id, olivia.userId)
+      assert.strictEqual(yield* tagOf(users.presenceObservers(peter, olivia.userId)), "M_FORBIDDEN")
+    })
+  )
+
   it.effect("nobody changes or reads the list of somebody else, or answers who has not asked", () =>
     Effect.gen(function* () {
       const users = yield* Users

@@ -44,6 +44,9 @@ export const presenceHandlers = HttpApiBuilder.group(ClientApi, "presence", (han
       )
       .handle("getList", ({ params }) => list(params.userId))
       .handle("changeList", ({ params, payload }) => changeList(params.userId, payload))
+      .handle("getObservers", ({ params }) =>
+        CurrentSession.use((session) => users.presenceObservers(session, params.userId))
+      )
       .handle("getListByOldPath", ({ params }) => list(params.userId))
       .handle("changeListByOldPath", ({ params, payload }) => changeList(params.userId, payload))
   })

@@ -98,6 +98,13 @@ export const PresenceListEntry = Schema.Struct({
 }).annotate({ identifier: "PresenceListEntry" })
 export type PresenceListEntry = typeof PresenceListEntry.Type
 
+/** Somebody who may see the caller's presence by a presence list, or asks to. */
+export const PresenceObserver = Schema.Struct({
+  user_id: UserId,
+  accepted: Schema.Boolean.annotate({ description: "Whether the caller lets this user see their presence" })
+}).annotate({ identifier: "PresenceObserver" })
+export type PresenceObserver = typeof PresenceObserver.Type
+
 /** `m.typing`, as it reaches the stream: who types in the room now. */
 export const TypingEvent = Schema.Struct({
   type: Schema.Literal("m.typing"),

@@ -6,7 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { UserId } from "../Identifiers.ts"
-import { PresenceContent, PresenceListEntry } from "./Answers.ts"
+import { PresenceContent, PresenceListEntry, PresenceObserver } from "./Answers.ts"
 import { Authentication } from "./Authentication.ts"
 import { Done, listBody } from "./Body.ts"
 import { documented } from "./Documentation.ts"
@@ -51,7 +51,8 @@ const changeList = {
   summary: "Change one's own presence list",
   text:
     "`invite` asks users to be on it, `drop` takes users off it; `accept` and `deny` answer users who want the caller " +
-    "on theirs. Errors: M_FORBIDDEN, M_NOT_FOUND.",
+    "on theirs. `deny` also takes back what was accepted: the caller leaves that user's list, and a later request of " +
+    "theirs waits for an answer. Errors: M_FORBIDDEN, M_NOT_FOUND.",
   who: "the user"
 }
 const list = { params, success: listBody<PresenceListEntry>(Schema.Array(PresenceListEntry)) } as const
@@ -73,6 +74,18 @@ export class PresenceApi extends HttpApiGroup.make("presence")
     }).annotateMerge(documented({ summary: "Set one's own presence", text: "Errors: M_FORBIDDEN.", who: "the user" })),
     HttpApiEndpoint.get("getList", "/presence/list/:userId", list).annotateMerge(documented(readList)),
     HttpApiEndpoint.post("changeList", "/presence/list/:userId", change).annotateMerge(documented(changeList)),
+    HttpApiEndpoint.get("getObservers", "/presence/observers/:userId", {
+      params,
+      success: listBody<PresenceObserver>(Schema.Array(PresenceObserver))
+    }).annotateMerge(
+      documented({
+        summary: "Who may see one's own presence",
+        text:
+          "The users who have the caller on their presence list: those whom the caller accepted, and those who wait for " +
+          "an answer. An extension of Greenroom. Errors: M_FORBIDDEN.",
+        who: "the user"
+      })
+    ),
     HttpApiEndpoint.get("getListByOldPath", "/presence_list/:userId", list).annotateMerge(documented(readList)),
     HttpApiEndpoint.post("changeListByOldPath", "/presence_list/:userId", change).annotateMerge(documented(changeList))
   )

@@ -164,11 +164,16 @@ export const makeRoomRequests = Effect.gen(function* () {
     return { room_id: roomId }
   })
 
+  /** Whether the user is invited or has knocked, in a room that this server takes no part in. */
+  const isOutside = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    const found = yield* rooms.membership(userId, roomId)
+    const membership = Option.isSome(found) ? found.value.membership : undefined
+    return (membership === "invite" || membership === "knock") && !(yield* isHere(roomId))
+  })
+
   const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string) {
-    const membership = yield* rooms.membership(session.userId, roomId)
-    const isInvited = Option.isSome(membership) && membership.value.membership === "invite"
-    if (isInvited && !(yield* isHere(roomId))) {
-      const servers = [serverNameOf(membership.value.sender)]
+    if (yield* isOutside(session.userId, roomId)) {
+      const servers = yield* serversFor(session.userId, roomId, [])
       return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers }))
     }
     yield* propose(
