@@ -89,6 +89,7 @@ import { RoomFinder } from "./room/RoomFinder.ts"
 import { RoomReader } from "./room/RoomReader.ts"
 import { RoomSummaries } from "./room/RoomSummaries.ts"
 import { Rooms } from "./room/Rooms.ts"
+import { RoomUpgrades } from "./room/RoomUpgrades.ts"
 import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
@@ -99,6 +100,7 @@ import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
 import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
 import { UserPushRules } from "./user/push/UserPushRules.ts"
+import * as RoomSuccessionLive from "./user/RoomSuccessionLive.ts"
 import * as User from "./user/User.ts"
 import { Users } from "./user/Users.ts"
 
@@ -173,6 +175,7 @@ const services = Layer.mergeAll(
   RoomSummaries.layer,
   SharedSecretRegistration.layer,
   PresetRooms.layer,
+  RoomUpgrades.layer,
   RoomFinder.layer,
   LoginFlows.layer,
   Login.layer,
@@ -182,10 +185,12 @@ const services = Layer.mergeAll(
   DatabaseHealth.layer,
   addresses
 ).pipe(
-  Layer.provideMerge(Layer.mergeAll(InteractiveAuth.layer, AccountData.layer, UserPushRules.layer)),
+  Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Layer.mergeAll(Rooms.layer, RoomReader.layer, Relations.layer)),
+  Layer.provideMerge(RoomSuccessionLive.layer),
+  Layer.provideMerge(UserPushRules.layer),
   Layer.provideMerge(Presences.layer),
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )

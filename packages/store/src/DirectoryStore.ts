@@ -30,6 +30,8 @@ export class DirectoryStore extends Context.Service<
     readonly create: (alias: RoomAlias, entry: DirectoryEntry) => Effect.Effect<void, RoomInUse>
     /** False if there is no such alias. */
     readonly remove: (alias: RoomAlias) => Effect.Effect<boolean>
+    /** Lets all aliases of a room name another one. */
+    readonly move: (from: RoomId, to: RoomId) => Effect.Effect<void>
     /** The aliases of a room, in order. */
     readonly aliasesOf: (roomId: RoomId) => Effect.Effect<ReadonlyArray<RoomAlias>>
   }
@@ -76,6 +78,8 @@ export class DirectoryStore extends Context.Service<
             Effect.map((rows) => rows.length > 0),
             Effect.orDie
           ),
+        move: (from, to) =>
+          Effect.asVoid(Effect.orDie(sql`UPDATE room_aliases SET room_id = ${to} WHERE room_id = ${from}`)),
         aliasesOf: (roomId) =>
           sql<{ alias: string }>`
             SELECT alias FROM room_aliases WHERE room_id = ${roomId} ORDER BY alias COLLATE "C"`.pipe(

@@ -23,6 +23,7 @@ import type { RoomFinder } from "@greenroom/actors/room/RoomFinder"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
+import type { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
@@ -44,6 +45,7 @@ export type HomeServerServices =
   | RoomReader
   | SharedSecretRegistration
   | PresetRooms
+  | RoomUpgrades
   | RoomFinder
   | RoomSummaries
   | Relations

@@ -3,7 +3,9 @@
  *
  * Source: "Rooms", "Messages" and "Typing notifications" of the specification.
  */
+
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
@@ -25,6 +27,7 @@ export const reasonOf = (body: JsonObject | null | undefined): Effect.Effect<str
 export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers) =>
   withServices(function* () {
     const rooms = yield* Rooms
+    const upgrades = yield* RoomUpgrades
     return handlers
       .handle("createRoom", ({ payload }) => CurrentSession.use((session) => rooms.create(session, payload ?? {})))
       .handle("createRoomWithTransaction", ({ params, payload }) =>
@@ -46,6 +49,14 @@ export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers)
               ...(dir === undefined ? {} : { dir }),
               feedback: query.feedback === "true" || query.feedback === "1"
             })
+          )
+        )
+      )
+      .handle("upgrade", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.map(
+            upgrades.upgrade(session, params.roomId, { newVersion: payload.new_version }),
+            (replacement_room) => ({ replacement_room })
           )
         )
       )

@@ -41,6 +41,13 @@ export const CreateRoom = Schema.Struct({
 }).annotate({ identifier: "CreateRoom" })
 export type CreateRoom = typeof CreateRoom.Type
 
+export const UpgradeRoom = Schema.Struct({
+  new_version: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255)).annotate({
+    description: "The ID of the version of the new room, from `1` to `12`"
+  })
+}).annotate({ identifier: "UpgradeDraftRoom" })
+export type UpgradeRoom = typeof UpgradeRoom.Type
+
 /**
  * Whether a user types, which some clients say by 1 and 0, and for how long, in ms, if nothing else is said (default
  * 30,000).
@@ -77,6 +84,20 @@ export class RoomsApi extends HttpApiGroup.make("rooms")
       success: CreatedRoom
     }).annotateMerge(
       documented({ summary: "Create a room, once", text: `${createDoc} ${idempotent}`, who: "any user" })
+    ),
+    HttpApiEndpoint.post("upgrade", "/rooms/:roomId/upgrade", {
+      params: { roomId: RoomId },
+      payload: UpgradeRoom,
+      success: Schema.Struct({ replacement_room: RoomId })
+    }).annotateMerge(
+      documented({
+        summary: "Replace a room by one of another version",
+        text:
+          "An extension of the draft. Settings, power levels, bans and aliases come along; m.room.tombstone names the new " +
+          "room. Errors: M_FORBIDDEN, M_UNSUPPORTED_ROOM_VERSION.",
+        who: "members with the power to send m.room.tombstone",
+        request: { new_version: "12" }
+      })
     ),
     HttpApiEndpoint.post("send", "/rooms/:roomId/send/:type", {
       params: { roomId: RoomId, type: EventType },

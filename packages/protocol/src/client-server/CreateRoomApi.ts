@@ -36,6 +36,12 @@ export const CreateRoom = Schema.Struct({
 }).annotate({ identifier: "CreatePresetRoom" })
 export type CreateRoom = typeof CreateRoom.Type
 
+export const UpgradeRoom = Schema.Struct({
+  new_version: Schema.String,
+  additional_creators: optional(Schema.Array(UserId).check(Schema.isMaxLength(maxInvites)))
+}).annotate({ identifier: "UpgradeRoom" })
+export type UpgradeRoom = typeof UpgradeRoom.Type
+
 export class CreateRoomApi extends HttpApiGroup.make("clientServer.createRoom")
   .add(
     HttpApiEndpoint.post("createRoom", "/v3/createRoom", {
@@ -48,6 +54,21 @@ export class CreateRoomApi extends HttpApiGroup.make("clientServer.createRoom")
           "By a preset, with state of one's own, in a room version. Errors: M_ROOM_IN_USE, M_UNSUPPORTED_ROOM_VERSION, " +
           "M_INVALID_ROOM_STATE where the rules do not allow the state that was asked for.",
         who: "any user"
+      })
+    )
+  )
+  .add(
+    HttpApiEndpoint.post("upgradeRoom", "/v3/rooms/:roomId/upgrade", {
+      params: { roomId: RoomId },
+      payload: UpgradeRoom,
+      success: body(Schema.Struct({ replacement_room: RoomId }))
+    }).annotateMerge(
+      documented({
+        summary: "Replace a room by one of another version",
+        text:
+          "Settings, power levels, bans, rooms of a space and aliases of this server come along; m.room.tombstone leads the " +
+          "members to the new room. Errors: M_FORBIDDEN, M_UNSUPPORTED_ROOM_VERSION.",
+        who: "members with the power to send m.room.tombstone"
       })
     )
   )

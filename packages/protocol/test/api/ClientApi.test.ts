@@ -67,6 +67,7 @@ PUT /rooms/{roomId}/ban/{txnId}
 POST /rooms/{roomId}/kick
 PUT /rooms/{roomId}/kick/{txnId}
 POST /rooms/{roomId}/unban
+POST /rooms/{roomId}/upgrade
 PUT /rooms/{roomId}/unban/{txnId}
 POST /join/{roomIdOrAlias}
 PUT /join/{roomIdOrAlias}

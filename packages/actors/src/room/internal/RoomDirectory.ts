@@ -19,6 +19,8 @@ import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { RemoteDirectory } from "../RemoteDirectory.ts"
 import { makeRoomLevels } from "../RoomLevels.ts"
+import { RoomSuccession } from "../RoomSuccession.ts"
+import { makePredecessorOf } from "./Predecessor.ts"
 import type { RoomRequests } from "./RoomRequests.ts"
 
 export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequests) {
@@ -28,6 +30,8 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
   const rooms = yield* RoomStore
   const levelsFor = yield* makeRoomLevels
   const remote = yield* RemoteDirectory
+  const succession = yield* RoomSuccession
+  const predecessorOf = yield* makePredecessorOf
 
   const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
     const found = yield* directory.find(alias)
@@ -43,9 +47,13 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     txnId?: string,
     named: ReadonlyArray<ServerName> = []
   ) {
-    if (isRoomId(roomIdOrAlias)) return yield* requests.joinRoom(session, roomIdOrAlias, content, txnId, named)
-    const { room_id, servers } = yield* resolveAlias(roomIdOrAlias as RoomAlias)
-    return yield* requests.joinRoom(session, room_id, content, txnId, [...servers, ...named])
+    const { room_id, servers } = isRoomId(roomIdOrAlias)
+      ? { room_id: roomIdOrAlias, servers: [] }
+      : yield* resolveAlias(roomIdOrAlias as RoomAlias)
+    const joined = yield* requests.joinRoom(session, room_id, content, txnId, [...servers, ...named])
+    const predecessor = yield* predecessorOf(room_id)
+    if (predecessor !== undefined) yield* succession.inherit(session.userId, predecessor, room_id)
+    return joined
   })
 
   const isJoined = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {

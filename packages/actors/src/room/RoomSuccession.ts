@@ -1,0 +1,14 @@
+/**
+ * What becomes of users' own settings of a room when they join the room that replaces it. Declared here, where rooms are
+ * joined; provided by `user/RoomSuccessionLive.ts`, which knows the settings.
+ */
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, type Effect } from "effect"
+
+export class RoomSuccession extends Context.Service<
+  RoomSuccession,
+  {
+    /** Gives the user's settings of one room to another, where the user has none of that room yet. */
+    readonly inherit: (userId: UserId, from: RoomId, to: RoomId) => Effect.Effect<void>
+  }
+>()("greenroom/actors/RoomSuccession") {}

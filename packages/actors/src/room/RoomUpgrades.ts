@@ -1,0 +1,162 @@
+/**
+ * Upgrading rooms: a room of another version takes the place of a room, whose members are led there by a tombstone.
+ *
+ * An upgrade that was interrupted continues where it ended when it is asked for again, and one that was made is answered
+ * with the room that it made.
+ *
+ * Source: "Room Upgrades" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isRoomId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, type MatrixError, NotFound, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
+import { closingLevels, transferredTypes, upgradeSeed } from "@greenroom/room/RoomUpgrade"
+import { lookupIn, type RoomVersion } from "@greenroom/room/RoomVersion"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { EventStore } from "@greenroom/store/EventStore"
+import { ProfileStore } from "@greenroom/store/ProfileStore"
+import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
+import { beginning } from "@greenroom/store/StreamToken"
+import { Context, Effect, Layer, Option } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { makePredecessorOf } from "./internal/Predecessor.ts"
+import { theEnd } from "./internal/RoomViewer.ts"
+import { RoomSuccession } from "./RoomSuccession.ts"
+import { Rooms } from "./Rooms.ts"
+
+export interface UpgradeRequest {
+  /** The ID of the version of the new room. */
+  readonly newVersion: string
+  /** Who else has created the new room, in versions that know of that. */
+  readonly additionalCreators?: ReadonlyArray<UserId> | undefined
+}
+
+/** What an upgrade reads of the old room. */
+interface OldRoom {
+  readonly roomId: RoomId
+  readonly version: RoomVersion
+  readonly state: ReadonlyArray<Event>
+  readonly lastEvent: Event
+}
+
+const make = Effect.gen(function* () {
+  const rooms = yield* Rooms
+  const roomStore = yield* RoomStore
+  const states = yield* StateStore
+  const events = yield* EventStore
+  const profiles = yield* ProfileStore
+  const directory = yield* DirectoryStore
+  const list = yield* PublicRoomStore
+  const succession = yield* RoomSuccession
+  const predecessorOf = yield* makePredecessorOf
+
+  const versionOf = (roomId: RoomId) =>
+    Effect.map(roomStore.version(roomId), (id) => (Option.isSome(id) ? roomVersion(id.value) : undefined))
+
+  /** The old room, for a member with the power to send its tombstone. */
+  const oldRoomFor = Effect.fnUntraced(function* ({ userId }: Session, roomId: RoomId) {
+    const found = Option.getOrUndefined(yield* roomStore.membership(userId, roomId))
+    const version = yield* versionOf(roomId)
+    if (found?.membership !== "join" || found.current === undefined || version === undefined) {
+      return yield* new Forbidden({ error: `${userId} is not in ${roomId}` })
+    }
+    const { current, roomNid } = found
+    const entries = yield* states.read([{ roomNid, ref: current }], { types: transferredTypes })
+    const state = entries.map(({ event }) => event)
+    const levels = version.levels(lookupIn(state))
+    if (levels.user(userId) < levels.event("m.room.tombstone", true)) {
+      return yield* new Forbidden({ error: "An upgrade takes the power to send m.room.tombstone" })
+    }
+    const [last] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "b", 1)
+    if (last === undefined) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    return { roomId, version, state, lastEvent: last.event } satisfies OldRoom
+  })
+
+  /** The room that the user made of the old one by the same upgrade before. */
+  const madeBefore = Effect.fnUntraced(function* ({ userId }: Session, old: OldRoom, version: RoomVersion) {
+    const tombstone = lookupIn(old.state)("m.room.tombstone", "")
+    const replacement = tombstone?.content.replacement_room
+    if (tombstone?.sender !== userId || typeof replacement !== "string" || !isRoomId(replacement)) return undefined
+    if ((yield* versionOf(replacement))?.id !== version.id) return undefined
+    return (yield* predecessorOf(replacement)) === old.roomId ? replacement : undefined
+  })
+
+  const createNew = Effect.fnUntraced(function* (
+    session: Session,
+    old: OldRoom,
+    version: RoomVersion,
+    additionalCreators: ReadonlyArray<UserId>
+  ) {
+    const seed = upgradeSeed(
+      {
+        oldRoom: old.roomId,
+        lastEvent: old.lastEvent.event_id,
+        state: old.state,
+        creator: session.userId,
+        creatorProfile: { ...(yield* profiles.publicProfile(session.userId)) },
+        additionalCreators
+      },
+      version
+    )
+    const listed = Option.getOrElse(yield* list.isListed(old.roomId), () => false)
+    const tombstone = lookupIn(old.state)("m.room.tombstone", "")?.event_id ?? ""
+    // The same upgrade of the same room in the same state is one request, however often it is sent.
+    const txnId = `upgrade ${old.roomId} to ${version.id} after ${tombstone}`
+    return (yield* rooms.createSeeded(session, { version, seed, listed, invite: [] }, txnId)).room_id
+  })
+
+  /** What the user has no power to set stays as it is. */
+  const setIfAllowed = (...args: Parameters<(typeof rooms)["setState"]>) =>
+    Effect.catchTag(rooms.setState(...args), "M_FORBIDDEN", () => Effect.void)
+
+  /** Aliases and the place in the list of rooms go to the new room, and the old one takes no more messages. */
+  const closeOld = Effect.fnUntraced(function* (session: Session, old: OldRoom, replacement: RoomId) {
+    const lookup = lookupIn(old.state)
+    yield* directory.move(old.roomId, replacement)
+    yield* list.setListed(old.roomId, false)
+    if (lookup("m.room.canonical_alias", "") !== undefined) {
+      yield* setIfAllowed(session, old.roomId, "m.room.canonical_alias", "", {})
+    }
+    yield* rooms.setState(session, old.roomId, "m.room.tombstone", "", {
+      body: "This room has been replaced",
+      replacement_room: replacement
+    })
+    const levels = closingLevels(lookup, old.version)
+    if (levels !== undefined) yield* setIfAllowed(session, old.roomId, "m.room.power_levels", "", levels)
+  })
+
+  const upgrade = Effect.fn("RoomUpgrades.upgrade")(function* (
+    session: Session,
+    roomId: RoomId,
+    { additionalCreators = [], newVersion }: UpgradeRequest
+  ) {
+    const version = roomVersion(newVersion)
+    if (version === undefined) {
+      return yield* new UnsupportedRoomVersion({ error: `new_version: ${newVersion.slice(0, 64)} is not known here` })
+    }
+    const old = yield* oldRoomFor(session, roomId)
+    const before = yield* madeBefore(session, old, version)
+    if (before !== undefined) return before
+    const replacement = yield* createNew(session, old, version, additionalCreators)
+    yield* closeOld(session, old, replacement)
+    yield* succession.inherit(session.userId, roomId, replacement)
+    return replacement
+  })
+
+  return RoomUpgrades.of({ upgrade })
+})
+
+export class RoomUpgrades extends Context.Service<
+  RoomUpgrades,
+  {
+    /**
+     * Members with the power to send m.room.tombstone. The ID of the new room. Errors: M_FORBIDDEN,
+     * M_UNSUPPORTED_ROOM_VERSION.
+     */
+    readonly upgrade: (session: Session, roomId: RoomId, request: UpgradeRequest) => Effect.Effect<RoomId, MatrixError>
+  }
+>()("greenroom/actors/RoomUpgrades") {
+  static readonly layer = Layer.effect(RoomUpgrades, make)
+}
