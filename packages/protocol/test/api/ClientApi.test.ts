@@ -86,6 +86,7 @@ GET /presence/list/{userId}
 POST /presence/list/{userId}
 GET /presence_list/{userId}
 POST /presence_list/{userId}
+GET /presence/observers/{userId}
 GET /profile/{userId}
 GET /profile/{userId}/displayname
 PUT /profile/{userId}/displayname
