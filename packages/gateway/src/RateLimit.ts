@@ -5,6 +5,7 @@
  *
  * Source: "API Standards" of the specification (M_LIMIT_EXCEEDED).
  */
+import { addressKey } from "@greenroom/actors/runtime/AddressKey"
 import { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Context, Duration, Effect, Layer, Schema, SchemaTransformation } from "effect"
 import { RateLimiter } from "effect/persistence"
@@ -34,6 +35,9 @@ export interface Rates {
   readonly anonymous: Rate | Off
 }
 export type RateKind = keyof Rates
+
+/** The rates that count by the address of the client. */
+export type AddressRateKind = "registrations" | "logins" | "anonymous"
 
 /** Generous: they stop floods, not programs. */
 export const defaultRates: Rates = {
@@ -73,14 +77,27 @@ export const RateFromString: Schema.Codec<Rate | Off, string> = Schema.String.ch
 export class RateLimit extends Context.Service<
   RateLimit,
   {
-    /** Counts one request. Errors: M_LIMIT_EXCEEDED with the time until the next one is welcome. */
-    readonly take: (kind: RateKind, key: string) => Effect.Effect<void, LimitExceeded>
+    /**
+     * Counts one request of a user or a server. Errors: M_LIMIT_EXCEEDED with the time until the next one is welcome.
+     */
+    readonly take: (kind: Exclude<RateKind, AddressRateKind>, key: string) => Effect.Effect<void, LimitExceeded>
+    /**
+     * Counts one request from an address, by its network where it is an IPv6 address, and by `account` where that is given.
+     * Errors: M_LIMIT_EXCEEDED, as `take`.
+     */
+    readonly takeFrom: (kind: AddressRateKind, address: string, account?: string) => Effect.Effect<void, LimitExceeded>
   }
 >()("greenroom/gateway/RateLimit") {
   static readonly layer = (rates: Rates = defaultRates): Layer.Layer<RateLimit> =>
     Layer.effect(
       RateLimit,
-      Effect.map(makeLimiter(rates), (take) => RateLimit.of({ take }))
+      Effect.map(makeLimiter(rates), (take) =>
+        RateLimit.of({
+          take,
+          takeFrom: (kind, address, account) =>
+            take(kind, account === undefined ? addressKey(address) : `${addressKey(address)} ${account}`)
+        })
+      )
     )
 }
 

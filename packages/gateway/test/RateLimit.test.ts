@@ -3,6 +3,7 @@ import { Effect, Exit, Result, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { defaultRates, RateFromString, RateLimit, unlimited } from "../src/RateLimit.ts"
 
+const once = { limit: 1, window: 60_000 }
 const rates = { ...defaultRates, sends: { limit: 3, window: 3_000 } }
 
 describe("RateLimit", () => {
@@ -27,13 +28,26 @@ describe("RateLimit", () => {
     }).pipe(Effect.provide(RateLimit.layer(rates)))
   )
 
+  it.effect("the addresses of one IPv6 network count together, whatever is limited by address", () =>
+    Effect.gen(function* () {
+      const limit = yield* RateLimit
+      for (const kind of ["anonymous", "registrations", "logins"] as const) {
+        yield* limit.takeFrom(kind, "2001:db8:1:2::1", "alice")
+        const same = limit.takeFrom(kind, "2001:db8:1:2:ffff::1", "alice")
+        assert.strictEqual((yield* Effect.flip(same))._tag, "M_LIMIT_EXCEEDED")
+        yield* limit.takeFrom(kind, "2001:db8:1:3::1", "alice")
+        yield* limit.takeFrom(kind, "2001:db8:1:2::1", "bob")
+      }
+    }).pipe(Effect.provide(RateLimit.layer({ ...rates, anonymous: once, registrations: once, logins: once })))
+  )
+
   it.effect("buckets that are full again are forgotten, the others are kept", () =>
     Effect.gen(function* () {
       const limit = yield* RateLimit
-      for (let i = 0; i < 20_000; i++) yield* limit.take("anonymous", `10.0.${i >> 8}.${i & 255}`)
+      for (let i = 0; i < 20_000; i++) yield* limit.takeFrom("anonymous", `10.0.${i >> 8}.${i & 255}`)
       yield* TestClock.adjust(60_000)
       for (let i = 0; i < 3; i++) yield* limit.take("sends", "@alice:a")
-      for (let i = 0; i < 20_000; i++) yield* limit.take("anonymous", `10.1.${i >> 8}.${i & 255}`)
+      for (let i = 0; i < 20_000; i++) yield* limit.takeFrom("anonymous", `10.1.${i >> 8}.${i & 255}`)
       assert.isTrue(Exit.isFailure(yield* Effect.exit(limit.take("sends", "@alice:a"))))
     }).pipe(Effect.provide(RateLimit.layer(rates)))
   )

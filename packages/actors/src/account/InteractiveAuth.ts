@@ -16,12 +16,13 @@ import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSess
 import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result } from "effect"
+import { addressKey } from "../runtime/AddressKey.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { Accounts } from "./Accounts.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginDefaults, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
-import { addressKey, LoginThrottle } from "./login/LoginThrottle.ts"
+import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
 /** Stages of a flow in the order in which they are to be passed. */

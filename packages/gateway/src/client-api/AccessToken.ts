@@ -27,6 +27,6 @@ export const missing = new MissingToken({ error: "No access_token was given" })
 export const makeAuthenticate =
   (accounts: Accounts["Service"], limit: RateLimit["Service"]) =>
   (token: string | undefined, address: string): Effect.Effect<Session, MatrixError> => {
-    const refused = (error: MatrixError) => Effect.andThen(limit.take("anonymous", address), Effect.fail(error))
+    const refused = (error: MatrixError) => Effect.andThen(limit.takeFrom("anonymous", address), Effect.fail(error))
     return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token, address), refused)
   }

@@ -65,7 +65,7 @@ export const accountHandlers = HttpApiBuilder.group(ClientApi, "account", (handl
         CurrentSession.use((session) =>
           Effect.gen(function* () {
             const address = addressOf(request)
-            yield* limit.take("logins", `${address} ${session.userId}`)
+            yield* limit.takeFrom("logins", address, session.userId)
             const { new_password, old_password } = payload
             const ended = yield* accounts.changePassword(session, {
               oldPassword: Redacted.make(old_password),

@@ -8,6 +8,7 @@ import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Presences } from "@greenroom/actors/presence/Presences"
+import { addressKey } from "@greenroom/actors/runtime/AddressKey"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import {
@@ -95,7 +96,7 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     const authenticate = makeAuthenticate(yield* Accounts, limit)
     const viewer = withToken<Viewer>((token, address) =>
       token === undefined
-        ? Effect.andThen(limit.take("anonymous", address), Effect.as(mustBeOurs(serverName), { address }))
+        ? Effect.andThen(limit.takeFrom("anonymous", address), Effect.as(mustBeOurs(serverName), { address }))
         : Effect.map(
             Effect.tap(authenticate(token, address), ({ userId }) => limit.take("requests", userId)),
             (session) => ({ address, session })
@@ -103,7 +104,10 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     )
     return (handler) =>
       Effect.flatMap(viewer, ({ address, session }) =>
-        inSlot(slots.enter("reads", session?.userId ?? address), Effect.provideService(handler, CurrentViewer, session))
+        inSlot(
+          slots.enter("reads", session?.userId ?? addressKey(address)),
+          Effect.provideService(handler, CurrentViewer, session)
+        )
       )
   })
 )

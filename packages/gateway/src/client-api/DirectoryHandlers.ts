@@ -20,7 +20,7 @@ export const directoryHandlers = HttpApiBuilder.group(ClientApi, "directory", (h
     const limit = yield* RateLimit
     return handlers
       .handle("publicRooms", ({ query, request }) =>
-        limit.take("anonymous", addressOf(request)).pipe(
+        limit.takeFrom("anonymous", addressOf(request)).pipe(
           Effect.andThen(pagination(query)),
           Effect.flatMap(({ from, limit }) => rooms.publicRooms({ from, limit }))
         )

@@ -51,7 +51,7 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
       effect: Effect.Effect<HttpServerResponse.HttpServerResponse, MatrixError>
     ) =>
       Effect.andThen(
-        limit.take("anonymous", addressOf(request)),
+        limit.takeFrom("anonymous", addressOf(request)),
         wantsPage(request) ? Effect.catch(effect, (error) => Effect.succeed(errorPage(error))) : effect
       )
 
@@ -95,7 +95,7 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
         "callback",
         ({ request }) =>
           Effect.gen(function* () {
-            yield* limit.take("anonymous", addressOf(request))
+            yield* limit.takeFrom("anonymous", addressOf(request))
             return yield* answerReturn(
               yield* flows.callback({
                 query: queryOf(request.url),

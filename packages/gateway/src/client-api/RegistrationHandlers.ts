@@ -26,7 +26,7 @@ export const registrationHandlers = HttpApiBuilder.group(ClientApi, "registratio
       .handle("register", ({ payload, request }) =>
         Effect.gen(function* () {
           const address = addressOf(request)
-          yield* limit.take("registrations", address)
+          yield* limit.takeFrom("registrations", address)
           return yield* stages.post(payload, address)
         })
       )

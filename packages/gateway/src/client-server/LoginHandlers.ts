@@ -38,16 +38,14 @@ export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
       .handle("login", ({ payload, request }) =>
         Effect.gen(function* () {
           const address = addressOf(request)
-          yield* limit.take("anonymous", address)
-          yield* limit.take(
-            "logins",
-            `${address} ${payload.user ?? JSON.stringify(payload.identifier ?? payload.type)}`
-          )
+          yield* limit.takeFrom("anonymous", address)
+          const account = payload.user ?? JSON.stringify(payload.identifier ?? payload.type)
+          yield* limit.takeFrom("logins", address, account)
           return yield* logins.login({ ...deviceOf(payload), body: payload as unknown as JsonObject, address })
         })
       )
       .handle("refresh", ({ payload, request }) =>
-        Effect.andThen(limit.take("anonymous", addressOf(request)), accounts.refresh(payload.refresh_token))
+        Effect.andThen(limit.takeFrom("anonymous", addressOf(request)), accounts.refresh(payload.refresh_token))
       )
       .handle("getToken", ({ payload, request }) =>
         CurrentSession.use((session) =>
@@ -78,8 +76,8 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
         answerInteraction(
           Effect.gen(function* () {
             const address = addressOf(request)
-            yield* limit.take("anonymous", address)
-            yield* limit.take("registrations", address)
+            yield* limit.takeFrom("anonymous", address)
+            yield* limit.takeFrom("registrations", address)
             if (query.kind === "guest") return yield* new Forbidden({ error: "This server has no guest accounts" })
             const body = payload ?? {}
             return yield* registration.register({
@@ -95,11 +93,11 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
       )
       .handle("available", ({ query, request }) =>
         limit
-          .take("anonymous", addressOf(request))
+          .takeFrom("anonymous", addressOf(request))
           .pipe(Effect.andThen(registration.isAvailable(query.username)), Effect.as({ available: true }))
       )
       .handle("tokenValidity", ({ query, request }) =>
-        limit.take("logins", addressOf(request)).pipe(
+        limit.takeFrom("logins", addressOf(request)).pipe(
           Effect.andThen(registration.isTokenValid(Redacted.make(query.token))),
           Effect.map((valid) => ({ valid }))
         )

@@ -20,14 +20,14 @@ export const sharedSecretHandlers = HttpApiBuilder.group(ClientServerApi, "clien
     return handlers
       .handle("nonce", ({ request }) =>
         Effect.andThen(
-          limit.take("anonymous", addressOf(request)),
+          limit.takeFrom("anonymous", addressOf(request)),
           Effect.map(registration.nonce, (nonce) => ({ nonce }))
         )
       )
       .handle("register", ({ payload, request }) =>
         Effect.gen(function* () {
           const address = addressOf(request)
-          yield* limit.take("registrations", address)
+          yield* limit.takeFrom("registrations", address)
           const credentials = yield* registration.register({
             nonce: payload.nonce,
             username: payload.username,

@@ -32,7 +32,7 @@ export const identityHandlers = HttpApiBuilder.group(FederationApi, "identity", 
     const limit = yield* RateLimit
     return handlers.handleRaw("onBind", ({ request }) =>
       Effect.gen(function* () {
-        yield* limit.take("anonymous", addressOf(request))
+        yield* limit.takeFrom("anonymous", addressOf(request))
         const bound = decodeOnBind(yield* Effect.flatMap(readBody(request, maxBodyBytes), parse))
         if (Result.isFailure(bound)) return yield* new BadJson({ error: describeIssue(bound.failure.issue).text })
         yield* invites.onBind(bound.success)

@@ -43,7 +43,7 @@ export const keyHandlers = HttpApiBuilder.group(FederationApi, "keys", (handlers
     const own = Effect.map(notary.own, (object) => object as unknown as ServerKeys)
 
     const countRequest = HttpServerRequest.HttpServerRequest.use((request) =>
-      Effect.as(limit.take("anonymous", addressOf(request)), request)
+      Effect.as(limit.takeFrom("anonymous", addressOf(request)), request)
     )
 
     return handlers

@@ -63,7 +63,7 @@ export const originAuthenticationLayer: Layer.Layer<
       const rate = endpoint.method === "GET" ? "requests" : "sends"
       return Effect.gen(function* () {
         const request = yield* HttpServerRequest.HttpServerRequest
-        yield* limit.take("anonymous", addressOf(request))
+        yield* limit.takeFrom("anonymous", addressOf(request))
         const signed = yield* authenticate({
           method: request.method,
           ...signedParts(request),

@@ -1,30 +1,16 @@
 /**
- * Limits guesses of passwords and codes: failures are counted per account and per address, for all nodes together. An IPv6
- * address counts as its /64 network, which belongs to one customer as a whole.
+ * Limits guesses of passwords and codes: failures are counted per account and per address, for all nodes together.
+ * An address counts by its `addressKey`.
  */
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { type AttemptRate, LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { Context, Effect, Layer } from "effect"
+import { addressKey } from "../../runtime/AddressKey.ts"
 import { periodically } from "../../runtime/Supervision.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 
 const sweepInterval = "5 minutes"
-
-/** The first four groups of an IPv6 address; any other address as it is. */
-export const addressKey = (address: string): string => {
-  const text = address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "")
-  if (!text.includes(":")) return text
-  const [head = "", tail] = text.toLowerCase().split("::")
-  const before = head === "" ? [] : head.split(":")
-  const after = tail === undefined || tail === "" ? [] : tail.split(":")
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - before.length - after.length)
-  const groups = [...before, ...Array.from({ length: zeros }, () => "0"), ...after]
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, ""))
-    .join(":")}::/64`
-}
 
 const refusal = (wait: number) =>
   new LimitExceeded({ error: "Too many attempts, try again later", retry_after_ms: Math.ceil(wait) })

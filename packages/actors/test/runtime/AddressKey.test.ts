@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { addressKey } from "../../../src/account/login/LoginThrottle.ts"
+import { addressKey } from "../../src/runtime/AddressKey.ts"
 
 describe("addressKey", () => {
   const keys = [
     ["192.0.2.7", "192.0.2.7"],
     ["::ffff:192.0.2.7", "192.0.2.7"],
+    ["::FFFF:192.0.2.7", "192.0.2.7"],
+    ["::ffff:c000:207", "192.0.2.7"],
     ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
     ["2001:DB8:1:2::9", "2001:db8:1:2::/64"],
     ["2001:0db8:0001:0002:ffff::", "2001:db8:1:2::/64"],
