@@ -9,6 +9,7 @@ import type { IncomingMessage } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { canonicalUrl } from "@greenroom/protocol/api/ClientApi"
 import { canonicalClientServerUrl } from "@greenroom/protocol/client-server/CanonicalPath"
+import { shapeProblem } from "@greenroom/protocol/JsonShape"
 import { BadRequest, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import { Effect, Inspectable } from "effect"
 import { Headers, HttpIncomingMessage, HttpMethod, HttpServerRequest } from "effect/http"
@@ -30,10 +31,15 @@ type Inner = HttpServerRequest.HttpServerRequest
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 
-/** Bytes that are not UTF-8 are refused: with U+FFFD in their place another text would be stored than was sent. */
+/**
+ * The text of a body, which is JSON if it is anything. Bytes that are not UTF-8 are refused: with U+FFFD in their place
+ * another text would be stored than was sent.
+ */
 const decode = (bytes: Uint8Array | ArrayBuffer): Effect.Effect<string> => {
   try {
-    return Effect.succeed(utf8.decode(bytes))
+    const text = utf8.decode(bytes)
+    const problem = shapeProblem(text)
+    return problem === undefined ? Effect.succeed(text) : Effect.die(problem)
   } catch {
     return Effect.die(new NotJson({ error: "The body is not UTF-8" }))
   }

@@ -154,6 +154,19 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     })
   )
 
+  it.effect("a body of few bytes that would turn into very many values is refused before it is parsed", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("shape-alice")
+      const send = `/rooms/${inPath(yield* createRoom(alice))}/send/m.room.message`
+      const post = (body: string) => ask("POST", send, { token: alice.token, body })
+      const filling = `"${"x".repeat(20_000)}\\"[[[{{{"`
+      assertError(yield* post(`{"a":[${"{},".repeat(70_000)}0]}`), 413, "M_TOO_LARGE", "65536")
+      assertError(yield* post(`{"a":${filling},"b":${"[".repeat(200)}${"]".repeat(200)}}`), 400, "M_BAD_JSON", "128")
+      const good = yield* post(`{"msgtype":"m.text","body":${filling},"many":[${"0,".repeat(10_000)}0]}`)
+      assert.strictEqual(good.status, 200, good.text)
+    })
+  )
+
   it.effect("pagination that is malformed or negative is M_BAD_PAGINATION", () =>
     Effect.gen(function* () {
       const alice = yield* register("page-alice")

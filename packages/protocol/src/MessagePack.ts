@@ -12,10 +12,8 @@
 import { Result } from "effect"
 import { Packr, Unpackr } from "msgpackr"
 import type { Json } from "./Json.ts"
-import { BadJson, NotJson } from "./MatrixError.ts"
-
-/** How deep arrays and maps may nest. */
-export const maxDepth = 128
+import { maxRequestDepth as maxDepth } from "./JsonShape.ts"
+import { BadJson, NotJson, TooLarge } from "./MatrixError.ts"
 
 const Scalar = 0
 const Text = 1
@@ -95,6 +93,8 @@ const isUtf8 = (bytes: Uint8Array, start: number, end: number): boolean => {
  */
 type Purpose = "check" | "find"
 
+type Flaw = NotJson | BadJson | TooLarge
+
 /** Walks one value. */
 class Walk {
   readonly bytes: Uint8Array
@@ -105,19 +105,23 @@ class Walk {
   found: number | undefined
   position = 0
   depth = 0
+  /** Of all arrays and maps that were met. */
+  private values = 0
+  private readonly maxValues: number
   /** How many values each open array or map still wants; a map wants two for each entry. */
   readonly wanted = new Int32Array(maxDepth + 1)
   readonly inMap = new Uint8Array(maxDepth + 1)
 
-  constructor(bytes: Uint8Array, purpose: Purpose, key?: Uint8Array) {
+  constructor(bytes: Uint8Array, purpose: Purpose, key?: Uint8Array, maxValues = Number.POSITIVE_INFINITY) {
     this.bytes = bytes
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.purpose = purpose
     this.key = key
+    this.maxValues = maxValues
   }
 
   /** Undefined if the bytes are exactly one value that JSON has. */
-  run(): NotJson | BadJson | undefined {
+  run(): Flaw | undefined {
     this.wanted[0] = 1
     while (true) {
       while (this.wanted[this.depth] === 0) {
@@ -129,7 +133,7 @@ class Walk {
     }
   }
 
-  value(): NotJson | BadJson | undefined {
+  value(): Flaw | undefined {
     if (this.position >= this.bytes.length) return new NotJson({ error: malformed })
     const start = this.position
     const first = this.bytes[start]!
@@ -174,9 +178,11 @@ class Walk {
     return read + lengths[first]!
   }
 
-  open(kind: number, length: number): NotJson | BadJson | undefined {
+  open(kind: number, length: number): Flaw | undefined {
     const values = kind === Table ? length * 2 : length
     if (values > this.bytes.length - this.position) return new NotJson({ error: malformed })
+    this.values += values
+    if (this.values > this.maxValues) return new TooLarge({ error: `Expected at most ${this.maxValues} values` })
     if (this.depth === maxDepth) return new BadJson({ error: `Expected at most ${maxDepth} levels of nesting` })
     this.depth++
     this.wanted[this.depth] = values
@@ -193,9 +199,12 @@ class Walk {
 
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "number" })
 
-/** The value that the bytes hold. Errors: M_NOT_JSON for other bytes, M_BAD_JSON for what JSON does not have. */
-export const decode = (bytes: Uint8Array): Result.Result<Json, NotJson | BadJson> => {
-  const flaw = new Walk(bytes, "check").run()
+/**
+ * The value that the bytes hold. Errors: M_NOT_JSON for other bytes, M_BAD_JSON for what JSON does not have, M_TOO_LARGE for
+ * more than `maxValues` values.
+ */
+export const decode = (bytes: Uint8Array, maxValues?: number): Result.Result<Json, Flaw> => {
+  const flaw = new Walk(bytes, "check", undefined, maxValues).run()
   if (flaw !== undefined) return Result.fail(flaw)
   return Result.try({ try: () => unpackr.unpack(bytes) as Json, catch: () => new NotJson({ error: malformed }) })
 }

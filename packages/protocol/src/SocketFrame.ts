@@ -13,6 +13,7 @@
  */
 import { Result, Schema } from "effect"
 import { isJsonObject, type Json, type JsonObject } from "./Json.ts"
+import { maxRequestValues, shapeProblem } from "./JsonShape.ts"
 import { BadJson, type BadPagination, type ErrorBody, NotJson, TooLarge, Unrecognized } from "./MatrixError.ts"
 import * as MessagePack from "./MessagePack.ts"
 import { decodeParams, isSocketMethod, type SocketCall } from "./SocketMethod.ts"
@@ -79,11 +80,17 @@ const notJson = (error: string) => new NotJson({ error })
 const parseJson = (text: string): Result.Result<Json, NotJson> =>
   Result.try({ try: () => JSON.parse(text) as Json, catch: () => notJson("The frame is not JSON") })
 
-const decodeFrame = (subprotocol: Subprotocol, data: FrameData): Result.Result<Json, NotJson | BadJson> => {
+const decodeFrame = (
+  subprotocol: Subprotocol,
+  data: FrameData,
+  maxValues?: number
+): Result.Result<Json, NotJson | BadJson | TooLarge> => {
   if (subprotocol === "m.json") {
     return typeof data === "string" ? parseJson(data) : Result.fail(notJson("Expected a text frame"))
   }
-  return typeof data === "string" ? Result.fail(notJson("Expected a binary frame")) : MessagePack.decode(data)
+  return typeof data === "string"
+    ? Result.fail(notJson("Expected a binary frame"))
+    : MessagePack.decode(data, maxValues)
 }
 
 const encodeFrame = (subprotocol: Subprotocol, frame: unknown): FrameData =>
@@ -109,7 +116,9 @@ export const decodeRequest = (
   if (data.length > maxRequestBytes) {
     return refuse(null, new TooLarge({ error: `Expected frames of at most ${maxRequestBytes} bytes` }))
   }
-  const frame = decodeFrame(subprotocol, data)
+  const problem = typeof data === "string" ? shapeProblem(data) : undefined
+  if (problem !== undefined) return refuse(null, problem)
+  const frame = decodeFrame(subprotocol, data, maxRequestValues)
   if (Result.isFailure(frame)) return refuse(idOf(data), frame.failure)
   if (!isJsonObject(frame.success)) return refuse(null, new BadJson({ error: "The frame is not a JSON object" }))
   const { id, method, params = {} } = frame.success
@@ -154,7 +163,7 @@ const isError = Schema.is(ErrorShape)
 export const decodeServerFrame = (
   subprotocol: Subprotocol,
   data: FrameData
-): Result.Result<ServerFrame, NotJson | BadJson> =>
+): Result.Result<ServerFrame, NotJson | BadJson | TooLarge> =>
   Result.flatMap(decodeFrame(subprotocol, data), (frame): Result.Result<ServerFrame, BadJson> => {
     if (isJsonObject(frame)) {
       if (Array.isArray(frame.chunk) && typeof frame.start === "string" && typeof frame.end === "string") {

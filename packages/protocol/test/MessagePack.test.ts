@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Json } from "@greenroom/protocol/Json"
-import { decode, encode, maxDepth, readScalar } from "@greenroom/protocol/MessagePack"
+import { maxRequestDepth } from "@greenroom/protocol/JsonShape"
+import { decode, encode, readScalar } from "@greenroom/protocol/MessagePack"
 import { Result } from "effect"
 import fc from "fast-check"
 import { Packr, unpack } from "msgpackr"
@@ -166,8 +167,8 @@ describe("bytes of others", () => {
 
   it("that nest without end are refused without exhausting the stack", () => {
     const nested = (levels: number) => Buffer.concat([Buffer.alloc(levels, 0x91), Buffer.from([0xc0])])
-    assert.isTrue(Result.isSuccess(decode(nested(maxDepth))))
-    assert.strictEqual(refused(nested(maxDepth + 1)), "M_BAD_JSON")
+    assert.isTrue(Result.isSuccess(decode(nested(maxRequestDepth))))
+    assert.strictEqual(refused(nested(maxRequestDepth + 1)), "M_BAD_JSON")
     assert.strictEqual(refused(nested(200_000)), "M_BAD_JSON")
   })
 

@@ -155,6 +155,9 @@ describe("rubbish", () => {
     assert.strictEqual(tag("m.msgpack", new Uint8Array(0)), "M_NOT_JSON")
     assert.strictEqual(tag("m.json", " ".repeat(maxRequestBytes + 1)), "M_TOO_LARGE")
     assert.strictEqual(tag("m.msgpack", new Uint8Array(maxRequestBytes + 1)), "M_TOO_LARGE")
+    const many = { id: 1, method: "ping", params: { many: Array.from({ length: 70_000 }, () => 0) } }
+    assert.strictEqual(tag("m.json", JSON.stringify(many)), "M_TOO_LARGE")
+    assert.strictEqual(tag("m.msgpack", MessagePack.encode(many)), "M_TOO_LARGE")
   })
 })
 

@@ -7,6 +7,7 @@
  */
 import { Schema } from "effect"
 import { isJsonObject, type Json, type JsonObject, nestsWithin } from "../Json.ts"
+import { maxRequestDepth } from "../JsonShape.ts"
 
 const isBody = isJsonObject as (value: unknown) => value is never
 const isListBody = Array.isArray as (value: unknown) => value is never
@@ -31,12 +32,9 @@ export const listBody = <T>(described: Schema.Schema<ReadonlyArray<T>> & Schema.
 /** Any JSON object that the server answers with, as it is. */
 export const AnyObject: Schema.Codec<JsonObject> = body(Schema.Record(Schema.String, Schema.Unknown)) as never
 
-/** How deep arrays and objects in a request may nest. */
-export const maxBodyDepth = 128
-
 /** So that nothing behind this, whatever walks the value, is led down without end. */
 const bounded = Schema.makeFilter(
-  (value: unknown) => nestsWithin(value, maxBodyDepth) || `Expected at most ${maxBodyDepth} levels of nesting`
+  (value: unknown) => nestsWithin(value, maxRequestDepth) || `Expected at most ${maxRequestDepth} levels of nesting`
 )
 
 const isAny = (_value: unknown): _value is Json => true
