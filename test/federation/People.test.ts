@@ -106,6 +106,23 @@ describe("People on several servers", () => {
     })
   )
 
+  it.live("the presence of somebody of another server has their name, also after it changed", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, red } = yield* scene
+      const rename = (name: string) =>
+        red.run(Effect.flatMap(Users, (users) => users.setProfileField(alice, alice.userId, "displayname", name)))
+      const isNamed = (name: string) => (event: StreamedEvent) =>
+        isThere(alice.userId, "unavailable")(event) && (event.content as { displayname?: string }).displayname === name
+      yield* rename("Alice")
+      yield* red.run(Effect.flatMap(Presences, (presences) => presences.set(alice, alice.userId, "unavailable")))
+      yield* blue.sees(bob, isNamed("Alice"))
+      yield* rename("Alice L.")
+      yield* blue.sees(bob, isNamed("Alice L."))
+      const asked = yield* blue.run(Effect.flatMap(Presences, (presences) => presences.get(bob, alice.userId)))
+      assert.strictEqual(asked.displayname, "Alice L.")
+    })
+  )
+
   it.live("who joins from another server is seen as they are", () =>
     Effect.gen(function* () {
       const { alice, blue, red, room_id } = yield* scene

@@ -79,8 +79,8 @@ export class EventLog extends Context.Service<
     readonly currentPosition: Effect.Effect<StreamPosition>
     /** The epoch for tokens of positions up to `position`. */
     readonly epoch: () => string
-    /** The token of a position, also of one that this node has not read yet. */
-    readonly tokenOf: (position: StreamPosition) => Effect.Effect<string>
+    /** The token of a position, also of one that this node has not read yet. `cut`: how far other streams were read. */
+    readonly tokenOf: (position: StreamPosition, cut?: StreamToken["cut"]) => Effect.Effect<string>
     /**
      * Whether a token is from a future that was lost: the database was restored from a backup that was made before the
      * token was given out. What follows such a token is not all that its reader lacks.
@@ -221,9 +221,11 @@ export class EventLog extends Context.Service<
         readAfter: read,
         currentPosition: Effect.map(settled, follower.position),
         epoch: () => epochs.current,
-        tokenOf: (position) =>
+        tokenOf: (position, cut) =>
           Effect.orDie(
-            Effect.map(epochs.of(position, follower.position()), (epoch) => formatToken({ position, epoch }))
+            Effect.map(epochs.of(position, follower.position()), (epoch) =>
+              formatToken({ position, epoch, ...(cut === undefined ? {} : { cut }) })
+            )
           ),
         isLost: (token) => Effect.orDie(epochs.isLost(token, follower.position())),
         awaitOutgoing: Effect.map(hasDestinations.await, () => {

@@ -8,6 +8,7 @@
  * Used by `Users` and the Presence actor. An error of the database is a defect. Source: "Profiles" of the specification.
  */
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
+import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
@@ -47,6 +48,12 @@ const toPublicProfile = (row: PublicRow): PublicProfile => ({
   ...(row.avatar_url === null ? {} : { avatar_url: JSON.parse(row.avatar_url) })
 })
 
+/** What the content of a membership says of the member. Other servers may send anything there. */
+export const profileOfMember = ({ avatar_url, displayname }: Event["content"]): PublicProfile => ({
+  ...(typeof displayname === "string" ? { displayname } : {}),
+  ...(typeof avatar_url === "string" ? { avatar_url } : {})
+})
+
 /** The fields that memberships and presence carry. */
 const propagated: ReadonlySet<string> = new Set(["displayname", "avatar_url"])
 
@@ -64,6 +71,8 @@ export class ProfileStore extends Context.Service<
     readonly publicProfile: (userId: UserId) => Effect.Effect<PublicProfile>
     /** Of many users at once; who has neither is missing. */
     readonly publicProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
+    /** What the newest memberships of users say of them: all that is known of users of other servers. */
+    readonly memberProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
     /** The number of the user's newest change that rooms were not told of. */
     readonly pendingPropagation: (userId: UserId) => Effect.Effect<Option.Option<number>>
     /** Whose changes rooms were not told of: what a process that ended has left to do. */
@@ -103,7 +112,21 @@ export class ProfileStore extends Context.Service<
         return new Map(rows.map((row) => [row.user_id as UserId, toPublicProfile(row)]))
       }, Effect.orDie)
 
+      const memberProfiles = Effect.fn("ProfileStore.memberProfiles")(function* (userIds: Iterable<UserId>) {
+        const wanted = [...new Set(userIds)]
+        if (wanted.length === 0) return new Map<UserId, PublicProfile>()
+        const rows = yield* sql<{ user_id: string; body: string }>`
+          SELECT DISTINCT ON (memberships.user_id) memberships.user_id, events.body
+          FROM memberships JOIN events ON events.nid = memberships.event_nid
+          WHERE memberships.user_id = ANY (${texts(wanted)}::text[]) AND memberships.membership = 'join'
+          ORDER BY memberships.user_id, memberships.event_nid DESC`
+        return new Map(
+          rows.map(({ body, user_id }) => [user_id as UserId, profileOfMember((JSON.parse(body) as Event).content)])
+        )
+      }, Effect.orDie)
+
       return ProfileStore.of({
+        memberProfiles,
         fields: (userId) =>
           sql<FieldRow>`SELECT field, value, visibility FROM profile_fields WHERE user_id = ${userId}`.pipe(
             Effect.map((rows) => new Map(rows.map((row) => [row.field, toField(row)]))),

@@ -1,6 +1,6 @@
 /**
  * The presence of users of other servers whom our users may see. Their servers push it; what we want to know and were
- * not told we poll. It goes to the ephemeral stream, from which clients and `Presences` have it like that of our users.
+ * not told we poll. The profile is that of the newest membership. It goes to the ephemeral stream, from which clients and `Presences` have it like that of our users.
  *
  * A server that has been silent for a while is polled for those of its users who are about, and when it stays silent
  * they count as offline.
@@ -9,7 +9,9 @@
  */
 import { maxPresenceUsers, type PresencePush } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { EventLog, type LogSlice } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { ProfileStore, type PublicProfile, profileOfMember } from "@greenroom/store/ProfileStore"
 import { Clock, Context, Effect, Layer } from "effect"
 import { EphemeralStream, type PresenceValue } from "../presence/EphemeralStream.ts"
 import { RemotePresenceLookup } from "../presence/RemotePresenceLookup.ts"
@@ -43,14 +45,19 @@ interface Watched {
 }
 
 const sameNews = (a: PresenceValue | undefined, b: PresenceValue): boolean =>
-  a !== undefined && a.state === b.state && a.status_msg === b.status_msg
+  a !== undefined &&
+  a.state === b.state &&
+  a.status_msg === b.status_msg &&
+  a.displayname === b.displayname &&
+  a.avatar_url === b.avatar_url
 
-const toValue = (push: PresencePush, now: number): PresenceValue => {
+const toValue = (push: PresencePush, profile: PublicProfile | undefined, now: number): PresenceValue => {
   const state = push.state === "hidden" ? "offline" : push.state
   return {
     user_id: push.user_id,
     state,
     presence: state,
+    ...profile,
     ...(push.status_msg === undefined || state === "offline" ? {} : { status_msg: push.status_msg }),
     ...(push.last_active_ago === undefined ? {} : { last_active_at: now - push.last_active_ago })
   }
@@ -61,6 +68,8 @@ const make = Effect.gen(function* () {
   const stream = yield* EphemeralStream
   const peers = yield* Peers
   const client = yield* FederationClient
+  const profiles = yield* ProfileStore
+  const log = yield* EventLog
   const visible = yield* makePresenceVisibility
   const watched = new Map<ServerName, Watched>()
   const polled = new Map<UserId, number>()
@@ -88,8 +97,35 @@ const make = Effect.gen(function* () {
       serverName,
       pushes.map((push) => push.user_id)
     )
+    const memberProfiles = yield* profiles.memberProfiles(wanted)
     const now = yield* Clock.currentTimeMillis
-    for (const push of pushes) if (wanted.has(push.user_id)) yield* publish(toValue(push, now))
+    for (const push of pushes) {
+      if (wanted.has(push.user_id)) yield* publish(toValue(push, memberProfiles.get(push.user_id), now))
+    }
+  })
+
+  // Presence carries the profile: a membership that changes it is news of the user's presence too.
+  const renamed = (slice: LogSlice): ReadonlyArray<PresenceValue> =>
+    slice.events.flatMap(({ event: { content, state_key, type } }) => {
+      if (type !== "m.room.member" || content.membership !== "join") return []
+      const known = stream.presence(state_key as UserId)
+      if (known === undefined || serverNameOf(known.user_id) === serverName) return []
+      const { avatar_url: _, displayname: __, ...rest } = known
+      const value = { ...rest, ...profileOfMember(content) }
+      return sameNews(known, value) ? [] : [value]
+    })
+  // The log waits for its consumers, and publishing waits for the log.
+  const scope = yield* Effect.scope
+  yield* log.follow((slice) => {
+    const values = renamed(slice)
+    return values.length === 0
+      ? Effect.void
+      : Effect.asVoid(
+          Effect.forkIn(
+            Effect.forEach(values, (value) => stream.publishPresence(value), { discard: true }),
+            scope
+          )
+        )
   })
 
   // Polling
@@ -124,7 +160,8 @@ const make = Effect.gen(function* () {
     if (stream.presence(userId) !== undefined) return
     const push = yield* Effect.option(Effect.timeout(client.queryPresence(userId), fetchTimeout))
     const now = yield* Clock.currentTimeMillis
-    if (push._tag === "Some" && push.value.user_id === userId) yield* publish(toValue(push.value, now))
+    if (push._tag === "Some" && push.value.user_id === userId)
+      yield* publish(toValue(push.value, (yield* profiles.memberProfiles([userId])).get(userId), now))
   })
 
   // Silence

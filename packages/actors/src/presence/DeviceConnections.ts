@@ -13,6 +13,8 @@ interface Device {
   /** Polls and sockets that are open now. */
   connections: number
   connected: boolean
+  /** Its client says that nobody is there. */
+  away: boolean
   lastActiveAt: number
   changedAt: number
   /** When a device without connections stops being connected. */
@@ -62,18 +64,24 @@ export class DeviceConnections {
     return user
   }
 
-  /** A poll or socket of the device opened. True if the actor must be told. */
-  connect(userId: UserId, deviceId: string, now: number): boolean {
-    this.keepTime(now)
-    const user = this.user(userId)
+  private device(user: User, deviceId: string, now: number): Device {
     let device = user.devices.get(deviceId)
     if (device === undefined) {
-      device = { connections: 0, connected: false, lastActiveAt: now, changedAt: now, graceEnds: 0 }
+      device = { connections: 0, connected: false, away: false, lastActiveAt: now, changedAt: now, graceEnds: 0 }
       user.devices.set(deviceId, device)
     }
+    return device
+  }
+
+  /** A poll or socket of the device opened; `away`: its client says that nobody is there. True if the actor must be told. */
+  connect(userId: UserId, deviceId: string, now: number, away = false): boolean {
+    this.keepTime(now)
+    const user = this.user(userId)
+    const device = this.device(user, deviceId, now)
     device.connections++
-    if (device.connected) return false
-    Object.assign(device, { connected: true, lastActiveAt: now, changedAt: now })
+    if (device.connected && device.away === away) return false
+    if (!device.connected) Object.assign(device, { connected: true, lastActiveAt: now, changedAt: now })
+    device.away = away
     user.tellAt = now
     return true
   }
@@ -88,14 +96,19 @@ export class DeviceConnections {
     user.tellAt = Math.min(user.tellAt, device.graceEnds)
   }
 
-  /** Something was done on the device. True if the actor must be told. Devices that are not connected do not count. */
+  /**
+   * Something was done on the device. True if the actor must be told. A device without a poll or socket is connected for
+   * the grace period.
+   */
   active(userId: UserId, deviceId: string, now: number): boolean {
     this.keepTime(now)
-    const user = this.users.get(userId)
-    const device = user?.devices.get(deviceId)
-    if (user === undefined || device === undefined) return false
+    const user = this.user(userId)
+    const device = this.device(user, deviceId, now)
     device.lastActiveAt = now
-    if (!user.idle) return false
+    if (device.connections === 0) device.graceEnds = now + this.grace
+    if (device.connected && !device.away && !user.idle) return false
+    if (!device.connected) Object.assign(device, { connected: true, changedAt: now })
+    device.away = false
     user.idle = false
     user.tellAt = now
     return true
@@ -130,6 +143,7 @@ export class DeviceConnections {
       }
       reports.push({
         connected: device.connected,
+        ...(device.away ? { away: true } : {}),
         last_active_at: device.lastActiveAt,
         changed_at: device.changedAt
       })

@@ -4,6 +4,8 @@
  *
  * - Who is connected to the event stream is `online`, who is not is `offline`. Who is connected, but did nothing on any
  *   device for `idleAfter`, is `unavailable` until the next activity.
+ * - A client may say that its user is away (`set_presence=unavailable`). Where all connected ones do, the user is
+ *   `unavailable`.
  * - The draft lets each device report an idle timer and the server "take the highest reported time". Read here as the
  *   latest moment: the last activity of a user is the most recent one of any device.
  * - What the user chose wins: `unavailable` and `offline` whatever the devices do, `online` and `free_for_chat` while
@@ -20,6 +22,8 @@ import { Schema } from "effect"
 /** A device as its node reports it. Times are milliseconds since 1970. */
 export const DeviceReport = Schema.Struct({
   connected: Schema.Boolean,
+  /** Its client says that nobody is there. */
+  away: Schema.optionalKey(Schema.Boolean),
   last_active_at: Schema.Number,
   /** When it was connected or disconnected last. */
   changed_at: Schema.Number
@@ -63,10 +67,10 @@ const holds = (facts: PresenceFacts, choice: Choice, connected: boolean, now: nu
 
 /** The facts with no time after `now`: where the clock was put back, what is later counts as happening now. */
 const notAfter = ({ choice, devices, idleAfter, lastActiveAt }: PresenceFacts, now: number): PresenceFacts => ({
-  devices: devices.map(({ changed_at, connected, last_active_at }) => ({
-    connected,
-    last_active_at: Math.min(now, last_active_at),
-    changed_at: Math.min(now, changed_at)
+  devices: devices.map((device) => ({
+    ...device,
+    last_active_at: Math.min(now, device.last_active_at),
+    changed_at: Math.min(now, device.changed_at)
   })),
   choice: choice === undefined || choice.at <= now ? choice : { ...choice, at: now },
   lastActiveAt: lastActiveAt === undefined ? undefined : Math.min(now, lastActiveAt),
@@ -90,6 +94,9 @@ export const settle = (known: PresenceFacts, now: number): Settled => {
       : { ...rest, state: choice.state, until: choice.at + facts.idleAfter }
   }
   if (choice?.state === "unavailable" || choice?.state === "offline") return { ...rest, state: choice.state }
+  // Where every connected client says that nobody is there, nobody is.
+  const isAway = facts.devices.every((device) => !device.connected || device.away === true)
+  if (isAway) return { ...rest, state: "unavailable", idle: true }
   const idleAt = (lastActiveAt ?? now) + facts.idleAfter
   return now >= idleAt
     ? { ...rest, state: "unavailable", idle: true }

@@ -42,6 +42,7 @@ const makeLastValues = Effect.gen(function* () {
   const stream = yield* EphemeralStream
   const store = yield* PresenceStore
   const profiles = yield* ProfileStore
+  const { serverName } = yield* HomeServerConfig
 
   const offline = (userId: UserId, profile: PublicProfile | undefined, stored: StoredPresence | undefined) => ({
     user_id: userId,
@@ -55,11 +56,17 @@ const makeLastValues = Effect.gen(function* () {
     const known = userIds.map((userId): PresenceValue | undefined => stream.presence(userId, viewer))
     const absent = userIds.filter((_, index) => known[index] === undefined)
     if (absent.length === 0) return known as ReadonlyArray<PresenceValue>
-    const [stored, profile] = yield* Effect.all([store.many(absent), profiles.publicProfiles(absent)], {
-      concurrency: 2
-    })
+    const [ours, others] = [
+      absent.filter((userId) => serverNameOf(userId) === serverName),
+      absent.filter((userId) => serverNameOf(userId) !== serverName)
+    ]
+    const [stored, profile, memberProfile] = yield* Effect.all(
+      [store.many(ours), profiles.publicProfiles(ours), profiles.memberProfiles(others)],
+      { concurrency: 3 }
+    )
     return userIds.map(
-      (userId, index): PresenceValue => known[index] ?? offline(userId, profile.get(userId), stored.get(userId))
+      (userId, index): PresenceValue =>
+        known[index] ?? offline(userId, profile.get(userId) ?? memberProfile.get(userId), stored.get(userId))
     )
   })
 })
@@ -195,11 +202,21 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     return values.map((value) => toPresenceContent(withActivity(value), now))
   })
 
-  const connected = ({ deviceId, userId }: Session) =>
+  const about = Effect.fnUntraced(function* (userIds: Iterable<UserId>, viewer: UserId) {
+    const wanted = [...userIds]
+    yield* remotePresences.want(wanted)
+    const now = yield* Clock.currentTimeMillis
+    return wanted.flatMap((userId) => {
+      const value = stream.presence(userId, viewer)
+      return value === undefined || value.state === "offline" ? [] : [toPresenceContent(withActivity(value), now)]
+    })
+  })
+
+  const connected = ({ deviceId, userId }: Session, away = false) =>
     Effect.asVoid(
       Effect.acquireRelease(
         Effect.map(Clock.currentTimeMillis, (now) => {
-          if (devices.connect(userId, deviceId, now)) somethingDue.openUnsafe()
+          if (devices.connect(userId, deviceId, now, away)) somethingDue.openUnsafe()
         }),
         () => Effect.map(Clock.currentTimeMillis, (now) => devices.disconnect(userId, deviceId, now))
       )
@@ -214,6 +231,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     set,
     get,
     many: manyContents,
+    about,
     connected,
     active,
     acceptedBy: (viewer: UserId) => MonotonicCache.get(acceptedBy, viewer),
@@ -244,8 +262,16 @@ export class Presences extends Context.Service<
      * them as who they are.
      */
     readonly many: (userIds: ReadonlyArray<UserId>, viewer?: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
-    /** The device is connected to the event stream until the scope closes (with a grace period between polls). */
-    readonly connected: (session: Session) => Effect.Effect<void, never, Scope.Scope>
+    /**
+     * Those of several users who are about, as this node knows. Costs no query. For callers that have checked who may see
+     * them.
+     */
+    readonly about: (userIds: Iterable<UserId>, viewer: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
+    /**
+     * The device is connected to the event stream until the scope closes (with a grace period between polls). `away`: its
+     * client says that nobody is there.
+     */
+    readonly connected: (session: Session, away?: boolean) => Effect.Effect<void, never, Scope.Scope>
     /** The user did something on this device: resets its idle timer. Cheap; never waits. */
     readonly active: (session: Session) => Effect.Effect<void>
     /**

@@ -6,18 +6,21 @@
  * Source: "Syncing" of the client-server specification.
  */
 import { Filter } from "@greenroom/protocol/client-server/Filter"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { beginning, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option, Schema } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./internal/Feeds.ts"
+import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
+import type { UserFeed } from "./internal/UserFeed.ts"
 import type { SimpleEvent, SyncAnswer } from "./SyncAnswer.ts"
 
 export interface SyncRequest {
@@ -37,9 +40,24 @@ const maxTimeout = 300_000
 const noFilter: Filter = {}
 const decodeFilter = Schema.decodeUnknownOption(Schema.fromJsonString(Filter))
 
-const isEmpty = ({ account_data, presence, rooms }: SyncAnswer): boolean =>
+/** Where a former answer ended: all in all, and in presence. */
+interface Start {
+  readonly position: StreamPosition
+  readonly seen: StreamPosition
+}
+
+/** Of several events of a user the last one. */
+const eachOnce = (events: ReadonlyArray<SyncedPresence>): ReadonlyArray<SyncedPresence> => [
+  ...new Map(events.map((event) => [event.sender, event])).values()
+]
+
+/** Coming online because of this request must not complete it: that is told with what is next. */
+const isOwnArrival = (userId: UserId, { content, sender }: SyncedPresence): boolean =>
+  sender === userId && content.presence === "online" && content.status_msg === undefined
+
+const isEmpty = (userId: UserId, { account_data, presence, rooms }: SyncAnswer): boolean =>
   account_data.events.length === 0 &&
-  presence.events.length === 0 &&
+  presence.events.every((event) => isOwnArrival(userId, event)) &&
   Object.values(rooms).every((section) => Object.keys(section).length === 0)
 
 const make = Effect.gen(function* () {
@@ -49,6 +67,7 @@ const make = Effect.gen(function* () {
   const accountData = yield* AccountData
   const pushRules = yield* UserPushRules
   const rooms = yield* makeSyncRooms
+  const presence = yield* makeSyncPresence
 
   const filterOf = Effect.fnUntraced(function* (session: Session, given: string | undefined) {
     if (given === undefined || given === "") return noFilter
@@ -63,10 +82,10 @@ const make = Effect.gen(function* () {
     ) as Effect.Effect<Filter, MatrixError>
   })
 
-  /** The position of a token; none for one from a lost future, which counts as absent. */
-  const positionOf = (since: string): Effect.Effect<StreamPosition | undefined, MatrixError> =>
+  /** Where the former answer ended; none for a token from a lost future, which counts as absent. */
+  const startOf = (since: string): Effect.Effect<Start | undefined, MatrixError> =>
     readToken(since).pipe(
-      Effect.map(({ position }) => position),
+      Effect.map(({ cut, position }) => ({ position, seen: cut?.presence ?? position })),
       Effect.catch(({ isLost, reason }) =>
         isLost ? Effect.undefined : Effect.fail(new InvalidParam({ error: `since: ${reason}` }))
       )
@@ -83,8 +102,10 @@ const make = Effect.gen(function* () {
     session: Session,
     request: SyncRequest,
     filter: Filter,
-    since: StreamPosition | undefined
+    start: Start | undefined,
+    feed: UserFeed | undefined
   ): Effect.fn.Return<SyncAnswer> {
+    const since = start?.position
     // A token of another node may be ahead of what this one has read.
     const upTo = laterPosition(yield* log.currentPosition, since ?? beginning)
     const found = yield* rooms.read({
@@ -95,13 +116,16 @@ const make = Effect.gen(function* () {
       fullState: request.fullState ?? false,
       stateAfter: request.useStateAfter ?? false
     })
+    const told = yield* presence.read(session.userId, start?.seen, filter.presence, feed)
+    const met = yield* presence.inRooms(session.userId, found.entered, filter.presence)
+    const isCurrent = comparePositions(told.seen, upTo) === 0
     return {
-      next_batch: yield* log.tokenOf(upTo),
+      next_batch: yield* log.tokenOf(upTo, isCurrent ? undefined : { presence: told.seen }),
       rooms: found.rooms,
       account_data: {
         events: since === undefined ? yield* withPushRules(session, found.accountData) : found.accountData
       },
-      presence: { events: [] }
+      presence: { events: eachOnce([...met, ...told.events]) }
     }
   })
 
@@ -110,15 +134,17 @@ const make = Effect.gen(function* () {
     request: SyncRequest
   ): Effect.fn.Return<SyncAnswer, MatrixError> {
     const filter = yield* filterOf(session, request.filter)
-    const since = request.since === undefined ? undefined : yield* positionOf(request.since)
-    const look = read(session, request, filter, since)
-    if (since === undefined || request.fullState || request.timeout === 0) return yield* look
+    const start = request.since === undefined ? undefined : yield* startOf(request.since)
+    if (start === undefined || request.fullState || request.timeout === 0) {
+      return yield* read(session, request, filter, start, undefined)
+    }
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)
     return yield* feeds.reading(session.userId, (feed) => {
+      const look = read(session, request, filter, start, feed)
       const wait: Effect.Effect<SyncAnswer, MatrixError> = Effect.suspend(() => {
         const { wakes } = feed
         return Effect.flatMap(look, (answer) =>
-          isEmpty(answer)
+          isEmpty(session.userId, answer)
             ? Effect.flatMap(feeds.changed(session, feed, wakes, deadline), (woken) =>
                 woken ? wait : Effect.succeed(answer)
               )

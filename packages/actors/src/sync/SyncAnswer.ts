@@ -4,6 +4,7 @@
  * Source: "Syncing" of the client-server specification.
  */
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { SyncedPresence } from "./internal/SyncPresence.ts"
 import type { UnreadOfRoom } from "./internal/UnreadCounts.ts"
 
 /** An event without sender or ID, such as account data. */
@@ -39,5 +40,5 @@ export interface SyncAnswer {
     readonly leave: { readonly [roomId: string]: SyncedRoom }
   }
   readonly account_data: Events
-  readonly presence: Events
+  readonly presence: Events<SyncedPresence>
 }

@@ -58,7 +58,9 @@ layer(remotePresences)("RemotePresences", (it) => {
       yield* presences.heardFrom(blue)
       yield* TestClock.adjust("9 minutes")
       assert.strictEqual(stateOf(bob), "online")
+      const before = yield* stream.position
       yield* TestClock.adjust("2 minutes")
+      yield* stream.changed(before)
       assert.strictEqual(stateOf(bob), "offline")
     })
   )

@@ -47,7 +47,7 @@ const makePoll =
       ...(limit === undefined ? {} : { limit })
     }
     const now = events.poll(session, { ...options, timeout: 0 })
-    if (timeout === 0) return now
+    if (timeout === 0) return Effect.scoped(Effect.andThen(presences.connected(session), now))
     const waiting = Effect.withFiber<StreamChunk, MatrixError>((fiber) => {
       const forget = shutdown.onRequest(() => fiber.interruptUnsafe())
       return Effect.ensuring(events.poll(session, { ...options, timeout }), Effect.sync(forget))

@@ -36,19 +36,21 @@ export const syncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.
     const presences = yield* Presences
     const shutdown = yield* Shutdown
 
-    /** The user is there as long as the request waits, unless they say otherwise. A shutdown ends the waiting. */
+    /** The user is connected while the request lasts, unless `setPresence` says otherwise. A shutdown ends the waiting. */
     const waiting = (
       session: Session,
       request: SyncRequest,
       setPresence: string | undefined
     ): Effect.Effect<SyncAnswer, MatrixError> => {
+      const connected =
+        setPresence === "offline" ? Effect.void : presences.connected(session, setPresence === "unavailable")
       const now = sync.sync(session, { ...request, timeout: 0 })
-      if (request.timeout === 0) return now
+      if (request.timeout === 0) return Effect.scoped(Effect.andThen(connected, now))
       const later = Effect.withFiber<SyncAnswer, MatrixError>((fiber) => {
         const forget = shutdown.onRequest(() => fiber.interruptUnsafe())
         return Effect.ensuring(sync.sync(session, request), Effect.sync(forget))
       })
-      return (setPresence === "offline" ? Effect.void : presences.connected(session)).pipe(
+      return connected.pipe(
         Effect.andThen(Effect.interruptible(later)),
         Effect.catchCause((cause) =>
           Cause.hasInterruptsOnly(cause) && shutdown.isRequested() ? now : Effect.failCause(cause)

@@ -3,7 +3,17 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Answer, type Ask, ask, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import {
+  type Answer,
+  type Ask,
+  ask,
+  createRoom,
+  gateway,
+  inPath,
+  register,
+  type Seen,
+  type TestUser
+} from "../TestGateway.ts"
 
 const as = (user: TestUser) => (method: string, path: string, json?: Ask["json"]) =>
   ask(method, path, { token: user.token, json })
@@ -11,7 +21,7 @@ const as = (user: TestUser) => (method: string, path: string, json?: Ask["json"]
 const outcome = ({ body, status }: Answer) => [status, body.errcode]
 
 /** Polls from a token on until there is an event that will do, and gives it. */
-const pollFor = Effect.fnUntraced(function* (user: TestUser, start: string, wanted: (event: object) => boolean) {
+const pollFor = Effect.fnUntraced(function* (user: TestUser, start: string, wanted: (event: Seen) => boolean) {
   let from = start
   while (true) {
     const { body } = yield* as(user)("GET", `/events?from=${from}&timeout=5000`)
@@ -184,7 +194,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
         const room = inPath(yield* createRoom(alice))
         const start = yield* nowOf(alice)
         assert.strictEqual((yield* enter(room)).status, 200)
-        const isBob = (event: object) => "type" in event && event.type === "m.presence"
+        const isBob = ({ content, type }: Seen) => type === "m.presence" && content.user_id === bob.id
         const { content } = yield* pollFor(alice, start, isBob)
         assert.deepInclude(content, { user_id: bob.id, presence: "unavailable", status_msg: "knitting" })
         yield* as(bob)("POST", `/rooms/${room}/leave`)

@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
+import type { Gateway } from "../../src/Gateway.ts"
 import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 interface ClientEvent {
@@ -24,6 +25,7 @@ interface SyncedRoom {
 interface Answer {
   readonly next_batch: string
   readonly account_data: Events<{ readonly type: string; readonly content: object }>
+  readonly presence: Events
   readonly rooms: {
     readonly join: { readonly [roomId: string]: SyncedRoom }
     readonly invite: { readonly [roomId: string]: { readonly invite_state: Events } }
@@ -54,6 +56,21 @@ const say = (user: TestUser, room: string, text: string) =>
 
 const bodies = (room: SyncedRoom | undefined) =>
   room?.timeline.events.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))
+
+/** Syncs on until an answer is what is waited for. */
+const syncUntil = Effect.fnUntraced(function* (
+  user: TestUser,
+  since: string,
+  isFound: (answer: Answer) => boolean,
+  options: { readonly [key: string]: unknown } = {}
+): Effect.fn.Return<Answer, never, Gateway> {
+  let answer = yield* sync(user, { ...options, since, timeout: 30_000 })
+  while (!isFound(answer)) answer = yield* sync(user, { ...options, since: answer.next_batch, timeout: 30_000 })
+  return answer
+})
+
+const presenceOf = (answer: Answer, user: TestUser) =>
+  answer.presence.events.find(({ sender }) => sender === user.id)?.content
 
 const types = (events: Events | undefined) => events?.events.map(({ type }) => type) ?? []
 
@@ -244,6 +261,60 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       const own = yield* sync(bob, { since: start.next_batch })
       const seen = own.rooms.join[room]?.ephemeral?.events[0]?.content as { readonly [event: string]: object }
       assert.sameMembers(Object.keys(seen[message] ?? {}), ["m.read", "m.read.private"])
+    })
+  )
+
+  it.effect("presence: who is about is told first, then who comes, goes away and changes", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("about-alice")
+      const bob = yield* register("about-bob")
+      const room = yield* createRoom(alice)
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const first = yield* sync(bob, { set_presence: "offline" })
+      yield* as(alice)("PUT", `/v3/presence/${inPath(alice.id)}/status`, { presence: "online", status_msg: "Tea?" })
+      const told = yield* syncUntil(bob, first.next_batch, (answer) => presenceOf(answer, alice)?.status_msg === "Tea?")
+      assert.deepInclude(presenceOf(told, alice), { presence: "online", currently_active: true })
+      assert.deepInclude(presenceOf(yield* sync(bob), alice), { presence: "online", status_msg: "Tea?" })
+      assert.isUndefined(presenceOf(yield* sync(bob, { filter: { presence: { not_types: ["*"] } } }), alice))
+      const next = yield* sync(bob, { since: told.next_batch })
+      assert.isUndefined(presenceOf(next, alice))
+      yield* as(alice)("PUT", `/v3/presence/${inPath(alice.id)}/status`, { presence: "unavailable" })
+      const away = yield* syncUntil(bob, next.next_batch, (answer) => presenceOf(answer, alice) !== undefined)
+      assert.deepInclude(presenceOf(away, alice), { presence: "unavailable", currently_active: false })
+    })
+  )
+
+  it.effect("who syncs without waiting, or only sends, is online; who says that nobody is there is unavailable", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("poll-alice")
+      const bob = yield* register("poll-bob")
+      const carol = yield* register("poll-carol")
+      const room = yield* createRoom(alice)
+      for (const user of [bob, carol]) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* sync(bob, { set_presence: "unavailable" })
+      yield* say(carol, room, "I only send")
+      const first = yield* sync(alice)
+      const seen = new Map<string, unknown>()
+      const isComplete = ({ presence }: Answer) => {
+        for (const { content, sender } of presence.events) seen.set(sender, content.presence)
+        return seen.get(bob.id) === "unavailable" && seen.get(carol.id) === "online"
+      }
+      if (!isComplete(first)) yield* syncUntil(alice, first.next_batch, isComplete)
+      const status = yield* as(alice)("GET", `/v3/presence/${inPath(carol.id)}/status`)
+      assert.isNumber(status.body.last_active_ago)
+    })
+  )
+
+  it.effect("who enters a room sees who is about there", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("enter-alice")
+      const bob = yield* register("enter-bob")
+      const room = yield* createRoom(alice)
+      yield* as(alice)("PUT", `/v3/presence/${inPath(alice.id)}/status`, { presence: "online" })
+      const { next_batch: since } = yield* sync(bob)
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const joined = yield* syncUntil(bob, since, (answer) => answer.rooms.join[room] !== undefined)
+      assert.strictEqual(presenceOf(joined, alice)?.presence, "online")
     })
   )
 

@@ -59,6 +59,13 @@ export interface SyncRange {
   readonly roomNids?: ReadonlyArray<number> | undefined
 }
 
+export interface SyncedRooms {
+  readonly rooms: SyncAnswer["rooms"]
+  readonly accountData: ReadonlyArray<SimpleEvent>
+  /** The rooms that the user has entered since the former answer. */
+  readonly entered: ReadonlyArray<number>
+}
+
 /** A room whose timeline is told. */
 interface Reading extends MembershipAt {
   /** Where the answer begins: undefined if the room is told as new to the client. */
@@ -372,9 +379,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     }
   })
 
-  const read = Effect.fn("SyncRooms.read")(function* (
-    range: SyncRange
-  ): Effect.fn.Return<{ readonly rooms: SyncAnswer["rooms"]; readonly accountData: ReadonlyArray<SimpleEvent> }> {
+  const read = Effect.fn("SyncRooms.read")(function* (range: SyncRange): Effect.fn.Return<SyncedRooms> {
     const { filter, fullState, session, since, upTo } = range
     const passes = allowsRoom(filter.room)
     const memberships = (yield* store.memberships(session.userId, upTo, since, range.roomNids)).filter(({ roomId }) =>
@@ -436,7 +441,8 @@ export const makeSyncRooms = Effect.gen(function* () {
         knock,
         leave: Object.fromEntries(leave)
       },
-      accountData: data
+      accountData: data,
+      entered: since === undefined ? [] : [...entered]
     }
   })
 
