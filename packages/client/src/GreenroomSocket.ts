@@ -90,7 +90,7 @@ export interface GreenroomSocket {
 
 /** How often a silent connection is pinged, and how long it may take to answer. */
 const keepAliveInterval = "30 seconds"
-const keepAlivePatience = "15 seconds"
+const keepAliveTimeout = "15 seconds"
 
 interface State {
   readonly client: GreenroomClientShape
@@ -268,7 +268,7 @@ const request = <Method extends SocketMethod & keyof SocketResults>(
  */
 const keepAlive = (state: State): Effect.Effect<void> =>
   request(state, "presence", {}).pipe(
-    Effect.timeout(keepAlivePatience),
+    Effect.timeout(keepAliveTimeout),
     Effect.catchTag("TimeoutError", () => Effect.sync(() => state.drop())),
     Effect.ignore,
     Effect.delay(keepAliveInterval),

@@ -40,7 +40,7 @@ export interface Event {
   readonly signatures: Signatures
   /**
    * What the PDU of an event in room versions 1 to 12 has beside the keys of this type, or in another form. `toPdu` of the
-   * room version puts it back; nobody else reads it.
+   * room version puts it back; nothing else reads it.
    */
   readonly wire?: JsonObject
   /** Local annotations. Never signed, never sent to other servers. */
@@ -54,7 +54,7 @@ export interface Unsigned {
   readonly prev_content?: JsonObject
   /** The redaction that stripped this event. */
   readonly redacted_because?: EventId
-  /** Of an invitation or a knock: state of the room, as another server has told it. */
+  /** Of an invitation or a knock: state of the room, as another server sent it. */
   readonly invite_room_state?: ReadonlyArray<JsonObject>
   /** The login that sent the event and the transaction ID that it gave. Only that login gets to see it. */
   readonly transaction?: { readonly tokenId: number; readonly txnId: string }

@@ -48,7 +48,7 @@ export type JoinRule = typeof JoinRule.Type
 export const AllowCondition = Schema.Struct({ type: Schema.String, room_id: Schema.optionalKey(RoomId) })
 export type AllowCondition = typeof AllowCondition.Type
 
-/** m.room.join_rules: how one comes in. `may_join` lists who may join a private room of the draft. */
+/** m.room.join_rules: who may join. `may_join` lists who may join a private room of the draft. */
 export const RoomJoinRules = Schema.Struct({
   join_rule: JoinRule,
   may_join: Schema.optionalKey(Schema.Array(UserId)),

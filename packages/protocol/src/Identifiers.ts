@@ -49,7 +49,7 @@ const split = (sigil: string, text: string): Option.Option<Parts> => {
 const isHash = (sigil: string, text: string): boolean =>
   text.startsWith(sigil) && text.length <= maxIdentifierBytes && /^.[A-Za-z0-9+/_-]+$/.test(text)
 
-/** Tells the API's documentation what the filter asks for; the pattern lets a little more through than the filter. */
+/** Describes the filter in the API's documentation; the pattern lets a little more through than the filter. */
 const documentedAs = (pattern: string) => ({
   toJsonSchema: () => [{ pattern, maxLength: maxIdentifierBytes }, true] as const
 })

@@ -123,7 +123,7 @@ export class BadState extends Schema.TaggedError<BadState>()("M_BAD_STATE", fiel
 export class BadAlias extends Schema.TaggedError<BadAlias>()("M_BAD_ALIAS", fields, {
   httpApiStatus: 400
 }) {}
-/** 400: this server cannot tell whether the restricted join is allowed. */
+/** 400: this server cannot check whether the restricted join is allowed. */
 export class UnableToAuthoriseJoin extends Schema.TaggedError<UnableToAuthoriseJoin>()(
   "M_UNABLE_TO_AUTHORISE_JOIN",
   fields,

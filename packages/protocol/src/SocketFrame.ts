@@ -51,7 +51,7 @@ export type FrameId = string | number
 /** A request: its ID, its method, and the parameters of that method. */
 export type SocketRequest = { readonly id: FrameId } & SocketCall
 
-/** A frame that asks for nothing that there is. `id` is null where the frame does not tell it. */
+/** A frame without a known request. `id` is null where the frame has none. */
 export interface RefusedFrame {
   readonly id: FrameId | null
   readonly error: NotJson | BadJson | BadPagination | TooLarge | Unrecognized
@@ -99,7 +99,7 @@ const encodeFrame = (subprotocol: Subprotocol, frame: unknown): FrameData =>
 const isFrameId = (value: unknown): value is FrameId =>
   typeof value === "string" ? value.length <= 255 : Number.isSafeInteger(value)
 
-/** The ID of a frame that is refused as a whole, where it can be told. */
+/** The ID of a frame that is refused as a whole, where it can be read. */
 const idOf = (data: FrameData): FrameId | null => {
   const id = typeof data === "string" ? undefined : MessagePack.readScalar(data, "id")
   return isFrameId(id) ? id : null

@@ -21,12 +21,12 @@ import {
   stateKeyOf
 } from "./RoomVersion.ts"
 
-/** What a user is to a room. Whoever it does not know has left. */
+/** The membership of a user in a room; `leave` where the room has none. */
 export type Membership = "invite" | "join" | "leave" | "ban" | "knock"
 
 const memberships: ReadonlySet<unknown> = new Set<Membership>(["invite", "join", "leave", "ban", "knock"])
 
-/** Who may join: anybody; who knocks and is let in; who is invited; who is invited or on the list `may_join`. */
+/** Who may join: anybody; users whose knock was accepted; invited users; invited users and those listed in `may_join`. */
 export type JoinRule = "public" | "knock" | "invite" | "private"
 
 const membershipIn = (content: Event["content"] | undefined): Membership => {
@@ -38,7 +38,7 @@ const membershipIn = (content: Event["content"] | undefined): Membership => {
 export const membershipOf = (state: StateLookup, userId: string): Membership =>
   membershipIn(state("m.room.member", userId)?.content)
 
-/** The join rule in this state. Without one, or with one that is unknown, a room is for those who are invited. */
+/** The join rule in this state. Without one, or with an unknown one, the room takes invited users only. */
 export const joinRuleOf = (state: StateLookup): JoinRule => {
   const rule = state("m.room.join_rules", "")?.content.join_rule
   return rule === "public" || rule === "knock" || rule === "private" ? rule : "invite"
@@ -153,10 +153,10 @@ const isCreatorsFirstJoin = ({ event, create }: Subject): boolean =>
 
 const joinsThemselves = rule("Users join for themselves only", isAboutSender)
 
-const joinerIsNotBanned = rule("Who is banned cannot join", (subject) => targetIs(subject) !== "ban")
+const joinerIsNotBanned = rule("Banned users cannot join", (subject) => targetIs(subject) !== "ban")
 
 const joinRuleAllows = rule(
-  "Who joins must be invited, unless the room is public or its list of those who may join names them",
+  "Users need an invite to join, unless the room is public or lists them in `may_join`",
   (subject) => {
     const membership = targetIs(subject)
     if (membership === "join" || membership === "invite" || isCreatorsFirstJoin(subject)) return true
@@ -165,7 +165,7 @@ const joinRuleAllows = rule(
   }
 )
 
-const inviteeIsOutside = rule("Who is in the room or banned cannot be invited", (subject) => {
+const inviteeIsOutside = rule("Users who are in the room or banned cannot be invited", (subject) => {
   const membership = targetIs(subject)
   return membership !== "join" && membership !== "ban"
 })
@@ -189,7 +189,10 @@ const kickerHasLevel = rule(
   ({ levels, senderLevel }) => senderLevel >= levelFor(levels, "kick")
 )
 
-const kickedIsThere = rule("Who is not there cannot be removed", (subject) => targetIs(subject) !== "leave")
+const kickedIsThere = rule(
+  "Users who are not in the room cannot be removed",
+  (subject) => targetIs(subject) !== "leave"
+)
 
 const kickedIsBelow = rule(
   "Users remove only those with a lower power level",
@@ -213,7 +216,7 @@ const roomTakesKnocks = rule(
   ({ state }) => joinRuleOf(state) === "knock"
 )
 
-const knockerIsOutside = rule("Who is in the room, invited or banned cannot knock", (subject) =>
+const knockerIsOutside = rule("Users who are in the room, invited or banned cannot knock", (subject) =>
   ["leave", "knock"].includes(targetIs(subject))
 )
 
@@ -258,7 +261,7 @@ const powerLevelsHaveForm = rule(
 )
 
 const powerLevelsStayBelow = rule(
-  "Nobody gives or takes a power level above their own, or changes that of an equal",
+  "Users cannot give or take a power level above their own, or change that of an equal",
   ({ event, levels, senderLevel }) =>
     allowsPowerLevels(levels, { content: event.content, creator: undefined }, event.sender, senderLevel)
 )

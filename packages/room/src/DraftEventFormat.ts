@@ -137,7 +137,7 @@ const check = (event: Event, keys: (server: ServerName) => VerifyKeys): Result.R
   if (inviteJoin === undefined) return Result.succeed(isWhole(event) ? event : redact(event))
   const unasked = checkSignatures(inviteJoin, keys)
   if (unasked !== undefined) return Result.fail(unasked)
-  // Words that the user did not say are no part of the event, whoever signed them.
+  // Keys that the user did not send are no part of the event, even if they are signed.
   const isTrue = isWhole(event) && isWhole(inviteJoin) && saysWhatWasAsked(event, inviteJoin)
   return Result.succeed(isTrue ? event : redact(event))
 }

@@ -1,6 +1,6 @@
 /**
  * The PDU form of the draft's room version: other names for the keys of an event. `fromPdu(toPdu(event))` is the event
- * again, keys that nobody knows included, so that hashes and signatures, which are over this form, hold.
+ * again, unknown keys included, so that hashes and signatures, which are over this form, hold.
  *
  * | PDU | event |
  * |---|---|

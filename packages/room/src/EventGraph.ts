@@ -97,7 +97,7 @@ export interface Walk {
 }
 
 /**
- * Walks back from events along `prev_events` and collects the predecessors that nobody has: neither `event` (what was
+ * Walks back from events along `prev_events` and collects the missing predecessors: neither `event` (what was
  * received and is not placed yet) nor `isKnown` (what the room has, where the walk stops). At most `limit` events are
  * looked at.
  */

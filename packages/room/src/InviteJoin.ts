@@ -6,7 +6,7 @@
  * The membership carries it, in PDU form under `invite_join`. So every server that sees the membership sees for itself
  * that the user asked for it, and the rules decide by what the event and the room's state hold, as for all others.
  *
- * It is good for once. A user who was invited to the room, or was there before, names the membership that they have: as
+ * It can be used once. A user who was invited to the room, or was there before, names the membership that they have: as
  * one of `prev_events` or `auth_events`. Once they have another, it counts no longer.
  *
  * Source: "Rooms" of the specification.
@@ -36,7 +36,7 @@ export const inviteJoinOf = (event: Event): Event | undefined => {
   return carried !== undefined && isFor(event, carried) ? carried : undefined
 }
 
-/** Whether it was made by who has this membership, and not before. */
+/** Whether the user with this membership made it, and after the membership. */
 export const namesMembership = (inviteJoin: Event, membership: EventId): boolean =>
   inviteJoin.prev_events.includes(membership) || inviteJoin.auth_events.includes(membership)
 

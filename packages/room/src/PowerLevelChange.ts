@@ -1,6 +1,6 @@
 /**
  * Changes of power levels: what a user may turn one m.room.power_levels into. What counts is the level that holds before
- * and after, whether it is written down or a default, so that nobody gains by leaving a key out.
+ * and after, whether it is written down or a default, so that leaving a key out gains nothing.
  */
 import { isUserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"

@@ -4,7 +4,7 @@
  *
  * Absent keys: `users_default` 0, `events_default` 0, `state_default` 50, `ban`, `kick` and `redact` 50, `invite` 0.
  * Without the event the room's creator has 100 and everybody else 0, and the same defaults hold: in particular state
- * needs 50 from the start, so that nobody but the creator can be first to set power levels.
+ * needs 50 from the start, so that only the creator can set the first power levels.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"

@@ -64,7 +64,7 @@ const creatorLevel = 100
 /** Ending a room takes more than setting its state, where creators stand above all levels. */
 const tombstoneLevel = 150
 
-/** Who has created the room beside the sender, in versions that know of that. */
+/** The creators of the room beside the sender, in versions with additional creators. */
 const additionalCreators = (options: PresetOptions): ReadonlyArray<Json> => {
   const given = options.creationContent?.additional_creators
   const named = Array.isArray(given) ? given : []
@@ -106,7 +106,7 @@ const powerLevels = (options: PresetOptions, version: RoomVersion): JsonObject =
     ban: 50,
     kick: 50,
     redact: 50,
-    // Whoever is in a private room may bring others.
+    // Members of a private room may invite others.
     invite: options.preset === "public_chat" ? 50 : 0,
     historical: 100
   }

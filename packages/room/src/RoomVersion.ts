@@ -74,7 +74,7 @@ export type PduProblem =
   | { readonly _tag: "TooLarge"; readonly bytes: number }
   | { readonly _tag: "BadSignature"; readonly reason: string }
 
-/** Where states differ. What all of them agree on is told only if it is asked for. */
+/** Where states differ. What all of them agree on is looked up on demand. */
 export interface StateConflict {
   /** The events of each key that the states do not all set to the same event, each event once: the conflicted state set. */
   readonly conflicted: ReadonlyMap<string, ReadonlyArray<EventId>>

@@ -57,9 +57,9 @@ describe("A room's beginning", () => {
   it("only the creator joins before there are join rules", () => {
     const room = new TestRoom()
     room.allow(stateProposal(alice, "m.room.create", { creator: alice }))
-    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, alice, "join"))
-    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
   })
 
   it("nobody but the creator can be first to set power levels", () => {
@@ -122,17 +122,17 @@ describe("Joining", () => {
 
   it("invite: who is invited joins, and may come back only with another invite", () => {
     const room = joinRules({ join_rule: "invite" })
-    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
     room.allow(memberProposal(bob, bob, "join"))
     room.allow(memberProposal(bob, bob, "leave"))
-    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
   })
 
   it("private: who is invited or on the list of those who may join", () => {
     const room = joinRules({ join_rule: "private", may_join: [bob] })
     room.allow(memberProposal(bob, bob, "join"))
-    assert.include(room.refuse(memberProposal(carol, carol, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(carol, carol, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, carol, "invite"))
     room.allow(memberProposal(carol, carol, "join"))
   })
@@ -140,17 +140,17 @@ describe("Joining", () => {
   it("the list of those who may join counts in private rooms only, and only if it is a list", () => {
     assert.include(
       joinRules({ join_rule: "invite", may_join: [bob] }).refuse(memberProposal(bob, bob, "join")),
-      "Who joins must be invited"
+      "Users need an invite to join"
     )
     assert.include(
       joinRules({ join_rule: "private", may_join: `${bob}` }).refuse(memberProposal(bob, bob, "join")),
-      "Who joins must be invited"
+      "Users need an invite to join"
     )
   })
 
   it("an unknown join rule lets in the invited only", () => {
     const room = joinRules({ join_rule: "everyone" })
-    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
     room.allow(memberProposal(bob, bob, "join"))
   })
@@ -159,7 +159,7 @@ describe("Joining", () => {
     const room = joinRules({ join_rule: "knock" })
     assert.strictEqual(room.refuse(memberProposal(bob, carol, "knock")), "Users knock for themselves only")
     room.allow(memberProposal(bob, bob, "knock"))
-    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
     assert.include(room.refuse(memberProposal(bob, bob, "knock")), "cannot knock")
     room.allow(memberProposal(bob, bob, "join"))
@@ -183,13 +183,13 @@ describe("Joining", () => {
     )
   })
 
-  it("Who is banned cannot join, be invited or knock", () => {
+  it("Banned users cannot join, be invited or knock", () => {
     const room = joinRules({ join_rule: "public" })
     room.allow(memberProposal(alice, bob, "ban"))
-    assert.strictEqual(room.refuse(memberProposal(bob, bob, "join")), "Who is banned cannot join")
+    assert.strictEqual(room.refuse(memberProposal(bob, bob, "join")), "Banned users cannot join")
     assert.strictEqual(
       room.refuse(memberProposal(alice, bob, "invite")),
-      "Who is in the room or banned cannot be invited"
+      "Users who are in the room or banned cannot be invited"
     )
     room.allow(stateProposal(alice, "m.room.join_rules", { join_rule: "knock" }))
     assert.include(room.refuse(memberProposal(bob, bob, "knock")), "cannot knock")
@@ -206,7 +206,7 @@ describe("Inviting, leaving, removing, banning", () => {
     room.allow(memberProposal(alice, carol, "invite"))
     assert.strictEqual(
       room.refuse(memberProposal(alice, bob, "invite")),
-      "Who is in the room or banned cannot be invited"
+      "Users who are in the room or banned cannot be invited"
     )
   })
 
@@ -232,7 +232,10 @@ describe("Inviting, leaving, removing, banning", () => {
       "Users remove only those with a lower power level"
     )
     room.allow(memberProposal(bob, dave, "leave"))
-    assert.strictEqual(room.refuse(memberProposal(bob, dave, "leave")), "Who is not there cannot be removed")
+    assert.strictEqual(
+      room.refuse(memberProposal(bob, dave, "leave")),
+      "Users who are not in the room cannot be removed"
+    )
   })
 
   it("banning takes the power level `ban`, and a higher level than theirs; so does lifting the ban", () => {
@@ -329,7 +332,7 @@ describe("State and messages", () => {
 })
 
 describe("Changing power levels", () => {
-  const above = "Nobody gives or takes a power level above their own, or changes that of an equal"
+  const above = "Users cannot give or take a power level above their own, or change that of an equal"
   const levels = (sender: UserId, content: JsonObject) => stateProposal(sender, "m.room.power_levels", content)
   const moderated = (more: JsonObject = {}) => withPower({ [bob]: 50, [carol]: 50 }, more)
   const base = { users: { [alice]: 100, [bob]: 50, [carol]: 50 } }

@@ -99,7 +99,7 @@ const say = (sender: UserId, type: string, content: JsonObject = {}, state_key?:
   ...(state_key === undefined ? {} : { state_key })
 })
 
-const mustBeInvited = "Who joins must be invited"
+const mustBeInvited = "Users need an invite to join"
 
 describe("Knocking", () => {
   it("is for rooms with the join rule knock, from version 7", () => {
@@ -117,11 +117,11 @@ describe("Knocking", () => {
       line.refuses(line.member(carol, carol, "knock"), "One knocks at rooms whose join rule allows it")
       line.joinRule("knock")
       line.refuses(line.member(bob, carol, "knock"), "Users knock for themselves only")
-      line.refuses(line.member(bob, bob, "knock"), "Who is in the room, invited or banned cannot knock")
+      line.refuses(line.member(bob, bob, "knock"), "Users who are in the room, invited or banned cannot knock")
       line.allows(line.member(alice, carol, "invite"))
-      line.refuses(line.member(carol, carol, "knock"), "Who is in the room, invited or banned cannot knock")
+      line.refuses(line.member(carol, carol, "knock"), "Users who are in the room, invited or banned cannot knock")
       line.allows(line.member(alice, carol, "ban"))
-      line.refuses(line.member(carol, carol, "knock"), "Who is in the room, invited or banned cannot knock")
+      line.refuses(line.member(carol, carol, "knock"), "Users who are in the room, invited or banned cannot knock")
     }
   })
 
@@ -365,7 +365,7 @@ describe("Power levels", () => {
         users: JsonObject
         events: JsonObject
       }
-      const rule = "Nobody gives or takes a power level above their own"
+      const rule = "Users cannot give or take a power level above their own"
       const { x: _, ...withoutX } = events
       for (const changes of [
         { users: { ...users, [carol]: 51 } },
@@ -389,7 +389,7 @@ describe("Power levels", () => {
       const line = leveled(id)
       const above = change(line, { notifications: { room: 51 } })
       if (Number(id) < 6) line.allows(above)
-      else line.refuses(above, "Nobody gives or takes a power level above their own")
+      else line.refuses(above, "Users cannot give or take a power level above their own")
     }
   })
 
@@ -490,14 +490,14 @@ describe("Invites by a token", () => {
   it("are for the user whom the identity server names, by the one who left the token, and not for those who are banned", () => {
     for (const id of ids) {
       const line = withToken(id)
-      const ofToken = "An invite by a token comes from the user who left the token"
+      const ofToken = "An invite by a token comes from the user who stored the token"
       line.refuses(invite(line, bob, signed(dave)), "what an identity server signed for the invited user")
       line.refuses(invite(line, bob, null), "what an identity server signed for the invited user")
       line.refuses(invite(line, bob, signed(carol, "other")), ofToken)
       line.refuses(invite(line, alice, signed(carol)), ofToken)
       line.refuses(invite(line, bob, { ...signed(carol), more: 1 }), ofToken)
       line.allows(line.member(alice, carol, "ban"))
-      line.refuses(invite(line, bob, signed(carol)), "Who is banned cannot be invited")
+      line.refuses(invite(line, bob, signed(carol)), "Banned users cannot be invited")
     }
   })
 

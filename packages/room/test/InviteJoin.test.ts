@@ -73,9 +73,9 @@ describe("A membership that another server makes", () => {
 
   it("is refused to who could not join by themselves", () => {
     const room = privateRoom()
-    assert.include(room.add(make(room, membershipFor(ask(carol))))?.rule, "Who joins must be invited")
+    assert.include(room.add(make(room, membershipFor(ask(carol))))?.rule, "Users need an invite to join")
     const ban = room.allow(memberProposal(alice, carol, "ban"))
-    assert.include(room.add(make(room, membershipFor(ask(carol, [ban]))))?.rule, "Who is banned cannot join")
+    assert.include(room.add(make(room, membershipFor(ask(carol, [ban]))))?.rule, "Banned users cannot join")
     const own = new TestRoom()
     own.allow(stateProposal(alice, "m.room.create", { creator: alice, "m.federate": false }))
     assert.include(own.add(make(own, membershipFor(ask(carol))))?.rule, "In a room with m.federate false")

@@ -44,7 +44,7 @@ describe("RoomCreation", () => {
   it("a public room is open to everybody, a private one takes an invite", () => {
     TestRoom.created(alice, "public").allow(memberProposal(bob, bob, "join"))
     const room = TestRoom.created(alice, "private")
-    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Who joins must be invited")
+    assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
     room.allow(memberProposal(bob, bob, "join"))
   })

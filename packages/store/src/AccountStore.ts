@@ -1,6 +1,6 @@
 /**
  * Accounts and their logins. Access tokens and refresh tokens are secrets: the store knows only their SHA-256 hashes, and
- * nobody who reads the database can log in. They have 32 random bytes, so that a slow hash would protect nothing more.
+ * a reader of the database cannot log in. They have 32 random bytes, so that a slow hash would protect nothing more.
  *
  * A device is a login, so devices and logins are the same rows of `access_tokens`. `tokenId` names a login for as long as
  * the device is logged in, whatever secrets it has at the time. Device names come from clients and are kept as JSON,
@@ -151,7 +151,7 @@ export class AccountStore extends Context.Service<
       options?: { readonly passwordHash?: Redacted.Redacted | undefined; readonly admin?: boolean | undefined }
     ) => Effect.Effect<void, UserInUse>
     readonly find: (userId: UserId) => Effect.Effect<Option.Option<Account>>
-    /** One of these users who has no account, or one that was deactivated, if there is such a one. */
+    /** One of these users without an account or with a deactivated one; none if all have an active one. */
     readonly findAbsent: (userIds: ReadonlyArray<UserId>) => Effect.Effect<Option.Option<UserId>>
     /** Accounts in the order of their user IDs, after the one given, deactivated ones too. */
     readonly list: (options: {
@@ -172,7 +172,7 @@ export class AccountStore extends Context.Service<
     readonly deactivate: (userId: UserId) => Effect.Effect<ReadonlyArray<number>>
     /** Deactivated accounts of which something is left: memberships, a profile. What a process that ended has left to do. */
     readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
-    /** A number that no other caller gets, for the localpart of somebody who did not choose one. */
+    /** A number that no other caller gets, for the localpart of a user who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
     /** Logs a device in, anew where it is known; none if there is no such account, or it is deactivated. */

@@ -97,7 +97,7 @@ export interface PoolOptions {
 }
 
 export interface DatabaseOptions {
-  /** A database that somebody else runs. Without it a PostgreSQL of our own runs in the data directory. */
+  /** An external database. Without it the embedded PostgreSQL runs in the data directory. */
   readonly databaseUrl?: Redacted.Redacted | undefined
   readonly dataDir: string
   readonly maxConnections?: number | undefined
@@ -170,7 +170,7 @@ const held = ({
     )
   ).pipe(Layer.provideMerge(DatabaseHold.layer(url)), namingUnreachable(url))
 
-/** Failures to connect tell which database. */
+/** Failures to connect name the database. */
 const namingUnreachable =
   (url: Redacted.Redacted) =>
   <A, E>(layer: Layer.Layer<A, E | SqlError.SqlError>): Layer.Layer<A, E | SqlError.SqlError | DatabaseUnreachable> =>

@@ -159,7 +159,7 @@ const make = Effect.fnUntraced(function* (
       return connection === undefined ? isHeld.close : isHeld.open
     })
 
-  /** Fails once the connection no longer holds the lock, whoever noticed it. */
+  /** Fails once the connection no longer holds the lock. */
   const whileHolding = (connection: Connection): Effect.Effect<never, ConnectionLost> =>
     ping(connection).pipe(
       Effect.delay(pingInterval),

@@ -101,7 +101,7 @@ export class EventLog extends Context.Service<
     EventLog,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      // Whoever holds the database knows that no other node follows.
+      // The holder of the database is the only node that follows the log.
       const isAlone = Option.isSome(yield* Effect.serviceOption(DatabaseHold))
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
@@ -157,7 +157,7 @@ export class EventLog extends Context.Service<
           )
         )
         lastFailure = undefined
-        // Whoever commits after a failure has opened the room again: what is left of the failed writer is stale.
+        // A commit after a failure comes from a writer that reopened the room: queued commits of the failed one are stale.
         for (const { commit } of batch) broken.delete(commit.roomNid)
         recent.add(
           xid,
@@ -251,7 +251,7 @@ const joinLog = Effect.fnUntraced(function* (
   let follower: LogFollower | undefined
 
   const join = Effect.fnUntraced(function* (isFirst: boolean) {
-    // Where no other node runs the database may have been restored from a backup, and who was online is not any more.
+    // Without other nodes the database may have been restored from a backup: users who were online are offline now.
     const starts = isFirst && !hasJoined
     const follows = starts ? yield* lastStored(sql) : undefined
     if (follows !== undefined) yield* countOnAfter(sql, follows)
@@ -273,7 +273,7 @@ const joinLog = Effect.fnUntraced(function* (
 }, Effect.orDie)
 
 /**
- * A connection that nobody else uses, so that a commit never stands behind somebody's slow query. It is kept until
+ * A connection of its own, so that a commit never waits for a slow query of others. It is kept until
  * something fails on it. For one user at a time.
  */
 const makeOwnConnection = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {

@@ -76,7 +76,7 @@ export class EventStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<Event>>
     /** The redactions of the events, by what they strip. */
     readonly redactionsOf: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
-    /** The state events that replaced a state event and tell its content as what was there before. */
+    /** The state events that replaced a state event and carry its content as `prev_content`. */
     readonly replacementsOf: (replaced: StoredEvent) => Effect.Effect<ReadonlyArray<Event>>
     /** Every change of the user's memberships up to a position, in stream order. */
     readonly membershipHistory: (

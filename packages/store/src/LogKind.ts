@@ -3,7 +3,7 @@
  * low watermark, and a reader gets them together in a `LogSlice`.
  *
  * To add a kind: a migration that makes its table and calls `add_to_log('table')`, a file with its `logKind(...)`, and an
- * entry in `logKinds`. Whoever writes a row of the table wakes all nodes, so writers need to know nothing of the log.
+ * entry in `logKinds`. Writing a row of the table wakes all nodes, so writers need to know nothing of the log.
  */
 import type { StreamPosition } from "./StreamToken.ts"
 

@@ -1,6 +1,6 @@
 /**
  * Logins, registrations and links that are under way. They survive a restart and go on at any node. Secrets are stored as
- * hashes: who reads the database can continue none of them.
+ * hashes: a reader of the database can continue none of them.
  *
  * Every change names the version that it was made from, so that of two requests at once one wins (compare and swap). A
  * guess is counted before it is compared.

@@ -3,7 +3,7 @@
  * `EventLog`, in the commit of each event.
  *
  * A transaction takes PDUs from the head of the queue and is stored before it is sent. While it is not acknowledged
- * there is no other one to the same destination, so whoever asks for the next one gets it again: after a failure, after
+ * there is no other one to the same destination, so the next request for one gets it again: after a failure, after
  * the process was killed, and on another node. Acknowledged ones are kept for a while, for `/pull`.
  *
  * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.

@@ -1,6 +1,6 @@
 /**
- * Profiles: the fields that a user tells of themselves, each with who may see it. Values are kept as JSON; the names of
- * fields have passed the schema of `ProfileField`. Who may see what is the caller's to check.
+ * Profiles: the fields that a user publishes, each with its audience. Values are kept as JSON; the names of
+ * fields have passed the schema of `ProfileField`. The caller checks the audience.
  *
  * A changed display name or avatar has still to reach the rooms of the user. That it has to is written with the change
  * (`pendingPropagations`), so that it happens also if the process ends in between.
@@ -69,15 +69,15 @@ export class ProfileStore extends Context.Service<
     /** Forgets the whole profile. Memberships keep what they carry. */
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
     readonly publicProfile: (userId: UserId) => Effect.Effect<PublicProfile>
-    /** Of many users at once; who has neither is missing. */
+    /** Of many users at once; users with neither are missing. */
     readonly publicProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
     /** What the newest memberships of users say of them: all that is known of users of other servers. */
     readonly memberProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
-    /** The number of the user's newest change that rooms were not told of. */
+    /** The number of the user's newest change that is not in all rooms yet. */
     readonly pendingPropagation: (userId: UserId) => Effect.Effect<Option.Option<number>>
-    /** Whose changes rooms were not told of: what a process that ended has left to do. */
+    /** Users with changes that are not in all rooms yet: work left by a process that ended. */
     readonly pendingPropagations: Effect.Effect<ReadonlyArray<UserId>>
-    /** All rooms were told of the change with this number. A newer one stays pending. */
+    /** The change with this number is in all rooms. A newer one stays pending. */
     readonly finishPropagation: (userId: UserId, change: number) => Effect.Effect<void>
   }
 >()("greenroom/store/ProfileStore") {
@@ -86,7 +86,7 @@ export class ProfileStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      /** Writes, and where rooms care notes in the same transaction that they are to be told. */
+      /** Writes, and marks changes that memberships carry as pending for the rooms, in the same transaction. */
       const change = (userId: UserId, field: string, write: Effect.Effect<unknown, SqlError.SqlError>) =>
         (!propagated.has(field)
           ? write

@@ -93,7 +93,7 @@ const toObject = (row: ObjectRow): KeptKeyObject => ({
 export class RemoteKeyStore extends Context.Service<
   RemoteKeyStore,
   {
-    /** Every key of the server that we ever fetched or that somebody vouched for. */
+    /** Every key of the server that was ever fetched, or reported by a notary. */
     readonly find: (serverName: ServerName) => Effect.Effect<ReadonlyArray<RemoteKey>>
     /** Adds keys, or renews them. A key that is not among them stays as it is. */
     readonly put: (serverName: ServerName, fetched: FetchedKeys) => Effect.Effect<void>

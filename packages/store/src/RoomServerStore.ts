@@ -12,7 +12,7 @@ import { texts } from "./PgArrays.ts"
 export class RoomServerStore extends Context.Service<
   RoomServerStore,
   {
-    /** The servers in each of the rooms. A room that nobody is in has none. */
+    /** The servers in each of the rooms. A room without members has none. */
     readonly serversOf: (
       roomIds: ReadonlyArray<RoomId>
     ) => Effect.Effect<ReadonlyMap<RoomId, ReadonlyArray<ServerName>>>

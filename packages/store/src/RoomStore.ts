@@ -34,11 +34,11 @@ export interface RoomMembership {
   readonly visibility: "public" | "private"
   /** Undefined for an invitation to a room of which this server knows no more. */
   readonly current: StateRef | undefined
-  /** Where the last time that the user was joined ended; undefined for who is joined, or never was. */
+  /** Where the user's last time in the room ended; undefined for users who are joined, or never were. */
   readonly ended: EndOfMembership | undefined
 }
 
-/** The end of somebody's time in a room. What became of the membership later (an invitation, a ban) does not move it. */
+/** The end of a user's time in a room. Later changes of the membership (an invitation, a ban) do not move it. */
 export interface EndOfMembership {
   readonly at: StreamPosition
   /** The state after it: with the membership that ended it. */

@@ -34,7 +34,7 @@ export interface PublishedKey {
 /** How long a node may go on signing with a key that another node has replaced, in ms. */
 const freshness = 60_000
 
-/** Names are never used twice: whoever remembers a key by its ID must not meet another one under it. */
+/** Key IDs are never reused: other servers cache keys by ID. */
 const newKeyId = (): string => `ed25519:${randomBytes(4).toString("hex")}`
 
 const make = Effect.fnUntraced(function* (

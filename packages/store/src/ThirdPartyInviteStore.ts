@@ -1,6 +1,6 @@
 /**
- * Invitations of addresses that belong to nobody yet, until the identity server says whose an address is. One node at a
- * time works on an invitation, and one that ended stays ended, so that a user is invited once however often it is told.
+ * Invitations of addresses without a user, until the identity server binds the address to one. One node at a
+ * time works on an invitation, and one that ended stays ended, so that a user is invited once, however often the binding is reported.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */

@@ -21,13 +21,13 @@ export interface UnverifiedPdu {
 
 export interface KeptPdu extends UnverifiedPdu {
   readonly id: number
-  /** The server that told of it. */
+  /** The server that sent it. */
   readonly origin: ServerName
-  /** Whether it was told as a part of the state with which this server joined the room. */
+  /** Whether it belongs to the state with which this server joined the room. */
   readonly isState: boolean
 }
 
-/** The most PDUs that are kept of one server that told of them, and how many bytes they have together. */
+/** The most PDUs that are kept of one sending server, and the most bytes of all of them. */
 const maxPdus = 1_000
 const maxBytes = 8 * 1024 * 1024
 
@@ -55,7 +55,7 @@ export class UnverifiedPduStore extends Context.Service<
   UnverifiedPduStore,
   {
     /**
-     * Keeps PDUs that a server told of, as many as there is room for. Gives the IDs of the events that are kept now,
+     * Keeps PDUs that a server sent, as many as there is room for. Gives the IDs of the events that are kept now,
      * those that were kept before among them.
      */
     readonly keep: (

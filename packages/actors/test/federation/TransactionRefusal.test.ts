@@ -28,7 +28,7 @@ describe("TransactionRefusal", () => {
     assert.isAbove(refusalsUntilFinal(new RemoteInvalid({ destination, reason: "not JSON" })), 1)
   })
 
-  it("who asks for patience gets it", () => {
+  it("a server that asks for time gets it", () => {
     assert.strictEqual(refused(429), Number.POSITIVE_INFINITY)
     assert.strictEqual(refused(400, "M_LIMIT_EXCEEDED"), Number.POSITIVE_INFINITY)
     assert.strictEqual(waitAfterRefusal(1, false, 0, 20_000), 20_000)

@@ -73,7 +73,7 @@ export const CreateRegistrationToken = Schema.Struct({
   )
 }).annotate({ identifier: "CreateRegistrationToken" })
 
-/** The secret is told this once. */
+/** The secret is shown this once. */
 export const NewRegistrationToken = body(
   Schema.Struct({ token: Schema.String, token_id: Schema.String }).annotate({ identifier: "NewRegistrationToken" })
 )
@@ -134,7 +134,7 @@ export class AdminApi extends HttpApiGroup.make("admin")
     HttpApiEndpoint.post("createRegistrationToken", "/admin/registration_tokens", {
       payload: CreateRegistrationToken,
       success: NewRegistrationToken
-    }).annotateMerge(documented({ summary: "Make a registration token", text: "Its secret is told this once.", who })),
+    }).annotateMerge(documented({ summary: "Make a registration token", text: "Its secret is shown this once.", who })),
     HttpApiEndpoint.delete("removeRegistrationToken", "/admin/registration_tokens/:tokenId", {
       params: { tokenId: boundedText(255) },
       success: Done

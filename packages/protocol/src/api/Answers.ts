@@ -98,7 +98,7 @@ export const PresenceListEntry = Schema.Struct({
 }).annotate({ identifier: "PresenceListEntry" })
 export type PresenceListEntry = typeof PresenceListEntry.Type
 
-/** Somebody who may see the caller's presence by a presence list, or asks to. */
+/** A user who may see the caller's presence by a presence list, or asks to. */
 export const PresenceObserver = Schema.Struct({
   user_id: UserId,
   accepted: Schema.Boolean.annotate({ description: "Whether the caller lets this user see their presence" })

@@ -1,5 +1,5 @@
 /**
- * Who is asking. An access token travels as the query parameter `access_token` or as `Authorization: Bearer`; the
+ * The caller of an endpoint. An access token travels as the query parameter `access_token` or as `Authorization: Bearer`; the
  * gateway's implementation of `Authentication` turns it into the `CurrentSession` of the handler.
  *
  * The middleware reads the token itself, instead of by HttpApi's security schemes, because it does so for every
@@ -28,7 +28,7 @@ export class CurrentSession extends Context.Service<CurrentSession, ClientSessio
   "greenroom/protocol/CurrentSession"
 ) {}
 
-/** The session of a request for which nobody must be logged in: undefined where no access token was given. */
+/** The session of a request that needs no login: undefined where no access token was given. */
 export class CurrentViewer extends Context.Service<CurrentViewer, ClientSession | undefined>()(
   "greenroom/protocol/CurrentViewer"
 ) {}

@@ -1,5 +1,5 @@
 /**
- * What the documentation says of an endpoint: a line, a text, and who may call it.
+ * The documentation of an endpoint: a line, a text, and who may call it.
  */
 import { OpenApi } from "effect/http-api"
 
@@ -7,9 +7,9 @@ import { OpenApi } from "effect/http-api"
 export interface Documented {
   readonly summary: string
   readonly who: string
-  /** A function where the text is long to make, and wanted only if somebody reads the documentation. */
+  /** A function where the text is long to make, and needed only when the documentation is read. */
   readonly text?: string | (() => string)
-  /** Examples of bodies, where the schema does not tell enough to make one of it. */
+  /** Examples of bodies, where the schema alone does not give a valid one. */
   readonly request?: unknown
   readonly response?: unknown
 }

@@ -38,7 +38,7 @@ export class EventsApi extends HttpApiGroup.make("events")
       documented({
         summary: "One event",
         text: "Errors: M_NOT_FOUND, also for an event that the caller may not see.",
-        who: "who may see the room at that event"
+        who: "users who may see the room at that event"
       })
     ),
     HttpApiEndpoint.get("initialSync", "/initialSync", { query: { limit }, success: InitialSync }).annotateMerge(

@@ -30,7 +30,7 @@ export const LoginStage = Schema.StructWithRest(
     password: text("For m.login.password", maxSecretLength),
     session: text("What the former answer of this login called `session`"),
     email: text("For m.login.email.code and m.login.email.url"),
-    code: text("The code that the mail told, for m.login.email.code"),
+    code: text("The code in the mail, for m.login.email.code"),
     token: text("For m.login.registration_token"),
     device_name: text("What the user calls the device that logs in", 255),
     fallback: Schema.optionalKey(

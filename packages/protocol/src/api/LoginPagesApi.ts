@@ -58,7 +58,7 @@ export class LoginPagesApi extends HttpApiGroup.make("loginPages")
         text:
           "Where the service sends the user back to, with `code` and `state`. Ends with credentials, the `next` stage and " +
           "a new `session`, or an error; a page that goes on where the fallback page began it. Errors: M_FORBIDDEN.",
-        who: "who was sent to the service"
+        who: "browsers that come back from the service"
       })
     )
   )

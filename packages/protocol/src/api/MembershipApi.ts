@@ -1,5 +1,5 @@
 /**
- * Membership: who is in a room, and how they come in and go out.
+ * Membership: who is in a room, joins and leaves.
  *
  * Source: "Rooms" of the specification (the invite and join dance).
  */
@@ -20,7 +20,7 @@ export const Target = Schema.Struct({
 }).annotate({ identifier: "Target" })
 export type Target = typeof Target.Type
 
-/** An address to invite, of a user or of somebody who is not on Matrix yet. */
+/** An address to invite, of a user or of a person who is not on Matrix yet. */
 export const AddressTarget = Schema.Struct({
   medium: Medium,
   address: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(320)),
@@ -146,6 +146,4 @@ export class MembershipApi extends HttpApiGroup.make("membership")
     )
   )
   .middleware(Authentication)
-  .annotateMerge(
-    OpenApi.annotations({ title: "Membership", description: "Who is in a room, and how they come in and go out." })
-  ) {}
+  .annotateMerge(OpenApi.annotations({ title: "Membership", description: "Who is in a room, joins and leaves." })) {}

@@ -1,5 +1,5 @@
 /**
- * Presence: who is there, and who may know.
+ * Presence: who is online, and who may see it.
  *
  * Source: "Presence" of the specification.
  */
@@ -90,4 +90,4 @@ export class PresenceApi extends HttpApiGroup.make("presence")
     HttpApiEndpoint.post("changeListByOldPath", "/presence_list/:userId", change).annotateMerge(documented(changeList))
   )
   .middleware(Authentication)
-  .annotateMerge(OpenApi.annotations({ title: "Presence", description: "Who is there, and who may know." })) {}
+  .annotateMerge(OpenApi.annotations({ title: "Presence", description: "Who is online, and who may see it." })) {}

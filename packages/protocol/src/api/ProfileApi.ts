@@ -1,5 +1,5 @@
 /**
- * Profiles: a display name, an avatar, and whatever else a user wants to tell of themselves, to whom.
+ * Profiles: a display name, an avatar, and other fields that a user publishes, each with its audience.
  *
  * Source: "Profiles" of the specification.
  */
@@ -11,7 +11,7 @@ import { AnyObject, AnyPayload, body, Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { ProfileField } from "./Parameters.ts"
 
-/** Who may see a field: all, who shares a room, whom the user accepted, nobody. */
+/** Who may see a field: all users, users who share a room, users whom the user accepted, nobody else. */
 export const ProfileVisibility = Schema.Literals(["public", "rooms", "contacts", "private"])
 export type ProfileVisibility = typeof ProfileVisibility.Type
 
@@ -27,7 +27,7 @@ export const SetDisplayName = Schema.Struct({ displayname: text(1024) }).annotat
 export const SetAvatarUrl = Schema.Struct({ avatar_url: text(4096) }).annotate({ identifier: "SetAvatarUrl" })
 
 const unset = "null where the user has none. Errors: M_NOT_FOUND."
-const told =
+const profileText =
   "Sent to every room of the user as m.room.member, and as m.presence to those who see the user's presence. " +
   "Errors: M_FORBIDDEN."
 
@@ -55,7 +55,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       success: Done
     })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "Set one's own display name", text: told, who: "the user" })),
+      .annotateMerge(documented({ summary: "Set one's own display name", text: profileText, who: "the user" })),
     HttpApiEndpoint.get("getAvatarUrl", "/profile/:userId/avatar_url", {
       params: ofUser,
       success: body(Schema.Struct({ avatar_url: Schema.optionalKey(Schema.NullOr(Schema.String)) }))
@@ -68,7 +68,7 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       success: Done
     })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "Set one's own avatar", text: told, who: "the user" })),
+      .annotateMerge(documented({ summary: "Set one's own avatar", text: profileText, who: "the user" })),
     HttpApiEndpoint.get("getField", "/profile/:userId/:field", {
       params: { userId: UserId, field: ProfileField },
       success: AnyObject
@@ -101,5 +101,5 @@ export class ProfileApi extends HttpApiGroup.make("profile")
       )
   )
   .annotateMerge(
-    OpenApi.annotations({ title: "Profiles", description: "What users tell of themselves, and to whom." })
+    OpenApi.annotations({ title: "Profiles", description: "What users publish of themselves, and to whom." })
   ) {}

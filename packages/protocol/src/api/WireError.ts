@@ -50,7 +50,7 @@ export const wireErrors = [
   wire(Errors.InvalidRoomState, 400, "The initial state that a room was to be made with is not possible"),
   wire(Errors.BadState, 403, "The state of the room does not allow this"),
   wire(Errors.BadAlias, 400, "The alias does not point to the room"),
-  wire(Errors.UnableToAuthoriseJoin, 400, "This server cannot tell whether the restricted join is allowed"),
+  wire(Errors.UnableToAuthoriseJoin, 400, "This server cannot check whether the restricted join is allowed"),
   wire(Errors.UnableToGrantJoin, 400, "This server cannot grant the restricted join; another one may"),
   wire(Errors.DuplicateAnnotation, 400, "The user has annotated the event with this key already"),
   wire(Errors.CannotLeaveServerNoticeRoom, 403, "The room of server notices cannot be left"),

@@ -46,7 +46,7 @@ export interface StrippedEvent {
   readonly content: JsonObject
 }
 
-/** What is told beside the event. */
+/** Data that the server adds to the event. */
 export interface Annotations {
   /** Milliseconds since 1970, for `age`. */
   readonly now?: number | undefined

@@ -87,7 +87,7 @@ export class LoginApi extends HttpApiGroup.make("clientServer.login")
       documented({
         summary: "Renew an access token",
         text: "The old tokens end when one of the new ones is used. Errors: M_UNKNOWN_TOKEN.",
-        who: "whoever has the refresh token"
+        who: "clients that have the refresh token"
       })
     ),
     HttpApiEndpoint.post("getToken", "/v1/login/get_token", {

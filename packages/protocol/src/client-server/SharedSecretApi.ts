@@ -33,7 +33,7 @@ export class SharedSecretApi extends HttpApiGroup.make("clientServer.sharedSecre
       documented({
         summary: "Register by the shared secret",
         text: "Errors: M_FORBIDDEN, M_INVALID_PARAM, M_USER_IN_USE, M_INVALID_USERNAME.",
-        who: "whoever knows the secret"
+        who: "clients that know the secret"
       })
     )
   )

@@ -1,8 +1,8 @@
 /**
- * EDUs: what one server tells another and nobody keeps. Presence, who may see it, and typing.
+ * EDUs: what servers send to each other and do not keep. Presence, who may see it, and typing.
  *
  * `readEdu` takes one as it came from another server. An EDU speaks only of users of the server that sent it; what it
- * says of others is ignored, as are EDUs of types that nobody here knows.
+ * says of others is ignored, as are EDUs of unknown types.
  *
  * Source: "PDUs and EDUs" and "Presence" of the specification.
  */
@@ -27,7 +27,7 @@ export const PresencePush = Schema.Struct({
 }).annotate({ identifier: "PresencePush" })
 export type PresencePush = typeof PresencePush.Type
 
-/** Presence of users of the origin; users of the destination that the origin asks to be told of, or no longer. */
+/** Presence of users of the origin; users of the destination whose presence the origin subscribes to, or unsubscribes from. */
 export interface PresenceEdu {
   readonly edu_type: "m.presence"
   readonly content: {

@@ -227,7 +227,7 @@ export class IdentityGroup extends HttpApiGroup.make("identity")
     )
   )
   .prefix(federationPrefix)
-  .annotateMerge(OpenApi.annotations({ title: "Identity", description: "What identity servers tell." })) {}
+  .annotateMerge(OpenApi.annotations({ title: "Identity", description: "Calls of identity servers." })) {}
 
 /** The federation API where the draft puts it. */
 export const FederationApi = HttpApi.make("FederationApi")

@@ -1,6 +1,6 @@
 /**
  * The endpoints by which servers find each other's keys: the server's own at the draft's path and at today's, and, as a
- * notary, those of other servers. Whoever asks need not sign: the answers are signed.
+ * notary, those of other servers. Requests need no signature: the answers are signed.
  *
  * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
  */
@@ -18,7 +18,7 @@ export const keyPath = "/matrix/key/v1"
 /** Where today's specification puts them. */
 export const todaysKeyPath = "/_matrix/key/v2/server"
 
-/** Where it puts the keys of other servers, as a notary tells of them. */
+/** Keys of other servers, as a notary returns them. */
 export const keyQueryPath = "/_matrix/key/v2/query"
 
 /** The most servers that one query may be about. */

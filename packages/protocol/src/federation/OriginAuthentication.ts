@@ -1,5 +1,5 @@
 /**
- * Who is asking, on the federation API: a home server, proved by the signature of its request.
+ * The caller of the federation API: a home server, proved by the signature of its request.
  *
  * The gateway's implementation of `OriginAuthentication` checks the signature and reads the body, which is signed too;
  * the handler finds both in `SignedRequest`.

@@ -19,7 +19,7 @@ const few = Schema.makeFilter(
   (keys: object) => Object.keys(keys).length <= maxKeys || `Expected at most ${maxKeys} keys`
 )
 
-/** The key object, without `signatures`, which whoever verifies it reads for itself. Times in ms since 1970. */
+/** The key object, without `signatures`, which verification reads separately. Times in ms since 1970. */
 export const ServerKeys = Schema.Struct({
   server_name: ServerName,
   verify_keys: Schema.Record(Schema.String, Key).check(few),

@@ -1,6 +1,6 @@
 /**
  * Invitations of people who are not on Matrix yet: a home server leaves one for an address; the identity server writes
- * to the address, and when it is bound to a user tells that user's home server (`OnBind`).
+ * to the address, and when it is bound to a user informs that user's home server (`OnBind`).
  *
  * Source: "Identity" of the specification.
  */
@@ -12,7 +12,7 @@ import { RoomId, UserId } from "../Identifiers.ts"
 import { messageErrors } from "./IdentityError.ts"
 import { Medium } from "./ThirdPartyId.ts"
 
-const told = (description: string) =>
+const mailText = (description: string) =>
   Schema.optionalKey(Schema.String.check(Schema.isMaxLength(1_024)).annotate({ description }))
 
 export const StoreInvite = Schema.Struct({
@@ -20,12 +20,12 @@ export const StoreInvite = Schema.Struct({
   address: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(320)),
   room_id: RoomId,
   sender: UserId,
-  room_alias: told("For the mail"),
-  room_name: told("For the mail"),
-  room_avatar_url: told("Not used"),
-  room_join_rules: told("Not used"),
-  sender_display_name: told("For the mail"),
-  sender_avatar_url: told("Not used")
+  room_alias: mailText("For the mail"),
+  room_name: mailText("For the mail"),
+  room_avatar_url: mailText("Not used"),
+  room_join_rules: mailText("Not used"),
+  sender_display_name: mailText("For the mail"),
+  sender_avatar_url: mailText("Not used")
 }).annotate({ identifier: "StoreInvite" })
 export type StoreInvite = typeof StoreInvite.Type
 

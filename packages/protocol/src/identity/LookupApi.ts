@@ -1,6 +1,6 @@
 /**
- * Finding users by their addresses: one address as it is, or many by their hashes, so that whoever reads the request
- * does not learn the addresses, and whoever asks gets nothing for addresses that they do not know.
+ * Finding users by their addresses: one address as it is, or many by their hashes, so that a reader of the request
+ * does not learn the addresses, and the caller learns nothing of addresses that it does not know.
  *
  * The hash of an address is `sha256` over `<address> <medium> <pepper>` (canonical address, single spaces, UTF-8), in
  * URL-safe base64 without padding. The pepper changes from time to time.

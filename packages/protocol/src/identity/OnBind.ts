@@ -1,5 +1,5 @@
 /**
- * What an identity server tells the home server of a user to whom an address was bound, when that address was invited to
+ * What an identity server sends to the home server of a user to whom an address was bound, when that address was invited to
  * rooms before: `POST /_matrix/federation/v1/3pid/onbind` with an `OnBind` as its body.
  *
  * Each invitation carries `signed`, the identity server's signature over `{mxid, token}`. The `token` is the one that

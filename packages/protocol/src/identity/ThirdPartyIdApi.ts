@@ -43,7 +43,7 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("thirdPartyIds")
       documented({
         summary: "Which address a session has validated",
         text: "Errors: M_NO_VALID_SESSION, M_SESSION_NOT_VALIDATED, M_SESSION_EXPIRED.",
-        who: "who has the client secret"
+        who: "clients that have the client secret"
       })
     ),
     HttpApiEndpoint.post("bind", "/3pid/bind", {
@@ -54,7 +54,7 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("thirdPartyIds")
       documented({
         summary: "Bind the validated address to a user",
         text: "Replaces the user that it was bound to. Answers with the signed association.",
-        who: "who has the client secret"
+        who: "clients that have the client secret"
       })
     ),
     HttpApiEndpoint.post("unbind", "/3pid/unbind", {
@@ -65,7 +65,7 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("thirdPartyIds")
       documented({
         summary: "End an association",
         text: "The session must have validated the same address. Errors: M_FORBIDDEN, M_NOT_FOUND.",
-        who: "who has the client secret"
+        who: "clients that have the client secret"
       })
     )
   )

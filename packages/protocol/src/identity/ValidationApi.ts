@@ -1,5 +1,5 @@
 /**
- * Proving that one reads what is sent to an address: the server sends a token there, and whoever submits it has
+ * Proving ownership of an address: the server sends a token there, and a client that submits it has
  * validated the session. Sessions are known by `sid` and by the `client_secret` that the client chose.
  *
  * Source: "Identity" of the specification.
@@ -107,11 +107,11 @@ export class ValidationApi extends HttpApiGroup.make("validation")
       error: sessionErrors
     }).annotateMerge(
       documented({
-        summary: "Submit what the message told",
+        summary: "Submit the token of the message",
         text:
           "Tokens are good once, for a limited time and a limited number of attempts. Errors: M_NO_VALID_SESSION, " +
           "M_TOKEN_INCORRECT, M_SESSION_EXPIRED.",
-        who: "who has the client secret"
+        who: "clients that have the client secret"
       })
     ),
     HttpApiEndpoint.get("confirmationPage", "/validate/:medium/submitToken", {
@@ -122,7 +122,7 @@ export class ValidationApi extends HttpApiGroup.make("validation")
       documented({
         summary: "The page that the link leads to",
         text: "Confirms by a button: programs that only look at the links of a mail validate nothing.",
-        who: "who has the link"
+        who: "anyone with the link"
       })
     ),
     HttpApiEndpoint.post("confirm", "/validate/:medium/confirm", {
@@ -130,7 +130,7 @@ export class ValidationApi extends HttpApiGroup.make("validation")
       query: tokenKeys,
       success: HtmlPage
     }).annotateMerge(
-      documented({ summary: "The button of that page", text: "Answers with a page.", who: "who has the link" })
+      documented({ summary: "The button of that page", text: "Answers with a page.", who: "anyone with the link" })
     )
   )
   .annotateMerge(OpenApi.annotations({ title: "Validation", description: "Proving that an address is one's own." })) {}

@@ -188,7 +188,7 @@ const redact =
 
 // Signatures
 
-/** An invite by a token is made by the server of the invited user, in the name of who left the token. */
+/** An invite by a token is made by the server of the invited user, in the name of the user who stored the token. */
 const isThirdPartyInvite = ({ content, type }: Event): boolean =>
   type === "m.room.member" && content.membership === "invite" && content.third_party_invite !== undefined
 

@@ -112,7 +112,7 @@ const creatorsHaveNoLevels = rule<Subject>(
   }
 )
 
-/** Levels under another state key than "" count for nobody; other servers do not compare them with those that count. */
+/** Levels under another state key than "" have no effect; other servers do not compare them with those in force. */
 const levelsBefore = ({ event, state }: Subject): Event | undefined =>
   event.state_key === undefined || event.state_key === "" ? state("m.room.power_levels", "") : undefined
 
@@ -122,7 +122,7 @@ const levelsHaveForm = rule<Subject>("Power levels are integers", (subject) => {
 })
 
 const levelsStayBelow = rule<Subject>(
-  "Nobody gives or takes a power level above their own, or changes that of an equal",
+  "Users cannot give or take a power level above their own, or change that of an equal",
   (subject) => {
     const { event, options, senderLevel } = subject
     const before = levelsBefore(subject)
@@ -187,7 +187,7 @@ const refuse = (text: string): Refusal => ({ rule: text })
 
 /**
  * Users redact events of their own server, others with the level `redact`. The event that created the room stays, since
- * what redaction would leave of it in versions 1 to 10 says less of who may take part.
+ * what redaction would leave of it in versions 1 to 10 says less about who may take part.
  */
 const authoriseRedaction =
   (options: RuleOptions): AuthorisationRules["authoriseRedaction"] =>

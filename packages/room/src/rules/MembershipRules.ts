@@ -32,7 +32,7 @@ const isCreatorsFirstJoin = ({ create, creator, event }: Subject): boolean =>
 
 const joinsThemselves = rule("Users join for themselves only", isAboutSender)
 
-const joinerIsNotBanned = rule<Subject>("Who is banned cannot join", (subject) => targetIs(subject) !== "ban")
+const joinerIsNotBanned = rule<Subject>("Banned users cannot join", (subject) => targetIs(subject) !== "ban")
 
 /** A member with the level for invites has looked into who joins. Their server has signed the event. */
 const isVouchedFor = ({ event, levels, membershipOf }: Subject): boolean => {
@@ -41,7 +41,7 @@ const isVouchedFor = ({ event, levels, membershipOf }: Subject): boolean => {
 }
 
 const joinRuleAllows = rule<Subject>(
-  "Who joins must be invited, unless the room is public or restricted and somebody who may invite vouches for them",
+  "Users need an invite to join, unless the room is public, or restricted and a user who may invite authorised the join",
   (subject) => {
     const joinRule = joinRuleOf(subject)
     const isExpected = ["join", "invite"].includes(targetIs(subject))
@@ -54,10 +54,10 @@ const joinRuleAllows = rule<Subject>(
 
 // invite
 
-const inviteeIsNotBanned = rule<Subject>("Who is banned cannot be invited", (subject) => targetIs(subject) !== "ban")
+const inviteeIsNotBanned = rule<Subject>("Banned users cannot be invited", (subject) => targetIs(subject) !== "ban")
 
 const inviteeIsOutside = rule<Subject>(
-  "Who is in the room or banned cannot be invited",
+  "Users who are in the room or banned cannot be invited",
   (subject) => !["join", "ban"].includes(targetIs(subject))
 )
 
@@ -72,7 +72,7 @@ const signedForInvitee = rule<Subject>(
 )
 
 const tokenIsSenders = rule<Subject>(
-  "An invite by a token comes from the user who left the token, and is signed by a key that the token names",
+  "An invite by a token comes from the user who stored the token, and is signed by a key that the token names",
   ({ event, state }) => {
     const left = state("m.room.third_party_invite", tokenOf(event.content) ?? "")
     return left !== undefined && left.sender === event.sender && isSignedBy(signedOf(event.content)!, left)
@@ -118,7 +118,7 @@ const roomTakesKnocks = rule<Subject>("One knocks at rooms whose join rule allow
 const knocksThemselves = rule("Users knock for themselves only", isAboutSender)
 
 const knockerIsOutside = rule<Subject>(
-  "Who is in the room, invited or banned cannot knock",
+  "Users who are in the room, invited or banned cannot knock",
   (subject) => !["join", "invite", "ban"].includes(senderIs(subject))
 )
 

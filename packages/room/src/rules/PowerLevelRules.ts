@@ -1,5 +1,5 @@
 /**
- * Changes of m.room.power_levels: the form of the content, and that nobody gives or takes levels beyond their own.
+ * Changes of m.room.power_levels: the form of the content, and that a user gives or takes only levels up to their own.
  *
  * Source: the rules for m.room.power_levels of the room versions.
  */
@@ -13,7 +13,7 @@ export interface PowerLevelOptions extends LevelOptions {
   readonly checksNotifications: boolean
 }
 
-/** True where all levels must be integers, also those that nobody reads yet. */
+/** True where all levels must be integers, also those under keys that are not read yet. */
 export const isStrict = ({ readLevel }: LevelOptions): boolean => readLevel === readInteger
 
 /** The keys that hold levels by event type or kind of notification. */

@@ -3,7 +3,7 @@
  * the consumers, one after the other.
  *
  * A wake-up names a transaction. While an older transaction is running the low watermark stays below it, and the end of
- * that older transaction wakes nobody; so the follower reads again, with back-off, until the watermark has passed.
+ * the end of that transaction sends no wake-up; so the follower reads again, with back-off, until the watermark has passed.
  */
 import { setTimeout as pauseFor } from "node:timers/promises"
 import { Clock, Effect, Latch, type Scope } from "effect"
@@ -78,7 +78,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
 
   const advance = Effect.fnUntraced(function* () {
     const slice = yield* read(readUpTo, sliceSize)
-    // Whoever a consumer wakes reads up to here.
+    // Clients that a consumer wakes read up to here.
     position = slice.last ?? position
     for (const consumer of consumers) yield* consume(consumer, slice)
     readUpTo = slice.upTo

@@ -1,6 +1,6 @@
 /**
  * What this node has committed last. Who follows the event log is on the node that wrote most of it, and is given from
- * memory what it would otherwise read back. Where the numbers of our transactions follow one another nobody else can have
+ * memory what it would otherwise read back. Where the numbers of our transactions follow one another no other node can have
  * written in between; elsewhere the database is asked whether others have. Bounded: what is no longer here is read like
  * the commits of others.
  */
@@ -63,7 +63,7 @@ export class RecentCommits {
     while (this.size > maxEvents) this.size -= this.committed.shift()!.size
   }
 
-  /** The transactions after a position that can be told from here. */
+  /** The transactions after a position that are in memory. */
   after(position: StreamPosition): ReadonlyArray<number> {
     return this.committed.filter((each) => each.xid > position.xid && canBeTold(each)).map(({ xid }) => xid)
   }

@@ -1,9 +1,9 @@
 /**
- * A pool of connections that is replaced by a new one when it has fallen silent: nobody gets a connection from it, though
+ * A pool of connections that is replaced by a new one when it has fallen silent: no request gets a connection from it, though
  * the database answers a fresh one. Seen after PostgreSQL was killed: borrowers slept in Effect's `Pool` beside a slot whose
  * connection had failed, and nothing woke them.
  *
- * Whoever waits for a connection of the old pool waits for one of the new pool then. Connections of the old one that are in
+ * Requests that wait for a connection of the old pool then wait for one of the new pool. Connections of the old one that are in
  * use go on until they are given back. The pool is not silent while connections are given back and lent anew, however many
  * wait for one.
  */

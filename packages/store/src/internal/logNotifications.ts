@@ -5,7 +5,7 @@
  *
  * Tables of the log notify by a trigger (`wake_log`), rooms within their group commit: once a transaction in both cases.
  *
- * The connection holds an advisory lock, shared with those of other nodes: whoever gets it alone is the first one.
+ * The connection holds an advisory lock, shared with those of other nodes: the connection that gets it exclusively is the first one.
  *
  * Source: PostgreSQL, "NOTIFY" and "Advisory Locks".
  */

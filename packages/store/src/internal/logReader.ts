@@ -17,7 +17,7 @@ import type { RecentCommits } from "./RecentCommits.ts"
 const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
 
 /**
- * How far a reader has come who has read up to the edge: the edge lies further back for a moment where a transaction of
+ * The position of a reader that has read up to the edge: the edge lies further back for a moment where a transaction of
  * another database ends, and what was read is not read again.
  */
 const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
@@ -32,7 +32,7 @@ const between = (sql: SqlClient.SqlClient, { nid, xid }: StreamPosition) =>
 const lastOf = (rows: ReadonlyArray<{ readonly position: StreamPosition }>): StreamPosition | undefined =>
   rows.at(-1)?.position
 
-/** The slice from memory, if nobody else has committed anything in it; otherwise undefined. */
+/** The slice from memory, if no other node has committed anything in it; otherwise undefined. */
 export const recallAfter = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   recent: RecentCommits,

@@ -47,7 +47,7 @@ export const socketDirectory = (
     if (made && owner !== undefined) await fs.chown(directory, owner.uid, owner.gid)
     const { uid, mode } = await fs.lstat(directory)
     if (uid !== (owner?.uid ?? process.getuid?.()) || (mode & 0o170_777) !== 0o040_700) {
-      throw new Error(`${directory} belongs to somebody else`)
+      throw new Error(`${directory} belongs to another user`)
     }
     return directory
   })
@@ -134,7 +134,7 @@ const takeOver = async (directory: string, launcher: PostgresLauncher): Promise<
   await own(directory, launcher)
 }
 
-/** Only root can use the files of somebody else. */
+/** Only root can use the files of another user. */
 export const requireOwnership = (postgresDir: string): Effect.Effect<void, EmbeddedPostgresError> =>
   attempt(`Cannot use ${postgresDir} (--data-dir)`, async () => {
     const stat = await fs.stat(postgresDir).catch(missing)
@@ -143,7 +143,7 @@ export const requireOwnership = (postgresDir: string): Effect.Effect<void, Embed
     throw new Error(`it belongs to the user with number ${stat.uid}. Start Greenroom as that user, or as root`)
   })
 
-/** The last line of a log that tells of an error, without what stands before the word; else its last line. */
+/** The last line of a log with an error, from the word on; else its last line. */
 export const lastComplaint = async (logFile: string): Promise<string | undefined> => {
   const lines = (await fs.readFile(logFile, "utf8").catch(() => "")).trim().split("\n")
   const complaint = /(?:FATAL|PANIC|error):\s.*$/

@@ -13,7 +13,7 @@ import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import type { PostgresBinaries } from "./postgresBinaries.ts"
 
 export interface PostgresLauncher {
-  /** Who owns PostgreSQL's files, or undefined for whoever we are. */
+  /** The owner of PostgreSQL's files; undefined for the current user. */
   readonly owner: Account | undefined
   readonly spawn: (program: string, args: ReadonlyArray<string>, options: SpawnOptions) => ChildProcess
 }
@@ -59,7 +59,7 @@ const withCapability = (account: Account, capability: string): PostgresLauncher 
 const inUserNamespace = (owner: Account | undefined, account: Account): PostgresLauncher =>
   through(owner, "unshare", ["--user", `--map-user=${account.uid}`, `--map-group=${account.gid}`])
 
-/** The account without privileges: who owns the data already, else `postgres`, else `nobody`. initdb wants it named. */
+/** The account without privileges: the present owner of the data, else `postgres`, else `nobody`. initdb wants it named. */
 const findAccount = async (postgresDir: string): Promise<Account> => {
   const accounts = (await fs.readFile("/etc/passwd", "utf8"))
     .split("\n")

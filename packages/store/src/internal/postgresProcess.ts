@@ -16,7 +16,7 @@ import { exited, waitUntil } from "./processes.ts"
 const hasExited = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
 
 /**
- * A shell that waits for the end of our process, which closes the pipe between us, and then tells PostgreSQL to end.
+ * A shell that waits for the end of our process, which closes the pipe between us, and then stops PostgreSQL.
  */
 const spawnWatchdog = (pid: number): ChildProcess => {
   const watchdog = spawn("/bin/sh", ["-c", 'read -r line || kill -INT "$1"', "greenroom-watchdog", String(pid)], {

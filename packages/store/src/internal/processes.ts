@@ -17,7 +17,7 @@ const run = promisify(execFile)
 const linux = process.platform === "linux"
 
 /**
- * What tells a process from a later one with the same number: when it was started. Undefined if there is no such
+ * What distinguishes a process from a later one with the same number: its start time. Undefined if there is no such
  * process, or only its zombie.
  */
 export const processIdentity = async (pid: number): Promise<string | undefined> => {

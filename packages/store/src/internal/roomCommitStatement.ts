@@ -280,7 +280,7 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
     WHERE events.event_id = given.event_id AND events.room_nid = given.room_nid)`
 }
 
-/** An outlier gets its place; whatever names it by its number is told the new one. */
+/** A de-outliered event gets a new nid; rows that reference it by its nid follow. */
 const placeOutliers = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.placed ?? [])
   if (empty) return sql.literal("")

@@ -1,5 +1,5 @@
 /**
- * A way to a PostgreSQL that can be cut: whoever connects by it loses all connections, and gets none until it is mended. Cut
+ * A way to a PostgreSQL that can be cut: clients behind it lose all connections, and get none until it is mended. Cut
  * in silence, it takes connections and never answers, also when it is mended: those that are made then are answered.
  */
 import * as fs from "node:fs/promises"

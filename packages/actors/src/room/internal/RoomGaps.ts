@@ -27,7 +27,7 @@ const maxStates = 10
 /** How many missing auth events are fetched one by one. */
 const maxAuthEvents = 30
 /** How long all of it may take. */
-const patience = "20 seconds"
+const gapTimeout = "20 seconds"
 
 /** Events with what was found before them. */
 export interface ClosedGap {
@@ -158,7 +158,10 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       return fetchAuthEvents(room, origin, [...batch.values()], given, authEvents)
     })
 
-    yield* Effect.timeoutOption(Effect.all([findPredecessors, findStates, findAuthEvents], { discard: true }), patience)
+    yield* Effect.timeoutOption(
+      Effect.all([findPredecessors, findStates, findAuthEvents], { discard: true }),
+      gapTimeout
+    )
     return {
       events: topologicalOrder(batch.values()),
       history,
@@ -170,7 +173,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
   /** What authorises events and is not known. */
   const authEventsOf = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
     const fetched = new Map<EventId, Event>()
-    yield* Effect.timeoutOption(fetchAuthEvents(room, origin, events, [], fetched), patience)
+    yield* Effect.timeoutOption(fetchAuthEvents(room, origin, events, [], fetched), gapTimeout)
     return [...fetched.values()]
   })
 

@@ -108,20 +108,20 @@ export const makeRoomWriter = Effect.gen(function* () {
     request: Effect.Effect<A, MatrixError | StaleWriter | CommitFailed>,
     repeatable: boolean
   ): Effect.Effect<A, MatrixError> => {
-    const again = (failure: StaleWriter | CommitFailed, patience: number) => {
+    const again = (failure: StaleWriter | CommitFailed, budget: number) => {
       const isBlameless = failure._tag === "StaleWriter" || failure.untouched
-      const left = patience - (isBlameless ? 1 : (maxAttempts + 1) / 2)
+      const left = budget - (isBlameless ? 1 : (maxAttempts + 1) / 2)
       return Effect.andThen(
         forgetAfter(failure),
         left > 0 && (repeatable || isBlameless) ? Effect.suspend(() => attempt(left)) : Effect.die(failure)
       )
     }
-    const attempt = (patience: number): Effect.Effect<A, MatrixError> =>
+    const attempt = (budget: number): Effect.Effect<A, MatrixError> =>
       Effect.catchTags(
         Effect.tapDefect(request, () => forget),
         {
-          StaleWriter: (failure) => again(failure, patience),
-          CommitFailed: (failure) => again(failure, patience)
+          StaleWriter: (failure) => again(failure, budget),
+          CommitFailed: (failure) => again(failure, budget)
         }
       ) as Effect.Effect<A, MatrixError>
     return attempt(maxAttempts)
