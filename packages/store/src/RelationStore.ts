@@ -81,6 +81,15 @@ export class RelationStore extends Context.Service<
   RelationStore,
   {
     readonly children: (query: ChildrenQuery) => Effect.Effect<ReadonlyArray<StreamedEvent>>
+    /** Those of the events of a room to which an event relates: in one of these ways, by one of these senders. */
+    readonly related: (
+      roomNid: number,
+      ids: ReadonlyArray<EventId>,
+      by: {
+        readonly relTypes?: ReadonlyArray<string> | undefined
+        readonly senders?: ReadonlyArray<string> | undefined
+      }
+    ) => Effect.Effect<ReadonlySet<EventId>>
     /** Aggregations of those of the events that have any, up to a position. */
     readonly aggregations: (
       userId: UserId,
@@ -131,6 +140,24 @@ export class RelationStore extends Context.Service<
           Effect.orDie
         )
       }
+
+      const related = (
+        roomNid: number,
+        ids: ReadonlyArray<EventId>,
+        by: {
+          readonly relTypes?: ReadonlyArray<string> | undefined
+          readonly senders?: ReadonlyArray<string> | undefined
+        }
+      ) =>
+        sql<{ id: string }>`
+          SELECT DISTINCT relates_to AS id FROM events
+          WHERE relates_to = ANY (${texts(ids)}::text[]) AND rel_type IS NOT NULL
+            AND room_nid = ${roomNid} AND status <= 1
+            ${by.relTypes === undefined ? none : sql`AND rel_type = ANY (${texts(by.relTypes)}::text[])`}
+            ${by.senders === undefined ? none : sql`AND sender = ANY (${texts(by.senders)}::text[])`}`.pipe(
+          Effect.map((rows) => new Set(rows.map((row) => row.id as EventId))),
+          Effect.orDie
+        )
 
       const edits = (events: ReadonlyArray<Event>, roomNid: number) => sql<{ parent: string; body: string }>`
         SELECT parent.id AS parent, edit.body
@@ -317,7 +344,7 @@ export class RelationStore extends Context.Service<
           Effect.orDie
         )
 
-      return RelationStore.of({ children, aggregations, threads, unread, unreadInThread })
+      return RelationStore.of({ children, related, aggregations, threads, unread, unreadInThread })
     })
   )
 }

@@ -7,6 +7,7 @@
  */
 
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -21,15 +22,7 @@ import { Context, Effect, Layer } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import type { Session } from "../runtime/Session.ts"
 import { type EventRenderer, makeEventRenderer } from "./internal/EventRenderer.ts"
-import {
-  before,
-  type EventPredicate,
-  everyEvent,
-  makeRoomViewer,
-  type Scan,
-  theEnd,
-  type View
-} from "./internal/RoomViewer.ts"
+import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal/RoomViewer.ts"
 import { Room } from "./RoomProtocol.ts"
 
 /** How much history is asked for at once where ours ends. */
@@ -42,9 +35,8 @@ export interface MessagesRequest {
   readonly to?: string | undefined
   readonly dir: "f" | "b"
   readonly limit?: number | undefined
-  readonly matches?: EventPredicate | undefined
-  /** Whether the memberships of the senders come along. */
-  readonly lazyMembers?: boolean | undefined
+  /** With `lazy_load_members` the memberships of the senders come along. */
+  readonly filter?: RoomEventFilter | undefined
 }
 
 export interface MessagesPage {
@@ -154,7 +146,7 @@ const make = Effect.gen(function* () {
     const from = request.from === undefined ? (dir === "b" ? theEnd : beginning) : yield* placeOf(request.from, "from")
     const to = request.to === undefined ? (dir === "b" ? beginning : theEnd) : yield* placeOf(request.to, "to")
     const range = dir === "b" ? { after: to, upTo: from } : { after: from, upTo: to }
-    const read = scan(reader, range, dir, limit, request.matches ?? everyEvent)
+    const read = scan(reader, range, dir, limit, request.filter)
     const stored = yield* read
     const isShort = dir === "b" && stored.end === undefined && request.to === undefined
     const page = isShort && (yield* fetchHistory(roomId, reader.roomNid)) ? yield* read : stored
@@ -166,7 +158,7 @@ const make = Effect.gen(function* () {
       start: yield* log.tokenOf(start),
       ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),
       chunk: yield* renderer.render(session, chunk, { bundleIn: reader.roomNid }),
-      ...(request.lazyMembers ? { state: yield* membersFor(session, seen, chunk) } : {})
+      ...(request.filter?.lazy_load_members ? { state: yield* membersFor(session, seen, chunk) } : {})
     }
   })
 
@@ -183,22 +175,22 @@ const make = Effect.gen(function* () {
     eventId: EventId,
     options: {
       readonly limit?: number | undefined
-      readonly matches?: EventPredicate | undefined
-      readonly lazyMembers?: boolean | undefined
+      readonly filter?: RoomEventFilter | undefined
     }
   ): Effect.fn.Return<EventContext, MatrixError> {
     const seen = yield* Effect.mapError(view(session.userId, roomId), () => notSeen(eventId))
     const centre = yield* visibleEvent(seen, roomId, eventId)
     const limit = Math.min(options.limit ?? defaultPage, maxPage)
     const bundled = { bundleIn: seen.reader.roomNid }
-    const matches = options.matches ?? everyEvent
+    const { filter } = options
+    const lazyMembers = filter?.lazy_load_members ?? false
     const [older, newer] = yield* Effect.all([
       limit === 0
         ? Effect.succeed<Scan>({ found: [], end: before(centre) })
-        : scan(seen.reader, { after: beginning, upTo: before(centre) }, "b", Math.ceil(limit / 2), matches),
+        : scan(seen.reader, { after: beginning, upTo: before(centre) }, "b", Math.ceil(limit / 2), filter),
       limit < 2
         ? Effect.succeed<Scan>({ found: [], end: centre.position })
-        : scan(seen.reader, { after: centre.position, upTo: theEnd }, "f", Math.floor(limit / 2), matches)
+        : scan(seen.reader, { after: centre.position, upTo: theEnd }, "f", Math.floor(limit / 2), filter)
     ])
     const last = newer.found.at(-1) ?? centre
     const [stored] = yield* events.byIds([last.event.event_id])
@@ -207,9 +199,9 @@ const make = Effect.gen(function* () {
     const members = [...new Set(shown.map(({ sender }) => sender))].map((sender) => ["m.room.member", sender] as const)
     const state = (yield* states.read(
       [{ roomNid: seen.reader.roomNid, ref }],
-      options.lazyMembers ? { keys: members } : undefined
+      lazyMembers ? { keys: members } : undefined
     )).map((entry) => entry.event)
-    const rest = options.lazyMembers
+    const rest = lazyMembers
       ? (yield* stateOf({ ...seen, state: ref })).filter(({ type }) => type !== "m.room.member")
       : []
     return {
@@ -293,8 +285,7 @@ export class RoomReader extends Context.Service<
       eventId: EventId,
       options: {
         readonly limit?: number | undefined
-        readonly matches?: EventPredicate | undefined
-        readonly lazyMembers?: boolean | undefined
+        readonly filter?: RoomEventFilter | undefined
       }
     ) => Effect.Effect<EventContext, MatrixError>
     /** The aliases of the room on this server. */

@@ -8,7 +8,6 @@ import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import { compileFilter, type RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
 import {
   isRoomId,
   isServerName,
@@ -35,11 +34,6 @@ const namedServers: Effect.Effect<ReadonlyArray<ServerName>> = Effect.withFiber(
   return Effect.succeed(
     [...new Set(named)].filter(isServerName).slice(0, maxVia) as ReadonlyArray<string> as ReadonlyArray<ServerName>
   )
-})
-
-const readOptions = (filter: RoomEventFilter | undefined) => ({
-  matches: filter === undefined ? undefined : compileFilter(filter),
-  lazyMembers: filter?.lazy_load_members ?? false
 })
 
 /** What a user adds to their own membership. */
@@ -135,13 +129,13 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
             to: query.to,
             dir: query.dir,
             limit: query.limit,
-            ...readOptions(query.filter)
+            filter: query.filter
           })
         )
       )
       .handle("context", ({ params, query }) =>
         CurrentSession.use((session) =>
-          reader.context(session, params.roomId, params.eventId, { limit: query.limit, ...readOptions(query.filter) })
+          reader.context(session, params.roomId, params.eventId, { limit: query.limit, filter: query.filter })
         )
       )
       .handle("joinedRooms", () =>

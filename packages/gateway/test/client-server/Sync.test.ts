@@ -334,6 +334,45 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("filters choose events by what relates to them, the fields of events, and their form", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("related-alice")
+      const bob = yield* register("related-bob")
+      const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
+      const room = made.room_id
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const first = yield* say(alice, room, "liked")
+      yield* say(alice, room, "not liked")
+      yield* as(bob)("PUT", `/v3/rooms/${inPath(room)}/send/m.reaction/${transactions++}`, {
+        "m.relates_to": { rel_type: "m.annotation", event_id: first, key: "+" }
+      })
+      const liked = { related_by_rel_types: ["m.annotation"], related_by_senders: [bob.id] }
+      const found = yield* sync(alice, { filter: { room: { timeline: liked } } })
+      assert.deepStrictEqual(bodies(found.rooms.join[room]), ["liked"])
+      const page = yield* as(alice)("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&${query({ filter: liked })}`)
+      assert.deepStrictEqual(
+        page.body.chunk.map((event) => event.event_id),
+        [first]
+      )
+      const none = yield* as(alice)(
+        "GET",
+        `/v3/rooms/${inPath(room)}/messages?dir=b&${query({ filter: { related_by_senders: [alice.id] } })}`
+      )
+      assert.deepStrictEqual(none.body.chunk, [])
+      const slim = yield* sync(alice, {
+        filter: { event_fields: ["type", "content.body"], room: { timeline: { limit: 3 } } }
+      })
+      assert.deepStrictEqual(slim.rooms.join[room]?.timeline.events[0] as unknown, {
+        type: "m.room.message",
+        content: { body: "liked" }
+      })
+      const raw = yield* sync(alice, { filter: { event_format: "federation", room: { timeline: { limit: 1 } } } })
+      const [pdu] = raw.rooms.join[room]?.timeline.events ?? []
+      assert.containsAllKeys(pdu, ["auth_events", "prev_events", "depth", "hashes", "signatures"])
+      assert.notProperty(pdu, "event_id")
+    })
+  )
+
   it.effect("wrong tokens and filters are refused by name; a token from the future counts as none", () =>
     Effect.gen(function* () {
       const alice = yield* register("wrong-alice")

@@ -104,3 +104,50 @@ export const compileFilter = (filter: RoomEventFilter | EventFilter | null | und
     inRoom(event.room_id) &&
     (wantsUrl == null || (typeof event.content.url === "string") === wantsUrl)
 }
+
+/** A path of `event_fields`: names with dots between them; a backslash escapes a dot or a backslash. */
+const pathOf = (field: string): ReadonlyArray<string> => {
+  const names = [""]
+  for (let index = 0; index < field.length; index++) {
+    const character = field[index]!
+    if (character === ".") names.push("")
+    else if (character === "\\" && /[.\\]/.test(field[index + 1] ?? "")) names[names.length - 1] += field[++index]!
+    else names[names.length - 1] += character
+  }
+  return names
+}
+
+const own = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined
+
+const define = (target: object, name: string, value: unknown) =>
+  Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true })
+
+const copyPath = (from: unknown, to: object, [name = "", ...rest]: ReadonlyArray<string>): void => {
+  const value = own(from, name)
+  if (value === undefined) return
+  if (rest.length === 0) {
+    define(to, name, value)
+    return
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return
+  const known = own(to, name)
+  // What was taken whole is not taken apart again.
+  if (known === value) return
+  const inner = (known as object | undefined) ?? {}
+  define(to, name, inner)
+  copyPath(value, inner, rest)
+}
+
+/** Takes the wanted fields of events; undefined where all are wanted. */
+export const compileFields = (fields: Texts): (<E extends object>(event: E) => E) | undefined => {
+  if (fields == null) return undefined
+  const paths = fields.map(pathOf)
+  return <E extends object>(event: E) => {
+    const picked = {}
+    for (const path of paths) copyPath(event, picked, path)
+    return picked as E
+  }
+}

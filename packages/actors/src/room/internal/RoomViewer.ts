@@ -4,7 +4,7 @@
  *
  * Source: "Room history visibility" of the client-server specification.
  */
-import type { Event } from "@greenroom/protocol/Event"
+import type { RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { maxPageBytes } from "@greenroom/protocol/Pagination"
@@ -16,15 +16,13 @@ import { type StateRef, type StateSelection, StateStore } from "@greenroom/store
 import type { StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
+import { makeEventSelections } from "./EventSelection.ts"
 import { makeHistoryVisibility, type Reader, visibilityOf } from "./HistoryVisibility.ts"
 
 /** The most events of a page that are read to find `limit` which pass the filter. */
 const maxScanned = 5_000
 /** After everything. */
 export const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
-
-/** Which events a page is to have. */
-export type EventPredicate = (event: Event) => boolean
 
 /** A room as a user may see it. */
 export interface View {
@@ -35,8 +33,6 @@ export interface View {
 }
 
 export const before = ({ position }: StreamedEvent): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
-
-export const everyEvent: EventPredicate = () => true
 
 export interface Scan {
   readonly found: ReadonlyArray<StreamedEvent>
@@ -51,6 +47,7 @@ export const makeRoomViewer = Effect.gen(function* () {
   const forgotten = yield* ForgottenRoomStore
   const { visibleTo } = yield* makeHistoryVisibility
   const readToken = yield* makeReadToken
+  const selectionOf = yield* makeEventSelections
 
   /** The place of a token. Errors: M_INVALID_PARAM. */
   const placeOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
@@ -114,16 +111,16 @@ export const makeRoomViewer = Effect.gen(function* () {
     range: { readonly after: StreamPosition; readonly upTo: StreamPosition },
     direction: "f" | "b",
     limit: number,
-    matches: EventPredicate
+    filter: RoomEventFilter | undefined
   ): Effect.fn.Return<Scan> {
+    const selection = selectionOf(filter)
     const found: Array<StreamedEvent> = []
     let { after, upTo } = range
     for (let scanned = 0; scanned < maxScanned; ) {
-      const size = Math.max(limit - found.length, matches === everyEvent ? 1 : 100)
+      const size = Math.max(limit - found.length, selection.isEverything ? 1 : 100)
       const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxPageBytes)
       scanned += page.events.length
-      for (const entry of yield* visibleTo(reader, page.events)) {
-        if (!matches(entry.event)) continue
+      for (const entry of yield* selection.of(reader.roomNid, yield* visibleTo(reader, page.events))) {
         found.push(entry)
         if (found.length === limit) return { found, end: direction === "b" ? before(entry) : entry.position }
       }

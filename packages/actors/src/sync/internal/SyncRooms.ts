@@ -5,19 +5,22 @@
  * Source: "Syncing" of the client-server specification.
  */
 import { type StrippedEvent, toStrippedEvent } from "@greenroom/protocol/client-server/ClientEvent"
-import { allowsRoom, compileFilter, type Filter, isEverything } from "@greenroom/protocol/client-server/Filter"
+import { allowsRoom, compileFields, compileFilter, type Filter } from "@greenroom/protocol/client-server/Filter"
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
+import { makeEventSelections } from "../../room/internal/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
@@ -116,6 +119,8 @@ export const makeSyncRooms = Effect.gen(function* () {
   const state = yield* makeSyncState
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
+  const selectionOf = yield* makeEventSelections
+  const versions = yield* RoomStore
   const { visibleTo } = yield* makeHistoryVisibility
 
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
@@ -123,9 +128,9 @@ export const makeSyncRooms = Effect.gen(function* () {
   /** The newest events of each room that pass the filter, and whether there are more of them. */
   const readTimelines = Effect.fnUntraced(function* (range: SyncRange, rooms: ReadonlyArray<Reading>) {
     const timeline = range.filter.room?.timeline
-    const matches = compileFilter(timeline)
+    const selection = selectionOf(timeline)
     const limit = Math.min(timeline?.limit ?? defaultTimeline, maxTimeline)
-    const scanned = isEverything(matches) ? limit + 1 : Math.max(limit + 1, maxScanned)
+    const scanned = selection.isEverything ? limit + 1 : Math.max(limit + 1, maxScanned)
     const entries = yield* store.timelines(
       rooms.map(({ end, known, roomNid }) => ({ roomNid, after: known ?? beginning, upTo: end })),
       scanned,
@@ -137,7 +142,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       const read = byRoom.get(room.roomNid) ?? []
       // What is told for the first time may reach back to before the user's time in the room.
       const visible = room.known === undefined ? yield* visibleTo(readerOf(range.session.userId, room), read) : read
-      const passed = visible.filter(({ event }) => matches(event))
+      const passed = yield* selection.of(room.roomNid, visible)
       const shown = limit === 0 ? [] : passed.slice(-limit)
       found.set(room.roomNid, { entries: shown, limited: passed.length > shown.length || read.length >= scanned })
     }
@@ -201,6 +206,12 @@ export const makeSyncRooms = Effect.gen(function* () {
     )
   })
 
+  /** How the filter wants events: as PDUs, with some of their fields. */
+  const formatOf = Effect.fnUntraced(function* ({ event_fields, event_format }: Filter, roomId: RoomId) {
+    const version = event_format === "federation" ? Option.getOrUndefined(yield* versions.version(roomId)) : undefined
+    return { pick: compileFields(event_fields), toPdu: version === undefined ? undefined : roomVersion(version)?.toPdu }
+  })
+
   const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
 
   /** What is new in rooms whose timeline is told. */
@@ -237,13 +248,14 @@ export const makeSyncRooms = Effect.gen(function* () {
       const first = entries[0]
       // What was told before gets its relations as events of their own.
       const bundleIn = limited || room.known === undefined ? room.roomNid : undefined
+      const format = yield* formatOf(range.filter, room.roomId)
       const [timeline, stateEvents] = yield* Effect.all([
         renderer.render(
           session,
           entries.map(({ event }) => event),
-          { withoutRoomId: true, bundleIn }
+          { withoutRoomId: true, bundleIn, ...format }
         ),
-        renderer.render(session, events, { withoutRoomId: true })
+        renderer.render(session, events, { withoutRoomId: true, ...format })
       ])
       const summary = summaries.get(room.roomNid)
       answers.set(room.roomId, {
