@@ -22,6 +22,7 @@ import {
 import { stableVersions } from "@greenroom/room/RoomVersions"
 import { Schema } from "effect"
 import { loginSettings } from "./LoginSettings.ts"
+import { mediaSettings } from "./MediaSettings.ts"
 
 const rate = (kind: keyof typeof defaultRates, description: string) =>
   rateSetting(kind, description, defaultRates[kind], "500/1s")
@@ -118,6 +119,7 @@ export const settings = {
     flag: "version"
   }),
   ...loginSettings,
+  ...mediaSettings,
   identityServers: setting({
     name: "identity_servers",
     description: "The identity servers that are trusted to say whose an email address or phone number is",

@@ -20,6 +20,7 @@ import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
 import { toLoginOptions } from "./LoginSettings.ts"
+import { toMediaOptions } from "./MediaSettings.ts"
 import { describeFailure, FederationListenError } from "./StartFailure.ts"
 
 mendJsonParse()
@@ -33,6 +34,7 @@ const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>)
     ? {}
     : { registrationSharedSecret: config.registrationSharedSecret }),
   login: toLoginOptions(config),
+  media: toMediaOptions(config),
   identityServers: config.identityServers,
   federation: {
     verifyCertificates: config.federationVerify,

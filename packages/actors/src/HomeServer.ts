@@ -24,6 +24,7 @@ import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { MediaStore } from "@greenroom/store/MediaStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
@@ -78,6 +79,9 @@ import * as UnverifiedPdus from "./federation/UnverifiedPdus.ts"
 import { IdentityClient } from "./identity/IdentityClient.ts"
 import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
 import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
+import { Media } from "./media/Media.ts"
+import { MediaConfig, type MediaOptions } from "./media/MediaConfig.ts"
+import { MediaFiles } from "./media/MediaFiles.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
@@ -110,6 +114,8 @@ export interface HomeServerOptions extends HomeServerSettings {
   readonly login?: LoginOptions
   /** How other home servers are reached. */
   readonly federation?: FederationOptions
+  /** Where files are kept, and how large they may be. */
+  readonly media?: MediaOptions
 }
 
 /** The tables, each with its one owner. */
@@ -128,6 +134,7 @@ const stores = (options: HomeServerOptions) =>
     UserDirectoryStore.layer,
     LoginAttemptStore.layer,
     LoginSessionStore.layer,
+    MediaStore.layer,
     PresenceListStore.layer,
     PresenceStore.layer,
     ProfileStore.layer,
@@ -183,6 +190,7 @@ const services = Layer.mergeAll(
   Administration.layer,
   LoginMethods.layer,
   DatabaseHealth.layer,
+  Media.layer.pipe(Layer.provide(MediaFiles.layerDisk)),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),
@@ -210,6 +218,7 @@ export const layerOnDatabase = (
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),
+    Layer.provideMerge(Layer.succeed(MediaConfig, options.media ?? {})),
     Layer.provideMerge(NodeCrypto.layer),
     Layer.provide([NodeFileSystem.layer, NodePath.layer])
   )

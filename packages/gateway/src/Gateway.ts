@@ -41,6 +41,7 @@ import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import { finderHandlers } from "./client-server/FinderHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
+import * as MediaHandlers from "./client-server/MediaHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
 import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
@@ -54,7 +55,7 @@ import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHan
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
 import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
 import { maxBodyBytes } from "./MatrixRequest.ts"
-import { answerRequests, type ListenError, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
+import { answerRequests, type ListenError, limitBodyTime, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
 import { PublicUrl } from "./PublicUrl.ts"
 import { docsPage } from "./pages/DocsPage.ts"
 import { homePage } from "./pages/HomePage.ts"
@@ -150,7 +151,10 @@ const clientServerHandlers = Layer.mergeAll(
   relationsHandlers,
   UserDataHandlers.accountDataHandlers,
   UserDataHandlers.pushRulesHandlers,
-  UserDataHandlers.receiptsHandlers
+  UserDataHandlers.receiptsHandlers,
+  MediaHandlers.uploadHandlers,
+  MediaHandlers.mediaHandlers,
+  MediaHandlers.oldMediaHandlers
 )
 
 /** The page at `/`. */
@@ -257,7 +261,7 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
     Effect.updateContext(forRequests),
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
-  answerRequests(server, inFlight, handle)
+  answerRequests(server, inFlight, handle, limitBodyTime)
   server.on("upgrade", sockets.upgrade)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>

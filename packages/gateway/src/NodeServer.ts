@@ -21,9 +21,12 @@ export class ListenError extends Data.TaggedError("ListenError")<{
   }
 }
 
-/** How long a client may take to send the headers of a request, and all of a request, in ms. */
+/** How long a client may take to send the headers of a request, and a body that is no upload, in ms. */
 const headersTimeout = 20_000
-const requestTimeout = 60_000
+const bodyTimeout = 60_000
+
+/** Uploads have limits of their own, which go by their size (`media/internal/Receive.ts`). */
+const uploadPath = /^\/_?matrix\/(?:media\/|content(?:[/?]|$))/
 
 /** How long a connection may be idle between requests, in ms: longer than reverse proxies keep theirs. */
 const keepAliveTimeout = 75_000
@@ -44,7 +47,7 @@ const isWebSocketUpgrade = ({ headers }: IncomingMessage): boolean => headers.up
 export const makeNodeServer = (): Server => {
   const server = createServer({
     headersTimeout,
-    requestTimeout,
+    requestTimeout: 0,
     keepAliveTimeout,
     maxHeaderSize,
     requireHostHeader: false,
@@ -126,21 +129,39 @@ const refuse = (response: ServerResponse, status: number, error: string): void =
 const lacksHost = ({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): boolean =>
   headers.host === undefined && httpVersionMajor === 1 && httpVersionMinor === 1
 
+/** Ends a request whose body does not arrive in time. That of an upload has its time from when it was refused. */
+export const limitBodyTime = (request: IncomingMessage, response: ServerResponse): void => {
+  const start = () => {
+    if (request.complete) return
+    const late = Object.assign(new Error(), { code: "ERR_HTTP_REQUEST_TIMEOUT" })
+    const timer = setTimeout(() => answerClientError(late, request.socket), bodyTimeout)
+    request.once("close", () => clearTimeout(timer))
+  }
+  if (uploadPath.test(request.url ?? "")) response.once("finish", start)
+  else start()
+}
+
 /**
  * Answers the requests of a server by `handle`: first all requests of one turn of the event loop are read, then they are
  * handled one after the other. Small bodies have arrived by then and are read without waiting, and the code of each of
- * the two steps stays in the caches of the processor. The server must have `requireHostHeader: false`.
+ * the two steps stays in the caches of the processor. `onIncomplete` gets those whose bodies have not arrived whole. The
+ * server must have `requireHostHeader: false`.
  */
 export const answerRequests = (
   server: EventEmitter,
   inFlight: InFlight,
-  handle: (request: IncomingMessage, response: ServerResponse) => void
+  handle: (request: IncomingMessage, response: ServerResponse) => void,
+  onIncomplete: (request: IncomingMessage, response: ServerResponse) => void = () => {}
 ): void => {
   let arrived: Array<readonly [IncomingMessage, ServerResponse]> = []
   const answer = () => {
     const turn = arrived
     arrived = []
-    for (const [request, response] of turn) if (!response.destroyed) handle(request, response)
+    for (const [request, response] of turn) {
+      if (response.destroyed) continue
+      if (!request.complete) onIncomplete(request, response)
+      handle(request, response)
+    }
   }
   const take = (request: IncomingMessage, response: ServerResponse) => {
     inFlight.track(response)

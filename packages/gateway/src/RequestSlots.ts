@@ -20,7 +20,9 @@ export const capacities = {
   /** Requests that change something. */
   sends: { active: 64, waiting: 500 },
   /** Long polls, which hold little while they wait. */
-  polls: { active: 250, waiting: 0 }
+  polls: { active: 250, waiting: 0 },
+  /** Uploads and downloads, which hold a connection and a file. */
+  transfers: { active: 24, waiting: 500 }
 } as const satisfies { readonly [kind: string]: Capacity }
 
 export type SlotKind = keyof typeof capacities
@@ -51,7 +53,12 @@ export class RequestSlots extends Context.Service<
   }
 >()("greenroom/gateway/RequestSlots") {
   static readonly layer: Layer.Layer<RequestSlots> = Layer.sync(RequestSlots, () => {
-    const lines = { reads: new Map<string, Line>(), sends: new Map<string, Line>(), polls: new Map<string, Line>() }
+    const lines: { readonly [K in SlotKind]: Map<string, Line> } = {
+      reads: new Map(),
+      sends: new Map(),
+      polls: new Map(),
+      transfers: new Map()
+    }
     return RequestSlots.of({ enter: (kind, key) => enterLine(lines[kind], key, capacities[kind]) })
   })
 }

@@ -15,13 +15,14 @@ export const serverName = ServerName.make("green.test")
 /** The draft's prefix. */
 export const prefix = "/matrix/client/api/v1"
 
-export const gatewayWith = (options: Partial<GatewayOptions>) =>
+export const gatewayWith = (options: Partial<GatewayOptions>, home: Partial<HomeServer.HomeServerOptions> = {}) =>
   Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited, ...options }).pipe(
     Layer.provideMerge(
       HomeServer.layerOnDatabase({
         serverName,
         dataDir: "unused",
-        turn: { uris: ["turn:turn.test"], sharedSecret: Redacted.make("hush") }
+        turn: { uris: ["turn:turn.test"], sharedSecret: Redacted.make("hush") },
+        ...home
       })
     ),
     Layer.provideMerge(TestDatabase.layer)

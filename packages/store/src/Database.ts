@@ -41,6 +41,7 @@ import logEpochs from "./migrations/0019_log_epochs.ts"
 import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_reports.ts"
 import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
+import media from "./migrations/0030_media.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
@@ -66,6 +67,7 @@ const migrations = {
   "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports,
   "0021_creations": creations,
   "0022_short_lived": shortLived,
+  "0030_media": media,
   "0060_presence_denials": presenceDenials
 }
 

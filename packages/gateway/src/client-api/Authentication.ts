@@ -16,14 +16,15 @@ import {
   CurrentSession,
   CurrentViewer,
   LongPoll,
-  OptionalAuthentication
+  OptionalAuthentication,
+  Transfer
 } from "@greenroom/protocol/api/Authentication"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
-import { RequestSlots, type Slot, withSlot } from "../RequestSlots.ts"
+import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { makeAuthenticate, missing, readToken } from "./AccessToken.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
@@ -46,6 +47,11 @@ const inSlot = <A, E, R>(slot: Slot, handler: Effect.Effect<A, E, R>): Effect.Ef
     return withSlot(slot, NodeHttpServerRequest.toServerResponse(request) as ServerResponse, handler)
   })
 
+const slotKindOf = (annotations: Context.Context<never>, changes: boolean): SlotKind => {
+  if (Context.get(annotations, Transfer)) return "transfers"
+  return changes ? "sends" : Context.get(annotations, LongPoll) ? "polls" : "reads"
+}
+
 const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.effect(
   Authentication,
   withServices(function* () {
@@ -57,7 +63,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     return (handler, { endpoint, group }) => {
       const changes = endpoint.method !== "GET"
       const rate = changes ? "sends" : "requests"
-      const kind = changes ? "sends" : Context.get(endpoint.annotations, LongPoll) ? "polls" : "reads"
+      const kind = slotKindOf(endpoint.annotations, changes)
       const isActivity = changes && !withoutActivity.has(group.identifier)
       return Effect.flatMap(session, (session) =>
         Effect.flatMap(limit.take(rate, session.userId), () => {
@@ -102,10 +108,10 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
             (session) => ({ address, session })
           )
     )
-    return (handler) =>
+    return (handler, { endpoint }) =>
       Effect.flatMap(viewer, ({ address, session }) =>
         inSlot(
-          slots.enter("reads", session?.userId ?? addressKey(address)),
+          slots.enter(slotKindOf(endpoint.annotations, false), session?.userId ?? addressKey(address)),
           Effect.provideService(handler, CurrentViewer, session)
         )
       )

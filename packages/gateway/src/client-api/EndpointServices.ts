@@ -15,6 +15,7 @@ import type { Voip } from "@greenroom/actors/account/Voip"
 import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import type { Media } from "@greenroom/actors/media/Media"
 import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
@@ -49,6 +50,7 @@ export type HomeServerServices =
   | RoomFinder
   | RoomSummaries
   | Relations
+  | Media
   | Sync
   | Receipts
   | AccountData

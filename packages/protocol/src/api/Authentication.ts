@@ -51,6 +51,9 @@ export class OptionalAuthentication extends HttpApiMiddleware.Service<
 /** Annotates the endpoints whose requests may wait for something to happen. */
 export const LongPoll = Context.Reference<boolean>("greenroom/protocol/LongPoll", { defaultValue: () => false })
 
+/** Annotates the endpoints whose bodies are files, which may take long to travel. */
+export const Transfer = Context.Reference<boolean>("greenroom/protocol/Transfer", { defaultValue: () => false })
+
 const bearer = /^bearer +([^ ]+) *$/i
 
 /** The access token of a request, wherever it stands; the query parameter first. Errors: M_MISSING_TOKEN. */

@@ -12,6 +12,8 @@ export interface Documented {
   /** Examples of bodies, where the schema alone does not give a valid one. */
   readonly request?: unknown
   readonly response?: unknown
+  /** The body of the request is a file, which no schema describes. */
+  readonly binary?: boolean
 }
 
 type Content = { [type: string]: { [key: string]: unknown } }
@@ -21,8 +23,13 @@ const exemplify = (body: unknown, example: unknown): void => {
   if (example !== undefined && content !== undefined) content.example = example
 }
 
+const anyBytes = {
+  content: { "application/octet-stream": { schema: { type: "string", format: "binary" } } },
+  required: true
+}
+
 /** For `annotateMerge` of an endpoint. */
-export const documented = ({ request, response, summary, text = "", who }: Documented) => {
+export const documented = ({ binary, request, response, summary, text = "", who }: Documented) => {
   const describe = (text: string) => `${text === "" ? "" : `${text}\n\n`}**Who may call it:** ${who}.`
   return OpenApi.annotations({
     summary,
@@ -31,7 +38,11 @@ export const documented = ({ request, response, summary, text = "", who }: Docum
       const { requestBody, responses } = operation as unknown as OpenApi.OpenAPISpecOperation
       exemplify(requestBody, request)
       exemplify(responses[200], response)
-      return typeof text === "string" ? operation : { ...operation, description: describe(text()) }
+      return {
+        ...operation,
+        ...(binary === true ? { requestBody: anyBytes } : {}),
+        ...(typeof text === "string" ? {} : { description: describe(text()) })
+      }
     }
   })
 }

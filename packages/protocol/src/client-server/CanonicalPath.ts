@@ -47,8 +47,17 @@ const stableName = (url: string): string => {
   return url
 }
 
+const media = /^\/_matrix\/media\/(?:r0|v1|unstable\/fi\.mau\.msc2246)\//
+
+/** The content repository, where `create` is the one endpoint of version 1. */
+const canonicalMediaUrl = (url: string): string => {
+  const moved = withoutFinalSlash(url.replace(media, "/_matrix/media/v3/"))
+  return moved.replace(/^\/_matrix\/media\/v3\/create(?=\?|$)/, "/_matrix/media/v1/create")
+}
+
 /** A URL (path and query) of today's client API in the one spelling that is routed; any other as it is. */
 export const canonicalClientServerUrl = (url: string): string => {
+  if (url.startsWith("/_matrix/media/")) return canonicalMediaUrl(url)
   if (!url.startsWith("/_matrix/client/")) return url
   const named = url.startsWith(r0)
     ? `${clientServerPrefix}/v3/${url.slice(r0.length)}`

@@ -15,6 +15,7 @@ import { DeviceApi } from "./DeviceApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
 import { FinderApi } from "./FinderApi.ts"
 import { LoginApi } from "./LoginApi.ts"
+import { MediaApi, OldMediaApi, UploadApi } from "./MediaApi.ts"
 import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RelationsApi } from "./RelationsApi.ts"
@@ -30,9 +31,9 @@ import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
-  .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi)
+  .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi)
   .prefix(clientServerPrefix)
-  .add(WellKnownApi, SharedSecretApi)
+  .add(WellKnownApi, SharedSecretApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)
 
 export const ClientServerApi = api.annotateMerge(

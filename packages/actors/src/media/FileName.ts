@@ -1,0 +1,44 @@
+/**
+ * Names of files, as their uploaders give them: made fit for a header and for the disk of the one who saves the file.
+ */
+
+/** Control characters, and those that change the direction of text or cannot be seen. */
+const unfit = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+const maxBytes = 255
+
+/** At most so many bytes of UTF-8, and no half of a character. The end, which tells the type, is kept. */
+const shorten = (name: string): string => {
+  const characters = [...name]
+  const dot = characters.lastIndexOf(".")
+  const extension = dot > 0 && characters.length - dot <= 16 ? characters.splice(dot).join("") : ""
+  while (Buffer.byteLength(characters.join("")) + Buffer.byteLength(extension) > maxBytes) {
+    characters.length = Math.min(characters.length - 1, maxBytes)
+  }
+  return characters.join("") + extension
+}
+
+/** The last part of a path, without what misleads; undefined where nothing is left. */
+export const safeFileName = (name: string | undefined): string | undefined => {
+  if (name === undefined) return undefined
+  const last = name.toWellFormed().replace(unfit, "").split(/[/\\]/).at(-1)!.trim().replace(/^\.+/, "")
+  return last === "" ? undefined : shorten(last)
+}
+
+const isPlain = /^[\x20-\x7e]*$/
+
+/** The value of `Content-Disposition`. */
+export const contentDisposition = (inline: boolean, fileName: string | undefined): string => {
+  const kind = inline ? "inline" : "attachment"
+  if (fileName === undefined) return kind
+  if (isPlain.test(fileName)) {
+    return /^[A-Za-z0-9!#$&+.^_`|~-]+$/.test(fileName)
+      ? `${kind}; filename=${fileName}`
+      : `${kind}; filename="${fileName.replace(/["\\]/g, "\\$&")}"`
+  }
+  const encoded = encodeURIComponent(fileName).replace(
+    /['()*!]/g,
+    (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`
+  )
+  return `${kind}; filename*=utf-8''${encoded}`
+}

@@ -1,0 +1,100 @@
+/**
+ * Files by the SHA-256 of their content: received as a stream, stored so that they survive a crash, read as a stream.
+ * What they are called is the business of `Media`.
+ *
+ * `layerDisk` keeps them in a directory, which nodes of a cluster may share: a file is complete or absent under its name.
+ */
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import type { Readable } from "node:stream"
+import { NotFound } from "@greenroom/protocol/MatrixError"
+import { makeDataDirectory } from "@greenroom/store/DataDirectory"
+import { Context, Effect, Layer } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Received } from "./internal/Receive.ts"
+import { MediaConfig } from "./MediaConfig.ts"
+
+/** Bytes `start` to `end` of a file, both included. */
+export interface ByteRange {
+  readonly start: number
+  readonly end: number
+}
+
+export class MediaFiles extends Context.Service<
+  MediaFiles,
+  {
+    /** Where files are received, before they have a name. */
+    readonly incoming: Effect.Effect<string>
+    /** Stores a file that was received. When this ends the file survives a crash. */
+    readonly put: (received: Received) => Effect.Effect<void>
+    /** The bytes of a file. Errors: M_NOT_FOUND. The reader must end or destroy the stream. */
+    readonly read: (sha256: Uint8Array, range?: ByteRange) => Effect.Effect<Readable, NotFound>
+    /** A path at which the file can be read, until the scope closes. Errors: M_NOT_FOUND. */
+    readonly local: (sha256: Uint8Array) => Effect.Effect<string, NotFound>
+    readonly remove: (sha256: Uint8Array) => Effect.Effect<void>
+  }
+>()("greenroom/actors/MediaFiles") {
+  static readonly layerDisk = Layer.effect(
+    MediaFiles,
+    Effect.gen(function* () {
+      const { dataDir } = yield* HomeServerConfig
+      const { directory = path.join(dataDir, "media") } = yield* MediaConfig
+      return MediaFiles.of(diskFiles(directory))
+    })
+  )
+}
+
+const lost = new NotFound({ error: "The content is not there any more" })
+
+/** How much of a file is read ahead of the reader, in bytes. */
+const readAhead = 256 * 1024
+
+const syncDirectory = async (directory: string): Promise<void> => {
+  const handle = await fs.open(directory, "r")
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Makes the directory of a file, so that it survives a crash. */
+const prepare = async (file: string): Promise<void> => {
+  const directory = path.dirname(file)
+  if (await makeDataDirectory(directory, 0o700)) await syncDirectory(path.dirname(directory))
+}
+
+const diskFiles = (directory: string): MediaFiles["Service"] => {
+  const pathOf = (sha256: Uint8Array): string => {
+    const name = Buffer.from(sha256).toString("hex")
+    return path.join(directory, "content", name.slice(0, 2), name.slice(2))
+  }
+  const incoming = path.join(directory, "incoming")
+
+  const put = async ({ path: from, sha256 }: Received): Promise<void> => {
+    const to = pathOf(sha256)
+    await prepare(to)
+    await fs.rename(from, to)
+    await syncDirectory(path.dirname(to))
+  }
+
+  /** Opened here and not by the stream, so that a file that is missing is an answer and not half of one. */
+  const read = async (sha256: Uint8Array, range?: ByteRange): Promise<Readable> => {
+    const handle = await fs.open(pathOf(sha256), "r")
+    return handle.createReadStream({ highWaterMark: readAhead, ...range })
+  }
+
+  const notFound = (error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return lost
+    throw error
+  }
+
+  return {
+    incoming: Effect.promise(() => makeDataDirectory(incoming, 0o700)).pipe(Effect.as(incoming)),
+    put: (received) => Effect.promise(() => put(received)),
+    read: (sha256, range) => Effect.tryPromise({ try: () => read(sha256, range), catch: notFound }),
+    local: (sha256) =>
+      Effect.tryPromise({ try: () => fs.access(pathOf(sha256)).then(() => pathOf(sha256)), catch: notFound }),
+    remove: (sha256) => Effect.promise(() => fs.rm(pathOf(sha256), { force: true }))
+  }
+}

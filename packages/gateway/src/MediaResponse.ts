@@ -1,0 +1,89 @@
+/**
+ * Files as HTTP answers: whole or a range of them, with headers by which nothing in a file runs in a browser.
+ *
+ * Source: "Security considerations" of "Content repository" of the client-server specification; RFC 9110, 13 and 14.
+ */
+import type { ServerResponse } from "node:http"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import { contentDisposition, safeFileName } from "@greenroom/actors/media/FileName"
+import type { MediaFile } from "@greenroom/actors/media/Media"
+import type { ByteRange } from "@greenroom/actors/media/MediaFiles"
+import type { NotFound } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+
+/** Nothing of a file runs, loads anything, or is taken for another type. */
+const safety = {
+  "content-security-policy":
+    "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; style-src 'unsafe-inline'; " +
+    "media-src 'self'; object-src 'self'; frame-ancestors 'none'",
+  "cross-origin-resource-policy": "cross-origin",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "x-robots-tag": "noindex, nofollow, noarchive, noimageindex"
+}
+
+/** Content does not change under its name. */
+const cacheControl = "private, max-age=86400, immutable"
+
+/** A connection over which nothing travels for so long is closed, in ms. */
+const idleTimeout = 60_000
+
+const etagOf = (file: MediaFile): string => `"${Buffer.from(file.sha256).toString("base64url")}"`
+
+const matches = (header: string | undefined, etag: string): boolean =>
+  header?.split(",").some((part) => {
+    const candidate = part.trim().replace(/^W\//, "")
+    return candidate === etag || candidate === "*"
+  }) ?? false
+
+/** One range of bytes; several are answered with the whole file. */
+const rangePattern = /^bytes=\s*(?:([0-9]{1,15})-([0-9]{0,15})|-([0-9]{1,15}))\s*$/
+
+/** The range that is asked for: undefined for the whole file, "unsatisfiable" where there is nothing of it. */
+export const rangeOf = (header: string | undefined, size: number): ByteRange | "unsatisfiable" | undefined => {
+  const found = rangePattern.exec(header ?? "")
+  if (found === null) return undefined
+  const [, first, last, suffix] = found
+  const start = first === undefined ? Math.max(0, size - Number(suffix)) : Number(first)
+  const end = first === undefined || last === "" ? size - 1 : Math.min(Number(last), size - 1)
+  if (first !== undefined && last !== "" && Number(last) < start) return undefined
+  return start >= size || suffix === "0" ? "unsatisfiable" : { start, end }
+}
+
+/** Ends the file with the connection, also when the connection stands still. */
+const guard = (response: ServerResponse, destroy: () => void): void => {
+  response.setMaxListeners(20).once("close", destroy)
+  response.setTimeout(idleTimeout, () => response.destroy())
+}
+
+/** The answer with a file, or with what of it is asked for. `fileName` stands for the name that it was uploaded with. */
+export const mediaResponse = Effect.fnUntraced(function* (
+  request: HttpServerRequest.HttpServerRequest,
+  file: MediaFile,
+  fileName: string | undefined = file.fileName
+): Effect.fn.Return<HttpServerResponse.HttpServerResponse, NotFound> {
+  const { contentType, inline, size } = file
+  const etag = etagOf(file)
+  const headers = { ...safety, etag, "cache-control": cacheControl, "accept-ranges": "bytes" }
+  if (matches(request.headers["if-none-match"], etag)) return HttpServerResponse.empty({ status: 304, headers })
+  const ifRange = request.headers["if-range"]
+  const range = ifRange === undefined || ifRange === etag ? rangeOf(request.headers.range, size) : undefined
+  if (range === "unsatisfiable") {
+    return HttpServerResponse.empty({ status: 416, headers: { ...headers, "content-range": `bytes */${size}` } })
+  }
+  const { end, start } = range ?? { start: 0, end: size - 1 }
+  const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+  const body = size === 0 ? new Uint8Array() : yield* file.read(range)
+  if ("destroy" in body) guard(response, () => body.destroy())
+  return HttpServerResponse.raw(body, {
+    status: range === undefined ? 200 : 206,
+    headers: {
+      ...headers,
+      "content-type": contentType,
+      "content-length": `${end - start + 1}`,
+      "content-disposition": contentDisposition(inline, safeFileName(fileName)),
+      ...(range === undefined ? {} : { "content-range": `bytes ${start}-${end}/${size}` })
+    }
+  })
+})

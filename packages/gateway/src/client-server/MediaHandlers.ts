@@ -1,0 +1,90 @@
+/**
+ * The content repository, as calls of `Media`.
+ *
+ * Source: "Content repository" of the client-server specification.
+ */
+import type { IncomingMessage } from "node:http"
+import { Media, mxc, type Upload } from "@greenroom/actors/media/Media"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Effect } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { mediaResponse } from "../MediaResponse.ts"
+
+/** The body of a request as a file. */
+const uploadOf = (request: HttpServerRequest.HttpServerRequest, fileName: string | undefined): Upload => {
+  const body = request.source as IncomingMessage
+  const length = body.headers["content-length"]
+  return {
+    body,
+    length: length === undefined ? undefined : Number(length),
+    contentType: body.headers["content-type"],
+    fileName
+  }
+}
+
+export const uploadHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.upload", (handlers) =>
+  withServices(function* () {
+    const media = yield* Media
+    return handlers
+      .handle("upload", ({ query, request }) =>
+        CurrentSession.use((session) =>
+          Effect.map(media.upload(session, uploadOf(request, query.filename)), (name) => ({ content_uri: mxc(name) }))
+        )
+      )
+      .handle("create", () =>
+        CurrentSession.use((session) =>
+          Effect.map(media.create(session), ({ expiresAt, name }) => ({
+            content_uri: mxc(name),
+            unused_expires_at: expiresAt
+          }))
+        )
+      )
+      .handle("uploadTo", ({ params: { mediaId, serverName }, query, request }) =>
+        CurrentSession.use((session) =>
+          Effect.as(media.uploadTo(session, { origin: serverName, mediaId }, uploadOf(request, query.filename)), done)
+        )
+      )
+      .handle("config", () => Effect.succeed({ "m.upload.size": media.maxUploadBytes }))
+  })
+)
+
+interface Download {
+  readonly params: { readonly serverName: ServerName; readonly mediaId: string; readonly fileName?: string }
+  readonly query: { readonly timeout_ms?: number | undefined }
+  readonly request: HttpServerRequest.HttpServerRequest
+}
+
+export const mediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.media", (handlers) =>
+  withServices(function* () {
+    const media = yield* Media
+
+    const download = ({ params: { fileName, mediaId, serverName }, query, request }: Download) =>
+      media
+        .find({ origin: serverName, mediaId }, { authenticated: true, timeout: query.timeout_ms })
+        .pipe(Effect.flatMap((file) => mediaResponse(request, file, fileName)))
+
+    return handlers
+      .handle("download", download)
+      .handle("downloadAs", download)
+      .handle("config", () => Effect.succeed({ "m.upload.size": media.maxUploadBytes }))
+  })
+)
+
+/** Whoever asks without an access token gets what may be served without one. */
+export const oldMediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.oldMedia", (handlers) =>
+  withServices(function* () {
+    const media = yield* Media
+
+    const download = ({ params: { fileName, mediaId, serverName }, query, request }: Download) =>
+      media
+        .find({ origin: serverName, mediaId }, { authenticated: false, timeout: query.timeout_ms })
+        .pipe(Effect.flatMap((file) => mediaResponse(request, file, fileName)))
+
+    return handlers.handle("download", download).handle("downloadAs", download)
+  })
+)

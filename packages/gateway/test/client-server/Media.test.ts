@@ -1,0 +1,327 @@
+import { randomBytes } from "node:crypto"
+import { readdirSync } from "node:fs"
+import * as http from "node:http"
+import * as path from "node:path"
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { Gateway } from "../../src/Gateway.ts"
+import { register, type TestUser } from "../TestGateway.ts"
+import { download, mediaGateway, png, transfer, upload } from "./TestMedia.ts"
+
+const { directory, layer: gateway } = mediaGateway({ maxUploadBytes: 200_000, quotaBytes: 500_000 })
+
+const filesIn = (folder: string) =>
+  readdirSync(path.join(directory, folder), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+
+/** An upload that says it has `length` bytes and breaks off after `sent`. */
+const breakOff = (as: TestUser, length: number, sent: number) =>
+  Effect.flatMap(Gateway, ({ url }) =>
+    Effect.callback<void>((resume) => {
+      const request = http.request(`${url}/_matrix/media/v3/upload`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${as.token}`, "content-length": length }
+      })
+      request.on("error", () => resume(Effect.void))
+      request.on("close", () => resume(Effect.void))
+      request.write(Buffer.alloc(sent), () => request.destroy())
+    })
+  )
+
+layer(gateway, { excludeTestServices: true })("the content repository", (it) => {
+  it.effect("a file comes back as it was uploaded, by the new endpoints, the old ones and their old spellings", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-alice")
+      const bytes = randomBytes(150_000)
+      const file = yield* upload(alice, bytes, { name: "notes.bin", type: "application/x-notes" })
+      assert.match(file, /^green\.test\/[A-Za-z0-9_-]{24}$/)
+      for (const target of [
+        `/_matrix/client/v1/media/download/${file}`,
+        `/_matrix/media/v3/download/${file}`,
+        `/_matrix/media/r0/download/${file}`,
+        `/_matrix/media/v1/download/${file}`
+      ]) {
+        const got = yield* transfer("GET", target, target.includes("/client/") ? { as: alice } : {})
+        assert.strictEqual(got.status, 200)
+        assert.isTrue(got.bytes.equals(bytes))
+        assert.strictEqual(got.headers.get("content-type"), "application/x-notes")
+        assert.strictEqual(got.headers.get("content-length"), "150000")
+        assert.strictEqual(got.headers.get("content-disposition"), "attachment; filename=notes.bin")
+      }
+      const anonymous = yield* transfer("GET", `/_matrix/client/v1/media/download/${file}`)
+      assert.strictEqual(anonymous.body.errcode, "M_MISSING_TOKEN")
+      const nobody = yield* transfer("POST", "/_matrix/media/v3/upload", { bytes })
+      assert.strictEqual(nobody.body.errcode, "M_MISSING_TOKEN")
+      const missing = yield* download(alice, "green.test/nothing")
+      assert.deepStrictEqual([missing.status, missing.body.errcode], [404, "M_NOT_FOUND"])
+      const wrong = yield* download(alice, "green.test/..%2F..%2Fetc%2Fpasswd")
+      assert.deepStrictEqual([wrong.status, wrong.body.errcode], [404, "M_NOT_FOUND"])
+      const config = yield* transfer("GET", "/_matrix/client/v1/media/config", { as: alice })
+      assert.deepStrictEqual(config.body, { "m.upload.size": 200_000 } as never)
+    })
+  )
+
+  it.effect("an empty file is a file", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-empty")
+      const got = yield* download(alice, yield* upload(alice, ""))
+      assert.deepStrictEqual([got.status, got.bytes.length], [200, 0])
+      assert.strictEqual(got.headers.get("content-type"), "application/octet-stream")
+    })
+  )
+
+  it.effect("the same content is on the disk once, whoever uploads it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-once-alice")
+      const bob = yield* register("media-once-bob")
+      const bytes = randomBytes(1_000)
+      const before = yield* upload(alice, bytes)
+      const stored = filesIn("content").length
+      const files = yield* Effect.all(
+        Array.from({ length: 8 }, () => upload(bob, bytes)),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(new Set([before, ...files]).size, 9)
+      assert.strictEqual(filesIn("content").length, stored)
+      for (const file of files) assert.isTrue((yield* download(alice, file)).bytes.equals(bytes))
+    })
+  )
+
+  it.effect("a range of a file is sent alone, and what the client has is not sent again", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-ranges")
+      const bytes = randomBytes(10_000)
+      const file = yield* upload(alice, bytes, { type: "video/mp4" })
+      const ask = (range: string, more = {}) => download(alice, file, { range, ...more })
+      for (const [range, start, end] of [
+        ["bytes=0-99", 0, 99],
+        ["bytes=9000-", 9_000, 9_999],
+        ["bytes=-10", 9_990, 9_999],
+        ["bytes=9990-99999", 9_990, 9_999],
+        ["bytes=-99999", 0, 9_999]
+      ] as const) {
+        const got = yield* ask(range)
+        assert.strictEqual(got.status, 206, range)
+        assert.isTrue(got.bytes.equals(bytes.subarray(start, end + 1)), range)
+        assert.strictEqual(got.headers.get("content-range"), `bytes ${start}-${end}/10000`)
+      }
+      for (const range of ["bytes=10000-", "bytes=99999999999-", "bytes=-0"]) {
+        const got = yield* ask(range)
+        assert.deepStrictEqual([got.status, got.headers.get("content-range")], [416, "bytes */10000"], range)
+      }
+      for (const range of ["bytes=5-1", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes=99999999999999999999-"]) {
+        const got = yield* ask(range)
+        assert.deepStrictEqual([got.status, got.bytes.length], [200, 10_000], range)
+      }
+      const whole = yield* download(alice, file)
+      const etag = whole.headers.get("etag")!
+      const again = yield* download(alice, file, { "if-none-match": `"other", ${etag}` })
+      assert.deepStrictEqual([again.status, again.bytes.length], [304, 0])
+      assert.strictEqual((yield* ask("bytes=0-9", { "if-range": etag })).status, 206)
+      assert.strictEqual((yield* ask("bytes=0-9", { "if-range": '"other"' })).status, 200)
+      const head = yield* transfer("HEAD", `/_matrix/client/v1/media/download/${file}`, { as: alice })
+      assert.deepStrictEqual([head.status, head.headers.get("content-length"), head.bytes.length], [200, "10000", 0])
+    })
+  )
+
+  it.effect("too large a file is refused, with its length said and without; nothing stays of it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-large")
+      const said = yield* transfer("POST", "/_matrix/media/v3/upload", { as: alice, bytes: Buffer.alloc(200_001) })
+      assert.deepStrictEqual([said.status, said.body.errcode], [413, "M_TOO_LARGE"])
+      const { url } = yield* Gateway
+      const unsaid = yield* Effect.promise(() =>
+        fetch(`${url}/_matrix/media/v3/upload`, {
+          method: "POST",
+          headers: { authorization: `Bearer ${alice.token}` },
+          body: new Blob([Buffer.alloc(900_000)]).stream(),
+          duplex: "half"
+        } as RequestInit)
+      )
+      assert.strictEqual(unsaid.status, 413)
+      assert.isEmpty(filesIn("incoming"))
+      assert.strictEqual((yield* transfer("POST", "/_matrix/media/v3/upload", { as: alice, bytes: png })).status, 200)
+    })
+  )
+
+  it.effect("an upload that breaks off leaves nothing", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-broken")
+      const before = filesIn("content").length
+      yield* breakOff(alice, 100_000, 70_000)
+      // Ends after the upload that broke off: both wait for the same user's slot and disk.
+      yield* upload(alice, randomBytes(10))
+      while (filesIn("incoming").length > 0) yield* Effect.yieldNow
+      assert.strictEqual(filesIn("content").length, before + 1)
+    })
+  )
+
+  it.effect("nobody uploads more than the quota, however many uploads run at once", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-quota")
+      const answers = yield* Effect.all(
+        Array.from({ length: 8 }, () =>
+          transfer("POST", "/_matrix/media/v3/upload", { as: alice, bytes: randomBytes(150_000) })
+        ),
+        { concurrency: "unbounded" }
+      )
+      const statuses = answers.map(({ status }) => status)
+      assert.strictEqual(statuses.filter((status) => status === 200).length, 3)
+      for (const { body, status } of answers) if (status !== 200) assert.strictEqual(body.errcode, "M_FORBIDDEN")
+    })
+  )
+
+  it.effect("a content ID can be announced and its file sent later, once, by who announced it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-later-alice")
+      const bob = yield* register("media-later-bob")
+      const { body } = yield* transfer("POST", "/_matrix/media/v1/create", { as: alice })
+      assert.isAbove(Number(body.unused_expires_at), Date.now())
+      const file = String(body.content_uri).replace("mxc://", "")
+      const early = yield* transfer("GET", `/_matrix/client/v1/media/download/${file}?timeout_ms=0`, { as: bob })
+      assert.deepStrictEqual([early.status, early.body.errcode], [504, "M_NOT_YET_UPLOADED"])
+      const put = (as: TestUser, bytes: Uint8Array, target = file) =>
+        transfer("PUT", `/_matrix/media/v3/upload/${target}`, { as, bytes, headers: { "content-type": "image/png" } })
+      const stolen = yield* put(bob, png)
+      assert.deepStrictEqual([stolen.status, stolen.body.errcode], [403, "M_FORBIDDEN"])
+      const [waiting, sent] = yield* Effect.all([download(bob, file), put(alice, png)], { concurrency: "unbounded" })
+      assert.strictEqual(sent.status, 200)
+      assert.isTrue(waiting.bytes.equals(png))
+      const again = yield* put(alice, Buffer.from("other"))
+      assert.deepStrictEqual([again.status, again.body.errcode], [409, "M_CANNOT_OVERWRITE_MEDIA"])
+      assert.isTrue((yield* download(bob, file)).bytes.equals(png))
+      const unknown = yield* put(alice, png, "green.test/unknown")
+      assert.deepStrictEqual([unknown.status, unknown.body.errcode], [404, "M_NOT_FOUND"])
+    })
+  )
+
+  it.effect("of two uploads to one content ID one wins, and the other is told", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-race")
+      const { body } = yield* transfer("POST", "/_matrix/media/v1/create", { as: alice })
+      const file = String(body.content_uri).replace("mxc://", "")
+      const answers = yield* Effect.all(
+        [1, 2, 3].map(() =>
+          transfer("PUT", `/_matrix/media/v3/upload/${file}`, { as: alice, bytes: randomBytes(5_000) })
+        ),
+        { concurrency: "unbounded" }
+      )
+      assert.sameMembers(
+        answers.map(({ status }) => status),
+        [200, 409, 409]
+      )
+    })
+  )
+
+  it.effect("announced content IDs are bounded in number", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-hoard")
+      for (let count = 0; count < 100; count++) {
+        assert.strictEqual((yield* transfer("POST", "/_matrix/media/v1/create", { as: alice })).status, 200)
+      }
+      const refused = yield* transfer("POST", "/_matrix/media/v1/create", { as: alice })
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [429, "M_LIMIT_EXCEEDED"])
+    })
+  )
+})
+
+layer(gateway, { excludeTestServices: true })("hostile files", (it) => {
+  it.effect("what a browser would run is for saving, sandboxed, and of no type that runs", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("hostile-alice")
+      const html = "<!doctype html><script>alert(1)</script>"
+      const svg = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+      const hostile: ReadonlyArray<readonly [type: string | undefined, bytes: string | Uint8Array]> = [
+        ["text/html", html],
+        ["TEXT/HTML; charset=utf-8", html],
+        ["image/svg+xml", svg],
+        ["application/xhtml+xml", svg],
+        ["text/xml", svg],
+        ["image/png", html],
+        ["image/png", `  \n\t${svg}`],
+        ["image/png", Buffer.from(`\ufeff${html}`, "utf16le")],
+        ["text/javascript", "alert(1)"],
+        ["application/pdf", "%PDF-1.7"],
+        ["image/gif", `GIF89a/*${html}*/=1`],
+        ["multipart/x-mixed-replace; boundary=x", html],
+        ["text/html\u00e9", html],
+        [undefined, html]
+      ]
+      for (const [type, bytes] of hostile) {
+        const got = yield* download(alice, yield* upload(alice, bytes, type === undefined ? {} : { type }))
+        assert.strictEqual(got.status, 200)
+        const served = got.headers.get("content-type") ?? ""
+        assert.notMatch(served, /html|xml|svg|javascript|pdf|multipart/i, type ?? "no type")
+        if (served !== "image/gif")
+          assert.match(got.headers.get("content-disposition") ?? "", /^attachment/, type ?? "")
+        assert.strictEqual(got.headers.get("x-content-type-options"), "nosniff")
+        assert.match(
+          got.headers.get("content-security-policy") ?? "",
+          /^sandbox; default-src 'none'; script-src 'none'/
+        )
+      }
+    })
+  )
+
+  it.effect("images are shown in place, as what their bytes are", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("hostile-images")
+      const typeOf = Effect.fnUntraced(function* (type: string, bytes: Uint8Array | string) {
+        const { headers } = yield* download(alice, yield* upload(alice, bytes, { type }))
+        return [headers.get("content-type"), headers.get("content-disposition")]
+      })
+      assert.deepStrictEqual(yield* typeOf("image/png", png), ["image/png", "inline"])
+      assert.deepStrictEqual(yield* typeOf("image/jpeg", png), ["image/png", "inline"])
+      assert.deepStrictEqual(yield* typeOf("text/plain; charset=utf-8", "hello"), [
+        "text/plain; charset=utf-8",
+        "inline"
+      ])
+      assert.deepStrictEqual(yield* typeOf("image/png", "no image"), ["image/png", "attachment"])
+      assert.deepStrictEqual(yield* typeOf("application/octet-stream", png), ["application/octet-stream", "attachment"])
+    })
+  )
+
+  it.effect("names lead into no folder, do not mislead, and break no header", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("hostile-names")
+      const dispositionOf = Effect.fnUntraced(function* (name: string) {
+        const { headers } = yield* download(alice, yield* upload(alice, png, { name, type: "application/x" }))
+        return headers.get("content-disposition")
+      })
+      assert.strictEqual(yield* dispositionOf("../../etc/passwd"), "attachment; filename=passwd")
+      assert.strictEqual(yield* dispositionOf("C:\\windows\\evil.exe"), "attachment; filename=evil.exe")
+      assert.strictEqual(yield* dispositionOf(".."), "attachment")
+      assert.strictEqual(yield* dispositionOf(".bashrc"), "attachment; filename=bashrc")
+      assert.strictEqual(yield* dispositionOf("invoice\u202egpj.exe"), "attachment; filename=invoicegpj.exe")
+      assert.strictEqual(yield* dispositionOf('a"b\\c;d\r\nSet-Cookie: x'), 'attachment; filename="c;dSet-Cookie: x"')
+      assert.strictEqual(yield* dispositionOf("Tee 🫖.txt"), "attachment; filename*=utf-8''Tee%20%F0%9F%AB%96.txt")
+      const long = yield* dispositionOf(`${"ä".repeat(1_000)}.jpeg`)
+      assert.match(long ?? "", /(?:%C3%A4){125}\.jpeg$/)
+      const file = yield* upload(alice, png, { name: "one.png", type: "image/png" })
+      const renamed = yield* download(alice, `${file}/..%2Ftwo.png`)
+      assert.strictEqual(renamed.headers.get("content-disposition"), "inline; filename=two.png")
+    })
+  )
+
+  it.effect("a body that is shorter than it says is no upload", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("hostile-length")
+      yield* breakOff(alice, 150_000, 10)
+      yield* breakOff(alice, 1e15, 10)
+      assert.strictEqual((yield* transfer("POST", "/_matrix/media/v3/upload", { as: alice, bytes: png })).status, 200)
+    })
+  )
+})
+
+const frozen = mediaGateway({ freezeUnauthenticated: true })
+
+layer(frozen.layer, { excludeTestServices: true })("with the freeze", (it) => {
+  it.effect("new files are not served by the old endpoints", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("frozen-alice")
+      const file = yield* upload(alice, png)
+      assert.strictEqual((yield* download(alice, file)).status, 200)
+      const old = yield* transfer("GET", `/_matrix/media/v3/download/${file}`)
+      assert.deepStrictEqual([old.status, old.body.errcode], [404, "M_NOT_FOUND"])
+    })
+  )
+})

@@ -1,0 +1,127 @@
+/**
+ * The content repository: uploads, and files by their `mxc://` URI. Since version 1.11 downloads need an access token and
+ * are below `/_matrix/client/v1/media`; the endpoints of before are below `/_matrix/media`.
+ *
+ * Source: "Content repository" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { Authentication, OptionalAuthentication, Transfer } from "../api/Authentication.ts"
+import { body, Done } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText } from "../api/Parameters.ts"
+import { ServerName } from "../Identifiers.ts"
+import { Count } from "./RoomsApi.ts"
+
+/** Any bytes. */
+export const Bytes = HttpApiSchema.asUint8Array({ contentType: "application/octet-stream" })(Schema.Uint8Array)
+
+const Mxc = Schema.String.annotate({
+  description: "The `mxc://` URI of the content",
+  examples: ["mxc://example.org/SEsfnsuifSDFSSEF"]
+})
+
+const ContentUri = body(Schema.Struct({ content_uri: Mxc }))
+const ReservedUri = body(
+  Schema.Struct({
+    content_uri: Mxc,
+    unused_expires_at: Schema.Int.annotate({ description: "Milliseconds since 1970" })
+  })
+)
+const MediaLimits = body(
+  Schema.Struct({ "m.upload.size": Schema.Int.annotate({ description: "The largest upload, in bytes" }) })
+)
+
+const name = { serverName: ServerName, mediaId: boundedText(255) }
+const named = { ...name, fileName: boundedText(4_096) }
+const upload = { filename: Schema.optional(boundedText(4_096)) }
+const wait = {
+  timeout_ms: Schema.optional(Count.annotate({ description: "Milliseconds to wait for an upload that was announced" }))
+}
+const unauthenticated = {
+  ...wait,
+  allow_remote: Schema.optional(Schema.Literals(["true", "false"])),
+  allow_redirect: Schema.optional(Schema.Literals(["true", "false"]))
+}
+
+const downloaded =
+  "The type is as its bytes show, and what a browser would run is for saving only. Takes `Range`, `If-None-Match` and " +
+  "`If-Range`. Errors: M_NOT_FOUND, M_NOT_YET_UPLOADED."
+const uploaded = "The body is the file, whatever it is. Errors: M_TOO_LARGE, M_FORBIDDEN over the quota."
+const old = "for old clients, which send no access token"
+
+export class UploadApi extends HttpApiGroup.make("clientServer.upload")
+  .add(
+    HttpApiEndpoint.post("upload", "/_matrix/media/v3/upload", { query: upload, success: ContentUri })
+      .annotate(Transfer, true)
+      .annotateMerge(documented({ summary: "Upload a file", text: uploaded, who: "any user", binary: true })),
+    HttpApiEndpoint.post("create", "/_matrix/media/v1/create", { success: ReservedUri }).annotateMerge(
+      documented({
+        summary: "A content ID whose upload follows",
+        text: "It is forgotten if it is not used in time. Errors: M_LIMIT_EXCEEDED with too many unused ones.",
+        who: "any user"
+      })
+    ),
+    HttpApiEndpoint.put("uploadTo", "/_matrix/media/v3/upload/:serverName/:mediaId", {
+      params: name,
+      query: upload,
+      success: Done
+    })
+      .annotate(Transfer, true)
+      .annotateMerge(
+        documented({
+          summary: "Upload the file of a content ID",
+          text: `${uploaded} M_NOT_FOUND, M_CANNOT_OVERWRITE_MEDIA.`,
+          who: "who created the content ID",
+          binary: true
+        })
+      ),
+    HttpApiEndpoint.get("config", "/_matrix/media/v3/config", { success: MediaLimits }).annotateMerge(
+      documented({ summary: "The largest upload, as old clients ask", who: "any user" })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Uploads" })) {}
+
+export class MediaApi extends HttpApiGroup.make("clientServer.media")
+  .add(
+    HttpApiEndpoint.get("download", "/v1/media/download/:serverName/:mediaId", {
+      params: name,
+      query: wait,
+      success: Bytes
+    })
+      .annotate(Transfer, true)
+      .annotateMerge(documented({ summary: "Download a file", text: downloaded, who: "any user" })),
+    HttpApiEndpoint.get("downloadAs", "/v1/media/download/:serverName/:mediaId/:fileName", {
+      params: named,
+      query: wait,
+      success: Bytes
+    })
+      .annotate(Transfer, true)
+      .annotateMerge(documented({ summary: "Download a file, under a name", text: downloaded, who: "any user" })),
+    HttpApiEndpoint.get("config", "/v1/media/config", { success: MediaLimits }).annotateMerge(
+      documented({ summary: "The largest upload", who: "any user" })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Downloads" })) {}
+
+export class OldMediaApi extends HttpApiGroup.make("clientServer.oldMedia")
+  .add(
+    HttpApiEndpoint.get("download", "/_matrix/media/v3/download/:serverName/:mediaId", {
+      params: name,
+      query: unauthenticated,
+      success: Bytes
+    })
+      .annotate(Transfer, true)
+      .annotateMerge(documented({ summary: `Download a file, ${old}`, text: downloaded, who: "anyone" })),
+    HttpApiEndpoint.get("downloadAs", "/_matrix/media/v3/download/:serverName/:mediaId/:fileName", {
+      params: named,
+      query: unauthenticated,
+      success: Bytes
+    })
+      .annotate(Transfer, true)
+      .annotateMerge(documented({ summary: `Download a file under a name, ${old}`, text: downloaded, who: "anyone" }))
+  )
+  .middleware(OptionalAuthentication)
+  .annotateMerge(OpenApi.annotations({ title: "Downloads without an access token" })) {}
