@@ -5,6 +5,8 @@
  *
  * Source: "API Standards" of the specification.
  */
+
+import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
   isMatrixError,
@@ -76,7 +78,8 @@ export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<ne
     const refused = refuseEncoding(request)
     if (refused !== undefined) return Effect.succeed(finish(refused))
     const adapted = new MatrixRequest(request)
-    return Effect.matchCauseEffect(Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted), {
+    const answered = Effect.provideService(withAllowance(endpoints), HttpServerRequest.HttpServerRequest, adapted)
+    return Effect.matchCauseEffect(answered, {
       onSuccess: (response) => Effect.succeed(finish(response)),
       onFailure: (cause) =>
         Cause.hasInterruptsOnly(cause)
