@@ -82,6 +82,7 @@ import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import { Media } from "./media/Media.ts"
 import { MediaConfig, type MediaOptions } from "./media/MediaConfig.ts"
 import { MediaFiles } from "./media/MediaFiles.ts"
+import { Thumbnails } from "./media/Thumbnails.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
@@ -190,7 +191,7 @@ const services = Layer.mergeAll(
   Administration.layer,
   LoginMethods.layer,
   DatabaseHealth.layer,
-  Media.layer.pipe(Layer.provide(MediaFiles.layerDisk)),
+  Layer.merge(Media.layer, Thumbnails.layer).pipe(Layer.provide(MediaFiles.layerDisk)),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),

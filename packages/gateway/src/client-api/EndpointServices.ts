@@ -16,6 +16,7 @@ import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Media } from "@greenroom/actors/media/Media"
+import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
@@ -51,6 +52,7 @@ export type HomeServerServices =
   | RoomSummaries
   | Relations
   | Media
+  | Thumbnails
   | Sync
   | Receipts
   | AccountData
