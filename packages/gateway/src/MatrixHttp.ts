@@ -6,6 +6,7 @@
  * Source: "API Standards" of the specification.
  */
 
+import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
@@ -48,6 +49,13 @@ export const goingDown = HttpServerResponse.setHeaders(unknownError(503, "The se
   ...corsHeaders,
   connection: "close"
 })
+
+/** The answer where the node that runs an actor was lost: another one takes over within seconds. */
+const nodeUnavailable = HttpServerResponse.setHeader(
+  unknownError(503, "The part of the server that would do this is moving to another machine, try again"),
+  "retry-after",
+  "1"
+)
 
 type Http<E> = Effect.Effect<
   HttpServerResponse.HttpServerResponse,
@@ -111,7 +119,7 @@ export const answerCause = (
     if (reason._tag === "RouteNotFound") return Effect.succeed(known.notFound(request))
     if (reason._tag === "RequestParseError") return Effect.succeed(errorResponse(bodyError(reason)))
   }
-  return answerDefect(cause, request)
+  return isOfUnavailableNode(cause) ? Effect.succeed(nodeUnavailable) : answerDefect(cause, request)
 }
 
 const bodyError = (reason: HttpServerError.RequestParseError): TooLarge | BadRequest =>

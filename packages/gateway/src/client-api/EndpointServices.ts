@@ -28,6 +28,7 @@ import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import type { Nodes } from "@greenroom/actors/runtime/Nodes"
 import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import type { Events } from "@greenroom/actors/sync/Events"
 import type { Sync } from "@greenroom/actors/sync/Sync"
@@ -43,6 +44,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 
 /** The services of the home server that the gateway stands on. */
 export type HomeServerServices =
+  | Nodes
   | Rooms
   | RoomReader
   | SharedSecretRegistration
