@@ -56,6 +56,8 @@ export interface NewToken {
   readonly deviceName?: string | undefined
   readonly expiresAt?: number | undefined
   readonly refreshToken?: Redacted.Redacted | undefined
+  /** The network address from which the login came, if known. */
+  readonly address?: string | undefined
 }
 
 /** A login that was made. */
@@ -245,14 +247,17 @@ export class AccountStore extends Context.Service<
         const now = yield* Clock.currentTimeMillis
         const rows = yield* sql<{ token_id: bigint; replaced: boolean }>`
           INSERT INTO access_tokens
-            (token_hash, refresh_hash, user_id, device_id, device_name, created_at, last_used_at, expires_at)
+            (token_hash, refresh_hash, user_id, device_id, device_name, created_at, last_used_at, expires_at,
+             last_seen_address)
           SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea, user_id, ${token.deviceId},
-                 ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null}
+                 ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null},
+                 ${token.address ?? null}
           FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL FOR SHARE
           ON CONFLICT (user_id, device_id) DO UPDATE SET
             token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash, expires_at = excluded.expires_at,
             next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL,
-            last_used_at = excluded.last_used_at, since = excluded.since
+            last_used_at = excluded.last_used_at, since = excluded.since,
+            last_seen_address = coalesce(excluded.last_seen_address, access_tokens.last_seen_address)
           RETURNING token_id, xmax <> 0 AS replaced`
         return Option.map(Option.fromNullishOr(rows[0]), ({ replaced, token_id }) => ({
           tokenId: Number(token_id),

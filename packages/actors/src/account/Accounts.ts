@@ -63,6 +63,8 @@ export interface LoginDevice {
   readonly deviceName?: string | undefined
   /** Whether the client renews its access token by a refresh token. */
   readonly refresh?: boolean | undefined
+  /** The network address of the client, if known. */
+  readonly address?: string | undefined
 }
 
 export interface PasswordChange {
@@ -139,7 +141,8 @@ const make = Effect.gen(function* () {
       deviceId,
       deviceName: device.deviceName?.slice(0, maxDeviceNameLength),
       expiresAt,
-      refreshToken: refresh ? refreshToken : undefined
+      refreshToken: refresh ? refreshToken : undefined,
+      address: device.address
     })
     if (Option.isNone(created)) return yield* new UserDeactivated({ error: "The account was deactivated" })
     if (created.value.replaced) cache.remove([created.value.tokenId])
@@ -396,7 +399,7 @@ const make = Effect.gen(function* () {
     logoutAll,
     logoutOthers,
     logoutDevice,
-    devices: (session) => devicesOf(session.userId),
+    devices: (session) => Effect.andThen(writeUsage, devicesOf(session.userId)),
     devicesOf,
     changePassword,
     replacePassword,

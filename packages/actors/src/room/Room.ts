@@ -16,7 +16,6 @@ import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/Roo
 import type { SigningKey } from "@greenroom/room/Signing"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
-import { CurrentAllowance } from "@greenroom/store/LargeReads"
 import { Clock, Effect, FiberMap, Result } from "effect"
 import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -368,14 +367,9 @@ const behaviour = Effect.gen(function* () {
     Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events, payload.caution), true),
     MakeMembership: ({ payload }) => durably(federation.makeMembership(payload.handshake, payload.userId), true),
     SendMembership: ({ payload }) =>
-      Effect.flatMap(CurrentAllowance, (allowance) =>
-        durably(federation.sendMembership(payload.origin, payload.handshake, payload.event, allowance), true)
-      ),
+      durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
     InviteJoin: ({ payload }) => durably(federation.inviteJoin(payload.event), true),
-    GetState: ({ payload }) =>
-      Effect.flatMap(CurrentAllowance, (allowance) =>
-        durably(federation.getState(payload.origin, payload.at, allowance), true)
-      ),
+    GetState: ({ payload }) => durably(federation.getState(payload.origin, payload.at), true),
     ReceiveInvite: ({ payload }) =>
       durably(federation.receiveInvite(payload.origin, payload.event, payload.version), true),
     Servers: () => Effect.map(load, (room) => room.takingPart),

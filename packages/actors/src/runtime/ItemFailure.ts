@@ -26,8 +26,7 @@ const passingTags: ReadonlySet<unknown> = new Set([
   "MailboxFull",
   "AlreadyProcessingMessage",
   "PersistenceError",
-  "EntityNotAssignedToRunner",
-  "NodeUnavailable"
+  "EntityNotAssignedToRunner"
 ])
 
 const errorPasses = (error: unknown, depth: number): boolean => {

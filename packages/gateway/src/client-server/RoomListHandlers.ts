@@ -3,7 +3,7 @@
  *
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
-import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
+import { type PublicRooms, RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
@@ -24,8 +24,11 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
         ? Effect.void
         : Effect.fail(new Forbidden({ error: "server: the lists of other servers are not fetched" }))
 
-    const toClient = <T extends { readonly chunk: ReadonlyArray<object> }>(page: T) =>
-      page as unknown as T & { readonly chunk: ReadonlyArray<JsonObject> }
+    // Some clients refuse rooms with more keys than `PublishedRoomsChunk` has.
+    const toClient = ({ chunk, ...page }: PublicRooms) => ({
+      ...page,
+      chunk: chunk.map(({ allowed_room_ids: _, encryption: __, room_version: ___, ...room }) => ({ ...room }))
+    })
 
     return handlers
       .handle("list", ({ query }) =>

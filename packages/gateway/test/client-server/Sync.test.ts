@@ -213,6 +213,34 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("with lazy loading, whoever left is told: in the state after the timeline, and after a gap", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("gone-alice")
+      const bob = yield* register("gone-bob")
+      const room = yield* createRoom(alice)
+      const path = `/v3/rooms/${inPath(room)}`
+      const lazy = (limit: number) => ({ room: { timeline: { limit }, state: { lazy_load_members: true } } })
+      const bobIn = (events: Events | undefined) =>
+        events?.events.find(({ state_key }) => state_key === bob.id)?.content.membership
+      const enter = Effect.andThen(
+        as(alice)("POST", `${path}/invite`, { user_id: bob.id }),
+        as(bob)("POST", `${path}/join`, {})
+      )
+      const kick = as(alice)("POST", `${path}/kick`, { user_id: bob.id })
+
+      yield* enter
+      const { next_batch: since } = yield* sync(bob)
+      const { next_batch: aliceSince } = yield* sync(alice)
+      yield* kick
+      const own = yield* sync(bob, { since, filter: lazy(20), use_state_after: true })
+      assert.strictEqual(bobIn(own.rooms.leave[room]?.state_after), "leave")
+      for (const text of ["1", "2"]) yield* say(alice, room, text)
+      const afterGap = yield* sync(alice, { since: aliceSince, filter: lazy(1) })
+      assert.isTrue(afterGap.rooms.join[room]?.timeline.limited)
+      assert.strictEqual(bobIn(afterGap.rooms.join[room]?.state), "leave")
+    })
+  )
+
   it.effect("who types in a room is told when it changes, and to a client that is new there", () =>
     Effect.gen(function* () {
       const [alice, bob] = yield* Effect.all([register("typing-alice"), register("typing-bob")])

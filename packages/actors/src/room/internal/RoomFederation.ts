@@ -7,10 +7,9 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { BadJson, BadRequest, Forbidden, isMatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadJson, BadRequest, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
-import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
 import { Clock, Effect, Result } from "effect"
 import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome } from "../RoomProtocol.ts"
@@ -115,23 +114,12 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     }
   })
 
-  /**
-   * Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. The state
-   * is read without holding the room, as much as `allowance` lets through.
-   */
+  /** Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. */
   const sendMembership = (
     origin: ServerName,
     handshake: MembershipHandshake,
-    event: Event,
-    allowance: Allowance
+    event: Event
   ): Effect.Effect<RemoteState, Failure> =>
-    Effect.flatMap(takeMembership(origin, handshake, event), (room) =>
-      handshake === "join"
-        ? stateBefore(room, event.event_id, allowance)
-        : Effect.succeed<RemoteState>({ state: [], authChain: [] })
-    )
-
-  const takeMembership = (origin: ServerName, handshake: MembershipHandshake, event: Event) =>
     one.withPermits(1)(
       Effect.gen(function* () {
         const room = yield* loadOurs
@@ -142,7 +130,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
           others.delete(origin)
           return others
         })
-        return room
+        return handshake === "join" ? yield* stateBefore(room, event.event_id) : { state: [], authChain: [] }
       })
     )
 
@@ -175,29 +163,19 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   // On GetState
 
   /** The state before an event with the events that authorise it. */
-  const stateBefore = Effect.fnUntraced(function* (
-    room: RoomState,
-    at: EventId | undefined,
-    allowance: Allowance
-  ): Effect.fn.Return<RemoteState, Failure> {
+  const stateBefore = Effect.fnUntraced(function* (room: RoomState, at: EventId | undefined) {
     const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
     if (ref === undefined) return yield* new NotFound({ error: `${at} is not known here` })
-    const read = Effect.gen(function* () {
-      const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
-      const state = entries.map(({ event }) => event)
-      return { state, authChain: yield* chains.events(state.map((event) => event.event_id)) }
-    })
-    return yield* Effect.catchDefect(Effect.provideService(read, CurrentAllowance, allowance), (defect) =>
-      isMatrixError(defect) ? Effect.fail(defect) : Effect.die(defect)
-    )
+    const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
+    const state = entries.map(({ event }) => event)
+    return { state, authChain: yield* chains.events(state.map((event) => event.event_id)) }
   })
 
-  const getState = (
-    origin: ServerName,
-    at: EventId | undefined,
-    allowance: Allowance
-  ): Effect.Effect<RemoteState, Failure> =>
-    Effect.flatMap(requireServer(origin), (room) => stateBefore(room, at, allowance))
+  const getState = (origin: ServerName, at: EventId | undefined): Effect.Effect<RemoteState, Failure> =>
+    Effect.gen(function* () {
+      const room = yield* requireServer(origin)
+      return yield* stateBefore(room, at)
+    })
 
   /** The room, if the server takes part in it: for everybody else it does not exist. */
   const requireServer = (origin: ServerName) =>

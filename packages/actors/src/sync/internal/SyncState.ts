@@ -42,15 +42,13 @@ export const makeSyncState = Effect.gen(function* () {
   })
 
   /** The events of `to` that `from` does not have. */
-  const changed = Effect.fnUntraced(function* (from: StateRef, to: StateRef, members: WantedMembers) {
+  const changed = Effect.fnUntraced(function* (from: StateRef, to: StateRef) {
     if (sameState(from, to)) return []
-    const keys = (yield* candidates(from, to))?.filter((key) => isWanted(members, splitStateKey(key)))
+    const keys = yield* candidates(from, to)
     if (keys?.length === 0) return []
     const read = (ref: StateRef) => (keys === undefined ? states.readIds(ref) : states.readKeys(ref, keys))
     const [before, after] = yield* Effect.all([read(from), read(to)])
-    const ids = [...after]
-      .filter(([key, { id }]) => before.get(key)?.id !== id && isWanted(members, splitStateKey(key)))
-      .map(([, { id }]) => id)
+    const ids = [...after].filter(([key, { id }]) => before.get(key)?.id !== id).map(([, { id }]) => id)
     return (yield* events.byIds(ids)).map(({ event }) => event)
   })
 
@@ -63,8 +61,9 @@ export const makeSyncState = Effect.gen(function* () {
 
   return {
     /**
-     * What a client must be told of a state: all of it, or with `known` what it does not know from there. Members whose
-     * events are shown are told again where members are loaded lazily, for the client may not have them.
+     * What a client must know of a state: all of it, or with `known` what has changed since, members included, who may have
+     * left in a gap. Members whose events are shown are repeated where members are loaded lazily: the client may not have
+     * them.
      */
     tell: Effect.fnUntraced(function* (
       roomNid: number,
@@ -73,7 +72,7 @@ export const makeSyncState = Effect.gen(function* () {
       wanted: WantedMembers
     ): Effect.fn.Return<ReadonlyArray<Event>> {
       if (known === undefined) return yield* whole(roomNid, state, wanted)
-      const difference = yield* changed(known, state, wanted)
+      const difference = yield* changed(known, state)
       if (wanted === "all") return difference
       const told = new Set(difference.map(({ event_id }) => event_id))
       const shown = yield* members(roomNid, state, wanted)
