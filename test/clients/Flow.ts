@@ -66,6 +66,15 @@ const commandOf = ({ language, program }: Flow): readonly [string, string] => {
 /** No flow takes longer, in milliseconds. */
 const limit = 300_000
 
+/** The name under which what a flow leaves behind is kept. */
+export const nameOf = (flow: Flow, server: Server): string => `${flow.client}-${server.name}-${server.roomVersion}`
+
+/** Keeps lines in a file in {@link logs}. */
+export const keep = async (name: string, lines: ReadonlyArray<string>): Promise<void> => {
+  await fs.mkdir(logs, { recursive: true })
+  await fs.writeFile(path.join(logs, name), lines.join("\n"))
+}
+
 const stepPrefix = "STEP "
 
 /** Runs a flow to its end. A flow that ends with an error, or too late, has a failed step `end`. */
@@ -82,7 +91,6 @@ export const runFlow = async (flow: Flow, server: Server): Promise<ReadonlyArray
   createInterface(child.stderr).on("line", (line) => log.push(line))
   const code = await new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)))
   if (code !== 0) steps.push({ name: "end", ok: false, error: `${code}: ${log.at(-1) ?? ""}` })
-  await fs.mkdir(logs, { recursive: true })
-  await fs.writeFile(path.join(logs, `${flow.client}-${server.name}-${server.roomVersion}.log`), log.join("\n"))
+  await keep(`${nameOf(flow, server)}.log`, log)
   return steps
 }

@@ -10,9 +10,23 @@
  * Exit code 1: Greenroom fails where Synapse passes, or nothing was run. Exit code 2: only the control fails.
  */
 import { existsSync } from "node:fs"
+import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { type Recorder, withRecorder } from "../support/AnswerCheck.ts"
+import { readSpecification, type Specification } from "../support/Specification.ts"
 import { install as installSynapse } from "../support/Synapse.ts"
-import { browserPath, type Flow, flows, installJavaScriptClients, installPythonClients, logs, runFlow } from "./Flow.ts"
+import {
+  browserPath,
+  type Flow,
+  flows,
+  installJavaScriptClients,
+  installPythonClients,
+  keep,
+  logs,
+  nameOf,
+  runFlow,
+  type Step
+} from "./Flow.ts"
 import { judge, type Run, table } from "./Report.ts"
 import { type Server, withGreenroom, withSynapse } from "./Server.ts"
 
@@ -49,10 +63,27 @@ const hasBrowser = (): boolean => {
   return found
 }
 
-const runAll = async (flows: ReadonlyArray<Flow>, server: Server): Promise<ReadonlyArray<Run>> => {
+const specificationOf = async (): Promise<Specification | undefined> => {
+  const directory =
+    process.env.MATRIX_SPEC ?? fileURLToPath(new URL("../../../shared/matrix-spec/data", import.meta.url))
+  if (existsSync(directory)) return await readSpecification(directory)
+  say(`Answers are not checked against the specification: there is no ${directory} (MATRIX_SPEC names another place)`)
+  return undefined
+}
+
+/** Answers that do not fit the specification are one failed step of the flow that met them. */
+const answersStep = (problems: ReadonlyArray<string>): Step =>
+  problems.length === 0
+    ? { name: "answers", ok: true }
+    : { name: "answers", ok: false, error: problems.map((problem) => `\n    ${problem}`).join("") }
+
+const runAll = async (flows: ReadonlyArray<Flow>, server: Server, recorder?: Recorder): Promise<ReadonlyArray<Run>> => {
   const runs: Array<Run> = []
   for (const flow of flows) {
-    const steps = await runFlow(flow, server)
+    const found = await runFlow(flow, server)
+    const recorded = recorder?.take()
+    const steps = recorded === undefined ? found : [...found, answersStep(recorded.problems)]
+    if (recorded !== undefined) await keep(`${nameOf(flow, server)}.requests`, recorded.requests)
     const failed = steps.filter(({ ok }) => !ok).length
     say(
       `${flow.client}, ${server.name}, room version ${server.roomVersion}: ${steps.length - failed} of ${steps.length}`
@@ -69,13 +100,20 @@ const main = async (): Promise<number> => {
   const possible = chosen.filter(
     ({ browser, language }) => (interpreter !== undefined || language !== "python") && (withBrowser || browser !== true)
   )
+  const specification = await specificationOf()
   const runs: Array<Run> = []
+  const checked = (server: Server) =>
+    specification === undefined
+      ? runAll(possible, server)
+      : withRecorder(server.url, specification, (recorder) =>
+          runAll(possible, { ...server, url: recorder.url }, recorder)
+        )
   for (const version of arguments_.values["room-version"]) {
     const run = (server: Server) => runAll(possible, server)
     if (interpreter !== undefined && arguments_.values.server.includes("synapse")) {
       runs.push(...(await withSynapse(interpreter, version, run)))
     }
-    if (arguments_.values.server.includes("greenroom")) runs.push(...(await withGreenroom(version, run)))
+    if (arguments_.values.server.includes("greenroom")) runs.push(...(await withGreenroom(version, checked)))
   }
   if (runs.length === 0) {
     say(`Nothing was run. Clients: ${flows.map(({ client }) => client).join(", ")}`)
