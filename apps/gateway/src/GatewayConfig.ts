@@ -21,6 +21,7 @@ import {
 } from "@greenroom/gateway/Setting"
 import { stableVersions } from "@greenroom/room/RoomVersions"
 import { Schema } from "effect"
+import { limitSettings } from "./LimitSettings.ts"
 import { loginSettings } from "./LoginSettings.ts"
 import { mediaSettings } from "./MediaSettings.ts"
 
@@ -95,6 +96,13 @@ export const settings = {
     schema: list(/^[^,]+$/),
     fallback: [] as ReadonlyArray<string>
   }),
+  federationKeyNotaries: setting({
+    name: "federation.key_notaries",
+    description: "Home servers that are asked for the keys of servers which do not answer, and are believed",
+    expects: "a list of server names",
+    schema: list(/^[^\s,/@#!]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
   enableRegistration: setting({
     name: "enable_registration",
     description: "Let anybody register an account",
@@ -119,6 +127,7 @@ export const settings = {
     flag: "version"
   }),
   ...loginSettings,
+  ...limitSettings,
   ...mediaSettings,
   identityServers: setting({
     name: "identity_servers",

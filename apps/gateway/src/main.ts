@@ -12,6 +12,7 @@ import * as HeapSize from "@greenroom/gateway/HeapSize"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
 import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import * as Database from "@greenroom/store/Database"
 import { DatabaseHold } from "@greenroom/store/DatabaseHold"
@@ -19,6 +20,7 @@ import { Context, Effect, FileSystem, Layer } from "effect"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
+import { toLimits } from "./LimitSettings.ts"
 import { toLoginOptions } from "./LoginSettings.ts"
 import { toMediaOptions } from "./MediaSettings.ts"
 import { describeFailure, FederationListenError } from "./StartFailure.ts"
@@ -34,11 +36,13 @@ const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>)
     ? {}
     : { registrationSharedSecret: config.registrationSharedSecret }),
   login: toLoginOptions(config),
+  limits: toLimits(config),
   media: toMediaOptions(config),
   identityServers: config.identityServers,
   federation: {
     verifyCertificates: config.federationVerify,
     staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
+    keyNotaries: config.federationKeyNotaries as ReadonlyArray<ServerName>,
     ...(config.federationPrivateAddresses ? { addressPolicy: "any" } : {}),
     ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),
     ...(authorities.length === 0 ? {} : { certificateAuthorities: authorities })

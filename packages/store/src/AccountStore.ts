@@ -201,6 +201,8 @@ export class AccountStore extends Context.Service<
     readonly removeExpired: Effect.Effect<ReadonlyArray<number>>
     /** Where the user is logged in, the most recently used first. */
     readonly devices: (userId: UserId) => Effect.Effect<ReadonlyArray<DeviceRow>>
+    /** The devices beyond `limit`: those that were used longest ago. */
+    readonly surplusDevices: (userId: UserId, limit: number) => Effect.Effect<ReadonlyArray<string>>
     /** Another name for a device; none takes it away. False if there is no such device. */
     readonly renameDevice: (userId: UserId, deviceId: string, name: string | undefined) => Effect.Effect<boolean>
     /** Notes when logins were used last (by token ID). For batches: once a minute, not per request. */
@@ -407,6 +409,13 @@ export class AccountStore extends Context.Service<
             SELECT token_id, device_id, device_name, created_at, last_used_at, last_seen_address FROM access_tokens
             WHERE user_id = ${userId} ORDER BY last_used_at DESC, token_id DESC`.pipe(
             Effect.map((rows) => rows.map(toDevice)),
+            Effect.orDie
+          ),
+        surplusDevices: (userId, limit) =>
+          sql<{ device_id: string }>`
+            SELECT device_id FROM access_tokens WHERE user_id = ${userId}
+            ORDER BY last_used_at DESC, token_id DESC OFFSET ${limit}`.pipe(
+            Effect.map((rows) => rows.map((row) => row.device_id)),
             Effect.orDie
           ),
         renameDevice: (userId, deviceId, name) =>

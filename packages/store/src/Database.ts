@@ -43,6 +43,7 @@ import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
 import media from "./migrations/0030_media.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
+import aliasCreators from "./migrations/0061_alias_creators.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -68,7 +69,8 @@ const migrations = {
   "0021_creations": creations,
   "0022_short_lived": shortLived,
   "0030_media": media,
-  "0060_presence_denials": presenceDenials
+  "0060_presence_denials": presenceDenials,
+  "0061_alias_creators": aliasCreators
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -4,7 +4,7 @@
  * An error of the database is a defect. Source: "Room Aliases" of the specification.
  */
 import type { RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { RoomInUse } from "@greenroom/protocol/MatrixError"
+import { Forbidden, RoomInUse } from "@greenroom/protocol/MatrixError"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { texts } from "./PgArrays.ts"
@@ -25,9 +25,14 @@ export class DirectoryStore extends Context.Service<
     readonly find: (alias: RoomAlias) => Effect.Effect<Option.Option<DirectoryEntry>>
     /**
      * Does nothing where the alias names this room already. An alias whose room never came to be, because the server
-     * stopped in between, is free again. Errors: M_ROOM_IN_USE.
+     * stopped in between, is free again. Errors: M_ROOM_IN_USE; M_FORBIDDEN where the room, or its creator, has `limit`
+     * aliases.
      */
-    readonly create: (alias: RoomAlias, entry: DirectoryEntry) => Effect.Effect<void, RoomInUse>
+    readonly create: (
+      alias: RoomAlias,
+      entry: DirectoryEntry,
+      limit?: number
+    ) => Effect.Effect<void, RoomInUse | Forbidden>
     /** False if there is no such alias. */
     readonly remove: (alias: RoomAlias) => Effect.Effect<boolean>
     /** Lets all aliases of a room name another one. */
@@ -41,7 +46,25 @@ export class DirectoryStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const create = Effect.fn("DirectoryStore.create")(function* (alias: RoomAlias, entry: DirectoryEntry) {
+      const isFull = (alias: RoomAlias, { creator, roomId }: DirectoryEntry, limit: number) =>
+        sql<{ full: boolean }>`
+          SELECT NOT EXISTS (SELECT 1 FROM room_aliases WHERE alias = ${alias} AND room_id = ${roomId}) AND (
+            (SELECT count(*) FROM room_aliases WHERE creator = ${creator}) >= ${limit}
+            OR (SELECT count(*) FROM room_aliases WHERE room_id = ${roomId}) >= ${limit}) AS full`.pipe(
+          Effect.map((rows) => rows[0]!.full),
+          Effect.orDie
+        )
+
+      const create = Effect.fn("DirectoryStore.create")(function* (
+        alias: RoomAlias,
+        entry: DirectoryEntry,
+        limit = Number.MAX_SAFE_INTEGER
+      ) {
+        if (yield* isFull(alias, entry, limit)) {
+          return yield* new Forbidden({
+            error: `A room has at most ${limit} aliases, and a user makes at most ${limit}`
+          })
+        }
         const now = yield* Clock.currentTimeMillis
         const rows = yield* Effect.orDie(sql`
           INSERT INTO room_aliases (alias, room_id, servers, creator, created_at)

@@ -71,6 +71,8 @@ export class RoomStore extends Context.Service<
     /** A user's membership of a room; none where the room does not exist or the user never was in it. */
     readonly membership: (userId: UserId, roomId: RoomId) => Effect.Effect<Option.Option<RoomMembership>>
     /** All rooms in which the user is (or is invited). */
+    /** How many rooms the user has one of the memberships in. */
+    readonly countMemberships: (userId: UserId, memberships: ReadonlyArray<string>) => Effect.Effect<number>
     readonly membershipsOf: (
       userId: UserId,
       memberships: ReadonlyArray<string>
@@ -221,6 +223,13 @@ export class RoomStore extends Context.Service<
               for (const row of rows) found.get(row.user_id as UserId)?.push(row.room_id as RoomId)
               return found
             }),
+            Effect.orDie
+          ),
+        countMemberships: (userId, wanted) =>
+          sql<{ count: number }>`
+            SELECT count(*)::integer AS count FROM memberships
+            WHERE user_id = ${userId} AND membership = ANY (${texts(wanted)}::text[])`.pipe(
+            Effect.map((rows) => rows[0]!.count),
             Effect.orDie
           ),
         shareRoom: (a, b) =>

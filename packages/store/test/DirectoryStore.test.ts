@@ -12,6 +12,25 @@ const entry = {
 }
 
 layer(DirectoryStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("DirectoryStore", (it) => {
+  it.effect("a user and a room have a limited number of aliases", () =>
+    Effect.gen(function* () {
+      const store = yield* DirectoryStore
+      const make = (name: string, creator: string, room: string) =>
+        store.create(
+          `#${name}:limits.org` as RoomAlias,
+          { ...entry, creator: creator as UserId, roomId: room as RoomId },
+          2
+        )
+      yield* make("a", "@maker:limits.org", "!1:limits.org")
+      yield* make("b", "@maker:limits.org", "!2:limits.org")
+      assert.strictEqual((yield* Effect.flip(make("c", "@maker:limits.org", "!3:limits.org")))._tag, "M_FORBIDDEN")
+      yield* make("c", "@other:limits.org", "!2:limits.org")
+      assert.strictEqual((yield* Effect.flip(make("d", "@third:limits.org", "!2:limits.org")))._tag, "M_FORBIDDEN")
+      yield* store.remove("#b:limits.org" as RoomAlias)
+      yield* make("d", "@maker:limits.org", "!2:limits.org")
+    })
+  )
+
   it.effect("an alias names one room until it is removed", () =>
     Effect.gen(function* () {
       const store = yield* DirectoryStore

@@ -29,6 +29,7 @@ import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { Presences } from "../presence/Presences.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { defaultLimits } from "../runtime/Limits.ts"
 import type { Session } from "../runtime/Session.ts"
 import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 import { periodically } from "../runtime/Supervision.ts"
@@ -100,7 +101,8 @@ const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 const make = Effect.gen(function* () {
-  const { enableRegistration = true, serverName } = yield* HomeServerConfig
+  const { enableRegistration = true, limits, serverName } = yield* HomeServerConfig
+  const { devices: deviceLimit } = { ...defaultLimits, ...limits }
   const loginOptions = yield* LoginConfig
   const store = yield* AccountStore
   const passwords = yield* Passwords
@@ -146,6 +148,7 @@ const make = Effect.gen(function* () {
     })
     if (Option.isNone(created)) return yield* new UserDeactivated({ error: "The account was deactivated" })
     if (created.value.replaced) cache.remove([created.value.tokenId])
+    else for (const unused of yield* store.surplusDevices(userId, deviceLimit)) yield* logoutDevice(userId, unused)
     return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
   })
 

@@ -27,6 +27,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { beginning, comparePositions } from "@greenroom/store/StreamToken"
 import { type UnverifiedPdu, UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Context, Effect, Layer, Option, Result } from "effect"
+import { makeMembershipLimits } from "../room/MembershipLimits.ts"
 import { type MembershipHandshake, RemoteRooms } from "../room/RemoteRooms.ts"
 import { type Caution, type Outcome, Room } from "../room/RoomProtocol.ts"
 import { ask } from "../runtime/Ask.ts"
@@ -105,6 +106,7 @@ const make = Effect.gen(function* () {
   const events = yield* EventStore
   const accounts = yield* AccountStore
   const signingKeys = yield* SigningKeys
+  const limits = yield* makeMembershipLimits
   const takeInviteJoins = yield* makeInviteJoins
 
   // Giving out
@@ -328,6 +330,7 @@ const make = Effect.gen(function* () {
     if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
       return yield* new NotFound({ error: `There is no user ${event.state_key}` })
     }
+    yield* limits.mustTakeInvitation(event.state_key as UserId)
     const version = defaultRoomVersion.id
     return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version }))
   })

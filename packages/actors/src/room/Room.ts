@@ -20,6 +20,7 @@ import { Clock, Effect, FiberMap, Result } from "effect"
 import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
+import { defaultLimits } from "../runtime/Limits.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
 import { notShared } from "./internal/RoomHandshakes.ts"
 import type { RoomState } from "./internal/RoomState.ts"
@@ -31,6 +32,9 @@ import { type Create, type CreatedRoom, type Redact, Room, type RoomTransaction 
 
 /** The longest that somebody types without saying so again, in milliseconds. */
 export const maxTypingTimeout = 120_000
+
+/** A membership of so many bytes is taken whatever else the room holds. */
+const usualMembership = 2_048
 
 const refusePdu = (problem: PduProblem): MatrixError =>
   problem._tag === "TooLarge"
@@ -236,6 +240,18 @@ const behaviour = Effect.gen(function* () {
     return new Forbidden({ error: banned ? `${userId} is not banned` : `${userId} is banned: unban lifts the ban` })
   }
 
+  const { stateBytes: stateLimit } = { ...defaultLimits, ...(yield* HomeServerConfig).limits }
+
+  /** Whether the state would have too many bytes. People come and go all the same. */
+  const growsTooLarge = (room: RoomState, { content, state_key, type }: EventProposal): boolean => {
+    if (state_key === undefined) return false
+    const bytes = JSON.stringify(content).length
+    if (type === "m.room.member" && bytes <= usualMembership) return false
+    const replaced = room.lookup(type, state_key)
+    const added = bytes - (replaced === undefined ? 0 : JSON.stringify(replaced.content).length)
+    return added > 0 && room.stateBytes + added > stateLimit
+  }
+
   const propose = Effect.fnUntraced(function* (
     proposal: EventProposal,
     transaction: RoomTransaction | undefined,
@@ -252,6 +268,9 @@ const behaviour = Effect.gen(function* () {
       return answer
     }
     if (banned !== undefined) yield* mustBeBanned(room, proposal.state_key as UserId, banned)
+    if (growsTooLarge(room, proposal)) {
+      return yield* new TooLarge({ error: `The state of a room has at most ${stateLimit} bytes: replace some of it` })
+    }
     const answer = yield* append(room, proposal, transaction)
     if (proposal.type === "m.room.member" && proposal.content.membership !== "join") {
       yield* stopTyping(proposal.state_key as UserId)

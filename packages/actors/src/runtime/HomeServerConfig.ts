@@ -4,6 +4,7 @@
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, type Redacted } from "effect"
+import type { Limits } from "./Limits.ts"
 
 export interface HomeServerSettings {
   /** The name in our users' IDs. */
@@ -28,6 +29,8 @@ export interface HomeServerSettings {
    * asked where a client names none (default: none).
    */
   readonly identityServers?: ReadonlyArray<string>
+  /** How much one user or one room may have. */
+  readonly limits?: Partial<Limits>
   readonly turn?: {
     readonly uris: ReadonlyArray<string>
     readonly sharedSecret: Redacted.Redacted

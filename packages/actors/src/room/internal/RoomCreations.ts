@@ -26,6 +26,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Deferred, Effect, Result } from "effect"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { defaultLimits } from "../../runtime/Limits.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { CreateRoom, SeededRoom } from "../RoomModel.ts"
 import { type CreatedRoom, Room } from "../RoomProtocol.ts"
@@ -39,11 +40,17 @@ const isDraft = (version: RoomVersion): boolean => version.id === draftRoomVersi
 export interface RoomCreationNeeds {
   /** Errors: M_NOT_FOUND for users of this server who do not exist. */
   readonly mustBeInvitable: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void, MatrixError>
+  /** Errors: M_FORBIDDEN where the user is in as many rooms as they may be. */
+  readonly mustTakeRoom: (userId: UserId) => Effect.Effect<void, MatrixError>
   readonly profileOf: (userId: UserId) => Effect.Effect<JsonObject>
 }
 
-export const makeRoomCreations = Effect.fnUntraced(function* ({ mustBeInvitable, profileOf }: RoomCreationNeeds) {
-  const { serverName } = yield* HomeServerConfig
+export const makeRoomCreations = Effect.fnUntraced(function* ({
+  mustBeInvitable,
+  mustTakeRoom,
+  profileOf
+}: RoomCreationNeeds) {
+  const { limits, serverName } = yield* HomeServerConfig
   const room = yield* Room.client
   const rooms = yield* RoomStore
   const directory = yield* DirectoryStore
@@ -64,7 +71,8 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({ mustBeInvitable,
     if (!isRoomAlias(alias) || /[\s:]/.test(localpart)) {
       return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
     }
-    yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId })
+    const { aliases } = { ...defaultLimits, ...limits }
+    yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
   })
 
   const check = Effect.fnUntraced(function* ({ invite, seed, version }: SeededRoom) {
@@ -110,6 +118,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({ mustBeInvitable,
 
   const createNew = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
     yield* check(seeded)
+    yield* mustTakeRoom(session.userId)
     for (let left = maxAttempts; left > 0; left--) {
       const created = yield* attempt(session, seeded, txnId)
       if (created !== null) return created

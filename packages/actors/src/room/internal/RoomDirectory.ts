@@ -16,6 +16,7 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { defaultLimits } from "../../runtime/Limits.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { RemoteDirectory } from "../RemoteDirectory.ts"
 import { makeRoomLevels } from "../RoomLevels.ts"
@@ -24,7 +25,7 @@ import { makePredecessorOf } from "./Predecessor.ts"
 import type { RoomRequests } from "./RoomRequests.ts"
 
 export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequests) {
-  const { serverName } = yield* HomeServerConfig
+  const { limits, serverName } = yield* HomeServerConfig
   const directory = yield* DirectoryStore
   const accounts = yield* AccountStore
   const rooms = yield* RoomStore
@@ -81,11 +82,9 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     }
     if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
     if (!(yield* isJoined(session, roomId))) return yield* new Forbidden({ error: `You are not in ${roomId}` })
-    yield* directory.create(alias, {
-      roomId,
-      servers: [...new Set([serverName, ...(servers ?? [])])],
-      creator: session.userId
-    })
+    const { aliases } = { ...defaultLimits, ...limits }
+    const entry = { roomId, servers: [...new Set([serverName, ...(servers ?? [])])], creator: session.userId }
+    yield* directory.create(alias, entry, aliases)
     yield* announce(session, roomId)
   })
 

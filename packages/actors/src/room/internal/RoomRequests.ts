@@ -23,6 +23,7 @@ import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
+import { makeMembershipLimits } from "../MembershipLimits.ts"
 import { Room, type RoomTransaction } from "../RoomProtocol.ts"
 import { makeRoomCreations } from "./RoomCreations.ts"
 
@@ -52,6 +53,8 @@ export const makeRoomRequests = Effect.gen(function* () {
   const ephemeral = yield* EphemeralStream
   const revocations = yield* SessionRevocations
 
+  const limits = yield* makeMembershipLimits
+
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
 
@@ -61,9 +64,10 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (ours.length === 0) return
     const absent = yield* accounts.findAbsent(ours)
     if (Option.isSome(absent)) return yield* new NotFound({ error: `There is no user ${absent.value} on this server` })
+    yield* Effect.forEach(ours, limits.mustTakeInvitation, { discard: true })
   })
 
-  const creations = yield* makeRoomCreations({ mustBeInvitable, profileOf })
+  const creations = yield* makeRoomCreations({ mustBeInvitable, mustTakeRoom: limits.mustTakeRoom, profileOf })
 
   const propose = (
     session: Session,
@@ -117,6 +121,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     }
     const isOwn = type === "m.room.member" && stateKey === session.userId
     const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
+    if (withProfile) yield* limits.mustTakeRoom(session.userId, roomId)
     const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
     if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
       return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
@@ -146,6 +151,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     txnId?: string,
     servers: ReadonlyArray<ServerName> = []
   ) {
+    yield* limits.mustTakeRoom(session.userId, roomId)
     const membership = { ...(yield* profileOf(session.userId)), ...content, membership: "join" }
     // A room of our own that we have lost, as after a restore of a backup, is joined through others like any other.
     const through = (yield* isHere(roomId)) ? [] : yield* serversFor(session.userId, roomId, servers)
@@ -196,6 +202,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
     }
     if (action === "invite") yield* mustBeInvitable([target])
+    if (action === "knock") yield* limits.mustTakeRoom(session.userId, roomId)
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {

@@ -85,6 +85,8 @@ interface ChainEnd {
   readonly height: number
 }
 
+const bytesOf = (event: Event | undefined): number => (event === undefined ? 0 : JSON.stringify(event).length)
+
 const nobody: ReadonlySet<ServerName> = new Set()
 
 /** The number of the m.room.create event that an event follows as its creator's join: they are there from it on. */
@@ -127,6 +129,8 @@ export class RoomState {
   private described: Pick<RoomSummary, "name" | "topic" | "visibility"> | undefined
   /** Counts of what the current state rests on, once they were asked for. */
   private cited: Map<EventId, number> | undefined
+  /** What `stateBytes` gives, once it was asked for. */
+  private bytes: number | undefined
   /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
   private readonly ends = new Map<number, ChainEnd>()
   /** Events that were known before they got their place have another number since: the new one, by the old. */
@@ -477,7 +481,17 @@ export class RoomState {
     }
   }
 
+  /** How many bytes of JSON the current state has, about. */
+  get stateBytes(): number {
+    if (this.bytes === undefined) {
+      this.bytes = 0
+      for (const { event } of this.current.values()) this.bytes += bytesOf(event)
+    }
+    return this.bytes
+  }
+
   private put(key: string, entry: CurrentEntry | undefined): void {
+    if (this.bytes !== undefined) this.bytes += bytesOf(entry?.event) - bytesOf(this.current.get(key)?.event)
     if (this.cited !== undefined) {
       this.cite(this.current.get(key)?.event, -1)
       this.cite(entry?.event, 1)
