@@ -14,6 +14,7 @@ import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
+import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
@@ -47,6 +48,7 @@ import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
 import type { Sharding } from "effect/cluster"
+import { AccountStandings } from "./account/AccountStandings.ts"
 import { Accounts } from "./account/Accounts.ts"
 import { Administration } from "./account/Administration.ts"
 import { InteractiveAuth } from "./account/InteractiveAuth.ts"
@@ -56,6 +58,7 @@ import { LoginConfig } from "./account/login/LoginConfig.ts"
 import { LoginFlows } from "./account/login/LoginFlows.ts"
 import type { LoginOptions } from "./account/login/LoginOptions.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
+import { Moderation } from "./account/Moderation.ts"
 import { OpenIdTokens } from "./account/OpenIdTokens.ts"
 import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
@@ -122,6 +125,7 @@ export interface HomeServerOptions extends HomeServerSettings {
 const stores = (options: HomeServerOptions) =>
   Layer.mergeAll(
     AccountDataStore.layer,
+    AccountStandingStore.layer,
     AccountStore.layer,
     ClientSettingsStore.layer,
     DirectoryStore.layer,
@@ -187,7 +191,7 @@ const services = Layer.mergeAll(
   LoginFlows.layer,
   Login.layer,
   Registration.layer,
-  Administration.layer,
+  Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),
   LoginMethods.layer,
   DatabaseHealth.layer,
   Media.layer.pipe(Layer.provide(MediaFiles.layerDisk)),
@@ -195,6 +199,7 @@ const services = Layer.mergeAll(
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),
   Layer.provideMerge(Accounts.layer),
+  Layer.provideMerge(AccountStandings.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Layer.mergeAll(Rooms.layer, RoomReader.layer, Relations.layer)),
   Layer.provideMerge(RoomSuccessionLive.layer),

@@ -42,6 +42,7 @@ import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import { finderHandlers } from "./client-server/FinderHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as MediaHandlers from "./client-server/MediaHandlers.ts"
+import { moderationHandlers } from "./client-server/ModerationHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
 import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
@@ -145,6 +146,7 @@ const clientServerHandlers = Layer.mergeAll(
   servicesHandlers,
   syncHandlers,
   sharedSecretHandlers,
+  moderationHandlers,
   createRoomHandlers,
   finderHandlers,
   roomListHandlers,

@@ -42,6 +42,7 @@ import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_repo
 import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
 import media from "./migrations/0030_media.ts"
+import accountStandings from "./migrations/0035_account_standings.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 import aliasCreators from "./migrations/0061_alias_creators.ts"
 
@@ -69,6 +70,7 @@ const migrations = {
   "0021_creations": creations,
   "0022_short_lived": shortLived,
   "0030_media": media,
+  "0035_account_standings": accountStandings,
   "0060_presence_denials": presenceDenials,
   "0061_alias_creators": aliasCreators
 }

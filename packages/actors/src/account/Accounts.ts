@@ -34,6 +34,7 @@ import type { Session } from "../runtime/Session.ts"
 import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 import { periodically } from "../runtime/Supervision.ts"
 import { Users } from "../user/Users.ts"
+import { AccountStandings, lockedError } from "./AccountStandings.ts"
 import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginDefaults } from "./login/LoginOptions.ts"
@@ -111,6 +112,7 @@ const make = Effect.gen(function* () {
   const presences = yield* Presences
   const users = yield* Users
   const throttle = yield* LoginThrottle
+  const standings = yield* AccountStandings
   const cache = new SessionCache(maxCachedSessions)
   yield* (yield* SessionRevocations).observe((ended) => cache.remove(ended.map(({ tokenId }) => tokenId)))
   const checkPassword = passwordCheck(loginOptions)
@@ -134,6 +136,7 @@ const make = Effect.gen(function* () {
   })
 
   const openSession = Effect.fnUntraced(function* (userId: UserId, device: LoginDevice = {}) {
+    if (standings.of(userId).locked) return yield* lockedError
     const { refresh = false } = device
     const { answer, expiresAt, refreshToken, token } = yield* newTokens(refresh)
     const deviceId = device.deviceId ?? randomBytes(8).toString("base64url")
@@ -158,6 +161,7 @@ const make = Effect.gen(function* () {
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The refresh token is unknown, was used, or was logged out" })
     }
+    if (standings.of(found.value.userId).locked) return yield* lockedError
     return next.answer as RefreshedTokens
   })
 
@@ -498,7 +502,7 @@ export class Accounts extends Context.Service<
       readonly userId?: UserId | undefined
       readonly passwordHash?: Redacted.Redacted | undefined
     }) => Effect.Effect<UserId, UserInUse>
-    /** Logs in a user whose identity is proved. Errors: M_USER_DEACTIVATED. */
+    /** Logs in a user whose identity is proved. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /** The next tokens of a login. The present ones end when one of the next is used. Errors: M_UNKNOWN_TOKEN. */
     readonly refresh: (refreshToken: string) => Effect.Effect<RefreshedTokens, MatrixError>

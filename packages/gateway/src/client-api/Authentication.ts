@@ -27,6 +27,7 @@ import { RateLimit } from "../RateLimit.ts"
 import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { makeAuthenticate, missing, readToken } from "./AccessToken.ts"
+import { makeAccountRules } from "./AccountRules.ts"
 import { type EndpointServices, withServices } from "./EndpointServices.ts"
 
 /** Groups whose requests say nothing of the user being there: leaving, and setting the presence itself. */
@@ -58,7 +59,15 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     const presences = yield* Presences
     const limit = yield* RateLimit
     const slots = yield* RequestSlots
+    const rules = yield* makeAccountRules
     const session = withToken(makeAuthenticate(yield* Accounts, limit))
+
+    /** Counts the request, and checks that the account may make it. */
+    const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: string) => {
+      const counted = limit.take(rate, session.userId)
+      const checked = rules.request(session, group, endpoint)
+      return checked === undefined ? counted : Effect.andThen(counted, checked)
+    }
 
     return (handler, { endpoint, group }) => {
       const changes = endpoint.method !== "GET"
@@ -66,7 +75,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
       const kind = slotKindOf(endpoint.annotations, changes)
       const isActivity = changes && !withoutActivity.has(group.identifier)
       return Effect.flatMap(session, (session) =>
-        Effect.flatMap(limit.take(rate, session.userId), () => {
+        Effect.flatMap(allowed(rate, session, group.identifier, endpoint.identifier), () => {
           const handled = inSlot(
             slots.enter(kind, session.userId),
             Effect.provideService(handler, CurrentSession, session)
@@ -99,6 +108,7 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     const { serverName } = yield* HomeServerConfig
     const limit = yield* RateLimit
     const slots = yield* RequestSlots
+    const rules = yield* makeAccountRules
     const authenticate = makeAuthenticate(yield* Accounts, limit)
     const viewer = withToken<Viewer>((token, address) =>
       token === undefined
@@ -108,13 +118,15 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
             (session) => ({ address, session })
           )
     )
-    return (handler, { endpoint }) =>
-      Effect.flatMap(viewer, ({ address, session }) =>
-        inSlot(
+    return (handler, { endpoint, group }) =>
+      Effect.flatMap(viewer, ({ address, session }) => {
+        const handled = inSlot(
           slots.enter(slotKindOf(endpoint.annotations, false), session?.userId ?? addressKey(address)),
           Effect.provideService(handler, CurrentViewer, session)
         )
-      )
+        const checked = session && rules.request(session, group.identifier, endpoint.identifier)
+        return checked === undefined ? handled : Effect.andThen(checked, handled)
+      })
   })
 )
 

@@ -2,12 +2,14 @@
  * The services that endpoints are made of, held as one. An endpoint keeps the context in which it was made, and they
  * are copied for every request that comes to it: this is one reference among few, instead of some twenty.
  */
+import type { AccountStandings } from "@greenroom/actors/account/AccountStandings"
 import type { Accounts } from "@greenroom/actors/account/Accounts"
 import type { Administration } from "@greenroom/actors/account/Administration"
 import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Login } from "@greenroom/actors/account/Login"
 import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
+import type { Moderation } from "@greenroom/actors/account/Moderation"
 import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import type { Registration } from "@greenroom/actors/account/Registration"
 import type { SharedSecretRegistration } from "@greenroom/actors/account/SharedSecretRegistration"
@@ -57,6 +59,8 @@ export type HomeServerServices =
   | UserPushRules
   | Events
   | Accounts
+  | AccountStandings
+  | Moderation
   | Users
   | Presences
   | Voip

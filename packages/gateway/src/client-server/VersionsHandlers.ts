@@ -4,7 +4,9 @@
  * Source: "Server discovery" and "Capabilities negotiation" of the client-server specification.
  */
 
+import { Moderation } from "@greenroom/actors/account/Moderation"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { specificationVersions, type Versions } from "@greenroom/protocol/client-server/VersionsApi"
 import { NotFound } from "@greenroom/protocol/MatrixError"
@@ -27,6 +29,7 @@ const versions: Versions = { versions: specificationVersions, unstable_features:
 
 export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.versions", (handlers) =>
   withServices(function* () {
+    const moderation = yield* Moderation
     const { defaultRoomVersion: version = "12" } = yield* HomeServerConfig
     const capabilities = {
       "m.change_password": { enabled: true },
@@ -38,9 +41,16 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       // Addresses are added and removed by the draft's API.
       "m.3pid_changes": { enabled: false }
     }
+    const moderate = { suspend: true, lock: true }
     return handlers
       .handle("versions", () => Effect.succeed(versions))
-      .handle("capabilities", () => Effect.succeed({ capabilities }))
+      .handle("capabilities", () =>
+        CurrentSession.use((session) =>
+          Effect.map(moderation.isAdmin(session), (isAdmin) => ({
+            capabilities: isAdmin ? { ...capabilities, "m.account_moderation": moderate } : capabilities
+          }))
+        )
+      )
   })
 )
 

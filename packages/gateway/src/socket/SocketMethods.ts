@@ -4,7 +4,9 @@
  * Source: docs/client-api.md, "WebSocket".
  */
 
+import type { AccountStandings } from "@greenroom/actors/account/AccountStandings"
 import { Presences } from "@greenroom/actors/presence/Presences"
+import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { Events } from "@greenroom/actors/sync/Events"
@@ -14,6 +16,7 @@ import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { Pagination } from "@greenroom/protocol/Pagination"
 import type { SocketCall, SocketMethod, SocketParams } from "@greenroom/protocol/SocketMethod"
 import { Effect } from "effect"
+import { makeAccountRules } from "../client-api/AccountRules.ts"
 import { pagination } from "../client-api/Paging.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { RequestSlots, type Slot } from "../RequestSlots.ts"
@@ -115,28 +118,30 @@ const runToEnd = <A, E>(call: SocketCall, effect: Effect.Effect<A, E>): Effect.E
 const isActivity = (call: SocketCall): boolean =>
   call.method === "ping" || (call.method !== "presence" && !isReading(call))
 
-export const makeCalls: Effect.Effect<Calls, never, Rooms | Events | Users | Presences | RateLimit | RequestSlots> =
-  Effect.gen(function* () {
-    const presences = yield* Presences
-    const limit = yield* RateLimit
-    const slots = yield* RequestSlots
-    const methods: Methods = {
-      ...roomMethods(yield* Rooms, yield* Events),
-      ...peopleMethods(yield* Users, presences)
+export const makeCalls: Effect.Effect<
+  Calls,
+  never,
+  Rooms | RoomReader | AccountStandings | Events | Users | Presences | RateLimit | RequestSlots
+> = Effect.gen(function* () {
+  const presences = yield* Presences
+  const limit = yield* RateLimit
+  const slots = yield* RequestSlots
+  const rules = yield* makeAccountRules
+  const methods: Methods = {
+    ...roomMethods(yield* Rooms, yield* Events),
+    ...peopleMethods(yield* Users, presences)
+  }
+  return {
+    slot: ({ userId }, call) => slots.enter(isReading(call) ? "reads" : "sends", userId),
+    answer: (session, call) => {
+      const method = methods[call.method] as (session: Session, params: unknown) => Effect.Effect<unknown, MatrixError>
+      return limit
+        .take(isReading(call) ? "requests" : "sends", session.userId)
+        .pipe(
+          Effect.andThen(rules.call(session, call)),
+          Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
+          Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params))))
+        )
     }
-    return {
-      slot: ({ userId }, call) => slots.enter(isReading(call) ? "reads" : "sends", userId),
-      answer: (session, call) => {
-        const method = methods[call.method] as (
-          session: Session,
-          params: unknown
-        ) => Effect.Effect<unknown, MatrixError>
-        return limit
-          .take(isReading(call) ? "requests" : "sends", session.userId)
-          .pipe(
-            Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
-            Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params))))
-          )
-      }
-    }
-  })
+  }
+})

@@ -6,8 +6,10 @@
  */
 import { type IncomingMessage, STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"
+import { AccountStandings, lockedError } from "@greenroom/actors/account/AccountStandings"
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { Presences } from "@greenroom/actors/presence/Presences"
+import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
@@ -73,6 +75,8 @@ export class Sockets extends Context.Service<
     Sockets,
     never,
     | Accounts
+    | AccountStandings
+    | RoomReader
     | Events
     | Presences
     | Rooms
@@ -137,12 +141,15 @@ const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
       return webSocket === undefined ? Effect.void : serve(webSocket, accepted)
     }).pipe(Effect.scoped)
 
-  const closeWhere = (isMeant: (session: Session) => boolean) =>
-    Effect.sync(() => {
-      for (const [socket, { session }] of open) {
-        if (isMeant(session)) closeEnded(socket)
-      }
-    })
+  const closeOf = (isMeant: (session: Session) => boolean) => {
+    for (const [socket, { session }] of open) if (isMeant(session)) closeEnded(socket)
+  }
+
+  const closeWhere = (isMeant: (session: Session) => boolean) => Effect.sync(() => closeOf(isMeant))
+
+  yield* (yield* AccountStandings).observe(({ locked, userId }) => {
+    if (locked) closeOf((session) => session.userId === userId)
+  })
 
   yield* periodically(
     "Pinging sockets",
@@ -232,6 +239,7 @@ const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const events = yield* Events
   const limit = yield* RateLimit
   const authenticate = makeAuthenticate(yield* Accounts, limit)
+  const standings = yield* AccountStandings
   const takePlace = makePlaces()
 
   return Effect.fnUntraced(function* (request: IncomingMessage): Effect.fn.Return<Accepted, MatrixError, Scope.Scope> {
@@ -240,6 +248,7 @@ const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
     if (url?.pathname !== socketPath) return yield* new Unrecognized({ error: "There is no socket here" })
     const token = readToken(url.searchParams.get("access_token"), request.headers.authorization)
     const session = yield* authenticate(token, yield* proxies.addressOf(request))
+    if (standings.of(session.userId).locked) return yield* lockedError
     yield* limit.take("requests", session.userId)
     const subprotocol = yield* negotiate(request)
     yield* takePlace(session.userId)

@@ -16,6 +16,7 @@ import { DirectoryApi } from "./DirectoryApi.ts"
 import { FinderApi } from "./FinderApi.ts"
 import { LoginApi } from "./LoginApi.ts"
 import { MediaApi, OldMediaApi, UploadApi } from "./MediaApi.ts"
+import { ModerationApi } from "./ModerationApi.ts"
 import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RelationsApi } from "./RelationsApi.ts"
@@ -31,7 +32,7 @@ import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
-  .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi)
+  .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)

@@ -2,6 +2,7 @@
  * Every kind of row that is read with the log, see `LogKind`.
  */
 import { accountDataChanges } from "../AccountDataStore.ts"
+import { accountStandings } from "../AccountStandingStore.ts"
 import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
 import { receiptChanges } from "../ReceiptStore.ts"
@@ -11,6 +12,7 @@ import { shortLivedRows } from "../ShortLivedRow.ts"
 export const logKinds: ReadonlyArray<AnyLogKind> = [
   logEpochs,
   sessionRevocations,
+  accountStandings,
   accountDataChanges,
   receiptChanges,
   shortLivedRows

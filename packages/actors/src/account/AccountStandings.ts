@@ -1,0 +1,74 @@
+/**
+ * Which accounts administrators have locked or suspended. Every node holds all of them in memory, for they are few and
+ * each request asks; changes come with the log.
+ *
+ * Source: "Account moderation" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { UserLocked } from "@greenroom/protocol/MatrixError"
+import { type AccountStanding, AccountStandingStore, accountStandings } from "@greenroom/store/AccountStandingStore"
+import { EventLog } from "@greenroom/store/EventLog"
+import { rowsOf } from "@greenroom/store/LogKind"
+import { Context, Effect, Layer, type Scope } from "effect"
+
+/** How an account stands. */
+export type Standing = Pick<AccountStanding, "locked" | "suspended">
+
+const good: Standing = { locked: false, suspended: false }
+
+/** What a locked account is answered, whatever it asks but to log out. */
+export const lockedError = new UserLocked({ error: "This account has been locked", soft_logout: true })
+
+const make = Effect.gen(function* () {
+  const store = yield* AccountStandingStore
+  const standings = new Map<UserId, Standing>()
+  const observers = new Set<(standing: AccountStanding) => void>()
+  /** While the standings are loaded: accounts of which the log has newer rows. */
+  let newer: Set<UserId> | undefined = new Set<UserId>()
+
+  const apply = (standing: AccountStanding) => {
+    const { locked, suspended, userId } = standing
+    if (locked || suspended) standings.set(userId, { locked, suspended })
+    else standings.delete(userId)
+    for (const observe of observers) observe(standing)
+  }
+
+  yield* (yield* EventLog).follow((slice) =>
+    Effect.sync(() => {
+      for (const { row } of rowsOf(slice.rows, accountStandings)) {
+        newer?.add(row.userId)
+        apply(row)
+      }
+    })
+  )
+  for (const standing of yield* store.all) if (!newer.has(standing.userId)) apply(standing)
+  newer = undefined
+
+  return AccountStandings.of({
+    of: (userId) => standings.get(userId) ?? good,
+    set: Effect.fn("AccountStandings.set")((userId, change) =>
+      Effect.tap(store.set(userId, change), (standing) => Effect.sync(() => apply(standing)))
+    ),
+    observe: (observer) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.sync(() => observers.add(observer)),
+          () => Effect.sync(() => observers.delete(observer))
+        )
+      )
+  })
+})
+
+export class AccountStandings extends Context.Service<
+  AccountStandings,
+  {
+    /** How an account stands, as far as this node has heard. */
+    readonly of: (userId: UserId) => Standing
+    /** Locks or suspends an account, or ends that. What is undefined stays as it is. */
+    readonly set: (userId: UserId, change: Partial<Standing>) => Effect.Effect<Standing>
+    /** Calls `observer` with every change, until the scope closes. */
+    readonly observe: (observer: (standing: AccountStanding) => void) => Effect.Effect<void, never, Scope.Scope>
+  }
+>()("greenroom/actors/AccountStandings") {
+  static readonly layer = Layer.effect(AccountStandings, make)
+}

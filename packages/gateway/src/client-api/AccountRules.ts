@@ -1,0 +1,137 @@
+/**
+ * What accounts may not do that are locked or suspended, by the names of endpoints of both generations of the client API
+ * and of methods of the WebSocket.
+ *
+ * Source: "Account locking" and "Account suspension" of the client-server specification.
+ */
+import { AccountStandings, lockedError } from "@greenroom/actors/account/AccountStandings"
+import { RoomReader } from "@greenroom/actors/room/RoomReader"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
+import { type MatrixError, UserSuspended } from "@greenroom/protocol/MatrixError"
+import type { SocketCall } from "@greenroom/protocol/SocketMethod"
+import { Context, Effect } from "effect"
+import { HttpRouter } from "effect/http"
+
+/** What a locked account may do: log out. */
+const whileLocked: ReadonlySet<string> = new Set([
+  "login.logout",
+  "login.logoutAll",
+  "clientServer.session.logout",
+  "clientServer.session.logoutAll"
+])
+
+/** What a suspended account may not do: send, join, invite, change what others see of it. */
+export const notWhileSuspended: ReadonlySet<string> = new Set([
+  "rooms.createRoom",
+  "rooms.createRoomWithTransaction",
+  "rooms.upgrade",
+  "rooms.send",
+  "rooms.sendWithTransaction",
+  "rooms.typing",
+  "state.set",
+  "state.setByKey",
+  "membership.joinRoom",
+  "membership.joinRoomWithTransaction",
+  "membership.join",
+  "membership.joinByPut",
+  "membership.joinWithTransaction",
+  "membership.invite",
+  "membership.inviteWithTransaction",
+  "membership.ban",
+  "membership.banWithTransaction",
+  "membership.unban",
+  "membership.unbanWithTransaction",
+  "membership.kick",
+  "membership.kickWithTransaction",
+  "directory.setAlias",
+  "profile.setDisplayName",
+  "profile.setAvatarUrl",
+  "profile.setField",
+  "presence.setStatus",
+  "clientServer.createRoom.createRoom",
+  "clientServer.createRoom.upgradeRoom",
+  "clientServer.rooms.send",
+  "clientServer.rooms.setState",
+  "clientServer.rooms.setStateWithKey",
+  "clientServer.rooms.joinByIdOrAlias",
+  "clientServer.rooms.join",
+  "clientServer.rooms.knock",
+  "clientServer.rooms.invite",
+  "clientServer.rooms.kick",
+  "clientServer.rooms.ban",
+  "clientServer.rooms.unban",
+  "clientServer.rooms.typing",
+  "clientServer.directory.create",
+  "clientServer.roomList.setVisibility",
+  "clientServer.profile.setField",
+  "clientServer.profile.removeField",
+  "clientServer.presence.set",
+  "clientServer.upload.upload",
+  "clientServer.upload.create",
+  "clientServer.upload.uploadTo"
+])
+
+/** A suspended account may redact its own events alone. */
+export const redactions: ReadonlySet<string> = new Set([
+  "rooms.redact",
+  "rooms.redactWithTransaction",
+  "clientServer.rooms.redact"
+])
+
+const suspendedError = new UserSuspended({ error: "You cannot do this while your account is suspended" })
+
+const whileSuspendedBySocket: ReadonlySet<SocketCall["method"]> = new Set([
+  "leave",
+  "messages",
+  "initialSync",
+  "members",
+  "ping"
+])
+
+const mayCallWhileSuspended = ({ method, params }: SocketCall): boolean =>
+  whileSuspendedBySocket.has(method) ||
+  (method === "state" && params.content === undefined) ||
+  (method === "presence" && params.state === undefined && params.presence === undefined) ||
+  (method === "profile" && params.value === undefined)
+
+export interface AccountRules {
+  /**
+   * Lets a request through, by `group.endpoint`; undefined where nothing is to be checked, as for nearly all. Errors:
+   * M_USER_LOCKED, M_USER_SUSPENDED.
+   */
+  readonly request: (session: Session, group: string, endpoint: string) => Effect.Effect<void, MatrixError> | undefined
+  /** The same for a call by WebSocket. */
+  readonly call: (session: Session, call: SocketCall) => Effect.Effect<void, MatrixError>
+}
+
+export const makeAccountRules = Effect.gen(function* () {
+  const standings = yield* AccountStandings
+  const reader = yield* RoomReader
+
+  const ownEvent = (session: Session): Effect.Effect<void, MatrixError> =>
+    Effect.withFiber((fiber) => {
+      const { eventId, roomId } = Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params
+      return Effect.flatMap(reader.event(session, roomId as RoomId, eventId as EventId), ({ sender }) =>
+        sender === session.userId ? Effect.void : Effect.fail(suspendedError)
+      )
+    })
+
+  const request: AccountRules["request"] = (session, group, endpoint) => {
+    const { locked, suspended } = standings.of(session.userId)
+    if (!locked && !suspended) return undefined
+    const name = `${group}.${endpoint}`
+    if (locked && !whileLocked.has(name)) return Effect.fail(lockedError)
+    if (!suspended) return undefined
+    if (redactions.has(name)) return ownEvent(session)
+    return notWhileSuspended.has(name) ? Effect.fail(suspendedError) : undefined
+  }
+
+  const call: AccountRules["call"] = (session, call) => {
+    const { locked, suspended } = standings.of(session.userId)
+    if (locked) return Effect.fail(lockedError)
+    return suspended && !mayCallWhileSuspended(call) ? Effect.fail(suspendedError) : Effect.void
+  }
+
+  return { request, call } satisfies AccountRules as AccountRules
+})

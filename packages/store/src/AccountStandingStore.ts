@@ -1,0 +1,69 @@
+/**
+ * Which accounts are locked or suspended. The rows travel with the log, so that every node hears of a change.
+ *
+ * Used by `AccountStandings` alone. An error of the database is a defect.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { logKind } from "./LogKind.ts"
+
+export interface AccountStanding {
+  readonly userId: UserId
+  /** The account cannot be used at all, but its sessions last. */
+  readonly locked: boolean
+  /** The account may read, and change little. */
+  readonly suspended: boolean
+}
+
+export const accountStandings = logKind<AccountStanding>("account_standings", {
+  userId: "user_id",
+  locked: "locked",
+  suspended: "suspended"
+})
+
+interface Row {
+  readonly user_id: string
+  readonly locked: boolean
+  readonly suspended: boolean
+}
+
+const toStanding = (row: Row): AccountStanding => ({ ...row, userId: row.user_id as UserId })
+
+export class AccountStandingStore extends Context.Service<
+  AccountStandingStore,
+  {
+    /** Every account that is locked or suspended. */
+    readonly all: Effect.Effect<ReadonlyArray<AccountStanding>>
+    /** What is undefined stays as it is. The standing afterwards. */
+    readonly set: (
+      userId: UserId,
+      change: { readonly locked?: boolean | undefined; readonly suspended?: boolean | undefined }
+    ) => Effect.Effect<AccountStanding>
+  }
+>()("greenroom/store/AccountStandingStore") {
+  static readonly layer = Layer.effect(
+    AccountStandingStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      return AccountStandingStore.of({
+        all: sql<Row>`SELECT user_id, locked, suspended FROM account_standings WHERE locked OR suspended`.pipe(
+          Effect.map((rows) => rows.map(toStanding)),
+          Effect.orDie
+        ),
+        set: (userId, { locked, suspended }) =>
+          sql<Row>`
+            INSERT INTO account_standings AS standing (user_id, locked, suspended)
+            VALUES (${userId}, ${locked ?? false}, ${suspended ?? false})
+            ON CONFLICT (user_id) DO UPDATE SET
+              locked = coalesce(${locked ?? null}::boolean, standing.locked),
+              suspended = coalesce(${suspended ?? null}::boolean, standing.suspended),
+              xid = DEFAULT, nid = DEFAULT
+            RETURNING user_id, locked, suspended`.pipe(
+            Effect.map((rows) => toStanding(rows[0]!)),
+            Effect.orDie
+          )
+      })
+    })
+  )
+}
