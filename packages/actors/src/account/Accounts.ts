@@ -32,7 +32,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
 import type { Session } from "../runtime/Session.ts"
 import { SessionRevocations } from "../runtime/SessionRevocations.ts"
-import { periodically } from "../runtime/Supervision.ts"
+import { periodically, periodicallyOnce } from "../runtime/Supervision.ts"
 import { Users } from "../user/Users.ts"
 import { AccountStandings, lockedError } from "./AccountStandings.ts"
 import { maxPasswordLength, passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
@@ -207,7 +207,7 @@ const make = Effect.gen(function* () {
   yield* periodically("Writing when access tokens were last used", usageInterval, writeUsage)
 
   // Nobody looks up an expired token again, so its row would stay for ever.
-  yield* periodically(
+  yield* periodicallyOnce(
     "Deleting expired access tokens",
     sweepInterval,
     Effect.map(store.removeExpired, (tokenIds) => cache.remove(tokenIds))
@@ -384,7 +384,7 @@ const make = Effect.gen(function* () {
   const finishDeactivations = Effect.gen(function* () {
     for (const userId of yield* store.unfinishedDeactivations) yield* clearAway({ userId, tokenId: 0, deviceId: "" })
   })
-  yield* periodically("Finishing deactivations of accounts", sweepInterval, finishDeactivations, { atOnce: true })
+  yield* periodicallyOnce("Finishing deactivations of accounts", sweepInterval, finishDeactivations, { atOnce: true })
 
   const devicesOf = (userId: UserId) =>
     Effect.map(store.devices(userId), (rows) =>

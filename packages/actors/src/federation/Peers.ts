@@ -13,7 +13,7 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { Cause, Clock, Context, Effect, Fiber, Layer, Semaphore } from "effect"
-import { keepRunning, periodically } from "../runtime/Supervision.ts"
+import { keepRunning, periodicallyOnce } from "../runtime/Supervision.ts"
 import { Destinations } from "./Destinations.ts"
 import { Peer } from "./PeerProtocol.ts"
 import type { EduContent } from "./PendingEdus.ts"
@@ -149,9 +149,9 @@ const make = Effect.gen(function* () {
   })
 
   yield* keepRunning("Waking destinations with new PDUs", Effect.flatMap(log.awaitOutgoing, wake))
-  yield* periodically("Waking destinations with waiting PDUs", sweepInterval, sweep, { atOnce: true })
+  yield* periodicallyOnce("Waking destinations with waiting PDUs", sweepInterval, sweep, { atOnce: true })
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
-  yield* periodically("Deleting acknowledged transactions", forgetInterval, forget, { atOnce: true })
+  yield* periodicallyOnce("Deleting acknowledged transactions", forgetInterval, forget, { atOnce: true })
 
   const trim = Effect.flatMap(store.trim(longestQueue), (dropped) =>
     Effect.forEach(
@@ -160,7 +160,7 @@ const make = Effect.gen(function* () {
       { discard: true }
     )
   )
-  yield* periodically("Trimming queues to other servers", trimInterval, trim, { atOnce: true })
+  yield* periodicallyOnce("Trimming queues to other servers", trimInterval, trim, { atOnce: true })
 
   const tell = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
     if (edus.length === 0 || isSpared(destination, yield* monotonicMillis)) return

@@ -7,6 +7,7 @@
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Clock, Effect, Layer, PubSub } from "effect"
+import { periodicallyOnce } from "../runtime/Supervision.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 
@@ -48,12 +49,7 @@ const make = Effect.gen(function* () {
     Effect.forever,
     Effect.forkScoped
   )
-  yield* Effect.sleep(askInterval).pipe(
-    Effect.andThen(ask),
-    Effect.catchCause((cause) => Effect.logError("Asking for the keys that PDUs wait for", cause)),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* periodicallyOnce("Asking for the keys that PDUs wait for", askInterval, ask)
 })
 
 /** Runs until the scope closes. */

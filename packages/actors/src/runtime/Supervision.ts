@@ -3,9 +3,11 @@
  * and the work is tried again after a back-off; when it succeeds again, that is logged too.
  *
  *     yield* periodically("Forgetting old answers", "1 hour", forget)
+ *     yield* periodicallyOnce("Deleting expired tokens", "1 hour", remove)
  *     yield* keepRunning("Sending presence to other servers", Effect.flatMap(nextChange, send))
  */
 import { type Cause, type Duration, Effect, Schedule, type Scope } from "effect"
+import { Sharding } from "effect/cluster"
 
 /** 1, 2, 4 seconds and so on up to a minute, each by up to a fifth more or less so that nodes do not retry together. */
 const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")]))
@@ -47,3 +49,17 @@ export const periodically = <R>(
   const repeated = Effect.forever(Effect.andThen(Effect.sleep(interval), untilSuccess(name, work)))
   return Effect.asVoid(Effect.forkScoped(atOnce ? Effect.andThen(untilSuccess(name, work), repeated) : repeated))
 }
+
+/**
+ * The same on one node of the cluster at a time: another one goes on when that is lost. `name` must be unique. For a while
+ * two nodes may do it, where one was stopped and comes back: `work` must bear that.
+ */
+export const periodicallyOnce = <R>(
+  name: string,
+  interval: Duration.Input,
+  work: Effect.Effect<unknown, unknown, R>,
+  options: { readonly atOnce?: boolean } = {}
+): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
+  Effect.flatMap(Sharding.Sharding, (sharding) =>
+    sharding.registerSingleton(name, periodically(name, interval, work, options))
+  )

@@ -25,6 +25,7 @@ import { Presences } from "../presence/Presences.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
+import { periodicallyOnce } from "../runtime/Supervision.ts"
 import { maxProfileFields, User } from "./UserProtocol.ts"
 
 /** Who may see a profile field: everybody, users in a common room, accepted users, nobody. */
@@ -189,6 +190,9 @@ const makeProfiles = Effect.gen(function* () {
   return { mustExist, profile, profileField }
 })
 
+/** How often changes of profiles are looked for that a node left half done. */
+const propagationInterval = "5 minutes"
+
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const actor = yield* User.client
@@ -198,15 +202,13 @@ const make = Effect.gen(function* () {
   const { mustExist, profile, profileField } = yield* makeProfiles
   const { pendingPropagations } = yield* ProfileStore
 
-  // Changes of profiles that did not reach all rooms before the process ended.
-  yield* Effect.gen(function* () {
+  // Changes of profiles that did not reach all rooms before the process, or another node, ended.
+  const propagate = Effect.gen(function* () {
     for (const userId of yield* pendingPropagations) yield* actor(userId).TellRooms(undefined, { discard: true })
-  }).pipe(
-    Effect.catchCause((cause) =>
-      Effect.logWarning("Changed profiles could not be sent to the rooms of their users", cause)
-    ),
-    Effect.forkScoped
-  )
+  })
+  yield* periodicallyOnce("Sending changed profiles to the rooms of their users", propagationInterval, propagate, {
+    atOnce: true
+  })
 
   const setProfileField = Effect.fn("Users.setProfileField")(function* (
     session: Session,

@@ -20,7 +20,7 @@ import { Clock, Context, Data, Effect, Layer, Option, Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
-import { periodically } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Supervision.ts"
 import { Accounts } from "../Accounts.ts"
 import { makeEmailStages, maxTries } from "./EmailStages.ts"
 import { FlowTable } from "./FlowTable.ts"
@@ -352,7 +352,7 @@ const make = Effect.gen(function* () {
     error: "This is not the end of a login that was begun here, or it was ended already: begin anew"
   })
 
-  yield* periodically("Deleting expired login sessions", sweepInterval, sessions.removeExpired)
+  yield* periodicallyOnce("Deleting expired login sessions", sweepInterval, sessions.removeExpired)
 
   const getFlows = (purpose: Purpose) =>
     purpose === "registration" && table.isClosed(purpose) ? Effect.fail(closed) : Effect.succeed(table.answer(purpose))

@@ -6,7 +6,7 @@ import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError
 import { type AttemptRate, LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { Context, Effect, Layer } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
-import { periodically } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Supervision.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 
@@ -60,7 +60,7 @@ export class LoginThrottle extends Context.Service<
       })
 
       const slowest = Math.max(rates.addressAttempts.window, rates.accountAttempts.window, rates.mailRate.window)
-      yield* periodically("Deleting old login attempts", sweepInterval, store.forget(slowest))
+      yield* periodicallyOnce("Deleting old login attempts", sweepInterval, store.forget(slowest))
 
       return LoginThrottle.of({
         attempt,

@@ -3,14 +3,14 @@
  */
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Effect } from "effect"
-import { periodically } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Supervision.ts"
 
 /** For how long a repeat gets the first answer, in milliseconds. */
 const rememberedFor = 30 * 24 * 60 * 60 * 1000
 
 /** Runs until the scope closes. */
 export const expireTransactions = Effect.flatMap(RoomStore, (rooms) =>
-  periodically(
+  periodicallyOnce(
     "Deleting old client transactions",
     "1 hour",
     Effect.flatMap(Clock.currentTimeMillis, (now) => rooms.forgetTransactions(now - rememberedFor))
