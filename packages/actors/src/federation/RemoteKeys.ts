@@ -9,7 +9,8 @@
  * the operator trusts, and in a room the server through which this one joined it. What they say is worth less:
  *
  * - It is good only until the server itself was first asked, unless that one confirms the key.
- * - It is good for PDUs of the rooms in which they vouch, and for requests of servers that were never reached.
+ * - It is good for PDUs of the rooms in which they vouch. In requests of servers that were never reached it is good for
+ *   transactions and for reading rooms; for other requests only the word of the operator's notaries is good enough.
  * - Our own earlier keys, from before this server was installed anew, are good for what was signed before that.
  *
  * Source: "Security" of the draft; "Retrieving server keys" of today's specification.
@@ -106,6 +107,7 @@ const make = Effect.gen(function* () {
   const scope = yield* Effect.scope
   const { serverName: ourName } = yield* HomeServerConfig
   const { keyNotaries = [] } = yield* FederationConfig
+  const trustedNotaries = new Set(keyNotaries)
   const download = makeKeyDownload(yield* FederationTransport)
   const store = yield* RemoteKeyStore
   const ours = yield* SigningKeys
@@ -264,12 +266,17 @@ const make = Effect.gen(function* () {
     return { choose: (need) => choose(keys, need, trusted, now), problem } satisfies KeyRing
   })
 
-  const find = Effect.fnUntraced(function* (server: ServerName, needs: Needs): Effect.fn.Return<KeyRing> {
+  const find = Effect.fnUntraced(function* (
+    server: ServerName,
+    needs: Needs,
+    acceptsVouched = false
+  ): Effect.fn.Return<KeyRing> {
+    const trusted = acceptsVouched ? undefined : trustedNotaries
     const all = new Map([[server, needs]])
-    const isKnown = (yield* unmetOf(all, undefined)).size === 0
-    const problem = isKnown ? undefined : yield* askFor(server, needs, undefined, presentWait)
-    if (problem !== undefined) for (const notary of keyNotaries) yield* consult(notary, all, undefined)
-    return yield* ringOf(server, undefined, problem)
+    const isKnown = (yield* unmetOf(all, trusted)).size === 0
+    const problem = isKnown ? undefined : yield* askFor(server, needs, trusted, presentWait)
+    if (problem !== undefined) for (const notary of keyNotaries) yield* consult(notary, all, trusted)
+    return yield* ringOf(server, trusted, problem)
   })
 
   const findAll = Effect.fnUntraced(function* (
@@ -315,9 +322,10 @@ export class RemoteKeys extends Context.Service<
   {
     /**
      * The keys of a server that makes a request, fetched where what is known of them does not meet all of the needs. Our
-     * own are found without asking.
+     * own are found without asking. With `acceptsVouched` the word of any server counts that was ever asked, else that of
+     * the operator's notaries alone.
      */
-    readonly find: (server: ServerName, needs: Needs) => Effect.Effect<KeyRing>
+    readonly find: (server: ServerName, needs: Needs, acceptsVouched?: boolean) => Effect.Effect<KeyRing>
     /** The keys of all servers that have signed PDUs. `vouchers` are asked for those that the servers do not tell. */
     readonly findAll: (
       needs: ReadonlyMap<ServerName, Needs>,

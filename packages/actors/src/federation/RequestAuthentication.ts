@@ -31,6 +31,11 @@ export interface IncomingRequest {
   readonly uri: string
   /** Every Authorization header. */
   readonly authorization: ReadonlyArray<string>
+  /**
+   * Whether keys are good for which another server vouches: for what only tells of rooms, whose PDUs are signed
+   * themselves (default false).
+   */
+  readonly acceptsVouchedKeys?: boolean
   /** The body; empty where there is none. Fails where it is too large. */
   readonly readBody: Effect.Effect<Uint8Array, MatrixError>
 }
@@ -66,9 +71,13 @@ const make = Effect.gen(function* () {
   const { serverName: ourName } = yield* HomeServerConfig
   const remoteKeys = yield* RemoteKeys
 
-  const keysOf = Effect.fnUntraced(function* (origin: ServerName, claims: ReadonlyArray<XMatrix>) {
+  const keysOf = Effect.fnUntraced(function* (
+    origin: ServerName,
+    claims: ReadonlyArray<XMatrix>,
+    acceptsVouched: boolean
+  ) {
     const need = { keyIds: new Set(claims.map((each) => each.key)) }
-    const ring = yield* remoteKeys.find(origin, [need])
+    const ring = yield* remoteKeys.find(origin, [need], acceptsVouched)
     const keys = ring.choose(need)
     if (keys.size > 0) return keys
     return yield* unauthorized(
@@ -100,7 +109,7 @@ const make = Effect.gen(function* () {
   const authenticate = Effect.fn("RequestAuthentication.authenticate")(function* (request: IncomingRequest) {
     const claims = yield* claimsOf(request.authorization, ourName)
     const { origin } = claims[0]
-    const keys = yield* keysOf(origin, claims)
+    const keys = yield* keysOf(origin, claims, request.acceptsVouchedKeys ?? false)
     const body = yield* request.readBody
     const head = { method: request.method, uri: request.uri, origin, destination: ourName }
     const isAsItStands = yield* isSignedBy(head, body.length === 0 ? undefined : body, claims, keys)

@@ -84,9 +84,9 @@ const need = (key: SigningKey, signedAt?: number): KeyNeed => ({
   ...(signedAt === undefined ? {} : { signedAt })
 })
 
-/** Whether a request that was signed by the key now is good. */
-const has = (keys: RemoteKeys["Service"], each: KeyNeed, server = theirName) =>
-  Effect.map(keys.find(server, [each]), (ring) => ring.choose(each).size > 0)
+/** Whether a request that was signed by the key now is good: one that tells of rooms, or any. */
+const has = (keys: RemoteKeys["Service"], each: KeyNeed, server = theirName, acceptsVouched = true) =>
+  Effect.map(keys.find(server, [each], acceptsVouched), (ring) => ring.choose(each).size > 0)
 
 /** Whether a PDU is good, in a room for which these servers vouch. */
 const hasFor = (keys: RemoteKeys["Service"], each: KeyNeed, vouchers: ReadonlyArray<ServerName>, server = theirName) =>
@@ -299,6 +299,16 @@ describe("RemoteKeys of servers that cannot be asked", () => {
       assert.isTrue(yield* hasFor(keys, signed, [notaryName]))
       assert.isFalse(yield* hasFor(keys, signed, []))
       assert.isTrue(yield* has(keys, need(first)))
+    })
+  )
+
+  it.effect("a key for which a server vouches signs what tells of rooms, and no other request", () =>
+    Effect.gen(function* () {
+      const { keys, server } = yield* withNotary
+      yield* server.close
+      assert.isTrue(yield* hasFor(keys, need(first, 1_000), [notaryName]))
+      assert.isTrue(yield* has(keys, need(first)))
+      assert.isFalse(yield* has(keys, need(first), theirName, false))
     })
   )
 

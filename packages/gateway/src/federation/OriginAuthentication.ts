@@ -24,6 +24,15 @@ export const maxTransactionBytes = 8 * 1024 * 1024
 /** The longest body of another request, in bytes: a PDU, whose canonical form has at most 64 KiB. */
 export const maxPduBodyBytes = 512 * 1024
 
+/**
+ * The endpoints by which events of rooms come and go. They take the word of others for the keys of a server that cannot be
+ * reached, so that rooms go on; everything else is done in the name of its users, and needs keys of its own.
+ */
+const roomEndpoints: ReadonlySet<string> = new Set([
+  ...["send", "pdu", "state", "backfill", "pull"],
+  ...["event", "stateIds", "eventAuth", "missingEvents"]
+])
+
 const bodyError = (error: HttpServerError.HttpServerError, limit: number): TooLarge | BadRequest =>
   error.reason._tag === "RequestParseError" && error.reason.reason === "BodyTooLarge"
     ? new TooLarge({ error: `The body is larger than ${limit} bytes` })
@@ -67,6 +76,7 @@ export const originAuthenticationLayer: Layer.Layer<
         const signed = yield* authenticate({
           method: request.method,
           ...signedParts(request),
+          acceptsVouchedKeys: roomEndpoints.has(endpoint.identifier),
           readBody: readBody(request, maxBytes)
         })
         yield* limit.take(rate, signed.origin)
