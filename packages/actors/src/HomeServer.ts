@@ -44,6 +44,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
+import { UnreadStore } from "@greenroom/store/UnreadStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
@@ -106,6 +107,7 @@ import { Feeds } from "./sync/internal/Feeds.ts"
 import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
 import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
+import * as MemberPushRulesLive from "./user/push/MemberPushRulesLive.ts"
 import { UserPushRules } from "./user/push/UserPushRules.ts"
 import * as RoomSuccessionLive from "./user/RoomSuccessionLive.ts"
 import * as User from "./user/User.ts"
@@ -154,6 +156,7 @@ const stores = (options: HomeServerOptions) =>
     StateStore.layer,
     SyncStore.layer,
     ThirdPartyInviteStore.layer,
+    UnreadStore.layer,
     UserIdentityStore.layer
   )
 
@@ -203,7 +206,7 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Layer.mergeAll(Rooms.layer, RoomReader.layer, Relations.layer)),
   Layer.provideMerge(RoomSuccessionLive.layer),
-  Layer.provideMerge(UserPushRules.layer),
+  Layer.provideMerge(Layer.merge(UserPushRules.layer, MemberPushRulesLive.layer)),
   Layer.provideMerge(Presences.layer),
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )

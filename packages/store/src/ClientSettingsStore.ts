@@ -8,6 +8,16 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { texts } from "./PgArrays.ts"
+
+/** What a user changed of the push rules. */
+export interface StoredPushRules {
+  readonly userId: UserId
+  /** JSON text. */
+  readonly settings: string
+  /** The transaction of the log from which on the user's notifications are rows. */
+  readonly sinceXid: number
+}
 
 export class ClientSettingsStore extends Context.Service<
   ClientSettingsStore,
@@ -17,16 +27,18 @@ export class ClientSettingsStore extends Context.Service<
     readonly filter: (userId: UserId, filterId: string) => Effect.Effect<Option.Option<JsonObject>>
     /** What the user changed of the push rules, as JSON. */
     readonly pushRules: (userId: UserId) => Effect.Effect<Option.Option<JsonObject>>
+    /** The push rules of these users, or of all who changed them. */
+    readonly allPushRules: (userIds?: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredPushRules>>
     /**
-     * Stores changed push rules, and as account data `m.push_rules` the ruleset that they make. False if they were
-     * changed since they were read as `before`.
+     * Stores changed push rules, and as account data `m.push_rules` the ruleset that they make. Gives the number of the
+     * transaction; undefined if they were changed since they were read as `before`.
      */
     readonly setPushRules: (
       userId: UserId,
       before: JsonObject | undefined,
       settings: JsonObject,
       ruleset: JsonObject
-    ) => Effect.Effect<boolean>
+    ) => Effect.Effect<number | undefined>
   }
 >()("greenroom/store/ClientSettingsStore") {
   static readonly layer = Layer.effect(
@@ -67,8 +79,21 @@ export class ClientSettingsStore extends Context.Service<
             ),
             Effect.orDie
           ),
+        allPushRules: (userIds) =>
+          sql<{ user_id: string; settings: string; since: string }>`
+            SELECT user_id, settings, since_xid::text AS since FROM push_rules
+            WHERE ${userIds === undefined ? sql`true` : sql`user_id = ANY (${texts(userIds)}::text[])`}`.pipe(
+            Effect.map((rows) =>
+              rows.map(({ settings, since, user_id }) => ({
+                userId: user_id as UserId,
+                settings,
+                sinceXid: Number(since)
+              }))
+            ),
+            Effect.orDie
+          ),
         setPushRules: (userId, before, settings, ruleset) =>
-          sql`
+          sql<{ xid: string }>`
             WITH changed AS (
               INSERT INTO push_rules (user_id, settings)
               SELECT ${userId}, ${JSON.stringify(settings)}
@@ -79,8 +104,8 @@ export class ClientSettingsStore extends Context.Service<
             INSERT INTO account_data (user_id, room_id, type, content)
             SELECT ${userId}, '', 'm.push_rules', ${JSON.stringify(ruleset)} FROM changed
             ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, xid = excluded.xid, nid = excluded.nid
-            RETURNING 1`.pipe(
-            Effect.map((rows) => rows.length > 0),
+            RETURNING xid::text AS xid`.pipe(
+            Effect.map(([row]) => (row === undefined ? undefined : Number(row.xid))),
             Effect.orDie
           )
       })

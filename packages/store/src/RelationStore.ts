@@ -1,6 +1,5 @@
 /**
- * Events by what they relate to: children of an event, threads of a room, what is bundled with an event, and what a user
- * has not read yet.
+ * Events by what they relate to: children of an event, threads of a room, and what is bundled with an event.
  *
  * An error of the database is a defect. Source: "Forming relationships between events" and "Threading" of the client-server
  * specification.
@@ -10,7 +9,7 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { StreamedEvent } from "./LogSlice.ts"
-import { bigints, texts } from "./PgArrays.ts"
+import { texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 export interface ChildrenQuery {
@@ -44,25 +43,9 @@ export interface Thread {
   readonly latest: StreamPosition
 }
 
-/** How far a user has read a room: everywhere, or in its main timeline and threads. */
-export interface ReadPosition {
-  readonly roomNid: number
-  readonly after: StreamPosition
-}
-
-export interface UnreadCount {
-  readonly roomNid: number
-  /** Undefined for the main timeline. */
-  readonly threadId: EventId | undefined
-  readonly notifications: number
-  readonly highlights: number
-}
-
 /** How many edits, and references, of one event are looked at. */
 const maxEdits = 20
 const maxReferences = 100
-/** What is unread is counted as far as this. */
-const maxCounted = 10_000
 
 interface Row {
   readonly xid: string
@@ -105,18 +88,6 @@ export class RelationStore extends Context.Service<
         readonly limit: number
       }
     ) => Effect.Effect<ReadonlyArray<Thread>>
-    /** What other users have sent after positions, up to `upTo`, that notifies the user; by room and thread. */
-    readonly unread: (
-      userId: UserId,
-      rooms: ReadonlyArray<ReadPosition>,
-      upTo: StreamPosition
-    ) => Effect.Effect<ReadonlyArray<UnreadCount & { readonly newest: StreamPosition }>>
-    /** The same within one thread, after a position of its own. */
-    readonly unreadInThread: (
-      userId: UserId,
-      room: ReadPosition & { readonly threadId: EventId | undefined },
-      upTo: StreamPosition
-    ) => Effect.Effect<UnreadCount>
   }
 >()("greenroom/store/RelationStore") {
   static readonly layer = Layer.effect(
@@ -274,77 +245,7 @@ export class RelationStore extends Context.Service<
           Effect.orDie
         )
 
-      const unread = (userId: UserId, rooms: ReadonlyArray<ReadPosition>, upTo: StreamPosition) =>
-        rooms.length === 0
-          ? Effect.succeed([])
-          : sql<{
-              room_nid: bigint
-              thread_id: string | null
-              notifications: number
-              highlights: number
-              xid: string
-              nid: bigint
-            }>`
-              SELECT room.room_nid, counted.thread_id, counted.notifications, counted.highlights, counted.xid, counted.nid
-              FROM unnest(
-                ${bigints(rooms.map(({ roomNid }) => roomNid))}::bigint[],
-                ${texts(rooms.map(({ after }) => String(after.xid)))}::text[],
-                ${bigints(rooms.map(({ after }) => after.nid))}::bigint[]
-              ) AS room (room_nid, xid, nid)
-              CROSS JOIN LATERAL (
-                SELECT thread_id, count(*)::integer AS notifications, count(mentioned)::integer AS highlights,
-                  (array_agg(newest.xid::text ORDER BY newest.xid DESC, newest.nid DESC))[1] AS xid,
-                  (array_agg(newest.nid ORDER BY newest.xid DESC, newest.nid DESC))[1] AS nid
-                FROM (
-                  SELECT events.xid, events.nid, events.thread_id, mentions.user_id AS mentioned FROM events
-                  LEFT JOIN mentions ON mentions.user_id = ${userId} AND mentions.room_nid = events.room_nid
-                    AND mentions.xid = events.xid AND mentions.nid = events.nid
-                  WHERE events.room_nid = room.room_nid AND notifies AND status = 0
-                    AND (events.xid, events.nid) > (room.xid::xid8, room.nid)
-                    AND (events.xid, events.nid) <= ${place(upTo)}
-                    AND events.sender <> ${userId}
-                  ORDER BY events.xid DESC, events.nid DESC LIMIT ${maxCounted}
-                ) AS newest
-                GROUP BY thread_id
-              ) AS counted`.pipe(
-              Effect.map((rows) =>
-                rows.map((row) => ({
-                  roomNid: Number(row.room_nid),
-                  threadId: (row.thread_id ?? undefined) as EventId | undefined,
-                  notifications: row.notifications,
-                  highlights: row.highlights,
-                  newest: { xid: Number(row.xid), nid: Number(row.nid) }
-                }))
-              ),
-              Effect.orDie
-            )
-
-      const unreadInThread = (
-        userId: UserId,
-        { after, roomNid, threadId }: ReadPosition & { readonly threadId: EventId | undefined },
-        upTo: StreamPosition
-      ) =>
-        sql<{ notifications: number; highlights: number }>`
-          SELECT count(*)::integer AS notifications, count(mentioned)::integer AS highlights FROM (
-            SELECT mentions.user_id AS mentioned FROM events
-            LEFT JOIN mentions ON mentions.user_id = ${userId} AND mentions.room_nid = events.room_nid
-              AND mentions.xid = events.xid AND mentions.nid = events.nid
-            WHERE events.room_nid = ${roomNid} AND notifies AND status = 0
-              AND events.thread_id IS NOT DISTINCT FROM ${threadId ?? null}
-              AND (events.xid, events.nid) > ${place(after)} AND (events.xid, events.nid) <= ${place(upTo)}
-              AND events.sender <> ${userId}
-            LIMIT ${maxCounted}
-          ) AS counted`.pipe(
-          Effect.map(([row]) => ({
-            roomNid,
-            threadId,
-            notifications: row?.notifications ?? 0,
-            highlights: row?.highlights ?? 0
-          })),
-          Effect.orDie
-        )
-
-      return RelationStore.of({ children, related, aggregations, threads, unread, unreadInThread })
+      return RelationStore.of({ children, related, aggregations, threads })
     })
   )
 }

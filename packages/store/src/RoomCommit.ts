@@ -10,6 +10,21 @@ import type { NewChain, StateDelta, StateRef } from "./StateStore.ts"
 export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
 export type EventStatus = (typeof EventStatus)[keyof typeof EventStatus]
 
+/** What an event does for a user who has push rules of their own. */
+export interface OwnPush {
+  readonly userId: UserId
+  readonly highlight: boolean
+  /** JSON text. */
+  readonly actions: string
+}
+
+/** What an event does by push rules beyond what its content says. */
+export interface EventPush {
+  /** The event mentions the room, and its sender may do so. */
+  readonly mentionsRoom: boolean
+  readonly own: ReadonlyArray<OwnPush>
+}
+
 /** An event with its number, the state before it, and the state after it where that is another. */
 export interface LoggedEvent {
   readonly nid: number
@@ -24,6 +39,7 @@ export interface LoggedEvent {
    * the numbers decide, which fall below those of all else.
    */
   readonly historyXid?: number
+  readonly push?: EventPush
 }
 
 /** An event that was known as an outlier and now has its place in the graph, and with it a new number. */

@@ -4,8 +4,8 @@
  * Source: "Syncing" of the client-server specification.
  */
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { UnreadOfRoom } from "../user/push/UnreadCounts.ts"
 import type { SyncedPresence } from "./internal/SyncPresence.ts"
-import type { UnreadOfRoom } from "./internal/UnreadCounts.ts"
 
 /** An event without sender or ID, such as account data. */
 export interface SimpleEvent {

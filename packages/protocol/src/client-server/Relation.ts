@@ -47,20 +47,31 @@ export const mentionedBy = ({ content }: Pick<Event, "content">): ReadonlyArray<
   return [...new Set(ids.filter((id): id is UserId => typeof id === "string" && isUserId(id)))].slice(0, maxMentions)
 }
 
+/** What an event does for the other members of its room who have the default push rules. */
+export interface DefaultPush {
+  readonly notifies: boolean
+  readonly highlights: boolean
+  /** Whether those whom the event mentions are notified, whatever it does for others. */
+  readonly mentions: boolean
+}
+
+const nothing: DefaultPush = { notifies: false, highlights: false, mentions: false }
+const mentionsAlone: DefaultPush = { notifies: false, highlights: false, mentions: true }
+const notifying: DefaultPush = { notifies: true, highlights: false, mentions: true }
+const highlighting: DefaultPush = { notifies: true, highlights: true, mentions: true }
+
 /**
- * Whether the event notifies members who have the default push rules: messages but notices and edits, encrypted events,
- * and the end of a room. (Invitations notify by what they are.)
+ * What the default push rules make of an event, in their order. `mentionsRoom`: whether it mentions the room, and its
+ * sender may. Invitations notify the invited user alone, and are not among these.
  */
-export const notifiesByDefault = (event: Pick<Event, "type" | "content" | "state_key">): boolean => {
-  if (relationOf(event)?.relType === "m.replace") return false
-  switch (event.type) {
-    case "m.room.message":
-      return event.state_key === undefined && event.content.msgtype !== "m.notice"
-    case "m.room.encrypted":
-      return event.state_key === undefined
-    case "m.room.tombstone":
-      return event.state_key === ""
-    default:
-      return false
-  }
+export const defaultPush = (
+  event: Pick<Event, "type" | "content" | "state_key">,
+  mentionsRoom: boolean
+): DefaultPush => {
+  const { content, state_key, type } = event
+  if (content.msgtype === "m.notice" || type === "m.room.member") return nothing
+  if (mentionsRoom || (type === "m.room.tombstone" && state_key === "")) return highlighting
+  if (relationOf(event)?.relType === "m.replace") return mentionsAlone
+  const isMessage = type === "m.room.message" || type === "m.room.encrypted" || type === "m.call.invite"
+  return isMessage && state_key === undefined ? notifying : mentionsAlone
 }

@@ -3,13 +3,19 @@
  * a whole batch. Each part inserts the rows of one table for all rooms of the batch.
  */
 
-import { mentionedBy, notifiesByDefault, relationOf, threadOf } from "@greenroom/protocol/client-server/Relation"
+import {
+  type DefaultPush,
+  defaultPush,
+  mentionedBy,
+  relationOf,
+  threadOf
+} from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
 import { isEventId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
 import { bigints, booleans, integers, textArrayLiteral, texts } from "../PgArrays.ts"
-import type { RoomCommit } from "../RoomCommit.ts"
+import type { LoggedEvent, RoomCommit } from "../RoomCommit.ts"
 import { deltaColumns } from "../StateStore.ts"
 import { logChannel } from "./logNotifications.ts"
 
@@ -23,12 +29,13 @@ export const commitStatement = Effect.fnUntraced(function* (
   wakeOthers: boolean
 ): Effect.fn.Return<{ readonly xid: number; readonly fenced: ReadonlyMap<number, number> }, SqlError.SqlError> {
   const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
+  const notifying = countNotifying(commits)
   const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
-    WITH fenced AS (${updateRooms(sql, rooms)})
+    WITH fenced AS (${updateRooms(sql, rooms, notifying)})
     , new_events AS (${insertEvents(sql, commits)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
-    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, commits)}
+    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, commits)} ${insertPushActions(sql, commits)}
     SELECT (SELECT log_xid())::text AS xid, room_nid, fence ${wakeOthers ? notifyFollowers(sql) : sql.literal("")}
     FROM fenced`
   return {
@@ -40,12 +47,47 @@ export const commitStatement = Effect.fnUntraced(function* (
 /** A scalar subquery without references runs once, with the first row, and not at all if every room was refused. */
 const notifyFollowers = (sql: SqlClient.SqlClient) => sql`, (SELECT pg_notify(${logChannel}, log_xid()::text))::text`
 
-const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>) => sql`
+const writerOf = ({ fence, roomNid }: RoomCommit): string => `${roomNid}/${fence}`
+
+const pushOf = ({ event, push }: LoggedEvent): DefaultPush => defaultPush(event, push?.mentionsRoom ?? false)
+
+/** Events of the main timeline that notify members are numbered: others have no number. */
+const isNumbered = (logged: LoggedEvent): boolean =>
+  logged.status === 0 && pushOf(logged).notifies && threadOf(logged.event) === undefined
+
+/** How many numbered events each writer adds. */
+const countNotifying = (commits: ReadonlyArray<RoomCommit>): ReadonlyMap<string, number> => {
+  const counts = new Map<string, number>()
+  for (const commit of commits) {
+    const count = commit.events.filter(isNumbered).length
+    if (count > 0) counts.set(writerOf(commit), (counts.get(writerOf(commit)) ?? 0) + count)
+  }
+  return counts
+}
+
+/** The numbers of the events of all commits, counted from what the room had before the batch; null without a number. */
+const notifyOffsets = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<number | null> => {
+  const counts = new Map<string, number>()
+  return commits.flatMap((commit) =>
+    commit.events.map((logged) => {
+      if (!isNumbered(logged)) return null
+      const offset = (counts.get(writerOf(commit)) ?? 0) + 1
+      counts.set(writerOf(commit), offset)
+      return offset
+    })
+  )
+}
+
+const updateRooms = (
+  sql: SqlClient.SqlClient,
+  rooms: ReadonlyArray<RoomCommit>,
+  notifying: ReadonlyMap<string, number>
+) => sql`
   UPDATE rooms SET
     forward_extremities = given.forward_extremities::text[],
     current_chain = given.chain, current_seq = given.seq,
     name = given.name, topic = given.topic, joined_members = given.joined_members,
-    joined_depth = given.joined_depth, visibility = coalesce(given.visibility, rooms.visibility)
+    joined_depth = given.joined_depth, notify_count = rooms.notify_count + given.notifying, visibility = coalesce(given.visibility, rooms.visibility)
   FROM unnest(
     ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
     ${bigints(rooms.map((room) => room.fence))}::bigint[],
@@ -56,10 +98,12 @@ const updateRooms = (sql: SqlClient.SqlClient, rooms: ReadonlyArray<RoomCommit>)
     ${texts(rooms.map((room) => room.summary.topic))}::text[],
     ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
     ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[],
-    ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[]
-  ) AS given (room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility)
+    ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[],
+    ${integers(rooms.map((room) => notifying.get(writerOf(room)) ?? 0))}::integer[]
+  ) AS given (
+    room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility, notifying)
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
-  RETURNING rooms.room_nid, rooms.fence`
+  RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified`
 
 /** The rows of all commits of one kind, with the room and fence that each belongs to. */
 const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit) => ReadonlyArray<A>) => {
@@ -103,11 +147,11 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
   return sql`
     INSERT INTO events (
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, rel_type, thread_id, notifies, body)
+      status, relates_to, rel_type, thread_id, notifies, highlights, notify_count, body)
     SELECT
       nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT log_xid()) END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, rel_type, thread_id, notifies, body
+      status, relates_to, rel_type, thread_id, notifies, highlights, fenced.notified + notify_offset, body
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.nid))}::bigint[],
@@ -124,36 +168,64 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
       ${texts(rows.map((row) => relationOf(row.event)?.relType ?? null))}::text[],
       ${texts(rows.map((row) => threadOf(row.event) ?? null))}::text[],
-      ${booleans(rows.map((row) => notifiesByDefault(row.event)))}::boolean[],
+      ${booleans(rows.map((row) => pushOf(row).notifies))}::boolean[],
+      ${booleans(rows.map((row) => pushOf(row).highlights))}::boolean[],
+      ${integers(notifyOffsets(commits))}::integer[],
       ${texts(bodiesOf(commits))}::text[],
       ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
     ) AS given (
       room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, rel_type, thread_id, notifies, body, history_xid)
+      status, relates_to, rel_type, thread_id, notifies, highlights, notify_offset, body, history_xid)
     JOIN fenced USING (room_nid, fence)`
 }
 
 /** Whom events of the timeline mention, of the users of this server. */
 const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
-    events.flatMap(({ event, nid, status }) =>
-      status === 0 && notifiesByDefault(event)
-        ? mentionedBy(event).map((userId) => ({ userId, nid, threadId: threadOf(event) ?? null }))
-        : []
-    )
+    events.flatMap((logged) => {
+      const push = pushOf(logged)
+      const { event, nid, status } = logged
+      if (status !== 0 || !push.mentions) return []
+      return mentionedBy(event)
+        .filter((userId) => userId !== event.sender)
+        .map((userId) => ({ userId, nid, threadId: threadOf(event) ?? null, alone: !push.notifies }))
+    })
   )
   if (empty) return sql.literal("")
   return sql`, new_mentions AS (
-    INSERT INTO mentions (user_id, room_nid, xid, nid, thread_id)
-    SELECT given.user_id, room_nid, (SELECT log_xid()), nid, thread_id
+    INSERT INTO mentions (user_id, room_nid, xid, nid, thread_id, alone)
+    SELECT given.user_id, room_nid, (SELECT log_xid()), nid, thread_id, alone
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${texts(rows.map((row) => row.userId))}::text[],
       ${bigints(rows.map((row) => row.nid))}::bigint[],
-      ${texts(rows.map((row) => row.threadId))}::text[]
-    ) AS given (room_nid, fence, user_id, nid, thread_id)
+      ${texts(rows.map((row) => row.threadId))}::text[],
+      ${booleans(rows.map((row) => row.alone))}::boolean[]
+    ) AS given (room_nid, fence, user_id, nid, thread_id, alone)
     JOIN fenced USING (room_nid, fence)
     JOIN users ON users.user_id = given.user_id)`
+}
+
+/** Whom events notify of those who have push rules of their own. */
+const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
+    events.flatMap(({ event, nid, push }) =>
+      (push?.own ?? []).map((own) => ({ ...own, nid, threadId: threadOf(event) ?? null }))
+    )
+  )
+  if (empty) return sql.literal("")
+  return sql`, new_push_actions AS (
+    INSERT INTO push_actions (user_id, room_nid, xid, nid, thread_id, highlight, actions)
+    SELECT user_id, room_nid, (SELECT log_xid()), nid, thread_id, highlight, actions
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${texts(rows.map((row) => row.userId))}::text[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${texts(rows.map((row) => row.threadId))}::text[],
+      ${booleans(rows.map((row) => row.highlight))}::boolean[],
+      ${texts(rows.map((row) => row.actions))}::text[]
+    ) AS given (room_nid, fence, user_id, nid, thread_id, highlight, actions)
+    JOIN fenced USING (room_nid, fence))`
 }
 
 const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
@@ -270,14 +342,17 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
   const { empty, fences, rooms, rows } = rowsOf(commits, (commit) => commit.redactions)
   if (empty) return sql.literal("")
   return sql`, redacted AS (
-    UPDATE events SET body = given.body, rel_type = NULL, thread_id = NULL, notifies = false
+    UPDATE events SET body = given.body, rel_type = NULL, thread_id = NULL, notifies = false, highlights = false
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${texts(rows.map((row) => row.event_id))}::text[],
       ${texts(rows.map((row) => JSON.stringify(row)))}::text[]
     ) AS given (room_nid, fence, event_id, body)
     JOIN fenced USING (room_nid, fence)
-    WHERE events.event_id = given.event_id AND events.room_nid = given.room_nid)`
+    WHERE events.event_id = given.event_id AND events.room_nid = given.room_nid
+    RETURNING events.nid)
+  , unmentioned AS (DELETE FROM mentions USING redacted WHERE mentions.nid = redacted.nid)
+  , unnotified AS (DELETE FROM push_actions USING redacted WHERE push_actions.nid = redacted.nid)`
 }
 
 /** A de-outliered event gets a new nid; rows that reference it by its nid follow. */

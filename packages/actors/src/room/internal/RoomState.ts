@@ -24,6 +24,8 @@ import {
   type StateEntry,
   type StateRef
 } from "@greenroom/store/StateStore"
+import type { MemberPushRules } from "../MemberPushRules.ts"
+import { RoomPushes } from "./RoomPushes.ts"
 import { StateBranches, type StateValue, sameRef } from "./StateBranches.ts"
 
 export interface CurrentEntry {
@@ -126,6 +128,8 @@ export class RoomState {
   readonly branches = new StateBranches()
   /** What `lookup` has found in the current state. */
   private readonly found = new Map<string, Map<string, Event>>()
+  /** Whom events notify by push rules; undefined where they are not evaluated. */
+  readonly pushes: RoomPushes | undefined
   private described: Pick<RoomSummary, "name" | "topic" | "visibility"> | undefined
   /** Counts of what the current state rests on, once they were asked for. */
   private cited: Map<EventId, number> | undefined
@@ -142,8 +146,10 @@ export class RoomState {
     version: RoomVersion,
     ours: ServerName,
     state: ReadonlyArray<StateEntry>,
-    ends: ReadonlyMap<number, ChainEnd>
+    ends: ReadonlyMap<number, ChainEnd>,
+    pushRules?: MemberPushRules["Service"]
   ) {
+    this.pushes = pushRules === undefined ? undefined : new RoomPushes(pushRules)
     this.roomId = roomId
     this.roomNid = opened.roomNid
     this.fence = opened.fence
@@ -240,6 +246,7 @@ export class RoomState {
   /** Writes an event with its place into the step, and remembers it. */
   log(step: Step, known: KnownEvent, { authNids, historyXid = 0, outlierNid }: LogOptions = {}): void {
     const { after, before, event, nid, status } = known
+    const push = status === EventStatus.timeline ? this.pushes?.of(event, this) : undefined
     const isSame = after === undefined || sameRef(after, before)
     const logged: LoggedEvent = {
       nid,
@@ -248,6 +255,7 @@ export class RoomState {
       stateBefore: before ?? null,
       historyXid,
       ...(isSame ? {} : { stateAfter: after }),
+      ...(push === undefined ? {} : { push }),
       ...(authNids === undefined ? {} : { authNids: authNids.map((authNid) => this.numberNow(authNid)) })
     }
     if (outlierNid === undefined) step.events.push(logged)
@@ -458,7 +466,7 @@ export class RoomState {
     if (key.startsWith("m.room.member\0")) {
       const was = replaced?.event.content.membership === "join"
       const is = entry?.event.content.membership === "join"
-      if (is !== was) this.count(serverNameOf(key.slice("m.room.member\0".length) as UserId), is ? 1 : -1)
+      if (is !== was) this.countMember(key.slice("m.room.member\0".length) as UserId, is)
     }
     this.put(key, entry)
     return replaced
@@ -500,6 +508,14 @@ export class RoomState {
     else this.current.set(key, entry)
     if (this.found.size > 0) this.found.clear()
     this.described = undefined
+  }
+
+  private countMember(userId: UserId, isJoined: boolean): void {
+    const server = serverNameOf(userId)
+    this.count(server, isJoined ? 1 : -1)
+    if (server !== this.ours) return
+    if (isJoined) this.pushes?.memberJoined(userId)
+    else this.pushes?.memberLeft(userId)
   }
 
   private count(server: ServerName, change: 1 | -1): void {

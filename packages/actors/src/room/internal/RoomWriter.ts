@@ -13,6 +13,7 @@ import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Exit, Latch, Option } from "effect"
 import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { MemberPushRules } from "../MemberPushRules.ts"
 import { RoomState } from "./RoomState.ts"
 import { RoomTransactions } from "./RoomTransactions.ts"
 
@@ -29,6 +30,7 @@ export const makeRoomWriter = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const states = yield* StateStore
   const events = yield* EventStore
+  const pushRules = yield* MemberPushRules
   const { current: signingKey } = yield* SigningKeys
 
   let loading: Effect.Effect<RoomState, MatrixError> | undefined
@@ -70,7 +72,7 @@ export const makeRoomWriter = Effect.gen(function* () {
     const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
     const chains = opened.value.forwardExtremities.map(({ after }) => after.chain)
     const ends = yield* states.ends(current === undefined ? [] : [...new Set([...chains, current.chain])])
-    const room = new RoomState(roomId, opened.value, version, serverName, entries, ends)
+    const room = new RoomState(roomId, opened.value, version, serverName, entries, ends, pushRules)
     if (version.namesReferenceHashes) yield* addReferenceHashes(room)
     return room
   })

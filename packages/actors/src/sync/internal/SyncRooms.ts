@@ -23,9 +23,9 @@ import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
 import { makeEventSelections } from "../../room/internal/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
 import { makeSyncState, type WantedMembers } from "./SyncState.ts"
-import { makeUnreadCounts } from "./UnreadCounts.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
 const defaultTimeline = 10

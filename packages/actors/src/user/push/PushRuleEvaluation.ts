@@ -9,16 +9,8 @@
 import type { Event } from "@greenroom/protocol/Event"
 import { type Glob, matchesGlob, matchesWords, parseGlob } from "@greenroom/protocol/Glob"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import type { EventContext } from "../../room/MemberPushRules.ts"
 import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
-
-/** An event and what the conditions ask of its room. */
-export interface EventContext {
-  readonly event: Event
-  /** Members who have joined. */
-  readonly memberCount: number
-  /** Whether the sender has the power to notify the room with this key of `notifications` (such as `room`). */
-  readonly mayNotify: (key: string) => boolean
-}
 
 /** What an event does for one user. */
 export interface PushOutcome {

@@ -8,6 +8,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
+import { EventLog } from "@greenroom/store/EventLog"
 import { Context, Effect, Layer, Option, type Result } from "effect"
 import type { PushAction, PushRule, PushRuleKind, PushRuleset } from "./PushRule.ts"
 import {
@@ -25,6 +26,7 @@ export const pushRulesContent = (ruleset: PushRuleset): JsonObject => ({ global:
 
 const make = Effect.gen(function* () {
   const store = yield* ClientSettingsStore
+  const log = yield* EventLog
 
   const settingsOf = (userId: UserId) =>
     Effect.map(store.pushRules(userId), (found) => ({
@@ -34,7 +36,7 @@ const make = Effect.gen(function* () {
 
   const ruleset = (userId: UserId) => Effect.map(settingsOf(userId), ({ settings }) => rulesetOf(settings, userId))
 
-  /** Changes the settings. Of two changes at once, the slower one is made again on what the faster one left. */
+  /** Changes the settings; events that are sent to this node afterwards follow them. Of two changes at once, the slower one is made again on what the faster one left. */
   const change = (
     userId: UserId,
     by: (settings: PushRuleSettings) => Result.Result<PushRuleSettings, MatrixError>
@@ -44,7 +46,13 @@ const make = Effect.gen(function* () {
       const changed = yield* Effect.fromResult(by(settings))
       const content = pushRulesContent(rulesetOf(changed, userId))
       return yield* store.setPushRules(userId, stored, changed as unknown as JsonObject, content)
-    }).pipe(Effect.repeat({ until: (isStored) => isStored }), Effect.asVoid)
+    }).pipe(
+      Effect.repeat({ until: (xid) => xid !== undefined }),
+      Effect.flatMap((xid) => {
+        log.committed(xid!)
+        return log.settled
+      })
+    )
 
   const rule = Effect.fn("UserPushRules.rule")(function* (userId: UserId, kind: PushRuleKind, ruleId: string) {
     const found = (yield* ruleset(userId))[kind].find((candidate) => candidate.rule_id === ruleId)

@@ -3,12 +3,8 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
-import {
-  compileRuleset,
-  type EventContext,
-  evaluate,
-  parsePropertyPath
-} from "../../../src/user/push/PushRuleEvaluation.ts"
+import type { EventContext } from "../../../src/room/MemberPushRules.ts"
+import { compileRuleset, evaluate, parsePropertyPath } from "../../../src/user/push/PushRuleEvaluation.ts"
 import {
   changeRule,
   deleteRule,

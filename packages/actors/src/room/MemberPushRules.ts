@@ -1,0 +1,35 @@
+/**
+ * The push rules that users made, as rooms need them when an event is committed: the event is evaluated once, for those
+ * members who have rules of their own, and the rows are committed with it. Members with the default rules need no rows.
+ *
+ * Answers from memory, so that a step of a room stays synchronous. `user/push/MemberPushRulesLive.ts` provides the service.
+ *
+ * Source: "Push Rules" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { OwnPush } from "@greenroom/store/RoomCommit"
+import { Context } from "effect"
+
+/** An event and what the conditions ask of its room. */
+export interface EventContext {
+  readonly event: Event
+  /** Members who have joined. */
+  readonly memberCount: number
+  /** Whether the sender has the power to notify the room with this key of `notifications` (such as `room`). */
+  readonly mayNotify: (key: string) => boolean
+}
+
+export class MemberPushRules extends Context.Service<
+  MemberPushRules,
+  {
+    /** Another number whenever somebody's rules have changed. */
+    readonly generation: () => number
+    /** Whether the user has rules of their own. */
+    readonly has: (userId: UserId) => boolean
+    /** The transaction of the log from which on the user's notifications are rows; undefined without rules of their own. */
+    readonly since: (userId: UserId) => number | undefined
+    /** What an event of somebody else does for a user with rules of their own; undefined if it does not notify. */
+    readonly evaluate: (userId: UserId, context: EventContext, displayName: string | undefined) => OwnPush | undefined
+  }
+>()("greenroom/actors/room/MemberPushRules") {}

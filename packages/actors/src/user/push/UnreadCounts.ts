@@ -1,0 +1,113 @@
+/**
+ * What a user has not read in rooms: how many events notify them, and how many are highlighted; for the room as a whole,
+ * or by thread.
+ *
+ * A room counts from the receipt of the user, public or private, whichever lies later; without one from where the user
+ * joined. A receipt of a thread counts for that thread, one without a thread for all.
+ *
+ * Users are counted by the default push rules up to the moment in which they first changed theirs, and by the rows of what
+ * notified them from then on.
+ *
+ * Source: "Receiving notifications" and "Threaded read receipts" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
+import { comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { type ReadRoom, type UnreadCount, UnreadStore } from "@greenroom/store/UnreadStore"
+import { Effect } from "effect"
+import { MemberPushRules } from "../../room/MemberPushRules.ts"
+
+export interface Counts {
+  readonly notification_count: number
+  readonly highlight_count: number
+}
+
+export interface UnreadOfRoom {
+  readonly unread_notifications: Counts
+  /** By the ID of the thread's root. Absent where counts by thread were not asked for. */
+  readonly unread_thread_notifications?: { readonly [threadId: string]: Counts }
+}
+
+/** A room to count in, with where the user joined it. */
+export interface CountedRoom {
+  readonly roomNid: number
+  readonly joinedAt: StreamPosition
+}
+
+/** How far the receipts of a user reach in one room. */
+export const readRoom = ({ joinedAt, roomNid }: CountedRoom, receipts: ReadonlyArray<Receipt>): ReadRoom => {
+  const threads = new Map<string, StreamPosition>()
+  let after = joinedAt
+  for (const { event, threadId } of receipts) {
+    if (threadId === undefined) after = laterPosition(after, event)
+    else threads.set(threadId, laterPosition(threads.get(threadId) ?? event, event))
+  }
+  const mainAfter = laterPosition(after, threads.get("main") ?? after)
+  threads.delete("main")
+  return { roomNid, after, mainAfter, threads }
+}
+
+/** The rooms, read at least up to a position. */
+const readTo = (rooms: ReadonlyArray<ReadRoom>, position: StreamPosition): ReadonlyArray<ReadRoom> =>
+  rooms.map((room) => ({
+    ...room,
+    after: laterPosition(room.after, position),
+    mainAfter: laterPosition(room.mainAfter, position)
+  }))
+
+const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
+
+const toCounts = (counts: Iterable<UnreadCount>): Counts => {
+  let notification_count = 0
+  let highlight_count = 0
+  for (const { highlights, notifications } of counts) {
+    notification_count += notifications
+    highlight_count += highlights
+  }
+  return { notification_count, highlight_count }
+}
+
+/** The counts of one room. With `byThread` those of threads come apart. */
+const unreadOf = (counts: ReadonlyArray<UnreadCount>, byThread: boolean): UnreadOfRoom => {
+  if (!byThread) return { unread_notifications: toCounts(counts) }
+  const parts = Map.groupBy(counts, ({ threadId }) => threadId)
+  return {
+    unread_notifications: toCounts(parts.get(undefined) ?? []),
+    unread_thread_notifications: Object.fromEntries(
+      [...parts].flatMap(([threadId, part]) => (threadId === undefined ? [] : [[threadId, toCounts(part)]]))
+    )
+  }
+}
+
+export const makeUnreadCounts = Effect.gen(function* () {
+  const unread = yield* UnreadStore
+  const receipts = yield* ReceiptStore
+  const pushRules = yield* MemberPushRules
+
+  const countsOf = (userId: UserId, rooms: ReadonlyArray<ReadRoom>, upTo: StreamPosition) => {
+    const since = pushRules.since(userId)
+    if (since === undefined) return unread.byDefault(userId, rooms, upTo)
+    const change = endOfTransaction(since)
+    const parts = [
+      unread.byDefault(userId, rooms, earlier(upTo, change)),
+      unread.byRows(userId, readTo(rooms, change), upTo)
+    ]
+    return Effect.map(Effect.all(parts), (found) => found.flat())
+  }
+
+  return {
+    count: Effect.fnUntraced(function* (
+      userId: UserId,
+      rooms: ReadonlyArray<CountedRoom>,
+      upTo: StreamPosition,
+      byThread: boolean
+    ): Effect.fn.Return<ReadonlyMap<number, UnreadOfRoom>> {
+      if (rooms.length === 0) return new Map()
+      const nids = rooms.map(({ roomNid }) => roomNid)
+      const own = Map.groupBy(yield* receipts.own(userId, nids), ({ roomNid }) => roomNid)
+      const read = rooms.map((room) => readRoom(room, own.get(room.roomNid) ?? []))
+      const counts = Map.groupBy(yield* countsOf(userId, read, upTo), ({ roomNid }) => roomNid)
+      return new Map(nids.map((roomNid) => [roomNid, unreadOf(counts.get(roomNid) ?? [], byThread)]))
+    })
+  }
+})

@@ -1,0 +1,151 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+let transactions = 0
+const send = (user: TestUser, room: string, content: object, type = "m.room.message") =>
+  Effect.map(
+    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/${type}/push${transactions++}`, content),
+    ({ body }) => body.event_id
+  )
+const say = (user: TestUser, room: string, body: string, more: object = {}) =>
+  send(user, room, { msgtype: "m.text", body, ...more })
+
+const inThread = (root: string) => ({ "m.relates_to": { rel_type: "m.thread", event_id: root } })
+const mentioning = (...user_ids: ReadonlyArray<string>) => ({ "m.mentions": { user_ids } })
+
+interface Counts {
+  readonly notification_count: number
+  readonly highlight_count: number
+}
+interface Unread {
+  readonly unread_notifications: Counts
+  readonly unread_thread_notifications?: { readonly [threadId: string]: Counts }
+}
+
+/** What is unread in a room: notifications and highlights. */
+const unread = Effect.fnUntraced(function* (user: TestUser, room: string, byThread = false) {
+  const filter = JSON.stringify({ room: { timeline: { unread_thread_notifications: byThread } } })
+  const { body } = yield* as(user)("GET", `/v3/sync?filter=${inPath(filter)}`)
+  return (body.rooms as { readonly join: { readonly [roomId: string]: Unread } }).join[room]!
+})
+const counts = Effect.fnUntraced(function* (user: TestUser, room: string) {
+  const { unread_notifications } = yield* unread(user, room)
+  return [unread_notifications.notification_count, unread_notifications.highlight_count]
+})
+
+const read = (user: TestUser, room: string, event: string, thread?: string) =>
+  as(user)(
+    "POST",
+    `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(event)}`,
+    thread === undefined ? {} : { thread_id: thread }
+  )
+
+const putRule = (user: TestUser, kind: string, id: string, rule: object) =>
+  as(user)("PUT", `/v3/pushrules/global/${kind}/${inPath(id)}`, rule)
+
+/** A room of the first user, in which the others are too. */
+const roomOf = Effect.fnUntraced(function* (owner: TestUser, ...others: ReadonlyArray<TestUser>) {
+  const { body } = yield* as(owner)("POST", "/v3/createRoom", { preset: "public_chat" })
+  for (const user of others) yield* as(user)("POST", `/v3/join/${inPath(body.room_id)}`, {})
+  return body.room_id
+})
+
+layer(gateway, { excludeTestServices: true })("push", (it) => {
+  it.effect("counts what others have said since the receipt; what was redacted counts no more", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("count-alice")
+      const bob = yield* register("count-bob")
+      const room = yield* roomOf(alice, bob)
+      const first = yield* say(alice, room, "1")
+      const second = yield* say(alice, room, "2")
+      yield* say(bob, room, "mine")
+      yield* send(alice, room, { msgtype: "m.notice", body: "a notice" })
+      yield* say(alice, room, "3", mentioning(bob.id))
+      assert.deepStrictEqual(yield* counts(bob, room), [3, 1])
+      yield* read(bob, room, first)
+      assert.deepStrictEqual(yield* counts(bob, room), [2, 1])
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(second)}/r${transactions++}`, {})
+      assert.deepStrictEqual(yield* counts(bob, room), [1, 1])
+      assert.deepStrictEqual(yield* counts(alice, room), [1, 0])
+      yield* read(bob, room, yield* say(alice, room, "4"))
+      assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
+    })
+  )
+
+  it.effect("who mentions the room must have the power to; a mention in an edit or a reaction notifies too", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("mention-alice")
+      const bob = yield* register("mention-bob")
+      const room = yield* roomOf(alice, bob)
+      yield* say(bob, room, "all of you", { "m.mentions": { room: true } })
+      assert.deepStrictEqual(yield* counts(alice, room), [1, 0])
+      const text = yield* say(alice, room, "all of you", { "m.mentions": { room: true } })
+      assert.deepStrictEqual(yield* counts(bob, room), [1, 1])
+      const edit = { "m.relates_to": { rel_type: "m.replace", event_id: text } }
+      yield* say(alice, room, "* all", { ...edit, "m.new_content": { msgtype: "m.text", body: "all" } })
+      assert.deepStrictEqual(yield* counts(bob, room), [1, 1])
+      yield* say(alice, room, "* Bob", { ...edit, ...mentioning(bob.id) })
+      assert.deepStrictEqual(yield* counts(bob, room), [2, 2])
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/upgrade`, { new_version: "10" })
+      assert.deepStrictEqual(yield* counts(bob, room), [3, 3])
+    })
+  )
+
+  it.effect("threads are counted apart, and each has receipts of its own", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("thread-alice")
+      const bob = yield* register("thread-bob")
+      const room = yield* roomOf(alice, bob)
+      const root = yield* say(alice, room, "root")
+      const other = yield* say(alice, room, "other root")
+      yield* say(alice, room, "in the thread", inThread(root))
+      const last = yield* say(alice, room, "for Bob", { ...inThread(root), ...mentioning(bob.id) })
+      yield* say(alice, room, "in the other", inThread(other))
+      assert.deepStrictEqual(yield* counts(bob, room), [5, 1])
+      const apart = (notification_count: number, highlight_count = 0) => ({ notification_count, highlight_count })
+      const before = yield* unread(bob, room, true)
+      assert.deepStrictEqual(before.unread_notifications, apart(2))
+      assert.deepStrictEqual(before.unread_thread_notifications, { [root]: apart(2, 1), [other]: apart(1) })
+      yield* read(bob, room, last, root)
+      const after = yield* unread(bob, room, true)
+      assert.deepStrictEqual(after.unread_notifications, apart(2))
+      assert.deepStrictEqual(after.unread_thread_notifications, { [other]: apart(1) })
+      yield* read(bob, room, other, "main")
+      assert.deepStrictEqual((yield* unread(bob, room, true)).unread_notifications, apart(0))
+      assert.deepStrictEqual(yield* counts(bob, room), [1, 0])
+    })
+  )
+
+  it.effect("own rules decide from when they are made: words, senders, muted rooms, the size of the room", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("rule-alice")
+      const bob = yield* register("rule-bob")
+      const room = yield* roomOf(alice, bob)
+      yield* say(alice, room, "before")
+      yield* putRule(bob, "content", "tea", { pattern: "tea", actions: ["notify", { set_tweak: "highlight" }] })
+      yield* say(alice, room, "More tea, Bob?")
+      yield* say(alice, room, "Team work")
+      assert.deepStrictEqual(yield* counts(bob, room), [3, 1])
+      yield* putRule(bob, "room", room, { actions: [] })
+      yield* say(alice, room, "muted")
+      yield* say(alice, room, "not so tea")
+      assert.deepStrictEqual(yield* counts(bob, room), [4, 2])
+      const isBig = { kind: "room_member_count", is: ">1" }
+      const hello = { kind: "event_match", key: "content.body", pattern: "hello*" }
+      yield* putRule(bob, "override", "hello", { conditions: [isBig, hello], actions: ["notify"] })
+      const greeting = yield* say(alice, room, "hello Bob")
+      assert.deepStrictEqual(yield* counts(bob, room), [5, 2])
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/redact/${inPath(greeting)}/r${transactions++}`, {})
+      assert.deepStrictEqual(yield* counts(bob, room), [4, 2])
+      yield* as(bob)("PUT", "/v3/pushrules/global/override/.m.rule.master/enabled", { enabled: true })
+      yield* say(alice, room, "tea?", mentioning(bob.id))
+      assert.deepStrictEqual(yield* counts(bob, room), [4, 2])
+      yield* read(bob, room, yield* say(alice, room, "bye"))
+      assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
+    })
+  )
+})
