@@ -144,6 +144,7 @@ const configuration = ({ directory, port, serverName, settings, tlsPort }: Synap
 
 const logging = (directory: string) => ({
   version: 1,
+  disable_existing_loggers: false,
   formatters: { line: { format: "%(asctime)s %(name)s %(lineno)d %(levelname)s %(request)s %(message)s" } },
   handlers: {
     file: { class: "logging.FileHandler", formatter: "line", filename: path.join(directory, "homeserver.log") }

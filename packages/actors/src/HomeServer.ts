@@ -78,6 +78,7 @@ import { Peers } from "./federation/Peers.ts"
 import { RemotePresences } from "./federation/RemotePresences.ts"
 import { RemoteQueries } from "./federation/RemoteQueries.ts"
 import * as RemoteRoomsLive from "./federation/RemoteRoomsLive.ts"
+import { ServerServer } from "./federation/ServerServer.ts"
 import { TransactionReceiver } from "./federation/TransactionReceiver.ts"
 import * as UnverifiedPdus from "./federation/UnverifiedPdus.ts"
 import { IdentityClient } from "./identity/IdentityClient.ts"
@@ -172,7 +173,8 @@ const otherServers = Layer.mergeAll(OutgoingEdus.layer, RemotePresences.layer, R
 )
 
 /** What other servers ask and tell us, and what they are told of our users. */
-const federation = Layer.merge(FederationLive.layer, UnverifiedPdus.layer).pipe(
+const federation = Layer.merge(ServerServer.layer, UnverifiedPdus.layer).pipe(
+  Layer.provideMerge(FederationLive.layer),
   Layer.provideMerge(TransactionReceiver.layer),
   Layer.provideMerge(EduReceiver.layer),
   Layer.provideMerge(PresenceInvitationsLive.layer),

@@ -16,6 +16,8 @@ export class RoomServerStore extends Context.Service<
     readonly serversOf: (
       roomIds: ReadonlyArray<RoomId>
     ) => Effect.Effect<ReadonlyMap<RoomId, ReadonlyArray<ServerName>>>
+    /** Users of a server that are or were in a room, invited ones among them, at most `limit`. */
+    readonly usersEver: (roomNid: number, server: ServerName, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
     /** Those of the users who are joined to a room in which the server is. */
     readonly sharing: (server: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlySet<UserId>>
   }
@@ -57,7 +59,13 @@ export class RoomServerStore extends Context.Service<
         return new Set(rows.map((row) => row.user_id as UserId))
       }, Effect.orDie)
 
-      return RoomServerStore.of({ serversOf, sharing })
+      const usersEver = Effect.fnUntraced(function* (roomNid: number, server: ServerName, limit: number) {
+        const rows = yield* sql<{ user_id: string }>`
+          SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND server = ${server} LIMIT ${limit}`
+        return rows.map((row) => row.user_id as UserId)
+      }, Effect.orDie)
+
+      return RoomServerStore.of({ serversOf, sharing, usersEver })
     })
   )
 }

@@ -27,7 +27,9 @@ import { Context, type Effect } from "effect"
 export type MakeMembership = (
   origin: ServerName,
   roomId: RoomId,
-  userId: UserId
+  userId: UserId,
+  /** The room versions that the origin knows; all, if absent. */
+  versions?: ReadonlyArray<string>
 ) => Effect.Effect<MakeMembershipAnswer, MatrixError>
 
 /** The second half: the signed PDU, whose ID and room are those of the path once it is checked against them. */

@@ -9,6 +9,7 @@ import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
 import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Layer } from "effect"
 import { Destinations } from "./Destinations.ts"
+import { FederationCalls } from "./FederationCalls.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationConfig, type FederationOptions } from "./FederationConfig.ts"
 import { FederationTransport } from "./FederationTransport.ts"
@@ -17,6 +18,7 @@ import { PduVerification } from "./PduVerification.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 import { RequestAuthentication } from "./RequestAuthentication.ts"
 import { ServerDiscovery } from "./ServerDiscovery.ts"
+import { ServerServerClient } from "./ServerServerClient.ts"
 
 const stores = Layer.mergeAll(
   DestinationStore.layer,
@@ -28,7 +30,14 @@ const stores = Layer.mergeAll(
 
 /** Needs `SqlClient`, `SigningKeys` and `HomeServerConfig`. */
 export const layer = (options: FederationOptions = {}) =>
-  Layer.mergeAll(PduVerification.layer, RequestAuthentication.layer, FederationClient.layer, KeyNotary.layer).pipe(
+  Layer.mergeAll(
+    PduVerification.layer,
+    RequestAuthentication.layer,
+    FederationClient.layer,
+    ServerServerClient.layer,
+    KeyNotary.layer
+  ).pipe(
+    Layer.provideMerge(FederationCalls.layer),
     Layer.provideMerge(Layer.mergeAll(RemoteKeys.layer, Destinations.layer)),
     Layer.provideMerge(FederationTransport.layer),
     Layer.provideMerge(ServerDiscovery.layer),

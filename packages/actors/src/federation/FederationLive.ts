@@ -9,9 +9,16 @@
  * Source: "Federation" and "Profiles" of the specification.
  */
 import type { ProfileVisibility } from "@greenroom/protocol/api/ProfileApi"
-import { isUserId, type RoomAlias, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import {
+  isUserId,
+  type RoomAlias,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
@@ -124,18 +131,37 @@ const make = Effect.gen(function* () {
   const remotePresences = yield* RemotePresences
   const pull = yield* makePull
   const queries = yield* makeQueries
-  const { receive: _, toPdus: __, ...roomRequests } = rooms
+  /** A room of another version than the draft's does not exist in its dialect. */
+  const inDraft =
+    <P extends ReadonlyArray<unknown>, A>(
+      ask: (origin: ServerName, roomId: RoomId, ...rest: P) => Effect.Effect<A, MatrixError>
+    ) =>
+    (origin: ServerName, roomId: RoomId, ...rest: P) =>
+      Effect.andThen(rooms.requireDialect(roomId, "draft"), ask(origin, roomId, ...rest))
+  const sendJoin = inDraft(rooms.sendJoin)
+  const sendKnock = inDraft(rooms.sendKnock)
 
   return Federation.of({
-    ...roomRequests,
+    getPdu: rooms.getPdu,
+    getState: inDraft(rooms.getState),
+    backfill: inDraft(rooms.backfill),
+    makeJoin: inDraft(rooms.makeJoin),
+    makeLeave: inDraft(rooms.makeLeave),
+    makeKnock: inDraft(rooms.makeKnock),
+    sendLeave: inDraft(rooms.sendLeave),
+    sendKnock: (...parameters) => Effect.asVoid(sendKnock(...parameters)),
+    invite: inDraft(rooms.invite),
     ...queries,
     pull,
     receiveTransaction: transactions.receive,
     sendJoin: (origin, roomId, eventId, pdu) =>
-      Effect.tap(rooms.sendJoin(origin, roomId, eventId, pdu), () =>
-        isUserId(pdu.state_key) && serverNameOf(pdu.state_key) === origin
-          ? remotePresences.want([pdu.state_key])
-          : Effect.void
+      sendJoin(origin, roomId, eventId, pdu).pipe(
+        Effect.tap(() =>
+          isUserId(pdu.state_key) && serverNameOf(pdu.state_key) === origin
+            ? remotePresences.want([pdu.state_key])
+            : Effect.void
+        ),
+        Effect.map(({ auth_chain, state }) => ({ state, auth_chain }))
       ),
     heardFrom: (origin) => Effect.andThen(remotePresences.heardFrom(origin), peers.heardFrom(origin))
   })

@@ -9,6 +9,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { InviteAnswer, SendJoinAnswer, StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
 import {
   type EventId,
+  isRoomId,
   isUserId,
   type RoomId,
   type ServerName,
@@ -16,11 +17,19 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  Forbidden,
+  IncompatibleRoomVersion,
+  type MatrixError,
+  MissingParam,
+  NotFound
+} from "@greenroom/protocol/MatrixError"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { EventStatus } from "@greenroom/store/EventLog"
-import { EventStore } from "@greenroom/store/EventStore"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import type { KeptPduAnswer } from "@greenroom/store/ReceivedTransactionStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -30,17 +39,32 @@ import { Context, Effect, Layer, Option, Result } from "effect"
 import { makeMembershipLimits } from "../room/MembershipLimits.ts"
 import { type MembershipHandshake, RemoteRooms } from "../room/RemoteRooms.ts"
 import { type Caution, type Outcome, Room } from "../room/RoomProtocol.ts"
+import { stripped } from "../room/ShownState.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { sliced } from "../runtime/Slices.ts"
 import type { MakeMembership, SendMembership } from "./Federation.ts"
+import { essentialState } from "./internal/essentialState.ts"
 import { makeInviteJoins } from "./internal/InviteJoins.ts"
-import { PduVerification, problemText, type VerifiedPdu } from "./PduVerification.ts"
+import { makeServerVisibility } from "./internal/ServerVisibility.ts"
+import { PduVerification, problemText, type VerificationProblem, type VerifiedPdu } from "./PduVerification.ts"
+import { isDraft } from "./ServerServerClient.ts"
+
+/** The two ways in which servers speak of rooms: the draft's, for rooms of its version, and today's. */
+export type Dialect = "draft" | "today"
+
+/** An invite of a user of ours as it came. */
+export interface ReceivedInvite {
+  readonly event: JsonObject
+  readonly roomVersion: string
+  /** What the user is shown of the room: stripped events, or PDUs. */
+  readonly shown: ReadonlyArray<JsonObject>
+}
 
 /** What became of a PDU of a transaction. */
 export interface ReceivedPdu {
-  /** `<pdu_id>,<origin>`, as the answer to a transaction names it; undefined if the PDU has no ID. */
+  /** What the answer to a transaction calls it: `<pdu_id>,<origin>` or the event ID; undefined if the PDU has none. */
   readonly name: string | undefined
   readonly answer: KeptPduAnswer
   /** It could not be verified yet, and is kept until it can be (`UnverifiedPdus`). */
@@ -60,6 +84,8 @@ export class FederationRooms extends Context.Service<
       pdus: ReadonlyArray<unknown>,
       isLastAttempt?: boolean
     ) => Effect.Effect<ReadonlyArray<ReceivedPdu>>
+    /** Fails with M_NOT_FOUND where the room is known and its federation speaks another dialect. */
+    readonly requireDialect: (roomId: RoomId, dialect: Dialect) => Effect.Effect<void, MatrixError>
     readonly getPdu: (origin: ServerName, eventId: EventId) => Effect.Effect<JsonObject, MatrixError>
     readonly getState: (origin: ServerName, roomId: RoomId, at?: EventId) => Effect.Effect<StateAnswer, MatrixError>
     readonly backfill: (
@@ -69,12 +95,45 @@ export class FederationRooms extends Context.Service<
       limit: number
     ) => Effect.Effect<ReadonlyArray<JsonObject>, MatrixError>
     readonly makeJoin: MakeMembership
-    readonly sendJoin: SendMembership<SendJoinAnswer>
+    /** `omitMembers` leaves out memberships that need not be known at first. */
+    readonly sendJoin: (
+      origin: ServerName,
+      roomId: RoomId,
+      eventId: EventId,
+      pdu: JsonObject,
+      omitMembers?: boolean
+    ) => Effect.Effect<SendJoinAnswer & { readonly event: JsonObject }, MatrixError>
     readonly makeLeave: MakeMembership
     readonly sendLeave: SendMembership<void>
     readonly makeKnock: MakeMembership
-    readonly sendKnock: SendMembership<void>
+    /** Answers with the stripped state that whoever knocks is shown. */
+    readonly sendKnock: SendMembership<ReadonlyArray<JsonObject>>
     readonly invite: SendMembership<InviteAnswer>
+    /** The same for a room of any version, with what the invited user is shown of the room. */
+    readonly inviteTo: (
+      origin: ServerName,
+      roomId: RoomId,
+      eventId: EventId,
+      invite: ReceivedInvite
+    ) => Effect.Effect<InviteAnswer, MatrixError>
+    /** The events, of those that the server may see, in the form in which it may see them. */
+    readonly visiblePdus: (
+      origin: ServerName,
+      events: ReadonlyArray<StoredEvent>
+    ) => Effect.Effect<ReadonlyArray<JsonObject>>
+    /** The IDs of the state before an event and of what authorises it. Errors: M_NOT_FOUND. */
+    readonly getStateIds: (
+      origin: ServerName,
+      roomId: RoomId,
+      at: EventId
+    ) => Effect.Effect<
+      { readonly pdu_ids: ReadonlyArray<EventId>; readonly auth_chain_ids: ReadonlyArray<EventId> },
+      MatrixError
+    >
+    /** The servers that take part in the room. */
+    readonly serversIn: (roomId: RoomId) => Effect.Effect<ReadonlyArray<ServerName>, MatrixError>
+    /** Fails with M_NOT_FOUND for a server that has no part in the room, which does not exist for it. */
+    readonly requireServer: (origin: ServerName, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /** Events that are to be sent, in PDU form and signed by us where they bear no signature yet. */
     readonly toPdus: (events: ReadonlyArray<Event>) => Effect.Effect<ReadonlyArray<JsonObject>>
   }
@@ -90,11 +149,37 @@ const maxCulprits = 10
 
 const notFound = (roomId: RoomId) => new NotFound({ error: `There is no room ${roomId}` })
 
-/** What a PDU is called before anything of it was checked. */
-const nameOf = (pdu: unknown): string | undefined =>
-  isJsonObject(pdu) && typeof pdu.pdu_id === "string" && typeof pdu.origin === "string"
-    ? `${pdu.pdu_id},${pdu.origin}`
-    : undefined
+/** What a PDU is called. In most versions its ID is known only when it was read. */
+const nameOf = (pdu: unknown, eventId: EventId | undefined): string | undefined => {
+  if (!isJsonObject(pdu)) return undefined
+  if (typeof pdu.pdu_id === "string" && typeof pdu.origin === "string") return `${pdu.pdu_id},${pdu.origin}`
+  return eventId ?? (typeof pdu.event_id === "string" ? pdu.event_id : undefined)
+}
+
+/** The room that a PDU says to be of, and the dialect in which it says so. */
+const roomOf = (pdu: unknown): readonly [room: RoomId, dialect: Dialect] | undefined => {
+  if (!isJsonObject(pdu)) return undefined
+  if (pdu.pdu_id !== undefined || pdu.context !== undefined) {
+    return isRoomId(pdu.context) ? [pdu.context, "draft"] : undefined
+  }
+  return isRoomId(pdu.room_id) ? [pdu.room_id, "today"] : undefined
+}
+
+/** Stripped state of which a user can be shown. */
+const strippedOf = (value: JsonObject): ReadonlyArray<JsonObject> => {
+  const { content, sender, state_key, type } = value
+  const isState = typeof type === "string" && typeof state_key === "string" && isUserId(sender) && isJsonObject(content)
+  return isState ? [{ type, state_key, sender, content }] : []
+}
+
+const idOfProblem = (problem: VerificationProblem): EventId | undefined =>
+  problem._tag === "NoKeys" ? problem.unverified.event_id : undefined
+
+/** How many events of a room an invited user is shown. */
+const maxShown = 50
+
+/** Of how many rooms the version is remembered. */
+const rememberedVersions = 20_000
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -109,6 +194,37 @@ const make = Effect.gen(function* () {
   const limits = yield* makeMembershipLimits
   const takeInviteJoins = yield* makeInviteJoins
 
+  // Versions
+
+  /** A room has one version for ever. */
+  const knownVersions = new Map<RoomId, RoomVersion>()
+
+  const findVersion = Effect.fnUntraced(function* (roomId: RoomId) {
+    const remembered = knownVersions.get(roomId)
+    if (remembered !== undefined) return remembered
+    const id = yield* rooms.version(roomId)
+    const version = Option.isSome(id) ? roomVersion(id.value) : undefined
+    if (version === undefined) return undefined
+    knownVersions.set(roomId, version)
+    if (knownVersions.size > rememberedVersions) knownVersions.delete(knownVersions.keys().next().value!)
+    return version
+  })
+
+  /** The versions of those of the rooms that this server knows. */
+  const versionsOf = Effect.fnUntraced(function* (roomIds: Iterable<RoomId>) {
+    const found = new Map<RoomId, RoomVersion>()
+    for (const roomId of new Set(roomIds)) {
+      const version = yield* findVersion(roomId)
+      if (version !== undefined) found.set(roomId, version)
+    }
+    return found
+  })
+
+  const requireDialect = Effect.fnUntraced(function* (roomId: RoomId, dialect: Dialect) {
+    const version = yield* findVersion(roomId)
+    if (version !== undefined && isDraft(version) !== (dialect === "draft")) return yield* notFound(roomId)
+  })
+
   // Giving out
 
   /**
@@ -117,13 +233,16 @@ const make = Effect.gen(function* () {
    */
   const toPdus = Effect.fnUntraced(function* (given: ReadonlyArray<Event>) {
     const key = yield* signingKeys.current
+    const versions = yield* versionsOf(given.map(({ room_id }) => room_id))
     const { failed, pdus } = yield* sliced(function* () {
       const pdus: Array<JsonObject> = []
       const failed: Array<readonly [EventId, unknown]> = []
       for (const event of given) {
         try {
+          const version = versions.get(event.room_id)
+          if (version === undefined) throw new Error(`the version of ${event.room_id} is not known`)
           const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
-          pdus.push(defaultRoomVersion.toPdu(isUnsigned ? defaultRoomVersion.sign(event, key) : event))
+          pdus.push(version.toPdu(isUnsigned ? version.sign(event, key) : event))
         } catch (error) {
           failed.push([event.event_id, error])
         }
@@ -135,13 +254,23 @@ const make = Effect.gen(function* () {
     return pdus
   })
 
-  const versionOf = Effect.fnUntraced(function* (roomId: RoomId) {
-    const version = Option.map(yield* rooms.version(roomId), roomVersion)
-    return Option.isSome(version) && version.value !== undefined ? version.value : yield* notFound(roomId)
-  })
-
   const serversOf = (roomId: RoomId): Effect.Effect<ReadonlyArray<ServerName>, MatrixError> =>
     ask(room(roomId).Servers())
+
+  const { redactHidden } = yield* makeServerVisibility
+
+  /** Of events that the server may not see it gets what the protocol needs. */
+  const visiblePdus = Effect.fnUntraced(function* (origin: ServerName, given: ReadonlyArray<StoredEvent>) {
+    const versions = yield* versionsOf(given.map(({ event }) => event.room_id))
+    const key = yield* signingKeys.current
+    // The hash of the draft is made with the signature, and covers what redaction takes away.
+    const signed = given.map((each) => {
+      const { event } = each
+      const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
+      return isUnsigned ? { ...each, event: versions.get(event.room_id)?.sign(event, key) ?? event } : each
+    })
+    return yield* toPdus(yield* redactHidden(origin, signed, versions))
+  })
 
   /** A server that has no part in a room is told that there is none. */
   const requireServer = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId) {
@@ -153,12 +282,22 @@ const make = Effect.gen(function* () {
     const missing = new NotFound({ error: `There is no PDU ${eventId}` })
     if (stored === undefined || stored.status === EventStatus.rejected) return yield* missing
     yield* Effect.mapError(requireServer(origin, stored.event.room_id), () => missing)
-    return (yield* toPdus([stored.event]))[0]!
+    return (yield* visiblePdus(origin, [stored]))[0]!
   })
 
   const getState = Effect.fn("FederationRooms.getState")(function* (origin: ServerName, roomId: RoomId, at?: EventId) {
     const { authChain, state } = yield* ask(room(roomId).GetState({ origin, ...(at === undefined ? {} : { at }) }))
     return { pdus: yield* toPdus(state), auth_chain: yield* toPdus(authChain) }
+  })
+
+  const getStateIds = Effect.fn("FederationRooms.getStateIds")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    at: EventId
+  ) {
+    const { authChain, state } = yield* ask(room(roomId).GetState({ origin, at }))
+    const idsOf = (given: ReadonlyArray<Event>) => given.map(({ event_id }) => event_id)
+    return { pdu_ids: idsOf(state), auth_chain_ids: idsOf(authChain) }
   })
 
   const backfill = Effect.fn("FederationRooms.backfill")(function* (
@@ -174,7 +313,13 @@ const make = Effect.gen(function* () {
     const newest = known.map((each) => each.position).reduce((a, b) => (comparePositions(a, b) >= 0 ? a : b))
     const upTo = { xid: newest.xid, nid: newest.nid - 1 }
     const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", Math.min(limit, 100))
-    return yield* toPdus(page.map(({ event }) => event))
+    const found = new Map(
+      (yield* events.byIds(page.map(({ event }) => event.event_id))).map((each) => [each.event.event_id, each])
+    )
+    return yield* visiblePdus(
+      origin,
+      page.flatMap(({ event }) => found.get(event.event_id) ?? [])
+    )
   })
 
   // Taking in
@@ -248,12 +393,45 @@ const make = Effect.gen(function* () {
     return new Set(waiting.filter(({ eventId }) => kept.has(eventId)).map(({ index }) => index))
   })
 
+  /**
+   * Reads and verifies PDUs, each by the version of its room. What is said in the draft's dialect of a room that this server
+   * does not know is read by the draft's version: it may be an invite.
+   */
+  const verify = Effect.fnUntraced(function* (pdus: ReadonlyArray<unknown>) {
+    const named = pdus.map(roomOf)
+    const versions = yield* versionsOf(named.flatMap((each) => (each === undefined ? [] : [each[0]])))
+    const verified: Array<VerifiedPdu> = []
+    const byVersion = new Map<RoomVersion, Array<number>>()
+    for (const [index, room] of named.entries()) {
+      const version =
+        room === undefined
+          ? undefined
+          : (versions.get(room[0]) ?? (room[1] === "draft" ? defaultRoomVersion : undefined))
+      if (room === undefined || version === undefined || isDraft(version) !== (room[1] === "draft")) {
+        const reason = room === undefined ? "The PDU names no room" : `There is no room ${room[0]}`
+        verified[index] = Result.fail({ _tag: "Malformed", reason })
+        continue
+      }
+      const indices = byVersion.get(version)
+      if (indices === undefined) byVersion.set(version, [index])
+      else indices.push(index)
+    }
+    for (const [version, indices] of byVersion) {
+      const results = yield* verification.verifyPdus(
+        version,
+        indices.map((index) => pdus[index])
+      )
+      for (const [at, index] of indices.entries()) verified[index] = results[at]!
+    }
+    return verified
+  })
+
   const receive = Effect.fn("FederationRooms.receive")(function* (
     origin: ServerName,
     pdus: ReadonlyArray<unknown>,
     isLastAttempt = false
   ) {
-    const verified = yield* verification.verifyPdus(defaultRoomVersion, pdus)
+    const verified = yield* verify(pdus)
     const kept = yield* keepUnverified(origin, verified, pdus)
     const good = verified.flatMap((each) => (Result.isSuccess(each) ? [each.success] : []))
     const isInviteJoin = (event: Event) => event.type === "m.room.invite_join" && event.origin === origin
@@ -276,7 +454,8 @@ const make = Effect.gen(function* () {
         : isKept
           ? {}
           : { error: problemText(each.failure) }
-      const received = { name: nameOf(pdus[index]), answer, isKept }
+      const eventId = Result.isSuccess(each) ? each.success.event_id : idOfProblem(each.failure)
+      const received = { name: nameOf(pdus[index], eventId), answer, isKept }
       return answer.error === undefined
         ? Effect.succeed(received)
         : Effect.as(Effect.logWarning(`PDU ${received.name} from ${origin} is refused: ${answer.error}`), received)
@@ -286,21 +465,33 @@ const make = Effect.gen(function* () {
   // Handshakes
 
   /** The event of a handshake, checked against the path that it came by. */
-  const readHandshake = Effect.fnUntraced(function* (roomId: RoomId, eventId: EventId, pdu: JsonObject) {
-    const version = Option.getOrElse(yield* Effect.option(versionOf(roomId)), () => defaultRoomVersion)
+  const readHandshake = Effect.fnUntraced(function* (
+    roomId: RoomId,
+    eventId: EventId,
+    pdu: JsonObject,
+    version: RoomVersion
+  ) {
     const [verified] = yield* remote.verify(version, [pdu])
     const event = yield* Effect.fromResult(Result.mapError(verified!, (error) => new BadJson({ error })))
     if (event.event_id !== eventId || event.room_id !== roomId) {
       return yield* new BadJson({ error: "the PDU is not the one that the path names" })
     }
-    return { event, version }
+    return event
+  })
+
+  /** A join that a user of ours vouches for bears our signature, which is added here: the room looks into the rest. */
+  const withOurSignature = Effect.fnUntraced(function* (version: RoomVersion, pdu: JsonObject) {
+    const read = version.fromPdu(pdu)
+    if (Result.isFailure(read) || read.success.signatures[serverName] !== undefined) return pdu
+    if (!version.signers(read.success).includes(serverName)) return pdu
+    return version.toPdu(version.sign(read.success, yield* signingKeys.current))
   })
 
   const makeMembership =
     (handshake: MembershipHandshake): MakeMembership =>
-    (origin, roomId, userId) =>
+    (origin, roomId, userId, versions) =>
       serverNameOf(userId) === origin
-        ? ask(room(roomId).MakeMembership({ handshake, userId }))
+        ? ask(room(roomId).MakeMembership({ handshake, userId, ...(versions === undefined ? {} : { versions }) }))
         : Effect.fail(new Forbidden({ error: `${userId} is no user of ${origin}` }))
 
   const sendMembership = Effect.fnUntraced(function* (
@@ -310,40 +501,93 @@ const make = Effect.gen(function* () {
     eventId: EventId,
     pdu: JsonObject
   ) {
-    const { event } = yield* readHandshake(roomId, eventId, pdu)
-    return yield* ask(room(roomId).SendMembership({ origin, handshake, event }))
+    const version = yield* findVersion(roomId)
+    if (version === undefined) return yield* notFound(roomId)
+    const signed = handshake === "join" ? yield* withOurSignature(version, pdu) : pdu
+    const event = yield* readHandshake(roomId, eventId, signed, version)
+    const taken = yield* ask(room(roomId).SendMembership({ origin, handshake, event }))
+    return { ...taken, version }
   })
 
   const sendJoin = Effect.fn("FederationRooms.sendJoin")(function* (
     origin: ServerName,
     roomId: RoomId,
     eventId: EventId,
-    pdu: JsonObject
+    pdu: JsonObject,
+    omitMembers = false
   ) {
-    const { authChain, state } = yield* sendMembership("join", origin, roomId, eventId, pdu)
-    return { state: yield* toPdus(state), auth_chain: yield* toPdus(authChain) }
+    const { event, version, ...whole } = yield* sendMembership("join", origin, roomId, eventId, pdu)
+    const { authChain, state } = omitMembers ? essentialState(whole, event) : whole
+    return {
+      state: yield* toPdus(state),
+      auth_chain: yield* toPdus(authChain),
+      event: version.toPdu(event)
+    }
   })
 
-  const takeInvite = Effect.fnUntraced(function* (origin: ServerName, event: Event) {
+  const takeInvite = Effect.fnUntraced(function* (
+    origin: ServerName,
+    event: Event,
+    version: string = defaultRoomVersion.id,
+    shown: ReadonlyArray<JsonObject> = []
+  ) {
     if (!isInviteOfOurs(event)) return yield* new BadJson({ error: "the PDU is no invite of a user of this server" })
     const account = yield* accounts.find(event.state_key as UserId)
     if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
       return yield* new NotFound({ error: `There is no user ${event.state_key}` })
     }
     yield* limits.mustTakeInvitation(event.state_key as UserId)
-    const version = defaultRoomVersion.id
-    return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version }))
+    return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))
   })
 
-  const invite = Effect.fn("FederationRooms.invite")(function* (
+  const inviteTo = Effect.fn("FederationRooms.invite")(function* (
     origin: ServerName,
     roomId: RoomId,
     eventId: EventId,
-    pdu: JsonObject
+    { event: pdu, roomVersion: id, shown }: ReceivedInvite
   ) {
-    const { event, version } = yield* readHandshake(roomId, eventId, pdu)
-    return { event: version.toPdu(yield* takeInvite(origin, event)) }
+    const version = roomVersion(id)
+    if (version === undefined) {
+      return yield* new IncompatibleRoomVersion({
+        error: `This server does not know the room version ${id.slice(0, 64)}`,
+        room_version: id.slice(0, 64)
+      })
+    }
+    const known = yield* findVersion(roomId)
+    if (known !== undefined && known !== version) {
+      return yield* new BadJson({ error: `room_version: ${roomId} has version ${known.id}` })
+    }
+    const event = yield* readHandshake(roomId, eventId, pdu, version)
+    const strippedState = yield* readShown(version, roomId, shown)
+    return { event: version.toPdu(yield* takeInvite(origin, event, id, strippedState)) }
   })
+
+  /**
+   * What the user is shown, as stripped state. From version 12 on these are PDUs, whose hashes must be right: the
+   * m.room.create is that of the room by its ID. What else of it is wrong is left out.
+   */
+  const readShown = Effect.fnUntraced(function* (
+    version: RoomVersion,
+    roomId: RoomId,
+    shown: ReadonlyArray<JsonObject>
+  ) {
+    const few = shown.slice(0, maxShown)
+    const createId = version.createEventId(roomId)
+    if (createId === undefined) return few.flatMap(strippedOf)
+    const events = few.map((pdu) => version.fromPdu(pdu))
+    const create = events.find((each) => Result.isSuccess(each) && each.success.event_id === createId)
+    if (create === undefined) {
+      return yield* new MissingParam({ error: "invite_room_state: lacks the m.room.create of the room" })
+    }
+    return events.flatMap((each) =>
+      Result.isSuccess(each) && each.success.room_id === roomId && each.success.state_key !== undefined
+        ? [stripped(each.success)]
+        : []
+    )
+  })
+
+  const invite = (origin: ServerName, roomId: RoomId, eventId: EventId, event: JsonObject) =>
+    inviteTo(origin, roomId, eventId, { event, roomVersion: defaultRoomVersion.id, shown: [] })
 
   return FederationRooms.of({
     receive,
@@ -355,8 +599,15 @@ const make = Effect.gen(function* () {
     makeKnock: makeMembership("knock"),
     sendJoin,
     sendLeave: (...parameters) => Effect.asVoid(sendMembership("leave", ...parameters)),
-    sendKnock: (...parameters) => Effect.asVoid(sendMembership("knock", ...parameters)),
+    sendKnock: (...parameters) =>
+      Effect.map(sendMembership("knock", ...parameters), ({ state }) => state.map(stripped)),
     invite,
+    inviteTo,
+    requireDialect,
+    requireServer,
+    serversIn: serversOf,
+    getStateIds,
+    visiblePdus,
     toPdus
   })
 })

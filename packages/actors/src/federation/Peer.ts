@@ -17,7 +17,7 @@
  * Source: "Transactions" of the specification.
  */
 import { randomBytes } from "node:crypto"
-import { keyPath } from "@greenroom/protocol/federation/KeyApi"
+import { todaysKeyPath } from "@greenroom/protocol/federation/KeyApi"
 import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
@@ -26,12 +26,12 @@ import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "e
 import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { Destinations } from "./Destinations.ts"
-import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { FederationTransport } from "./FederationTransport.ts"
 import { Peer } from "./PeerProtocol.ts"
 import { type EduContent, eduFreshness, PendingEdus } from "./PendingEdus.ts"
 import type { RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
+import { ServerServerClient } from "./ServerServerClient.ts"
 import { refusalsUntilFinal, waitAfterRefusal } from "./TransactionRefusal.ts"
 
 // --- State ------------------------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ const behaviour = Effect.gen(function* () {
   const store = yield* OutgoingStore
   const destinations = yield* Destinations
   const rooms = yield* FederationRooms
-  const client = yield* FederationClient
+  const client = yield* ServerServerClient
   const transport = yield* FederationTransport
   const retry = yield* FiberHandle.make()
   const oneAtATime = Semaphore.makeUnsafe(1).withPermits(1)
@@ -124,7 +124,7 @@ const behaviour = Effect.gen(function* () {
 
   /** The cheapest request that shows whether the server is there: nothing is signed for one that is not. */
   const probe = transport
-    .request({ destination, method: "GET", uri: keyPath, maxBytes: maxProbeBytes, timeout: probeTimeout })
+    .request({ destination, method: "GET", uri: todaysKeyPath, maxBytes: maxProbeBytes, timeout: probeTimeout })
     .pipe(
       Effect.catchTag("RemoteInvalid", () => Effect.void),
       Effect.tapError(({ reason }) => destinations.failed(destination, reason))

@@ -1,24 +1,53 @@
 /**
- * `RemoteRooms` over the federation API.
+ * `RemoteRooms` over the federation APIs: each room is asked about in the dialect of its version.
  *
  * Source: "Backfilling" and "PDUs and EDUs" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
+import type { StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
+import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Result } from "effect"
 import { RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
+import { stripped } from "../room/ShownState.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { PduVerification, problemText } from "./PduVerification.ts"
 import type { RemoteError } from "./RemoteError.ts"
+import { isDraft, type JoinAnswer, ServerServerClient } from "./ServerServerClient.ts"
 
 const failureOf = (error: RemoteError): RemoteFailure =>
   error._tag === "RemoteRefused"
     ? new RemoteFailure({ destination: error.destination, reason: error.error, errcode: error.errcode })
     : new RemoteFailure({ destination: error.destination, reason: error.reason })
 
+/** The requests about a room, in one of the dialects. */
+interface Dialect {
+  readonly backfill: FederationClient["Service"]["backfill"]
+  readonly missingEvents: (request: {
+    readonly destination: ServerName
+    readonly roomId: RoomId
+    readonly earliest: ReadonlyArray<EventId>
+    readonly latest: ReadonlyArray<EventId>
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<JsonObject>, RemoteFailure>
+  readonly state: (destination: ServerName, roomId: RoomId, at: EventId) => Effect.Effect<StateAnswer, RemoteError>
+  readonly event: FederationClient["Service"]["getPdu"]
+  readonly sendJoin: (
+    destination: ServerName,
+    roomId: RoomId,
+    eventId: EventId,
+    pdu: JsonObject
+  ) => Effect.Effect<JoinAnswer, RemoteError>
+  readonly sendMembership: ServerServerClient["Service"]["sendMembership"]
+  readonly invite: ServerServerClient["Service"]["invite"]
+}
+
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
+  const todays = yield* ServerServerClient
+  const signingKeys = yield* SigningKeys
   const verification = yield* PduVerification
 
   const verify = Effect.fnUntraced(function* (
@@ -54,46 +83,111 @@ const make = Effect.gen(function* () {
     return yield* new RemoteFailure({ destination, reason: `bad PDU: ${verified!.failure}` })
   })
 
-  const send = { leave: client.sendLeave, knock: client.sendKnock }
-  const propose = { join: client.makeJoin, leave: client.makeLeave, knock: client.makeKnock }
+  // The dialects
+
+  /** How the rooms of the draft's version are asked about. */
+  const inDraft: Dialect = {
+    backfill: client.backfill,
+    missingEvents: ({ destination }) =>
+      Effect.fail(new RemoteFailure({ destination, reason: "the draft has no such request" })),
+    state: client.getState,
+    event: client.getPdu,
+    sendJoin: client.sendJoin,
+    sendMembership: (destination, handshake, ...rest) =>
+      Effect.as((handshake === "leave" ? client.sendLeave : client.sendKnock)(destination, ...rest), { state: [] }),
+    invite: (destination, roomId, eventId, { event }) => client.invite(destination, roomId, eventId, event)
+  }
+
+  /** The same for versions 1 to 12. */
+  const inTodays: Dialect = {
+    backfill: todays.backfill,
+    missingEvents: ({ destination, earliest, latest, limit, roomId }) =>
+      Effect.mapError(todays.getMissingEvents(destination, roomId, earliest, latest, limit), failureOf),
+    state: todays.getState,
+    event: todays.getEvent,
+    sendJoin: todays.sendJoin,
+    sendMembership: todays.sendMembership,
+    invite: todays.invite
+  }
+
+  const dialectOf = (version: RoomVersion): Dialect => (isDraft(version) ? inDraft : inTodays)
+
+  /** What the invited user is shown: from version 12 on the events themselves, so that their hashes prove the room. */
+  const toShown = Effect.fnUntraced(function* (version: RoomVersion, shown: ReadonlyArray<Event>) {
+    if (!version.privilegesCreators) return shown.map(stripped)
+    const key = yield* signingKeys.current
+    return shown.map((event) =>
+      version.toPdu(
+        event.origin === key.serverName && event.signatures[key.serverName] === undefined
+          ? version.sign(event, key)
+          : event
+      )
+    )
+  })
 
   return RemoteRooms.of({
     verify,
     backfill: (destination, version, roomId, from, limit) =>
-      Effect.flatMap(Effect.mapError(client.backfill(destination, roomId, from, limit), failureOf), (pdus) =>
+      Effect.flatMap(
+        Effect.mapError(dialectOf(version).backfill(destination, roomId, from, limit), failureOf),
+        (pdus) => good(destination, version, roomId, pdus)
+      ),
+    missingEvents: (destination, version, roomId, earliest, latest, limit) =>
+      Effect.flatMap(dialectOf(version).missingEvents({ destination, roomId, earliest, latest, limit }), (pdus) =>
         good(destination, version, roomId, pdus)
       ),
     stateAt: Effect.fnUntraced(function* (destination, version, roomId, at) {
-      const { auth_chain, pdus } = yield* Effect.mapError(client.getState(destination, roomId, at), failureOf)
+      const { auth_chain, pdus } = yield* Effect.mapError(dialectOf(version).state(destination, roomId, at), failureOf)
       return {
         state: yield* good(destination, version, roomId, pdus),
         authChain: yield* good(destination, version, roomId, auth_chain)
       }
     }),
     event: Effect.fnUntraced(function* (destination, version, roomId, eventId) {
-      const pdu = yield* Effect.mapError(client.getPdu(destination, eventId), failureOf)
+      const pdu = yield* Effect.mapError(dialectOf(version).event(destination, eventId), failureOf)
       const event = yield* verifyOne(destination, version, pdu)
       if (event.event_id === eventId && event.room_id === roomId) return event
       return yield* new RemoteFailure({ destination, reason: `another event came back than ${eventId}` })
     }),
     makeMembership: (destination, handshake, roomId, userId) =>
-      Effect.mapError(propose[handshake](destination, roomId, userId), failureOf),
+      Effect.mapError(todays.makeMembership(destination, handshake, roomId, userId), failureOf),
     sendJoin: Effect.fnUntraced(function* (destination, version, event) {
-      const { auth_chain, state } = yield* Effect.mapError(
-        client.sendJoin(destination, event.room_id, event.event_id, version.toPdu(event)),
+      const answer = yield* Effect.mapError(
+        dialectOf(version).sendJoin(destination, event.room_id, event.event_id, version.toPdu(event)),
         failureOf
       )
+      const signed = answer.event === undefined ? undefined : yield* verifyOne(destination, version, answer.event)
+      if (signed !== undefined && signed.event_id !== event.event_id) {
+        return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
+      }
       return {
-        state: yield* good(destination, version, event.room_id, state, destination),
-        authChain: yield* good(destination, version, event.room_id, auth_chain, destination)
+        event: signed,
+        state: yield* good(destination, version, event.room_id, answer.state, destination),
+        authChain: yield* good(destination, version, event.room_id, answer.auth_chain, destination)
       }
     }),
     joinedThrough: (destination, roomId) => verification.joinedThrough(roomId, destination),
     sendMembership: (destination, version, handshake, event) =>
-      Effect.mapError(send[handshake](destination, event.room_id, event.event_id, version.toPdu(event)), failureOf),
-    invite: Effect.fnUntraced(function* (destination, version, event) {
+      Effect.mapError(
+        Effect.map(
+          dialectOf(version).sendMembership(
+            destination,
+            handshake,
+            event.room_id,
+            event.event_id,
+            version.toPdu(event)
+          ),
+          ({ state }) => ({ shown: state })
+        ),
+        failureOf
+      ),
+    invite: Effect.fnUntraced(function* (destination, version, event, shown) {
       const answer = yield* Effect.mapError(
-        client.invite(destination, event.room_id, event.event_id, version.toPdu(event)),
+        dialectOf(version).invite(destination, event.room_id, event.event_id, {
+          event: version.toPdu(event),
+          room_version: version.id,
+          invite_room_state: yield* toShown(version, shown)
+        }),
         failureOf
       )
       const signed = yield* verifyOne(destination, version, answer.event)

@@ -56,7 +56,12 @@ export const authorizationOf = (
   key: SigningKey
 ): Effect.Effect<string> =>
   Effect.map(signBytes(signedBytes(head, content), key.secretKey), (signature) =>
-    formatXMatrix({ origin: head.origin, key: key.keyId, sig: encodeBase64(signature) })
+    formatXMatrix({
+      origin: head.origin,
+      key: key.keyId,
+      sig: encodeBase64(signature),
+      destination: head.destination
+    })
   )
 
 /** True if one of the signatures is by its key over the request with that body. */

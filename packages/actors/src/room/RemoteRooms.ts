@@ -27,6 +27,12 @@ export interface RemoteState {
 
 export type MembershipHandshake = "join" | "leave" | "knock"
 
+/** What a server answers to a join. */
+export interface RemoteJoin extends RemoteState {
+  /** The join with the signature of the server that let the user in, where the room is restricted. */
+  readonly event?: Event | undefined
+}
+
 export class RemoteRooms extends Context.Service<
   RemoteRooms,
   {
@@ -41,6 +47,15 @@ export class RemoteRooms extends Context.Service<
       version: RoomVersion,
       roomId: RoomId,
       from: ReadonlyArray<EventId>,
+      limit: number
+    ) => Effect.Effect<ReadonlyArray<Event>, RemoteFailure>
+    /** What lies between the earliest events and the latest ones, which are not part of the answer. */
+    readonly missingEvents: (
+      destination: ServerName,
+      version: RoomVersion,
+      roomId: RoomId,
+      earliest: ReadonlyArray<EventId>,
+      latest: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<Event>, RemoteFailure>
     /** The state before an event. */
@@ -68,7 +83,7 @@ export class RemoteRooms extends Context.Service<
       destination: ServerName,
       version: RoomVersion,
       event: Event
-    ) => Effect.Effect<RemoteState, RemoteFailure>
+    ) => Effect.Effect<RemoteJoin, RemoteFailure>
     /** This server has joined the room through that one, which vouches for keys in it from now on. */
     readonly joinedThrough: (destination: ServerName, roomId: RoomId) => Effect.Effect<void>
     readonly sendMembership: (
@@ -76,12 +91,16 @@ export class RemoteRooms extends Context.Service<
       version: RoomVersion,
       handshake: "leave" | "knock",
       event: Event
-    ) => Effect.Effect<void, RemoteFailure>
-    /** Hands an invite to the server of the invited user, and gives it back countersigned. */
+    ) => Effect.Effect<{ readonly shown: ReadonlyArray<JsonObject> }, RemoteFailure>
+    /**
+     * Hands an invite to the server of the invited user, with what the user is shown of the room, and gives it back
+     * countersigned.
+     */
     readonly invite: (
       destination: ServerName,
       version: RoomVersion,
-      event: Event
+      event: Event,
+      shown: ReadonlyArray<Event>
     ) => Effect.Effect<Event, RemoteFailure>
   }
 >()("greenroom/actors/room/RemoteRooms") {}

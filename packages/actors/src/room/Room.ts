@@ -9,7 +9,7 @@
  * Source: "Room structure" and "Rooms" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { isUserId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
 import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/RoomVersion"
@@ -22,7 +22,6 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
-import { notShared } from "./internal/RoomHandshakes.ts"
 import type { RoomState } from "./internal/RoomState.ts"
 import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
@@ -224,9 +223,6 @@ const behaviour = Effect.gen(function* () {
 
   // On Propose
 
-  const isForeign = ({ state_key, type }: EventProposal): boolean =>
-    type === "m.room.member" && isUserId(state_key) && serverNameOf(state_key) !== serverName
-
   /** The state event that says the same already, if there is one. */
   const alreadySo = (room: RoomState, proposal: EventProposal): Event | undefined => {
     if (proposal.state_key === undefined) return undefined
@@ -252,13 +248,23 @@ const behaviour = Effect.gen(function* () {
     return added > 0 && room.stateBytes + added > stateLimit
   }
 
+  /** Somebody here vouches for a user of ours who joins a restricted room without an invitation. */
+  const vouched = Effect.fnUntraced(function* (room: RoomState, proposal: EventProposal) {
+    const { content, sender, state_key, type } = proposal
+    if (type !== "m.room.member" || content.membership !== "join" || state_key !== sender) return proposal
+    const { join_authorised_via_users_server: _, ...said } = content
+    const voucher = yield* federation.restricted.vouch(room, sender)
+    if (voucher === undefined) return { ...proposal, content: said }
+    return { ...proposal, content: { ...said, join_authorised_via_users_server: voucher } }
+  })
+
   const propose = Effect.fnUntraced(function* (
-    proposal: EventProposal,
+    proposed: EventProposal,
     transaction: RoomTransaction | undefined,
     banned?: boolean
   ) {
     const room = yield* loadExisting
-    if (isForeign(proposal) && !room.isShareable) return yield* notShared(room.version)
+    const proposal = yield* vouched(room, proposed)
     const current = alreadySo(room, proposal)
     if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
       const answer = { event_id: current.event_id }
@@ -384,13 +390,14 @@ const behaviour = Effect.gen(function* () {
       durably(transactions.once(payload.transaction, redact(payload)), payload.transaction !== undefined),
     RefreshMember: ({ payload }) => durably(refreshMember(payload.userId, payload.profile), true),
     Receive: ({ payload }) => durably(federation.receive(payload.origin, payload.events, payload.caution), true),
-    MakeMembership: ({ payload }) => durably(federation.makeMembership(payload.handshake, payload.userId), true),
+    MakeMembership: ({ payload }) =>
+      durably(federation.makeMembership(payload.handshake, payload.userId, payload.versions), true),
     SendMembership: ({ payload }) =>
       durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
     InviteJoin: ({ payload }) => durably(federation.inviteJoin(payload.event), true),
     GetState: ({ payload }) => durably(federation.getState(payload.origin, payload.at), true),
     ReceiveInvite: ({ payload }) =>
-      durably(federation.receiveInvite(payload.origin, payload.event, payload.version), true),
+      durably(federation.receiveInvite(payload.origin, payload.event, payload.version, payload.shown ?? []), true),
     Servers: () => Effect.map(load, (room) => room.takingPart),
     JoinRemotely: ({ payload }) =>
       durably(federation.joinRemotely(payload.userId, payload.content, payload.servers), true),

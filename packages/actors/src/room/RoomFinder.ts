@@ -6,6 +6,7 @@
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { BadRequest, InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { ReportStore } from "@greenroom/store/ReportStore"
@@ -14,7 +15,7 @@ import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type FoundUser, UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
-import { makeRoomViewer, theEnd, type View } from "./internal/RoomViewer.ts"
+import { makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
 
 const maxFound = 100
 const defaultFound = 10
@@ -83,13 +84,9 @@ const make = Effect.gen(function* () {
   })
 
   /** The first event of the room at or after a transaction, by which a moment is searched for. */
-  const firstFrom = (view: View, xid: number) =>
+  const firstFrom = (roomNid: number, xid: number) =>
     Effect.map(
-      events.timelines(
-        [{ roomNid: view.reader.roomNid, after: { xid, nid: Number.MIN_SAFE_INTEGER }, upTo: theEnd }],
-        "f",
-        1
-      ),
+      events.timelines([{ roomNid, after: { xid, nid: Number.MIN_SAFE_INTEGER }, upTo: theEnd }], "f", 1),
       ([entry]) => entry
     )
 
@@ -97,20 +94,44 @@ const make = Effect.gen(function* () {
    * Where in the log a moment lies, about: events stand there in the order in which they arrived, which is nearly the one
    * in which they were made.
    */
-  const positionOf = Effect.fnUntraced(function* (view: View, ts: number) {
-    const newest = (yield* events.timelines(
-      [{ roomNid: view.reader.roomNid, after: beginning, upTo: theEnd }],
-      "b",
-      1
-    ))[0]
+  const positionOf = Effect.fnUntraced(function* (roomNid: number, ts: number) {
+    const newest = (yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "b", 1))[0]
     let [low, high] = [0, newest?.position.xid ?? 0]
     while (low < high) {
       const middle = Math.floor((low + high) / 2)
-      const entry = yield* firstFrom(view, middle)
+      const entry = yield* firstFrom(roomNid, middle)
       if (entry === undefined || entry.event.origin_server_ts >= ts) high = middle
       else low = entry.position.xid + 1
     }
     return { xid: low, nid: Number.MIN_SAFE_INTEGER } satisfies StreamPosition
+  })
+
+  /** The nearest of the events that `filter` leaves. */
+  const nearest = Effect.fnUntraced(function* <E>(
+    roomNid: number,
+    ts: number,
+    direction: "f" | "b",
+    filter: (read: ReadonlyArray<StreamedEvent>) => Effect.Effect<ReadonlyArray<StreamedEvent>, E>
+  ) {
+    const position = yield* positionOf(roomNid, ts)
+    const [older, newer] = yield* Effect.all([
+      events.timelines([{ roomNid, after: beginning, upTo: position }], "b", around),
+      events.timelines([{ roomNid, after: position, upTo: theEnd }], "f", around)
+    ])
+    const distance = (at: number) => (direction === "f" ? at - ts : ts - at)
+    const [found] = (yield* filter([...older, ...newer]))
+      .filter(({ event }) => distance(event.origin_server_ts) >= 0)
+      .sort((a, b) => distance(a.event.origin_server_ts) - distance(b.event.origin_server_ts))
+    if (found === undefined) {
+      return yield* new NotFound({ error: `There is no event ${direction === "f" ? "after" : "before"} ${ts}` })
+    }
+    return { event_id: found.event.event_id, origin_server_ts: found.event.origin_server_ts }
+  })
+
+  const eventNear = Effect.fn("RoomFinder.eventNear")(function* (roomId: RoomId, ts: number, direction: "f" | "b") {
+    const current = yield* rooms.currentState(roomId)
+    if (Option.isNone(current)) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    return yield* nearest(current.value.roomNid, ts, direction, Effect.succeed)
   })
 
   const eventAt = Effect.fn("RoomFinder.eventAt")(function* (
@@ -120,24 +141,10 @@ const make = Effect.gen(function* () {
     direction: "f" | "b"
   ) {
     const view = yield* viewer.view(session.userId, roomId)
-    const position = yield* positionOf(view, ts)
-    const { roomNid } = view.reader
-    const [older, newer] = yield* Effect.all([
-      events.timelines([{ roomNid, after: beginning, upTo: position }], "b", around),
-      events.timelines([{ roomNid, after: position, upTo: theEnd }], "f", around)
-    ])
-    const visible = yield* viewer.visibleTo(view.reader, [...older, ...newer])
-    const distance = (at: number) => (direction === "f" ? at - ts : ts - at)
-    const [nearest] = visible
-      .filter(({ event }) => distance(event.origin_server_ts) >= 0)
-      .sort((a, b) => distance(a.event.origin_server_ts) - distance(b.event.origin_server_ts))
-    if (nearest === undefined) {
-      return yield* new NotFound({ error: `There is no event ${direction === "f" ? "after" : "before"} ${ts}` })
-    }
-    return { event_id: nearest.event.event_id, origin_server_ts: nearest.event.origin_server_ts }
+    return yield* nearest(view.reader.roomNid, ts, direction, (read) => viewer.visibleTo(view.reader, read))
   })
 
-  return RoomFinder.of({ findUsers, mutualRooms, forget, report, eventAt })
+  return RoomFinder.of({ findUsers, mutualRooms, forget, report, eventAt, eventNear })
 })
 
 export class RoomFinder extends Context.Service<
@@ -163,6 +170,12 @@ export class RoomFinder extends Context.Service<
       subject: { readonly roomId?: RoomId; readonly eventId?: EventId; readonly userId?: UserId },
       reason: string
     ) => Effect.Effect<void, MatrixError>
+    /** The event next to a moment, in ms since 1970, whoever asks. Errors: M_NOT_FOUND. */
+    readonly eventNear: (
+      roomId: RoomId,
+      ts: number,
+      direction: "f" | "b"
+    ) => Effect.Effect<{ readonly event_id: EventId; readonly origin_server_ts: number }, MatrixError>
     /** The event that was made next to a moment, in ms since 1970. Errors: M_NOT_FOUND. */
     readonly eventAt: (
       session: Session,

@@ -81,6 +81,10 @@ const Handshake = Schema.Literals(["join", "leave", "knock"])
 const Events = Schema.Array(Event)
 const StateOfRoom: Schema.Codec<RemoteState> = Schema.Struct({ state: Events, authChain: Events })
 
+/** A membership as it was taken, with the state before it. */
+const TakenMembership = Schema.Struct({ event: Event, state: Events, authChain: Events })
+export type TakenMembership = typeof TakenMembership.Type
+
 /**
  * After a failure events are placed one by one. One at which it fails again is not tried any more: if the failure is of
  * that event ("faults"), or for whatever reason ("failures").
@@ -99,17 +103,20 @@ export const Receive = Rpc.make("Receive", {
   error: MatrixError
 })
 
-/** The template of a membership for a user of another server. */
+/** The template of a membership for a user of a server that knows these room versions (all, if absent). */
 export const MakeMembership = Rpc.make("MakeMembership", {
-  payload: { handshake: Handshake, userId: UserId },
+  payload: { handshake: Handshake, userId: UserId, versions: Schema.optionalKey(Schema.Array(Schema.String)) },
   success: Schema.Struct({ room_version: Schema.String, event: JsonObject }),
   error: MatrixError
 })
 
-/** Takes the membership that another server has completed; a join is answered with the state before it. */
+/**
+ * Takes the membership that another server has completed. A join is answered with the state before it, a knock with the
+ * state that whoever knocks is shown.
+ */
 export const SendMembership = Rpc.make("SendMembership", {
   payload: { origin: ServerName, handshake: Handshake, event: Event },
-  success: StateOfRoom,
+  success: TakenMembership,
   error: MatrixError
 })
 
@@ -132,7 +139,13 @@ export const GetState = Rpc.make("GetState", {
 
 /** An invite of one of our users by another server: answered with our signature beside its own. */
 export const ReceiveInvite = Rpc.make("ReceiveInvite", {
-  payload: { origin: ServerName, event: Event, version: Schema.String },
+  payload: {
+    origin: ServerName,
+    event: Event,
+    version: Schema.String,
+    /** What the user is shown of the room: stripped state. */
+    shown: Schema.optionalKey(Schema.Array(JsonObject))
+  },
   success: Event,
   error: MatrixError
 })

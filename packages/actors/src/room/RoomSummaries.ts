@@ -6,17 +6,19 @@
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { isRoomId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
-import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { isRoomId, type RoomAlias, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
+import { allowedRooms } from "./internal/RestrictedJoins.ts"
 import { makeRoomViewer } from "./internal/RoomViewer.ts"
 import { Rooms } from "./Rooms.ts"
 
@@ -84,17 +86,6 @@ const textOf = (event: Event | undefined, key: string): string | undefined => {
   return typeof value === "string" && value !== "" ? value : undefined
 }
 
-/** The rooms whose members a restricted room lets in. */
-const allowedRooms = (joinRules: Event | undefined): ReadonlyArray<RoomId> => {
-  const allow = joinRules?.content.allow
-  if (!Array.isArray(allow)) return []
-  return allow.flatMap((condition) =>
-    isJsonObject(condition) && condition.type === "m.room_membership" && typeof condition.room_id === "string"
-      ? [condition.room_id as RoomId]
-      : []
-  )
-}
-
 const withoutUndefined = <T extends object>(object: T): T =>
   Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as T
 
@@ -143,6 +134,7 @@ const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const list = yield* PublicRoomStore
   const roomStore = yield* RoomStore
+  const roomServers = yield* RoomServerStore
   const rooms = yield* Rooms
   const states = yield* StateStore
   const sync = yield* SyncStore
@@ -264,16 +256,7 @@ const make = Effect.gen(function* () {
       const [told] = yield* summarise([room])
       if (told === undefined || !(yield* mayKnow(session.userId, told))) continue
       const children = told.room_type === "m.space" ? yield* childrenOf(room, request.suggestedOnly) : []
-      tree.push({
-        ...told,
-        children_state: children.map(({ content, origin_server_ts, sender, state_key = "", type }) => ({
-          type,
-          state_key,
-          sender,
-          content,
-          origin_server_ts
-        }))
-      })
+      tree.push(treeEntry(told, children))
       if (depth >= depthLimit) continue
       for (const { state_key } of children.toReversed()) stack.push({ roomId: state_key as RoomId, depth: depth + 1 })
     }
@@ -295,6 +278,51 @@ const make = Effect.gen(function* () {
       rooms: tree.slice(start, start + limit),
       ...(tree.length > start + limit ? { next_batch: `h${start + limit}` } : {})
     }
+  })
+
+  /** Whether users of a server may know of the room. */
+  const mayServerKnow = Effect.fnUntraced(function* (server: ServerName, room: RoomSummary) {
+    if (yield* mayKnow(undefined, room)) return true
+    const servers = yield* roomServers.serversOf([room.room_id, ...(room.allowed_room_ids ?? []).slice(0, 50)])
+    const here = servers.get(room.room_id) ?? []
+    if (here.includes(server)) return true
+    const isRestricted = room.join_rule === "restricted" || room.join_rule === "knock_restricted"
+    return isRestricted && [...servers.values()].some((of) => of.includes(server))
+  })
+
+  const treeEntry = (room: RoomSummary, children: ReadonlyArray<Event>): HierarchyRoom => ({
+    ...room,
+    children_state: children.map(({ content, origin_server_ts, sender, state_key = "", type }) => ({
+      type,
+      state_key,
+      sender,
+      content,
+      origin_server_ts
+    }))
+  })
+
+  const hierarchyFor = Effect.fn("RoomSummaries.hierarchyFor")(function* (
+    server: ServerName,
+    roomId: RoomId,
+    suggestedOnly: boolean
+  ) {
+    const entryOf = Effect.fnUntraced(function* (of: RoomId) {
+      const [room] = yield* known([of])
+      if (room === undefined) return undefined
+      const [told] = yield* summarise([room])
+      if (told === undefined || !(yield* mayServerKnow(server, told))) return "inaccessible" as const
+      return treeEntry(told, told.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
+    })
+    const root = yield* entryOf(roomId)
+    if (root === undefined || root === "inaccessible") return yield* unknown
+    const children: Array<HierarchyRoom> = []
+    const inaccessible: Array<RoomId> = []
+    for (const { state_key } of root.children_state.slice(0, maxTree)) {
+      const child = yield* entryOf(state_key as RoomId)
+      if (child === "inaccessible") inaccessible.push(state_key as RoomId)
+      else if (child !== undefined) children.push(child)
+    }
+    return { room: root, children, inaccessible_children: inaccessible }
   })
 
   const isListed = Effect.fnUntraced(function* (roomId: RoomId) {
@@ -326,7 +354,7 @@ const make = Effect.gen(function* () {
     yield* list.setListed(roomId, listed)
   })
 
-  return RoomSummaries.of({ publicRooms, summary, hierarchy, isListed, setListed })
+  return RoomSummaries.of({ publicRooms, summary, hierarchy, hierarchyFor, isListed, setListed })
 })
 
 export class RoomSummaries extends Context.Service<
@@ -345,6 +373,19 @@ export class RoomSummaries extends Context.Service<
       roomId: RoomId,
       request: HierarchyRequest
     ) => Effect.Effect<{ readonly rooms: ReadonlyArray<HierarchyRoom>; readonly next_batch?: string }, MatrixError>
+    /** A room and its children, as far as users of a server may know of them. Errors: M_NOT_FOUND. */
+    readonly hierarchyFor: (
+      server: ServerName,
+      roomId: RoomId,
+      suggestedOnly: boolean
+    ) => Effect.Effect<
+      {
+        readonly room: HierarchyRoom
+        readonly children: ReadonlyArray<HierarchyRoom>
+        readonly inaccessible_children: ReadonlyArray<RoomId>
+      },
+      MatrixError
+    >
     /** Whether the room is in the list of public rooms. Anyone. Errors: M_NOT_FOUND. */
     readonly isListed: (roomId: RoomId) => Effect.Effect<boolean, MatrixError>
     /** Members with the power to set the canonical alias. */

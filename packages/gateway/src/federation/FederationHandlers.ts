@@ -27,7 +27,7 @@ const decodeBoundInvite = Schema.decodeUnknownResult(BoundInvite)
 const badRequest = (error: string) => Effect.fail(new BadRequest({ error }))
 
 /** The body, which must be an object. Errors: M_NOT_JSON, M_BAD_JSON. */
-const objectOf = (content: Json | undefined): Effect.Effect<JsonObject, NotJson | BadJson> => {
+export const objectOf = (content: Json | undefined): Effect.Effect<JsonObject, NotJson | BadJson> => {
   if (content === undefined) return Effect.fail(new NotJson({ error: "There is no body" }))
   return isJsonObject(content)
     ? Effect.succeed(content)
@@ -35,7 +35,7 @@ const objectOf = (content: Json | undefined): Effect.Effect<JsonObject, NotJson 
 }
 
 /** The transaction of a body, for us and within its limits. Errors: M_BAD_JSON, M_TOO_LARGE, M_UNKNOWN. */
-const transactionOf = Effect.fnUntraced(function* (
+export const transactionOf = Effect.fnUntraced(function* (
   transactionId: string,
   origin: ServerName,
   destination: ServerName,
@@ -52,7 +52,7 @@ const transactionOf = Effect.fnUntraced(function* (
   if ((envelope.destination ?? destination) !== destination) {
     return yield* badRequest(`The transaction is for ${envelope.destination}, this server is ${destination}`)
   }
-  const ts = envelope.ts ?? (yield* Clock.currentTimeMillis)
+  const ts = envelope.ts ?? envelope.origin_server_ts ?? (yield* Clock.currentTimeMillis)
   return {
     transaction_id: transactionId,
     origin,

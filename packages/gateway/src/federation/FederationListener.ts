@@ -11,11 +11,13 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type { Federation } from "@greenroom/actors/federation/Federation"
 import type { KeyNotary } from "@greenroom/actors/federation/KeyNotary"
 import type { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
+import type { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
+import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { Context, Effect, Layer, Scope } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -23,6 +25,7 @@ import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
 import { answerClientError, answerRequests, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
 import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
+import { openServerHandlers, serverServerHandlers } from "../server-server/ServerServerHandlers.ts"
 import { federationHandlers } from "./FederationHandlers.ts"
 import { federationHttp } from "./FederationHttp.ts"
 import { identityHandlers } from "./IdentityHandlers.ts"
@@ -78,8 +81,8 @@ const makeTlsServer = (credentials: TlsCredentials): Server => {
   return server
 }
 
-const routes = HttpApiBuilder.layer(FederationApi).pipe(
-  Layer.provide([federationHandlers, identityHandlers, keyHandlers]),
+const routes = Layer.merge(HttpApiBuilder.layer(FederationApi), HttpApiBuilder.layer(ServerServerApi)).pipe(
+  Layer.provide([federationHandlers, identityHandlers, keyHandlers, serverServerHandlers, openServerHandlers]),
   Layer.provide([originAuthenticationLayer, WireErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer)
 )
@@ -94,7 +97,7 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
   const handle = yield* NodeHttpServer.makeHandler(
-    federationHttp(endpoints, knownPaths([FederationApi as never], [])),
+    federationHttp(endpoints, knownPaths([FederationApi as never, ServerServerApi as never], [])),
     {
       scope: requests
     }
@@ -133,7 +136,7 @@ export class FederationListener extends Context.Service<
   ): Layer.Layer<
     FederationListener,
     ListenError | TlsError,
-    Federation | RequestAuthentication | KeyNotary | ThirdPartyInvites | HomeServerConfig
+    Federation | ServerServer | RequestAuthentication | KeyNotary | ThirdPartyInvites | HomeServerConfig
   > =>
     Layer.effect(FederationListener, serve(options)).pipe(
       Layer.provide(RateLimit.layer({ ...unlimited, ...(options.rates ?? defaultFederationRates) })),

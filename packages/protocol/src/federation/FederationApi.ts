@@ -1,8 +1,9 @@
 /**
  * The federation API, version 1, and the key endpoints of the draft and of today, as one definition.
  *
- * It is served under two prefixes, with or without a slash at the end; the listener mounts it once and rewrites what
- * arrives to the draft's form (`canonicalFederationUrl`). A signature covers the URL as it was sent.
+ * It is served below its own prefix, and below today's (`ServerServerApi`) where a request can only be of the draft; with or
+ * without a slash at the end. The listener rewrites what arrives to one spelling (`canonicalFederationUrl`). A signature
+ * covers the URL as it was sent.
  *
  * Source: "Federation" of the specification.
  */
@@ -39,14 +40,38 @@ export const maxBackfill = 100
 /** The most PDUs that back-fill starts from. */
 export const maxBackfillFrom = 50
 
-const laterPrefixes = ["/_matrix/federation/v1/", "/_matrix/key/v1"]
+const todaysPrefix = "/_matrix/federation/v1/"
 
-/** The URL in the draft's form: its prefix, and no slash at the end of the path. */
+/** Paths below today's prefix that only the draft has. */
+const draftPaths = /^(?:pdu|pull|3pid|query\/(?:presence|client_versions))(?:\/|$)/
+
+/** Paths of both that name an event: the draft's without the sigil that today's has. */
+const handshakePath = /^(?:send_join|send_leave|send_knock|invite)\/[^/]+\/(?!\$|%24)/
+
+/** Whether a request below today's prefix is one of the draft: it names no event, or names it as the draft does. */
+const isOfTheDraft = (path: string, query: string): boolean =>
+  draftPaths.test(path) ||
+  handshakePath.test(path) ||
+  (path.startsWith("state/") && !/[?&]event_id=/.test(query)) ||
+  (path.startsWith("backfill/") && !/[?&]v=(?:\$|%24)/.test(query))
+
+/** The path of a draft's endpoint in the draft's form. */
+const draftPath = (path: string, query: string): string => {
+  const isDraft =
+    path.startsWith("/_matrix/key/v1") ||
+    (path.startsWith(todaysPrefix) && isOfTheDraft(path.slice(todaysPrefix.length), query))
+  return isDraft ? `/${path.slice(2)}` : path
+}
+
+/**
+ * The URL in the one spelling that is routed: requests of the draft's federation API below today's prefix move below its
+ * own, and there is no slash at the end of the path.
+ */
 export const canonicalFederationUrl = (sent: string): string => {
   const url = encodeSemicolons(sent)
   const query = url.indexOf("?")
   const path = query === -1 ? url : url.slice(0, query)
-  const moved = laterPrefixes.some((prefix) => path.startsWith(prefix)) ? `/${path.slice(2)}` : path
+  const moved = draftPath(path, query === -1 ? "" : url.slice(query))
   const trimmed = moved.length > 1 && moved.endsWith("/") ? moved.slice(0, -1) : moved
   return query === -1 ? trimmed : trimmed + url.slice(query)
 }

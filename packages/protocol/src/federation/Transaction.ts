@@ -40,7 +40,8 @@ export const Transaction = Schema.Struct({
   transaction_id: key(FederationTransactionId, "The path's ID overrides this one"),
   origin: Schema.optionalKey(ServerName),
   destination: Schema.optionalKey(ServerName),
-  ts: key(Integer, "Milliseconds since 1970, by the clock of the origin"),
+  ts: key(Integer, "Milliseconds since 1970, by the clock of the origin; of the draft"),
+  origin_server_ts: key(Integer, "The same by its later name"),
   prev_ids: key(
     Schema.Array(FederationTransactionId).check(Schema.isMaxLength(maxPrevIds)),
     "Transactions that the origin sent before this one"

@@ -41,8 +41,10 @@ const plainValue = /^[A-Za-z0-9.:_-]+$/
 const quote = (value: string): string => `"${value.replace(/["\\]/g, "\\$&")}"`
 
 /** The header's value. */
-export const formatXMatrix = ({ key, origin, sig }: XMatrix): string =>
-  `X-Matrix origin=${plainValue.test(origin) ? origin : quote(origin)},key=${quote(key)},sig=${quote(sig)}`
+export const formatXMatrix = ({ destination, key, origin, sig }: XMatrix): string => {
+  const to = destination === undefined ? "" : `,destination=${quote(destination)}`
+  return `X-Matrix origin=${plainValue.test(origin) ? origin : quote(origin)},key=${quote(key)},sig=${quote(sig)}${to}`
+}
 
 const scheme = /^\s*x-matrix\s+/i
 const parameter = /\s*([A-Za-z_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))\s*(?:,|$)/y

@@ -11,9 +11,31 @@ describe("FederationApi", () => {
     same("/_matrix/federation/v1/pull/?v=a/", "/matrix/federation/v1/pull?v=a/")
     same("/_matrix/key/v1", "/matrix/key/v1")
     same("/_matrix/key/v1/", "/matrix/key/v1")
-    same("/_matrix/federation/v1/event/a;b?v=c;d", "/matrix/federation/v1/event/a%3Bb?v=c;d")
+    same("/_matrix/federation/v1/pdu/a;b?v=c;d", "/matrix/federation/v1/pdu/a%3Bb?v=c;d")
     same("/_matrix/client/api/v1/x", "/_matrix/client/api/v1/x")
     same("/", "/")
+  })
+
+  it("below today's prefix only what names events as the draft does, or what the draft alone has", () => {
+    const isDraft = (path: string, expected: boolean) =>
+      assert.strictEqual(
+        canonicalFederationUrl(`/_matrix/federation/v1/${path}`),
+        `${expected ? "" : "/_"}${expected ? "/" : ""}matrix/federation/v1/${path}`
+      )
+    isDraft("send_join/!r:a/pdu1", true)
+    isDraft("send_join/!r:a/$e:a", false)
+    isDraft("send_join/!r:a/%24e", false)
+    isDraft("invite/!r:a/pdu1", true)
+    isDraft("invite/!r:a/%24e", false)
+    isDraft("state/!r:a", true)
+    isDraft("state/!r:a?at=x,a", true)
+    isDraft("state/!r:a?event_id=%24x", false)
+    isDraft("backfill/!r:a?v=x,a&limit=5", true)
+    isDraft("backfill/!r:a?limit=5&v=$x:a", false)
+    isDraft("query/presence?user_id=@a:a", true)
+    isDraft("query/profile?user_id=@a:a", false)
+    isDraft("make_join/!r:a/@b:b?ver=1", false)
+    isDraft("event/$e", false)
   })
 })
 

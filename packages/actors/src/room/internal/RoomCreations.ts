@@ -14,7 +14,7 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, BadRequest, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
+import { BadJson, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { draftSeed } from "@greenroom/room/RoomCreation"
 import { type RoomSeed, roomSeed } from "@greenroom/room/RoomPreset"
@@ -75,13 +75,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
   })
 
-  const check = Effect.fnUntraced(function* ({ invite, seed, version }: SeededRoom) {
-    const foreign = invite.find((userId) => serverNameOf(userId) !== serverName)
-    if (foreign !== undefined && !isDraft(version)) {
-      return yield* new BadRequest({
-        error: `invite: rooms of version ${version.id} are not shared with other servers yet`
-      })
-    }
+  const check = Effect.fnUntraced(function* ({ invite, seed }: SeededRoom) {
     for (const { content, state_key, type } of seed.state) {
       const problem = checkEvent(type, state_key, content)
       if (problem !== undefined) return yield* problem
@@ -101,20 +95,36 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     if (aliasName !== undefined) yield* reserveAlias(session, create.room_id, aliasName)
     const membership = { membership: "invite", ...(isDirect ? { is_direct: true } : {}) }
     const invited = [...new Set(invite)].filter((userId) => userId !== session.userId)
-    return yield* ask(
+    const { foreign = [], first = [] } = Object.groupBy(invited, (userId) =>
+      isDraft(version) || serverNameOf(userId) === serverName ? "first" : "foreign"
+    )
+    const created = yield* ask(
       room(create.room_id).Create({
         create,
         version: version.id,
         listed,
         state: [
           ...seed.state,
-          ...invited.map((state_key) => ({ type: "m.room.member", state_key, content: membership }))
+          ...first.map((state_key) => ({ type: "m.room.member", state_key, content: membership }))
         ],
         ...(aliasName === undefined ? {} : { alias: formatRoomAlias(aliasName, serverName) }),
         ...(txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind: "createRoom" } })
       })
     )
+    if (created?.room_id === create.room_id) yield* inviteForeign(session, create.room_id, foreign, membership)
+    return created
   })
+
+  /** Users of other servers are invited by way of their servers. The room is there whether they can be reached or not. */
+  const inviteForeign = (session: Session, roomId: RoomId, invited: ReadonlyArray<UserId>, content: JsonObject) =>
+    Effect.forEach(
+      invited,
+      (userId) =>
+        ask(room(roomId).InviteRemotely({ sender: session.userId, invited: userId, content })).pipe(
+          Effect.catch(({ error }) => Effect.logWarning(`${userId} was not invited to ${roomId}: ${error}`))
+        ),
+      { concurrency: 8, discard: true }
+    )
 
   const createNew = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
     yield* check(seeded)

@@ -6,18 +6,29 @@
  * Source: docs/federation.md, "What happens to a PDU that arrives" and "Joining".
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { type EventId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { BadJson, BadRequest, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { type EventId, isUserId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import {
+  BadJson,
+  BadRequest,
+  Forbidden,
+  IncompatibleRoomVersion,
+  type MatrixError,
+  NotFound
+} from "@greenroom/protocol/MatrixError"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Clock, Effect, Result } from "effect"
 import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
-import type { Caution, Outcome } from "../RoomProtocol.ts"
+import type { Caution, Outcome, TakenMembership } from "../RoomProtocol.ts"
+import { shownState } from "../ShownState.ts"
+import { makeRestrictedJoins } from "./RestrictedJoins.ts"
 import { makeRoomHandshakes } from "./RoomHandshakes.ts"
 import { makeRoomHistory } from "./RoomHistory.ts"
 import { type Failure, makeRoomIntake } from "./RoomIntake.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
+import { admits } from "./ServerAcl.ts"
 
 /** How long events of other servers wait for a join of ours that is under way. */
 const longestJoinWait = "20 seconds"
@@ -29,6 +40,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const { gaps, graph, loadOurs, notFound, one, placeAll, unhandled } = intake
   const handshakes = yield* makeRoomHandshakes(writer, intake)
   const history = yield* makeRoomHistory(writer, intake)
+  const restricted = yield* makeRestrictedJoins
 
   // On Receive
 
@@ -48,6 +60,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       yield* Effect.timeoutOption(handshakes.settled, longestJoinWait)
       const now = yield* one.withPermits(1)(loadOurs)
       if (!mayKnow(now, origin, events)) return yield* notFound
+      yield* requireAdmitted(now, origin)
       const handled = events.filter((event) => !unhandled.has(event.event_id))
       const gap = yield* gaps.close(now, origin, handled)
       const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution)))
@@ -62,7 +75,10 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const isVisibleTo = (room: RoomState, userId: UserId, handshake: MembershipHandshake): boolean => {
     const membership = room.membershipOf(userId)
     const rule = room.lookup("m.room.join_rules", "")?.content.join_rule
-    const isOpen = rule === "public" || (handshake === "knock" && rule === "knock")
+    const isOpen =
+      rule === "public" ||
+      (handshake === "knock" && room.version.knockRules.has(String(rule))) ||
+      (handshake === "join" && room.version.restrictedRules.has(String(rule)))
     const mayJoin = room.lookup("m.room.join_rules", "")?.content.may_join
     const isListed = Array.isArray(mayJoin) && mayJoin.includes(userId)
     const isIn = membership === "join" || membership === "invite" || (membership === "knock" && handshake === "leave")
@@ -72,16 +88,40 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const requireVisible = (room: RoomState, userId: UserId, handshake: MembershipHandshake) =>
     isVisibleTo(room, userId, handshake) ? Effect.void : notFound
 
-  const makeMembership = Effect.fnUntraced(function* (handshake: MembershipHandshake, userId: UserId) {
+  /** A server that the room's access control list keeps out. */
+  const requireAdmitted = (room: RoomState, origin: ServerName) =>
+    admits(room.lookup, origin)
+      ? Effect.void
+      : new Forbidden({ error: `${origin} is banned from the room by its m.room.server_acl` })
+
+  const requireKnown = (room: RoomState, versions: ReadonlyArray<string> | undefined) =>
+    versions === undefined || versions.includes(room.version.id)
+      ? Effect.void
+      : new IncompatibleRoomVersion({
+          error: `The room has version ${room.version.id}, which the server does not say to know`,
+          room_version: room.version.id
+        })
+
+  const makeMembership = Effect.fnUntraced(function* (
+    handshake: MembershipHandshake,
+    userId: UserId,
+    versions: ReadonlyArray<string> | undefined
+  ): Effect.fn.Return<{ readonly room_version: string; readonly event: JsonObject }, Failure> {
     const room = yield* loadOurs
     yield* requireVisible(room, userId, handshake)
+    yield* requireAdmitted(room, serverNameOf(userId))
+    yield* requireKnown(room, versions)
+    const voucher = handshake === "join" ? yield* restricted.vouch(room, userId) : undefined
     const now = yield* Clock.currentTimeMillis
     const proposal = {
       room_id: roomId,
       type: "m.room.member",
       sender: userId,
       state_key: userId,
-      content: { membership: handshake }
+      content: {
+        membership: handshake,
+        ...(voucher === undefined ? {} : { join_authorised_via_users_server: voucher })
+      }
     }
     const origin = serverNameOf(userId)
     const { built, state } = yield* graph.build(room, proposal, now, origin, undefined)
@@ -114,23 +154,36 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     }
   })
 
+  /** Who is said to vouch for a join, if that is a user of ours, has to have looked into it. */
+  const requireVouched = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event
+  ): Effect.fn.Return<void, MatrixError> {
+    const { join_authorised_via_users_server: voucher } = event.content
+    if (!isUserId(voucher) || serverNameOf(voucher) !== serverName) return
+    yield* restricted.vouch(room, event.sender)
+  })
+
   /** Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. */
   const sendMembership = (
     origin: ServerName,
     handshake: MembershipHandshake,
     event: Event
-  ): Effect.Effect<RemoteState, Failure> =>
+  ): Effect.Effect<TakenMembership, Failure> =>
     one.withPermits(1)(
       Effect.gen(function* () {
         const room = yield* loadOurs
         yield* checkHandshake(event, origin, handshake)
         yield* requireVisible(room, event.sender, handshake)
+        yield* requireAdmitted(room, origin)
+        yield* requireVouched(room, event)
         yield* placeMembership(room, event, (after) => {
           const others = new Set(after.destinations(event, new Set()))
           others.delete(origin)
           return others
         })
-        return handshake === "join" ? yield* stateBefore(room, event.event_id) : { state: [], authChain: [] }
+        if (handshake === "join") return { event, ...(yield* stateBefore(room, event.event_id)) }
+        return { event, state: handshake === "knock" ? shownState(room.lookup) : [], authChain: [] }
       })
     )
 
@@ -179,7 +232,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   /** The room, if the server takes part in it: for everybody else it does not exist. */
   const requireServer = (origin: ServerName) =>
-    Effect.flatMap(loadOurs, (room) => (room.servers.has(origin) ? Effect.succeed(room) : notFound))
+    Effect.flatMap(loadOurs, (room) =>
+      room.servers.has(origin) && admits(room.lookup, origin) ? Effect.succeed(room) : notFound
+    )
 
-  return { graph, receive, makeMembership, sendMembership, inviteJoin, getState, ...handshakes, ...history }
+  return { graph, restricted, receive, makeMembership, sendMembership, inviteJoin, getState, ...handshakes, ...history }
 })

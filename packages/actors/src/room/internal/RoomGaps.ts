@@ -90,6 +90,19 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       return { open, toFetch, missing: [...missing].filter((id) => !unhandled.has(id)) }
     })
 
+    const between = (followers: ReadonlyArray<Event>) =>
+      Effect.orElseSucceed(
+        remote.missingEvents(
+          origin,
+          version,
+          roomId,
+          room.extremities.slice(0, 20).map((each) => each.event_id),
+          followers.slice(0, 20).map((event) => event.event_id),
+          eventsPerRound
+        ),
+        (): ReadonlyArray<Event> => []
+      )
+
     const fetch = (missing: ReadonlyArray<EventId>, followers: ReadonlyArray<Event>, singly: boolean) =>
       singly
         ? Effect.map(
@@ -140,6 +153,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
         const { missing, toFetch } = yield* borders()
         if (missing.length === 0) return
         // Where single events lead to further ones, whole pages are asked for.
+        if (round === 0 && (yield* connect(yield* between(toFetch))) > 0) continue
         const fetched = yield* fetch(missing, toFetch, round === 0 && missing.length <= fewMissing)
         if ((yield* connect(fetched)) === 0) return
       }

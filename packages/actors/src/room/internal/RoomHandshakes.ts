@@ -6,14 +6,22 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type ServerName, serverNameOf, serverPartOf, type UserId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import {
+  BadJson,
+  BadRequest,
+  Forbidden,
+  IncompatibleRoomVersion,
+  type MatrixError,
+  NotFound
+} from "@greenroom/protocol/MatrixError"
 import { type RoomVersion, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Clock, Effect, Fiber, Latch, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
+import { shownState } from "../ShownState.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -32,9 +40,6 @@ const leaveAttempts = 6
 const answerOf = ({ errcode, reason }: RemoteFailure): string =>
   errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
 
-export const notShared = ({ id }: RoomVersion): BadRequest =>
-  new BadRequest({ error: `Rooms of version ${id} are not shared with other servers yet` })
-
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
@@ -43,7 +48,12 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
 
   // On ReceiveInvite: one of our users is invited
 
-  const receiveInvite = (origin: ServerName, event: Event, versionId: string): Effect.Effect<Event, Failure> =>
+  const receiveInvite = (
+    origin: ServerName,
+    event: Event,
+    versionId: string,
+    shown: ReadonlyArray<JsonObject>
+  ): Effect.Effect<Event, Failure> =>
     one.withPermits(1)(
       Effect.gen(function* () {
         const userId = event.state_key as UserId
@@ -64,10 +74,13 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         if (room.isOurs) return signed
         if ((yield* graph.known(room, [event.event_id])).has(event.event_id)) return signed
         if (room.membershipOf(userId) === "ban") return yield* new Forbidden({ error: `${userId} is banned` })
-        yield* yield* withNids(1, () => logOutside(room, signed, userId))
+        yield* yield* withNids(1, () => logOutside(room, withShown(signed, shown), userId))
         return signed
       })
     )
+
+  const withShown = (event: Event, shown: ReadonlyArray<JsonObject>): Event =>
+    shown.length === 0 ? event : { ...event, unsigned: { ...event.unsigned, invite_room_state: shown } }
 
   /** A membership of one of our users in a room that this server does not take part in. */
   const logOutside = (room: RoomState, event: Event, userId: UserId) => {
@@ -122,10 +135,19 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     const template = yield* remote.makeMembership(server, handshake, roomId, userId)
     const version = roomVersion(template.room_version)
     if (version === undefined) {
-      return yield* new BadRequest({ error: `The room has version ${template.room_version}, which is unknown here` })
+      return yield* new IncompatibleRoomVersion({
+        error: `The room has version ${template.room_version}, which is unknown here`,
+        room_version: template.room_version
+      })
     }
     const now = yield* Clock.currentTimeMillis
-    const wanted = { ...content, membership: handshake }
+    const { content: proposed } = template.event
+    const voucher = isJsonObject(proposed) ? proposed.join_authorised_via_users_server : undefined
+    const wanted = {
+      ...content,
+      membership: handshake,
+      ...(handshake === "join" && typeof voucher === "string" ? { join_authorised_via_users_server: voucher } : {})
+    }
     const built = version.complete({ ...template.event, content: wanted }, yield* signingKey, now)
     const isAsked = (event: Event) =>
       event.room_id === roomId &&
@@ -195,7 +217,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     )
     yield* settling(
       Effect.flatMap(sent, (answer) =>
-        Effect.uninterruptible(one.withPermits(1)(takeJoin(server, version, event, answer)))
+        Effect.uninterruptible(one.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
       )
     ).pipe(
       // What fails leaves nothing: a server that has not refused the join may have taken it.
@@ -315,8 +337,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       firstOf(servers, (server) =>
         Effect.gen(function* () {
           const { event, version } = yield* complete(server, "knock", userId, content)
-          yield* remote.sendMembership(server, version, "knock", event)
-          return { event, version }
+          const { shown } = yield* remote.sendMembership(server, version, "knock", event)
+          return { event: withShown(event, shown), version }
         })
       )
     ).pipe(
@@ -340,8 +362,6 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     content: JsonObject,
     transaction: RoomTransaction | undefined
   ) {
-    const { isShareable, version } = yield* load
-    if (!isShareable) return yield* notShared(version)
     const room = yield* loadOurs
     const now = yield* Clock.currentTimeMillis
     const proposal = { room_id: roomId, type: "m.room.member", sender, state_key: invited, content }
@@ -350,7 +370,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     const refusal = room.version.authorise(built.success, state) ?? room.version.authorise(built.success, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
     const signed = yield* Effect.mapError(
-      remote.invite(serverNameOf(invited), room.version, built.success),
+      remote.invite(serverNameOf(invited), room.version, built.success, shownState(room.lookup, sender)),
       (failure): MatrixError =>
         failure.errcode === "M_FORBIDDEN" || failure.errcode === "M_NOT_FOUND"
           ? new Forbidden({ error: failure.reason })

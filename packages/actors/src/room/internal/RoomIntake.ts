@@ -52,7 +52,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
         })
 
   const notFound = new NotFound({ error: `There is no room ${roomId}` })
-  const loadOurs = Effect.flatMap(load, (room) => (room.isOurs && room.isShareable ? Effect.succeed(room) : notFound))
+  const loadOurs = Effect.flatMap(load, (room) => (room.isOurs ? Effect.succeed(room) : notFound))
 
   // Outliers: events that are known, but have no place in the graph
 
@@ -64,7 +64,13 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       ...byId.keys(),
       ...[...byId.values()].flatMap((event) => authIdsOf(room, event))
     ])
-    const fresh = topologicalOrder([...byId.values()].filter((event) => !found.has(event.event_id)))
+    const unknown = [...byId.values()].filter((event) => !found.has(event.event_id))
+    const ordered = topologicalOrder(unknown)
+    // In version 12 no event names the m.room.create that authorises it.
+    const fresh = [
+      ...ordered.filter(({ type }) => type === "m.room.create"),
+      ...ordered.filter(({ type }) => type !== "m.room.create")
+    ]
     const isAuthorised = (event: Event): boolean => {
       const authEvents = event.auth_events.flatMap((id) => found.get(id)?.event ?? [])
       return room.version.authoriseByAuthEvents(event, authEvents, authContextOf(room, event, found)) === undefined

@@ -126,6 +126,10 @@ export const makeRoomRequests = Effect.gen(function* () {
     if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
       return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
     }
+    if (isInvite && serverNameOf(stateKey as UserId) !== serverName) {
+      const invited = stateKey as UserId
+      return yield* ask(room(roomId).InviteRemotely({ sender: session.userId, invited, content }))
+    }
     return yield* propose(session, roomId, { type, content: whole, stateKey }, {})
   })
 

@@ -4,7 +4,6 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
-import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
 import type { SigningKey } from "@greenroom/room/Signing"
 import {
@@ -166,11 +165,6 @@ export class RoomState {
   /** False until the room was created here or joined. */
   get exists(): boolean {
     return this.ref !== undefined
-  }
-
-  /** Whether other servers can take part: rooms of later versions than the draft's do not leave this server yet. */
-  get isShareable(): boolean {
-    return this.version.id === draftRoomVersion.id
   }
 
   /** Whether this server takes part in the room: one of its users is joined, or nobody is since the last of them left. */
@@ -412,7 +406,7 @@ export class RoomState {
 
   /** The other servers that an event concerns: those in the room before or after it, and that of who it is about. */
   destinations(event: Event, before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
-    if (!this.isShareable || (event.type !== "m.room.member" && before.size === 0 && this.isAlone)) return nobody
+    if (event.type !== "m.room.member" && before.size === 0 && this.isAlone) return nobody
     const destinations = new Set([...before, ...this.servers.keys()])
     if (event.type === "m.room.member" && event.state_key !== undefined) {
       destinations.add(serverNameOf(event.state_key as UserId))

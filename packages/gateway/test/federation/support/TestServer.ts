@@ -11,6 +11,7 @@ import { NodeCrypto } from "@effect/platform-node"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import type { FederationOptions } from "@greenroom/actors/federation/FederationConfig"
 import * as FederationLayer from "@greenroom/actors/federation/FederationLayer"
+import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Transaction } from "@greenroom/protocol/federation/Transaction"
@@ -68,6 +69,25 @@ const recorded = Layer.effect(
   })
 )
 
+/** Nothing of today's rooms is there. */
+const noRooms = Layer.succeed(ServerServer, {
+  event: () => nothing,
+  getState: () => nothing,
+  getStateIds: () => nothing,
+  getEventAuth: () => nothing,
+  backfill: () => nothing,
+  getMissingEvents: () => nothing,
+  timestampToEvent: () => nothing,
+  makeMembership: () => nothing,
+  sendJoin: () => nothing,
+  sendLeave: () => nothing,
+  sendKnock: () => nothing,
+  invite: () => nothing,
+  publicRooms: () => nothing,
+  hierarchy: () => nothing,
+  userInfo: () => nothing
+})
+
 const noInvites = Layer.succeed(ThirdPartyInvites, {
   invite: () => nothing,
   onBind: () => nothing,
@@ -105,7 +125,7 @@ export const server = (
         ...listener
       }).pipe(
         Layer.provideMerge(recorded),
-        Layer.provideMerge(noInvites),
+        Layer.provideMerge(Layer.merge(noInvites, noRooms)),
         Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
         Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
         Layer.provideMerge(SigningKeys.layer(serverName)),

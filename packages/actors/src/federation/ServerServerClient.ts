@@ -1,0 +1,286 @@
+/**
+ * What this home server asks others in today's dialect, for rooms of versions 1 to 12: one method for each endpoint of the
+ * server-server API. Where an endpoint has two versions, servers that lack the second are asked by the first.
+ *
+ * Every method may fail with a `RemoteError`. Nothing in an answer is verified here but its form: PDUs come as they are, for
+ * `PduVerification`.
+ *
+ * Source: the server-server specification.
+ */
+import type { InviteAnswer, MakeMembershipAnswer, StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
+import { federationPrefix } from "@greenroom/protocol/federation/FederationApi"
+import type { OutgoingTransaction, TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
+import { type EventId, isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import { roomVersions } from "@greenroom/room/RoomVersions"
+import { Context, Effect, Layer } from "effect"
+import type { MembershipHandshake } from "../room/RemoteRooms.ts"
+import {
+  answerLimits,
+  type Call,
+  FederationCalls,
+  isUnrecognized,
+  pathOf,
+  shortTimeoutFactor,
+  withQuery
+} from "./FederationCalls.ts"
+import {
+  objects,
+  readInvite,
+  readJoined,
+  readMade,
+  readNothing,
+  readPdus,
+  readState,
+  readTransactionAnswer
+} from "./internal/answers.ts"
+import type { RemoteError } from "./RemoteError.ts"
+
+/** Where the server-server API is. */
+const prefix = "/_matrix/federation"
+
+const path = (version: "v1" | "v2", ...parts: ReadonlyArray<string>): string =>
+  `${prefix}/${version}${pathOf(...parts)}`
+
+/** The answer to a join: the state before it with what authorises that, and the join as the other server has signed it. */
+export interface JoinAnswer {
+  readonly state: ReadonlyArray<JsonObject>
+  readonly auth_chain: ReadonlyArray<JsonObject>
+  readonly event?: JsonObject
+}
+
+/** An invite of a user of another server, with the version of the room and what the user is shown of it. */
+export interface OutgoingInvite {
+  readonly event: JsonObject
+  readonly room_version: string
+  readonly invite_room_state: ReadonlyArray<JsonObject>
+}
+
+const readJoin = (answer: JsonObject): JoinAnswer | undefined => {
+  const joined = readJoined(answer)
+  return joined === undefined || !isJsonObject(answer.event) ? joined : { ...joined, event: answer.event }
+}
+
+const readIds = (value: unknown): ReadonlyArray<EventId> | undefined =>
+  Array.isArray(value) && value.every((each): each is EventId => isEventId(each)) ? value : undefined
+
+const readStateIds = (answer: JsonObject) => {
+  const [pdu_ids, auth_chain_ids] = [readIds(answer.pdu_ids), readIds(answer.auth_chain_ids)]
+  return pdu_ids === undefined || auth_chain_ids === undefined ? undefined : { pdu_ids, auth_chain_ids }
+}
+
+const knownVersions = [...roomVersions.keys()]
+
+const isDraftPdu = (pdu: JsonObject): boolean => pdu.pdu_id !== undefined
+
+/** Every endpoint over the one way to call them. */
+const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
+  /** Asks by the second version of an endpoint, and by the first where the server has no second one. */
+  const newest = <A>(call2: Call<A>, call1: Call<A>): Effect.Effect<A, RemoteError> =>
+    Effect.catchIf(call(call2), isUnrecognized, (failure) =>
+      Effect.mapError(call(call1), (error) => (isUnrecognized(error) ? failure : error))
+    )
+
+  const makeMembership = (
+    destination: ServerName,
+    handshake: MembershipHandshake,
+    roomId: RoomId,
+    userId: UserId
+  ): Effect.Effect<MakeMembershipAnswer, RemoteError> => {
+    const asked = {
+      destination,
+      method: "GET" as const,
+      maxBytes: answerLimits.small,
+      timeoutFactor: shortTimeoutFactor,
+      isUrgent: true,
+      read: (answer: JsonObject) =>
+        // The servers of versions 1 and 2 did not say which it is.
+        readMade(answer.room_version === undefined ? { ...answer, room_version: "1" } : answer)
+    }
+    const versions = handshake === "leave" ? [] : knownVersions.map((id) => ["ver", id] as const)
+    return callEither(
+      { ...asked, uri: withQuery(path("v1", `make_${handshake}`, roomId, userId), versions) },
+      { ...asked, uri: federationPrefix + pathOf(`make_${handshake}`, roomId, userId) }
+    )
+  }
+
+  const sendTransaction = (
+    destination: ServerName,
+    { edus, origin, pdus, prev_ids, transaction_id, ts }: OutgoingTransaction
+  ): Effect.Effect<TransactionAnswer, RemoteError> => {
+    const asked = {
+      destination,
+      method: "PUT" as const,
+      maxBytes: answerLimits.transaction,
+      timeoutFactor: 2,
+      read: readTransactionAnswer
+    }
+    const parts = { origin, pdus, ...(edus === undefined ? {} : { edus }) }
+    const inDraft: Call<TransactionAnswer> = {
+      ...asked,
+      uri: federationPrefix + pathOf("send", transaction_id),
+      content: { ...parts, transaction_id, destination, ts, prev_ids } as unknown as JsonObject
+    }
+    if (pdus.length > 0 && pdus.every(isDraftPdu)) return call(inDraft)
+    const today: Call<TransactionAnswer> = {
+      ...asked,
+      uri: path("v1", "send", transaction_id),
+      content: { ...parts, origin_server_ts: ts } as unknown as JsonObject
+    }
+    return pdus.length > 0 ? call(today) : callEither(today, inDraft)
+  }
+
+  const sendMembership = (
+    destination: ServerName,
+    handshake: "leave" | "knock",
+    roomId: RoomId,
+    id: EventId,
+    pdu: JsonObject
+  ) => {
+    const asked = {
+      destination,
+      method: "PUT" as const,
+      content: pdu,
+      maxBytes: answerLimits.pages,
+      timeoutFactor: shortTimeoutFactor,
+      isUrgent: true
+    }
+    const readState = (answer: JsonObject) => ({ state: objects(answer.knock_room_state) ?? [] })
+    const first = { ...asked, read: readState, uri: path("v1", `send_${handshake}`, roomId, id) }
+    return handshake === "knock" ? call(first) : newest({ ...first, uri: path("v2", "send_leave", roomId, id) }, first)
+  }
+
+  return {
+    sendTransaction,
+    makeMembership,
+    sendMembership,
+    getEvent: (destination: ServerName, eventId: EventId) =>
+      call({
+        destination,
+        method: "GET",
+        uri: path("v1", "event", eventId),
+        maxBytes: answerLimits.small,
+        read: (answer) => readPdus(answer)?.[0]
+      }),
+    getState: (destination: ServerName, roomId: RoomId, at: EventId): Effect.Effect<StateAnswer, RemoteError> =>
+      call({
+        destination,
+        method: "GET",
+        uri: withQuery(path("v1", "state", roomId), [["event_id", at]]),
+        maxBytes: answerLimits.wholeState,
+        timeoutFactor: 4,
+        read: readState
+      }),
+    getStateIds: (destination: ServerName, roomId: RoomId, at: EventId) =>
+      call({
+        destination,
+        method: "GET",
+        uri: withQuery(path("v1", "state_ids", roomId), [["event_id", at]]),
+        maxBytes: answerLimits.pages,
+        timeoutFactor: 2,
+        read: readStateIds
+      }),
+    getEventAuth: (destination: ServerName, roomId: RoomId, eventId: EventId) =>
+      call({
+        destination,
+        method: "GET",
+        uri: path("v1", "event_auth", roomId, eventId),
+        maxBytes: answerLimits.pages,
+        read: (answer) => objects(answer.auth_chain)
+      }),
+    backfill: (destination: ServerName, roomId: RoomId, from: ReadonlyArray<EventId>, limit: number) =>
+      call({
+        destination,
+        method: "GET",
+        uri: withQuery(path("v1", "backfill", roomId), [
+          ...from.map((id) => ["v", id] as const),
+          // The events themselves are part of the answer.
+          ["limit", String(limit + from.length)]
+        ]),
+        maxBytes: answerLimits.pages,
+        read: (answer) => readPdus(answer)?.slice(0, limit + from.length)
+      }),
+    getMissingEvents: (
+      destination: ServerName,
+      roomId: RoomId,
+      earliest: ReadonlyArray<EventId>,
+      latest: ReadonlyArray<EventId>,
+      limit: number
+    ) =>
+      call({
+        destination,
+        method: "POST",
+        uri: path("v1", "get_missing_events", roomId),
+        content: { earliest_events: earliest, latest_events: latest, limit },
+        maxBytes: answerLimits.pages,
+        read: (answer) => objects(answer.events)?.slice(0, limit)
+      }),
+    sendJoin: (destination: ServerName, roomId: RoomId, eventId: EventId, pdu: JsonObject) => {
+      const asked = {
+        destination,
+        method: "PUT" as const,
+        content: pdu,
+        maxBytes: answerLimits.wholeState,
+        timeoutFactor: 4,
+        isUrgent: true,
+        read: readJoin
+      }
+      return newest(
+        { ...asked, uri: path("v2", "send_join", roomId, eventId) },
+        { ...asked, uri: path("v1", "send_join", roomId, eventId) }
+      )
+    },
+    invite: (
+      destination: ServerName,
+      roomId: RoomId,
+      eventId: EventId,
+      invite: OutgoingInvite
+    ): Effect.Effect<InviteAnswer, RemoteError> => {
+      const asked = {
+        destination,
+        method: "PUT" as const,
+        maxBytes: answerLimits.small,
+        isUrgent: true,
+        read: readInvite
+      }
+      const second: Call<InviteAnswer> = {
+        ...asked,
+        uri: path("v2", "invite", roomId, eventId),
+        content: invite as unknown as JsonObject
+      }
+      const first: Call<InviteAnswer> = {
+        ...asked,
+        uri: path("v1", "invite", roomId, eventId),
+        content: { ...invite.event, unsigned: { invite_room_state: invite.invite_room_state } }
+      }
+      return invite.room_version === "1" || invite.room_version === "2" ? newest(second, first) : call(second)
+    },
+    exchangeThirdPartyInvite: (destination: ServerName, roomId: RoomId, template: JsonObject) =>
+      Effect.asVoid(
+        call({
+          destination,
+          method: "PUT",
+          uri: path("v1", "exchange_third_party_invite", roomId),
+          content: template,
+          maxBytes: answerLimits.small,
+          timeoutFactor: 2,
+          read: readNothing
+        })
+      )
+  }
+}
+
+const make = Effect.map(FederationCalls, (calls) => ServerServerClient.of(endpoints(calls)))
+
+export class ServerServerClient extends Context.Service<ServerServerClient, ReturnType<typeof endpoints>>()(
+  "greenroom/actors/ServerServerClient"
+) {
+  static readonly layer: Layer.Layer<ServerServerClient, never, FederationCalls> = Layer.effect(
+    ServerServerClient,
+    make
+  )
+}
+
+/** True for rooms whose federation speaks the draft's dialect. */
+export const isDraft = ({ id }: { readonly id: string }): boolean => id === draftRoomVersion.id

@@ -1,0 +1,87 @@
+/**
+ * Which events of a room another server may see: by `m.room.history_visibility` and the memberships of its users, both as
+ * they were at the event. What it may not see is redacted: the event graph stays whole.
+ *
+ * Source: "Room history visibility" of the client-server specification, "Backfilling" of the server-server one.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { RoomServerStore } from "@greenroom/store/RoomServerStore"
+import { type StateKey, StateStore } from "@greenroom/store/StateStore"
+import { Effect } from "effect"
+
+const visibilityType = "m.room.history_visibility"
+
+/** How many users of a server are looked at, to find one that was there. */
+const maxUsers = 200
+
+const isOpen = (event: Event | undefined): boolean => {
+  const visibility = event?.content.history_visibility
+  return visibility !== "joined" && visibility !== "invited"
+}
+
+export const makeServerVisibility = Effect.gen(function* () {
+  const events = yield* EventStore
+  const states = yield* StateStore
+  const roomServers = yield* RoomServerStore
+
+  /** Those of the events of one room that the server may not see. */
+  const hiddenIn = Effect.fnUntraced(function* (
+    origin: ServerName,
+    roomNid: number,
+    given: ReadonlyArray<StoredEvent>
+  ) {
+    const hidden = new Set<string>()
+    const history = yield* events.stateHistory(roomNid, visibilityType, "")
+    if (history.every(isOpen)) return hidden
+    const users = yield* roomServers.usersEver(roomNid, origin, maxUsers)
+    const keys: ReadonlyArray<StateKey> = [
+      [visibilityType, ""],
+      ...users.map((userId): StateKey => ["m.room.member", userId])
+    ]
+    const refs = given.flatMap(({ stateBefore }, index) =>
+      stateBefore === undefined ? [] : [{ roomNid: index, ref: stateBefore }]
+    )
+    const before = Map.groupBy(yield* states.read(refs, { keys }), (entry) => entry.roomNid)
+    given.forEach(({ event }, index) => {
+      const state = (before.get(index) ?? []).map((entry) => entry.event)
+      if (!isVisible(origin, event, state)) hidden.add(event.event_id)
+    })
+    return hidden
+  })
+
+  /** The events in their order, those redacted that the server may not see. */
+  const redactHidden = Effect.fnUntraced(function* (
+    origin: ServerName,
+    given: ReadonlyArray<StoredEvent>,
+    versions: ReadonlyMap<RoomId, RoomVersion>
+  ) {
+    const hidden = new Set<string>()
+    for (const [roomNid, of] of Map.groupBy(given, (each) => each.roomNid)) {
+      for (const id of yield* hiddenIn(origin, roomNid, of)) hidden.add(id)
+    }
+    return given.map(({ event }) =>
+      hidden.has(event.event_id) ? (versions.get(event.room_id)?.redact(event) ?? event) : event
+    )
+  })
+
+  return { redactHidden }
+})
+
+const isVisible = (origin: ServerName, event: Event, state: ReadonlyArray<Event>): boolean => {
+  if (serverNameOf(event.sender) === origin) return true
+  const isAboutOneOfTheirs =
+    event.type === "m.room.member" &&
+    event.state_key !== undefined &&
+    serverNameOf(event.state_key as UserId) === origin
+  if (isAboutOneOfTheirs) return true
+  const visibility = state.find(({ type }) => type === visibilityType)
+  if (isOpen(visibility)) return true
+  const memberships = state.filter(({ type }) => type === "m.room.member").map(({ content }) => content.membership)
+  return (
+    memberships.includes("join") ||
+    (visibility?.content.history_visibility === "invited" && memberships.includes("invite"))
+  )
+}

@@ -1,0 +1,63 @@
+/**
+ * Reading the answers of other servers: their outermost form, or undefined where it is another. PDUs stay as they came.
+ *
+ * Source: "Federation" of the draft, and the server-server specification.
+ */
+import { PresencePush } from "@greenroom/protocol/federation/Edu"
+import type {
+  DirectoryAnswer,
+  InviteAnswer,
+  MakeMembershipAnswer,
+  SendJoinAnswer,
+  StateAnswer
+} from "@greenroom/protocol/federation/FederationAnswers"
+import type { TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
+import { isRoomId, isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { Option, Schema } from "effect"
+
+type Objects = ReadonlyArray<JsonObject>
+
+export const objects = (value: unknown): Objects | undefined =>
+  Array.isArray(value) && value.every(isJsonObject) ? value : undefined
+
+export const readPdus = (answer: JsonObject): Objects | undefined => objects(answer.pdus)
+
+export const readState = (answer: JsonObject): StateAnswer | undefined => {
+  const [pdus, auth_chain] = [objects(answer.pdus), objects(answer.auth_chain)]
+  return pdus === undefined || auth_chain === undefined ? undefined : { pdus, auth_chain }
+}
+
+export const readJoined = (answer: JsonObject): SendJoinAnswer | undefined => {
+  const [state, auth_chain] = [objects(answer.state), objects(answer.auth_chain)]
+  return state === undefined || auth_chain === undefined ? undefined : { state, auth_chain }
+}
+
+export const readMade = ({ event, room_version }: JsonObject): MakeMembershipAnswer | undefined =>
+  isJsonObject(event) && typeof room_version === "string" ? { room_version, event } : undefined
+
+export const readInvite = ({ event }: JsonObject): InviteAnswer | undefined =>
+  isJsonObject(event) ? { event } : undefined
+
+export const readTransactionAnswer = ({ pdus }: JsonObject): TransactionAnswer | undefined =>
+  isJsonObject(pdus) && Object.values(pdus).every(isJsonObject)
+    ? { pdus: pdus as TransactionAnswer["pdus"] }
+    : undefined
+
+export const readDirectory = ({ room_id, servers }: JsonObject): DirectoryAnswer | undefined =>
+  isRoomId(room_id) && Array.isArray(servers)
+    ? {
+        room_id,
+        servers: servers.filter((each): each is ServerName => typeof each === "string" && isServerName(each))
+      }
+    : undefined
+
+const decodePresence = Schema.decodeUnknownOption(PresencePush)
+export const readPresence = (answer: JsonObject): PresencePush | undefined => {
+  const state = answer.state ?? answer.presence
+  return Option.getOrUndefined(decodePresence({ ...answer, state, presence: state }))
+}
+
+export const readAny = (answer: JsonObject): JsonObject => answer
+
+export const readNothing = (): true => true

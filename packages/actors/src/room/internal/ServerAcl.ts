@@ -1,0 +1,28 @@
+/**
+ * Which servers may take part in a room: m.room.server_acl.
+ *
+ * Source: "Server Access Control Lists (ACLs) for rooms" of the client-server and server-server specifications.
+ */
+import { isIP } from "node:net"
+import { matchesGlob, parseGlob } from "@greenroom/protocol/Glob"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { Json } from "@greenroom/protocol/Json"
+import type { StateLookup } from "@greenroom/room/RoomVersion"
+
+const isNamed = (patterns: Json | undefined, host: string): boolean =>
+  Array.isArray(patterns) &&
+  patterns.some((pattern) => typeof pattern === "string" && matchesGlob(host, parseGlob(pattern, { ignoreCase: true })))
+
+/** The server name without its port, in lower case. */
+const hostOf = (server: ServerName): string => server.replace(/:[0-9]{1,5}$/, "").toLowerCase()
+
+/** Whether the server may take part in the room: ports do not count, and a room without the event admits all. */
+export const admits = (state: StateLookup, server: ServerName): boolean => {
+  const acl = state("m.room.server_acl", "")
+  if (acl === undefined) return true
+  const { allow, allow_ip_literals, deny } = acl.content
+  const host = hostOf(server)
+  const isLiteral = isIP(host) !== 0 || host.startsWith("[")
+  if (allow_ip_literals === false && isLiteral) return false
+  return !isNamed(deny, host) && isNamed(allow, host)
+}

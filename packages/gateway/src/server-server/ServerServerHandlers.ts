@@ -1,0 +1,250 @@
+/**
+ * Today's federation API as calls of `ServerServer`, and of `Federation` for what both dialects ask in the same form.
+ *
+ * Source: the server-server specification.
+ */
+import { Federation } from "@greenroom/actors/federation/Federation"
+import { ServerServer } from "@greenroom/actors/federation/ServerServer"
+import { encodeJson } from "@greenroom/actors/federation/SlicedJson"
+import type { MembershipHandshake } from "@greenroom/actors/room/RemoteRooms"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
+import { type EventId, isEventId, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { maxBackfill, maxMissingEvents, ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
+import { Clock, Effect } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { objectOf, transactionOf } from "../federation/FederationHandlers.ts"
+import { GatewayVersion } from "../GatewayVersion.ts"
+
+/** An answer that may have many megabytes, written without holding the event loop. */
+const large = (answer: object) =>
+  Effect.map(encodeJson(answer as JsonObject), (bytes) =>
+    HttpServerResponse.uint8Array(bytes, { contentType: "application/json" })
+  )
+
+/** The first version of some endpoints answers with a pair of status and body. */
+const pair = (answer: object) =>
+  Effect.map(encodeJson([200, answer] as never), (bytes) =>
+    HttpServerResponse.uint8Array(bytes, { contentType: "application/json" })
+  )
+
+const isListOfIds = (value: Json | undefined): value is ReadonlyArray<EventId> =>
+  Array.isArray(value) && value.length <= 100 && value.every((each) => isEventId(each))
+
+const countOf = (value: Json | undefined, otherwise: number, most: number): number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? Math.min(value, most) : otherwise
+
+/** What `get_missing_events` asks for. Errors: M_BAD_JSON. */
+const missingOf = (body: JsonObject) => {
+  const { earliest_events: earliest, latest_events: latest, limit, min_depth } = body
+  if (!isListOfIds(earliest) || !isListOfIds(latest)) {
+    return new BadJson({ error: "earliest_events, latest_events: expected lists of at most 100 event IDs" })
+  }
+  return Effect.succeed({
+    earliest,
+    latest,
+    limit: countOf(limit, 10, maxMissingEvents),
+    minDepth: countOf(min_depth, 0, Number.MAX_SAFE_INTEGER)
+  })
+}
+
+const shownOf = (value: Json | undefined): ReadonlyArray<JsonObject> =>
+  Array.isArray(value) ? value.filter(isJsonObject) : []
+
+/** An invite by the second version of the endpoint. Errors: M_BAD_JSON. */
+const inviteOf = (body: JsonObject) => {
+  const { event, invite_room_state, room_version } = body
+  if (!isJsonObject(event)) return new BadJson({ error: "event: expected an object" })
+  if (typeof room_version !== "string") return new BadJson({ error: "room_version: expected a string" })
+  return Effect.succeed({ event, roomVersion: room_version, shown: shownOf(invite_room_state) })
+}
+
+/** The same by the first version, which is for rooms of versions 1 and 2. */
+const firstInviteOf = (event: JsonObject) => ({
+  event,
+  roomVersion: "1",
+  shown: isJsonObject(event.unsigned) ? shownOf(event.unsigned.invite_room_state) : []
+})
+
+const requestOf = (body: JsonObject) => {
+  const { filter, limit, since } = body
+  const term = isJsonObject(filter) ? filter.generic_search_term : undefined
+  const types = isJsonObject(filter) ? filter.room_types : undefined
+  return {
+    ...(typeof limit === "number" ? { limit } : {}),
+    ...(typeof since === "string" ? { since } : {}),
+    ...(typeof term === "string" ? { search: term.slice(0, 255) } : {}),
+    ...(Array.isArray(types)
+      ? { types: types.filter((each): each is string | null => each === null || typeof each === "string") }
+      : {})
+  }
+}
+
+export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serverServer", (handlers) =>
+  Effect.gen(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const federation = yield* Federation
+    const servers = yield* ServerServer
+
+    const pdusOf = (pdus: ReadonlyArray<JsonObject>) =>
+      Effect.flatMap(Clock.currentTimeMillis, (origin_server_ts) =>
+        large({ origin: serverName, origin_server_ts, pdus })
+      )
+
+    const make =
+      (handshake: MembershipHandshake) =>
+      ({
+        params,
+        query
+      }: {
+        readonly params: { readonly roomId: RoomId; readonly userId: UserId }
+        readonly query?: { readonly ver?: ReadonlyArray<string> | undefined }
+      }) =>
+        SignedRequest.use(({ origin }) =>
+          params.userId.endsWith(`:${origin}`)
+            ? servers.makeMembership(origin, handshake, params.roomId, params.userId, query?.ver)
+            : Effect.fail(new Forbidden({ error: `${params.userId} is no user of ${origin}` }))
+        )
+
+    /** The second half of a handshake, with the body that the origin signed. */
+    const signed = <A, E, R>(handle: (origin: ServerName, body: JsonObject) => Effect.Effect<A, E, R>) =>
+      SignedRequest.use(({ content, origin }) => Effect.flatMap(objectOf(content), (body) => handle(origin, body)))
+
+    type Event = { readonly params: { readonly roomId: RoomId; readonly eventId: EventId } }
+
+    const sendLeave = ({ params }: Event) =>
+      signed((origin, pdu) => servers.sendLeave(origin, params.roomId, params.eventId, pdu))
+
+    return handlers
+      .handleRaw("send", ({ params }) =>
+        SignedRequest.use(({ content, origin }) =>
+          Effect.flatMap(transactionOf(params.transactionId, origin, serverName, content), (transaction) =>
+            Effect.flatMap(federation.receiveTransaction(origin, transaction), large)
+          )
+        )
+      )
+      .handleRaw("event", ({ params }) =>
+        SignedRequest.use(({ origin }) => Effect.flatMap(servers.event(origin, params.eventId), (pdu) => pdusOf([pdu])))
+      )
+      .handleRaw("state", ({ params, query }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.flatMap(servers.getState(origin, params.roomId, query.event_id), large)
+        )
+      )
+      .handleRaw("stateIds", ({ params, query }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.flatMap(servers.getStateIds(origin, params.roomId, query.event_id), large)
+        )
+      )
+      .handleRaw("eventAuth", ({ params }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.flatMap(servers.getEventAuth(origin, params.roomId, params.eventId), (auth_chain) =>
+            large({ auth_chain })
+          )
+        )
+      )
+      .handleRaw("backfill", ({ params, query }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.flatMap(
+            servers.backfill(origin, params.roomId, query.v, Math.min(Number(query.limit), maxBackfill)),
+            pdusOf
+          )
+        )
+      )
+      .handleRaw("missingEvents", ({ params }) =>
+        signed((origin, body) =>
+          Effect.flatMap(missingOf(body), (missing) =>
+            Effect.flatMap(servers.getMissingEvents(origin, params.roomId, missing), (events) => large({ events }))
+          )
+        )
+      )
+      .handle("timestampToEvent", ({ params, query }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.map(
+            servers.timestampToEvent(origin, params.roomId, Number(query.ts), query.dir),
+            (found): JsonObject => ({ ...found })
+          )
+        )
+      )
+      .handle("makeJoin", make("join"))
+      .handle("makeLeave", make("leave"))
+      .handle("makeKnock", make("knock"))
+      .handleRaw("sendJoin", ({ params, query }) =>
+        signed((origin, pdu) =>
+          Effect.flatMap(
+            servers.sendJoin(origin, params.roomId, params.eventId, pdu, query.omit_members === "true"),
+            (answer) => large({ origin: serverName, ...answer })
+          )
+        )
+      )
+      .handleRaw("sendJoinV1", ({ params }) =>
+        signed((origin, pdu) =>
+          Effect.flatMap(servers.sendJoin(origin, params.roomId, params.eventId, pdu, false), (answer) =>
+            pair({ origin: serverName, ...answer })
+          )
+        )
+      )
+      .handleRaw("sendLeave", (event) => Effect.andThen(sendLeave(event), large({})))
+      .handleRaw("sendLeaveV1", (event) => Effect.andThen(sendLeave(event), pair({})))
+      .handleRaw("sendKnock", ({ params }) =>
+        signed((origin, pdu) =>
+          Effect.flatMap(servers.sendKnock(origin, params.roomId, params.eventId, pdu), (knock_room_state) =>
+            large({ knock_room_state })
+          )
+        )
+      )
+      .handleRaw("invite", ({ params }) =>
+        signed((origin, body) =>
+          Effect.flatMap(inviteOf(body), (invite) =>
+            Effect.flatMap(servers.invite(origin, params.roomId, params.eventId, invite), large)
+          )
+        )
+      )
+      .handleRaw("inviteV1", ({ params }) =>
+        signed((origin, event) =>
+          Effect.flatMap(servers.invite(origin, params.roomId, params.eventId, firstInviteOf(event)), pair)
+        )
+      )
+      .handleRaw("publicRooms", ({ query: { limit, since } }) =>
+        SignedRequest.use(() =>
+          Effect.flatMap(
+            servers.publicRooms({
+              ...(limit === undefined ? {} : { limit: Number(limit) }),
+              ...(since === undefined ? {} : { since })
+            }),
+            large
+          )
+        )
+      )
+      .handleRaw("findPublicRooms", () =>
+        signed((_origin, body) => Effect.flatMap(servers.publicRooms(requestOf(body)), large))
+      )
+      .handleRaw("hierarchy", ({ params, query }) =>
+        SignedRequest.use(({ origin }) =>
+          Effect.flatMap(servers.hierarchy(origin, params.roomId, query.suggested_only === "true"), large)
+        )
+      )
+      .handle("queryProfile", ({ query }) =>
+        SignedRequest.use(({ origin }) => federation.queryProfile(origin, query.user_id, query.field))
+      )
+      .handle("queryDirectory", ({ query }) =>
+        SignedRequest.use(({ origin }) => federation.queryDirectory(origin, query.room_alias))
+      )
+      .handle("query", ({ params }) => Effect.fail(new NotFound({ error: `There is no query ${params.type}` })))
+  })
+)
+
+export const openServerHandlers = HttpApiBuilder.group(ServerServerApi, "serverServer.open", (handlers) =>
+  Effect.gen(function* () {
+    const servers = yield* ServerServer
+    const version = yield* GatewayVersion
+    return handlers
+      .handle("version", () => Effect.succeed({ server: { name: "Greenroom", version } }))
+      .handle("userinfo", ({ query }) =>
+        Effect.map(servers.userInfo(query.access_token), (found): JsonObject => ({ ...found }))
+      )
+  })
+)

@@ -1,0 +1,111 @@
+/**
+ * Home servers as processes on loopback with TLS, for scenes in which several take part: Greenroom as an operator runs it,
+ * and servers that others wrote. Each is reached by the others through a link that can be cut.
+ */
+import { spawn } from "node:child_process"
+import * as path from "node:path"
+import { setTimeout as delay } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
+import type { Registered } from "../../support/Synapse.ts"
+import * as Synapse from "../../support/Synapse.ts"
+import { Link } from "../synapse/Link.ts"
+import { Person } from "../synapse/Person.ts"
+
+/** A server under test. */
+export interface Server {
+  readonly kind: "greenroom" | "synapse" | "dendrite"
+  /** Its server name. */
+  readonly name: string
+  readonly link: Link
+  readonly person: (name: string) => Promise<Person>
+  readonly stop: () => Promise<void>
+}
+
+const program = fileURLToPath(new URL("../../../apps/gateway/src/main.ts", import.meta.url))
+const password = "correct horse battery staple"
+
+/** Registers by today's client API. */
+const registerAt = async (url: string, username: string): Promise<Registered> => {
+  const ask = async (auth?: object) =>
+    fetch(`${url}/_matrix/client/v3/register`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ username, password, ...(auth === undefined ? {} : { auth }) })
+    })
+  const first = (await (await ask()).json()) as { readonly session: string }
+  const response = await ask({ type: "m.login.dummy", session: first.session })
+  if (!response.ok) throw new Error(`Registration of ${username} failed: ${await response.text()}`)
+  return (await response.json()) as Registered
+}
+
+const unlimited = Object.fromEntries(
+  ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
+)
+
+/** Starts Greenroom; others reach it at `port`, its own listeners are beside. */
+export const startGreenroom = async (directory: string, port: number): Promise<Server> => {
+  const name = `localhost:${port}`
+  const link = new Link(port, port + 10)
+  const child = spawn(
+    process.execPath,
+    [
+      program,
+      ...["--server-name", name, "--port", `${port + 20}`, "--data-dir", path.join(directory, `greenroom-${port}`)],
+      ...["--federation-port", `${port + 10}`, "--no-federation-verify"]
+    ],
+    { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited } }
+  )
+  let output = ""
+  const keep = (chunk: Buffer) => {
+    output += chunk.toString()
+    if (process.env.INTEROP_LOG !== undefined) process.stderr.write(chunk)
+  }
+  child.stdout.on("data", keep)
+  child.stderr.on("data", keep)
+  const endWithUs = () => child.kill("SIGKILL")
+  process.once("exit", endWithUs)
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()))
+  const url = `http://127.0.0.1:${port + 20}`
+  const isUp = async () => (await fetch(`${url}/health`).catch(() => undefined))?.ok === true
+  while (!(await isUp())) {
+    if (child.exitCode !== null) throw new Error(`Greenroom ended: ${output}`)
+    await delay(200)
+  }
+  await link.up()
+  return {
+    kind: "greenroom",
+    name,
+    link,
+    person: async (localpart) => new Person(url, await registerAt(url, localpart)),
+    stop: async () => {
+      process.off("exit", endWithUs)
+      await link.down()
+      child.kill("SIGTERM")
+      await ended
+    }
+  }
+}
+
+/** Starts Synapse from PyPI; others reach it at `port`. */
+export const startSynapse = async (python: string, directory: string, port: number): Promise<Server> => {
+  const link = new Link(port, port + 10)
+  const synapse = await Synapse.start({
+    python,
+    directory: path.join(directory, `synapse-${port}`),
+    serverName: `localhost:${port}`,
+    port: port + 20,
+    tlsPort: port + 10,
+    settings: { allow_public_rooms_over_federation: true, enable_search: false }
+  })
+  await link.up()
+  return {
+    kind: "synapse",
+    name: synapse.serverName,
+    link,
+    person: async (localpart) => new Person(synapse.url, await synapse.register(localpart, password)),
+    stop: async () => {
+      await link.down()
+      await synapse.stop()
+    }
+  }
+}
