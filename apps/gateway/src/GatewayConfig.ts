@@ -38,6 +38,37 @@ export const settings = {
     dataDir: "Where the embedded database and the self-signed certificate are kept",
     dataDirFallback: "./data"
   }),
+  cluster: setting({
+    name: "cluster",
+    description: "Run as one node of a home server of several, which share the database",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false,
+    flag: "switch"
+  }),
+  clusterHost: setting({
+    name: "cluster_host",
+    description: "Where the other nodes reach this one",
+    expects: "a host name or an address",
+    schema: Text,
+    fallback: "127.0.0.1",
+    flag: "host"
+  }),
+  clusterPort: setting({
+    name: "cluster_port",
+    description: "The port for the other nodes",
+    expects: portExpects,
+    schema: integer(1, 65_535),
+    fallback: 8449,
+    flag: "number"
+  }),
+  clusterListenHost: optional({
+    name: "cluster_listen_host",
+    description: "The address to listen on for the other nodes, if it is another than cluster_host",
+    expects: "an address",
+    schema: Text,
+    flag: "host"
+  }),
   federationPort: setting({
     name: "federation_port",
     description: "The port of the federation API",

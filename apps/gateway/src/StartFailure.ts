@@ -11,6 +11,14 @@ export class FederationListenError extends Data.TaggedError("FederationListenErr
   readonly listen: ListenError
 }> {}
 
+/** The other nodes could not be listened for. */
+export class ClusterListenError extends Data.TaggedError("ClusterListenError")<{ readonly listen: ListenError }> {}
+
+/** The embedded PostgreSQL belongs to one process. */
+export class ClusterNeedsDatabase extends Data.TaggedError("ClusterNeedsDatabase") {
+  override readonly message = "nodes share a PostgreSQL that somebody else runs, name it by --database-url"
+}
+
 const describeListen = (error: ListenError, portOption = "--port"): string => {
   const where = `${error.host} port ${error.port}`
   switch (error.code) {
@@ -31,7 +39,8 @@ const optionOf: { readonly [tag: string]: string } = {
   DatabaseUnsuitable: "--database-url",
   DatabaseInUse: "--database-url",
   ServerNameMismatch: "--server-name",
-  EmbeddedPostgresError: "--data-dir"
+  EmbeddedPostgresError: "--data-dir",
+  ClusterNeedsDatabase: "--cluster"
 }
 
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
@@ -44,6 +53,7 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (CliError.isCliError(error)) return undefined
   if (error instanceof ListenError) return describeListen(error)
   if (error instanceof FederationListenError) return describeListen(error.listen, "--federation-port")
+  if (error instanceof ClusterListenError) return describeListen(error.listen, "--cluster-port")
   if (error instanceof TlsError) return `${error.file === "key" ? "--tls-key" : "--tls-cert"}: ${error.message}`
   if (!hasTag(error)) return error instanceof Error ? error.message : String(error)
   const option = optionOf[error._tag]

@@ -23,7 +23,7 @@ import type { GatewayConfig } from "./GatewayConfig.ts"
 import { toLimits } from "./LimitSettings.ts"
 import { toLoginOptions } from "./LoginSettings.ts"
 import { toMediaOptions } from "./MediaSettings.ts"
-import { describeFailure, FederationListenError } from "./StartFailure.ts"
+import { ClusterListenError, ClusterNeedsDatabase, describeFailure, FederationListenError } from "./StartFailure.ts"
 
 mendJsonParse()
 
@@ -78,10 +78,22 @@ const toFederation = (config: GatewayConfig) =>
 
 const federationFails = (listen: ListenError) => Effect.fail(new FederationListenError({ listen }))
 
+const toNode = (config: GatewayConfig, homeServer: HomeServerOptions) =>
+  HomeServer.clusterLayer(homeServer, {
+    host: config.clusterHost,
+    port: config.clusterPort,
+    listenHost: config.clusterListenHost ?? config.clusterHost
+  })
+
 /** What would end the program as soon as it listens, before the database is started for it. */
 const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
   yield* checkListen(config)
   yield* Effect.catch(checkListen({ host: config.host, port: config.federationPort }), federationFails)
+  if (config.cluster) {
+    if (config.databaseUrl === undefined) return yield* new ClusterNeedsDatabase()
+    const node = { host: config.clusterListenHost ?? config.clusterHost, port: config.clusterPort }
+    yield* Effect.catch(checkListen(node), (listen) => Effect.fail(new ClusterListenError({ listen })))
+  }
   if (config.tlsCert !== undefined) yield* tlsCredentials(config)
 })
 
@@ -103,11 +115,11 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   const files = yield* FileSystem.FileSystem
   const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
   const homeServer = toHomeServer(config, authorities)
-  yield* Database.checkFree(homeServer)
+  yield* Database.checkFree(homeServer, config.cluster ? "shared" : "alone")
   yield* checkListeners(config)
   const server = announce(config).pipe(
     Layer.provide([toGateway(config), toFederation(config)]),
-    Layer.provideMerge(HomeServer.layer(homeServer))
+    Layer.provideMerge(config.cluster ? toNode(config, homeServer) : HomeServer.layer(homeServer))
   )
   yield* Effect.flatMap(Layer.build(server), (services) => Context.get(services, DatabaseHold).lost).pipe(
     Effect.onError(() => Effect.sync(() => startDeadline(CommandLine.name))),

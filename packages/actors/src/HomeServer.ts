@@ -49,6 +49,7 @@ import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Layer } from "effect"
 import type { Sharding } from "effect/cluster"
+import type { SqlClient } from "effect/sql"
 import { AccountStandings } from "./account/AccountStandings.ts"
 import { Accounts } from "./account/Accounts.ts"
 import { Administration } from "./account/Administration.ts"
@@ -87,6 +88,7 @@ import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import { Media } from "./media/Media.ts"
 import { MediaConfig, type MediaOptions } from "./media/MediaConfig.ts"
 import { MediaFiles } from "./media/MediaFiles.ts"
+import { Thumbnails } from "./media/Thumbnails.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
@@ -99,9 +101,11 @@ import { RoomReader } from "./room/RoomReader.ts"
 import { RoomSummaries } from "./room/RoomSummaries.ts"
 import { Rooms } from "./room/Rooms.ts"
 import { RoomUpgrades } from "./room/RoomUpgrades.ts"
+import * as ClusterRunner from "./runtime/ClusterRunner.ts"
 import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
+import type { Nodes } from "./runtime/Nodes.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
 import { Events } from "./sync/Events.ts"
 import { Feeds } from "./sync/internal/Feeds.ts"
@@ -199,7 +203,7 @@ const services = Layer.mergeAll(
   Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),
   LoginMethods.layer,
   DatabaseHealth.layer,
-  Media.layer.pipe(Layer.provide(MediaFiles.layerDisk)),
+  Layer.merge(Media.layer, Thumbnails.layer).pipe(Layer.provide(MediaFiles.layerDisk)),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),
@@ -213,11 +217,11 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))
 )
 
-/** A home server on a database that is there already: needs its `SqlClient`. `runner` says where the actors run. */
-export const layerOnDatabase = (
-  options: HomeServerOptions,
-  runner: Layer.Layer<Sharding.Sharding> = LocalRunner.layer()
-) =>
+/** Where the actors run: `LocalRunner.layer()` in this process, `ClusterRunner.layer(...)` on all nodes of a cluster. */
+export type Runner<E = never> = Layer.Layer<Sharding.Sharding | Nodes, E, SqlClient.SqlClient>
+
+/** A home server on a database that is there already: needs its `SqlClient`. */
+export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: Runner<E> = LocalRunner.layer()) =>
   federation.pipe(
     Layer.provideMerge(actors),
     Layer.provideMerge(services),
@@ -239,3 +243,7 @@ export const layerOnDatabase = (
  */
 export const layer = (options: HomeServerOptions) =>
   layerOnDatabase(options).pipe(Layer.provideMerge(Database.exclusiveLayer(options)))
+
+/** One node of a home server of several, which share the database at `databaseUrl`. */
+export const clusterLayer = (options: HomeServerOptions, node: ClusterRunner.ClusterRunnerOptions) =>
+  layerOnDatabase(options, ClusterRunner.layer(node)).pipe(Layer.provideMerge(Database.clusterLayer(options)))

@@ -5,6 +5,9 @@
  *
  * Source: "API Standards" of the specification.
  */
+
+import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
+import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
   isMatrixError,
@@ -47,6 +50,13 @@ export const goingDown = HttpServerResponse.setHeaders(unknownError(503, "The se
   connection: "close"
 })
 
+/** The answer where the node that runs an actor was lost: another one takes over within seconds. */
+const nodeUnavailable = HttpServerResponse.setHeader(
+  unknownError(503, "The part of the server that would do this is moving to another machine, try again"),
+  "retry-after",
+  "1"
+)
+
 type Http<E> = Effect.Effect<
   HttpServerResponse.HttpServerResponse,
   E,
@@ -76,7 +86,8 @@ export const matrixHttp = (endpoints: Http<unknown>, known: KnownPaths): Http<ne
     const refused = refuseEncoding(request)
     if (refused !== undefined) return Effect.succeed(finish(refused))
     const adapted = new MatrixRequest(request)
-    return Effect.matchCauseEffect(Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted), {
+    const answered = Effect.provideService(withAllowance(endpoints), HttpServerRequest.HttpServerRequest, adapted)
+    return Effect.matchCauseEffect(answered, {
       onSuccess: (response) => Effect.succeed(finish(response)),
       onFailure: (cause) =>
         Cause.hasInterruptsOnly(cause)
@@ -108,7 +119,7 @@ export const answerCause = (
     if (reason._tag === "RouteNotFound") return Effect.succeed(known.notFound(request))
     if (reason._tag === "RequestParseError") return Effect.succeed(errorResponse(bodyError(reason)))
   }
-  return answerDefect(cause, request)
+  return isOfUnavailableNode(cause) ? Effect.succeed(nodeUnavailable) : answerDefect(cause, request)
 }
 
 const bodyError = (reason: HttpServerError.RequestParseError): TooLarge | BadRequest =>

@@ -6,7 +6,17 @@ import { RoomId } from "@greenroom/protocol/Identifiers"
 import { maxPageBytes } from "@greenroom/protocol/Pagination"
 import { Effect } from "effect"
 import { connect } from "./socket/TestSocket.ts"
-import { type Answer, ask, createRoom, gateway, inPath, register, type Seen, type TestUser } from "./TestGateway.ts"
+import {
+  type Answer,
+  ask,
+  askToday,
+  createRoom,
+  gateway,
+  inPath,
+  register,
+  type Seen,
+  type TestUser
+} from "./TestGateway.ts"
 
 /** A page ends after the event with which it is full; clients get some keys twice, and the age. */
 const mostBytes = maxPageBytes + 70_000
@@ -20,6 +30,10 @@ const numbersOf = (events: ReadonlyArray<Seen>) =>
   events.flatMap(({ content, type }) =>
     type === "m.room.message" ? [Number(String(content.body).slice(0, String(content.body).indexOf(" ")))] : []
   )
+
+// biome-ignore lint/suspicious/noExplicitAny: bodies of answers, whose shape is what the tests look at.
+type Any = any
+const any = (body: unknown): Any => body
 
 const numbers = Array.from({ length: count }, (_, index) => index)
 
@@ -75,6 +89,59 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
         assert.deepStrictEqual(numbersOf(seen), numbers)
         assert.isAbove(pages.length, 2)
       }
+    })
+  )
+
+  it.effect("a state of many megabytes is answered whole, to several who ask at once", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("state-alice")
+      const room = inPath(yield* createRoom(alice))
+      for (const index of numbers) {
+        const path = `/rooms/${room}/state/org.example.large/${index}`
+        yield* ask("PUT", path, { token: alice.token, json: { body: bodyOf(index) } })
+      }
+      const found = (events: ReadonlyArray<Seen>) =>
+        events.flatMap(({ content, type }) =>
+          type === "org.example.large" ? [Number.parseInt(String(content.body), 10)] : []
+        )
+      const read = Effect.fnUntraced(function* (path: string, events: (answer: Answer) => ReadonlyArray<Seen>) {
+        const answer = yield* ask("GET", path, { token: alice.token })
+        assert.strictEqual(answer.status, 200)
+        assert.sameMembers([...found(events(answer))], numbers)
+      })
+      const stateIn = (answer: Answer) => answer.body as unknown as ReadonlyArray<Seen>
+      yield* Effect.all(
+        [
+          ...Array.from({ length: 6 }, () => read(`/rooms/${room}/state`, stateIn)),
+          read(`/rooms/${room}/initialSync`, ({ body }) => any(body).state),
+          read("/initialSync", ({ body }) => any(body).rooms[0].state),
+          read(`//_matrix/client/v3/rooms/${room}/state`, stateIn),
+          read("//_matrix/client/v3/sync?filter={}", ({ body }) =>
+            Object.values<Any>(any(body).rooms.join).flatMap(({ state, timeline }) => [
+              ...state.events,
+              ...timeline.events
+            ])
+          )
+        ],
+        { concurrency: "unbounded" }
+      )
+    })
+  )
+
+  it.effect("a timeline that is cut by its bytes says so, and its messages are read on from there", () =>
+    Effect.gen(function* () {
+      const { alice, room } = yield* largeRoom("sync-alice")
+      const filter = encodeURIComponent(JSON.stringify({ room: { timeline: { limit: 100 } } }))
+      const { body } = yield* askToday("GET", `/v3/sync?filter=${filter}`, { token: alice.token })
+      const { timeline } = any(body).rooms.join[room]
+      assert.isTrue(timeline.limited)
+      const told = numbersOf(timeline.events)
+      assert.isBelow(told.length, count)
+      const page = `/v3/rooms/${inPath(room)}/messages?dir=b&limit=100&from=${timeline.prev_batch}`
+      const { body: before } = yield* askToday("GET", page, { token: alice.token })
+      const older = numbersOf(any(before).chunk)
+      assert.deepStrictEqual([...older].reverse().concat(told), numbers.slice(-(older.length + told.length)))
+      assert.isAbove(older.length, 0)
     })
   )
 

@@ -7,6 +7,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
 import { texts } from "./PgArrays.ts"
 
 /** The auth events of events, by event ID. */
@@ -94,12 +95,18 @@ export class AuthChainStore extends Context.Service<
 
       const events = Effect.fnUntraced(function* (ids: ReadonlyArray<EventId>) {
         if (ids.length === 0) return []
-        const rows = yield* sql<{ body: string }>`
-          ${chainOf(ids)}
-          SELECT found.body FROM chain CROSS JOIN LATERAL (
-            SELECT event_id, body FROM events WHERE events.nid = chain.nid OFFSET 0
-          ) AS found
-          WHERE found.event_id <> ALL (${texts(ids)}::text[])`
+        const rows = yield* readWhole(
+          sql,
+          sql<SizedRow>`
+            ${chainOf(ids)}
+            SELECT sized.nid, ${sizedBody(sql)} FROM (
+              SELECT events.nid, events.body, ${sql.literal(runningBytes)}
+              FROM chain CROSS JOIN LATERAL (
+                SELECT nid, event_id, body FROM events WHERE events.nid = chain.nid OFFSET 0
+              ) AS events
+              WHERE events.event_id <> ALL (${texts(ids)}::text[])
+            ) AS sized`
+        )
         const found: Array<Event> = []
         for (const { body } of rows) {
           found.push(JSON.parse(body) as Event)

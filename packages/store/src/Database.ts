@@ -12,8 +12,9 @@
  */
 import type { PgClient } from "@effect/sql-pg"
 import { Data, Effect, Layer, Redacted } from "effect"
+import { SqlRunnerStorage } from "effect/cluster"
 import { Migrator, SqlClient, SqlError } from "effect/sql"
-import { DatabaseHold, type DatabaseInUse } from "./DatabaseHold.ts"
+import { DatabaseHold, type DatabaseInUse, type HoldMode } from "./DatabaseHold.ts"
 import { checkRequirements, type DatabaseUnsuitable } from "./DatabaseRequirements.ts"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
@@ -125,6 +126,8 @@ export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = 
       yield* checkRequirements
       yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
       yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "migrations" })
+      // The tables by which Effect's cluster finds its nodes.
+      yield* Migrator.make({})({ loader: SqlRunnerStorage.migrations({}), table: "cluster_runner_migrations" })
       const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
       const newest = applied[0]?.id ?? 0
       if (newest > newestMigration) {
@@ -165,18 +168,22 @@ export const pool = ({
 export const migrated = (options: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, DatabaseError> =>
   Layer.effectDiscard(migrate).pipe(Layer.provideMerge(pool(options)), namingUnreachable(options.url))
 
-/** The same, held against every other process that wants to hold it. */
+/** The same, held against every other process that wants to hold it in another mode, or alone. */
 const held = ({
   maxConnections,
+  mode,
   url
-}: PoolOptions): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient | DatabaseHold, DatabaseError | DatabaseInUse> =>
+}: PoolOptions & { readonly mode: HoldMode }): Layer.Layer<
+  PgClient.PgClient | SqlClient.SqlClient | DatabaseHold,
+  DatabaseError | DatabaseInUse
+> =>
   Layer.unwrap(
     Effect.map(DatabaseHold, (hold) =>
       Layer.effectDiscard(Effect.andThen(migrate, hold.register)).pipe(
         Layer.provideMerge(pool({ url, maxConnections, hold }))
       )
     )
-  ).pipe(Layer.provideMerge(DatabaseHold.layer(url)), namingUnreachable(url))
+  ).pipe(Layer.provideMerge(DatabaseHold.layer(url, mode)), namingUnreachable(url))
 
 /** Failures to connect name the database. */
 const namingUnreachable =
@@ -213,13 +220,13 @@ const onChosen = <A, E>(
  * Fails where another process holds the database that the operator chose, before anything is started on it. Other
  * failures are left to `exclusiveLayer`.
  */
-export const checkFree = ({
-  databaseUrl,
-  dataDir
-}: DatabaseOptions): Effect.Effect<void, DatabaseInUse | EmbeddedPostgresError> =>
+export const checkFree = (
+  { databaseUrl, dataDir }: DatabaseOptions,
+  mode: HoldMode = "alone"
+): Effect.Effect<void, DatabaseInUse | EmbeddedPostgresError> =>
   databaseUrl === undefined
     ? checkUnlocked(dataDir)
-    : Effect.catchTag(DatabaseHold.checkFree(databaseUrl), "SqlError", () => Effect.void)
+    : Effect.catchTag(DatabaseHold.checkFree(databaseUrl, mode), "SqlError", () => Effect.void)
 
 /** The migrated database that the operator chose, for programs beside the home server. */
 export const layer = (
@@ -233,4 +240,12 @@ export const exclusiveLayer = (
 ): Layer.Layer<
   PgClient.PgClient | SqlClient.SqlClient | DatabaseHold,
   DatabaseError | DatabaseInUse | EmbeddedPostgresError
-> => onChosen(options, held)
+> => onChosen(options, (pool) => held({ ...pool, mode: "alone" }))
+
+/** The same for one node of several, that share a database which somebody else runs. */
+export const clusterLayer = (
+  options: DatabaseOptions
+): Layer.Layer<
+  PgClient.PgClient | SqlClient.SqlClient | DatabaseHold,
+  DatabaseError | DatabaseInUse | EmbeddedPostgresError
+> => onChosen(options, (pool) => held({ ...pool, mode: "shared" }))

@@ -1,6 +1,7 @@
 /**
- * One process at a time runs a home server on a database. It holds an advisory lock of PostgreSQL on a connection of its
- * own, and a row of `database_holder` names it for the operator.
+ * One process at a time runs a home server on a database, or the nodes of one cluster do. Each holds an advisory lock of
+ * PostgreSQL on a connection of its own: a single process alone, nodes a shared one. A row of `database_holder` names a
+ * single process for the operator.
  *
  * A lock ends with its connection, so it is not enough to have taken it once:
  *
@@ -39,6 +40,15 @@ const attempts = 15
 
 const holderName = (id: string): string => `greenroom-holder-${id}`
 
+/** Whether a process holds the database alone, or with other nodes of its cluster. */
+export type HoldMode = "alone" | "shared"
+
+/** The names of the pools' connections of each mode. */
+const poolNames = { alone: "greenroom-", shared: "greenroom-node-" } as const
+
+/** Whose connections a process ends that takes the database. */
+const ended = { alone: "^greenroom-(node-)?[0-9a-f]{8}$", shared: "^greenroom-[0-9a-f]{8}$" } as const
+
 type Connection = PgConnection.PgConnection
 
 /** The lock's connection answers no more. */
@@ -58,9 +68,9 @@ const ping = (connection: Connection): Effect.Effect<unknown, ConnectionLost> =>
     Effect.mapError(() => new ConnectionLost())
   )
 
-const tryLock = (connection: Connection): Effect.Effect<boolean, SqlError.SqlError> =>
+const tryLock = (connection: Connection, mode: HoldMode): Effect.Effect<boolean, SqlError.SqlError> =>
   Effect.map(
-    connection.query("SELECT pg_try_advisory_lock($1) AS locked", [holderLock]),
+    connection.query(`SELECT pg_try_advisory_lock${mode === "alone" ? "" : "_shared"}($1) AS locked`, [holderLock]),
     ({ rows }) => rows[0]?.locked === true
   )
 
@@ -77,6 +87,8 @@ interface Holder {
   readonly client: string | null
   readonly host: string | null
   readonly pid: number | null
+  /** Whether it is a node of a cluster. */
+  readonly shared: boolean
 }
 
 /** The process that holds the lock, with what it wrote of itself. */
@@ -84,7 +96,8 @@ const findHolder = Effect.fnUntraced(function* (connection: Connection) {
   const { rows } = yield* connection.query("SELECT to_regclass('database_holder') IS NOT NULL AS found")
   const written = rows[0]?.found === true ? "database_holder" : "(SELECT '' AS id, '' AS host, 0 AS pid)"
   const found = yield* connection.query(
-    `SELECT session.backend_start AS since, host(session.client_addr) AS client, written.host, written.pid
+    `SELECT session.backend_start AS since, host(session.client_addr) AS client, written.host, written.pid,
+       held.mode = 'ShareLock' AS shared
      FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
      LEFT JOIN ${written} AS written ON session.application_name = $2 || written.id
      WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
@@ -95,7 +108,11 @@ const findHolder = Effect.fnUntraced(function* (connection: Connection) {
   return found.rows[0] as Holder | undefined
 })
 
-const describe = ({ client, host, pid, since }: Holder): string => {
+const describe = ({ client, host, pid, shared, since }: Holder): string => {
+  if (shared) {
+    const where = client === null ? "" : `, one at ${client} since ${since.toISOString()}`
+    return `The nodes of a cluster use this database${where}: start this one with --cluster too, or choose another database.`
+  }
   const process =
     pid === null
       ? `Another Greenroom${client === null ? "" : ` at ${client}`}`
@@ -128,12 +145,15 @@ const untilFree = Effect.fnUntraced(function* (
 })
 
 /** Fails where another process holds the database, as the layer would. Takes nothing. */
-const checkFree = (url: Redacted.Redacted): Effect.Effect<void, DatabaseInUse | SqlError.SqlError> =>
+const checkFree = (
+  url: Redacted.Redacted,
+  mode: HoldMode = "alone"
+): Effect.Effect<void, DatabaseInUse | SqlError.SqlError> =>
   Effect.scoped(
     Effect.flatMap(connect(url, "check"), (connection) =>
       untilFree(
         connection,
-        Effect.map(findHolder(connection), (holder) => holder === undefined)
+        Effect.map(findHolder(connection), (holder) => holder === undefined || (mode === "shared" && holder.shared))
       )
     )
   )
@@ -143,7 +163,8 @@ const takenOver = new DatabaseTakenOver({
 })
 
 const make = Effect.fnUntraced(function* (
-  url: Redacted.Redacted
+  url: Redacted.Redacted,
+  mode: HoldMode
 ): Effect.fn.Return<DatabaseHold["Service"], DatabaseInUse | SqlError.SqlError, Scope.Scope> {
   const id = randomBytes(4).toString("hex")
   const since = yield* Clock.currentTimeMillis
@@ -179,12 +200,12 @@ const make = Effect.fnUntraced(function* (
     }).pipe(Effect.scoped)
 
   const takeFirst = (connection: Connection) =>
-    Effect.andThen(untilFree(connection, tryLock(connection)), endConnections(connection, "^greenroom-[0-9a-f]{8}$"))
+    Effect.andThen(untilFree(connection, tryLock(connection, mode)), endConnections(connection, ended[mode]))
 
   /** PostgreSQL may not have noticed the end of our former connection, which then still holds the lock. */
   const takeAgain = Effect.fnUntraced(function* (connection: Connection) {
     yield* endConnections(connection, `^${holderName(id)}$`)
-    if (!(yield* tryLock(connection))) return yield* takenOver
+    if (!(yield* tryLock(connection, mode))) return yield* takenOver
     if (!isRegistered) return
     const { rows } = yield* connection.query("SELECT id FROM database_holder")
     if (rows[0]?.id !== id) return yield* takenOver
@@ -211,6 +232,7 @@ const make = Effect.fnUntraced(function* (
   })
 
   const register = Effect.gen(function* () {
+    if (mode === "shared") return
     const sql = yield* SqlClient.SqlClient
     yield* sql`
       INSERT INTO database_holder (id, host, pid, since)
@@ -220,7 +242,8 @@ const make = Effect.fnUntraced(function* (
   })
 
   return DatabaseHold.of({
-    applicationName: `greenroom-${id}`,
+    mode,
+    applicationName: poolNames[mode] + id,
     verified: Effect.asVoid(verified),
     register,
     lost: Deferred.await(lost)
@@ -230,6 +253,7 @@ const make = Effect.fnUntraced(function* (
 export class DatabaseHold extends Context.Service<
   DatabaseHold,
   {
+    readonly mode: HoldMode
     /** The name of the pool's connections, by which the next holder finds them. */
     readonly applicationName: string
     /** Returns while this process holds the database. To be run before a connection of the pool is opened. */
@@ -240,7 +264,9 @@ export class DatabaseHold extends Context.Service<
     readonly lost: Effect.Effect<never, DatabaseTakenOver>
   }
 >()("greenroom/store/DatabaseHold") {
-  static readonly layer = (url: Redacted.Redacted): Layer.Layer<DatabaseHold, DatabaseInUse | SqlError.SqlError> =>
-    Layer.effect(DatabaseHold, make(url))
+  static readonly layer = (
+    url: Redacted.Redacted,
+    mode: HoldMode = "alone"
+  ): Layer.Layer<DatabaseHold, DatabaseInUse | SqlError.SqlError> => Layer.effect(DatabaseHold, make(url, mode))
   static readonly checkFree = checkFree
 }

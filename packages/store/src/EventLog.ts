@@ -101,8 +101,8 @@ export class EventLog extends Context.Service<
     EventLog,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      // The holder of the database is the only node that follows the log.
-      const isAlone = Option.isSome(yield* Effect.serviceOption(DatabaseHold))
+      // Whoever holds the database alone knows that no other node follows.
+      const isAlone = Option.exists(yield* Effect.serviceOption(DatabaseHold), ({ mode }) => mode === "alone")
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
       /** After a failed commit, what the same writer has still in line builds on what is not there. */
@@ -124,7 +124,6 @@ export class EventLog extends Context.Service<
 
       const epochs = new LogEpochs(sql)
       const follower = yield* joinLog(sql, epochs, read)
-      yield* follower.follow((slice) => Effect.sync(() => epochs.read(slice)))
 
       const settled = Effect.suspend(() => {
         const xid = lastCommitted
@@ -266,8 +265,17 @@ const joinLog = Effect.fnUntraced(function* (
     hasJoined = true
   })
 
+  /** Before the position moves on: a token of it carries the epoch that began there. */
+  const readWithEpochs = (position: StreamPosition, limit: number) =>
+    Effect.map(read(position, limit), (slice) => {
+      epochs.read(slice)
+      return slice
+    })
+
   yield* listenToLog({ wake: (xid) => follower?.wake(xid), join })
-  follower = yield* makeLogFollower(yield* lastStored(sql, { complete: true }), read)
+  follower = yield* makeLogFollower(yield* lastStored(sql, { complete: true }), readWithEpochs)
+  // Another node may have begun one meanwhile, before the position where this one starts to read.
+  yield* epochs.readNewest
   follower.wake()
   return follower
 }, Effect.orDie)

@@ -5,6 +5,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { readWhole, runningBytes, type SizedRow, sizedBody, takeBytes } from "./LargeReads.ts"
 import { type MembershipRow, type StreamedEvent, type StreamedMembership, toStreamedMembership } from "./LogSlice.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { EventStatus } from "./RoomCommit.ts"
@@ -93,10 +94,16 @@ export class EventStore extends Context.Service<
       const byIds = (ids: ReadonlyArray<EventId>) =>
         ids.length === 0
           ? Effect.succeed([])
-          : sql<EventRow>`
-              SELECT xid::text AS xid, nid, room_nid, status, state_chain, state_seq, after_chain, after_seq, body
-              FROM events
-              WHERE event_id = ANY (${texts(ids)}::text[])`.pipe(
+          : readWhole(
+              sql,
+              sql<EventRow & SizedRow>`
+                SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.status, sized.state_chain,
+                  sized.state_seq, sized.after_chain, sized.after_seq, ${sizedBody(sql)}
+                FROM (
+                  SELECT events.*, ${sql.literal(runningBytes)} FROM events
+                  WHERE event_id = ANY (${texts(ids)}::text[])
+                ) AS sized`
+            ).pipe(
               Effect.map((rows) => rows.map(toStoredEvent)),
               Effect.orDie
             )
@@ -148,6 +155,7 @@ export class EventStore extends Context.Service<
           ) AS sized
           WHERE coalesce(bytes_before, 0) < ${maxBytes}
           ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
+          Effect.tap((rows) => takeBytes(bytesOf(rows))),
           Effect.map((rows) => rows.map(toStreamedEvent)),
           Effect.orDie
         )
@@ -254,6 +262,8 @@ interface EventRow {
   readonly after_seq: number | null
   readonly body: string
 }
+
+const bytesOf = (rows: ReadonlyArray<EventRow>): number => rows.reduce((sum, { body }) => sum + body.length, 0)
 
 const stateRef = (chain: bigint | null, seq: number | null): StateRef | undefined =>
   chain === null ? undefined : { chain: Number(chain), seq: seq ?? 0 }

@@ -118,6 +118,8 @@ export class MediaStore extends Context.Service<
     readonly putRemote: (name: MediaName, content: StoredContent, authenticated: boolean) => Effect.Effect<void>
     /** Bytes that the user has uploaded. */
     readonly usageOf: (userId: UserId) => Effect.Effect<number>
+    readonly thumbnail: (source: Uint8Array, variant: string) => Effect.Effect<Option.Option<ThumbnailRow>>
+    readonly addThumbnail: (source: Uint8Array, variant: string, row: ThumbnailRow) => Effect.Effect<void>
     readonly used: (name: MediaName, now: number) => Effect.Effect<void>
   }
 >()("greenroom/store/MediaStore") {
@@ -212,11 +214,27 @@ export class MediaStore extends Context.Service<
         return Number(rows[0]?.bytes ?? 0)
       }, Effect.orDie)
 
+      const thumbnail = Effect.fnUntraced(function* (source: Uint8Array, variant: string) {
+        const rows = yield* sql<{ sha256: Uint8Array; size: bigint; content_type: string }>`
+          SELECT sha256, size, content_type FROM media_thumbnails WHERE source = ${source} AND variant = ${variant}`
+        return Option.map(Option.fromNullishOr(rows[0]), ({ content_type, sha256, size }) => ({
+          sha256,
+          size: Number(size),
+          contentType: content_type
+        }))
+      }, Effect.orDie)
+
+      const addThumbnail = Effect.fnUntraced(function* (source: Uint8Array, variant: string, row: ThumbnailRow) {
+        yield* sql`
+          INSERT INTO media_thumbnails (source, variant, sha256, size, content_type)
+          VALUES (${source}, ${variant}, ${row.sha256}, ${row.size}, ${row.contentType}) ON CONFLICT DO NOTHING`
+      }, Effect.orDie)
+
       const used = Effect.fnUntraced(function* ({ mediaId, origin }: MediaName, now: number) {
         yield* sql`UPDATE media SET last_used_at = ${now} WHERE origin = ${origin} AND media_id = ${mediaId}`
       }, Effect.orDie)
 
-      return MediaStore.of({ find, touch, reserve, add, complete, putRemote, usageOf, used })
+      return MediaStore.of({ find, touch, reserve, add, complete, putRemote, usageOf, thumbnail, addThumbnail, used })
     })
   )
 }

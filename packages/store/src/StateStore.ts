@@ -8,6 +8,7 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
+import { readWhole, runningBytes, type SizedRow, sizedBody } from "./LargeReads.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 
@@ -82,7 +83,7 @@ export class StateStore extends Context.Service<
     readonly chains: NumberBlocks
     /**
      * The events of several states at once. `roomNid` is given back with each event, so that the caller knows of which
-     * state it is.
+     * state it is. Counts as a `LargeReads` where they are many.
      */
     readonly read: (
       states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
@@ -148,9 +149,14 @@ export class StateStore extends Context.Service<
               : only?.types !== undefined
                 ? sql`AND delta.type = ANY (${texts(only.types)}::text[])`
                 : sql.literal("")
-        const rows = yield* sql<{ room_nid: bigint; nid: bigint; body: string }>`
-          SELECT state.room_nid, events.nid, events.body
-          FROM (${entries(states, filter)}) AS state JOIN events ON events.nid = state.event_nid`
+        const rows = yield* readWhole(
+          sql,
+          sql<SizedRow & { readonly room_nid: bigint }>`
+            SELECT sized.room_nid, sized.nid, ${sizedBody(sql)} FROM (
+              SELECT state.room_nid, events.nid, events.body, ${sql.literal(runningBytes)}
+              FROM (${entries(states, filter)}) AS state JOIN events ON events.nid = state.event_nid
+            ) AS sized`
+        )
         const found: Array<StateEntry> = []
         for (const row of rows) {
           found.push({ roomNid: Number(row.room_nid), nid: Number(row.nid), event: JSON.parse(row.body) as Event })

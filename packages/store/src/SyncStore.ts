@@ -9,6 +9,7 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { TimelineRange } from "./EventStore.ts"
+import { takeBytes } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -68,6 +69,14 @@ const toEntry = (row: EntryRow): TimelineEntry => {
   }
 }
 
+/** The rooms of which fewer events are given than were found. */
+const roomsThatAreCut = (rows: ReadonlyArray<EntryRow & { readonly found: bigint }>): ReadonlySet<number> => {
+  const given = Map.groupBy(rows, (row) => Number(row.room_nid))
+  return new Set(
+    [...given].filter(([, ofRoom]) => ofRoom.length < Number(ofRoom[0]!.found)).map(([roomNid]) => roomNid)
+  )
+}
+
 const toMembership = (row: MembershipRow): MembershipAt => ({
   roomNid: Number(row.room_nid),
   roomId: row.room_id as RoomId,
@@ -92,12 +101,15 @@ export class SyncStore extends Context.Service<
       after: StreamPosition,
       upTo: StreamPosition
     ) => Effect.Effect<ReadonlySet<number>>
-    /** The newest `limit` events of each range, oldest first, of at most `maxBytes` bytes in each room but at least one. */
+    /**
+     * The newest `limit` events of each range, oldest first, of at most `maxBytes` bytes in each room but at least one.
+     * `cut` has the rooms where `maxBytes` left out some.
+     */
     readonly timelines: (
       ranges: ReadonlyArray<TimelineRange>,
       limit: number,
       maxBytes: number
-    ) => Effect.Effect<ReadonlyArray<TimelineEntry>>
+    ) => Effect.Effect<{ readonly entries: ReadonlyArray<TimelineEntry>; readonly cut: ReadonlySet<number> }>
     /** The state after the newest event of each room up to a position. Rooms without one are left out. */
     readonly statesAt: (
       rooms: ReadonlyArray<{ readonly roomNid: number; readonly at: StreamPosition }>
@@ -162,10 +174,10 @@ export class SyncStore extends Context.Service<
 
       const timelines = (ranges: ReadonlyArray<TimelineRange>, limit: number, maxBytes: number) =>
         ranges.length === 0 || limit === 0
-          ? Effect.succeed([])
-          : sql<EntryRow>`
-              SELECT room_nid, xid::text AS xid, nid, body, state_chain, state_seq, after_chain, after_seq FROM (
-                SELECT events.*, sum(octet_length(body)) OVER (
+          ? Effect.succeed({ entries: [], cut: new Set<number>() })
+          : sql<EntryRow & { readonly found: bigint }>`
+              SELECT room_nid, xid::text AS xid, nid, body, state_chain, state_seq, after_chain, after_seq, found FROM (
+                SELECT events.*, count(*) OVER (PARTITION BY events.room_nid) AS found, sum(octet_length(body)) OVER (
                   PARTITION BY events.room_nid ORDER BY events.xid DESC, events.nid DESC
                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_after
                 FROM unnest(
@@ -185,7 +197,8 @@ export class SyncStore extends Context.Service<
               ) AS sized
               WHERE coalesce(bytes_after, 0) < ${maxBytes}
               ORDER BY sized.xid, sized.nid`.pipe(
-              Effect.map((rows) => rows.map(toEntry)),
+              Effect.tap((rows) => takeBytes(rows.reduce((sum, { body }) => sum + body.length, 0))),
+              Effect.map((rows) => ({ entries: rows.map(toEntry), cut: roomsThatAreCut(rows) })),
               Effect.orDie
             )
 

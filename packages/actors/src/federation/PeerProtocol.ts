@@ -5,6 +5,7 @@ import { JsonObject } from "@greenroom/protocol/Json"
 import { Schema } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
+import { AnswerWithin } from "../runtime/Repetition.ts"
 
 const Edu = Schema.Struct({
   edu_type: Schema.String,
@@ -17,6 +18,7 @@ const Edu = Schema.Struct({
  */
 const Drain = Rpc.make("Drain", { success: Schema.Struct({ spareFor: Schema.Number }) })
   .annotate(ClusterSchema.InterruptOnTermination, true)
+  .annotate(AnswerWithin, "1 hour")
   .annotate(ClusterSchema.Uninterruptible, false)
 /** EDUs for the server. Dropped while it is spared. */
 const Tell = Rpc.make("Tell", { payload: { edus: Schema.Array(Edu) } })

@@ -41,6 +41,8 @@ export interface MediaFile {
   readonly sha256: Uint8Array
   /** Bytes. */
   readonly size: number
+  /** What its first bytes show. */
+  readonly detectedType: string | undefined
   /** As it may be told to a browser. */
   readonly contentType: string
   /** Whether a browser may show it in place. */
@@ -212,6 +214,7 @@ export class Media extends Context.Service<
       const toFile = (content: StoredContent): MediaFile => ({
         sha256: content.sha256,
         size: content.size,
+        detectedType: content.detectedType,
         ...servedType(content.contentType, content.detectedType),
         fileName: content.fileName,
         read: (range) => files.read(content.sha256, range)

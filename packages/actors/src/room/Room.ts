@@ -16,6 +16,7 @@ import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/Roo
 import type { SigningKey } from "@greenroom/room/Signing"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { CurrentAllowance } from "@greenroom/store/LargeReads"
 import { Clock, Effect, FiberMap, Result } from "effect"
 import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -393,9 +394,14 @@ const behaviour = Effect.gen(function* () {
     MakeMembership: ({ payload }) =>
       durably(federation.makeMembership(payload.handshake, payload.userId, payload.versions), true),
     SendMembership: ({ payload }) =>
-      durably(federation.sendMembership(payload.origin, payload.handshake, payload.event), true),
+      Effect.flatMap(CurrentAllowance, (allowance) =>
+        durably(federation.sendMembership(payload.origin, payload.handshake, payload.event, allowance), true)
+      ),
     InviteJoin: ({ payload }) => durably(federation.inviteJoin(payload.event), true),
-    GetState: ({ payload }) => durably(federation.getState(payload.origin, payload.at), true),
+    GetState: ({ payload }) =>
+      Effect.flatMap(CurrentAllowance, (allowance) =>
+        durably(federation.getState(payload.origin, payload.at, allowance), true)
+      ),
     ReceiveInvite: ({ payload }) =>
       durably(federation.receiveInvite(payload.origin, payload.event, payload.version, payload.shown ?? []), true),
     Servers: () => Effect.map(load, (room) => room.takingPart),

@@ -8,12 +8,20 @@ import { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Schema } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
+import { AnswerWithin, MayRepeat } from "../runtime/Repetition.ts"
 import { Transaction } from "../runtime/Session.ts"
 import type { RemoteState } from "./RemoteRooms.ts"
 
 /** The transaction of the request and its kind, such as `send/m.room.message`: one scope of idempotency. */
 const RoomTransaction = Schema.Struct({ ...Transaction.fields, kind: Schema.String })
 export type RoomTransaction = typeof RoomTransaction.Type
+
+/** A change with the client's transaction ID is found again when it is repeated. */
+const hasTransaction = ({ transaction }: { readonly transaction?: RoomTransaction }): boolean =>
+  transaction !== undefined
+
+/** How long the node that runs the room may take where it asks other servers. */
+const handshakeTimeout = "5 minutes"
 
 const CreatedRoom = Schema.Struct({ room_id: RoomId, room_alias: Schema.optionalKey(RoomAlias) })
 export type CreatedRoom = typeof CreatedRoom.Type
@@ -49,7 +57,7 @@ export const Propose = Rpc.make("Propose", {
   },
   success: Schema.Struct({ event_id: EventId }),
   error: MatrixError
-})
+}).annotate(MayRepeat, ({ stateKey, transaction }) => stateKey !== undefined || transaction !== undefined)
 
 /** Strips an event to what the protocol needs. */
 export const Redact = Rpc.make("Redact", {
@@ -61,7 +69,7 @@ export const Redact = Rpc.make("Redact", {
   },
   success: Schema.Struct({ event_id: EventId }),
   error: MatrixError
-})
+}).annotate(MayRepeat, hasTransaction)
 
 /** The user types, or stopped. `timeout` in ms. */
 export const SetTyping = Rpc.make("SetTyping", {
@@ -159,20 +167,20 @@ export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), 
 export const JoinRemotely = Rpc.make("JoinRemotely", {
   payload: { userId: UserId, content: JsonObject, servers: Schema.Array(ServerName) },
   error: MatrixError
-})
+}).annotate(AnswerWithin, handshakeTimeout)
 
 /** Rejects an invitation, or takes back a knock, where this server does not take part in the room. */
 export const LeaveRemotely = Rpc.make("LeaveRemotely", {
   payload: { userId: UserId, servers: Schema.Array(ServerName) },
   error: MatrixError
-})
+}).annotate(AnswerWithin, handshakeTimeout)
 
 /** Knocks through one of the servers, where this one does not take part in the room. */
 export const KnockRemotely = Rpc.make("KnockRemotely", {
   payload: { userId: UserId, content: JsonObject, servers: Schema.Array(ServerName) },
   success: Schema.Struct({ event_id: EventId }),
   error: MatrixError
-})
+}).annotate(AnswerWithin, handshakeTimeout)
 
 /** Invites a user of another server, which countersigns. */
 export const InviteRemotely = Rpc.make("InviteRemotely", {
@@ -185,13 +193,15 @@ export const InviteRemotely = Rpc.make("InviteRemotely", {
   success: Schema.Struct({ event_id: EventId }),
   error: MatrixError
 })
+  .annotate(MayRepeat, hasTransaction)
+  .annotate(AnswerWithin, handshakeTimeout)
 
 /** Fetches history that precedes what there is; true if there is more of it now. */
 export const Backfill = Rpc.make("Backfill", {
   payload: { limit: Schema.Number },
   success: Schema.Boolean,
   error: MatrixError
-})
+}).annotate(AnswerWithin, handshakeTimeout)
 
 export const Room = Entity.make("Room", [
   Create,

@@ -26,7 +26,8 @@ const passingTags: ReadonlySet<unknown> = new Set([
   "MailboxFull",
   "AlreadyProcessingMessage",
   "PersistenceError",
-  "EntityNotAssignedToRunner"
+  "EntityNotAssignedToRunner",
+  "NodeUnavailable"
 ])
 
 const errorPasses = (error: unknown, depth: number): boolean => {

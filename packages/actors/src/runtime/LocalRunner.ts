@@ -6,6 +6,7 @@
 import { Context, type Duration, Effect, Layer } from "effect"
 import { MessageStorage, RunnerHealth, RunnerStorage, Runners, ShardId, Sharding, ShardingConfig } from "effect/cluster"
 import * as LocalSharding from "./internal/LocalSharding.ts"
+import { alone, Nodes } from "./Nodes.ts"
 
 export interface LocalRunnerOptions {
   /** How long an actor without messages stays in memory, unless it says otherwise itself (default 1 minute). */
@@ -16,11 +17,14 @@ export interface LocalRunnerOptions {
   readonly mailboxCapacity?: number
 }
 
-const defaults = { maxIdleTime: "1 minute", maxResidentActors: 100_000, mailboxCapacity: 4_096 } as const
+export const defaults = { maxIdleTime: "1 minute", maxResidentActors: 100_000, mailboxCapacity: 4_096 } as const
 
 /** A single runner in this process, ready for the first message. */
-export const layer = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding> =>
-  Layer.effect(Sharding.Sharding, LocalSharding.make({ ...defaults, ...options }))
+export const layer = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding | Nodes> =>
+  Layer.merge(
+    Layer.effect(Sharding.Sharding, LocalSharding.make({ ...defaults, ...options })),
+    Layer.succeed(Nodes, alone)
+  )
 
 /** Waits until the runner holds its shards: before that, messages are retried every 100 ms. */
 const untilReady = (sharding: Sharding.Sharding["Service"]): Effect.Effect<void> =>
@@ -34,7 +38,7 @@ const untilReady = (sharding: Sharding.Sharding["Service"]): Effect.Effect<void>
  * The same with Effect's cluster, which encodes and decodes every message as if it went to another process. It tests that
  * actors do not depend on where they run, and is much slower.
  */
-export const layerEncoding = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding> => {
+export const layerEncoding = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding | Nodes> => {
   const { mailboxCapacity, maxIdleTime, maxResidentActors } = { ...defaults, ...options }
   return Sharding.layer.pipe(
     Layer.tap((context) => untilReady(Context.get(context, Sharding.Sharding))),
@@ -47,6 +51,7 @@ export const layerEncoding = (options: LocalRunnerOptions = {}): Layer.Layer<Sha
         maxResidentEntities: maxResidentActors,
         entityMailboxCapacity: mailboxCapacity
       })
-    )
+    ),
+    Layer.merge(Layer.succeed(Nodes, alone))
   )
 }

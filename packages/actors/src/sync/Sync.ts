@@ -10,6 +10,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
+import { withAllowance } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option, Schema } from "effect"
@@ -140,7 +141,8 @@ const make = Effect.gen(function* () {
     }
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)
     return yield* feeds.reading(session.userId, (feed) => {
-      const look = read(session, request, filter, start, feed)
+      // A request that waits holds nothing that others need.
+      const look = withAllowance(read(session, request, filter, start, feed))
       const wait: Effect.Effect<SyncAnswer, MatrixError> = Effect.suspend(() => {
         const { wakes } = feed
         return Effect.flatMap(look, (answer) =>

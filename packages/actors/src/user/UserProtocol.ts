@@ -7,6 +7,7 @@ import { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Schema } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
+import { AnswerWithin } from "../runtime/Repetition.ts"
 
 /** Sets a field of the profile, or removes it with null. Answered when it is durable. */
 const SetProfileField = Rpc.make("SetProfileField", {
@@ -16,6 +17,7 @@ const SetProfileField = Rpc.make("SetProfileField", {
 /** Puts a pending change of the profile into all memberships of the user. May take long; callers do not wait for it. */
 const TellRooms = Rpc.make("TellRooms")
   .annotate(ClusterSchema.InterruptOnTermination, true)
+  .annotate(AnswerWithin, "1 hour")
   .annotate(ClusterSchema.Uninterruptible, false)
 
 /** Adds users to the presence list. Their permission is requested separately. */

@@ -18,6 +18,7 @@ import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Media } from "@greenroom/actors/media/Media"
+import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
@@ -29,6 +30,7 @@ import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import type { Nodes } from "@greenroom/actors/runtime/Nodes"
 import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import type { Events } from "@greenroom/actors/sync/Events"
 import type { Sync } from "@greenroom/actors/sync/Sync"
@@ -44,6 +46,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 
 /** The services of the home server that the gateway stands on. */
 export type HomeServerServices =
+  | Nodes
   | Rooms
   | RoomReader
   | SharedSecretRegistration
@@ -53,6 +56,7 @@ export type HomeServerServices =
   | RoomSummaries
   | Relations
   | Media
+  | Thumbnails
   | Sync
   | Receipts
   | AccountData

@@ -1,7 +1,8 @@
 /**
- * `/health`: the server is well while its database answers and can be written to, and it is not going down.
+ * `/health`: the server is well while its database answers and can be written to, it holds actors, and it is not going down.
  */
 import { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
+import { Nodes } from "@greenroom/actors/runtime/Nodes"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import type { Health } from "@greenroom/protocol/api/SystemApi"
 import { Effect } from "effect"
@@ -18,10 +19,14 @@ export const systemHandlers = HttpApiBuilder.group(ClientApi, "system", (handler
     const shutdown = yield* Shutdown
     const version = yield* GatewayVersion
     const database = yield* DatabaseHealth
+    const nodes = yield* Nodes
 
     return handlers.handle("health", () =>
       Effect.map(Effect.all([database.status, database.logLag]), ([database, lag]) => {
-        const checks = { database, gateway: shutdown.isRequested() ? "going down" : ok }
+        const checks = {
+          database,
+          gateway: shutdown.isRequested() ? "going down" : nodes.isReady() ? ok : "holds no actors yet"
+        }
         const healthy = Object.values(checks).every((check) => check === ok)
         const health: Health = { ok: healthy, version, checks, event_log_lag_ms: Math.round(lag) }
         return healthy ? health : HttpServerResponse.jsonUnsafe(health, { status: 503 })

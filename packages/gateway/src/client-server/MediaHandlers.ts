@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage } from "node:http"
 import { Media, mxc, type Upload } from "@greenroom/actors/media/Media"
+import { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
@@ -59,32 +60,51 @@ interface Download {
   readonly request: HttpServerRequest.HttpServerRequest
 }
 
-export const mediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.media", (handlers) =>
+interface ThumbnailDownload extends Download {
+  readonly query: Download["query"] & {
+    readonly width: number
+    readonly height: number
+    readonly method?: "crop" | "scale" | undefined
+    readonly animated?: "true" | "false" | undefined
+  }
+}
+
+/** Answers downloads, with an access token or without. */
+const downloads = (authenticated: boolean) =>
   withServices(function* () {
     const media = yield* Media
+    const thumbnails = yield* Thumbnails
 
-    const download = ({ params: { fileName, mediaId, serverName }, query, request }: Download) =>
-      media
-        .find({ origin: serverName, mediaId }, { authenticated: true, timeout: query.timeout_ms })
-        .pipe(Effect.flatMap((file) => mediaResponse(request, file, fileName)))
+    const find = ({ params: { mediaId, serverName }, query }: Download) =>
+      media.find({ origin: serverName, mediaId }, { authenticated, timeout: query.timeout_ms })
 
-    return handlers
+    const download = (asked: Download) =>
+      Effect.flatMap(find(asked), (file) => mediaResponse(asked.request, file, asked.params.fileName))
+
+    const thumbnail = (asked: ThumbnailDownload) =>
+      Effect.gen(function* () {
+        const { animated, height, method = "scale", width } = asked.query
+        const file = yield* find(asked)
+        const made = yield* thumbnails.of(file, { width, height, method, animated: animated === "true" })
+        return yield* mediaResponse(asked.request, made)
+      })
+
+    return { download, thumbnail, config: () => Effect.succeed({ "m.upload.size": media.maxUploadBytes }) }
+  })
+
+export const mediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.media", (handlers) =>
+  Effect.map(downloads(true), ({ config, download, thumbnail }) =>
+    handlers
       .handle("download", download)
       .handle("downloadAs", download)
-      .handle("config", () => Effect.succeed({ "m.upload.size": media.maxUploadBytes }))
-  })
+      .handle("thumbnail", thumbnail)
+      .handle("config", config)
+  )
 )
 
 /** Whoever asks without an access token gets what may be served without one. */
 export const oldMediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.oldMedia", (handlers) =>
-  withServices(function* () {
-    const media = yield* Media
-
-    const download = ({ params: { fileName, mediaId, serverName }, query, request }: Download) =>
-      media
-        .find({ origin: serverName, mediaId }, { authenticated: false, timeout: query.timeout_ms })
-        .pipe(Effect.flatMap((file) => mediaResponse(request, file, fileName)))
-
-    return handlers.handle("download", download).handle("downloadAs", download)
-  })
+  Effect.map(downloads(false), ({ download, thumbnail }) =>
+    handlers.handle("download", download).handle("downloadAs", download).handle("thumbnail", thumbnail)
+  )
 )

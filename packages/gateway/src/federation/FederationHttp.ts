@@ -2,6 +2,8 @@
  * Everything around the endpoints of the federation API: both prefixes and a slash at the end of the path lead to the
  * same endpoints, and whatever goes wrong is answered as `{"errcode": "M_...", "error": "..."}`.
  */
+
+import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import { canonicalFederationUrl } from "@greenroom/protocol/federation/FederationApi"
 import { Cause, Effect, type Scope } from "effect"
 import { Headers, HttpServerRequest, type HttpServerResponse } from "effect/http"
@@ -27,7 +29,7 @@ export const federationHttp = (endpoints: Http<unknown>, known: KnownPaths): Htt
     if (refused !== undefined) return Effect.succeed(refused)
     const adapted = adapt(request)
     return Effect.catchCause(
-      Effect.provideService(endpoints, HttpServerRequest.HttpServerRequest, adapted),
+      Effect.provideService(withAllowance(endpoints), HttpServerRequest.HttpServerRequest, adapted),
       (cause): Http<never> =>
         Cause.hasInterruptsOnly(cause)
           ? Effect.failCause(cause as Cause.Cause<never>)

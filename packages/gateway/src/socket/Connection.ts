@@ -6,9 +6,10 @@
  * number of wrong frames.
  */
 
+import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
-import { type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
+import { isMatrixError, type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
 import {
   closeCodes,
   decodeRequest,
@@ -139,11 +140,14 @@ const answer = (
 ): Effect.Effect<FrameData> =>
   Effect.flatMap(turn, () => calls.answer(session, request)).pipe(
     Effect.map((result) => encodeResult(subprotocol, request.id, result)),
+    withAllowance,
     Effect.catch((error: MatrixError) => Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(error)))),
     Effect.catchDefect((defect) =>
-      Effect.logError("A request of a socket failed inside", Cause.die(defect)).pipe(
-        Effect.annotateLogs("method", request.method),
-        Effect.as(encodeError(subprotocol, request.id, { errcode: "M_UNKNOWN", error: "Internal server error" }))
-      )
+      isMatrixError(defect)
+        ? Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(defect)))
+        : Effect.logError("A request of a socket failed inside", Cause.die(defect)).pipe(
+            Effect.annotateLogs("method", request.method),
+            Effect.as(encodeError(subprotocol, request.id, { errcode: "M_UNKNOWN", error: "Internal server error" }))
+          )
     )
   )

@@ -44,6 +44,17 @@ const unauthenticated = {
   allow_redirect: Schema.optional(Schema.Literals(["true", "false"]))
 }
 
+const Pixels = Count.check(Schema.isGreaterThan(0))
+const size = {
+  width: Pixels.annotate({ description: "Pixels that are wanted; the thumbnail may be larger" }),
+  height: Pixels.annotate({ description: "Pixels that are wanted; the thumbnail may be larger" }),
+  method: Schema.optional(Schema.Literals(["crop", "scale"])),
+  animated: Schema.optional(Schema.Literals(["true", "false"]))
+}
+
+const thumbnailed =
+  "JPEG or PNG, and WebP for an animation that stays one. No larger than the image. Errors: M_NOT_FOUND, " +
+  "M_NOT_YET_UPLOADED, M_UNKNOWN for what is no image, M_TOO_LARGE for too many pixels."
 const downloaded =
   "The type is as its bytes show, and what a browser would run is for saving only. Takes `Range`, `If-None-Match` and " +
   "`If-Range`. Errors: M_NOT_FOUND, M_NOT_YET_UPLOADED."
@@ -99,6 +110,13 @@ export class MediaApi extends HttpApiGroup.make("clientServer.media")
     })
       .annotate(Transfer, true)
       .annotateMerge(documented({ summary: "Download a file, under a name", text: downloaded, who: "any user" })),
+    HttpApiEndpoint.get("thumbnail", "/v1/media/thumbnail/:serverName/:mediaId", {
+      params: name,
+      query: { ...size, ...wait },
+      success: Bytes
+    })
+      .annotate(Transfer, true)
+      .annotateMerge(documented({ summary: "A thumbnail of an image", text: thumbnailed, who: "any user" })),
     HttpApiEndpoint.get("config", "/v1/media/config", { success: MediaLimits }).annotateMerge(
       documented({ summary: "The largest upload", who: "any user" })
     )
@@ -122,6 +140,15 @@ export class OldMediaApi extends HttpApiGroup.make("clientServer.oldMedia")
     })
       .annotate(Transfer, true)
       .annotateMerge(documented({ summary: `Download a file under a name, ${old}`, text: downloaded, who: "anyone" }))
+  )
+  .add(
+    HttpApiEndpoint.get("thumbnail", "/_matrix/media/v3/thumbnail/:serverName/:mediaId", {
+      params: name,
+      query: { ...size, ...unauthenticated },
+      success: Bytes
+    })
+      .annotate(Transfer, true)
+      .annotateMerge(documented({ summary: `A thumbnail of an image, ${old}`, text: thumbnailed, who: "anyone" }))
   )
   .middleware(OptionalAuthentication)
   .annotateMerge(OpenApi.annotations({ title: "Downloads without an access token" })) {}

@@ -75,6 +75,18 @@ export class LogEpochs {
     for (const { position, row } of rowsOf(slice.rows, logEpochs)) this.see(row.epoch, position)
   }
 
+  /** Looks for epochs that other nodes have begun. */
+  readonly readNewest: Effect.Effect<void, SqlError.SqlError> = Effect.suspend(() =>
+    Effect.map(
+      this.sql<{ epoch: string; xid: string; nid: bigint }>`
+        SELECT epoch, xid::text AS xid, nid FROM log_epochs
+        ORDER BY log_epochs.xid DESC, log_epochs.nid DESC LIMIT 1`,
+      ([row]) => {
+        if (row !== undefined) this.see(row.epoch, { xid: Number(row.xid), nid: Number(row.nid) })
+      }
+    )
+  )
+
   private see(epoch: string, position: StreamPosition): void {
     if (comparePositions(position, this.newest.position) > 0) this.newest = { epoch, position }
   }

@@ -13,11 +13,13 @@ import {
   BadRequest,
   Forbidden,
   IncompatibleRoomVersion,
+  isMatrixError,
   type MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
+import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
 import { Clock, Effect, Result } from "effect"
 import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome, TakenMembership } from "../RoomProtocol.ts"
@@ -164,12 +166,23 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     yield* restricted.vouch(room, event.sender)
   })
 
-  /** Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. */
+  /**
+   * Takes the membership of a user of another server, tells the rest of the room, and gives the state before it. The state
+   * is read without holding the room, as much as `allowance` lets through.
+   */
   const sendMembership = (
     origin: ServerName,
     handshake: MembershipHandshake,
-    event: Event
+    event: Event,
+    allowance: Allowance
   ): Effect.Effect<TakenMembership, Failure> =>
+    Effect.flatMap(takeMembership(origin, handshake, event), ({ event, room }) =>
+      handshake === "join"
+        ? Effect.map(stateBefore(room, event.event_id, allowance), (state) => ({ event, ...state }))
+        : Effect.succeed({ event, state: handshake === "knock" ? shownState(room.lookup) : [], authChain: [] })
+    )
+
+  const takeMembership = (origin: ServerName, handshake: MembershipHandshake, event: Event) =>
     one.withPermits(1)(
       Effect.gen(function* () {
         const room = yield* loadOurs
@@ -182,8 +195,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
           others.delete(origin)
           return others
         })
-        if (handshake === "join") return { event, ...(yield* stateBefore(room, event.event_id)) }
-        return { event, state: handshake === "knock" ? shownState(room.lookup) : [], authChain: [] }
+        return { event, room }
       })
     )
 
@@ -216,19 +228,29 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   // On GetState
 
   /** The state before an event with the events that authorise it. */
-  const stateBefore = Effect.fnUntraced(function* (room: RoomState, at: EventId | undefined) {
+  const stateBefore = Effect.fnUntraced(function* (
+    room: RoomState,
+    at: EventId | undefined,
+    allowance: Allowance
+  ): Effect.fn.Return<RemoteState, Failure> {
     const ref = at === undefined ? room.ref : (yield* graph.known(room, [at])).get(at)?.before
     if (ref === undefined) return yield* new NotFound({ error: `${at} is not known here` })
-    const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
-    const state = entries.map(({ event }) => event)
-    return { state, authChain: yield* chains.events(state.map((event) => event.event_id)) }
+    const read = Effect.gen(function* () {
+      const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
+      const state = entries.map(({ event }) => event)
+      return { state, authChain: yield* chains.events(state.map((event) => event.event_id)) }
+    })
+    return yield* Effect.catchDefect(Effect.provideService(read, CurrentAllowance, allowance), (defect) =>
+      isMatrixError(defect) ? Effect.fail(defect) : Effect.die(defect)
+    )
   })
 
-  const getState = (origin: ServerName, at: EventId | undefined): Effect.Effect<RemoteState, Failure> =>
-    Effect.gen(function* () {
-      const room = yield* requireServer(origin)
-      return yield* stateBefore(room, at)
-    })
+  const getState = (
+    origin: ServerName,
+    at: EventId | undefined,
+    allowance: Allowance
+  ): Effect.Effect<RemoteState, Failure> =>
+    Effect.flatMap(requireServer(origin), (room) => stateBefore(room, at, allowance))
 
   /** The room, if the server takes part in it: for everybody else it does not exist. */
   const requireServer = (origin: ServerName) =>

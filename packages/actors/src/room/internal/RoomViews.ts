@@ -30,6 +30,9 @@ const backfillSize = 100
 
 /** How many bytes of messages `initialSync` has of each room. The client reads on from where they begin. */
 const maxRoomBytes = maxPageBytes / 4
+/** How many rooms are read at once, and how many bytes of their messages. */
+const readAtOnce = 256
+const maxBytesAtOnce = 32 * 1024 * 1024
 
 /** After everything. */
 const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
@@ -179,8 +182,21 @@ export const makeRoomViews = Effect.gen(function* () {
     }
   })
 
-  /** Snapshots of several rooms as of a position, in three queries for all of them. */
-  const snapshots = Effect.fnUntraced(function* (
+  /** Snapshots of several rooms as of a position, in three queries for every `readAtOnce` of them. */
+  const snapshots = (
+    memberships: ReadonlyArray<RoomMembership>,
+    limit: number,
+    at: StreamPosition
+  ): Effect.Effect<ReadonlyArray<RoomSnapshot>> =>
+    Effect.map(
+      Effect.forEach(
+        Array.from({ length: Math.ceil(memberships.length / readAtOnce) }, (_, index) => index * readAtOnce),
+        (start) => snapshotsOf(memberships.slice(start, start + readAtOnce), limit, at)
+      ),
+      (parts) => parts.flat()
+    )
+
+  const snapshotsOf = Effect.fnUntraced(function* (
     memberships: ReadonlyArray<RoomMembership>,
     limit: number,
     at: StreamPosition
@@ -198,7 +214,7 @@ export const makeRoomViews = Effect.gen(function* () {
           })),
           "b",
           limit,
-          maxRoomBytes
+          Math.min(maxRoomBytes, maxBytesAtOnce / seen.length)
         )
       ],
       { concurrency: 2 }

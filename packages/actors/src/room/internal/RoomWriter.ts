@@ -7,6 +7,7 @@ import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { type CommitFailed, EventLog, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { withoutAllowance } from "@greenroom/store/LargeReads"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
@@ -69,7 +70,7 @@ export const makeRoomWriter = Effect.gen(function* () {
     const version = roomVersion(opened.value.version)
     if (version === undefined) return yield* Effect.die(`Room ${roomId} has version ${opened.value.version}`)
     const { current, roomNid } = opened.value
-    const entries = current === undefined ? [] : yield* states.read([{ roomNid, ref: current }])
+    const entries = current === undefined ? [] : yield* withoutAllowance(states.read([{ roomNid, ref: current }]))
     const chains = opened.value.forwardExtremities.map(({ after }) => after.chain)
     const ends = yield* states.ends(current === undefined ? [] : [...new Set([...chains, current.chain])])
     const room = new RoomState(roomId, opened.value, version, serverName, entries, ends, pushRules)
@@ -120,7 +121,7 @@ export const makeRoomWriter = Effect.gen(function* () {
     }
     const attempt = (budget: number): Effect.Effect<A, MatrixError> =>
       Effect.catchTags(
-        Effect.tapDefect(request, () => forget),
+        Effect.tapDefect(withoutAllowance(request), () => forget),
         {
           StaleWriter: (failure) => again(failure, budget),
           CommitFailed: (failure) => again(failure, budget)

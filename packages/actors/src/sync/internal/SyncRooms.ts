@@ -34,6 +34,9 @@ const maxTimeline = 1_000
 const maxScanned = 1_000
 /** How many bytes of one room's timeline are told. */
 const maxRoomBytes = 2 * 1024 * 1024
+/** How many timelines are read at once, and how many bytes they have then. */
+const readAtOnce = 256
+const maxBytesAtOnce = 32 * 1024 * 1024
 const maxHeroes = 5
 
 /** State that a user may see of a room before they enter it. */
@@ -128,25 +131,36 @@ export const makeSyncRooms = Effect.gen(function* () {
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
 
   /** The newest events of each room that pass the filter, and whether there are more of them. */
-  const readTimelines = Effect.fnUntraced(function* (range: SyncRange, rooms: ReadonlyArray<Reading>) {
+  const readTimelines = Effect.fnUntraced(function* (
+    range: SyncRange,
+    rooms: ReadonlyArray<Reading>
+  ): Effect.fn.Return<Map<number, { readonly entries: ReadonlyArray<TimelineEntry>; readonly limited: boolean }>> {
     const timeline = range.filter.room?.timeline
     const selection = selectionOf(timeline)
     const limit = Math.min(timeline?.limit ?? defaultTimeline, maxTimeline)
     const scanned = selection.isEverything ? limit + 1 : Math.max(limit + 1, maxScanned)
-    const entries = yield* store.timelines(
+    const found = new Map<number, { readonly entries: ReadonlyArray<TimelineEntry>; readonly limited: boolean }>()
+    if (rooms.length > readAtOnce) {
+      for (let start = 0; start < rooms.length; start += readAtOnce) {
+        const some = yield* readTimelines(range, rooms.slice(start, start + readAtOnce))
+        for (const [roomNid, timeline] of some) found.set(roomNid, timeline)
+      }
+      return found
+    }
+    const { cut, entries } = yield* store.timelines(
       rooms.map(({ end, known, roomNid }) => ({ roomNid, after: known ?? beginning, upTo: end })),
       scanned,
-      maxRoomBytes
+      Math.min(maxRoomBytes, maxBytesAtOnce / rooms.length)
     )
     const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
-    const found = new Map<number, { readonly entries: ReadonlyArray<TimelineEntry>; readonly limited: boolean }>()
     for (const room of rooms) {
       const read = byRoom.get(room.roomNid) ?? []
       // What is told for the first time may reach back to before the user's time in the room.
       const visible = room.known === undefined ? yield* visibleTo(readerOf(range.session.userId, room), read) : read
       const passed = yield* selection.of(room.roomNid, visible)
       const shown = limit === 0 ? [] : passed.slice(-limit)
-      found.set(room.roomNid, { entries: shown, limited: passed.length > shown.length || read.length >= scanned })
+      const isCut = read.length >= scanned || cut.has(room.roomNid)
+      found.set(room.roomNid, { entries: shown, limited: isCut || passed.length > shown.length })
     }
     return found
   })
@@ -280,7 +294,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       1,
       maxRoomBytes
     )
-    const event = own[0]?.event
+    const event = own.entries[0]?.event
     const current = yield* store.statesAt([{ roomNid: room.roomNid, at: room.changedAt }])
     const ref = current.get(room.roomNid)
     const fromState =

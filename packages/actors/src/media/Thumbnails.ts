@@ -1,0 +1,160 @@
+/**
+ * Thumbnails of images: made once for each content and size, and kept like other files. Requests for one that is being
+ * made wait for it.
+ *
+ * Source: "Thumbnails" of the client-server specification.
+ */
+
+import { randomUUID } from "node:crypto"
+import { createReadStream } from "node:fs"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { BadRequest, LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { MediaStore, type ThumbnailRow } from "@greenroom/store/MediaStore"
+import { Context, Deferred, Effect, Exit, Layer, Option, type Scope } from "effect"
+import { receive } from "./internal/Receive.ts"
+import { makeThumbnailProcess, type ThumbnailJob, type ThumbnailResult } from "./internal/ThumbnailProcess.ts"
+import type { MediaFile } from "./Media.ts"
+import { MediaFiles } from "./MediaFiles.ts"
+
+/** What a client wants, in pixels. */
+export interface ThumbnailRequest {
+  readonly width: number
+  readonly height: number
+  readonly method: "crop" | "scale"
+  /** Whether an animation may stay one. */
+  readonly animated: boolean
+}
+
+/** Widths and heights that thumbnails are made in. A request gets the next larger ones, so that a file has few thumbnails. */
+const steps = [32, 64, 96, 160, 240, 320, 480, 640, 800]
+
+const stepFor = (pixels: number): number => steps.find((step) => step >= pixels) ?? steps.at(-1)!
+
+/** What is looked at at all. */
+const imageTypes: ReadonlySet<string> = new Set([
+  "image/jpeg",
+  "image/png",
+  "image/apng",
+  "image/webp",
+  "image/gif",
+  "image/avif"
+])
+
+/** How many thumbnails may wait to be made. */
+const maxWaiting = 200
+
+/** The largest thumbnail, in bytes: an animation may be longer than its frames are large. */
+const maxBytes = 20 * 1024 * 1024
+
+/** Files of which no thumbnail can be made are remembered, so many of them. */
+const maxFailures = 1_000
+
+const noImage = new BadRequest({ error: "There is no thumbnail of this kind of file" })
+const problems: { readonly [problem: string]: MatrixError } = {
+  "no-image": noImage,
+  "too-large": new TooLarge({ error: "The image has too many pixels" }),
+  "too-slow": new TooLarge({ error: "The image takes too long to read" })
+}
+const tooBusy = new LimitExceeded({
+  error: "Too many thumbnails are being made, try again later",
+  retry_after_ms: 5_000
+})
+
+const extensions: { readonly [type: string]: string } = {
+  "image/jpeg": "jpg",
+  "image/png": "png",
+  "image/webp": "webp"
+}
+
+type Making = Deferred.Deferred<ThumbnailRow, MatrixError>
+
+export class Thumbnails extends Context.Service<
+  Thumbnails,
+  {
+    /** The thumbnail of a file. Whoever may read the file. Errors: M_UNKNOWN for what is no image, M_TOO_LARGE. */
+    readonly of: (file: MediaFile, request: ThumbnailRequest) => Effect.Effect<MediaFile, MatrixError>
+  }
+>()("greenroom/actors/Thumbnails") {
+  static readonly layer = Layer.effect(
+    Thumbnails,
+    Effect.gen(function* () {
+      const files = yield* MediaFiles
+      const store = yield* MediaStore
+      const scope = yield* Effect.scope
+      const run = yield* makeThumbnailProcess
+      const making = new Map<string, Making>()
+      const failures = new Map<string, MatrixError>()
+
+      /** Makes a thumbnail and stores it: when this ends it survives a crash. */
+      const make = Effect.fnUntraced(function* (
+        file: MediaFile,
+        request: ThumbnailRequest,
+        variant: string
+      ): Effect.fn.Return<ThumbnailRow, MatrixError, Scope.Scope> {
+        const incoming = yield* files.incoming
+        const output = path.join(incoming, randomUUID())
+        yield* Effect.addFinalizer(() => Effect.promise(() => fs.rm(output, { force: true })))
+        const input = yield* files.local(file.sha256)
+        const result = yield* run({ input, output, ...request } satisfies ThumbnailJob)
+        const contentType = yield* contentTypeOf(result)
+        const received = yield* receive(incoming, createReadStream(output), maxBytes)
+        const row = { sha256: received.sha256, size: received.size, contentType }
+        yield* store.touch(row.sha256, row.size)
+        yield* files.put(received)
+        yield* store.addThumbnail(file.sha256, variant, row)
+        return row
+      }, Effect.scoped)
+
+      const remember = (key: string, error: MatrixError): void => {
+        if (failures.size >= maxFailures) failures.delete(failures.keys().next().value!)
+        failures.set(key, error)
+      }
+
+      /** The making of a thumbnail goes on when the client that asked first goes away. */
+      const makeOnce = Effect.fnUntraced(function* (file: MediaFile, request: ThumbnailRequest, variant: string) {
+        const key = `${Buffer.from(file.sha256).toString("hex")} ${variant}`
+        const failure = failures.get(key)
+        if (failure !== undefined) return yield* failure
+        const begun = making.get(key)
+        if (begun !== undefined) return yield* Deferred.await(begun)
+        if (making.size >= maxWaiting) return yield* tooBusy
+        const deferred = Deferred.makeUnsafe<ThumbnailRow, MatrixError>()
+        making.set(key, deferred)
+        yield* make(file, request, variant).pipe(
+          Effect.onExit((exit) =>
+            Effect.sync(() => {
+              making.delete(key)
+              const error = Exit.findErrorOption(exit)
+              if (Option.isSome(error)) remember(key, error.value)
+              Deferred.doneUnsafe(deferred, exit)
+            })
+          ),
+          Effect.ignoreCause,
+          Effect.forkIn(scope)
+        )
+        return yield* Deferred.await(deferred)
+      })
+
+      const of = Effect.fn("Thumbnails.of")(function* (file: MediaFile, wanted: ThumbnailRequest) {
+        if (!imageTypes.has(file.detectedType ?? "")) return yield* noImage
+        const request = { ...wanted, width: stepFor(wanted.width), height: stepFor(wanted.height) }
+        const variant = `${request.width}x${request.height} ${request.method}${request.animated ? " animated" : ""}`
+        const found = yield* store.thumbnail(file.sha256, variant)
+        const row = Option.isSome(found) ? found.value : yield* makeOnce(file, request, variant)
+        return {
+          ...row,
+          detectedType: row.contentType,
+          inline: true,
+          fileName: `thumbnail.${extensions[row.contentType]}`,
+          read: (range) => files.read(row.sha256, range)
+        } satisfies MediaFile
+      })
+
+      return Thumbnails.of({ of })
+    })
+  )
+}
+
+const contentTypeOf = (result: ThumbnailResult): Effect.Effect<string, MatrixError> =>
+  "contentType" in result ? Effect.succeed(result.contentType) : Effect.fail(problems[result.problem]!)

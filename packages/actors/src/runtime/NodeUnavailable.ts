@@ -1,0 +1,20 @@
+/**
+ * The node that runs an actor did not answer: it was killed, cut off or stopped, or does not hold the actor any more. Whether
+ * it has done what it was asked is not known. A defect, so that no error schema needs it; clients get 503 with `Retry-After`.
+ */
+import { Cause, Predicate } from "effect"
+
+export class NodeUnavailable extends Error {
+  readonly _tag = "NodeUnavailable"
+  override readonly name = "NodeUnavailable"
+}
+
+/** Effect's name for the same, while a node goes down. */
+const names: ReadonlySet<unknown> = new Set(["NodeUnavailable", "EntityNotAssignedToRunner"])
+
+/** Also true of one that another node has answered with: `Schema.Defect` keeps its name alone. */
+const isNodeUnavailable = (defect: unknown): boolean => Predicate.hasProperty(defect, "name") && names.has(defect.name)
+
+/** Whether a request failed because a node was not available. */
+export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => Cause.isDieReason(reason) && isNodeUnavailable(reason.defect))

@@ -1,0 +1,355 @@
+/**
+ * The actors of one kind in this process: a message is a call of the handler, in the fiber of the caller and the context of
+ * the actor, without encoding or queues.
+ *
+ * Actors start on their first message and passivate when idle or after a defect. Messages that arrive during passivation
+ * wait for the new instance. Messages reach an actor in the order in which they were sent.
+ *
+ * When the caller is interrupted, handlers of messages annotated with `ClusterSchema.Uninterruptible` run to their end once
+ * they have begun, and the caller waits for that. All others are interrupted.
+ *
+ * In a cluster (`Placement`), messages for actors of other nodes are forwarded.
+ */
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import {
+  Cause,
+  Clock,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Option,
+  References,
+  Schedule,
+  Scope,
+  Semaphore,
+  Tracer
+} from "effect"
+import {
+  ClusterError,
+  ClusterSchema,
+  Entity,
+  EntityAddress,
+  EntityId,
+  type RunnerAddress,
+  type ShardId,
+  type Sharding
+} from "effect/cluster"
+import { Headers } from "effect/http"
+import { Rpc } from "effect/rpc"
+
+/** How long running handlers may take before an actor is passivated anyway. */
+const terminationTimeout = "5 seconds"
+/** How long a message waits for the registration of its kind of actor. */
+const registrationTimeout = "10 seconds"
+/** When to retry building a behaviour that failed. */
+const defaultRetryPolicy = Schedule.min([Schedule.exponential(500, 1.5), Schedule.spaced("10 seconds")])
+
+export type Handlers = { readonly [tag: string]: (request: LocalRequest) => unknown }
+export type Registration = Parameters<Sharding.Sharding["Service"]["registerEntity"]>[2] & {}
+export type Handled = Effect.Effect<unknown, unknown>
+
+/** Which actors this process runs. */
+export interface Placement {
+  /** The address of this process. */
+  readonly here: RunnerAddress.RunnerAddress
+  readonly shardOf: (id: string) => ShardId.ShardId
+  /** Whether this process runs the actors of the shard. */
+  readonly holds: (shard: ShardId.ShardId) => boolean
+  /** Sends a message to the process that runs the actor. */
+  readonly forward: (id: string, tag: string, payload: unknown) => Handled
+}
+
+/** The request that a handler gets: the keys of `Entity.Request` that are used within one process. */
+class LocalRequest {
+  readonly _tag = "Request"
+  readonly address: EntityAddress.EntityAddress
+  readonly tag: string
+  readonly payload: unknown
+  readonly headers = Headers.empty
+  readonly lastSentChunk = Option.none()
+
+  constructor(address: EntityAddress.EntityAddress, tag: string, payload: unknown) {
+    this.address = address
+    this.tag = tag
+    this.payload = payload
+  }
+}
+
+/** An actor in memory. */
+class Actor {
+  readonly address: EntityAddress.EntityAddress
+  readonly scope = Scope.makeUnsafe()
+  context: Context.Context<never> = Context.empty()
+  handlers: Handlers | undefined
+  /** Done when the behaviour is built. */
+  readonly made = Deferred.makeUnsafe<Handlers>()
+  /** Limits how many handlers run at once; undefined without a limit. */
+  readonly inTurn: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
+  /** Set while the actor passivates: done when it has left memory. */
+  left: Deferred.Deferred<void> | undefined
+  /** Done when no handler is running any more, if somebody waits for that. */
+  quiet: Deferred.Deferred<void> | undefined
+  underWay = 0
+  lastAsked: number
+
+  constructor(address: EntityAddress.EntityAddress, concurrency: number | "unbounded", now: number) {
+    this.address = address
+    this.lastAsked = now
+    this.inTurn = concurrency === "unbounded" ? undefined : Semaphore.makeUnsafe(concurrency).withPermits(1)
+  }
+}
+
+/** The number of actors of all kinds in memory. */
+export interface ResidentCount {
+  count: number
+  readonly limit: number
+}
+
+/** All actors of one kind. */
+export class Actors {
+  private readonly entity: Entity.Any
+  private readonly build: Effect.Effect<Handlers>
+  private readonly context: Context.Context<never>
+  private readonly options: Registration
+  private readonly capacity: number
+  private readonly residents: ResidentCount
+  private readonly placement: Placement
+  private readonly clock: Clock.Clock
+  /** The messages whose handlers are not interrupted with their caller. */
+  private readonly runsToEnd: ReadonlySet<string>
+  private readonly resident = new Map<string, Actor>()
+  private closed = false
+
+  constructor(options: {
+    readonly entity: Entity.Any
+    readonly build: Effect.Effect<Handlers>
+    readonly context: Context.Context<never>
+    readonly options: Registration
+    readonly mailboxCapacity: number
+    readonly residents: ResidentCount
+    readonly placement: Placement
+  }) {
+    this.entity = options.entity
+    this.build = options.build
+    this.runsToEnd = new Set(
+      Array.from(options.entity.protocol.requests.values())
+        .filter(({ annotations }) => ClusterSchema.isUninterruptibleForServer(annotations))
+        .map(({ _tag }) => _tag)
+    )
+    this.context = options.context
+    this.options = options.options
+    const { mailboxCapacity = options.mailboxCapacity } = options.options
+    this.capacity = mailboxCapacity === "unbounded" ? Number.POSITIVE_INFINITY : mailboxCapacity
+    this.residents = options.residents
+    this.placement = options.placement
+    this.clock = Context.get(options.context, Clock.Clock)
+  }
+
+  /** Asks an actor, and starts it if it is not in memory. */
+  ask(id: string, tag: string, payload: unknown): Handled {
+    return this.deliver(id, tag, payload, false)
+  }
+
+  /** The same for a message that another process has forwarded: it goes no further. */
+  receive(id: string, tag: string, payload: unknown): Handled {
+    return this.deliver(id, tag, payload, true)
+  }
+
+  private deliver(id: string, tag: string, payload: unknown, isForwarded: boolean): Handled {
+    let actor: Actor | undefined
+    const asked = Effect.suspend(() => {
+      const { placement } = this
+      if (!isForwarded && !placement.holds(placement.shardOf(id))) return placement.forward(id, tag, payload)
+      const address = () => this.addressOf(id)
+      if (this.closed) return Effect.fail(new ClusterError.EntityNotAssignedToRunner({ address: address() }))
+      const found = this.resident.get(id) ?? this.start(id)
+      if (found === undefined) return Effect.fail(new ClusterError.MailboxFull({ address: address() }))
+      if (found.left !== undefined) {
+        return Effect.andThen(Deferred.await(found.left), this.deliver(id, tag, payload, isForwarded))
+      }
+      if (found.underWay >= this.capacity) return Effect.fail(new ClusterError.MailboxFull({ address: address() }))
+      actor = found
+      found.underWay++
+      if (found.handlers !== undefined) return this.handle(found, found.handlers, tag, payload)
+      return Effect.flatMap(Deferred.await(found.made), (handlers) => this.handle(found, handlers, tag, payload))
+    })
+    return Effect.onExit(asked, (exit) => (actor === undefined ? Effect.void : this.answered(actor, exit)))
+  }
+
+  /** Sends a message without waiting for the answer. */
+  tell(id: string, tag: string, payload: unknown): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const asked = Effect.catchCause(this.ask(id, tag, payload), (cause) =>
+        Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logDebug(`${this.entity.type} ${tag} failed`, cause)
+      )
+      Fiber.runIn(Effect.runForkWith(this.context)(asked), Context.getUnsafe(this.context, Scope.Scope))
+      return Effect.void
+    })
+  }
+
+  /** Passivates actors that have had no message for some time. */
+  passivate(maxIdleTime: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const now = monotonicMillisUnsafe(this.clock)
+      const idle: Array<Actor> = []
+      for (const actor of this.resident.values()) {
+        if (actor.underWay === 0 && actor.left === undefined && now - actor.lastAsked >= maxIdleTime) idle.push(actor)
+      }
+      return Effect.forEach(idle, (actor) => this.retire(actor), { concurrency: 64, discard: true })
+    })
+  }
+
+  /** Passivates the actors of a shard. */
+  retireShard(shard: ShardId.ShardId): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const actors = Array.from(this.resident.values()).filter(({ address }) => address.shardId === shard)
+      return Effect.forEach(actors, (actor) => this.retire(actor), { concurrency: "unbounded", discard: true })
+    })
+  }
+
+  /** Passivates an actor. */
+  retireOne(id: string): Effect.Effect<void> {
+    const actor = this.resident.get(id)
+    return actor === undefined ? Effect.void : this.retire(actor)
+  }
+
+  /** Refuses further messages, and passivates all actors. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    this.closed = true
+    return Effect.forEach(this.resident.values(), (actor) => this.retire(actor), {
+      concurrency: "unbounded",
+      discard: true
+    })
+  })
+
+  private addressOf(id: string): EntityAddress.EntityAddress {
+    return new EntityAddress.EntityAddress({
+      shardId: this.placement.shardOf(id),
+      entityType: this.entity.type,
+      entityId: EntityId.make(id)
+    })
+  }
+
+  private start(id: string): Actor | undefined {
+    if (this.residents.count >= this.residents.limit) return undefined
+    this.residents.count++
+    const { concurrency = 1, defectRetryPolicy = defaultRetryPolicy } = this.options
+    const actor = new Actor(this.addressOf(id), concurrency, monotonicMillisUnsafe(this.clock))
+    this.resident.set(id, actor)
+    actor.context = this.context.pipe(
+      Context.add(Entity.CurrentAddress, actor.address),
+      Context.add(Entity.CurrentRunnerAddress, this.placement.here),
+      Context.add(Scope.Scope, actor.scope),
+      Context.add(References.CurrentLogAnnotations, {})
+    )
+    const made = this.build.pipe(
+      Effect.sandbox,
+      Effect.tapError((cause) =>
+        Effect.logError(`The behaviour of ${this.entity.type} ${id} could not be built, trying again`, cause)
+      ),
+      Effect.retry(defectRetryPolicy),
+      Effect.flatMap((handlers) => {
+        actor.handlers = handlers
+        return Deferred.succeed(actor.made, handlers)
+      })
+    )
+    Fiber.runIn(Effect.runForkWith(actor.context)(made as Effect.Effect<boolean>), actor.scope)
+    return actor
+  }
+
+  /** Runs the handler in the context of the actor, with the trace of the caller where there is one. */
+  private handle(actor: Actor, handlers: Handlers, tag: string, payload: unknown): Handled {
+    const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
+    const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
+    const whole = this.runsToEnd.has(tag) ? Effect.uninterruptible(handled) : handled
+    const inTurn = actor.inTurn === undefined ? whole : actor.inTurn(whole)
+    return Effect.updateContext(inTurn, (asker: Context.Context<never>) => {
+      if (!Context.get(asker, References.TracerEnabled)) return actor.context
+      const span = Context.getOption(asker, Tracer.ParentSpan)
+      return Option.isNone(span) ? actor.context : Context.add(actor.context, Tracer.ParentSpan, span.value)
+    })
+  }
+
+  private answered(actor: Actor, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
+    actor.underWay--
+    actor.lastAsked = monotonicMillisUnsafe(this.clock)
+    if (actor.underWay === 0 && actor.quiet !== undefined) Deferred.doneUnsafe(actor.quiet, Exit.void)
+    if (this.options.disableFatalDefects || Exit.isSuccess(exit) || !Cause.hasDies(exit.cause)) return Effect.void
+    const reload = Effect.andThen(
+      Effect.logError(`${this.entity.type} ${actor.address.entityId} had a defect and is restarted`, exit.cause),
+      this.retire(actor)
+    )
+    return Effect.sync(() => {
+      Fiber.runIn(Effect.runForkWith(this.context)(reload), Context.getUnsafe(this.context, Scope.Scope))
+    })
+  }
+
+  /** Passivates the actor: it takes no further messages, finishes running handlers, and leaves memory. */
+  private retire(actor: Actor): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (actor.left !== undefined) return Deferred.await(actor.left)
+      const left = Deferred.makeUnsafe<void>()
+      actor.left = left
+      const leave = Effect.map(Scope.close(actor.scope, Exit.void), () => {
+        this.resident.delete(actor.address.entityId)
+        this.residents.count--
+        Deferred.doneUnsafe(left, Exit.void)
+      })
+      if (actor.underWay === 0) return Effect.uninterruptible(leave)
+      actor.quiet = Deferred.makeUnsafe<void>()
+      return Effect.uninterruptible(
+        Effect.andThen(Effect.timeoutOption(Deferred.await(actor.quiet), terminationTimeout), leave)
+      )
+    })
+  }
+}
+
+export type Client = (entityId: string) => unknown
+
+/** Calls of an actor, a method for each message. */
+export const makeClient = (entity: Entity.Any, find: Effect.Effect<Actors>): Client => {
+  class ActorRef {
+    readonly id: string
+    constructor(id: string) {
+      this.id = id
+    }
+  }
+  let actors: Actors | undefined
+  const found = Effect.map(find, (kind) => {
+    actors = kind
+    return kind
+  })
+  for (const tag of entity.protocol.requests.keys()) {
+    const ask = function (this: ActorRef, payload: unknown, options?: { readonly discard?: boolean }): Handled {
+      const { id } = this
+      const send = (kind: Actors) => (options?.discard ? kind.tell(id, tag, payload) : kind.ask(id, tag, payload))
+      return actors === undefined ? Effect.flatMap(found, send) : send(actors)
+    }
+    Object.defineProperty(ActorRef.prototype, tag, { value: ask })
+  }
+  return (id) => new ActorRef(id)
+}
+
+/** The kinds of actors that are registered; who looks for another waits for a while. */
+export class ActorKinds {
+  private readonly kinds = new Map<string, Deferred.Deferred<Actors>>()
+
+  add(type: string, actors: Actors): void {
+    Deferred.doneUnsafe(this.kindOf(type), Exit.succeed(actors))
+  }
+
+  find(type: string): Effect.Effect<Actors> {
+    return Effect.timeoutOrElse(Deferred.await(this.kindOf(type)), {
+      duration: registrationTimeout,
+      orElse: () => Effect.die(new Error(`There is no actor of the kind ${type}`))
+    })
+  }
+
+  private kindOf(type: string): Deferred.Deferred<Actors> {
+    const kind = this.kinds.get(type) ?? Deferred.makeUnsafe<Actors>()
+    this.kinds.set(type, kind)
+    return kind
+  }
+}

@@ -1,0 +1,188 @@
+/**
+ * `Sharding` for one node of several: Effect's cluster decides which node holds which shard of the actors, and carries
+ * messages between nodes. Messages for actors of this node's shards are direct calls, as in a server of one process.
+ *
+ * An actor exists once on a node, in `Actors`. The entity that Effect knows only hands over what other nodes have sent.
+ * A singleton for each shard (`registerGuard`) says whether the node holds it: Effect stops it, and waits for that, before
+ * another node gets the shard. Its end passivates the actors of the shard.
+ */
+import { Cause, Context, Duration, Effect, Latch, Option, type Scope } from "effect"
+import { Entity, EntityId, type ShardId, Sharding, ShardingConfig } from "effect/cluster"
+import { NodeUnavailable } from "../NodeUnavailable.ts"
+import { AnswerWithin, MayRepeat } from "../Repetition.ts"
+import { periodically } from "../Supervision.ts"
+import {
+  ActorKinds,
+  Actors,
+  type Handled,
+  type Handlers,
+  makeClient,
+  type Placement,
+  type Registration,
+  type ResidentCount
+} from "./Actors.ts"
+import type { LocalShardingOptions } from "./LocalSharding.ts"
+
+const group = "default"
+
+/** How long to wait before a message is sent again. */
+const retryInterval = "100 millis"
+
+/** What the connection to another node fails with. */
+const connectionFailures: ReadonlySet<unknown> = new Set(["SocketError", "RpcClientError", "RunnerUnavailable"])
+
+/** Whether a message got no answer from the node that it was sent to. */
+const isUnanswered = (cause: Cause.Cause<unknown>): boolean =>
+  Cause.hasInterruptsOnly(cause) ||
+  cause.reasons.some((reason) => Cause.isDieReason(reason) && connectionFailures.has(tagOf(reason.defect)))
+
+type RemoteClient = (id: string) => { readonly [tag: string]: (payload: unknown) => Handled }
+
+/** What an actor that takes no more messages answers with. */
+const refusals: ReadonlySet<unknown> = new Set(["MailboxFull", "EntityNotAssignedToRunner"])
+const tagOf = (error: unknown): unknown => (error as { readonly _tag?: unknown } | null)?._tag
+const isRefused = (error: unknown): boolean => refusals.has(tagOf(error))
+
+/** Sends messages through Effect's cluster. */
+const makeForward = (entity: Entity.Any, remote: Effect.Effect<RemoteClient>): Placement["forward"] => {
+  const unavailable = (id: string) => new NodeUnavailable(`The node that runs ${entity.type} ${id} does not answer`)
+  return (id, tag, payload) => {
+    const { annotations } = entity.protocol.requests.get(tag)!
+    const mayRepeat = Context.get(annotations, MayRepeat)(payload as never)
+    const attempt: Handled = Effect.catchCause(
+      Effect.flatMap(remote, (client) => client(id)[tag]!(payload)),
+      (cause) => {
+        if (!isUnanswered(cause)) return Effect.failCause(cause)
+        return mayRepeat ? Effect.delay(attempt, retryInterval) : Effect.die(unavailable(id))
+      }
+    )
+    const sent = Effect.catchIf(
+      attempt,
+      (error) => tagOf(error) === "EntityNotAssignedToRunner",
+      () => Effect.die(unavailable(id))
+    )
+    return Effect.timeoutOrElse(sent, {
+      duration: Context.get(annotations, AnswerWithin),
+      orElse: () => Effect.die(unavailable(id))
+    })
+  }
+}
+
+/** A name for the guard of each shard, such that Effect places it there. */
+const guardNames = (sharding: Sharding.Sharding["Service"], shards: number): ReadonlyMap<ShardId.ShardId, string> => {
+  const names = new Map<ShardId.ShardId, string>()
+  for (let i = 0; names.size < shards; i++) {
+    const name = `greenroom/shard/${i}`
+    const shard = sharding.getShardId(EntityId.make(name), group)
+    if (!names.has(shard)) names.set(shard, name)
+  }
+  return names
+}
+
+export interface ClusterShardingOptions extends LocalShardingOptions {
+  /**
+   * Whether this node has shown recently that it lives. If not, another one may have its shards: it was stopped, or cut off
+   * from the database.
+   */
+  readonly isCurrent: () => boolean
+}
+
+export interface ClusterShardingParts {
+  readonly sharding: Sharding.Sharding["Service"]
+  /** The shards that this node holds. */
+  readonly held: ReadonlySet<ShardId.ShardId>
+}
+
+/** On Effect's `Sharding`. Returns when this node holds shards; lives until the scope ends. */
+export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions) {
+  const cluster = yield* Sharding.Sharding
+  const config = yield* ShardingConfig.ShardingConfig
+  const here = Option.getOrThrow(config.runnerAddress)
+  const residents: ResidentCount = { count: 0, limit: options.maxResidentActors }
+  const kinds = new ActorKinds()
+  const registered = new Set<Actors>()
+  const held = new Set<ShardId.ShardId>()
+  const holdsAny = Latch.makeUnsafe(false)
+
+  const guard = (shard: ShardId.ShardId) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        held.add(shard)
+        holdsAny.openUnsafe()
+      }),
+      () =>
+        Effect.suspend(() => {
+          held.delete(shard)
+          return Effect.forEach(registered, (actors) => actors.retireShard(shard), {
+            concurrency: "unbounded",
+            discard: true
+          })
+        })
+    )
+  for (const [shard, name] of guardNames(cluster, config.shardsPerGroup)) {
+    yield* cluster.registerSingleton(name, guard(shard), { shardGroup: group })
+  }
+
+  const placementOf = (entity: Entity.Any): Placement => {
+    let client: RemoteClient | undefined
+    const remote = Effect.suspend(() =>
+      client === undefined
+        ? Effect.map(cluster.makeClient(entity as never), (made) => (client = made as unknown as RemoteClient))
+        : Effect.succeed(client)
+    )
+    return {
+      here,
+      shardOf: (id) => cluster.getShardId(EntityId.make(id), group),
+      holds: (shard) => held.has(shard) && options.isCurrent(),
+      forward: makeForward(entity, remote)
+    }
+  }
+
+  /** What Effect takes for the behaviour of the entity. */
+  const receiving = (entity: Entity.Any, actors: Actors) =>
+    Effect.gen(function* () {
+      const { entityId: id, shardId } = yield* Entity.CurrentAddress
+      yield* Effect.addFinalizer(() => (held.has(shardId) ? Effect.void : actors.retireOne(id)))
+      const refuse = Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`))
+      const receive = (tag: string) => (request: { readonly payload: unknown }) =>
+        options.isCurrent() ? Effect.catchIf(actors.receive(id, tag, request.payload), isRefused, () => refuse) : refuse
+      return Object.fromEntries(Array.from(entity.protocol.requests.keys(), (tag) => [tag, receive(tag)]))
+    })
+
+  const registerEntity = Effect.fnUntraced(function* (
+    entity: Entity.Any,
+    build: Effect.Effect<Handlers>,
+    registration: Registration = {}
+  ) {
+    const context = yield* Effect.context<Scope.Scope>()
+    const { mailboxCapacity } = options
+    const placement = placementOf(entity)
+    const actors = new Actors({ entity, build, context, options: registration, mailboxCapacity, residents, placement })
+    const maxIdleTime = Duration.toMillis(registration.maxIdleTime ?? options.maxIdleTime)
+    registered.add(actors)
+    yield* Effect.addFinalizer(() =>
+      Effect.andThen(
+        actors.close,
+        Effect.sync(() => registered.delete(actors))
+      )
+    )
+    yield* periodically(`Passivating idle ${entity.type} actors`, maxIdleTime / 2, actors.passivate(maxIdleTime))
+    yield* cluster.registerEntity(entity as never, receiving(entity, actors) as never, {
+      concurrency: "unbounded",
+      mailboxCapacity: registration.mailboxCapacity ?? mailboxCapacity,
+      disableFatalDefects: true,
+      maxIdleTime: registration.maxIdleTime ?? options.maxIdleTime
+    })
+    kinds.add(entity.type, actors)
+  })
+
+  const sharding = Sharding.Sharding.of({
+    ...cluster,
+    makeClient: (entity) => Effect.sync(() => makeClient(entity as never, kinds.find(entity.type)) as never),
+    registerEntity: registerEntity as never,
+    hasShardId: (shard) => held.has(shard) && options.isCurrent(),
+    activeEntityCount: Effect.sync(() => residents.count)
+  })
+  yield* holdsAny.await
+  return { sharding, held } satisfies ClusterShardingParts
+})

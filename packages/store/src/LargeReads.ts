@@ -1,0 +1,161 @@
+/**
+ * How many bytes of events are in memory at once on their way to those who asked: states of large rooms become answers of
+ * many megabytes, and several times as many bytes while they are made.
+ *
+ * A read takes its first megabyte at once. If there is more it says how much, and goes on when the request may have so
+ * many: few requests at a time are large, one at a time is very large, and no request is larger than that.
+ */
+import { TooLarge } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Semaphore } from "effect"
+import type { SqlClient } from "effect/sql"
+import { bigints } from "./PgArrays.ts"
+
+/** What a read takes without being counted, in bytes. */
+export const smallRead = 1024 * 1024
+
+export interface LargeReadLimits {
+  /** How many requests may read more than `smallRead` at a time. */
+  readonly requests: number
+  /** Beyond so many bytes a request waits until it is the only one of its kind. */
+  readonly large: number
+  /** The most bytes of one request. */
+  readonly most: number
+}
+
+export const defaultLargeReadLimits: LargeReadLimits = {
+  requests: 2,
+  large: 32 * 1024 * 1024,
+  most: 128 * 1024 * 1024
+}
+
+/** What one request may read. */
+export interface Allowance {
+  /** Waits until the request may have so many bytes more. Dies with M_TOO_LARGE where they are too many. */
+  readonly take: (bytes: number) => Effect.Effect<void>
+}
+
+const unlimited: Allowance = { take: () => Effect.void }
+
+/** The allowance of the request that is being answered. Work that belongs to no request has no limit. */
+export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/CurrentAllowance", {
+  defaultValue: () => unlimited
+})
+
+const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
+  const someLarge = Semaphore.makeUnsafe(requests)
+  const oneVeryLarge = Semaphore.makeUnsafe(1)
+
+  /** A permit that is held from the first `take` to `release`. */
+  const hold = (semaphore: Semaphore.Semaphore) => {
+    let isHeld = false
+    const taken = Effect.sync(() => {
+      isHeld = true
+    })
+    return {
+      take: Effect.suspend(() =>
+        isHeld
+          ? Effect.void
+          : Effect.uninterruptibleMask((restore) => Effect.andThen(restore(semaphore.take(1)), taken))
+      ),
+      release: Effect.suspend(() => (isHeld ? Effect.asVoid(semaphore.release(1)) : Effect.void))
+    }
+  }
+
+  return () => {
+    const alone = Semaphore.makeUnsafe(1).withPermits(1)
+    const first = hold(someLarge)
+    const second = hold(oneVeryLarge)
+    let used = 0
+    const take = (bytes: number): Effect.Effect<void> =>
+      alone(
+        Effect.suspend(() => {
+          used += bytes
+          if (used > most) {
+            return Effect.die(
+              new TooLarge({ error: `The answer would have more than ${most >> 20} MiB: ask for less` })
+            )
+          }
+          return used > large ? Effect.andThen(first.take, second.take) : first.take
+        })
+      )
+    return { take, release: Effect.andThen(second.release, first.release) }
+  }
+}
+
+/** Makes the allowances of this process. */
+export const LargeReads = Context.Reference("greenroom/store/LargeReads", {
+  defaultValue: () => makeLimiter(defaultLargeReadLimits)
+})
+
+/** The same with other limits. */
+export const largeReadsWith = (limits: LargeReadLimits): ReturnType<typeof makeLimiter> => makeLimiter(limits)
+
+/** Answers a request within an allowance of its own, which ends with the effect. */
+export const withAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const { release, take } = Context.get(fiber.context, LargeReads)()
+    return Effect.ensuring(Effect.provideService(effect, CurrentAllowance, { take }), release)
+  })
+
+/** Does work of this server itself, whoever asked for it, without a limit. */
+export const withoutAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, CurrentAllowance, unlimited)
+
+/** Counts bytes that were read at once. */
+export const takeBytes = (bytes: number): Effect.Effect<void> =>
+  bytes <= smallRead
+    ? Effect.void
+    : Effect.withFiber((fiber) => Context.get(fiber.context, CurrentAllowance).take(bytes))
+
+/** A row with an event: its body, unless `bytes`, the size of all bodies up to this row, is more than `smallRead`. */
+export interface SizedRow {
+  readonly nid: bigint
+  readonly body: string | null
+  readonly bytes: bigint
+}
+
+export type Whole<Row> = Row & { readonly body: string }
+
+/** How many bytes of bodies are fetched at once. */
+const fetchedAtOnce = 4 * 1024 * 1024
+
+const hasBody = <Row extends SizedRow>(row: Row): row is Whole<Row> => row.body !== null
+
+/** The numbers of rows without a body, in parts of which each has about `fetchedAtOnce` bytes. */
+const parts = (rows: ReadonlyArray<SizedRow>): ReadonlyArray<ReadonlyArray<SizedRow>> => [
+  ...Map.groupBy(rows, ({ bytes }) => Math.floor(Number(bytes) / fetchedAtOnce)).values()
+]
+
+/**
+ * The rows of a query with all of their bodies. An event that got another number meanwhile lets the query run again.
+ *
+ * The query gives bodies as `sizedBody` does.
+ */
+export const readWhole = <Row extends SizedRow, E>(
+  sql: SqlClient.SqlClient,
+  query: Effect.Effect<ReadonlyArray<Row>, E>
+): Effect.Effect<ReadonlyArray<Whole<Row>>, E> =>
+  Effect.gen(function* () {
+    const rows = yield* query
+    const last = rows.at(-1)
+    if (last === undefined || Number(last.bytes) <= smallRead) return rows as ReadonlyArray<Whole<Row>>
+    yield* takeBytes(Number(last.bytes))
+    const bodies = new Map<bigint, string>()
+    for (const part of parts(rows.filter((row) => !hasBody(row)))) {
+      const found = yield* Effect.orDie(sql<{ nid: bigint; body: string }>`
+        SELECT nid, body FROM events WHERE nid = ANY (${bigints(part.map(({ nid }) => Number(nid)))}::bigint[])`)
+      for (const { body, nid } of found) bodies.set(nid, body)
+    }
+    const whole = rows.map((row) => ({ ...row, body: row.body ?? bodies.get(row.nid) ?? null }))
+    return whole.every(hasBody) ? (whole as ReadonlyArray<Whole<Row>>) : yield* readWhole(sql, query)
+  })
+
+/**
+ * The columns `body` and `bytes` of a `SizedRow`, from a subquery `sized` whose columns are `body` and what
+ * `runningBytes` gives.
+ */
+export const sizedBody = (sql: SqlClient.SqlClient) =>
+  sql.literal(`CASE WHEN sized.bytes <= ${smallRead} THEN sized.body END AS body, sized.bytes`)
+
+/** The bytes of `events.body` of all rows up to this one, in the order in which they come. */
+export const runningBytes = "sum(octet_length(events.body)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes"

@@ -1,0 +1,77 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Latch } from "effect"
+import { LargeReads, largeReadsWith, smallRead, takeBytes, withAllowance } from "../src/LargeReads.ts"
+
+const MiB = 1024 * 1024
+
+const limited = <A, E>(effect: Effect.Effect<A, E>) =>
+  Effect.provideService(effect, LargeReads, largeReadsWith({ requests: 2, large: 8 * MiB, most: 20 * MiB }))
+
+/** A request that reads, and then goes on until the latch is opened. */
+const request = (bytes: ReadonlyArray<number>, end: Latch.Latch, log: Array<string>, name: string) =>
+  Effect.forEach(bytes, takeBytes).pipe(
+    Effect.andThen(Effect.sync(() => log.push(name))),
+    Effect.andThen(end.await),
+    withAllowance,
+    Effect.forkChild({ startImmediately: true })
+  )
+
+describe("LargeReads", () => {
+  it.effect("few requests read much at a time, and any number little", () =>
+    limited(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const end = yield* Latch.make(false)
+        const ends = [yield* Latch.make(false), end, end]
+        const fibers = []
+        for (const [index, latch] of ends.entries()) {
+          fibers.push(yield* request([2 * MiB, 3 * MiB], latch, log, `large ${index}`))
+        }
+        yield* Fiber.join(yield* request([smallRead, 10], yield* Latch.make(true), log, "small"))
+        assert.deepStrictEqual(log, ["large 0", "large 1", "small"])
+        yield* ends[0]!.open
+        yield* Fiber.join(fibers[0]!)
+        yield* Effect.yieldNow
+        assert.deepStrictEqual(log, ["large 0", "large 1", "small", "large 2"])
+        yield* end.open
+        yield* Effect.forEach(fibers, Fiber.join)
+      })
+    )
+  )
+
+  it.effect("one request reads very much at a time, and none more than that", () =>
+    limited(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const end = yield* Latch.make(false)
+        const first = yield* request([5 * MiB, 5 * MiB], end, log, "first")
+        const second = yield* request([15 * MiB], end, log, "second")
+        yield* Effect.yieldNow
+        assert.deepStrictEqual(log, ["first"])
+        yield* end.open
+        yield* Fiber.join(first)
+        yield* Fiber.join(second)
+        assert.deepStrictEqual(log, ["first", "second"])
+        const refused = yield* Effect.exit(withAllowance(Effect.forEach([15 * MiB, 6 * MiB], takeBytes)))
+        assert.isTrue(Exit.isFailure(refused) && JSON.stringify(refused.cause).includes("M_TOO_LARGE"))
+        yield* withAllowance(takeBytes(15 * MiB))
+      })
+    )
+  )
+
+  it.effect("a request that ends while it waits leaves its place to the next", () =>
+    limited(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const end = yield* Latch.make(false)
+        const large = [yield* request([2 * MiB], end, log, "a"), yield* request([2 * MiB], end, log, "b")]
+        const impatient = yield* request([2 * MiB], end, log, "impatient")
+        yield* Fiber.interrupt(impatient)
+        yield* end.open
+        yield* Effect.forEach(large, Fiber.join)
+        for (const name of ["c", "d", "e"]) yield* Fiber.join(yield* request([2 * MiB], end, log, name))
+        assert.deepStrictEqual(log, ["a", "b", "c", "d", "e"])
+      })
+    )
+  )
+})

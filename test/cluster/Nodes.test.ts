@@ -1,0 +1,137 @@
+/**
+ * Any node serves any client: requests of one client go to three nodes in turn, and it notices nothing.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Context, Effect, Fiber, Layer } from "effect"
+import { waitFor } from "../support/Polling.ts"
+import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
+import { at, type Cluster, start } from "./support/Cluster.ts"
+
+class Three extends Context.Service<Three, Cluster>()("greenroom/test/Three") {
+  static readonly layer = Layer.effect(Three, start(3))
+}
+
+const say = (person: Person, room: string, transaction: string, body = transaction) =>
+  person.ask("PUT", `/rooms/${encodeURIComponent(room)}/send/m.room.message/${transaction}`, {
+    msgtype: "m.text",
+    body
+  })
+
+const isMessage = (body: string) => (event: { readonly type: string; readonly content: { readonly body?: string } }) =>
+  event.type === "m.room.message" && event.content.body === body
+
+const now = (person: Person) => Effect.map(person.ask("GET", "/events?timeout=0"), ({ body }) => body.end as string)
+
+const polling = (person: Person) => (path: string) => person.ask("GET", path)
+
+/** A path of today's client API. */
+const v3 = (path: string) => `//_matrix/client/v3${path}`
+
+layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three nodes", (it) => {
+  const people = Effect.gen(function* () {
+    const { nodes } = yield* Three
+    const [a, b, c] = nodes as [Scene, Scene, Scene]
+    const name = `u${Math.random().toString(36).slice(2)}`
+    return { nodes, a, b, c, alice: yield* a.register(`${name}-alice`), bob: yield* b.register(`${name}-bob`) }
+  })
+
+  it.effect("messages that are sent at all nodes in turn are read at any node, in one order", () =>
+    Effect.gen(function* () {
+      const { alice, bob, nodes } = yield* people
+      const rooms = yield* Effect.forEach([1, 2, 3, 4], () => roomOf(alice, bob))
+      const texts = Array.from({ length: 24 }, (_, i) => `m${i}`)
+      for (const room of rooms) {
+        yield* Effect.forEach(texts, (text, i) => say(at(nodes[i % 3]!, alice), room, text), { concurrency: 8 })
+        const read = (node: Scene) =>
+          Effect.map(
+            at(node, bob).ask("GET", `/rooms/${encodeURIComponent(room)}/messages?from=END&dir=b&limit=100`),
+            (answer) => succeeded(answer).body.chunk.flatMap((event: Body) => event.content.body ?? []) as Array<string>
+          )
+        const views = yield* Effect.forEach(nodes, read)
+        assert.sameMembers(views[0]!, texts)
+        for (const view of views) assert.deepStrictEqual(view, views[0])
+      }
+    })
+  )
+
+  it.effect("a transaction that is repeated at other nodes, at once and later, sends one message", () =>
+    Effect.gen(function* () {
+      const { alice, nodes } = yield* people
+      const room = yield* roomOf(alice)
+      const everywhere = Effect.forEach(nodes, (node) => say(at(node, alice), room, "once"), { concurrency: 3 })
+      const answers = [...(yield* everywhere), ...(yield* everywhere)]
+      assert.deepStrictEqual(new Set(answers.map(({ status }) => status)), new Set([200]))
+      assert.strictEqual(new Set(answers.map(({ text }) => text)).size, 1)
+    })
+  )
+
+  it.effect("a poll waits at whichever node it comes to, and hears of what happens at the others", () =>
+    Effect.gen(function* () {
+      const { alice, bob, nodes } = yield* people
+      const room = yield* roomOf(alice, bob)
+      let from = yield* now(bob)
+      for (let i = 0; i < 6; i++) {
+        const reader = at(nodes[i % 3]!, bob)
+        const poll = yield* Effect.forkChild(waitFor(polling(reader), from, isMessage(`p${i}`)), {
+          startImmediately: true
+        })
+        succeeded(yield* say(at(nodes[(i + 1) % 3]!, alice), room, `p${i}`))
+        from = (yield* Fiber.join(poll)).end
+      }
+    })
+  )
+
+  it.effect("typing, presence, receipts and account data reach clients of today's API at other nodes", () =>
+    Effect.gen(function* () {
+      const { alice, b, bob, c } = yield* people
+      const room = yield* roomOf(alice, bob)
+      const sent = succeeded(yield* say(alice, room, "read-this")).body.event_id
+      const bobAtC = at(c, bob)
+      const sync = (since: string, timeout = 30_000) =>
+        Effect.map(bobAtC.ask("GET", v3(`/sync?since=${since}&timeout=${timeout}`)), (answer) => succeeded(answer).body)
+      let since = (yield* Effect.map(bobAtC.ask("GET", v3("/sync")), (answer) => succeeded(answer).body)).next_batch
+      /** Syncs until the answer has what is looked for. */
+      const until = (found: (answer: Body) => boolean): Effect.Effect<void> =>
+        Effect.flatMap(sync(since), (answer) => {
+          since = answer.next_batch
+          return found(answer) ? Effect.void : until(found)
+        })
+      const ephemeral = (answer: Body, type: string) =>
+        answer.rooms?.join?.[room]?.ephemeral?.events.find((event: Body) => event.type === type)?.content
+
+      const path = `/rooms/${encodeURIComponent(room)}`
+      yield* alice.ask("PUT", v3(`${path}/typing/${alice.userId}`), { typing: true, timeout: 20_000 })
+      yield* until((answer) => ephemeral(answer, "m.typing")?.user_ids.includes(alice.userId))
+      yield* at(b, alice).ask("POST", v3(`${path}/receipt/m.read/${encodeURIComponent(sent)}`), {})
+      yield* until((answer) => ephemeral(answer, "m.receipt")?.[sent]?.["m.read"]?.[alice.userId] !== undefined)
+      yield* at(b, bob).ask("PUT", v3(`/user/${bob.userId}/account_data/org.example`), { at: "b" })
+      yield* until((answer) => answer.account_data?.events.some((event: Body) => event.content.at === "b"))
+      const status = `/presence/${alice.userId}/status`
+      yield* at(b, alice).ask("PUT", status, { presence: "unavailable", status_msg: "away" })
+      assert.strictEqual((yield* at(c, alice).ask("GET", status)).body.status_msg, "away")
+    })
+  )
+
+  it.effect("a logout at one node ends a poll at another, and the token at all", () =>
+    Effect.gen(function* () {
+      const { alice, b, bob, nodes } = yield* people
+      yield* roomOf(alice, bob)
+      /** Asks again and again until the session has ended there. */
+      const untilEnded = (node: Scene, path: string): Effect.Effect<void> =>
+        Effect.flatMap(at(node, alice).ask("GET", path), ({ status }) =>
+          status === 401 ? Effect.void : untilEnded(node, path)
+        )
+      const from = yield* now(at(b, alice))
+      const poll = yield* Effect.forkChild(untilEnded(b, `/events?from=${from}&timeout=60000`), {
+        startImmediately: true
+      })
+      yield* at(b, bob).ask("GET", "/events?timeout=0")
+      succeeded(yield* alice.ask("POST", "/logout", {}))
+      yield* Fiber.join(poll)
+      for (const node of nodes) yield* untilEnded(node, "/initialSync?limit=0")
+    })
+  )
+})
+
+// biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about
+type Body = any

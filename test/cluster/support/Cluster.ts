@@ -1,0 +1,67 @@
+/**
+ * Several nodes of one home server: the program in processes of its own, on one database, connected over loopback.
+ */
+import * as net from "node:net"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, type Redacted, type Scope } from "effect"
+import * as GatewayProcess from "../../support/GatewayProcess.ts"
+import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
+
+export interface ClusterOptions {
+  readonly serverName?: ServerName
+  /** Absent: a fresh one. */
+  readonly databaseUrl?: Redacted.Redacted
+  /** Settings beside these, as environment variables. */
+  readonly environment?: GatewayProcess.GatewayOptions["environment"]
+}
+
+export interface Cluster {
+  readonly databaseUrl: Redacted.Redacted
+  readonly nodes: ReadonlyArray<Scene>
+  /** Starts another node. `port` is the one of its client API (default: any free one). */
+  readonly start: (port?: number) => Effect.Effect<Scene, never, Scope.Scope>
+}
+
+/** Ports that were free a moment ago. */
+export const freePorts = (count: number): Effect.Effect<ReadonlyArray<number>> =>
+  Effect.promise(async () => {
+    const servers = await Promise.all(
+      Array.from(
+        { length: count },
+        () =>
+          new Promise<net.Server>((resolve) => {
+            const server = net.createServer()
+            server.listen(0, "127.0.0.1", () => resolve(server))
+          })
+      )
+    )
+    const ports = servers.map((server) => (server.address() as net.AddressInfo).port)
+    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+    return ports
+  })
+
+/** Starts so many nodes at once. They end with the scope. */
+export const start = Effect.fnUntraced(function* (count: number, options: ClusterOptions = {}) {
+  const databaseUrl = options.databaseUrl ?? (yield* Effect.orDie(TestDatabase.emptyUrl))
+  const startNode = Effect.fnUntraced(function* (port = 0) {
+    const [clusterPort = 0] = yield* freePorts(1)
+    const gateway = yield* GatewayProcess.start({
+      dataDir: yield* GatewayProcess.temporaryDirectory,
+      databaseUrl,
+      port,
+      ...(options.serverName === undefined ? {} : { serverName: options.serverName }),
+      environment: { GREENROOM_CLUSTER: "true", GREENROOM_CLUSTER_PORT: `${clusterPort}`, ...options.environment }
+    })
+    return sceneOf(gateway)
+  })
+  const nodes = yield* Effect.all(
+    Array.from({ length: count }, () => startNode()),
+    { concurrency: "unbounded" }
+  )
+  return { databaseUrl, nodes, start: startNode } satisfies Cluster
+})
+
+/** The same person at another node. */
+export const at = (node: Scene, { token, userId }: Person): Person =>
+  node.person({ user_id: userId, access_token: token })
