@@ -16,6 +16,7 @@ import * as NodePath from "@effect/platform-node/NodePath"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { AddressValidationStore } from "@greenroom/store/AddressValidationStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import * as Database from "@greenroom/store/Database"
@@ -52,6 +53,7 @@ import type { Sharding } from "effect/cluster"
 import type { SqlClient } from "effect/sql"
 import { AccountStandings } from "./account/AccountStandings.ts"
 import { Accounts } from "./account/Accounts.ts"
+import { AddressValidations } from "./account/AddressValidations.ts"
 import { Administration } from "./account/Administration.ts"
 import { InteractiveAuth } from "./account/InteractiveAuth.ts"
 import { Login } from "./account/Login.ts"
@@ -134,6 +136,7 @@ const stores = (options: HomeServerOptions) =>
     AccountDataStore.layer,
     AccountStandingStore.layer,
     AccountStore.layer,
+    AddressValidationStore.layer,
     ClientSettingsStore.layer,
     DirectoryStore.layer,
     EventLog.layer,
@@ -207,6 +210,7 @@ const services = Layer.mergeAll(
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),
+  Layer.provideMerge(AddressValidations.layer),
   Layer.provideMerge(Accounts.layer),
   Layer.provideMerge(AccountStandings.layer),
   Layer.provideMerge(Users.layer),

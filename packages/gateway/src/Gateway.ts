@@ -51,6 +51,7 @@ import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { sharedSecretHandlers } from "./client-server/SharedSecretHandlers.ts"
 import { syncHandlers } from "./client-server/SyncHandlers.ts"
+import * as ThirdPartyIdHandlers from "./client-server/ThirdPartyIdHandlers.ts"
 import * as UserDataHandlers from "./client-server/UserDataHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
@@ -147,6 +148,10 @@ const clientServerHandlers = Layer.mergeAll(
   syncHandlers,
   sharedSecretHandlers,
   moderationHandlers,
+  ThirdPartyIdHandlers.addressValidationHandlers,
+  ThirdPartyIdHandlers.addressPagesHandlers,
+  ThirdPartyIdHandlers.passwordHandlers,
+  ThirdPartyIdHandlers.thirdPartyIdHandlers,
   createRoomHandlers,
   finderHandlers,
   roomListHandlers,

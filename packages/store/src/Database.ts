@@ -44,6 +44,7 @@ import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
 import media from "./migrations/0030_media.ts"
 import accountStandings from "./migrations/0035_account_standings.ts"
+import addressValidations from "./migrations/0036_address_validations.ts"
 import pushCounts from "./migrations/0040_push_counts.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 import aliasCreators from "./migrations/0061_alias_creators.ts"
@@ -73,6 +74,7 @@ const migrations = {
   "0022_short_lived": shortLived,
   "0030_media": media,
   "0035_account_standings": accountStandings,
+  "0036_address_validations": addressValidations,
   "0040_push_counts": pushCounts,
   "0060_presence_denials": presenceDenials,
   "0061_alias_creators": aliasCreators

@@ -9,17 +9,27 @@
  */
 import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { Medium } from "@greenroom/protocol/identity/ThirdPartyId"
+import { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  Forbidden,
+  LimitExceeded,
+  type MatrixError,
+  ThirdPartyIdAuthFailed,
+  ThirdPartyIdInUse
+} from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result } from "effect"
+import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result, Schema } from "effect"
 import { addressKey } from "../runtime/AddressKey.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { Accounts } from "./Accounts.ts"
+import { AddressValidations } from "./AddressValidations.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginDefaults, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
@@ -37,6 +47,8 @@ export interface Shown {
   readonly registrationToken?: string
   readonly email?: string
   readonly phoneNumber?: string
+  /** Whose the address is, where an account has it. */
+  readonly owner?: UserId
 }
 
 interface Progress {
@@ -81,6 +93,13 @@ const tooMany = new LimitExceeded({
   retry_after_ms: 60_000
 })
 
+/** The operation of a registration. */
+export const registering = "POST /register"
+
+const decodeProof = Schema.decodeUnknownOption(
+  Schema.Struct({ ...SessionProof.fields, id_server: Schema.optionalKey(Schema.String) })
+)
+
 const noParams: JsonObject = {}
 
 const newSession = () => randomBytes(24).toString("base64url")
@@ -106,6 +125,7 @@ const make = Effect.gen(function* () {
   const sessions = yield* LoginSessionStore
   const tokens = yield* RegistrationTokenStore
   const throttle = yield* LoginThrottle
+  const validations = yield* AddressValidations
 
   // --- Stages -----------------------------------------------------------------------------------------------------------
 
@@ -135,10 +155,33 @@ const make = Effect.gen(function* () {
     return { ...shown, registrationToken: Buffer.from(hash).toString("base64") }
   })
 
+  /** An address that a session of `AddressValidations` has shown to be the user's. */
+  const address = (medium: Medium) =>
+    Effect.fnUntraced(function* ({ auth, request, shown }: StageAttempt) {
+      const proof = decodeProof(auth.threepid_creds ?? auth.threepidCreds)
+      if (Option.isNone(proof))
+        return yield* new BadJson({ error: "auth.threepid_creds: expected sid and client_secret" })
+      const found = yield* validations.validated(proof.value)
+      if (found.medium !== medium) {
+        return yield* new ThirdPartyIdAuthFailed({ error: `threepid_creds: the session is not of ${medium}` })
+      }
+      const owner = Option.getOrUndefined(yield* identities.userOfAddress(found))
+      if (request.operation === registering && owner !== undefined) {
+        return yield* new ThirdPartyIdInUse({ error: "The address belongs to an account" })
+      }
+      return {
+        ...shown,
+        [medium === "email" ? "email" : "phoneNumber"]: found.address,
+        ...(owner === undefined ? {} : { owner })
+      }
+    })
+
   const stages: { readonly [type: string]: (attempt: StageAttempt) => Passed } = {
     "m.login.dummy": ({ shown }) => Effect.succeed(shown),
     "m.login.password": password,
-    "m.login.registration_token": registrationToken
+    "m.login.registration_token": registrationToken,
+    "m.login.email.identity": address("email"),
+    "m.login.msisdn": address("msisdn")
   }
 
   // --- Sessions ---------------------------------------------------------------------------------------------------------
@@ -264,13 +307,22 @@ const make = Effect.gen(function* () {
     "m.login.email.url": "m.login.email.identity"
   }
 
+  const addressStages = validations.media.map((medium) =>
+    medium === "email" ? "m.login.email.identity" : "m.login.msisdn"
+  )
+
+  /** Where nothing is to be shown, people may add an address all the same. */
+  const withAddress: ReadonlyArray<InteractiveFlow> = [["m.login.dummy"], ...addressStages.map((type) => [type])]
+
   /** The operator's registration flows in the terms of today: the password is part of the request, not a stage. */
   const registrationFlows: ReadonlyArray<InteractiveFlow> = enableRegistration
     ? registrationFlowsOf(login)
         .filter((flow) => !flow.includes("m.login.oauth2"))
         .map((flow) => flow.flatMap((type) => registrationStages[type] ?? []))
-        .map((flow) => (flow.length === 0 ? ["m.login.dummy"] : flow))
+        .flatMap((flow) => (flow.length === 0 ? withAddress : [flow]))
     : []
+
+  const resetFlows: ReadonlyArray<InteractiveFlow> = addressStages.map((type) => [type])
 
   const flowsOf = Effect.fnUntraced(function* ({ userId }: Session) {
     const account = yield* accountStore.find(userId)
@@ -278,7 +330,7 @@ const make = Effect.gen(function* () {
     return hasPassword ? [["m.login.password"]] : [["m.login.dummy"]]
   })
 
-  return InteractiveAuth.of({ authorise, registrationFlows, flowsOf })
+  return InteractiveAuth.of({ authorise, registrationFlows, resetFlows, flowsOf })
 })
 
 export class InteractiveAuth extends Context.Service<
@@ -288,6 +340,8 @@ export class InteractiveAuth extends Context.Service<
     readonly authorise: (request: InteractiveRequest) => Effect.Effect<Authorised, MatrixError | InteractionRequired>
     /** None where registration is closed. */
     readonly registrationFlows: ReadonlyArray<InteractiveFlow>
+    /** How somebody who is not logged in shows that an account is theirs, to set a new password. */
+    readonly resetFlows: ReadonlyArray<InteractiveFlow>
     /** How a user who is logged in shows that it is them. */
     readonly flowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>>
   }

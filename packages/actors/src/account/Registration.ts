@@ -9,7 +9,7 @@ import { Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/M
 import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
-import { type AuthData, type InteractionRequired, InteractiveAuth } from "./InteractiveAuth.ts"
+import { type AuthData, type InteractionRequired, InteractiveAuth, registering } from "./InteractiveAuth.ts"
 import { makeAccountCreation } from "./login/LoginCompletion.ts"
 
 export interface RegistrationRequest extends LoginDevice {
@@ -42,7 +42,7 @@ const make = Effect.gen(function* () {
     const { address, auth, password, username } = request
     const wanted = username === undefined ? undefined : yield* accounts.chooseUserId(username)
     const { finish, shown } = yield* interactive.authorise({
-      operation: "POST /register",
+      operation: registering,
       session: undefined,
       auth,
       address,

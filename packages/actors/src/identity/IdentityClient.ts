@@ -20,7 +20,7 @@ import {
   TokenIncorrect
 } from "@greenroom/protocol/identity/IdentityError"
 import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
-import { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { type Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
@@ -42,6 +42,8 @@ const absenceLifetime = "10 seconds"
 
 /** How many signatures of an association are looked at. */
 const maxSignatures = 8
+
+const sidPattern = /^[!-~]{1,255}$/
 
 /** The URL of a trusted identity server, without a slash at the end. */
 export type TrustedServer = string & { readonly TrustedServer: never }
@@ -232,6 +234,13 @@ const make = Effect.gen(function* () {
     }
   )
 
+  const requestToken: IdentityClient["Service"]["requestToken"] = Effect.fn("IdentityClient.requestToken")(
+    function* (server, medium, content) {
+      const { sid } = yield* ask(server, { path: `/validate/${medium}/requestToken`, content })
+      return typeof sid === "string" && sidPattern.test(sid) ? { sid } : yield* malformed(server)
+    }
+  )
+
   const validated: IdentityClient["Service"]["validated"] = Effect.fn("IdentityClient.validated")(function* (
     server,
     { client_secret, sid }
@@ -275,6 +284,8 @@ const make = Effect.gen(function* () {
     trusted,
     lookup,
     storeInvite,
+    requestToken,
+    submitUrl: (server, medium) => `${server}${laterIdentityPrefix}/validate/${medium}/submitToken`,
     validated,
     bind,
     unbind
@@ -290,6 +301,14 @@ export class IdentityClient extends Context.Service<
     readonly lookup: (server: TrustedServer, of: ThirdPartyId) => Effect.Effect<Option.Option<UserId>, MatrixError>
     /** Has an invitation of an address kept and told to it. */
     readonly storeInvite: (server: TrustedServer, invite: StoreInvite) => Effect.Effect<InviteOutcome, MatrixError>
+    /** Has a token sent to an address. */
+    readonly requestToken: (
+      server: TrustedServer,
+      medium: Medium,
+      content: JsonObject
+    ) => Effect.Effect<{ readonly sid: string }, MatrixError>
+    /** Where clients submit that token. */
+    readonly submitUrl: (server: TrustedServer, medium: Medium) => string
     /** The address that a session has validated. */
     readonly validated: (server: TrustedServer, proof: SessionProof) => Effect.Effect<ThirdPartyId, IdentityFailure>
     /** Binds the address that the session has validated to a user. */

@@ -5,7 +5,7 @@
  */
 import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
-import { Forbidden, NotFound } from "@greenroom/protocol/MatrixError"
+import { Forbidden, type MatrixError, NotFound, ThirdPartyIdInUse } from "@greenroom/protocol/MatrixError"
 import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
@@ -29,6 +29,18 @@ const make = Effect.gen(function* () {
     yield* identity.bind(server, proof, address, userId)
   })
 
+  const add = Effect.fn("ThirdPartyIds.add")(function* ({ userId }: Session, address: ThirdPartyId) {
+    if (!(yield* addresses.bindAddress(userId, address))) {
+      return yield* new ThirdPartyIdInUse({ error: "The address belongs to another account of this server" })
+    }
+  })
+
+  const publish = Effect.fn("ThirdPartyIds.publish")(function* ({ userId }: Session, proof: AddressProof) {
+    const server = yield* identity.trusted(proof.id_server)
+    const address = yield* identity.validated(server, proof)
+    yield* identity.bind(server, proof, address, userId)
+  })
+
   const unbind = Effect.fn("ThirdPartyIds.unbind")(function* (
     { userId }: Session,
     address: ThirdPartyId,
@@ -43,7 +55,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  return ThirdPartyIds.of({ list: ({ userId }) => addresses.addressesOf(userId), bind, unbind })
+  return ThirdPartyIds.of({ list: ({ userId }) => addresses.addressesOf(userId), bind, add, publish, unbind })
 })
 
 export class ThirdPartyIds extends Context.Service<
@@ -55,6 +67,10 @@ export class ThirdPartyIds extends Context.Service<
      * belongs to another account, and those of identity servers.
      */
     readonly bind: (session: Session, proof: AddressProof) => Effect.Effect<void, IdentityFailure>
+    /** Adds an address that was shown to be the user's. Errors: M_THREEPID_IN_USE. */
+    readonly add: (session: Session, address: ThirdPartyId) => Effect.Effect<void, MatrixError>
+    /** Has the identity server bind the address that the proof is for to the user, and adds it to no account. */
+    readonly publish: (session: Session, proof: AddressProof) => Effect.Effect<void, IdentityFailure>
     /** Takes an address away; with a proof of it also from the identity server. Errors: M_NOT_FOUND. */
     readonly unbind: (
       session: Session,

@@ -4,6 +4,7 @@
  */
 import type { AccountStandings } from "@greenroom/actors/account/AccountStandings"
 import type { Accounts } from "@greenroom/actors/account/Accounts"
+import type { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import type { Administration } from "@greenroom/actors/account/Administration"
 import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Login } from "@greenroom/actors/account/Login"
@@ -64,6 +65,7 @@ export type HomeServerServices =
   | Events
   | Accounts
   | AccountStandings
+  | AddressValidations
   | Moderation
   | Users
   | Presences

@@ -1,5 +1,5 @@
 /**
- * Devices, the password and the end of the account, as calls of `Accounts` behind `InteractiveAuth`.
+ * Devices and the end of the account, as calls of `Accounts` behind `InteractiveAuth`.
  *
  * Source: "Device Management" and "Account management" of the client-server specification.
  */
@@ -10,7 +10,7 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { NotFound } from "@greenroom/protocol/MatrixError"
-import { Effect, Redacted } from "effect"
+import { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -91,15 +91,6 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
             Effect.forEach(payload.devices, (deviceId) => logOut(session, deviceId), { discard: true }),
             done
           )
-        )
-      )
-      .handle("changePassword", ({ payload, request }) =>
-        confirmed("POST /account/password", request, payload.auth, (session) =>
-          accounts
-            .replacePassword(session, Redacted.make(payload.new_password), {
-              logoutOthers: payload.logout_devices ?? true
-            })
-            .pipe(Effect.flatMap(closeTokens), Effect.as(done))
         )
       )
       .handle("deactivate", ({ payload, request }) =>

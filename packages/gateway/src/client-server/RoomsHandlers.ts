@@ -3,6 +3,7 @@
  *
  * Source: "Rooms" and "Events" of the client-server specification.
  */
+import { type AddressToInvite, ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { joinedMember, RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
@@ -40,10 +41,22 @@ const namedServers: Effect.Effect<ReadonlyArray<ServerName>> = Effect.withFiber(
 const membershipContent = (body: JsonObject | null | undefined): Effect.Effect<JsonObject, BadJson> =>
   Effect.map(reasonOf(body), (reason): JsonObject => (reason === undefined ? {} : { reason }))
 
+/** An address to invite in place of a user. */
+const addressToInvite = ({ address, id_server, medium }: JsonObject): Effect.Effect<AddressToInvite, BadJson> => {
+  if (medium !== "email" && medium !== "msisdn") {
+    return Effect.fail(new BadJson({ error: "medium: must be email or msisdn" }))
+  }
+  if (typeof address !== "string" || (id_server !== undefined && typeof id_server !== "string")) {
+    return Effect.fail(new BadJson({ error: "address, id_server: expected strings" }))
+  }
+  return Effect.succeed({ medium, address, ...(id_server === undefined ? {} : { id_server }) })
+}
+
 export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.rooms", (handlers) =>
   withServices(function* () {
     const rooms = yield* Rooms
     const reader = yield* RoomReader
+    const invites = yield* ThirdPartyInvites
 
     const stateEvent = (
       roomId: RoomId,
@@ -68,6 +81,10 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
     const invite = Effect.fnUntraced(function* (roomId: RoomId, body: JsonObject) {
       const session = yield* CurrentSession
       const { user_id } = body
+      if (user_id === undefined && body.address !== undefined) {
+        yield* invites.invite(session, roomId, yield* addressToInvite(body))
+        return done
+      }
       if (user_id === undefined) return yield* new MissingParam({ error: "user_id: missing key" })
       if (typeof user_id !== "string" || !isUserId(user_id)) {
         return yield* new BadJson({ error: "user_id: expected a user ID" })

@@ -4,6 +4,7 @@
  * Source: "Server discovery" and "Capabilities negotiation" of the client-server specification.
  */
 
+import { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import { Moderation } from "@greenroom/actors/account/Moderation"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
@@ -30,6 +31,7 @@ const versions: Versions = { versions: specificationVersions, unstable_features:
 export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.versions", (handlers) =>
   withServices(function* () {
     const moderation = yield* Moderation
+    const validations = yield* AddressValidations
     const { defaultRoomVersion: version = "12" } = yield* HomeServerConfig
     const capabilities = {
       "m.change_password": { enabled: true },
@@ -38,8 +40,7 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       "m.set_avatar_url": { enabled: true },
       "m.profile_fields": { enabled: true },
       "m.get_login_token": { enabled: true },
-      // Addresses are added and removed by the draft's API.
-      "m.3pid_changes": { enabled: false }
+      "m.3pid_changes": { enabled: validations.media.length > 0 }
     }
     const moderate = { suspend: true, lock: true }
     return handlers

@@ -26,15 +26,17 @@ import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { SharedSecretApi } from "./SharedSecretApi.ts"
 import { SyncApi } from "./SyncApi.ts"
+import { AddressPagesApi, AddressValidationApi, PasswordApi, ThirdPartyIdApi } from "./ThirdPartyIdApi.ts"
 import { AccountDataApi, PushRulesApi, ReceiptsApi } from "./UserDataApi.ts"
 import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 const api = HttpApi.make("ClientServerApi")
-  .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, RoomsApi)
+  .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, PasswordApi, RoomsApi)
+  .add(AddressValidationApi, ThirdPartyIdApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
-  .add(WellKnownApi, SharedSecretApi, UploadApi, OldMediaApi)
+  .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)
 
 export const ClientServerApi = api.annotateMerge(

@@ -1,5 +1,5 @@
 /**
- * The devices of a user, the password, and the end of the account.
+ * The devices of a user, and the end of the account.
  *
  * Source: "Device Management" and "Account management" of the client-server specification.
  */
@@ -10,7 +10,7 @@ import { body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { UserId } from "../Identifiers.ts"
 import { interactive, OptionalAuth } from "./Auth.ts"
-import { DeviceId, DeviceName, Password } from "./LoginApi.ts"
+import { DeviceId, DeviceName } from "./LoginApi.ts"
 
 const DeviceFields = Schema.Struct({
   device_id: Schema.String,
@@ -51,18 +51,6 @@ export class DeviceApi extends HttpApiGroup.make("clientServer.devices")
       }),
       success: Done
     }).annotateMerge(documented({ summary: "Log devices out", text: interactive, who: themselves })),
-    HttpApiEndpoint.post("changePassword", "/v3/account/password", {
-      payload: Schema.Struct({
-        new_password: Password,
-        logout_devices: Schema.optionalKey(
-          Schema.Boolean.annotate({ description: "Whether every other device is logged out", default: true })
-        ),
-        auth: OptionalAuth
-      }),
-      success: Done
-    }).annotateMerge(
-      documented({ summary: "Change the password", text: `${interactive} Errors: M_WEAK_PASSWORD.`, who: themselves })
-    ),
     HttpApiEndpoint.post("deactivate", "/v3/account/deactivate", {
       payload: [
         Schema.Struct({

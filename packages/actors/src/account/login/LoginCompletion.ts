@@ -20,7 +20,9 @@ export const overtaken = new Forbidden({ error: "Another request of this session
 
 /** What the stages of a registration have shown. */
 export type ShownByRegistration = Partial<
-  Record<"wanted", UserId | undefined> & Pick<LoginProgress, "passwordHash" | "email" | "subject" | "registrationToken">
+  Record<"wanted", UserId | undefined> &
+    Record<"phoneNumber", string> &
+    Pick<LoginProgress, "passwordHash" | "email" | "subject" | "registrationToken">
 >
 
 /** Makes an account of what stages have shown. Errors: M_FORBIDDEN, M_USER_IN_USE. */
@@ -35,6 +37,10 @@ export const makeAccountCreation = Effect.gen(function* () {
     if (shown.email !== undefined) {
       const bound = yield* identities.bindAddress(userId, { medium: "email", address: shown.email })
       if (!bound) return yield* new Forbidden({ error: "The email address belongs to another user" })
+    }
+    if (shown.phoneNumber !== undefined) {
+      const bound = yield* identities.bindAddress(userId, { medium: "msisdn", address: shown.phoneNumber })
+      if (!bound) return yield* new Forbidden({ error: "The phone number belongs to another user" })
     }
     if (shown.subject !== undefined && !(yield* identities.linkSubject(userId, shown.subject))) {
       return yield* new Forbidden({ error: "That account is linked to another user" })

@@ -8,7 +8,7 @@
  */
 import { Data, Effect, FileSystem, Path } from "effect"
 
-export const templateNames = ["login-code", "login-link"] as const
+export const templateNames = ["login-code", "login-link", "address-in-use"] as const
 export type TemplateName = (typeof templateNames)[number]
 
 /** A template is missing a part, or has a value that there is not. */
@@ -75,6 +75,16 @@ ${footer}`,
 <p style="margin:28px 0"><a href="{{url}}" style="display:inline-block;background:#1f6f54;color:#fff;text-decoration:none;font-weight:600;padding:12px 24px;border-radius:8px">Go on</a></p>
 <p style="font-size:13px;word-break:break-all">{{url}}</p>
 <p>It is good for {{minutes}} minutes. Open it only if it was you who asked for it.</p>`)
+  },
+  "address-in-use": {
+    text: `Subject: You have an account at {{server}}
+
+Somebody wanted to {{action}} with this address. It belongs to an account at
+{{server}} already. If it is yours, log in; if you have forgotten the password, set a new one.
+
+${footer}`,
+    html: htmlPage(`<p>Somebody wanted to {{action}} with this address. It belongs to an account at {{server}} already.</p>
+<p>If it is yours, log in; if you have forgotten the password, set a new one.</p>`)
   }
 }
 

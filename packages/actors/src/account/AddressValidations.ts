@@ -1,0 +1,277 @@
+/**
+ * Shows that an address is somebody's, for today's client API: to register, to add it to an account, to set a new
+ * password. This server sends a link to an email address itself, where it has a mail server. Phone numbers, and email
+ * addresses without a mail server, are validated by the first identity server that it trusts.
+ *
+ * The answer is the same whether an email address belongs to an account or not; the mail differs, or is not sent.
+ *
+ * Source: "Adding Account Administrative Contact Information" of the client-server specification.
+ */
+import { randomBytes } from "node:crypto"
+import {
+  canonicalEmail,
+  canonicalPhoneNumber,
+  type Medium,
+  type ThirdPartyId
+} from "@greenroom/protocol/identity/ThirdPartyId"
+import {
+  InvalidParam,
+  type MatrixError,
+  NotFound,
+  ThirdPartyIdAuthFailed,
+  ThirdPartyIdInUse,
+  ThirdPartyIdMediumNotSupported,
+  ThirdPartyIdNotFound
+} from "@greenroom/protocol/MatrixError"
+import { AddressValidationStore } from "@greenroom/store/AddressValidationStore"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { IdentityClient, type IdentityFailure, type TrustedServer } from "../identity/IdentityClient.ts"
+import type { AddressProof } from "../identity/ThirdPartyIds.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { periodically } from "../runtime/Supervision.ts"
+import { LoginConfig } from "./login/LoginConfig.ts"
+import { LoginThrottle } from "./login/LoginThrottle.ts"
+import { Mailer } from "./login/Mailer.ts"
+
+/** To register with the address, to set a new password by it, to add it to an account. */
+export type ValidationPurpose = "registration" | "password" | "account"
+
+interface TokenRequest {
+  readonly purpose: ValidationPurpose
+  /** Chosen by the client, which proves by it that the session is its own. */
+  readonly clientSecret: string
+  /** A higher number than before sends another message. */
+  readonly sendAttempt: number
+  /** A page to go on to after the link. */
+  readonly nextLink: string | undefined
+  /** The network address of the client. */
+  readonly address: string
+  /** The URL of this server, without a slash at the end. */
+  readonly publicUrl: string
+}
+
+export interface EmailTokenRequest extends TokenRequest {
+  readonly email: string
+}
+
+export interface PhoneTokenRequest extends TokenRequest {
+  readonly phoneNumber: string
+  /** The country in which the number would be dialled so: two capital letters. */
+  readonly country: string | undefined
+}
+
+/** A session was begun; `submit_url` is where the client sends the code of a text message. */
+export interface BegunValidation {
+  readonly sid: string
+  readonly submit_url?: string
+}
+
+/** What a link in a mail is about. */
+export interface AddressLink {
+  readonly email: string
+  readonly nextLink: string | undefined
+}
+
+/** Where the link in a mail leads. */
+export const addressLinkPath = "/_greenroom/validate/email"
+
+/** How long a link is good for, and what it showed, in ms. */
+const linkLifetime = 3_600_000
+const sessionLifetime = 24 * 3_600_000
+/** How often one may look at a link or use it. */
+const maxTries = 20
+const sweepInterval = "10 minutes"
+
+const actions: { readonly [purpose in ValidationPurpose]: string } = {
+  registration: "register at",
+  password: "set a new password at",
+  account: "add this address to your account at"
+}
+
+const notValidated = new ThirdPartyIdAuthFailed({ error: "threepid_creds: the address is not validated yet" })
+const expiredLink = new NotFound({ error: "The link is unknown, was used already, or has expired" })
+
+/** A page of the web: no scripts, no files, no passwords. */
+const checkNextLink = (link: string | undefined): Effect.Effect<void, InvalidParam> => {
+  if (link === undefined) return Effect.void
+  const url = URL.parse(link)
+  return (url?.protocol === "https:" || url?.protocol === "http:") && url.username === "" && url.password === ""
+    ? Effect.void
+    : Effect.fail(new InvalidParam({ error: "next_link: expected a URL with http or https" }))
+}
+
+/** What an identity server refuses, as today's client API says it. */
+const toMatrixError = (error: IdentityFailure): MatrixError => {
+  switch (error._tag) {
+    case "M_NO_VALID_SESSION":
+    case "M_SESSION_EXPIRED":
+    case "M_SESSION_NOT_VALIDATED":
+    case "M_TOKEN_INCORRECT":
+      return new ThirdPartyIdAuthFailed({ error: `threepid_creds: ${error.error}` })
+    default:
+      return error
+  }
+}
+
+const make = Effect.gen(function* () {
+  const { identityServers = [], serverName } = yield* HomeServerConfig
+  const { mail } = yield* LoginConfig
+  const store = yield* AddressValidationStore
+  const identities = yield* UserIdentityStore
+  const identity = yield* IdentityClient
+  const mailer = yield* Mailer
+  const throttle = yield* LoginThrottle
+
+  const sendsMail = mail !== undefined
+  const byIdentityServer = identityServers.length > 0
+
+  const supported: ReadonlyArray<Medium> = [
+    ...(sendsMail || byIdentityServer ? (["email"] as const) : []),
+    ...(byIdentityServer ? (["msisdn"] as const) : [])
+  ]
+
+  const identityServer = (what: string): Effect.Effect<TrustedServer, MatrixError> =>
+    byIdentityServer
+      ? identity.trusted(undefined)
+      : Effect.fail(new ThirdPartyIdMediumNotSupported({ error: `This server sends no ${what}` }))
+
+  const isTaken = (of: ThirdPartyId) => Effect.map(identities.userOfAddress(of), Option.isSome)
+
+  /** For identity servers, which would write to anybody. Errors: M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND. */
+  const checkOwner = Effect.fnUntraced(function* (purpose: ValidationPurpose, of: ThirdPartyId) {
+    const taken = yield* isTaken(of)
+    if (purpose === "password") {
+      if (!taken) return yield* new ThirdPartyIdNotFound({ error: "No account has this address" })
+    } else if (taken) return yield* new ThirdPartyIdInUse({ error: "The address belongs to an account" })
+  })
+
+  /** The mail for an address: none where nobody can set a password by it. */
+  const writeTo = Effect.fnUntraced(function* (request: EmailTokenRequest, email: string, sid: string, token: string) {
+    const { address, publicUrl, purpose } = request
+    const taken = yield* isTaken({ medium: "email", address: email })
+    if (purpose === "password" && !taken) return
+    const query = new URLSearchParams({ sid, token })
+    yield* mailer.send(email, purpose !== "password" && taken ? "address-in-use" : "login-link", {
+      server: serverName,
+      action: `${actions[purpose]} ${serverName}`,
+      minutes: String(linkLifetime / 60_000),
+      address,
+      url: `${publicUrl}${addressLinkPath}?${query}`
+    })
+  })
+
+  const requestEmail = Effect.fn("AddressValidations.requestEmail")(function* (
+    request: EmailTokenRequest
+  ): Effect.fn.Return<BegunValidation, MatrixError> {
+    const { address, clientSecret, nextLink, purpose, sendAttempt } = request
+    const email = canonicalEmail(request.email)
+    if (email === undefined) return yield* new InvalidParam({ error: "email: not an email address" })
+    yield* checkNextLink(nextLink)
+    yield* throttle.mail(email, address)
+    if (!sendsMail) {
+      const server = yield* identityServer("mails")
+      yield* checkOwner(purpose, { medium: "email", address: email })
+      return yield* identity.requestToken(server, "email", {
+        email,
+        client_secret: clientSecret,
+        send_attempt: sendAttempt,
+        ...(nextLink === undefined ? {} : { next_link: nextLink })
+      })
+    }
+    const token = randomBytes(32).toString("base64url")
+    const { fresh, sid } = yield* store.begin({
+      sid: randomBytes(18).toString("base64url"),
+      clientSecret: Redacted.make(clientSecret),
+      medium: "email",
+      address: email,
+      token: Redacted.make(token),
+      sendAttempt,
+      nextLink,
+      expiresAt: (yield* Clock.currentTimeMillis) + linkLifetime
+    })
+    if (fresh) yield* writeTo(request, email, sid, token)
+    return { sid }
+  })
+
+  const requestPhone = Effect.fn("AddressValidations.requestPhone")(function* (request: PhoneTokenRequest) {
+    const { address, clientSecret, country, nextLink, phoneNumber, purpose, sendAttempt } = request
+    const server = yield* identityServer("text messages")
+    yield* checkNextLink(nextLink)
+    yield* throttle.mail(`+${phoneNumber.replace(/[^0-9]/g, "")}`, address)
+    // A number in the country's own form is read by the identity server; what it validates is checked when it is used.
+    const international = canonicalPhoneNumber(phoneNumber)
+    if (international !== undefined) yield* checkOwner(purpose, { medium: "msisdn", address: international })
+    const { sid } = yield* identity.requestToken(server, "msisdn", {
+      phone_number: phoneNumber,
+      client_secret: clientSecret,
+      send_attempt: sendAttempt,
+      ...(country === undefined ? {} : { country }),
+      ...(nextLink === undefined ? {} : { next_link: nextLink })
+    })
+    return { sid, submit_url: identity.submitUrl(server, "msisdn") }
+  })
+
+  const validated = Effect.fn("AddressValidations.validated")(function* (
+    proof: AddressProof
+  ): Effect.fn.Return<ThirdPartyId, MatrixError> {
+    const own = yield* store.findBySecret(proof.sid, Redacted.make(proof.client_secret))
+    if (Option.isSome(own)) {
+      const { address, medium, validatedAt } = own.value
+      return validatedAt === undefined ? yield* notValidated : { medium, address }
+    }
+    if (!byIdentityServer) return yield* notValidated
+    const server = yield* identity.trusted(proof.id_server)
+    return yield* Effect.mapError(identity.validated(server, proof), toMatrixError)
+  })
+
+  const describe = ({ address, nextLink }: { readonly address: string; readonly nextLink: string | undefined }) => ({
+    email: address,
+    nextLink
+  })
+
+  const confirm = Effect.fn("AddressValidations.confirm")(function* (sid: string, token: string) {
+    const expiresAt = (yield* Clock.currentTimeMillis) + sessionLifetime
+    const found = yield* store.validate(sid, Redacted.make(token), expiresAt, maxTries)
+    return Option.isSome(found) ? describe(found.value) : yield* expiredLink
+  })
+
+  yield* periodically("Deleting expired validations of addresses", sweepInterval, store.removeExpired)
+
+  return AddressValidations.of({
+    media: supported,
+    requestEmail,
+    requestPhone,
+    validated,
+    link: (sid, token) =>
+      Effect.flatMap(store.find(sid, Redacted.make(token), maxTries), (found) =>
+        Option.isSome(found) ? Effect.succeed(describe(found.value)) : Effect.fail(expiredLink)
+      ),
+    confirm
+  })
+})
+
+export class AddressValidations extends Context.Service<
+  AddressValidations,
+  {
+    /** The sorts of addresses that can be validated here. */
+    readonly media: ReadonlyArray<Medium>
+    /**
+     * Sends a link to an email address. Errors: M_INVALID_PARAM, M_LIMIT_EXCEEDED, M_THREEPID_MEDIUM_NOT_SUPPORTED; with an
+     * identity server also M_THREEPID_IN_USE, M_THREEPID_NOT_FOUND.
+     */
+    readonly requestEmail: (request: EmailTokenRequest) => Effect.Effect<BegunValidation, MatrixError>
+    /** Sends a code to a phone number. Errors: those of `requestEmail` with an identity server. */
+    readonly requestPhone: (request: PhoneTokenRequest) => Effect.Effect<BegunValidation, MatrixError>
+    /** The address that a session has validated, here or at a trusted identity server. Errors: M_THREEPID_AUTH_FAILED. */
+    readonly validated: (proof: AddressProof) => Effect.Effect<ThirdPartyId, MatrixError>
+    /** What a link in a mail is about. Looking at it confirms nothing. Errors: M_NOT_FOUND. */
+    readonly link: (sid: string, token: string) => Effect.Effect<AddressLink, MatrixError>
+    /** Whoever has the link confirms it. Errors: M_NOT_FOUND. */
+    readonly confirm: (sid: string, token: string) => Effect.Effect<AddressLink, MatrixError>
+  }
+>()("greenroom/actors/AddressValidations") {
+  static readonly layer = Layer.effect(AddressValidations, make).pipe(
+    Layer.provide([Mailer.layer, IdentityClient.layer])
+  )
+}

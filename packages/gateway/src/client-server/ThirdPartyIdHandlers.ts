@@ -1,0 +1,241 @@
+/**
+ * Addresses of accounts, their validation, and the password that is reset by them: calls of `AddressValidations`,
+ * `ThirdPartyIds`, `InteractiveAuth` and `Accounts`.
+ *
+ * Source: "Account management" and "Adding Account Administrative Contact Information" of the client-server
+ * specification.
+ */
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import {
+  type AddressLink,
+  AddressValidations,
+  addressLinkPath,
+  type ValidationPurpose
+} from "@greenroom/actors/account/AddressValidations"
+import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import type { IdentityFailure } from "@greenroom/actors/identity/IdentityClient"
+import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
+import { done } from "@greenroom/protocol/api/Body"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import { canonicalEmail, canonicalPhoneNumber, type ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
+import { Forbidden, isMatrixError, type MatrixError, ThirdPartyIdAuthFailed } from "@greenroom/protocol/MatrixError"
+import { Effect, Redacted } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { PublicUrl } from "../PublicUrl.ts"
+import { addressConfirmedPage, addressLinkPage } from "../pages/AddressLinkPage.ts"
+import { expiredPage } from "../pages/EmailLinkPage.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { Sockets } from "../socket/Sockets.ts"
+import { addressOf } from "../TrustedProxies.ts"
+import { answerInteraction } from "./Interaction.ts"
+
+type Request = HttpServerRequest.HttpServerRequest
+
+interface TokenPayload {
+  readonly client_secret: string
+  readonly send_attempt: number
+  readonly next_link?: string | null
+}
+
+export const addressValidationHandlers = HttpApiBuilder.group(
+  ClientServerApi,
+  "clientServer.addressValidation",
+  (handlers) =>
+    withServices(function* () {
+      const validations = yield* AddressValidations
+      const limit = yield* RateLimit
+      const publicUrl = yield* PublicUrl
+
+      const common = (purpose: ValidationPurpose, payload: TokenPayload, request: Request) => ({
+        purpose,
+        clientSecret: payload.client_secret,
+        sendAttempt: payload.send_attempt,
+        nextLink: payload.next_link ?? undefined,
+        address: addressOf(request),
+        publicUrl: publicUrl.get()
+      })
+
+      const email =
+        (purpose: ValidationPurpose) =>
+        ({
+          payload,
+          request
+        }: {
+          readonly payload: TokenPayload & { readonly email: string }
+          readonly request: Request
+        }) =>
+          Effect.andThen(
+            limit.takeFrom("logins", addressOf(request)),
+            validations.requestEmail({ ...common(purpose, payload, request), email: payload.email })
+          )
+
+      const phone =
+        (purpose: ValidationPurpose) =>
+        ({
+          payload,
+          request
+        }: {
+          readonly payload: TokenPayload & { readonly phone_number: string; readonly country?: string | null }
+          readonly request: Request
+        }) =>
+          Effect.andThen(
+            limit.takeFrom("logins", addressOf(request)),
+            validations.requestPhone({
+              ...common(purpose, payload, request),
+              phoneNumber: payload.phone_number,
+              country: payload.country ?? undefined
+            })
+          )
+
+      return handlers
+        .handle("emailToRegister", email("registration"))
+        .handle("phoneToRegister", phone("registration"))
+        .handle("emailForPassword", email("password"))
+        .handle("phoneForPassword", phone("password"))
+        .handle("emailToAdd", email("account"))
+        .handle("phoneToAdd", phone("account"))
+    })
+)
+
+export const addressPagesHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.addressPages", (handlers) =>
+  withServices(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const validations = yield* AddressValidations
+    const limit = yield* RateLimit
+
+    const asPage = (
+      request: Request,
+      link: Effect.Effect<AddressLink, MatrixError>,
+      toPage: typeof addressConfirmedPage
+    ) =>
+      Effect.andThen(
+        limit.takeFrom("anonymous", addressOf(request)),
+        Effect.match(link, { onSuccess: toPage, onFailure: () => expiredPage })
+      )
+
+    return handlers
+      .handle("link", ({ query: { sid = "", token = "" }, request }) =>
+        asPage(request, validations.link(sid, token), (link) =>
+          addressLinkPage(link, `${addressLinkPath}?${new URLSearchParams({ sid, token })}`, serverName)
+        )
+      )
+      .handle("confirm", ({ query: { sid = "", token = "" }, request }) =>
+        asPage(request, validations.confirm(sid, token), addressConfirmedPage)
+      )
+  })
+)
+
+const nobody = new Forbidden({ error: "No account has this address" })
+
+export const passwordHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.password", (handlers) =>
+  withServices(function* () {
+    const accounts = yield* Accounts
+    const interactive = yield* InteractiveAuth
+    const sockets = yield* Sockets
+
+    return handlers.handle("change", ({ payload, request }) =>
+      CurrentViewer.use((viewer) =>
+        answerInteraction(
+          Effect.gen(function* () {
+            const session: Session | undefined = viewer
+            const { finish, shown } = yield* interactive.authorise({
+              operation: "POST /account/password",
+              session,
+              auth: payload.auth,
+              address: addressOf(request),
+              flows: session === undefined ? interactive.resetFlows : yield* interactive.flowsOf(session)
+            })
+            const userId = session?.userId ?? shown.owner
+            if (userId === undefined) return yield* nobody
+            yield* finish
+            const ended = yield* accounts.replacePassword(
+              session ?? { userId, tokenId: 0, deviceId: "" },
+              Redacted.make(payload.new_password),
+              { logoutOthers: payload.logout_devices ?? true }
+            )
+            yield* Effect.forEach(ended, sockets.closeToken, { discard: true })
+            return done
+          })
+        )
+      )
+    )
+  })
+)
+
+/** An address as a client wrote it, in its canonical form where it has one. */
+const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
+  medium,
+  address: (medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)) ?? address
+})
+
+/** What an identity server refuses, as today's client API says it. */
+const asMatrixError = (error: IdentityFailure): MatrixError =>
+  isMatrixError(error) ? error : new ThirdPartyIdAuthFailed({ error: error.error })
+
+/** Ending it at an identity server takes a proof of the address, which clients of today do not send. */
+const notUnbound = { id_server_unbind_result: "no-support" as const }
+
+export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.thirdPartyIds", (handlers) =>
+  withServices(function* () {
+    const interactive = yield* InteractiveAuth
+    const thirdPartyIds = yield* ThirdPartyIds
+    const validations = yield* AddressValidations
+
+    return handlers
+      .handle("list", () =>
+        CurrentSession.use((session) =>
+          Effect.map(thirdPartyIds.list(session), (addresses) => ({
+            threepids: addresses.map(({ address, medium, verifiedAt }) => ({
+              medium,
+              address,
+              validated_at: verifiedAt,
+              added_at: verifiedAt
+            }))
+          }))
+        )
+      )
+      .handle("addOld", ({ payload }) =>
+        CurrentSession.use((session) =>
+          validations.validated(payload.three_pid_creds).pipe(
+            Effect.flatMap((address) => thirdPartyIds.add(session, address)),
+            Effect.as(done)
+          )
+        )
+      )
+      .handle("add", ({ payload, request }) =>
+        CurrentSession.use((session) =>
+          answerInteraction(
+            Effect.gen(function* () {
+              const address = yield* validations.validated(payload)
+              const { finish } = yield* interactive.authorise({
+                operation: `POST /account/3pid/add ${payload.sid}`,
+                session,
+                auth: payload.auth,
+                address: addressOf(request),
+                flows: yield* interactive.flowsOf(session)
+              })
+              yield* finish
+              yield* thirdPartyIds.add(session, address)
+              return done
+            })
+          )
+        )
+      )
+      .handle("bind", ({ payload }) =>
+        CurrentSession.use((session) =>
+          thirdPartyIds.publish(session, payload).pipe(Effect.mapError(asMatrixError), Effect.as(done))
+        )
+      )
+      .handle("unbind", () => Effect.succeed(notUnbound))
+      .handle("delete", ({ payload }) =>
+        CurrentSession.use((session) =>
+          thirdPartyIds.unbind(session, canonical(payload)).pipe(Effect.mapError(asMatrixError), Effect.as(notUnbound))
+        )
+      )
+  })
+)

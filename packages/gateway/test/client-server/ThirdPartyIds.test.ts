@@ -1,0 +1,178 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { withMail } from "../login/TestLogin.ts"
+import { linkIn, type TestMail } from "../login/TestMail.ts"
+import { askToday, register, type TestUser } from "../TestGateway.ts"
+
+const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
+
+const requestToken = (path: string, email: string, client_secret: string, send_attempt = 1, more: object = {}) =>
+  post(`${path}/email/requestToken`, { email, client_secret, send_attempt, ...more })
+
+/** Opens the link of a mail, and clicks its button. */
+const clickLink = (link: string) =>
+  Effect.promise(async () => {
+    const seen = await fetch(link)
+    const clicked = await fetch(link, { method: "POST" })
+    return { seen: seen.status, clicked: clicked.status, page: await clicked.text() }
+  })
+
+/** A session that has validated the address. */
+const validate = Effect.fnUntraced(function* (mail: TestMail, path: string, email: string, client_secret: string) {
+  const { body } = yield* requestToken(path, email, client_secret)
+  yield* clickLink(linkIn(yield* mail.next(email)))
+  return { sid: body.sid, client_secret }
+})
+
+const identityStage = (threepid_creds: object, session?: unknown) => ({
+  type: "m.login.email.identity",
+  threepid_creds,
+  ...(session === undefined ? {} : { session })
+})
+
+const passwordOf = (name: string) => ({
+  type: "m.login.password",
+  identifier: { type: "m.id.user", user: name },
+  password: `secret-${name}`
+})
+
+const addEmail = Effect.fnUntraced(function* (mail: TestMail, user: TestUser, name: string, email: string) {
+  const creds = yield* validate(mail, "/v3/account/3pid", email, `secret.of.${name}`)
+  return yield* post("/v3/account/3pid/add", { ...creds, auth: passwordOf(name) }, user.token)
+})
+
+describe("addresses by today's client API", () => {
+  it.live("people register with an address that they have shown to be theirs, and log in with it", () =>
+    withMail({ registrationFlows: [["m.login.email.url", "m.login.password"]] }, (mail) =>
+      Effect.gen(function* () {
+        const wanted = { username: "ada", password: "secret-ada" }
+        const asked = yield* post("/v3/register", wanted)
+        assert.deepStrictEqual(asked.body.flows, [{ stages: ["m.login.email.identity"] }])
+        const { body } = yield* requestToken("/v3/register", "Ada@mail.test", "abc", 1, {
+          next_link: "https://client.test/go"
+        })
+        const creds = { sid: body.sid, client_secret: "abc" }
+        const early = yield* post("/v3/register", { ...wanted, auth: identityStage(creds, asked.body.session) })
+        assert.strictEqual(early.body.errcode, "M_THREEPID_AUTH_FAILED")
+        const link = linkIn(yield* mail.next("ada@mail.test"))
+        const clicked = yield* clickLink(link)
+        assert.deepStrictEqual([clicked.seen, clicked.clicked], [200, 200])
+        assert.include(clicked.page, "https://client.test/go")
+        assert.strictEqual((yield* clickLink(link)).clicked, 404)
+        const foreign = { ...creds, client_secret: "guess" }
+        const stolen = yield* post("/v3/register", { ...wanted, auth: identityStage(foreign, asked.body.session) })
+        assert.strictEqual(stolen.body.errcode, "M_THREEPID_AUTH_FAILED")
+        const done = yield* post("/v3/register", { ...wanted, auth: identityStage(creds, asked.body.session) })
+        assert.strictEqual(done.status, 200, done.text)
+        const login = yield* post("/v3/login", {
+          type: "m.login.password",
+          identifier: { type: "m.id.thirdparty", medium: "email", address: "ada@mail.test" },
+          password: "secret-ada"
+        })
+        assert.strictEqual(login.body.user_id, "@ada:green.test")
+      })
+    )
+  )
+
+  it.live("a forgotten password is set anew by whoever reads the mails of the account, and its sessions end", () =>
+    withMail({}, (mail) =>
+      Effect.gen(function* () {
+        const user = yield* register("bea")
+        const added = yield* addEmail(mail, user, "bea", "bea@mail.test")
+        assert.strictEqual(added.status, 200, added.text)
+        const creds = yield* validate(mail, "/v3/account/password", "bea@mail.test", "forgotten")
+        const asked = yield* post("/v3/account/password", { new_password: "anew" })
+        assert.deepStrictEqual(asked.body.flows, [{ stages: ["m.login.email.identity"] }])
+        const change = { new_password: "anew", auth: identityStage(creds, asked.body.session) }
+        assert.strictEqual((yield* post("/v3/account/password", change)).status, 200)
+        const old = yield* askToday("GET", "/v3/account/whoami", { token: user.token })
+        assert.strictEqual(old.body.errcode, "M_UNKNOWN_TOKEN")
+        const login = yield* post("/v3/login", { ...passwordOf("bea"), password: "anew" })
+        assert.strictEqual(login.status, 200)
+      })
+    )
+  )
+
+  it.live("nobody sets a password by an address of nobody, or learns whose an address is", () =>
+    withMail({}, (mail) =>
+      Effect.gen(function* () {
+        const user = yield* register("cleo")
+        yield* addEmail(mail, user, "cleo", "cleo@mail.test")
+        const unknown = yield* requestToken("/v3/account/password", "nobody@mail.test", "x1")
+        const known = yield* requestToken("/v3/account/password", "cleo@mail.test", "x1")
+        const taken = yield* requestToken("/v3/register", "cleo@mail.test", "x2")
+        for (const { body, status } of [unknown, known, taken]) {
+          assert.strictEqual(status, 200)
+          assert.hasAllKeys(body, ["sid"])
+        }
+        yield* mail.next("cleo@mail.test")
+        const told = yield* mail.next("cleo@mail.test")
+        assert.include(told.headers.subject, "You have an account")
+        assert.strictEqual(linkIn(told), "no link")
+        const creds = yield* validate(mail, "/v3/account/3pid", "free@mail.test", "x3")
+        const { body } = yield* post("/v3/account/password", { new_password: "mine", auth: identityStage(creds) })
+        assert.strictEqual(body.errcode, "M_FORBIDDEN")
+        assert.deepStrictEqual(
+          mail.all.filter(({ to }) => to.includes("nobody@mail.test")),
+          []
+        )
+      })
+    )
+  )
+
+  it.live("an address belongs to one account, is listed, and can be taken away", () =>
+    withMail({}, (mail) =>
+      Effect.gen(function* () {
+        const dora = yield* register("dora")
+        const emil = yield* register("emil")
+        yield* addEmail(mail, dora, "dora", "dora@mail.test")
+        const listed = yield* askToday("GET", "/v3/account/3pid", { token: dora.token })
+        const [threepid] = listed.body.threepids as ReadonlyArray<{ readonly [key: string]: unknown }>
+        assert.deepInclude(threepid, { medium: "email", address: "dora@mail.test" })
+        assert.isNumber(threepid?.added_at)
+        const { body } = yield* requestToken("/v3/account/3pid", "dora@mail.test", "of.emil")
+        const told = yield* mail.next("dora@mail.test")
+        assert.include(told.headers.subject, "You have an account")
+        const creds = { sid: body.sid, client_secret: "of.emil" }
+        const stolen = yield* post("/v3/account/3pid/add", { ...creds, auth: passwordOf("emil") }, emil.token)
+        assert.strictEqual(stolen.body.errcode, "M_THREEPID_AUTH_FAILED")
+        const removal = { medium: "email", address: "DORA@mail.test" }
+        const foreign = yield* post("/v3/account/3pid/delete", removal, emil.token)
+        assert.strictEqual(foreign.body.errcode, "M_NOT_FOUND")
+        const removed = yield* post("/v3/account/3pid/delete", removal, dora.token)
+        assert.deepStrictEqual(removed.body, { id_server_unbind_result: "no-support" } as never)
+        const empty = yield* askToday("GET", "/v3/account/3pid", { token: dora.token })
+        assert.deepStrictEqual(empty.body.threepids, [])
+      })
+    )
+  )
+
+  it.live("mails are sent once for an attempt, and not often to one address", () =>
+    withMail({ mailRate: { limit: 3, window: 3_600_000 } }, (mail) =>
+      Effect.gen(function* () {
+        const first = yield* requestToken("/v3/register", "fay@mail.test", "s", 1)
+        const again = yield* requestToken("/v3/register", "fay@mail.test", "s", 1)
+        assert.strictEqual(again.body.sid, first.body.sid)
+        yield* requestToken("/v3/register", "fay@mail.test", "s", 2)
+        yield* mail.next("fay@mail.test")
+        yield* mail.next("fay@mail.test")
+        const refused = yield* requestToken("/v3/register", "fay@mail.test", "s", 3)
+        assert.strictEqual(refused.body.errcode, "M_LIMIT_EXCEEDED")
+        assert.lengthOf(mail.all, 2)
+        const bad = yield* requestToken("/v3/register", "no address", "s", 1)
+        assert.strictEqual(bad.body.errcode, "M_INVALID_PARAM")
+        const script = yield* requestToken("/v3/register", "gus@mail.test", "s", 1, {
+          next_link: "javascript:alert(1)"
+        })
+        assert.strictEqual(script.body.errcode, "M_INVALID_PARAM")
+        const phone = yield* post("/v3/register/msisdn/requestToken", {
+          client_secret: "s",
+          send_attempt: 1,
+          phone_number: "07700900001",
+          country: "GB"
+        })
+        assert.strictEqual(phone.body.errcode, "M_THREEPID_MEDIUM_NOT_SUPPORTED")
+      })
+    )
+  )
+})
