@@ -1,8 +1,18 @@
 /**
  * The settings of the content repository. A part of `GatewayConfig`.
  */
-import { type MediaOptions, mediaDefaults } from "@greenroom/actors/media/MediaConfig"
-import { type Configuration, integer, optional, setting, Text, Truth, truthExpects } from "@greenroom/gateway/Setting"
+import { type MediaOptions, mediaDefaults, type S3Options } from "@greenroom/actors/media/MediaConfig"
+import {
+  type Configuration,
+  integer,
+  optional,
+  Secret,
+  setting,
+  Text,
+  Truth,
+  truthExpects
+} from "@greenroom/gateway/Setting"
+import { Redacted, Schema } from "effect"
 
 const bytesExpects = "a number of bytes"
 const Bytes = integer(0, 1e15)
@@ -13,6 +23,52 @@ export const mediaSettings = {
     description: "Where uploaded files are kept, instead of `media` in the data directory",
     expects: "a directory",
     schema: Text
+  }),
+  mediaS3Endpoint: optional({
+    name: "media.s3.endpoint",
+    description: "An S3-compatible store for uploaded files, instead of the directory",
+    expects: "a URL without a path, such as https://s3.example.org",
+    schema: Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s,/?#@]+$/))
+  }),
+  mediaS3Region: setting({
+    name: "media.s3.region",
+    description: "The region of the store",
+    expects: "a text",
+    schema: Text,
+    fallback: "us-east-1"
+  }),
+  mediaS3Bucket: setting({
+    name: "media.s3.bucket",
+    description: "The bucket of the files",
+    expects: "a text",
+    schema: Text,
+    fallback: "greenroom"
+  }),
+  mediaS3Prefix: optional({
+    name: "media.s3.prefix",
+    description: "What the names of the files begin with in the bucket",
+    expects: "a text",
+    schema: Text
+  }),
+  mediaS3AccessKeyId: optional({
+    name: "media.s3.access_key_id",
+    description: "The access key of the store",
+    expects: "a text",
+    schema: Text
+  }),
+  mediaS3SecretAccessKey: optional({
+    name: "media.s3.secret_access_key",
+    description: "The secret of the access key",
+    expects: "a text",
+    schema: Secret,
+    secret: true
+  }),
+  mediaS3PathStyle: setting({
+    name: "media.s3.path_style",
+    description: "Name the bucket in the path, and not in the host name",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true
   }),
   mediaMaxUploadBytes: setting({
     name: "media.max_upload_bytes",
@@ -37,8 +93,24 @@ export const mediaSettings = {
   })
 } as const
 
+type Config = Configuration<typeof mediaSettings>
+
+const toS3Options = (config: Config): S3Options | undefined =>
+  config.mediaS3Endpoint === undefined
+    ? undefined
+    : {
+        endpoint: config.mediaS3Endpoint,
+        region: config.mediaS3Region,
+        bucket: config.mediaS3Bucket,
+        accessKeyId: config.mediaS3AccessKeyId ?? "",
+        secretAccessKey: config.mediaS3SecretAccessKey ?? Redacted.make(""),
+        pathStyle: config.mediaS3PathStyle,
+        ...(config.mediaS3Prefix === undefined ? {} : { prefix: config.mediaS3Prefix })
+      }
+
 /** The options of the home server that the settings say. */
-export const toMediaOptions = (config: Configuration<typeof mediaSettings>): MediaOptions => ({
+export const toMediaOptions = (config: Config): MediaOptions => ({
+  ...(config.mediaS3Endpoint === undefined ? {} : { s3: toS3Options(config)! }),
   ...(config.mediaDirectory === undefined ? {} : { directory: config.mediaDirectory }),
   maxUploadBytes: config.mediaMaxUploadBytes,
   quotaBytes: config.mediaQuotaBytes,

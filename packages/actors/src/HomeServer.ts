@@ -89,7 +89,8 @@ import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
 import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import { Media } from "./media/Media.ts"
 import { MediaConfig, type MediaOptions } from "./media/MediaConfig.ts"
-import { MediaFiles } from "./media/MediaFiles.ts"
+import { RemoteMedia } from "./media/RemoteMedia.ts"
+import * as S3Files from "./media/S3Files.ts"
 import { Thumbnails } from "./media/Thumbnails.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
@@ -206,7 +207,7 @@ const services = Layer.mergeAll(
   Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),
   LoginMethods.layer,
   DatabaseHealth.layer,
-  Layer.merge(Media.layer, Thumbnails.layer).pipe(Layer.provide(MediaFiles.layerDisk)),
+  Layer.merge(Media.layer.pipe(Layer.provide(RemoteMedia.layer)), Thumbnails.layer),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),
@@ -233,6 +234,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(Layer.merge(EphemeralStream.layer, SessionRevocations.layer)),
     Layer.provideMerge(ShortLivedStore.layer),
     Layer.provideMerge(runner),
+    Layer.provideMerge(S3Files.layerConfigured(options.media?.s3)),
     Layer.provideMerge(stores(options)),
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),

@@ -11,7 +11,7 @@ import { Agent, request as httpsRequest } from "node:https"
 import type { Socket } from "node:net"
 import { rootCertificates } from "node:tls"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Data, Effect, Layer } from "effect"
+import { Context, Data, Effect, Layer, type Scope } from "effect"
 import { lookupAllowed } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
@@ -29,6 +29,9 @@ export interface TransportRequest {
   /** How long all of it may take, in ms. */
   readonly timeout: number
 }
+
+/** A request whose answer is read by whoever asks. `timeout` is for its head alone. */
+export type OpenRequest = Omit<TransportRequest, "body" | "maxBytes">
 
 export interface TransportResponse {
   readonly status: number
@@ -111,7 +114,7 @@ const make = Effect.gen(function* () {
   const connectTimeout = config.connectTimeout ?? defaultConnectTimeout
   const { certificateAuthorities } = config
   const lookup = lookupAllowed(addressPolicyOf(config))
-  const agent = yield* Effect.acquireRelease(
+  const makeAgent = Effect.acquireRelease(
     Effect.sync(
       () =>
         new Agent({
@@ -127,8 +130,11 @@ const make = Effect.gen(function* () {
     ),
     (agent) => Effect.sync(() => agent.destroy())
   )
+  const agent = yield* makeAgent
+  /** Files take long to travel, and must not hold the connections of requests. */
+  const filesAgent = yield* makeAgent
 
-  const start = (target: Target, request: TransportRequest): ClientRequest =>
+  const start = (target: Target, request: TransportRequest | OpenRequest, agent: Agent): ClientRequest =>
     httpsRequest({
       agent,
       host: target.host,
@@ -140,13 +146,13 @@ const make = Effect.gen(function* () {
       headers: {
         host: request.destination,
         ...request.headers,
-        ...(request.body === undefined ? {} : { "content-length": request.body.length })
+        ...("body" in request && request.body !== undefined ? { "content-length": request.body.length } : {})
       }
     })
 
   const send = (target: Target, request: TransportRequest): Effect.Effect<TransportResponse, SendError> =>
     Effect.callback((resume) => {
-      const outgoing = start(target, request)
+      const outgoing = start(target, request, agent)
       const failed = (error: Error) =>
         resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
       limitConnecting(outgoing, connectTimeout)
@@ -162,6 +168,19 @@ const make = Effect.gen(function* () {
       return Effect.sync(() => outgoing.destroy())
     })
 
+  /** The head of the answer. Nothing is read of its body yet. */
+  const openTarget = (target: Target, request: OpenRequest): Effect.Effect<IncomingMessage, TargetFailed> =>
+    Effect.callback((resume) => {
+      const outgoing = start(target, request, filesAgent)
+      limitConnecting(outgoing, connectTimeout)
+      outgoing.on("error", (error) =>
+        resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
+      )
+      outgoing.once("response", (response) => resume(Effect.succeed(response)))
+      outgoing.end()
+      return Effect.sync(() => outgoing.destroy())
+    })
+
   const sendFresh = (target: Target, request: TransportRequest): Effect.Effect<TransportResponse, SendError> =>
     Effect.catchIf(
       send(target, request),
@@ -169,37 +188,45 @@ const make = Effect.gen(function* () {
       () => send(target, request)
     )
 
-  const tryTargets = Effect.fnUntraced(function* (request: TransportRequest) {
-    const { destination } = request
-    let reason = ""
-    for (const target of yield* discovery.find(destination)) {
-      const result = yield* Effect.result(sendFresh(target, request))
-      if (result._tag === "Success") return result.success
-      if (result.failure._tag === "AnswerTooLarge") {
-        return yield* new RemoteInvalid({ destination, reason: `the answer is larger than ${request.maxBytes} bytes` })
+  const tooLarge = ({ destination, maxBytes }: TransportRequest) =>
+    new RemoteInvalid({ destination, reason: `the answer is larger than ${maxBytes} bytes` })
+
+  /** Tries the targets of a destination, until one answers or the time is over. */
+  const tryTargets = <A, E>(
+    { destination, timeout }: OpenRequest,
+    attempt: (target: Target) => Effect.Effect<A, TargetFailed | E>
+  ): Effect.Effect<A, RemoteUnreachable | E> =>
+    Effect.gen(function* () {
+      let reason = ""
+      for (const target of yield* discovery.find(destination)) {
+        const result = yield* Effect.result(attempt(target))
+        if (result._tag === "Success") return result.success
+        if (!(result.failure instanceof TargetFailed)) return yield* Effect.fail(result.failure as E)
+        reason = result.failure.reason
       }
-      reason = result.failure.reason
-    }
-    yield* discovery.forget(destination)
-    return yield* new RemoteUnreachable({ destination, reason })
-  })
+      yield* discovery.forget(destination)
+      return yield* new RemoteUnreachable({ destination, reason })
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () => Effect.fail(new RemoteUnreachable({ destination, reason: `no answer within ${timeout} ms` }))
+      })
+    )
 
   const request = Effect.fn("FederationTransport.request")((request: TransportRequest) =>
-    tryTargets(request).pipe(
-      Effect.timeoutOrElse({
-        duration: request.timeout,
-        orElse: () =>
-          Effect.fail(
-            new RemoteUnreachable({
-              destination: request.destination,
-              reason: `no answer within ${request.timeout} ms`
-            })
-          )
-      })
+    tryTargets(request, (target) =>
+      Effect.catchTag(sendFresh(target, request), "AnswerTooLarge", () => Effect.fail(tooLarge(request)))
     )
   )
 
-  return FederationTransport.of({ request })
+  const open = (request: OpenRequest) =>
+    Effect.acquireRelease(
+      tryTargets<IncomingMessage, never>(request, (target) => openTarget(target, request)),
+      (response) => Effect.sync(() => response.destroy()),
+      { interruptible: true }
+    )
+
+  return FederationTransport.of({ request, open })
 })
 
 export class FederationTransport extends Context.Service<
@@ -207,6 +234,8 @@ export class FederationTransport extends Context.Service<
   {
     /** Sends a request to the first target of the destination that answers; whatever the status, that is the answer. */
     readonly request: (request: TransportRequest) => Effect.Effect<TransportResponse, RemoteUnreachable | RemoteInvalid>
+    /** The same for an answer that is read as a stream, which ends with the scope. Its connections are apart. */
+    readonly open: (request: OpenRequest) => Effect.Effect<IncomingMessage, RemoteUnreachable, Scope.Scope>
   }
 >()("greenroom/actors/FederationTransport") {
   static readonly layer: Layer.Layer<FederationTransport, never, FederationConfig | ServerDiscovery> = Layer.effect(

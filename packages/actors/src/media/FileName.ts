@@ -42,3 +42,21 @@ export const contentDisposition = (inline: boolean, fileName: string | undefined
   )
   return `${kind}; filename*=utf-8''${encoded}`
 }
+
+const decodePercent = (text: string): string | undefined => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** The file name in a `Content-Disposition` (RFC 6266); undefined where there is none. */
+export const fileNameOf = (disposition: string | undefined): string | undefined => {
+  if (disposition === undefined || disposition.length > 8_192) return undefined
+  const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1]
+  const decoded = extended === undefined ? undefined : decodePercent(extended)
+  if (decoded !== undefined) return decoded
+  const [, quoted, plain] = /;\s*filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]+))/i.exec(disposition) ?? []
+  return quoted?.replace(/\\(.)/g, "$1") ?? plain
+}

@@ -22,10 +22,12 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { safeFileName } from "./FileName.ts"
 import { Arrivals } from "./internal/Arrivals.ts"
+import { makeInFlight } from "./internal/InFlight.ts"
 import { type Received, receive, tooLarge } from "./internal/Receive.ts"
 import { MediaConfig, mediaDefaults } from "./MediaConfig.ts"
 import { type ByteRange, MediaFiles } from "./MediaFiles.ts"
 import { detectType, servedType } from "./MediaType.ts"
+import { RemoteMedia } from "./RemoteMedia.ts"
 
 /** A file as a client sends it. */
 export interface Upload {
@@ -58,6 +60,8 @@ export interface MediaRequest {
   readonly authenticated: boolean
   /** How long to wait for an upload that was announced, in ms. */
   readonly timeout?: number | undefined
+  /** False where other servers must not be asked (default true). */
+  readonly allowRemote?: boolean | undefined
 }
 
 /** How long a content ID waits for its upload, in ms. */
@@ -76,6 +80,10 @@ const maxTimeout = 120_000
 /** The use of a file is noted once in this time, in ms. */
 const useInterval = 24 * 3_600_000
 
+/** How many files of other servers are fetched at a time. */
+const maxFetches = 100
+
+const tooBusy = new LimitExceeded({ error: "Too many files are being fetched, try again later", retry_after_ms: 5_000 })
 const notFound = new NotFound({ error: "There is no such content" })
 const notYet = new NotYetUploaded({ error: "The content has not been uploaded yet" })
 const overQuota = new Forbidden({ error: "You have uploaded as much as you may" })
@@ -106,7 +114,9 @@ export class Media extends Context.Service<
     Effect.gen(function* () {
       const { serverName } = yield* HomeServerConfig
       const config = { ...mediaDefaults, ...(yield* MediaConfig) }
-      const { freezeUnauthenticated, maxUploadBytes, quotaBytes: quota } = config
+      const { freezeUnauthenticated, maxRemoteBytes, maxUploadBytes, quotaBytes: quota } = config
+      const remote = yield* RemoteMedia
+      const fetching = makeInFlight<void, MatrixError>(yield* Effect.scope)
       const files = yield* MediaFiles
       const store = yield* MediaStore
       const arrivals = new Arrivals()
@@ -220,10 +230,35 @@ export class Media extends Context.Service<
         read: (range) => files.read(content.sha256, range)
       })
 
+      /** Fetches content of another server and keeps it. */
+      const fetchRemote = (name: MediaName, wait: number): Effect.Effect<void, MatrixError> =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const { body, contentType, fileName } = yield* remote.fetch(name, wait)
+            const received = yield* receive(yield* files.incoming, body, maxRemoteBytes)
+            yield* store.putRemote(name, yield* keep(received, contentType, fileName), freezeUnauthenticated)
+          })
+        )
+
+      /** The row of content of another server, which is fetched where it is not here. */
+      const findRemoteRow = Effect.fnUntraced(function* (name: MediaName, wait: number) {
+        const found = yield* store.find(name)
+        if (Option.isSome(found) && (found.value.content !== undefined || found.value.quarantinedBy !== undefined)) {
+          return found.value
+        }
+        if (fetching.size() >= maxFetches) return yield* tooBusy
+        yield* fetching.once(mxc(name), fetchRemote(name, wait))
+        return Option.getOrUndefined(yield* store.find(name)) ?? (yield* notFound)
+      })
+
       const find = Effect.fn("Media.find")(function* (name: MediaName, request: MediaRequest) {
-        if (!isMediaId(name.mediaId) || name.origin !== serverName) return yield* notFound
+        if (!isMediaId(name.mediaId)) return yield* notFound
+        const isOurs = name.origin === serverName
+        if (!isOurs && request.allowRemote === false) return yield* notFound
         const wait = Math.min(request.timeout ?? defaultTimeout, maxTimeout)
-        const row = yield* findRow(name, (yield* Clock.currentTimeMillis) + wait)
+        const row = isOurs
+          ? yield* findRow(name, (yield* Clock.currentTimeMillis) + wait)
+          : yield* findRemoteRow(name, wait)
         if (row.quarantinedBy !== undefined || (row.authenticated && !request.authenticated)) return yield* notFound
         yield* noteUse(row)
         return toFile(row.content!)

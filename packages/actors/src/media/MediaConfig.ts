@@ -1,13 +1,31 @@
 /**
  * The settings of the content repository.
  */
-import { Context } from "effect"
+import { Context, type Redacted } from "effect"
+
+/** Where an S3-compatible store is. */
+export interface S3Options {
+  /** `https://host:port`. */
+  readonly endpoint: string
+  readonly region: string
+  readonly bucket: string
+  readonly accessKeyId: string
+  readonly secretAccessKey: Redacted.Redacted
+  /** What the names of objects begin with (default: nothing). */
+  readonly prefix?: string
+  /** Whether the bucket is in the path and not in the host name (default true). */
+  readonly pathStyle?: boolean
+}
 
 export interface MediaOptions {
   /** Where files are kept and received (default: `media` in the data directory). Nodes of a cluster share it. */
   readonly directory?: string
+  /** A store for the files instead of the directory, where they are only received then. */
+  readonly s3?: S3Options
   /** The largest upload, in bytes (default 100 MiB). */
   readonly maxUploadBytes?: number
+  /** The largest file that is fetched from another server, in bytes (default 100 MiB). */
+  readonly maxRemoteBytes?: number
   /** How many bytes each user may upload in all (default: 10 GiB). */
   readonly quotaBytes?: number
   /** Whether files uploaded from now on are served to users and servers only, not by the old endpoints (default false). */
@@ -17,6 +35,7 @@ export interface MediaOptions {
 /** What holds where the operator says nothing. */
 export const mediaDefaults = {
   maxUploadBytes: 100 * 1024 * 1024,
+  maxRemoteBytes: 100 * 1024 * 1024,
   quotaBytes: 10 * 1024 * 1024 * 1024,
   freezeUnauthenticated: false
 } as const

@@ -3,13 +3,14 @@
  * What they are called is the business of `Media`.
  *
  * `layerDisk` keeps them in a directory, which nodes of a cluster may share: a file is complete or absent under its name.
+ * `S3Files` keeps them in an S3-compatible store.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import type { Readable } from "node:stream"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { makeDataDirectory } from "@greenroom/store/DataDirectory"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Received } from "./internal/Receive.ts"
 import { MediaConfig } from "./MediaConfig.ts"
@@ -30,7 +31,7 @@ export class MediaFiles extends Context.Service<
     /** The bytes of a file. Errors: M_NOT_FOUND. The reader must end or destroy the stream. */
     readonly read: (sha256: Uint8Array, range?: ByteRange) => Effect.Effect<Readable, NotFound>
     /** A path at which the file can be read, until the scope closes. Errors: M_NOT_FOUND. */
-    readonly local: (sha256: Uint8Array) => Effect.Effect<string, NotFound>
+    readonly local: (sha256: Uint8Array) => Effect.Effect<string, NotFound, Scope.Scope>
     readonly remove: (sha256: Uint8Array) => Effect.Effect<void>
   }
 >()("greenroom/actors/MediaFiles") {
@@ -44,7 +45,7 @@ export class MediaFiles extends Context.Service<
   )
 }
 
-const lost = new NotFound({ error: "The content is not there any more" })
+export const lost = new NotFound({ error: "The content is not there any more" })
 
 /** How much of a file is read ahead of the reader, in bytes. */
 const readAhead = 256 * 1024
@@ -57,6 +58,13 @@ const syncDirectory = async (directory: string): Promise<void> => {
     await handle.close()
   }
 }
+
+/** The directory where files are received, made when it is needed first. */
+export const incomingDirectory = (directory: string): Effect.Effect<string> =>
+  Effect.as(
+    Effect.promise(() => makeDataDirectory(directory, 0o700)),
+    directory
+  )
 
 /** Makes the directory of a file, so that it survives a crash. */
 const prepare = async (file: string): Promise<void> => {
@@ -90,7 +98,7 @@ const diskFiles = (directory: string): MediaFiles["Service"] => {
   }
 
   return {
-    incoming: Effect.promise(() => makeDataDirectory(incoming, 0o700)).pipe(Effect.as(incoming)),
+    incoming: incomingDirectory(incoming),
     put: (received) => Effect.promise(() => put(received)),
     read: (sha256, range) => Effect.tryPromise({ try: () => read(sha256, range), catch: notFound }),
     local: (sha256) =>

@@ -11,7 +11,8 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { BadRequest, LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { MediaStore, type ThumbnailRow } from "@greenroom/store/MediaStore"
-import { Context, Deferred, Effect, Exit, Layer, Option, type Scope } from "effect"
+import { Context, Effect, Layer, Option, type Scope } from "effect"
+import { makeInFlight } from "./internal/InFlight.ts"
 import { receive } from "./internal/Receive.ts"
 import { makeThumbnailProcess, type ThumbnailJob, type ThumbnailResult } from "./internal/ThumbnailProcess.ts"
 import type { MediaFile } from "./Media.ts"
@@ -67,8 +68,6 @@ const extensions: { readonly [type: string]: string } = {
   "image/webp": "webp"
 }
 
-type Making = Deferred.Deferred<ThumbnailRow, MatrixError>
-
 export class Thumbnails extends Context.Service<
   Thumbnails,
   {
@@ -81,9 +80,8 @@ export class Thumbnails extends Context.Service<
     Effect.gen(function* () {
       const files = yield* MediaFiles
       const store = yield* MediaStore
-      const scope = yield* Effect.scope
       const run = yield* makeThumbnailProcess
-      const making = new Map<string, Making>()
+      const making = makeInFlight<ThumbnailRow, MatrixError>(yield* Effect.scope)
       const failures = new Map<string, MatrixError>()
 
       /** Makes a thumbnail and stores it: when this ends it survives a crash. */
@@ -111,29 +109,15 @@ export class Thumbnails extends Context.Service<
         failures.set(key, error)
       }
 
-      /** The making of a thumbnail goes on when the client that asked first goes away. */
       const makeOnce = Effect.fnUntraced(function* (file: MediaFile, request: ThumbnailRequest, variant: string) {
         const key = `${Buffer.from(file.sha256).toString("hex")} ${variant}`
         const failure = failures.get(key)
         if (failure !== undefined) return yield* failure
-        const begun = making.get(key)
-        if (begun !== undefined) return yield* Deferred.await(begun)
-        if (making.size >= maxWaiting) return yield* tooBusy
-        const deferred = Deferred.makeUnsafe<ThumbnailRow, MatrixError>()
-        making.set(key, deferred)
-        yield* make(file, request, variant).pipe(
-          Effect.onExit((exit) =>
-            Effect.sync(() => {
-              making.delete(key)
-              const error = Exit.findErrorOption(exit)
-              if (Option.isSome(error)) remember(key, error.value)
-              Deferred.doneUnsafe(deferred, exit)
-            })
-          ),
-          Effect.ignoreCause,
-          Effect.forkIn(scope)
+        if (making.size() >= maxWaiting) return yield* tooBusy
+        return yield* making.once(
+          key,
+          Effect.tapError(make(file, request, variant), (error) => Effect.sync(() => remember(key, error)))
         )
-        return yield* Deferred.await(deferred)
       })
 
       const of = Effect.fn("Thumbnails.of")(function* (file: MediaFile, wanted: ThumbnailRequest) {

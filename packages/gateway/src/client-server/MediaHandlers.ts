@@ -56,7 +56,10 @@ export const uploadHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
 
 interface Download {
   readonly params: { readonly serverName: ServerName; readonly mediaId: string; readonly fileName?: string }
-  readonly query: { readonly timeout_ms?: number | undefined }
+  readonly query: {
+    readonly timeout_ms?: number | undefined
+    readonly allow_remote?: "true" | "false" | undefined
+  }
   readonly request: HttpServerRequest.HttpServerRequest
 }
 
@@ -76,7 +79,10 @@ const downloads = (authenticated: boolean) =>
     const thumbnails = yield* Thumbnails
 
     const find = ({ params: { mediaId, serverName }, query }: Download) =>
-      media.find({ origin: serverName, mediaId }, { authenticated, timeout: query.timeout_ms })
+      media.find(
+        { origin: serverName, mediaId },
+        { authenticated, timeout: query.timeout_ms, allowRemote: query.allow_remote !== "false" }
+      )
 
     const download = (asked: Download) =>
       Effect.flatMap(find(asked), (file) => mediaResponse(asked.request, file, asked.params.fileName))

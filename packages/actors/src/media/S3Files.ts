@@ -1,0 +1,136 @@
+/**
+ * `MediaFiles` in an S3-compatible store, for nodes that share no directory. Files are received on the disk of the node and
+ * then sent as one object, named by their SHA-256, which the store checks.
+ */
+
+import { randomUUID } from "node:crypto"
+import { createReadStream, createWriteStream } from "node:fs"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import type { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
+import type { NotFound } from "@greenroom/protocol/MatrixError"
+import { Effect, Layer, Redacted } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import type { Received } from "./internal/Receive.ts"
+import { MediaConfig, type S3Options } from "./MediaConfig.ts"
+import { type ByteRange, incomingDirectory, lost, MediaFiles } from "./MediaFiles.ts"
+
+/** How long a connection may take to stand, and how long nothing may travel over it, in ms. */
+const connectionTimeout = 5_000
+const socketTimeout = 60_000
+
+/** Downloads hold a connection for as long as their clients read. */
+const agent = { keepAlive: true, maxSockets: 512 }
+
+const isMissing = (error: unknown): boolean =>
+  ["NoSuchKey", "NotFound"].includes((error as { readonly name?: string }).name ?? "")
+
+/** The client, which is loaded when it is needed first. */
+const loadClient = async (options: S3Options) => {
+  const sdk = await import("@aws-sdk/client-s3")
+  const client = new sdk.S3Client({
+    endpoint: options.endpoint,
+    region: options.region,
+    forcePathStyle: options.pathStyle ?? true,
+    credentials: {
+      accessKeyId: options.accessKeyId,
+      secretAccessKey: Redacted.value(options.secretAccessKey)
+    },
+    requestChecksumCalculation: "WHEN_REQUIRED",
+    responseChecksumValidation: "WHEN_REQUIRED",
+    requestHandler: { connectionTimeout, socketTimeout, httpAgent: agent, httpsAgent: agent }
+  })
+  return { client, sdk }
+}
+
+type Loaded = Awaited<ReturnType<typeof loadClient>>
+
+const s3Files = (options: S3Options, incoming: string, loaded: () => Promise<Loaded>): MediaFiles["Service"] => {
+  const objectOf = (sha256: Uint8Array) => ({
+    Bucket: options.bucket,
+    Key: `${options.prefix ?? ""}${Buffer.from(sha256).toString("hex")}`
+  })
+
+  const put = async ({ path: file, sha256, size }: Received): Promise<void> => {
+    const { client, sdk } = await loaded()
+    const command = new sdk.PutObjectCommand({
+      ...objectOf(sha256),
+      Body: createReadStream(file),
+      ContentLength: size,
+      ChecksumSHA256: Buffer.from(sha256).toString("base64")
+    })
+    // The hash of the body is known, so that the request is signed without reading it first.
+    command.middlewareStack.add(
+      (next) => (args) => {
+        const { headers } = args.request as { readonly headers: Record<string, string> }
+        headers["x-amz-content-sha256"] = Buffer.from(sha256).toString("hex")
+        return next(args)
+      },
+      { step: "build" }
+    )
+    await client.send(command)
+  }
+
+  const read = async (sha256: Uint8Array, range?: ByteRange): Promise<Readable> => {
+    const { client, sdk } = await loaded()
+    const { Body } = await client.send(
+      new sdk.GetObjectCommand({
+        ...objectOf(sha256),
+        ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end}` })
+      })
+    )
+    return Body as Readable
+  }
+
+  const notFound = (error: unknown): NotFound => {
+    if (isMissing(error)) return lost
+    throw error
+  }
+
+  const remove = async (sha256: Uint8Array): Promise<void> => {
+    const { client, sdk } = await loaded()
+    await client.send(new sdk.DeleteObjectCommand(objectOf(sha256)))
+  }
+
+  return {
+    incoming: incomingDirectory(incoming),
+    put: (received) => Effect.promise(() => put(received)),
+    read: (sha256, range) => Effect.tryPromise({ try: () => read(sha256, range), catch: notFound }),
+    local: (sha256) =>
+      Effect.gen(function* () {
+        const file = path.join(yield* incomingDirectory(incoming), randomUUID())
+        yield* Effect.addFinalizer(() => Effect.promise(() => fs.rm(file, { force: true })))
+        yield* Effect.tryPromise({
+          try: async () => pipeline(await read(sha256), createWriteStream(file)),
+          catch: notFound
+        })
+        return file
+      }),
+    remove: (sha256) => Effect.promise(() => remove(sha256))
+  }
+}
+
+/** Files in the store that the options name. */
+export const layerS3 = (options: S3Options) =>
+  Layer.effect(
+    MediaFiles,
+    Effect.gen(function* () {
+      const { dataDir } = yield* HomeServerConfig
+      const { directory = path.join(dataDir, "media") } = yield* MediaConfig
+      let loading: Promise<Loaded> | undefined
+      const loaded = () => {
+        loading ??= loadClient(options)
+        return loading
+      }
+      yield* Effect.addFinalizer(() =>
+        Effect.promise(async () => {
+          if (loading !== undefined) (await loading).client.destroy()
+        })
+      )
+      return MediaFiles.of(s3Files(options, path.join(directory, "incoming"), loaded))
+    })
+  )
+
+/** Files where the options of the content repository say. */
+export const layerConfigured = (s3: S3Options | undefined) => (s3 === undefined ? MediaFiles.layerDisk : layerS3(s3))
