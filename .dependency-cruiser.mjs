@@ -4,7 +4,18 @@
  */
 
 /** The folders of `packages/actors/src` from below: each imports those before it and none after it. */
-const actorFolders = ["runtime", "presence", "room", "federation", "media", "user", "sync", "identity", "account"]
+const actorFolders = [
+  "runtime",
+  "presence",
+  "app-service",
+  "room",
+  "federation",
+  "media",
+  "user",
+  "sync",
+  "identity",
+  "account"
+]
 
 /** What lies above each package. The client stands beside: it needs the protocol alone. */
 const packages = {

@@ -167,6 +167,13 @@ export const settings = {
     schema: list(/^https?:\/\/[^\s,/?#@]+$/),
     fallback: [] as ReadonlyArray<string>
   }),
+  appServiceFiles: setting({
+    name: "app_service_files",
+    description: "The registration files of application services (bridges, bots), in YAML",
+    expects: "a list of files",
+    schema: list(/^[^,]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
   turnUris: setting({
     name: "turn.uris",
     description: "The TURN servers that clients use for calls",

@@ -12,11 +12,13 @@ import * as HeapSize from "@greenroom/gateway/HeapSize"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
 import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
+import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import * as Database from "@greenroom/store/Database"
 import { DatabaseHold } from "@greenroom/store/DatabaseHold"
 import { Context, Effect, FileSystem, Layer } from "effect"
+import { readAppServices } from "./AppServiceFiles.ts"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
@@ -27,7 +29,13 @@ import { ClusterListenError, ClusterNeedsDatabase, describeFailure, FederationLi
 
 mendJsonParse()
 
-const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>): HomeServerOptions => ({
+/** What the files that the configuration names contain. */
+interface Files {
+  readonly authorities: ReadonlyArray<string>
+  readonly appServices: ReadonlyArray<AppServiceRegistration>
+}
+
+const toHomeServer = (config: GatewayConfig, { appServices, authorities }: Files): HomeServerOptions => ({
   serverName: config.serverName,
   dataDir: config.dataDir,
   enableRegistration: config.enableRegistration,
@@ -39,6 +47,7 @@ const toHomeServer = (config: GatewayConfig, authorities: ReadonlyArray<string>)
   limits: toLimits(config),
   media: toMediaOptions(config),
   identityServers: config.identityServers,
+  appServices,
   federation: {
     verifyCertificates: config.federationVerify,
     staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
@@ -114,7 +123,8 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
   const files = yield* FileSystem.FileSystem
   const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
-  const homeServer = toHomeServer(config, authorities)
+  const appServices = yield* readAppServices(config.appServiceFiles)
+  const homeServer = toHomeServer(config, { authorities, appServices })
   yield* Database.checkFree(homeServer, config.cluster ? "shared" : "alone")
   yield* checkListeners(config)
   const server = announce(config).pipe(

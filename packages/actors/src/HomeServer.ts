@@ -17,6 +17,7 @@ import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AddressValidationStore } from "@greenroom/store/AddressValidationStore"
+import { AppServiceStore } from "@greenroom/store/AppServiceStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import * as Database from "@greenroom/store/Database"
@@ -55,6 +56,7 @@ import { AccountStandings } from "./account/AccountStandings.ts"
 import { Accounts } from "./account/Accounts.ts"
 import { AddressValidations } from "./account/AddressValidations.ts"
 import { Administration } from "./account/Administration.ts"
+import { AppServiceAccounts } from "./account/AppServiceAccounts.ts"
 import { InteractiveAuth } from "./account/InteractiveAuth.ts"
 import { Login } from "./account/Login.ts"
 import { LoginMethods } from "./account/LoginMethods.ts"
@@ -68,6 +70,12 @@ import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
 import { SharedSecretRegistration } from "./account/SharedSecretRegistration.ts"
 import { Voip } from "./account/Voip.ts"
+import { AppServiceClient } from "./app-service/AppServiceClient.ts"
+import { AppServicePing } from "./app-service/AppServicePing.ts"
+import { AppServiceQueries } from "./app-service/AppServiceQueries.ts"
+import * as AppServiceSender from "./app-service/AppServiceSender.ts"
+import { AppServiceSessions } from "./app-service/AppServiceSessions.ts"
+import { AppServices } from "./app-service/AppServices.ts"
 import { EduReceiver } from "./federation/EduReceiver.ts"
 import type { FederationOptions } from "./federation/FederationConfig.ts"
 import * as FederationLayer from "./federation/FederationLayer.ts"
@@ -163,6 +171,7 @@ const stores = (options: HomeServerOptions) =>
     SigningKeys.layer(options.serverName),
     AuthChainStore.layer,
     StateStore.layer,
+    AppServiceStore.layer,
     SyncStore.layer,
     ThirdPartyInviteStore.layer,
     UnreadStore.layer,
@@ -201,6 +210,9 @@ const services = Layer.mergeAll(
   PresetRooms.layer,
   RoomUpgrades.layer,
   RoomFinder.layer,
+  AppServiceAccounts.layer,
+  AppServicePing.layer,
+  AppServiceSender.layer,
   LoginFlows.layer,
   Login.layer,
   Registration.layer,
@@ -217,6 +229,8 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Layer.mergeAll(Rooms.layer, RoomReader.layer, Relations.layer)),
   Layer.provideMerge(RoomSuccessionLive.layer),
+  Layer.provideMerge(Layer.merge(AppServiceQueries.layer, AppServiceSessions.layer)),
+  Layer.provideMerge(Layer.merge(AppServiceClient.layer, AppServices.layer)),
   Layer.provideMerge(Layer.merge(UserPushRules.layer, MemberPushRulesLive.layer)),
   Layer.provideMerge(Presences.layer),
   Layer.provideMerge(Layer.mergeAll(Voip.layer, OpenIdTokens.layer, Passwords.layer, LoginThrottle.layer, otherServers))

@@ -228,6 +228,23 @@ export class CannotOverwriteMedia extends Schema.TaggedError<CannotOverwriteMedi
   }
 ) {}
 
+/** 400: the registration of the application service has no URL. */
+export class UrlNotSet extends Schema.TaggedError<UrlNotSet>()("M_URL_NOT_SET", fields, { httpApiStatus: 400 }) {}
+/** 502: the application service answered a ping with another status than 200. */
+export class BadStatus extends Schema.TaggedError<BadStatus>()(
+  "M_BAD_STATUS",
+  { ...fields, status: Schema.Int, body: Schema.String },
+  { httpApiStatus: 502 }
+) {}
+/** 502: the application service cannot be reached. */
+export class ConnectionFailed extends Schema.TaggedError<ConnectionFailed>()("M_CONNECTION_FAILED", fields, {
+  httpApiStatus: 502
+}) {}
+/** 504: the application service took the connection and did not answer. */
+export class ConnectionTimeout extends Schema.TaggedError<ConnectionTimeout>()("M_CONNECTION_TIMEOUT", fields, {
+  httpApiStatus: 504
+}) {}
+
 /** Every error that an actor or repository may answer with. Anything else is a defect, which clients see as a 500. */
 export const MatrixError = Schema.Union([
   Forbidden,
@@ -275,7 +292,11 @@ export const MatrixError = Schema.Union([
   WrongRoomKeysVersion,
   UnknownPos,
   NotYetUploaded,
-  CannotOverwriteMedia
+  CannotOverwriteMedia,
+  UrlNotSet,
+  BadStatus,
+  ConnectionFailed,
+  ConnectionTimeout
 ])
 export type MatrixError = typeof MatrixError.Type
 export type ErrCode = MatrixError["_tag"]
@@ -327,7 +348,11 @@ export const statusOf: { readonly [K in ErrCode]: number } = {
   M_WRONG_ROOM_KEYS_VERSION: 403,
   M_UNKNOWN_POS: 400,
   M_NOT_YET_UPLOADED: 504,
-  M_CANNOT_OVERWRITE_MEDIA: 409
+  M_CANNOT_OVERWRITE_MEDIA: 409,
+  M_URL_NOT_SET: 400,
+  M_BAD_STATUS: 502,
+  M_CONNECTION_FAILED: 502,
+  M_CONNECTION_TIMEOUT: 504
 }
 
 const known: ReadonlySet<unknown> = new Set(Object.keys(statusOf))

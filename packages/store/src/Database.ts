@@ -48,6 +48,7 @@ import addressValidations from "./migrations/0036_address_validations.ts"
 import pushCounts from "./migrations/0040_push_counts.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 import aliasCreators from "./migrations/0061_alias_creators.ts"
+import appServices from "./migrations/0070_app_services.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -77,7 +78,8 @@ const migrations = {
   "0036_address_validations": addressValidations,
   "0040_push_counts": pushCounts,
   "0060_presence_denials": presenceDenials,
-  "0061_alias_creators": aliasCreators
+  "0061_alias_creators": aliasCreators,
+  "0070_app_services": appServices
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -26,6 +26,7 @@ import {
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { type AppService, AppServices } from "../app-service/AppServices.ts"
 import { Presences } from "../presence/Presences.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -113,6 +114,7 @@ const make = Effect.gen(function* () {
   const users = yield* Users
   const throttle = yield* LoginThrottle
   const standings = yield* AccountStandings
+  const appServices = yield* AppServices
   const cache = new SessionCache(maxCachedSessions)
   yield* (yield* SessionRevocations).observe((ended) => cache.remove(ended.map(({ tokenId }) => tokenId)))
   const checkPassword = passwordCheck(loginOptions)
@@ -231,8 +233,9 @@ const make = Effect.gen(function* () {
     return yield* Effect.as(store.create(userId, { passwordHash }), userId)
   })
 
-  const chooseUserId = Effect.fn("Accounts.chooseUserId")(function* (requested: string) {
+  const chooseUserId = Effect.fn("Accounts.chooseUserId")(function* (requested: string, caller?: AppService) {
     const userId = yield* requestedUserId(requested, serverName)
+    yield* appServices.mayMakeUser(userId, caller)
     if (Option.isSome(yield* store.find(userId))) return yield* new UserInUse({ error: `${userId} is taken` })
     return userId
   })
@@ -492,7 +495,7 @@ export class Accounts extends Context.Service<
      */
     readonly toUserId: (user: string) => UserId | undefined
     /** The user ID that a registration asks for. Errors: M_USER_IN_USE, M_INVALID_USERNAME. */
-    readonly chooseUserId: (requested: string) => Effect.Effect<UserId, MatrixError>
+    readonly chooseUserId: (requested: string, caller?: AppService) => Effect.Effect<UserId, MatrixError>
     /** Errors: M_BAD_JSON for a password that is too short or too long. */
     readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
     /** Who it is, if it is their password. Takes the same time whether the user exists or not. */

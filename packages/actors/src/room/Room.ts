@@ -151,9 +151,10 @@ const behaviour = Effect.gen(function* () {
     room: RoomState,
     proposal: EventProposal,
     transaction: RoomTransaction | undefined,
-    redactions: (event: Event) => ReadonlyArray<Event> = () => []
+    redactions: (event: Event) => ReadonlyArray<Event> = () => [],
+    at?: number
   ) {
-    const now = yield* Clock.currentTimeMillis
+    const now = at ?? (yield* Clock.currentTimeMillis)
     const key = yield* signingKey
     const appended = yield* inTurn(1, () =>
       appendNow(room, proposal, now, key, transaction, (event) => ({
@@ -262,7 +263,7 @@ const behaviour = Effect.gen(function* () {
   const propose = Effect.fnUntraced(function* (
     proposed: EventProposal,
     transaction: RoomTransaction | undefined,
-    banned?: boolean
+    { at, banned }: { readonly banned?: boolean | undefined; readonly at?: number | undefined } = {}
   ) {
     const room = yield* loadExisting
     const proposal = yield* vouched(room, proposed)
@@ -278,7 +279,7 @@ const behaviour = Effect.gen(function* () {
     if (growsTooLarge(room, proposal)) {
       return yield* new TooLarge({ error: `The state of a room has at most ${stateLimit} bytes: replace some of it` })
     }
-    const answer = yield* append(room, proposal, transaction)
+    const answer = yield* append(room, proposal, transaction, undefined, at)
     if (proposal.type === "m.room.member" && proposal.content.membership !== "join") {
       yield* stopTyping(proposal.state_key as UserId)
     }
@@ -377,12 +378,12 @@ const behaviour = Effect.gen(function* () {
 
   return Room.of({
     Create: ({ payload }) => durably(create(payload), payload.transaction !== undefined),
-    Propose: ({ payload: { banned, content, sender, stateKey, transaction, type } }) => {
+    Propose: ({ payload: { at, banned, content, sender, stateKey, transaction, type } }) => {
       const proposal = { room_id: roomId, type, sender, content }
       return durably(
         transactions.once(
           transaction,
-          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction, banned)
+          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction, { at, banned })
         ),
         transaction !== undefined
       )

@@ -2,6 +2,7 @@
  * The settings that several folders read. Those of one subject are beside it: `LoginConfig`, `FederationConfig`.
  * `HomeServer.layer` takes all of them.
  */
+import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, type Redacted } from "effect"
 import type { Limits } from "./Limits.ts"
@@ -31,6 +32,8 @@ export interface HomeServerSettings {
   readonly identityServers?: ReadonlyArray<string>
   /** How much one user or one room may have. */
   readonly limits?: Partial<Limits>
+  /** The application services of this server (default: none). Their IDs and `as_token`s differ. */
+  readonly appServices?: ReadonlyArray<AppServiceRegistration>
   readonly turn?: {
     readonly uris: ReadonlyArray<string>
     readonly sharedSecret: Redacted.Redacted

@@ -14,7 +14,11 @@ export const Session = Schema.Struct({
   tokenId: Schema.Number,
   deviceId: Schema.String,
   since: Schema.optionalKey(Schema.Number),
-  expiresAt: Schema.optionalKey(Schema.Number)
+  expiresAt: Schema.optionalKey(Schema.Number),
+  /** The ID of the application service that acts as the user. */
+  appService: Schema.optionalKey(Schema.String),
+  /** When an application service says that its event was made, in milliseconds since 1970. */
+  at: Schema.optionalKey(Schema.Number)
 })
 export type Session = typeof Session.Type
 

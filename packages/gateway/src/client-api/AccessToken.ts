@@ -3,11 +3,13 @@
  *
  * Source: "Registration and login" of the specification.
  */
-import type { Accounts } from "@greenroom/actors/account/Accounts"
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { AppServiceSessions, type Assertion } from "@greenroom/actors/app-service/AppServiceSessions"
+import { AppServices } from "@greenroom/actors/app-service/AppServices"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { type MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
-import type { RateLimit } from "../RateLimit.ts"
+import { RateLimit } from "../RateLimit.ts"
 
 const bearer = /^bearer +([^ ]+) *$/i
 
@@ -23,10 +25,38 @@ export const readToken = (
 
 export const missing = new MissingToken({ error: "No access_token was given" })
 
-/** Finds the session of a token. What has none counts against the rate of the address. */
-export const makeAuthenticate =
-  (accounts: Accounts["Service"], limit: RateLimit["Service"]) =>
-  (token: string | undefined, address: string): Effect.Effect<Session, MatrixError> => {
+type Parameter = string | ReadonlyArray<string> | null | undefined
+
+const single = (parameter: Parameter): string | undefined =>
+  (typeof parameter === "object" ? parameter?.[0] : parameter) || undefined
+
+/** Which user an application service acts as, by the query parameters of its request. */
+const assertionIn = (parameter: (name: string) => Parameter): Assertion => ({
+  userId: single(parameter("user_id")),
+  deviceId: single(parameter("device_id")) ?? single(parameter("org.matrix.msc3202.device_id")),
+  ts: single(parameter("ts"))
+})
+
+/**
+ * Finds the session of a token; for the token of an application service that of the user whom the query parameters name.
+ * A token without a session counts against the rate of the address.
+ */
+export const makeAuthenticate = Effect.gen(function* () {
+  const accounts = yield* Accounts
+  const limit = yield* RateLimit
+  const services = yield* AppServices
+  const sessions = yield* AppServiceSessions
+
+  return (
+    token: string | undefined,
+    address: string,
+    parameter: (name: string) => Parameter
+  ): Effect.Effect<Session, MatrixError> => {
     const refused = (error: MatrixError) => Effect.andThen(limit.takeFrom("anonymous", address), Effect.fail(error))
-    return token === undefined ? refused(missing) : Effect.catch(accounts.authenticate(token, address), refused)
+    if (token === undefined) return refused(missing)
+    const service = services.withToken(token)
+    return service === undefined
+      ? Effect.catch(accounts.authenticate(token, address), refused)
+      : sessions.sessionOf(service, assertionIn(parameter))
   }
+})

@@ -6,7 +6,7 @@
  */
 import type { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
-import { Accounts } from "@greenroom/actors/account/Accounts"
+import { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import { addressKey } from "@greenroom/actors/runtime/AddressKey"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -33,13 +33,32 @@ import { type EndpointServices, withServices } from "./EndpointServices.ts"
 /** Groups whose requests say nothing of the user being there: leaving, and setting the presence itself. */
 const withoutActivity: ReadonlySet<string> = new Set(["presence", "login", "registration"])
 
-/** Does something with the access token of the request, and where it comes from. */
-const withToken = <A>(use: (token: string | undefined, address: string) => Effect.Effect<A, MatrixError>) =>
+type Use<A> = (
+  token: string | undefined,
+  address: string,
+  parameter: (name: string) => string | ReadonlyArray<string> | undefined
+) => Effect.Effect<A, MatrixError>
+
+/** Does something with the access token of the request, its address, and its query parameters. */
+const withToken = <A>(use: Use<A>) =>
   Effect.withFiber<A, MatrixError>((fiber) => {
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
-    const { access_token } = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
-    return use(readToken(access_token, request.headers.authorization), addressOf(request))
+    const parameters = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
+    const token = readToken(parameters.access_token, request.headers.authorization)
+    return use(token, addressOf(request), (name) => parameters[name])
   })
+
+/** Counts a request against the rate of the user, unless an application service makes it that has no rates. */
+const makeTake = Effect.gen(function* () {
+  const limit = yield* RateLimit
+  const services = yield* AppServices
+  const isExempt = ({ appService, userId }: Session) => {
+    const service = appService === undefined ? undefined : services.withId(appService)
+    return service !== undefined && (!service.isRateLimited || userId === service.sender)
+  }
+  return (rate: "sends" | "requests", session: Session) =>
+    isExempt(session) ? Effect.void : limit.take(rate, session.userId)
+})
 
 /** Answers the request in its slot. */
 const inSlot = <A, E, R>(slot: Slot, handler: Effect.Effect<A, E, R>): Effect.Effect<A, E | MatrixError, R> =>
@@ -57,14 +76,14 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
   Authentication,
   withServices(function* () {
     const presences = yield* Presences
-    const limit = yield* RateLimit
+    const take = yield* makeTake
     const slots = yield* RequestSlots
     const rules = yield* makeAccountRules
-    const session = withToken(makeAuthenticate(yield* Accounts, limit))
+    const session = withToken(yield* makeAuthenticate)
 
     /** Counts the request, and checks that the account may make it. */
     const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: string) => {
-      const counted = limit.take(rate, session.userId)
+      const counted = take(rate, session)
       const checked = rules.request(session, group, endpoint)
       return checked === undefined ? counted : Effect.andThen(counted, checked)
     }
@@ -108,13 +127,14 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     const { serverName } = yield* HomeServerConfig
     const limit = yield* RateLimit
     const slots = yield* RequestSlots
+    const take = yield* makeTake
     const rules = yield* makeAccountRules
-    const authenticate = makeAuthenticate(yield* Accounts, limit)
-    const viewer = withToken<Viewer>((token, address) =>
+    const authenticate = yield* makeAuthenticate
+    const viewer = withToken<Viewer>((token, address, parameter) =>
       token === undefined
         ? Effect.andThen(limit.takeFrom("anonymous", address), Effect.as(mustBeOurs(serverName), { address }))
         : Effect.map(
-            Effect.tap(authenticate(token, address), ({ userId }) => limit.take("requests", userId)),
+            Effect.tap(authenticate(token, address, parameter), (session) => take("requests", session)),
             (session) => ({ address, session })
           )
     )

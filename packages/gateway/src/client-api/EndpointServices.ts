@@ -6,6 +6,7 @@ import type { AccountStandings } from "@greenroom/actors/account/AccountStanding
 import type { Accounts } from "@greenroom/actors/account/Accounts"
 import type { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import type { Administration } from "@greenroom/actors/account/Administration"
+import type { AppServiceAccounts } from "@greenroom/actors/account/AppServiceAccounts"
 import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Login } from "@greenroom/actors/account/Login"
 import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
@@ -15,6 +16,10 @@ import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import type { Registration } from "@greenroom/actors/account/Registration"
 import type { SharedSecretRegistration } from "@greenroom/actors/account/SharedSecretRegistration"
 import type { Voip } from "@greenroom/actors/account/Voip"
+import type { AppServicePing } from "@greenroom/actors/app-service/AppServicePing"
+import type { AppServiceQueries } from "@greenroom/actors/app-service/AppServiceQueries"
+import type { AppServiceSessions } from "@greenroom/actors/app-service/AppServiceSessions"
+import type { AppServices } from "@greenroom/actors/app-service/AppServices"
 import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
@@ -52,6 +57,11 @@ export type HomeServerServices =
   | RoomReader
   | SharedSecretRegistration
   | PresetRooms
+  | AppServices
+  | AppServiceAccounts
+  | AppServiceSessions
+  | AppServiceQueries
+  | AppServicePing
   | RoomUpgrades
   | RoomFinder
   | RoomSummaries

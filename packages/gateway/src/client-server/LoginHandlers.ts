@@ -4,10 +4,11 @@
  * Source: "Legacy API" of "Client Authentication" of the client-server specification.
  */
 import { Accounts } from "@greenroom/actors/account/Accounts"
+import { AppServiceAccounts, appServiceLogin } from "@greenroom/actors/account/AppServiceAccounts"
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import { Login } from "@greenroom/actors/account/Login"
 import { Registration } from "@greenroom/actors/account/Registration"
-import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { accessToken, CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { Login as LoginBody } from "@greenroom/protocol/client-server/LoginApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -26,12 +27,19 @@ export const deviceOf = (request: Pick<LoginBody, "device_id" | "initial_device_
   refresh: request.refresh_token ?? false
 })
 
+/** The user whom a login names, in the former form or in today's. */
+const userOf = ({ identifier, user }: LoginBody): string | undefined => {
+  const named = identifier?.user
+  return user ?? (typeof named === "string" ? named : undefined)
+}
+
 export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.login", (handlers) =>
   withServices(function* () {
     const accounts = yield* Accounts
     const interactive = yield* InteractiveAuth
     const limit = yield* RateLimit
     const logins = yield* Login
+    const appServices = yield* AppServiceAccounts
 
     return handlers
       .handle("types", () => Effect.succeed({ flows: logins.types }))
@@ -39,6 +47,9 @@ export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
         Effect.gen(function* () {
           const address = addressOf(request)
           yield* limit.takeFrom("anonymous", address)
+          if (payload.type === appServiceLogin) {
+            return yield* appServices.login(yield* accessToken, userOf(payload), deviceOf(payload))
+          }
           const account = payload.user ?? JSON.stringify(payload.identifier ?? payload.type)
           yield* limit.takeFrom("logins", address, account)
           return yield* logins.login({ ...deviceOf(payload), body: payload as unknown as JsonObject, address })
@@ -71,12 +82,17 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
   withServices(function* () {
     const limit = yield* RateLimit
     const registration = yield* Registration
+    const appServices = yield* AppServiceAccounts
     return handlers
       .handle("register", ({ payload, query, request }) =>
         answerInteraction(
           Effect.gen(function* () {
             const address = addressOf(request)
             yield* limit.takeFrom("anonymous", address)
+            if (payload?.type === appServiceLogin) {
+              const device = payload.inhibit_login ? undefined : deviceOf(payload)
+              return yield* appServices.register(yield* accessToken, payload.username ?? undefined, device)
+            }
             yield* limit.takeFrom("registrations", address)
             if (query.kind === "guest") return yield* new Forbidden({ error: "This server has no guest accounts" })
             const body = payload ?? {}

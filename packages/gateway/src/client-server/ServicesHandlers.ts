@@ -5,23 +5,38 @@
  */
 import { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import { Voip } from "@greenroom/actors/account/Voip"
+import { AppServicePing } from "@greenroom/actors/app-service/AppServicePing"
+import { AppServiceQueries } from "@greenroom/actors/app-service/AppServiceQueries"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { NotFound } from "@greenroom/protocol/MatrixError"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
+import { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 
-/** Until application services are served, no other network is reached. */
-const noNetworks: JsonObject = {}
-const noSuchNetwork = Effect.fail(new NotFound({ error: "protocol: no application service reaches this network" }))
-const nothing: ReadonlyArray<JsonObject> = []
+const noSuchNetwork = new NotFound({ error: "protocol: no application service reaches this network" })
+
+/** The fields of a lookup: all query parameters but the access token. */
+const fieldsOf = Effect.map(HttpServerRequest.ParsedSearchParams, (parameters) =>
+  Object.fromEntries(
+    Object.entries(parameters).flatMap(([name, value]) =>
+      name === "access_token" || name === "user_id" ? [] : [[name, typeof value === "string" ? value : value[0]!]]
+    )
+  )
+)
 
 export const servicesHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.services", (handlers) =>
   withServices(function* () {
     const voip = yield* Voip
     const openId = yield* OpenIdTokens
+    const queries = yield* AppServiceQueries
+    const pings = yield* AppServicePing
+    const findIn = (kind: "user" | "location", protocol: string) =>
+      queries.reaches(protocol)
+        ? Effect.flatMap(fieldsOf, (fields) => queries.find(kind, protocol, fields))
+        : Effect.fail(noSuchNetwork)
     return handlers
       .handle("turnServer", () =>
         CurrentSession.use((session) =>
@@ -29,11 +44,18 @@ export const servicesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
         )
       )
       .handle("openIdToken", ({ params }) => CurrentSession.use((session) => openId.request(session, params.userId)))
-      .handle("protocols", () => Effect.succeed(noNetworks))
-      .handle("protocol", () => noSuchNetwork)
-      .handle("locationsOfProtocol", () => noSuchNetwork)
-      .handle("usersOfProtocol", () => noSuchNetwork)
-      .handle("locations", () => Effect.succeed(nothing))
-      .handle("users", () => Effect.succeed(nothing))
+      .handle("pingAppService", ({ params, payload }) =>
+        CurrentSession.use((session) => pings.ping(session, params.appserviceId, payload?.transaction_id))
+      )
+      .handle("protocols", () => queries.protocols)
+      .handle("protocol", ({ params }) =>
+        Effect.flatMap(queries.protocol(params.protocol), (found) =>
+          Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(noSuchNetwork)
+        )
+      )
+      .handle("locationsOfProtocol", ({ params }) => findIn("location", params.protocol))
+      .handle("usersOfProtocol", ({ params }) => findIn("user", params.protocol))
+      .handle("locations", ({ query }) => queries.findByName("location", { alias: query.alias }))
+      .handle("users", ({ query }) => queries.findByName("user", { userid: query.userid }))
   })
 )

@@ -7,7 +7,9 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"
 import { AccountStandings, lockedError } from "@greenroom/actors/account/AccountStandings"
-import { Accounts } from "@greenroom/actors/account/Accounts"
+import type { Accounts } from "@greenroom/actors/account/Accounts"
+import type { AppServiceSessions } from "@greenroom/actors/app-service/AppServiceSessions"
+import type { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
@@ -77,6 +79,8 @@ export class Sockets extends Context.Service<
     | Accounts
     | AccountStandings
     | RoomReader
+    | AppServices
+    | AppServiceSessions
     | Events
     | Presences
     | Rooms
@@ -238,7 +242,7 @@ const makePlaces = () => {
 const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const events = yield* Events
   const limit = yield* RateLimit
-  const authenticate = makeAuthenticate(yield* Accounts, limit)
+  const authenticate = yield* makeAuthenticate
   const standings = yield* AccountStandings
   const takePlace = makePlaces()
 
@@ -247,7 +251,7 @@ const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
     const url = URL.canParse(target, "http://localhost") ? new URL(target, "http://localhost") : undefined
     if (url?.pathname !== socketPath) return yield* new Unrecognized({ error: "There is no socket here" })
     const token = readToken(url.searchParams.get("access_token"), request.headers.authorization)
-    const session = yield* authenticate(token, yield* proxies.addressOf(request))
+    const session = yield* authenticate(token, yield* proxies.addressOf(request), (name) => url.searchParams.get(name))
     if (standings.of(session.userId).locked) return yield* lockedError
     yield* limit.take("requests", session.userId)
     const subprotocol = yield* negotiate(request)

@@ -68,7 +68,11 @@ export const wireErrors = [
   wire(Errors.WrongRoomKeysVersion, 403, "Another version of the key backup, `current_version`, is in use"),
   wire(Errors.UnknownPos, 400, "The position of the sliding sync connection is not known any more"),
   wire(Errors.NotYetUploaded, 504, "The content was announced but did not arrive yet"),
-  wire(Errors.CannotOverwriteMedia, 409, "The content ID has its content already")
+  wire(Errors.CannotOverwriteMedia, 409, "The content ID has its content already"),
+  wire(Errors.UrlNotSet, 400, "The registration of the application service has no URL"),
+  wire(Errors.BadStatus, 502, "The application service answered with an error, `status` and `body`"),
+  wire(Errors.ConnectionFailed, 502, "The application service cannot be reached"),
+  wire(Errors.ConnectionTimeout, 504, "The application service did not answer in time")
 ] as const
 
 /** Declares the errors for every endpoint, and turns what the schemas refuse into M_BAD_JSON and its like. */

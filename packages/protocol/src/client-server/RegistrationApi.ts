@@ -16,6 +16,11 @@ const Username = boundedText(255)
 
 export const Register = Schema.Struct({
   auth: OptionalAuth,
+  type: Schema.optionalKey(
+    Schema.NullOr(Schema.String).annotate({
+      description: "`m.login.application_service` for an application service, which sends its `as_token`"
+    })
+  ),
   username: Schema.optionalKey(Schema.NullOr(Username)),
   password: Schema.optionalKey(Schema.NullOr(Password)),
   inhibit_login: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),

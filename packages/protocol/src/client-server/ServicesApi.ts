@@ -40,6 +40,17 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
         who: "the user"
       })
     ),
+    HttpApiEndpoint.post("pingAppService", "/v1/appservice/:appserviceId/ping", {
+      params: { appserviceId: boundedText(255) },
+      payload: [Schema.Struct({ transaction_id: Schema.optionalKey(boundedText(255)) }), Schema.Undefined],
+      success: body(Schema.Struct({ duration_ms: Schema.Int }))
+    }).annotateMerge(
+      documented({
+        summary: "Have this server ping the application service",
+        text: "Errors: M_URL_NOT_SET, M_BAD_STATUS, M_CONNECTION_FAILED, M_CONNECTION_TIMEOUT.",
+        who: "the application service itself"
+      })
+    ),
     HttpApiEndpoint.get("protocols", "/v3/thirdparty/protocols", { success: AnyObject }).annotateMerge(
       documented({ summary: "The networks that application services reach", who: "any user" })
     ),

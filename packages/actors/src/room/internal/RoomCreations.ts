@@ -24,6 +24,7 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Deferred, Effect, Result } from "effect"
+import { AppServices } from "../../app-service/AppServices.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../../runtime/Limits.ts"
@@ -54,6 +55,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const room = yield* Room.client
   const rooms = yield* RoomStore
   const directory = yield* DirectoryStore
+  const appServices = yield* AppServices
   const signingKeys = yield* SigningKeys
   /** What is being made, by login and transaction ID: a repeat waits for it. */
   const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
@@ -72,6 +74,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
       return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
     }
     const { aliases } = { ...defaultLimits, ...limits }
+    yield* appServices.mayMakeAlias(alias, appServices.withId(session.appService))
     yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
   })
 

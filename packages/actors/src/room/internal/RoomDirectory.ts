@@ -15,6 +15,8 @@ import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
+import { AppServiceQueries } from "../../app-service/AppServiceQueries.ts"
+import { AppServices } from "../../app-service/AppServices.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../../runtime/Limits.ts"
 import type { Session } from "../../runtime/Session.ts"
@@ -31,12 +33,15 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
   const rooms = yield* RoomStore
   const levelsFor = yield* makeRoomLevels
   const remote = yield* RemoteDirectory
+  const appServices = yield* AppServices
+  const appServiceQueries = yield* AppServiceQueries
   const succession = yield* RoomSuccession
   const predecessorOf = yield* makePredecessorOf
 
   const resolveAlias = Effect.fn("Rooms.resolveAlias")(function* (alias: RoomAlias) {
-    const found = yield* directory.find(alias)
+    let found = yield* directory.find(alias)
     if (Option.isNone(found) && serverNameOf(alias) !== serverName) return yield* remote.resolve(alias)
+    if (Option.isNone(found) && (yield* appServiceQueries.makesAlias(alias))) found = yield* directory.find(alias)
     if (Option.isNone(found)) return yield* new NotFound({ error: `There is no room alias ${alias}` })
     return { room_id: found.value.roomId, servers: found.value.servers }
   })
@@ -80,6 +85,7 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     if (serverNameOf(alias) !== serverName) {
       return yield* new BadJson({ error: `room_alias: ${alias} does not belong to ${serverName}` })
     }
+    yield* appServices.mayMakeAlias(alias, appServices.withId(session.appService))
     if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
     if (!(yield* isJoined(session, roomId))) return yield* new Forbidden({ error: `You are not in ${roomId}` })
     const { aliases } = { ...defaultLimits, ...limits }

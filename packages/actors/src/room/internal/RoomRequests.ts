@@ -18,6 +18,7 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option, Queue } from "effect"
+import { AppServiceQueries } from "../../app-service/AppServiceQueries.ts"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
@@ -47,6 +48,7 @@ export const makeRoomRequests = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const room = yield* Room.client
   const accounts = yield* AccountStore
+  const appServices = yield* AppServiceQueries
   const profiles = yield* ProfileStore
   const directory = yield* DirectoryStore
   const rooms = yield* RoomStore
@@ -62,7 +64,12 @@ export const makeRoomRequests = Effect.gen(function* () {
   const mustBeInvitable = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
     const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
     if (ours.length === 0) return
-    const absent = yield* accounts.findAbsent(ours)
+    const asked = new Set<UserId>()
+    let absent = yield* accounts.findAbsent(ours)
+    while (Option.isSome(absent) && !asked.has(absent.value) && (yield* appServices.makesUser(absent.value))) {
+      asked.add(absent.value)
+      absent = yield* accounts.findAbsent(ours)
+    }
     if (Option.isSome(absent)) return yield* new NotFound({ error: `There is no user ${absent.value} on this server` })
     yield* Effect.forEach(ours, limits.mustTakeInvitation, { discard: true })
   })
@@ -82,7 +89,8 @@ export const makeRoomRequests = Effect.gen(function* () {
   ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
     const problem = checkEvent(event.type, event.stateKey, event.content)
     if (problem !== undefined) return Effect.fail(problem)
-    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...transaction }))
+    const at = session.at === undefined ? {} : { at: session.at }
+    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...at, ...transaction }))
   }
 
   const send = (session: Session, roomId: RoomId, type: string, content: JsonObject, txnId?: string) =>

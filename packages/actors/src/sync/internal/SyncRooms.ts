@@ -12,13 +12,14 @@ import { roomVersion } from "@greenroom/room/RoomVersions"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
-import { type Receipt, ReceiptStore } from "@greenroom/store/ReceiptStore"
+import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
+import { receiptEvents } from "../../presence/ReceiptEvents.ts"
 import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
 import { makeEventSelections } from "../../room/internal/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
@@ -87,31 +88,6 @@ const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position
 const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
 
 const hasLeft = (membership: string): boolean => membership === "leave" || membership === "ban"
-
-/** `m.receipt` of one room. */
-const receiptEvent = (receipts: ReadonlyArray<Receipt>): SimpleEvent => {
-  const content: Record<string, Record<string, Record<string, unknown>>> = {}
-  for (const { eventId, threadId, ts, type, userId } of receipts) {
-    content[eventId] ??= {}
-    content[eventId][type] ??= {}
-    content[eventId][type][userId] = { ts, ...(threadId === undefined ? {} : { thread_id: threadId }) }
-  }
-  return { type: "m.receipt", content }
-}
-
-/** One event has one receipt of a user and type: receipts of several threads on it are told in events of their own. */
-const receiptEvents = (receipts: ReadonlyArray<Receipt>): ReadonlyArray<SimpleEvent> => {
-  const rounds: Array<Array<Receipt>> = []
-  const seen = new Map<string, number>()
-  for (const receipt of receipts) {
-    const key = `${receipt.eventId} ${receipt.type} ${receipt.userId}`
-    const round = seen.get(key) ?? 0
-    seen.set(key, round + 1)
-    rounds[round] ??= []
-    rounds[round].push(receipt)
-  }
-  return rounds.map(receiptEvent)
-}
 
 export const makeSyncRooms = Effect.gen(function* () {
   const log = yield* EventLog

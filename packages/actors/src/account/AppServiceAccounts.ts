@@ -1,0 +1,68 @@
+/**
+ * Accounts of application services: a service registers users in its namespaces without a password, and logs in as them.
+ *
+ * Source: "Server admin style permissions" of the application service API.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Exclusive, type MatrixError, MissingParam, UnknownToken } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Layer, Redacted } from "effect"
+import { AppServices } from "../app-service/AppServices.ts"
+import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+
+export const appServiceLogin = "m.login.application_service"
+
+const make = Effect.gen(function* () {
+  const services = yield* AppServices
+  const accounts = yield* Accounts
+
+  const serviceOf = Effect.fnUntraced(function* (token: Redacted.Redacted) {
+    const service = services.withToken(Redacted.value(token))
+    return service ?? (yield* new UnknownToken({ error: "The access token is that of no application service" }))
+  })
+
+  const register = Effect.fn("AppServiceAccounts.register")(function* (
+    token: Redacted.Redacted,
+    username: string | undefined,
+    device: LoginDevice | undefined
+  ): Effect.fn.Return<Credentials | { readonly user_id: UserId }, MatrixError> {
+    const service = yield* serviceOf(token)
+    if (username === undefined) return yield* new MissingParam({ error: "username: missing key" })
+    const userId = yield* accounts.create({ userId: yield* accounts.chooseUserId(username, service) })
+    return device === undefined ? { user_id: userId } : yield* accounts.openSession(userId, device)
+  })
+
+  const login = Effect.fn("AppServiceAccounts.login")(function* (
+    token: Redacted.Redacted,
+    user: string | undefined,
+    device: LoginDevice
+  ) {
+    const service = yield* serviceOf(token)
+    const userId = user === undefined ? service.sender : accounts.toUserId(user)
+    if (userId === undefined || !service.hasUser(userId)) {
+      return yield* new Exclusive({ error: `${user} is outside the namespaces of the application service` })
+    }
+    return yield* accounts.openSession(userId, device)
+  })
+
+  return AppServiceAccounts.of({ register, login })
+})
+
+export class AppServiceAccounts extends Context.Service<
+  AppServiceAccounts,
+  {
+    /** With a `device` the user is logged in. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE, M_USER_IN_USE, M_INVALID_USERNAME. */
+    readonly register: (
+      token: Redacted.Redacted,
+      username: string | undefined,
+      device: LoginDevice | undefined
+    ) => Effect.Effect<Credentials | { readonly user_id: UserId }, MatrixError>
+    /** As the service's own user where none is named. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE. */
+    readonly login: (
+      token: Redacted.Redacted,
+      user: string | undefined,
+      device: LoginDevice
+    ) => Effect.Effect<Credentials, MatrixError>
+  }
+>()("greenroom/actors/AppServiceAccounts") {
+  static readonly layer = Layer.effect(AppServiceAccounts, make)
+}

@@ -1,0 +1,84 @@
+/**
+ * What of the log is of interest to an application service: its users, the rooms in which they are, and the rooms and
+ * aliases that it has registered.
+ *
+ * Source: "Registration" and "Pushing events" of the application service API.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import type { StreamedEvent } from "@greenroom/store/LogSlice"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { Effect, Option } from "effect"
+import type { AppService } from "./AppServices.ts"
+
+/** How many rooms are remembered, the oldest forgotten first. */
+const maxRooms = 20_000
+/** How long the aliases of a room are remembered, in milliseconds. */
+const aliasesKeptFor = 10_000
+
+interface KnownRoom {
+  /** Those of the service's users that are joined. */
+  readonly joined: Set<UserId>
+  hasAlias: boolean
+  aliasesReadAt: number
+}
+
+const memberOf = ({ state_key, type }: Event): UserId | undefined =>
+  type === "m.room.member" ? (state_key as UserId) : undefined
+
+export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppService) {
+  const rooms = yield* RoomStore
+  const directory = yield* DirectoryStore
+  const known = new Map<number, KnownRoom>()
+
+  const readAliases = Effect.fnUntraced(function* (roomId: RoomId) {
+    return service.hasAliases && (yield* directory.aliasesOf(roomId)).some(service.hasAlias)
+  })
+
+  const roomOf = Effect.fnUntraced(function* (roomNid: number, roomId: RoomId) {
+    const now = yield* monotonicMillis
+    const found = known.get(roomNid)
+    if (found !== undefined) {
+      if (service.hasAliases && now - found.aliasesReadAt > aliasesKeptFor) {
+        found.hasAlias = yield* readAliases(roomId)
+        found.aliasesReadAt = now
+      }
+      return found
+    }
+    const joined = new Set((yield* rooms.joinedMembers(roomNid)).filter(service.hasUser))
+    const room: KnownRoom = { joined, hasAlias: yield* readAliases(roomId), aliasesReadAt: now }
+    known.set(roomNid, room)
+    if (known.size > maxRooms) known.delete(known.keys().next().value!)
+    return room
+  })
+
+  const isRoomWanted = (roomId: RoomId, { hasAlias, joined }: KnownRoom) =>
+    joined.size > 0 || hasAlias || service.hasRoom(roomId)
+
+  /** Events are to be given in the order of the log: a membership decides about what follows. */
+  const wantsEvent = Effect.fnUntraced(function* ({ event, roomNid }: StreamedEvent) {
+    const room = yield* roomOf(roomNid, event.room_id)
+    const before = isRoomWanted(event.room_id, room)
+    const member = memberOf(event)
+    if (member !== undefined && service.hasUser(member)) {
+      if (event.content.membership === "join") room.joined.add(member)
+      else room.joined.delete(member)
+      return true
+    }
+    return before || service.hasUser(event.sender)
+  })
+
+  /** The room's number where the service wants to know of it. */
+  const wantedRoom = Effect.fnUntraced(function* (roomId: RoomId) {
+    const current = yield* rooms.currentState(roomId)
+    if (Option.isNone(current)) return undefined
+    const { roomNid } = current.value
+    return isRoomWanted(roomId, yield* roomOf(roomNid, roomId)) ? roomNid : undefined
+  })
+
+  return { wantsEvent, wantedRoom }
+})
+
+export type AppServiceInterest = Effect.Success<ReturnType<typeof makeAppServiceInterest>>

@@ -1,0 +1,116 @@
+/**
+ * Asking application services: whether a name in their namespaces stands for something, which they make while they are
+ * asked, and what they know of their networks.
+ *
+ * Source: "Querying" and "Third-party networks" of the application service API.
+ */
+import type { RoomAlias, UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import { Context, Effect, Layer, Option } from "effect"
+import { AppServiceClient, endpoints, jsonOf } from "./AppServiceClient.ts"
+import { type AppService, AppServices } from "./AppServices.ts"
+
+/** How many services are asked at once. */
+const concurrency = 8
+
+const encode = encodeURIComponent
+
+const make = Effect.gen(function* () {
+  const { all } = yield* AppServices
+  const client = yield* AppServiceClient
+  const listening = all.filter(({ url }) => url !== undefined)
+
+  /** True once a service has made what it was asked for. */
+  const anyMakes = Effect.fnUntraced(function* (
+    asked: ReadonlyArray<AppService>,
+    endpoint: Parameters<AppServiceClient["Service"]["request"]>[1]
+  ) {
+    for (const service of asked) {
+      const answer = yield* Effect.option(client.request(service, endpoint))
+      if (Option.isSome(answer) && answer.value.status === 200) return true
+    }
+    return false
+  })
+
+  const askAll = (
+    asked: ReadonlyArray<AppService>,
+    name: string,
+    query: { readonly [key: string]: string }
+  ): Effect.Effect<ReadonlyArray<Json>> =>
+    Effect.forEach(
+      asked,
+      (service) =>
+        client.request(service, endpoints.thirdParty(name), { query }).pipe(
+          Effect.map((answer) => (answer.status === 200 ? jsonOf(answer) : Option.none())),
+          Effect.orElseSucceed(() => Option.none())
+        ),
+      { concurrency }
+    ).pipe(Effect.map((answers) => answers.flatMap((answer) => (Option.isSome(answer) ? [answer.value as Json] : []))))
+
+  const found = (asked: ReadonlyArray<AppService>, name: string, query: { readonly [key: string]: string }) =>
+    Effect.map(askAll(asked, name, query), (answers) =>
+      answers.flatMap((answer) => (Array.isArray(answer) ? answer.filter(isJsonObject) : []))
+    )
+
+  const withProtocol = (protocol: string) => listening.filter(({ protocols }) => protocols.includes(protocol))
+
+  /** Of several services that reach one network, the instances count together. */
+  const protocolOf = Effect.fn("AppServiceQueries.protocol")(function* (protocol: string) {
+    const answers = (yield* askAll(withProtocol(protocol), `protocol/${encode(protocol)}`, {})).filter(isJsonObject)
+    const [first] = answers
+    if (first === undefined) return Option.none<JsonObject>()
+    const instances = answers.flatMap(({ instances }) => (Array.isArray(instances) ? instances : []))
+    return Option.some<JsonObject>({ ...first, instances })
+  })
+
+  return AppServiceQueries.of({
+    makesUser: (userId) =>
+      anyMakes(
+        listening.filter((service) => service.hasUser(userId)),
+        endpoints.user(userId)
+      ),
+    makesAlias: (alias) =>
+      anyMakes(
+        listening.filter((service) => service.hasAlias(alias)),
+        endpoints.alias(alias)
+      ),
+    protocols: Effect.gen(function* () {
+      const names = [...new Set(listening.flatMap(({ protocols }) => protocols))]
+      const answers = yield* Effect.forEach(names, (name) => protocolOf(name), { concurrency })
+      return Object.fromEntries(
+        names.flatMap((name, index) => (Option.isSome(answers[index]!) ? [[name, answers[index].value]] : []))
+      )
+    }),
+    protocol: protocolOf,
+    find: (kind, protocol, query) => found(withProtocol(protocol), `${kind}/${encode(protocol)}`, query),
+    findByName: (kind, query) => found(listening, kind, query),
+    reaches: (protocol) => withProtocol(protocol).length > 0
+  })
+})
+
+export class AppServiceQueries extends Context.Service<
+  AppServiceQueries,
+  {
+    /** Asks the services in whose namespace a user is that has no account. True if there is one now. */
+    readonly makesUser: (userId: UserId) => Effect.Effect<boolean>
+    /** Asks the services in whose namespace an alias is that names no room. True if it names one now. */
+    readonly makesAlias: (alias: RoomAlias) => Effect.Effect<boolean>
+    /** The networks that services reach, by their names. */
+    readonly protocols: Effect.Effect<JsonObject>
+    readonly protocol: (protocol: string) => Effect.Effect<Option.Option<JsonObject>>
+    /** Users or locations of a network that match the fields of the query. */
+    readonly find: (
+      kind: "user" | "location",
+      protocol: string,
+      query: { readonly [key: string]: string }
+    ) => Effect.Effect<ReadonlyArray<JsonObject>>
+    /** What a user ID or an alias stands for in other networks. */
+    readonly findByName: (
+      kind: "user" | "location",
+      query: { readonly [key: string]: string }
+    ) => Effect.Effect<ReadonlyArray<JsonObject>>
+    readonly reaches: (protocol: string) => boolean
+  }
+>()("greenroom/actors/AppServiceQueries") {
+  static readonly layer = Layer.effect(AppServiceQueries, make)
+}

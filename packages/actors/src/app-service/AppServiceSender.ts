@@ -1,0 +1,190 @@
+/**
+ * Sends application services what happens in their namespaces: one sender a service in the whole cluster. It reads the log
+ * on from where the last transaction ended, and each transaction is stored before it is sent, so that a service gets
+ * everything, in order, and a repeat has the same ID and the same bytes.
+ *
+ * A service that refuses or cannot be reached is tried again with back-off, for ever: nothing is skipped.
+ *
+ * Source: "Pushing events" and "Pushing ephemeral data" of the application service API.
+ */
+import { toClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { type AppServiceProgress, AppServiceStore, type AppServiceTransaction } from "@greenroom/store/AppServiceStore"
+import { EventLog } from "@greenroom/store/EventLog"
+import { rowsOf } from "@greenroom/store/LogKind"
+import type { LogSlice } from "@greenroom/store/LogSlice"
+import { ReceiptStore, receiptChanges } from "@greenroom/store/ReceiptStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
+import { comparePositions, laterPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Clock, Effect, Latch, Layer, Option, Schedule } from "effect"
+import { Singleton } from "effect/cluster"
+import { type EphemeralUpdate, toPresenceContent } from "../presence/EphemeralStream.ts"
+import { receiptEvents } from "../presence/ReceiptEvents.ts"
+import { AppServiceClient, endpoints } from "./AppServiceClient.ts"
+import { makeAppServiceInterest } from "./AppServiceInterest.ts"
+import { type AppService, AppServices } from "./AppServices.ts"
+
+/** How many rows of a kind one transaction covers at most. */
+const maxRows = 100
+/** After how many rows without anything for the service its position is stored all the same. */
+const maxSkipped = 10_000
+
+/** 1, 2, 4 seconds and so on up to five minutes, each by up to a fifth more or less. */
+const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("5 minutes")]))
+
+const serve = Effect.fnUntraced(function* (service: AppService) {
+  const log = yield* EventLog
+  const store = yield* AppServiceStore
+  const client = yield* AppServiceClient
+  const rooms = yield* RoomStore
+  const receipts = yield* ReceiptStore
+  const shortLived = yield* ShortLivedStore
+  const interest = yield* makeAppServiceInterest(service)
+
+  // Reading
+
+  const receiptsIn = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
+    const changed = new Set(rowsOf(slice.rows, receiptChanges).map(({ row }) => row.roomId))
+    const events: Array<object> = []
+    for (const roomId of changed) {
+      const roomNid = yield* interest.wantedRoom(roomId)
+      if (roomNid === undefined) continue
+      const read = yield* receipts.read(service.sender, [roomNid], { after, upTo: slice.upTo })
+      for (const event of receiptEvents(read)) events.push({ ...event, room_id: roomId })
+    }
+    return events
+  })
+
+  const mayKnowPresence = Effect.fnUntraced(function* (userId: UserId) {
+    if (service.hasUser(userId)) return true
+    for (const roomId of yield* rooms.joinedRooms(userId)) {
+      if ((yield* interest.wantedRoom(roomId)) !== undefined) return true
+    }
+    return false
+  })
+
+  const shortLivedIn = Effect.fnUntraced(function* (slice: LogSlice) {
+    const now = yield* Clock.currentTimeMillis
+    const events: Array<object> = []
+    for (const { value } of shortLived.valuesOf(slice)) {
+      const update = value as EphemeralUpdate | null
+      if (update?._tag === "typing" && (yield* interest.wantedRoom(update.roomId)) !== undefined) {
+        events.push({ type: "m.typing", room_id: update.roomId, content: { user_ids: update.userIds } })
+      }
+      if (update?._tag === "presence" && update.audience !== "self" && (yield* mayKnowPresence(update.userId))) {
+        const { user_id: sender, state: _, ...content } = toPresenceContent(update.value, now)
+        events.push({ type: "m.presence", sender, content })
+      }
+    }
+    return events
+  })
+
+  /** What a part of the log has for the service; undefined if nothing. */
+  const bodyOf = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
+    const now = yield* Clock.currentTimeMillis
+    const events: Array<object> = []
+    for (const streamed of slice.events) {
+      if (yield* interest.wantsEvent(streamed)) events.push(toClientServerEvent(streamed.event, { now }))
+    }
+    const ephemeral = service.receivesEphemeral
+      ? [...(yield* receiptsIn(slice, after)), ...(yield* shortLivedIn(slice))]
+      : []
+    if (events.length === 0 && ephemeral.length === 0) return undefined
+    const unstable = { "de.sorunome.msc2409.ephemeral": ephemeral }
+    return JSON.stringify({ events, ...(service.receivesEphemeral ? { ephemeral, ...unstable } : {}) })
+  })
+
+  // Sending
+
+  const send = ({ body, id }: AppServiceTransaction) =>
+    client.request(service, endpoints.transaction(id), { method: "PUT", body }).pipe(
+      Effect.mapError(({ reason }) => reason),
+      Effect.flatMap(({ status }) =>
+        status >= 200 && status < 300 ? Effect.void : Effect.fail(`it answered with status ${status}`)
+      )
+    )
+
+  const sendUntilTaken = Effect.fnUntraced(function* (transaction: AppServiceTransaction, fence: number) {
+    let failures = 0
+    yield* send(transaction).pipe(
+      Effect.tapError((reason) =>
+        failures++ === 0
+          ? Effect.logWarning(`The application service ${service.id} does not take transactions: ${reason}`)
+          : Effect.void
+      ),
+      Effect.retry(backOff),
+      Effect.orDie
+    )
+    if (failures > 0) yield* Effect.logInfo(`The application service ${service.id} takes transactions again`)
+    yield* store.acknowledge(service.id, fence)
+  })
+
+  /** Where the log is read on: from a past that was lost, nothing can be known. */
+  const startOf = Effect.fnUntraced(function* ({ sentTo }: AppServiceProgress) {
+    const token = parseToken(sentTo)
+    if (Option.isSome(token) && !(yield* log.isLost(token.value))) return token.value.position
+    yield* Effect.logWarning(
+      `The application service ${service.id} is sent what happens from now on: its position is lost`
+    )
+    return yield* log.currentPosition
+  })
+
+  const run = Effect.gen(function* () {
+    const woken = Latch.makeUnsafe(true)
+    yield* log.follow(() => Effect.sync(() => woken.openUnsafe()))
+    const progress = yield* store.begin(service.id, yield* log.tokenOf(yield* log.currentPosition))
+    const { fence } = progress
+    if (progress.inFlight !== undefined) yield* sendUntilTaken(progress.inFlight, fence)
+    let position = yield* startOf(progress)
+    let skipped = 0
+    while (true) {
+      yield* woken.await
+      woken.closeUnsafe()
+      // A slice from memory ends where others may have written: this node has read further then.
+      let isBehind = true
+      while (isBehind) {
+        const slice = yield* log.readAfter(position, maxRows)
+        const body = yield* bodyOf(slice, position)
+        position = laterPosition(position, slice.upTo)
+        isBehind = !slice.complete || comparePositions(position, log.position()) < 0
+        if (body !== undefined) {
+          skipped = 0
+          const transaction = yield* store.prepare(service.id, fence, yield* log.tokenOf(position), body)
+          yield* sendUntilTaken(transaction, fence)
+        } else {
+          skipped += slice.events.length
+          if (skipped < maxSkipped) continue
+          skipped = 0
+          yield* store.skipTo(service.id, fence, yield* log.tokenOf(position))
+        }
+      }
+    }
+  })
+
+  return yield* run.pipe(
+    Effect.scoped,
+    Effect.catchTag("SenderReplaced", () =>
+      Effect.logInfo(`Another node sends to the application service ${service.id}`)
+    ),
+    Effect.tapCause((cause) => Effect.logError(`Sending to the application service ${service.id}`, cause)),
+    Effect.sandbox,
+    Effect.retry(backOff),
+    Effect.orDie,
+    // Where another sender has begun, this one begins again only when its node is asked to.
+    Effect.andThen(Effect.sleep("10 seconds")),
+    Effect.forever
+  )
+})
+
+/** One singleton a service. */
+export const layer = Layer.unwrap(
+  Effect.map(AppServices, ({ all }) =>
+    Layer.mergeAll(
+      Layer.empty,
+      ...all
+        .filter(({ url }) => url !== undefined)
+        .map((service) => Singleton.make(`AppService/${service.id}`, serve(service)))
+    )
+  )
+)

@@ -1,0 +1,86 @@
+/**
+ * The sessions of application services: with its `as_token` a service acts as its own user, or as one of the users in its
+ * namespace, and may say when its events were made.
+ *
+ * Source: "Identity assertion" and "Timestamp massaging" of the application service API.
+ */
+import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { AppServiceStore } from "@greenroom/store/AppServiceStore"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { Context, Effect, Layer, Option } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { type AppService, AppServices } from "./AppServices.ts"
+
+/** What a request says of its caller. */
+export interface Assertion {
+  readonly userId?: string | undefined
+  readonly deviceId?: string | undefined
+  /** Milliseconds since 1970, as text. */
+  readonly ts?: string | undefined
+}
+
+/** How many users are remembered of whom the account was found, and for how long. */
+const maxRemembered = 10_000
+const rememberedFor = "1 minute"
+
+/** Device IDs of logins are made of letters, digits, `-` and `_`: this is none. */
+const noDevice = (service: AppService) => `appservice:${service.id}`
+
+const toTimestamp = (text: string): Effect.Effect<number, InvalidParam> =>
+  /^[0-9]{1,15}$/.test(text)
+    ? Effect.succeed(Number(text))
+    : Effect.fail(new InvalidParam({ error: "ts: expected milliseconds since 1970" }))
+
+const make = Effect.gen(function* () {
+  const services = yield* AppServices
+  const accounts = yield* AccountStore
+  const store = yield* AppServiceStore
+
+  // The services' own users need no registration.
+  yield* Effect.forEach(services.all, ({ sender }) => Effect.ignore(accounts.create(sender, {})), { discard: true })
+
+  const tokenIds = yield* MonotonicCache.makeWith(
+    (key: string): Effect.Effect<number, MatrixError> => {
+      const [serviceId, userId, deviceId] = JSON.parse(key) as [string, UserId, string]
+      return Effect.flatMap(accounts.find(userId), (account) =>
+        Option.isNone(account) || account.value.deactivatedAt !== undefined
+          ? Effect.fail(new Forbidden({ error: `user_id: ${userId} is not registered by the application service` }))
+          : store.tokenId(serviceId, userId, deviceId)
+      )
+    },
+    { capacity: maxRemembered, timeToLive: (exit) => (exit._tag === "Success" ? rememberedFor : 0) }
+  )
+
+  const sessionOf: AppServiceSessions["Service"]["sessionOf"] = Effect.fnUntraced(function* (
+    service,
+    { deviceId, ts, userId = service.sender }
+  ) {
+    if (!isUserId(userId) || !service.hasUser(userId)) {
+      return yield* new Forbidden({ error: `user_id: the application service cannot act as ${userId.slice(0, 255)}` })
+    }
+    const device = deviceId ?? noDevice(service)
+    const tokenId = yield* MonotonicCache.get(tokenIds, JSON.stringify([service.id, userId, device]))
+    const at = ts === undefined ? undefined : yield* toTimestamp(ts)
+    return {
+      userId,
+      tokenId,
+      deviceId: device,
+      appService: service.id,
+      ...(at === undefined ? {} : { at })
+    } satisfies Session
+  })
+
+  return AppServiceSessions.of({ sessionOf })
+})
+
+export class AppServiceSessions extends Context.Service<
+  AppServiceSessions,
+  {
+    /** Errors: M_FORBIDDEN for users outside the namespaces, or without an account; M_INVALID_PARAM. */
+    readonly sessionOf: (service: AppService, assertion: Assertion) => Effect.Effect<Session, MatrixError>
+  }
+>()("greenroom/actors/AppServiceSessions") {
+  static readonly layer = Layer.effect(AppServiceSessions, make)
+}

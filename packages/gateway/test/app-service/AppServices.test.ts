@@ -1,0 +1,294 @@
+import { assert, layer } from "@effect/vitest"
+import * as HomeServer from "@greenroom/actors/HomeServer"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Layer } from "effect"
+import { Gateway } from "../../src/Gateway.ts"
+import { unlimited } from "../../src/RateLimit.ts"
+import { askToday, inPath, register as registerUser, serverName, type TestUser } from "../TestGateway.ts"
+import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
+
+const asToken = "as-token-of-the-bridge"
+const hsToken = "hs-token-of-the-bridge"
+const other = "as-token-of-another"
+
+const withBridge = Layer.unwrap(
+  Effect.map(BridgeServer, ({ url }) =>
+    Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited }).pipe(
+      Layer.provideMerge(
+        HomeServer.layerOnDatabase({
+          serverName,
+          dataDir: "unused",
+          appServices: [
+            {
+              id: "bridge",
+              url,
+              as_token: asToken,
+              hs_token: hsToken,
+              sender_localpart: "bridgebot",
+              namespaces: {
+                users: [{ exclusive: true, regex: "@_irc_.*" }],
+                aliases: [{ exclusive: true, regex: "#_irc_.*" }],
+                rooms: []
+              },
+              rate_limited: false,
+              protocols: ["irc"],
+              receive_ephemeral: true
+            },
+            {
+              id: "other",
+              url: null,
+              as_token: other,
+              hs_token: "unused",
+              sender_localpart: "otherbot",
+              namespaces: { users: [{ exclusive: false, regex: "@other_.*" }] }
+            }
+          ]
+        })
+      )
+    )
+  )
+).pipe(Layer.provideMerge(Layer.merge(BridgeServer.layer, TestDatabase.layer)))
+
+const asService = (method: string, path: string, json?: unknown, token = asToken) =>
+  askToday(method, path, { token, json })
+const asUser = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+/** Registers a user of the bridge. */
+const puppet = (localpart: string) =>
+  Effect.map(
+    asService("POST", "/v3/register", {
+      type: "m.login.application_service",
+      username: localpart,
+      inhibit_login: true
+    }),
+    ({ body }) => body.user_id
+  )
+
+/** The next event that the bridge is sent and that passes. Transactions before it are dropped. */
+const nextEvent = Effect.fnUntraced(function* (passes: (event: SentEvent) => boolean) {
+  const { nextTransaction } = yield* BridgeServer
+  while (true) {
+    const found = (yield* nextTransaction).events.find(passes)
+    if (found !== undefined) return found
+  }
+})
+
+layer(withBridge, { excludeTestServices: true })("application services", (it) => {
+  it.effect("a service acts as its own user and as users of its namespace, and as nobody else", () =>
+    Effect.gen(function* () {
+      const own = yield* asService("GET", "/v3/account/whoami")
+      assert.strictEqual(own.body.user_id, "@bridgebot:green.test")
+      const user = yield* puppet("_irc_who")
+      const asPuppet = yield* asService("GET", `/v3/account/whoami?user_id=${inPath(user)}`)
+      assert.strictEqual(asPuppet.body.user_id, user)
+      const alice = yield* registerUser("as-alice")
+      for (const id of [alice.id, "@_irc_absent:green.test", "@_irc_who:elsewhere.test", "nobody"]) {
+        const refused = yield* asService("GET", `/v3/account/whoami?user_id=${inPath(id)}`)
+        assert.strictEqual(refused.status, 403, id)
+        assert.strictEqual(refused.body.errcode, "M_FORBIDDEN")
+      }
+      const unknown = yield* asService("GET", "/v3/account/whoami", undefined, "no such token")
+      assert.strictEqual(unknown.status, 401)
+      const ofUser = yield* asUser(alice)("GET", `/v3/account/whoami?user_id=${inPath(user)}`)
+      assert.strictEqual(ofUser.body.user_id, alice.id)
+    })
+  )
+
+  it.effect("names of the namespace are made by the service alone, and it makes no others", () =>
+    Effect.gen(function* () {
+      const register = (json: object, token?: string) => askToday("POST", "/v3/register", { token, json })
+      const type = "m.login.application_service"
+      assert.strictEqual((yield* register({ type, username: "_irc_x" })).body.errcode, "M_MISSING_TOKEN")
+      assert.strictEqual((yield* register({ type, username: "_irc_x" }, "wrong")).body.errcode, "M_UNKNOWN_TOKEN")
+      assert.strictEqual((yield* register({ type, username: "_irc_x" }, other)).body.errcode, "M_EXCLUSIVE")
+      assert.strictEqual((yield* register({ type, username: "plain" }, asToken)).body.errcode, "M_EXCLUSIVE")
+      const taken = yield* register({ username: "_irc_x", password: "secret", auth: { type: "m.login.dummy" } })
+      assert.strictEqual(taken.body.errcode, "M_EXCLUSIVE")
+      assert.strictEqual((yield* register({ type, username: "_irc_x" }, asToken)).body.user_id, "@_irc_x:green.test")
+      assert.strictEqual((yield* register({ type, username: "_irc_x" }, asToken)).body.errcode, "M_USER_IN_USE")
+      const login = yield* asService("POST", "/v3/login", {
+        type,
+        identifier: { type: "m.id.user", user: "_irc_x" }
+      })
+      assert.strictEqual(login.body.user_id, "@_irc_x:green.test")
+      assert.isString(login.body.access_token)
+
+      const alice = yield* asUser(yield* registerUser("as-names"))("POST", "/v3/createRoom", {
+        room_alias_name: "_irc_mine"
+      })
+      assert.strictEqual(alice.body.errcode, "M_EXCLUSIVE")
+      const made = yield* asService("POST", "/v3/createRoom", { room_alias_name: "_irc_tea" })
+      assert.strictEqual(made.status, 200, made.text)
+      const outside = yield* asService("PUT", `/v3/directory/room/${inPath("#plain:green.test")}`, {
+        room_id: made.body.room_id
+      })
+      assert.strictEqual(outside.body.errcode, "M_EXCLUSIVE")
+    })
+  )
+
+  it.effect("the service is sent what happens in rooms of its users, with the token of this server", () =>
+    Effect.gen(function* () {
+      const bridge = yield* BridgeServer
+      const alice = yield* registerUser("as-talker")
+      const user = yield* puppet("_irc_talker")
+      const { room_id: room } = (yield* asUser(alice)("POST", "/v3/createRoom", { invite: [user] })).body
+      yield* nextEvent(
+        ({ room_id, state_key, type }) => room_id === room && type === "m.room.member" && state_key === user
+      )
+      yield* asUser(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/early`, {
+        body: "before",
+        msgtype: "m.text"
+      })
+      yield* asService("POST", `/v3/join/${inPath(room)}?user_id=${inPath(user)}`, {})
+      yield* asUser(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, { body: "hi", msgtype: "m.text" })
+      const message = yield* nextEvent(({ room_id, type }) => room_id === room && type === "m.room.message")
+      // Users of the bridge who are only invited do not make the room one of its own.
+      assert.strictEqual(message.content.body, "hi")
+      assert.strictEqual(message.sender, alice.id)
+      for (const { authorization, path } of bridge.received) {
+        assert.strictEqual(authorization, `Bearer ${hsToken}`)
+        assert.notInclude(path, hsToken)
+      }
+    })
+  )
+
+  it.effect("a message of the service has the time that it gives, and a repeat is the same message", () =>
+    Effect.gen(function* () {
+      const user = yield* puppet("_irc_clock")
+      const { room_id: room } = (yield* asService("POST", `/v3/createRoom?user_id=${inPath(user)}`, {})).body
+      const path = `/v3/rooms/${inPath(room)}/send/m.room.message/1?user_id=${inPath(user)}&ts=1000000`
+      const first = yield* asService("PUT", path, { body: "old", msgtype: "m.text" })
+      const second = yield* asService("PUT", path, { body: "old", msgtype: "m.text" })
+      assert.strictEqual(first.body.event_id, second.body.event_id)
+      const event = yield* asService(
+        "GET",
+        `/v3/rooms/${inPath(room)}/event/${inPath(first.body.event_id)}?user_id=${inPath(user)}`
+      )
+      assert.strictEqual(event.body.origin_server_ts, 1_000_000)
+      const wrong = yield* asService("PUT", path.replace("ts=1000000", "ts=soon").replace("/1?", "/2?"), { body: "x" })
+      assert.strictEqual(wrong.body.errcode, "M_INVALID_PARAM")
+    })
+  )
+
+  it.effect("a transaction that is refused is repeated byte for byte, and what follows it waits", () =>
+    Effect.gen(function* () {
+      const bridge = yield* BridgeServer
+      const user = yield* puppet("_irc_retry")
+      const { room_id: room } = (yield* asService("POST", `/v3/createRoom?user_id=${inPath(user)}`, {})).body
+      yield* nextEvent(({ room_id, type }) => room_id === room && type === "m.room.create")
+      let refusals = 0
+      const isIt = (text: string) => text.includes("the refused one")
+      bridge.replyWith = async ({ text }) => ({ status: isIt(text) && refusals++ < 2 ? 500 : 200 })
+      const send = (txnId: string, body: string) =>
+        asService("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txnId}?user_id=${inPath(user)}`, {
+          body,
+          msgtype: "m.text"
+        })
+      yield* send("r1", "the refused one")
+      yield* send("r2", "the next one")
+      yield* nextEvent(({ content }) => content.body === "the next one")
+      const attempts = bridge.received.filter(({ path, text }) => path.includes("/v1/transactions/") && isIt(text))
+      assert.strictEqual(attempts.length, 3)
+      assert.strictEqual(new Set(attempts.map(({ path, text }) => `${path} ${text}`)).size, 1)
+      const bodies = bridge.received.flatMap(({ text }) => (text.includes("the next one") ? ["next"] : []))
+      assert.strictEqual(bodies.length, 1)
+    })
+  )
+
+  it.effect("typing and receipts reach a service that wants them", () =>
+    Effect.gen(function* () {
+      const { nextTransaction } = yield* BridgeServer
+      const alice = yield* registerUser("as-typist")
+      const user = yield* puppet("_irc_reader")
+      const { room_id: room } = (yield* asUser(alice)("POST", "/v3/createRoom", { invite: [user] })).body
+      yield* asService("POST", `/v3/join/${inPath(room)}?user_id=${inPath(user)}`, {})
+      const sent = yield* asUser(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, {
+        body: "hi",
+        msgtype: "m.text"
+      })
+      yield* asUser(alice)("PUT", `/v3/rooms/${inPath(room)}/typing/${inPath(alice.id)}`, {
+        typing: true,
+        timeout: 30_000
+      })
+      yield* asUser(alice)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(sent.body.event_id)}`, {})
+      const wanted = new Set(["m.typing", "m.receipt"])
+      while (wanted.size > 0) {
+        for (const { content, room_id, type } of (yield* nextTransaction).ephemeral) {
+          if (room_id !== room) continue
+          if (type === "m.typing" && wanted.has(type)) assert.deepStrictEqual(content, { user_ids: [alice.id] })
+          if (type === "m.receipt") assert.property(content, sent.body.event_id)
+          wanted.delete(type)
+        }
+      }
+    })
+  )
+
+  it.effect("users and aliases of the namespace are made when somebody asks for them", () =>
+    Effect.gen(function* () {
+      const bridge = yield* BridgeServer
+      const alice = yield* registerUser("as-asker")
+      const services = yield* Effect.context<Gateway>()
+      const run = Effect.runPromiseWith(services)
+      bridge.replyWith = async ({ method, path }) => {
+        if (method === "GET" && path.endsWith(inPath("@_irc_lazy:green.test"))) {
+          await run(puppet("_irc_lazy"))
+          return { status: 200 }
+        }
+        if (method === "GET" && path.endsWith(inPath("#_irc_lazy:green.test"))) {
+          await run(asService("POST", "/v3/createRoom", { room_alias_name: "_irc_lazy", preset: "public_chat" }))
+          return { status: 200 }
+        }
+        return { status: method === "GET" ? 404 : 200 }
+      }
+      const joined = yield* asUser(alice)("POST", `/v3/join/${inPath("#_irc_lazy:green.test")}`, {})
+      assert.strictEqual(joined.status, 200, joined.text)
+      const invited = yield* asUser(alice)("POST", "/v3/createRoom", { invite: ["@_irc_lazy:green.test"] })
+      assert.strictEqual(invited.status, 200, invited.text)
+      const absent = yield* asUser(alice)("POST", "/v3/createRoom", { invite: ["@_irc_none:green.test"] })
+      assert.strictEqual(absent.status, 404)
+      const noAlias = yield* asUser(alice)("POST", `/v3/join/${inPath("#_irc_none:green.test")}`, {})
+      assert.strictEqual(noAlias.status, 404)
+    })
+  )
+
+  it.effect("networks are those that services reach, and a ping says whether this server reaches the service", () =>
+    Effect.gen(function* () {
+      const bridge = yield* BridgeServer
+      const alice = yield* registerUser("as-networks")
+      bridge.replyWith = async ({ path }) => {
+        if (path.startsWith("/_matrix/app/v1/thirdparty/protocol/irc")) {
+          return { status: 200, json: { user_fields: ["nick"], location_fields: [], instances: [{ desc: "IRC" }] } }
+        }
+        if (path.startsWith("/_matrix/app/v1/thirdparty/user/irc?nick=bob")) {
+          return { status: 200, json: [{ userid: "@_irc_bob:green.test", protocol: "irc", fields: { nick: "bob" } }] }
+        }
+        return { status: 200 }
+      }
+      const protocols = yield* asUser(alice)("GET", "/v3/thirdparty/protocols")
+      assert.property(protocols.body, "irc")
+      const users = yield* asUser(alice)("GET", "/v3/thirdparty/user/irc?nick=bob")
+      assert.strictEqual(
+        (users.body as unknown as ReadonlyArray<{ userid: string }>)[0]?.userid,
+        "@_irc_bob:green.test"
+      )
+      const none = yield* asUser(alice)("GET", "/v3/thirdparty/protocol/xmpp")
+      assert.strictEqual(none.status, 404)
+
+      const pinged = yield* asService("POST", "/v1/appservice/bridge/ping", { transaction_id: "meow" })
+      assert.isNumber(pinged.body.duration_ms)
+      assert.include(bridge.received.at(-1)?.text, "meow")
+      assert.strictEqual((yield* asUser(alice)("POST", "/v1/appservice/bridge/ping", {})).status, 403)
+      const foreign = yield* asService("POST", "/v1/appservice/bridge/ping", {}, other)
+      assert.strictEqual(foreign.status, 403)
+      const without = yield* asService("POST", "/v1/appservice/other/ping", {}, other)
+      assert.strictEqual(without.body.errcode, "M_URL_NOT_SET")
+      bridge.replyWith = async () => ({ status: 403, json: { errcode: "M_FORBIDDEN" } })
+      const bad = yield* asService("POST", "/v1/appservice/bridge/ping", {})
+      assert.strictEqual(bad.status, 502)
+      assert.strictEqual(bad.body.errcode, "M_BAD_STATUS")
+      assert.strictEqual(bad.body.status, 403)
+      bridge.replyWith = async () => ({ status: 200 })
+    })
+  )
+})

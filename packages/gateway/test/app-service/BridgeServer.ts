@@ -1,0 +1,87 @@
+/**
+ * An application service for tests: a real HTTP server that keeps what it was sent, and answers as it is told.
+ */
+import { createServer, type IncomingMessage } from "node:http"
+import type { AddressInfo } from "node:net"
+import { Context, Effect, Layer, Queue } from "effect"
+
+export interface Received {
+  readonly method: string
+  readonly path: string
+  readonly authorization: string | undefined
+  readonly text: string
+}
+
+export interface SentEvent {
+  readonly event_id: string
+  readonly type: string
+  readonly room_id: string
+  readonly sender: string
+  readonly state_key?: string
+  readonly content: { readonly [key: string]: unknown }
+}
+
+export interface Transaction {
+  readonly path: string
+  readonly text: string
+  readonly events: ReadonlyArray<SentEvent>
+  readonly ephemeral: ReadonlyArray<{ readonly type: string; readonly room_id?: string; readonly content: object }>
+}
+
+/** The status of an answer, and its JSON if it has any. */
+export type Reply = (received: Received) => Promise<{ readonly status: number; readonly json?: unknown }>
+
+const textOf = async (request: IncomingMessage) => {
+  const chunks: Array<Buffer> = []
+  for await (const chunk of request) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).toString("utf8")
+}
+
+const isTransaction = ({ path }: Received) => path.startsWith("/_matrix/app/v1/transactions/")
+
+export class BridgeServer extends Context.Service<
+  BridgeServer,
+  {
+    readonly url: string
+    /** Everything that came. */
+    readonly received: Array<Received>
+    /** The next transaction that was answered 200. */
+    readonly nextTransaction: Effect.Effect<Transaction>
+    /** How requests are answered: 200 and `{}` at first. */
+    replyWith: Reply
+  }
+>()("greenroom/gateway/test/BridgeServer") {
+  static readonly layer = Layer.effect(
+    BridgeServer,
+    Effect.gen(function* () {
+      const transactions = yield* Queue.unbounded<Transaction>()
+      const received: Array<Received> = []
+      const server = createServer(async (request, response) => {
+        const text = await textOf(request)
+        const { authorization } = request.headers
+        const one: Received = { method: request.method!, path: request.url!, authorization, text }
+        received.push(one)
+        const { json = {}, status } = await bridge.replyWith(one)
+        if (isTransaction(one) && status === 200) {
+          Queue.offerUnsafe(transactions, { path: one.path, text, ephemeral: [], ...JSON.parse(text) })
+        }
+        response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(json))
+      })
+      yield* Effect.acquireRelease(
+        Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+        () =>
+          Effect.callback<void>((resume) => {
+            server.closeAllConnections()
+            server.close(() => resume(Effect.void))
+          })
+      )
+      const bridge: BridgeServer["Service"] = {
+        url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        received,
+        nextTransaction: Queue.take(transactions),
+        replyWith: async () => ({ status: 200 })
+      }
+      return bridge
+    })
+  )
+}

@@ -1,0 +1,100 @@
+/**
+ * What application services have been sent: a position in the log and the transaction in flight, which is stored before it
+ * is sent and repeated byte for byte. A sender writes under its fence: where another sender has begun, it writes nothing.
+ *
+ * An error of the database is a defect. Source: "Pushing events" of the application service API.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Data, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+
+/** Another sender has begun to serve the application service. */
+export class SenderReplaced extends Data.TaggedError("SenderReplaced")<{ readonly serviceId: string }> {}
+
+export interface AppServiceTransaction {
+  readonly id: number
+  /** JSON, as it is sent. */
+  readonly body: string
+}
+
+export interface AppServiceProgress {
+  readonly fence: number
+  /** The token of the position after which the next transaction begins. */
+  readonly sentTo: string
+  readonly inFlight: AppServiceTransaction | undefined
+}
+
+export class AppServiceStore extends Context.Service<
+  AppServiceStore,
+  {
+    /** Begins to serve, with a fence above those of all senders before. A service that is new begins at `now`, a token. */
+    readonly begin: (serviceId: string, now: string) => Effect.Effect<AppServiceProgress>
+    /** The log was read up to here without anything for the service. */
+    readonly skipTo: (serviceId: string, fence: number, sentTo: string) => Effect.Effect<void, SenderReplaced>
+    /** The next transaction, which covers the log up to here. */
+    readonly prepare: (
+      serviceId: string,
+      fence: number,
+      sentTo: string,
+      body: string
+    ) => Effect.Effect<AppServiceTransaction, SenderReplaced>
+    /** The service has taken the transaction in flight. */
+    readonly acknowledge: (serviceId: string, fence: number) => Effect.Effect<void, SenderReplaced>
+    /** The token ID by which a service acts as a user, always the same. Negative. */
+    readonly tokenId: (serviceId: string, userId: UserId, deviceId: string) => Effect.Effect<number>
+  }
+>()("greenroom/store/AppServiceStore") {
+  static readonly layer = Layer.effect(
+    AppServiceStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const begin = Effect.fn("AppServiceStore.begin")(function* (serviceId: string, now: string) {
+        const [row] = yield* sql<{ fence: bigint; sent_to: string; transaction_id: bigint; body: string | null }>`
+          INSERT INTO app_services (service_id, sent_to) VALUES (${serviceId}, ${now})
+          ON CONFLICT (service_id) DO UPDATE SET fence = app_services.fence + 1
+          RETURNING fence, sent_to, transaction_id, body`
+        const { body, fence, sent_to, transaction_id } = row!
+        const inFlight = body === null ? undefined : { id: Number(transaction_id), body }
+        return { fence: Number(fence), sentTo: sent_to, inFlight }
+      }, Effect.orDie)
+
+      const fenced = <A>(serviceId: string, rows: ReadonlyArray<A>): Effect.Effect<A, SenderReplaced> =>
+        rows[0] === undefined ? Effect.fail(new SenderReplaced({ serviceId })) : Effect.succeed(rows[0])
+
+      const skipTo = Effect.fnUntraced(function* (serviceId: string, fence: number, sentTo: string) {
+        const rows = yield* Effect.orDie(sql`
+          UPDATE app_services SET sent_to = ${sentTo}
+          WHERE service_id = ${serviceId} AND fence = ${fence} RETURNING 1`)
+        yield* fenced(serviceId, rows)
+      })
+
+      const prepare = Effect.fnUntraced(function* (serviceId: string, fence: number, sentTo: string, body: string) {
+        const rows = yield* Effect.orDie(sql<{ transaction_id: bigint }>`
+          UPDATE app_services SET sent_to = ${sentTo}, transaction_id = transaction_id + 1, body = ${body}
+          WHERE service_id = ${serviceId} AND fence = ${fence} AND body IS NULL RETURNING transaction_id`)
+        const { transaction_id } = yield* fenced(serviceId, rows)
+        return { id: Number(transaction_id), body }
+      })
+
+      const acknowledge = Effect.fnUntraced(function* (serviceId: string, fence: number) {
+        const rows = yield* Effect.orDie(sql`
+          UPDATE app_services SET body = NULL WHERE service_id = ${serviceId} AND fence = ${fence} RETURNING 1`)
+        yield* fenced(serviceId, rows)
+      })
+
+      const tokenId = Effect.fnUntraced(function* (serviceId: string, userId: UserId, deviceId: string) {
+        const [known] = yield* sql<{ token_id: bigint }>`
+          SELECT token_id FROM app_service_sessions
+          WHERE service_id = ${serviceId} AND user_id = ${userId} AND device_id = ${deviceId}`
+        if (known !== undefined) return Number(known.token_id)
+        const [row] = yield* sql<{ token_id: bigint }>`
+          INSERT INTO app_service_sessions (service_id, user_id, device_id) VALUES (${serviceId}, ${userId}, ${deviceId})
+          ON CONFLICT (service_id, user_id, device_id) DO UPDATE SET user_id = excluded.user_id RETURNING token_id`
+        return Number(row!.token_id)
+      }, Effect.orDie)
+
+      return AppServiceStore.of({ begin, skipTo, prepare, acknowledge, tokenId })
+    })
+  )
+}
