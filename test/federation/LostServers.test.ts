@@ -4,10 +4,12 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { localpartOf } from "@greenroom/protocol/Identifiers"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
 import { Context, Effect, Fiber, Layer, Schedule } from "effect"
+import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
-import { HostileServer, imagined } from "./support/HostileServer.ts"
+import { type FederationAnswer, type HostileRoom, HostileServer, imagined } from "./support/HostileServer.ts"
 import {
   change,
   createRoom,
@@ -46,6 +48,39 @@ const talk = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, roomId:
     for (const other of people) yield* reads(other, roomId, `${words} of ${person.userId}`)
   }
 })
+
+/** A public room of the server that the tests play, and its answers to those who join. */
+const ownRoom = (evil: HostileServer, name: string) => {
+  const host = `@host:silent.test`
+  const room: HostileRoom = { roomId: `!${name}:silent.test`, state: new Map(), extremities: [] }
+  const append = (type: string, state_key: string, content: Body) => {
+    const event = evil.event(room, { type, state_key, sender: host, content })
+    room.state.set(stateKeyOf(type, state_key), event)
+    room.extremities = [event]
+  }
+  append("m.room.create", "", { creator: host, room_version: version.id })
+  append("m.room.member", host, { membership: "join" })
+  append("m.room.join_rules", "", { join_rule: "public" })
+  const template = (userId: string, membership: string): FederationAnswer => {
+    const made = evil.event(room, { type: "m.room.member", state_key: userId, sender: host, content: { membership } })
+    const { hashes: _, signatures: __, pdu_id: ___, origin: ____, ts: _____, ...event } = version.toPdu(made)
+    return { status: 200, body: { room_version: version.id, event: { ...event, user_id: userId } } }
+  }
+  const state: FederationAnswer = {
+    status: 200,
+    body: { state: [...room.state.values()].map(version.toPdu), auth_chain: [] }
+  }
+  return { roomId: room.roomId, template, state }
+}
+
+/** Waits until the server that the tests play is asked for a path. */
+const isAsked = (evil: HostileServer, start: string, from = 0) =>
+  Effect.repeat(
+    Effect.sync(() => evil.asked.slice(from).some((path) => path.startsWith(start))),
+    { until: (asked) => asked, schedule: Schedule.spaced("50 millis") }
+  )
+
+const silent: FederationAnswer = { status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } }
 
 layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostServers", (it) => {
   it.effect(
@@ -123,6 +158,59 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
         until: (there) => there,
         schedule: Schedule.spaced("500 millis")
       })
+    })
+  )
+
+  it.effect("a join whose server was killed before it had the answer is finished at its next start", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red] = servers as [HomeServer]
+      const erin = yield* red.register("erin5")
+      const { roomId, state, template } = ownRoom(evil, "finished")
+      evil.respond = ({ path }) =>
+        path.startsWith("/make_join") ? template(erin.userId, "join") : path.startsWith("/send_join") ? "never" : silent
+      const joining = yield* Effect.forkChild(Effect.exit(erin.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})))
+      yield* isAsked(evil, "/send_join")
+      yield* red.kill
+      yield* Fiber.join(joining)
+      evil.respond = ({ path }) =>
+        path.startsWith("/make_join") ? template(erin.userId, "join") : path.startsWith("/send_join") ? state : silent
+      yield* red.start
+      yield* sees(erin, (event) => event.room_id === roomId && isMember(erin.userId, "join")(event))
+      yield* Effect.repeat(red.select("SELECT 1 FROM unfinished_memberships"), {
+        until: (rows) => rows.length === 0,
+        schedule: Schedule.spaced("50 millis")
+      })
+    })
+  )
+
+  it.effect("or taken back, where it cannot be finished", () =>
+    Effect.gen(function* () {
+      const { evil, servers } = yield* World
+      const [red] = servers as [HomeServer]
+      const frank = yield* red.register("frank6")
+      const { roomId, template } = ownRoom(evil, "taken-back")
+      evil.respond = ({ path }) =>
+        path.startsWith("/make_join")
+          ? template(frank.userId, "join")
+          : path.startsWith("/send_join")
+            ? "never"
+            : silent
+      const before = evil.asked.length
+      const joining = yield* Effect.forkChild(Effect.exit(frank.ask("POST", `/join/${encodeURIComponent(roomId)}`, {})))
+      yield* isAsked(evil, "/send_join", before)
+      yield* red.kill
+      yield* Fiber.join(joining)
+      const refused = { status: 403, body: { errcode: "M_FORBIDDEN", error: "Not any more" } }
+      evil.respond = ({ path }) => {
+        if (path.startsWith("/make_leave")) return template(frank.userId, "leave")
+        return path.startsWith("/send_leave") ? { status: 200, body: {} } : refused
+      }
+      const then = evil.asked.length
+      yield* red.start
+      yield* isAsked(evil, `/send_leave/${roomId}`, then)
+      const { rooms } = yield* expectOk(frank.ask("GET", "/initialSync"))
+      assert.isEmpty(rooms)
     })
   )
 

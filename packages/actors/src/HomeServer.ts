@@ -46,6 +46,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
+import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { UnreadStore } from "@greenroom/store/UnreadStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
@@ -154,6 +155,7 @@ const stores = (options: HomeServerOptions) =>
     OutgoingStore.layer,
     ForgottenRoomStore.layer,
     ReportStore.layer,
+    UnfinishedMembershipStore.layer,
     UserDirectoryStore.layer,
     LoginAttemptStore.layer,
     LoginSessionStore.layer,

@@ -48,6 +48,7 @@ import addressValidations from "./migrations/0036_address_validations.ts"
 import pushCounts from "./migrations/0040_push_counts.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 import aliasCreators from "./migrations/0061_alias_creators.ts"
+import unfinishedMemberships from "./migrations/0062_unfinished_memberships.ts"
 import appServices from "./migrations/0070_app_services.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
@@ -79,6 +80,7 @@ const migrations = {
   "0040_push_counts": pushCounts,
   "0060_presence_denials": presenceDenials,
   "0061_alias_creators": aliasCreators,
+  "0062_unfinished_memberships": unfinishedMemberships,
   "0070_app_services": appServices
 }
 

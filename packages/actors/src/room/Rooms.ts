@@ -24,6 +24,7 @@ import type {
   RoomSnapshot,
   SeededRoom
 } from "./RoomModel.ts"
+import { finishMemberships } from "./UnfinishedMemberships.ts"
 
 export class Rooms extends Context.Service<
   Rooms,
@@ -150,6 +151,7 @@ export class Rooms extends Context.Service<
       const directory = yield* makeRoomDirectory(requests)
       const reads = yield* makeRoomReads
       yield* expireTransactions
+      yield* finishMemberships
       return Rooms.of({ ...requests, ...directory, ...reads })
     })
   )

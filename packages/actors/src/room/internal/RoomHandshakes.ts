@@ -18,7 +18,8 @@ import {
 import { type RoomVersion, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventStatus } from "@greenroom/store/EventLog"
-import { Clock, Effect, Fiber, Latch, Result, Schedule } from "effect"
+import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
+import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
 import { shownState } from "../ShownState.ts"
@@ -44,6 +45,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   const { load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
   const remote = yield* RemoteRooms
+  const unfinished = yield* UnfinishedMembershipStore
   const scope = yield* Effect.scope
 
   // On ReceiveInvite: one of our users is invited
@@ -209,6 +211,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
 
   const joinThrough = Effect.fnUntraced(function* (server: ServerName, userId: UserId, content: JsonObject) {
     const { event, version } = yield* complete(server, "join", userId, content)
+    yield* unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
     let isRefused = false
     const sent = Effect.tapError(remote.sendJoin(server, version, event), ({ errcode }) =>
       Effect.sync(() => {
@@ -223,7 +226,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       // What fails leaves nothing: a server that has not refused the join may have taken it.
       Effect.onError((cause) =>
         isRefused
-          ? Effect.void
+          ? unfinished.remove(roomId, userId)
           : Effect.andThen(
               Effect.logWarning(
                 `The join of ${userId} to ${roomId} through ${server} failed, and is taken back`,
@@ -233,6 +236,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
             )
       )
     )
+    yield* unfinished.remove(roomId, userId)
   })
 
   const takeJoin = Effect.fnUntraced(function* (
@@ -251,23 +255,44 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     )
   })
 
-  /** Tells one of the servers, in the background and a few times, that our user is not in the room. */
-  const tellOfLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void> =>
+  /** Whether the user has come into the room by now, also after a join that is under way. */
+  const isBack = Effect.fnUntraced(function* (userId: UserId) {
+    const joining = joins.get(userId)
+    if (joining !== undefined) yield* Fiber.await(joining)
+    const room = yield* Effect.option(load)
+    return Option.isSome(room) && room.value.isOurs && room.value.membershipOf(userId) === "join"
+  })
+
+  const sendLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
     firstOf(servers, (server) =>
       Effect.gen(function* () {
         const { event, version } = yield* complete(server, "leave", userId, {})
         yield* remote.sendMembership(server, version, "leave", event)
       })
-    ).pipe(
-      Effect.retry({
-        // A server that has no such membership needs none to be taken back.
-        while: ({ _tag }) => _tag === "M_NOT_FOUND",
-        schedule: Schedule.exponential("5 seconds"),
-        times: leaveAttempts
-      }),
-      Effect.catchCause((cause) => Effect.logInfo(`No server of ${roomId} has taken the leave of ${userId}`, cause)),
-      Effect.forkIn(scope),
-      Effect.asVoid
+    )
+
+  /**
+   * Tells one of the servers that our user is not in the room, in the background and a few times; if that is in vain, at
+   * the next start again. A server that has no such membership needs none to be taken back.
+   */
+  const tellOfLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void> =>
+    Effect.andThen(
+      unfinished.put({ roomId, userId, membership: "leave", servers, content: {} }),
+      Effect.flatMap(isBack(userId), (back) => (back ? Effect.void : sendLeave(userId, servers))).pipe(
+        Effect.retry({
+          while: ({ _tag }) => _tag === "M_NOT_FOUND",
+          schedule: Schedule.exponential("5 seconds"),
+          times: leaveAttempts
+        }),
+        Effect.catchIf(
+          ({ _tag }) => _tag !== "M_NOT_FOUND",
+          () => Effect.void
+        ),
+        Effect.andThen(unfinished.remove(roomId, userId)),
+        Effect.catchCause((cause) => Effect.logInfo(`No server of ${roomId} has taken the leave of ${userId}`, cause)),
+        Effect.forkIn(scope),
+        Effect.asVoid
+      )
     )
 
   /** The room begins here with the state that another server vouches for, each event of it checked. */
@@ -315,8 +340,10 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
     one.withPermits(1)(
       Effect.gen(function* () {
+        const known = yield* rooms.membership(userId, roomId)
+        if (Option.isNone(known) || known.value.membership === "leave") return yield* tellOfLeave(userId, servers)
         const room = yield* load
-        if (room.isOurs) return
+        if (room.isOurs) return yield* unfinished.remove(roomId, userId)
         const now = yield* Clock.currentTimeMillis
         const proposal = {
           room_id: roomId,

@@ -1,0 +1,42 @@
+/**
+ * What the end of a process has interrupted between this server and another one is finished at the start, or taken back:
+ * nobody is in a room for other servers whom their own server does not know there.
+ */
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { type UnfinishedMembership, UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
+import { Effect, Option } from "effect"
+import { ask } from "../runtime/Ask.ts"
+import { Room } from "./RoomProtocol.ts"
+
+/** How many rooms are asked for at once. */
+const concurrency = 4
+
+/** Goes on with all that is unfinished, in the background. */
+export const finishMemberships = Effect.gen(function* () {
+  const room = yield* Room.client
+  const rooms = yield* RoomStore
+  const store = yield* UnfinishedMembershipStore
+
+  /** A join goes on where it was; where it cannot, whoever has taken it is told that the user is not there. */
+  const finish = Effect.fnUntraced(function* ({ content, membership, roomId, servers, userId }: UnfinishedMembership) {
+    const known = yield* rooms.membership(userId, roomId)
+    if (Option.isSome(known) && known.value.membership === "join") return yield* store.remove(roomId, userId)
+    const leave = ask(room(roomId).LeaveRemotely({ userId, servers }))
+    if (membership === "leave") return yield* leave
+    yield* Effect.catch(ask(room(roomId).JoinRemotely({ userId, content, servers })), () => leave)
+  })
+
+  yield* Effect.flatMap(store.list, (unfinished) =>
+    Effect.forEach(
+      unfinished,
+      (row) =>
+        Effect.catchCause(finish(row), (cause) =>
+          Effect.logWarning(`The ${row.membership} of ${row.userId} in ${row.roomId} stays unfinished`, cause)
+        ),
+      { concurrency, discard: true }
+    )
+  ).pipe(
+    Effect.catchCause((cause) => Effect.logWarning("Unfinished memberships could not be read", cause)),
+    Effect.forkScoped
+  )
+})

@@ -1,0 +1,86 @@
+/**
+ * Memberships of our users in rooms of other servers that are on their way, so that the next start finishes or takes back
+ * what the end of a process has interrupted.
+ *
+ * An error of the database is a defect.
+ */
+import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Clock, Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { texts } from "./PgArrays.ts"
+
+export interface UnfinishedMembership {
+  readonly roomId: RoomId
+  readonly userId: UserId
+  /** A join that a server may have taken and this one has not recorded, or a leave that no server has taken. */
+  readonly membership: "join" | "leave"
+  /** The servers that were, or are to be, told. */
+  readonly servers: ReadonlyArray<ServerName>
+  /** What a join says beside the membership. */
+  readonly content: JsonObject
+}
+
+/** For how long somebody is told of an old membership, in ms. */
+const keptFor = 7 * 24 * 3_600_000
+
+export class UnfinishedMembershipStore extends Context.Service<
+  UnfinishedMembershipStore,
+  {
+    /** Remembers a membership, instead of what was remembered of this user and room. */
+    readonly put: (membership: UnfinishedMembership) => Effect.Effect<void>
+    /** The membership is finished. */
+    readonly remove: (roomId: RoomId, userId: UserId) => Effect.Effect<void>
+    /** Those of the last week; older ones are forgotten. */
+    readonly list: Effect.Effect<ReadonlyArray<UnfinishedMembership>>
+  }
+>()("greenroom/store/UnfinishedMembershipStore") {
+  static readonly layer = Layer.effect(
+    UnfinishedMembershipStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const put = Effect.fnUntraced(function* (row: UnfinishedMembership) {
+        const now = yield* Clock.currentTimeMillis
+        yield* sql`
+          INSERT INTO unfinished_memberships (room_id, user_id, membership, servers, content, since)
+          VALUES (${row.roomId}, ${row.userId}, ${row.membership}, ${texts(row.servers)}::text[],
+                  ${JSON.stringify(row.content)}, ${now})
+          ON CONFLICT (room_id, user_id) DO UPDATE SET
+            membership = excluded.membership, servers = excluded.servers, content = excluded.content,
+            since = excluded.since`
+      }, Effect.orDie)
+
+      const list = Effect.gen(function* () {
+        const now = yield* Clock.currentTimeMillis
+        yield* sql`DELETE FROM unfinished_memberships WHERE since < ${now - keptFor}`
+        const rows = yield* sql<{
+          room_id: string
+          user_id: string
+          membership: string
+          servers: ReadonlyArray<string>
+          content: string
+        }>`SELECT room_id, user_id, membership, servers, content FROM unfinished_memberships ORDER BY since`
+        return rows.map(
+          (row): UnfinishedMembership => ({
+            roomId: row.room_id as RoomId,
+            userId: row.user_id as UserId,
+            membership: row.membership as UnfinishedMembership["membership"],
+            servers: row.servers as ReadonlyArray<ServerName>,
+            content: JSON.parse(row.content) as JsonObject
+          })
+        )
+      }).pipe(Effect.orDie)
+
+      return UnfinishedMembershipStore.of({
+        put,
+        list,
+        remove: (roomId, userId) =>
+          sql`DELETE FROM unfinished_memberships WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          )
+      })
+    })
+  )
+}
