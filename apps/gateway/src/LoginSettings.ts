@@ -173,7 +173,7 @@ export const loginSettings = {
   }),
   registrationMode: setting<RegistrationMode>({
     name: "login.registration",
-    description: "Who may register: everybody, who has a registration token, nobody",
+    description: "Who may register: everybody, holders of a registration token, no one",
     expects: `one of ${registrationModes.join(", ")}`,
     schema: Schema.Literals(registrationModes) as Schema.Codec<RegistrationMode, string>,
     fallback: "open"

@@ -181,7 +181,7 @@ const make = Effect.gen(function* () {
 export class Associations extends Context.Service<
   Associations,
   {
-    /** Binds a validated address to the user, whoever had it before. */
+    /** Binds a validated address to the user; a former binding ends. */
     readonly bind: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<SignedAssociation>
     /** Errors: M_NOT_FOUND where the address is not the user's. */
     readonly unbind: (thirdPartyId: ThirdPartyId, mxid: UserId) => Effect.Effect<void, NotFound>

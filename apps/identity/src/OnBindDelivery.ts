@@ -34,7 +34,7 @@ const make = Effect.gen(function* () {
     }
     // Once as a warning: a home server may be away for days.
     const log = due.attempts === 0 ? Effect.logWarning : Effect.logDebug
-    yield* log(`${due.serverName} was not told of a bound address, trying again: ${why}`)
+    yield* log(`${due.serverName} could not be informed of a bound address, trying again: ${why}`)
     yield* queue.postpone(due.id, now + (yield* backoff(due.attempts + 1)))
   })
 

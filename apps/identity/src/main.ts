@@ -40,7 +40,7 @@ const announce = Layer.effectDiscard(
   })
 )
 
-/** Runs until the program is told to stop, then goes down in the opposite order. */
+/** Runs until the program is stopped, then goes down in the opposite order. */
 const run = Effect.fnUntraced(function* (sources: Sources) {
   const config = yield* readConfig(sources)
   const options = yield* toServerOptions(config)
@@ -78,7 +78,7 @@ const rotateKey = Effect.fnUntraced(function* (sources: Sources) {
   )
 })
 
-/** Why the program did not start, in a line; undefined where nothing failed, or where it was told already. */
+/** Why the program did not start, in a line; undefined where nothing failed, or where it was printed already. */
 const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
   const error = Cause.squash(cause)

@@ -186,12 +186,12 @@ const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.lay
   Layer.provideMerge(RemoteRoomsLive.layer)
 )
 
-/** What the services ask and tell other servers. */
+/** Requests of the services to other servers. */
 const otherServers = Layer.mergeAll(OutgoingEdus.layer, RemotePresences.layer, RemoteQueries.layer).pipe(
   Layer.provideMerge(Peers.layer)
 )
 
-/** What other servers ask and tell us, and what they are told of our users. */
+/** Requests of other servers, and what they receive of our users. */
 const federation = Layer.merge(ServerServer.layer, UnverifiedPdus.layer).pipe(
   Layer.provideMerge(FederationLive.layer),
   Layer.provideMerge(TransactionReceiver.layer),
@@ -200,7 +200,7 @@ const federation = Layer.merge(ServerServer.layer, UnverifiedPdus.layer).pipe(
   Layer.provideMerge(Layer.merge(OutgoingPresence.layer, OutgoingTyping.layer))
 )
 
-/** What identity servers are asked and tell us. */
+/** Requests to and from identity servers. */
 const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).pipe(Layer.provide(IdentityClient.layer))
 
 /** The services over the actors, which in turn call them. */

@@ -1,5 +1,5 @@
 /**
- * The version of Greenroom that `/health` tells.
+ * The version of Greenroom, as `/health` shows it.
  */
 import { Context } from "effect"
 

@@ -20,7 +20,7 @@ import {
   Text
 } from "./Setting.ts"
 
-/** How often somebody may do something. `example` is one of the setting's size. */
+/** How often a client may do something. `example` is one of the setting's size. */
 export const rateSetting = (
   name: string,
   description: string,
@@ -100,7 +100,7 @@ export const programSettings = (options: ProgramOptions) =>
     }),
     trustedProxies: setting({
       name: "trusted_proxies",
-      description: "Reverse proxies whose X-Forwarded-For header tells the address of the client",
+      description: "Reverse proxies whose X-Forwarded-For header names the address of the client",
       expects: networksExpects,
       schema: networks,
       fallback: [] as ReadonlyArray<string>

@@ -1,6 +1,6 @@
 /**
  * Where people and OAuth2 providers find this server: what the operator says, else where it listens. The `Host` header
- * of a request is no answer, for whoever sends the request chooses it.
+ * of a request is no answer, for the client chooses it.
  */
 import { Context, Layer } from "effect"
 
@@ -9,7 +9,7 @@ export class PublicUrl extends Context.Service<
   {
     /** `https://example.org`, without a slash at the end. */
     readonly get: () => string
-    /** Where the gateway listens, told once it does. */
+    /** Where the gateway listens; set once it does. */
     readonly listening: (url: string) => void
   }
 >()("greenroom/gateway/PublicUrl") {

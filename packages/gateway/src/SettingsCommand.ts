@@ -12,7 +12,7 @@ type Options = { readonly [name: string]: Option.Option<string | boolean> }
 export interface ProgramDescription {
   readonly name: string
   readonly description: string
-  /** What `--version` tells. */
+  /** What `--version` prints. */
   readonly version: string
   readonly settings: Settings
   /** The file that describes the settings. */

@@ -57,7 +57,7 @@ const firstLine = Effect.gen(function* () {
   return text.split(/\r?\n/, 1)[0] ?? ""
 }).pipe(Effect.mapError(() => new AdminFailure({ message: "standard input could not be read" })))
 
-/** The password of standard input, or a new one, which is to be told once it holds. */
+/** The password of standard input, or a new one, which is printed once it holds. */
 const readPassword = Effect.fnUntraced(function* (fromStdin: boolean) {
   if (fromStdin) return { password: Redacted.make(yield* firstLine), tell: Effect.void }
   const made = randomBytes(12).toString("base64url")
@@ -100,7 +100,7 @@ export const adminCommand = (connect: Connect) => {
       passwordStdin,
       withoutPassword: Flag.Boolean("without-password").pipe(
         Flag.withDefault(false),
-        Flag.withDescription("For somebody who logs in by email or a service")
+        Flag.withDescription("For a user who logs in by email or a service")
       ),
       admin: Flag.Boolean("admin").pipe(Flag.withDefault(false), Flag.withDescription("Make an admin")),
       email: Flag.String("email").pipe(
@@ -156,7 +156,7 @@ export const adminCommand = (connect: Connect) => {
           Console.log(`${options.user} is ${options.revoke ? "no longer " : ""}an admin`)
         )
       )
-  ).pipe(Command.withDescription("Make somebody an admin"))
+  ).pipe(Command.withDescription("Make a user an admin"))
 
   const resetPassword = Command.make("reset-password", { ...place, user, passwordStdin }, (options) =>
     run(options, (admin) =>
@@ -189,7 +189,7 @@ export const adminCommand = (connect: Connect) => {
         )
       )
     )
-  ).pipe(Command.withDescription("Where somebody is logged in"))
+  ).pipe(Command.withDescription("Where a user is logged in"))
 
   const logout = Command.make(
     "logout",
@@ -227,7 +227,7 @@ export const adminCommand = (connect: Connect) => {
           yield* Console.log(`token: ${Redacted.value(token)}\nid: ${tokenId}`)
         })
       )
-  ).pipe(Command.withDescription("Make a registration token. Its secret is told this once"))
+  ).pipe(Command.withDescription("Make a registration token. Its secret is shown this once"))
 
   const listTokens = Command.make("list", place, (options) =>
     run(options, (admin) =>

@@ -2,7 +2,7 @@
  * Invitations of addresses over HTTP: stored, and sent to the address.
  *
  * The names of room and sender come from the inviting server and appear in the mail. They are truncated, and left out if they
- * look like a link, so that nobody can advertise by our mails.
+ * look like a link, so that our mails cannot carry advertisements.
  *
  * Source: "Identity" of the specification.
  */

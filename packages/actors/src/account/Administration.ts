@@ -178,7 +178,7 @@ const endingsOnStores = Effect.gen(function* () {
 export class Administration extends Context.Service<
   Administration,
   {
-    /** Errors: M_FORBIDDEN for who is no admin. */
+    /** Errors: M_FORBIDDEN for users who are no admins. */
     readonly requireAdmin: (session: Session) => Effect.Effect<void, MatrixError>
     /** Accounts in the order of their user IDs; `next` goes on after this page. */
     readonly users: (

@@ -83,11 +83,11 @@ const make = Effect.fnUntraced(function* (wanted: PasswordCost) {
   })
 
   // The hash that passwords of unknown users are compared with.
-  const nobody: Parsed = { cost: wanted, salt: randomBytes(saltBytes), hash: randomBytes(hashBytes) }
+  const decoy: Parsed = { cost: wanted, salt: randomBytes(saltBytes), hash: randomBytes(hashBytes) }
 
   const verify = Effect.fn("Passwords.verify")(function* (password: Redacted.Redacted, phc: string | undefined) {
     const known = phc === undefined ? Option.none() : parse(phc)
-    const expected = Option.getOrElse(known, () => nobody)
+    const expected = Option.getOrElse(known, () => decoy)
     const actual = yield* derive(password, expected.cost, expected.salt, expected.hash.length)
     return {
       correct: timingSafeEqual(actual, expected.hash) && Option.isSome(known),

@@ -1,5 +1,5 @@
 /**
- * Registration by whoever knows a secret that the operator shares with them: tools of Synapse's administrators and public
+ * Registration by clients that know the operator's shared secret: tools of Synapse's administrators and public
  * test suites make accounts this way. Off unless a secret is configured.
  *
  * A nonce is good for one minute, on every node: it carries its time and a signature.

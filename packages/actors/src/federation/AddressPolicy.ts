@@ -1,5 +1,5 @@
 /**
- * Which IP addresses this server may connect to on the word of strangers. Whoever names a server to us chooses the
+ * Which IP addresses this server may connect to on the word of strangers. A client that names a server chooses the
  * address that we connect to, and must not reach through us what only this machine or its network can reach.
  *
  * The rule applies after resolution: to addresses in server names, to what our DNS servers answer, and to what the system

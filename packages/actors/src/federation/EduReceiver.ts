@@ -7,7 +7,7 @@
  * | `m.typing` | the Room actor, as if the user typed here; only for members |
  * | `m.presence`: `push` | `RemotePresences` |
  * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
- * | `m.presence_invite` | the User actor of who is to be observed; an accept at once if they wish so |
+ * | `m.presence_invite` | the User actor of the observed user; accepted at once where that is configured |
  * | `m.presence_accept`, `m.presence_deny` | the presence list of our user who asked |
  *
  * Source: "PDUs and EDUs" and "Presence" of the specification.
@@ -98,7 +98,7 @@ const make = Effect.gen(function* () {
   const outgoingPresence = yield* OutgoingPresence
   const receiveList = yield* makeListReceiver
 
-  // The membership is looked up first, so that nobody can wake actors of rooms in which they have no part.
+  // The membership is looked up first, so that servers cannot wake actors of rooms that they are not in.
   const receiveTyping = Effect.fnUntraced(function* ({ content: { room_id, typing, user_id } }: TypingEdu) {
     const membership = yield* rooms.membership(user_id, room_id)
     if (Option.isNone(membership) || membership.value.membership !== "join") return

@@ -1,5 +1,5 @@
 /**
- * What this server tells of its own keys and of those of others. Others are told of as their servers signed it, with our
+ * The keys of this server and of others, as a notary returns them. Those of others are as their servers signed them, with our
  * signature beside: as a notary for who cannot ask those servers, or asks too late.
  *
  * An object is renewed when half of its lifetime is over. What cannot be renewed is given out as it is, also when it has

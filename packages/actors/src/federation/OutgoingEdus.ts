@@ -1,5 +1,5 @@
 /**
- * EDUs on their way to other servers: what is worth telling now, and lost if it cannot be told.
+ * EDUs on their way to other servers: sent now, or dropped.
  *
  * Source: "EDUs" of the specification.
  */
@@ -28,7 +28,7 @@ export class OutgoingEdus extends Context.Service<
       send: ({ destination, ...edu }: OutgoingEdu) => peers.tell(destination, [edu])
     }))
   )
-  /** For a server without federation: nobody is told. */
+  /** For a server without federation: nothing is sent. */
   static readonly layerNowhere = Layer.succeed(OutgoingEdus, {
     send: ({ destination, edu_type }) => Effect.logDebug(`No federation: ${edu_type} for ${destination} is dropped`)
   })

@@ -1,9 +1,9 @@
 /**
  * Tells other servers of the presence of our users: those that share a room with the user, and those of observers whom
- * the user accepted. Changes are collected for a few seconds and then told once per server, whatever the number of rooms
- * and users there. Activity alone is not told.
+ * the user accepted. Changes are collected for a few seconds and then sent once per server, whatever the number of rooms
+ * and users there. Activity alone is not sent.
  *
- * A server that unpolls a user is not told of that user until it polls again.
+ * A server that unpolls a user gets no presence of that user until it polls again.
  *
  * Source: "Presence" and "PDUs and EDUs" of the specification.
  */
@@ -30,10 +30,10 @@ import { Peers } from "./Peers.ts"
 /** For how long changes are collected. */
 const batchInterval: Duration.Input = "2 seconds"
 
-/** How many unpolled users are remembered, of all servers together; the oldest are told of again. */
+/** How many unpolled users are remembered, of all servers together; the oldest are sent again. */
 const maxUnpolled = 100_000
 
-/** What a server is told of a user. Profiles travel with memberships. */
+/** The presence of a user as a server receives it. Profiles travel with memberships. */
 export const toPush = (content: PresenceContent): PresencePush => {
   const state = content.state === "hidden" ? "offline" : (content.state as PresencePush["state"])
   return {
@@ -65,7 +65,7 @@ const make = Effect.gen(function* () {
 
   // Changes
 
-  /** The servers that are told of each of the users. */
+  /** The servers that receive the presence of each of the users. */
   const audiences = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
     const roomsOf = yield* rooms.joinedRoomsOfAll(userIds)
     const [serversOf, observersOf] = yield* Effect.all(
@@ -147,9 +147,9 @@ const make = Effect.gen(function* () {
 export class OutgoingPresence extends Context.Service<
   OutgoingPresence,
   {
-    /** A server asks to be told of these users: those whom its users may see are told at once, and when they change. */
+    /** A server subscribes to these users: the presence of those whom its users may see is sent at once, and on change. */
     readonly poll: (origin: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
-    /** A server asks not to be told of these users any longer. */
+    /** A server unsubscribes from these users. */
     readonly unpoll: (origin: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
   }
 >()("greenroom/actors/federation/OutgoingPresence") {

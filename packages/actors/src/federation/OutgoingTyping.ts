@@ -1,5 +1,5 @@
 /**
- * Tells other servers who of our users types in rooms that they share: when somebody starts and stops, and again from
+ * Sends other servers which of our users type in rooms that they share: when a user starts and stops, and again from
  * time to time, because a server that hears no more of it takes it for over.
  *
  * Source: "Typing notifications" and "PDUs and EDUs" of the specification.

@@ -20,7 +20,7 @@ const failureLifetime = "5 seconds"
 /** How many answers are kept. */
 const capacity = 10_000
 
-/** What a user is told. A server that cannot be asked leaves open whether there is such a thing. */
+/** The error for the user. A server that cannot be asked leaves open whether there is such a thing. */
 const toMatrixError =
   (what: UserId | RoomAlias) =>
   (error: RemoteError): MatrixError => {

@@ -9,7 +9,7 @@
  * | any other | the SRV records `_matrix._tcp.<name>`, by priority and weight; without records port 8448 of the name |
  *
  * Addresses that the `AddressPolicy` does not allow, and port 0, are no targets, unless the configuration names them.
- * Without `dnsServers` the system resolves host names while it connects: whoever connects applies the policy then.
+ * Without `dnsServers` the system resolves host names while it connects: the connecting code applies the policy then.
  *
  * Node does not tell how long a record is good for, so answers are kept for fixed times.
  *

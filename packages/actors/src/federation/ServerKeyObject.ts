@@ -29,7 +29,7 @@ const rotationGrace = 120_000
 /** The longest that a key of another server is believed without asking again, in ms: 7 days. */
 export const longestLifetime = 7 * 86_400_000
 
-/** The shortest, in ms, so that nobody makes us ask all the time. */
+/** The shortest, in ms, so that other servers cannot make this one ask all the time. */
 export const shortestLifetime = 120_000
 
 /** Our key object at `now`, signed with the current key. */
@@ -63,7 +63,7 @@ const readKey = (keyId: string, text: string) => {
 }
 
 /**
- * The keys of an object that says to be of `serverName`, or what is wrong with it. One that somebody vouches for may have
+ * The keys of an object that says to be of `serverName`, or what is wrong with it. One that a notary vouches for may have
  * expired: its keys are good for what was signed before.
  */
 export const readKeyObject = (

@@ -1,7 +1,7 @@
 /**
  * Invitations of addresses. One that has a user invites the user; for any other the identity server keeps an invitation and
  * writes to the address, and this server keeps its token with the keys that will sign it. When the address is bound, the
- * identity server tells the home server of the user (`onBind`), which passes it on to that of the sender (`exchange`),
+ * identity server informs the home server of the user (`onBind`), which forwards to that of the sender (`exchange`),
  * which invites the user in the sender's name: once, and only if the sender still may.
  *
  * | what arrives | where it goes |
@@ -95,7 +95,7 @@ const canonical = ({ address, medium }: AddressToInvite): Effect.Effect<ThirdPar
 const toMatrixError = (error: RemoteError): MatrixError =>
   error._tag === "RemoteRefused" && [400, 403, 404].includes(error.status)
     ? new Forbidden({ error: error.error })
-    : notYet(`${error.destination} cannot be told now`)
+    : notYet(`${error.destination} cannot be reached now`)
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -113,7 +113,7 @@ const make = Effect.gen(function* () {
   const contentOf = (session: Session, roomId: RoomId, type: string) =>
     Effect.orElseSucceed(rooms.getState(session, roomId, type, ""), (): JsonObject => ({}))
 
-  /** Asked first, so that nobody else has mails sent or learns who has an address. */
+  /** Checked first, so that only members with the power to invite send mails or learn who has an address. */
   const requireMayInvite = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
     const levels = yield* levelsFor(session.userId, roomId)
     if (Option.isNone(levels)) return yield* new Forbidden({ error: "Only members of the room can invite" })
@@ -126,13 +126,13 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** What the message to the address tells. */
+  /** The content of the message to the address. */
   const described = Effect.fnUntraced(function* (session: Session, roomId: RoomId, of: ThirdPartyId) {
     const { name } = yield* contentOf(session, roomId, "m.room.name")
     const { displayname } = yield* profiles.publicProfile(session.userId)
-    const told = (text: unknown) =>
+    const shortText = (text: unknown) =>
       typeof text === "string" && text !== "" ? text.slice(0, 200).toWellFormed() : undefined
-    const [room_name, sender_display_name] = [told(name), told(displayname)]
+    const [room_name, sender_display_name] = [shortText(name), shortText(displayname)]
     return {
       ...of,
       room_id: roomId,
@@ -182,7 +182,7 @@ const make = Effect.gen(function* () {
 
   // An address was bound
 
-  /** Invites the user, in the name of the sender. Nothing is left to do for one who is invited or joined already. */
+  /** Invites the user, in the name of the sender. Does nothing for a user who is invited or joined already. */
   const inviteUser = Effect.fnUntraced(function* ({ roomId, sender }: ThirdPartyInvite, userId: UserId) {
     const membership = yield* memberships.membership(userId, roomId)
     if (Option.isSome(membership) && ["invite", "join"].includes(membership.value.membership)) return
@@ -255,7 +255,7 @@ export class ThirdPartyInvites extends Context.Service<
   ThirdPartyInvites,
   {
     /**
-     * Members with the power to invite. With `txnId`, a repeat invites nobody again. Errors: M_FORBIDDEN, M_BAD_JSON,
+     * Members with the power to invite. With `txnId`, a repeat invites once. Errors: M_FORBIDDEN, M_BAD_JSON,
      * M_LIMIT_EXCEEDED, M_UNKNOWN if the identity server cannot be asked.
      */
     readonly invite: (

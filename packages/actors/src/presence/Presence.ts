@@ -1,6 +1,6 @@
 /**
  * The Presence actor: one per user, its key is the user ID. It owns the user's presence, merged from all devices and
- * from what the user chose, and tells the ephemeral stream when it changes. `PresenceRules` says what follows from what.
+ * from what the user chose, and publishes it to the ephemeral stream when it changes. `PresenceRules` says what follows from what.
  *
  * The nodes keep the connections of their devices and report them (`DeviceConnections`); an answer says when the presence
  * will change by itself, and the node asks again then. So an actor needs no timers, can be passivated between two
@@ -21,7 +21,7 @@ import { Presence } from "./PresenceProtocol.ts"
 import { type Choice, type DeviceReport, type Settled, settle } from "./PresenceRules.ts"
 
 export interface PresenceOptions {
-  /** How long somebody who does nothing is online (default 5 minutes). */
+  /** How long an idle user stays online (default 5 minutes). */
   readonly idleAfter?: Duration.Input
 }
 
@@ -47,14 +47,14 @@ const ownValue = (userId: UserId, state: State): PresenceValue => ({
   ...(state.lastActiveAt === undefined ? {} : { last_active_at: state.lastActiveAt })
 })
 
-/** As others see it: who is hidden looks exactly as who is offline, and neither shows a status message. */
+/** As others see it: hidden users look exactly like offline users, and neither show a status message. */
 const othersValue = (own: PresenceValue): PresenceValue => {
   if (own.state !== "hidden" && own.state !== "offline") return own
   const { status_msg: _, ...rest } = own
   return { ...rest, state: "offline", presence: "offline" }
 }
 
-/** Whether somebody who was told `a` need not be told `b`. Activity alone is no news. */
+/** Whether `b` need not be published after `a`. Activity alone is not published. */
 const sameNews = (a: PresenceValue | undefined, b: PresenceValue): boolean =>
   a !== undefined &&
   a.state === b.state &&
@@ -91,8 +91,9 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     state.statusMessage = row?.status_msg
     state.lastActiveAt = row?.last_active_at
     if (row?.chosen_at !== undefined) state.choice = { state: row.state, at: row.chosen_at }
-    const told = stream.presence(userId, userId)
-    state.state = told === undefined ? settleAt(yield* Clock.currentTimeMillis).state : (told.state as PresenceState)
+    const published = stream.presence(userId, userId)
+    state.state =
+      published === undefined ? settleAt(yield* Clock.currentTimeMillis).state : (published.state as PresenceState)
     yield* loadProfile
   })
 
@@ -118,7 +119,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     return sameNews(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
   })
 
-  /** Takes over what follows from the facts at `now`, saves it where it settled and tells who must be told. */
+  /** Applies what follows from the facts at `now`, saves it where it settled, and publishes it where it changed. */
   const adopt = Effect.fnUntraced(function* (now: number, chosen: boolean) {
     const settled = settleAt(now)
     const rests = settled.state !== state.state && (settled.state === "unavailable" || settled.state === "offline")
@@ -176,7 +177,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
 })
 
 /**
- * Registers the actor with the runner. Everybody who is connected has one, and seldom something to tell it: it does not
+ * Registers the actor with the runner. Every connected user has one, which seldom gets a message: it does not
  * stay in memory meanwhile. A defect restarts it from the store, and the message is tried again.
  */
 export const layer = (options: PresenceOptions = {}) =>

@@ -2,7 +2,7 @@
  * How the devices of a user and what the user chose become one presence. Pure: the `Presence` actor gives it facts and
  * the time.
  *
- * - Who is connected to the event stream is `online`, who is not is `offline`. Who is connected, but did nothing on any
+ * - Users connected to the event stream are `online`, others `offline`. Users who are connected, but did nothing on any
  *   device for `idleAfter`, is `unavailable` until the next activity.
  * - A client may say that its user is away (`set_presence=unavailable`). Where all connected ones do, the user is
  *   `unavailable`.

@@ -144,14 +144,14 @@ const make = Effect.gen(function* () {
 export class Relations extends Context.Service<
   Relations,
   {
-    /** The events that relate to an event. Whoever may see the event. Errors: M_NOT_FOUND, M_INVALID_PARAM. */
+    /** The events that relate to an event. Users who may see the event. Errors: M_NOT_FOUND, M_INVALID_PARAM. */
     readonly related: (
       session: Session,
       roomId: RoomId,
       eventId: EventId,
       request: RelationsRequest
     ) => Effect.Effect<RelatedEvents, MatrixError>
-    /** The events that begin threads, by the newest event of each. Whoever may see the room. */
+    /** The events that begin threads, by the newest event of each. Users who may see the room. */
     readonly threads: (
       session: Session,
       roomId: RoomId,

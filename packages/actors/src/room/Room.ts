@@ -30,7 +30,7 @@ import { type Create, type CreatedRoom, type Redact, Room, type RoomTransaction 
 
 // --- State ----------------------------------------------------------------------------------------------------------
 
-/** The longest that somebody types without saying so again, in milliseconds. */
+/** The longest time that a user types without a further request, in milliseconds. */
 export const maxTypingTimeout = 120_000
 
 /** A membership of so many bytes is taken whatever else the room holds. */
@@ -43,7 +43,7 @@ const refusePdu = (problem: PduProblem): MatrixError =>
 
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
-/** State events tell what they replaced, and the device that sends an event gets its transaction ID back with it. */
+/** State events carry what they replaced, and the device that sends an event gets its transaction ID back with it. */
 const withUnsigned = (event: Event, state: StateLookup, transaction?: RoomTransaction): Event => {
   const replaced = event.state_key === undefined ? undefined : state(event.type, event.state_key)
   if (replaced === undefined && transaction === undefined) return event
@@ -288,7 +288,7 @@ const behaviour = Effect.gen(function* () {
 
   // On Redact
 
-  /** The state events that tell what the target said, as they replaced it. Those in line are waited for first. */
+  /** The state events that carry the target's content, as they replaced it. Queued ones are waited for first. */
   const replacementsOf = Effect.fnUntraced(function* (room: RoomState, target: StoredEvent) {
     const { event_id, state_key, type } = target.event
     if (state_key === undefined || room.lookup(type, state_key)?.event_id === event_id) return []
@@ -296,7 +296,7 @@ const behaviour = Effect.gen(function* () {
     return yield* events.replacementsOf(target)
   })
 
-  /** Who is not in the room is not told either whether it has the event. */
+  /** Users outside the room do not learn whether it has the event. */
   const redact = Effect.fnUntraced(function* (payload: (typeof Redact)["payloadSchema"]["Type"]) {
     const room = yield* loadExisting
     if (room.membershipOf(payload.sender) !== "join") {
@@ -319,13 +319,13 @@ const behaviour = Effect.gen(function* () {
     return yield* append(room, proposal, payload.transaction, (event) => {
       const redacted = { ...room.version.redact(target), unsigned: { redacted_because: event.event_id } }
       const current = target.state_key === undefined ? undefined : room.lookup(target.type, target.state_key)
-      const told = new Map(
+      const replacing = new Map(
         [...replacements, ...(current?.replaces_state === target.event_id ? [current] : [])].map((each) => [
           each.event_id,
           { ...each, unsigned: { ...each.unsigned, prev_content: redacted.content } }
         ])
       )
-      const stripped = [redacted, ...told.values()]
+      const stripped = [redacted, ...replacing.values()]
       for (const each of stripped) room.applyRedaction(each)
       return stripped
     })

@@ -162,7 +162,7 @@ export class RoomFinder extends Context.Service<
       userId: UserId,
       from: string | undefined
     ) => Effect.Effect<{ readonly joined: ReadonlyArray<RoomId>; readonly next_batch?: string }, MatrixError>
-    /** Whoever has left the room. It is told and read no more. Errors: M_UNKNOWN, M_NOT_FOUND. */
+    /** Users who have left the room. It is no longer shown to them. Errors: M_UNKNOWN, M_NOT_FOUND. */
     readonly forget: (session: Session, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /** Reports an event that the user may see, a room or a user. Errors: M_NOT_FOUND, M_LIMIT_EXCEEDED. */
     readonly report: (

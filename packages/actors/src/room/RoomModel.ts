@@ -29,7 +29,7 @@ export interface SeededRoom {
   readonly invite: ReadonlyArray<UserId>
   /** Whether the invitations say that it is a conversation of two. */
   readonly isDirect?: boolean
-  /** Localpart of an alias on this server, without `#`. The seed says for itself what the room's state tells of it. */
+  /** Localpart of an alias on this server, without `#`. The seed's state names it, or not. */
   readonly aliasName?: string
 }
 

@@ -1,7 +1,7 @@
 /**
- * Rooms as somebody sees them who is not in them: the list of public rooms, summaries, and the tree of a space.
+ * Rooms as users outside see them: the list of public rooms, summaries, and the tree of a space.
  *
- * Rooms that this server does not take part in are not told of.
+ * Rooms that this server does not take part in are left out.
  *
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
@@ -203,7 +203,7 @@ const make = Effect.gen(function* () {
     return false
   })
 
-  /** Whether somebody may know of the room: who is in it, may join it, or may read it. */
+  /** Whether a user may know of the room: by being in it, or being allowed to join or read it. */
   const mayKnow = Effect.fnUntraced(function* (userId: UserId | undefined, room: RoomSummary) {
     if (room.world_readable || room.join_rule === "public") return true
     if (room.join_rule === "knock" || room.join_rule === "knock_restricted") return true

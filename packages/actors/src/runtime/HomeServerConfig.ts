@@ -16,7 +16,7 @@ export interface HomeServerSettings {
   readonly databaseUrl?: Redacted.Redacted
   /** Whether anybody may register (default true). */
   readonly enableRegistration?: boolean
-  /** Lets whoever knows the secret register, where Synapse's tools look for that (default: nobody). */
+  /** Lets clients that know the secret register, at the endpoint of Synapse's tools (default: none). */
   readonly registrationSharedSecret?: Redacted.Redacted
   /** The version of rooms that today's API makes where the client names none (default `12`). */
   readonly defaultRoomVersion?: string

@@ -2,7 +2,7 @@
  * The end of sessions, on every node and whatever ended them: logout, revocation, another login on the same device,
  * expiry, deactivation, the command line. Nodes hear of it through the event log, within milliseconds.
  *
- * Whoever holds something open for a session (a socket, a long poll, what it types) registers with `onEnd`.
+ * Code that keeps something open for a session (a socket, a long poll, typing) registers with `onEnd`.
  *
  *     const forget = revocations.onEnd(session, () => socket.close(closeCodes.unknownToken))
  */

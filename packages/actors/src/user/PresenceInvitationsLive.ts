@@ -1,5 +1,5 @@
 /**
- * `PresenceInvitations` of the federation, answered by the User actor of who is to be observed.
+ * `PresenceInvitations` of the federation, answered by the User actor of the observed user.
  */
 import { Effect, Layer } from "effect"
 import { PresenceInvitations } from "../federation/PresenceInvitations.ts"

@@ -1,6 +1,6 @@
 /**
  * By what a browser is known when it comes back from an OAuth2 provider: a cookie, which the fallback page's request set.
- * Without it, somebody could have another person's browser finish a login that they began.
+ * Without it, an attacker could have another person's browser finish a login that the attacker began.
  */
 import type { FlowAnswer } from "@greenroom/actors/account/login/LoginFlows"
 import { clientPrefix } from "@greenroom/protocol/api/ClientApi"

@@ -1,6 +1,6 @@
 /**
  * A store for Effect's `RateLimiter` in memory that forgets. The one that comes with Effect keeps a bucket for every
- * key that it ever saw, which whoever has many addresses could use to fill the memory. A full bucket says nothing, so
+ * key that it ever saw, which a client with many addresses could use to fill the memory. A full bucket says nothing, so
  * full ones are swept out when the map has doubled since the last sweep. Times are those of the monotonic clock.
  */
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"

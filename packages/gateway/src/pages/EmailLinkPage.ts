@@ -1,6 +1,6 @@
 /**
  * Where the link in a mail leads: what is to be confirmed, and a button. Nothing is confirmed without the button, for
- * mail servers and browsers visit links that nobody clicked.
+ * mail servers and browsers visit links that no person clicked.
  *
  * Source: "Email-based (url)" of "Registration and login" of the specification.
  */
@@ -16,9 +16,9 @@ const questions = {
 } as const
 
 const actions = {
-  login: "somebody wants to log in to your account",
-  registration: "somebody wants to create an account",
-  link: "somebody wants to add your address to an account"
+  login: "someone wants to log in to your account",
+  registration: "someone wants to create an account",
+  link: "someone wants to add your address to an account"
 } as const
 
 export const emailLinkPage = (

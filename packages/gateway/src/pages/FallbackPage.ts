@@ -4,7 +4,7 @@
  * The result, as the API ends with it, goes to `onLogin` and `matrixLogin.onLogin` of this window, where an embedding
  * browser has set one; and to the page that opened this one: to the same functions of it, and as the message
  * `{type: "m.login", result}`. A registration has the type `m.registration`, and `matrixRegistration.onRegistered` too.
- * The message is for the origin of that page alone. Where this is another than ours, the user is told its name before
+ * The message is for the origin of that page alone. Where this is another than ours, the user is shown its name before
  * anything is asked.
  *
  * Source: "Fallback" of "Registration and login" of the specification.

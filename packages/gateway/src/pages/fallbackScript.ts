@@ -215,7 +215,7 @@ export const fallbackScript = `
     },
     "m.login.registration_token": function (type) {
       return [
-        paragraph("Whoever runs " + data.serverName + " gave you a token with which you may register."),
+        paragraph("The operator of " + data.serverName + " gave you a token with which you may register."),
         form(field("token", "Registration token", { autocomplete: "off", autocapitalize: "none", spellcheck: false }),
           "Continue", function (values) { send(type, values); })
       ];

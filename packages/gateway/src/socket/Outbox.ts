@@ -35,7 +35,7 @@ export const makeOutbox = (socket: WebSocket, unread: UnreadAnswers["Service"], 
     return Effect.sync(() => waiting.delete(onRoom))
   }).pipe(Effect.timeoutOrElse({ duration: slowClientTimeout, orElse: () => Effect.sync(onTooSlow) }))
 
-  /** Writes a frame. A large one is counted until it was written, or the socket is closed, which `ws` tells alike. */
+  /** Writes a frame. A large one is counted until it was written or the socket is closed; `ws` reports both alike. */
   const write = (frame: string | Uint8Array) => {
     if (frame.length < smallestCounted) return socket.send(frame, onWritten)
     const written = unread.add(frame.length, () => socket.terminate())

@@ -5,7 +5,7 @@
  *
  * A code has eight digits. It is compared at most `maxTries` times, and a session has at most `maxMails` codes, so that a
  * session can be guessed with a chance of 1.5 in ten million. A link is visited and then confirmed by a button, for mail
- * servers and browsers visit links that nobody clicked.
+ * servers and browsers visit links that no person clicked.
  *
  * Source: "Email-based (code)" and "Email-based (url)" of "Registration and login" of the specification.
  */
@@ -130,7 +130,7 @@ export const makeEmailStages = ({ identities, mailer, serverName, sessionTtl, th
     return outcome
   })
 
-  /** The address was read by whoever asks. */
+  /** The client has shown that it reads the address. */
   const finish = Effect.fnUntraced(function* (request: StageRequest, pending: PendingEmail, refusal: string) {
     const progress = withoutPending({ ...request.progress, email: pending.email })
     if (request.purpose !== "login") return passed(progress)

@@ -19,7 +19,7 @@ export type StageType = (typeof stageTypes)[number]
 /** Stages in the order in which they are to be passed. */
 export type Flow = ReadonlyArray<StageType>
 
-/** Who may register: everybody, holders of a registration token, nobody. */
+/** Who may register: everybody, holders of a registration token, no one. */
 export const registrationModes = ["open", "token", "closed"] as const
 export type RegistrationMode = (typeof registrationModes)[number]
 
@@ -51,7 +51,7 @@ export interface OAuth2Provider {
   readonly issuer: string
   readonly authorizationEndpoint?: string | undefined
   readonly tokenEndpoint?: string | undefined
-  /** Where a provider without ID tokens tells who the user is. */
+  /** The user info endpoint of a provider without ID tokens. */
   readonly userinfoEndpoint?: string | undefined
   /** The key of the user's name that never changes, in what `userinfoEndpoint` answers (default `sub`). */
   readonly subjectClaim?: string | undefined

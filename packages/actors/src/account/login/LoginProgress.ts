@@ -18,7 +18,7 @@ export type Purpose = "login" | "registration" | "link"
 export interface PendingEmail {
   readonly type: "m.login.email.code" | "m.login.email.url"
   readonly email: string
-  /** Whose login it is; undefined for nobody's, to whom no mail was sent and whose stage cannot be passed. */
+  /** The user of the login; undefined for an unknown address: no mail was sent and the stage cannot be passed. */
   readonly userId?: UserId
   /** Whether a mail was sent. */
   readonly sent: boolean
@@ -36,7 +36,7 @@ export interface PendingOAuth2 {
   readonly provider?: string
   readonly verifier?: string
   readonly nonce?: string
-  /** Link: who came back, until the user who is logged in says that it was them. */
+  /** Link: the identity that came back, until the user of the session confirms it. */
   readonly returned?: ProviderSubject
 }
 
@@ -45,7 +45,7 @@ export interface LoginProgress {
   readonly pending?: PendingEmail | PendingOAuth2
   /** Login: whom the client named. `""` for a name that no user of this server can have. */
   readonly named?: UserId | ""
-  /** Login: who it is, as the passed stages have shown. Link: who is logged in. */
+  /** Login: the user, as the passed stages have shown. Link: the user of the session. */
   readonly userId?: UserId
   /** Registration: the user ID that was asked for. */
   readonly wanted?: UserId

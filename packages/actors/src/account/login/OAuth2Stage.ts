@@ -1,7 +1,7 @@
 /**
  * `m.login.oauth2`: the user shows at a provider who they are. The stage answers with a `uri` to visit: that of the
- * provider, or of a page to select one of several. It is finished by the redirect URI alone, in the hands of whoever
- * visits it: the session's secret is renewed there, so that nobody can begin a login, let somebody else confirm it, and
+ * provider, or of a page to select one of several. It is finished by the redirect URI alone, in the browser that
+ * visits it: the session's secret is renewed there, so that no client can begin a login, let another person confirm it, and
  * take the result.
  *
  * An account is linked by the provider and its name of the user (`subject`), never by an address.

@@ -1,5 +1,5 @@
 /**
- * `m.login.registration_token`: `{"type", "token"}`, the secret that an operator gave to somebody who may register. It
+ * `m.login.registration_token`: `{"type", "token"}`, the secret that an operator gives out for registration. It
  * is used up when the account is made, not before.
  */
 import { BadJson, Forbidden } from "@greenroom/protocol/MatrixError"

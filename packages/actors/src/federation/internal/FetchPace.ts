@@ -1,6 +1,6 @@
 /**
- * How often somebody may be asked for keys. What was of use may be repeated almost at once, so that a new key is found
- * when it is needed; each time that brings nothing doubles the wait, so that nobody makes us ask all the time.
+ * How often a server may be asked for keys. What was of use may be repeated almost at once, so that a new key is found
+ * when it is needed; each fruitless request doubles the wait, so that others cannot make this server ask all the time.
  *
  * Plain and synchronous, in the memory of this node. Times are in milliseconds of the monotonic clock.
  */

@@ -67,7 +67,7 @@ export const makeInviteJoins = Effect.gen(function* () {
   })
 })
 
-/** The whole of such an answer. A server that is no longer in the room is told that there is none. */
+/** The whole of such an answer. A server that is no longer in the room gets M_NOT_FOUND. */
 export const wholeAnswer = Effect.fnUntraced(function* (
   { getPdu, getState }: Pick<Federation["Service"], "getPdu" | "getState">,
   origin: ServerName,

@@ -34,7 +34,7 @@ export interface Reader {
   readonly userId: UserId
   readonly roomNid: number
   readonly isJoined: boolean
-  /** Where the last time that the user was joined ended; undefined for who is joined, or never was. */
+  /** Where the user's last time in the room ended; undefined for users who are joined, or never were. */
   readonly leftAt: StreamPosition | undefined
 }
 

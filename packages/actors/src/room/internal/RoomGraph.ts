@@ -49,7 +49,7 @@ export interface PlaceOptions {
   readonly given?: IdMap
   /** The number of an event that is history: it stands before what is there, and changes nothing of it. */
   readonly historyNid?: number
-  /** The servers that are told of it by us. */
+  /** The servers to which this server sends it. */
   readonly relayTo?: (room: RoomState) => Iterable<ServerName>
   /** The request that it answers, if it is accepted. */
   readonly answers?: ClientTransaction | undefined
@@ -79,7 +79,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   const pointOf = (ref: StateRef): PointState => ({ ref, changes: noChanges })
 
-  /** A state that another server has told, as changes of the current one. */
+  /** A state from another server, as changes of the current one. */
   const pointOfGiven = (room: RoomState, given: IdMap): PointState => {
     const changes = new Map<string, StateValue>()
     for (const [key, value] of given) if (room.currentValue(key)?.id !== value.id) changes.set(key, value)

@@ -1,5 +1,5 @@
 /**
- * The history of a room that other servers have and this one does not: it is fetched where somebody asks for it, and put
+ * The history of a room that other servers have and this one does not: it is fetched on demand, and put
  * before what there is.
  *
  * Source: "Backfilling" of the specification.

@@ -37,7 +37,7 @@ export const makeRoomReads = Effect.gen(function* () {
     return (yield* views.state(session.userId, roomId)).map((event) => toClientEvent(event, now))
   })
 
-  /** Who has left the room no longer sees who is about. */
+  /** Users who left the room no longer see presence there. */
   const members = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
     const now = yield* Clock.currentTimeMillis
     const view = yield* views.view(session.userId, roomId)
@@ -61,7 +61,7 @@ export const makeRoomReads = Effect.gen(function* () {
   })
 
   const initialSync = Effect.fnUntraced(function* (session: Session, roomId: RoomId, limit?: number) {
-    // The place comes first: the state may then be newer than it, and the stream tells again, but never older.
+    // The position is read first: the state may be newer, and the stream repeats it then, but never older.
     const at = yield* log.currentPosition
     const { membership } = yield* views.view(session.userId, roomId)
     const [snapshot] = yield* views.snapshots([membership], clampLimit(limit), at)

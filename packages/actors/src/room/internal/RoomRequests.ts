@@ -60,7 +60,7 @@ export const makeRoomRequests = Effect.gen(function* () {
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
 
-  /** Nobody is invited by a name that is free: whoever registered it later would come into the room. */
+  /** Names without an account cannot be invited: a user who registers one later would be in the room. */
   const mustBeInvitable = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
     const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
     if (ours.length === 0) return
@@ -255,7 +255,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       ? ask(room(roomId).SetTyping({ userId, typing, timeout: timeout ?? defaultTypingTimeout }))
       : Effect.fail(new Forbidden({ error: `Only ${userId} may say that ${userId} is typing` }))
 
-  // Whoever logs out types no more.
+  // Logging out ends typing.
   const loggedOut = yield* Queue.unbounded<UserId>()
   yield* revocations.observe((ended) =>
     Queue.offerAllUnsafe(

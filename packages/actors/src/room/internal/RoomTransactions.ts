@@ -1,7 +1,7 @@
 /**
  * The transaction IDs of a room's writers: a repeat is given the first answer, also while the first is under way. The
  * answers are in the store, written in the commit of what they answer; in memory there is as much of each session as
- * tells that a transaction is new without asking the store, and what may be a repeat is looked up.
+ * shows that a transaction is new without a query, and a possible repeat is looked up.
  */
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { ClientTransaction } from "@greenroom/store/EventLog"
@@ -23,7 +23,7 @@ interface SessionTransactions {
   readonly seen: KeyFilter
   /** Whether every transaction of the session in this room is in `seen`. */
   readonly complete: boolean
-  /** What is under way, with the answer where somebody waits for it. */
+  /** Requests in progress, with the answer where a repeat waits for it. */
   readonly underWay: Map<string, Answer | undefined>
 }
 
@@ -116,7 +116,7 @@ export class RoomTransactions {
     return session
   }
 
-  /** Forgets who was here longest ago, and is read again on coming back. */
+  /** Evicts the sessions that were used longest ago; their rows are read again on return. */
   private forgetOldest(except: SessionTransactions): void {
     for (const [tokenId, session] of this.sessions) {
       if (this.sessions.size <= sessionsPerRoom) return

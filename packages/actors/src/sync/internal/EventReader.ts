@@ -166,8 +166,8 @@ export const makeEventReader = Effect.gen(function* () {
   const seenBy = ({ cut, position }: StreamToken): StreamPosition => cut?.presence ?? position
 
   /**
-   * Who types in the user's rooms, for such a reader. Where the reader may have heard that somebody types, and it is not
-   * known any more who did, nobody does.
+   * Who types in the user's rooms, for such a reader. Where the reader may know of a typing user, and it is not
+   * known any more which, the list is empty.
    */
   const typingNow = (feed: UserFeed, token: StreamToken, upTo: StreamPosition) =>
     Effect.map(ephemeral.since(seenBy(token)), ({ complete, updates }) => {

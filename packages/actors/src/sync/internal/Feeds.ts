@@ -33,7 +33,7 @@ import { UserFeed } from "./UserFeed.ts"
 /** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000
 
-/** How long changes of presence are gathered after the last were told, in milliseconds. */
+/** How long changes of presence are gathered after the last delivery, in milliseconds. */
 const presenceInterval = 500
 
 /** Whether nothing but the state is new. */
@@ -42,7 +42,7 @@ const looksTheSame = (before: PresenceUpdate["value"] | undefined, now: Presence
   before?.avatar_url === now.avatar_url &&
   before?.status_msg === now.status_msg
 
-/** That somebody came online by waiting for events is no event to end that wait with: it is told with the next one. */
+/** Coming online because of this poll must not complete the poll; it is delivered with the next update. */
 const isOwnArrival = (feed: UserFeed, before: EphemeralUpdate | undefined, update: EphemeralUpdate): boolean => {
   if (update._tag !== "presence" || update.userId !== feed.userId || update.value.state !== "online") return false
   const known = before?._tag === "presence" ? before.value : undefined
@@ -89,7 +89,7 @@ const makeFeeds = Effect.gen(function* () {
     if (forgotten !== undefined) for (const feed of feeds.values()) feed.forgetUpTo(forgotten)
   }
 
-  /** The feeds whose owners may see rows of other kinds. The rows themselves are read by whoever is woken. */
+  /** The feeds whose owners may see rows of other kinds. The woken reader reads the rows itself. */
   const readersOfRows = ({ rows }: LogSlice): ReadonlySet<UserFeed> => {
     const readers = new Set<UserFeed>()
     const addOwn = (userId: UserId) => {
@@ -132,8 +132,8 @@ const makeFeeds = Effect.gen(function* () {
   }
 
   /**
-   * What a redaction strips is stripped in memory too, with what later state tells of it: gives the step that does so.
-   * It is taken together with the redaction, so that nobody who has heard of that reads the content afterwards.
+   * What a redaction strips is stripped in memory too, also from the `prev_content` of later state: gives the step that
+   * does so. It is taken together with the redaction, so that no client reads the content after it has the redaction.
    */
   const strippingFor = Effect.fnUntraced(function* (slice: LogSlice) {
     const redactions = slice.events.filter(({ event }) => event.redacts !== undefined)
@@ -163,7 +163,7 @@ const makeFeeds = Effect.gen(function* () {
 
   // Opening a feed
 
-  /** A feed of its own for what is told while the rooms of the user are read. */
+  /** A feed of its own for what arrives while the rooms of the user are read. */
   const replay = (feed: UserFeed, slice: LogSlice) => {
     const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
     for (const streamed of slice.events) {
@@ -175,7 +175,7 @@ const makeFeeds = Effect.gen(function* () {
 
   const open = Effect.fnUntraced(function* (userId: UserId, slices: Array<LogSlice>, since: StreamPosition) {
     const history = yield* events.membershipHistory(userId, since)
-    // From here on nothing waits: what is told next comes to the feed as it comes to all others.
+    // From here on nothing waits: the next update reaches the feed as it reaches all others.
     const feed = new UserFeed(userId, since, readUpdates(), yield* monotonicMillis)
     for (const change of history) feed.apply(change)
     for (const slice of slices) replay(feed, slice)
@@ -274,7 +274,7 @@ const makeFeeds = Effect.gen(function* () {
     // Who is woken reads at once, and must know how far.
     ephemeralPosition = position
     for (const feed of awake) feed.wake()
-    // When many come at once, each of them is news to all the others: they are told of together.
+    // When many users come online at once, each is an update for all others: they are delivered together.
     if (presences.length > 0) yield* Effect.sleep(presenceInterval)
   })
 
@@ -292,7 +292,7 @@ const makeFeeds = Effect.gen(function* () {
   )
   yield* keepRunning("Waking feeds for presence and typing", followEphemeral)
 
-  // Closing feeds that nobody reads
+  // Closing feeds without readers
 
   let forgetUpTo = beginning
   const closeUnread = Effect.map(monotonicMillis, (now) => {

@@ -46,7 +46,7 @@ export class UserFeed {
   closed = false
   private readonly entries: Array<FeedEntry> = []
   private readonly updates = new Map<string, EphemeralUpdate>()
-  /** How often it was told that there is something new. */
+  /** How often it was woken. */
   wakes = 0
   private readonly waiting = new Set<(woken: boolean) => void>()
 
