@@ -28,12 +28,14 @@ import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { MediaStore } from "@greenroom/store/MediaStore"
+import { NotificationStore } from "@greenroom/store/NotificationStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
+import { PusherStore } from "@greenroom/store/PusherStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
@@ -125,6 +127,10 @@ import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
 import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
 import * as MemberPushRulesLive from "./user/push/MemberPushRulesLive.ts"
+import { Notifications } from "./user/push/Notifications.ts"
+import * as PushDelivery from "./user/push/PushDelivery.ts"
+import { Pushers } from "./user/push/Pushers.ts"
+import { PushGateway } from "./user/push/PushGateway.ts"
 import { UserPushRules } from "./user/push/UserPushRules.ts"
 import * as RoomSuccessionLive from "./user/RoomSuccessionLive.ts"
 import * as User from "./user/User.ts"
@@ -176,6 +182,8 @@ const stores = (options: HomeServerOptions) =>
     AppServiceStore.layer,
     SyncStore.layer,
     ThirdPartyInviteStore.layer,
+    NotificationStore.layer,
+    PusherStore.layer,
     UnreadStore.layer,
     UserIdentityStore.layer
   )
@@ -222,6 +230,10 @@ const services = Layer.mergeAll(
   LoginMethods.layer,
   DatabaseHealth.layer,
   Layer.merge(Media.layer.pipe(Layer.provide(RemoteMedia.layer)), Thumbnails.layer),
+  Layer.merge(PushDelivery.layer, Pushers.layer).pipe(
+    Layer.provideMerge(Notifications.layer),
+    Layer.provide(PushGateway.layer)
+  ),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),

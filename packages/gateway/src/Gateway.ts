@@ -44,6 +44,7 @@ import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as MediaHandlers from "./client-server/MediaHandlers.ts"
 import { moderationHandlers } from "./client-server/ModerationHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
+import { pushersHandlers } from "./client-server/PushersHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
 import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
@@ -158,6 +159,7 @@ const clientServerHandlers = Layer.mergeAll(
   relationsHandlers,
   UserDataHandlers.accountDataHandlers,
   UserDataHandlers.pushRulesHandlers,
+  pushersHandlers,
   UserDataHandlers.receiptsHandlers,
   MediaHandlers.uploadHandlers,
   MediaHandlers.mediaHandlers,

@@ -41,6 +41,8 @@ import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevoca
 import type { Events } from "@greenroom/actors/sync/Events"
 import type { Sync } from "@greenroom/actors/sync/Sync"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
+import type { Notifications } from "@greenroom/actors/user/push/Notifications"
+import type { Pushers } from "@greenroom/actors/user/push/Pushers"
 import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import type { Users } from "@greenroom/actors/user/Users"
 import { Context, Effect } from "effect"
@@ -72,6 +74,8 @@ export type HomeServerServices =
   | Receipts
   | AccountData
   | UserPushRules
+  | Pushers
+  | Notifications
   | Events
   | Accounts
   | AccountStandings

@@ -18,6 +18,7 @@ import { LoginApi } from "./LoginApi.ts"
 import { MediaApi, OldMediaApi, UploadApi } from "./MediaApi.ts"
 import { ModerationApi } from "./ModerationApi.ts"
 import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
+import { PushersApi } from "./PushersApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RelationsApi } from "./RelationsApi.ts"
 import { RoomListApi } from "./RoomListApi.ts"
@@ -33,7 +34,8 @@ import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, PasswordApi, RoomsApi)
   .add(AddressValidationApi, ThirdPartyIdApi)
-  .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi, ReceiptsApi)
+  .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
+  .add(PushersApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UploadApi, OldMediaApi)

@@ -5,6 +5,7 @@ import { accountDataChanges } from "../AccountDataStore.ts"
 import { accountStandings } from "../AccountStandingStore.ts"
 import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
+import { pusherChanges } from "../PusherStore.ts"
 import { receiptChanges } from "../ReceiptStore.ts"
 import { sessionRevocations } from "../SessionRevocation.ts"
 import { shortLivedRows } from "../ShortLivedRow.ts"
@@ -15,5 +16,6 @@ export const logKinds: ReadonlyArray<AnyLogKind> = [
   accountStandings,
   accountDataChanges,
   receiptChanges,
+  pusherChanges,
   shortLivedRows
 ]

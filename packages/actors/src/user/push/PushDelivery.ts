@@ -1,0 +1,380 @@
+/**
+ * Tells pushers of notifications, and of unread counts that have changed. A node serves the users whose shard it holds, and
+ * follows the log for them: a pusher's position in the log is kept, so that a notification is sent also if the node ended
+ * before. A gateway that fails is tried again after 1, 2, 4 seconds and so on up to an hour; what it has not taken after a
+ * day is left out.
+ *
+ * Source: "Push notifications" of the client-server specification, "Push Gateway API".
+ */
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { EventLog, type LogSlice } from "@greenroom/store/EventLog"
+import { rowsOf } from "@greenroom/store/LogKind"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { PusherStore, pusherChanges, type StoredPusher } from "@greenroom/store/PusherStore"
+import { receiptChanges } from "@greenroom/store/ReceiptStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
+import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import { SyncStore } from "@greenroom/store/SyncStore"
+import { Clock, Effect, Latch, Layer, Option, Semaphore } from "effect"
+import { EntityId, ShardId, Sharding } from "effect/cluster"
+import { keepRunning, periodically } from "../../runtime/Supervision.ts"
+import { type Notification, Notifications } from "./Notifications.ts"
+import { type PushFailed, PushGateway } from "./PushGateway.ts"
+import { makeUnreadCounts } from "./UnreadCounts.ts"
+
+/** How many users are served at once, and how many notifications are read at once. */
+const concurrentUsers = 64
+const batch = 20
+
+/** The longest wait after a failure, and for how long a notification is tried, in ms. */
+const maxBackOff = 3_600_000
+const giveUpAfter = 86_400_000
+
+/** After how many transactions without a notification the position of a pusher is written. */
+const noteAfter = 100_000
+
+/** How many shards the cluster has (Effect's default). */
+const shards = 300
+
+/** How often users are looked for whose shard has come to this node, or whose pushers are to be tried again. */
+const sweepInterval = "10 seconds"
+
+/** A pusher, and up to where it has been told. */
+interface Told {
+  readonly pusher: StoredPusher
+  seen: StreamPosition
+  failingSince: number | undefined
+}
+
+interface Served {
+  pushers: ReadonlyArray<Told>
+  readonly rooms: Set<RoomId>
+  /** The unread count that the pushers know; undefined where that is unknown. */
+  badge: number | undefined
+  /** Whether the user may have read something. */
+  hasRead: boolean
+  failures: number
+  /** When to try again, by the monotonic clock. */
+  retryAt: number
+}
+
+const tweaksOf = ({ actions }: Notification): JsonObject =>
+  Object.fromEntries(
+    actions.flatMap((action) =>
+      isJsonObject(action) && typeof action.set_tweak === "string" ? [[action.set_tweak, action.value ?? true]] : []
+    )
+  )
+
+const isUrgent = ({ event: { type }, highlight }: Notification, tweaks: JsonObject): boolean =>
+  highlight || tweaks.sound !== undefined || type === "m.room.message" || type === "m.room.encrypted"
+
+const deviceOf = ({ appId, description, pushkey, setAt }: StoredPusher, tweaks?: JsonObject): JsonObject => {
+  const { url: _, ...data } = (description.data ?? {}) as JsonObject
+  return {
+    app_id: appId,
+    pushkey,
+    pushkey_ts: Math.floor(setAt / 1_000),
+    data,
+    ...(tweaks === undefined ? {} : { tweaks })
+  }
+}
+
+const countsOf = (unread: number): JsonObject => (unread === 0 ? {} : { unread })
+
+const urlOf = ({ description }: StoredPusher): string => String((description.data as JsonObject).url)
+
+const hasIdsOnly = ({ description }: StoredPusher): boolean =>
+  (description.data as JsonObject).format === "event_id_only"
+
+const make = Effect.gen(function* () {
+  const store = yield* PusherStore
+  const notifications = yield* Notifications
+  const gateway = yield* PushGateway
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+  const memberships = yield* SyncStore
+  const log = yield* EventLog
+  const unread = yield* makeUnreadCounts
+  const sharding = yield* Sharding.Sharding
+  const scope = yield* Effect.scope
+  const withPermit = Semaphore.makeUnsafe(concurrentUsers).withPermits(1)
+
+  const served = new Map<UserId, Served>()
+  const usersIn = new Map<RoomId, Set<UserId>>()
+  const due = new Set<UserId>()
+  const working = new Set<UserId>()
+  const somethingDue = Latch.makeUnsafe(false)
+
+  const isOurs = (userId: UserId): boolean => sharding.hasShardId(sharding.getShardId(EntityId.make(userId), "default"))
+
+  const markDue = (userId: UserId) => {
+    due.add(userId)
+    somethingDue.openUnsafe()
+  }
+
+  // Whom the node serves
+
+  const enter = (userId: UserId, { rooms }: Served, roomId: RoomId) => {
+    rooms.add(roomId)
+    usersIn.set(roomId, (usersIn.get(roomId) ?? new Set()).add(userId))
+  }
+
+  const quit = (userId: UserId, { rooms }: Served, roomId: RoomId) => {
+    rooms.delete(roomId)
+    const users = usersIn.get(roomId)
+    users?.delete(userId)
+    if (users?.size === 0) usersIn.delete(roomId)
+  }
+
+  const stopServing = (userId: UserId) => {
+    const user = served.get(userId)
+    if (user === undefined) return
+    for (const roomId of [...user.rooms]) quit(userId, user, roomId)
+    served.delete(userId)
+  }
+
+  const toldOf = (pusher: StoredPusher): Told => ({ pusher, seen: pusher.seen, failingSince: pusher.failingSince })
+
+  /** Reads the pushers of users again, or all pushers. */
+  const refresh = Effect.fnUntraced(function* (userIds?: ReadonlyArray<UserId>) {
+    const listed = (yield* store.list(userIds)).filter(({ kind, userId }) => kind === "http" && isOurs(userId))
+    const found = Map.groupBy(listed, ({ userId }) => userId)
+    for (const userId of userIds ?? [...served.keys()]) if (!found.has(userId)) stopServing(userId)
+    const fresh = [...found.keys()].filter((userId) => !served.has(userId))
+    for (const userId of fresh) {
+      served.set(userId, { pushers: [], rooms: new Set(), badge: undefined, hasRead: false, failures: 0, retryAt: 0 })
+    }
+    for (const [userId, pushers] of found) {
+      const user = served.get(userId)
+      if (user === undefined) continue
+      user.pushers = pushers.map(toldOf)
+      user.retryAt = 0
+    }
+    const roomsOf = yield* rooms.joinedRoomsOfAll(fresh)
+    for (const userId of fresh) {
+      const user = served.get(userId)
+      if (user !== undefined) for (const roomId of roomsOf.get(userId) ?? []) enter(userId, user, roomId)
+    }
+    for (const userId of found.keys()) markDue(userId)
+  })
+
+  /** Which shards the node holds, as one text. */
+  const heldShards = (): string => {
+    const held: Array<number> = []
+    for (let index = 1; index <= shards; index++) {
+      if (sharding.hasShardId(ShardId.make("default", index))) held.push(index)
+    }
+    return held.join()
+  }
+
+  let held = ""
+  const refreshMoved = Effect.suspend(() => {
+    const now = heldShards()
+    if (now === held) return Effect.void
+    return Effect.tap(refresh(), () => Effect.sync(() => (held = now)))
+  })
+
+  // Following the log
+
+  const follow = (slice: LogSlice) =>
+    Effect.suspend(() => {
+      const changed = new Set(rowsOf(slice.rows, pusherChanges).map(({ row }) => row.userId))
+      for (const { membership, roomId, userId } of slice.memberships) {
+        const user = served.get(userId)
+        if (user === undefined) continue
+        if (membership === "join") enter(userId, user, roomId)
+        else quit(userId, user, roomId)
+        if (membership === "invite") markDue(userId)
+      }
+      for (const { event } of slice.events) for (const userId of usersIn.get(event.room_id) ?? []) markDue(userId)
+      for (const { row } of rowsOf(slice.rows, receiptChanges)) {
+        const user = served.get(row.userId)
+        if (user === undefined) continue
+        user.hasRead = true
+        markDue(row.userId)
+      }
+      // The log waits for its consumers: what takes longer goes on beside it.
+      return changed.size === 0 ? Effect.void : Effect.asVoid(Effect.forkIn(refresh([...changed]), scope))
+    })
+
+  // Sending
+
+  /** How many events the user has not read, in all rooms. */
+  const unreadCount = Effect.fnUntraced(function* (userId: UserId, upTo: StreamPosition) {
+    const joined = (yield* memberships.memberships(userId, upTo)).filter(({ membership }) => membership === "join")
+    const counts = yield* unread.count(
+      userId,
+      joined.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
+      upTo,
+      false
+    )
+    return [...counts.values()].reduce(
+      (sum, { unread_notifications: { notification_count } }) => sum + notification_count,
+      0
+    )
+  })
+
+  /** What a gateway is told of an event beside its ID. */
+  const detailsOf = Effect.fnUntraced(function* ({ event, roomId }: Notification, userId: UserId) {
+    const current = Option.getOrUndefined(yield* rooms.currentState(roomId))
+    const keys = [
+      ["m.room.name", ""] as const,
+      ["m.room.canonical_alias", ""] as const,
+      ["m.room.member", event.sender] as const
+    ]
+    const state =
+      current === undefined ? [] : yield* states.read([{ roomNid: current.roomNid, ref: current.state }], { keys })
+    const text = (type: string, key: string) => {
+      const value = state.find((entry) => entry.event.type === type)?.event.content[key]
+      return typeof value === "string" ? value : undefined
+    }
+    const details = {
+      type: event.type,
+      sender: event.sender,
+      content: event.content,
+      sender_display_name: text("m.room.member", "displayname"),
+      room_name: text("m.room.name", "name"),
+      room_alias: text("m.room.canonical_alias", "alias"),
+      user_is_target: event.type === "m.room.member" && event.state_key === userId ? true : undefined
+    }
+    return Object.fromEntries(Object.entries(details).filter(([, value]) => value !== undefined)) as JsonObject
+  })
+
+  const send = Effect.fnUntraced(function* (pusher: StoredPusher, notification: JsonObject) {
+    const rejected = yield* gateway.notify(urlOf(pusher), notification)
+    if (rejected.includes(pusher.pushkey)) yield* store.remove(pusher.userId, pusher.appId, pusher.pushkey)
+  })
+
+  const tell = Effect.fnUntraced(function* (pusher: StoredPusher, notification: Notification, badge: number) {
+    const { event, roomId } = notification
+    const tweaks = tweaksOf(notification)
+    yield* send(pusher, {
+      ...(hasIdsOnly(pusher) ? {} : yield* detailsOf(notification, pusher.userId)),
+      event_id: event.event_id,
+      room_id: roomId,
+      prio: isUrgent(notification, tweaks) ? "high" : "low",
+      counts: countsOf(badge),
+      devices: [deviceOf(pusher, tweaks)]
+    })
+  })
+
+  const note = (told: Told, seen: StreamPosition, failingSince?: number) => {
+    told.seen = seen
+    told.failingSince = failingSince
+    return store.noteProgress([told.pusher.pusherId], seen, failingSince)
+  }
+
+  /** Sends to one pusher what came after its position. Gives whether there was anything. */
+  const catchUp = Effect.fnUntraced(function* (told: Told, upTo: StreamPosition) {
+    const { pusher } = told
+    let isTold = false
+    while (comparePositions(told.seen, upTo) < 0) {
+      const found = yield* notifications.after(pusher.userId, told.seen, upTo, batch)
+      const badge = found.length === 0 ? 0 : yield* unreadCount(pusher.userId, upTo)
+      for (const notification of found) {
+        if (!notification.read) {
+          yield* tell(pusher, notification, badge)
+          isTold = true
+        }
+        yield* note(told, notification.position)
+      }
+      if (found.length === batch) continue
+      // Where nothing was sent, reading it again after a restart costs less than writing now.
+      if (upTo.xid - told.pusher.seen.xid > noteAfter) yield* note(told, upTo)
+      else told.seen = upTo
+    }
+    return isTold
+  })
+
+  /** What could not be sent for so long is left out. */
+  const skipExpired = (told: Told, upTo: StreamPosition) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      told.failingSince !== undefined && now - told.failingSince > giveUpAfter ? note(told, upTo, now) : Effect.void
+    )
+
+  /** Tells the unread count where the user has read something. */
+  const tellBadge = Effect.fnUntraced(function* (userId: UserId, user: Served, upTo: StreamPosition, isTold: boolean) {
+    if (!isTold && !user.hasRead) return
+    user.hasRead = false
+    const badge = yield* unreadCount(userId, upTo)
+    const isNews = !isTold && user.badge !== badge
+    user.badge = badge
+    if (!isNews) return
+    for (const { pusher } of user.pushers) yield* send(pusher, { counts: countsOf(badge), devices: [deviceOf(pusher)] })
+  })
+
+  const serve = Effect.fnUntraced(function* (userId: UserId, user: Served) {
+    const upTo = yield* log.currentPosition
+    const failed: Array<string> = []
+    const noteFailure =
+      (told?: Told) =>
+      ({ reason }: PushFailed) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          failed.push(reason)
+          return told === undefined
+            ? Effect.succeed(false)
+            : Effect.as(note(told, told.seen, told.failingSince ?? now), false)
+        })
+    let isTold = false
+    for (const told of user.pushers) {
+      yield* skipExpired(told, upTo)
+      isTold = (yield* Effect.catchTag(catchUp(told, upTo), "PushFailed", noteFailure(told))) || isTold
+    }
+    yield* Effect.catchTag(tellBadge(userId, user, upTo, isTold), "PushFailed", noteFailure())
+    if (failed.length === 0) user.failures = 0
+    else {
+      user.failures++
+      user.retryAt = (yield* monotonicMillis) + Math.min(maxBackOff, 1_000 * 2 ** (user.failures - 1))
+      yield* Effect.logDebug(`A push gateway of ${userId} ${failed[0]}`)
+    }
+  })
+
+  const work = Effect.fnUntraced(function* (userId: UserId) {
+    const user = served.get(userId)
+    if (user === undefined || !isOurs(userId)) return
+    yield* serve(userId, user).pipe(
+      Effect.catchCause((cause) =>
+        Effect.flatMap(monotonicMillis, (now) => {
+          user.failures++
+          user.retryAt = now + 5_000
+          return Effect.logError(`Notifications of ${userId} could not be sent, trying again`, cause)
+        })
+      )
+    )
+  })
+
+  const serveDue = Effect.gen(function* () {
+    yield* somethingDue.await
+    somethingDue.closeUnsafe()
+    const now = yield* monotonicMillis
+    for (const userId of [...due]) {
+      const user = served.get(userId)
+      if (user === undefined) due.delete(userId)
+      if (user === undefined || working.has(userId) || user.retryAt > now) continue
+      due.delete(userId)
+      working.add(userId)
+      const done = Effect.sync(() => {
+        working.delete(userId)
+        if (due.has(userId)) somethingDue.openUnsafe()
+      })
+      yield* Effect.forkIn(withPermit(Effect.ensuring(work(userId), done)), scope)
+    }
+  })
+
+  /** Failed users are tried again when their time has come; users of shards that moved are served where these are now. */
+  const retryFailed = Effect.flatMap(monotonicMillis, (now) =>
+    Effect.sync(() => {
+      for (const [userId, { failures, retryAt }] of served) if (failures > 0 && retryAt <= now) markDue(userId)
+      if (due.size > 0) somethingDue.openUnsafe()
+    })
+  )
+
+  yield* log.follow(follow)
+  yield* keepRunning("Sending notifications to pushers", serveDue)
+  yield* periodically("Trying failed pushers again", "1 second", retryFailed)
+  yield* periodically("Looking for pushers of this node", sweepInterval, refreshMoved, { atOnce: true })
+})
+
+export const layer = Layer.effectDiscard(make)

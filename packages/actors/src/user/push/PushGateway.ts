@@ -1,0 +1,120 @@
+/**
+ * Requests to push gateways, which users name: under the address rule for everything that strangers make this server
+ * connect to. Redirects are not followed.
+ *
+ * Source: "Push Gateway API" of the specification.
+ */
+import { Agent as HttpAgent, request as httpRequest, type RequestOptions } from "node:http"
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https"
+import { rootCertificates } from "node:tls"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { Context, Data, Effect, Layer } from "effect"
+import { type AddressPolicy, isAllowedHost, lookupAllowed } from "../../federation/AddressPolicy.ts"
+import { addressPolicyOf, FederationConfig } from "../../federation/FederationConfig.ts"
+
+/** The gateway could not be reached, or did not take the notification. */
+export class PushFailed extends Data.TaggedError("PushFailed")<{ readonly reason: string }> {}
+
+/** How long a request may take, in ms, and how large its answer may be, in bytes. */
+const requestTimeout = 15_000
+const maxAnswer = 65_536
+
+const pushPath = "/_matrix/push/v1/notify"
+
+/** What is wrong with the URL of a push gateway. HTTP without TLS is for tests on loopback addresses. */
+export const checkPushUrl = (text: unknown, policy: AddressPolicy): string | undefined => {
+  const url = typeof text === "string" && text.length <= 2_048 ? URL.parse(text) : null
+  if (url === null) return "must be a URL"
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && policy !== "public")) return "must be an HTTPS URL"
+  if (url.username !== "" || url.password !== "") return "must have no credentials"
+  if (url.pathname !== pushPath) return `must have the path ${pushPath}`
+  return isAllowedHost(policy, url.hostname) ? undefined : "must have a public address"
+}
+
+const rejectedOf = (text: string): ReadonlyArray<string> => {
+  try {
+    const answer: unknown = JSON.parse(text)
+    const rejected = isJsonObject(answer) ? answer.rejected : undefined
+    return Array.isArray(rejected) ? rejected.filter((key): key is string => typeof key === "string") : []
+  } catch {
+    return []
+  }
+}
+
+const make = Effect.gen(function* () {
+  const config = yield* FederationConfig
+  const policy = addressPolicyOf(config)
+  const options = { keepAlive: true, maxSockets: 16, maxTotalSockets: 256, maxFreeSockets: 4, timeout: 55_000 }
+  const { certificateAuthorities: authorities } = config
+  const agents = yield* Effect.acquireRelease(
+    Effect.sync(() => ({
+      http: new HttpAgent(options),
+      https: new HttpsAgent({
+        ...options,
+        rejectUnauthorized: config.verifyCertificates ?? true,
+        ...(authorities === undefined ? {} : { ca: [...rootCertificates, ...authorities] })
+      })
+    })),
+    ({ http, https }) =>
+      Effect.sync(() => {
+        http.destroy()
+        https.destroy()
+      })
+  )
+  const lookup = lookupAllowed(policy)
+
+  const post = (url: URL, body: string) =>
+    Effect.callback<ReadonlyArray<string>, PushFailed>((resume) => {
+      const fail = (reason: string) => resume(Effect.fail(new PushFailed({ reason })))
+      const isSecure = url.protocol === "https:"
+      const settings: RequestOptions = {
+        method: "POST",
+        agent: isSecure ? agents.https : agents.http,
+        lookup,
+        headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body) }
+      }
+      const request = (isSecure ? httpsRequest : httpRequest)(url, settings, (response) => {
+        const chunks: Array<Buffer> = []
+        let size = 0
+        response.on("data", (chunk: Buffer) => {
+          size += chunk.length
+          if (size > maxAnswer) request.destroy(new Error("the answer is too large"))
+          else chunks.push(chunk)
+        })
+        response.once("end", () => {
+          const { statusCode = 0 } = response
+          if (statusCode < 200 || statusCode > 299) fail(`answered with ${statusCode}`)
+          else resume(Effect.succeed(rejectedOf(Buffer.concat(chunks).toString())))
+        })
+        response.once("error", ({ message }) => fail(message))
+      })
+      request.once("error", ({ message }) => fail(message))
+      request.end(body)
+      return Effect.sync(() => request.destroy())
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: requestTimeout,
+        orElse: () => Effect.fail(new PushFailed({ reason: "did not answer in time" }))
+      })
+    )
+
+  return PushGateway.of({
+    policy,
+    notify: (text, notification) => {
+      const wrong = checkPushUrl(text, policy)
+      if (wrong !== undefined) return Effect.fail(new PushFailed({ reason: `the URL ${wrong}` }))
+      return post(new URL(text), JSON.stringify({ notification }))
+    }
+  })
+})
+
+export class PushGateway extends Context.Service<
+  PushGateway,
+  {
+    readonly policy: AddressPolicy
+    /** Sends a notification, and gives the push keys that the gateway rejects for good. */
+    readonly notify: (url: string, notification: JsonObject) => Effect.Effect<ReadonlyArray<string>, PushFailed>
+  }
+>()("greenroom/actors/PushGateway") {
+  static readonly layer = Layer.effect(PushGateway, make)
+}

@@ -1,0 +1,193 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { pushReceiver } from "../support/PushReceiver.ts"
+import { askToday, gateway, gatewayWith, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+let transactions = 0
+const say = (user: TestUser, room: string, body: string, more: object = {}) =>
+  Effect.map(
+    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/p${transactions++}`, {
+      msgtype: "m.text",
+      body,
+      ...more
+    }),
+    ({ body }) => body.event_id
+  )
+
+const roomOf = Effect.fnUntraced(function* (owner: TestUser, ...others: ReadonlyArray<TestUser>) {
+  const { body } = yield* as(owner)("POST", "/v3/createRoom", { preset: "public_chat", name: "Tea" })
+  for (const user of others) yield* as(user)("POST", `/v3/join/${inPath(body.room_id)}`, {})
+  return body.room_id
+})
+
+const pusher = (url: string, pushkey: string, more: object = {}, data: object = {}) => ({
+  app_id: "test.app",
+  pushkey,
+  kind: "http",
+  app_display_name: "Test",
+  device_display_name: "Phone",
+  lang: "en",
+  data: { url, theme: "dark", ...data },
+  ...more
+})
+
+const read = (user: TestUser, room: string, event: string) =>
+  as(user)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(event)}`, {})
+
+layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeTestServices: true })(
+  "pushers",
+  (it) => {
+    it.effect("a push gateway is told of what notifies, once, and of the count when it is read", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("pusher-alice")
+        const bob = yield* register("pusher-bob")
+        const room = yield* roomOf(alice, bob)
+        const receiver = yield* pushReceiver
+        yield* say(alice, room, "before")
+        const set = yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-bob"))
+        assert.deepStrictEqual([set.status, set.text], [200, "{}"])
+        const { pushers } = (yield* as(bob)("GET", "/v3/pushers")).body as unknown as { pushers: ReadonlyArray<object> }
+        assert.deepInclude(pushers[0], { app_id: "test.app", pushkey: "key-bob", kind: "http", lang: "en" })
+        const event = yield* say(alice, room, "More tea?", { "m.mentions": { user_ids: [bob.id] } })
+        const { devices, ...told } = yield* receiver.next
+        assert.deepInclude(told, {
+          event_id: event,
+          room_id: room,
+          type: "m.room.message",
+          sender: alice.id,
+          room_name: "Tea",
+          prio: "high",
+          counts: { unread: 2 }
+        })
+        assert.deepInclude(told.content as object, { body: "More tea?" })
+        const { pushkey_ts, ...device } = devices[0]!
+        assert.isNumber(pushkey_ts)
+        assert.deepStrictEqual<unknown>(device, {
+          app_id: "test.app",
+          pushkey: "key-bob",
+          data: { theme: "dark" },
+          tweaks: { sound: "default", highlight: true }
+        })
+        yield* say(bob, room, "my own")
+        yield* read(bob, room, event)
+        const badge = yield* receiver.next
+        assert.deepStrictEqual([badge.event_id, badge.counts], [undefined, {}])
+      })
+    )
+
+    it.effect("what a gateway does not take is sent again, in order; a rejected key is removed", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("retry-alice")
+        const bob = yield* register("retry-bob")
+        const room = yield* roomOf(alice, bob)
+        const receiver = yield* pushReceiver
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "key-retry", {}, { format: "event_id_only" }))
+        receiver.answerNext(502)
+        const first = yield* say(alice, room, "1")
+        const refused = yield* receiver.next
+        const second = yield* say(alice, room, "2")
+        const [again, next] = [yield* receiver.next, yield* receiver.next]
+        assert.deepStrictEqual(
+          [refused, again, next].map(({ event_id }) => event_id),
+          [first, first, second]
+        )
+        assert.isUndefined(again.content)
+        receiver.answerNext(200, { rejected: ["key-retry"] })
+        yield* say(alice, room, "3")
+        yield* receiver.next
+        const isGone = Effect.map(as(bob)("GET", "/v3/pushers"), ({ text }) => text === '{"pushers":[]}')
+        yield* Effect.repeat(isGone, { until: (gone) => gone })
+      })
+    )
+
+    it.effect("invitations notify; a pusher with the same key is taken over, and goes with its device", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("take-alice")
+        const bob = yield* register("take-bob")
+        const carol = yield* register("take-carol")
+        const receiver = yield* pushReceiver
+        yield* as(bob)("POST", "/v3/pushers/set", pusher(receiver.url, "shared"))
+        const invite = (user: TestUser) => as(alice)("POST", "/v3/createRoom", { invite: [user.id] })
+        yield* invite(bob)
+        assert.deepInclude(yield* receiver.next, { type: "m.room.member", user_is_target: true, sender: alice.id })
+        yield* as(carol)("POST", "/v3/pushers/set", pusher(receiver.url, "shared"))
+        assert.strictEqual((yield* as(bob)("GET", "/v3/pushers")).text, '{"pushers":[]}')
+        yield* invite(bob)
+        yield* invite(carol)
+        assert.strictEqual((yield* receiver.next).user_is_target, true)
+        const relogin = {
+          type: "m.login.password",
+          identifier: { type: "m.id.user", user: "take-carol" },
+          password: "secret-take-carol"
+        }
+        const { body } = yield* askToday("POST", "/v3/login", { json: relogin })
+        yield* as(carol)("POST", "/v3/logout")
+        const list = yield* askToday("GET", "/v3/pushers", { token: body.access_token })
+        assert.strictEqual(list.text, '{"pushers":[]}')
+      })
+    )
+
+    it.effect("notifications are listed newest first, with what was read and by which actions", () =>
+      Effect.gen(function* () {
+        const alice = yield* register("list-alice")
+        const bob = yield* register("list-bob")
+        const room = yield* roomOf(alice, bob)
+        const first = yield* say(alice, room, "1")
+        yield* say(bob, room, "mine")
+        const second = yield* say(alice, room, "2", { "m.mentions": { user_ids: [bob.id] } })
+        yield* as(bob)("PUT", "/v3/pushrules/global/content/tea", {
+          pattern: "tea",
+          actions: ["notify", { set_tweak: "highlight" }]
+        })
+        const third = yield* say(alice, room, "tea")
+        yield* read(bob, room, second)
+        interface Page {
+          readonly notifications: ReadonlyArray<{
+            readonly event: { readonly event_id: string }
+            readonly [key: string]: unknown
+          }>
+          readonly next_token?: string
+        }
+        const list = (query: string) =>
+          Effect.map(as(bob)("GET", `/v3/notifications?${query}`), ({ body }) => body as unknown as Page)
+        const idsOf = ({ notifications }: Page) => notifications.map(({ event }) => event.event_id)
+        const all = yield* list("")
+        assert.deepStrictEqual(idsOf(all), [third, second, first])
+        assert.deepStrictEqual(
+          all.notifications.map((each) => each.read),
+          [false, true, true]
+        )
+        assert.deepInclude(all.notifications[0], { room_id: room, actions: ["notify", { set_tweak: "highlight" }] })
+        const page = yield* list("limit=2")
+        assert.deepStrictEqual(idsOf(page), [third, second])
+        assert.deepStrictEqual(idsOf(yield* list(`limit=2&from=${page.next_token}`)), [first])
+        assert.deepStrictEqual(idsOf(yield* list("only=highlight")), [third, second])
+        assert.strictEqual((yield* as(bob)("GET", "/v3/notifications?from=x")).body.errcode, "M_INVALID_PARAM")
+      })
+    )
+  }
+)
+
+layer(gateway, { excludeTestServices: true })("pushers on a server as it is", (it) => {
+  it.effect("URLs that lead into private networks, or are none of a push gateway, are refused", () =>
+    Effect.gen(function* () {
+      const bob = yield* register("private-bob")
+      const set = (url: string) => as(bob)("POST", "/v3/pushers/set", pusher(url, "key"))
+      for (const url of [
+        "https://127.0.0.1/_matrix/push/v1/notify",
+        "https://[::1]/_matrix/push/v1/notify",
+        "https://10.0.0.1/_matrix/push/v1/notify",
+        "http://push.example.org/_matrix/push/v1/notify",
+        "https://push.example.org/elsewhere",
+        "nonsense"
+      ]) {
+        assert.strictEqual((yield* set(url)).body.errcode, "M_INVALID_PARAM", url)
+      }
+      const { data: _, ...incomplete } = pusher("", "key")
+      assert.strictEqual((yield* as(bob)("POST", "/v3/pushers/set", incomplete)).body.errcode, "M_MISSING_PARAM")
+    })
+  )
+})

@@ -1,0 +1,56 @@
+/**
+ * Pushers, and the list of what has notified a user.
+ *
+ * Source: "Push notifications" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { AnyObject, body, Done } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText } from "../api/Parameters.ts"
+import { JsonObject } from "../Json.ts"
+import { Count, Token } from "./RoomsApi.ts"
+
+const own = "the user, for themselves"
+const Text = Schema.optionalKey(Schema.NullOr(Schema.String.check(Schema.isMaxLength(1_024))))
+
+const PusherRequest = Schema.Struct({
+  app_id: boundedText(64),
+  pushkey: boundedText(512),
+  kind: Schema.NullOr(boundedText(64)),
+  app_display_name: Text,
+  device_display_name: Text,
+  profile_tag: Text,
+  lang: Text,
+  data: Schema.optionalKey(Schema.NullOr(JsonObject)),
+  append: Schema.optionalKey(Schema.NullOr(Schema.Boolean))
+})
+
+export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
+  .add(
+    HttpApiEndpoint.get("list", "/v3/pushers", {
+      success: body(Schema.Struct({ pushers: Schema.Array(JsonObject) }))
+    }).annotateMerge(documented({ summary: "The pushers", who: own })),
+    HttpApiEndpoint.post("set", "/v3/pushers/set", { payload: PusherRequest, success: Done }).annotateMerge(
+      documented({
+        summary: "Make, change or remove a pusher",
+        text:
+          "`data.url` is an HTTPS URL with a public address. The pusher goes with the device that set it. " +
+          "Errors: M_MISSING_PARAM, M_INVALID_PARAM, M_RESOURCE_LIMIT_EXCEEDED.",
+        who: own
+      })
+    ),
+    HttpApiEndpoint.get("notifications", "/v3/notifications", {
+      query: {
+        from: Schema.optional(Token),
+        limit: Schema.optional(Count),
+        only: Schema.optional(boundedText(64))
+      },
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "What has notified the user", text: "Newest first. Errors: M_INVALID_PARAM.", who: own })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Pushers" })) {}

@@ -1,0 +1,131 @@
+/**
+ * The events that have notified a user, in the order of the log: by the default push rules from the events themselves, by
+ * rules of their own from rows (`push_actions`), and invitations.
+ *
+ * An error of the database is a defect. Source: "Push notifications" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient, type Statement } from "effect/sql"
+import { bigints } from "./PgArrays.ts"
+import { comparePositions, endOfTransaction, laterPosition, type StreamPosition } from "./StreamToken.ts"
+
+export interface StoredNotification {
+  readonly position: StreamPosition
+  readonly roomNid: number
+  readonly roomId: RoomId
+  readonly event: Event
+  readonly highlight: boolean
+  /** Undefined where the default push rules say them. */
+  readonly actions: ReadonlyArray<string | JsonObject> | undefined
+  /** How many users are in the room now. */
+  readonly joinedMembers: number
+}
+
+export interface NotificationQuery {
+  readonly userId: UserId
+  readonly after: StreamPosition
+  readonly upTo: StreamPosition
+  /** Oldest or newest first. */
+  readonly order: "oldest" | "newest"
+  readonly limit: number
+  readonly onlyHighlights?: boolean
+  /** The transaction from which on the user has rows; undefined for one who has the default rules. */
+  readonly rowsSince: number | undefined
+  /** The rooms to look into; all if absent. */
+  readonly roomNids?: ReadonlyArray<number> | undefined
+}
+
+interface Row {
+  readonly xid: string
+  readonly nid: bigint
+  readonly room_nid: bigint
+  readonly room_id: string
+  readonly joined_members: number
+  readonly highlight: boolean
+  readonly actions: string | null
+  readonly body: string
+}
+
+const toNotification = (row: Row): StoredNotification => ({
+  position: { xid: Number(row.xid), nid: Number(row.nid) },
+  roomNid: Number(row.room_nid),
+  roomId: row.room_id as RoomId,
+  event: JSON.parse(row.body) as Event,
+  highlight: row.highlight,
+  actions: row.actions === null ? undefined : (JSON.parse(row.actions) as ReadonlyArray<string | JsonObject>),
+  joinedMembers: row.joined_members
+})
+
+const earlier = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) <= 0 ? a : b)
+
+export class NotificationStore extends Context.Service<
+  NotificationStore,
+  { readonly page: (query: NotificationQuery) => Effect.Effect<ReadonlyArray<StoredNotification>> }
+>()("greenroom/store/NotificationStore") {
+  static readonly layer = Layer.effect(
+    NotificationStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const nothing = sql.literal("")
+
+      const page = (query: NotificationQuery) => {
+        const { limit, onlyHighlights = false, order, roomNids, rowsSince, userId } = query
+        const direction = sql.literal(order === "oldest" ? "ASC" : "DESC")
+        const change = rowsSince === undefined ? query.upTo : endOfTransaction(rowsSince)
+        const within = (table: string, after: StreamPosition, upTo: StreamPosition) => sql`
+          (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) > (${String(after.xid)}::xid8, ${after.nid}::bigint)
+          AND (${sql.literal(table)}.xid, ${sql.literal(table)}.nid) <= (${String(upTo.xid)}::xid8, ${upTo.nid}::bigint)`
+        const byDefault = (table: string) => within(table, query.after, earlier(query.upTo, change))
+        const ofRoom = (kind: Statement.Fragment) => sql`(
+          SELECT events.xid, events.nid, events.room_nid,
+            events.highlights OR mentions.user_id IS NOT NULL AS highlight, NULL::text AS actions, events.body
+          FROM events LEFT JOIN mentions ON mentions.user_id = ${userId} AND mentions.room_nid = events.room_nid
+            AND mentions.xid = events.xid AND mentions.nid = events.nid
+          WHERE events.room_nid = room.room_nid AND notifies AND ${kind} AND sender <> ${userId}
+            AND ${byDefault("events")}
+            ${onlyHighlights ? sql`AND (events.highlights OR mentions.user_id IS NOT NULL)` : nothing}
+          ORDER BY events.xid ${direction}, events.nid ${direction} LIMIT ${limit})`
+        const inRooms = (table: string) =>
+          roomNids === undefined
+            ? sql`true`
+            : sql`${sql.literal(table)}.room_nid = ANY (${bigints(roomNids)}::bigint[])`
+        return sql<Row>`
+          SELECT found.xid::text AS xid, found.nid, found.room_nid, rooms.room_id, rooms.joined_members, found.highlight,
+            found.actions, found.body
+          FROM (
+            SELECT part.* FROM memberships AS room CROSS JOIN LATERAL (
+              ${ofRoom(sql`notify_count IS NOT NULL`)} UNION ALL ${ofRoom(sql`notify_count IS NULL AND status = 0`)}
+            ) AS part
+            WHERE room.user_id = ${userId} AND room.membership = 'join' AND ${inRooms("room")}
+            UNION ALL (
+              SELECT events.xid, events.nid, events.room_nid, true, NULL, events.body
+              FROM mentions JOIN events USING (nid)
+              WHERE mentions.user_id = ${userId} AND mentions.alone AND ${byDefault("mentions")} AND ${inRooms("mentions")}
+              ORDER BY mentions.xid ${direction}, mentions.nid ${direction} LIMIT ${limit})
+            UNION ALL (
+              SELECT events.xid, events.nid, events.room_nid, false, NULL, events.body
+              FROM membership_changes change JOIN events ON events.nid = change.nid
+              WHERE change.user_id = ${userId} AND change.membership = 'invite' AND ${byDefault("change")}
+                AND ${inRooms("change")} AND ${!onlyHighlights}
+              ORDER BY change.xid ${direction}, change.nid ${direction} LIMIT ${limit})
+            UNION ALL (
+              SELECT events.xid, events.nid, events.room_nid, push_actions.highlight, push_actions.actions, events.body
+              FROM push_actions JOIN events USING (nid)
+              WHERE push_actions.user_id = ${userId}
+                AND ${within("push_actions", laterPosition(query.after, change), query.upTo)}
+                AND ${inRooms("push_actions")} AND (push_actions.highlight OR ${!onlyHighlights})
+              ORDER BY push_actions.xid ${direction}, push_actions.nid ${direction} LIMIT ${limit})
+          ) AS found JOIN rooms USING (room_nid)
+          ORDER BY found.xid ${direction}, found.nid ${direction} LIMIT ${limit}`.pipe(
+          Effect.map((rows) => rows.map(toNotification)),
+          Effect.orDie
+        )
+      }
+
+      return NotificationStore.of({ page })
+    })
+  )
+}
