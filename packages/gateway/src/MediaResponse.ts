@@ -3,7 +3,9 @@
  *
  * Source: "Security considerations" of "Content repository" of the client-server specification; RFC 9110, 13 and 14.
  */
+import { randomBytes } from "node:crypto"
 import type { ServerResponse } from "node:http"
+import { Readable } from "node:stream"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { contentDisposition, safeFileName } from "@greenroom/actors/media/FileName"
 import type { MediaFile } from "@greenroom/actors/media/Media"
@@ -84,6 +86,39 @@ export const mediaResponse = Effect.fnUntraced(function* (
       "content-length": `${end - start + 1}`,
       "content-disposition": contentDisposition(inline, safeFileName(fileName)),
       ...(range === undefined ? {} : { "content-range": `bytes ${start}-${end}/${size}` })
+    }
+  })
+})
+
+/** The answer to another home server: `multipart/mixed` of no metadata and the file. */
+export const multipartResponse = Effect.fnUntraced(function* (
+  request: HttpServerRequest.HttpServerRequest,
+  file: MediaFile
+): Effect.fn.Return<HttpServerResponse.HttpServerResponse, NotFound> {
+  const boundary = randomBytes(24).toString("hex")
+  const head = Buffer.from(
+    `--${boundary}\r\ncontent-type: application/json\r\n\r\n{}\r\n--${boundary}\r\n` +
+      `content-type: ${file.contentType}\r\n` +
+      `content-disposition: ${contentDisposition(file.inline, safeFileName(file.fileName))}\r\n\r\n`
+  )
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`)
+  const content = yield* file.read()
+  const body = Readable.from(
+    (async function* () {
+      yield head
+      yield* content
+      yield tail
+    })(),
+    { objectMode: false }
+  )
+  guard(NodeHttpServerRequest.toServerResponse(request) as ServerResponse, () => {
+    body.destroy()
+    content.destroy()
+  })
+  return HttpServerResponse.raw(body, {
+    headers: {
+      "content-type": `multipart/mixed; boundary=${boundary}`,
+      "content-length": `${head.length + file.size + tail.length}`
     }
   })
 })

@@ -51,6 +51,13 @@ const decodePercent = (text: string): string | undefined => {
   }
 }
 
+/** Headers are read as Latin-1; many write UTF-8 into them. */
+const asUtf8 = (text: string | undefined): string | undefined => {
+  if (text === undefined) return undefined
+  const decoded = Buffer.from(text, "latin1").toString("utf8")
+  return decoded.includes("\ufffd") ? text : decoded
+}
+
 /** The file name in a `Content-Disposition` (RFC 6266); undefined where there is none. */
 export const fileNameOf = (disposition: string | undefined): string | undefined => {
   if (disposition === undefined || disposition.length > 8_192) return undefined
@@ -58,5 +65,5 @@ export const fileNameOf = (disposition: string | undefined): string | undefined 
   const decoded = extended === undefined ? undefined : decodePercent(extended)
   if (decoded !== undefined) return decoded
   const [, quoted, plain] = /;\s*filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]+))/i.exec(disposition) ?? []
-  return quoted?.replace(/\\(.)/g, "$1") ?? plain
+  return asUtf8(quoted?.replace(/\\(.)/g, "$1") ?? plain)
 }

@@ -27,7 +27,7 @@ import { type Received, receive, tooLarge } from "./internal/Receive.ts"
 import { MediaConfig, mediaDefaults } from "./MediaConfig.ts"
 import { type ByteRange, MediaFiles } from "./MediaFiles.ts"
 import { detectType, servedType } from "./MediaType.ts"
-import { RemoteMedia } from "./RemoteMedia.ts"
+import { RemoteMedia, unavailable } from "./RemoteMedia.ts"
 
 /** A file as a client sends it. */
 export interface Upload {
@@ -235,7 +235,9 @@ export class Media extends Context.Service<
         Effect.scoped(
           Effect.gen(function* () {
             const { body, contentType, fileName } = yield* remote.fetch(name, wait)
-            const received = yield* receive(yield* files.incoming, body, maxRemoteBytes)
+            const received = yield* receive(yield* files.incoming, body, maxRemoteBytes).pipe(
+              Effect.catchTag("M_UNKNOWN", () => Effect.fail(unavailable(name)))
+            )
             yield* store.putRemote(name, yield* keep(received, contentType, fileName), freezeUnauthenticated)
           })
         )

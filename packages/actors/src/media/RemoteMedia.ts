@@ -32,7 +32,8 @@ const answerTimeout = 30_000
 /** The largest error that is read, in bytes. */
 const maxErrorBytes = 64 * 1024
 
-const unavailable = (name: MediaName) => new NotFound({ error: `${name.origin} does not give the content now` })
+/** The other server does not give what it should. */
+export const unavailable = (name: MediaName) => new NotFound({ error: `${name.origin} does not give the content now` })
 
 /** Whether a server does not know the endpoint, by its answer. */
 const isUnknownEndpoint = (status: number, errcode: string): boolean =>

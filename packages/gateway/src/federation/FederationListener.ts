@@ -13,6 +13,8 @@ import type { KeyNotary } from "@greenroom/actors/federation/KeyNotary"
 import type { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
 import type { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import type { Media } from "@greenroom/actors/media/Media"
+import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
@@ -25,6 +27,7 @@ import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
 import { answerClientError, answerRequests, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
 import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
+import { mediaFederationHandlers } from "../server-server/MediaFederationHandlers.ts"
 import { openServerHandlers, serverServerHandlers } from "../server-server/ServerServerHandlers.ts"
 import { federationHandlers } from "./FederationHandlers.ts"
 import { federationHttp } from "./FederationHttp.ts"
@@ -82,7 +85,14 @@ const makeTlsServer = (credentials: TlsCredentials): Server => {
 }
 
 const routes = Layer.merge(HttpApiBuilder.layer(FederationApi), HttpApiBuilder.layer(ServerServerApi)).pipe(
-  Layer.provide([federationHandlers, identityHandlers, keyHandlers, serverServerHandlers, openServerHandlers]),
+  Layer.provide([
+    federationHandlers,
+    identityHandlers,
+    keyHandlers,
+    serverServerHandlers,
+    openServerHandlers,
+    mediaFederationHandlers
+  ]),
   Layer.provide([originAuthenticationLayer, WireErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer)
 )
@@ -136,7 +146,14 @@ export class FederationListener extends Context.Service<
   ): Layer.Layer<
     FederationListener,
     ListenError | TlsError,
-    Federation | ServerServer | RequestAuthentication | KeyNotary | ThirdPartyInvites | HomeServerConfig
+    | Federation
+    | ServerServer
+    | RequestAuthentication
+    | KeyNotary
+    | ThirdPartyInvites
+    | Media
+    | Thumbnails
+    | HomeServerConfig
   > =>
     Layer.effect(FederationListener, serve(options)).pipe(
       Layer.provide(RateLimit.layer({ ...unlimited, ...(options.rates ?? defaultFederationRates) })),

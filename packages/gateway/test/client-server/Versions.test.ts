@@ -7,7 +7,7 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
     Effect.gen(function* () {
       const versions = yield* askToday("GET", "/versions")
       assert.strictEqual(versions.status, 200)
-      assert.include(versions.body.versions as ReadonlyArray<string>, "v1.10")
+      assert.include(versions.body.versions as ReadonlyArray<string>, "v1.11")
       assert.strictEqual(versions.headers.get("access-control-allow-origin"), "*")
       const { token } = yield* register("capable")
       const { body } = yield* askToday("GET", "/v3/capabilities", { token })

@@ -35,17 +35,19 @@ const MediaLimits = body(
 const name = { serverName: ServerName, mediaId: boundedText(255) }
 const named = { ...name, fileName: boundedText(4_096) }
 const upload = { filename: Schema.optional(boundedText(4_096)) }
-const wait = {
+/** The parameter of a download that may have to wait. */
+export const waitForUpload = {
   timeout_ms: Schema.optional(Count.annotate({ description: "Milliseconds to wait for an upload that was announced" }))
 }
 const unauthenticated = {
-  ...wait,
+  ...waitForUpload,
   allow_remote: Schema.optional(Schema.Literals(["true", "false"])),
   allow_redirect: Schema.optional(Schema.Literals(["true", "false"]))
 }
 
 const Pixels = Count.check(Schema.isGreaterThan(0))
-const size = {
+/** The parameters of a thumbnail. */
+export const thumbnailSize = {
   width: Pixels.annotate({ description: "Pixels that are wanted; the thumbnail may be larger" }),
   height: Pixels.annotate({ description: "Pixels that are wanted; the thumbnail may be larger" }),
   method: Schema.optional(Schema.Literals(["crop", "scale"])),
@@ -98,21 +100,21 @@ export class MediaApi extends HttpApiGroup.make("clientServer.media")
   .add(
     HttpApiEndpoint.get("download", "/v1/media/download/:serverName/:mediaId", {
       params: name,
-      query: wait,
+      query: waitForUpload,
       success: Bytes
     })
       .annotate(Transfer, true)
       .annotateMerge(documented({ summary: "Download a file", text: downloaded, who: "any user" })),
     HttpApiEndpoint.get("downloadAs", "/v1/media/download/:serverName/:mediaId/:fileName", {
       params: named,
-      query: wait,
+      query: waitForUpload,
       success: Bytes
     })
       .annotate(Transfer, true)
       .annotateMerge(documented({ summary: "Download a file, under a name", text: downloaded, who: "any user" })),
     HttpApiEndpoint.get("thumbnail", "/v1/media/thumbnail/:serverName/:mediaId", {
       params: name,
-      query: { ...size, ...wait },
+      query: { ...thumbnailSize, ...waitForUpload },
       success: Bytes
     })
       .annotate(Transfer, true)
@@ -144,7 +146,7 @@ export class OldMediaApi extends HttpApiGroup.make("clientServer.oldMedia")
   .add(
     HttpApiEndpoint.get("thumbnail", "/_matrix/media/v3/thumbnail/:serverName/:mediaId", {
       params: name,
-      query: { ...size, ...unauthenticated },
+      query: { ...thumbnailSize, ...unauthenticated },
       success: Bytes
     })
       .annotate(Transfer, true)

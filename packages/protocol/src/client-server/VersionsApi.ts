@@ -11,8 +11,8 @@ import { AnyObject, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 
 /**
- * The versions of the specification that this server speaks, oldest first. From 1.11 on media are authenticated, and media
- * are not served yet. `docs/matrix.md` says which endpoints are.
+ * The versions of the specification that this server speaks, oldest first. From 1.11 on clients use authenticated media.
+ * `docs/matrix.md` says which endpoints are served.
  */
 export const specificationVersions = [
   "r0.5.0",
@@ -27,7 +27,8 @@ export const specificationVersions = [
   "v1.7",
   "v1.8",
   "v1.9",
-  "v1.10"
+  "v1.10",
+  "v1.11"
 ] as const
 
 export const Versions = body(

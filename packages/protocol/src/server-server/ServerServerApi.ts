@@ -16,6 +16,7 @@ import { DirectoryAnswer } from "../federation/FederationAnswers.ts"
 import { OriginAuthentication } from "../federation/OriginAuthentication.ts"
 import { FederationTransactionId, Transaction } from "../federation/Transaction.ts"
 import { EventId, RoomAlias, RoomId, UserId } from "../Identifiers.ts"
+import { MediaFederationGroup } from "./MediaFederationGroup.ts"
 
 /** Where today's federation API is. */
 export const serverServerPrefix = "/_matrix/federation"
@@ -242,7 +243,7 @@ export class OpenServerGroup extends HttpApiGroup.make("serverServer.open")
 
 /** Today's federation API. */
 export const ServerServerApi = HttpApi.make("ServerServerApi")
-  .add(RoomFederationGroup, OpenServerGroup)
+  .add(RoomFederationGroup, OpenServerGroup, MediaFederationGroup)
   .middleware(WireErrors)
   .annotateMerge(OpenApi.annotations({ title: "Greenroom: the Matrix server-server API", version: "1.17" }))
 export type ServerServerApi = typeof ServerServerApi

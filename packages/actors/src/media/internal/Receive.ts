@@ -55,22 +55,28 @@ const write = async (source: Readable, file: fs.FileHandle, maxBytes: number): P
       size += chunk.length
       if (size > maxBytes) throw tooLarge(maxBytes)
       hash.update(chunk)
-      await file.write(chunk)
+      await onDisk(file.write(chunk))
     }
-    await file.sync()
+    await onDisk(file.sync())
   } finally {
     unwatch()
   }
   return { sha256: hash.digest(), size, head: Buffer.concat(head) }
 }
 
-/** An error of the stream is an answer to the sender, one of the file system a defect. */
+/** The disk of this server failed, and not the sender. */
+class DiskFailed extends Error {}
+
+const onDisk = async (work: Promise<unknown>): Promise<void> => {
+  await work.catch((cause) => {
+    throw new DiskFailed("The file could not be written", { cause })
+  })
+}
+
+/** An error of the stream is an answer to the sender, one of the disk a defect. */
 const toMatrixError = (error: unknown): MatrixError => {
-  if (error instanceof TooLarge || error instanceof BadRequest) return error
-  const { code, syscall } = error as NodeJS.ErrnoException
-  if (syscall === "write" || syscall === "fsync" || syscall === "open") throw error
-  if (code !== undefined) return brokenOff
-  throw error
+  if (error instanceof DiskFailed) throw error
+  return error instanceof TooLarge || error instanceof BadRequest ? error : brokenOff
 }
 
 /**

@@ -13,6 +13,8 @@ import type { FederationOptions } from "@greenroom/actors/federation/FederationC
 import * as FederationLayer from "@greenroom/actors/federation/FederationLayer"
 import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import { Media } from "@greenroom/actors/media/Media"
+import { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Transaction } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
@@ -94,6 +96,18 @@ const noInvites = Layer.succeed(ThirdPartyInvites, {
   exchange: () => nothing
 })
 
+/** No files are there. */
+const noFiles = Layer.merge(
+  Layer.succeed(Media, {
+    maxUploadBytes: 0,
+    upload: () => nothing,
+    create: () => nothing,
+    uploadTo: () => nothing,
+    find: () => nothing
+  }),
+  Layer.succeed(Thumbnails, { of: () => nothing })
+)
+
 const temporaryDirectory = Effect.acquireRelease(
   Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),
   (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
@@ -125,7 +139,7 @@ export const server = (
         ...listener
       }).pipe(
         Layer.provideMerge(recorded),
-        Layer.provideMerge(Layer.merge(noInvites, noRooms)),
+        Layer.provideMerge(Layer.mergeAll(noInvites, noRooms, noFiles)),
         Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
         Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
         Layer.provideMerge(SigningKeys.layer(serverName)),
