@@ -3,7 +3,9 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
+import type { Body } from "../support/Curl.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { waitFor } from "../support/Polling.ts"
 import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
 import { at, start } from "./support/Cluster.ts"
 
@@ -16,9 +18,13 @@ const say = (person: Person, room: string, transaction: string) =>
 const textsOf = (person: Person, room: string) =>
   Effect.map(
     person.ask("GET", `/rooms/${encodeURIComponent(room)}/messages?from=END&dir=b&limit=100`),
-    // biome-ignore lint/suspicious/noExplicitAny: what comes back is what the tests are about
-    (answer) => succeeded(answer).body.chunk.flatMap((event: any) => event.content.body ?? []) as Array<string>
+    (answer) => succeeded(answer).body.chunk.flatMap((event: Body) => event.content.body ?? []) as Array<string>
   )
+
+const isPresence =
+  ({ userId }: Person, presence: string) =>
+  (event: Body): boolean =>
+    event.type === "m.presence" && event.content.user_id === userId && event.content.presence === presence
 
 describe("a cluster of which nodes are lost", () => {
   it.live(
@@ -34,9 +40,28 @@ describe("a cluster of which nodes are lost", () => {
 
         const acknowledged = yield* sayInAll(a, "before")
         for (const answer of acknowledged) succeeded(answer)
+        // Bob is connected to the node that will be killed, and types in rooms of all nodes.
+        const bob = yield* b.register("bob")
+        for (const room of rooms) succeeded(yield* alice.ask("POST", `/rooms/${room}/invite`, { user_id: bob.userId }))
+        for (const room of rooms) succeeded(yield* bob.ask("POST", `/rooms/${room}/join`, {}))
+        const typing = (room: string, whether: object) =>
+          bob.ask("PUT", `/rooms/${encodeURIComponent(room)}/typing/${encodeURIComponent(bob.userId)}`, whether)
+        for (const room of rooms) succeeded(yield* typing(room, { typing: true, timeout: 120_000 }))
+        yield* Effect.forkChild(Effect.exit(at(a, bob).ask("GET", "/events?timeout=600000")), {
+          startImmediately: true
+        })
+        const { end: beforeKill } = yield* waitFor((path) => alice.ask("GET", path), "START", isPresence(bob, "online"))
         yield* a.gateway.kill
         // Sends with transaction IDs are repeated by the node that got them, until another node has the room.
         for (const answer of yield* sayInAll(b, "killed")) succeeded(answer)
+
+        yield* waitFor((path) => alice.ask("GET", path), beforeKill, isPresence(bob, "offline"))
+        // In the rooms of the other nodes bob types on.
+        yield* waitFor(
+          (path) => alice.ask("GET", path),
+          beforeKill,
+          (event) => event.type === "m.typing" && event.content.user_ids.length === 0
+        )
 
         const from = (yield* at(c, alice).ask("GET", "/events?timeout=0")).body.end
         const poll = yield* Effect.forkChild(at(c, alice).ask("GET", `/events?from=${from}&timeout=60000`), {

@@ -106,6 +106,7 @@ import { Thumbnails } from "./media/Thumbnails.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
+import * as TypingOfLostNodes from "./presence/TypingOfLostNodes.ts"
 import { PresetRooms } from "./room/PresetRooms.ts"
 import { Receipts } from "./room/Receipts.ts"
 import { Relations } from "./room/Relations.ts"
@@ -234,6 +235,7 @@ const services = Layer.mergeAll(
     Layer.provideMerge(Notifications.layer),
     Layer.provide(PushGateway.layer)
   ),
+  TypingOfLostNodes.layer,
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),

@@ -23,8 +23,8 @@ const make = Effect.gen(function* () {
   const stream = yield* EphemeralStream
   const roomServers = yield* RoomServerStore
   const peers = yield* Peers
-  /** The users of this server who type, as last sent to other servers. */
-  const sentTypists = new Map<RoomId, ReadonlySet<UserId>>()
+  /** The users of this server who type, as other servers know, and whether this node has told them. */
+  const sentTypists = new Map<RoomId, { readonly users: ReadonlySet<UserId>; readonly isOwn: boolean }>()
 
   const tell = Effect.fnUntraced(function* (roomId: RoomId, changes: ReadonlyMap<UserId, boolean>) {
     if (changes.size === 0) return
@@ -36,11 +36,13 @@ const make = Effect.gen(function* () {
     for (const server of servers) if (server !== serverName) yield* peers.tell(server, edus)
   })
 
-  const tellChange = ({ roomId, userIds }: TypingUpdate) => {
-    const before = sentTypists.get(roomId) ?? new Set()
+  /** What another node has published that one tells. */
+  const tellChange = ({ isOwn, roomId, userIds }: TypingUpdate & { readonly isOwn: boolean }) => {
+    const before = sentTypists.get(roomId)?.users ?? new Set()
     const now = new Set(userIds.filter((userId) => serverNameOf(userId) === serverName))
-    if (now.size > 0) sentTypists.set(roomId, now)
+    if (now.size > 0) sentTypists.set(roomId, { users: now, isOwn })
     else sentTypists.delete(roomId)
+    if (!isOwn) return Effect.void
     const stopped = [...before.difference(now)].map((userId) => [userId, false] as const)
     const started = [...now.difference(before)].map((userId) => [userId, true] as const)
     return tell(roomId, new Map([...stopped, ...started]))
@@ -56,7 +58,7 @@ const make = Effect.gen(function* () {
     ),
     Effect.flatMap((chunk) =>
       Effect.forEach(
-        chunk.updates.filter((update) => update._tag === "typing").filter(({ isOwn }) => isOwn),
+        chunk.updates.filter((update) => update._tag === "typing"),
         tellChange,
         { discard: true }
       )
@@ -66,8 +68,8 @@ const make = Effect.gen(function* () {
 
   const repeatAll = Effect.suspend(() =>
     Effect.forEach(
-      [...sentTypists],
-      ([roomId, userIds]) => tell(roomId, new Map(Array.from(userIds, (userId) => [userId, true]))),
+      [...sentTypists].filter(([, { isOwn }]) => isOwn),
+      ([roomId, { users }]) => tell(roomId, new Map(Array.from(users, (userId) => [userId, true]))),
       { discard: true }
     )
   )

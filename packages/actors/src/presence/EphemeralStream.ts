@@ -8,7 +8,6 @@
  *
  * Source: "Presence" and "Typing notifications" of the specification.
  */
-import { randomBytes } from "node:crypto"
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog, type LogSlice, type StreamedEvent } from "@greenroom/store/EventLog"
@@ -18,6 +17,7 @@ import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { ShortLivedStore, type ShortLivedValue } from "@greenroom/store/ShortLivedStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Clock, Context, Effect, Latch, Layer } from "effect"
+import { Nodes } from "../runtime/Nodes.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
 
 /** A user's presence as a moment: `last_active_at` (milliseconds since 1970) instead of the age that clients get. */
@@ -69,9 +69,11 @@ export interface PresenceInviteUpdate {
   readonly observer: UserId
 }
 
-/** `isOwn`: whether this node has published it, and so is the one to tell other servers. */
 export type EphemeralUpdate = (PresenceUpdate | EntranceUpdate | TypingUpdate | PresenceInviteUpdate) & {
+  /** Whether this node has published it, and so is the one to tell other servers. */
   readonly isOwn: boolean
+  /** The node that has published it (`Nodes`), if one did. */
+  readonly node?: string
 }
 
 /** `m.presence_invite` as the invited user's clients receive it; the EDU of that name is its model. */
@@ -198,7 +200,7 @@ class LastValues {
   }
 }
 
-type Published<A> = Omit<A, "position" | "isOwn">
+type Published<A> = Omit<A, "position" | "isOwn" | "node">
 
 /** The user who enters a room by an event. */
 const entrantOf = ({ content, state_key, type, unsigned }: Event): UserId | undefined => {
@@ -210,8 +212,6 @@ const entrantOf = ({ content, state_key, type, unsigned }: Event): UserId | unde
 export class EphemeralStream extends Context.Service<
   EphemeralStream,
   {
-    /** A random name of this node, made at the start of the process. */
-    readonly incarnation: string
     /** The position of the newest update. */
     readonly position: Effect.Effect<StreamPosition>
     /** What is newer than the position. Costs what it returns. */
@@ -232,6 +232,10 @@ export class EphemeralStream extends Context.Service<
     readonly typing: (roomId: RoomId) => ReadonlyArray<UserId>
     /** The rooms in which the user types now. */
     readonly roomsTypedIn: (userId: UserId) => ReadonlyArray<RoomId>
+    /** The last values that were published by nodes which are gone. */
+    readonly orphaned: () => ReadonlyArray<EphemeralUpdate>
+    /** The users who are not offline, hidden ones included. */
+    readonly online: () => ReadonlyArray<UserId>
     /** Readers from before this position get all that is the case now, also where nobody types. */
     readonly completeSince: () => StreamPosition
   }
@@ -243,7 +247,7 @@ export class EphemeralStream extends Context.Service<
       const store = yield* ShortLivedStore
       const clock = yield* Clock.Clock
       const values = new LastValues()
-      const incarnation = randomBytes(6).toString("hex")
+      const { isAlive, name: here } = yield* Nodes
       let next = Latch.makeUnsafe(false)
 
       // Reading
@@ -253,7 +257,7 @@ export class EphemeralStream extends Context.Service<
       const take = ({ key, position, value }: ShortLivedValue) => {
         if (value === null) return values.delete(key)
         const { node, ...update } = value as Published<EphemeralUpdate> & { readonly node: string }
-        append({ ...update, position, isOwn: node === incarnation } as EphemeralUpdate)
+        append({ ...update, position, isOwn: node === here, node } as EphemeralUpdate)
       }
 
       const enter = ({ event, position }: StreamedEvent) => {
@@ -305,12 +309,11 @@ export class EphemeralStream extends Context.Service<
         value
       })
       /** Says which node has published it. */
-      const signed = (update: Published<EphemeralUpdate>) => ({ ...update, node: incarnation })
+      const signed = (update: Published<EphemeralUpdate>) => ({ ...update, node: here })
       const publish = (...updates: ReadonlyArray<Published<EphemeralUpdate>>) =>
         store.put(new Map(updates.map((update) => [keyOf(update as EphemeralUpdate), signed(update)])))
 
       return EphemeralStream.of({
-        incarnation,
         position: Effect.sync(() => values.position),
         since: (position) => Effect.sync(() => values.since(position)),
         changed,
@@ -343,6 +346,13 @@ export class EphemeralStream extends Context.Service<
           values
             .current()
             .flatMap((update) => (update._tag === "typing" && update.userIds.includes(userId) ? [update.roomId] : [])),
+        orphaned: () => values.current().filter(({ node }) => node !== undefined && !isAlive(node)),
+        online: () =>
+          values
+            .current()
+            .filter((update) => update._tag === "presence")
+            .filter(({ audience, value }) => audience !== "others" && value.state !== "offline")
+            .map(({ userId }) => userId),
         completeSince: () => values.completeSince
       })
     })

@@ -4,7 +4,9 @@
  *
  * The nodes keep the connections of their devices and report them (`DeviceConnections`); an answer says when the presence
  * will change by itself, and the node asks again then. So an actor needs no timers, can be passivated between two
- * reports, and has forgotten nothing when it returns. Written to the store when it settles: when the user chooses,
+ * reports, and has forgotten nothing when it returns. In a cluster it stays in memory while its user is active, as
+ * each node reports its own devices alone; a new actor waits for the reports of all nodes (`gatherTime`) before it takes
+ * the user for less available than was published. Written to the store when it settles: when the user chooses,
  * when a choice ends, and when the user turns unavailable or offline. Never on activity.
  *
  * Source: "Presence" of the specification.
@@ -13,17 +15,29 @@ import type { PresenceState } from "@greenroom/protocol/api/PresenceApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
-import { Clock, Duration, Effect, Option } from "effect"
+import { Clock, Duration, Effect, Layer, Option } from "effect"
 import { Entity } from "effect/cluster"
 import { madeWith } from "../runtime/ActorContext.ts"
+import { addressOfNode, Nodes } from "../runtime/Nodes.ts"
 import { EphemeralStream, type PresenceValue } from "./EphemeralStream.ts"
-import { Presence } from "./PresenceProtocol.ts"
+import { type NodeReport, Presence } from "./PresenceProtocol.ts"
 import { type Choice, type DeviceReport, type Settled, settle } from "./PresenceRules.ts"
 
 export interface PresenceOptions {
   /** How long an idle user stays online (default 5 minutes). */
   readonly idleAfter?: Duration.Input
 }
+
+const defaultIdleAfter = Duration.minutes(5)
+
+/**
+ * How long a new actor waits for the reports of all nodes, in ms, and an old one for those of nodes whose last report is as
+ * old as the user's last activity.
+ */
+const gatherTime = 10_000
+
+/** The order of states by how available the user is. */
+const availability: { readonly [state: string]: number } = { offline: 0, unavailable: 1, online: 2, free_for_chat: 3 }
 
 // --- State ------------------------------------------------------------------------------------------------------------
 
@@ -69,7 +83,10 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
   const store = yield* PresenceStore
   const profiles = yield* ProfileStore
   const stream = yield* EphemeralStream
-  const idleAfter = Duration.toMillis(options.idleAfter ?? "5 minutes")
+  const nodes = yield* Nodes
+  const idleAfter = Duration.toMillis(options.idleAfter ?? defaultIdleAfter)
+  /** Until when the state does not become less available, as reports of other nodes may be missing. */
+  let gatheringUntil = nodes.isCluster ? (yield* Clock.currentTimeMillis) + gatherTime : 0
 
   const settleAt = (now: number): Settled =>
     settle(
@@ -119,9 +136,31 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     return sameNews(stream.presence(userId, userId), own) ? Effect.void : stream.publishOwnPresence(own)
   })
 
+  /** Notes what a node reports. Nodes that are gone have no devices. */
+  const take = ({ devices, node }: NodeReport) => {
+    state.reports.set(node, devices)
+    for (const other of state.reports.keys()) {
+      const isReplaced = other !== node && nodes.isCluster && addressOfNode(other) === addressOfNode(node)
+      if (isReplaced || !nodes.isAlive(other)) state.reports.delete(other)
+    }
+  }
+
+  /**
+   * Whether to wait before the user becomes less available. Other nodes report within moments: a new actor, and where the
+   * user was idle here, the others at their time.
+   */
+  const mustGather = (settled: Settled, now: number): boolean => {
+    if (!nodes.isCluster || (availability[settled.state] ?? 0) >= (availability[state.state] ?? 0)) return false
+    if (settled.state === "unavailable" && state.reports.size > 1 && gatheringUntil + idleAfter / 2 < now) {
+      gatheringUntil = now + gatherTime / 5
+    }
+    return now < gatheringUntil
+  }
+
   /** Applies what follows from the facts at `now`, saves it where it settled, and publishes it where it changed. */
   const adopt = Effect.fnUntraced(function* (now: number, chosen: boolean) {
     const settled = settleAt(now)
+    if (!chosen && mustGather(settled, now)) return { until: gatheringUntil, idle: settled.idle }
     const rests = settled.state !== state.state && (settled.state === "unavailable" || settled.state === "offline")
     const choiceEnded = settled.choice !== state.choice
     state.state = settled.state
@@ -145,15 +184,15 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
   return Presence.of({
     Choose: Effect.fnUntraced(function* ({ payload: { report, state: chosen, status_msg } }) {
       const now = yield* Clock.currentTimeMillis
-      state.reports.set(report.node, report.devices)
+      take(report)
       state.lastActiveAt = settleAt(now).lastActiveAt
       state.choice = { state: chosen, at: now }
       state.statusMessage = status_msg
       if (chosen !== "hidden") state.lastActiveAt = now
       return yield* adopt(now, true)
     }),
-    Report: Effect.fnUntraced(function* ({ payload: { devices, node } }) {
-      state.reports.set(node, devices)
+    Report: Effect.fnUntraced(function* ({ payload }) {
+      take(payload)
       return yield* adopt(yield* Clock.currentTimeMillis, false)
     }),
     Announce: () =>
@@ -181,6 +220,11 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
  * stay in memory meanwhile. A defect restarts it from the store, and the message is tried again.
  */
 export const layer = (options: PresenceOptions = {}) =>
-  Presence.toLayer(behaviour(options), { maxIdleTime: "2 seconds" }).pipe(
-    madeWith(EphemeralStream, PresenceStore, ProfileStore)
+  Layer.unwrap(
+    Effect.map(Nodes, ({ isCluster }) => {
+      const idleAfter = Duration.toMillis(options.idleAfter ?? defaultIdleAfter)
+      return Presence.toLayer(behaviour(options), { maxIdleTime: isCluster ? 2 * idleAfter : "2 seconds" }).pipe(
+        madeWith(EphemeralStream, Nodes, PresenceStore, ProfileStore)
+      )
+    })
   )

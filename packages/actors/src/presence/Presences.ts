@@ -19,8 +19,9 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Duration, Effect, Latch, Layer, Option, type Scope, Semaphore } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
 import type { Session } from "../runtime/Session.ts"
-import { keepRunning } from "../runtime/Supervision.ts"
+import { keepRunning, keepRunningOnce } from "../runtime/Supervision.ts"
 import { DeviceConnections } from "./DeviceConnections.ts"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "./EphemeralStream.ts"
 import type { PresenceContent } from "./PresenceContent.ts"
@@ -78,6 +79,7 @@ const retryAfter = 5_000
 
 const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const actor = yield* Presence.client
+  const nodes = yield* Nodes
   const stream = yield* EphemeralStream
   const rooms = yield* RoomStore
   const lists = yield* PresenceListStore
@@ -92,7 +94,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   const scope = yield* Effect.scope
 
   const reportOf = (userId: UserId, now: number) => ({
-    node: stream.incarnation,
+    node: nodes.name,
     devices: devices.report(userId, now)
   })
 
@@ -118,6 +120,22 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
       somethingDue.openUnsafe()
     })
   )
+
+  // An actor that moves to another node gets the reports of all nodes again.
+  const movedActors = yield* latchOfChanges(nodes)
+  const reportAll = Effect.map(Clock.currentTimeMillis, (now) => {
+    devices.tellAll(now)
+    somethingDue.openUnsafe()
+  })
+  yield* keepRunning("Reporting devices after nodes came or went", Effect.andThen(movedActors, reportAll))
+
+  // Who was connected to a node that is gone, and to no other, is reported by one of the others.
+  const goneNodes = yield* latchOfChanges(nodes)
+  const reportOnline = Effect.map(Clock.currentTimeMillis, (now) => {
+    for (const userId of stream.online()) if (serverNameOf(userId) === serverName) devices.tellLater(userId, now)
+    somethingDue.openUnsafe()
+  })
+  yield* keepRunningOnce("Reporting users after nodes came or went", Effect.andThen(goneNodes, reportOnline))
 
   // One fiber looks once a second, and at once when somebody connects or becomes active.
   const reportDue = Effect.gen(function* () {

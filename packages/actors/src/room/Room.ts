@@ -355,6 +355,9 @@ const behaviour = Effect.gen(function* () {
   const noLongerTypes = (userId: UserId) => Effect.suspend(() => (typists.delete(userId) ? publishTyping : Effect.void))
   const stopTyping = (userId: UserId) => Effect.andThen(FiberMap.remove(typing, userId), noLongerTypes(userId))
 
+  // The room may go on at another node, which does not know who types.
+  yield* Effect.addFinalizer(() => (typists.size === 0 ? Effect.void : ephemeral.publishTyping(roomId, [])))
+
   const setTyping = Effect.fnUntraced(function* (userId: UserId, isTyping: boolean, timeout: number) {
     const room = yield* loadExisting
     if (room.membershipOf(userId) !== "join") return yield* new Forbidden({ error: "The sender must be in the room" })

@@ -18,7 +18,7 @@ import * as ClusterSharding from "./internal/ClusterSharding.ts"
 import type { LocalShardingOptions } from "./internal/LocalSharding.ts"
 import * as nodeConnections from "./internal/nodeConnections.ts"
 import { defaults, type LocalRunnerOptions } from "./LocalRunner.ts"
-import { Nodes } from "./Nodes.ts"
+import { addressOfNode, Nodes, randomName } from "./Nodes.ts"
 
 export interface ClusterRunnerOptions extends LocalRunnerOptions {
   /** Where other nodes reach this one. */
@@ -51,13 +51,59 @@ const configOf = ({ host, listenHost = host, port }: ClusterRunnerOptions, optio
   })
 
 /** What the runner storage has last said. */
-interface Sightings {
-  /** How many nodes serve. */
-  nodes: number
+class Sightings {
+  private readonly here: string
+  private readonly listeners = new Set<() => void>()
+  /** The addresses of the nodes that serve. */
+  private alive: ReadonlySet<string>
   /** When this node has last shown that it lives, by the monotonic clock. */
-  refreshedAt: number
+  private refreshedAt = Number.NEGATIVE_INFINITY
+
+  constructor(here: string) {
+    this.here = here
+    this.alive = new Set([here])
+  }
+
+  see(addresses: ReadonlyArray<string>): void {
+    const alive = new Set([this.here, ...addresses])
+    const changed = alive.symmetricDifference(this.alive).size > 0
+    this.alive = alive
+    if (changed) for (const listener of this.listeners) listener()
+  }
+
+  refreshed(at: number): void {
+    this.refreshedAt = at
+  }
+
+  isCurrent(now: number): boolean {
+    return now - this.refreshedAt < lockExpiration
+  }
+
+  nodes(isReady: () => boolean): Nodes["Service"] {
+    const name = `${this.here}/${randomName()}`
+    return {
+      name,
+      isCluster: true,
+      count: () => this.alive.size,
+      isReady,
+      isAlive: (other) => {
+        const address = addressOfNode(other)
+        return address === this.here ? other === name : this.alive.has(address)
+      },
+      onChange: (listener) =>
+        Effect.asVoid(
+          Effect.acquireRelease(
+            Effect.sync(() => this.listeners.add(listener)),
+            () => Effect.sync(() => this.listeners.delete(listener))
+          )
+        )
+    }
+  }
 }
 
+const keyOf = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`
+
+/** Effect's storage, and what is seen of the other nodes by it. */
 const watched = (seen: Sightings) =>
   Layer.effect(
     RunnerStorage.RunnerStorage,
@@ -67,12 +113,12 @@ const watched = (seen: Sightings) =>
       return RunnerStorage.RunnerStorage.of({
         ...storage,
         getRunners: Effect.tap(storage.getRunners, (runners) =>
-          Effect.sync(() => (seen.nodes = Math.max(1, runners.filter(([, healthy]) => healthy).length)))
+          Effect.sync(() => seen.see(runners.flatMap(([{ address }, healthy]) => (healthy ? [keyOf(address)] : []))))
         ),
         refresh: (address, shards) =>
           Effect.suspend(() => {
             const begun = monotonicMillisUnsafe(clock)
-            return Effect.tap(storage.refresh(address, shards), () => Effect.sync(() => (seen.refreshedAt = begun)))
+            return Effect.tap(storage.refresh(address, shards), () => Effect.sync(() => seen.refreshed(begun)))
           })
       })
     })
@@ -83,13 +129,13 @@ export const layer = (
   options: ClusterRunnerOptions
 ): Layer.Layer<Sharding.Sharding | Nodes, SocketServerError, SqlClient.SqlClient> => {
   const limits = { ...defaults, ...options }
-  const seen: Sightings = { nodes: 1, refreshedAt: Number.NEGATIVE_INFINITY }
+  const seen = new Sightings(keyOf(options))
   return Layer.effectContext(
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
-      const isCurrent = () => monotonicMillisUnsafe(clock) - seen.refreshedAt < lockExpiration
+      const isCurrent = () => seen.isCurrent(monotonicMillisUnsafe(clock))
       const { held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent })
-      const nodes = Nodes.of({ count: () => seen.nodes, isReady: () => held.size > 0 && isCurrent() })
+      const nodes = seen.nodes(() => held.size > 0 && isCurrent())
       return Context.make(Sharding.Sharding, sharding).pipe(Context.add(Nodes, nodes))
     })
   ).pipe(

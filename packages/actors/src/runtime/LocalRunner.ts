@@ -6,7 +6,7 @@
 import { Context, type Duration, Effect, Layer } from "effect"
 import { MessageStorage, RunnerHealth, RunnerStorage, Runners, ShardId, Sharding, ShardingConfig } from "effect/cluster"
 import * as LocalSharding from "./internal/LocalSharding.ts"
-import { alone, Nodes } from "./Nodes.ts"
+import { Nodes } from "./Nodes.ts"
 
 export interface LocalRunnerOptions {
   /** How long an actor without messages stays in memory, unless it says otherwise itself (default 1 minute). */
@@ -23,7 +23,7 @@ export const defaults = { maxIdleTime: "1 minute", maxResidentActors: 100_000, m
 export const layer = (options: LocalRunnerOptions = {}): Layer.Layer<Sharding.Sharding | Nodes> =>
   Layer.merge(
     Layer.effect(Sharding.Sharding, LocalSharding.make({ ...defaults, ...options })),
-    Layer.succeed(Nodes, alone)
+    Layer.sync(Nodes, Nodes.alone)
   )
 
 /** Waits until the runner holds its shards: before that, messages are retried every 100 ms. */
@@ -52,6 +52,6 @@ export const layerEncoding = (options: LocalRunnerOptions = {}): Layer.Layer<Sha
         entityMailboxCapacity: mailboxCapacity
       })
     ),
-    Layer.merge(Layer.succeed(Nodes, alone))
+    Layer.merge(Layer.sync(Nodes, Nodes.alone))
   )
 }

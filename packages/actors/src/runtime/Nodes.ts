@@ -1,17 +1,51 @@
 /**
- * What one node of the home server knows of all of them.
+ * What one node of the home server knows of all of them. Their names are new with each start.
  */
-import { Context } from "effect"
+import { randomBytes } from "node:crypto"
+import { Context, Effect, Latch, type Scope } from "effect"
 
 export class Nodes extends Context.Service<
   Nodes,
   {
+    /** The name of this node, made at the start of the process. */
+    readonly name: string
+    /** Whether this node is one of several, or may be. */
+    readonly isCluster: boolean
     /** How many nodes serve, this one included. */
     readonly count: () => number
     /** Whether this node knows who runs which actors, and holds those that are its own. */
     readonly isReady: () => boolean
+    /** Whether the node of this name serves, as far as this one knows. */
+    readonly isAlive: (name: string) => boolean
+    /** Calls `listener` after nodes came or went, until the scope closes. */
+    readonly onChange: (listener: () => void) => Effect.Effect<void, never, Scope.Scope>
   }
->()("greenroom/actors/Nodes") {}
+>()("greenroom/actors/Nodes") {
+  /** Of a server of one process. */
+  static readonly alone = (): Nodes["Service"] => {
+    const name = randomName()
+    return {
+      name,
+      isCluster: false,
+      count: () => 1,
+      isReady: () => true,
+      isAlive: (other) => other === name,
+      onChange: () => Effect.void
+    }
+  }
+}
 
-/** A server of one process. */
-export const alone: Nodes["Service"] = { count: () => 1, isReady: () => true }
+/** 48 bits. */
+export const randomName = (): string => randomBytes(6).toString("hex")
+
+/** Where other nodes reach the one of this name: a later start at the same address has another name. */
+export const addressOfNode = (name: string): string => name.slice(0, Math.max(0, name.indexOf("/")))
+
+/** Waits until nodes came or went since it returned last. For one waiter. */
+export const latchOfChanges = Effect.fnUntraced(function* ({ onChange }: Nodes["Service"]) {
+  const changed = Latch.makeUnsafe(false)
+  yield* onChange(() => changed.openUnsafe())
+  return Effect.map(changed.await, () => {
+    changed.closeUnsafe()
+  })
+})

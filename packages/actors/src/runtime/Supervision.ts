@@ -51,15 +51,19 @@ export const periodically = <R>(
 }
 
 /**
- * The same on one node of the cluster at a time: another one goes on when that is lost. `name` must be unique. For a while
- * two nodes may do it, where one was stopped and comes back: `work` must bear that.
+ * As `keepRunning` and `periodically`, on one node of the cluster at a time: another one goes on when that is lost. `name`
+ * must be unique. For a while two nodes may do it, where one was stopped and comes back: `work` must bear that.
  */
+export const keepRunningOnce = <R>(
+  name: string,
+  work: Effect.Effect<unknown, unknown, R>
+): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
+  Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, keepRunning(name, work)))
+
 export const periodicallyOnce = <R>(
   name: string,
   interval: Duration.Input,
   work: Effect.Effect<unknown, unknown, R>,
   options: { readonly atOnce?: boolean } = {}
 ): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
-  Effect.flatMap(Sharding.Sharding, (sharding) =>
-    sharding.registerSingleton(name, periodically(name, interval, work, options))
-  )
+  Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, periodically(name, interval, work, options)))

@@ -5,7 +5,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { EphemeralStream, type PresenceValue, toPresenceContent } from "../../src/presence/EphemeralStream.ts"
-import { ephemeralStream } from "../support/People.ts"
+import { streamOfOneNode } from "../support/People.ts"
 
 const alice = "@alice:example.org" as UserId
 const bob = "@bob:example.org" as UserId
@@ -31,7 +31,7 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
       )
       assert.isTrue(chunk.complete)
       assert.deepStrictEqual((yield* stream.since(chunk.position)).updates, [])
-    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
+    }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
   it.effect("a waiting reader wakes on the next update", () =>
@@ -42,7 +42,7 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
       yield* stream.publishTyping(room, [bob])
       assert.strictEqual((yield* Fiber.join(reader)).updates.length, 1)
       assert.deepStrictEqual(stream.typing(room), [bob])
-    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
+    }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
   it.effect("a hidden user is told the truth, the others see the user offline", () =>
@@ -59,7 +59,7 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
       assert.strictEqual(stream.presence(alice)?.state, "offline")
       yield* stream.publishPresence(presence(alice, "online"))
       assert.strictEqual((yield* stream.since(beginning)).updates.length, 1)
-    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
+    }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
   it.effect("offline users are forgotten after a while, and a reader that was away so long is told", () =>
@@ -75,7 +75,7 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
       )
       assert.isFalse(chunk.complete)
       assert.isTrue((yield* stream.since(chunk.position)).complete)
-    }).pipe(Effect.provide(Layer.fresh(ephemeralStream)))
+    }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
   it.effect("clients get the age of the last activity, not its time", () =>

@@ -19,6 +19,7 @@ import { Presences } from "../../src/presence/Presences.ts"
 import { RemotePresenceLookup } from "../../src/presence/RemotePresenceLookup.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
 import * as LocalRunner from "../../src/runtime/LocalRunner.ts"
+import { Nodes } from "../../src/runtime/Nodes.ts"
 import type { Session } from "../../src/runtime/Session.ts"
 
 export const serverName = "example.org" as ServerName
@@ -43,6 +44,9 @@ export const ephemeralStream = EphemeralStream.layer.pipe(
   Layer.provideMerge(ShortLivedStore.layer),
   Layer.provideMerge(EventLog.layer)
 )
+
+/** The same for a server of one process. */
+export const streamOfOneNode = Layer.provide(ephemeralStream, Layer.sync(Nodes, Nodes.alone))
 
 /** Presence with a memory of its own, for a process that is restarted within a test. */
 export const presence = Presences.layer.pipe(
