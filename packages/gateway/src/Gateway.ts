@@ -17,6 +17,7 @@ import * as ChangesRunToEnd from "./ChangesRunToEnd.ts"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
+import { contentHandlers } from "./client-api/ContentHandlers.ts"
 import { destinationsHandlers } from "./client-api/DestinationsHandlers.ts"
 import { directoryHandlers } from "./client-api/DirectoryHandlers.ts"
 import {
@@ -130,6 +131,7 @@ const handlers = Layer.mergeAll(
   presenceHandlers,
   profileHandlers,
   voipHandlers,
+  contentHandlers,
   systemHandlers
 )
 

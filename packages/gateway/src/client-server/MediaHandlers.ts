@@ -3,8 +3,7 @@
  *
  * Source: "Content repository" of the client-server specification.
  */
-import type { IncomingMessage } from "node:http"
-import { Media, mxc, type Upload } from "@greenroom/actors/media/Media"
+import { Media, mxc } from "@greenroom/actors/media/Media"
 import { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
@@ -15,18 +14,7 @@ import type { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { mediaResponse } from "../MediaResponse.ts"
-
-/** The body of a request as a file. */
-const uploadOf = (request: HttpServerRequest.HttpServerRequest, fileName: string | undefined): Upload => {
-  const body = request.source as IncomingMessage
-  const length = body.headers["content-length"]
-  return {
-    body,
-    length: length === undefined ? undefined : Number(length),
-    contentType: body.headers["content-type"],
-    fileName
-  }
-}
+import { uploadOf } from "../UploadRequest.ts"
 
 export const uploadHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.upload", (handlers) =>
   withServices(function* () {

@@ -60,6 +60,49 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
     })
   )
 
+  it.effect("clients of 2014 upload to /matrix/content and read by the URL that they get", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-2014")
+      const { url } = yield* Gateway
+      for (const [method, target] of [
+        ["POST", "/matrix/content"],
+        ["PUT", "/_matrix/content/"]
+      ] as const) {
+        const query = `?access_token=${alice.token}`
+        const sent = yield* transfer(method, `${target}${query}`, {
+          bytes: png,
+          headers: { "content-type": "image/png" }
+        })
+        assert.strictEqual(sent.status, 200)
+        const token = String(sent.body.content_token)
+        assert.isTrue(token.startsWith(`${url}/matrix/content/`), token)
+        for (const path of [token.slice(url.length), `/_${token.slice(url.length + 1)}`]) {
+          const got = yield* transfer("GET", path)
+          assert.isTrue(got.bytes.equals(png))
+          assert.strictEqual(got.headers.get("content-type"), "image/png")
+        }
+        const today = yield* download(alice, `green.test/${token.split("/").at(-1)}`)
+        assert.isTrue(today.bytes.equals(png))
+      }
+      const nobody = yield* transfer("POST", "/matrix/content", { bytes: png })
+      assert.strictEqual(nobody.body.errcode, "M_MISSING_TOKEN")
+    })
+  )
+
+  it.effect("a user's avatar is a file like others", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("media-avatar")
+      const file = yield* upload(alice, png, { type: "image/png" })
+      const profile = `/_matrix/client/v3/profile/${encodeURIComponent(alice.id)}/avatar_url`
+      yield* transfer("PUT", profile, {
+        as: alice,
+        bytes: Buffer.from(JSON.stringify({ avatar_url: `mxc://${file}` }))
+      })
+      const { body } = yield* transfer("GET", profile)
+      assert.strictEqual(body.avatar_url, `mxc://${file}`)
+    })
+  )
+
   it.effect("an empty file is a file", () =>
     Effect.gen(function* () {
       const alice = yield* register("media-empty")

@@ -6,6 +6,7 @@
  * every key of it, encoding and decoding look at its outermost shape alone.
  */
 import { Schema } from "effect"
+import { HttpApiSchema } from "effect/http-api"
 import { isJsonObject, type Json, type JsonObject, nestsWithin } from "../Json.ts"
 import { maxRequestDepth } from "../JsonShape.ts"
 
@@ -47,6 +48,9 @@ export const AnyPayload: Schema.Codec<JsonObject> = Schema.declare<JsonObject>(i
   describedBy(Schema.Record(Schema.String, Schema.Unknown)),
   bounded
 ) as never
+
+/** Any bytes. */
+export const Bytes = HttpApiSchema.asUint8Array({ contentType: "application/octet-stream" })(Schema.Uint8Array)
 
 /** `{}`: there is nothing to say but that it is done. */
 export interface Done {

@@ -11,6 +11,7 @@ import { HttpApi, OpenApi } from "effect/http-api"
 import { AccountApi } from "./AccountApi.ts"
 import { AdminApi } from "./AdminApi.ts"
 import { clientDocumentation } from "./ClientDocumentation.ts"
+import { ContentApi } from "./ContentApi.ts"
 import { DestinationsApi } from "./DestinationsApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
 import { EventsApi } from "./EventsApi.ts"
@@ -34,10 +35,16 @@ export const clientPrefix = "/matrix/client/api/v1"
 /** Where its successor puts it. */
 export const laterClientPrefix = "/_matrix/client/api/v1"
 
-/** A URL under the later prefix, moved to the draft's; any other as it is, but for semicolons in its path. */
+const laterPath = /^\/_matrix\/(?:client\/api\/v1\/|content(?:[/?]|$))/
+
+/**
+ * A URL of the client API or the content repository under the later prefix, moved to the draft's; any other as it is, but
+ * for semicolons in its path.
+ */
 export const canonicalUrl = (url: string): string => {
   const encoded = encodeSemicolons(url)
-  return encoded.startsWith("/_matrix/client/api/v1/") ? `/${encoded.slice(2)}` : encoded
+  const moved = laterPath.test(encoded) ? `/${encoded.slice(2)}` : encoded
+  return moved.replace(/^\/matrix\/content\/(?=\?|$)/, "/matrix/content")
 }
 
 /** What every endpoint may refuse, for what it takes. */
@@ -57,7 +64,7 @@ export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => 
     .add(DirectoryApi, PresenceApi, ProfileApi, VoipApi)
     .add(LoginPagesApi, AccountApi, AdminApi, DestinationsApi)
     .prefix(prefix)
-    .add(SystemApi)
+    .add(SystemApi, ContentApi)
     .middleware(WireErrors)
   return api.annotateMerge(
     OpenApi.annotations({

@@ -5,16 +5,13 @@
  * Source: "Content repository" of the client-server specification.
  */
 import { Schema } from "effect"
-import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, OptionalAuthentication, Transfer } from "../api/Authentication.ts"
-import { body, Done } from "../api/Body.ts"
+import { Bytes, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName } from "../Identifiers.ts"
 import { Count } from "./RoomsApi.ts"
-
-/** Any bytes. */
-export const Bytes = HttpApiSchema.asUint8Array({ contentType: "application/octet-stream" })(Schema.Uint8Array)
 
 const Mxc = Schema.String.annotate({
   description: "The `mxc://` URI of the content",

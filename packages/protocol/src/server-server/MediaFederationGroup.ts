@@ -5,9 +5,10 @@
  * Source: "Content Repository" of the server-server specification.
  */
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Bytes } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
-import { Bytes, thumbnailSize, waitForUpload } from "../client-server/MediaApi.ts"
+import { thumbnailSize, waitForUpload } from "../client-server/MediaApi.ts"
 import { OriginAuthentication } from "../federation/OriginAuthentication.ts"
 
 const params = { mediaId: boundedText(255) }

@@ -119,6 +119,7 @@ const open = [
 
 /** They take an access token, and do without. */
 const halfOpen = [
+  "GET /matrix/content/{mediaId}",
   "GET /directory/room/{alias}",
   "GET /profile/{userId}",
   "GET /profile/{userId}/displayname",
@@ -141,7 +142,13 @@ describe("the OpenAPI document", () => {
   ] as const) {
     it(`has every endpoint under ${prefix}, and no other`, () => {
       const documented = operationsOf(OpenApi.fromApi(api as typeof ClientApi)).map(({ line }) => line)
-      const expected = [...listed.map(([method, path]) => `${method} ${prefix}${path}`), "GET /health"]
+      const expected = [
+        ...listed.map(([method, path]) => `${method} ${prefix}${path}`),
+        "GET /health",
+        "POST /matrix/content",
+        "PUT /matrix/content",
+        "GET /matrix/content/{mediaId}"
+      ]
       assert.deepStrictEqual([...documented].sort(), [...expected].sort())
     })
   }
