@@ -2,7 +2,7 @@
  * Servers that are away while others join, and servers that do not answer: who joins has all of the room, and nobody waits
  * for a server that is silent.
  */
-import { assert, layer } from "@effect/vitest"
+import { assert, layer, vi } from "@effect/vitest"
 import { localpartOf } from "@greenroom/protocol/Identifiers"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
@@ -81,6 +81,9 @@ const isAsked = (evil: HostileServer, start: string, from = 0) =>
   )
 
 const silent: FederationAnswer = { status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } }
+
+/** Several starts of gateways, on a machine that may be busy. */
+vi.setConfig({ testTimeout: 180_000 })
 
 layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostServers", (it) => {
   it.effect(
@@ -211,6 +214,38 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
       yield* isAsked(evil, `/send_leave/${roomId}`, then)
       const { rooms } = yield* expectOk(frank.ask("GET", "/initialSync"))
       assert.isEmpty(rooms)
+    })
+  )
+
+  it.effect("a member whose keys nobody could tell at the join is heard once their server is back", () =>
+    Effect.gen(function* () {
+      const { servers } = yield* World
+      const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
+      const [alice, bob, carol] = [
+        yield* red.register("alice7"),
+        yield* blue.register("bob7"),
+        yield* green.register("carol7")
+      ]
+      const { room_alias, room_id } = yield* createRoom(bob, { visibility: "public", room_alias_name: "unheard" })
+      yield* join(alice, room_alias)
+      yield* say(alice, room_id, "hello")
+      yield* reads(bob, room_id, "hello")
+      yield* red.kill
+      for (const server of [blue, green]) {
+        yield* server.kill
+        yield* server.select("DELETE FROM remote_keys WHERE server_name = 'red.test'")
+        yield* server.select("DELETE FROM remote_key_objects WHERE server_name = 'red.test'")
+        yield* server.start
+      }
+      yield* join(carol, room_alias)
+      assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).status, 404)
+      yield* red.start
+      yield* meetAgain([alice, bob, carol])
+      yield* say(alice, room_id, "back again")
+      yield* reads(carol, room_id, "back again")
+      assert.strictEqual((yield* getState(carol, room_id, "m.room.member", alice.userId)).body.membership, "join")
+      yield* say(carol, room_id, "welcome")
+      yield* reads(alice, room_id, "welcome")
     })
   )
 

@@ -50,6 +50,7 @@ import pushers from "./migrations/0041_pushers.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 import aliasCreators from "./migrations/0061_alias_creators.ts"
 import unfinishedMemberships from "./migrations/0062_unfinished_memberships.ts"
+import unverifiedState from "./migrations/0063_unverified_state.ts"
 import appServices from "./migrations/0070_app_services.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
@@ -83,6 +84,7 @@ const migrations = {
   "0060_presence_denials": presenceDenials,
   "0061_alias_creators": aliasCreators,
   "0062_unfinished_memberships": unfinishedMemberships,
+  "0063_unverified_state": unverifiedState,
   "0070_app_services": appServices
 }
 

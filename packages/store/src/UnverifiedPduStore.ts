@@ -23,8 +23,6 @@ export interface KeptPdu extends UnverifiedPdu {
   readonly id: number
   /** The server that sent it. */
   readonly origin: ServerName
-  /** Whether it belongs to the state with which this server joined the room. */
-  readonly isState: boolean
 }
 
 /** The most PDUs that are kept of one sending server, and the most bytes of all of them. */
@@ -37,7 +35,6 @@ interface Row {
   readonly event_id: string
   readonly signer: string
   readonly origin: string
-  readonly is_state: boolean
   readonly pdu: string
 }
 
@@ -47,7 +44,6 @@ const toKept = (row: Row): KeptPdu => ({
   eventId: row.event_id as EventId,
   signer: row.signer as ServerName,
   origin: row.origin as ServerName,
-  isState: row.is_state,
   pdu: JSON.parse(row.pdu) as JsonObject
 })
 
@@ -58,19 +54,11 @@ export class UnverifiedPduStore extends Context.Service<
      * Keeps PDUs that a server sent, as many as there is room for. Gives the IDs of the events that are kept now,
      * those that were kept before among them.
      */
-    readonly keep: (
-      origin: ServerName,
-      pdus: ReadonlyArray<UnverifiedPdu>,
-      isState: boolean
-    ) => Effect.Effect<ReadonlySet<EventId>>
+    readonly keep: (origin: ServerName, pdus: ReadonlyArray<UnverifiedPdu>) => Effect.Effect<ReadonlySet<EventId>>
     /** The servers for whose keys PDUs wait, at most `limit`. */
     readonly signers: (limit: number) => Effect.Effect<ReadonlyArray<ServerName>>
-    /** What waits for the keys of a server and is no state, oldest first, at most `limit`. */
+    /** What waits for the keys of a server, oldest first, at most `limit`. */
     readonly waitingFor: (signer: ServerName, limit: number) => Effect.Effect<ReadonlyArray<KeptPdu>>
-    /** The rooms in which state waits for the keys of a server. */
-    readonly roomsWaitingFor: (signer: ServerName) => Effect.Effect<ReadonlyArray<RoomId>>
-    /** The state of a room that waits, oldest first. */
-    readonly stateOf: (roomId: RoomId) => Effect.Effect<ReadonlyArray<KeptPdu>>
     readonly remove: (ids: ReadonlyArray<number>) => Effect.Effect<void>
     /** Forgets what came before that time. */
     readonly forget: (before: number) => Effect.Effect<void>
@@ -81,11 +69,7 @@ export class UnverifiedPduStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const keep = Effect.fnUntraced(function* (
-        origin: ServerName,
-        pdus: ReadonlyArray<UnverifiedPdu>,
-        isState: boolean
-      ) {
+      const keep = Effect.fnUntraced(function* (origin: ServerName, pdus: ReadonlyArray<UnverifiedPdu>) {
         const now = yield* Clock.currentTimeMillis
         const ids = texts(pdus.map((each) => each.eventId))
         const roomIds = texts(pdus.map((each) => each.roomId))
@@ -93,8 +77,8 @@ export class UnverifiedPduStore extends Context.Service<
           WITH present AS (
             SELECT count(*) AS pdus, coalesce(sum(octet_length(pdu)), 0) AS bytes
             FROM unverified_pdus WHERE origin = ${origin})
-          INSERT INTO unverified_pdus (room_id, event_id, signer, origin, is_state, pdu, received_at)
-          SELECT room_id, event_id, signer, ${origin}, ${isState}, pdu, ${now} FROM (
+          INSERT INTO unverified_pdus (room_id, event_id, signer, origin, pdu, received_at)
+          SELECT room_id, event_id, signer, ${origin}, pdu, ${now} FROM (
             SELECT given.*, count(*) OVER so_far AS pdus, sum(octet_length(pdu)) OVER so_far AS bytes
             FROM unnest(
               ${roomIds}::text[], ${ids}::text[],
@@ -115,7 +99,7 @@ export class UnverifiedPduStore extends Context.Service<
         Effect.orDie(Effect.map(rows, (found) => found.map(toKept)))
 
       return UnverifiedPduStore.of({
-        keep: (origin, pdus, isState) => (pdus.length === 0 ? Effect.succeed(new Set()) : keep(origin, pdus, isState)),
+        keep: (origin, pdus) => (pdus.length === 0 ? Effect.succeed(new Set()) : keep(origin, pdus)),
         signers: (limit) =>
           sql<{ signer: string }>`SELECT DISTINCT signer FROM unverified_pdus LIMIT ${limit}`.pipe(
             Effect.map((rows) => rows.map((row) => row.signer as ServerName)),
@@ -123,15 +107,7 @@ export class UnverifiedPduStore extends Context.Service<
           ),
         waitingFor: (signer, limit) =>
           kept(sql<Row>`
-            SELECT * FROM unverified_pdus WHERE signer = ${signer} AND NOT is_state ORDER BY id LIMIT ${limit}`),
-        roomsWaitingFor: (signer) =>
-          sql<{ room_id: string }>`
-            SELECT DISTINCT room_id FROM unverified_pdus WHERE signer = ${signer} AND is_state`.pipe(
-            Effect.map((rows) => rows.map((row) => row.room_id as RoomId)),
-            Effect.orDie
-          ),
-        stateOf: (roomId) =>
-          kept(sql<Row>`SELECT * FROM unverified_pdus WHERE room_id = ${roomId} AND is_state ORDER BY id`),
+            SELECT * FROM unverified_pdus WHERE signer = ${signer} ORDER BY id LIMIT ${limit}`),
         remove: (ids) =>
           sql`DELETE FROM unverified_pdus WHERE id = ANY (${bigints(ids)}::bigint[])`.pipe(Effect.asVoid, Effect.orDie),
         forget: (before) =>

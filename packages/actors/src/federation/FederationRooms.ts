@@ -389,7 +389,7 @@ const make = Effect.gen(function* () {
       const pdu = pdus[index] as JsonObject
       waiting.push({ index, roomId: unverified.room_id, eventId: unverified.event_id, signer, pdu })
     }
-    const kept = yield* unverifiedPdus.keep(origin, waiting, false)
+    const kept = yield* unverifiedPdus.keep(origin, waiting)
     return new Set(waiting.filter(({ eventId }) => kept.has(eventId)).map(({ index }) => index))
   })
 

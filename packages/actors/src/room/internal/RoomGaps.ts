@@ -9,7 +9,7 @@
  * Source: docs/federation.md, "What happens to a PDU that arrives".
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import type { EventId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect } from "effect"
@@ -172,8 +172,36 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       return fetchAuthEvents(room, origin, [...batch.values()], given, authEvents)
     })
 
+    /**
+     * Events whose senders are not in the state that we have, but name a verified membership that has no place here: it
+     * was left out of the state with which this server joined, since the keys of its server could not be had then.
+     */
+    const findMembers = Effect.gen(function* () {
+      const isHere = (sender: UserId) => room.lookup("m.room.member", sender) !== undefined
+      const strangers = new Map(
+        topologicalOrder(batch.values())
+          .filter(({ event_id, sender }) => !history.has(event_id) && !states.has(event_id) && !isHere(sender))
+          .toReversed()
+          .map((event) => [event.sender, event])
+      )
+      const found = yield* graph.known(
+        room,
+        [...strangers.values()].flatMap((event) => event.auth_events)
+      )
+      const cites = ({ auth_events, sender }: Event) =>
+        auth_events.some((id) => {
+          const known = found.get(id)
+          const cited = authEvents.get(id) ?? (known?.status === EventStatus.outlier ? known.event : undefined)
+          return cited?.type === "m.room.member" && cited.state_key === sender && cited.content.membership === "join"
+        })
+      for (const event of [...strangers.values()].filter(cites).slice(0, maxStates)) {
+        const state = yield* Effect.option(remote.stateAt(origin, version, roomId, event.event_id))
+        if (state._tag === "Some") states.set(event.event_id, state.value)
+      }
+    })
+
     yield* Effect.timeoutOption(
-      Effect.all([findPredecessors, findStates, findAuthEvents], { discard: true }),
+      Effect.all([findPredecessors, findStates, findAuthEvents, findMembers], { discard: true }),
       gapTimeout
     )
     return {

@@ -185,6 +185,19 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return stripped
   })
 
+  /**
+   * The current state that decides about an event. Where it does not know the sender, but the state that another server
+   * gave does, the two are resolved first: a membership may be missing here whose signature could not be checked before.
+   */
+  const currentFor = Effect.fnUntraced(function* (room: RoomState, event: Event, given: PointState | undefined) {
+    if (given === undefined || room.lookup("m.room.member", event.sender) !== undefined) return room.lookup
+    const changes = new Map<string, StateValue>()
+    for (const [key, value] of yield* resolve(room, [given, pointOf(room.ref!)])) {
+      if (room.currentValue(key)?.id !== value?.id) changes.set(key, value)
+    }
+    return yield* lookupIn(room, event, { ref: room.ref!, changes })
+  })
+
   const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, { given, historyNid }: PlaceOptions) {
     const { generation } = room
     const needed = given === undefined ? [...event.prev_events, ...event.auth_events] : event.auth_events
@@ -207,7 +220,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, around)) ??
       room.version.authorise(event, lookup)
     const isHistory = historyNid !== undefined
-    const softly = refusal === undefined && !isHistory ? room.version.authorise(event, room.lookup) : undefined
+    const current = yield* currentFor(room, event, given === undefined ? undefined : before)
+    const softly = refusal === undefined && !isHistory ? room.version.authorise(event, current) : undefined
     const status =
       refusal !== undefined
         ? EventStatus.rejected
