@@ -45,6 +45,8 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { SlidingConnectionStore } from "@greenroom/store/SlidingConnectionStore"
+import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
@@ -124,6 +126,7 @@ import type { Nodes } from "./runtime/Nodes.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
 import { Events } from "./sync/Events.ts"
 import { Feeds } from "./sync/internal/Feeds.ts"
+import { SlidingSync } from "./sync/SlidingSync.ts"
 import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
 import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
@@ -181,6 +184,8 @@ const stores = (options: HomeServerOptions) =>
     AuthChainStore.layer,
     StateStore.layer,
     AppServiceStore.layer,
+    SlidingConnectionStore.layer,
+    SlidingRoomStore.layer,
     SyncStore.layer,
     ThirdPartyInviteStore.layer,
     NotificationStore.layer,
@@ -214,7 +219,7 @@ const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).p
 
 /** The services over the actors, which in turn call them. */
 const services = Layer.mergeAll(
-  Layer.merge(Events.layer, Sync.layer).pipe(Layer.provide(Feeds.layer)),
+  Layer.mergeAll(Events.layer, Sync.layer, SlidingSync.layer).pipe(Layer.provide(Feeds.layer)),
   Receipts.layer,
   RoomSummaries.layer,
   SharedSecretRegistration.layer,

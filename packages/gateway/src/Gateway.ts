@@ -52,6 +52,7 @@ import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { sharedSecretHandlers } from "./client-server/SharedSecretHandlers.ts"
+import { slidingSyncHandlers } from "./client-server/SlidingSyncHandlers.ts"
 import { syncHandlers } from "./client-server/SyncHandlers.ts"
 import * as ThirdPartyIdHandlers from "./client-server/ThirdPartyIdHandlers.ts"
 import * as UserDataHandlers from "./client-server/UserDataHandlers.ts"
@@ -149,6 +150,7 @@ const clientServerHandlers = Layer.mergeAll(
   ProfileHandlers.presenceHandlers,
   servicesHandlers,
   syncHandlers,
+  slidingSyncHandlers,
   sharedSecretHandlers,
   moderationHandlers,
   ThirdPartyIdHandlers.addressValidationHandlers,

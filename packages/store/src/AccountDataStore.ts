@@ -9,6 +9,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { logKind } from "./LogKind.ts"
+import { texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 export interface AccountDataRow {
@@ -74,6 +75,16 @@ export class AccountDataStore extends Context.Service<
     ) => Effect.Effect<void>
     /** Everything that the user keeps, or what was written in a part of the log. */
     readonly read: (userId: UserId, range?: LogRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
+    /** What the user keeps for some rooms. */
+    readonly ofRooms: (
+      userId: UserId,
+      roomIds: ReadonlyArray<RoomId>
+    ) => Effect.Effect<ReadonlyArray<AccountDataRow & { readonly roomId: RoomId }>>
+    /** All entries of a type that the user keeps for rooms. */
+    readonly ofType: (
+      userId: UserId,
+      type: string
+    ) => Effect.Effect<ReadonlyArray<AccountDataRow & { readonly roomId: RoomId }>>
     readonly removeAll: (userId: UserId) => Effect.Effect<void>
   }
 >()("greenroom/store/AccountDataStore") {
@@ -148,6 +159,22 @@ export class AccountDataStore extends Context.Service<
           ),
         update,
         read,
+        ofRooms: (userId, roomIds) =>
+          roomIds.length === 0
+            ? Effect.succeed([])
+            : sql<Row>`
+                SELECT room_id, type, content FROM account_data
+                WHERE user_id = ${userId} AND room_id = ANY (${texts(roomIds)}::text[])`.pipe(
+                Effect.map((rows) => rows.map((row) => ({ ...toRow(row), roomId: row.room_id as RoomId }))),
+                Effect.orDie
+              ),
+        ofType: (userId, type) =>
+          sql<Row>`
+            SELECT room_id, type, content FROM account_data
+            WHERE user_id = ${userId} AND room_id <> '' AND type = ${type}`.pipe(
+            Effect.map((rows) => rows.map((row) => ({ ...toRow(row), roomId: row.room_id as RoomId }))),
+            Effect.orDie
+          ),
         removeAll: (userId) => sql`DELETE FROM account_data WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie)
       })
     })

@@ -47,6 +47,7 @@ import accountStandings from "./migrations/0035_account_standings.ts"
 import addressValidations from "./migrations/0036_address_validations.ts"
 import pushCounts from "./migrations/0040_push_counts.ts"
 import pushers from "./migrations/0041_pushers.ts"
+import slidingSync from "./migrations/0055_sliding_sync.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 import aliasCreators from "./migrations/0061_alias_creators.ts"
 import unfinishedMemberships from "./migrations/0062_unfinished_memberships.ts"
@@ -81,6 +82,7 @@ const migrations = {
   "0036_address_validations": addressValidations,
   "0040_push_counts": pushCounts,
   "0041_pushers": pushers,
+  "0055_sliding_sync": slidingSync,
   "0060_presence_denials": presenceDenials,
   "0061_alias_creators": aliasCreators,
   "0062_unfinished_memberships": unfinishedMemberships,

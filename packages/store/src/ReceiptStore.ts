@@ -9,7 +9,7 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { LogRange } from "./AccountDataStore.ts"
 import { logKind } from "./LogKind.ts"
-import { bigints } from "./PgArrays.ts"
+import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** `m.read`, which others see, or `m.read.private`, which they do not. */
@@ -73,6 +73,12 @@ export class ReceiptStore extends Context.Service<
       roomNids: ReadonlyArray<number>,
       range?: LogRange
     ) => Effect.Effect<ReadonlyArray<Receipt>>
+    /** The receipts of rooms on some events, as far as a viewer may see them, and all of the viewer's own. */
+    readonly onEvents: (
+      viewer: UserId,
+      roomNids: ReadonlyArray<number>,
+      eventIds: ReadonlyArray<EventId>
+    ) => Effect.Effect<ReadonlyArray<Receipt>>
     /** The receipts of one user in rooms. */
     readonly own: (userId: UserId, roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<Receipt>>
   }
@@ -118,6 +124,16 @@ export class ReceiptStore extends Context.Service<
       return ReceiptStore.of({
         set,
         read,
+        onEvents: (viewer, roomNids, eventIds) =>
+          roomNids.length === 0
+            ? Effect.succeed([])
+            : sql<Row>`
+                SELECT ${columns} FROM receipts
+                WHERE room_nid = ANY (${bigints(roomNids)}::bigint[])
+                  AND (user_id = ${viewer} OR (type = 'm.read' AND event_id = ANY (${texts(eventIds)}::text[])))`.pipe(
+                Effect.map((rows) => rows.map(toReceipt)),
+                Effect.orDie
+              ),
         own: (userId, roomNids) =>
           roomNids.length === 0
             ? Effect.succeed([])

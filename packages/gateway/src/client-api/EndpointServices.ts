@@ -39,6 +39,7 @@ import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfi
 import type { Nodes } from "@greenroom/actors/runtime/Nodes"
 import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import type { Events } from "@greenroom/actors/sync/Events"
+import type { SlidingSync } from "@greenroom/actors/sync/SlidingSync"
 import type { Sync } from "@greenroom/actors/sync/Sync"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
 import type { Notifications } from "@greenroom/actors/user/push/Notifications"
@@ -71,6 +72,7 @@ export type HomeServerServices =
   | Media
   | Thumbnails
   | Sync
+  | SlidingSync
   | Receipts
   | AccountData
   | UserPushRules

@@ -18,7 +18,10 @@ import { withServices } from "../client-api/EndpointServices.ts"
 import { PublicUrl } from "../PublicUrl.ts"
 
 /** What clients may use beyond the versions of the specification. Each entry is true because the feature is served. */
-const unstableFeatures: Versions["unstable_features"] = { "org.matrix.msc3916.stable": true }
+const unstableFeatures: Versions["unstable_features"] = {
+  "org.matrix.msc3916.stable": true,
+  "org.matrix.simplified_msc3575": true
+}
 
 /** Versions of the specification are stable; the draft's is this server's own. */
 const roomVersions = {

@@ -26,6 +26,7 @@ import { RoomsApi } from "./RoomsApi.ts"
 import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { SharedSecretApi } from "./SharedSecretApi.ts"
+import { SlidingSyncApi } from "./SlidingSyncApi.ts"
 import { SyncApi } from "./SyncApi.ts"
 import { AddressPagesApi, AddressValidationApi, PasswordApi, ThirdPartyIdApi } from "./ThirdPartyIdApi.ts"
 import { AccountDataApi, PushRulesApi, ReceiptsApi } from "./UserDataApi.ts"
@@ -35,7 +36,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, PasswordApi, RoomsApi)
   .add(AddressValidationApi, ThirdPartyIdApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
-  .add(PushersApi, ReceiptsApi)
+  .add(SlidingSyncApi, PushersApi, ReceiptsApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UploadApi, OldMediaApi)

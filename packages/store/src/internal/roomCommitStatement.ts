@@ -15,7 +15,7 @@ import { isEventId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
 import { bigints, booleans, integers, textArrayLiteral, texts } from "../PgArrays.ts"
-import type { LoggedEvent, RoomCommit } from "../RoomCommit.ts"
+import { EventStatus, type LoggedEvent, type RoomCommit } from "../RoomCommit.ts"
 import { deltaColumns } from "../StateStore.ts"
 import { logChannel } from "./logNotifications.ts"
 
@@ -31,7 +31,7 @@ export const commitStatement = Effect.fnUntraced(function* (
   const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
   const notifying = countNotifying(commits)
   const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
-    WITH fenced AS (${updateRooms(sql, rooms, notifying)})
+    WITH fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
     , new_events AS (${insertEvents(sql, commits)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
@@ -78,16 +78,32 @@ const notifyOffsets = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<number
   )
 }
 
+/** The number of the last event that each writer adds to the timeline. */
+const latestEvents = (commits: ReadonlyArray<RoomCommit>): ReadonlyMap<string, number> => {
+  const latest = new Map<string, number>()
+  for (const commit of commits) {
+    const writer = writerOf(commit)
+    for (const { nid, status } of [...commit.events, ...(commit.placed ?? [])]) {
+      if (status === EventStatus.timeline) latest.set(writer, Math.max(nid, latest.get(writer) ?? nid))
+    }
+  }
+  return latest
+}
+
 const updateRooms = (
   sql: SqlClient.SqlClient,
   rooms: ReadonlyArray<RoomCommit>,
-  notifying: ReadonlyMap<string, number>
+  notifying: ReadonlyMap<string, number>,
+  latest: ReadonlyMap<string, number>
 ) => sql`
   UPDATE rooms SET
     forward_extremities = given.forward_extremities::text[],
     current_chain = given.chain, current_seq = given.seq,
     name = given.name, topic = given.topic, joined_members = given.joined_members,
-    joined_depth = given.joined_depth, notify_count = rooms.notify_count + given.notifying, visibility = coalesce(given.visibility, rooms.visibility)
+    joined_depth = given.joined_depth, notify_count = rooms.notify_count + given.notifying,
+    visibility = coalesce(given.visibility, rooms.visibility),
+    latest_xid = CASE WHEN given.latest_nid IS NULL THEN rooms.latest_xid ELSE (SELECT log_xid()) END,
+    latest_nid = coalesce(given.latest_nid, rooms.latest_nid)
   FROM unnest(
     ${bigints(rooms.map((room) => room.roomNid))}::bigint[],
     ${bigints(rooms.map((room) => room.fence))}::bigint[],
@@ -99,9 +115,11 @@ const updateRooms = (
     ${integers(rooms.map((room) => room.summary.joinedMembers))}::integer[],
     ${bigints(rooms.map((room) => room.summary.joinedDepth ?? 0))}::bigint[],
     ${texts(rooms.map((room) => room.summary.visibility ?? null))}::text[],
-    ${integers(rooms.map((room) => notifying.get(writerOf(room)) ?? 0))}::integer[]
+    ${integers(rooms.map((room) => notifying.get(writerOf(room)) ?? 0))}::integer[],
+    ${bigints(rooms.map((room) => latest.get(writerOf(room)) ?? null))}::bigint[]
   ) AS given (
-    room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility, notifying)
+    room_nid, fence, forward_extremities, chain, seq, name, topic, joined_members, joined_depth, visibility, notifying,
+    latest_nid)
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
   RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified`
 

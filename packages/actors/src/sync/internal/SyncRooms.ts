@@ -81,8 +81,6 @@ interface Reading extends MembershipAt {
   readonly end: StreamPosition
 }
 
-const later = (a: StreamPosition, b: StreamPosition) => (comparePositions(a, b) >= 0 ? a : b)
-
 const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position.xid, nid: position.nid - 1 })
 
 const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
@@ -450,7 +448,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     }
   })
 
-  return { read, later }
+  return { read, readStripped, typingChanged }
 })
 
 export type SyncRooms = Effect.Success<typeof makeSyncRooms>

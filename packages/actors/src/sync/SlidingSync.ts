@@ -1,0 +1,250 @@
+/**
+ * Simplified sliding sync: what is new in the rooms that the windows of a client's lists show, and waiting for it.
+ *
+ * A connection remembers which rooms its client has, and with which settings. A room that the last answer was about is
+ * live: the client has it up to the position of that answer. Of any other room the connection has the position up to which
+ * it was sent. So an answer that is about the same rooms as the last writes nothing.
+ *
+ * Source: MSC4186.
+ */
+import type { SlidingSyncBody } from "@greenroom/protocol/client-server/SlidingSyncApi"
+import { type MatrixError, UnknownPos } from "@greenroom/protocol/MatrixError"
+import { EventLog } from "@greenroom/store/EventLog"
+import { withAllowance } from "@greenroom/store/LargeReads"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import type { ConnectionKey, SentRoom, SlidingConnection } from "@greenroom/store/SlidingConnectionStore"
+import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Context, Effect, Layer, Option } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { Feeds } from "./internal/Feeds.ts"
+import { makeRoomLists, type UserRoom } from "./internal/RoomLists.ts"
+import {
+  type ConnectionChanges,
+  formatPos,
+  makeSlidingConnections,
+  parsePos,
+  type SlidingPosition
+} from "./internal/SlidingConnections.ts"
+import { type ExtendedRoom, makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
+import { makeSlidingLists, type Wanted } from "./internal/SlidingLists.ts"
+import type { RoomConfig } from "./internal/SlidingRequest.ts"
+import { isExpanded, makeSlidingRooms, type ShownRoom } from "./internal/SlidingRooms.ts"
+import { makeSyncRooms } from "./internal/SyncRooms.ts"
+import type { SlidingAnswer } from "./SlidingAnswer.ts"
+
+export interface SlidingSyncRequest {
+  /** The `pos` of the former answer. */
+  readonly pos?: string | undefined
+  /** How long to wait for news, in ms. */
+  readonly timeout: number
+  readonly body: SlidingSyncBody
+}
+
+/** The longest that anybody waits, in ms. */
+const maxTimeout = 300_000
+
+/** How many rooms one answer sends that the client does not have; the others come with the next. */
+const maxNewRooms = 200
+
+/** The setting of a room whose client knows that the user has left it. */
+const toldLeft = -1
+
+const none: SlidingConnection = { connection: 0, version: 0, configs: [], rooms: new Map() }
+
+const unknownPos = new UnknownPos({ error: "pos: this position is not kept any more; begin anew without it" })
+
+/** What an answer is about, and what it changes of its connection. */
+interface Plan {
+  readonly shown: ReadonlyArray<ShownRoom>
+  readonly extended: ReadonlyArray<ExtendedRoom>
+  readonly changes: ConnectionChanges
+}
+
+/** The settings of a connection while an answer adds to them. */
+const makeConfigs = (former: ReadonlyArray<string>) => {
+  const texts = [...former]
+  const indices = new Map(texts.map((text, index) => [text, index]))
+  return {
+    texts,
+    indexOf: (config: RoomConfig): number => {
+      const text = JSON.stringify(config)
+      const known = indices.get(text)
+      if (known !== undefined) return known
+      indices.set(text, texts.length)
+      return texts.push(text) - 1
+    },
+    at: (index: number): RoomConfig => JSON.parse(texts[index] ?? "null") as RoomConfig
+  }
+}
+
+const make = Effect.gen(function* () {
+  const log = yield* EventLog
+  const feeds = yield* Feeds
+  const lists = yield* makeRoomLists
+  const connections = yield* makeSlidingConnections
+  const syncRooms = yield* makeSyncRooms
+  const wantedRooms = yield* makeSlidingLists(lists)
+  const rooms = yield* makeSlidingRooms(syncRooms)
+  const extensions = yield* makeSlidingExtensions(lists, syncRooms)
+
+  const positionOf = (pos: string): Effect.Effect<SlidingPosition, UnknownPos> =>
+    Effect.gen(function* () {
+      const parsed = parsePos(pos)
+      if (Option.isNone(parsed) || (yield* log.isLost(parsed.value.token))) return yield* unknownPos
+      return parsed.value
+    })
+
+  const hasNews = (room: UserRoom, known: StreamPosition): boolean => comparePositions(lists.standing(room), known) > 0
+
+  /** Rooms that no list shows any more: where the user has left them, the client is told once. */
+  const planUnwanted = (
+    connection: SlidingConnection,
+    since: StreamPosition,
+    upTo: StreamPosition,
+    all: ReadonlyMap<number, UserRoom>,
+    wanted: Wanted,
+    configAt: (index: number) => RoomConfig
+  ) => {
+    const changes = new Map<number, SentRoom>()
+    const left: Array<ShownRoom> = []
+    for (const [roomNid, { config, upTo: sent }] of connection.rooms) {
+      if (config === toldLeft || wanted.rooms.has(roomNid)) continue
+      const room = all.get(roomNid)
+      if (room?.listed) {
+        if (sent === undefined) changes.set(roomNid, { config, upTo: since })
+        continue
+      }
+      changes.set(roomNid, { config: toldLeft, upTo })
+      const gone = room ?? {
+        roomNid,
+        roomId: "" as UserRoom["roomId"],
+        membership: "leave",
+        changedAt: upTo,
+        listed: false
+      }
+      left.push({ room: gone, config: configAt(config), lists: [], known: sent ?? since, former: undefined })
+    }
+    return { changes, left }
+  }
+
+  const plan = (
+    connection: SlidingConnection,
+    since: StreamPosition | undefined,
+    upTo: StreamPosition,
+    all: ReadonlyMap<number, UserRoom>,
+    wanted: Wanted
+  ): Plan => {
+    const configs = makeConfigs(connection.configs)
+    const { changes, left } = planUnwanted(connection, since ?? beginning, upTo, all, wanted, configs.at)
+    const shown: Array<ShownRoom> = [...left]
+    const extended: Array<ExtendedRoom> = []
+    let added = 0
+    for (const [roomNid, { config, isSubscribed, lists, room }] of wanted.rooms) {
+      const sent = connection.rooms.get(roomNid)
+      if (sent === undefined || sent.config === toldLeft) {
+        if (added === maxNewRooms) continue
+        added++
+        shown.push({ room, config, lists, known: undefined, former: undefined })
+        extended.push({ room, config, lists, isSubscribed, known: undefined })
+        changes.set(roomNid, { config: configs.indexOf(config), upTo: undefined })
+        continue
+      }
+      const known = sent.upTo ?? since
+      const index = configs.indexOf(config)
+      const former = index === sent.config ? undefined : configs.at(sent.config)
+      if (known === undefined || hasNews(room, known) || isExpanded(former, config)) {
+        shown.push({ room, config, lists, known, former })
+      }
+      extended.push({ room, config, lists, isSubscribed, known })
+      if (sent.upTo !== undefined || index !== sent.config) changes.set(roomNid, { config: index, upTo: undefined })
+    }
+    return { shown, extended, changes: { configs: configs.texts, rooms: changes } }
+  }
+
+  /** An answer whose changes are not written yet. */
+  const look = Effect.fnUntraced(function* (
+    session: Session,
+    body: SlidingSyncBody,
+    connection: SlidingConnection,
+    since: StreamPosition | undefined
+  ) {
+    const { userId } = session
+    const all = yield* lists.of(userId)
+    // A position of another node may be ahead of what this one has read.
+    const upTo = laterPosition(yield* lists.currentPosition, since ?? beginning)
+    const direct = yield* wantedRooms.direct(userId)
+    const wanted = yield* wantedRooms.wanted(userId, all, body, direct)
+    const { changes, extended, shown } = plan(connection, since, upTo, all, wanted)
+    const answers = yield* rooms.read(session, since, upTo, shown, direct)
+    const extra = yield* extensions.read(body.extensions ?? {}, { userId, since, upTo, rooms: extended, answers })
+    return { upTo, counts: wanted.counts, answers, extra, changes, isEmpty: answers.size === 0 && isNothing(extra) }
+  })
+
+  const isNothing = (object: object) => Object.keys(object).length === 0
+
+  type Look = Effect.Success<ReturnType<typeof look>>
+
+  /** Writes what an answer changes of its connection, and gives the answer. */
+  const complete = Effect.fnUntraced(function* (
+    key: ConnectionKey,
+    former: SlidingConnection,
+    { answers, changes, counts, extra, upTo }: Look,
+    { txn_id }: SlidingSyncBody
+  ): Effect.fn.Return<SlidingAnswer, MatrixError> {
+    const from = former === none ? yield* connections.open(key) : former
+    const written = yield* connections.write(key, from, changes)
+    if (Option.isNone(written)) return yield* unknownPos
+    const { connection, version } = written.value
+    return {
+      ...(txn_id == null ? {} : { txn_id }),
+      pos: formatPos({ connection, version, token: { position: upTo, epoch: log.epoch() } }),
+      lists: counts,
+      rooms: Object.fromEntries(Array.from(answers.values(), ({ answer, roomId }) => [roomId, answer])),
+      extensions: extra
+    }
+  })
+
+  const sync = Effect.fn("SlidingSync.sync")(function* (
+    session: Session,
+    { body, pos, timeout }: SlidingSyncRequest
+  ): Effect.fn.Return<SlidingAnswer, MatrixError> {
+    const key: ConnectionKey = { userId: session.userId, deviceId: session.deviceId, name: body.conn_id ?? "" }
+    const position = pos === undefined ? undefined : yield* positionOf(pos)
+    const found =
+      position === undefined ? Option.some(none) : yield* connections.find(key, position.connection, position.version)
+    if (Option.isNone(found)) return yield* unknownPos
+    const connection = found.value
+    const since = position?.token.position
+    const once = withAllowance(look(session, body, connection, since))
+    if (since === undefined || timeout === 0) return yield* complete(key, connection, yield* once, body)
+    const deadline = (yield* monotonicMillis) + Math.min(timeout, maxTimeout)
+    return yield* feeds.reading(session.userId, (feed) => {
+      const wait: Effect.Effect<SlidingAnswer, MatrixError> = Effect.suspend(() => {
+        const { wakes } = feed
+        return Effect.flatMap(once, (seen) =>
+          seen.isEmpty
+            ? Effect.flatMap(feeds.changed(session, feed, wakes, deadline), (woken) =>
+                woken ? wait : complete(key, connection, seen, body)
+              )
+            : complete(key, connection, seen, body)
+        )
+      })
+      return wait
+    })
+  })
+
+  return SlidingSync.of({ sync })
+})
+
+export class SlidingSync extends Context.Service<
+  SlidingSync,
+  {
+    /**
+     * What is new since `pos` in the rooms that the request asks for; without it, all of them. Waits up to `timeout` for
+     * something. Errors: M_UNKNOWN_POS for a position that is not kept any more.
+     */
+    readonly sync: (session: Session, request: SlidingSyncRequest) => Effect.Effect<SlidingAnswer, MatrixError>
+  }
+>()("greenroom/actors/SlidingSync") {
+  static readonly layer = Layer.effect(SlidingSync, make)
+}

@@ -1,0 +1,109 @@
+/**
+ * Connections of sliding sync, with those that this node has read lately in memory. A version of a connection never
+ * changes, so what is in memory is right on every node; the store decides whether it is still good when it is written.
+ */
+import {
+  type ConnectionKey,
+  type SentRoom,
+  type SlidingConnection,
+  SlidingConnectionStore
+} from "@greenroom/store/SlidingConnectionStore"
+import { formatToken, parseToken, type StreamToken } from "@greenroom/store/StreamToken"
+import { Effect, Option } from "effect"
+import { periodically } from "../../runtime/Supervision.ts"
+
+/** How many rooms the versions in memory have together. */
+const maxRooms = 500_000
+
+/** With how many different settings the rooms of one connection are sent; then the client begins anew. */
+const maxConfigs = 500
+
+const sweepInterval = 60 * 60_000
+
+/** What a `pos` says: `c<connection>.<version>_`, and a stream token. */
+export interface SlidingPosition {
+  readonly connection: number
+  readonly version: number
+  readonly token: StreamToken
+}
+
+const pattern = /^c([0-9]{1,15})\.([0-9]{1,15})_(.+)$/
+
+export const parsePos = (pos: string): Option.Option<SlidingPosition> => {
+  const [, connection, version, token = ""] = pattern.exec(pos) ?? []
+  if (connection === undefined || version === undefined) return Option.none()
+  return Option.map(parseToken(token), (token) => ({
+    connection: Number(connection),
+    version: Number(version),
+    token
+  }))
+}
+
+export const formatPos = ({ connection, token, version }: SlidingPosition): string =>
+  `c${connection}.${version}_${formatToken(token)}`
+
+/** What an answer changes of a connection. */
+export interface ConnectionChanges {
+  readonly configs: ReadonlyArray<string>
+  readonly rooms: ReadonlyMap<number, SentRoom>
+}
+
+export const makeSlidingConnections = Effect.gen(function* () {
+  const store = yield* SlidingConnectionStore
+  /** Oldest use first. */
+  const known = new Map<string, { readonly key: ConnectionKey; readonly connection: SlidingConnection }>()
+  let rooms = 0
+
+  const idOf = ({ connection, version }: Pick<SlidingConnection, "connection" | "version">) =>
+    `${connection}.${version}`
+
+  const forget = (id: string) => {
+    const found = known.get(id)
+    if (found === undefined) return
+    known.delete(id)
+    rooms -= found.connection.rooms.size
+  }
+
+  const keep = (key: ConnectionKey, connection: SlidingConnection) => {
+    const id = idOf(connection)
+    forget(id)
+    known.set(id, { key, connection })
+    rooms += connection.rooms.size
+    for (const oldest of known.keys()) {
+      if (rooms <= maxRooms || oldest === id) break
+      forget(oldest)
+    }
+  }
+
+  const isSame = (a: ConnectionKey, b: ConnectionKey) =>
+    a.userId === b.userId && a.deviceId === b.deviceId && a.name === b.name
+
+  const find = Effect.fnUntraced(function* (key: ConnectionKey, connection: number, version: number) {
+    const remembered = known.get(`${connection}.${version}`)
+    if (remembered !== undefined) {
+      return isSame(remembered.key, key) ? Option.some(remembered.connection) : Option.none<SlidingConnection>()
+    }
+    const found = yield* store.read(key, connection, version)
+    if (Option.isSome(found)) keep(key, found.value)
+    return found
+  })
+
+  yield* periodically("Removing connections of sliding sync", sweepInterval, store.removeUnused)
+
+  return {
+    /** None where the client must begin anew. */
+    find,
+    open: store.open,
+    /** The next version, or the same one where nothing changes. None where the client must begin anew. */
+    write: Effect.fnUntraced(function* (key: ConnectionKey, from: SlidingConnection, changes: ConnectionChanges) {
+      if (changes.rooms.size === 0) return Option.some(from)
+      if (changes.configs.length > maxConfigs) return Option.none<SlidingConnection>()
+      const written = yield* store.write(from, changes.configs, changes.rooms)
+      if (Option.isNone(written)) forget(idOf(from))
+      else keep(key, written.value)
+      return written
+    })
+  }
+})
+
+export type SlidingConnections = Effect.Success<typeof makeSlidingConnections>

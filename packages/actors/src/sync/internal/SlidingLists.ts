@@ -1,0 +1,188 @@
+/**
+ * Which rooms a request of sliding sync asks for: those in the windows of its lists, and those that it subscribes to.
+ *
+ * Source: "Lists and subscriptions" of MSC4186.
+ */
+import type { SlidingFilters, SlidingList, SlidingSyncBody } from "@greenroom/protocol/client-server/SlidingSyncApi"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { AccountDataStore } from "@greenroom/store/AccountDataStore"
+import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
+import { SyncStore } from "@greenroom/store/SyncStore"
+import { Effect, Option } from "effect"
+import type { RoomLists, UserRoom } from "./RoomLists.ts"
+import { combine, type RoomConfig, toConfig } from "./SlidingRequest.ts"
+
+/** For how many rooms their type is known. */
+const maxTypes = 200_000
+
+/** A room that is asked for. */
+export interface WantedRoom {
+  readonly room: UserRoom
+  readonly config: RoomConfig
+  readonly lists: ReadonlyArray<string>
+  readonly isSubscribed: boolean
+}
+
+export interface Wanted {
+  readonly counts: { readonly [list: string]: { readonly count: number } }
+  /** By number; the most recent rooms of the first list come first. */
+  readonly rooms: ReadonlyMap<number, WantedRoom>
+}
+
+type Test = (room: UserRoom) => boolean
+
+const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<readonly [number, number]> =>
+  ranges ?? (range == null ? [[0, size]] : [range])
+
+/** The rooms that `m.direct` names. */
+export const directRooms = (content: { readonly [userId: string]: unknown } | undefined): ReadonlySet<string> =>
+  new Set(
+    Object.values(content ?? {})
+      .flatMap((roomIds) => (Array.isArray(roomIds) ? roomIds : []))
+      .filter((roomId) => typeof roomId === "string")
+  )
+
+export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
+  const accountData = yield* AccountDataStore
+  const store = yield* SlidingRoomStore
+  const states = yield* StateStore
+  const sync = yield* SyncStore
+  /** The types of rooms, null for rooms without one: a room keeps its type. */
+  const types = new Map<number, string | null>()
+  /** Rooms that are encrypted stay so. */
+  const encrypted = new Set<number>()
+
+  const typesOf = Effect.fnUntraced(function* (rooms: ReadonlyArray<UserRoom>) {
+    const unknown = rooms.flatMap(({ roomNid }) => (types.has(roomNid) ? [] : [roomNid]))
+    if (unknown.length === 0) return
+    if (types.size > maxTypes) types.clear()
+    for (const [roomNid, { content }] of yield* store.newestOf(unknown, "m.room.create")) {
+      types.set(roomNid, typeof content.type === "string" ? content.type : null)
+    }
+  })
+
+  const isOfType = (wanted: ReadonlyArray<string | null>): Test => {
+    const allowed = new Set(wanted)
+    return ({ roomNid }) => allowed.has(types.get(roomNid) ?? null)
+  }
+
+  const isEncrypted = Effect.fnUntraced(function* (rooms: ReadonlyArray<UserRoom>) {
+    const unknown = rooms.flatMap(({ roomNid }) => (encrypted.has(roomNid) ? [] : [roomNid]))
+    if (encrypted.size > maxTypes) encrypted.clear()
+    for (const roomNid of (yield* store.newestOf(unknown, "m.room.encryption")).keys()) encrypted.add(roomNid)
+    return ({ roomNid }: UserRoom) => encrypted.has(roomNid)
+  })
+
+  /** Whether a room has one of these tags. */
+  const isTagged = Effect.fnUntraced(function* (userId: UserId) {
+    const tags = new Map<RoomId, ReadonlySet<string>>()
+    for (const { content, roomId } of yield* accountData.ofType(userId, "m.tag")) {
+      const named = content.tags
+      if (typeof named === "object" && named !== null) tags.set(roomId, new Set(Object.keys(named)))
+    }
+    return (wanted: ReadonlyArray<string>): Test =>
+      ({ roomId }) =>
+        wanted.some((tag) => tags.get(roomId)?.has(tag))
+  })
+
+  /** Whether a room is in one of these spaces, as far as the user is in them. */
+  const isInSpaces = Effect.fnUntraced(function* (rooms: ReadonlyArray<UserRoom>, spaces: ReadonlyArray<string>) {
+    const named = new Set(spaces)
+    const joined = rooms.filter(({ membership, roomId }) => membership === "join" && named.has(roomId))
+    const at = yield* lists.currentPosition
+    const refs = yield* sync.statesAt(joined.map(({ roomNid }) => ({ roomNid, at })))
+    const children = yield* states.read(
+      Array.from(refs, ([roomNid, ref]) => ({ roomNid, ref })),
+      { types: ["m.space.child"] }
+    )
+    const found = new Set(
+      children.filter(({ event }) => Array.isArray(event.content.via)).map(({ event }) => event.state_key)
+    )
+    return ({ roomId }: UserRoom) => found.has(roomId)
+  })
+
+  /** What a room must be for a list. */
+  const testsOf = Effect.fnUntraced(function* (
+    userId: UserId,
+    rooms: ReadonlyArray<UserRoom>,
+    filters: SlidingFilters,
+    direct: ReadonlySet<string>
+  ): Effect.fn.Return<ReadonlyArray<Test>> {
+    const { is_dm, is_encrypted, not_room_types, not_tags, room_types, spaces, tags } = filters
+    const is_invited = filters.is_invited ?? filters.is_invite
+    const tests: Array<Test> = []
+    if (is_invited != null) tests.push(({ membership }) => (membership === "invite") === is_invited)
+    if (is_dm != null) tests.push(({ roomId }) => direct.has(roomId) === is_dm)
+    if (room_types != null || not_room_types != null) yield* typesOf(rooms)
+    if (room_types != null) tests.push(isOfType(room_types))
+    if (not_room_types != null) {
+      const isExcluded = isOfType(not_room_types)
+      tests.push((room) => !isExcluded(room))
+    }
+    if (is_encrypted != null) {
+      const test = yield* isEncrypted(rooms)
+      tests.push((room) => test(room) === is_encrypted)
+    }
+    if (tags != null || not_tags != null) {
+      const hasOneOf = yield* isTagged(userId)
+      if (tags != null) tests.push(hasOneOf(tags))
+      const isExcluded = hasOneOf(not_tags ?? [])
+      tests.push((room) => !isExcluded(room))
+    }
+    if (spaces != null) tests.push(yield* isInSpaces(rooms, spaces))
+    return tests
+  })
+
+  return {
+    /** The direct rooms of a user, by `m.direct`. */
+    direct: (userId: UserId) =>
+      Effect.map(accountData.get(userId, undefined, "m.direct"), (content) =>
+        directRooms(Option.getOrUndefined(content))
+      ),
+    wanted: Effect.fnUntraced(function* (
+      userId: UserId,
+      all: ReadonlyMap<number, UserRoom>,
+      { lists: given, room_subscriptions }: SlidingSyncBody,
+      direct: ReadonlySet<string>
+    ): Effect.fn.Return<Wanted> {
+      const wanted = new Map<number, WantedRoom>()
+      const counts: Record<string, { readonly count: number }> = {}
+      const ordered = given == null ? [] : lists.inOrder(all)
+      for (const [name, list] of Object.entries(given ?? {})) {
+        const tests = yield* testsOf(userId, ordered, list.filters ?? {}, direct)
+        const rooms = tests.length === 0 ? ordered : ordered.filter((room) => tests.every((test) => test(room)))
+        counts[name] = { count: rooms.length }
+        const config = toConfig(list, userId)
+        for (const [from, to] of rangesOf(list, rooms.length)) {
+          for (const room of rooms.slice(from, to + 1)) {
+            const before = wanted.get(room.roomNid)
+            if (before?.lists.includes(name)) continue
+            wanted.set(room.roomNid, {
+              room,
+              config: combine(before?.config, config),
+              lists: [...(before?.lists ?? []), name],
+              isSubscribed: false
+            })
+          }
+        }
+      }
+      const subscribed = new Map(Object.entries(room_subscriptions ?? {}))
+      if (subscribed.size === 0) return { counts, rooms: wanted }
+      for (const room of all.values()) {
+        const subscription = subscribed.get(room.roomId)
+        if (subscription == null || !room.listed) continue
+        const before = wanted.get(room.roomNid)
+        wanted.set(room.roomNid, {
+          room,
+          config: combine(before?.config, toConfig(subscription, userId)),
+          lists: before?.lists ?? [],
+          isSubscribed: true
+        })
+      }
+      return { counts, rooms: wanted }
+    })
+  }
+})
+
+export type SlidingLists = Effect.Success<ReturnType<typeof makeSlidingLists>>

@@ -1,0 +1,417 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+interface ClientEvent {
+  readonly event_id: string
+  readonly type: string
+  readonly sender: string
+  readonly state_key?: string
+  readonly content: { readonly [key: string]: unknown }
+}
+
+interface Room {
+  readonly initial?: boolean
+  readonly membership: string
+  readonly name?: string | null
+  readonly heroes?: ReadonlyArray<{ readonly user_id: string }>
+  readonly timeline?: ReadonlyArray<ClientEvent>
+  readonly required_state?: ReadonlyArray<ClientEvent>
+  readonly invite_state?: ReadonlyArray<ClientEvent>
+  readonly limited?: boolean
+  readonly num_live?: number
+  readonly prev_batch?: string
+  readonly joined_count?: number
+  readonly notification_count?: number
+  readonly bump_stamp: number
+  readonly is_dm?: boolean
+  readonly unstable_expanded_timeline?: boolean
+}
+
+interface Answer {
+  readonly pos: string
+  readonly lists: { readonly [name: string]: { readonly count: number } }
+  readonly rooms: { readonly [roomId: string]: Room }
+  readonly extensions: {
+    readonly account_data?: {
+      readonly global?: ReadonlyArray<{ readonly type: string }>
+      readonly rooms?: { readonly [roomId: string]: ReadonlyArray<{ readonly type: string }> }
+    }
+    readonly receipts?: { readonly rooms: { readonly [roomId: string]: { readonly content: object } } }
+    readonly typing?: { readonly rooms: { readonly [roomId: string]: { readonly content: object } } }
+  }
+}
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+const path = "/unstable/org.matrix.simplified_msc3575/sync"
+
+const request = (user: TestUser, body: unknown, pos?: string, timeout = 0) => {
+  const query = `timeout=${timeout}${pos === undefined ? "" : `&pos=${inPath(pos)}`}`
+  return as(user)("POST", `${path}?${query}`, body)
+}
+
+const sync = (user: TestUser, body: unknown, pos?: string, timeout?: number) =>
+  Effect.map(request(user, body, pos, timeout), ({ body }) => body as unknown as Answer)
+
+/** The request of a client that shows its rooms with the last message. */
+const list = (ranges: ReadonlyArray<readonly [number, number]>, more: object = {}) => ({
+  conn_id: "rooms",
+  lists: { all: { ranges, timeline_limit: 1, required_state: [["m.room.create", ""]], ...more } }
+})
+
+let transactions = 0
+const say = (user: TestUser, room: string, text: string) =>
+  Effect.map(
+    as(user)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/s${transactions++}`, {
+      msgtype: "m.text",
+      body: text
+    }),
+    ({ body }) => body.event_id as unknown as string
+  )
+
+const bodies = (room: Room | undefined) =>
+  room?.timeline?.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : [])) ?? []
+
+const types = (events: ReadonlyArray<{ readonly type: string }> | undefined) => events?.map(({ type }) => type) ?? []
+
+const enter = (host: TestUser, guest: TestUser, room: string) =>
+  Effect.andThen(
+    as(host)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: guest.id }),
+    as(guest)("POST", `/v3/rooms/${inPath(room)}/join`, {})
+  )
+
+layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
+  it.effect("is announced", () =>
+    Effect.gen(function* () {
+      const { body } = yield* askToday("GET", "/versions")
+      assert.deepInclude(body.unstable_features as object, { "org.matrix.simplified_msc3575": true })
+    })
+  )
+
+  it.effect("shows a window of rooms, the most recent first, and tells what is new in it, each event once", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("window-alice")
+      const rooms: Array<string> = []
+      for (const name of ["a", "b", "c"]) rooms.push(yield* createRoom(alice, { name }))
+      const [a = "", b = "", c = ""] = rooms
+      yield* say(alice, a, "first")
+
+      const first = yield* sync(alice, list([[0, 1]]))
+      assert.deepStrictEqual(first.lists, { all: { count: 3 } })
+      assert.sameMembers(Object.keys(first.rooms), [a, c])
+      assert.deepInclude(first.rooms[a], { initial: true, membership: "join", name: "a", limited: true, num_live: 0 })
+      assert.deepStrictEqual(bodies(first.rooms[a]), ["first"])
+      assert.deepStrictEqual(types(first.rooms[a]?.required_state), ["m.room.create"])
+
+      const nothing = yield* sync(alice, list([[0, 1]]), first.pos)
+      assert.deepStrictEqual(nothing.rooms, {})
+      assert.deepStrictEqual(nothing.lists, { all: { count: 3 } })
+
+      yield* say(alice, a, "second")
+      const second = yield* sync(alice, list([[0, 1]]), nothing.pos)
+      assert.deepStrictEqual(Object.keys(second.rooms), [a])
+      assert.notProperty(second.rooms[a], "initial")
+      assert.deepInclude(second.rooms[a], { num_live: 1, limited: false })
+      assert.deepStrictEqual(bodies(second.rooms[a]), ["second"])
+      assert.isAbove(second.rooms[a]?.bump_stamp ?? 0, first.rooms[a]?.bump_stamp ?? 0)
+      assert.deepStrictEqual(second.rooms[a]?.required_state, [])
+
+      // A larger window brings the rooms that it adds.
+      const third = yield* sync(alice, list([[0, 9]]), second.pos)
+      assert.deepStrictEqual(Object.keys(third.rooms), [b])
+      assert.isTrue(third.rooms[b]?.initial)
+    })
+  )
+
+  it.effect("a room that left the window and comes back is told from where the client has it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("back-alice")
+      const a = yield* createRoom(alice, { name: "a" })
+      const b = yield* createRoom(alice, { name: "b" })
+      const narrow = list([[0, 0]], { timeline_limit: 10 })
+      const first = yield* sync(alice, narrow)
+      assert.deepStrictEqual(Object.keys(first.rooms), [b])
+      yield* say(alice, a, "in a")
+      const second = yield* sync(alice, narrow, first.pos)
+      assert.deepStrictEqual(Object.keys(second.rooms), [a])
+      yield* say(alice, b, "one")
+      yield* say(alice, a, "two")
+      const third = yield* sync(alice, narrow, second.pos)
+      assert.deepStrictEqual(Object.keys(third.rooms), [a])
+      yield* say(alice, b, "three")
+      const fourth = yield* sync(alice, narrow, third.pos)
+      assert.deepStrictEqual(Object.keys(fourth.rooms), [b])
+      assert.notProperty(fourth.rooms[b], "initial")
+      assert.deepStrictEqual(bodies(fourth.rooms[b]), ["one", "three"])
+    })
+  )
+
+  it.effect(
+    "a repeated position is answered again; an older one, a foreign one and one that is none are M_UNKNOWN_POS",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("repeat-alice")
+        const bob = yield* register("repeat-bob")
+        const a = yield* createRoom(alice, { name: "a" })
+        const b = yield* createRoom(alice, { name: "b" })
+        const first = yield* sync(alice, list([[0, 0]]))
+        yield* say(alice, a, "hello")
+        const second = yield* sync(alice, list([[0, 0]]), first.pos)
+        const again = yield* sync(alice, list([[0, 0]]), first.pos)
+        assert.deepStrictEqual(Object.keys(again.rooms), Object.keys(second.rooms))
+        assert.deepStrictEqual(bodies(again.rooms[a]), ["hello"])
+        yield* say(alice, b, "more")
+        const third = yield* sync(alice, list([[0, 0]]), again.pos)
+        assert.deepStrictEqual(bodies(third.rooms[b]), ["more"])
+        yield* say(alice, a, "still more")
+        yield* sync(alice, list([[0, 0]]), third.pos)
+
+        for (const [user, pos] of [
+          [alice, first.pos],
+          [bob, third.pos],
+          [alice, "nonsense"],
+          [alice, third.pos.replace(/_[^_]*$/, "_elsewhere")]
+        ] as const) {
+          const refused = yield* request(user, list([[0, 0]]), pos)
+          assert.strictEqual(refused.status, 400)
+          assert.strictEqual(refused.body.errcode, "M_UNKNOWN_POS")
+        }
+      })
+  )
+
+  it.effect("a request that waits is answered by the next message, or with nothing when its time is over", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("wait-alice")
+      const bob = yield* register("wait-bob")
+      const room = yield* createRoom(alice)
+      yield* enter(alice, bob, room)
+      const first = yield* sync(bob, list([[0, 9]]))
+      const waiting = yield* Effect.forkChild(sync(bob, list([[0, 9]]), first.pos, 20_000))
+      yield* say(alice, room, "wake up")
+      const answer = yield* Fiber.join(waiting)
+      assert.deepStrictEqual(bodies(answer.rooms[room]), ["wake up"])
+      assert.strictEqual(answer.rooms[room]?.notification_count, 1)
+      const late = yield* sync(bob, list([[0, 9]]), answer.pos, 1)
+      assert.deepStrictEqual(late.rooms, {})
+    })
+  )
+
+  it.effect("a subscription brings a room that is in no window, with more of its timeline when it asks for more", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("sub-alice")
+      const room = yield* createRoom(alice, { name: "subscribed" })
+      for (const text of ["1", "2", "3"]) yield* say(alice, room, text)
+      const first = yield* sync(alice, list([[0, 9]]))
+      assert.deepStrictEqual(bodies(first.rooms[room]), ["3"])
+      const open = {
+        ...list([[0, 9]]),
+        room_subscriptions: { [room]: { timeline_limit: 3, required_state: [["m.room.name", ""]] } }
+      }
+      const opened = yield* sync(alice, open, first.pos)
+      assert.deepStrictEqual(bodies(opened.rooms[room]), ["1", "2", "3"])
+      assert.isTrue(opened.rooms[room]?.unstable_expanded_timeline)
+      assert.deepStrictEqual(types(opened.rooms[room]?.required_state), ["m.room.name"])
+      assert.deepStrictEqual((yield* sync(alice, open, opened.pos)).rooms, {})
+
+      const stranger = yield* register("sub-stranger")
+      const refused = yield* sync(stranger, { room_subscriptions: { [room]: { timeline_limit: 3 } } })
+      assert.deepStrictEqual(refused.rooms, {})
+    })
+  )
+
+  it.effect("required state: one's own membership, lazily loaded members, wildcards, and what changes", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("state-alice")
+      const bob = yield* register("state-bob")
+      const carol = yield* register("state-carol")
+      const room = yield* createRoom(alice, { name: "before" })
+      yield* enter(alice, bob, room)
+      yield* enter(alice, carol, room)
+      yield* say(bob, room, "hello")
+      const wants = (required_state: unknown) => ({
+        lists: { all: { ranges: [[0, 9]], timeline_limit: 1, required_state } }
+      })
+      const lazy = wants([
+        ["m.room.member", "$LAZY"],
+        ["m.room.member", "$ME"],
+        ["m.room.name", ""]
+      ])
+      const first = yield* sync(alice, lazy)
+      const members = (room: Room | undefined) =>
+        room?.required_state?.flatMap(({ state_key, type }) => (type === "m.room.member" ? [state_key] : [])) ?? []
+      assert.sameMembers(members(first.rooms[room]), [alice.id, bob.id])
+      assert.strictEqual(first.rooms[room]?.joined_count, 3)
+
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.name`, { name: "after" })
+      yield* as(carol)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      const second = yield* sync(alice, lazy, first.pos)
+      assert.strictEqual(second.rooms[room]?.name, "after")
+      assert.strictEqual(second.rooms[room]?.joined_count, 2)
+      assert.include(types(second.rooms[room]?.required_state), "m.room.name")
+      assert.include(members(second.rooms[room]), carol.id)
+
+      const everything = yield* sync(alice, wants([["*", "*"]]))
+      assert.includeMembers(types(everything.rooms[room]?.required_state), ["m.room.create", "m.room.power_levels"])
+      assert.includeMembers(members(everything.rooms[room]), [alice.id, bob.id, carol.id])
+      const proposal = yield* sync(alice, {
+        lists: {
+          all: {
+            range: [0, 9],
+            timeline_limit: 1,
+            required_state: { include: [{}], exclude: [{ type: "m.room.create" }], lazy_members: true }
+          }
+        }
+      })
+      assert.notInclude(types(proposal.rooms[room]?.required_state), "m.room.create")
+      assert.include(types(proposal.rooms[room]?.required_state), "m.room.power_levels")
+      assert.notInclude(members(proposal.rooms[room]), bob.id)
+    })
+  )
+
+  it.effect("invitations come with what may be seen; entering brings the room, leaving is told once", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("invite-alice")
+      const bob = yield* register("invite-bob")
+      const room = yield* createRoom(alice, { name: "party" })
+      const start = yield* sync(bob, list([[0, 9]]))
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
+      const invited = yield* sync(bob, list([[0, 9]]), start.pos)
+      assert.strictEqual(invited.rooms[room]?.membership, "invite")
+      assert.include(types(invited.rooms[room]?.invite_state), "m.room.name")
+      assert.notProperty(invited.rooms[room], "timeline")
+      assert.strictEqual(invited.lists.all?.count, 1)
+      yield* say(alice, room, "not for bob yet")
+      assert.deepStrictEqual((yield* sync(bob, list([[0, 9]]), invited.pos)).rooms, {})
+
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/join`, {})
+      const joined = yield* sync(bob, list([[0, 9]]), invited.pos)
+      assert.deepInclude(joined.rooms[room], { initial: true, membership: "join", name: "party" })
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      yield* say(alice, room, "bob is gone")
+      const left = yield* sync(bob, list([[0, 9]]), joined.pos)
+      assert.strictEqual(left.rooms[room]?.membership, "leave")
+      assert.deepStrictEqual(bodies(left.rooms[room]), [])
+      assert.strictEqual(left.lists.all?.count, 0)
+      assert.deepStrictEqual((yield* sync(bob, list([[0, 9]]), left.pos)).rooms, {})
+    })
+  )
+
+  it.effect("who is thrown out sees it, also on a connection that begins later", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("kick-alice")
+      const bob = yield* register("kick-bob")
+      const room = yield* createRoom(alice, { name: "club" })
+      yield* enter(alice, bob, room)
+      const start = yield* sync(bob, list([[0, 9]]))
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/ban`, { user_id: bob.id })
+      yield* say(alice, room, "secret")
+      const banned = yield* sync(bob, list([[0, 9]]), start.pos)
+      assert.strictEqual(banned.rooms[room]?.membership, "ban")
+      assert.notInclude(bodies(banned.rooms[room]), "secret")
+      const anew = yield* sync(bob, list([[0, 9]]))
+      assert.strictEqual(anew.rooms[room]?.membership, "ban")
+      assert.notInclude(bodies(anew.rooms[room]), "secret")
+    })
+  )
+
+  it.effect("filters choose direct rooms, invitations, encrypted rooms, types, tags and rooms of spaces", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("filter-alice")
+      const bob = yield* register("filter-bob")
+      const direct = yield* createRoom(alice, { name: "direct" })
+      const secret = yield* createRoom(alice, { name: "secret" })
+      const invitation = yield* createRoom(bob, { name: "invitation" })
+      const { body } = yield* as(alice)("POST", "/v3/createRoom", { creation_content: { type: "m.space" } })
+      const space = body.room_id as unknown as string
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(space)}/state/m.space.child/${inPath(secret)}`, { via: ["x.test"] })
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(secret)}/state/m.room.encryption`, {
+        algorithm: "m.megolm.v1.aes-sha2"
+      })
+      yield* as(bob)("POST", `/v3/rooms/${inPath(invitation)}/invite`, { user_id: alice.id })
+      yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/account_data/m.direct`, { [bob.id]: [direct] })
+      yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/rooms/${inPath(secret)}/tags/m.favourite`, {})
+      for (const [filters, expected] of [
+        [{ is_dm: true }, [direct]],
+        [{ is_dm: false, is_invite: false, not_room_types: ["m.space"] }, [secret]],
+        [{ is_encrypted: true }, [secret]],
+        [{ is_invite: true }, [invitation]],
+        [{ room_types: ["m.space"] }, [space]],
+        [{ room_types: [null], is_invited: false }, [direct, secret]],
+        [{ tags: ["m.favourite"] }, [secret]],
+        [{ not_tags: ["m.favourite"], is_invite: false }, [direct, space]],
+        [{ spaces: [space] }, [secret]]
+      ] as const) {
+        const answer = yield* sync(alice, list([[0, 9]], { filters }))
+        assert.sameMembers(Object.keys(answer.rooms), [...expected], JSON.stringify(filters))
+        assert.strictEqual(answer.lists.all?.count, expected.length)
+      }
+      const dm = yield* sync(alice, list([[0, 9]], { filters: { is_dm: true } }))
+      assert.isTrue(dm.rooms[direct]?.is_dm)
+    })
+  )
+
+  it.effect("extensions bring account data, receipts and typing: what is there at first, and then what is new", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("ext-alice")
+      const bob = yield* register("ext-bob")
+      const room = yield* createRoom(alice)
+      yield* enter(alice, bob, room)
+      const event = yield* say(alice, room, "read me")
+      const on = { enabled: true }
+      const body = { ...list([[0, 9]]), extensions: { account_data: on, receipts: on, typing: on } }
+      yield* as(bob)("PUT", `/v3/user/${inPath(bob.id)}/rooms/${inPath(room)}/account_data/org.example.note`, { a: 1 })
+      const first = yield* sync(bob, body)
+      assert.include(types(first.extensions.account_data?.global), "m.push_rules")
+      assert.deepStrictEqual(types(first.extensions.account_data?.rooms?.[room]), ["org.example.note"])
+      assert.notProperty(first.extensions, "typing")
+
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(event)}`, {})
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/typing/${inPath(alice.id)}`, { typing: true, timeout: 30_000 })
+      yield* as(bob)("PUT", `/v3/user/${inPath(bob.id)}/account_data/org.example.all`, { b: 2 })
+      const collect = (
+        pos: string,
+        seen: ReadonlySet<string>
+      ): Effect.Effect<ReadonlySet<string>, never, Effect.Services<ReturnType<typeof sync>>> =>
+        Effect.flatMap(sync(bob, body, pos, 20_000), ({ extensions, pos }) => {
+          const all = new Set(seen)
+          if (types(extensions.account_data?.global).includes("org.example.all")) all.add("account_data")
+          if (event in (extensions.receipts?.rooms[room]?.content ?? {})) all.add("receipts")
+          if (extensions.typing?.rooms[room] !== undefined) all.add("typing")
+          return all.size === 3 ? Effect.succeed(all) : collect(pos, all)
+        })
+      assert.strictEqual((yield* collect(first.pos, new Set())).size, 3)
+      const anew = yield* sync(bob, { ...body, conn_id: "other" })
+      assert.property(anew.extensions.receipts?.rooms[room]?.content ?? {}, event)
+      assert.property(anew.extensions.typing?.rooms ?? {}, room)
+    })
+  )
+
+  it.effect("windows of millions, many connections and wrong settings are bounded", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("bound-alice")
+      const room = yield* createRoom(alice)
+      const huge = yield* sync(alice, list([[0, 9_000_000_000]], { timeline_limit: 1_000_000 }))
+      assert.deepStrictEqual(Object.keys(huge.rooms), [room])
+      let first: Answer | undefined
+      for (let count = 0; count < 25; count++) {
+        const answer = yield* sync(alice, { ...list([[0, 0]]), conn_id: `c${count}` })
+        first ??= answer
+      }
+      yield* createRoom(alice)
+      const forgotten = yield* request(alice, { ...list([[0, 0]]), conn_id: "c0" }, first?.pos)
+      assert.strictEqual(forgotten.body.errcode, "M_UNKNOWN_POS")
+      for (const wrong of [
+        { lists: { all: { ranges: [[0]] } } },
+        { lists: { all: { ranges: "all" } } },
+        { lists: [] },
+        { room_subscriptions: { x: 1 } },
+        { extensions: { typing: 1 } }
+      ]) {
+        const refused = yield* request(alice, wrong)
+        assert.strictEqual(refused.status, 400, JSON.stringify(wrong))
+      }
+    })
+  )
+})

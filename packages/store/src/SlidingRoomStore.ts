@@ -1,0 +1,202 @@
+/**
+ * What sliding sync reads of rooms: the rooms of a user with their last events, and of the rooms that are shown some keys of
+ * their states. Each is one query for all rooms.
+ *
+ * An error of the database is a defect. Source: MSC4186.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { bigints, integers, texts } from "./PgArrays.ts"
+import type { StateRef } from "./StateStore.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** A room that a user is in, was invited to, knocks at, or was thrown out of. */
+export interface ListedRoom {
+  readonly roomNid: number
+  readonly roomId: RoomId
+  readonly membership: string
+  /** Of a joined room its last event, of others the change of the membership. */
+  readonly position: StreamPosition
+}
+
+/** A key of the state of one room. */
+export interface WantedKey {
+  readonly roomNid: number
+  readonly ref: StateRef
+  readonly type: string
+  readonly stateKey: string
+}
+
+export interface FoundKey {
+  readonly roomNid: number
+  readonly event: Event
+}
+
+/** Events that count as activity, for the order in which clients show rooms. */
+const bumpTypes = [
+  "m.room.create",
+  "m.room.message",
+  "m.room.encrypted",
+  "m.sticker",
+  "m.call.invite",
+  "m.poll.start",
+  "org.matrix.msc3381.poll.start",
+  "m.beacon_info",
+  "org.matrix.msc3672.beacon_info"
+]
+
+/** Among how many events of a room one that counts as activity is looked for. */
+const bumpWindow = 500
+
+interface ListRow {
+  readonly room_nid: bigint
+  readonly room_id: string
+  readonly membership: string
+  readonly xid: string
+  readonly nid: bigint
+}
+
+const toListed = (row: ListRow): ListedRoom => ({
+  roomNid: Number(row.room_nid),
+  roomId: row.room_id as RoomId,
+  membership: row.membership,
+  position: { xid: Number(row.xid), nid: Number(row.nid) }
+})
+
+export class SlidingRoomStore extends Context.Service<
+  SlidingRoomStore,
+  {
+    /** The rooms of a user's lists. Rooms that the user has left, or never was in when banned, are none of them. */
+    readonly roomsOf: (userId: UserId) => Effect.Effect<ReadonlyArray<ListedRoom>>
+    /** The newest state event of a type, with an empty state key, of each room that ever had one. */
+    readonly newestOf: (roomNids: ReadonlyArray<number>, type: string) => Effect.Effect<ReadonlyMap<number, Event>>
+    /** Those of the rooms whose history was ever hidden from members. */
+    readonly withHiddenHistory: (roomNids: ReadonlyArray<number>) => Effect.Effect<ReadonlySet<number>>
+    /** The transactions of the last events that count as activity, up to a position. */
+    readonly bumpStamps: (
+      roomNids: ReadonlyArray<number>,
+      upTo: StreamPosition
+    ) => Effect.Effect<ReadonlyMap<number, number>>
+    /** Single keys of states; those that a state does not have are left out. */
+    readonly stateKeys: (keys: ReadonlyArray<WantedKey>) => Effect.Effect<ReadonlyArray<FoundKey>>
+  }
+>()("greenroom/store/SlidingRoomStore") {
+  static readonly layer = Layer.effect(
+    SlidingRoomStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      // Who was never in a room must not learn when something happens there.
+      const roomsOf = (userId: UserId) =>
+        sql<ListRow>`
+          SELECT own.room_nid, rooms.room_id, own.membership,
+                 coalesce(change.xid, rooms.latest_xid)::text AS xid, coalesce(change.nid, rooms.latest_nid) AS nid
+          FROM memberships own JOIN rooms USING (room_nid)
+          LEFT JOIN LATERAL (
+            SELECT xid, nid FROM membership_changes
+            WHERE own.membership <> 'join' AND user_id = ${userId} AND membership_changes.room_nid = own.room_nid
+            ORDER BY xid DESC, nid DESC LIMIT 1
+          ) AS change ON true
+          WHERE own.user_id = ${userId} AND coalesce(change.nid, rooms.latest_nid) IS NOT NULL
+            AND (own.membership IN ('join', 'invite', 'knock') OR (
+              own.sender <> ${userId}
+              AND EXISTS (
+                SELECT 1 FROM membership_changes
+                WHERE user_id = ${userId} AND membership_changes.room_nid = own.room_nid AND membership = 'join')
+              AND NOT EXISTS (
+                SELECT 1 FROM forgotten_rooms
+                WHERE forgotten_rooms.user_id = ${userId} AND forgotten_rooms.room_nid = own.room_nid
+                  AND forgotten_rooms.xid > change.xid)))`.pipe(
+          Effect.map((rows) => rows.map(toListed)),
+          Effect.orDie
+        )
+
+      const newestOf = (roomNids: ReadonlyArray<number>, type: string) =>
+        roomNids.length === 0
+          ? Effect.succeed(new Map<number, Event>())
+          : sql<{ room_nid: bigint; body: string }>`
+              SELECT room.room_nid, newest.body FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
+              CROSS JOIN LATERAL (
+                SELECT body FROM events
+                WHERE events.room_nid = room.room_nid AND type = ${type} AND state_key = '' AND status IN (0, 1, 4)
+                ORDER BY xid DESC, nid DESC LIMIT 1
+              ) AS newest`.pipe(
+              Effect.map((rows) => new Map(rows.map((row) => [Number(row.room_nid), JSON.parse(row.body) as Event]))),
+              Effect.orDie
+            )
+
+      const withHiddenHistory = (roomNids: ReadonlyArray<number>) =>
+        roomNids.length === 0
+          ? Effect.succeed(new Set<number>())
+          : sql<{ room_nid: bigint }>`
+              SELECT DISTINCT room_nid FROM events
+              WHERE room_nid = ANY (${bigints(roomNids)}::bigint[])
+                AND type = 'm.room.history_visibility' AND state_key = ''
+                AND body::json #>> '{content,history_visibility}' IN ('joined', 'invited')`.pipe(
+              Effect.map((rows) => new Set(rows.map((row) => Number(row.room_nid)))),
+              Effect.orDie
+            )
+
+      const bumpStamps = (roomNids: ReadonlyArray<number>, upTo: StreamPosition) =>
+        roomNids.length === 0
+          ? Effect.succeed(new Map<number, number>())
+          : sql<{ room_nid: bigint; xid: string }>`
+              SELECT room.room_nid, coalesce(
+                (SELECT recent.xid FROM (
+                  SELECT xid, nid, type FROM events
+                  WHERE events.room_nid = room.room_nid AND status <= 1
+                    AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)
+                  ORDER BY xid DESC, nid DESC LIMIT ${bumpWindow}
+                ) AS recent
+                WHERE type = ANY (${texts(bumpTypes)}::text[]) ORDER BY xid DESC, nid DESC LIMIT 1),
+                '0')::text AS xid
+              FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)`.pipe(
+              Effect.map((rows) => new Map(rows.map((row) => [Number(row.room_nid), Number(row.xid)]))),
+              Effect.orDie
+            )
+
+      const stateKeys = Effect.fnUntraced(function* (keys: ReadonlyArray<WantedKey>) {
+        if (keys.length === 0) return []
+        const refs = new Map(keys.map(({ ref, roomNid }) => [roomNid, ref]))
+        const rows = yield* sql<{ room_nid: bigint; body: string }>`
+          WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
+            SELECT room_nid, chain, seq, 0 FROM unnest(
+              ${bigints([...refs.keys()])}::bigint[],
+              ${bigints(Array.from(refs.values(), ({ chain }) => chain))}::bigint[],
+              ${integers(Array.from(refs.values(), ({ seq }) => seq))}::integer[]
+            ) AS given (room_nid, chain, seq)
+            UNION ALL
+            SELECT walk.room_nid, state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
+            FROM walk JOIN state_chains ON state_chains.chain = walk.chain
+            WHERE state_chains.parent_chain IS NOT NULL
+          ), stretch (room_nid, chains, seqs) AS MATERIALIZED (
+            SELECT room_nid, array_agg(chain ORDER BY height), array_agg(seq ORDER BY height) FROM walk GROUP BY room_nid
+          )
+          SELECT key.room_nid, events.body
+          FROM unnest(
+            ${bigints(keys.map(({ roomNid }) => roomNid))}::bigint[],
+            ${texts(keys.map(({ type }) => type))}::text[],
+            ${texts(keys.map(({ stateKey }) => stateKey))}::text[]
+          ) AS key (room_nid, type, state_key)
+          JOIN stretch ON stretch.room_nid = key.room_nid
+          CROSS JOIN LATERAL (
+            SELECT newest.event_nid
+            FROM unnest(stretch.chains, stretch.seqs) WITH ORDINALITY AS walked (chain, seq, height)
+            CROSS JOIN LATERAL (
+              SELECT delta.event_nid FROM state_deltas delta
+              WHERE delta.chain = walked.chain AND delta.type = key.type AND delta.state_key = key.state_key
+                AND delta.seq <= walked.seq
+              ORDER BY delta.seq DESC LIMIT 1
+            ) AS newest
+            ORDER BY walked.height LIMIT 1
+          ) AS found
+          JOIN events ON events.nid = found.event_nid`
+        return rows.map((row): FoundKey => ({ roomNid: Number(row.room_nid), event: JSON.parse(row.body) as Event }))
+      }, Effect.orDie)
+
+      return SlidingRoomStore.of({ roomsOf, newestOf, withHiddenHistory, bumpStamps, stateKeys })
+    })
+  )
+}
