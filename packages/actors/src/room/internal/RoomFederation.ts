@@ -17,6 +17,7 @@ import {
   type MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
+import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
@@ -34,6 +35,8 @@ import { admits } from "./ServerAcl.ts"
 
 /** How long events of other servers wait for a join of ours that is under way. */
 const longestJoinWait = "20 seconds"
+
+const keptOut = (server: ServerName) => `${server} is kept out of the room by its m.room.server_acl`
 
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { roomId, serverName, signingKey, states } = writer
@@ -62,7 +65,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       yield* Effect.timeoutOption(handshakes.settled, longestJoinWait)
       const now = yield* one.withPermits(1)(loadOurs)
       if (!mayKnow(now, origin, events)) return yield* notFound
-      yield* requireAdmitted(now, origin)
+      if (!admits(now.lookup, origin)) return events.map(({ event_id }) => ({ event_id, error: keptOut(origin) }))
       const handled = events.filter((event) => !unhandled.has(event.event_id))
       const gap = yield* gaps.close(now, origin, handled)
       const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution)))
@@ -87,14 +90,20 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     return isOpen || isListed || isIn || room.servers.has(serverNameOf(userId))
   }
 
-  const requireVisible = (room: RoomState, userId: UserId, handshake: MembershipHandshake) =>
-    isVisibleTo(room, userId, handshake) ? Effect.void : notFound
+  /** To whom the room is closed it does not exist in the draft's dialect; today's says that it is forbidden. */
+  const requireVisible = (
+    room: RoomState,
+    userId: UserId,
+    handshake: MembershipHandshake
+  ): Effect.Effect<void, MatrixError> => {
+    if (isVisibleTo(room, userId, handshake)) return Effect.void
+    return room.version.id === draftRoomVersion.id
+      ? notFound
+      : new Forbidden({ error: `${userId} may not ${handshake === "leave" ? "leave" : handshake} here` })
+  }
 
-  /** A server that the room's access control list keeps out. */
   const requireAdmitted = (room: RoomState, origin: ServerName) =>
-    admits(room.lookup, origin)
-      ? Effect.void
-      : new Forbidden({ error: `${origin} is banned from the room by its m.room.server_acl` })
+    admits(room.lookup, origin) ? Effect.void : new Forbidden({ error: keptOut(origin) })
 
   const requireKnown = (room: RoomState, versions: ReadonlyArray<string> | undefined) =>
     versions === undefined || versions.includes(room.version.id)

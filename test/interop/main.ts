@@ -1,0 +1,92 @@
+/**
+ * `npm run test:interop`: Greenroom and servers that others wrote, as processes on loopback with TLS, in one room.
+ *
+ *     npm run test:interop                              every scene, in room versions 1 to 12, each side the founder
+ *     npm run test:interop -- --room-version 12         one room version
+ *     npm run test:interop -- --founder greenroom       one founder
+ *     npm run test:interop -- partition                 scenes whose name has the word
+ *
+ * Needs Python 3 with venv for Synapse; says so and ends well where there is none. Exit code 1: a scene failed.
+ */
+import { chmod, mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { install } from "../support/Synapse.ts"
+import { type Server, startGreenroom, startSynapse } from "./servers/Server.ts"
+import { scenes } from "./servers/scenes.ts"
+
+const say = (text: string) => process.stdout.write(`${text}\n`)
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    "room-version": { type: "string", multiple: true },
+    founder: { type: "string", multiple: true },
+    keep: { type: "boolean" }
+  }
+})
+
+const versions = (values["room-version"] ?? Array.from({ length: 12 }, (_, i) => `${i + 1}`)).map(Number)
+const chosen = scenes.filter(({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)))
+
+const python = async (): Promise<string | undefined> => {
+  try {
+    return await install()
+  } catch (error) {
+    say(`No Synapse: ${error instanceof Error ? error.message : error}`)
+    return undefined
+  }
+}
+
+let stages = 0
+
+const play = async (founder: Server, other: Server, version: number): Promise<ReadonlyArray<string>> => {
+  const failures: Array<string> = []
+  for (const scene of chosen) {
+    if (version < (scene.since ?? 1)) continue
+    const tag = `${++stages}`
+    const what = `version ${version}, founded by ${founder.kind} with ${other.kind}: ${scene.name}`
+    const begun = performance.now()
+    try {
+      const [alice, bob] = [await founder.person(`alice${tag}`), await other.person(`bob${tag}`)]
+      await scene.run({ version, founder, other, alice, bob, tag })
+      say(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
+    } catch (error) {
+      say(`FAILED  ${what}: ${error instanceof Error ? error.message : error}`)
+      failures.push(what)
+    }
+  }
+  return failures
+}
+
+const main = async (): Promise<number> => {
+  const interpreter = await python()
+  if (interpreter === undefined) return 0
+  const directory = await mkdtemp(join(tmpdir(), "greenroom-interop-"))
+  await chmod(directory, 0o711)
+  const started = await Promise.allSettled([
+    startGreenroom(directory, 28_541),
+    startSynapse(interpreter, directory, 28_542)
+  ])
+  const servers = started.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []))
+  const failures: Array<string> = []
+  try {
+    for (const each of started) if (each.status === "rejected") throw each.reason
+    for (const version of versions) {
+      for (const founder of servers) {
+        if (values.founder !== undefined && !values.founder.includes(founder.kind)) continue
+        const others = servers.filter((server) => server !== founder)
+        for (const other of others) failures.push(...(await play(founder, other, version)))
+      }
+    }
+  } finally {
+    await Promise.all(servers.map((server) => server.stop()))
+    if (values.keep === true) say(`Logs are in ${directory}`)
+    else await rm(directory, { recursive: true, force: true })
+  }
+  say(failures.length === 0 ? "All scenes passed" : `${failures.length} scenes failed`)
+  return failures.length === 0 ? 0 : 1
+}
+
+process.exitCode = await main()

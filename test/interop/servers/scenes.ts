@@ -1,0 +1,407 @@
+/**
+ * What people on two servers do in one room, and what both sides must see of it. Each scene is run with each of the servers
+ * as the founder of the room, in every room version.
+ */
+import { setTimeout as delay } from "node:timers/promises"
+import type { Body } from "../../support/Curl.ts"
+import type { Person } from "../synapse/Person.ts"
+import type { Server } from "./Server.ts"
+
+/** The two sides of a scene. */
+export interface Stage {
+  readonly version: number
+  readonly founder: Server
+  readonly other: Server
+  /** A new user of the founder's server, and of the other one. */
+  readonly alice: Person
+  readonly bob: Person
+  /** Part of names that must differ from scene to scene. */
+  readonly tag: string
+}
+
+export interface Scene {
+  readonly name: string
+  /** The first room version in which it is possible. */
+  readonly since?: number
+  readonly run: (stage: Stage) => Promise<void>
+}
+
+/** How long to wait for anything that has to reach the other side, in steps of 100 ms. */
+const steps = 200
+
+const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
+  for (let step = 0; step < steps; step++) {
+    if (await holds().catch(() => false)) return
+    await delay(100)
+  }
+  throw new Error(`Not within ${steps / 10} seconds: ${what}`)
+}
+
+const refused = async (what: string, attempt: Promise<unknown>): Promise<void> => {
+  const result = await attempt.then(
+    () => "allowed",
+    (error: Error) => error.message
+  )
+  if (result === "allowed") throw new Error(`It should have been refused: ${what}`)
+  if (/: 5[0-9][0-9] /.test(result)) throw new Error(`Refused with a failure: ${what}: ${result}`)
+}
+
+const membershipOf = async (viewer: Person, room: string, whom: Person): Promise<string | undefined> =>
+  (await viewer.content(room, "m.room.member", whom.id)).membership
+
+const sees = (viewer: Person, room: string, whom: Person, membership: string) =>
+  until(`${viewer.id} sees ${whom.id} as ${membership}`, async () => {
+    return (await membershipOf(viewer, room, whom)) === membership
+  })
+
+const hasState = (viewer: Person, room: string, type: string, holds: (content: Body) => boolean, stateKey = "") =>
+  until(`${viewer.id} sees ${type}`, async () => holds(await viewer.content(room, type, stateKey)))
+
+const isInvited = (person: Person, room: string) =>
+  until(`${person.id} is invited`, async () => {
+    const { rooms } = await person.call("GET", "sync?timeout=0")
+    return rooms?.invite?.[room]?.invite_state?.events?.length > 0
+  })
+
+/** Each says something, and both have both. */
+const talk = async (room: string, a: Person, b: Person): Promise<void> => {
+  const fromA = await a.say(room, `from ${a.id}`)
+  await until(`${b.id} gets what ${a.id} says`, () => b.has(room, fromA))
+  const fromB = await b.say(room, `from ${b.id}`)
+  await until(`${a.id} gets what ${b.id} says`, () => a.has(room, fromB))
+}
+
+const create = ({ alice, version }: Stage, options: object = {}): Promise<string> =>
+  alice.createRoom({ preset: "public_chat", room_version: `${version}`, ...options })
+
+/** A public room that both have joined. */
+const shared = async (stage: Stage, options: object = {}): Promise<string> => {
+  const room = await create(stage, options)
+  await stage.bob.join(room, stage.founder.name)
+  await sees(stage.alice, room, stage.bob, "join")
+  return room
+}
+
+const idsOf = async (person: Person, room: string): Promise<ReadonlyMap<string, string>> =>
+  new Map(
+    (await person.state(room)).map((event: Body): [string, string] => [
+      `${event.type} ${event.state_key}`,
+      event.event_id
+    ])
+  )
+
+/** Both sides have the same state. */
+const agree = async (room: string, a: Person, b: Person): Promise<void> => {
+  let differing = ""
+  await until(`both have the same state`, async () => {
+    const [ofA, ofB] = await Promise.all([idsOf(a, room), idsOf(b, room)])
+    const keys = new Set([...ofA.keys(), ...ofB.keys()])
+    differing = [...keys].filter((key) => ofA.get(key) !== ofB.get(key)).join(", ")
+    return differing === ""
+  }).catch(() => {
+    throw new Error(`The two sides differ in: ${differing}`)
+  })
+}
+
+const messagesOf = async (person: Person, room: string): Promise<ReadonlyArray<string>> => {
+  const found: Array<string> = []
+  let from = ""
+  for (let page = 0; page < 100; page++) {
+    const query = `dir=b&limit=50${from === "" ? "" : `&from=${encodeURIComponent(from)}`}`
+    const { chunk, end } = await person.call("GET", `rooms/${encodeURIComponent(room)}/messages?${query}`)
+    for (const event of chunk) if (event.type === "m.room.message" && event.content.body) found.push(event.content.body)
+    if (end === undefined || end === from) return found.reverse()
+    from = end
+  }
+  return found.reverse()
+}
+
+const apart = async ({ founder, other }: Stage, onFounder: () => Promise<unknown>, onOther: () => Promise<unknown>) => {
+  await Promise.all([founder.link.down(), other.link.down()])
+  try {
+    await onFounder()
+    await onOther()
+  } finally {
+    await Promise.all([founder.link.up(), other.link.up()])
+    await delay(1_000)
+  }
+}
+
+export const scenes: ReadonlyArray<Scene> = [
+  {
+    name: "invite, join, talk",
+    run: async (stage) => {
+      const { alice, bob, founder } = stage
+      const room = await create(stage, { preset: "private_chat", name: "Invited", invite: [] })
+      await refused("joining without an invitation", bob.join(room, founder.name))
+      await alice.invite(room, bob)
+      await isInvited(bob, room)
+      await bob.join(room, founder.name)
+      await talk(room, alice, bob)
+      await hasState(bob, room, "m.room.name", ({ name }) => name === "Invited")
+      await agree(room, alice, bob)
+    }
+  },
+  {
+    name: "invite at creation, reject",
+    run: async (stage) => {
+      const { alice, bob } = stage
+      const room = await create(stage, { preset: "private_chat", invite: [bob.id] })
+      await isInvited(bob, room)
+      await bob.leave(room)
+      await sees(alice, room, bob, "leave")
+    }
+  },
+  {
+    name: "join by alias, leave, join again",
+    run: async (stage) => {
+      const { alice, bob, founder, tag } = stage
+      const room = await create(stage, { room_alias_name: `alias${tag}` })
+      await bob.call("POST", `join/${encodeURIComponent(`#alias${tag}:${founder.name}`)}`, {})
+      await talk(room, alice, bob)
+      await bob.leave(room)
+      await sees(alice, room, bob, "leave")
+      await bob.join(room, founder.name)
+      await sees(alice, room, bob, "join")
+      await talk(room, alice, bob)
+    }
+  },
+  {
+    name: "restricted join",
+    since: 8,
+    run: async (stage) => {
+      const { alice, bob, founder, version } = stage
+      const club = await shared(stage)
+      const room = await create(stage, {
+        preset: "private_chat",
+        initial_state: [
+          {
+            type: "m.room.join_rules",
+            state_key: "",
+            content: { join_rule: "restricted", allow: [{ type: "m.room_membership", room_id: club }] }
+          }
+        ]
+      })
+      await bob.join(room, founder.name)
+      await talk(room, alice, bob)
+      const outsider = await stage.other.person(`outsider${stage.tag}v${version}`)
+      await refused("joining a restricted room from outside", outsider.join(room, founder.name))
+    }
+  },
+  {
+    name: "knock",
+    since: 7,
+    run: async (stage) => {
+      const { alice, bob, founder } = stage
+      const room = await create(stage, {
+        preset: "private_chat",
+        initial_state: [{ type: "m.room.join_rules", state_key: "", content: { join_rule: "knock" } }]
+      })
+      await bob.knock(room, founder.name)
+      await sees(alice, room, bob, "knock")
+      await alice.invite(room, bob)
+      await isInvited(bob, room)
+      await bob.join(room, founder.name)
+      await talk(room, alice, bob)
+    }
+  },
+  {
+    name: "kick, ban, unban",
+    run: async (stage) => {
+      const { alice, bob, founder } = stage
+      const room = await shared(stage)
+      const carl = await stage.other.person(`carl${stage.tag}`)
+      await carl.join(room, founder.name)
+      await sees(alice, room, carl, "join")
+      await alice.kick(room, carl)
+      await sees(bob, room, carl, "leave")
+      await carl.join(room, founder.name)
+      await sees(alice, room, carl, "join")
+      await alice.ban(room, carl)
+      await sees(bob, room, carl, "ban")
+      await refused("speaking while banned", carl.say(room, "no"))
+      await refused("joining while banned", carl.join(room, founder.name))
+      await alice.unban(room, carl)
+      await sees(bob, room, carl, "leave")
+      await carl.join(room, founder.name)
+      await sees(alice, room, carl, "join")
+      await agree(room, alice, bob)
+    }
+  },
+  {
+    name: "redact",
+    run: async (stage) => {
+      const { alice, bob } = stage
+      const room = await shared(stage)
+      const [one, two] = [await alice.say(room, "wrong"), await bob.say(room, "wrong too")]
+      await until("both have both", async () => (await bob.has(room, one)) && (await alice.has(room, two)))
+      await alice.redact(room, one)
+      await alice.redact(room, two)
+      const isRedacted = async (viewer: Person, id: string) => {
+        const event = await viewer.call("GET", `rooms/${encodeURIComponent(room)}/event/${encodeURIComponent(id)}`)
+        return event.content.body === undefined
+      }
+      for (const viewer of [alice, bob]) {
+        for (const id of [one, two]) await until(`${viewer.id} sees it redacted`, () => isRedacted(viewer, id))
+      }
+    }
+  },
+  {
+    name: "power levels, state of both",
+    run: async (stage) => {
+      const { alice, bob } = stage
+      const room = await shared(stage)
+      await refused("a topic without the power", bob.set(room, "m.room.topic", { topic: "mine" }))
+      const levels = await alice.content(room, "m.room.power_levels")
+      await alice.set(room, "m.room.power_levels", { ...levels, users: { ...levels.users, [bob.id]: 50 } })
+      await hasState(bob, room, "m.room.power_levels", ({ users }) => users[bob.id] === 50)
+      await bob.set(room, "m.room.topic", { topic: "ours" })
+      await hasState(alice, room, "m.room.topic", ({ topic }) => topic === "ours")
+      await alice.set(room, "m.room.topic", { topic: "of both" })
+      await hasState(bob, room, "m.room.topic", ({ topic }) => topic === "of both")
+      await agree(room, alice, bob)
+    }
+  },
+  {
+    name: "history from before the join",
+    run: async (stage) => {
+      const { alice, bob, founder } = stage
+      const room = await create(stage)
+      const said = Array.from({ length: 120 }, (_, i) => `message ${i}`)
+      for (const text of said) await alice.say(room, text)
+      await bob.join(room, founder.name)
+      await until("all is back-filled", async () => {
+        const found = await messagesOf(bob, room)
+        return JSON.stringify(found) === JSON.stringify(said)
+      })
+    }
+  },
+  {
+    name: "missing events after an outage",
+    run: async (stage) => {
+      const { alice, bob } = stage
+      const room = await shared(stage)
+      await talk(room, alice, bob)
+      const said: Array<string> = []
+      await apart(
+        stage,
+        async () => {
+          for (let i = 0; i < 30; i++) said.push(await alice.say(room, `meanwhile ${i}`))
+        },
+        async () => {}
+      )
+      said.push(await alice.say(room, "back again"))
+      await until("the last arrives", () => bob.has(room, said.at(-1)!))
+      for (const id of said) await until("all arrive", () => bob.has(room, id))
+    }
+  },
+  {
+    name: "conflicting state on both sides of a partition",
+    run: async (stage) => {
+      const { alice, bob, founder } = stage
+      const room = await shared(stage)
+      const carl = await stage.other.person(`carl${stage.tag}`)
+      await carl.join(room, founder.name)
+      const levels = await alice.content(room, "m.room.power_levels")
+      await alice.set(room, "m.room.power_levels", { ...levels, users: { ...levels.users, [bob.id]: 50 } })
+      await hasState(bob, room, "m.room.power_levels", ({ users }) => users[bob.id] === 50)
+      await sees(alice, room, carl, "join")
+      await apart(
+        stage,
+        async () => {
+          await alice.ban(room, carl)
+          await alice.set(room, "m.room.topic", { topic: "of the founder" })
+          await alice.set(room, "m.room.name", { name: "founder" })
+        },
+        async () => {
+          await bob.set(room, "m.room.topic", { topic: "of the other" })
+          await carl.say(room, "still here")
+          await bob.set(room, "m.room.name", { name: "other" })
+          await carl.set(room, "m.room.member", { membership: "join", displayname: "Carl" }, carl.id)
+        }
+      )
+      await talk(room, alice, bob)
+      await talk(room, bob, alice)
+      await agree(room, alice, bob)
+      await sees(bob, room, carl, "ban")
+    }
+  },
+  {
+    name: "typing and receipts",
+    run: async (stage) => {
+      const { alice, bob } = stage
+      const room = await shared(stage)
+      const ephemeral = async (viewer: Person, type: string): Promise<Body> => {
+        const filter = encodeURIComponent(JSON.stringify({ room: { rooms: [room], timeline: { limit: 1 } } }))
+        const { rooms } = await viewer.call("GET", `sync?timeout=0&filter=${filter}`)
+        return (rooms?.join?.[room]?.ephemeral?.events ?? []).find((event: Body) => event.type === type)?.content
+      }
+      for (const [speaker, listener] of [
+        [alice, bob],
+        [bob, alice]
+      ] as const) {
+        const types = `rooms/${encodeURIComponent(room)}/typing/${encodeURIComponent(speaker.id)}`
+        await speaker.call("PUT", types, { typing: true, timeout: 30_000 })
+        await until(`${listener.id} sees typing`, async () =>
+          (await ephemeral(listener, "m.typing"))?.user_ids?.includes(speaker.id)
+        )
+        await speaker.call("PUT", types, { typing: false })
+        const said = await speaker.say(room, "read this")
+        await until("it arrives", () => listener.has(room, said))
+        await listener.call("POST", `rooms/${encodeURIComponent(room)}/receipt/m.read/${encodeURIComponent(said)}`, {})
+        await until(`${speaker.id} sees the receipt of ${listener.id}`, async () => {
+          const content = await ephemeral(speaker, "m.receipt")
+          return content?.[said]?.["m.read"]?.[listener.id] !== undefined
+        })
+      }
+    }
+  },
+  {
+    name: "profiles and presence",
+    run: async (stage) => {
+      const { alice, bob } = stage
+      await alice.call("PUT", `profile/${encodeURIComponent(alice.id)}/displayname`, { displayname: "Alice A." })
+      const room = await shared(stage)
+      await until("the profile is found", async () => {
+        const { displayname } = await bob.call("GET", `profile/${encodeURIComponent(alice.id)}`)
+        return displayname === "Alice A."
+      })
+      await alice.call("PUT", `presence/${encodeURIComponent(alice.id)}/status`, {
+        presence: "online",
+        status_msg: "here"
+      })
+      await until("presence arrives", async () => {
+        const { status_msg } = await bob.call("GET", `presence/${encodeURIComponent(alice.id)}/status`)
+        return status_msg === "here"
+      })
+      await talk(room, alice, bob)
+    }
+  },
+  {
+    name: "server access control lists",
+    run: async (stage) => {
+      const { alice, bob, other } = stage
+      const room = await shared(stage)
+      await talk(room, alice, bob)
+      await alice.set(room, "m.room.server_acl", { allow: ["*"], deny: [other.name.replace(/:.*/, "")] })
+      await delay(1_000)
+      const said = await bob.say(room, "from outside").catch(() => undefined)
+      await delay(1_000)
+      if (said !== undefined && (await alice.has(room, said))) throw new Error("An event of a banned server arrived")
+    }
+  },
+  {
+    name: "room upgrade",
+    run: async (stage) => {
+      const { alice, bob, founder } = stage
+      const room = await shared(stage, { name: "Old" })
+      const { replacement_room: next } = await alice.call("POST", `rooms/${encodeURIComponent(room)}/upgrade`, {
+        new_version: "12"
+      })
+      await hasState(bob, room, "m.room.tombstone", ({ replacement_room }) => replacement_room === next)
+      await bob.join(next, founder.name)
+      await talk(next, alice, bob)
+      await hasState(bob, next, "m.room.name", ({ name }) => name === "Old")
+    }
+  }
+]
