@@ -88,6 +88,7 @@ import * as FederationLive from "./federation/FederationLive.ts"
 import { FederationRooms } from "./federation/FederationRooms.ts"
 import { OutgoingEdus } from "./federation/OutgoingEdus.ts"
 import { OutgoingPresence } from "./federation/OutgoingPresence.ts"
+import * as OutgoingReceipts from "./federation/OutgoingReceipts.ts"
 import * as OutgoingTyping from "./federation/OutgoingTyping.ts"
 import * as Peer from "./federation/Peer.ts"
 import { Peers } from "./federation/Peers.ts"
@@ -201,9 +202,12 @@ const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.lay
 )
 
 /** Requests of the services to other servers. */
-const otherServers = Layer.mergeAll(OutgoingEdus.layer, RemotePresences.layer, RemoteQueries.layer).pipe(
-  Layer.provideMerge(Peers.layer)
-)
+const otherServers = Layer.mergeAll(
+  OutgoingEdus.layer,
+  RemotePresences.layer,
+  RemoteQueries.layer,
+  OutgoingReceipts.layer
+).pipe(Layer.provideMerge(Peers.layer))
 
 /** Requests of other servers, and what they receive of our users. */
 const federation = Layer.merge(ServerServer.layer, UnverifiedPdus.layer).pipe(

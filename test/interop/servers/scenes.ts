@@ -116,6 +116,25 @@ const messagesOf = async (person: Person, room: string): Promise<ReadonlyArray<s
   return found.reverse()
 }
 
+/** Follows what is short-lived in a room by /sync; gives the last content of a type. Answers are cached without `since`. */
+const watch = async (viewer: Person, room: string): Promise<(type: string) => Promise<Body | undefined>> => {
+  const last = new Map<string, Body>()
+  let since = ""
+  const next = async () => {
+    const answer = await viewer.call(
+      "GET",
+      `sync?timeout=0${since === "" ? "" : `&since=${encodeURIComponent(since)}`}`
+    )
+    since = answer.next_batch
+    for (const event of answer.rooms?.join?.[room]?.ephemeral?.events ?? []) last.set(event.type, event.content)
+  }
+  await next()
+  return async (type) => {
+    await next()
+    return last.get(type)
+  }
+}
+
 const apart = async ({ founder, other }: Stage, onFounder: () => Promise<unknown>, onOther: () => Promise<unknown>) => {
   await Promise.all([founder.link.down(), other.link.down()])
   try {
@@ -331,11 +350,10 @@ export const scenes: ReadonlyArray<Scene> = [
     run: async (stage) => {
       const { alice, bob } = stage
       const room = await shared(stage)
-      const ephemeral = async (viewer: Person, type: string): Promise<Body> => {
-        const filter = encodeURIComponent(JSON.stringify({ room: { rooms: [room], timeline: { limit: 1 } } }))
-        const { rooms } = await viewer.call("GET", `sync?timeout=0&filter=${filter}`)
-        return (rooms?.join?.[room]?.ephemeral?.events ?? []).find((event: Body) => event.type === type)?.content
-      }
+      const eyes = new Map(
+        await Promise.all([alice, bob].map(async (each) => [each, await watch(each, room)] as const))
+      )
+      const ephemeral = (viewer: Person, type: string) => eyes.get(viewer)!(type)
       for (const [speaker, listener] of [
         [alice, bob],
         [bob, alice]

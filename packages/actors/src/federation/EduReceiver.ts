@@ -5,6 +5,7 @@
  * | EDU | goes to |
  * |---|---|
  * | `m.typing` | the Room actor, as if the user typed here; only for members |
+ * | `m.receipt` | `ReceiptStore`; only of members, and of events that are there |
  * | `m.presence`: `push` | `RemotePresences` |
  * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
  * | `m.presence_invite` | the User actor of the observed user; accepted at once where that is configured |
@@ -17,12 +18,15 @@ import {
   maxPresenceUsers,
   type PresenceEdu,
   type PresenceListEdu,
+  type ReceiptEdu,
   readEdu,
   type TypingEdu
 } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
+import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { Presences } from "../presence/Presences.ts"
@@ -93,6 +97,8 @@ const makeListReceiver = Effect.gen(function* () {
 
 const make = Effect.gen(function* () {
   const rooms = yield* RoomStore
+  const events = yield* EventStore
+  const receipts = yield* ReceiptStore
   const room = yield* Room.client
   const remotePresences = yield* RemotePresences
   const outgoingPresence = yield* OutgoingPresence
@@ -103,6 +109,20 @@ const make = Effect.gen(function* () {
     const membership = yield* rooms.membership(user_id, room_id)
     if (Option.isNone(membership) || membership.value.membership !== "join") return
     yield* ask(room(room_id).SetTyping({ userId: user_id, typing, timeout: remoteTypingTimeout }))
+  })
+
+  const receiveReceipts = Effect.fnUntraced(function* ({ content }: ReceiptEdu) {
+    const found = new Map(
+      (yield* events.byIds(content.map(({ eventId }) => eventId))).map((each) => [each.event.event_id, each])
+    )
+    for (const { eventId, roomId, threadId, ts, userId } of content) {
+      const read = found.get(eventId)
+      if (read === undefined || read.event.room_id !== roomId) continue
+      const membership = yield* rooms.membership(userId, roomId)
+      if (Option.isNone(membership) || membership.value.membership !== "join") continue
+      const { roomNid } = membership.value
+      yield* receipts.set({ roomNid, userId, type: "m.read", threadId, eventId, event: read.position, ts })
+    }
   })
 
   const receivePresence = Effect.fnUntraced(function* (origin: ServerName, { content }: PresenceEdu) {
@@ -117,6 +137,8 @@ const make = Effect.gen(function* () {
         return receiveTyping(edu)
       case "m.presence":
         return receivePresence(origin, edu)
+      case "m.receipt":
+        return receiveReceipts(edu)
       default:
         return receiveList(edu)
     }

@@ -12,6 +12,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { comparePositions } from "@greenroom/store/StreamToken"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
+import { RemoteReceipts } from "./RemoteReceipts.ts"
 
 /** How far the user has read, as a client says it. */
 export interface ReadMarkers {
@@ -27,6 +28,7 @@ const make = Effect.gen(function* () {
   const events = yield* EventStore
   const store = yield* ReceiptStore
   const accountData = yield* AccountDataStore
+  const remote = yield* RemoteReceipts
 
   const joinedRoom = Effect.fnUntraced(function* ({ userId }: Session, roomId: RoomId) {
     const membership = Option.getOrUndefined(yield* rooms.membership(userId, roomId))
@@ -53,7 +55,8 @@ const make = Effect.gen(function* () {
     if (threadId === "") return yield* new InvalidParam({ error: "thread_id: must not be empty" })
     const { position } = yield* eventIn(roomId, eventId)
     const ts = yield* Clock.currentTimeMillis
-    yield* store.set({ roomNid, userId: session.userId, type, threadId, eventId, event: position, ts })
+    const isNew = yield* store.set({ roomNid, userId: session.userId, type, threadId, eventId, event: position, ts })
+    if (isNew && type === "m.read") yield* remote.tell({ roomId, userId: session.userId, eventId, ts, threadId })
   })
 
   /** The marker moves forwards only; what it marks may be an event that this server lacks. */

@@ -8,11 +8,24 @@
  */
 import { Option, Schema } from "effect"
 import { PresenceState } from "../api/PresenceApi.ts"
-import { RoomId, type ServerName, serverNameOf, UserId } from "../Identifiers.ts"
+import {
+  type EventId,
+  isEventId,
+  isRoomId,
+  isUserId,
+  RoomId,
+  type ServerName,
+  serverNameOf,
+  UserId
+} from "../Identifiers.ts"
 import { Integer, isJsonObject, type JsonObject } from "../Json.ts"
+import { isText } from "../Text.ts"
 
 /** The most users that one presence EDU pushes, polls or unpolls. */
 export const maxPresenceUsers = 1_000
+
+/** The most receipts of one EDU that are read. */
+export const maxReceipts = 1_000
 
 const users = Schema.optionalKey(Schema.Array(UserId).check(Schema.isMaxLength(maxPresenceUsers)))
 
@@ -49,8 +62,25 @@ export interface TypingEdu {
   readonly content: { readonly room_id: RoomId; readonly user_id: UserId; readonly typing: boolean }
 }
 
+/** How far a user of the origin has read in a room. */
+export interface RemoteReceipt {
+  readonly roomId: RoomId
+  readonly userId: UserId
+  readonly eventId: EventId
+  /** Milliseconds since 1970. */
+  readonly ts: number
+  /** `main`, the root of a thread, or undefined for a receipt without a thread. */
+  readonly threadId: string | undefined
+}
+
+/** Public receipts of users of the origin. */
+export interface ReceiptEdu {
+  readonly edu_type: "m.receipt"
+  readonly content: ReadonlyArray<RemoteReceipt>
+}
+
 /** What `edu_type` tells apart. */
-export type Edu = PresenceEdu | PresenceListEdu | TypingEdu
+export type Edu = PresenceEdu | PresenceListEdu | TypingEdu | ReceiptEdu
 
 /** An EDU as it travels. */
 export interface WireEdu {
@@ -114,6 +144,29 @@ const readTyping = (content: JsonObject, origin: ServerName): Option.Option<Typi
     (content) => ({ edu_type: "m.typing", content })
   )
 
+/** The receipt of a user in a room, if it is one. */
+const readReceipt = (roomId: RoomId, userId: string, value: unknown): ReadonlyArray<RemoteReceipt> => {
+  if (!isUserId(userId) || !isJsonObject(value) || !Array.isArray(value.event_ids)) return []
+  const eventId = value.event_ids.at(-1)
+  const { thread_id: threadId, ts } = isJsonObject(value.data) ? value.data : {}
+  const isThread = threadId === undefined || (typeof threadId === "string" && isText(threadId, 1))
+  if (!isEventId(eventId) || !Number.isSafeInteger(ts) || !isThread) return []
+  return [{ roomId, userId, eventId, ts: ts as number, threadId: threadId as string | undefined }]
+}
+
+const readReceipts = (content: JsonObject, origin: ServerName): ReceiptEdu => {
+  const receipts: Array<RemoteReceipt> = []
+  for (const [roomId, byType] of Object.entries(content)) {
+    const byUser = isJsonObject(byType) ? byType["m.read"] : undefined
+    if (!isRoomId(roomId) || !isJsonObject(byUser)) continue
+    for (const [userId, receipt] of Object.entries(byUser)) {
+      if (receipts.length >= maxReceipts) return { edu_type: "m.receipt", content: receipts }
+      if (isUserId(userId) && serverNameOf(userId) === origin) receipts.push(...readReceipt(roomId, userId, receipt))
+    }
+  }
+  return { edu_type: "m.receipt", content: receipts }
+}
+
 /**
  * The EDU that `origin` sent. None if it is malformed, of an unknown type, or about a user of another server.
  */
@@ -130,6 +183,8 @@ export const readEdu = (value: unknown, origin: ServerName): Option.Option<Edu> 
       return readList(type, content, origin)
     case "m.typing":
       return readTyping(content, origin)
+    case "m.receipt":
+      return Option.filter(Option.some(readReceipts(content, origin)), ({ content }) => content.length > 0)
     default:
       return Option.none()
   }
