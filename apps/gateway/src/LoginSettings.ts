@@ -7,6 +7,8 @@ import {
   type LoginOptions,
   loginDefaults,
   type OAuth2Provider,
+  type OAuthMode,
+  oauthModes,
   type RegistrationMode,
   registrationModes,
   type StageType,
@@ -185,6 +187,13 @@ export const loginSettings = {
     schema: integer(1, 128),
     fallback: loginDefaults.minPasswordLength as number
   }),
+  oauthMode: setting<OAuthMode>({
+    name: "login.oauth",
+    description: "The OAuth 2.0 API: not served, beside the login of clients by themselves, in its place",
+    expects: `one of ${oauthModes.join(", ")}`,
+    schema: Schema.Literals(oauthModes) as Schema.Codec<OAuthMode, string>,
+    fallback: "off"
+  }),
   loginSessionTtl: setting({
     name: "login.session_ttl",
     description: "How many seconds a login may take",
@@ -275,6 +284,7 @@ const toAttempts = (rate: Rate | typeof off): AttemptRate =>
 
 /** What the settings mean for the home server. */
 export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
+  oauth: config.oauthMode,
   flows: config.loginFlows,
   registrationFlows: config.registrationFlows,
   registration: config.registrationMode,

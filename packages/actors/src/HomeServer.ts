@@ -28,6 +28,7 @@ import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { MediaStore } from "@greenroom/store/MediaStore"
+import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { NotificationStore } from "@greenroom/store/NotificationStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
@@ -71,6 +72,9 @@ import type { LoginOptions } from "./account/login/LoginOptions.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
 import { Moderation } from "./account/Moderation.ts"
 import { OpenIdTokens } from "./account/OpenIdTokens.ts"
+import { BrowserSessions } from "./account/oauth/BrowserSessions.ts"
+import { OAuthServer } from "./account/oauth/OAuthServer.ts"
+import { PasswordCheck } from "./account/PasswordCheck.ts"
 import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
 import { SharedSecretRegistration } from "./account/SharedSecretRegistration.ts"
@@ -162,6 +166,7 @@ const stores = (options: HomeServerOptions) =>
     DirectoryStore.layer,
     EventLog.layer,
     EventStore.layer,
+    OAuthClientStore.layer,
     OpenIdTokenStore.layer,
     OutgoingStore.layer,
     ForgottenRoomStore.layer,
@@ -234,6 +239,9 @@ const services = Layer.mergeAll(
   AppServicePing.layer,
   AppServiceSender.layer,
   LoginFlows.layer,
+  OAuthServer.layer,
+  BrowserSessions.layer,
+  PasswordCheck.layer,
   Login.layer,
   Registration.layer,
   Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),

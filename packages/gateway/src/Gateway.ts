@@ -61,6 +61,8 @@ import { knownPaths, routerConfig } from "./KnownPaths.ts"
 import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
 import { maxBodyBytes } from "./MatrixRequest.ts"
 import { answerRequests, type ListenError, limitBodyTime, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
+import { oauthEndpoints } from "./oauth/OAuthEndpoints.ts"
+import { oauthPages } from "./oauth/OAuthPages.ts"
 import { PublicUrl } from "./PublicUrl.ts"
 import { docsPage } from "./pages/DocsPage.ts"
 import { homePage } from "./pages/HomePage.ts"
@@ -190,6 +192,8 @@ const homeRoute = HttpRouter.use((router) =>
 
 const routes = Layer.mergeAll(
   homeRoute,
+  oauthEndpoints,
+  oauthPages,
   HttpApiBuilder.layer(ClientApi, { openapiPath }),
   docsPage(ClientApi, docsPath),
   HttpApiBuilder.layer(ClientServerApi, { openapiPath: clientServerOpenapiPath }),

@@ -30,6 +30,8 @@ export interface AccessToken {
   readonly tokenId: number
   readonly userId: UserId
   readonly deviceId: string
+  /** The client of the OAuth 2.0 API that logged in, if it was one. */
+  readonly clientId?: string
   readonly admin: boolean
   /** May be in the past: the login can be renewed by its refresh token then, or is about to be removed. */
   readonly expiresAt: number | undefined
@@ -58,6 +60,8 @@ export interface NewToken {
   readonly refreshToken?: Redacted.Redacted | undefined
   /** The network address from which the login came, if known. */
   readonly address?: string | undefined
+  /** The client of the OAuth 2.0 API that logs in. */
+  readonly clientId?: string | undefined
 }
 
 /** A login that was made. */
@@ -102,6 +106,7 @@ interface TokenRow {
   readonly token_id: bigint
   readonly user_id: string
   readonly device_id: string
+  readonly client_id: string | null
   readonly admin: boolean
   readonly expires_at: bigint | null
   readonly since: string
@@ -111,6 +116,7 @@ const toAccessToken = (row: TokenRow): AccessToken => ({
   tokenId: Number(row.token_id),
   userId: row.user_id as UserId,
   deviceId: row.device_id,
+  ...(row.client_id === null ? {} : { clientId: row.client_id }),
   admin: row.admin,
   expiresAt: optionalNumber(row.expires_at),
   since: Number(row.since)
@@ -187,8 +193,11 @@ export class AccountStore extends Context.Service<
     /** Gives a login its next tokens. None if the refresh token is unknown, used up or revoked. */
     readonly refresh: (
       refreshToken: Redacted.Redacted,
-      next: NextTokens
+      next: NextTokens,
+      clientId?: string
     ) => Effect.Effect<Option.Option<{ readonly tokenId: number; readonly userId: UserId; readonly deviceId: string }>>
+    /** Ends the login that an access token or a refresh token is of; its ID, if there was one. */
+    readonly revokeSecret: (secret: Redacted.Redacted) => Effect.Effect<ReadonlyArray<number>>
     /** A token by which the user logs in once. */
     readonly createLoginToken: (userId: UserId, token: Redacted.Redacted, expiresAt: number) => Effect.Effect<void>
     /** Whose login token it is, once; none if it is unknown, used or expired. */
@@ -250,15 +259,15 @@ export class AccountStore extends Context.Service<
         const rows = yield* sql<{ token_id: bigint; replaced: boolean }>`
           INSERT INTO access_tokens
             (token_hash, refresh_hash, user_id, device_id, device_name, created_at, last_used_at, expires_at,
-             last_seen_address)
+             last_seen_address, client_id)
           SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea, user_id, ${token.deviceId},
                  ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null},
-                 ${token.address ?? null}
+                 ${token.address ?? null}, ${token.clientId ?? null}
           FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL FOR SHARE
           ON CONFLICT (user_id, device_id) DO UPDATE SET
             token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash, expires_at = excluded.expires_at,
             next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL,
-            last_used_at = excluded.last_used_at, since = excluded.since,
+            last_used_at = excluded.last_used_at, since = excluded.since, client_id = excluded.client_id,
             last_seen_address = coalesce(excluded.last_seen_address, access_tokens.last_seen_address)
           RETURNING token_id, xmax <> 0 AS replaced`
         return Option.map(Option.fromNullishOr(rows[0]), ({ replaced, token_id }) => ({
@@ -277,7 +286,7 @@ export class AccountStore extends Context.Service<
       const findToken = Effect.fn("AccountStore.findToken")(function* (token: Redacted.Redacted) {
         const tokenHash = hash(token)
         const rows = yield* sql<TokenRow & { readonly is_next: boolean }>`
-          SELECT token_id, user_id, device_id, admin, since::text AS since, token_hash <> ${tokenHash} AS is_next,
+          SELECT token_id, user_id, device_id, client_id, admin, since::text AS since, token_hash <> ${tokenHash} AS is_next,
                  CASE WHEN token_hash = ${tokenHash} THEN expires_at ELSE next_expires_at END AS expires_at
           FROM access_tokens JOIN users USING (user_id)
           WHERE (token_hash = ${tokenHash} OR next_token_hash = ${tokenHash}) AND deactivated_at IS NULL`
@@ -287,7 +296,11 @@ export class AccountStore extends Context.Service<
         return Option.some(toAccessToken(row))
       }, Effect.orDie)
 
-      const refresh = Effect.fn("AccountStore.refresh")(function* (refreshToken: Redacted.Redacted, next: NextTokens) {
+      const refresh = Effect.fn("AccountStore.refresh")(function* (
+        refreshToken: Redacted.Redacted,
+        next: NextTokens,
+        clientId?: string
+      ) {
         const refreshHash = hash(refreshToken)
         const rows = yield* sql<{ token_id: bigint; user_id: string; device_id: string }>`
           UPDATE access_tokens SET
@@ -296,13 +309,24 @@ export class AccountStore extends Context.Service<
             expires_at = CASE WHEN next_refresh_hash = ${refreshHash} THEN next_expires_at ELSE expires_at END,
             next_token_hash = ${hash(next.token)}, next_refresh_hash = ${hash(next.refreshToken)},
             next_expires_at = ${next.expiresAt ?? null}
-          WHERE refresh_hash = ${refreshHash} OR next_refresh_hash = ${refreshHash}
+          WHERE (refresh_hash = ${refreshHash} OR next_refresh_hash = ${refreshHash})
+            AND client_id IS NOT DISTINCT FROM ${clientId ?? null}
           RETURNING token_id, user_id, device_id`
         return Option.map(Option.fromNullishOr(rows[0]), (row) => ({
           tokenId: Number(row.token_id),
           userId: row.user_id as UserId,
           deviceId: row.device_id
         }))
+      }, Effect.orDie)
+
+      const revokeSecret = Effect.fn("AccountStore.revokeSecret")(function* (secret: Redacted.Redacted) {
+        const secretHash = hash(secret)
+        const rows = yield* sql<{ token_id: bigint }>`
+          DELETE FROM access_tokens
+          WHERE token_hash = ${secretHash} OR refresh_hash = ${secretHash}
+            OR next_token_hash = ${secretHash} OR next_refresh_hash = ${secretHash}
+          RETURNING token_id`
+        return tokenIds(rows)
       }, Effect.orDie)
 
       const takeLoginToken = Effect.fn("AccountStore.takeLoginToken")(function* (token: Redacted.Redacted) {
@@ -389,6 +413,7 @@ export class AccountStore extends Context.Service<
         createToken,
         findToken,
         refresh,
+        revokeSecret,
         createLoginToken: (userId, token, expiresAt) =>
           sql`
             INSERT INTO login_tokens (token_hash, user_id, expires_at)

@@ -45,6 +45,7 @@ import shortLived from "./migrations/0022_short_lived.ts"
 import media from "./migrations/0030_media.ts"
 import accountStandings from "./migrations/0035_account_standings.ts"
 import addressValidations from "./migrations/0036_address_validations.ts"
+import oauth from "./migrations/0037_oauth.ts"
 import pushCounts from "./migrations/0040_push_counts.ts"
 import pushers from "./migrations/0041_pushers.ts"
 import slidingSync from "./migrations/0055_sliding_sync.ts"
@@ -80,6 +81,7 @@ const migrations = {
   "0030_media": media,
   "0035_account_standings": accountStandings,
   "0036_address_validations": addressValidations,
+  "0037_oauth": oauth,
   "0040_push_counts": pushCounts,
   "0041_pushers": pushers,
   "0055_sliding_sync": slidingSync,

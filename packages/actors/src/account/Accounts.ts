@@ -55,7 +55,7 @@ export interface Credentials {
 }
 
 /** The result of a refresh. */
-export type RefreshedTokens = Required<Pick<Credentials, "access_token" | "refresh_token">> &
+export type RefreshedTokens = Required<Pick<Credentials, "access_token" | "refresh_token" | "device_id">> &
   Pick<Credentials, "expires_in_ms">
 
 /** Options of a login. */
@@ -66,6 +66,8 @@ export interface LoginDevice {
   readonly deviceName?: string | undefined
   /** Whether the client renews its access token by a refresh token. */
   readonly refresh?: boolean | undefined
+  /** The client of the OAuth 2.0 API that logs in. */
+  readonly clientId?: string | undefined
   /** The network address of the client, if known. */
   readonly address?: string | undefined
 }
@@ -148,6 +150,7 @@ const make = Effect.gen(function* () {
       deviceId,
       deviceName: device.deviceName?.slice(0, maxDeviceNameLength),
       expiresAt,
+      clientId: device.clientId,
       refreshToken: refresh ? refreshToken : undefined,
       address: device.address
     })
@@ -157,14 +160,14 @@ const make = Effect.gen(function* () {
     return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
   })
 
-  const refresh = Effect.fn("Accounts.refresh")(function* (refreshToken: string) {
+  const refresh = Effect.fn("Accounts.refresh")(function* (refreshToken: string, clientId?: string) {
     const next = yield* newTokens(true)
-    const found = yield* store.refresh(Redacted.make(refreshToken), next)
+    const found = yield* store.refresh(Redacted.make(refreshToken), next, clientId)
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The refresh token is unknown, was used, or was logged out" })
     }
     if (standings.of(found.value.userId).locked) return yield* lockedError
-    return next.answer as RefreshedTokens
+    return { ...next.answer, device_id: found.value.deviceId } as RefreshedTokens
   })
 
   const createLoginToken = Effect.fn("Accounts.createLoginToken")(function* (userId: UserId) {
@@ -189,11 +192,18 @@ const make = Effect.gen(function* () {
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
     }
-    const { deviceId, expiresAt, since, tokenId, userId } = found.value
+    const { clientId, deviceId, expiresAt, since, tokenId, userId } = found.value
     if (expiresAt !== undefined && expiresAt <= now) {
       return yield* new UnknownToken({ error: "The access token has expired", soft_logout: true })
     }
-    const session: Session = { userId, tokenId, deviceId, since, ...(expiresAt === undefined ? {} : { expiresAt }) }
+    const session: Session = {
+      userId,
+      tokenId,
+      deviceId,
+      since,
+      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...(clientId === undefined ? {} : { clientId })
+    }
     cache.add(token, { session, expiresAt }, revocations)
     return session
   })
@@ -299,6 +309,12 @@ const make = Effect.gen(function* () {
   const logout = Effect.fn("Accounts.logout")(function* (session: Session) {
     yield* store.revoke(session.userId, session.tokenId)
     cache.remove([session.tokenId])
+  })
+
+  const revokeSecret = Effect.fn("Accounts.revokeSecret")(function* (secret: string) {
+    const ended = yield* store.revokeSecret(Redacted.make(secret))
+    cache.remove(ended)
+    return ended
   })
 
   const logoutAll = Effect.fn("Accounts.logoutAll")(function* (session: Session) {
@@ -423,6 +439,7 @@ const make = Effect.gen(function* () {
     create,
     openSession,
     refresh,
+    revokeSecret,
     createLoginToken,
     takeLoginToken,
     renameDevice
@@ -508,7 +525,9 @@ export class Accounts extends Context.Service<
     /** Logs in a user whose identity is proved. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /** The next tokens of a login. The present ones end when one of the next is used. Errors: M_UNKNOWN_TOKEN. */
-    readonly refresh: (refreshToken: string) => Effect.Effect<RefreshedTokens, MatrixError>
+    readonly refresh: (refreshToken: string, clientId?: string) => Effect.Effect<RefreshedTokens, MatrixError>
+    /** Ends the login that an access token or a refresh token is of; its token ID, if there was one. */
+    readonly revokeSecret: (secret: string) => Effect.Effect<ReadonlyArray<number>>
     /** A token by which another client of the user logs in, once, within two minutes. */
     readonly createLoginToken: (
       userId: UserId

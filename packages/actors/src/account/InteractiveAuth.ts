@@ -22,6 +22,7 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Data, Effect, Layer, Option, Redacted, Result, Schema } from "effect"
@@ -78,6 +79,8 @@ export interface InteractiveRequest {
   /** Where the request came from. */
   readonly address: string
   readonly flows: ReadonlyArray<InteractiveFlow>
+  /** What clients need to know for the stages, by their names. */
+  readonly params?: JsonObject
 }
 
 /** All stages of a flow are passed. */
@@ -86,6 +89,12 @@ export interface Authorised {
   /** Ends the session. Errors: M_FORBIDDEN if another request was faster. */
   readonly finish: Effect.Effect<void, MatrixError>
 }
+
+const onAccountPage = new Forbidden({
+  error: "Your client logged in by OAuth 2.0: do this on the page of your account"
+})
+
+const approvalFlows: ReadonlyArray<InteractiveFlow> = [["m.oauth"], ["org.matrix.cross_signing_reset"]]
 
 const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
 const tooMany = new LimitExceeded({
@@ -126,6 +135,7 @@ const make = Effect.gen(function* () {
   const tokens = yield* RegistrationTokenStore
   const throttle = yield* LoginThrottle
   const validations = yield* AddressValidations
+  const oauthClients = yield* OAuthClientStore
 
   // --- Stages -----------------------------------------------------------------------------------------------------------
 
@@ -155,6 +165,14 @@ const make = Effect.gen(function* () {
     return { ...shown, registrationToken: Buffer.from(hash).toString("base64") }
   })
 
+  /** On the page of the account the user has agreed to a reset of their cross-signing keys. */
+  const approvedReset = Effect.fnUntraced(function* ({ request, shown }: StageAttempt) {
+    const approved = request.session !== undefined && (yield* oauthClients.mayResetKeys(request.session.userId))
+    return approved
+      ? shown
+      : yield* new Forbidden({ error: "The reset was not approved on the page of the account yet" })
+  })
+
   /** An address that a session of `AddressValidations` has shown to be the user's. */
   const address = (medium: Medium) =>
     Effect.fnUntraced(function* ({ auth, request, shown }: StageAttempt) {
@@ -180,6 +198,8 @@ const make = Effect.gen(function* () {
     "m.login.dummy": ({ shown }) => Effect.succeed(shown),
     "m.login.password": password,
     "m.login.registration_token": registrationToken,
+    "m.oauth": approvedReset,
+    "org.matrix.cross_signing_reset": approvedReset,
     "m.login.email.identity": address("email"),
     "m.login.msisdn": address("msisdn")
   }
@@ -229,7 +249,7 @@ const make = Effect.gen(function* () {
       session,
       flows: request.flows,
       completed: progress.completed,
-      params: noParams,
+      params: request.params ?? noParams,
       reason
     })
 
@@ -324,13 +344,23 @@ const make = Effect.gen(function* () {
 
   const resetFlows: ReadonlyArray<InteractiveFlow> = addressStages.map((type) => [type])
 
-  const flowsOf = Effect.fnUntraced(function* ({ userId }: Session) {
+  const flowsOf = Effect.fnUntraced(function* ({
+    clientId,
+    userId
+  }: Session): Effect.fn.Return<ReadonlyArray<InteractiveFlow>, MatrixError> {
+    if (clientId !== undefined) return yield* onAccountPage
     const account = yield* accountStore.find(userId)
     const hasPassword = Option.isSome(account) && account.value.passwordHash !== undefined
     return hasPassword ? [["m.login.password"]] : [["m.login.dummy"]]
   })
 
-  return InteractiveAuth.of({ authorise, registrationFlows, resetFlows, flowsOf })
+  return InteractiveAuth.of({
+    authorise,
+    registrationFlows,
+    resetFlows,
+    flowsOf,
+    keysResetFlowsOf: (session) => (session.clientId === undefined ? flowsOf(session) : Effect.succeed(approvalFlows))
+  })
 })
 
 export class InteractiveAuth extends Context.Service<
@@ -342,8 +372,13 @@ export class InteractiveAuth extends Context.Service<
     readonly registrationFlows: ReadonlyArray<InteractiveFlow>
     /** How somebody who is not logged in shows that an account is theirs, to set a new password. */
     readonly resetFlows: ReadonlyArray<InteractiveFlow>
-    /** How a user who is logged in shows that it is them. */
-    readonly flowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>>
+    /**
+     * How a user who is logged in shows that it is them. Errors: M_FORBIDDEN where the client has logged in by the OAuth 2.0
+     * API, for then it is done on the page of the account.
+     */
+    readonly flowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>, MatrixError>
+    /** The same for a reset of cross-signing keys, which clients of the OAuth 2.0 API have approved on that page. */
+    readonly keysResetFlowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>, MatrixError>
   }
 >()("greenroom/actors/InteractiveAuth") {
   static readonly layer = Layer.effect(InteractiveAuth, make)

@@ -28,7 +28,8 @@ const make = Effect.gen(function* () {
   const accounts = yield* Accounts
   const identities = yield* UserIdentityStore
   const throttle = yield* LoginThrottle
-  const byPassword = loginFlowsOf(login).some((flow) => flow.length === 1 && flow[0] === "m.login.password")
+  const byPassword =
+    login.oauth !== "on" && loginFlowsOf(login).some((flow) => flow.length === 1 && flow[0] === "m.login.password")
 
   const withPassword = Effect.fnUntraced(function* ({ address, body }: LoginRequest) {
     if (!byPassword) return yield* new Forbidden({ error: "This server has no login by the password alone" })

@@ -15,6 +15,8 @@ export const Session = Schema.Struct({
   deviceId: Schema.String,
   since: Schema.optionalKey(Schema.Number),
   expiresAt: Schema.optionalKey(Schema.Number),
+  /** The client of the OAuth 2.0 API that logged in. */
+  clientId: Schema.optionalKey(Schema.String),
   /** The ID of the application service that acts as the user. */
   appService: Schema.optionalKey(Schema.String),
   /** When an application service says that its event was made, in milliseconds since 1970. */

@@ -13,6 +13,9 @@ import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import type { Moderation } from "@greenroom/actors/account/Moderation"
 import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
+import type { BrowserSessions } from "@greenroom/actors/account/oauth/BrowserSessions"
+import type { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
+import type { PasswordCheck } from "@greenroom/actors/account/PasswordCheck"
 import type { Registration } from "@greenroom/actors/account/Registration"
 import type { SharedSecretRegistration } from "@greenroom/actors/account/SharedSecretRegistration"
 import type { Voip } from "@greenroom/actors/account/Voip"
@@ -81,6 +84,9 @@ export type HomeServerServices =
   | Events
   | Accounts
   | AccountStandings
+  | BrowserSessions
+  | PasswordCheck
+  | OAuthServer
   | AddressValidations
   | Moderation
   | Users

@@ -7,6 +7,7 @@ import { Accounts } from "@greenroom/actors/account/Accounts"
 import { AppServiceAccounts, appServiceLogin } from "@greenroom/actors/account/AppServiceAccounts"
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import { Login } from "@greenroom/actors/account/Login"
+import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
 import { Registration } from "@greenroom/actors/account/Registration"
 import { accessToken, CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
@@ -56,7 +57,10 @@ export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
         })
       )
       .handle("refresh", ({ payload, request }) =>
-        Effect.andThen(limit.takeFrom("anonymous", addressOf(request)), accounts.refresh(payload.refresh_token))
+        Effect.andThen(
+          limit.takeFrom("anonymous", addressOf(request)),
+          Effect.map(accounts.refresh(payload.refresh_token), ({ device_id: _, ...tokens }) => tokens)
+        )
       )
       .handle("getToken", ({ payload, request }) =>
         CurrentSession.use((session) =>
@@ -80,6 +84,7 @@ export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
 
 export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.registration", (handlers) =>
   withServices(function* () {
+    const oauth = yield* OAuthServer
     const limit = yield* RateLimit
     const registration = yield* Registration
     const appServices = yield* AppServiceAccounts
@@ -95,6 +100,7 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
             }
             yield* limit.takeFrom("registrations", address)
             if (query.kind === "guest") return yield* new Forbidden({ error: "This server has no guest accounts" })
+            if (oauth.mode === "on") return yield* new Forbidden({ error: "Accounts are made by OAuth 2.0 here" })
             const body = payload ?? {}
             return yield* registration.register({
               ...deviceOf(body),

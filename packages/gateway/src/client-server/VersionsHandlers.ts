@@ -6,16 +6,21 @@
 
 import { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import { Moderation } from "@greenroom/actors/account/Moderation"
+import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { specificationVersions, type Versions } from "@greenroom/protocol/client-server/VersionsApi"
-import { NotFound } from "@greenroom/protocol/MatrixError"
+import { NotFound, Unrecognized } from "@greenroom/protocol/MatrixError"
 import { defaultRoomVersion, stableVersions } from "@greenroom/room/RoomVersions"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { authMetadata } from "../oauth/OAuthEndpoints.ts"
+import { paths } from "../oauth/OAuthForms.ts"
 import { PublicUrl } from "../PublicUrl.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 
 /** What clients may use beyond the versions of the specification. Each entry is true because the feature is served. */
 const unstableFeatures: Versions["unstable_features"] = {
@@ -31,9 +36,14 @@ const roomVersions = {
 
 const versions: Versions = { versions: specificationVersions, unstable_features: unstableFeatures }
 
+const noOAuth = Effect.fail(new Unrecognized({ error: "This server does not serve the OAuth 2.0 API" }))
+
 export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.versions", (handlers) =>
   withServices(function* () {
     const moderation = yield* Moderation
+    const oauth = yield* OAuthServer
+    const limit = yield* RateLimit
+    const publicUrl = yield* PublicUrl
     const validations = yield* AddressValidations
     const { defaultRoomVersion: version = "12" } = yield* HomeServerConfig
     const capabilities = {
@@ -48,6 +58,15 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
     const moderate = { suspend: true, lock: true }
     return handlers
       .handle("versions", () => Effect.succeed(versions))
+      .handle("authMetadata", ({ request }) =>
+        Effect.andThen(
+          limit.takeFrom("anonymous", addressOf(request)),
+          oauth.mode === "off" ? noOAuth : Effect.sync(() => authMetadata(publicUrl.get()))
+        )
+      )
+      .handle("authIssuer", () =>
+        oauth.mode === "off" ? noOAuth : Effect.sync(() => ({ issuer: `${publicUrl.get()}/` }))
+      )
       .handle("capabilities", () =>
         CurrentSession.use((session) =>
           Effect.map(moderation.isAdmin(session), (isAdmin) => ({
@@ -61,8 +80,17 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
 export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.wellKnown", (handlers) =>
   withServices(function* () {
     const publicUrl = yield* PublicUrl
+    const { mode } = yield* OAuthServer
+    const authentication = (url: string) => ({
+      "org.matrix.msc2965.authentication": { issuer: `${url}/`, account: `${url}${paths.account}` }
+    })
     return handlers
-      .handle("client", () => Effect.sync(() => ({ "m.homeserver": { base_url: publicUrl.get() } })))
+      .handle("client", () =>
+        Effect.sync(() => {
+          const url = publicUrl.get()
+          return { "m.homeserver": { base_url: url }, ...(mode === "off" ? {} : authentication(url)) }
+        })
+      )
       .handle("support", () => Effect.fail(new NotFound({ error: "The operator names no contact" })))
   })
 )

@@ -15,6 +15,8 @@ export interface PageOptions {
   /** JSON for the script, as the element `#data`. */
   readonly data?: unknown
   readonly status?: number
+  /** Where a form may lead beside this server, as a source of a content security policy. */
+  readonly formAction?: string
 }
 
 const escapes: { readonly [character: string]: string } = {
@@ -33,13 +35,13 @@ const embed = (data: unknown): string => JSON.stringify(data).replaceAll("<", "\
 
 const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`
 
-const policyOf = (script: string | undefined): string =>
+const policyOf = ({ formAction, script }: PageOptions): string =>
   [
     "default-src 'none'",
     `script-src ${script === undefined ? "'none'" : hashOf(script)}`,
     `style-src ${hashOf(style)}`,
     "connect-src 'self'",
-    "form-action 'self'",
+    formAction === undefined ? "form-action 'self'" : `form-action 'self' ${formAction}`,
     "base-uri 'none'",
     "frame-ancestors 'none'"
   ].join("; ")
@@ -68,7 +70,7 @@ export const page = (options: PageOptions): HttpServerResponse.HttpServerRespons
   HttpServerResponse.html(html(options)).pipe(
     HttpServerResponse.setStatus(options.status ?? 200),
     HttpServerResponse.setHeaders({
-      "content-security-policy": policyOf(options.script),
+      "content-security-policy": policyOf(options),
       "x-content-type-options": "nosniff",
       "x-frame-options": "DENY",
       "referrer-policy": "no-referrer",

@@ -21,6 +21,8 @@ export interface ClientSession {
   readonly tokenId: number
   /** Scopes presence. */
   readonly deviceId: string
+  /** The client of the OAuth 2.0 API that logged in. */
+  readonly clientId?: string
 }
 
 /** The session of the request. */

@@ -52,7 +52,17 @@ export class VersionsApi extends HttpApiGroup.make("clientServer.versions")
     ),
     HttpApiEndpoint.get("capabilities", "/v3/capabilities", { success: Capabilities })
       .middleware(Authentication)
-      .annotateMerge(documented({ summary: "What the user may change, and the room versions", who: "any user" }))
+      .annotateMerge(documented({ summary: "What the user may change, and the room versions", who: "any user" })),
+    HttpApiEndpoint.get("authMetadata", "/v1/auth_metadata", { success: AnyObject }).annotateMerge(
+      documented({
+        summary: "Where the OAuth 2.0 API is",
+        text: "Errors: M_UNRECOGNIZED where it is not served.",
+        who: "anyone"
+      })
+    ),
+    HttpApiEndpoint.get("authIssuer", "/unstable/org.matrix.msc2965/auth_issuer", { success: AnyObject }).annotateMerge(
+      documented({ summary: "The issuer of the OAuth 2.0 API, for older clients", who: "anyone" })
+    )
   )
   .annotateMerge(OpenApi.annotations({ title: "Versions and capabilities" })) {}
 

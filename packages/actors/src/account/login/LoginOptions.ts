@@ -63,7 +63,13 @@ export interface OAuth2Provider {
   readonly allowHttp?: boolean | undefined
 }
 
+/** Whether clients log in by the OAuth 2.0 API: not, beside the login by themselves, or in its place. */
+export const oauthModes = ["off", "beside", "on"] as const
+export type OAuthMode = (typeof oauthModes)[number]
+
 export interface LoginOptions {
+  /** Default: off. */
+  readonly oauth?: OAuthMode
   /** Default: the password alone. */
   readonly flows?: ReadonlyArray<Flow>
   /** Default: the password alone. */

@@ -1,0 +1,87 @@
+/**
+ * Logins of browsers on the pages of the OAuth 2.0 API: by a cookie, for an hour. They give no access to the client-server
+ * API, and end when the password changes or the account is deactivated or locked.
+ */
+import { createHash, randomBytes } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { type Account, AccountStore } from "@greenroom/store/AccountStore"
+import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { addressKey } from "../../runtime/AddressKey.ts"
+import { AccountStandings, lockedError } from "../AccountStandings.ts"
+
+/** How long a browser is logged in, in ms. */
+export const browserSessionTtl = 3_600_000
+const maxPerAddress = 1_000
+
+interface Progress {
+  readonly userId: UserId
+  /** Of the password that the account had. */
+  readonly password: string
+}
+
+const tooMany = new LimitExceeded({ error: "Too many logins from your address", retry_after_ms: 60_000 })
+
+const fingerprint = ({ passwordHash }: Account): string =>
+  passwordHash === undefined ? "" : createHash("sha256").update(Redacted.value(passwordHash)).digest("base64url")
+
+const make = Effect.gen(function* () {
+  const sessions = yield* LoginSessionStore
+  const accounts = yield* AccountStore
+  const standings = yield* AccountStandings
+
+  const active = Effect.fnUntraced(function* (userId: UserId) {
+    const account = yield* accounts.find(userId)
+    return Option.filter(account, ({ deactivatedAt }) => deactivatedAt === undefined && !standings.of(userId).locked)
+  })
+
+  const find = Effect.fnUntraced(function* (secret: string) {
+    const found = yield* sessions.find(Redacted.make(secret))
+    return Option.filter(found, ({ purpose }) => purpose === "browser")
+  })
+
+  return BrowserSessions.of({
+    begin: Effect.fn("BrowserSessions.begin")(function* (userId, address) {
+      const account = yield* active(userId)
+      if (Option.isNone(account)) return yield* lockedError
+      const secret = randomBytes(32).toString("base64url")
+      const created = yield* sessions.create(
+        {
+          secret: Redacted.make(secret),
+          purpose: "browser",
+          progress: { userId, password: fingerprint(account.value) } satisfies Progress,
+          address: `browser ${addressKey(address)}`,
+          expiresAt: (yield* Clock.currentTimeMillis) + browserSessionTtl
+        },
+        maxPerAddress
+      )
+      return created ? secret : yield* tooMany
+    }),
+    userOf: Effect.fn("BrowserSessions.userOf")(function* (secret) {
+      const found = yield* find(secret)
+      if (Option.isNone(found)) return Option.none()
+      const progress: Progress = found.value.progress
+      const account = yield* active(progress.userId)
+      return Option.isSome(account) && fingerprint(account.value) === progress.password
+        ? Option.some(progress.userId)
+        : Option.none()
+    }),
+    end: Effect.fn("BrowserSessions.end")(function* (secret) {
+      const found = yield* find(secret)
+      if (Option.isSome(found)) yield* sessions.end(found.value)
+    })
+  })
+})
+
+export class BrowserSessions extends Context.Service<
+  BrowserSessions,
+  {
+    /** The secret that the browser keeps. Errors: M_USER_LOCKED, M_LIMIT_EXCEEDED. */
+    readonly begin: (userId: UserId, address: string) => Effect.Effect<string, MatrixError>
+    readonly userOf: (secret: string) => Effect.Effect<Option.Option<UserId>>
+    readonly end: (secret: string) => Effect.Effect<void>
+  }
+>()("greenroom/actors/BrowserSessions") {
+  static readonly layer = Layer.effect(BrowserSessions, make)
+}

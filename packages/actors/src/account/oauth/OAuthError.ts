@@ -1,0 +1,27 @@
+/**
+ * What the OAuth 2.0 API answers with when it refuses: `{"error": "invalid_grant", "error_description": "..."}`.
+ *
+ * Source: RFC 6749, 5.2; RFC 7591, 3.2.2; RFC 8628, 3.5.
+ */
+import { Data } from "effect"
+
+export type OAuthErrorCode =
+  | "invalid_request"
+  | "invalid_client"
+  | "invalid_grant"
+  | "invalid_scope"
+  | "invalid_redirect_uri"
+  | "invalid_client_metadata"
+  | "unsupported_grant_type"
+  | "unsupported_response_type"
+  | "authorization_pending"
+  | "slow_down"
+  | "access_denied"
+  | "expired_token"
+
+export class OAuthError extends Data.TaggedError("OAuthError")<{
+  readonly error: OAuthErrorCode
+  readonly description: string
+}> {}
+
+export const oauthError = (error: OAuthErrorCode, description: string) => new OAuthError({ error, description })

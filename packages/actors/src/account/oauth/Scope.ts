@@ -1,0 +1,24 @@
+/**
+ * The scope of an authorisation: the whole client-server API, for one device, whose ID the client chose. The names of
+ * MSC2967, which living clients send, mean the same; other scope tokens are left out.
+ *
+ * Source: "Scope" of the client-server specification.
+ */
+export interface Scope {
+  readonly deviceId: string
+  /** The tokens that are granted, as the client wrote them. */
+  readonly granted: string
+}
+
+const api = /^urn:matrix:(?:client|org\.matrix\.msc2967\.client):api:\*$/
+const device = /^urn:matrix:(?:client|org\.matrix\.msc2967\.client):device:([!#-[\]-~]{1,255})$/
+
+/** Undefined unless it asks for the API and for exactly one device. */
+export const parseScope = (text: string): Scope | undefined => {
+  const tokens = text.split(" ").filter((token) => token !== "")
+  const granted = tokens.filter((token) => api.test(token) || device.test(token))
+  const devices = new Set(granted.flatMap((token) => device.exec(token)?.[1] ?? []))
+  const [deviceId] = devices
+  if (deviceId === undefined || devices.size > 1 || !granted.some((token) => api.test(token))) return undefined
+  return { deviceId, granted: granted.join(" ") }
+}

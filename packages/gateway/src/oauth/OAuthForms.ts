@@ -1,0 +1,73 @@
+/**
+ * What the endpoints and pages of the OAuth 2.0 API have in common: forms, answers, and the cookie of a browser.
+ */
+
+import { browserSessionTtl } from "@greenroom/actors/account/oauth/BrowserSessions"
+import type { OAuthError } from "@greenroom/actors/account/oauth/OAuthError"
+import { Effect } from "effect"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+
+/** Where they are: a place of this server's own. */
+export const oauthPrefix = "/_greenroom"
+export const paths = {
+  registration: `${oauthPrefix}/oauth2/registration`,
+  authorise: `${oauthPrefix}/oauth2/authorize`,
+  page: `${oauthPrefix}/oauth2/continue`,
+  token: `${oauthPrefix}/oauth2/token`,
+  revoke: `${oauthPrefix}/oauth2/revoke`,
+  device: `${oauthPrefix}/oauth2/device`,
+  link: `${oauthPrefix}/link`,
+  account: `${oauthPrefix}/account`
+} as const
+
+const cookieName = "greenroom_account"
+
+/** A form has a few short fields. */
+const maxFormLength = 64 * 1024
+
+export type Params = URLSearchParams
+
+/** The query of the request. */
+export const queryOf = ({ url }: HttpServerRequest.HttpServerRequest): Params => {
+  const start = url.indexOf("?")
+  return new URLSearchParams(start === -1 ? "" : url.slice(start + 1))
+}
+
+/** The fields of the form that was posted. */
+export const formOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Params> =>
+  Effect.map(Effect.orDie(request.text), (text) => new URLSearchParams(text.length <= maxFormLength ? text : ""))
+
+const noStore = { "cache-control": "no-store", pragma: "no-cache", "referrer-policy": "no-referrer" }
+
+export const jsonAnswer = (value: object, status = 200): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.setHeaders(HttpServerResponse.jsonUnsafe(value, { status }), noStore)
+
+export const errorAnswer = ({ description, error }: OAuthError): HttpServerResponse.HttpServerResponse =>
+  jsonAnswer({ error, error_description: description }, error === "invalid_client" ? 401 : 400)
+
+export const redirectAnswer = (location: string): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.setHeaders(HttpServerResponse.empty({ status: 303 }), { ...noStore, location })
+
+export const cookieOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
+  request.cookies[cookieName]
+
+/** Gives the browser the secret of its session, or takes it away. Other sites' requests but links come without it. */
+export const withCookie = (
+  response: HttpServerResponse.HttpServerResponse,
+  secret: string | undefined,
+  publicUrl: string
+): HttpServerResponse.HttpServerResponse => {
+  const age = secret === undefined ? 0 : browserSessionTtl / 1_000
+  const secure = publicUrl.startsWith("https:") ? "; Secure" : ""
+  return HttpServerResponse.setHeader(
+    response,
+    "set-cookie",
+    `${cookieName}=${secret ?? ""}; Path=${oauthPrefix}/; Max-Age=${age}; HttpOnly; SameSite=Lax${secure}`
+  )
+}
+
+/** Whether a form was posted by a page of another site. */
+export const isForeign = ({ headers }: HttpServerRequest.HttpServerRequest): boolean => {
+  const site = headers["sec-fetch-site"]
+  return site !== undefined && site !== "same-origin" && site !== "none"
+}

@@ -1,0 +1,332 @@
+import { createHash, randomBytes } from "node:crypto"
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { Gateway } from "../../src/Gateway.ts"
+import { loginGateway } from "../login/TestLogin.ts"
+import { ask, askToday, gateway, inPath, register } from "../TestGateway.ts"
+
+interface Page {
+  readonly status: number
+  readonly text: string
+  readonly location: string | undefined
+}
+
+/** A browser without scripts: it keeps cookies, posts forms, and follows redirects when told to. */
+const makeBrowser = () => {
+  let cookie = ""
+  const visit = Effect.fnUntraced(function* (url: string, form?: Record<string, string>, headers = {}) {
+    const gateway = yield* Gateway
+    return yield* Effect.promise(async (): Promise<Page> => {
+      const response = await fetch(new URL(url, gateway.url), {
+        redirect: "manual",
+        headers: { cookie, "content-type": "application/x-www-form-urlencoded", ...headers },
+        ...(form === undefined ? {} : { method: "POST", body: new URLSearchParams(form).toString() })
+      })
+      for (const set of response.headers.getSetCookie()) cookie = set.slice(0, set.indexOf(";"))
+      const location = response.headers.get("location") ?? undefined
+      return {
+        status: response.status,
+        text: await response.text(),
+        location: location === undefined ? undefined : new URL(location, response.url).href
+      }
+    })
+  })
+  return { visit }
+}
+
+const post = Effect.fnUntraced(function* (url: string, form: Record<string, string>) {
+  const response = yield* Effect.promise(() =>
+    fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+      body: new URLSearchParams(form).toString()
+    })
+  )
+  return { status: response.status, body: (yield* Effect.promise(() => response.json())) as Record<string, string> }
+})
+
+const metadata = Effect.map(
+  askToday("GET", "/v1/auth_metadata"),
+  ({ body }) => body as unknown as Record<string, string>
+)
+
+const element = {
+  client_name: "Element",
+  client_uri: "https://element.test/",
+  redirect_uris: ["https://element.test/callback", "test.element:/callback", "http://localhost/callback"],
+  application_type: "native",
+  token_endpoint_auth_method: "none",
+  response_types: ["code"],
+  grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
+}
+
+const registerClient = Effect.fnUntraced(function* (more: object = {}) {
+  const { registration_endpoint } = yield* metadata
+  const response = yield* Effect.promise(() =>
+    fetch(registration_endpoint!, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ ...element, ...more })
+    })
+  )
+  return { status: response.status, body: (yield* Effect.promise(() => response.json())) as Record<string, string> }
+})
+
+const scopeOf = (device: string) => `urn:matrix:client:api:* urn:matrix:client:device:${device} openid`
+
+const makeRequest = Effect.fnUntraced(function* (device: string, more: Record<string, string> = {}) {
+  const { body } = yield* registerClient()
+  const verifier = randomBytes(32).toString("base64url")
+  const query = new URLSearchParams({
+    response_type: "code",
+    client_id: body.client_id!,
+    redirect_uri: "test.element:/callback",
+    scope: scopeOf(device),
+    state: "state of the client",
+    response_mode: "query",
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    code_challenge_method: "S256",
+    ...more
+  })
+  const { authorization_endpoint, token_endpoint } = yield* metadata
+  return { url: `${authorization_endpoint}?${query}`, clientId: body.client_id!, verifier, tokenUrl: token_endpoint! }
+})
+
+type Request = Effect.Success<ReturnType<typeof makeRequest>>
+
+/** The user logs in and agrees; the code that the client gets. */
+const agree = Effect.fnUntraced(function* (request: Request, user: string) {
+  const { visit } = makeBrowser()
+  const { location = "" } = yield* visit(request.url)
+  assert.include((yield* visit(location)).text, "Element")
+  yield* visit(location, { action: "login", user, password: `secret-${user}` })
+  const consent = yield* visit(location)
+  assert.include(consent.text, `@${user}:green.test`)
+  const back = yield* visit(location, { action: "approve" })
+  const target = new URL(back.location ?? "")
+  assert.strictEqual(target.protocol, "test.element:")
+  assert.strictEqual(target.searchParams.get("state"), "state of the client")
+  return target.searchParams.get("code") ?? ""
+})
+
+const exchange = (request: Request, code: string, more: Record<string, string> = {}) =>
+  post(request.tokenUrl, {
+    grant_type: "authorization_code",
+    code,
+    redirect_uri: "test.element:/callback",
+    client_id: request.clientId,
+    code_verifier: request.verifier,
+    ...more
+  })
+
+const whoami = (token: string | undefined) => askToday("GET", "/v3/account/whoami", { token })
+
+layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAuth 2.0 API", (it) => {
+  it.effect("a client registers itself, the user lets it in, and it has the device that it asked for", () =>
+    Effect.gen(function* () {
+      yield* register("ann")
+      const request = yield* makeRequest("PHONE12345")
+      const code = yield* agree(request, "ann")
+      const { body, status } = yield* exchange(request, code)
+      assert.strictEqual(status, 200, JSON.stringify(body))
+      assert.strictEqual(body.token_type, "Bearer")
+      assert.strictEqual(body.scope, "urn:matrix:client:api:* urn:matrix:client:device:PHONE12345")
+      const who = yield* whoami(body.access_token)
+      assert.deepInclude(who.body, { user_id: "@ann:green.test", device_id: "PHONE12345" })
+      const renewal = { grant_type: "refresh_token", client_id: request.clientId, refresh_token: body.refresh_token! }
+      const stolen = yield* registerClient({ client_name: "Another" })
+      const foreign = yield* post(request.tokenUrl, { ...renewal, client_id: stolen.body.client_id! })
+      assert.strictEqual(foreign.body.error, "invalid_grant")
+      const renewed = yield* post(request.tokenUrl, renewal)
+      assert.strictEqual((yield* whoami(renewed.body.access_token)).status, 200)
+      const deactivation = yield* askToday("POST", "/v3/account/deactivate", {
+        token: renewed.body.access_token,
+        json: {}
+      })
+      assert.strictEqual(deactivation.body.errcode, "M_FORBIDDEN")
+      const { revocation_endpoint } = yield* metadata
+      yield* post(revocation_endpoint!, { token: renewed.body.refresh_token!, client_id: request.clientId })
+      assert.strictEqual((yield* whoami(renewed.body.access_token)).body.errcode, "M_UNKNOWN_TOKEN")
+    })
+  )
+
+  it.effect("a code is good once, for its own client, verifier and redirect URI; a replay ends the login", () =>
+    Effect.gen(function* () {
+      yield* register("ben")
+      const request = yield* makeRequest("TABLET1234")
+      const other = yield* registerClient({ client_name: "Mallory" })
+      const code = yield* agree(request, "ben")
+      for (const more of [
+        { code_verifier: randomBytes(32).toString("base64url") },
+        { client_id: other.body.client_id! },
+        { redirect_uri: "https://element.test/callback" }
+      ]) {
+        assert.strictEqual((yield* exchange(request, code, more)).body.error, "invalid_grant")
+      }
+      const { body } = yield* exchange(request, code)
+      assert.strictEqual((yield* whoami(body.access_token)).status, 200)
+      assert.strictEqual((yield* exchange(request, code)).body.error, "invalid_grant")
+      assert.strictEqual((yield* whoami(body.access_token)).body.errcode, "M_UNKNOWN_TOKEN")
+    })
+  )
+
+  it.effect("nobody is sent to a URI that the client did not register, and errors go to those that it did", () =>
+    Effect.gen(function* () {
+      const { visit } = makeBrowser()
+      for (const redirect_uri of [
+        "https://evil.test/callback",
+        "https://element.test/callback?more",
+        "https://element.test/callback#x",
+        "test.element:/callback/x",
+        "http://localhost@evil.test/callback"
+      ]) {
+        const request = yield* makeRequest("DEVICE1234", { redirect_uri })
+        const answer = yield* visit(request.url)
+        assert.deepStrictEqual([answer.status, answer.location], [400, undefined], redirect_uri)
+      }
+      const errorOf = Effect.fnUntraced(function* (more: Record<string, string>) {
+        const { location = "" } = yield* visit((yield* makeRequest("DEVICE1234", more)).url)
+        return new URL(location).searchParams.get("error")
+      })
+      assert.strictEqual(yield* errorOf({ code_challenge_method: "plain" }), "invalid_request")
+      assert.strictEqual(yield* errorOf({ response_type: "token" }), "unsupported_response_type")
+      assert.strictEqual(yield* errorOf({ scope: "urn:matrix:client:api:*" }), "invalid_scope")
+      assert.strictEqual(yield* errorOf({ scope: `${scopeOf("A")} urn:matrix:client:device:B` }), "invalid_scope")
+      const loopback = yield* makeRequest("DEVICE1234", { redirect_uri: "http://localhost:51234/callback" })
+      assert.include((yield* visit(loopback.url)).location ?? "", "/oauth2/continue?id=")
+      const fragment = yield* makeRequest("D", { response_mode: "fragment", response_type: "x" })
+      assert.match((yield* visit(fragment.url)).location ?? "", /^test\.element:\/callback#error=/)
+    })
+  )
+
+  it.effect("what clients say of themselves is checked, and the same client is registered once", () =>
+    Effect.gen(function* () {
+      const first = yield* registerClient()
+      assert.strictEqual(first.status, 201)
+      assert.strictEqual((yield* registerClient()).body.client_id, first.body.client_id)
+      for (const [more, error] of [
+        [{ client_uri: "http://element.test/" }, "invalid_client_metadata"],
+        [{ client_uri: undefined }, "invalid_client_metadata"],
+        [{ client_uri: "https://user:pw@element.test/" }, "invalid_client_metadata"],
+        [{ logo_uri: "https://evil.test/logo.png" }, "invalid_client_metadata"],
+        [{ redirect_uris: ["https://evil.test/"] }, "invalid_redirect_uri"],
+        [{ redirect_uris: ["javascript:alert(1)"] }, "invalid_redirect_uri"],
+        [{ redirect_uris: ["test.element://callback"] }, "invalid_redirect_uri"],
+        [{ redirect_uris: ["http://localhost:1234/callback"] }, "invalid_redirect_uri"],
+        [{ application_type: "web", redirect_uris: ["http://localhost/"] }, "invalid_redirect_uri"]
+      ] as const) {
+        const { body, status } = yield* registerClient(more)
+        assert.deepStrictEqual([status, body.error], [400, error], JSON.stringify(more))
+      }
+    })
+  )
+
+  it.effect("somebody without an account makes one on the way", () =>
+    Effect.gen(function* () {
+      const { visit } = makeBrowser()
+      const request = yield* makeRequest("NEW1234567", { prompt: "create" })
+      const { location = "" } = yield* visit(request.url)
+      assert.include((yield* visit(location)).text, "Create an account")
+      const form = { action: "register", user: "cato", password: "long enough" }
+      const made = yield* visit(location, form)
+      assert.strictEqual(made.status, 303, made.text)
+      const again = yield* makeBrowser().visit(location, form)
+      assert.include(again.text, "is taken")
+      const back = yield* visit(location, { action: "approve" })
+      const code = new URL(back.location ?? "").searchParams.get("code") ?? ""
+      const { body } = yield* exchange(request, code)
+      assert.strictEqual((yield* whoami(body.access_token)).body.user_id, "@cato:green.test")
+    })
+  )
+
+  it.effect("a wrong password, a refusal and a form of another site let nobody in", () =>
+    Effect.gen(function* () {
+      yield* register("dan")
+      const { visit } = makeBrowser()
+      const request = yield* makeRequest("REFUSED123")
+      const { location = "" } = yield* visit(request.url)
+      const wrong = yield* visit(location, { action: "login", user: "dan", password: "guess" })
+      assert.include(wrong.text, "password is wrong")
+      assert.include((yield* visit(location, { action: "approve" })).text, "Log in")
+      yield* visit(location, { action: "login", user: "dan", password: "secret-dan" })
+      const forged = yield* visit(location, { action: "approve" }, { "sec-fetch-site": "cross-site" })
+      assert.strictEqual(forged.status, 403)
+      const refused = yield* visit(location, { action: "refuse" })
+      assert.strictEqual(new URL(refused.location ?? "").searchParams.get("error"), "access_denied")
+      assert.strictEqual((yield* visit(location, { action: "approve" })).status, 400)
+    })
+  )
+
+  it.effect("a device without a browser shows a code, waits, and is let in", () =>
+    Effect.gen(function* () {
+      yield* register("eve")
+      const { body: client } = yield* registerClient()
+      const { device_authorization_endpoint, token_endpoint } = yield* metadata
+      const begun = yield* post(device_authorization_endpoint!, {
+        client_id: client.client_id!,
+        scope: scopeOf("TELEVISION")
+      })
+      assert.match(begun.body.user_code!, /^[A-Z]{4}-[A-Z]{4}$/)
+      const poll = post(token_endpoint!, {
+        grant_type: "urn:ietf:params:oauth:grant-type:device_code",
+        device_code: begun.body.device_code!,
+        client_id: client.client_id!
+      })
+      assert.strictEqual((yield* poll).body.error, "authorization_pending")
+      assert.strictEqual((yield* poll).body.error, "slow_down")
+      const { visit } = makeBrowser()
+      assert.include((yield* visit("/_greenroom/link?user_code=AAAA-AAAA")).text, "wrong")
+      const { location = "" } = yield* visit(begun.body.verification_uri_complete!)
+      yield* visit(location, { action: "login", user: "eve", password: "secret-eve" })
+      assert.include((yield* visit(location, { action: "approve" })).text, "linked")
+      const { body } = yield* poll
+      assert.deepInclude((yield* whoami(body.access_token)).body, { device_id: "TELEVISION" })
+      assert.strictEqual((yield* poll).body.error, "expired_token")
+    })
+  )
+
+  it.effect("on the page of the account devices are logged out, and it is deactivated", () =>
+    Effect.gen(function* () {
+      const user = yield* register("fin")
+      const { visit } = makeBrowser()
+      const page = "/_greenroom/account"
+      assert.include((yield* visit(page)).text, "Log in")
+      yield* visit(page, { action: "login", user: "fin", password: "secret-fin" })
+      const devices = yield* askToday("GET", "/v3/devices", { token: user.token })
+      const [device] = devices.body.devices as ReadonlyArray<{ readonly device_id: string }>
+      assert.include((yield* visit(page)).text, device?.device_id ?? "none")
+      yield* visit(page, { action: "end_device", device_id: device?.device_id ?? "" })
+      assert.strictEqual((yield* whoami(user.token)).body.errcode, "M_UNKNOWN_TOKEN")
+      assert.include((yield* visit(page, { action: "allow_keys_reset" })).text, "allowed")
+      const at = `${page}?action=org.matrix.account_deactivate`
+      assert.include((yield* visit(at, { action: "deactivate", password: "guess" })).text, "wrong")
+      assert.include((yield* visit(at, { action: "deactivate", password: "secret-fin" })).text, "gone")
+      const profile = yield* askToday("GET", `/v3/profile/${inPath(user.id)}`)
+      assert.strictEqual(profile.status, 404)
+      assert.include((yield* visit(page)).text, "Log in")
+    })
+  )
+})
+
+layer(loginGateway({ oauth: "on" }), { excludeTestServices: true })("the OAuth 2.0 API in place of passwords", (it) => {
+  it.effect("clients are told so, and ask for no passwords", () =>
+    Effect.gen(function* () {
+      const { body } = yield* askToday("GET", "/v3/login")
+      assert.notInclude(JSON.stringify(body.flows), "m.login.password")
+      const auth = { type: "m.login.dummy" }
+      const made = yield* askToday("POST", "/v3/register", { json: { username: "gil", password: "x", auth } })
+      assert.strictEqual(made.body.errcode, "M_FORBIDDEN")
+      const wellKnown = yield* ask("GET", "//.well-known/matrix/client")
+      assert.property(wellKnown.body, "org.matrix.msc2965.authentication")
+    })
+  )
+})
+
+layer(gateway, { excludeTestServices: true })("without the OAuth 2.0 API", (it) => {
+  it.effect("there is nothing of it", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* askToday("GET", "/v1/auth_metadata")).body.errcode, "M_UNRECOGNIZED")
+      assert.strictEqual((yield* ask("GET", "//_greenroom/account")).status, 404)
+    })
+  )
+})
