@@ -43,6 +43,7 @@ import { RelationStore } from "@greenroom/store/RelationStore"
 import { ReportStore } from "@greenroom/store/ReportStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { SearchStore } from "@greenroom/store/SearchStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -123,6 +124,7 @@ import { RoomReader } from "./room/RoomReader.ts"
 import { RoomSummaries } from "./room/RoomSummaries.ts"
 import { Rooms } from "./room/Rooms.ts"
 import { RoomUpgrades } from "./room/RoomUpgrades.ts"
+import { Search } from "./room/Search.ts"
 import * as ClusterRunner from "./runtime/ClusterRunner.ts"
 import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
@@ -196,6 +198,7 @@ const stores = (options: HomeServerOptions) =>
     ThirdPartyInviteStore.layer,
     NotificationStore.layer,
     PusherStore.layer,
+    SearchStore.layer,
     UnreadStore.layer,
     UserIdentityStore.layer
   )
@@ -231,6 +234,7 @@ const services = Layer.mergeAll(
   Layer.mergeAll(Events.layer, Sync.layer, SlidingSync.layer).pipe(Layer.provide(Feeds.layer)),
   Receipts.layer,
   RoomSummaries.layer,
+  Search.layer,
   SharedSecretRegistration.layer,
   PresetRooms.layer,
   RoomUpgrades.layer,

@@ -49,6 +49,7 @@ import { pushersHandlers } from "./client-server/PushersHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
 import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
+import { searchHandlers } from "./client-server/SearchHandlers.ts"
 import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { sharedSecretHandlers } from "./client-server/SharedSecretHandlers.ts"
@@ -166,6 +167,7 @@ const clientServerHandlers = Layer.mergeAll(
   UserDataHandlers.accountDataHandlers,
   UserDataHandlers.pushRulesHandlers,
   pushersHandlers,
+  searchHandlers,
   UserDataHandlers.receiptsHandlers,
   MediaHandlers.uploadHandlers,
   MediaHandlers.mediaHandlers,

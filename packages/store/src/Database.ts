@@ -48,6 +48,7 @@ import addressValidations from "./migrations/0036_address_validations.ts"
 import oauth from "./migrations/0037_oauth.ts"
 import pushCounts from "./migrations/0040_push_counts.ts"
 import pushers from "./migrations/0041_pushers.ts"
+import search from "./migrations/0042_search.ts"
 import slidingSync from "./migrations/0055_sliding_sync.ts"
 import presenceDenials from "./migrations/0060_presence_denials.ts"
 import aliasCreators from "./migrations/0061_alias_creators.ts"
@@ -84,6 +85,7 @@ const migrations = {
   "0037_oauth": oauth,
   "0040_push_counts": pushCounts,
   "0041_pushers": pushers,
+  "0042_search": search,
   "0055_sliding_sync": slidingSync,
   "0060_presence_denials": presenceDenials,
   "0061_alias_creators": aliasCreators,

@@ -37,6 +37,7 @@ import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
+import type { Search } from "@greenroom/actors/room/Search"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Nodes } from "@greenroom/actors/runtime/Nodes"
@@ -79,6 +80,7 @@ export type HomeServerServices =
   | Receipts
   | AccountData
   | UserPushRules
+  | Search
   | Pushers
   | Notifications
   | Events

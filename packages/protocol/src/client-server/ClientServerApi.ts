@@ -23,6 +23,7 @@ import { RegistrationApi } from "./RegistrationApi.ts"
 import { RelationsApi } from "./RelationsApi.ts"
 import { RoomListApi } from "./RoomListApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
+import { SearchApi } from "./SearchApi.ts"
 import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { SharedSecretApi } from "./SharedSecretApi.ts"
@@ -36,7 +37,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, PasswordApi, RoomsApi)
   .add(AddressValidationApi, ThirdPartyIdApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
-  .add(SlidingSyncApi, PushersApi, ReceiptsApi)
+  .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UploadApi, OldMediaApi)

@@ -18,6 +18,7 @@ import { bigints, booleans, integers, textArrayLiteral, texts } from "../PgArray
 import { EventStatus, type LoggedEvent, type RoomCommit } from "../RoomCommit.ts"
 import { deltaColumns } from "../StateStore.ts"
 import { logChannel } from "./logNotifications.ts"
+import { searchableKeys } from "./searchableTypes.ts"
 
 /**
  * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
@@ -35,7 +36,7 @@ export const commitStatement = Effect.fnUntraced(function* (
     , new_events AS (${insertEvents(sql, commits)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
-    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, commits)} ${insertPushActions(sql, commits)}
+    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, commits)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
     SELECT (SELECT log_xid())::text AS xid, room_nid, fence ${wakeOthers ? notifyFollowers(sql) : sql.literal("")}
     FROM fenced`
   return {
@@ -246,6 +247,21 @@ const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
     JOIN fenced USING (room_nid, fence))`
 }
 
+/** History comes below what the search index has read of the log: it waits to be indexed by itself. */
+const queueForSearch = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events, placed = [] }) =>
+    [...events, ...placed].filter(({ event, status }) => status === 1 && searchableKeys[event.type] !== undefined)
+  )
+  if (empty) return sql.literal("")
+  return sql`, queued_for_search AS (
+    INSERT INTO search_queue (nid)
+    SELECT nid FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[], ${bigints(rows.map((row) => row.nid))}::bigint[]
+    ) AS given (room_nid, fence, nid)
+    JOIN fenced USING (room_nid, fence)
+    ON CONFLICT DO NOTHING)`
+}
+
 const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const chains = rowsOf(commits, (commit) => commit.chains)
   const deltas = rowsOf(commits, (commit) => commit.deltas)
@@ -369,6 +385,7 @@ const updateRedacted = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
     JOIN fenced USING (room_nid, fence)
     WHERE events.event_id = given.event_id AND events.room_nid = given.room_nid
     RETURNING events.nid)
+  , unfound AS (DELETE FROM event_search USING redacted WHERE event_search.nid = redacted.nid)
   , unmentioned AS (DELETE FROM mentions USING redacted WHERE mentions.nid = redacted.nid)
   , unnotified AS (DELETE FROM push_actions USING redacted WHERE push_actions.nid = redacted.nid)`
 }

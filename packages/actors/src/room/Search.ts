@@ -1,0 +1,307 @@
+/**
+ * Search in what is said in rooms: matches of the full-text index that the user may see, with what is around them.
+ *
+ * Source: "Server Side Search" of the client-server specification.
+ */
+import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { InvalidParam, type MatrixError, ResourceLimitExceeded } from "@greenroom/protocol/MatrixError"
+import { EventLog } from "@greenroom/store/EventLog"
+import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { type SearchHit, SearchStore } from "@greenroom/store/SearchStore"
+import { StateStore } from "@greenroom/store/StateStore"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
+import { Context, Effect, Latch, Layer, Result } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { keepRunning } from "../runtime/Supervision.ts"
+import { makeEventRenderer } from "./internal/EventRenderer.ts"
+import { makeEventSelections } from "./internal/EventSelection.ts"
+import { before, makeRoomViewer, theEnd, type View } from "./internal/RoomViewer.ts"
+
+export interface SearchRequest {
+  readonly search_term: string
+  readonly keys?: ReadonlyArray<string> | null | undefined
+  readonly filter?: RoomEventFilter | null | undefined
+  readonly order_by?: "rank" | "recent" | null | undefined
+  readonly event_context?:
+    | {
+        readonly before_limit?: number | null | undefined
+        readonly after_limit?: number | null | undefined
+        readonly include_profile?: boolean | null | undefined
+      }
+    | null
+    | undefined
+  readonly include_state?: boolean | null | undefined
+  readonly group_by: ReadonlyArray<"room_id" | "sender">
+  readonly next_batch?: string | undefined
+}
+
+interface ContextOfResult {
+  readonly start: string
+  readonly end: string
+  readonly events_before: ReadonlyArray<ClientServerEvent>
+  readonly events_after: ReadonlyArray<ClientServerEvent>
+  readonly profile_info?: JsonObject
+}
+
+interface SearchResult {
+  readonly rank: number
+  readonly result: ClientServerEvent
+  readonly context?: ContextOfResult
+}
+
+interface Group {
+  readonly order: number
+  readonly results: ReadonlyArray<EventId>
+}
+
+export interface SearchAnswer {
+  readonly count: number
+  readonly highlights: ReadonlyArray<string>
+  readonly results: ReadonlyArray<SearchResult>
+  readonly state?: { readonly [roomId: string]: ReadonlyArray<ClientServerEvent> }
+  readonly groups?: { readonly [key: string]: { readonly [value: string]: Group } }
+  readonly next_batch?: string
+}
+
+const allKeys = ["content.body", "content.name", "content.topic"]
+
+/** How long a search term may be, in UTF-16 code units, and how many words it may have. */
+const maxTerm = 1_024
+const maxWords = 64
+/** How many results a page has, and at most; how many events around a result. */
+const defaultPage = 10
+const maxPage = 100
+const defaultContext = 5
+const maxContext = 25
+/** How many matches are looked at for one page, and how many of their events are read at once. */
+const maxScanned = 1_000
+const chunkSize = 50
+/** How long a search waits for the index to have what was said before. */
+const indexTimeout = "2 seconds"
+
+/** Where a page begins, in what was there at the first one. */
+interface Place {
+  readonly offset: number
+  readonly upTo: StreamPosition
+}
+
+const formatPlace = ({ offset, upTo }: Place): string =>
+  Buffer.from(`${offset}.${upTo.xid}.${upTo.nid}`).toString("base64url")
+
+const parsePlace = (token: string): Result.Result<Place, MatrixError> => {
+  const [, offset, xid, nid] =
+    /^([0-9]{1,6})\.([0-9]{1,16})\.([0-9]{1,16})$/.exec(Buffer.from(token.slice(0, 100), "base64url").toString()) ?? []
+  return nid === undefined
+    ? Result.fail(new InvalidParam({ error: "next_batch: is no token of this server" }))
+    : Result.succeed({ offset: Number(offset), upTo: { xid: Number(xid), nid: Number(nid) } })
+}
+
+const wordsOf = (term: string): ReadonlyArray<string> => [
+  ...new Set(term.toLowerCase().match(/[\p{L}\p{N}\p{M}]+/gu) ?? [])
+]
+
+interface Found {
+  readonly stored: StoredEvent
+  readonly view: View
+  readonly rank: number
+}
+
+const groupBy = (found: ReadonlyArray<Found>, key: "room_id" | "sender"): { readonly [value: string]: Group } => {
+  const groups = Map.groupBy(found, ({ stored: { event } }) => event[key] as string)
+  return Object.fromEntries(
+    Array.from(groups, ([value, members], order) => [
+      value,
+      { order: order + 1, results: members.map(({ stored }) => stored.event.event_id) }
+    ])
+  )
+}
+
+const make = Effect.gen(function* () {
+  const store = yield* SearchStore
+  const events = yield* EventStore
+  const states = yield* StateStore
+  const log = yield* EventLog
+  const { scan, stateOf, view, visibleTo } = yield* makeRoomViewer
+  const selectionOf = yield* makeEventSelections
+  const renderer = yield* makeEventRenderer
+
+  // The index follows the log; searches wait for it.
+  const grown = Latch.makeUnsafe(true)
+  yield* log.follow((slice) => Effect.sync(() => (slice.events.length > 0 ? grown.openUnsafe() : undefined)))
+  const indexAll = Effect.asVoid(Effect.repeat(store.indexNext, { until: (isDone) => isDone }))
+  const follow = Effect.sync(() => grown.closeUnsafe()).pipe(
+    Effect.andThen(indexAll),
+    Effect.andThen(Effect.sleep("1 second"))
+  )
+  yield* keepRunning("Indexing what is said in rooms", Effect.andThen(grown.await, follow))
+
+  const check = Effect.fnUntraced(function* ({ keys, search_term }: SearchRequest) {
+    const words = wordsOf(search_term)
+    if (search_term.length > maxTerm || words.length > maxWords) {
+      return yield* new InvalidParam({ error: `search_term: has more than ${maxTerm} characters or ${maxWords} words` })
+    }
+    const unknown = keys?.find((key) => !allKeys.includes(key))
+    if (unknown !== undefined)
+      return yield* new InvalidParam({ error: `keys: ${unknown.slice(0, 64)} cannot be searched` })
+    return words
+  })
+
+  /** Reads on from a place until `limit` matches pass the filter and may be seen. */
+  const collect = Effect.fnUntraced(function* (
+    session: Session,
+    hits: ReadonlyArray<SearchHit>,
+    filter: RoomEventFilter | undefined,
+    limit: number
+  ) {
+    const selection = selectionOf(filter)
+    const views = new Map<RoomId, View | undefined>()
+    const found: Array<Found> = []
+    for (let start = 0; start < hits.length; start += chunkSize) {
+      const chunk = hits.slice(start, start + chunkSize)
+      const stored = new Map(
+        (yield* events.byIds(chunk.map(({ eventId }) => eventId))).map((each) => [each.event.event_id, each])
+      )
+      const shown = new Map<EventId, View>()
+      for (const [roomId, ofRoom] of Map.groupBy(stored.values(), ({ event }) => event.room_id)) {
+        if (!views.has(roomId))
+          views.set(roomId, yield* Effect.orElseSucceed(view(session.userId, roomId), () => undefined))
+        const seen = views.get(roomId)
+        if (seen === undefined) continue
+        const live = ofRoom.filter(({ event }) => event.unsigned?.redacted_because === undefined)
+        const passed = yield* selection.of(seen.reader.roomNid, yield* visibleTo(seen.reader, live))
+        for (const { event } of passed) shown.set(event.event_id, seen)
+      }
+      for (const [index, { eventId, rank }] of chunk.entries()) {
+        const seen = shown.get(eventId)
+        if (seen === undefined) continue
+        found.push({ stored: stored.get(eventId)!, view: seen, rank })
+        if (found.length === limit) return { found, read: start + index + 1 }
+      }
+    }
+    return { found, read: hits.length }
+  })
+
+  const profilesOf = Effect.fnUntraced(function* ({ stored, view: seen }: Found, senders: ReadonlyArray<UserId>) {
+    const ref = stored.stateBefore ?? seen.state
+    const keys = [...new Set(senders)].map((sender) => ["m.room.member", sender] as const)
+    const members = yield* states.read([{ roomNid: seen.reader.roomNid, ref }], { keys })
+    return Object.fromEntries(
+      members.map(({ event: { content, state_key } }) => [
+        state_key,
+        {
+          ...(typeof content.displayname === "string" ? { displayname: content.displayname } : {}),
+          ...(typeof content.avatar_url === "string" ? { avatar_url: content.avatar_url } : {})
+        }
+      ])
+    ) as JsonObject
+  })
+
+  const limitOf = (given: number | null | undefined) => Math.min(given ?? defaultContext, maxContext)
+  const nothing = { found: [], end: undefined }
+
+  const contextOf = Effect.fnUntraced(function* (
+    session: Session,
+    hit: Found,
+    wanted: NonNullable<SearchRequest["event_context"]>
+  ): Effect.fn.Return<ContextOfResult> {
+    const { stored, view: seen } = hit
+    const [older, newer] = [limitOf(wanted.before_limit), limitOf(wanted.after_limit)]
+    const past = { after: beginning, upTo: before(stored) }
+    const future = { after: stored.position, upTo: theEnd }
+    const earlier = older === 0 ? nothing : yield* scan(seen.reader, past, "b", older, undefined)
+    const later = newer === 0 ? nothing : yield* scan(seen.reader, future, "f", newer, undefined)
+    const [first, last] = [earlier.found.at(-1) ?? stored, later.found.at(-1) ?? stored]
+    const around = [...earlier.found, stored, ...later.found].map(({ event }) => event.sender)
+    return {
+      start: yield* log.tokenOf(before(first)),
+      end: yield* log.tokenOf(last.position),
+      events_before: yield* renderer.render(
+        session,
+        earlier.found.map(({ event }) => event)
+      ),
+      events_after: yield* renderer.render(
+        session,
+        later.found.map(({ event }) => event)
+      ),
+      ...(wanted.include_profile ? { profile_info: yield* profilesOf(hit, around) } : {})
+    }
+  })
+
+  const resultOf = Effect.fnUntraced(function* (session: Session, hit: Found, request: SearchRequest) {
+    const { rank, stored, view: seen } = hit
+    const [result] = yield* renderer.render(session, [stored.event], { bundleIn: seen.reader.roomNid })
+    return {
+      rank,
+      result: result!,
+      ...(request.event_context == null ? {} : { context: yield* contextOf(session, hit, request.event_context) })
+    }
+  })
+
+  const stateOfRooms = Effect.fnUntraced(function* (session: Session, found: ReadonlyArray<Found>) {
+    const rooms = new Map(found.map(({ stored, view: seen }) => [stored.event.room_id, seen]))
+    const entries = yield* Effect.forEach(rooms, ([roomId, seen]) =>
+      Effect.map(
+        Effect.flatMap(stateOf(seen), (state) => renderer.render(session, state)),
+        (state) => [roomId, state] as const
+      )
+    )
+    return Object.fromEntries(entries)
+  })
+
+  const search = Effect.fn("Search.search")(function* (
+    session: Session,
+    request: SearchRequest
+  ): Effect.fn.Return<SearchAnswer, MatrixError> {
+    const highlights = yield* check(request)
+    if (highlights.length === 0) return { count: 0, highlights: [], results: [] }
+    yield* Effect.timeoutOption(Effect.andThen(log.settled, indexAll), indexTimeout)
+    const filter = request.filter ?? undefined
+    const place =
+      request.next_batch === undefined
+        ? { offset: 0, upTo: yield* log.currentPosition }
+        : yield* Effect.fromResult(parsePlace(request.next_batch))
+    const matches = yield* store.search({
+      userId: session.userId,
+      term: request.search_term.toWellFormed().replaceAll("\0", " "),
+      keys: request.keys ?? allKeys,
+      order: request.order_by ?? "rank",
+      rooms: filter?.rooms ?? undefined,
+      notRooms: filter?.not_rooms ?? undefined,
+      ...place,
+      limit: maxScanned
+    })
+    if (matches === undefined)
+      return yield* new ResourceLimitExceeded({ error: "The search took too long: ask for less" })
+    const limit = Math.max(1, Math.min(filter?.limit ?? defaultPage, maxPage))
+    const { found, read } = yield* collect(session, matches.hits, filter, limit)
+    const isMore = place.offset + read < matches.count
+    return {
+      count: matches.count,
+      highlights,
+      results: yield* Effect.forEach(found, (hit) => resultOf(session, hit, request)),
+      ...(request.include_state ? { state: yield* stateOfRooms(session, found) } : {}),
+      ...(request.group_by.length === 0
+        ? {}
+        : { groups: Object.fromEntries(request.group_by.map((key) => [key, groupBy(found, key)])) }),
+      ...(isMore ? { next_batch: formatPlace({ ...place, offset: place.offset + read }) } : {})
+    }
+  })
+
+  return Search.of({ search })
+})
+
+export class Search extends Context.Service<
+  Search,
+  {
+    /**
+     * A page of results in rooms that the user is in or has left, as far as the user may see them. Errors:
+     * M_INVALID_PARAM, M_RESOURCE_LIMIT_EXCEEDED for a search that takes too long.
+     */
+    readonly search: (session: Session, request: SearchRequest) => Effect.Effect<SearchAnswer, MatrixError>
+  }
+>()("greenroom/actors/Search") {
+  static readonly layer = Layer.effect(Search, make)
+}

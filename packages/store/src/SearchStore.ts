@@ -1,0 +1,166 @@
+/**
+ * The full-text index of what is said in rooms: messages, and names and topics of rooms. It follows the log in batches.
+ *
+ * An error of the database is a defect. Source: "Server Side Search" of the client-server specification; PostgreSQL, "Full
+ * Text Search".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { logEdge } from "./internal/logEdge.ts"
+import { searchableKeys } from "./internal/searchableTypes.ts"
+import { bigints, texts } from "./PgArrays.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+export interface SearchQuery {
+  readonly userId: UserId
+  /** Words, quoted phrases, `or` and `-`. */
+  readonly term: string
+  /** Where to look: `content.body`, `content.name`, `content.topic`. */
+  readonly keys: ReadonlyArray<string>
+  readonly order: "rank" | "recent"
+  /** Rooms to look into, of those that the user is or was in; all if absent. */
+  readonly rooms?: ReadonlyArray<string> | undefined
+  readonly notRooms?: ReadonlyArray<string> | undefined
+  readonly upTo: StreamPosition
+  readonly offset: number
+  readonly limit: number
+}
+
+export interface SearchHit {
+  readonly eventId: EventId
+  readonly rank: number
+}
+
+/** How many events are indexed in one transaction, and the most matches that are ranked and counted. */
+const batchSize = 1_000
+const maxMatches = 5_000
+/** How long a search may take. */
+const searchTimeout = "5s"
+
+interface EventRow {
+  readonly nid: bigint
+  readonly room_nid: bigint
+  readonly xid: string
+  readonly type: string
+  readonly body: string
+}
+
+/** The text of an event, as PostgreSQL's text can hold it. */
+const textOf = ({ body, type }: EventRow) => {
+  const key = searchableKeys[type]
+  if (key === undefined) return undefined
+  const { content } = JSON.parse(body) as Event
+  const text = content[key.slice("content.".length)]
+  return typeof text === "string" && text !== "" ? { key, text: text.toWellFormed().replaceAll("\0", " ") } : undefined
+}
+
+export class SearchStore extends Context.Service<
+  SearchStore,
+  {
+    /** Indexes the next batch. True if there is nothing more. */
+    readonly indexNext: Effect.Effect<boolean>
+    /** Matches in rooms of the user, whether or not the user may see them. Undefined if the search took too long. */
+    readonly search: (
+      query: SearchQuery
+    ) => Effect.Effect<{ readonly count: number; readonly hits: ReadonlyArray<SearchHit> } | undefined>
+  }
+>()("greenroom/store/SearchStore") {
+  static readonly layer = Layer.effect(
+    SearchStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const types = texts(Object.keys(searchableKeys))
+
+      const insert = (rows: ReadonlyArray<EventRow>) => {
+        const found = rows.flatMap((row) => {
+          const text = textOf(row)
+          return text === undefined ? [] : [{ ...text, row }]
+        })
+        if (found.length === 0) return Effect.void
+        return sql`
+          INSERT INTO event_search (nid, room_nid, xid, key, vector)
+          SELECT nid, room_nid, xid::xid8, key, to_tsvector('simple', text) FROM unnest(
+            ${bigints(found.map(({ row }) => Number(row.nid)))}::bigint[],
+            ${bigints(found.map(({ row }) => Number(row.room_nid)))}::bigint[],
+            ${texts(found.map(({ row }) => row.xid))}::text[],
+            ${texts(found.map(({ key }) => key))}::text[], ${texts(found.map(({ text }) => text))}::text[]
+          ) AS given (nid, room_nid, xid, key, text)
+          ON CONFLICT (nid) DO NOTHING`
+      }
+
+      const indexTimeline = Effect.gen(function* () {
+        const [progress] = yield* sql<{ xid: string; nid: bigint }>`
+          SELECT xid::text AS xid, nid FROM search_progress FOR UPDATE`
+        const rows = yield* sql<EventRow & { readonly edge: string }>`
+          WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
+          SELECT nid, room_nid, xid::text AS xid, type, body FROM events, complete
+          WHERE status = 0 AND (xid, nid) > (${progress?.xid ?? "0"}::xid8, ${progress?.nid ?? 0n}::bigint)
+            AND xid < complete.edge AND type = ANY (${types}::text[])
+          ORDER BY events.xid, events.nid LIMIT ${batchSize}`
+        const last = rows.at(-1)
+        if (last === undefined) return true
+        yield* insert(rows)
+        yield* sql`UPDATE search_progress SET xid = ${last.xid}::xid8, nid = ${last.nid}::bigint`
+        return rows.length < batchSize
+      })
+
+      const indexHistory = Effect.gen(function* () {
+        const rows = yield* sql<EventRow>`
+          WITH taken AS (
+            DELETE FROM search_queue WHERE nid IN (
+              SELECT nid FROM search_queue ORDER BY nid LIMIT ${batchSize} FOR UPDATE SKIP LOCKED)
+            RETURNING nid)
+          SELECT nid, room_nid, xid::text AS xid, type, body FROM taken JOIN events USING (nid)`
+        yield* insert(rows)
+        return rows.length < batchSize
+      })
+
+      const indexNext = Effect.orDie(
+        Effect.map(
+          Effect.all([sql.withTransaction(indexTimeline), sql.withTransaction(indexHistory)]),
+          ([timeline, history]) => timeline && history
+        )
+      )
+
+      const search = ({ keys, limit, notRooms, offset, order, rooms, term, upTo, userId }: SearchQuery) => {
+        const byOrder =
+          order === "rank" ? sql`rank DESC, match.xid DESC, match.nid DESC` : sql`match.xid DESC, match.nid DESC`
+        const found = sql<{ event_id: string; rank: number; count: number }>`
+          WITH room AS MATERIALIZED (
+            SELECT room_nid FROM memberships JOIN rooms USING (room_nid)
+            WHERE user_id = ${userId} AND membership IN ('join', 'leave', 'ban')
+              AND ${rooms === undefined ? sql`true` : sql`room_id = ANY (${texts(rooms)}::text[])`}
+              AND ${notRooms === undefined ? sql`true` : sql`room_id <> ALL (${texts(notRooms)}::text[])`}
+          ), match AS (
+            SELECT nid, xid, ts_rank_cd(vector, query)::float8 AS rank
+            FROM event_search, websearch_to_tsquery('simple', ${term}) AS query
+            WHERE vector @@ query AND room_nid IN (SELECT room_nid FROM room) AND key = ANY (${texts(keys)}::text[])
+              AND (xid, nid) <= (${String(upTo.xid)}::xid8, ${upTo.nid}::bigint)
+            ORDER BY event_search.xid DESC, event_search.nid DESC LIMIT ${maxMatches}
+          )
+          SELECT events.event_id, match.rank, (SELECT count(*)::integer FROM match) AS count
+          FROM match JOIN events ON events.nid = match.nid
+          ORDER BY ${byOrder} LIMIT ${limit} OFFSET ${offset}`
+        return sql
+          .withTransaction(
+            Effect.andThen(sql`SET LOCAL statement_timeout = ${sql.literal(`'${searchTimeout}'`)}`, found)
+          )
+          .pipe(
+            Effect.map((rows) => ({
+              count: rows[0]?.count ?? 0,
+              hits: rows.map(({ event_id, rank }) => ({ eventId: event_id as EventId, rank }))
+            })),
+            Effect.catchIf(
+              (error) => String((error.reason as { cause?: { code?: string } }).cause?.code) === "57014",
+              () => Effect.undefined
+            ),
+            Effect.orDie
+          )
+      }
+
+      return SearchStore.of({ indexNext, search })
+    })
+  )
+}
