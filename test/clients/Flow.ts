@@ -77,11 +77,19 @@ export const keep = async (name: string, lines: ReadonlyArray<string>): Promise<
 
 const stepPrefix = "STEP "
 
-/** Runs a flow to its end. A flow that ends with an error, or too late, has a failed step `end`. */
-export const runFlow = async (flow: Flow, server: Server): Promise<ReadonlyArray<Step>> => {
+/**
+ * Runs a flow to its end. A flow that ends with an error, or too late, has a failed step `end`.
+ *
+ * @param timeLeft How long it may take at most, in milliseconds.
+ */
+export const runFlow = async (flow: Flow, server: Server, timeLeft: number): Promise<ReadonlyArray<Step>> => {
+  if (timeLeft <= 0) return [{ name: "end", ok: false, error: "no time was left to run this client" }]
   const [program, file] = commandOf(flow)
   const args = [file, "--url", server.url, "--server-name", server.serverName, "--room-version", server.roomVersion]
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], timeout: limit })
+  const child = spawn(program, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: Math.min(limit, Math.ceil(timeLeft))
+  })
   const steps: Array<Step> = []
   const log: Array<string> = []
   createInterface(child.stdout).on("line", (line) => {

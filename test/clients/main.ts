@@ -6,10 +6,14 @@
  *     npm run test:clients -- matrix-js-sdk                 some of them
  *     npm run test:clients -- --room-version 12             one room version
  *     npm run test:clients -- --server synapse              the control only
+ *     npm run test:clients -- --control failures            the control only where Greenroom fails, afterwards
+ *     npm run test:clients -- --minutes 6                   what would take longer fails
+ *     npm run test:clients -- --report counts.json          writes how many steps passed and failed
  *
  * Exit code 1: Greenroom fails where Synapse passes, or nothing was run. Exit code 2: only the control fails.
  */
 import { existsSync } from "node:fs"
+import { writeFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { type Recorder, withRecorder } from "../support/AnswerCheck.ts"
@@ -36,9 +40,15 @@ const arguments_ = parseArgs({
   allowPositionals: true,
   options: {
     "room-version": { type: "string", multiple: true, default: ["11", "12"] },
-    server: { type: "string", multiple: true, default: ["synapse", "greenroom"] }
+    server: { type: "string", multiple: true, default: ["synapse", "greenroom"] },
+    control: { type: "string", default: "always" },
+    minutes: { type: "string", default: "60" },
+    report: { type: "string" }
   }
 })
+
+/** How many clients run at the same time. */
+const atOnce = 2
 
 const chosen = flows.filter(
   ({ client }) => arguments_.positionals.length === 0 || arguments_.positionals.includes(client)
@@ -77,20 +87,62 @@ const answersStep = (problems: ReadonlyArray<string>): Step =>
     ? { name: "answers", ok: true }
     : { name: "answers", ok: false, error: problems.map((problem) => `\n    ${problem}`).join("") }
 
-const runAll = async (flows: ReadonlyArray<Flow>, server: Server, recorder?: Recorder): Promise<ReadonlyArray<Run>> => {
-  const runs: Array<Run> = []
-  for (const flow of flows) {
-    const found = await runFlow(flow, server)
+/** When the run must have ended, in ms of `performance.now()`. */
+const deadline = Number(arguments_.values.minutes) * 60_000
+
+const runOne = async (flow: Flow, server: Server, specification: Specification | undefined): Promise<Run> => {
+  const run = async (at: Server, recorder?: Recorder): Promise<Run> => {
+    const found = await runFlow(flow, at, deadline - performance.now())
     const recorded = recorder?.take()
-    const steps = recorded === undefined ? found : [...found, answersStep(recorded.problems)]
     if (recorded !== undefined) await keep(`${nameOf(flow, server)}.requests`, recorded.requests)
+    const steps = recorded === undefined ? found : [...found, answersStep(recorded.problems)]
     const failed = steps.filter(({ ok }) => !ok).length
     say(
       `${flow.client}, ${server.name}, room version ${server.roomVersion}: ${steps.length - failed} of ${steps.length}`
     )
-    runs.push({ client: flow.client, server: server.name, roomVersion: server.roomVersion, steps })
+    return { client: flow.client, server: server.name, roomVersion: server.roomVersion, steps }
   }
-  return runs
+  if (specification === undefined || server.name === "synapse") return run(server)
+  return withRecorder(server.url, specification, (recorder) => run({ ...server, url: recorder.url }, recorder))
+}
+
+/** Clients mostly wait: some run at the same time. */
+const runAll = async (
+  flows: ReadonlyArray<Flow>,
+  server: Server,
+  specification?: Specification
+): Promise<ReadonlyArray<Run>> => {
+  const waiting = [...flows]
+  const runs: Array<Run> = []
+  const work = async () => {
+    for (let flow = waiting.shift(); flow !== undefined; flow = waiting.shift()) {
+      runs.push(await runOne(flow, server, specification))
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, work))
+  return flows.flatMap(({ client }) => runs.filter((run) => run.client === client))
+}
+
+const failedIn = (runs: ReadonlyArray<Run>, flow: Flow) =>
+  runs.some(({ client, steps }) => client === flow.client && steps.some(({ ok }) => !ok))
+
+const runVersion = async (
+  version: string,
+  flows: ReadonlyArray<Flow>,
+  interpreter: string | undefined,
+  specification: Specification | undefined
+): Promise<ReadonlyArray<Run>> => {
+  const { control, server } = arguments_.values
+  const onSynapse = async (flows: ReadonlyArray<Flow>) =>
+    interpreter === undefined || flows.length === 0 || !server.includes("synapse")
+      ? []
+      : await withSynapse(interpreter, version, (at) => runAll(flows, at))
+  const first = control === "always" ? await onSynapse(flows) : []
+  const runs = server.includes("greenroom")
+    ? await withGreenroom(version, (at) => runAll(flows, at, specification))
+    : []
+  const last = control === "always" ? [] : await onSynapse(flows.filter((flow) => failedIn(runs, flow)))
+  return [...first, ...last, ...runs]
 }
 
 const main = async (): Promise<number> => {
@@ -102,18 +154,8 @@ const main = async (): Promise<number> => {
   )
   const specification = await specificationOf()
   const runs: Array<Run> = []
-  const checked = (server: Server) =>
-    specification === undefined
-      ? runAll(possible, server)
-      : withRecorder(server.url, specification, (recorder) =>
-          runAll(possible, { ...server, url: recorder.url }, recorder)
-        )
   for (const version of arguments_.values["room-version"]) {
-    const run = (server: Server) => runAll(possible, server)
-    if (interpreter !== undefined && arguments_.values.server.includes("synapse")) {
-      runs.push(...(await withSynapse(interpreter, version, run)))
-    }
-    if (arguments_.values.server.includes("greenroom")) runs.push(...(await withGreenroom(version, checked)))
+    runs.push(...(await runVersion(version, possible, interpreter, specification)))
   }
   if (runs.length === 0) {
     say(`Nothing was run. Clients: ${flows.map(({ client }) => client).join(", ")}`)
@@ -125,6 +167,9 @@ const main = async (): Promise<number> => {
   if (failures.length > 0) say(`Greenroom fails:\n${failures.join("\n")}\n`)
   say(`Output of the clients: ${logs}`)
   say(`${passed} passed, ${failures.length} failed`)
+  if (arguments_.values.report !== undefined) {
+    await writeFile(arguments_.values.report, JSON.stringify({ passed, failed: failures.length }))
+  }
   return failures.length > 0 ? 1 : faults.length > 0 ? 2 : 0
 }
 
