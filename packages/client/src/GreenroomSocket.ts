@@ -26,7 +26,7 @@ import type {
 import type { Done } from "@greenroom/protocol/api/Body"
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadPagination, TooLarge, UnknownToken } from "@greenroom/protocol/MatrixError"
+import { TooLarge, UnknownToken } from "@greenroom/protocol/MatrixError"
 import {
   closeCodes,
   decodeServerFrame,
@@ -175,7 +175,6 @@ const diagnose = (
   if (reason._tag === "SocketCloseError") {
     const error = reason.closeReason || "The server closed the socket"
     if (reason.code === closeCodes.unknownToken) return Effect.succeed(new UnknownToken({ error }))
-    if (reason.code === closeCodes.badToken) return Effect.succeed(new BadPagination({ error }))
   }
   if (opened) return Effect.succeed(undefined)
   return client.poll({ from: buffer.position(), timeout: 0, limit: 1 }).pipe(

@@ -14,8 +14,7 @@ const closings: { readonly [K in keyof typeof closeCodes]: string } = {
   tooBig: `A frame of more than ${maxRequestBytes} bytes.`,
   internalError: "The server failed: reconnect.",
   slowConsumer: "The client reads too slowly: reconnect when it can read again.",
-  unknownToken: "The access token was revoked or has expired: log in again.",
-  badToken: "`from` is no token of this server, or no longer: begin with `initialSync`."
+  unknownToken: "The access token was revoked or has expired: log in again."
 }
 
 /** Of the errors that no method is the cause of. Those of a method are those of the endpoint that it names. */
@@ -74,4 +73,5 @@ The server closes a socket with one of these codes. Nothing is lost by it:
 ${table(["code", ""], closeRows)}
 
 A user has at most 50 sockets at a time on each node: M_LIMIT_EXCEEDED, instead of the upgrade. Without a WebSocket upgrade, or
-with none of the subprotocols: M_UNKNOWN.`
+with none of the subprotocols: M_UNKNOWN. A \`from\` that is no token of this server, or no longer: M_BAD_PAGINATION, begin with
+\`initialSync\`.`

@@ -40,9 +40,7 @@ export const closeCodes = {
   /** The client reads too slowly: what waits for it would outgrow its buffer. */
   slowConsumer: 4000,
   /** The access token is unknown, was revoked or has expired: log in again. */
-  unknownToken: 4001,
-  /** `from` is no token of this server: begin with initialSync. */
-  badToken: 4002
+  unknownToken: 4001
 } as const
 
 /** What the client calls a request: text of at most 255 characters, or an integer. */

@@ -33,7 +33,7 @@ import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import type { KeptPduAnswer } from "@greenroom/store/ReceivedTransactionStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { beginning, comparePositions } from "@greenroom/store/StreamToken"
+import { beginning, laterPosition } from "@greenroom/store/StreamToken"
 import { type UnverifiedPdu, UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Context, Effect, Layer, Option, Result } from "effect"
 import { makeMembershipLimits } from "../room/MembershipLimits.ts"
@@ -310,7 +310,7 @@ const make = Effect.gen(function* () {
     const known = (yield* events.byIds(from)).filter((each) => each.event.room_id === roomId)
     const roomNid = known[0]?.roomNid
     if (roomNid === undefined) return []
-    const newest = known.map((each) => each.position).reduce((a, b) => (comparePositions(a, b) >= 0 ? a : b))
+    const newest = known.map((each) => each.position).reduce(laterPosition)
     const upTo = { xid: newest.xid, nid: newest.nid - 1 }
     const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", Math.min(limit, 100))
     const found = new Map(

@@ -62,7 +62,9 @@ export class EventsApi extends HttpApiGroup.make("events")
     HttpApiEndpoint.get("pushRules", "/pushrules/", { success: PushRules }).annotateMerge(
       documented({
         summary: "Of what the user wants to be notified",
-        text: "This server notifies nobody and keeps no rules. Clients that ask for them before they begin are told so.",
+        text:
+          "The API of 2014 has no push rules: clients that ask for them before they begin get an empty set. The rules by " +
+          "which this server notifies are those of `/_matrix/client/v3/pushrules`.",
         who: "any user, for themselves",
         response: { device: {}, global: { content: [], override: [], room: [], sender: [], underride: [] } }
       })
