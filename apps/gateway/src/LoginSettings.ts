@@ -18,6 +18,7 @@ import { off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
 import {
   type Configuration,
   integer,
+  list,
   optional,
   portExpects,
   Secret,
@@ -194,6 +195,13 @@ export const loginSettings = {
     schema: Schema.Literals(oauthModes) as Schema.Codec<OAuthMode, string>,
     fallback: "off"
   }),
+  ssoRedirects: setting({
+    name: "login.sso_redirects",
+    description: "What URLs of clients begin with to which a login by m.login.sso leads without asking",
+    expects: "a list of URLs such as https://app.element.io/",
+    schema: list(/^[a-z][a-z0-9+.-]*:[!-~]*$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
   loginSessionTtl: setting({
     name: "login.session_ttl",
     description: "How many seconds a login may take",
@@ -285,6 +293,7 @@ const toAttempts = (rate: Rate | typeof off): AttemptRate =>
 /** What the settings mean for the home server. */
 export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
   oauth: config.oauthMode,
+  ssoRedirects: config.ssoRedirects,
   flows: config.loginFlows,
   registrationFlows: config.registrationFlows,
   registration: config.registrationMode,

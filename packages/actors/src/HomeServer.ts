@@ -71,6 +71,7 @@ import { LoginConfig } from "./account/login/LoginConfig.ts"
 import { LoginFlows } from "./account/login/LoginFlows.ts"
 import type { LoginOptions } from "./account/login/LoginOptions.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
+import { SsoLogins } from "./account/login/SsoLogins.ts"
 import { Moderation } from "./account/Moderation.ts"
 import { OpenIdTokens } from "./account/OpenIdTokens.ts"
 import { BrowserSessions } from "./account/oauth/BrowserSessions.ts"
@@ -246,7 +247,7 @@ const services = Layer.mergeAll(
   OAuthServer.layer,
   BrowserSessions.layer,
   PasswordCheck.layer,
-  Login.layer,
+  Login.layer.pipe(Layer.provideMerge(SsoLogins.layer)),
   Registration.layer,
   Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),
   LoginMethods.layer,

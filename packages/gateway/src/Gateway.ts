@@ -54,6 +54,7 @@ import { servicesHandlers } from "./client-server/ServicesHandlers.ts"
 import { sessionHandlers } from "./client-server/SessionHandlers.ts"
 import { sharedSecretHandlers } from "./client-server/SharedSecretHandlers.ts"
 import { slidingSyncHandlers } from "./client-server/SlidingSyncHandlers.ts"
+import { ssoHandlers, ssoPagesHandlers } from "./client-server/SsoHandlers.ts"
 import { syncHandlers } from "./client-server/SyncHandlers.ts"
 import * as ThirdPartyIdHandlers from "./client-server/ThirdPartyIdHandlers.ts"
 import * as UserDataHandlers from "./client-server/UserDataHandlers.ts"
@@ -156,6 +157,8 @@ const clientServerHandlers = Layer.mergeAll(
   slidingSyncHandlers,
   sharedSecretHandlers,
   moderationHandlers,
+  ssoHandlers,
+  ssoPagesHandlers,
   ThirdPartyIdHandlers.addressValidationHandlers,
   ThirdPartyIdHandlers.addressPagesHandlers,
   ThirdPartyIdHandlers.passwordHandlers,

@@ -32,7 +32,7 @@ import type { Session } from "../runtime/Session.ts"
 import { Accounts } from "./Accounts.ts"
 import { AddressValidations } from "./AddressValidations.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
-import { loginDefaults, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
+import { loginDefaults, loginFlowsOf, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
@@ -89,6 +89,8 @@ export interface Authorised {
   /** Ends the session. Errors: M_FORBIDDEN if another request was faster. */
   readonly finish: Effect.Effect<void, MatrixError>
 }
+
+const ended = new Forbidden({ error: "The session is unknown, or has expired: begin anew in your client" })
 
 const onAccountPage = new Forbidden({
   error: "Your client logged in by OAuth 2.0: do this on the page of your account"
@@ -319,6 +321,48 @@ const make = Effect.gen(function* () {
       : yield* first({ ...request, auth: undefined })
   })
 
+  // --- Pages on which stages are passed -----------------------------------------------------------------------------------
+
+  const findAny = Effect.fnUntraced(function* (secret: string) {
+    const found: Option.Option<LoginSession<Progress>> = yield* sessions.find(Redacted.make(secret))
+    return Option.filter(found, ({ purpose }) => purpose === "interactive")
+  })
+
+  const addStage = Effect.fnUntraced(function* (session: LoginSession<Progress>, type: string, shown: Shown) {
+    const { progress } = session
+    if (progress.completed.includes(type)) return
+    const next = { ...progress, completed: [...progress.completed, type], shown }
+    if (!(yield* sessions.update(session, { progress: next }))) return yield* overtaken
+  })
+
+  const pass = Effect.fn("InteractiveAuth.pass")(function* (secret: string, type: string, userId: UserId) {
+    const session = Option.getOrUndefined(yield* findAny(secret))
+    if (session === undefined) return yield* ended
+    if (session.progress.userId !== userId)
+      return yield* new Forbidden({ error: "That account is linked to another user" })
+    yield* addStage(session, type, session.progress.shown)
+  })
+
+  const passByForm = Effect.fn("InteractiveAuth.passByForm")(function* (
+    secret: string,
+    auth: AuthData & { readonly type: string },
+    address: string
+  ) {
+    const session = Option.getOrUndefined(yield* findAny(secret))
+    if (session === undefined) return yield* ended
+    const { operation, shown, userId } = session.progress
+    const stage = stages[auth.type]
+    if (stage === undefined) return yield* new Forbidden({ error: `There is no stage ${auth.type}` })
+    const request: InteractiveRequest = {
+      operation,
+      session: userId === undefined ? undefined : { userId, tokenId: 0, deviceId: "" },
+      auth,
+      address,
+      flows: []
+    }
+    yield* addStage(session, auth.type, yield* stage({ request, auth, shown }))
+  })
+
   // --- Flows ------------------------------------------------------------------------------------------------------------
 
   const registrationStages: { readonly [type in StageType]?: string } = {
@@ -344,6 +388,8 @@ const make = Effect.gen(function* () {
 
   const resetFlows: ReadonlyArray<InteractiveFlow> = addressStages.map((type) => [type])
 
+  const bySso = loginFlowsOf(login).some((flow) => flow.length === 1 && flow[0] === "m.login.oauth2")
+
   const flowsOf = Effect.fnUntraced(function* ({
     clientId,
     userId
@@ -351,7 +397,9 @@ const make = Effect.gen(function* () {
     if (clientId !== undefined) return yield* onAccountPage
     const account = yield* accountStore.find(userId)
     const hasPassword = Option.isSome(account) && account.value.passwordHash !== undefined
-    return hasPassword ? [["m.login.password"]] : [["m.login.dummy"]]
+    const linked = bySso && (yield* identities.subjectsOf(userId)).length > 0
+    const flows = [...(hasPassword ? [["m.login.password"]] : []), ...(linked ? [["m.login.sso"]] : [])]
+    return flows.length === 0 ? [["m.login.dummy"]] : flows
   })
 
   return InteractiveAuth.of({
@@ -359,6 +407,9 @@ const make = Effect.gen(function* () {
     registrationFlows,
     resetFlows,
     flowsOf,
+    isUnderWay: (secret) => Effect.map(findAny(secret), Option.isSome),
+    pass,
+    passByForm,
     keysResetFlowsOf: (session) => (session.clientId === undefined ? flowsOf(session) : Effect.succeed(approvalFlows))
   })
 })
@@ -377,6 +428,16 @@ export class InteractiveAuth extends Context.Service<
      * API, for then it is done on the page of the account.
      */
     readonly flowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>, MatrixError>
+    /** Whether there is such a session. */
+    readonly isUnderWay: (session: string) => Effect.Effect<boolean>
+    /** A stage was passed elsewhere, by this user. Errors: M_FORBIDDEN. */
+    readonly pass: (session: string, type: string, userId: UserId) => Effect.Effect<void, MatrixError>
+    /** Passes a stage by the form of a page. The client goes on with the session alone. Errors: those of the stage. */
+    readonly passByForm: (
+      session: string,
+      auth: AuthData & { readonly type: string },
+      address: string
+    ) => Effect.Effect<void, MatrixError>
     /** The same for a reset of cross-signing keys, which clients of the OAuth 2.0 API have approved on that page. */
     readonly keysResetFlowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>, MatrixError>
   }

@@ -11,6 +11,7 @@ import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { loginFlowsOf } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
+import { SsoLogins } from "./login/SsoLogins.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
 export interface LoginRequest extends LoginDevice {
@@ -28,6 +29,7 @@ const make = Effect.gen(function* () {
   const accounts = yield* Accounts
   const identities = yield* UserIdentityStore
   const throttle = yield* LoginThrottle
+  const sso = yield* SsoLogins
   const byPassword =
     login.oauth !== "on" && loginFlowsOf(login).some((flow) => flow.length === 1 && flow[0] === "m.login.password")
 
@@ -63,7 +65,11 @@ const make = Effect.gen(function* () {
   }
 
   return Login.of({
-    types: [...(byPassword ? [{ type: "m.login.password" }] : []), { type: "m.login.token", get_login_token: true }],
+    types: [
+      ...(byPassword ? [{ type: "m.login.password" }] : []),
+      ...(sso.providers.length === 0 ? [] : [{ type: "m.login.sso", identity_providers: sso.providers }]),
+      { type: "m.login.token", get_login_token: true }
+    ],
     login: Effect.fn("Login.login")((request: LoginRequest) =>
       Effect.flatMap(identify(request), (userId) => accounts.openSession(userId, request))
     )

@@ -12,17 +12,22 @@ const cookieName = "greenroom_login"
 /** Long enough for any login, in seconds. */
 const maxAge = 3_600
 
+/** The cookie by which the browser keeps a secret, also for pages of `/_greenroom`. */
+export const setBrowserSecret = (browserSecret: string, publicUrl: string, path = "/"): string => {
+  const secure = publicUrl.startsWith("https:") ? "; Secure" : ""
+  return `${cookieName}=${browserSecret}; Path=${path}; Max-Age=${maxAge}; HttpOnly; SameSite=Lax${secure}`
+}
+
 /** The answer, with the secret for the browser if there is one. */
 export const withBrowserSecret = (
   { answer, browserSecret }: FlowAnswer,
   publicUrl: string
 ): LoginAnswer | HttpServerResponse.HttpServerResponse => {
   if (browserSecret === undefined) return answer
-  const secure = publicUrl.startsWith("https:") ? "; Secure" : ""
   return HttpServerResponse.setHeader(
     HttpServerResponse.jsonUnsafe(answer),
     "set-cookie",
-    `${cookieName}=${browserSecret}; Path=${clientPrefix}/; Max-Age=${maxAge}; HttpOnly; SameSite=Lax${secure}`
+    setBrowserSecret(browserSecret, publicUrl, `${clientPrefix}/`)
   )
 }
 

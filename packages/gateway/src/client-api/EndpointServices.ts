@@ -11,6 +11,7 @@ import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Login } from "@greenroom/actors/account/Login"
 import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
+import type { SsoLogins } from "@greenroom/actors/account/login/SsoLogins"
 import type { Moderation } from "@greenroom/actors/account/Moderation"
 import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import type { BrowserSessions } from "@greenroom/actors/account/oauth/BrowserSessions"
@@ -87,6 +88,7 @@ export type HomeServerServices =
   | Accounts
   | AccountStandings
   | BrowserSessions
+  | SsoLogins
   | PasswordCheck
   | OAuthServer
   | AddressValidations

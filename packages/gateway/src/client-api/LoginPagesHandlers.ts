@@ -6,12 +6,14 @@
 
 import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { LoginFlows, type OAuth2Return } from "@greenroom/actors/account/login/LoginFlows"
+import { SsoLogins } from "@greenroom/actors/account/login/SsoLogins"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { type MatrixError, statusOf } from "@greenroom/protocol/MatrixError"
-import { Effect } from "effect"
+import { Effect, Option, Result } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
+import { ssoAnswer } from "../client-server/SsoHandlers.ts"
 import { PublicUrl } from "../PublicUrl.ts"
 import { confirmedPage, emailLinkPage, expiredPage } from "../pages/EmailLinkPage.ts"
 import { fallbackPage } from "../pages/FallbackPage.ts"
@@ -43,6 +45,7 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
     const { serverName } = yield* HomeServerConfig
     const { minPasswordLength } = yield* LoginConfig
     const flows = yield* LoginFlows
+    const sso = yield* SsoLogins
     const limit = yield* RateLimit
     const publicUrl = yield* PublicUrl
 
@@ -96,13 +99,15 @@ export const loginPagesHandlers = HttpApiBuilder.group(ClientApi, "loginPages", 
         ({ request }) =>
           Effect.gen(function* () {
             yield* limit.takeFrom("anonymous", addressOf(request))
-            return yield* answerReturn(
-              yield* flows.callback({
-                query: queryOf(request.url),
-                browserSecret: browserSecretOf(request),
-                publicUrl: publicUrl.get()
-              })
-            )
+            const back = {
+              query: queryOf(request.url),
+              browserSecret: browserSecretOf(request),
+              publicUrl: publicUrl.get()
+            }
+            const single = yield* Effect.result(sso.comeBack(back))
+            if (Result.isFailure(single)) return errorPage(single.failure)
+            if (Option.isSome(single.success)) return ssoAnswer(single.success.value, serverName)
+            return yield* answerReturn(yield* flows.callback(back))
           }),
         { uninterruptible: true }
       )

@@ -28,6 +28,7 @@ import { ServicesApi } from "./ServicesApi.ts"
 import { SessionApi } from "./SessionApi.ts"
 import { SharedSecretApi } from "./SharedSecretApi.ts"
 import { SlidingSyncApi } from "./SlidingSyncApi.ts"
+import { SsoApi, SsoPagesApi } from "./SsoApi.ts"
 import { SyncApi } from "./SyncApi.ts"
 import { AddressPagesApi, AddressValidationApi, PasswordApi, ThirdPartyIdApi } from "./ThirdPartyIdApi.ts"
 import { AccountDataApi, PushRulesApi, ReceiptsApi } from "./UserDataApi.ts"
@@ -35,12 +36,12 @@ import { VersionsApi, WellKnownApi } from "./VersionsApi.ts"
 
 const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, PasswordApi, RoomsApi)
-  .add(AddressValidationApi, ThirdPartyIdApi)
+  .add(AddressValidationApi, ThirdPartyIdApi, SsoApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
   .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
-  .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UploadApi, OldMediaApi)
+  .add(WellKnownApi, SharedSecretApi, AddressPagesApi, SsoPagesApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)
 
 export const ClientServerApi = api.annotateMerge(

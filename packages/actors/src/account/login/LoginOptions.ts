@@ -70,6 +70,8 @@ export type OAuthMode = (typeof oauthModes)[number]
 export interface LoginOptions {
   /** Default: off. */
   readonly oauth?: OAuthMode
+  /** What the URLs of clients begin with to which a login at a provider leads without asking the user. */
+  readonly ssoRedirects?: ReadonlyArray<string>
   /** Default: the password alone. */
   readonly flows?: ReadonlyArray<Flow>
   /** Default: the password alone. */

@@ -1,0 +1,229 @@
+/**
+ * `m.login.sso` of today's client API: the user logs in at a provider of `OAuth2Client`, in a browser, which goes back to the
+ * client with a token for one login. Somebody who has no account yet chooses a name, where registration by the provider
+ * alone is open. In the same way a user confirms an operation (`InteractiveAuth`).
+ *
+ * What is under way lies in `login_sessions`, and belongs to the browser that began it.
+ *
+ * Source: "SSO client login/authentication" of the client-server specification.
+ */
+import { createHash, randomBytes } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { type LoginSession, LoginSessionStore } from "@greenroom/store/LoginSessionStore"
+import { type ProviderSubject, UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { addressKey } from "../../runtime/AddressKey.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { Accounts } from "../Accounts.ts"
+import { InteractiveAuth } from "../InteractiveAuth.ts"
+import { makeAccountCreation } from "./LoginCompletion.ts"
+import { LoginConfig } from "./LoginConfig.ts"
+import { loginDefaults, loginFlowsOf, registrationFlowsOf } from "./LoginOptions.ts"
+import { OAuth2Client } from "./OAuth2Client.ts"
+
+/** To log a client in, or to confirm the operation of a session of `InteractiveAuth`. */
+export type SsoTarget = { readonly redirectUrl: string } | { readonly interactive: string }
+
+export interface SsoRequest {
+  readonly target: SsoTarget
+  /** Needed where there are several. */
+  readonly provider: string | undefined
+  readonly address: string
+  /** The URL of this server, without a slash at the end. */
+  readonly publicUrl: string
+}
+
+/** The browser goes to the provider with a secret that it keeps, or selects one. */
+export type SsoBegun =
+  | { readonly uri: string; readonly browserSecret: string }
+  | { readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }> }
+
+export interface SsoReturn {
+  /** The query of the redirect URI, without `?`. */
+  readonly query: string
+  readonly browserSecret: string | undefined
+  readonly publicUrl: string
+}
+
+/** What is next: back to the client, whose URL the operator trusts or not; a name for a new account; or it is confirmed. */
+export type SsoOutcome =
+  | { readonly location: string; readonly trusted: boolean; readonly userId: UserId }
+  | { readonly chooseName: string }
+  | { readonly confirmed: true }
+
+interface Progress {
+  readonly target: SsoTarget
+  readonly browserHash: string
+  readonly provider: string
+  readonly verifier: string
+  readonly nonce: string
+  /** Who came back, and has no account yet. */
+  readonly subject?: ProviderSubject
+}
+
+type Session = LoginSession<Progress>
+
+const purpose = "sso"
+const maxRedirectUrlLength = 2_048
+/** Schemes by which a browser runs or opens what is no page of a client. */
+const forbiddenSchemes: ReadonlySet<string> = new Set([
+  "javascript:",
+  "data:",
+  "vbscript:",
+  "file:",
+  "blob:",
+  "about:",
+  "view-source:"
+])
+
+const foreign = new Forbidden({ error: "This login was not begun in this browser, or it has ended: begin anew" })
+const notOffered = new NotFound({ error: "This server has no single sign-on" })
+const tooMany = new LimitExceeded({ error: "Too many logins are under way from your address", retry_after_ms: 60_000 })
+const noAccount = new Forbidden({ error: "No account here is linked to that account" })
+
+const newSecret = () => randomBytes(32).toString("base64url")
+const hashOf = (secret: string): string => createHash("sha256").update(secret).digest("base64url")
+
+/** Another key than that of `LoginFlows`, which comes back to the same URI. */
+const keyOf = (state: string) => Redacted.make(`sso ${state}`)
+
+const checkTarget = (target: SsoTarget): Effect.Effect<void, MatrixError> => {
+  if ("interactive" in target) return Effect.void
+  const { redirectUrl } = target
+  const url = redirectUrl.length <= maxRedirectUrlLength ? URL.parse(redirectUrl) : null
+  return url === null || forbiddenSchemes.has(url.protocol)
+    ? Effect.fail(new InvalidParam({ error: "redirectUrl: expected a URL to which a browser can go" }))
+    : Effect.void
+}
+
+/** The URL with the token in its query; what it has stays as it is. */
+const withToken = (redirectUrl: string, token: string): string => {
+  const hash = redirectUrl.indexOf("#")
+  const [before, after] = hash === -1 ? [redirectUrl, ""] : [redirectUrl.slice(0, hash), redirectUrl.slice(hash)]
+  return `${before}${before.includes("?") ? "&" : "?"}loginToken=${encodeURIComponent(token)}${after}`
+}
+
+const isAlone = (flows: ReadonlyArray<ReadonlyArray<string>>): boolean =>
+  flows.some((flow) => flow.length === 1 && flow[0] === "m.login.oauth2")
+
+const make = Effect.gen(function* () {
+  const login = yield* LoginConfig
+  const { enableRegistration = true } = yield* HomeServerConfig
+  const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...login }
+  const accounts = yield* Accounts
+  const identities = yield* UserIdentityStore
+  const interactive = yield* InteractiveAuth
+  const oauth2 = yield* OAuth2Client
+  const sessions = yield* LoginSessionStore
+  const { createAccount, together } = yield* makeAccountCreation
+
+  const offered = isAlone(loginFlowsOf(login))
+  const registers = enableRegistration && isAlone(registrationFlowsOf(login))
+
+  const isTrusted = (redirectUrl: string): boolean =>
+    (login.ssoRedirects ?? []).some((prefix) => redirectUrl.startsWith(prefix))
+
+  const begin = Effect.fn("SsoLogins.begin")(function* ({ address, provider, publicUrl, target }: SsoRequest) {
+    if (!offered) return yield* notOffered
+    yield* checkTarget(target)
+    const [only] = oauth2.providers
+    const id = provider ?? (oauth2.providers.length === 1 ? only?.id : undefined)
+    if (id === undefined) return { providers: oauth2.providers }
+    if (!oauth2.providers.some((known) => known.id === id)) {
+      return yield* new NotFound({ error: "idpId: there is no such provider" })
+    }
+    const { nonce, state, uri, verifier } = yield* oauth2.authorize(id, publicUrl)
+    const browserSecret = newSecret()
+    const progress: Progress = { target, browserHash: hashOf(browserSecret), provider: id, verifier, nonce }
+    const created = yield* sessions.create(
+      {
+        secret: Redacted.make(newSecret()),
+        purpose,
+        progress,
+        address: `sso ${addressKey(address)}`,
+        expiresAt: (yield* Clock.currentTimeMillis) + sessionTtl,
+        state: keyOf(Redacted.value(state))
+      },
+      maxSessionsPerAddress
+    )
+    return created ? { uri, browserSecret } : yield* tooMany
+  })
+
+  const finish = Effect.fnUntraced(function* (
+    session: Session,
+    userId: UserId
+  ): Effect.fn.Return<SsoOutcome, MatrixError> {
+    const { target } = session.progress
+    if (!(yield* sessions.end(session))) return yield* foreign
+    if ("interactive" in target) {
+      yield* interactive.pass(target.interactive, "m.login.sso", userId)
+      return { confirmed: true }
+    }
+    const { login_token } = yield* accounts.createLoginToken(userId)
+    const { redirectUrl } = target
+    return { location: withToken(redirectUrl, login_token), trusted: isTrusted(redirectUrl), userId }
+  })
+
+  const comeBack = Effect.fnUntraced(function* (
+    session: Session,
+    { browserSecret, publicUrl, query }: SsoReturn
+  ): Effect.fn.Return<SsoOutcome, MatrixError> {
+    const { browserHash, nonce, provider, target, verifier } = session.progress
+    if (hashOf(browserSecret ?? "") !== browserHash) return yield* foreign
+    const state = Redacted.make(new URLSearchParams(query).get("state") ?? "")
+    const subject = yield* oauth2.exchange({ provider, state, verifier, nonce, publicUrl, query })
+    const owner = yield* identities.userOfSubject(subject)
+    if (Option.isSome(owner)) return yield* finish(session, owner.value)
+    if (!registers || "interactive" in target) return yield* noAccount
+    const secret = newSecret()
+    const change = { progress: { ...session.progress, subject }, secret: Redacted.make(secret) }
+    return (yield* sessions.update(session, change)) ? { chooseName: secret } : yield* foreign
+  })
+
+  const register = Effect.fn("SsoLogins.register")(function* (
+    secret: string,
+    name: string,
+    browserSecret: string | undefined
+  ): Effect.fn.Return<SsoOutcome, MatrixError> {
+    const found: Option.Option<Session> = yield* sessions.find(Redacted.make(secret))
+    const session = Option.getOrUndefined(found)
+    const subject = session?.progress.subject
+    if (session?.purpose !== purpose || subject === undefined) return yield* foreign
+    if (hashOf(browserSecret ?? "") !== session.progress.browserHash) return yield* foreign
+    const wanted = yield* accounts.chooseUserId(name)
+    const userId = yield* together(createAccount({ wanted, subject }))
+    return yield* finish(session, userId)
+  })
+
+  return SsoLogins.of({
+    providers: offered ? oauth2.providers : [],
+    begin,
+    comeBack: Effect.fn("SsoLogins.comeBack")(function* (back: SsoReturn) {
+      const state = new URLSearchParams(back.query).get("state")
+      const found: Option.Option<Session> = state === null ? Option.none() : yield* sessions.takeByState(keyOf(state))
+      return Option.isSome(found) ? Option.some(yield* comeBack(found.value, back)) : Option.none()
+    }),
+    register
+  })
+})
+
+export class SsoLogins extends Context.Service<
+  SsoLogins,
+  {
+    /** The providers by which alone people log in; none where `m.login.sso` is not offered. */
+    readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
+    /** Errors: M_INVALID_PARAM for a URL that is none to go to, M_NOT_FOUND, M_LIMIT_EXCEEDED. */
+    readonly begin: (request: SsoRequest) => Effect.Effect<SsoBegun, MatrixError>
+    /** A browser came back from a provider; none if it was not sent there by `begin`. Errors: M_FORBIDDEN. */
+    readonly comeBack: (back: SsoReturn) => Effect.Effect<Option.Option<SsoOutcome>, MatrixError>
+    /** Makes the account of somebody who came back. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
+    readonly register: (
+      secret: string,
+      name: string,
+      browserSecret: string | undefined
+    ) => Effect.Effect<SsoOutcome, MatrixError>
+  }
+>()("greenroom/actors/SsoLogins") {
+  static readonly layer = Layer.effect(SsoLogins, make).pipe(Layer.provide(OAuth2Client.layer))
+}

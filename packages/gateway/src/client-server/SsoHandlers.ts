@@ -1,0 +1,113 @@
+/**
+ * Single sign-on, and the fallback pages of user-interactive authentication: calls of `SsoLogins` and `InteractiveAuth`.
+ *
+ * Source: "SSO client login/authentication" and "Fallback" of the client-server specification.
+ */
+import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
+import { type SsoBegun, SsoLogins, type SsoOutcome, type SsoTarget } from "@greenroom/actors/account/login/SsoLogins"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { browserSecretOf, setBrowserSecret } from "../client-api/BrowserSecret.ts"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { formOf, redirectAnswer } from "../oauth/OAuthForms.ts"
+import { PublicUrl } from "../PublicUrl.ts"
+import { expiredPage } from "../pages/EmailLinkPage.ts"
+import { fallbackPage } from "../pages/FallbackPage.ts"
+import { chooseNamePage, goOnPage, hasStagePage, providersPage, stagePage, stagePassedPage } from "../pages/SsoPage.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
+
+type Request = HttpServerRequest.HttpServerRequest
+type Response = HttpServerResponse.HttpServerResponse
+
+/** What a browser that came back from a provider sees. */
+export const ssoAnswer = (outcome: SsoOutcome, serverName: ServerName): Response => {
+  if ("confirmed" in outcome) return stagePassedPage
+  if ("chooseName" in outcome) return chooseNamePage(outcome.chooseName, serverName)
+  return outcome.trusted ? redirectAnswer(outcome.location) : goOnPage(outcome.location, outcome.userId, serverName)
+}
+
+export const ssoHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.sso", (handlers) =>
+  withServices(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const interactive = yield* InteractiveAuth
+    const sso = yield* SsoLogins
+    const limit = yield* RateLimit
+    const publicUrl = yield* PublicUrl
+
+    const answerBegun = (begun: SsoBegun, redirectUrl: string): Response =>
+      "providers" in begun
+        ? providersPage(begun.providers, redirectUrl, serverName)
+        : HttpServerResponse.setHeader(
+            redirectAnswer(begun.uri),
+            "set-cookie",
+            setBrowserSecret(begun.browserSecret, publicUrl.get())
+          )
+
+    const begin = (request: Request, target: SsoTarget, provider?: string): Effect.Effect<Response, MatrixError> =>
+      Effect.gen(function* () {
+        const address = addressOf(request)
+        yield* limit.takeFrom("anonymous", address)
+        const begun = yield* sso.begin({ target, provider, address, publicUrl: publicUrl.get() })
+        return answerBegun(begun, "redirectUrl" in target ? target.redirectUrl : "")
+      })
+
+    const noPage = new NotFound({ error: "stage: there is no page for it" })
+
+    return handlers
+      .handle("redirect", ({ query, request }) => begin(request, { redirectUrl: query.redirectUrl }))
+      .handle("redirectTo", ({ params, query, request }) =>
+        begin(request, { redirectUrl: query.redirectUrl }, params.idpId)
+      )
+      .handle("fallback", ({ params: { stage }, query: { session }, request }) =>
+        Effect.gen(function* () {
+          yield* limit.takeFrom("anonymous", addressOf(request))
+          if (!(yield* interactive.isUnderWay(session))) return expiredPage
+          if (stage === "m.login.sso") return yield* begin(request, { interactive: session }, sso.providers[0]?.id)
+          return hasStagePage(stage) ? stagePage({ serverName, stage }) : yield* noPage
+        })
+      )
+      .handle("passStage", ({ params: { stage }, query: { session }, request }) =>
+        Effect.gen(function* () {
+          const address = addressOf(request)
+          yield* limit.takeFrom("logins", address, session)
+          if (!hasStagePage(stage)) return yield* noPage
+          const form = yield* formOf(request)
+          return yield* Effect.match(
+            interactive.passByForm(session, { ...Object.fromEntries(form), type: stage }, address),
+            {
+              onSuccess: () => stagePassedPage,
+              onFailure: ({ error }) => stagePage({ serverName, stage, error })
+            }
+          )
+        })
+      )
+  })
+)
+
+export const ssoPagesHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.ssoPages", (handlers) =>
+  withServices(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const { minPasswordLength } = yield* LoginConfig
+    const sso = yield* SsoLogins
+    const limit = yield* RateLimit
+    return handlers
+      .handle("register", ({ query: { id }, request }) =>
+        Effect.gen(function* () {
+          yield* limit.takeFrom("registrations", addressOf(request))
+          const user = (yield* formOf(request)).get("user") ?? ""
+          return yield* Effect.match(sso.register(id, user, browserSecretOf(request)), {
+            onSuccess: (outcome) => ssoAnswer(outcome, serverName),
+            onFailure: ({ error }) => chooseNamePage(id, serverName, { error, user })
+          })
+        })
+      )
+      .handle("login", () => Effect.sync(() => fallbackPage({ purpose: "login", serverName, minPasswordLength })))
+  })
+)

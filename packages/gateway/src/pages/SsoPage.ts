@@ -1,0 +1,108 @@
+/**
+ * The pages of single sign-on, and those on which a stage of user-interactive authentication is passed.
+ *
+ * Source: "SSO client login/authentication" and "Fallback" of the client-server specification.
+ */
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { HttpServerResponse } from "effect/http"
+import { escapeHtml, mark, page } from "./Page.ts"
+
+const error = (text: string | undefined): string =>
+  text === undefined ? "" : `<p class="error" role="alert">${escapeHtml(text)}</p>`
+
+export const providersPage = (
+  providers: ReadonlyArray<{ readonly id: string; readonly name: string }>,
+  redirectUrl: string,
+  serverName: ServerName
+): HttpServerResponse.HttpServerResponse => {
+  const query = new URLSearchParams({ redirectUrl })
+  const choices = providers.map(({ id, name }) => {
+    const href = `/_matrix/client/v3/login/sso/redirect/${encodeURIComponent(id)}?${query}`
+    return `<li><a class="button plain" href="${escapeHtml(href)}">${escapeHtml(name)}</a></li>`
+  })
+  return page({
+    title: `Log in with - ${serverName}`,
+    content: `${mark}
+<h1>Log in with</h1>
+<p class="soft">at ${escapeHtml(serverName)}</p>
+<ul class="choices">
+${choices.join("\n")}
+</ul>`
+  })
+}
+
+/** A link and no redirect: the operator does not know where it leads. */
+export const goOnPage = (
+  location: string,
+  userId: UserId,
+  serverName: ServerName
+): HttpServerResponse.HttpServerResponse => {
+  const { host, protocol } = new URL(location)
+  return page({
+    title: `Go on? - ${serverName}`,
+    content: `${mark}
+<h1>Go on to ${escapeHtml(host === "" ? protocol : `${protocol}//${host}`)}?</h1>
+<p>It gets full access to your account ${escapeHtml(userId)}. Go on only if it was there that you wanted to log in.</p>
+<a class="button" href="${escapeHtml(location)}" rel="noreferrer">Go on</a>`
+  })
+}
+
+export const chooseNamePage = (
+  id: string,
+  serverName: ServerName,
+  more: { readonly error?: string; readonly user?: string } = {}
+): HttpServerResponse.HttpServerResponse =>
+  page({
+    title: `Choose a name - ${serverName}`,
+    content: `${mark}
+<h1>Choose a name</h1>
+<p>You have no account at ${escapeHtml(serverName)} yet. Its name cannot be changed later.</p>
+${error(more.error)}
+<form method="post" action="/_greenroom/sso/register?id=${escapeHtml(encodeURIComponent(id))}">
+<label for="user">User name</label>
+<input id="user" name="user" required autocapitalize="none" autocomplete="username" maxlength="255" value="${escapeHtml(more.user ?? "")}">
+<button>Create account</button>
+</form>`
+  })
+
+const doneScript = `
+if (window.onAuthDone) window.onAuthDone()
+else if (window.opener && window.opener.postMessage) window.opener.postMessage("authDone", "*")
+`
+
+/** Tells the client that the stage was passed. */
+export const stagePassedPage: HttpServerResponse.HttpServerResponse = page({
+  title: "Done",
+  content: `${mark}\n<h1>Done</h1>\n<p>You can close this page and go back to your client.</p>`,
+  script: doneScript
+})
+
+export interface StagePageOptions {
+  readonly serverName: ServerName
+  readonly stage: string
+  readonly error?: string | undefined
+}
+
+const fields: { readonly [stage: string]: string } = {
+  "m.login.dummy": "<p>Your client asks you to go on.</p>",
+  "m.login.password": `<label for="password">Your password</label>
+<input id="password" name="password" type="password" required autocomplete="current-password">`,
+  "m.login.registration_token": `<label for="token">Registration token</label>
+<input id="token" name="token" required autocomplete="off">`
+}
+
+/** Whether there is a page for a stage. */
+export const hasStagePage = (stage: string): boolean => Object.hasOwn(fields, stage)
+
+export const stagePage = ({ serverName, stage, ...more }: StagePageOptions): HttpServerResponse.HttpServerResponse =>
+  page({
+    title: `Confirm - ${serverName}`,
+    content: `${mark}
+<h1>Confirm that it is you</h1>
+<p class="soft">${escapeHtml(serverName)}</p>
+${error(more.error)}
+<form method="post">
+${fields[stage] ?? ""}
+<button>Go on</button>
+</form>`
+  })
