@@ -18,6 +18,7 @@ import { initialSync } from "./InitialSync.ts"
 import { localActors } from "./LocalActors.ts"
 import { logins } from "./Logins.ts"
 import { memory } from "./Memory.ts"
+import { slidingSync } from "./SlidingSync.ts"
 import { table } from "./Table.ts"
 import { unreachable } from "./Unreachable.ts"
 
@@ -28,6 +29,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   idlePolls,
   memory,
   initialSync,
+  slidingSync,
   localActors,
   logins,
   federation,

@@ -64,14 +64,22 @@ interface Plan {
 const makeConfigs = (former: ReadonlyArray<string>) => {
   const texts = [...former]
   const indices = new Map(texts.map((text, index) => [text, index]))
+  const indexOfText = (text: string): number => {
+    const known = indices.get(text)
+    if (known !== undefined) return known
+    indices.set(text, texts.length)
+    return texts.push(text) - 1
+  }
+  // The rooms of a list share one object.
+  const seen = new Map<RoomConfig, number>()
   return {
     texts,
     indexOf: (config: RoomConfig): number => {
-      const text = JSON.stringify(config)
-      const known = indices.get(text)
+      const known = seen.get(config)
       if (known !== undefined) return known
-      indices.set(text, texts.length)
-      return texts.push(text) - 1
+      const index = indexOfText(JSON.stringify(config))
+      seen.set(config, index)
+      return index
     },
     at: (index: number): RoomConfig => JSON.parse(texts[index] ?? "null") as RoomConfig
   }
