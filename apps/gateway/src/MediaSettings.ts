@@ -16,6 +16,8 @@ import { Redacted, Schema } from "effect"
 
 const bytesExpects = "a number of bytes"
 const Bytes = integer(0, 1e15)
+const daysExpects = "a number of days"
+const Days = integer(0, 36_500)
 
 export const mediaSettings = {
   mediaDirectory: optional({
@@ -77,6 +79,34 @@ export const mediaSettings = {
     schema: Bytes,
     fallback: mediaDefaults.maxUploadBytes as number
   }),
+  mediaMaxRemoteBytes: setting({
+    name: "media.max_remote_bytes",
+    description: "The largest file that is fetched from another server, in bytes",
+    expects: bytesExpects,
+    schema: Bytes,
+    fallback: mediaDefaults.maxRemoteBytes as number
+  }),
+  mediaRemoteCacheBytes: setting({
+    name: "media.remote_cache_bytes",
+    description: "How many bytes of files of other servers are kept",
+    expects: bytesExpects,
+    schema: Bytes,
+    fallback: mediaDefaults.remoteCacheBytes as number
+  }),
+  mediaLocalRetentionDays: setting({
+    name: "media.local_retention_days",
+    description: "After how many days without a download uploaded files are removed; 0 keeps them",
+    expects: daysExpects,
+    schema: Days,
+    fallback: mediaDefaults.localRetentionDays as number
+  }),
+  mediaRemoteRetentionDays: setting({
+    name: "media.remote_retention_days",
+    description: "After how many days without a download files of other servers are removed; 0 keeps them",
+    expects: daysExpects,
+    schema: Days,
+    fallback: mediaDefaults.remoteRetentionDays as number
+  }),
   mediaQuotaBytes: setting({
     name: "media.quota_bytes",
     description: "How many bytes each user may upload in all",
@@ -114,5 +144,9 @@ export const toMediaOptions = (config: Config): MediaOptions => ({
   ...(config.mediaDirectory === undefined ? {} : { directory: config.mediaDirectory }),
   maxUploadBytes: config.mediaMaxUploadBytes,
   quotaBytes: config.mediaQuotaBytes,
+  maxRemoteBytes: config.mediaMaxRemoteBytes,
+  remoteCacheBytes: config.mediaRemoteCacheBytes,
+  localRetentionDays: config.mediaLocalRetentionDays,
+  remoteRetentionDays: config.mediaRemoteRetentionDays,
   freezeUnauthenticated: config.mediaFreezeUnauthenticated
 })

@@ -109,6 +109,7 @@ import { ThirdPartyIds } from "./identity/ThirdPartyIds.ts"
 import { ThirdPartyInvites } from "./identity/ThirdPartyInvites.ts"
 import { Media } from "./media/Media.ts"
 import { MediaConfig, type MediaOptions } from "./media/MediaConfig.ts"
+import { MediaKeeping } from "./media/MediaKeeping.ts"
 import { RemoteMedia } from "./media/RemoteMedia.ts"
 import * as S3Files from "./media/S3Files.ts"
 import { Thumbnails } from "./media/Thumbnails.ts"
@@ -252,7 +253,7 @@ const services = Layer.mergeAll(
   Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),
   LoginMethods.layer,
   DatabaseHealth.layer,
-  Layer.merge(Media.layer.pipe(Layer.provide(RemoteMedia.layer)), Thumbnails.layer),
+  Layer.mergeAll(Media.layer.pipe(Layer.provide(RemoteMedia.layer)), Thumbnails.layer, MediaKeeping.layer),
   Layer.merge(PushDelivery.layer, Pushers.layer).pipe(
     Layer.provideMerge(Notifications.layer),
     Layer.provide(PushGateway.layer)

@@ -11,7 +11,7 @@
  */
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, type Statement } from "effect/sql"
 
 /** The name of a file in the content repository, as in `mxc://origin/mediaId`. */
 export interface MediaName {
@@ -120,6 +120,35 @@ export class MediaStore extends Context.Service<
     readonly usageOf: (userId: UserId) => Effect.Effect<number>
     readonly thumbnail: (source: Uint8Array, variant: string) => Effect.Effect<Option.Option<ThumbnailRow>>
     readonly addThumbnail: (source: Uint8Array, variant: string, row: ThumbnailRow) => Effect.Effect<void>
+    /**
+     * Stops serving content, with every content ID that has it; undefined serves it again. Content of another server is
+     * kept from being fetched. False for a content ID of this server that is not known, or none that was quarantined.
+     */
+    readonly quarantine: (name: MediaName, by: string | undefined, isRemote: boolean) => Effect.Effect<boolean>
+    /** Forgets a content ID. False if there is none. */
+    readonly remove: (name: MediaName) => Effect.Effect<boolean>
+    /** Forgets content IDs of a user, at most `limit`: how many. */
+    readonly removeUploads: (userId: UserId, limit: number) => Effect.Effect<number>
+    /** What a user has uploaded before a time, the newest first. */
+    readonly uploadsOf: (userId: UserId, before: number, limit: number) => Effect.Effect<ReadonlyArray<MediaRow>>
+    /** Users whose accounts were erased and who have uploads. */
+    readonly erasedUploaders: Effect.Effect<ReadonlyArray<UserId>>
+    /** Forgets content IDs that were not used in time: how many, at most `limit`. */
+    readonly removeExpired: (now: number, limit: number) => Effect.Effect<number>
+    /** Forgets content of this server, or of others, that was last used before a time. What is in quarantine stays. */
+    readonly removeLocal: (origin: ServerName, before: number, limit: number) => Effect.Effect<number>
+    readonly removeRemote: (before: number, limit: number) => Effect.Effect<number>
+    /** Forgets the content of other servers that was used longest ago, until there are at most so many bytes of it. */
+    readonly trimRemote: (maxBytes: number, limit: number) => Effect.Effect<number>
+    /**
+     * Removes content that no row names and nobody began to store since `before`: how much, at most `limit`. `removeFile`
+     * is called for each while its row is locked, so that storing it again waits.
+     */
+    readonly removeUnused: (
+      before: number,
+      limit: number,
+      removeFile: (sha256: Uint8Array) => Effect.Effect<void>
+    ) => Effect.Effect<number>
     readonly used: (name: MediaName, now: number) => Effect.Effect<void>
   }
 >()("greenroom/store/MediaStore") {
@@ -158,6 +187,10 @@ export class MediaStore extends Context.Service<
         WHERE media_usage.bytes + excluded.bytes <= ${quota}::bigint
         RETURNING 1`
 
+      /** Who has put content into quarantine, under whatever name. */
+      const quarantineOf = ({ sha256 }: StoredContent) =>
+        sql`(SELECT max(quarantined_by) FROM media WHERE sha256 = ${sha256})`
+
       const add = Effect.fnUntraced(function* (upload: Upload) {
         const now = yield* Clock.currentTimeMillis
         const { authenticated, content, mediaId, origin, userId } = upload
@@ -165,10 +198,11 @@ export class MediaStore extends Context.Service<
           WITH charged AS (${charge(upload)})
           INSERT INTO media (
             origin, media_id, user_id, sha256, size, content_type, detected_type, file_name, authenticated, created_at,
-            last_used_at
+            last_used_at, quarantined_by
           )
           SELECT ${origin}, ${mediaId}, ${userId}, ${content.sha256}, ${content.size}, ${content.contentType ?? null},
-            ${content.detectedType ?? null}, ${content.fileName ?? null}, ${authenticated}, ${now}, ${now}
+            ${content.detectedType ?? null}, ${content.fileName ?? null}, ${authenticated}, ${now}, ${now},
+            ${quarantineOf(content)}
           FROM charged RETURNING 1`
         return rows.length === 1
       }, Effect.orDie)
@@ -186,7 +220,8 @@ export class MediaStore extends Context.Service<
           if ((yield* charge(upload)).length === 0) return "over-quota"
           yield* sql`
             UPDATE media SET sha256 = ${content.sha256}, size = ${content.size}, content_type = ${content.contentType ?? null},
-              detected_type = ${content.detectedType ?? null}, file_name = ${content.fileName ?? null}, expires_at = NULL
+              detected_type = ${content.detectedType ?? null}, file_name = ${content.fileName ?? null}, expires_at = NULL,
+              quarantined_by = ${quarantineOf(content)}
             WHERE origin = ${origin} AND media_id = ${mediaId}`
           return "done"
         },
@@ -199,13 +234,14 @@ export class MediaStore extends Context.Service<
         const now = yield* Clock.currentTimeMillis
         yield* sql`
           INSERT INTO media (
-            origin, media_id, sha256, size, content_type, detected_type, file_name, authenticated, created_at, last_used_at
+            origin, media_id, sha256, size, content_type, detected_type, file_name, authenticated, created_at, last_used_at,
+            quarantined_by
           ) VALUES (
             ${origin}, ${mediaId}, ${content.sha256}, ${content.size}, ${content.contentType ?? null},
-            ${content.detectedType ?? null}, ${content.fileName ?? null}, ${authenticated}, ${now}, ${now}
+            ${content.detectedType ?? null}, ${content.fileName ?? null}, ${authenticated}, ${now}, ${now}, ${quarantineOf(content)}
           ) ON CONFLICT (origin, media_id) DO UPDATE SET sha256 = excluded.sha256, size = excluded.size,
             content_type = excluded.content_type, detected_type = excluded.detected_type, file_name = excluded.file_name,
-            last_used_at = excluded.last_used_at
+            last_used_at = excluded.last_used_at, quarantined_by = coalesce(media.quarantined_by, excluded.quarantined_by)
             WHERE media.user_id IS NULL`
       }, Effect.orDie)
 
@@ -234,7 +270,110 @@ export class MediaStore extends Context.Service<
         yield* sql`UPDATE media SET last_used_at = ${now} WHERE origin = ${origin} AND media_id = ${mediaId}`
       }, Effect.orDie)
 
-      return MediaStore.of({ find, touch, reserve, add, complete, putRemote, usageOf, thumbnail, addThumbnail, used })
+      const quarantine: MediaStore["Service"]["quarantine"] = Effect.fnUntraced(function* (name, by, isRemote) {
+        const { mediaId, origin } = name
+        const now = yield* Clock.currentTimeMillis
+        const rows = yield* sql`
+          UPDATE media SET quarantined_by = ${by ?? null}
+          WHERE ((origin = ${origin} AND media_id = ${mediaId})
+              OR sha256 = (SELECT sha256 FROM media WHERE origin = ${origin} AND media_id = ${mediaId}))
+            AND (quarantined_by IS NULL) = ${by !== undefined}
+          RETURNING 1`
+        if (rows.length > 0 || by === undefined || !isRemote) return rows.length > 0
+        const added = yield* sql`
+          INSERT INTO media (origin, media_id, authenticated, created_at, last_used_at, quarantined_by)
+          VALUES (${origin}, ${mediaId}, false, ${now}, ${now}, ${by}) ON CONFLICT DO NOTHING RETURNING 1`
+        return added.length > 0
+      }, Effect.orDie)
+
+      /** Removes rows of `media` that a query names by their `ctid`, and gives users back what they had of their quota. */
+      const removeRows = (named: Statement.Fragment) =>
+        Effect.map(
+          sql<{ count: number }>`
+            WITH removed AS (
+              DELETE FROM media WHERE ctid = ANY(ARRAY(${named})) RETURNING user_id, size
+            ), credited AS (
+              UPDATE media_usage SET bytes = greatest(0, bytes - freed)
+              FROM (SELECT user_id, sum(size) AS freed FROM removed WHERE size IS NOT NULL GROUP BY user_id) AS sums
+              WHERE media_usage.user_id = sums.user_id
+            )
+            SELECT count(*)::integer AS count FROM removed`,
+          (rows) => rows[0]?.count ?? 0
+        ).pipe(Effect.orDie)
+
+      const uploadsOf = Effect.fnUntraced(function* (userId: UserId, before: number, limit: number) {
+        const rows = yield* sql<Row>`
+          SELECT * FROM media WHERE user_id = ${userId} AND created_at < ${before}
+          ORDER BY created_at DESC LIMIT ${limit}`
+        return rows.map(toRow)
+      }, Effect.orDie)
+
+      const trimRemote = Effect.fnUntraced(function* (maxBytes: number, limit: number) {
+        const rows = yield* sql<{ bytes: bigint }>`
+          SELECT coalesce(sum(size), 0)::bigint AS bytes FROM media WHERE user_id IS NULL AND quarantined_by IS NULL`
+        const over = Number(rows[0]?.bytes ?? 0) - maxBytes
+        if (over <= 0) return 0
+        return yield* removeRows(sql`
+          SELECT ctid FROM (
+            SELECT ctid, sum(size) OVER (ORDER BY last_used_at, origin, media_id) - size AS freed FROM media
+            WHERE user_id IS NULL AND quarantined_by IS NULL AND sha256 IS NOT NULL
+          ) AS oldest WHERE freed < ${over} LIMIT ${limit}`)
+      }, Effect.orDie)
+
+      const removeUnused: MediaStore["Service"]["removeUnused"] = (before, limit, removeFile) =>
+        Effect.gen(function* () {
+          const rows = yield* sql<{ sha256: Uint8Array }>`
+            SELECT sha256 FROM media_blobs AS blob
+            WHERE touched_at < ${before}
+              AND NOT EXISTS (SELECT 1 FROM media WHERE media.sha256 = blob.sha256)
+              AND NOT EXISTS (SELECT 1 FROM media_thumbnails AS made WHERE made.sha256 = blob.sha256)
+            LIMIT ${limit} FOR UPDATE OF blob SKIP LOCKED`
+          for (const { sha256 } of rows) {
+            yield* removeFile(sha256)
+            yield* sql`DELETE FROM media_blobs WHERE sha256 = ${sha256}`
+          }
+          return rows.length
+        }).pipe(sql.withTransaction, Effect.orDie)
+
+      return MediaStore.of({
+        quarantine,
+        remove: ({ mediaId, origin }) =>
+          Effect.map(
+            removeRows(sql`SELECT ctid FROM media WHERE origin = ${origin} AND media_id = ${mediaId}`),
+            (removed) => removed > 0
+          ),
+        removeUploads: (userId, limit) =>
+          removeRows(sql`SELECT ctid FROM media WHERE user_id = ${userId} LIMIT ${limit}`),
+        uploadsOf,
+        erasedUploaders: sql<{ user_id: UserId }>`
+          SELECT user_id FROM users WHERE erased AND EXISTS (SELECT 1 FROM media WHERE media.user_id = users.user_id)`.pipe(
+          Effect.map((rows) => rows.map(({ user_id }) => user_id)),
+          Effect.orDie
+        ),
+        removeExpired: (now, limit) =>
+          removeRows(sql`
+            SELECT ctid FROM media WHERE sha256 IS NULL AND expires_at <= ${now} AND quarantined_by IS NULL LIMIT ${limit}`),
+        removeLocal: (origin, before, limit) =>
+          removeRows(sql`
+            SELECT ctid FROM media WHERE origin = ${origin} AND sha256 IS NOT NULL AND last_used_at < ${before}
+              AND quarantined_by IS NULL LIMIT ${limit}`),
+        removeRemote: (before, limit) =>
+          removeRows(sql`
+            SELECT ctid FROM media WHERE user_id IS NULL AND sha256 IS NOT NULL AND last_used_at < ${before}
+              AND quarantined_by IS NULL LIMIT ${limit}`),
+        trimRemote,
+        removeUnused,
+        find,
+        touch,
+        reserve,
+        add,
+        complete,
+        putRemote,
+        usageOf,
+        thumbnail,
+        addThumbnail,
+        used
+      })
     })
   )
 }

@@ -1,48 +1,25 @@
 /**
- * What an operator does on the command line: accounts, registration tokens and signing keys. It works on the database,
+ * What an operator does on the command line: accounts, registration tokens, signing keys and files. It works on the database,
  * whether the home server runs or not. The admin endpoints offer the same for accounts and tokens.
  *
  *     greenroom user create alice --admin
  *     greenroom token create --uses 5 --days 7
  *     greenroom signing-key rotate
+ *     greenroom media quarantine mxc://example.org/SEsfnsuifSDFSSEF
  */
 import { randomBytes } from "node:crypto"
 import { Administration } from "@greenroom/actors/account/Administration"
+import type { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { Account } from "@greenroom/store/AccountStore"
 import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
-import { Console, Data, Effect, type Layer, Option, Redacted, Stdio, Stream } from "effect"
+import { Console, Effect, type Layer, Option, Redacted, Stdio, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-
-/** It could not be done; the message is for the operator. */
-export class AdminFailure extends Data.TaggedError("AdminFailure")<{ readonly message: string }> {}
-
-/** Where the settings are, in the words of the gateway's options. */
-export interface Place {
-  readonly config: string | undefined
-  readonly dataDir: string | undefined
-  readonly databaseUrl: string | undefined
-  readonly serverName: string | undefined
-}
+import { mediaCommand } from "./MediaCommands.ts"
+import { AdminFailure, type Place, type PlaceFlags, place, toPlace } from "./Place.ts"
 
 const time = (milliseconds: number): string => new Date(milliseconds).toISOString().replace(/\.\d+Z$/, "Z")
-
-const place = {
-  config: Flag.String("config").pipe(Flag.withDescription("The TOML file of the gateway"), Flag.optional),
-  dataDir: Flag.String("data-dir").pipe(Flag.withDescription("The data directory of the gateway"), Flag.optional),
-  databaseUrl: Flag.String("database-url").pipe(Flag.withDescription("The database of the gateway"), Flag.optional),
-  serverName: Flag.String("server-name").pipe(Flag.withDescription("The name of the home server"), Flag.optional)
-}
-
-type PlaceFlags = { readonly [K in keyof Place]: Option.Option<string> }
-
-const toPlace = (flags: PlaceFlags): Place => ({
-  config: Option.getOrUndefined(flags.config),
-  dataDir: Option.getOrUndefined(flags.dataDir),
-  databaseUrl: Option.getOrUndefined(flags.databaseUrl),
-  serverName: Option.getOrUndefined(flags.serverName)
-})
 
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 
@@ -76,7 +53,7 @@ const describe = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Acc
 const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
   `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
 
-type Connect = (place: Place) => Layer.Layer<Administration | SigningKeys, unknown, never>
+type Connect = (place: Place) => Layer.Layer<Administration | SigningKeys | MediaKeeping, unknown, never>
 
 /** The command with all its subcommands. `connect` leads to the database. */
 export const adminCommand = (connect: Connect) => {
@@ -266,7 +243,7 @@ export const adminCommand = (connect: Connect) => {
   ).pipe(Command.withDescription("Sign with a new key from now on. What older keys signed stays valid"))
 
   return Command.make("greenroom").pipe(
-    Command.withDescription("Accounts, registration tokens and signing keys of a Greenroom home server."),
+    Command.withDescription("Accounts, registration tokens, signing keys and files of a Greenroom home server."),
     Command.withSubcommands([
       Command.make("user").pipe(
         Command.withDescription("Accounts"),
@@ -279,7 +256,8 @@ export const adminCommand = (connect: Connect) => {
       Command.make("signing-key").pipe(
         Command.withDescription("The keys that the server signs events and requests with"),
         Command.withSubcommands([listKeys, rotateKey])
-      )
+      ),
+      mediaCommand(connect)
     ])
   )
 }

@@ -6,11 +6,13 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Administration } from "@greenroom/actors/account/Administration"
 import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { Passwords } from "@greenroom/actors/account/Passwords"
+import { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { runProgram } from "@greenroom/gateway/RunProgram"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import * as Database from "@greenroom/store/Database"
+import { MediaStore } from "@greenroom/store/MediaStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -22,7 +24,8 @@ import * as CommandLine from "../CommandLine.ts"
 import { readConfig } from "../ConfigSources.ts"
 import { toLoginOptions } from "../LoginSettings.ts"
 import { describeFailure } from "../StartFailure.ts"
-import { adminCommand, type Place } from "./AdminCommands.ts"
+import { adminCommand } from "./AdminCommands.ts"
+import type { Place } from "./Place.ts"
 
 mendJsonParse()
 
@@ -40,8 +43,18 @@ const connect = (place: Place) =>
       const database = Option.isSome(running)
         ? { databaseUrl: running.value, dataDir: read.dataDir, maxConnections: 2 }
         : { databaseUrl: read.databaseUrl, dataDir: read.dataDir, maxConnections: 2 }
-      return Layer.merge(Administration.layerOnStores, SigningKeys.layer(read.serverName)).pipe(
-        Layer.provide([AccountStore.layer, UserIdentityStore.layer, RegistrationTokenStore.layer, Passwords.layer]),
+      return Layer.mergeAll(
+        Administration.layerOnStores,
+        SigningKeys.layer(read.serverName),
+        MediaKeeping.layerOnStores
+      ).pipe(
+        Layer.provide([
+          AccountStore.layer,
+          UserIdentityStore.layer,
+          RegistrationTokenStore.layer,
+          MediaStore.layer,
+          Passwords.layer
+        ]),
         Layer.provide(ServerSettings.layer(read.serverName)),
         Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(read))),
         Layer.provide(Layer.succeed(HomeServerConfig, { serverName: read.serverName, dataDir: read.dataDir })),

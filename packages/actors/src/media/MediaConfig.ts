@@ -28,6 +28,11 @@ export interface MediaOptions {
   readonly maxRemoteBytes?: number
   /** How many bytes each user may upload in all (default: 10 GiB). */
   readonly quotaBytes?: number
+  /** How many bytes of content of other servers are kept (default 10 GiB). What was used longest ago goes first. */
+  readonly remoteCacheBytes?: number
+  /** After how many days without use content goes, of this server's users and of other servers (default 0: never). */
+  readonly localRetentionDays?: number
+  readonly remoteRetentionDays?: number
   /** Whether files uploaded from now on are served to users and servers only, not by the old endpoints (default false). */
   readonly freezeUnauthenticated?: boolean
 }
@@ -37,6 +42,9 @@ export const mediaDefaults = {
   maxUploadBytes: 100 * 1024 * 1024,
   maxRemoteBytes: 100 * 1024 * 1024,
   quotaBytes: 10 * 1024 * 1024 * 1024,
+  remoteCacheBytes: 10 * 1024 * 1024 * 1024,
+  localRetentionDays: 0,
+  remoteRetentionDays: 0,
   freezeUnauthenticated: false
 } as const
 

@@ -1,0 +1,140 @@
+/**
+ * What becomes of files over time, and what administrators do about them: content IDs that were never used expire, what was
+ * not used for long goes if the operator says so, the content of other servers stays within its bound, and files that no
+ * content ID names any more are removed.
+ *
+ * Removing a file removes its content ID at once, and its bytes with the next sweep after an hour, since somebody may be
+ * uploading the same content.
+ */
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { isServerName, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { type MediaName, type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
+import { Clock, Context, Effect, Layer } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { periodically, periodicallyOnce } from "../runtime/Supervision.ts"
+import { MediaConfig, mediaDefaults } from "./MediaConfig.ts"
+import { MediaFiles } from "./MediaFiles.ts"
+
+const sweepInterval = "10 minutes"
+
+const day = 86_400_000
+
+/** Content that somebody began to store within this time is left alone, in ms. */
+const grace = 3_600_000
+
+/** How many rows one statement removes. */
+const batch = 200
+
+/** A file that was being received is given up after so long without a byte, in ms. */
+const abandonedAfter = 3_600_000
+
+/** The parts of `mxc://origin/mediaId`. Errors: M_UNKNOWN. */
+export const parseMxc = (uri: string): Effect.Effect<MediaName, BadRequest> => {
+  const [, origin = "", mediaId = ""] = /^mxc:\/\/([^/]+)\/([A-Za-z0-9_-]{1,255})$/.exec(uri) ?? []
+  return isServerName(origin)
+    ? Effect.succeed({ origin: origin as ServerName, mediaId })
+    : Effect.fail(new BadRequest({ error: "Expected a URI such as mxc://example.org/SEsfnsuifSDFSSEF" }))
+}
+
+const missing = new NotFound({ error: "There is no such content here" })
+
+export class MediaKeeping extends Context.Service<
+  MediaKeeping,
+  {
+    /** Stops serving content, whatever content IDs it has here or gets later. `by` says who decided. Errors: M_NOT_FOUND. */
+    readonly quarantine: (name: MediaName, by: string) => Effect.Effect<void, MatrixError>
+    /** Serves content again. Errors: M_NOT_FOUND. */
+    readonly release: (name: MediaName) => Effect.Effect<void, MatrixError>
+    /** Forgets a content ID. Content of other servers may be fetched again. Errors: M_NOT_FOUND. */
+    readonly remove: (name: MediaName) => Effect.Effect<void, MatrixError>
+    /** Forgets everything that a user has uploaded: how many content IDs. */
+    readonly removeAllOf: (userId: UserId) => Effect.Effect<number>
+    /** What a user has uploaded, the newest first, at most 100, before a time in ms since 1970. */
+    readonly uploadsOf: (userId: UserId, before?: number) => Effect.Effect<ReadonlyArray<MediaRow>>
+    /** Bytes that a user has uploaded. */
+    readonly usageOf: (userId: UserId) => Effect.Effect<number>
+  }
+>()("greenroom/actors/MediaKeeping") {
+  /** For the command line, beside a server that runs or not: the server removes the bytes. */
+  static readonly layerOnStores = Layer.effect(
+    MediaKeeping,
+    Effect.gen(function* () {
+      const { serverName } = yield* HomeServerConfig
+      return MediaKeeping.of(makeActions(yield* MediaStore, serverName))
+    })
+  )
+
+  /** Also sweeps. */
+  static readonly layer = Layer.effect(
+    MediaKeeping,
+    Effect.gen(function* () {
+      const store = yield* MediaStore
+      const files = yield* MediaFiles
+      const { serverName } = yield* HomeServerConfig
+      const config = { ...mediaDefaults, ...(yield* MediaConfig) }
+      const actions = makeActions(store, serverName)
+
+      /** Removes files that no content ID names, until none is left. */
+      const removeUnused: Effect.Effect<void> = Effect.gen(function* () {
+        const before = (yield* Clock.currentTimeMillis) - grace
+        const removed = yield* store.removeUnused(before, batch, files.remove)
+        if (removed > 0) yield* removeUnused
+      })
+
+      const repeated = (removeSome: Effect.Effect<number>): Effect.Effect<void> =>
+        Effect.flatMap(removeSome, (removed) => (removed < batch ? Effect.void : repeated(removeSome)))
+
+      const sweep = Effect.gen(function* () {
+        const now = yield* Clock.currentTimeMillis
+        const { localRetentionDays, remoteCacheBytes, remoteRetentionDays } = config
+        yield* repeated(store.removeExpired(now, batch))
+        if (localRetentionDays > 0)
+          yield* repeated(store.removeLocal(serverName, now - localRetentionDays * day, batch))
+        if (remoteRetentionDays > 0) yield* repeated(store.removeRemote(now - remoteRetentionDays * day, batch))
+        yield* repeated(store.trimRemote(remoteCacheBytes, batch))
+        for (const userId of yield* store.erasedUploaders) yield* actions.removeAllOf(userId)
+        yield* removeUnused
+      })
+      yield* periodicallyOnce("Removing files that are not needed any more", sweepInterval, sweep)
+
+      const removeAbandoned = Effect.gen(function* () {
+        const directory = yield* files.incoming
+        const now = yield* Clock.currentTimeMillis
+        yield* Effect.promise(() => removeOlder(directory, now - abandonedAfter))
+      })
+      yield* periodically("Removing uploads that were broken off", sweepInterval, removeAbandoned)
+
+      return MediaKeeping.of(actions)
+    })
+  )
+}
+
+const removeOlder = async (directory: string, before: number): Promise<void> => {
+  for (const name of await fs.readdir(directory)) {
+    const file = path.join(directory, name)
+    const found = await fs.stat(file).catch(() => undefined)
+    if (found !== undefined && found.mtimeMs < before) await fs.rm(file, { force: true })
+  }
+}
+
+const makeActions = (store: MediaStore["Service"], serverName: ServerName): MediaKeeping["Service"] => {
+  const found = (changed: boolean) => (changed ? Effect.void : Effect.fail(missing))
+  return {
+    quarantine: (name, by) => Effect.flatMap(store.quarantine(name, by, name.origin !== serverName), found),
+    release: (name) => Effect.flatMap(store.quarantine(name, undefined, false), found),
+    remove: (name) => Effect.flatMap(store.remove(name), found),
+    removeAllOf: (userId) =>
+      Effect.gen(function* () {
+        let count = 0
+        for (;;) {
+          const removed = yield* store.removeUploads(userId, batch)
+          count += removed
+          if (removed < batch) return count
+        }
+      }),
+    uploadsOf: (userId, before) => store.uploadsOf(userId, before ?? Number.MAX_SAFE_INTEGER, 100),
+    usageOf: store.usageOf
+  }
+}

@@ -1,0 +1,170 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import { Readable } from "node:stream"
+import { assert, layer } from "@effect/vitest"
+import { ServerName } from "@greenroom/protocol/Identifiers"
+import { type MediaName, MediaStore } from "@greenroom/store/MediaStore"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Clock, Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import * as HomeServer from "../../src/HomeServer.ts"
+import { Media } from "../../src/media/Media.ts"
+import { MediaKeeping, parseMxc } from "../../src/media/MediaKeeping.ts"
+import type { Session } from "../../src/runtime/Session.ts"
+import { guest, serverName } from "../TestHomeServer.ts"
+
+const directory = mkdtempSync(path.join(tmpdir(), "greenroom-keeping-"))
+
+const services = HomeServer.layerOnDatabase({
+  serverName,
+  dataDir: directory,
+  media: { quotaBytes: 1_000, localRetentionDays: 3, remoteCacheBytes: 250 }
+}).pipe(
+  Layer.provideMerge(TestDatabase.layer),
+  Layer.provideMerge(
+    Layer.effectDiscard(
+      Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true, force: true })))
+    )
+  )
+)
+
+const upload = (session: Session, text: string) =>
+  Media.use((media) =>
+    media.upload(session, {
+      body: Readable.from([Buffer.from(text)], { objectMode: false }),
+      length: text.length,
+      contentType: "text/plain",
+      fileName: undefined
+    })
+  )
+
+const asked = { authenticated: true, timeout: 0 }
+const errorOf = <A, E extends { readonly _tag: string }, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.map(Effect.flip(effect), (error) => error._tag)
+
+const stored = () =>
+  readdirSync(path.join(directory, "media", "content"), { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile()
+  ).length
+
+/** Time passes, and what it sets off is done when this holds. */
+const pass = Effect.fnUntraced(function* (hours: number, isDone: Effect.Effect<boolean, never, MediaStore | Media>) {
+  yield* TestClock.adjust(`${hours} hours`)
+  while (!(yield* isDone)) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+})
+
+/** Whether a content ID is forgotten. Asking does not count as a use. */
+const isGone = (name: MediaName) =>
+  MediaStore.use((store) => Effect.map(store.find(name), (found) => found._tag === "None"))
+
+layer(services)("keeping files", (it) => {
+  it.effect("content in quarantine is served to nobody, also when it is uploaded again", () =>
+    Effect.gen(function* () {
+      const media = yield* Media
+      const keeping = yield* MediaKeeping
+      const alice = guest("quarantine-alice")
+      const bob = guest("quarantine-bob")
+      const [first, second] = [yield* upload(alice, "bad"), yield* upload(bob, "bad")]
+      const other = yield* upload(bob, "good")
+      yield* keeping.quarantine(first, "@admin:green.test")
+      const third = yield* upload(bob, "bad")
+      for (const name of [first, second, third])
+        assert.strictEqual(yield* errorOf(media.find(name, asked)), "M_NOT_FOUND")
+      assert.strictEqual((yield* media.find(other, asked)).size, 4)
+      yield* keeping.release(second)
+      for (const name of [first, second, third]) assert.strictEqual((yield* media.find(name, asked)).size, 3)
+      const remote = yield* parseMxc("mxc://red.test/abc")
+      yield* keeping.quarantine(remote, "somebody")
+      assert.strictEqual(yield* errorOf(media.find(remote, asked)), "M_NOT_FOUND")
+      assert.strictEqual(yield* errorOf(keeping.quarantine({ ...first, mediaId: "none" }, "x")), "M_NOT_FOUND")
+      assert.strictEqual(yield* errorOf(parseMxc("mxc://red.test/../x")), "M_UNKNOWN")
+    })
+  )
+
+  it.effect("a removed file is gone, its bytes too, and the quota has room again", () =>
+    Effect.gen(function* () {
+      const media = yield* Media
+      const keeping = yield* MediaKeeping
+      const alice = guest("remove-alice")
+      const large = yield* upload(alice, "x".repeat(900))
+      const small = yield* upload(alice, "kept")
+      assert.strictEqual(yield* errorOf(upload(alice, "y".repeat(200))), "M_FORBIDDEN")
+      yield* keeping.remove(large)
+      assert.strictEqual(yield* errorOf(media.find(large, asked)), "M_NOT_FOUND")
+      assert.strictEqual(yield* keeping.usageOf(alice.userId), 4)
+      yield* upload(alice, "y".repeat(200))
+      const before = stored()
+      yield* pass(
+        2,
+        Effect.sync(() => stored() < before)
+      )
+      assert.strictEqual(stored(), before - 1)
+      assert.strictEqual((yield* media.find(small, asked)).size, 4)
+      assert.strictEqual((yield* keeping.uploadsOf(alice.userId)).length, 2)
+      assert.strictEqual(yield* keeping.removeAllOf(alice.userId), 2)
+      assert.strictEqual(yield* keeping.usageOf(alice.userId), 0)
+      assert.strictEqual(yield* errorOf(keeping.remove(small)), "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("content IDs that are not used expire", () =>
+    Effect.gen(function* () {
+      const media = yield* Media
+      const alice = guest("expire-alice")
+      const store = yield* MediaStore
+      const name = { origin: serverName, mediaId: "expires" }
+      const expiresAt = (yield* Clock.currentTimeMillis) + 3_600_000
+      yield* store.reserve({ ...name, userId: alice.userId, authenticated: false }, expiresAt, 10)
+      assert.strictEqual(yield* errorOf(media.find(name, asked)), "M_NOT_YET_UPLOADED")
+      yield* pass(2, isGone(name))
+      const late = media.uploadTo(alice, name, {
+        body: Readable.from([Buffer.from("late")], { objectMode: false }),
+        length: 4,
+        contentType: undefined,
+        fileName: undefined
+      })
+      assert.strictEqual(yield* errorOf(late), "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("what nobody downloads for long goes, what is downloaded stays", () =>
+    Effect.gen(function* () {
+      const media = yield* Media
+      const alice = guest("retention-alice")
+      const [used, unused] = [yield* upload(alice, "used"), yield* upload(alice, "unused")]
+      const store = yield* MediaStore
+      const fourDaysAgo = (yield* Clock.currentTimeMillis) - 4 * 86_400_000
+      for (const name of [used, unused]) yield* store.used(name, fourDaysAgo)
+      yield* media.find(used, asked)
+      yield* pass(1, isGone(unused))
+      assert.strictEqual((yield* media.find(used, asked)).size, 4)
+    })
+  )
+
+  it.effect("content of other servers stays within its bound: what was used longest ago goes", () =>
+    Effect.gen(function* () {
+      const store = yield* MediaStore
+      const origin = ServerName.make("red.test")
+      for (const number of [1, 2, 3, 4, 5]) {
+        const sha256 = new Uint8Array(32).fill(number)
+        yield* store.touch(sha256, 100)
+        const content = { sha256, size: 100, contentType: undefined, detectedType: undefined, fileName: undefined }
+        yield* store.putRemote({ origin, mediaId: `remote${number}` }, content, false)
+        yield* TestClock.adjust("1 second")
+      }
+      const left = Effect.gen(function* () {
+        const store = yield* MediaStore
+        const found = yield* Effect.forEach([1, 2, 3, 4, 5], (number) =>
+          store.find({ origin, mediaId: `remote${number}` })
+        )
+        return found.map((row) => row._tag === "Some")
+      })
+      yield* pass(
+        1,
+        Effect.map(left, (found) => found.filter((there) => there).length === 2)
+      )
+      assert.deepStrictEqual(yield* left, [false, false, false, true, true])
+    })
+  )
+})
