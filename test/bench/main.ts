@@ -12,6 +12,7 @@ import type { Benchmark, Figure } from "./Benchmark.ts"
 import { delivery } from "./Delivery.ts"
 import { durableSends } from "./DurableSends.ts"
 import { federation } from "./Federation.ts"
+import { files } from "./Files.ts"
 import { hotRoom } from "./HotRoom.ts"
 import { idlePolls } from "./IdlePolls.ts"
 import { initialSync } from "./InitialSync.ts"
@@ -33,7 +34,8 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   localActors,
   logins,
   federation,
-  unreachable
+  unreachable,
+  files
 ]
 
 const say = (text: string) => process.stdout.write(`${text}\n`)

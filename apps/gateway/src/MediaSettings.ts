@@ -114,6 +114,13 @@ export const mediaSettings = {
     schema: Bytes,
     fallback: mediaDefaults.quotaBytes as number
   }),
+  mediaUrlPreviews: setting({
+    name: "media.url_previews",
+    description: "Fetch web pages for previews of the URLs in messages",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true
+  }),
   mediaFreezeUnauthenticated: setting({
     name: "media.freeze_unauthenticated",
     description: "Serve files that are uploaded from now on to users and servers only, not by the old endpoints",
@@ -148,5 +155,6 @@ export const toMediaOptions = (config: Config): MediaOptions => ({
   remoteCacheBytes: config.mediaRemoteCacheBytes,
   localRetentionDays: config.mediaLocalRetentionDays,
   remoteRetentionDays: config.mediaRemoteRetentionDays,
+  urlPreviews: config.mediaUrlPreviews,
   freezeUnauthenticated: config.mediaFreezeUnauthenticated
 })

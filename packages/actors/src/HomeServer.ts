@@ -113,6 +113,7 @@ import { MediaKeeping } from "./media/MediaKeeping.ts"
 import { RemoteMedia } from "./media/RemoteMedia.ts"
 import * as S3Files from "./media/S3Files.ts"
 import { Thumbnails } from "./media/Thumbnails.ts"
+import { UrlPreviews } from "./media/UrlPreviews.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
@@ -253,7 +254,12 @@ const services = Layer.mergeAll(
   Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),
   LoginMethods.layer,
   DatabaseHealth.layer,
-  Layer.mergeAll(Media.layer.pipe(Layer.provide(RemoteMedia.layer)), Thumbnails.layer, MediaKeeping.layer),
+  Layer.mergeAll(
+    Media.layer.pipe(Layer.provide(RemoteMedia.layer)),
+    Thumbnails.layer,
+    MediaKeeping.layer,
+    UrlPreviews.layer
+  ),
   Layer.merge(PushDelivery.layer, Pushers.layer).pipe(
     Layer.provideMerge(Notifications.layer),
     Layer.provide(PushGateway.layer)

@@ -2,6 +2,7 @@
  * The settings of the content repository.
  */
 import { Context, type Redacted } from "effect"
+import type { AddressPolicy } from "../federation/AddressPolicy.ts"
 
 /** Where an S3-compatible store is. */
 export interface S3Options {
@@ -33,6 +34,10 @@ export interface MediaOptions {
   /** After how many days without use content goes, of this server's users and of other servers (default 0: never). */
   readonly localRetentionDays?: number
   readonly remoteRetentionDays?: number
+  /** Whether previews of web pages are made (default true). */
+  readonly urlPreviews?: boolean
+  /** The addresses that previews are made from (default "public"). Others are for tests. */
+  readonly previewAddresses?: AddressPolicy
   /** Whether files uploaded from now on are served to users and servers only, not by the old endpoints (default false). */
   readonly freezeUnauthenticated?: boolean
 }

@@ -79,6 +79,9 @@ export interface ServedType {
   readonly inline: boolean
 }
 
+/** Whether a type is that of an image which may be shown in place. */
+export const isShownImage = (type: string): boolean => type.startsWith("image/") && inlineTypes.has(type)
+
 const isMedia = (essence: string): boolean => /^(?:image|audio|video)\//.test(essence)
 
 /** How a file is served that is called `declared` and looks like `detected`. */

@@ -29,6 +29,7 @@ import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Media } from "@greenroom/actors/media/Media"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
+import type { UrlPreviews } from "@greenroom/actors/media/UrlPreviews"
 import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
@@ -76,6 +77,7 @@ export type HomeServerServices =
   | Relations
   | Media
   | Thumbnails
+  | UrlPreviews
   | Sync
   | SlidingSync
   | Receipts

@@ -5,6 +5,7 @@
  */
 import { Media, mxc } from "@greenroom/actors/media/Media"
 import { Thumbnails } from "@greenroom/actors/media/Thumbnails"
+import { UrlPreviews } from "@greenroom/actors/media/UrlPreviews"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
@@ -19,6 +20,7 @@ import { uploadOf } from "../UploadRequest.ts"
 export const uploadHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.upload", (handlers) =>
   withServices(function* () {
     const media = yield* Media
+    const previews = yield* UrlPreviews
     return handlers
       .handle("upload", ({ query, request }) =>
         CurrentSession.use((session) =>
@@ -38,6 +40,7 @@ export const uploadHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
           Effect.as(media.uploadTo(session, { origin: serverName, mediaId }, uploadOf(request, query.filename)), done)
         )
       )
+      .handle("previewUrl", ({ query }) => CurrentSession.use((session) => previews.preview(session, query.url)))
       .handle("config", () => Effect.succeed({ "m.upload.size": media.maxUploadBytes }))
   })
 )
@@ -62,7 +65,7 @@ interface ThumbnailDownload extends Download {
 
 /** Answers downloads, with an access token or without. */
 const downloads = (authenticated: boolean) =>
-  withServices(function* () {
+  Effect.gen(function* () {
     const media = yield* Media
     const thumbnails = yield* Thumbnails
 
@@ -83,22 +86,27 @@ const downloads = (authenticated: boolean) =>
         return yield* mediaResponse(asked.request, made)
       })
 
-    return { download, thumbnail, config: () => Effect.succeed({ "m.upload.size": media.maxUploadBytes }) }
+    return { download, thumbnail }
   })
 
 export const mediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.media", (handlers) =>
-  Effect.map(downloads(true), ({ config, download, thumbnail }) =>
-    handlers
+  withServices(function* () {
+    const { maxUploadBytes } = yield* Media
+    const previews = yield* UrlPreviews
+    const { download, thumbnail } = yield* downloads(true)
+    return handlers
       .handle("download", download)
       .handle("downloadAs", download)
       .handle("thumbnail", thumbnail)
-      .handle("config", config)
-  )
+      .handle("previewUrl", ({ query }) => CurrentSession.use((session) => previews.preview(session, query.url)))
+      .handle("config", () => Effect.succeed({ "m.upload.size": maxUploadBytes }))
+  })
 )
 
 /** Whoever asks without an access token gets what may be served without one. */
 export const oldMediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.oldMedia", (handlers) =>
-  Effect.map(downloads(false), ({ download, thumbnail }) =>
-    handlers.handle("download", download).handle("downloadAs", download).handle("thumbnail", thumbnail)
-  )
+  withServices(function* () {
+    const { download, thumbnail } = yield* downloads(false)
+    return handlers.handle("download", download).handle("downloadAs", download).handle("thumbnail", thumbnail)
+  })
 )

@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication, OptionalAuthentication, Transfer } from "../api/Authentication.ts"
-import { Bytes, body, Done } from "../api/Body.ts"
+import { AnyObject, Bytes, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { ServerName } from "../Identifiers.ts"
@@ -54,6 +54,10 @@ export const thumbnailSize = {
 const thumbnailed =
   "JPEG or PNG, and WebP for an animation that stays one. No larger than the image. Errors: M_NOT_FOUND, " +
   "M_NOT_YET_UPLOADED, M_UNKNOWN for what is no image, M_TOO_LARGE for too many pixels."
+const previewed = { url: boundedText(4_096), ts: Schema.optional(Count) }
+const previewText =
+  "By the names of Open Graph; the image is an `mxc://` URI. Pages at addresses that are not public have none. Errors: " +
+  "M_NOT_FOUND, M_INVALID_PARAM."
 const downloaded =
   "The type is as its bytes show, and what a browser would run is for saving only. Takes `Range`, `If-None-Match` and " +
   "`If-Range`. Errors: M_NOT_FOUND, M_NOT_YET_UPLOADED."
@@ -86,6 +90,12 @@ export class UploadApi extends HttpApiGroup.make("clientServer.upload")
           binary: true
         })
       ),
+    HttpApiEndpoint.get("previewUrl", "/_matrix/media/v3/preview_url", {
+      query: previewed,
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "A preview of a web page, as old clients ask", text: previewText, who: "any user" })
+    ),
     HttpApiEndpoint.get("config", "/_matrix/media/v3/config", { success: MediaLimits }).annotateMerge(
       documented({ summary: "The largest upload, as old clients ask", who: "any user" })
     )
@@ -116,6 +126,9 @@ export class MediaApi extends HttpApiGroup.make("clientServer.media")
     })
       .annotate(Transfer, true)
       .annotateMerge(documented({ summary: "A thumbnail of an image", text: thumbnailed, who: "any user" })),
+    HttpApiEndpoint.get("previewUrl", "/v1/media/preview_url", { query: previewed, success: AnyObject }).annotateMerge(
+      documented({ summary: "A preview of a web page", text: previewText, who: "any user" })
+    ),
     HttpApiEndpoint.get("config", "/v1/media/config", { success: MediaLimits }).annotateMerge(
       documented({ summary: "The largest upload", who: "any user" })
     )

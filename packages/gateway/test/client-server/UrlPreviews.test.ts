@@ -1,0 +1,139 @@
+import * as http from "node:http"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { register, type TestUser } from "../TestGateway.ts"
+import { download, mediaGateway, png, transfer } from "./TestMedia.ts"
+
+type Page = readonly [type: string, body: string | Buffer]
+
+const long = "x".repeat(3_000_000)
+
+/** The web that is previewed: what lies at each path. `location` as the type is a redirect. */
+const pages: { readonly [path: string]: Page } = {
+  "/tea": [
+    "text/html; charset=utf-8",
+    `<html><head><title>Not this</title>
+      <meta property="og:title" content="Tea &amp; cake"><meta property="og:description" content="Five
+      o'clock"><meta property="og:image" content="/cup.png"><meta property="og:image:width" content="1">
+      <meta property="og:url" content="https://tea.test/"><meta property="og:secret" content="no"></head>`
+  ],
+  "/plain": [
+    "text/html",
+    '<TITLE>A  title</TITLE><meta name="Description" content="Words"><meta property=og:image content="file:///etc/passwd">'
+  ],
+  "/latin": ["text/html; charset=iso-8859-1", Buffer.from("<title>Tee f\u00fcr zwei</title>", "latin1")],
+  "/endless": ["text/html", `<title>Endless</title>${long}`],
+  "/unclosed": ["text/html", `${"<div>".repeat(100_000)}<title>Deep</title>`],
+  "/cup.png": ["image/png", png],
+  "/fake.png": ["image/png", "<script>alert(1)</script>"],
+  "/file.zip": ["application/zip", "PK"],
+  "/moved": ["location", "/tea"],
+  "/inside": ["location", "http://169.254.169.254/latest/meta-data"],
+  "/loop": ["location", "/loop"],
+  "/script": ["location", "javascript:alert(1)"]
+}
+
+const asked: Array<string> = []
+
+const web = Effect.acquireRelease(
+  Effect.callback<http.Server>((resume) => {
+    const server = http.createServer((request, response) => {
+      asked.push(request.url ?? "")
+      const [type, body] = pages[request.url ?? ""] ?? ["", ""]
+      if (type === "") response.writeHead(404).end()
+      else if (type === "location") response.writeHead(302, { location: String(body) }).end()
+      else response.writeHead(200, { "content-type": type }).end(body)
+    })
+    server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+  }),
+  (server) =>
+    Effect.sync(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as { readonly port: number }).port}`))
+
+const preview = (as: TestUser, url: string) =>
+  transfer("GET", `/_matrix/client/v1/media/preview_url?url=${encodeURIComponent(url)}`, { as })
+
+layer(mediaGateway({ previewAddresses: "loopback" }).layer, { excludeTestServices: true })("previews of URLs", (it) => {
+  it.effect("a page is previewed as it describes itself, its image as content of this server", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("preview-alice")
+      const url = yield* web
+      const { body, status } = yield* preview(alice, `${url}/tea#part`)
+      assert.strictEqual(status, 200)
+      const { "og:image": image, ...texts } = body as Record<string, unknown>
+      assert.deepStrictEqual(texts, {
+        "og:title": "Tea & cake",
+        "og:description": "Five o'clock",
+        "og:url": "https://tea.test/",
+        "og:image:type": "image/png",
+        "og:image:width": 1,
+        "matrix:image:size": png.length
+      })
+      const got = yield* download(alice, String(image).replace("mxc://", ""))
+      assert.isTrue(got.bytes.equals(png))
+      const count = asked.length
+      const again = yield* transfer("GET", `/_matrix/media/r0/preview_url?url=${encodeURIComponent(`${url}/tea`)}`, {
+        as: alice
+      })
+      assert.deepStrictEqual(again.body, body)
+      assert.strictEqual(asked.length, count)
+      assert.deepStrictEqual((yield* preview(alice, `${url}/moved`)).body["og:title"], "Tea & cake")
+      assert.deepStrictEqual(yield* Effect.map(preview(alice, `${url}/plain`), ({ body }) => body), {
+        "og:title": "A title",
+        "og:description": "Words"
+      } as never)
+      assert.deepStrictEqual((yield* preview(alice, `${url}/latin`)).body["og:title"], "Tee f\u00fcr zwei")
+      const picture = yield* preview(alice, `${url}/cup.png`)
+      assert.strictEqual(picture.body["og:image:type"], "image/png")
+      const nobody = yield* transfer("GET", `/_matrix/client/v1/media/preview_url?url=${url}/tea`)
+      assert.strictEqual(nobody.body.errcode, "M_MISSING_TOKEN")
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("hostile pages cost little and lead nowhere", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("preview-hostile")
+      const url = yield* web
+      assert.strictEqual((yield* preview(alice, `${url}/endless`)).body["og:title"], "Endless")
+      assert.strictEqual((yield* preview(alice, `${url}/unclosed`)).body["og:title"], "Deep")
+      assert.deepStrictEqual((yield* preview(alice, `${url}/fake.png`)).body, {} as never)
+      for (const path of ["/file.zip", "/missing", "/inside", "/loop", "/script"]) {
+        const got = yield* preview(alice, `${url}${path}`)
+        assert.deepStrictEqual([got.status, got.body.errcode], [404, "M_NOT_FOUND"], path)
+      }
+      for (const wrong of ["file:///etc/passwd", "javascript:alert(1)", "nothing", "gopher://127.0.0.1/"]) {
+        const got = yield* preview(alice, wrong)
+        assert.deepStrictEqual([got.status, got.body.errcode], [400, "M_INVALID_PARAM"], wrong)
+      }
+      assert.strictEqual((yield* preview(alice, url.replace("//", "//user:secret@"))).status, 404)
+    }).pipe(Effect.scoped)
+  )
+})
+
+layer(mediaGateway().layer, { excludeTestServices: true })("previews of private addresses", (it) => {
+  it.effect("nothing is asked of this machine or its network, however the address is written", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("preview-private")
+      const url = yield* web
+      const { port } = new URL(url)
+      const before = asked.length
+      for (const host of ["127.0.0.1", "2130706433", "0x7f.1", "0", "[::1]", "[::ffff:127.0.0.1]", "127.0.0.1."]) {
+        const got = yield* preview(alice, `http://${host}:${port}/tea`)
+        assert.strictEqual(got.status, 404, host)
+      }
+      assert.strictEqual(asked.length, before)
+    }).pipe(Effect.scoped)
+  )
+})
+
+layer(Layer.mergeAll(mediaGateway({ urlPreviews: false }).layer), { excludeTestServices: true })("without", (it) => {
+  it.effect("no page is previewed where the operator does not want it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("preview-off")
+      assert.strictEqual((yield* preview(alice, "http://192.0.2.1/")).body.errcode, "M_NOT_FOUND")
+    })
+  )
+})
