@@ -19,6 +19,7 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
+import { isServerName } from "@greenroom/protocol/Identifiers"
 import { stableVersions } from "@greenroom/room/RoomVersions"
 import { Schema } from "effect"
 import { limitSettings } from "./LimitSettings.ts"
@@ -126,6 +127,12 @@ export const settings = {
     expects: "a list of files",
     schema: list(/^[^,]+$/),
     fallback: [] as ReadonlyArray<string>
+  }),
+  federationAddress: optional({
+    name: "federation.address",
+    description: "Where other home servers reach this one, if not at its name: served as /.well-known/matrix/server",
+    expects: "a server name, such as matrix.example.org:443",
+    schema: Schema.String.check(Schema.makeFilter((text: string) => isServerName(text) || "Expected a server name"))
   }),
   federationKeyNotaries: setting({
     name: "federation.key_notaries",

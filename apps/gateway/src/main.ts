@@ -38,6 +38,7 @@ interface Files {
 const toHomeServer = (config: GatewayConfig, { appServices, authorities }: Files): HomeServerOptions => ({
   serverName: config.serverName,
   dataDir: config.dataDir,
+  ...(config.federationAddress === undefined ? {} : { federationAddress: config.federationAddress }),
   enableRegistration: config.enableRegistration,
   defaultRoomVersion: config.defaultRoomVersion,
   ...(config.registrationSharedSecret === undefined

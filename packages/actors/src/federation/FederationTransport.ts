@@ -144,7 +144,7 @@ const make = Effect.gen(function* () {
       method: request.method,
       path: request.uri,
       headers: {
-        host: request.destination,
+        host: target.hostHeader ?? request.destination,
         ...request.headers,
         ...("body" in request && request.body !== undefined ? { "content-length": request.body.length } : {})
       }

@@ -6,14 +6,18 @@
  * | in `staticServers` of the configuration | the address there |
  * | with a port | that host and port |
  * | an IPv4 or IPv6 address | port 8448 there |
- * | any other | the SRV records `_matrix._tcp.<name>`, by priority and weight; without records port 8448 of the name |
+ * | any other | where `https://<name>/.well-known/matrix/server` delegates to, by the same rules; else as below |
+ * | a host without a delegation | the SRV records `_matrix-fed._tcp.<name>`, else `_matrix._tcp.<name>`, by priority and |
+ * | | weight; without records port 8448 of the name |
+ *
+ * After a delegation, certificate and Host header are those of the name that is delegated to.
  *
  * Addresses that the `AddressPolicy` does not allow, and port 0, are no targets, unless the configuration names them.
  * Without `dnsServers` the system resolves host names while it connects: the connecting code applies the policy then.
  *
  * Node does not tell how long a record is good for, so answers are kept for fixed times.
  *
- * Source: "SRV Records" of the specification.
+ * Source: "SRV Records" of the draft, "Server discovery" of the server-server specification.
  */
 import { Resolver, type SrvRecord } from "node:dns"
 import { isIP } from "node:net"
@@ -22,6 +26,7 @@ import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Data, Effect, Exit, Layer, Random } from "effect"
 import { isAllowedHost } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
+import { type Delegation, makeWellKnown } from "./internal/WellKnown.ts"
 import { RemoteUnreachable } from "./RemoteError.ts"
 
 /** Where to connect, and the name that the certificate must bear: empty where that is the address itself. */
@@ -29,6 +34,8 @@ export interface Target {
   readonly host: string
   readonly port: number
   readonly tlsServerName: string
+  /** The Host header, where it is another than the server name: the name that was delegated to. */
+  readonly hostHeader?: string
   /** The operator has written this address into the configuration: it may be private. */
   readonly isConfigured?: true
 }
@@ -111,8 +118,13 @@ const make = Effect.gen(function* () {
   const resolver = new Resolver(resolverOptions)
   if (dnsServers !== undefined) resolver.setServers(dnsServers)
 
+  const resolveService = (service: string, name: string) =>
+    query<SrvRecord>((callback) => resolver.resolveSrv(`${service}._tcp.${name}`, callback))
+
   const services = yield* cached((name: string) =>
-    query<SrvRecord>((callback) => resolver.resolveSrv(`_matrix._tcp.${name}`, callback))
+    Effect.flatMap(resolveService("_matrix-fed", name), (records) =>
+      records.length > 0 ? Effect.succeed(records) : resolveService("_matrix", name)
+    )
   )
   const addresses = yield* cached((name: string) =>
     Effect.map(
@@ -125,6 +137,15 @@ const make = Effect.gen(function* () {
       ),
       (both) => both.flat()
     )
+  )
+
+  const delegations = yield* MonotonicCache.makeWith(
+    makeWellKnown(config, (host) =>
+      dnsServers === undefined
+        ? Effect.succeed(undefined)
+        : Effect.orElseSucceed(MonotonicCache.get(addresses, host), () => [])
+    ),
+    { capacity, timeToLive: (exit: Exit.Exit<Delegation>) => (Exit.isSuccess(exit) ? exit.value.lifetime : 0) }
   )
 
   /** The system finds the address of a host while it connects, unless DNS servers of our own are to be asked. */
@@ -150,6 +171,16 @@ const make = Effect.gen(function* () {
       return [{ host: address.host, port: address.port ?? defaultPort, tlsServerName, isConfigured: true as const }]
     }
     if (port !== undefined || tlsServerName === "") return [{ host, port: port ?? defaultPort, tlsServerName }]
+    const { server: delegated } = yield* MonotonicCache.get(delegations, host)
+    if (delegated === undefined) return yield* bySrv(host)
+    return (yield* direct(delegated)).map((target) => ({ ...target, hostHeader: delegated }))
+  })
+
+  /** The targets of a name that is not asked for a delegation: it was delegated to. */
+  const direct = Effect.fnUntraced(function* (serverName: ServerName): Effect.fn.Return<ReadonlyArray<Target>> {
+    const { host, port } = splitHostPort(serverName)
+    const tlsServerName = isIP(host) === 0 ? host : ""
+    if (port !== undefined || tlsServerName === "") return [{ host, port: port ?? defaultPort, tlsServerName }]
     return yield* bySrv(host)
   })
 
@@ -166,9 +197,15 @@ const make = Effect.gen(function* () {
   })
 
   const forget = Effect.fnUntraced(function* (serverName: ServerName) {
-    const { host } = splitHostPort(serverName)
-    yield* MonotonicCache.invalidate(services, host)
-    yield* MonotonicCache.invalidate(addresses, host)
+    const { host, port } = splitHostPort(serverName)
+    const delegated =
+      port === undefined && (yield* MonotonicCache.has(delegations, host))
+        ? (yield* MonotonicCache.get(delegations, host)).server
+        : undefined
+    for (const each of delegated === undefined ? [host] : [host, splitHostPort(delegated).host]) {
+      yield* MonotonicCache.invalidate(services, each)
+      yield* MonotonicCache.invalidate(addresses, each)
+    }
   })
 
   return ServerDiscovery.of({ find, forget })

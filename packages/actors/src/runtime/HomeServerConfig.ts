@@ -30,6 +30,8 @@ export interface HomeServerSettings {
    * asked where a client names none (default: none).
    */
   readonly identityServers?: ReadonlyArray<string>
+  /** Where other servers reach this one, where that is not its name: a host name or address, perhaps with a port. */
+  readonly federationAddress?: string
   /** How much one user or one room may have. */
   readonly limits?: Partial<Limits>
   /** The application services of this server (default: none). Their IDs and `as_token`s differ. */

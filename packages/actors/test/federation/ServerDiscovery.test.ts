@@ -5,14 +5,15 @@ import { TestClock } from "effect/testing"
 import { FederationConfig, type FederationOptions } from "../../src/federation/FederationConfig.ts"
 import { ServerDiscovery, splitHostPort } from "../../src/federation/ServerDiscovery.ts"
 import { dnsServer, type Zone } from "./support/DnsServer.ts"
+import { tlsServer } from "./support/TlsServer.ts"
 
 const name = "example.org" as ServerName
 const service = "_matrix._tcp.example.org"
 
 const discovery = (options: FederationOptions) =>
-  Layer.build(ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, options)))).pipe(
-    Effect.map((context) => Effect.runSync(Effect.provide(ServerDiscovery, context)))
-  )
+  Layer.build(
+    ServerDiscovery.layer.pipe(Layer.provide(Layer.succeed(FederationConfig, { wellKnownPort: 0, ...options })))
+  ).pipe(Effect.map((context) => Effect.runSync(Effect.provide(ServerDiscovery, context))))
 
 const withZone = Effect.fnUntraced(function* (zone: Zone) {
   const dns = yield* dnsServer(zone)
@@ -120,7 +121,7 @@ describe("ServerDiscovery", () => {
       const srv: Zone["srv"] = { [service]: [record("a.example.org", 1)] }
       const { dns, find, forget } = yield* withZone({ srv, a: hosts })
       yield* Effect.all([find(name), find(name), find(name)], { concurrency: "unbounded" })
-      const asked = () => dns.questions.filter((question) => question.startsWith("SRV")).length
+      const asked = () => dns.questions.filter((question) => question === `SRV ${service}`).length
       assert.strictEqual(asked(), 1)
       srv[service] = [record("b.example.org", 1)]
       assert.strictEqual((yield* find(name))[0]?.host, "10.0.0.1")
@@ -173,6 +174,68 @@ describe("ServerDiscovery", () => {
       const { find } = yield* discovery({ verifyCertificates: false })
       assert.strictEqual((yield* find("127.0.0.1:8449" as ServerName)).length, 1)
       assert.strictEqual((yield* Effect.flip(find("10.0.0.1" as ServerName)))._tag, "RemoteUnreachable")
+    })
+  )
+
+  it.effect("a name leads where its .well-known document says, until that has expired", () =>
+    Effect.gen(function* () {
+      let body = JSON.stringify({ "m.server": "matrix.example.org:7443" })
+      let headers: { readonly [name: string]: string } = { "cache-control": "max-age=600" }
+      const web = yield* tlsServer(() => ({ body, headers }))
+      const dns = yield* dnsServer({
+        srv: { "_matrix-fed._tcp.b.example.org": [record("a.example.org", 1, 0, 7001)] },
+        a: { ...hosts, "example.org": ["127.0.0.1"], "matrix.example.org": ["10.0.0.9"] }
+      })
+      const { find } = yield* discovery({
+        dnsServers: [dns.address],
+        addressPolicy: "any",
+        certificateAuthorities: [web.authority],
+        wellKnownPort: web.port
+      })
+      const matrix = { tlsServerName: "matrix.example.org", hostHeader: "matrix.example.org:7443" }
+      for (let i = 0; i < 3; i++) {
+        assert.deepStrictEqual(yield* find(name), [{ host: "10.0.0.9", port: 7443, ...matrix }])
+      }
+      assert.deepStrictEqual(
+        web.requests.map(({ path }) => path),
+        ["/.well-known/matrix/server"]
+      )
+      body = JSON.stringify({ "m.server": "b.example.org" })
+      headers = {}
+      yield* TestClock.adjust("11 minutes")
+      // Where the delegated name has no port, its SRV records count.
+      assert.deepStrictEqual(yield* find(name), [
+        { host: "10.0.0.1", port: 7001, tlsServerName: "b.example.org", hostHeader: "b.example.org" }
+      ])
+      body = JSON.stringify({ "m.server": "not a name" })
+      yield* TestClock.adjust("25 hours")
+      assert.deepStrictEqual(yield* find(name), [{ host: "127.0.0.1", port: 8448, tlsServerName: "example.org" }])
+    })
+  )
+
+  it.effect("redirects of the .well-known document are followed over TLS, in bounded number", () =>
+    Effect.gen(function* () {
+      const web = yield* tlsServer(({ path }) =>
+        path === "/elsewhere"
+          ? { body: JSON.stringify({ "m.server": "10.0.0.9:7443" }) }
+          : { status: 302, body: "", headers: { location: to } }
+      )
+      let to = "/elsewhere"
+      const dns = yield* dnsServer({ srv: {}, a: { "example.org": ["127.0.0.1"], localhost: ["127.0.0.1"] } })
+      const options = {
+        dnsServers: [dns.address],
+        addressPolicy: "any" as const,
+        certificateAuthorities: [web.authority],
+        wellKnownPort: web.port
+      }
+      const target = { host: "10.0.0.9", port: 7443, tlsServerName: "", hostHeader: "10.0.0.9:7443" }
+      assert.deepStrictEqual(yield* (yield* discovery(options)).find(name), [target])
+      const itself = [{ host: "127.0.0.1", port: 8448, tlsServerName: "example.org" }]
+      for (const elsewhere of ["http://example.org/elsewhere", "/.well-known/matrix/server"]) {
+        to = elsewhere
+        assert.deepStrictEqual(yield* (yield* discovery(options)).find(name), itself)
+      }
+      assert.isBelow(web.requests.length, 12)
     })
   )
 

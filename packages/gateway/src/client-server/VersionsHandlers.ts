@@ -80,6 +80,7 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
 export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.wellKnown", (handlers) =>
   withServices(function* () {
     const publicUrl = yield* PublicUrl
+    const { federationAddress } = yield* HomeServerConfig
     const { mode } = yield* OAuthServer
     const authentication = (url: string) => ({
       "org.matrix.msc2965.authentication": { issuer: `${url}/`, account: `${url}${paths.account}` }
@@ -90,6 +91,11 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
           const url = publicUrl.get()
           return { "m.homeserver": { base_url: url }, ...(mode === "off" ? {} : authentication(url)) }
         })
+      )
+      .handle("server", () =>
+        federationAddress === undefined
+          ? Effect.fail(new NotFound({ error: "Other servers reach this one at its server name" }))
+          : Effect.succeed({ "m.server": federationAddress })
       )
       .handle("support", () => Effect.fail(new NotFound({ error: "The operator names no contact" })))
   })

@@ -71,6 +71,13 @@ export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
     HttpApiEndpoint.get("client", "/.well-known/matrix/client", { success: AnyObject }).annotateMerge(
       documented({ summary: "Where the client API of this server is", who: "anyone" })
     ),
+    HttpApiEndpoint.get("server", "/.well-known/matrix/server", { success: AnyObject }).annotateMerge(
+      documented({
+        summary: "Where other home servers reach this one",
+        text: "Errors: M_NOT_FOUND where that is the server name itself.",
+        who: "anyone"
+      })
+    ),
     HttpApiEndpoint.get("support", "/.well-known/matrix/support", { success: AnyObject }).annotateMerge(
       documented({ summary: "Whom to contact about this server", text: "Errors: M_NOT_FOUND.", who: "anyone" })
     )
