@@ -70,14 +70,15 @@ export class Rooms extends Context.Service<
     ) => Effect.Effect<{ readonly room_id: RoomId }, MatrixError>
     /** Joined and invited users: leaves, or rejects the invitation. */
     readonly leave: (session: Session, roomId: RoomId, txnId?: string) => Effect.Effect<void, MatrixError>
-    /** Who the membership rules and power levels allow. */
+    /** Who the membership rules and power levels allow. A knock goes through `servers` where this one is not in the room. */
     readonly setMembership: (
       session: Session,
       roomId: RoomId,
       action: "invite" | "ban" | "kick" | "unban" | "knock",
       target: UserId,
       reason?: string,
-      txnId?: string
+      txnId?: string,
+      servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<void, MatrixError>
     /** The sender of the event, or who has the power to redact. */
     readonly redact: (

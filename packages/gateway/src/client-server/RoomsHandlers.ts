@@ -164,8 +164,13 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
         CurrentSession.use((session) =>
           Effect.gen(function* () {
             const target = params.roomIdOrAlias
-            const roomId = isRoomId(target) ? target : (yield* rooms.resolveAlias(target)).room_id
-            yield* rooms.setMembership(session, roomId, "knock", session.userId, yield* reasonOf(payload))
+            const named = yield* namedServers
+            const { room_id: roomId, servers } = isRoomId(target)
+              ? { room_id: target, servers: [] }
+              : yield* rooms.resolveAlias(target)
+            const through = [...named, ...servers]
+            const reason = yield* reasonOf(payload)
+            yield* rooms.setMembership(session, roomId, "knock", session.userId, reason, undefined, through)
             return { room_id: roomId }
           })
         )

@@ -44,6 +44,9 @@ const bannedFor = { kick: { banned: false }, unban: { banned: true } } as const
 /** How long somebody types where the client does not say, in milliseconds. */
 const defaultTypingTimeout = 30_000
 
+const needsVoucher = ({ _tag }: MatrixError): boolean =>
+  _tag === "M_UNABLE_TO_GRANT_JOIN" || _tag === "M_UNABLE_TO_AUTHORISE_JOIN"
+
 export const makeRoomRequests = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const room = yield* Room.client
@@ -173,13 +176,22 @@ export const makeRoomRequests = Effect.gen(function* () {
       yield* ask(room(roomId).JoinRemotely({ userId: session.userId, content: membership, servers: through }))
       return { room_id: roomId }
     }
-    yield* propose(
-      session,
-      roomId,
-      { type: "m.room.member", stateKey: session.userId, content: membership },
-      transactionOf(session, "join", txnId)
+    const joining = { type: "m.room.member", stateKey: session.userId, content: membership }
+    yield* Effect.catch(propose(session, roomId, joining, transactionOf(session, "join", txnId)), (refusal) =>
+      needsVoucher(refusal) ? joinByVoucher(session.userId, roomId, membership, servers) : Effect.fail(refusal)
     )
     return { room_id: roomId }
+  })
+
+  /** Nobody of this server can vouch for a user who joins a restricted room: a member of another one may. */
+  const joinByVoucher = Effect.fnUntraced(function* (
+    userId: UserId,
+    roomId: RoomId,
+    content: JsonObject,
+    named: ReadonlyArray<ServerName>
+  ) {
+    const servers = [...named, ...(yield* ask(room(roomId).Servers()))]
+    yield* ask(room(roomId).JoinRemotely({ userId, content, servers }))
   })
 
   /** Whether the user is invited or has knocked, in a room that this server takes no part in. */
@@ -208,7 +220,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     action: keyof typeof membershipFor,
     target: UserId,
     reason?: string,
-    txnId?: string
+    txnId?: string,
+    servers: ReadonlyArray<ServerName> = []
   ) {
     if (action === "kick" && target === session.userId) {
       return yield* new Forbidden({ error: "user_id: to leave the room, use leave" })
@@ -218,7 +231,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     const profile = action === "invite" || action === "knock" ? yield* profileOf(target) : {}
     const content = { ...profile, membership: membershipFor[action], ...(reason === undefined ? {} : { reason }) }
     if (action === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
-      yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: [] }))
+      const through = yield* serversFor(session.userId, roomId, servers)
+      yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content, servers: through }))
       return
     }
     if (action === "invite" && serverNameOf(target) !== serverName) {

@@ -1,0 +1,135 @@
+import { assert, describe, it } from "@effect/vitest"
+import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Effect } from "effect"
+import { isMessage, message, readsIn, type TestServer, twoHomeServers } from "./support/HomeServers.ts"
+
+const isMembership =
+  (userId: string, membership: string) =>
+  (event: StreamedEvent): boolean =>
+    event.type === "m.room.member" && event.state_key === userId && event.content.membership === membership
+
+const send = (server: TestServer, session: Session, roomId: RoomId, text: string) =>
+  server.run(Effect.flatMap(Rooms, (rooms) => rooms.send(session, roomId, "m.room.message", message(text))))
+
+const setState = (server: TestServer, session: Session, roomId: RoomId, type: string, content: JsonObject) =>
+  server.run(Effect.flatMap(Rooms, (rooms) => rooms.setState(session, roomId, type, "", content)))
+
+const join = (server: TestServer, session: Session, roomId: RoomId, through: TestServer) =>
+  server.run(Effect.flatMap(Rooms, (rooms) => rooms.join(session, roomId, {}, undefined, [through.serverName])))
+
+const create = (server: TestServer, session: Session, version: string, visibility: "public" | "private" = "public") =>
+  Effect.map(
+    server.run(Effect.flatMap(Rooms, (rooms) => rooms.create(session, { room_version: version, visibility }))),
+    ({ room_id }) => room_id
+  )
+
+/** Asks red in the name of blue. */
+const asBlue = (blue: TestServer, red: TestServer, method: "GET" | "PUT" | "POST", uri: string, content?: JsonObject) =>
+  blue.run(
+    Effect.flatMap(FederationCalls, (calls) =>
+      calls.call({
+        destination: red.serverName,
+        method,
+        uri: `/_matrix/federation/${uri}`,
+        ...(content === undefined ? {} : { content }),
+        maxBytes: 1_000_000,
+        isUrgent: true,
+        read: (answer) => answer
+      })
+    )
+  )
+
+const tagOf = <A, E extends { readonly _tag: string }>(effect: Effect.Effect<A, E>) =>
+  Effect.match(effect, { onSuccess: () => "allowed", onFailure: ({ _tag }) => _tag })
+
+describe("Rooms of versions 1 to 12 on two servers", () => {
+  for (const version of ["1", "2", "3", "5", "6", "8", "10", "11", "12"]) {
+    it.live(`version ${version}: invited, joined, talked in both directions, left`, () =>
+      Effect.gen(function* () {
+        const [red, blue] = yield* twoHomeServers
+        const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+        const room = yield* create(red, alice, version, "private")
+        assert.strictEqual(yield* tagOf(join(blue, bob, room, red)), "M_FORBIDDEN")
+        yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.setMembership(alice, room, "invite", bob.userId)))
+        yield* join(blue, bob, room, red)
+        yield* red.sees(alice, isMembership(bob.userId, "join"))
+        yield* send(red, alice, room, "hello")
+        yield* blue.sees(bob, isMessage("hello"))
+        yield* send(blue, bob, room, "hello yourself")
+        yield* red.sees(alice, isMessage("hello yourself"))
+        assert.deepStrictEqual(yield* readsIn(blue, bob, room), ["hello", "hello yourself"])
+        yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.leave(bob, room)))
+        yield* red.sees(alice, isMembership(bob.userId, "leave"))
+      })
+    )
+  }
+
+  it.live("a member of another room joins a restricted one, and nobody else", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob, mallory] = [
+        yield* red.person("alice"),
+        yield* blue.person("bob"),
+        yield* blue.person("mallory")
+      ]
+      const club = yield* create(red, alice, "12")
+      const room = yield* create(red, alice, "12", "private")
+      yield* setState(red, alice, room, "m.room.join_rules", {
+        join_rule: "restricted",
+        allow: [{ type: "m.room_membership", room_id: club }]
+      })
+      yield* join(blue, bob, club, red)
+      yield* red.sees(alice, isMembership(bob.userId, "join"))
+      yield* join(blue, bob, room, red)
+      yield* send(blue, bob, room, "inside")
+      yield* red.sees(alice, isMessage("inside"))
+      assert.strictEqual(yield* tagOf(join(blue, mallory, room, red)), "M_FORBIDDEN")
+    })
+  )
+
+  it.live("a server that an access control list keeps out gets and sends nothing more", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const room = yield* create(red, alice, "11")
+      yield* join(blue, bob, room, red)
+      yield* red.sees(alice, isMembership(bob.userId, "join"))
+      yield* setState(red, alice, room, "m.room.server_acl", { allow: ["*"], deny: ["blue.*"] })
+      yield* blue.sees(bob, ({ type }) => type === "m.room.server_acl")
+      const { event_id } = yield* send(blue, bob, room, "kept out")
+      const path = `v1/event_auth/${encodeURIComponent(room)}/${encodeURIComponent(event_id)}`
+      assert.strictEqual(yield* tagOf(asBlue(blue, red, "GET", path)), "RemoteRefused")
+      assert.strictEqual(
+        yield* tagOf(asBlue(blue, red, "GET", `v1/event/${encodeURIComponent(event_id)}`)),
+        "RemoteRefused"
+      )
+      yield* send(red, alice, room, "inside")
+      assert.deepStrictEqual(yield* readsIn(red, alice, room), ["inside"])
+    })
+  )
+
+  it.live("a room is told of in the dialect of its version only", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const [todays, drafts] = [yield* create(red, alice, "10"), yield* create(red, alice, "1-draft")]
+      yield* join(blue, bob, todays, red)
+      yield* join(blue, bob, drafts, red)
+      const room = (id: RoomId) => encodeURIComponent(id)
+      // The draft's path, below today's prefix: it names no event.
+      assert.strictEqual(yield* tagOf(asBlue(blue, red, "GET", `v1/state/${room(todays)}`)), "RemoteRefused")
+      assert.strictEqual(yield* tagOf(asBlue(blue, red, "GET", `v1/state/${room(drafts)}`)), "allowed")
+      const missing = { earliest_events: [], latest_events: [], limit: 10 }
+      const ask = (id: RoomId) => tagOf(asBlue(blue, red, "POST", `v1/get_missing_events/${room(id)}`, missing))
+      assert.strictEqual(yield* ask(todays), "allowed")
+      assert.strictEqual(yield* ask(drafts), "RemoteRefused")
+      const makeJoin = asBlue(blue, red, "GET", `v1/make_join/${room(todays)}/${encodeURIComponent(bob.userId)}?ver=9`)
+      assert.include(yield* Effect.flip(makeJoin), { errcode: "M_INCOMPATIBLE_ROOM_VERSION" })
+    })
+  )
+})
