@@ -21,6 +21,8 @@ import { AppServiceStore } from "@greenroom/store/AppServiceStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import * as Database from "@greenroom/store/Database"
+import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
+import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
@@ -52,6 +54,7 @@ import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
+import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { UnreadStore } from "@greenroom/store/UnreadStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
@@ -134,11 +137,14 @@ import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerC
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import type { Nodes } from "./runtime/Nodes.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
+import { DeviceLists } from "./sync/DeviceLists.ts"
 import { Events } from "./sync/Events.ts"
 import { Feeds } from "./sync/internal/Feeds.ts"
 import { SlidingSync } from "./sync/SlidingSync.ts"
 import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
+import { DeviceKeys } from "./user/encryption/DeviceKeys.ts"
+import { ToDevice } from "./user/encryption/ToDevice.ts"
 import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
 import * as MemberPushRulesLive from "./user/push/MemberPushRulesLive.ts"
 import { Notifications } from "./user/push/Notifications.ts"
@@ -168,6 +174,9 @@ const stores = (options: HomeServerOptions) =>
     AccountStore.layer,
     AddressValidationStore.layer,
     ClientSettingsStore.layer,
+    DeviceKeyStore.layer,
+    DeviceListStore.layer,
+    ToDeviceStore.layer,
     DirectoryStore.layer,
     EventLog.layer,
     EventStore.layer,
@@ -265,6 +274,7 @@ const services = Layer.mergeAll(
     Layer.provide(PushGateway.layer)
   ),
   TypingOfLostNodes.layer,
+  Layer.mergeAll(DeviceKeys.layer, DeviceLists.layer, ToDevice.layer),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),

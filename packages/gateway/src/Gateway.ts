@@ -40,6 +40,7 @@ import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { createRoomHandlers } from "./client-server/CreateRoomHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
+import { encryptionHandlers } from "./client-server/EncryptionHandlers.ts"
 import { finderHandlers } from "./client-server/FinderHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as MediaHandlers from "./client-server/MediaHandlers.ts"
@@ -171,6 +172,7 @@ const clientServerHandlers = Layer.mergeAll(
   UserDataHandlers.pushRulesHandlers,
   pushersHandlers,
   searchHandlers,
+  encryptionHandlers,
   UserDataHandlers.receiptsHandlers,
   MediaHandlers.uploadHandlers,
   MediaHandlers.mediaHandlers,

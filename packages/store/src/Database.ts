@@ -42,6 +42,7 @@ import logEpochs from "./migrations/0019_log_epochs.ts"
 import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_reports.ts"
 import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
+import deviceKeys from "./migrations/0025_device_keys.ts"
 import media from "./migrations/0030_media.ts"
 import accountStandings from "./migrations/0035_account_standings.ts"
 import addressValidations from "./migrations/0036_address_validations.ts"
@@ -79,6 +80,7 @@ const migrations = {
   "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports,
   "0021_creations": creations,
   "0022_short_lived": shortLived,
+  "0025_device_keys": deviceKeys,
   "0030_media": media,
   "0035_account_standings": accountStandings,
   "0036_address_validations": addressValidations,

@@ -19,6 +19,7 @@ import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./internal/Feeds.ts"
+import { makeSyncDevices } from "./internal/SyncDevices.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
 import type { UserFeed } from "./internal/UserFeed.ts"
@@ -41,10 +42,11 @@ const maxTimeout = 300_000
 const noFilter: Filter = {}
 const decodeFilter = Schema.decodeUnknownOption(Schema.fromJsonString(Filter))
 
-/** Where a former answer ended: all in all, and in presence. */
+/** Where a former answer ended: all in all, in presence, and in messages to the device. */
 interface Start {
   readonly position: StreamPosition
   readonly seen: StreamPosition
+  readonly messagesSeen: StreamPosition
 }
 
 /** Of several events of a user the last one. */
@@ -56,8 +58,10 @@ const eachOnce = (events: ReadonlyArray<SyncedPresence>): ReadonlyArray<SyncedPr
 const isOwnArrival = (userId: UserId, { content, sender }: SyncedPresence): boolean =>
   sender === userId && content.presence === "online" && content.status_msg === undefined
 
-const isEmpty = (userId: UserId, { account_data, presence, rooms }: SyncAnswer): boolean =>
+const isEmpty = (userId: UserId, { account_data, device_lists, presence, rooms, to_device }: SyncAnswer): boolean =>
   account_data.events.length === 0 &&
+  to_device.events.length === 0 &&
+  (device_lists === undefined || (device_lists.changed.length === 0 && device_lists.left.length === 0)) &&
   presence.events.every((event) => isOwnArrival(userId, event)) &&
   Object.values(rooms).every((section) => Object.keys(section).length === 0)
 
@@ -69,6 +73,7 @@ const make = Effect.gen(function* () {
   const pushRules = yield* UserPushRules
   const rooms = yield* makeSyncRooms
   const presence = yield* makeSyncPresence
+  const devices = yield* makeSyncDevices
 
   const filterOf = Effect.fnUntraced(function* (session: Session, given: string | undefined) {
     if (given === undefined || given === "") return noFilter
@@ -86,7 +91,11 @@ const make = Effect.gen(function* () {
   /** Where the former answer ended; none for a token from a lost future, which counts as absent. */
   const startOf = (since: string): Effect.Effect<Start | undefined, MatrixError> =>
     readToken(since).pipe(
-      Effect.map(({ cut, position }) => ({ position, seen: cut?.presence ?? position })),
+      Effect.map(({ cut, position }) => ({
+        position,
+        seen: cut?.presence ?? position,
+        messagesSeen: cut?.toDevice ?? position
+      })),
       Effect.catch(({ isLost, reason }) =>
         isLost ? Effect.undefined : Effect.fail(new InvalidParam({ error: `since: ${reason}` }))
       )
@@ -119,9 +128,14 @@ const make = Effect.gen(function* () {
     })
     const told = yield* presence.read(session.userId, start?.seen, filter.presence, feed)
     const met = yield* presence.inRooms(session.userId, found.entered, filter.presence)
-    const isCurrent = comparePositions(told.seen, upTo) === 0
+    const { answer, messagesSeen } = yield* devices.read({ session, since, messagesSeen: start?.messagesSeen, upTo })
+    const cut = {
+      ...(comparePositions(told.seen, upTo) === 0 ? {} : { presence: told.seen }),
+      ...(comparePositions(messagesSeen, upTo) === 0 ? {} : { toDevice: messagesSeen })
+    }
     return {
-      next_batch: yield* log.tokenOf(upTo, isCurrent ? undefined : { presence: told.seen }),
+      ...answer,
+      next_batch: yield* log.tokenOf(upTo, cut),
       rooms: found.rooms,
       account_data: {
         events: since === undefined ? yield* withPushRules(session, found.accountData) : found.accountData
@@ -136,6 +150,7 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<SyncAnswer, MatrixError> {
     const filter = yield* filterOf(session, request.filter)
     const start = request.since === undefined ? undefined : yield* startOf(request.since)
+    if (start !== undefined) yield* devices.acknowledge(session, start.messagesSeen)
     if (start === undefined || request.fullState || request.timeout === 0) {
       return yield* read(session, request, filter, start, undefined)
     }

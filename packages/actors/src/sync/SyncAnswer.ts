@@ -4,6 +4,7 @@
  * Source: "Syncing" of the client-server specification.
  */
 import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { UnreadOfRoom } from "../user/push/UnreadCounts.ts"
 import type { SyncedPresence } from "./internal/SyncPresence.ts"
 
@@ -31,7 +32,16 @@ export interface SyncedRoom extends Partial<UnreadOfRoom> {
   readonly account_data?: Events
 }
 
-export interface SyncAnswer {
+/** What an answer tells of encryption. */
+export interface SyncedDevices {
+  readonly to_device: Events<SimpleEvent & { readonly sender: UserId }>
+  /** Absent in a first answer. */
+  readonly device_lists?: { readonly changed: ReadonlyArray<UserId>; readonly left: ReadonlyArray<UserId> }
+  readonly device_one_time_keys_count: { readonly [algorithm: string]: number }
+  readonly device_unused_fallback_key_types: ReadonlyArray<string>
+}
+
+export interface SyncAnswer extends SyncedDevices {
   readonly next_batch: string
   readonly rooms: {
     readonly join: { readonly [roomId: string]: SyncedRoom }

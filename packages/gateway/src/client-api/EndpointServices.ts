@@ -44,10 +44,13 @@ import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Nodes } from "@greenroom/actors/runtime/Nodes"
 import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
+import type { DeviceLists } from "@greenroom/actors/sync/DeviceLists"
 import type { Events } from "@greenroom/actors/sync/Events"
 import type { SlidingSync } from "@greenroom/actors/sync/SlidingSync"
 import type { Sync } from "@greenroom/actors/sync/Sync"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
+import type { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
+import type { ToDevice } from "@greenroom/actors/user/encryption/ToDevice"
 import type { Notifications } from "@greenroom/actors/user/push/Notifications"
 import type { Pushers } from "@greenroom/actors/user/push/Pushers"
 import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
@@ -85,6 +88,9 @@ export type HomeServerServices =
   | UserPushRules
   | Search
   | Pushers
+  | DeviceKeys
+  | DeviceLists
+  | ToDevice
   | Notifications
   | Events
   | Accounts

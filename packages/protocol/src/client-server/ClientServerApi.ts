@@ -13,6 +13,7 @@ import { ClientErrors } from "./ClientErrors.ts"
 import { CreateRoomApi } from "./CreateRoomApi.ts"
 import { DeviceApi } from "./DeviceApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
+import { EncryptionApi } from "./EncryptionApi.ts"
 import { FinderApi } from "./FinderApi.ts"
 import { LoginApi } from "./LoginApi.ts"
 import { MediaApi, OldMediaApi, UploadApi } from "./MediaApi.ts"
@@ -38,7 +39,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, PasswordApi, RoomsApi)
   .add(AddressValidationApi, ThirdPartyIdApi, SsoApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
-  .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi)
+  .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi, EncryptionApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, SsoPagesApi, UploadApi, OldMediaApi)

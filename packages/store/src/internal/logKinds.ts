@@ -3,12 +3,14 @@
  */
 import { accountDataChanges } from "../AccountDataStore.ts"
 import { accountStandings } from "../AccountStandingStore.ts"
+import { deviceListChanges, userSignatures } from "../DeviceListStore.ts"
 import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
 import { pusherChanges } from "../PusherStore.ts"
 import { receiptChanges } from "../ReceiptStore.ts"
 import { sessionRevocations } from "../SessionRevocation.ts"
 import { shortLivedRows } from "../ShortLivedRow.ts"
+import { toDeviceMessages } from "../ToDeviceStore.ts"
 
 export const logKinds: ReadonlyArray<AnyLogKind> = [
   logEpochs,
@@ -17,5 +19,8 @@ export const logKinds: ReadonlyArray<AnyLogKind> = [
   accountDataChanges,
   receiptChanges,
   pusherChanges,
+  deviceListChanges,
+  userSignatures,
+  toDeviceMessages,
   shortLivedRows
 ]

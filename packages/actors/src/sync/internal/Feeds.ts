@@ -5,6 +5,7 @@
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { UnknownToken } from "@greenroom/protocol/MatrixError"
 import { accountDataChanges } from "@greenroom/store/AccountDataStore"
+import { deviceListChanges, userSignatures } from "@greenroom/store/DeviceListStore"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { logEpochs } from "@greenroom/store/LogEpoch"
@@ -14,6 +15,7 @@ import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
+import { toDeviceMessages } from "@greenroom/store/ToDeviceStore"
 import { Context, Effect, Layer } from "effect"
 import {
   type EntranceUpdate,
@@ -90,7 +92,10 @@ const makeFeeds = Effect.gen(function* () {
   }
 
   /** The feeds whose owners may see rows of other kinds. The woken reader reads the rows itself. */
-  const readersOfRows = ({ rows }: LogSlice): ReadonlySet<UserFeed> => {
+  const readersOfRows = (
+    { rows }: LogSlice,
+    roomsOfChanged: ReadonlyMap<UserId, ReadonlyArray<RoomId>>
+  ): ReadonlySet<UserFeed> => {
     const readers = new Set<UserFeed>()
     const addOwn = (userId: UserId) => {
       const feed = feeds.get(userId)
@@ -101,10 +106,24 @@ const makeFeeds = Effect.gen(function* () {
       if (row.type === "m.read.private") addOwn(row.userId)
       else for (const feed of readersOf.get(row.roomId) ?? []) readers.add(feed)
     }
+    for (const { row } of rowsOf(rows, toDeviceMessages)) addOwn(row.userId)
+    for (const { row } of rowsOf(rows, userSignatures)) addOwn(row.signer)
+    for (const [userId, roomIds] of roomsOfChanged) {
+      addOwn(userId)
+      for (const roomId of roomIds) for (const feed of readersOf.get(roomId) ?? []) readers.add(feed)
+    }
     return readers
   }
 
-  const dispatch = (slice: LogSlice) => {
+  const noRooms: ReadonlyMap<UserId, ReadonlyArray<RoomId>> = new Map()
+
+  /** The rooms of users whose keys changed: everybody in them has news. */
+  const roomsOfChanged = ({ rows }: LogSlice) => {
+    const changed = new Set(rowsOf(rows, deviceListChanges).map(({ row }) => row.userId))
+    return changed.size === 0 || feeds.size === 0 ? Effect.succeed(noRooms) : rooms.joinedRoomsOfAll([...changed])
+  }
+
+  const dispatch = (slice: LogSlice, roomsOf: ReadonlyMap<UserId, ReadonlyArray<RoomId>>) => {
     const changes = Map.groupBy(slice.memberships, (change) => change.position.nid)
     const awake = new Set<UserFeed>()
     for (const streamed of slice.events) {
@@ -118,7 +137,7 @@ const makeFeeds = Effect.gen(function* () {
       for (const feed of recipients) awake.add(feed)
       for (const { change, feed } of changed) applyChange(feed, change)
     }
-    for (const feed of readersOfRows(slice)) awake.add(feed)
+    for (const feed of readersOfRows(slice, roomsOf)) awake.add(feed)
     for (const { position, row } of rowsOf(slice.rows, logEpochs)) {
       if (!row.fresh) continue
       for (const feed of feeds.values()) {
@@ -156,8 +175,9 @@ const makeFeeds = Effect.gen(function* () {
   let position = yield* log.follow(
     Effect.fnUntraced(function* (slice) {
       const strip = yield* strippingFor(slice)
+      const roomsOf = yield* roomsOfChanged(slice)
       strip()
-      dispatch(slice)
+      dispatch(slice, roomsOf)
     })
   )
 

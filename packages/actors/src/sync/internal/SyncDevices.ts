@@ -1,0 +1,70 @@
+/**
+ * What `/sync` tells of encryption: messages to the device, whose keys changed, and the device's keys that can be claimed.
+ *
+ * Source: "Extensions to /sync" of "Send-to-Device messaging" and "End-to-End Encryption" of the client-server specification.
+ */
+import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
+import { DeviceListStore } from "@greenroom/store/DeviceListStore"
+import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
+import { ToDeviceStore, type WaitingMessage } from "@greenroom/store/ToDeviceStore"
+import { Effect } from "effect"
+import type { Session } from "../../runtime/Session.ts"
+import type { SyncedDevices } from "../SyncAnswer.ts"
+
+/** The most messages to the device in one answer. */
+export const maxMessages = 100
+
+/** Clients take a missing algorithm for an unchanged one, so this one is always there. */
+const noneLeft = { signed_curve25519: 0 }
+
+export interface DevicesRange {
+  readonly session: Session
+  /** Undefined for a first answer. */
+  readonly since: StreamPosition | undefined
+  /** Up to where the client has messages. */
+  readonly messagesSeen: StreamPosition | undefined
+  readonly upTo: StreamPosition
+}
+
+export interface DevicesNews {
+  readonly answer: SyncedDevices
+  /** Up to where the messages were read. */
+  readonly messagesSeen: StreamPosition
+}
+
+const toEvent = ({ content, sender, type }: WaitingMessage) => ({ sender, type, content })
+
+export const makeSyncDevices = Effect.gen(function* () {
+  const keys = yield* DeviceKeyStore
+  const lists = yield* DeviceListStore
+  const toDevice = yield* ToDeviceStore
+
+  const read = Effect.fnUntraced(function* ({
+    messagesSeen,
+    session: { deviceId, userId },
+    since,
+    upTo
+  }: DevicesRange): Effect.fn.Return<DevicesNews> {
+    const [messages, counts, news] = yield* Effect.all([
+      toDevice.read(userId, deviceId, messagesSeen ?? beginning, upTo, maxMessages + 1),
+      keys.counts(userId, deviceId),
+      since === undefined ? Effect.succeed(undefined) : lists.news(userId, { after: since, upTo })
+    ])
+    const given = messages.slice(0, maxMessages)
+    return {
+      answer: {
+        to_device: { events: given.map(toEvent) },
+        ...(news === undefined ? {} : { device_lists: news }),
+        device_one_time_keys_count: { ...noneLeft, ...counts.oneTime },
+        device_unused_fallback_key_types: counts.unusedFallback
+      },
+      messagesSeen: given.length < messages.length ? given.at(-1)!.position : upTo
+    }
+  })
+
+  /** The device shows by its token that it has the messages up to a position. */
+  const acknowledge = ({ deviceId, userId }: Session, seen: StreamPosition) =>
+    toDevice.acknowledge(userId, deviceId, seen)
+
+  return { read, acknowledge }
+})

@@ -1,0 +1,83 @@
+/**
+ * Messages from a user to devices, each delivered once and in the order of sending.
+ *
+ * Source: "Send-to-Device messaging" of the client-server specification.
+ */
+import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
+import { type OutgoingMessage, ToDeviceStore } from "@greenroom/store/ToDeviceStore"
+import { Clock, Context, Effect, Layer } from "effect"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import type { Session } from "../../runtime/Session.ts"
+import { periodicallyOnce } from "../../runtime/Supervision.ts"
+
+/** The most messages of one request. */
+const maxMessages = 10_000
+/** The most bytes of a message. */
+const maxContentBytes = 65_536
+/** The most messages that wait for a device; of more the oldest are deleted. */
+export const maxWaitingMessages = 20_000
+const trimInterval = "10 minutes"
+
+export interface ToDeviceRequest {
+  readonly type: string
+  readonly txnId: string
+  /** By user and device, where `*` is every device. */
+  readonly messages: ReadonlyMap<UserId, JsonObject>
+}
+
+/** The messages one by one. Errors: M_BAD_JSON, M_TOO_LARGE. */
+const readMessages = Effect.fnUntraced(function* (messages: ReadonlyMap<UserId, JsonObject>) {
+  const read: Array<OutgoingMessage> = []
+  for (const [userId, devices] of messages) {
+    for (const [deviceId, content] of Object.entries(devices)) {
+      if (!isJsonObject(content)) return yield* new BadJson({ error: `messages: ${userId}: expected objects` })
+      // No device has such a name.
+      if (!deviceId.isWellFormed() || deviceId.includes("\0")) continue
+      const text = JSON.stringify(content)
+      if (text.length > maxContentBytes) {
+        return yield* new TooLarge({ error: `messages: a message has at most ${maxContentBytes} bytes` })
+      }
+      read.push({ userId, deviceId, content: text })
+      if (read.length > maxMessages) return yield* new TooLarge({ error: `messages: at most ${maxMessages}` })
+    }
+  }
+  return read
+})
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const store = yield* ToDeviceStore
+
+  const send = Effect.fn("ToDevice.send")(function* (
+    { tokenId, userId }: Session,
+    { messages, txnId, type }: ToDeviceRequest
+  ): Effect.fn.Return<void, MatrixError> {
+    const read = yield* readMessages(messages)
+    const ours = read.filter(({ userId }) => serverNameOf(userId) === serverName)
+    yield* store.send(userId, type, ours, { tokenId, txnId, at: yield* Clock.currentTimeMillis })
+  })
+
+  yield* periodicallyOnce(
+    "Deleting the oldest of too many messages to a device",
+    trimInterval,
+    Effect.flatMap(store.trim(maxWaitingMessages), (dropped) =>
+      dropped === 0
+        ? Effect.void
+        : Effect.logWarning(`${dropped} messages to devices that do not fetch them are deleted`)
+    )
+  )
+
+  return ToDevice.of({ send })
+})
+
+export class ToDevice extends Context.Service<
+  ToDevice,
+  {
+    /** Sends messages; a repeat of the transaction sends nothing. Errors: M_BAD_JSON, M_TOO_LARGE. */
+    readonly send: (session: Session, request: ToDeviceRequest) => Effect.Effect<void, MatrixError>
+  }
+>()("greenroom/actors/ToDevice") {
+  static readonly layer = Layer.effect(ToDevice, make)
+}

@@ -1,0 +1,73 @@
+/**
+ * Keys of devices for end-to-end encryption, and messages to devices.
+ *
+ * Source: "End-to-End Encryption" and "Send-to-Device messaging" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { AnyObject, AnyPayload, Done } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { EventType, TransactionId } from "../api/Parameters.ts"
+import { Token } from "./RoomsApi.ts"
+
+const Keys = Schema.optionalKey(Schema.NullOr(AnyPayload))
+
+const KeyUpload = Schema.Struct({
+  device_keys: Keys,
+  one_time_keys: Keys,
+  fallback_keys: Keys,
+  "org.matrix.msc2732.fallback_keys": Keys
+})
+
+export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
+  .add(
+    HttpApiEndpoint.post("upload", "/v3/keys/upload", { payload: KeyUpload, success: AnyObject }).annotateMerge(
+      documented({
+        summary: "Upload keys of the device",
+        text:
+          "All or none. Errors: M_INVALID_PARAM for keys of another device or another key under a known ID, M_TOO_LARGE, " +
+          "M_RESOURCE_LIMIT_EXCEEDED.",
+        who: "the user, for the device of the session"
+      })
+    ),
+    HttpApiEndpoint.post("query", "/v3/keys/query", {
+      payload: Schema.Struct({ device_keys: AnyPayload, timeout: Schema.optionalKey(Schema.Number) }),
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "The keys of users and their devices", text: "Errors: M_TOO_LARGE.", who: "any user" })
+    ),
+    HttpApiEndpoint.post("claim", "/v3/keys/claim", {
+      payload: Schema.Struct({ one_time_keys: AnyPayload, timeout: Schema.optionalKey(Schema.Number) }),
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Claim one-time keys",
+        text: "The oldest key of each device and algorithm, else its fallback key. Errors: M_TOO_LARGE.",
+        who: "any user"
+      })
+    ),
+    HttpApiEndpoint.get("changes", "/v3/keys/changes", {
+      query: { from: Token, to: Token },
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Whose keys changed between two tokens",
+        text: "Errors: M_INVALID_PARAM for a token that is none of this server's.",
+        who: "any user"
+      })
+    ),
+    HttpApiEndpoint.put("sendToDevice", "/v3/sendToDevice/:eventType/:txnId", {
+      params: { eventType: EventType, txnId: TransactionId },
+      payload: Schema.Struct({ messages: AnyPayload }),
+      success: Done
+    }).annotateMerge(
+      documented({
+        summary: "Send messages to devices",
+        text: "`*` is every device of a user. A repeat of the transaction sends nothing. Errors: M_TOO_LARGE.",
+        who: "any user"
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "End-to-end encryption" })) {}

@@ -1,0 +1,272 @@
+/**
+ * The keys of devices: identity keys, one-time keys and fallback keys. They go with the device.
+ *
+ * An error of the database is a defect. Source: "End-to-End Encryption" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Data, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { takeBytes } from "./LargeReads.ts"
+import { texts } from "./PgArrays.ts"
+
+/** An identity key, without `signatures` and `unsigned`, as canonical JSON, and the signatures as JSON. */
+export interface SignedKeys {
+  readonly keys: string
+  readonly signatures: string
+}
+
+/** The keys of a device as they are queried. */
+export interface StoredDeviceKeys extends SignedKeys {
+  readonly userId: UserId
+  readonly deviceId: string
+  /** The display name as JSON text. */
+  readonly name: string | undefined
+}
+
+/** A one-time or fallback key, as canonical JSON. */
+export interface PrekeyUpload {
+  readonly algorithm: string
+  readonly keyId: string
+  readonly key: string
+}
+
+export interface KeyUpload {
+  readonly userId: UserId
+  readonly deviceId: string
+  readonly device: SignedKeys | undefined
+  readonly oneTime: ReadonlyArray<PrekeyUpload>
+  readonly fallback: ReadonlyArray<PrekeyUpload>
+}
+
+/** What a claim asks for. */
+export interface KeyClaim {
+  readonly userId: UserId
+  readonly deviceId: string
+  readonly algorithm: string
+}
+
+export interface ClaimedKey extends KeyClaim {
+  readonly keyId: string
+  readonly key: string
+}
+
+/** How many one-time keys of each algorithm can be claimed, and the algorithms whose fallback key was never claimed. */
+export interface PrekeyCounts {
+  readonly oneTime: Readonly<Record<string, number>>
+  readonly unusedFallback: ReadonlyArray<string>
+}
+
+/** Why an upload changed nothing. */
+export class UploadRefused extends Data.TaggedError("UploadRefused")<{
+  readonly reason: "no device" | "different key" | "too many"
+  /** The key that is there with another value. */
+  readonly keyId?: string
+}> {}
+
+/** How long claimed keys are kept, in milliseconds. */
+const claimedKeptFor = 86_400_000
+
+const noKeys = { oneTime: [], fallback: [] } as const
+
+interface CountRow {
+  readonly algorithm: string
+  readonly count: number | null
+}
+
+interface ClaimedRow {
+  readonly user_id: string
+  readonly device_id: string
+  readonly algorithm: string
+  readonly key_id: string
+  readonly key: string
+}
+
+/** Signatures of both, those of `later` where they differ. */
+const mergeSignatures = (earlier: string, later: string): string => {
+  const merged: Record<string, object> = { ...JSON.parse(earlier) }
+  for (const [user, ofUser] of Object.entries(JSON.parse(later) as Record<string, object>)) {
+    merged[user] = { ...merged[user], ...ofUser }
+  }
+  return JSON.stringify(merged)
+}
+
+export class DeviceKeyStore extends Context.Service<
+  DeviceKeyStore,
+  {
+    /**
+     * Stores keys of a device, all or none. A repeat changes nothing. At most `most` one-time keys can be claimed. Signatures
+     * of an identity key that stays are kept.
+     */
+    readonly upload: (upload: KeyUpload, now: number, most: number) => Effect.Effect<PrekeyCounts, UploadRefused>
+    readonly counts: (userId: UserId, deviceId: string) => Effect.Effect<PrekeyCounts>
+    /** The keys of all devices of the users. */
+    readonly query: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredDeviceKeys>>
+    /** The oldest one-time key for each claim, which nobody else gets, else the fallback key. */
+    readonly claim: (claims: ReadonlyArray<KeyClaim>, now: number) => Effect.Effect<ReadonlyArray<ClaimedKey>>
+    /** Adds signatures to the keys of a device, if they are still `keys`. */
+    readonly addSignatures: (
+      userId: UserId,
+      deviceId: string,
+      { keys, signatures }: SignedKeys
+    ) => Effect.Effect<boolean>
+  }
+>()("greenroom/store/DeviceKeyStore") {
+  static readonly layer = Layer.effect(
+    DeviceKeyStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const counts = (userId: UserId, deviceId: string) =>
+        sql<CountRow>`
+          SELECT algorithm, count(*)::integer AS count FROM one_time_keys
+          WHERE user_id = ${userId} AND device_id = ${deviceId} AND claimed_at IS NULL GROUP BY algorithm
+          UNION ALL
+          SELECT algorithm, NULL FROM fallback_keys
+          WHERE user_id = ${userId} AND device_id = ${deviceId} AND NOT used`.pipe(
+          Effect.map(
+            (rows): PrekeyCounts => ({
+              oneTime: Object.fromEntries(
+                rows.flatMap(({ algorithm, count }) => (count === null ? [] : [[algorithm, count]]))
+              ),
+              unusedFallback: rows.flatMap(({ algorithm, count }) => (count === null ? [algorithm] : []))
+            })
+          )
+        )
+
+      const uploadDevice = Effect.fnUntraced(function* (userId: UserId, deviceId: string, device: SignedKeys) {
+        const [before] = yield* sql<SignedKeys>`
+          SELECT keys, signatures FROM device_keys WHERE user_id = ${userId} AND device_id = ${deviceId} FOR UPDATE`
+        const signatures =
+          before?.keys === device.keys ? mergeSignatures(before.signatures, device.signatures) : device.signatures
+        if (before?.keys === device.keys && before.signatures === signatures) return
+        yield* sql`
+          INSERT INTO device_keys (user_id, device_id, keys, signatures)
+          VALUES (${userId}, ${deviceId}, ${device.keys}, ${signatures})
+          ON CONFLICT (user_id, device_id) DO UPDATE SET keys = excluded.keys, signatures = excluded.signatures`
+      })
+
+      const given = (keys: ReadonlyArray<PrekeyUpload>) => sql`unnest(
+        ${texts(keys.map(({ algorithm }) => algorithm))}::text[], ${texts(keys.map(({ keyId }) => keyId))}::text[],
+        ${texts(keys.map(({ key }) => key))}::text[]) WITH ORDINALITY AS given (algorithm, key_id, key, place)`
+
+      const uploadOneTime = Effect.fnUntraced(function* ({ deviceId, oneTime, userId }: KeyUpload, now: number) {
+        yield* sql`
+          DELETE FROM one_time_keys
+          WHERE user_id = ${userId} AND device_id = ${deviceId} AND claimed_at < ${now - claimedKeptFor}`
+        yield* sql`
+          INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key)
+          SELECT ${userId}, ${deviceId}, algorithm, key_id, key FROM ${given(oneTime)} ORDER BY place
+          ON CONFLICT DO NOTHING`
+        const [different] = yield* sql<{ algorithm: string; key_id: string }>`
+          SELECT algorithm, key_id FROM ${given(oneTime)} JOIN one_time_keys stored USING (algorithm, key_id)
+          WHERE stored.user_id = ${userId} AND stored.device_id = ${deviceId} AND stored.key <> given.key LIMIT 1`
+        if (different === undefined) return
+        const keyId = `${different.algorithm}:${different.key_id}`
+        yield* new UploadRefused({ reason: "different key", keyId })
+      })
+
+      const uploadFallback = ({ deviceId, fallback, userId }: KeyUpload) => sql`
+        INSERT INTO fallback_keys AS stored (user_id, device_id, algorithm, key_id, key)
+        SELECT ${userId}, ${deviceId}, algorithm, key_id, key FROM ${given(fallback)}
+        ON CONFLICT (user_id, device_id, algorithm) DO UPDATE
+        SET key_id = excluded.key_id, key = excluded.key, used = false
+        WHERE (stored.key_id, stored.key) <> (excluded.key_id, excluded.key)`
+
+      const upload = Effect.fnUntraced(function* (upload: KeyUpload, now: number, most: number) {
+        const { device, deviceId, fallback, oneTime, userId } = { ...noKeys, ...upload }
+        const found = yield* sql`
+          SELECT 1 FROM access_tokens WHERE user_id = ${userId} AND device_id = ${deviceId} FOR KEY SHARE`
+        if (found.length === 0) return yield* new UploadRefused({ reason: "no device" })
+        if (device !== undefined) yield* uploadDevice(userId, deviceId, device)
+        if (oneTime.length > 0) yield* uploadOneTime(upload, now)
+        if (fallback.length > 0) yield* uploadFallback(upload)
+        const after = yield* counts(userId, deviceId)
+        const total = Object.values(after.oneTime).reduce((sum, count) => sum + count, 0)
+        if (oneTime.length > 0 && total > most) return yield* new UploadRefused({ reason: "too many" })
+        return after
+      })
+
+      const query = (userIds: ReadonlyArray<UserId>) =>
+        sql<{ user_id: string; device_id: string; keys: string; signatures: string; device_name: string | null }>`
+          SELECT device_keys.user_id, device_keys.device_id, keys, signatures, device_name
+          FROM device_keys JOIN access_tokens USING (user_id, device_id)
+          WHERE device_keys.user_id = ANY (${texts(userIds)}::text[])`.pipe(
+          Effect.tap((rows) =>
+            takeBytes(rows.reduce((sum, { keys, signatures }) => sum + keys.length + signatures.length, 0))
+          ),
+          Effect.map((rows) =>
+            rows.map(
+              (row): StoredDeviceKeys => ({
+                userId: row.user_id as UserId,
+                deviceId: row.device_id,
+                keys: row.keys,
+                signatures: row.signatures,
+                name: row.device_name ?? undefined
+              })
+            )
+          ),
+          Effect.orDie
+        )
+
+      const claim = (claims: ReadonlyArray<KeyClaim>, now: number) =>
+        sql<ClaimedRow>`
+          WITH wanted AS MATERIALIZED (
+            SELECT * FROM unnest(
+              ${texts(claims.map(({ userId }) => userId))}::text[],
+              ${texts(claims.map(({ deviceId }) => deviceId))}::text[],
+              ${texts(claims.map(({ algorithm }) => algorithm))}::text[]
+            ) AS wanted (user_id, device_id, algorithm)),
+          picked AS MATERIALIZED (
+            SELECT oldest.number FROM wanted CROSS JOIN LATERAL (
+              SELECT number FROM one_time_keys stored
+              WHERE stored.user_id = wanted.user_id AND stored.device_id = wanted.device_id
+                AND stored.algorithm = wanted.algorithm AND claimed_at IS NULL
+              ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED) AS oldest),
+          taken AS (
+            UPDATE one_time_keys SET claimed_at = ${now} FROM picked WHERE one_time_keys.number = picked.number
+            RETURNING user_id, device_id, algorithm, key_id, key),
+          fallen_back AS (
+            UPDATE fallback_keys stored SET used = true FROM wanted
+            WHERE stored.user_id = wanted.user_id AND stored.device_id = wanted.device_id
+              AND stored.algorithm = wanted.algorithm AND NOT EXISTS (
+                SELECT FROM taken WHERE taken.user_id = wanted.user_id AND taken.device_id = wanted.device_id
+                  AND taken.algorithm = wanted.algorithm)
+            RETURNING stored.user_id, stored.device_id, stored.algorithm, stored.key_id, stored.key)
+          SELECT * FROM taken UNION ALL SELECT * FROM fallen_back`.pipe(
+          Effect.map((rows) =>
+            rows.map(
+              (row): ClaimedKey => ({
+                userId: row.user_id as UserId,
+                deviceId: row.device_id,
+                algorithm: row.algorithm,
+                keyId: row.key_id,
+                key: row.key
+              })
+            )
+          ),
+          Effect.orDie
+        )
+
+      const addSignatures = Effect.fnUntraced(function* (userId: UserId, deviceId: string, added: SignedKeys) {
+        const [before] = yield* sql<SignedKeys>`
+          SELECT keys, signatures FROM device_keys WHERE user_id = ${userId} AND device_id = ${deviceId} FOR UPDATE`
+        if (before?.keys !== added.keys) return false
+        const signatures = mergeSignatures(before.signatures, added.signatures)
+        if (signatures === before.signatures) return true
+        yield* sql`
+          UPDATE device_keys SET signatures = ${signatures} WHERE user_id = ${userId} AND device_id = ${deviceId}`
+        return true
+      })
+
+      return DeviceKeyStore.of({
+        upload: (given, now, most) =>
+          Effect.catchTag(sql.withTransaction(upload(given, now, most)), "SqlError", Effect.die),
+        counts: (userId, deviceId) => Effect.orDie(counts(userId, deviceId)),
+        query,
+        claim,
+        addSignatures: (userId, deviceId, added) =>
+          Effect.orDie(sql.withTransaction(addSignatures(userId, deviceId, added)))
+      })
+    })
+  )
+}

@@ -1,0 +1,89 @@
+/**
+ * Whose keys changed, for those that encrypt for them.
+ *
+ * An error of the database is a defect. Source: "Tracking the device list for a user" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import type { LogRange } from "./AccountDataStore.ts"
+import { logKind } from "./LogKind.ts"
+import type { StreamPosition } from "./StreamToken.ts"
+
+/** The keys of a user changed: those of a device came, changed or went, or the cross-signing keys did. */
+export const deviceListChanges = logKind<{ readonly userId: UserId }>("device_list_changes", { userId: "user_id" })
+
+/** A user signed the keys of another one: news for the signer alone. */
+export const userSignatures = logKind<{ readonly signer: UserId }>("user_signatures", { signer: "signer" })
+
+export interface DeviceListNews {
+  /** Users whose keys changed, or with whom the user shares a room now. */
+  readonly changed: ReadonlyArray<UserId>
+  /** Users with whom the user shares no room any more. */
+  readonly left: ReadonlyArray<UserId>
+}
+
+export class DeviceListStore extends Context.Service<
+  DeviceListStore,
+  {
+    /** What a user must know of the devices of others, and of their own, from a part of the log. */
+    readonly news: (userId: UserId, range: LogRange) => Effect.Effect<DeviceListNews>
+  }
+>()("greenroom/store/DeviceListStore") {
+  static readonly layer = Layer.effect(
+    DeviceListStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const place = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
+
+      const news = (userId: UserId, { after, upTo }: LogRange) => {
+        const within = sql`(xid, nid) > ${place(after)} AND (xid, nid) <= ${place(upTo)}`
+        const shares = (other: string) => sql`EXISTS (
+          SELECT FROM memberships own JOIN memberships other USING (room_nid)
+          WHERE own.user_id = ${userId} AND own.membership = 'join'
+            AND other.user_id = ${sql.literal(other)} AND other.membership = 'join')`
+        return sql<{ user_id: string; shares: boolean }>`
+          WITH moved AS MATERIALIZED (
+            SELECT room_nid, membership = 'join' AS is_joined, former.was_joined
+            FROM (SELECT DISTINCT room_nid FROM membership_changes WHERE user_id = ${userId} AND ${within}) AS room
+            JOIN memberships USING (room_nid) CROSS JOIN LATERAL (
+              SELECT coalesce((
+                SELECT change.membership = 'join' FROM membership_changes change
+                WHERE change.user_id = ${userId} AND change.room_nid = room.room_nid
+                  AND (change.xid, change.nid) <= ${place(after)}
+                ORDER BY change.xid DESC, change.nid DESC LIMIT 1), false) AS was_joined) AS former
+            WHERE memberships.user_id = ${userId}),
+          watched AS MATERIALIZED (
+            SELECT room_nid FROM memberships WHERE user_id = ${userId} AND membership = 'join'
+            UNION SELECT room_nid FROM moved WHERE was_joined),
+          movers AS (
+            SELECT events.state_key AS user_id FROM events
+            WHERE status = 0 AND type = 'm.room.member' AND ${within} AND room_nid IN (SELECT room_nid FROM watched)
+              AND (body::json #>> '{content,membership}' = 'join') IS DISTINCT FROM coalesce((
+                SELECT former.body::json #>> '{content,membership}' = 'join' FROM events former
+                WHERE former.room_nid = events.room_nid AND former.type = 'm.room.member'
+                  AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${place(after)}
+                ORDER BY former.xid DESC, former.nid DESC LIMIT 1), false)),
+          met AS (
+            SELECT user_id FROM memberships JOIN moved USING (room_nid)
+            WHERE memberships.membership = 'join' AND is_joined <> was_joined
+            UNION SELECT user_id FROM movers)
+          SELECT user_id, ${shares("met.user_id")} AS shares FROM met WHERE user_id <> ${userId}
+          UNION
+          SELECT user_id, true FROM device_list_changes
+          WHERE ${within} AND (user_id = ${userId} OR ${shares("device_list_changes.user_id")})
+          UNION
+          SELECT user_id, true FROM user_signatures WHERE signer = ${userId} AND ${within}`.pipe(
+          Effect.map((rows) => {
+            const users = (shares: boolean) =>
+              rows.filter((row) => row.shares === shares).map((row) => row.user_id as UserId)
+            return { changed: users(true), left: users(false) }
+          }),
+          Effect.orDie
+        )
+      }
+
+      return DeviceListStore.of({ news })
+    })
+  )
+}
