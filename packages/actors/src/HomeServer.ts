@@ -20,6 +20,7 @@ import { AddressValidationStore } from "@greenroom/store/AddressValidationStore"
 import { AppServiceStore } from "@greenroom/store/AppServiceStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
+import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import * as Database from "@greenroom/store/Database"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"
@@ -27,6 +28,7 @@ import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
+import { KeyBackupStore } from "@greenroom/store/KeyBackupStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { MediaStore } from "@greenroom/store/MediaStore"
@@ -143,7 +145,9 @@ import { Feeds } from "./sync/internal/Feeds.ts"
 import { SlidingSync } from "./sync/SlidingSync.ts"
 import { Sync } from "./sync/Sync.ts"
 import { AccountData } from "./user/AccountData.ts"
+import { CrossSigning } from "./user/encryption/CrossSigning.ts"
 import { DeviceKeys } from "./user/encryption/DeviceKeys.ts"
+import { KeyBackups } from "./user/encryption/KeyBackups.ts"
 import { ToDevice } from "./user/encryption/ToDevice.ts"
 import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
 import * as MemberPushRulesLive from "./user/push/MemberPushRulesLive.ts"
@@ -174,6 +178,8 @@ const stores = (options: HomeServerOptions) =>
     AccountStore.layer,
     AddressValidationStore.layer,
     ClientSettingsStore.layer,
+    CrossSigningStore.layer,
+    KeyBackupStore.layer,
     DeviceKeyStore.layer,
     DeviceListStore.layer,
     ToDeviceStore.layer,
@@ -274,7 +280,7 @@ const services = Layer.mergeAll(
     Layer.provide(PushGateway.layer)
   ),
   TypingOfLostNodes.layer,
-  Layer.mergeAll(DeviceKeys.layer, DeviceLists.layer, ToDevice.layer),
+  Layer.mergeAll(DeviceKeys.layer, CrossSigning.layer, DeviceLists.layer, ToDevice.layer, KeyBackups.layer),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),

@@ -42,6 +42,7 @@ import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import { encryptionHandlers } from "./client-server/EncryptionHandlers.ts"
 import { finderHandlers } from "./client-server/FinderHandlers.ts"
+import { keyBackupHandlers } from "./client-server/KeyBackupHandlers.ts"
 import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as MediaHandlers from "./client-server/MediaHandlers.ts"
 import { moderationHandlers } from "./client-server/ModerationHandlers.ts"
@@ -173,6 +174,7 @@ const clientServerHandlers = Layer.mergeAll(
   pushersHandlers,
   searchHandlers,
   encryptionHandlers,
+  keyBackupHandlers,
   UserDataHandlers.receiptsHandlers,
   MediaHandlers.uploadHandlers,
   MediaHandlers.mediaHandlers,

@@ -211,6 +211,10 @@ export class WrongRoomKeysVersion extends Schema.TaggedError<WrongRoomKeysVersio
     httpApiStatus: 403
   }
 ) {}
+/** 400: a key is not signed as it must be. */
+export class InvalidSignature extends Schema.TaggedError<InvalidSignature>()("M_INVALID_SIGNATURE", fields, {
+  httpApiStatus: 400
+}) {}
 /** 400: the position of the sliding sync connection is not known any more. */
 export class UnknownPos extends Schema.TaggedError<UnknownPos>()("M_UNKNOWN_POS", fields, {
   httpApiStatus: 400
@@ -290,6 +294,7 @@ export const MatrixError = Schema.Union([
   KeyTooLarge,
   ResourceLimitExceeded,
   WrongRoomKeysVersion,
+  InvalidSignature,
   UnknownPos,
   NotYetUploaded,
   CannotOverwriteMedia,
@@ -346,6 +351,7 @@ export const statusOf: { readonly [K in ErrCode]: number } = {
   M_KEY_TOO_LARGE: 400,
   M_RESOURCE_LIMIT_EXCEEDED: 403,
   M_WRONG_ROOM_KEYS_VERSION: 403,
+  M_INVALID_SIGNATURE: 400,
   M_UNKNOWN_POS: 400,
   M_NOT_YET_UPLOADED: 504,
   M_CANNOT_OVERWRITE_MEDIA: 409,

@@ -43,6 +43,7 @@ import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_repo
 import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
 import deviceKeys from "./migrations/0025_device_keys.ts"
+import keyBackups from "./migrations/0026_key_backups.ts"
 import media from "./migrations/0030_media.ts"
 import accountStandings from "./migrations/0035_account_standings.ts"
 import addressValidations from "./migrations/0036_address_validations.ts"
@@ -81,6 +82,7 @@ const migrations = {
   "0021_creations": creations,
   "0022_short_lived": shortLived,
   "0025_device_keys": deviceKeys,
+  "0026_key_backups": keyBackups,
   "0030_media": media,
   "0035_account_standings": accountStandings,
   "0036_address_validations": addressValidations,

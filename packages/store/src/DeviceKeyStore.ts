@@ -82,7 +82,7 @@ interface ClaimedRow {
 }
 
 /** Signatures of both, those of `later` where they differ. */
-const mergeSignatures = (earlier: string, later: string): string => {
+export const mergeSignatures = (earlier: string, later: string): string => {
   const merged: Record<string, object> = { ...JSON.parse(earlier) }
   for (const [user, ofUser] of Object.entries(JSON.parse(later) as Record<string, object>)) {
     merged[user] = { ...merged[user], ...ofUser }

@@ -49,7 +49,9 @@ import type { Events } from "@greenroom/actors/sync/Events"
 import type { SlidingSync } from "@greenroom/actors/sync/SlidingSync"
 import type { Sync } from "@greenroom/actors/sync/Sync"
 import type { AccountData } from "@greenroom/actors/user/AccountData"
+import type { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import type { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
+import type { KeyBackups } from "@greenroom/actors/user/encryption/KeyBackups"
 import type { ToDevice } from "@greenroom/actors/user/encryption/ToDevice"
 import type { Notifications } from "@greenroom/actors/user/push/Notifications"
 import type { Pushers } from "@greenroom/actors/user/push/Pushers"
@@ -88,7 +90,9 @@ export type HomeServerServices =
   | UserPushRules
   | Search
   | Pushers
+  | CrossSigning
   | DeviceKeys
+  | KeyBackups
   | DeviceLists
   | ToDevice
   | Notifications

@@ -3,7 +3,9 @@
  *
  * Source: "End-to-End Encryption" and "Send-to-Device messaging" of the client-server specification.
  */
+import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import { DeviceLists } from "@greenroom/actors/sync/DeviceLists"
+import { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import { DeviceKeys, type KeyClaim, objectText } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { ToDevice } from "@greenroom/actors/user/encryption/ToDevice"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
@@ -16,6 +18,8 @@ import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { addressOf } from "../TrustedProxies.ts"
+import { answerInteraction } from "./Interaction.ts"
 
 /** An answer that is JSON text already. */
 const answerText = (text: string) => HttpServerResponse.text(text, { contentType: "application/json" })
@@ -51,18 +55,21 @@ const readClaims = Effect.fnUntraced(function* (given: JsonObject) {
   return claims
 })
 
-const readMessages = Effect.fnUntraced(function* (given: JsonObject) {
-  const messages = new Map<UserId, JsonObject>()
-  for (const [userId, devices] of yield* byUser("messages", given)) {
-    if (!isJsonObject(devices)) return yield* new BadJson({ error: `messages: ${userId}: expected an object` })
-    messages.set(userId, devices)
+/** An object for each user. Errors: M_INVALID_PARAM, M_BAD_JSON. */
+const readObjects = Effect.fnUntraced(function* (name: string, given: JsonObject) {
+  const objects = new Map<UserId, JsonObject>()
+  for (const [userId, ofUser] of yield* byUser(name, given)) {
+    if (!isJsonObject(ofUser)) return yield* new BadJson({ error: `${name}: ${userId}: expected an object` })
+    objects.set(userId, ofUser)
   }
-  return messages
+  return objects
 })
 
 export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.encryption", (handlers) =>
   withServices(function* () {
     const keys = yield* DeviceKeys
+    const crossSigning = yield* CrossSigning
+    const interactive = yield* InteractiveAuth
     const lists = yield* DeviceLists
     const toDevice = yield* ToDevice
 
@@ -80,15 +87,49 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
         )
       )
       .handle("query", ({ payload }) =>
-        Effect.gen(function* () {
-          const found = yield* keys.query(yield* readQuery(payload.device_keys))
-          return answerText(
-            objectText([
-              ["device_keys", objectText(found)],
-              ["failures", "{}"]
-            ])
+        CurrentSession.use(({ userId }) =>
+          Effect.gen(function* () {
+            const wanted = yield* readQuery(payload.device_keys)
+            const found = yield* keys.query(wanted)
+            const signing = yield* crossSigning.query(userId, [...found.keys()])
+            return answerText(
+              objectText([["device_keys", objectText(found)], ...Object.entries(signing), ["failures", "{}"]])
+            )
+          })
+        )
+      )
+      .handle("deviceSigning", ({ payload, request }) =>
+        CurrentSession.use((session) =>
+          answerInteraction(
+            Effect.gen(function* () {
+              const { auth, ...given } = payload
+              const upload = {
+                master_key: given.master_key ?? undefined,
+                self_signing_key: given.self_signing_key ?? undefined,
+                user_signing_key: given.user_signing_key ?? undefined
+              }
+              if (yield* crossSigning.upload(session, upload, session.appService !== undefined)) return done
+              const { finish } = yield* interactive.authorise({
+                operation: "POST /keys/device_signing/upload",
+                session,
+                auth,
+                address: addressOf(request),
+                flows: yield* interactive.flowsOf(session)
+              })
+              yield* finish
+              yield* crossSigning.upload(session, upload, true)
+              return done
+            })
           )
-        })
+        )
+      )
+      .handle("signatures", ({ payload }) =>
+        CurrentSession.use((session) =>
+          Effect.gen(function* () {
+            const failures = yield* crossSigning.sign(session, yield* readObjects("signatures", payload))
+            return { failures }
+          })
+        )
       )
       .handle("claim", ({ payload }) =>
         Effect.gen(function* () {
@@ -109,7 +150,7 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
       .handle("sendToDevice", ({ params, payload }) =>
         CurrentSession.use((session) =>
           Effect.gen(function* () {
-            const messages = yield* readMessages(payload.messages)
+            const messages = yield* readObjects("messages", payload.messages)
             yield* toDevice.send(session, { type: params.eventType, txnId: params.txnId, messages })
             return done
           })

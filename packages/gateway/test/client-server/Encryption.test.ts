@@ -1,5 +1,7 @@
+import { generateKeyPairSync, sign as sign_ } from "node:crypto"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { encode } from "@greenroom/room/CanonicalJson"
+import { Effect, Fiber, Result } from "effect"
 import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 interface Device extends TestUser {
@@ -62,6 +64,45 @@ const query = (user: TestUser, ...users: ReadonlyArray<TestUser>) =>
     as(user)("POST", "/v3/keys/query", { device_keys: Object.fromEntries(users.map(({ id }) => [id, []])) }),
     ({ body }) => body.device_keys as Record<string, Record<string, { readonly [key: string]: unknown }>>
   )
+/** A key that signs in the name of a user. */
+const signingKey = (userId: string) => {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519")
+  const text = publicKey.export({ format: "der", type: "spki" }).subarray(12).toString("base64").replace(/=+$/, "")
+  const keyId = `ed25519:${text}`
+  const sign = <A extends object>(object: A) => {
+    const bytes = Buffer.from(Result.getOrThrow(encode(object as never)))
+    const signature = sign_(null, bytes, privateKey).toString("base64").replace(/=+$/, "")
+    return { ...object, signatures: { [userId]: { [keyId]: signature } } }
+  }
+  return { publicKey: text, keyId, sign }
+}
+
+const crossSigningKeys = ({ id }: TestUser) => {
+  const [master, selfSigning, userSigning] = [signingKey(id), signingKey(id), signingKey(id)]
+  const key = (usage: string, { keyId, publicKey }: ReturnType<typeof signingKey>) => ({
+    user_id: id,
+    usage: [usage],
+    keys: { [keyId]: publicKey }
+  })
+  return {
+    master,
+    selfSigning,
+    userSigning,
+    upload: {
+      master_key: key("master", master),
+      self_signing_key: master.sign(key("self_signing", selfSigning)),
+      user_signing_key: master.sign(key("user_signing", userSigning))
+    }
+  }
+}
+
+type Keys = Record<string, Record<string, unknown>>
+const queryAll = (user: TestUser, ...users: ReadonlyArray<TestUser>) =>
+  Effect.map(
+    as(user)("POST", "/v3/keys/query", { device_keys: Object.fromEntries(users.map(({ id }) => [id, []])) }),
+    ({ body }) => body as unknown as Record<"master_keys" | "self_signing_keys" | "user_signing_keys", Keys>
+  )
+
 const claim = (user: TestUser, of: Device) =>
   Effect.map(
     as(user)("POST", "/v3/keys/claim", { one_time_keys: { [of.id]: { [of.device]: "signed_curve25519" } } }),
@@ -194,6 +235,133 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
       assert.sameMembers((yield* sync(carol, seenByCarol)).device_lists!.left as string[], [alice.id, bob.id])
       const changes = yield* as(alice)("GET", `/v3/keys/changes?from=${inPath(start)}&to=${inPath(changed.next_batch)}`)
       assert.include(changes.body.changed as ReadonlyArray<string>, bob.id)
+    })
+  )
+
+  it.effect("cross-signing keys are set once freely, replaced by password, and signatures are checked", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("cross-alice")
+      const bob = yield* person("cross-bob")
+      yield* upload(alice, { device_keys: deviceKeys(alice) })
+      const keys = crossSigningKeys(alice)
+      const forged = { ...keys.upload, self_signing_key: { ...keys.upload.self_signing_key, signatures: {} } }
+      const setUp = "/v3/keys/device_signing/upload"
+      assert.strictEqual((yield* as(alice)("POST", setUp, forged)).body.errcode, "M_INVALID_SIGNATURE")
+      const { master_key: _, ...withoutMaster } = keys.upload
+      assert.strictEqual((yield* as(alice)("POST", setUp, withoutMaster)).body.errcode, "M_MISSING_PARAM")
+      assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).text, "{}")
+      assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).text, "{}")
+      const ofBob = crossSigningKeys(bob)
+      yield* as(bob)("POST", setUp, ofBob.upload)
+
+      const seen = yield* queryAll(bob, alice, bob)
+      assert.deepStrictEqual<unknown>(seen.master_keys, {
+        [alice.id]: { signatures: {}, ...keys.upload.master_key },
+        [bob.id]: { signatures: {}, ...ofBob.upload.master_key }
+      })
+      assert.sameMembers(Object.keys(seen.self_signing_keys), [alice.id, bob.id])
+      assert.deepStrictEqual(Object.keys(seen.user_signing_keys), [bob.id])
+
+      const { signatures: _signatures, ...device } = deviceKeys(alice)
+      const signedDevice = keys.selfSigning.sign(device)
+      const signedMaster = ofBob.userSigning.sign(keys.upload.master_key)
+      const uploadSignatures = (user: TestUser, body: object) =>
+        Effect.map(as(user)("POST", "/v3/keys/signatures/upload", body), ({ body }) => body.failures)
+      const wrong = { ...signedDevice, algorithms: ["another"] }
+      const failures = yield* uploadSignatures(alice, { [alice.id]: { [alice.device]: wrong } })
+      assert.deepInclude(failures as object, {
+        [alice.id]: { [alice.device]: (failures as Record<string, Record<string, object>>)[alice.id]![alice.device] }
+      })
+      assert.deepStrictEqual<unknown>(
+        yield* uploadSignatures(alice, { [alice.id]: { [alice.device]: signedDevice } }),
+        {}
+      )
+      assert.hasAllKeys((yield* query(bob, alice))[alice.id]![alice.device]!.signatures as object, [alice.id])
+      assert.hasAllKeys(
+        ((yield* query(bob, alice))[alice.id]![alice.device]!.signatures as Record<string, object>)[alice.id],
+        [`ed25519:${alice.device}`, keys.selfSigning.keyId]
+      )
+      const since = (yield* sync(bob)).next_batch
+      assert.deepStrictEqual<unknown>(
+        yield* uploadSignatures(bob, { [alice.id]: { [keys.master.publicKey]: signedMaster } }),
+        {}
+      )
+      assert.deepStrictEqual((yield* sync(bob, since)).device_lists, { changed: [alice.id], left: [] })
+      const signersFor = (user: TestUser) =>
+        Effect.map(queryAll(user, alice), ({ master_keys }) => Object.keys(master_keys[alice.id]!.signatures as object))
+      assert.deepStrictEqual(yield* signersFor(bob), [bob.id])
+      assert.deepStrictEqual(yield* signersFor(alice), [])
+
+      const others = crossSigningKeys(alice)
+      const asked = yield* as(alice)("POST", setUp, others.upload)
+      assert.strictEqual(asked.status, 401)
+      const auth = {
+        type: "m.login.password",
+        session: asked.body.session,
+        identifier: { type: "m.id.user", user: "cross-alice" },
+        password: "secret-cross-alice"
+      }
+      assert.strictEqual((yield* as(alice)("POST", setUp, { ...others.upload, auth })).text, "{}")
+      assert.deepStrictEqual(yield* signersFor(bob), [])
+    })
+  )
+
+  it.effect("a key backup keeps the better key, counts, and takes keys for the current version alone", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("backup-alice")
+      const path = "/v3/room_keys"
+      const algorithm = "m.megolm_backup.v1.curve25519-aes-sha2"
+      const description = { algorithm, auth_data: { public_key: "abc" } }
+      assert.strictEqual((yield* as(alice)("GET", `${path}/version`)).body.errcode, "M_NOT_FOUND")
+      const { version } = (yield* as(alice)("POST", `${path}/version`, description)).body
+      const key = (n: number, index = 5, isVerified = false) => ({
+        first_message_index: index,
+        forwarded_count: 0,
+        is_verified: isVerified,
+        session_data: { n }
+      })
+      const room = inPath("!room:green.test")
+      const put = (n: number, index?: number, isVerified?: boolean) =>
+        as(alice)("PUT", `${path}/keys/${room}/s1?version=${version}`, key(n, index, isVerified))
+      const stored = Effect.map(
+        as(alice)("GET", `${path}/keys/${room}/s1?version=${version}`),
+        ({ body }) => body.session_data as { readonly n: number }
+      )
+      const first = (yield* put(1)).body
+      assert.strictEqual(first.count, 1)
+      assert.strictEqual((yield* put(2)).body.etag, first.etag)
+      assert.deepStrictEqual(yield* stored, { n: 1 })
+      assert.notStrictEqual((yield* put(3, 4)).body.etag, first.etag)
+      yield* put(4, 9, true)
+      yield* put(5, 0, false)
+      assert.deepStrictEqual(yield* stored, { n: 4 })
+      const many = { rooms: { "!room:green.test": { sessions: { s2: key(6), s3: key(7) } } } }
+      assert.strictEqual((yield* as(alice)("PUT", `${path}/keys?version=${version}`, many)).body.count, 3)
+      const all = (yield* as(alice)("GET", `${path}/keys?version=${version}`)).body
+      assert.hasAllKeys((all.rooms as Record<string, { sessions: object }>)["!room:green.test"]!.sessions, [
+        "s1",
+        "s2",
+        "s3"
+      ])
+      const update = { ...description, auth_data: { public_key: "def" } }
+      assert.strictEqual((yield* as(alice)("PUT", `${path}/version/${version}`, update)).text, "{}")
+      const other = yield* as(alice)("PUT", `${path}/version/${version}`, { ...update, algorithm: "other" })
+      assert.strictEqual(other.body.errcode, "M_INVALID_PARAM")
+      assert.deepInclude((yield* as(alice)("GET", `${path}/version`)).body as object, {
+        version,
+        count: 3,
+        auth_data: { public_key: "def" }
+      })
+      const deleted = yield* as(alice)("DELETE", `${path}/keys/${room}/s2?version=${version}`)
+      assert.strictEqual(deleted.body.count, 2)
+      const second = (yield* as(alice)("POST", `${path}/version`, description)).body.version
+      const wrong = yield* put(8, 0, true)
+      assert.deepInclude(wrong.body as object, { errcode: "M_WRONG_ROOM_KEYS_VERSION", current_version: second })
+      assert.strictEqual((yield* as(alice)("DELETE", `${path}/version/${version}`)).text, "{}")
+      assert.strictEqual((yield* as(alice)("DELETE", `${path}/version/${version}`)).text, "{}")
+      assert.strictEqual((yield* as(alice)("DELETE", `${path}/version/77`)).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* as(alice)("GET", `${path}/keys?version=${version}`)).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* as(alice)("GET", `${path}/keys?version=${second}`)).text, '{"rooms":{}}')
     })
   )
 })

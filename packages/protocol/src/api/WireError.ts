@@ -66,6 +66,7 @@ export const wireErrors = [
   wire(Errors.KeyTooLarge, 400, "The name of the profile field is longer than 255 bytes"),
   wire(Errors.ResourceLimitExceeded, 403, "A limit of the server or the account is reached"),
   wire(Errors.WrongRoomKeysVersion, 403, "Another version of the key backup, `current_version`, is in use"),
+  wire(Errors.InvalidSignature, 400, "A key is not signed as it must be"),
   wire(Errors.UnknownPos, 400, "The position of the sliding sync connection is not known any more"),
   wire(Errors.NotYetUploaded, 504, "The content was announced but did not arrive yet"),
   wire(Errors.CannotOverwriteMedia, 409, "The content ID has its content already"),

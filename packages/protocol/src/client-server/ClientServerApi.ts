@@ -15,6 +15,7 @@ import { DeviceApi } from "./DeviceApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
 import { EncryptionApi } from "./EncryptionApi.ts"
 import { FinderApi } from "./FinderApi.ts"
+import { KeyBackupApi } from "./KeyBackupApi.ts"
 import { LoginApi } from "./LoginApi.ts"
 import { MediaApi, OldMediaApi, UploadApi } from "./MediaApi.ts"
 import { ModerationApi } from "./ModerationApi.ts"
@@ -39,7 +40,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(VersionsApi, LoginApi, RegistrationApi, SessionApi, DeviceApi, PasswordApi, RoomsApi)
   .add(AddressValidationApi, ThirdPartyIdApi, SsoApi)
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
-  .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi, EncryptionApi)
+  .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi, EncryptionApi, KeyBackupApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, SsoPagesApi, UploadApi, OldMediaApi)

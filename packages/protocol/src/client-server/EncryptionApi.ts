@@ -9,6 +9,7 @@ import { Authentication } from "../api/Authentication.ts"
 import { AnyObject, AnyPayload, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { EventType, TransactionId } from "../api/Parameters.ts"
+import { OptionalAuth } from "./Auth.ts"
 import { Token } from "./RoomsApi.ts"
 
 const Keys = Schema.optionalKey(Schema.NullOr(AnyPayload))
@@ -45,6 +46,28 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
         summary: "Claim one-time keys",
         text: "The oldest key of each device and algorithm, else its fallback key. Errors: M_TOO_LARGE.",
         who: "any user"
+      })
+    ),
+    HttpApiEndpoint.post("deviceSigning", "/v3/keys/device_signing/upload", {
+      payload: Schema.Struct({ master_key: Keys, self_signing_key: Keys, user_signing_key: Keys, auth: OptionalAuth }),
+      success: Done
+    }).annotateMerge(
+      documented({
+        summary: "Upload cross-signing keys",
+        text:
+          "The first keys, and the same keys again, need no authentication; others need user-interactive authentication. " +
+          "Errors: M_INVALID_SIGNATURE, M_MISSING_PARAM, M_INVALID_PARAM, M_FORBIDDEN for a key with the name of a device.",
+        who: "the user"
+      })
+    ),
+    HttpApiEndpoint.post("signatures", "/v3/keys/signatures/upload", {
+      payload: AnyPayload,
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Upload signatures of devices and master keys",
+        text: "`failures` has the signatures that were refused. Errors: M_TOO_LARGE.",
+        who: "the user"
       })
     ),
     HttpApiEndpoint.get("changes", "/v3/keys/changes", {

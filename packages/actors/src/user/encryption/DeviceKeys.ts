@@ -82,7 +82,8 @@ const readPrekeys = Effect.fnUntraced(function* (name: string, given: JsonObject
 export const objectText = (members: Iterable<readonly [string, string]>): string =>
   `{${Array.from(members, ([key, text]) => `${JSON.stringify(key)}:${text}`).join(",")}}`
 
-const withSignatures = ({ keys, signatures }: SignedKeys, more = ""): string =>
+/** A signed object as JSON text, with `more` at its end. */
+export const withSignatures = ({ keys, signatures }: SignedKeys, more = ""): string =>
   `${keys === "{}" ? "{" : `${keys.slice(0, -1)},`}"signatures":${signatures}${more}}`
 
 /** Keys as they are handed out: JSON text. */

@@ -1,0 +1,115 @@
+/**
+ * The cross-signing keys of users, and the signatures by which users vouch for the keys of others.
+ *
+ * An error of the database is a defect. Source: "Cross-signing" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { mergeSignatures, type SignedKeys } from "./DeviceKeyStore.ts"
+import { texts } from "./PgArrays.ts"
+
+export const keyUsages = ["master", "self_signing", "user_signing"] as const
+export type KeyUsage = (typeof keyUsages)[number]
+
+export type CrossSigningKeys = { readonly [usage in KeyUsage]?: SignedKeys }
+
+interface Row extends SignedKeys {
+  readonly user_id: string
+  readonly usage: string
+}
+
+export class CrossSigningStore extends Context.Service<
+  CrossSigningStore,
+  {
+    readonly keys: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyMap<UserId, CrossSigningKeys>>
+    /**
+     * Stores keys of a user. Keys that are there and differ are replaced if the user has no master key or `mayReplace`;
+     * otherwise nothing changes, and the result is false. What the replaced keys have signed is forgotten.
+     */
+    readonly put: (userId: UserId, keys: CrossSigningKeys, mayReplace: boolean) => Effect.Effect<boolean>
+    /** Adds signatures to the user's master key, if it is still `keys`. */
+    readonly signOwnMaster: (userId: UserId, added: SignedKeys) => Effect.Effect<boolean>
+    /** Stores signatures of a user on the master key of another one: JSON text. */
+    readonly signOther: (signer: UserId, userId: UserId, signatures: string) => Effect.Effect<void>
+    /** The signatures of a user on the master keys of others: JSON text. */
+    readonly signaturesBy: (
+      signer: UserId,
+      userIds: ReadonlyArray<UserId>
+    ) => Effect.Effect<ReadonlyMap<UserId, string>>
+  }
+>()("greenroom/store/CrossSigningStore") {
+  static readonly layer = Layer.effect(
+    CrossSigningStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const keys = (userIds: ReadonlyArray<UserId>) =>
+        sql<Row>`
+          SELECT user_id, usage, keys, signatures FROM cross_signing_keys
+          WHERE user_id = ANY (${texts(userIds)}::text[])`.pipe(
+          Effect.map((rows) => {
+            const found = new Map<UserId, { [usage in KeyUsage]?: SignedKeys }>()
+            for (const { keys, signatures, usage, user_id } of rows) {
+              const ofUser = found.get(user_id as UserId) ?? {}
+              ofUser[usage as KeyUsage] = { keys, signatures }
+              found.set(user_id as UserId, ofUser)
+            }
+            return found
+          })
+        )
+
+      const put = Effect.fnUntraced(function* (userId: UserId, given: CrossSigningKeys, mayReplace: boolean) {
+        // Of two devices that set up cross-signing at once one is first.
+        yield* sql`SELECT 1 FROM users WHERE user_id = ${userId} FOR NO KEY UPDATE`
+        const before: CrossSigningKeys = (yield* keys([userId])).get(userId) ?? {}
+        const changed = keyUsages.filter((usage) => given[usage] && given[usage].keys !== before[usage]?.keys)
+        if (before.master !== undefined && changed.length > 0 && !mayReplace) return false
+        if (changed.includes("master")) {
+          yield* sql`DELETE FROM cross_signing_keys WHERE user_id = ${userId}`
+          yield* sql`DELETE FROM user_signatures WHERE user_id = ${userId}`
+        }
+        if (changed.includes("user_signing")) yield* sql`DELETE FROM user_signatures WHERE signer = ${userId}`
+        for (const usage of changed) {
+          const { keys, signatures } = given[usage]!
+          yield* sql`
+            INSERT INTO cross_signing_keys (user_id, usage, keys, signatures)
+            VALUES (${userId}, ${usage}, ${keys}, ${signatures})
+            ON CONFLICT (user_id, usage) DO UPDATE SET keys = excluded.keys, signatures = excluded.signatures`
+        }
+        return true
+      })
+
+      const signOwnMaster = Effect.fnUntraced(function* (userId: UserId, added: SignedKeys) {
+        const [before] = yield* sql<SignedKeys>`
+          SELECT keys, signatures FROM cross_signing_keys WHERE user_id = ${userId} AND usage = 'master' FOR UPDATE`
+        if (before?.keys !== added.keys) return false
+        const signatures = mergeSignatures(before.signatures, added.signatures)
+        if (signatures === before.signatures) return true
+        yield* sql`
+          UPDATE cross_signing_keys SET signatures = ${signatures} WHERE user_id = ${userId} AND usage = 'master'`
+        return true
+      })
+
+      return CrossSigningStore.of({
+        keys: (userIds) => Effect.orDie(keys(userIds)),
+        put: (userId, given, mayReplace) => Effect.orDie(sql.withTransaction(put(userId, given, mayReplace))),
+        signOwnMaster: (userId, added) => Effect.orDie(sql.withTransaction(signOwnMaster(userId, added))),
+        signOther: (signer, userId, signatures) =>
+          sql`
+            INSERT INTO user_signatures AS stored (signer, user_id, signatures)
+            VALUES (${signer}, ${userId}, ${signatures})
+            ON CONFLICT (signer, user_id) DO UPDATE
+            SET signatures = excluded.signatures, xid = excluded.xid, nid = excluded.nid
+            WHERE stored.signatures <> excluded.signatures`.pipe(Effect.asVoid, Effect.orDie),
+        signaturesBy: (signer, userIds) =>
+          sql<{ user_id: string; signatures: string }>`
+            SELECT user_id, signatures FROM user_signatures
+            WHERE signer = ${signer} AND user_id = ANY (${texts(userIds)}::text[])`.pipe(
+            Effect.map((rows) => new Map(rows.map((row) => [row.user_id as UserId, row.signatures]))),
+            Effect.orDie
+          )
+      })
+    })
+  )
+}

@@ -1,0 +1,227 @@
+/**
+ * Versions of a user's key backup, and the keys in them. What changes a version locks its row, so that of two devices
+ * at once one is first.
+ *
+ * An error of the database is a defect. Source: "Server-side key backups" of the client-server specification.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Context, Data, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import { takeBytes } from "./LargeReads.ts"
+import { bigints, booleans, texts } from "./PgArrays.ts"
+
+export interface KeyBackup {
+  readonly version: number
+  readonly algorithm: string
+  readonly authData: JsonObject
+  /** How many keys there are. */
+  readonly count: number
+  /** Another one after each change of keys. */
+  readonly etag: string
+}
+
+export interface BackedUpKey {
+  readonly roomId: string
+  readonly sessionId: string
+  readonly firstMessageIndex: number
+  readonly forwardedCount: number
+  readonly isVerified: boolean
+  /** JSON text. */
+  readonly sessionData: string
+}
+
+/** All keys, those of a room, or one. */
+export interface KeySelection {
+  readonly roomId?: string | undefined
+  readonly sessionId?: string | undefined
+}
+
+export type KeyCount = Pick<KeyBackup, "count" | "etag">
+
+/** The version is not the current one, which is `current`. */
+export class WrongVersion extends Data.TaggedError("WrongVersion")<{ readonly current: number | undefined }> {}
+/** There would be more keys than allowed. */
+export class BackupFull extends Data.TaggedError("BackupFull") {}
+
+interface Row {
+  readonly version: bigint
+  readonly algorithm: string
+  readonly auth_data: string
+  readonly keys: number
+  readonly etag: bigint
+}
+
+interface KeyRow {
+  readonly room_id: string
+  readonly session_id: string
+  readonly first_message_index: bigint
+  readonly forwarded_count: bigint
+  readonly is_verified: boolean
+  readonly session_data: string
+}
+
+const toBackup = (row: Row): KeyBackup => ({
+  version: Number(row.version),
+  algorithm: row.algorithm,
+  authData: JSON.parse(row.auth_data) as JsonObject,
+  count: row.keys,
+  etag: String(row.etag)
+})
+
+const toKey = (row: KeyRow): BackedUpKey => ({
+  roomId: row.room_id,
+  sessionId: row.session_id,
+  firstMessageIndex: Number(row.first_message_index),
+  forwardedCount: Number(row.forwarded_count),
+  isVerified: row.is_verified,
+  sessionData: row.session_data
+})
+
+export class KeyBackupStore extends Context.Service<
+  KeyBackupStore,
+  {
+    /** A new version; the oldest ones beyond `most` are deleted. */
+    readonly create: (userId: UserId, algorithm: string, authData: JsonObject, most: number) => Effect.Effect<number>
+    /** A version, or the newest one. */
+    readonly find: (userId: UserId, version?: number) => Effect.Effect<Option.Option<KeyBackup>>
+    readonly setAuthData: (userId: UserId, version: number, authData: JsonObject) => Effect.Effect<void>
+    /** False if there never was such a version. */
+    readonly remove: (userId: UserId, version: number) => Effect.Effect<boolean>
+    /** Stores keys in the newest version, each unless the one that is there is better. */
+    readonly put: (
+      userId: UserId,
+      version: number,
+      keys: ReadonlyArray<BackedUpKey>,
+      most: number
+    ) => Effect.Effect<KeyCount, WrongVersion | BackupFull>
+    readonly keys: (
+      userId: UserId,
+      version: number,
+      selection: KeySelection
+    ) => Effect.Effect<ReadonlyArray<BackedUpKey>>
+    /** None where there is no such version. */
+    readonly removeKeys: (
+      userId: UserId,
+      version: number,
+      selection: KeySelection
+    ) => Effect.Effect<Option.Option<KeyCount>>
+  }
+>()("greenroom/store/KeyBackupStore") {
+  static readonly layer = Layer.effect(
+    KeyBackupStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const create = Effect.fnUntraced(function* (
+        userId: UserId,
+        algorithm: string,
+        authData: JsonObject,
+        most: number
+      ) {
+        yield* sql`SELECT 1 FROM users WHERE user_id = ${userId} FOR NO KEY UPDATE`
+        const [row] = yield* sql<{ version: bigint }>`
+          INSERT INTO key_backups (user_id, version, algorithm, auth_data)
+          SELECT ${userId}, coalesce(max(version), 0) + 1, ${algorithm}, ${JSON.stringify(authData)}
+          FROM key_backups WHERE user_id = ${userId} RETURNING version`
+        yield* sql`
+          DELETE FROM key_backups WHERE user_id = ${userId} AND version <= ${Number(row!.version) - most}`
+        return Number(row!.version)
+      })
+
+      const find = (userId: UserId, version?: number) =>
+        sql<Row>`
+          SELECT version, algorithm, auth_data, keys, etag FROM key_backups
+          WHERE user_id = ${userId} AND NOT deleted
+            AND ${version === undefined ? sql`true` : sql`version = ${version}`}
+          ORDER BY version DESC LIMIT 1`.pipe(
+          Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toBackup)),
+          Effect.orDie
+        )
+
+      const remove = Effect.fnUntraced(function* (userId: UserId, version: number) {
+        const rows = yield* sql`
+          UPDATE key_backups SET deleted = true, keys = 0 WHERE user_id = ${userId} AND version = ${version} RETURNING 1`
+        yield* sql`DELETE FROM backed_up_keys WHERE user_id = ${userId} AND version = ${version}`
+        return rows.length > 0
+      })
+
+      const selected = (userId: UserId, version: number, { roomId, sessionId }: KeySelection) => sql`
+        user_id = ${userId} AND version = ${version}
+        AND ${roomId === undefined ? sql`true` : sql`room_id = ${roomId}`}
+        AND ${sessionId === undefined ? sql`true` : sql`session_id = ${sessionId}`}`
+
+      /** Counts the keys again, and changes the etag. */
+      const recount = Effect.fnUntraced(function* (userId: UserId, version: number, hasChanged: boolean) {
+        const [row] = yield* sql<{ keys: number; etag: bigint }>`
+          UPDATE key_backups SET etag = etag + ${hasChanged ? 1 : 0}, keys = (
+            SELECT count(*)::integer FROM backed_up_keys WHERE user_id = ${userId} AND version = ${version})
+          WHERE user_id = ${userId} AND version = ${version} RETURNING keys, etag`
+        return { count: row!.keys, etag: String(row!.etag) }
+      })
+
+      const put = Effect.fnUntraced(function* (
+        userId: UserId,
+        version: number,
+        keys: ReadonlyArray<BackedUpKey>,
+        most: number
+      ) {
+        const [newest] = yield* sql<{ version: bigint; keys: number; etag: bigint }>`
+          SELECT version, keys, etag FROM key_backups WHERE user_id = ${userId} AND NOT deleted
+          ORDER BY version DESC LIMIT 1 FOR UPDATE`
+        const current = newest === undefined ? undefined : Number(newest.version)
+        if (current !== version) return yield* new WrongVersion({ current })
+        const written = yield* sql`
+          INSERT INTO backed_up_keys AS stored
+            (user_id, version, room_id, session_id, first_message_index, forwarded_count, is_verified, session_data)
+          SELECT ${userId}, ${version}, * FROM unnest(
+            ${texts(keys.map(({ roomId }) => roomId))}::text[],
+            ${texts(keys.map(({ sessionId }) => sessionId))}::text[],
+            ${bigints(keys.map(({ firstMessageIndex }) => firstMessageIndex))}::bigint[],
+            ${bigints(keys.map(({ forwardedCount }) => forwardedCount))}::bigint[],
+            ${booleans(keys.map(({ isVerified }) => isVerified))}::boolean[],
+            ${texts(keys.map(({ sessionData }) => sessionData))}::text[])
+          ON CONFLICT (user_id, version, room_id, session_id) DO UPDATE SET
+            first_message_index = excluded.first_message_index, forwarded_count = excluded.forwarded_count,
+            is_verified = excluded.is_verified, session_data = excluded.session_data
+          WHERE (excluded.is_verified, -excluded.first_message_index, -excluded.forwarded_count)
+            > (stored.is_verified, -stored.first_message_index, -stored.forwarded_count)
+          RETURNING 1`
+        const counted = yield* recount(userId, version, written.length > 0)
+        return counted.count > most ? yield* new BackupFull() : counted
+      })
+
+      const removeKeys = Effect.fnUntraced(function* (userId: UserId, version: number, selection: KeySelection) {
+        const found = yield* sql`
+          SELECT 1 FROM key_backups WHERE user_id = ${userId} AND version = ${version} AND NOT deleted FOR UPDATE`
+        if (found.length === 0) return Option.none()
+        const removed = yield* sql`
+          DELETE FROM backed_up_keys WHERE ${selected(userId, version, selection)} RETURNING 1`
+        return Option.some(yield* recount(userId, version, removed.length > 0))
+      })
+
+      return KeyBackupStore.of({
+        create: (userId, algorithm, authData, most) =>
+          Effect.orDie(sql.withTransaction(create(userId, algorithm, authData, most))),
+        find,
+        setAuthData: (userId, version, authData) =>
+          sql`
+            UPDATE key_backups SET auth_data = ${JSON.stringify(authData)}
+            WHERE user_id = ${userId} AND version = ${version} AND NOT deleted`.pipe(Effect.asVoid, Effect.orDie),
+        remove: (userId, version) => Effect.orDie(sql.withTransaction(remove(userId, version))),
+        put: (userId, version, keys, most) =>
+          Effect.catchTag(sql.withTransaction(put(userId, version, keys, most)), "SqlError", Effect.die),
+        keys: (userId, version, selection) =>
+          sql<KeyRow>`
+            SELECT room_id, session_id, first_message_index, forwarded_count, is_verified, session_data
+            FROM backed_up_keys WHERE ${selected(userId, version, selection)}`.pipe(
+            Effect.tap((rows) => takeBytes(rows.reduce((sum, { session_data }) => sum + session_data.length, 0))),
+            Effect.map((rows) => rows.map(toKey)),
+            Effect.orDie
+          ),
+        removeKeys: (userId, version, selection) =>
+          Effect.orDie(sql.withTransaction(removeKeys(userId, version, selection)))
+      })
+    })
+  )
+}
