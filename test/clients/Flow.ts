@@ -36,6 +36,7 @@ export interface Flow {
 
 export const flows: ReadonlyArray<Flow> = [
   { client: "matrix-js-sdk", language: "javascript", program: "matrix-js-sdk.mjs" },
+  { client: "js-sdk-crypto", language: "javascript", program: "matrix-js-sdk-crypto.mjs" },
   { client: "sliding-sync", language: "javascript", program: "matrix-js-sdk-sliding.mjs" },
   { client: "matrix-bot-sdk", language: "javascript", program: "matrix-bot-sdk.mjs" },
   { client: "matrix-nio", language: "python", program: "matrix_nio.py" },

@@ -25,6 +25,7 @@ import {
   parsePos,
   type SlidingPosition
 } from "./internal/SlidingConnections.ts"
+import { makeSlidingDevices } from "./internal/SlidingDevices.ts"
 import { type ExtendedRoom, makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
 import { makeSlidingLists, type Wanted } from "./internal/SlidingLists.ts"
 import type { RoomConfig } from "./internal/SlidingRequest.ts"
@@ -94,6 +95,7 @@ const make = Effect.gen(function* () {
   const wantedRooms = yield* makeSlidingLists(lists)
   const rooms = yield* makeSlidingRooms(syncRooms)
   const extensions = yield* makeSlidingExtensions(lists, syncRooms)
+  const devices = yield* makeSlidingDevices
 
   const positionOf = (pos: string): Effect.Effect<SlidingPosition, UnknownPos> =>
     Effect.gen(function* () {
@@ -174,7 +176,8 @@ const make = Effect.gen(function* () {
     session: Session,
     body: SlidingSyncBody,
     connection: SlidingConnection,
-    since: StreamPosition | undefined
+    since: StreamPosition | undefined,
+    messagesSeen: StreamPosition | undefined
   ) {
     const { userId } = session
     const all = yield* lists.of(userId)
@@ -185,7 +188,15 @@ const make = Effect.gen(function* () {
     const { changes, extended, shown } = plan(connection, since, upTo, all, wanted)
     const answers = yield* rooms.read(session, since, upTo, shown, direct)
     const extra = yield* extensions.read(body.extensions ?? {}, { userId, since, upTo, rooms: extended, answers })
-    return { upTo, counts: wanted.counts, answers, extra, changes, isEmpty: answers.size === 0 && isNothing(extra) }
+    const encryption = yield* devices.read(session, body.extensions ?? {}, messagesSeen, since, upTo)
+    return {
+      upTo,
+      counts: wanted.counts,
+      answers,
+      extra: { ...extra, ...encryption.answer },
+      changes,
+      isEmpty: answers.size === 0 && isNothing(extra) && !encryption.isNews
+    }
   })
 
   const isNothing = (object: object) => Object.keys(object).length === 0
@@ -223,7 +234,8 @@ const make = Effect.gen(function* () {
     if (Option.isNone(found)) return yield* unknownPos
     const connection = found.value
     const since = position?.token.position
-    const once = withAllowance(look(session, body, connection, since))
+    const messagesSeen = yield* devices.acknowledged(session, body.extensions ?? {})
+    const once = withAllowance(look(session, body, connection, since, messagesSeen))
     if (since === undefined || timeout === 0) return yield* complete(key, connection, yield* once, body)
     const deadline = (yield* monotonicMillis) + Math.min(timeout, maxTimeout)
     return yield* feeds.reading(session.userId, (feed) => {

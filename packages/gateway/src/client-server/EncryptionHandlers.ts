@@ -4,6 +4,7 @@
  * Source: "End-to-End Encryption" and "Send-to-Device messaging" of the client-server specification.
  */
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import type { Session } from "@greenroom/actors/runtime/Session"
 import { DeviceLists } from "@greenroom/actors/sync/DeviceLists"
 import { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import { DeviceKeys, type KeyClaim, objectText } from "@greenroom/actors/user/encryption/DeviceKeys"
@@ -99,7 +100,7 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
         )
       )
       .handle("deviceSigning", ({ payload, request }) =>
-        CurrentSession.use((session) =>
+        CurrentSession.use((session: Session) =>
           answerInteraction(
             Effect.gen(function* () {
               const { auth, ...given } = payload

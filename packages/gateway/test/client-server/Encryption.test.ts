@@ -364,4 +364,41 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
       assert.strictEqual((yield* as(alice)("GET", `${path}/keys?version=${second}`)).text, '{"rooms":{}}')
     })
   )
+
+  it.effect("sliding sync has messages to the device until they are acknowledged, device lists and key counts", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("slide-alice")
+      const bob = yield* person("slide-bob")
+      yield* roomOf(alice, bob)
+      interface Sliding {
+        readonly pos: string
+        readonly extensions: {
+          readonly to_device: Answer["to_device"] & { readonly next_batch: string }
+          readonly e2ee: Omit<Answer, "to_device" | "next_batch">
+        }
+      }
+      const slide = (pos?: string, since?: string, timeout = 0) =>
+        Effect.map(
+          as(bob)(
+            "POST",
+            `/unstable/org.matrix.simplified_msc3575/sync?timeout=${timeout}${pos === undefined ? "" : `&pos=${pos}`}`,
+            { extensions: { to_device: { enabled: true, limit: 2, since }, e2ee: { enabled: true } } }
+          ),
+          ({ body }) => body as unknown as Sliding
+        )
+      yield* upload(bob, { one_time_keys: oneTime(1, 2, 3) })
+      const first = yield* slide()
+      assert.deepStrictEqual(first.extensions.e2ee.device_one_time_keys_count, { signed_curve25519: 3 })
+      const waiting = yield* Effect.forkChild(slide(first.pos, first.extensions.to_device.next_batch, 60_000))
+      for (const n of [1, 2, 3]) yield* send(alice, `slide-${n}`, bob, bob.device, n)
+      const second = yield* Fiber.join(waiting)
+      assert.strictEqual(numbers(second.extensions as never)[0], 1)
+      const again = yield* slide(second.pos, first.extensions.to_device.next_batch)
+      assert.deepStrictEqual(numbers(again.extensions as never), [1, 2])
+      yield* upload(alice, { device_keys: deviceKeys(alice) })
+      const third = yield* slide(again.pos, again.extensions.to_device.next_batch)
+      assert.deepStrictEqual(numbers(third.extensions as never), [3])
+      assert.deepStrictEqual(third.extensions.e2ee.device_lists, { changed: [alice.id], left: [] })
+    })
+  )
 })

@@ -24,6 +24,8 @@ export interface DevicesRange {
   /** Up to where the client has messages. */
   readonly messagesSeen: StreamPosition | undefined
   readonly upTo: StreamPosition
+  /** The most messages, at most `maxMessages`. */
+  readonly limit?: number
 }
 
 export interface DevicesNews {
@@ -40,17 +42,18 @@ export const makeSyncDevices = Effect.gen(function* () {
   const toDevice = yield* ToDeviceStore
 
   const read = Effect.fnUntraced(function* ({
+    limit = maxMessages,
     messagesSeen,
     session: { deviceId, userId },
     since,
     upTo
   }: DevicesRange): Effect.fn.Return<DevicesNews> {
     const [messages, counts, news] = yield* Effect.all([
-      toDevice.read(userId, deviceId, messagesSeen ?? beginning, upTo, maxMessages + 1),
+      toDevice.read(userId, deviceId, messagesSeen ?? beginning, upTo, limit + 1),
       keys.counts(userId, deviceId),
       since === undefined ? Effect.succeed(undefined) : lists.news(userId, { after: since, upTo })
     ])
-    const given = messages.slice(0, maxMessages)
+    const given = messages.slice(0, limit)
     return {
       answer: {
         to_device: { events: given.map(toEvent) },
@@ -58,7 +61,7 @@ export const makeSyncDevices = Effect.gen(function* () {
         device_one_time_keys_count: { ...noneLeft, ...counts.oneTime },
         device_unused_fallback_key_types: counts.unusedFallback
       },
-      messagesSeen: given.length < messages.length ? given.at(-1)!.position : upTo
+      messagesSeen: given.length === messages.length ? upTo : (given.at(-1)?.position ?? messagesSeen ?? beginning)
     }
   })
 
