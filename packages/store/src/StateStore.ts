@@ -111,6 +111,9 @@ export class StateStore extends Context.Service<
 
       const chains = yield* makeNumberBlocks(sql, "state_chain_ids", 100)
 
+      // A join of which one side is `LATERAL ... OFFSET 0` looks up row by row, whatever PostgreSQL believes of the tables: a
+      // young database has no statistics, and would read all of the events instead.
+
       const entries = (
         states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
         filter: Statement.Fragment
@@ -129,8 +132,11 @@ export class StateStore extends Context.Service<
         )
         SELECT DISTINCT ON (walk.room_nid, delta.type, delta.state_key)
           walk.room_nid, delta.type, delta.state_key, delta.event_nid
-        FROM walk JOIN state_deltas delta ON delta.chain = walk.chain AND delta.seq <= walk.seq
-        WHERE true ${filter}
+        FROM walk CROSS JOIN LATERAL (
+          SELECT type, state_key, seq, event_nid FROM state_deltas delta
+          WHERE delta.chain = walk.chain AND delta.seq <= walk.seq ${filter}
+          OFFSET 0
+        ) AS delta
         ORDER BY walk.room_nid, delta.type, delta.state_key, walk.height, delta.seq DESC`
 
       const read = Effect.fnUntraced(function* (
@@ -154,7 +160,9 @@ export class StateStore extends Context.Service<
           sql<SizedRow & { readonly room_nid: bigint }>`
             SELECT sized.room_nid, sized.nid, ${sizedBody(sql)} FROM (
               SELECT state.room_nid, events.nid, events.body, ${sql.literal(runningBytes)}
-              FROM (${entries(states, filter)}) AS state JOIN events ON events.nid = state.event_nid
+              FROM (${entries(states, filter)}) AS state CROSS JOIN LATERAL (
+                SELECT nid, body FROM events WHERE events.nid = state.event_nid OFFSET 0
+              ) AS events
             ) AS sized`
         )
         const found: Array<StateEntry> = []
@@ -169,7 +177,9 @@ export class StateStore extends Context.Service<
       const readIds = Effect.fnUntraced(function* (ref: StateRef) {
         const rows = yield* sql<StateIdRow>`
           SELECT state.type, state.state_key, events.event_id, events.nid
-          FROM (${entries([{ roomNid: 0, ref }], sql.literal(""))}) AS state JOIN events ON events.nid = state.event_nid`
+          FROM (${entries([{ roomNid: 0, ref }], sql.literal(""))}) AS state CROSS JOIN LATERAL (
+            SELECT event_id, nid FROM events WHERE events.nid = state.event_nid OFFSET 0
+          ) AS events`
         return new Map(rows.map((row) => [stateKeyOf(row.type, row.state_key), toStateId(row)]))
       }, Effect.orDie)
 

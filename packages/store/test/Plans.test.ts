@@ -1,0 +1,148 @@
+/**
+ * Queries on hot paths read large tables by their indexes, whether PostgreSQL knows anything of the tables or not: a young
+ * database has no statistics, and one that grew within a minute has wrong ones.
+ */
+import { assert, layer } from "@effect/vitest"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import { AuthChainStore } from "../src/AuthChainStore.ts"
+import { EventLog } from "../src/EventLog.ts"
+import { EventStore } from "../src/EventStore.ts"
+import { RoomStore } from "../src/RoomStore.ts"
+import { StateStore } from "../src/StateStore.ts"
+import { beginning } from "../src/StreamToken.ts"
+import { SyncStore } from "../src/SyncStore.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+import { commitOf, memberEvent, openRoom, stores } from "./support/TestRoom.ts"
+
+const roomCount = 30
+const members = 500
+const theEnd = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
+const userOf = (index: number) => `@user${index}:example.org` as UserId
+
+const large = ["events", "state_deltas", "memberships", "membership_changes", "event_auth"]
+
+/** Rooms whose states are of one chain each. */
+const fill = Effect.gen(function* () {
+  const log = yield* EventLog
+  const { chains } = yield* StateStore
+  yield* chains.refill(roomCount)
+  const rooms = []
+  for (let index = 0; index < roomCount; index++) {
+    const writer = yield* openRoom(`plans${index}`)
+    const events = Array.from({ length: members }, (_, user) => memberEvent(writer.roomId, userOf(user), "join"))
+    const commit = yield* commitOf(writer, events)
+    const chain = chains.takeUnsafe()!
+    const ref = { chain, seq: members }
+    yield* log.append({
+      ...commit,
+      chains: [{ chain, roomNid: writer.roomNid, parent: null, height: 0 }],
+      deltas: commit.events.map(({ event, nid }, seq) => ({
+        chain,
+        seq: seq + 1,
+        key: stateKeyOf(event.type, event.state_key!),
+        eventNid: nid
+      })),
+      events: commit.events.map((logged, seq) => ({
+        ...logged,
+        stateBefore: { chain, seq },
+        stateAfter: { chain, seq: seq + 1 },
+        authNids: seq === 0 ? [] : [commit.events[0]!.nid]
+      })),
+      summary: { ...commit.summary, currentState: ref }
+    })
+    rooms.push({ ...writer, ref, ids: events.map(({ event_id }) => event_id) })
+  }
+  return rooms
+})
+
+const withoutStatistics = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  for (const table of large) yield* sql`ALTER TABLE ${sql.literal(table)} SET (autovacuum_enabled = false)`
+})
+
+/** The large tables that an effect has read from end to end. */
+const scanned = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    return yield* sql.withTransaction(
+      Effect.gen(function* () {
+        // Counted since the connection last reported to the statistics of all.
+        const counts = Effect.map(
+          sql<{ name: string; scans: bigint }>`
+            SELECT relname::text AS name, seq_scan AS scans FROM pg_stat_xact_user_tables`,
+          (rows) => new Map(rows.map(({ name, scans }) => [name, scans]))
+        )
+        const before = yield* counts
+        yield* effect
+        const after = yield* counts
+        return large.filter((name) => (after.get(name) ?? 0n) > (before.get(name) ?? 0n))
+      })
+    )
+  })
+
+const database = Layer.mergeAll(stores, SyncStore.layer).pipe(Layer.provideMerge(TestDatabase.layer))
+
+layer(database)("the plans of hot queries", (it) => {
+  it.effect("read large tables by their indexes, with and without statistics", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* withoutStatistics
+      const rooms = yield* fill
+      const states = yield* StateStore
+      const events = yield* EventStore
+      const sync = yield* SyncStore
+      const roomStore = yield* RoomStore
+      const chains = yield* AuthChainStore
+      const [room] = rooms
+      const few = rooms.slice(0, 20)
+      const ranges = few.map(({ roomNid }) => ({ roomNid, after: beginning, upTo: theEnd }))
+      const at = few.map(({ roomNid }) => ({ roomNid, at: theEnd }))
+      const someIds = few.map(({ ids }) => ids[7] as EventId)
+      const queries: { readonly [name: string]: Effect.Effect<unknown, unknown> } = {
+        "states of many rooms": states.read(few),
+        "one key of a state": states.read([room!], { key: ["m.room.member", userOf(3)] }),
+        "some keys of states": states.read(few, { keys: [["m.room.member", userOf(3)]] }),
+        "one type of states": states.read(few, { types: ["m.room.member"] }),
+        "IDs of a state": states.readIds(room!.ref),
+        "keys of a state": states.readKeys(room!.ref, [stateKeyOf("m.room.member", userOf(3))]),
+        divergence: states.divergence([
+          { ...room!.ref, seq: 10 },
+          { ...room!.ref, seq: 20 }
+        ]),
+        "ends of timelines": events.timelines(ranges, "b", 10, 100_000),
+        "a page of a timeline": events.page(ranges, "b", 100, 100_000),
+        "events by ID": events.byIds(someIds),
+        "history of memberships": events.membershipHistory(userOf(3), theEnd),
+        "timelines of /sync": sync.timelines(ranges, 11, 100_000),
+        "memberships of /sync": sync.memberships(userOf(3), theEnd),
+        "rooms with news": sync.roomsWithNews(
+          few.map(({ roomNid }) => roomNid),
+          beginning,
+          theEnd
+        ),
+        "states at a position": sync.statesAt(at),
+        heroes: sync.heroes(
+          userOf(3),
+          few.map(({ roomNid }) => roomNid),
+          5
+        ),
+        "a membership": roomStore.membership(userOf(3), room!.roomId),
+        "memberships of a user": roomStore.membershipsOf(userOf(3), ["join", "invite"]),
+        "a room in common": roomStore.shareRoom(userOf(3), userOf(4)),
+        "an auth chain": chains.events(someIds)
+      }
+      for (const statistics of ["without", "with"]) {
+        if (statistics === "with") yield* sql`ANALYZE`
+        const found: Record<string, ReadonlyArray<string>> = {}
+        for (const [name, query] of Object.entries(queries)) {
+          const tables = yield* scanned(query)
+          if (tables.length > 0) found[name] = tables
+        }
+        assert.deepStrictEqual(found, {}, `${statistics} statistics`)
+      }
+    })
+  )
+})
