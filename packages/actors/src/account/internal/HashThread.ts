@@ -12,13 +12,24 @@ export interface HashThread {
   readonly argon2id: (parameters: Argon2Parameters) => Effect.Effect<Uint8Array>
 }
 
-const program = new URL("./argon2Worker.ts", import.meta.url)
+/**
+ * The program of the thread. On Linux threads have priorities of their own: this one comes after the others. It is text
+ * without types and imports nothing but Node: what strips types would take 20 MB in every thread.
+ */
+const program = `
+const { argon2Sync } = require("node:crypto")
+const { constants, setPriority } = require("node:os")
+const { parentPort } = require("node:worker_threads")
+
+if (process.platform === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+parentPort.on("message", (parameters) => parentPort.postMessage(argon2Sync("argon2id", parameters)))
+`
 
 /** Starts a thread; it ends with the scope, and keeps the process alive only while it hashes. */
 export const makeHashThread: Effect.Effect<HashThread, never, Scope.Scope> = Effect.map(
   Effect.acquireRelease(
     Effect.sync(() => {
-      const worker = new Worker(program, { execArgv: [], env: {} })
+      const worker = new Worker(program, { eval: true, execArgv: [], env: {} })
       worker.unref()
       return worker
     }),
