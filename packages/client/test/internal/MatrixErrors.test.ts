@@ -5,7 +5,8 @@ import { fromErrorBody } from "../../src/internal/MatrixErrors.ts"
 describe("MatrixErrors", () => {
   it("every errcode of the protocol becomes the error with that tag", () => {
     for (const errcode of Object.keys(statusOf)) {
-      const error = fromErrorBody({ errcode, error: "What is wrong" })
+      const more = errcode === "M_BAD_STATUS" ? { status: 500, body: "" } : {}
+      const error = fromErrorBody({ errcode, error: "What is wrong", ...more })
       assert.deepStrictEqual([error._tag as string, error.error], [errcode, "What is wrong"])
     }
     assert.instanceOf(fromErrorBody({ errcode: "M_NOT_FOUND", error: "" }), NotFound)
