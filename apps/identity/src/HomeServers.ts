@@ -9,8 +9,8 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { type AddressPolicy, lookupAllowed } from "@greenroom/actors/federation/AddressPolicy"
 import { ServerDiscovery, type Target } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Data, Effect, Layer, type Scope } from "effect"
-import { type HttpClient, HttpClientRequest } from "effect/http"
+import { ByteSize, Context, Data, Effect, Layer, type Scope } from "effect"
+import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
 
@@ -19,6 +19,9 @@ export class HomeServerUnreachable extends Data.TaggedError("HomeServerUnreachab
   readonly serverName: ServerName
   readonly reason: string
 }> {}
+
+/** The largest answer that is read. */
+const maxAnswer = ByteSize.fromInputUnsafe(16 * 1024)
 
 /** How long a home server may take to answer. */
 const requestTimeout = "30 seconds"
@@ -70,6 +73,16 @@ const make = Effect.gen(function* () {
         Effect.timeout(requestTimeout)
       )
 
+  const ask = ({ client, host, url }: Attempt, path: string) =>
+    client.execute(HttpClientRequest.get(`${url}${path}`).pipe(HttpClientRequest.setHeader("host", host))).pipe(
+      Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
+      Effect.scoped,
+      Effect.timeout(requestTimeout),
+      Effect.provideService(HttpIncomingMessage.MaxBodySize, maxAnswer),
+      // The query has a secret, which is not for traces.
+      Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
+    )
+
   const attempts = Effect.fnUntraced(function* (serverName: ServerName) {
     const url = options.homeServers.get(serverName)
     if (url !== undefined) return [{ url, host: new URL(url).host, client: configured }]
@@ -77,22 +90,31 @@ const make = Effect.gen(function* () {
     return targets.map((target): Attempt => ({ url: toUrl(target), host: serverName, client: open }))
   })
 
-  const post: HomeServers["Service"]["post"] = Effect.fn("HomeServers.post")(
-    function* (serverName, path, json) {
+  /** Tries the addresses of a server one after the other. */
+  const atFirst = <A, E extends { readonly _tag: string }>(
+    serverName: ServerName,
+    reach: (attempt: Attempt) => Effect.Effect<A, E>
+  ): Effect.Effect<A, HomeServerUnreachable> =>
+    Effect.gen(function* () {
       let reason = ""
       for (const attempt of yield* attempts(serverName)) {
-        const result = yield* Effect.result(send(attempt, path, json))
+        const result = yield* Effect.result(reach(attempt))
         if (result._tag === "Success") return result.success
-        reason = failureReason(result.failure)
+        reason = failureReason(result.failure as never)
       }
       return yield* new HomeServerUnreachable({ serverName, reason })
-    },
-    Effect.catchTag("RemoteUnreachable", ({ destination, reason }) =>
-      Effect.fail(new HomeServerUnreachable({ serverName: destination, reason }))
+    }).pipe(
+      Effect.catchTag("RemoteUnreachable", ({ destination, reason }) =>
+        Effect.fail(new HomeServerUnreachable({ serverName: destination, reason }))
+      )
     )
-  )
 
-  return HomeServers.of({ post })
+  return HomeServers.of({
+    post: Effect.fn("HomeServers.post")((serverName, path, json) =>
+      atFirst(serverName, (attempt) => send(attempt, path, json))
+    ),
+    get: Effect.fn("HomeServers.get")((serverName, path) => atFirst(serverName, (attempt) => ask(attempt, path)))
+  })
 })
 
 export class HomeServers extends Context.Service<
@@ -100,6 +122,11 @@ export class HomeServers extends Context.Service<
   {
     /** Sends a JSON text. Returns the status of the answer, whose body is not read. Errors: `HomeServerUnreachable`. */
     readonly post: (serverName: ServerName, path: string, json: string) => Effect.Effect<number, HomeServerUnreachable>
+    /** Asks for what a server says, a few kilobytes at most. Errors: `HomeServerUnreachable`. */
+    readonly get: (
+      serverName: ServerName,
+      path: string
+    ) => Effect.Effect<{ readonly status: number; readonly text: string }, HomeServerUnreachable>
   }
 >()("greenroom/identity/HomeServers") {
   static readonly layer: Layer.Layer<HomeServers, never, IdentityOptions | ServerDiscovery> = Layer.effect(

@@ -157,6 +157,13 @@ export const settings = {
     fallback: true
   }),
   pepperLifetime: seconds("lookup.pepper_lifetime", "After how long addresses are hashed with a new pepper", 604_800),
+  terms: setting({
+    name: "terms",
+    description: "What users of version 2 must agree to: ID, version, language, URL and name of each policy",
+    expects: 'a list of texts such as "privacy 1.0 en https://id.example.org/privacy-1.0-en.html Privacy Policy"',
+    schema: list(/^[A-Za-z0-9_-]{1,64} \S{1,64} [a-z]{2,3} https?:\/\/\S+ .{1,200}$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
   peers: setting({
     name: "peers",
     description: "The identity servers to share associations with: name, URL, ID and base64 of a public key of each",

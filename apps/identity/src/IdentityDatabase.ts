@@ -11,10 +11,12 @@ import type { EmbeddedPostgresError } from "@greenroom/store/EmbeddedPostgresErr
 import { Data, Effect, Layer, Option, type Redacted } from "effect"
 import { Migrator, SqlClient, type SqlError } from "effect/sql"
 import identityServer from "./migrations/0001_identity_server.ts"
+import accounts from "./migrations/0002_accounts.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
-  "0001_identity_server": identityServer
+  "0001_identity_server": identityServer,
+  "0002_accounts": accounts
 }
 
 const newestMigration = Object.keys(migrations).length

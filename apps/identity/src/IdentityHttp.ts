@@ -21,6 +21,7 @@ import { replicationHandlers } from "./http/ReplicationHandlers.ts"
 import { systemHandlers } from "./http/SystemHandlers.ts"
 import { thirdPartyIdHandlers } from "./http/ThirdPartyIdHandlers.ts"
 import { validationHandlers } from "./http/ValidationHandlers.ts"
+import { makeVersionTwo } from "./http/VersionTwo.ts"
 import { IdentityOptions } from "./IdentityOptions.ts"
 import { Requests, toNetwork } from "./Requests.ts"
 
@@ -82,7 +83,8 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
-  const app = matrixHttp(endpoints, knownPaths([IdentityApi as never], [homePath, openapiPath, docsPath]))
+  const versionTwo = yield* makeVersionTwo
+  const app = matrixHttp(versionTwo(endpoints), knownPaths([IdentityApi as never], [homePath, openapiPath, docsPath]))
   const counted = HttpServerRequest.HttpServerRequest.use((request) =>
     requests.take("requests", request).pipe(
       Effect.matchEffect({

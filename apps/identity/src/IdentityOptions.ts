@@ -6,6 +6,16 @@ import type { Off, Rate } from "@greenroom/gateway/RateLimit"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context } from "effect"
 
+/** A policy in one language. */
+export interface Terms {
+  readonly id: string
+  readonly version: string
+  /** Such as `en`. */
+  readonly language: string
+  readonly url: string
+  readonly name: string
+}
+
 /** Another identity server of the clique. */
 export interface Peer {
   readonly name: ServerName
@@ -31,6 +41,8 @@ export interface IdentityOptionsShape {
   readonly singleLookup: boolean
   /** How many messages may be sent to an address, for all clients together. */
   readonly addressRate: Rate | Off
+  /** What users must agree to, in each language. Empty: nothing. */
+  readonly terms: ReadonlyArray<Terms>
   readonly peers: ReadonlyArray<Peer>
   /** URLs of home servers that cannot be found by their names. */
   readonly homeServers: ReadonlyMap<string, string>

@@ -7,6 +7,7 @@ import { ServerDiscovery } from "@greenroom/actors/federation/ServerDiscovery"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Layer } from "effect"
+import { Accounts } from "./Accounts.ts"
 import { Associations } from "./Associations.ts"
 import { addressPolicyOf, HomeServers } from "./HomeServers.ts"
 import * as Housekeeping from "./Housekeeping.ts"
@@ -53,7 +54,7 @@ const services = ({ identity }: IdentityServerOptions) => {
   )
   return ReplicationSender.layer.pipe(
     Layer.provideMerge(ReplicationReceiver.layer),
-    Layer.provideMerge(Layer.mergeAll(Associations.layer, ValidationSessions.layer)),
+    Layer.provideMerge(Layer.mergeAll(Accounts.layer, Associations.layer, ValidationSessions.layer)),
     Layer.provideMerge(Layer.mergeAll(OnBindQueue.layer, Peppers.layer, SentMessages.layer, StoredInvites.layer)),
     Layer.provideMerge(HomeServers.layer.pipe(Layer.provide(discovery))),
     Layer.provideMerge(Layer.mergeAll(base, httpClient))

@@ -13,7 +13,7 @@ import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { decodeBase64, importVerifyKey } from "@greenroom/room/Signing"
 import { Effect, type FileSystem, Result } from "effect"
 import { type IdentityConfig, settings } from "./IdentityConfig.ts"
-import type { Peer } from "./IdentityOptions.ts"
+import type { Peer, Terms } from "./IdentityOptions.ts"
 import type { IdentityServerOptions } from "./IdentityServer.ts"
 
 /** `identity_servers` is a setting of the gateway, which may run with the same environment. */
@@ -63,6 +63,12 @@ const toPeers = Effect.fnUntraced(function* (lines: ReadonlyArray<string>, self:
 const toHomeServers = (lines: ReadonlyArray<string>): ReadonlyMap<string, string> =>
   new Map(lines.map((line) => [line.split(" ")[0]!, withoutSlash(line.split(" ")[1]!)]))
 
+const toTerms = (lines: ReadonlyArray<string>) =>
+  lines.map((line): Terms => {
+    const [id = "", version = "", language = "", url = "", ...name] = line.split(" ")
+    return { id, version, language, url, name: name.join(" ") }
+  })
+
 const toMailbox = (text: string) => {
   const [, name, address] = /^(.*)<(.*)>$/.exec(text) ?? [undefined, "", text]
   return { name: name!.trim(), address: address! }
@@ -84,6 +90,7 @@ export const toServerOptions: (config: IdentityConfig) => Effect.Effect<Identity
         pepperLifetime: config.pepperLifetime * 1_000,
         singleLookup: config.singleLookup,
         addressRate: config.addressRate,
+        terms: toTerms(config.terms),
         peers,
         homeServers: toHomeServers(config.homeServers),
         privateAddresses: config.privateAddresses,

@@ -25,13 +25,15 @@ export interface NewInvite {
   readonly thirdPartyId: ThirdPartyId
   readonly roomId: RoomId
   readonly sender: UserId
+  /** The public key of the invitation's own, in base64. */
+  readonly ephemeralKey: string
 }
 
 const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
 
   /** Under the lock of associations, so that a concurrent binding does not miss the invitation. */
-  const add = Effect.fn("StoredInvites.add")(function* ({ roomId, sender, thirdPartyId }: NewInvite) {
+  const add = Effect.fn("StoredInvites.add")(function* ({ ephemeralKey, roomId, sender, thirdPartyId }: NewInvite) {
     const { address, medium } = thirdPartyId
     yield* lockAssociations(sql)
     const bound = yield* sql<{ mxid: string }>`
@@ -44,8 +46,9 @@ const make = Effect.gen(function* () {
     }
     const token = newToken()
     const rows = yield* sql`
-      INSERT INTO invites (token, medium, address, room_id, sender, created_at)
-      SELECT ${token}, ${medium}, ${address}, ${roomId}, ${sender}, ${yield* Clock.currentTimeMillis}::bigint
+      INSERT INTO invites (token, medium, address, room_id, sender, created_at, ephemeral_key)
+      SELECT ${token}, ${medium}, ${address}, ${roomId}, ${sender}, ${yield* Clock.currentTimeMillis}::bigint,
+        ${ephemeralKey}
       WHERE (SELECT count(*) FROM invites WHERE medium = ${medium} AND address = ${address}) < ${maxInvitesPerAddress}
       RETURNING token`
     if (rows.length === 0) {
@@ -61,6 +64,16 @@ const make = Effect.gen(function* () {
   return StoredInvites.of({
     add: (invite) => Effect.catchTag(sql.withTransaction(add(invite)), "SqlError", Effect.die),
     remove: (token) => Effect.orDie(Effect.asVoid(sql`DELETE FROM invites WHERE token = ${token}`)),
+    senderOf: (token) =>
+      sql<{ sender: string }>`SELECT sender FROM invites WHERE token = ${token}`.pipe(
+        Effect.map((rows) => rows[0]?.sender as UserId | undefined),
+        Effect.orDie
+      ),
+    hasKey: (key) =>
+      sql`SELECT 1 FROM invites WHERE ephemeral_key = ${key} LIMIT 1`.pipe(
+        Effect.map((rows) => rows.length > 0),
+        Effect.orDie
+      ),
     forget
   })
 })
@@ -74,6 +87,10 @@ export class StoredInvites extends Context.Service<
      */
     readonly add: (invite: NewInvite) => Effect.Effect<string, ThirdPartyIdInUse | LimitExceeded>
     readonly remove: (token: string) => Effect.Effect<void>
+    /** Who invites; undefined where the invitation is over. */
+    readonly senderOf: (token: string) => Effect.Effect<UserId | undefined>
+    /** Whether it is the key of an invitation that is waiting. */
+    readonly hasKey: (ephemeralKey: string) => Effect.Effect<boolean>
     /** Deletes expired ones. */
     readonly forget: Effect.Effect<void>
   }

@@ -80,7 +80,7 @@ export const person = Effect.fnUntraced(function* (home: Home, name: string) {
   const { access_token, user_id } = registered.body as unknown as Record<"access_token" | "user_id", string>
   const request = (method: string, path: string, json?: unknown) =>
     askUrl(method, at(path), json, { authorization: `Bearer ${access_token}` })
-  return { home, userId: user_id, request }
+  return { home, userId: user_id, token: access_token, request }
 })
 
 export type Person = Effect.Success<ReturnType<typeof person>>

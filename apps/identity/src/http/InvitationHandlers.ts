@@ -6,6 +6,7 @@
  *
  * Source: "Identity" of the specification.
  */
+import { generateKeyPairSync } from "node:crypto"
 import { IdentityApi, laterIdentityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import { MediumNotSupported, type MessageSendError } from "@greenroom/protocol/identity/IdentityError"
 import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
@@ -34,6 +35,9 @@ const nameFrom = (...candidates: ReadonlyArray<string | undefined>): string | un
     .filter((name) => name !== undefined)
     .map(oneLine)
     .find((name) => name !== "" && name.length <= maxNameLength && !looksLikeLink.test(name))
+
+/** A key of the invitation's own. Its private half goes nowhere: this server signs by its long-term key. */
+const newEphemeralKey = (): string => encodeBase64(exportVerifyKey(generateKeyPairSync("ed25519").publicKey))
 
 export const invitationHandlers = HttpApiBuilder.group(IdentityApi, "invitations", (handlers) =>
   Effect.gen(function* () {
@@ -89,7 +93,8 @@ export const invitationHandlers = HttpApiBuilder.group(IdentityApi, "invitations
         const send = yield* messageTo(thirdPartyId, payload)
         yield* requests.take("lookups", request)
         yield* requests.take("messages", request)
-        const token = yield* invites.add({ thirdPartyId, roomId, sender })
+        const ephemeralKey = newEphemeralKey()
+        const token = yield* invites.add({ thirdPartyId, roomId, sender, ephemeralKey })
         yield* messages.count(thirdPartyId).pipe(
           Effect.andThen(send),
           Effect.onError(() => invites.remove(token))
@@ -97,7 +102,13 @@ export const invitationHandlers = HttpApiBuilder.group(IdentityApi, "invitations
         const key = yield* publicKey
         return {
           token,
-          public_keys: [key],
+          public_keys: [
+            key,
+            {
+              public_key: ephemeralKey,
+              key_validity_url: `${publicUrl}/_matrix/identity/v2/pubkey/ephemeral/isvalid`
+            }
+          ],
           public_key: key.public_key,
           display_name: redactAddress(thirdPartyId)
         }

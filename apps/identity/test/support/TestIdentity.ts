@@ -38,6 +38,7 @@ export const toOptions = (
     pepperLifetime: 7 * 24 * hour,
     singleLookup: true,
     addressRate: { limit: 5, window: hour },
+    terms: [],
     peers: [],
     homeServers: new Map(),
     privateAddresses: false,

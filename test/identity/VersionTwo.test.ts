@@ -1,0 +1,172 @@
+/**
+ * Version 2 of the identity API with the tokens of a real home server: its gateway and federation listener, an identity
+ * server, and a mail server, all on loopback.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { IdentityHttp } from "../../apps/identity/src/IdentityHttp.ts"
+import { askUrl, identityWith, requestMail, takeLink } from "../../apps/identity/test/support/TestIdentity.ts"
+import { Homes, type Person, person } from "./support/TestHomes.ts"
+
+type Json = { readonly [key: string]: unknown }
+
+const terms = [
+  { id: "privacy", version: "1.0", language: "en", url: "https://id.test/privacy-1.0-en", name: "Privacy" },
+  { id: "privacy", version: "1.0", language: "de", url: "https://id.test/privacy-1.0-de", name: "Datenschutz" }
+]
+
+const withTerms = identityWith({
+  identity: { verifyCertificates: false, privateAddresses: true, terms }
+})
+
+const ask = Effect.fnUntraced(function* (method: string, path: string, json?: unknown, token?: string) {
+  const { url } = yield* IdentityHttp
+  const answer = yield* askUrl(
+    method,
+    `${url}/_matrix/identity/v2${path}`,
+    json,
+    token === undefined ? {} : { authorization: `Bearer ${token}` }
+  )
+  return { status: answer.status, body: answer.body as unknown as Json }
+})
+
+const openIdToken = Effect.fnUntraced(function* ({ home, token, userId }: Person) {
+  const { body } = yield* askUrl(
+    "POST",
+    `${home.url}/_matrix/client/v3/user/${encodeURIComponent(userId)}/openid/request_token`,
+    {},
+    { authorization: `Bearer ${token}` }
+  )
+  return body as unknown as Json
+})
+
+/** The access token of a user who has agreed to the terms. */
+const comeIn = Effect.fnUntraced(function* (user: Person) {
+  const { body } = yield* ask("POST", "/account/register", yield* openIdToken(user))
+  const token = body.token as string
+  yield* ask("POST", "/terms", { user_accepts: ["https://id.test/privacy-1.0-de"] }, token)
+  return token
+})
+
+layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: true, timeout: "60 seconds" })(
+  "version 2 of the identity API",
+  (it) => {
+    it.effect("a user comes in by the word of the home server, and agrees to the terms in one language", () =>
+      Effect.gen(function* () {
+        const { red } = yield* Homes
+        const ann = yield* person(red, "ann")
+        const registered = yield* ask("POST", "/account/register", yield* openIdToken(ann))
+        assert.strictEqual(registered.status, 200, JSON.stringify(registered.body))
+        const token = registered.body.token as string
+        const early = yield* ask("GET", "/account", undefined, token)
+        assert.deepStrictEqual([early.status, early.body.errcode], [403, "M_TERMS_NOT_SIGNED"])
+        const offered = yield* ask("GET", "/terms")
+        assert.deepStrictEqual(offered.body.policies, {
+          privacy: {
+            version: "1.0",
+            en: { name: "Privacy", url: "https://id.test/privacy-1.0-en" },
+            de: { name: "Datenschutz", url: "https://id.test/privacy-1.0-de" }
+          }
+        })
+        yield* ask("POST", "/terms", { user_accepts: ["https://id.test/privacy-1.0-de"] }, token)
+        const account = yield* ask("GET", "/account", undefined, token)
+        assert.deepStrictEqual(account.body, { user_id: ann.userId })
+        yield* ask("POST", "/account/logout", {}, token)
+        assert.strictEqual((yield* ask("GET", "/account", undefined, token)).body.errcode, "M_UNKNOWN_TOKEN")
+      })
+    )
+
+    it.effect("nobody comes in by a token of another server, or one that is made up, or none", () =>
+      Effect.gen(function* () {
+        const { blue, red } = yield* Homes
+        const ben = yield* person(red, "ben")
+        const given = yield* openIdToken(ben)
+        for (const wrong of [
+          { ...given, matrix_server_name: blue.serverName },
+          { ...given, access_token: "made up" },
+          { ...given, matrix_server_name: "127.0.0.1:1" }
+        ]) {
+          const { body, status } = yield* ask("POST", "/account/register", wrong)
+          assert.deepStrictEqual([status, body.errcode], [403, "M_FORBIDDEN"])
+        }
+        assert.strictEqual((yield* ask("POST", "/account/register", {})).body.errcode, "M_MISSING_PARAM")
+        for (const [method, path] of [
+          ["GET", "/hash_details"],
+          ["POST", "/lookup"],
+          ["POST", "/store-invite"],
+          ["POST", "/validate/email/requestToken"],
+          ["POST", "/3pid/bind"],
+          ["POST", "/sign-ed25519"]
+        ] as const) {
+          const { body, status } = yield* ask(method, path, method === "GET" ? undefined : {})
+          assert.deepStrictEqual([status, body.errcode], [401, "M_MISSING_TOKEN"], path)
+        }
+        assert.strictEqual((yield* ask("GET", "/lookup?medium=email&address=a@b.test")).status, 404)
+      })
+    )
+
+    it.effect("a user validates an address, binds it to themselves alone, and is found by its hash", () =>
+      Effect.gen(function* () {
+        const { red } = yield* Homes
+        const cleo = yield* person(red, "cleo")
+        const token = yield* comeIn(cleo)
+        yield* requestMail("cleo@mail.test", "cleos-secret")
+        const { client_secret, sid, token: mailed } = yield* takeLink
+        const session = { sid, client_secret }
+        const early = yield* ask("POST", "/3pid/bind", { ...session, mxid: cleo.userId }, token)
+        assert.strictEqual(early.body.errcode, "M_SESSION_NOT_VALIDATED")
+        const submitted = yield* ask("POST", "/validate/email/submitToken", { ...session, token: mailed }, token)
+        assert.deepStrictEqual(submitted.body, { success: true })
+        const foreign = yield* ask("POST", "/3pid/bind", { ...session, mxid: "@other:red.test" }, token)
+        assert.strictEqual(foreign.body.errcode, "M_FORBIDDEN")
+        const bound = yield* ask("POST", "/3pid/bind", { ...session, mxid: cleo.userId }, token)
+        assert.deepInclude(bound.body, { medium: "email", address: "cleo@mail.test", mxid: cleo.userId })
+        const { body: details } = yield* ask("GET", "/hash_details", undefined, token)
+        const bytes = new TextEncoder().encode(`cleo@mail.test email ${details.lookup_pepper}`)
+        const digest = yield* Effect.promise(() => crypto.subtle.digest("SHA-256", bytes))
+        const hash = Buffer.from(digest).toString("base64url")
+        const found = yield* ask(
+          "POST",
+          "/lookup",
+          { algorithm: "sha256", pepper: details.lookup_pepper, addresses: [hash] },
+          token
+        )
+        assert.deepStrictEqual(found.body.mappings, { [hash]: cleo.userId })
+      })
+    )
+
+    it.effect("an invitation of an address has a key of its own, by which its user may have it signed", () =>
+      Effect.gen(function* () {
+        const { red } = yield* Homes
+        const dora = yield* person(red, "dora")
+        const token = yield* comeIn(dora)
+        const stored = yield* ask(
+          "POST",
+          "/store-invite",
+          { medium: "email", address: "guest@mail.test", room_id: "!room:red.test", sender: dora.userId },
+          token
+        )
+        assert.strictEqual(stored.status, 200, JSON.stringify(stored.body))
+        const keys = stored.body.public_keys as ReadonlyArray<{ readonly public_key: string }>
+        const isValid = (path: string, key: string) =>
+          Effect.map(
+            ask("GET", `/pubkey/${path}isvalid?public_key=${encodeURIComponent(key)}`),
+            ({ body }) => body.valid
+          )
+        assert.strictEqual(yield* isValid("", keys[0]!.public_key), true)
+        assert.strictEqual(yield* isValid("ephemeral/", keys[1]!.public_key), true)
+        assert.strictEqual(yield* isValid("ephemeral/", keys[0]!.public_key), false)
+        const private_key = Buffer.alloc(32, 7).toString("base64")
+        const signed = yield* ask(
+          "POST",
+          "/sign-ed25519",
+          { mxid: dora.userId, token: stored.body.token, private_key },
+          token
+        )
+        assert.deepInclude(signed.body, { mxid: dora.userId, sender: dora.userId, token: stored.body.token })
+        const unknown = yield* ask("POST", "/sign-ed25519", { mxid: dora.userId, token: "unknown", private_key }, token)
+        assert.deepStrictEqual([unknown.status, unknown.body.errcode], [404, "M_UNRECOGNIZED"])
+      })
+    )
+  }
+)
