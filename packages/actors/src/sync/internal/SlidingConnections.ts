@@ -12,7 +12,7 @@ import { formatToken, parseToken, type StreamToken } from "@greenroom/store/Stre
 import { Effect, Option } from "effect"
 import { periodically } from "../../runtime/Supervision.ts"
 
-/** How many rooms the versions in memory have together. */
+/** How many rooms the versions in memory have together; a version counts as one more. */
 const maxRooms = 500_000
 
 /** With how many different settings the rooms of one connection are sent; then the client begins anew. */
@@ -61,14 +61,14 @@ export const makeSlidingConnections = Effect.gen(function* () {
     const found = known.get(id)
     if (found === undefined) return
     known.delete(id)
-    rooms -= found.connection.rooms.size
+    rooms -= found.connection.rooms.size + 1
   }
 
   const keep = (key: ConnectionKey, connection: SlidingConnection) => {
     const id = idOf(connection)
     forget(id)
     known.set(id, { key, connection })
-    rooms += connection.rooms.size
+    rooms += connection.rooms.size + 1
     for (const oldest of known.keys()) {
       if (rooms <= maxRooms || oldest === id) break
       forget(oldest)
