@@ -35,6 +35,7 @@ import { MediaStore } from "@greenroom/store/MediaStore"
 import { NotificationStore } from "@greenroom/store/NotificationStore"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
+import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
@@ -148,6 +149,7 @@ import { AccountData } from "./user/AccountData.ts"
 import { CrossSigning } from "./user/encryption/CrossSigning.ts"
 import { DeviceKeys } from "./user/encryption/DeviceKeys.ts"
 import { KeyBackups } from "./user/encryption/KeyBackups.ts"
+import { RemoteDeviceKeys } from "./user/encryption/RemoteDeviceKeys.ts"
 import { ToDevice } from "./user/encryption/ToDevice.ts"
 import * as PresenceInvitationsLive from "./user/PresenceInvitationsLive.ts"
 import * as MemberPushRulesLive from "./user/push/MemberPushRulesLive.ts"
@@ -189,6 +191,7 @@ const stores = (options: HomeServerOptions) =>
     OAuthClientStore.layer,
     OpenIdTokenStore.layer,
     OutgoingStore.layer,
+    OutgoingEduStore.layer,
     ForgottenRoomStore.layer,
     ReportStore.layer,
     UnfinishedMembershipStore.layer,
@@ -280,7 +283,14 @@ const services = Layer.mergeAll(
     Layer.provide(PushGateway.layer)
   ),
   TypingOfLostNodes.layer,
-  Layer.mergeAll(DeviceKeys.layer, CrossSigning.layer, DeviceLists.layer, ToDevice.layer, KeyBackups.layer),
+  Layer.mergeAll(
+    DeviceKeys.layer,
+    CrossSigning.layer,
+    DeviceLists.layer,
+    ToDevice.layer,
+    KeyBackups.layer,
+    RemoteDeviceKeys.layer
+  ),
   addresses
 ).pipe(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),

@@ -44,6 +44,7 @@ import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
 import deviceKeys from "./migrations/0025_device_keys.ts"
 import keyBackups from "./migrations/0026_key_backups.ts"
+import outgoingEdus from "./migrations/0027_outgoing_edus.ts"
 import media from "./migrations/0030_media.ts"
 import accountStandings from "./migrations/0035_account_standings.ts"
 import addressValidations from "./migrations/0036_address_validations.ts"
@@ -83,6 +84,7 @@ const migrations = {
   "0022_short_lived": shortLived,
   "0025_device_keys": deviceKeys,
   "0026_key_backups": keyBackups,
+  "0027_outgoing_edus": outgoingEdus,
   "0030_media": media,
   "0035_account_standings": accountStandings,
   "0036_address_validations": addressValidations,

@@ -28,6 +28,10 @@ export class DeviceListStore extends Context.Service<
   {
     /** What a user must know of the devices of others, and of their own, from a part of the log. */
     readonly news: (userId: UserId, range: LogRange) => Effect.Effect<DeviceListNews>
+    /** The keys of a user of another server changed. Users who share no room with anybody here are ignored. */
+    readonly note: (userId: UserId) => Effect.Effect<void>
+    /** Counts the changes of a user's keys. */
+    readonly version: (userId: UserId) => Effect.Effect<number>
   }
 >()("greenroom/store/DeviceListStore") {
   static readonly layer = Layer.effect(
@@ -83,7 +87,21 @@ export class DeviceListStore extends Context.Service<
         )
       }
 
-      return DeviceListStore.of({ news })
+      return DeviceListStore.of({
+        news,
+        note: (userId) =>
+          sql`
+            SELECT note_device_list(${userId})
+            WHERE EXISTS (SELECT FROM memberships WHERE user_id = ${userId} AND membership = 'join')`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          ),
+        version: (userId) =>
+          sql<{ version: bigint }>`SELECT version FROM device_list_changes WHERE user_id = ${userId}`.pipe(
+            Effect.map((rows) => Number(rows[0]?.version ?? 0)),
+            Effect.orDie
+          )
+      })
     })
   )
 }

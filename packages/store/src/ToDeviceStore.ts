@@ -4,7 +4,7 @@
  *
  * An error of the database is a defect. Source: "Send-to-Device messaging" of the client-server specification.
  */
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
@@ -37,6 +37,13 @@ export interface WaitingMessage {
   readonly content: JsonObject
 }
 
+/** An EDU for the server of some devices. */
+export interface OutgoingEdu {
+  readonly destination: ServerName
+  /** JSON text. */
+  readonly content: string
+}
+
 /** A request that is done once. */
 export interface SendTransaction {
   readonly tokenId: number
@@ -56,12 +63,16 @@ interface Row {
 export class ToDeviceStore extends Context.Service<
   ToDeviceStore,
   {
-    /** Stores messages for the devices that are there, once for a transaction. Durable when it returns. */
+    /**
+     * Stores messages for the devices that are there, and EDUs for those of other servers, once for a transaction. Durable when
+     * it returns.
+     */
     readonly send: (
       sender: UserId,
       type: string,
       messages: ReadonlyArray<OutgoingMessage>,
-      transaction: SendTransaction
+      transaction: SendTransaction,
+      edus?: ReadonlyArray<OutgoingEdu>
     ) => Effect.Effect<void>
     /** The first `limit` messages for a device after a position, up to another one. */
     readonly read: (
@@ -84,12 +95,19 @@ export class ToDeviceStore extends Context.Service<
       const place = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
 
       return ToDeviceStore.of({
-        send: (sender, type, messages, { at, tokenId, txnId }) =>
+        send: (sender, type, messages, { at, tokenId, txnId }, edus = []) =>
           sql`
             WITH sent AS (
               INSERT INTO client_transactions (token_id, scope, txn_id, response, created_at)
               VALUES (${tokenId}, ${`sendToDevice ${type}`}, ${txnId}, '{}', ${at})
-              ON CONFLICT DO NOTHING RETURNING 1)
+              ON CONFLICT DO NOTHING RETURNING 1),
+            queued AS (
+              INSERT INTO outgoing_edus (destination, edu_type, content)
+              SELECT destination, 'm.direct_to_device', content FROM unnest(
+                ${texts(edus.map(({ destination }) => destination))}::text[],
+                ${texts(edus.map(({ content }) => content))}::text[]
+              ) AS given (destination, content)
+              WHERE EXISTS (SELECT FROM sent))
             INSERT INTO to_device_messages (user_id, device_id, sender, type, content)
             SELECT device.user_id, device.device_id, ${sender}, ${type}, given.content
             FROM unnest(

@@ -9,11 +9,14 @@
  * | `m.presence`: `push` | `RemotePresences` |
  * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
  * | `m.presence_invite` | the User actor of the observed user; accepted at once where that is configured |
+ * | `m.direct_to_device` | the devices of our users, once for each message ID |
+ * | `m.device_list_update`, `m.signing_key_update` | the device lists of those who share a room with the user |
  * | `m.presence_accept`, `m.presence_deny` | the presence list of our user who asked |
  *
  * Source: "PDUs and EDUs" and "Presence" of the specification.
  */
 import {
+  type DirectEdu,
   type Edu,
   maxPresenceUsers,
   type PresenceEdu,
@@ -24,11 +27,13 @@ import {
 } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { Context, Effect, Layer, Option } from "effect"
+import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
+import { Clock, Context, Effect, Layer, Option } from "effect"
 import { Presences } from "../presence/Presences.ts"
 import { Room } from "../room/RoomProtocol.ts"
 import { ask } from "../runtime/Ask.ts"
@@ -41,6 +46,9 @@ import { RemotePresences } from "./RemotePresences.ts"
 
 /** How many users may wait for a user's answer to be observed; further ones are not heard. */
 const maxInvitations = 1_000
+
+/** Requests of other servers have no access token. */
+const noToken = 0
 
 /** All presence of one transaction as one EDU within the limits of one: it costs what one costs. */
 const mergePresence = (edus: ReadonlyArray<Edu>): ReadonlyArray<Edu> => {
@@ -103,6 +111,9 @@ const make = Effect.gen(function* () {
   const remotePresences = yield* RemotePresences
   const outgoingPresence = yield* OutgoingPresence
   const receiveList = yield* makeListReceiver
+  const { serverName } = yield* HomeServerConfig
+  const toDevice = yield* ToDeviceStore
+  const deviceLists = yield* DeviceListStore
 
   // The membership is looked up first, so that servers cannot wake actors of rooms that they are not in.
   const receiveTyping = Effect.fnUntraced(function* ({ content: { room_id, typing, user_id } }: TypingEdu) {
@@ -131,8 +142,27 @@ const make = Effect.gen(function* () {
     yield* outgoingPresence.poll(origin, content.poll)
   })
 
-  const dispatch = (origin: ServerName, edu: Edu) => {
+  const receiveDirect = Effect.fnUntraced(function* ({ content }: DirectEdu) {
+    const messages = [...content.messages].flatMap(([userId, devices]) =>
+      serverNameOf(userId) !== serverName
+        ? []
+        : Object.entries(devices).map(([deviceId, message]) => ({ userId, deviceId, content: JSON.stringify(message) }))
+    )
+    yield* toDevice.send(content.sender, content.type, messages, {
+      tokenId: noToken,
+      // Message IDs are the sender's.
+      txnId: `${content.sender} ${content.message_id}`,
+      at: yield* Clock.currentTimeMillis
+    })
+  })
+
+  const dispatch = (origin: ServerName, edu: Edu): Effect.Effect<void, unknown> => {
     switch (edu.edu_type) {
+      case "m.direct_to_device":
+        return receiveDirect(edu)
+      case "m.device_list_update":
+      case "m.signing_key_update":
+        return deviceLists.note(edu.content.user_id)
       case "m.typing":
         return receiveTyping(edu)
       case "m.presence":
@@ -144,10 +174,16 @@ const make = Effect.gen(function* () {
     }
   }
 
-  const take = (origin: ServerName, edu: Edu) =>
-    Effect.catchCause(dispatch(origin, edu), (cause) =>
-      Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
-    )
+  /** What must arrive fails the transaction, which will come again. */
+  const mustArrive = ({ edu_type }: Edu): boolean =>
+    edu_type === "m.direct_to_device" || edu_type === "m.device_list_update" || edu_type === "m.signing_key_update"
+
+  const take = (origin: ServerName, edu: Edu): Effect.Effect<void> =>
+    mustArrive(edu)
+      ? Effect.orDie(dispatch(origin, edu))
+      : Effect.catchCause(dispatch(origin, edu), (cause) =>
+          Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
+        )
 
   return EduReceiver.of({
     receive: (origin, edus) =>

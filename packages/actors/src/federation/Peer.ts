@@ -8,6 +8,9 @@
  * (`PendingEdus`). While this process lasts a repeated transaction has the same EDUs, unless it has become too late for
  * them; a transaction with EDUs alone is not repeated.
  *
+ * EDUs that must arrive (messages to devices, changes of keys) are stored too (`OutgoingEduStore`), and go in transactions of
+ * their own.
+ *
  * A transaction that the server refuses is sent again a few times, then PDU by PDU; a PDU that it refuses alone is dropped
  * (`TransactionRefusal`). So no single item stops the queue.
  *
@@ -21,6 +24,7 @@ import { todaysKeyPath } from "@greenroom/protocol/federation/KeyApi"
 import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
 import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "effect"
 import { Entity } from "effect/cluster"
@@ -46,9 +50,11 @@ const shortestWait = 500
 const probeTimeout = 10_000
 const maxProbeBytes = 64 * 1024
 
-/** A transaction to send; without `stored`, of EDUs alone. */
+/** A transaction to send; without `stored`, of EDUs alone: of those that must arrive, or of those that may be lost. */
 interface Outgoing {
   readonly stored: StoredTransaction | undefined
+  /** The ID of a transaction of EDUs that must arrive. */
+  readonly durable?: string
   readonly edus: ReadonlyArray<EduContent>
 }
 
@@ -65,6 +71,7 @@ const behaviour = Effect.gen(function* () {
   const scope = yield* Effect.scope
   const { serverName } = yield* HomeServerConfig
   const store = yield* OutgoingStore
+  const eduStore = yield* OutgoingEduStore
   const destinations = yield* Destinations
   const rooms = yield* FederationRooms
   const client = yield* ServerServerClient
@@ -110,6 +117,12 @@ const behaviour = Effect.gen(function* () {
   const next = Effect.fnUntraced(function* (now: number): Effect.fn.Return<Outgoing | undefined> {
     if (queued) {
       queued = false
+      // Before events that are read with the keys which they bring.
+      const durable = yield* Effect.onError(eduStore.next(destination), () => Effect.sync(() => (queued = true)))
+      if (Option.isSome(durable)) {
+        queued = true
+        return { stored: undefined, durable: durable.value.transactionId, edus: durable.value.edus }
+      }
       const stored = yield* Effect.onError(store.next(destination, singly > 0 ? 1 : undefined), () =>
         Effect.sync(() => (queued = true))
       )
@@ -130,12 +143,12 @@ const behaviour = Effect.gen(function* () {
       Effect.tapError(({ reason }) => destinations.failed(destination, reason))
     )
 
-  const send = Effect.fnUntraced(function* ({ edus, stored }: Outgoing) {
+  const send = Effect.fnUntraced(function* ({ durable, edus, stored }: Outgoing) {
     if (unreachable) yield* probe
     unreachable = false
     const pdus = stored === undefined ? [] : yield* rooms.toPdus(stored.events)
     return yield* client.sendTransaction(destination, {
-      transaction_id: stored?.transactionId ?? randomBytes(12).toString("base64url"),
+      transaction_id: stored?.transactionId ?? durable ?? randomBytes(12).toString("base64url"),
       origin: serverName,
       destination,
       ts: stored?.ts ?? (yield* Clock.currentTimeMillis),
@@ -195,10 +208,18 @@ const behaviour = Effect.gen(function* () {
   })
 
   /** A server that answers with errors can be reached: how long it is spared is known here alone. */
-  const refused = Effect.fnUntraced(function* ({ edus, stored }: Outgoing, error: RemoteRefused | RemoteInvalid) {
-    const count = stored === undefined ? 1 : yield* store.refused(destination, stored.transactionId)
+  const refused = Effect.fnUntraced(function* (
+    { durable, edus, stored }: Outgoing,
+    error: RemoteRefused | RemoteInvalid
+  ) {
+    const unstored = durable === undefined ? 1 : refusals + 1
+    const count = stored === undefined ? unstored : yield* store.refused(destination, stored.transactionId)
     const isFinal = count >= refusalsUntilFinal(error)
     queued = true
+    if (isFinal && durable !== undefined) {
+      yield* eduStore.remove(destination, durable)
+      yield* Effect.logError(`${destination} refuses EDUs, they are dropped: ${reasonOf(error)}`)
+    }
     if (!isFinal || stored === undefined) {
       yield* Effect.logWarning(`${destination} refuses a transaction: ${reasonOf(error)}`)
     } else yield* giveUp(stored, edus.length > 0, reasonOf(error))
@@ -217,6 +238,7 @@ const behaviour = Effect.gen(function* () {
       const answer = yield* Effect.result(send(outgoing))
       if (Result.isSuccess(answer)) {
         refusals = 0
+        if (outgoing.durable !== undefined) yield* eduStore.remove(destination, outgoing.durable)
         if (stored !== undefined) yield* acknowledged(stored, answer.success)
       } else if (answer.failure._tag === "RemoteUnreachable") yield* unreached(answer.failure)
       else yield* refused(outgoing, answer.failure)

@@ -11,8 +11,9 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { DestinationState } from "@greenroom/store/DestinationStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
-import { Cause, Clock, Context, Effect, Fiber, Layer, Semaphore } from "effect"
+import { Cause, Clock, Context, Effect, Fiber, Layer, Result, Semaphore } from "effect"
 import { keepRunning, periodicallyOnce } from "../runtime/Supervision.ts"
 import { Destinations } from "./Destinations.ts"
 import { Peer } from "./PeerProtocol.ts"
@@ -74,6 +75,7 @@ const make = Effect.gen(function* () {
   const actor = yield* Peer.client
   const log = yield* EventLog
   const store = yield* OutgoingStore
+  const edus = yield* OutgoingEduStore
   const destinations = yield* Destinations
   const withPermit = Semaphore.makeUnsafe(concurrentDestinations).withPermits(1)
 
@@ -139,7 +141,10 @@ const make = Effect.gen(function* () {
   const sweep = Effect.gen(function* () {
     const now = yield* monotonicMillis
     for (const [destination, until] of spared) if (until <= now) spared.delete(destination)
-    const waiting = yield* store.waiting(yield* Clock.currentTimeMillis)
+    const waiting = new Set(yield* store.waiting(yield* Clock.currentTimeMillis))
+    for (const destination of yield* edus.waiting) {
+      if (Result.isSuccess(yield* Effect.result(destinations.check(destination)))) waiting.add(destination)
+    }
     yield* Effect.forEach(
       waiting,
       (destination) =>
@@ -152,6 +157,11 @@ const make = Effect.gen(function* () {
   yield* periodicallyOnce("Waking destinations with waiting PDUs", sweepInterval, sweep, { atOnce: true })
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
   yield* periodicallyOnce("Deleting acknowledged transactions", forgetInterval, forget, { atOnce: true })
+
+  const trimEdus = Effect.flatMap(edus.trim(longestQueue), (dropped) =>
+    dropped === 0 ? Effect.void : Effect.logWarning(`${dropped} EDUs for servers that were away too long are dropped`)
+  )
+  yield* periodicallyOnce("Trimming queues of EDUs", trimInterval, trimEdus)
 
   const trim = Effect.flatMap(store.trim(longestQueue), (dropped) =>
     Effect.forEach(
@@ -184,7 +194,7 @@ const make = Effect.gen(function* () {
     return [...tried, ...untried.map(([destination, queue_length]) => ({ destination, queue_length, failures: 0 }))]
   })
 
-  return Peers.of({ wake, tell, heardFrom, list })
+  return Peers.of({ wake, wakeForEdus: Effect.flatMap(edus.waiting, wake), tell, heardFrom, list })
 })
 
 export class Peers extends Context.Service<
@@ -192,6 +202,8 @@ export class Peers extends Context.Service<
   {
     /** Something waits for these servers. Does not wait until they have it. */
     readonly wake: (destinations: Iterable<ServerName>) => Effect.Effect<void>
+    /** EDUs that must arrive were stored (`OutgoingEduStore`). Does not wait until they are sent. */
+    readonly wakeForEdus: Effect.Effect<void>
     /** EDUs for a server; dropped where it cannot be reached. */
     readonly tell: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
     /** A server has made a request: if it was spared, what waits for it is sent now. */

@@ -256,6 +256,29 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       }
       return invite.room_version === "1" || invite.room_version === "2" ? newest(second, first) : call(second)
     },
+    /** The keys of users of the server and their devices; an empty list wants all devices. */
+    queryKeys: (destination: ServerName, device_keys: JsonObject) =>
+      call({
+        destination,
+        method: "POST",
+        uri: path("v1", "user", "keys", "query"),
+        content: { device_keys },
+        maxBytes: answerLimits.pages,
+        timeoutFactor: shortTimeoutFactor,
+        isUrgent: true,
+        read: (answer) => answer
+      }),
+    claimKeys: (destination: ServerName, one_time_keys: JsonObject) =>
+      call({
+        destination,
+        method: "POST",
+        uri: path("v1", "user", "keys", "claim"),
+        content: { one_time_keys },
+        maxBytes: answerLimits.pages,
+        timeoutFactor: shortTimeoutFactor,
+        isUrgent: true,
+        read: (answer) => answer
+      }),
     exchangeThirdPartyInvite: (destination: ServerName, roomId: RoomId, template: JsonObject) =>
       Effect.asVoid(
         call({

@@ -25,6 +25,7 @@ const told: Array<readonly [ServerName, ReadonlyArray<EduContent>]> = []
 const others = Layer.mergeAll(
   Layer.succeed(Peers, {
     wake: () => Effect.void,
+    wakeForEdus: Effect.void,
     tell: (destination, edus) => Effect.sync(() => void told.push([destination, edus])),
     heardFrom: () => Effect.void,
     list: Effect.succeed([])

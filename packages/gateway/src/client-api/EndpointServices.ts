@@ -52,6 +52,7 @@ import type { AccountData } from "@greenroom/actors/user/AccountData"
 import type { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import type { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import type { KeyBackups } from "@greenroom/actors/user/encryption/KeyBackups"
+import type { RemoteDeviceKeys } from "@greenroom/actors/user/encryption/RemoteDeviceKeys"
 import type { ToDevice } from "@greenroom/actors/user/encryption/ToDevice"
 import type { Notifications } from "@greenroom/actors/user/push/Notifications"
 import type { Pushers } from "@greenroom/actors/user/push/Pushers"
@@ -92,6 +93,7 @@ export type HomeServerServices =
   | Pushers
   | CrossSigning
   | DeviceKeys
+  | RemoteDeviceKeys
   | KeyBackups
   | DeviceLists
   | ToDevice

@@ -7,54 +7,22 @@ import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { DeviceLists } from "@greenroom/actors/sync/DeviceLists"
 import { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
-import { DeviceKeys, type KeyClaim, objectText } from "@greenroom/actors/user/encryption/DeviceKeys"
+import { DeviceKeys, objectText } from "@greenroom/actors/user/encryption/DeviceKeys"
+import { RemoteDeviceKeys } from "@greenroom/actors/user/encryption/RemoteDeviceKeys"
 import { ToDevice } from "@greenroom/actors/user/encryption/ToDevice"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, InvalidParam } from "@greenroom/protocol/MatrixError"
+import { BadJson } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
-
-/** An answer that is JSON text already. */
-const answerText = (text: string) => HttpServerResponse.text(text, { contentType: "application/json" })
-
-/** What is there by user. Errors: M_INVALID_PARAM. */
-const byUser = (
-  name: string,
-  given: JsonObject
-): Effect.Effect<ReadonlyArray<readonly [UserId, unknown]>, InvalidParam> => {
-  const entries = Object.entries(given)
-  const wrong = entries.find(([userId]) => !isUserId(userId))
-  return wrong === undefined
-    ? Effect.succeed(entries as never)
-    : Effect.fail(new InvalidParam({ error: `${name}: ${wrong[0].slice(0, 255)} is no user ID` }))
-}
-
-const readQuery = (given: JsonObject) =>
-  Effect.map(byUser("device_keys", given), (entries) => {
-    const devices = (value: unknown) => (Array.isArray(value) ? value.filter((each) => typeof each === "string") : [])
-    return new Map(entries.map(([userId, value]) => [userId, devices(value)]))
-  })
-
-const isText = (text: unknown): text is string =>
-  typeof text === "string" && text.isWellFormed() && !text.includes("\0") && text.length <= 255
-
-const readClaims = Effect.fnUntraced(function* (given: JsonObject) {
-  const claims: Array<KeyClaim> = []
-  for (const [userId, devices] of yield* byUser("one_time_keys", given)) {
-    for (const [deviceId, algorithm] of Object.entries(isJsonObject(devices) ? devices : {})) {
-      if (isText(algorithm) && isText(deviceId)) claims.push({ userId, deviceId, algorithm })
-    }
-  }
-  return claims
-})
+import { answerText, byUser, readClaims, readQuery } from "./KeyRequests.ts"
 
 /** An object for each user. Errors: M_INVALID_PARAM, M_BAD_JSON. */
 const readObjects = Effect.fnUntraced(function* (name: string, given: JsonObject) {
@@ -66,11 +34,19 @@ const readObjects = Effect.fnUntraced(function* (name: string, given: JsonObject
   return objects
 })
 
+/** An object as JSON text, with further members. */
+const joinObjects = (text: string, more: object): string => {
+  const added = JSON.stringify(more)
+  if (added === "{}") return text
+  return text === "{}" ? added : `${text.slice(0, -1)},${added.slice(1)}`
+}
+
 export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.encryption", (handlers) =>
   withServices(function* () {
     const keys = yield* DeviceKeys
     const crossSigning = yield* CrossSigning
     const interactive = yield* InteractiveAuth
+    const remoteKeys = yield* RemoteDeviceKeys
     const lists = yield* DeviceLists
     const toDevice = yield* ToDevice
 
@@ -93,8 +69,15 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
             const wanted = yield* readQuery(payload.device_keys)
             const found = yield* keys.query(wanted)
             const signing = yield* crossSigning.query(userId, [...found.keys()])
+            const remote = yield* remoteKeys.query(userId, wanted, payload.timeout)
             return answerText(
-              objectText([["device_keys", objectText(found)], ...Object.entries(signing), ["failures", "{}"]])
+              objectText([
+                ["device_keys", joinObjects(objectText(found), remote.device_keys)],
+                ["master_keys", joinObjects(signing.master_keys, remote.master_keys)],
+                ["self_signing_keys", joinObjects(signing.self_signing_keys, remote.self_signing_keys)],
+                ["user_signing_keys", signing.user_signing_keys],
+                ["failures", JSON.stringify(remote.failures)]
+              ])
             )
           })
         )
@@ -134,11 +117,13 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
       )
       .handle("claim", ({ payload }) =>
         Effect.gen(function* () {
-          const claimed = yield* keys.claim(yield* readClaims(payload.one_time_keys))
+          const claims = yield* readClaims(payload.one_time_keys)
+          const claimed = yield* keys.claim(claims)
+          const remote = yield* remoteKeys.claim(claims, payload.timeout)
           return answerText(
             objectText([
-              ["one_time_keys", claimed],
-              ["failures", "{}"]
+              ["one_time_keys", joinObjects(claimed, remote.one_time_keys)],
+              ["failures", JSON.stringify(remote.failures)]
             ])
           )
         })

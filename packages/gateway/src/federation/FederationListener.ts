@@ -17,6 +17,8 @@ import type { Media } from "@greenroom/actors/media/Media"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
+import type { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
+import type { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
@@ -27,6 +29,7 @@ import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
 import { answerClientError, answerRequests, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
 import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
+import { encryptionFederationHandlers } from "../server-server/EncryptionFederationHandlers.ts"
 import { mediaFederationHandlers } from "../server-server/MediaFederationHandlers.ts"
 import { openServerHandlers, serverServerHandlers } from "../server-server/ServerServerHandlers.ts"
 import { federationHandlers } from "./FederationHandlers.ts"
@@ -91,7 +94,8 @@ const routes = Layer.merge(HttpApiBuilder.layer(FederationApi), HttpApiBuilder.l
     keyHandlers,
     serverServerHandlers,
     openServerHandlers,
-    mediaFederationHandlers
+    mediaFederationHandlers,
+    encryptionFederationHandlers
   ]),
   Layer.provide([originAuthenticationLayer, WireErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer)
@@ -153,6 +157,8 @@ export class FederationListener extends Context.Service<
     | ThirdPartyInvites
     | Media
     | Thumbnails
+    | CrossSigning
+    | DeviceKeys
     | HomeServerConfig
   > =>
     Layer.effect(FederationListener, serve(options)).pipe(

@@ -7,6 +7,7 @@
  * Source: "PDUs and EDUs" and "Presence" of the specification.
  */
 import { Option, Schema } from "effect"
+import { EventType, TransactionId } from "../api/Parameters.ts"
 import { PresenceState } from "../api/PresenceApi.ts"
 import {
   type EventId,
@@ -79,8 +80,28 @@ export interface ReceiptEdu {
   readonly content: ReadonlyArray<RemoteReceipt>
 }
 
+/** The most bytes of a message to a device. */
+export const maxDirectBytes = 65_536
+
+/** A user of the origin sends messages to devices, by user and device. */
+export interface DirectEdu {
+  readonly edu_type: "m.direct_to_device"
+  readonly content: {
+    readonly sender: UserId
+    readonly type: string
+    readonly message_id: string
+    readonly messages: ReadonlyMap<UserId, { readonly [deviceId: string]: JsonObject }>
+  }
+}
+
+/** The keys of a user of the origin changed. */
+export interface KeyUpdateEdu {
+  readonly edu_type: "m.device_list_update" | "m.signing_key_update"
+  readonly content: { readonly user_id: UserId }
+}
+
 /** What `edu_type` tells apart. */
-export type Edu = PresenceEdu | PresenceListEdu | TypingEdu | ReceiptEdu
+export type Edu = PresenceEdu | PresenceListEdu | TypingEdu | ReceiptEdu | DirectEdu | KeyUpdateEdu
 
 /** An EDU as it travels. */
 export interface WireEdu {
@@ -105,6 +126,16 @@ const PresenceEnvelope = Schema.Struct({
 })
 const ListContent = Schema.Struct({ observed_user: UserId, observer_user: UserId })
 const TypingContent = Schema.Struct({ room_id: RoomId, user_id: UserId, typing: Schema.Boolean })
+
+const DirectContent = Schema.Struct({
+  sender: UserId,
+  type: EventType,
+  message_id: TransactionId,
+  messages: Schema.Record(Schema.String, Schema.Unknown)
+})
+const KeyUpdateContent = Schema.Struct({ user_id: UserId })
+const decodeDirect = Schema.decodeUnknownOption(DirectContent)
+const decodeKeyUpdate = Schema.decodeUnknownOption(KeyUpdateContent)
 
 const decodePresence = Schema.decodeUnknownOption(PresenceEnvelope)
 const decodePush = Schema.decodeUnknownOption(PresencePush)
@@ -167,6 +198,35 @@ const readReceipts = (content: JsonObject, origin: ServerName): ReceiptEdu => {
   return { edu_type: "m.receipt", content: receipts }
 }
 
+/** Messages that are none are left out, as are those for devices that can have no such name. */
+const readDirect = (content: JsonObject, origin: ServerName): Option.Option<DirectEdu> =>
+  Option.map(
+    Option.filter(decodeDirect(content), ({ sender }) => serverNameOf(sender) === origin),
+    ({ messages, ...rest }) => {
+      const isDevice = (deviceId: string) => deviceId.isWellFormed() && !deviceId.includes("\0")
+      const read = new Map<UserId, { readonly [deviceId: string]: JsonObject }>()
+      for (const [userId, devices] of Object.entries(messages)) {
+        if (!isUserId(userId) || !isJsonObject(devices)) continue
+        const ofUser = Object.entries(devices).filter(
+          (entry): entry is [string, JsonObject] =>
+            isDevice(entry[0]) && isJsonObject(entry[1]) && JSON.stringify(entry[1]).length <= maxDirectBytes
+        )
+        read.set(userId, Object.fromEntries(ofUser))
+      }
+      return { edu_type: "m.direct_to_device", content: { ...rest, messages: read } }
+    }
+  )
+
+const readKeyUpdate = (
+  edu_type: KeyUpdateEdu["edu_type"],
+  content: JsonObject,
+  origin: ServerName
+): Option.Option<KeyUpdateEdu> =>
+  Option.map(
+    Option.filter(decodeKeyUpdate(content), ({ user_id }) => serverNameOf(user_id) === origin),
+    ({ user_id }) => ({ edu_type, content: { user_id } })
+  )
+
 /**
  * The EDU that `origin` sent. None if it is malformed, of an unknown type, or about a user of another server.
  */
@@ -185,6 +245,11 @@ export const readEdu = (value: unknown, origin: ServerName): Option.Option<Edu> 
       return readTyping(content, origin)
     case "m.receipt":
       return Option.filter(Option.some(readReceipts(content, origin)), ({ content }) => content.length > 0)
+    case "m.direct_to_device":
+      return readDirect(content, origin)
+    case "m.device_list_update":
+    case "m.signing_key_update":
+      return readKeyUpdate(type, content, origin)
     default:
       return Option.none()
   }

@@ -16,6 +16,7 @@ import { DirectoryAnswer } from "../federation/FederationAnswers.ts"
 import { OriginAuthentication } from "../federation/OriginAuthentication.ts"
 import { FederationTransactionId, Transaction } from "../federation/Transaction.ts"
 import { EventId, RoomAlias, RoomId, UserId } from "../Identifiers.ts"
+import { EncryptionFederationGroup } from "./EncryptionFederationGroup.ts"
 import { MediaFederationGroup } from "./MediaFederationGroup.ts"
 
 /** Where today's federation API is. */
@@ -243,7 +244,7 @@ export class OpenServerGroup extends HttpApiGroup.make("serverServer.open")
 
 /** Today's federation API. */
 export const ServerServerApi = HttpApi.make("ServerServerApi")
-  .add(RoomFederationGroup, OpenServerGroup, MediaFederationGroup)
+  .add(RoomFederationGroup, OpenServerGroup, MediaFederationGroup, EncryptionFederationGroup)
   .middleware(WireErrors)
   .annotateMerge(OpenApi.annotations({ title: "Greenroom: the Matrix server-server API", version: "1.17" }))
 export type ServerServerApi = typeof ServerServerApi

@@ -4,7 +4,7 @@
  *
  * Source: "Cross-signing" of the client-server specification.
  */
-import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import {
   BadRequest,
@@ -21,6 +21,8 @@ import { checkSignature, decodeBase64, importVerifyKey } from "@greenroom/room/S
 import { type CrossSigningKeys, CrossSigningStore, type KeyUsage, keyUsages } from "@greenroom/store/CrossSigningStore"
 import { DeviceKeyStore, mergeSignatures, type SignedKeys } from "@greenroom/store/DeviceKeyStore"
 import { Context, Effect, Layer, Result } from "effect"
+import { Peers } from "../../federation/Peers.ts"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { objectText, splitSignatures, withSignatures } from "./DeviceKeys.ts"
 
@@ -81,6 +83,8 @@ const only = ({ keys, signatures }: SignedKeys, userId: UserId, { keyId }: Publi
 const make = Effect.gen(function* () {
   const store = yield* CrossSigningStore
   const devices = yield* DeviceKeyStore
+  const { serverName } = yield* HomeServerConfig
+  const peers = yield* Peers
 
   const keysOf = (userId: UserId): Effect.Effect<CrossSigningKeys> =>
     Effect.map(store.keys([userId]), (found) => found.get(userId) ?? {})
@@ -131,7 +135,9 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<boolean, MatrixError> {
     const keys = yield* read(userId, given, yield* keysOf(userId))
     yield* checkNoDevice(userId, keys)
-    return yield* store.put(userId, keys, mayReplace)
+    const stored = yield* store.put(userId, keys, mayReplace)
+    if (stored) yield* peers.wakeForEdus
+    return stored
   })
 
   // Uploading signatures
@@ -174,7 +180,8 @@ const make = Effect.gen(function* () {
   const signOther = Effect.fnUntraced(function* (signer: UserId, userId: UserId, signed: SignedKeys) {
     const userSigning = storedKeyOf((yield* keysOf(signer)).user_signing)
     if (userSigning === undefined) return yield* new NotFound({ error: "There is no user-signing key" })
-    if (!isSame((yield* keysOf(userId)).master, signed)) {
+    // Keys of users of other servers are not kept here: clients check what the signature is of.
+    if (serverNameOf(userId) === serverName && !isSame((yield* keysOf(userId)).master, signed)) {
       return yield* new NotFound({ error: "The user has no such master key" })
     }
     yield* verify(userId, signed, signer, userSigning)
@@ -203,6 +210,7 @@ const make = Effect.gen(function* () {
       if (Result.isSuccess(failed)) continue
       failures[userId] = { ...failures[userId], [keyId]: toErrorBody(failed.failure as MatrixError) as never }
     }
+    yield* peers.wakeForEdus
     return failures
   })
 

@@ -17,7 +17,9 @@ import {
   type SignedKeys,
   type StoredDeviceKeys
 } from "@greenroom/store/DeviceKeyStore"
+import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { Clock, Context, Effect, Layer, Result } from "effect"
+import { Peers } from "../../federation/Peers.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 
@@ -107,6 +109,8 @@ export const deviceKeysText = (
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const store = yield* DeviceKeyStore
+  const lists = yield* DeviceListStore
+  const peers = yield* Peers
 
   const isOurs = (userId: UserId) => serverNameOf(userId) === serverName
 
@@ -141,7 +145,8 @@ const make = Effect.gen(function* () {
         if (reason === "different key") return new InvalidParam({ error: `one_time_keys: ${keyId} is another key` })
         if (reason === "no device") return new InvalidParam({ error: "The session has no device" })
         return new ResourceLimitExceeded({ error: `At most ${maxOneTimeKeys} one-time keys of a device can wait` })
-      })
+      }),
+      Effect.tap(() => (device === undefined ? Effect.void : peers.wakeForEdus))
     )
   })
 
@@ -177,7 +182,21 @@ const make = Effect.gen(function* () {
     )
   })
 
+  const devicesOf = Effect.fn("DeviceKeys.devicesOf")(function* (userId: UserId) {
+    const streamId = yield* lists.version(userId)
+    const stored = yield* store.query([userId])
+    const devices = stored.map((device) =>
+      objectText([
+        ["device_id", JSON.stringify(device.deviceId)],
+        ["keys", withSignatures(device)],
+        ...(device.name === undefined ? [] : [["device_display_name", device.name] as const])
+      ])
+    )
+    return { streamId, devices: `[${devices.join(",")}]` }
+  })
+
   return DeviceKeys.of({
+    devicesOf,
     upload,
     counts: ({ deviceId, userId }) => store.counts(userId, deviceId),
     query,
@@ -195,6 +214,8 @@ export class DeviceKeys extends Context.Service<
     readonly upload: (session: Session, request: KeyUploadRequest) => Effect.Effect<PrekeyCounts, MatrixError>
     /** How many keys of the session's device can be claimed. */
     readonly counts: (session: Session) => Effect.Effect<PrekeyCounts>
+    /** The devices of a user of ours, for other servers: a JSON array as text, and the number of the last change. */
+    readonly devicesOf: (userId: UserId) => Effect.Effect<{ readonly devices: string; readonly streamId: number }>
     /**
      * The keys of devices of our users: for each user the JSON text of an object by device ID. An empty list wants all
      * devices. Errors: M_TOO_LARGE.

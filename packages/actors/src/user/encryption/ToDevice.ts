@@ -3,14 +3,17 @@
  *
  * Source: "Send-to-Device messaging" of the client-server specification.
  */
+import { randomBytes } from "node:crypto"
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
 import { type OutgoingMessage, ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Clock, Context, Effect, Layer } from "effect"
+import { Peers } from "../../federation/Peers.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { periodicallyOnce } from "../../runtime/Supervision.ts"
+import { objectText } from "./DeviceKeys.ts"
 
 /** The most messages of one request. */
 const maxMessages = 10_000
@@ -46,8 +49,42 @@ const readMessages = Effect.fnUntraced(function* (messages: ReadonlyMap<UserId, 
   return read
 })
 
+/** The most bytes of one EDU, where a message is not larger alone. */
+const maxEduBytes = 131_072
+
+/** Messages in as many parts as their bytes need. */
+const parts = (messages: ReadonlyArray<OutgoingMessage>): ReadonlyArray<ReadonlyArray<OutgoingMessage>> => {
+  const found: Array<Array<OutgoingMessage>> = []
+  let bytes = maxEduBytes
+  for (const message of messages) {
+    bytes += message.content.length
+    if (bytes > maxEduBytes) {
+      bytes = message.content.length
+      found.push([])
+    }
+    found.at(-1)!.push(message)
+  }
+  return found
+}
+
+/** The content of an `m.direct_to_device`: JSON text. */
+const toEdu = (sender: UserId, type: string, messages: ReadonlyArray<OutgoingMessage>): string => {
+  const byUser = Map.groupBy(messages, ({ userId }) => userId)
+  const texts = [...byUser].map(
+    ([userId, ofUser]) =>
+      [userId, objectText(ofUser.map(({ content, deviceId }) => [deviceId, content] as const))] as const
+  )
+  return objectText([
+    ["sender", JSON.stringify(sender)],
+    ["type", JSON.stringify(type)],
+    ["message_id", JSON.stringify(randomBytes(16).toString("base64url"))],
+    ["messages", objectText(texts)]
+  ])
+}
+
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
+  const peers = yield* Peers
   const store = yield* ToDeviceStore
 
   const send = Effect.fn("ToDevice.send")(function* (
@@ -55,8 +92,14 @@ const make = Effect.gen(function* () {
     { messages, txnId, type }: ToDeviceRequest
   ): Effect.fn.Return<void, MatrixError> {
     const read = yield* readMessages(messages)
-    const ours = read.filter(({ userId }) => serverNameOf(userId) === serverName)
-    yield* store.send(userId, type, ours, { tokenId, txnId, at: yield* Clock.currentTimeMillis })
+    const byServer = Map.groupBy(read, ({ userId }) => serverNameOf(userId))
+    const ours = byServer.get(serverName) ?? []
+    byServer.delete(serverName)
+    const edus = [...byServer].flatMap(([destination, messages]) =>
+      parts(messages).map((part) => ({ destination, content: toEdu(userId, type, part) }))
+    )
+    yield* store.send(userId, type, ours, { tokenId, txnId, at: yield* Clock.currentTimeMillis }, edus)
+    if (edus.length > 0) yield* peers.wake(byServer.keys())
   })
 
   yield* periodicallyOnce(

@@ -1,0 +1,45 @@
+/**
+ * What requests for keys ask for, of clients and of other servers.
+ */
+import type { KeyClaim } from "@greenroom/actors/user/encryption/DeviceKeys"
+import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { InvalidParam } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
+import { HttpServerResponse } from "effect/http"
+
+/** An answer that is JSON text already. */
+export const answerText = (text: string) => HttpServerResponse.text(text, { contentType: "application/json" })
+
+/** What is there by user. Errors: M_INVALID_PARAM. */
+export const byUser = (
+  name: string,
+  given: JsonObject
+): Effect.Effect<ReadonlyArray<readonly [UserId, unknown]>, InvalidParam> => {
+  const entries = Object.entries(given)
+  const wrong = entries.find(([userId]) => !isUserId(userId))
+  return wrong === undefined
+    ? Effect.succeed(entries as never)
+    : Effect.fail(new InvalidParam({ error: `${name}: ${wrong[0].slice(0, 255)} is no user ID` }))
+}
+
+/** The devices of each user; an empty list is all of them. Errors: M_INVALID_PARAM. */
+export const readQuery = (given: JsonObject) =>
+  Effect.map(byUser("device_keys", given), (entries) => {
+    const devices = (value: unknown) => (Array.isArray(value) ? value.filter((each) => typeof each === "string") : [])
+    return new Map(entries.map(([userId, value]) => [userId, devices(value)]))
+  })
+
+const isText = (text: unknown): text is string =>
+  typeof text === "string" && text.isWellFormed() && !text.includes("\0") && text.length <= 255
+
+/** The keys to claim. Errors: M_INVALID_PARAM. */
+export const readClaims = Effect.fnUntraced(function* (given: JsonObject) {
+  const claims: Array<KeyClaim> = []
+  for (const [userId, devices] of yield* byUser("one_time_keys", given)) {
+    for (const [deviceId, algorithm] of Object.entries(isJsonObject(devices) ? devices : {})) {
+      if (isText(algorithm) && isText(deviceId)) claims.push({ userId, deviceId, algorithm })
+    }
+  }
+  return claims
+})

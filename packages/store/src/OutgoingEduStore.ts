@@ -1,0 +1,90 @@
+/**
+ * EDUs for other servers that must arrive, in order. They go in transactions of their own: until one is acknowledged every
+ * attempt sends the same one, so that its destination takes it once.
+ *
+ * An error of the database is a defect.
+ */
+import { randomBytes } from "node:crypto"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+
+export interface EduTransaction {
+  readonly transactionId: string
+  readonly edus: ReadonlyArray<{ readonly edu_type: string; readonly content: JsonObject }>
+}
+
+/** The most EDUs of one transaction. */
+const maxEdus = 20
+
+interface Row {
+  readonly transaction_id: string
+  readonly edu_type: string
+  readonly content: string
+}
+
+export class OutgoingEduStore extends Context.Service<
+  OutgoingEduStore,
+  {
+    /** The transaction in flight, else a new one of what waits. */
+    readonly next: (destination: ServerName) => Effect.Effect<Option.Option<EduTransaction>>
+    /** The destination has the transaction, or never takes it. */
+    readonly remove: (destination: ServerName, transactionId: string) => Effect.Effect<void>
+    /** The destinations for which something waits. */
+    readonly waiting: Effect.Effect<ReadonlyArray<ServerName>>
+    /** Leaves the newest EDUs, so many, to each destination; gives how many were dropped. */
+    readonly trim: (most: number) => Effect.Effect<number>
+  }
+>()("greenroom/store/OutgoingEduStore") {
+  static readonly layer = Layer.effect(
+    OutgoingEduStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      return OutgoingEduStore.of({
+        next: (destination) =>
+          sql<Row>`
+            WITH in_flight AS (
+              SELECT number, transaction_id, edu_type, content FROM outgoing_edus
+              WHERE destination = ${destination} AND transaction_id IS NOT NULL),
+            taken AS (
+              UPDATE outgoing_edus SET transaction_id = ${`e${randomBytes(12).toString("base64url")}`}
+              WHERE NOT EXISTS (SELECT FROM in_flight) AND number IN (
+                SELECT number FROM outgoing_edus WHERE destination = ${destination} ORDER BY number LIMIT ${maxEdus})
+              RETURNING number, transaction_id, edu_type, content)
+            SELECT transaction_id, edu_type, content FROM (
+              SELECT * FROM in_flight UNION ALL SELECT * FROM taken) AS transaction ORDER BY number`.pipe(
+            Effect.map((rows) =>
+              Option.map(Option.fromNullishOr(rows[0]), ({ transaction_id }) => ({
+                transactionId: transaction_id,
+                edus: rows.map(({ content, edu_type }) => ({ edu_type, content: JSON.parse(content) as JsonObject }))
+              }))
+            ),
+            Effect.orDie
+          ),
+        remove: (destination, transactionId) =>
+          sql`
+            DELETE FROM outgoing_edus
+            WHERE destination = ${destination} AND transaction_id = ${transactionId}`.pipe(Effect.asVoid, Effect.orDie),
+        waiting: sql<{ destination: string }>`SELECT DISTINCT destination FROM outgoing_edus`.pipe(
+          Effect.map((rows) => rows.map((row) => row.destination as ServerName)),
+          Effect.orDie
+        ),
+        trim: (most) =>
+          sql<{ dropped: number }>`
+            WITH crowded AS (
+              SELECT destination FROM outgoing_edus GROUP BY destination HAVING count(*) > ${most}),
+            dropped AS (
+              DELETE FROM outgoing_edus queued USING crowded WHERE queued.destination = crowded.destination
+                AND number <= (SELECT number FROM outgoing_edus further WHERE further.destination = crowded.destination
+                  ORDER BY number DESC OFFSET ${most} LIMIT 1)
+              RETURNING 1)
+            SELECT count(*)::integer AS dropped FROM dropped`.pipe(
+            Effect.map((rows) => rows[0]?.dropped ?? 0),
+            Effect.orDie
+          )
+      })
+    })
+  )
+}

@@ -1,0 +1,106 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import { Sync } from "@greenroom/actors/sync/Sync"
+import type { SyncAnswer } from "@greenroom/actors/sync/SyncAnswer"
+import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
+import { RemoteDeviceKeys } from "@greenroom/actors/user/encryption/RemoteDeviceKeys"
+import { ToDevice } from "@greenroom/actors/user/encryption/ToDevice"
+import { Effect } from "effect"
+import type { TestServer } from "./support/HomeServers.ts"
+import { scene } from "./support/Scene.ts"
+
+const upload = (server: TestServer, session: Session, key: string, oneTime: object = {}) =>
+  server.run(
+    Effect.flatMap(DeviceKeys, (keys) =>
+      keys.upload(session, {
+        device_keys: {
+          user_id: session.userId,
+          device_id: session.deviceId,
+          algorithms: [],
+          keys: { [`ed25519:${session.deviceId}`]: key },
+          signatures: {}
+        },
+        one_time_keys: oneTime as never
+      })
+    )
+  )
+
+const send = (server: TestServer, from: Session, to: Session, txnId: string) =>
+  server.run(
+    Effect.flatMap(ToDevice, (toDevice) =>
+      toDevice.send(from, {
+        type: "m.test",
+        txnId,
+        messages: new Map([[to.userId, { [to.deviceId]: { n: txnId } }]])
+      })
+    )
+  )
+
+const sync = (server: TestServer, session: Session, since?: string, timeout = 0) =>
+  server.run(Effect.flatMap(Sync, (sync) => sync.sync(session, { since, timeout })))
+
+/** Syncs on until all the answers together hold what is waited for. */
+const syncUntil = Effect.fnUntraced(function* (
+  server: TestServer,
+  session: Session,
+  since: string,
+  holds: (answers: ReadonlyArray<SyncAnswer>) => boolean
+) {
+  const answers: Array<SyncAnswer> = []
+  let position = since
+  while (!holds(answers)) {
+    const answer = yield* sync(server, session, position, 60_000)
+    answers.push(answer)
+    position = answer.next_batch
+  }
+  return { answers, position }
+})
+
+const messages = (answers: ReadonlyArray<SyncAnswer>) =>
+  answers.flatMap(({ to_device }) => to_device.events.map(({ content }) => (content as { n: string }).n))
+
+describe("Encryption between servers", () => {
+  it.live("keys are found and claimed at the other server, and their changes are told", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, red } = yield* scene
+      const since = (yield* sync(blue, bob)).next_batch
+      yield* upload(red, alice, "first", { "signed_curve25519:a": { key: "one" } })
+      const changed = (answers: ReadonlyArray<SyncAnswer>) =>
+        answers.some(({ device_lists }) => device_lists?.changed.includes(alice.userId))
+      yield* syncUntil(blue, bob, since, changed)
+      const remote = yield* blue.run(
+        Effect.flatMap(RemoteDeviceKeys, (keys) =>
+          Effect.all({
+            found: keys.query(bob.userId, new Map([[alice.userId, []]]), undefined),
+            claimed: keys.claim(
+              [{ userId: alice.userId, deviceId: alice.deviceId, algorithm: "signed_curve25519" }],
+              undefined
+            )
+          })
+        )
+      )
+      assert.deepStrictEqual(remote.found.failures, {})
+      const device = remote.found.device_keys[alice.userId]![alice.deviceId] as { readonly keys: object }
+      assert.deepStrictEqual(device.keys, { [`ed25519:${alice.deviceId}`]: "first" })
+      assert.deepStrictEqual<unknown>(remote.claimed.one_time_keys, {
+        [alice.userId]: { [alice.deviceId]: { "signed_curve25519:a": { key: "one" } } }
+      })
+    })
+  )
+
+  it.live("messages to devices of a server that is away arrive once and in order when it is back", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, red } = yield* scene
+      const since = (yield* sync(blue, bob)).next_batch
+      yield* send(red, alice, bob, "1")
+      const { position } = yield* syncUntil(blue, bob, since, (answers) => messages(answers).length > 0)
+      yield* blue.stop
+      for (const txnId of ["2", "3", "3", "4"]) yield* send(red, alice, bob, txnId)
+      yield* blue.start
+      // What blue says to red ends the back-off.
+      yield* send(blue, bob, alice, "hello")
+      const { answers } = yield* syncUntil(blue, bob, position, (answers) => messages(answers).includes("4"))
+      assert.deepStrictEqual(messages(answers), ["2", "3", "4"])
+    })
+  )
+})
