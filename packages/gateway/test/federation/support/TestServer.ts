@@ -16,6 +16,8 @@ import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { Media } from "@greenroom/actors/media/Media"
 import { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
+import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import type { Transaction } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -108,6 +110,22 @@ const noFiles = Layer.merge(
   Layer.succeed(Thumbnails, { of: () => nothing })
 )
 
+/** Nobody here has keys. */
+const noKeys = Layer.merge(
+  Layer.succeed(DeviceKeys, {
+    upload: () => nothing,
+    counts: () => Effect.succeed({ oneTime: {}, unusedFallback: [] }),
+    devicesOf: () => Effect.succeed({ devices: "[]", streamId: 0 }),
+    query: () => nothing,
+    claim: () => nothing
+  }),
+  Layer.succeed(CrossSigning, {
+    upload: () => nothing,
+    sign: () => nothing,
+    query: () => Effect.succeed({ master_keys: "{}", self_signing_keys: "{}", user_signing_keys: "{}" })
+  })
+)
+
 const temporaryDirectory = Effect.acquireRelease(
   Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),
   (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
@@ -139,7 +157,7 @@ export const server = (
         ...listener
       }).pipe(
         Layer.provideMerge(recorded),
-        Layer.provideMerge(Layer.mergeAll(noInvites, noRooms, noFiles)),
+        Layer.provideMerge(Layer.mergeAll(noInvites, noRooms, noFiles, noKeys)),
         Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
         Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
         Layer.provideMerge(SigningKeys.layer(serverName)),
