@@ -3,6 +3,7 @@
  *
  * An error of the database is a defect. Source: "Tracking the device list for a user" of the client-server specification.
  */
+import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
@@ -22,6 +23,20 @@ export interface DeviceListNews {
   /** Users with whom the user shares no room any more. */
   readonly left: ReadonlyArray<UserId>
 }
+
+interface NewsRow {
+  readonly user_id: string
+  readonly shares: boolean
+  /** Where a membership changed: the event, and the former one. */
+  readonly body: string | null
+  readonly former_body: string | null
+}
+
+const isJoin = (body: string | null): boolean =>
+  body !== null && (JSON.parse(body) as Event).content.membership === "join"
+
+/** Changes of a profile are membership events too. Contents are no JSON that PostgreSQL reads: they may have U+0000. */
+const isNews = ({ body, former_body }: NewsRow): boolean => body === null || isJoin(body) !== isJoin(former_body)
 
 export class DeviceListStore extends Context.Service<
   DeviceListStore,
@@ -46,7 +61,7 @@ export class DeviceListStore extends Context.Service<
           SELECT FROM memberships own JOIN memberships other USING (room_nid)
           WHERE own.user_id = ${userId} AND own.membership = 'join'
             AND other.user_id = ${sql.literal(other)} AND other.membership = 'join')`
-        return sql<{ user_id: string; shares: boolean }>`
+        return sql<NewsRow>`
           WITH moved AS MATERIALIZED (
             SELECT room_nid, membership = 'join' AS is_joined, former.was_joined
             FROM (SELECT DISTINCT room_nid FROM membership_changes WHERE user_id = ${userId} AND ${within}) AS room
@@ -60,27 +75,31 @@ export class DeviceListStore extends Context.Service<
           watched AS MATERIALIZED (
             SELECT room_nid FROM memberships WHERE user_id = ${userId} AND membership = 'join'
             UNION SELECT room_nid FROM moved WHERE was_joined),
-          movers AS (
-            SELECT events.state_key AS user_id FROM events
-            WHERE status = 0 AND type = 'm.room.member' AND ${within} AND room_nid IN (SELECT room_nid FROM watched)
-              AND (body::json #>> '{content,membership}' = 'join') IS DISTINCT FROM coalesce((
-                SELECT former.body::json #>> '{content,membership}' = 'join' FROM events former
-                WHERE former.room_nid = events.room_nid AND former.type = 'm.room.member'
-                  AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${place(after)}
-                ORDER BY former.xid DESC, former.nid DESC LIMIT 1), false)),
+          movers AS MATERIALIZED (
+            SELECT events.state_key AS user_id, body, (
+              SELECT former.body FROM events former
+              WHERE former.room_nid = events.room_nid AND former.type = 'm.room.member'
+                AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${place(after)}
+              ORDER BY former.xid DESC, former.nid DESC LIMIT 1) AS former_body
+            FROM events
+            WHERE status = 0 AND type = 'm.room.member' AND ${within} AND room_nid IN (SELECT room_nid FROM watched)),
           met AS (
-            SELECT user_id FROM memberships JOIN moved USING (room_nid)
-            WHERE memberships.membership = 'join' AND is_joined <> was_joined
-            UNION SELECT user_id FROM movers)
-          SELECT user_id, ${shares("met.user_id")} AS shares FROM met WHERE user_id <> ${userId}
-          UNION
-          SELECT user_id, true FROM device_list_changes
+            SELECT DISTINCT user_id FROM memberships JOIN moved USING (room_nid)
+            WHERE memberships.membership = 'join' AND is_joined <> was_joined)
+          SELECT user_id, ${shares("met.user_id")} AS shares, NULL AS body, NULL AS former_body
+          FROM met WHERE user_id <> ${userId}
+          UNION ALL
+          SELECT user_id, ${shares("movers.user_id")}, body, former_body FROM movers WHERE user_id <> ${userId}
+          UNION ALL
+          SELECT user_id, true, NULL, NULL FROM device_list_changes
           WHERE ${within} AND (user_id = ${userId} OR ${shares("device_list_changes.user_id")})
-          UNION
-          SELECT user_id, true FROM user_signatures WHERE signer = ${userId} AND ${within}`.pipe(
+          UNION ALL
+          SELECT user_id, true, NULL, NULL FROM user_signatures WHERE signer = ${userId} AND ${within}`.pipe(
           Effect.map((rows) => {
-            const users = (shares: boolean) =>
-              rows.filter((row) => row.shares === shares).map((row) => row.user_id as UserId)
+            const told = rows.filter(isNews)
+            const users = (shares: boolean) => [
+              ...new Set(told.filter((row) => row.shares === shares).map((row) => row.user_id as UserId))
+            ]
             return { changed: users(true), left: users(false) }
           }),
           Effect.orDie

@@ -220,6 +220,7 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
       assert.deepStrictEqual(changed.device_lists, { changed: [bob.id], left: [] })
       yield* upload(bob, { device_keys: deviceKeys(bob) })
       yield* upload(carol, { device_keys: deviceKeys(carol, "two") })
+      yield* as(bob)("PUT", `/v3/profile/${inPath(bob.id)}/displayname`, { displayname: "Bob \u0000 \ud800" })
       const nothing = yield* sync(alice, changed.next_batch)
       assert.deepStrictEqual(nothing.device_lists, { changed: [], left: [] })
       yield* as(carol)("POST", `/v3/join/${inPath(room)}`, {})

@@ -45,11 +45,11 @@ export default Effect.gen(function* () {
       PERFORM note_device_list(changed_user);
       IF TG_TABLE_NAME = 'cross_signing_keys' THEN
         PERFORM queue_key_update(changed_user, ARRAY['m.signing_key_update', 'org.matrix.signing_key_update'],
-          json_strip_nulls(json_build_object('user_id', changed_user,
-            'master_key', (SELECT signed_keys(keys, signatures) FROM cross_signing_keys
-              WHERE user_id = changed_user AND usage = 'master'),
-            'self_signing_key', (SELECT signed_keys(keys, signatures) FROM cross_signing_keys
-              WHERE user_id = changed_user AND usage = 'self_signing'))));
+          ('{"user_id":' || to_json(changed_user)::text
+            || coalesce((SELECT ',"master_key":' || signed_keys(keys, signatures)::text FROM cross_signing_keys
+              WHERE user_id = changed_user AND usage = 'master'), '')
+            || coalesce((SELECT ',"self_signing_key":' || signed_keys(keys, signatures)::text FROM cross_signing_keys
+              WHERE user_id = changed_user AND usage = 'self_signing'), '') || '}')::json);
         RETURN NULL;
       END IF;
       SELECT version INTO number FROM device_list_changes WHERE user_id = changed_user;
