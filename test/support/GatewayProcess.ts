@@ -7,7 +7,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Redacted, type Scope } from "effect"
+import { Effect, Redacted, Schedule, type Scope } from "effect"
 
 const program = fileURLToPath(new URL("../../apps/gateway/src/main.ts", import.meta.url))
 
@@ -115,8 +115,14 @@ export const start: (options: GatewayOptions) => Effect.Effect<GatewayProcess, n
       })
     yield* Effect.addFinalizer(() => end("SIGTERM"))
     const [, url = "", port = ""] = yield* waitUntilListening(child, () => output)
-    const health = yield* Effect.promise(() => fetch(`${url}/health`))
-    if (health.status !== 200) return yield* Effect.die(new Error(`The gateway is not well: ${output}`))
+    yield* Effect.promise(() => fetch(`${url}/health`)).pipe(
+      // A node of a cluster may lose its shards for a moment where the machine is slow.
+      Effect.repeat({ until: ({ status }) => status === 200, schedule: Schedule.spaced("100 millis") }),
+      Effect.timeoutOrElse({
+        duration: "20 seconds",
+        orElse: () => Effect.die(new Error(`The gateway is not well: ${output}`))
+      })
+    )
     return {
       url,
       port: Number(port),

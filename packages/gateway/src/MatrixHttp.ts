@@ -47,7 +47,8 @@ const unknownError = (status: number, error: string): HttpServerResponse.HttpSer
 /** The answer while the gateway goes down. */
 export const goingDown = HttpServerResponse.setHeaders(unknownError(503, "The server is going down, try again later"), {
   ...corsHeaders,
-  connection: "close"
+  connection: "close",
+  "retry-after": "1"
 })
 
 /** The answer where the node that runs an actor was lost: another one takes over within seconds. */

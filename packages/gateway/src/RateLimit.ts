@@ -1,11 +1,15 @@
 /**
  * How often somebody may ask. Each kind of request has a rate; who asks is a user where the session is known, else a
  * network address. Counts are token buckets in the memory of this node: `limit` requests at once, refilled evenly over
- * `window`.
+ * `window`. Each of several nodes lets its part of the rate pass, without asking the others; logins and registrations are
+ * counted in the database there.
  *
  * Source: "API Standards" of the specification (M_LIMIT_EXCEEDED).
  */
+
+import { LoginThrottle } from "@greenroom/actors/account/login/LoginThrottle"
 import { addressKey } from "@greenroom/actors/runtime/AddressKey"
+import { Nodes } from "@greenroom/actors/runtime/Nodes"
 import { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Context, Duration, Effect, Layer, Schema, SchemaTransformation } from "effect"
 import { RateLimiter } from "effect/persistence"
@@ -88,33 +92,61 @@ export class RateLimit extends Context.Service<
     readonly takeFrom: (kind: AddressRateKind, address: string, account?: string) => Effect.Effect<void, LimitExceeded>
   }
 >()("greenroom/gateway/RateLimit") {
-  static readonly layer = (rates: Rates = defaultRates): Layer.Layer<RateLimit> =>
+  /** Of a server of one process, or of one node of several where all kinds are counted by each node. */
+  static readonly layerOfProcess = (rates: Rates = defaultRates, nodes?: () => number): Layer.Layer<RateLimit> =>
     Layer.effect(
       RateLimit,
-      Effect.map(makeLimiter(rates), (take) =>
-        RateLimit.of({
+      Effect.map(makeLimiter(rates, nodes), (take) =>
+        RateLimit.of({ take, takeFrom: (kind, address, account) => take(kind, keyOf(address, account)) })
+      )
+    )
+
+  /** Of one node of several: logins and registrations are rare, and counted exactly. */
+  private static readonly layerOfCluster = (rates: Rates): Layer.Layer<RateLimit, never, Nodes | LoginThrottle> =>
+    Layer.effect(
+      RateLimit,
+      Effect.gen(function* () {
+        const { count } = yield* Nodes
+        const { take: takeOfAll } = yield* LoginThrottle
+        const take = yield* makeLimiter(rates, count)
+        const takeShared = (kind: "logins" | "registrations", key: string) => {
+          const rate = rates[kind]
+          return rate === off ? Effect.void : takeOfAll(`${kind} ${key}`, rate)
+        }
+        return RateLimit.of({
           take,
           takeFrom: (kind, address, account) =>
-            take(kind, account === undefined ? addressKey(address) : `${addressKey(address)} ${account}`)
+            kind === "anonymous" ? take(kind, addressKey(address)) : takeShared(kind, keyOf(address, account))
         })
-      )
+      })
+    )
+
+  static readonly layer = (rates: Rates = defaultRates): Layer.Layer<RateLimit, never, Nodes | LoginThrottle> =>
+    Layer.unwrap(
+      Nodes.useSync(({ isCluster }) => (isCluster ? RateLimit.layerOfCluster(rates) : RateLimit.layerOfProcess(rates)))
     )
 }
 
+/** What an address, and an account asked for from there, is counted by. */
+const keyOf = (address: string, account: string | undefined): string =>
+  account === undefined ? addressKey(address) : `${addressKey(address)} ${account}`
+
 /**
  * Counts requests against rates of any kinds, in the memory of this node. What counts for more than one request, such as
- * a list, takes as many `tokens`. Errors: M_LIMIT_EXCEEDED.
+ * a list, takes as many `tokens`. Of the rates of `nodes` nodes together each has its part. Errors: M_LIMIT_EXCEEDED.
  */
 export const makeLimiter = <Kind extends string>(
   rates: {
     readonly [K in Kind]: Rate | Off
-  }
+  },
+  nodes: () => number = () => 1
 ): Effect.Effect<(kind: Kind, key: string, tokens?: number) => Effect.Effect<void, LimitExceeded>> =>
   Effect.map(RateLimiter.make, (limiter) => (kind: Kind, key: string, tokens = 1) => {
     const rate = rates[kind]
     if (rate === off) return Effect.void
+    const limit = Math.ceil(rate.limit / nodes())
     return limiter
-      .consume({ algorithm: "token-bucket", key: `${kind} ${key}`, limit: rate.limit, window: rate.window, tokens })
+      .consume({ algorithm: "token-bucket", key: `${kind} ${key}`, limit, window: rate.window, tokens })
       .pipe(Effect.mapErrorEager(toLimitExceeded), Effect.asVoid)
   }).pipe(Effect.provideServiceEffect(RateLimiter.RateLimiterStore, Effect.sync(boundedStore)))
 

@@ -16,7 +16,7 @@ describe("RateLimit", () => {
       assert.isAbove(refused.retry_after_ms, 0)
       yield* TestClock.adjust(refused.retry_after_ms)
       yield* limit.take("sends", "@alice:a")
-    }).pipe(Effect.provide(RateLimit.layer(rates)))
+    }).pipe(Effect.provide(RateLimit.layerOfProcess(rates)))
   )
 
   it.effect("the limit of one user, or of one kind, is not that of another", () =>
@@ -25,7 +25,7 @@ describe("RateLimit", () => {
       for (let i = 0; i < 4; i++) yield* Effect.exit(limit.take("sends", "@alice:a"))
       assert.isTrue(Exit.isSuccess(yield* Effect.exit(limit.take("sends", "@bob:a"))))
       assert.isTrue(Exit.isSuccess(yield* Effect.exit(limit.take("requests", "@alice:a"))))
-    }).pipe(Effect.provide(RateLimit.layer(rates)))
+    }).pipe(Effect.provide(RateLimit.layerOfProcess(rates)))
   )
 
   it.effect("the addresses of one IPv6 network count together, whatever is limited by address", () =>
@@ -38,7 +38,7 @@ describe("RateLimit", () => {
         yield* limit.takeFrom(kind, "2001:db8:1:3::1", "alice")
         yield* limit.takeFrom(kind, "2001:db8:1:2::1", "bob")
       }
-    }).pipe(Effect.provide(RateLimit.layer({ ...rates, anonymous: once, registrations: once, logins: once })))
+    }).pipe(Effect.provide(RateLimit.layerOfProcess({ ...rates, anonymous: once, registrations: once, logins: once })))
   )
 
   it.effect("buckets that are full again are forgotten, the others are kept", () =>
@@ -49,7 +49,7 @@ describe("RateLimit", () => {
       for (let i = 0; i < 3; i++) yield* limit.take("sends", "@alice:a")
       for (let i = 0; i < 20_000; i++) yield* limit.takeFrom("anonymous", `10.1.${i >> 8}.${i & 255}`)
       assert.isTrue(Exit.isFailure(yield* Effect.exit(limit.take("sends", "@alice:a"))))
-    }).pipe(Effect.provide(RateLimit.layer(rates)))
+    }).pipe(Effect.provide(RateLimit.layerOfProcess(rates)))
   )
 
   it.effect("a clock that is put back refuses nobody for longer", () =>
@@ -62,14 +62,14 @@ describe("RateLimit", () => {
       assert.strictEqual(refused.retry_after_ms, 1_000)
       yield* TestClock.adjust(1_000)
       yield* limit.take("sends", "@alice:a")
-    }).pipe(Effect.provide(RateLimit.layer(rates)))
+    }).pipe(Effect.provide(RateLimit.layerOfProcess(rates)))
   )
 
   it.effect("a rate that is off is never reached", () =>
     Effect.gen(function* () {
       const limit = yield* RateLimit
       for (let i = 0; i < 2_000; i++) yield* limit.take("sends", "@alice:a")
-    }).pipe(Effect.provide(RateLimit.layer(unlimited)))
+    }).pipe(Effect.provide(RateLimit.layerOfProcess(unlimited)))
   )
 
   it("rates are written as a number and a time", () => {

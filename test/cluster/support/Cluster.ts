@@ -14,6 +14,8 @@ export interface ClusterOptions {
   readonly databaseUrl?: Redacted.Redacted
   /** Settings beside these, as environment variables. */
   readonly environment?: GatewayProcess.GatewayOptions["environment"]
+  /** The ports of the client APIs (default: any free ones). */
+  readonly ports?: ReadonlyArray<number>
 }
 
 export interface Cluster {
@@ -44,8 +46,11 @@ export const freePorts = (count: number): Effect.Effect<ReadonlyArray<number>> =
 /** Starts so many nodes at once. They end with the scope. */
 export const start = Effect.fnUntraced(function* (count: number, options: ClusterOptions = {}) {
   const databaseUrl = options.databaseUrl ?? (yield* Effect.orDie(TestDatabase.emptyUrl))
+  /** A node that is started again has the port that it had. */
+  const clusterPorts = new Map<number, number>()
   const startNode = Effect.fnUntraced(function* (port = 0) {
-    const [clusterPort = 0] = yield* freePorts(1)
+    const clusterPort = clusterPorts.get(port) ?? (yield* freePorts(1))[0]!
+    if (port !== 0) clusterPorts.set(port, clusterPort)
     const gateway = yield* GatewayProcess.start({
       dataDir: yield* GatewayProcess.temporaryDirectory,
       databaseUrl,
@@ -56,7 +61,7 @@ export const start = Effect.fnUntraced(function* (count: number, options: Cluste
     return sceneOf(gateway)
   })
   const nodes = yield* Effect.all(
-    Array.from({ length: count }, () => startNode()),
+    Array.from({ length: count }, (_, i) => startNode(options.ports?.[i])),
     { concurrency: "unbounded" }
   )
   return { databaseUrl, nodes, start: startNode } satisfies Cluster

@@ -29,7 +29,7 @@ import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { IdentityClient, type IdentityFailure, type TrustedServer } from "../identity/IdentityClient.ts"
 import type { AddressProof } from "../identity/ThirdPartyIds.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { periodically } from "../runtime/Supervision.ts"
+import { periodicallyOnce } from "../runtime/Supervision.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { Mailer } from "./login/Mailer.ts"
@@ -236,7 +236,7 @@ const make = Effect.gen(function* () {
     return Option.isSome(found) ? describe(found.value) : yield* expiredLink
   })
 
-  yield* periodically("Deleting expired validations of addresses", sweepInterval, store.removeExpired)
+  yield* periodicallyOnce("Deleting expired validations of addresses", sweepInterval, store.removeExpired)
 
   return AddressValidations.of({
     media: supported,

@@ -1,11 +1,14 @@
 /**
- * What the end of a process has interrupted between this server and another one is finished at the start, or taken back:
+ * What the end of a process has interrupted between this server and another one is finished at the start, and when nodes
+ * of the cluster came or went, or taken back:
  * nobody is in a room for other servers whom their own server does not know there.
  */
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type UnfinishedMembership, UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
 import { Effect, Option } from "effect"
 import { ask } from "../runtime/Ask.ts"
+import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
+import { keepRunningOnce } from "../runtime/Supervision.ts"
 import { Room } from "./RoomProtocol.ts"
 
 /** How many rooms are asked for at once. */
@@ -26,7 +29,7 @@ export const finishMemberships = Effect.gen(function* () {
     yield* Effect.catch(ask(room(roomId).JoinRemotely({ userId, content, servers })), () => leave)
   })
 
-  yield* Effect.flatMap(store.list, (unfinished) =>
+  const finishAll = Effect.flatMap(store.list, (unfinished) =>
     Effect.forEach(
       unfinished,
       (row) =>
@@ -35,8 +38,15 @@ export const finishMemberships = Effect.gen(function* () {
         ),
       { concurrency, discard: true }
     )
-  ).pipe(
-    Effect.catchCause((cause) => Effect.logWarning("Unfinished memberships could not be read", cause)),
-    Effect.forkScoped
+  )
+  const changed = yield* latchOfChanges(yield* Nodes)
+  let isFirst = true
+  yield* keepRunningOnce(
+    "Finishing memberships that a process left",
+    Effect.suspend(() => {
+      const wait = isFirst ? Effect.void : changed
+      isFirst = false
+      return Effect.andThen(wait, finishAll)
+    })
   )
 })

@@ -42,6 +42,8 @@ const configOf = ({ host, listenHost = host, port }: ClusterRunnerOptions, optio
     shardLockRefreshInterval: lockExpiration / 3,
     refreshAssignmentsInterval: "1 second",
     runnerHealthCheckInterval: "1 second",
+    // How soon shards are taken again after PostgreSQL did not answer: no messages are stored that would be polled for.
+    entityMessagePollInterval: "1 second",
     entityTerminationTimeout: "5 seconds",
     entityMaxIdleTime: options.maxIdleTime,
     entityMailboxCapacity: options.mailboxCapacity,

@@ -12,6 +12,7 @@ import type { Login } from "@greenroom/actors/account/Login"
 import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
 import type { LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import type { SsoLogins } from "@greenroom/actors/account/login/SsoLogins"
+import type { LoginThrottle } from "@greenroom/actors/account/login/LoginThrottle"
 import type { Moderation } from "@greenroom/actors/account/Moderation"
 import type { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import type { BrowserSessions } from "@greenroom/actors/account/oauth/BrowserSessions"
@@ -67,6 +68,7 @@ import type { Sockets } from "../socket/Sockets.ts"
 
 /** The services of the home server that the gateway stands on. */
 export type HomeServerServices =
+  | LoginThrottle
   | Nodes
   | Rooms
   | RoomReader

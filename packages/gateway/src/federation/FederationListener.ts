@@ -6,6 +6,7 @@
  *
  * Source: "Federation" of the specification.
  */
+
 import { createServer, type Server } from "node:https"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import type { Federation } from "@greenroom/actors/federation/Federation"
@@ -16,13 +17,14 @@ import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInv
 import type { Media } from "@greenroom/actors/media/Media"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { Nodes } from "@greenroom/actors/runtime/Nodes"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
 import type { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import type { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
-import { Context, Effect, Layer, Scope } from "effect"
+import { Context, Effect, Layer, Option, Scope } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
@@ -162,7 +164,16 @@ export class FederationListener extends Context.Service<
     | HomeServerConfig
   > =>
     Layer.effect(FederationListener, serve(options)).pipe(
-      Layer.provide(RateLimit.layer({ ...unlimited, ...(options.rates ?? defaultFederationRates) })),
+      Layer.provide(
+        Layer.unwrap(
+          Effect.map(Effect.serviceOption(Nodes), (nodes) =>
+            RateLimit.layerOfProcess(
+              { ...unlimited, ...(options.rates ?? defaultFederationRates) },
+              Option.getOrUndefined(nodes)?.count
+            )
+          )
+        )
+      ),
       Layer.provide(NodeHttpServer.layerHttpServices)
     )
 }

@@ -27,6 +27,8 @@ export class LoginThrottle extends Context.Service<
       address: string,
       effect: Effect.Effect<A, MatrixError, R>
     ) => Effect.Effect<A, MatrixError, R>
+    /** Counts one of whatever `key` names. Errors: M_LIMIT_EXCEEDED. */
+    readonly take: (key: string, rate: AttemptRate) => Effect.Effect<void, LimitExceeded>
     /** Counts a mail. Errors: M_LIMIT_EXCEEDED. */
     readonly mail: (email: string, address: string) => Effect.Effect<void, LimitExceeded>
   }
@@ -63,6 +65,7 @@ export class LoginThrottle extends Context.Service<
       yield* periodicallyOnce("Deleting old login attempts", sweepInterval, store.forget(slowest))
 
       return LoginThrottle.of({
+        take,
         attempt,
         mail: (email, address) =>
           Effect.andThen(
