@@ -10,6 +10,7 @@ import { temporaryDirectory } from "./Server.ts"
 export interface Postgres extends AsyncDisposable {
   /** Its Unix socket. */
   readonly socketPath: string
+  readonly url: string
 }
 
 export const startPostgres = async (maxConnections: number): Promise<Postgres> => {
@@ -22,6 +23,7 @@ export const startPostgres = async (maxConnections: number): Promise<Postgres> =
   )
   const query = new URL(Redacted.value(url).replace("postgresql://", "postgresql://localhost")).searchParams
   return {
+    url: Redacted.value(url),
     socketPath: `${query.get("host")}/.s.PGSQL.${query.get("port")}`,
     [Symbol.asyncDispose]: async () => {
       await Effect.runPromise(Scope.close(scope, Exit.void))

@@ -19,6 +19,7 @@ import { initialSync } from "./InitialSync.ts"
 import { localActors } from "./LocalActors.ts"
 import { logins } from "./Logins.ts"
 import { memory } from "./Memory.ts"
+import { nodes } from "./Nodes.ts"
 import { slidingSync } from "./SlidingSync.ts"
 import { table } from "./Table.ts"
 import { unreachable } from "./Unreachable.ts"
@@ -32,6 +33,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   initialSync,
   slidingSync,
   localActors,
+  nodes,
   logins,
   federation,
   unreachable,
