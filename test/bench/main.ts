@@ -21,6 +21,7 @@ import { logins } from "./Logins.ts"
 import { memory } from "./Memory.ts"
 import { nodes } from "./Nodes.ts"
 import { slidingSync } from "./SlidingSync.ts"
+import { syncDelivery } from "./SyncDelivery.ts"
 import { table } from "./Table.ts"
 import { unreachable } from "./Unreachable.ts"
 
@@ -28,6 +29,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   durableSends,
   hotRoom,
   delivery,
+  syncDelivery,
   idlePolls,
   memory,
   initialSync,

@@ -4,6 +4,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { LogRows } from "./LogKind.ts"
+import type { StateRef } from "./StateStore.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** An event of the stream. */
@@ -11,6 +12,8 @@ export interface StreamedEvent {
   readonly position: StreamPosition
   readonly roomNid: number
   readonly event: Event
+  /** The states before and after the event, where they are at hand: for events that this node has committed. */
+  readonly states?: { readonly before: StateRef; readonly after: StateRef }
 }
 
 export interface StreamedMembership {

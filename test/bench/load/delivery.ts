@@ -15,6 +15,8 @@ export interface DeliveryInput extends Audience {
   /** How many of the members wait by long poll; the others have a socket. */
   readonly polls: number
   readonly messages: number
+  /** Whether those without a socket wait by /sync instead. */
+  readonly bySync?: boolean
 }
 
 export interface Delivered {
@@ -31,74 +33,88 @@ const deliveryTimeout = 30_000
 const pause = 300
 
 const endToken = /"end":"([^"]+)"/
+const nextBatch = /"next_batch":"([^"]+)"/
 
-serveLoad(async ({ members, messages, polls, room, sender, url }: DeliveryInput): Promise<Delivered> => {
-  /** What is waited for, who has it, and whom to tell when everybody has. */
-  let awaited = Buffer.from("nothing yet")
-  let reached = 0
-  let firstAt = 0
-  let done = () => {}
-  const onBytes = (bytes: Buffer) => {
-    if (!bytes.includes(awaited)) return
-    if (++reached === 1) firstAt = performance.now()
-    if (reached === members.length) done()
-  }
-
-  const poll = async (token: string) => {
-    const connection = await HttpConnection.open(url)
-    let from = "END"
-    while (true) {
-      const { body } = await connection.request("GET", `${prefix}/events?from=${from}&timeout=120000`, token)
-      onBytes(body)
-      from = endToken.exec(body.toString("latin1"))?.[1] ?? from
+serveLoad(
+  async ({ bySync = false, members, messages, polls, room, sender, url }: DeliveryInput): Promise<Delivered> => {
+    /** What is waited for, who has it, and whom to tell when everybody has. */
+    let awaited = Buffer.from("nothing yet")
+    let reached = 0
+    let firstAt = 0
+    let done = () => {}
+    const onBytes = (bytes: Buffer) => {
+      if (!bytes.includes(awaited)) return
+      if (++reached === 1) firstAt = performance.now()
+      if (reached === members.length) done()
     }
-  }
-  const listen = (token: string) =>
-    new Promise<void>((resolve, reject) => {
-      const address = `${url.replace("http", "ws")}${prefix}/socket?access_token=${encodeURIComponent(token)}`
-      const socket = new WebSocket(address, ["m.json"], { perMessageDeflate: false })
-      socket.on("message", onBytes).on("open", resolve).on("error", reject)
-    })
 
-  for (const token of members.slice(0, polls)) {
-    poll(token).catch((error: Error) => {
-      throw error
-    })
-  }
-  for (const token of members.slice(polls)) await listen(token)
+    const poll = async (token: string) => {
+      const connection = await HttpConnection.open(url)
+      let from = "END"
+      while (true) {
+        const { body } = await connection.request("GET", `${prefix}/events?from=${from}&timeout=120000`, token)
+        onBytes(body)
+        from = endToken.exec(body.toString("latin1"))?.[1] ?? from
+      }
+    }
+    const sync = async (token: string) => {
+      const connection = await HttpConnection.open(url)
+      const ask = (query: string) => connection.request("GET", `/_matrix/client/v3/sync?${query}`, token)
+      let since = nextBatch.exec((await ask("timeout=0")).body.toString("latin1"))![1]!
+      while (true) {
+        const { body } = await ask(`since=${since}&timeout=120000`)
+        onBytes(body)
+        since = nextBatch.exec(body.toString("latin1"))?.[1] ?? since
+      }
+    }
+    const listen = (token: string) =>
+      new Promise<void>((resolve, reject) => {
+        const address = `${url.replace("http", "ws")}${prefix}/socket?access_token=${encodeURIComponent(token)}`
+        const socket = new WebSocket(address, ["m.json"], { perMessageDeflate: false })
+        socket.on("message", onBytes).on("open", resolve).on("error", reject)
+      })
 
-  const connection = await HttpConnection.open(url)
-  const send = async (turn: number) => {
-    awaited = Buffer.from(`message number ${turn}.`)
-    reached = 0
-    const everybody = new Promise<void>((resolve, reject) => {
-      done = resolve
-      setTimeout(
-        () => reject(new Error(`${reached} of ${members.length} have message ${turn}`)),
-        deliveryTimeout
-      ).unref()
-    })
-    const path = `${prefix}/rooms/${room}/send/m.room.message/${turn}`
-    const begin = performance.now()
-    const answered = connection
-      .request("PUT", path, sender, JSON.stringify({ msgtype: "m.text", body: `message number ${turn}.` }))
-      .then(() => performance.now() - begin)
-    await everybody
-    return { answered: await answered, first: firstAt - begin, last: performance.now() - begin }
-  }
+    for (const token of members.slice(0, polls)) {
+      const wait = bySync ? sync : poll
+      wait(token).catch((error: Error) => {
+        throw error
+      })
+    }
+    for (const token of members.slice(polls)) await listen(token)
 
-  // Presence has to become quiet, and everybody has to wait, before the first message that counts.
-  await sleep(3_000)
-  for (let turn = 0; turn < 5; turn++) await send(turn)
-  const answered: Array<number> = []
-  const first: Array<number> = []
-  const last: Array<number> = []
-  for (let turn = 5; turn < messages + 5; turn++) {
-    await sleep(pause)
-    const times = await send(turn)
-    answered.push(times.answered)
-    first.push(times.first)
-    last.push(times.last)
+    const connection = await HttpConnection.open(url)
+    const send = async (turn: number) => {
+      awaited = Buffer.from(`message number ${turn}.`)
+      reached = 0
+      const everybody = new Promise<void>((resolve, reject) => {
+        done = resolve
+        setTimeout(
+          () => reject(new Error(`${reached} of ${members.length} have message ${turn}`)),
+          deliveryTimeout
+        ).unref()
+      })
+      const path = `${prefix}/rooms/${room}/send/m.room.message/${turn}`
+      const begin = performance.now()
+      const answered = connection
+        .request("PUT", path, sender, JSON.stringify({ msgtype: "m.text", body: `message number ${turn}.` }))
+        .then(() => performance.now() - begin)
+      await everybody
+      return { answered: await answered, first: firstAt - begin, last: performance.now() - begin }
+    }
+
+    // Presence has to become quiet, and everybody has to wait, before the first message that counts.
+    await sleep(3_000)
+    for (let turn = 0; turn < 5; turn++) await send(turn)
+    const answered: Array<number> = []
+    const first: Array<number> = []
+    const last: Array<number> = []
+    for (let turn = 5; turn < messages + 5; turn++) {
+      await sleep(pause)
+      const times = await send(turn)
+      answered.push(times.answered)
+      first.push(times.first)
+      last.push(times.last)
+    }
+    return { answered: percentiles(answered), first: percentiles(first), last: percentiles(last) }
   }
-  return { answered: percentiles(answered), first: percentiles(first), last: percentiles(last) }
-})
+)

@@ -41,7 +41,8 @@ export interface SyncedDevices {
   readonly device_unused_fallback_key_types: ReadonlyArray<string>
 }
 
-export interface SyncAnswer extends SyncedDevices {
+/** Where nothing of encryption is new, it may be absent. */
+export interface SyncAnswer extends Partial<SyncedDevices> {
   readonly next_batch: string
   readonly rooms: {
     readonly join: { readonly [roomId: string]: SyncedRoom }

@@ -292,6 +292,50 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect(
+    "a waiting client is told from memory what the store tells: members, counts, threads, where to read on",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("live-alice")
+        const bob = yield* register("live-bob")
+        const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
+        const room = made.room_id
+        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+        const filter = {
+          presence: { types: [] },
+          room: { state: { lazy_load_members: true }, timeline: { unread_thread_notifications: true } }
+        }
+        const root = yield* say(alice, room, "root")
+        let { next_batch: since } = yield* sync(bob, { filter })
+        const send = (content: object) =>
+          as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/live${transactions++}`, content)
+        // The store tells the summary with every member; nothing in it has changed here.
+        const withoutAge = (answer: Answer) =>
+          JSON.parse(
+            JSON.stringify(answer.rooms, (key, value: unknown) =>
+              key === "age" || key === "summary" ? undefined : value
+            )
+          ) as object
+        for (const content of [
+          { msgtype: "m.text", body: "one" },
+          { msgtype: "m.text", body: "two", "m.mentions": { user_ids: [bob.id] } },
+          { msgtype: "m.text", body: "three", "m.relates_to": { rel_type: "m.thread", event_id: root } },
+          { msgtype: "m.notice", body: "four" },
+          { msgtype: "m.text", body: "five", "m.mentions": { room: true } }
+        ]) {
+          const waiting = yield* Effect.forkChild(
+            syncUntil(bob, since, ({ rooms }) => rooms.join[room] !== undefined, { filter })
+          )
+          yield* send(content)
+          const live = yield* Fiber.join(waiting)
+          const stored = yield* sync(bob, { since, filter })
+          assert.deepStrictEqual(withoutAge(live), withoutAge(stored))
+          assert.deepStrictEqual(bodies(live.rooms.join[room]), [content.body])
+          since = live.next_batch
+        }
+      })
+  )
+
   it.effect("presence: who is about is told first, then who comes, goes away and changes", () =>
     Effect.gen(function* () {
       const alice = yield* register("about-alice")

@@ -29,7 +29,12 @@ const byPosition = (a: { readonly position: StreamPosition }, b: { readonly posi
 const timelineOf = (xid: number, { events, placed = [], roomNid }: RoomCommit): ReadonlyArray<StreamedEvent> =>
   [...events, ...placed]
     .filter(({ status }) => status === EventStatus.timeline)
-    .map(({ event, nid }) => ({ position: { xid, nid }, roomNid, event }))
+    .map(({ event, nid, stateAfter, stateBefore }) => ({
+      position: { xid, nid },
+      roomNid,
+      event,
+      ...(stateBefore === null ? {} : { states: { before: stateBefore, after: stateAfter ?? stateBefore } })
+    }))
 
 const membershipChanges = (
   xid: number,

@@ -6,6 +6,7 @@ import { type Event, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import * as MessagePack from "@greenroom/protocol/MessagePack"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
+import type { StateRef } from "@greenroom/store/StateStore"
 import type { StreamPosition } from "@greenroom/store/StreamToken"
 
 /** One item of a chunk. */
@@ -28,6 +29,13 @@ const noAge = "0"
 export class FeedEntry {
   readonly position: StreamPosition
   readonly eventId: EventId
+  readonly roomNid: number
+  /**
+   * The state of the room before and after the event, where it is the same as after the event before: undefined where the
+   * event may have changed it, or that is not known.
+   */
+  readonly stateAt: StateRef | undefined
+  event!: Event
   private replaces: EventId | undefined
   private madeAt!: number
   /** The JSON of the event as far as its age. */
@@ -35,15 +43,17 @@ export class FeedEntry {
   /** The MessagePack of the event as far as its age. */
   private bytes: Uint8Array | undefined
 
-  constructor({ event, position }: StreamedEvent) {
+  constructor({ event, position, roomNid }: StreamedEvent, stateAt?: StateRef) {
     this.position = position
     this.eventId = event.event_id
+    this.roomNid = roomNid
+    this.stateAt = stateAt
     this.replace(event)
   }
 
   /** About how many bytes the entry has. */
   get size(): number {
-    return this.text.length
+    return 2 * this.text.length
   }
 
   /** Whether the event is one of these, or contains the content of one that it replaced. */
@@ -51,8 +61,21 @@ export class FeedEntry {
     return ids.has(this.eventId) || (this.replaces !== undefined && ids.has(this.replaces))
   }
 
+  /** Whether the event is all that is new with it: it changes neither state nor other events. */
+  get isPlain(): boolean {
+    const { redacts, state_key, type, unsigned } = this.event
+    return (
+      this.stateAt !== undefined &&
+      state_key === undefined &&
+      redacts === undefined &&
+      type !== "m.room.redaction" &&
+      unsigned?.redacted_because === undefined
+    )
+  }
+
   /** Takes the redacted form of the event. */
   replace(event: Event): void {
+    this.event = event
     this.replaces = event.replaces_state
     this.madeAt = event.origin_server_ts
     this.text = JSON.stringify(toClientEvent(event, event.origin_server_ts)).slice(0, -2)

@@ -14,6 +14,7 @@ import { monotonicMillis, monotonicMillisUnsafe } from "@greenroom/store/Monoton
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import type { StateRef } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { toDeviceMessages } from "@greenroom/store/ToDeviceStore"
 import { Context, Effect, Layer } from "effect"
@@ -30,10 +31,14 @@ import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import { keepRunning, periodically } from "../../runtime/Supervision.ts"
 import { FeedEntry } from "./FeedEntry.ts"
 import { RecentEntries } from "./RecentEntries.ts"
+import { sameState } from "./SyncState.ts"
 import { UserFeed } from "./UserFeed.ts"
 
 /** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000
+
+/** Of how many rooms the last state is known. */
+const maxLastStates = 10_000
 
 /** How long changes of presence are gathered after the last delivery, in milliseconds. */
 const presenceInterval = 500
@@ -84,8 +89,21 @@ const makeFeeds = Effect.gen(function* () {
   // Following the event log
 
   const recent = new RecentEntries()
-  const addTo = (recipients: Iterable<UserFeed>, streamed: StreamedEvent) => {
-    const entry = new FeedEntry(streamed)
+  /** The states of rooms after their last events. */
+  const lastStates = new Map<RoomId, StateRef>()
+
+  /** The state around an event that follows the last one of its room and leaves the state as it is. */
+  const stateAround = ({ event: { room_id }, states }: StreamedEvent): StateRef | undefined => {
+    const last = lastStates.get(room_id)
+    lastStates.delete(room_id)
+    if (states === undefined) return undefined
+    lastStates.set(room_id, states.after)
+    if (lastStates.size > maxLastStates) lastStates.delete(lastStates.keys().next().value!)
+    return sameState(states.before, last) && sameState(states.before, states.after) ? states.after : undefined
+  }
+
+  const addTo = (recipients: Iterable<UserFeed>, streamed: StreamedEvent, stateAt?: StateRef) => {
+    const entry = new FeedEntry(streamed, stateAt)
     for (const feed of recipients) feed.add(entry)
     const forgotten = recent.add(entry)
     if (forgotten !== undefined) for (const feed of feeds.values()) feed.forgetUpTo(forgotten)
@@ -133,15 +151,23 @@ const makeFeeds = Effect.gen(function* () {
       })
       const recipients = new Set(readersOf.get(streamed.event.room_id))
       for (const { feed } of changed) recipients.add(feed)
-      if (recipients.size > 0) addTo(recipients, streamed)
+      const stateAt = stateAround(streamed)
+      if (recipients.size > 0) addTo(recipients, streamed, stateAt)
       for (const feed of recipients) awake.add(feed)
-      for (const { change, feed } of changed) applyChange(feed, change)
+      for (const { change, feed } of changed) {
+        applyChange(feed, change)
+        feed.rowsAt = laterPosition(feed.rowsAt, change.position)
+      }
     }
-    for (const feed of readersOfRows(slice, roomsOf)) awake.add(feed)
+    for (const feed of readersOfRows(slice, roomsOf)) {
+      feed.rowsAt = laterPosition(feed.rowsAt, slice.last ?? position)
+      awake.add(feed)
+    }
     for (const { position, row } of rowsOf(slice.rows, logEpochs)) {
       if (!row.fresh) continue
       for (const feed of feeds.values()) {
         feed.forgetAllUpdates(position)
+        feed.rowsAt = laterPosition(feed.rowsAt, slice.last ?? position)
         awake.add(feed)
       }
     }
@@ -199,6 +225,7 @@ const makeFeeds = Effect.gen(function* () {
     const feed = new UserFeed(userId, since, readUpdates(), yield* monotonicMillis)
     for (const change of history) feed.apply(change)
     for (const slice of slices) replay(feed, slice)
+    feed.rowsAt = position
     for (const roomId of feed.rooms) enter(feed, roomId)
     feeds.set(userId, feed)
     return feed

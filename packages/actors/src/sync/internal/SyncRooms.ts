@@ -29,7 +29,7 @@ import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
 import { makeSyncState, type WantedMembers } from "./SyncState.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
-const defaultTimeline = 10
+export const defaultTimeline = 10
 const maxTimeline = 1_000
 /** How many events are read to find those that pass a filter. */
 const maxScanned = 1_000

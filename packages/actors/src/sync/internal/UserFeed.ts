@@ -7,6 +7,7 @@ import type { StreamedMembership } from "@greenroom/store/EventLog"
 import { comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import type { EphemeralUpdate } from "../../presence/EphemeralStream.ts"
+import type { Counts } from "../../user/push/UnreadCounts.ts"
 import type { FeedEntry } from "./FeedEntry.ts"
 
 const changed = Effect.succeed(true)
@@ -31,11 +32,27 @@ export const withinBytes = (entries: ReadonlyArray<FeedEntry>, maxBytes: number)
   return end === -1 ? entries : entries.slice(0, end + 1)
 }
 
+/** What is unread in a room up to a position. */
+export interface CountedTo {
+  readonly upTo: StreamPosition
+  readonly main: Counts
+  readonly threads: { readonly [threadId: string]: Counts }
+}
+
 export class UserFeed {
   readonly userId: UserId
   readonly rooms = new Set<RoomId>()
   /** Everything of this user after this position is in `entries`. */
   since: StreamPosition
+  /**
+   * Where something other than an event concerned the user last: account data, a receipt, a change of the user's own
+   * memberships.
+   */
+  rowsAt: StreamPosition
+  /** When each device had an answer from the store last, by the monotonic clock. */
+  readonly storedAt = new Map<string, number>()
+  /** What is unread by the default push rules, by the numbers of rooms. */
+  readonly counts = new Map<number, CountedTo>()
   /** Every ephemeral update for this user after this position is in `updates`. */
   updatesSince: StreamPosition
   /** How many connections read from the feed now. */
@@ -53,6 +70,7 @@ export class UserFeed {
   constructor(userId: UserId, since: StreamPosition, updatesSince: StreamPosition, now: number) {
     this.userId = userId
     this.since = since
+    this.rowsAt = since
     this.updatesSince = updatesSince
     this.lastRead = now
   }
@@ -104,6 +122,13 @@ export class UserFeed {
     const start = this.placeAfter(position)
     const found = withinBytes(this.entries.slice(start, start + limit), maxBytes)
     return { entries: found, complete: found.length < limit && start + found.length === this.entries.length }
+  }
+
+  /** The events of one room after a position, up to another one. */
+  of(roomNid: number, after: StreamPosition, upTo: StreamPosition): ReadonlyArray<FeedEntry> {
+    return this.entries
+      .slice(this.placeAfter(after))
+      .filter((entry) => entry.roomNid === roomNid && comparePositions(entry.position, upTo) <= 0)
   }
 
   /** Forgets the events up to a position; readers from before it read from the store. */

@@ -1,0 +1,235 @@
+/**
+ * Answers to waiting `/sync`s from memory. Most of what a client waits for are messages in rooms that it knows: the feed of
+ * the user has them, and nothing has to be read for each user. Where anything else is new (state, memberships, account data,
+ * receipts, redactions, more events than the timeline may have) there is no answer from here, and the store is read.
+ *
+ * Unread counts are kept in the feed and counted on. The membership of a sender is read once for all clients.
+ *
+ * Source: "Syncing" of the client-server specification.
+ */
+import { allowsRoom, compileFilter, type Filter } from "@greenroom/protocol/client-server/Filter"
+import { defaultPush, mentionedBy, threadOf } from "@greenroom/protocol/client-server/Relation"
+import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject } from "@greenroom/protocol/Json"
+import { EventLog } from "@greenroom/store/EventLog"
+import { type StateRef, StateStore } from "@greenroom/store/StateStore"
+import { comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { SyncStore } from "@greenroom/store/SyncStore"
+import { Effect } from "effect"
+import { EphemeralStream } from "../../presence/EphemeralStream.ts"
+import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
+import { MemberPushRules } from "../../room/MemberPushRules.ts"
+import type { Session } from "../../runtime/Session.ts"
+import { type Counts, makeUnreadCounts, type UnreadOfRoom } from "../../user/push/UnreadCounts.ts"
+import type { SyncedRoom } from "../SyncAnswer.ts"
+import type { FeedEntry } from "./FeedEntry.ts"
+import { Feeds } from "./Feeds.ts"
+import { defaultTimeline } from "./SyncRooms.ts"
+import type { CountedTo, UserFeed } from "./UserFeed.ts"
+
+export interface LiveRange {
+  readonly session: Session
+  readonly filter: Filter
+  readonly since: StreamPosition
+  readonly stateAfter: boolean
+}
+
+export interface LiveRooms {
+  readonly upTo: StreamPosition
+  readonly join: { readonly [roomId: string]: SyncedRoom }
+}
+
+/** How many events are answered from memory at most, and how many memberships of senders are remembered. */
+const maxEntries = 100
+const maxMembers = 2_000
+
+const mentionsRoom = ({ content }: Event): boolean => {
+  const mentions = content["m.mentions"]
+  return isJsonObject(mentions) && mentions.room === true
+}
+
+/** Filters that ask for more than memory has. */
+const isPlain = ({ event_fields, event_format, room }: Filter): boolean =>
+  event_fields == null &&
+  event_format !== "federation" &&
+  room?.timeline?.related_by_rel_types == null &&
+  room?.timeline?.related_by_senders == null
+
+const plus = (counts: Counts | undefined, notifications: number, highlights: number): Counts => ({
+  notification_count: (counts?.notification_count ?? 0) + notifications,
+  highlight_count: (counts?.highlight_count ?? 0) + highlights
+})
+
+/** What one event of the main timeline or a thread adds to the counts of a user who has the default push rules. */
+const addTo = ({ main, threads }: CountedTo, event: Event, userId: UserId): Pick<CountedTo, "main" | "threads"> => {
+  if (event.sender === userId) return { main, threads }
+  const { mentions, notifies } = defaultPush(event, false)
+  const isMentioned = mentions && mentionedBy(event).includes(userId)
+  if (!notifies && !isMentioned) return { main, threads }
+  const thread = threadOf(event)
+  const highlights = isMentioned ? 1 : 0
+  return thread === undefined
+    ? { main: plus(main, 1, highlights), threads }
+    : { main, threads: { ...threads, [thread]: plus(threads[thread], 1, highlights) } }
+}
+
+const unreadOf = ({ main, threads }: CountedTo, byThread: boolean): UnreadOfRoom => {
+  if (byThread) return { unread_notifications: main, unread_thread_notifications: threads }
+  const all = Object.values(threads).reduce(
+    (sum, each) => plus(sum, each.notification_count, each.highlight_count),
+    main
+  )
+  return { unread_notifications: all }
+}
+
+export const makeSyncLive = Effect.gen(function* () {
+  const log = yield* EventLog
+  const feeds = yield* Feeds
+  const store = yield* SyncStore
+  const states = yield* StateStore
+  const unread = yield* makeUnreadCounts
+  const pushRules = yield* MemberPushRules
+  const ephemeral = yield* EphemeralStream
+  const renderer = yield* makeEventRenderer
+
+  const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
+
+  /** Memberships of senders in a state. */
+  const members = new Map<string, Effect.Effect<Event | undefined>>()
+  const memberOf = (roomNid: number, ref: StateRef, sender: UserId) =>
+    Effect.suspend(() => {
+      const key = `${ref.chain}.${ref.seq} ${sender}`
+      const known = members.get(key)
+      if (known !== undefined) return known
+      const read = states.read([{ roomNid, ref }], { keys: [["m.room.member", sender]] })
+      const found = Effect.runSync(Effect.cached(Effect.map(read, ([entry]) => entry?.event)))
+      members.set(key, found)
+      if (members.size > maxMembers) members.delete(members.keys().next().value!)
+      return Effect.onError(found, () => Effect.sync(() => members.delete(key)))
+    })
+
+  /** Counts in a room from the store. */
+  const countNow = Effect.fnUntraced(function* (userId: UserId, roomNid: number, upTo: StreamPosition) {
+    const rooms = yield* store.memberships(userId, upTo, undefined, [roomNid])
+    const counted = rooms.map(({ changedAt }) => ({ roomNid, joinedAt: changedAt }))
+    const found = (yield* unread.count(userId, counted, upTo, true)).get(roomNid)
+    return {
+      upTo,
+      main: found?.unread_notifications ?? plus(undefined, 0, 0),
+      threads: found?.unread_thread_notifications ?? {}
+    }
+  })
+
+  /** Counts on from what the feed has, or anew. */
+  const countsOf = Effect.fnUntraced(function* (
+    feed: UserFeed,
+    roomNid: number,
+    upTo: StreamPosition
+  ): Effect.fn.Return<CountedTo> {
+    const { userId } = feed
+    const known = feed.counts.get(roomNid)
+    const isGood =
+      known !== undefined &&
+      comparePositions(known.upTo, feed.rowsAt) >= 0 &&
+      comparePositions(known.upTo, feed.since) >= 0 &&
+      pushRules.since(userId) === undefined
+    const entries = isGood ? feed.of(roomNid, known.upTo, upTo) : []
+    if (!isGood || entries.some((entry) => !entry.isPlain || mentionsRoom(entry.event))) {
+      const counted = yield* countNow(userId, roomNid, upTo)
+      feed.counts.set(roomNid, counted)
+      return counted
+    }
+    let counted: CountedTo = { ...known, upTo }
+    for (const { event } of entries) counted = { upTo, ...addTo(counted, event, userId) }
+    feed.counts.set(roomNid, counted)
+    return counted
+  })
+
+  const roomOf = Effect.fnUntraced(function* (
+    { filter, session, stateAfter }: LiveRange,
+    feed: UserFeed,
+    entries: ReadonlyArray<FeedEntry>,
+    upTo: StreamPosition
+  ): Effect.fn.Return<SyncedRoom> {
+    const { position, roomNid, stateAt } = entries[0]!
+    const told = entries.map(({ event }) => event)
+    const wantsMembers = filter.room?.state?.lazy_load_members === true
+    const senders = wantsMembers ? [...new Set(told.map(({ sender }) => sender))] : []
+    const found = yield* Effect.forEach(senders, (sender) => memberOf(roomNid, stateAt!, sender))
+    const passes = compileFilter(filter.room?.state)
+    const state = {
+      events: yield* renderer.render(
+        session,
+        found.filter((event) => event !== undefined && passes(event)) as ReadonlyArray<Event>,
+        { withoutRoomId: true }
+      )
+    }
+    return {
+      timeline: {
+        events: yield* renderer.render(session, told, { withoutRoomId: true }),
+        limited: false,
+        prev_batch: token({ xid: position.xid, nid: position.nid - 1 })
+      },
+      ...(stateAfter ? { state_after: state } : { state }),
+      ...unreadOf(yield* countsOf(feed, roomNid, upTo), filter.room?.timeline?.unread_thread_notifications ?? false)
+    }
+  })
+
+  /** Who types, in rooms where that is news. Undefined where changes are forgotten. */
+  const typingIn = (feed: UserFeed, { filter, session, since }: LiveRange, upTo: StreamPosition) =>
+    Effect.map(ephemeral.since(since), ({ complete, updates }) => {
+      if (!complete) return undefined
+      const allows = allowsRoom(filter.room)
+      const passes = compileFilter(filter.room?.ephemeral)
+      return updates.flatMap((update) =>
+        update._tag === "typing" &&
+        comparePositions(update.position, upTo) <= 0 &&
+        feed.rooms.has(update.roomId) &&
+        allows(update.roomId) &&
+        passes({ type: "m.typing", content: {}, sender: session.userId, room_id: update.roomId })
+          ? [update.roomId]
+          : []
+      )
+    })
+
+  /** The entries to tell, by room; undefined where memory is not enough. */
+  const entriesOf = (feed: UserFeed, { filter, since }: LiveRange, upTo: StreamPosition) => {
+    const { complete, entries } = feed.after(since, maxEntries, Number.POSITIVE_INFINITY)
+    if (!complete || entries.some((entry) => !entry.isPlain)) return undefined
+    const allows = allowsRoom(filter.room)
+    const passes = compileFilter(filter.room?.timeline)
+    const shown = entries.filter(
+      ({ event, position }) => comparePositions(position, upTo) <= 0 && allows(event.room_id) && passes(event)
+    )
+    const byRoom = Map.groupBy(shown, ({ event }) => event.room_id)
+    const limit = filter.room?.timeline?.limit ?? defaultTimeline
+    return [...byRoom.values()].some((ofRoom) => ofRoom.length > limit) ? undefined : byRoom
+  }
+
+  return {
+    /** What is new in the rooms of a user; undefined where the store has to be read. */
+    read: Effect.fnUntraced(function* (feed: UserFeed, range: LiveRange): Effect.fn.Return<LiveRooms | undefined> {
+      yield* feeds.settled
+      const upTo = feeds.position()
+      const { filter, since } = range
+      const isHere =
+        isPlain(filter) &&
+        comparePositions(since, upTo) <= 0 &&
+        comparePositions(since, feed.rowsAt) >= 0 &&
+        !feeds.isBehind(feed, since)
+      const byRoom = isHere ? entriesOf(feed, range, upTo) : undefined
+      const typing = byRoom === undefined ? undefined : yield* typingIn(feed, range, upTo)
+      if (byRoom === undefined || typing === undefined) return undefined
+      const join: Record<RoomId, SyncedRoom> = {}
+      for (const [roomId, entries] of byRoom) join[roomId] = yield* roomOf(range, feed, entries, upTo)
+      for (const roomId of typing) {
+        join[roomId] = {
+          ...(join[roomId] ?? { timeline: { events: [], limited: false, prev_batch: token(upTo) } }),
+          ephemeral: { events: [{ type: "m.typing", content: { user_ids: ephemeral.typing(roomId) } }] }
+        }
+      }
+      return { upTo, join }
+    })
+  }
+})
