@@ -16,10 +16,17 @@ const registerOn = async (dataDir: string, users: number): Promise<ReadonlyArray
 const measure = async (
   { pid, url }: { readonly pid: number; readonly url: string },
   tokens: ReadonlyArray<string>,
-  seconds: number
+  seconds: number,
+  bySync = false
 ) => {
-  const { after, before } = await runLoad<IdlePollsInput, Memory>("idlePolls", { url, pid, tokens, seconds })
+  const { after, before } = await runLoad<IdlePollsInput, Memory>("idlePolls", { url, pid, tokens, seconds, bySync })
   return { each: (after - before) / tokens.length, before, after }
+}
+
+/** Measures a server that is started for it. */
+const measureOn = async (dataDir: string, tokens: ReadonlyArray<string>, seconds: number, bySync: boolean) => {
+  await using server = await startServer({ dataDir })
+  return await measure(server, tokens, seconds, bySync)
 }
 
 const megabytes = (kilobytes: number) => `${count(kilobytes / 1024)} MB`
@@ -33,9 +40,9 @@ export const idlePolls: Benchmark = {
     const dataDir = await temporaryDirectory()
     try {
       const tokens = await registerOn(dataDir, users)
-      await using server = await startServer({ dataDir })
       using bare = await startBareServer()
-      const ours = await measure(server, tokens, seconds)
+      const ours = await measureOn(dataDir, tokens, seconds, false)
+      const syncs = await measureOn(dataDir, tokens, seconds, true)
       const theirs = await measure(bare, tokens, seconds)
       return [
         {
@@ -45,7 +52,13 @@ export const idlePolls: Benchmark = {
           target: atMost(ours.each, 40, " KB")
         },
         { what: "  the process with none", value: megabytes(ours.before), baseline: megabytes(theirs.before) },
-        { what: "  the process with all", value: megabytes(ours.after), baseline: megabytes(theirs.after) }
+        { what: "  the process with all", value: megabytes(ours.after), baseline: megabytes(theirs.after) },
+        {
+          what: `each of ${count(users)} idle /syncs`,
+          value: `${syncs.each.toFixed(1)} KB`,
+          baseline: `${ours.each.toFixed(1)} KB, long polls`,
+          target: atMost(syncs.each, 40, " KB")
+        }
       ]
     } finally {
       await removeDirectory(dataDir)

@@ -23,11 +23,13 @@ import { nodes } from "./Nodes.ts"
 import { slidingSync } from "./SlidingSync.ts"
 import { syncDelivery } from "./SyncDelivery.ts"
 import { table } from "./Table.ts"
+import { todaySends } from "./TodaySends.ts"
 import { unreachable } from "./Unreachable.ts"
 
 const benchmarks: ReadonlyArray<Benchmark> = [
   durableSends,
   hotRoom,
+  todaySends,
   delivery,
   syncDelivery,
   idlePolls,

@@ -4,6 +4,8 @@
 import { HttpConnection } from "./HttpConnection.ts"
 
 export const prefix = "/_matrix/client/api/v1"
+/** Of today's API. */
+export const todayPrefix = "/_matrix/client/v3"
 
 export interface Person {
   readonly userId: string

@@ -6,6 +6,8 @@ import { createRoom, join, onConnections, register } from "./People.ts"
 export interface AudienceInput {
   readonly url: string
   readonly members: number
+  /** What the names of the users begin with. */
+  readonly name?: string
 }
 
 export interface Audience {
@@ -16,11 +18,11 @@ export interface Audience {
   readonly room: string
 }
 
-serveLoad(async ({ members, url }: AudienceInput): Promise<Audience> => {
+serveLoad(async ({ members, name = "", url }: AudienceInput): Promise<Audience> => {
   const connection = await HttpConnection.open(url)
-  const [sender] = await register(url, "sender", 1)
+  const [sender] = await register(url, `${name}sender`, 1)
   const room = await createRoom(connection, sender!.token)
-  const people = await register(url, "member", members)
+  const people = await register(url, `${name}member`, members)
   await onConnections(url, 8, members, (connection, index) => join(connection, people[index]!.token, room))
   return { sender: sender!.token, members: people.map(({ token }) => token), room }
 })

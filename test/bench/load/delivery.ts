@@ -57,14 +57,17 @@ serveLoad(
         from = endToken.exec(body.toString("latin1"))?.[1] ?? from
       }
     }
+    /** Gives what goes on waiting, once the first answer is there. */
     const sync = async (token: string) => {
       const connection = await HttpConnection.open(url)
       const ask = (query: string) => connection.request("GET", `/_matrix/client/v3/sync?${query}`, token)
       let since = nextBatch.exec((await ask("timeout=0")).body.toString("latin1"))![1]!
-      while (true) {
-        const { body } = await ask(`since=${since}&timeout=120000`)
-        onBytes(body)
-        since = nextBatch.exec(body.toString("latin1"))?.[1] ?? since
+      return async () => {
+        while (true) {
+          const { body } = await ask(`since=${since}&timeout=120000`)
+          onBytes(body)
+          since = nextBatch.exec(body.toString("latin1"))?.[1] ?? since
+        }
       }
     }
     const listen = (token: string) =>
@@ -75,8 +78,8 @@ serveLoad(
       })
 
     for (const token of members.slice(0, polls)) {
-      const wait = bySync ? sync : poll
-      wait(token).catch((error: Error) => {
+      const wait = bySync ? await sync(token) : () => poll(token)
+      wait().catch((error: Error) => {
         throw error
       })
     }

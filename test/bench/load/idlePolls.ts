@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { serveLoad } from "../LoadProcess.ts"
 import { residentMemory } from "../Server.ts"
 import { HttpConnection } from "./HttpConnection.ts"
-import { jsonOf, prefix } from "./People.ts"
+import { jsonOf, prefix, todayPrefix } from "./People.ts"
 
 export interface IdlePollsInput {
   readonly url: string
@@ -12,6 +12,8 @@ export interface IdlePollsInput {
   readonly tokens: ReadonlyArray<string>
   /** For how long the memory must not have changed before it counts. */
   readonly seconds: number
+  /** Whether to wait by `/sync`. */
+  readonly bySync?: boolean
 }
 
 /** In KB. */
@@ -36,7 +38,10 @@ const settledMemory = async (pid: number, seconds: number): Promise<number> => {
   return last
 }
 
-serveLoad(async ({ pid, seconds, tokens, url }: IdlePollsInput): Promise<Memory> => {
+const sync = (connection: HttpConnection, token: string, query: string) =>
+  jsonOf<{ next_batch: string }>(connection.request("GET", `${todayPrefix}/sync?${query}`, token))
+
+serveLoad(async ({ bySync = false, pid, seconds, tokens, url }: IdlePollsInput): Promise<Memory> => {
   const first = await HttpConnection.open(url)
   for (const token of tokens.slice(0, 50)) {
     await first.request("GET", `${prefix}/events?from=END&timeout=1&size=100`, token)
@@ -44,7 +49,8 @@ serveLoad(async ({ pid, seconds, tokens, url }: IdlePollsInput): Promise<Memory>
   const before = await settledMemory(pid, seconds)
   // A user is told of their own presence when it changes: their client asks again, as all do.
   const wait = async (connection: HttpConnection, token: string) => {
-    let from = "END"
+    let from = bySync ? (await sync(connection, token, "timeout=0")).next_batch : "END"
+    while (bySync) from = (await sync(connection, token, `since=${from}&timeout=600000`)).next_batch
     while (true) {
       const path = `${prefix}/events?from=${from}&timeout=600000`
       from = (await jsonOf<{ end: string }>(connection.request("GET", path, token))).end

@@ -2,7 +2,7 @@
 import { serveLoad } from "../LoadProcess.ts"
 import { type Percentiles, percentiles } from "../Percentiles.ts"
 import { HttpConnection } from "./HttpConnection.ts"
-import { createRoom, join, jsonOf, onConnections, prefix, register } from "./People.ts"
+import { createRoom, join, jsonOf, onConnections, prefix, register, todayPrefix } from "./People.ts"
 
 export interface InitialSyncInput {
   readonly url: string
@@ -11,10 +11,13 @@ export interface InitialSyncInput {
   readonly rooms: number
   readonly limit: number
   readonly turns: number
+  /** Asks by `/sync` with lazy members instead, for a user who is in the rooms already. */
+  readonly syncAs?: string
 }
 
 export interface InitialSync extends Percentiles {
   readonly size: number
+  readonly token: string
 }
 
 /** Rooms of ten people, with a few messages more than are asked for. */
@@ -34,9 +37,13 @@ const fill = async ({ limit, rooms, url }: InitialSyncInput): Promise<string> =>
 }
 
 serveLoad(async (input: InitialSyncInput): Promise<InitialSync> => {
-  const token = input.size === undefined ? await fill(input) : "nobody"
+  const token = input.syncAs ?? (input.size === undefined ? await fill(input) : "nobody")
   const connection = await HttpConnection.open(input.url)
-  const path = `${prefix}/initialSync?limit=${input.limit}${input.size === undefined ? "" : `&size=${input.size}`}`
+  const filter = { room: { timeline: { limit: input.limit }, state: { lazy_load_members: true } } }
+  const path =
+    input.syncAs === undefined
+      ? `${prefix}/initialSync?limit=${input.limit}${input.size === undefined ? "" : `&size=${input.size}`}`
+      : `${todayPrefix}/sync?filter=${encodeURIComponent(JSON.stringify(filter))}`
   const times: Array<number> = []
   let size = 0
   for (let turn = 0; turn < input.turns + 2; turn++) {
@@ -45,5 +52,5 @@ serveLoad(async (input: InitialSyncInput): Promise<InitialSync> => {
     if (turn >= 2) times.push(performance.now() - begin)
     size = answer.size
   }
-  return { size, ...percentiles(times) }
+  return { size, token, ...percentiles(times) }
 })
