@@ -96,7 +96,7 @@ serveLoad(
           deliveryTimeout
         ).unref()
       })
-      const path = `${prefix}/rooms/${room}/send/m.room.message/${turn}`
+      const path = `${prefix}/rooms/${room}/send/m.room.message/${bySync ? "sync" : "poll"}${turn}`
       const begin = performance.now()
       const answered = connection
         .request("PUT", path, sender, JSON.stringify({ msgtype: "m.text", body: `message number ${turn}.` }))
