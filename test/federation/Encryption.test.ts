@@ -57,7 +57,7 @@ const syncUntil = Effect.fnUntraced(function* (
 })
 
 const messages = (answers: ReadonlyArray<SyncAnswer>) =>
-  answers.flatMap(({ to_device }) => to_device.events.map(({ content }) => (content as { n: string }).n))
+  answers.flatMap(({ to_device }) => (to_device?.events ?? []).map(({ content }) => (content as { n: string }).n))
 
 describe("Encryption between servers", () => {
   it.live("keys are found and claimed at the other server, and their changes are told", () =>
