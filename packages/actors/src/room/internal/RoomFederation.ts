@@ -118,6 +118,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     userId: UserId,
     versions: ReadonlyArray<string> | undefined
   ): Effect.fn.Return<{ readonly room_version: string; readonly event: JsonObject }, Failure> {
+    yield* handshakes.invitePlaced(userId)
     const room = yield* loadOurs
     yield* requireVisible(room, userId, handshake)
     yield* requireAdmitted(room, serverNameOf(userId))
@@ -212,26 +213,29 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   /** Makes the membership that a user of another server asks for. Who is joined already is told by which event. */
   const inviteJoin = (event: Event): Effect.Effect<{ readonly event_id: EventId }, Failure> =>
-    one.withPermits(1)(
-      Effect.gen(function* () {
-        const room = yield* loadOurs
-        yield* requireVisible(room, event.sender, "join")
-        const present = room.lookup("m.room.member", event.sender)
-        if (present?.content.membership === "join") {
-          // It may still be in line itself: this is behind it.
-          yield* graph.settled(room)
-          return { event_id: present.event_id }
-        }
-        const now = yield* Clock.currentTimeMillis
-        const key = yield* signingKey
-        const { built, state } = yield* graph.build(room, room.version.membershipFor(event), now, serverName, key)
-        if (Result.isFailure(built)) return yield* new BadJson({ error: "The m.room.invite_join is too large" })
-        const join = built.success
-        const refusal = room.version.authorise(join, state) ?? room.version.authorise(join, room.lookup)
-        if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
-        yield* placeMembership(room, join, (after) => after.destinations(join, new Set()))
-        return { event_id: join.event_id }
-      })
+    Effect.andThen(
+      handshakes.invitePlaced(event.sender),
+      one.withPermits(1)(
+        Effect.gen(function* () {
+          const room = yield* loadOurs
+          yield* requireVisible(room, event.sender, "join")
+          const present = room.lookup("m.room.member", event.sender)
+          if (present?.content.membership === "join") {
+            // It may still be in line itself: this is behind it.
+            yield* graph.settled(room)
+            return { event_id: present.event_id }
+          }
+          const now = yield* Clock.currentTimeMillis
+          const key = yield* signingKey
+          const { built, state } = yield* graph.build(room, room.version.membershipFor(event), now, serverName, key)
+          if (Result.isFailure(built)) return yield* new BadJson({ error: "The m.room.invite_join is too large" })
+          const join = built.success
+          const refusal = room.version.authorise(join, state) ?? room.version.authorise(join, room.lookup)
+          if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+          yield* placeMembership(room, join, (after) => after.destinations(join, new Set()))
+          return { event_id: join.event_id }
+        })
+      )
     )
 
   // On GetState

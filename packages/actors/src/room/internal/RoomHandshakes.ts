@@ -31,6 +31,9 @@ import type { RoomWriter } from "./RoomWriter.ts"
 const maxCandidates = 10
 const joinLimit = "2 minutes"
 
+/** How long a membership of an invited user waits until the invitation is placed. */
+const invitePlacedTimeout = "5 seconds"
+
 /** How often servers are told that a user of ours is not in a room, until one has taken it. */
 const leaveAttempts = 6
 
@@ -383,7 +386,35 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
 
   // On InviteRemotely: our user invites somebody of another server, which countersigns
 
-  const inviteRemotely = Effect.fnUntraced(function* (
+  /** Invitations that the other server may have already, and this one has not placed yet. */
+  const inviting = new Map<UserId, Latch.Latch>()
+
+  /** A server may answer its user's invitation before we have placed it: its user's membership waits for that. */
+  const invitePlaced = (userId: UserId): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const latch = inviting.get(userId)
+      return latch === undefined ? Effect.void : Effect.asVoid(Effect.timeoutOption(latch.await, invitePlacedTimeout))
+    })
+
+  const inviteRemotely = (
+    sender: UserId,
+    invited: UserId,
+    content: JsonObject,
+    transaction: RoomTransaction | undefined
+  ) =>
+    Effect.suspend(() => {
+      const latch = Latch.makeUnsafe(false)
+      inviting.set(invited, latch)
+      return Effect.ensuring(
+        invite(sender, invited, content, transaction),
+        Effect.sync(() => {
+          if (inviting.get(invited) === latch) inviting.delete(invited)
+          latch.openUnsafe()
+        })
+      )
+    })
+
+  const invite = Effect.fnUntraced(function* (
     sender: UserId,
     invited: UserId,
     content: JsonObject,
@@ -417,5 +448,13 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     return answer
   })
 
-  return { receiveInvite, joinRemotely, leaveRemotely, knockRemotely, inviteRemotely, settled: settled.await }
+  return {
+    receiveInvite,
+    joinRemotely,
+    leaveRemotely,
+    knockRemotely,
+    inviteRemotely,
+    invitePlaced,
+    settled: settled.await
+  }
 })
