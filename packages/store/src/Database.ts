@@ -42,22 +42,22 @@ import logEpochs from "./migrations/0019_log_epochs.ts"
 import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_reports.ts"
 import creations from "./migrations/0021_creations.ts"
 import shortLived from "./migrations/0022_short_lived.ts"
-import deviceKeys from "./migrations/0025_device_keys.ts"
-import keyBackups from "./migrations/0026_key_backups.ts"
-import outgoingEdus from "./migrations/0027_outgoing_edus.ts"
-import media from "./migrations/0030_media.ts"
-import accountStandings from "./migrations/0035_account_standings.ts"
-import addressValidations from "./migrations/0036_address_validations.ts"
-import oauth from "./migrations/0037_oauth.ts"
-import pushCounts from "./migrations/0040_push_counts.ts"
-import pushers from "./migrations/0041_pushers.ts"
-import search from "./migrations/0042_search.ts"
-import slidingSync from "./migrations/0055_sliding_sync.ts"
-import presenceDenials from "./migrations/0060_presence_denials.ts"
-import aliasCreators from "./migrations/0061_alias_creators.ts"
-import unfinishedMemberships from "./migrations/0062_unfinished_memberships.ts"
-import unverifiedState from "./migrations/0063_unverified_state.ts"
-import appServices from "./migrations/0070_app_services.ts"
+import deviceKeys from "./migrations/0023_device_keys.ts"
+import keyBackups from "./migrations/0024_key_backups.ts"
+import outgoingEdus from "./migrations/0025_outgoing_edus.ts"
+import media from "./migrations/0026_media.ts"
+import accountStandings from "./migrations/0027_account_standings.ts"
+import addressValidations from "./migrations/0028_address_validations.ts"
+import oauth from "./migrations/0029_oauth.ts"
+import pushCounts from "./migrations/0030_push_counts.ts"
+import pushers from "./migrations/0031_pushers.ts"
+import search from "./migrations/0032_search.ts"
+import slidingSync from "./migrations/0033_sliding_sync.ts"
+import presenceDenials from "./migrations/0034_presence_denials.ts"
+import aliasCreators from "./migrations/0035_alias_creators.ts"
+import unfinishedMemberships from "./migrations/0036_unfinished_memberships.ts"
+import unverifiedState from "./migrations/0037_unverified_state.ts"
+import appServices from "./migrations/0038_app_services.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -82,22 +82,22 @@ const migrations = {
   "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports,
   "0021_creations": creations,
   "0022_short_lived": shortLived,
-  "0025_device_keys": deviceKeys,
-  "0026_key_backups": keyBackups,
-  "0027_outgoing_edus": outgoingEdus,
-  "0030_media": media,
-  "0035_account_standings": accountStandings,
-  "0036_address_validations": addressValidations,
-  "0037_oauth": oauth,
-  "0040_push_counts": pushCounts,
-  "0041_pushers": pushers,
-  "0042_search": search,
-  "0055_sliding_sync": slidingSync,
-  "0060_presence_denials": presenceDenials,
-  "0061_alias_creators": aliasCreators,
-  "0062_unfinished_memberships": unfinishedMemberships,
-  "0063_unverified_state": unverifiedState,
-  "0070_app_services": appServices
+  "0023_device_keys": deviceKeys,
+  "0024_key_backups": keyBackups,
+  "0025_outgoing_edus": outgoingEdus,
+  "0026_media": media,
+  "0027_account_standings": accountStandings,
+  "0028_address_validations": addressValidations,
+  "0029_oauth": oauth,
+  "0030_push_counts": pushCounts,
+  "0031_pushers": pushers,
+  "0032_search": search,
+  "0033_sliding_sync": slidingSync,
+  "0034_presence_denials": presenceDenials,
+  "0035_alias_creators": aliasCreators,
+  "0036_unfinished_memberships": unfinishedMemberships,
+  "0037_unverified_state": unverifiedState,
+  "0038_app_services": appServices
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -6,8 +6,9 @@
  * agreed, then the code, or for a device that shows a code to the user its device code. It is changed by compare and swap,
  * so that it gives tokens once.
  *
- * This is our own code and no library: the maintained ones know their scopes beforehand, and a scope of Matrix names a
- * device that the client makes up.
+ * A scope of Matrix names a device that the client makes up. A provider library takes such scopes only as those of a resource
+ * server that is made up for each request (`oidc-provider`: `resourceIndicators`), and would keep tokens of its own beside
+ * ours; so this is our own code, for the parts of the RFCs that the specification names.
  *
  * Source: "OAuth 2.0 API" of the client-server specification; RFC 6749, 7009, 7591, 7636, 8628.
  */
