@@ -3,7 +3,7 @@ import { wireErrors } from "@greenroom/protocol/api/WireError"
 import * as Errors from "@greenroom/protocol/MatrixError"
 import { Effect, Schema } from "effect"
 
-const details = { error: "e", retry_after_ms: 1, room_version: "9", current_version: "1" }
+const details = { error: "e", retry_after_ms: 1, room_version: "9", current_version: "1", status: 500, body: "{}" }
 
 /** One error of each class. */
 const every = Object.values(Errors).flatMap((exported): ReadonlyArray<Errors.MatrixError> => {

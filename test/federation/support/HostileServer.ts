@@ -105,6 +105,10 @@ export class HostileServer {
 
   private answer(method: string, url: string, body: Body): FederationAnswer | "never" {
     if (url.startsWith(keyPath)) return { status: 200, body: this.keyObject() }
+    // It speaks the draft's dialect alone.
+    if (!url.startsWith(federationPrefix)) {
+      return { status: 404, body: { errcode: "M_UNRECOGNIZED", error: "There is no such endpoint" } }
+    }
     const path = decodeURIComponent(url.slice(federationPrefix.length))
     if (!path.startsWith("/send/")) {
       this.asked.push(path)
