@@ -374,10 +374,12 @@ export interface ErrorBody {
   readonly soft_logout?: boolean
   readonly room_version?: string
   readonly current_version?: string
+  readonly status?: number
+  readonly body?: string
 }
 
 /** What some errors say beside their text. */
-const details = ["retry_after_ms", "soft_logout", "room_version", "current_version"] as const
+const details = ["retry_after_ms", "soft_logout", "room_version", "current_version", "status", "body"] as const
 
 export const toErrorBody = (error: MatrixError): ErrorBody => {
   const out: Record<string, unknown> = { errcode: error._tag, error: error.error }
