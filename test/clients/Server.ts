@@ -6,7 +6,6 @@ import { type AddressInfo, createServer } from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { Effect } from "effect"
-import { settings as gatewaySettings } from "../../apps/gateway/src/GatewayConfig.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import * as Synapse from "../support/Synapse.ts"
 
@@ -54,16 +53,12 @@ export const withSynapse = async <A>(
   }
 }
 
-/** The version of rooms is a setting that Greenroom does not have yet; a step of the flows sees which one they get. */
-const environment = (roomVersion: string): { readonly [name: string]: string } =>
-  Object.values(gatewaySettings).some(({ name }) => name === "default_room_version")
-    ? { GREENROOM_DEFAULT_ROOM_VERSION: roomVersion }
-    : {}
-
 /** Runs Greenroom, with a database of its own, while `use` runs. */
 export const withGreenroom = <A>(roomVersion: string, use: (server: Server) => Promise<A>): Promise<A> =>
   GatewayProcess.temporaryDirectory.pipe(
-    Effect.flatMap((dataDir) => GatewayProcess.start({ dataDir, environment: environment(roomVersion) })),
+    Effect.flatMap((dataDir) =>
+      GatewayProcess.start({ dataDir, environment: { GREENROOM_DEFAULT_ROOM_VERSION: roomVersion } })
+    ),
     Effect.flatMap(({ url }) =>
       Effect.promise(() => use({ name: "greenroom", url, serverName: GatewayProcess.serverName, roomVersion }))
     ),

@@ -424,7 +424,7 @@ export class InteractiveAuth extends Context.Service<
     /** How somebody who is not logged in shows that an account is theirs, to set a new password. */
     readonly resetFlows: ReadonlyArray<InteractiveFlow>
     /**
-     * How a user who is logged in shows that it is them. Errors: M_FORBIDDEN where the client has logged in by the OAuth 2.0
+     * How the user of a session authenticates again. Errors: M_FORBIDDEN where the client has logged in by the OAuth 2.0
      * API, for then it is done on the page of the account.
      */
     readonly flowsOf: (session: Session) => Effect.Effect<ReadonlyArray<InteractiveFlow>, MatrixError>

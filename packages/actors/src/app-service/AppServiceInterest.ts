@@ -19,6 +19,7 @@ const maxRooms = 20_000
 const aliasesKeptFor = 10_000
 
 interface KnownRoom {
+  readonly roomNid: number
   /** Those of the service's users that are joined. */
   readonly joined: Set<UserId>
   hasAlias: boolean
@@ -31,7 +32,7 @@ const memberOf = ({ state_key, type }: Event): UserId | undefined =>
 export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppService) {
   const rooms = yield* RoomStore
   const directory = yield* DirectoryStore
-  const known = new Map<number, KnownRoom>()
+  const known = new Map<RoomId, KnownRoom>()
 
   const readAliases = Effect.fnUntraced(function* (roomId: RoomId) {
     return service.hasAliases && (yield* directory.aliasesOf(roomId)).some(service.hasAlias)
@@ -39,7 +40,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
 
   const roomOf = Effect.fnUntraced(function* (roomNid: number, roomId: RoomId) {
     const now = yield* monotonicMillis
-    const found = known.get(roomNid)
+    const found = known.get(roomId)
     if (found !== undefined) {
       if (service.hasAliases && now - found.aliasesReadAt > aliasesKeptFor) {
         found.hasAlias = yield* readAliases(roomId)
@@ -48,8 +49,8 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
       return found
     }
     const joined = new Set((yield* rooms.joinedMembers(roomNid)).filter(service.hasUser))
-    const room: KnownRoom = { joined, hasAlias: yield* readAliases(roomId), aliasesReadAt: now }
-    known.set(roomNid, room)
+    const room: KnownRoom = { roomNid, joined, hasAlias: yield* readAliases(roomId), aliasesReadAt: now }
+    known.set(roomId, room)
     if (known.size > maxRooms) known.delete(known.keys().next().value!)
     return room
   })
@@ -70,11 +71,13 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     return before || service.hasUser(event.sender)
   })
 
-  /** The room's number where the service wants to know of it. */
+  const numberOf = (roomId: RoomId) =>
+    Effect.map(rooms.currentState(roomId), (current) => Option.getOrUndefined(current)?.roomNid)
+
+  /** The room's number where the service wants to know of it. Costs no query for a room that is remembered. */
   const wantedRoom = Effect.fnUntraced(function* (roomId: RoomId) {
-    const current = yield* rooms.currentState(roomId)
-    if (Option.isNone(current)) return undefined
-    const { roomNid } = current.value
+    const roomNid = known.get(roomId)?.roomNid ?? (yield* numberOf(roomId))
+    if (roomNid === undefined) return undefined
     return isRoomWanted(roomId, yield* roomOf(roomNid, roomId)) ? roomNid : undefined
   })
 

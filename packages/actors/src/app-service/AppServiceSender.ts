@@ -171,7 +171,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     Effect.sandbox,
     Effect.retry(backOff),
     Effect.orDie,
-    // Where another sender has begun, this one begins again only when its node is asked to.
+    // A sender that was replaced ends with its singleton; one whose singleton stays here takes over again.
     Effect.andThen(Effect.sleep("10 seconds")),
     Effect.forever
   )

@@ -281,7 +281,7 @@ export class Presences extends Context.Service<
      */
     readonly many: (userIds: ReadonlyArray<UserId>, viewer?: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
     /**
-     * Those of several users who are about, as this node knows. Costs no query. For callers that have checked who may see
+     * The presence of several users who are online, as this node knows it. Costs no query. For callers that have checked who may see
      * them.
      */
     readonly about: (userIds: Iterable<UserId>, viewer: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>

@@ -1,7 +1,6 @@
 /**
- * What the end of a process has interrupted between this server and another one is finished at the start, and when nodes
- * of the cluster came or went, or taken back:
- * nobody is in a room for other servers whom their own server does not know there.
+ * Memberships that the end of a process interrupted between this server and another one are finished or taken back, at the
+ * start and when nodes of the cluster came or went. So no user is in a room for other servers and not for their own.
  */
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type UnfinishedMembership, UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"

@@ -1,5 +1,5 @@
 /**
- * An application service for tests: a real HTTP server that keeps what it was sent, and answers as it is told.
+ * An application service for tests: a real HTTP server that keeps the requests it gets, and answers as the test sets.
  */
 import { createServer, type IncomingMessage } from "node:http"
 import type { AddressInfo } from "node:net"

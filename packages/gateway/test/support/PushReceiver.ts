@@ -1,5 +1,5 @@
 /**
- * A push gateway on a loopback address that keeps what it is told, and answers as it is asked to.
+ * A push gateway on a loopback address that keeps the notifications it gets, and answers as the test sets.
  */
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"

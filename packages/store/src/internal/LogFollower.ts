@@ -3,7 +3,7 @@
  * the consumers, one after the other.
  *
  * A wake-up names a transaction. While an older transaction is running the low watermark stays below it, and the end of
- * the end of that transaction sends no wake-up; so the follower reads again, with back-off, until the watermark has passed.
+ * that transaction sends no wake-up; so the follower reads again, with back-off, until the watermark has passed.
  */
 import { setTimeout as pauseFor } from "node:timers/promises"
 import { Clock, Effect, Latch, type Scope } from "effect"

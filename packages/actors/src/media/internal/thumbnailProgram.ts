@@ -1,5 +1,5 @@
 /**
- * The program that makes thumbnails (`ThumbnailProcess.ts`): it reads and writes the files that it is told, one job after
+ * The program that makes thumbnails (`ThumbnailProcess.ts`): it reads and writes the files that each job names, one job after
  * the other, after everything else on the machine. It decodes what people upload, so it takes the formats that are needed
  * and no others; above all none that is a document, such as SVG.
  */

@@ -338,7 +338,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
 
   /**
    * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. Nobody stays invited who does
-   * not want to be, whatever others say: they are told afterwards.
+   * not want to be, whatever other servers say: the leave is sent to them afterwards.
    */
   const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
     one.withPermits(1)(
