@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
+import type { PublicRoomsRequest } from "@greenroom/actors/room/PublicRooms"
+import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
@@ -68,6 +70,27 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
       })
     )
   }
+
+  it.live("public rooms of the other server are found by a text, in pages", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const alice = yield* red.person("alice")
+      for (const name of ["Tea", "Coffee", "Tea and coffee"]) {
+        yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { name, visibility: "public" })))
+      }
+      const names = (request: PublicRoomsRequest) =>
+        Effect.map(
+          blue.run(Effect.flatMap(RoomSummaries, (rooms) => rooms.publicRoomsOf(red.serverName, request))),
+          ({ chunk, next_batch }) => ({ names: chunk.map(({ name }) => name), next_batch })
+        )
+      assert.sameMembers((yield* names({ search: "tea" })).names, ["Tea", "Tea and coffee"])
+      const first = yield* names({ limit: 2 })
+      const second = yield* names({ limit: 2, since: first.next_batch })
+      assert.sameMembers([...first.names, ...second.names], ["Tea", "Coffee", "Tea and coffee"])
+      yield* red.stop
+      assert.strictEqual(yield* tagOf(names({ search: "gone" })), "M_NOT_FOUND")
+    })
+  )
 
   it.live("a member of another room joins a restricted one, and nobody else", () =>
     Effect.gen(function* () {

@@ -149,6 +149,13 @@ export const settings = {
     fallback: true,
     flag: "switch"
   }),
+  allowGuests: setting({
+    name: "allow_guests",
+    description: "Let people look at open rooms, and write in those that let guests in, without registering",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false
+  }),
   registrationSharedSecret: optional({
     name: "registration_shared_secret",
     description: "Lets whoever knows this secret register, at the endpoint of Synapse's tools",
@@ -179,6 +186,13 @@ export const settings = {
     description: "The registration files of application services (bridges, bots), in YAML",
     expects: "a list of files",
     schema: list(/^[^,]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  rtcLivekitUrls: setting({
+    name: "rtc.livekit_urls",
+    description: "The LiveKit services that clients use for calls of several people",
+    expects: "a list of URLs such as https://livekit.example.org",
+    schema: list(/^https?:\/\/[^\s,]+$/),
     fallback: [] as ReadonlyArray<string>
   }),
   turnUris: setting({

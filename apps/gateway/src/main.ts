@@ -40,6 +40,8 @@ const toHomeServer = (config: GatewayConfig, { appServices, authorities }: Files
   dataDir: config.dataDir,
   ...(config.federationAddress === undefined ? {} : { federationAddress: config.federationAddress }),
   enableRegistration: config.enableRegistration,
+  guests: config.allowGuests,
+  rtcTransports: config.rtcLivekitUrls.map((url) => ({ type: "livekit", livekit_service_url: url })),
   defaultRoomVersion: config.defaultRoomVersion,
   ...(config.registrationSharedSecret === undefined
     ? {}

@@ -124,6 +124,7 @@ import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
 import * as TypingOfLostNodes from "./presence/TypingOfLostNodes.ts"
+import * as GuestAccess from "./room/GuestAccess.ts"
 import { PresetRooms } from "./room/PresetRooms.ts"
 import { Receipts } from "./room/Receipts.ts"
 import { Relations } from "./room/Relations.ts"
@@ -140,6 +141,7 @@ import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerC
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import type { Nodes } from "./runtime/Nodes.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
+import { DeprecatedSync } from "./sync/DeprecatedSync.ts"
 import { DeviceLists } from "./sync/DeviceLists.ts"
 import { Events } from "./sync/Events.ts"
 import { Feeds } from "./sync/internal/Feeds.ts"
@@ -252,8 +254,12 @@ const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).p
 
 /** The services over the actors, which in turn call them. */
 const services = Layer.mergeAll(
-  Layer.mergeAll(Events.layer, Sync.layer, SlidingSync.layer).pipe(Layer.provide(Feeds.layer)),
+  Layer.mergeAll(Events.layer, DeprecatedSync.layer, SlidingSync.layer).pipe(
+    Layer.provideMerge(Sync.layer),
+    Layer.provide(Feeds.layer)
+  ),
   Receipts.layer,
+  GuestAccess.layer,
   RoomSummaries.layer,
   Search.layer,
   SharedSecretRegistration.layer,

@@ -38,6 +38,7 @@ import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { createRoomHandlers } from "./client-server/CreateRoomHandlers.ts"
+import { deprecatedSyncHandlers } from "./client-server/DeprecatedSyncHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
 import { encryptionHandlers } from "./client-server/EncryptionHandlers.ts"
@@ -157,6 +158,7 @@ const clientServerHandlers = Layer.mergeAll(
   servicesHandlers,
   syncHandlers,
   slidingSyncHandlers,
+  deprecatedSyncHandlers,
   sharedSecretHandlers,
   moderationHandlers,
   ssoHandlers,

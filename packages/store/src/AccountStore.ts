@@ -9,7 +9,7 @@
  * Used by `Accounts` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
 import { createHash } from "node:crypto"
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { UserInUse } from "@greenroom/protocol/MatrixError"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
@@ -20,6 +20,8 @@ export interface Account {
   /** Undefined for an account without password login. */
   readonly passwordHash: Redacted.Redacted | undefined
   readonly admin: boolean
+  /** Whether it is the account of a guest, who never registered. */
+  readonly guest: boolean
   /** When the account was deactivated, undefined while it is active. */
   readonly deactivatedAt: number | undefined
   readonly createdAt: number
@@ -33,6 +35,7 @@ export interface AccessToken {
   /** The client of the OAuth 2.0 API that logged in, if it was one. */
   readonly clientId?: string
   readonly admin: boolean
+  readonly guest: boolean
   /** May be in the past: the login can be renewed by its refresh token then, or is about to be removed. */
   readonly expiresAt: number | undefined
   /** The position in the log of the login on this device, as the `xid` of `session_revocations` are. */
@@ -88,6 +91,7 @@ interface AccountRow {
   readonly user_id: string
   readonly password_hash: string | null
   readonly admin: boolean
+  readonly guest: boolean
   readonly deactivated_at: bigint | null
   readonly created_at: bigint
 }
@@ -98,6 +102,7 @@ const toAccount = (row: AccountRow): Account => ({
   userId: row.user_id as UserId,
   passwordHash: row.password_hash === null ? undefined : Redacted.make(row.password_hash),
   admin: row.admin,
+  guest: row.guest,
   deactivatedAt: optionalNumber(row.deactivated_at),
   createdAt: Number(row.created_at)
 })
@@ -108,6 +113,7 @@ interface TokenRow {
   readonly device_id: string
   readonly client_id: string | null
   readonly admin: boolean
+  readonly guest: boolean
   readonly expires_at: bigint | null
   readonly since: string
 }
@@ -118,6 +124,7 @@ const toAccessToken = (row: TokenRow): AccessToken => ({
   deviceId: row.device_id,
   ...(row.client_id === null ? {} : { clientId: row.client_id }),
   admin: row.admin,
+  guest: row.guest,
   expiresAt: optionalNumber(row.expires_at),
   since: Number(row.since)
 })
@@ -140,6 +147,13 @@ const toDevice = (row: DeviceTableRow): DeviceRow => ({
   lastSeenAddress: row.last_seen_address ?? undefined
 })
 
+/** What an account begins with. */
+export interface NewAccountOptions {
+  readonly passwordHash?: Redacted.Redacted | undefined
+  readonly admin?: boolean | undefined
+  readonly guest?: boolean | undefined
+}
+
 /** How long the end of a session stays in the log, in ms: see `SessionRevocation`. */
 const revocationsKeptFor = 24 * 60 * 60 * 1000
 
@@ -154,10 +168,13 @@ export class AccountStore extends Context.Service<
   AccountStore,
   {
     /** A new account. Errors: M_USER_IN_USE, also where the account was deactivated. */
-    readonly create: (
-      userId: UserId,
-      options?: { readonly passwordHash?: Redacted.Redacted | undefined; readonly admin?: boolean | undefined }
-    ) => Effect.Effect<void, UserInUse>
+    readonly create: (userId: UserId, options?: NewAccountOptions) => Effect.Effect<void, UserInUse>
+    /** The account of a guest becomes one like any other. False if it is none of a guest, or not any more. */
+    readonly upgradeGuest: (userId: UserId, passwordHash: Redacted.Redacted | undefined) => Effect.Effect<boolean>
+    /** Guests who are in a room. */
+    readonly guestsIn: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>
+    /** The rooms in which guests are. */
+    readonly roomsOfGuests: Effect.Effect<ReadonlyArray<RoomId>>
     readonly find: (userId: UserId) => Effect.Effect<Option.Option<Account>>
     /** One of these users without an account or with a deactivated one; none if all have an active one. */
     readonly findAbsent: (userIds: ReadonlyArray<UserId>) => Effect.Effect<Option.Option<UserId>>
@@ -223,15 +240,12 @@ export class AccountStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const create = Effect.fn("AccountStore.create")(function* (
-        userId: UserId,
-        options: { readonly passwordHash?: Redacted.Redacted | undefined; readonly admin?: boolean | undefined } = {}
-      ) {
+      const create = Effect.fn("AccountStore.create")(function* (userId: UserId, options: NewAccountOptions = {}) {
         const passwordHash = options.passwordHash === undefined ? null : Redacted.value(options.passwordHash)
         const now = yield* Clock.currentTimeMillis
         const rows = yield* Effect.orDie(sql`
-          INSERT INTO users (user_id, password_hash, admin, created_at)
-          VALUES (${userId}, ${passwordHash}, ${options.admin ?? false}, ${now})
+          INSERT INTO users (user_id, password_hash, admin, guest, created_at)
+          VALUES (${userId}, ${passwordHash}, ${options.admin ?? false}, ${options.guest ?? false}, ${now})
           ON CONFLICT (user_id) DO NOTHING RETURNING 1`)
         if (rows.length === 0) return yield* new UserInUse({ error: `${userId} is taken` })
       })
@@ -286,7 +300,7 @@ export class AccountStore extends Context.Service<
       const findToken = Effect.fn("AccountStore.findToken")(function* (token: Redacted.Redacted) {
         const tokenHash = hash(token)
         const rows = yield* sql<TokenRow & { readonly is_next: boolean }>`
-          SELECT token_id, user_id, device_id, client_id, admin, since::text AS since, token_hash <> ${tokenHash} AS is_next,
+          SELECT token_id, user_id, device_id, client_id, admin, guest, since::text AS since, token_hash <> ${tokenHash} AS is_next,
                  CASE WHEN token_hash = ${tokenHash} THEN expires_at ELSE next_expires_at END AS expires_at
           FROM access_tokens JOIN users USING (user_id)
           WHERE (token_hash = ${tokenHash} OR next_token_hash = ${tokenHash}) AND deactivated_at IS NULL`
@@ -367,7 +381,7 @@ export class AccountStore extends Context.Service<
         create,
         find: (userId) =>
           sql<AccountRow>`
-            SELECT user_id, password_hash, admin, deactivated_at, created_at FROM users WHERE user_id = ${userId}`.pipe(
+            SELECT user_id, password_hash, admin, guest, deactivated_at, created_at FROM users WHERE user_id = ${userId}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toAccount)),
             Effect.orDie
           ),
@@ -381,7 +395,7 @@ export class AccountStore extends Context.Service<
           ),
         list: ({ after, limit }) =>
           sql<AccountRow>`
-            SELECT user_id, password_hash, admin, deactivated_at, created_at FROM users
+            SELECT user_id, password_hash, admin, guest, deactivated_at, created_at FROM users
             WHERE user_id COLLATE "C" > ${after ?? ""} ORDER BY user_id COLLATE "C" LIMIT ${limit}`.pipe(
             Effect.map((rows) => rows.map(toAccount)),
             Effect.orDie
@@ -396,6 +410,26 @@ export class AccountStore extends Context.Service<
           ),
         setAdmin: (userId, admin) =>
           sql`UPDATE users SET admin = ${admin} WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
+        upgradeGuest: (userId, passwordHash) =>
+          sql`
+            UPDATE users SET guest = false, password_hash = ${passwordHash === undefined ? null : Redacted.value(passwordHash)}
+            WHERE user_id = ${userId} AND guest AND deactivated_at IS NULL RETURNING 1`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            Effect.orDie
+          ),
+        guestsIn: (roomNid) =>
+          sql<{ user_id: UserId }>`
+            SELECT user_id FROM memberships JOIN users USING (user_id)
+            WHERE room_nid = ${roomNid} AND membership = 'join' AND guest`.pipe(
+            Effect.map((rows) => rows.map(({ user_id }) => user_id)),
+            Effect.orDie
+          ),
+        roomsOfGuests: sql<{ room_id: RoomId }>`
+          SELECT DISTINCT room_id FROM users JOIN memberships USING (user_id) JOIN rooms USING (room_nid)
+          WHERE guest AND membership = 'join'`.pipe(
+          Effect.map((rows) => rows.map(({ room_id }) => room_id)),
+          Effect.orDie
+        ),
         deactivate,
         unfinishedDeactivations: sql<{ user_id: string }>`
           SELECT user_id FROM users WHERE deactivated_at IS NOT NULL AND (

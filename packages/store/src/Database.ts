@@ -58,6 +58,8 @@ import aliasCreators from "./migrations/0035_alias_creators.ts"
 import unfinishedMemberships from "./migrations/0036_unfinished_memberships.ts"
 import unverifiedState from "./migrations/0037_unverified_state.ts"
 import appServices from "./migrations/0038_app_services.ts"
+import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
+import guests from "./migrations/0066_guests.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -97,7 +99,9 @@ const migrations = {
   "0035_alias_creators": aliasCreators,
   "0036_unfinished_memberships": unfinishedMemberships,
   "0037_unverified_state": unverifiedState,
-  "0038_app_services": appServices
+  "0038_app_services": appServices,
+  "0065_app_service_rooms": appServiceRooms,
+  "0066_guests": guests
 }
 
 const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

@@ -5,7 +5,7 @@
  */
 import type { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, type Statement } from "effect/sql"
 
 /** The position of a room in the list. */
 export interface PublicRoomPosition {
@@ -26,6 +26,15 @@ export interface PublicRoomPage {
   /** The position of the last room of the page, undefined if no rooms follow it. */
   readonly next: PublicRoomPosition | undefined
 }
+
+/** A network of an application service, with a list of rooms of its own. */
+export interface RoomNetwork {
+  readonly serviceId: string
+  readonly networkId: string
+}
+
+/** Which lists are read: that of this server, that of one network, or all together. */
+export type RoomLists = "own" | "all" | RoomNetwork
 
 /** How many bytes of names, topics and aliases a page has at most, beside those of its first room. */
 const maxPageBytes = 1024 * 1024
@@ -64,6 +73,15 @@ const contains = (sql: SqlClient.SqlClient, search: string) => {
     SELECT 1 FROM room_aliases WHERE room_aliases.room_id = rooms.room_id AND alias ILIKE ${pattern}))`
 }
 
+const isInLists = (sql: SqlClient.SqlClient, lists: RoomLists) => {
+  if (lists === "own") return sql`visibility = 'public'`
+  const inNetwork = (condition: Statement.Fragment) => sql`EXISTS (
+    SELECT 1 FROM app_service_rooms WHERE app_service_rooms.room_id = rooms.room_id AND ${condition})`
+  return lists === "all"
+    ? sql`(visibility = 'public' OR ${inNetwork(sql`true`)})`
+    : inNetwork(sql`service_id = ${lists.serviceId} AND network_id = ${lists.networkId}`)
+}
+
 export class PublicRoomStore extends Context.Service<
   PublicRoomStore,
   {
@@ -74,11 +92,16 @@ export class PublicRoomStore extends Context.Service<
     readonly page: (
       after: PublicRoomPosition | undefined,
       limit: number,
-      search?: string
+      search?: string,
+      lists?: RoomLists
     ) => Effect.Effect<PublicRoomPage>
     /** Whether the room is in the list; none if there is no such room here. */
     readonly isListed: (roomId: RoomId) => Effect.Effect<Option.Option<boolean>>
+    /** Those of the rooms that are in the list. */
+    readonly listedOf: (roomIds: ReadonlyArray<RoomId>) => Effect.Effect<ReadonlySet<RoomId>>
     readonly setListed: (roomId: RoomId, listed: boolean) => Effect.Effect<void>
+    /** Puts a room into the list of a network, or takes it out. */
+    readonly setListedIn: (network: RoomNetwork, roomId: RoomId, listed: boolean) => Effect.Effect<void>
   }
 >()("greenroom/store/PublicRoomStore") {
   static readonly layer = Layer.effect(
@@ -91,17 +114,32 @@ export class PublicRoomStore extends Context.Service<
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), (row) => row.visibility === "public")),
             Effect.orDie
           ),
+        listedOf: (roomIds) =>
+          sql<{ room_id: RoomId }>`
+            SELECT room_id FROM rooms WHERE room_id = ANY(${[...roomIds]}::text[]) AND visibility = 'public'`.pipe(
+            Effect.map((rows) => new Set(rows.map(({ room_id }) => room_id))),
+            Effect.orDie
+          ),
+        setListedIn: ({ networkId, serviceId }, roomId, listed) =>
+          (listed
+            ? sql`
+                INSERT INTO app_service_rooms (service_id, network_id, room_id)
+                VALUES (${serviceId}, ${networkId}, ${roomId}) ON CONFLICT DO NOTHING`
+            : sql`
+                DELETE FROM app_service_rooms
+                WHERE service_id = ${serviceId} AND network_id = ${networkId} AND room_id = ${roomId}`
+          ).pipe(Effect.asVoid, Effect.orDie),
         setListed: (roomId, listed) =>
           sql`UPDATE rooms SET visibility = ${listed ? "public" : "private"} WHERE room_id = ${roomId}`.pipe(
             Effect.asVoid,
             Effect.orDie
           ),
-        page: (after, limit, search) =>
+        page: (after, limit, search, lists = "own") =>
           sql<Row>`
             WITH listed AS (
               SELECT room_nid, room_id, name, topic, joined_members, count(*) OVER () AS remaining
               FROM rooms
-              WHERE visibility = 'public' AND current_chain IS NOT NULL AND joined_members > 0
+              WHERE ${isInLists(sql, lists)} AND current_chain IS NOT NULL AND joined_members > 0
                 AND (joined_members, -room_nid) < (${after?.joinedMembers ?? 2 ** 31 - 1}, ${-(after?.roomNid ?? 0)})
                 AND ${search === undefined ? sql`true` : contains(sql, search)}
               ORDER BY joined_members DESC, room_nid LIMIT ${limit}

@@ -69,6 +69,7 @@ layer(AccountStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("AccountS
         userId: alice,
         deviceId: "device of a secret that nobody may read",
         admin: true,
+        guest: false,
         expiresAt: undefined,
         since: found.since
       })

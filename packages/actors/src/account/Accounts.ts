@@ -10,6 +10,7 @@ import { randomBytes } from "node:crypto"
 import {
   formatUserId,
   isUserId,
+  localpartOf,
   lowerCaseLocalpart,
   type ServerName,
   serverNameOf,
@@ -17,13 +18,15 @@ import {
 } from "@greenroom/protocol/Identifiers"
 import {
   Forbidden,
+  GuestAccessForbidden,
+  InvalidUsername,
   type MatrixError,
   NotFound,
   UnknownToken,
   UserDeactivated,
   UserInUse
 } from "@greenroom/protocol/MatrixError"
-import { AccountStore } from "@greenroom/store/AccountStore"
+import { AccountStore, type NewAccountOptions } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { type AppService, AppServices } from "../app-service/AppServices.ts"
@@ -105,7 +108,7 @@ const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 const make = Effect.gen(function* () {
-  const { enableRegistration = true, limits, serverName } = yield* HomeServerConfig
+  const { enableRegistration = true, guests = false, limits, serverName } = yield* HomeServerConfig
   const { devices: deviceLimit } = { ...defaultLimits, ...limits }
   const loginOptions = yield* LoginConfig
   const store = yield* AccountStore
@@ -192,7 +195,7 @@ const make = Effect.gen(function* () {
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
     }
-    const { clientId, deviceId, expiresAt, since, tokenId, userId } = found.value
+    const { clientId, deviceId, expiresAt, guest, since, tokenId, userId } = found.value
     if (expiresAt !== undefined && expiresAt <= now) {
       return yield* new UnknownToken({ error: "The access token has expired", soft_logout: true })
     }
@@ -202,7 +205,8 @@ const make = Effect.gen(function* () {
       deviceId,
       since,
       ...(expiresAt === undefined ? {} : { expiresAt }),
-      ...(clientId === undefined ? {} : { clientId })
+      ...(clientId === undefined ? {} : { clientId }),
+      ...(guest ? { guest } : {})
     }
     cache.add(token, { session, expiresAt }, revocations)
     return session
@@ -228,18 +232,43 @@ const make = Effect.gen(function* () {
   // --- Registration and login -----------------------------------------------------------------------------------------
 
   /** An account whose name is a number that is not taken. */
-  const allocate = (passwordHash: Redacted.Redacted | undefined): Effect.Effect<UserId> =>
+  const allocate = (options: NewAccountOptions): Effect.Effect<UserId> =>
     Effect.gen(function* () {
       const userId = formatUserId(yield* store.allocateLocalpart, serverName)
-      return yield* Effect.as(store.create(userId, { passwordHash }), userId)
-    }).pipe(Effect.catchTag("M_USER_IN_USE", () => allocate(passwordHash)))
+      return yield* Effect.as(store.create(userId, options), userId)
+    }).pipe(Effect.catchTag("M_USER_IN_USE", () => allocate(options)))
+
+  const registerGuest = Effect.fn("Accounts.registerGuest")(function* (device: LoginDevice) {
+    if (!guests) return yield* new GuestAccessForbidden({ error: "This server has no guest accounts" })
+    return yield* openSession(yield* allocate({ guest: true }), device)
+  })
+
+  const guestOf = Effect.fn("Accounts.guestOf")(function* (token: string, username: string | undefined) {
+    const { guest, userId } = yield* authenticate(token)
+    if (guest !== true) return yield* new Forbidden({ error: "guest_access_token: is no token of a guest" })
+    if (username === undefined || (yield* requestedUserId(username, serverName)) !== userId) {
+      return yield* new InvalidUsername({ error: `username: a guest keeps the name, which is ${localpartOf(userId)}` })
+    }
+    return userId
+  })
+
+  const upgradeGuest = Effect.fn("Accounts.upgradeGuest")(function* (
+    userId: UserId,
+    passwordHash: Redacted.Redacted | undefined
+  ) {
+    if (!(yield* store.upgradeGuest(userId, passwordHash))) {
+      return yield* new Forbidden({ error: `${userId} is no guest` })
+    }
+    // Their sessions say that they are a guest.
+    cache.remove(yield* store.revokeAll(userId))
+  })
 
   const create = Effect.fn("Accounts.create")(function* (options: {
     readonly userId?: UserId | undefined
     readonly passwordHash?: Redacted.Redacted | undefined
   }) {
     const { passwordHash, userId } = options
-    if (userId === undefined) return yield* allocate(passwordHash)
+    if (userId === undefined) return yield* allocate({ passwordHash })
     return yield* Effect.as(store.create(userId, { passwordHash }), userId)
   })
 
@@ -437,6 +466,9 @@ const make = Effect.gen(function* () {
     hashPassword,
     verifyPassword,
     create,
+    registerGuest,
+    guestOf,
+    upgradeGuest,
     openSession,
     refresh,
     revokeSecret,
@@ -522,6 +554,18 @@ export class Accounts extends Context.Service<
       readonly userId?: UserId | undefined
       readonly passwordHash?: Redacted.Redacted | undefined
     }) => Effect.Effect<UserId, UserInUse>
+    /** A new account of a guest, and a login on it. Errors: M_GUEST_ACCESS_FORBIDDEN where guests are off. */
+    readonly registerGuest: (device: LoginDevice) => Effect.Effect<Credentials, MatrixError>
+    /**
+     * The guest who has the access token and wants an account under `username`, which must be theirs. Errors:
+     * M_UNKNOWN_TOKEN, M_FORBIDDEN, M_INVALID_USERNAME.
+     */
+    readonly guestOf: (token: string, username: string | undefined) => Effect.Effect<UserId, MatrixError>
+    /** The account of a guest becomes one like any other; ends their sessions. Errors: M_FORBIDDEN. */
+    readonly upgradeGuest: (
+      userId: UserId,
+      passwordHash: Redacted.Redacted | undefined
+    ) => Effect.Effect<void, MatrixError>
     /** Logs in a user whose identity is proved. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>
     /** The next tokens of a login. The present ones end when one of the next is used. Errors: M_UNKNOWN_TOKEN. */

@@ -16,6 +16,8 @@ export interface RegistrationRequest extends LoginDevice {
   /** A localpart, or a whole user ID of this server; without it the server allocates one. */
   readonly username: string | undefined
   readonly password: Redacted.Redacted | undefined
+  /** The access token of the guest whose account it becomes; `username` is that of the guest. */
+  readonly guestToken?: string | undefined
   /** Makes the account without logging in. */
   readonly inhibitLogin: boolean
   readonly auth: AuthData | undefined
@@ -40,7 +42,9 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<Registered, MatrixError | InteractionRequired> {
     if (flows.length === 0) return yield* closed
     const { address, auth, password, username } = request
-    const wanted = username === undefined ? undefined : yield* accounts.chooseUserId(username)
+    const guest = request.guestToken === undefined ? undefined : yield* accounts.guestOf(request.guestToken, username)
+    const isNamed = username !== undefined && guest === undefined
+    const wanted = isNamed ? yield* accounts.chooseUserId(username) : undefined
     const { finish, shown } = yield* interactive.authorise({
       operation: registering,
       session: undefined,
@@ -50,7 +54,7 @@ const make = Effect.gen(function* () {
     })
     if (password === undefined) return yield* new MissingParam({ error: "password: missing key" })
     const passwordHash = Redacted.value(yield* accounts.hashPassword(password))
-    const userId = yield* together(Effect.andThen(finish, createAccount({ ...shown, wanted, passwordHash })))
+    const userId = yield* together(Effect.andThen(finish, createAccount({ ...shown, wanted, guest, passwordHash })))
     return request.inhibitLogin ? { user_id: userId } : yield* accounts.openSession(userId, request)
   })
 

@@ -9,11 +9,20 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import { Context, Effect, Layer, Option } from "effect"
 import { AppServiceClient, endpoints, jsonOf } from "./AppServiceClient.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
+import { formatInstanceId } from "./NetworkInstance.ts"
 
 /** How many services are asked at once. */
 const concurrency = 8
 
 const encode = encodeURIComponent
+
+/** The networks of an answer, each with the ID by which clients name its list of rooms. */
+const instancesOf = ({ id }: AppService, { instances }: JsonObject): ReadonlyArray<Json> =>
+  (Array.isArray(instances) ? instances : []).map((instance) =>
+    isJsonObject(instance) && typeof instance.network_id === "string"
+      ? { ...instance, instance_id: formatInstanceId(id, instance.network_id) }
+      : instance
+  )
 
 const make = Effect.gen(function* () {
   const { all } = yield* AppServices
@@ -56,10 +65,15 @@ const make = Effect.gen(function* () {
 
   /** Of several services that reach one network, the instances count together. */
   const protocolOf = Effect.fn("AppServiceQueries.protocol")(function* (protocol: string) {
-    const answers = (yield* askAll(withProtocol(protocol), `protocol/${encode(protocol)}`, {})).filter(isJsonObject)
-    const [first] = answers
+    const name = `protocol/${encode(protocol)}`
+    const answers = yield* Effect.forEach(withProtocol(protocol), (service) =>
+      Effect.map(askAll([service], name, {}), (found) =>
+        found.filter(isJsonObject).map((answer) => ({ ...answer, instances: instancesOf(service, answer) }))
+      )
+    )
+    const [first] = answers.flat()
     if (first === undefined) return Option.none<JsonObject>()
-    const instances = answers.flatMap(({ instances }) => (Array.isArray(instances) ? instances : []))
+    const instances = answers.flat().flatMap(({ instances }) => instances)
     return Option.some<JsonObject>({ ...first, instances })
   })
 

@@ -1,17 +1,19 @@
 /**
- * What our users ask of other servers: the profile of a user there, and where an alias leads. Answers are kept for a
+ * What our users ask of other servers: the profile of a user there, where an alias leads, and its public rooms. Answers are kept for a
  * short while, so that a popular name does not cost its server a request for each who looks.
  *
  * Source: "Federation" of the specification.
  */
-import { type RoomAlias, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type RoomAlias, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { Context, Effect, Exit, Layer } from "effect"
+import type { PublicRoomsRequest } from "../room/PublicRooms.ts"
 import { RemoteDirectory } from "../room/RemoteDirectory.ts"
 import { FederationClient } from "./FederationClient.ts"
 import type { RemoteError } from "./RemoteError.ts"
+import { ServerServerClient } from "./ServerServerClient.ts"
 
 /** For how long an answer is good, and for how long the same failure is answered without asking again. */
 const answerLifetime = "1 minute"
@@ -19,6 +21,16 @@ const failureLifetime = "5 seconds"
 
 /** How many answers are kept. */
 const capacity = 10_000
+
+/** How many pages of lists of public rooms are kept. */
+const pages = 200
+
+const pageError =
+  (server: ServerName) =>
+  (error: RemoteError): MatrixError =>
+    error._tag === "RemoteRefused" && (error.status === 403 || error.status === 401)
+      ? new Forbidden({ error: `${server} does not tell its public rooms` })
+      : new NotFound({ error: `${server} cannot be asked for its public rooms now` })
 
 /** The error for the user. A server that cannot be asked leaves open whether there is such a thing. */
 const toMatrixError =
@@ -34,6 +46,7 @@ const timeToLive = (exit: Exit.Exit<unknown, unknown>) => (Exit.isSuccess(exit) 
 
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
+  const today = yield* ServerServerClient
   const profiles = yield* MonotonicCache.makeWith(
     (userId: UserId) => Effect.mapError(client.queryProfile(userId), toMatrixError(userId)),
     { capacity, timeToLive }
@@ -42,10 +55,22 @@ const make = Effect.gen(function* () {
     (alias: RoomAlias) => Effect.mapError(client.queryDirectory(alias), toMatrixError(alias)),
     { capacity, timeToLive }
   )
+  const publicRooms = yield* MonotonicCache.makeWith(
+    (asked: string) => {
+      const [server, request]: [ServerName, PublicRoomsRequest] = JSON.parse(asked)
+      return Effect.mapError(today.publicRooms(server, request), pageError(server))
+    },
+    { capacity: pages, timeToLive }
+  )
   return Context.make(
     RemoteQueries,
     RemoteQueries.of({ profile: (userId) => MonotonicCache.get(profiles, userId) })
-  ).pipe(Context.add(RemoteDirectory, { resolve: (alias) => MonotonicCache.get(aliases, alias) }))
+  ).pipe(
+    Context.add(RemoteDirectory, {
+      resolve: (alias) => MonotonicCache.get(aliases, alias),
+      publicRooms: (server, request) => MonotonicCache.get(publicRooms, JSON.stringify([server, request]))
+    })
+  )
 })
 
 export class RemoteQueries extends Context.Service<

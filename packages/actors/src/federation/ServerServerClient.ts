@@ -15,6 +15,7 @@ import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { roomVersions } from "@greenroom/room/RoomVersions"
 import { Context, Effect, Layer } from "effect"
+import type { PublicRoomsRequest } from "../room/PublicRooms.ts"
 import type { MembershipHandshake } from "../room/RemoteRooms.ts"
 import {
   answerLimits,
@@ -32,6 +33,7 @@ import {
   readMade,
   readNothing,
   readPdus,
+  readPublicRooms,
   readState,
   readTransactionAnswer
 } from "./internal/answers.ts"
@@ -69,6 +71,17 @@ const readStateIds = (answer: JsonObject) => {
   const [pdu_ids, auth_chain_ids] = [readIds(answer.pdu_ids), readIds(answer.auth_chain_ids)]
   return pdu_ids === undefined || auth_chain_ids === undefined ? undefined : { pdu_ids, auth_chain_ids }
 }
+
+const publicRoomsContent = ({ allNetworks, limit, network, search, since, types }: PublicRoomsRequest): JsonObject => ({
+  ...(limit === undefined ? {} : { limit }),
+  ...(since === undefined ? {} : { since }),
+  ...(allNetworks ? { include_all_networks: true } : {}),
+  ...(network === undefined ? {} : { third_party_instance_id: network }),
+  filter: {
+    ...(search === undefined ? {} : { generic_search_term: search }),
+    ...(types === undefined ? {} : { room_types: types })
+  }
+})
 
 const knownVersions = [...roomVersions.keys()]
 
@@ -279,6 +292,32 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         isUrgent: true,
         read: (answer) => answer
       }),
+    /** A page of the server's public rooms. Servers that cannot search are asked for the page without. */
+    publicRooms: (destination: ServerName, request: PublicRoomsRequest) => {
+      const asked = {
+        destination,
+        maxBytes: answerLimits.pages,
+        timeoutFactor: shortTimeoutFactor,
+        read: readPublicRooms
+      }
+      const { limit, since } = request
+      return newest(
+        {
+          ...asked,
+          method: "POST",
+          uri: path("v1", "publicRooms"),
+          content: publicRoomsContent(request)
+        },
+        {
+          ...asked,
+          method: "GET",
+          uri: withQuery(path("v1", "publicRooms"), [
+            ["limit", limit === undefined ? undefined : String(limit)],
+            ["since", since]
+          ])
+        }
+      )
+    },
     exchangeThirdPartyInvite: (destination: ServerName, roomId: RoomId, template: JsonObject) =>
       Effect.asVoid(
         call({

@@ -11,7 +11,14 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  Forbidden,
+  GuestAccessForbidden,
+  type MatrixError,
+  NotFound,
+  TooLarge
+} from "@greenroom/protocol/MatrixError"
 import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/RoomVersion"
 import type { SigningKey } from "@greenroom/room/Signing"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
@@ -22,6 +29,7 @@ import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
+import { letsGuestsIn } from "./GuestAccess.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
 import type { RoomState } from "./internal/RoomState.ts"
 import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
@@ -35,6 +43,12 @@ export const maxTypingTimeout = 120_000
 
 /** A membership of so many bytes is taken whatever else the room holds. */
 const usualMembership = 2_048
+
+interface ProposeOptions {
+  readonly at?: number | undefined
+  readonly banned?: boolean | undefined
+  readonly guest?: boolean | undefined
+}
 
 const refusePdu = (problem: PduProblem): MatrixError =>
   problem._tag === "TooLarge"
@@ -232,10 +246,25 @@ const behaviour = Effect.gen(function* () {
     return current?.sender === proposal.sender && sameContent(current.content, proposal.content) ? current : undefined
   }
 
-  /** A ban is lifted by those who mean to, and nothing else is done to the banned meanwhile. */
+  /**
+   * A ban is lifted by those who mean to, and nothing else is done to the banned meanwhile. Who is not in the room cannot be
+   * kicked.
+   */
   const mustBeBanned = (room: RoomState, userId: UserId, banned: boolean) => {
-    if ((room.membershipOf(userId) === "ban") === banned) return Effect.void
+    const membership = room.membershipOf(userId)
+    if (!banned && (membership === undefined || membership === "leave")) {
+      return new Forbidden({ error: `${userId} is not in the room` })
+    }
+    if ((membership === "ban") === banned) return Effect.void
     return new Forbidden({ error: banned ? `${userId} is not banned` : `${userId} is banned: unban lifts the ban` })
+  }
+
+  const mustLetGuestsIn = (room: RoomState, { content, sender, state_key, type }: EventProposal) => {
+    const joins = type === "m.room.member" && state_key === sender && content.membership === "join"
+    if (!joins || room.membershipOf(sender) === "join" || letsGuestsIn(room.lookup("m.room.guest_access", ""))) {
+      return Effect.void
+    }
+    return new GuestAccessForbidden({ error: "The room does not let guests in" })
   }
 
   const { stateBytes: stateLimit } = { ...defaultLimits, ...(yield* HomeServerConfig).limits }
@@ -263,9 +292,10 @@ const behaviour = Effect.gen(function* () {
   const propose = Effect.fnUntraced(function* (
     proposed: EventProposal,
     transaction: RoomTransaction | undefined,
-    { at, banned }: { readonly banned?: boolean | undefined; readonly at?: number | undefined } = {}
+    { at, banned, guest }: ProposeOptions = {}
   ) {
     const room = yield* loadExisting
+    if (guest) yield* mustLetGuestsIn(room, proposed)
     const proposal = yield* vouched(room, proposed)
     const current = alreadySo(room, proposal)
     if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
@@ -381,12 +411,16 @@ const behaviour = Effect.gen(function* () {
 
   return Room.of({
     Create: ({ payload }) => durably(create(payload), payload.transaction !== undefined),
-    Propose: ({ payload: { at, banned, content, sender, stateKey, transaction, type } }) => {
+    Propose: ({ payload: { at, banned, content, guest, sender, stateKey, transaction, type } }) => {
       const proposal = { room_id: roomId, type, sender, content }
       return durably(
         transactions.once(
           transaction,
-          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction, { at, banned })
+          propose(stateKey === undefined ? proposal : { ...proposal, state_key: stateKey }, transaction, {
+            at,
+            banned,
+            guest
+          })
         ),
         transaction !== undefined
       )

@@ -10,16 +10,19 @@ import { isRoomId, type RoomAlias, type RoomId, type ServerName, type UserId } f
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
-import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
+import { PublicRoomStore, type RoomLists } from "@greenroom/store/PublicRoomStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Context, Effect, Layer, Option } from "effect"
+import { parseInstanceId } from "../app-service/NetworkInstance.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { allowedRooms } from "./internal/RestrictedJoins.ts"
 import { makeRoomViewer } from "./internal/RoomViewer.ts"
+import type { PublicRooms, PublicRoomsRequest, RoomSummary } from "./PublicRooms.ts"
+import { RemoteDirectory } from "./RemoteDirectory.ts"
 import { Rooms } from "./Rooms.ts"
 
 /** The most rooms of one answer, and how many there are where the client does not say. */
@@ -40,37 +43,6 @@ const summaryKeys: ReadonlyArray<StateKey> = [
   ["m.room.guest_access", ""],
   ["m.room.encryption", ""]
 ]
-
-/** A room as a summary has it, `PublishedRoomsChunk` and more. */
-export interface RoomSummary {
-  readonly room_id: RoomId
-  readonly num_joined_members: number
-  readonly world_readable: boolean
-  readonly guest_can_join: boolean
-  readonly name?: string
-  readonly topic?: string
-  readonly canonical_alias?: string
-  readonly avatar_url?: string
-  readonly join_rule?: string
-  readonly room_type?: string
-  readonly room_version?: string
-  readonly encryption?: string
-  readonly allowed_room_ids?: ReadonlyArray<RoomId>
-}
-
-export interface PublicRoomsRequest {
-  readonly limit?: number | undefined
-  readonly since?: string | undefined
-  readonly search?: string | undefined
-  /** Types of rooms; null stands for rooms without a type. Undefined for all. */
-  readonly types?: ReadonlyArray<string | null> | undefined
-}
-
-export interface PublicRooms {
-  readonly chunk: ReadonlyArray<RoomSummary>
-  readonly next_batch?: string
-  readonly total_room_count_estimate: number
-}
 
 export interface HierarchyRequest {
   readonly suggestedOnly: boolean
@@ -135,6 +107,7 @@ const make = Effect.gen(function* () {
   const list = yield* PublicRoomStore
   const roomStore = yield* RoomStore
   const roomServers = yield* RoomServerStore
+  const remote = yield* RemoteDirectory
   const rooms = yield* Rooms
   const states = yield* StateStore
   const sync = yield* SyncStore
@@ -175,10 +148,18 @@ const make = Effect.gen(function* () {
     )
   })
 
+  /** Which lists a request reads; undefined for a network that nothing names. */
+  const listsOf = ({ allNetworks, network }: PublicRoomsRequest): RoomLists | undefined => {
+    if (network === undefined) return allNetworks ? "all" : "own"
+    return parseInstanceId(network)
+  }
+
   const publicRooms = Effect.fn("RoomSummaries.publicRooms")(function* (request: PublicRoomsRequest) {
+    const lists = listsOf(request)
+    if (lists === undefined) return { chunk: [], total_room_count_estimate: 0 } satisfies PublicRooms
     const after = request.since === undefined ? undefined : yield* parseSince(request.since)
     const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
-    const { next, rooms: page } = yield* list.page(after, limit, request.search)
+    const { next, rooms: page } = yield* list.page(after, limit, request.search, lists)
     const summaries = yield* summarise(yield* known(page.map(({ roomId }) => roomId)))
     const wanted = summaries.filter(
       ({ room_type = null }) => request.types === undefined || request.types.includes(room_type)
@@ -189,6 +170,9 @@ const make = Effect.gen(function* () {
       total_room_count_estimate: wanted.length
     } satisfies PublicRooms
   })
+
+  const publicRoomsOf = (server: ServerName, request: PublicRoomsRequest) =>
+    server === serverName ? publicRooms(request) : remote.publicRooms(server, request)
 
   const membershipOf = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
     const found = yield* roomStore.membership(userId, roomId)
@@ -354,7 +338,30 @@ const make = Effect.gen(function* () {
     yield* list.setListed(roomId, listed)
   })
 
-  return RoomSummaries.of({ publicRooms, summary, hierarchy, hierarchyFor, isListed, setListed })
+  /** Application services list the rooms of their networks. */
+  const setListedIn = Effect.fn("RoomSummaries.setListedIn")(function* (
+    session: Session,
+    networkId: string,
+    roomId: RoomId,
+    listed: boolean
+  ) {
+    const serviceId = session.appService
+    if (serviceId === undefined)
+      return yield* new Forbidden({ error: "Application services alone list rooms of networks" })
+    yield* isListed(roomId)
+    yield* list.setListedIn({ serviceId, networkId }, roomId, listed)
+  })
+
+  return RoomSummaries.of({
+    publicRooms,
+    publicRoomsOf,
+    setListedIn,
+    summary,
+    hierarchy,
+    hierarchyFor,
+    isListed,
+    setListed
+  })
 })
 
 export class RoomSummaries extends Context.Service<
@@ -362,6 +369,8 @@ export class RoomSummaries extends Context.Service<
   {
     /** The public rooms of this server, the largest first. Anyone. Errors: M_INVALID_PARAM. */
     readonly publicRooms: (request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
+    /** The same of this or another server. Errors: M_NOT_FOUND where it cannot be asked. */
+    readonly publicRoomsOf: (server: ServerName, request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
     /** One room. Whoever is in it, may join it or may read it; without a session, only what is open to all. */
     readonly summary: (
       session: Session | undefined,
@@ -390,6 +399,13 @@ export class RoomSummaries extends Context.Service<
     readonly isListed: (roomId: RoomId) => Effect.Effect<boolean, MatrixError>
     /** Members with the power to set the canonical alias. */
     readonly setListed: (session: Session, roomId: RoomId, listed: boolean) => Effect.Effect<void, MatrixError>
+    /** Lists a room in a network of an application service. That service. Errors: M_FORBIDDEN, M_NOT_FOUND. */
+    readonly setListedIn: (
+      session: Session,
+      networkId: string,
+      roomId: RoomId,
+      listed: boolean
+    ) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/RoomSummaries") {
   static readonly layer = Layer.effect(RoomSummaries, make)

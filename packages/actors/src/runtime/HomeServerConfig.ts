@@ -4,6 +4,7 @@
  */
 import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, type Redacted } from "effect"
 import type { Limits } from "./Limits.ts"
 
@@ -16,6 +17,10 @@ export interface HomeServerSettings {
   readonly databaseUrl?: Redacted.Redacted
   /** Whether anybody may register (default true). */
   readonly enableRegistration?: boolean
+  /** Whether people may take part as guests, without an account of their own (default false). */
+  readonly guests?: boolean
+  /** What clients use for calls of several people, such as `{type: "livekit", livekit_service_url: "https://..."}`. */
+  readonly rtcTransports?: ReadonlyArray<JsonObject>
   /** Lets clients that know the secret register, at the endpoint of Synapse's tools (default: none). */
   readonly registrationSharedSecret?: Redacted.Redacted
   /** The version of rooms that today's API makes where the client names none (default `12`). */

@@ -17,6 +17,8 @@ export const Session = Schema.Struct({
   expiresAt: Schema.optionalKey(Schema.Number),
   /** The client of the OAuth 2.0 API that logged in. */
   clientId: Schema.optionalKey(Schema.String),
+  /** Whether the user is a guest. Absent for everybody else. */
+  guest: Schema.optionalKey(Schema.Boolean),
   /** The ID of the application service that acts as the user. */
   appService: Schema.optionalKey(Schema.String),
   /** When an application service says that its event was made, in milliseconds since 1970. */

@@ -1,14 +1,14 @@
 /**
- * What accounts may not do that are locked or suspended, by the names of endpoints of both generations of the client API
+ * What accounts may not do that are locked, suspended or of guests, by the names of endpoints of both generations of the client API
  * and of methods of the WebSocket.
  *
- * Source: "Account locking" and "Account suspension" of the client-server specification.
+ * Source: "Account locking", "Account suspension" and "Guest Access" of the client-server specification.
  */
 import { AccountStandings, lockedError } from "@greenroom/actors/account/AccountStandings"
 import { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
-import { type MatrixError, UserSuspended } from "@greenroom/protocol/MatrixError"
+import { GuestAccessForbidden, type MatrixError, UserSuspended } from "@greenroom/protocol/MatrixError"
 import type { SocketCall } from "@greenroom/protocol/SocketMethod"
 import { Context, Effect } from "effect"
 import { HttpRouter } from "effect/http"
@@ -72,12 +72,73 @@ export const notWhileSuspended: ReadonlySet<string> = new Set([
   "clientServer.upload.uploadTo"
 ])
 
+/** What guests may do. */
+export const forGuests: ReadonlySet<string> = new Set([
+  "clientServer.rooms.state",
+  "clientServer.rooms.stateEvent",
+  "clientServer.rooms.stateEventWithKey",
+  "clientServer.rooms.members",
+  "clientServer.rooms.event",
+  "clientServer.rooms.messages",
+  "clientServer.rooms.context",
+  "clientServer.rooms.joinedRooms",
+  "clientServer.rooms.joinByIdOrAlias",
+  "clientServer.rooms.join",
+  "clientServer.rooms.leave",
+  "clientServer.rooms.send",
+  "clientServer.rooms.setState",
+  "clientServer.rooms.setStateWithKey",
+  "clientServer.relations.all",
+  "clientServer.relations.ofRelType",
+  "clientServer.relations.ofEventType",
+  "clientServer.relations.threads",
+  "clientServer.deprecatedSync.roomInitialSync",
+  "clientServer.deprecatedSync.events",
+  "clientServer.sync.sync",
+  "clientServer.slidingSync.slidingSync",
+  "clientServer.accountData.addFilter",
+  "clientServer.accountData.filter",
+  "clientServer.pushRules.all",
+  "clientServer.media.download",
+  "clientServer.media.downloadAs",
+  "clientServer.media.thumbnail",
+  "clientServer.media.config",
+  "clientServer.profile.profile",
+  "clientServer.profile.field",
+  "clientServer.profile.setField",
+  "clientServer.profile.removeField",
+  "clientServer.roomList.list",
+  "clientServer.roomList.summary",
+  "clientServer.roomList.hierarchy",
+  "clientServer.devices.list",
+  "clientServer.devices.get",
+  "clientServer.devices.rename",
+  "clientServer.session.whoami",
+  "clientServer.session.logout",
+  "clientServer.session.logoutAll",
+  "clientServer.versions.capabilities",
+  "clientServer.services.rtcTransports",
+  "clientServer.encryption.upload",
+  "clientServer.encryption.query",
+  "clientServer.encryption.claim",
+  "clientServer.encryption.changes",
+  "clientServer.encryption.sendToDevice"
+])
+
+/** Of their profile guests may change the display name alone. */
+const profileChanges: ReadonlySet<string> = new Set([
+  "clientServer.profile.setField",
+  "clientServer.profile.removeField"
+])
+
 /** A suspended account may redact its own events alone. */
 export const redactions: ReadonlySet<string> = new Set([
   "rooms.redact",
   "rooms.redactWithTransaction",
   "clientServer.rooms.redact"
 ])
+
+const guestError = new GuestAccessForbidden({ error: "Guests cannot do this: register an account" })
 
 const suspendedError = new UserSuspended({ error: "You cannot do this while your account is suspended" })
 
@@ -98,7 +159,7 @@ const mayCallWhileSuspended = ({ method, params }: SocketCall): boolean =>
 export interface AccountRules {
   /**
    * Lets a request through, by `group.endpoint`; undefined where nothing is to be checked, as for nearly all. Errors:
-   * M_USER_LOCKED, M_USER_SUSPENDED.
+   * M_USER_LOCKED, M_USER_SUSPENDED, M_GUEST_ACCESS_FORBIDDEN.
    */
   readonly request: (session: Session, group: string, endpoint: string) => Effect.Effect<void, MatrixError> | undefined
   /** The same for a call by WebSocket. */
@@ -117,9 +178,27 @@ export const makeAccountRules = Effect.gen(function* () {
       )
     })
 
+  const ofGuest = (name: string): Effect.Effect<void, MatrixError> => {
+    if (!forGuests.has(name)) return Effect.fail(guestError)
+    if (!profileChanges.has(name)) return Effect.void
+    return Effect.withFiber((fiber) => {
+      const { keyName } = Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params
+      return keyName === "displayname" ? Effect.void : Effect.fail(guestError)
+    })
+  }
+
   const request: AccountRules["request"] = (session, group, endpoint) => {
     const { locked, suspended } = standings.of(session.userId)
-    if (!locked && !suspended) return undefined
+    if (session.guest) {
+      const allowed = ofGuest(`${group}.${endpoint}`)
+      const stands = ofStanding(session, group, endpoint)
+      return stands === undefined ? allowed : Effect.andThen(stands, allowed)
+    }
+    return locked || suspended ? ofStanding(session, group, endpoint) : undefined
+  }
+
+  const ofStanding: AccountRules["request"] = (session, group, endpoint) => {
+    const { locked, suspended } = standings.of(session.userId)
     const name = `${group}.${endpoint}`
     if (locked && !whileLocked.has(name)) return Effect.fail(lockedError)
     if (!suspended) return undefined
@@ -130,6 +209,7 @@ export const makeAccountRules = Effect.gen(function* () {
   const call: AccountRules["call"] = (session, call) => {
     const { locked, suspended } = standings.of(session.userId)
     if (locked) return Effect.fail(lockedError)
+    if (session.guest) return Effect.fail(guestError)
     return suspended && !mayCallWhileSuspended(call) ? Effect.fail(suspendedError) : Effect.void
   }
 

@@ -45,6 +45,7 @@ import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Nodes } from "@greenroom/actors/runtime/Nodes"
 import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
+import type { DeprecatedSync } from "@greenroom/actors/sync/DeprecatedSync"
 import type { DeviceLists } from "@greenroom/actors/sync/DeviceLists"
 import type { Events } from "@greenroom/actors/sync/Events"
 import type { SlidingSync } from "@greenroom/actors/sync/SlidingSync"
@@ -88,6 +89,7 @@ export type HomeServerServices =
   | UrlPreviews
   | Sync
   | SlidingSync
+  | DeprecatedSync
   | Receipts
   | AccountData
   | UserPushRules

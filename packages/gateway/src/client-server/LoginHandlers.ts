@@ -84,6 +84,7 @@ export const loginHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
 
 export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.registration", (handlers) =>
   withServices(function* () {
+    const accounts = yield* Accounts
     const oauth = yield* OAuthServer
     const limit = yield* RateLimit
     const registration = yield* Registration
@@ -99,13 +100,17 @@ export const registrationHandlers = HttpApiBuilder.group(ClientServerApi, "clien
               return yield* appServices.register(yield* accessToken, payload.username ?? undefined, device)
             }
             yield* limit.takeFrom("registrations", address)
-            if (query.kind === "guest") return yield* new Forbidden({ error: "This server has no guest accounts" })
+            if (query.kind === "guest") {
+              const deviceName = payload?.initial_device_display_name ?? undefined
+              return yield* accounts.registerGuest({ deviceName, address })
+            }
             if (oauth.mode === "on") return yield* new Forbidden({ error: "Accounts are made by OAuth 2.0 here" })
             const body = payload ?? {}
             return yield* registration.register({
               ...deviceOf(body),
               username: body.username ?? undefined,
               password: body.password == null ? undefined : Redacted.make(body.password),
+              guestToken: body.guest_access_token ?? undefined,
               inhibitLogin: body.inhibit_login ?? false,
               auth: body.auth,
               address

@@ -3,13 +3,16 @@
  *
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
-import { type PublicRooms, RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
+import type { PublicRooms, PublicRoomsRequest } from "@greenroom/actors/room/PublicRooms"
+import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import type { Session } from "@greenroom/actors/runtime/Session"
 import { CurrentSession, CurrentViewer } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Forbidden } from "@greenroom/protocol/MatrixError"
+import { MissingToken } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -19,36 +22,32 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
     const { serverName } = yield* HomeServerConfig
     const summaries = yield* RoomSummaries
 
-    const mustBeOurs = (server: string | undefined): Effect.Effect<void, Forbidden> =>
-      server === undefined || server === serverName
-        ? Effect.void
-        : Effect.fail(new Forbidden({ error: "server: the lists of other servers are not fetched" }))
-
     // Some clients refuse rooms with more keys than `PublishedRoomsChunk` has.
     const toClient = ({ chunk, ...page }: PublicRooms) => ({
       ...page,
       chunk: chunk.map(({ allowed_room_ids: _, encryption: __, room_version: ___, ...room }) => ({ ...room }))
     })
 
+    /** Another server is asked for users of this one alone. */
+    const list = (viewer: Session | undefined, server: ServerName = serverName, request: PublicRoomsRequest) =>
+      viewer === undefined && server !== serverName
+        ? Effect.fail(new MissingToken({ error: "No access_token was given: another server would have to be asked" }))
+        : Effect.map(summaries.publicRoomsOf(server, request), toClient)
+
     return handlers
       .handle("list", ({ query }) =>
-        Effect.andThen(
-          mustBeOurs(query.server),
-          Effect.map(summaries.publicRooms({ limit: query.limit, since: query.since }), toClient)
-        )
+        CurrentViewer.use((viewer) => list(viewer, query.server, { limit: query.limit, since: query.since }))
       )
       .handle("search", ({ payload, query }) =>
-        Effect.andThen(
-          mustBeOurs(query.server),
-          Effect.map(
-            summaries.publicRooms({
-              limit: payload?.limit ?? undefined,
-              since: payload?.since ?? undefined,
-              search: payload?.filter?.generic_search_term || undefined,
-              types: payload?.filter?.room_types ?? undefined
-            }),
-            toClient
-          )
+        CurrentSession.use((session) =>
+          list(session, query.server, {
+            limit: payload?.limit ?? undefined,
+            since: payload?.since ?? undefined,
+            search: payload?.filter?.generic_search_term || undefined,
+            types: payload?.filter?.room_types ?? undefined,
+            allNetworks: payload?.include_all_networks ?? undefined,
+            network: payload?.third_party_instance_id || undefined
+          })
         )
       )
       .handle("visibility", ({ params }) =>
@@ -59,6 +58,14 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       .handle("setVisibility", ({ params, payload }) =>
         CurrentSession.use((session) =>
           Effect.as(summaries.setListed(session, params.roomId, (payload?.visibility ?? "public") === "public"), done)
+        )
+      )
+      .handle("setListedIn", ({ params, payload }) =>
+        CurrentSession.use((session) =>
+          Effect.as(
+            summaries.setListedIn(session, params.networkId, params.roomId, payload.visibility === "public"),
+            done
+          )
         )
       )
       .handle("summary", ({ params }) =>

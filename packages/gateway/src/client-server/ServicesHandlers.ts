@@ -7,6 +7,7 @@ import { OpenIdTokens } from "@greenroom/actors/account/OpenIdTokens"
 import { Voip } from "@greenroom/actors/account/Voip"
 import { AppServicePing } from "@greenroom/actors/app-service/AppServicePing"
 import { AppServiceQueries } from "@greenroom/actors/app-service/AppServiceQueries"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -29,6 +30,7 @@ const fieldsOf = Effect.map(HttpServerRequest.ParsedSearchParams, (parameters) =
 
 export const servicesHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.services", (handlers) =>
   withServices(function* () {
+    const { rtcTransports = [] } = yield* HomeServerConfig
     const voip = yield* Voip
     const openId = yield* OpenIdTokens
     const queries = yield* AppServiceQueries
@@ -43,6 +45,7 @@ export const servicesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
           Effect.map(voip.turnServer(session), (credentials): JsonObject => ({ ...credentials }))
         )
       )
+      .handle("rtcTransports", () => Effect.succeed({ rtc_transports: rtcTransports }))
       .handle("openIdToken", ({ params }) => CurrentSession.use((session) => openId.request(session, params.userId)))
       .handle("pingAppService", ({ params, payload }) =>
         CurrentSession.use((session) => pings.ping(session, params.appserviceId, payload?.transaction_id))

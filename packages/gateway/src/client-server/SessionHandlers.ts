@@ -16,7 +16,11 @@ export const sessionHandlers = HttpApiBuilder.group(ClientServerApi, "clientServ
     const accounts = yield* Accounts
     return handlers
       .handle("whoami", () =>
-        CurrentSession.useSync(({ deviceId, userId }) => ({ user_id: userId, device_id: deviceId, is_guest: false }))
+        CurrentSession.useSync(({ deviceId, guest = false, userId }) => ({
+          user_id: userId,
+          device_id: deviceId,
+          is_guest: guest
+        }))
       )
       .handle("logout", () => CurrentSession.use((session) => Effect.as(accounts.logout(session), done)))
       .handle("logoutAll", () => CurrentSession.use((session) => Effect.as(accounts.logoutAll(session), done)))

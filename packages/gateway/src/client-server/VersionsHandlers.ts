@@ -80,7 +80,7 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
 export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.wellKnown", (handlers) =>
   withServices(function* () {
     const publicUrl = yield* PublicUrl
-    const { federationAddress } = yield* HomeServerConfig
+    const { federationAddress, rtcTransports = [] } = yield* HomeServerConfig
     const { mode } = yield* OAuthServer
     const authentication = (url: string) => ({
       "org.matrix.msc2965.authentication": { issuer: `${url}/`, account: `${url}${paths.account}` }
@@ -89,7 +89,11 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       .handle("client", () =>
         Effect.sync(() => {
           const url = publicUrl.get()
-          return { "m.homeserver": { base_url: url }, ...(mode === "off" ? {} : authentication(url)) }
+          return {
+            "m.homeserver": { base_url: url },
+            ...(rtcTransports.length === 0 ? {} : { "org.matrix.msc4143.rtc_foci": rtcTransports }),
+            ...(mode === "off" ? {} : authentication(url))
+          }
         })
       )
       .handle("server", () =>
@@ -97,6 +101,7 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
           ? Effect.fail(new NotFound({ error: "Other servers reach this one at its server name" }))
           : Effect.succeed({ "m.server": federationAddress })
       )
+      .handle("policyServer", () => Effect.fail(new NotFound({ error: "This server is no policy server" })))
       .handle("support", () => Effect.fail(new NotFound({ error: "The operator names no contact" })))
   })
 )

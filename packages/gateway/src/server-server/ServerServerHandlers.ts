@@ -70,7 +70,7 @@ const firstInviteOf = (event: JsonObject) => ({
 })
 
 const requestOf = (body: JsonObject) => {
-  const { filter, limit, since } = body
+  const { filter, include_all_networks, limit, since, third_party_instance_id } = body
   const term = isJsonObject(filter) ? filter.generic_search_term : undefined
   const types = isJsonObject(filter) ? filter.room_types : undefined
   return {
@@ -79,6 +79,10 @@ const requestOf = (body: JsonObject) => {
     ...(typeof term === "string" ? { search: term.slice(0, 255) } : {}),
     ...(Array.isArray(types)
       ? { types: types.filter((each): each is string | null => each === null || typeof each === "string") }
+      : {}),
+    allNetworks: include_all_networks === true,
+    ...(typeof third_party_instance_id === "string" && third_party_instance_id !== ""
+      ? { network: third_party_instance_id }
       : {})
   }
 }
@@ -208,12 +212,14 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
           Effect.flatMap(servers.invite(origin, params.roomId, params.eventId, firstInviteOf(event)), pair)
         )
       )
-      .handleRaw("publicRooms", ({ query: { limit, since } }) =>
+      .handleRaw("publicRooms", ({ query: { include_all_networks, limit, since, third_party_instance_id } }) =>
         SignedRequest.use(() =>
           Effect.flatMap(
             servers.publicRooms({
               ...(limit === undefined ? {} : { limit: Number(limit) }),
-              ...(since === undefined ? {} : { since })
+              ...(since === undefined ? {} : { since }),
+              allNetworks: include_all_networks === "true",
+              network: third_party_instance_id || undefined
             }),
             large
           )

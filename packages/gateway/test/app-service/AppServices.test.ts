@@ -4,7 +4,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
 import { unlimited } from "../../src/RateLimit.ts"
-import { askToday, inPath, register as registerUser, serverName, type TestUser } from "../TestGateway.ts"
+import { askToday, createRoom, inPath, register as registerUser, serverName, type TestUser } from "../TestGateway.ts"
 import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
 
 const asToken = "as-token-of-the-bridge"
@@ -258,7 +258,10 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       const alice = yield* registerUser("as-networks")
       bridge.replyWith = async ({ path }) => {
         if (path.startsWith("/_matrix/app/v1/thirdparty/protocol/irc")) {
-          return { status: 200, json: { user_fields: ["nick"], location_fields: [], instances: [{ desc: "IRC" }] } }
+          return {
+            status: 200,
+            json: { user_fields: ["nick"], location_fields: [], instances: [{ desc: "IRC", network_id: "libera" }] }
+          }
         }
         if (path.startsWith("/_matrix/app/v1/thirdparty/user/irc?nick=bob")) {
           return { status: 200, json: [{ userid: "@_irc_bob:green.test", protocol: "irc", fields: { nick: "bob" } }] }
@@ -266,7 +269,20 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
         return { status: 200 }
       }
       const protocols = yield* asUser(alice)("GET", "/v3/thirdparty/protocols")
-      assert.property(protocols.body, "irc")
+      const [instance] = (protocols.body.irc as { instances: ReadonlyArray<{ instance_id: string }> }).instances
+      const room = yield* createRoom(alice, { name: "On Libera", visibility: "private" })
+      const listed = `/v3/directory/list/appservice/libera/${inPath(room)}`
+      const forbidden = yield* asUser(alice)("PUT", listed, { visibility: "public" })
+      assert.strictEqual(forbidden.body.errcode, "M_FORBIDDEN")
+      yield* asService("PUT", listed, { visibility: "public" })
+      const roomsOf = (search: object) =>
+        Effect.map(asUser(alice)("POST", "/v3/publicRooms", search), ({ body }) => body.chunk.map((of) => of.room_id))
+      assert.deepStrictEqual(yield* roomsOf({ third_party_instance_id: instance?.instance_id }), [room])
+      assert.deepStrictEqual(yield* roomsOf({ third_party_instance_id: "other|libera" }), [])
+      assert.include(yield* roomsOf({ include_all_networks: true }), room)
+      assert.notInclude(yield* roomsOf({}), room)
+      yield* asService("PUT", listed, { visibility: "private" })
+      assert.deepStrictEqual(yield* roomsOf({ third_party_instance_id: instance?.instance_id }), [])
       const users = yield* asUser(alice)("GET", "/v3/thirdparty/user/irc?nick=bob")
       assert.strictEqual(
         (users.body as unknown as ReadonlyArray<{ userid: string }>)[0]?.userid,

@@ -23,6 +23,8 @@ export interface ClientSession {
   readonly deviceId: string
   /** The client of the OAuth 2.0 API that logged in. */
   readonly clientId?: string
+  /** Whether the user is a guest. Absent for everybody else. */
+  readonly guest?: boolean
 }
 
 /** The session of the request. */

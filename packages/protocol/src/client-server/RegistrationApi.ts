@@ -23,6 +23,11 @@ export const Register = Schema.Struct({
   ),
   username: Schema.optionalKey(Schema.NullOr(Username)),
   password: Schema.optionalKey(Schema.NullOr(Password)),
+  guest_access_token: Schema.optionalKey(
+    Schema.NullOr(boundedText(255)).annotate({
+      description: "Of the guest whose account it becomes; `username` is theirs"
+    })
+  ),
   inhibit_login: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
   ...deviceFields
 }).annotate({ identifier: "Register" })
@@ -51,7 +56,7 @@ export class RegistrationApi extends HttpApiGroup.make("clientServer.registratio
       documented({
         summary: "Register",
         text: `${interactive} Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_EXCLUSIVE, M_FORBIDDEN where registration is closed.`,
-        who: "anyone, where registration is open"
+        who: "anyone, where registration is open; guests where the server has them"
       })
     ),
     HttpApiEndpoint.get("available", "/v3/register/available", {

@@ -9,7 +9,7 @@ import { Authentication, OptionalAuthentication } from "../api/Authentication.ts
 import { AnyObject, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
-import { RoomId } from "../Identifiers.ts"
+import { RoomId, ServerName } from "../Identifiers.ts"
 import { Count, Token } from "./RoomsApi.ts"
 
 const Visibility = Schema.Literals(["public", "private"])
@@ -28,14 +28,20 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       query: {
         limit: Schema.optional(Count),
         since: Schema.optional(Token),
-        server: Schema.optional(boundedText(255))
+        server: Schema.optional(ServerName)
       },
       success: Page
     })
       .middleware(OptionalAuthentication)
-      .annotateMerge(documented({ summary: "Public rooms, the largest first", who: "anyone" })),
+      .annotateMerge(
+        documented({
+          summary: "Public rooms, the largest first",
+          text: "With `server` those of another server. Errors: M_NOT_FOUND where it cannot be asked.",
+          who: "anyone; any user where another server is asked"
+        })
+      ),
     HttpApiEndpoint.post("search", "/v3/publicRooms", {
-      query: { server: Schema.optional(boundedText(255)) },
+      query: { server: Schema.optional(ServerName) },
       payload: [
         Schema.Struct({
           limit: Schema.optionalKey(Schema.NullOr(Limit)),
@@ -71,6 +77,19 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .middleware(Authentication)
       .annotateMerge(
         documented({ summary: "List a room, or not", who: "members with the power to set the canonical alias" })
+      ),
+    HttpApiEndpoint.put("setListedIn", "/v3/directory/list/appservice/:networkId/:roomId", {
+      params: { networkId: boundedText(255), roomId: RoomId },
+      payload: Schema.Struct({ visibility: Visibility }),
+      success: Done
+    })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "List a room in a network of an application service, or not",
+          text: "Errors: M_FORBIDDEN, M_NOT_FOUND.",
+          who: "application services"
+        })
       ),
     HttpApiEndpoint.get("summary", "/v1/room_summary/:roomIdOrAlias", {
       params: { roomIdOrAlias: RoomIdOrAlias },

@@ -29,6 +29,15 @@ export class ServicesApi extends HttpApiGroup.make("clientServer.services")
     HttpApiEndpoint.get("turnServer", "/v3/voip/turnServer", { success: AnyObject }).annotateMerge(
       documented({ summary: "Credentials for a TURN server", text: "`{}` where none is configured.", who: "any user" })
     ),
+    HttpApiEndpoint.get("rtcTransports", "/v1/rtc/transports", {
+      success: body(Schema.Struct({ rtc_transports: Schema.Array(Schema.Record(Schema.String, Schema.Unknown)) }))
+    }).annotateMerge(
+      documented({
+        summary: "What clients use for calls of several people",
+        text: "Also at its unstable name of MSC4143.",
+        who: "any user"
+      })
+    ),
     HttpApiEndpoint.post("openIdToken", "/v3/user/:userId/openid/request_token", {
       params: { userId: UserId },
       payload: OptionalObject,

@@ -78,6 +78,13 @@ export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
         who: "anyone"
       })
     ),
+    HttpApiEndpoint.get("policyServer", "/.well-known/matrix/policy_server", { success: AnyObject }).annotateMerge(
+      documented({
+        summary: "The key of the policy server that this server is",
+        text: "Errors: M_NOT_FOUND, for it is none.",
+        who: "anyone"
+      })
+    ),
     HttpApiEndpoint.get("support", "/.well-known/matrix/support", { success: AnyObject }).annotateMerge(
       documented({ summary: "Whom to contact about this server", text: "Errors: M_NOT_FOUND.", who: "anyone" })
     )

@@ -20,7 +20,7 @@ export const overtaken = new Forbidden({ error: "Another request of this session
 
 /** What the stages of a registration have shown. */
 export type ShownByRegistration = Partial<
-  Record<"wanted", UserId | undefined> &
+  Record<"wanted" | "guest", UserId | undefined> &
     Record<"phoneNumber", string> &
     Pick<LoginProgress, "passwordHash" | "email" | "subject" | "registrationToken">
 >
@@ -52,10 +52,9 @@ export const makeAccountCreation = Effect.gen(function* () {
       const used = yield* tokens.use(Buffer.from(shown.registrationToken, "base64"))
       if (!used) return yield* new Forbidden({ error: "The registration token was used up, or has expired" })
     }
-    const userId = yield* accounts.create({
-      userId: shown.wanted,
-      passwordHash: shown.passwordHash === undefined ? undefined : Redacted.make(shown.passwordHash)
-    })
+    const passwordHash = shown.passwordHash === undefined ? undefined : Redacted.make(shown.passwordHash)
+    const userId = shown.guest ?? (yield* accounts.create({ userId: shown.wanted, passwordHash }))
+    if (shown.guest !== undefined) yield* accounts.upgradeGuest(shown.guest, passwordHash)
     yield* bind(userId, shown)
     return userId
   })

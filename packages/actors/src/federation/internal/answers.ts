@@ -15,6 +15,7 @@ import type { TransactionAnswer } from "@greenroom/protocol/federation/Transacti
 import { isRoomId, isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Option, Schema } from "effect"
+import type { PublicRooms, RoomSummary } from "../../room/PublicRooms.ts"
 
 type Objects = ReadonlyArray<JsonObject>
 
@@ -51,6 +52,50 @@ export const readDirectory = ({ room_id, servers }: JsonObject): DirectoryAnswer
         servers: servers.filter((each): each is ServerName => typeof each === "string" && isServerName(each))
       }
     : undefined
+
+/** The texts and numbers of a room in a list; what is not of the right form is left out. */
+const roomKeys: { readonly [key: string]: "string" | "number" | "boolean" } = {
+  name: "string",
+  topic: "string",
+  canonical_alias: "string",
+  avatar_url: "string",
+  join_rule: "string",
+  room_type: "string",
+  num_joined_members: "number",
+  world_readable: "boolean",
+  guest_can_join: "boolean"
+}
+
+const readPublicRoom = (room: JsonObject): ReadonlyArray<RoomSummary> => {
+  if (!isRoomId(room.room_id)) return []
+  const given = Object.entries(room).filter(([key, value]) => typeof value === roomKeys[key])
+  return [
+    {
+      room_id: room.room_id,
+      num_joined_members: 0,
+      world_readable: false,
+      guest_can_join: false,
+      ...Object.fromEntries(given)
+    }
+  ]
+}
+
+export const readPublicRooms = ({
+  chunk,
+  next_batch,
+  total_room_count_estimate
+}: JsonObject): PublicRooms | undefined => {
+  const rooms = objects(chunk)?.flatMap(readPublicRoom)
+  return rooms === undefined
+    ? undefined
+    : {
+        chunk: rooms,
+        ...(typeof next_batch === "string" ? { next_batch } : {}),
+        total_room_count_estimate: Number.isSafeInteger(total_room_count_estimate)
+          ? (total_room_count_estimate as number)
+          : rooms.length
+      }
+}
 
 const decodePresence = Schema.decodeUnknownOption(PresencePush)
 export const readPresence = (answer: JsonObject): PresencePush | undefined => {

@@ -12,7 +12,7 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadJson, Forbidden, GuestAccessForbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
@@ -93,7 +93,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     const problem = checkEvent(event.type, event.stateKey, event.content)
     if (problem !== undefined) return Effect.fail(problem)
     const at = session.at === undefined ? {} : { at: session.at }
-    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...at, ...transaction }))
+    const guest = session.guest ? { guest: true } : {}
+    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...at, ...guest, ...transaction }))
   }
 
   const send = (session: Session, roomId: RoomId, type: string, content: JsonObject, txnId?: string) =>
@@ -134,6 +135,9 @@ export const makeRoomRequests = Effect.gen(function* () {
     const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
     if (withProfile) yield* limits.mustTakeRoom(session.userId, roomId)
     const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
+    if (session.guest && (isInvite || (isOwn && content.membership === "knock"))) {
+      return yield* new GuestAccessForbidden({ error: "Guests invite nobody, and do not knock" })
+    }
     if (isOwn && content.membership === "knock" && !(yield* isHere(roomId)) && serverPartOf(roomId) !== serverName) {
       return yield* ask(room(roomId).KnockRemotely({ userId: session.userId, content: whole, servers: [] }))
     }
@@ -171,6 +175,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     // A room of our own that we have lost, as after a restore of a backup, is joined through others like any other.
     const through = (yield* isHere(roomId)) ? [] : yield* serversFor(session.userId, roomId, servers)
     if (through.some((server) => server !== serverName)) {
+      if (session.guest) return yield* new GuestAccessForbidden({ error: `${roomId} is not known to let guests in` })
       const problem = checkEvent("m.room.member", session.userId, membership)
       if (problem !== undefined) return yield* problem
       yield* ask(room(roomId).JoinRemotely({ userId: session.userId, content: membership, servers: through }))

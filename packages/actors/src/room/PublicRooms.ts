@@ -1,0 +1,41 @@
+/**
+ * Rooms as lists of public rooms have them.
+ *
+ * Source: "Published room directory" of the client-server specification.
+ */
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+
+/** A room as a summary has it, `PublishedRoomsChunk` and more. */
+export interface RoomSummary {
+  readonly room_id: RoomId
+  readonly num_joined_members: number
+  readonly world_readable: boolean
+  readonly guest_can_join: boolean
+  readonly name?: string
+  readonly topic?: string
+  readonly canonical_alias?: string
+  readonly avatar_url?: string
+  readonly join_rule?: string
+  readonly room_type?: string
+  readonly room_version?: string
+  readonly encryption?: string
+  readonly allowed_room_ids?: ReadonlyArray<RoomId>
+}
+
+export interface PublicRoomsRequest {
+  readonly limit?: number | undefined
+  readonly since?: string | undefined
+  readonly search?: string | undefined
+  /** Types of rooms; null stands for rooms without a type. Undefined for all. */
+  readonly types?: ReadonlyArray<string | null> | undefined
+  /** The lists of all networks beside the server's own. */
+  readonly allNetworks?: boolean | undefined
+  /** The list of one network alone, by its `instance_id`. */
+  readonly network?: string | undefined
+}
+
+export interface PublicRooms {
+  readonly chunk: ReadonlyArray<RoomSummary>
+  readonly next_batch?: string
+  readonly total_room_count_estimate: number
+}

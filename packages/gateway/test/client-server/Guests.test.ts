@@ -1,0 +1,123 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, createRoom, gatewayWith, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+const guest = Effect.map(
+  askToday("POST", "/v3/register?kind=guest", { json: {} }),
+  ({ body }): TestUser => ({ id: body.user_id, token: body.access_token })
+)
+
+const setAccess = (user: TestUser, room: string, guest_access: string) =>
+  as(user)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.guest_access`, { guest_access })
+
+const membership = (user: TestUser, room: string, of: TestUser) =>
+  Effect.map(
+    as(user)("GET", `/v3/rooms/${inPath(room)}/state/m.room.member/${inPath(of.id)}`),
+    ({ body }) => body.membership
+  )
+
+layer(
+  gatewayWith({}, { guests: true, rtcTransports: [{ type: "livekit", livekit_service_url: "https://livekit.test" }] }),
+  {
+    excludeTestServices: true
+  }
+)("guests", (it) => {
+  it.effect("come into rooms that let them in, write there, and leave when that ends", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("guest-alice")
+      const visitor = yield* guest
+      assert.isTrue((yield* as(visitor)("GET", "/v3/account/whoami")).body.is_guest)
+      const room = yield* createRoom(alice, { name: "Open" })
+      yield* setAccess(alice, room, "forbidden")
+      const join = as(visitor)("POST", `/v3/rooms/${inPath(room)}/join`, {})
+      assert.strictEqual((yield* join).body.errcode, "M_GUEST_ACCESS_FORBIDDEN")
+      yield* setAccess(alice, room, "can_join")
+      assert.strictEqual((yield* join).status, 200)
+      const said = yield* as(visitor)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, {
+        msgtype: "m.text",
+        body: "hello"
+      })
+      assert.isString(said.body.event_id)
+      const since = (yield* as(alice)("GET", "/v3/sync")).body.next_batch
+      yield* setAccess(alice, room, "forbidden")
+      let gone = yield* membership(alice, room, visitor)
+      for (let from = since; gone === "join"; ) {
+        from = (yield* as(alice)("GET", `/v3/sync?since=${from}&timeout=30000`)).body.next_batch
+        gone = yield* membership(alice, room, visitor)
+      }
+      assert.strictEqual(gone, "leave")
+    })
+  )
+
+  it.effect("may do little else", () =>
+    Effect.gen(function* () {
+      const visitor = yield* guest
+      const refused = [
+        ["POST", "/v3/createRoom", {}],
+        ["GET", "/v3/pushers", undefined],
+        ["PUT", `/v3/profile/${inPath(visitor.id)}/avatar_url`, { avatar_url: "mxc://green.test/x" }],
+        ["POST", "/v3/search", { search_categories: {} }],
+        ["POST", "/v3/user_directory/search", { search_term: "alice" }],
+        ["POST", "/v3/account/deactivate", {}]
+      ] as const
+      for (const [method, path, json] of refused) {
+        assert.strictEqual((yield* as(visitor)(method, path, json)).body.errcode, "M_GUEST_ACCESS_FORBIDDEN", path)
+      }
+      const named = yield* as(visitor)("PUT", `/v3/profile/${inPath(visitor.id)}/displayname`, {
+        displayname: "Visitor"
+      })
+      assert.strictEqual(named.status, 200)
+      assert.strictEqual((yield* as(visitor)("GET", "/v3/sync")).status, 200)
+    })
+  )
+
+  it.effect("register under the name that they have, and are guests no more", () =>
+    Effect.gen(function* () {
+      const visitor = yield* guest
+      const username = visitor.id.slice(1).split(":")[0]
+      const upgrade = (username: string | undefined) =>
+        askToday("POST", "/v3/register", {
+          json: {
+            username,
+            password: "a-password",
+            guest_access_token: visitor.token,
+            auth: { type: "m.login.dummy" }
+          }
+        })
+      assert.strictEqual((yield* upgrade("somebody-else")).body.errcode, "M_INVALID_USERNAME")
+      const { body } = yield* upgrade(username)
+      assert.strictEqual(body.user_id, visitor.id)
+      const user = { id: visitor.id, token: body.access_token }
+      assert.isFalse((yield* as(user)("GET", "/v3/account/whoami")).body.is_guest)
+      assert.strictEqual((yield* as(user)("POST", "/v3/createRoom", {})).status, 200)
+      assert.strictEqual((yield* as(visitor)("GET", "/v3/account/whoami")).body.errcode, "M_UNKNOWN_TOKEN")
+      assert.strictEqual((yield* upgrade(username)).body.errcode, "M_UNKNOWN_TOKEN")
+    })
+  )
+
+  it.effect("nobody kicks users who are not in the room", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("kick-alice")
+      const bob = yield* register("kick-bob")
+      const room = yield* createRoom(alice)
+      const kick = as(alice)("POST", `/v3/rooms/${inPath(room)}/kick`, { user_id: bob.id })
+      assert.strictEqual((yield* kick).status, 403)
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      assert.strictEqual((yield* kick).status, 200)
+    })
+  )
+
+  it.effect("transports of calls are named at both places where clients look", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("rtc-alice")
+      const transports = [{ type: "livekit", livekit_service_url: "https://livekit.test" }]
+      const { body } = yield* as(alice)("GET", "/unstable/org.matrix.msc4143/rtc/transports")
+      assert.deepStrictEqual(body.rtc_transports, transports)
+      const wellKnown = yield* Effect.map(askToday("GET", "/../../.well-known/matrix/client"), ({ body }) => body)
+      assert.deepStrictEqual(wellKnown["org.matrix.msc4143.rtc_foci"], transports)
+    })
+  )
+})

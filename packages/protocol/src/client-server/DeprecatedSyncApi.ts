@@ -1,0 +1,73 @@
+/**
+ * The event stream and the initial sync that `/sync` has replaced. Older clients and conformance suites still call them.
+ *
+ * Source: "GET /events", "GET /initialSync" and "GET /rooms/{roomId}/initialSync" of the client-server specification.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication, LongPoll } from "../api/Authentication.ts"
+import { AnyObject, body } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { EventId, RoomId } from "../Identifiers.ts"
+import { ClientEventSchema, Count, Token } from "./RoomsApi.ts"
+
+const Chunk = body(
+  Schema.Struct({
+    start: Schema.String,
+    end: Schema.String,
+    chunk: Schema.Array(Schema.Record(Schema.String, Schema.Unknown))
+  }).annotate({ identifier: "EventStreamChunk" })
+)
+
+export class DeprecatedSyncApi extends HttpApiGroup.make("clientServer.deprecatedSync")
+  .add(
+    HttpApiEndpoint.get("events", "/v3/events", {
+      query: {
+        from: Schema.optional(Token),
+        timeout: Schema.optional(Count.annotate({ description: "Milliseconds to wait for news" })),
+        room_id: Schema.optional(RoomId)
+      },
+      success: Chunk
+    })
+      .annotate(LongPoll, true)
+      .annotateMerge(
+        documented({
+          summary: "Events after a token, of all rooms of the user or of one room",
+          text: "Deprecated; use `/sync`. With `room_id` it shows a world-readable room to users outside. Errors: M_FORBIDDEN.",
+          who: "any user; with `room_id` members, and anybody where the history is world-readable"
+        })
+      ),
+    HttpApiEndpoint.get("event", "/v3/events/:eventId", {
+      params: { eventId: EventId },
+      success: body(ClientEventSchema)
+    }).annotateMerge(
+      documented({
+        summary: "One event, whatever its room",
+        text: "Deprecated; use `/rooms/{roomId}/event/{eventId}`. Errors: M_NOT_FOUND.",
+        who: "users who may see the event"
+      })
+    ),
+    HttpApiEndpoint.get("initialSync", "/v3/initialSync", {
+      query: { limit: Schema.optional(Count), archived: Schema.optional(Schema.Literals(["true", "false"])) },
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "All rooms of the user, with their state and newest events",
+        text: "Deprecated; use `/sync`.",
+        who: "any user"
+      })
+    ),
+    HttpApiEndpoint.get("roomInitialSync", "/v3/rooms/:roomId/initialSync", {
+      params: { roomId: RoomId },
+      query: { limit: Schema.optional(Count) },
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "A room with its state and newest events",
+        text: "Deprecated, but for previews of rooms. Errors: M_FORBIDDEN.",
+        who: "members, past members as of when they left, and anybody where the history is world-readable"
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Deprecated syncing" })) {}
