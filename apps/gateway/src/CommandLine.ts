@@ -5,12 +5,9 @@ import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
 import type { Effect } from "effect"
 import { settings } from "./GatewayConfig.ts"
+import { name, version } from "./GreenroomProgram.ts"
 
-/** The version that `--version` and `/health` tell. */
-export const version = "0.1.0"
-
-/** How the program calls itself in front of its errors. */
-export const name = "greenroom"
+export { name, version }
 
 /** Runs `start` with what the operator wrote. `--help` and `--version` print and do not run it. */
 export const runCommandLine = <E, R>(

@@ -104,7 +104,8 @@ const migrations = {
   "0066_guests": guests
 }
 
-const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
+/** The version of the database that this program writes. */
+export const newestMigration = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
 
 /** The database was written by a newer version of Greenroom, which may have changed what this one relies on. */
 export class DatabaseTooNew extends Data.TaggedError("DatabaseTooNew")<{ readonly message: string }> {}

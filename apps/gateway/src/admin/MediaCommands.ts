@@ -9,12 +9,11 @@ import { mxc } from "@greenroom/actors/media/Media"
 import { MediaKeeping, parseMxc } from "@greenroom/actors/media/MediaKeeping"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
-import type { MediaRow } from "@greenroom/store/MediaStore"
-import { Console, Effect, type Layer } from "effect"
+import { type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
+import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
-import { AdminFailure, type Place, type PlaceFlags, place, toPlace } from "./Place.ts"
-
-const time = (milliseconds: number): string => new Date(milliseconds).toISOString().replace(/\.\d+Z$/, "Z")
+import { administration, onDatabase } from "./Connection.ts"
+import { AdminFailure, type Output, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
 
 const describe = (row: MediaRow): string =>
   [
@@ -28,76 +27,81 @@ const describe = (row: MediaRow): string =>
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 const uri = Argument.String("uri").pipe(Argument.withDescription("The file, as mxc://server/id"))
 
-/** The subcommand. `connect` leads to the database. */
-export const mediaCommand = (connect: (place: Place) => Layer.Layer<Administration | MediaKeeping, unknown, never>) => {
-  const run = <A, R>(flags: PlaceFlags, work: Effect.Effect<A, MatrixError, R | Administration | MediaKeeping>) =>
-    work.pipe(
-      Effect.mapError(({ error }) => new AdminFailure({ message: error })),
-      Effect.provide(connect(toPlace(flags)))
-    )
-
-  const userIdOf = (name: string) =>
-    Effect.map(
-      Administration.use((admin) => admin.user(name)),
-      ({ userId }) => userId
-    )
-
-  const printAll = Effect.fnUntraced(function* (userId: UserId) {
-    const keeping = yield* MediaKeeping
-    yield* Console.log(`${userId} has uploaded ${yield* keeping.usageOf(userId)} bytes`)
-    let before: number | undefined
-    for (;;) {
-      const rows = yield* keeping.uploadsOf(userId, before)
-      for (const row of rows) yield* Console.log(describe(row))
-      before = rows.at(-1)?.createdAt
-      if (before === undefined) return
-    }
-  })
-
-  const list = Command.make("list", { ...place, user }, (options) =>
-    run(options, Effect.flatMap(userIdOf(options.user), printAll))
-  ).pipe(Command.withDescription("What somebody has uploaded, and how many bytes in all"))
-
-  const onFile = (
-    name: string,
-    description: string,
-    done: string,
-    act: (keeping: MediaKeeping["Service"]) => MediaKeeping["Service"]["remove"]
-  ) =>
-    Command.make(name, { ...place, uri }, (options) =>
-      run(
-        options,
-        Effect.gen(function* () {
-          yield* act(yield* MediaKeeping)(yield* parseMxc(options.uri))
-          yield* Console.log(`${options.uri} ${done}`)
-        })
+const run = <A, R>(flags: PlaceFlags, work: Effect.Effect<A, MatrixError, R | Administration | MediaKeeping>) =>
+  work.pipe(
+    Effect.mapError(({ error }) => new AdminFailure({ message: error })),
+    Effect.provide(
+      onDatabase(flags, (config) =>
+        Layer.merge(administration(config), MediaKeeping.layerOnStores.pipe(Layer.provide(MediaStore.layer)))
       )
-    ).pipe(Command.withDescription(description))
+    )
+  )
 
-  const removeAll = Command.make("remove-all", { ...place, user }, (options) =>
+const userIdOf = (name: string) =>
+  Effect.map(
+    Administration.use((admin) => admin.user(name)),
+    ({ userId }) => userId
+  )
+
+const printUploads = Effect.fnUntraced(function* (output: Output, userId: UserId) {
+  const keeping = yield* MediaKeeping
+  const bytes = yield* keeping.usageOf(userId)
+  yield* print(output, { user_id: userId, bytes }, `${userId} has uploaded ${bytes} bytes`)
+  let before: number | undefined
+  for (;;) {
+    const rows = yield* keeping.uploadsOf(userId, before)
+    yield* printAll(output, rows, describe, (row) => ({ uri: mxc(row), ...row }))
+    before = rows.at(-1)?.createdAt
+    if (before === undefined) return
+  }
+})
+
+const list = Command.make("list", { ...place, user }, (options) =>
+  run(
+    options,
+    Effect.flatMap(userIdOf(options.user), (userId) => printUploads(options, userId))
+  )
+).pipe(Command.withDescription("What somebody has uploaded, and how many bytes in all"))
+
+const onFile = (
+  name: string,
+  description: string,
+  done: string,
+  act: (keeping: MediaKeeping["Service"]) => MediaKeeping["Service"]["remove"]
+) =>
+  Command.make(name, { ...place, uri }, (options) =>
     run(
       options,
       Effect.gen(function* () {
-        const userId = yield* userIdOf(options.user)
-        const count = yield* MediaKeeping.use((keeping) => keeping.removeAllOf(userId))
-        yield* Console.log(`${count} files of ${userId} were removed`)
+        yield* act(yield* MediaKeeping)(yield* parseMxc(options.uri))
+        yield* printLine(options, `${options.uri} ${done}`)
       })
     )
-  ).pipe(Command.withDescription("Remove everything that somebody has uploaded"))
+  ).pipe(Command.withDescription(description))
 
-  return Command.make("media").pipe(
-    Command.withDescription("Uploaded files, and those of other servers"),
-    Command.withSubcommands([
-      list,
-      onFile(
-        "quarantine",
-        "Serve a file to nobody, whatever it is called, also when it is uploaded again",
-        "is served no longer",
-        (keeping) => (name) => keeping.quarantine(name, "the command line")
-      ),
-      onFile("release", "Serve a file again", "is served again", (keeping) => keeping.release),
-      onFile("remove", "Remove a file. Its bytes go within two hours", "was removed", (keeping) => keeping.remove),
-      removeAll
-    ])
+const removeAll = Command.make("remove-all", { ...place, user }, (options) =>
+  run(
+    options,
+    Effect.gen(function* () {
+      const userId = yield* userIdOf(options.user)
+      const count = yield* MediaKeeping.use((keeping) => keeping.removeAllOf(userId))
+      yield* printLine(options, `${count} files of ${userId} were removed`)
+    })
   )
-}
+).pipe(Command.withDescription("Remove everything that somebody has uploaded"))
+
+export const command = Command.make("media").pipe(
+  Command.withDescription("Uploaded files, and those of other servers"),
+  Command.withSubcommands([
+    list,
+    onFile(
+      "quarantine",
+      "Serve a file to nobody, whatever it is called, also when it is uploaded again",
+      "is served no longer",
+      (keeping) => (name) => keeping.quarantine(name, "the command line")
+    ),
+    onFile("release", "Serve a file again", "is served again", (keeping) => keeping.release),
+    onFile("remove", "Remove a file. Its bytes go within two hours", "was removed", (keeping) => keeping.remove),
+    removeAll
+  ])
+)

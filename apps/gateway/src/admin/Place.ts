@@ -1,7 +1,9 @@
 /**
- * Where an administrative command works, as its options say, and how it fails.
+ * What all administrative commands have in common: where they work, as their options say, how they print, and how they fail.
+ *
+ * A command prints lines for people, or with `--json` one JSON value a line: `print` for one thing, `printAll` for a list.
  */
-import { Data, Option } from "effect"
+import { Console, Data, Effect, Option } from "effect"
 import { Flag } from "effect/cli"
 
 /** It could not be done; the message is for the operator. */
@@ -15,11 +17,13 @@ export interface Place {
   readonly serverName: string | undefined
 }
 
+/** The options of every administrative command. */
 export const place = {
   config: Flag.String("config").pipe(Flag.withDescription("The TOML file of the gateway"), Flag.optional),
   dataDir: Flag.String("data-dir").pipe(Flag.withDescription("The data directory of the gateway"), Flag.optional),
   databaseUrl: Flag.String("database-url").pipe(Flag.withDescription("The database of the gateway"), Flag.optional),
-  serverName: Flag.String("server-name").pipe(Flag.withDescription("The name of the home server"), Flag.optional)
+  serverName: Flag.String("server-name").pipe(Flag.withDescription("The name of the home server"), Flag.optional),
+  json: Flag.Boolean("json").pipe(Flag.withDefault(false), Flag.withDescription("Print JSON, one value a line"))
 }
 
 export type PlaceFlags = { readonly [K in keyof Place]: Option.Option<string> }
@@ -30,3 +34,33 @@ export const toPlace = (flags: PlaceFlags): Place => ({
   databaseUrl: Option.getOrUndefined(flags.databaseUrl),
   serverName: Option.getOrUndefined(flags.serverName)
 })
+
+export interface Output {
+  readonly json: boolean
+}
+
+/** A time in milliseconds as people read it. */
+export const time = (milliseconds: number): string => new Date(milliseconds).toISOString().replace(/\.\d+Z$/, "Z")
+
+/** JSON of what services return: big integers as numbers, bytes as base64. */
+const toJson = (value: unknown): string =>
+  JSON.stringify(value, (_key, each) =>
+    typeof each === "bigint" ? Number(each) : each instanceof Uint8Array ? Buffer.from(each).toString("base64") : each
+  )
+
+/** Prints one thing: `text` for people, `value` as JSON. */
+export const print = ({ json }: Output, value: unknown, text: string): Effect.Effect<void> =>
+  Console.log(json ? toJson(value) : text)
+
+/** Prints a list, a line each. */
+export const printAll = <A>(
+  output: Output,
+  values: ReadonlyArray<A>,
+  toText: (value: A) => string,
+  toValue: (value: A) => unknown = (value) => value
+): Effect.Effect<void> =>
+  Effect.forEach(values, (value) => print(output, toValue(value), toText(value)), { discard: true })
+
+/** Prints what was done: a sentence, or `{"done": sentence}` with what else is worth to know. */
+export const printLine = (output: Output, sentence: string, more: object = {}): Effect.Effect<void> =>
+  print(output, { done: sentence, ...more }, sentence)

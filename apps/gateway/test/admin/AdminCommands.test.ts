@@ -91,6 +91,12 @@ describe("greenroom", () => {
         assert.strictEqual((yield* run("user admin alice")).out, "alice is an admin\n")
         const list = yield* run("user list")
         assert.match(list.out, /^@alice:green\.test {2}created \S+Z {2}admin\n@bob:green\.test {2}created \S+Z\n$/)
+        const json = (yield* run("user list --json")).out.trimEnd().split("\n")
+        const { created_ts, ...alice } = JSON.parse(json[0] ?? "")
+        assert.strictEqual(typeof created_ts, "number")
+        assert.deepStrictEqual(alice, { user_id: "@alice:green.test", admin: true, has_password: true })
+        const migrated = JSON.parse((yield* run("migrate --json")).out)
+        assert.deepStrictEqual(Object.keys(migrated), ["done", "version"])
         const token = yield* run("token create --uses 2")
         assert.match(token.out, /^token: [\w-]{24}\nid: [0-9a-f]{12}\n$/)
         const id = /id: (\w+)/.exec(token.out)?.[1] ?? ""
@@ -108,6 +114,27 @@ describe("greenroom", () => {
         const short = yield* run(`user reset-password bob --password-stdin --config ${file}`, "2short")
         assert.strictEqual(short.error, "greenroom: password: must have 8 to 512 characters\n")
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    manyProcesses
+  )
+
+  it.live(
+    "names all commands without an argument, and describes each",
+    () =>
+      Effect.gen(function* () {
+        const help = yield* greenroom([])
+        assert.deepStrictEqual(help, yield* greenroom(["--help"]))
+        assert.strictEqual(help.code, 0)
+        const names = Array.from(help.out.matchAll(/^ {2}(\S+) {2,}\S/gm), ([, name]) => name ?? "")
+        assert.includeMembers(names, ["serve", "migrate", "user", "token", "media", "signing-key"])
+        const described = yield* Effect.forEach(names, (name) => greenroom([name, "--help"]))
+        for (const { code, out } of described) assert.strictEqual(code, 0, out)
+        const wrong = yield* greenroom(["usr"])
+        assert.deepStrictEqual(wrong, {
+          code: 1,
+          out: "",
+          error: 'greenroom: there is no command "usr" (see --help)\n'
+        })
+      }),
     manyProcesses
   )
 

@@ -1,0 +1,149 @@
+/**
+ * The home server with the gateway to it, as a program: `greenroom serve`, or `main.ts`.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import type { HomeServerOptions } from "@greenroom/actors/HomeServer"
+import * as HomeServer from "@greenroom/actors/HomeServer"
+import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
+import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
+import { Gateway } from "@greenroom/gateway/Gateway"
+import * as HeapSize from "@greenroom/gateway/HeapSize"
+import { logging } from "@greenroom/gateway/Logging"
+import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
+import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
+import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { mendJsonParse } from "@greenroom/protocol/JsonParse"
+import * as Database from "@greenroom/store/Database"
+import { DatabaseHold } from "@greenroom/store/DatabaseHold"
+import { Context, Effect, FileSystem, Layer } from "effect"
+import { readAppServices } from "./AppServiceFiles.ts"
+import * as CommandLine from "./CommandLine.ts"
+import { readConfig, type Sources } from "./ConfigSources.ts"
+import type { GatewayConfig } from "./GatewayConfig.ts"
+import { toLimits } from "./LimitSettings.ts"
+import { toLoginOptions } from "./LoginSettings.ts"
+import { toMediaOptions } from "./MediaSettings.ts"
+import { ClusterListenError, ClusterNeedsDatabase, describeFailure, FederationListenError } from "./StartFailure.ts"
+
+/** What the files that the configuration names contain. */
+interface Files {
+  readonly authorities: ReadonlyArray<string>
+  readonly appServices: ReadonlyArray<AppServiceRegistration>
+}
+
+const toHomeServer = (config: GatewayConfig, { appServices, authorities }: Files): HomeServerOptions => ({
+  serverName: config.serverName,
+  dataDir: config.dataDir,
+  ...(config.federationAddress === undefined ? {} : { federationAddress: config.federationAddress }),
+  enableRegistration: config.enableRegistration,
+  guests: config.allowGuests,
+  rtcTransports: config.rtcLivekitUrls.map((url) => ({ type: "livekit", livekit_service_url: url })),
+  defaultRoomVersion: config.defaultRoomVersion,
+  ...(config.registrationSharedSecret === undefined
+    ? {}
+    : { registrationSharedSecret: config.registrationSharedSecret }),
+  login: toLoginOptions(config),
+  limits: toLimits(config),
+  media: toMediaOptions(config),
+  identityServers: config.identityServers,
+  appServices,
+  federation: {
+    verifyCertificates: config.federationVerify,
+    staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
+    keyNotaries: config.federationKeyNotaries as ReadonlyArray<ServerName>,
+    ...(config.federationPrivateAddresses ? { addressPolicy: "any" } : {}),
+    ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),
+    ...(authorities.length === 0 ? {} : { certificateAuthorities: authorities })
+  },
+  ...(config.databaseUrl === undefined ? {} : { databaseUrl: config.databaseUrl }),
+  ...(config.turnSharedSecret === undefined
+    ? {}
+    : { turn: { uris: config.turnUris, sharedSecret: config.turnSharedSecret, ttl: config.turnTtl } })
+})
+
+const toGateway = (config: GatewayConfig) =>
+  Gateway.layer({
+    host: config.host,
+    port: config.port,
+    trustedProxies: config.trustedProxies,
+    publicUrl: config.publicUrl,
+    rates: {
+      registrations: config.registrationRate,
+      logins: config.loginRate,
+      sends: config.sendRate,
+      requests: config.requestRate,
+      anonymous: config.anonymousRate
+    }
+  })
+
+const toFederation = (config: GatewayConfig) =>
+  FederationListener.layer({
+    host: config.host,
+    port: config.federationPort,
+    tlsCert: config.tlsCert,
+    tlsKey: config.tlsKey
+  }).pipe(Layer.catchTag("ListenError", (listen) => Layer.effect(FederationListener, federationFails(listen))))
+
+const federationFails = (listen: ListenError) => Effect.fail(new FederationListenError({ listen }))
+
+const toNode = (config: GatewayConfig, homeServer: HomeServerOptions) =>
+  HomeServer.clusterLayer(homeServer, {
+    host: config.clusterHost,
+    port: config.clusterPort,
+    listenHost: config.clusterListenHost ?? config.clusterHost
+  })
+
+/** What would end the program as soon as it listens, before the database is started for it. */
+const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
+  yield* checkListen(config)
+  yield* Effect.catch(checkListen({ host: config.host, port: config.federationPort }), federationFails)
+  if (config.cluster) {
+    if (config.databaseUrl === undefined) return yield* new ClusterNeedsDatabase()
+    const node = { host: config.clusterListenHost ?? config.clusterHost, port: config.clusterPort }
+    yield* Effect.catch(checkListen(node), (listen) => Effect.fail(new ClusterListenError({ listen })))
+  }
+  if (config.tlsCert !== undefined) yield* tlsCredentials(config)
+})
+
+/** Both are listening by now. Released first of all layers, it also tells that the server stops. */
+const announce = ({ serverName }: GatewayConfig) =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const { url } = yield* Gateway
+      const federation = yield* FederationListener
+      yield* Effect.log(`The home server ${serverName} listens on ${url} (its API is described at ${url}/docs)`)
+      yield* Effect.log(`Other home servers reach it on ${federation.url}`)
+      yield* Effect.addFinalizer(() => Effect.log(`The home server ${serverName} is shutting down`))
+    })
+  )
+
+/** Runs until the program is told to stop or loses its database, then goes down in the opposite order. */
+const run = Effect.fnUntraced(function* (sources: Sources) {
+  const config = yield* readConfig(sources)
+  const files = yield* FileSystem.FileSystem
+  const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
+  const appServices = yield* readAppServices(config.appServiceFiles)
+  const homeServer = toHomeServer(config, { authorities, appServices })
+  yield* Database.checkFree(homeServer, config.cluster ? "shared" : "alone")
+  yield* checkListeners(config)
+  const server = announce(config).pipe(
+    Layer.provide([toGateway(config), toFederation(config)]),
+    Layer.provideMerge(config.cluster ? toNode(config, homeServer) : HomeServer.layer(homeServer))
+  )
+  yield* Effect.flatMap(Layer.build(server), (services) => Context.get(services, DatabaseHold).lost).pipe(
+    Effect.onError(() => Effect.sync(() => startDeadline(CommandLine.name))),
+    Effect.scoped,
+    Effect.provide([logging(config.logLevel), HeapSize.layer])
+  )
+})
+
+/** Runs the home server as this process, with the options that the operator wrote. */
+export const serve = (options: ReadonlyArray<string>): void => {
+  mendJsonParse()
+  runProgram(
+    CommandLine.name,
+    CommandLine.runCommandLine(options, process.env, run).pipe(Effect.provide([CommandLine.layer, NodeServices.layer])),
+    describeFailure
+  )
+}

@@ -1,0 +1,80 @@
+/**
+ * Leads administrative commands to the database that the settings name, or that a running gateway has in the data
+ * directory. A command builds the services that it needs on it, and no others.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Administration } from "@greenroom/actors/account/Administration"
+import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
+import { Passwords } from "@greenroom/actors/account/Passwords"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import * as Database from "@greenroom/store/Database"
+import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
+import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
+import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Effect, Layer, Option } from "effect"
+import type { SqlClient } from "effect/sql"
+import { readConfig } from "../ConfigSources.ts"
+import type { GatewayConfig } from "../GatewayConfig.ts"
+import { toLoginOptions } from "../LoginSettings.ts"
+import { AdminFailure, type PlaceFlags, toPlace } from "./Place.ts"
+
+/** The settings of the gateway, as it would read them with the same options. */
+export const configOf = Effect.fnUntraced(function* (flags: PlaceFlags) {
+  const { config, dataDir, databaseUrl, serverName } = toPlace(flags)
+  return yield* readConfig({
+    options: { dataDir, databaseUrl, serverName },
+    configFile: config,
+    environment: process.env
+  })
+}, Effect.provide(NodeServices.layer))
+
+/** The URL of the database: the configured one, or that of a gateway which runs its own; none where it does not run. */
+export const databaseUrlOf = (config: GatewayConfig) =>
+  config.databaseUrl === undefined
+    ? findRunningPostgres(config.dataDir)
+    : Effect.succeed(Option.some(config.databaseUrl))
+
+/** The migrated database. The embedded PostgreSQL is started for it where it does not run. */
+export const onSql = (flags: PlaceFlags) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const config = yield* configOf(flags)
+      const databaseUrl = Option.getOrUndefined(yield* databaseUrlOf(config))
+      return Database.layer({ databaseUrl, dataDir: config.dataDir, maxConnections: 2 })
+    })
+  )
+
+/** What `build` makes on the database. */
+export const onDatabase = <A, E>(
+  flags: PlaceFlags,
+  build: (config: GatewayConfig) => Layer.Layer<A, E, SqlClient.SqlClient | HomeServerConfig | ServerSettings>
+) =>
+  Layer.unwrap(
+    Effect.map(configOf(flags), (config) =>
+      build(config).pipe(
+        Layer.provide(ServerSettings.layer(config.serverName)),
+        Layer.provide(Layer.succeed(HomeServerConfig, { serverName: config.serverName, dataDir: config.dataDir })),
+        Layer.provide(onSql(flags))
+      )
+    )
+  )
+
+/** Accounts, tokens and devices, on the stores alone. */
+export const administration = (config: GatewayConfig) =>
+  Administration.layerOnStores.pipe(
+    Layer.provide([AccountStore.layer, UserIdentityStore.layer, RegistrationTokenStore.layer, Passwords.layer]),
+    Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(config)))
+  )
+
+/** Does something with accounts and tokens. Errors of the protocol become sentences for the operator. */
+export const withAdministration = <A, R>(
+  flags: PlaceFlags,
+  use: (admin: Administration["Service"]) => Effect.Effect<A, MatrixError | AdminFailure, R>
+) =>
+  Effect.flatMap(Administration, use).pipe(
+    Effect.mapError((error) => ("error" in error ? new AdminFailure({ message: error.error }) : error)),
+    Effect.provide(onDatabase(flags, administration))
+  )

@@ -1,0 +1,34 @@
+/**
+ * What `greenroom` can do: a group of commands each, in a file of its own that is loaded when it is used. To add one, write
+ * a file that exports `command`, and an entry here.
+ */
+
+import type { AnyCommand } from "./RunCommand.ts"
+
+/** A group of commands. */
+export interface Group {
+  readonly description: string
+  /** Runs it with the words after its name. */
+  readonly run: (words: ReadonlyArray<string>) => Promise<void>
+}
+
+const commands = (description: string, load: () => Promise<{ readonly command: AnyCommand }>): Group => ({
+  description,
+  run: async (words) => {
+    const [{ runCommand }, { command }] = await Promise.all([import("./RunCommand.ts"), load()])
+    runCommand(command, words)
+  }
+})
+
+/** All groups, in the order in which `greenroom --help` names them. */
+export const groups: Readonly<Record<string, Group>> = {
+  serve: {
+    description: "Run the home server",
+    run: async (words) => (await import("../Serve.ts")).serve(words)
+  },
+  migrate: commands("Bring the database to the version of this program", () => import("./MigrateCommand.ts")),
+  user: commands("Accounts", () => import("./UserCommands.ts")),
+  token: commands("Registration tokens", () => import("./TokenCommands.ts")),
+  media: commands("Uploaded files, and those of other servers", () => import("./MediaCommands.ts")),
+  "signing-key": commands("The keys that the server signs with", () => import("./SigningKeyCommands.ts"))
+}

@@ -1,0 +1,19 @@
+/**
+ * `greenroom migrate`: brings the database to the version of this program, without starting the server. The server does the
+ * same at its start.
+ */
+import { newestMigration } from "@greenroom/store/Database"
+import { Effect } from "effect"
+import { Command } from "effect/cli"
+import { SqlClient } from "effect/sql"
+import { onSql } from "./Connection.ts"
+import { place, printLine } from "./Place.ts"
+
+export const command = Command.make("migrate", place, (options) =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    const [row] = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
+    const database = row?.id ?? newestMigration
+    yield* printLine(options, `The database is at version ${database}`, { version: database })
+  }).pipe(Effect.provide(onSql(options)))
+).pipe(Command.withDescription("Bring the database to the version of this program, without starting the server"))

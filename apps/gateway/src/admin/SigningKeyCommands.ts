@@ -1,0 +1,40 @@
+/**
+ * Signing keys on the command line.
+ *
+ *     greenroom signing-key rotate
+ */
+import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
+import { Effect } from "effect"
+import { Command } from "effect/cli"
+import { onDatabase } from "./Connection.ts"
+import { type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
+
+const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
+  `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
+
+const withKeys = <A, E>(flags: PlaceFlags, use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E>) =>
+  Effect.provide(
+    SigningKeys.use(use),
+    onDatabase(flags, ({ serverName }) => SigningKeys.layer(serverName))
+  )
+
+const listKeys = Command.make("list", place, (options) =>
+  withKeys(options, ({ list }) => Effect.flatMap(list, (keys) => printAll(options, keys, describeKey)))
+).pipe(Command.withDescription("All signing keys, the current one first"))
+
+const rotateKey = Command.make("rotate", place, (options) =>
+  withKeys(options, ({ rotate }) =>
+    Effect.flatMap(rotate, ({ keyId }) =>
+      printLine(
+        options,
+        `${keyId} signs from now on, in a running server within a minute. Older keys stay published.`,
+        { key_id: keyId }
+      )
+    )
+  )
+).pipe(Command.withDescription("Sign with a new key from now on. What older keys signed stays valid"))
+
+export const command = Command.make("signing-key").pipe(
+  Command.withDescription("The keys that the server signs events and requests with"),
+  Command.withSubcommands([listKeys, rotateKey])
+)

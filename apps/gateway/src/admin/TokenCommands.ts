@@ -1,0 +1,59 @@
+/**
+ * Registration tokens on the command line.
+ *
+ *     greenroom token create --uses 5 --days 7
+ */
+import type { RegistrationToken } from "@greenroom/store/RegistrationTokenStore"
+import { Effect, Option, Redacted } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { withAdministration as run } from "./Connection.ts"
+import { AdminFailure, place, print, printAll, printLine, time } from "./Place.ts"
+
+const describe = ({ expiresAt, tokenId, uses, usesAllowed }: RegistrationToken): string =>
+  [
+    tokenId,
+    `used ${uses} of ${usesAllowed ?? "any number"}`,
+    ...(expiresAt === undefined ? [] : [`expires ${time(expiresAt)}`])
+  ].join("  ")
+
+const createToken = Command.make(
+  "create",
+  {
+    ...place,
+    uses: Flag.Int("uses").pipe(Flag.withDescription("How many accounts (default: 1)"), Flag.withDefault(1)),
+    unlimited: Flag.Boolean("unlimited").pipe(Flag.withDefault(false), Flag.withDescription("Any number of accounts")),
+    days: Flag.Int("days").pipe(Flag.withDescription("After how many days it expires (default: never)"), Flag.optional)
+  },
+  (options) =>
+    run(options, (admin) =>
+      Effect.gen(function* () {
+        const days = Option.getOrUndefined(options.days)
+        if (options.uses < 1) return yield* new AdminFailure({ message: "--uses must be at least 1" })
+        if (days !== undefined && days < 1) return yield* new AdminFailure({ message: "--days must be at least 1" })
+        const { token, tokenId } = yield* admin.createToken({
+          uses: options.unlimited ? "unlimited" : options.uses,
+          validFor: days === undefined ? undefined : days * 86_400_000
+        })
+        const secret = Redacted.value(token)
+        yield* print(options, { token: secret, id: tokenId }, `token: ${secret}\nid: ${tokenId}`)
+      })
+    )
+).pipe(Command.withDescription("Make a registration token. Its secret is shown this once"))
+
+const listTokens = Command.make("list", place, (options) =>
+  run(options, (admin) => Effect.flatMap(admin.tokens, (tokens) => printAll(options, tokens, describe)))
+).pipe(Command.withDescription("All registration tokens, without their secrets"))
+
+const removeToken = Command.make(
+  "remove",
+  { ...place, id: Argument.String("id").pipe(Argument.withDescription("The ID of the token")) },
+  (options) =>
+    run(options, (admin) =>
+      Effect.andThen(admin.removeToken(options.id), printLine(options, `${options.id} was withdrawn`))
+    )
+).pipe(Command.withDescription("Withdraw a registration token"))
+
+export const command = Command.make("token").pipe(
+  Command.withDescription("Registration tokens"),
+  Command.withSubcommands([createToken, listTokens, removeToken])
+)

@@ -1,0 +1,169 @@
+/**
+ * Accounts on the command line. It works on the database, whether the home server runs or not.
+ *
+ *     greenroom user create alice --admin
+ */
+import { randomBytes } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { Account } from "@greenroom/store/AccountStore"
+import { Effect, Option, Redacted, Stdio, Stream } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { withAdministration as run } from "./Connection.ts"
+import { AdminFailure, place, print, printAll, printLine, time } from "./Place.ts"
+
+const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
+
+const passwordStdin = Flag.Boolean("password-stdin").pipe(
+  Flag.withDefault(false),
+  Flag.withDescription("Read the password from standard input; otherwise one is made and printed")
+)
+
+const firstLine = Effect.gen(function* () {
+  const stdio = yield* Stdio.Stdio
+  const text = yield* Stream.mkString(Stream.decodeText(stdio.stdin))
+  return text.split(/\r?\n/, 1)[0] ?? ""
+}).pipe(Effect.mapError(() => new AdminFailure({ message: "standard input could not be read" })))
+
+/** The password of standard input, or a new one, which is `made` and printed once it holds. */
+const readPassword = Effect.fnUntraced(function* (fromStdin: boolean) {
+  if (fromStdin) return { password: Redacted.make(yield* firstLine), made: undefined }
+  const made = randomBytes(12).toString("base64url")
+  return { password: Redacted.make(made), made }
+})
+
+const andPassword = (sentence: string, made: string | undefined): string =>
+  made === undefined ? sentence : `${sentence}\npassword: ${made}`
+
+/** An account as JSON, without the hash of its password. */
+const toValue = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Account) => ({
+  user_id: userId,
+  created_ts: createdAt,
+  admin,
+  has_password: passwordHash !== undefined,
+  ...(deactivatedAt === undefined ? {} : { deactivated_ts: deactivatedAt })
+})
+
+const describe = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Account): string =>
+  [
+    userId,
+    `created ${time(createdAt)}`,
+    ...(admin ? ["admin"] : []),
+    ...(passwordHash === undefined ? ["no password"] : []),
+    ...(deactivatedAt === undefined ? [] : [`deactivated ${time(deactivatedAt)}`])
+  ].join("  ")
+
+const create = Command.make(
+  "create",
+  {
+    ...place,
+    user,
+    passwordStdin,
+    withoutPassword: Flag.Boolean("without-password").pipe(
+      Flag.withDefault(false),
+      Flag.withDescription("For a user who logs in by email or a service")
+    ),
+    admin: Flag.Boolean("admin").pipe(Flag.withDefault(false), Flag.withDescription("Make an admin")),
+    email: Flag.String("email").pipe(
+      Flag.withDescription("An address to log in with, taken as verified"),
+      Flag.optional
+    )
+  },
+  (options) =>
+    run(options, (admin) =>
+      Effect.gen(function* () {
+        const chosen = options.withoutPassword ? undefined : yield* readPassword(options.passwordStdin)
+        const email = Option.getOrUndefined(options.email)
+        const { userId } = yield* admin.createUser({
+          user: options.user,
+          password: chosen?.password,
+          admin: options.admin,
+          email
+        })
+        const value = { user_id: userId, password: chosen?.made }
+        yield* print(options, value, andPassword(`created ${userId}`, chosen?.made))
+      })
+    )
+).pipe(Command.withDescription("Create an account, also where registration is closed"))
+
+const list = Command.make("list", place, (options) =>
+  run(options, (admin) =>
+    Effect.gen(function* () {
+      let after: UserId | undefined
+      do {
+        const { accounts, next } = yield* admin.users(after)
+        yield* printAll(options, accounts, describe, toValue)
+        after = next
+      } while (after !== undefined)
+    })
+  )
+).pipe(Command.withDescription("All accounts"))
+
+const show = Command.make("show", { ...place, user }, (options) =>
+  run(options, (admin) =>
+    Effect.flatMap(admin.user(options.user), (account) => print(options, toValue(account), describe(account)))
+  )
+).pipe(Command.withDescription("An account"))
+
+const makeAdmin = Command.make(
+  "admin",
+  {
+    ...place,
+    user,
+    revoke: Flag.Boolean("revoke").pipe(Flag.withDefault(false), Flag.withDescription("Make an admin no longer"))
+  },
+  (options) =>
+    run(options, (admin) =>
+      Effect.andThen(
+        admin.setAdmin(options.user, !options.revoke),
+        printLine(options, `${options.user} is ${options.revoke ? "no longer " : ""}an admin`)
+      )
+    )
+).pipe(Command.withDescription("Make a user an admin"))
+
+const resetPassword = Command.make("reset-password", { ...place, user, passwordStdin }, (options) =>
+  run(options, (admin) =>
+    Effect.gen(function* () {
+      yield* admin.user(options.user)
+      const { made, password } = yield* readPassword(options.passwordStdin)
+      yield* admin.resetPassword(options.user, password)
+      const done = `${options.user} has a new password, and is logged in nowhere`
+      yield* print(options, { done, password: made }, andPassword(done, made))
+    })
+  )
+).pipe(Command.withDescription("Set a new password; ends every login"))
+
+const deactivate = Command.make("deactivate", { ...place, user }, (options) =>
+  run(options, (admin) =>
+    Effect.andThen(admin.deactivate(options.user), printLine(options, `${options.user} was deactivated`))
+  )
+).pipe(Command.withDescription("Deactivate an account. Its user ID stays taken"))
+
+const devices = Command.make("devices", { ...place, user }, (options) =>
+  run(options, (admin) =>
+    Effect.flatMap(admin.devices(options.user), (found) =>
+      printAll(
+        options,
+        found,
+        (device) =>
+          `${device.device_id}  last used ${time(device.last_seen_ts)}  ${JSON.stringify(device.display_name ?? "")}`
+      )
+    )
+  )
+).pipe(Command.withDescription("Where a user is logged in"))
+
+const logout = Command.make(
+  "logout",
+  { ...place, user, device: Argument.String("device").pipe(Argument.withDescription("A device ID")) },
+  (options) =>
+    run(options, (admin) =>
+      Effect.andThen(
+        admin.removeDevice(options.user, options.device),
+        printLine(options, `${options.device} is logged out`)
+      )
+    )
+).pipe(Command.withDescription("End the login of one device"))
+
+export const command = Command.make("user").pipe(
+  Command.withDescription("Accounts"),
+  Command.withSubcommands([create, list, show, makeAdmin, resetPassword, deactivate, devices, logout])
+)
