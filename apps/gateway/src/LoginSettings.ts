@@ -9,6 +9,7 @@ import {
   type OAuth2Provider,
   type OAuthMode,
   oauthModes,
+  type Policy,
   type RegistrationMode,
   registrationModes,
   type StageType,
@@ -144,6 +145,46 @@ const Providers: Schema.Codec<ReadonlyArray<OAuth2Provider>, string> = Schema.St
   )
 )
 
+const PolicyTable = Schema.Struct({
+  id: Schema.String.check(
+    Schema.isPattern(/^[a-z0-9._-]{1,64}$/, { expected: "1 to 64 of the letters a-z, digits, and . _ -" })
+  ),
+  version: Schema.NonEmptyString,
+  language: Schema.optionalKey(Schema.NonEmptyString),
+  name: Schema.NonEmptyString,
+  url
+}).annotate({ messageUnexpectedKey: "Is no setting of a policy" })
+
+const decodePolicy = Schema.decodeUnknownResult(PolicyTable, { onExcessProperty: "error" })
+
+const parsePolicies = (text: string): ReadonlyArray<Policy> | undefined => {
+  const decoded = parseTables(text)?.map((table) => decodePolicy(table))
+  return decoded?.every(Result.isSuccess)
+    ? decoded.map(({ success: { language = "en", ...policy } }) => ({ language, ...policy }))
+    : undefined
+}
+
+const problemOfPolicies = (text: string): string | undefined => {
+  for (const [index, table] of (parseTables(text) ?? []).entries()) {
+    const decoded = decodePolicy(table)
+    if (Result.isFailure(decoded)) return `table ${index + 1}: ${describeIssue(decoded.failure.issue).text}`
+  }
+  return undefined
+}
+
+/** JSON, as the tables `[[login.terms]]` of TOML become. */
+const Policies: Schema.Codec<ReadonlyArray<Policy>, string> = Schema.String.check(
+  Schema.makeFilter((text: string) => parsePolicies(text) !== undefined)
+).pipe(
+  Schema.decodeTo(
+    Schema.Array(Schema.Any as Schema.Codec<Policy>),
+    SchemaTransformation.transform<ReadonlyArray<Policy>, string>({
+      decode: (text) => parsePolicies(text) ?? [],
+      encode: () => "[]"
+    })
+  )
+)
+
 const attempts = (name: string, description: string, fallback: AttemptRate): Setting<Rate | typeof off> => ({
   name: `login.${name}`,
   description,
@@ -201,6 +242,14 @@ export const loginSettings = {
     expects: "a list of URLs such as https://app.element.io/",
     schema: list(/^[a-z][a-z0-9+.-]*:[!-~]*$/),
     fallback: [] as ReadonlyArray<string>
+  }),
+  terms: setting({
+    name: "login.terms",
+    description: "What people agree to when they register by today's client API",
+    expects: "a list of tables with id, version, name and url, and perhaps language",
+    schema: Policies,
+    fallback: [] as ReadonlyArray<Policy>,
+    problem: problemOfPolicies
   }),
   loginSessionTtl: setting({
     name: "login.session_ttl",
@@ -293,6 +342,7 @@ const toAttempts = (rate: Rate | typeof off): AttemptRate =>
 /** What the settings mean for the home server. */
 export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
   oauth: config.oauthMode,
+  terms: config.terms,
   ssoRedirects: config.ssoRedirects,
   flows: config.loginFlows,
   registrationFlows: config.registrationFlows,

@@ -22,6 +22,7 @@ import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import * as Database from "@greenroom/store/Database"
+import { DelayedEventStore } from "@greenroom/store/DelayedEventStore"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
@@ -124,6 +125,7 @@ import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
 import * as TypingOfLostNodes from "./presence/TypingOfLostNodes.ts"
+import { DelayedEvents } from "./room/DelayedEvents.ts"
 import * as GuestAccess from "./room/GuestAccess.ts"
 import { PresetRooms } from "./room/PresetRooms.ts"
 import { Receipts } from "./room/Receipts.ts"
@@ -184,6 +186,7 @@ const stores = (options: HomeServerOptions) =>
     ClientSettingsStore.layer,
     CrossSigningStore.layer,
     KeyBackupStore.layer,
+    DelayedEventStore.layer,
     DeviceKeyStore.layer,
     DeviceListStore.layer,
     ToDeviceStore.layer,
@@ -302,6 +305,7 @@ const services = Layer.mergeAll(
   Layer.provideMerge(Layer.merge(InteractiveAuth.layer, AccountData.layer)),
   Layer.provideMerge(AddressValidations.layer),
   Layer.provideMerge(Accounts.layer),
+  Layer.provideMerge(DelayedEvents.layer),
   Layer.provideMerge(AccountStandings.layer),
   Layer.provideMerge(Users.layer),
   Layer.provideMerge(Layer.mergeAll(Rooms.layer, RoomReader.layer, Relations.layer)),

@@ -38,6 +38,7 @@ import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { createRoomHandlers } from "./client-server/CreateRoomHandlers.ts"
+import { delayedEventsHandlers } from "./client-server/DelayedEventsHandlers.ts"
 import { deprecatedSyncHandlers } from "./client-server/DeprecatedSyncHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
 import * as DirectoryHandlers from "./client-server/DirectoryHandlers.ts"
@@ -159,6 +160,7 @@ const clientServerHandlers = Layer.mergeAll(
   syncHandlers,
   slidingSyncHandlers,
   deprecatedSyncHandlers,
+  delayedEventsHandlers,
   sharedSecretHandlers,
   moderationHandlers,
   ssoHandlers,

@@ -60,6 +60,7 @@ import unverifiedState from "./migrations/0037_unverified_state.ts"
 import appServices from "./migrations/0038_app_services.ts"
 import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
 import guests from "./migrations/0066_guests.ts"
+import delayedEvents from "./migrations/0067_delayed_events.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -101,7 +102,8 @@ const migrations = {
   "0037_unverified_state": unverifiedState,
   "0038_app_services": appServices,
   "0065_app_service_rooms": appServiceRooms,
-  "0066_guests": guests
+  "0066_guests": guests,
+  "0067_delayed_events": delayedEvents
 }
 
 /** The version of the database that this program writes. */

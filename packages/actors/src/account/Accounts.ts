@@ -31,6 +31,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { type AppService, AppServices } from "../app-service/AppServices.ts"
 import { Presences } from "../presence/Presences.ts"
+import { DelayedEvents } from "../room/DelayedEvents.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
@@ -116,6 +117,7 @@ const make = Effect.gen(function* () {
   const rooms = yield* Rooms
   const roomStore = yield* RoomStore
   const presences = yield* Presences
+  const delayedEvents = yield* DelayedEvents
   const users = yield* Users
   const throttle = yield* LoginThrottle
   const standings = yield* AccountStandings
@@ -416,6 +418,7 @@ const make = Effect.gen(function* () {
 
   /** What follows a deactivation; may run twice. */
   const clearAway = Effect.fnUntraced(function* (session: Session) {
+    yield* delayedEvents.cancelAll(session.userId)
     yield* presences.forget(session.userId)
     yield* users.forget(session.userId)
     yield* leaveRooms(session)

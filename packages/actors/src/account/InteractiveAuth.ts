@@ -32,7 +32,7 @@ import type { Session } from "../runtime/Session.ts"
 import { Accounts } from "./Accounts.ts"
 import { AddressValidations } from "./AddressValidations.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
-import { loginDefaults, loginFlowsOf, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
+import { loginDefaults, loginFlowsOf, policiesOf, registrationFlowsOf, type StageType } from "./login/LoginOptions.ts"
 import { LoginThrottle } from "./login/LoginThrottle.ts"
 import { userOfIdentifier } from "./UserIdentifier.ts"
 
@@ -96,7 +96,8 @@ const onAccountPage = new Forbidden({
   error: "Your client logged in by OAuth 2.0: do this on the page of your account"
 })
 
-const approvalFlows: ReadonlyArray<InteractiveFlow> = [["m.oauth"], ["org.matrix.cross_signing_reset"]]
+const approvalStage = "m.oauth"
+const approvalFlows: ReadonlyArray<InteractiveFlow> = [[approvalStage], ["org.matrix.cross_signing_reset"]]
 
 const overtaken = new Forbidden({ error: "auth: another request of this session was faster" })
 const tooMany = new LimitExceeded({
@@ -111,6 +112,7 @@ const decodeProof = Schema.decodeUnknownOption(
   Schema.Struct({ ...SessionProof.fields, id_server: Schema.optionalKey(Schema.String) })
 )
 
+const termsStage = "m.login.terms"
 const noParams: JsonObject = {}
 
 const newSession = () => randomBytes(24).toString("base64url")
@@ -130,6 +132,8 @@ const make = Effect.gen(function* () {
   const { enableRegistration = true } = yield* HomeServerConfig
   const login = yield* LoginConfig
   const { maxSessionsPerAddress, sessionTtl } = { ...loginDefaults, ...login }
+  const policies = policiesOf(login.terms ?? [])
+  const hasTerms = Object.keys(policies).length > 0
   const accounts = yield* Accounts
   const accountStore = yield* AccountStore
   const identities = yield* UserIdentityStore
@@ -196,11 +200,15 @@ const make = Effect.gen(function* () {
       }
     })
 
+  /** The client has shown the policies, and the user agrees to all of them. */
+  const terms = ({ shown }: StageAttempt) => Effect.succeed(shown)
+
   const stages: { readonly [type: string]: (attempt: StageAttempt) => Passed } = {
     "m.login.dummy": ({ shown }) => Effect.succeed(shown),
+    [termsStage]: terms,
     "m.login.password": password,
     "m.login.registration_token": registrationToken,
-    "m.oauth": approvedReset,
+    [approvalStage]: approvedReset,
     "org.matrix.cross_signing_reset": approvedReset,
     "m.login.email.identity": address("email"),
     "m.login.msisdn": address("msisdn")
@@ -241,6 +249,9 @@ const make = Effect.gen(function* () {
     )
   })
 
+  const paramsOf = ({ flows, params = noParams }: InteractiveRequest): JsonObject =>
+    flows.some((flow) => flow.includes(termsStage)) ? { ...params, [termsStage]: { policies } } : params
+
   const required = (
     request: InteractiveRequest,
     session: string,
@@ -251,13 +262,19 @@ const make = Effect.gen(function* () {
       session,
       flows: request.flows,
       completed: progress.completed,
-      params: request.params ?? noParams,
+      params: paramsOf(request),
       reason
     })
 
+  /** Where the user approves elsewhere, the client goes on with the session alone. */
+  const untypedStage = ({ flows }: InteractiveRequest, { session }: AuthData, { completed }: Progress) => {
+    const isNext = flows.some((flow) => beginsWith(flow, completed) && flow[completed.length] === approvalStage)
+    return isNext && session !== undefined ? approvalStage : undefined
+  }
+
   /** Tries a stage that may come now. */
   const attempt = Effect.fnUntraced(function* (request: InteractiveRequest, auth: AuthData, progress: Progress) {
-    const type = auth.type
+    const type = auth.type ?? untypedStage(request, auth, progress)
     if (typeof type !== "string") return progress
     if (progress.completed.includes(type)) return progress
     const mayCome = request.flows.some(
@@ -384,6 +401,7 @@ const make = Effect.gen(function* () {
         .filter((flow) => !flow.includes("m.login.oauth2"))
         .map((flow) => flow.flatMap((type) => registrationStages[type] ?? []))
         .flatMap((flow) => (flow.length === 0 ? withAddress : [flow]))
+        .map((flow) => (hasTerms ? [...flow, termsStage] : flow))
     : []
 
   const resetFlows: ReadonlyArray<InteractiveFlow> = addressStages.map((type) => [type])

@@ -55,7 +55,8 @@ export class Rooms extends Context.Service<
       roomId: RoomId,
       type: string,
       stateKey: string,
-      content: JsonObject
+      content: JsonObject,
+      txnId?: string
     ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
     /**
      * Users whom the join rules allow. Joins over federation where this server is not in the room: through the servers

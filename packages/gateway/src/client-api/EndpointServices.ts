@@ -32,6 +32,7 @@ import type { Media } from "@greenroom/actors/media/Media"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import type { UrlPreviews } from "@greenroom/actors/media/UrlPreviews"
 import type { Presences } from "@greenroom/actors/presence/Presences"
+import type { DelayedEvents } from "@greenroom/actors/room/DelayedEvents"
 import type { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { Receipts } from "@greenroom/actors/room/Receipts"
 import type { Relations } from "@greenroom/actors/room/Relations"
@@ -90,6 +91,7 @@ export type HomeServerServices =
   | Sync
   | SlidingSync
   | DeprecatedSync
+  | DelayedEvents
   | Receipts
   | AccountData
   | UserPushRules

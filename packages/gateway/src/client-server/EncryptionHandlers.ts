@@ -20,6 +20,8 @@ import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { paths } from "../oauth/OAuthForms.ts"
+import { PublicUrl } from "../PublicUrl.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
 import { answerText, byUser, readClaims, readQuery } from "./KeyRequests.ts"
@@ -49,6 +51,14 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
     const remoteKeys = yield* RemoteDeviceKeys
     const lists = yield* DeviceLists
     const toDevice = yield* ToDevice
+    const publicUrl = yield* PublicUrl
+
+    /** Where a client of the OAuth 2.0 API sends the user to approve a reset of the keys. */
+    const approvalParams = ({ clientId }: Session): JsonObject => {
+      if (clientId === undefined) return {}
+      const url = `${publicUrl.get()}${paths.account}?action=org.matrix.cross_signing_reset`
+      return { "m.oauth": { url }, "org.matrix.cross_signing_reset": { url } }
+    }
 
     return handlers
       .handle("upload", ({ payload }) =>
@@ -98,7 +108,8 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
                 session,
                 auth,
                 address: addressOf(request),
-                flows: yield* interactive.flowsOf(session)
+                flows: yield* interactive.keysResetFlowsOf(session),
+                params: approvalParams(session)
               })
               yield* finish
               yield* crossSigning.upload(session, upload, true)

@@ -4,11 +4,14 @@
  * Source: "Rooms" and "Events" of the client-server specification.
  */
 import { type AddressToInvite, ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import { DelayedEvents, type DelayedRequest, delayOf } from "@greenroom/actors/room/DelayedEvents"
 import { joinedMember, RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { Session } from "@greenroom/actors/runtime/Session"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import { delayParameter, type SentEvent } from "@greenroom/protocol/client-server/RoomsApi"
 import {
   isRoomId,
   isServerName,
@@ -20,7 +23,7 @@ import {
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
 import { Context, Effect } from "effect"
-import { HttpServerRequest } from "effect/http"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { reasonOf } from "../client-api/RoomsHandlers.ts"
@@ -57,6 +60,7 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
     const rooms = yield* Rooms
     const reader = yield* RoomReader
     const invites = yield* ThirdPartyInvites
+    const delayed = yield* DelayedEvents
 
     const stateEvent = (
       roomId: RoomId,
@@ -93,18 +97,43 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
       return done
     })
 
+    const schedule = (session: Session, given: number, request: Omit<DelayedRequest, "delay">) =>
+      Effect.gen(function* () {
+        const delay = yield* delayOf(given)
+        return HttpServerResponse.jsonUnsafe({ delay_id: yield* delayed.schedule(session, { ...request, delay }) })
+      })
+
+    interface StateParams {
+      readonly roomId: RoomId
+      readonly eventType: string
+      readonly stateKey: string
+    }
+
+    const setState = (
+      { eventType, roomId, stateKey }: StateParams,
+      content: JsonObject,
+      query: { readonly [delayParameter]?: number | undefined }
+    ) =>
+      CurrentSession.use(
+        (session: Session): Effect.Effect<SentEvent | HttpServerResponse.HttpServerResponse, MatrixError> => {
+          const delay = query[delayParameter]
+          return delay === undefined
+            ? rooms.setState(session, roomId, eventType, stateKey, content)
+            : schedule(session, delay, { roomId, type: eventType, stateKey, content, txnId: undefined })
+        }
+      )
+
     return handlers
-      .handle("send", ({ params, payload }) =>
-        CurrentSession.use((session) => rooms.send(session, params.roomId, params.eventType, payload, params.txnId))
+      .handle("send", ({ params: { eventType, roomId, txnId }, payload, query }) =>
+        CurrentSession.use((session): Effect.Effect<SentEvent | HttpServerResponse.HttpServerResponse, MatrixError> => {
+          const delay = query[delayParameter]
+          return delay === undefined
+            ? rooms.send(session, roomId, eventType, payload, txnId)
+            : schedule(session, delay, { roomId, type: eventType, stateKey: undefined, content: payload, txnId })
+        })
       )
-      .handle("setState", ({ params, payload }) =>
-        CurrentSession.use((session) => rooms.setState(session, params.roomId, params.eventType, "", payload))
-      )
-      .handle("setStateWithKey", ({ params, payload }) =>
-        CurrentSession.use((session) =>
-          rooms.setState(session, params.roomId, params.eventType, params.stateKey, payload)
-        )
-      )
+      .handle("setState", ({ params, payload, query }) => setState({ ...params, stateKey: "" }, payload, query))
+      .handle("setStateWithKey", ({ params, payload, query }) => setState(params, payload, query))
       .handle("redact", ({ params, payload }) =>
         CurrentSession.use((session) =>
           Effect.flatMap(reasonOf(payload), (reason) =>

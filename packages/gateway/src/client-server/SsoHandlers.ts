@@ -19,7 +19,15 @@ import { formOf, redirectAnswer } from "../oauth/OAuthForms.ts"
 import { PublicUrl } from "../PublicUrl.ts"
 import { expiredPage } from "../pages/EmailLinkPage.ts"
 import { fallbackPage } from "../pages/FallbackPage.ts"
-import { chooseNamePage, goOnPage, hasStagePage, providersPage, stagePage, stagePassedPage } from "../pages/SsoPage.ts"
+import {
+  chooseNamePage,
+  goOnPage,
+  hasStagePage,
+  providersPage,
+  stagePage,
+  stagePassedPage,
+  termsPage
+} from "../pages/SsoPage.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
 
@@ -36,6 +44,7 @@ export const ssoAnswer = (outcome: SsoOutcome, serverName: ServerName): Response
 export const ssoHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.sso", (handlers) =>
   withServices(function* () {
     const { serverName } = yield* HomeServerConfig
+    const { terms = [] } = yield* LoginConfig
     const interactive = yield* InteractiveAuth
     const sso = yield* SsoLogins
     const limit = yield* RateLimit
@@ -70,6 +79,7 @@ export const ssoHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.s
           yield* limit.takeFrom("anonymous", addressOf(request))
           if (!(yield* interactive.isUnderWay(session))) return expiredPage
           if (stage === "m.login.sso") return yield* begin(request, { interactive: session }, sso.providers[0]?.id)
+          if (stage === "m.login.terms") return termsPage(serverName, terms)
           return hasStagePage(stage) ? stagePage({ serverName, stage }) : yield* noPage
         })
       )
@@ -77,7 +87,7 @@ export const ssoHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.s
         Effect.gen(function* () {
           const address = addressOf(request)
           yield* limit.takeFrom("logins", address, session)
-          if (!hasStagePage(stage)) return yield* noPage
+          if (stage !== "m.login.terms" && !hasStagePage(stage)) return yield* noPage
           const form = yield* formOf(request)
           return yield* Effect.match(
             interactive.passByForm(session, { ...Object.fromEntries(form), type: stage }, address),

@@ -7,6 +7,7 @@
 import { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import { Moderation } from "@greenroom/actors/account/Moderation"
 import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
+import { maxDelay, maxScheduled } from "@greenroom/actors/room/DelayedEvents"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
@@ -25,6 +26,7 @@ import { addressOf } from "../TrustedProxies.ts"
 /** What clients may use beyond the versions of the specification. Each entry is true because the feature is served. */
 const unstableFeatures: Versions["unstable_features"] = {
   "org.matrix.msc3916.stable": true,
+  "org.matrix.msc4140": true,
   "org.matrix.simplified_msc3575": true
 }
 
@@ -53,6 +55,7 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       "m.set_avatar_url": { enabled: true },
       "m.profile_fields": { enabled: true },
       "m.get_login_token": { enabled: true },
+      "org.matrix.msc4140.delayed_events": { max_delay_ms: maxDelay, max_scheduled: maxScheduled },
       "m.3pid_changes": { enabled: validations.media.length > 0 }
     }
     const moderate = { suspend: true, lock: true }

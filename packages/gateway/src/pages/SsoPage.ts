@@ -3,6 +3,8 @@
  *
  * Source: "SSO client login/authentication" and "Fallback" of the client-server specification.
  */
+
+import type { Policy } from "@greenroom/actors/account/login/LoginOptions"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"
 import { escapeHtml, mark, page } from "./Page.ts"
@@ -93,6 +95,32 @@ const fields: { readonly [stage: string]: string } = {
 
 /** Whether there is a page for a stage. */
 export const hasStagePage = (stage: string): boolean => Object.hasOwn(fields, stage)
+
+/** The names of the policies with links to them, in English where it is there. */
+const policyLinks = (policies: ReadonlyArray<Policy>): string => {
+  const shown = [...Map.groupBy(policies, ({ id }) => id).values()].map(
+    (texts) => texts.find(({ language }) => language === "en") ?? texts[0]!
+  )
+  const links = shown.map(
+    ({ name, url }) => `<li><a href="${escapeHtml(url)}" target="_blank" rel="noopener">${escapeHtml(name)}</a></li>`
+  )
+  return `<p>To register, read these and agree to them:</p><ul>${links.join("")}</ul>`
+}
+
+/** The page on which somebody who registers agrees to the policies of the server. */
+export const termsPage = (
+  serverName: ServerName,
+  policies: ReadonlyArray<Policy>
+): HttpServerResponse.HttpServerResponse =>
+  page({
+    title: `Terms - ${serverName}`,
+    content: `${mark}
+<h1>Terms of ${escapeHtml(serverName)}</h1>
+<form method="post">
+${policyLinks(policies)}
+<button>I agree</button>
+</form>`
+  })
 
 export const stagePage = ({ serverName, stage, ...more }: StagePageOptions): HttpServerResponse.HttpServerResponse =>
   page({

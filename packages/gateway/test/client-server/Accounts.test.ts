@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { askToday, gateway } from "../TestGateway.ts"
+import { askToday, gateway, gatewayWith } from "../TestGateway.ts"
 
 const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
 const dummy = { auth: { type: "m.login.dummy" } }
@@ -15,6 +15,35 @@ const passwordAuth = (username: string, session?: unknown) => ({
   identifier: { type: "m.id.user", user: username },
   password: `secret-${username}`,
   ...(session === undefined ? {} : { session })
+})
+
+const terms = [
+  { id: "privacy", version: "2", language: "en", name: "Privacy", url: "https://green.test/privacy" },
+  { id: "privacy", version: "2", language: "de", name: "Datenschutz", url: "https://green.test/datenschutz" }
+]
+
+layer(gatewayWith({}, { login: { terms } }), { excludeTestServices: true })("terms", (it) => {
+  it.effect("are part of a registration, and can be agreed to on a page", () =>
+    Effect.gen(function* () {
+      const account = { username: "terry", password: "secret-terry" }
+      const asked = yield* post("/v3/register", account)
+      assert.deepStrictEqual(asked.body.flows, [{ stages: ["m.login.dummy", "m.login.terms"] }])
+      const policy = {
+        version: "2",
+        en: { name: "Privacy", url: "https://green.test/privacy" },
+        de: { name: "Datenschutz", url: "https://green.test/datenschutz" }
+      }
+      assert.deepStrictEqual(asked.body.params, { "m.login.terms": { policies: { privacy: policy } } })
+      const { session } = asked.body
+      const next = yield* post("/v3/register", { ...account, auth: { type: "m.login.dummy", session } })
+      assert.deepStrictEqual(next.body.completed, ["m.login.dummy"])
+      const path = `/v3/auth/m.login.terms/fallback/web?session=${session}`
+      assert.include((yield* askToday("GET", path)).text, "https://green.test/privacy")
+      assert.strictEqual((yield* askToday("POST", path, { body: new URLSearchParams() })).status, 200)
+      const done = yield* post("/v3/register", { ...account, auth: { session } })
+      assert.strictEqual(done.body.user_id, "@terry:green.test")
+    })
+  )
 })
 
 layer(gateway, { excludeTestServices: true })("accounts by today's client API", (it) => {

@@ -11,6 +11,7 @@ import { clientDocumentation } from "../api/ClientDocumentation.ts"
 import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
 import { CreateRoomApi } from "./CreateRoomApi.ts"
+import { DelayedEventsApi } from "./DelayedEventsApi.ts"
 import { DeprecatedSyncApi } from "./DeprecatedSyncApi.ts"
 import { DeviceApi } from "./DeviceApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
@@ -43,6 +44,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
   .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi, EncryptionApi, KeyBackupApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi, DeprecatedSyncApi)
+  .add(DelayedEventsApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, SsoPagesApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)

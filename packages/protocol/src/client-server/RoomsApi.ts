@@ -14,6 +14,9 @@ import { Integer } from "../Json.ts"
 import type { ClientServerEvent } from "./ClientEvent.ts"
 import { RoomEventFilter } from "./Filter.ts"
 
+/** The parameter by which clients of MSC4140's first form delay an event. */
+export const delayParameter = "org.matrix.msc4140.delay"
+
 const AnyContent = Schema.Record(Schema.String, Schema.Unknown)
 
 /** An event, as `toClientServerEvent` makes it. */
@@ -32,6 +35,7 @@ export const ClientEventSchema: Schema.Codec<ClientServerEvent> = Schema.Struct(
 const Events = Schema.Array(ClientEventSchema)
 
 export const SentEvent = body(Schema.Struct({ event_id: EventId }).annotate({ identifier: "SentEvent" }))
+export type SentEvent = typeof SentEvent.Type
 export const JoinedRoom = body(Schema.Struct({ room_id: RoomId }).annotate({ identifier: "JoinedRoom" }))
 
 /** A count in a query: text of digits. */
@@ -53,13 +57,16 @@ const Target = Schema.Struct({ user_id: UserId, reason: Reason }).annotate({ ide
 
 const room = { roomId: RoomId }
 const seers = "members, past members as of when they left, and anybody where the history is world-readable"
+const delay = Schema.optional(
+  Count.annotate({ description: "Milliseconds after which the event is sent (MSC4140): the answer is a `delay_id`" })
+)
 const ts = Schema.optional(Count.annotate({ description: "Application services may say when the event was made" }))
 
 export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
   .add(
     HttpApiEndpoint.put("send", "/v3/rooms/:roomId/send/:eventType/:txnId", {
       params: { ...room, eventType: EventType, txnId: TransactionId },
-      query: { ts },
+      query: { ts, [delayParameter]: delay },
       payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(
@@ -67,13 +74,13 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     ),
     HttpApiEndpoint.put("setState", "/v3/rooms/:roomId/state/:eventType", {
       params: { ...room, eventType: EventType },
-      query: { ts },
+      query: { ts, [delayParameter]: delay },
       payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(documented({ summary: "Set state, empty state key", who: "members with the power to" })),
     HttpApiEndpoint.put("setStateWithKey", "/v3/rooms/:roomId/state/:eventType/:stateKey", {
       params: { ...room, eventType: EventType, stateKey: StateKey },
-      query: { ts },
+      query: { ts, [delayParameter]: delay },
       payload: AnyPayload,
       success: SentEvent
     }).annotateMerge(documented({ summary: "Set state", who: "members with the power to" })),

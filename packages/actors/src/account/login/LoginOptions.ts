@@ -3,6 +3,7 @@
  *
  * Source: "Registration and login" of the specification.
  */
+import type { JsonObject } from "@greenroom/protocol/Json"
 import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
 import type { Redacted } from "effect"
 
@@ -67,7 +68,19 @@ export interface OAuth2Provider {
 export const oauthModes = ["off", "beside", "on"] as const
 export type OAuthMode = (typeof oauthModes)[number]
 
+/** A text that people agree to when they register. One policy may have several, in several languages. */
+export interface Policy {
+  readonly id: string
+  readonly version: string
+  /** As in `en`. */
+  readonly language: string
+  readonly name: string
+  readonly url: string
+}
+
 export interface LoginOptions {
+  /** What people agree to when they register by today's client API (default: nothing). */
+  readonly terms?: ReadonlyArray<Policy>
   /** Default: off. */
   readonly oauth?: OAuthMode
   /** What the URLs of clients begin with to which a login at a provider leads without asking the user. */
@@ -97,6 +110,18 @@ export interface LoginOptions {
   readonly mail?: MailOptions | undefined
   readonly providers?: ReadonlyArray<OAuth2Provider>
 }
+
+/** The policies as clients receive them: by ID, and in each by language. */
+export const policiesOf = (terms: ReadonlyArray<Policy>): JsonObject =>
+  Object.fromEntries(
+    [...Map.groupBy(terms, ({ id }) => id)].map(([id, texts]) => [
+      id,
+      {
+        version: texts[0]!.version,
+        ...Object.fromEntries(texts.map(({ language, name, url }) => [language, { name, url }]))
+      }
+    ])
+  )
 
 const minute = 60_000
 

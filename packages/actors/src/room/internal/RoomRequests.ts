@@ -123,7 +123,8 @@ export const makeRoomRequests = Effect.gen(function* () {
     roomId: RoomId,
     type: string,
     stateKey: string,
-    content: JsonObject
+    content: JsonObject,
+    txnId?: string
   ) {
     const isInvite = type === "m.room.member" && content.membership === "invite"
     if (isInvite || type === "m.room.aliases") {
@@ -145,7 +146,8 @@ export const makeRoomRequests = Effect.gen(function* () {
       const invited = stateKey as UserId
       return yield* ask(room(roomId).InviteRemotely({ sender: session.userId, invited, content }))
     }
-    return yield* propose(session, roomId, { type, content: whole, stateKey }, {})
+    const transaction = transactionOf(session, kindFor("state", type), txnId)
+    return yield* propose(session, roomId, { type, content: whole, stateKey }, transaction)
   })
 
   /** Whether this server takes part in the room. */

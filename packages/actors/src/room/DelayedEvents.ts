@@ -1,0 +1,183 @@
+/**
+ * Events that are sent later, unless their author restarts the delay or cancels them: so a call ends when its client is gone.
+ *
+ * They are durable. One node of the cluster sends what is due, under a transaction ID of its own, so that a repeat after a
+ * failure sends nothing twice.
+ *
+ * Source: MSC4140.
+ */
+import { randomBytes } from "node:crypto"
+import { checkEvent } from "@greenroom/protocol/EventCheck"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import {
+  BadRequest,
+  Forbidden,
+  LimitExceeded,
+  type MatrixError,
+  NotFound,
+  toErrorBody
+} from "@greenroom/protocol/MatrixError"
+import { type DelayedEvent, DelayedEventStore } from "@greenroom/store/DelayedEventStore"
+import { Clock, Context, Effect, Latch, Layer, Option } from "effect"
+import type { Session } from "../runtime/Session.ts"
+import { keepRunningOnce, periodicallyOnce } from "../runtime/Supervision.ts"
+import { Rooms } from "./Rooms.ts"
+
+export type { DelayedEvent } from "@greenroom/store/DelayedEventStore"
+
+/** The longest delay, in ms, and how many events of a user may wait. */
+export const maxDelay = 24 * 60 * 60_000
+export const maxScheduled = 100
+
+/** How many events are sent before those that came meanwhile are looked for. */
+const batchSize = 100
+
+/** How soon at the latest this node notices what another one scheduled, in ms. */
+const lookInterval = 5_000
+
+/** For how long authors can ask what became of an event, in ms. */
+const keptFor = 7 * 24 * 60 * 60_000
+
+export type DelayAction = "send" | "cancel" | "restart"
+
+export interface DelayedRequest {
+  readonly roomId: RoomId
+  readonly type: string
+  readonly stateKey: string | undefined
+  readonly content: JsonObject
+  /** In ms. */
+  readonly delay: number
+  /** Names the request. A repeat makes no second event. */
+  readonly txnId: string | undefined
+}
+
+/** The event has been sent, or cancelled, and cannot be the other any more. */
+export type ActionOutcome = "done" | "conflict"
+
+const unknown = new NotFound({ error: "delay_id: there is no such event" })
+
+const make = Effect.gen(function* () {
+  const store = yield* DelayedEventStore
+  const rooms = yield* Rooms
+
+  /** Opened where the next event may be due earlier than was known. */
+  const changed = Latch.makeUnsafe(false)
+
+  const schedule = Effect.fn("DelayedEvents.schedule")(function* (session: Session, request: DelayedRequest) {
+    const { content, delay, roomId, stateKey, txnId, type } = request
+    if (delay > maxDelay) {
+      return yield* new Forbidden({ error: `The delay may be ${maxDelay} milliseconds at most` })
+    }
+    const problem = checkEvent(type, stateKey, content)
+    if (problem !== undefined) return yield* problem
+    const delayId = randomBytes(24).toString("base64url")
+    const { tokenId, userId } = session
+    const txnKey = JSON.stringify([roomId, type, stateKey ?? null, txnId ?? delayId])
+    const event = { delayId, userId, tokenId, txnKey, roomId, type, stateKey, content, delay }
+    const scheduled = yield* store.schedule(event, maxScheduled)
+    if (Option.isNone(scheduled)) {
+      const [first] = yield* store.scheduledBy(userId)
+      const now = yield* Clock.currentTimeMillis
+      const retry_after_ms = first === undefined ? 1_000 : Math.max(1_000, first.scheduledAt + first.delay - now)
+      return yield* new LimitExceeded({ error: `${maxScheduled} events wait to be sent already`, retry_after_ms })
+    }
+    changed.openUnsafe()
+    return scheduled.value
+  })
+
+  const send = ({ content, delayId, roomId, stateKey, type, userId }: DelayedEvent) => {
+    const session: Session = { userId, tokenId: 0, deviceId: "" }
+    return stateKey === undefined
+      ? rooms.send(session, roomId, type, content, delayId)
+      : rooms.setState(session, roomId, type, stateKey, content, delayId)
+  }
+
+  /** Sends an event whose time has come. What the room refuses is not tried again. */
+  const sendDue = (event: DelayedEvent) =>
+    send(event).pipe(
+      Effect.matchEffect({
+        onSuccess: ({ event_id }) => store.finalise(event.delayId, { eventId: event_id }),
+        onFailure: (error) => store.finalise(event.delayId, { error: toErrorBody(error) as unknown as JsonObject })
+      })
+    )
+
+  const sendAllDue = Effect.gen(function* () {
+    const due = yield* store.due(batchSize)
+    yield* Effect.forEach(due, sendDue, { concurrency: 8, discard: true })
+    if (due.length === batchSize) return
+    changed.closeUnsafe()
+    const next = yield* store.nextAt
+    const wait = (next ?? Number.POSITIVE_INFINITY) - (yield* Clock.currentTimeMillis)
+    yield* Effect.timeoutOption(changed.await, Math.min(Math.max(0, wait), lookInterval))
+  })
+  yield* keepRunningOnce("Sending delayed events", sendAllDue)
+  const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
+  yield* periodicallyOnce("Forgetting delayed events", "1 hour", forget)
+
+  /** What a caller names. Whoever is logged in names their own events alone. */
+  const found = Effect.fnUntraced(function* (userId: UserId | undefined, delayId: string) {
+    const event = Option.getOrUndefined(yield* store.find(delayId))
+    return event !== undefined && (userId === undefined || event.userId === userId) ? event : yield* unknown
+  })
+
+  const outcomeOf = (event: DelayedEvent, action: DelayAction): ActionOutcome => {
+    if (action === "send") return event.eventId === undefined ? "conflict" : "done"
+    return action === "cancel" && event.eventId === undefined ? "done" : "conflict"
+  }
+
+  const act = Effect.fn("DelayedEvents.act")(function* (
+    userId: UserId | undefined,
+    delayId: string,
+    action: DelayAction
+  ): Effect.fn.Return<ActionOutcome, MatrixError> {
+    const event = yield* found(userId, delayId)
+    if (event.finalisedAt !== undefined) return outcomeOf(event, action)
+    if (action === "send") {
+      const { event_id } = yield* send(event)
+      yield* store.finalise(delayId, { eventId: event_id })
+      return "done"
+    }
+    const isDone = action === "cancel" ? yield* store.finalise(delayId, {}) : yield* store.restart(delayId)
+    return isDone ? "done" : outcomeOf(yield* found(userId, delayId), action)
+  })
+
+  return DelayedEvents.of({
+    schedule,
+    act,
+    find: (session, delayId) => found(session.userId, delayId),
+    list: (session) => store.scheduledBy(session.userId),
+    cancelAll: store.cancelAll
+  })
+})
+
+/** Reads the delay that a request names, in ms. Errors: M_UNKNOWN. */
+export const delayOf = (delay: number): Effect.Effect<number, BadRequest> =>
+  Number.isSafeInteger(delay) && delay > 0
+    ? Effect.succeed(delay)
+    : Effect.fail(new BadRequest({ error: "The delay must be a positive number of milliseconds" }))
+
+export class DelayedEvents extends Context.Service<
+  DelayedEvents,
+  {
+    /** Any user. Answers with the delay ID. Errors: M_FORBIDDEN for a delay that is too long, M_LIMIT_EXCEEDED. */
+    readonly schedule: (session: Session, request: DelayedRequest) => Effect.Effect<string, MatrixError>
+    /**
+     * Sends, cancels or restarts an event: its author, and without `userId` whoever knows the delay ID. Errors: M_NOT_FOUND,
+     * and what the room answers to `send`.
+     */
+    readonly act: (
+      userId: UserId | undefined,
+      delayId: string,
+      action: DelayAction
+    ) => Effect.Effect<ActionOutcome, MatrixError>
+    /** One event, also when it is finalised. Its author. Errors: M_NOT_FOUND. */
+    readonly find: (session: Session, delayId: string) => Effect.Effect<DelayedEvent, MatrixError>
+    /** Those of the user that wait to be sent. */
+    readonly list: (session: Session) => Effect.Effect<ReadonlyArray<DelayedEvent>>
+    /** Cancels all events of a user. For the end of their account. */
+    readonly cancelAll: (userId: UserId) => Effect.Effect<void>
+  }
+>()("greenroom/actors/DelayedEvents") {
+  static readonly layer = Layer.effect(DelayedEvents, make)
+}

@@ -1,0 +1,131 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import type { Gateway } from "../../src/Gateway.ts"
+import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+const unstable = "/unstable/org.matrix.msc4140"
+
+interface Waiting {
+  readonly delay_id: string
+  readonly type: string
+  readonly delay_ms: number
+  readonly content: unknown
+}
+
+const waiting = (user: TestUser) =>
+  Effect.map(as(user)("GET", `${unstable}/delayed_events`), ({ body }) => body.delayed_events as ReadonlyArray<Waiting>)
+
+const schedule = (user: TestUser, room: string, txnId: string, delay_ms: number, state_key?: string) =>
+  Effect.map(
+    as(user)("PUT", `${unstable}/rooms/${inPath(room)}/delayed_event/org.example.call/${txnId}`, {
+      delay_ms,
+      ...(state_key === undefined ? {} : { state_key }),
+      content: { txnId }
+    }),
+    ({ body }) => body.delay_id as string
+  )
+
+/** Syncs until the room has so many events of the calls; their transactions. */
+const callEvents = Effect.fnUntraced(function* (
+  user: TestUser,
+  room: string,
+  count: number
+): Effect.fn.Return<ReadonlyArray<unknown>, never, Gateway> {
+  const found: Array<unknown> = []
+  let since = ""
+  while (found.length < count) {
+    const { body } = yield* as(user)("GET", `/v3/sync?timeout=30000${since === "" ? "" : `&since=${since}`}`)
+    since = body.next_batch as string
+    const rooms = (body.rooms as { join: Record<string, { timeline: { events: ReadonlyArray<Seen> } }> }).join
+    for (const { content, type } of rooms[room]?.timeline.events ?? []) {
+      if (type === "org.example.call") found.push(content.txnId)
+    }
+  }
+  return found
+})
+
+interface Seen {
+  readonly type: string
+  readonly content: { readonly txnId: string }
+}
+
+layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
+  it.effect("are sent when their time has come, once each", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("delay-alice")
+      const room = yield* createRoom(alice)
+      const first = yield* schedule(alice, room, "one", 1)
+      assert.strictEqual(yield* schedule(alice, room, "one", 1), first)
+      yield* schedule(alice, room, "two", 2, alice.id)
+      assert.sameMembers([...(yield* callEvents(alice, room, 2))], ["one", "two"])
+      const { body } = yield* as(alice)("GET", `${unstable}/delayed_events/${first}`)
+      assert.isString(body.event_id)
+      assert.deepStrictEqual(yield* waiting(alice), [])
+    })
+  )
+
+  it.effect("are restarted, sent at once and cancelled", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("act-alice")
+      const bob = yield* register("act-bob")
+      const room = yield* createRoom(alice)
+      const [sent, cancelled] = [
+        yield* schedule(alice, room, "sent", 3_600_000),
+        yield* schedule(alice, room, "cancelled", 7_200_000)
+      ]
+      assert.deepStrictEqual(
+        (yield* waiting(alice)).map(({ content, delay_id, delay_ms }) => ({ content, delay_id, delay_ms })),
+        [
+          { content: { txnId: "sent" }, delay_id: sent, delay_ms: 3_600_000 },
+          { content: { txnId: "cancelled" }, delay_id: cancelled, delay_ms: 7_200_000 }
+        ]
+      )
+      assert.deepStrictEqual(yield* waiting(bob), [])
+      const act = (user: TestUser, delayId: string, action: string) =>
+        Effect.map(as(user)("POST", `${unstable}/delayed_events/${delayId}/${action}`, {}), ({ status }) => status)
+      assert.strictEqual(yield* act(bob, sent, "send"), 404)
+      assert.strictEqual(yield* act(alice, sent, "restart"), 200)
+      assert.strictEqual(yield* act(alice, sent, "send"), 200)
+      assert.strictEqual(yield* act(alice, sent, "send"), 200)
+      assert.strictEqual(yield* act(alice, sent, "cancel"), 409)
+      // An SFU acts for the client, and knows nothing but the delay ID.
+      const byBody = yield* askToday("POST", `${unstable}/delayed_events/${cancelled}`, { json: { action: "cancel" } })
+      assert.strictEqual(byBody.status, 200)
+      assert.strictEqual(yield* act(alice, cancelled, "restart"), 409)
+      assert.deepStrictEqual(yield* callEvents(alice, room, 1), ["sent"])
+    })
+  )
+
+  it.effect("are scheduled by the parameter of older clients, within bounds", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("old-delay-alice")
+      const room = yield* createRoom(alice)
+      const put = (path: string, delay: number) =>
+        as(alice)("PUT", `/v3/rooms/${inPath(room)}/${path}?org.matrix.msc4140.delay=${delay}`, { txnId: "old" })
+      assert.isString((yield* put("send/org.example.call/1", 3_600_000)).body.delay_id)
+      assert.isString((yield* put("state/org.example.call/key", 3_600_000)).body.delay_id)
+      assert.strictEqual((yield* put("send/org.example.call/2", 99_999_999_999)).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* put("send/org.example.call/3", 0)).status, 400)
+      assert.strictEqual((yield* waiting(alice)).length, 2)
+      for (let n = 2; n < 100; n++) yield* schedule(alice, room, `t${n}`, 3_600_000)
+      const full = yield* put("send/org.example.call/4", 3_600_000)
+      assert.strictEqual(full.body.errcode, "M_LIMIT_EXCEEDED")
+    })
+  )
+
+  it.effect("that the room refuses are not tried again, and say why", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("refuse-alice")
+      const bob = yield* register("refuse-bob")
+      const room = yield* createRoom(alice)
+      const delayId = yield* schedule(bob, room, "outside", 1)
+      const look = Effect.map(as(bob)("GET", `${unstable}/delayed_events/${delayId}`), ({ body }) => body)
+      let event = yield* look
+      while (event.finalised_ts === undefined) event = yield* look
+      assert.strictEqual((event.error as unknown as { errcode: string }).errcode, "M_FORBIDDEN")
+    })
+  )
+})

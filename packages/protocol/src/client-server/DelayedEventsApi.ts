@@ -1,0 +1,76 @@
+/**
+ * Events that are sent later.
+ *
+ * Source: MSC4140, in its present form and in the former one, in which the action is in the body. (The form before that, a
+ * parameter of `send` and `state`, is in `RoomsApi`.)
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication, OptionalAuthentication } from "../api/Authentication.ts"
+import { AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
+import { documented, idempotent } from "../api/Documentation.ts"
+import { boundedText, EventType, StateKey, TransactionId } from "../api/Parameters.ts"
+import { RoomId } from "../Identifiers.ts"
+import { Integer } from "../Json.ts"
+
+const delayId = { delayId: boundedText(255) }
+const Action = Schema.Literals(["send", "cancel", "restart"])
+
+export const ScheduledEvent = body(
+  Schema.Struct({ delay_id: Schema.String }).annotate({ identifier: "ScheduledEvent" })
+)
+
+const acts = {
+  text: "Errors: M_NOT_FOUND; 409 M_UNKNOWN for an event that was sent or cancelled already; what the room answers to `send`.",
+  who: "the author; without an access token whoever knows the delay ID"
+}
+
+export class DelayedEventsApi extends HttpApiGroup.make("clientServer.delayedEvents")
+  .add(
+    HttpApiEndpoint.put("schedule", "/v3/rooms/:roomId/delayed_event/:eventType/:txnId", {
+      params: { roomId: RoomId, eventType: EventType, txnId: TransactionId },
+      payload: Schema.Struct({
+        delay_ms: Integer.annotate({ description: "Milliseconds" }),
+        state_key: Schema.optionalKey(StateKey),
+        content: AnyPayload
+      }).annotate({ identifier: "DelayedEvent" }),
+      success: ScheduledEvent
+    })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Send an event later",
+          text: `${idempotent} The power to send it is asked for when it is sent. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED.`,
+          who: "any user"
+        })
+      ),
+    HttpApiEndpoint.get("list", "/v1/delayed_events", {
+      success: body(Schema.Struct({ delayed_events: Schema.Array(AnyObject) }))
+    })
+      .middleware(Authentication)
+      .annotateMerge(documented({ summary: "The events that wait to be sent", who: "their author" })),
+    HttpApiEndpoint.get("get", "/v1/delayed_events/:delayId", { params: delayId, success: AnyObject })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "An event that waits to be sent, or what became of it",
+          text: "Errors: M_NOT_FOUND.",
+          who: "its author"
+        })
+      ),
+    HttpApiEndpoint.post("actByBody", "/v1/delayed_events/:delayId", {
+      params: delayId,
+      payload: Schema.Struct({ action: Action }),
+      success: Done
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(documented({ summary: "Send, cancel or restart a delayed event, older form", ...acts })),
+    HttpApiEndpoint.post("act", "/v1/delayed_events/:delayId/:action", {
+      params: { ...delayId, action: Action },
+      payload: OptionalObject,
+      success: Done
+    })
+      .middleware(OptionalAuthentication)
+      .annotateMerge(documented({ summary: "Send, cancel or restart a delayed event", ...acts }))
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Delayed events" })) {}

@@ -1,0 +1,174 @@
+/**
+ * Events that are sent later. A row is scheduled until it is finalised: sent, failed or cancelled.
+ *
+ * Used by `DelayedEvents` alone. An error of the database is a defect. Times are milliseconds since 1970.
+ */
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Clock, Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+
+export interface NewDelayedEvent {
+  readonly delayId: string
+  readonly userId: UserId
+  /** With `txnKey`, what names the request: a repeat finds the event that the first one made. */
+  readonly tokenId: number
+  readonly txnKey: string
+  readonly roomId: RoomId
+  readonly type: string
+  /** Undefined for an event that is no state. */
+  readonly stateKey: string | undefined
+  readonly content: JsonObject
+  /** In ms, from when it is scheduled. */
+  readonly delay: number
+}
+
+export interface DelayedEvent extends Omit<NewDelayedEvent, "tokenId" | "txnKey"> {
+  readonly scheduledAt: number
+  readonly finalisedAt: number | undefined
+  readonly eventId: EventId | undefined
+  readonly error: JsonObject | undefined
+}
+
+/** What became of an event: neither where it was cancelled. */
+export interface DelayedOutcome {
+  readonly eventId?: EventId
+  readonly error?: JsonObject
+}
+
+interface Row {
+  readonly delay_id: string
+  readonly user_id: string
+  readonly room_id: string
+  readonly type: string
+  readonly state_key: string | null
+  readonly content: string
+  readonly delay: bigint
+  readonly scheduled_at: bigint
+  readonly finalised_at: bigint | null
+  readonly event_id: string | null
+  readonly error: string | null
+}
+
+const toEvent = (row: Row): DelayedEvent => ({
+  delayId: row.delay_id,
+  userId: row.user_id as UserId,
+  roomId: row.room_id as RoomId,
+  type: row.type,
+  stateKey: row.state_key ?? undefined,
+  content: JSON.parse(row.content),
+  delay: Number(row.delay),
+  scheduledAt: Number(row.scheduled_at),
+  finalisedAt: row.finalised_at === null ? undefined : Number(row.finalised_at),
+  eventId: (row.event_id as EventId | null) ?? undefined,
+  error: row.error === null ? undefined : JSON.parse(row.error)
+})
+
+export class DelayedEventStore extends Context.Service<
+  DelayedEventStore,
+  {
+    /**
+     * Schedules an event, or finds the one of the same request. None where the user has `limit` scheduled events already.
+     */
+    readonly schedule: (event: NewDelayedEvent, limit: number) => Effect.Effect<Option.Option<string>>
+    readonly find: (delayId: string) => Effect.Effect<Option.Option<DelayedEvent>>
+    /** The scheduled events of a user, those that are sent first. */
+    readonly scheduledBy: (userId: UserId) => Effect.Effect<ReadonlyArray<DelayedEvent>>
+    /** Lets the delay begin anew. False for an event that is finalised. */
+    readonly restart: (delayId: string) => Effect.Effect<boolean>
+    /** False for an event that is finalised already. */
+    readonly finalise: (delayId: string, outcome: DelayedOutcome) => Effect.Effect<boolean>
+    /** Cancels everything of a user. */
+    readonly cancelAll: (userId: UserId) => Effect.Effect<void>
+    /** Scheduled events that are to be sent now, the earliest first. */
+    readonly due: (limit: number) => Effect.Effect<ReadonlyArray<DelayedEvent>>
+    /** When the next event is to be sent. */
+    readonly nextAt: Effect.Effect<number | undefined>
+    /** Forgets what was finalised before a time. */
+    readonly forget: (before: number) => Effect.Effect<void>
+  }
+>()("greenroom/store/DelayedEventStore") {
+  static readonly layer = Layer.effect(
+    DelayedEventStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const schedule = Effect.fn("DelayedEventStore.schedule")(function* (event: NewDelayedEvent, limit: number) {
+        const now = yield* Clock.currentTimeMillis
+        const { content, delay, delayId, roomId, stateKey, tokenId, txnKey, type, userId } = event
+        const [known] = yield* sql<{ delay_id: string }>`
+          SELECT delay_id FROM delayed_events WHERE token_id = ${tokenId} AND txn_key = ${txnKey}`
+        if (known !== undefined) return Option.some(known.delay_id)
+        const [row] = yield* sql<{ delay_id: string }>`
+          INSERT INTO delayed_events
+            (delay_id, user_id, token_id, txn_key, room_id, type, state_key, content, delay, scheduled_at)
+          SELECT ${delayId}, ${userId}, ${tokenId}, ${txnKey}, ${roomId}, ${type}, ${stateKey ?? null},
+                 ${JSON.stringify(content)}, ${delay}, ${now}
+          WHERE (SELECT count(*) FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NULL) < ${limit}
+          ON CONFLICT (token_id, txn_key) DO UPDATE SET type = excluded.type
+          RETURNING delay_id`
+        return Option.map(Option.fromNullishOr(row), ({ delay_id }) => delay_id)
+      }, Effect.orDie)
+
+      const finalise = Effect.fn("DelayedEventStore.finalise")(function* (
+        delayId: string,
+        { error, eventId }: DelayedOutcome
+      ) {
+        const now = yield* Clock.currentTimeMillis
+        const rows = yield* sql`
+          UPDATE delayed_events SET finalised_at = ${now}, event_id = ${eventId ?? null},
+            error = ${error === undefined ? null : JSON.stringify(error)}
+          WHERE delay_id = ${delayId} AND finalised_at IS NULL RETURNING 1`
+        return rows.length > 0
+      }, Effect.orDie)
+
+      return DelayedEventStore.of({
+        schedule,
+        find: (delayId) =>
+          sql<Row>`SELECT * FROM delayed_events WHERE delay_id = ${delayId}`.pipe(
+            Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toEvent)),
+            Effect.orDie
+          ),
+        scheduledBy: (userId) =>
+          sql<Row>`
+            SELECT * FROM delayed_events WHERE user_id = ${userId} AND finalised_at IS NULL
+            ORDER BY scheduled_at + delay`.pipe(
+            Effect.map((rows) => rows.map(toEvent)),
+            Effect.orDie
+          ),
+        restart: (delayId) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            sql`
+              UPDATE delayed_events SET scheduled_at = ${now}
+              WHERE delay_id = ${delayId} AND finalised_at IS NULL RETURNING 1`.pipe(
+              Effect.map((rows) => rows.length > 0),
+              Effect.orDie
+            )
+          ),
+        finalise,
+        cancelAll: (userId) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            sql`
+              UPDATE delayed_events SET finalised_at = ${now}
+              WHERE user_id = ${userId} AND finalised_at IS NULL`.pipe(Effect.asVoid, Effect.orDie)
+          ),
+        due: (limit) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            sql<Row>`
+              SELECT * FROM delayed_events WHERE finalised_at IS NULL AND scheduled_at + delay <= ${now}
+              ORDER BY scheduled_at + delay LIMIT ${limit}`.pipe(
+              Effect.map((rows) => rows.map(toEvent)),
+              Effect.orDie
+            )
+          ),
+        nextAt: sql<{ at: bigint | null }>`
+          SELECT min(scheduled_at + delay) AS at FROM delayed_events WHERE finalised_at IS NULL`.pipe(
+          Effect.map(([row]) => (row?.at == null ? undefined : Number(row.at))),
+          Effect.orDie
+        ),
+        forget: (before) =>
+          sql`DELETE FROM delayed_events WHERE finalised_at < ${before}`.pipe(Effect.asVoid, Effect.orDie)
+      })
+    })
+  )
+}
