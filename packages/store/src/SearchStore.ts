@@ -33,8 +33,9 @@ export interface SearchHit {
   readonly rank: number
 }
 
-/** How many events are indexed in one transaction, and the most matches that are ranked and counted. */
-const batchSize = 1_000
+/** How many events are indexed in one transaction: readers of the log wait for its end. */
+const batchSize = 200
+/** The most matches that are ranked and counted. */
 const maxMatches = 5_000
 /** How long a search may take. */
 const searchTimeout = "5s"
@@ -73,12 +74,12 @@ export class SearchStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
       const types = texts(Object.keys(searchableKeys))
 
+      /** The end of a statement, which inserts what is searchable in the rows. */
       const insert = (rows: ReadonlyArray<EventRow>) => {
         const found = rows.flatMap((row) => {
           const text = textOf(row)
           return text === undefined ? [] : [{ ...text, row }]
         })
-        if (found.length === 0) return Effect.void
         return sql`
           INSERT INTO event_search (nid, room_nid, xid, key, vector)
           SELECT nid, room_nid, xid::xid8, key, to_tsvector('simple', text) FROM unnest(
@@ -86,42 +87,48 @@ export class SearchStore extends Context.Service<
             ${bigints(found.map(({ row }) => Number(row.room_nid)))}::bigint[],
             ${texts(found.map(({ row }) => row.xid))}::text[],
             ${texts(found.map(({ key }) => key))}::text[], ${texts(found.map(({ text }) => text))}::text[]
-          ) AS given (nid, room_nid, xid, key, text)
-          ON CONFLICT (nid) DO NOTHING`
+          ) AS given (nid, room_nid, xid, key, text)`
       }
 
+      /** A batch that is lost in a crash is indexed again: nobody waits until it is on the disk. */
+      const unhurried = sql`unhurried AS (SELECT set_config('synchronous_commit', 'off', true))`
+
+      // Writing begins when all is read, so that the transaction is short. Of nodes that read the same batch one writes it.
       const indexTimeline = Effect.gen(function* () {
-        const [progress] = yield* sql<{ xid: string; nid: bigint }>`
-          SELECT xid::text AS xid, nid FROM search_progress FOR UPDATE`
-        const rows = yield* sql<EventRow & { readonly edge: string }>`
+        const [progress] = yield* sql<{ xid: string; nid: bigint }>`SELECT xid::text AS xid, nid FROM search_progress`
+        const rows = yield* sql<EventRow>`
           WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
           SELECT nid, room_nid, xid::text AS xid, type, body FROM events, complete
-          WHERE status = 0 AND (xid, nid) > (${progress?.xid ?? "0"}::xid8, ${progress?.nid ?? 0n}::bigint)
+          WHERE status = 0 AND (xid, nid) > (${progress!.xid}::xid8, ${progress!.nid}::bigint)
             AND xid < complete.edge AND type = ANY (${types}::text[])
           ORDER BY events.xid, events.nid LIMIT ${batchSize}`
         const last = rows.at(-1)
         if (last === undefined) return true
-        yield* insert(rows)
-        yield* sql`UPDATE search_progress SET xid = ${last.xid}::xid8, nid = ${last.nid}::bigint`
+        yield* sql`
+          WITH ${unhurried}, moved AS (
+            UPDATE search_progress SET xid = ${last.xid}::xid8, nid = ${last.nid}::bigint FROM unhurried
+            WHERE xid = ${progress!.xid}::xid8 AND nid = ${progress!.nid}::bigint RETURNING 1)
+          ${insert(rows)} WHERE EXISTS (SELECT FROM moved)
+          ON CONFLICT (nid) DO NOTHING`
         return rows.length < batchSize
       })
 
       const indexHistory = Effect.gen(function* () {
         const rows = yield* sql<EventRow>`
-          WITH taken AS (
-            DELETE FROM search_queue WHERE nid IN (
-              SELECT nid FROM search_queue ORDER BY nid LIMIT ${batchSize} FOR UPDATE SKIP LOCKED)
-            RETURNING nid)
-          SELECT nid, room_nid, xid::text AS xid, type, body FROM taken JOIN events USING (nid)`
-        yield* insert(rows)
+          SELECT nid, room_nid, xid::text AS xid, type, body FROM search_queue LEFT JOIN events USING (nid)
+          ORDER BY nid LIMIT ${batchSize}`
+        if (rows.length === 0) return true
+        yield* sql`
+          WITH ${unhurried}, taken AS (
+            DELETE FROM search_queue USING unhurried
+            WHERE nid = ANY (${bigints(rows.map(({ nid }) => Number(nid)))}::bigint[]))
+          ${insert(rows.filter(({ body }) => body !== null))}
+          ON CONFLICT (nid) DO NOTHING`
         return rows.length < batchSize
       })
 
       const indexNext = Effect.orDie(
-        Effect.map(
-          Effect.all([sql.withTransaction(indexTimeline), sql.withTransaction(indexHistory)]),
-          ([timeline, history]) => timeline && history
-        )
+        Effect.map(Effect.all([indexTimeline, indexHistory]), ([timeline, history]) => timeline && history)
       )
 
       const search = ({ keys, limit, notRooms, offset, order, rooms, term, upTo, userId }: SearchQuery) => {
