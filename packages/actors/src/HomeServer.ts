@@ -51,6 +51,7 @@ import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SearchStore } from "@greenroom/store/SearchStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { SlidingConnectionStore } from "@greenroom/store/SlidingConnectionStore"
@@ -214,6 +215,7 @@ const stores = (options: HomeServerOptions) =>
     RoomServerStore.layer,
     RoomStore.layer,
     ServerSettings.layer(options.serverName),
+    ShardFenceStore.layer,
     SigningKeys.layer(options.serverName),
     AuthChainStore.layer,
     StateStore.layer,

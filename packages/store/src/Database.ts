@@ -58,6 +58,7 @@ import aliasCreators from "./migrations/0035_alias_creators.ts"
 import unfinishedMemberships from "./migrations/0036_unfinished_memberships.ts"
 import unverifiedState from "./migrations/0037_unverified_state.ts"
 import appServices from "./migrations/0038_app_services.ts"
+import shardFences from "./migrations/0060_shard_fences.ts"
 import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
 import guests from "./migrations/0066_guests.ts"
 import delayedEvents from "./migrations/0067_delayed_events.ts"
@@ -101,6 +102,7 @@ const migrations = {
   "0036_unfinished_memberships": unfinishedMemberships,
   "0037_unverified_state": unverifiedState,
   "0038_app_services": appServices,
+  "0060_shard_fences": shardFences,
   "0065_app_service_rooms": appServiceRooms,
   "0066_guests": guests,
   "0067_delayed_events": delayedEvents

@@ -7,11 +7,14 @@
 import { randomBytes } from "node:crypto"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Context, Effect, Layer, Option } from "effect"
+import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { type Fence, stands } from "./ShardFenceStore.ts"
 
 export interface EduTransaction {
   readonly transactionId: string
+  /** Milliseconds since 1970. */
+  readonly ts: number
   readonly edus: ReadonlyArray<{ readonly edu_type: string; readonly content: JsonObject }>
 }
 
@@ -20,6 +23,7 @@ const maxEdus = 20
 
 interface Row {
   readonly transaction_id: string
+  readonly ts: bigint
   readonly edu_type: string
   readonly content: string
 }
@@ -27,8 +31,8 @@ interface Row {
 export class OutgoingEduStore extends Context.Service<
   OutgoingEduStore,
   {
-    /** The transaction in flight, else a new one of what waits. */
-    readonly next: (destination: ServerName) => Effect.Effect<Option.Option<EduTransaction>>
+    /** The transaction in flight, else a new one of what waits. None where the fence does not stand. */
+    readonly next: (destination: ServerName, fence?: Fence) => Effect.Effect<Option.Option<EduTransaction>>
     /** The destination has the transaction, or never takes it. */
     readonly remove: (destination: ServerName, transactionId: string) => Effect.Effect<void>
     /** The destinations for which something waits. */
@@ -43,26 +47,28 @@ export class OutgoingEduStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
 
       return OutgoingEduStore.of({
-        next: (destination) =>
-          sql<Row>`
-            WITH in_flight AS (
-              SELECT number, transaction_id, edu_type, content FROM outgoing_edus
+        next: Effect.fnUntraced(function* (destination: ServerName, fence?: Fence) {
+          const now = yield* Clock.currentTimeMillis
+          const rows = yield* sql<Row>`
+            WITH fenced AS MATERIALIZED (SELECT ${stands(sql, fence)} AS stands),
+            in_flight AS (
+              SELECT number, transaction_id, ts, edu_type, content FROM outgoing_edus
               WHERE destination = ${destination} AND transaction_id IS NOT NULL),
             taken AS (
-              UPDATE outgoing_edus SET transaction_id = ${`e${randomBytes(12).toString("base64url")}`}
-              WHERE NOT EXISTS (SELECT FROM in_flight) AND number IN (
+              UPDATE outgoing_edus SET transaction_id = ${`e${randomBytes(12).toString("base64url")}`}, ts = ${now}
+              FROM fenced
+              WHERE stands AND NOT EXISTS (SELECT FROM in_flight) AND number IN (
                 SELECT number FROM outgoing_edus WHERE destination = ${destination} ORDER BY number LIMIT ${maxEdus})
-              RETURNING number, transaction_id, edu_type, content)
-            SELECT transaction_id, edu_type, content FROM (
-              SELECT * FROM in_flight UNION ALL SELECT * FROM taken) AS transaction ORDER BY number`.pipe(
-            Effect.map((rows) =>
-              Option.map(Option.fromNullishOr(rows[0]), ({ transaction_id }) => ({
-                transactionId: transaction_id,
-                edus: rows.map(({ content, edu_type }) => ({ edu_type, content: JSON.parse(content) as JsonObject }))
-              }))
-            ),
-            Effect.orDie
-          ),
+              RETURNING number, transaction_id, ts, edu_type, content)
+            SELECT transaction_id, coalesce(ts, 0) AS ts, edu_type, content FROM (
+              SELECT in_flight.* FROM in_flight, fenced WHERE stands UNION ALL SELECT * FROM taken) AS transaction
+            ORDER BY number`
+          return Option.map(Option.fromNullishOr(rows[0]), ({ transaction_id, ts }) => ({
+            transactionId: transaction_id,
+            ts: Number(ts),
+            edus: rows.map(({ content, edu_type }) => ({ edu_type, content: JSON.parse(content) as JsonObject }))
+          }))
+        }, Effect.orDie),
         remove: (destination, transactionId) =>
           sql`
             DELETE FROM outgoing_edus

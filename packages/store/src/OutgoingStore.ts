@@ -2,9 +2,10 @@
  * What is to be sent to other servers: the queue of each, and the transactions made of it. The queue is filled by
  * `EventLog`, in the commit of each event.
  *
- * A transaction takes PDUs from the head of the queue and is stored before it is sent. While it is not acknowledged
- * there is no other one to the same destination, so the next request for one gets it again: after a failure, after
- * the process was killed, and on another node. Acknowledged ones are kept for a while, for `/pull`.
+ * A transaction takes PDUs from the head of the queue and is stored as it will be sent, under the fence of the node that
+ * sends. While it is not acknowledged there is no other one to the same destination, so the next request for one gets it
+ * again: after a failure, after the process was killed, and on another node. Acknowledged ones are kept for a while, without
+ * the body, for `/pull`.
  *
  * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
  */
@@ -15,7 +16,8 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { isSpared } from "./DestinationStore.ts"
-import { texts } from "./PgArrays.ts"
+import { bigints, texts } from "./PgArrays.ts"
+import { type Fence, StaleFence, stands } from "./ShardFenceStore.ts"
 
 /** A transaction to another server, its PDUs as events. */
 export interface StoredTransaction {
@@ -24,6 +26,20 @@ export interface StoredTransaction {
   /** The transaction before it. */
   readonly prevIds: ReadonlyArray<string>
   readonly events: ReadonlyArray<Event>
+  readonly eventNids: ReadonlyArray<number>
+}
+
+/** A transaction as it goes over the wire. */
+export interface PreparedRequest {
+  /** The path, encoded. */
+  readonly uri: string
+  /** Canonical JSON. */
+  readonly body: Uint8Array
+}
+
+/** What is to be sent next: a transaction in flight has its request, a new one is still to be prepared. */
+export interface NextTransaction extends StoredTransaction {
+  readonly request: PreparedRequest | undefined
 }
 
 /** How many acknowledged transactions to each destination are kept. */
@@ -36,14 +52,26 @@ interface Row {
   readonly transaction_id: string
   readonly ts: bigint
   readonly prev_ids: ReadonlyArray<string>
+  readonly event_nids: ReadonlyArray<bigint>
   readonly bodies: ReadonlyArray<string>
+}
+
+interface NextRow extends Row {
+  readonly uri: string | null
+  readonly body: Uint8Array | null
 }
 
 const toTransaction = (row: Row): StoredTransaction => ({
   transactionId: row.transaction_id,
   ts: Number(row.ts),
   prevIds: row.prev_ids,
-  events: row.bodies.map((body) => JSON.parse(body) as Event)
+  events: row.bodies.map((body) => JSON.parse(body) as Event),
+  eventNids: row.event_nids.map(Number)
+})
+
+const toNext = (row: NextRow): NextTransaction => ({
+  ...toTransaction(row),
+  request: row.uri === null || row.body === null ? undefined : { uri: row.uri, body: row.body }
 })
 
 export class OutgoingStore extends Context.Service<
@@ -53,7 +81,17 @@ export class OutgoingStore extends Context.Service<
      * The transaction to the destination that is not acknowledged, else a new one of what waits for it, of at most `most`
      * PDUs (1 to 50, default 50). None where nothing waits.
      */
-    readonly next: (destination: ServerName, most?: number) => Effect.Effect<Option.Option<StoredTransaction>>
+    readonly next: (destination: ServerName, most?: number) => Effect.Effect<Option.Option<NextTransaction>>
+    /**
+     * Stores how a transaction will be sent. False where another one is in flight, or it has a request already: `next` has
+     * that.
+     */
+    readonly prepare: (
+      destination: ServerName,
+      transaction: StoredTransaction,
+      request: PreparedRequest,
+      fence?: Fence
+    ) => Effect.Effect<boolean, StaleFence>
     /** The destination has the transaction: what it carried waits no longer. */
     readonly acknowledge: (destination: ServerName, transactionId: string) => Effect.Effect<void>
     /** The destination has refused the transaction. Gives how many times in a row it has. */
@@ -62,7 +100,7 @@ export class OutgoingStore extends Context.Service<
      * The transaction is replaced by one with its first PDU alone, under another ID: a destination may remember what it
      * answered to the old one. The other PDUs wait again.
      */
-    readonly reduce: (destination: ServerName, transactionId: string) => Effect.Effect<void>
+    readonly reduce: (destination: ServerName, transactionId: string, fence?: Fence) => Effect.Effect<void>
     /**
      * The first `limit` transactions to the destination after the newest of those named, oldest first. All that are
      * kept, where none of them is known.
@@ -103,40 +141,57 @@ export class OutgoingStore extends Context.Service<
         ) AS measured
         WHERE place = 1 OR bytes <= ${maxTransactionBytes}`
 
-      const inFlight = (destination: ServerName) => sql`
-        SELECT transaction_id, ts, prev_ids, event_nids FROM outgoing_transactions
-        WHERE destination = ${destination} AND acknowledged_at IS NULL`
-
-      const take = (destination: ServerName, transactionId: string, now: number, most: number) => sql<Row>`
-        WITH unacknowledged AS (${inFlight(destination)}),
+      const read = (destination: ServerName, transactionId: string, now: number, most: number) => sql<NextRow>`
+        WITH unacknowledged AS (
+          SELECT transaction_id, ts, prev_ids, event_nids, uri, body FROM outgoing_transactions
+          WHERE destination = ${destination} AND acknowledged_at IS NULL),
         batch AS (${batch(destination, most)}),
-        made AS (
-          INSERT INTO outgoing_transactions (destination, number, transaction_id, ts, prev_ids, event_nids)
-          SELECT ${destination},
-            coalesce((SELECT max(number) FROM outgoing_transactions WHERE destination = ${destination}), 0) + 1,
-            ${transactionId}, ${now},
+        fresh AS (
+          SELECT ${transactionId}::text AS transaction_id, ${now}::bigint AS ts,
             ARRAY(
               SELECT transaction_id FROM outgoing_transactions WHERE destination = ${destination}
-              ORDER BY number DESC LIMIT 1),
-            event_nids
-          FROM batch WHERE event_nids IS NOT NULL AND NOT EXISTS (SELECT 1 FROM unacknowledged)
-          ON CONFLICT DO NOTHING
-          RETURNING transaction_id, ts, prev_ids, event_nids)
-        SELECT transaction_id, ts, prev_ids, ${bodies} FROM (
-          SELECT * FROM unacknowledged UNION ALL SELECT * FROM made) AS transaction`
+              ORDER BY number DESC LIMIT 1) AS prev_ids,
+            event_nids, NULL::text AS uri, NULL::bytea AS body
+          FROM batch WHERE event_nids IS NOT NULL AND NOT EXISTS (SELECT 1 FROM unacknowledged))
+        SELECT transaction_id, ts, prev_ids, event_nids, uri, body, ${bodies} FROM (
+          SELECT * FROM unacknowledged UNION ALL SELECT * FROM fresh) AS transaction`
 
       const next = Effect.fnUntraced(function* (destination: ServerName, most: number = maxPdus) {
         const now = yield* Clock.currentTimeMillis
         const transactionId = randomBytes(12).toString("base64url")
-        const rows = yield* take(destination, transactionId, now, most)
-        return Option.map(Option.fromNullishOr(rows[0]), toTransaction)
+        const rows = yield* read(destination, transactionId, now, most)
+        return Option.map(Option.fromNullishOr(rows[0]), toNext)
       }, Effect.orDie)
+
+      // A node of an older version stores transactions without their requests.
+      const prepare = Effect.fnUntraced(function* (
+        destination: ServerName,
+        { eventNids, prevIds, transactionId, ts }: StoredTransaction,
+        { body, uri }: PreparedRequest,
+        fence?: Fence
+      ) {
+        const rows = yield* Effect.orDie(sql<{ stands: boolean; stored: boolean }>`
+          WITH fenced AS MATERIALIZED (SELECT ${stands(sql, fence)} AS stands),
+          stored AS (
+            INSERT INTO outgoing_transactions (destination, number, transaction_id, ts, prev_ids, event_nids, uri, body)
+            SELECT ${destination},
+              coalesce((SELECT max(number) FROM outgoing_transactions WHERE destination = ${destination}), 0) + 1,
+              ${transactionId}, ${ts}, ${texts(prevIds)}::text[], ${bigints(eventNids)}::bigint[], ${uri}, ${body}
+            FROM fenced WHERE stands
+            ON CONFLICT (destination) WHERE acknowledged_at IS NULL
+              DO UPDATE SET uri = excluded.uri, body = excluded.body
+              WHERE outgoing_transactions.transaction_id = excluded.transaction_id AND outgoing_transactions.body IS NULL
+            RETURNING 1)
+          SELECT stands, EXISTS (SELECT FROM stored) AS stored FROM fenced`)
+        if (fence !== undefined && rows[0]?.stands !== true) return yield* new StaleFence({ fence })
+        return rows[0]?.stored === true
+      })
 
       const acknowledge = Effect.fnUntraced(function* (destination: ServerName, transactionId: string) {
         const now = yield* Clock.currentTimeMillis
         yield* sql`
           WITH acknowledged AS (
-            UPDATE outgoing_transactions SET acknowledged_at = ${now}
+            UPDATE outgoing_transactions SET acknowledged_at = ${now}, body = NULL
             WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
             RETURNING number, event_nids)
           , outdated AS (
@@ -154,18 +209,17 @@ export class OutgoingStore extends Context.Service<
           Effect.orDie
         )
 
-      const reduce = (destination: ServerName, transactionId: string) =>
+      const reduce = (destination: ServerName, transactionId: string, fence?: Fence) =>
         sql`
           UPDATE outgoing_transactions
-          SET event_nids = event_nids[1:1], refusals = 0, transaction_id = ${randomBytes(12).toString("base64url")}
-          WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL`.pipe(
-          Effect.asVoid,
-          Effect.orDie
-        )
+          SET event_nids = event_nids[1:1], refusals = 0, transaction_id = ${randomBytes(12).toString("base64url")},
+            uri = NULL, body = NULL
+          WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
+            AND ${stands(sql, fence)}`.pipe(Effect.asVoid, Effect.orDie)
 
       const after = (destination: ServerName, transactionIds: ReadonlyArray<string>, limit: number) =>
         sql<Row>`
-          SELECT transaction_id, ts, prev_ids, ${bodies} FROM outgoing_transactions
+          SELECT transaction_id, ts, prev_ids, event_nids, ${bodies} FROM outgoing_transactions
           WHERE destination = ${destination} AND number > coalesce((
             SELECT max(number) FROM outgoing_transactions
             WHERE destination = ${destination} AND transaction_id = ANY (${texts(transactionIds)}::text[])), 0)
@@ -207,6 +261,7 @@ export class OutgoingStore extends Context.Service<
 
       return OutgoingStore.of({
         next,
+        prepare,
         acknowledge,
         refused,
         reduce,

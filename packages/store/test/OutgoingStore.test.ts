@@ -1,9 +1,10 @@
 import { assert, layer } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Layer, Option } from "effect"
+import { Effect, Fiber, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { DestinationStore } from "../src/DestinationStore.ts"
 import { keptTransactions, OutgoingStore } from "../src/OutgoingStore.ts"
+import { ShardFenceStore, StaleFence } from "../src/ShardFenceStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
 const red = "red.test" as ServerName
@@ -27,10 +28,20 @@ const enqueue = Effect.fnUntraced(function* (destination: ServerName, count: num
 const idsOf = (transaction: { readonly events: ReadonlyArray<{ readonly event_id: string }> }) =>
   transaction.events.map((event) => event.event_id)
 
-const nextOf = (destination: ServerName) =>
-  Effect.flatMap(OutgoingStore, (store) => Effect.map(store.next(destination), Option.getOrThrow))
+const request = (transactionId: string) => ({ uri: `/send/${transactionId}`, body: new TextEncoder().encode("{}") })
 
-const stores = Layer.mergeAll(OutgoingStore.layer, DestinationStore.layer).pipe(Layer.provideMerge(TestDatabase.layer))
+/** The next transaction, stored as it is sent. */
+const nextOf = Effect.fnUntraced(function* (destination: ServerName, most?: number) {
+  const store = yield* OutgoingStore
+  const next = Option.getOrThrow(yield* store.next(destination, most))
+  if (next.request !== undefined) return next
+  yield* store.prepare(destination, next, request(next.transactionId))
+  return Option.getOrThrow(yield* store.next(destination))
+})
+
+const stores = Layer.mergeAll(OutgoingStore.layer, DestinationStore.layer, ShardFenceStore.layer).pipe(
+  Layer.provideMerge(TestDatabase.layer)
+)
 
 layer(stores)("OutgoingStore", (it) => {
   it.effect("a transaction is the same until it is acknowledged, then the next names it", () =>
@@ -53,6 +64,61 @@ layer(stores)("OutgoingStore", (it) => {
     })
   )
 
+  it.effect(
+    "a transaction in flight keeps the bytes that were sent first, and a node whose shard was taken stores none",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* OutgoingStore
+        const fences = yield* ShardFenceStore
+        const yellow = "yellow.test" as ServerName
+        const raise = Effect.map(fences.raise([7, 8]), (numbers) => ({ shard: 7, number: numbers.get(7)! }))
+        const former = yield* raise
+        yield* enqueue(yellow, 1)
+        const unsent = Option.getOrThrow(yield* store.next(yellow))
+        const present = yield* raise
+        const refused = store.prepare(yellow, unsent, request(unsent.transactionId), former)
+        assert.deepStrictEqual(yield* Effect.flip(refused), new StaleFence({ fence: former }))
+        assert.deepStrictEqual(yield* Effect.flip(fences.check(former)), new StaleFence({ fence: former }))
+
+        const next = Option.getOrThrow(yield* store.next(yellow))
+        const sent = { uri: "/send/x", body: new Uint8Array([0, 1, 255]) }
+        assert.isTrue(yield* store.prepare(yellow, next, sent, present))
+        assert.isFalse(yield* store.prepare(yellow, unsent, request(unsent.transactionId), present))
+        yield* enqueue(yellow, 1)
+        const again = Option.getOrThrow(yield* store.next(yellow))
+        assert.deepStrictEqual([again.transactionId, again.events], [next.transactionId, next.events])
+        assert.deepStrictEqual([again.request?.uri, [...again.request!.body]], [sent.uri, [0, 1, 255]])
+        yield* store.reduce(yellow, next.transactionId, former)
+        assert.strictEqual(Option.getOrThrow(yield* store.next(yellow)).transactionId, next.transactionId)
+      })
+  )
+
+  it.effect("what a node writes while its shard is taken is there for the next, or refused", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const fences = yield* ShardFenceStore
+      yield* sql`CREATE TABLE written (number integer)`
+      const number = (yield* fences.raise([9])).get(9)!
+      const fence = { shard: 9, number }
+      // The transaction has passed the check when the shard is taken: whoever takes it waits.
+      const write = Effect.gen(function* () {
+        const taking = yield* Effect.forkChild(
+          Effect.andThen(fences.raise([9]), sql<{ number: number }>`SELECT number FROM written`),
+          { startImmediately: true }
+        )
+        yield* sql`INSERT INTO written VALUES (1)`
+        return taking
+      })
+      const taking = yield* fences.under(fence, write)
+      assert.deepStrictEqual(yield* Fiber.join(taking), [{ number: 1 }])
+      assert.strictEqual(
+        (yield* Effect.flip(fences.under(fence, sql`INSERT INTO written VALUES (2)`)))._tag,
+        "StaleFence"
+      )
+      assert.lengthOf(yield* sql`SELECT FROM written`, 1)
+    })
+  )
+
   it.effect("a refused transaction can be reduced to its first PDU, the others wait again", () =>
     Effect.gen(function* () {
       const store = yield* OutgoingStore
@@ -67,7 +133,7 @@ layer(stores)("OutgoingStore", (it) => {
       assert.deepStrictEqual(idsOf(single), idsOf(whole).slice(0, 1))
       assert.strictEqual(yield* store.refused(green, single.transactionId), 1)
       yield* store.acknowledge(green, single.transactionId)
-      const second = Option.getOrThrow(yield* store.next(green, 1))
+      const second = yield* nextOf(green, 1)
       assert.deepStrictEqual(idsOf(second), idsOf(whole).slice(1, 2))
       yield* store.acknowledge(green, second.transactionId)
       assert.deepStrictEqual(idsOf(yield* nextOf(green)), idsOf(whole).slice(2))

@@ -38,6 +38,8 @@ export interface Call<A> {
   /** Path and query, encoded. */
   readonly uri: string
   readonly content?: JsonObject
+  /** The content as canonical JSON, instead of `content`. */
+  readonly body?: Uint8Array
   readonly maxBytes: number
   /** How many request timeouts it may take (default 1; a third where a user waits for a small answer). */
   readonly timeoutFactor?: number
@@ -56,6 +58,13 @@ export const withQuery = (path: string, query: ReadonlyArray<readonly [string, s
   const present = query.flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${encodeURIComponent(value)}`]))
   return present.length === 0 ? path : `${path}?${present.join("&")}`
 }
+
+/** What is sent, as canonical JSON. */
+export const encodeContent = (destination: ServerName, content: JsonObject): Effect.Effect<Buffer, RemoteInvalid> =>
+  Effect.mapError(
+    encodeCanonicalJson(content),
+    ({ reason }) => new RemoteInvalid({ destination, reason: `what is sent has no canonical form: ${reason}` })
+  )
 
 /** A proxy answers so for a server that is not there. */
 const unreachableStatuses: ReadonlySet<number> = new Set([502, 503, 504])
@@ -98,13 +107,7 @@ const make = Effect.gen(function* () {
 
   const exchange = Effect.fnUntraced(function* <A>(call: Call<A>) {
     const { destination, method, uri } = call
-    const body =
-      call.content === undefined
-        ? undefined
-        : yield* Effect.mapError(
-            encodeCanonicalJson(call.content),
-            ({ reason }) => new RemoteInvalid({ destination, reason: `what is sent has no canonical form: ${reason}` })
-          )
+    const body = call.content === undefined ? call.body : yield* encodeContent(destination, call.content)
     const head = { method, uri, origin, destination }
     const authorization = yield* authorizationOf(head, body, yield* signingKeys.current)
     return yield* transport.request({

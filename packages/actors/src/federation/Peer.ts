@@ -3,10 +3,12 @@
  * transactions: at most 50 PDUs and 100 EDUs each, one at a time. The next one follows the answer to the last, so the
  * other server sets the pace, also when it catches up after a long time away.
  *
- * PDUs wait in the store (`OutgoingStore`), and a transaction with PDUs is stored before it is sent: until it is
- * acknowledged every attempt sends that one, also after the process was killed. EDUs wait in memory alone
- * (`PendingEdus`). While this process lasts a repeated transaction has the same EDUs, unless it has become too late for
- * them; a transaction with EDUs alone is not repeated.
+ * PDUs wait in the store (`OutgoingStore`), and a transaction with PDUs is stored as it will be sent, EDUs included: until
+ * it is acknowledged every attempt sends the same bytes, also after the process was killed and on another node. EDUs wait in
+ * memory alone (`PendingEdus`); a transaction with EDUs alone is not repeated.
+ *
+ * Everything happens under the fence of the actor's shard: a node that was stopped, and whose shards others took meanwhile,
+ * sends nothing more.
  *
  * EDUs that must arrive (messages to devices, changes of keys) are stored too (`OutgoingEduStore`), and go in transactions of
  * their own.
@@ -24,16 +26,18 @@ import { todaysKeyPath } from "@greenroom/protocol/federation/KeyApi"
 import { maxEdus, type TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
-import { OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
+import { type EduTransaction, OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
+import { type NextTransaction, OutgoingStore, type StoredTransaction } from "@greenroom/store/OutgoingStore"
+import { ShardFenceStore, type StaleFence } from "@greenroom/store/ShardFenceStore"
 import { Clock, Effect, FiberHandle, Option, Random, Result, Semaphore } from "effect"
 import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { actorFence, ShardFences } from "../runtime/ShardFences.ts"
 import { Destinations } from "./Destinations.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { FederationTransport } from "./FederationTransport.ts"
 import { Peer } from "./PeerProtocol.ts"
-import { type EduContent, eduFreshness, PendingEdus } from "./PendingEdus.ts"
+import { type EduContent, PendingEdus } from "./PendingEdus.ts"
 import type { RemoteInvalid, RemoteRefused, RemoteUnreachable } from "./RemoteError.ts"
 import { ServerServerClient } from "./ServerServerClient.ts"
 import { refusalsUntilFinal, waitAfterRefusal } from "./TransactionRefusal.ts"
@@ -52,9 +56,9 @@ const maxProbeBytes = 64 * 1024
 
 /** A transaction to send; without `stored`, of EDUs alone: of those that must arrive, or of those that may be lost. */
 interface Outgoing {
-  readonly stored: StoredTransaction | undefined
-  /** The ID of a transaction of EDUs that must arrive. */
-  readonly durable?: string
+  readonly stored: NextTransaction | undefined
+  /** A transaction of EDUs that must arrive. */
+  readonly durable?: EduTransaction
   readonly edus: ReadonlyArray<EduContent>
 }
 
@@ -76,16 +80,19 @@ const behaviour = Effect.gen(function* () {
   const rooms = yield* FederationRooms
   const client = yield* ServerServerClient
   const transport = yield* FederationTransport
+  const fences = yield* ShardFenceStore
+  const { refused: fenceRefused } = yield* ShardFences
+  const fence = yield* actorFence
   const retry = yield* FiberHandle.make()
   const oneAtATime = Semaphore.makeUnsafe(1).withPermits(1)
 
   const pending = new PendingEdus()
   /** Whether the store may have something for the server. */
   let queued = true
-  /** The EDUs that went with the transaction which is not acknowledged. */
-  let attached:
-    | { readonly transactionId: string; readonly edus: ReadonlyArray<EduContent>; readonly at: number }
-    | undefined
+  /** The transaction in flight that has no EDUs for sure. */
+  let withoutEdus: string | undefined
+  /** Another node has taken the shard: this actor sends nothing more. */
+  let isReplaced = false
 
   /** For how long the server is to be spared, as all nodes know it, in ms; 0 if it is not. */
   const knownSparing = Effect.matchEffect(destinations.check(destination), {
@@ -105,29 +112,24 @@ const behaviour = Effect.gen(function* () {
 
   // What is next
 
-  /** None beside a PDU of a refused transaction: what is refused then is the PDU. */
-  const edusFor = (transactionId: string, now: number): ReadonlyArray<EduContent> => {
-    if (singly > 0) return []
-    if (attached?.transactionId !== transactionId) {
-      attached = { transactionId, edus: pending.take(maxEdus, now), at: now }
-    }
-    return now - attached.at <= eduFreshness ? attached.edus : []
-  }
-
   const next = Effect.fnUntraced(function* (now: number): Effect.fn.Return<Outgoing | undefined> {
     if (queued) {
       queued = false
       // Before events that are read with the keys which they bring.
-      const durable = yield* Effect.onError(eduStore.next(destination), () => Effect.sync(() => (queued = true)))
+      const durable = yield* Effect.onError(eduStore.next(destination, fence), () => Effect.sync(() => (queued = true)))
       if (Option.isSome(durable)) {
         queued = true
-        return { stored: undefined, durable: durable.value.transactionId, edus: durable.value.edus }
+        return { stored: undefined, durable: durable.value, edus: durable.value.edus }
       }
       const stored = yield* Effect.onError(store.next(destination, singly > 0 ? 1 : undefined), () =>
         Effect.sync(() => (queued = true))
       )
       queued = queued || Option.isSome(stored)
-      if (Option.isSome(stored)) return { stored: stored.value, edus: edusFor(stored.value.transactionId, now) }
+      if (Option.isSome(stored)) {
+        // None beside a PDU of a refused transaction: what is refused then is the PDU.
+        const isAlone = stored.value.request !== undefined || singly > 0
+        return { stored: stored.value, edus: isAlone ? [] : pending.take(maxEdus, now) }
+      }
     }
     const edus = pending.take(maxEdus, now)
     return edus.length === 0 ? undefined : { stored: undefined, edus }
@@ -143,24 +145,50 @@ const behaviour = Effect.gen(function* () {
       Effect.tapError(({ reason }) => destinations.failed(destination, reason))
     )
 
+  const envelope = (edus: ReadonlyArray<EduContent>) => ({
+    origin: serverName,
+    destination,
+    prev_ids: [],
+    pdus: [],
+    ...(edus.length === 0 ? {} : { edus: edus.map((edu) => ({ ...edu, origin: serverName, destination })) })
+  })
+
+  /** The request of a transaction with PDUs, stored before it is sent. Undefined where another one is in flight. */
+  const prepare = Effect.fnUntraced(function* (stored: NextTransaction, edus: ReadonlyArray<EduContent>) {
+    if (stored.request !== undefined) return stored.request
+    const request = yield* client.prepareTransaction({
+      ...envelope(edus),
+      transaction_id: stored.transactionId,
+      ts: stored.ts,
+      prev_ids: stored.prevIds,
+      pdus: yield* rooms.toPdus(stored.events)
+    })
+    if (!(yield* store.prepare(destination, stored, request, fence))) return
+    withoutEdus = edus.length === 0 ? stored.transactionId : undefined
+    return request
+  })
+
+  /** A transaction of EDUs alone. */
+  const sendEdus = Effect.fnUntraced(function* (edus: ReadonlyArray<EduContent>, durable: EduTransaction | undefined) {
+    if (durable === undefined) yield* fences.check(fence)
+    return yield* client.sendEdus({
+      ...envelope(edus),
+      transaction_id: durable?.transactionId ?? randomBytes(12).toString("base64url"),
+      ts: durable?.ts ?? (yield* Clock.currentTimeMillis)
+    })
+  })
+
   const send = Effect.fnUntraced(function* ({ durable, edus, stored }: Outgoing) {
     if (unreachable) yield* probe
     unreachable = false
-    const pdus = stored === undefined ? [] : yield* rooms.toPdus(stored.events)
-    return yield* client.sendTransaction(destination, {
-      transaction_id: stored?.transactionId ?? durable ?? randomBytes(12).toString("base64url"),
-      origin: serverName,
-      destination,
-      ts: stored?.ts ?? (yield* Clock.currentTimeMillis),
-      prev_ids: stored?.prevIds ?? [],
-      pdus,
-      ...(edus.length === 0 ? {} : { edus: edus.map((edu) => ({ ...edu, origin: serverName, destination })) })
-    })
+    if (stored === undefined) return yield* sendEdus(edus, durable)
+    const request = yield* prepare(stored, edus)
+    return request === undefined ? undefined : yield* client.sendTransaction(destination, request)
   })
 
   /** The PDUs of the transaction wait no longer. */
   const settle = Effect.fnUntraced(function* ({ events, transactionId }: StoredTransaction) {
-    attached = undefined
+    withoutEdus = undefined
     singly = Math.max(0, singly - events.length)
     yield* store.acknowledge(destination, transactionId)
   })
@@ -196,11 +224,12 @@ const behaviour = Effect.gen(function* () {
   })
 
   /** The transaction will not be taken as it is: its PDUs go one by one, and the only PDU of one is dropped. */
-  const giveUp = Effect.fnUntraced(function* (stored: StoredTransaction, hadEdus: boolean, reason: string) {
+  const giveUp = Effect.fnUntraced(function* (stored: StoredTransaction, reason: string) {
     const [first, ...others] = stored.events
-    if (others.length > 0 || hadEdus) {
+    const mayHaveEdus = singly === 0 && withoutEdus !== stored.transactionId
+    if (others.length > 0 || mayHaveEdus) {
       singly = Math.max(singly, stored.events.length)
-      yield* store.reduce(destination, stored.transactionId)
+      yield* store.reduce(destination, stored.transactionId, fence)
       return yield* Effect.logWarning(`${destination} refuses a transaction, its PDUs are sent one by one: ${reason}`)
     }
     yield* settle(stored)
@@ -208,39 +237,54 @@ const behaviour = Effect.gen(function* () {
   })
 
   /** A server that answers with errors can be reached: how long it is spared is known here alone. */
-  const refused = Effect.fnUntraced(function* (
-    { durable, edus, stored }: Outgoing,
-    error: RemoteRefused | RemoteInvalid
-  ) {
+  const refused = Effect.fnUntraced(function* ({ durable, stored }: Outgoing, error: RemoteRefused | RemoteInvalid) {
     const unstored = durable === undefined ? 1 : refusals + 1
     const count = stored === undefined ? unstored : yield* store.refused(destination, stored.transactionId)
     const isFinal = count >= refusalsUntilFinal(error)
     queued = true
     if (isFinal && durable !== undefined) {
-      yield* eduStore.remove(destination, durable)
+      yield* eduStore.remove(destination, durable.transactionId)
       yield* Effect.logError(`${destination} refuses EDUs, they are dropped: ${reasonOf(error)}`)
     }
     if (!isFinal || stored === undefined) {
       yield* Effect.logWarning(`${destination} refuses a transaction: ${reasonOf(error)}`)
-    } else yield* giveUp(stored, edus.length > 0, reasonOf(error))
+    } else yield* giveUp(stored, reasonOf(error))
     const asked = error._tag === "RemoteRefused" ? error.retryAfter : undefined
     const wait = waitAfterRefusal(++refusals, isFinal, yield* Random.next, asked)
     if (wait > 0) yield* spareFor(wait)
   })
 
+  const replaced = Effect.fnUntraced(function* (stale: StaleFence) {
+    isReplaced = true
+    yield* Effect.logInfo(`Another node sends to ${destination}`)
+    yield* fenceRefused(stale.fence)
+  })
+
+  const done = Effect.fnUntraced(function* (
+    { durable, edus, stored }: Outgoing,
+    answer: TransactionAnswer | undefined
+  ) {
+    // Another transaction was in flight: the EDUs go with the next one.
+    if (answer === undefined) {
+      const now = yield* monotonicMillis
+      for (const edu of edus) pending.add(edu, now)
+      return
+    }
+    refusals = 0
+    if (durable !== undefined) yield* eduStore.remove(destination, durable.transactionId)
+    if (stored !== undefined) yield* acknowledged(stored, answer)
+  })
+
   const sendAll: Effect.Effect<void> = Effect.gen(function* () {
-    while (true) {
+    while (!isReplaced) {
       const now = yield* monotonicMillis
       if (now < spareUntil) return yield* waitForRetry(now)
       const outgoing = yield* next(now)
       if (outgoing === undefined) return
-      const { stored } = outgoing
       const answer = yield* Effect.result(send(outgoing))
-      if (Result.isSuccess(answer)) {
-        refusals = 0
-        if (outgoing.durable !== undefined) yield* eduStore.remove(destination, outgoing.durable)
-        if (stored !== undefined) yield* acknowledged(stored, answer.success)
-      } else if (answer.failure._tag === "RemoteUnreachable") yield* unreached(answer.failure)
+      if (Result.isSuccess(answer)) yield* done(outgoing, answer.success)
+      else if (answer.failure._tag === "StaleFence") yield* replaced(answer.failure)
+      else if (answer.failure._tag === "RemoteUnreachable") yield* unreached(answer.failure)
       else yield* refused(outgoing, answer.failure)
     }
   })

@@ -14,12 +14,14 @@ import { type EventId, isEventId, type RoomId, type ServerName, type UserId } fr
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
 import { roomVersions } from "@greenroom/room/RoomVersions"
+import type { PreparedRequest } from "@greenroom/store/OutgoingStore"
 import { Context, Effect, Layer } from "effect"
 import type { PublicRoomsRequest } from "../room/PublicRooms.ts"
 import type { MembershipHandshake } from "../room/RemoteRooms.ts"
 import {
   answerLimits,
   type Call,
+  encodeContent,
   FederationCalls,
   isUnrecognized,
   pathOf,
@@ -37,7 +39,7 @@ import {
   readState,
   readTransactionAnswer
 } from "./internal/answers.ts"
-import type { RemoteError } from "./RemoteError.ts"
+import type { RemoteError, RemoteInvalid } from "./RemoteError.ts"
 
 /** Where the server-server API is. */
 const prefix = "/_matrix/federation"
@@ -85,6 +87,13 @@ const publicRoomsContent = ({ allNetworks, limit, network, search, since, types 
 
 const knownVersions = [...roomVersions.keys()]
 
+const transactionCall = {
+  method: "PUT" as const,
+  maxBytes: answerLimits.transaction,
+  timeoutFactor: 2,
+  read: readTransactionAnswer
+}
+
 const isDraftPdu = (pdu: JsonObject): boolean => pdu.pdu_id !== undefined
 
 /** Every endpoint over the one way to call them. */
@@ -118,31 +127,40 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
     )
   }
 
+  const transactionCalls = ({ destination, edus, origin, pdus, prev_ids, transaction_id, ts }: OutgoingTransaction) => {
+    const asked = { destination, ...transactionCall }
+    const parts = { origin, pdus, ...(edus === undefined ? {} : { edus }) }
+    return {
+      inDraft: {
+        ...asked,
+        uri: federationPrefix + pathOf("send", transaction_id),
+        content: { ...parts, transaction_id, destination, ts, prev_ids } as unknown as JsonObject
+      },
+      today: {
+        ...asked,
+        uri: path("v1", "send", transaction_id),
+        content: { ...parts, origin_server_ts: ts } as unknown as JsonObject
+      }
+    }
+  }
+
+  /** A transaction of EDUs, which belong to no room. */
+  const sendEdus = (transaction: OutgoingTransaction): Effect.Effect<TransactionAnswer, RemoteError> => {
+    const { inDraft, today } = transactionCalls(transaction)
+    return callEither(today, inDraft)
+  }
+
+  /** How a transaction with PDUs goes over the wire: in the dialect of their rooms. */
+  const prepareTransaction = (transaction: OutgoingTransaction): Effect.Effect<PreparedRequest, RemoteInvalid> => {
+    const { inDraft, today } = transactionCalls(transaction)
+    const { content, destination, uri } = transaction.pdus.every(isDraftPdu) ? inDraft : today
+    return Effect.map(encodeContent(destination, content), (body) => ({ uri, body }))
+  }
+
   const sendTransaction = (
     destination: ServerName,
-    { edus, origin, pdus, prev_ids, transaction_id, ts }: OutgoingTransaction
-  ): Effect.Effect<TransactionAnswer, RemoteError> => {
-    const asked = {
-      destination,
-      method: "PUT" as const,
-      maxBytes: answerLimits.transaction,
-      timeoutFactor: 2,
-      read: readTransactionAnswer
-    }
-    const parts = { origin, pdus, ...(edus === undefined ? {} : { edus }) }
-    const inDraft: Call<TransactionAnswer> = {
-      ...asked,
-      uri: federationPrefix + pathOf("send", transaction_id),
-      content: { ...parts, transaction_id, destination, ts, prev_ids } as unknown as JsonObject
-    }
-    if (pdus.length > 0 && pdus.every(isDraftPdu)) return call(inDraft)
-    const today: Call<TransactionAnswer> = {
-      ...asked,
-      uri: path("v1", "send", transaction_id),
-      content: { ...parts, origin_server_ts: ts } as unknown as JsonObject
-    }
-    return pdus.length > 0 ? call(today) : callEither(today, inDraft)
-  }
+    { body, uri }: PreparedRequest
+  ): Effect.Effect<TransactionAnswer, RemoteError> => call({ destination, ...transactionCall, uri, body })
 
   const sendMembership = (
     destination: ServerName,
@@ -165,6 +183,8 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
   }
 
   return {
+    sendEdus,
+    prepareTransaction,
     sendTransaction,
     makeMembership,
     sendMembership,

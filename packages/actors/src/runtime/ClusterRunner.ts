@@ -3,6 +3,7 @@
  * shards by advisory locks of PostgreSQL (`SqlRunnerStorage`). See docs/scaling.md.
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import {
   MessageStorage,
@@ -19,6 +20,7 @@ import type { LocalShardingOptions } from "./internal/LocalSharding.ts"
 import * as nodeConnections from "./internal/nodeConnections.ts"
 import { defaults, type LocalRunnerOptions } from "./LocalRunner.ts"
 import { addressOfNode, Nodes, randomName } from "./Nodes.ts"
+import { ShardFences } from "./ShardFences.ts"
 
 export interface ClusterRunnerOptions extends LocalRunnerOptions {
   /** Where other nodes reach this one. */
@@ -34,10 +36,14 @@ export interface ClusterRunnerOptions extends LocalRunnerOptions {
  */
 const lockExpiration = 6_000
 
+/** Among how many shards the actors are divided: the same on all nodes. Fences are kept by their numbers. */
+const shards = 300
+
 const configOf = ({ host, listenHost = host, port }: ClusterRunnerOptions, options: LocalShardingOptions) =>
   ShardingConfig.layer({
     runnerAddress: Option.some(RunnerAddress.make(host, port)),
     runnerListenAddress: Option.some(RunnerAddress.make(listenHost, port)),
+    shardsPerGroup: shards,
     shardLockExpiration: lockExpiration,
     shardLockRefreshInterval: lockExpiration / 3,
     refreshAssignmentsInterval: "1 second",
@@ -136,12 +142,12 @@ export const layer = (
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
       const isCurrent = () => seen.isCurrent(monotonicMillisUnsafe(clock))
-      const { held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent })
+      const { fences, held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent })
       const nodes = seen.nodes(() => held.size > 0 && isCurrent())
-      return Context.make(Sharding.Sharding, sharding).pipe(Context.add(Nodes, nodes))
+      return Context.make(Sharding.Sharding, sharding).pipe(Context.add(Nodes, nodes), Context.add(ShardFences, fences))
     })
   ).pipe(
-    Layer.provide(nodeConnections.layer),
+    Layer.provide([nodeConnections.layer, ShardFenceStore.layer]),
     Layer.provide([MessageStorage.layerNoop, watched(seen)]),
     Layer.provide(configOf(options, limits))
   )

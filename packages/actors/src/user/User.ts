@@ -1,6 +1,6 @@
 /**
  * The User actor: one per user of this server, keyed by user ID. It owns the profile, the presence list and the permission
- * to see the user's presence, and is their only writer.
+ * to see the user's presence, and is their only writer: what it writes is bound to the fence of its shard.
  *
  * Its state is in the store, so a restart or a move to another node loses nothing. A changed display name or avatar is marked
  * as pending in the commit of the change. The actor updates the memberships of the rooms after it has answered; a change that
@@ -15,12 +15,15 @@ import { BadRequest, NotFound } from "@greenroom/protocol/MatrixError"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { Effect, Exit, Option, Schedule, Semaphore } from "effect"
 import { Entity } from "effect/cluster"
 import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { Presences } from "../presence/Presences.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { NodeUnavailable } from "../runtime/NodeUnavailable.ts"
+import { actorFence, ShardFences } from "../runtime/ShardFences.ts"
 import { maxPresenceList, maxProfileFields, User } from "./UserProtocol.ts"
 
 // --- State ------------------------------------------------------------------------------------------------------------
@@ -46,7 +49,16 @@ const behaviour = Effect.gen(function* () {
   const presences = yield* Presences
   const stream = yield* EphemeralStream
   const oneAtATime = Semaphore.makeUnsafe(1).withPermits(1)
+  const fences = yield* ShardFenceStore
+  const { refused } = yield* ShardFences
+  const fence = yield* actorFence
   const tellingRooms = Semaphore.makeUnsafe(1).withPermits(1)
+
+  /** Writes, unless another node has taken the shard. */
+  const fenced = <A>(write: Effect.Effect<A>): Effect.Effect<A> =>
+    Effect.catch(fences.under(fence, write), (stale) =>
+      Effect.andThen(refused(stale.fence), Effect.die(new NodeUnavailable(`Another node runs User ${userId}`)))
+    )
 
   // --- Profile
 
@@ -57,10 +69,10 @@ const behaviour = Effect.gen(function* () {
   })
 
   const setField = Effect.fnUntraced(function* (field: string, value: Json, visibility: ProfileVisibility) {
-    if (value === null) yield* profiles.remove(userId, field)
+    if (value === null) yield* fenced(profiles.remove(userId, field))
     else {
       yield* checkCount(field)
-      yield* profiles.set(userId, field, { value, visibility: isPublicField(field) ? "public" : visibility })
+      yield* fenced(profiles.set(userId, field, { value, visibility: isPublicField(field) ? "public" : visibility }))
     }
     if (!isPublicField(field)) return
     yield* Effect.orDie(self.TellRooms(undefined, { discard: true }))
@@ -99,11 +111,11 @@ const behaviour = Effect.gen(function* () {
     if (list.size > maxPresenceList) {
       return yield* new BadRequest({ error: `A presence list has at most ${maxPresenceList} users` })
     }
-    for (const other of observed) yield* lists.invite(userId, other)
+    yield* fenced(Effect.forEach(observed, (other) => lists.invite(userId, other), { discard: true }))
   })
 
   const accept = Effect.fnUntraced(function* (observer: UserId) {
-    const asked = yield* lists.accept(userId, observer)
+    const asked = yield* fenced(lists.accept(userId, observer))
     if (asked) yield* letSee(observer)
     return asked
   })
@@ -122,7 +134,7 @@ const behaviour = Effect.gen(function* () {
   })
 
   const answerInvite = Effect.fnUntraced(function* (observer: UserId, accepting: boolean) {
-    const asked = accepting ? yield* accept(observer) : yield* lists.deny(userId, observer)
+    const asked = accepting ? yield* accept(observer) : yield* fenced(lists.deny(userId, observer))
     if (!asked) return yield* new NotFound({ error: `${observer} has not asked to see your presence` })
     if (!accepting) yield* presences.listChanged(observer)
   })
@@ -137,10 +149,10 @@ const behaviour = Effect.gen(function* () {
     TellRooms: () => tellingRooms(tellRooms),
     InviteToList: ({ payload }) => oneAtATime(inviteToList(payload.observed)),
     DropFromList: ({ payload }) =>
-      oneAtATime(Effect.tap(lists.drop(userId, payload.observed), () => presences.listChanged(userId))),
+      oneAtATime(Effect.tap(fenced(lists.drop(userId, payload.observed)), () => presences.listChanged(userId))),
     PresenceInvited: ({ payload }) => oneAtATime(invited(payload.observer)),
     AnswerPresenceInvite: ({ payload }) => oneAtATime(answerInvite(payload.observer, payload.accept)),
-    Forget: () => oneAtATime(Effect.andThen(profiles.removeAll(userId), lists.removeAll(userId)))
+    Forget: () => oneAtATime(fenced(Effect.andThen(profiles.removeAll(userId), lists.removeAll(userId))))
   })
 })
 

@@ -4,12 +4,28 @@
  *
  * An actor exists once on a node, in `Actors`. The entity that Effect knows only hands over what other nodes have sent.
  * A singleton for each shard (`registerGuard`) says whether the node holds it: Effect stops it, and waits for that, before
- * another node gets the shard. Its end passivates the actors of the shard.
+ * another node gets the shard. Its end passivates the actors of the shard. It raises the fence of the shard first, so that
+ * what a former holder still writes is refused.
  */
-import { Cause, Context, Duration, Effect, Latch, Option, type Scope } from "effect"
-import { Entity, EntityId, type ShardId, Sharding, ShardingConfig } from "effect/cluster"
+import { type Fence, ShardFenceStore } from "@greenroom/store/ShardFenceStore"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Latch,
+  Option,
+  Request,
+  RequestResolver,
+  type Scope
+} from "effect"
+import { Entity, EntityId, ShardId, Sharding, ShardingConfig } from "effect/cluster"
+import type { SqlError } from "effect/sql"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { AnswerWithin, MayRepeat } from "../Repetition.ts"
+import type { ShardFencing } from "../ShardFences.ts"
 import { periodically } from "../Supervision.ts"
 import {
   ActorKinds,
@@ -89,9 +105,31 @@ export interface ClusterShardingOptions extends LocalShardingOptions {
 
 export interface ClusterShardingParts {
   readonly sharding: Sharding.Sharding["Service"]
-  /** The shards that this node holds. */
-  readonly held: ReadonlySet<ShardId.ShardId>
+  readonly fences: ShardFencing
+  /** The shards that this node holds, with the number of the fence of each. */
+  readonly held: ReadonlyMap<ShardId.ShardId, number>
 }
+
+/** Raises fences: of all shards that come at once in one statement. */
+const makeRaise = (store: ShardFenceStore["Service"]) => {
+  const resolver = RequestResolver.make<RaiseFence>((entries) =>
+    Effect.matchCause(store.raise(entries.map(({ request }) => request.shard.id)), {
+      onFailure: (cause) => {
+        for (const entry of entries) entry.completeUnsafe(Exit.failCause(cause))
+      },
+      onSuccess: (numbers) => {
+        for (const entry of entries) entry.completeUnsafe(Exit.succeed(numbers.get(entry.request.shard.id)!))
+      }
+    })
+  )
+  return (shard: ShardId.ShardId) => Effect.request(new RaiseFence({ shard }), resolver)
+}
+
+class RaiseFence extends Request.TaggedClass("RaiseFence")<
+  { readonly shard: ShardId.ShardId },
+  number,
+  SqlError.SqlError
+> {}
 
 /** On Effect's `Sharding`. Returns when this node holds shards; lives until the scope ends. */
 export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions) {
@@ -101,24 +139,65 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
   const residents: ResidentCount = { count: 0, limit: options.maxResidentActors }
   const kinds = new ActorKinds()
   const registered = new Set<Actors>()
-  const held = new Set<ShardId.ShardId>()
+  const scope = yield* Effect.scope
+  const held = new Map<ShardId.ShardId, number>()
   const holdsAny = Latch.makeUnsafe(false)
+  const raise = makeRaise(yield* ShardFenceStore)
+  /** Actors that start before the fence of their shard is raised. */
+  const waiting = new Map<ShardId.ShardId, Deferred.Deferred<Fence>>()
+
+  const hold = (shard: ShardId.ShardId, number: number) => {
+    held.set(shard, number)
+    const waiter = waiting.get(shard)
+    waiting.delete(shard)
+    if (waiter !== undefined) Deferred.doneUnsafe(waiter, Exit.succeed({ shard: shard.id, number }))
+    holdsAny.openUnsafe()
+  }
+
+  const retire = (shard: ShardId.ShardId) =>
+    Effect.suspend(() => {
+      held.delete(shard)
+      return Effect.forEach(registered, (actors) => actors.retireShard(shard), {
+        concurrency: "unbounded",
+        discard: true
+      })
+    })
+
+  const untilRaised = (shard: ShardId.ShardId): Effect.Effect<number> =>
+    Effect.catch(raise(shard), () => Effect.delay(untilRaised(shard), retryInterval))
 
   const guard = (shard: ShardId.ShardId) =>
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        held.add(shard)
-        holdsAny.openUnsafe()
-      }),
-      () =>
-        Effect.suspend(() => {
-          held.delete(shard)
-          return Effect.forEach(registered, (actors) => actors.retireShard(shard), {
-            concurrency: "unbounded",
-            discard: true
-          })
-        })
+    Effect.flatMap(untilRaised(shard), (number) =>
+      Effect.acquireRelease(
+        Effect.sync(() => hold(shard, number)),
+        () => retire(shard)
+      )
     )
+
+  const fences: ShardFencing = {
+    of: (shard) =>
+      Effect.suspend(() => {
+        const number = held.get(shard)
+        if (number !== undefined) return Effect.succeed({ shard: shard.id, number })
+        const waiter = waiting.get(shard) ?? Deferred.makeUnsafe<Fence>()
+        waiting.set(shard, waiter)
+        return Deferred.await(waiter)
+      }),
+    current: (shard) => {
+      const number = held.get(shard)
+      return number === undefined ? undefined : { shard: shard.id, number }
+    },
+    held: () => Array.from(held, ([shard, number]) => ({ shard: shard.id, number })),
+    // Another node may have had the shard while this one did not notice.
+    refused: ({ number, shard: id }) => {
+      const shard = ShardId.make(group, id)
+      const isStill = () => held.get(shard) === number && options.isCurrent()
+      const again = Effect.flatMap(untilRaised(shard), (raised) =>
+        isStill() ? Effect.map(retire(shard), () => hold(shard, raised)) : Effect.void
+      )
+      return isStill() ? Effect.asVoid(Effect.forkIn(again, scope)) : Effect.void
+    }
+  }
   for (const [shard, name] of guardNames(cluster, config.shardsPerGroup)) {
     yield* cluster.registerSingleton(name, guard(shard), { shardGroup: group })
   }
@@ -184,5 +263,5 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     activeEntityCount: Effect.sync(() => residents.count)
   })
   yield* holdsAny.await
-  return { sharding, held } satisfies ClusterShardingParts
+  return { sharding, fences, held } satisfies ClusterShardingParts
 })

@@ -1,7 +1,8 @@
 /**
  * Tells pushers of notifications, and of unread counts that have changed. A node serves the users whose shard it holds, and
  * follows the log for them: a pusher's position in the log is kept, so that a notification is sent also if the node ended
- * before. A gateway that fails is tried again after 1, 2, 4 seconds and so on up to an hour; what it has not taken after a
+ * before. Before each notification the fence of the shard is checked: a node that was stopped, and whose shards others took
+ * meanwhile, sends none. A gateway that fails is tried again after 1, 2, 4 seconds and so on up to an hour; what it has not taken after a
  * day is left out.
  *
  * Source: "Push notifications" of the client-server specification, "Push Gateway API".
@@ -14,11 +15,13 @@ import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { PusherStore, pusherChanges, type StoredPusher } from "@greenroom/store/PusherStore"
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
+import { type Fence, ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Clock, Effect, Latch, Layer, Option, Semaphore } from "effect"
-import { EntityId, ShardId, Sharding } from "effect/cluster"
+import { EntityId, Sharding } from "effect/cluster"
+import { ShardFences } from "../../runtime/ShardFences.ts"
 import { keepRunning, periodically } from "../../runtime/Supervision.ts"
 import { type Notification, Notifications } from "./Notifications.ts"
 import { type PushFailed, PushGateway } from "./PushGateway.ts"
@@ -35,9 +38,6 @@ const giveUpAfter = 86_400_000
 /** After how many transactions without a notification the position of a pusher is written. */
 const noteAfter = 100_000
 
-/** How many shards the cluster has (Effect's default). */
-const shards = 300
-
 /** How often users are looked for whose shard has come to this node, or whose pushers are to be tried again. */
 const sweepInterval = "10 seconds"
 
@@ -50,6 +50,8 @@ interface Told {
 
 interface Served {
   pushers: ReadonlyArray<Told>
+  /** Under which the node serves the user. */
+  fence: Fence | undefined
   readonly rooms: Set<RoomId>
   /** The unread count that the pushers know; undefined where that is unknown. */
   badge: number | undefined
@@ -59,6 +61,8 @@ interface Served {
   /** When to try again, by the monotonic clock. */
   retryAt: number
 }
+
+const unserved = { pushers: [], fence: undefined, badge: undefined, hasRead: false, failures: 0, retryAt: 0 }
 
 const tweaksOf = ({ actions }: Notification): JsonObject =>
   Object.fromEntries(
@@ -107,7 +111,11 @@ const make = Effect.gen(function* () {
   const working = new Set<UserId>()
   const somethingDue = Latch.makeUnsafe(false)
 
-  const isOurs = (userId: UserId): boolean => sharding.hasShardId(sharding.getShardId(EntityId.make(userId), "default"))
+  const fences = yield* ShardFenceStore
+  const fencing = yield* ShardFences
+
+  const shardOf = (userId: UserId) => sharding.getShardId(EntityId.make(userId), "default")
+  const isOurs = (userId: UserId): boolean => sharding.hasShardId(shardOf(userId))
 
   const markDue = (userId: UserId) => {
     due.add(userId)
@@ -144,12 +152,13 @@ const make = Effect.gen(function* () {
     for (const userId of userIds ?? [...served.keys()]) if (!found.has(userId)) stopServing(userId)
     const fresh = [...found.keys()].filter((userId) => !served.has(userId))
     for (const userId of fresh) {
-      served.set(userId, { pushers: [], rooms: new Set(), badge: undefined, hasRead: false, failures: 0, retryAt: 0 })
+      served.set(userId, { ...unserved, rooms: new Set() })
     }
     for (const [userId, pushers] of found) {
       const user = served.get(userId)
       if (user === undefined) continue
       user.pushers = pushers.map(toldOf)
+      user.fence = fencing.current(shardOf(userId))
       user.retryAt = 0
     }
     const roomsOf = yield* rooms.joinedRoomsOfAll(fresh)
@@ -160,18 +169,9 @@ const make = Effect.gen(function* () {
     for (const userId of found.keys()) markDue(userId)
   })
 
-  /** Which shards the node holds, as one text. */
-  const heldShards = (): string => {
-    const held: Array<number> = []
-    for (let index = 1; index <= shards; index++) {
-      if (sharding.hasShardId(ShardId.make("default", index))) held.push(index)
-    }
-    return held.join()
-  }
-
-  let held = ""
+  let held: string | undefined
   const refreshMoved = Effect.suspend(() => {
-    const now = heldShards()
+    const now = JSON.stringify(fencing.held())
     if (now === held) return Effect.void
     return Effect.tap(refresh(), () => Effect.sync(() => (held = now)))
   })
@@ -267,7 +267,7 @@ const make = Effect.gen(function* () {
   }
 
   /** Sends to one pusher what came after its position. Gives whether there was anything. */
-  const catchUp = Effect.fnUntraced(function* (told: Told, upTo: StreamPosition) {
+  const catchUp = Effect.fnUntraced(function* (told: Told, upTo: StreamPosition, fence: Fence | undefined) {
     const { pusher } = told
     let isTold = false
     while (comparePositions(told.seen, upTo) < 0) {
@@ -275,6 +275,7 @@ const make = Effect.gen(function* () {
       const badge = found.length === 0 ? 0 : yield* unreadCount(pusher.userId, upTo)
       for (const notification of found) {
         if (!notification.read) {
+          yield* fences.check(fence)
           yield* tell(pusher, notification, badge)
           isTold = true
         }
@@ -302,6 +303,7 @@ const make = Effect.gen(function* () {
     const isNews = !isTold && user.badge !== badge
     user.badge = badge
     if (!isNews) return
+    yield* fences.check(user.fence)
     for (const { pusher } of user.pushers) yield* send(pusher, { counts: countsOf(badge), devices: [deviceOf(pusher)] })
   })
 
@@ -320,7 +322,7 @@ const make = Effect.gen(function* () {
     let isTold = false
     for (const told of user.pushers) {
       yield* skipExpired(told, upTo)
-      isTold = (yield* Effect.catchTag(catchUp(told, upTo), "PushFailed", noteFailure(told))) || isTold
+      isTold = (yield* Effect.catchTag(catchUp(told, upTo, user.fence), "PushFailed", noteFailure(told))) || isTold
     }
     yield* Effect.catchTag(tellBadge(userId, user, upTo, isTold), "PushFailed", noteFailure())
     if (failed.length === 0) user.failures = 0
@@ -335,6 +337,7 @@ const make = Effect.gen(function* () {
     const user = served.get(userId)
     if (user === undefined || !isOurs(userId)) return
     yield* serve(userId, user).pipe(
+      Effect.catchTag("StaleFence", ({ fence }) => Effect.map(fencing.refused(fence), () => stopServing(userId))),
       Effect.catchCause((cause) =>
         Effect.flatMap(monotonicMillis, (now) => {
           user.failures++

@@ -1,0 +1,33 @@
+/**
+ * The fences under which this node holds the shards of its actors (`ShardFenceStore`). An actor that writes or sends takes
+ * its fence when it starts, and hands it to the store with what it writes. A process that runs alone has none.
+ */
+import type { Fence } from "@greenroom/store/ShardFenceStore"
+import { Context, Effect } from "effect"
+import { Entity, type ShardId } from "effect/cluster"
+
+export interface ShardFencing {
+  /** The fence of a shard that this node takes, or holds. Waits until it is raised. */
+  readonly of: (shard: ShardId.ShardId) => Effect.Effect<Fence | undefined>
+  /** The same where the node holds the shard now; undefined also where it does not. */
+  readonly current: (shard: ShardId.ShardId) => Fence | undefined
+  /** Those of all shards that the node holds. */
+  readonly held: () => ReadonlyArray<Fence>
+  /** A write was refused. Where this node holds the shard all the same, it takes it anew, and its actors start again. */
+  readonly refused: (fence: Fence) => Effect.Effect<void>
+}
+
+export const ShardFences = Context.Reference<ShardFencing>("greenroom/actors/ShardFences", {
+  defaultValue: () => ({
+    of: () => Effect.succeed(undefined),
+    current: () => undefined,
+    held: () => [],
+    refused: () => Effect.void
+  })
+})
+
+/** The fence of the actor that asks, for as long as it lives. */
+export const actorFence: Effect.Effect<Fence | undefined, never, Entity.CurrentAddress> = Effect.gen(function* () {
+  const { shardId } = yield* Entity.CurrentAddress
+  return yield* (yield* ShardFences).of(shardId)
+})

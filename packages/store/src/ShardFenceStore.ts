@@ -1,0 +1,79 @@
+/**
+ * Fences of the shards of actors. The node that takes a shard raises its number; whatever the actors of the shard write or
+ * send is bound to that number, so that a node which was stopped or cut off, and whose shards others took meanwhile, can
+ * write nothing. Rooms and application services have fences of their own.
+ *
+ * A process that holds the database alone has no fences (`undefined`): `DatabaseHold` ends the connections of another one.
+ */
+import { Context, Data, Effect, Layer } from "effect"
+import { SqlClient, type SqlError, type Statement } from "effect/sql"
+import { integers } from "./PgArrays.ts"
+
+/** The number under which a node holds a shard. */
+export interface Fence {
+  readonly shard: number
+  readonly number: number
+}
+
+/** Another node has taken the shard. */
+export class StaleFence extends Data.TaggedError("StaleFence")<{ readonly fence: Fence }> {}
+
+/**
+ * A condition of SQL: the fence stands. The node that raises it waits for the statement, and so finds what it has written.
+ */
+export const stands = (sql: SqlClient.SqlClient, fence: Fence | undefined): Statement.Fragment =>
+  fence === undefined
+    ? sql`true`
+    : sql`EXISTS (SELECT FROM shard_fences WHERE shard = ${fence.shard} AND fence = ${fence.number} FOR SHARE)`
+
+export class ShardFenceStore extends Context.Service<
+  ShardFenceStore,
+  {
+    /** Takes shards: gives the new numbers. All writers under older ones are refused from now on. */
+    readonly raise: (shards: ReadonlyArray<number>) => Effect.Effect<ReadonlyMap<number, number>, SqlError.SqlError>
+    /** Fails where the fence does not stand any more. An error of the database is a defect. */
+    readonly check: (fence: Fence | undefined) => Effect.Effect<void, StaleFence>
+    /** Writes in one transaction with the check. For what is written rarely: it takes four round trips. */
+    readonly under: <A, E, R>(
+      fence: Fence | undefined,
+      write: Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E | StaleFence, R>
+  }
+>()("greenroom/store/ShardFenceStore") {
+  static readonly layer = Layer.effect(
+    ShardFenceStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const raise = (shards: ReadonlyArray<number>) =>
+        sql<{ shard: number; fence: bigint }>`
+          INSERT INTO shard_fences (shard, fence)
+          SELECT shard, 1 FROM unnest(${integers(shards.toSorted((a, b) => a - b))}::integer[]) AS shard
+          ON CONFLICT (shard) DO UPDATE SET fence = shard_fences.fence + 1
+          RETURNING shard, fence`.pipe(
+          Effect.map((rows) => new Map(rows.map(({ fence, shard }) => [shard, Number(fence)])))
+        )
+
+      const check = Effect.fnUntraced(function* (fence: Fence | undefined) {
+        if (fence === undefined) return
+        const rows = yield* Effect.orDie(sql`SELECT WHERE ${stands(sql, fence)}`)
+        if (rows.length === 0) return yield* new StaleFence({ fence })
+      })
+
+      const under = <A, E, R>(fence: Fence | undefined, write: Effect.Effect<A, E, R>) =>
+        fence === undefined
+          ? write
+          : Effect.catchTag(
+              sql.withTransaction(Effect.andThen(check(fence), write)) as Effect.Effect<
+                A,
+                E | StaleFence | SqlError.SqlError,
+                R
+              >,
+              "SqlError",
+              Effect.die
+            )
+
+      return ShardFenceStore.of({ raise, check, under } as ShardFenceStore["Service"])
+    })
+  )
+}
