@@ -88,7 +88,7 @@ export default {
   ],
   options: {
     doNotFollow: { path: "node_modules" },
-    exclude: { path: "/(test|examples|testing)/" },
+    exclude: { path: "/(test|examples|testing|dist)/" },
     parser: "swc",
     tsPreCompilationDeps: true,
     enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default", "types"] }

@@ -13,6 +13,7 @@
 import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
+import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
@@ -64,7 +65,7 @@ import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembership
 import { UnreadStore } from "@greenroom/store/UnreadStore"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { Layer } from "effect"
+import { Effect, Layer } from "effect"
 import type { Sharding } from "effect/cluster"
 import type { SqlClient } from "effect/sql"
 import { AccountStandings } from "./account/AccountStandings.ts"
@@ -322,6 +323,9 @@ const services = Layer.mergeAll(
 /** Where the actors run: `LocalRunner.layer()` in this process, `ClusterRunner.layer(...)` on all nodes of a cluster. */
 export type Runner<E = never> = Layer.Layer<Sharding.Sharding | Nodes, E, SqlClient.SqlClient>
 
+/** The fault of V8 that `JsonParse` is about is mended before the first event is read. */
+const jsonParse = Layer.effectDiscard(Effect.sync(mendJsonParse))
+
 /** A home server on a database that is there already: needs its `SqlClient`. */
 export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: Runner<E> = LocalRunner.layer()) =>
   federation.pipe(
@@ -337,7 +341,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),
     Layer.provideMerge(Layer.succeed(MediaConfig, options.media ?? {})),
     Layer.provideMerge(NodeCrypto.layer),
-    Layer.provide([NodeFileSystem.layer, NodePath.layer])
+    Layer.provide([NodeFileSystem.layer, NodePath.layer, jsonParse])
   )
 
 /**

@@ -1,7 +1,7 @@
 /**
  * `JSON.parse` without a fault of V8: after it has read an object with a key such as `\`, it reads another key with an
  * escape in the same place as that one (https://github.com/nodejs/node/issues/63785). One user could so change what
- * another's events say. Programs call `mendJsonParse` before anything else.
+ * another's events say. `HomeServer.layer` and the programs call `mendJsonParse` first.
  *
  * Most texts have no key with an escape, and are read as ever. The others are read again, value by value.
  */

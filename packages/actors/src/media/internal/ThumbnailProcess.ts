@@ -20,7 +20,8 @@ export type ThumbnailResult =
   | { readonly contentType: string }
   | { readonly problem: "no-image" | "too-large" | "too-slow" }
 
-const program = new URL("./thumbnailProgram.ts", import.meta.url)
+/** A source in the repository, JavaScript in the published package: of the same kind as this file. */
+const program = new URL(`./thumbnailProgram${import.meta.url.slice(-3)}`, import.meta.url)
 
 /** How long a job may take, in ms. */
 const maxTime = 20_000

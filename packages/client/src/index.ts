@@ -1,0 +1,6 @@
+/**
+ * Typed clients of a Matrix home server. Each module is also a subpath of its own, as in `@greenroom/client/GreenroomClient`.
+ */
+export * from "./ConnectionError.ts"
+export * from "./GreenroomClient.ts"
+export * from "./GreenroomSocket.ts"

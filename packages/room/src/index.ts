@@ -1,0 +1,27 @@
+/**
+ * What a room is, for each room version: event formats, authorisation, state resolution, redaction, signing. Pure functions. Each module
+ * is also a subpath of its own, as in `@greenroom/room/Authorisation`.
+ */
+export * as AuthChains from "./AuthChains.ts"
+export * as Authorisation from "./Authorisation.ts"
+export * as CanonicalJson from "./CanonicalJson.ts"
+export * as ContentHash from "./ContentHash.ts"
+export * as DraftEventFormat from "./DraftEventFormat.ts"
+export * as DraftPdu from "./DraftPdu.ts"
+export * as DraftRoomVersion from "./DraftRoomVersion.ts"
+export * as EventGraph from "./EventGraph.ts"
+export * as InviteJoin from "./InviteJoin.ts"
+export * as LevelKeys from "./LevelKeys.ts"
+export * as PduSize from "./PduSize.ts"
+export * as PowerLevelChange from "./PowerLevelChange.ts"
+export type { PowerLevels } from "./PowerLevels.ts"
+export * as Redaction from "./Redaction.ts"
+export * as RoomCreation from "./RoomCreation.ts"
+export type { RoomPreset } from "./RoomPreset.ts"
+export type { RoomUpgrade } from "./RoomUpgrade.ts"
+export type { RoomVersion } from "./RoomVersion.ts"
+export * as RoomVersions from "./RoomVersions.ts"
+export * as Signing from "./Signing.ts"
+export * as StateConflict from "./StateConflict.ts"
+export * as StateResolution from "./StateResolution.ts"
+export * as StateResolutionV1 from "./StateResolutionV1.ts"

@@ -1,0 +1,118 @@
+import { execFile } from "node:child_process"
+import * as fs from "node:fs/promises"
+import * as os from "node:os"
+import * as path from "node:path"
+import { promisify } from "node:util"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+
+const run = promisify(execFile)
+const repository = path.resolve(import.meta.dirname, "../..")
+const modules = path.join(repository, "node_modules")
+
+/** A copy of the sources with the modules of this repository, so that building and packing change nothing here. */
+const copySources = async (directory: string) => {
+  const { stdout } = await run("git", ["ls-files", "packages", "apps", "build", "*.json", "LICENSE"], {
+    cwd: repository
+  })
+  for (const file of stdout.split("\n")) {
+    if (/^(packages|apps)\/[^/]+\/(test|examples)\//.test(file) || file === "") continue
+    await fs.mkdir(path.dirname(path.join(directory, file)), { recursive: true })
+    await fs.copyFile(path.join(repository, file), path.join(directory, file))
+  }
+  await fs.mkdir(path.join(directory, "node_modules"))
+  for (const name of await fs.readdir(modules)) {
+    if (name === ".cache" || name === "@greenroom") continue
+    await fs.symlink(path.join(modules, name), path.join(directory, "node_modules", name))
+  }
+  await fs.cp(path.join(modules, "@greenroom"), path.join(directory, "node_modules/@greenroom"), {
+    recursive: true,
+    verbatimSymlinks: true
+  })
+}
+
+/** `npm run build` and `npm pack` in a copy of the sources, `npm install` of the tarballs in an empty project. */
+describe("Packages", { timeout: 300_000 }, () => {
+  let root: string
+  const project = () => path.join(root, "project")
+  const inProject = (program: string, args: ReadonlyArray<string>) => run(program, args, { cwd: project() })
+
+  beforeAll(async () => {
+    root = await fs.mkdtemp(path.join(os.tmpdir(), "greenroom-packages-"))
+    // PostgreSQL, which does not run as root, must be able to walk through it.
+    await fs.chmod(root, 0o711)
+    const sources = path.join(root, "sources")
+    await copySources(sources)
+    await run("npm", ["run", "build"], { cwd: sources })
+    await fs.mkdir(project())
+    await run("npm", ["pack", "--workspaces", "--pack-destination", project()], { cwd: sources })
+    const tarballs = (await fs.readdir(project())).filter((file) => file.endsWith(".tgz"))
+    assert.strictEqual(tarballs.length, 8)
+    await fs.writeFile(path.join(project(), "package.json"), '{ "name": "project", "private": true, "type": "module" }')
+    await inProject("npm", [
+      "install",
+      "--no-audit",
+      "--no-fund",
+      "--prefer-offline",
+      ...tarballs.map((file) => `./${file}`)
+    ])
+    await fs.copyFile(path.join(import.meta.dirname, "program.js"), path.join(project(), "program.js"))
+    await fs.copyFile(path.join(import.meta.dirname, "program.js"), path.join(project(), "program.ts"))
+  }, 300_000)
+
+  afterAll(() => fs.rm(root, { recursive: true, force: true }))
+
+  it("npm pack leaves the package.json of the repository as it was", async () => {
+    for (const name of ["packages/actors", "apps/gateway"]) {
+      const [before, after] = await Promise.all(
+        [repository, path.join(root, "sources")].map((place) =>
+          fs.readFile(path.join(place, name, "package.json"), "utf8")
+        )
+      )
+      assert.strictEqual(after, before)
+    }
+  })
+
+  it("a program in plain JavaScript runs a home server, its database included", async () => {
+    const { stdout } = await inProject(process.execPath, ["program.js"])
+    assert.deepStrictEqual(JSON.parse(stdout), { msgtype: "m.text", body: 'key "' })
+  })
+
+  it("the same program is checked by TypeScript, the declarations of the packages too", async () => {
+    const options = { module: "nodenext", target: "es2024", strict: true, noEmit: true, types: ["node"] }
+    await fs.writeFile(
+      path.join(project(), "tsconfig.json"),
+      JSON.stringify({
+        compilerOptions: { ...options, typeRoots: [path.join(modules, "@types")] },
+        files: ["program.ts"]
+      })
+    )
+    await inProject(path.join(modules, ".bin/tsc"), ["-p", "."])
+  })
+
+  it("every package has one entry point, and what is internal cannot be imported", async () => {
+    const entries = ["protocol", "room", "store", "actors", "gateway", "client"].map((name) => `@greenroom/${name}`)
+    const program = `
+      for (const name of ${JSON.stringify(entries)}) console.log(name, Object.keys(await import(name)).length > 0)
+      await import("@greenroom/actors/room/internal/RoomRequests").catch((error) => console.log(error.code))`
+    const { stdout } = await inProject(process.execPath, ["--input-type=module", "--eval", program])
+    assert.deepStrictEqual(stdout.trim().split("\n"), [
+      ...entries.map((name) => `${name} true`),
+      "ERR_PACKAGE_PATH_NOT_EXPORTED"
+    ])
+  })
+
+  it("the program has one effect, and less than 300 MB of modules", async () => {
+    const { stdout } = await inProject("find", [".", "-path", "*/node_modules/effect/package.json"])
+    assert.deepStrictEqual(stdout.trim().split("\n"), ["./node_modules/effect/package.json"])
+    const size = await inProject("du", ["-sm", "node_modules"])
+    assert.isBelow(Number.parseInt(size.stdout, 10), 300)
+  })
+
+  it("the commands are installed", async () => {
+    const bin = path.join(project(), "node_modules/.bin")
+    for (const name of ["greenroom", "greenroom-server", "greenroom-identity"]) {
+      const { stdout } = await inProject(path.join(bin, name), ["--help"])
+      assert.include(stdout, "USAGE", name)
+    }
+  })
+})
