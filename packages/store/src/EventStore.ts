@@ -44,6 +44,12 @@ export class EventStore extends Context.Service<
     /** The events that are known, in no order. */
     readonly byIds: (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyArray<StoredEvent>>
     /** Every event of a type and state key that the room had, whether it is in force or not. */
+    readonly stateHistories: (
+      roomNids: ReadonlyArray<number>,
+      type: string,
+      stateKey: string
+    ) => Effect.Effect<ReadonlyMap<number, ReadonlyArray<Event>>>
+    /** The same of one room. */
     readonly stateHistory: (roomNid: number, type: string, stateKey: string) => Effect.Effect<ReadonlyArray<Event>>
     /**
      * The oldest (`f`) or newest (`b`) `limit` events of each range, in that direction; with `maxBytes`, as many of each
@@ -107,6 +113,22 @@ export class EventStore extends Context.Service<
               Effect.map((rows) => rows.map(toStoredEvent)),
               Effect.orDie
             )
+
+      const stateHistories = (roomNids: ReadonlyArray<number>, type: string, stateKey: string) =>
+        sql<{ room_nid: bigint; body: string }>`
+          SELECT room.room_nid, set.body FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
+          CROSS JOIN LATERAL (
+            SELECT body FROM events
+            WHERE events.room_nid = room.room_nid AND type = ${type} AND state_key = ${stateKey} AND status <= 1
+            OFFSET 0
+          ) AS set`.pipe(
+          Effect.map((rows) => {
+            const found = new Map<number, Array<Event>>(roomNids.map((roomNid) => [roomNid, []]))
+            for (const { body, room_nid } of rows) found.get(Number(room_nid))?.push(JSON.parse(body) as Event)
+            return found
+          }),
+          Effect.orDie
+        )
 
       const stateHistory = (roomNid: number, type: string, stateKey: string) =>
         sql<{ body: string }>`
@@ -239,6 +261,7 @@ export class EventStore extends Context.Service<
 
       return EventStore.of({
         byIds,
+        stateHistories,
         stateHistory,
         timelines,
         page,

@@ -9,7 +9,7 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { StreamedEvent } from "./LogSlice.ts"
-import { texts } from "./PgArrays.ts"
+import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 export interface ChildrenQuery {
@@ -35,6 +35,12 @@ export interface Aggregation {
     readonly count: number
     readonly participated: boolean
   }
+}
+
+/** An event to which others may relate, with the number of its room. */
+export interface Parent {
+  readonly event: Event
+  readonly roomNid: number
 }
 
 export interface Thread {
@@ -73,11 +79,10 @@ export class RelationStore extends Context.Service<
         readonly senders?: ReadonlyArray<string> | undefined
       }
     ) => Effect.Effect<ReadonlySet<EventId>>
-    /** Aggregations of those of the events that have any, up to a position. */
+    /** Aggregations of those of the events that have any. The events may be of several rooms. */
     readonly aggregations: (
       userId: UserId,
-      events: ReadonlyArray<Event>,
-      roomNid: number
+      events: ReadonlyArray<Parent>
     ) => Effect.Effect<ReadonlyMap<EventId, Aggregation>>
     /** Threads of a room by their newest event, newest first; those with an event by the user, or all. */
     readonly threads: (
@@ -130,75 +135,79 @@ export class RelationStore extends Context.Service<
           Effect.orDie
         )
 
-      const edits = (events: ReadonlyArray<Event>, roomNid: number) => sql<{ parent: string; body: string }>`
+      /** The events as rows, which are looked up one by one. */
+      const parentRows = (parents: ReadonlyArray<Parent>) => sql`unnest(
+        ${texts(parents.map(({ event }) => event.event_id))}::text[],
+        ${bigints(parents.map(({ roomNid }) => roomNid))}::bigint[],
+        ${texts(parents.map(({ event }) => event.sender))}::text[],
+        ${texts(parents.map(({ event }) => event.type))}::text[]
+      ) AS parent (id, room_nid, sender, type)`
+
+      const edits = (parents: ReadonlyArray<Parent>) => sql<{ parent: string; body: string }>`
         SELECT parent.id AS parent, edit.body
-        FROM unnest(
-          ${texts(events.map(({ event_id }) => event_id))}::text[],
-          ${texts(events.map(({ sender }) => sender))}::text[],
-          ${texts(events.map(({ type }) => type))}::text[]
-        ) AS parent (id, sender, type)
+        FROM ${parentRows(parents)}
         CROSS JOIN LATERAL (
           SELECT body FROM events
           WHERE relates_to = parent.id AND rel_type = 'm.replace' AND events.sender = parent.sender
-            AND events.type = parent.type AND state_key IS NULL AND room_nid = ${roomNid} AND status <= 1
+            AND events.type = parent.type AND state_key IS NULL AND events.room_nid = parent.room_nid AND status <= 1
           ORDER BY xid DESC, nid DESC LIMIT ${maxEdits}
         ) AS edit`
 
-      const references = (ids: ReadonlyArray<EventId>, roomNid: number) => sql<{ parent: string; event_id: string }>`
+      const references = (parents: ReadonlyArray<Parent>) => sql<{ parent: string; event_id: string }>`
         SELECT parent.id AS parent, reference.event_id
-        FROM unnest(${texts(ids)}::text[]) AS parent (id)
+        FROM ${parentRows(parents)}
         CROSS JOIN LATERAL (
           SELECT event_id FROM events
-          WHERE relates_to = parent.id AND rel_type = 'm.reference' AND room_nid = ${roomNid} AND status <= 1
+          WHERE relates_to = parent.id AND rel_type = 'm.reference' AND events.room_nid = parent.room_nid AND status <= 1
           ORDER BY xid, nid LIMIT ${maxReferences}
         ) AS reference`
 
-      const threadsOf = (userId: UserId, ids: ReadonlyArray<EventId>, roomNid: number) => sql<{
+      const threadsOf = (userId: UserId, parents: ReadonlyArray<Parent>) => sql<{
         parent: string
         count: number
         participated: boolean
         body: string
       }>`
         SELECT parent.id AS parent, thread.count, thread.participated, latest.body
-        FROM unnest(${texts(ids)}::text[]) AS parent (id)
+        FROM ${parentRows(parents)}
         CROSS JOIN LATERAL (
           SELECT count(*)::integer AS count, bool_or(events.sender = ${userId}) AS participated FROM events
-          WHERE room_nid = ${roomNid} AND thread_id = parent.id AND status <= 1
+          WHERE events.room_nid = parent.room_nid AND thread_id = parent.id AND status <= 1
         ) AS thread
         CROSS JOIN LATERAL (
           SELECT body FROM events
-          WHERE room_nid = ${roomNid} AND thread_id = parent.id AND status <= 1
+          WHERE events.room_nid = parent.room_nid AND thread_id = parent.id AND status <= 1
           ORDER BY xid DESC, nid DESC LIMIT 1
         ) AS latest`
 
-      const aggregations = Effect.fnUntraced(function* (userId: UserId, events: ReadonlyArray<Event>, roomNid: number) {
+      /** Which of the events have relations, and of which types. */
+      const relatedTo = (parents: ReadonlyArray<Parent>) => sql<{ id: string; types: ReadonlyArray<string> }>`
+        SELECT relates_to AS id, array_agg(DISTINCT rel_type) AS types FROM events
+        WHERE relates_to = ANY (${texts(parents.map(({ event }) => event.event_id))}::text[])
+          AND rel_type IN ('m.replace', 'm.reference', 'm.thread') AND status <= 1
+        GROUP BY relates_to`
+
+      const aggregations = Effect.fnUntraced(function* (userId: UserId, parents: ReadonlyArray<Parent>) {
         const found = new Map<EventId, Aggregation>()
-        if (events.length === 0) return found
-        const ids = events.map(({ event_id }) => event_id)
-        const related = yield* sql<{ id: string; types: ReadonlyArray<string> }>`
-          SELECT relates_to AS id, array_agg(DISTINCT rel_type) AS types FROM events
-          WHERE relates_to = ANY (${texts(ids)}::text[]) AND rel_type IN ('m.replace', 'm.reference', 'm.thread')
-            AND room_nid = ${roomNid} AND status <= 1
-          GROUP BY relates_to`
+        if (parents.length === 0) return found
+        const related = yield* relatedTo(parents)
         if (related.length === 0) return found
-        const having = (type: string) =>
-          new Set(related.filter(({ types }) => types.includes(type)).map(({ id }) => id as EventId))
+        const typesOf = new Map(related.map(({ id, types }) => [id, types]))
+        const having = (type: string) => parents.filter(({ event }) => typesOf.get(event.event_id)?.includes(type))
         const [edited, referred, threaded] = [having("m.replace"), having("m.reference"), having("m.thread")]
-        const editRows = yield* edited.size === 0
-          ? Effect.succeed([])
-          : edits(
-              events.filter(({ event_id }) => edited.has(event_id)),
-              roomNid
-            )
-        const referenceRows = yield* referred.size === 0 ? Effect.succeed([]) : references([...referred], roomNid)
-        const threadRows = yield* threaded.size === 0 ? Effect.succeed([]) : threadsOf(userId, [...threaded], roomNid)
+        const editRows = yield* edited.length === 0 ? Effect.succeed([]) : edits(edited)
+        const referenceRows = yield* referred.length === 0 ? Effect.succeed([]) : references(referred)
+        const threadRows = yield* threaded.length === 0 ? Effect.succeed([]) : threadsOf(userId, threaded)
+        const editsOf = Map.groupBy(editRows, (row) => row.parent)
+        const referencesOf = Map.groupBy(referenceRows, (row) => row.parent)
+        const threadOf = new Map(threadRows.map((row) => [row.parent, row]))
         for (const { id } of related) {
           const parent = id as EventId
-          const thread = threadRows.find((row) => row.parent === id)
+          const thread = threadOf.get(id)
           found.set(parent, {
             parent,
-            edits: editRows.filter((row) => row.parent === id).map((row) => JSON.parse(row.body) as Event),
-            references: referenceRows.filter((row) => row.parent === id).map((row) => row.event_id as EventId),
+            edits: (editsOf.get(id) ?? []).map((row) => JSON.parse(row.body) as Event),
+            references: (referencesOf.get(id) ?? []).map((row) => row.event_id as EventId),
             ...(thread === undefined
               ? {}
               : {

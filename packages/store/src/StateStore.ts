@@ -72,6 +72,8 @@ export interface StateSelection {
   readonly types?: ReadonlyArray<string>
   readonly key?: StateKey
   readonly keys?: ReadonlyArray<StateKey>
+  /** All types but one. */
+  readonly except?: string
 }
 
 export type StateKey = readonly [type: string, stateKey: string]
@@ -88,6 +90,14 @@ export class StateStore extends Context.Service<
     readonly read: (
       states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
       only?: StateSelection
+    ) => Effect.Effect<ReadonlyArray<StateEntry>>
+    /** Some keys of several states, of each its own. */
+    readonly readEach: (
+      states: ReadonlyArray<{
+        readonly roomNid: number
+        readonly ref: StateRef
+        readonly keys: ReadonlyArray<StateKey>
+      }>
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
     /** The IDs and numbers of the events of one state, by state key. */
     readonly readIds: (ref: StateRef) => Effect.Effect<Map<string, StateId>>
@@ -154,13 +164,55 @@ export class StateStore extends Context.Service<
                     ${texts(only.keys.map(([, stateKey]) => stateKey))}::text[]))`
               : only?.types !== undefined
                 ? sql`AND delta.type = ANY (${texts(only.types)}::text[])`
-                : sql.literal("")
+                : only?.except !== undefined
+                  ? sql`AND (delta.type < ${only.except} OR delta.type > ${only.except})`
+                  : sql.literal("")
+        return yield* eventsOf(entries(states, filter))
+      }, Effect.orDie)
+
+      const readEach: StateStore["Service"]["readEach"] = Effect.fnUntraced(function* (states) {
+        const wanted = states.flatMap(({ keys, roomNid }) =>
+          keys.map(([type, stateKey]) => ({ roomNid, type, stateKey }))
+        )
+        if (wanted.length === 0) return []
+        const newest = sql`
+          WITH RECURSIVE walk (room_nid, chain, seq, height) AS (
+            SELECT room_nid, chain, seq, 0
+            FROM unnest(
+              ${bigints(states.map((state) => state.roomNid))}::bigint[],
+              ${bigints(states.map((state) => state.ref.chain))}::bigint[],
+              ${integers(states.map((state) => state.ref.seq))}::integer[]
+            ) AS wanted (room_nid, chain, seq)
+            UNION ALL
+            SELECT walk.room_nid, state_chains.parent_chain, state_chains.parent_seq, walk.height + 1
+            FROM walk JOIN state_chains ON state_chains.chain = walk.chain
+            WHERE state_chains.parent_chain IS NOT NULL
+          )
+          SELECT DISTINCT ON (key.room_nid, key.type, key.state_key) key.room_nid, delta.event_nid
+            FROM unnest(
+              ${bigints(wanted.map(({ roomNid }) => roomNid))}::bigint[],
+              ${texts(wanted.map(({ type }) => type))}::text[],
+              ${texts(wanted.map(({ stateKey }) => stateKey))}::text[]
+            ) AS key (room_nid, type, state_key)
+            JOIN walk ON walk.room_nid = key.room_nid
+            CROSS JOIN LATERAL (
+              SELECT event_nid FROM state_deltas
+              WHERE state_deltas.chain = walk.chain AND state_deltas.type = key.type
+                AND state_deltas.state_key = key.state_key AND state_deltas.seq <= walk.seq
+              ORDER BY state_deltas.seq DESC LIMIT 1
+            ) AS delta
+            ORDER BY key.room_nid, key.type, key.state_key, walk.height`
+        return yield* eventsOf(newest)
+      }, Effect.orDie)
+
+      /** The events of rows of `room_nid` and `event_nid`. */
+      const eventsOf = Effect.fnUntraced(function* (places: Statement.Fragment) {
         const rows = yield* readWhole(
           sql,
           sql<SizedRow & { readonly room_nid: bigint }>`
             SELECT sized.room_nid, sized.nid, ${sizedBody(sql)} FROM (
               SELECT state.room_nid, events.nid, events.body, ${sql.literal(runningBytes)}
-              FROM (${entries(states, filter)}) AS state CROSS JOIN LATERAL (
+              FROM (${places}) AS state CROSS JOIN LATERAL (
                 SELECT nid, body FROM events WHERE events.nid = state.event_nid OFFSET 0
               ) AS events
             ) AS sized`
@@ -172,7 +224,7 @@ export class StateStore extends Context.Service<
           if (found.length % parsedAtOnce === 0) yield* Effect.yieldNow
         }
         return found
-      }, Effect.orDie)
+      })
 
       const readIds = Effect.fnUntraced(function* (ref: StateRef) {
         const rows = yield* sql<StateIdRow>`
@@ -273,7 +325,7 @@ export class StateStore extends Context.Service<
         return Option.some<Divergence>({ base, changes })
       }, Effect.orDie)
 
-      return StateStore.of({ chains, read, readIds, readKeys, divergence, ends })
+      return StateStore.of({ chains, read, readEach, readIds, readKeys, divergence, ends })
     })
   )
 }

@@ -105,6 +105,15 @@ layer(database)("the plans of hot queries", (it) => {
         "states of many rooms": states.read(few),
         "one key of a state": states.read([room!], { key: ["m.room.member", userOf(3)] }),
         "some keys of states": states.read(few, { keys: [["m.room.member", userOf(3)]] }),
+        "keys of their own of states": states.readEach(
+          few.map((state) => ({ ...state, keys: [["m.room.member", userOf(3)]] }))
+        ),
+        "states without members": states.read(few, { except: "m.room.member" }),
+        "settings that rooms had": events.stateHistories(
+          few.map(({ roomNid }) => roomNid),
+          "m.room.history_visibility",
+          ""
+        ),
         "one type of states": states.read(few, { types: ["m.room.member"] }),
         "IDs of a state": states.readIds(room!.ref),
         "keys of a state": states.readKeys(room!.ref, [stateKeyOf("m.room.member", userOf(3))]),

@@ -8,7 +8,7 @@ import { toClientServerEvent } from "@greenroom/protocol/client-server/ClientEve
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { type Aggregation, RelationStore } from "@greenroom/store/RelationStore"
+import { type Aggregation, type Parent, RelationStore } from "@greenroom/store/RelationStore"
 import { Effect } from "effect"
 
 /** The edit that counts: the one that was made last, by the clock of its server. */
@@ -36,15 +36,16 @@ const bundle = ({ edits, references, thread }: Aggregation, now: number): JsonOb
 export const makeAggregations = Effect.gen(function* () {
   const store = yield* RelationStore
   return {
-    /** What is bundled with each event that has something, for one room. State events and edits have none. */
+    /** What is bundled with each event that has something. State events and edits have none. */
     of: Effect.fnUntraced(function* (
       userId: UserId,
-      roomNid: number,
-      events: ReadonlyArray<Event>,
+      events: ReadonlyArray<Parent>,
       now: number
     ): Effect.fn.Return<ReadonlyMap<EventId, JsonObject>> {
-      const parents = events.filter(({ state_key, unsigned }) => state_key === undefined && !unsigned?.redacted_because)
-      const found = yield* store.aggregations(userId, parents, roomNid)
+      const parents = events.filter(
+        ({ event: { state_key, unsigned } }) => state_key === undefined && !unsigned?.redacted_because
+      )
+      const found = yield* store.aggregations(userId, parents)
       return new Map([...found].map(([id, aggregation]) => [id, bundle(aggregation, now)]))
     })
   }

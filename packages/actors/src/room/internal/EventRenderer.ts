@@ -24,6 +24,11 @@ export interface RenderOptions {
   readonly pick?: ((event: ClientServerEvent) => ClientServerEvent) | undefined
 }
 
+/** Events that are rendered alike. */
+export interface RenderedList extends RenderOptions {
+  readonly events: ReadonlyArray<Event>
+}
+
 /** The transaction ID of an event, for the device that sent it. */
 const transactionIdFor = ({ tokenId }: Session, { unsigned }: Event): string | undefined =>
   unsigned?.transaction?.tokenId === tokenId ? unsigned.transaction.txnId : undefined
@@ -42,29 +47,38 @@ export const makeEventRenderer = Effect.gen(function* () {
     return new Map((yield* events.byIds(ids)).map(({ event }) => [event.event_id, event]))
   })
 
-  const render = Effect.fnUntraced(function* (
+  /** Renders the events of several rooms, or several lists of one room, with as many queries as for one. */
+  const renderLists = Effect.fnUntraced(function* (
     session: Session,
-    shown: ReadonlyArray<Event>,
-    { bundleIn, pick, toPdu, withoutRoomId }: RenderOptions = {}
-  ): Effect.fn.Return<ReadonlyArray<ClientServerEvent>> {
-    if (shown.length === 0) return []
+    lists: ReadonlyArray<RenderedList>
+  ): Effect.fn.Return<ReadonlyArray<ReadonlyArray<ClientServerEvent>>> {
+    const all = lists.flatMap(({ events }) => events)
+    if (all.length === 0) return lists.map(() => [])
     const now = yield* Clock.currentTimeMillis
-    const redactions = yield* redactionsOf(shown)
-    const bundles = bundleIn === undefined ? undefined : yield* aggregations.of(session.userId, bundleIn, shown, now)
-    return shown.map((event) => {
-      const rendered = toClientServerEvent(event, {
-        now,
-        withoutRoomId,
-        redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
-        transactionId: transactionIdFor(session, event),
-        relations: bundles?.get(event.event_id)
+    const redactions = yield* redactionsOf(all)
+    const parents = lists.flatMap(({ bundleIn, events }) =>
+      bundleIn === undefined ? [] : events.map((event) => ({ event, roomNid: bundleIn }))
+    )
+    const bundles = yield* aggregations.of(session.userId, parents, now)
+    return lists.map(({ bundleIn, events, pick, toPdu, withoutRoomId }) =>
+      events.map((event) => {
+        const rendered = toClientServerEvent(event, {
+          now,
+          withoutRoomId,
+          redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
+          transactionId: transactionIdFor(session, event),
+          relations: bundleIn === undefined ? undefined : bundles.get(event.event_id)
+        })
+        const formed = toPdu === undefined ? rendered : asPdu(toPdu(event), rendered)
+        return pick === undefined ? formed : pick(formed)
       })
-      const formed = toPdu === undefined ? rendered : asPdu(toPdu(event), rendered)
-      return pick === undefined ? formed : pick(formed)
-    })
+    )
   })
 
-  return { render }
+  const render = (session: Session, events: ReadonlyArray<Event>, options: RenderOptions = {}) =>
+    Effect.map(renderLists(session, [{ ...options, events }]), (lists) => lists[0]!)
+
+  return { render, renderLists }
 })
 
 export type EventRenderer = Effect.Success<typeof makeEventRenderer>

@@ -47,6 +47,13 @@ const isVisible = (visibility: Visibility, membership: string, joinedLater: bool
 const order: ReadonlyArray<Visibility> = ["joined", "invited", "shared", "world_readable"]
 const moreOpen = (a: Visibility, b: Visibility): Visibility => (order.indexOf(a) >= order.indexOf(b) ? a : b)
 
+/** Whether the settings that a room ever had show the reader everything. */
+const seesAll = ({ isJoined }: Reader, history: ReadonlyArray<Event>): boolean => {
+  const isOpen = (event: Event) => visibilityOf(event) === "world_readable"
+  const isRestricted = (event: Event) => !isOpen(event) && visibilityOf(event) !== "shared"
+  return (isJoined && !history.some(isRestricted)) || (history.length > 0 && history.every(isOpen))
+}
+
 export const makeHistoryVisibility = Effect.gen(function* () {
   const events = yield* EventStore
   const states = yield* StateStore
@@ -100,15 +107,20 @@ export const makeHistoryVisibility = Effect.gen(function* () {
   >(reader: Reader, read: ReadonlyArray<E>): Effect.fn.Return<ReadonlyArray<E>> {
     if (read.length === 0) return read
     const history = yield* events.stateHistory(reader.roomNid, visibilityType, "")
-    const neverRestricted = history.every((event) => {
-      const visibility = visibilityOf(event)
-      return visibility === "shared" || visibility === "world_readable"
-    })
-    if (neverRestricted && reader.isJoined) return read
-    const alwaysOpen = history.length > 0 && history.every((event) => visibilityOf(event) === "world_readable")
-    if (alwaysOpen) return read
-    return yield* filterByState(reader, read)
+    return seesAll(reader, history) ? read : yield* filterByState(reader, read)
   })
 
-  return { visibleTo }
+  /** The numbers of those of the rooms in which the reader sees every event. */
+  const openTo = Effect.fnUntraced(function* (readers: ReadonlyArray<Reader>) {
+    if (readers.length === 0) return new Set<number>()
+    const histories = yield* events.stateHistories(
+      readers.map(({ roomNid }) => roomNid),
+      visibilityType,
+      ""
+    )
+    const open = readers.filter((reader) => seesAll(reader, histories.get(reader.roomNid) ?? []))
+    return new Set(open.map(({ roomNid }) => roomNid))
+  })
+
+  return { visibleTo, openTo }
 })

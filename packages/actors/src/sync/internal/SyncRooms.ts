@@ -20,13 +20,13 @@ import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/sto
 import { Effect, Option } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { receiptEvents } from "../../presence/ReceiptEvents.ts"
-import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
+import { makeEventRenderer, type RenderedList } from "../../room/internal/EventRenderer.ts"
 import { makeEventSelections } from "../../room/internal/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
-import { makeSyncState, type WantedMembers } from "./SyncState.ts"
+import { makeSyncState, type WantedMembers, type WantedState } from "./SyncState.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
 export const defaultTimeline = 10
@@ -100,7 +100,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   const renderer = yield* makeEventRenderer
   const selectionOf = yield* makeEventSelections
   const versions = yield* RoomStore
-  const { visibleTo } = yield* makeHistoryVisibility
+  const { openTo, visibleTo } = yield* makeHistoryVisibility
 
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
 
@@ -127,10 +127,13 @@ export const makeSyncRooms = Effect.gen(function* () {
       Math.min(maxRoomBytes, maxBytesAtOnce / rooms.length)
     )
     const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
+    const { userId } = range.session
+    const open = yield* openTo(rooms.filter(({ known }) => known === undefined).map((room) => readerOf(userId, room)))
     for (const room of rooms) {
       const read = byRoom.get(room.roomNid) ?? []
       // What is told for the first time may reach back to before the user's time in the room.
-      const visible = room.known === undefined ? yield* visibleTo(readerOf(range.session.userId, room), read) : read
+      const isShown = room.known !== undefined || open.has(room.roomNid)
+      const visible = isShown ? read : yield* visibleTo(readerOf(userId, room), read)
       const passed = yield* selection.of(room.roomNid, visible)
       const shown = limit === 0 ? [] : passed.slice(-limit)
       const isCut = read.length >= scanned || cut.has(room.roomNid)
@@ -156,28 +159,47 @@ export const makeSyncRooms = Effect.gen(function* () {
     return wanted
   }
 
-  interface Told {
-    readonly events: ReadonlyArray<Event>
-    readonly after: boolean
+  interface StatesOfRooms {
+    readonly timelines: ReadonlyMap<number, { readonly entries: ReadonlyArray<TimelineEntry> }>
+    readonly known: ReadonlyMap<number, StateRef>
+    readonly ends: ReadonlyMap<number, StateRef>
   }
 
-  /** The state that goes with a timeline. */
-  const readState = Effect.fnUntraced(function* (
+  /** The state that goes with each timeline. */
+  const readStates = Effect.fnUntraced(function* (
     range: SyncRange,
-    room: Reading,
-    shown: ReadonlyArray<TimelineEntry>,
-    knownState: StateRef | undefined,
-    endState: StateRef | undefined
-  ): Effect.fn.Return<Told> {
-    const after = range.stateAfter
-    const at = after ? endState : (shown[0]?.stateBefore ?? endState)
-    if (at === undefined) return { events: [], after }
-    const isNew = range.fullState || room.known === undefined
-    const wanted = wantedMembers(range, shown, isNew)
-    const told = yield* state.tell(room.roomNid, at, isNew ? undefined : knownState, wanted)
-    const matches = compileFilter(range.filter.room?.state)
-    const inTimeline = after ? new Set<string>() : new Set(shown.map(({ event }) => event.event_id as string))
-    return { events: told.filter((event) => matches(event) && !inTimeline.has(event.event_id)), after }
+    rooms: ReadonlyArray<Reading>,
+    { ends, known, timelines }: StatesOfRooms
+  ): Effect.fn.Return<ReadonlyMap<number, ReadonlyArray<Event>>> {
+    const { filter, fullState, stateAfter } = range
+    const shownIn = ({ roomNid }: Reading) => timelines.get(roomNid)?.entries ?? []
+    const wanted = rooms.flatMap((room): ReadonlyArray<WantedState> => {
+      const { roomNid } = room
+      const shown = shownIn(room)
+      const state = stateAfter ? ends.get(roomNid) : (shown[0]?.stateBefore ?? ends.get(roomNid))
+      if (state === undefined) return []
+      const isNew = fullState || room.known === undefined
+      const members = wantedMembers(range, shown, isNew)
+      return [{ roomNid, state, known: isNew ? undefined : known.get(roomNid), members }]
+    })
+    const matches = compileFilter(filter.room?.state)
+    const told = new Map<number, ReadonlyArray<Event>>()
+    for (let start = 0; start < wanted.length; start += readAtOnce) {
+      const some = yield* state.tellAll(wanted.slice(start, start + readAtOnce))
+      for (const [roomNid, events] of some) told.set(roomNid, events.filter(matches))
+    }
+    if (stateAfter) return told
+    for (const room of rooms) {
+      const inTimeline = new Set(shownIn(room).map(({ event }) => event.event_id))
+      const events = told.get(room.roomNid)
+      if (events !== undefined && inTimeline.size > 0) {
+        told.set(
+          room.roomNid,
+          events.filter(({ event_id }) => !inTimeline.has(event_id))
+        )
+      }
+    }
+    return told
   })
 
   /** Counts and heroes are told where memberships may have changed. */
@@ -213,40 +235,33 @@ export const makeSyncRooms = Effect.gen(function* () {
       store.statesAt(known),
       store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end })))
     ])
-    const answers = new Map<RoomId, SyncedRoom>()
-    const told = new Map<number, Told>()
-    for (const room of rooms) {
-      const shown = timelines.get(room.roomNid)?.entries ?? []
-      told.set(
-        room.roomNid,
-        yield* readState(range, room, shown, knownStates.get(room.roomNid), endStates.get(room.roomNid))
-      )
-    }
+    const told = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
     const changed = rooms.filter(
       ({ known, roomNid }) =>
         known === undefined ||
-        told.get(roomNid)?.events.some(isMembership) ||
+        told.get(roomNid)?.some(isMembership) ||
         timelines.get(roomNid)?.entries.some(({ event }) => isMembership(event))
     )
     const summaries = yield* readSummaries(
       session.userId,
       changed.map(({ roomNid }) => roomNid)
     )
-    for (const room of rooms) {
-      const { entries, limited } = timelines.get(room.roomNid) ?? { entries: [], limited: false }
-      const { after, events } = told.get(room.roomNid) ?? { events: [], after: false }
-      const first = entries[0]
+    const lists: Array<RenderedList> = []
+    for (const { known, roomId, roomNid } of rooms) {
+      const { entries, limited } = timelines.get(roomNid) ?? { entries: [], limited: false }
       // What was told before gets its relations as events of their own.
-      const bundleIn = limited || room.known === undefined ? room.roomNid : undefined
-      const format = yield* formatOf(range.filter, room.roomId)
-      const [timeline, stateEvents] = yield* Effect.all([
-        renderer.render(
-          session,
-          entries.map(({ event }) => event),
-          { withoutRoomId: true, bundleIn, ...format }
-        ),
-        renderer.render(session, events, { withoutRoomId: true, ...format })
-      ])
+      const bundleIn = limited || known === undefined ? roomNid : undefined
+      const format = yield* formatOf(range.filter, roomId)
+      const shown = entries.map(({ event }) => event)
+      lists.push({ events: shown, withoutRoomId: true, bundleIn, ...format })
+      lists.push({ events: told.get(roomNid) ?? [], withoutRoomId: true, ...format })
+    }
+    const rendered = yield* renderer.renderLists(session, lists)
+    const answers = new Map<RoomId, SyncedRoom>()
+    rooms.forEach((room, index) => {
+      const { entries, limited } = timelines.get(room.roomNid) ?? { entries: [], limited: false }
+      const [timeline, stateEvents] = [rendered[2 * index]!, rendered[2 * index + 1]!]
+      const first = entries[0]
       const summary = summaries.get(room.roomNid)
       answers.set(room.roomId, {
         timeline: {
@@ -254,10 +269,10 @@ export const makeSyncRooms = Effect.gen(function* () {
           limited,
           prev_batch: token(first === undefined ? room.end : before(first))
         },
-        ...(after ? { state_after: { events: stateEvents } } : { state: { events: stateEvents } }),
+        ...(range.stateAfter ? { state_after: { events: stateEvents } } : { state: { events: stateEvents } }),
         ...(summary === undefined ? {} : { summary })
       })
-    }
+    })
     return answers
   })
 

@@ -6,9 +6,8 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { splitStateKey } from "@greenroom/room/RoomVersion"
 import { EventStore } from "@greenroom/store/EventStore"
-import { type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
+import { type StateEntry, type StateKey, type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
 
 /** Which members a client wants: all, or those whose events it is about to show. */
@@ -17,21 +16,31 @@ export type WantedMembers = "all" | ReadonlySet<UserId>
 export const sameState = (a: StateRef | undefined, b: StateRef | undefined): boolean =>
   a !== undefined && b !== undefined && a.chain === b.chain && a.seq === b.seq
 
-const isWanted = (members: WantedMembers, [type, stateKey]: StateKey): boolean =>
-  members === "all" || type !== "m.room.member" || members.has(stateKey as UserId)
+/** A state to tell of, the one that the client knows, and which members it wants. */
+export interface WantedState {
+  readonly roomNid: number
+  readonly state: StateRef
+  readonly known: StateRef | undefined
+  readonly members: WantedMembers
+}
 
 export const makeSyncState = Effect.gen(function* () {
   const states = yield* StateStore
   const events = yield* EventStore
 
-  /** The whole state. Of the members only those who are wanted are read. */
-  const whole = Effect.fnUntraced(function* (roomNid: number, ref: StateRef, members: WantedMembers) {
-    if (members === "all") {
-      return (yield* states.read([{ roomNid, ref }])).map(({ event }) => event)
-    }
-    const keys = yield* states.readIds(ref)
-    const wanted = [...keys].filter(([key]) => isWanted(members, splitStateKey(key))).map(([, { id }]) => id)
-    return (yield* events.byIds(wanted)).map(({ event }) => event)
+  /** The whole states of rooms. Of the members only those who are wanted are read. */
+  const wholes = Effect.fnUntraced(function* (wanted: ReadonlyArray<WantedState>) {
+    const [all, lazy] = [
+      wanted.filter(({ members }) => members === "all"),
+      wanted.filter(({ members }) => members !== "all")
+    ]
+    const refs = (rooms: ReadonlyArray<WantedState>) => rooms.map(({ roomNid, state }) => ({ roomNid, ref: state }))
+    const [complete, rest, members] = yield* Effect.all([
+      states.read(refs(all)),
+      states.read(refs(lazy), { except: "m.room.member" }),
+      membersOf(lazy)
+    ])
+    return [...complete, ...rest, ...members]
   })
 
   /** The keys in which two states may differ; undefined where they have no past in common. */
@@ -52,32 +61,55 @@ export const makeSyncState = Effect.gen(function* () {
     return (yield* events.byIds(ids)).map(({ event }) => event)
   })
 
-  /** The memberships of some users in a state. */
-  const members = Effect.fnUntraced(function* (roomNid: number, ref: StateRef, userIds: Iterable<UserId>) {
-    const keys = Array.from(userIds, (userId): StateKey => ["m.room.member", userId])
-    if (keys.length === 0) return []
-    return (yield* states.read([{ roomNid, ref }], { keys })).map(({ event }) => event)
+  /** The memberships of the wanted users in the states of rooms. */
+  const membersOf = (wanted: ReadonlyArray<WantedState>) =>
+    states.readEach(
+      wanted.map(({ members, roomNid, state }) => ({
+        roomNid,
+        ref: state,
+        keys: members === "all" ? [] : Array.from(members, (userId): StateKey => ["m.room.member", userId])
+      }))
+    )
+
+  const eventsByRoom = (entries: ReadonlyArray<StateEntry>) => {
+    const found = new Map<number, Array<Event>>()
+    for (const { event, roomNid } of entries) {
+      const events = found.get(roomNid)
+      if (events === undefined) found.set(roomNid, [event])
+      else events.push(event)
+    }
+    return found
+  }
+
+  /**
+   * What a client must know of the states of rooms, by their numbers: all of each, or with `known` what has changed since,
+   * members included, who may have left in a gap. Members whose events are shown are repeated where members are loaded
+   * lazily: the client may not have them.
+   *
+   * States that are new to the client, or did not change, take a few queries for all rooms together.
+   */
+  const tellAll = Effect.fnUntraced(function* (
+    wanted: ReadonlyArray<WantedState>
+  ): Effect.fn.Return<ReadonlyMap<number, ReadonlyArray<Event>>> {
+    const isKnown = ({ known }: WantedState) => known !== undefined
+    const fresh = wanted.filter((room) => !isKnown(room))
+    const others = wanted.filter(isKnown)
+    const told = eventsByRoom(fresh.length === 0 ? [] : yield* wholes(fresh))
+    if (others.length === 0) return told
+    const shown = eventsByRoom(yield* membersOf(others))
+    for (const { known, roomNid, state } of others) {
+      const difference = yield* changed(known!, state)
+      const ids = new Set(difference.map(({ event_id }) => event_id))
+      told.set(roomNid, [...difference, ...(shown.get(roomNid) ?? []).filter(({ event_id }) => !ids.has(event_id))])
+    }
+    return told
   })
 
   return {
-    /**
-     * What a client must know of a state: all of it, or with `known` what has changed since, members included, who may have
-     * left in a gap. Members whose events are shown are repeated where members are loaded lazily: the client may not have
-     * them.
-     */
-    tell: Effect.fnUntraced(function* (
-      roomNid: number,
-      state: StateRef,
-      known: StateRef | undefined,
-      wanted: WantedMembers
-    ): Effect.fn.Return<ReadonlyArray<Event>> {
-      if (known === undefined) return yield* whole(roomNid, state, wanted)
-      const difference = yield* changed(known, state)
-      if (wanted === "all") return difference
-      const told = new Set(difference.map(({ event_id }) => event_id))
-      const shown = yield* members(roomNid, state, wanted)
-      return [...difference, ...shown.filter(({ event_id }) => !told.has(event_id))]
-    })
+    tellAll,
+    /** The same of one room. */
+    tell: (roomNid: number, state: StateRef, known: StateRef | undefined, members: WantedMembers) =>
+      Effect.map(tellAll([{ roomNid, state, known, members }]), (told) => told.get(roomNid) ?? [])
   }
 })
 
