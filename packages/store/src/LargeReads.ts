@@ -61,7 +61,8 @@ const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
     }
   }
 
-  return () => {
+  /** What a request holds, once it has read so much that it is counted. */
+  const makeHolding = () => {
     const alone = Semaphore.makeUnsafe(1).withPermits(1)
     const first = hold(someLarge)
     const second = hold(oneVeryLarge)
@@ -79,6 +80,17 @@ const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
         })
       )
     return { take, release: Effect.andThen(second.release, first.release) }
+  }
+
+  return () => {
+    let holding: ReturnType<typeof makeHolding> | undefined
+    return {
+      take: (bytes: number): Effect.Effect<void> => {
+        holding ??= makeHolding()
+        return holding.take(bytes)
+      },
+      release: Effect.suspend(() => holding?.release ?? Effect.void)
+    }
   }
 }
 

@@ -45,13 +45,16 @@ export const make = <Key, A, E = never>(options: {
 
 /** The value of a key, looked up if it is not there or has expired. */
 export const get = <Key, A, E>({ entries }: MonotonicCache<Key, A, E>, key: Key): Effect.Effect<A, E> =>
-  Effect.gen(function* () {
-    const now = yield* monotonicMillis
-    const found = yield* Cache.get(entries, key)
-    if (isFresh(found, now)) return yield* found.exit
-    yield* Cache.invalidateWhen(entries, key, (entry) => entry === found)
-    return yield* (yield* Cache.get(entries, key)).exit
-  })
+  Effect.flatMap(monotonicMillis, (now) =>
+    Effect.flatMap(Cache.get(entries, key), (found) =>
+      isFresh(found, now)
+        ? found.exit
+        : Effect.andThen(
+            Cache.invalidateWhen(entries, key, (entry) => entry === found),
+            Effect.flatMap(Cache.get(entries, key), ({ exit }) => exit)
+          )
+    )
+  )
 
 /** True if a key has a value that has not expired. */
 export const has = <Key, A, E>({ entries }: MonotonicCache<Key, A, E>, key: Key): Effect.Effect<boolean> =>
