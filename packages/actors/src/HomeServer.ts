@@ -27,6 +27,7 @@ import { DelayedEventStore } from "@greenroom/store/DelayedEventStore"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { ErasureStore } from "@greenroom/store/ErasureStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
@@ -128,6 +129,7 @@ import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
 import * as TypingOfLostNodes from "./presence/TypingOfLostNodes.ts"
 import { DelayedEvents } from "./room/DelayedEvents.ts"
+import { ErasedUsers } from "./room/ErasedUsers.ts"
 import * as GuestAccess from "./room/GuestAccess.ts"
 import { PresetRooms } from "./room/PresetRooms.ts"
 import { Receipts } from "./room/Receipts.ts"
@@ -193,6 +195,7 @@ const stores = (options: HomeServerOptions) =>
     DeviceListStore.layer,
     ToDeviceStore.layer,
     DirectoryStore.layer,
+    ErasureStore.layer,
     EventLog.layer,
     EventStore.layer,
     OAuthClientStore.layer,
@@ -332,7 +335,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(actors),
     Layer.provideMerge(services),
     Layer.provideMerge(FederationLayer.layer(options.federation)),
-    Layer.provideMerge(Layer.merge(EphemeralStream.layer, SessionRevocations.layer)),
+    Layer.provideMerge(Layer.mergeAll(EphemeralStream.layer, SessionRevocations.layer, ErasedUsers.layer)),
     Layer.provideMerge(ShortLivedStore.layer),
     Layer.provideMerge(runner),
     Layer.provideMerge(S3Files.layerConfigured(options.media?.s3)),

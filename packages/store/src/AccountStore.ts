@@ -157,6 +157,28 @@ export interface NewAccountOptions {
 /** How long the end of a session stays in the log, in ms: see `SessionRevocation`. */
 const revocationsKeptFor = 24 * 60 * 60 * 1000
 
+/** The tables whose rows go with the account. */
+const ownedTables = [
+  "user_threepids",
+  "user_identities",
+  "login_tokens",
+  "openid_tokens",
+  "account_data",
+  "push_rules",
+  "push_actions",
+  "mentions",
+  "filters",
+  "pushers",
+  "one_time_keys",
+  "fallback_keys",
+  "device_keys",
+  "cross_signing_keys",
+  "user_signatures",
+  "to_device_messages",
+  "key_backups",
+  "sliding_connections"
+]
+
 const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()
 const optionalHash = (token: Redacted.Redacted | undefined) => (token === undefined ? null : hash(token))
 const nameText = (name: string | undefined) => (name === undefined ? null : JSON.stringify(name))
@@ -191,10 +213,11 @@ export class AccountStore extends Context.Service<
     ) => Effect.Effect<void>
     readonly setAdmin: (userId: UserId, admin: boolean) => Effect.Effect<void>
     /**
-     * Ends the account and all its tokens, and forgets its password, addresses and accounts elsewhere; the user ID stays
-     * taken. The ended tokens' IDs.
+     * Ends the account and all its tokens, and forgets its password, addresses, accounts elsewhere, keys and account data; the
+     * user ID stays taken. With `erase` its events are shown without content to those who were not there. The ended tokens'
+     * IDs.
      */
-    readonly deactivate: (userId: UserId) => Effect.Effect<ReadonlyArray<number>>
+    readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<ReadonlyArray<number>>
     /** Deactivated accounts of which something is left: memberships, a profile. What a process that ended has left to do. */
     readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
     /** A number that no other caller gets, for the localpart of a user who did not choose one. */
@@ -250,16 +273,16 @@ export class AccountStore extends Context.Service<
         if (rows.length === 0) return yield* new UserInUse({ error: `${userId} is taken` })
       })
 
-      const deactivate = Effect.fn("AccountStore.deactivate")(function* (userId: UserId) {
+      const deactivate = Effect.fn("AccountStore.deactivate")(function* (userId: UserId, erase = false) {
         const now = yield* Clock.currentTimeMillis
         return yield* sql.withTransaction(
           Effect.gen(function* () {
             yield* sql`
-              UPDATE users SET deactivated_at = coalesce(deactivated_at, ${now}), password_hash = NULL
+              UPDATE users SET deactivated_at = coalesce(deactivated_at, ${now}), password_hash = NULL,
+                erased = erased OR ${erase}
               WHERE user_id = ${userId}`
-            yield* sql`DELETE FROM user_threepids WHERE user_id = ${userId}`
-            yield* sql`DELETE FROM user_identities WHERE user_id = ${userId}`
-            yield* sql`DELETE FROM login_tokens WHERE user_id = ${userId}`
+            if (erase) yield* sql`INSERT INTO erasures (user_id) VALUES (${userId}) ON CONFLICT DO NOTHING`
+            for (const table of ownedTables) yield* sql`DELETE FROM ${sql(table)} WHERE user_id = ${userId}`
             const rows = yield* sql<{ token_id: bigint }>`
               DELETE FROM access_tokens WHERE user_id = ${userId} RETURNING token_id`
             return tokenIds(rows)

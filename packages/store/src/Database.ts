@@ -62,6 +62,7 @@ import shardFences from "./migrations/0060_shard_fences.ts"
 import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
 import guests from "./migrations/0066_guests.ts"
 import delayedEvents from "./migrations/0067_delayed_events.ts"
+import erasures from "./migrations/0068_erasures.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -105,7 +106,8 @@ const migrations = {
   "0060_shard_fences": shardFences,
   "0065_app_service_rooms": appServiceRooms,
   "0066_guests": guests,
-  "0067_delayed_events": delayedEvents
+  "0067_delayed_events": delayedEvents,
+  "0068_erasures": erasures
 }
 
 /** The version of the database that this program writes. */

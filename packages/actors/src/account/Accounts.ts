@@ -424,12 +424,12 @@ const make = Effect.gen(function* () {
     yield* leaveRooms(session)
   })
 
-  const unregister = Effect.fn("Accounts.unregister")(function* (session: Session) {
-    cache.remove(yield* store.deactivate(session.userId))
+  const unregister = Effect.fn("Accounts.unregister")(function* (session: Session, erase = false) {
+    cache.remove(yield* store.deactivate(session.userId, erase))
     yield* clearAway(session)
   })
 
-  const deactivate = (userId: UserId) => unregister({ userId, tokenId: 0, deviceId: "" })
+  const deactivate = (userId: UserId, erase?: boolean) => unregister({ userId, tokenId: 0, deviceId: "" }, erase)
 
   // Deactivations that were interrupted by a restart, or done by the command line.
   const finishDeactivations = Effect.gen(function* () {
@@ -532,10 +532,13 @@ export class Accounts extends Context.Service<
       password: Redacted.Redacted,
       options: { readonly logoutOthers: boolean }
     ) => Effect.Effect<ReadonlyArray<number>, MatrixError>
-    /** Deactivates the account: tokens, presence and profile go, rooms are left; the user ID stays taken. */
-    readonly unregister: (session: Session) => Effect.Effect<void, MatrixError>
+    /**
+     * Deactivates the account: tokens, keys, account data, presence and profile go, rooms are left; the user ID stays taken.
+     * With `erase` files go too, and those who were not there see the events without content.
+     */
+    readonly unregister: (session: Session, erase?: boolean) => Effect.Effect<void, MatrixError>
     /** The same, by an operator. */
-    readonly deactivate: (userId: UserId) => Effect.Effect<void, MatrixError>
+    readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<void, MatrixError>
     /** A new password by an operator; ends every session. Errors: M_BAD_JSON. */
     readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
 

@@ -96,7 +96,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
       .handle("deactivate", ({ payload, request }) =>
         confirmed("POST /account/deactivate", request, payload?.auth, (session) =>
           accounts
-            .unregister(session)
+            .unregister(session, payload?.erase ?? false)
             .pipe(
               Effect.andThen(sockets.closeUser(session.userId)),
               Effect.as({ id_server_unbind_result: "success" as const })

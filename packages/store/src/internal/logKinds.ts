@@ -4,6 +4,7 @@
 import { accountDataChanges } from "../AccountDataStore.ts"
 import { accountStandings } from "../AccountStandingStore.ts"
 import { deviceListChanges, userSignatures } from "../DeviceListStore.ts"
+import { erasures } from "../ErasureStore.ts"
 import { logEpochs } from "../LogEpoch.ts"
 import type { AnyLogKind } from "../LogKind.ts"
 import { pusherChanges } from "../PusherStore.ts"
@@ -16,6 +17,7 @@ export const logKinds: ReadonlyArray<AnyLogKind> = [
   logEpochs,
   sessionRevocations,
   accountStandings,
+  erasures,
   accountDataChanges,
   receiptChanges,
   pusherChanges,

@@ -1,6 +1,7 @@
 /**
  * Which events of a room another server may see: by `m.room.history_visibility` and the memberships of its users, both as
- * they were at the event. What it may not see is redacted: the event graph stays whole.
+ * they were at the event. Events of erased users are for servers that were there. What a server may not see is redacted: the
+ * event graph stays whole.
  *
  * Source: "Room history visibility" of the client-server specification, "Backfilling" of the server-server one.
  */
@@ -11,6 +12,7 @@ import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
 import { Effect } from "effect"
+import { ErasedUsers } from "../../room/ErasedUsers.ts"
 
 const visibilityType = "m.room.history_visibility"
 
@@ -26,6 +28,7 @@ export const makeServerVisibility = Effect.gen(function* () {
   const events = yield* EventStore
   const states = yield* StateStore
   const roomServers = yield* RoomServerStore
+  const erased = yield* ErasedUsers
 
   /** Those of the events of one room that the server may not see. */
   const hiddenIn = Effect.fnUntraced(function* (
@@ -35,19 +38,21 @@ export const makeServerVisibility = Effect.gen(function* () {
   ) {
     const hidden = new Set<string>()
     const history = yield* events.stateHistory(roomNid, visibilityType, "")
-    if (history.every(isOpen)) return hidden
+    const isErased = ({ event }: StoredEvent) => erased.has(event.sender)
+    const asked = history.every(isOpen) ? (erased.any() ? given.filter(isErased) : []) : given
+    if (asked.length === 0) return hidden
     const users = yield* roomServers.usersEver(roomNid, origin, maxUsers)
     const keys: ReadonlyArray<StateKey> = [
       [visibilityType, ""],
       ...users.map((userId): StateKey => ["m.room.member", userId])
     ]
-    const refs = given.flatMap(({ stateBefore }, index) =>
+    const refs = asked.flatMap(({ stateBefore }, index) =>
       stateBefore === undefined ? [] : [{ roomNid: index, ref: stateBefore }]
     )
     const before = Map.groupBy(yield* states.read(refs, { keys }), (entry) => entry.roomNid)
-    given.forEach(({ event }, index) => {
+    asked.forEach(({ event }, index) => {
       const state = (before.get(index) ?? []).map((entry) => entry.event)
-      if (!isVisible(origin, event, state)) hidden.add(event.event_id)
+      if (!isVisible(origin, event, state, erased.has(event.sender))) hidden.add(event.event_id)
     })
     return hidden
   })
@@ -70,7 +75,7 @@ export const makeServerVisibility = Effect.gen(function* () {
   return { redactHidden }
 })
 
-const isVisible = (origin: ServerName, event: Event, state: ReadonlyArray<Event>): boolean => {
+const isVisible = (origin: ServerName, event: Event, state: ReadonlyArray<Event>, isErased: boolean): boolean => {
   if (serverNameOf(event.sender) === origin) return true
   const isAboutOneOfTheirs =
     event.type === "m.room.member" &&
@@ -78,8 +83,9 @@ const isVisible = (origin: ServerName, event: Event, state: ReadonlyArray<Event>
     serverNameOf(event.state_key as UserId) === origin
   if (isAboutOneOfTheirs) return true
   const visibility = state.find(({ type }) => type === visibilityType)
-  if (isOpen(visibility)) return true
   const memberships = state.filter(({ type }) => type === "m.room.member").map(({ content }) => content.membership)
+  if (isErased) return memberships.includes("join")
+  if (isOpen(visibility)) return true
   return (
     memberships.includes("join") ||
     (visibility?.content.history_visibility === "invited" && memberships.includes("invite"))

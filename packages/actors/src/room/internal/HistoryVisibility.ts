@@ -9,10 +9,13 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
+import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
+import { ErasedUsers } from "../ErasedUsers.ts"
 
 export type Visibility = "world_readable" | "shared" | "invited" | "joined"
 
@@ -57,6 +60,8 @@ const seesAll = ({ isJoined }: Reader, history: ReadonlyArray<Event>): boolean =
 export const makeHistoryVisibility = Effect.gen(function* () {
   const events = yield* EventStore
   const states = yield* StateStore
+  const rooms = yield* RoomStore
+  const erased = yield* ErasedUsers
 
   /** What each event's state before it says of the visibility and of the user's membership. */
   const statesBefore = Effect.fnUntraced(function* (stored: ReadonlyArray<StoredEvent>, userId: UserId) {
@@ -107,7 +112,35 @@ export const makeHistoryVisibility = Effect.gen(function* () {
   >(reader: Reader, read: ReadonlyArray<E>): Effect.fn.Return<ReadonlyArray<E>> {
     if (read.length === 0) return read
     const history = yield* events.stateHistory(reader.roomNid, visibilityType, "")
-    return seesAll(reader, history) ? read : yield* filterByState(reader, read)
+    return yield* pruneErased(reader, seesAll(reader, history) ? read : yield* filterByState(reader, read))
+  })
+
+  /**
+   * Strips the events of erased users, unless the reader was in the room when they were sent. What the reader sent is never
+   * stripped.
+   */
+  const pruneErased = Effect.fnUntraced(function* <
+    E extends { readonly event: Event; readonly position: StreamPosition }
+  >(reader: Reader, read: ReadonlyArray<E>): Effect.fn.Return<ReadonlyArray<E>> {
+    if (!erased.any()) return read
+    const ofErased = read.flatMap(({ event }) =>
+      erased.has(event.sender) && event.sender !== reader.userId ? [event.event_id] : []
+    )
+    if (ofErased.length === 0) return read
+    const stored = yield* events.byIds(ofErased)
+    const before = yield* statesBefore(stored, reader.userId)
+    const unseen = new Set(
+      stored.flatMap(({ event }, index) =>
+        membershipOf(before.get(index)?.member) === "join" ? [] : [event.event_id as string]
+      )
+    )
+    const id = Option.getOrUndefined(yield* rooms.version(read[0]!.event.room_id))
+    const version = id === undefined ? undefined : roomVersion(id)
+    return read.map((entry) =>
+      unseen.has(entry.event.event_id) && version !== undefined
+        ? { ...entry, event: version.redact(entry.event) }
+        : entry
+    )
   })
 
   /** The numbers of those of the rooms in which the reader sees every event. */
@@ -118,9 +151,10 @@ export const makeHistoryVisibility = Effect.gen(function* () {
       visibilityType,
       ""
     )
+    if (erased.any()) return new Set<number>()
     const open = readers.filter((reader) => seesAll(reader, histories.get(reader.roomNid) ?? []))
     return new Set(open.map(({ roomNid }) => roomNid))
   })
 
-  return { visibleTo, openTo }
+  return { visibleTo, openTo, pruneErased }
 })

@@ -64,7 +64,7 @@ export const makeRoomReads = Effect.gen(function* () {
     // The position is read first: the state may be newer, and the stream repeats it then, but never older.
     const at = yield* log.currentPosition
     const { membership } = yield* views.view(session.userId, roomId)
-    const [snapshot] = yield* views.snapshots([membership], clampLimit(limit), at)
+    const [snapshot] = yield* views.snapshots(session.userId, [membership], clampLimit(limit), at)
     const presence = membership.membership === "join" ? yield* presenceOf(joinedIn(snapshot!.state ?? [])) : new Map()
     return {
       ...snapshot!,

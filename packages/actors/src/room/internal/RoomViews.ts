@@ -24,6 +24,7 @@ import { ask } from "../../runtime/Ask.ts"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import type { MessagePage, MessagesQuery, RoomSnapshot } from "../RoomModel.ts"
 import { Room } from "../RoomProtocol.ts"
+import { makeHistoryVisibility } from "./HistoryVisibility.ts"
 
 /** How much history is asked for at once. */
 const backfillSize = 100
@@ -73,6 +74,7 @@ export const withPresence = (event: ClientEvent, presence: PresenceContent | und
 }
 
 export const makeRoomViews = Effect.gen(function* () {
+  const { pruneErased } = yield* makeHistoryVisibility
   const rooms = yield* RoomStore
   const states = yield* StateStore
   const events = yield* EventStore
@@ -172,7 +174,7 @@ export const makeRoomViews = Effect.gen(function* () {
     const last = page.at(-1)
     const start = from === theEnd ? laterPosition(yield* log.currentPosition, first?.position ?? beginning) : from
     const end = last === undefined ? start : direction === "b" ? placeBefore(last) : last.position
-    const shown = page.map(({ event }) => event)
+    const shown = (yield* pruned(userId, membership.roomNid, page)).map(({ event }) => event)
     return {
       chunk: query.feedback
         ? yield* bundleFeedback(membership.roomNid, shown, upTo, now)
@@ -182,8 +184,16 @@ export const makeRoomViews = Effect.gen(function* () {
     }
   })
 
+  /** Events as they are shown to users who were not in the room when they were sent. */
+  const pruned = <E extends { readonly event: Event; readonly position: StreamPosition }>(
+    userId: UserId,
+    roomNid: number,
+    entries: ReadonlyArray<E>
+  ) => pruneErased({ userId, roomNid, isJoined: false, leftAt: undefined }, entries)
+
   /** Snapshots of several rooms as of a position, in three queries for every `readAtOnce` of them. */
   const snapshots = (
+    userId: UserId,
     memberships: ReadonlyArray<RoomMembership>,
     limit: number,
     at: StreamPosition
@@ -191,12 +201,13 @@ export const makeRoomViews = Effect.gen(function* () {
     Effect.map(
       Effect.forEach(
         Array.from({ length: Math.ceil(memberships.length / readAtOnce) }, (_, index) => index * readAtOnce),
-        (start) => snapshotsOf(memberships.slice(start, start + readAtOnce), limit, at)
+        (start) => snapshotsOf(userId, memberships.slice(start, start + readAtOnce), limit, at)
       ),
       (parts) => parts.flat()
     )
 
   const snapshotsOf = Effect.fnUntraced(function* (
+    userId: UserId,
     memberships: ReadonlyArray<RoomMembership>,
     limit: number,
     at: StreamPosition
@@ -224,6 +235,12 @@ export const makeRoomViews = Effect.gen(function* () {
     const token = (position: StreamPosition) => formatToken({ position, epoch })
     const stateOf = Map.groupBy(entries, (entry) => entry.roomNid)
     const timelineOf = Map.groupBy(timeline, (entry) => entry.roomNid)
+    for (const { membership } of seen) {
+      const entries = timelineOf.get(membership.roomNid)
+      if (entries !== undefined) {
+        timelineOf.set(membership.roomNid, [...(yield* pruned(userId, membership.roomNid, entries))])
+      }
+    }
     return memberships.map((membership): RoomSnapshot => {
       const { roomNid } = membership
       if (viewOf(membership) === undefined) return invitation(membership)
@@ -249,7 +266,8 @@ export const makeRoomViews = Effect.gen(function* () {
     if (stored === undefined || stored.status > 1) return yield* notFound
     const seen = yield* Effect.mapError(view(userId, stored.event.room_id), () => notFound)
     if (comparePositions(stored.position, seen.upTo) > 0) return yield* notFound
-    return stored.event
+    const [shown] = yield* pruned(userId, stored.roomNid, [stored])
+    return shown!.event
   })
 
   return { view, state, stateIn, stateEvent, messages, snapshots, event }

@@ -291,7 +291,10 @@ export const makeEventReader = Effect.gen(function* () {
         const token = now()
         const memberships = yield* rooms.membershipsOf(session.userId, ["join", "invite"])
         const [snapshots, presence] = yield* Effect.all(
-          [views.snapshots(memberships, clampLimit(limit), token.position), presenceNow(session.userId)],
+          [
+            views.snapshots(session.userId, memberships, clampLimit(limit), token.position),
+            presenceNow(session.userId)
+          ],
           { concurrency: 2 }
         )
         return { end: formatToken(token), presence, rooms: snapshots }

@@ -15,6 +15,7 @@ import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type MembershipAt, SyncStore, type TimelineEntry } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
+import { ErasedUsers } from "../../room/ErasedUsers.ts"
 import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
 import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
@@ -105,6 +106,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
   const { visibleTo } = yield* makeHistoryVisibility
+  const erased = yield* ErasedUsers
 
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
 
@@ -156,7 +158,8 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
       for (const reading of group) {
         const read = byRoom.get(reading.roomNid) ?? []
-        const mustFilter = isFromStart(reading) && (reading.at.membership !== "join" || hidden.has(reading.roomNid))
+        const isHidden = reading.at.membership !== "join" || hidden.has(reading.roomNid) || erased.any()
+        const mustFilter = isFromStart(reading) && isHidden
         const visible = mustFilter ? yield* visibleTo(readerOf(userId, reading), read) : read
         const shown = limit === 0 ? [] : visible.slice(-limit)
         const limited = read.length > limit || cut.has(reading.roomNid)
