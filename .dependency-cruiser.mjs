@@ -81,8 +81,8 @@ export default {
       from: { path: "^packages/gateway/src/" },
       to: {
         path: "^packages/store/|node_modules/(effect/[^/]+/sql/|@effect/sql)",
-        // No tables: time, and making a directory.
-        pathNot: "^packages/store/src/(MonotonicClock|MonotonicCache|DataDirectory)\\.ts$"
+        // No tables: time, making a directory, and metrics.
+        pathNot: "^packages/store/src/(MonotonicClock|MonotonicCache|DataDirectory|Measures)\\.ts$"
       }
     }
   ],

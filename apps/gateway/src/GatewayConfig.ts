@@ -25,6 +25,7 @@ import { Schema } from "effect"
 import { limitSettings } from "./LimitSettings.ts"
 import { loginSettings } from "./LoginSettings.ts"
 import { mediaSettings } from "./MediaSettings.ts"
+import { monitoringSettings } from "./MonitoringSettings.ts"
 
 const rate = (kind: keyof typeof defaultRates, description: string) =>
   rateSetting(kind, description, defaultRates[kind], "500/1s")
@@ -174,6 +175,7 @@ export const settings = {
   ...loginSettings,
   ...limitSettings,
   ...mediaSettings,
+  ...monitoringSettings,
   identityServers: setting({
     name: "identity_servers",
     description: "The identity servers that are trusted to say whose an email address or phone number is",

@@ -10,6 +10,7 @@ import { Gateway } from "@greenroom/gateway/Gateway"
 import * as HeapSize from "@greenroom/gateway/HeapSize"
 import { logging } from "@greenroom/gateway/Logging"
 import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
+import { RequestRecords } from "@greenroom/gateway/RequestRecords"
 import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
 import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
@@ -24,7 +25,13 @@ import type { GatewayConfig } from "./GatewayConfig.ts"
 import { toLimits } from "./LimitSettings.ts"
 import { toLoginOptions } from "./LoginSettings.ts"
 import { toMediaOptions } from "./MediaSettings.ts"
-import { ClusterListenError, ClusterNeedsDatabase, describeFailure, FederationListenError } from "./StartFailure.ts"
+import {
+  ClusterListenError,
+  ClusterNeedsDatabase,
+  describeFailure,
+  FederationListenError,
+  MetricsListenError
+} from "./StartFailure.ts"
 
 /** What the files that the configuration names contain. */
 interface Files {
@@ -103,8 +110,30 @@ const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
     const node = { host: config.clusterListenHost ?? config.clusterHost, port: config.clusterPort }
     yield* Effect.catch(checkListen(node), (listen) => Effect.fail(new ClusterListenError({ listen })))
   }
+  if (config.metricsPort !== undefined) {
+    const metrics = { host: config.metricsHost, port: config.metricsPort }
+    yield* Effect.catch(checkListen(metrics), (listen) => Effect.fail(new MetricsListenError({ listen })))
+  }
   if (config.tlsCert !== undefined) yield* tlsCredentials(config)
 })
+
+/** Metrics for the operator, where they are wanted. */
+const toMetrics = ({ metricsHost, metricsPort }: GatewayConfig) =>
+  metricsPort === undefined
+    ? Layer.empty
+    : Layer.unwrap(
+        Effect.gen(function* () {
+          const [DatabaseMeasures, MetricsListener] = yield* Effect.promise(() =>
+            Promise.all([import("@greenroom/store/DatabaseMeasures"), import("@greenroom/gateway/MetricsListener")])
+          )
+          const refresh = yield* DatabaseMeasures.make
+          return MetricsListener.layer({ host: metricsHost, port: metricsPort, refresh }).pipe(
+            Layer.catchTag("ListenError", (listen) =>
+              Layer.effectDiscard(Effect.fail(new MetricsListenError({ listen })))
+            )
+          )
+        })
+      )
 
 /** Both are listening by now. Released first of all layers, it also tells that the server stops. */
 const announce = ({ serverName }: GatewayConfig) =>
@@ -129,12 +158,14 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   yield* checkListeners(config)
   const server = announce(config).pipe(
     Layer.provide([toGateway(config), toFederation(config)]),
-    Layer.provideMerge(config.cluster ? toNode(config, homeServer) : HomeServer.layer(homeServer))
+    Layer.merge(toMetrics(config)),
+    Layer.provideMerge(config.cluster ? toNode(config, homeServer) : HomeServer.layer(homeServer)),
+    Layer.provide(RequestRecords.layer({ metrics: config.metricsPort !== undefined, accessLog: config.accessLog }))
   )
   yield* Effect.flatMap(Layer.build(server), (services) => Context.get(services, DatabaseHold).lost).pipe(
     Effect.onError(() => Effect.sync(() => startDeadline(CommandLine.name))),
     Effect.scoped,
-    Effect.provide([logging(config.logLevel), HeapSize.layer])
+    Effect.provide([logging(config.logLevel, config.logFormat), HeapSize.layer])
   )
 })
 

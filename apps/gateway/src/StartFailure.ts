@@ -11,6 +11,9 @@ export class FederationListenError extends Data.TaggedError("FederationListenErr
   readonly listen: ListenError
 }> {}
 
+/** The metrics could not be listened for. */
+export class MetricsListenError extends Data.TaggedError("MetricsListenError")<{ readonly listen: ListenError }> {}
+
 /** The other nodes could not be listened for. */
 export class ClusterListenError extends Data.TaggedError("ClusterListenError")<{ readonly listen: ListenError }> {}
 
@@ -53,6 +56,7 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (CliError.isCliError(error)) return undefined
   if (error instanceof ListenError) return describeListen(error)
   if (error instanceof FederationListenError) return describeListen(error.listen, "--federation-port")
+  if (error instanceof MetricsListenError) return describeListen(error.listen, "metrics.port")
   if (error instanceof ClusterListenError) return describeListen(error.listen, "--cluster-port")
   if (error instanceof TlsError) return `${error.file === "key" ? "--tls-key" : "--tls-cert"}: ${error.message}`
   if (!hasTag(error)) return error instanceof Error ? error.message : String(error)

@@ -64,7 +64,7 @@ import * as ThirdPartyIdHandlers from "./client-server/ThirdPartyIdHandlers.ts"
 import * as UserDataHandlers from "./client-server/UserDataHandlers.ts"
 import { versionsHandlers, wellKnownHandlers } from "./client-server/VersionsHandlers.ts"
 import { knownPaths, routerConfig } from "./KnownPaths.ts"
-import { goingDown, matrixHttp, pathOf } from "./MatrixHttp.ts"
+import { goingDown, matrixHttp } from "./MatrixHttp.ts"
 import { maxBodyBytes } from "./MatrixRequest.ts"
 import { answerRequests, type ListenError, limitBodyTime, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
 import { oauthEndpoints } from "./oauth/OAuthEndpoints.ts"
@@ -73,6 +73,8 @@ import { PublicUrl } from "./PublicUrl.ts"
 import { docsPage } from "./pages/DocsPage.ts"
 import { homePage } from "./pages/HomePage.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
+import { pathOf } from "./RequestPath.ts"
+import { namingRoutes, RequestRecords, recording } from "./RequestRecords.ts"
 import { RequestSlots } from "./RequestSlots.ts"
 import { Shutdown } from "./Shutdown.ts"
 import { Sockets } from "./socket/Sockets.ts"
@@ -214,7 +216,8 @@ const routes = Layer.mergeAll(
 ).pipe(
   Layer.provide([handlers, clientServerHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
-  Layer.provide(ChangesRunToEnd.layer)
+  Layer.provide(ChangesRunToEnd.layer),
+  Layer.provide(namingRoutes)
 )
 
 /** The services that a request needs before it reaches an endpoint: time, logs and traces. */
@@ -243,6 +246,7 @@ type ForEndpoints =
   | Scope.Scope
 const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<ForEndpoints> = Context.pick(
   ...requestContext,
+  RequestRecords,
   EndpointServices,
   Etag.Generator,
   FileSystem.FileSystem,
@@ -291,7 +295,7 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
     Effect.updateContext(forRequests),
     Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.fromInputUnsafe(maxBodyBytes))
   )
-  answerRequests(server, inFlight, handle, limitBodyTime)
+  answerRequests(server, inFlight, handle, limitBodyTime, yield* recording("client"))
   server.on("upgrade", sockets.upgrade)
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>

@@ -5,7 +5,8 @@
 import { BadRequest, Unrecognized } from "@greenroom/protocol/MatrixError"
 import { FindMyWay, HttpServerResponse } from "effect/http"
 import type { HttpApi } from "effect/http-api"
-import { errorResponse, type KnownPaths, pathOf } from "./MatrixHttp.ts"
+import { errorResponse, type KnownPaths } from "./MatrixHttp.ts"
+import { pathOf } from "./RequestPath.ts"
 
 /** Identifiers are up to 255 bytes; what is longer is for the endpoint to refuse, by name. */
 export const routerConfig: Partial<FindMyWay.RouterConfig> = { caseSensitive: true, maxParamLength: 16_384 }

@@ -1,5 +1,5 @@
 /**
- * How a program logs: readable lines on a terminal, one line of `key=value` each elsewhere.
+ * How a program logs: readable lines on a terminal, one line of `key=value` or JSON each elsewhere.
  */
 import { Layer, Logger, References } from "effect"
 import type { LogLevelName } from "./Setting.ts"
@@ -13,13 +13,19 @@ const minimumLevel = {
   none: "None"
 } as const satisfies { readonly [name in LogLevelName]: string }
 
+/** `text` is for people, `json` one object a line. */
+export type LogFormat = "text" | "json"
+
+const loggerOf = (format: LogFormat) =>
+  format === "json" ? Logger.consoleJson : process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt
+
 /**
- * Logs what is at least as serious as the level. Traces go nowhere yet, so none are made: they would cost every request
- * a good part of its time.
+ * Logs what is at least as serious as the level. No traces are made where nobody takes them: they would cost every request a
+ * good part of its time.
  */
-export const logging = (level: LogLevelName): Layer.Layer<never> =>
+export const logging = (level: LogLevelName, format: LogFormat = "text"): Layer.Layer<never> =>
   Layer.mergeAll(
-    Logger.layer([process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
+    Logger.layer([loggerOf(format)]),
     Layer.succeed(References.MinimumLogLevel, minimumLevel[level]),
     Layer.succeed(References.TracerEnabled, false)
   )

@@ -20,6 +20,8 @@ import {
 import { Cause, Effect, type Scope } from "effect"
 import { Headers, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { MatrixRequest, maxBodyBytes } from "./MatrixRequest.ts"
+import { pathOf } from "./RequestPath.ts"
+import { recordOf } from "./RequestRecords.ts"
 
 /** Any web page may ask, and read the answer. Sent with every answer. */
 export const corsHeaders = Headers.fromRecordUnsafe({
@@ -134,15 +136,9 @@ const answerDefect = (
   request: HttpServerRequest.HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
   Effect.suspend(() => {
-    const reference = crypto.randomUUID().slice(0, 8)
+    const reference = recordOf(request)?.id ?? crypto.randomUUID().slice(0, 8)
     return Effect.logError("A request failed inside", cause).pipe(
       Effect.annotateLogs({ reference, method: request.method, path: pathOf(request.url) }),
       Effect.as(unknownError(500, `Internal server error, reference ${reference}`))
     )
   })
-
-/** Without the query, which may hold an access token. */
-export const pathOf = (url: string): string => {
-  const end = url.search(/[?;#]/)
-  return end === -1 ? url : url.slice(0, end)
-}

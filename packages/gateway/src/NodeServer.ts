@@ -144,14 +144,15 @@ export const limitBodyTime = (request: IncomingMessage, response: ServerResponse
 /**
  * Answers the requests of a server by `handle`: first all requests of one turn of the event loop are read, then they are
  * handled one after the other. Small bodies have arrived by then and are read without waiting, and the code of each of
- * the two steps stays in the caches of the processor. `onIncomplete` gets those whose bodies have not arrived whole. The
- * server must have `requireHostHeader: false`.
+ * the two steps stays in the caches of the processor. `onIncomplete` gets those whose bodies have not arrived whole,
+ * `onRequest` all of them when they arrive. The server must have `requireHostHeader: false`.
  */
 export const answerRequests = (
   server: EventEmitter,
   inFlight: InFlight,
   handle: (request: IncomingMessage, response: ServerResponse) => void,
-  onIncomplete: (request: IncomingMessage, response: ServerResponse) => void = () => {}
+  onIncomplete: (request: IncomingMessage, response: ServerResponse) => void = () => {},
+  onRequest?: (request: IncomingMessage, response: ServerResponse) => void
 ): void => {
   let arrived: Array<readonly [IncomingMessage, ServerResponse]> = []
   const answer = () => {
@@ -165,6 +166,7 @@ export const answerRequests = (
   }
   const take = (request: IncomingMessage, response: ServerResponse) => {
     inFlight.track(response)
+    onRequest?.(request, response)
     if (lacksHost(request)) return refuse(response, 400, "Host: expected the name of the server")
     if (arrived.push([request, response]) === 1) setImmediate(answer)
   }

@@ -20,6 +20,7 @@ import { readAfter, recallAfter } from "./internal/logReader.ts"
 import { RecentCommits } from "./internal/RecentCommits.ts"
 import { commitStatement } from "./internal/roomCommitStatement.ts"
 import type { LogSlice } from "./LogSlice.ts"
+import { counter, Distribution, distribution, durations, gauge } from "./Measures.ts"
 import { makeNumberBlocks, type NumberBlocks } from "./NumberBlocks.ts"
 import { CommitFailed, type RoomCommit, StaleWriter } from "./RoomCommit.ts"
 import { formatToken, type StreamPosition, type StreamToken } from "./StreamToken.ts"
@@ -146,8 +147,10 @@ export class EventLog extends Context.Service<
       }
 
       const onOwnConnection = yield* makeOwnConnection(sql)
+      const measured = { events: 0, commits: 0, failures: 0, durations: new Distribution(durations) }
 
       const commitTogether = Effect.fnUntraced(function* (batch: ReadonlyArray<Pending>) {
+        const begunAt = performance.now()
         const { fenced, xid } = yield* onOwnConnection(
           commitStatement(
             sql,
@@ -156,6 +159,9 @@ export class EventLog extends Context.Service<
           )
         )
         lastFailure = undefined
+        measured.durations.record((performance.now() - begunAt) / 1_000)
+        measured.commits++
+        for (const { commit } of batch) measured.events += commit.events.length
         // A commit after a failure comes from a writer that reopened the room: queued commits of the failed one are stale.
         for (const { commit } of batch) broken.delete(commit.roomNid)
         recent.add(
@@ -187,6 +193,7 @@ export class EventLog extends Context.Service<
           return Effect.catchCause(commitTogether([item]), (cause) =>
             Effect.sync(() => {
               lastFailure = cause
+              measured.failures++
               fail(false, cause)
             })
           )
@@ -197,6 +204,8 @@ export class EventLog extends Context.Service<
         batch.some(isBroken)
           ? Effect.forEach(batch, commitAlone, { discard: true })
           : Effect.catchCause(commitTogether(batch), () => Effect.forEach(batch, commitAlone, { discard: true }))
+
+      yield* measureLog(measured, () => Queue.sizeUnsafe(pending), follower)
 
       const prefetch = Effect.forkDetach(nids.refill(1))
       yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
@@ -216,7 +225,7 @@ export class EventLog extends Context.Service<
         position: follower.position,
         settled,
         committed,
-        lag: follower.lag,
+        lag: Effect.sync(follower.lagNow),
         readAfter: read,
         currentPosition: Effect.map(settled, follower.position),
         epoch: () => epochs.current,
@@ -239,6 +248,30 @@ export class EventLog extends Context.Service<
     })
   )
 }
+
+/** What the log tells of itself as metrics. */
+const measureLog = (
+  measured: {
+    readonly events: number
+    readonly commits: number
+    readonly failures: number
+    readonly durations: Distribution
+  },
+  waiting: () => number,
+  follower: LogFollower
+) =>
+  Effect.all([
+    counter("greenroom_events_total", "Events that were committed", () => measured.events),
+    counter("greenroom_commits_total", "Group commits of events", () => measured.commits),
+    counter("greenroom_commit_failures_total", "Commits of events that failed", () => measured.failures),
+    distribution("greenroom_commit_duration_seconds", "How long group commits take", measured.durations),
+    gauge("greenroom_commits_waiting", "Commits of rooms that wait for the next group commit", waiting),
+    gauge(
+      "greenroom_log_lag_seconds",
+      "For how long there have been rows of the log that cannot be read yet, because an older transaction is running",
+      () => follower.lagNow() / 1_000
+    )
+  ])
 
 /** Joins those that follow the log, begins an epoch, and starts the one reader of this node. */
 const joinLog = Effect.fnUntraced(function* (

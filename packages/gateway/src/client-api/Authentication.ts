@@ -24,6 +24,7 @@ import type { MatrixError, MissingToken } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
+import { noteUser, RequestRecords } from "../RequestRecords.ts"
 import { RequestSlots, type Slot, type SlotKind, withSlot } from "../RequestSlots.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { makeAuthenticate, missing, readToken } from "./AccessToken.ts"
@@ -60,6 +61,14 @@ const makeTake = Effect.gen(function* () {
     isExempt(session) ? Effect.void : limit.take(rate, session.userId)
 })
 
+/** Notes the user of a session, where requests are recorded. */
+const recordingUser = Effect.map(
+  Effect.service(RequestRecords),
+  (records) =>
+    <E>(session: Effect.Effect<Session, E>): Effect.Effect<Session, E> =>
+      records === undefined ? session : Effect.tap(session, ({ userId }) => noteUser(userId))
+)
+
 /** Answers the request in its slot. */
 const inSlot = <A, E, R>(slot: Slot, handler: Effect.Effect<A, E, R>): Effect.Effect<A, E | MatrixError, R> =>
   Effect.withFiber((fiber) => {
@@ -79,7 +88,8 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     const take = yield* makeTake
     const slots = yield* RequestSlots
     const rules = yield* makeAccountRules
-    const session = withToken(yield* makeAuthenticate)
+    const recorded = yield* recordingUser
+    const session = recorded(withToken(yield* makeAuthenticate))
 
     /** Counts the request, and checks that the account may make it. */
     const allowed = (rate: "sends" | "requests", session: Session, group: string, endpoint: string) => {
@@ -129,7 +139,9 @@ const optional: Layer.Layer<OptionalAuthentication, never, EndpointServices> = L
     const slots = yield* RequestSlots
     const take = yield* makeTake
     const rules = yield* makeAccountRules
-    const authenticate = yield* makeAuthenticate
+    const recorded = yield* recordingUser
+    const found = yield* makeAuthenticate
+    const authenticate: typeof found = (...request) => recorded(found(...request))
     const viewer = withToken<Viewer>((token, address, parameter) =>
       token === undefined
         ? Effect.andThen(limit.takeFrom("anonymous", address), Effect.as(mustBeOurs(serverName), { address }))

@@ -31,6 +31,7 @@ import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
 import { answerClientError, answerRequests, type ListenError, listen, makeInFlight } from "../NodeServer.ts"
 import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
+import { namingRoutes, recording } from "../RequestRecords.ts"
 import { encryptionFederationHandlers } from "../server-server/EncryptionFederationHandlers.ts"
 import { mediaFederationHandlers } from "../server-server/MediaFederationHandlers.ts"
 import { openServerHandlers, serverServerHandlers } from "../server-server/ServerServerHandlers.ts"
@@ -100,7 +101,8 @@ const routes = Layer.merge(HttpApiBuilder.layer(FederationApi), HttpApiBuilder.l
     encryptionFederationHandlers
   ]),
   Layer.provide([originAuthenticationLayer, WireErrors.layer]),
-  Layer.provide(ChangesRunToEnd.layer)
+  Layer.provide(ChangesRunToEnd.layer),
+  Layer.provide(namingRoutes)
 )
 
 const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
@@ -118,7 +120,7 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
       scope: requests
     }
   )
-  answerRequests(server, inFlight, handle)
+  answerRequests(server, inFlight, handle, undefined, yield* recording("federation"))
   const { address, family, port } = yield* listen(server, options)
   yield* Effect.addFinalizer(() =>
     Effect.andThen(

@@ -13,6 +13,7 @@ import { BadRequest, TooLarge } from "@greenroom/protocol/MatrixError"
 import { ByteSize, Effect, Layer } from "effect"
 import { HttpIncomingMessage, type HttpServerError, HttpServerRequest } from "effect/http"
 import { RateLimit } from "../RateLimit.ts"
+import { noteUser, RequestRecords } from "../RequestRecords.ts"
 import { addressOf } from "../TrustedProxies.ts"
 
 /**
@@ -66,6 +67,7 @@ export const originAuthenticationLayer: Layer.Layer<
     const { authenticate } = yield* RequestAuthentication
     const federation = yield* Federation
     const limit = yield* RateLimit
+    const records = yield* RequestRecords
 
     return (handler, { endpoint }) => {
       const maxBytes = endpoint.identifier === "send" ? maxTransactionBytes : maxPduBodyBytes
@@ -79,6 +81,7 @@ export const originAuthenticationLayer: Layer.Layer<
           acceptsVouchedKeys: roomEndpoints.has(endpoint.identifier),
           readBody: readBody(request, maxBytes)
         })
+        if (records !== undefined) yield* noteUser(signed.origin)
         yield* limit.take(rate, signed.origin)
         yield* federation.heardFrom(signed.origin)
         return yield* Effect.provideService(handler, SignedRequest, signed)

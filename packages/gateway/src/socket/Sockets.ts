@@ -30,6 +30,7 @@ import {
   Unrecognized
 } from "@greenroom/protocol/MatrixError"
 import { closeCodes, maxRequestBytes, type Subprotocol, subprotocols } from "@greenroom/protocol/SocketFrame"
+import { gauge } from "@greenroom/store/Measures"
 import { Cause, Context, Effect, FiberSet, Layer, type Scope } from "effect"
 import { type WebSocket, WebSocketServer } from "ws"
 import { makeAuthenticate, readToken } from "../client-api/AccessToken.ts"
@@ -112,6 +113,7 @@ interface Accepted {
 
 const makeSockets = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const open = new Map<WebSocket, Open>()
+  yield* gauge("greenroom_websockets", "Open WebSockets", () => open.size)
   const accept = yield* makeAccept(proxies)
   const calls = yield* makeCalls
   const unread = yield* UnreadAnswers

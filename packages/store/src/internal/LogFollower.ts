@@ -33,7 +33,7 @@ export interface LogFollower {
   /** Waits until the consumers have had everything up to the end of a transaction. */
   readonly reached: (xid: number) => Effect.Effect<void>
   /** For how many milliseconds there has been something that could not be read yet. */
-  readonly lag: Effect.Effect<number>
+  readonly lagNow: () => number
 }
 
 interface Waiter {
@@ -136,6 +136,6 @@ export const makeLogFollower = Effect.fnUntraced(function* (
         waiting.add(waiter)
         return Effect.sync(() => waiting.delete(waiter))
       }),
-    lag: Effect.sync(() => (behindSince === undefined ? 0 : monotonicMillisUnsafe(clock) - behindSince))
+    lagNow: () => (behindSince === undefined ? 0 : monotonicMillisUnsafe(clock) - behindSince)
   }
 })

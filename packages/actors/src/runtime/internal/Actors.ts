@@ -10,6 +10,7 @@
  *
  * In a cluster (`Placement`), messages for actors of other nodes are forwarded.
  */
+import { gauge } from "@greenroom/store/Measures"
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import {
   Cause,
@@ -223,6 +224,30 @@ export class Actors {
       discard: true
     })
   })
+
+  /** What the actors of this kind tell of themselves as metrics. */
+  get measures(): Effect.Effect<void, never, Scope.Scope> {
+    const actor = { actor: this.entity.type }
+    const depths = () => Array.from(this.resident.values(), ({ underWay }) => underWay)
+    return Effect.all(
+      [
+        gauge("greenroom_actors", "Actors in memory", () => this.resident.size, actor),
+        gauge(
+          "greenroom_actor_messages",
+          "Messages that actors are handling or have in their mailboxes",
+          () => depths().reduce((sum, depth) => sum + depth, 0),
+          actor
+        ),
+        gauge(
+          "greenroom_actor_mailbox_deepest",
+          "The same of the actor that has most",
+          () => depths().reduce((most, depth) => Math.max(most, depth), 0),
+          actor
+        )
+      ],
+      { discard: true }
+    )
+  }
 
   private addressOf(id: string): EntityAddress.EntityAddress {
     return new EntityAddress.EntityAddress({

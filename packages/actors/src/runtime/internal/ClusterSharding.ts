@@ -237,6 +237,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     const { mailboxCapacity } = options
     const placement = placementOf(entity)
     const actors = new Actors({ entity, build, context, options: registration, mailboxCapacity, residents, placement })
+    yield* actors.measures
     const maxIdleTime = Duration.toMillis(registration.maxIdleTime ?? options.maxIdleTime)
     registered.add(actors)
     yield* Effect.addFinalizer(() =>

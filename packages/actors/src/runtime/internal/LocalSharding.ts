@@ -52,6 +52,7 @@ export const make = Effect.fnUntraced(function* (options: LocalShardingOptions) 
     const context = yield* Effect.context<Scope.Scope>()
     const { mailboxCapacity } = options
     const actors = new Actors({ entity, build, context, options: registration, mailboxCapacity, residents, placement })
+    yield* actors.measures
     const maxIdleTime = Duration.toMillis(registration.maxIdleTime ?? options.maxIdleTime)
     yield* Effect.addFinalizer(() => actors.close)
     yield* periodically(`Passivating idle ${entity.type} actors`, maxIdleTime / 2, actors.passivate(maxIdleTime))

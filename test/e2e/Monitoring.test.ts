@@ -1,0 +1,185 @@
+/**
+ * Metrics, the access log and what is said of them in docs/monitoring.md: read by Debian's Prometheus, which `.ci/run`
+ * installs; without it that part is skipped.
+ */
+import { execFile, spawn } from "node:child_process"
+import { existsSync } from "node:fs"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { assert, describe, it } from "@effect/vitest"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Schedule } from "effect"
+import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { type Scene, sceneOf, succeeded } from "../support/Scene.ts"
+
+const run = promisify(execFile)
+const docs = (name: string) => fileURLToPath(new URL(`../../docs/${name}`, import.meta.url))
+const isInstalled = existsSync("/usr/bin/prometheus") && existsSync("/usr/bin/promtool")
+
+/** The metrics of a gateway, by the line that it logs of where they are. */
+const metricsOf = ({ gateway }: Scene): Effect.Effect<string> =>
+  Effect.promise(async () => {
+    const [, url = ""] = /The metrics are at (http:[^ "]+)/.exec(gateway.output()) ?? []
+    return await (await fetch(url)).text()
+  })
+
+/** Who uses the gateway: the second one reads what the first one writes. */
+const session = Effect.fnUntraced(function* (scene: Scene) {
+  const alice = yield* scene.register("alice")
+  const created = succeeded(yield* alice.ask("POST", "//_matrix/client/v3/createRoom", { name: "Green" }))
+  const send = `//_matrix/client/v3/rooms/${encodeURIComponent(created.body.room_id)}/send/m.room.message`
+  for (const body of ["one", "two"]) {
+    succeeded(yield* alice.ask("PUT", `${send}/${body}`, { msgtype: "m.text", body: `whispered ${body}` }))
+  }
+  succeeded(yield* scene.ask("GET", `//_matrix/client/v3/sync?access_token=${alice.token}`))
+  yield* scene.ask("POST", "//_matrix/client/v3/login", {
+    data: { type: "m.login.password", identifier: { type: "m.id.user", user: "alice" }, password: "not the secret" }
+  })
+  yield* scene.ask("GET", `//_matrix/client/v3/nothing?access_token=${alice.token}`)
+  return alice
+})
+
+const start = Effect.gen(function* () {
+  const databaseUrl = yield* TestDatabase.url
+  const dataDir = yield* GatewayProcess.temporaryDirectory
+  const environment = {
+    GREENROOM_METRICS_PORT: "0",
+    GREENROOM_ACCESS_LOG: "true",
+    GREENROOM_LOG_FORMAT: "json",
+    GREENROOM_LOG_LEVEL: "debug"
+  }
+  return sceneOf(yield* GatewayProcess.start({ dataDir, databaseUrl, environment }))
+})
+
+/** Prometheus with the alert rules of the documentation, which reads the metrics of one gateway. */
+const startPrometheus = Effect.fnUntraced(function* (target: string) {
+  const directory = yield* GatewayProcess.temporaryDirectory
+  const config = (yield* Effect.promise(() => fs.readFile(docs("monitoring/prometheus.yml"), "utf8")))
+    .replace("127.0.0.1:9101", target)
+    .replace("15s", "1s")
+  yield* Effect.promise(() => fs.copyFile(docs("monitoring/alerts.yml"), path.join(directory, "alerts.yml")))
+  yield* Effect.promise(() => fs.writeFile(path.join(directory, "prometheus.yml"), config))
+  yield* Effect.promise(() => run("promtool", ["check", "config", path.join(directory, "prometheus.yml")]))
+  const args = [
+    `--config.file=${directory}/prometheus.yml`,
+    `--storage.tsdb.path=${directory}/data`,
+    "--web.listen-address=127.0.0.1:0",
+    "--log.level=info"
+  ]
+  return yield* Effect.callback<string>((resume) => {
+    const child = spawn("prometheus", args, { stdio: ["ignore", "ignore", "pipe"] })
+    let said = ""
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      said += text
+      const found = /msg="Listening on" address=(\S+)/.exec(said)
+      if (found?.[1] !== undefined) resume(Effect.succeed(`http://${found[1]}`))
+    })
+    child.once("close", () => resume(Effect.die(new Error(said))))
+    return Effect.sync(() => child.kill())
+  })
+})
+
+describe("monitoring", () => {
+  it.live(
+    "counts requests, events and actors; the access log names requests and no secrets",
+    () =>
+      Effect.gen(function* () {
+        const scene = yield* start
+        const alice = yield* session(scene)
+        const metrics = yield* Effect.repeat(metricsOf(scene), {
+          until: (text) => /route="none",status="404"\} 1/.test(text),
+          schedule: Schedule.spaced("100 millis")
+        })
+        const lines = metrics.split("\n")
+        const value = (series: string) =>
+          Number(
+            lines
+              .find((line) => line.startsWith(`${series} `))
+              ?.split(" ")
+              .at(-1)
+          )
+        const sent = 'listener="client",method="PUT",route="/_matrix/client/v3/rooms/:roomId/send/:eventType/:txnId"'
+        assert.strictEqual(value(`greenroom_http_requests_total{${sent},status="200"}`), 2, metrics)
+        assert.strictEqual(value(`greenroom_http_request_duration_seconds_count{${sent}}`), 2)
+        assert.isAtLeast(value("greenroom_events_total"), 9)
+        assert.isAtLeast(value("greenroom_commits_total"), 3)
+        assert.isAtLeast(value('greenroom_actors{actor="Room"}'), 1)
+        assert.strictEqual(value("greenroom_users"), 1)
+        assert.isAtLeast(value("greenroom_database_connections_idle"), 1)
+        assert.isAbove(value("process_resident_memory_bytes"), 1e6)
+
+        const names = new Set(Array.from(metrics.matchAll(/^# TYPE (\S+)/gm), ([, name]) => name))
+        const manual = yield* Effect.promise(() => fs.readFile(docs("monitoring.md"), "utf8"))
+        const described = Array.from(manual.matchAll(/^\| `([a-z0-9_]+)` \|/gm), ([, name]) => name)
+        assert.sameMembers([...names], described, "docs/monitoring.md lists the metrics that there are")
+
+        const output = scene.gateway.output()
+        const requests = output
+          .split("\n")
+          .filter((line) => line.includes('"message":"request"'))
+          .map((line) => JSON.parse(line).annotations)
+        const put = requests.find(({ method, path }) => method === "PUT" && path.includes("/send/"))
+        assert.strictEqual(put.user, alice.userId)
+        assert.strictEqual(put.status, 200)
+        assert.isNumber(put.ms)
+        const { headers } = yield* scene.ask("GET", "//_matrix/client/versions")
+        assert.match(String(headers["x-request-id"]), /^[0-9a-f]{8}-[0-9a-z]+$/)
+        for (const secret of [alice.token, "secret of alice", "not the secret", "whispered", "access_token"]) {
+          assert.notInclude(output, secret)
+        }
+      }).pipe(Effect.scoped, Effect.provide(TestDatabase.layer)),
+    120_000
+  )
+
+  it.live.skipIf(!isInstalled)(
+    "is read by Prometheus, whose tool finds no fault with metrics and alert rules",
+    () =>
+      Effect.gen(function* () {
+        const scene = yield* start
+        yield* session(scene)
+        const metrics = yield* metricsOf(scene)
+        const check = run("promtool", ["check", "metrics"])
+        check.child.stdin?.end(metrics)
+        const faults = yield* Effect.promise(() =>
+          check.then(
+            ({ stderr }) => stderr,
+            ({ stderr }) => String(stderr)
+          )
+        )
+        assert.strictEqual(faults, "")
+        yield* Effect.promise(() => run("promtool", ["check", "rules", docs("monitoring/alerts.yml")]))
+        const [, target = ""] = /The metrics are at http:\/\/([^/ "]+)/.exec(scene.gateway.output()) ?? []
+        const prometheus = yield* startPrometheus(target)
+        const query = (expression: string) =>
+          Effect.promise(async () => {
+            const response = await fetch(`${prometheus}/api/v1/query?query=${encodeURIComponent(expression)}`)
+            // It is starting.
+            if (response.status === 503) return []
+            const { data } = (await response.json()) as { data: { result: ReadonlyArray<{ value: [number, string] }> } }
+            return data.result
+          })
+        const scraped = yield* Effect.repeat(query('up{job="greenroom"} == 1'), {
+          until: (result) => result.length === 1,
+          schedule: Schedule.spaced("200 millis")
+        })
+        assert.lengthOf(scraped, 1)
+        const [events] = yield* query("greenroom_events_total")
+        assert.isAtLeast(Number(events?.value[1]), 9)
+        const dashboard = JSON.parse(
+          yield* Effect.promise(() => fs.readFile(docs("monitoring/dashboard.json"), "utf8"))
+        )
+        const expressions = dashboard.panels.flatMap(({ targets }: { targets: ReadonlyArray<{ expr: string }> }) =>
+          targets.map(({ expr }) => expr)
+        )
+        for (const expression of expressions as ReadonlyArray<string>) {
+          const filled = expression.replaceAll("$__rate_interval", "1m").replaceAll("$instance", ".*")
+          const names = filled.match(/\b(?:greenroom|nodejs|process)_[a-z0-9_]+/g) ?? []
+          yield* query(filled)
+          for (const name of names) assert.isAtLeast((yield* query(name)).length, 1, `the dashboard names ${name}`)
+        }
+      }).pipe(Effect.scoped, Effect.provide(TestDatabase.layer)),
+    120_000
+  )
+})
