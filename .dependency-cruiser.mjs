@@ -14,7 +14,8 @@ const actorFolders = [
   "user",
   "sync",
   "identity",
-  "account"
+  "account",
+  "admin"
 ]
 
 /** What lies above each package. The client stands beside: it needs the protocol alone. */

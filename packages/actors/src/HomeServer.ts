@@ -19,6 +19,7 @@ import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AddressValidationStore } from "@greenroom/store/AddressValidationStore"
 import { AppServiceStore } from "@greenroom/store/AppServiceStore"
+import { AuditStore } from "@greenroom/store/AuditStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
@@ -49,6 +50,7 @@ import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
 import { ReportStore } from "@greenroom/store/ReportStore"
+import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SearchStore } from "@greenroom/store/SearchStore"
@@ -91,6 +93,8 @@ import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
 import { SharedSecretRegistration } from "./account/SharedSecretRegistration.ts"
 import { Voip } from "./account/Voip.ts"
+import { AdminServices } from "./admin/AdminServices.ts"
+import { AuditLog } from "./admin/AuditLog.ts"
 import { AppServiceClient } from "./app-service/AppServiceClient.ts"
 import { AppServicePing } from "./app-service/AppServicePing.ts"
 import { AppServiceQueries } from "./app-service/AppServiceQueries.ts"
@@ -186,6 +190,8 @@ const stores = (options: HomeServerOptions) =>
     AccountDataStore.layer,
     AccountStandingStore.layer,
     AccountStore.layer,
+    AuditStore.layer,
+    RoomRemovalStore.layer,
     AddressValidationStore.layer,
     ClientSettingsStore.layer,
     CrossSigningStore.layer,
@@ -332,6 +338,8 @@ const jsonParse = Layer.effectDiscard(Effect.sync(mendJsonParse))
 /** A home server on a database that is there already: needs its `SqlClient`. */
 export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: Runner<E> = LocalRunner.layer()) =>
   federation.pipe(
+    Layer.provideMerge(AdminServices.layer),
+    Layer.provideMerge(AuditLog.layer),
     Layer.provideMerge(actors),
     Layer.provideMerge(services),
     Layer.provideMerge(FederationLayer.layer(options.federation)),

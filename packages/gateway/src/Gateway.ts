@@ -256,6 +256,30 @@ const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<
   HttpRouter.RouterConfig
 )
 
+/** What `admin/AdminApp.ts` serves, except the registration by a shared secret, which has no need of it. */
+const isForAdmins = (url: string): boolean =>
+  (url.startsWith("/_synapse/admin/") && !url.startsWith("/_synapse/admin/v1/register")) ||
+  url.startsWith("/_greenroom/")
+
+/** The endpoints of administrators, which are loaded by the first request. */
+const makeAdminApp = Effect.gen(function* () {
+  const services = yield* Effect.context<
+    ServicesOfEndpoints | Etag.Generator | FileSystem.FileSystem | HttpPlatform.HttpPlatform | Path.Path | Scope.Scope
+  >()
+  const load = yield* Effect.cached(
+    Effect.promise(() => import("./admin/AdminApp.ts")).pipe(
+      Effect.flatMap(({ known, routes }) =>
+        Effect.map(HttpRouter.toHttpEffect(routes), (app) => matrixHttp(app, known))
+      ),
+      Effect.updateContext(forEndpoints),
+      Effect.provideService(EndpointServices, services),
+      Effect.provideService(HttpRouter.RouterConfig, routerConfig),
+      Effect.provideContext(services)
+    )
+  )
+  return Effect.flatten(load)
+})
+
 /** All that is answered by HTTP. */
 const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<string>) {
   const shutdown = yield* Shutdown
@@ -265,6 +289,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
     Effect.provideService(EndpointServices, yield* Effect.context<ServicesOfEndpoints>()),
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
+  const adminApp = yield* makeAdminApp
   const app = matrixHttp(
     endpoints,
     knownPaths(
@@ -275,7 +300,7 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
   const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>
     shutdown.isRequested() && pathOf(request.url) !== "/health"
       ? Effect.succeed(goingDown)
-      : Effect.map(app, (response) => {
+      : Effect.map(isForAdmins(request.url) ? adminApp : app, (response) => {
           countBody(unread, request, response)
           return response
         })

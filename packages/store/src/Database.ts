@@ -58,6 +58,8 @@ import aliasCreators from "./migrations/0035_alias_creators.ts"
 import unfinishedMemberships from "./migrations/0036_unfinished_memberships.ts"
 import unverifiedState from "./migrations/0037_unverified_state.ts"
 import appServices from "./migrations/0038_app_services.ts"
+import audit from "./migrations/0050_audit.ts"
+import roomAdministration from "./migrations/0051_room_administration.ts"
 import shardFences from "./migrations/0060_shard_fences.ts"
 import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
 import guests from "./migrations/0066_guests.ts"
@@ -103,6 +105,8 @@ const migrations = {
   "0036_unfinished_memberships": unfinishedMemberships,
   "0037_unverified_state": unverifiedState,
   "0038_app_services": appServices,
+  "0050_audit": audit,
+  "0051_room_administration": roomAdministration,
   "0060_shard_fences": shardFences,
   "0065_app_service_rooms": appServiceRooms,
   "0066_guests": guests,

@@ -135,6 +135,8 @@ export class MediaStore extends Context.Service<
     readonly erasedUploaders: Effect.Effect<ReadonlyArray<UserId>>
     /** Forgets content IDs that were not used in time: how many, at most `limit`. */
     readonly removeExpired: (now: number, limit: number) => Effect.Effect<number>
+    /** Forgets content of this server of at least `size` bytes that is no avatar of a user, as `removeLocal` does. */
+    readonly removeLarge: (origin: ServerName, before: number, size: number, limit: number) => Effect.Effect<number>
     /** Forgets content of this server, or of others, that was last used before a time. What is in quarantine stays. */
     readonly removeLocal: (origin: ServerName, before: number, limit: number) => Effect.Effect<number>
     readonly removeRemote: (before: number, limit: number) => Effect.Effect<number>
@@ -357,6 +359,13 @@ export class MediaStore extends Context.Service<
           removeRows(sql`
             SELECT ctid FROM media WHERE origin = ${origin} AND sha256 IS NOT NULL AND last_used_at < ${before}
               AND quarantined_by IS NULL LIMIT ${limit}`),
+        removeLarge: (origin, before, size, limit) =>
+          removeRows(sql`
+            SELECT ctid FROM media WHERE origin = ${origin} AND sha256 IS NOT NULL AND last_used_at < ${before}
+              AND size >= ${size} AND quarantined_by IS NULL AND NOT EXISTS (
+                SELECT 1 FROM profile_fields WHERE profile_fields.user_id = media.user_id AND field = 'avatar_url'
+                  AND value = '"mxc://' || origin || '/' || media_id || '"')
+            LIMIT ${limit}`),
         removeRemote: (before, limit) =>
           removeRows(sql`
             SELECT ctid FROM media WHERE user_id IS NULL AND sha256 IS NOT NULL AND last_used_at < ${before}

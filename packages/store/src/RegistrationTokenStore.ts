@@ -49,6 +49,13 @@ export class RegistrationTokenStore extends Context.Service<
     /** False if the token or its ID is there already. */
     readonly create: (token: NewRegistrationToken) => Effect.Effect<boolean>
     readonly list: Effect.Effect<ReadonlyArray<RegistrationToken>>
+    /** By its ID, or by the secret itself. */
+    readonly find: (idOrSecret: string) => Effect.Effect<RegistrationToken | undefined>
+    /** What is undefined stays as it is; null takes the limit away. False if there is none. */
+    readonly update: (
+      tokenId: string,
+      change: { readonly usesAllowed?: number | null | undefined; readonly expiresAt?: number | null | undefined }
+    ) => Effect.Effect<boolean>
     /** False if there is none. */
     readonly remove: (tokenId: string) => Effect.Effect<boolean>
     /** Whether the token with this hash could be used now. */
@@ -84,6 +91,19 @@ export class RegistrationTokenStore extends Context.Service<
           Effect.map((rows) => rows.map(toToken)),
           Effect.orDie
         ),
+        find: (idOrSecret) =>
+          sql<TokenRow>`
+            SELECT token_id, uses_allowed, uses, expires_at, created_at FROM registration_tokens
+            WHERE token_id = ${idOrSecret} OR token_hash = ${registrationTokenHash(Redacted.make(idOrSecret))}`.pipe(
+            Effect.map(([row]) => (row === undefined ? undefined : toToken(row))),
+            Effect.orDie
+          ),
+        update: (tokenId, { expiresAt, usesAllowed }) =>
+          sql`
+            UPDATE registration_tokens SET
+              uses_allowed = CASE WHEN ${usesAllowed === undefined} THEN uses_allowed ELSE ${usesAllowed ?? null}::integer END,
+              expires_at = CASE WHEN ${expiresAt === undefined} THEN expires_at ELSE ${expiresAt ?? null}::bigint END
+            WHERE token_id = ${tokenId} RETURNING 1`.pipe(Effect.map(changed), Effect.orDie),
         remove: (tokenId) =>
           sql`DELETE FROM registration_tokens WHERE token_id = ${tokenId} RETURNING 1`.pipe(
             Effect.map(changed),

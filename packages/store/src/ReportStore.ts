@@ -21,6 +21,35 @@ export interface Report extends NewReport {
   readonly createdAt: number
 }
 
+export interface ReportQuery {
+  readonly from: number
+  readonly limit: number
+  readonly oldestFirst: boolean
+  /** A part of the ID of the reporter, and of the room. */
+  readonly reporter?: string | undefined
+  readonly roomId?: string | undefined
+}
+
+interface Row {
+  readonly report_id: bigint
+  readonly reporter: string
+  readonly room_id: string | null
+  readonly event_id: string | null
+  readonly user_id: string | null
+  readonly reason: string
+  readonly created_at: bigint
+}
+
+const toReport = (row: Row): Report => ({
+  reportId: Number(row.report_id),
+  reporter: row.reporter as UserId,
+  roomId: (row.room_id ?? undefined) as RoomId | undefined,
+  eventId: (row.event_id ?? undefined) as EventId | undefined,
+  userId: (row.user_id ?? undefined) as UserId | undefined,
+  reason: JSON.parse(row.reason) as string,
+  createdAt: Number(row.created_at)
+})
+
 /** How long `most` counts, in milliseconds. */
 const window = 24 * 3_600_000
 
@@ -31,6 +60,13 @@ export class ReportStore extends Context.Service<
     readonly add: (report: NewReport, most: number) => Effect.Effect<boolean>
     /** The newest reports, before one if it is given. */
     readonly list: (limit: number, before?: number) => Effect.Effect<ReadonlyArray<Report>>
+    /** A page of reports, with how many there are in all. */
+    readonly page: (
+      query: ReportQuery
+    ) => Effect.Effect<{ readonly reports: ReadonlyArray<Report>; readonly total: number }>
+    readonly find: (reportId: number) => Effect.Effect<Report | undefined>
+    /** False if there is none. */
+    readonly remove: (reportId: number) => Effect.Effect<boolean>
   }
 >()("greenroom/store/ReportStore") {
   static readonly layer = Layer.effect(
@@ -49,31 +85,35 @@ export class ReportStore extends Context.Service<
       }, Effect.orDie)
 
       const list = (limit: number, before = Number.MAX_SAFE_INTEGER) =>
-        sql<{
-          report_id: bigint
-          reporter: string
-          room_id: string | null
-          event_id: string | null
-          user_id: string | null
-          reason: string
-          created_at: bigint
-        }>`SELECT * FROM reports WHERE report_id < ${before} ORDER BY report_id DESC LIMIT ${limit}`.pipe(
-          Effect.map((rows) =>
-            rows.map(
-              (row): Report => ({
-                reportId: Number(row.report_id),
-                reporter: row.reporter as UserId,
-                roomId: (row.room_id ?? undefined) as RoomId | undefined,
-                eventId: (row.event_id ?? undefined) as EventId | undefined,
-                userId: (row.user_id ?? undefined) as UserId | undefined,
-                reason: JSON.parse(row.reason) as string,
-                createdAt: Number(row.created_at)
-              })
-            )
-          ),
+        sql<Row>`SELECT * FROM reports WHERE report_id < ${before} ORDER BY report_id DESC LIMIT ${limit}`.pipe(
+          Effect.map((rows) => rows.map(toReport)),
           Effect.orDie
         )
-      return ReportStore.of({ add, list })
+
+      const page = Effect.fnUntraced(function* ({ from, limit, oldestFirst, reporter, roomId }: ReportQuery) {
+        const rows = yield* sql<Row & { readonly total: bigint }>`
+          SELECT *, count(*) OVER () AS total FROM reports
+          WHERE (${reporter ?? null}::text IS NULL OR position(${reporter ?? null} IN reporter) > 0)
+            AND (${roomId ?? null}::text IS NULL OR position(${roomId ?? null} IN room_id) > 0)
+          ORDER BY report_id ${sql.literal(oldestFirst ? "ASC" : "DESC")} LIMIT ${limit} OFFSET ${from}`
+        return { reports: rows.map(toReport), total: Number(rows[0]?.total ?? 0) }
+      }, Effect.orDie)
+
+      return ReportStore.of({
+        add,
+        list,
+        page,
+        find: (reportId) =>
+          sql<Row>`SELECT * FROM reports WHERE report_id = ${reportId}`.pipe(
+            Effect.map(([row]) => (row === undefined ? undefined : toReport(row))),
+            Effect.orDie
+          ),
+        remove: (reportId) =>
+          sql`DELETE FROM reports WHERE report_id = ${reportId} RETURNING 1`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            Effect.orDie
+          )
+      })
     })
   )
 }

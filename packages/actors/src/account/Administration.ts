@@ -119,6 +119,11 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
     return { token, tokenId }
   })
 
+  const token = Effect.fnUntraced(function* (idOrSecret: string) {
+    const found = yield* tokens.find(idOrSecret)
+    return found ?? (yield* new NotFound({ error: "There is no such registration token" }))
+  })
+
   return Administration.of({
     requireAdmin,
     user,
@@ -137,6 +142,9 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
     removeDevice: (name, deviceId) =>
       Effect.flatMap(user(name), ({ userId }) => endings.logoutDevice(userId, deviceId)),
     tokens: tokens.list,
+    token,
+    updateToken: (idOrSecret, change) =>
+      Effect.flatMap(token(idOrSecret), ({ tokenId }) => Effect.asVoid(tokens.update(tokenId, change))),
     removeToken: (tokenId) =>
       Effect.flatMap(tokens.remove(tokenId), (removed) =>
         removed ? Effect.void : Effect.fail(new NotFound({ error: "There is no such registration token" }))
@@ -199,6 +207,13 @@ export class Administration extends Context.Service<
     readonly createToken: (
       options: NewToken
     ) => Effect.Effect<{ readonly token: Redacted.Redacted; readonly tokenId: string }, MatrixError>
+    /** By its ID or its secret. Errors: M_NOT_FOUND. */
+    readonly token: (idOrSecret: string) => Effect.Effect<RegistrationToken, MatrixError>
+    /** What is undefined stays as it is; null takes a limit away. Errors: M_NOT_FOUND. */
+    readonly updateToken: (
+      idOrSecret: string,
+      change: Parameters<RegistrationTokenStore["Service"]["update"]>[1]
+    ) => Effect.Effect<void, MatrixError>
     readonly removeToken: (tokenId: string) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Administration") {

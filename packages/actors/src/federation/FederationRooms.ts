@@ -536,6 +536,7 @@ const make = Effect.gen(function* () {
     if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
       return yield* new NotFound({ error: `There is no user ${event.state_key}` })
     }
+    yield* limits.mustBeOpen(event.room_id)
     yield* limits.mustTakeInvitation(event.state_key as UserId)
     return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))
   })

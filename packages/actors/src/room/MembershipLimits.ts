@@ -1,8 +1,10 @@
 /**
- * How many rooms a user may be in, and how many invitations may wait for an answer (`Limits`).
+ * Which rooms users of this server may enter: none that an administrator has blocked, and only so many; and how many
+ * invitations may wait for an answer (`Limits`).
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
+import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -12,13 +14,23 @@ export const makeMembershipLimits = Effect.gen(function* () {
   const { limits } = yield* HomeServerConfig
   const { invitations, rooms } = { ...defaultLimits, ...limits }
   const store = yield* RoomStore
+  const removals = yield* RoomRemovalStore
+
+  const mustBeOpen = Effect.fnUntraced(function* (roomId: RoomId) {
+    if (yield* removals.isBlocked(roomId)) {
+      return yield* new Forbidden({ error: "This room has been blocked by an administrator of this server" })
+    }
+  })
 
   const isIn = (userId: UserId, roomId: RoomId) =>
     Effect.map(store.membership(userId, roomId), (found) => Option.isSome(found) && found.value.membership === "join")
 
   return {
-    /** The user may enter one more room; without a room ID, a new one. Errors: M_FORBIDDEN. */
+    /** No administrator has blocked the room. Errors: M_FORBIDDEN. */
+    mustBeOpen,
+    /** The user may enter the room, as one more; without a room ID, a new one. Errors: M_FORBIDDEN. */
     mustTakeRoom: Effect.fnUntraced(function* (userId: UserId, roomId?: RoomId) {
+      if (roomId !== undefined) yield* mustBeOpen(roomId)
       if ((yield* store.countMemberships(userId, ["join", "knock"])) < rooms) return
       if (roomId !== undefined && (yield* isIn(userId, roomId))) return
       return yield* new Forbidden({ error: `${userId} may be in at most ${rooms} rooms: leave one first` })

@@ -454,6 +454,7 @@ const behaviour = Effect.gen(function* () {
         transaction !== undefined
       ),
     Backfill: ({ payload }) => withoutFaults(durably(federation.backfill(payload.limit), true)),
+    Reload: () => forget,
     SetTyping: ({ payload }) => setTyping(payload.userId, payload.typing, payload.timeout)
   })
 })

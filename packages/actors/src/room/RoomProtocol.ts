@@ -207,6 +207,9 @@ export const Backfill = Rpc.make("Backfill", {
   error: MatrixError
 }).annotate(AnswerWithin, handshakeTimeout)
 
+/** Forgets what is held in memory: the room was changed in the database. */
+export const Reload = Rpc.make("Reload", { error: MatrixError })
+
 export const Room = Entity.make("Room", [
   Create,
   Propose,
@@ -224,5 +227,6 @@ export const Room = Entity.make("Room", [
   LeaveRemotely,
   KnockRemotely,
   InviteRemotely,
-  Backfill
+  Backfill,
+  Reload
 ]).annotateRpcs(ClusterSchema.Uninterruptible, true)

@@ -21,6 +21,8 @@ import type { PasswordCheck } from "@greenroom/actors/account/PasswordCheck"
 import type { Registration } from "@greenroom/actors/account/Registration"
 import type { SharedSecretRegistration } from "@greenroom/actors/account/SharedSecretRegistration"
 import type { Voip } from "@greenroom/actors/account/Voip"
+import type { AdminServices } from "@greenroom/actors/admin/AdminServices"
+import type { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import type { AppServicePing } from "@greenroom/actors/app-service/AppServicePing"
 import type { AppServiceQueries } from "@greenroom/actors/app-service/AppServiceQueries"
 import type { AppServiceSessions } from "@greenroom/actors/app-service/AppServiceSessions"
@@ -29,6 +31,7 @@ import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Media } from "@greenroom/actors/media/Media"
+import type { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import type { UrlPreviews } from "@greenroom/actors/media/UrlPreviews"
 import type { Presences } from "@greenroom/actors/presence/Presences"
@@ -71,6 +74,8 @@ import type { Sockets } from "../socket/Sockets.ts"
 /** The services of the home server that the gateway stands on. */
 export type HomeServerServices =
   | LoginThrottle
+  | AdminServices
+  | AuditLog
   | Nodes
   | Rooms
   | RoomReader
@@ -86,6 +91,7 @@ export type HomeServerServices =
   | RoomSummaries
   | Relations
   | Media
+  | MediaKeeping
   | Thumbnails
   | UrlPreviews
   | Sync

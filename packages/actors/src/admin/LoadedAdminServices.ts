@@ -1,0 +1,19 @@
+/** What `AdminServices` loads. */
+import { RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
+import { UserAdministrationStore } from "@greenroom/store/UserAdministrationStore"
+import { Layer } from "effect"
+import { MediaAdministration } from "./MediaAdministration.ts"
+import { Reports } from "./Reports.ts"
+import { RoomAdministration } from "./RoomAdministration.ts"
+import { RoomRemovals } from "./RoomRemovals.ts"
+import { UserAdministration } from "./UserAdministration.ts"
+
+export const layer = Layer.mergeAll(
+  RoomAdministration.layer,
+  UserAdministration.layer,
+  MediaAdministration.layer,
+  Reports.layer
+).pipe(
+  Layer.provideMerge(RoomRemovals.layer),
+  Layer.provide(Layer.merge(RoomAdministrationStore.layer, UserAdministrationStore.layer))
+)

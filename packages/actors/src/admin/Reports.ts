@@ -1,0 +1,72 @@
+/**
+ * What users have reported, as a queue for administrators: what is dealt with is removed.
+ *
+ * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
+ */
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { EventStore } from "@greenroom/store/EventStore"
+import { type Report, type ReportQuery, ReportStore } from "@greenroom/store/ReportStore"
+import { Context, Effect, Layer } from "effect"
+
+const missing = new NotFound({ error: "There is no such report" })
+
+const make = Effect.gen(function* () {
+  const store = yield* ReportStore
+  const events = yield* EventStore
+
+  /** With the sender of what was reported. */
+  const withSenders = Effect.fnUntraced(function* (reports: ReadonlyArray<Report>) {
+    const stored = yield* events.byIds(reports.flatMap(({ eventId }) => eventId ?? []))
+    const byId = new Map(stored.map(({ event }) => [event.event_id, event]))
+    return reports.map((report): { readonly shown: JsonObject; readonly event: JsonObject | null } => {
+      const event = report.eventId === undefined ? undefined : byId.get(report.eventId)
+      return {
+        event: (event ?? null) as JsonObject | null,
+        shown: {
+          id: report.reportId,
+          received_ts: report.createdAt,
+          room_id: report.roomId ?? null,
+          event_id: report.eventId ?? null,
+          user_id: report.reporter,
+          reported_user_id: report.userId ?? null,
+          reason: report.reason,
+          score: null,
+          sender: event?.sender ?? null,
+          name: null,
+          canonical_alias: null
+        }
+      }
+    })
+  })
+
+  return Reports.of({
+    page: Effect.fn("Reports.page")(function* (query) {
+      const { reports, total } = yield* store.page(query)
+      return { reports: (yield* withSenders(reports)).map(({ shown }) => shown), total }
+    }),
+    find: Effect.fn("Reports.find")(function* (reportId) {
+      const report = yield* store.find(reportId)
+      if (report === undefined) return yield* missing
+      const [found] = yield* withSenders([report])
+      return { ...found!.shown, event_json: found!.event }
+    }),
+    remove: (reportId) =>
+      Effect.flatMap(store.remove(reportId), (removed) => (removed ? Effect.void : Effect.fail(missing)))
+  })
+})
+
+export class Reports extends Context.Service<
+  Reports,
+  {
+    readonly page: (
+      query: ReportQuery
+    ) => Effect.Effect<{ readonly reports: ReadonlyArray<JsonObject>; readonly total: number }>
+    /** With the event that was reported. Errors: M_NOT_FOUND. */
+    readonly find: (reportId: number) => Effect.Effect<JsonObject, MatrixError>
+    /** Errors: M_NOT_FOUND. */
+    readonly remove: (reportId: number) => Effect.Effect<void, MatrixError>
+  }
+>()("greenroom/actors/Reports") {
+  static readonly layer = Layer.effect(Reports, make)
+}

@@ -1,0 +1,126 @@
+/**
+ * Accounts for administrators, beyond `Administration`: searching, deactivation with erasure, logins in the name of a user,
+ * and what users have uploaded.
+ *
+ * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
+ *
+ * Source: the user administration API of Synapse.
+ */
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { PusherStore } from "@greenroom/store/PusherStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { type AdministeredUser, UserAdministrationStore } from "@greenroom/store/UserAdministrationStore"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
+import { Context, Effect, Layer, Option } from "effect"
+import { AccountStandings } from "../account/AccountStandings.ts"
+import { Accounts } from "../account/Accounts.ts"
+import { Users } from "../user/Users.ts"
+
+/** A user with everything that is shown of one user alone. */
+export interface UserDetails extends AdministeredUser {
+  readonly addresses: ReadonlyArray<{ readonly medium: string; readonly address: string; readonly verifiedAt: number }>
+  readonly subjects: ReadonlyArray<{ readonly provider: string; readonly subject: string }>
+}
+
+const make = Effect.gen(function* () {
+  const store = yield* UserAdministrationStore
+  const identities = yield* UserIdentityStore
+  const accountStore = yield* AccountStore
+  const accounts = yield* Accounts
+  const standings = yield* AccountStandings
+  const rooms = yield* RoomStore
+  const pushers = yield* PusherStore
+  const users = yield* Users
+
+  const find = Effect.fnUntraced(function* (userId: UserId) {
+    const user = yield* store.find(userId)
+    if (user === undefined) return yield* new NotFound({ error: `There is no user ${userId}` })
+    return {
+      ...user,
+      addresses: yield* identities.addressesOf(userId),
+      subjects: yield* identities.subjectsOf(userId)
+    }
+  })
+
+  const ownerOf = (found: Option.Option<UserId>) =>
+    Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(new NotFound({ error: "It belongs to no user" }))
+
+  return UserAdministration.of({
+    list: store.list,
+    mediaUsage: store.mediaUsage,
+    find,
+    setProfileField: (userId, field, value) =>
+      users.setProfileField({ userId, tokenId: 0, deviceId: "" }, userId, field, value),
+    deactivate: Effect.fn("UserAdministration.deactivate")(function* (userId, erase) {
+      yield* find(userId)
+      if (erase) yield* store.setErased(userId, true)
+      yield* accounts.deactivate(userId)
+    }),
+    setPassword: Effect.fn("UserAdministration.setPassword")(function* (userId, password, logout) {
+      yield* find(userId)
+      if (logout) return yield* accounts.setPassword(userId, password)
+      yield* accountStore.setPasswordHash(userId, yield* accounts.hashPassword(password))
+    }),
+    setStanding: (userId, change) => Effect.andThen(find(userId), standings.set(userId, change)),
+    logIn: (userId) =>
+      Effect.flatMap(find(userId), () =>
+        Effect.map(accounts.openSession(userId, { deviceName: "An administrator" }), ({ access_token, device_id }) => ({
+          access_token,
+          device_id
+        }))
+      ),
+    byAddress: (address) => Effect.flatMap(identities.userOfAddress(address), ownerOf),
+    bySubject: (subject) => Effect.flatMap(identities.userOfSubject(subject), ownerOf),
+    joinedRooms: (userId) => Effect.andThen(find(userId), rooms.joinedRooms(userId)),
+    pushers: (userId) =>
+      Effect.flatMap(find(userId), () =>
+        Effect.map(pushers.list([userId]), (found) => found.map(({ description }) => description))
+      )
+  })
+})
+
+export class UserAdministration extends Context.Service<
+  UserAdministration,
+  {
+    readonly list: UserAdministrationStore["Service"]["list"]
+    readonly mediaUsage: UserAdministrationStore["Service"]["mediaUsage"]
+    /** Errors: M_NOT_FOUND, as of all that follows. */
+    readonly find: (userId: UserId) => Effect.Effect<UserDetails, MatrixError>
+    readonly setProfileField: (
+      userId: UserId,
+      field: "displayname" | "avatar_url",
+      value: string
+    ) => Effect.Effect<void, MatrixError>
+    /** With `erase`, what the user has uploaded and sent goes too. */
+    readonly deactivate: (userId: UserId, erase: boolean) => Effect.Effect<void, MatrixError>
+    /** Errors: M_BAD_JSON too. */
+    readonly setPassword: (
+      userId: UserId,
+      password: Parameters<Accounts["Service"]["setPassword"]>[1],
+      logout: boolean
+    ) => Effect.Effect<void, MatrixError>
+    readonly setStanding: (
+      userId: UserId,
+      change: Parameters<AccountStandings["Service"]["set"]>[1]
+    ) => Effect.Effect<unknown, MatrixError>
+    /** A new login in the name of the user. Errors: M_USER_DEACTIVATED, M_USER_LOCKED too. */
+    readonly logIn: (
+      userId: UserId
+    ) => Effect.Effect<{ readonly access_token: string; readonly device_id: string }, MatrixError>
+    /** Whose an address, or an account at a provider, is. */
+    readonly byAddress: (
+      address: Parameters<UserIdentityStore["Service"]["userOfAddress"]>[0]
+    ) => Effect.Effect<UserId, MatrixError>
+    readonly bySubject: (
+      subject: Parameters<UserIdentityStore["Service"]["userOfSubject"]>[0]
+    ) => Effect.Effect<UserId, MatrixError>
+    readonly joinedRooms: (userId: UserId) => Effect.Effect<ReadonlyArray<RoomId>, MatrixError>
+    /** As their owner sees them. */
+    readonly pushers: (userId: UserId) => Effect.Effect<ReadonlyArray<JsonObject>, MatrixError>
+  }
+>()("greenroom/actors/UserAdministration") {
+  static readonly layer = Layer.effect(UserAdministration, make)
+}

@@ -1,0 +1,60 @@
+/**
+ * What the endpoints of administrators have in common: only administrators pass, and what they do is in the audit log
+ * before it is done.
+ */
+import { Administration } from "@greenroom/actors/account/Administration"
+import { AdminServices } from "@greenroom/actors/admin/AdminServices"
+import { AuditLog } from "@greenroom/actors/admin/AuditLog"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { Effect } from "effect"
+
+/** What is done, for the audit log. */
+export interface AdminAction {
+  /** Such as `room.delete`. */
+  readonly action: string
+  /** A user, a room, content. */
+  readonly target?: string | undefined
+  readonly reason?: string | undefined
+  /** The parameters, without secrets. */
+  readonly details?: { readonly [name: string]: unknown } | undefined
+}
+
+export const makeAdminActions = Effect.gen(function* () {
+  const administration = yield* Administration
+  const audit = yield* AuditLog
+  const services = yield* (yield* AdminServices).load
+
+  /** Does something in the name of the administrator who asks. */
+  const asAdmin = <A>(what: AdminAction, act: (admin: UserId) => Effect.Effect<A, MatrixError>) =>
+    CurrentSession.use((session) =>
+      Effect.andThen(
+        Effect.andThen(
+          administration.requireAdmin(session),
+          audit.record({ actor: session.userId, ...what, details: withoutUndefined(what.details ?? {}) })
+        ),
+        Effect.suspend(() => act(session.userId))
+      )
+    )
+
+  return { asAdmin, services }
+})
+
+/** Parameters that were not given are no part of an answer, nor of the audit log. */
+export const withoutUndefined = (object: object): JsonObject =>
+  Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as JsonObject
+
+/** A page as Synapse's endpoints take it: `from` counts rows. At most `most` rows. */
+export const pageOf = (
+  query: { readonly from?: number; readonly limit?: number; readonly dir?: "f" | "b" },
+  most = 1_000
+) => ({ from: query.from ?? 0, limit: Math.min(query.limit ?? 100, most), descending: query.dir === "b" })
+
+/** `true` and `false` in a query. */
+export const flagOf = (value: "true" | "false" | undefined): boolean | undefined =>
+  value === undefined ? undefined : value === "true"
+
+/** The rest of a page: where the next begins, if there is one. */
+export const nextOf = (from: number, count: number, total: number) => (from + count < total ? from + count : undefined)

@@ -1,0 +1,261 @@
+/**
+ * Rooms, as calls of `RoomAdministration`.
+ *
+ * Source: "Rooms Admin API" and "Purge History API" of Synapse's documentation.
+ */
+import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration"
+import { RoomAdministration, type RoomDetails } from "@greenroom/actors/admin/RoomAdministration"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import {
+  type HistoryPurgeRequest,
+  type ShutdownRequest,
+  SynapseAdminApi
+} from "@greenroom/protocol/admin/SynapseAdminApi"
+import { isRoomId, type RoomAlias, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { Context, Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { flagOf, makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
+
+const toRoom = (room: RoomDetails) => ({
+  room_id: room.roomId,
+  name: room.name ?? null,
+  canonical_alias: room.canonicalAlias ?? null,
+  joined_members: room.joinedMembers,
+  joined_local_members: room.joinedLocalMembers,
+  version: room.version,
+  creator: room.creator ?? null,
+  encryption: room.encryption ?? null,
+  federatable: room.isFederated,
+  public: room.isPublic,
+  join_rules: room.joinRule ?? null,
+  guest_access: room.guestAccess ?? null,
+  history_visibility: room.historyVisibility ?? null,
+  room_type: room.roomType ?? null,
+  tombstoned: room.isReplaced
+})
+
+/** The names that Synapse has, of an order that is ours. */
+const orders = {
+  name: "name",
+  alphabetical: "name",
+  size: "joined_members",
+  joined_members: "joined_members",
+  joined_local_members: "joined_local_members",
+  version: "version",
+  public: "public",
+  canonical_alias: "name",
+  creator: "created_at",
+  encryption: "name",
+  federatable: "name",
+  join_rules: "name",
+  guest_access: "name",
+  history_visibility: "name",
+  state_events: "room_id"
+} as const
+/** Those that begin with the largest. */
+const largestFirst: ReadonlySet<string> = new Set(["size", "joined_members", "joined_local_members"])
+
+interface Deletion {
+  readonly removalId: string
+  readonly status: string
+  readonly error: string | undefined
+  readonly result: { readonly [name: string]: unknown }
+}
+
+const toDeletion = ({ error, result, removalId, status }: Deletion) =>
+  withoutUndefined({
+    delete_id: removalId,
+    status,
+    error,
+    shutdown_room: {
+      kicked_users: result.kicked_users ?? [],
+      failed_to_kick_users: result.failed_to_kick_users ?? [],
+      local_aliases: result.local_aliases ?? [],
+      new_room_id: result.new_room_id ?? null
+    }
+  })
+
+const toShutdown = (payload: ShutdownRequest = {}) => ({
+  block: payload.block ?? false,
+  purge: payload.purge ?? true,
+  force: payload.force_purge ?? false,
+  ...(payload.new_room_user_id == null ? {} : { newRoomUserId: payload.new_room_user_id }),
+  ...(payload.room_name == null ? {} : { roomName: payload.room_name }),
+  ...(payload.message == null ? {} : { message: payload.message })
+})
+
+/** Aliases of users who were moved are told by the old version of the endpoint in the same form. */
+const outcomeOf = (removal: Deletion): JsonObject => toDeletion(removal).shutdown_room as JsonObject
+
+export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.rooms", (handlers) =>
+  withServices(function* () {
+    const { asAdmin, services } = yield* makeAdminActions
+    const directory = yield* Rooms
+    const rooms = Context.get(services, RoomAdministration)
+    const media = Context.get(services, MediaAdministration)
+
+    const roomIdOf = (room: RoomId | RoomAlias): Effect.Effect<RoomId, MatrixError> =>
+      isRoomId(room)
+        ? Effect.succeed(room as RoomId)
+        : Effect.map(directory.resolveAlias(room as RoomAlias), ({ room_id }) => room_id)
+
+    /** Runs it in the background; what was noted goes on after a restart too. */
+    const begin = (removalId: string) => Effect.forkDetach(Effect.ignore(rooms.run(removalId)))
+
+    const beginPurge = Effect.fnUntraced(function* (roomId: RoomId, payload: HistoryPurgeRequest, admin: UserId) {
+      const { purge_up_to_event_id: eventId, purge_up_to_ts: time } = payload
+      if (eventId == null && time == null) {
+        return yield* new BadJson({ error: "purge_up_to_ts or purge_up_to_event_id: must be given" })
+      }
+      const before = eventId == null ? { time: time! } : { eventId }
+      const purge = { before, local: payload.delete_local_events ?? false }
+      const removalId = yield* rooms.purgeHistory(roomId, purge, admin)
+      yield* begin(removalId)
+      return { purge_id: removalId }
+    })
+
+    return handlers
+      .handle("list", ({ query }) =>
+        asAdmin({ action: "room.list", details: { ...query } }, () =>
+          Effect.gen(function* () {
+            const page = pageOf(query)
+            const order = query.order_by ?? "name"
+            const orderBy = orders[order as keyof typeof orders]
+            if (orderBy === undefined) return yield* new InvalidParam({ error: "order_by: is not known" })
+            const found = yield* rooms.list({
+              ...page,
+              orderBy,
+              descending: page.descending !== largestFirst.has(order),
+              search: query.search_term,
+              isPublic: flagOf(query.public_rooms),
+              isEmpty: flagOf(query.empty_rooms)
+            })
+            return withoutUndefined({
+              rooms: found.rooms.map((room) => ({ ...toRoom(room), state_events: 0 })),
+              offset: page.from,
+              total_rooms: found.total,
+              next_batch: nextOf(page.from, found.rooms.length, found.total),
+              prev_batch: page.from > 0 ? Math.max(0, page.from - page.limit) : undefined
+            })
+          })
+        )
+      )
+      .handle("get", ({ params: { roomId } }) =>
+        asAdmin({ action: "room.show", target: roomId }, () =>
+          Effect.gen(function* () {
+            const room = yield* rooms.find(roomId)
+            const state = yield* rooms.state(roomId)
+            return {
+              ...toRoom(room),
+              avatar: room.avatarUrl ?? null,
+              topic: room.topic ?? null,
+              state_events: state.length,
+              creation_ts: room.createdAt,
+              forgotten: room.joinedLocalMembers === 0
+            }
+          })
+        )
+      )
+      .handle("members", ({ params: { roomId } }) =>
+        asAdmin({ action: "room.members", target: roomId }, () =>
+          Effect.map(rooms.members(roomId), (members) => ({ members, total: members.length }))
+        )
+      )
+      .handle("state", ({ params: { roomId } }) =>
+        asAdmin({ action: "room.state", target: roomId }, () =>
+          Effect.map(rooms.state(roomId), (state) => ({ state: state as unknown as ReadonlyArray<JsonObject> }))
+        )
+      )
+      .handle("block", ({ params: { roomId } }) =>
+        asAdmin({ action: "room.show_block", target: roomId }, () =>
+          Effect.map(rooms.blockedBy(roomId), (by) =>
+            by === undefined ? { block: false } : { block: true, user_id: by }
+          )
+        )
+      )
+      .handle("setBlock", ({ params: { roomId }, payload: { block } }) =>
+        asAdmin({ action: "room.block", target: roomId, details: { block } }, (admin) =>
+          Effect.as(rooms.setBlocked(roomId, block ? admin : undefined), { block })
+        )
+      )
+      .handle("deleteNow", ({ params: { roomId }, payload }) =>
+        asAdmin({ action: "room.delete", target: roomId, details: { ...payload } }, (admin) =>
+          Effect.gen(function* () {
+            const removalId = yield* rooms.shutDown(roomId, toShutdown(payload), admin)
+            return outcomeOf(yield* rooms.run(removalId))
+          })
+        )
+      )
+      .handle("delete", ({ params: { roomId }, payload }) =>
+        asAdmin({ action: "room.delete", target: roomId, details: { ...payload } }, (admin) =>
+          Effect.gen(function* () {
+            const removalId = yield* rooms.shutDown(roomId, toShutdown(payload), admin)
+            yield* begin(removalId)
+            return { delete_id: removalId }
+          })
+        )
+      )
+      .handle("deletionsOfRoom", ({ params: { roomId } }) =>
+        asAdmin({ action: "room.delete_status", target: roomId }, () =>
+          Effect.gen(function* () {
+            const found = (yield* rooms.removalsOf(roomId)).filter(({ kind }) => kind === "room")
+            if (found.length === 0) return yield* new NotFound({ error: `${roomId} was not deleted` })
+            return { results: found.map(toDeletion) }
+          })
+        )
+      )
+      .handle("deletion", ({ params: { deleteId } }) =>
+        asAdmin({ action: "room.delete_status", details: { delete_id: deleteId } }, () =>
+          Effect.map(rooms.removal(deleteId, "room"), toDeletion)
+        )
+      )
+      .handle("purgeHistory", ({ params: { roomId }, payload }) =>
+        asAdmin({ action: "room.purge_history", target: roomId, details: { ...payload } }, (admin) =>
+          beginPurge(roomId, payload, admin)
+        )
+      )
+      .handle("purgeHistoryBefore", ({ params: { eventId, roomId }, payload }) => {
+        const purge = { ...payload, purge_up_to_event_id: eventId }
+        return asAdmin({ action: "room.purge_history", target: roomId, details: purge }, (admin) =>
+          beginPurge(roomId, purge, admin)
+        )
+      })
+      .handle("purgeStatus", ({ params: { purgeId } }) =>
+        asAdmin({ action: "room.purge_status", details: { purge_id: purgeId } }, () =>
+          Effect.map(rooms.removal(purgeId, "history"), ({ error, finishedAt, status }) =>
+            withoutUndefined({ status: finishedAt === undefined ? "active" : status, error })
+          )
+        )
+      )
+      .handle("makeRoomAdmin", ({ params, payload }) =>
+        asAdmin({ action: "room.make_admin", target: params.roomId, details: { ...payload } }, (admin) =>
+          Effect.flatMap(roomIdOf(params.roomId), (roomId) =>
+            Effect.as(rooms.makeAdmin(roomId, payload?.user_id ?? admin), {})
+          )
+        )
+      )
+      .handle("extremities", ({ params }) =>
+        asAdmin({ action: "room.extremities", target: params.roomId }, () =>
+          Effect.flatMap(roomIdOf(params.roomId), (roomId) =>
+            Effect.map(rooms.extremities(roomId), (results) => ({ count: results.length, results: [...results] }))
+          )
+        )
+      )
+      .handle("media", ({ params: { roomId } }) =>
+        asAdmin({ action: "room.media", target: roomId }, () =>
+          Effect.map(media.inRoom(roomId), (uris) => {
+            const isOurs = (uri: string) => media.isOurs(uri.slice("mxc://".length, uri.lastIndexOf("/")) as never)
+            return { local: uris.filter(isOurs), remote: uris.filter((uri) => !isOurs(uri)) }
+          })
+        )
+      )
+      .handle("quarantineMedia", ({ params: { roomId } }) =>
+        asAdmin({ action: "media.quarantine_room", target: roomId }, (admin) =>
+          Effect.map(media.quarantineRoom(roomId, admin), (num_quarantined) => ({ num_quarantined }))
+        )
+      )
+  })
+)

@@ -1,0 +1,339 @@
+/**
+ * Users, as calls of `Administration` and `UserAdministration`.
+ *
+ * Source: "User Admin API" of Synapse's documentation.
+ */
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { Administration } from "@greenroom/actors/account/Administration"
+import { MediaAdministration } from "@greenroom/actors/admin/MediaAdministration"
+import { RoomAdministration } from "@greenroom/actors/admin/RoomAdministration"
+import { UserAdministration, type UserDetails } from "@greenroom/actors/admin/UserAdministration"
+import { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
+import { type RoomAlias, type RoomId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, Redacted } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { Sockets } from "../socket/Sockets.ts"
+import { flagOf, makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
+import { toMedia } from "./MediaHandlers.ts"
+
+type User = Omit<UserDetails, "addresses" | "subjects">
+
+const toUser = (user: User) => ({
+  name: user.userId,
+  displayname: user.displayName ?? null,
+  avatar_url: user.avatarUrl ?? null,
+  admin: user.admin,
+  is_guest: user.guest,
+  user_type: null,
+  deactivated: user.deactivatedAt !== undefined,
+  erased: user.erased,
+  locked: user.locked,
+  suspended: user.suspended,
+  shadow_banned: false,
+  approved: true,
+  last_seen_ts: user.lastSeenAt ?? null
+})
+
+/** One user alone is shown with more, and with the time of creation in seconds. */
+const toUserDetails = (user: UserDetails) => ({
+  ...toUser(user),
+  creation_ts: Math.floor(user.createdAt / 1_000),
+  appservice_id: null,
+  threepids: user.addresses.map(({ address, medium, verifiedAt }) => ({
+    medium,
+    address,
+    added_at: verifiedAt,
+    validated_at: verifiedAt
+  })),
+  external_ids: user.subjects.map(({ provider, subject }) => ({ auth_provider: provider, external_id: subject }))
+})
+
+const orders = [
+  "name",
+  "is_guest",
+  "admin",
+  "deactivated",
+  "displayname",
+  "avatar_url",
+  "creation_ts",
+  "last_seen_ts",
+  "locked"
+] as const
+
+const orderOf = (text: string | undefined): Effect.Effect<(typeof orders)[number], MatrixError> => {
+  const order = orders.find((each) => each === (text === "user_type" ? "name" : (text ?? "name")))
+  return order === undefined
+    ? Effect.fail(new InvalidParam({ error: `order_by: must be one of ${orders.join(", ")}` }))
+    : Effect.succeed(order)
+}
+
+export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.users", (handlers) =>
+  withServices(function* () {
+    const { asAdmin, services } = yield* makeAdminActions
+    const { serverName } = yield* HomeServerConfig
+    const accounts = yield* Accounts
+    const administration = yield* Administration
+    const sockets = yield* Sockets
+    const keeping = yield* MediaKeeping
+    const users = Context.get(services, UserAdministration)
+    const rooms = Context.get(services, RoomAdministration)
+    const media = Context.get(services, MediaAdministration)
+
+    const detailsOf = (userId: UserId) => Effect.map(users.find(userId), toUserDetails)
+
+    const devicesOf = (userId: UserId) =>
+      Effect.map(administration.devices(userId), (devices) =>
+        devices.map((device) => ({
+          device_id: device.device_id,
+          user_id: userId,
+          display_name: device.display_name ?? null,
+          last_seen_ip: device.last_seen_ip ?? null,
+          last_seen_user_agent: null,
+          last_seen_ts: device.last_seen_ts,
+          dehydrated: false
+        }))
+      )
+
+    const endDevice = (userId: UserId, deviceId: string) =>
+      Effect.flatMap(accounts.logoutDevice(userId, deviceId), (ended) =>
+        Effect.forEach(ended, sockets.closeToken, { discard: true })
+      ).pipe(Effect.catchTag("M_NOT_FOUND", () => Effect.void))
+
+    const mustBeOurs = (userId: UserId) =>
+      serverNameOf(userId) === serverName
+        ? Effect.void
+        : Effect.fail(new InvalidParam({ error: `${userId} is no user of this server` }))
+
+    const mustNotBeSelf = (admin: UserId, userId: UserId, error: string) =>
+      admin === userId ? Effect.fail(new Forbidden({ error })) : Effect.void
+
+    const deactivate = Effect.fnUntraced(function* (userId: UserId, erase: boolean) {
+      yield* users.deactivate(userId, erase)
+      yield* sockets.closeUser(userId)
+    })
+
+    const setPassword = Effect.fnUntraced(function* (userId: UserId, password: string, logout: boolean) {
+      yield* users.setPassword(userId, Redacted.make(password), logout)
+      if (logout) yield* sockets.closeUser(userId)
+    })
+
+    const pageOfMedia = Effect.fnUntraced(function* (userId: UserId, query: Parameters<typeof pageOf>[0]) {
+      yield* users.find(userId)
+      const { from, limit } = pageOf(query)
+      const all = yield* media.uploadsOf(userId)
+      const chosen = all.slice(from, from + limit)
+      return withoutUndefined({
+        media: chosen.map(toMedia),
+        total: all.length,
+        next_token: nextOf(from, chosen.length, all.length)
+      })
+    })
+
+    return handlers
+      .handle("list", ({ query }) =>
+        asAdmin({ action: "user.list", details: { ...query } }, () =>
+          Effect.gen(function* () {
+            const page = pageOf(query)
+            const { total, users: found } = yield* users.list({
+              ...page,
+              orderBy: yield* orderOf(query.order_by),
+              userId: query.user_id,
+              name: query.name,
+              admins: flagOf(query.admins),
+              guests: query.guests === "false" ? false : undefined,
+              deactivated: flagOf(query.deactivated) ?? false,
+              locked: flagOf(query.locked) ?? false
+            })
+            const next = nextOf(page.from, found.length, total)
+            return withoutUndefined({
+              users: found.map((user) => ({ ...toUser(user), creation_ts: user.createdAt })),
+              total,
+              next_token: next === undefined ? undefined : String(next)
+            })
+          })
+        )
+      )
+      .handle("get", ({ params: { userId } }) =>
+        asAdmin({ action: "user.show", target: userId }, () => detailsOf(userId))
+      )
+      .handle("put", ({ params: { userId }, payload }) => {
+        const { password, ...details } = payload
+        return asAdmin({ action: "user.set", target: userId, details }, (admin) =>
+          Effect.gen(function* () {
+            yield* mustBeOurs(userId)
+            for (const key of ["threepids", "external_ids"] as const) {
+              if (payload[key] !== undefined && payload[key].length > 0) {
+                return yield* new InvalidParam({ error: `${key}: addresses and identities are added by the user` })
+              }
+            }
+            const isNew = yield* Effect.match(users.find(userId), { onFailure: () => true, onSuccess: () => false })
+            if (isNew) {
+              yield* administration.createUser({
+                user: userId,
+                password: password == null ? undefined : Redacted.make(password),
+                admin: payload.admin
+              })
+            } else if (password != null) {
+              yield* setPassword(userId, password, payload.logout_devices ?? true)
+            }
+            if (payload.displayname != null) yield* users.setProfileField(userId, "displayname", payload.displayname)
+            if (payload.avatar_url != null) yield* users.setProfileField(userId, "avatar_url", payload.avatar_url)
+            if (payload.admin !== undefined && !isNew) {
+              if (!payload.admin) yield* mustNotBeSelf(admin, userId, "admin: you may not demote yourself")
+              yield* administration.setAdmin(userId, payload.admin)
+            }
+            if (payload.locked !== undefined) {
+              if (payload.locked) yield* mustNotBeSelf(admin, userId, "locked: you may not lock yourself")
+              yield* users.setStanding(userId, { locked: payload.locked })
+            }
+            if (payload.deactivated === true) yield* deactivate(userId, false)
+            if (payload.deactivated === false && (yield* users.find(userId)).deactivatedAt !== undefined) {
+              return yield* new InvalidParam({ error: "deactivated: an account cannot be activated again" })
+            }
+            return yield* detailsOf(userId)
+          })
+        )
+      })
+      .handle("devices", ({ params: { userId } }) =>
+        asAdmin({ action: "user.devices", target: userId }, () =>
+          Effect.map(devicesOf(userId), (devices) => ({ devices, total: devices.length }))
+        )
+      )
+      .handle("deleteDevices", ({ params: { userId }, payload: { devices } }) =>
+        asAdmin({ action: "user.logout", target: userId, details: { devices } }, () =>
+          Effect.gen(function* () {
+            yield* users.find(userId)
+            yield* Effect.forEach(devices, (deviceId) => endDevice(userId, deviceId), { discard: true })
+            return {}
+          })
+        )
+      )
+      .handle("device", ({ params: { deviceId, userId } }) =>
+        asAdmin({ action: "user.devices", target: userId, details: { device: deviceId } }, () =>
+          Effect.flatMap(devicesOf(userId), (devices) => {
+            const found = devices.find(({ device_id }) => device_id === deviceId)
+            return found === undefined
+              ? Effect.fail(new NotFound({ error: "There is no such device" }))
+              : Effect.succeed(found)
+          })
+        )
+      )
+      .handle("renameDevice", ({ params: { deviceId, userId }, payload }) =>
+        asAdmin({ action: "user.rename_device", target: userId, details: { device: deviceId } }, () =>
+          Effect.as(accounts.renameDevice(userId, deviceId, payload.display_name ?? undefined), {})
+        )
+      )
+      .handle("deleteDevice", ({ params: { deviceId, userId } }) =>
+        asAdmin({ action: "user.logout", target: userId, details: { devices: [deviceId] } }, () =>
+          Effect.as(Effect.andThen(users.find(userId), endDevice(userId, deviceId)), {})
+        )
+      )
+      .handle("joinedRooms", ({ params: { userId } }) =>
+        asAdmin({ action: "user.rooms", target: userId }, () =>
+          Effect.map(users.joinedRooms(userId), (joined) => ({ joined_rooms: joined, total: joined.length }))
+        )
+      )
+      .handle("pushers", ({ params: { userId } }) =>
+        asAdmin({ action: "user.pushers", target: userId }, () =>
+          Effect.map(users.pushers(userId), (pushers) => ({ pushers, total: pushers.length }))
+        )
+      )
+      .handle("deactivate", ({ params: { userId }, payload }) =>
+        asAdmin({ action: "user.deactivate", target: userId, details: { erase: payload?.erase ?? false } }, () =>
+          Effect.as(deactivate(userId, payload?.erase ?? false), { id_server_unbind_result: "success" })
+        )
+      )
+      .handle("resetPassword", ({ params: { userId }, payload }) =>
+        asAdmin({ action: "user.reset_password", target: userId }, () =>
+          Effect.as(setPassword(userId, payload.new_password, payload.logout_devices ?? true), {})
+        )
+      )
+      .handle("isAdmin", ({ params: { userId } }) =>
+        asAdmin({ action: "user.show", target: userId }, () =>
+          Effect.map(users.find(userId), ({ admin }) => ({ admin }))
+        )
+      )
+      .handle("setAdmin", ({ params: { userId }, payload: { admin } }) =>
+        asAdmin({ action: "user.set_admin", target: userId, details: { admin } }, (self) =>
+          Effect.gen(function* () {
+            if (!admin) yield* mustNotBeSelf(self, userId, "admin: you may not demote yourself")
+            yield* administration.setAdmin(userId, admin)
+            return {}
+          })
+        )
+      )
+      .handle("suspend", ({ params: { userId }, payload: { suspend } }) =>
+        asAdmin({ action: "user.suspend", target: userId, details: { suspend } }, (self) =>
+          Effect.gen(function* () {
+            yield* mustNotBeSelf(self, userId, "You may not suspend yourself")
+            yield* users.setStanding(userId, { suspended: suspend })
+            return { [`user_${userId}_suspended`]: suspend }
+          })
+        )
+      )
+      .handle("logIn", ({ params: { userId } }) =>
+        asAdmin({ action: "user.log_in_as", target: userId }, (self) =>
+          Effect.gen(function* () {
+            yield* mustNotBeSelf(self, userId, "Use /login to log in as yourself")
+            const { admin } = yield* users.find(userId)
+            if (admin) return yield* new Forbidden({ error: "Nobody logs in as another administrator" })
+            return yield* users.logIn(userId)
+          })
+        )
+      )
+      .handle("whois", ({ params: { userId } }) =>
+        asAdmin({ action: "user.whois", target: userId }, () =>
+          Effect.map(devicesOf(userId), (devices) => ({
+            user_id: userId,
+            devices: Object.fromEntries(
+              devices.map(({ device_id, last_seen_ip, last_seen_ts }) => [
+                device_id,
+                { sessions: [{ connections: [{ ip: last_seen_ip, last_seen: last_seen_ts, user_agent: null }] }] }
+              ])
+            )
+          }))
+        )
+      )
+      .handle("usernameAvailable", ({ query: { username } }) =>
+        asAdmin({ action: "user.name_available", details: { username } }, () =>
+          Effect.as(accounts.chooseUserId(username), { available: true })
+        )
+      )
+      .handle("byAddress", ({ params: { address, medium } }) =>
+        asAdmin({ action: "user.by_address", details: { medium, address } }, () =>
+          Effect.map(users.byAddress({ medium, address }), (user_id) => ({ user_id }))
+        )
+      )
+      .handle("bySubject", ({ params: { externalId, provider } }) =>
+        asAdmin({ action: "user.by_subject", details: { provider, subject: externalId } }, () =>
+          Effect.map(users.bySubject({ provider, subject: externalId }), (user_id) => ({ user_id }))
+        )
+      )
+      .handle("media", ({ params: { userId }, query }) =>
+        asAdmin({ action: "user.media", target: userId }, () => pageOfMedia(userId, query))
+      )
+      .handle("deleteMedia", ({ params: { userId } }) =>
+        asAdmin({ action: "media.delete_of_user", target: userId }, () =>
+          Effect.gen(function* () {
+            yield* users.find(userId)
+            const ids = (yield* media.uploadsOf(userId)).map(({ mediaId }) => mediaId)
+            const total = yield* keeping.removeAllOf(userId)
+            return { deleted_media: ids, total }
+          })
+        )
+      )
+      .handle("joinRoom", ({ params: { roomIdOrAlias }, payload: { user_id } }) =>
+        asAdmin({ action: "user.join_room", target: user_id, details: { room: roomIdOrAlias } }, () =>
+          Effect.gen(function* () {
+            yield* mustBeOurs(user_id)
+            yield* users.find(user_id)
+            return yield* rooms.join(user_id, roomIdOrAlias as RoomId | RoomAlias, undefined)
+          })
+        )
+      )
+  })
+)

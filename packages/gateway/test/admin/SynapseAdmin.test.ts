@@ -1,0 +1,355 @@
+import { assert, layer } from "@effect/vitest"
+import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
+import { AuditStore } from "@greenroom/store/AuditStore"
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+import { ask, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { askAdmin, registerAdmin, until } from "./TestAdmin.ts"
+
+const say = (user: TestUser, room: string, txn: string, body = txn) =>
+  askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, {
+    token: user.token,
+    json: { msgtype: "m.text", body }
+  })
+
+const join = (user: TestUser, room: string) =>
+  askToday("POST", `/v3/join/${inPath(room)}`, { token: user.token, json: {} })
+
+const logIn = (name: string, password: string) =>
+  askToday("POST", "/v3/login", {
+    json: { type: "m.login.password", identifier: { type: "m.id.user", user: name }, password }
+  })
+
+/** Every endpoint, with something in the places of its parameters. */
+const everything = Object.values(SynapseAdminApi.groups).flatMap((group) =>
+  Object.values(group.endpoints).map(({ method, path }) => ({
+    method: method as string,
+    path: (path as string)
+      .replace(/:userId|:user_id/, "@victim:green.test")
+      .replace(/:roomIdOrAlias|:roomId/, inPath("!room:green.test"))
+      .replace(":eventId", inPath("$event:green.test"))
+      .replace(":serverName", "green.test")
+      .replace(":medium", "email")
+      .replace(/:[a-zA-Z]+Id\b/, "1")
+      .replace(/:[a-zA-Z]+/, "x")
+  }))
+)
+
+layer(gateway, { excludeTestServices: true })("the administration API of Synapse", (it) => {
+  it.effect("refuses everybody who is no administrator, whatever they ask, and does nothing", () =>
+    Effect.gen(function* () {
+      const user = yield* register("victim")
+      assert.isAbove(everything.length, 50)
+      for (const { method, path } of everything) {
+        const json = method === "GET" ? undefined : {}
+        const query = path.endsWith("username_available") ? "?username=x" : "?before_ts=1"
+        const options = json === undefined ? {} : { json }
+        const stranger = yield* ask(method, `/${path}${query}`, options)
+        assert.strictEqual(stranger.status, 401, `${method} ${path}`)
+        const refused = yield* ask(method, `/${path}${query}`, { ...options, token: user.token })
+        // Bodies are read before it is known who asks; nothing is done with one that is refused.
+        assert.oneOf(refused.status, [400, 403], `${method} ${path}`)
+        if (refused.status === 403) assert.strictEqual(refused.body.errcode, "M_FORBIDDEN", `${method} ${path}`)
+      }
+      assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token: user.token })).status, 200)
+      const audit = yield* AuditStore.use(({ list }) => list({ limit: 10, actor: user.id }))
+      assert.lengthOf(audit, 0)
+      const admin = yield* registerAdmin("boss0")
+      const unknown = yield* askAdmin(admin, "GET", "/v1/nothing")
+      assert.deepStrictEqual([unknown.status, unknown.body.errcode], [404, "M_UNRECOGNIZED"])
+      assert.strictEqual((yield* askAdmin(admin, "POST", "/v1/server_version", {})).status, 405)
+    })
+  )
+
+  it.effect("lists, makes, changes and deactivates accounts", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("boss1")
+      const version = yield* askAdmin(admin, "GET", "/v1/server_version")
+      assert.match(version.body.server_version as string, /^Greenroom /)
+      const path = `/v2/users/${inPath("@made:green.test")}`
+      const made = yield* askAdmin(admin, "PUT", path, { password: "first-password", displayname: "Made" })
+      assert.deepInclude(made.body as object, { name: "@made:green.test", displayname: "Made", admin: false })
+      const { body: login } = yield* logIn("made", "first-password")
+      const kept = yield* askAdmin(admin, "PUT", path, {
+        password: "second-password",
+        logout_devices: false,
+        admin: true
+      })
+      assert.strictEqual(kept.body.admin, true)
+      const whoami = () => askToday("GET", "/v3/account/whoami", { token: login.access_token })
+      assert.strictEqual((yield* whoami()).status, 200)
+      const list = yield* askAdmin(admin, "GET", "/v2/users?name=MAD&limit=5")
+      assert.deepStrictEqual(
+        [list.body.total, (list.body.users as ReadonlyArray<{ name: string }>)[0]?.name],
+        [1, "@made:green.test"]
+      )
+      const admins = yield* askAdmin(admin, "GET", "/v2/users?admins=true&limit=1&order_by=creation_ts&dir=b")
+      assert.strictEqual(admins.body.next_token, "1")
+      const devices = yield* askAdmin(admin, "GET", `${path}/devices`)
+      assert.strictEqual(devices.body.total, 1)
+      yield* askAdmin(admin, "POST", `${path}/delete_devices`, { devices: [login.device_id] })
+      assert.strictEqual((yield* whoami()).body.errcode, "M_UNKNOWN_TOKEN")
+      const taken = yield* askAdmin(admin, "GET", "/v1/username_available?username=made")
+      assert.strictEqual(taken.body.errcode, "M_USER_IN_USE")
+      const free = yield* askAdmin(admin, "GET", "/v1/username_available?username=nobody-yet")
+      assert.strictEqual(free.body.available, true)
+      yield* askAdmin(admin, "POST", `/v1/deactivate/${inPath("@made:green.test")}`, { erase: true })
+      assert.deepInclude((yield* askAdmin(admin, "GET", path)).body as object, { deactivated: true, erased: true })
+      assert.strictEqual((yield* logIn("made", "second-password")).status, 403)
+      const self = yield* askAdmin(admin, "PUT", `/v1/users/${inPath(admin.id)}/admin`, { admin: false })
+      assert.strictEqual(self.body.errcode, "M_FORBIDDEN")
+      const nobody = yield* askAdmin(admin, "GET", `/v2/users/${inPath("@nobody:green.test")}`)
+      assert.strictEqual(nobody.body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("logs in as a user, who sees it, and not as another administrator", () =>
+    Effect.gen(function* () {
+      const [admin, second, user] = [
+        yield* registerAdmin("boss2"),
+        yield* registerAdmin("boss3"),
+        yield* register("uta")
+      ]
+      const made = yield* askAdmin(admin, "POST", `/v1/users/${inPath(user.id)}/login`, {})
+      const whoami = yield* askToday("GET", "/v3/account/whoami", { token: made.body.access_token })
+      assert.strictEqual(whoami.body.user_id, user.id)
+      const devices = yield* askToday("GET", "/v3/devices", { token: user.token })
+      assert.include(devices.text, "An administrator")
+      const refused = yield* askAdmin(admin, "POST", `/v1/users/${inPath(second.id)}/login`, {})
+      assert.strictEqual(refused.body.errcode, "M_FORBIDDEN")
+      const audit = yield* AuditStore.use(({ list }) => list({ limit: 5, target: user.id }))
+      assert.deepInclude(audit[0] as object, { actor: admin.id, action: "user.log_in_as" })
+    })
+  )
+
+  it.effect("shows rooms, their members and state, to administrators who are not in them", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("boss4"), yield* register("ria")]
+      const room = yield* createRoom(user, { name: "Ria's parlour", room_alias_name: "parlour" })
+      const list = yield* askAdmin(admin, "GET", "/v1/rooms?search_term=parlour")
+      assert.strictEqual(list.body.total_rooms, 1)
+      assert.deepInclude((list.body.rooms as ReadonlyArray<object>)[0], {
+        room_id: room,
+        name: "Ria's parlour",
+        joined_members: 1,
+        joined_local_members: 1,
+        creator: user.id,
+        public: true
+      })
+      const members = yield* askAdmin(admin, "GET", `/v1/rooms/${inPath(room)}/members`)
+      assert.deepStrictEqual(members.body.members, [user.id])
+      const state = yield* askAdmin(admin, "GET", `/v1/rooms/${inPath(room)}/state`)
+      assert.include(
+        (state.body.state as ReadonlyArray<{ type: string }>).map(({ type }) => type),
+        "m.room.power_levels"
+      )
+      const extremities = yield* askAdmin(admin, "GET", `/v1/rooms/${inPath(room)}/forward_extremities`)
+      assert.strictEqual(extremities.body.count, 1)
+      const joined = yield* askAdmin(admin, "GET", `/v1/users/${inPath(user.id)}/joined_rooms`)
+      assert.deepStrictEqual(joined.body.joined_rooms, [room])
+      const missing = yield* askAdmin(admin, "GET", `/v1/rooms/${inPath("!none:green.test")}`)
+      assert.strictEqual(missing.body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("gives an administrator power in a private room of which they are no member", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("boss5"), yield* register("rob")]
+      const { body } = yield* askToday("POST", "/v3/createRoom", {
+        token: user.token,
+        json: { preset: "private_chat", room_version: "11" }
+      })
+      const made = yield* askAdmin(admin, "POST", `/v1/rooms/${inPath(body.room_id)}/make_room_admin`, {})
+      assert.deepStrictEqual([made.status, made.body], [200, {} as never])
+      assert.strictEqual((yield* join(admin, body.room_id)).status, 200)
+      const named = yield* askToday("PUT", `/v3/rooms/${inPath(body.room_id)}/state/m.room.name`, {
+        token: admin.token,
+        json: { name: "taken over" }
+      })
+      assert.strictEqual(named.status, 200)
+    })
+  )
+
+  it.effect("a room that is shut down, blocked and purged is left by everybody and served to nobody", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const [admin, owner, guest] = [yield* registerAdmin("boss6"), yield* register("owen"), yield* register("gil")]
+      const room = yield* createRoom(owner, { room_alias_name: "bad" })
+      yield* join(guest, room)
+      const { body: sent } = yield* say(guest, room, "one")
+      yield* say(owner, room, "two")
+      const rows = yield* sql<{ room_nid: bigint }>`SELECT room_nid FROM rooms WHERE room_id = ${room}`
+      const nid = rows[0]!.room_nid
+      const started = yield* askAdmin(admin, "DELETE", `/v2/rooms/${inPath(room)}`, {
+        block: true,
+        purge: true,
+        new_room_user_id: admin.id,
+        message: "Not here."
+      })
+      const status = askAdmin(admin, "GET", `/v2/rooms/delete_status/${started.body.delete_id}`)
+      const { body: done } = yield* until(status, ({ body }) => body.status === "complete" || body.status === "failed")
+      assert.deepInclude(done as object, { status: "complete" })
+      const outcome = done.shutdown_room as { readonly [key: string]: unknown }
+      assert.sameMembers(outcome.kicked_users as Array<string>, [owner.id, guest.id])
+      assert.deepStrictEqual(outcome.local_aliases, ["#bad:green.test"])
+
+      for (const user of [owner, guest]) {
+        const { body } = yield* askToday("GET", "/v3/joined_rooms", { token: user.token })
+        assert.deepStrictEqual(body.joined_rooms, [outcome.new_room_id])
+        const reads = [
+          yield* askToday("GET", `/v3/rooms/${inPath(room)}/messages?dir=b`, { token: user.token }),
+          yield* askToday("GET", `/v3/rooms/${inPath(room)}/state`, { token: user.token }),
+          yield* askToday("GET", `/v3/rooms/${inPath(room)}/event/${inPath(sent.event_id)}`, { token: user.token }),
+          yield* askToday("GET", `/v3/rooms/${inPath(room)}/members`, { token: user.token }),
+          yield* ask("GET", `/events/${inPath(sent.event_id)}`, { token: user.token }),
+          yield* say(user, room, "three")
+        ]
+        for (const { status } of reads) assert.oneOf(status, [403, 404])
+        assert.deepStrictEqual([(yield* join(user, room)).body.errcode], ["M_FORBIDDEN"])
+        const sync = yield* askToday("GET", "/v3/sync", { token: user.token })
+        assert.notInclude(sync.text, room)
+      }
+      assert.strictEqual(
+        (yield* askToday("GET", `/v3/directory/room/${inPath("#bad:green.test")}`)).body.errcode,
+        "M_NOT_FOUND"
+      )
+      // Nothing is left, in whatever table: the columns by which the purge finds rooms, and rows of events and chains.
+      const tables = yield* sql<{ name: string }>`
+        SELECT relname AS name FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+        WHERE relkind = 'r' AND attname = 'room_nid' AND relnamespace = 'public'::regnamespace`
+      for (const { name } of tables) {
+        const left = yield* sql`SELECT 1 FROM ${sql.literal(`"${name}"`)} WHERE room_nid = ${nid}`
+        assert.lengthOf(left, 0, name)
+      }
+      const deltas = yield* sql`
+        SELECT 1 FROM state_deltas WHERE NOT EXISTS (SELECT 1 FROM state_chains WHERE state_chains.chain = state_deltas.chain)`
+      assert.lengthOf(deltas, 0)
+      const auth = yield* sql`
+        SELECT 1 FROM event_auth WHERE NOT EXISTS (SELECT 1 FROM events WHERE events.nid = event_auth.event_nid)`
+      assert.lengthOf(auth, 0)
+
+      const block = yield* askAdmin(admin, "GET", `/v1/rooms/${inPath(room)}/block`)
+      assert.deepStrictEqual(block.body, { block: true, user_id: admin.id } as never)
+      const audit = yield* AuditStore.use(({ list }) => list({ limit: 50, target: room }))
+      assert.include(
+        audit.map(({ action }) => action),
+        "room.delete"
+      )
+    })
+  )
+
+  it.effect("a room that is only blocked can be left and not entered, until the block ends", () =>
+    Effect.gen(function* () {
+      const [admin, owner, guest] = [yield* registerAdmin("boss7"), yield* register("ole"), yield* register("gus")]
+      const room = yield* createRoom(owner)
+      yield* askAdmin(admin, "PUT", `/v1/rooms/${inPath(room)}/block`, { block: true })
+      assert.strictEqual((yield* join(guest, room)).body.errcode, "M_FORBIDDEN")
+      yield* askAdmin(admin, "PUT", `/v1/rooms/${inPath(room)}/block`, { block: false })
+      assert.strictEqual((yield* join(guest, room)).status, 200)
+    })
+  )
+
+  it.effect("history before a point goes, state and what follows stay", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("boss8"), yield* register("hal")]
+      const room = yield* createRoom(user)
+      yield* say(user, room, "old")
+      const { body: kept } = yield* say(user, room, "kept")
+      const begun = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}/${inPath(kept.event_id)}`, {
+        delete_local_events: true
+      })
+      const status = askAdmin(admin, "GET", `/v1/purge_history_status/${begun.body.purge_id}`)
+      assert.strictEqual((yield* until(status, ({ body }) => body.status !== "active")).body.status, "complete")
+      const messages = yield* askToday("GET", `/v3/rooms/${inPath(room)}/messages?dir=b&limit=50`, {
+        token: user.token
+      })
+      assert.include(messages.text, '"kept"')
+      assert.notInclude(messages.text, '"old"')
+      assert.include(messages.text, "m.room.create")
+      assert.strictEqual((yield* say(user, room, "new")).status, 200)
+      const none = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}`, { purge_up_to_ts: 1 })
+      assert.strictEqual(none.body.errcode, "M_NOT_FOUND")
+      const missing = yield* askAdmin(admin, "POST", `/v1/purge_history/${inPath(room)}`, {})
+      assert.strictEqual(missing.body.errcode, "M_BAD_JSON")
+    })
+  )
+
+  it.effect("lists, quarantines and removes content of users and rooms", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("boss9"), yield* register("mia")]
+      const upload = Effect.fnUntraced(function* (text: string) {
+        const { body } = yield* ask("POST", "//_matrix/media/v3/upload?filename=a.txt", {
+          token: user.token,
+          body: text,
+          headers: { "content-type": "text/plain" }
+        })
+        return body.content_uri as string
+      })
+      const [first, second] = [yield* upload("first"), yield* upload("second")]
+      const room = yield* createRoom(user)
+      yield* askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/1`, {
+        token: user.token,
+        json: { msgtype: "m.file", body: "a", url: first }
+      })
+      const inRoom = yield* askAdmin(admin, "GET", `/v1/room/${inPath(room)}/media`)
+      assert.deepStrictEqual(inRoom.body, { local: [first], remote: [] } as never)
+      const path = (uri: string) => uri.slice("mxc://".length)
+      const download = (uri: string) => askToday("GET", `/v1/media/download/${path(uri)}`, { token: user.token })
+      assert.strictEqual((yield* download(first)).status, 200)
+      const quarantined = yield* askAdmin(admin, "POST", `/v1/room/${inPath(room)}/media/quarantine`, {})
+      assert.strictEqual(quarantined.body.num_quarantined, 1)
+      assert.strictEqual((yield* download(first)).status, 404)
+      yield* askAdmin(admin, "POST", `/v1/media/unquarantine/${path(first)}`, {})
+      assert.strictEqual((yield* download(first)).status, 200)
+      const usage = yield* askAdmin(admin, "GET", "/v1/statistics/users/media?search_term=mia")
+      assert.deepInclude((usage.body.users as ReadonlyArray<object>)[0], { media_count: 2, media_length: 11 })
+      const list = yield* askAdmin(admin, "GET", `/v1/users/${inPath(user.id)}/media?limit=1`)
+      assert.deepStrictEqual([list.body.total, list.body.next_token], [2, 1])
+      assert.strictEqual((yield* askAdmin(admin, "DELETE", `/v1/media/${path(second)}`)).body.total, 1)
+      assert.strictEqual((yield* download(second)).status, 404)
+      const old = yield* askAdmin(admin, "POST", `/v1/media/delete?before_ts=${Date.now() + 60_000}`, {})
+      assert.strictEqual(old.body.total, 1)
+    })
+  )
+
+  it.effect("makes, lists, changes and withdraws registration tokens", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("boss10")
+      const made = yield* askAdmin(admin, "POST", "/v1/registration_tokens/new", {
+        token: "open-sesame",
+        uses_allowed: 3
+      })
+      assert.deepInclude(made.body as object, { token: "open-sesame", uses_allowed: 3, completed: 0 })
+      const changed = yield* askAdmin(admin, "PUT", "/v1/registration_tokens/open-sesame", { uses_allowed: 0 })
+      assert.strictEqual(changed.body.uses_allowed, 0)
+      const valid = yield* askAdmin(admin, "GET", "/v1/registration_tokens?valid=true")
+      assert.deepStrictEqual(valid.body.registration_tokens, [])
+      assert.strictEqual((yield* askAdmin(admin, "DELETE", "/v1/registration_tokens/open-sesame")).status, 200)
+      const gone = yield* askAdmin(admin, "GET", "/v1/registration_tokens/open-sesame")
+      assert.strictEqual(gone.body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("shows what users report, until it is dealt with", () =>
+    Effect.gen(function* () {
+      const [admin, user, other] = [yield* registerAdmin("boss11"), yield* register("rex"), yield* register("oda")]
+      const room = yield* createRoom(user)
+      yield* join(other, room)
+      const { body: sent } = yield* say(user, room, "rude")
+      yield* askToday("POST", `/v3/rooms/${inPath(room)}/report/${inPath(sent.event_id)}`, {
+        token: other.token,
+        json: { reason: "rude" }
+      })
+      const list = yield* askAdmin(admin, "GET", `/v1/event_reports?room_id=${inPath(room)}`)
+      const [report] = list.body.event_reports as ReadonlyArray<{
+        readonly id: number
+        readonly [key: string]: unknown
+      }>
+      assert.deepInclude(report, { event_id: sent.event_id, user_id: other.id, sender: user.id, reason: "rude" })
+      const shown = yield* askAdmin(admin, "GET", `/v1/event_reports/${report!.id}`)
+      assert.include(shown.text, '"body":"rude"')
+      assert.strictEqual((yield* askAdmin(admin, "DELETE", `/v1/event_reports/${report!.id}`)).status, 200)
+      assert.strictEqual((yield* askAdmin(admin, "GET", `/v1/event_reports/${report!.id}`)).status, 404)
+    })
+  )
+})

@@ -1,0 +1,229 @@
+/**
+ * The audit log: a chain of rows, each with the hash of the one before it, so that a row that was changed, removed or
+ * inserted afterwards is found (`verify`). Signed heads say how far the chain was when; rows that were cut off at its end
+ * are missed by them. Somebody who can write to the database and has the signing key could make a new chain: the heads
+ * are written to the server's log for that reason, where an operator can keep them elsewhere.
+ *
+ * An error of the database is a defect. Times are milliseconds since 1970.
+ */
+import { createHash } from "node:crypto"
+import { Clock, Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+
+export interface NewAuditEntry {
+  /** The user ID of an administrator, or `command line`. */
+  readonly actor: string
+  /** What was done, such as `room.delete`. */
+  readonly action: string
+  /** To whom or what: a user ID, a room ID, a content URI. */
+  readonly target?: string | undefined
+  readonly reason?: string | undefined
+  /** The parameters, without secrets. */
+  readonly details?: { readonly [name: string]: unknown } | undefined
+}
+
+export interface AuditEntry extends NewAuditEntry {
+  /** From 1, without gaps. */
+  readonly seq: number
+  readonly at: number
+  /** SHA-256 in hexadecimal digits, as `previous`. */
+  readonly hash: string
+  readonly previous: string
+}
+
+/** The end of the chain at a time, signed by the server. */
+export interface AuditHead {
+  readonly seq: number
+  readonly hash: string
+  readonly signedAt: number
+  readonly keyId: string
+  /** Unpadded base64. */
+  readonly signature: string
+}
+
+export interface AuditQuery {
+  readonly limit: number
+  /** Entries with a smaller number, the newest first. */
+  readonly before?: number | undefined
+  readonly actor?: string | undefined
+  readonly target?: string | undefined
+}
+
+/** What precedes the first row. */
+const origin = "0".repeat(64)
+
+/** "greenroom audit": one row is added at a time, by whatever process. */
+const appendLock = 0x6772_6175_6469_7400n
+
+/** How many rows one statement reads. */
+const batch = 1_000
+
+interface Row {
+  readonly seq: bigint
+  readonly at: bigint
+  readonly actor: string
+  readonly action: string
+  readonly target: string | null
+  readonly reason: string | null
+  readonly details: string
+  readonly previous: Uint8Array
+  readonly hash: Uint8Array
+}
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex")
+
+type Hashed = Omit<Row, "seq" | "at" | "hash" | "previous"> & {
+  readonly seq: number
+  readonly at: number
+  readonly previous: string
+}
+
+/** Over the columns as they are stored. */
+const hashOf = (row: Hashed): Buffer =>
+  createHash("sha256")
+    .update(JSON.stringify([row.previous, row.seq, row.at, row.actor, row.action, row.target, row.reason, row.details]))
+    .digest()
+
+const toHashed = (row: Row): Hashed => ({
+  ...row,
+  seq: Number(row.seq),
+  at: Number(row.at),
+  previous: hex(row.previous)
+})
+
+const toEntry = (row: Row): AuditEntry => ({
+  seq: Number(row.seq),
+  at: Number(row.at),
+  actor: row.actor,
+  action: row.action,
+  target: row.target ?? undefined,
+  reason: row.reason === null ? undefined : (JSON.parse(row.reason) as string),
+  details: JSON.parse(row.details) as { readonly [name: string]: unknown },
+  previous: hex(row.previous),
+  hash: hex(row.hash)
+})
+
+/** The text that a head's signature covers. */
+export const signedText = ({ hash, seq, signedAt }: Pick<AuditHead, "seq" | "hash" | "signedAt">): string =>
+  `greenroom audit head ${seq} ${hash} ${signedAt}`
+
+export class AuditStore extends Context.Service<
+  AuditStore,
+  {
+    readonly append: (entry: NewAuditEntry) => Effect.Effect<AuditEntry>
+    readonly list: (query: AuditQuery) => Effect.Effect<ReadonlyArray<AuditEntry>>
+    /** The last row, undefined for an empty log. */
+    readonly last: Effect.Effect<{ readonly seq: number; readonly hash: string } | undefined>
+    readonly heads: Effect.Effect<ReadonlyArray<AuditHead>>
+    /** Adds a head, unless there is one of this row. */
+    readonly addHead: (head: AuditHead) => Effect.Effect<void>
+    /** Walks the chain: what is wrong with it, a line each, and the hash of every row that a head names. */
+    readonly verify: (heads: ReadonlyArray<number>) => Effect.Effect<{
+      readonly rows: number
+      readonly problems: ReadonlyArray<string>
+      readonly hashes: ReadonlyMap<number, string>
+    }>
+  }
+>()("greenroom/store/AuditStore") {
+  static readonly layer = Layer.effect(
+    AuditStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const lastRow = Effect.map(
+        sql<{ seq: bigint; hash: Uint8Array }>`SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1`,
+        ([row]) => (row === undefined ? undefined : { seq: Number(row.seq), hash: hex(row.hash) })
+      )
+
+      const append = Effect.fn("AuditStore.append")(function* (entry: NewAuditEntry) {
+        const at = yield* Clock.currentTimeMillis
+        return yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`SELECT pg_advisory_xact_lock(${appendLock})`
+            const last = yield* lastRow
+            const seq = (last?.seq ?? 0) + 1
+            const previous = last?.hash ?? origin
+            const row = {
+              seq,
+              at,
+              actor: entry.actor,
+              action: entry.action,
+              target: entry.target ?? null,
+              reason: entry.reason === undefined ? null : JSON.stringify(entry.reason),
+              details: JSON.stringify(entry.details ?? {}),
+              previous
+            }
+            const hash = hashOf(row)
+            yield* sql`
+              INSERT INTO audit_log (seq, at, actor, action, target, reason, details, previous, hash)
+              VALUES (${seq}, ${at}, ${row.actor}, ${row.action}, ${row.target}, ${row.reason}, ${row.details},
+                      ${Buffer.from(previous, "hex")}, ${hash})`
+            return { ...entry, seq, at, previous, hash: hex(hash) }
+          })
+        )
+      }, Effect.orDie)
+
+      const list = ({ actor, before, limit, target }: AuditQuery) =>
+        sql<Row>`
+          SELECT * FROM audit_log
+          WHERE seq < ${before ?? Number.MAX_SAFE_INTEGER}
+            AND (${actor ?? null}::text IS NULL OR actor = ${actor ?? null})
+            AND (${target ?? null}::text IS NULL OR target = ${target ?? null})
+          ORDER BY seq DESC LIMIT ${limit}`.pipe(
+          Effect.map((rows) => rows.map(toEntry)),
+          Effect.orDie
+        )
+
+      const verify = Effect.fn("AuditStore.verify")(function* (heads: ReadonlyArray<number>) {
+        const wanted = new Set(heads)
+        const problems: Array<string> = []
+        const hashes = new Map<number, string>()
+        let [rows, after, expected] = [0, 0, origin]
+        for (;;) {
+          const page = yield* sql<Row>`SELECT * FROM audit_log WHERE seq > ${after} ORDER BY seq LIMIT ${batch}`
+          for (const row of page) {
+            const hashed = toHashed(row)
+            const { seq } = hashed
+            const missing = seq - after - 1
+            if (missing > 0) problems.push(`${missing === 1 ? "row" : "rows"} ${spanOf(after + 1, seq - 1)} missing`)
+            else if (hashed.previous !== expected)
+              problems.push(`row ${seq} does not follow row ${after}: one of them was inserted or replaced`)
+            if (!hashOf(hashed).equals(row.hash)) problems.push(`row ${seq} was changed`)
+            if (wanted.has(seq)) hashes.set(seq, hex(row.hash))
+            ;[rows, after, expected] = [rows + 1, seq, hex(row.hash)]
+          }
+          if (page.length < batch) return { rows, problems, hashes }
+        }
+      }, Effect.orDie)
+
+      return AuditStore.of({
+        append,
+        list,
+        verify,
+        last: Effect.orDie(lastRow),
+        heads: sql<{ seq: bigint; hash: Uint8Array; signed_at: bigint; key_id: string; signature: string }>`
+          SELECT * FROM audit_heads ORDER BY seq`.pipe(
+          Effect.map((rows) =>
+            rows.map((row) => ({
+              seq: Number(row.seq),
+              hash: hex(row.hash),
+              signedAt: Number(row.signed_at),
+              keyId: row.key_id,
+              signature: row.signature
+            }))
+          ),
+          Effect.orDie
+        ),
+        addHead: ({ hash, keyId, seq, signature, signedAt }) =>
+          sql`
+            INSERT INTO audit_heads (seq, hash, signed_at, key_id, signature)
+            VALUES (${seq}, ${Buffer.from(hash, "hex")}, ${signedAt}, ${keyId}, ${signature}) ON CONFLICT DO NOTHING`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          )
+      })
+    })
+  )
+}
+
+const spanOf = (first: number, last: number): string => (first === last ? `${first} is` : `${first} to ${last} are`)

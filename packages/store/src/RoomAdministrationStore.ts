@@ -1,0 +1,359 @@
+/**
+ * Rooms as administrators see them, whoever is in them; and the removal of rooms and of their history from all tables, in
+ * batches that take a fraction of a second each.
+ *
+ * A purge hides the room with its first statement (`hide`): a room without a current state does not exist for any reader.
+ * What is left is removed afterwards, from every table that has a column `room_nid` or `room_id`, so that a table that is
+ * added later is covered.
+ *
+ * An error of the database is a defect. Times are milliseconds since 1970.
+ */
+import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient, type Statement } from "effect/sql"
+import { bigints, texts } from "./PgArrays.ts"
+import type { StateRef } from "./StateStore.ts"
+
+export interface AdministeredRoom {
+  readonly roomNid: number
+  readonly roomId: RoomId
+  readonly version: string
+  readonly isPublic: boolean
+  readonly name: string | undefined
+  readonly topic: string | undefined
+  readonly joinedMembers: number
+  readonly joinedLocalMembers: number
+  readonly createdAt: number
+  readonly state: StateRef
+}
+
+export const roomOrders = {
+  name: "name",
+  joined_members: "joined_members",
+  joined_local_members: "joined_local_members",
+  version: "version",
+  public: "visibility",
+  room_id: "room_id",
+  created_at: "created_at"
+} as const
+export type RoomOrder = keyof typeof roomOrders
+
+export interface RoomQuery {
+  readonly from: number
+  readonly limit: number
+  readonly orderBy: RoomOrder
+  readonly descending: boolean
+  /** A part of the name, of an alias, or the whole room ID. */
+  readonly search?: string | undefined
+  readonly isPublic?: boolean | undefined
+  readonly isEmpty?: boolean | undefined
+}
+
+/** The end of the history that is removed. */
+export interface HistoryPoint {
+  readonly xid: string
+  readonly nid: number
+}
+
+export interface ForwardExtremity {
+  readonly event_id: EventId
+  readonly depth: number
+  readonly received_ts: number
+}
+
+/** How many rows one statement removes. */
+const batch = 2_000
+
+/** Tables that name rooms and outlive them: what administrators and users did. */
+const kept: ReadonlyArray<string> = ["rooms", "reports", "blocked_rooms", "room_removals"]
+
+const count = (rows: ReadonlyArray<unknown>): number => rows.length
+
+export class RoomAdministrationStore extends Context.Service<
+  RoomAdministrationStore,
+  {
+    readonly find: (roomId: RoomId) => Effect.Effect<Option.Option<AdministeredRoom>>
+    readonly list: (
+      query: RoomQuery
+    ) => Effect.Effect<{ readonly rooms: ReadonlyArray<AdministeredRoom>; readonly total: number }>
+    /** Users with one of the memberships; `local` for those of this server alone. */
+    readonly members: (
+      roomNid: number,
+      memberships: ReadonlyArray<string>,
+      local: ServerName | undefined
+    ) => Effect.Effect<ReadonlyArray<UserId>>
+    readonly extremities: (roomId: RoomId) => Effect.Effect<ReadonlyArray<ForwardExtremity>>
+    /** Up to `limit` bodies of events that name content, after a number of an event; the newest first. */
+    readonly bodiesWithMedia: (
+      roomNid: number,
+      before: number,
+      limit: number
+    ) => Effect.Effect<ReadonlyArray<{ readonly nid: number; readonly body: string }>>
+
+    /** Takes all aliases of the room from the directory, and the room from the list of public rooms. */
+    readonly unpublish: (roomId: RoomId) => Effect.Effect<ReadonlyArray<string>>
+
+    /** From now on the room does not exist for readers, and its writers are refused. Its number, if it is known. */
+    readonly hide: (roomId: RoomId) => Effect.Effect<number | undefined>
+    /** Removes everything of a hidden room, and its row at last. May be repeated. How many rows. */
+    readonly purge: (roomNid: number, roomId: RoomId) => Effect.Effect<number>
+
+    /** Where the history before an event, or before a time, ends; undefined where nothing is before it. */
+    readonly historyPoint: (
+      roomId: RoomId,
+      before: { readonly eventId: EventId } | { readonly time: number }
+    ) => Effect.Effect<HistoryPoint | undefined>
+    /** Removes events before a point that are no state; with `local`, events of our users stay. How many. */
+    readonly purgeHistory: (
+      roomNid: number,
+      point: HistoryPoint,
+      local: ServerName | undefined
+    ) => Effect.Effect<number>
+  }
+>()("greenroom/store/RoomAdministrationStore") {
+  static readonly layer = Layer.effect(
+    RoomAdministrationStore,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+
+      const localMembers = sql.literal(
+        `(SELECT count(*) FROM memberships AS own JOIN users ON users.user_id = own.user_id
+          WHERE own.room_nid = rooms.room_nid AND own.membership = 'join')::integer`
+      )
+
+      const columns = sql`room_nid, room_id, version, visibility, name, topic, joined_members, ${localMembers}
+        AS joined_local_members, created_at, current_chain, current_seq`
+
+      interface RoomRow {
+        readonly room_nid: bigint
+        readonly room_id: string
+        readonly version: string
+        readonly visibility: string
+        readonly name: string | null
+        readonly topic: string | null
+        readonly joined_members: number
+        readonly joined_local_members: number
+        readonly created_at: bigint
+        readonly current_chain: bigint
+        readonly current_seq: number
+        readonly total: bigint
+      }
+
+      const toRoom = (row: RoomRow): AdministeredRoom => ({
+        roomNid: Number(row.room_nid),
+        roomId: row.room_id as RoomId,
+        version: row.version,
+        isPublic: row.visibility === "public",
+        name: row.name ?? undefined,
+        topic: row.topic ?? undefined,
+        joinedMembers: row.joined_members,
+        joinedLocalMembers: row.joined_local_members,
+        createdAt: Number(row.created_at),
+        state: { chain: Number(row.current_chain), seq: row.current_seq }
+      })
+
+      const find = (roomId: RoomId) =>
+        sql<RoomRow>`
+          SELECT ${columns} FROM rooms
+          WHERE room_id = ${roomId} AND current_chain IS NOT NULL`.pipe(
+          Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toRoom)),
+          Effect.orDie
+        )
+
+      const list = Effect.fn("RoomAdministrationStore.list")(function* (query: RoomQuery) {
+        const { descending, from, isEmpty, isPublic, limit, orderBy, search } = query
+        const pattern = search === undefined ? null : `%${search.toLowerCase().replace(/[\\%_]/g, "\\$&")}%`
+        const rows = yield* sql<RoomRow>`
+          SELECT * FROM (
+            SELECT ${columns}, count(*) OVER () AS total FROM rooms
+            WHERE current_chain IS NOT NULL
+              AND (${isPublic ?? null}::boolean IS NULL OR (visibility = 'public') = ${isPublic ?? null})
+              AND (${isEmpty ?? null}::boolean IS NULL OR (joined_members = 0) = ${isEmpty ?? null})
+              AND (${pattern}::text IS NULL OR room_id = ${search ?? null} OR lower(name) LIKE ${pattern} OR EXISTS (
+                SELECT 1 FROM room_aliases WHERE room_aliases.room_id = rooms.room_id AND lower(alias) LIKE ${pattern}))
+          ) AS found
+          ORDER BY ${sql.literal(roomOrders[orderBy])} ${sql.literal(descending ? "DESC NULLS LAST" : "ASC NULLS FIRST")}, room_nid
+          LIMIT ${limit} OFFSET ${from}`
+        return { rooms: rows.map(toRoom), total: Number(rows[0]?.total ?? 0) }
+      }, Effect.orDie)
+
+      const members: RoomAdministrationStore["Service"]["members"] = (roomNid, memberships, local) =>
+        sql<{ user_id: string }>`
+          SELECT user_id FROM memberships
+          WHERE room_nid = ${roomNid} AND membership = ANY (${texts(memberships)}::text[])
+            AND (${local ?? null}::text IS NULL OR server = ${local ?? null})
+          ORDER BY user_id`.pipe(
+          Effect.map((rows) => rows.map(({ user_id }) => user_id as UserId)),
+          Effect.orDie
+        )
+
+      const extremities = (roomId: RoomId) =>
+        sql<{ event_id: string; depth: bigint; body: string }>`
+          SELECT event_id, depth, body FROM events
+          WHERE event_id = ANY (SELECT unnest(forward_extremities) FROM rooms WHERE room_id = ${roomId})`.pipe(
+          Effect.map((rows) =>
+            rows.map(({ body, depth, event_id }) => ({
+              event_id: event_id as EventId,
+              depth: Number(depth),
+              received_ts: Number((JSON.parse(body) as { readonly origin_server_ts?: number }).origin_server_ts ?? 0)
+            }))
+          ),
+          Effect.orDie
+        )
+
+      const unpublish = Effect.fnUntraced(
+        function* (roomId: RoomId) {
+          yield* sql`UPDATE rooms SET visibility = 'private' WHERE room_id = ${roomId} AND visibility <> 'private'`
+          const rows = yield* sql<{ alias: string }>`
+            DELETE FROM room_aliases WHERE room_id = ${roomId} RETURNING alias`
+          return rows.map(({ alias }) => alias)
+        },
+        sql.withTransaction,
+        Effect.orDie
+      )
+
+      /** Runs a statement that removes at most `batch` rows until it removes less. */
+      const repeatedly = Effect.fnUntraced(function* (remove: Effect.Effect<number>) {
+        let total = 0
+        for (;;) {
+          const removed = yield* remove
+          total += removed
+          if (removed < batch) return total
+        }
+      })
+
+      const hide = (roomId: RoomId) =>
+        sql<{ room_nid: bigint }>`
+          UPDATE rooms SET current_chain = NULL, current_seq = NULL, forward_extremities = '{}', visibility = 'private',
+            name = NULL, topic = NULL, joined_members = 0, fence = fence + 1
+          WHERE room_id = ${roomId} RETURNING room_nid`.pipe(
+          Effect.map(([row]) => (row === undefined ? undefined : Number(row.room_nid))),
+          Effect.orDie
+        )
+
+      /** Tables that name the room, with whether they name users too. */
+      const tables = sql<{ name: string; by: "room_nid" | "room_id"; of_users: boolean }>`
+        SELECT pg_class.relname AS name, attname AS by, EXISTS (
+            SELECT 1 FROM pg_attribute AS other WHERE other.attrelid = pg_class.oid AND other.attname = 'user_id') AS of_users
+        FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+        WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace AND NOT attisdropped
+          AND attname IN ('room_nid', 'room_id') AND NOT (relname = ANY (${texts(kept)}::text[]))
+        ORDER BY relname = 'memberships', relname`.pipe(Effect.orDie)
+
+      /** Rows that belong to events, before the events themselves. */
+      const removeOfEvents = Effect.fnUntraced(function* (nids: ReadonlyArray<number>) {
+        const numbers = bigints(nids)
+        yield* sql`DELETE FROM event_auth WHERE event_nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM outgoing_pdus WHERE event_nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM search_queue WHERE nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM event_search WHERE nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM events WHERE nid = ANY (${numbers}::bigint[])`
+      }, sql.withTransaction)
+
+      const removeEvents = (named: Statement.Fragment) =>
+        Effect.gen(function* () {
+          const rows = yield* sql<{ nid: bigint }>`SELECT nid FROM events WHERE ${named} LIMIT ${batch}`
+          if (rows.length > 0) yield* removeOfEvents(rows.map(({ nid }) => Number(nid)))
+          return rows.length
+        }).pipe(Effect.orDie)
+
+      const removeChains = (roomNid: number) =>
+        Effect.gen(function* () {
+          const rows = yield* sql`
+            DELETE FROM state_deltas WHERE ctid = ANY (ARRAY(
+              SELECT state_deltas.ctid FROM state_chains JOIN state_deltas USING (chain)
+              WHERE state_chains.room_nid = ${roomNid} LIMIT ${batch})) RETURNING 1`
+          return count(rows)
+        }).pipe(Effect.orDie)
+
+      const purge = Effect.fn("RoomAdministrationStore.purge")(function* (roomNid: number, roomId: RoomId) {
+        let total = yield* repeatedly(removeEvents(sql`room_nid = ${roomNid}`))
+        total += yield* repeatedly(removeChains(roomNid))
+        // Tables that are ordered by user are read by those who were in the room, instead of whole.
+        const users = yield* Effect.orDie(sql<{ user_id: string }>`
+          SELECT memberships.user_id FROM memberships JOIN users USING (user_id) WHERE room_nid = ${roomNid}`)
+        const userIds = texts(users.map(({ user_id }) => user_id))
+        for (const { by, name, of_users } of yield* tables) {
+          const table = sql.literal(`"${name}"`)
+          const room = by === "room_nid" ? sql`room_nid = ${roomNid}` : sql`room_id = ${roomId}`
+          const remove = (condition: Statement.Fragment) =>
+            repeatedly(
+              sql`DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM ${table} WHERE ${condition} LIMIT ${batch})) RETURNING 1`.pipe(
+                Effect.map(count),
+                Effect.orDie
+              )
+            )
+          if (of_users && name !== "memberships") {
+            total += yield* remove(sql`user_id = ANY (${userIds}::text[]) AND ${room}`)
+          }
+          total += yield* remove(room)
+        }
+        yield* Effect.orDie(sql`DELETE FROM rooms WHERE room_nid = ${roomNid}`)
+        return total
+      })
+
+      const pointOfEvent = (roomId: RoomId, eventId: EventId) =>
+        sql<{ xid: string; nid: bigint }>`
+          SELECT xid::text AS xid, nid FROM events
+          WHERE room_nid = (SELECT room_nid FROM rooms WHERE room_id = ${roomId}) AND status <= 1 AND event_id = ${eventId}`
+
+      /** The newest event from before a time, by walking back. The bodies are read here, as they may have what PostgreSQL's JSON cannot. */
+      const pointOfTime = Effect.fnUntraced(function* (roomId: RoomId, time: number) {
+        let [xid, nid] = ["18446744073709551615", 0]
+        for (;;) {
+          const rows = yield* sql<{ xid: string; nid: bigint; body: string }>`
+            SELECT xid::text AS xid, nid, body FROM events
+            WHERE room_nid = (SELECT room_nid FROM rooms WHERE room_id = ${roomId}) AND status <= 1
+              AND (xid, nid) < (${xid}::xid8, ${nid}::bigint)
+            ORDER BY xid DESC, nid DESC LIMIT ${batch}`
+          for (const row of rows) {
+            const { origin_server_ts } = JSON.parse(row.body) as { readonly origin_server_ts?: number }
+            if (origin_server_ts !== undefined && origin_server_ts < time) {
+              return { xid: row.xid, nid: Number(row.nid) + 1 }
+            }
+            ;[xid, nid] = [row.xid, Number(row.nid)]
+          }
+          if (rows.length < batch) return undefined
+        }
+      })
+
+      const historyPoint: RoomAdministrationStore["Service"]["historyPoint"] = Effect.fnUntraced(function* (
+        roomId,
+        before
+      ) {
+        if ("time" in before) return yield* pointOfTime(roomId, before.time)
+        const [row] = yield* pointOfEvent(roomId, before.eventId)
+        return row === undefined ? undefined : { xid: row.xid, nid: Number(row.nid) }
+      }, Effect.orDie)
+
+      const purgeHistory: RoomAdministrationStore["Service"]["purgeHistory"] = (roomNid, { nid, xid }, local) =>
+        repeatedly(
+          removeEvents(sql`
+            room_nid = ${roomNid} AND status <= 1 AND state_key IS NULL AND (xid, nid) < (${xid}::xid8, ${nid}::bigint)
+            AND (${local ?? null}::text IS NULL OR right(sender, ${(local?.length ?? 0) + 1}) <> ${`:${local ?? ""}`})
+            AND NOT event_id = ANY (SELECT unnest(forward_extremities) FROM rooms WHERE room_nid = ${roomNid})`)
+        )
+
+      return RoomAdministrationStore.of({
+        find,
+        list,
+        members,
+        extremities,
+        bodiesWithMedia: (roomNid, before, limit) =>
+          sql<{ nid: bigint; body: string }>`
+            SELECT nid, body FROM events
+            WHERE room_nid = ${roomNid} AND nid < ${before} AND status <= 1 AND body LIKE '%mxc://%'
+            ORDER BY nid DESC LIMIT ${limit}`.pipe(
+            Effect.map((rows) => rows.map(({ body, nid }) => ({ nid: Number(nid), body }))),
+            Effect.orDie
+          ),
+        unpublish,
+        hide,
+        purge,
+        historyPoint,
+        purgeHistory
+      })
+    })
+  )
+}
