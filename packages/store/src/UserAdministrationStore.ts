@@ -104,8 +104,6 @@ export class UserAdministrationStore extends Context.Service<
       query: UserQuery
     ) => Effect.Effect<{ readonly users: ReadonlyArray<AdministeredUser>; readonly total: number }>
     readonly find: (userId: UserId) => Effect.Effect<AdministeredUser | undefined>
-    /** Marks an account as one whose content is to be erased. */
-    readonly setErased: (userId: UserId, erased: boolean) => Effect.Effect<void>
     /** How much users have uploaded, who has most first. */
     readonly mediaUsage: (query: {
       readonly from: number
@@ -175,9 +173,7 @@ export class UserAdministrationStore extends Context.Service<
       return UserAdministrationStore.of({
         list,
         find,
-        mediaUsage,
-        setErased: (userId, erased) =>
-          Effect.asVoid(Effect.orDie(sql`UPDATE users SET erased = ${erased} WHERE user_id = ${userId}`))
+        mediaUsage
       })
     })
   )

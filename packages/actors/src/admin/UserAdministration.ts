@@ -56,8 +56,7 @@ const make = Effect.gen(function* () {
       users.setProfileField({ userId, tokenId: 0, deviceId: "" }, userId, field, value),
     deactivate: Effect.fn("UserAdministration.deactivate")(function* (userId, erase) {
       yield* find(userId)
-      if (erase) yield* store.setErased(userId, true)
-      yield* accounts.deactivate(userId)
+      yield* accounts.deactivate(userId, erase)
     }),
     setPassword: Effect.fn("UserAdministration.setPassword")(function* (userId, password, logout) {
       yield* find(userId)
