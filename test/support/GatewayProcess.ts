@@ -24,6 +24,8 @@ export interface GatewayOptions {
   readonly port?: number
   /** Settings beside these, as environment variables. */
   readonly environment?: { readonly [name: string]: string }
+  /** A command that runs the program, such as `ip netns exec name`. */
+  readonly runBy?: ReadonlyArray<string>
 }
 
 export interface GatewayProcess {
@@ -32,6 +34,9 @@ export interface GatewayProcess {
   readonly pid: number
   /** What it has written so far. */
   readonly output: () => string
+  /** Stops it as it is (SIGSTOP), and lets it go on (SIGCONT). */
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
   /** Ends it without a chance to say goodbye. */
   readonly kill: Effect.Effect<void>
   /** Asks it to end, and returns its exit code. */
@@ -64,7 +69,8 @@ const spawnGateway = (options: GatewayOptions): ChildProcess => {
     options.dataDir,
     ...database
   ]
-  return spawn(process.execPath, [program, ...args], {
+  const [command = process.execPath, ...before] = [...(options.runBy ?? []), process.execPath]
+  return spawn(command, [...before, program, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       PATH: process.env.PATH,
@@ -113,7 +119,10 @@ export const start: (options: GatewayOptions) => Effect.Effect<GatewayProcess, n
         child.kill(signal)
         return ended
       })
-    yield* Effect.addFinalizer(() => end("SIGTERM"))
+    yield* Effect.addFinalizer(() => {
+      child.kill("SIGCONT")
+      return end("SIGTERM")
+    })
     const [, url = "", port = ""] = yield* waitUntilListening(child, () => output)
     yield* Effect.promise(() => fetch(`${url}/health`)).pipe(
       // A node of a cluster may lose its shards for a moment where the machine is slow.
@@ -127,6 +136,8 @@ export const start: (options: GatewayOptions) => Effect.Effect<GatewayProcess, n
       url,
       port: Number(port),
       pid: child.pid!,
+      pause: Effect.sync(() => void child.kill("SIGSTOP")),
+      resume: Effect.sync(() => void child.kill("SIGCONT")),
       output: () => output,
       kill: Effect.asVoid(end("SIGKILL")),
       stop: end("SIGTERM")

@@ -16,6 +16,8 @@ export interface ClusterOptions {
   readonly environment?: GatewayProcess.GatewayOptions["environment"]
   /** The ports of the client APIs (default: any free ones). */
   readonly ports?: ReadonlyArray<number>
+  /** What is special about a node, by its number from 0. */
+  readonly nodeOptions?: (node: number) => Partial<GatewayProcess.GatewayOptions>
 }
 
 export interface Cluster {
@@ -48,7 +50,9 @@ export const start = Effect.fnUntraced(function* (count: number, options: Cluste
   const databaseUrl = options.databaseUrl ?? (yield* Effect.orDie(TestDatabase.emptyUrl))
   /** A node that is started again has the port that it had. */
   const clusterPorts = new Map<number, number>()
+  let started = 0
   const startNode = Effect.fnUntraced(function* (port = 0) {
+    const special = options.nodeOptions?.(started++) ?? {}
     const clusterPort = clusterPorts.get(port) ?? (yield* freePorts(1))[0]!
     if (port !== 0) clusterPorts.set(port, clusterPort)
     const gateway = yield* GatewayProcess.start({
@@ -56,7 +60,13 @@ export const start = Effect.fnUntraced(function* (count: number, options: Cluste
       databaseUrl,
       port,
       ...(options.serverName === undefined ? {} : { serverName: options.serverName }),
-      environment: { GREENROOM_CLUSTER: "true", GREENROOM_CLUSTER_PORT: `${clusterPort}`, ...options.environment }
+      ...special,
+      environment: {
+        GREENROOM_CLUSTER: "true",
+        GREENROOM_CLUSTER_PORT: `${clusterPort}`,
+        ...options.environment,
+        ...special.environment
+      }
     })
     return sceneOf(gateway)
   })

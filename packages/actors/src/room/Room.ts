@@ -58,7 +58,8 @@ const refusePdu = (problem: PduProblem): MatrixError =>
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 /** State events carry what they replaced, and the device that sends an event gets its transaction ID back with it. */
-const withUnsigned = (event: Event, state: StateLookup, transaction?: RoomTransaction): Event => {
+const withUnsigned = (event: Event, state: StateLookup, given?: RoomTransaction): Event => {
+  const transaction = given?.ofServer ? undefined : given
   const replaced = event.state_key === undefined ? undefined : state(event.type, event.state_key)
   if (replaced === undefined && transaction === undefined) return event
   return {

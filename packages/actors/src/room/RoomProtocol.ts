@@ -1,6 +1,7 @@
 /**
  * The messages of the `Room` actor.
  */
+import { randomUUID } from "node:crypto"
 import { Event } from "@greenroom/protocol/Event"
 import { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { JsonObject } from "@greenroom/protocol/Json"
@@ -8,13 +9,33 @@ import { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Schema } from "effect"
 import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
+import type { Nodes } from "../runtime/Nodes.ts"
 import { AnswerWithin, MayRepeat } from "../runtime/Repetition.ts"
-import { Transaction } from "../runtime/Session.ts"
+import { type Session, Transaction } from "../runtime/Session.ts"
 import type { RemoteState } from "./RemoteRooms.ts"
 
 /** The transaction of the request and its kind, such as `send/m.room.message`: one scope of idempotency. */
-const RoomTransaction = Schema.Struct({ ...Transaction.fields, kind: Schema.String })
+const RoomTransaction = Schema.Struct({
+  ...Transaction.fields,
+  kind: Schema.String,
+  /** The ID was made by this server: the client knows nothing of it. */
+  ofServer: Schema.optionalKey(Schema.Boolean)
+})
 export type RoomTransaction = typeof RoomTransaction.Type
+
+/**
+ * What finds a repeat of the request again. Where the client gives no transaction ID, one node of several makes one: the message
+ * to the room may then be sent again, to another node, where its node is lost before it has answered.
+ */
+export const requestTransaction = (
+  { isCluster }: Nodes["Service"],
+  { tokenId }: Session,
+  kind: string,
+  txnId: string | undefined
+): { readonly transaction?: RoomTransaction } => {
+  if (txnId !== undefined) return { transaction: { tokenId, txnId, kind } }
+  return isCluster ? { transaction: { tokenId, txnId: randomUUID(), kind: `request/${kind}`, ofServer: true } } : {}
+}
 
 /** A change with the client's transaction ID is found again when it is repeated. */
 const hasTransaction = ({ transaction }: { readonly transaction?: RoomTransaction }): boolean =>

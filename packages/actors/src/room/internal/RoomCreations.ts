@@ -28,9 +28,10 @@ import { AppServices } from "../../app-service/AppServices.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../../runtime/Limits.ts"
+import { Nodes } from "../../runtime/Nodes.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { CreateRoom, SeededRoom } from "../RoomModel.ts"
-import { type CreatedRoom, Room } from "../RoomProtocol.ts"
+import { type CreatedRoom, Room, requestTransaction } from "../RoomProtocol.ts"
 import { creationScope, transactionKey } from "./RoomTransactions.ts"
 
 /** How often a room that exists already is tried again with a later time. */
@@ -52,6 +53,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   profileOf
 }: RoomCreationNeeds) {
   const { limits, serverName } = yield* HomeServerConfig
+  const nodes = yield* Nodes
   const room = yield* Room.client
   const rooms = yield* RoomStore
   const directory = yield* DirectoryStore
@@ -89,7 +91,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const attempt = Effect.fnUntraced(function* (
     session: Session,
     { aliasName, invite, isDirect = false, listed, seed, version }: SeededRoom,
-    txnId: string | undefined
+    transaction: ReturnType<typeof requestTransaction>
   ) {
     const proposal = { type: "m.room.create", sender: session.userId, state_key: "", content: seed.create }
     const made = version.createRoom(proposal, yield* signingKeys.current, yield* timestamp)
@@ -111,7 +113,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
           ...first.map((state_key) => ({ type: "m.room.member", state_key, content: membership }))
         ],
         ...(aliasName === undefined ? {} : { alias: formatRoomAlias(aliasName, serverName) }),
-        ...(txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind: "createRoom" } })
+        ...transaction
       })
     )
     if (created?.room_id === create.room_id) yield* inviteForeign(session, create.room_id, foreign, membership)
@@ -123,17 +125,23 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     Effect.forEach(
       invited,
       (userId) =>
-        ask(room(roomId).InviteRemotely({ sender: session.userId, invited: userId, content })).pipe(
-          Effect.catch(({ error }) => Effect.logWarning(`${userId} was not invited to ${roomId}: ${error}`))
-        ),
+        ask(
+          room(roomId).InviteRemotely({
+            sender: session.userId,
+            invited: userId,
+            content,
+            ...requestTransaction(nodes, session, "invite", undefined)
+          })
+        ).pipe(Effect.catch(({ error }) => Effect.logWarning(`${userId} was not invited to ${roomId}: ${error}`))),
       { concurrency: 8, discard: true }
     )
 
   const createNew = Effect.fnUntraced(function* (session: Session, seeded: SeededRoom, txnId: string | undefined) {
     yield* check(seeded)
     yield* mustTakeRoom(session.userId)
+    const transaction = requestTransaction(nodes, session, "createRoom", txnId)
     for (let left = maxAttempts; left > 0; left--) {
-      const created = yield* attempt(session, seeded, txnId)
+      const created = yield* attempt(session, seeded, transaction)
       if (created !== null) return created
     }
     return yield* Effect.die(`${maxAttempts} rooms that were to be made exist already`)

@@ -22,14 +22,12 @@ import { AppServiceQueries } from "../../app-service/AppServiceQueries.ts"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { Nodes } from "../../runtime/Nodes.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import { makeMembershipLimits } from "../MembershipLimits.ts"
-import { Room, type RoomTransaction } from "../RoomProtocol.ts"
+import { Room, requestTransaction } from "../RoomProtocol.ts"
 import { makeRoomCreations } from "./RoomCreations.ts"
-
-const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
-  txnId === undefined ? {} : { transaction: { tokenId: session.tokenId, txnId, kind } satisfies RoomTransaction }
 
 /** What a request does, and to what. A slash in a name does not look like the one before a transaction ID. */
 const kindFor = (action: string, name: string): string =>
@@ -49,6 +47,7 @@ const needsVoucher = ({ _tag }: MatrixError): boolean =>
 
 export const makeRoomRequests = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
+  const nodes = yield* Nodes
   const room = yield* Room.client
   const accounts = yield* AccountStore
   const appServices = yield* AppServiceQueries
@@ -59,6 +58,8 @@ export const makeRoomRequests = Effect.gen(function* () {
   const revocations = yield* SessionRevocations
 
   const limits = yield* makeMembershipLimits
+  const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
+    requestTransaction(nodes, session, kind, txnId)
 
   const profileOf = (userId: UserId): Effect.Effect<JsonObject> =>
     Effect.map(profiles.publicProfile(userId), (profile) => ({ ...profile }))
@@ -88,7 +89,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       readonly stateKey?: string
       readonly banned?: boolean
     },
-    transaction: ReturnType<typeof transactionOf>
+    transaction: ReturnType<typeof requestTransaction>
   ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
     const problem = checkEvent(event.type, event.stateKey, event.content)
     if (problem !== undefined) return Effect.fail(problem)

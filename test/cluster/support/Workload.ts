@@ -1,0 +1,200 @@
+/**
+ * Clients that send and follow while nodes come, go, stop or are cut off, and what is checked afterwards: nothing that was
+ * acknowledged is lost, nothing is there twice, no event forks the room, followers got everything in order.
+ */
+
+import { PgConnection } from "@effect/sql-pg"
+import { assert } from "@effect/vitest"
+import { Effect, Exit, Fiber, type Redacted, Schedule } from "effect"
+import type { Body } from "../../support/Curl.ts"
+import { type Person, type Scene, succeeded } from "../../support/Scene.ts"
+import { at } from "./Cluster.ts"
+import { type Message, violations } from "./History.ts"
+
+const lastWord = "That is all"
+
+/** How long a client waits for an answer before it asks again. */
+const patience = "15 seconds"
+
+const again = new Set([429, 502, 503, 504])
+
+/** Asks until the answer is no error of a server on its way: 429, 502, 503, 504, none in time, or a connection that broke. */
+export const persistently = (ask: () => ReturnType<Person["ask"]>): ReturnType<Person["ask"]> =>
+  Effect.flatMap(Effect.exit(Effect.timeout(Effect.suspend(ask), patience)), (exit) =>
+    Exit.isSuccess(exit) && !again.has(exit.value.status)
+      ? Effect.succeed(exit.value)
+      : Effect.delay(
+          Effect.suspend(() => persistently(ask)),
+          "100 millis"
+        )
+  )
+
+const toMessage = (event: Body): ReadonlyArray<Message> =>
+  event.type === "m.room.message" ? [{ eventId: event.event_id, text: event.content.body }] : []
+
+export interface Workload {
+  /** Texts of messages, with the event ID that the sender was given. */
+  readonly acknowledged: ReadonlyMap<string, string>
+  /** Returns after so many more messages were acknowledged. */
+  readonly more: (count: number) => Effect.Effect<void>
+  /** Ends it, and checks what clients got. */
+  readonly finish: Effect.Effect<void>
+}
+
+export interface WorkloadOptions {
+  readonly room: string
+  /** Who sends, at each of `entries` in turn. */
+  readonly sender: Person
+  readonly followers: ReadonlyArray<Person>
+  /** The nodes as clients find them now. */
+  readonly entries: () => ReadonlyArray<Scene>
+  readonly senders?: number
+  /** Members of the room at another home server: they get what the others get. */
+  readonly elsewhere?: ReadonlyArray<Person>
+}
+
+/** Begins to send and to follow. */
+export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
+  const { elsewhere = [], entries, followers, room, sender, senders = 3 } = options
+  const path = `/rooms/${encodeURIComponent(room)}`
+  const acknowledged = new Map<string, string>()
+  const waiting = new Set<{ readonly count: number; readonly resume: () => void }>()
+  let isOver = false
+  let turn = 0
+  /** The person at the next node: a client whose request failed goes elsewhere. */
+  const next = (person: Person) => {
+    const nodes = entries()
+    return at(nodes[turn++ % nodes.length]!, person)
+  }
+  const anywhere = (person: Person, method: string, path: string, data?: unknown) =>
+    persistently(() => next(person).ask(method, path, data))
+
+  const heard = (text: string, { body }: { readonly body: Body }) => {
+    acknowledged.set(text, body.event_id)
+    for (const waiter of waiting) if (acknowledged.size >= waiter.count) waiter.resume()
+  }
+  const say = (text: string) =>
+    Effect.map(
+      anywhere(sender, "PUT", `${path}/send/m.room.message/${text.replaceAll(" ", "-")}`, {
+        msgtype: "m.text",
+        body: text
+      }),
+      (answer) => heard(text, succeeded(answer))
+    )
+  /** Without a transaction ID it may be asked once only: what was not answered may be there or not. */
+  const sayOnce = (text: string) =>
+    Effect.map(
+      Effect.exit(
+        Effect.timeout(
+          Effect.suspend(() =>
+            next(sender).ask("POST", `${path}/send/m.room.message`, { msgtype: "m.text", body: text })
+          ),
+          patience
+        )
+      ),
+      (exit) => {
+        if (Exit.isSuccess(exit) && exit.value.status === 200) heard(text, exit.value)
+      }
+    )
+  const send = (number: number) =>
+    Effect.gen(function* () {
+      for (let i = 0; !isOver; i++) {
+        yield* Effect.delay(i % 8 === 7 ? sayOnce(`${number}.${i} once`) : say(`${number}.${i}`), "20 millis")
+      }
+    })
+
+  const follow = Effect.fnUntraced(function* (ask: (path: string) => ReturnType<Person["ask"]>, from: string) {
+    const got: Array<Message> = []
+    for (let since = from; got.at(-1)?.text !== lastWord; ) {
+      const { body } = succeeded(yield* ask(`/events?from=${since}&timeout=5000`))
+      got.push(...body.chunk.flatMap(toMessage))
+      since = body.end
+    }
+    return got
+  })
+  const everywhere = (person: Person) => (path: string) => anywhere(person, "GET", path)
+  const there = (person: Person) => (path: string) => persistently(() => person.ask("GET", path))
+
+  const { end } = succeeded(yield* everywhere(sender)("/events?timeout=0")).body
+  const following = yield* Effect.forEach(followers, (person) => Effect.forkScoped(follow(everywhere(person), end)))
+  const followingElsewhere = yield* Effect.forEach(
+    elsewhere,
+    Effect.fnUntraced(function* (person) {
+      const { body } = succeeded(yield* there(person)("/events?timeout=0"))
+      return yield* Effect.forkScoped(follow(there(person), body.end))
+    })
+  )
+  const sending = yield* Effect.forEach(
+    Array.from({ length: senders }, (_, i) => i),
+    (i) => Effect.forkScoped(send(i))
+  )
+
+  const finish = Effect.gen(function* () {
+    isOver = true
+    for (const fiber of sending) yield* Fiber.join(fiber)
+    yield* say(lastWord)
+    const got = yield* Effect.forEach([...following, ...followingElsewhere], (fiber) => Fiber.join(fiber))
+    const history: Array<Message> = []
+    for (let from = end, more = true; more; ) {
+      const { body } = succeeded(yield* anywhere(sender, "GET", `${path}/messages?from=${from}&dir=f&limit=100`))
+      history.push(...body.chunk.flatMap(toMessage))
+      more = body.chunk.length > 0
+      from = body.end
+    }
+    assert.deepStrictEqual(violations({ acknowledged, room: history, followers: got }), [])
+  })
+
+  const more = (count: number) =>
+    Effect.callback<void>((resume) => {
+      const waiter = { count: acknowledged.size + count, resume: () => resume(Effect.void) }
+      waiting.add(waiter)
+      return Effect.sync(() => waiting.delete(waiter))
+    })
+
+  return { acknowledged, more, finish } satisfies Workload
+})
+
+const query = (url: Redacted.Redacted, text: string) =>
+  Effect.scoped(
+    Effect.flatMap(PgConnection.make({ url, prepare: false }), (connection) =>
+      Effect.map(connection.query(text), ({ rows }) => rows as ReadonlyArray<Body>)
+    )
+  ).pipe(Effect.orDie)
+
+/** Fails where two events of the room follow the same one, if all of them were made by one home server. */
+export const mustHaveNoFork = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted, room: string) {
+  const rows = yield* query(databaseUrl, "SELECT body FROM events")
+  const events = rows.map(({ body }) => JSON.parse(body)).filter(({ room_id }: Body) => room_id === room)
+  const followed = events.flatMap(({ prev_events }: Body) =>
+    prev_events.map((each: Body) => (Array.isArray(each) ? each[0] : each))
+  )
+  assert.isAbove(events.length, 10)
+  assert.strictEqual(new Set(followed).size, followed.length, "Two events follow the same one")
+})
+
+/** Fails where a PDU came to another home server in two transactions. */
+export const mustHaveDeliveredOnce = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted) {
+  const rows = yield* query(databaseUrl, "SELECT answer FROM received_transactions")
+  const pdus = rows.flatMap(({ answer }) => Object.keys(JSON.parse(answer).pdus ?? JSON.parse(answer)))
+  assert.isAbove(pdus.length, 10)
+  assert.deepStrictEqual(
+    pdus.filter((pdu, index) => pdus.indexOf(pdu) !== index),
+    []
+  )
+})
+
+/** Returns when all nodes are well. */
+export const untilHealthy = (nodes: ReadonlyArray<Scene>) =>
+  Effect.forEach(nodes, (node) => persistently(() => node.ask("GET", "//health")), {
+    concurrency: "unbounded",
+    discard: true
+  }).pipe(Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.die("Not healthy within 30 s") }))
+
+/** What returns when other nodes have taken shards of a node, from now on. */
+export const movedShards = Effect.fnUntraced(function* (databaseUrl: Redacted.Redacted) {
+  const raised = Effect.map(query(databaseUrl, "SELECT sum(fence)::integer AS raised FROM shard_fences"), (rows) =>
+    Number(rows[0].raised)
+  )
+  const before = yield* raised
+  return Effect.repeat(raised, { until: (now) => now >= before + 50, schedule: Schedule.spaced("200 millis") })
+})
