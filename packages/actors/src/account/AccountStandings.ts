@@ -23,6 +23,7 @@ const make = Effect.gen(function* () {
   const store = yield* AccountStandingStore
   const standings = new Map<UserId, Standing>()
   const observers = new Set<(standing: AccountStanding) => void>()
+  const listeners = new Map<UserId, Set<(standing: Standing) => void>>()
   /** While the standings are loaded: accounts of which the log has newer rows. */
   let newer: Set<UserId> | undefined = new Set<UserId>()
 
@@ -31,6 +32,7 @@ const make = Effect.gen(function* () {
     if (locked || suspended) standings.set(userId, { locked, suspended })
     else standings.delete(userId)
     for (const observe of observers) observe(standing)
+    for (const listener of [...(listeners.get(userId) ?? [])]) listener(standing)
   }
 
   yield* (yield* EventLog).follow((slice) =>
@@ -49,6 +51,13 @@ const make = Effect.gen(function* () {
     set: Effect.fn("AccountStandings.set")((userId, change) =>
       Effect.tap(store.set(userId, change), (standing) => Effect.sync(() => apply(standing)))
     ),
+    onChange: (userId, listener) => {
+      const ofUser = listeners.get(userId) ?? new Set()
+      listeners.set(userId, ofUser.add(listener))
+      return () => {
+        if (ofUser.delete(listener) && ofUser.size === 0) listeners.delete(userId)
+      }
+    },
     observe: (observer) =>
       Effect.asVoid(
         Effect.acquireRelease(
@@ -66,6 +75,8 @@ export class AccountStandings extends Context.Service<
     readonly of: (userId: UserId) => Standing
     /** Locks or suspends an account, or ends that. What is undefined stays as it is. */
     readonly set: (userId: UserId, change: Partial<Standing>) => Effect.Effect<Standing>
+    /** Calls `listener` with every change of one account. The result takes it back. */
+    readonly onChange: (userId: UserId, listener: (standing: Standing) => void) => () => void
     /** Calls `observer` with every change, until the scope closes. */
     readonly observe: (observer: (standing: AccountStanding) => void) => Effect.Effect<void, never, Scope.Scope>
   }

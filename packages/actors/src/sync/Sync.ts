@@ -184,14 +184,28 @@ const make = Effect.gen(function* () {
     }
   })
 
+  /**
+   * The device has the messages up to a position. Where the feed knows that there have been none since the last time, nothing is
+   * deleted.
+   */
+  const acknowledge = ({ deviceId, userId }: Session, seen: StreamPosition, feed: UserFeed) => {
+    const before = feed.acknowledgedTo.get(deviceId)
+    const isCurrent = comparePositions(seen, feeds.position()) <= 0
+    if (before !== undefined && isCurrent && comparePositions(feed.rowsAt, before) <= 0) return Effect.void
+    return Effect.andThen(
+      devices.acknowledge({ deviceId, userId }, seen),
+      Effect.sync(() => feed.acknowledgedTo.set(deviceId, seen))
+    )
+  }
+
   const sync = Effect.fn("Sync.sync")(function* (
     session: Session,
     request: SyncRequest
   ): Effect.fn.Return<SyncAnswer, MatrixError> {
     const filter = yield* filterOf(session, request.filter)
     const start = request.since === undefined ? undefined : yield* startOf(request.since)
-    if (start !== undefined) yield* devices.acknowledge(session, start.messagesSeen)
     if (start === undefined || request.fullState || request.timeout === 0) {
+      if (start !== undefined) yield* devices.acknowledge(session, start.messagesSeen)
       return yield* read(session, request, filter, start, undefined)
     }
     const deadline = (yield* monotonicMillis) + Math.min(request.timeout, maxTimeout)
@@ -211,7 +225,7 @@ const make = Effect.gen(function* () {
             : Effect.succeed(answer)
         )
       })
-      return wait
+      return Effect.andThen(acknowledge(session, start.messagesSeen, feed), wait)
     })
   })
 

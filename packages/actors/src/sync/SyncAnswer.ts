@@ -53,3 +53,39 @@ export interface SyncAnswer extends Partial<SyncedDevices> {
   readonly account_data: Events
   readonly presence: Events<SyncedPresence>
 }
+
+/** The JSON of parts of answers that many users get alike. */
+const sharedTexts = new WeakMap<object, string>()
+
+/** Marks a part of answers as one that many users get alike: it is encoded once. */
+export const shared = <A extends object>(part: A): A => {
+  sharedTexts.set(part, JSON.stringify(part))
+  return part
+}
+
+const textOf = (value: object): string => sharedTexts.get(value) ?? JSON.stringify(value)
+
+const objectOf = (members: ReadonlyArray<string>): string => `{${members.join(",")}}`
+
+/** The JSON of a room, with the name under which the client reads the state at the end of the timeline. */
+const roomText = (room: SyncedRoom, stateAfterName: string): string =>
+  objectOf(
+    Object.entries(room).map(
+      ([key, value]) => `${JSON.stringify(key === "state_after" ? stateAfterName : key)}:${textOf(value)}`
+    )
+  )
+
+const roomsText = (rooms: SyncAnswer["rooms"]["join"], stateAfterName: string): string =>
+  objectOf(Object.entries(rooms).map(([roomId, room]) => `${JSON.stringify(roomId)}:${roomText(room, stateAfterName)}`))
+
+/** The JSON of an answer. */
+export const encodeSyncAnswer = ({ rooms, ...answer }: SyncAnswer, stateAfterName = "state_after"): string => {
+  const { invite, join, knock, leave } = rooms
+  const sections = [
+    `"join":${roomsText(join, stateAfterName)}`,
+    `"invite":${JSON.stringify(invite)}`,
+    `"knock":${JSON.stringify(knock)}`,
+    `"leave":${roomsText(leave, stateAfterName)}`
+  ]
+  return `${JSON.stringify(answer).slice(0, -1)},"rooms":${objectOf(sections)}}`
+}

@@ -24,6 +24,10 @@ export const maxContentLength = 262_144
 export const maxEntries = 10_000
 /** The most tags of one room. */
 const maxTags = 100
+/** How many filters are kept in memory, and the longest of them, in characters of JSON. */
+const maxKeptFilters = 10_000
+const maxKeptFilter = 2_000
+
 /** The most filters that a user defines, and the longest of them, in characters of JSON. */
 const maxFilters = 1_000
 const maxFilterLength = 65_536
@@ -108,12 +112,21 @@ const make = Effect.gen(function* () {
       : yield* new ResourceLimitExceeded({ error: `A user defines at most ${maxFilters} filters` })
   })
 
+  /** Filters never change, and each /sync names one. */
+  const recentFilters = new Map<string, JsonObject>()
+
   const filter = Effect.fn("AccountData.filter")(function* (session: Session, owner: UserId, filterId: string) {
     yield* mustBeSelf(session, owner)
+    const key = `${owner} ${filterId}`
+    const known = recentFilters.get(key)
+    if (known !== undefined) return known
     const found = yield* settings.filter(owner, filterId)
-    return Option.isSome(found)
-      ? found.value
-      : yield* new NotFound({ error: `There is no filter ${filterId.slice(0, 32)}` })
+    if (Option.isNone(found)) return yield* new NotFound({ error: `There is no filter ${filterId.slice(0, 32)}` })
+    if (JSON.stringify(found.value).length <= maxKeptFilter) {
+      recentFilters.set(key, found.value)
+      if (recentFilters.size > maxKeptFilters) recentFilters.delete(recentFilters.keys().next().value!)
+    }
+    return found.value
   })
 
   return AccountData.of({ set, get, tags, setTag, addFilter, filter })

@@ -4,7 +4,6 @@
  * Source: "Receiving live updates on a client" of the specification.
  */
 
-import { Presences } from "@greenroom/actors/presence/Presences"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { StreamChunk } from "@greenroom/actors/sync/EventStream"
@@ -12,12 +11,12 @@ import { Events } from "@greenroom/actors/sync/Events"
 import type { PushRules } from "@greenroom/protocol/api/Answers"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import { BadRequest, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadRequest } from "@greenroom/protocol/MatrixError"
 import { defaultTimeout, type Pagination } from "@greenroom/protocol/Pagination"
-import { Cause, Effect } from "effect"
+import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
-import { Shutdown } from "../Shutdown.ts"
+import { makeLongPoll } from "../client-server/LongPoll.ts"
 import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
 
@@ -32,40 +31,19 @@ const jsonType = { contentType: "application/json" } as const
 const chunkResponse = ({ json, start, end }: StreamChunk): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(`{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`, jsonType)
 
-/**
- * A poll that waits: the user is there as long as it does. When the gateway goes down the waiting is interrupted, and
- * the poll answered with what there is. (There are many polls, so they do without fibers beside that of the request.)
- */
-const makePoll =
-  (events: Events["Service"], presences: Presences["Service"], shutdown: Shutdown["Service"]) =>
-  (
-    session: Session,
-    { from, limit, timeout = defaultTimeout }: Pagination
-  ): Effect.Effect<StreamChunk, MatrixError> => {
-    const options = {
-      ...(from === undefined ? {} : { from }),
-      ...(limit === undefined ? {} : { limit })
-    }
-    const now = events.poll(session, { ...options, timeout: 0 })
-    if (timeout === 0) return Effect.scoped(Effect.andThen(presences.connected(session), now))
-    const waiting = Effect.withFiber<StreamChunk, MatrixError>((fiber) => {
-      const forget = shutdown.onRequest(() => fiber.interruptUnsafe())
-      return Effect.ensuring(events.poll(session, { ...options, timeout }), Effect.sync(forget))
-    })
-    return presences.connected(session).pipe(
-      Effect.andThen(Effect.interruptible(waiting)),
-      Effect.catchCause((cause) =>
-        Cause.hasInterruptsOnly(cause) && shutdown.isRequested() ? now : Effect.failCause(cause)
-      ),
-      Effect.scoped
-    )
-  }
+/** What a poll asks for, without how long it may wait. */
+const pollOptions = ({ from, limit }: Pagination) => ({
+  ...(from === undefined ? {} : { from }),
+  ...(limit === undefined ? {} : { limit })
+})
 
 export const eventsHandlers = HttpApiBuilder.group(ClientApi, "events", (handlers) =>
   withServices(function* () {
     const events = yield* Events
     const rooms = yield* Rooms
-    const poll = makePoll(events, yield* Presences, yield* Shutdown)
+    const longPoll = yield* makeLongPoll
+    const poll = (session: Session, { timeout = defaultTimeout, ...options }: Pagination) =>
+      longPoll({ session, timeout }, (timeout) => events.poll(session, { ...pollOptions(options), timeout }))
     return handlers
       .handle(
         "poll",

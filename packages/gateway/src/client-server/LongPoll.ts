@@ -1,8 +1,10 @@
 /**
- * Requests that wait for news: the user is connected meanwhile, and a shutdown ends the waiting.
+ * Requests that wait for news: the user is connected meanwhile. A shutdown ends the waiting, and so does an administrator who
+ * locks or suspends the account.
  *
- * Source: "Syncing" of the client-server specification.
+ * Source: "Syncing" and "Account locking" of the client-server specification.
  */
+import { AccountStandings, lockedError } from "@greenroom/actors/account/AccountStandings"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
@@ -14,12 +16,13 @@ export interface LongPollRequest {
   /** How long to wait, in ms. */
   readonly timeout: number
   /** What the client says of the user's presence. */
-  readonly setPresence: string | null | undefined
+  readonly setPresence?: string | null | undefined
 }
 
 export const makeLongPoll = Effect.gen(function* () {
   const presences = yield* Presences
   const shutdown = yield* Shutdown
+  const standings = yield* AccountStandings
 
   /** Answers by `poll`, which is given how long it may wait. The user is connected, unless `setPresence` says otherwise. */
   return <A>(
@@ -29,15 +32,26 @@ export const makeLongPoll = Effect.gen(function* () {
     const connected =
       setPresence === "offline" ? Effect.void : presences.connected(session, setPresence === "unavailable")
     if (timeout === 0) return Effect.scoped(Effect.andThen(connected, poll(0)))
+    let isEnded = false
     const later = Effect.withFiber<A, MatrixError>((fiber) => {
-      const forget = shutdown.onRequest(() => fiber.interruptUnsafe())
-      return Effect.ensuring(poll(timeout), Effect.sync(forget))
+      const end = () => {
+        isEnded = true
+        fiber.interruptUnsafe()
+      }
+      const forget = shutdown.onRequest(end)
+      const forgetStanding = standings.onChange(session.userId, ({ locked, suspended }) => {
+        if (locked || suspended) end()
+      })
+      const forgetAll = Effect.sync(() => {
+        forget()
+        forgetStanding()
+      })
+      return Effect.ensuring(poll(timeout), forgetAll)
     })
+    const atOnce = Effect.suspend(() => (standings.of(session.userId).locked ? Effect.fail(lockedError) : poll(0)))
     return connected.pipe(
       Effect.andThen(Effect.interruptible(later)),
-      Effect.catchCause((cause) =>
-        Cause.hasInterruptsOnly(cause) && shutdown.isRequested() ? poll(0) : Effect.failCause(cause)
-      ),
+      Effect.catchCause((cause) => (Cause.hasInterruptsOnly(cause) && isEnded ? atOnce : Effect.failCause(cause))),
       Effect.scoped
     )
   }

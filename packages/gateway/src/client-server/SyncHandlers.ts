@@ -4,7 +4,7 @@
  * Source: "Syncing" of the client-server specification.
  */
 import { Sync, type SyncRequest } from "@greenroom/actors/sync/Sync"
-import type { SyncAnswer } from "@greenroom/actors/sync/SyncAnswer"
+import { encodeSyncAnswer } from "@greenroom/actors/sync/SyncAnswer"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { Effect } from "effect"
@@ -13,19 +13,10 @@ import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { makeLongPoll } from "./LongPoll.ts"
 
+const jsonType = { contentType: "application/json" } as const
+
 /** The name under which older clients ask for and read the state at the end of the timeline. */
 const unstableStateAfter = "org.matrix.msc4222.state_after"
-
-const withUnstableName = (answer: SyncAnswer): object => {
-  const rename = (rooms: SyncAnswer["rooms"]["join"]) =>
-    Object.fromEntries(
-      Object.entries(rooms).map(([roomId, { state_after, ...room }]) => [
-        roomId,
-        state_after === undefined ? room : { ...room, [unstableStateAfter]: state_after }
-      ])
-    )
-  return { ...answer, rooms: { ...answer.rooms, join: rename(answer.rooms.join), leave: rename(answer.rooms.leave) } }
-}
 
 export const syncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.sync", (handlers) =>
   withServices(function* () {
@@ -48,7 +39,8 @@ export const syncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.
             longPoll({ session, timeout: request.timeout, setPresence: query.set_presence }, (timeout) =>
               sync.sync(session, { ...request, timeout })
             ),
-            (answer) => HttpServerResponse.jsonUnsafe(unstable ? withUnstableName(answer) : answer)
+            (answer) =>
+              HttpServerResponse.text(encodeSyncAnswer(answer, unstable ? unstableStateAfter : undefined), jsonType)
           )
         }),
       { uninterruptible: true }

@@ -3,7 +3,7 @@ import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { notWhileSuspended, redactions } from "../../src/client-api/AccountRules.ts"
 import { askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
@@ -26,6 +26,21 @@ const send = (user: TestUser, room: string, txn: string) =>
   })
 
 layer(gateway, { excludeTestServices: true })("administration of accounts", (it) => {
+  it.effect("a lock or a suspension ends what the user waits for", () =>
+    Effect.gen(function* () {
+      const admin = yield* makeAdmin("boss0")
+      const user = yield* register("wally")
+      const since = (yield* askToday("GET", "/v3/sync", { token: user.token })).body.next_batch
+      const wait = askToday("GET", `/v3/sync?since=${since}&timeout=300000`, { token: user.token })
+      // Again and again, for the request may come after a change.
+      const suspend = Effect.andThen(put("suspend", user.id, false, admin), put("suspend", user.id, true, admin))
+      assert.strictEqual((yield* Effect.raceFirst(wait, Effect.forever(suspend))).status, 200)
+      const locked = yield* Effect.forkChild(wait)
+      yield* put("lock", user.id, true, admin)
+      assert.strictEqual((yield* Fiber.join(locked)).body.errcode, "M_USER_LOCKED")
+    })
+  )
+
   it.effect("a locked account can only log out, and goes on with its session once it is unlocked", () =>
     Effect.gen(function* () {
       const admin = yield* makeAdmin("boss1")

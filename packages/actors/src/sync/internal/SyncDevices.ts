@@ -66,7 +66,7 @@ export const makeSyncDevices = Effect.gen(function* () {
   })
 
   /** The device shows by its token that it has the messages up to a position. */
-  const acknowledge = ({ deviceId, userId }: Session, seen: StreamPosition) =>
+  const acknowledge = ({ deviceId, userId }: Pick<Session, "deviceId" | "userId">, seen: StreamPosition) =>
     toDevice.acknowledge(userId, deviceId, seen)
 
   return { read, acknowledge }

@@ -13,6 +13,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
 import { EventLog } from "@greenroom/store/EventLog"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { comparePositions, formatToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { SyncStore } from "@greenroom/store/SyncStore"
@@ -22,7 +23,7 @@ import { makeEventRenderer } from "../../room/internal/EventRenderer.ts"
 import { MemberPushRules } from "../../room/MemberPushRules.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { type Counts, makeUnreadCounts, type UnreadOfRoom } from "../../user/push/UnreadCounts.ts"
-import type { SyncedRoom } from "../SyncAnswer.ts"
+import { type SyncedRoom, shared } from "../SyncAnswer.ts"
 import type { FeedEntry } from "./FeedEntry.ts"
 import { Feeds } from "./Feeds.ts"
 import { defaultTimeline } from "./SyncRooms.ts"
@@ -43,6 +44,17 @@ export interface LiveRooms {
 /** How many events are answered from memory at most, and how many memberships of senders are remembered. */
 const maxEntries = 100
 const maxMembers = 2_000
+
+/** For how long the news of a room are encoded for all, in ms, and of how many rooms: their age is told as it was then. */
+const sharedFor = 1_000
+const maxShared = 500
+
+type RoomParts = Pick<SyncedRoom, "timeline"> & { readonly state: NonNullable<SyncedRoom["state"]> }
+
+interface SharedPart {
+  readonly at: number
+  readonly parts: Effect.Effect<RoomParts>
+}
 
 const mentionsRoom = ({ content }: Event): boolean => {
   const mentions = content["m.mentions"]
@@ -146,33 +158,73 @@ export const makeSyncLive = Effect.gen(function* () {
     return counted
   })
 
-  const roomOf = Effect.fnUntraced(function* (
-    { filter, session, stateAfter }: LiveRange,
-    feed: UserFeed,
-    entries: ReadonlyArray<FeedEntry>,
-    upTo: StreamPosition
-  ): Effect.fn.Return<SyncedRoom> {
+  /** What users who wait in a room get alike, for a moment. */
+  const recentParts = new Map<string, SharedPart>()
+
+  /** The timeline and the memberships of its senders. */
+  const renderParts = Effect.fnUntraced(function* (
+    { filter, session }: LiveRange,
+    entries: ReadonlyArray<FeedEntry>
+  ): Effect.fn.Return<RoomParts> {
     const { position, roomNid, stateAt } = entries[0]!
     const told = entries.map(({ event }) => event)
     const wantsMembers = filter.room?.state?.lazy_load_members === true
     const senders = wantsMembers ? [...new Set(told.map(({ sender }) => sender))] : []
     const found = yield* Effect.forEach(senders, (sender) => memberOf(roomNid, stateAt!, sender))
     const passes = compileFilter(filter.room?.state)
-    const state = {
-      events: yield* renderer.render(
-        session,
-        found.filter((event) => event !== undefined && passes(event)) as ReadonlyArray<Event>,
-        { withoutRoomId: true }
-      )
-    }
+    const members = found.filter((event) => event !== undefined && passes(event)) as ReadonlyArray<Event>
+    const [timeline, state] = yield* renderer.renderLists(session, [
+      { events: told, withoutRoomId: true },
+      { events: members, withoutRoomId: true }
+    ])
     return {
       timeline: {
-        events: yield* renderer.render(session, told, { withoutRoomId: true }),
+        events: timeline!,
         limited: false,
         prev_batch: token({ xid: position.xid, nid: position.nid - 1 })
       },
+      state: { events: state! }
+    }
+  })
+
+  /** The parts of a room's news, rendered and encoded once for all users but those who sent one of the events. */
+  const partsOf = Effect.fnUntraced(function* (
+    range: LiveRange,
+    entries: ReadonlyArray<FeedEntry>
+  ): Effect.fn.Return<RoomParts> {
+    const isOwn = entries.some(({ event }) => event.sender === range.session.userId)
+    if (isOwn) return yield* renderParts(range, entries)
+    const { roomNid } = entries[0]!
+    const key = `${roomNid} ${entries.map(({ position }) => position.nid).join(" ")} ${JSON.stringify(range.filter.room?.state ?? null)}`
+    const now = yield* monotonicMillis
+    const known = recentParts.get(key)
+    if (known !== undefined && now - known.at < sharedFor) return yield* known.parts
+    const rendered = Effect.map(renderParts(range, entries), ({ state, timeline }) => ({
+      timeline: shared(timeline),
+      state: shared(state)
+    }))
+    const parts = Effect.runSync(Effect.cached(rendered))
+    recentParts.delete(key)
+    recentParts.set(key, { at: now, parts })
+    if (recentParts.size > maxShared) recentParts.delete(recentParts.keys().next().value!)
+    return yield* Effect.onError(parts, () => Effect.sync(() => recentParts.delete(key)))
+  })
+
+  const roomOf = Effect.fnUntraced(function* (
+    range: LiveRange,
+    feed: UserFeed,
+    entries: ReadonlyArray<FeedEntry>,
+    upTo: StreamPosition
+  ): Effect.fn.Return<SyncedRoom> {
+    const { filter, stateAfter } = range
+    const { state, timeline } = yield* partsOf(range, entries)
+    return {
+      timeline,
       ...(stateAfter ? { state_after: state } : { state }),
-      ...unreadOf(yield* countsOf(feed, roomNid, upTo), filter.room?.timeline?.unread_thread_notifications ?? false)
+      ...unreadOf(
+        yield* countsOf(feed, entries[0]!.roomNid, upTo),
+        filter.room?.timeline?.unread_thread_notifications ?? false
+      )
     }
   })
 

@@ -51,6 +51,8 @@ export class UserFeed {
   rowsAt: StreamPosition
   /** When each device had an answer from the store last, by the monotonic clock. */
   readonly storedAt = new Map<string, number>()
+  /** Up to where it is known that no message waits for a device, which the device has not acknowledged. */
+  readonly acknowledgedTo = new Map<string, StreamPosition>()
   /** What is unread by the default push rules, by the numbers of rooms. */
   readonly counts = new Map<number, CountedTo>()
   /** Every ephemeral update for this user after this position is in `updates`. */
