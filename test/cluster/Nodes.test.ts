@@ -1,11 +1,13 @@
 /**
  * Any node serves any client: requests of one client go to three nodes in turn, and it notices nothing.
  */
+import * as tls from "node:tls"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer } from "effect"
 import { waitFor } from "../support/Polling.ts"
 import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
 import { at, type Cluster, start } from "./support/Cluster.ts"
+import { query } from "./support/Workload.ts"
 
 class Three extends Context.Service<Three, Cluster>()("greenroom/test/Three") {
   static readonly layer = Layer.effect(Three, start(3))
@@ -51,6 +53,29 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
         assert.sameMembers(views[0]!, texts)
         for (const view of views) assert.deepStrictEqual(view, views[0])
       }
+    })
+  )
+
+  it.effect("a node talks to those who know the secret of the database, and to nobody else", () =>
+    Effect.gen(function* () {
+      const { clusterPorts, databaseUrl } = yield* Three
+      const [{ value }] = yield* query(databaseUrl, "SELECT value FROM server_settings WHERE name = 'secret.cluster'")
+      const handshake = (psk: Buffer) =>
+        Effect.callback<string>((resume) => {
+          const socket = tls.connect({
+            host: "127.0.0.1",
+            port: clusterPorts()[0]!,
+            ciphers: "PSK",
+            maxVersion: "TLSv1.2",
+            pskCallback: () => ({ psk, identity: "somebody" }),
+            checkServerIdentity: () => undefined
+          })
+          socket.once("secureConnect", () => resume(Effect.succeed("connected")))
+          socket.once("error", () => resume(Effect.succeed("refused")))
+          return Effect.sync(() => socket.destroy())
+        })
+      assert.strictEqual(yield* handshake(Buffer.alloc(32)), "refused")
+      assert.strictEqual(yield* handshake(Buffer.from(value, "base64url")), "connected")
     })
   )
 

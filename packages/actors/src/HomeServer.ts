@@ -330,7 +330,7 @@ const services = Layer.mergeAll(
 )
 
 /** Where the actors run: `LocalRunner.layer()` in this process, `ClusterRunner.layer(...)` on all nodes of a cluster. */
-export type Runner<E = never> = Layer.Layer<Sharding.Sharding | Nodes, E, SqlClient.SqlClient>
+export type Runner<E = never> = Layer.Layer<Sharding.Sharding | Nodes, E, SqlClient.SqlClient | ServerSettings>
 
 /** The fault of V8 that `JsonParse` is about is mended before the first event is read. */
 const jsonParse = Layer.effectDiscard(Effect.sync(mendJsonParse))

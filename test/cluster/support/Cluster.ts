@@ -23,6 +23,8 @@ export interface ClusterOptions {
 export interface Cluster {
   readonly databaseUrl: Redacted.Redacted
   readonly nodes: ReadonlyArray<Scene>
+  /** Where nodes listen for each other, in the order of their starts. */
+  readonly clusterPorts: () => ReadonlyArray<number>
   /** Starts another node. `port` is the one of its client API (default: any free one). */
   readonly start: (port?: number) => Effect.Effect<Scene, never, Scope.Scope>
 }
@@ -50,11 +52,13 @@ export const start = Effect.fnUntraced(function* (count: number, options: Cluste
   const databaseUrl = options.databaseUrl ?? (yield* Effect.orDie(TestDatabase.emptyUrl))
   /** A node that is started again has the port that it had. */
   const clusterPorts = new Map<number, number>()
+  const listening: Array<number> = []
   let started = 0
   const startNode = Effect.fnUntraced(function* (port = 0) {
     const special = options.nodeOptions?.(started++) ?? {}
     const clusterPort = clusterPorts.get(port) ?? (yield* freePorts(1))[0]!
     if (port !== 0) clusterPorts.set(port, clusterPort)
+    listening.push(clusterPort)
     const gateway = yield* GatewayProcess.start({
       dataDir: yield* GatewayProcess.temporaryDirectory,
       databaseUrl,
@@ -74,7 +78,7 @@ export const start = Effect.fnUntraced(function* (count: number, options: Cluste
     Array.from({ length: count }, (_, i) => startNode(options.ports?.[i])),
     { concurrency: "unbounded" }
   )
-  return { databaseUrl, nodes, start: startNode } satisfies Cluster
+  return { databaseUrl, nodes, clusterPorts: () => listening, start: startNode } satisfies Cluster
 })
 
 /** The same person at another node. */

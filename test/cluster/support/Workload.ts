@@ -154,7 +154,8 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
   return { acknowledged, more, finish } satisfies Workload
 })
 
-const query = (url: Redacted.Redacted, text: string) =>
+/** Rows of a database. */
+export const query = (url: Redacted.Redacted, text: string) =>
   Effect.scoped(
     Effect.flatMap(PgConnection.make({ url, prepare: false }), (connection) =>
       Effect.map(connection.query(text), ({ rows }) => rows as ReadonlyArray<Body>)

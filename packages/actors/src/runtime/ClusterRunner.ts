@@ -3,6 +3,7 @@
  * shards by advisory locks of PostgreSQL (`SqlRunnerStorage`). See docs/scaling.md.
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import type { ServerSettings } from "@greenroom/store/ServerSettings"
 import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import {
@@ -132,10 +133,10 @@ const watched = (seen: Sightings) =>
     })
   ).pipe(Layer.provide(SqlRunnerStorage.layerStorage({})))
 
-/** One node of a cluster. Needs the database that all nodes share. */
+/** One node of a cluster. Needs the database that all nodes share, and its secrets. */
 export const layer = (
   options: ClusterRunnerOptions
-): Layer.Layer<Sharding.Sharding | Nodes, SocketServerError, SqlClient.SqlClient> => {
+): Layer.Layer<Sharding.Sharding | Nodes, SocketServerError, SqlClient.SqlClient | ServerSettings> => {
   const limits = { ...defaults, ...options }
   const seen = new Sightings(keyOf(options))
   return Layer.effectContext(

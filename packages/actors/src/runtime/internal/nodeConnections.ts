@@ -1,13 +1,17 @@
 /**
- * How nodes reach each other: Effect's cluster over sockets, with three differences.
+ * How nodes reach each other: Effect's cluster over sockets, with four differences.
  *
+ * - Connections are TLS with a pre-shared key: a secret of the database. Who does not know it can neither connect nor read, and
+ *   no certificates are needed.
  * - Effect sends a message again without limit where the node was lost before it answered. Messages that may not be handled
  *   twice (`MayRepeat`) fail instead.
  * - A node that does not answer a ping counts as lost after `pingTimeout`, twice; with Effect it may take a minute.
  * - Messages are JSON: nodes of two versions understand each other where one of them knows a field more.
  */
-import * as NodeClusterSocket from "@effect/platform-node/NodeClusterSocket"
-import { Context, Effect, Exit, Layer } from "effect"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
+import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { Context, Effect, Exit, Layer, Option, Redacted } from "effect"
 import {
   type MessageStorage,
   Reply,
@@ -16,11 +20,12 @@ import {
   type RunnerStorage,
   Runners,
   Sharding,
-  type ShardingConfig,
+  ShardingConfig,
   Snowflake
 } from "effect/cluster"
-import { RpcSerialization, RpcServer } from "effect/rpc"
-import type { SocketServerError } from "effect/socket/SocketServer"
+import { RpcClient, RpcSerialization, RpcServer } from "effect/rpc"
+import * as Socket from "effect/socket/Socket"
+import * as SocketServer from "effect/socket/SocketServer"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { MayRepeat } from "../Repetition.ts"
 
@@ -53,6 +58,59 @@ const runners = Layer.effect(
   })
 ).pipe(Layer.provide(Snowflake.layerGenerator))
 
+/**
+ * Both sides prove that they know the secret, with keys of each connection's own (ECDHE). OpenSSL's callback for pre-shared keys is
+ * that of TLS 1.2.
+ */
+const tlsOptions = Effect.gen(function* () {
+  const settings = yield* ServerSettings
+  const psk = Redacted.value(yield* settings.secret("cluster"))
+  const version = "TLSv1.2" as const
+  return { psk, options: { minVersion: version, maxVersion: version, ciphers: "ECDHE-PSK-CHACHA20-POLY1305" } }
+})
+
+/** What both sides call the secret: it says nothing. */
+const identity = "greenroom"
+
+/** How long a connection may take to open, and may be silent, in ms; as Effect has it. */
+const timeouts = { openTimeout: 1_000, timeout: 5_500 }
+
+const clientProtocol = Layer.effect(
+  Runners.RpcClientProtocol,
+  Effect.gen(function* () {
+    const serialization = yield* RpcSerialization.RpcSerialization
+    const { options, psk } = yield* tlsOptions
+    return {
+      codecFor: serialization.codecFor,
+      make: Effect.fnUntraced(function* ({ host, port }) {
+        const socket = yield* NodeSocket.makeTls({
+          ...options,
+          ...timeouts,
+          host,
+          port,
+          pskCallback: () => ({ psk, identity }),
+          // There is no certificate.
+          checkServerIdentity: () => undefined
+        })
+        return yield* RpcClient.makeProtocolSocket().pipe(
+          Effect.provideService(Socket.Socket, socket),
+          Effect.provideService(RpcSerialization.RpcSerialization, serialization)
+        )
+      }, Effect.orDie)
+    }
+  })
+)
+
+const socketServer = Layer.effect(
+  SocketServer.SocketServer,
+  Effect.gen(function* () {
+    const config = yield* ShardingConfig.ShardingConfig
+    const { options, psk } = yield* tlsOptions
+    const { host, port } = Option.getOrThrow(Option.orElse(config.runnerListenAddress, () => config.runnerAddress))
+    return yield* NodeSocketServer.makeTls({ ...options, host, port, pskCallback: () => psk })
+  })
+)
+
 const health = Layer.effect(
   RunnerHealth.RunnerHealth,
   Effect.map(Runners.Runners, (all) => {
@@ -65,13 +123,13 @@ const health = Layer.effect(
 /** Effect's `Sharding`, over sockets to other nodes. */
 export const layer: Layer.Layer<
   Sharding.Sharding,
-  SocketServerError,
-  ShardingConfig.ShardingConfig | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
+  SocketServer.SocketServerError,
+  ShardingConfig.ShardingConfig | ServerSettings | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
 > = RunnerServer.layer.pipe(
   Layer.provideMerge(Sharding.layer),
   Layer.provide(health),
   Layer.provide(runners),
   Layer.provide(RpcServer.layerProtocolSocketServer),
-  Layer.provide([NodeClusterSocket.layerSocketServer, NodeClusterSocket.layerClientProtocol]),
+  Layer.provide([socketServer, clientProtocol]),
   Layer.provide(RpcSerialization.layerNdjsonWith({ maxBufferSize: maxMessageBytes }))
 )
