@@ -8,17 +8,14 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
 import { Context, Effect, Layer } from "effect"
-import { HostileServer } from "./support/HostileServer.ts"
+import { type HostileNetwork, hostileNetwork } from "./support/HostileNetwork.ts"
 import {
   createRoom,
   expectOk,
-  freePort,
   getState,
   type HomeServer,
   isMember,
   join,
-  type Network,
-  network,
   reads,
   say,
   sees,
@@ -26,16 +23,8 @@ import {
   stateOf
 } from "./support/Network.ts"
 
-class World extends Context.Service<World, Network & { readonly evil: HostileServer }>()("greenroom/test/World") {
-  static readonly layer = Layer.effect(
-    World,
-    Effect.gen(function* () {
-      const evil = new HostileServer("evil.test")
-      const port = yield* freePort
-      yield* evil.listen(port)
-      return { ...(yield* network(["red.test", "blue.test"], { others: { "evil.test": port } })), evil }
-    })
-  )
+class World extends Context.Service<World, HostileNetwork>()("greenroom/test/World") {
+  static readonly layer = Layer.effect(World, hostileNetwork(["red.test", "blue.test"]))
 }
 
 let scenes = 0

@@ -9,38 +9,34 @@ import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
 import { Context, Effect, Fiber, Layer } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
-import { HostileServer, imagined } from "./support/HostileServer.ts"
+import {
+  type HostileNetwork,
+  hostileNetwork,
+  ids,
+  isHealthy,
+  leavesRoomAsItWas,
+  refused,
+  talk
+} from "./support/HostileNetwork.ts"
+import { imagined } from "./support/HostileServer.ts"
 import {
   change,
   createRoom,
   disorder,
   expectOk,
-  freePort,
   getState,
   type HomeServer,
   isMember,
   join,
   meetAgain,
-  type Network,
-  network,
   readBack,
-  reads,
   say,
   sees,
-  setState,
-  stateOf
+  setState
 } from "./support/Network.ts"
 
-class World extends Context.Service<World, Network & { readonly evil: HostileServer }>()("greenroom/test/World") {
-  static readonly layer = Layer.effect(
-    World,
-    Effect.gen(function* () {
-      const evil = new HostileServer("evil.test")
-      const port = yield* freePort
-      yield* evil.listen(port)
-      return { ...(yield* network(["red.test", "blue.test"], { others: { "evil.test": port } })), evil }
-    })
-  )
+class World extends Context.Service<World, HostileNetwork>()("greenroom/test/World") {
+  static readonly layer = Layer.effect(World, hostileNetwork(["red.test", "blue.test"]))
 }
 
 let scenes = 0
@@ -61,44 +57,6 @@ const scene = Effect.gen(function* () {
   yield* sees(alice, (event) => event.room_id === room_id && isMember(mallory, "join")(event))
   return { ...net, evil, red, blue, alice, bob, mallory, room, room_id, room_alias }
 })
-
-type Scene = Effect.Success<typeof scene>
-
-const ids = (events: ReadonlyArray<Body>): ReadonlyArray<EventId> => events.map(({ event_id }) => event_id)
-
-/** Whatever is done leaves the state of the room and what people read in it as it was, and they can talk. */
-const leavesRoomAsItWas = Effect.fnUntraced(function* <A>({ alice, bob, room_id }: Scene, done: Effect.Effect<A>) {
-  const look = Effect.forEach([alice, bob], (person) =>
-    Effect.all([stateOf(person, room_id), Effect.map(readBack(person, room_id), ids)])
-  )
-  const before = yield* look
-  const result = yield* done
-  assert.deepStrictEqual(yield* look, before)
-  yield* talk({ alice, bob, room_id })
-  return result
-})
-
-let words = 0
-
-const talk = Effect.fnUntraced(function* ({ alice, bob, room_id }: Pick<Scene, "alice" | "bob" | "room_id">) {
-  const word = `word ${++words}`
-  yield* say(alice, room_id, word)
-  yield* reads(bob, room_id, word)
-  yield* say(bob, room_id, `${word} too`)
-  yield* reads(alice, room_id, `${word} too`)
-})
-
-/** Sends events to both servers: each refuses all of them with this reason, and says so in its log. */
-const refused = Effect.fnUntraced(function* ({ blue, evil, red }: Scene, events: ReadonlyArray<Event>, reason: RegExp) {
-  for (const server of [red, blue]) {
-    const answers = yield* evil.tell(server, ...events)
-    for (const answer of answers) assert.match(answer ?? "taken", reason)
-    for (const { event_id } of events) assert.include(server.log, localpartOf(event_id))
-  }
-})
-
-const isHealthy = (server: HomeServer) =>
-  Effect.map(server.scene.ask("GET", "//health"), ({ status }) => assert.strictEqual(status, 200))
 
 const roomPath = (kind: string, room: string, rest = "") => `/${kind}/${encodeURIComponent(room)}${rest}`
 

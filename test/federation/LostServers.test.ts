@@ -9,19 +9,17 @@ import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
 import { Context, Effect, Fiber, Layer, Schedule } from "effect"
 import type { Body } from "../support/Curl.ts"
 import type { Person } from "../support/Scene.ts"
-import { type FederationAnswer, type HostileRoom, HostileServer, imagined } from "./support/HostileServer.ts"
+import { type HostileNetwork, hostileNetwork } from "./support/HostileNetwork.ts"
+import { type FederationAnswer, type HostileRoom, type HostileServer, imagined } from "./support/HostileServer.ts"
 import {
   change,
   createRoom,
   expectOk,
-  freePort,
   getState,
   type HomeServer,
   isMember,
   join,
   meetAgain,
-  type Network,
-  network,
   reads,
   say,
   sees,
@@ -29,16 +27,10 @@ import {
   stateOf
 } from "./support/Network.ts"
 
-class World extends Context.Service<World, Network & { readonly evil: HostileServer }>()("greenroom/test/LostServers") {
+class World extends Context.Service<World, HostileNetwork>()("greenroom/test/LostServers") {
   static readonly layer = Layer.effect(
     World,
-    Effect.gen(function* () {
-      const evil = new HostileServer("silent.test")
-      const port = yield* freePort
-      yield* evil.listen(port)
-      const others = { "silent.test": port }
-      return { ...(yield* network(["red.test", "blue.test", "green.test"], { others })), evil }
-    })
+    hostileNetwork(["red.test", "blue.test", "green.test"], { name: "silent.test" })
   )
 }
 
@@ -52,7 +44,7 @@ const talk = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, roomId:
 /** A public room of the server that the tests play, and its answers to those who join. */
 const ownRoom = (evil: HostileServer, name: string) => {
   const host = `@host:silent.test`
-  const room: HostileRoom = { roomId: `!${name}:silent.test`, state: new Map(), extremities: [] }
+  const room: HostileRoom = { roomId: `!${name}:silent.test`, version, state: new Map(), extremities: [] }
   const append = (type: string, state_key: string, content: Body) => {
     const event = evil.event(room, { type, state_key, sender: host, content })
     room.state.set(stateKeyOf(type, state_key), event)

@@ -1,7 +1,10 @@
 /**
  * A home server that lies: it listens with TLS, publishes its keys, signs what it says as it should, comes into rooms by
- * the handshake, and then says whatever a test wants, in its own name or in that of others.
+ * the handshake, and then says whatever a test wants, in its own name or in that of others. It speaks one of the two
+ * dialects of federation, and takes the other for unknown.
  */
+import { randomBytes } from "node:crypto"
+import type { IncomingMessage } from "node:http"
 import { createServer, request as httpsRequest, type Server } from "node:https"
 import { authorizationOf, type RequestHead } from "@greenroom/actors/federation/RequestSigning"
 import { makeKeyObject } from "@greenroom/actors/federation/ServerKeyObject"
@@ -11,8 +14,8 @@ import { federationPrefix } from "@greenroom/protocol/federation/FederationApi"
 import { keyPath } from "@greenroom/protocol/federation/KeyApi"
 import { type EventId, localpartOf, ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
-import { type EventProposal, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
-import { defaultRoomVersion as version } from "@greenroom/room/RoomVersions"
+import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
+import { defaultRoomVersion, roomVersion, stableVersions } from "@greenroom/room/RoomVersions"
 import { generateSigningKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { Effect, Result, type Scope } from "effect"
 import type { Body } from "../../support/Curl.ts"
@@ -34,6 +37,8 @@ export type Responder = (request: {
 /** A room as the hostile server knows it: from when it joined. */
 export interface HostileRoom {
   readonly roomId: string
+  /** The draft's version, where it is left out. */
+  readonly version?: RoomVersion
   readonly state: Map<string, Event>
   /** What its next event follows. */
   extremities: ReadonlyArray<Pick<Event, "event_id" | "depth">>
@@ -51,23 +56,37 @@ const lookupIn =
     lies.find((event) => event.type === type && event.state_key === stateKey) ??
     room.state.get(stateKeyOf(type, stateKey))
 
-const readAll = (pdus: ReadonlyArray<unknown>): ReadonlyArray<Event> =>
+const readAll = (version: RoomVersion, pdus: ReadonlyArray<unknown>): ReadonlyArray<Event> =>
   pdus.map((pdu) => Result.getOrThrow(version.fromPdu(pdu)))
+
+/** The two ways in which servers speak to each other. */
+export type Dialect = "draft" | "today"
+
+/** How a dialect names its endpoints. Paths of today's begin with the version of the endpoint: `/v1/send/...`. */
+const prefixOf = (dialect: Dialect): string => (dialect === "draft" ? federationPrefix : "/_matrix/federation")
+
+const sendPathOf = (dialect: Dialect): string => (dialect === "draft" ? "/send/" : "/v1/send/")
 
 export class HostileServer {
   readonly serverName: ServerName
   readonly key: SigningKey
+  readonly dialect: Dialect
   /** The PDUs that were sent to it, in the order of their arrival. */
   readonly received: Array<Event> = []
+  /** The EDUs that were sent to it. */
+  readonly receivedEdus: Array<Body> = []
   /** The paths that it was asked for, without the prefix. */
   readonly asked: Array<string> = []
   /** How it answers. */
   respond: Responder = () => ({ status: 404, body: { errcode: "M_NOT_FOUND", error: "Nothing here" } })
+  private readonly versions = new Map<string, RoomVersion>()
   private transactions = 0
   private waiting: Array<() => void> = []
+  private unanswered: Array<IncomingMessage> = []
 
-  constructor(name: string) {
+  constructor(name: string, dialect: Dialect = "draft") {
     this.serverName = ServerName.make(name)
+    this.dialect = dialect
     this.key = generateSigningKey(this.serverName, "ed25519:hostile")
   }
 
@@ -98,28 +117,51 @@ export class HostileServer {
       request.on("end", () => {
         const text = Buffer.concat(parts).toString()
         const answer = this.answer(request.method ?? "", request.url ?? "", text === "" ? undefined : JSON.parse(text))
-        if (answer !== "never") response.writeHead(answer.status).end(JSON.stringify(answer.body))
+        if (answer === "never") this.unanswered.push(request)
+        else response.writeHead(answer.status).end(JSON.stringify(answer.body))
       })
     })
   }
 
   private answer(method: string, url: string, body: Body): FederationAnswer | "never" {
     if (url.startsWith(keyPath)) return { status: 200, body: this.keyObject() }
-    // It speaks the draft's dialect alone.
-    if (!url.startsWith(federationPrefix)) {
+    const prefix = prefixOf(this.dialect)
+    if (!url.startsWith(prefix)) {
       return { status: 404, body: { errcode: "M_UNRECOGNIZED", error: "There is no such endpoint" } }
     }
-    const path = decodeURIComponent(url.slice(federationPrefix.length))
-    if (!path.startsWith("/send/")) {
+    const path = decodeURIComponent(url.slice(prefix.length))
+    if (!path.startsWith(sendPathOf(this.dialect))) {
       this.asked.push(path)
       return this.respond({ method, path, body })
     }
     for (const pdu of body.pdus ?? []) {
-      const event = version.fromPdu(pdu)
+      const event = this.versionOf(pdu.context ?? pdu.room_id).fromPdu(pdu)
       if (Result.isSuccess(event)) this.received.push(event.success)
     }
+    this.receivedEdus.push(...(body.edus ?? []))
     for (const wake of this.waiting.splice(0)) wake()
     return { status: 200, body: { pdus: {} } }
+  }
+
+  /** Ends the connections of the requests that it never answers. */
+  hangUp(): void {
+    for (const request of this.unanswered.splice(0)) request.socket.destroy()
+  }
+
+  private versionOf(roomId: string): RoomVersion {
+    return this.versions.get(roomId) ?? defaultRoomVersion
+  }
+
+  /** From now on this server takes the room for one of that version. */
+  speaks(roomId: string, id: string): RoomVersion {
+    const version = roomVersion(id)!
+    this.versions.set(roomId, version)
+    return version
+  }
+
+  /** The form in which an event travels. */
+  toPdu(event: Event): Body {
+    return this.versionOf(event.room_id).toPdu(event)
   }
 
   private keyObject(): Body {
@@ -144,13 +186,13 @@ export class HostileServer {
   /** A request with the signature of this server, or with an Authorization header of the test's own. */
   ask(
     server: HomeServer,
-    method: "GET" | "PUT",
+    method: "GET" | "PUT" | "POST",
     path: string,
     content?: Body,
     lies: { readonly head?: Partial<RequestHead>; readonly authorization?: string; readonly raw?: string } = {}
   ): Effect.Effect<FederationAnswer> {
     return Effect.gen({ self: this }, function* () {
-      const uri = federationPrefix + path
+      const uri = prefixOf(this.dialect) + path
       const text = lies.raw ?? (content === undefined ? undefined : encodeOrThrow(content))
       const bytes = text === undefined ? undefined : Buffer.from(text)
       const head = { method, uri, origin: this.serverName, destination: server.serverName, ...lies.head }
@@ -187,20 +229,22 @@ export class HostileServer {
     options: { readonly transactionId?: string; readonly edus?: ReadonlyArray<Body> } = {}
   ): Effect.Effect<FederationAnswer> {
     const { edus = [], transactionId = `lie${++this.transactions}` } = options
-    return this.ask(server, "PUT", `/send/${transactionId}`, {
-      origin: this.serverName,
-      destination: server.serverName,
-      ts: Date.now(),
-      pdus,
-      edus
+    const now = Date.now()
+    const times = this.dialect === "draft" ? { destination: server.serverName, ts: now } : { origin_server_ts: now }
+    const transaction = { origin: this.serverName, ...times, pdus, edus }
+    // What has no canonical form is signed as it travels.
+    return this.ask(server, "PUT", `${sendPathOf(this.dialect)}${transactionId}`, undefined, {
+      raw: JSON.stringify(transaction)
     })
   }
 
   /** Sends events, and gives what the server says of each: undefined where it was taken. */
   tell(server: HomeServer, ...events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<string | undefined>> {
-    return Effect.map(this.send(server, events.map(version.toPdu)), ({ body }) =>
+    const pdus = events.map((event) => this.toPdu(event))
+    return Effect.map(this.send(server, pdus), ({ body }) =>
       events.map((event) => {
-        const answer = body.pdus[`${localpartOf(event.event_id)},${event.origin}`]
+        const inDraft = `${localpartOf(event.event_id)},${event.origin}`
+        const answer = body.pdus[this.dialect === "draft" ? inDraft : event.event_id]
         return answer === undefined ? "not answered" : answer.error
       })
     )
@@ -209,18 +253,21 @@ export class HostileServer {
   /** Joins a room of the server by the handshake. */
   join(server: HomeServer, roomId: string, user: string): Effect.Effect<HostileRoom> {
     return Effect.gen({ self: this }, function* () {
-      const made = yield* this.ask(
-        server,
-        "GET",
-        `/make_join/${encodeURIComponent(roomId)}/${encodeURIComponent(user)}`
-      )
+      const [make, send, query] =
+        this.dialect === "draft"
+          ? ["/make_join", "/send_join", ""]
+          : ["/v1/make_join", "/v2/send_join", `?${stableVersions.map((each) => `ver=${each}`).join("&")}`]
+      const room = encodeURIComponent(roomId)
+      const made = yield* this.ask(server, "GET", `${make}/${room}/${encodeURIComponent(user)}${query}`)
       if (made.status !== 200) return yield* Effect.die(new Error(JSON.stringify(made)))
+      const version = this.speaks(roomId, made.body.room_version)
       const join = Result.getOrThrow(version.complete(made.body.event, this.key, Date.now()))
-      const path = `/send_join/${encodeURIComponent(roomId)}/${encodeURIComponent(localpartOf(join.event_id))}`
-      const sent = yield* this.ask(server, "PUT", path, version.toPdu(join))
+      const id = this.dialect === "draft" ? localpartOf(join.event_id) : join.event_id
+      const sent = yield* this.ask(server, "PUT", `${send}/${room}/${encodeURIComponent(id)}`, version.toPdu(join))
       if (sent.status !== 200) return yield* Effect.die(new Error(JSON.stringify(sent)))
-      const state = new Map([...readAll(sent.body.state), join].map((e) => [stateKeyOf(e.type, e.state_key ?? ""), e]))
-      return { roomId, state, extremities: [join] }
+      const taken = [...readAll(version, sent.body.state), join]
+      const state = new Map(taken.map((each) => [stateKeyOf(each.type, each.state_key ?? ""), each]))
+      return { roomId, version, state, extremities: [join] }
     })
   }
 
@@ -242,19 +289,37 @@ export class HostileServer {
       state: lookupIn(room, lie.state),
       now: Date.now()
     }
-    return version.build(whole, place, this.key)
+    return (room.version ?? defaultRoomVersion).build(whole, place, this.key)
   }
 
   /** The event with other contents, signed anew by this server in the name of its origin. */
   forge(event: Event, changes: Body): Event {
     const altered = { ...event, ...changes } as Event
-    const signed = version.sign(altered, this.key)
+    const signed = this.versionOf(event.room_id).sign(altered, this.key)
     return { ...altered, signatures: { [event.origin]: signed.signatures[this.serverName]! } }
+  }
+
+  /**
+   * An event of today's versions with other keys in its PDU: with the hash and the ID that belong to it, signed by this
+   * server whoever its sender is, and in the names of `signers` with this server's key.
+   */
+  remake(event: Event, changes: Body, signers: ReadonlyArray<string> = []): Event {
+    const version = this.versionOf(event.room_id)
+    const { hashes: _, signatures: __, ...pdu } = version.toPdu(event)
+    const made = Result.getOrThrow(version.complete({ ...pdu, ...changes }, this.key, Date.now()))
+    const own = made.signatures[this.serverName]!
+    return { ...made, signatures: Object.fromEntries([this.serverName, ...signers].map((name) => [name, own])) }
   }
 }
 
 /** A made-up event that something can follow. */
 export const imagined = (serverName: string, depth = 1000): Pick<Event, "event_id" | "depth"> => ({
   event_id: `$nothing${Math.random().toString(36).slice(2)}:${serverName}` as EventId,
+  depth
+})
+
+/** The same for versions in which event IDs are hashes. */
+export const imaginedHash = (depth = 1000): Pick<Event, "event_id" | "depth"> => ({
+  event_id: `$${randomBytes(32).toString("base64url")}` as EventId,
   depth
 })

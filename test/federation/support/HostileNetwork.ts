@@ -1,0 +1,84 @@
+/**
+ * Home servers of ours with a hostile one among them (`HostileServer`), and what the tests of hostility say of both: what
+ * is refused, and that a room stays as it was.
+ */
+import { assert } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
+import type { EventId } from "@greenroom/protocol/Identifiers"
+import { Effect } from "effect"
+import type { Body } from "../../support/Curl.ts"
+import type { Person } from "../../support/Scene.ts"
+import { type Dialect, HostileServer } from "./HostileServer.ts"
+import { freePort, type HomeServer, type Network, network, readBack, reads, say, stateOf } from "./Network.ts"
+
+export type HostileNetwork = Network & { readonly evil: HostileServer }
+
+/** Home servers of these names, and a hostile one that they know. All end with the scope. */
+export const hostileNetwork = Effect.fnUntraced(function* (
+  names: ReadonlyArray<string>,
+  { dialect = "draft", name = "evil.test" }: { readonly name?: string; readonly dialect?: Dialect } = {}
+) {
+  const evil = new HostileServer(name, dialect)
+  const port = yield* freePort
+  yield* evil.listen(port)
+  return { ...(yield* network(names, { others: { [name]: port } })), evil }
+})
+
+/** Two people of two servers in one room, where the hostile server is too. */
+export interface HostileScene {
+  readonly evil: HostileServer
+  readonly red: HomeServer
+  readonly blue: HomeServer
+  readonly alice: Person
+  readonly bob: Person
+  readonly room_id: string
+}
+
+export const ids = (events: ReadonlyArray<Body>): ReadonlyArray<EventId> => events.map(({ event_id }) => event_id)
+
+let words = 0
+
+/** Alice and Bob talk, and read each other. */
+export const talk = Effect.fnUntraced(function* ({
+  alice,
+  bob,
+  room_id
+}: Pick<HostileScene, "alice" | "bob" | "room_id">) {
+  const word = `word ${++words}`
+  yield* say(alice, room_id, word)
+  yield* reads(bob, room_id, word)
+  yield* say(bob, room_id, `${word} too`)
+  yield* reads(alice, room_id, `${word} too`)
+})
+
+/** Whatever is done leaves the state of the room and what people read in it as it was, and they can talk. */
+export const leavesRoomAsItWas = Effect.fnUntraced(function* <A>(
+  { alice, bob, room_id }: HostileScene,
+  done: Effect.Effect<A>
+) {
+  const look = Effect.forEach([alice, bob], (person) =>
+    Effect.all([stateOf(person, room_id), Effect.map(readBack(person, room_id), ids)])
+  )
+  const before = yield* look
+  const result = yield* done
+  assert.deepStrictEqual(yield* look, before)
+  yield* talk({ alice, bob, room_id })
+  return result
+})
+
+/** Sends events to both servers: each refuses all of them with this reason, and says so in its log. */
+export const refused = Effect.fnUntraced(function* (
+  { blue, evil, red }: HostileScene,
+  events: ReadonlyArray<Event>,
+  reason: RegExp
+) {
+  for (const server of [red, blue]) {
+    const answers = yield* evil.tell(server, ...events)
+    for (const answer of answers) assert.match(answer ?? "taken", reason)
+    for (const { event_id } of events) assert.include(server.log, event_id.slice(1).replace(/:.*$/, ""))
+  }
+})
+
+/** The server answers that it is well. */
+export const isHealthy = (server: HomeServer) =>
+  Effect.map(server.scene.ask("GET", "//health"), ({ status }) => assert.strictEqual(status, 200))
