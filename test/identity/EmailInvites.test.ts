@@ -141,6 +141,23 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     })
   )
 
+  for (const version of ["1", "11", "12"]) {
+    it.effect(`the new user may be on another server, in a room of version ${version}`, () =>
+      Effect.gen(function* () {
+        const { blue, red } = yield* Homes
+        const [alice, dave] = [yield* person(red, `alice-${version}`), yield* person(blue, `dave-${version}`)]
+        const roomId = yield* createRoom(alice, { room_version: version })
+        yield* inviteAddress(alice, roomId, `dave-${version}@mail.example`)
+        yield* takeMail
+        yield* addAddress(dave, `dave-${version}@mail.example`)
+        assert.strictEqual(yield* invited(dave, roomId), alice.userId)
+        const joined = yield* enter(dave, roomId)
+        assert.strictEqual(joined.status, 200, joined.text)
+        assert.strictEqual(yield* membershipOf(alice, roomId, dave.userId), "join")
+      })
+    )
+  }
+
   it.effect("a forged, foreign or borrowed proof invites nobody", () =>
     Effect.gen(function* () {
       const { blue, red } = yield* Homes

@@ -41,6 +41,7 @@ import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
+import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
@@ -128,6 +129,8 @@ import { RemoteMedia } from "./media/RemoteMedia.ts"
 import * as S3Files from "./media/S3Files.ts"
 import { Thumbnails } from "./media/Thumbnails.ts"
 import { UrlPreviews } from "./media/UrlPreviews.ts"
+import { PolicyConfig, type PolicyOptions } from "./policy/PolicyConfig.ts"
+import { PolicyServer } from "./policy/PolicyServer.ts"
 import { EphemeralStream } from "./presence/EphemeralStream.ts"
 import * as Presence from "./presence/Presence.ts"
 import { Presences } from "./presence/Presences.ts"
@@ -182,6 +185,8 @@ export interface HomeServerOptions extends HomeServerSettings {
   readonly federation?: FederationOptions
   /** Where files are kept, and how large they may be. */
   readonly media?: MediaOptions
+  /** Whether this server is a policy server of rooms (default: it is not). */
+  readonly policy?: PolicyOptions
 }
 
 /** The tables, each with its one owner. */
@@ -227,6 +232,7 @@ const stores = (options: HomeServerOptions) =>
     ServerSettings.layer(options.serverName),
     ShardFenceStore.layer,
     SigningKeys.layer(options.serverName),
+    PolicyKeyStore.layer(options.serverName),
     AuthChainStore.layer,
     StateStore.layer,
     AppServiceStore.layer,
@@ -244,7 +250,8 @@ const stores = (options: HomeServerOptions) =>
 /** The actors, with what they need of other servers. */
 const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.layer).pipe(
   Layer.provideMerge(FederationRooms.layer),
-  Layer.provideMerge(RemoteRoomsLive.layer)
+  Layer.provideMerge(RemoteRoomsLive.layer),
+  Layer.provideMerge(PolicyServer.layer)
 )
 
 /** Requests of the services to other servers. */
@@ -351,6 +358,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),
     Layer.provideMerge(Layer.succeed(MediaConfig, options.media ?? {})),
+    Layer.provideMerge(Layer.succeed(PolicyConfig, options.policy ?? {})),
     Layer.provideMerge(NodeCrypto.layer),
     Layer.provide([NodeFileSystem.layer, NodePath.layer, jsonParse])
   )

@@ -174,5 +174,7 @@ export const draftEventFormat: EventFormat = {
   inviteJoinOf,
   membershipFor,
   verify,
+  isSignedBy: (event, server, keys) =>
+    checkSignature(signedBytes(withHash(event)), event.signatures, server, keys) === undefined,
   sign
 }

@@ -164,6 +164,8 @@ export interface EventFormat {
    * signature gives the redacted event, a wrong signature a problem.
    */
   readonly verify: (event: Event, keys: (server: ServerName) => VerifyKeys) => Result.Result<Event, PduProblem>
+  /** Whether the event bears a signature of the server by one of the keys; of its hash it says nothing. */
+  readonly isSignedBy: (event: Event, server: ServerName, keys: VerifyKeys) => boolean
   /** Adds our signature, and the hash where there is none yet. */
   readonly sign: (event: Event, key: SigningKey) => Event
 }

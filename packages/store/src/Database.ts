@@ -58,6 +58,7 @@ import aliasCreators from "./migrations/0035_alias_creators.ts"
 import unfinishedMemberships from "./migrations/0036_unfinished_memberships.ts"
 import unverifiedState from "./migrations/0037_unverified_state.ts"
 import appServices from "./migrations/0038_app_services.ts"
+import policyKey from "./migrations/0039_policy_key.ts"
 import audit from "./migrations/0050_audit.ts"
 import roomAdministration from "./migrations/0051_room_administration.ts"
 import shardFences from "./migrations/0060_shard_fences.ts"
@@ -105,6 +106,7 @@ const migrations = {
   "0036_unfinished_memberships": unfinishedMemberships,
   "0037_unverified_state": unverifiedState,
   "0038_app_services": appServices,
+  "0039_policy_key": policyKey,
   "0050_audit": audit,
   "0051_room_administration": roomAdministration,
   "0060_shard_fences": shardFences,

@@ -54,8 +54,11 @@ const forgottenAtOnce = 10_000
 export class RoomStore extends Context.Service<
   RoomStore,
   {
-    /** Makes the row of a room that has no events yet. Does nothing where it exists. */
-    readonly prepare: (roomId: RoomId, version: string, visibility: "public" | "private") => Effect.Effect<void>
+    /**
+     * Makes the row of a room that this server does not take part in yet, or gives it another version. Does nothing where
+     * it takes part. True if anything has changed.
+     */
+    readonly prepare: (roomId: RoomId, version: string, visibility: "public" | "private") => Effect.Effect<boolean>
     /** Opens a room for writing: every earlier writer is refused from now on. */
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
     /** The IDs of what the session was answered in this room: all, if they are less than `knownTransactions`. */
@@ -105,7 +108,12 @@ export class RoomStore extends Context.Service<
       const prepare = (roomId: RoomId, version: string, visibility: "public" | "private") =>
         sql`INSERT INTO rooms (room_id, version, visibility, created_at)
             VALUES (${roomId}, ${version}, ${visibility}, extract(epoch FROM now()) * 1000)
-            ON CONFLICT (room_id) DO NOTHING`.pipe(Effect.asVoid, Effect.orDie)
+            ON CONFLICT (room_id) DO UPDATE SET version = EXCLUDED.version
+            WHERE rooms.current_chain IS NULL AND rooms.version <> EXCLUDED.version
+            RETURNING 1`.pipe(
+          Effect.map((rows) => rows.length > 0),
+          Effect.orDie
+        )
 
       // The events are read by a statement of their own: where the update had to wait for the last commit of another
       // writer, its own snapshot is from before that commit and does not show what the room ends with.

@@ -13,8 +13,11 @@ import { texts } from "./PgArrays.ts"
 export interface UnfinishedMembership {
   readonly roomId: RoomId
   readonly userId: UserId
-  /** A join that a server may have taken and this one has not recorded, or a leave that no server has taken. */
-  readonly membership: "join" | "leave"
+  /**
+   * A join that a server may have taken and this one has not recorded; a leave that no server has taken; or a knock that
+   * one has taken, which can be taken back through it.
+   */
+  readonly membership: "join" | "leave" | "knock"
   /** The servers that were, or are to be, told. */
   readonly servers: ReadonlyArray<ServerName>
   /** What a join says beside the membership. */
@@ -31,7 +34,9 @@ export class UnfinishedMembershipStore extends Context.Service<
     readonly put: (membership: UnfinishedMembership) => Effect.Effect<void>
     /** The membership is finished. */
     readonly remove: (roomId: RoomId, userId: UserId) => Effect.Effect<void>
-    /** Those of the last week; older ones are forgotten. */
+    /** The servers that are remembered with a membership. */
+    readonly servers: (roomId: RoomId, userId: UserId) => Effect.Effect<ReadonlyArray<ServerName>>
+    /** The joins and leaves of the last week; older ones are forgotten. */
     readonly list: Effect.Effect<ReadonlyArray<UnfinishedMembership>>
   }
 >()("greenroom/store/UnfinishedMembershipStore") {
@@ -53,14 +58,15 @@ export class UnfinishedMembershipStore extends Context.Service<
 
       const list = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
-        yield* sql`DELETE FROM unfinished_memberships WHERE since < ${now - keptFor}`
+        yield* sql`DELETE FROM unfinished_memberships WHERE since < ${now - keptFor} AND membership <> 'knock'`
         const rows = yield* sql<{
           room_id: string
           user_id: string
           membership: string
           servers: ReadonlyArray<string>
           content: string
-        }>`SELECT room_id, user_id, membership, servers, content FROM unfinished_memberships ORDER BY since`
+        }>`SELECT room_id, user_id, membership, servers, content FROM unfinished_memberships
+          WHERE membership <> 'knock' ORDER BY since`
         return rows.map(
           (row): UnfinishedMembership => ({
             roomId: row.room_id as RoomId,
@@ -75,6 +81,12 @@ export class UnfinishedMembershipStore extends Context.Service<
       return UnfinishedMembershipStore.of({
         put,
         list,
+        servers: (roomId, userId) =>
+          sql<{ servers: ReadonlyArray<string> }>`
+            SELECT servers FROM unfinished_memberships WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(
+            Effect.map(([row]) => (row?.servers ?? []) as ReadonlyArray<ServerName>),
+            Effect.orDie
+          ),
         remove: (roomId, userId) =>
           sql`DELETE FROM unfinished_memberships WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(
             Effect.asVoid,

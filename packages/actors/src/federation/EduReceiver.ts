@@ -4,8 +4,8 @@
  *
  * | EDU | goes to |
  * |---|---|
- * | `m.typing` | the Room actor, as if the user typed here; only for members |
- * | `m.receipt` | `ReceiptStore`; only of members, and of events that are there |
+ * | `m.typing` | the Room actor, as if the user typed here; only for members, where the room admits their server |
+ * | `m.receipt` | `ReceiptStore`; the same, and only of events that are there |
  * | `m.presence`: `push` | `RemotePresences` |
  * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
  * | `m.presence_invite` | the User actor of the observed user; accepted at once where that is configured |
@@ -25,17 +25,19 @@ import {
   readEdu,
   type TypingEdu
 } from "@greenroom/protocol/federation/Edu"
-import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
-import { RoomStore } from "@greenroom/store/RoomStore"
+import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { Presences } from "../presence/Presences.ts"
 import { Room } from "../room/RoomProtocol.ts"
+import { admits } from "../room/ServerAcl.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
@@ -107,6 +109,7 @@ const make = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const events = yield* EventStore
   const receipts = yield* ReceiptStore
+  const states = yield* StateStore
   const room = yield* Room.client
   const remotePresences = yield* RemotePresences
   const outgoingPresence = yield* OutgoingPresence
@@ -122,7 +125,16 @@ const make = Effect.gen(function* () {
     yield* ask(room(room_id).SetTyping({ userId: user_id, typing, timeout: remoteTypingTimeout }))
   })
 
-  const receiveReceipts = Effect.fnUntraced(function* ({ content }: ReceiptEdu) {
+  /** Whether the m.room.server_acl of the room lets the server take part in it. */
+  const isAdmitted = Effect.fnUntraced(function* (origin: ServerName, { current, roomNid }: RoomMembership) {
+    if (current === undefined) return false
+    const keys = [["m.room.server_acl", ""]] as const
+    const [acl] = yield* states.read([{ roomNid, ref: current }], { keys })
+    return admits(() => acl?.event, origin)
+  })
+
+  const receiveReceipts = Effect.fnUntraced(function* (origin: ServerName, { content }: ReceiptEdu) {
+    const admitted = new Map<RoomId, boolean>()
     const found = new Map(
       (yield* events.byIds(content.map(({ eventId }) => eventId))).map((each) => [each.event.event_id, each])
     )
@@ -132,6 +144,9 @@ const make = Effect.gen(function* () {
       const membership = yield* rooms.membership(userId, roomId)
       if (Option.isNone(membership) || membership.value.membership !== "join") continue
       const { roomNid } = membership.value
+      const isIn = admitted.get(roomId) ?? (yield* isAdmitted(origin, membership.value))
+      admitted.set(roomId, isIn)
+      if (!isIn) continue
       yield* receipts.set({ roomNid, userId, type: "m.read", threadId, eventId, event: read.position, ts })
     }
   })
@@ -168,7 +183,7 @@ const make = Effect.gen(function* () {
       case "m.presence":
         return receivePresence(origin, edu)
       case "m.receipt":
-        return receiveReceipts(edu)
+        return receiveReceipts(origin, edu)
       default:
         return receiveList(edu)
     }

@@ -48,7 +48,7 @@ import type { MakeMembership, SendMembership } from "./Federation.ts"
 import { essentialState } from "./internal/essentialState.ts"
 import { makeInviteJoins } from "./internal/InviteJoins.ts"
 import { makeServerVisibility } from "./internal/ServerVisibility.ts"
-import { PduVerification, problemText, type VerificationProblem, type VerifiedPdu } from "./PduVerification.ts"
+import { PduVerification, problemText, type VerifiedPdu } from "./PduVerification.ts"
 import { isDraft } from "./ServerServerClient.ts"
 
 /** The two ways in which servers speak of rooms: the draft's, for rooms of its version, and today's. */
@@ -172,9 +172,6 @@ const strippedOf = (value: JsonObject): ReadonlyArray<JsonObject> => {
   return isState ? [{ type, state_key, sender, content }] : []
 }
 
-const idOfProblem = (problem: VerificationProblem): EventId | undefined =>
-  problem._tag === "NoKeys" ? problem.unverified.event_id : undefined
-
 /** How many events of a room an invited user is shown. */
 const maxShown = 50
 
@@ -196,7 +193,7 @@ const make = Effect.gen(function* () {
 
   // Versions
 
-  /** A room has one version for ever. */
+  /** A room that this server takes part in has one version for ever. Invites may lie about that of any other. */
   const knownVersions = new Map<RoomId, RoomVersion>()
 
   const findVersion = Effect.fnUntraced(function* (roomId: RoomId) {
@@ -204,7 +201,7 @@ const make = Effect.gen(function* () {
     if (remembered !== undefined) return remembered
     const id = yield* rooms.version(roomId)
     const version = Option.isSome(id) ? roomVersion(id.value) : undefined
-    if (version === undefined) return undefined
+    if (version === undefined || !(yield* rooms.exists(roomId))) return version
     knownVersions.set(roomId, version)
     if (knownVersions.size > rememberedVersions) knownVersions.delete(knownVersions.keys().next().value!)
     return version
@@ -330,14 +327,25 @@ const make = Effect.gen(function* () {
     isUserId(event.state_key) &&
     serverNameOf(event.state_key) === serverName
 
-  /** In a room that we have no part in, only an invite of one of ours is taken. */
-  const receiveOutside = (origin: ServerName, event: Event) =>
-    isInviteOfOurs(event)
-      ? Effect.match(takeInvite(origin, event), {
-          onFailure: (error) => ({ event_id: event.event_id, error: error.error }),
-          onSuccess: () => ({ event_id: event.event_id })
-        })
-      : Effect.succeed({ event_id: event.event_id, error: `There is no room ${event.room_id}` })
+  const isRemovalOfOurs = (origin: ServerName, event: Event): boolean =>
+    event.type === "m.room.member" &&
+    (event.content.membership === "leave" || event.content.membership === "ban") &&
+    isUserId(event.state_key) &&
+    serverNameOf(event.state_key) === serverName &&
+    event.origin === origin
+
+  /** In a room that we have no part in, only an invite of one of ours is taken, and that it is taken back. */
+  const receiveOutside = (origin: ServerName, event: Event): Effect.Effect<Outcome> => {
+    const taking = isInviteOfOurs(event)
+      ? Effect.flatMap(findVersion(event.room_id), (version) => takeInvite(origin, event, version?.id))
+      : isRemovalOfOurs(origin, event)
+        ? ask(room(event.room_id).ReceiveRetraction({ event }))
+        : Effect.fail(notFound(event.room_id))
+    return Effect.match(taking, {
+      onFailure: (error: MatrixError) => ({ event_id: event.event_id, error: error.error }),
+      onSuccess: () => ({ event_id: event.event_id })
+    })
+  }
 
   const receiveTogether = Effect.fnUntraced(function* (
     origin: ServerName,
@@ -454,7 +462,7 @@ const make = Effect.gen(function* () {
         : isKept
           ? {}
           : { error: problemText(each.failure) }
-      const eventId = Result.isSuccess(each) ? each.success.event_id : idOfProblem(each.failure)
+      const eventId = Result.isSuccess(each) ? each.success.event_id : each.failure.eventId
       const received = { name: nameOf(pdus[index], eventId), answer, isKept }
       return answer.error === undefined
         ? Effect.succeed(received)
@@ -554,7 +562,7 @@ const make = Effect.gen(function* () {
         room_version: id.slice(0, 64)
       })
     }
-    const known = yield* findVersion(roomId)
+    const known = (yield* rooms.exists(roomId)) ? yield* findVersion(roomId) : undefined
     if (known !== undefined && known !== version) {
       return yield* new BadJson({ error: `room_version: ${roomId} has version ${known.id}` })
     }

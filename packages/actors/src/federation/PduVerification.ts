@@ -5,7 +5,7 @@
  * Source: "PDUs and EDUs" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { PduProblem, RoomVersion } from "@greenroom/room/RoomVersion"
 import type { VerifyKeys } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
@@ -23,8 +23,8 @@ export interface NoKeys {
   readonly unverified: Event
 }
 
-/** What is wrong with a PDU. */
-export type VerificationProblem = PduProblem | NoKeys
+/** What is wrong with a PDU, with the ID of its event where that could be read. */
+export type VerificationProblem = (PduProblem | NoKeys) & { readonly eventId?: EventId }
 
 /** What is wrong, for the origin and the log. */
 export const problemText = (problem: VerificationProblem): string =>
@@ -113,11 +113,12 @@ function* verifyAll(
 ): Generator<void, ReadonlyArray<VerifiedPdu>> {
   const verified: Array<VerifiedPdu> = []
   for (const event of read) {
-    verified.push(
-      Result.isFailure(event)
-        ? event
-        : attempt(() => verifyOne(version, event.success, rings.get(event.success.room_id) ?? new Map()))
-    )
+    if (Result.isFailure(event)) verified.push(event)
+    else {
+      const { event_id: eventId, room_id } = event.success
+      const result = attempt(() => verifyOne(version, event.success, rings.get(room_id) ?? new Map()))
+      verified.push(Result.mapError(result, (problem) => ({ ...problem, eventId })))
+    }
     yield
   }
   return verified

@@ -7,11 +7,14 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import { isRecommended, policyKeyId, type RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Result } from "effect"
+import { PolicyServer } from "../policy/PolicyServer.ts"
 import { RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { stripped } from "../room/ShownState.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { PduVerification, problemText } from "./PduVerification.ts"
 import type { RemoteError } from "./RemoteError.ts"
@@ -19,7 +22,12 @@ import { isDraft, type JoinAnswer, ServerServerClient } from "./ServerServerClie
 
 const failureOf = (error: RemoteError): RemoteFailure =>
   error._tag === "RemoteRefused"
-    ? new RemoteFailure({ destination: error.destination, reason: error.error, errcode: error.errcode })
+    ? new RemoteFailure({
+        destination: error.destination,
+        reason: error.error,
+        errcode: error.errcode,
+        ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter })
+      })
     : new RemoteFailure({ destination: error.destination, reason: error.reason })
 
 /** The requests about a room, in one of the dialects. */
@@ -44,11 +52,16 @@ interface Dialect {
   readonly invite: ServerServerClient["Service"]["invite"]
 }
 
+/** How long a policy server may take, in ms. */
+const defaultPolicyTimeout = 10_000
+
 const make = Effect.gen(function* () {
   const client = yield* FederationClient
   const todays = yield* ServerServerClient
   const signingKeys = yield* SigningKeys
   const verification = yield* PduVerification
+  const policyServer = yield* PolicyServer
+  const { policyServers = {}, serverName } = yield* HomeServerConfig
 
   const verify = Effect.fnUntraced(function* (
     version: RoomVersion,
@@ -125,8 +138,27 @@ const make = Effect.gen(function* () {
     )
   })
 
+  /** The signature of the policy server by its key. This server may be the one. */
+  const askPolicy = Effect.fnUntraced(function* (policy: RoomPolicy, version: RoomVersion, event: Event) {
+    const { via } = policy
+    const pdu = version.toPdu(event)
+    const signatures =
+      via === serverName
+        ? yield* Effect.mapError(
+            policyServer.sign(pdu),
+            ({ _tag: errcode, error }) => new RemoteFailure({ destination: via, reason: error, errcode })
+          )
+        : yield* Effect.mapError(todays.askPolicy(via, pdu, policyServers.timeout ?? defaultPolicyTimeout), failureOf)
+    const signature = signatures[policyKeyId]
+    const added = { ...event.signatures[via], ...(typeof signature === "string" ? { [policyKeyId]: signature } : {}) }
+    const signed: Event = { ...event, signatures: { ...event.signatures, [via]: added } }
+    if (isRecommended(version, signed, policy)) return signed
+    return yield* new RemoteFailure({ destination: via, reason: "the signature is not by the key of m.room.policy" })
+  })
+
   return RemoteRooms.of({
     verify,
+    askPolicy,
     backfill: (destination, version, roomId, from, limit) =>
       Effect.flatMap(
         Effect.mapError(dialectOf(version).backfill(destination, roomId, from, limit), failureOf),

@@ -39,7 +39,7 @@ import {
   readState,
   readTransactionAnswer
 } from "./internal/answers.ts"
-import type { RemoteError, RemoteInvalid } from "./RemoteError.ts"
+import { type RemoteError, type RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
 
 /** Where the server-server API is. */
 const prefix = "/_matrix/federation"
@@ -338,6 +338,24 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         }
       )
     },
+    /** Asks a policy server to sign an event: the signatures by key ID. `timeout` in ms. */
+    askPolicy: (destination: ServerName, pdu: JsonObject, timeout: number) =>
+      Effect.timeoutOrElse(
+        call({
+          destination,
+          method: "POST",
+          uri: "/_matrix/policy/v1/sign",
+          content: pdu,
+          maxBytes: answerLimits.small,
+          timeoutFactor: shortTimeoutFactor,
+          isUrgent: true,
+          read: (answer) => (isJsonObject(answer[destination]) ? answer[destination] : undefined)
+        }),
+        {
+          duration: timeout,
+          orElse: () => Effect.fail(new RemoteUnreachable({ destination, reason: `no signature within ${timeout} ms` }))
+        }
+      ),
     exchangeThirdPartyInvite: (destination: ServerName, roomId: RoomId, template: JsonObject) =>
       Effect.asVoid(
         call({

@@ -54,7 +54,7 @@ export type IdentityFailure = MatrixError | NoValidSession | SessionExpired | Se
 /** An invitation that the identity server keeps for an address. */
 export interface KeptInvite {
   readonly token: string
-  readonly publicKeys: ReadonlyArray<string>
+  readonly keys: ReadonlyArray<{ readonly public_key: string; readonly key_validity_url?: string }>
   readonly displayName: string
 }
 
@@ -63,10 +63,12 @@ export type InviteOutcome = { readonly kept: KeptInvite } | { readonly user: Use
 
 const StoredInviteAnswer = Schema.Struct({
   token: Schema.String.check(Schema.isPattern(/^[!-~]{1,255}$/)),
-  public_keys: Schema.Array(Schema.Struct({ public_key: Schema.String.check(Schema.isMaxLength(64)) })).check(
-    Schema.isMinLength(1),
-    Schema.isMaxLength(16)
-  ),
+  public_keys: Schema.Array(
+    Schema.Struct({
+      public_key: Schema.String.check(Schema.isMaxLength(64)),
+      key_validity_url: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(1_000)))
+    })
+  ).check(Schema.isMinLength(1), Schema.isMaxLength(16)),
   display_name: Schema.String.check(Schema.isMaxLength(255))
 })
 
@@ -229,8 +231,7 @@ const make = Effect.gen(function* () {
       if (answer.status !== 200) return yield* Effect.fail(refusal(server, answer))
       const stored = Option.getOrUndefined(decodeStored(answer.body))
       if (stored === undefined) return yield* malformed(server)
-      const publicKeys = stored.public_keys.map(({ public_key }) => public_key)
-      return { kept: { token: stored.token, publicKeys, displayName: stored.display_name } }
+      return { kept: { token: stored.token, keys: stored.public_keys, displayName: stored.display_name } }
     }
   )
 

@@ -4,17 +4,21 @@
  * identity server informs the home server of the user (`onBind`), which forwards to that of the sender (`exchange`),
  * which invites the user in the sender's name: once, and only if the sender still may.
  *
+ * In rooms of versions 1 to 12 the token is in the room too (`m.room.third_party_invite`), and the invite carries what the
+ * identity server has signed: every server of the room checks it by the rules of the room version.
+ *
  * | what arrives | where it goes |
  * |---|---|
  * | `onBind` from an identity server, sender of ours | `take` |
  * | `onBind` from an identity server, other sender | the home server of the sender |
  * | `exchange` from the home server of the user | `take` |
  *
- * Source: "Identity" of the specification.
+ * Source: "Identity" of the draft; "Third-party invites" of the server-server specification.
  */
-import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { RoomId, type ServerName, serverNameOf, UserId } from "@greenroom/protocol/Identifiers"
+import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
-import type { BoundInvite, OnBind, SignedInvite } from "@greenroom/protocol/identity/OnBind"
+import { type BoundInvite, type OnBind, SignedInvite } from "@greenroom/protocol/identity/OnBind"
 import {
   canonicalEmail,
   canonicalPhoneNumber,
@@ -22,15 +26,23 @@ import {
   type ThirdPartyId
 } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, BadRequest, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  BadRequest,
+  Forbidden,
+  LimitExceeded,
+  type MatrixError,
+  NotFound
+} from "@greenroom/protocol/MatrixError"
 import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type ThirdPartyInvite, ThirdPartyInviteStore } from "@greenroom/store/ThirdPartyInviteStore"
-import { Clock, Context, Effect, Layer, Option, Result } from "effect"
+import { Clock, Context, Effect, Layer, Option, Result, Schema } from "effect"
 import { FederationClient } from "../federation/FederationClient.ts"
 import type { RemoteError } from "../federation/RemoteError.ts"
+import { isDraft, ServerServerClient } from "../federation/ServerServerClient.ts"
 import { makeRoomLevels } from "../room/RoomLevels.ts"
 import { Rooms } from "../room/Rooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
@@ -97,6 +109,34 @@ const toMatrixError = (error: RemoteError): MatrixError =>
     ? new Forbidden({ error: error.error })
     : notYet(`${error.destination} cannot be reached now`)
 
+/** What an invitation takes to be taken. */
+type SignedFor = Pick<BoundInvite, "mxid" | "room_id" | "sender" | "signed">
+
+/** The invite that the sender's server is to make, without its place in the room. */
+const Template = Schema.Struct({
+  type: Schema.Literal("m.room.member"),
+  room_id: RoomId,
+  sender: UserId,
+  state_key: UserId,
+  content: Schema.Struct({
+    membership: Schema.Literal("invite"),
+    third_party_invite: Schema.Struct({ signed: SignedInvite })
+  })
+})
+const decodeTemplate = Schema.decodeUnknownResult(Template)
+
+const templateOf = ({ mxid, room_id, sender, signed }: BoundInvite): JsonObject => ({
+  type: "m.room.member",
+  room_id,
+  sender,
+  state_key: mxid,
+  // The name of the address is in the room, where the sender's server finds it.
+  content: {
+    membership: "invite",
+    third_party_invite: { display_name: "", signed: signed as unknown as JsonObject }
+  }
+})
+
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const identity = yield* IdentityClient
@@ -107,6 +147,7 @@ const make = Effect.gen(function* () {
   const levelsFor = yield* makeRoomLevels
   const rooms = yield* Rooms
   const federation = yield* FederationClient
+  const todays = yield* ServerServerClient
 
   // A user of ours invites an address
 
@@ -152,7 +193,12 @@ const make = Effect.gen(function* () {
   ) {
     const outcome = yield* identity.storeInvite(server, yield* described(session, roomId, of))
     if ("user" in outcome) return Option.some(outcome.user)
-    const invite = { ...outcome.kept, roomId, sender: session.userId }
+    const { keys, ...kept } = outcome.kept
+    const invite = { ...kept, roomId, sender: session.userId, publicKeys: keys.map(({ public_key }) => public_key) }
+    if (yield* isToday(roomId)) {
+      const content = { display_name: kept.displayName, ...keys[0], public_keys: keys }
+      yield* rooms.setState(session, roomId, "m.room.third_party_invite", kept.token, content)
+    }
     if (
       !(yield* invites.add(invite, transaction)) &&
       !(transaction !== undefined && (yield* invites.isDone(transaction)))
@@ -182,14 +228,25 @@ const make = Effect.gen(function* () {
 
   // An address was bound
 
+  /** Whether the room's version is one of today's, in which the token is part of the room. */
+  const isToday = (roomId: RoomId) =>
+    Effect.map(memberships.version(roomId), (id) => Option.isSome(id) && !isDraft({ id: id.value }))
+
   /** Invites the user, in the name of the sender. Does nothing for a user who is invited or joined already. */
-  const inviteUser = Effect.fnUntraced(function* ({ roomId, sender }: ThirdPartyInvite, userId: UserId) {
+  const inviteUser = Effect.fnUntraced(function* (
+    { displayName, roomId, sender }: ThirdPartyInvite,
+    userId: UserId,
+    signed: SignedInvite
+  ) {
     const membership = yield* memberships.membership(userId, roomId)
     if (Option.isSome(membership) && ["invite", "join"].includes(membership.value.membership)) return
-    yield* rooms.setMembership({ userId: sender, tokenId: 0, deviceId: "" }, roomId, "invite", userId)
+    const session = { userId: sender, tokenId: 0, deviceId: "" }
+    if (!(yield* isToday(roomId))) return yield* rooms.setMembership(session, roomId, "invite", userId)
+    const third_party_invite = { display_name: displayName, signed: signed as unknown as JsonObject }
+    yield* rooms.setState(session, roomId, "m.room.member", userId, { membership: "invite", third_party_invite })
   })
 
-  const take = Effect.fn("ThirdPartyInvites.take")(function* ({ mxid, room_id, sender, signed }: BoundInvite) {
+  const take = Effect.fn("ThirdPartyInvites.take")(function* ({ mxid, room_id, sender, signed }: SignedFor) {
     const found = yield* invites.find(signed.token)
     if (Option.isNone(found) || found.value.roomId !== room_id || found.value.sender !== sender) {
       return yield* new Forbidden({ error: "There is no such invitation" })
@@ -203,7 +260,7 @@ const make = Effect.gen(function* () {
     if (claim === "ended") return
     if (claim === "busy") return yield* notYet("The user is being invited")
     if (claim !== "claimed") return yield* new Forbidden({ error: "Another user has taken the invitation" })
-    yield* inviteUser(found.value, mxid).pipe(
+    yield* inviteUser(found.value, mxid, signed).pipe(
       Effect.tapError((error) => (isFinal(error) ? invites.end(signed.token) : Effect.void)),
       Effect.onError(() => invites.release(signed.token))
     )
@@ -212,9 +269,15 @@ const make = Effect.gen(function* () {
 
   const passOn = (bound: BoundInvite): Effect.Effect<void, MatrixError> => {
     const home = serverNameOf(bound.sender)
-    return home === serverName
-      ? take(bound)
-      : Effect.mapError(federation.exchangeThirdPartyInvite(home, bound), toMatrixError)
+    if (home === serverName) return take(bound)
+    // Nobody here may be in the room, so its version is not known: the dialect is the one that the server takes it in.
+    return todays.exchangeThirdPartyInvite(home, bound.room_id, templateOf(bound)).pipe(
+      Effect.catchIf(
+        (error) => error._tag === "RemoteRefused" && error.status === 404,
+        () => federation.exchangeThirdPartyInvite(home, bound)
+      ),
+      Effect.mapError(toMatrixError)
+    )
   }
 
   const requireOurs = Effect.fnUntraced(function* (mxid: UserId) {
@@ -248,7 +311,21 @@ const make = Effect.gen(function* () {
     yield* take(bound)
   })
 
-  return ThirdPartyInvites.of({ invite, onBind, exchange })
+  const exchangeToday = Effect.fn("ThirdPartyInvites.exchangeToday")(function* (
+    origin: ServerName,
+    roomId: RoomId,
+    template: JsonObject
+  ) {
+    if (!(yield* isToday(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
+    const bound = decodeTemplate(template)
+    if (Result.isFailure(bound)) return yield* new BadJson({ error: describeIssue(bound.failure.issue).text })
+    const { content, room_id, sender, state_key: mxid } = bound.success
+    if (serverNameOf(mxid) !== origin) return yield* new Forbidden({ error: `${mxid} is no user of ${origin}` })
+    if (room_id !== roomId) return yield* new BadJson({ error: "room_id: expected the room of the path" })
+    yield* take({ mxid, room_id, sender, signed: content.third_party_invite.signed })
+  })
+
+  return ThirdPartyInvites.of({ invite, onBind, exchange, exchangeToday })
 })
 
 export class ThirdPartyInvites extends Context.Service<
@@ -271,6 +348,12 @@ export class ThirdPartyInvites extends Context.Service<
     readonly onBind: (bound: OnBind) => Effect.Effect<void, MatrixError>
     /** The home server of the user passes an invitation of a user of ours on. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED. */
     readonly exchange: (origin: ServerName, roomId: RoomId, bound: BoundInvite) => Effect.Effect<void, MatrixError>
+    /** The same in today's form: an invite without its place. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON. */
+    readonly exchangeToday: (
+      origin: ServerName,
+      roomId: RoomId,
+      template: JsonObject
+    ) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/ThirdPartyInvites") {
   static readonly layer = Layer.effect(ThirdPartyInvites, make)

@@ -8,6 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
+import type { RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { Context, type Effect, type Result, Schema } from "effect"
 
@@ -16,7 +17,9 @@ export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFa
   destination: Schema.String,
   reason: Schema.String,
   /** The errcode that the other server gave. */
-  errcode: Schema.optionalKey(Schema.String)
+  errcode: Schema.optionalKey(Schema.String),
+  /** When it may be asked again, in ms, where it says so. */
+  retryAfter: Schema.optionalKey(Schema.Number)
 }) {}
 
 /** A room's state with the events that authorise it. */
@@ -102,5 +105,7 @@ export class RemoteRooms extends Context.Service<
       event: Event,
       shown: ReadonlyArray<Event>
     ) => Effect.Effect<Event, RemoteFailure>
+    /** The event with the signature of the room's policy server, which may be this server. */
+    readonly askPolicy: (policy: RoomPolicy, version: RoomVersion, event: Event) => Effect.Effect<Event, RemoteFailure>
   }
 >()("greenroom/actors/room/RemoteRooms") {}

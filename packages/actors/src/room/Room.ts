@@ -9,7 +9,7 @@
  * Source: "Room structure" and "Rooms" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import {
   BadJson,
@@ -19,6 +19,7 @@ import {
   NotFound,
   TooLarge
 } from "@greenroom/protocol/MatrixError"
+import { needsRecommendation } from "@greenroom/room/RoomPolicy"
 import type { EventProposal, PduProblem, StateLookup } from "@greenroom/room/RoomVersion"
 import type { SigningKey } from "@greenroom/room/Signing"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
@@ -35,6 +36,7 @@ import type { RoomState } from "./internal/RoomState.ts"
 import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
 import { type Create, type CreatedRoom, type Redact, Room, type RoomTransaction } from "./RoomProtocol.ts"
+import { admits } from "./ServerAcl.ts"
 
 // --- State ----------------------------------------------------------------------------------------------------------
 
@@ -137,7 +139,10 @@ const behaviour = Effect.gen(function* () {
     return { event, durable: log.append(room.commit(step, also(event))) }
   }
 
-  /** Appends an event that names some of the forward extremities: it is placed by the state after these. */
+  /**
+   * Appends an event that names some of the forward extremities, or that a policy server is asked about first: it is placed
+   * by the state after those that it names. The room may move on meanwhile.
+   */
   const appendAmong = Effect.fnUntraced(function* (
     room: RoomState,
     proposal: EventProposal,
@@ -145,11 +150,13 @@ const behaviour = Effect.gen(function* () {
     key: SigningKey,
     transaction: RoomTransaction | undefined
   ) {
-    const { built, state } = yield* graph.build(room, proposal, now, serverName, room.sealFor(proposal, key))
+    const seal = room.policy === undefined ? room.sealFor(proposal, key) : key
+    const { built, state } = yield* graph.build(room, proposal, now, serverName, seal)
     if (Result.isFailure(built)) return yield* Effect.fail(refusePdu(built.failure))
-    const event = withUnsigned(built.success, state, transaction)
-    const refused = refusalOf(room, event, state) ?? refusalOf(room, event)
+    const proposed = withUnsigned(built.success, state, transaction)
+    const refused = refusalOf(room, proposed, state) ?? refusalOf(room, proposed)
     if (refused !== undefined) return yield* Effect.fail(refused)
+    const event = yield* federation.policies.recommended(room, proposed)
     const before = new Set(room.servers.keys())
     const placed = yield* graph.place(room, event, {
       relayTo: (after) => after.destinations(event, before),
@@ -171,6 +178,9 @@ const behaviour = Effect.gen(function* () {
   ) {
     const now = at ?? (yield* Clock.currentTimeMillis)
     const key = yield* signingKey
+    if (room.policy !== undefined && needsRecommendation(proposal)) {
+      return yield* appendAmong(room, proposal, now, key, transaction)
+    }
     const appended = yield* inTurn(1, () =>
       appendNow(room, proposal, now, key, transaction, (event) => ({
         transactions: transaction === undefined ? [] : [answerTo(transaction, event)],
@@ -392,6 +402,10 @@ const behaviour = Effect.gen(function* () {
   const setTyping = Effect.fnUntraced(function* (userId: UserId, isTyping: boolean, timeout: number) {
     const room = yield* loadExisting
     if (room.membershipOf(userId) !== "join") return yield* new Forbidden({ error: "The sender must be in the room" })
+    const server = serverNameOf(userId)
+    if (server !== room.ours && !admits(room.lookup, server)) {
+      return yield* new Forbidden({ error: `${server} is kept out of the room by its m.room.server_acl` })
+    }
     if (!isTyping) return yield* stopTyping(userId)
     const after = Math.min(timeout, maxTypingTimeout)
     yield* FiberMap.run(typing, userId, Effect.andThen(Effect.sleep(after), noLongerTypes(userId)))
@@ -443,6 +457,7 @@ const behaviour = Effect.gen(function* () {
       ),
     ReceiveInvite: ({ payload }) =>
       durably(federation.receiveInvite(payload.origin, payload.event, payload.version, payload.shown ?? []), true),
+    ReceiveRetraction: ({ payload }) => durably(federation.receiveRetraction(payload.event), true),
     Servers: () => Effect.map(load, (room) => room.takingPart),
     JoinRemotely: ({ payload }) =>
       durably(federation.joinRemotely(payload.userId, payload.content, payload.servers), true),

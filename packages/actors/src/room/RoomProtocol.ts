@@ -183,6 +183,12 @@ export const ReceiveInvite = Rpc.make("ReceiveInvite", {
   error: MatrixError
 })
 
+/** Another server takes back the invitation of one of our users, or refuses their knock. */
+export const ReceiveRetraction = Rpc.make("ReceiveRetraction", {
+  payload: { event: Event },
+  error: MatrixError
+})
+
 /** Which servers take part in the room; none if ours does not. */
 export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), error: MatrixError })
 
@@ -243,6 +249,7 @@ export const Room = Entity.make("Room", [
   InviteJoin,
   GetState,
   ReceiveInvite,
+  ReceiveRetraction,
   Servers,
   JoinRemotely,
   LeaveRemotely,

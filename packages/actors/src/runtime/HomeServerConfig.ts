@@ -37,6 +37,15 @@ export interface HomeServerSettings {
   readonly identityServers?: ReadonlyArray<string>
   /** Where other servers reach this one, where that is not its name: a host name or address, perhaps with a port. */
   readonly federationAddress?: string
+  /** How the policy servers of rooms are asked. */
+  readonly policyServers?: {
+    /** How long one may take to answer, in ms (default 10,000). */
+    readonly timeout?: number
+    /** How often one is asked again that does not answer (default 1). */
+    readonly retries?: number
+    /** Whether events are sent all the same where the policy server does not answer (default false). */
+    readonly sendAnyway?: boolean
+  }
   /** How much one user or one room may have. */
   readonly limits?: Partial<Limits>
   /** The application services of this server (default: none). Their IDs and `as_token`s differ. */

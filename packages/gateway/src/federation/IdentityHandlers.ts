@@ -13,6 +13,7 @@ import { OnBind } from "@greenroom/protocol/identity/OnBind"
 import type { Json } from "@greenroom/protocol/Json"
 import { BadJson, NotJson } from "@greenroom/protocol/MatrixError"
 import { Effect, Result, Schema } from "effect"
+import type { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
@@ -30,14 +31,15 @@ export const identityHandlers = HttpApiBuilder.group(FederationApi, "identity", 
   Effect.gen(function* () {
     const invites = yield* ThirdPartyInvites
     const limit = yield* RateLimit
-    return handlers.handleRaw("onBind", ({ request }) =>
-      Effect.gen(function* () {
-        yield* limit.takeFrom("anonymous", addressOf(request))
-        const bound = decodeOnBind(yield* Effect.flatMap(readBody(request, maxBodyBytes), parse))
-        if (Result.isFailure(bound)) return yield* new BadJson({ error: describeIssue(bound.failure.issue).text })
-        yield* invites.onBind(bound.success)
-        return done
-      })
-    )
+    const onBind = Effect.fnUntraced(function* (request: HttpServerRequest.HttpServerRequest) {
+      yield* limit.takeFrom("anonymous", addressOf(request))
+      const bound = decodeOnBind(yield* Effect.flatMap(readBody(request, maxBodyBytes), parse))
+      if (Result.isFailure(bound)) return yield* new BadJson({ error: describeIssue(bound.failure.issue).text })
+      yield* invites.onBind(bound.success)
+      return done
+    })
+    return handlers
+      .handleRaw("onBind", ({ request }) => onBind(request))
+      .handleRaw("onBindToday", ({ request }) => onBind(request))
   })
 )

@@ -6,6 +6,7 @@
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import { encodeJson } from "@greenroom/actors/federation/SlicedJson"
+import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { MembershipHandshake } from "@greenroom/actors/room/RemoteRooms"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
@@ -92,6 +93,7 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
     const { serverName } = yield* HomeServerConfig
     const federation = yield* Federation
     const servers = yield* ServerServer
+    const thirdPartyInvites = yield* ThirdPartyInvites
 
     const pdusOf = (pdus: ReadonlyArray<JsonObject>) =>
       Effect.flatMap(Clock.currentTimeMillis, (origin_server_ts) =>
@@ -231,6 +233,11 @@ export const serverServerHandlers = HttpApiBuilder.group(ServerServerApi, "serve
       .handleRaw("hierarchy", ({ params, query }) =>
         SignedRequest.use(({ origin }) =>
           Effect.flatMap(servers.hierarchy(origin, params.roomId, query.suggested_only === "true"), large)
+        )
+      )
+      .handleRaw("exchangeThirdPartyInvite", ({ params }) =>
+        signed((origin, template) =>
+          Effect.andThen(thirdPartyInvites.exchangeToday(origin, params.roomId, template), large({}))
         )
       )
       .handle("queryProfile", ({ query }) =>

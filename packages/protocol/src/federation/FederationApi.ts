@@ -249,6 +249,12 @@ export class IdentityGroup extends HttpApiGroup.make("identity")
         text: "The body is an `OnBind`. Its signatures are the proof. Errors: M_FORBIDDEN, M_BAD_JSON, M_LIMIT_EXCEEDED.",
         who: "identity servers"
       })
+    ),
+    HttpApiEndpoint.put("onBindToday", "/3pid/onbind", { payload: AnyObject, success: Done }).annotateMerge(
+      documented({
+        summary: "The same, as identity servers of today say it",
+        who: "identity servers"
+      })
     )
   )
   .prefix(federationPrefix)

@@ -202,6 +202,19 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
         who: "servers whose users may know of the space"
       })
     ),
+    HttpApiEndpoint.put("exchangeThirdPartyInvite", "/v1/exchange_third_party_invite/:roomId", {
+      params: inRoom,
+      payload: AnyObject,
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Invite a user whose address was invited",
+        text:
+          "The body is the invite without its place in the room: `content.third_party_invite.signed` is what the identity " +
+          "server signed when the address was bound to the user. Errors: M_NOT_FOUND, M_FORBIDDEN, M_BAD_JSON.",
+        who: "the home server of the user"
+      })
+    ),
     HttpApiEndpoint.get("queryProfile", "/v1/query/profile", {
       query: { user_id: UserId, field: Schema.optional(ProfileField) },
       success: AnyObject

@@ -226,6 +226,13 @@ const verify =
     }
   }
 
+const isSignedBy =
+  (form: PduForm): EventFormat["isSignedBy"] =>
+  (event, server, keys) => {
+    if (event.signatures[server] === undefined) return false
+    return checkSignature(bytesOf(signedText(form, pduOf(form, event))), event.signatures, server, keys) === undefined
+  }
+
 /** The event format of a room version. */
 export const eventFormat = (options: FormatOptions): EventFormat => ({
   maxPrevEvents,
@@ -246,5 +253,6 @@ export const eventFormat = (options: FormatOptions): EventFormat => ({
     throw new Error(`${inviteJoin.event_id} is no event of room version ${options.id}`)
   },
   verify: verify(options),
+  isSignedBy: isSignedBy(options),
   sign: (event, key) => withSignature(event, signedText(options, pduOf(options, event)), key)
 })

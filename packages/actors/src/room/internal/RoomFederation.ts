@@ -24,14 +24,15 @@ import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
 import { Clock, Effect, Result } from "effect"
 import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome, TakenMembership } from "../RoomProtocol.ts"
+import { admits } from "../ServerAcl.ts"
 import { shownState } from "../ShownState.ts"
 import { makeRestrictedJoins } from "./RestrictedJoins.ts"
 import { makeRoomHandshakes } from "./RoomHandshakes.ts"
 import { makeRoomHistory } from "./RoomHistory.ts"
 import { type Failure, makeRoomIntake } from "./RoomIntake.ts"
+import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
-import { admits } from "./ServerAcl.ts"
 
 /** How long events of other servers wait for a join of ours that is under way. */
 const longestJoinWait = "20 seconds"
@@ -46,6 +47,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const handshakes = yield* makeRoomHandshakes(writer, intake)
   const history = yield* makeRoomHistory(writer, intake)
   const restricted = yield* makeRestrictedJoins
+  const policies = yield* makeRoomPolicies
 
   // On Receive
 
@@ -67,7 +69,8 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       if (!mayKnow(now, origin, events)) return yield* notFound
       if (!admits(now.lookup, origin)) return events.map(({ event_id }) => ({ event_id, error: keptOut(origin) }))
       const handled = events.filter((event) => !unhandled.has(event.event_id))
-      const gap = yield* gaps.close(now, origin, handled)
+      const closed = yield* gaps.close(now, origin, handled)
+      const gap = { ...closed, events: yield* policies.recommendedAll(now, closed.events) }
       const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution)))
       return events.map(({ event_id }) => {
         const error = unhandled.has(event_id) ? "The PDU cannot be handled" : "circular"
@@ -186,10 +189,17 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     event: Event,
     allowance: Allowance
   ): Effect.Effect<TakenMembership, Failure> =>
-    Effect.flatMap(takeMembership(origin, handshake, event), ({ event, room }) =>
+    Effect.flatMap(takeRecommended(origin, handshake, event), ({ event, room }) =>
       handshake === "join"
         ? Effect.map(stateBefore(room, event.event_id, allowance), (state) => ({ event, ...state }))
         : Effect.succeed({ event, state: handshake === "knock" ? shownState(room.lookup) : [], authChain: [] })
+    )
+
+  /** The policy server of the room may refuse the membership, which then fails. */
+  const takeRecommended = (origin: ServerName, handshake: MembershipHandshake, event: Event) =>
+    Effect.flatMap(
+      Effect.flatMap(loadOurs, (room) => policies.recommended(room, event)),
+      (signed) => takeMembership(origin, handshake, signed)
     )
 
   const takeMembership = (origin: ServerName, handshake: MembershipHandshake, event: Event) =>
@@ -271,5 +281,16 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       room.servers.has(origin) && admits(room.lookup, origin) ? Effect.succeed(room) : notFound
     )
 
-  return { graph, restricted, receive, makeMembership, sendMembership, inviteJoin, getState, ...handshakes, ...history }
+  return {
+    graph,
+    policies,
+    restricted,
+    receive,
+    makeMembership,
+    sendMembership,
+    inviteJoin,
+    getState,
+    ...handshakes,
+    ...history
+  }
 })

@@ -7,6 +7,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
+import { isRecommended, needsRecommendation } from "@greenroom/room/RoomPolicy"
 import {
   type EventProposal,
   type PduProblem,
@@ -221,7 +222,10 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       room.version.authorise(event, lookup)
     const isHistory = historyNid !== undefined
     const current = yield* currentFor(room, event, given === undefined ? undefined : before)
-    const softly = refusal === undefined && !isHistory ? room.version.authorise(event, current) : undefined
+    const softly =
+      refusal === undefined && !isHistory
+        ? (room.version.authorise(event, current) ?? unrecommended(room, event))
+        : undefined
     const status =
       refusal !== undefined
         ? EventStatus.rejected
@@ -388,6 +392,14 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>
+
+/** Why an event is not shown that the room's policy server has not signed. Whom to ask is not the graph's matter. */
+const unrecommended = (room: RoomState, event: Event): Refusal | undefined => {
+  const { policy } = room
+  if (policy === undefined || !needsRecommendation(event) || isRecommended(room.version, event, policy))
+    return undefined
+  return { rule: `The policy server ${policy.via} of the room has not signed the event` }
+}
 
 /** Whether an event that names so many predecessors might fit if it named fewer. */
 const isCrowded = (built: Result.Result<Event, PduProblem>, named: number): boolean =>

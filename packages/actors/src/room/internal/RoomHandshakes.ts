@@ -24,6 +24,7 @@ import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState 
 import type { RoomTransaction } from "../RoomProtocol.ts"
 import { shownState } from "../ShownState.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
+import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
@@ -45,11 +46,20 @@ const answerOf = ({ errcode, reason }: RemoteFailure): string =>
   errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
 
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
-  const { load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
+  const { forget, load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } =
+    writer
   const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
   const remote = yield* RemoteRooms
   const unfinished = yield* UnfinishedMembershipStore
+  const policies = yield* makeRoomPolicies
   const scope = yield* Effect.scope
+
+  /**
+   * The room is known here from now on, with this version: until this server takes part in it, another server's word for
+   * the version counts no more than the next one's.
+   */
+  const prepare = (versionId: string) =>
+    Effect.flatMap(rooms.prepare(roomId, versionId, "private"), (isChanged) => (isChanged ? forget : Effect.void))
 
   // On ReceiveInvite: one of our users is invited
 
@@ -73,7 +83,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           return yield* new BadJson({ error: `The PDU is not an invite by a user of ${origin}` })
         }
         const signed = version.sign(event, yield* signingKey)
-        yield* rooms.prepare(roomId, versionId, "private")
+        yield* prepare(versionId)
         const room = yield* load
         // In a room that we are in, the invite comes as an event like any other.
         if (room.isOurs) return signed
@@ -81,6 +91,32 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         if (room.membershipOf(userId) === "ban") return yield* new Forbidden({ error: `${userId} is banned` })
         yield* yield* withNids(1, () => logOutside(room, withShown(signed, shown), userId))
         return signed
+      })
+    )
+
+  // On ReceiveRetraction: an invitation of one of our users is taken back, or their knock is refused
+
+  /**
+   * The word of the server whose user invited counts: what else may be behind the membership cannot be seen from outside
+   * of the room. A knock is refused by the server that took it.
+   */
+  const receiveRetraction = (event: Event): Effect.Effect<void, Failure> =>
+    one.withPermits(1)(
+      Effect.gen(function* () {
+        const userId = event.state_key as UserId
+        const known = yield* rooms.membership(userId, roomId)
+        if (Option.isNone(known) || !["invite", "knock"].includes(known.value.membership)) {
+          return yield* new NotFound({ error: `${userId} has no invitation to ${roomId}` })
+        }
+        const isKnock = known.value.membership === "knock"
+        const speakers = isKnock ? yield* unfinished.servers(roomId, userId) : [serverNameOf(known.value.sender)]
+        if (!speakers.includes(event.origin)) {
+          return yield* new Forbidden({ error: `${event.origin} has not invited ${userId}` })
+        }
+        const room = yield* load
+        if (room.isOurs || (yield* graph.known(room, [event.event_id])).has(event.event_id)) return
+        yield* yield* withNids(1, () => logOutside(room, event, userId))
+        yield* unfinished.remove(roomId, userId)
       })
     )
 
@@ -248,7 +284,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     event: Event,
     answer: RemoteState
   ) {
-    yield* rooms.prepare(roomId, version.id, "private")
+    yield* prepare(version.id)
     const room = yield* load
     yield* remote.joinedThrough(server, roomId)
     // Somebody of ours may have joined meanwhile; then the join is an event like any other.
@@ -344,7 +380,9 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     one.withPermits(1)(
       Effect.gen(function* () {
         const known = yield* rooms.membership(userId, roomId)
-        if (Option.isNone(known) || known.value.membership === "leave") return yield* tellOfLeave(userId, servers)
+        const remembered = yield* unfinished.servers(roomId, userId)
+        const through = [...remembered, ...servers]
+        if (Option.isNone(known) || known.value.membership === "leave") return yield* tellOfLeave(userId, through)
         const room = yield* load
         if (room.isOurs) return yield* unfinished.remove(roomId, userId)
         const now = yield* Clock.currentTimeMillis
@@ -358,7 +396,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         const place = { prevEvents: [], state: () => undefined, now }
         const event = room.version.build(proposal, place, yield* signingKey)
         yield* yield* withNids(1, () => logOutside(room, event, userId))
-        yield* tellOfLeave(userId, servers)
+        yield* tellOfLeave(userId, through)
       })
     )
 
@@ -368,6 +406,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         Effect.gen(function* () {
           const { event, version } = yield* complete(server, "knock", userId, content)
           const { shown } = yield* remote.sendMembership(server, version, "knock", event)
+          yield* unfinished.put({ roomId, userId, membership: "knock", servers: [server], content: {} })
           return { event: withShown(event, shown), version }
         })
       )
@@ -375,7 +414,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       Effect.flatMap(({ event, version }) =>
         one.withPermits(1)(
           Effect.gen(function* () {
-            yield* rooms.prepare(roomId, version.id, "private")
+            yield* prepare(version.id)
             const room = yield* load
             if (!room.isOurs) yield* yield* withNids(1, () => logOutside(room, event, userId))
             return { event_id: event.event_id }
@@ -427,8 +466,9 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     if (Result.isFailure(built)) return yield* new BadJson({ error: "The invite is too large" })
     const refusal = room.version.authorise(built.success, state) ?? room.version.authorise(built.success, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
+    const invite = yield* policies.recommended(room, built.success)
     const signed = yield* Effect.mapError(
-      remote.invite(serverNameOf(invited), room.version, built.success, shownState(room.lookup, sender)),
+      remote.invite(serverNameOf(invited), room.version, invite, shownState(room.lookup, sender)),
       (failure): MatrixError =>
         failure.errcode === "M_FORBIDDEN" || failure.errcode === "M_NOT_FOUND"
           ? new Forbidden({ error: failure.reason })
@@ -450,6 +490,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
 
   return {
     receiveInvite,
+    receiveRetraction,
     joinRemotely,
     leaveRemotely,
     knockRemotely,

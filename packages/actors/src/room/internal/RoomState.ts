@@ -4,6 +4,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { policyIn, type RoomPolicy } from "@greenroom/room/RoomPolicy"
 import { type EventProposal, type RoomVersion, type StateLookup, stateKeyOf } from "@greenroom/room/RoomVersion"
 import type { SigningKey } from "@greenroom/room/Signing"
 import {
@@ -228,6 +229,11 @@ export class RoomState {
     this.extremities = [this.extremityOf(event, this.ref)]
     this.branches.clear()
     this.sendTo(step, nid, this.destinations(event, servers))
+  }
+
+  /** The policy server whose recommendation events need now. */
+  get policy(): RoomPolicy | undefined {
+    return policyIn(this.lookup, (server) => this.servers.has(server))
   }
 
   extremityOf(event: Event, after: StateRef): Extremity {

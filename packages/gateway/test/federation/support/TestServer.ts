@@ -95,7 +95,8 @@ const noRooms = Layer.succeed(ServerServer, {
 const noInvites = Layer.succeed(ThirdPartyInvites, {
   invite: () => nothing,
   onBind: () => nothing,
-  exchange: () => nothing
+  exchange: () => nothing,
+  exchangeToday: () => nothing
 })
 
 /** No files are there. */

@@ -1,0 +1,126 @@
+/**
+ * The rules of a policy server: what a room's community does not want to see. A rule looks at one event and says why it is
+ * refused, in words for its sender, or nothing. The first refusal counts. `PolicyServer` applies them.
+ *
+ * @example
+ * import { defineRule, flood, links } from "@greenroom/actors/policy/PolicyRules"
+ *
+ * const noShouting = defineRule(({ text }) =>
+ *   text.length > 20 && text === text.toUpperCase() ? "Please do not shout" : undefined
+ * )
+ *
+ * export default [flood({ events: 10, seconds: 30 }), links({ allowed: ["matrix.org"] }), noShouting]
+ *
+ * Source: "Policy servers" of the server-server specification; "Moderation policy lists" of the client-server one.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { matchesGlob, parseGlob } from "@greenroom/protocol/Glob"
+import { serverNameOf } from "@greenroom/protocol/Identifiers"
+import { isJsonObject } from "@greenroom/protocol/Json"
+
+/** What a rule may look at. */
+export interface PolicyQuestion {
+  readonly event: Event
+  /** What a message says, as its readers see it: `body` and `formatted_body`; empty for everything else. */
+  readonly text: string
+  /** Milliseconds since 1970. */
+  readonly now: number
+  /** Since when the sender has had their membership in the room, as their server says; undefined for who is not in it. */
+  readonly joinedAt: number | undefined
+  /** How many events of this sender in this room were judged in the last `ms` milliseconds, with this one. */
+  readonly recentEvents: (ms: number) => number
+  /** The rules of the moderation policy lists that the operator has named. */
+  readonly lists: ReadonlyArray<ListedRule>
+}
+
+/** An m.policy.rule.* of a moderation policy list that recommends a ban. */
+export interface ListedRule {
+  readonly kind: "user" | "server" | "room"
+  /** A glob. */
+  readonly entity: string
+  readonly reason: string
+}
+
+/** Why the event is refused, or undefined. */
+export type PolicyRule = (question: PolicyQuestion) => string | undefined
+
+/** A rule of your own. */
+export const defineRule = (rule: PolicyRule): PolicyRule => rule
+
+const isMessage = ({ event }: PolicyQuestion): boolean =>
+  event.type === "m.room.message" || event.type === "m.room.encrypted" || event.type === "m.sticker"
+
+/** The hosts of the links in a text. */
+const hostsIn = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/\bhttps?:\/\/([^\s/?#"'<>)]+)/gi)].map((match) =>
+    match[1]!.toLowerCase().replace(/^.*@|:[0-9]+$/g, "")
+  )
+
+const isBelow = (host: string, domain: string): boolean => host === domain || host.endsWith(`.${domain}`)
+
+/** Refuses messages that match one of the patterns. */
+export const spam =
+  (...patterns: ReadonlyArray<RegExp>): PolicyRule =>
+  ({ text }) =>
+    patterns.some((pattern) => pattern.test(text)) ? "The message looks like spam" : undefined
+
+/** Refuses what goes beyond so many events of one sender in so many seconds. */
+export const flood =
+  ({ events, seconds }: { readonly events: number; readonly seconds: number }): PolicyRule =>
+  (question) =>
+    isMessage(question) && question.recentEvents(seconds * 1_000) > events
+      ? "You are sending messages too fast"
+      : undefined
+
+/** Refuses messages with links to other hosts than these and what is below them. */
+export const links =
+  ({ allowed = [] }: { readonly allowed?: ReadonlyArray<string> } = {}): PolicyRule =>
+  ({ text }) =>
+    hostsIn(text).some((host) => !allowed.some((domain) => isBelow(host, domain)))
+      ? "Links are not allowed here"
+      : undefined
+
+/** Refuses files: all, or of these `msgtype`s. */
+export const media =
+  (types: ReadonlyArray<string> = ["m.image", "m.video", "m.audio", "m.file"]): PolicyRule =>
+  ({ event }) =>
+    event.type === "m.sticker" || (event.type === "m.room.message" && types.includes(String(event.content.msgtype)))
+      ? "Files are not allowed here"
+      : undefined
+
+/** Applies rules to those alone who have joined the room within so many minutes. */
+export const newAccounts =
+  ({ minutes }: { readonly minutes: number }, ...rules: ReadonlyArray<PolicyRule>): PolicyRule =>
+  (question) => {
+    const { joinedAt, now } = question
+    if (joinedAt !== undefined && now - joinedAt > minutes * 60_000) return undefined
+    return firstRefusal(rules, question)
+  }
+
+/** Refuses whom a moderation policy list bans: users and servers. */
+export const policyLists: PolicyRule = ({ event, lists }) => {
+  const found = lists.find(({ entity, kind }) => {
+    const subject = kind === "user" ? event.sender : kind === "server" ? serverNameOf(event.sender) : event.room_id
+    return matchesGlob(subject, parseGlob(entity))
+  })
+  return found === undefined ? undefined : `Banned by a policy list: ${found.reason}`
+}
+
+/** What the first rule says that refuses. */
+export const firstRefusal = (rules: ReadonlyArray<PolicyRule>, question: PolicyQuestion): string | undefined => {
+  for (const rule of rules) {
+    const refusal = rule(question)
+    if (refusal !== undefined) return refusal
+  }
+  return undefined
+}
+
+const texts = (value: unknown): ReadonlyArray<string> => (typeof value === "string" ? [value] : [])
+
+/** What the readers of an event read: also that which an edit puts in its place. */
+export const textOf = ({ content, type }: Event): string => {
+  if (type !== "m.room.message") return ""
+  const edited = content["m.new_content"]
+  const parts = [content, ...(isJsonObject(edited) ? [edited] : [])]
+  return parts.flatMap(({ body, formatted_body }) => [...texts(body), ...texts(formatted_body)]).join("\n")
+}

@@ -1,0 +1,160 @@
+/**
+ * This server as the policy server of rooms whose m.room.policy names it: it signs the events that its rules let pass. The
+ * sender's server, or any other that has the event, asks for it.
+ *
+ * An event is judged once: whoever asks again gets the same answer, so that a retry does not count as a flood.
+ *
+ * Source: "Policy servers" of the server-server specification, `POST /_matrix/policy/v1/sign`.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isRoomId, type RoomId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { BadJson, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { needsRecommendation, policyIn, policyKeyId } from "@greenroom/room/RoomPolicy"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
+import * as MonotonicCache from "@greenroom/store/MonotonicCache"
+import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { type StateKey, StateStore } from "@greenroom/store/StateStore"
+import { Clock, Context, Effect, Layer, Option, Result } from "effect"
+import { PduVerification, problemText } from "../federation/PduVerification.ts"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { PolicyConfig } from "./PolicyConfig.ts"
+import { firstRefusal, type ListedRule, policyLists, textOf } from "./PolicyRules.ts"
+
+/** Of how many events the answer is remembered. */
+const rememberedEvents = 10_000
+/** Of how many senders it is remembered when they wrote, and how many times of each. */
+const rememberedSenders = 10_000
+const rememberedTimes = 200
+/** How long policy lists are served from memory. */
+const listsFreshness = "1 minute"
+
+const ruleTypes = ["m.policy.rule.user", "m.policy.rule.server", "m.policy.rule.room"] as const
+const bans: ReadonlySet<unknown> = new Set(["m.ban", "org.matrix.mjolnir.ban"])
+
+const listedRule = ({ content, type }: Event): ReadonlyArray<ListedRule> => {
+  const { entity, reason, recommendation } = content
+  if (typeof entity !== "string" || !bans.has(recommendation)) return []
+  const kind = type.slice("m.policy.rule.".length) as ListedRule["kind"]
+  return [{ kind, entity, reason: typeof reason === "string" ? reason : "" }]
+}
+
+/** Adds the newest to a map that remembers so many. */
+const remember = <K, V>(map: Map<K, V>, key: K, value: V, most: number): void => {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size > most) map.delete(map.keys().next().value!)
+}
+
+const unrecognized = new NotFound({ error: "This server is not the policy server of the room" })
+
+const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
+  const options = yield* PolicyConfig
+  const lists = options.lists ?? []
+  const rules = [...(lists.length > 0 ? [policyLists] : []), ...(options.rules ?? [])]
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+  const verification = yield* PduVerification
+  const key: SigningKey | undefined = rules.length === 0 ? undefined : yield* (yield* PolicyKeyStore).key
+  const publicKey = key === undefined ? undefined : encodeBase64(exportVerifyKey(verifyKeyOf(key)))
+
+  /** Events of the current state of a room; none where this server does not take part in it. */
+  const stateOf = Effect.fnUntraced(function* (roomId: RoomId, keys: ReadonlyArray<StateKey>) {
+    const found = yield* rooms.currentState(roomId)
+    if (Option.isNone(found)) return undefined
+    const { roomNid, state } = found.value
+    return (yield* states.read([{ roomNid, ref: state }], { keys })).map(({ event }) => event)
+  })
+
+  const readLists = Effect.forEach(lists, (roomId) =>
+    Effect.flatMap(rooms.currentState(roomId), (found) =>
+      Option.isNone(found)
+        ? Effect.succeed([])
+        : Effect.map(
+            states.read([{ roomNid: found.value.roomNid, ref: found.value.state }], { types: ruleTypes }),
+            (entries) => entries.flatMap(({ event }) => listedRule(event))
+          )
+    )
+  ).pipe(Effect.map((found) => found.flat()))
+  const listed = yield* MonotonicCache.make({ lookup: () => readLists, capacity: 1, timeToLive: listsFreshness })
+
+  /** Fails with M_NOT_FOUND where another server, or none, is the policy server of the room. */
+  const requirePolicy = Effect.fnUntraced(function* (roomId: RoomId) {
+    const state = yield* stateOf(roomId, [["m.room.policy", ""]])
+    const policy = policyIn(
+      () => state?.[0],
+      (server) => server === serverName
+    )
+    const named = policy?.keys.get(policyKeyId)
+    if (named === undefined || encodeBase64(exportVerifyKey(named)) !== publicKey) return yield* unrecognized
+  })
+
+  /** When senders wrote, by room and user, in ms. */
+  const written = new Map<string, ReadonlyArray<number>>()
+
+  const note = (event: Event, now: number) => {
+    const name = `${event.room_id} ${event.sender}`
+    const times = [...(written.get(name) ?? []), now].slice(-rememberedTimes)
+    remember(written, name, times, rememberedSenders)
+    return (ms: number) => times.filter((at) => at > now - ms).length
+  }
+
+  /** Why an event is refused; undefined lets it pass. */
+  const verdicts = new Map<string, string | undefined>()
+
+  const judge = Effect.fnUntraced(function* (event: Event) {
+    if (verdicts.has(event.event_id)) return verdicts.get(event.event_id)
+    const now = yield* Clock.currentTimeMillis
+    const [member] = (yield* stateOf(event.room_id, [["m.room.member", event.sender]])) ?? []
+    const joinedAt = member?.content.membership === "join" ? member.origin_server_ts : undefined
+    const question = {
+      event,
+      text: textOf(event),
+      now,
+      joinedAt,
+      recentEvents: note(event, now),
+      lists: yield* MonotonicCache.get(listed, "all")
+    }
+    const refusal = firstRefusal(rules, question)
+    remember(verdicts, event.event_id, refusal, rememberedEvents)
+    return refusal
+  })
+
+  const sign = Effect.fn("PolicyServer.sign")(function* (pdu: JsonObject): Effect.fn.Return<JsonObject, MatrixError> {
+    if (key === undefined) return yield* unrecognized
+    const roomId = pdu.room_id
+    if (!isRoomId(roomId)) return yield* new BadJson({ error: "room_id: expected a room ID" })
+    const id = yield* rooms.version(roomId)
+    const version = Option.isSome(id) ? roomVersion(id.value) : undefined
+    if (version === undefined) return yield* unrecognized
+    yield* requirePolicy(roomId)
+    const [verified] = yield* verification.verifyPdus(version, [pdu])
+    const event = yield* Effect.fromResult(
+      Result.mapError(verified!, (problem) => new BadJson({ error: problemText(problem) }))
+    )
+    if (!needsRecommendation(event)) return yield* new BadJson({ error: "m.room.policy itself is not signed" })
+    const refusal = yield* judge(event)
+    if (refusal !== undefined) return yield* new Forbidden({ error: refusal })
+    return { ...version.sign({ ...event, signatures: {} }, key).signatures[serverName]! }
+  })
+
+  return PolicyServer.of({ publicKey: Option.fromUndefinedOr(publicKey), sign })
+})
+
+export class PolicyServer extends Context.Service<
+  PolicyServer,
+  {
+    /** The key that m.room.policy names, in unpadded base64; none where this server is no policy server. */
+    readonly publicKey: Option.Option<string>
+    /**
+     * Signs a PDU whose sender's server has signed it: the signature by `ed25519:policy_server`. Errors: M_FORBIDDEN with
+     * the reason of the rule that refuses, M_NOT_FOUND where the room has another policy server, M_BAD_JSON.
+     */
+    readonly sign: (pdu: JsonObject) => Effect.Effect<JsonObject, MatrixError>
+  }
+>()("greenroom/actors/PolicyServer") {
+  static readonly layer = Layer.effect(PolicyServer, make)
+}

@@ -1,0 +1,84 @@
+/**
+ * The recommendations of a room's policy server: its signature is asked for before an event of ours is sent, and for events
+ * of other servers that come without one.
+ *
+ * Source: "Policy servers" of the server-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { ConnectionFailed, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { isRecommended, needsRecommendation, type RoomPolicy } from "@greenroom/room/RoomPolicy"
+import { Effect, Result } from "effect"
+import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { type RemoteFailure, RemoteRooms } from "../RemoteRooms.ts"
+import type { RoomState } from "./RoomState.ts"
+
+/** How many events one policy server is asked about at once. */
+const concurrency = 4
+
+/** How often a policy server that does not answer is asked again. */
+const defaultRetries = 1
+
+export const makeRoomPolicies = Effect.gen(function* () {
+  const remote = yield* RemoteRooms
+  const { policyServers = {} } = yield* HomeServerConfig
+  const { retries = defaultRetries, sendAnyway = false } = policyServers
+
+  const isLost = ({ errcode }: RemoteFailure): boolean => errcode === undefined
+
+  const ask = (room: RoomState, event: Event, policy: RoomPolicy): Effect.Effect<Event, RemoteFailure> =>
+    Effect.retry(remote.askPolicy(policy, room.version, event), { times: retries, while: isLost })
+
+  /** Whether the event needs a signature that it does not bear: of which server. */
+  const missing = (room: RoomState, event: Event): RoomPolicy | undefined => {
+    const { policy } = room
+    if (policy === undefined || !needsRecommendation(event)) return undefined
+    return isRecommended(room.version, event, policy) ? undefined : policy
+  }
+
+  const refusalOf = ({ errcode, reason, retryAfter }: RemoteFailure, { via }: RoomPolicy): MatrixError => {
+    if (errcode === undefined) {
+      return new ConnectionFailed({ error: `The policy server ${via} of the room cannot be asked now` })
+    }
+    return errcode === "M_LIMIT_EXCEEDED"
+      ? new LimitExceeded({ error: reason, retry_after_ms: retryAfter ?? 5_000 })
+      : new Forbidden({ error: reason })
+  }
+
+  /**
+   * The event with the signature of the policy server, where it needs one. Errors: the refusal in the policy server's words
+   * (M_FORBIDDEN, M_LIMIT_EXCEEDED), or M_CONNECTION_FAILED where it does not answer.
+   */
+  const recommended = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event
+  ): Effect.fn.Return<Event, MatrixError> {
+    const policy = missing(room, event)
+    if (policy === undefined) return event
+    const asked = yield* Effect.result(ask(room, event, policy))
+    if (Result.isSuccess(asked)) return asked.success
+    if (sendAnyway && isLost(asked.failure)) return event
+    return yield* refusalOf(asked.failure, policy)
+  })
+
+  /** The same for events of other servers: those without a recommendation stay without, and are not shown. */
+  const recommendedAll = Effect.fnUntraced(function* (room: RoomState, events: ReadonlyArray<Event>) {
+    if (room.policy === undefined) return events
+    let lost = false
+    return yield* Effect.forEach(
+      events,
+      (event) => {
+        const policy = lost ? undefined : missing(room, event)
+        if (policy === undefined) return Effect.succeed(event)
+        return Effect.catch(ask(room, event, policy), (failure) =>
+          Effect.sync(() => {
+            lost = lost || isLost(failure)
+            return event
+          })
+        )
+      },
+      { concurrency }
+    )
+  })
+
+  return { recommended, recommendedAll, sendAnyway }
+})

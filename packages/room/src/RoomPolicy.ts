@@ -1,0 +1,58 @@
+/**
+ * The policy server of a room: a server that recommends events by its signature. m.room.policy names the server and its
+ * key; it is in force while that server has a joined user in the room. m.room.policy itself needs no recommendation, so
+ * that a policy server which does not answer can be replaced.
+ *
+ * Source: "Policy servers" of the client-server and server-server specifications.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
+import { isJsonObject } from "@greenroom/protocol/Json"
+import { Result } from "effect"
+import type { RoomVersion, StateLookup } from "./RoomVersion.ts"
+import { decodeBase64, importVerifyKey, type VerifyKeys } from "./Signing.ts"
+
+/** The ID of the key by which policy servers sign. */
+export const policyKeyId = "ed25519:policy_server"
+
+export interface RoomPolicy {
+  /** The policy server. */
+  readonly via: ServerName
+  /** Its key by `policyKeyId`. */
+  readonly keys: VerifyKeys
+}
+
+const read = ({ content }: Event): RoomPolicy | undefined => {
+  const { public_keys, via } = content
+  const encoded = isJsonObject(public_keys) ? public_keys.ed25519 : undefined
+  if (typeof via !== "string" || !isServerName(via) || typeof encoded !== "string") return undefined
+  const bytes = decodeBase64(encoded)
+  const key = bytes === undefined ? undefined : importVerifyKey(bytes)
+  return key === undefined || Result.isFailure(key)
+    ? undefined
+    : { via: via as ServerName, keys: new Map([[policyKeyId, key.success]]) }
+}
+
+const known = new WeakMap<Event, { readonly policy: RoomPolicy | undefined }>()
+
+/** What an m.room.policy says, undefined where it is invalid. */
+const readOnce = (event: Event): RoomPolicy | undefined => {
+  const found = known.get(event) ?? { policy: read(event) }
+  known.set(event, found)
+  return found.policy
+}
+
+/** The policy that is in force in a state. `hasMember`: whether a server has a joined user in the room. */
+export const policyIn = (state: StateLookup, hasMember: (server: ServerName) => boolean): RoomPolicy | undefined => {
+  const event = state("m.room.policy", "")
+  const policy = event === undefined ? undefined : readOnce(event)
+  return policy !== undefined && hasMember(policy.via) ? policy : undefined
+}
+
+/** Whether an event needs the recommendation of a policy server. */
+export const needsRecommendation = ({ state_key, type }: Pick<Event, "type" | "state_key">): boolean =>
+  !(type === "m.room.policy" && state_key === "")
+
+/** Whether the policy server has signed the event. */
+export const isRecommended = (version: RoomVersion, event: Event, { keys, via }: RoomPolicy): boolean =>
+  version.isSignedBy(event, via, keys)
