@@ -310,7 +310,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
         yield* sees(bob, (event) => event.event_id === left.event_id)
         const sign = (mxid: string, by = key, token = "token") =>
           Result.getOrThrow(signJson({ mxid, token, sender: alice.userId }, by))
-        const invited = "@invited:evil.test"
+        const invited = `@invited${here.number}:evil.test`
         const invite = (signed: Body, sender = alice.userId, state_key = invited) =>
           evil.event(
             known,
@@ -620,6 +620,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
         yield* talk(here)
         yield* isHealthy(red)
         yield* Fiber.interrupt(held)
+        evil.respond = () => nothing
         evil.hangUp()
       })
     )

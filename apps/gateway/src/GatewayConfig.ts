@@ -26,6 +26,7 @@ import { limitSettings } from "./LimitSettings.ts"
 import { loginSettings } from "./LoginSettings.ts"
 import { mediaSettings } from "./MediaSettings.ts"
 import { monitoringSettings } from "./MonitoringSettings.ts"
+import { policySettings } from "./PolicySettings.ts"
 
 const rate = (kind: keyof typeof defaultRates, description: string) =>
   rateSetting(kind, description, defaultRates[kind], "500/1s")
@@ -176,6 +177,7 @@ export const settings = {
   ...limitSettings,
   ...mediaSettings,
   ...monitoringSettings,
+  ...policySettings,
   identityServers: setting({
     name: "identity_servers",
     description: "The identity servers that are trusted to say whose an email address or phone number is",

@@ -4,6 +4,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import type { HomeServerOptions } from "@greenroom/actors/HomeServer"
 import * as HomeServer from "@greenroom/actors/HomeServer"
+import type { PolicyOptions } from "@greenroom/actors/policy/PolicyConfig"
 import { FederationListener } from "@greenroom/gateway/federation/FederationListener"
 import { tlsCredentials } from "@greenroom/gateway/federation/TlsCredentials"
 import { Gateway } from "@greenroom/gateway/Gateway"
@@ -25,6 +26,7 @@ import type { GatewayConfig } from "./GatewayConfig.ts"
 import { toLimits } from "./LimitSettings.ts"
 import { toLoginOptions } from "./LoginSettings.ts"
 import { toMediaOptions } from "./MediaSettings.ts"
+import { readPolicy, toPolicyServers } from "./PolicySettings.ts"
 import {
   ClusterListenError,
   ClusterNeedsDatabase,
@@ -37,9 +39,10 @@ import {
 interface Files {
   readonly authorities: ReadonlyArray<string>
   readonly appServices: ReadonlyArray<AppServiceRegistration>
+  readonly policy: PolicyOptions
 }
 
-const toHomeServer = (config: GatewayConfig, { appServices, authorities }: Files): HomeServerOptions => ({
+const toHomeServer = (config: GatewayConfig, { appServices, authorities, policy }: Files): HomeServerOptions => ({
   serverName: config.serverName,
   dataDir: config.dataDir,
   ...(config.federationAddress === undefined ? {} : { federationAddress: config.federationAddress }),
@@ -55,6 +58,8 @@ const toHomeServer = (config: GatewayConfig, { appServices, authorities }: Files
   media: toMediaOptions(config),
   identityServers: config.identityServers,
   appServices,
+  policy,
+  policyServers: toPolicyServers(config),
   federation: {
     verifyCertificates: config.federationVerify,
     staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
@@ -153,7 +158,8 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   const files = yield* FileSystem.FileSystem
   const authorities = yield* Effect.forEach(config.federationAuthorities, (file) => files.readFileString(file))
   const appServices = yield* readAppServices(config.appServiceFiles)
-  const homeServer = toHomeServer(config, { authorities, appServices })
+  const policy = yield* readPolicy(config)
+  const homeServer = toHomeServer(config, { authorities, appServices, policy })
   yield* Database.checkFree(homeServer, config.cluster ? "shared" : "alone")
   yield* checkListeners(config)
   const server = announce(config).pipe(

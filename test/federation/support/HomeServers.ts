@@ -20,7 +20,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { type Context, Effect, Exit, Layer, Option, type Redacted, Scope, Stream } from "effect"
 
 /** A port that is free now. */
-const freePort = Effect.callback<number>((resume) => {
+export const freePort = Effect.callback<number>((resume) => {
   const server = createServer()
   server.listen(0, "127.0.0.1", () => {
     const { port } = server.address() as AddressInfo
@@ -39,13 +39,15 @@ interface Place {
   readonly dataDir: string
   readonly databaseUrl: Redacted.Redacted
   readonly addresses: { readonly [serverName: string]: string }
+  readonly options: Partial<HomeServer.HomeServerOptions>
 }
 
-const layerAt = ({ addresses, dataDir, databaseUrl, port, serverName }: Place) => {
+const layerAt = ({ addresses, dataDir, databaseUrl, options, port, serverName }: Place) => {
   const { anonymous, requests, sends } = unlimited
   return FederationListener.layer({ host: "127.0.0.1", port, rates: { anonymous, requests, sends } }).pipe(
     Layer.provideMerge(
       HomeServer.layerOnDatabase({
+        ...options,
         serverName,
         dataDir,
         federation: { verifyCertificates: false, staticServers: addresses }
@@ -114,10 +116,23 @@ export class TestServer {
   }
 }
 
+interface HomeServersOptions {
+  /** What is special about some of them, by name. */
+  readonly options?: { readonly [serverName: string]: Partial<HomeServer.HomeServerOptions> }
+  /** Where servers that the test plays itself listen, by name. */
+  readonly others?: { readonly [serverName: string]: number }
+}
+
 /** Home servers of these names that know each other's addresses; all of them started. They end with the scope. */
-export const homeServers = Effect.fnUntraced(function* (names: ReadonlyArray<string>) {
+export const homeServers = Effect.fnUntraced(function* (
+  names: ReadonlyArray<string>,
+  { options = {}, others = {} }: HomeServersOptions = {}
+) {
   const ports = yield* Effect.forEach(names, () => freePort)
-  const addresses = Object.fromEntries(names.map((name, index) => [name, `127.0.0.1:${ports[index]}`]))
+  const addresses = Object.fromEntries([
+    ...names.map((name, index) => [name, `127.0.0.1:${ports[index]}`]),
+    ...Object.entries(others).map(([name, port]) => [name, `127.0.0.1:${port}`])
+  ])
   return yield* Effect.forEach(names, (name, index) =>
     Effect.gen(function* () {
       const server = new TestServer({
@@ -125,7 +140,8 @@ export const homeServers = Effect.fnUntraced(function* (names: ReadonlyArray<str
         port: ports[index]!,
         dataDir: yield* temporaryDirectory,
         databaseUrl: yield* Effect.orDie(TestDatabase.url),
-        addresses
+        addresses,
+        options: options[name] ?? {}
       })
       yield* Effect.acquireRelease(server.start, () => server.stop)
       return server

@@ -20,7 +20,12 @@ import { generateSigningKey, type SigningKey, verifyKeyOf } from "@greenroom/roo
 import { Effect, Result, type Scope } from "effect"
 import type { Body } from "../../support/Curl.ts"
 import * as GatewayProcess from "../../support/GatewayProcess.ts"
-import type { HomeServer } from "./Network.ts"
+
+/** Where another server listens. */
+export interface Address {
+  readonly serverName: ServerName
+  readonly federationPort: number
+}
 
 export interface FederationAnswer {
   readonly status: number
@@ -185,7 +190,7 @@ export class HostileServer {
 
   /** A request with the signature of this server, or with an Authorization header of the test's own. */
   ask(
-    server: HomeServer,
+    server: Address,
     method: "GET" | "PUT" | "POST",
     path: string,
     content?: Body,
@@ -224,7 +229,7 @@ export class HostileServer {
 
   /** Sends PDUs, as they are, in a transaction. Gives the answers by the IDs of the events. */
   send(
-    server: HomeServer,
+    server: Address,
     pdus: ReadonlyArray<Body>,
     options: { readonly transactionId?: string; readonly edus?: ReadonlyArray<Body> } = {}
   ): Effect.Effect<FederationAnswer> {
@@ -239,7 +244,7 @@ export class HostileServer {
   }
 
   /** Sends events, and gives what the server says of each: undefined where it was taken. */
-  tell(server: HomeServer, ...events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<string | undefined>> {
+  tell(server: Address, ...events: ReadonlyArray<Event>): Effect.Effect<ReadonlyArray<string | undefined>> {
     const pdus = events.map((event) => this.toPdu(event))
     return Effect.map(this.send(server, pdus), ({ body }) =>
       events.map((event) => {
@@ -251,7 +256,7 @@ export class HostileServer {
   }
 
   /** Joins a room of the server by the handshake. */
-  join(server: HomeServer, roomId: string, user: string): Effect.Effect<HostileRoom> {
+  join(server: Address, roomId: string, user: string): Effect.Effect<HostileRoom> {
     return Effect.gen({ self: this }, function* () {
       const [make, send, query] =
         this.dialect === "draft"

@@ -34,6 +34,7 @@ import type { Media } from "@greenroom/actors/media/Media"
 import type { MediaKeeping } from "@greenroom/actors/media/MediaKeeping"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import type { UrlPreviews } from "@greenroom/actors/media/UrlPreviews"
+import type { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
 import type { Presences } from "@greenroom/actors/presence/Presences"
 import type { DelayedEvents } from "@greenroom/actors/room/DelayedEvents"
 import type { PresetRooms } from "@greenroom/actors/room/PresetRooms"
@@ -117,6 +118,7 @@ export type HomeServerServices =
   | SsoLogins
   | PasswordCheck
   | OAuthServer
+  | PolicyServer
   | AddressValidations
   | Moderation
   | Users

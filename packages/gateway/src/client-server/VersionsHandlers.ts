@@ -7,6 +7,7 @@
 import { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import { Moderation } from "@greenroom/actors/account/Moderation"
 import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
+import { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
 import { maxDelay, maxScheduled } from "@greenroom/actors/room/DelayedEvents"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
@@ -14,7 +15,7 @@ import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerA
 import { specificationVersions, type Versions } from "@greenroom/protocol/client-server/VersionsApi"
 import { NotFound, Unrecognized } from "@greenroom/protocol/MatrixError"
 import { defaultRoomVersion, stableVersions } from "@greenroom/room/RoomVersions"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { authMetadata } from "../oauth/OAuthEndpoints.ts"
@@ -85,6 +86,7 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
     const publicUrl = yield* PublicUrl
     const { federationAddress, rtcTransports = [] } = yield* HomeServerConfig
     const { mode } = yield* OAuthServer
+    const { publicKey } = yield* PolicyServer
     const authentication = (url: string) => ({
       "org.matrix.msc2965.authentication": { issuer: `${url}/`, account: `${url}${paths.account}` }
     })
@@ -104,7 +106,12 @@ export const wellKnownHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
           ? Effect.fail(new NotFound({ error: "Other servers reach this one at its server name" }))
           : Effect.succeed({ "m.server": federationAddress })
       )
-      .handle("policyServer", () => Effect.fail(new NotFound({ error: "This server is no policy server" })))
+      .handle("policyServer", () =>
+        Option.match(publicKey, {
+          onNone: () => Effect.fail(new NotFound({ error: "This server is no policy server" })),
+          onSome: (ed25519) => Effect.succeed({ public_keys: { ed25519 } })
+        })
+      )
       .handle("support", () => Effect.fail(new NotFound({ error: "The operator names no contact" })))
   })
 )

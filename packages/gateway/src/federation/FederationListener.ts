@@ -16,6 +16,7 @@ import type { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import type { Media } from "@greenroom/actors/media/Media"
 import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
+import type { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { Nodes } from "@greenroom/actors/runtime/Nodes"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
@@ -34,6 +35,7 @@ import { RateLimit, type Rates, unlimited } from "../RateLimit.ts"
 import { namingRoutes, recording } from "../RequestRecords.ts"
 import { encryptionFederationHandlers } from "../server-server/EncryptionFederationHandlers.ts"
 import { mediaFederationHandlers } from "../server-server/MediaFederationHandlers.ts"
+import { policyFederationHandlers } from "../server-server/PolicyFederationHandlers.ts"
 import { openServerHandlers, serverServerHandlers } from "../server-server/ServerServerHandlers.ts"
 import { federationHandlers } from "./FederationHandlers.ts"
 import { federationHttp } from "./FederationHttp.ts"
@@ -98,7 +100,8 @@ const routes = Layer.merge(HttpApiBuilder.layer(FederationApi), HttpApiBuilder.l
     serverServerHandlers,
     openServerHandlers,
     mediaFederationHandlers,
-    encryptionFederationHandlers
+    encryptionFederationHandlers,
+    policyFederationHandlers
   ]),
   Layer.provide([originAuthenticationLayer, WireErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer),
@@ -159,6 +162,7 @@ export class FederationListener extends Context.Service<
     | RequestAuthentication
     | KeyNotary
     | ThirdPartyInvites
+    | PolicyServer
     | Media
     | Thumbnails
     | CrossSigning

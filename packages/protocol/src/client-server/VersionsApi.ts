@@ -81,7 +81,7 @@ export class WellKnownApi extends HttpApiGroup.make("clientServer.wellKnown")
     HttpApiEndpoint.get("policyServer", "/.well-known/matrix/policy_server", { success: AnyObject }).annotateMerge(
       documented({
         summary: "The key of the policy server that this server is",
-        text: "Errors: M_NOT_FOUND, for it is none.",
+        text: "Errors: M_NOT_FOUND where it is none.",
         who: "anyone"
       })
     ),

@@ -18,6 +18,7 @@ import { FederationTransactionId, Transaction } from "../federation/Transaction.
 import { EventId, RoomAlias, RoomId, UserId } from "../Identifiers.ts"
 import { EncryptionFederationGroup } from "./EncryptionFederationGroup.ts"
 import { MediaFederationGroup } from "./MediaFederationGroup.ts"
+import { PolicyFederationGroup } from "./PolicyFederationGroup.ts"
 
 /** Where today's federation API is. */
 export const serverServerPrefix = "/_matrix/federation"
@@ -257,7 +258,7 @@ export class OpenServerGroup extends HttpApiGroup.make("serverServer.open")
 
 /** Today's federation API. */
 export const ServerServerApi = HttpApi.make("ServerServerApi")
-  .add(RoomFederationGroup, OpenServerGroup, MediaFederationGroup, EncryptionFederationGroup)
+  .add(RoomFederationGroup, OpenServerGroup, MediaFederationGroup, EncryptionFederationGroup, PolicyFederationGroup)
   .middleware(WireErrors)
   .annotateMerge(OpenApi.annotations({ title: "Greenroom: the Matrix server-server API", version: "1.17" }))
 export type ServerServerApi = typeof ServerServerApi

@@ -15,6 +15,7 @@ import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { Media } from "@greenroom/actors/media/Media"
 import { Thumbnails } from "@greenroom/actors/media/Thumbnails"
+import { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
@@ -24,7 +25,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { NotFound } from "@greenroom/protocol/MatrixError"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
 import { FederationListener, type FederationListenerOptions } from "../../../src/federation/FederationListener.ts"
 import { unlimited } from "../../../src/RateLimit.ts"
 
@@ -99,6 +100,9 @@ const noInvites = Layer.succeed(ThirdPartyInvites, {
   exchangeToday: () => nothing
 })
 
+/** It is the policy server of no room. */
+const noPolicies = Layer.succeed(PolicyServer, { publicKey: Option.none(), sign: () => nothing })
+
 /** No files are there. */
 const noFiles = Layer.merge(
   Layer.succeed(Media, {
@@ -158,7 +162,7 @@ export const server = (
         ...listener
       }).pipe(
         Layer.provideMerge(recorded),
-        Layer.provideMerge(Layer.mergeAll(noInvites, noRooms, noFiles, noKeys)),
+        Layer.provideMerge(Layer.mergeAll(noInvites, noRooms, noFiles, noKeys, noPolicies)),
         Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
         Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
         Layer.provideMerge(SigningKeys.layer(serverName)),

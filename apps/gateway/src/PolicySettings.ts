@@ -1,0 +1,80 @@
+/**
+ * The settings of policy servers: how those of rooms are asked, and by which rules this server is one. A part of
+ * `GatewayConfig`.
+ */
+import { resolve } from "node:path"
+import { pathToFileURL } from "node:url"
+import type { PolicyOptions } from "@greenroom/actors/policy/PolicyConfig"
+import type { PolicyRule } from "@greenroom/actors/policy/PolicyRules"
+import type { HomeServerSettings } from "@greenroom/actors/runtime/HomeServerConfig"
+import { type Configuration, integer, list, optional, setting, Truth, truthExpects } from "@greenroom/gateway/Setting"
+import { ConfigurationError, refuse } from "@greenroom/gateway/SettingSources"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { Effect, Schema } from "effect"
+
+export const policySettings = {
+  policyRules: optional({
+    name: "policy.rules",
+    description:
+      "The file with the rules by which this server is a policy server: a module that exports a list of rules",
+    expects: "a file",
+    schema: Schema.String
+  }),
+  policyLists: setting({
+    name: "policy.lists",
+    description:
+      "Rooms of this server that are moderation policy lists, whose bans this server follows as a policy server",
+    expects: "a list of room IDs",
+    schema: list(/^![^\s,]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  policyTimeout: setting({
+    name: "policy.timeout",
+    description: "How long the policy server of a room may take to answer, in milliseconds",
+    expects: "milliseconds",
+    schema: integer(100, 120_000),
+    fallback: 10_000
+  }),
+  policyRetries: setting({
+    name: "policy.retries",
+    description: "How often a policy server is asked again that does not answer",
+    expects: "a number",
+    schema: integer(0, 10),
+    fallback: 1
+  }),
+  policySendAnyway: setting({
+    name: "policy.send_anyway",
+    description: "Send events all the same where the policy server of the room does not answer",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false
+  })
+} as const
+
+type PolicyConfiguration = Configuration<typeof policySettings>
+
+/** How the policy servers of rooms are asked. */
+export const toPolicyServers = (config: PolicyConfiguration): NonNullable<HomeServerSettings["policyServers"]> => ({
+  timeout: config.policyTimeout,
+  retries: config.policyRetries,
+  sendAnyway: config.policySendAnyway
+})
+
+const isRules = (value: unknown): value is ReadonlyArray<PolicyRule> =>
+  Array.isArray(value) && value.every((each) => typeof each === "function")
+
+const readRules = Effect.fnUntraced(function* (file: string) {
+  const module = yield* Effect.tryPromise({
+    try: () => import(pathToFileURL(resolve(file)).href) as Promise<{ readonly default?: unknown }>,
+    catch: (error) => new ConfigurationError({ message: `policy.rules: ${file} cannot be loaded: ${error}` })
+  })
+  if (isRules(module.default)) return module.default
+  return yield* refuse(`policy.rules: ${file} exports no list of rules as its default`)
+})
+
+/** The rules of this server as a policy server, from the file that the setting names. */
+export const readPolicy = (config: PolicyConfiguration): Effect.Effect<PolicyOptions, ConfigurationError> =>
+  Effect.map(config.policyRules === undefined ? Effect.succeed([]) : readRules(config.policyRules), (rules) => ({
+    rules,
+    lists: config.policyLists as ReadonlyArray<RoomId>
+  }))

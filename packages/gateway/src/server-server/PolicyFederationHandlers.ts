@@ -1,0 +1,26 @@
+/**
+ * The endpoint of policy servers as a call of `PolicyServer`.
+ *
+ * Source: "Policy servers" of the server-server specification.
+ */
+import { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
+import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
+import { Effect } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { objectOf } from "../federation/FederationHandlers.ts"
+
+export const policyFederationHandlers = HttpApiBuilder.group(ServerServerApi, "serverServer.policy", (handlers) =>
+  Effect.gen(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const policy = yield* PolicyServer
+    return handlers.handleRaw("sign", () =>
+      SignedRequest.use(({ content }) =>
+        Effect.flatMap(objectOf(content), (pdu) =>
+          Effect.map(policy.sign(pdu), (signatures) => ({ [serverName]: signatures }))
+        )
+      )
+    )
+  })
+)

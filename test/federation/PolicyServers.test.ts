@@ -1,0 +1,115 @@
+/**
+ * Rooms with a policy server: what it refuses is not sent, and what comes without its signature is not shown.
+ */
+import { assert, describe, it, vi } from "@effect/vitest"
+import { defineRule, flood } from "@greenroom/actors/policy/PolicyRules"
+import { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { Session } from "@greenroom/actors/runtime/Session"
+import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Effect, Option } from "effect"
+import { freePort, homeServers, isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
+import { HostileServer } from "./support/HostileServer.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
+
+const rules = [
+  flood({ events: 5, seconds: 3_600 }),
+  defineRule(({ text }) => (text.includes("spam") ? "No spam here" : undefined))
+]
+
+const isMembership =
+  (userId: string, membership: string) =>
+  (event: StreamedEvent): boolean =>
+    event.type === "m.room.member" && event.state_key === userId && event.content.membership === membership
+
+const inRooms = <A, E>(server: TestServer, use: (rooms: Rooms["Service"]) => Effect.Effect<A, E>) =>
+  server.run(Effect.flatMap(Rooms, use))
+
+const say = (server: TestServer, session: Session, roomId: RoomId, text: string) =>
+  Effect.match(
+    inRooms(server, (rooms) => rooms.send(session, roomId, "m.room.message", message(text))),
+    { onSuccess: () => "sent", onFailure: ({ _tag, error }) => `${_tag}: ${error}` }
+  )
+
+const setState = (server: TestServer, session: Session, roomId: RoomId, type: string, content: JsonObject) =>
+  inRooms(server, (rooms) => rooms.setState(session, roomId, type, "", content))
+
+const join = (server: TestServer, session: Session, roomId: RoomId, through: TestServer) =>
+  inRooms(server, (rooms) => rooms.join(session, roomId, {}, undefined, [through.serverName]))
+
+/** Alice of red, Bob of blue and the guard of the policy server in a room, whose policy is in force. */
+const scene = Effect.gen(function* () {
+  const evil = new HostileServer("evil.test", "today")
+  const port = yield* freePort
+  yield* evil.listen(port)
+  const servers = yield* homeServers(["red.test", "blue.test", "guard.test"], {
+    options: { "guard.test": { policy: { rules } } },
+    others: { "evil.test": port }
+  })
+  const [red, blue, guard] = servers as [TestServer, TestServer, TestServer]
+  const [alice, bob, keeper] = [yield* red.person("alice"), yield* blue.person("bob"), yield* guard.person("keeper")]
+  const { room_id: room } = yield* inRooms(red, (rooms) =>
+    rooms.create(alice, { room_version: "12", visibility: "public" })
+  )
+  yield* join(blue, bob, room, red)
+  yield* join(guard, keeper, room, red)
+  yield* red.sees(alice, isMembership(keeper.userId, "join"))
+  const { publicKey } = yield* guard.run(Effect.map(PolicyServer, (policy) => policy))
+  const policy = { via: guard.serverName, public_keys: { ed25519: Option.getOrThrow(publicKey) } }
+  yield* setState(red, alice, room, "m.room.policy", policy)
+  for (const [server, session] of [
+    [blue, bob],
+    [guard, keeper]
+  ] as const) {
+    yield* server.sees(session, ({ type }) => type === "m.room.policy")
+  }
+  return { evil, red, blue, guard, alice, bob, keeper, room }
+})
+
+describe("PolicyServers", () => {
+  it.live("what the policy server refuses is not sent; the sender reads why; everything else arrives signed", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, guard, keeper, red, room } = yield* scene
+      assert.strictEqual(yield* say(red, alice, room, "hello"), "sent")
+      yield* blue.sees(bob, isMessage("hello"))
+      assert.strictEqual(yield* say(red, alice, room, "buy spam"), "M_FORBIDDEN: No spam here")
+      assert.strictEqual(yield* say(blue, bob, room, "spam too"), "M_FORBIDDEN: No spam here")
+      assert.strictEqual(yield* say(guard, keeper, room, "spam of the guard"), "M_FORBIDDEN: No spam here")
+      yield* setState(red, alice, room, "m.room.topic", { topic: "no advertisements" })
+      yield* blue.sees(bob, ({ type }) => type === "m.room.topic")
+      for (let count = 0; count < 4; count++) assert.strictEqual(yield* say(blue, bob, room, `word ${count}`), "sent")
+      assert.match(yield* say(blue, bob, room, "one too many"), /M_FORBIDDEN: You are sending messages too fast/)
+      yield* red.sees(alice, isMessage("word 3"))
+      assert.deepStrictEqual(yield* readsIn(red, alice, room), ["hello", "word 0", "word 1", "word 2", "word 3"])
+
+      // A policy server that is lost can be replaced: m.room.policy itself needs no signature.
+      yield* guard.stop
+      assert.match(yield* say(red, alice, room, "who is there?"), /M_CONNECTION_FAILED/)
+      yield* setState(red, alice, room, "m.room.policy", {})
+      assert.strictEqual(yield* say(red, alice, room, "spam at last"), "sent")
+      yield* blue.sees(bob, isMessage("spam at last"))
+    })
+  )
+
+  it.live("an event that comes without the signature is shown only if the policy server signs it now", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, evil, red, room } = yield* scene
+      const at = { serverName: red.serverName, federationPort: red.place.port }
+      const mallory = "@mallory:evil.test"
+      const known = yield* evil.join(at, room, mallory)
+      yield* red.sees(alice, isMembership(mallory, "join"))
+      const text = (body: string) => evil.event(known, { sender: mallory, content: message(body) })
+      assert.match((yield* evil.tell(at, text("spam by mallory")))[0] ?? "taken", /policy server guard.test/)
+      assert.deepStrictEqual(yield* evil.tell(at, text("good words")), [undefined])
+      const forged = text("spam with a forged signature")
+      const signatures = { ...forged.signatures, "guard.test": { "ed25519:policy_server": "A".repeat(86) } }
+      assert.match((yield* evil.tell(at, { ...forged, signatures }))[0] ?? "taken", /policy server guard.test/)
+      assert.deepStrictEqual(yield* readsIn(red, alice, room), ["good words"])
+      assert.strictEqual(yield* say(red, alice, room, "and so on"), "sent")
+      yield* blue.sees(bob, isMessage("and so on"))
+    })
+  )
+})
