@@ -44,13 +44,14 @@ export const makeKeyObject = (
   for (const { expiredAt, keyId, publicKey } of published) {
     const key = encodeBase64(exportVerifyKey(publicKey))
     if (expiredAt === undefined || keyId === current.keyId) verify[keyId] = { key }
-    else old[keyId] = { key, expired_ts: expiredAt + rotationGrace }
+    else old[keyId] = { expired_ts: expiredAt + rotationGrace, key }
   }
+  // In the order of canonical JSON: there are readers that verify the body as it came, without its signatures.
   const object = {
-    server_name: serverName,
-    verify_keys: verify,
     old_verify_keys: old,
-    valid_until_ts: now + ourLifetime
+    server_name: serverName,
+    valid_until_ts: now + ourLifetime,
+    verify_keys: verify
   }
   return Result.getOrThrow(signJson(object, current))
 }
