@@ -29,10 +29,12 @@ const make = Effect.gen(function* () {
 
   const apply = (standing: AccountStanding) => {
     const { locked, suspended, userId } = standing
+    const before = standings.get(userId) ?? good
+    const isChanged = before.locked !== locked || before.suspended !== suspended
     if (locked || suspended) standings.set(userId, { locked, suspended })
     else standings.delete(userId)
     for (const observe of observers) observe(standing)
-    for (const listener of [...(listeners.get(userId) ?? [])]) listener(standing)
+    if (isChanged) for (const listener of [...(listeners.get(userId) ?? [])]) listener(standing)
   }
 
   yield* (yield* EventLog).follow((slice) =>

@@ -35,8 +35,12 @@ layer(gateway, { excludeTestServices: true })("administration of accounts", (it)
       // Again and again, for the request may come after a change.
       const suspend = Effect.andThen(put("suspend", user.id, false, admin), put("suspend", user.id, true, admin))
       assert.strictEqual((yield* Effect.raceFirst(wait, Effect.forever(suspend))).status, 200)
-      const locked = yield* Effect.forkChild(wait)
-      yield* put("lock", user.id, true, admin)
+      const other = yield* register("will")
+      const begin = (yield* askToday("GET", "/v3/sync", { token: other.token })).body.next_batch
+      const locked = yield* Effect.forkChild(
+        askToday("GET", `/v3/sync?since=${begin}&timeout=300000`, { token: other.token })
+      )
+      yield* put("lock", other.id, true, admin)
       assert.strictEqual((yield* Fiber.join(locked)).body.errcode, "M_USER_LOCKED")
     })
   )
