@@ -3,6 +3,9 @@
  * plain as curl.
  */
 
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -15,16 +18,27 @@ export const serverName = ServerName.make("green.test")
 /** The draft's prefix. */
 export const prefix = "/matrix/client/api/v1"
 
-export const gatewayWith = (options: Partial<GatewayOptions>, home: Partial<HomeServer.HomeServerOptions> = {}) =>
-  Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited, ...options }).pipe(
-    Layer.provideMerge(
+/** A directory of its own, which goes with the scope. */
+const temporaryDirectory = Effect.acquireRelease(
+  Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-gateway-"))),
+  (directory) => Effect.promise(() => rm(directory, { recursive: true, force: true }))
+)
+
+const homeServerWith = (home: Partial<HomeServer.HomeServerOptions>) =>
+  Layer.unwrap(
+    Effect.map(temporaryDirectory, (dataDir) =>
       HomeServer.layerOnDatabase({
         serverName,
-        dataDir: "unused",
+        dataDir,
         turn: { uris: ["turn:turn.test"], sharedSecret: Redacted.make("hush") },
         ...home
       })
-    ),
+    )
+  )
+
+export const gatewayWith = (options: Partial<GatewayOptions>, home: Partial<HomeServer.HomeServerOptions> = {}) =>
+  Gateway.layer({ host: "127.0.0.1", port: 0, rates: unlimited, ...options }).pipe(
+    Layer.provideMerge(homeServerWith(home)),
     Layer.provideMerge(TestDatabase.layer)
   )
 
