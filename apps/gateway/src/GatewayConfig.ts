@@ -224,7 +224,14 @@ export const settings = {
   loginRate: rate("logins", "Attempts to log in, per account and address"),
   sendRate: rate("sends", "Requests that change something, per user"),
   requestRate: rate("requests", "Requests that only read, per user"),
-  anonymousRate: rate("anonymous", "Requests without a valid access token, per address")
+  anonymousRate: rate("anonymous", "Requests without a valid access token, per address"),
+  unlimitedUsers: setting({
+    name: "rate_limits.exempt_users",
+    description: "Users whose requests no rate limits, beside administrators",
+    expects: "a list of user IDs, such as @bot:example.org",
+    schema: list(/^@[^:\s,]*:[^\s,]+$/),
+    fallback: []
+  })
 } as const
 
 /** The values of all settings. */

@@ -68,6 +68,7 @@ const toHomeServer = (config: GatewayConfig, { appServices, authorities, policy 
     ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),
     ...(authorities.length === 0 ? {} : { certificateAuthorities: authorities })
   },
+  unlimitedUsers: config.unlimitedUsers,
   ...(config.databaseUrl === undefined ? {} : { databaseUrl: config.databaseUrl }),
   ...(config.turnSharedSecret === undefined
     ? {}

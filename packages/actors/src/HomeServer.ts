@@ -21,6 +21,7 @@ import { AddressValidationStore } from "@greenroom/store/AddressValidationStore"
 import { AppServiceStore } from "@greenroom/store/AppServiceStore"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
+import { BanStore } from "@greenroom/store/BanStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import * as Database from "@greenroom/store/Database"
@@ -148,6 +149,7 @@ import { RoomSummaries } from "./room/RoomSummaries.ts"
 import { Rooms } from "./room/Rooms.ts"
 import { RoomUpgrades } from "./room/RoomUpgrades.ts"
 import { Search } from "./room/Search.ts"
+import { Bans } from "./runtime/Bans.ts"
 import * as ClusterRunner from "./runtime/ClusterRunner.ts"
 import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
@@ -196,6 +198,7 @@ const stores = (options: HomeServerOptions) =>
     AccountStandingStore.layer,
     AccountStore.layer,
     AuditStore.layer,
+    BanStore.layer,
     RoomRemovalStore.layer,
     AddressValidationStore.layer,
     ClientSettingsStore.layer,
@@ -350,6 +353,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(actors),
     Layer.provideMerge(services),
     Layer.provideMerge(FederationLayer.layer(options.federation)),
+    Layer.provideMerge(Bans.layer),
     Layer.provideMerge(Layer.mergeAll(EphemeralStream.layer, SessionRevocations.layer, ErasedUsers.layer)),
     Layer.provideMerge(ShortLivedStore.layer),
     Layer.provideMerge(runner),

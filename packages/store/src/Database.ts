@@ -61,6 +61,8 @@ import appServices from "./migrations/0038_app_services.ts"
 import policyKey from "./migrations/0039_policy_key.ts"
 import audit from "./migrations/0050_audit.ts"
 import roomAdministration from "./migrations/0051_room_administration.ts"
+import bans from "./migrations/0052_bans.ts"
+import dataExports from "./migrations/0053_data_exports.ts"
 import shardFences from "./migrations/0060_shard_fences.ts"
 import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
 import guests from "./migrations/0066_guests.ts"
@@ -109,6 +111,8 @@ const migrations = {
   "0039_policy_key": policyKey,
   "0050_audit": audit,
   "0051_room_administration": roomAdministration,
+  "0052_bans": bans,
+  "0053_data_exports": dataExports,
   "0060_shard_fences": shardFences,
   "0065_app_service_rooms": appServiceRooms,
   "0066_guests": guests,

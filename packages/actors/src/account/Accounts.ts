@@ -33,6 +33,7 @@ import { type AppService, AppServices } from "../app-service/AppServices.ts"
 import { Presences } from "../presence/Presences.ts"
 import { DelayedEvents } from "../room/DelayedEvents.ts"
 import { Rooms } from "../room/Rooms.ts"
+import { Bans } from "../runtime/Bans.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
 import type { Session } from "../runtime/Session.ts"
@@ -121,6 +122,7 @@ const make = Effect.gen(function* () {
   const users = yield* Users
   const throttle = yield* LoginThrottle
   const standings = yield* AccountStandings
+  const bans = yield* Bans
   const appServices = yield* AppServices
   const cache = new SessionCache(maxCachedSessions)
   yield* (yield* SessionRevocations).observe((ended) => cache.remove(ended.map(({ tokenId }) => tokenId)))
@@ -145,6 +147,7 @@ const make = Effect.gen(function* () {
   })
 
   const openSession = Effect.fnUntraced(function* (userId: UserId, device: LoginDevice = {}) {
+    yield* bans.check("user", userId)
     if (standings.of(userId).locked) return yield* lockedError
     const { refresh = false } = device
     const { answer, expiresAt, refreshToken, token } = yield* newTokens(refresh)
@@ -171,6 +174,7 @@ const make = Effect.gen(function* () {
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The refresh token is unknown, was used, or was logged out" })
     }
+    yield* bans.check("user", found.value.userId)
     if (standings.of(found.value.userId).locked) return yield* lockedError
     return { ...next.answer, device_id: found.value.deviceId } as RefreshedTokens
   })
@@ -197,7 +201,7 @@ const make = Effect.gen(function* () {
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
     }
-    const { clientId, deviceId, expiresAt, guest, since, tokenId, userId } = found.value
+    const { admin, clientId, deviceId, expiresAt, guest, since, tokenId, userId } = found.value
     if (expiresAt !== undefined && expiresAt <= now) {
       return yield* new UnknownToken({ error: "The access token has expired", soft_logout: true })
     }
@@ -208,7 +212,8 @@ const make = Effect.gen(function* () {
       since,
       ...(expiresAt === undefined ? {} : { expiresAt }),
       ...(clientId === undefined ? {} : { clientId }),
-      ...(guest ? { guest } : {})
+      ...(guest ? { guest } : {}),
+      ...(admin ? { admin } : {})
     }
     cache.add(token, { session, expiresAt }, revocations)
     return session

@@ -1,6 +1,7 @@
 /** What `AdminServices` loads. */
 import { RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
 import { UserAdministrationStore } from "@greenroom/store/UserAdministrationStore"
+import { UserExportStore } from "@greenroom/store/UserExportStore"
 import { Layer } from "effect"
 import { MediaAdministration } from "./MediaAdministration.ts"
 import { Reports } from "./Reports.ts"
@@ -8,12 +9,15 @@ import { RoomAdministration } from "./RoomAdministration.ts"
 import { RoomRemovals } from "./RoomRemovals.ts"
 import { UserAdministration } from "./UserAdministration.ts"
 
+import { UserExports } from "./UserExports.ts"
+
 export const layer = Layer.mergeAll(
   RoomAdministration.layer,
   UserAdministration.layer,
   MediaAdministration.layer,
-  Reports.layer
+  Reports.layer,
+  UserExports.layer
 ).pipe(
   Layer.provideMerge(RoomRemovals.layer),
-  Layer.provide(Layer.merge(RoomAdministrationStore.layer, UserAdministrationStore.layer))
+  Layer.provide(Layer.mergeAll(RoomAdministrationStore.layer, UserAdministrationStore.layer, UserExportStore.layer))
 )

@@ -41,6 +41,7 @@ import { type MembershipHandshake, RemoteRooms } from "../room/RemoteRooms.ts"
 import { type Caution, type Outcome, Room } from "../room/RoomProtocol.ts"
 import { stripped } from "../room/ShownState.ts"
 import { ask } from "../runtime/Ask.ts"
+import { Bans } from "../runtime/Bans.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { sliced } from "../runtime/Slices.ts"
@@ -189,6 +190,7 @@ const make = Effect.gen(function* () {
   const accounts = yield* AccountStore
   const signingKeys = yield* SigningKeys
   const limits = yield* makeMembershipLimits
+  const bans = yield* Bans
   const takeInviteJoins = yield* makeInviteJoins
 
   // Versions
@@ -544,6 +546,7 @@ const make = Effect.gen(function* () {
     if (Option.isNone(account) || account.value.deactivatedAt !== undefined) {
       return yield* new NotFound({ error: `There is no user ${event.state_key}` })
     }
+    yield* bans.check("user", event.sender)
     yield* limits.mustBeOpen(event.room_id)
     yield* limits.mustTakeInvitation(event.state_key as UserId)
     return yield* ask(room(event.room_id).ReceiveInvite({ origin, event, version, shown }))

@@ -11,7 +11,8 @@ import { Agent, request as httpsRequest } from "node:https"
 import type { Socket } from "node:net"
 import { rootCertificates } from "node:tls"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Data, Effect, Layer, type Scope } from "effect"
+import { Context, Data, Effect, Layer, Option, type Scope } from "effect"
+import { Bans } from "../runtime/Bans.ts"
 import { lookupAllowed } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
@@ -111,6 +112,8 @@ const readAnswer = (
 const make = Effect.gen(function* () {
   const config = yield* FederationConfig
   const discovery = yield* ServerDiscovery
+  // A client of the federation API that is no whole home server has no bans.
+  const bans = Option.getOrUndefined(yield* Effect.serviceOption(Bans))
   const connectTimeout = config.connectTimeout ?? defaultConnectTimeout
   const { certificateAuthorities } = config
   const lookup = lookupAllowed(addressPolicyOf(config))
@@ -197,6 +200,9 @@ const make = Effect.gen(function* () {
     attempt: (target: Target) => Effect.Effect<A, TargetFailed | E>
   ): Effect.Effect<A, RemoteUnreachable | E> =>
     Effect.gen(function* () {
+      if (bans?.has("server", destination) === true) {
+        return yield* new RemoteUnreachable({ destination, reason: "the server is banned by the administrators" })
+      }
       let reason = ""
       for (const target of yield* discovery.find(destination)) {
         const result = yield* Effect.result(attempt(target))

@@ -3,7 +3,7 @@
  * at. In this order, each with its answer:
  *
  * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401
- * 2. none of the origin's current keys is one of those named, or the origin cannot be asked for its keys: 401
+ * 2. the origin is banned: 403; none of the origin's current keys is one of those named, or the origin cannot be asked for its keys: 401
  * 3. the body over its limit: 413 (from `readBody`)
  * 4. the signature is right for the bytes of the body: go on; a body that is not JSON is a 400 then
  * 5. else the body is read, because it may have been signed in another form than it travels: not JSON is a 400, a wrong
@@ -19,7 +19,8 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import type { VerifyKeys } from "@greenroom/room/Signing"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
+import { Bans } from "../runtime/Bans.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 import { isSignedBy } from "./RequestSigning.ts"
@@ -70,6 +71,8 @@ const parsed = (body: Uint8Array): Effect.Effect<Json, NotJson | TooLarge> =>
 const make = Effect.gen(function* () {
   const { serverName: ourName } = yield* HomeServerConfig
   const remoteKeys = yield* RemoteKeys
+  // A listener that is no whole home server has no bans.
+  const bans = Option.getOrUndefined(yield* Effect.serviceOption(Bans))
 
   const keysOf = Effect.fnUntraced(function* (
     origin: ServerName,
@@ -109,6 +112,7 @@ const make = Effect.gen(function* () {
   const authenticate = Effect.fn("RequestAuthentication.authenticate")(function* (request: IncomingRequest) {
     const claims = yield* claimsOf(request.authorization, ourName)
     const { origin } = claims[0]
+    if (bans !== undefined) yield* bans.check("server", origin)
     const keys = yield* keysOf(origin, claims, request.acceptsVouchedKeys ?? false)
     const body = yield* request.readBody
     const head = { method: request.method, uri: request.uri, origin, destination: ourName }

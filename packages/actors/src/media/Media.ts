@@ -18,6 +18,7 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import { type MediaName, type MediaRow, MediaStore, type StoredContent } from "@greenroom/store/MediaStore"
 import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
+import { Bans } from "../runtime/Bans.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { safeFileName } from "./FileName.ts"
@@ -119,6 +120,7 @@ export class Media extends Context.Service<
       const fetching = makeInFlight<void, MatrixError>(yield* Effect.scope)
       const files = yield* MediaFiles
       const store = yield* MediaStore
+      const bans = yield* Bans
       const arrivals = new Arrivals()
 
       const newName = (): MediaName => ({ origin: serverName, mediaId: randomBytes(18).toString("base64url") })
@@ -134,9 +136,10 @@ export class Media extends Context.Service<
         received: Received,
         contentType: string | undefined,
         fileName: string | undefined
-      ): Effect.fn.Return<StoredContent> {
+      ): Effect.fn.Return<StoredContent, MatrixError> {
         const { head, sha256, size } = received
         const detectedType = yield* detectType(head)
+        yield* bans.check("sha256", Buffer.from(sha256).toString("hex"))
         yield* store.touch(sha256, size)
         yield* files.put(received)
         return { sha256, size, contentType, detectedType, fileName: safeFileName(fileName) }

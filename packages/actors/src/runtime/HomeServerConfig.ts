@@ -48,6 +48,8 @@ export interface HomeServerSettings {
   }
   /** How much one user or one room may have. */
   readonly limits?: Partial<Limits>
+  /** User IDs whose requests no rate limits (default: none). Administrators have none in any case. */
+  readonly unlimitedUsers?: ReadonlyArray<string>
   /** The application services of this server (default: none). Their IDs and `as_token`s differ. */
   readonly appServices?: ReadonlyArray<AppServiceRegistration>
   readonly turn?: {

@@ -1,6 +1,7 @@
 /**
  * What is served to administrators, as an application of its own that the gateway loads when it is first asked for.
  */
+import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
@@ -9,16 +10,18 @@ import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { authenticationLayer } from "../client-api/Authentication.ts"
 import { knownPaths } from "../KnownPaths.ts"
+import { auditHandlers, banHandlers, exportHandlers } from "./GreenroomHandlers.ts"
 import { mediaHandlers } from "./MediaHandlers.ts"
 import { roomHandlers } from "./RoomHandlers.ts"
 import { serverHandlers, tokenHandlers } from "./ServerHandlers.ts"
 import { userHandlers } from "./UserHandlers.ts"
 
-export const routes = HttpApiBuilder.layer(SynapseAdminApi).pipe(
+export const routes = Layer.merge(HttpApiBuilder.layer(SynapseAdminApi), HttpApiBuilder.layer(GreenroomAdminApi)).pipe(
+  Layer.provide([auditHandlers, banHandlers, exportHandlers]),
   Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer)
 )
 
 /** The paths, to tell why a request reached none of them. */
-export const known = knownPaths([SynapseAdminApi as never], [])
+export const known = knownPaths([SynapseAdminApi as never, GreenroomAdminApi as never], [])

@@ -2,6 +2,7 @@
  * What operators do about accounts, as calls of `Administration`. For users with the admin flag alone.
  */
 import { type Account, Administration, type RegistrationToken } from "@greenroom/actors/account/Administration"
+import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import type { AdminUser } from "@greenroom/protocol/api/AdminApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
@@ -36,15 +37,32 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
     const admin = yield* Administration
     const sockets = yield* Sockets
 
-    const asAdmin = <A>(effect: Effect.Effect<A, MatrixError>) =>
-      CurrentSession.use((session) => Effect.andThen(admin.requireAdmin(session), effect))
+    const audit = yield* AuditLog
 
-    const closing = (userId: UserId, effect: Effect.Effect<void, MatrixError>) =>
-      asAdmin(Effect.as(Effect.andThen(effect, sockets.closeUser(userId)), done))
+    /** What is done is in the audit log before. */
+    const asAdmin = <A>(
+      action: string,
+      target: string | undefined,
+      effect: Effect.Effect<A, MatrixError>,
+      details: { readonly [name: string]: unknown } = {}
+    ) =>
+      CurrentSession.use((session) =>
+        admin
+          .requireAdmin(session)
+          .pipe(
+            Effect.andThen(audit.record({ actor: session.userId, action, target, details })),
+            Effect.andThen(effect)
+          )
+      )
+
+    const closing = (action: string, userId: UserId, effect: Effect.Effect<void, MatrixError>) =>
+      asAdmin(action, userId, Effect.as(Effect.andThen(effect, sockets.closeUser(userId)), done))
 
     return handlers
       .handle("users", ({ query }) =>
         asAdmin(
+          "user.list",
+          undefined,
           Effect.map(admin.users(query.after as UserId | undefined), ({ accounts, next }) => ({
             users: accounts.map(toUser),
             ...(next === undefined ? {} : { next })
@@ -53,6 +71,8 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
       )
       .handle("createUser", ({ payload }) =>
         asAdmin(
+          "user.create",
+          payload.user,
           Effect.map(
             admin.createUser({
               user: payload.user,
@@ -64,27 +84,49 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
           )
         )
       )
-      .handle("user", ({ params }) => asAdmin(Effect.map(admin.user(params.userId), toUser)))
+      .handle("user", ({ params }) =>
+        asAdmin("user.show", params.userId, Effect.map(admin.user(params.userId), toUser))
+      )
       .handle("setAdmin", ({ params, payload }) =>
-        asAdmin(Effect.as(admin.setAdmin(params.userId, payload.admin), done))
+        asAdmin("user.set_admin", params.userId, Effect.as(admin.setAdmin(params.userId, payload.admin), done), {
+          admin: payload.admin
+        })
       )
       .handle("resetPassword", ({ params, payload }) =>
-        closing(params.userId, admin.resetPassword(params.userId, Redacted.make(payload.new_password)))
+        closing(
+          "user.reset_password",
+          params.userId,
+          admin.resetPassword(params.userId, Redacted.make(payload.new_password))
+        )
       )
-      .handle("deactivate", ({ params }) => closing(params.userId, admin.deactivate(params.userId)))
-      .handle("devices", ({ params }) => asAdmin(Effect.map(admin.devices(params.userId), (devices) => ({ devices }))))
+      .handle("deactivate", ({ params }) => closing("user.deactivate", params.userId, admin.deactivate(params.userId)))
+      .handle("devices", ({ params }) =>
+        asAdmin(
+          "user.devices",
+          params.userId,
+          Effect.map(admin.devices(params.userId), (devices) => ({ devices }))
+        )
+      )
       .handle("removeDevice", ({ params }) =>
         asAdmin(
+          "user.logout",
+          params.userId,
           Effect.flatMap(admin.removeDevice(params.userId, params.deviceId), (ended) =>
             Effect.as(Effect.forEach(ended, sockets.closeToken, { discard: true }), done)
           )
         )
       )
       .handle("registrationTokens", () =>
-        asAdmin(Effect.map(admin.tokens, (tokens) => ({ registration_tokens: tokens.map(toToken) })))
+        asAdmin(
+          "token.list",
+          undefined,
+          Effect.map(admin.tokens, (tokens) => ({ registration_tokens: tokens.map(toToken) }))
+        )
       )
       .handle("createRegistrationToken", ({ payload }) =>
         asAdmin(
+          "token.create",
+          undefined,
           Effect.map(
             admin.createToken({
               token: redacted(payload.token),
@@ -95,6 +137,8 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
           )
         )
       )
-      .handle("removeRegistrationToken", ({ params }) => asAdmin(Effect.as(admin.removeToken(params.tokenId), done)))
+      .handle("removeRegistrationToken", ({ params }) =>
+        asAdmin("token.delete", params.tokenId, Effect.as(admin.removeToken(params.tokenId), done))
+      )
   })
 )

@@ -49,11 +49,14 @@ const withToken = <A>(use: Use<A>) =>
     return use(token, addressOf(request), (name) => parameters[name])
   })
 
-/** Counts a request against the rate of the user, unless an application service makes it that has no rates. */
+/** Counts a request against the rate of the user, except for those who have none: administrators, and whom the operator exempts. */
 const makeTake = Effect.gen(function* () {
   const limit = yield* RateLimit
   const services = yield* AppServices
-  const isExempt = ({ appService, userId }: Session) => {
+  const { unlimitedUsers = [] } = yield* HomeServerConfig
+  const unlimited = new Set<string>(unlimitedUsers)
+  const isExempt = ({ admin, appService, userId }: Session) => {
+    if (admin === true || unlimited.has(userId)) return true
     const service = appService === undefined ? undefined : services.withId(appService)
     return service !== undefined && (!service.isRateLimited || userId === service.sender)
   }

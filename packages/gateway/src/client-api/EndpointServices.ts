@@ -46,6 +46,7 @@ import type { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
 import type { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
 import type { Search } from "@greenroom/actors/room/Search"
+import type { Bans } from "@greenroom/actors/runtime/Bans"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Nodes } from "@greenroom/actors/runtime/Nodes"
@@ -77,6 +78,7 @@ export type HomeServerServices =
   | LoginThrottle
   | AdminServices
   | AuditLog
+  | Bans
   | Nodes
   | Rooms
   | RoomReader

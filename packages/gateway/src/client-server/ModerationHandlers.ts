@@ -5,8 +5,10 @@
  */
 import type { Device } from "@greenroom/actors/account/Accounts"
 import { Moderation } from "@greenroom/actors/account/Moderation"
+import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -20,6 +22,17 @@ const toConnections = ({ last_seen_ip, last_seen_ts }: Device) => ({
 export const moderationHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.moderation", (handlers) =>
   withServices(function* () {
     const moderation = yield* Moderation
+    const audit = yield* AuditLog
+    /** Recorded before it is done, where it may be done. */
+    const setStanding = (userId: UserId, action: string, change: { readonly [name: string]: boolean }) =>
+      CurrentSession.use((session) =>
+        moderation
+          .standing(session, userId)
+          .pipe(
+            Effect.andThen(audit.record({ actor: session.userId, action, target: userId, details: change })),
+            Effect.andThen(moderation.setStanding(session, userId, change))
+          )
+      )
     return handlers
       .handle("whois", ({ params: { userId } }) =>
         CurrentSession.use((session) =>
@@ -35,9 +48,7 @@ export const moderationHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
         )
       )
       .handle("lock", ({ params, payload: { locked } }) =>
-        CurrentSession.use((session) =>
-          Effect.as(moderation.setStanding(session, params.userId, { locked }), { locked })
-        )
+        Effect.as(setStanding(params.userId, "user.lock", { locked }), { locked })
       )
       .handle("suspended", ({ params }) =>
         CurrentSession.use((session) =>
@@ -45,9 +56,7 @@ export const moderationHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
         )
       )
       .handle("suspend", ({ params, payload: { suspended } }) =>
-        CurrentSession.use((session) =>
-          Effect.as(moderation.setStanding(session, params.userId, { suspended }), { suspended })
-        )
+        Effect.as(setStanding(params.userId, "user.suspend", { suspended }), { suspended })
       )
   })
 )

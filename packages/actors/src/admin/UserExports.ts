@@ -1,0 +1,103 @@
+/**
+ * The data of one user as JSON lines: for that user at once; for an operator only under dual control. One administrator asks
+ * with a reason, another one approves within a time, and the first can read it for a time. See docs/lawful-access.md.
+ *
+ * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
+ */
+import { randomBytes } from "node:crypto"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { type DataExport, UserExportStore } from "@greenroom/store/UserExportStore"
+import { Clock, Context, Effect, Layer, Option, Stream } from "effect"
+
+/** How long an export can be approved, and then be read, in milliseconds. */
+const validity = 24 * 3_600_000
+
+const busy = new LimitExceeded({ error: "An export of this user is being made already", retry_after_ms: 5_000 })
+
+const make = Effect.gen(function* () {
+  const store = yield* UserExportStore
+  const accounts = yield* AccountStore
+  const running = new Set<UserId>()
+
+  /** One at a time of each user: it reads everything. */
+  const lines = (userId: UserId): Effect.Effect<Stream.Stream<Uint8Array>, LimitExceeded> =>
+    Effect.suspend(() => {
+      if (running.has(userId)) return Effect.fail(busy)
+      running.add(userId)
+      return Effect.succeed(
+        store.parts(userId).pipe(
+          Stream.map((part) => `${JSON.stringify(part)}\n`),
+          Stream.encodeText,
+          Stream.ensuring(Effect.sync(() => running.delete(userId)))
+        )
+      )
+    })
+
+  const find = Effect.fnUntraced(function* (exportId: string) {
+    const found = yield* store.find(exportId)
+    if (found === undefined) return yield* new NotFound({ error: "There is no such export" })
+    if (found.expiresAt <= (yield* Clock.currentTimeMillis)) {
+      return yield* new Forbidden({ error: "The export has expired: ask for it again" })
+    }
+    return found
+  })
+
+  const request = Effect.fn("UserExports.request")(function* (userId: UserId, by: UserId, reason: string) {
+    if (Option.isNone(yield* accounts.find(userId))) {
+      return yield* new NotFound({ error: `There is no user ${userId}` })
+    }
+    const exportId = randomBytes(9).toString("base64url")
+    const expiresAt = (yield* Clock.currentTimeMillis) + validity
+    yield* store.add({ exportId, userId, requestedBy: by, reason, expiresAt })
+    return { exportId, expiresAt }
+  })
+
+  const approve = Effect.fn("UserExports.approve")(function* (exportId: string, by: UserId) {
+    const found = yield* find(exportId)
+    if (found.requestedBy === by) {
+      return yield* new Forbidden({ error: "Another administrator than the one who asked must approve the export" })
+    }
+    const expiresAt = (yield* Clock.currentTimeMillis) + validity
+    if (!(yield* store.approve(exportId, by, expiresAt))) {
+      return yield* new Forbidden({ error: "The export was approved already" })
+    }
+    return { ...found, approvedBy: by, expiresAt }
+  })
+
+  const read = Effect.fn("UserExports.read")(function* (exportId: string, by: UserId) {
+    const found = yield* find(exportId)
+    if (found.approvedBy === undefined) {
+      return yield* new Forbidden({ error: "Another administrator has to approve the export first" })
+    }
+    if (found.requestedBy !== by) {
+      return yield* new Forbidden({ error: "An export is read by the administrator who asked for it" })
+    }
+    return yield* lines(found.userId)
+  })
+
+  return UserExports.of({ own: lines, request, approve, read, find, list: store.list })
+})
+
+export class UserExports extends Context.Service<
+  UserExports,
+  {
+    /** For the user themselves. Errors: M_LIMIT_EXCEEDED while another one runs. */
+    readonly own: (userId: UserId) => Effect.Effect<Stream.Stream<Uint8Array>, MatrixError>
+    /** Errors: M_NOT_FOUND. */
+    readonly request: (
+      userId: UserId,
+      by: UserId,
+      reason: string
+    ) => Effect.Effect<{ readonly exportId: string; readonly expiresAt: number }, MatrixError>
+    /** Errors: M_NOT_FOUND; M_FORBIDDEN for the administrator who asked, and after its time. */
+    readonly approve: (exportId: string, by: UserId) => Effect.Effect<DataExport, MatrixError>
+    /** Errors: M_NOT_FOUND; M_FORBIDDEN before it is approved, after its time, and for others. */
+    readonly read: (exportId: string, by: UserId) => Effect.Effect<Stream.Stream<Uint8Array>, MatrixError>
+    readonly find: (exportId: string) => Effect.Effect<DataExport, MatrixError>
+    readonly list: Effect.Effect<ReadonlyArray<DataExport>>
+  }
+>()("greenroom/actors/UserExports") {
+  static readonly layer = Layer.effect(UserExports, make)
+}

@@ -1,0 +1,63 @@
+/**
+ * Users, servers and content that administrators have banned. Every node holds all of them in memory, for they are few and
+ * each request of another server asks; changes come with the log.
+ */
+import { Forbidden } from "@greenroom/protocol/MatrixError"
+import { type Ban, type BanChange, type BanKind, BanStore, banChanges } from "@greenroom/store/BanStore"
+import { EventLog } from "@greenroom/store/EventLog"
+import { rowsOf } from "@greenroom/store/LogKind"
+import { Context, Effect, Layer } from "effect"
+
+const described = { user: "This user", server: "This server", sha256: "This content" } as const
+
+/** Server names and hashes are the same in small letters. */
+const normal = (kind: BanKind, value: string): string => (kind === "user" ? value : value.toLowerCase())
+
+const make = Effect.gen(function* () {
+  const store = yield* BanStore
+  const banned = { user: new Set<string>(), server: new Set<string>(), sha256: new Set<string>() }
+  const apply = ({ active, kind, value }: BanChange) => (active ? banned[kind].add(value) : banned[kind].delete(value))
+
+  yield* (yield* EventLog).follow((slice) =>
+    Effect.sync(() => {
+      for (const { row } of rowsOf(slice.rows, banChanges)) apply(row)
+    })
+  )
+  for (const ban of yield* store.all) apply({ ...ban, active: true })
+
+  return Bans.of({
+    has: (kind, value) => banned[kind].has(normal(kind, value)),
+    check: (kind, value) =>
+      banned[kind].has(normal(kind, value))
+        ? Effect.fail(new Forbidden({ error: `${described[kind]} is banned by the administrators of this server` }))
+        : Effect.void,
+    list: store.all,
+    add: (ban) => {
+      const value = normal(ban.kind, ban.value)
+      return Effect.andThen(
+        store.add({ ...ban, value }),
+        Effect.sync(() => apply({ kind: ban.kind, value, active: true }))
+      )
+    },
+    lift: (kind, value) => {
+      const name = normal(kind, value)
+      return Effect.tap(store.lift(kind, name), () => Effect.sync(() => apply({ kind, value: name, active: false })))
+    }
+  })
+})
+
+export class Bans extends Context.Service<
+  Bans,
+  {
+    /** Whether it is banned, as far as this node has heard. */
+    readonly has: (kind: BanKind, value: string) => boolean
+    /** Errors: M_FORBIDDEN where it is banned. */
+    readonly check: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>
+    readonly list: Effect.Effect<ReadonlyArray<Ban>>
+    readonly add: (ban: Omit<Ban, "bannedAt">) => Effect.Effect<void>
+    /** False if there was none. */
+    readonly lift: (kind: BanKind, value: string) => Effect.Effect<boolean>
+  }
+>()("greenroom/actors/Bans") {
+  static readonly layer = Layer.effect(Bans, make)
+}

@@ -1,0 +1,153 @@
+/**
+ * The audit log, bans, and exports of the data of users.
+ */
+import { Accounts } from "@greenroom/actors/account/Accounts"
+import { AuditLog } from "@greenroom/actors/admin/AuditLog"
+import { UserExports } from "@greenroom/actors/admin/UserExports"
+import { Bans } from "@greenroom/actors/runtime/Bans"
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
+import { CurrentSession } from "@greenroom/protocol/api/Authentication"
+import { isServerName, isUserId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import { Context, Effect, type Stream } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { withServices } from "../client-api/EndpointServices.ts"
+import { Sockets } from "../socket/Sockets.ts"
+import { makeAdminActions, withoutUndefined } from "./AdminAction.ts"
+
+const defaultPage = 100
+const maxPage = 1_000
+
+export const auditHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomAdmin.audit", (handlers) =>
+  withServices(function* () {
+    const { asAdmin } = yield* makeAdminActions
+    const audit = yield* AuditLog
+    return handlers
+      .handle("list", ({ query }) =>
+        asAdmin({ action: "audit.read", details: { ...query } }, () =>
+          Effect.map(audit.list({ ...query, limit: Math.min(query.limit ?? defaultPage, maxPage) }), (entries) => ({
+            entries: entries.map(withoutUndefined),
+            ...(entries.length > 0 && entries.at(-1)!.seq > 1 ? { next: entries.at(-1)!.seq } : {})
+          }))
+        )
+      )
+      .handle("verify", () =>
+        asAdmin({ action: "audit.verify" }, () => Effect.map(audit.verify(), (verdict) => ({ ...verdict })))
+      )
+  })
+)
+
+const problemOf = (kind: "user" | "server" | "sha256", value: string): string | undefined => {
+  if (kind === "user") return isUserId(value) ? undefined : "expected a user ID"
+  if (kind === "server") return isServerName(value) ? undefined : "expected a server name"
+  return /^[0-9a-fA-F]{64}$/.test(value) ? undefined : "expected the SHA-256 of content in 64 hexadecimal digits"
+}
+
+export const banHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomAdmin.bans", (handlers) =>
+  withServices(function* () {
+    const { asAdmin } = yield* makeAdminActions
+    const { serverName } = yield* HomeServerConfig
+    const accounts = yield* Accounts
+    const bans = yield* Bans
+    const sockets = yield* Sockets
+    const endSessions = (userId: UserId) =>
+      serverNameOf(userId) === serverName
+        ? Effect.andThen(accounts.logoutAll({ userId, tokenId: 0, deviceId: "" }), sockets.closeUser(userId))
+        : Effect.void
+    return handlers
+      .handle("list", () =>
+        asAdmin({ action: "ban.list" }, () =>
+          Effect.map(bans.list, (found) => ({
+            bans: found.map(({ bannedAt, bannedBy, kind, reason, value }) => ({
+              kind,
+              value,
+              reason,
+              banned_by: bannedBy,
+              banned_ts: bannedAt
+            }))
+          }))
+        )
+      )
+      .handle("ban", ({ params: { kind, value }, payload: { reason } }) =>
+        asAdmin({ action: `ban.${kind}`, target: value, reason }, (admin) =>
+          Effect.gen(function* () {
+            const problem = problemOf(kind, value)
+            if (problem !== undefined) return yield* new InvalidParam({ error: `value: ${problem}` })
+            if (value === admin || value.toLowerCase() === serverName) {
+              return yield* new Forbidden({ error: "You cannot ban yourself, nor this server" })
+            }
+            yield* bans.add({ kind, value, reason, bannedBy: admin })
+            if (kind === "user") yield* endSessions(value as UserId)
+            return {}
+          })
+        )
+      )
+      .handle("lift", ({ params: { kind, value } }) =>
+        asAdmin({ action: `ban.lift_${kind}`, target: value }, () =>
+          Effect.flatMap(bans.lift(kind, value), (lifted) =>
+            lifted ? Effect.succeed({}) : Effect.fail(new NotFound({ error: "There is no such ban" }))
+          )
+        )
+      )
+  })
+)
+
+const asDownload = (lines: Stream.Stream<Uint8Array>) =>
+  HttpServerResponse.stream(lines, {
+    contentType: "application/jsonl",
+    headers: { "content-disposition": 'attachment; filename="export.jsonl"', "cache-control": "no-store" }
+  })
+
+export const exportHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomAdmin.exports", (handlers) =>
+  withServices(function* () {
+    const { asAdmin, services } = yield* makeAdminActions
+    const audit = yield* AuditLog
+    const exports = Context.get(services, UserExports)
+    type Export = Effect.Success<ReturnType<typeof exports.find>>
+    const toExport = (each: Export): JsonObject =>
+      withoutUndefined({
+        export_id: each.exportId,
+        user_id: each.userId,
+        requested_by: each.requestedBy,
+        reason: each.reason,
+        requested_ts: each.requestedAt,
+        approved_by: each.approvedBy,
+        expires_ts: each.expiresAt
+      })
+    return handlers
+      .handle("own", () =>
+        CurrentSession.use(({ userId }) =>
+          Effect.andThen(
+            audit.record({ actor: userId, action: "export.own", target: userId }),
+            Effect.map(exports.own(userId), asDownload)
+          )
+        )
+      )
+      .handle("list", () =>
+        asAdmin({ action: "export.list" }, () =>
+          Effect.map(exports.list, (found) => ({ exports: found.map(toExport) }))
+        )
+      )
+      .handle("request", ({ payload: { reason, user_id } }) =>
+        asAdmin({ action: "export.request", target: user_id, reason }, (admin) =>
+          Effect.map(exports.request(user_id, admin, reason), ({ expiresAt, exportId }) => ({
+            export_id: exportId,
+            expires_ts: expiresAt
+          }))
+        )
+      )
+      .handle("approve", ({ params: { exportId }, payload: { reason } }) =>
+        asAdmin({ action: "export.approve", reason, details: { export_id: exportId } }, (admin) =>
+          Effect.map(exports.approve(exportId, admin), toExport)
+        )
+      )
+      .handle("read", ({ params: { exportId } }) =>
+        asAdmin({ action: "export.read", details: { export_id: exportId } }, (admin) =>
+          Effect.map(exports.read(exportId, admin), asDownload)
+        )
+      )
+  })
+)

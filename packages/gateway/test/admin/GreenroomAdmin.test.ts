@@ -1,0 +1,187 @@
+import { createHash } from "node:crypto"
+import { assert, layer } from "@effect/vitest"
+import { AuditLog } from "@greenroom/actors/admin/AuditLog"
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+import { ask, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+import { askAdmin, registerAdmin } from "./TestAdmin.ts"
+
+const asked = (by: TestUser, method: string, path: string, json?: unknown) =>
+  ask(method, `//_greenroom/admin/v1${path}`, json === undefined ? { token: by.token } : { token: by.token, json })
+
+const logIn = (name: string) =>
+  askToday("POST", "/v3/login", {
+    json: { type: "m.login.password", identifier: { type: "m.id.user", user: name }, password: `secret-${name}` }
+  })
+
+layer(gateway, { excludeTestServices: true })("bans", (it) => {
+  it.effect("a banned user is logged out and cannot log in until the ban is lifted", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("ban-boss"), yield* register("spammer")]
+      const ban = `/bans/user/${inPath(user.id)}`
+      assert.strictEqual((yield* asked(user, "PUT", ban, { reason: "revenge" })).body.errcode, "M_FORBIDDEN")
+      assert.strictEqual((yield* asked(admin, "PUT", ban, { reason: "spam" })).status, 200)
+      const whoami = yield* askToday("GET", "/v3/account/whoami", { token: user.token })
+      assert.strictEqual(whoami.body.errcode, "M_UNKNOWN_TOKEN")
+      const refused = yield* logIn("spammer")
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"])
+      assert.include(refused.body.error, "banned")
+      const list = yield* asked(admin, "GET", "/bans")
+      assert.deepInclude((list.body.bans as ReadonlyArray<object>)[0], {
+        value: user.id,
+        reason: "spam",
+        banned_by: admin.id
+      })
+      assert.strictEqual((yield* asked(admin, "DELETE", ban)).status, 200)
+      assert.strictEqual((yield* logIn("spammer")).status, 200)
+      assert.strictEqual((yield* asked(admin, "DELETE", ban)).status, 404)
+    })
+  )
+
+  it.effect("banned content cannot be uploaded, under whatever name, and says why", () =>
+    Effect.gen(function* () {
+      const [admin, user] = [yield* registerAdmin("ban-boss2"), yield* register("uploader")]
+      const sha256 = createHash("sha256").update("evil").digest("hex")
+      const upload = (text: string) =>
+        ask("POST", "//_matrix/media/v3/upload", {
+          token: user.token,
+          body: text,
+          headers: { "content-type": "text/plain" }
+        })
+      yield* asked(admin, "PUT", `/bans/sha256/${sha256.toUpperCase()}`, { reason: "illegal" })
+      const refused = yield* upload("evil")
+      assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"])
+      assert.include(refused.body.error, "content is banned")
+      assert.strictEqual((yield* upload("good")).status, 200)
+      const wrong = yield* asked(admin, "PUT", "/bans/sha256/abc", { reason: "illegal" })
+      assert.strictEqual(wrong.body.errcode, "M_INVALID_PARAM")
+      assert.strictEqual((yield* asked(admin, "PUT", "/bans/server/green.test", { reason: "ours" })).status, 403)
+    })
+  )
+})
+
+layer(gateway, { excludeTestServices: true })("the audit log", (it) => {
+  it.effect("has what administrators did, and names rows that were changed, cut or inserted", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const audit = yield* AuditLog
+      const [admin, user] = [yield* registerAdmin("auditor"), yield* register("watched")]
+      for (let i = 0; i < 4; i++) yield* askAdmin(admin, "GET", `/v2/users/${inPath(user.id)}`)
+      yield* ask("POST", `/admin/users/${inPath(user.id)}/password`, {
+        token: admin.token,
+        json: { new_password: "a new secret" }
+      })
+      yield* askToday("PUT", `/v1/admin/lock/${inPath(user.id)}`, { token: admin.token, json: { locked: true } })
+      const { body } = yield* asked(admin, "GET", `/audit?target=${inPath(user.id)}`)
+      const entries = body.entries as ReadonlyArray<{ readonly seq: number; readonly action: string }>
+      assert.deepStrictEqual(entries.map(({ action }) => action).slice(0, 3), [
+        "user.lock",
+        "user.reset_password",
+        "user.show"
+      ])
+      assert.notInclude(JSON.stringify(body), "a new secret")
+      assert.strictEqual((yield* asked(yield* register("nosy"), "GET", "/audit")).body.errcode, "M_FORBIDDEN")
+      yield* audit.signHead
+      assert.deepStrictEqual((yield* audit.verify()).problems, [])
+
+      const tampered = Effect.fnUntraced(function* (change: Effect.Effect<unknown, unknown>) {
+        let problems: ReadonlyArray<string> = []
+        yield* Effect.exit(
+          sql.withTransaction(
+            Effect.gen(function* () {
+              yield* change
+              problems = (yield* audit.verify()).problems
+              return yield* Effect.fail("undo")
+            })
+          )
+        )
+        return problems
+      })
+      const last = entries[0]!.seq
+      assert.deepStrictEqual(yield* tampered(sql`UPDATE audit_log SET actor = '@other:green.test' WHERE seq = 2`), [
+        "row 2 was changed"
+      ])
+      assert.include(yield* tampered(sql`DELETE FROM audit_log WHERE seq = 3`), "row 3 is missing")
+      // The head is signed: rows that are cut off at the end are missed, and a new chain in their place is another one.
+      const cut = yield* tampered(sql`DELETE FROM audit_log WHERE seq >= ${last}`)
+      assert.match(cut.join(), /row \d+ is missing: the head of the log was signed at it/)
+      const inserted = yield* tampered(
+        sql`INSERT INTO audit_log SELECT seq + 1000, at, actor, action, target, reason, details, previous, hash
+            FROM audit_log WHERE seq = 2`
+      )
+      assert.isNotEmpty(inserted)
+      const { body: verdict } = yield* asked(admin, "GET", "/audit/verify")
+      assert.deepStrictEqual(verdict.problems, [])
+    })
+  )
+
+  it.effect("a head that was noted elsewhere is missed in a chain that was made anew", () =>
+    Effect.gen(function* () {
+      const audit = yield* AuditLog
+      const noted = { seq: 1, hash: "0".repeat(64) }
+      assert.deepStrictEqual((yield* audit.verify(noted)).problems, ["row 1 does not have the hash given"])
+    })
+  )
+})
+
+layer(gateway, { excludeTestServices: true })("the export of the data of a user", (it) => {
+  const linesOf = (text: string) =>
+    text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { readonly type: string; readonly [key: string]: unknown })
+
+  it.effect("gives users everything that is theirs, and no secrets", () =>
+    Effect.gen(function* () {
+      const [user, other] = [yield* register("exporter"), yield* register("other")]
+      const room = yield* createRoom(user)
+      yield* askToday("POST", `/v3/join/${inPath(room)}`, { token: other.token, json: {} })
+      const say = (by: TestUser, body: string) =>
+        askToday("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${body}`, {
+          token: by.token,
+          json: { msgtype: "m.text", body }
+        })
+      yield* say(user, "mine")
+      yield* say(other, "theirs")
+      yield* askToday("PUT", `/v3/profile/${inPath(user.id)}/displayname`, {
+        token: user.token,
+        json: { displayname: "Ex" }
+      })
+      yield* askToday("PUT", `/v3/user/${inPath(user.id)}/account_data/org.test`, { token: user.token, json: { a: 1 } })
+      const answer = yield* ask("GET", "//_greenroom/client/v1/export", { token: user.token })
+      assert.strictEqual(answer.status, 200)
+      const lines = linesOf(answer.text)
+      const types = new Set(lines.map(({ type }) => type))
+      for (const type of ["account", "profile", "device", "account_data", "membership", "event"])
+        assert.include([...types], type)
+      assert.include(answer.text, '"mine"')
+      assert.notInclude(answer.text, '"theirs"')
+      assert.notInclude(answer.text, user.token)
+      assert.strictEqual((yield* ask("GET", "//_greenroom/client/v1/export")).status, 401)
+    })
+  )
+
+  it.effect("needs two administrators: the same one twice is refused", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const [first, second] = [yield* registerAdmin("first"), yield* registerAdmin("second")]
+      const user = yield* register("subject")
+      assert.strictEqual((yield* asked(first, "POST", "/exports", { user_id: user.id, reason: "" })).status, 400)
+      assert.strictEqual(
+        (yield* asked(user, "POST", "/exports", { user_id: first.id, reason: "nosy" })).body.errcode,
+        "M_FORBIDDEN"
+      )
+      const { body } = yield* asked(first, "POST", "/exports", { user_id: user.id, reason: "court order 17" })
+      const path = `/exports/${body.export_id}`
+      assert.strictEqual((yield* asked(first, "GET", path)).body.errcode, "M_FORBIDDEN")
+      const twice = yield* asked(first, "POST", `${path}/approve`, { reason: "myself" })
+      assert.deepStrictEqual([twice.status, twice.body.errcode], [403, "M_FORBIDDEN"])
+      assert.strictEqual((yield* asked(second, "POST", `${path}/approve`, { reason: "seen" })).status, 200)
+      assert.strictEqual((yield* asked(second, "GET", path)).status, 403)
+      const read = yield* asked(first, "GET", path)
+      assert.deepInclude(linesOf(read.text)[0] as object, { type: "account", user_id: user.id })
+      yield* sql`UPDATE data_exports SET expires_at = 1 WHERE export_id = ${body.export_id as string}`
+      assert.include((yield* asked(first, "GET", path)).body.error, "expired")
+    })
+  )
+})
