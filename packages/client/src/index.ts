@@ -4,3 +4,5 @@
 export * from "./ConnectionError.ts"
 export * from "./GreenroomClient.ts"
 export * from "./GreenroomSocket.ts"
+export { MatrixClient, type MatrixClientOptions, type MatrixClientShape } from "./MatrixClient.ts"
+export * from "./SyncAnswer.ts"

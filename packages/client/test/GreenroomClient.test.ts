@@ -21,7 +21,7 @@ const modulesOf = (url: URL, found = new Map<string, string>()): ReadonlyMap<str
 
 describe("GreenroomClient", () => {
   it("runs in browsers: no module of it needs Node", () => {
-    for (const name of ["GreenroomClient", "GreenroomSocket"]) {
+    for (const name of ["GreenroomClient", "GreenroomSocket", "MatrixClient"]) {
       const modules = modulesOf(new URL(`../src/${name}.ts`, import.meta.url))
       assert.isAbove(modules.size, 20)
       for (const [url, source] of modules) {

@@ -27,7 +27,8 @@ const makeApi = (options: TransportOptions) =>
     )
   }).pipe(Effect.provide(bearer(options.accessToken)))
 
-const bearer = (token: Redacted.Redacted | undefined) => {
+/** Sends the access token with the endpoints that take one. */
+export const bearer = (token: Redacted.Redacted | undefined) => {
   const withToken: HttpApiMiddleware.HttpApiMiddlewareClient<never, never, never> = ({ next, request }) =>
     next(token === undefined ? request : HttpClientRequest.bearerToken(request, Redacted.value(token)))
   return Layer.merge(
@@ -39,14 +40,18 @@ const bearer = (token: Redacted.Redacted | undefined) => {
 /** Every endpoint of the client API, by group and name, as a function. */
 export type Api = Effect.Success<ReturnType<typeof makeApi>>
 
-export interface Transport {
-  readonly api: Api
+/** What clients of both generations of the API do with requests. */
+export interface Requests {
   /** An idempotent request: it is retried after failures of the connection. */
   readonly repeatable: <A>(request: Effect.Effect<A, ApiError>) => Effect.Effect<A, ClientError>
   /** A request that must not be sent twice. */
   readonly once: <A>(request: Effect.Effect<A, ApiError>) => Effect.Effect<A, ClientError>
   /** A transaction ID that no other request of this client has. */
   readonly newTransactionId: () => string
+}
+
+export interface Transport extends Requests {
+  readonly api: Api
   readonly options: TransportOptions
 }
 
@@ -55,7 +60,7 @@ type ApiError = unknown
 const transientStatuses: ReadonlySet<number> = new Set([408, 500, 502, 503, 504])
 
 const toClientError = (error: ApiError): ClientError => {
-  if (isMatrixError(error)) return error
+  if (isMatrixError(error) || error instanceof ConnectionError) return error
   if (HttpClientError.isHttpClientError(error)) {
     const status = error.response?.status
     return status === undefined
@@ -83,21 +88,18 @@ const transactionIds = (): (() => string) => {
   return () => `${ours}.${++count}`
 }
 
-export const makeTransport = Effect.fnUntraced(function* (options: TransportOptions) {
-  const api = yield* makeApi(options)
+export const makeRequests = ({ retryTimeout }: Pick<TransportOptions, "retryTimeout">): Requests => {
   const wrap =
     (repeatable: boolean) =>
     <A>(request: Effect.Effect<A, ApiError>): Effect.Effect<A, ClientError> =>
       // CORS does not allow web pages to send headers for tracing.
-      retrying(Effect.mapError(request, toClientError), { repeatable, retryTimeout: options.retryTimeout }).pipe(
+      retrying(Effect.mapError(request, toClientError), { repeatable, retryTimeout }).pipe(
         Effect.provideService(HttpClient.TracerPropagationEnabled, false)
       )
-  const transport: Transport = {
-    api,
-    repeatable: wrap(true),
-    once: wrap(false),
-    newTransactionId: transactionIds(),
-    options
-  }
+  return { repeatable: wrap(true), once: wrap(false), newTransactionId: transactionIds() }
+}
+
+export const makeTransport = Effect.fnUntraced(function* (options: TransportOptions) {
+  const transport: Transport = { ...makeRequests(options), api: yield* makeApi(options), options }
   return transport
 })

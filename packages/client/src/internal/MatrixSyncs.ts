@@ -1,0 +1,77 @@
+/**
+ * `/sync` of today's client API, as single requests and as a stream.
+ *
+ * The next request of the stream starts when the last answer was consumed, with its `next_batch`; a request whose answer was
+ * lost is repeated with the same token. A program that keeps the last `next_batch` continues there after a restart.
+ *
+ * Source: "Syncing" of the client-server specification.
+ */
+import type { ClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Duration, Effect, Stream } from "effect"
+import type { SyncAnswer } from "../SyncAnswer.ts"
+import type { MatrixTransport } from "./MatrixTransport.ts"
+import type { ClientError } from "./Retry.ts"
+
+export interface SyncOptions {
+  /** The `next_batch` of an earlier answer. Absent: everything that the user has. */
+  readonly since?: string
+  /** How long the server waits for news (default of `sync` 0, of the streams 30 seconds). */
+  readonly timeout?: Duration.Input
+  /** The ID of a filter, or the filter itself. */
+  readonly filter?: string | JsonObject
+  readonly fullState?: boolean
+  readonly setPresence?: "online" | "offline" | "unavailable"
+}
+
+export const makeMatrixSyncs = ({ api, repeatable }: MatrixTransport) => {
+  /** One answer. Errors: M_UNKNOWN_TOKEN, M_INVALID_PARAM. */
+  const sync = ({
+    filter,
+    fullState,
+    setPresence,
+    since,
+    timeout = 0
+  }: SyncOptions = {}): Effect.Effect<SyncAnswer, ClientError> =>
+    repeatable(
+      api["clientServer.sync"].sync({
+        query: {
+          since,
+          timeout: Math.round(Duration.toMillis(Duration.fromInputUnsafe(timeout))),
+          filter: typeof filter === "object" ? JSON.stringify(filter) : filter,
+          full_state: fullState === undefined ? undefined : `${fullState}`,
+          set_presence: setPresence
+        }
+      })
+    ) as Effect.Effect<never, ClientError>
+
+  /** Answer after answer. Without `since` the first one has everything that the user has. */
+  const syncs = (options: SyncOptions = {}): Stream.Stream<SyncAnswer, ClientError> =>
+    Stream.unfold(options.since, (since) =>
+      Effect.map(
+        sync({ timeout: "30 seconds", ...options, ...(since === undefined ? { timeout: 0 } : { since }) }),
+        (answer) => [answer, answer.next_batch] as const
+      )
+    )
+
+  /** The timelines of the joined rooms, event by event, from now on or from `since`. A gap (`limited`) is not filled. */
+  const events = (
+    options: SyncOptions = {}
+  ): Stream.Stream<ClientServerEvent & { readonly room_id: string }, ClientError> => {
+    const from =
+      options.since === undefined ? Effect.map(sync(options), (now) => now.next_batch) : Effect.succeed(options.since)
+    return Stream.unwrap(
+      Effect.map(from, (since) =>
+        Stream.flatMap(syncs({ ...options, since }), ({ rooms }) =>
+          Stream.fromIterable(
+            Object.entries(rooms?.join ?? {}).flatMap(([room_id, { timeline }]) =>
+              (timeline?.events ?? []).map((event) => ({ ...event, room_id: room_id as never }))
+            )
+          )
+        )
+      )
+    )
+  }
+
+  return { sync, syncs, events }
+}
