@@ -17,7 +17,7 @@ export const draftRoomVersion: RoomVersion = {
     createEventId: draftEventFormat.createEventId,
     isRebased: false
   }),
-  enforcesKeyValidity: false,
+  enforcesKeyValidity: true,
   knockRules: new Set(["knock"]),
   restrictedRules: new Set(),
   namesCreator: true,

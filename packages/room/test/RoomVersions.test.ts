@@ -258,7 +258,7 @@ describe("The table of room versions", () => {
     )
     assert.deepStrictEqual(
       having(({ enforcesKeyValidity }) => enforcesKeyValidity),
-      since(5)
+      ["1-draft", ...since(5)]
     )
     assert.deepStrictEqual(
       having(({ knockRules }) => knockRules.size > 0),

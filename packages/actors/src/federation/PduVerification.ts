@@ -40,9 +40,10 @@ const rememberedFor = "1 minute"
 /** The keys of every server that must have signed one of the events. */
 type KeyRings = ReadonlyMap<ServerName, KeyRing>
 
-const needOf = (event: Event, server: ServerName): KeyNeed => ({
+const needOf = (version: RoomVersion, event: Event, server: ServerName): KeyNeed => ({
   keyIds: new Set(Object.keys(event.signatures[server] ?? {})),
-  signedAt: event.origin_server_ts
+  signedAt: event.origin_server_ts,
+  atAnyTime: !version.enforcesKeyValidity
 })
 
 /** What servers have signed of an event: the event itself and what it carries. */
@@ -59,7 +60,7 @@ const needsOf = (
   const needs = new Map<ServerName, Array<KeyNeed>>()
   for (const event of events.flatMap((each) => signedParts(version, each))) {
     for (const server of version.signers(event)) {
-      const need = needOf(event, server)
+      const need = needOf(version, event, server)
       if (need.keyIds.size === 0) continue
       const ofServer = needs.get(server)
       if (ofServer === undefined) needs.set(server, [need])
@@ -95,7 +96,7 @@ const verifyOne = (version: RoomVersion, event: Event, rings: KeyRings): Verifie
   for (const part of signedParts(version, event)) {
     for (const server of version.signers(part)) {
       const ring = rings.get(server)
-      const keys = ring?.choose(needOf(part, server)) ?? new Map()
+      const keys = ring?.choose(needOf(version, part, server)) ?? new Map()
       if (keys.size === 0 && ring?.problem !== undefined) {
         const reason = `the keys of ${server} could not be had: ${ring.problem}`
         return Result.fail({ _tag: "NoKeys", reason, signer: server, unverified: event })

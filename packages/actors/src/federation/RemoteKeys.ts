@@ -53,6 +53,8 @@ export interface KeyNeed {
   readonly keyIds: ReadonlySet<string>
   /** When something was signed with one of them (ms since 1970). Absent: they sign requests now. */
   readonly signedAt?: number
+  /** Any key that the server has or had will do, as in room versions before 5. */
+  readonly atAnyTime?: boolean
 }
 
 /** The keys of one server. */
@@ -77,20 +79,21 @@ type Trusted = ReadonlySet<ServerName> | undefined
 
 const never = Number.POSITIVE_INFINITY
 
-/** Whether the key was good for what was signed at that time; undefined asks for a key to sign with now. */
-const isGood = (key: RemoteKey, metAt: number, signedAt: number | undefined, trusted: Trusted, now: number) => {
+/** Whether the key was good for what was signed. */
+const isGood = (key: RemoteKey, metAt: number, { atAnyTime, signedAt }: KeyNeed, trusted: Trusted, now: number) => {
   if (key.vouchers !== undefined) {
     if ((signedAt ?? now) >= metAt) return false
     if (trusted !== undefined && !key.vouchers.some((voucher) => trusted.has(voucher))) return false
   }
+  if (atAnyTime === true) return true
   if (signedAt === undefined) return key.expiredAt === undefined && now <= key.validUntil
   return key.expiredAt === undefined ? Math.min(signedAt, now) <= key.validUntil : signedAt < key.expiredAt
 }
 
-const choose = ({ keys, metAt }: Known, { keyIds, signedAt }: KeyNeed, trusted: Trusted, now: number): VerifyKeys =>
+const choose = ({ keys, metAt }: Known, need: KeyNeed, trusted: Trusted, now: number): VerifyKeys =>
   new Map(
     keys
-      .filter((key) => keyIds.has(key.keyId) && isGood(key, metAt, signedAt, trusted, now))
+      .filter((key) => need.keyIds.has(key.keyId) && isGood(key, metAt, need, trusted, now))
       .map((key) => [key.keyId, key.publicKey])
   )
 
