@@ -23,7 +23,7 @@ import {
 } from "effect"
 import { Entity, EntityId, ShardId, Sharding, ShardingConfig } from "effect/cluster"
 import type { SqlError } from "effect/sql"
-import { NodeUnavailable } from "../NodeUnavailable.ts"
+import { isOfUnavailableNode, NodeUnavailable } from "../NodeUnavailable.ts"
 import { AnswerWithin, MayRepeat } from "../Repetition.ts"
 import type { ShardFencing } from "../ShardFences.ts"
 import { periodically } from "../Supervision.ts"
@@ -224,7 +224,11 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       yield* Effect.addFinalizer(() => (held.has(shardId) ? Effect.void : actors.retireOne(id)))
       const refuse = Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`))
       const receive = (tag: string) => (request: { readonly payload: unknown }) =>
-        options.isCurrent() ? Effect.catchIf(actors.receive(id, tag, request.payload), isRefused, () => refuse) : refuse
+        options.isCurrent()
+          ? Effect.catchCause(actors.receive(id, tag, request.payload), (cause) =>
+              isOfUnavailableNode(cause) || isRefused(Cause.squash(cause)) ? refuse : Effect.failCause(cause)
+            )
+          : refuse
       return Object.fromEntries(Array.from(entity.protocol.requests.keys(), (tag) => [tag, receive(tag)]))
     })
 

@@ -1,0 +1,89 @@
+/**
+ * Networks that are cut, in network namespaces, under load: a node that does not reach the database, and one that does not
+ * reach the other nodes. Nothing is lost, doubled or out of order, and all is well again by itself. Needs root on Linux.
+ */
+import { assert, layer } from "@effect/vitest"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Context, Effect, Layer, Redacted } from "effect"
+import { roomOf, type Scene } from "../support/Scene.ts"
+import { start } from "./support/Cluster.ts"
+import * as Namespaces from "./support/Namespaces.ts"
+import { begin, movedShards, mustHaveNoFork, untilHealthy } from "./support/Workload.ts"
+
+/** The URL of the database by TCP, at the address of the bridge. */
+const overNetwork = Effect.fnUntraced(function* (url: Redacted.Redacted) {
+  const { pathname, searchParams } = new URL(Redacted.value(url).replace("postgresql://", "postgresql://localhost"))
+  const socketPath = `${searchParams.get("host")}/.s.PGSQL.${searchParams.get("port")}`
+  const port = yield* Namespaces.passOn(Namespaces.databaseAddress, socketPath)
+  const user = searchParams.get("user")
+  return Redacted.make(`postgresql://${user}@${Namespaces.databaseAddress}:${port}${pathname}`)
+})
+
+const makeWorld = Effect.gen(function* () {
+  const databaseUrl = yield* TestDatabase.emptyUrl
+  const namespaces = yield* Namespaces.make(3)
+  const { nodes } = yield* start(3, {
+    databaseUrl: yield* overNetwork(databaseUrl),
+    nodeOptions: (node) => {
+      const { address, runBy } = namespaces[node]!
+      return { runBy, environment: { GREENROOM_HOST: address, GREENROOM_CLUSTER_HOST: address } }
+    }
+  })
+  const [a, b] = nodes as [Scene, Scene]
+  const [alice, bob] = [yield* a.register("alice"), yield* b.register("bob")]
+  const underLoad = Effect.gen(function* () {
+    const room = yield* roomOf(alice, bob)
+    const load = yield* begin({ room, sender: alice, followers: [alice, bob], entries: () => nodes })
+    yield* load.more(10)
+    const check = Effect.gen(function* () {
+      yield* untilHealthy(nodes)
+      yield* load.more(10)
+      yield* load.finish
+      yield* mustHaveNoFork(databaseUrl, room)
+      for (const { gateway } of nodes) assert.notInclude(gateway.output(), "A request failed inside")
+    })
+    return { check, load }
+  })
+  return { databaseUrl, namespaces, underLoad }
+})
+
+class World extends Context.Service<World, Effect.Success<typeof makeWorld>>()("greenroom/test/CutWorld") {
+  static readonly layer = Layer.effect(World, Effect.orDie(makeWorld))
+}
+
+const cutWorld = Namespaces.absence === undefined ? World.layer : Layer.succeed(World, undefined as never)
+
+layer(cutWorld, { excludeTestServices: true, timeout: "2 minutes" })("a cluster whose network is cut", (it) => {
+  it.effect(
+    "a node that does not reach the database writes nothing old, and finds its place again",
+    (context) =>
+      Effect.gen(function* () {
+        if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
+        const { databaseUrl, namespaces, underLoad } = yield* World
+        const { check, load } = yield* underLoad
+        const moved = yield* movedShards(databaseUrl)
+        yield* namespaces[0]!.cut(Namespaces.databaseAddress)
+        yield* moved
+        yield* load.more(10)
+        yield* namespaces[0]!.mend(Namespaces.databaseAddress)
+        yield* check
+      }).pipe(Effect.scoped),
+    120_000
+  )
+
+  it.effect(
+    "nodes that do not reach each other make no forks, and go on together",
+    (context) =>
+      Effect.gen(function* () {
+        if (Namespaces.absence !== undefined) return context.skip(Namespaces.absence)
+        const { namespaces, underLoad } = yield* World
+        const { check, load } = yield* underLoad
+        const [first, ...others] = [namespaces[0]!, ...namespaces.slice(1)]
+        for (const other of others) yield* first.cut(other.address)
+        yield* load.more(10)
+        for (const other of others) yield* first.mend(other.address)
+        yield* check
+      }).pipe(Effect.scoped),
+    120_000
+  )
+})
