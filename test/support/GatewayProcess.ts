@@ -24,6 +24,8 @@ export interface GatewayOptions {
   readonly port?: number
   /** Settings beside these, as environment variables. */
   readonly environment?: { readonly [name: string]: string }
+  /** The file of the program (default: the gateway's). */
+  readonly program?: string
   /** A command that runs the program, such as `ip netns exec name`. */
   readonly runBy?: ReadonlyArray<string>
 }
@@ -70,7 +72,7 @@ const spawnGateway = (options: GatewayOptions): ChildProcess => {
     ...database
   ]
   const [command = process.execPath, ...before] = [...(options.runBy ?? []), process.execPath]
-  return spawn(command, [...before, program, ...args], {
+  return spawn(command, [...before, options.program ?? program, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       PATH: process.env.PATH,

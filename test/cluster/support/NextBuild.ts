@@ -1,0 +1,55 @@
+/**
+ * The program as its next version could be: a copy of the sources with one migration more. It lies inside of the repository,
+ * where Node finds the packages that both versions use.
+ */
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { Effect } from "effect"
+
+const root = fileURLToPath(new URL("../../..", import.meta.url))
+
+const migration = `import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+export default Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql\`ALTER TABLE rooms ADD COLUMN next_build text NOT NULL DEFAULT 'of the next build'\`
+  yield* sql\`ALTER TABLE events ADD COLUMN next_build integer\`
+  yield* sql\`CREATE TABLE next_build (number integer)\`
+  yield* sql\`INSERT INTO next_build VALUES (1)\`
+})
+`
+
+const isSource = (source: string): boolean => !/\/(node_modules|test|dist)(\/|$)/.test(source.slice(root.length - 1))
+
+const build = async (): Promise<string> => {
+  await fs.mkdir(path.join(root, "test/results"), { recursive: true })
+  const directory = await fs.mkdtemp(path.join(root, "test/results/next-build-"))
+  for (const part of ["packages", "apps"]) {
+    await fs.cp(path.join(root, part), path.join(directory, part), { recursive: true, filter: isSource })
+  }
+  await fs.copyFile(path.join(root, "package.json"), path.join(directory, "package.json"))
+  const scope = path.join(directory, "node_modules/@greenroom")
+  await fs.mkdir(scope, { recursive: true })
+  for (const name of await fs.readdir(path.join(directory, "packages"))) {
+    await fs.symlink(path.join(directory, "packages", name), path.join(scope, name))
+  }
+  const store = path.join(directory, "packages/store/src")
+  await fs.writeFile(path.join(store, "migrations/9999_next_build.ts"), migration)
+  const database = path.join(store, "Database.ts")
+  const text = await fs.readFile(database, "utf8")
+  await fs.writeFile(
+    database,
+    `import nextBuild from "./migrations/9999_next_build.ts"\n${text.replace("const migrations = {", 'const migrations = {\n  "9999_next_build": nextBuild,')}`
+  )
+  return directory
+}
+
+/** The program's file. It goes with the scope. */
+export const make = Effect.map(
+  Effect.acquireRelease(Effect.promise(build), (directory) =>
+    Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+  ),
+  (directory) => path.join(directory, "apps/gateway/src/main.ts")
+)
