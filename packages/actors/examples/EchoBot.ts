@@ -8,19 +8,14 @@
  */
 import { createInterface } from "node:readline"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import { Accounts, type EventStream, Events, HomeServer, Rooms, type Session } from "@greenroom/actors"
 import { RoomAlias, type RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Console, Effect, Redacted, Stream } from "effect"
-import { Accounts } from "../src/account/Accounts.ts"
-import * as HomeServer from "../src/HomeServer.ts"
-import { Rooms } from "../src/room/Rooms.ts"
-import type { Session } from "../src/runtime/Session.ts"
-import type { StreamedEvent } from "../src/sync/EventStream.ts"
-import { Events } from "../src/sync/Events.ts"
 
 const alias = RoomAlias.make("#echo:localhost")
 
 /** Logs in, and registers the first time. */
-const comeIn = Effect.fnUntraced(function* (localpart: string) {
+const logIn = Effect.fnUntraced(function* (localpart: string) {
   const accounts = yield* Accounts
   const password = Redacted.make(`the password of ${localpart}`)
   const credentials = yield* accounts
@@ -43,7 +38,7 @@ const ownRoom = Effect.fnUntraced(function* (bot: Session) {
   )
 })
 
-const textIn = (event: StreamedEvent, roomId: RoomId): string | undefined =>
+const textIn = (event: EventStream.StreamedEvent, roomId: RoomId): string | undefined =>
   event.type === "m.room.message" && event.room_id === roomId && typeof event.content.body === "string"
     ? event.content.body
     : undefined
@@ -68,11 +63,11 @@ const lines = Stream.suspend(() => Stream.fromAsyncIterable(createInterface({ in
 const program = Effect.gen(function* () {
   const events = yield* Events
   const rooms = yield* Rooms
-  const bot = yield* comeIn("echo")
+  const bot = yield* logIn("echo")
   const roomId = yield* ownRoom(bot)
   yield* Effect.forkScoped(yield* answer(bot, roomId))
 
-  const you = yield* comeIn("you")
+  const you = yield* logIn("you")
   yield* rooms.join(you, alias)
   const { chunk } = yield* rooms.messages(you, roomId, { limit: 1000 })
   const said = chunk.filter(({ type }) => type === "m.room.message").length

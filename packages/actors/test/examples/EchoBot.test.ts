@@ -32,7 +32,7 @@ const talk = (directory: string, ...said: ReadonlyArray<string>) =>
 
 describe("EchoBot", () => {
   it.live(
-    "answers what it is told, and remembers the conversation at the next start",
+    "answers messages, and remembers the conversation at the next start",
     () =>
       Effect.gen(function* () {
         const directory = yield* temporaryDirectory
