@@ -102,6 +102,27 @@ export const settings = {
     fallback: true,
     flag: "switch"
   }),
+  federationEnabled: setting({
+    name: "federation.enabled",
+    description: "Talk with other home servers; without it nobody reaches this one, and it reaches nobody",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: true
+  }),
+  federationAllow: setting({
+    name: "federation.allow",
+    description: "The home servers with which this one talks: names, perhaps with * and ?. All, if there is none",
+    expects: "a list of server names, such as *.example.org",
+    schema: list(/^[^\s,/@#!]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
+  federationDeny: setting({
+    name: "federation.deny",
+    description: "The home servers with which this one does not talk, whatever federation.allow says",
+    expects: "a list of server names, such as *.example.org",
+    schema: list(/^[^\s,/@#!]+$/),
+    fallback: [] as ReadonlyArray<string>
+  }),
   federationServers: setting({
     name: "federation.servers",
     description: "Where home servers of a private network are reached: name=host:port. They are not looked up in DNS",

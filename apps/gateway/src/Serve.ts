@@ -18,7 +18,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import * as Database from "@greenroom/store/Database"
 import { DatabaseHold } from "@greenroom/store/DatabaseHold"
-import { Context, Effect, FileSystem, Layer } from "effect"
+import { Context, Effect, FileSystem, Layer, Option } from "effect"
 import { readAppServices } from "./AppServiceFiles.ts"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
@@ -45,7 +45,9 @@ interface Files {
 const toHomeServer = (config: GatewayConfig, { appServices, authorities, policy }: Files): HomeServerOptions => ({
   serverName: config.serverName,
   dataDir: config.dataDir,
-  ...(config.federationAddress === undefined ? {} : { federationAddress: config.federationAddress }),
+  ...(config.federationAddress === undefined || !config.federationEnabled
+    ? {}
+    : { federationAddress: config.federationAddress }),
   enableRegistration: config.enableRegistration,
   guests: config.allowGuests,
   rtcTransports: config.rtcLivekitUrls.map((url) => ({ type: "livekit", livekit_service_url: url })),
@@ -61,6 +63,9 @@ const toHomeServer = (config: GatewayConfig, { appServices, authorities, policy 
   policy,
   policyServers: toPolicyServers(config),
   federation: {
+    enabled: config.federationEnabled,
+    allow: config.federationAllow,
+    deny: config.federationDeny,
     verifyCertificates: config.federationVerify,
     staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
     keyNotaries: config.federationKeyNotaries as ReadonlyArray<ServerName>,
@@ -110,7 +115,9 @@ const toNode = (config: GatewayConfig, homeServer: HomeServerOptions) =>
 /** What would end the program as soon as it listens, before the database is started for it. */
 const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
   yield* checkListen(config)
-  yield* Effect.catch(checkListen({ host: config.host, port: config.federationPort }), federationFails)
+  if (config.federationEnabled) {
+    yield* Effect.catch(checkListen({ host: config.host, port: config.federationPort }), federationFails)
+  }
   if (config.cluster) {
     if (config.databaseUrl === undefined) return yield* new ClusterNeedsDatabase()
     const node = { host: config.clusterListenHost ?? config.clusterHost, port: config.clusterPort }
@@ -146,9 +153,14 @@ const announce = ({ serverName }: GatewayConfig) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const { url } = yield* Gateway
-      const federation = yield* FederationListener
+      const federation = yield* Effect.serviceOption(FederationListener)
       yield* Effect.log(`The home server ${serverName} listens on ${url} (its API is described at ${url}/docs)`)
-      yield* Effect.log(`Other home servers reach it on ${federation.url}`)
+      yield* Effect.log(
+        Option.match(federation, {
+          onNone: () => "It does not talk with other home servers (federation.enabled)",
+          onSome: (listener) => `Other home servers reach it on ${listener.url}`
+        })
+      )
       yield* Effect.addFinalizer(() => Effect.log(`The home server ${serverName} is shutting down`))
     })
   )
@@ -164,7 +176,7 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   yield* Database.checkFree(homeServer, config.cluster ? "shared" : "alone")
   yield* checkListeners(config)
   const server = announce(config).pipe(
-    Layer.provide([toGateway(config), toFederation(config)]),
+    Layer.provide([toGateway(config), config.federationEnabled ? toFederation(config) : Layer.empty]),
     Layer.merge(toMetrics(config)),
     Layer.provideMerge(config.cluster ? toNode(config, homeServer) : HomeServer.layer(homeServer)),
     Layer.provide(RequestRecords.layer({ metrics: config.metricsPort !== undefined, accessLog: config.accessLog }))

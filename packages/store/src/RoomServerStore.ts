@@ -18,6 +18,11 @@ export class RoomServerStore extends Context.Service<
     ) => Effect.Effect<ReadonlyMap<RoomId, ReadonlyArray<ServerName>>>
     /** Users of a server that are or were in a room, invited ones among them, at most `limit`. */
     readonly usersEver: (roomNid: number, server: ServerName, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
+    /** The rooms in which a server has joined members, by their IDs, and how many there are. */
+    readonly roomsOf: (
+      server: ServerName,
+      page: { readonly from: number; readonly limit: number; readonly descending: boolean }
+    ) => Effect.Effect<{ readonly rooms: ReadonlyArray<RoomId>; readonly total: number }>
     /** Those of the users who are joined to a room in which the server is. */
     readonly sharing: (server: ServerName, userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlySet<UserId>>
   }
@@ -59,13 +64,26 @@ export class RoomServerStore extends Context.Service<
         return new Set(rows.map((row) => row.user_id as UserId))
       }, Effect.orDie)
 
+      const roomsOf = Effect.fnUntraced(function* (
+        server: ServerName,
+        page: { readonly from: number; readonly limit: number; readonly descending: boolean }
+      ) {
+        const rows = yield* sql<{ room_id: string; total: bigint }>`
+          SELECT room_id, count(*) OVER () AS total FROM rooms
+          WHERE EXISTS (SELECT 1 FROM memberships WHERE memberships.room_nid = rooms.room_nid
+            AND memberships.server = ${server} AND memberships.membership = 'join')
+          ORDER BY room_id COLLATE "C" ${page.descending ? sql.literal("DESC") : sql.literal("ASC")}
+          LIMIT ${page.limit} OFFSET ${page.from}`
+        return { rooms: rows.map((row) => row.room_id as RoomId), total: Number(rows[0]?.total ?? 0) }
+      }, Effect.orDie)
+
       const usersEver = Effect.fnUntraced(function* (roomNid: number, server: ServerName, limit: number) {
         const rows = yield* sql<{ user_id: string }>`
           SELECT user_id FROM memberships WHERE room_nid = ${roomNid} AND server = ${server} LIMIT ${limit}`
         return rows.map((row) => row.user_id as UserId)
       }, Effect.orDie)
 
-      return RoomServerStore.of({ serversOf, sharing, usersEver })
+      return RoomServerStore.of({ roomsOf, serversOf, sharing, usersEver })
     })
   )
 }

@@ -50,7 +50,7 @@ const layerAt = ({ addresses, dataDir, databaseUrl, options, port, serverName }:
         ...options,
         serverName,
         dataDir,
-        federation: { verifyCertificates: false, staticServers: addresses }
+        federation: { verifyCertificates: false, staticServers: addresses, ...options.federation }
       })
     ),
     Layer.provideMerge(Database.pool({ url: databaseUrl, maxConnections: 5 }))

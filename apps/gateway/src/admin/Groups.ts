@@ -30,5 +30,6 @@ export const groups: Readonly<Record<string, Group>> = {
   user: commands("Accounts", () => import("./UserCommands.ts")),
   token: commands("Registration tokens", () => import("./TokenCommands.ts")),
   media: commands("Uploaded files, and those of other servers", () => import("./MediaCommands.ts")),
+  federation: commands("Other home servers", () => import("./FederationCommands.ts")),
   "signing-key": commands("The keys that the server signs with", () => import("./SigningKeyCommands.ts"))
 }

@@ -3,6 +3,7 @@ import { RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStor
 import { UserAdministrationStore } from "@greenroom/store/UserAdministrationStore"
 import { UserExportStore } from "@greenroom/store/UserExportStore"
 import { Layer } from "effect"
+import { DestinationAdministration } from "./DestinationAdministration.ts"
 import { MediaAdministration } from "./MediaAdministration.ts"
 import { Reports } from "./Reports.ts"
 import { RoomAdministration } from "./RoomAdministration.ts"
@@ -16,7 +17,8 @@ export const layer = Layer.mergeAll(
   UserAdministration.layer,
   MediaAdministration.layer,
   Reports.layer,
-  UserExports.layer
+  UserExports.layer,
+  DestinationAdministration.layer
 ).pipe(
   Layer.provideMerge(RoomRemovals.layer),
   Layer.provide(Layer.mergeAll(RoomAdministrationStore.layer, UserAdministrationStore.layer, UserExportStore.layer))

@@ -1,11 +1,18 @@
 /**
  * How this home server reaches others. Read once, at the start.
  */
+import { matchesGlob, parseGlob } from "@greenroom/protocol/Glob"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context } from "effect"
 import type { AddressPolicy } from "./AddressPolicy.ts"
 
 export interface FederationOptions {
+  /** Whether this server talks with others at all, in either direction (default true). */
+  readonly enabled?: boolean
+  /** The servers with which it talks, as globs of their names (default: all). */
+  readonly allow?: ReadonlyArray<string>
+  /** The servers with which it does not, whatever `allow` says (default: none). */
+  readonly deny?: ReadonlyArray<string>
   /** Whether the certificates of other servers must be valid (default true). False for tests and closed networks. */
   readonly verifyCertificates?: boolean
   /** Certificates, as PEM, that are trusted beside those of the system: the authority of a private network. */
@@ -35,6 +42,20 @@ export interface FederationOptions {
 export class FederationConfig extends Context.Service<FederationConfig, FederationOptions>()(
   "greenroom/actors/FederationConfig"
 ) {}
+
+const isNamed = (patterns: ReadonlyArray<string>, host: string): boolean =>
+  patterns.some((pattern) => matchesGlob(host, parseGlob(pattern, { ignoreCase: true })))
+
+/** Whether this server talks with that one. Ports do not count. */
+export const talksWith = (
+  { allow = [], deny = [], enabled = true }: FederationOptions,
+  server: ServerName
+): boolean => {
+  if (!enabled) return false
+  if (allow.length === 0 && deny.length === 0) return true
+  const host = server.replace(/:[0-9]{1,5}$/, "")
+  return !isNamed(deny, host) && (allow.length === 0 || isNamed(allow, host))
+}
 
 /** The policy that the options ask for. */
 export const addressPolicyOf = ({ addressPolicy, verifyCertificates = true }: FederationOptions): AddressPolicy =>

@@ -14,7 +14,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Layer, Option, type Scope } from "effect"
 import { Bans } from "../runtime/Bans.ts"
 import { lookupAllowed } from "./AddressPolicy.ts"
-import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
+import { addressPolicyOf, FederationConfig, talksWith } from "./FederationConfig.ts"
 import { RemoteInvalid, RemoteUnreachable } from "./RemoteError.ts"
 import { ServerDiscovery, type Target } from "./ServerDiscovery.ts"
 
@@ -202,6 +202,9 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       if (bans?.has("server", destination) === true) {
         return yield* new RemoteUnreachable({ destination, reason: "the server is banned by the administrators" })
+      }
+      if (!talksWith(config, destination)) {
+        return yield* new RemoteUnreachable({ destination, reason: "federation with this server is switched off" })
       }
       let reason = ""
       for (const target of yield* discovery.find(destination)) {

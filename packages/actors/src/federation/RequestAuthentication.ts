@@ -3,7 +3,8 @@
  * at. In this order, each with its answer:
  *
  * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401
- * 2. the origin is banned: 403; none of the origin's current keys is one of those named, or the origin cannot be asked for its keys: 401
+ * 2. an origin with which this server does not talk (`FederationConfig`), or that is banned: 403; none of its current keys
+ *    is one of those named, or it cannot be asked for its keys: 401
  * 3. the body over its limit: 413 (from `readBody`)
  * 4. the signature is right for the bytes of the body: go on; a body that is not JSON is a 400 then
  * 5. else the body is read, because it may have been signed in another form than it travels: not JSON is a 400, a wrong
@@ -17,11 +18,12 @@ import { Unauthorized } from "@greenroom/protocol/federation/OriginAuthenticatio
 import { parseXMatrixHeaders, type XMatrix } from "@greenroom/protocol/federation/XMatrix"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
+import { BadJson, Forbidden, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import type { VerifyKeys } from "@greenroom/room/Signing"
 import { Context, Effect, Layer, Option } from "effect"
 import { Bans } from "../runtime/Bans.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { FederationConfig, talksWith } from "./FederationConfig.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 import { isSignedBy } from "./RequestSigning.ts"
 import { encodeCanonicalJson, parseJson } from "./SlicedJson.ts"
@@ -73,6 +75,7 @@ const make = Effect.gen(function* () {
   const remoteKeys = yield* RemoteKeys
   // A listener that is no whole home server has no bans.
   const bans = Option.getOrUndefined(yield* Effect.serviceOption(Bans))
+  const config = yield* FederationConfig
 
   const keysOf = Effect.fnUntraced(function* (
     origin: ServerName,
@@ -112,6 +115,9 @@ const make = Effect.gen(function* () {
   const authenticate = Effect.fn("RequestAuthentication.authenticate")(function* (request: IncomingRequest) {
     const claims = yield* claimsOf(request.authorization, ourName)
     const { origin } = claims[0]
+    if (!talksWith(config, origin)) {
+      return yield* new Forbidden({ error: `This server does not talk with ${origin}` })
+    }
     if (bans !== undefined) yield* bans.check("server", origin)
     const keys = yield* keysOf(origin, claims, request.acceptsVouchedKeys ?? false)
     const body = yield* request.readBody
@@ -131,8 +137,6 @@ export class RequestAuthentication extends Context.Service<
     readonly authenticate: (request: IncomingRequest) => Effect.Effect<AuthenticatedRequest, AuthenticationError>
   }
 >()("greenroom/actors/RequestAuthentication") {
-  static readonly layer: Layer.Layer<RequestAuthentication, never, RemoteKeys | HomeServerConfig> = Layer.effect(
-    RequestAuthentication,
-    make
-  )
+  static readonly layer: Layer.Layer<RequestAuthentication, never, RemoteKeys | HomeServerConfig | FederationConfig> =
+    Layer.effect(RequestAuthentication, make)
 }

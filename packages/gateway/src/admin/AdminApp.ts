@@ -10,6 +10,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { authenticationLayer } from "../client-api/Authentication.ts"
 import { knownPaths } from "../KnownPaths.ts"
+import { destinationHandlers } from "./FederationHandlers.ts"
 import { auditHandlers, banHandlers, exportHandlers } from "./GreenroomHandlers.ts"
 import { mediaHandlers } from "./MediaHandlers.ts"
 import { roomHandlers } from "./RoomHandlers.ts"
@@ -18,7 +19,7 @@ import { userHandlers } from "./UserHandlers.ts"
 
 export const routes = Layer.merge(HttpApiBuilder.layer(SynapseAdminApi), HttpApiBuilder.layer(GreenroomAdminApi)).pipe(
   Layer.provide([auditHandlers, banHandlers, exportHandlers]),
-  Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers]),
+  Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers, destinationHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer)
 )

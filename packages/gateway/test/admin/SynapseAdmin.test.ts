@@ -1,6 +1,8 @@
 import { assert, layer } from "@effect/vitest"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
+import { ServerName } from "@greenroom/protocol/Identifiers"
 import { AuditStore } from "@greenroom/store/AuditStore"
+import { DestinationStore } from "@greenroom/store/DestinationStore"
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import { ask, askToday, createRoom, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
@@ -350,6 +352,26 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
       assert.include(shown.text, '"body":"rude"')
       assert.strictEqual((yield* askAdmin(admin, "DELETE", `/v1/event_reports/${report!.id}`)).status, 200)
       assert.strictEqual((yield* askAdmin(admin, "GET", `/v1/event_reports/${report!.id}`)).status, 404)
+    })
+  )
+
+  it.effect("other home servers: how they are doing, what is shared with them, and another attempt now", () =>
+    Effect.gen(function* () {
+      const admin = yield* registerAdmin("destinations")
+      const { failed } = yield* DestinationStore
+      yield* failed(ServerName.make("lost.test"), "nobody there")
+      const path = "/v1/federation/destinations"
+      const { body: found } = yield* askAdmin(admin, "GET", `${path}?destination=lost`)
+      const [lost] = (found as unknown as { destinations: ReadonlyArray<Record<string, unknown>> }).destinations
+      assert.deepInclude(lost, { destination: "lost.test", failures: 1, last_error: "nobody there" })
+      assert.isAbove(lost!.retry_interval as number, 0)
+      const rooms = yield* askAdmin(admin, "GET", `${path}/lost.test/rooms`)
+      assert.deepStrictEqual<unknown>(rooms.body, { rooms: [], total: 0 })
+      const reset = yield* askAdmin(admin, "POST", `${path}/lost.test/reset_connection`, {})
+      assert.strictEqual(reset.status, 200, reset.text)
+      const { body: after } = yield* askAdmin(admin, "GET", `${path}/lost.test`)
+      assert.strictEqual((after as unknown as Record<string, unknown>).retry_interval, 0)
+      assert.strictEqual((yield* askAdmin(admin, "GET", `${path}/unknown.test`)).status, 404)
     })
   )
 })

@@ -440,8 +440,36 @@ const server = HttpApiGroup.make("synapseAdmin.server")
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "The server" }))
 
+const ofDestination = { destination: ServerName }
+
+const federation = HttpApiGroup.make("synapseAdmin.federation")
+  .add(
+    HttpApiEndpoint.get("list", `${prefix}/v1/federation/destinations`, {
+      query: { ...page, destination: optional(Text), order_by: optional(Text) },
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Other home servers, and how they are doing", who })),
+    HttpApiEndpoint.get("get", `${prefix}/v1/federation/destinations/:destination`, {
+      params: ofDestination,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "One of them", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.get("rooms", `${prefix}/v1/federation/destinations/:destination/rooms`, {
+      params: ofDestination,
+      query: page,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "The rooms that it takes part in", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.post("reset", `${prefix}/v1/federation/destinations/:destination/reset_connection`, {
+      params: ofDestination,
+      payload: anyBody,
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Try it again now, whenever it failed last", text: "Errors: M_NOT_FOUND.", who })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Other home servers" }))
+
 export const SynapseAdminApi = HttpApi.make("SynapseAdminApi")
-  .add(users, rooms, media, tokens, server)
+  .add(users, rooms, media, tokens, server, federation)
   .middleware(ClientErrors)
   .annotateMerge(OpenApi.annotations({ title: "Greenroom: administration, as Synapse has it", version: "v2" }))
 export type SynapseAdminApi = typeof SynapseAdminApi

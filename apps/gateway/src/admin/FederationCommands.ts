@@ -1,0 +1,72 @@
+/**
+ * Other home servers on the command line.
+ *
+ *     greenroom federation destinations --failing
+ *     greenroom federation retry blue.example.org
+ */
+
+import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
+import { type DestinationState, DestinationStore } from "@greenroom/store/DestinationStore"
+import { Effect, Option } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { onDatabase } from "./Connection.ts"
+import { AdminFailure, type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
+
+const describe = ({ destination, failures, lastError, lastSuccessAt, retryAt }: DestinationState): string =>
+  [
+    destination,
+    failures === 0 ? "reached" : `failed ${failures} times, tried again ${time(retryAt)}`,
+    ...(lastSuccessAt === undefined ? [] : [`last reached ${time(lastSuccessAt)}`]),
+    ...(failures === 0 || lastError === undefined ? [] : [lastError])
+  ].join("  ")
+
+const withDestinations = <A, E>(flags: PlaceFlags, use: (store: DestinationStore["Service"]) => Effect.Effect<A, E>) =>
+  Effect.provide(
+    DestinationStore.use(use),
+    onDatabase(flags, () => DestinationStore.layer)
+  )
+
+const destinations = Command.make(
+  "destinations",
+  {
+    ...place,
+    failing: Flag.Boolean("failing").pipe(
+      Flag.withDefault(false),
+      Flag.withDescription("Those alone that could not be reached last")
+    )
+  },
+  (options) =>
+    withDestinations(options, ({ list }) =>
+      Effect.flatMap(list, (found) =>
+        printAll(
+          options,
+          found.filter(({ failures }) => !options.failing || failures > 0),
+          describe
+        )
+      )
+    )
+).pipe(Command.withDescription("The home servers that this one has tried to reach, and how they are doing"))
+
+const retry = Command.make(
+  "retry",
+  { ...place, server: Argument.String("server").pipe(Argument.withDescription("The name of the server")) },
+  (options) =>
+    withDestinations(
+      options,
+      Effect.fnUntraced(function* ({ find, heardFrom }) {
+        const server = options.server as ServerName
+        if (!isServerName(server) || Option.isNone(yield* find(server))) {
+          return yield* new AdminFailure({ message: `This server has never tried to reach ${server}` })
+        }
+        yield* heardFrom(server)
+        yield* printLine(options, `A running server tries ${server} again within half a minute`, {
+          destination: server
+        })
+      })
+    )
+).pipe(Command.withDescription("Try a server again that could not be reached, whenever that was"))
+
+export const command = Command.make("federation").pipe(
+  Command.withDescription("Other home servers"),
+  Command.withSubcommands([destinations, retry])
+)

@@ -1,0 +1,93 @@
+/**
+ * What operators say of federation: with which servers theirs talks, and whether it does at all.
+ */
+import { connect } from "node:net"
+import { assert, describe, it, vi } from "@effect/vitest"
+import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect } from "effect"
+import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { freePort, homeServers, isMessage, message, type TestServer } from "./support/HomeServers.ts"
+
+vi.setConfig({ testTimeout: 120_000 })
+
+/** What one server is told when it asks another for its name and version. */
+const asks = (from: TestServer, to: TestServer) =>
+  Effect.match(
+    from.run(
+      Effect.flatMap(FederationCalls, (calls) =>
+        calls.call({
+          destination: to.serverName,
+          method: "GET",
+          uri: "/_matrix/federation/v1/publicRooms",
+          maxBytes: 100_000,
+          isUrgent: true,
+          read: (answer) => answer
+        })
+      )
+    ),
+    { onSuccess: () => "heard", onFailure: (error) => (error._tag === "RemoteRefused" ? error.errcode : error._tag) }
+  )
+
+/** Alice of the first server has a public room, and says something in it once Bob of the second has joined. */
+const meet = Effect.fnUntraced(function* (red: TestServer, blue: TestServer) {
+  const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+  const { room_id } = yield* red.run(
+    Effect.flatMap(Rooms, (rooms) => rooms.create(alice, { room_version: "12", visibility: "public" }))
+  )
+  const joined = yield* Effect.match(
+    blue.run(Effect.flatMap(Rooms, (rooms) => rooms.join(bob, room_id, {}, undefined, [red.serverName]))),
+    { onSuccess: () => true, onFailure: () => false }
+  )
+  if (!joined) return "not joined"
+  yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.send(alice, room_id, "m.room.message", message("hello"))))
+  yield* blue.sees(bob, isMessage("hello"))
+  return "talking"
+})
+
+describe("Operators", () => {
+  it.live("a server talks with those that it allows, and not with those that it denies, in either direction", () =>
+    Effect.gen(function* () {
+      const servers = yield* homeServers(["red.test", "blue.test", "green.test"], {
+        options: {
+          "red.test": { federation: { deny: ["BLUE.*"] } },
+          "green.test": { federation: { allow: ["red.test"] } }
+        }
+      })
+      const [red, blue, green] = servers as [TestServer, TestServer, TestServer]
+      assert.strictEqual(yield* asks(blue, red), "M_FORBIDDEN")
+      assert.strictEqual(yield* asks(red, blue), "RemoteUnreachable")
+      assert.strictEqual(yield* asks(blue, green), "M_FORBIDDEN")
+      assert.strictEqual(yield* asks(green, blue), "RemoteUnreachable")
+      assert.strictEqual(yield* meet(red, blue), "not joined")
+      assert.strictEqual(yield* meet(green, red), "talking")
+    })
+  )
+
+  it.live("federation that is switched off is off: the port is closed, and nobody is asked", () =>
+    Effect.gen(function* () {
+      const [red, blue] = (yield* homeServers(["red.test", "blue.test"], {
+        options: { "red.test": { federation: { enabled: false } } }
+      })) as [TestServer, TestServer]
+      assert.strictEqual(yield* asks(red, blue), "RemoteUnreachable")
+      assert.strictEqual(yield* asks(blue, red), "M_FORBIDDEN")
+
+      const port = yield* freePort
+      const gateway = yield* GatewayProcess.start({
+        dataDir: yield* GatewayProcess.temporaryDirectory,
+        databaseUrl: yield* Effect.orDie(TestDatabase.emptyUrl),
+        port: 0,
+        environment: { GREENROOM_FEDERATION_PORT: String(port), GREENROOM_FEDERATION_ENABLED: "false" }
+      })
+      assert.include(gateway.output(), "does not talk with other home servers")
+      const outcome = yield* Effect.callback<string>((resume) => {
+        const socket = connect(port, "127.0.0.1")
+        socket.once("connect", () => resume(Effect.succeed("connected")))
+        socket.once("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(error.code ?? "")))
+        return Effect.sync(() => socket.destroy())
+      })
+      assert.strictEqual(outcome, "ECONNREFUSED")
+    })
+  )
+})
