@@ -22,6 +22,7 @@ import { Singleton } from "effect/cluster"
 import { type EphemeralUpdate, toPresenceContent } from "../presence/EphemeralStream.ts"
 import { receiptEvents } from "../presence/ReceiptEvents.ts"
 import { AppServiceClient, endpoints } from "./AppServiceClient.ts"
+import { type DeviceMessages, makeAppServiceDevices } from "./AppServiceDevices.ts"
 import { makeAppServiceInterest } from "./AppServiceInterest.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 
@@ -29,6 +30,8 @@ import { type AppService, AppServices } from "./AppServices.ts"
 const maxRows = 100
 /** After how many rows without anything for the service its position is stored all the same. */
 const maxSkipped = 10_000
+
+const noMessages: DeviceMessages = { events: [], devices: [], delivered: Effect.void }
 
 /** 1, 2, 4 seconds and so on up to five minutes, each by up to a fifth more or less. */
 const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("5 minutes")]))
@@ -41,6 +44,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   const receipts = yield* ReceiptStore
   const shortLived = yield* ShortLivedStore
   const interest = yield* makeAppServiceInterest(service)
+  const devices = yield* makeAppServiceDevices(service, interest)
 
   // Reading
 
@@ -90,9 +94,16 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     const ephemeral = service.receivesEphemeral
       ? [...(yield* receiptsIn(slice, after)), ...(yield* shortLivedIn(slice))]
       : []
-    if (events.length === 0 && ephemeral.length === 0) return undefined
-    const unstable = { "de.sorunome.msc2409.ephemeral": ephemeral }
-    return JSON.stringify({ events, ...(service.receivesEphemeral ? { ephemeral, ...unstable } : {}) })
+    const messages = service.receivesEphemeral ? yield* devices.messagesIn(slice, after) : noMessages
+    const news = service.receivesDeviceLists ? yield* devices.newsIn(slice, messages.devices) : undefined
+    if (events.length + ephemeral.length + messages.events.length === 0 && news === undefined) return undefined
+    const unstable = {
+      "de.sorunome.msc2409.ephemeral": ephemeral,
+      ...(messages.events.length === 0 ? {} : { "de.sorunome.msc2409.to_device": messages.events })
+    }
+    const toDevice = messages.events.length === 0 ? {} : { to_device: messages.events }
+    const body = { events, ...(service.receivesEphemeral ? { ephemeral, ...toDevice, ...unstable } : {}), ...news }
+    return { body: JSON.stringify(body), delivered: messages.delivered }
   })
 
   // Sending
@@ -145,13 +156,14 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
       let isBehind = true
       while (isBehind) {
         const slice = yield* log.readAfter(position, maxRows)
-        const body = yield* bodyOf(slice, position)
+        const found = yield* bodyOf(slice, position)
         position = laterPosition(position, slice.upTo)
         isBehind = !slice.complete || comparePositions(position, log.position()) < 0
-        if (body !== undefined) {
+        if (found !== undefined) {
           skipped = 0
-          const transaction = yield* store.prepare(service.id, fence, yield* log.tokenOf(position), body)
+          const transaction = yield* store.prepare(service.id, fence, yield* log.tokenOf(position), found.body)
           yield* sendUntilTaken(transaction, fence)
+          yield* found.delivered
         } else {
           skipped += slice.events.length
           if (skipped < maxSkipped) continue

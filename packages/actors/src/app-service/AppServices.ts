@@ -26,6 +26,8 @@ export interface AppService {
   readonly isRateLimited: boolean
   readonly protocols: ReadonlyArray<string>
   readonly receivesEphemeral: boolean
+  /** Whether it is sent changes of device lists and counts of one-time keys. */
+  readonly receivesDeviceLists: boolean
   /** Whether a user of this server is one of the service's. */
   readonly hasUser: (userId: string) => boolean
   readonly hasAlias: (alias: string) => boolean
@@ -63,6 +65,7 @@ const toAppService = (registration: AppServiceRegistration, sender: UserId): App
     isRateLimited: rate_limited ?? true,
     protocols: registration.protocols ?? [],
     receivesEphemeral: receive_ephemeral ?? registration["de.sorunome.msc2409.push_ephemeral"] ?? false,
+    receivesDeviceLists: registration["org.matrix.msc3202"] ?? false,
     hasUser: (userId) => userId === sender || (isOurs(userId) && users.includes(userId)),
     hasAlias: aliases.includes,
     hasRoom: rooms.includes,

@@ -31,11 +31,13 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
       operation: string,
       request: HttpServerRequest.HttpServerRequest,
       auth: AuthData | undefined,
-      act: (session: Session) => Effect.Effect<A, E>
+      act: (session: Session) => Effect.Effect<A, E>,
+      needsNobody: (session: Session) => boolean = () => false
     ) =>
       CurrentSession.use((session) =>
         answerInteraction(
           Effect.gen(function* () {
+            if (needsNobody(session)) return yield* act(session)
             const flows = yield* interactive.flowsOf(session)
             const address = addressOf(request)
             const { finish } = yield* interactive.authorise({ operation, session, auth, address, flows })
@@ -44,6 +46,9 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
           })
         )
       )
+
+    /** An application service has nobody who could confirm: it manages its users' devices without. */
+    const isAppService = ({ appService }: Session): boolean => appService !== undefined
 
     const closeTokens = (tokenIds: ReadonlyArray<number>) =>
       Effect.forEach(tokenIds, sockets.closeToken, { discard: true })
@@ -74,23 +79,41 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
         )
       )
       .handle("rename", ({ params, payload }) =>
-        CurrentSession.use(({ userId }) =>
-          payload.display_name == null
-            ? Effect.succeed(done)
-            : Effect.as(accounts.renameDevice(userId, params.deviceId, payload.display_name), done)
-        )
+        CurrentSession.use((session) => {
+          const { userId } = session
+          const name = payload.display_name ?? undefined
+          const rename = name === undefined ? Effect.void : accounts.renameDevice(userId, params.deviceId, name)
+          if (!isAppService(session)) return Effect.as(rename, done)
+          // An application service makes devices of its users by naming them.
+          return Effect.gen(function* () {
+            const devices = yield* accounts.devices(session)
+            if (devices.some(({ device_id }) => device_id === params.deviceId)) return yield* Effect.as(rename, done)
+            const device = { deviceId: params.deviceId, ...(name === undefined ? {} : { deviceName: name }) }
+            yield* accounts.openSession(userId, device)
+            return done
+          })
+        })
       )
       .handle("delete", ({ params, payload, request }) =>
-        confirmed(`DELETE /devices/${params.deviceId}`, request, payload?.auth, (session) =>
-          Effect.as(logOut(session, params.deviceId), done)
+        confirmed(
+          `DELETE /devices/${params.deviceId}`,
+          request,
+          payload?.auth,
+          (session) => Effect.as(logOut(session, params.deviceId), done),
+          isAppService
         )
       )
       .handle("deleteMany", ({ payload, request }) =>
-        confirmed(`POST /delete_devices ${JSON.stringify(payload.devices)}`, request, payload.auth, (session) =>
-          Effect.as(
-            Effect.forEach(payload.devices, (deviceId) => logOut(session, deviceId), { discard: true }),
-            done
-          )
+        confirmed(
+          `POST /delete_devices ${JSON.stringify(payload.devices)}`,
+          request,
+          payload.auth,
+          (session) =>
+            Effect.as(
+              Effect.forEach(payload.devices, (deviceId) => logOut(session, deviceId), { discard: true }),
+              done
+            ),
+          isAppService
         )
       )
       .handle("deactivate", ({ payload, request }) =>

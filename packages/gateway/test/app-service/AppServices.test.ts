@@ -32,7 +32,8 @@ const withBridge = Layer.unwrap(
               },
               rate_limited: false,
               protocols: ["irc"],
-              receive_ephemeral: true
+              receive_ephemeral: true,
+              "org.matrix.msc3202": true
             },
             {
               id: "other",
@@ -305,6 +306,49 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       assert.strictEqual(bad.body.errcode, "M_BAD_STATUS")
       assert.strictEqual(bad.body.status, 403)
       bridge.replyWith = async () => ({ status: 200 })
+    })
+  )
+
+  it.effect("devices of the service's users are made and ended by it, and what is for them comes in transactions", () =>
+    Effect.gen(function* () {
+      const { nextTransaction } = yield* BridgeServer
+      const user = yield* puppet("_irc_secret")
+      const as = `user_id=${inPath(user)}`
+      const made = yield* asService("PUT", `/v3/devices/PUPPET?${as}`, { display_name: "Puppet" })
+      assert.strictEqual(made.status, 200, made.text)
+      const found = yield* asService("GET", `/v3/devices/PUPPET?${as}`)
+      assert.strictEqual((found.body as { display_name?: string }).display_name, "Puppet")
+      const whoami = yield* asService("GET", `/v3/account/whoami?${as}&device_id=PUPPET`)
+      assert.strictEqual((whoami.body as { device_id?: string }).device_id, "PUPPET")
+
+      const alice = yield* registerUser("as-writes-to-device")
+      const content = { body: "for the device" }
+      const sent = yield* asUser(alice)("PUT", "/v3/sendToDevice/m.test/1", {
+        messages: { [user]: { PUPPET: content } }
+      })
+      assert.strictEqual(sent.status, 200, sent.text)
+      let transaction: Record<string, unknown>
+      do transaction = (yield* nextTransaction) as unknown as Record<string, unknown>
+      while (transaction.to_device === undefined)
+      assert.deepStrictEqual(transaction.to_device, [
+        { type: "m.test", sender: alice.id, content, to_user_id: user, to_device_id: "PUPPET" }
+      ])
+      assert.deepStrictEqual(transaction["de.sorunome.msc2409.to_device"], transaction.to_device)
+      assert.deepStrictEqual(transaction["org.matrix.msc3202.device_one_time_keys_count"], { [user]: { PUPPET: {} } })
+
+      const room = yield* createRoom(alice)
+      const invited = yield* asUser(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: user })
+      assert.strictEqual(invited.status, 200, invited.text)
+      assert.strictEqual((yield* asService("POST", `/v3/join/${inPath(room)}?${as}`, {})).status, 200)
+      const changes = () =>
+        (transaction["org.matrix.msc3202.device_lists"] as { changed: ReadonlyArray<string> } | undefined)?.changed ??
+        []
+      do transaction = (yield* nextTransaction) as unknown as Record<string, unknown>
+      while (!changes().includes(user))
+
+      const ended = yield* asService("DELETE", `/v3/devices/PUPPET?${as}`, {})
+      assert.strictEqual(ended.status, 200, ended.text)
+      assert.strictEqual((yield* asService("GET", `/v3/devices/PUPPET?${as}`)).status, 404)
     })
   )
 })

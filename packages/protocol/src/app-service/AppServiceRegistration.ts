@@ -43,8 +43,10 @@ export const AppServiceRegistration = Schema.Struct({
   rate_limited: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
   /** The networks that the service reaches, such as `irc`. */
   protocols: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String.check(Schema.isMaxLength(255))))),
-  /** Whether typing, receipts and presence are sent to it. */
+  /** Whether typing, receipts, presence and messages to devices are sent to it. */
   receive_ephemeral: Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
-  "de.sorunome.msc2409.push_ephemeral": Schema.optionalKey(Schema.NullOr(Schema.Boolean))
+  "de.sorunome.msc2409.push_ephemeral": Schema.optionalKey(Schema.NullOr(Schema.Boolean)),
+  /** Whether changes of device lists and counts of one-time keys are sent to it (MSC3202). */
+  "org.matrix.msc3202": Schema.optionalKey(Schema.NullOr(Schema.Boolean))
 })
 export type AppServiceRegistration = typeof AppServiceRegistration.Type

@@ -1,0 +1,121 @@
+/**
+ * What a part of the log has for the devices of an application service's users: messages to them, whose keys have changed,
+ * and how many one-time keys they have left.
+ *
+ * Source: "Pushing ephemeral data" of the application service API, MSC2409 and MSC3202.
+ */
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
+import { deviceListChanges } from "@greenroom/store/DeviceListStore"
+import { rowsOf } from "@greenroom/store/LogKind"
+import type { LogSlice } from "@greenroom/store/LogSlice"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import type { StreamPosition } from "@greenroom/store/StreamToken"
+import { ToDeviceStore, toDeviceMessages } from "@greenroom/store/ToDeviceStore"
+import { Effect } from "effect"
+import type { AppServiceInterest } from "./AppServiceInterest.ts"
+import type { AppService } from "./AppServices.ts"
+
+/** How many messages to one device are read at once. */
+const messagesAtOnce = 100
+
+interface Device {
+  readonly userId: UserId
+  readonly deviceId: string
+}
+
+/** Messages to devices of the service, and how they are deleted once the service has them. */
+export interface DeviceMessages {
+  readonly events: ReadonlyArray<object>
+  readonly devices: ReadonlyArray<Device>
+  readonly delivered: Effect.Effect<void>
+}
+
+type ByUserAndDevice<A> = Record<string, Record<string, A>>
+
+const addTo = <A>(all: ByUserAndDevice<A>, { deviceId, userId }: Device, value: A): void => {
+  all[userId] = { ...all[userId], [deviceId]: value }
+}
+
+export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppService, interest: AppServiceInterest) {
+  const toDevice = yield* ToDeviceStore
+  const keys = yield* DeviceKeyStore
+  const rooms = yield* RoomStore
+
+  const messagesTo = Effect.fnUntraced(function* (device: Device, after: StreamPosition, upTo: StreamPosition) {
+    const events: Array<object> = []
+    let from = after
+    while (true) {
+      const found = yield* toDevice.read(device.userId, device.deviceId, from, upTo, messagesAtOnce)
+      for (const { content, sender, type } of found) {
+        events.push({ type, sender, content, to_user_id: device.userId, to_device_id: device.deviceId })
+      }
+      if (found.length < messagesAtOnce) return events
+      from = found.at(-1)!.position
+    }
+  })
+
+  /** The messages of a part of the log, each device's in its order. */
+  const messagesIn = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
+    const { upTo } = slice
+    const addressed = rowsOf(slice.rows, toDeviceMessages).flatMap(({ row }) =>
+      service.hasUser(row.userId) ? [row] : []
+    )
+    const devices = [...new Map(addressed.map((each) => [`${each.userId} ${each.deviceId}`, each])).values()]
+    const events = yield* Effect.forEach(devices, (device) => messagesTo(device, after, upTo))
+    return {
+      events: events.flat(),
+      devices,
+      delivered: Effect.forEach(devices, (each) => toDevice.acknowledge(each.userId, each.deviceId, upTo), {
+        discard: true
+      })
+    } satisfies DeviceMessages
+  })
+
+  /** Whether the service has a user that shares a room with this one, or is theirs. */
+  const mayKnow = Effect.fnUntraced(function* (userId: UserId) {
+    if (service.hasUser(userId)) return true
+    for (const roomId of yield* rooms.joinedRooms(userId)) {
+      if ((yield* interest.wantedRoom(roomId)) !== undefined) return true
+    }
+    return false
+  })
+
+  /** Whose keys changed, or who came into rooms of the service's users or went out of the last of them. */
+  const listsIn = Effect.fnUntraced(function* (slice: LogSlice) {
+    const [changed, left] = [new Set<UserId>(), new Set<UserId>()]
+    for (const { row } of rowsOf(slice.rows, deviceListChanges)) if (yield* mayKnow(row.userId)) changed.add(row.userId)
+    for (const { event } of slice.events) {
+      if (event.type !== "m.room.member" || (yield* interest.wantedRoom(event.room_id)) === undefined) continue
+      const userId = event.state_key as UserId
+      if (yield* mayKnow(userId)) changed.add(userId)
+      else left.add(userId)
+    }
+    return { changed: [...changed], left: [...left] }
+  })
+
+  const countsOf = Effect.fnUntraced(function* (devices: ReadonlyArray<Device>) {
+    const [counts, fallbacks] = [{} as ByUserAndDevice<object>, {} as ByUserAndDevice<ReadonlyArray<string>>]
+    for (const device of devices) {
+      const { oneTime, unusedFallback } = yield* keys.counts(device.userId, device.deviceId)
+      addTo(counts, device, oneTime)
+      addTo(fallbacks, device, unusedFallback)
+    }
+    return { counts, fallbacks }
+  })
+
+  /** The part of a transaction that MSC3202 adds; undefined where there is nothing to say. */
+  const newsIn = Effect.fnUntraced(function* (slice: LogSlice, devices: ReadonlyArray<Device>) {
+    const device_lists = yield* listsIn(slice)
+    if (devices.length === 0 && device_lists.changed.length === 0 && device_lists.left.length === 0) return undefined
+    const { counts, fallbacks } = yield* countsOf(devices)
+    return {
+      "org.matrix.msc3202.device_lists": device_lists,
+      "org.matrix.msc3202.device_one_time_keys_count": counts,
+      "org.matrix.msc3202.device_one_time_key_counts": counts,
+      "org.matrix.msc3202.device_unused_fallback_key_types": fallbacks
+    }
+  })
+
+  return { messagesIn, newsIn }
+})
