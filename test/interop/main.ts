@@ -4,17 +4,20 @@
  *     npm run test:interop                              every scene, in room versions 1 to 12, each side the founder
  *     npm run test:interop -- --room-version 12         one room version
  *     npm run test:interop -- --founder greenroom       one founder
+ *     npm run test:interop -- --server dendrite         with these servers alone, beside Greenroom
  *     npm run test:interop -- partition                 scenes whose name has the word
  *     npm run test:interop -- --minutes 5               begins no scene after 5 minutes
  *
- * Needs Python 3 with venv for Synapse; says so and ends well where there is none. Exit code 1: a scene failed.
+ * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and goes on without the one that is not there. Exit
+ * code 1: a scene failed.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { install } from "../support/Synapse.ts"
-import { type Server, startGreenroom, startSynapse } from "./servers/Server.ts"
+import { installDendrite } from "./servers/Dendrite.ts"
+import { type Server, startDendrite, startGreenroom, startSynapse } from "./servers/Server.ts"
 import { scenes } from "./servers/scenes.ts"
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
@@ -24,6 +27,7 @@ const { positionals, values } = parseArgs({
   options: {
     "room-version": { type: "string", multiple: true },
     founder: { type: "string", multiple: true },
+    server: { type: "string", multiple: true },
     minutes: { type: "string", default: "1000" },
     keep: { type: "boolean" }
   }
@@ -32,11 +36,15 @@ const { positionals, values } = parseArgs({
 const versions = (values["room-version"] ?? Array.from({ length: 12 }, (_, i) => `${i + 1}`)).map(Number)
 const chosen = scenes.filter(({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)))
 
-const python = async (): Promise<string | undefined> => {
+const isWanted = (kind: Server["kind"]) => values.server === undefined || values.server.includes(kind)
+
+/** What `find` gives, or undefined with a word about why it is not there. */
+const found = async <A>(kind: Server["kind"], find: () => Promise<A>): Promise<A | undefined> => {
+  if (!isWanted(kind)) return undefined
   try {
-    return await install()
+    return await find()
   } catch (error) {
-    say(`No Synapse: ${error instanceof Error ? error.message : error}`)
+    say(`No ${kind}: ${error instanceof Error ? error.message : error}`)
     return undefined
   }
 }
@@ -69,13 +77,15 @@ const play = async (founder: Server, other: Server, version: number): Promise<Re
 }
 
 const main = async (): Promise<number> => {
-  const interpreter = await python()
-  if (interpreter === undefined) return 0
+  const interpreter = await found("synapse", install)
+  const dendrite = await found("dendrite", installDendrite)
+  if (interpreter === undefined && dendrite === undefined) return 0
   const directory = await mkdtemp(join(tmpdir(), "greenroom-interop-"))
   await chmod(directory, 0o711)
   const started = await Promise.allSettled([
     startGreenroom(directory, 28_541),
-    startSynapse(interpreter, directory, 28_542)
+    ...(interpreter === undefined ? [] : [startSynapse(interpreter, directory, 28_542)]),
+    ...(dendrite === undefined ? [] : [startDendrite(dendrite, directory, 28_543)])
   ])
   const servers = started.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []))
   const failures: Array<string> = []
@@ -84,8 +94,12 @@ const main = async (): Promise<number> => {
     for (const version of versions) {
       for (const founder of servers) {
         if (values.founder !== undefined && !values.founder.includes(founder.kind)) continue
-        const others = servers.filter((server) => server !== founder)
-        for (const other of others) failures.push(...(await play(founder, other, version)))
+        // What two others do with each other is not Greenroom's matter.
+        const isOurs = (server: Server) => server.kind === "greenroom"
+        const others = servers.filter((server) => server !== founder && (isOurs(server) || isOurs(founder)))
+        const speaks = (server: Server) => version <= (server.newestRoomVersion ?? version)
+        for (const other of others.filter((server) => speaks(server) && speaks(founder)))
+          failures.push(...(await play(founder, other, version)))
       }
     }
   } finally {

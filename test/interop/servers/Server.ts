@@ -10,6 +10,7 @@ import type { Registered } from "../../support/Synapse.ts"
 import * as Synapse from "../../support/Synapse.ts"
 import { Link } from "../synapse/Link.ts"
 import { Person } from "../synapse/Person.ts"
+import { newestRoomVersion, startDendriteProcess } from "./Dendrite.ts"
 
 /** A server under test. */
 export interface Server {
@@ -17,6 +18,8 @@ export interface Server {
   /** Its server name. */
   readonly name: string
   readonly link: Link
+  /** The newest room version that it speaks, where that is not 12. */
+  readonly newestRoomVersion?: number
   readonly person: (name: string) => Promise<Person>
   readonly stop: () => Promise<void>
 }
@@ -106,6 +109,32 @@ export const startSynapse = async (python: string, directory: string, port: numb
     stop: async () => {
       await link.down()
       await synapse.stop()
+    }
+  }
+}
+
+/** Starts Dendrite; others reach it at `port`. */
+export const startDendrite = async (program: string, directory: string, port: number): Promise<Server> => {
+  const link = new Link(port, port + 10)
+  const name = `localhost:${port}`
+  const dendrite = await startDendriteProcess({
+    program,
+    directory: path.join(directory, `dendrite-${port}`),
+    serverName: name,
+    port: port + 20,
+    tlsPort: port + 10
+  })
+  const url = `http://127.0.0.1:${port + 20}`
+  await link.up()
+  return {
+    kind: "dendrite",
+    name,
+    link,
+    newestRoomVersion,
+    person: async (localpart) => new Person(url, await registerAt(url, localpart)),
+    stop: async () => {
+      await link.down()
+      await dendrite.stop()
     }
   }
 }
