@@ -23,6 +23,8 @@ export interface MembershipAt {
   readonly changedAt: StreamPosition
   /** The membership at the earlier position; undefined if there was none, or no position was given. */
   readonly before: string | undefined
+  /** Of users who left or are banned: the membership right before the change. */
+  readonly previous: string | undefined
 }
 
 /** An event of a timeline with the states around it. */
@@ -42,6 +44,7 @@ interface MembershipRow {
   readonly xid: string
   readonly nid: bigint
   readonly before: string | null
+  readonly previous: string | null
 }
 
 interface EntryRow {
@@ -82,7 +85,8 @@ const toMembership = (row: MembershipRow): MembershipAt => ({
   roomId: row.room_id as RoomId,
   membership: row.membership,
   changedAt: { xid: Number(row.xid), nid: Number(row.nid) },
-  before: row.before ?? undefined
+  before: row.before ?? undefined,
+  previous: row.previous ?? undefined
 })
 
 export class SyncStore extends Context.Service<
@@ -148,7 +152,12 @@ export class SyncStore extends Context.Service<
                   WHERE former.user_id = ${userId} AND former.room_nid = latest.room_nid
                     AND (former.xid, former.nid) <= ${place(since)}
                   ORDER BY former.xid DESC, former.nid DESC LIMIT 1)`
-          } AS before
+          } AS before,
+          CASE WHEN latest.membership IN ('leave', 'ban') THEN (
+            SELECT membership FROM membership_changes former
+            WHERE former.user_id = ${userId} AND former.room_nid = latest.room_nid
+              AND (former.xid, former.nid) < (latest.xid, latest.nid)
+            ORDER BY former.xid DESC, former.nid DESC LIMIT 1) END AS previous
           FROM (
             SELECT DISTINCT ON (room_nid) room_nid, membership, xid, nid FROM membership_changes
             WHERE user_id = ${userId} AND (xid, nid) <= ${place(at)}

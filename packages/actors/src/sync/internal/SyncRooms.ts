@@ -85,6 +85,9 @@ const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position
 
 const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
 
+const partition = <A>(all: ReadonlyArray<A>, isFirst: (item: A) => boolean) =>
+  [all.filter(isFirst), all.filter((item) => !isFirst(item))] as const
+
 const hasLeft = (membership: string): boolean => membership === "leave" || membership === "ban"
 
 export const makeSyncRooms = Effect.gen(function* () {
@@ -276,6 +279,36 @@ export const makeSyncRooms = Effect.gen(function* () {
     return answers
   })
 
+  /**
+   * Rooms that a user left without having been inside: they refused an invitation, took back a knock, or were banned. They see that
+   * event and nothing else of the room, whatever its history visibility is.
+   */
+  const readRefusals = Effect.fnUntraced(function* (range: SyncRange, rooms: ReadonlyArray<MembershipAt>) {
+    const { entries } = yield* store.timelines(
+      rooms.map(({ changedAt, roomNid }) => ({
+        roomNid,
+        after: { ...changedAt, nid: changedAt.nid - 1 },
+        upTo: changedAt
+      })),
+      1,
+      maxRoomBytes
+    )
+    const byRoom = Map.groupBy(entries, ({ roomNid }) => roomNid)
+    const selection = selectionOf(range.filter.room?.timeline)
+    return yield* Effect.forEach(rooms, ({ changedAt, roomId, roomNid }) =>
+      Effect.gen(function* () {
+        const passed = yield* selection.of(roomNid, byRoom.get(roomNid) ?? [])
+        const events = yield* renderer.render(
+          range.session,
+          passed.map(({ event }) => event),
+          { withoutRoomId: true, ...(yield* formatOf(range.filter, roomId)) }
+        )
+        const answer: SyncedRoom = { timeline: { events, limited: false, prev_batch: token(changedAt) } }
+        return [roomId, answer] as const
+      })
+    )
+  })
+
   /** What a user may see of a room before they enter it: stripped state, and the membership event itself. */
   const readStripped = Effect.fnUntraced(function* (userId: UserId, room: MembershipAt) {
     const own = yield* store.timelines(
@@ -410,8 +443,9 @@ export const makeSyncRooms = Effect.gen(function* () {
       (room) =>
         hasLeft(room.membership) &&
         (forgottenRooms?.get(room.roomNid) ?? -1) < room.changedAt.xid &&
-        (since === undefined ? (filter.room?.include_leave ?? false) : isNew(room) && !hasLeft(room.before ?? "leave"))
+        (since === undefined ? (filter.room?.include_leave ?? false) : isNew(room))
     )
+    const [leftInside, leftOutside] = partition(left, (room) => room.before === "join" || room.previous === "join")
     const entered = new Set(
       joined.filter((room) => isNew(room) && room.before !== "join").map(({ roomNid }) => roomNid)
     )
@@ -427,13 +461,13 @@ export const makeSyncRooms = Effect.gen(function* () {
       ...joined
         .filter(({ roomNid }) => withNews.has(roomNid) || entered.has(roomNid))
         .map((room): Reading => ({ ...room, known: entered.has(room.roomNid) ? undefined : since, end: upTo })),
-      ...left.map(
+      ...leftInside.map(
         (room): Reading => ({ ...room, known: room.before === "join" ? since : undefined, end: room.changedAt })
       )
     ]
     const answers = yield* readRooms(range, reading)
-    const leave = new Map<RoomId, SyncedRoom>()
-    for (const { roomId } of left) {
+    const leave = new Map(yield* readRefusals(range, leftOutside))
+    for (const { roomId } of leftInside) {
       const answer = answers.get(roomId)
       if (answer !== undefined) leave.set(roomId, answer)
       answers.delete(roomId)
