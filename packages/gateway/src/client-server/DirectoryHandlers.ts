@@ -3,12 +3,13 @@
  *
  * Source: "Room aliases" of the client-server specification.
  */
+import { dropCanonicalAlias } from "@greenroom/actors/room/CanonicalAliases"
 import { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -31,7 +32,14 @@ export const directoryHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
         )
       )
       .handle("remove", ({ params }) =>
-        CurrentSession.use((session) => Effect.as(rooms.removeAlias(session, params.alias), done))
+        CurrentSession.use((session) =>
+          Effect.gen(function* () {
+            const found = yield* Effect.option(rooms.resolveAlias(params.alias))
+            yield* rooms.removeAlias(session, params.alias)
+            if (Option.isSome(found)) yield* dropCanonicalAlias(rooms, session, found.value.room_id, params.alias)
+            return done
+          })
+        )
       )
       .handle("aliases", ({ params }) =>
         CurrentSession.use((session) => Effect.map(reader.aliases(session, params.roomId), (aliases) => ({ aliases })))

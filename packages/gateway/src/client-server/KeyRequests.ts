@@ -4,7 +4,7 @@
 import type { KeyClaim } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { InvalidParam } from "@greenroom/protocol/MatrixError"
+import { BadJson, InvalidParam } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 
@@ -23,12 +23,15 @@ export const byUser = (
     : Effect.fail(new InvalidParam({ error: `${name}: ${wrong[0].slice(0, 255)} is no user ID` }))
 }
 
-/** The devices of each user; an empty list is all of them. Errors: M_INVALID_PARAM. */
-export const readQuery = (given: JsonObject) =>
-  Effect.map(byUser("device_keys", given), (entries) => {
-    const devices = (value: unknown) => (Array.isArray(value) ? value.filter((each) => typeof each === "string") : [])
-    return new Map(entries.map(([userId, value]) => [userId, devices(value)]))
-  })
+/** The devices of each user; an empty list is all of them. Errors: M_INVALID_PARAM, M_BAD_JSON for what is no list. */
+export const readQuery = Effect.fnUntraced(function* (given: JsonObject) {
+  const entries = yield* byUser("device_keys", given)
+  const wrong = entries.find(([, value]) => !Array.isArray(value))
+  if (wrong !== undefined)
+    return yield* new BadJson({ error: `device_keys: ${wrong[0]}: expected a list of device IDs` })
+  const devices = (value: unknown) => (value as ReadonlyArray<unknown>).filter((each) => typeof each === "string")
+  return new Map(entries.map(([userId, value]) => [userId, devices(value)]))
+})
 
 const isText = (text: unknown): text is string =>
   typeof text === "string" && text.isWellFormed() && !text.includes("\0") && text.length <= 255

@@ -4,6 +4,7 @@
  * Source: "Rooms" and "Events" of the client-server specification.
  */
 import { type AddressToInvite, ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import { checkCanonicalAliases } from "@greenroom/actors/room/CanonicalAliases"
 import { DelayedEvents, type DelayedRequest, delayOf } from "@greenroom/actors/room/DelayedEvents"
 import { joinedMember, RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
@@ -118,7 +119,12 @@ export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
         (session: Session): Effect.Effect<SentEvent | HttpServerResponse.HttpServerResponse, MatrixError> => {
           const delay = query[delayParameter]
           return delay === undefined
-            ? rooms.setState(session, roomId, eventType, stateKey, content)
+            ? Effect.andThen(
+                eventType === "m.room.canonical_alias" && stateKey === ""
+                  ? checkCanonicalAliases(rooms, session, roomId, content)
+                  : Effect.void,
+                rooms.setState(session, roomId, eventType, stateKey, content)
+              )
             : schedule(session, delay, { roomId, type: eventType, stateKey, content, txnId: undefined })
         }
       )

@@ -7,7 +7,13 @@
  */
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
-import { InvalidParam, type MatrixError, ResourceLimitExceeded, TooLarge } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  InvalidParam,
+  type MatrixError,
+  ResourceLimitExceeded,
+  TooLarge
+} from "@greenroom/protocol/MatrixError"
 import { encode } from "@greenroom/room/CanonicalJson"
 import {
   DeviceKeyStore,
@@ -116,13 +122,13 @@ const make = Effect.gen(function* () {
 
   const readDevice = Effect.fnUntraced(function* ({ deviceId, userId }: Session, given: JsonObject | undefined) {
     if (given === undefined) return undefined
+    if (!isJsonObject(given.keys) || !Array.isArray(given.algorithms)) {
+      return yield* new BadJson({ error: "device_keys: expected algorithms and keys" })
+    }
     if (given.user_id !== userId || given.device_id !== deviceId) {
       return yield* new InvalidParam({
         error: "device_keys: user_id and device_id must be those of the session"
       })
-    }
-    if (!isJsonObject(given.keys) || !Array.isArray(given.algorithms)) {
-      return yield* new InvalidParam({ error: "device_keys: expected algorithms and keys" })
     }
     return yield* splitSignatures("device_keys", given)
   })
