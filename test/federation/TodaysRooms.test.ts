@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
+import { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { PublicRoomsRequest } from "@greenroom/actors/room/PublicRooms"
 import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import { Rooms } from "@greenroom/actors/room/Rooms"
@@ -89,6 +90,50 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
       assert.sameMembers([...first.names, ...second.names], ["Tea", "Coffee", "Tea and coffee"])
       yield* red.stop
       assert.strictEqual(yield* tagOf(names({ search: "gone" })), "M_NOT_FOUND")
+    })
+  )
+
+  it.live("a space shows the rooms and spaces of the servers that it names, to those who may know of them", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const make = (server: TestServer, session: Session, name: string, isSpace: boolean, isPrivate = false) =>
+        Effect.map(
+          server.run(
+            Effect.flatMap(PresetRooms, (rooms) =>
+              rooms.create(session, {
+                name,
+                preset: isPrivate ? "private_chat" : "public_chat",
+                ...(isSpace ? { creationContent: { type: "m.space" } } : {})
+              })
+            )
+          ),
+          ({ room_id }) => room_id
+        )
+      const add = (server: TestServer, session: Session, parent: RoomId, child: RoomId, through: TestServer) =>
+        server.run(
+          Effect.flatMap(Rooms, (rooms) =>
+            rooms.setState(session, parent, "m.space.child", child, { via: [through.serverName] })
+          )
+        )
+      const root = yield* make(blue, bob, "root", true)
+      const inner = yield* make(red, alice, "inner", true)
+      const tea = yield* make(red, alice, "tea", false)
+      const back = yield* make(blue, bob, "back", false)
+      const secret = yield* make(red, alice, "secret", false, true)
+      yield* add(blue, bob, root, inner, red)
+      yield* add(blue, bob, root, secret, red)
+      yield* add(red, alice, inner, tea, red)
+      yield* add(red, alice, inner, back, blue)
+      yield* add(red, alice, inner, root, blue)
+      const { rooms: shown } = yield* blue.run(
+        Effect.flatMap(RoomSummaries, (rooms) => rooms.hierarchy(bob, root, { suggestedOnly: false }))
+      )
+      assert.strictEqual(shown[0]?.name, "root")
+      assert.sameMembers(
+        shown.map(({ name }) => name),
+        ["root", "inner", "tea", "back"]
+      )
     })
   )
 

@@ -4,7 +4,13 @@
  *
  * Source: "Federation" of the specification.
  */
-import { type RoomAlias, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import {
+  type RoomAlias,
+  type RoomId,
+  type ServerName,
+  serverNameOf,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
@@ -22,7 +28,7 @@ const failureLifetime = "5 seconds"
 /** How many answers are kept. */
 const capacity = 10_000
 
-/** How many pages of lists of public rooms are kept. */
+/** How many pages of lists of public rooms, and how many spaces, are kept. */
 const pages = 200
 
 const pageError =
@@ -62,13 +68,24 @@ const make = Effect.gen(function* () {
     },
     { capacity: pages, timeToLive }
   )
+  const hierarchies = yield* MonotonicCache.makeWith(
+    (asked: string) => {
+      const [server, roomId, suggestedOnly]: [ServerName, RoomId, boolean] = JSON.parse(asked)
+      return Effect.mapError(
+        today.hierarchy(server, roomId, suggestedOnly),
+        () => new NotFound({ error: `${server} does not tell of ${roomId}` })
+      )
+    },
+    { capacity: pages, timeToLive }
+  )
   return Context.make(
     RemoteQueries,
     RemoteQueries.of({ profile: (userId) => MonotonicCache.get(profiles, userId) })
   ).pipe(
     Context.add(RemoteDirectory, {
       resolve: (alias) => MonotonicCache.get(aliases, alias),
-      publicRooms: (server, request) => MonotonicCache.get(publicRooms, JSON.stringify([server, request]))
+      publicRooms: (server, request) => MonotonicCache.get(publicRooms, JSON.stringify([server, request])),
+      hierarchy: (...asked) => MonotonicCache.get(hierarchies, JSON.stringify(asked))
     })
   )
 })

@@ -30,6 +30,7 @@ import {
 } from "./FederationCalls.ts"
 import {
   objects,
+  readHierarchy,
   readInvite,
   readJoined,
   readMade,
@@ -338,6 +339,16 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         }
       )
     },
+    /** What the server tells of a room, and of the children of it as a space. */
+    hierarchy: (destination: ServerName, roomId: RoomId, suggestedOnly: boolean) =>
+      call({
+        destination,
+        method: "GET",
+        uri: withQuery(path("v1", "hierarchy", roomId), [["suggested_only", suggestedOnly ? "true" : "false"]]),
+        maxBytes: answerLimits.pages,
+        timeoutFactor: shortTimeoutFactor,
+        read: readHierarchy
+      }),
     /** Asks a policy server to sign an event: the signatures by key ID. `timeout` in ms. */
     askPolicy: (destination: ServerName, pdu: JsonObject, timeout: number) =>
       Effect.timeoutOrElse(

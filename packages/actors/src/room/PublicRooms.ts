@@ -4,6 +4,7 @@
  * Source: "Published room directory" of the client-server specification.
  */
 import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 
 /** A room as a summary has it, `PublishedRoomsChunk` and more. */
 export interface RoomSummary {
@@ -20,6 +21,15 @@ export interface RoomSummary {
   readonly room_version?: string
   readonly encryption?: string
   readonly allowed_room_ids?: ReadonlyArray<RoomId>
+}
+
+/** A room in the tree of a space, with its m.space.child events. */
+export type HierarchyRoom = RoomSummary & { readonly children_state: ReadonlyArray<JsonObject> }
+
+/** What a server tells of a space: the room itself, and those of its children that our users may know of. */
+export interface HierarchyPart {
+  readonly room: HierarchyRoom
+  readonly children: ReadonlyArray<HierarchyRoom>
 }
 
 export interface PublicRoomsRequest {

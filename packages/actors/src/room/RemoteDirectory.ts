@@ -1,11 +1,11 @@
 /**
- * Room aliases and lists of public rooms of other servers. The federation provides the service (`federation/RemoteQueries.ts`).
+ * Room aliases, lists of public rooms and spaces of other servers. The federation provides the service (`federation/RemoteQueries.ts`).
  */
 import type { DirectoryAnswer } from "@greenroom/protocol/federation/FederationAnswers"
-import type { RoomAlias, ServerName } from "@greenroom/protocol/Identifiers"
+import type { RoomAlias, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, type Effect } from "effect"
-import type { PublicRooms, PublicRoomsRequest } from "./PublicRooms.ts"
+import type { HierarchyPart, PublicRooms, PublicRoomsRequest } from "./PublicRooms.ts"
 
 export class RemoteDirectory extends Context.Service<
   RemoteDirectory,
@@ -14,5 +14,11 @@ export class RemoteDirectory extends Context.Service<
     readonly resolve: (alias: RoomAlias) => Effect.Effect<DirectoryAnswer, MatrixError>
     /** A page of the public rooms of another server. Errors: M_NOT_FOUND where it cannot be asked, M_FORBIDDEN. */
     readonly publicRooms: (server: ServerName, request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
+    /** What another server tells of a room and of the children of it as a space. Errors: M_NOT_FOUND. */
+    readonly hierarchy: (
+      server: ServerName,
+      roomId: RoomId,
+      suggestedOnly: boolean
+    ) => Effect.Effect<HierarchyPart, MatrixError>
   }
 >()("greenroom/actors/room/RemoteDirectory") {}

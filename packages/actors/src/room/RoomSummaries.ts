@@ -1,12 +1,19 @@
 /**
  * Rooms as users outside see them: the list of public rooms, summaries, and the tree of a space.
  *
- * Rooms that this server does not take part in are left out.
+ * Rooms that this server does not take part in are left out, but for those in spaces: the servers that the space names tell of them.
  *
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { isRoomId, type RoomAlias, type RoomId, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
+import {
+  isRoomId,
+  isServerName,
+  type RoomAlias,
+  type RoomId,
+  type ServerName,
+  type UserId
+} from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { roomVersion } from "@greenroom/room/RoomVersions"
@@ -21,7 +28,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
 import { allowedRooms } from "./internal/RestrictedJoins.ts"
 import { makeRoomViewer } from "./internal/RoomViewer.ts"
-import type { PublicRooms, PublicRoomsRequest, RoomSummary } from "./PublicRooms.ts"
+import type { HierarchyRoom, PublicRooms, PublicRoomsRequest, RoomSummary } from "./PublicRooms.ts"
 import { RemoteDirectory } from "./RemoteDirectory.ts"
 import { Rooms } from "./Rooms.ts"
 
@@ -31,6 +38,10 @@ const defaultPage = 50
 /** How deep the tree of a space is walked, and over how many rooms. */
 const maxDepth = 10
 const maxTree = 1_000
+/** How many times other servers are asked for one answer, how many of them for one room, and until when. */
+const maxAsked = 50
+const maxServersOfRoom = 3
+const askingTime = 15_000
 
 const summaryKeys: ReadonlyArray<StateKey> = [
   ["m.room.create", ""],
@@ -50,8 +61,6 @@ export interface HierarchyRequest {
   readonly limit?: number | undefined
   readonly from?: string | undefined
 }
-
-export type HierarchyRoom = RoomSummary & { readonly children_state: ReadonlyArray<JsonObject> }
 
 const textOf = (event: Event | undefined, key: string): string | undefined => {
   const value = event?.content[key]
@@ -225,24 +234,56 @@ const make = Effect.gen(function* () {
       .sort(byOrder)
   })
 
-  /** The rooms of a space, each once, parents before their children; depth first, as clients show them. */
-  const walk = Effect.fnUntraced(function* (session: Session, root: RoomId, request: HierarchyRequest) {
+  /** Asks other servers for the rooms of one answer. What one has told of the children of a space is not asked again. */
+  const makeAsking = (suggestedOnly: boolean) => {
+    const told = new Map<RoomId, HierarchyRoom>()
+    const end = performance.now() + askingTime
+    let left = maxAsked
+    return Effect.fnUntraced(function* (roomId: RoomId, via: unknown) {
+      const before = told.get(roomId)
+      if (before !== undefined && before.room_type !== "m.space") return before
+      const servers = (Array.isArray(via) ? via : [])
+        .filter((each): each is ServerName => typeof each === "string" && isServerName(each) && each !== serverName)
+        .slice(0, maxServersOfRoom)
+      for (const server of servers) {
+        if (left-- <= 0 || performance.now() > end) return undefined
+        const part = yield* Effect.option(remote.hierarchy(server, roomId, suggestedOnly))
+        if (Option.isNone(part) || part.value.room.room_id !== roomId) continue
+        for (const child of part.value.children) told.set(child.room_id, child)
+        return part.value.room
+      }
+      return undefined
+    })
+  }
+
+  const localEntry = Effect.fnUntraced(function* (roomId: RoomId, suggestedOnly: boolean) {
+    const [room] = yield* known([roomId])
+    if (room === undefined) return undefined
+    const [told] = yield* summarise([room])
+    if (told === undefined) return undefined
+    return treeEntry(told, told.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
+  })
+
+  /** The first rooms of a space, each once, parents before their children; depth first, as clients show them. */
+  const walk = Effect.fnUntraced(function* (session: Session, root: RoomId, request: HierarchyRequest, most: number) {
     const depthLimit = Math.min(request.maxDepth ?? maxDepth, maxDepth)
     const tree: Array<HierarchyRoom> = []
     const seen = new Set<RoomId>()
-    const stack: Array<{ readonly roomId: RoomId; readonly depth: number }> = [{ roomId: root, depth: 0 }]
-    while (stack.length > 0 && tree.length < maxTree) {
-      const { depth, roomId } = stack.pop()!
+    const ask = makeAsking(request.suggestedOnly)
+    const stack: Array<{ readonly roomId: RoomId; readonly depth: number; readonly via: unknown }> = [
+      { roomId: root, depth: 0, via: [] }
+    ]
+    while (stack.length > 0 && tree.length < most) {
+      const { depth, roomId, via } = stack.pop()!
       if (seen.has(roomId)) continue
       seen.add(roomId)
-      const [room] = yield* known([roomId])
-      if (room === undefined) continue
-      const [told] = yield* summarise([room])
-      if (told === undefined || !(yield* mayKnow(session.userId, told))) continue
-      const children = told.room_type === "m.space" ? yield* childrenOf(room, request.suggestedOnly) : []
-      tree.push(treeEntry(told, children))
+      const entry = (yield* localEntry(roomId, request.suggestedOnly)) ?? (yield* ask(roomId, via))
+      if (entry === undefined || !(yield* mayKnow(session.userId, entry))) continue
+      tree.push(entry)
       if (depth >= depthLimit) continue
-      for (const { state_key } of children.toReversed()) stack.push({ roomId: state_key as RoomId, depth: depth + 1 })
+      for (const { content, state_key } of entry.children_state.toReversed()) {
+        stack.push({ roomId: state_key as RoomId, depth: depth + 1, via: (content as JsonObject).via })
+      }
     }
     return tree
   })
@@ -255,7 +296,7 @@ const make = Effect.gen(function* () {
     const limit = Math.min(Math.max(request.limit ?? defaultPage, 1), maxPage)
     const start = request.from === undefined ? 0 : Number(/^h([0-9]{1,6})$/.exec(request.from)?.[1] ?? Number.NaN)
     if (Number.isNaN(start)) return yield* new InvalidParam({ error: "from: is no token of this hierarchy" })
-    const tree = yield* walk(session, roomId, request)
+    const tree = yield* walk(session, roomId, request, Math.min(maxTree, start + limit + 1))
     if (tree[0]?.room_id !== roomId)
       return yield* new Forbidden({ error: "There is no such room that you may know of" })
     return {

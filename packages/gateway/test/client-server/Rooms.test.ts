@@ -53,6 +53,27 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       })
   )
 
+  it.effect("the canonical alias of a room is one that points to it, and goes with it", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alias-alice")
+      const room = yield* createRoom(alice)
+      const other = yield* createRoom(alice)
+      const path = `/v3/rooms/${inPath(room)}/state/m.room.canonical_alias/`
+      const directory = (name: string) => `/v3/directory/room/${inPath(`#${name}:green.test`)}`
+      yield* as(alice)("PUT", directory("alias-here"), { room_id: room })
+      yield* as(alice)("PUT", directory("alias-there"), { room_id: other })
+      const set = (content: object) => Effect.map(as(alice)("PUT", path, content), ({ body }) => body.errcode)
+      assert.strictEqual(yield* set({ alias: "alias-here" }), "M_INVALID_PARAM")
+      assert.strictEqual(yield* set({ alias: "#alias-nowhere:green.test" }), "M_BAD_ALIAS")
+      assert.strictEqual(yield* set({ alias: "#alias-there:green.test" }), "M_BAD_ALIAS")
+      assert.strictEqual(yield* set({ alt_aliases: ["#alias-there:green.test"] }), "M_BAD_ALIAS")
+      assert.isUndefined(yield* set({ alias: "#alias-here:green.test", alt_aliases: ["#alias-here:green.test"] }))
+      yield* as(alice)("DELETE", directory("alias-here"))
+      assert.deepStrictEqual((yield* as(alice)("GET", path)).body as object, {})
+      assert.isUndefined(yield* set({}))
+    })
+  )
+
   it.effect("pages lead through the whole timeline in both directions, with filters", () =>
     Effect.gen(function* () {
       const alice = yield* register("pages-alice")

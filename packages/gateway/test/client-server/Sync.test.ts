@@ -195,6 +195,37 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("users who refuse an invitation or take back a knock see that, and nothing else of the room", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("refuse-alice")
+      const bob = yield* register("refuse-bob")
+      const room = yield* createRoom(alice, { visibility: "private", name: "Tea" })
+      const state = (type: string) => `/v3/rooms/${inPath(room)}/state/${type}/`
+      yield* as(alice)("PUT", state("m.room.history_visibility"), { history_visibility: "joined" })
+      const { next_batch: since } = yield* sync(bob)
+      yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/invite`, { user_id: bob.id })
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      yield* as(alice)("PUT", state("m.room.topic"), { topic: "Secrets" })
+      const refused = yield* sync(bob, { since })
+      const seesOwnEventAlone = ({ rooms }: Answer) => {
+        const left = rooms.leave[room]
+        assert.deepStrictEqual(
+          left?.timeline.events.map(({ content, state_key }) => [state_key, content.membership]),
+          [[bob.id, "leave"]]
+        )
+        assert.deepStrictEqual(left?.state?.events ?? [], [])
+      }
+      seesOwnEventAlone(refused)
+      assert.deepStrictEqual((yield* sync(bob, { since: refused.next_batch })).rooms.leave, {})
+      seesOwnEventAlone(yield* sync(bob, { filter: { room: { include_leave: true } } }))
+      yield* as(alice)("PUT", state("m.room.join_rules"), { join_rule: "knock" })
+      yield* as(bob)("POST", `/v3/knock/${inPath(room)}`, {})
+      const knocked = yield* sync(bob, { since: refused.next_batch })
+      yield* as(bob)("POST", `/v3/rooms/${inPath(room)}/leave`, {})
+      seesOwnEventAlone(yield* sync(bob, { since: knocked.next_batch }))
+    })
+  )
+
   it.effect("members are loaded as they are needed, where the filter says so", () =>
     Effect.gen(function* () {
       const alice = yield* register("lazy-alice")

@@ -12,10 +12,10 @@ import type {
   StateAnswer
 } from "@greenroom/protocol/federation/FederationAnswers"
 import type { TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
-import { isRoomId, isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
+import { isRoomId, isServerName, isUserId, type ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Option, Schema } from "effect"
-import type { PublicRooms, RoomSummary } from "../../room/PublicRooms.ts"
+import type { HierarchyPart, HierarchyRoom, PublicRooms, RoomSummary } from "../../room/PublicRooms.ts"
 
 type Objects = ReadonlyArray<JsonObject>
 
@@ -61,6 +61,8 @@ const roomKeys: { readonly [key: string]: "string" | "number" | "boolean" } = {
   avatar_url: "string",
   join_rule: "string",
   room_type: "string",
+  room_version: "string",
+  encryption: "string",
   num_joined_members: "number",
   world_readable: "boolean",
   guest_can_join: "boolean"
@@ -95,6 +97,26 @@ export const readPublicRooms = ({
           ? (total_room_count_estimate as number)
           : rooms.length
       }
+}
+
+/** The most children of a space that are read. */
+const maxChildren = 1_000
+
+const isSpaceChild = ({ content, sender, state_key, type }: JsonObject): boolean =>
+  type === "m.space.child" && isRoomId(state_key) && isUserId(sender) && isJsonObject(content)
+
+const readHierarchyRoom = (room: JsonObject): ReadonlyArray<HierarchyRoom> =>
+  readPublicRoom({ join_rule: "public", ...room }).map((summary) => ({
+    ...summary,
+    ...(Array.isArray(room.allowed_room_ids) ? { allowed_room_ids: room.allowed_room_ids.filter(isRoomId) } : {}),
+    children_state: (objects(room.children_state) ?? []).filter(isSpaceChild).slice(0, maxChildren)
+  }))
+
+export const readHierarchy = ({ children, room }: JsonObject): HierarchyPart | undefined => {
+  const [root] = isJsonObject(room) ? readHierarchyRoom(room) : []
+  return root === undefined
+    ? undefined
+    : { room: root, children: (objects(children) ?? []).slice(0, maxChildren).flatMap(readHierarchyRoom) }
 }
 
 const decodePresence = Schema.decodeUnknownOption(PresencePush)
