@@ -44,7 +44,7 @@ const roomOf = Effect.fnUntraced(function* (
 })
 
 layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
-  it.effect("registers, logs in, talks and reads, with errors by their names", () =>
+  it.effect("registers, logs in, sends and reads; errors have the tags of their errcodes", () =>
     Effect.gen(function* () {
       const { gateway } = yield* Stage
       const anonymous = yield* GreenroomClient.make({ baseUrl: gateway.url, prefix: laterClientPrefix })
@@ -131,7 +131,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
     )
   }
 
-  it.effect("a socket whose program is slow to read loses nothing", () =>
+  it.effect("a slow reader of a socket loses nothing", () =>
     Effect.gen(function* () {
       const alice = yield* newcomer("alice")
       const room = yield* roomOf(alice.client)
@@ -174,7 +174,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("who asks too often waits as long as the server says, and then goes on", () =>
+  it.effect("a rate-limited client waits as long as the server says, and then continues", () =>
     Effect.gen(function* () {
       const start = yield* restartable({ GREENROOM_RATE_LIMITS_SENDS: "10/100ms" })
       const { gateway } = yield* start()

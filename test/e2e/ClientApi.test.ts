@@ -86,7 +86,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("who logs out is out: the token, its long polls and its sockets end, other logins stay", () =>
+  it.effect("a logout ends the token, its long polls and its sockets; other logins stay", () =>
     Effect.gen(function* () {
       const { ask, gateway, person } = yield* Stage
       const [alice] = (yield* people("alice")) as [Person]
@@ -104,7 +104,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("who unregisters leaves the rooms, cannot log in again, and the user ID stays taken", () =>
+  it.effect("a deactivated user leaves all rooms and cannot log in again, and the user ID stays taken", () =>
     Effect.gen(function* () {
       const { ask } = yield* Stage
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
@@ -219,7 +219,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("a redacted message loses its content, for those who saw it too", () =>
+  it.effect("a redacted message loses its content, also for users who saw it", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)
@@ -241,7 +241,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("who is kicked may come back where the rules let them, who is banned may not", () =>
+  it.effect("a kicked user may return where the join rules allow it, a banned user may not", () =>
     Effect.gen(function* () {
       const { ask } = yield* Stage
       const [alice, bob, carol] = (yield* people("alice", "bob", "carol")) as [Person, Person, Person]
@@ -262,7 +262,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("a private room is for those who were invited, and shows nothing to others", () =>
+  it.effect("a private room admits invited users, and shows nothing to others", () =>
     Effect.gen(function* () {
       const [alice, bob, eve] = (yield* people("alice", "bob", "eve")) as [Person, Person, Person]
       const { body } = yield* alice.ask("POST", "/createRoom", { visibility: "private", invite: [bob.userId] })
@@ -343,7 +343,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("aliases lead to rooms, may hold any Unicode, and can be taken away by who made them", () =>
+  it.effect("aliases resolve to rooms, may contain any Unicode, and are removed by their creators", () =>
     Effect.gen(function* () {
       const [alice, bob, eve] = (yield* people("alice", "bob", "eve")) as [Person, Person, Person]
       const { body } = yield* alice.ask("POST", "/createRoom", { visibility: "public", name: "Ünïcödé" })
@@ -365,7 +365,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("presence is for those who share a room, or whom one accepted", () =>
+  it.effect("presence is visible to users who share a room or were accepted", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const status = `/presence/${inPath(bob.userId)}/status`

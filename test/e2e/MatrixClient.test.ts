@@ -32,7 +32,7 @@ const newcomer = Effect.fnUntraced(function* (name: string) {
 })
 
 layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
-  it.effect("registers, logs in, talks and reads, with errors by their names", () =>
+  it.effect("registers, logs in, sends and reads; errors have the tags of their errcodes", () =>
     Effect.gen(function* () {
       const anonymous = yield* clientOf
       const { user_id } = yield* anonymous.register({ user: "carla", password: "secret", deviceName: "Test" })

@@ -44,7 +44,7 @@ describe("encode and decode", () => {
     fc.assert(fc.property(json, (value) => assert.deepStrictEqual(decoded(encode(value)), value)))
   })
 
-  it("give back every integer of 53 bits as a number, also to who reads it with msgpackr as it comes", () => {
+  it("every integer of 53 bits is decoded as a number, also by plain msgpackr", () => {
     const same = (value: number) => {
       const data = encode({ value })
       assert.deepStrictEqual(decoded(data), { value })

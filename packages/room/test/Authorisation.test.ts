@@ -120,7 +120,7 @@ describe("Joining", () => {
     room.allow(memberProposal(bob, bob, "join", { displayname: "Bob" }))
   })
 
-  it("invite: who is invited joins, and may come back only with another invite", () => {
+  it("invite: invited users join, and return only with another invite", () => {
     const room = joinRules({ join_rule: "invite" })
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
     room.allow(memberProposal(alice, bob, "invite"))
@@ -129,7 +129,7 @@ describe("Joining", () => {
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
   })
 
-  it("private: who is invited or on the list of those who may join", () => {
+  it("private: invited users and users on the list may join", () => {
     const room = joinRules({ join_rule: "private", may_join: [bob] })
     room.allow(memberProposal(bob, bob, "join"))
     assert.include(room.refuse(memberProposal(carol, carol, "join")), "Users need an invite to join")
@@ -137,7 +137,7 @@ describe("Joining", () => {
     room.allow(memberProposal(carol, carol, "join"))
   })
 
-  it("the list of those who may join counts in private rooms only, and only if it is a list", () => {
+  it("the list of allowed users counts in private rooms only, and only if it is a list", () => {
     assert.include(
       joinRules({ join_rule: "invite", may_join: [bob] }).refuse(memberProposal(bob, bob, "join")),
       "Users need an invite to join"
@@ -286,7 +286,7 @@ describe("State and messages", () => {
     )
   })
 
-  it("The state key of m.room.aliases is the server of its sender, who needs no power level", () => {
+  it("The state key of m.room.aliases is the server of its sender; no power level is needed", () => {
     const room = TestRoom.created(alice)
     room.allow(memberProposal(carol, carol, "join"))
     room.allow(stateProposal(carol, "m.room.aliases", { aliases: [] }, "two.example"))

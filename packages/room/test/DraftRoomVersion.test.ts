@@ -111,7 +111,7 @@ describe("verify", () => {
     }
   })
 
-  it("takes a redacted event, whose signature still holds", () => {
+  it("accepts a redacted event, whose signature still verifies", () => {
     const levels = room.state("m.room.power_levels", "")!
     for (const event of [message, levels]) {
       const redacted = draftRoomVersion.redact(event)

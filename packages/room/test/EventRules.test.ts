@@ -111,7 +111,7 @@ describe("Knocking", () => {
     }
   })
 
-  it("does not go with another join rule, for others, or by those who are in the room, invited or banned", () => {
+  it("knocking is refused under another join rule, for other users, and for users who are in the room, invited or banned", () => {
     for (const id of since(7)) {
       const line = room(id)
       line.refuses(line.member(carol, carol, "knock"), "One knocks at rooms whose join rule allows it")
@@ -146,7 +146,7 @@ describe("Restricted rooms (MSC3083)", () => {
     }
   })
 
-  it("take no word of strangers, or of those who may not invite", () => {
+  it("restricted joins vouched for by strangers, or by users who may not invite, are refused", () => {
     for (const id of since(8)) {
       const line = room(id).joinRule("restricted")
       line.refuses(join(line, dave), mustBeInvited)
@@ -156,7 +156,7 @@ describe("Restricted rooms (MSC3083)", () => {
     }
   })
 
-  it("need no word for those who are invited or in the room", () => {
+  it("invited and joined users need no authorising user", () => {
     for (const id of since(8)) {
       const line = room(id).joinRule("restricted")
       line.allows(line.member(bob, bob, "join", { displayname: "Bob" }))
@@ -487,7 +487,7 @@ describe("Invites by a token", () => {
     }
   })
 
-  it("are for the user whom the identity server names, by the one who left the token, and not for those who are banned", () => {
+  it("third-party invites are valid for the user that the identity server names, from the sender of the token, and not for banned users", () => {
     for (const id of ids) {
       const line = withToken(id)
       const ofToken = "An invite by a token comes from the user who stored the token"
@@ -512,7 +512,7 @@ describe("Invites by a token", () => {
     beyond.refuses(invite(beyond, bob, signed(carol)), "is signed by a key that the token names")
   })
 
-  it("are left by those who may invite", () => {
+  it("third-party invites need the power to invite", () => {
     for (const id of ids) {
       const line = room(id)
       line.allows(line.member(carol, carol, "join")).allows(line.levels(alice, { [bob]: 50 }, { invite: 50 }))

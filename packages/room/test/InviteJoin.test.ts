@@ -60,7 +60,7 @@ const verified = (event: Event) =>
   )
 
 describe("A membership that another server makes", () => {
-  it("is allowed to who is invited, and in a public room", () => {
+  it("invited users may join, and anybody may join a public room", () => {
     const room = privateRoom()
     const invite = room.allow(memberProposal(alice, carol, "invite"))
     const join = make(room, membershipFor(ask(carol, [invite])))
@@ -71,7 +71,7 @@ describe("A membership that another server makes", () => {
     assert.isUndefined(draftRoomVersion.authoriseByAuthEvents(join, authEvents, noneRejected))
   })
 
-  it("is refused to who could not join by themselves", () => {
+  it("users who could not join by themselves are refused", () => {
     const room = privateRoom()
     assert.include(room.add(make(room, membershipFor(ask(carol))))?.rule, "Users need an invite to join")
     const ban = room.allow(memberProposal(alice, carol, "ban"))
@@ -118,7 +118,7 @@ describe("A membership that another server makes", () => {
     assert.deepStrictEqual(room.add(make(room, { ...asked, content: { membership: "leave" } })), notFromSender)
   })
 
-  it("is made once: not again for who has left, was removed, or is invited anew", () => {
+  it("happens once: not again for users who left, were removed, or are invited anew", () => {
     const room = TestRoom.created(alice)
     const first = membershipFor(ask(carol))
     assert.isUndefined(room.add(make(room, first)))
@@ -135,7 +135,7 @@ describe("A membership that another server makes", () => {
     assert.isUndefined(room.add(make(room, membershipFor(ask(carol, [invite])))))
   })
 
-  it("is not made again by who bans and pardons, however old they say that this is", () => {
+  it("a ban and a pardon do not repeat it, whatever time they claim", () => {
     const room = TestRoom.created(alice)
     const old = membershipFor(ask(carol, [{ event_id: "$deep:two.example" as EventId, depth: 1_000_000 } as Event]))
     assert.isUndefined(room.add(make(room, old)))

@@ -170,7 +170,7 @@ describe("MSC4297", () => {
     return { newer, resolved: example.resolve(state, outdated(state, rulesKey, older)) }
   }
 
-  it("problem A: join rules of somebody who has left are lost before version 12", () => {
+  it("problem A: before version 12, join rules set by a user who left are lost", () => {
     assert.isUndefined(joinRules("11").resolved.get(rulesKey))
   })
 

@@ -22,7 +22,7 @@ const older: RoomVersion = { ...defaultRoomVersion, id: "10", namesCreator: true
 const find = (state: ReadonlyArray<SeedEvent>, type: string) => state.find((event) => event.type === type)?.content
 
 describe("the room that a client asks for", () => {
-  it("a preset says who may join, who sees the history, and whether guests may come", () => {
+  it("a preset decides the join rules, history visibility and guest access", () => {
     const open = roomSeed(options({ preset: "public_chat" }), older).state
     assert.deepStrictEqual(find(open, "m.room.join_rules"), { join_rule: "public" })
     assert.deepStrictEqual(find(open, "m.room.guest_access"), { guest_access: "forbidden" })

@@ -63,7 +63,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.isUndefined(split.content("m.room.topic"))
   })
 
-  it("of two who remove people at once, the one with the higher level comes first, whatever the clocks say", () => {
+  it("when two users remove people concurrently, the one with the higher level wins, whatever the timestamps are", () => {
     const dave = user("dave", "two.example")
     const split = new Split([bob, carol, dave], { [bob]: 60, [carol]: 50 })
     split.on(split.two, memberProposal(carol, dave, "leave"), 1)
@@ -87,7 +87,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.power_levels"), { users, invite: 50 })
   })
 
-  it("who loses power on one side changes nothing on the other", () => {
+  it("a user who lost power on one branch changes nothing on the other", () => {
     const split = new Split([bob, carol, mallory], { [mallory]: 50 })
     split.on(split.one, stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100 } }))
     split.on(
@@ -333,7 +333,7 @@ describe("Convergence", () => {
     )
   })
 
-  it("moderators who cite what they like stay moderators, and the creator stays above them", () => {
+  it("moderators who choose their auth events stay moderators, and the creator stays above them", () => {
     fc.assert(
       fc.property(steps, (story) => {
         const levels = levelsAfter(story.map((step) => (step.actor === 0 ? { ...step, action: 8 } : step)))

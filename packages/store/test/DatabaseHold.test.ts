@@ -59,7 +59,7 @@ describe("DatabaseHold", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("a holder whose connections end goes on, and still holds the database", () =>
+  it.live("a holder that loses its connections reconnects and still holds the database", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const { sql } = yield* start(url)
@@ -71,7 +71,7 @@ describe("DatabaseHold", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("a holder that was cut off while another took over writes nothing any more, and is told to end", () =>
+  it.live("a holder that was cut off while another took over writes nothing more, and ends", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const way = yield* CuttableDatabase.make(url)

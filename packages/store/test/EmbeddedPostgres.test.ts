@@ -164,7 +164,7 @@ describe("EmbeddedPostgres", () => {
     })
   )
 
-  it.live("a second gateway on the same directory is told so, and the first goes on", () =>
+  it.live("a second gateway on the same directory is refused, and the first goes on", () =>
     Effect.gen(function* () {
       const dataDir = yield* temporaryDirectory
       const first = yield* startGateway(dataDir)

@@ -56,7 +56,7 @@ describe("MonotonicCache", () => {
     })
   )
 
-  it.effect("those who ask together share one lookup, also when it is due again", () =>
+  it.effect("concurrent requests share one lookup, also when it is due again", () =>
     Effect.gen(function* () {
       const { cache, counter } = yield* make
       const ask = Effect.all([MonotonicCache.get(cache, 2), MonotonicCache.get(cache, 2)], { concurrency: 2 })

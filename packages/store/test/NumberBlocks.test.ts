@@ -18,7 +18,7 @@ const rises = (numbers: ReadonlyArray<number>) =>
 layer(TestDatabase.layer)("NumberBlocks", (it) => {
   const make = Effect.flatMap(SqlClient.SqlClient, (sql) => makeNumberBlocks(sql, "state_chain_ids", 100))
 
-  it.effect("nobody is given a number twice, whoever asks at the same time, and everybody's numbers rise", () =>
+  it.effect("concurrent callers get distinct numbers, and each caller's numbers increase", () =>
     Effect.gen(function* () {
       const nodes = yield* Effect.all([make, make, make])
       const counts = Array.from({ length: 200 }, (_, index) => (index % 7) + 1)
@@ -34,7 +34,7 @@ layer(TestDatabase.layer)("NumberBlocks", (it) => {
     })
   )
 
-  it.effect("what is at hand is told beforehand", () =>
+  it.effect("the count of numbers at hand is known beforehand", () =>
     Effect.gen(function* () {
       const blocks = yield* make
       assert.isTrue(blocks.hasUnsafe(100))

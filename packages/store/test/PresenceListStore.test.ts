@@ -27,7 +27,7 @@ layer(PresenceListStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Pre
     })
   )
 
-  it.effect("nobody gives leave to who did not ask", () =>
+  it.effect("presence cannot be granted to users who did not ask", () =>
     Effect.gen(function* () {
       const store = yield* PresenceListStore
       assert.isFalse(yield* store.accept(user("carol"), user("dan")))
@@ -52,7 +52,7 @@ layer(PresenceListStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Pre
     })
   )
 
-  it.effect("who leaves is on no list any more", () =>
+  it.effect("a deactivated user is removed from all lists", () =>
     Effect.gen(function* () {
       const store = yield* PresenceListStore
       const [heidi, ivan] = [user("heidi"), user("ivan")]

@@ -44,7 +44,7 @@ layer(ProfileStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("ProfileS
     })
   )
 
-  it.effect("rooms are still to be told of a changed name until they were told of the newest one", () =>
+  it.effect("a changed name stays pending until all rooms have the newest one", () =>
     Effect.gen(function* () {
       const store = yield* ProfileStore
       const dan = "@dan:example.org" as UserId

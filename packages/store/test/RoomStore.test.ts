@@ -93,7 +93,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
     })
   )
 
-  it.effect("who left saw the room until then, whatever happens to the membership afterwards", () =>
+  it.effect("a former member sees the room as of leaving, whatever happens to the membership afterwards", () =>
     Effect.gen(function* () {
       const room = yield* openRoom("left")
       yield* move(room, alice, "invite", bob)
@@ -134,7 +134,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
     })
   )
 
-  it.effect("who is banned without having been there sees nothing", () =>
+  it.effect("a user who was banned without having joined sees nothing", () =>
     Effect.gen(function* () {
       const room = yield* openRoom("banned")
       yield* move(room, alice, "ban", bob)
@@ -144,7 +144,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
     })
   )
 
-  it.effect("tells who shares rooms with whom", () =>
+  it.effect("lists the users that share rooms", () =>
     Effect.gen(function* () {
       const rooms = yield* RoomStore
       const [carol, dave, erin] = ["carol", "dave", "erin"].map((name) => `@${name}:c.example` as UserId)

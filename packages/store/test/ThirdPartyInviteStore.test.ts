@@ -38,7 +38,7 @@ layer(store)("ThirdPartyInviteStore", (it) => {
     })
   )
 
-  it.effect("one at a time works on an invitation, for the user who was first, until it ended", () =>
+  it.effect("an invitation is handled by one worker at a time, for the first user, until it ends", () =>
     Effect.gen(function* () {
       const invites = yield* ThirdPartyInviteStore
       yield* invites.add(invite("claimed"))

@@ -156,7 +156,7 @@ describe("the OpenAPI document", () => {
   const spec = OpenApi.fromApi(ClientApi)
   const operations = operationsOf(spec)
 
-  it("says of every endpoint what it is and who may call it", () => {
+  it("every endpoint documents its purpose and its permitted callers", () => {
     for (const { line, operation } of operations) {
       assert.isAbove(operation.summary?.length ?? 0, 5, line)
       assert.match(operation.description ?? "", /\*\*Who may call it:\*\* .+\.$/, line)

@@ -46,7 +46,7 @@ describe("RecentCommits", () => {
     assert.deepStrictEqual([next(3), next(6), next(8)], [undefined, undefined, undefined])
   })
 
-  it("tells nothing to who is in the midst of a transaction", () => {
+  it("a reader within a transaction gets nothing", () => {
     assert.isUndefined(recent([[5, commit(50)]]).next({ xid: 4, nid: 40 }))
   })
 

@@ -24,7 +24,7 @@ const world = Effect.gen(function* () {
 })
 
 describe("ReplaceablePool", () => {
-  it.live("those who wait for a pool that has fallen silent get their answers when the database is there again", () =>
+  it.live("requests that wait for a silent pool are answered when the database is back", () =>
     Effect.gen(function* () {
       const { ask, client, way } = yield* world
       assert.strictEqual((yield* ask())[0]?.n, 1)
