@@ -6,6 +6,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer, type Scope } from "effect"
 import { type Answer, type CurlOptions, curl } from "./Curl.ts"
 import * as GatewayProcess from "./GatewayProcess.ts"
+import * as SeveralNodes from "./SeveralNodes.ts"
 
 /** A user as curl knows them. */
 export interface Person {
@@ -61,7 +62,7 @@ export const restartable: (
   function* (environment = {}) {
     const dataDir = yield* GatewayProcess.temporaryDirectory
     const databaseUrl = yield* Effect.orDie(TestDatabase.emptyUrl)
-    return (port = 0) => Effect.map(GatewayProcess.start({ dataDir, databaseUrl, environment, port }), sceneOf)
+    return (port = 0) => Effect.map(SeveralNodes.start({ dataDir, databaseUrl, environment, port }), sceneOf)
   }
 )
 

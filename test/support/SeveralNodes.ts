@@ -1,0 +1,88 @@
+/**
+ * Several nodes of one home server behind one address, for tests that know nothing of nodes: with the environment variable
+ * `GREENROOM_TEST_NODES=3`, `Stage` and `restartable` start three, and each request goes to the next one.
+ */
+import * as http from "node:http"
+import * as net from "node:net"
+import { Effect, type Scope } from "effect"
+import { freePorts } from "../cluster/support/Cluster.ts"
+import * as GatewayProcess from "./GatewayProcess.ts"
+
+/** How many nodes tests start that do not say it themselves. */
+const count = Number(process.env.GREENROOM_TEST_NODES ?? 1)
+
+/** Passes each request on to the next of the ports, and each WebSocket. Returns its own port. */
+const spread = (port: number, nodes: ReadonlyArray<number>) =>
+  Effect.acquireRelease(
+    Effect.callback<http.Server>((resume) => {
+      let turn = 0
+      const next = () => nodes[turn++ % nodes.length]!
+      const server = http.createServer((request, response) => {
+        const { headers, method, url: path } = request
+        const passed = http.request({ host: "127.0.0.1", port: next(), method, path, headers }, (answer) => {
+          response.writeHead(answer.statusCode!, answer.rawHeaders)
+          answer.pipe(response)
+        })
+        passed.once("error", () => response.destroy())
+        response.once("close", () => passed.destroy())
+        request.pipe(passed)
+      })
+      server.on("upgrade", ({ headers: _, method, rawHeaders, url }, socket, head) => {
+        const lines = rawHeaders.map((text, index) => (index % 2 === 0 ? `${text}: ` : `${text}\r\n`))
+        const passed = net.connect(next(), "127.0.0.1", () => {
+          passed.write(`${method} ${url} HTTP/1.1\r\n${lines.join("")}\r\n`)
+          passed.write(head)
+          socket.pipe(passed).pipe(socket)
+        })
+        for (const end of [socket, passed]) end.on("error", () => end.destroy())
+        socket.once("close", () => passed.destroy())
+        passed.once("close", () => socket.destroy())
+      })
+      server.listen(port, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) =>
+      Effect.sync(() => {
+        server.close()
+        server.closeAllConnections()
+      })
+  ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
+
+/** As `GatewayProcess.start`, on a database that is given. */
+export const start: (
+  options: GatewayProcess.GatewayOptions
+) => Effect.Effect<GatewayProcess.GatewayProcess, never, Scope.Scope> = Effect.fnUntraced(function* (options) {
+  if (count === 1) return yield* GatewayProcess.start(options)
+  const clusterPorts = yield* freePorts(count)
+  const nodes = yield* Effect.forEach(
+    clusterPorts,
+    (clusterPort) =>
+      GatewayProcess.start({
+        ...options,
+        port: 0,
+        environment: {
+          ...options.environment,
+          GREENROOM_CLUSTER: "true",
+          GREENROOM_CLUSTER_PORT: `${clusterPort}`
+        }
+      }),
+    { concurrency: "unbounded" }
+  )
+  const all = { concurrency: "unbounded" } as const
+  const port = yield* spread(
+    options.port ?? 0,
+    nodes.map((node) => node.port)
+  )
+  return {
+    ...nodes[0]!,
+    url: `http://127.0.0.1:${port}`,
+    port,
+    output: () => nodes.map(({ output }) => output()).join(""),
+    pause: Effect.forEach(nodes, ({ pause }) => pause, { discard: true }),
+    resume: Effect.forEach(nodes, ({ resume }) => resume, { discard: true }),
+    kill: Effect.forEach(nodes, ({ kill }) => kill, { ...all, discard: true }),
+    stop: Effect.map(
+      Effect.forEach(nodes, ({ stop }) => stop, all),
+      (codes) => codes.find((code) => code !== 0) ?? 0
+    )
+  }
+})
