@@ -4,12 +4,13 @@
  *     npm run test:interop                              every scene, in room versions 1 to 12, each side the founder
  *     npm run test:interop -- --room-version 12         one room version
  *     npm run test:interop -- --founder greenroom       one founder
- *     npm run test:interop -- --server dendrite         with these servers alone, beside Greenroom
+ *     npm run test:interop -- --server dendrite         with this server instead of Synapse
  *     npm run test:interop -- partition                 scenes whose name has the word
  *     npm run test:interop -- --minutes 5               begins no scene after 5 minutes
  *
- * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and goes on without the one that is not there. Exit
- * code 1: a scene failed.
+ * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and ends well where there is none. Exit code 1: a scene
+ * failed. With Dendrite 0.13.8 some still do: it has no knocking, answers a refused restricted join with 500, and takes no
+ * redaction of version 11; its typing is not seen.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -36,7 +37,7 @@ const { positionals, values } = parseArgs({
 const versions = (values["room-version"] ?? Array.from({ length: 12 }, (_, i) => `${i + 1}`)).map(Number)
 const chosen = scenes.filter(({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)))
 
-const isWanted = (kind: Server["kind"]) => values.server === undefined || values.server.includes(kind)
+const isWanted = (kind: Server["kind"]) => (values.server ?? ["synapse"]).includes(kind)
 
 /** What `find` gives, or undefined with a word about why it is not there. */
 const found = async <A>(kind: Server["kind"], find: () => Promise<A>): Promise<A | undefined> => {

@@ -37,6 +37,14 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** How long events of other servers wait for a join of ours that is under way. */
 const longestJoinWait = "20 seconds"
 
+/** The auth chain of a state with those events of it that authorise others: Dendrite reads the chain alone. */
+const wholeChain = (state: ReadonlyArray<Event>, behind: ReadonlyArray<Event>): ReadonlyArray<Event> => {
+  const known = new Set(behind.map(({ event_id }) => event_id))
+  const named = new Set([...state, ...behind].flatMap((event) => event.auth_events))
+  const isInChain = ({ event_id, type }: Event) => named.has(event_id) || type === "m.room.create"
+  return [...behind, ...state.filter((event) => isInChain(event) && !known.has(event.event_id))]
+}
+
 const keptOut = (server: ServerName) => `${server} is kept out of the room by its m.room.server_acl`
 
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
@@ -261,7 +269,8 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const read = Effect.gen(function* () {
       const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
       const state = entries.map(({ event }) => event)
-      return { state, authChain: yield* chains.events(state.map((event) => event.event_id)) }
+      const behind = yield* chains.events(state.map((event) => event.event_id))
+      return { state, authChain: room.version.id === draftRoomVersion.id ? behind : wholeChain(state, behind) }
     })
     return yield* Effect.catchDefect(Effect.provideService(read, CurrentAllowance, allowance), (defect) =>
       isMatrixError(defect) ? Effect.fail(defect) : Effect.die(defect)
