@@ -25,6 +25,7 @@ import { BanStore } from "@greenroom/store/BanStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import * as Database from "@greenroom/store/Database"
+import { DehydratedDeviceStore } from "@greenroom/store/DehydratedDeviceStore"
 import { DelayedEventStore } from "@greenroom/store/DelayedEventStore"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"
@@ -51,6 +52,7 @@ import { PusherStore } from "@greenroom/store/PusherStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
+import { RendezvousStore } from "@greenroom/store/RendezvousStore"
 import { ReportStore } from "@greenroom/store/ReportStore"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
@@ -78,6 +80,7 @@ import { Accounts } from "./account/Accounts.ts"
 import { AddressValidations } from "./account/AddressValidations.ts"
 import { Administration } from "./account/Administration.ts"
 import { AppServiceAccounts } from "./account/AppServiceAccounts.ts"
+import { DehydratedDevices } from "./account/DehydratedDevices.ts"
 import { InteractiveAuth } from "./account/InteractiveAuth.ts"
 import { Login } from "./account/Login.ts"
 import { LoginMethods } from "./account/LoginMethods.ts"
@@ -93,6 +96,7 @@ import { OAuthServer } from "./account/oauth/OAuthServer.ts"
 import { PasswordCheck } from "./account/PasswordCheck.ts"
 import { Passwords } from "./account/Passwords.ts"
 import { Registration } from "./account/Registration.ts"
+import { Rendezvous } from "./account/Rendezvous.ts"
 import { SharedSecretRegistration } from "./account/SharedSecretRegistration.ts"
 import { Voip } from "./account/Voip.ts"
 import { AdminServices } from "./admin/AdminServices.ts"
@@ -204,6 +208,8 @@ const stores = (options: HomeServerOptions) =>
     ClientSettingsStore.layer,
     CrossSigningStore.layer,
     KeyBackupStore.layer,
+    DehydratedDeviceStore.layer,
+    RendezvousStore.layer,
     DelayedEventStore.layer,
     DeviceKeyStore.layer,
     DeviceListStore.layer,
@@ -315,7 +321,8 @@ const services = Layer.mergeAll(
   ),
   TypingOfLostNodes.layer,
   Layer.mergeAll(
-    DeviceKeys.layer,
+    DehydratedDevices.layer.pipe(Layer.provideMerge(DeviceKeys.layer)),
+    Rendezvous.layer,
     CrossSigning.layer,
     DeviceLists.layer,
     ToDevice.layer,

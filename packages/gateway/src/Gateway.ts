@@ -38,6 +38,7 @@ import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
 import { createRoomHandlers } from "./client-server/CreateRoomHandlers.ts"
+import { dehydratedDeviceHandlers } from "./client-server/DehydratedDeviceHandlers.ts"
 import { delayedEventsHandlers } from "./client-server/DelayedEventsHandlers.ts"
 import { deprecatedSyncHandlers } from "./client-server/DeprecatedSyncHandlers.ts"
 import { deviceHandlers } from "./client-server/DeviceHandlers.ts"
@@ -51,6 +52,7 @@ import { moderationHandlers } from "./client-server/ModerationHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
 import { pushersHandlers } from "./client-server/PushersHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
+import { rendezvousHandlers } from "./client-server/RendezvousHandlers.ts"
 import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
 import * as RoomsHandlers from "./client-server/RoomsHandlers.ts"
 import { searchHandlers } from "./client-server/SearchHandlers.ts"
@@ -163,6 +165,8 @@ const clientServerHandlers = Layer.mergeAll(
   slidingSyncHandlers,
   deprecatedSyncHandlers,
   delayedEventsHandlers,
+  dehydratedDeviceHandlers,
+  rendezvousHandlers,
   sharedSecretHandlers,
   moderationHandlers,
   ssoHandlers,

@@ -68,6 +68,7 @@ import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
 import guests from "./migrations/0066_guests.ts"
 import delayedEvents from "./migrations/0067_delayed_events.ts"
 import erasures from "./migrations/0068_erasures.ts"
+import dehydratedDevices from "./migrations/0069_dehydrated_devices.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -117,7 +118,8 @@ const migrations = {
   "0065_app_service_rooms": appServiceRooms,
   "0066_guests": guests,
   "0067_delayed_events": delayedEvents,
-  "0068_erasures": erasures
+  "0068_erasures": erasures,
+  "0069_dehydrated_devices": dehydratedDevices
 }
 
 /** The version of the database that this program writes. */

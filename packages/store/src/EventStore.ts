@@ -240,7 +240,7 @@ export class EventStore extends Context.Service<
           WHERE room_nid = ${replaced.roomNid} AND type = ${replaced.event.type}
             AND state_key = ${replaced.event.state_key ?? null}
             AND (xid, nid) > (${String(replaced.position.xid)}::xid8, ${String(replaced.position.nid)}::bigint)
-          ORDER BY xid, nid LIMIT ${maxReplacements}`.pipe(
+          ORDER BY events.xid, events.nid LIMIT ${maxReplacements}`.pipe(
           Effect.map((rows) =>
             rows
               .map((row) => JSON.parse(row.body) as Event)

@@ -306,7 +306,7 @@ export class RoomAdministrationStore extends Context.Service<
             SELECT xid::text AS xid, nid, body FROM events
             WHERE room_nid = (SELECT room_nid FROM rooms WHERE room_id = ${roomId}) AND status <= 1
               AND (xid, nid) < (${xid}::xid8, ${nid}::bigint)
-            ORDER BY xid DESC, nid DESC LIMIT ${batch}`
+            ORDER BY events.xid DESC, events.nid DESC LIMIT ${batch}`
           for (const row of rows) {
             const { origin_server_ts } = JSON.parse(row.body) as { readonly origin_server_ts?: number }
             if (origin_server_ts !== undefined && origin_server_ts < time) {

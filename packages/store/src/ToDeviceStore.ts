@@ -124,7 +124,7 @@ export class ToDeviceStore extends Context.Service<
             SELECT xid::text AS xid, nid, sender, type, content FROM to_device_messages
             WHERE user_id = ${userId} AND device_id = ${deviceId}
               AND (xid, nid) > ${place(after)} AND (xid, nid) <= ${place(upTo)}
-            ORDER BY xid, nid LIMIT ${limit}`.pipe(
+            ORDER BY to_device_messages.xid, to_device_messages.nid LIMIT ${limit}`.pipe(
             Effect.tap((rows) => takeBytes(rows.reduce((sum, { content }) => sum + content.length, 0))),
             Effect.map((rows) =>
               rows.map(

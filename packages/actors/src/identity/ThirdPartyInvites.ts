@@ -325,12 +325,17 @@ const make = Effect.gen(function* () {
     yield* take({ mxid, room_id, sender, signed: content.third_party_invite.signed })
   })
 
-  return ThirdPartyInvites.of({ invite, onBind, exchange, exchangeToday })
+  const check = (address: AddressToInvite) =>
+    Effect.asVoid(Effect.andThen(canonical(address), identity.trusted(address.id_server)))
+
+  return ThirdPartyInvites.of({ check, invite, onBind, exchange, exchangeToday })
 })
 
 export class ThirdPartyInvites extends Context.Service<
   ThirdPartyInvites,
   {
+    /** Whether the address is one that can be invited. Errors: M_BAD_JSON, M_FORBIDDEN, M_UNKNOWN. */
+    readonly check: (address: AddressToInvite) => Effect.Effect<void, MatrixError>
     /**
      * Members with the power to invite. With `txnId`, a repeat invites once. Errors: M_FORBIDDEN, M_BAD_JSON,
      * M_LIMIT_EXCEEDED, M_UNKNOWN if the identity server cannot be asked.

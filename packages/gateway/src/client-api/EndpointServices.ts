@@ -7,6 +7,7 @@ import type { Accounts } from "@greenroom/actors/account/Accounts"
 import type { AddressValidations } from "@greenroom/actors/account/AddressValidations"
 import type { Administration } from "@greenroom/actors/account/Administration"
 import type { AppServiceAccounts } from "@greenroom/actors/account/AppServiceAccounts"
+import type { DehydratedDevices } from "@greenroom/actors/account/DehydratedDevices"
 import type { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Login } from "@greenroom/actors/account/Login"
 import type { LoginMethods } from "@greenroom/actors/account/LoginMethods"
@@ -19,6 +20,7 @@ import type { BrowserSessions } from "@greenroom/actors/account/oauth/BrowserSes
 import type { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
 import type { PasswordCheck } from "@greenroom/actors/account/PasswordCheck"
 import type { Registration } from "@greenroom/actors/account/Registration"
+import type { Rendezvous } from "@greenroom/actors/account/Rendezvous"
 import type { SharedSecretRegistration } from "@greenroom/actors/account/SharedSecretRegistration"
 import type { Voip } from "@greenroom/actors/account/Voip"
 import type { AdminServices } from "@greenroom/actors/admin/AdminServices"
@@ -101,6 +103,8 @@ export type HomeServerServices =
   | SlidingSync
   | DeprecatedSync
   | DelayedEvents
+  | DehydratedDevices
+  | Rendezvous
   | Receipts
   | AccountData
   | UserPushRules

@@ -3,7 +3,7 @@
  *
  * Source: "Rooms" and "Events" of the client-server specification.
  */
-import { type AddressToInvite, ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
+import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { checkCanonicalAliases } from "@greenroom/actors/room/CanonicalAliases"
 import { DelayedEvents, type DelayedRequest, delayOf } from "@greenroom/actors/room/DelayedEvents"
 import { joinedMember, RoomReader } from "@greenroom/actors/room/RoomReader"
@@ -28,6 +28,7 @@ import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { reasonOf } from "../client-api/RoomsHandlers.ts"
+import { addressToInvite } from "./AddressToInvite.ts"
 
 /** The most servers that a request may name to join through. */
 const maxVia = 50
@@ -44,17 +45,6 @@ const namedServers: Effect.Effect<ReadonlyArray<ServerName>> = Effect.withFiber(
 /** What a user adds to their own membership. */
 const membershipContent = (body: JsonObject | null | undefined): Effect.Effect<JsonObject, BadJson> =>
   Effect.map(reasonOf(body), (reason): JsonObject => (reason === undefined ? {} : { reason }))
-
-/** An address to invite in place of a user. */
-const addressToInvite = ({ address, id_server, medium }: JsonObject): Effect.Effect<AddressToInvite, BadJson> => {
-  if (medium !== "email" && medium !== "msisdn") {
-    return Effect.fail(new BadJson({ error: "medium: must be email or msisdn" }))
-  }
-  if (typeof address !== "string" || (id_server !== undefined && typeof id_server !== "string")) {
-    return Effect.fail(new BadJson({ error: "address, id_server: expected strings" }))
-  }
-  return Effect.succeed({ medium, address, ...(id_server === undefined ? {} : { id_server }) })
-}
 
 export const roomsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.rooms", (handlers) =>
   withServices(function* () {

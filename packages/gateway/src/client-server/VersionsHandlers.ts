@@ -37,6 +37,9 @@ const roomVersions = {
   [defaultRoomVersion.id]: "unstable"
 }
 
+/** Signing in by QR code takes the device grant of the OAuth 2.0 API. */
+const oauthFeatures = { "org.matrix.msc4108": true, "io.element.msc4388": true }
+
 const versions: Versions = { versions: specificationVersions, unstable_features: unstableFeatures }
 
 const noOAuth = Effect.fail(new Unrecognized({ error: "This server does not serve the OAuth 2.0 API" }))
@@ -61,7 +64,13 @@ export const versionsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
     }
     const moderate = { suspend: true, lock: true }
     return handlers
-      .handle("versions", () => Effect.succeed(versions))
+      .handle("versions", () =>
+        Effect.succeed(
+          oauth.mode === "off"
+            ? versions
+            : { ...versions, unstable_features: { ...unstableFeatures, ...oauthFeatures } }
+        )
+      )
       .handle("authMetadata", ({ request }) =>
         Effect.andThen(
           limit.takeFrom("anonymous", addressOf(request)),

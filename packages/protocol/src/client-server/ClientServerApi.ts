@@ -11,6 +11,7 @@ import { clientDocumentation } from "../api/ClientDocumentation.ts"
 import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
 import { CreateRoomApi } from "./CreateRoomApi.ts"
+import { DehydratedDeviceApi } from "./DehydratedDeviceApi.ts"
 import { DelayedEventsApi } from "./DelayedEventsApi.ts"
 import { DeprecatedSyncApi } from "./DeprecatedSyncApi.ts"
 import { DeviceApi } from "./DeviceApi.ts"
@@ -25,6 +26,7 @@ import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
 import { PushersApi } from "./PushersApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RelationsApi } from "./RelationsApi.ts"
+import { RendezvousApi } from "./RendezvousApi.ts"
 import { RoomListApi } from "./RoomListApi.ts"
 import { RoomsApi } from "./RoomsApi.ts"
 import { SearchApi } from "./SearchApi.ts"
@@ -44,7 +46,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
   .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi, EncryptionApi, KeyBackupApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi, DeprecatedSyncApi)
-  .add(DelayedEventsApi)
+  .add(DelayedEventsApi, DehydratedDeviceApi, RendezvousApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, SsoPagesApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)

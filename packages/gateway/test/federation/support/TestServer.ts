@@ -94,6 +94,7 @@ const noRooms = Layer.succeed(ServerServer, {
 })
 
 const noInvites = Layer.succeed(ThirdPartyInvites, {
+  check: () => nothing,
   invite: () => nothing,
   onBind: () => nothing,
   exchange: () => nothing,

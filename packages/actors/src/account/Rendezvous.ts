@@ -1,0 +1,76 @@
+/**
+ * Where two devices of a user meet for a sign-in by QR code: a short text that either of them reads and replaces. What they
+ * write is encrypted between them.
+ *
+ * Source: MSC4388, and MSC4108 in its form of 2024.
+ */
+import { randomBytes } from "node:crypto"
+import { LimitExceeded, type MatrixError, NotFound, TooLarge } from "@greenroom/protocol/MatrixError"
+import { type RendezvousSession, RendezvousStore } from "@greenroom/store/RendezvousStore"
+import { Clock, Context, Effect, Layer, Option } from "effect"
+
+export type { RendezvousSession } from "@greenroom/store/RendezvousStore"
+
+export const maxDataBytes = 4_096
+/** For how long a session lasts, in ms, and how many there may be. */
+const lifetime = 5 * 60_000
+const maxSessions = 10_000
+
+const unknown = new NotFound({ error: "There is no such session, or it has expired" })
+
+export interface CreatedSession extends RendezvousSession {
+  readonly id: string
+}
+
+const make = Effect.gen(function* () {
+  const store = yield* RendezvousStore
+
+  const mustFit = (data: string) =>
+    Buffer.byteLength(data) > maxDataBytes
+      ? Effect.fail(new TooLarge({ error: `data: more than ${maxDataBytes} bytes` }))
+      : Effect.void
+
+  const find = (id: string) =>
+    Effect.flatMap(store.find(id), (found) =>
+      Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(unknown)
+    )
+
+  const create = Effect.fn("Rendezvous.create")(function* (data: string) {
+    yield* mustFit(data)
+    const id = randomBytes(18).toString("base64url")
+    const expiresAt = (yield* Clock.currentTimeMillis) + lifetime
+    if (!(yield* store.create(id, data, expiresAt, maxSessions))) {
+      return yield* new LimitExceeded({ error: "Too many devices sign in at this moment", retry_after_ms: 60_000 })
+    }
+    return { id, data, sequence: 1, expiresAt } satisfies CreatedSession
+  })
+
+  const replace = Effect.fn("Rendezvous.replace")(function* (id: string, data: string, sequence: number) {
+    yield* mustFit(data)
+    const next = yield* store.replace(id, data, sequence)
+    if (Option.isSome(next)) return next
+    const now = yield* find(id)
+    // A repeat of the request that wrote this.
+    return now.data === data ? Option.some(now.sequence) : Option.none<number>()
+  })
+
+  const remove = (id: string) =>
+    Effect.flatMap(store.remove(id), (removed) => (removed ? Effect.void : Effect.fail(unknown)))
+
+  return Rendezvous.of({ create, find, replace, remove })
+})
+
+export class Rendezvous extends Context.Service<
+  Rendezvous,
+  {
+    /** Anyone. Errors: M_TOO_LARGE, M_LIMIT_EXCEEDED. */
+    readonly create: (data: string) => Effect.Effect<CreatedSession, MatrixError>
+    /** Whoever knows the ID; so below. Errors: M_NOT_FOUND. */
+    readonly find: (id: string) => Effect.Effect<RendezvousSession, MatrixError>
+    /** The next sequence; none where somebody else has written since. Errors: M_NOT_FOUND, M_TOO_LARGE. */
+    readonly replace: (id: string, data: string, sequence: number) => Effect.Effect<Option.Option<number>, MatrixError>
+    readonly remove: (id: string) => Effect.Effect<void, MatrixError>
+  }
+>()("greenroom/actors/Rendezvous") {
+  static readonly layer = Layer.effect(Rendezvous, make)
+}

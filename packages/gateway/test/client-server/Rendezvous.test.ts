@@ -1,0 +1,55 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { askToday, gateway, gatewayWith } from "../TestGateway.ts"
+
+const path = "/unstable/io.element.msc4388/rendezvous"
+const textPath = "/unstable/org.matrix.msc4108/rendezvous"
+
+layer(gatewayWith({}, { login: { oauth: "beside" } }), { excludeTestServices: true })("sign-in by QR code", (it) => {
+  it.effect("two devices read and replace a text, and neither overwrites what it has not read", () =>
+    Effect.gen(function* () {
+      assert.isTrue((yield* askToday("GET", path)).body.create_available)
+      const { body: begun } = yield* askToday("POST", path, { json: { data: "hello" } })
+      const at = `${path}/${begun.id}`
+      const put = (sequence_token: unknown, data: string) => askToday("PUT", at, { json: { sequence_token, data } })
+      const { body: read } = yield* askToday("GET", at)
+      assert.deepInclude(read, { data: "hello", sequence_token: begun.sequence_token })
+      const answered = yield* put(read.sequence_token, "hello yourself")
+      const late = yield* put(begun.sequence_token, "too late")
+      assert.deepInclude(late, { status: 409 })
+      assert.strictEqual(late.body.errcode, "M_CONCURRENT_WRITE")
+      const repeated = yield* put(begun.sequence_token, "hello yourself")
+      assert.strictEqual(repeated.body.sequence_token, answered.body.sequence_token)
+      assert.strictEqual((yield* put(answered.body.sequence_token, "x".repeat(4_097))).body.errcode, "M_TOO_LARGE")
+      assert.strictEqual((yield* askToday("DELETE", at)).status, 200)
+      assert.strictEqual((yield* askToday("GET", at)).body.errcode, "M_NOT_FOUND")
+    })
+  )
+
+  it.effect("clients of 2024 do the same by ETags", () =>
+    Effect.gen(function* () {
+      const begun = yield* askToday("POST", textPath, { body: "hello", headers: { "content-type": "text/plain" } })
+      assert.strictEqual(begun.status, 201)
+      const at = `${textPath}/${String(begun.body.url).split("/").at(-1)}`
+      const tag = begun.headers.get("etag") ?? ""
+      const read = yield* askToday("GET", at)
+      assert.deepInclude(read, { status: 200, text: "hello" })
+      const unchanged = yield* askToday("GET", at, { headers: { "if-none-match": tag } })
+      assert.strictEqual(unchanged.status, 304)
+      const put = (text: string) =>
+        askToday("PUT", at, { body: text, headers: { "content-type": "text/plain", "if-match": tag } })
+      assert.strictEqual((yield* put("next")).status, 202)
+      assert.strictEqual((yield* put("late")).status, 412)
+      assert.strictEqual((yield* askToday("GET", at)).text, "next")
+      assert.strictEqual((yield* askToday("DELETE", at)).status, 204)
+    })
+  )
+})
+
+layer(gateway, { excludeTestServices: true })("without the OAuth 2.0 API", (it) => {
+  it.effect("devices do not meet", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* askToday("GET", path)).body.errcode, "M_UNRECOGNIZED")
+    })
+  )
+})

@@ -1,0 +1,54 @@
+/**
+ * Dehydrated devices, which take messages with keys while the user is logged in nowhere.
+ *
+ * Source: MSC3814.
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { Authentication } from "../api/Authentication.ts"
+import { AnyObject, AnyPayload, body } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText } from "../api/Parameters.ts"
+import { Token } from "./RoomsApi.ts"
+
+const path = "/unstable/org.matrix.msc3814.v1/dehydrated_device"
+const DeviceId = boundedText(255)
+const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
+const Messages = body(Schema.Struct({ events: Schema.Array(AnyObject), next_batch: Schema.optionalKey(Schema.String) }))
+const Named = body(Schema.Struct({ device_id: Schema.String }))
+const reads = { text: "Errors: M_FORBIDDEN for another device.", who: "the user" }
+
+export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydratedDevice")
+  .add(
+    HttpApiEndpoint.put("put", path, {
+      payload: Schema.Struct({
+        device_id: DeviceId,
+        device_data: AnyPayload,
+        initial_device_display_name: optional(boundedText(255)),
+        device_keys: AnyPayload,
+        one_time_keys: optional(AnyPayload),
+        fallback_keys: optional(AnyPayload)
+      }).annotate({ identifier: "DehydratedDevice" }),
+      success: Named
+    }).annotateMerge(
+      documented({ summary: "Set the dehydrated device", text: "In place of the former one.", who: "the user" })
+    ),
+    HttpApiEndpoint.get("get", path, { success: AnyObject }).annotateMerge(
+      documented({ summary: "The dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })
+    ),
+    HttpApiEndpoint.delete("remove", path, { success: Named }).annotateMerge(
+      documented({ summary: "End the dehydrated device", text: "Errors: M_NOT_FOUND.", who: "the user" })
+    ),
+    HttpApiEndpoint.get("events", `${path}/:deviceId/events`, {
+      params: { deviceId: DeviceId },
+      query: { from: Schema.optional(Token) },
+      success: Messages
+    }).annotateMerge(documented({ summary: "The messages to the dehydrated device", ...reads })),
+    HttpApiEndpoint.post("eventsByBody", `${path}/:deviceId/events`, {
+      params: { deviceId: DeviceId },
+      payload: [Schema.Struct({ next_batch: optional(Token) }), Schema.Undefined],
+      success: Messages
+    }).annotateMerge(documented({ summary: "The messages to the dehydrated device, older form", ...reads }))
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Dehydrated devices" })) {}

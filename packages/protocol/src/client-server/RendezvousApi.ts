@@ -1,0 +1,68 @@
+/**
+ * Where two devices meet for a sign-in by QR code.
+ *
+ * Source: MSC4388 (the data in JSON), and MSC4108 in its form of 2024 (the data as text, changes by ETag).
+ */
+import { Schema } from "effect"
+import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { AnyObject, Bytes, body, Done } from "../api/Body.ts"
+import { documented } from "../api/Documentation.ts"
+import { boundedText } from "../api/Parameters.ts"
+
+const path = "/unstable/io.element.msc4388/rendezvous"
+const textPath = "/unstable/org.matrix.msc4108/rendezvous"
+const params = { id: boundedText(255) }
+const knows = "whoever knows the ID"
+const off = "Errors: M_UNRECOGNIZED where there is no OAuth 2.0 API."
+const Written = body(
+  Schema.Struct({
+    id: Schema.optionalKey(Schema.String),
+    sequence_token: Schema.String,
+    expires_in_ms: Schema.optionalKey(Schema.Int)
+  })
+)
+
+export class RendezvousApi extends HttpApiGroup.make("clientServer.rendezvous")
+  .add(
+    HttpApiEndpoint.get("available", path, {
+      success: body(Schema.Struct({ create_available: Schema.Boolean }))
+    }).annotateMerge(documented({ summary: "Can devices meet here?", text: off, who: "anyone" })),
+    HttpApiEndpoint.post("create", path, {
+      payload: Schema.Struct({ data: Schema.String }).annotate({ identifier: "RendezvousData" }),
+      success: Written
+    }).annotateMerge(
+      documented({ summary: "Begin a meeting of two devices", text: `${off} M_TOO_LARGE.`, who: "anyone" })
+    ),
+    HttpApiEndpoint.get("get", `${path}/:id`, { params, success: AnyObject }).annotateMerge(
+      documented({ summary: "What was written last", text: "Errors: M_NOT_FOUND.", who: knows })
+    ),
+    HttpApiEndpoint.put("put", `${path}/:id`, {
+      params,
+      payload: Schema.Struct({ sequence_token: Schema.String, data: Schema.String }).annotate({
+        identifier: "RendezvousUpdate"
+      }),
+      success: Written
+    }).annotateMerge(
+      documented({
+        summary: "Write to the other device",
+        text: "Errors: M_NOT_FOUND, M_TOO_LARGE, 409 M_CONCURRENT_WRITE where it has written meanwhile.",
+        who: knows
+      })
+    ),
+    HttpApiEndpoint.delete("remove", `${path}/:id`, { params, success: Done }).annotateMerge(
+      documented({ summary: "End the meeting", text: "Errors: M_NOT_FOUND.", who: knows })
+    ),
+    HttpApiEndpoint.post("createText", textPath, { success: AnyObject }).annotateMerge(
+      documented({ summary: "Begin a meeting of two devices, form of 2024", text: off, who: "anyone", binary: true })
+    ),
+    HttpApiEndpoint.get("getText", `${textPath}/:id`, { params, success: Bytes }).annotateMerge(
+      documented({ summary: "What was written last, form of 2024", who: knows })
+    ),
+    HttpApiEndpoint.put("putText", `${textPath}/:id`, { params, success: Done }).annotateMerge(
+      documented({ summary: "Write to the other device, form of 2024", who: knows, binary: true })
+    ),
+    HttpApiEndpoint.delete("removeText", `${textPath}/:id`, { params, success: Done }).annotateMerge(
+      documented({ summary: "End the meeting, form of 2024", who: knows })
+    )
+  )
+  .annotateMerge(OpenApi.annotations({ title: "Sign-in by QR code" })) {}
