@@ -5,6 +5,8 @@
 import { execFile, spawn } from "node:child_process"
 import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
+import * as http from "node:http"
+import type { AddressInfo } from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
@@ -41,14 +43,14 @@ const session = Effect.fnUntraced(function* (scene: Scene) {
   return alice
 })
 
-const start = Effect.gen(function* () {
+const start = Effect.fnUntraced(function* (more: { readonly [name: string]: string } = {}) {
   const databaseUrl = yield* TestDatabase.url
   const dataDir = yield* GatewayProcess.temporaryDirectory
   const environment = {
     GREENROOM_METRICS_PORT: "0",
     GREENROOM_ACCESS_LOG: "true",
     GREENROOM_LOG_FORMAT: "json",
-    GREENROOM_LOG_LEVEL: "debug"
+    ...more
   }
   return sceneOf(yield* GatewayProcess.start({ dataDir, databaseUrl, environment }))
 })
@@ -81,12 +83,81 @@ const startPrometheus = Effect.fnUntraced(function* (target: string) {
   })
 })
 
+interface Span {
+  readonly traceId: string
+  readonly spanId: string
+  readonly parentSpanId?: string
+  readonly name: string
+}
+
+/** A collector of OpenTelemetry: takes spans by OTLP over HTTP, as JSON. */
+const startCollector = Effect.gen(function* () {
+  const spans: Array<Span> = []
+  let received = ""
+  const server = http.createServer((request, response) => {
+    let body = ""
+    request.setEncoding("utf8").on("data", (text: string) => {
+      body += text
+    })
+    request.on("end", () => {
+      received += body
+      for (const { scopeSpans } of JSON.parse(body).resourceSpans) {
+        for (const scope of scopeSpans) spans.push(...scope.spans)
+      }
+      response.writeHead(200, { "content-type": "application/json" }).end("{}")
+    })
+  })
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => {
+      server.listen(0, "127.0.0.1", () => resume(Effect.void))
+    }),
+    () => Effect.sync(() => server.close())
+  )
+  return { spans, received: () => received, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+})
+
 describe("monitoring", () => {
+  it.live(
+    "a trace leads from the endpoint through the actor to the commit, without secrets",
+    () =>
+      Effect.gen(function* () {
+        const { received, spans, url } = yield* startCollector
+        const scene = yield* start({ GREENROOM_TRACING_ENDPOINT: url, GREENROOM_TRACING_RATIO: "1" })
+        const alice = yield* session(scene)
+        const find = (name: string, within?: Span) =>
+          spans.find((span) => span.name === name && (within === undefined || span.traceId === within.traceId))
+        const sent = "PUT /_matrix/client/v3/rooms/:roomId/send/:eventType/:txnId"
+        const endpoint = yield* Effect.repeat(
+          Effect.sync(() => find(sent)),
+          {
+            until: (span) => span !== undefined && find("PUT", span) !== undefined,
+            schedule: Schedule.spaced("100 millis")
+          }
+        )
+        const propose = find("Room.Propose", endpoint)
+        const append = find("EventLog.append", endpoint)
+        const names = JSON.stringify(
+          spans.filter(({ traceId }) => traceId === endpoint?.traceId).map(({ name }) => name)
+        )
+        assert.isDefined(propose, names)
+        assert.isDefined(append, names)
+        /** From a span up to the root. */
+        const path = (span: Span | undefined): ReadonlyArray<string> =>
+          span === undefined ? [] : [span.name, ...path(spans.find(({ spanId }) => spanId === span.parentSpanId))]
+        const way = path(append)
+        assert.includeMembers([...way], ["EventLog.append", "Room.Propose", sent, "PUT"], way.join(" < "))
+        for (const secret of [alice.token, "secret of alice", "not the secret", "whispered"]) {
+          assert.notInclude(received(), secret)
+        }
+      }).pipe(Effect.scoped, Effect.provide(TestDatabase.layer)),
+    120_000
+  )
+
   it.live(
     "counts requests, events and actors; the access log names requests and no secrets",
     () =>
       Effect.gen(function* () {
-        const scene = yield* start
+        const scene = yield* start()
         const alice = yield* session(scene)
         const metrics = yield* Effect.repeat(metricsOf(scene), {
           until: (text) => /route="none",status="404"\} 1/.test(text),
@@ -137,7 +208,7 @@ describe("monitoring", () => {
     "is read by Prometheus, whose tool finds no fault with metrics and alert rules",
     () =>
       Effect.gen(function* () {
-        const scene = yield* start
+        const scene = yield* start()
         yield* session(scene)
         const metrics = yield* metricsOf(scene)
         const check = run("promtool", ["check", "metrics"])

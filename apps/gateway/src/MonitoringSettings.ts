@@ -12,7 +12,12 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
-import { Schema } from "effect"
+import { Schema, SchemaTransformation } from "effect"
+
+/** A number from 0 to 1. */
+const Ratio: Schema.Codec<number, string> = Schema.String.check(Schema.isPattern(/^(0(\.[0-9]{1,9})?|1(\.0)?)$/)).pipe(
+  Schema.decodeTo(Schema.Number, SchemaTransformation.transform<number, string>({ decode: Number, encode: String }))
+)
 
 export const monitoringSettings = {
   logFormat: setting<LogFormat>({
@@ -30,6 +35,19 @@ export const monitoringSettings = {
     schema: Truth,
     fallback: false,
     flag: "switch"
+  }),
+  tracingEndpoint: optional({
+    name: "tracing.endpoint",
+    description: "The collector of OpenTelemetry that traces are sent to, by OTLP over HTTP",
+    expects: "a URL such as http://127.0.0.1:4318",
+    schema: Schema.String.check(Schema.isPattern(/^https?:\/\/[^\s]+$/))
+  }),
+  tracingRatio: setting({
+    name: "tracing.ratio",
+    description: "The part of requests and of transactions to other servers that is traced",
+    expects: "a number from 0 to 1, such as 0.01",
+    schema: Ratio,
+    fallback: 0.01
   }),
   metricsHost: setting({
     name: "metrics.host",

@@ -14,7 +14,6 @@ import { checkListen, type ListenError } from "@greenroom/gateway/NodeServer"
 import { RequestRecords } from "@greenroom/gateway/RequestRecords"
 import { runProgram, startDeadline } from "@greenroom/gateway/RunProgram"
 import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
-import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
 import * as Database from "@greenroom/store/Database"
 import { DatabaseHold } from "@greenroom/store/DatabaseHold"
@@ -22,6 +21,7 @@ import { Context, Effect, FileSystem, Layer, Option } from "effect"
 import { readAppServices } from "./AppServiceFiles.ts"
 import * as CommandLine from "./CommandLine.ts"
 import { readConfig, type Sources } from "./ConfigSources.ts"
+import { toFederationOptions } from "./FederationSettings.ts"
 import type { GatewayConfig } from "./GatewayConfig.ts"
 import { toLimits } from "./LimitSettings.ts"
 import { toLoginOptions } from "./LoginSettings.ts"
@@ -62,17 +62,7 @@ const toHomeServer = (config: GatewayConfig, { appServices, authorities, policy 
   appServices,
   policy,
   policyServers: toPolicyServers(config),
-  federation: {
-    enabled: config.federationEnabled,
-    allow: config.federationAllow,
-    deny: config.federationDeny,
-    verifyCertificates: config.federationVerify,
-    staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
-    keyNotaries: config.federationKeyNotaries as ReadonlyArray<ServerName>,
-    ...(config.federationPrivateAddresses ? { addressPolicy: "any" } : {}),
-    ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),
-    ...(authorities.length === 0 ? {} : { certificateAuthorities: authorities })
-  },
+  federation: toFederationOptions(config, authorities),
   unlimitedUsers: config.unlimitedUsers,
   ...(config.databaseUrl === undefined ? {} : { databaseUrl: config.databaseUrl }),
   ...(config.turnSharedSecret === undefined
@@ -130,6 +120,23 @@ const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
   if (config.tlsCert !== undefined) yield* tlsCredentials(config)
 })
 
+/** Traces for a collector, where there is one. */
+const toTracing = ({ tracingEndpoint, tracingRatio }: GatewayConfig) =>
+  tracingEndpoint === undefined
+    ? Layer.empty
+    : Layer.unwrap(
+        Effect.map(
+          Effect.promise(() => import("@greenroom/gateway/Tracing")),
+          (Tracing) =>
+            Tracing.layer({
+              endpoint: tracingEndpoint,
+              ratio: tracingRatio,
+              serviceName: CommandLine.name,
+              serviceVersion: CommandLine.version
+            })
+        )
+      )
+
 /** Metrics for the operator, where they are wanted. */
 const toMetrics = ({ metricsHost, metricsPort }: GatewayConfig) =>
   metricsPort === undefined
@@ -179,7 +186,8 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
     Layer.provide([toGateway(config), config.federationEnabled ? toFederation(config) : Layer.empty]),
     Layer.merge(toMetrics(config)),
     Layer.provideMerge(config.cluster ? toNode(config, homeServer) : HomeServer.layer(homeServer)),
-    Layer.provide(RequestRecords.layer({ metrics: config.metricsPort !== undefined, accessLog: config.accessLog }))
+    Layer.provide(RequestRecords.layer({ metrics: config.metricsPort !== undefined, accessLog: config.accessLog })),
+    Layer.provide(toTracing(config))
   )
   yield* Effect.flatMap(Layer.build(server), (services) => Context.get(services, DatabaseHold).lost).pipe(
     Effect.onError(() => Effect.sync(() => startDeadline(CommandLine.name))),

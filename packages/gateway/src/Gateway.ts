@@ -6,6 +6,7 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { makeSampled, SamplingRatio } from "@greenroom/actors/runtime/Sampling"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
@@ -225,13 +226,7 @@ const routes = Layer.mergeAll(
 )
 
 /** The services that a request needs before it reaches an endpoint: time, logs and traces. */
-const requestContext = [
-  Clock.Clock,
-  Logger.CurrentLoggers,
-  References.MinimumLogLevel,
-  References.TracerEnabled,
-  Tracer.Tracer
-] as const
+const requestContext = [Clock.Clock, Logger.CurrentLoggers, References.MinimumLogLevel, Tracer.Tracer] as const
 
 /**
  * Every request carries a context, which is copied several times while it is handled. So requests and endpoints get only the
@@ -239,6 +234,7 @@ const requestContext = [
  */
 const forRequests: (context: Context.Context<never>) => Context.Context<never> = Context.pick(
   ...requestContext,
+  References.TracerEnabled,
   HttpIncomingMessage.MaxBodySize
 )
 type ForEndpoints =
@@ -248,9 +244,11 @@ type ForEndpoints =
   | HttpPlatform.HttpPlatform
   | Path.Path
   | Scope.Scope
+// Not whether work is traced: that differs from request to request, and the context of the endpoint would override it.
 const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<ForEndpoints> = Context.pick(
   ...requestContext,
   RequestRecords,
+  SamplingRatio,
   EndpointServices,
   Etag.Generator,
   FileSystem.FileSystem,
@@ -301,13 +299,17 @@ const makeHttpApp = Effect.fnUntraced(function* (trustedProxies: ReadonlyArray<s
       [homePath, openapiPath, docsPath, clientServerOpenapiPath, clientServerDocsPath]
     )
   )
+  const sampled = yield* makeSampled
   const unlessGoingDown = HttpServerRequest.HttpServerRequest.use((request) =>
     shutdown.isRequested() && pathOf(request.url) !== "/health"
       ? Effect.succeed(goingDown)
-      : Effect.map(isForAdmins(request.url) ? adminApp : app, (response) => {
-          countBody(unread, request, response)
-          return response
-        })
+      : Effect.map(
+          sampled(request.method, { kind: "server" }, isForAdmins(request.url) ? adminApp : app),
+          (response) => {
+            countBody(unread, request, response)
+            return response
+          }
+        )
   )
   return trustProxies(trustedProxies).middleware(unlessGoingDown)
 })

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import { isTraced, SamplingRatio } from "@greenroom/actors/runtime/Sampling"
 import { gauge, SeriesRegistry } from "@greenroom/store/Measures"
 import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
@@ -185,15 +186,20 @@ export const noteUser = (user: string): Effect.Effect<void> =>
     return Effect.void
   })
 
+/** The span of a request is named after its endpoint within it, since it began before the endpoint was known. */
+const tracing = (method: string, path: string, handler: Route["handler"]): Route["handler"] =>
+  Effect.withSpan(handler, `${method} ${path}`, { attributes: { "http.route": path, "http.request.method": method } })
+
 /** The handler of a route that tells the record, and with an ID in every line that it logs. */
 const noting = (path: string, handler: Route["handler"]): Route["handler"] =>
   Effect.withFiber((fiber) => {
     const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    const traced = isTraced(fiber.context) ? tracing(request.method, path, handler) : handler
     const found = recordOf(request)
-    if (found === undefined) return handler
+    if (found === undefined) return traced
     found.route = path
     found.address = addressOf(request)
-    return Effect.annotateLogs(handler, "request", found.id)
+    return Effect.annotateLogs(traced, "request", found.id)
   })
 
 /** Gives the routes of a layer to the router so that they tell the record which of them a request has reached. */
@@ -201,7 +207,7 @@ export const namingRoutes: Layer.Layer<HttpRouter.HttpRouter, never, HttpRouter.
   HttpRouter.HttpRouter,
   Effect.gen(function* () {
     const router = yield* HttpRouter.HttpRouter
-    if ((yield* RequestRecords) === undefined) return router
+    if ((yield* RequestRecords) === undefined && (yield* SamplingRatio) === 0) return router
     return HttpRouter.HttpRouter.of({
       ...router,
       addAll: (routes) =>

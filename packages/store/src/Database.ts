@@ -160,30 +160,33 @@ export interface DatabaseOptions {
 /** "greenroom" in the bytes of ASCII: the advisory lock that one migrating node holds. */
 const migrationLock = 0x677265656e726f6fn
 
-/**
- * Applies what is missing, in one transaction: a failure leaves the database as it was. What that leaves to be done for
- * the rows of a large table follows in batches.
- */
-export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
-  const sql = yield* SqlClient.SqlClient
-  yield* sql.withTransaction(
-    Effect.gen(function* () {
-      yield* checkRequirements
-      yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
-      yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "migrations" })
-      // The tables by which Effect's cluster finds its nodes.
-      yield* Migrator.make({})({ loader: SqlRunnerStorage.migrations({}), table: "cluster_runner_migrations" })
-      const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
-      const newest = applied[0]?.id ?? 0
-      if (newest > newestMigration) {
-        return yield* new DatabaseTooNew({
-          message: `The database is at version ${newest}, this Greenroom knows ${newestMigration}: run the version that wrote it, or a newer one.`
-        })
-      }
-    })
+/** Applies what is missing up to a version, in one transaction: a failure leaves the database as it was. */
+export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, SqlClient.SqlClient> =>
+  SqlClient.SqlClient.use((sql) =>
+    sql.withTransaction(
+      Effect.gen(function* () {
+        yield* checkRequirements
+        yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
+        const wanted = Object.entries(migrations).filter(([name]) => Number.parseInt(name, 10) <= version)
+        yield* Migrator.make({})({ loader: Migrator.fromRecord(Object.fromEntries(wanted)), table: "migrations" })
+        // The tables by which Effect's cluster finds its nodes.
+        yield* Migrator.make({})({ loader: SqlRunnerStorage.migrations({}), table: "cluster_runner_migrations" })
+        const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
+        const newest = applied[0]?.id ?? 0
+        if (newest > newestMigration) {
+          return yield* new DatabaseTooNew({
+            message: `The database is at version ${newest}, this Greenroom knows ${newestMigration}: run the version that wrote it, or a newer one.`
+          })
+        }
+      })
+    )
   )
-  yield* backFillEventAuth(sql)
-})
+
+/** Applies what is missing. What that leaves to be done for the rows of a large table follows in batches. */
+export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.andThen(
+  migrateTo(newestMigration),
+  SqlClient.SqlClient.use(backFillEventAuth)
+)
 
 /** The password of a URL, empty where it has none. */
 const passwordOf = (url: Redacted.Redacted): Redacted.Redacted => {

@@ -9,7 +9,19 @@
  * what commits late has a position above everything that was read before.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { type Cause, Context, Deferred, Effect, Latch, Layer, Option, Queue, type Scope, ScopedRef } from "effect"
+import {
+  type Cause,
+  Context,
+  Deferred,
+  Effect,
+  Latch,
+  Layer,
+  Option,
+  Queue,
+  References,
+  type Scope,
+  ScopedRef
+} from "effect"
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { DatabaseHold } from "./DatabaseHold.ts"
 import { type LogFollower, makeLogFollower } from "./internal/LogFollower.ts"
@@ -219,7 +231,12 @@ export class EventLog extends Context.Service<
         append: (commit) => {
           const done = Deferred.makeUnsafe<void, StaleWriter | CommitFailed>()
           Queue.offerUnsafe(pending, { commit, done })
-          return Deferred.await(done)
+          const committed = Deferred.await(done)
+          return Effect.withFiber((fiber) =>
+            Context.get(fiber.context, References.TracerEnabled)
+              ? Effect.withSpan(committed, "EventLog.append", { attributes: { "log.events": commit.events.length } })
+              : committed
+          )
         },
         follow: follower.follow,
         position: follower.position,

@@ -14,6 +14,7 @@ import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { Cause, Clock, Context, Effect, Fiber, Layer, Result, Semaphore } from "effect"
+import { makeSampled } from "../runtime/Sampling.ts"
 import { keepRunning, periodicallyOnce } from "../runtime/Supervision.ts"
 import { Destinations } from "./Destinations.ts"
 import { Peer } from "./PeerProtocol.ts"
@@ -77,6 +78,7 @@ const make = Effect.gen(function* () {
   const store = yield* OutgoingStore
   const edus = yield* OutgoingEduStore
   const destinations = yield* Destinations
+  const sampled = yield* makeSampled
   const withPermit = Semaphore.makeUnsafe(concurrentDestinations).withPermits(1)
 
   /** Destinations whose actor sends now; `again` if something was committed meanwhile. */
@@ -87,7 +89,8 @@ const make = Effect.gen(function* () {
   const isSpared = (destination: ServerName, now: number): boolean => (spared.get(destination) ?? 0) > now
 
   const drain = Effect.fnUntraced(function* (destination: ServerName) {
-    const { spareFor } = yield* actor(destination).Drain()
+    const attributes = { "federation.destination": destination }
+    const { spareFor } = yield* sampled("federation.send", { kind: "producer", attributes }, actor(destination).Drain())
     if (spareFor > 0) spared.set(destination, (yield* monotonicMillis) + Math.min(spareFor, trustSparing))
     else spared.delete(destination)
   })

@@ -23,7 +23,7 @@ import { Resolver, type SrvRecord } from "node:dns"
 import { isIP } from "node:net"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
-import { Context, Data, Effect, Exit, Layer, Random } from "effect"
+import { Context, Data, Effect, Exit, Layer, Random, Result } from "effect"
 import { isAllowedHost } from "./AddressPolicy.ts"
 import { addressPolicyOf, FederationConfig } from "./FederationConfig.ts"
 import { type Delegation, makeWellKnown } from "./internal/WellKnown.ts"
@@ -127,15 +127,19 @@ const make = Effect.gen(function* () {
     )
   )
   const addresses = yield* cached((name: string) =>
-    Effect.map(
+    Effect.flatMap(
       Effect.all(
         [
-          query<string>((callback) => resolver.resolve4(name, callback)),
-          query<string>((callback) => resolver.resolve6(name, callback))
+          Effect.result(query<string>((callback) => resolver.resolve4(name, callback))),
+          Effect.result(query<string>((callback) => resolver.resolve6(name, callback)))
         ],
         { concurrency: 2 }
       ),
-      (both) => both.flat()
+      ([four, six]) => {
+        const found = [four, six].flatMap((each) => (Result.isSuccess(each) ? each.success : []))
+        if (found.length > 0 || Result.isSuccess(four)) return Effect.succeed(found)
+        return Effect.fail(four.failure)
+      }
     )
   )
 

@@ -19,6 +19,7 @@ import type { Thumbnails } from "@greenroom/actors/media/Thumbnails"
 import type { PolicyServer } from "@greenroom/actors/policy/PolicyServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { Nodes } from "@greenroom/actors/runtime/Nodes"
+import { makeSampled } from "@greenroom/actors/runtime/Sampling"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
 import type { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
 import type { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
@@ -26,7 +27,7 @@ import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
 import { Context, Effect, Layer, Option, Scope } from "effect"
-import { HttpRouter } from "effect/http"
+import { HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { knownPaths, routerConfig } from "../KnownPaths.ts"
@@ -117,8 +118,10 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
     Effect.provideService(HttpRouter.RouterConfig, routerConfig)
   )
+  const sampled = yield* makeSampled
+  const app = federationHttp(endpoints, knownPaths([FederationApi as never, ServerServerApi as never], []))
   const handle = yield* NodeHttpServer.makeHandler(
-    federationHttp(endpoints, knownPaths([FederationApi as never, ServerServerApi as never], [])),
+    HttpServerRequest.HttpServerRequest.use(({ method }) => sampled(method, { kind: "server" }, app)),
     {
       scope: requests
     }

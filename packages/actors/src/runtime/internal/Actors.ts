@@ -39,6 +39,7 @@ import {
 } from "effect/cluster"
 import { Headers } from "effect/http"
 import { Rpc } from "effect/rpc"
+import { isTraced } from "../Sampling.ts"
 
 /** How long running handlers may take before an actor is passivated anyway. */
 const terminationTimeout = "5 seconds"
@@ -290,10 +291,18 @@ export class Actors {
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
     const whole = this.runsToEnd.has(tag) ? Effect.uninterruptible(handled) : handled
     const inTurn = actor.inTurn === undefined ? whole : actor.inTurn(whole)
-    return Effect.updateContext(inTurn, (asker: Context.Context<never>) => {
-      if (!Context.get(asker, References.TracerEnabled)) return actor.context
+    return Effect.withFiber((fiber) =>
+      isTraced(fiber.context) ? this.traced(actor, tag, inTurn) : Effect.updateContext(inTurn, () => actor.context)
+    )
+  }
+
+  private traced(actor: Actor, tag: string, handled: Handled): Handled {
+    const { entityId } = actor.address
+    const spanned = Effect.withSpan(handled, `${this.entity.type}.${tag}`, { attributes: { "actor.id": entityId } })
+    return Effect.updateContext(spanned, (asker: Context.Context<never>) => {
+      const context = Context.add(actor.context, References.TracerEnabled, true)
       const span = Context.getOption(asker, Tracer.ParentSpan)
-      return Option.isNone(span) ? actor.context : Context.add(actor.context, Tracer.ParentSpan, span.value)
+      return Option.isNone(span) ? context : Context.add(context, Tracer.ParentSpan, span.value)
     })
   }
 

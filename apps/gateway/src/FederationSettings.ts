@@ -1,0 +1,19 @@
+/**
+ * How the settings say that other home servers are reached.
+ */
+import type { FederationOptions } from "@greenroom/actors/federation/FederationConfig"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import type { GatewayConfig } from "./GatewayConfig.ts"
+
+/** `authorities`: the certificates that `federation.certificate_authorities` names, as PEM. */
+export const toFederationOptions = (config: GatewayConfig, authorities: ReadonlyArray<string>): FederationOptions => ({
+  enabled: config.federationEnabled,
+  allow: config.federationAllow,
+  deny: config.federationDeny,
+  verifyCertificates: config.federationVerify,
+  staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
+  keyNotaries: config.federationKeyNotaries as ReadonlyArray<ServerName>,
+  ...(config.federationPrivateAddresses ? { addressPolicy: "any" } : {}),
+  ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),
+  ...(authorities.length === 0 ? {} : { certificateAuthorities: authorities })
+})

@@ -1,0 +1,62 @@
+/**
+ * `greenroom doctor`: looks at everything that a server needs, and says what to do about what is not well. It changes nothing.
+ */
+import * as fs from "node:fs/promises"
+import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { Console, Effect, Option } from "effect"
+import { Command, Flag } from "effect/cli"
+import { toFederationOptions } from "../FederationSettings.ts"
+import type { GatewayConfig } from "../GatewayConfig.ts"
+import { configOf, databaseUrlOf } from "./Connection.ts"
+import { checkDatabase, type DatabaseState } from "./doctor/databaseChecks.ts"
+import { type Finding, failure, ok } from "./doctor/Finding.ts"
+import { checkFederation } from "./doctor/federationChecks.ts"
+import { checkMachine } from "./doctor/machineChecks.ts"
+import { AdminFailure, place, printAll } from "./Place.ts"
+
+const peers = Flag.String("peer").pipe(
+  Flag.withMetavar("server"),
+  Flag.withDescription("Another server to try to reach, such as matrix.org. May be given several times"),
+  Flag.between(0, 100)
+)
+
+const databaseOf = Effect.fnUntraced(function* (config: GatewayConfig): Effect.fn.Return<DatabaseState> {
+  const url = Option.getOrUndefined(yield* databaseUrlOf(config))
+  if (url !== undefined) return yield* checkDatabase(url, config)
+  return {
+    isRunning: false,
+    findings: [ok("database", "the embedded PostgreSQL runs with the server, which does not run")]
+  }
+})
+
+const examine = Effect.fnUntraced(function* (config: GatewayConfig, others: ReadonlyArray<string>) {
+  const authorities = yield* Effect.promise(() =>
+    Promise.all(config.federationAuthorities.map((file) => fs.readFile(file, "utf8")))
+  )
+  const database = yield* databaseOf(config)
+  const [machine, federation] = yield* Effect.all(
+    [
+      checkMachine(config, database.isRunning),
+      checkFederation(config.serverName, others as ReadonlyArray<ServerName>, toFederationOptions(config, authorities))
+    ],
+    { concurrency: 2 }
+  )
+  return [ok("configuration", "can be read"), ...database.findings, ...machine, ...federation]
+})
+
+const describe = ({ check, found, remedy, status }: Finding): string =>
+  `${status.padEnd(7)}  ${check.padEnd(13)}  ${found}${remedy === undefined ? "" : `\n${" ".repeat(24)} -> ${remedy}`}`
+
+export const command = Command.make("doctor", { ...place, peers }, (options) =>
+  Effect.gen(function* () {
+    const findings = yield* Effect.catch(
+      Effect.flatMap(configOf(options), (config) => examine(config, options.peers)),
+      ({ message }) =>
+        Effect.succeed([failure("configuration", message, "Correct the setting; docs/configuration.md describes it.")])
+    )
+    yield* printAll(options, findings, describe)
+    const errors = findings.filter(({ status }) => status === "error").length
+    if (errors > 0) return yield* new AdminFailure({ message: `${errors} of ${findings.length} findings are errors` })
+    if (!options.json) yield* Console.log("Nothing stands in the way of the server.")
+  })
+).pipe(Command.withDescription("Look at configuration, database, disk, ports, certificate, clock, DNS and federation"))

@@ -1,0 +1,65 @@
+/**
+ * What `greenroom doctor` finds: each about one thing, and what is not well with what to do about it.
+ */
+import { Effect } from "effect"
+
+export interface Finding {
+  /** What was looked at: `configuration`, `disk`, `database`, `clock`, `ports`, `tls`, `dns`, `federation`. */
+  readonly check: string
+  readonly status: "ok" | "warning" | "error"
+  readonly found: string
+  readonly remedy?: string
+}
+
+export const ok = (check: string, found: string): Finding => ({ check, status: "ok", found })
+
+export const warning = (check: string, found: string, remedy: string): Finding => ({
+  check,
+  status: "warning",
+  found,
+  remedy
+})
+
+export const failure = (check: string, found: string, remedy: string): Finding => ({
+  check,
+  status: "error",
+  found,
+  remedy
+})
+
+/** The text of an error. */
+export const reasonOf = (error: unknown): string =>
+  typeof error === "object" && error !== null && "reason" in error && typeof error.reason === "string"
+    ? error.reason
+    : error instanceof Error
+      ? error.message
+      : String(error)
+
+/** Looks at something. A check that breaks is a finding too. */
+export const checking = (
+  check: string,
+  run: () => Promise<ReadonlyArray<Finding>>
+): Effect.Effect<ReadonlyArray<Finding>> =>
+  Effect.catch(Effect.tryPromise(run), ({ cause }) =>
+    Effect.succeed([failure(check, `could not be checked: ${reasonOf(cause)}`, "Report this as a fault of Greenroom.")])
+  )
+
+const day = 86_400_000
+
+/** How far two clocks may be apart, in ms: other servers refuse what is signed too far away from their time. */
+const maxSkew = 30_000
+
+/** What the clock of this machine is beside that of another, whose answer took `took` ms. */
+export const compareClocks = (other: string, theirs: number, took: number): Finding => {
+  const skew = Math.round((Date.now() - took / 2 - theirs) / 1_000)
+  if (Math.abs(skew) * 1_000 <= maxSkew + took) return ok("clock", `agrees with that of ${other}`)
+  const how = skew > 0 ? `${skew} seconds ahead of` : `${-skew} seconds behind`
+  return failure(
+    "clock",
+    `is ${how} that of ${other}`,
+    "Set it by NTP, on the one of the two that is wrong (timedatectl set-ntp true)."
+  )
+}
+
+/** A time in days from now. */
+export const daysUntil = (time: number): number => Math.floor((time - Date.now()) / day)

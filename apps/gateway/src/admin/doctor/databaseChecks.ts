@@ -1,0 +1,150 @@
+/**
+ * What the database is like: whether it answers, can be written to, belongs to this server, and how it keeps time.
+ */
+import { withClient } from "@greenroom/store/Backup"
+import { newestMigration } from "@greenroom/store/Database"
+import { Effect, type Redacted } from "effect"
+import type { GatewayConfig } from "../../GatewayConfig.ts"
+import { compareClocks, type Finding, failure, ok, reasonOf, warning } from "./Finding.ts"
+
+type Client = Parameters<Parameters<typeof withClient>[1]>[0]
+
+export interface DatabaseState {
+  readonly findings: ReadonlyArray<Finding>
+  /** Whether a server holds the database. */
+  readonly isRunning: boolean
+}
+
+const littleTime = 60
+
+const checkWrites = async (client: Client): Promise<Finding> => {
+  try {
+    await client.query("BEGIN")
+    await client.query("CREATE TABLE greenroom_doctor (data text STORAGE EXTERNAL)")
+    await client.query(
+      "INSERT INTO greenroom_doctor SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 8192)"
+    )
+    return ok("database", "can be written to")
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string }
+    if (code === "25006")
+      return failure(
+        "database",
+        "is read-only",
+        "Name the primary server, not a standby, or set default_transaction_read_only = off."
+      )
+    if (code === "53100")
+      return failure(
+        "database",
+        "has no space left on its disk",
+        "Make room on the disk of PostgreSQL. The server goes on by itself."
+      )
+    return failure("database", `cannot be written to: ${message}`, "Let the role create tables in it.")
+  } finally {
+    await client.query("ROLLBACK").catch(() => {})
+  }
+}
+
+const checkTables = async (client: Client, serverName: string): Promise<Finding> => {
+  const { rows: found } = await client.query(
+    "SELECT to_regclass('migrations') IS NOT NULL AND to_regclass('server_settings') IS NOT NULL AS there"
+  )
+  if (!found[0].there) return ok("database", "is empty; the first start makes its tables")
+  const { rows } = await client.query<{ version: number; owner: string | null }>(
+    "SELECT (SELECT max(migration_id) FROM migrations) AS version, (SELECT value FROM server_settings WHERE name = 'server_name') AS owner"
+  )
+  const { owner, version } = rows[0]!
+  if (owner !== null && owner !== serverName) {
+    return failure(
+      "database",
+      `belongs to the server ${owner}, and the settings say ${serverName}`,
+      "Set server_name to the former, or name another database."
+    )
+  }
+  if (version > newestMigration) {
+    return failure(
+      "database",
+      `is of version ${version}, and this Greenroom knows ${newestMigration}`,
+      "Run the Greenroom that wrote it, or a newer one."
+    )
+  }
+  return version < newestMigration
+    ? warning(
+        "database",
+        `is of version ${version}, and will be migrated to ${newestMigration}`,
+        "Take a backup before you start the new version."
+      )
+    : ok("database", `is of version ${version}`)
+}
+
+const checkTransactions = async (client: Client): Promise<Finding> => {
+  const { rows } = await client.query<{ pid: number; seconds: number; name: string }>(`
+    SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds, application_name AS name
+    FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+    ORDER BY xact_start LIMIT 1`)
+  const [oldest] = rows
+  if (oldest === undefined || oldest.seconds < littleTime) return ok("database", "no transaction holds up messages")
+  return failure(
+    "database",
+    `a transaction of ${oldest.name} (${oldest.pid}) is open for ${Math.round(oldest.seconds)} seconds, and messages wait for it`,
+    `End it: SELECT pg_terminate_backend(${oldest.pid}).`
+  )
+}
+
+const checkDestinations = async (client: Client): Promise<ReadonlyArray<Finding>> => {
+  const { rows: there } = await client.query("SELECT to_regclass('destinations') IS NOT NULL AS there")
+  if (!there[0].there) return []
+  const { rows } = await client.query<{ count: number; names: string }>(`
+    SELECT count(*)::int AS count, string_agg(destination, ', ') AS names FROM (
+      SELECT destination FROM destinations WHERE failures > 0 ORDER BY failures DESC LIMIT 10) AS failing`)
+  const { count, names } = rows[0]!
+  return count === 0
+    ? [ok("federation", "every server that was tried last has answered")]
+    : [
+        warning(
+          "federation",
+          `these servers did not answer last: ${names}`,
+          "Where all are missing, look at DNS, the firewall and the certificate; look at one by --peer NAME."
+        )
+      ]
+}
+
+const holders =
+  "SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'greenroom%' AND pid <> pg_backend_pid() AND application_name <> 'greenroom backup'"
+
+const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseState> => {
+  const begun = performance.now()
+  const { rows } = await client.query<{ now: number; version: string }>(
+    "SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now, current_setting('server_version') AS version"
+  )
+  const took = performance.now() - begun
+  const { rows: running } = await client.query<{ count: number }>(holders)
+  return {
+    isRunning: running[0]!.count > 0,
+    findings: [
+      ok("database", `PostgreSQL ${rows[0]!.version} answers`),
+      compareClocks("the database", rows[0]!.now, took),
+      await checkWrites(client),
+      await checkTables(client, config.serverName),
+      await checkTransactions(client),
+      ...(await checkDestinations(client))
+    ]
+  }
+}
+
+/** Looks at the database, as whom the settings say. */
+export const checkDatabase = (url: Redacted.Redacted, config: GatewayConfig): Effect.Effect<DatabaseState> =>
+  Effect.catch(
+    Effect.tryPromise(() => withClient(url, (client) => examine(client, config))),
+    ({ cause }) =>
+      Effect.succeed({
+        isRunning: false,
+        findings: [
+          failure(
+            "database",
+            `does not answer: ${reasonOf(cause)}`,
+            "Start PostgreSQL, and check host, port, name and password of database_url."
+          )
+        ]
+      })
+  )

@@ -1,0 +1,210 @@
+/**
+ * `greenroom doctor` on machines where something is broken: each fault is named, with what to do about it.
+ */
+import { execFileSync, spawn } from "node:child_process"
+import * as dgram from "node:dgram"
+import * as fs from "node:fs/promises"
+import * as https from "node:https"
+import type * as net from "node:net"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, FileSystem, Redacted } from "effect"
+import { generate } from "selfsigned"
+
+const program = fileURLToPath(new URL("../../src/admin/main.ts", import.meta.url))
+
+interface Finding {
+  readonly check: string
+  readonly status: string
+  readonly found: string
+  readonly remedy?: string
+}
+
+/** What doctor finds with these settings. `wrap` runs it within another program. */
+const doctor = (
+  settings: { readonly [name: string]: string },
+  words: ReadonlyArray<string> = [],
+  wrap: ReadonlyArray<string> = []
+) =>
+  Effect.callback<{ readonly code: number | null; readonly findings: ReadonlyArray<Finding> }>((resume) => {
+    const [command = "", ...args] = [...wrap, process.execPath, program, "doctor", "--json", ...words]
+    const environment = Object.entries(settings).map(([name, value]) => [`GREENROOM_${name}`, value])
+    const child = spawn(command, args, {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { PATH: process.env.PATH, ...Object.fromEntries(environment) }
+    })
+    let out = ""
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      out += text
+    })
+    child.once("close", (code) =>
+      resume(
+        Effect.succeed({
+          code,
+          findings: out
+            .trim()
+            .split("\n")
+            .map((line) => JSON.parse(line) as Finding)
+        })
+      )
+    )
+  })
+
+const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (files) => files.makeTempDirectoryScoped())
+
+/** Asserts that one finding is an error that reads like this, and says what to do. */
+const assertError = (findings: ReadonlyArray<Finding>, check: string, pattern: RegExp) => {
+  const found = findings.find((each) => each.check === check && each.status === "error" && pattern.test(each.found))
+  assert.isDefined(found, `${check} ${pattern} in ${JSON.stringify(findings, undefined, 2)}`)
+  assert.isAbove(found?.remedy?.length ?? 0, 10)
+}
+
+/** Settings of a server on this machine that nothing is wrong with. */
+const well = Effect.gen(function* () {
+  return {
+    DATABASE_URL: Redacted.value(yield* TestDatabase.url),
+    DATA_DIR: yield* temporaryDirectory,
+    SERVER_NAME: "localhost",
+    PORT: "0",
+    FEDERATION_PORT: "0"
+  }
+})
+
+const closes = (server: { close: () => unknown }) => Effect.addFinalizer(() => Effect.sync(() => server.close()))
+
+/** A TLS server that answers as a home server would, whose clock says another time. */
+const peerAt = Effect.fnUntraced(function* (date: Date, notAfterDate: Date) {
+  const pems = yield* Effect.promise(() =>
+    generate([{ name: "commonName", value: "localhost" }], { notBeforeDate: new Date(0), notAfterDate })
+  )
+  const server = https.createServer({ key: pems.private, cert: pems.cert }, (_request, response) => {
+    response.writeHead(200, { date: date.toUTCString() }).end("{}")
+  })
+  yield* closes(server)
+  yield* Effect.callback<void>((resume) => {
+    server.listen(0, "127.0.0.1", () => resume(Effect.void))
+  })
+  return { pems, port: (server.address() as net.AddressInfo).port }
+})
+
+/** Whether this account may mount a small disk of its own. */
+const mayMount = (() => {
+  try {
+    execFileSync("unshare", ["-m", "true"], { stdio: "ignore" })
+    return true
+  } catch {
+    return false
+  }
+})()
+
+const timeout = 120_000
+
+describe("greenroom doctor", () => {
+  it.live(
+    "finds nothing in the way of a server that is well",
+    () =>
+      Effect.gen(function* () {
+        const { code, findings } = yield* doctor(yield* well)
+        assert.deepStrictEqual(
+          findings.filter(({ status }) => status === "error"),
+          []
+        )
+        assert.strictEqual(code, 0)
+        for (const check of ["configuration", "database", "clock", "disk", "tls", "dns"]) {
+          assert.isTrue(
+            findings.some((finding) => finding.check === check),
+            check
+          )
+        }
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    timeout
+  )
+
+  it.live(
+    "names a wrong setting, a database that is not there, a read-only one, and one of another server",
+    () =>
+      Effect.gen(function* () {
+        const settings = yield* well
+        const wrong = yield* doctor({ ...settings, PORT: "many" })
+        assert.strictEqual(wrong.code, 1)
+        assertError(wrong.findings, "configuration", /GREENROOM_PORT/)
+        const away = yield* doctor({ ...settings, DATABASE_URL: "postgresql://nobody@127.0.0.1:1/nothing" })
+        assertError(away.findings, "database", /does not answer.*ECONNREFUSED/)
+        const readOnly = `${settings.DATABASE_URL}&options=${encodeURIComponent("-c default_transaction_read_only=on")}`
+        assertError((yield* doctor({ ...settings, DATABASE_URL: readOnly })).findings, "database", /is read-only/)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    timeout
+  )
+
+  it.live(
+    "names ports that are taken, and an expired certificate",
+    () =>
+      Effect.gen(function* () {
+        const settings = yield* well
+        const { pems, port } = yield* peerAt(new Date(), new Date(Date.now() - 86_400_000))
+        const [cert, key] = [path.join(settings.DATA_DIR, "cert.pem"), path.join(settings.DATA_DIR, "key.pem")]
+        yield* Effect.promise(() => Promise.all([fs.writeFile(cert, pems.cert), fs.writeFile(key, pems.private)]))
+        const { findings } = yield* doctor({ ...settings, FEDERATION_PORT: `${port}`, TLS_CERT: cert, TLS_KEY: key })
+        assertError(findings, "ports", /taken by another program/)
+        assertError(findings, "tls", /has expired/)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    timeout
+  )
+
+  it.live(
+    "names a closed port, a wrong clock, an expired certificate of another server, and DNS that does not answer",
+    () =>
+      Effect.gen(function* () {
+        const settings = yield* well
+        const slow = yield* peerAt(new Date(Date.now() - 3_600_000), new Date(Date.now() + 86_400_000))
+        const expired = yield* peerAt(new Date(), new Date(Date.now() - 86_400_000))
+        const silent = dgram.createSocket("udp4")
+        yield* closes(silent)
+        yield* Effect.callback<void>((resume) => {
+          silent.bind(0, "127.0.0.1", () => resume(Effect.void))
+        })
+        const authority = path.join(settings.DATA_DIR, "authorities.pem")
+        yield* Effect.promise(() => fs.writeFile(authority, `${slow.pems.cert}\n${expired.pems.cert}`))
+        const { findings } = yield* doctor(
+          {
+            ...settings,
+            SERVER_NAME: "green.test",
+            FEDERATION_SERVERS: `slow.test=127.0.0.1:${slow.port},expired.test=127.0.0.1:${expired.port},closed.test=127.0.0.1:1`,
+            FEDERATION_DNS_SERVERS: `127.0.0.1:${silent.address().port}`,
+            FEDERATION_VERIFY: "false"
+          },
+          ["--peer", "slow.test", "--peer", "closed.test"]
+        )
+        assertError(findings, "clock", /is 3[56]\d\d seconds ahead of that of slow\.test/)
+        assertError(findings, "federation", /closed\.test does not answer: .*ECONNREFUSED/)
+        assertError(findings, "federation", /green\.test, as others reach it, does not answer/)
+        assertError(findings, "dns", /does not answer \(127\.0\.0\.1:\d+: ETIMEOUT\)/)
+        const verified = yield* doctor(
+          {
+            ...settings,
+            FEDERATION_SERVERS: `localhost=127.0.0.1:1,expired.test=127.0.0.1:${expired.port}`,
+            FEDERATION_CERTIFICATE_AUTHORITIES: authority
+          },
+          ["--peer", "expired.test"]
+        )
+        assertError(verified.findings, "federation", /expired\.test does not answer: .*expired/)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    timeout
+  )
+
+  it.live.skipIf(!mayMount)(
+    "names a full disk",
+    () =>
+      Effect.gen(function* () {
+        const settings = yield* well
+        const mounted = `mount -t tmpfs -o size=64k tmpfs "${settings.DATA_DIR}" && exec "$@"`
+        const { code, findings } = yield* doctor(settings, [], ["unshare", "-m", "sh", "-c", mounted, "sh"])
+        assert.strictEqual(code, 1)
+        assertError(findings, "disk", /the disk is full/)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    timeout
+  )
+})

@@ -1,0 +1,212 @@
+/**
+ * Restores a backup (`Backup.ts`) into an empty database. The file is read whole and checked before anything is written; what
+ * fails after that leaves the database empty again.
+ */
+import { createHash } from "node:crypto"
+import { once } from "node:events"
+import * as fs from "node:fs"
+import { pipeline } from "node:stream"
+import { finished } from "node:stream/promises"
+import { createZstdDecompress } from "node:zlib"
+import { Effect, type Redacted } from "effect"
+import type { Client } from "pg"
+import {
+  attempt,
+  BackupFailed,
+  type BackupHeader,
+  type BackupProgress,
+  type BackupTable,
+  copyTarget,
+  magic,
+  withClient
+} from "./Backup.ts"
+import * as Database from "./Database.ts"
+
+export interface RestoreOptions {
+  /** The database, which has no tables. */
+  readonly url: Redacted.Redacted
+  readonly file: string
+  readonly onProgress?: ((progress: BackupProgress) => void) | undefined
+}
+
+interface Frame {
+  readonly type: string
+  readonly payload: Buffer
+}
+
+/** Longer than any frame that is written. */
+const maxFrame = 16 * 1024 * 1024
+
+const refuse = (file: string, problem: string): BackupFailed =>
+  new BackupFailed({ message: `${file} ${problem}. Nothing was restored.` })
+
+/** The frames of a file. What is no backup, is cut off or damaged fails with `BackupFailed`. */
+async function* framesOf(file: string): AsyncGenerator<Frame> {
+  const start = Buffer.alloc(magic.length)
+  const handle = await fs.promises.open(file, "r").catch((error: NodeJS.ErrnoException) => {
+    throw refuse(file, error.code === "ENOENT" ? "is not there" : `cannot be read: ${error.message}`)
+  })
+  const { bytesRead } = await handle.read(start, 0, start.length, 0)
+  await handle.close()
+  if (!start.subarray(0, bytesRead).equals(Buffer.from(magic))) {
+    const isOther = start.toString("latin1").startsWith("greenroom-backup ")
+    throw refuse(
+      file,
+      isOther ? "is a backup of a newer Greenroom: restore it with that one" : "is no backup of Greenroom"
+    )
+  }
+  const source = fs.createReadStream(file, { start: magic.length })
+  // What goes wrong ends the iteration below.
+  const frames = pipeline(source, createZstdDecompress(), () => {})
+  let rest: Buffer = Buffer.alloc(0)
+  try {
+    for await (const chunk of frames as AsyncIterable<Buffer>) {
+      rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+      let at = 0
+      while (rest.length - at >= 5) {
+        const length = rest.readUInt32BE(at + 1)
+        if (length > maxFrame) throw refuse(file, "is damaged")
+        if (rest.length - at < 5 + length) break
+        yield { type: rest.toString("latin1", at, at + 1), payload: rest.subarray(at + 5, at + 5 + length) }
+        at += 5 + length
+      }
+      rest = rest.subarray(at)
+    }
+  } catch (error) {
+    if (error instanceof BackupFailed) throw error
+    const { code } = error as NodeJS.ErrnoException
+    throw refuse(file, code === "Z_BUF_ERROR" || /unexpected end/i.test(String(error)) ? "is cut off" : "is damaged")
+  } finally {
+    source.destroy()
+  }
+  if (rest.length > 0) throw refuse(file, "is cut off")
+}
+
+/** JSON of a frame that this program or an older one has written; the checksum has vouched for it. */
+const jsonOf = <A>({ payload }: Frame): A => JSON.parse(payload.toString()) as A
+
+const readHeader = (file: string, frame: Frame): BackupHeader => {
+  try {
+    if (frame.type === "H") return jsonOf<BackupHeader>(frame)
+  } catch {}
+  throw refuse(file, "is damaged")
+}
+
+/** Reads the whole file and checks it. Gives what it says of itself. */
+const verify = async (file: string): Promise<BackupHeader> => {
+  const hash = createHash("sha256")
+  let header: BackupHeader | undefined
+  let ended = false
+  for await (const frame of framesOf(file)) {
+    if (ended) throw refuse(file, "is damaged")
+    header ??= readHeader(file, frame)
+    if (frame.type === "E") {
+      if (jsonOf<{ readonly sha256: string }>(frame).sha256 !== hash.digest("hex")) throw refuse(file, "is damaged")
+      ended = true
+      continue
+    }
+    const head = Buffer.alloc(5)
+    head.write(frame.type, 0, "latin1")
+    head.writeUInt32BE(frame.payload.length, 1)
+    hash.update(head).update(frame.payload)
+  }
+  if (header === undefined || !ended) throw refuse(file, "is cut off")
+  return header
+}
+
+/** Checks that the file is a whole backup which this program can restore. */
+export const checkBackup = (file: string): Effect.Effect<BackupHeader, BackupFailed> =>
+  attempt("The backup could not be read", async () => {
+    const header = await verify(file)
+    if (header.migration > Database.newestMigration) {
+      const problem = `was made by a newer Greenroom (database version ${header.migration}, this one knows ${Database.newestMigration}): restore it with that one, or a newer one`
+      throw refuse(file, problem)
+    }
+    return header
+  })
+
+const checkEmpty = async (client: Client): Promise<void> => {
+  const { rows } = await client.query<{ count: number }>(
+    "SELECT count(*)::int AS count FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S')"
+  )
+  if (rows[0]!.count > 0) {
+    throw new BackupFailed({
+      message: "The database has tables: a backup is restored into a new, empty one. Nothing was restored."
+    })
+  }
+}
+
+const quotedList = (names: ReadonlyArray<string>): string =>
+  names.map((name) => `"${name.replaceAll('"', '""')}"`).join(", ")
+
+/** Loads the rows in one transaction. Triggers do not fire: what they would write is in the backup. */
+const load = async (
+  client: Client,
+  header: BackupHeader,
+  { file, onProgress = () => {} }: RestoreOptions
+): Promise<void> => {
+  const { from } = await import("pg-copy-streams")
+  const forAll = async (statement: (table: string) => string) => {
+    for (const table of header.tables) await client.query(statement(quotedList([table])))
+  }
+  await client.query("BEGIN")
+  await client.query("SET LOCAL statement_timeout = 0")
+  await forAll((table) => `ALTER TABLE ${table} DISABLE TRIGGER USER`)
+  await client.query(`TRUNCATE ${quotedList(header.tables)}`)
+  let table: BackupTable | undefined
+  let rows: ReturnType<typeof from> | undefined
+  let stored: Promise<void> | undefined
+  let bytes = 0
+  for await (const frame of framesOf(file)) {
+    if (frame.type === "T") {
+      table = jsonOf<BackupTable>(frame)
+      rows = client.query(from(`COPY ${copyTarget(table)} FROM STDIN`))
+      stored = finished(rows)
+      stored.catch(() => {})
+    } else if (frame.type === "D") {
+      bytes += frame.payload.length
+      onProgress({ table: table!.name, bytes })
+      if (!rows!.write(frame.payload)) await Promise.race([once(rows!, "drain"), stored])
+    } else if (frame.type === "R") {
+      rows!.end()
+      await stored
+      const expected = jsonOf<{ readonly rows: number }>(frame).rows
+      if (rows!.rowCount !== expected)
+        throw refuse(file, `has ${expected} rows of ${table!.name}, of which ${rows!.rowCount} arrived`)
+    }
+  }
+  for (const [name, value] of Object.entries(header.sequences)) {
+    await client.query("SELECT setval(format('%I', $1::text)::regclass, $2::bigint)", [name, value])
+  }
+  await forAll((name) => `ALTER TABLE ${name} ENABLE TRIGGER USER`)
+  await client.query("COMMIT")
+  await client.query("ANALYZE")
+}
+
+/** Removes what the migrations made in a database that was empty before. */
+const empty = async (client: Client): Promise<void> => {
+  await client.query(`DO $$ DECLARE item record; BEGIN
+    FOR item IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+    LOOP EXECUTE 'DROP TABLE IF EXISTS ' || item.name || ' CASCADE'; END LOOP;
+    FOR item IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'S'
+    LOOP EXECUTE 'DROP SEQUENCE IF EXISTS ' || item.name || ' CASCADE'; END LOOP;
+    FOR item IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+      AND proowner = current_user::regrole AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+    LOOP EXECUTE 'DROP ROUTINE IF EXISTS ' || item.name || ' CASCADE'; END LOOP;
+  END $$`)
+}
+
+/** Restores a backup that `checkBackup` has checked, with its tables as they were; the next start of the server migrates them. */
+export const restore = Effect.fnUntraced(function* (header: BackupHeader, options: RestoreOptions) {
+  const onClient = (use: (client: Client) => Promise<void>) =>
+    attempt("The backup could not be restored", () => withClient(options.url, use))
+  yield* onClient(checkEmpty)
+  const migrated = Database.migrateTo(header.migration).pipe(
+    Effect.provide(Database.pool({ url: options.url, maxConnections: 2 })),
+    Effect.mapError((error) => new BackupFailed({ message: `The tables could not be made: ${error.message}` }))
+  )
+  yield* Effect.andThen(
+    migrated,
+    onClient((client) => load(client, header, options))
+  ).pipe(Effect.onError(() => Effect.ignore(onClient(empty))))
+})
