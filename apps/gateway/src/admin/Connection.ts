@@ -9,6 +9,7 @@ import { Passwords } from "@greenroom/actors/account/Passwords"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
+import { AuditStore } from "@greenroom/store/AuditStore"
 import * as Database from "@greenroom/store/Database"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
@@ -69,12 +70,39 @@ export const administration = (config: GatewayConfig) =>
     Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(config)))
   )
 
+/** Who does what is done on the command line, in the audit log. */
+export const commandLine = "command line"
+
+type Admin = Administration["Service"]
+
+/** The same, where each change is in the audit log before it is made. */
+const audited = (admin: Admin, audit: AuditStore["Service"]): Admin => {
+  const record = (action: string, target?: string, details?: { readonly [name: string]: unknown }) =>
+    audit.append({ actor: commandLine, action, target, details })
+  return {
+    ...admin,
+    createUser: (options) =>
+      Effect.andThen(record("user.create", options.user, { admin: options.admin ?? false }), admin.createUser(options)),
+    setAdmin: (user, isAdmin) =>
+      Effect.andThen(record("user.set_admin", user, { admin: isAdmin }), admin.setAdmin(user, isAdmin)),
+    resetPassword: (user, password) =>
+      Effect.andThen(record("user.reset_password", user), admin.resetPassword(user, password)),
+    deactivate: (user, ...rest) => Effect.andThen(record("user.deactivate", user), admin.deactivate(user, ...rest)),
+    removeDevice: (user, device) =>
+      Effect.andThen(record("user.logout", user, { devices: [device] }), admin.removeDevice(user, device)),
+    createToken: (options) => Effect.andThen(record("token.create"), admin.createToken(options)),
+    removeToken: (tokenId) => Effect.andThen(record("token.delete", tokenId), admin.removeToken(tokenId))
+  }
+}
+
 /** Does something with accounts and tokens. Errors of the protocol become sentences for the operator. */
 export const withAdministration = <A, R>(
   flags: PlaceFlags,
   use: (admin: Administration["Service"]) => Effect.Effect<A, MatrixError | AdminFailure, R>
 ) =>
-  Effect.flatMap(Administration, use).pipe(
+  Effect.gen(function* () {
+    return yield* use(audited(yield* Administration, yield* AuditStore))
+  }).pipe(
     Effect.mapError((error) => ("error" in error ? new AdminFailure({ message: error.error }) : error)),
-    Effect.provide(onDatabase(flags, administration))
+    Effect.provide(onDatabase(flags, (config) => Layer.merge(administration(config), AuditStore.layer)))
   )

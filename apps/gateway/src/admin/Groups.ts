@@ -33,6 +33,9 @@ export const groups: Readonly<Record<string, Group>> = {
   user: commands("Accounts", () => import("./UserCommands.ts")),
   token: commands("Registration tokens", () => import("./TokenCommands.ts")),
   media: commands("Uploaded files, and those of other servers", () => import("./MediaCommands.ts")),
+  room: commands("Rooms", () => import("./RoomCommands.ts")),
+  report: commands("What users have reported", () => import("./ReportCommands.ts")),
+  audit: commands("What administrators did", () => import("./AuditCommands.ts")),
   federation: commands("Other home servers", () => import("./FederationCommands.ts")),
   "signing-key": commands("The keys that the server signs with", () => import("./SigningKeyCommands.ts"))
 }

@@ -10,6 +10,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { authenticationLayer } from "../client-api/Authentication.ts"
 import { knownPaths } from "../KnownPaths.ts"
+import { adminPage, adminPagePath } from "./AdminPage.ts"
 import { destinationHandlers } from "./FederationHandlers.ts"
 import { auditHandlers, banHandlers, exportHandlers } from "./GreenroomHandlers.ts"
 import { mediaHandlers } from "./MediaHandlers.ts"
@@ -17,7 +18,11 @@ import { roomHandlers } from "./RoomHandlers.ts"
 import { serverHandlers, tokenHandlers } from "./ServerHandlers.ts"
 import { userHandlers } from "./UserHandlers.ts"
 
-export const routes = Layer.merge(HttpApiBuilder.layer(SynapseAdminApi), HttpApiBuilder.layer(GreenroomAdminApi)).pipe(
+export const routes = Layer.mergeAll(
+  HttpApiBuilder.layer(SynapseAdminApi),
+  HttpApiBuilder.layer(GreenroomAdminApi),
+  adminPage
+).pipe(
   Layer.provide([auditHandlers, banHandlers, exportHandlers]),
   Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers, destinationHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
@@ -25,4 +30,4 @@ export const routes = Layer.merge(HttpApiBuilder.layer(SynapseAdminApi), HttpApi
 )
 
 /** The paths, to tell why a request reached none of them. */
-export const known = knownPaths([SynapseAdminApi as never, GreenroomAdminApi as never], [])
+export const known = knownPaths([SynapseAdminApi as never, GreenroomAdminApi as never], [adminPagePath])

@@ -12,6 +12,8 @@ export interface PageOptions {
   readonly content: string
   /** JavaScript, without `</script`. */
   readonly script?: string
+  /** Rules of style that this page has beyond those of all. */
+  readonly extraStyle?: string
   /** JSON for the script, as the element `#data`. */
   readonly data?: unknown
   readonly status?: number
@@ -35,18 +37,22 @@ const embed = (data: unknown): string => JSON.stringify(data).replaceAll("<", "\
 
 const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`
 
-const policyOf = ({ formAction, script }: PageOptions): string =>
+const styleOf = ({ extraStyle = "" }: PageOptions): string => style + extraStyle
+
+const policyOf = (options: PageOptions): string => policy(options, hashOf(styleOf(options)))
+
+const policy = ({ formAction, script }: PageOptions, styleHash: string): string =>
   [
     "default-src 'none'",
     `script-src ${script === undefined ? "'none'" : hashOf(script)}`,
-    `style-src ${hashOf(style)}`,
+    `style-src ${styleHash}`,
     "connect-src 'self'",
     formAction === undefined ? "form-action 'self'" : `form-action 'self' ${formAction}`,
     "base-uri 'none'",
     "frame-ancestors 'none'"
   ].join("; ")
 
-const html = ({ content, data, script, title }: PageOptions): string => `<!DOCTYPE html>
+const html = ({ content, data, script, title, ...rest }: PageOptions): string => `<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -54,7 +60,7 @@ const html = ({ content, data, script, title }: PageOptions): string => `<!DOCTY
 <meta name="color-scheme" content="light dark">
 <meta name="robots" content="noindex">
 <title>${escapeHtml(title)}</title>
-<style>${style}</style>
+<style>${styleOf({ content, title, ...rest })}</style>
 </head>
 <body>
 <main>

@@ -1,0 +1,91 @@
+/**
+ * The audit log on the command line.
+ *
+ *     greenroom audit list --target @alice:example.org
+ *     greenroom audit verify --head 412:9f86d081...
+ */
+import { AuditLog } from "@greenroom/actors/admin/AuditLog"
+import { type AuditEntry, AuditStore } from "@greenroom/store/AuditStore"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
+import { Effect, Layer, Option } from "effect"
+import { Command, Flag } from "effect/cli"
+import { onDatabase } from "./Connection.ts"
+import { AdminFailure, type PlaceFlags, place, print, printAll, time } from "./Place.ts"
+
+const withAudit = <A, E, R>(flags: PlaceFlags, use: (audit: AuditLog["Service"]) => Effect.Effect<A, E, R>) =>
+  Effect.flatMap(AuditLog, use).pipe(
+    Effect.provide(
+      onDatabase(flags, ({ serverName }) =>
+        AuditLog.layerOnStores.pipe(Layer.provide([AuditStore.layer, SigningKeys.layer(serverName)]))
+      )
+    )
+  )
+
+const describe = ({ action, actor, at, reason, seq, target }: AuditEntry): string =>
+  [
+    `${seq}`,
+    time(at),
+    actor,
+    action,
+    ...(target === undefined ? [] : [target]),
+    ...(reason === undefined ? [] : [JSON.stringify(reason)])
+  ].join("  ")
+
+const list = Command.make(
+  "list",
+  {
+    ...place,
+    limit: Flag.Int("limit").pipe(Flag.withDefault(100), Flag.withDescription("How many entries (default: 100)")),
+    before: Flag.Int("before").pipe(Flag.optional, Flag.withDescription("Entries before this number")),
+    actor: Flag.String("actor").pipe(Flag.optional, Flag.withDescription("What one administrator did")),
+    target: Flag.String("target").pipe(Flag.optional, Flag.withDescription("What was done to a user or a room"))
+  },
+  (options) =>
+    withAudit(options, (audit) =>
+      Effect.flatMap(
+        audit.list({
+          limit: Math.max(1, options.limit),
+          before: Option.getOrUndefined(options.before),
+          actor: Option.getOrUndefined(options.actor),
+          target: Option.getOrUndefined(options.target)
+        }),
+        (entries) => printAll(options, entries, describe)
+      )
+    )
+).pipe(Command.withDescription("What administrators did, the newest first"))
+
+const notedHead = (text: string | undefined) => {
+  if (text === undefined) return Effect.succeed(undefined)
+  const [, seq, hash] = /^([0-9]{1,15}):([0-9a-f]{64})$/.exec(text) ?? []
+  return seq === undefined || hash === undefined
+    ? Effect.fail(new AdminFailure({ message: "--head must be ROW:HASH, as the log of the server has it" }))
+    : Effect.succeed({ seq: Number(seq), hash })
+}
+
+const verify = Command.make(
+  "verify",
+  {
+    ...place,
+    head: Flag.String("head").pipe(
+      Flag.optional,
+      Flag.withDescription("ROW:HASH as the server wrote it into its log: also notices a log that was made anew")
+    )
+  },
+  (options) =>
+    withAudit(options, (audit) =>
+      Effect.gen(function* () {
+        const verdict = yield* audit.verify(yield* notedHead(Option.getOrUndefined(options.head)))
+        const { heads, problems, rows } = verdict
+        const summary = `${rows} rows and ${heads} signed heads`
+        yield* print(options, verdict, problems.length === 0 ? `${summary}: the log is whole` : problems.join("\n"))
+        if (problems.length > 0) {
+          return yield* new AdminFailure({ message: `the audit log is not whole: ${problems.length} problems` })
+        }
+      })
+    )
+).pipe(Command.withDescription("Check that no entry was changed, cut or inserted; the exit code is 1 otherwise"))
+
+export const command = Command.make("audit").pipe(
+  Command.withDescription("What administrators did"),
+  Command.withSubcommands([list, verify])
+)

@@ -1,0 +1,48 @@
+/**
+ * What users have reported, on the command line.
+ *
+ *     greenroom report list
+ */
+import { AuditStore } from "@greenroom/store/AuditStore"
+import { type Report, ReportStore } from "@greenroom/store/ReportStore"
+import { Effect, Layer } from "effect"
+import { Argument, Command } from "effect/cli"
+import { commandLine, onDatabase } from "./Connection.ts"
+import { AdminFailure, place, printAll, printLine, time } from "./Place.ts"
+
+const stores = () => Layer.merge(ReportStore.layer, AuditStore.layer)
+
+const describe = ({ createdAt, eventId, reason, reporter, reportId, roomId, userId }: Report): string =>
+  [
+    `${reportId}`,
+    time(createdAt),
+    `by ${reporter}`,
+    ...[roomId, eventId, userId].flatMap((what) => what ?? []),
+    JSON.stringify(reason)
+  ].join("  ")
+
+const list = Command.make("list", place, (options) =>
+  Effect.flatMap(
+    ReportStore.use((store) => store.list(1_000)),
+    (reports) => printAll(options, reports, describe)
+  ).pipe(Effect.provide(onDatabase(options, stores)))
+).pipe(Command.withDescription("What users have reported, the newest first"))
+
+const remove = Command.make(
+  "remove",
+  { ...place, id: Argument.Int("id").pipe(Argument.withDescription("The number of the report")) },
+  (options) =>
+    Effect.gen(function* () {
+      yield* AuditStore.use((audit) =>
+        audit.append({ actor: commandLine, action: "report.delete", target: `${options.id}` })
+      )
+      const removed = yield* ReportStore.use((store) => store.remove(options.id))
+      if (!removed) return yield* new AdminFailure({ message: "There is no such report" })
+      yield* printLine(options, `report ${options.id} was removed`)
+    }).pipe(Effect.provide(onDatabase(options, stores)))
+).pipe(Command.withDescription("Remove a report that is dealt with"))
+
+export const command = Command.make("report").pipe(
+  Command.withDescription("What users have reported"),
+  Command.withSubcommands([list, remove])
+)

@@ -1,0 +1,198 @@
+/**
+ * Rooms on the command line. A running server shuts rooms down and purges them: it takes up what is asked for within
+ * seconds, or at its next start.
+ *
+ *     greenroom room shut-down '!room:example.org' --block
+ */
+import { randomBytes } from "node:crypto"
+import { isRoomId, type RoomId } from "@greenroom/protocol/Identifiers"
+import { AuditStore } from "@greenroom/store/AuditStore"
+import { type AdministeredRoom, RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
+import { type Removal, RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
+import { Effect, Layer, Option } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { commandLine, onDatabase } from "./Connection.ts"
+import { AdminFailure, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
+
+const room = Argument.String("room").pipe(Argument.withDescription("A room ID"))
+
+const stores = Layer.mergeAll(RoomAdministrationStore.layer, RoomRemovalStore.layer, AuditStore.layer)
+
+const run = <A, E>(
+  flags: PlaceFlags,
+  use: Effect.Effect<A, E, RoomAdministrationStore | RoomRemovalStore | AuditStore>
+) =>
+  Effect.provide(
+    use,
+    onDatabase(flags, () => stores)
+  )
+
+const roomIdOf = (text: string) =>
+  isRoomId(text)
+    ? Effect.succeed(text as RoomId)
+    : Effect.fail(new AdminFailure({ message: `${text} is no room ID, such as !opaque:example.org` }))
+
+const existing = Effect.fnUntraced(function* (text: string) {
+  const roomId = yield* roomIdOf(text)
+  const found = yield* RoomAdministrationStore.use((store) => store.find(roomId))
+  return Option.isSome(found) ? found.value : yield* new AdminFailure({ message: `There is no room ${roomId}` })
+})
+
+const record = (action: string, target: string, details: { readonly [name: string]: unknown } = {}) =>
+  AuditStore.use((audit) => audit.append({ actor: commandLine, action, target, details }))
+
+const describe = ({
+  createdAt,
+  isPublic,
+  joinedLocalMembers,
+  joinedMembers,
+  name,
+  roomId,
+  version
+}: AdministeredRoom) =>
+  [
+    roomId,
+    JSON.stringify(name ?? ""),
+    `${joinedMembers} members, ${joinedLocalMembers} of this server`,
+    `version ${version}`,
+    ...(isPublic ? ["public"] : []),
+    `since ${time(createdAt)}`
+  ].join("  ")
+
+const describeRemoval = ({ createdAt, error, kind, removalId, roomId, status }: Removal): string =>
+  [removalId, roomId, kind, status, time(createdAt), ...(error === undefined ? [] : [error])].join("  ")
+
+const list = Command.make(
+  "list",
+  {
+    ...place,
+    search: Flag.String("search").pipe(Flag.optional, Flag.withDescription("A part of the name or of an alias")),
+    limit: Flag.Int("limit").pipe(Flag.withDefault(100), Flag.withDescription("How many rooms (default: 100)"))
+  },
+  (options) =>
+    run(
+      options,
+      Effect.flatMap(
+        RoomAdministrationStore.use((store) =>
+          store.list({
+            from: 0,
+            limit: Math.max(1, options.limit),
+            orderBy: "joined_members",
+            descending: true,
+            search: Option.getOrUndefined(options.search)
+          })
+        ),
+        ({ rooms }) => printAll(options, rooms, describe)
+      )
+    )
+).pipe(Command.withDescription("Rooms, the largest first"))
+
+const show = Command.make("show", { ...place, room }, (options) =>
+  run(
+    options,
+    Effect.gen(function* () {
+      const found = yield* existing(options.room)
+      const members = yield* RoomAdministrationStore.use((store) => store.members(found.roomNid, ["join"], undefined))
+      yield* print(options, { ...found, members }, [describe(found), ...members].join("\n"))
+    })
+  )
+).pipe(Command.withDescription("A room and who is in it"))
+
+const setBlocked = (name: string, blocked: boolean, description: string) =>
+  Command.make(name, { ...place, room }, (options) =>
+    run(
+      options,
+      Effect.gen(function* () {
+        const roomId = yield* roomIdOf(options.room)
+        yield* record("room.block", roomId, { block: blocked })
+        yield* RoomRemovalStore.use((store) => store.setBlocked(roomId, blocked ? commandLine : undefined))
+        yield* printLine(options, `${roomId} is ${blocked ? "blocked" : "not blocked any more"}`)
+      })
+    )
+  ).pipe(Command.withDescription(description))
+
+const addRemoval = Effect.fnUntraced(function* (kind: Removal["kind"], roomId: RoomId, options: object) {
+  const removalId = randomBytes(8).toString("hex")
+  yield* record(kind === "room" ? "room.delete" : "room.purge_history", roomId, { ...options })
+  yield* RoomRemovalStore.use((store) =>
+    store.addRemoval({ removalId, kind, roomId, requestedBy: commandLine, options })
+  )
+  return removalId
+})
+
+const noted = (removalId: string) =>
+  `${removalId} was noted: a running server does it within seconds (see: greenroom room removals ROOM)`
+
+const shutDown = Command.make(
+  "shut-down",
+  {
+    ...place,
+    room,
+    block: Flag.Boolean("block").pipe(Flag.withDefault(false), Flag.withDescription("Let no user enter it again")),
+    keep: Flag.Boolean("keep").pipe(Flag.withDefault(false), Flag.withDescription("Keep its events in the database")),
+    force: Flag.Boolean("force").pipe(
+      Flag.withDefault(false),
+      Flag.withDescription("Purge also where users could not leave")
+    )
+  },
+  (options) =>
+    run(
+      options,
+      Effect.gen(function* () {
+        const { roomId } = yield* existing(options.room)
+        const wanted = { block: options.block, purge: !options.keep, force: options.force }
+        const removalId = yield* addRemoval("room", roomId, wanted)
+        yield* printLine(options, noted(removalId), { id: removalId })
+      })
+    )
+).pipe(Command.withDescription("Take all users of this server out of a room, and remove it"))
+
+const purgeHistory = Command.make(
+  "purge-history",
+  {
+    ...place,
+    room,
+    days: Flag.Int("days").pipe(Flag.withDescription("Events that are older than so many days")),
+    local: Flag.Boolean("local").pipe(
+      Flag.withDefault(false),
+      Flag.withDescription("Also events of users of this server, which no other server may have")
+    )
+  },
+  (options) =>
+    run(
+      options,
+      Effect.gen(function* () {
+        if (options.days < 1) return yield* new AdminFailure({ message: "--days must be at least 1" })
+        const { roomId } = yield* existing(options.room)
+        const before = { time: Date.now() - options.days * 86_400_000 }
+        const point = yield* RoomAdministrationStore.use((store) => store.historyPoint(roomId, before))
+        if (point === undefined) return yield* printLine(options, "There are no such events")
+        const removalId = yield* addRemoval("history", roomId, { point, local: options.local })
+        yield* printLine(options, noted(removalId), { id: removalId })
+      })
+    )
+).pipe(Command.withDescription("Remove old events of a room that are no state"))
+
+const removals = Command.make("removals", { ...place, room }, (options) =>
+  run(
+    options,
+    Effect.gen(function* () {
+      const roomId = yield* roomIdOf(options.room)
+      const found = yield* RoomRemovalStore.use((store) => store.removalsOf(roomId))
+      yield* printAll(options, found, describeRemoval)
+    })
+  )
+).pipe(Command.withDescription("How the removals of a room and of its history stand"))
+
+export const command = Command.make("room").pipe(
+  Command.withDescription("Rooms"),
+  Command.withSubcommands([
+    list,
+    show,
+    setBlocked("block", true, "Let no user of this server enter a room"),
+    setBlocked("unblock", false, "Let users enter a room again"),
+    shutDown,
+    purgeHistory,
+    removals
+  ])
+)

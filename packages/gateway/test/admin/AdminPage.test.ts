@@ -1,0 +1,99 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { Gateway } from "../../src/Gateway.ts"
+import { Browser, phone, picture, visit } from "../login/Browser.ts"
+import { ask, askToday, createRoom, gateway, inPath, register } from "../TestGateway.ts"
+import { registerAdmin } from "./TestAdmin.ts"
+
+const path = "/_greenroom/admin"
+
+layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the page of administrators", (it) => {
+  it.effect("refuses who is no administrator, and logs them out again", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Gateway
+      const user = yield* register("plain")
+      const { page } = yield* visit(`${url}${path}`)
+      yield* Effect.promise(async () => {
+        await page.getByLabel("User name").fill("plain")
+        await page.getByLabel("Password").fill("secret-plain")
+        await page.keyboard.press("Enter")
+        await page.getByRole("alert").getByText("Only admins may do this").waitFor()
+      })
+      const { body } = yield* askToday("GET", "/v3/devices", { token: user.token })
+      assert.lengthOf(body.devices as ReadonlyArray<unknown>, 1)
+    })
+  )
+
+  it.effect("shows users, rooms, reports and the audit log, and is worked by the keyboard", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Gateway
+      const admin = yield* registerAdmin("chief")
+      const user = yield* register("carla")
+      yield* ask("PUT", `/profile/${inPath(user.id)}/displayname`, {
+        token: user.token,
+        json: { displayname: "<img src=x onerror=alert(1)> Carla" }
+      })
+      const room = yield* createRoom(user, { name: "Carla's cellar" })
+      yield* askToday("POST", `/v3/rooms/${inPath(room)}/report`, {
+        token: admin.token,
+        json: { reason: "loud music" }
+      })
+      const headers = (yield* ask("GET", `/${path}`)).headers
+      assert.include(headers.get("content-security-policy"), "default-src 'none'")
+      const { complaints, page } = yield* visit(`${url}${path}`)
+      yield* Effect.promise(async () => {
+        await page.keyboard.type("chief")
+        await page.keyboard.press("Tab")
+        await page.keyboard.type("secret-chief")
+        await page.keyboard.press("Enter")
+        await page.getByRole("cell", { name: "@carla:green.test", exact: true }).waitFor()
+      })
+      assert.isAtMost(yield* picture(page, "admin-users"), 0)
+      yield* Effect.promise(async () => {
+        await page.getByRole("button", { name: "Lock @carla:green.test" }).press("Enter")
+        await page.getByRole("button", { name: "Unlock @carla:green.test" }).waitFor()
+        await page.getByRole("button", { name: "Reports" }).press("Enter")
+        await page.getByText("loud music").waitFor()
+        await page.getByRole("button", { name: /^Done/ }).click()
+        await page.getByText("Nothing is here.").waitFor()
+        await page.getByRole("button", { name: "Rooms" }).click()
+        await page.getByRole("button", { name: "Shut down Carla's cellar" }).click()
+        await page.getByRole("dialog").waitFor()
+      })
+      yield* picture(page, "admin-shut-down")
+      yield* Effect.promise(async () => {
+        await page.keyboard.press("Escape")
+        await page.getByRole("button", { name: "Shut down Carla's cellar" }).click()
+        await page.getByRole("button", { name: "Yes" }).click()
+        await page.getByText("Nothing is here.").waitFor()
+        await page.getByRole("button", { name: "Servers" }).click()
+        await page.getByRole("heading", { name: "Servers" }).waitFor()
+        await page.getByRole("button", { name: "Audit" }).click()
+        await page.getByText("The log is whole").waitFor()
+        await page.getByRole("cell", { name: "room.delete", exact: true }).waitFor()
+      })
+      yield* picture(page, "admin-audit")
+      yield* Effect.promise(async () => {
+        await page.getByRole("button", { name: "Log out" }).click()
+        await page.getByLabel("User name").waitFor()
+      })
+      assert.deepStrictEqual(complaints, [])
+    })
+  )
+
+  it.effect("fits a phone, in the dark", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Gateway
+      yield* registerAdmin("chief2")
+      const { page } = yield* visit(`${url}${path}`, { colorScheme: "dark", viewport: phone })
+      yield* Effect.promise(async () => {
+        await page.getByLabel("User name").fill("chief2")
+        await page.getByLabel("Password").fill("secret-chief2")
+        await page.getByRole("button", { name: "Log in" }).click()
+        await page.getByText("@chief2:green.test").first().waitFor()
+        await page.getByRole("button", { name: "Lock @chief2:green.test" }).waitFor()
+      })
+      assert.isAtMost(yield* picture(page, "admin-users-phone"), 0)
+    })
+  )
+})

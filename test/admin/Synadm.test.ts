@@ -1,0 +1,128 @@
+/**
+ * The administration tool that Synapse's operators use, synadm from PyPI, against the program as it is run; and the command
+ * line beside it. Python is installed by `.ci/run`; without it the test is skipped.
+ */
+import { execFile } from "node:child_process"
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { assert, describe, it } from "@effect/vitest"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Redacted, Schedule } from "effect"
+import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { installPython } from "../support/Synapse.ts"
+
+const run = promisify(execFile)
+
+const hasPython = await run("python3", ["-m", "venv", "--help"]).then(
+  () => true,
+  () => false
+)
+
+const greenroomProgram = fileURLToPath(new URL("../../apps/gateway/src/admin/main.ts", import.meta.url))
+
+describe.skipIf(!hasPython)("synadm", () => {
+  it.live(
+    "administers users, rooms, content and tokens, and the command line has seen it in the audit log",
+    () =>
+      Effect.gen(function* () {
+        const python = yield* Effect.promise(() => installPython("synadm", ["synadm==0.49.2"]))
+        const directory = yield* GatewayProcess.temporaryDirectory
+        const databaseUrl = yield* TestDatabase.url
+        const place = [
+          "--data-dir",
+          directory,
+          "--database-url",
+          Redacted.value(databaseUrl),
+          "--server-name",
+          "green.test"
+        ]
+        const greenroom = (...words: ReadonlyArray<string>) =>
+          Effect.promise(async () => {
+            const env = { PATH: process.env.PATH }
+            const { stdout } = await run(process.execPath, [greenroomProgram, ...words, ...place, "--json"], { env })
+            return stdout
+              .trimEnd()
+              .split("\n")
+              .map((line) => JSON.parse(line) as Record<string, never>)
+          })
+        const { url } = yield* GatewayProcess.start({ dataDir: directory, databaseUrl })
+        const call = (method: string, target: string, token: string, json: object) =>
+          Effect.promise(async () => {
+            const response = await fetch(`${url}/_matrix/client/v3${target}`, {
+              method,
+              headers: { authorization: `Bearer ${token}` },
+              body: JSON.stringify(json)
+            })
+            return (await response.json()) as Record<string, string>
+          })
+        const signUp = (name: string) =>
+          call("POST", "/register", "", { username: name, password: "a-password", auth: { type: "m.login.dummy" } })
+        const [boss, eve] = [yield* signUp("boss"), yield* signUp("eve")]
+        yield* greenroom("user", "admin", "boss")
+
+        const config = path.join(directory, "synadm.yaml")
+        yield* Effect.promise(() =>
+          fs.writeFile(
+            config,
+            `base_url: ${url}\nadmin_path: /_synapse/admin\nmatrix_path: /_matrix\nuser: boss\n` +
+              `token: ${boss.access_token}\nformat: json\ntimeout: 30\nserver_discovery: well-known\nhomeserver: green.test\nssl_verify: false\n`
+          )
+        )
+        const synadm = (...words: ReadonlyArray<string>) =>
+          Effect.promise(async () => {
+            const command = path.join(path.dirname(python), "synadm")
+            const { stdout } = await run(command, ["--batch", "-c", config, "-o", "json", ...words], {
+              env: { PATH: process.env.PATH, HOME: directory }
+            })
+            // Some commands say in words what they found before they change it.
+            const begin = stdout.lastIndexOf("\n{") + 1
+            const end = stdout.lastIndexOf("}") + 1
+            return (end === 0 ? {} : JSON.parse(stdout.slice(begin, end))) as Record<string, never>
+          })
+        const nameOf = (user: unknown) => (user as { readonly name: string }).name
+
+        assert.match((yield* synadm("version")).server_version as unknown as string, /Greenroom/)
+        const { users } = yield* synadm("user", "list")
+        assert.sameMembers((users as unknown as Array<unknown>).map(nameOf), ["@boss:green.test", "@eve:green.test"])
+        assert.strictEqual(nameOf(yield* synadm("user", "details", "eve")), "@eve:green.test")
+        yield* synadm("user", "modify", "eve", "--display-name", "Eve the second")
+        assert.strictEqual((yield* synadm("user", "details", "eve")).displayname, "Eve the second" as never)
+
+        const { room_id: room } = yield* call("POST", "/createRoom", eve.access_token!, {
+          name: "Den",
+          preset: "public_chat"
+        })
+        const rooms = yield* synadm("room", "list")
+        assert.strictEqual(rooms.total_rooms, 1 as never)
+        assert.strictEqual((yield* synadm("room", "details", room!)).name, "Den" as never)
+        assert.deepStrictEqual((yield* synadm("room", "members", room!)).members, ["@eve:green.test"] as never)
+        const removed = yield* synadm("room", "delete", room!)
+        assert.deepStrictEqual(removed.kicked_users, ["@eve:green.test"] as never)
+        assert.strictEqual((yield* synadm("room", "list")).total_rooms, 0 as never)
+
+        const token = yield* synadm("regtok", "new", "-n", "from-synadm", "-u", "2")
+        assert.strictEqual(token.uses_allowed, 2 as never)
+        assert.lengthOf((yield* synadm("regtok", "list")).registration_tokens as unknown as Array<unknown>, 1)
+        yield* synadm("user", "deactivate", "eve")
+        assert.strictEqual((yield* synadm("user", "details", "eve")).deactivated, true as never)
+
+        // The command line: a room is shut down by the server that runs, and all of it is in the audit log.
+        const { room_id: second } = yield* call("POST", "/createRoom", boss.access_token!, { name: "Hall" })
+        yield* greenroom("room", "shut-down", second!, "--block")
+        yield* Effect.repeat(greenroom("room", "removals", second!), {
+          until: ([removal]) => removal?.status === ("complete" as never),
+          schedule: Schedule.spaced("200 millis")
+        })
+        const entries = yield* greenroom("audit", "list", "--target", second!)
+        assert.deepInclude(entries[0] as object, { actor: "command line", action: "room.delete" })
+        const [verdict] = yield* greenroom("audit", "verify")
+        assert.deepStrictEqual(verdict!.problems, [] as never)
+        assert.deepInclude((yield* greenroom("audit", "list", "--target", "@eve:green.test"))[0] as object, {
+          actor: "@boss:green.test"
+        })
+      }),
+    600_000
+  )
+})
