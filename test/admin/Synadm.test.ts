@@ -98,7 +98,7 @@ describe.skipIf(!hasPython)("synadm", () => {
         assert.strictEqual(rooms.total_rooms, 1 as never)
         assert.strictEqual((yield* synadm("room", "details", room!)).name, "Den" as never)
         assert.deepStrictEqual((yield* synadm("room", "members", room!)).members, ["@eve:green.test"] as never)
-        const removed = yield* synadm("room", "delete", room!)
+        const removed = yield* synadm("room", "delete", "--v1", room!)
         assert.deepStrictEqual(removed.kicked_users, ["@eve:green.test"] as never)
         assert.strictEqual((yield* synadm("room", "list")).total_rooms, 0 as never)
 
