@@ -43,8 +43,8 @@ const copySources = async (directory: string) => {
 }
 
 /**
- * The commands of the Dockerfile that build. `npm ci` and `npm prune`, which fetch and remove modules, are left out: the modules of the copy
- * are those of this repository.
+ * The commands of the Dockerfile that build. `npm ci` and `npm prune`, which fetch and remove modules, are left out: the
+ * modules of the copy are those of this repository.
  */
 const stepsOfImage = (dockerfile: string): ReadonlyArray<string> => {
   const build = dockerfile.slice(0, dockerfile.lastIndexOf("\nFROM "))
@@ -59,7 +59,7 @@ const commandOf = (dockerfile: string, instruction: RegExp): ReadonlyArray<strin
 }
 
 /** `npm run build` and `npm pack` in a copy of the sources, `npm install` of the tarballs in an empty project. */
-describe("Packages", { timeout: 300_000 }, () => {
+describe("Packages", { timeout: 600_000 }, () => {
   let root: string
   const project = () => path.join(root, "project")
   const inProject = (program: string, args: ReadonlyArray<string>) => run(program, args, { cwd: project() })
@@ -89,7 +89,7 @@ describe("Packages", { timeout: 300_000 }, () => {
     ])
     await fs.copyFile(path.join(import.meta.dirname, "program.js"), path.join(project(), "program.js"))
     await fs.copyFile(path.join(import.meta.dirname, "program.js"), path.join(project(), "program.ts"))
-  }, 300_000)
+  }, 600_000)
 
   afterAll(() => fs.rm(root, { recursive: true, force: true }))
 
