@@ -59,16 +59,16 @@ import unfinishedMemberships from "./migrations/0036_unfinished_memberships.ts"
 import unverifiedState from "./migrations/0037_unverified_state.ts"
 import appServices from "./migrations/0038_app_services.ts"
 import policyKey from "./migrations/0039_policy_key.ts"
-import audit from "./migrations/0050_audit.ts"
-import roomAdministration from "./migrations/0051_room_administration.ts"
-import bans from "./migrations/0052_bans.ts"
-import dataExports from "./migrations/0053_data_exports.ts"
-import shardFences from "./migrations/0060_shard_fences.ts"
-import appServiceRooms from "./migrations/0065_app_service_rooms.ts"
-import guests from "./migrations/0066_guests.ts"
-import delayedEvents from "./migrations/0067_delayed_events.ts"
-import erasures from "./migrations/0068_erasures.ts"
-import dehydratedDevices from "./migrations/0069_dehydrated_devices.ts"
+import audit from "./migrations/0040_audit.ts"
+import roomAdministration from "./migrations/0041_room_administration.ts"
+import bans from "./migrations/0042_bans.ts"
+import dataExports from "./migrations/0043_data_exports.ts"
+import shardFences from "./migrations/0044_shard_fences.ts"
+import appServiceRooms from "./migrations/0045_app_service_rooms.ts"
+import guests from "./migrations/0046_guests.ts"
+import delayedEvents from "./migrations/0047_delayed_events.ts"
+import erasures from "./migrations/0048_erasures.ts"
+import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -110,16 +110,16 @@ const migrations = {
   "0037_unverified_state": unverifiedState,
   "0038_app_services": appServices,
   "0039_policy_key": policyKey,
-  "0050_audit": audit,
-  "0051_room_administration": roomAdministration,
-  "0052_bans": bans,
-  "0053_data_exports": dataExports,
-  "0060_shard_fences": shardFences,
-  "0065_app_service_rooms": appServiceRooms,
-  "0066_guests": guests,
-  "0067_delayed_events": delayedEvents,
-  "0068_erasures": erasures,
-  "0069_dehydrated_devices": dehydratedDevices
+  "0040_audit": audit,
+  "0041_room_administration": roomAdministration,
+  "0042_bans": bans,
+  "0043_data_exports": dataExports,
+  "0044_shard_fences": shardFences,
+  "0045_app_service_rooms": appServiceRooms,
+  "0046_guests": guests,
+  "0047_delayed_events": delayedEvents,
+  "0048_erasures": erasures,
+  "0049_dehydrated_devices": dehydratedDevices
 }
 
 /** The version of the database that this program writes. */
