@@ -19,6 +19,7 @@ import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { AccountData } from "../user/AccountData.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./internal/Feeds.ts"
+import { makeIgnoredUsers } from "./internal/IgnoredUsers.ts"
 import { makeSyncDevices } from "./internal/SyncDevices.ts"
 import { makeSyncLive } from "./internal/SyncLive.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
@@ -79,6 +80,7 @@ const make = Effect.gen(function* () {
   const presence = yield* makeSyncPresence
   const devices = yield* makeSyncDevices
   const live = yield* makeSyncLive
+  const { ignoresAnybody } = yield* makeIgnoredUsers
 
   const filterOf = Effect.fnUntraced(function* (session: Session, given: string | undefined) {
     if (given === undefined || given === "") return noFilter
@@ -161,7 +163,7 @@ const make = Effect.gen(function* () {
     feed: UserFeed
   ): Effect.fn.Return<SyncAnswer | undefined> {
     const { messagesSeen, position } = start
-    if (comparePositions(messagesSeen, position) < 0) return undefined
+    if (comparePositions(messagesSeen, position) < 0 || (yield* ignoresAnybody(feed))) return undefined
     const now = yield* monotonicMillis
     if (now - (feed.storedAt.get(session.deviceId) ?? Number.NEGATIVE_INFINITY) > liveFor) {
       feed.storedAt.set(session.deviceId, now)

@@ -476,6 +476,36 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("ignored users are not heard and cannot invite, live or later; what they change of a room is told", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("ignoring-alice")
+      const bob = yield* register("ignored-bob")
+      const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
+      const room = made.room_id
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.power_levels`, {
+        users: { [bob.id]: 50 }
+      })
+      const path = `/v3/user/${inPath(alice.id)}/account_data/m.ignored_user_list`
+      yield* as(alice)("PUT", path, { ignored_users: { [bob.id]: {} } })
+      const before = yield* sync(alice)
+      yield* say(bob, room, "unheard")
+      yield* as(bob)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "by bob" })
+      yield* as(bob)("POST", "/v3/createRoom", { invite: [alice.id] })
+      yield* say(alice, room, "heard")
+      for (const timeout of [0, 1_000]) {
+        const { rooms } = yield* sync(alice, { since: before.next_batch, timeout })
+        assert.deepStrictEqual(rooms.invite, {})
+        assert.deepStrictEqual(bodies(rooms.join[room]), ["heard"])
+        assert.isTrue(rooms.join[room]?.timeline.events.some(({ content }) => content.topic === "by bob"))
+      }
+      yield* as(alice)("PUT", path, { ignored_users: {} })
+      const { rooms } = yield* sync(alice)
+      assert.deepStrictEqual(bodies(rooms.join[room]), ["unheard", "heard"])
+      assert.strictEqual(Object.keys(rooms.invite).length, 1)
+    })
+  )
+
   it.effect("wrong tokens and filters are refused by name; a token from the future counts as none", () =>
     Effect.gen(function* () {
       const alice = yield* register("wrong-alice")

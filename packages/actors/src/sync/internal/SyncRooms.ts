@@ -26,6 +26,7 @@ import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
+import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
 import { makeSyncState, type WantedMembers, type WantedState } from "./SyncState.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
@@ -66,6 +67,11 @@ export interface SyncRange {
   readonly roomNids?: ReadonlyArray<number> | undefined
 }
 
+/** The same, with what is read for all rooms. */
+interface RoomsRange extends SyncRange {
+  readonly ignored: IgnoredUsers
+}
+
 export interface SyncedRooms {
   readonly rooms: SyncAnswer["rooms"]
   readonly accountData: ReadonlyArray<SimpleEvent>
@@ -85,6 +91,10 @@ const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position
 
 const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
 
+/** Whether an event is the membership of the user, by somebody whom the user ignores. */
+const isOwnBy = (userId: UserId, { sender, state_key, type }: StrippedEvent, ignored: IgnoredUsers): boolean =>
+  type === "m.room.member" && state_key === userId && ignored.has(sender as UserId)
+
 const partition = <A>(all: ReadonlyArray<A>, isFirst: (item: A) => boolean) =>
   [all.filter(isFirst), all.filter((item) => !isFirst(item))] as const
 
@@ -99,6 +109,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   const accountData = yield* AccountDataStore
   const ephemeralStream = yield* EphemeralStream
   const state = yield* makeSyncState
+  const ignoredUsers = yield* makeIgnoredUsers
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
   const selectionOf = yield* makeEventSelections
@@ -109,13 +120,14 @@ export const makeSyncRooms = Effect.gen(function* () {
 
   /** The newest events of each room that pass the filter, and whether there are more of them. */
   const readTimelines = Effect.fnUntraced(function* (
-    range: SyncRange,
+    range: RoomsRange,
     rooms: ReadonlyArray<Reading>
   ): Effect.fn.Return<Map<number, { readonly entries: ReadonlyArray<TimelineEntry>; readonly limited: boolean }>> {
     const timeline = range.filter.room?.timeline
     const selection = selectionOf(timeline)
     const limit = Math.min(timeline?.limit ?? defaultTimeline, maxTimeline)
-    const scanned = selection.isEverything ? limit + 1 : Math.max(limit + 1, maxScanned)
+    const isEverything = selection.isEverything && range.ignored.size === 0
+    const scanned = isEverything ? limit + 1 : Math.max(limit + 1, maxScanned)
     const found = new Map<number, { readonly entries: ReadonlyArray<TimelineEntry>; readonly limited: boolean }>()
     if (rooms.length > readAtOnce) {
       for (let start = 0; start < rooms.length; start += readAtOnce) {
@@ -137,7 +149,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       // What is told for the first time may reach back to before the user's time in the room.
       const isShown = room.known !== undefined || open.has(room.roomNid)
       const visible = isShown ? read : yield* visibleTo(readerOf(userId, room), read)
-      const passed = yield* selection.of(room.roomNid, visible)
+      const passed = yield* selection.of(room.roomNid, withoutIgnored(range.ignored, visible))
       const shown = limit === 0 ? [] : passed.slice(-limit)
       const isCut = read.length >= scanned || cut.has(room.roomNid)
       found.set(room.roomNid, { entries: shown, limited: isCut || passed.length > shown.length })
@@ -230,7 +242,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   })
 
   /** What is new in rooms whose timeline is told. */
-  const readRooms = Effect.fnUntraced(function* (range: SyncRange, rooms: ReadonlyArray<Reading>) {
+  const readRooms = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>) {
     const { session } = range
     const timelines = yield* readTimelines(range, rooms)
     const known = rooms.flatMap((room) => (room.known === undefined ? [] : [{ roomNid: room.roomNid, at: room.known }]))
@@ -465,7 +477,8 @@ export const makeSyncRooms = Effect.gen(function* () {
         (room): Reading => ({ ...room, known: room.before === "join" ? since : undefined, end: room.changedAt })
       )
     ]
-    const answers = yield* readRooms(range, reading)
+    const ignored = yield* ignoredUsers.of(session.userId)
+    const answers = yield* readRooms({ ...range, ignored }, reading)
     const leave = new Map(yield* readRefusals(range, leftOutside))
     for (const { roomId } of leftInside) {
       const answer = answers.get(roomId)
@@ -480,7 +493,9 @@ export const makeSyncRooms = Effect.gen(function* () {
     for (const room of memberships) {
       if (!isNew(room)) continue
       if (room.membership === "invite") {
-        invite[room.roomId] = { invite_state: yield* readStripped(session.userId, room) }
+        const stripped = yield* readStripped(session.userId, room)
+        const isWelcome = !stripped.events.some((event) => isOwnBy(session.userId, event, ignored))
+        if (isWelcome) invite[room.roomId] = { invite_state: stripped }
       } else if (room.membership === "knock") {
         knock[room.roomId] = { knock_state: yield* readStripped(session.userId, room) }
       }

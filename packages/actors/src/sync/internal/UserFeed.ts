@@ -53,6 +53,8 @@ export class UserFeed {
   readonly storedAt = new Map<string, number>()
   /** Up to where it is known that no message waits for a device, which the device has not acknowledged. */
   readonly acknowledgedTo = new Map<string, StreamPosition>()
+  /** Whether the user ignored anybody at `at`, a value of `rowsAt`. */
+  ignoring: { readonly at: StreamPosition; readonly anybody: boolean } | undefined
   /** What is unread by the default push rules, by the numbers of rooms. */
   readonly counts = new Map<number, CountedTo>()
   /** Every ephemeral update for this user after this position is in `updates`. */

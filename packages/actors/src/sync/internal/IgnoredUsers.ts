@@ -1,0 +1,50 @@
+/**
+ * The users whom a user ignores. Clients get neither their invitations nor what they say; changes of state by them are told,
+ * since the state would be wrong without.
+ *
+ * Source: "Ignoring Users" of the client-server specification.
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
+import { AccountDataStore } from "@greenroom/store/AccountDataStore"
+import { Effect, Option } from "effect"
+import type { UserFeed } from "./UserFeed.ts"
+
+export type IgnoredUsers = ReadonlySet<UserId>
+
+const nobody: IgnoredUsers = new Set()
+
+const usersOf = ({ ignored_users: users }: JsonObject): IgnoredUsers =>
+  isJsonObject(users) ? new Set(Object.keys(users) as Array<UserId>) : nobody
+
+/** Whether an event is one that the user does not get. */
+export const isIgnored = (ignored: IgnoredUsers, { sender, state_key }: Pick<Event, "sender" | "state_key">): boolean =>
+  state_key === undefined && ignored.has(sender)
+
+/** The entries whose events the user gets. */
+export const withoutIgnored = <A extends { readonly event: Event }>(
+  ignored: IgnoredUsers,
+  entries: ReadonlyArray<A>
+): ReadonlyArray<A> => (ignored.size === 0 ? entries : entries.filter(({ event }) => !isIgnored(ignored, event)))
+
+export const makeIgnoredUsers = Effect.gen(function* () {
+  const store = yield* AccountDataStore
+
+  const of = (userId: UserId): Effect.Effect<IgnoredUsers> =>
+    Effect.map(store.get(userId, undefined, "m.ignored_user_list"), (content) =>
+      Option.match(content, { onNone: () => nobody, onSome: usersOf })
+    )
+
+  /** Whether the user ignores anybody: read again where the account data of the user may have changed. */
+  const ignoresAnybody = (feed: UserFeed): Effect.Effect<boolean> => {
+    const { rowsAt } = feed
+    if (feed.ignoring?.at === rowsAt) return Effect.succeed(feed.ignoring.anybody)
+    return Effect.map(of(feed.userId), ({ size }) => {
+      feed.ignoring = { at: rowsAt, anybody: size > 0 }
+      return size > 0
+    })
+  }
+
+  return { of, ignoresAnybody }
+})
