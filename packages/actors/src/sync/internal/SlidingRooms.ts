@@ -21,6 +21,7 @@ import { makeHistoryVisibility } from "../../room/internal/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SlidingRoom } from "../SlidingAnswer.ts"
+import { makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
 import type { UserRoom } from "./RoomLists.ts"
 import { type RoomConfig, sourcesOf, wantsState } from "./SlidingRequest.ts"
 import type { SyncRooms } from "./SyncRooms.ts"
@@ -106,6 +107,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
   const { visibleTo } = yield* makeHistoryVisibility
+  const ignoredUsers = yield* makeIgnoredUsers
   const erased = yield* ErasedUsers
 
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
@@ -144,6 +146,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
   const readTimelines = Effect.fnUntraced(function* (userId: UserId, readings: ReadonlyArray<Reading>) {
     const found = new Map<number, Timeline>()
     const isFromStart = ({ expanded, known }: Reading) => known === undefined || expanded
+    const ignored = yield* ignoredUsers.of(userId)
     const hidden = yield* rooms.withHiddenHistory(readings.filter(isFromStart).map(({ roomNid }) => roomNid))
     for (const [limit, group] of Map.groupBy(readings, ({ config }) => config.timelineLimit)) {
       const { cut, entries } = yield* store.timelines(
@@ -161,7 +164,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
         const isHidden = reading.at.membership !== "join" || hidden.has(reading.roomNid) || erased.any()
         const mustFilter = isFromStart(reading) && isHidden
         const visible = mustFilter ? yield* visibleTo(readerOf(userId, reading), read) : read
-        const shown = limit === 0 ? [] : visible.slice(-limit)
+        const shown = limit === 0 ? [] : withoutIgnored(ignored, visible).slice(-limit)
         const limited = read.length > limit || cut.has(reading.roomNid)
         found.set(reading.roomNid, { entries: shown, limited: limited || visible.length < read.length })
       }
