@@ -261,7 +261,8 @@ const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<
 /** What `admin/AdminApp.ts` serves, except the registration by a shared secret, which has no need of it. */
 const isForAdmins = (url: string): boolean =>
   (url.startsWith("/_synapse/admin/") && !url.startsWith("/_synapse/admin/v1/register")) ||
-  url.startsWith("/_greenroom/")
+  url.startsWith("/_greenroom/admin") ||
+  url.startsWith("/_greenroom/client/v1/export")
 
 /** The endpoints of administrators, which are loaded by the first request. */
 const makeAdminApp = Effect.gen(function* () {
