@@ -117,6 +117,17 @@ describe("main", () => {
     )
   }
 
+  it.live("readers of the log who go away do not end the server", () =>
+    Effect.gen(function* () {
+      const program = yield* start
+      program.process.stdout?.destroy()
+      program.process.stderr?.destroy()
+      // Going down is a line of the log.
+      program.process.kill("SIGTERM")
+      assert.strictEqual((yield* program.ended).code, 0)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
   it.live("SIGTERM to npm start ends the server and npm", () =>
     Effect.gen(function* () {
       const database = Redacted.value(yield* TestDatabase.url)

@@ -36,6 +36,15 @@ export const startDeadline = (name: string, deadline: number = shutdownDeadline)
   killAfter(deadline + killDelay)
 }
 
+/** Whoever reads the output may go away: the program goes on without them. */
+const outliveReaders = (): void => {
+  const onError = (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error
+  }
+  process.stdout.on("error", onError)
+  process.stderr.on("error", onError)
+}
+
 /** `describeFailure` gives the line for the operator; undefined where nothing failed, or where it was reported already. */
 export const runProgram = <E>(
   name: string,
@@ -45,6 +54,7 @@ export const runProgram = <E>(
 ): void => {
   const onSignal = () => startDeadline(name, deadline)
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal)
+  outliveReaders()
   const reported = Effect.tapCause(program, (cause) => {
     const message = describeFailure(cause)
     return message === undefined ? Effect.void : printError(name, message)
