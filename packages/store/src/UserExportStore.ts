@@ -165,7 +165,7 @@ export class UserExportStore extends Context.Service<
             SELECT xid::text AS xid, nid, body FROM events
             WHERE room_nid = ${roomNid} AND sender = ${userId} AND status <= 1
               AND (xid, nid) > (${xid}::xid8, ${nid}::bigint)
-            ORDER BY xid, nid LIMIT ${batch}`.pipe(
+            ORDER BY events.xid, events.nid LIMIT ${batch}`.pipe(
             Effect.orDie,
             Effect.map((rows) => {
               const last = rows.at(-1)
