@@ -30,10 +30,6 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
       "TestRoomState/Parallel/GET_/rooms/:room_id/joined_members_fetches_my_membership"
     ),
     ...known("`next_batch` is there only where more results follow", "TestSearch"),
-    ...known(
-      "TODO: ignored users still send invitations to the client",
-      "TestInviteFromIgnoredUsersDoesNotAppearInSync"
-    ),
     ...known("Filters may name rooms and senders in any form", "TestFilter"),
     ...known("`end` is left out at the beginning of the room", "TestRoomImageRoundtrip"),
     ...known("Optional: unsigned.membership (MSC4115)", "TestMembershipOnEvents"),

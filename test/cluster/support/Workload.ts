@@ -14,13 +14,13 @@ import { type Message, violations } from "./History.ts"
 const lastWord = "That is all"
 
 /** How long a client waits for an answer before it asks again. */
-const patience = "15 seconds"
+const requestTimeout = "15 seconds"
 
 const again = new Set([429, 502, 503, 504])
 
 /** Asks until the answer is no error of a server on its way: 429, 502, 503, 504, none in time, or a connection that broke. */
 export const persistently = (ask: () => ReturnType<Person["ask"]>): ReturnType<Person["ask"]> =>
-  Effect.flatMap(Effect.exit(Effect.timeout(Effect.suspend(ask), patience)), (exit) =>
+  Effect.flatMap(Effect.exit(Effect.timeout(Effect.suspend(ask), requestTimeout)), (exit) =>
     Exit.isSuccess(exit) && !again.has(exit.value.status)
       ? Effect.succeed(exit.value)
       : Effect.delay(
@@ -89,7 +89,7 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
           Effect.suspend(() =>
             next(sender).ask("POST", `${path}/send/m.room.message`, { msgtype: "m.text", body: text })
           ),
-          patience
+          requestTimeout
         )
       ),
       (exit) => {
