@@ -21,8 +21,8 @@ import {
   BadJson,
   Forbidden,
   IncompatibleRoomVersion,
+  InvalidParam,
   type MatrixError,
-  MissingParam,
   NotFound
 } from "@greenroom/protocol/MatrixError"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
@@ -589,7 +589,7 @@ const make = Effect.gen(function* () {
     const events = few.map((pdu) => version.fromPdu(pdu))
     const create = events.find((each) => Result.isSuccess(each) && each.success.event_id === createId)
     if (create === undefined) {
-      return yield* new MissingParam({ error: "invite_room_state: lacks the m.room.create of the room" })
+      return yield* new InvalidParam({ error: "invite_room_state: lacks the m.room.create of the room" })
     }
     return events.flatMap((each) =>
       Result.isSuccess(each) && each.success.room_id === roomId && each.success.state_key !== undefined
