@@ -1,3 +1,4 @@
+import { setTimeout as pauseFor } from "node:timers/promises"
 import { assert, layer } from "@effect/vitest"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -187,6 +188,10 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
           msgtype: "m.text"
         })
       yield* send("r1", "the refused one")
+      // Otherwise both may go in one transaction.
+      yield* Effect.promise(async () => {
+        while (refusals === 0) await pauseFor(10)
+      })
       yield* send("r2", "the next one")
       yield* nextEvent(({ content }) => content.body === "the next one")
       const attempts = bridge.received.filter(({ path, text }) => path.includes("/v1/transactions/") && isIt(text))
