@@ -42,6 +42,7 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the p
       assert.include(headers.get("content-security-policy"), "default-src 'none'")
       const { complaints, page } = yield* visit(`${url}${path}`)
       yield* Effect.promise(async () => {
+        await page.locator(":focus").waitFor()
         await page.keyboard.type("chief")
         await page.keyboard.press("Tab")
         await page.keyboard.type("secret-chief")
