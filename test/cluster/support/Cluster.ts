@@ -1,10 +1,10 @@
 /**
  * Several nodes of one home server: the program in processes of its own, on one database, connected over loopback.
  */
-import * as net from "node:net"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, type Redacted, type Scope } from "effect"
+import { freePorts } from "../../support/FreePort.ts"
 import * as GatewayProcess from "../../support/GatewayProcess.ts"
 import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
 
@@ -29,23 +29,7 @@ export interface Cluster {
   readonly start: (port?: number) => Effect.Effect<Scene, never, Scope.Scope>
 }
 
-/** Ports that were free a moment ago. */
-export const freePorts = (count: number): Effect.Effect<ReadonlyArray<number>> =>
-  Effect.promise(async () => {
-    const servers = await Promise.all(
-      Array.from(
-        { length: count },
-        () =>
-          new Promise<net.Server>((resolve) => {
-            const server = net.createServer()
-            server.listen(0, "127.0.0.1", () => resolve(server))
-          })
-      )
-    )
-    const ports = servers.map((server) => (server.address() as net.AddressInfo).port)
-    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-    return ports
-  })
+export { freePorts }
 
 /** Starts so many nodes at once. They end with the scope. */
 export const start = Effect.fnUntraced(function* (count: number, options: ClusterOptions = {}) {

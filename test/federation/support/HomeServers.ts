@@ -3,7 +3,6 @@
  * stopped and started again with what they had.
  */
 import { mkdtemp, rm } from "node:fs/promises"
-import { type AddressInfo, createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Accounts } from "@greenroom/actors/account/Accounts"
@@ -18,15 +17,9 @@ import { type RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import * as Database from "@greenroom/store/Database"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { type Context, Effect, Exit, Layer, Option, type Redacted, Scope, Stream } from "effect"
+import { freePort } from "../../support/FreePort.ts"
 
-/** A port that is free now. */
-export const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
+export { freePort }
 
 const temporaryDirectory = Effect.acquireRelease(
   Effect.promise(() => mkdtemp(join(tmpdir(), "greenroom-federation-"))),

@@ -2,26 +2,19 @@
  * Several home servers as operators run them: for each a gateway process and a database of its own, TLS between them,
  * and from each to every other a line that can be cut.
  */
-import { type AddressInfo, createServer } from "node:net"
 import { PgConnection } from "@effect/sql-pg"
 import type { Event } from "@greenroom/protocol/Event"
 import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Exit, type Redacted, Scope } from "effect"
 import type { Answer, Body } from "../../support/Curl.ts"
+import { freePort } from "../../support/FreePort.ts"
 import * as GatewayProcess from "../../support/GatewayProcess.ts"
 import { waitFor } from "../../support/Polling.ts"
 import { type Person, type Scene, sceneOf } from "../../support/Scene.ts"
 import { type Line, lineTo } from "./Line.ts"
 
-/** A port that is free now. */
-export const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
+export { freePort }
 
 interface Place {
   readonly serverName: ServerName
