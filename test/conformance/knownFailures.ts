@@ -39,13 +39,16 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
       "TestPushRuleRoomUpgrade"
     ),
     ...known("prev_batch of a whole timeline is before the first event", "TestGetRoomMembersAtPoint"),
-    ...known("TODO: one back-fill does not reach all of 200 events", "TestMessagesOverFederation"),
+    ...known("A fault of ours: one back-fill does not reach all of 200 events", "TestMessagesOverFederation"),
     ...known(
       "All events fit, so the timeline is not limited",
       "TestSync/parallel/Newly_joined_room_has_correct_timeline_in_incremental_sync"
     ),
-    ...known("TODO: a hole in history that federation leaves is not marked by `limited`", "TestSyncTimelineGap"),
-    ...known("TODO: presence that two users set at the same time", "TestPresenceSyncDifferentRooms"),
+    ...known(
+      "A fault of ours: a hole in history that federation leaves is not marked by `limited`",
+      "TestSyncTimelineGap"
+    ),
+    ...known("A fault of ours: presence that two users set at the same time", "TestPresenceSyncDifferentRooms"),
     ...known(
       "400 for a kind of push rules that we do not know, where the test expects 404",
       "TestThreadedReceipts",
@@ -61,14 +64,14 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
       "TestDeviceListsUpdateOverFederation"
     ),
     ...known(
-      "TODO: joining sends no m.device_list_update (Synapse and Dendrite fail it too)",
+      "A fault of ours: joining sends no m.device_list_update (Synapse and Dendrite fail it too)",
       "TestDeviceListsUpdateOverFederationOnRoomJoin"
     ),
-    ...known("TODO: a new name of a device is not sent to other servers", "TestFederationKeyUploadQuery"),
+    ...known("A fault of ours: a new name of a device is not sent to other servers", "TestFederationKeyUploadQuery"),
     ...known("Profiles of other servers are for users", "TestOutboundFederationProfile"),
     ...known("Events that are not there cannot be redacted", "TestFederationRedactSendsWithoutEvent"),
     ...known(
-      "TODO: not looked into",
+      "Not looked into: it may be a fault of ours",
       "TestInboundFederationRejectsEventsWithRejectedAuthEvents",
       "TestOutboundFederationIgnoresMissingEventWithBadJSONForRoomVersion6",
       "TestOutboundFederationEventSizeGetMissingEvents",
@@ -82,7 +85,7 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
       "TestSendJoinPartialStateResponse"
     ),
     ...known(
-      "TODO: unsigned.prev_content of a join after an invitation over federation; who may take an invitation back",
+      "A fault of ours: unsigned.prev_content of a join after an invitation over federation; who may take an invitation back",
       "TestFederationRoomsInvite"
     ),
     ...known("404 for a join that nobody can authorise", "TestKnockingInMSC3787Room"),

@@ -10,7 +10,7 @@
  * Needs Go, and a clone of Complement, which is no module of the Go proxy; says so and ends well where either is missing.
  * `test/conformance/deployment` takes the place of Docker. Exit code 1: a test failed that `knownFailures.ts` does not name.
  */
-import { spawn } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
 import { createWriteStream, existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -120,6 +120,10 @@ const isKnown = (name: string, test: string): boolean =>
   )
 
 const main = async (): Promise<number> => {
+  if (spawnSync("go", ["version"]).error !== undefined) {
+    say("Complement needs Go, which is not there")
+    return 0
+  }
   if (!existsSync(path.join(values.complement, "test_main.go"))) {
     say(`No Complement in ${values.complement}: git clone https://github.com/matrix-org/complement`)
     return 0

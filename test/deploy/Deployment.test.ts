@@ -5,7 +5,6 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as https from "node:https"
-import * as net from "node:net"
 import * as path from "node:path"
 import { promisify } from "node:util"
 import { assert, describe, it, layer } from "@effect/vitest"
@@ -13,6 +12,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Fiber, Layer, Redacted, Schedule } from "effect"
 import { generate } from "selfsigned"
 import { WebSocket } from "ws"
+import { freePort } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 
 const repository = path.resolve(import.meta.dirname, "../..")
@@ -47,17 +47,6 @@ class Setting extends Context.Service<
     })
   )
 }
-
-/** A port that was free a moment ago. */
-const freePort = Effect.promise(
-  () =>
-    new Promise<number>((resolve) => {
-      const server = net.createServer().listen(0, "127.0.0.1", () => {
-        const { port } = server.address() as net.AddressInfo
-        server.close(() => resolve(port))
-      })
-    })
-)
 
 interface Answer {
   readonly status: number | undefined

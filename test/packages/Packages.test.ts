@@ -1,25 +1,16 @@
 import { execFile, spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
-import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { promisify } from "node:util"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Redacted, Schedule } from "effect"
+import { freePort } from "../support/FreePort.ts"
 
 const run = promisify(execFile)
 const repository = path.resolve(import.meta.dirname, "../..")
 const modules = path.join(repository, "node_modules")
-
-/** A port that was free a moment ago. */
-const freePort = () =>
-  new Promise<number>((resolve) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as net.AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
 
 /** A copy of the sources with the modules of this repository, so that building and packing change nothing here. */
 const copySources = async (directory: string) => {
@@ -110,7 +101,7 @@ describe("Packages", { timeout: 600_000 }, () => {
       const [program = "", ...args] = commandOf(dockerfile, /^ENTRYPOINT (.*)$/m)
       const [check = "", ...checkArgs] = commandOf(dockerfile, /CMD (\[.*)$/m)
       assert.deepStrictEqual([program, check], ["node", "node"])
-      const port = yield* Effect.promise(freePort)
+      const port = yield* freePort
       const environment = { PATH: process.env.PATH, GREENROOM_PORT: `${port}`, GREENROOM_FEDERATION_PORT: "0" }
       const database = { GREENROOM_DATABASE_URL: Redacted.value(yield* TestDatabase.url), GREENROOM_DATA_DIR: root }
       yield* Effect.acquireRelease(

@@ -1,6 +1,6 @@
 /**
- * The users whom a user ignores. Clients get neither their invitations nor what they say; changes of state by them are told,
- * since the state would be wrong without.
+ * The users whom a user ignores. Their messages and invitations are left out of what clients receive. Their state events are not:
+ * without these the state of the room would be wrong.
  *
  * Source: "Ignoring Users" of the client-server specification.
  */
