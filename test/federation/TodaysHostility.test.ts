@@ -18,7 +18,7 @@ import {
   refused,
   talk
 } from "./support/HostileNetwork.ts"
-import { imaginedHash } from "./support/HostileServer.ts"
+import { type EventPlaceLie, imaginedHash } from "./support/HostileServer.ts"
 import {
   change,
   expectOk,
@@ -716,6 +716,65 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
       }
       yield* expectOk(joinThrough(guest, roomId, red))
       yield* talk({ alice: founder, bob: guest, room_id: roomId })
+    })
+  )
+
+  it.effect("a server that returns to a room, or misses events, fetches only what it does not know of the state", () =>
+    Effect.gen(function* () {
+      const here = yield* sceneOf("11")
+      const { alice, blue, bob, evil, mallory, room: known, room_id } = here
+      yield* expectOk(bob.ask("POST", `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/leave`, {}))
+      const left = yield* evil.receives((event) => event.room_id === room_id && isMember(bob.userId, "leave")(event))
+      const member = (userId: string, place: EventPlaceLie) => {
+        const content = { membership: "join" }
+        return evil.event(known, { type: "m.room.member", state_key: userId, sender: userId, content }, place)
+      }
+      const carol = member("@carol:evil.test", { prevEvents: [left] })
+      const template = member(bob.userId, { prevEvents: [carol], state: [left] })
+      const leftOut = new Set([bob.userId, "@carol:evil.test"])
+      const state = [...known.state.values()].filter(({ state_key }) => !leftOut.has(state_key!)).concat(left, carol)
+      const pdus = (events: ReadonlyArray<Event>) => events.map((each) => evil.toPdu(each))
+      const few = state.filter(({ state_key, type }) => type !== "m.room.member" || state_key !== "@carol:evil.test")
+      evil.respond = ({ path }) => {
+        if (path.startsWith("/v1/make_join/")) {
+          return { status: 200, body: { room_version: "11", event: known.version!.toTemplate(template) } }
+        }
+        if (path.startsWith("/v2/send_join/")) {
+          const partial = { members_omitted: true, servers_in_room: ["red.test", "evil.test"] }
+          return { status: 200, body: { ...partial, state: pdus(few), auth_chain: pdus(few) } }
+        }
+        if (path.startsWith("/v1/state_ids/")) {
+          return { status: 200, body: { pdu_ids: ids(state), auth_chain_ids: ids(few) } }
+        }
+        const asked = [carol, ...state].find((each) => path === `/v1/event/${each.event_id}`)
+        return asked === undefined
+          ? nothing
+          : { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: pdus([asked]) } }
+      }
+      const earlier = evil.asked.length
+      const path = `//_matrix/client/v3/join/${encodeURIComponent(room_id)}?via=evil.test`
+      yield* expectOk(bob.ask("POST", path, {}))
+      const [, handed, stateIds, ...events] = evil.asked.slice(earlier)
+      assert.match(handed!, /^\/v2\/send_join\/.*\?omit_members=true$/)
+      assert.match(stateIds!, /^\/v1\/state_ids\//)
+      assert.deepStrictEqual(events, [`/v1/event/${carol.event_id}`])
+      const joined = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/joined_members`
+      assert.sameMembers(Object.keys((yield* expectOk(bob.ask("GET", joined))).joined), [
+        ...[alice.userId, bob.userId, mallory],
+        "@carol:evil.test"
+      ])
+      // What follows an event that nobody has is placed by the state before it, of which all is known by now.
+      const lost = evil.event(
+        known,
+        { sender: "@carol:evil.test", content: { msgtype: "m.text", body: "lost and found" } },
+        { prevEvents: [imaginedHash()], state: [carol] }
+      )
+      const before = evil.asked.length
+      assert.deepStrictEqual(yield* evil.tell(blue, lost), [undefined])
+      const asked = evil.asked.slice(before)
+      assert.isTrue(asked.some((each) => each.startsWith("/v1/state_ids/")))
+      assert.isFalse(asked.some((each) => each.startsWith("/v1/state/")))
+      assert.isTrue((yield* readBack(bob, room_id)).some(({ content }) => content.body === "lost and found"))
     })
   )
 

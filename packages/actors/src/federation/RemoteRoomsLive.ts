@@ -4,7 +4,6 @@
  * Source: "Backfilling" and "PDUs and EDUs" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import type { StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { isRecommended, policyKeyId, type RoomPolicy } from "@greenroom/room/RoomPolicy"
@@ -12,10 +11,11 @@ import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Effect, Layer, Result } from "effect"
 import { PolicyServer } from "../policy/PolicyServer.ts"
-import { RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
+import { type KnownEvents, RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { stripped } from "../room/ShownState.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
+import { makeRemoteStates, type StateQuestion, type StateRequests } from "./internal/RemoteStates.ts"
 import { PduVerification, problemText } from "./PduVerification.ts"
 import type { RemoteError } from "./RemoteError.ts"
 import { isDraft, type JoinAnswer, ServerServerClient } from "./ServerServerClient.ts"
@@ -31,7 +31,7 @@ const failureOf = (error: RemoteError): RemoteFailure =>
     : new RemoteFailure({ destination: error.destination, reason: error.reason })
 
 /** The requests about a room, in one of the dialects. */
-interface Dialect {
+interface Dialect extends StateRequests {
   readonly backfill: FederationClient["Service"]["backfill"]
   readonly missingEvents: (request: {
     readonly destination: ServerName
@@ -40,13 +40,12 @@ interface Dialect {
     readonly latest: ReadonlyArray<EventId>
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<JsonObject>, RemoteFailure>
-  readonly state: (destination: ServerName, roomId: RoomId, at: EventId) => Effect.Effect<StateAnswer, RemoteError>
-  readonly event: FederationClient["Service"]["getPdu"]
   readonly sendJoin: (
     destination: ServerName,
     roomId: RoomId,
     eventId: EventId,
-    pdu: JsonObject
+    pdu: JsonObject,
+    omitMembers: boolean
   ) => Effect.Effect<JoinAnswer, RemoteError>
   readonly sendMembership: ServerServerClient["Service"]["sendMembership"]
   readonly invite: ServerServerClient["Service"]["invite"]
@@ -117,6 +116,7 @@ const make = Effect.gen(function* () {
     missingEvents: ({ destination, earliest, latest, limit, roomId }) =>
       Effect.mapError(todays.getMissingEvents(destination, roomId, earliest, latest, limit), failureOf),
     state: todays.getState,
+    stateIds: todays.getStateIds,
     event: todays.getEvent,
     sendJoin: todays.sendJoin,
     sendMembership: todays.sendMembership,
@@ -156,6 +156,13 @@ const make = Effect.gen(function* () {
     return yield* new RemoteFailure({ destination: via, reason: "the signature is not by the key of m.room.policy" })
   })
 
+  const remoteState = makeRemoteStates(failureOf)
+
+  const stateAt = (question: StateQuestion, voucher?: ServerName) =>
+    remoteState(dialectOf(question.version), question, (pdus) =>
+      good(question.destination, question.version, question.roomId, pdus, voucher)
+    )
+
   return RemoteRooms.of({
     verify,
     askPolicy,
@@ -168,13 +175,7 @@ const make = Effect.gen(function* () {
       Effect.flatMap(dialectOf(version).missingEvents({ destination, roomId, earliest, latest, limit }), (pdus) =>
         good(destination, version, roomId, pdus)
       ),
-    stateAt: Effect.fnUntraced(function* (destination, version, roomId, at) {
-      const { auth_chain, pdus } = yield* Effect.mapError(dialectOf(version).state(destination, roomId, at), failureOf)
-      return {
-        state: yield* good(destination, version, roomId, pdus),
-        authChain: yield* good(destination, version, roomId, auth_chain)
-      }
-    }),
+    stateAt: (destination, version, roomId, at, known) => stateAt({ destination, version, roomId, at, known }),
     event: Effect.fnUntraced(function* (destination, version, roomId, eventId) {
       const pdu = yield* Effect.mapError(dialectOf(version).event(destination, eventId), failureOf)
       const event = yield* verifyOne(destination, version, pdu)
@@ -183,20 +184,27 @@ const make = Effect.gen(function* () {
     }),
     makeMembership: (destination, handshake, roomId, userId) =>
       Effect.mapError(todays.makeMembership(destination, handshake, roomId, userId), failureOf),
-    sendJoin: Effect.fnUntraced(function* (destination, version, event) {
+    sendJoin: Effect.fnUntraced(function* (destination, version, event, known) {
+      const { event_id: at, room_id: roomId } = event
       const answer = yield* Effect.mapError(
-        dialectOf(version).sendJoin(destination, event.room_id, event.event_id, version.toPdu(event)),
+        dialectOf(version).sendJoin(destination, roomId, at, version.toPdu(event), known !== undefined),
         failureOf
       )
       const signed = answer.event === undefined ? undefined : yield* verifyOne(destination, version, answer.event)
       if (signed !== undefined && signed.event_id !== event.event_id) {
         return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
       }
-      return {
-        event: signed,
-        state: yield* good(destination, version, event.room_id, answer.state, destination),
-        authChain: yield* good(destination, version, event.room_id, answer.auth_chain, destination)
-      }
+      const state = yield* good(destination, version, roomId, answer.state, destination)
+      const authChain = yield* good(destination, version, roomId, answer.auth_chain, destination)
+      if (answer.members_omitted !== true) return { event: signed, state, authChain }
+      const given = new Map([...authChain, ...state].map((each) => [each.event_id, each]))
+      const alsoGiven: KnownEvents = (ids) =>
+        Effect.map(
+          known === undefined ? Effect.succeed(new Map<EventId, Event>()) : known(ids),
+          (found) => new Map([...given, ...found])
+        )
+      const whole = yield* stateAt({ destination, version, roomId, at, known: alsoGiven }, destination)
+      return { event: signed, state: whole.state, authChain: [...authChain, ...whole.authChain] }
     }),
     joinedThrough: (destination, roomId) => verification.joinedThrough(roomId, destination),
     sendMembership: (destination, version, handshake, event) =>

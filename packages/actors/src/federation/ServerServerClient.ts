@@ -53,6 +53,8 @@ export interface JoinAnswer {
   readonly state: ReadonlyArray<JsonObject>
   readonly auth_chain: ReadonlyArray<JsonObject>
   readonly event?: JsonObject
+  /** Memberships may be missing in the state. */
+  readonly members_omitted?: true
 }
 
 /** An invite of a user of another server, with the version of the room and what the user is shown of it. */
@@ -64,7 +66,13 @@ export interface OutgoingInvite {
 
 const readJoin = (answer: JsonObject): JoinAnswer | undefined => {
   const joined = readJoined(answer)
-  return joined === undefined || !isJsonObject(answer.event) ? joined : { ...joined, event: answer.event }
+  return joined === undefined
+    ? undefined
+    : {
+        ...joined,
+        ...(isJsonObject(answer.event) ? { event: answer.event } : {}),
+        ...(answer.members_omitted === true ? { members_omitted: true } : {})
+      }
 }
 
 const readIds = (value: unknown): ReadonlyArray<EventId> | undefined =>
@@ -250,7 +258,14 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         maxBytes: answerLimits.pages,
         read: (answer) => objects(answer.events)?.slice(0, limit)
       }),
-    sendJoin: (destination: ServerName, roomId: RoomId, eventId: EventId, pdu: JsonObject) => {
+    /** `omitMembers` lets the other server leave out memberships. */
+    sendJoin: (
+      destination: ServerName,
+      roomId: RoomId,
+      eventId: EventId,
+      pdu: JsonObject,
+      omitMembers: boolean
+    ): Effect.Effect<JoinAnswer, RemoteError> => {
       const asked = {
         destination,
         method: "PUT" as const,
@@ -261,7 +276,10 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         read: readJoin
       }
       return newest(
-        { ...asked, uri: path("v2", "send_join", roomId, eventId) },
+        {
+          ...asked,
+          uri: withQuery(path("v2", "send_join", roomId, eventId), [["omit_members", omitMembers ? "true" : undefined]])
+        },
         { ...asked, uri: path("v1", "send_join", roomId, eventId) }
       )
     },

@@ -30,6 +30,9 @@ export interface RemoteState {
 
 export type MembershipHandshake = "join" | "leave" | "knock"
 
+/** Which of some events a room knows already, by their IDs. */
+export type KnownEvents = (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyMap<EventId, Event>>
+
 /** What a server answers to a join. */
 export interface RemoteJoin extends RemoteState {
   /** The join with the signature of the server that let the user in, where the room is restricted. */
@@ -61,12 +64,13 @@ export class RemoteRooms extends Context.Service<
       latest: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<Event>, RemoteFailure>
-    /** The state before an event. */
+    /** The state before an event. Of it only what is not `known` is fetched, where the other server can give it so. */
     readonly stateAt: (
       destination: ServerName,
       version: RoomVersion,
       roomId: RoomId,
-      at: EventId
+      at: EventId,
+      known: KnownEvents
     ) => Effect.Effect<RemoteState, RemoteFailure>
     readonly event: (
       destination: ServerName,
@@ -81,11 +85,16 @@ export class RemoteRooms extends Context.Service<
       roomId: RoomId,
       userId: UserId
     ) => Effect.Effect<{ readonly room_version: string; readonly event: JsonObject }, RemoteFailure>
-    /** Hands over the join of our user. The destination vouches for the keys of those who signed the state. */
+    /**
+     * Hands over the join of our user. The destination vouches for the keys of those who signed the state. With `known`, for
+     * a room whose members are mostly known from an earlier stay, the state comes without members at first, and those
+     * that are unknown are fetched before this returns: the state is always whole.
+     */
     readonly sendJoin: (
       destination: ServerName,
       version: RoomVersion,
-      event: Event
+      event: Event,
+      known?: KnownEvents
     ) => Effect.Effect<RemoteJoin, RemoteFailure>
     /** This server has joined the room through that one, which vouches for keys in it from now on. */
     readonly joinedThrough: (destination: ServerName, roomId: RoomId) => Effect.Effect<void>

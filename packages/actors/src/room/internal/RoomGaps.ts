@@ -162,7 +162,9 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     const findStates = Effect.gen(function* () {
       const { open } = yield* borders()
       for (const event of topologicalOrder(open).slice(0, maxStates)) {
-        const state = yield* Effect.option(remote.stateAt(origin, version, roomId, event.event_id))
+        const state = yield* Effect.option(
+          remote.stateAt(origin, version, roomId, event.event_id, graph.knownBodies(room))
+        )
         if (state._tag === "Some") states.set(event.event_id, state.value)
       }
     })
@@ -195,7 +197,9 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
           return cited?.type === "m.room.member" && cited.state_key === sender && cited.content.membership === "join"
         })
       for (const event of [...strangers.values()].filter(cites).slice(0, maxStates)) {
-        const state = yield* Effect.option(remote.stateAt(origin, version, roomId, event.event_id))
+        const state = yield* Effect.option(
+          remote.stateAt(origin, version, roomId, event.event_id, graph.knownBodies(room))
+        )
         if (state._tag === "Some") states.set(event.event_id, state.value)
       }
     })

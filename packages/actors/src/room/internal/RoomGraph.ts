@@ -20,6 +20,7 @@ import { type ClientTransaction, type CommitFailed, EventStatus, type StaleWrite
 import { EventStore } from "@greenroom/store/EventStore"
 import type { StateId, StateRef } from "@greenroom/store/StateStore"
 import { Effect, Result } from "effect"
+import type { KnownEvents } from "../RemoteRooms.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
 import { makeRoomEvents } from "./RoomEvents.ts"
 import { makeRoomResolution, type PointState } from "./RoomResolution.ts"
@@ -388,7 +389,13 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     }
   })
 
-  return { known, place, build, settled }
+  /** The events that the room knows, for whoever asks another server for the rest. */
+  const knownBodies =
+    (room: RoomState): KnownEvents =>
+    (ids) =>
+      Effect.map(known(room, ids), (found) => new Map([...found].map(([id, { event }]) => [id, event])))
+
+  return { known, knownBodies, place, build, settled }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>

@@ -252,7 +252,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     const { event, version } = yield* complete(server, "join", userId, content)
     yield* unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
     let isRefused = false
-    const sent = Effect.tapError(remote.sendJoin(server, version, event), ({ errcode }) =>
+    const sent = Effect.tapError(remote.sendJoin(server, version, event, yield* earlierMembers), ({ errcode }) =>
       Effect.sync(() => {
         isRefused = errcode !== undefined
       })
@@ -277,6 +277,11 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     )
     yield* unfinished.remove(roomId, userId)
   })
+
+  /** What the room knows, where this server took part in it before: of the members it then needs the new ones alone. */
+  const earlierMembers = Effect.map(Effect.option(load), (found) =>
+    Option.isSome(found) && found.value.current.size > 0 ? graph.knownBodies(found.value) : undefined
+  )
 
   const takeJoin = Effect.fnUntraced(function* (
     server: ServerName,
