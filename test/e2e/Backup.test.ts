@@ -1,6 +1,7 @@
 /**
  * Backups as operators make and restore them: by the command, of a server that people use, into a place on another machine.
  */
+import { createHash, randomBytes } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -61,26 +62,78 @@ const sync = (person: Person, since?: string) =>
     succeeded
   )
 
-/** A server with a talk that goes on while it is backed up, and after that. */
-const backUp = Effect.fnUntraced(function* (scene: Scene, file: string, words: ReadonlyArray<string>) {
+interface Upload {
+  /** `mxc://server/id` */
+  readonly uri: string
+  readonly bytes: Buffer
+}
+
+/** Random bytes, more than a frame of a backup has. */
+const upload = Effect.fnUntraced(function* (scene: Scene, person: Person) {
+  const bytes = randomBytes(1_200_000)
+  const headers = { authorization: `Bearer ${person.token}`, "content-type": "application/octet-stream" }
+  const url = `${scene.gateway.url}/_matrix/media/v3/upload`
+  const answer = yield* Effect.promise(async () => (await fetch(url, { method: "POST", headers, body: bytes })).json())
+  return { uri: (answer as { readonly content_uri: string }).content_uri, bytes }
+})
+
+/** The content, or the status where it is not served. */
+const download = (scene: Scene, person: Person, { uri }: Upload) =>
+  Effect.promise(async () => {
+    const url = `${scene.gateway.url}/_matrix/client/v1/media/download/${uri.slice("mxc://".length)}`
+    const response = await fetch(url, { headers: { authorization: `Bearer ${person.token}` } })
+    const bytes = Buffer.from(await response.arrayBuffer())
+    return response.status === 200 ? bytes : response.status
+  })
+
+/** Where the content repository has a file. */
+const storedAt = (dataDir: string, { bytes }: Upload): string => {
+  const name = createHash("sha256").update(bytes).digest("hex")
+  return path.join(dataDir, "media/content", name.slice(0, 2), name.slice(2))
+}
+
+/** A server with a talk that goes on while it is backed up, and after that; and a file that is well, one that is lost and one that is damaged. */
+const backUp = Effect.fnUntraced(function* (
+  scene: Scene,
+  file: string,
+  dataDir: string,
+  words: ReadonlyArray<string> = []
+) {
   const alice = yield* scene.register("alice")
+  const [well, lost, damaged] = [yield* upload(scene, alice), yield* upload(scene, alice), yield* upload(scene, alice)]
+  yield* Effect.promise(() => fs.rm(storedAt(dataDir, lost)))
+  yield* Effect.promise(() => fs.writeFile(storedAt(dataDir, damaged), "rotten"))
   const created = succeeded(yield* alice.ask("POST", `${v3}/createRoom`, { name: "Green" }))
   const room: string = created.body.room_id
   for (let number = 0; number < 20; number++) yield* say(alice, room, `before-${number}`)
-  const { acknowledged: during, result } = yield* sayUntil(alice, room, "during", greenroom(["backup", file, ...words]))
+  const { acknowledged: during, result } = yield* sayUntil(
+    alice,
+    room,
+    "during",
+    greenroom(["backup", file, "--data-dir", dataDir, "--json", ...words])
+  )
   assert.strictEqual(result.code, 0, result.error)
+  assert.deepStrictEqual(JSON.parse(result.out).files, {
+    count: 2,
+    bytes: well.bytes.length + "rotten".length,
+    missing: 1,
+    damaged: 1
+  })
   yield* say(alice, room, "lost-1")
   const newer = (yield* sync(alice)).body.next_batch as string
   yield* say(alice, room, "lost-2")
-  return { alice, during, newer, room }
+  return { alice, damaged, during, lost, newer, room, well }
 })
 
 /** What people find on the restored server. */
 const expectRestored = Effect.fnUntraced(function* (
   scene: Scene,
-  { alice: { token, userId }, during, newer, room }: Effect.Success<ReturnType<typeof backUp>>
+  { alice: { token, userId }, damaged, during, lost, newer, room, well }: Effect.Success<ReturnType<typeof backUp>>
 ) {
   const alice = scene.person({ user_id: userId, access_token: token })
+  assert.deepStrictEqual(yield* download(scene, alice, well), well.bytes)
+  assert.strictEqual(yield* download(scene, alice, lost), 404)
+  assert.strictEqual(yield* download(scene, alice, damaged), 404)
   const texts = yield* textsOf(alice, room)
   assert.deepStrictEqual(
     texts.slice(0, 20),
@@ -111,11 +164,12 @@ describe("greenroom backup and restore", () => {
         const [first, second] = [yield* GatewayProcess.temporaryDirectory, yield* GatewayProcess.temporaryDirectory]
         const [from, to] = [path.join(first, "data"), path.join(second, "data")]
         const file = path.join(first, "green.backup")
-        const talk = yield* withGateway({ dataDir: from }, (scene) => backUp(scene, file, ["--data-dir", from]))
+        const talk = yield* withGateway({ dataDir: from }, (scene) => backUp(scene, file, from))
         const place = ["--data-dir", to, "--server-name", GatewayProcess.serverName]
         const restored = yield* greenroom(["restore", file, ...place, "--json"])
         assert.strictEqual(restored.code, 0, restored.error)
-        assert.strictEqual(JSON.parse(restored.out).server_name, GatewayProcess.serverName)
+        const { files, server_name } = JSON.parse(restored.out)
+        assert.deepStrictEqual([server_name, files], [GatewayProcess.serverName, { count: 1, damaged: 1 }])
         yield* withGateway({ dataDir: to }, (scene) => expectRestored(scene, talk))
         const again = yield* greenroom(["restore", file, ...place])
         assert.strictEqual(again.code, 1)
@@ -131,16 +185,20 @@ describe("greenroom backup and restore", () => {
         const directory = yield* GatewayProcess.temporaryDirectory
         const file = path.join(directory, "green.backup")
         const [from, to] = [yield* TestDatabase.url, yield* TestDatabase.emptyUrl]
-        const at = (url: Redacted.Redacted) => ["--data-dir", directory, "--database-url", Redacted.value(url)]
+        const at = (url: Redacted.Redacted) => ["--database-url", Redacted.value(url)]
+        const dataDir = path.join(directory, "restored")
         const talk = yield* withGateway({ dataDir: directory, databaseUrl: from }, (scene) =>
-          backUp(scene, file, [...at(from), "--rate", "500k"])
+          backUp(scene, file, directory, [...at(from), "--rate", "2M"])
         )
         const own = [...at(to), "--server-name", GatewayProcess.serverName]
-        const restore = (name: string, words: ReadonlyArray<string> = own) =>
-          Effect.map(greenroom(["restore", path.join(directory, name), ...words]), ({ code, error }) => {
-            assert.strictEqual(code, code === 0 ? 0 : 1)
-            return error
-          })
+        const restore = (name: string, words = own, environment = {}) =>
+          Effect.map(
+            greenroom(["restore", path.join(directory, name), "--data-dir", dataDir, ...words], environment),
+            ({ code, error }) => {
+              assert.strictEqual(code, error === "" ? 0 : 1)
+              return error
+            }
+          )
         const write = (name: string, bytes: Uint8Array) =>
           Effect.promise(() => fs.writeFile(path.join(directory, name), bytes))
         const whole = yield* Effect.promise(() => fs.readFile(file))
@@ -155,17 +213,19 @@ describe("greenroom backup and restore", () => {
         assert.match(yield* restore("changed"), /changed is damaged\. Nothing was restored\.\n$/)
         yield* write("foreign", Buffer.from("PGDMP and so on"))
         assert.match(yield* restore("foreign"), /foreign is no backup of Greenroom\. Nothing was restored\.\n$/)
-        yield* write("newer", Buffer.concat([Buffer.from("greenroom-backup 2\n"), whole.subarray(19)]))
+        yield* write("newer", Buffer.concat([Buffer.from("greenroom-backup 3\n"), whole.subarray(19)]))
         assert.match(yield* restore("newer"), /newer is a backup of a newer Greenroom/)
         assert.match(yield* restore("nothing"), /nothing is not there\. Nothing was restored\.\n$/)
         const other = yield* restore("green.backup", [...at(to), "--server-name", "other.test"])
         assert.match(other, /is of the server green\.test, and the settings say other\.test/)
         assert.match(yield* restore("green.backup", [...at(from), "--server-name", "green.test"]), /has tables/)
-        const second = yield* greenroom(["backup", file, ...at(from)])
+        const second = yield* greenroom(["backup", file, "--data-dir", directory, ...at(from)])
         assert.match(second.error, /is there already: a backup does not replace another one/)
 
-        assert.strictEqual(yield* restore("green.backup"), "", "nothing was left behind by what was refused")
-        yield* withGateway({ dataDir: directory, databaseUrl: to }, (scene) => expectRestored(scene, talk))
+        const noDirectory = yield* restore("green.backup", own, { GREENROOM_MEDIA_DIRECTORY: file })
+        assert.match(noDirectory, /could not be restored: .*not a directory, .*green\.backup/)
+        assert.strictEqual(yield* restore("green.backup"), "", "nothing was left behind by what failed")
+        yield* withGateway({ dataDir, databaseUrl: to }, (scene) => expectRestored(scene, talk))
       }).pipe(Effect.scoped),
     240_000
   )

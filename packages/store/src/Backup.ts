@@ -1,9 +1,12 @@
 /**
- * A backup of the database as one file, made while the server runs: all tables as they were at one instant
- * (`REPEATABLE READ`). It needs no programs of PostgreSQL, which the embedded one does not bring, and is read by any later
- * version of Greenroom on any version of PostgreSQL (`Restore.ts`).
+ * A backup of a home server as one file, made while the server runs: all tables as they were at one instant
+ * (`REPEATABLE READ`), and the uploaded files that they name. It needs no programs of PostgreSQL, which the embedded one does
+ * not bring, and is read by any later version of Greenroom on any version of PostgreSQL (`Restore.ts`).
  *
- * The file is the line `greenroom-backup 1`, then frames, compressed by zstd. A frame is a byte for its type, its length in
+ * A file is stored before the row that names it is committed, and never changes: the files that the snapshot names are on the
+ * disk when they are read, unless the server removed them since. Such a file is left out.
+ *
+ * The backup is the line `greenroom-backup 2`, then frames, compressed by zstd. A frame is a byte for its type, its length in
  * four bytes, and its payload:
  *
  * | type | payload |
@@ -12,7 +15,12 @@
  * | `T` | JSON: a table begins, its name and columns |
  * | `D` | rows of the table, as COPY writes them |
  * | `R` | JSON: the table ends, and how many rows it has |
+ * | `F` | JSON: an uploaded file begins, its SHA-256 |
+ * | `C` | bytes of the file |
+ * | `Z` | JSON: the file ends, and its size |
  * | `E` | JSON: the end, with the SHA-256 of all frames before it |
+ *
+ * Version 1 had no uploaded files.
  */
 import { createHash } from "node:crypto"
 import { createWriteStream } from "node:fs"
@@ -25,8 +33,11 @@ import { createZstdCompress } from "node:zlib"
 import { Data, Effect, Redacted } from "effect"
 import type { Client } from "pg"
 
-/** The first line of the file. */
-export const magic = "greenroom-backup 1\n"
+/** The first line of the file, with the version of the format. */
+export const magic = (version = newestFormat): string => `greenroom-backup ${version}\n`
+
+/** The newest version of the format, which is written. */
+export const newestFormat = 2
 
 /** What a backup says of itself. */
 export interface BackupHeader {
@@ -37,6 +48,8 @@ export interface BackupHeader {
   readonly tables: ReadonlyArray<string>
   /** The last value of each sequence. */
   readonly sequences: { readonly [name: string]: string }
+  /** Whether uploaded files are in it. Absent (version 1): no. */
+  readonly files?: boolean
 }
 
 /** A table within a backup. */
@@ -48,16 +61,25 @@ export interface BackupTable {
 /** The backup could not be made or restored; the message is for the operator. */
 export class BackupFailed extends Data.TaggedError("BackupFailed")<{ readonly message: string }> {}
 
-/** How far it is: the table that is being copied, and bytes before compression. */
+/** How far it is. */
 export interface BackupProgress {
-  readonly table: string
+  /** What is being copied: a table, or `uploaded files`. */
+  readonly what: string
+  /** Bytes before compression. */
   readonly bytes: number
+  /** Between 0 and 1; of a backup it is an estimate. */
+  readonly done: number
 }
+
+/** Reads an uploaded file. Undefined where it is not there. */
+export type ReadFile = (sha256: Uint8Array) => Promise<Readable | undefined>
 
 export interface BackupOptions {
   readonly url: Redacted.Redacted
   /** Must not be there yet. */
   readonly file: string
+  /** Where uploaded files are. Absent: the backup is of the database alone. */
+  readonly readFile?: ReadFile | undefined
   /** At most so many bytes a second, before compression. Default: as fast as it goes. */
   readonly rate?: number | undefined
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined
@@ -95,14 +117,18 @@ export const withClient = async <A>(url: Redacted.Redacted, use: (client: Client
   }
 }
 
+/** What an error says, with what it comes from: a full disk, say. */
+const reasonOf = (error: unknown): string =>
+  error instanceof Error
+    ? [error.message, ...(error.cause instanceof Error ? [error.cause.message] : [])].join(": ")
+    : String(error)
+
 /** Runs a part of a backup, with errors for the operator. */
 export const attempt = <A>(what: string, run: () => Promise<A>): Effect.Effect<A, BackupFailed> =>
   Effect.tryPromise({
     try: run,
     catch: (error) =>
-      error instanceof BackupFailed
-        ? error
-        : new BackupFailed({ message: `${what}: ${error instanceof Error ? error.message : error}` })
+      error instanceof BackupFailed ? error : new BackupFailed({ message: `${what}: ${reasonOf(error)}` })
   })
 
 const frame = (type: string, payload: Buffer): Buffer => {
@@ -137,7 +163,7 @@ const tablesOf = async (client: Client): Promise<ReadonlyArray<BackupTable>> => 
   return ordered
 }
 
-const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>): Promise<BackupHeader> => {
+const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>, files: boolean): Promise<BackupHeader> => {
   const { rows } = await client.query<{ server_name: string | null; migration: number | null }>(`
     SELECT (SELECT value FROM server_settings WHERE name = 'server_name') AS server_name,
       (SELECT max(migration_id) FROM migrations) AS migration`)
@@ -153,8 +179,35 @@ const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>): Pro
     migration,
     created_ts: Date.now(),
     tables: tables.map(({ name }) => name),
-    sequences: Object.fromEntries(sequences.map(({ name, value }) => [name, value]))
+    sequences: Object.fromEntries(sequences.map(({ name, value }) => [name, value])),
+    files
   }
+}
+
+/** The bytes of a SHA-256. */
+const hashLength = 32
+
+/** The uploaded files that the snapshot names: their hashes, one after the other, and how many bytes they have. */
+interface NamedFiles {
+  readonly hashes: Buffer
+  readonly bytes: number
+}
+
+const filesOf = async (client: Client): Promise<NamedFiles> => {
+  const { rows } = await client.query<{ hashes: Buffer | null; bytes: string }>(`
+    SELECT string_agg(sha256, ''::bytea ORDER BY sha256) AS hashes, coalesce(sum(size), 0)::text AS bytes FROM media_blobs b
+    WHERE EXISTS (SELECT FROM media m WHERE m.sha256 = b.sha256)
+      OR EXISTS (SELECT FROM media_thumbnails t WHERE t.sha256 = b.sha256)`)
+  return { hashes: rows[0]!.hashes ?? Buffer.alloc(0), bytes: Number(rows[0]!.bytes) }
+}
+
+/** About how many bytes the tables have. */
+const sizeOf = async (client: Client, tables: ReadonlyArray<BackupTable>): Promise<number> => {
+  const { rows } = await client.query<{ bytes: string }>(
+    "SELECT coalesce(sum(pg_table_size(quote_ident(name)::regclass)), 0)::text AS bytes FROM unnest($1::text[]) AS name",
+    [tables.map(({ name }) => name)]
+  )
+  return Number(rows[0]!.bytes)
 }
 
 async function* rowsOf(client: Client, table: BackupTable): AsyncGenerator<Buffer, number> {
@@ -166,32 +219,81 @@ async function* rowsOf(client: Client, table: BackupTable): AsyncGenerator<Buffe
   return stream.rowCount
 }
 
-/** All frames of the backup, from the snapshot of the transaction that the connection is in. */
+/** What became of the uploaded files. */
+interface FileCount {
+  files: number
+  bytes: number
+  missing: number
+  damaged: number
+}
+
+/** The frames of one file, whose bytes are counted. Content that is not what its name says is counted as damaged. */
+async function* contentOf(sha256: Buffer, source: Readable, count: FileCount): AsyncGenerator<Buffer> {
+  const hash = createHash("sha256")
+  let size = 0
+  yield jsonFrame("F", { sha256: sha256.toString("hex") })
+  try {
+    for await (const chunk of source as AsyncIterable<Buffer>) {
+      hash.update(chunk)
+      size += chunk.length
+      for (let at = 0; at < chunk.length; at += maxFrame) yield frame("C", chunk.subarray(at, at + maxFrame))
+    }
+  } catch {
+    // A file of which a part cannot be read is damaged: `restore` leaves it out, since its hash is another one.
+  }
+  yield jsonFrame("Z", { size })
+  count.files += 1
+  count.bytes += size
+  if (!hash.digest().equals(sha256)) count.damaged += 1
+}
+
+async function* framesOfFiles(hashes: Buffer, readFile: ReadFile, count: FileCount): AsyncGenerator<Buffer> {
+  for (let at = 0; at < hashes.length; at += hashLength) {
+    const sha256 = hashes.subarray(at, at + hashLength)
+    const source = await readFile(sha256)
+    if (source === undefined) count.missing += 1
+    else yield* contentOf(sha256, source, count)
+  }
+}
+
+async function* framesOfTable(client: Client, table: BackupTable): AsyncGenerator<Buffer> {
+  yield jsonFrame("T", table)
+  const rows = yield* rowsOf(client, table)
+  yield jsonFrame("R", { rows })
+}
+
+/** What is backed up, as the transaction of the connection sees it. */
+interface Contents {
+  readonly client: Client
+  readonly tables: ReadonlyArray<BackupTable>
+  readonly header: BackupHeader
+  readonly files: NamedFiles
+  /** The estimated size of tables and files, in bytes. */
+  readonly size: number
+}
+
+/** All frames of the backup. The transaction ends with the last table, so that files do not hold up VACUUM. */
 async function* framesOf(
-  client: Client,
-  tables: ReadonlyArray<BackupTable>,
-  header: BackupHeader,
-  onProgress: (progress: BackupProgress) => void
+  { client, files, header, size, tables }: Contents,
+  { onProgress = () => {}, readFile }: BackupOptions,
+  count: FileCount
 ): AsyncGenerator<Buffer> {
   const hash = createHash("sha256")
-  const hashed = (made: Buffer): Buffer => {
-    hash.update(made)
-    return made
-  }
   let bytes = 0
-  yield hashed(jsonFrame("H", header))
-  for (const table of tables) {
-    yield hashed(jsonFrame("T", table))
-    const copied = rowsOf(client, table)
-    let next = await copied.next()
-    while (!next.done) {
-      yield hashed(next.value)
-      bytes += next.value.length
-      onProgress({ table: table.name, bytes })
-      next = await copied.next()
+  const passed = async function* (what: string, frames: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const made of frames) {
+      hash.update(made)
+      bytes += made.length
+      onProgress({ what, bytes, done: Math.min(bytes / Math.max(size, 1), 0.99) })
+      yield made
     }
-    yield hashed(jsonFrame("R", { rows: next.value }))
   }
+  const head = jsonFrame("H", header)
+  hash.update(head)
+  yield head
+  for (const table of tables) yield* passed(table.name, framesOfTable(client, table))
+  await client.query("COMMIT")
+  if (readFile !== undefined) yield* passed("uploaded files", framesOfFiles(files.hashes, readFile, count))
   yield jsonFrame("E", { sha256: hash.digest("hex") })
 }
 
@@ -214,6 +316,13 @@ export interface BackupReport {
   readonly header: BackupHeader
   /** The size of the file. */
   readonly bytes: number
+  /** The uploaded files in it: how many, and their bytes. */
+  readonly files: number
+  readonly fileBytes: number
+  /** Uploaded files that the database names and that were not there. */
+  readonly missing: number
+  /** Uploaded files that could not be read, or whose content is not what it was. `restore` leaves them out. */
+  readonly damaged: number
 }
 
 const isThere = (file: string): Promise<boolean> =>
@@ -222,31 +331,41 @@ const isThere = (file: string): Promise<boolean> =>
     () => false
   )
 
+/** Begins the transaction whose snapshot is backed up. */
+const snapshot = async (client: Client, withFiles: boolean): Promise<Contents> => {
+  await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+  await client.query("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+  const tables = await tablesOf(client)
+  const header = await headerOf(client, tables, withFiles)
+  const files = withFiles ? await filesOf(client) : { hashes: Buffer.alloc(0), bytes: 0 }
+  return { client, tables, header, files, size: (await sizeOf(client, tables)) + files.bytes }
+}
+
 /** The file appears under its name when it is whole and on the disk. */
-const write = async ({ file, onProgress = () => {}, rate, url }: BackupOptions): Promise<BackupReport> => {
+const write = async (options: BackupOptions): Promise<BackupReport> => {
+  const { file, rate, readFile, url } = options
   if (await isThere(file)) {
     throw new BackupFailed({ message: `${file} is there already: a backup does not replace another one` })
   }
   const unfinished = `${file}.unfinished`
+  const count: FileCount = { files: 0, bytes: 0, missing: 0, damaged: 0 }
   try {
-    await fs.writeFile(unfinished, magic, { mode: 0o600 })
+    await fs.writeFile(unfinished, magic(), { mode: 0o600 })
     const header = await withClient(url, async (client) => {
-      await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-      await client.query("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
-      const tables = await tablesOf(client)
-      const header = await headerOf(client, tables)
+      const contents = await snapshot(client, readFile !== undefined)
       await pipeline(
-        Readable.from(framesOf(client, tables, header, onProgress)),
+        Readable.from(framesOf(contents, options, count)),
         throttled(rate),
         createZstdCompress(),
         createWriteStream(unfinished, { flags: "a", flush: true })
       )
-      return header
+      return contents.header
     })
     const { size } = await fs.stat(unfinished)
     await fs.rename(unfinished, file)
     await syncDirectory(path.dirname(path.resolve(file)))
-    return { file, header, bytes: size }
+    const { bytes: fileBytes, damaged, files, missing } = count
+    return { file, header, bytes: size, files, fileBytes, missing, damaged }
   } catch (error) {
     await fs.rm(unfinished, { force: true })
     throw error
@@ -258,6 +377,6 @@ const syncDirectory = async (directory: string): Promise<void> => {
   await handle.sync().finally(() => handle.close())
 }
 
-/** Writes a backup of the database. What fails leaves no file behind. */
+/** Writes a backup. What fails leaves no file behind. */
 export const backup = (options: BackupOptions): Effect.Effect<BackupReport, BackupFailed> =>
   attempt("The backup could not be made", () => write(options))

@@ -1,11 +1,12 @@
 /**
- * Restores a backup (`Backup.ts`) into an empty database. The file is read whole and checked before anything is written; what
- * fails after that leaves the database empty again.
+ * Restores a backup (`Backup.ts`) into an empty database, and its uploaded files into the content repository. The file is read
+ * whole and checked before anything is written; what fails after that leaves the database empty again, and removes the uploaded
+ * files that it added.
  */
 import { createHash } from "node:crypto"
 import { once } from "node:events"
 import * as fs from "node:fs"
-import { pipeline } from "node:stream"
+import { pipeline, Readable } from "node:stream"
 import { finished } from "node:stream/promises"
 import { createZstdDecompress } from "node:zlib"
 import { Effect, type Redacted } from "effect"
@@ -18,14 +19,26 @@ import {
   type BackupTable,
   copyTarget,
   magic,
+  newestFormat,
   withClient
 } from "./Backup.ts"
 import * as Database from "./Database.ts"
+
+/** Where uploaded files are restored. */
+export interface FileTarget {
+  /**
+   * Reads the content to its end, and stores it unless it is there. `damaged`: the content is not what the hash says, and was
+   * not stored.
+   */
+  readonly put: (sha256: Uint8Array, content: Readable) => Promise<"added" | "present" | "damaged">
+  readonly remove: (sha256: Uint8Array) => Promise<void>
+}
 
 export interface RestoreOptions {
   /** The database, which has no tables. */
   readonly url: Redacted.Redacted
   readonly file: string
+  readonly files: FileTarget
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined
 }
 
@@ -34,28 +47,43 @@ interface Frame {
   readonly payload: Buffer
 }
 
+/** What was restored. */
+export interface RestoreReport {
+  /** How many uploaded files the backup has, those that were there already included. */
+  readonly files: number
+  /** Uploaded files that were damaged when the backup was made, and are left out. */
+  readonly damaged: number
+}
+
+type OnProgress = (progress: BackupProgress) => void
+
 /** Longer than any frame that is written. */
 const maxFrame = 16 * 1024 * 1024
 
 const refuse = (file: string, problem: string): BackupFailed =>
   new BackupFailed({ message: `${file} ${problem}. Nothing was restored.` })
 
-/** The frames of a file. What is no backup, is cut off or damaged fails with `BackupFailed`. */
-async function* framesOf(file: string): AsyncGenerator<Frame> {
-  const start = Buffer.alloc(magic.length)
+/** Where the frames begin, in bytes. What is no backup, or a newer one, fails. */
+const readStart = async (file: string): Promise<number> => {
+  const start = Buffer.alloc(magic().length)
   const handle = await fs.promises.open(file, "r").catch((error: NodeJS.ErrnoException) => {
     throw refuse(file, error.code === "ENOENT" ? "is not there" : `cannot be read: ${error.message}`)
   })
   const { bytesRead } = await handle.read(start, 0, start.length, 0)
   await handle.close()
-  if (!start.subarray(0, bytesRead).equals(Buffer.from(magic))) {
-    const isOther = start.toString("latin1").startsWith("greenroom-backup ")
-    throw refuse(
-      file,
-      isOther ? "is a backup of a newer Greenroom: restore it with that one" : "is no backup of Greenroom"
-    )
+  const [line, version] = /^greenroom-backup ([0-9]+)\n?/.exec(start.toString("latin1", 0, bytesRead)) ?? []
+  if (line === undefined) throw refuse(file, "is no backup of Greenroom")
+  if (Number(version) > newestFormat || !line.endsWith("\n")) {
+    throw refuse(file, "is a backup of a newer Greenroom: restore it with that one")
   }
-  const source = fs.createReadStream(file, { start: magic.length })
+  return line.length
+}
+
+/** The frames of a file. What is no backup, is cut off or damaged fails with `BackupFailed`. */
+async function* framesOf(file: string, onProgress: (done: number) => void): AsyncGenerator<Frame> {
+  const begin = await readStart(file)
+  const { size } = await fs.promises.stat(file)
+  const source = fs.createReadStream(file, { start: begin })
   // What goes wrong ends the iteration below.
   const frames = pipeline(source, createZstdDecompress(), () => {})
   let rest: Buffer = Buffer.alloc(0)
@@ -67,6 +95,7 @@ async function* framesOf(file: string): AsyncGenerator<Frame> {
         const length = rest.readUInt32BE(at + 1)
         if (length > maxFrame) throw refuse(file, "is damaged")
         if (rest.length - at < 5 + length) break
+        onProgress((begin + source.bytesRead) / size)
         yield { type: rest.toString("latin1", at, at + 1), payload: rest.subarray(at + 5, at + 5 + length) }
         at += 5 + length
       }
@@ -93,11 +122,13 @@ const readHeader = (file: string, frame: Frame): BackupHeader => {
 }
 
 /** Reads the whole file and checks it. Gives what it says of itself. */
-const verify = async (file: string): Promise<BackupHeader> => {
+const verify = async (file: string, onProgress: OnProgress): Promise<BackupHeader> => {
   const hash = createHash("sha256")
   let header: BackupHeader | undefined
   let ended = false
-  for await (const frame of framesOf(file)) {
+  let bytes = 0
+  for await (const frame of framesOf(file, (done) => onProgress({ what: "checking the backup", bytes, done }))) {
+    bytes += frame.payload.length
     if (ended) throw refuse(file, "is damaged")
     header ??= readHeader(file, frame)
     if (frame.type === "E") {
@@ -115,9 +146,12 @@ const verify = async (file: string): Promise<BackupHeader> => {
 }
 
 /** Checks that the file is a whole backup which this program can restore. */
-export const checkBackup = (file: string): Effect.Effect<BackupHeader, BackupFailed> =>
+export const checkBackup = (
+  file: string,
+  onProgress: OnProgress = () => {}
+): Effect.Effect<BackupHeader, BackupFailed> =>
   attempt("The backup could not be read", async () => {
-    const header = await verify(file)
+    const header = await verify(file, onProgress)
     if (header.migration > Database.newestMigration) {
       const problem = `was made by a newer Greenroom (database version ${header.migration}, this one knows ${Database.newestMigration}): restore it with that one, or a newer one`
       throw refuse(file, problem)
@@ -139,41 +173,90 @@ const checkEmpty = async (client: Client): Promise<void> => {
 const quotedList = (names: ReadonlyArray<string>): string =>
   names.map((name) => `"${name.replaceAll('"', '""')}"`).join(", ")
 
-/** Loads the rows in one transaction. Triggers do not fire: what they would write is in the backup. */
+/** Stores the rows of a table, up to the frame that ends it. */
+const loadTable = async (client: Client, table: BackupTable, frames: AsyncIterable<Frame>, file: string) => {
+  const { from } = await import("pg-copy-streams")
+  const rows = client.query(from(`COPY ${copyTarget(table)} FROM STDIN`))
+  const stored = finished(rows)
+  stored.catch(() => {})
+  for await (const frame of frames) {
+    if (frame.type === "R") {
+      rows.end()
+      await stored
+      const expected = jsonOf<{ readonly rows: number }>(frame).rows
+      if (rows.rowCount === expected) return
+      throw refuse(file, `has ${expected} rows of ${table.name}, of which ${rows.rowCount} arrived`)
+    }
+    if (!rows.write(frame.payload)) await Promise.race([once(rows, "drain"), stored])
+  }
+}
+
+/** The bytes of an uploaded file, up to the frame that ends it. */
+async function* contentOf(frames: AsyncIterable<Frame>): AsyncGenerator<Buffer> {
+  for await (const { payload, type } of frames) {
+    if (type === "Z") return
+    yield payload
+  }
+}
+
+/** Stores uploaded files, and knows which of them were not there before. */
+const makeFiles = ({ put, remove }: FileTarget) => {
+  const added: Array<Uint8Array> = []
+  const report = { files: 0, damaged: 0 }
+  return {
+    report,
+    restore: async (frame: Frame, frames: AsyncIterable<Frame>) => {
+      const sha256 = Buffer.from(jsonOf<{ readonly sha256: string }>(frame).sha256, "hex")
+      const result = await put(sha256, Readable.from(contentOf(frames), { objectMode: false }))
+      if (result === "added") added.push(sha256)
+      report[result === "damaged" ? "damaged" : "files"] += 1
+    },
+    removeAdded: async () => {
+      for (const sha256 of added) await remove(sha256)
+    }
+  }
+}
+
+/** Loads rows and files in one transaction. Triggers do not fire: what they would write is in the backup. */
 const load = async (
   client: Client,
   header: BackupHeader,
-  { file, onProgress = () => {} }: RestoreOptions
+  { file, onProgress = () => {} }: RestoreOptions,
+  restoreFile: (frame: Frame, frames: AsyncIterable<Frame>) => Promise<void>
 ): Promise<void> => {
-  const { from } = await import("pg-copy-streams")
   const forAll = async (statement: (table: string) => string) => {
     for (const table of header.tables) await client.query(statement(quotedList([table])))
   }
   await client.query("BEGIN")
-  await client.query("SET LOCAL statement_timeout = 0")
+  await client.query("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
   await forAll((table) => `ALTER TABLE ${table} DISABLE TRIGGER USER`)
   await client.query(`TRUNCATE ${quotedList(header.tables)}`)
-  let table: BackupTable | undefined
-  let rows: ReturnType<typeof from> | undefined
-  let stored: Promise<void> | undefined
+  let what = ""
   let bytes = 0
-  for await (const frame of framesOf(file)) {
-    if (frame.type === "T") {
-      table = jsonOf<BackupTable>(frame)
-      rows = client.query(from(`COPY ${copyTarget(table)} FROM STDIN`))
-      stored = finished(rows)
-      stored.catch(() => {})
-    } else if (frame.type === "D") {
-      bytes += frame.payload.length
-      onProgress({ table: table!.name, bytes })
-      if (!rows!.write(frame.payload)) await Promise.race([once(rows!, "drain"), stored])
-    } else if (frame.type === "R") {
-      rows!.end()
-      await stored
-      const expected = jsonOf<{ readonly rows: number }>(frame).rows
-      if (rows!.rowCount !== expected)
-        throw refuse(file, `has ${expected} rows of ${table!.name}, of which ${rows!.rowCount} arrived`)
+  const source = framesOf(file, (done) => onProgress({ what, bytes, done }))
+  /** The same frames for several readers, one after the other: who stops reading does not end them. */
+  const frames: AsyncIterable<Frame> = {
+    [Symbol.asyncIterator]: () => ({
+      next: async () => {
+        const next = await source.next()
+        if (!next.done) bytes += next.value.payload.length
+        return next
+      }
+    })
+  }
+  try {
+    for await (const frame of frames) {
+      if (frame.type === "T") {
+        const table = jsonOf<BackupTable>(frame)
+        what = table.name
+        await loadTable(client, table, frames, file)
+      } else if (frame.type === "F") {
+        what = "uploaded files"
+        await restoreFile(frame, frames)
+      }
     }
+  } finally {
+    await source.return(undefined)
   }
   for (const [name, value] of Object.entries(header.sequences)) {
     await client.query("SELECT setval(format('%I', $1::text)::regclass, $2::bigint)", [name, value])
@@ -197,16 +280,28 @@ const empty = async (client: Client): Promise<void> => {
 }
 
 /** Restores a backup that `checkBackup` has checked, with its tables as they were; the next start of the server migrates them. */
-export const restore = Effect.fnUntraced(function* (header: BackupHeader, options: RestoreOptions) {
+export const restore = Effect.fnUntraced(function* (
+  header: BackupHeader,
+  options: RestoreOptions
+): Effect.fn.Return<RestoreReport, BackupFailed> {
   const onClient = (use: (client: Client) => Promise<void>) =>
     attempt("The backup could not be restored", () => withClient(options.url, use))
   yield* onClient(checkEmpty)
+  const files = makeFiles(options.files)
   const migrated = Database.migrateTo(header.migration).pipe(
     Effect.provide(Database.pool({ url: options.url, maxConnections: 2 })),
     Effect.mapError((error) => new BackupFailed({ message: `The tables could not be made: ${error.message}` }))
   )
   yield* Effect.andThen(
     migrated,
-    onClient((client) => load(client, header, options))
-  ).pipe(Effect.onError(() => Effect.ignore(onClient(empty))))
+    onClient((client) => load(client, header, options, files.restore))
+  ).pipe(
+    Effect.onError(() =>
+      Effect.andThen(
+        Effect.ignore(onClient(empty)),
+        Effect.ignore(attempt("Restored files could not be removed", files.removeAdded))
+      )
+    )
+  )
+  return files.report
 })

@@ -1,11 +1,15 @@
 /**
- * `greenroom backup FILE`: a backup of the database as one file, while the server runs or not.
+ * `greenroom backup FILE`: a backup of the database and the uploaded files as one file, while the server runs or not. Files in a
+ * bucket are left to the tools of the bucket.
  */
+import { readFile } from "@greenroom/actors/media/BackupFiles"
 import * as Backup from "@greenroom/store/Backup"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf, databaseUrlOf } from "./Connection.ts"
+import { bucketOf, mediaDirectoryOf, mediaFiles } from "./MediaPlace.ts"
 import { AdminFailure, place, print, time } from "./Place.ts"
 import { makeProgress, size } from "./Progress.ts"
 
@@ -27,21 +31,48 @@ const parseRate = Effect.fnUntraced(function* (text: string) {
     : yield* new AdminFailure({ message: "--rate must be a number of bytes, such as 500k or 10M" })
 })
 
-export const command = Command.make("backup", { ...place, file, rate }, (options) =>
+const withoutFiles = Flag.Boolean("without-files").pipe(
+  Flag.withDefault(false),
+  Flag.withDescription("Back up the database alone, not the uploaded files")
+)
+
+/** What the operator must know about the uploaded files. */
+const aboutFiles = (report: Backup.BackupReport, config: GatewayConfig): string => {
+  const bucket = bucketOf(config)
+  if (bucket !== undefined) return `Uploaded files are not in it: back up the bucket ${bucket} after it.`
+  if (report.header.files !== true) return `Uploaded files are not in it: copy ${mediaDirectoryOf(config)} after it.`
+  const { damaged, fileBytes, files, missing } = report
+  return [
+    `It has ${files} uploaded files, ${size(fileBytes)}.`,
+    ...(missing === 0 ? [] : [`${missing} files that the database names are not in ${mediaDirectoryOf(config)}.`]),
+    ...(damaged === 0 ? [] : [`${damaged} files are damaged in ${mediaDirectoryOf(config)}: restore leaves them out.`])
+  ].join(" ")
+}
+
+export const command = Command.make("backup", { ...place, file, rate, withoutFiles }, (options) =>
   Effect.gen(function* () {
     const bytesPerSecond = Option.isNone(options.rate) ? undefined : yield* parseRate(options.rate.value)
     const config = yield* configOf(options)
     const found = yield* databaseUrlOf(config)
     const url = Option.isSome(found) ? found.value : (yield* EmbeddedPostgres.make({ dataDir: config.dataDir })).url
+    const withFiles = !options.withoutFiles && bucketOf(config) === undefined
     const progress = makeProgress()
-    const { bytes, header } = yield* Backup.backup({
+    const report = yield* Backup.backup({
       url,
       file: options.file,
       rate: bytesPerSecond,
+      readFile: withFiles ? yield* readFile.pipe(Effect.provide(mediaFiles(config))) : undefined,
       onProgress: progress.show
     }).pipe(Effect.ensuring(Effect.sync(progress.clear)))
-    const value = { file: options.file, bytes, server_name: header.server_name, created_ts: header.created_ts }
-    const sentence = `${options.file}: ${header.server_name} as of ${time(header.created_ts)}, ${size(bytes)}. Keep it secret, and copy the files of ${config.mediaDirectory ?? "data/media"} beside it.`
+    const { bytes, damaged, fileBytes, files, header, missing } = report
+    const value = {
+      file: options.file,
+      bytes,
+      server_name: header.server_name,
+      created_ts: header.created_ts,
+      files: withFiles ? { count: files, bytes: fileBytes, missing, damaged } : null
+    }
+    const sentence = `${options.file}: ${header.server_name} as of ${time(header.created_ts)}, ${size(bytes)}. Keep it secret. ${aboutFiles(report, config)}`
     yield* print(options, value, sentence)
   }).pipe(Effect.scoped)
-).pipe(Command.withDescription("Write a backup of the database into a file, while the server runs or not"))
+).pipe(Command.withDescription("Write a backup of the server into a file, while it runs or not"))

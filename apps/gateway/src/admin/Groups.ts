@@ -28,7 +28,10 @@ export const groups: Readonly<Record<string, Group>> = {
   },
   doctor: commands("Find out what is wrong, and what to do about it", () => import("./DoctorCommand.ts")),
   migrate: commands("Bring the database to the version of this program", () => import("./MigrateCommand.ts")),
-  backup: commands("Back up the database while the server runs", () => import("./BackupCommand.ts")),
+  backup: commands(
+    "Back up the database and the uploaded files while the server runs",
+    () => import("./BackupCommand.ts")
+  ),
   restore: commands("Restore a backup into an empty place", () => import("./RestoreCommand.ts")),
   user: commands("Accounts", () => import("./UserCommands.ts")),
   token: commands("Registration tokens", () => import("./TokenCommands.ts")),

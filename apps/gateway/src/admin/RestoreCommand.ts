@@ -1,15 +1,18 @@
 /**
- * `greenroom restore FILE`: a backup into a place where nothing is: an empty database, or a data directory without one.
+ * `greenroom restore FILE`: a backup into a place where nothing is: an empty database, or a data directory without one. Its
+ * uploaded files go where the settings keep them.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
+import { fileTarget } from "@greenroom/actors/media/BackupFiles"
 import { BackupFailed, type BackupHeader } from "@greenroom/store/Backup"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import * as Restore from "@greenroom/store/Restore"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { configOf } from "./Connection.ts"
+import { mediaFiles } from "./MediaPlace.ts"
 import { place, print, time } from "./Place.ts"
 import { makeProgress } from "./Progress.ts"
 
@@ -25,9 +28,9 @@ const checkServer = ({ server_name }: BackupHeader, { serverName }: GatewayConfi
       )
 
 /** The embedded PostgreSQL, made for the backup: it goes again if the restoration fails. */
-const restoreEmbedded = Effect.fnUntraced(function* (
+const restoreEmbedded = Effect.fnUntraced(function* <A>(
   dataDir: string,
-  restore: (url: EmbeddedPostgres["Service"]["url"]) => Effect.Effect<void, BackupFailed>
+  restore: (url: EmbeddedPostgres["Service"]["url"]) => Effect.Effect<A, BackupFailed>
 ) {
   const directory = path.join(dataDir, "postgres")
   const isThere = yield* Effect.promise(() =>
@@ -41,25 +44,38 @@ const restoreEmbedded = Effect.fnUntraced(function* (
       message: `${directory} is there already: stop the server, move its data away, and restore then. Nothing was restored.`
     })
   }
-  yield* Effect.scoped(Effect.flatMap(EmbeddedPostgres.make({ dataDir }), ({ url }) => restore(url))).pipe(
+  return yield* Effect.scoped(Effect.flatMap(EmbeddedPostgres.make({ dataDir }), ({ url }) => restore(url))).pipe(
     Effect.onError(() => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 5 })))
   )
 })
 
+/** What became of the uploaded files, and what is left to do. */
+const aboutFiles = (header: BackupHeader, { damaged, files }: Restore.RestoreReport): string => {
+  if (header.files !== true) return "The backup has no uploaded files: put them back, and start the server."
+  const lost = damaged === 0 ? "" : ` ${damaged} were damaged when the backup was made, and are missing.`
+  return `It has ${files} uploaded files.${lost} Start the server.`
+}
+
 export const command = Command.make("restore", { ...place, file }, (options) =>
   Effect.gen(function* () {
     const config = yield* configOf(options)
-    const header = yield* Restore.checkBackup(options.file)
-    yield* checkServer(header, config)
     const progress = makeProgress()
+    const shown = Effect.ensuring(Effect.sync(progress.clear))
+    const header = yield* Restore.checkBackup(options.file, progress.show).pipe(shown)
+    yield* checkServer(header, config)
+    const files = yield* fileTarget
     const restore = (url: EmbeddedPostgres["Service"]["url"]) =>
-      Effect.ensuring(
-        Restore.restore(header, { url, file: options.file, onProgress: progress.show }),
-        Effect.sync(progress.clear)
-      )
-    yield* config.databaseUrl === undefined ? restoreEmbedded(config.dataDir, restore) : restore(config.databaseUrl)
-    const value = { server_name: header.server_name, created_ts: header.created_ts, version: header.migration }
-    const sentence = `${header.server_name} is restored as of ${time(header.created_ts)}. Put its files back, and start the server.`
+      Restore.restore(header, { url, file: options.file, files, onProgress: progress.show }).pipe(shown)
+    const report = yield* config.databaseUrl === undefined
+      ? restoreEmbedded(config.dataDir, restore)
+      : restore(config.databaseUrl)
+    const value = {
+      server_name: header.server_name,
+      created_ts: header.created_ts,
+      version: header.migration,
+      files: header.files === true ? { count: report.files, damaged: report.damaged } : null
+    }
+    const sentence = `${header.server_name} is restored as of ${time(header.created_ts)}. ${aboutFiles(header, report)}`
     yield* print(options, value, sentence)
-  })
+  }).pipe(Effect.provide(Layer.unwrap(Effect.map(configOf(options), mediaFiles))))
 ).pipe(Command.withDescription("Restore a backup into an empty database, or a data directory without one"))
