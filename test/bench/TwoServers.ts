@@ -1,41 +1,67 @@
 /** Two gateways that know each other's addresses, over TLS on loopback, each with its own database. */
-import { type AddressInfo, createServer } from "node:net"
+
 import { setTimeout as sleep } from "node:timers/promises"
-import { type Server, startServer } from "./Server.ts"
+import { Effect } from "effect"
+import { freePort } from "../support/FreePort.ts"
+import { removeDirectory, type Server, startServer, temporaryDirectory } from "./Server.ts"
 
 export interface TwoServers extends AsyncDisposable {
   readonly here: Server
   readonly there: Server
+  /** Their server names. */
+  readonly hereName: string
+  readonly thereName: string
+  /** Ends the second one, and starts it again with what it had. */
+  readonly restartThere: (meanwhile: () => Promise<unknown>) => Promise<void>
 }
 
 export const hereName = "here.test"
 export const thereName = "there.test"
 
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
+export interface TwoServersOptions {
+  /** Names by which programs that know nothing of the two find them too: `localhost` with a port. */
+  readonly onLoopback?: boolean
+}
 
-export const startTwoServers = async (): Promise<TwoServers> => {
-  const [herePort, therePort] = [await freePort(), await freePort()]
+export const startTwoServers = async ({ onLoopback = false }: TwoServersOptions = {}): Promise<TwoServers> => {
+  const [herePort, therePort] = [await Effect.runPromise(freePort), await Effect.runPromise(freePort)]
+  const names = onLoopback
+    ? ([`localhost:${herePort}`, `localhost:${therePort}`] as const)
+    : ([hereName, thereName] as const)
   const environment = {
     GREENROOM_FEDERATION_VERIFY: "false",
-    GREENROOM_FEDERATION_SERVERS: `${hereName}=127.0.0.1:${herePort},${thereName}=127.0.0.1:${therePort}`
+    ...(onLoopback
+      ? {}
+      : { GREENROOM_FEDERATION_SERVERS: `${hereName}=127.0.0.1:${herePort},${thereName}=127.0.0.1:${therePort}` })
   }
   const nodeOptions = ["--import", new URL("./LoopDelay.ts", import.meta.url).href]
-  const start = (serverName: string, federationPort: number) =>
-    startServer({ serverName, federationPort, environment, nodeOptions })
-  const here = await start(hereName, herePort)
-  const there = await start(thereName, therePort)
+  const start = (serverName: string, federationPort: number, dataDir?: string) =>
+    startServer({
+      serverName,
+      federationPort,
+      environment,
+      nodeOptions,
+      ...(dataDir === undefined ? {} : { dataDir })
+    })
+  const dataDir = await temporaryDirectory()
+  const here = await start(names[0], herePort)
+  let there = await start(names[1], therePort, dataDir)
   return {
     here,
-    there,
+    get there() {
+      return there
+    },
+    hereName: names[0],
+    thereName: names[1],
+    restartThere: async (meanwhile) => {
+      await there[Symbol.asyncDispose]()
+      await meanwhile()
+      there = await start(names[1], therePort, dataDir)
+    },
     [Symbol.asyncDispose]: async () => {
       await here[Symbol.asyncDispose]()
       await there[Symbol.asyncDispose]()
+      await removeDirectory(dataDir)
     }
   }
 }

@@ -16,6 +16,7 @@ import { files } from "./Files.ts"
 import { hotRoom } from "./HotRoom.ts"
 import { idlePolls } from "./IdlePolls.ts"
 import { initialSync } from "./InitialSync.ts"
+import { join } from "./Join.ts"
 import { localActors } from "./LocalActors.ts"
 import { logins } from "./Logins.ts"
 import { memory } from "./Memory.ts"
@@ -40,6 +41,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   nodes,
   logins,
   federation,
+  join,
   unreachable,
   files
 ]

@@ -60,3 +60,14 @@ export const createRoom = async (connection: HttpConnection, token: string): Pro
 export const join = async (connection: HttpConnection, token: string, room: string): Promise<void> => {
   await jsonOf(connection.request("POST", `${prefix}/join/${room}`, token, "{}"))
 }
+
+/** Makes a public room of a version of today's. Returns its ID as it stands in paths. */
+export const createTodaysRoom = async (
+  connection: HttpConnection,
+  token: string,
+  room_version = "12"
+): Promise<string> => {
+  const body = JSON.stringify({ preset: "public_chat", room_version })
+  const made = connection.request("POST", `${todayPrefix}/createRoom`, token, body)
+  return encodeURIComponent((await jsonOf<{ room_id: string }>(made)).room_id)
+}

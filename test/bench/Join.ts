@@ -1,0 +1,105 @@
+/**
+ * The join of a large room from another server, in today's dialect: until the whole state is known and a message of the new
+ * member is sent. Synapse from PyPI joins the same room beside it, where Python is there; with faster joins off, on SQLite.
+ */
+import { atMost, type Benchmark, count, type Figure, milliseconds, ofBaseline } from "./Benchmark.ts"
+import { runLoad } from "./LoadProcess.ts"
+import type { BigRoomInput } from "./load/bigRoom.ts"
+import { register } from "./load/People.ts"
+import { type Used, used } from "./Processes.ts"
+import { removeDirectory, temporaryDirectory } from "./Server.ts"
+import { installSynapse, startSynapse } from "./SynapseBeside.ts"
+import { longer, longestHoldUp, startTwoServers, type TwoServers } from "./TwoServers.ts"
+
+const post = async (url: string, token: string, method: "POST" | "PUT", body: object) => {
+  const response = await fetch(url, {
+    method,
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify(body)
+  })
+  if (!response.ok) throw new Error(`${url}: ${response.status} ${await response.text()}`)
+  await response.arrayBuffer()
+}
+
+/** Joins the room through a server, and says something in it. */
+const enter = async (url: string, token: string, room: string, through: string) => {
+  const [id, via] = [encodeURIComponent(room), encodeURIComponent(through)]
+  await post(`${url}/_matrix/client/v3/join/${id}?via=${via}&server_name=${via}`, token, "POST", {})
+  await post(`${url}/_matrix/client/v3/rooms/${id}/send/m.room.message/first`, token, "PUT", {
+    msgtype: "m.text",
+    body: "here"
+  })
+}
+
+const mebibytes = (value: number): string => `${count(value)} MiB`
+
+/** Synapse joins the room; undefined where it cannot be had. */
+const besideSynapse = async (servers: TwoServers, room: string): Promise<Used | string> => {
+  const python = await installSynapse()
+  if (typeof python !== "string") return python.reason
+  const directory = await temporaryDirectory()
+  try {
+    const synapse = await startSynapse(python, directory)
+    try {
+      const { access_token } = await synapse.register("guest", "correct horse battery staple")
+      return await used(synapse.pid, () => enter(synapse.url, access_token, room, servers.hereName))
+    } finally {
+      await synapse.stop()
+    }
+  } finally {
+    await removeDirectory(directory)
+  }
+}
+
+export const join: Benchmark = {
+  name: "join",
+  measures: "the join of a large room by today's federation; baseline: Synapse joins the same room",
+  run: async ({ quick }) => {
+    await using servers = await startTwoServers({ onLoopback: true })
+    const { here, there } = servers
+    const sizes = quick ? { members: 50, state: 50 } : { members: 10_000, state: 10_000 }
+    const room = await runLoad<BigRoomInput, string>("bigRoom", { url: here.url, ...sizes })
+    const [guest] = await register(there.url, "guest", 1)
+    await longestHoldUp(here)
+    await longestHoldUp(there)
+    let given: Used | undefined
+    const taken = await used(there.pid, async () => {
+      given = await used(here.pid, () => enter(there.url, guest!.token, room, servers.hereName))
+    })
+    const held = longer(await longestHoldUp(here), await longestHoldUp(there))
+    const theirs = await besideSynapse(servers, room)
+    const synapse = typeof theirs === "string" ? undefined : theirs
+    const compared = (
+      what: string,
+      show: (value: number) => string,
+      of: (each: Used) => number
+    ): ReadonlyArray<Figure> => [
+      {
+        what,
+        value: show(of(taken)),
+        baseline: synapse === undefined ? "-" : `${show(of(synapse))}, Synapse`,
+        ...(synapse === undefined ? {} : { ratio: ofBaseline(of(taken) / of(synapse)) }),
+        ...(synapse === undefined ? {} : { target: atMost(of(taken) / of(synapse), 0.2) })
+      }
+    ]
+    if (typeof theirs === "string") process.stdout.write(`No Synapse: ${theirs}\n`)
+    return [
+      ...compared(
+        `join: ${count(sizes.members)} members, ${count(sizes.members + sizes.state)} state events`,
+        milliseconds,
+        (each) => each.time
+      ),
+      ...compared("  processor time of who joins", milliseconds, (each) => each.processor),
+      ...compared("  memory of who joins, above idle", mebibytes, (each) => each.memory),
+      { what: "  processor time of who is joined through", value: milliseconds(given!.processor), baseline: "-" },
+      { what: "  memory of who is joined through", value: mebibytes(given!.memory), baseline: "-" },
+      {
+        what: "  event loops held up by a slice",
+        value: milliseconds(held.slice),
+        baseline: "-",
+        target: atMost(held.slice, 20, " ms")
+      },
+      { what: "  by anything", value: milliseconds(held.whole), baseline: "-", target: atMost(held.whole, 20, " ms") }
+    ]
+  }
+}

@@ -1,0 +1,46 @@
+/** What a process of another program has used: memory at its peak and processor time, from /proc. Linux only. */
+import { readFileSync, writeFileSync } from "node:fs"
+
+/** Clock ticks a second in /proc: the same on all machines that Linux runs on now. */
+const ticksPerSecond = 100
+
+const status = (pid: number, key: string): number => {
+  const line = readFileSync(`/proc/${pid}/status`, "utf8").match(new RegExp(`^${key}:\\s*([0-9]+) kB`, "m"))
+  return Number(line?.[1] ?? 0) / 1024
+}
+
+/** Resident memory in MiB, now and at its peak since `resetPeak`. */
+export const residentMiB = (pid: number): number => status(pid, "VmRSS")
+export const peakMiB = (pid: number): number => status(pid, "VmHWM")
+
+export const resetPeak = (pid: number): void => writeFileSync(`/proc/${pid}/clear_refs`, "5")
+
+/** Processor time of the process and its ended children, in ms. */
+export const processorTime = (pid: number): number => {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ")
+  const [user = 0, system = 0] = fields.slice(11, 13).map(Number)
+  return ((user + system) * 1_000) / ticksPerSecond
+}
+
+/** What a process used while something was done. */
+export interface Used {
+  /** How long it took, in ms. */
+  readonly time: number
+  /** Processor time, in ms. */
+  readonly processor: number
+  /** Resident memory at its peak above that at the beginning, in MiB. */
+  readonly memory: number
+}
+
+export const used = async (pid: number, task: () => Promise<unknown>): Promise<Used> => {
+  resetPeak(pid)
+  const [begin, idle, before] = [performance.now(), residentMiB(pid), processorTime(pid)]
+  await task()
+  return {
+    time: performance.now() - begin,
+    processor: processorTime(pid) - before,
+    memory: peakMiB(pid) - idle
+  }
+}
