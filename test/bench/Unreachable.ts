@@ -28,7 +28,8 @@ const columns = {
   memberships: ["user_id", "sender"]
 }
 
-const moveMembersAway = async (dataDir: string): Promise<void> => {
+/** Moves the members whose names begin with `away` to servers of their own. */
+export const moveMembersAway = async (dataDir: string): Promise<void> => {
   const database = await PostgresConnection.open(join(dataDir, "postgres", ".s.PGSQL.5432"), "greenroom", "greenroom")
   for (const [table, names] of Object.entries(columns)) {
     const changes = names.map((name) => `${name} = ${movedAway.replace("%", name)}`)

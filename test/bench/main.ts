@@ -24,6 +24,7 @@ import { nodes } from "./Nodes.ts"
 import { slidingSync } from "./SlidingSync.ts"
 import { syncDelivery } from "./SyncDelivery.ts"
 import { table } from "./Table.ts"
+import { todayFederation } from "./TodayFederation.ts"
 import { todaySends } from "./TodaySends.ts"
 import { unreachable } from "./Unreachable.ts"
 
@@ -41,6 +42,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   nodes,
   logins,
   federation,
+  todayFederation,
   join,
   unreachable,
   files

@@ -57,8 +57,16 @@ export const createRoom = async (connection: HttpConnection, token: string): Pro
   return encodeURIComponent(room_id)
 }
 
-export const join = async (connection: HttpConnection, token: string, room: string): Promise<void> => {
-  await jsonOf(connection.request("POST", `${prefix}/join/${room}`, token, "{}"))
+/** `through` is a server by which the room is reached whose ID names none. */
+export const join = async (
+  connection: HttpConnection,
+  token: string,
+  room: string,
+  through?: string
+): Promise<void> => {
+  const path =
+    through === undefined ? `${prefix}/join/${room}` : `${todayPrefix}/join/${room}?via=${encodeURIComponent(through)}`
+  await jsonOf(connection.request("POST", path, token, "{}"))
 }
 
 /** Makes a public room of a version of today's. Returns its ID as it stands in paths. */

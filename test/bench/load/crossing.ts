@@ -5,13 +5,18 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { serveLoad } from "../LoadProcess.ts"
 import { type Percentiles, percentiles } from "../Percentiles.ts"
+import { Follower } from "./Follower.ts"
 import { HttpConnection } from "./HttpConnection.ts"
-import { createRoom, join, jsonOf, prefix, register } from "./People.ts"
+import { createRoom, createTodaysRoom, join, jsonOf, prefix, register } from "./People.ts"
 
 export interface CrossingInput {
   readonly here: string
   readonly there: string
   readonly senders: number
+  /** The room has a version of today's, and what belongs to it travels in today's dialect. */
+  readonly today?: boolean
+  /** The server through which the guest joins, where the room's ID names none. */
+  readonly through?: string
   /** How many are sent as fast as they are answered, and how many one by one. */
   readonly flood: number
   readonly single: number
@@ -28,49 +33,13 @@ export interface Crossing {
   readonly there: Seen
 }
 
-interface Chunk {
-  readonly chunk: ReadonlyArray<{ readonly type: string; readonly content: { readonly body?: string } }>
-  readonly end: string
-}
-
-/** Follows the stream, and notes when each message was seen first. */
-class Follower {
-  readonly seen = new Map<string, number>()
-  private waiting = () => {}
-
-  async follow(url: string, token: string): Promise<void> {
-    const connection = await HttpConnection.open(url)
-    let from = "END"
-    while (true) {
-      const path = `${prefix}/events?from=${from}&timeout=60000&limit=1000`
-      const { chunk, end } = await jsonOf<Chunk>(connection.request("GET", path, token))
-      const now = performance.now()
-      for (const event of chunk) {
-        if (event.type === "m.room.message") this.seen.set(event.content.body!, now)
-      }
-      from = end
-      this.waiting()
-    }
-  }
-
-  /** Waits until the messages were seen. Gives back when the last one was. */
-  async until(bodies: ReadonlyArray<string>): Promise<number> {
-    while (!bodies.every((body) => this.seen.has(body))) {
-      await new Promise<void>((resolve) => {
-        this.waiting = resolve
-      })
-    }
-    return Math.max(...bodies.map((body) => this.seen.get(body)!))
-  }
-}
-
-serveLoad(async ({ flood, here, senders, single, there }: CrossingInput): Promise<Crossing> => {
+serveLoad(async ({ flood, here, senders, single, there, through, today }: CrossingInput): Promise<Crossing> => {
   const people = await register(here, "speaker", senders)
   const [guest] = await register(there, "guest", 1)
   const connection = await HttpConnection.open(here)
-  const room = await createRoom(connection, people[0]!.token)
+  const room = await (today === true ? createTodaysRoom : createRoom)(connection, people[0]!.token)
   for (const { token } of people.slice(1)) await join(connection, token, room)
-  await join(await HttpConnection.open(there), guest!.token, room)
+  await join(await HttpConnection.open(there), guest!.token, room, through)
 
   const followers = { here: new Follower(), there: new Follower() }
   const lost = (error: Error) => {
