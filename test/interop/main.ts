@@ -5,8 +5,11 @@
  *     npm run test:interop -- --room-version 12         one room version
  *     npm run test:interop -- --founder greenroom       one founder
  *     npm run test:interop -- --server dendrite         with this server instead of Synapse
+ *     npm run test:interop -- --server synapse --server dendrite three   the scene of three servers, with both of them
  *     npm run test:interop -- partition                 scenes whose name has the word
  *     npm run test:interop -- --minutes 5               begins no scene after 5 minutes
+ *
+ * In the scene of three servers a second Greenroom takes the place of the server that is not asked for.
  *
  * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and ends well where there is none. Exit code 1: a scene
  * failed. With Dendrite 0.13.8 some still do: it has no knocking, answers a refused restricted join with 500, and takes no
@@ -20,6 +23,7 @@ import { install } from "../support/Synapse.ts"
 import { installDendrite } from "./servers/Dendrite.ts"
 import { type Server, startDendrite, startGreenroom, startSynapse } from "./servers/Server.ts"
 import { scenes } from "./servers/scenes.ts"
+import { threeServers } from "./servers/threeServers.ts"
 
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
@@ -77,6 +81,34 @@ const play = async (founder: Server, other: Server, version: number): Promise<Re
   return failures
 }
 
+const trioName = "three servers in one room"
+const isTrioChosen = positionals.length === 0 || positionals.some((word) => trioName.includes(word))
+
+/** Each of three servers founds a room that all of them are in. */
+const playTrio = async (servers: readonly [Server, Server, Server]): Promise<ReadonlyArray<string>> => {
+  const version = Math.min(Math.max(...versions), ...servers.map(({ newestRoomVersion = 12 }) => newestRoomVersion))
+  const failures: Array<string> = []
+  for (const [index, founder] of servers.entries()) {
+    const others = servers.filter((server) => server !== founder)
+    const isSecond = servers.findIndex(({ kind }) => kind === founder.kind) < index
+    if (isSecond || (values.founder !== undefined && !values.founder.includes(founder.kind))) continue
+    if (performance.now() > end) {
+      left++
+      continue
+    }
+    const what = `version ${version}, founded by ${founder.kind} with ${others.map(({ kind }) => kind).join(" and ")}: ${trioName}`
+    const begun = performance.now()
+    try {
+      await threeServers({ version, servers: [founder, others[0]!, others[1]!], tag: `${++stages}` })
+      say(`passed  ${what} (${Math.round(performance.now() - begun)} ms)`)
+    } catch (error) {
+      say(`FAILED  ${what}: ${error instanceof Error ? error.message : error}`)
+      failures.push(what)
+    }
+  }
+  return failures
+}
+
 const main = async (): Promise<number> => {
   const interpreter = await found("synapse", install)
   const dendrite = await found("dendrite", installDendrite)
@@ -102,6 +134,10 @@ const main = async (): Promise<number> => {
         for (const other of others.filter((server) => speaks(server) && speaks(founder)))
           failures.push(...(await play(founder, other, version)))
       }
+    }
+    if (isTrioChosen) {
+      if (servers.length < 3) servers.push(await startGreenroom(directory, 28_544))
+      failures.push(...(await playTrio([servers[0]!, servers[1]!, servers[2]!])))
     }
   } finally {
     await Promise.all(servers.map((server) => server.stop()))

@@ -178,8 +178,8 @@ const waitUntilServing = async (url: string, child: ChildProcess, output: () => 
   throw new Error(`Synapse does not serve ${url} after a minute: ${output()}`)
 }
 
-/** Registers by the shared secret, as `register_new_matrix_user` does. */
-const registerAt =
+/** Registers by the shared secret, as `register_new_matrix_user` does; also at a Greenroom that has the secret. */
+export const registerAt =
   (url: string) =>
   async (user: string, password: string, admin = false): Promise<Registered> => {
     const endpoint = `${url}/_synapse/admin/v1/register`

@@ -10,6 +10,7 @@ import { randomBytes } from "node:crypto"
 import { access, mkdir, writeFile } from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { setTimeout as delay } from "node:timers/promises"
 import { promisify } from "node:util"
 import { generate } from "selfsigned"
@@ -85,10 +86,29 @@ const configuration = ({ directory, serverName }: DendriteOptions) => {
   }
 }
 
+/** The forward extremities of a room, as Dendrite has stored them. */
+const extremitiesIn = (file: string, room: string): ReadonlyArray<string> => {
+  const database = new DatabaseSync(file, { readOnly: true, timeout: 10_000 })
+  try {
+    const sql = `
+      SELECT event_id FROM roomserver_events WHERE event_nid IN (
+        SELECT value FROM roomserver_rooms, json_each(latest_event_nids) WHERE room_id = ?)`
+    return database
+      .prepare(sql)
+      .all(room)
+      .map((row) => String(row.event_id))
+  } finally {
+    database.close()
+  }
+}
+
+export interface Dendrite {
+  readonly extremities: (room: string) => ReadonlyArray<string>
+  readonly stop: () => Promise<void>
+}
+
 /** Starts it, and waits until it answers clients. */
-export const startDendriteProcess = async (
-  options: DendriteOptions
-): Promise<{ readonly stop: () => Promise<void> }> => {
+export const startDendriteProcess = async (options: DendriteOptions): Promise<Dendrite> => {
   const { directory, port, program, tlsPort } = options
   await mkdir(directory, { recursive: true })
   const file = (name: string) => path.join(directory, name)
@@ -123,6 +143,7 @@ export const startDendriteProcess = async (
     await delay(200)
   }
   return {
+    extremities: (room) => extremitiesIn(file("rooms.db"), room),
     stop: async () => {
       process.off("exit", endWithUs)
       child.kill("SIGTERM")

@@ -21,6 +21,8 @@ export interface Server {
   /** The newest room version that it speaks, where that is not 12. */
   readonly newestRoomVersion?: number
   readonly person: (name: string) => Promise<Person>
+  /** The forward extremities of a room. */
+  readonly extremities: (room: string) => Promise<ReadonlyArray<string>>
   readonly stop: () => Promise<void>
 }
 
@@ -45,6 +47,19 @@ const unlimited = Object.fromEntries(
   ["REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"].map((kind) => [`GREENROOM_RATE_LIMITS_${kind}`, "off"])
 )
 
+/** Asks by the administration API of Synapse, which Greenroom has too. */
+const extremitiesBy = (url: string) => {
+  let admin: Promise<Registered> | undefined
+  return async (room: string): Promise<ReadonlyArray<string>> => {
+    admin ??= Synapse.registerAt(url)("caretaker", password, true)
+    const path = `/_synapse/admin/v1/rooms/${encodeURIComponent(room)}/forward_extremities`
+    const response = await fetch(url + path, { headers: { authorization: `Bearer ${(await admin).access_token}` } })
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+    const { results } = (await response.json()) as { readonly results: ReadonlyArray<{ readonly event_id: string }> }
+    return results.map(({ event_id }) => event_id)
+  }
+}
+
 /** Starts Greenroom; others reach it at `port`, its own listeners are beside. */
 export const startGreenroom = async (directory: string, port: number): Promise<Server> => {
   const name = `localhost:${port}`
@@ -56,7 +71,15 @@ export const startGreenroom = async (directory: string, port: number): Promise<S
       ...["--server-name", name, "--port", `${port + 20}`, "--data-dir", path.join(directory, `greenroom-${port}`)],
       ...["--federation-port", `${port + 10}`, "--no-federation-verify"]
     ],
-    { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env.PATH, HOME: process.env.HOME, ...unlimited } }
+    {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {
+        PATH: process.env.PATH,
+        HOME: process.env.HOME,
+        GREENROOM_REGISTRATION_SHARED_SECRET: Synapse.sharedSecret,
+        ...unlimited
+      }
+    }
   )
   let output = ""
   const keep = (chunk: Buffer) => {
@@ -80,6 +103,7 @@ export const startGreenroom = async (directory: string, port: number): Promise<S
     name,
     link,
     person: async (localpart) => new Person(url, await registerAt(url, localpart)),
+    extremities: extremitiesBy(url),
     stop: async () => {
       process.off("exit", endWithUs)
       await link.down()
@@ -106,6 +130,7 @@ export const startSynapse = async (python: string, directory: string, port: numb
     name: synapse.serverName,
     link,
     person: async (localpart) => new Person(synapse.url, await synapse.register(localpart, password)),
+    extremities: extremitiesBy(synapse.url),
     stop: async () => {
       await link.down()
       await synapse.stop()
@@ -132,6 +157,7 @@ export const startDendrite = async (program: string, directory: string, port: nu
     link,
     newestRoomVersion,
     person: async (localpart) => new Person(url, await registerAt(url, localpart)),
+    extremities: async (room) => dendrite.extremities(room),
     stop: async () => {
       await link.down()
       await dendrite.stop()

@@ -29,7 +29,7 @@ export interface Scene {
 /** How long to wait for anything that has to reach the other side, in steps of 100 ms. */
 const steps = 200
 
-const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
+export const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
   for (let step = 0; step < steps; step++) {
     if (await holds().catch(() => false)) return
     await delay(100)
@@ -49,13 +49,18 @@ const refused = async (what: string, attempt: Promise<unknown>): Promise<void> =
 const membershipOf = async (viewer: Person, room: string, whom: Person): Promise<string | undefined> =>
   (await viewer.content(room, "m.room.member", whom.id)).membership
 
-const sees = (viewer: Person, room: string, whom: Person, membership: string) =>
+export const sees = (viewer: Person, room: string, whom: Person, membership: string) =>
   until(`${viewer.id} sees ${whom.id} as ${membership}`, async () => {
     return (await membershipOf(viewer, room, whom)) === membership
   })
 
-const hasState = (viewer: Person, room: string, type: string, holds: (content: Body) => boolean, stateKey = "") =>
-  until(`${viewer.id} sees ${type}`, async () => holds(await viewer.content(room, type, stateKey)))
+export const hasState = (
+  viewer: Person,
+  room: string,
+  type: string,
+  holds: (content: Body) => boolean,
+  stateKey = ""
+) => until(`${viewer.id} sees ${type}`, async () => holds(await viewer.content(room, type, stateKey)))
 
 const isInvited = (person: Person, room: string) =>
   until(`${person.id} is invited`, async () => {
@@ -82,7 +87,7 @@ const shared = async (stage: Stage, options: object = {}): Promise<string> => {
   return room
 }
 
-const idsOf = async (person: Person, room: string): Promise<ReadonlyMap<string, string>> =>
+export const idsOf = async (person: Person, room: string): Promise<ReadonlyMap<string, string>> =>
   new Map(
     (await person.state(room)).map((event: Body): [string, string] => [
       `${event.type} ${event.state_key}`,

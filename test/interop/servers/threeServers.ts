@@ -1,0 +1,96 @@
+/**
+ * Three servers in one room: what people say reaches all of them; while no server reaches another, each changes state in
+ * conflict with the others; and once they reach each other again, all have the same state and the same forward extremities.
+ */
+import { setTimeout as delay } from "node:timers/promises"
+import type { Person } from "../synapse/Person.ts"
+import type { Server } from "./Server.ts"
+import { hasState, idsOf, sees, until } from "./scenes.ts"
+
+/** The servers, of which the first founds the room. */
+export interface Trio {
+  readonly version: number
+  readonly servers: readonly [Server, Server, Server]
+  /** Part of names that must differ from run to run. */
+  readonly tag: string
+}
+
+const everybodyHas = async (people: ReadonlyArray<Person>, room: string, event: string): Promise<void> => {
+  for (const person of people) await until(`${person.id} gets ${event}`, () => person.has(room, event))
+}
+
+const allTalk = async (people: ReadonlyArray<Person>, room: string): Promise<void> => {
+  for (const person of people) await everybodyHas(people, room, await person.say(room, `from ${person.id}`))
+}
+
+const sameFor = async (what: string, looks: ReadonlyArray<() => Promise<ReadonlyArray<string>>>): Promise<void> => {
+  let seen: ReadonlyArray<ReadonlyArray<string>> = []
+  await until(what, async () => {
+    seen = await Promise.all(looks.map((look) => look()))
+    const [first, ...others] = seen.map((each) => JSON.stringify([...each].sort()))
+    return first !== "[]" && others.every((other) => other === first)
+  }).catch(() => {
+    const common = seen.reduce((all, each) => all.filter((id) => each.includes(id)))
+    const differing = seen.map((each) => each.filter((id) => !common.includes(id)))
+    throw new Error(`The servers differ in ${what}: ${JSON.stringify(differing)}`)
+  })
+}
+
+export const threeServers = async ({ servers, tag, version }: Trio): Promise<void> => {
+  const [first, second, third] = servers
+  const [alice, bob, carl] = await Promise.all([
+    first.person(`alice${tag}`),
+    second.person(`bob${tag}`),
+    third.person(`carl${tag}`)
+  ])
+  const [dora, eve] = [await second.person(`dora${tag}`), await third.person(`eve${tag}`)]
+  const people = [alice, bob, carl]
+  const room = await alice.createRoom({ preset: "public_chat", room_version: `${version}` })
+  for (const person of [bob, carl, dora, eve]) await person.join(room, first.name)
+  for (const viewer of people) for (const person of [...people, dora, eve]) await sees(viewer, room, person, "join")
+  await allTalk(people, room)
+  const levels = await alice.content(room, "m.room.power_levels")
+  const users = { ...levels.users, [bob.id]: 60, [carl.id]: 50 }
+  const events = { ...levels.events, "m.room.power_levels": 60 }
+  await alice.set(room, "m.room.power_levels", { ...levels, users, events })
+  for (const viewer of people) {
+    await hasState(viewer, room, "m.room.power_levels", ({ users }) => users[carl.id] === 50)
+  }
+  await eve.leave(room)
+  for (const viewer of people) await sees(viewer, room, eve, "leave")
+
+  await Promise.all(servers.map(({ link }) => link.down()))
+  try {
+    await alice.ban(room, eve)
+    await alice.ban(room, dora)
+    await alice.set(room, "m.room.topic", { topic: "of the first" })
+    await alice.set(room, "m.room.power_levels", { ...levels, users: { ...users, [carl.id]: 0 }, events })
+    await dora.set(room, "m.room.member", { membership: "join", displayname: "Dora" }, dora.id)
+    await bob.set(room, "m.room.topic", { topic: "of the second" })
+    await bob.set(room, "m.room.power_levels", { ...levels, users, events: { ...events, "m.room.name": 60 } })
+    await dora.say(room, "still here")
+    await eve.join(room)
+    await carl.set(room, "m.room.topic", { topic: "of the third" })
+    await carl.set(room, "m.room.name", { name: "third" })
+    await eve.say(room, "back again")
+  } finally {
+    await Promise.all(servers.map(({ link }) => link.up()))
+  }
+  await delay(1_000)
+  // Whoever speaks shows the others that their server is there again.
+  for (const person of people) await person.say(room, `${person.id} is there again`)
+  await allTalk(people, room)
+  await sameFor(
+    "the state",
+    people.map((person) => async () => [...(await idsOf(person, room))].map(([key, id]) => `${key} ${id}`))
+  )
+  for (const viewer of people) {
+    await sees(viewer, room, dora, "ban")
+    await sees(viewer, room, eve, "ban")
+  }
+  await everybodyHas(people, room, await alice.say(room, "after all"))
+  await sameFor(
+    "the forward extremities",
+    servers.map((server) => () => server.extremities(room))
+  )
+}
