@@ -14,6 +14,7 @@ const actorFolders = [
   "user",
   "sync",
   "identity",
+  "contacts",
   "account",
   "admin"
 ]

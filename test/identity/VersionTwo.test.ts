@@ -135,6 +135,60 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
       })
     )
 
+    it.effect(
+      "contacts are found as Matrix users by their hashes, at a trusted identity server, in the name of the user",
+      () =>
+        Effect.gen(function* () {
+          const { red } = yield* Homes
+          const [finn, dana] = [yield* person(red, "finn"), yield* person(red, "dana")]
+          const finns = yield* comeIn(finn)
+          yield* requestMail("finn@mail.test", "finns-secret")
+          const { client_secret, sid, token: mailed } = yield* takeLink
+          yield* ask("POST", "/validate/email/submitToken", { sid, client_secret, token: mailed }, finns)
+          yield* ask("POST", "/3pid/bind", { sid, client_secret, mxid: finn.userId }, finns)
+
+          const book = (method: string, path: string, json?: unknown) =>
+            Effect.map(
+              askUrl(method, `${red.url}/_matrix/client/unstable/org.greenroom/contacts${path}`, json, {
+                authorization: `Bearer ${dana.token}`
+              }),
+              ({ body }) => body as unknown as Json
+            )
+          const card = (name: string, email: string) => ({
+            card: [
+              "vcard",
+              [
+                ["version", {}, "text", "4.0"],
+                ["fn", {}, "text", name],
+                ["email", {}, "text", email]
+              ]
+            ]
+          })
+          const added = yield* book("POST", "", card("My Finn", "Finn@Mail.test"))
+          assert.deepStrictEqual(added.user_ids, [])
+          yield* book("POST", "", card("Nobody", "nobody@mail.test"))
+          const foreign = yield* book("POST", "/lookup", { id_access_token: "x", id_server: "evil.test" })
+          assert.strictEqual(foreign.errcode, "M_FORBIDDEN")
+          assert.strictEqual((yield* book("POST", "/lookup", { id_access_token: "made-up" })).errcode, "M_FORBIDDEN")
+          const id_access_token = yield* comeIn(dana)
+          const found = yield* book("POST", "/lookup", { id_access_token })
+          assert.deepStrictEqual(found, { looked_up: 2, found: 1 })
+          const contact = yield* book("GET", `/${added.contact_id}`)
+          assert.deepStrictEqual(contact.user_ids, [finn.userId])
+          // Not asked for again today.
+          assert.deepStrictEqual(yield* book("POST", "/lookup", { id_access_token }), { looked_up: 0, found: 0 })
+          const { body: directory } = yield* askUrl(
+            "POST",
+            `${red.url}/_matrix/client/v3/user_directory/search`,
+            { search_term: "my finn" },
+            { authorization: `Bearer ${dana.token}` }
+          )
+          assert.deepStrictEqual((directory as unknown as Json).results, [
+            { user_id: finn.userId, display_name: "My Finn" }
+          ])
+        })
+    )
+
     it.effect("an invitation of an address has a key of its own, by which its user may have it signed", () =>
       Effect.gen(function* () {
         const { red } = yield* Homes

@@ -23,6 +23,7 @@ import { AuditStore } from "@greenroom/store/AuditStore"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { BanStore } from "@greenroom/store/BanStore"
 import { ClientSettingsStore } from "@greenroom/store/ClientSettingsStore"
+import { ContactStore } from "@greenroom/store/ContactStore"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import * as Database from "@greenroom/store/Database"
 import { DehydratedDeviceStore } from "@greenroom/store/DehydratedDeviceStore"
@@ -107,6 +108,7 @@ import { AppServiceQueries } from "./app-service/AppServiceQueries.ts"
 import * as AppServiceSender from "./app-service/AppServiceSender.ts"
 import { AppServiceSessions } from "./app-service/AppServiceSessions.ts"
 import { AppServices } from "./app-service/AppServices.ts"
+import { Contacts } from "./contacts/Contacts.ts"
 import { EduReceiver } from "./federation/EduReceiver.ts"
 import type { FederationOptions } from "./federation/FederationConfig.ts"
 import * as FederationLayer from "./federation/FederationLayer.ts"
@@ -206,6 +208,7 @@ const stores = (options: HomeServerOptions) =>
     RoomRemovalStore.layer,
     AddressValidationStore.layer,
     ClientSettingsStore.layer,
+    ContactStore.layer,
     CrossSigningStore.layer,
     KeyBackupStore.layer,
     DehydratedDeviceStore.layer,
@@ -281,7 +284,9 @@ const federation = Layer.merge(ServerServer.layer, UnverifiedPdus.layer).pipe(
 )
 
 /** Requests to and from identity servers. */
-const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer).pipe(Layer.provide(IdentityClient.layer))
+const addresses = Layer.mergeAll(ThirdPartyIds.layer, ThirdPartyInvites.layer, Contacts.layer).pipe(
+  Layer.provide(IdentityClient.layer)
+)
 
 /** The services over the actors, which in turn call them. */
 const services = Layer.mergeAll(

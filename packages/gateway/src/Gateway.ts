@@ -18,6 +18,7 @@ import * as ChangesRunToEnd from "./ChangesRunToEnd.ts"
 import { accountHandlers } from "./client-api/AccountHandlers.ts"
 import { adminHandlers } from "./client-api/AdminHandlers.ts"
 import { authenticationLayer } from "./client-api/Authentication.ts"
+import { contactsHandlers } from "./client-api/ContactsHandlers.ts"
 import { contentHandlers } from "./client-api/ContentHandlers.ts"
 import { destinationsHandlers } from "./client-api/DestinationsHandlers.ts"
 import { directoryHandlers } from "./client-api/DirectoryHandlers.ts"
@@ -38,6 +39,7 @@ import { roomsHandlers } from "./client-api/RoomsHandlers.ts"
 import { stateHandlers } from "./client-api/StateHandlers.ts"
 import { systemHandlers } from "./client-api/SystemHandlers.ts"
 import { voipHandlers } from "./client-api/VoipHandlers.ts"
+import * as ContactsHandlers from "./client-server/ContactsHandlers.ts"
 import { createRoomHandlers } from "./client-server/CreateRoomHandlers.ts"
 import { dehydratedDeviceHandlers } from "./client-server/DehydratedDeviceHandlers.ts"
 import { delayedEventsHandlers } from "./client-server/DelayedEventsHandlers.ts"
@@ -144,6 +146,7 @@ const handlers = Layer.mergeAll(
   directoryHandlers,
   presenceHandlers,
   profileHandlers,
+  contactsHandlers,
   voipHandlers,
   contentHandlers,
   systemHandlers
@@ -168,6 +171,7 @@ const clientServerHandlers = Layer.mergeAll(
   delayedEventsHandlers,
   dehydratedDeviceHandlers,
   rendezvousHandlers,
+  ContactsHandlers.contactsHandlers,
   sharedSecretHandlers,
   moderationHandlers,
   ssoHandlers,

@@ -27,7 +27,8 @@ import { recordOf } from "./RequestRecords.ts"
 export const corsHeaders = Headers.fromRecordUnsafe({
   "access-control-allow-origin": "*",
   "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-  "access-control-allow-headers": "Origin, X-Requested-With, Content-Type, Accept, Authorization",
+  "access-control-allow-headers":
+    "Origin, X-Requested-With, Content-Type, Accept, Authorization, If-Match, If-None-Match",
   "access-control-expose-headers": "Retry-After"
 })
 

@@ -176,7 +176,9 @@ const ownedTables = [
   "user_signatures",
   "to_device_messages",
   "key_backups",
-  "sliding_connections"
+  "sliding_connections",
+  "contacts",
+  "contact_books"
 ]
 
 const hash = (token: Redacted.Redacted): Uint8Array => createHash("sha256").update(Redacted.value(token)).digest()

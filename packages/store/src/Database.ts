@@ -69,6 +69,7 @@ import guests from "./migrations/0046_guests.ts"
 import delayedEvents from "./migrations/0047_delayed_events.ts"
 import erasures from "./migrations/0048_erasures.ts"
 import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
+import contacts from "./migrations/0050_contacts.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -119,7 +120,8 @@ const migrations = {
   "0046_guests": guests,
   "0047_delayed_events": delayedEvents,
   "0048_erasures": erasures,
-  "0049_dehydrated_devices": dehydratedDevices
+  "0049_dehydrated_devices": dehydratedDevices,
+  "0050_contacts": contacts
 }
 
 /** The version of the database that this program writes. */

@@ -47,6 +47,9 @@ const toExport = (row: Row): DataExport => ({
 /** How many rows one statement reads. */
 const batch = 500
 
+/** The same for contacts, which have photos. */
+const contactBatch = 20
+
 export class UserExportStore extends Context.Service<
   UserExportStore,
   {
@@ -129,6 +132,27 @@ export class UserExportStore extends Context.Service<
           })
         )
 
+      /** The address book, a page at a time. */
+      const contacts = (userId: UserId) =>
+        Stream.paginate("", (after) =>
+          sql<{ contact_id: string; card: string; updated_at: bigint }>`
+            SELECT contact_id, card, updated_at FROM contacts
+            WHERE user_id = ${userId} AND contact_id > ${after} ORDER BY contact_id LIMIT ${contactBatch}`.pipe(
+            Effect.orDie,
+            Effect.map((rows) => [
+              rows.map(
+                ({ card, contact_id, updated_at }): ExportedPart => ({
+                  type: "contact",
+                  contact_id,
+                  card: JSON.parse(card),
+                  updated_ts: Number(updated_at)
+                })
+              ),
+              rows.length < contactBatch ? Option.none() : Option.fromNullishOr(rows.at(-1)?.contact_id)
+            ])
+          )
+        )
+
       const memberships = (userId: UserId) =>
         read(
           sql<{ room_id: string; membership: string; sender: string }>`
@@ -188,7 +212,7 @@ export class UserExportStore extends Context.Service<
 
       return UserExportStore.of({
         parts: (userId) =>
-          [profile, addresses, devices, accountData, memberships, media, events].reduce(
+          [profile, addresses, devices, accountData, contacts, memberships, media, events].reduce(
             (stream, part) => Stream.concat(stream, part(userId)),
             account(userId)
           ),

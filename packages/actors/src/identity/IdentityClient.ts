@@ -7,7 +7,7 @@
  *
  * Source: "Identity" of the specification.
  */
-import type { KeyObject } from "node:crypto"
+import { createHash, type KeyObject } from "node:crypto"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { UserId as UserIdSchema } from "@greenroom/protocol/Identifiers"
@@ -20,6 +20,7 @@ import {
   TokenIncorrect
 } from "@greenroom/protocol/identity/IdentityError"
 import type { StoreInvite } from "@greenroom/protocol/identity/InvitationApi"
+import { hashAlgorithm } from "@greenroom/protocol/identity/LookupApi"
 import { type Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
@@ -87,7 +88,12 @@ interface Call {
   readonly query?: { readonly [key: string]: string }
   /** Sent by POST, where there is one. */
   readonly content?: JsonObject
+  /** An access token of the user: the call is one of version 2, which wants it. */
+  readonly accessToken?: string
 }
+
+/** Where version 2 is, whose calls are made in the name of a user. */
+const secondPrefix = "/_matrix/identity/v2"
 
 const sessionErrors = {
   M_NO_VALID_SESSION: NoValidSession,
@@ -107,11 +113,19 @@ const failed = (server: TrustedServer, what: string) =>
 const reasonOf = ({ error }: JsonObject): string =>
   typeof error === "string" ? error.slice(0, 500).toWellFormed() : "no reason given"
 
+/** What an identity server says to users whom it does not know, or who did not agree to its terms. */
+const forbidden: ReadonlySet<unknown> = new Set([
+  "M_UNAUTHORIZED",
+  "M_UNKNOWN_TOKEN",
+  "M_MISSING_TOKEN",
+  "M_TERMS_NOT_SIGNED"
+])
+
 /** What the user is told. */
 const refusal = (server: TrustedServer, { body }: Answer): MatrixError => {
   const { errcode, retry_after_ms } = body
   const error = reasonOf(body)
-  if (errcode === "M_FORBIDDEN") return new Forbidden({ error })
+  if (errcode === "M_FORBIDDEN" || forbidden.has(errcode)) return new Forbidden({ error })
   if (errcode === "M_NOT_FOUND") return new NotFound({ error })
   if (errcode === "M_LIMIT_EXCEEDED") {
     const wait = typeof retry_after_ms === "number" && retry_after_ms > 0 ? Math.ceil(retry_after_ms) : 60_000
@@ -126,6 +140,10 @@ const sessionRefusal = (server: TrustedServer, answer: Answer): IdentityFailure 
     ? new sessionErrors[errcode]({ error: reasonOf(answer.body) })
     : refusal(server, answer)
 }
+
+/** The hash by which an address is looked up. */
+const hashOf = ({ address, medium }: ThirdPartyId, pepper: string): string =>
+  createHash("sha256").update(`${address} ${medium} ${pepper}`).digest("base64url")
 
 const parse = (text: string): Option.Option<JsonObject> => {
   try {
@@ -146,12 +164,14 @@ const make = Effect.gen(function* () {
   const { identityServers = [] } = yield* HomeServerConfig
   const client = yield* HttpClient.HttpClient
 
-  const exchange = Effect.fnUntraced(function* (server: TrustedServer, { content, path, query = {} }: Call) {
-    const url = `${server}${laterIdentityPrefix}${path}`
-    const request =
+  const exchange = Effect.fnUntraced(function* (server: TrustedServer, call: Call) {
+    const { accessToken, content, path, query = {} } = call
+    const url = `${server}${accessToken === undefined ? laterIdentityPrefix : secondPrefix}${path}`
+    const anonymous =
       content === undefined
         ? HttpClientRequest.get(url, { urlParams: query })
         : HttpClientRequest.post(url).pipe(HttpClientRequest.bodyJsonUnsafe(content))
+    const request = accessToken === undefined ? anonymous : HttpClientRequest.bearerToken(anonymous, accessToken)
     const { status, text } = yield* client.execute(request).pipe(
       Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
       Effect.scoped,
@@ -221,6 +241,36 @@ const make = Effect.gen(function* () {
     return Option.some(yield* verified(server, of, object))
   })
 
+  /** How the server hashes addresses now. */
+  const pepperOf = Effect.fnUntraced(function* (server: TrustedServer, accessToken: string) {
+    const { algorithms, lookup_pepper } = yield* ask(server, { path: "/hash_details", accessToken })
+    if (typeof lookup_pepper !== "string" || lookup_pepper.length > 255) return yield* malformed(server)
+    if (!Array.isArray(algorithms) || !algorithms.includes(hashAlgorithm)) {
+      return yield* failed(server, `does not look up addresses by their ${hashAlgorithm}`)
+    }
+    return lookup_pepper
+  })
+
+  const lookupHashed: IdentityClient["Service"]["lookupHashed"] = Effect.fn("IdentityClient.lookupHashed")(
+    function* (server, addresses, accessToken) {
+      // The pepper may change between the two calls.
+      for (let attempt = 0; attempt < 3; attempt += 1) {
+        const pepper = yield* pepperOf(server, accessToken)
+        const hashes = addresses.map((each) => hashOf(each, pepper))
+        const content = { algorithm: hashAlgorithm, pepper, addresses: hashes }
+        const answer = yield* exchange(server, { path: "/lookup", content, accessToken })
+        if (answer.body.errcode === "M_INVALID_PEPPER") continue
+        if (answer.status !== 200) return yield* Effect.fail(refusal(server, answer))
+        const { mappings } = answer.body
+        if (!isJsonObject(mappings)) return yield* malformed(server)
+        return hashes.map((hash) =>
+          Object.hasOwn(mappings, hash) ? Option.getOrUndefined(decodeUserId(mappings[hash])) : undefined
+        )
+      }
+      return yield* failed(server, "changes its pepper all the time")
+    }
+  )
+
   const storeInvite: IdentityClient["Service"]["storeInvite"] = Effect.fn("IdentityClient.storeInvite")(
     function* (server, invite) {
       const answer = yield* exchange(server, { path: "/store-invite", content: invite as unknown as JsonObject })
@@ -284,6 +334,7 @@ const make = Effect.gen(function* () {
   return IdentityClient.of({
     trusted,
     lookup,
+    lookupHashed,
     storeInvite,
     requestToken,
     submitUrl: (server, medium) => `${server}${laterIdentityPrefix}/validate/${medium}/submitToken`,
@@ -300,6 +351,15 @@ export class IdentityClient extends Context.Service<
     readonly trusted: (name: string | undefined) => Effect.Effect<TrustedServer, MatrixError>
     /** The user of an address in its canonical form, by a signed association. */
     readonly lookup: (server: TrustedServer, of: ThirdPartyId) => Effect.Effect<Option.Option<UserId>, MatrixError>
+    /**
+     * The users of addresses in their canonical form, in their order, asked for by hashes, in the name of the user of that server
+     * whose access token is given. They are not signed.
+     */
+    readonly lookupHashed: (
+      server: TrustedServer,
+      addresses: ReadonlyArray<ThirdPartyId>,
+      accessToken: string
+    ) => Effect.Effect<ReadonlyArray<UserId | undefined>, MatrixError>
     /** Has an invitation of an address kept and told to it. */
     readonly storeInvite: (server: TrustedServer, invite: StoreInvite) => Effect.Effect<InviteOutcome, MatrixError>
     /** Has a token sent to an address. */

@@ -6,6 +6,7 @@
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { BadRequest, InvalidParam, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { ContactStore } from "@greenroom/store/ContactStore"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
@@ -27,6 +28,7 @@ const maxReports = 200
 const around = 100
 
 const make = Effect.gen(function* () {
+  const contacts = yield* ContactStore
   const directory = yield* UserDirectoryStore
   const forgotten = yield* ForgottenRoomStore
   const reports = yield* ReportStore
@@ -37,7 +39,11 @@ const make = Effect.gen(function* () {
   const findUsers = Effect.fn("RoomFinder.findUsers")(function* (session: Session, term: string, limit?: number) {
     const most = Math.min(Math.max(limit ?? defaultFound, 1), maxFound)
     const text = term.trim()
-    const found = text === "" ? [] : yield* directory.search(session.userId, text, most + 1)
+    if (text === "") return { results: [], limited: false }
+    const own = yield* contacts.users(session.userId, text, most + 1)
+    const known = new Set(own.map(({ userId }) => userId))
+    const others = yield* directory.search(session.userId, text, most + 1 + known.size)
+    const found = [...own, ...others.filter(({ userId }) => !known.has(userId))]
     return { results: found.slice(0, most), limited: found.length > most }
   })
 
@@ -150,7 +156,7 @@ const make = Effect.gen(function* () {
 export class RoomFinder extends Context.Service<
   RoomFinder,
   {
-    /** Users who share a room with the one who asks, or are in a public room. Any user. */
+    /** Users among the contacts of the one who asks, then those who share a room, or are in a public room. Any user. */
     readonly findUsers: (
       session: Session,
       term: string,

@@ -29,6 +29,7 @@ import type { AppServicePing } from "@greenroom/actors/app-service/AppServicePin
 import type { AppServiceQueries } from "@greenroom/actors/app-service/AppServiceQueries"
 import type { AppServiceSessions } from "@greenroom/actors/app-service/AppServiceSessions"
 import type { AppServices } from "@greenroom/actors/app-service/AppServices"
+import type { Contacts } from "@greenroom/actors/contacts/Contacts"
 import type { Peers } from "@greenroom/actors/federation/Peers"
 import type { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
@@ -135,6 +136,7 @@ export type HomeServerServices =
   | InteractiveAuth
   | Registration
   | Login
+  | Contacts
   | ThirdPartyIds
   | ThirdPartyInvites
   | Administration

@@ -26,6 +26,7 @@ import { addressOf } from "../TrustedProxies.ts"
 
 /** What clients may use beyond the versions of the specification. Each entry is true because the feature is served. */
 const unstableFeatures: Versions["unstable_features"] = {
+  "org.greenroom.contacts": true,
   "org.matrix.msc3916.stable": true,
   "org.matrix.msc4140": true,
   "org.matrix.simplified_msc3575": true

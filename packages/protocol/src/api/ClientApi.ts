@@ -11,6 +11,7 @@ import { HttpApi, OpenApi } from "effect/http-api"
 import { AccountApi } from "./AccountApi.ts"
 import { AdminApi } from "./AdminApi.ts"
 import { clientDocumentation } from "./ClientDocumentation.ts"
+import { ContactsApi } from "./ContactsApi.ts"
 import { ContentApi } from "./ContentApi.ts"
 import { DestinationsApi } from "./DestinationsApi.ts"
 import { DirectoryApi } from "./DirectoryApi.ts"
@@ -61,7 +62,7 @@ const commonErrors: CommonErrors = {
 export const clientApi = <const Prefix extends `/${string}`>(prefix: Prefix) => {
   const api = HttpApi.make("ClientApi")
     .add(RegistrationApi, LoginApi, EventsApi, RoomsApi, StateApi, MembershipApi)
-    .add(DirectoryApi, PresenceApi, ProfileApi, VoipApi)
+    .add(DirectoryApi, PresenceApi, ProfileApi, ContactsApi, VoipApi)
     .add(LoginPagesApi, AccountApi, AdminApi, DestinationsApi)
     .prefix(prefix)
     .add(SystemApi, ContentApi)

@@ -10,6 +10,7 @@ import { HttpApi, OpenApi } from "effect/http-api"
 import { clientDocumentation } from "../api/ClientDocumentation.ts"
 import { clientServerPrefix } from "./CanonicalPath.ts"
 import { ClientErrors } from "./ClientErrors.ts"
+import { ContactsApi } from "./ContactsApi.ts"
 import { CreateRoomApi } from "./CreateRoomApi.ts"
 import { DehydratedDeviceApi } from "./DehydratedDeviceApi.ts"
 import { DelayedEventsApi } from "./DelayedEventsApi.ts"
@@ -46,7 +47,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(CreateRoomApi, FinderApi, RoomListApi, RelationsApi, SyncApi, AccountDataApi, PushRulesApi)
   .add(SlidingSyncApi, PushersApi, ReceiptsApi, SearchApi, EncryptionApi, KeyBackupApi)
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi, DeprecatedSyncApi)
-  .add(DelayedEventsApi, DehydratedDeviceApi, RendezvousApi)
+  .add(DelayedEventsApi, DehydratedDeviceApi, RendezvousApi, ContactsApi)
   .prefix(clientServerPrefix)
   .add(WellKnownApi, SharedSecretApi, AddressPagesApi, SsoPagesApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)

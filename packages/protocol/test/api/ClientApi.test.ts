@@ -87,6 +87,15 @@ POST /presence/list/{userId}
 GET /presence_list/{userId}
 POST /presence_list/{userId}
 GET /presence/observers/{userId}
+GET /contacts
+POST /contacts
+DELETE /contacts
+POST /contacts/import
+GET /contacts/export
+POST /contacts/lookup
+GET /contacts/{contactId}
+PUT /contacts/{contactId}
+DELETE /contacts/{contactId}
 GET /profile/{userId}
 GET /profile/{userId}/displayname
 PUT /profile/{userId}/displayname
