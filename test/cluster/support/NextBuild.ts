@@ -1,13 +1,9 @@
 /**
- * The program as its next version could be: a copy of the sources with one migration more. It lies inside of the repository,
- * where Node finds the packages that both versions use.
+ * The program as its next version could be: a copy of the sources with one migration more.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
-import { fileURLToPath } from "node:url"
-import { Effect } from "effect"
-
-const root = fileURLToPath(new URL("../../..", import.meta.url))
+import { make as makeTree, root } from "./SourceTree.ts"
 
 const migration = `import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
@@ -23,18 +19,11 @@ export default Effect.gen(function* () {
 
 const isSource = (source: string): boolean => !/\/(node_modules|test|dist)(\/|$)/.test(source.slice(root.length - 1))
 
-const build = async (): Promise<string> => {
-  await fs.mkdir(path.join(root, "test/results"), { recursive: true })
-  const directory = await fs.mkdtemp(path.join(root, "test/results/next-build-"))
+const fill = async (directory: string): Promise<void> => {
   for (const part of ["packages", "apps"]) {
     await fs.cp(path.join(root, part), path.join(directory, part), { recursive: true, filter: isSource })
   }
   await fs.copyFile(path.join(root, "package.json"), path.join(directory, "package.json"))
-  const scope = path.join(directory, "node_modules/@greenroom")
-  await fs.mkdir(scope, { recursive: true })
-  for (const name of await fs.readdir(path.join(directory, "packages"))) {
-    await fs.symlink(path.join(directory, "packages", name), path.join(scope, name))
-  }
   const store = path.join(directory, "packages/store/src")
   await fs.writeFile(path.join(store, "migrations/9999_next_build.ts"), migration)
   const database = path.join(store, "Database.ts")
@@ -43,13 +32,7 @@ const build = async (): Promise<string> => {
     database,
     `import nextBuild from "./migrations/9999_next_build.ts"\n${text.replace("const migrations = {", 'const migrations = {\n  "9999_next_build": nextBuild,')}`
   )
-  return directory
 }
 
 /** The program's file. It goes with the scope. */
-export const make = Effect.map(
-  Effect.acquireRelease(Effect.promise(build), (directory) =>
-    Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
-  ),
-  (directory) => path.join(directory, "apps/gateway/src/main.ts")
-)
+export const make = makeTree(fill)
