@@ -37,6 +37,7 @@ export const groups: Readonly<Record<string, Group>> = {
   token: commands("Registration tokens", () => import("./TokenCommands.ts")),
   media: commands("Uploaded files, and those of other servers", () => import("./MediaCommands.ts")),
   room: commands("Rooms", () => import("./RoomCommands.ts")),
+  ban: commands("Banned users, servers and content", () => import("./BanCommands.ts")),
   report: commands("What users have reported", () => import("./ReportCommands.ts")),
   audit: commands("What administrators did", () => import("./AuditCommands.ts")),
   federation: commands("Other home servers", () => import("./FederationCommands.ts")),

@@ -109,16 +109,19 @@ const makeAdmin = Command.make(
   {
     ...place,
     user,
-    revoke: Flag.Boolean("revoke").pipe(Flag.withDefault(false), Flag.withDescription("Make an admin no longer"))
+    admin: Flag.Boolean("admin").pipe(Flag.withDefault(true), Flag.withDescription("--no-admin: an admin no longer")),
+    revoke: Flag.Boolean("revoke").pipe(Flag.withDefault(false), Flag.withDescription("The same as --no-admin"))
   },
-  (options) =>
-    run(options, (admin) =>
+  (options) => {
+    const admin = options.admin && !options.revoke
+    return run(options, ({ setAdmin }) =>
       Effect.andThen(
-        admin.setAdmin(options.user, !options.revoke),
-        printLine(options, `${options.user} is ${options.revoke ? "no longer " : ""}an admin`)
+        setAdmin(options.user, admin),
+        printLine(options, `${options.user} is ${admin ? "" : "no longer "}an admin`)
       )
     )
-).pipe(Command.withDescription("Make a user an admin"))
+  }
+).pipe(Command.withDescription("Make a user an admin, or with --no-admin an admin no longer"))
 
 const resetPassword = Command.make("reset-password", { ...place, user, passwordStdin }, (options) =>
   run(options, (admin) =>

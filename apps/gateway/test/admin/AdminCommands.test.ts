@@ -89,6 +89,8 @@ describe("greenroom", () => {
         assert.deepStrictEqual(again, { code: 1, out: "", error: "greenroom: @alice:green.test is taken\n" })
         assert.match((yield* run("user create bob")).out, /^created @bob:green\.test\npassword: [\w-]{16}\n$/)
         assert.strictEqual((yield* run("user admin alice")).out, "alice is an admin\n")
+        assert.strictEqual((yield* run("user admin bob")).out, "bob is an admin\n")
+        assert.strictEqual((yield* run("user admin bob --no-admin")).out, "bob is no longer an admin\n")
         const list = yield* run("user list")
         assert.match(list.out, /^@alice:green\.test {2}created \S+Z {2}admin\n@bob:green\.test {2}created \S+Z\n$/)
         const json = (yield* run("user list --json")).out.trimEnd().split("\n")
@@ -111,6 +113,18 @@ describe("greenroom", () => {
         assert.match(keys, new RegExp(`^${second}  signs now\n${first}  replaced \\S+Z, published .*\n$`))
         const file = `${yield* temporaryDirectory}/greenroom.toml`
         yield* (yield* FileSystem.FileSystem).writeFileString(file, "[login]\nmin_password_length = 8\n")
+        const banned = yield* run("ban add server Spam.test --reason floods")
+        assert.deepStrictEqual(banned, { code: 0, out: "Spam.test is banned\n", error: "" })
+        assert.match((yield* run("ban add user @bob:green.test --reason rude")).out, /is banned, and logged in nowhere/)
+        assert.match((yield* run("ban add content ab12 --reason x")).error, /ab12: expected the SHA-256 of content/)
+        assert.match((yield* run("ban add content mxc://green.test/ab --reason x")).error, /no content mxc:.* here\n$/)
+        const bans = (yield* run("ban list --json")).out.trimEnd().split("\n")
+        const { banned_ts, ...ban } = JSON.parse(bans[1] ?? "")
+        assert.strictEqual(typeof banned_ts, "number")
+        const expected = { kind: "server", value: "spam.test", reason: "floods", banned_by: "command line" }
+        assert.deepStrictEqual([bans.length, ban], [2, expected])
+        assert.strictEqual((yield* run("ban lift server spam.test")).out, "spam.test is not banned any more\n")
+        assert.strictEqual((yield* run("ban lift server spam.test")).error, "greenroom: spam.test is not banned\n")
         const short = yield* run(`user reset-password bob --password-stdin --config ${file}`, "2short")
         assert.strictEqual(short.error, "greenroom: password: must have 8 to 512 characters\n")
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),

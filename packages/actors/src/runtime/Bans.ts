@@ -2,6 +2,7 @@
  * Users, servers and content that administrators have banned. Every node holds all of them in memory, for they are few and
  * each request of another server asks; changes come with the log.
  */
+import { isServerName, isUserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { type Ban, type BanChange, type BanKind, BanStore, banChanges } from "@greenroom/store/BanStore"
 import { EventLog } from "@greenroom/store/EventLog"
@@ -10,8 +11,15 @@ import { Context, Effect, Layer } from "effect"
 
 const described = { user: "This user", server: "This server", sha256: "This content" } as const
 
-/** Server names and hashes are the same in small letters. */
-const normal = (kind: BanKind, value: string): string => (kind === "user" ? value : value.toLowerCase())
+/** What is wrong with a value to ban: a user ID, a server name, or the SHA-256 of content in hexadecimal digits. */
+export const banProblem = (kind: BanKind, value: string): string | undefined => {
+  if (kind === "user") return isUserId(value) ? undefined : "expected a user ID"
+  if (kind === "server") return isServerName(value) ? undefined : "expected a server name"
+  return /^[0-9a-fA-F]{64}$/.test(value) ? undefined : "expected the SHA-256 of content in 64 hexadecimal digits"
+}
+
+/** The value as it is stored: server names and hashes are the same in small letters. */
+export const normalBan = (kind: BanKind, value: string): string => (kind === "user" ? value : value.toLowerCase())
 
 const make = Effect.gen(function* () {
   const store = yield* BanStore
@@ -26,21 +34,21 @@ const make = Effect.gen(function* () {
   for (const ban of yield* store.all) apply({ ...ban, active: true })
 
   return Bans.of({
-    has: (kind, value) => banned[kind].has(normal(kind, value)),
+    has: (kind, value) => banned[kind].has(normalBan(kind, value)),
     check: (kind, value) =>
-      banned[kind].has(normal(kind, value))
+      banned[kind].has(normalBan(kind, value))
         ? Effect.fail(new Forbidden({ error: `${described[kind]} is banned by the administrators of this server` }))
         : Effect.void,
     list: store.all,
     add: (ban) => {
-      const value = normal(ban.kind, ban.value)
+      const value = normalBan(ban.kind, ban.value)
       return Effect.andThen(
         store.add({ ...ban, value }),
         Effect.sync(() => apply({ kind: ban.kind, value, active: true }))
       )
     },
     lift: (kind, value) => {
-      const name = normal(kind, value)
+      const name = normalBan(kind, value)
       return Effect.tap(store.lift(kind, name), () => Effect.sync(() => apply({ kind, value: name, active: false })))
     }
   })

@@ -4,11 +4,11 @@
 import { Accounts } from "@greenroom/actors/account/Accounts"
 import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import { UserExports } from "@greenroom/actors/admin/UserExports"
-import { Bans } from "@greenroom/actors/runtime/Bans"
+import { Bans, banProblem } from "@greenroom/actors/runtime/Bans"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
-import { isServerName, isUserId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, type Stream } from "effect"
@@ -40,12 +40,6 @@ export const auditHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomA
   })
 )
 
-const problemOf = (kind: "user" | "server" | "sha256", value: string): string | undefined => {
-  if (kind === "user") return isUserId(value) ? undefined : "expected a user ID"
-  if (kind === "server") return isServerName(value) ? undefined : "expected a server name"
-  return /^[0-9a-fA-F]{64}$/.test(value) ? undefined : "expected the SHA-256 of content in 64 hexadecimal digits"
-}
-
 export const banHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomAdmin.bans", (handlers) =>
   withServices(function* () {
     const { asAdmin } = yield* makeAdminActions
@@ -74,7 +68,7 @@ export const banHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomAdm
       .handle("ban", ({ params: { kind, value }, payload: { reason } }) =>
         asAdmin({ action: `ban.${kind}`, target: value, reason }, (admin) =>
           Effect.gen(function* () {
-            const problem = problemOf(kind, value)
+            const problem = banProblem(kind, value)
             if (problem !== undefined) return yield* new InvalidParam({ error: `value: ${problem}` })
             if (value === admin || value.toLowerCase() === serverName) {
               return yield* new Forbidden({ error: "You cannot ban yourself, nor this server" })
