@@ -81,6 +81,9 @@ const maxScanned = 1_000
 const chunkSize = 50
 /** How long a search waits for the index to have what was said before. */
 const indexTimeout = "2 seconds"
+/** With more events a second only one batch a second is indexed, until so many are missing. */
+const busy = 100
+const mostBehind = 50_000
 
 /** Where a page begins, in what was there at the first one. */
 interface Place {
@@ -128,15 +131,33 @@ const make = Effect.gen(function* () {
   const selectionOf = yield* makeEventSelections
   const renderer = yield* makeEventRenderer
 
-  // The index follows the log; searches wait for it.
+  // The index follows the log; searches bring it up to date. While many events come it leaves the processors to them.
+  let seen = 0
+  let indexed = Number.NEGATIVE_INFINITY
   const grown = Latch.makeUnsafe(true)
-  yield* log.follow((slice) => Effect.sync(() => (slice.events.length > 0 ? grown.openUnsafe() : undefined)))
-  const indexAll = Effect.asVoid(Effect.repeat(store.indexNext, { until: (isDone) => isDone }))
-  const follow = Effect.sync(() => grown.closeUnsafe()).pipe(
-    Effect.andThen(indexAll),
-    Effect.andThen(Effect.sleep("1 second"))
+  yield* log.follow((slice) =>
+    Effect.sync(() => {
+      if (slice.events.length === 0) return
+      seen += slice.events.length
+      grown.openUnsafe()
+    })
   )
-  yield* keepRunning("Indexing what is said in rooms", Effect.andThen(grown.await, follow))
+  const indexAll = Effect.suspend(() => {
+    const before = seen
+    const repeated = Effect.repeat(store.indexNext, { until: (isDone) => isDone })
+    return Effect.map(repeated, () => {
+      indexed = Math.max(indexed, before)
+    })
+  })
+  const follow = Effect.gen(function* () {
+    yield* grown.await
+    const before = seen
+    yield* Effect.sleep("1 second")
+    const isBusy = seen - before > busy && seen - indexed < mostBehind
+    if (!isBusy) grown.closeUnsafe()
+    yield* isBusy ? store.indexNext : indexAll
+  })
+  yield* keepRunning("Indexing what is said in rooms", follow)
 
   const check = Effect.fnUntraced(function* ({ keys, search_term }: SearchRequest) {
     const words = wordsOf(search_term)
