@@ -316,6 +316,13 @@ export const loginSettings = {
     expects: "a directory",
     schema: Text
   }),
+  mailNotificationDelay: setting({
+    name: "mail.notification_delay",
+    description: "After how many seconds a mail tells users of what they have not read, where they want mails",
+    expects: "a number of seconds from 1 to 86400",
+    schema: integer(1, 86_400),
+    fallback: loginDefaults.notificationDelay / 1_000
+  }),
   mailVerify: setting({
     name: "mail.verify_certificate",
     description: "Check the certificate of the mail server. Switch it off for tests only",
@@ -365,6 +372,7 @@ export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
           password: config.mailPassword,
           from: config.mailFrom,
           templates: config.mailTemplates,
+          notificationDelay: config.mailNotificationDelay * 1_000,
           verifyCertificate: config.mailVerify
         }
 })

@@ -89,6 +89,7 @@ import { LoginConfig } from "./account/login/LoginConfig.ts"
 import { LoginFlows } from "./account/login/LoginFlows.ts"
 import type { LoginOptions } from "./account/login/LoginOptions.ts"
 import { LoginThrottle } from "./account/login/LoginThrottle.ts"
+import * as NotificationMailerLive from "./account/login/NotificationMailerLive.ts"
 import { SsoLogins } from "./account/login/SsoLogins.ts"
 import { Moderation } from "./account/Moderation.ts"
 import { OpenIdTokens } from "./account/OpenIdTokens.ts"
@@ -161,6 +162,7 @@ import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
 import type { Nodes } from "./runtime/Nodes.ts"
+import { PublicUrl } from "./runtime/PublicUrl.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
 import { DeprecatedSync } from "./sync/DeprecatedSync.ts"
 import { DeviceLists } from "./sync/DeviceLists.ts"
@@ -322,7 +324,7 @@ const services = Layer.mergeAll(
   ),
   Layer.merge(PushDelivery.layer, Pushers.layer).pipe(
     Layer.provideMerge(Notifications.layer),
-    Layer.provide(PushGateway.layer)
+    Layer.provide([PushGateway.layer, NotificationMailerLive.layer])
   ),
   TypingOfLostNodes.layer,
   Layer.mergeAll(
@@ -371,7 +373,7 @@ export const layerOnDatabase = <E = never>(options: HomeServerOptions, runner: R
     Layer.provideMerge(runner),
     Layer.provideMerge(S3Files.layerConfigured(options.media?.s3)),
     Layer.provideMerge(stores(options)),
-    Layer.provideMerge(Layer.succeed(HomeServerConfig, options)),
+    Layer.provideMerge(Layer.merge(Layer.succeed(HomeServerConfig, options), PublicUrl.layer)),
     Layer.provideMerge(Layer.succeed(LoginConfig, options.login ?? {})),
     Layer.provideMerge(Layer.succeed(MediaConfig, options.media ?? {})),
     Layer.provideMerge(Layer.succeed(PolicyConfig, options.policy ?? {})),

@@ -6,6 +6,7 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import { makeSampled, SamplingRatio } from "@greenroom/actors/runtime/Sampling"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
@@ -53,7 +54,7 @@ import * as LoginHandlers from "./client-server/LoginHandlers.ts"
 import * as MediaHandlers from "./client-server/MediaHandlers.ts"
 import { moderationHandlers } from "./client-server/ModerationHandlers.ts"
 import * as ProfileHandlers from "./client-server/ProfileHandlers.ts"
-import { pushersHandlers } from "./client-server/PushersHandlers.ts"
+import { pushersHandlers, unsubscribeHandlers } from "./client-server/PushersHandlers.ts"
 import { relationsHandlers } from "./client-server/RelationsHandlers.ts"
 import { rendezvousHandlers } from "./client-server/RendezvousHandlers.ts"
 import { roomListHandlers } from "./client-server/RoomListHandlers.ts"
@@ -74,7 +75,6 @@ import { maxBodyBytes } from "./MatrixRequest.ts"
 import { answerRequests, type ListenError, limitBodyTime, listen, makeInFlight, makeNodeServer } from "./NodeServer.ts"
 import { oauthEndpoints } from "./oauth/OAuthEndpoints.ts"
 import { oauthPages } from "./oauth/OAuthPages.ts"
-import { PublicUrl } from "./PublicUrl.ts"
 import { docsPage } from "./pages/DocsPage.ts"
 import { homePage } from "./pages/HomePage.ts"
 import { defaultRates, RateLimit, type Rates } from "./RateLimit.ts"
@@ -123,7 +123,6 @@ export class Gateway extends Context.Service<
       Layer.provide(Sockets.layer(trustProxies(options.trustedProxies ?? []))),
       Layer.provide([
         Shutdown.layer,
-        PublicUrl.layer(options.publicUrl),
         RateLimit.layer(options.rates ?? defaultRates),
         RequestSlots.layer,
         UnreadAnswers.layer(options.maxUnreadBytes ?? maxUnreadBytes)
@@ -187,6 +186,7 @@ const clientServerHandlers = Layer.mergeAll(
   UserDataHandlers.accountDataHandlers,
   UserDataHandlers.pushRulesHandlers,
   pushersHandlers,
+  unsubscribeHandlers,
   searchHandlers,
   encryptionHandlers,
   keyBackupHandlers,
@@ -342,6 +342,6 @@ const serve = Effect.fnUntraced(function* (options: GatewayOptions) {
   )
   const host = family === "IPv6" ? `[${address}]` : address
   const url = `http://${host}:${port}`
-  publicUrl.listening(url)
+  publicUrl.set(options.publicUrl ?? url)
   return Gateway.of({ host: options.host, port, url })
 })

@@ -2,6 +2,8 @@
  * The listeners of a home server, and what its programs have in common. Each module is also a subpath of its own, as in
  * `@greenroom/gateway/Gateway`.
  */
+
+export { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 export * as ChangesRunToEnd from "./ChangesRunToEnd.ts"
 export { Gateway } from "./Gateway.ts"
 export { GatewayVersion } from "./GatewayVersion.ts"
@@ -13,7 +15,6 @@ export { MatrixRequest } from "./MatrixRequest.ts"
 export * as MediaResponse from "./MediaResponse.ts"
 export * as NodeServer from "./NodeServer.ts"
 export * as ProgramSettings from "./ProgramSettings.ts"
-export { PublicUrl } from "./PublicUrl.ts"
 export { RateLimit } from "./RateLimit.ts"
 export { RequestSlots } from "./RequestSlots.ts"
 export * as RunProgram from "./RunProgram.ts"

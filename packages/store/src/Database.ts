@@ -70,6 +70,7 @@ import delayedEvents from "./migrations/0047_delayed_events.ts"
 import erasures from "./migrations/0048_erasures.ts"
 import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
 import contacts from "./migrations/0050_contacts.ts"
+import emailPushers from "./migrations/0065_email_pushers.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -121,7 +122,8 @@ const migrations = {
   "0047_delayed_events": delayedEvents,
   "0048_erasures": erasures,
   "0049_dehydrated_devices": dehydratedDevices,
-  "0050_contacts": contacts
+  "0050_contacts": contacts,
+  "0065_email_pushers": emailPushers
 }
 
 /** The version of the database that this program writes. */

@@ -5,8 +5,8 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Context, Effect, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient, type Statement } from "effect/sql"
 import { logKind } from "./LogKind.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -32,6 +32,8 @@ export interface StoredPusher extends NewPusher {
   readonly seen: StreamPosition
   /** Since when every attempt has failed, in milliseconds since 1970. */
   readonly failingSince: number | undefined
+  /** The last mail of a pusher that sends mails, and the shortest time until the next. */
+  readonly lastMail: { readonly at: number; readonly interval: number } | undefined
 }
 
 /** Changes of pushers, as the log carries them. */
@@ -49,6 +51,8 @@ interface Row {
   readonly seen_xid: string
   readonly seen_nid: bigint
   readonly failing_since: bigint | null
+  readonly mailed_at: bigint | null
+  readonly mail_interval: bigint | null
 }
 
 const toPusher = (row: Row): StoredPusher => ({
@@ -61,7 +65,8 @@ const toPusher = (row: Row): StoredPusher => ({
   description: JSON.parse(row.description) as JsonObject,
   setAt: Number(row.set_at),
   seen: { xid: Number(row.seen_xid), nid: Number(row.seen_nid) },
-  failingSince: row.failing_since === null ? undefined : Number(row.failing_since)
+  failingSince: row.failing_since === null ? undefined : Number(row.failing_since),
+  lastMail: row.mailed_at === null ? undefined : { at: Number(row.mailed_at), interval: Number(row.mail_interval) }
 })
 
 export class PusherStore extends Context.Service<
@@ -79,6 +84,13 @@ export class PusherStore extends Context.Service<
     readonly remove: (userId: UserId, appId: string, pushkey: string) => Effect.Effect<void>
     /** The pushers of these users, or of all, whose devices are still there. */
     readonly list: (userIds?: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredPusher>>
+    readonly find: (pusherId: number) => Effect.Effect<Option.Option<StoredPusher>>
+    /** A pusher has sent a mail about what came up to a position. Times are in milliseconds. */
+    readonly noteMail: (
+      pusherId: number,
+      seen: StreamPosition,
+      mail: { readonly at: number; readonly interval: number }
+    ) => Effect.Effect<void>
     /** Pushers have been told up to a position, or have failed since a time. */
     readonly noteProgress: (
       pusherIds: ReadonlyArray<number>,
@@ -126,6 +138,20 @@ export class PusherStore extends Context.Service<
         return true
       })
 
+      const select = (which: Statement.Fragment) =>
+        sql<Row>`
+          SELECT pusher_id, user_id, device_id, app_id, pushkey, kind, description, set_at,
+            seen_xid::text AS seen_xid, seen_nid, failing_since, mailed_at, mail_interval
+          FROM pushers JOIN pusher_progress USING (pusher_id)
+          WHERE kind IS NOT NULL AND ${which}
+            AND EXISTS (
+              SELECT FROM access_tokens
+              WHERE access_tokens.user_id = pushers.user_id AND access_tokens.device_id = pushers.device_id)
+          ORDER BY pusher_id`.pipe(
+          Effect.map((rows) => rows.map(toPusher)),
+          Effect.orDie
+        )
+
       return PusherStore.of({
         set: (pusher, seen, options) => Effect.orDie(sql.withTransaction(set(pusher, seen, options))),
         remove: (userId, appId, pushkey) =>
@@ -135,19 +161,14 @@ export class PusherStore extends Context.Service<
             Effect.asVoid,
             Effect.orDie
           ),
-        list: (userIds) =>
-          sql<Row>`
-            SELECT pusher_id, user_id, device_id, app_id, pushkey, kind, description, set_at,
-              seen_xid::text AS seen_xid, seen_nid, failing_since
-            FROM pushers JOIN pusher_progress USING (pusher_id)
-            WHERE kind IS NOT NULL AND ${userIds === undefined ? sql`true` : sql`user_id = ANY (${texts(userIds)}::text[])`}
-              AND EXISTS (
-                SELECT FROM access_tokens
-                WHERE access_tokens.user_id = pushers.user_id AND access_tokens.device_id = pushers.device_id)
-            ORDER BY pusher_id`.pipe(
-            Effect.map((rows) => rows.map(toPusher)),
-            Effect.orDie
-          ),
+        list: (userIds) => select(userIds === undefined ? sql`true` : sql`user_id = ANY (${texts(userIds)}::text[])`),
+        find: (pusherId) => Effect.map(select(sql`pusher_id = ${pusherId}`), (found) => Option.fromNullishOr(found[0])),
+        noteMail: (pusherId, seen, { at, interval }) =>
+          sql`
+            UPDATE pusher_progress
+            SET seen_xid = ${String(seen.xid)}::xid8, seen_nid = ${seen.nid}, failing_since = NULL,
+              mailed_at = ${at}, mail_interval = ${interval}
+            WHERE pusher_id = ${pusherId}`.pipe(Effect.asVoid, Effect.orDie),
         noteProgress: (pusherIds, seen, failingSince) =>
           sql`
             UPDATE pusher_progress

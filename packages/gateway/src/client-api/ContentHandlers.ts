@@ -5,6 +5,7 @@
  */
 import { Media } from "@greenroom/actors/media/Media"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
 import { contentPath } from "@greenroom/protocol/api/ContentApi"
@@ -12,7 +13,6 @@ import { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { mediaResponse } from "../MediaResponse.ts"
-import { PublicUrl } from "../PublicUrl.ts"
 import { uploadOf } from "../UploadRequest.ts"
 import { withServices } from "./EndpointServices.ts"
 

@@ -53,6 +53,7 @@ import type { Bans } from "@greenroom/actors/runtime/Bans"
 import type { DatabaseHealth } from "@greenroom/actors/runtime/DatabaseHealth"
 import type { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { Nodes } from "@greenroom/actors/runtime/Nodes"
+import type { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import type { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import type { DeprecatedSync } from "@greenroom/actors/sync/DeprecatedSync"
 import type { DeviceLists } from "@greenroom/actors/sync/DeviceLists"
@@ -70,7 +71,6 @@ import type { Pushers } from "@greenroom/actors/user/push/Pushers"
 import type { UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import type { Users } from "@greenroom/actors/user/Users"
 import { Context, Effect } from "effect"
-import type { PublicUrl } from "../PublicUrl.ts"
 import type { RateLimit } from "../RateLimit.ts"
 import type { RequestSlots } from "../RequestSlots.ts"
 import type { Shutdown } from "../Shutdown.ts"
@@ -145,9 +145,10 @@ export type HomeServerServices =
   | DatabaseHealth
   | SessionRevocations
   | HomeServerConfig
+  | PublicUrl
 
 /** What endpoints may be made of. */
-export type ServicesOfEndpoints = HomeServerServices | PublicUrl | RateLimit | RequestSlots | Shutdown | Sockets
+export type ServicesOfEndpoints = HomeServerServices | RateLimit | RequestSlots | Shutdown | Sockets
 
 export class EndpointServices extends Context.Service<EndpointServices, Context.Context<ServicesOfEndpoints>>()(
   "greenroom/gateway/EndpointServices"

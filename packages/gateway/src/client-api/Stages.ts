@@ -8,9 +8,9 @@
 import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { type FlowRequest, LoginFlows } from "@greenroom/actors/account/login/LoginFlows"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import type { LoginStage } from "@greenroom/protocol/api/LoginFlow"
 import { Effect } from "effect"
-import { PublicUrl } from "../PublicUrl.ts"
 import { fallbackPage } from "../pages/FallbackPage.ts"
 import { withBrowserSecret } from "./BrowserSecret.ts"
 

@@ -4,6 +4,7 @@
  * Source: "End-to-End Encryption" and "Send-to-Device messaging" of the client-server specification.
  */
 import { InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { DeviceLists } from "@greenroom/actors/sync/DeviceLists"
 import { CrossSigning } from "@greenroom/actors/user/encryption/CrossSigning"
@@ -21,7 +22,6 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { paths } from "../oauth/OAuthForms.ts"
-import { PublicUrl } from "../PublicUrl.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
 import { answerText, byUser, readClaims, readQuery } from "./KeyRequests.ts"

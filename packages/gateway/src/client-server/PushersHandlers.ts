@@ -3,15 +3,21 @@
  *
  * Source: "Push notifications" of the client-server specification.
  */
+import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { Notifications } from "@greenroom/actors/user/push/Notifications"
 import { Pushers } from "@greenroom/actors/user/push/Pushers"
+import { unsubscribePath } from "@greenroom/actors/user/push/Unsubscription"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
+import type { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { unknownSubscriptionPage, unsubscribedPage, unsubscribePage } from "../pages/UnsubscribePage.ts"
+import { RateLimit } from "../RateLimit.ts"
+import { addressOf } from "../TrustedProxies.ts"
 
 export const pushersHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.pushers", (handlers) =>
   withServices(function* () {
@@ -35,6 +41,34 @@ export const pushersHandlers = HttpApiBuilder.group(ClientServerApi, "clientServ
             HttpServerResponse.jsonUnsafe(page)
           )
         )
+      )
+  })
+)
+
+export const unsubscribeHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.unsubscribe", (handlers) =>
+  withServices(function* () {
+    const { serverName } = yield* HomeServerConfig
+    const pushers = yield* Pushers
+    const limit = yield* RateLimit
+
+    const asPage = <A>(
+      request: HttpServerRequest.HttpServerRequest,
+      found: Effect.Effect<A, NotFound>,
+      toPage: (value: A) => HttpServerResponse.HttpServerResponse
+    ) =>
+      Effect.andThen(
+        limit.takeFrom("anonymous", addressOf(request)),
+        Effect.match(found, { onSuccess: toPage, onFailure: () => unknownSubscriptionPage })
+      )
+
+    return handlers
+      .handle("link", ({ query: { token = "" }, request }) =>
+        asPage(request, pushers.subscription(token), (subscription) =>
+          unsubscribePage(subscription, `${unsubscribePath}?${new URLSearchParams({ token })}`, serverName)
+        )
+      )
+      .handle("end", ({ query: { token = "" }, request }) =>
+        asPage(request, pushers.unsubscribe(token), () => unsubscribedPage)
       )
   })
 )

@@ -5,6 +5,7 @@
  */
 import { OAuthServer } from "@greenroom/actors/account/oauth/OAuthServer"
 import { Rendezvous, type RendezvousSession } from "@greenroom/actors/account/Rendezvous"
+import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { type MatrixError, Unrecognized } from "@greenroom/protocol/MatrixError"
@@ -12,7 +13,6 @@ import { Clock, Effect, Option } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
-import { PublicUrl } from "../PublicUrl.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
 

@@ -14,12 +14,12 @@ import { OAuthServer, type Question, type Reference } from "@greenroom/actors/ac
 import { PasswordCheck } from "@greenroom/actors/account/PasswordCheck"
 import { Registration } from "@greenroom/actors/account/Registration"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Option, Redacted } from "effect"
 import { HttpRouter, HttpServerRequest, type HttpServerResponse } from "effect/http"
 import { withServices } from "../client-api/EndpointServices.ts"
-import { PublicUrl } from "../PublicUrl.ts"
 import {
   accountPage,
   consentPage,

@@ -1,45 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { withMail } from "../login/TestLogin.ts"
-import { linkIn, type TestMail } from "../login/TestMail.ts"
-import { askToday, register, type TestUser } from "../TestGateway.ts"
-
-const post = (path: string, json: unknown, token?: string) => askToday("POST", path, { json, token })
-
-const requestToken = (path: string, email: string, client_secret: string, send_attempt = 1, more: object = {}) =>
-  post(`${path}/email/requestToken`, { email, client_secret, send_attempt, ...more })
-
-/** Opens the link of a mail, and clicks its button. */
-const clickLink = (link: string) =>
-  Effect.promise(async () => {
-    const seen = await fetch(link)
-    const clicked = await fetch(link, { method: "POST" })
-    return { seen: seen.status, clicked: clicked.status, page: await clicked.text() }
-  })
-
-/** A session that has validated the address. */
-const validate = Effect.fnUntraced(function* (mail: TestMail, path: string, email: string, client_secret: string) {
-  const { body } = yield* requestToken(path, email, client_secret)
-  yield* clickLink(linkIn(yield* mail.next(email)))
-  return { sid: body.sid, client_secret }
-})
-
-const identityStage = (threepid_creds: object, session?: unknown) => ({
-  type: "m.login.email.identity",
-  threepid_creds,
-  ...(session === undefined ? {} : { session })
-})
-
-const passwordOf = (name: string) => ({
-  type: "m.login.password",
-  identifier: { type: "m.id.user", user: name },
-  password: `secret-${name}`
-})
-
-const addEmail = Effect.fnUntraced(function* (mail: TestMail, user: TestUser, name: string, email: string) {
-  const creds = yield* validate(mail, "/v3/account/3pid", email, `secret.of.${name}`)
-  return yield* post("/v3/account/3pid/add", { ...creds, auth: passwordOf(name) }, user.token)
-})
+import { linkIn } from "../login/TestMail.ts"
+import { askToday, register } from "../TestGateway.ts"
+import { addEmail, clickLink, identityStage, passwordOf, post, requestToken, validate } from "./TestAddresses.ts"
 
 describe("addresses by today's client API", () => {
   it.live("people register with an address that they have shown to be theirs, and log in with it", () =>

@@ -108,4 +108,4 @@ export const testMail = (options: SMTPServerOptions = {}): Effect.Effect<TestMai
 export const codeIn = ({ body }: Received): string => /\b(\d{4} \d{4})\b/.exec(body)?.[1] ?? "no code"
 
 /** The link that a mail has. */
-export const linkIn = ({ body }: Received): string => /http:\/\/\S+token=[\w-]+/.exec(body)?.[0] ?? "no link"
+export const linkIn = ({ body }: Received): string => /http:\/\/\S+token=[\w.-]+/.exec(body)?.[0] ?? "no link"

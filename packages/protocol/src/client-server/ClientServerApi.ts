@@ -24,7 +24,7 @@ import { LoginApi } from "./LoginApi.ts"
 import { MediaApi, OldMediaApi, UploadApi } from "./MediaApi.ts"
 import { ModerationApi } from "./ModerationApi.ts"
 import { PresenceApi, ProfileApi } from "./ProfileApi.ts"
-import { PushersApi } from "./PushersApi.ts"
+import { PushersApi, UnsubscribeApi } from "./PushersApi.ts"
 import { RegistrationApi } from "./RegistrationApi.ts"
 import { RelationsApi } from "./RelationsApi.ts"
 import { RendezvousApi } from "./RendezvousApi.ts"
@@ -49,7 +49,7 @@ const api = HttpApi.make("ClientServerApi")
   .add(DirectoryApi, ProfileApi, PresenceApi, ServicesApi, MediaApi, ModerationApi, DeprecatedSyncApi)
   .add(DelayedEventsApi, DehydratedDeviceApi, RendezvousApi, ContactsApi)
   .prefix(clientServerPrefix)
-  .add(WellKnownApi, SharedSecretApi, AddressPagesApi, SsoPagesApi, UploadApi, OldMediaApi)
+  .add(WellKnownApi, SharedSecretApi, AddressPagesApi, UnsubscribeApi, SsoPagesApi, UploadApi, OldMediaApi)
   .middleware(ClientErrors)
 
 export const ClientServerApi = api.annotateMerge(

@@ -8,6 +8,7 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
 import { AnyObject, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
+import { HtmlPage } from "../api/HtmlPage.ts"
 import { boundedText } from "../api/Parameters.ts"
 import { JsonObject } from "../Json.ts"
 import { Count, Token } from "./RoomsApi.ts"
@@ -36,8 +37,9 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
       documented({
         summary: "Make, change or remove a pusher",
         text:
-          "`data.url` is an HTTPS URL with a public address. The pusher goes with the device that set it. " +
-          "Errors: M_MISSING_PARAM, M_INVALID_PARAM, M_RESOURCE_LIMIT_EXCEEDED.",
+          "`data.url` is an HTTPS URL with a public address. The `pushkey` of the kind `email` is an address of the account; " +
+          "mails are sent where the server has a mail server. The pusher goes with the device that set it. " +
+          "Errors: M_MISSING_PARAM, M_INVALID_PARAM, M_THREEPID_NOT_FOUND, M_RESOURCE_LIMIT_EXCEEDED.",
         who: own
       })
     ),
@@ -54,3 +56,24 @@ export class PushersApi extends HttpApiGroup.make("clientServer.pushers")
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Pushers" })) {}
+
+const linkToken = { token: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(128))) }
+
+/** Where the links in mails about notifications lead: a place of this server's own. */
+export class UnsubscribeApi extends HttpApiGroup.make("clientServer.unsubscribe")
+  .add(
+    HttpApiEndpoint.get("link", "/_greenroom/unsubscribe", { query: linkToken, success: HtmlPage }).annotateMerge(
+      documented({
+        summary: "Where the link of a mail about notifications leads",
+        text: "A page with a button. Visiting it ends nothing.",
+        who: "anyone with the link"
+      })
+    ),
+    HttpApiEndpoint.post("end", "/_greenroom/unsubscribe", { query: linkToken, success: HtmlPage }).annotateMerge(
+      documented({
+        summary: "The button of that page, and the one click of mail programs (RFC 8058)",
+        who: "anyone with the link"
+      })
+    )
+  )
+  .annotateMerge(OpenApi.annotations({ title: "End of mails about notifications" })) {}

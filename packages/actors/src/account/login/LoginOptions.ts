@@ -36,6 +36,8 @@ export interface MailOptions {
   readonly from: string
   /** A directory with templates instead of ours, see `MailTemplates`. */
   readonly templates?: string | undefined
+  /** How long after an event that notifies a user a mail may tell of it, in ms (default: 10 minutes). */
+  readonly notificationDelay?: number | undefined
   /** False accepts any certificate. For tests only. */
   readonly verifyCertificate?: boolean
 }
@@ -132,7 +134,8 @@ export const loginDefaults = {
   maxSessionsPerAddress: 100,
   accountAttempts: { limit: 50, window: 10 * minute },
   addressAttempts: { limit: 500, window: 10 * minute },
-  mailRate: { limit: 5, window: 15 * minute }
+  mailRate: { limit: 5, window: 15 * minute },
+  notificationDelay: 10 * minute
 } as const
 
 const passwordAlone: ReadonlyArray<Flow> = [["m.login.password"]]

@@ -4,11 +4,12 @@
  * a value, which is escaped in HTML.
  *
  * Values: `server` (the name of the home server), `action` (such as "log in to example.org"), `minutes` (until it
- * expires), `address` (where the request came from), `code` or `url`.
+ * expires), `address` (where the request came from), `code` or `url`. In `notifications`: `summary`, `messages` (the unread
+ * messages by room, as text or HTML), `user`, and `url` of the page that ends these mails.
  */
 import { Data, Effect, FileSystem, Path } from "effect"
 
-export const templateNames = ["login-code", "login-link", "address-in-use"] as const
+export const templateNames = ["login-code", "login-link", "address-in-use", "notifications"] as const
 export type TemplateName = (typeof templateNames)[number]
 
 /** A template is missing a part, or has a value that there is not. */
@@ -20,14 +21,19 @@ export interface Mail {
   readonly html: string
 }
 
-export type MailValues = { readonly [name: string]: string }
+/** A value in plain text, and as HTML where it is more than text. */
+export type MailValue = string | { readonly text: string; readonly html: string }
+
+export type MailValues = { readonly [name: string]: MailValue }
 
 interface Template {
   readonly text: string
   readonly html: string
 }
 
-const htmlPage = (content: string) => `<!DOCTYPE html>
+const requestFooter = `<p style="font-size:13px;opacity:.75;margin-top:32px">The request came from {{address}}. If it was not you, ignore this mail: without it nobody gets in.</p>`
+
+const htmlPage = (content: string, end = requestFooter) => `<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -38,7 +44,7 @@ const htmlPage = (content: string) => `<!DOCTYPE html>
 <body style="margin:0;padding:24px;font:16px/1.6 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif">
 <div style="max-width:480px;margin:0 auto">
 ${content}
-<p style="font-size:13px;opacity:.75;margin-top:32px">The request came from {{address}}. If it was not you, ignore this mail: without it nobody gets in.</p>
+${end}
 </div>
 </body>
 </html>
@@ -85,6 +91,20 @@ Somebody wanted to {{action}} with this address. It belongs to an account at
 ${footer}`,
     html: htmlPage(`<p>Somebody wanted to {{action}} with this address. It belongs to an account at {{server}} already.</p>
 <p>If it is yours, log in; if you have forgotten the password, set a new one.</p>`)
+  },
+  notifications: {
+    text: `Subject: [{{server}}] {{summary}}
+
+{{messages}}
+You get this mail because {{user}} wants mails about unread messages.
+To end that, open this page:
+
+{{url}}
+`,
+    html: htmlPage(
+      "{{messages}}",
+      `<p style="font-size:13px;opacity:.75;margin-top:32px">You get this mail because {{user}} wants mails about unread messages. <a href="{{url}}">End that</a></p>`
+    )
   }
 }
 
@@ -95,14 +115,17 @@ const escapes: { readonly [character: string]: string } = {
   '"': "&quot;",
   "'": "&#39;"
 }
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? "")
+export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => escapes[character] ?? "")
 
-const fill = (template: string, values: MailValues, escape: (text: string) => string): string =>
-  template.replace(/\{\{([a-z]+)\}\}/g, (_, name: string) => escape(values[name] ?? ""))
+const textOf = (value: MailValue): string => (typeof value === "string" ? value : value.text)
+const htmlOf = (value: MailValue): string => (typeof value === "string" ? escapeHtml(value) : value.html)
+
+const fill = (template: string, values: MailValues, show: (value: MailValue) => string): string =>
+  template.replace(/\{\{([a-z]+)\}\}/g, (_, name: string) => show(values[name] ?? ""))
 
 const oneLine = (text: string): string => text.replace(/[\r\n\t\0]+/g, " ").trim()
 
-const knownValues = new Set(["server", "action", "minutes", "address", "code", "url"])
+const knownValues = new Set(["server", "action", "minutes", "address", "code", "url", "summary", "messages", "user"])
 
 const check = (file: string, text: string): Effect.Effect<void, MailTemplateError> => {
   const unknown = [...text.matchAll(/\{\{([^}]*)\}\}/g)].find(([, name]) => !knownValues.has(name ?? ""))
@@ -122,9 +145,9 @@ const render =
     const { html, text } = templates[name]
     const subject = subjectPattern.exec(text)
     return {
-      subject: oneLine(fill(subject?.[1] ?? "", values, String)),
-      text: fill(text.slice(subject?.[0].length ?? 0), values, String),
-      html: fill(html, values, escapeHtml)
+      subject: oneLine(fill(subject?.[1] ?? "", values, textOf)),
+      text: fill(text.slice(subject?.[0].length ?? 0), values, textOf),
+      html: fill(html, values, htmlOf)
     }
   }
 

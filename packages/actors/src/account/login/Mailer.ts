@@ -1,9 +1,9 @@
 /**
- * Sends mails by SMTP, after the request was answered: so the time of the answer does not reveal whether a mail was sent.
- * Failures are retried a few times. The queue is bounded.
+ * Sends mails by SMTP. Those that a request asks for are sent after it was answered, so that the time of the answer does not
+ * reveal whether a mail was sent: failures are retried a few times, and the queue is bounded.
  */
 import { canonicalEmail, redactAddress } from "@greenroom/protocol/identity/ThirdPartyId"
-import { Context, Effect, Layer, Queue, Schedule } from "effect"
+import { Context, Data, Effect, Layer, Queue, Schedule } from "effect"
 import { keepRunning } from "../../runtime/Supervision.ts"
 import { describeSmtpError, smtpTransport } from "../SmtpServer.ts"
 import { LoginConfig } from "./LoginConfig.ts"
@@ -16,6 +16,17 @@ const senders = 4
 
 const retries = { schedule: Schedule.exponential("1 second"), times: 3 }
 
+/** The mail server did not take a mail. `reason` names no recipient. */
+export class MailFailed extends Data.TaggedError("MailFailed")<{ readonly reason: string }> {}
+
+/** Headers of a mail, beside those that all have. */
+export interface MailHeaders {
+  /** The same for every attempt to send one mail: a mail server may then recognise it. */
+  readonly messageId: string
+  /** Where one click ends such mails (RFC 8058). */
+  readonly unsubscribe: string
+}
+
 interface Waiting {
   readonly to: string
   readonly mail: Mail
@@ -26,20 +37,29 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
   const transport = yield* smtpTransport(options)
   const queue = yield* Queue.dropping<Waiting>(maxWaiting)
 
+  const submit = (to: string, mail: Mail, more?: MailHeaders) =>
+    Effect.tryPromise({
+      try: () =>
+        transport.sendMail({
+          from: options.from,
+          to: { name: "", address: to },
+          ...mail,
+          ...(more === undefined ? {} : { messageId: more.messageId }),
+          headers: {
+            "Auto-Submitted": "auto-generated",
+            ...(more === undefined
+              ? {}
+              : { "List-Unsubscribe": `<${more.unsubscribe}>`, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click" })
+          }
+        }),
+      catch: (error) => new MailFailed({ reason: describeSmtpError(error) })
+    })
+
   const deliver = ({ mail, to }: Waiting) =>
-    Effect.tryPromise(() =>
-      transport.sendMail({
-        from: options.from,
-        to: { name: "", address: to },
-        headers: { "Auto-Submitted": "auto-generated" },
-        ...mail
-      })
-    ).pipe(
+    submit(to, mail).pipe(
       Effect.retry(retries),
-      Effect.catch((error) =>
-        Effect.logWarning(
-          `A mail to ${redactAddress({ medium: "email", address: to })} could not be sent: ${describeSmtpError(error.cause)}`
-        )
+      Effect.catch(({ reason }) =>
+        Effect.logWarning(`A mail to ${redactAddress({ medium: "email", address: to })} could not be sent: ${reason}`)
       )
     )
 
@@ -47,11 +67,17 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
     yield* keepRunning("Sending mails", Effect.flatMap(Queue.take(queue), deliver))
   }
 
-  return Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {
+  const send = Effect.fnUntraced(function* (to: string, template: TemplateName, values: MailValues) {
     if (canonicalEmail(to) !== to) return yield* Effect.die(new Error("A mail was to go to what is no address"))
     const taken = yield* Queue.offer(queue, { to, mail: render(template, values) })
     if (!taken) yield* Effect.logWarning("A mail was dropped, because the queue to the mail server is full")
   })
+
+  return {
+    send,
+    deliver: (to: string, template: TemplateName, values: MailValues, headers: MailHeaders) =>
+      Effect.asVoid(submit(to, render(template, values), headers))
+  }
 })
 
 export class Mailer extends Context.Service<
@@ -59,14 +85,22 @@ export class Mailer extends Context.Service<
   {
     /** Queues a mail to an address in canonical form. */
     readonly send: (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
+    /** Sends a mail now. Succeeds when the mail server has taken it; does not retry. */
+    readonly deliver: (
+      to: string,
+      template: TemplateName,
+      values: MailValues,
+      headers: MailHeaders
+    ) => Effect.Effect<void, MailFailed>
   }
 >()("greenroom/actors/Mailer") {
   static readonly layer = Layer.effect(
     Mailer,
     Effect.gen(function* () {
       const login = yield* LoginConfig
-      if (login.mail === undefined) return { send: () => Effect.void }
-      return { send: yield* makeSender(login.mail) }
+      if (login.mail !== undefined) return yield* makeSender(login.mail)
+      const noServer = new MailFailed({ reason: "there is no mail server" })
+      return { send: () => Effect.void, deliver: () => Effect.fail(noServer) }
     })
   )
 }

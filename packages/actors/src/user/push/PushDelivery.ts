@@ -3,7 +3,7 @@
  * follows the log for them: a pusher's position in the log is kept, so that a notification is sent also if the node ended
  * before. Before each notification the fence of the shard is checked: a node that was stopped, and whose shards others took
  * meanwhile, sends none. A gateway that fails is tried again after 1, 2, 4 seconds and so on up to an hour; what it has not taken after a
- * day is left out.
+ * day is left out. Pushers that send mails are in `MailPushes`.
  *
  * Source: "Push notifications" of the client-server specification, "Push Gateway API".
  */
@@ -16,14 +16,15 @@ import { PusherStore, pusherChanges, type StoredPusher } from "@greenroom/store/
 import { receiptChanges } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type Fence, ShardFenceStore } from "@greenroom/store/ShardFenceStore"
-import { StateStore } from "@greenroom/store/StateStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { SyncStore } from "@greenroom/store/SyncStore"
-import { Clock, Effect, Latch, Layer, Option, Semaphore } from "effect"
+import { Clock, Effect, Latch, Layer, Semaphore } from "effect"
 import { EntityId, Sharding } from "effect/cluster"
 import { ShardFences } from "../../runtime/ShardFences.ts"
 import { keepRunning, periodically } from "../../runtime/Supervision.ts"
+import { type MailProgress, makeMailPushes } from "./MailPushes.ts"
 import { type Notification, Notifications } from "./Notifications.ts"
+import { makeNotificationTexts } from "./NotificationTexts.ts"
 import { type PushFailed, PushGateway } from "./PushGateway.ts"
 import { makeUnreadCounts } from "./UnreadCounts.ts"
 
@@ -42,11 +43,7 @@ const noteAfter = 100_000
 const sweepInterval = "10 seconds"
 
 /** A pusher, and up to where it has been told. */
-interface Told {
-  readonly pusher: StoredPusher
-  seen: StreamPosition
-  failingSince: number | undefined
-}
+type Told = MailProgress
 
 interface Served {
   pushers: ReadonlyArray<Told>
@@ -97,7 +94,8 @@ const make = Effect.gen(function* () {
   const notifications = yield* Notifications
   const gateway = yield* PushGateway
   const rooms = yield* RoomStore
-  const states = yield* StateStore
+  const textsOf = yield* makeNotificationTexts
+  const mails = yield* makeMailPushes
   const memberships = yield* SyncStore
   const log = yield* EventLog
   const unread = yield* makeUnreadCounts
@@ -143,11 +141,18 @@ const make = Effect.gen(function* () {
     served.delete(userId)
   }
 
-  const toldOf = (pusher: StoredPusher): Told => ({ pusher, seen: pusher.seen, failingSince: pusher.failingSince })
+  /** A mail that is due stays due where the user changes their pushers. */
+  const toldOf = (pusher: StoredPusher, { pushers }: Served): Told => ({
+    pusher,
+    seen: pusher.seen,
+    failingSince: pusher.failingSince,
+    lastMail: pusher.lastMail,
+    mailAt: pushers.find((told) => told.pusher.pusherId === pusher.pusherId)?.mailAt
+  })
 
   /** Reads the pushers of users again, or all pushers. */
   const refresh = Effect.fnUntraced(function* (userIds?: ReadonlyArray<UserId>) {
-    const listed = (yield* store.list(userIds)).filter(({ kind, userId }) => kind === "http" && isOurs(userId))
+    const listed = (yield* store.list(userIds)).filter(({ userId }) => isOurs(userId))
     const found = Map.groupBy(listed, ({ userId }) => userId)
     for (const userId of userIds ?? [...served.keys()]) if (!found.has(userId)) stopServing(userId)
     const fresh = [...found.keys()].filter((userId) => !served.has(userId))
@@ -157,7 +162,7 @@ const make = Effect.gen(function* () {
     for (const [userId, pushers] of found) {
       const user = served.get(userId)
       if (user === undefined) continue
-      user.pushers = pushers.map(toldOf)
+      user.pushers = pushers.map((pusher) => toldOf(pusher, user))
       user.fence = fencing.current(shardOf(userId))
       user.retryAt = 0
     }
@@ -217,26 +222,16 @@ const make = Effect.gen(function* () {
   })
 
   /** What a gateway is told of an event beside its ID. */
-  const detailsOf = Effect.fnUntraced(function* ({ event, roomId }: Notification, userId: UserId) {
-    const current = Option.getOrUndefined(yield* rooms.currentState(roomId))
-    const keys = [
-      ["m.room.name", ""] as const,
-      ["m.room.canonical_alias", ""] as const,
-      ["m.room.member", event.sender] as const
-    ]
-    const state =
-      current === undefined ? [] : yield* states.read([{ roomNid: current.roomNid, ref: current.state }], { keys })
-    const text = (type: string, key: string) => {
-      const value = state.find((entry) => entry.event.type === type)?.event.content[key]
-      return typeof value === "string" ? value : undefined
-    }
+  const detailsOf = Effect.fnUntraced(function* (notification: Notification, userId: UserId) {
+    const { event } = notification
+    const { roomAlias, roomName, senderName } = yield* textsOf(notification)
     const details = {
       type: event.type,
       sender: event.sender,
       content: event.content,
-      sender_display_name: text("m.room.member", "displayname"),
-      room_name: text("m.room.name", "name"),
-      room_alias: text("m.room.canonical_alias", "alias"),
+      sender_display_name: senderName,
+      room_name: roomName,
+      room_alias: roomAlias,
       user_is_target: event.type === "m.room.member" && event.state_key === userId ? true : undefined
     }
     return Object.fromEntries(Object.entries(details).filter(([, value]) => value !== undefined)) as JsonObject
@@ -297,14 +292,17 @@ const make = Effect.gen(function* () {
 
   /** Tells the unread count where the user has read something. */
   const tellBadge = Effect.fnUntraced(function* (userId: UserId, user: Served, upTo: StreamPosition, isTold: boolean) {
-    if (!isTold && !user.hasRead) return
+    const isAsked = user.pushers.some(({ pusher }) => pusher.kind === "http") && (isTold || user.hasRead)
     user.hasRead = false
+    if (!isAsked) return
     const badge = yield* unreadCount(userId, upTo)
     const isNews = !isTold && user.badge !== badge
     user.badge = badge
     if (!isNews) return
     yield* fences.check(user.fence)
-    for (const { pusher } of user.pushers) yield* send(pusher, { counts: countsOf(badge), devices: [deviceOf(pusher)] })
+    for (const { pusher } of user.pushers) {
+      if (pusher.kind === "http") yield* send(pusher, { counts: countsOf(badge), devices: [deviceOf(pusher)] })
+    }
   })
 
   const serve = Effect.fnUntraced(function* (userId: UserId, user: Served) {
@@ -322,6 +320,10 @@ const make = Effect.gen(function* () {
     let isTold = false
     for (const told of user.pushers) {
       yield* skipExpired(told, upTo)
+      if (told.pusher.kind === "email") {
+        yield* mails.advance(told, upTo, user.fence, user.hasRead)
+        continue
+      }
       isTold = (yield* Effect.catchTag(catchUp(told, upTo, user.fence), "PushFailed", noteFailure(told))) || isTold
     }
     yield* Effect.catchTag(tellBadge(userId, user, upTo, isTold), "PushFailed", noteFailure())
@@ -366,10 +368,13 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** Failed users are tried again when their time has come; users of shards that moved are served where these are now. */
+  /** Failed users are tried again when their time has come, and mails are sent when they are due. */
   const retryFailed = Effect.flatMap(monotonicMillis, (now) =>
     Effect.sync(() => {
-      for (const [userId, { failures, retryAt }] of served) if (failures > 0 && retryAt <= now) markDue(userId)
+      for (const [userId, { failures, pushers, retryAt }] of served) {
+        if (failures > 0 && retryAt <= now) markDue(userId)
+        else if (pushers.some(({ mailAt }) => mailAt !== undefined && mailAt <= now)) markDue(userId)
+      }
       if (due.size > 0) somethingDue.openUnsafe()
     })
   )

@@ -1,0 +1,45 @@
+/**
+ * What people are shown of a notification beside the event: the names of the room and of the sender, by the current state.
+ */
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { StateStore } from "@greenroom/store/StateStore"
+import { Effect, Option } from "effect"
+import type { Notification } from "./Notifications.ts"
+
+export interface NotificationTexts {
+  readonly senderName: string | undefined
+  readonly roomName: string | undefined
+  readonly roomAlias: string | undefined
+  readonly isEncrypted: boolean
+}
+
+export const makeNotificationTexts = Effect.gen(function* () {
+  const rooms = yield* RoomStore
+  const states = yield* StateStore
+
+  return Effect.fnUntraced(function* ({
+    event,
+    roomId
+  }: Pick<Notification, "event" | "roomId">): Effect.fn.Return<NotificationTexts> {
+    const current = Option.getOrUndefined(yield* rooms.currentState(roomId))
+    const keys = [
+      ["m.room.name", ""] as const,
+      ["m.room.canonical_alias", ""] as const,
+      ["m.room.encryption", ""] as const,
+      ["m.room.member", event.sender] as const
+    ]
+    const state =
+      current === undefined ? [] : yield* states.read([{ roomNid: current.roomNid, ref: current.state }], { keys })
+    const find = (type: string) => state.find((entry) => entry.event.type === type)?.event
+    const text = (type: string, key: string) => {
+      const value = find(type)?.content[key]
+      return typeof value === "string" && value !== "" ? value : undefined
+    }
+    return {
+      senderName: text("m.room.member", "displayname"),
+      roomName: text("m.room.name", "name"),
+      roomAlias: text("m.room.canonical_alias", "alias"),
+      isEncrypted: find("m.room.encryption") !== undefined
+    }
+  })
+})

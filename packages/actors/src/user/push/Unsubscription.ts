@@ -1,0 +1,26 @@
+/**
+ * Links that end the mails of a pusher without a login. A token is the number of the pusher and a signature with a secret of
+ * this server, so that links stay good for as long as there is the pusher.
+ */
+import { createHmac, timingSafeEqual } from "node:crypto"
+import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { Effect, Redacted } from "effect"
+
+/** Where the links lead. */
+export const unsubscribePath = "/_greenroom/unsubscribe"
+
+export const makeUnsubscription = Effect.gen(function* () {
+  const secret = yield* (yield* ServerSettings).secret("unsubscribe")
+  const sign = (pusherId: string): string =>
+    createHmac("sha256", Redacted.value(secret)).update(pusherId).digest("base64url")
+  return {
+    tokenOf: (pusherId: number): string => `${pusherId}.${sign(String(pusherId))}`,
+    /** The pusher of a token; undefined where the token is not ours. */
+    pusherOf: (token: string): number | undefined => {
+      const [pusherId = "", signature = ""] = token.split(".")
+      if (!/^\d{1,15}$/.test(pusherId)) return undefined
+      const [expected, given] = [Buffer.from(sign(pusherId)), Buffer.from(signature)]
+      return expected.length === given.length && timingSafeEqual(expected, given) ? Number(pusherId) : undefined
+    }
+  }
+})
