@@ -4,6 +4,8 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
+import { parse as parseExact } from "@greenroom/protocol/ExactJson"
+import { roomVersion } from "@greenroom/room/RoomVersions"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
 import { Context, Effect, Fiber, Layer, Result } from "effect"
 import type { Body } from "../support/Curl.ts"
@@ -775,6 +777,42 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
       assert.isTrue(asked.some((each) => each.startsWith("/v1/state_ids/")))
       assert.isFalse(asked.some((each) => each.startsWith("/v1/state/")))
       assert.isTrue((yield* readBack(bob, room_id)).some(({ content }) => content.body === "lost and found"))
+    })
+  )
+
+  it.effect("version 5: numbers that JavaScript does not have reach servers and clients as they were sent", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, evil, mallory, red, room: known, room_id } = yield* sceneOf("5")
+      const numbers = '"numbers":[12345678901234567890,1.0,-0.0,1e+16,1.5]'
+      const event = evil.event(known, {
+        type: "org.example.numbers",
+        sender: mallory,
+        content: parseExact(`{${numbers}}`) as Body
+      })
+      assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
+      // Blue learns of it from red, where what Alice says follows it.
+      const following = yield* say(alice, room_id, "numbers")
+      yield* sees(bob, ({ event_id }) => event_id === following)
+      const path = `/${encodeURIComponent(room_id)}/event/${encodeURIComponent(event.event_id)}`
+      for (const person of [alice, bob]) {
+        const { text } = yield* person.ask("GET", `//_matrix/client/v3/rooms${path}`)
+        assert.include(text, numbers)
+        const messages = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=10`
+        assert.include((yield* person.ask("GET", messages)).text, numbers)
+        assert.include((yield* person.ask("GET", `/rooms/${encodeURIComponent(room_id)}/initialSync`)).text, numbers)
+        assert.include((yield* person.ask("GET", "//_matrix/client/v3/sync?timeout=0")).text, numbers)
+      }
+      for (const server of [red, blue]) {
+        const { text } = yield* evil.ask(server, "GET", `/v1/event/${encodeURIComponent(event.event_id)}`)
+        const [pdu] = (parseExact(text) as Body).pdus
+        const read = Result.getOrThrow(roomVersion("5")!.fromPdu(pdu))
+        assert.strictEqual(read.event_id, event.event_id)
+        const keys = new Map([[evil.key.keyId, verifyKeyOf(evil.key)]])
+        assert.deepStrictEqual(
+          roomVersion("5")!.verify(read, () => keys),
+          Result.succeed(read)
+        )
+      }
     })
   )
 

@@ -3,6 +3,7 @@
  * codecs: `ClientEvent` for clients, and the room version's PDU form for other servers.
  */
 import { Schema } from "effect"
+import { parse as parseExact } from "./ExactJson.ts"
 import type { EventId, RoomId, ServerName, UserId } from "./Identifiers.ts"
 import { type Json, JsonObject } from "./Json.ts"
 
@@ -43,6 +44,11 @@ export interface Event {
    * room version puts it back; nothing else reads it.
    */
   readonly wire?: JsonObject
+  /**
+   * The PDU without `signatures` as canonical JSON, of an event in room versions 1 to 5 with numbers that JavaScript does not
+   * have (`ExactJson`). The keys of the event then hold the nearest numbers, and the formats go by this text.
+   */
+  readonly exact?: string
   /** Local annotations. Never signed, never sent to other servers. */
   readonly unsigned?: Unsigned
   readonly [key: string]: Json | Unsigned | Signatures | undefined
@@ -97,6 +103,7 @@ export const Event: Schema.Codec<Event> = Schema.StructWithRest(
     hashes: Schema.optionalKey(Schema.Struct({ sha256: Schema.String })),
     signatures: Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.String)),
     wire: Schema.optionalKey(JsonObject),
+    exact: Schema.optionalKey(Schema.String),
     unsigned: Schema.optionalKey(UnsignedForm)
   }),
   [Schema.Record(Schema.String, Schema.Json)]
@@ -139,6 +146,10 @@ const shownMembership = (content: JsonObject): JsonObject => {
   return shown
 }
 
+/** The content with the numbers that it was sent with, for `JSON.stringify`. */
+export const exactContent = ({ content, exact }: Event): JsonObject =>
+  exact === undefined ? content : ((parseExact(exact) as JsonObject).content as JsonObject)
+
 /** The event as a client receives it. `now` (milliseconds since 1970) adds `age`. */
 export const toClientEvent = (event: Event, now?: number): ClientEvent => {
   const out: Record<string, unknown> = {
@@ -147,7 +158,7 @@ export const toClientEvent = (event: Event, now?: number): ClientEvent => {
     room_id: event.room_id,
     user_id: event.sender,
     sender: event.sender,
-    content: event.content,
+    content: exactContent(event),
     ts: event.origin_server_ts,
     origin_server_ts: event.origin_server_ts
   }
@@ -155,7 +166,7 @@ export const toClientEvent = (event: Event, now?: number): ClientEvent => {
     out.state_key = event.state_key
     if (event.type === "m.room.member") {
       out.membership = event.content.membership
-      out.content = shownMembership(event.content)
+      out.content = shownMembership(exactContent(event))
     }
   }
   if (event.redacts !== undefined) out.redacts = event.redacts

@@ -75,8 +75,13 @@ class Reading {
 
 const scalar = /[^\s,:{}[\]"]+/y
 
-/** Reads a text that is JSON. No key is read as part of an object. */
-const readAgain = (text: string): unknown => {
+/** The value of a number, `true`, `false` or `null`. `read` is `JSON.parse`. */
+export type ReadScalar = (text: string, read: (text: string) => unknown) => unknown
+
+const readPlainly: ReadScalar = (text, read) => read(text)
+
+/** Reads a text that is known to be JSON, its scalars by `readScalar`. No key is read as part of an object. */
+export const readJson = (text: string, readScalar: ReadScalar): unknown => {
   const reading = new Reading()
   let at = 0
   while (at < text.length) {
@@ -100,7 +105,7 @@ const readAgain = (text: string): unknown => {
         scalar.lastIndex = start
         if (scalar.test(text)) {
           at = scalar.lastIndex
-          reading.add(native(text.slice(start, at)))
+          reading.add(readScalar(text.slice(start, at), native))
         }
     }
   }
@@ -111,7 +116,7 @@ const readAgain = (text: string): unknown => {
 export const parse = (text: string, reviver?: Parameters<typeof JSON.parse>[1]): unknown => {
   const value = native(text, reviver)
   const isPlain = typeof text !== "string" || reviver !== undefined || !text.includes("\\")
-  return isPlain || !hasEscapedKey(text) ? value : readAgain(text)
+  return isPlain || !hasEscapedKey(text) ? value : readJson(text, readPlainly)
 }
 
 const isFaulty = (): boolean => {

@@ -6,7 +6,8 @@
  * of today's specification.
  */
 
-import type { Json } from "@greenroom/protocol/Json"
+import { exactText } from "@greenroom/protocol/ExactJson"
+import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { Result, Schema } from "effect"
 
 /** The value has no canonical form. `reason` names what is wrong. */
@@ -34,8 +35,8 @@ const encodeString = (text: string): string => {
 
 /**
  * Which numbers have a canonical form: integers of 53 bits, or any number. The specification gives other numbers no form, but
- * rooms before version 6 have them; theirs is that of Python, by which their hashes were made. What JavaScript cannot tell
- * apart (1.0 from 1, integers beyond 53 bits from the nearest one that it has) is written as the integer.
+ * rooms before version 6 have them; theirs is that of Python, by which their hashes were made. Those that JavaScript's
+ * numbers cannot tell apart (`1.0`, integers beyond 53 bits) are exact where `ExactJson` has read them.
  */
 export type CanonicalNumbers = "integers" | "any"
 
@@ -49,6 +50,18 @@ const encodeNumber = (value: number, numbers: CanonicalNumbers): string => {
   if (Number.isSafeInteger(value)) return value === 0 ? "0" : String(value)
   if (numbers === "integers" || !Number.isFinite(value)) return fail(`${value} is not an integer of 53 bits`)
   return Number.isInteger(value) ? BigInt(value).toString() : encodeFraction(value)
+}
+
+/** The most digits of an integer. Python reads no longer one, so that no two servers would agree on it. */
+const maxDigits = 4300
+
+/** A number that `ExactJson` has kept, whose text is that of Python. */
+const encodeExact = (text: string, numbers: CanonicalNumbers): string => {
+  if (numbers === "integers") return fail(`${text.slice(0, 40)} is not an integer of 53 bits`)
+  const digits = /^-?(\d+)$/.exec(text)?.[1]
+  if (digits !== undefined && digits.length > maxDigits) return fail(`an integer has more than ${maxDigits} digits`)
+  if (digits !== undefined) return text
+  return Number.isFinite(Number(text)) ? text : fail(`${text.slice(0, 40)} is beyond the greatest number`)
 }
 
 /**
@@ -98,6 +111,11 @@ const encodeObject = (object: Readonly<Record<string, unknown>>, depth: number, 
   return `{${out}}`
 }
 
+const encodeIfExact = (value: object, numbers: CanonicalNumbers): string | undefined => {
+  const text = exactText(value)
+  return text === undefined ? undefined : encodeExact(text, numbers)
+}
+
 const encodeValue = (value: unknown, depth: number, numbers: CanonicalNumbers): string => {
   switch (typeof value) {
     case "string":
@@ -111,7 +129,7 @@ const encodeValue = (value: unknown, depth: number, numbers: CanonicalNumbers): 
       if (depth >= maxNesting) return fail(`nested deeper than ${maxNesting} levels`)
       return Array.isArray(value)
         ? encodeArray(value, depth + 1, numbers)
-        : encodeObject(value as Readonly<Record<string, unknown>>, depth + 1, numbers)
+        : (encodeIfExact(value, numbers) ?? encodeObject(value as JsonObject, depth + 1, numbers))
     default:
       return fail(`a ${typeof value} is not JSON`)
   }
@@ -141,6 +159,8 @@ const boundOfArray = (array: ReadonlyArray<unknown>, depth: number): number => {
 }
 
 const boundOfObject = (object: object, depth: number): number => {
+  const exact = encodeIfExact(object, "integers")
+  if (exact !== undefined) return exact.length
   let bound = 2
   for (const [key, value] of Object.entries(object)) {
     if (value !== undefined) bound += 2 + boundOfValue(key, depth) + boundOfValue(value, depth)

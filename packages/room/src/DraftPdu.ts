@@ -43,8 +43,9 @@ export const maxAuthEvents = 10
 
 const pair = (id: EventId): readonly [pduId: string, origin: string] => [localpartOf(id), serverPartOf(id)!]
 
-/** Keys of an event that have another name in a PDU. Nothing else may bear these names there. */
+/** Keys of an event that have another name in a PDU, or none. Nothing else may bear these names there. */
 const eventKeys: ReadonlySet<string> = new Set([
+  "exact",
   "event_id",
   "room_id",
   "type",

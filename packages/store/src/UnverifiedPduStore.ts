@@ -4,6 +4,7 @@
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
+import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Layer } from "effect"
@@ -44,7 +45,7 @@ const toKept = (row: Row): KeptPdu => ({
   eventId: row.event_id as EventId,
   signer: row.signer as ServerName,
   origin: row.origin as ServerName,
-  pdu: JSON.parse(row.pdu) as JsonObject
+  pdu: parseExact(row.pdu) as JsonObject
 })
 
 export class UnverifiedPduStore extends Context.Service<

@@ -32,6 +32,11 @@ export interface FederationAnswer {
   readonly body: Body
 }
 
+/** An answer as it came. */
+export interface ReceivedAnswer extends FederationAnswer {
+  readonly text: string
+}
+
 /** What is asked of the hostile server; undefined leaves the request without an answer. */
 export type Responder = (request: {
   readonly method: string
@@ -195,14 +200,14 @@ export class HostileServer {
     path: string,
     content?: Body,
     lies: { readonly head?: Partial<RequestHead>; readonly authorization?: string; readonly raw?: string } = {}
-  ): Effect.Effect<FederationAnswer> {
+  ): Effect.Effect<ReceivedAnswer> {
     return Effect.gen({ self: this }, function* () {
       const uri = prefixOf(this.dialect) + path
       const text = lies.raw ?? (content === undefined ? undefined : encodeOrThrow(content))
       const bytes = text === undefined ? undefined : Buffer.from(text)
       const head = { method, uri, origin: this.serverName, destination: server.serverName, ...lies.head }
       const authorization = lies.authorization ?? (yield* authorizationOf(head, bytes, this.key))
-      return yield* Effect.callback<FederationAnswer>((resume) => {
+      return yield* Effect.callback<ReceivedAnswer>((resume) => {
         const request = httpsRequest(
           {
             host: "127.0.0.1",
@@ -216,8 +221,8 @@ export class HostileServer {
             const parts: Array<Buffer> = []
             response.on("data", (part: Buffer) => parts.push(part))
             response.on("end", () => {
-              const body = JSON.parse(Buffer.concat(parts).toString() || "{}")
-              resume(Effect.succeed({ status: response.statusCode ?? 0, body }))
+              const text = Buffer.concat(parts).toString()
+              resume(Effect.succeed({ status: response.statusCode ?? 0, text, body: JSON.parse(text || "{}") }))
             })
           }
         )

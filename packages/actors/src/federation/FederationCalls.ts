@@ -7,6 +7,7 @@
  *
  * Source: "Federation" of the draft; "Server discovery" and "Authentication" of the server-server specification.
  */
+import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -41,6 +42,8 @@ export interface Call<A> {
   /** The content as canonical JSON, instead of `content`. */
   readonly body?: Uint8Array
   readonly maxBytes: number
+  /** The answer has PDUs, whose numbers are read by `ExactJson`. */
+  readonly hasPdus?: boolean
   /** How many request timeouts it may take (default 1; a third where a user waits for a small answer). */
   readonly timeoutFactor?: number
   /** A user waits: it is tried whatever happened before. */
@@ -124,7 +127,7 @@ const make = Effect.gen(function* () {
   const answer = Effect.fnUntraced(function* <A>(call: Call<A>) {
     const { destination } = call
     const response = yield* exchange(call)
-    const json = yield* Effect.option(parseJson(response.body))
+    const json = yield* Effect.option(parseJson(response.body, call.hasPdus === true ? parseExact : undefined))
     const object = Option.filter(Option.map(json, unwrapped), isJsonObject)
     if (response.status >= 300) return yield* refusal(destination, response, Option.getOrUndefined(object))
     const read = Option.isNone(object) ? undefined : call.read(object.value)

@@ -101,6 +101,7 @@ const endpoints = (
         uri: path(endpoint, roomId, localpartOf(eventId)),
         content: pdu,
         isUrgent: true,
+        hasPdus: true,
         read,
         ...limits
       })
@@ -150,6 +151,7 @@ const endpoints = (
         method: "GET",
         uri: path("pdu", serverPartOf(eventId) ?? "", localpartOf(eventId)),
         maxBytes: answerLimits.small,
+        hasPdus: true,
         read: (answer) => readPdus(answer)?.[0]
       }),
     getState: (destination, roomId, at) =>
@@ -159,6 +161,7 @@ const endpoints = (
         uri: withQuery(path("state", roomId), [["at", at === undefined ? undefined : formatPduReference(at)]]),
         maxBytes: answerLimits.wholeState,
         timeoutFactor: 4,
+        hasPdus: true,
         read: readState
       }),
     backfill: (destination, roomId, from, limit) =>
@@ -170,6 +173,7 @@ const endpoints = (
           ["limit", String(limit)]
         ]),
         maxBytes: answerLimits.pages,
+        hasPdus: true,
         read: (answer) => readPdus(answer)?.slice(0, limit)
       }),
     pull: (destination, after) =>

@@ -6,6 +6,7 @@
  */
 
 import type { Event } from "@greenroom/protocol/Event"
+import { withoutExactNumbers } from "@greenroom/protocol/ExactJson"
 import type { InviteAnswer, SendJoinAnswer, StateAnswer } from "@greenroom/protocol/federation/FederationAnswers"
 import {
   type EventId,
@@ -170,7 +171,7 @@ const roomOf = (pdu: unknown): readonly [room: RoomId, dialect: Dialect] | undef
 const strippedOf = (value: JsonObject): ReadonlyArray<JsonObject> => {
   const { content, sender, state_key, type } = value
   const isState = typeof type === "string" && typeof state_key === "string" && isUserId(sender) && isJsonObject(content)
-  return isState ? [{ type, state_key, sender, content }] : []
+  return isState ? [withoutExactNumbers({ type, state_key, sender, content })] : []
 }
 
 /** How many events of a room an invited user is shown. */

@@ -13,6 +13,7 @@
  * Source: "Security" of the specification.
  */
 
+import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { AuthenticatedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
 import { Unauthorized } from "@greenroom/protocol/federation/OriginAuthentication"
 import { parseXMatrixHeaders, type XMatrix } from "@greenroom/protocol/federation/XMatrix"
@@ -39,6 +40,8 @@ export interface IncomingRequest {
    * themselves (default false).
    */
   readonly acceptsVouchedKeys?: boolean
+  /** Whether the body has PDUs, whose numbers are read by `ExactJson` (default false). */
+  readonly hasPdus?: boolean
   /** The body; empty where there is none. Fails where it is too large. */
   readonly readBody: Effect.Effect<Uint8Array, MatrixError>
 }
@@ -65,8 +68,8 @@ const claimsOf = (
   return Effect.succeed([first, ...rest])
 }
 
-const parsed = (body: Uint8Array): Effect.Effect<Json, NotJson | TooLarge> =>
-  Effect.mapError(parseJson(body), ({ isTooLong, reason }) =>
+const parsed = (body: Uint8Array, { hasPdus = false }: IncomingRequest): Effect.Effect<Json, NotJson | TooLarge> =>
+  Effect.mapError(parseJson(body, hasPdus ? parseExact : undefined), ({ isTooLong, reason }) =>
     isTooLong ? new TooLarge({ error: reason }) : new NotJson({ error: `The body is not JSON: ${reason}` })
   )
 
@@ -100,7 +103,7 @@ const make = Effect.gen(function* () {
     claims: readonly [XMatrix, ...Array<XMatrix>],
     keys: VerifyKeys
   ) {
-    const content = body.length === 0 ? undefined : yield* parsed(body)
+    const content = body.length === 0 ? undefined : yield* parsed(body, request)
     if (content !== undefined && !isJsonObject(content)) {
       return yield* new BadJson({ error: "The body is not a JSON object" })
     }
@@ -124,7 +127,7 @@ const make = Effect.gen(function* () {
     const head = { method: request.method, uri: request.uri, origin, destination: ourName }
     const isAsItStands = yield* isSignedBy(head, body.length === 0 ? undefined : body, claims, keys)
     if (!isAsItStands) return { origin, content: yield* checkRead(request, body, claims, keys) }
-    return { origin, content: body.length === 0 ? undefined : yield* parsed(body) }
+    return { origin, content: body.length === 0 ? undefined : yield* parsed(body, request) }
   })
 
   return RequestAuthentication.of({ authenticate })

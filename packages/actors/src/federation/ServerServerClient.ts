@@ -203,6 +203,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         method: "GET",
         uri: path("v1", "event", eventId),
         maxBytes: answerLimits.small,
+        hasPdus: true,
         read: (answer) => readPdus(answer)?.[0]
       }),
     getState: (destination: ServerName, roomId: RoomId, at: EventId): Effect.Effect<StateAnswer, RemoteError> =>
@@ -212,6 +213,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         uri: withQuery(path("v1", "state", roomId), [["event_id", at]]),
         maxBytes: answerLimits.wholeState,
         timeoutFactor: 4,
+        hasPdus: true,
         read: readState
       }),
     getStateIds: (destination: ServerName, roomId: RoomId, at: EventId) =>
@@ -229,6 +231,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         method: "GET",
         uri: path("v1", "event_auth", roomId, eventId),
         maxBytes: answerLimits.pages,
+        hasPdus: true,
         read: (answer) => objects(answer.auth_chain)
       }),
     backfill: (destination: ServerName, roomId: RoomId, from: ReadonlyArray<EventId>, limit: number) =>
@@ -241,6 +244,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
           ["limit", String(limit + from.length)]
         ]),
         maxBytes: answerLimits.pages,
+        hasPdus: true,
         read: (answer) => readPdus(answer)?.slice(0, limit + from.length)
       }),
     getMissingEvents: (
@@ -256,6 +260,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         uri: path("v1", "get_missing_events", roomId),
         content: { earliest_events: earliest, latest_events: latest, limit },
         maxBytes: answerLimits.pages,
+        hasPdus: true,
         read: (answer) => objects(answer.events)?.slice(0, limit)
       }),
     /** `omitMembers` lets the other server leave out memberships. */
@@ -273,6 +278,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         maxBytes: answerLimits.wholeState,
         timeoutFactor: 4,
         isUrgent: true,
+        hasPdus: true,
         read: readJoin
       }
       return newest(
@@ -294,6 +300,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         method: "PUT" as const,
         maxBytes: answerLimits.small,
         isUrgent: true,
+        hasPdus: true,
         read: readInvite
       }
       const second: Call<InviteAnswer> = {

@@ -46,15 +46,20 @@ const fail = (reason: string, isTooLong = false): never => {
   throw new JsonSyntaxError({ reason, isTooLong })
 }
 
-/** Finds where values begin and end; `JSON.parse` reads them. */
+/** Reads a text. Throws where it is not JSON. */
+type Parse = (text: string) => Json
+
+/** Finds where values begin and end; `parse` reads them. */
 class Scanner {
   readonly bytes: Buffer
+  readonly parse: Parse
   position = 0
   private entries = 0
   private values = 0
 
-  constructor(bytes: Buffer) {
+  constructor(bytes: Buffer, parse: Parse) {
     this.bytes = bytes
+    this.parse = parse
   }
 
   /** The next byte that is no space. */
@@ -88,7 +93,7 @@ class Scanner {
     this.peek()
     const start = this.position
     this.skip(start + maxEntryBytes)
-    return parse(this.bytes.toString("utf8", start, this.position))
+    return parsed(this.bytes.toString("utf8", start, this.position), this.parse)
   }
 
   /** To the end of the value; malformed ones end somewhere, and are found out when they are read. */
@@ -122,9 +127,9 @@ class Scanner {
   }
 }
 
-const parse = (text: string): Json => {
+const parsed = (text: string, parse: Parse): Json => {
   try {
-    return JSON.parse(text)
+    return parse(text)
   } catch {
     return fail("it cannot be parsed")
   }
@@ -161,13 +166,13 @@ function* readObject(scanner: Scanner): Generator<void, Json> {
 }
 
 /** A body that is no object is read at once. */
-const parseValue = (bytes: Buffer): Json =>
-  bytes.length > maxEntryBytes ? fail("it is not an object, and long", true) : parse(bytes.toString("utf8"))
+const parseValue = (bytes: Buffer, parse: Parse): Json =>
+  bytes.length > maxEntryBytes ? fail("it is not an object, and long", true) : parsed(bytes.toString("utf8"), parse)
 
-function* readBody(bytes: Buffer): Generator<void, Result.Result<Json, JsonSyntaxError>> {
+function* readBody(bytes: Buffer, parse: Parse): Generator<void, Result.Result<Json, JsonSyntaxError>> {
   try {
-    const scanner = new Scanner(bytes)
-    if (scanner.peek() !== openBrace) return Result.succeed(parseValue(bytes))
+    const scanner = new Scanner(bytes, parse)
+    if (scanner.peek() !== openBrace) return Result.succeed(parseValue(bytes, parse))
     const object = yield* readObject(scanner)
     const rest = bytes.toString("utf8", scanner.position, scanner.position + 1024)
     return rest.trim() === "" ? Result.succeed(object) : fail("something follows the object")
@@ -177,23 +182,28 @@ function* readBody(bytes: Buffer): Generator<void, Result.Result<Json, JsonSynta
   }
 }
 
-const parseAtOnce = (bytes: Buffer): Effect.Effect<Json, JsonSyntaxError> =>
+const parseAtOnce = (bytes: Buffer, parse: Parse): Effect.Effect<Json, JsonSyntaxError> =>
   Effect.try({
-    try: () => parse(bytes.toString("utf8")),
+    try: () => parsed(bytes.toString("utf8"), parse),
     catch: (error) => error as JsonSyntaxError
   })
 
-/** Reads JSON. Fails for anything else, and for a single value that is too long. */
-export const parseJson = (bytes: Uint8Array): Effect.Effect<Json, JsonSyntaxError> => {
+/**
+ * Reads JSON. Fails for anything else, and for a single value that is too long. `parse` may be that of `ExactJson`, for bodies
+ * with PDUs.
+ */
+export const parseJson = (bytes: Uint8Array, parse: Parse = JSON.parse): Effect.Effect<Json, JsonSyntaxError> => {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (!isUtf8(buffer)) return Effect.fail(new JsonSyntaxError({ reason: "it is not UTF-8", isTooLong: false }))
   return buffer.length <= smallBytes
-    ? parseAtOnce(buffer)
+    ? parseAtOnce(buffer, parse)
     : Effect.flatMap(
-        sliced(() => readBody(buffer)),
+        sliced(() => readBody(buffer, parse)),
         Effect.fromResult
       )
 }
+
+const canonical: Encode = (value) => encode(value, "any")
 
 type Encode = (value: Json) => Result.Result<string, CanonicalJsonError>
 
@@ -249,14 +259,14 @@ function* write(object: JsonObject, keys: ReadonlyArray<string>, encode: Encode)
 
 function* writeCanonical(object: JsonObject): Generator<void, Result.Result<Buffer, CanonicalJsonError>> {
   try {
-    return Result.succeed(yield* write(object, Object.keys(object).sort(compareCodePoints), encode))
+    return Result.succeed(yield* write(object, Object.keys(object).sort(compareCodePoints), canonical))
   } catch (error) {
     if (error instanceof CanonicalJsonError) return Result.fail(error)
     throw error
   }
 }
 
-/** The canonical JSON of an object, as UTF-8. */
+/** The canonical JSON of an object, as UTF-8, whose numbers may be those of PDUs of room versions 1 to 5. */
 export const encodeCanonicalJson = (object: JsonObject): Effect.Effect<Buffer, CanonicalJsonError> =>
   Effect.flatMap(
     sliced(() => writeCanonical(object)),

@@ -8,6 +8,7 @@ import { encodeJson } from "@greenroom/actors/federation/SlicedJson"
 import { ThirdPartyInvites } from "@greenroom/actors/identity/ThirdPartyInvites"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import { done } from "@greenroom/protocol/api/Body"
+import { withoutExactNumbers } from "@greenroom/protocol/ExactJson"
 import { FederationApi, maxBackfill } from "@greenroom/protocol/federation/FederationApi"
 import { SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
 import { eventIdOf } from "@greenroom/protocol/federation/PduReference"
@@ -60,7 +61,7 @@ export const transactionOf = Effect.fnUntraced(function* (
     ts,
     prev_ids,
     pdus: pdus as ReadonlyArray<Json>,
-    edus: edus as ReadonlyArray<Json>
+    edus: withoutExactNumbers(edus as ReadonlyArray<Json>)
   }
 })
 

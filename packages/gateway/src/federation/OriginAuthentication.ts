@@ -79,6 +79,8 @@ export const originAuthenticationLayer: Layer.Layer<
           method: request.method,
           ...signedParts(request),
           acceptsVouchedKeys: roomEndpoints.has(endpoint.identifier),
+          // Events are put. A third-party invite is only the template of one.
+          hasPdus: endpoint.method === "PUT" && endpoint.identifier !== "exchangeThirdPartyInvite",
           readBody: readBody(request, maxBytes)
         })
         if (records !== undefined) yield* noteUser(signed.origin)

@@ -4,7 +4,7 @@
  *
  * Source: "Room event format" of the client-server specification.
  */
-import type { Event } from "../Event.ts"
+import { type Event, exactContent } from "../Event.ts"
 import type { EventId, RoomId, UserId } from "../Identifiers.ts"
 import type { JsonObject } from "../Json.ts"
 
@@ -83,7 +83,7 @@ export const toClientServerEvent = (event: Event, notes: Annotations = {}): Clie
     event_id: event.event_id,
     type: event.type,
     sender: event.sender,
-    content: event.content,
+    content: exactContent(event),
     origin_server_ts: event.origin_server_ts
   }
   if (!notes.withoutRoomId) out.room_id = event.room_id
@@ -91,7 +91,7 @@ export const toClientServerEvent = (event: Event, notes: Annotations = {}): Clie
   const redacts = redactedBy(event)
   if (redacts !== undefined) {
     out.redacts = redacts
-    if (event.content.redacts === undefined) out.content = { ...event.content, redacts }
+    if (event.content.redacts === undefined) out.content = { ...exactContent(event), redacts }
   }
   const unsigned = unsignedOf(event, notes)
   if (unsigned !== undefined) out.unsigned = unsigned

@@ -6,6 +6,7 @@
  */
 import { hash } from "node:crypto"
 import type { Event } from "@greenroom/protocol/Event"
+import { parse as parseExact, withoutExactNumbers } from "@greenroom/protocol/ExactJson"
 import { type EventId, isEventId, type RoomId, serverNameOf } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { type CanonicalNumbers, encodeOrThrow } from "../CanonicalJson.ts"
@@ -84,6 +85,14 @@ const wireOf = (form: PduForm, pdu: Pdu, event: Event): JsonObject | undefined =
 
 /** The event of a PDU. A depth beyond 53 bits, which versions 1 to 5 have, counts as the greatest that there is. */
 export const eventOf = (form: PduForm, pdu: Pdu, eventId: EventId): Event => {
+  const plain = form.numbers === "any" ? withoutExactNumbers(pdu) : pdu
+  const event = plainEventOf(form, plain, eventId)
+  return plain === pdu ? event : { ...event, exact: exactTextOf(pdu) }
+}
+
+const exactTextOf = ({ signatures: _, ...pdu }: Pdu): string => encodeOrThrow(pdu, "any")
+
+const plainEventOf = (form: PduForm, pdu: Pdu, eventId: EventId): Event => {
   const event: Record<string, unknown> = {
     event_id: eventId,
     room_id: pdu.room_id ?? roomIdOf(eventId),
@@ -107,7 +116,12 @@ export const eventOf = (form: PduForm, pdu: Pdu, eventId: EventId): Event => {
 }
 
 /** The PDU of an event, without `unsigned`. */
-export const pduOf = (form: PduForm, event: Event): Pdu => {
+export const pduOf = (form: PduForm, event: Event): Pdu =>
+  event.exact === undefined
+    ? plainPduOf(form, event)
+    : { ...(parseExact(event.exact) as JsonObject), signatures: event.signatures }
+
+const plainPduOf = (form: PduForm, event: Event): Pdu => {
   const pdu: Pdu = {}
   for (const key of sharedKeys) if (event[key] !== undefined) pdu[key] = event[key] as Json
   pdu.prev_events = event.prev_events

@@ -3,6 +3,7 @@
  * here is dropped, as "Checks performed on receipt of a PDU" of the server-server specification asks.
  */
 import type { Event } from "@greenroom/protocol/Event"
+import { exactText, withoutExactNumbers } from "@greenroom/protocol/ExactJson"
 import { isEventId, isHistoricalUserId, isRoomId, serverPartOf } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
@@ -18,8 +19,8 @@ export const maxPrevEvents = 20
 /** The most auth events that an event has. */
 export const maxAuthEvents = 10
 
-/** The greatest depth of versions 1 to 5. JavaScript has the number above it. */
-const maxDepth = 2 ** 63
+/** The greatest depth of versions 1 to 5. */
+const maxLongDepth = 2n ** 63n - 1n
 
 const isHashId = (text: string): boolean => /^.[A-Za-z0-9_-]{43}$/.test(text)
 
@@ -54,11 +55,10 @@ const roomProblem = ({ roomIds }: PduForm, pdu: JsonObject): string | undefined 
   return isRight ? undefined : "room_id is not a room ID"
 }
 
-const depthProblem = ({ numbers }: PduForm, depth: Json | undefined): string | undefined => {
-  const most = numbers === "integers" ? Number.MAX_SAFE_INTEGER : maxDepth
-  return Number.isInteger(depth) && (depth as number) >= 0 && (depth as number) <= most
-    ? undefined
-    : "depth is not a count"
+const isDepth = ({ numbers }: PduForm, depth: Json | undefined): boolean => {
+  if (typeof depth === "number" && Number.isSafeInteger(depth)) return depth >= 0
+  const text = numbers === "any" ? exactText(depth) : undefined
+  return text !== undefined && /^\d+$/.test(text) && BigInt(text) <= maxLongDepth
 }
 
 /** What an m.room.member must say for its signers and auth events to be known. */
@@ -68,21 +68,21 @@ const memberProblem = ({ content, type }: JsonObject): string | undefined => {
   return isHistoricalUserId(voucher) ? undefined : "join_authorised_via_users_server is not a user ID"
 }
 
-/** What is wrong with the form of a PDU. */
-const problemOf = (form: PduForm, pdu: JsonObject): string | undefined => {
+/** What is wrong with the form of a PDU. `exact` is the PDU with the numbers that it came with. */
+const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject): string | undefined => {
+  if (!Number.isSafeInteger(exact.origin_server_ts)) return "origin_server_ts is not a time in milliseconds"
+  if (!isDepth(form, exact.depth)) return "depth is not a count"
   if (form.eventIds === "chosen" && !isChosenEventId(pdu.event_id)) return "event_id is not an event ID"
   if (!isKeyText(pdu.type)) return `type is not text of at most ${maxKeyBytes} bytes without NUL`
   if (pdu.state_key !== undefined && !isKeyText(pdu.state_key)) {
     return `state_key is not text of at most ${maxKeyBytes} bytes without NUL`
   }
   if (!isHistoricalUserId(pdu.sender)) return "sender is not a user ID"
-  if (!Number.isSafeInteger(pdu.origin_server_ts)) return "origin_server_ts is not a time in milliseconds"
   if (!isJsonObject(pdu.content)) return "content is not an object"
   if (!isHashes(pdu.hashes)) return "hashes has no sha256"
   if (!isSignatures(pdu.signatures)) return "signatures is not an object of objects of strings"
   return (
     roomProblem(form, pdu) ??
-    depthProblem(form, pdu.depth) ??
     referenceProblem(form, pdu.prev_events, maxPrevEvents, "prev_events") ??
     referenceProblem(form, pdu.auth_events, maxAuthEvents, "auth_events") ??
     memberProblem(pdu)
@@ -99,7 +99,7 @@ export const readPdu = (form: PduForm, value: unknown): Result.Result<Event, Pdu
   if (Result.isFailure(canonical)) return malformed(canonical.failure.reason)
   const tooLarge = checkSize(Buffer.byteLength(canonical.success))
   if (tooLarge !== undefined) return Result.fail(tooLarge)
-  const problem = problemOf(form, pdu)
+  const problem = problemOf(form, form.numbers === "any" ? withoutExactNumbers(pdu) : pdu, pdu)
   if (problem !== undefined) return malformed(problem)
   return Result.succeed(eventOf(form, pdu as Pdu, eventIdOf(form, pdu as Pdu, signedText(form, pdu as Pdu))))
 }

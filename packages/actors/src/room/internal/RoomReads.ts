@@ -1,7 +1,7 @@
 /**
  * What is read of rooms, in the form that clients get it.
  */
-import { type ClientEvent, type Event, toClientEvent } from "@greenroom/protocol/Event"
+import { type ClientEvent, type Event, exactContent, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog } from "@greenroom/store/EventLog"
 import { Clock, Effect } from "effect"
@@ -30,7 +30,7 @@ export const makeRoomReads = Effect.gen(function* () {
     )
 
   const getState = (session: Session, roomId: RoomId, type: string, stateKey: string) =>
-    Effect.map(views.stateEvent(session.userId, roomId, type, stateKey), (event) => event.content)
+    Effect.map(views.stateEvent(session.userId, roomId, type, stateKey), exactContent)
 
   const getFullState = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
     const now = yield* Clock.currentTimeMillis
