@@ -151,9 +151,28 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
         startImmediately: true
       })
       yield* at(b, bob).ask("GET", "/events?timeout=0")
+      for (const node of nodes) succeeded(yield* at(node, alice).ask("GET", "/initialSync?limit=0"))
       succeeded(yield* alice.ask("POST", "/logout", {}))
+      const refused = yield* Effect.forEach(nodes, (node) => at(node, alice).ask("GET", "/initialSync?limit=0"))
+      assert.deepStrictEqual(
+        refused.map(({ status }) => status),
+        [401, 401, 401]
+      )
       yield* Fiber.join(poll)
-      for (const node of nodes) yield* untilEnded(node, "/initialSync?limit=0")
+    })
+  )
+
+  it.effect("a node that was stopped during a logout refuses the token as it goes on", () =>
+    Effect.gen(function* () {
+      const { alice, b, c } = yield* people
+      succeeded(yield* at(c, alice).ask("GET", "/initialSync?limit=0"))
+      yield* c.gateway.pause
+      succeeded(yield* at(b, alice).ask("POST", "/logout", {}))
+      const asked = yield* Effect.forkChild(at(c, alice).ask("GET", "/initialSync?limit=0"), {
+        startImmediately: true
+      })
+      yield* c.gateway.resume
+      assert.strictEqual((yield* Fiber.join(asked)).status, 401)
     })
   )
 })

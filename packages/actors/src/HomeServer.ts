@@ -60,6 +60,7 @@ import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SearchStore } from "@greenroom/store/SearchStore"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
+import { SessionSignals } from "@greenroom/store/SessionSignals"
 import { ShardFenceStore } from "@greenroom/store/ShardFenceStore"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
@@ -244,6 +245,7 @@ const stores = (options: HomeServerOptions) =>
     RoomServerStore.layer,
     RoomStore.layer,
     ServerSettings.layer(options.serverName),
+    SessionSignals.layer,
     ShardFenceStore.layer,
     SigningKeys.layer(options.serverName),
     PolicyKeyStore.layer(options.serverName),

@@ -10,6 +10,7 @@ import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import {
   BadRequest,
+  type ErrorBody,
   isMatrixError,
   type LimitExceeded,
   type MatrixError,
@@ -54,12 +55,17 @@ export const goingDown = HttpServerResponse.setHeaders(unknownError(503, "The se
   "retry-after": "1"
 })
 
-/** The answer where the node that runs an actor was lost: another one takes over within seconds. */
-const nodeUnavailable = HttpServerResponse.setHeader(
-  unknownError(503, "The part of the server that would do this is moving to another machine, try again"),
-  "retry-after",
-  "1"
-)
+/**
+ * The answer where the database, or the node that runs an actor, cannot be reached: another one takes over within seconds. In
+ * HTTP the status is 503.
+ */
+export const unavailable: ErrorBody = {
+  errcode: "M_UNKNOWN",
+  error: "A part of the server that this needs does not answer or is moving to another machine, try again",
+  retry_after_ms: 1_000
+}
+
+const nodeUnavailable = HttpServerResponse.jsonUnsafe(unavailable, { status: 503, headers: { "retry-after": "1" } })
 
 type Http<E> = Effect.Effect<
   HttpServerResponse.HttpServerResponse,

@@ -1,9 +1,12 @@
 import { PgConnection } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
+import { RoomId } from "@greenroom/protocol/Identifiers"
+import type { ErrorBody } from "@greenroom/protocol/MatrixError"
 import type {} from "@greenroom/store/testing/globalSetup"
 import { Effect, Layer, Logger, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { inject } from "vitest"
+import { connect } from "./socket/TestSocket.ts"
 import { ask, createRoom, gateway, inPath, register } from "./TestGateway.ts"
 
 /** The server's log, as lines. */
@@ -44,6 +47,35 @@ describe("a failure inside", () => {
       assert.isFalse(log.lines.some((line) => line.includes(alice.token)))
       assert.strictEqual((yield* ask("GET", "/login")).status, 200)
     }).pipe(Effect.provide(Layer.provideMerge(gateway, log.layer)))
+  )
+})
+
+describe("while the database is away", () => {
+  it.live("requests are answered 503, on sockets too, with when to try again", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("alice")
+      const room_id = yield* createRoom(alice)
+      const socket = yield* connect(alice, "m.json")
+      yield* alterDatabase("ALLOW_CONNECTIONS false")
+      const messages = yield* ask("GET", `/rooms/${inPath(room_id)}/messages`, { token: alice.token })
+      assert.strictEqual(messages.status, 503)
+      assert.strictEqual(messages.headers.get("retry-after"), "1")
+      assert.strictEqual(messages.body.retry_after_ms, 1_000)
+      const send = yield* ask("POST", `/rooms/${inPath(room_id)}/send/m.room.message`, {
+        token: alice.token,
+        json: { msgtype: "m.text", body: "hello" }
+      })
+      assert.deepStrictEqual([send.status, send.body.retry_after_ms], [503, 1_000])
+      const content = { msgtype: "m.text", body: "hello" }
+      yield* socket.ask(1, {
+        method: "send",
+        params: { room_id: RoomId.make(room_id), type: "m.room.message", content }
+      })
+      const { error } = (yield* socket.answer) as { readonly error: ErrorBody }
+      assert.deepStrictEqual([error.errcode, error.retry_after_ms], ["M_UNKNOWN", 1_000])
+      const bob = yield* Effect.flip(connect({ token: `gr_${"x".repeat(43)}` }, "m.json"))
+      assert.deepStrictEqual([bob.status, bob.body.retry_after_ms], [503, 1_000])
+    }).pipe(Effect.provide(Layer.provideMerge(gateway, Logger.layer([]))))
   )
 })
 

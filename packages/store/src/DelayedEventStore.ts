@@ -1,5 +1,6 @@
 /**
- * Events that are sent later. A row is scheduled until it is finalised: sent, failed or cancelled.
+ * Events that are sent later. A row is scheduled until it is finalised: sent, failed or cancelled. One whose time has come is
+ * `sending` first: it will be sent, by this node or another, and can neither be cancelled nor restarted.
  *
  * Used by `DelayedEvents` alone. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -74,14 +75,23 @@ export class DelayedEventStore extends Context.Service<
     readonly find: (delayId: string) => Effect.Effect<Option.Option<DelayedEvent>>
     /** The scheduled events of a user, those that are sent first. */
     readonly scheduledBy: (userId: UserId) => Effect.Effect<ReadonlyArray<DelayedEvent>>
-    /** Lets the delay begin anew. False for an event that is finalised. */
+    /** Lets the delay begin anew. False for an event that is being sent, or finalised. */
     readonly restart: (delayId: string) => Effect.Effect<boolean>
+    /** Cancels an event. False for one that is being sent, or finalised. */
+    readonly cancel: (delayId: string) => Effect.Effect<boolean>
+    /** The time of an event has come. False for one that is finalised. */
+    readonly sendNow: (delayId: string) => Effect.Effect<boolean>
+    /** Takes `sendNow` back, for an event that was not sent: it waits for its time again. */
+    readonly postpone: (event: DelayedEvent) => Effect.Effect<void>
     /** False for an event that is finalised already. */
     readonly finalise: (delayId: string, outcome: DelayedOutcome) => Effect.Effect<boolean>
     /** Cancels everything of a user. */
     readonly cancelAll: (userId: UserId) => Effect.Effect<void>
-    /** Scheduled events that are to be sent now, the earliest first. */
-    readonly due: (limit: number) => Effect.Effect<ReadonlyArray<DelayedEvent>>
+    /**
+     * Scheduled events that are to be sent now, the earliest first; from now on they are `sending`. Those that were already come
+     * again: who had them may be gone.
+     */
+    readonly takeDue: (limit: number) => Effect.Effect<ReadonlyArray<DelayedEvent>>
     /** When the next event is to be sent. */
     readonly nextAt: Effect.Effect<number | undefined>
     /** Forgets what was finalised before a time. */
@@ -140,11 +150,33 @@ export class DelayedEventStore extends Context.Service<
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
             sql`
               UPDATE delayed_events SET scheduled_at = ${now}
+              WHERE delay_id = ${delayId} AND finalised_at IS NULL AND NOT sending RETURNING 1`.pipe(
+              Effect.map((rows) => rows.length > 0),
+              Effect.orDie
+            )
+          ),
+        cancel: (delayId) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            sql`
+              UPDATE delayed_events SET finalised_at = ${now}
+              WHERE delay_id = ${delayId} AND finalised_at IS NULL AND NOT sending RETURNING 1`.pipe(
+              Effect.map((rows) => rows.length > 0),
+              Effect.orDie
+            )
+          ),
+        sendNow: (delayId) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) =>
+            sql`
+              UPDATE delayed_events SET sending = true, scheduled_at = least(scheduled_at, ${now} - delay)
               WHERE delay_id = ${delayId} AND finalised_at IS NULL RETURNING 1`.pipe(
               Effect.map((rows) => rows.length > 0),
               Effect.orDie
             )
           ),
+        postpone: ({ delayId, scheduledAt }) =>
+          sql`
+            UPDATE delayed_events SET sending = false, scheduled_at = ${scheduledAt}
+            WHERE delay_id = ${delayId} AND finalised_at IS NULL`.pipe(Effect.asVoid, Effect.orDie),
         finalise,
         cancelAll: (userId) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -152,12 +184,14 @@ export class DelayedEventStore extends Context.Service<
               UPDATE delayed_events SET finalised_at = ${now}
               WHERE user_id = ${userId} AND finalised_at IS NULL`.pipe(Effect.asVoid, Effect.orDie)
           ),
-        due: (limit) =>
+        takeDue: (limit) =>
           Effect.flatMap(Clock.currentTimeMillis, (now) =>
             sql<Row>`
-              SELECT * FROM delayed_events WHERE finalised_at IS NULL AND scheduled_at + delay <= ${now}
-              ORDER BY scheduled_at + delay LIMIT ${limit}`.pipe(
-              Effect.map((rows) => rows.map(toEvent)),
+              UPDATE delayed_events SET sending = true WHERE delay_id IN (
+                SELECT delay_id FROM delayed_events WHERE finalised_at IS NULL AND scheduled_at + delay <= ${now}
+                ORDER BY scheduled_at + delay LIMIT ${limit} FOR UPDATE SKIP LOCKED)
+              RETURNING *`.pipe(
+              Effect.map((rows) => rows.map(toEvent).sort((a, b) => a.scheduledAt + a.delay - b.scheduledAt - b.delay)),
               Effect.orDie
             )
           ),

@@ -1,8 +1,7 @@
 /**
  * Accounts: registration, login, tokens. A token is a secret of 32 random bytes; only its hash is stored.
  *
- * Sessions are cached in memory. A logout ends them at once on this node, and within milliseconds on the others, which read
- * it in the event log (`SessionRevocations`).
+ * Sessions are cached in memory. A logout is answered when every node refuses the token (`SessionRevocations`).
  *
  * Source: "Registration and login" of the specification.
  */
@@ -125,8 +124,16 @@ const make = Effect.gen(function* () {
   const bans = yield* Bans
   const appServices = yield* AppServices
   const cache = new SessionCache(maxCachedSessions)
-  yield* (yield* SessionRevocations).observe((ended) => cache.remove(ended.map(({ tokenId }) => tokenId)))
+  const revocations = yield* SessionRevocations
+  yield* revocations.cache((tokenIds) => (tokenIds === undefined ? cache.clear() : cache.remove(tokenIds)))
   const checkPassword = passwordCheck(loginOptions)
+
+  /** Returns when every node refuses these tokens, which the database does not have any more. */
+  const refuse = (tokenIds: ReadonlyArray<number>) =>
+    Effect.suspend(() => {
+      cache.remove(tokenIds)
+      return tokenIds.length === 0 ? Effect.void : revocations.everywhere
+    })
 
   // --- Tokens ---------------------------------------------------------------------------------------------------------
 
@@ -163,7 +170,7 @@ const make = Effect.gen(function* () {
       address: device.address
     })
     if (Option.isNone(created)) return yield* new UserDeactivated({ error: "The account was deactivated" })
-    if (created.value.replaced) cache.remove([created.value.tokenId])
+    if (created.value.replaced) yield* refuse([created.value.tokenId])
     else for (const unused of yield* store.surplusDevices(userId, deviceLimit)) yield* logoutDevice(userId, unused)
     return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
   })
@@ -194,9 +201,9 @@ const make = Effect.gen(function* () {
 
   const authenticate = Effect.fnUntraced(function* (token: string, address?: string | undefined) {
     const now = yield* Clock.currentTimeMillis
-    const known = cache.get(token, now, address)
+    const known = revocations.isTrusted() ? cache.get(token, now, address) : undefined
     if (known !== undefined) return known
-    const { revocations } = cache
+    const { revocations: before } = cache
     const found = tokenPattern.test(token) ? yield* store.findToken(Redacted.make(token)) : Option.none()
     if (Option.isNone(found)) {
       return yield* new UnknownToken({ error: "The access token is unknown, or was logged out" })
@@ -215,7 +222,7 @@ const make = Effect.gen(function* () {
       ...(guest ? { guest } : {}),
       ...(admin ? { admin } : {})
     }
-    cache.add(token, { session, expiresAt }, revocations)
+    cache.add(token, { session, expiresAt }, before)
     return session
   })
 
@@ -267,7 +274,7 @@ const make = Effect.gen(function* () {
       return yield* new Forbidden({ error: `${userId} is no guest` })
     }
     // Their sessions say that they are a guest.
-    cache.remove(yield* store.revokeAll(userId))
+    yield* refuse(yield* store.revokeAll(userId))
   })
 
   const create = Effect.fn("Accounts.create")(function* (options: {
@@ -344,22 +351,22 @@ const make = Effect.gen(function* () {
 
   const logout = Effect.fn("Accounts.logout")(function* (session: Session) {
     yield* store.revoke(session.userId, session.tokenId)
-    cache.remove([session.tokenId])
+    yield* refuse([session.tokenId])
   })
 
   const revokeSecret = Effect.fn("Accounts.revokeSecret")(function* (secret: string) {
     const ended = yield* store.revokeSecret(Redacted.make(secret))
-    cache.remove(ended)
+    yield* refuse(ended)
     return ended
   })
 
   const logoutAll = Effect.fn("Accounts.logoutAll")(function* (session: Session) {
-    cache.remove(yield* store.revokeAll(session.userId))
+    yield* refuse(yield* store.revokeAll(session.userId))
   })
 
   const logoutOthers = Effect.fn("Accounts.logoutOthers")(function* (session: Session) {
     const ended = yield* store.revokeAll(session.userId, { except: session.tokenId })
-    cache.remove(ended)
+    yield* refuse(ended)
     return ended
   })
 
@@ -367,7 +374,7 @@ const make = Effect.gen(function* () {
     const tokenIds = (yield* store.devices(userId)).flatMap((row) => (row.deviceId === deviceId ? [row.tokenId] : []))
     if (tokenIds.length === 0) return yield* new NotFound({ error: "There is no such device" })
     for (const tokenId of tokenIds) yield* store.revoke(userId, tokenId)
-    cache.remove(tokenIds)
+    yield* refuse(tokenIds)
     return tokenIds
   })
 
@@ -382,7 +389,7 @@ const make = Effect.gen(function* () {
 
   const setPassword = Effect.fn("Accounts.setPassword")(function* (userId: UserId, password: Redacted.Redacted) {
     yield* store.setPasswordHash(userId, yield* hashPassword(password))
-    cache.remove(yield* store.revokeAll(userId))
+    yield* refuse(yield* store.revokeAll(userId))
   })
 
   const changePassword = Effect.fn("Accounts.changePassword")(function* (
@@ -430,7 +437,7 @@ const make = Effect.gen(function* () {
   })
 
   const unregister = Effect.fn("Accounts.unregister")(function* (session: Session, erase = false) {
-    cache.remove(yield* store.deactivate(session.userId, erase))
+    yield* refuse(yield* store.deactivate(session.userId, erase))
     yield* clearAway(session)
   })
 

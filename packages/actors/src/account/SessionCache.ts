@@ -61,6 +61,12 @@ export class SessionCache {
     }
   }
 
+  clear(): void {
+    this.revocations++
+    this.byToken.clear()
+    this.tokens.clear()
+  }
+
   /** The IDs of the tokens that were used since the last call, with the addresses from which they were, if known. */
   takeUsed(): ReadonlyArray<readonly [tokenId: number, address: string | undefined]> {
     const used = [...this.used]

@@ -2,7 +2,8 @@
  * Events that are sent later, unless their author restarts the delay or cancels them: so a call ends when its client is gone.
  *
  * They are durable. One node of the cluster sends what is due, under a transaction ID of its own, so that a repeat after a
- * failure sends nothing twice.
+ * failure, or by a node that was stopped meanwhile, sends nothing twice. What is being sent is marked before: whether an event is
+ * sent or cancelled is decided in the database.
  *
  * Source: MSC4140.
  */
@@ -103,7 +104,7 @@ const make = Effect.gen(function* () {
     )
 
   const sendAllDue = Effect.gen(function* () {
-    const due = yield* store.due(batchSize)
+    const due = yield* store.takeDue(batchSize)
     yield* Effect.forEach(due, sendDue, { concurrency: 8, discard: true })
     if (due.length === batchSize) return
     changed.closeUnsafe()
@@ -123,7 +124,8 @@ const make = Effect.gen(function* () {
 
   const outcomeOf = (event: DelayedEvent, action: DelayAction): ActionOutcome => {
     if (action === "send") return event.eventId === undefined ? "conflict" : "done"
-    return action === "cancel" && event.eventId === undefined ? "done" : "conflict"
+    const isOver = event.finalisedAt !== undefined
+    return action === "cancel" && isOver && event.eventId === undefined ? "done" : "conflict"
   }
 
   const act = Effect.fn("DelayedEvents.act")(function* (
@@ -133,13 +135,13 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<ActionOutcome, MatrixError> {
     const event = yield* found(userId, delayId)
     if (event.finalisedAt !== undefined) return outcomeOf(event, action)
-    if (action === "send") {
-      const { event_id } = yield* send(event)
-      yield* store.finalise(delayId, { eventId: event_id })
-      return "done"
-    }
-    const isDone = action === "cancel" ? yield* store.finalise(delayId, {}) : yield* store.restart(delayId)
-    return isDone ? "done" : outcomeOf(yield* found(userId, delayId), action)
+    const change = { send: store.sendNow, cancel: store.cancel, restart: store.restart }[action]
+    if (!(yield* change(delayId))) return outcomeOf(yield* found(userId, delayId), action)
+    if (action !== "send") return "done"
+    // What the room refuses now is tried again at its time.
+    const { event_id } = yield* Effect.tapError(send(event), () => store.postpone(event))
+    yield* store.finalise(delayId, { eventId: event_id })
+    return "done"
   })
 
   return DelayedEvents.of({

@@ -88,11 +88,12 @@ class Sightings {
     return now - this.refreshedAt < lockExpiration
   }
 
-  nodes(isReady: () => boolean): Nodes["Service"] {
+  nodes(isReady: () => boolean, addresses: Nodes["Service"]["addresses"]): Nodes["Service"] {
     const name = `${this.here}/${randomName()}`
     return {
       name,
       isCluster: true,
+      addresses,
       count: () => this.alive.size,
       isReady,
       isAlive: (other) => {
@@ -144,7 +145,9 @@ export const layer = (
       const clock = yield* Clock.Clock
       const isCurrent = () => seen.isCurrent(monotonicMillisUnsafe(clock))
       const { fences, held, sharding } = yield* ClusterSharding.make({ ...limits, isCurrent })
-      const nodes = seen.nodes(() => held.size > 0 && isCurrent())
+      const { getRunners } = yield* RunnerStorage.RunnerStorage
+      const addresses = Effect.map(getRunners, (runners) => runners.map(([{ address }]) => keyOf(address)))
+      const nodes = seen.nodes(() => held.size > 0 && isCurrent(), addresses)
       return Context.make(Sharding.Sharding, sharding).pipe(Context.add(Nodes, nodes), Context.add(ShardFences, fences))
     })
   ).pipe(

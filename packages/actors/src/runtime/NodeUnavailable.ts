@@ -17,11 +17,22 @@ const names: ReadonlySet<unknown> = new Set(["NodeUnavailable", "EntityNotAssign
 /** Also true of one that another node has answered with: `Schema.Defect` keeps its name alone. */
 const isNodeUnavailable = (defect: unknown): boolean => Predicate.hasProperty(defect, "name") && names.has(defect.name)
 
+/** Of PostgreSQL: it starts or stops (57P01 to 57P05), or takes no more connections (53300). */
+const awayStates = /^(57P0|53300)/
+
+/** No connection, or one that the server ended or does not want. */
+const isAway = ({ reason }: SqlError.SqlError): boolean =>
+  reason._tag === "ConnectionError" ||
+  reason.operation === "connect" ||
+  (Predicate.hasProperty(reason.cause, "code") && awayStates.test(String(reason.cause.code)))
+
 /** Also true of what failed because of that, such as a commit. */
-const isDatabaseUnreachable = (defect: unknown, depth = 4): boolean =>
-  SqlError.isSqlError(defect)
-    ? defect.reason._tag === "ConnectionError"
-    : depth > 0 && Predicate.hasProperty(defect, "cause") && isDatabaseUnreachable(defect.cause, depth - 1)
+const isDatabaseUnreachable = (defect: unknown, depth = 4): boolean => {
+  if (SqlError.isSqlError(defect)) return isAway(defect)
+  if (depth === 0) return false
+  if (Cause.isCause(defect)) return isDatabaseUnreachable(Cause.squash(defect), depth - 1)
+  return Predicate.hasProperty(defect, "cause") && isDatabaseUnreachable(defect.cause, depth - 1)
+}
 
 /** Whether a request failed because a node, or the database, was not available. */
 export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>

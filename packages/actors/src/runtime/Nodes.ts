@@ -11,6 +11,8 @@ export class Nodes extends Context.Service<
     readonly name: string
     /** Whether this node is one of several, or may be. */
     readonly isCluster: boolean
+    /** The addresses of all nodes that may serve (`addressOfNode`), as the database has them now. */
+    readonly addresses: Effect.Effect<ReadonlyArray<string>, unknown>
     /** How many nodes serve, this one included. */
     readonly count: () => number
     /** Whether this node knows who runs which actors, and holds those that are its own. */
@@ -27,6 +29,7 @@ export class Nodes extends Context.Service<
     return {
       name,
       isCluster: false,
+      addresses: Effect.succeed([]),
       count: () => 1,
       isReady: () => true,
       isAlive: (other) => other === name,

@@ -1,6 +1,7 @@
 /**
  * The end of sessions, on every node and whatever ended them: logout, revocation, another login on the same device,
- * expiry, deactivation, the command line. Nodes hear of it through the event log, within milliseconds.
+ * expiry, deactivation, the command line. Nodes hear of it through the event log, within milliseconds. Those of a cluster agree
+ * beside it on what has ended (`SessionAgreement`).
  *
  * Code that keeps something open for a session (a socket, a long poll, typing) registers with `onEnd`.
  *
@@ -13,6 +14,7 @@ import { type SessionRevocation, sessionRevocations } from "@greenroom/store/Ses
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { makeDeadlines } from "./Deadlines.ts"
 import type { Session } from "./Session.ts"
+import { makeAgreement } from "./SessionAgreement.ts"
 
 /**
  * How many ended sessions are remembered, for those who register after the end: a session is authenticated first, and
@@ -25,7 +27,18 @@ export interface EndedSession extends SessionRevocation {
   readonly since: number
 }
 
+/** What is enough to know that a session has ended. */
+type End = Pick<EndedSession, "tokenId" | "since">
+
 const toEnded = ({ position, row }: LogRow<SessionRevocation>): EndedSession => ({ ...row, since: position.xid })
+
+const registered = <A>(all: Set<A>, one: A): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.asVoid(
+    Effect.acquireRelease(
+      Effect.sync(() => all.add(one)),
+      () => Effect.sync(() => all.delete(one))
+    )
+  )
 
 const make = Effect.gen(function* () {
   const log = yield* EventLog
@@ -33,8 +46,9 @@ const make = Effect.gen(function* () {
   const addDeadline = yield* makeDeadlines
   const listeners = new Map<number, Map<() => void, Session>>()
   const observers = new Set<(ended: ReadonlyArray<EndedSession>) => void>()
+  const caches = new Set<(tokenIds: ReadonlyArray<number> | undefined) => void>()
   /** By token ID, oldest first. */
-  const remembered = new Map<number, EndedSession>()
+  const remembered = new Map<number, End>()
 
   const hasEnded = ({ since = 0, tokenId }: Session) => {
     const ended = remembered.get(tokenId)
@@ -44,15 +58,29 @@ const make = Effect.gen(function* () {
   const isOver = (session: Session) =>
     hasEnded(session) || (session.expiresAt !== undefined && session.expiresAt <= clock.currentTimeMillisUnsafe())
 
-  const remember = (ended: EndedSession) => {
+  const remember = (ended: End) => {
     remembered.delete(ended.tokenId)
     remembered.set(ended.tokenId, ended)
     if (remembered.size > maxRemembered) remembered.delete(remembered.keys().next().value!)
   }
 
-  const end = ({ tokenId }: EndedSession) => {
+  const end = ({ tokenId }: End) => {
     for (const [listener, session] of [...(listeners.get(tokenId) ?? [])]) if (hasEnded(session)) listener()
   }
+
+  const forget = (tokenIds?: ReadonlyArray<number>) => {
+    for (const cache of caches) cache(tokenIds)
+  }
+
+  const agreement = yield* makeAgreement({
+    ended: (tokenId, since) => {
+      remember({ tokenId, since })
+      forget([tokenId])
+      end({ tokenId, since })
+    },
+    changed: (tokenId) => forget([tokenId]),
+    missed: () => forget()
+  })
 
   yield* log.follow((slice) => {
     const rows = rowsOf(slice.rows, sessionRevocations)
@@ -61,6 +89,7 @@ const make = Effect.gen(function* () {
       const ended = rows.map(toEnded)
       for (const session of ended) remember(session)
       // Caches first: what a listener wakes may authenticate again.
+      forget(ended.map(({ tokenId }) => tokenId))
       for (const observe of observers) observe(ended)
       for (const session of ended) end(session)
     })
@@ -87,13 +116,10 @@ const make = Effect.gen(function* () {
   return SessionRevocations.of({
     isOver,
     onEnd,
-    observe: (observer) =>
-      Effect.asVoid(
-        Effect.acquireRelease(
-          Effect.sync(() => observers.add(observer)),
-          () => Effect.sync(() => observers.delete(observer))
-        )
-      )
+    isTrusted: agreement.isTrusted,
+    everywhere: agreement.reached,
+    observe: (observer) => registered(observers, observer),
+    cache: (forget) => registered(caches, forget)
   })
 })
 
@@ -107,6 +133,17 @@ export class SessionRevocations extends Context.Service<
      * bytes: for each connection, not for each request.
      */
     readonly onEnd: (session: Session, listener: () => void) => () => void
+    /** Whether this node may believe what it remembers of sessions. If not, the database is to be asked. */
+    readonly isTrusted: () => boolean
+    /**
+     * Waits until every node refuses the sessions that have ended by now: for some milliseconds, or for two seconds where a
+     * node does not answer.
+     */
+    readonly everywhere: Effect.Effect<void>
+    /** Calls `forget` with token IDs whose sessions must be looked up anew; without any, with all. Until the scope closes. */
+    readonly cache: (
+      forget: (tokenIds: ReadonlyArray<number> | undefined) => void
+    ) => Effect.Effect<void, never, Scope.Scope>
     /** Calls `observer` with every session that ends, but not for those that expire, until the scope closes. */
     readonly observe: (
       observer: (ended: ReadonlyArray<EndedSession>) => void

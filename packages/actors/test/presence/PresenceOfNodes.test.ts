@@ -18,6 +18,7 @@ const alive = new Set([here, there])
 const nodes = Nodes.of({
   name: here,
   isCluster: true,
+  addresses: Effect.succeed([]),
   count: () => alive.size,
   isReady: () => true,
   isAlive: (name) => alive.has(name),

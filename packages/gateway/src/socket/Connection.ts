@@ -6,10 +6,11 @@
  * number of wrong frames.
  */
 
+import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import { withAllowance } from "@greenroom/actors/runtime/RequestAllowance"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { Subscription } from "@greenroom/actors/sync/EventStream"
-import { isMatrixError, type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
+import { type ErrorBody, isMatrixError, type MatrixError, toErrorBody } from "@greenroom/protocol/MatrixError"
 import {
   closeCodes,
   decodeRequest,
@@ -22,6 +23,7 @@ import {
 } from "@greenroom/protocol/SocketFrame"
 import { Cause, Effect, FiberSet, Result, type Scope } from "effect"
 import type { WebSocket } from "ws"
+import { unavailable } from "../MatrixHttp.ts"
 import type { UnreadAnswers } from "../UnreadAnswers.ts"
 import { makeOutbox, type Outbox } from "./Outbox.ts"
 import type { Calls } from "./SocketMethods.ts"
@@ -69,10 +71,12 @@ const push = ({ socket, subprotocol, subscription }: ConnectionOptions, outbox: 
     Effect.catchCause((cause) =>
       Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : Effect.andThen(
-            Effect.logError("The event stream of a socket failed", cause),
-            Effect.sync(() => socket.close(closeCodes.internalError, "The event stream failed"))
-          )
+        : isOfUnavailableNode(cause)
+          ? Effect.sync(() => socket.close(closeCodes.goingAway, unavailable.error))
+          : Effect.andThen(
+              Effect.logError("The event stream of a socket failed", cause),
+              Effect.sync(() => socket.close(closeCodes.internalError, "The event stream failed"))
+            )
     )
   )
 
@@ -132,7 +136,10 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
   })
 }
 
-/** The frame that answers a request when it is its turn. What fails inside is logged, and answered as M_UNKNOWN. */
+/**
+ * The frame that answers a request when it is its turn. Where the database or another node is away, the client may try again
+ * (`unavailable`). What fails inside otherwise is logged, and answered as M_UNKNOWN.
+ */
 const answer = (
   { calls, session, subprotocol }: ConnectionOptions,
   request: SocketRequest,
@@ -143,11 +150,16 @@ const answer = (
     withAllowance,
     Effect.catch((error: MatrixError) => Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(error)))),
     Effect.catchDefect((defect) =>
-      isMatrixError(defect)
-        ? Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(defect)))
-        : Effect.logError("A request of a socket failed inside", Cause.die(defect)).pipe(
-            Effect.annotateLogs("method", request.method),
-            Effect.as(encodeError(subprotocol, request.id, { errcode: "M_UNKNOWN", error: "Internal server error" }))
-          )
+      Effect.map(bodyOfDefect(defect, request), (body) => encodeError(subprotocol, request.id, body))
     )
   )
+
+const bodyOfDefect = (defect: unknown, { method }: SocketRequest): Effect.Effect<ErrorBody> => {
+  if (isMatrixError(defect)) return Effect.succeed(toErrorBody(defect))
+  const cause = Cause.die(defect)
+  if (isOfUnavailableNode(cause)) return Effect.succeed(unavailable)
+  return Effect.logError("A request of a socket failed inside", cause).pipe(
+    Effect.annotateLogs("method", method),
+    Effect.as<ErrorBody>({ errcode: "M_UNKNOWN", error: "Internal server error" })
+  )
+}

@@ -13,6 +13,7 @@ import type { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import type { Rooms } from "@greenroom/actors/room/Rooms"
+import { isOfUnavailableNode } from "@greenroom/actors/runtime/NodeUnavailable"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { SessionRevocations } from "@greenroom/actors/runtime/SessionRevocations"
 import { periodically } from "@greenroom/actors/runtime/Supervision"
@@ -35,6 +36,7 @@ import { Cause, Context, Effect, FiberSet, Layer, type Scope } from "effect"
 import { type WebSocket, WebSocketServer } from "ws"
 import { makeAuthenticate, readToken } from "../client-api/AccessToken.ts"
 import { pagination } from "../client-api/Paging.ts"
+import { unavailable } from "../MatrixHttp.ts"
 import { writeError } from "../NodeServer.ts"
 import { RateLimit } from "../RateLimit.ts"
 import type { RequestSlots } from "../RequestSlots.ts"
@@ -298,6 +300,9 @@ const refuse = (socket: Duplex, cause: Cause.Cause<MatrixError>): Effect.Effect<
   if (failure !== undefined) {
     const status = statusOf[failure.error._tag]
     return Effect.sync(() => writeError(socket, `${status} ${STATUS_CODES[status]}`, toErrorBody(failure.error)))
+  }
+  if (isOfUnavailableNode(cause)) {
+    return Effect.sync(() => writeError(socket, "503 Service Unavailable\r\nretry-after: 1", unavailable))
   }
   return Effect.andThen(
     Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("A socket failed", cause),
