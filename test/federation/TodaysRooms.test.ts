@@ -16,6 +16,8 @@ const isMembership =
   (event: StreamedEvent): boolean =>
     event.type === "m.room.member" && event.state_key === userId && event.content.membership === membership
 
+const replacedBy = (event: StreamedEvent): unknown => ("prev_content" in event ? event.prev_content : undefined)
+
 const send = (server: TestServer, session: Session, roomId: RoomId, text: string) =>
   server.run(Effect.flatMap(Rooms, (rooms) => rooms.send(session, roomId, "m.room.message", message(text))))
 
@@ -52,23 +54,29 @@ const tagOf = <A, E extends { readonly _tag: string }>(effect: Effect.Effect<A, 
 
 describe("Rooms of versions 1 to 12 on two servers", () => {
   for (const version of ["1", "2", "3", "5", "6", "8", "10", "11", "12"]) {
-    it.live(`version ${version}: invited, joined, talked in both directions, left`, () =>
-      Effect.gen(function* () {
-        const [red, blue] = yield* twoHomeServers
-        const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
-        const room = yield* create(red, alice, version, "private")
-        assert.strictEqual(yield* tagOf(join(blue, bob, room, red)), "M_FORBIDDEN")
-        yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.setMembership(alice, room, "invite", bob.userId)))
-        yield* join(blue, bob, room, red)
-        yield* red.sees(alice, isMembership(bob.userId, "join"))
-        yield* send(red, alice, room, "hello")
-        yield* blue.sees(bob, isMessage("hello"))
-        yield* send(blue, bob, room, "hello yourself")
-        yield* red.sees(alice, isMessage("hello yourself"))
-        assert.deepStrictEqual(yield* readsIn(blue, bob, room), ["hello", "hello yourself"])
-        yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.leave(bob, room)))
-        yield* red.sees(alice, isMembership(bob.userId, "leave"))
-      })
+    it.live(
+      `version ${version}: invited, joined, talked in both directions, left; memberships say what they replaced`,
+      () =>
+        Effect.gen(function* () {
+          const [red, blue] = yield* twoHomeServers
+          const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+          const room = yield* create(red, alice, version, "private")
+          assert.strictEqual(yield* tagOf(join(blue, bob, room, red)), "M_FORBIDDEN")
+          yield* red.run(Effect.flatMap(Rooms, (rooms) => rooms.setMembership(alice, room, "invite", bob.userId)))
+          yield* join(blue, bob, room, red)
+          const joined = isMembership(bob.userId, "join")
+          for (const event of [yield* red.sees(alice, joined), yield* blue.sees(bob, joined)]) {
+            assert.deepInclude(replacedBy(event), { membership: "invite" })
+          }
+          yield* send(red, alice, room, "hello")
+          yield* blue.sees(bob, isMessage("hello"))
+          yield* send(blue, bob, room, "hello yourself")
+          yield* red.sees(alice, isMessage("hello yourself"))
+          assert.deepStrictEqual(yield* readsIn(blue, bob, room), ["hello", "hello yourself"])
+          yield* blue.run(Effect.flatMap(Rooms, (rooms) => rooms.leave(bob, room)))
+          const left = yield* red.sees(alice, isMembership(bob.userId, "leave"))
+          assert.deepInclude(replacedBy(left), { membership: "join" })
+        })
     )
   }
 

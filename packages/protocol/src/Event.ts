@@ -58,6 +58,8 @@ export interface Event {
 export interface Unsigned {
   /** The content that this state event replaced. */
   readonly prev_content?: JsonObject
+  /** Who sent what it replaced. */
+  readonly prev_sender?: UserId
   /** The redaction that stripped this event. */
   readonly redacted_because?: EventId
   /** Of an invitation or a knock: state of the room, as another server sent it. */
@@ -76,6 +78,7 @@ const Texts = Schema.Array(Schema.String)
 /** The form of `Unsigned`. */
 const UnsignedForm = Schema.Struct({
   prev_content: Schema.optionalKey(JsonObject),
+  prev_sender: Schema.optionalKey(Schema.String),
   redacted_because: Schema.optionalKey(Schema.String),
   invite_room_state: Schema.optionalKey(Schema.Array(JsonObject)),
   transaction: Schema.optionalKey(Schema.Struct({ tokenId: Schema.Number, txnId: Schema.String }))

@@ -6,7 +6,7 @@
  * Source: "Messages" of the specification.
  */
 import { Result, Schema } from "effect"
-import { eventContents, stateContents } from "./EventContent.ts"
+import { eventContents, RoomJoinRules, stateContents } from "./EventContent.ts"
 import { isServerName, isUserId } from "./Identifiers.ts"
 import { describeIssue, keyText } from "./IssueDescription.ts"
 import { isJsonObject, type JsonObject } from "./Json.ts"
@@ -33,7 +33,10 @@ const compileAll = (schemas: {
   readonly [type: string]: Schema.ConstraintDecoder<unknown>
 }): ReadonlyMap<string, Check> => new Map(Object.entries(schemas).map(([type, schema]) => [type, compile(schema)]))
 
-const stateChecks = compileAll(stateContents)
+/** Entries of `allow` that are not conditions are no fault of the event: they let nobody join, as in the rules of rooms. */
+const { allow: _, ...checkedJoinRules } = RoomJoinRules.fields
+
+const stateChecks = compileAll({ ...stateContents, "m.room.join_rules": Schema.Struct(checkedJoinRules) })
 const messageChecks = compileAll(messageTypes)
 const otherMessage = compile(OtherMessage)
 

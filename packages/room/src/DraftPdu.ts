@@ -31,7 +31,7 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import { Result } from "effect"
 import { encode, encodeOrThrow } from "./CanonicalJson.ts"
 import { sha256 } from "./ContentHash.ts"
-import { checkSize, isKeyText, maxKeyBytes } from "./PduSize.ts"
+import { checkSize, isKeyText, maxKeyLength } from "./PduSize.ts"
 import type { PduProblem } from "./RoomVersion.ts"
 import { decodeBase64 } from "./Signing.ts"
 
@@ -187,7 +187,7 @@ const readState = (pdu: JsonObject, event: Record<string, unknown>): void => {
   demand(typeof isState === "boolean", "is_state is not a boolean")
   demand(isState === (stateKey !== undefined), "a PDU has a state_key if it is state, and only then")
   if (stateKey !== undefined) {
-    demand(isKeyText(stateKey), `state_key is not text of at most ${maxKeyBytes} bytes without NUL`)
+    demand(isKeyText(stateKey, "bytes"), `state_key is not text of at most ${maxKeyLength} bytes without NUL`)
     event.state_key = stateKey
   }
   if (prevId === undefined && prevOrigin === undefined) return
@@ -199,7 +199,7 @@ const readPdu = (pdu: JsonObject): Event => {
   const event: Record<string, unknown> = {}
   event.event_id = readEventId(pdu.pdu_id, pdu.origin, "pdu_id with origin")
   demand(isRoomId(pdu.context) && serverPartOf(pdu.context) !== undefined, "context is not a room ID")
-  demand(isKeyText(pdu.pdu_type), `pdu_type is not text of at most ${maxKeyBytes} bytes without NUL`)
+  demand(isKeyText(pdu.pdu_type, "bytes"), `pdu_type is not text of at most ${maxKeyLength} bytes without NUL`)
   demand(isUserId(pdu.user_id), "user_id is not a user ID")
   demand(isCount(pdu.ts), "ts is not a time in milliseconds")
   demand(isCount(pdu.depth) && pdu.depth > 0, "depth is not a positive integer")

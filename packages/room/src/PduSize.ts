@@ -7,16 +7,26 @@ import type { PduProblem } from "./RoomVersion.ts"
 /** The largest PDU, in bytes of canonical JSON. */
 export const maxPduBytes = 65_536
 
-/** The longest type and state key, in bytes of UTF-8. */
-export const maxKeyBytes = 255
+/**
+ * In what the length of a type and a state key is counted: bytes of UTF-8; Unicode characters before room version 11, as
+ * other servers do, though the specification speaks of bytes.
+ */
+export type KeyLengths = "characters" | "bytes"
+
+/** The longest type and state key. */
+export const maxKeyLength = 255
 
 /** Undefined if a PDU of so many bytes of canonical JSON may travel. */
 export const checkSize = (bytes: number): PduProblem | undefined =>
   bytes > maxPduBytes ? { _tag: "TooLarge", bytes } : undefined
 
 /** True for text that can be the type or state key of an event. U+0000 is no part of it, since PostgreSQL cannot store it. */
-export const isKeyText = (value: unknown): value is string =>
-  typeof value === "string" && !value.includes("\0") && Buffer.byteLength(value) <= maxKeyBytes
+export const isKeyText = (value: unknown, lengths: KeyLengths): value is string =>
+  typeof value === "string" && !value.includes("\0") && lengthOf(value, lengths) <= maxKeyLength
+
+/** Counts no further than it must: a text of more UTF-16 code units than twice the limit is too long in any case. */
+const lengthOf = (text: string, lengths: KeyLengths): number =>
+  lengths === "bytes" || text.length > 2 * maxKeyLength ? Buffer.byteLength(text) : Array.from(text).length
 
 const longestKeyId = `ed25519:${"x".repeat(100)}`
 const seal = { hashes: { sha256: "x".repeat(43) }, signatures: { "": { [longestKeyId]: "x".repeat(86) } } }

@@ -41,6 +41,7 @@ export interface RoomSeed {
   readonly state: ReadonlyArray<SeedEvent>
 }
 
+/** A room without m.room.guest_access lets no guests in. */
 const presetStates: { readonly [preset in RoomPreset]: { readonly [type: string]: JsonObject } } = {
   private_chat: {
     "m.room.join_rules": { join_rule: "invite" },
@@ -54,8 +55,7 @@ const presetStates: { readonly [preset in RoomPreset]: { readonly [type: string]
   },
   public_chat: {
     "m.room.join_rules": { join_rule: "public" },
-    "m.room.history_visibility": { history_visibility: "shared" },
-    "m.room.guest_access": { guest_access: "forbidden" }
+    "m.room.history_visibility": { history_visibility: "shared" }
   }
 }
 

@@ -94,7 +94,8 @@ const createOf = (upgrade: RoomUpgrade, version: RoomVersion, old: JsonObject): 
   const creators = upgrade.additionalCreators.filter((userId) => userId !== upgrade.creator)
   return {
     room_version: version.id,
-    predecessor: { room_id: upgrade.oldRoom, event_id: upgrade.lastEvent },
+    // From version 12 on the predecessor is its room alone.
+    predecessor: { room_id: upgrade.oldRoom, ...(version.privilegesCreators ? {} : { event_id: upgrade.lastEvent }) },
     ...(version.namesCreator ? { creator: upgrade.creator } : {}),
     ...(version.privilegesCreators && creators.length > 0 ? { additional_creators: creators } : {}),
     ...(type === undefined ? {} : { type }),

@@ -66,6 +66,8 @@ export interface EventPlace {
 /** Why the rules do not allow an event. `rule` quotes the rule in words a person understands. */
 export interface Refusal {
   readonly rule: string
+  /** True where the content is wrong, whoever sends it. */
+  readonly ofContent?: boolean
 }
 
 /** How a PDU from another server can be wrong. */

@@ -26,6 +26,7 @@ const v1: Parts = {
   eventIds: "chosen",
   roomIds: "chosen",
   numbers: "any",
+  keyLengths: "characters",
   redacts: "top",
   redaction: redactionV1,
   readLevel: readLoosely,
@@ -61,7 +62,14 @@ const v10: Parts = {
   knockRules: new Set(["knock", "knock_restricted"]),
   restrictedRules: new Set(["restricted", "knock_restricted"])
 }
-const v11: Parts = { ...v10, id: "11", redacts: "content", redaction: redactionV11, creators: "sender" }
+const v11: Parts = {
+  ...v10,
+  id: "11",
+  keyLengths: "bytes",
+  redacts: "content",
+  redaction: redactionV11,
+  creators: "sender"
+}
 const v12: Parts = { ...v11, id: "12", roomIds: "createHash", creators: "privileged", resolution: "2.1" }
 
 const versionOf = (parts: Parts): RoomVersion => {

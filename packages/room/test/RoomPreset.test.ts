@@ -22,10 +22,10 @@ const older: RoomVersion = { ...defaultRoomVersion, id: "10", namesCreator: true
 const find = (state: ReadonlyArray<SeedEvent>, type: string) => state.find((event) => event.type === type)?.content
 
 describe("the room that a client asks for", () => {
-  it("a preset decides the join rules, history visibility and guest access", () => {
+  it("a preset decides the join rules, history visibility and guest access; guests stay out where it says nothing", () => {
     const open = roomSeed(options({ preset: "public_chat" }), older).state
     assert.deepStrictEqual(find(open, "m.room.join_rules"), { join_rule: "public" })
-    assert.deepStrictEqual(find(open, "m.room.guest_access"), { guest_access: "forbidden" })
+    assert.isUndefined(find(open, "m.room.guest_access"))
     const closed = roomSeed(options(), older).state
     assert.deepStrictEqual(find(closed, "m.room.join_rules"), { join_rule: "invite" })
     assert.deepStrictEqual(

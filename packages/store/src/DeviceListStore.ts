@@ -18,7 +18,7 @@ export const deviceListChanges = logKind<{ readonly userId: UserId }>("device_li
 export const userSignatures = logKind<{ readonly signer: UserId }>("user_signatures", { signer: "signer" })
 
 export interface DeviceListNews {
-  /** Users whose keys changed, or with whom the user shares a room now. */
+  /** Users whose keys changed, or with whom the user shares a room now; the user too after a join, for other devices. */
   readonly changed: ReadonlyArray<UserId>
   /** Users with whom the user shares no room any more. */
   readonly left: ReadonlyArray<UserId>
@@ -87,7 +87,7 @@ export class DeviceListStore extends Context.Service<
             SELECT DISTINCT user_id FROM memberships JOIN moved USING (room_nid)
             WHERE memberships.membership = 'join' AND is_joined <> was_joined)
           SELECT user_id, ${shares("met.user_id")} AS shares, NULL AS body, NULL AS former_body
-          FROM met WHERE user_id <> ${userId}
+          FROM met WHERE user_id <> ${userId} OR EXISTS (SELECT FROM moved WHERE is_joined AND NOT was_joined)
           UNION ALL
           SELECT user_id, ${shares("movers.user_id")}, body, former_body FROM movers WHERE user_id <> ${userId}
           UNION ALL

@@ -31,6 +31,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
 import { letsGuestsIn } from "./GuestAccess.ts"
+import { withReplaced } from "./internal/ReplacedState.ts"
 import { makeRoomFederation } from "./internal/RoomFederation.ts"
 import type { RoomState } from "./internal/RoomState.ts"
 import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
@@ -59,19 +60,15 @@ const refusePdu = (problem: PduProblem): MatrixError =>
 
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
-/** State events carry what they replaced, and the device that sends an event gets its transaction ID back with it. */
-const withUnsigned = (event: Event, state: StateLookup, given?: RoomTransaction): Event => {
-  const transaction = given?.ofServer ? undefined : given
-  const replaced = event.state_key === undefined ? undefined : state(event.type, event.state_key)
-  if (replaced === undefined && transaction === undefined) return event
-  return {
-    ...event,
-    unsigned: {
-      ...(replaced === undefined ? {} : { prev_content: replaced.content }),
-      ...(transaction === undefined ? {} : { transaction: { tokenId: transaction.tokenId, txnId: transaction.txnId } })
-    }
-  }
-}
+/** The device that sends an event gets its transaction ID back with it. */
+const withTransaction = (event: Event, given?: RoomTransaction): Event =>
+  given === undefined || given.ofServer
+    ? event
+    : { ...event, unsigned: { ...event.unsigned, transaction: { tokenId: given.tokenId, txnId: given.txnId } } }
+
+/** An event that follows the current state. */
+const replacing = (room: RoomState, event: Event): Event =>
+  event.state_key === undefined ? event : withReplaced(room.version, event, room.lookup(event.type, event.state_key))
 
 // --- Behaviour ------------------------------------------------------------------------------------------------------
 
@@ -110,7 +107,8 @@ const behaviour = Effect.gen(function* () {
 
   const refusalOf = (room: RoomState, event: Event, state: StateLookup = room.lookup): MatrixError | undefined => {
     const refusal = room.version.authorise(event, state)
-    return refusal === undefined ? undefined : new Forbidden({ error: refusal.rule })
+    if (refusal === undefined) return undefined
+    return refusal.ofContent ? new BadJson({ error: refusal.rule }) : new Forbidden({ error: refusal.rule })
   }
 
   /**
@@ -133,7 +131,7 @@ const behaviour = Effect.gen(function* () {
     }
     const refused = refusalOf(room, built.success)
     if (refused !== undefined) return { refused }
-    const event = withUnsigned(built.success, room.lookup, transaction)
+    const event = replacing(room, withTransaction(built.success, transaction))
     const step = room.beginStep()
     room.append(step, event, nextNid(), nextChain)
     return { event, durable: log.append(room.commit(step, also(event))) }
@@ -153,7 +151,7 @@ const behaviour = Effect.gen(function* () {
     const seal = room.policy === undefined ? room.sealFor(proposal, key) : key
     const { built, state } = yield* graph.build(room, proposal, now, serverName, seal)
     if (Result.isFailure(built)) return yield* Effect.fail(refusePdu(built.failure))
-    const proposed = withUnsigned(built.success, state, transaction)
+    const proposed = withTransaction(built.success, transaction)
     const refused = refusalOf(room, proposed, state) ?? refusalOf(room, proposed)
     if (refused !== undefined) return yield* Effect.fail(refused)
     const event = yield* federation.policies.recommended(room, proposed)
@@ -206,7 +204,7 @@ const behaviour = Effect.gen(function* () {
     const step = room.beginStep()
     const append = (event: Event) => {
       const refused = refusalOf(room, event)
-      if (refused === undefined) room.append(step, withUnsigned(event, room.lookup), nextNid(), nextChain)
+      if (refused === undefined) room.append(step, replacing(room, event), nextNid(), nextChain)
       return refused
     }
     const refused = append(create)
@@ -344,8 +342,6 @@ const behaviour = Effect.gen(function* () {
       return yield* new Forbidden({ error: "The sender must be in the room" })
     }
     const stored = (yield* events.byIds([payload.target])).find(({ roomNid }) => roomNid === room.roomNid)
-    if (stored === undefined) return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
-    const target = stored.event
     const proposal: EventProposal = {
       room_id: roomId,
       type: "m.room.redaction",
@@ -353,6 +349,14 @@ const behaviour = Effect.gen(function* () {
       redacts: payload.target,
       content: payload.reason === undefined ? {} : { reason: payload.reason }
     }
+    if (stored === undefined) {
+      // Other servers may have the event. Here it is stripped when it arrives.
+      const levels = room.version.levels(room.lookup)
+      const isAllowed = room.servers.size > 1 && levels.user(payload.sender) >= levels.of("redact")
+      if (isAllowed) return yield* append(room, proposal, payload.transaction, () => [])
+      return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
+    }
+    const target = stored.event
     const asEvent = { ...target, ...proposal, event_id: target.event_id } as Event
     const refusal = room.version.authoriseRedaction(asEvent, target, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })

@@ -125,7 +125,9 @@ const make = Effect.gen(function* () {
       events.timelines([{ roomNid, after: position, upTo: theEnd }], "f", around)
     ])
     const distance = (at: number) => (direction === "f" ? at - ts : ts - at)
-    const [found] = (yield* filter([...older, ...newer]))
+    // Of events of the same moment the one that comes first in the direction of the search.
+    const inOrder = [...older.toReversed(), ...newer]
+    const [found] = (yield* filter(direction === "f" ? inOrder : inOrder.reverse()))
       .filter(({ event }) => distance(event.origin_server_ts) >= 0)
       .sort((a, b) => distance(a.event.origin_server_ts) - distance(b.event.origin_server_ts))
     if (found === undefined) {

@@ -298,9 +298,11 @@ const make = Effect.gen(function* () {
       return yield* new ResourceLimitExceeded({ error: "The search took too long: ask for less" })
     const limit = Math.max(1, Math.min(filter?.limit ?? defaultPage, maxPage))
     const { found, read } = yield* collect(session, matches.hits, filter, limit)
-    const isMore = place.offset + read < matches.count
+    // A full page may be the last one: then an empty page follows it, as clients know it from other servers.
+    const isMore = found.length === limit || place.offset + read < matches.count
     return {
-      count: matches.count,
+      // Beyond the last match there is nothing to count.
+      count: matches.hits.length === 0 ? place.offset : matches.count,
       highlights,
       results: yield* Effect.forEach(found, (hit) => resultOf(session, hit, request)),
       ...(request.include_state ? { state: yield* stateOfRooms(session, found) } : {}),

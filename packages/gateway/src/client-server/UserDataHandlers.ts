@@ -7,7 +7,7 @@
 import { Receipts } from "@greenroom/actors/room/Receipts"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { AccountData } from "@greenroom/actors/user/AccountData"
-import type { PushRule } from "@greenroom/actors/user/push/PushRule"
+import { isPushRuleKind, type PushRule, type PushRuleKind } from "@greenroom/actors/user/push/PushRule"
 import { isActions } from "@greenroom/actors/user/push/PushRules"
 import { pushRulesContent, UserPushRules } from "@greenroom/actors/user/push/UserPushRules"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
@@ -15,7 +15,7 @@ import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, InvalidParam } from "@greenroom/protocol/MatrixError"
+import { BadJson, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
@@ -81,6 +81,15 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
     const asUser = <A, E>(act: (userId: UserId) => Effect.Effect<A, E>) =>
       CurrentSession.use((session: Session) => act(session.userId))
 
+    /** The rule that a path names. No rule has a kind that we do not know. */
+    const ofRule = <A, E>(
+      { kind, ruleId }: { readonly kind: string; readonly ruleId: string },
+      act: (userId: UserId, kind: PushRuleKind, ruleId: string) => Effect.Effect<A, E>
+    ) =>
+      isPushRuleKind(kind)
+        ? asUser((userId) => act(userId, kind, ruleId))
+        : Effect.fail(new NotFound({ error: `There is no push rule of the kind ${kind}` }))
+
     const actionsOf = (actions: unknown) =>
       isActions(actions as Json)
         ? Effect.succeed(actions as PushRule["actions"])
@@ -91,44 +100,27 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       .handle("global", () =>
         asUser((userId) => Effect.map(rules.ruleset(userId), (ruleset) => ruleset as unknown as JsonObject))
       )
-      .handle("get", ({ params }) =>
-        asUser((userId) =>
-          Effect.map(rules.rule(userId, params.kind, params.ruleId), (rule) => rule as unknown as JsonObject)
-        )
-      )
-      .handle("put", ({ params, payload, query }) =>
-        asUser((userId) =>
+      .handle("get", ({ params }) => Effect.map(ofRule(params, rules.rule), (rule) => rule as unknown as JsonObject))
+      .handle("put", ({ params, payload, query: { after, before } }) =>
+        ofRule(params, (userId, kind, ruleId) =>
           Effect.gen(function* () {
             const actions = yield* actionsOf(payload.actions)
-            yield* rules.put(userId, params.kind, params.ruleId, {
-              actions,
-              conditions: payload.conditions,
-              pattern: payload.pattern,
-              before: query.before,
-              after: query.after
-            })
+            const { conditions, pattern } = payload
+            yield* rules.put(userId, kind, ruleId, { actions, conditions, pattern, before, after })
             return done
           })
         )
       )
-      .handle("delete", ({ params }) =>
-        asUser((userId) => Effect.as(rules.delete(userId, params.kind, params.ruleId), done))
+      .handle("delete", ({ params }) => Effect.as(ofRule(params, rules.delete), done))
+      .handle("enabled", ({ params }) => Effect.map(ofRule(params, rules.rule), ({ enabled }) => ({ enabled })))
+      .handle("setEnabled", ({ params, payload: { enabled } }) =>
+        ofRule(params, (userId, kind, ruleId) => Effect.as(rules.change(userId, kind, ruleId, { enabled }), done))
       )
-      .handle("enabled", ({ params }) =>
-        asUser((userId) => Effect.map(rules.rule(userId, params.kind, params.ruleId), ({ enabled }) => ({ enabled })))
-      )
-      .handle("setEnabled", ({ params, payload }) =>
-        asUser((userId) =>
-          Effect.as(rules.change(userId, params.kind, params.ruleId, { enabled: payload.enabled }), done)
-        )
-      )
-      .handle("actions", ({ params }) =>
-        asUser((userId) => Effect.map(rules.rule(userId, params.kind, params.ruleId), ({ actions }) => ({ actions })))
-      )
+      .handle("actions", ({ params }) => Effect.map(ofRule(params, rules.rule), ({ actions }) => ({ actions })))
       .handle("setActions", ({ params, payload }) =>
-        asUser((userId) =>
+        ofRule(params, (userId, kind, ruleId) =>
           Effect.flatMap(actionsOf(payload.actions), (actions) =>
-            Effect.as(rules.change(userId, params.kind, params.ruleId, { actions }), done)
+            Effect.as(rules.change(userId, kind, ruleId, { actions }), done)
           )
         )
       )

@@ -76,13 +76,18 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
       const rule = "/v3/pushrules/global/content/tea"
       assert.strictEqual((yield* as(alice)("PUT", rule, { actions: ["notify"] })).body.errcode, "M_UNKNOWN")
       yield* as(alice)("PUT", rule, { actions: ["notify", "dont_notify"], pattern: "tea" })
-      assert.deepInclude((yield* all).content?.[0], { rule_id: "tea", enabled: true, actions: ["notify"] })
+      assert.deepInclude((yield* all).content?.[0], {
+        rule_id: "tea",
+        enabled: true,
+        actions: ["notify", "dont_notify"]
+      })
       yield* as(alice)("PUT", `${rule}/enabled`, { enabled: false })
       assert.deepStrictEqual((yield* as(alice)("GET", `${rule}/enabled`)).body, { enabled: false } as never)
       yield* as(alice)("PUT", "/v3/pushrules/global/override/.m.rule.master/enabled", { enabled: true })
       assert.isTrue((yield* all).override?.[0]?.enabled)
       yield* as(alice)("DELETE", rule)
       assert.strictEqual((yield* as(alice)("GET", rule)).body.errcode, "M_NOT_FOUND")
+      assert.strictEqual((yield* as(alice)("GET", "/v3/pushrules/global/odd/tea")).body.errcode, "M_NOT_FOUND")
       const refused = yield* as(alice)("PUT", "/v3/pushrules/global/room/.mine", { actions: [] })
       assert.strictEqual(refused.body.errcode, "M_INVALID_PARAM")
       const kept = yield* as(alice)("GET", `/v3/user/${inPath(alice.id)}/account_data/m.push_rules`)

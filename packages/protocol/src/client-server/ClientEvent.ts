@@ -68,6 +68,7 @@ const unsignedOf = (event: Event, notes: Annotations): UnsignedData | undefined 
   const out: Record<string, unknown> = {}
   if (notes.now !== undefined) out.age = Math.max(0, notes.now - event.origin_server_ts)
   if (event.unsigned?.prev_content !== undefined) out.prev_content = event.unsigned.prev_content
+  if (event.unsigned?.prev_sender !== undefined) out.prev_sender = event.unsigned.prev_sender
   if (event.replaces_state !== undefined) out.replaces_state = event.replaces_state
   if (notes.redactedBecause !== undefined) {
     out.redacted_because = toClientServerEvent(notes.redactedBecause, { now: notes.now })

@@ -12,20 +12,30 @@ import { matchesGlob, parseGlob } from "../Glob.ts"
 const maxEntries = 1_000
 
 const texts = Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String).check(Schema.isMaxLength(maxEntries))))
+const idsWith = (sigil: string, expected: string) =>
+  Schema.optionalKey(
+    Schema.NullOr(
+      Schema.Array(
+        Schema.String.check(Schema.makeFilter((id) => id.startsWith(sigil) || `Expected ${expected}`))
+      ).check(Schema.isMaxLength(maxEntries))
+    )
+  )
+const users = idsWith("@", "a user ID, such as @alice:example.org")
+const rooms = idsWith("!", "a room ID, such as !abc:example.org")
 const flag = Schema.optionalKey(Schema.NullOr(Schema.Boolean))
 const limit = Schema.optionalKey(
   Schema.NullOr(Schema.Number.check(Schema.isInt({ expected: "an integer" }), Schema.isGreaterThanOrEqualTo(0)))
 )
 
-const eventFilterFields = { limit, types: texts, not_types: texts, senders: texts, not_senders: texts }
+const eventFilterFields = { limit, types: texts, not_types: texts, senders: users, not_senders: users }
 
 export const EventFilter = Schema.Struct(eventFilterFields).annotate({ identifier: "EventFilter" })
 export type EventFilter = typeof EventFilter.Type
 
 export const RoomEventFilter = Schema.Struct({
   ...eventFilterFields,
-  rooms: texts,
-  not_rooms: texts,
+  rooms,
+  not_rooms: rooms,
   contains_url: flag,
   lazy_load_members: flag,
   include_redundant_members: flag,
@@ -44,8 +54,8 @@ export const Filter = Schema.Struct({
   account_data: optional(EventFilter),
   room: optional(
     Schema.Struct({
-      rooms: texts,
-      not_rooms: texts,
+      rooms,
+      not_rooms: rooms,
       include_leave: flag,
       state: optional(RoomEventFilter),
       timeline: optional(RoomEventFilter),

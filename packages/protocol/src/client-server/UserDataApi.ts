@@ -65,8 +65,7 @@ export class AccountDataApi extends HttpApiGroup.make("clientServer.accountData"
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Account data, tags, filters" })) {}
 
-const Kind = Schema.Literals(["override", "content", "room", "sender", "underride"])
-const rule = { kind: Kind, ruleId: boundedText(255) }
+const rule = { kind: boundedText(64), ruleId: boundedText(255) }
 const Actions = Schema.Array(Schema.Union([Schema.String, AnyPayload])).check(Schema.isMaxLength(100))
 
 export class PushRulesApi extends HttpApiGroup.make("clientServer.pushRules")

@@ -11,6 +11,7 @@ import { type EventId, isEventId, type RoomId, serverNameOf } from "@greenroom/p
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { type CanonicalNumbers, encodeOrThrow } from "../CanonicalJson.ts"
 import { sha256 } from "../ContentHash.ts"
+import type { KeyLengths } from "../PduSize.ts"
 import { type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
 
 /** How the PDUs of a version look. */
@@ -23,6 +24,8 @@ export interface PduForm {
   /** What room IDs are: chosen by the creator's server, or the hash of an m.room.create, which then has no `room_id`. */
   readonly roomIds: "chosen" | "createHash"
   readonly numbers: CanonicalNumbers
+  /** In what the length of a type and a state key is counted. */
+  readonly keyLengths: KeyLengths
   /** Where an m.room.redaction names the event that it strips. */
   readonly redacts: "top" | "content"
   readonly redaction: RedactionAlgorithm

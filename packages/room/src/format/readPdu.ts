@@ -8,7 +8,7 @@ import { isEventId, isHistoricalUserId, isRoomId, serverPartOf } from "@greenroo
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
 import { encode } from "../CanonicalJson.ts"
-import { checkSize, isKeyText, maxKeyBytes } from "../PduSize.ts"
+import { checkSize, isKeyText, maxKeyLength } from "../PduSize.ts"
 import type { PduProblem } from "../RoomVersion.ts"
 import { decodeBase64 } from "../Signing.ts"
 import { eventIdOf, eventOf, type Pdu, type PduForm, signedText } from "./PduForm.ts"
@@ -73,9 +73,10 @@ const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject): string | 
   if (!Number.isSafeInteger(exact.origin_server_ts)) return "origin_server_ts is not a time in milliseconds"
   if (!isDepth(form, exact.depth)) return "depth is not a count"
   if (form.eventIds === "chosen" && !isChosenEventId(pdu.event_id)) return "event_id is not an event ID"
-  if (!isKeyText(pdu.type)) return `type is not text of at most ${maxKeyBytes} bytes without NUL`
-  if (pdu.state_key !== undefined && !isKeyText(pdu.state_key)) {
-    return `state_key is not text of at most ${maxKeyBytes} bytes without NUL`
+  const { keyLengths } = form
+  if (!isKeyText(pdu.type, keyLengths)) return `type is not text of at most ${maxKeyLength} ${keyLengths} without NUL`
+  if (pdu.state_key !== undefined && !isKeyText(pdu.state_key, keyLengths)) {
+    return `state_key is not text of at most ${maxKeyLength} ${keyLengths} without NUL`
   }
   if (!isHistoricalUserId(pdu.sender)) return "sender is not a user ID"
   if (!isJsonObject(pdu.content)) return "content is not an object"

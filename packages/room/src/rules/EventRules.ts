@@ -13,7 +13,7 @@ import { authEventKeys, authEventsRefusal, decidingKeys } from "./AuthEvents.ts"
 import { membershipRules, senderIsJoined } from "./MembershipRules.ts"
 import { creatorsOf, levelsIn } from "./PowerLevelReading.ts"
 import { allowsChange, hasLevels, hasUserLevels, isStrict } from "./PowerLevelRules.ts"
-import { firstBroken, type Rule, rule } from "./Rule.ts"
+import { contentRule, firstBroken, type Rule, rule } from "./Rule.ts"
 import { type RuleOptions, type Subject, subjectOf } from "./Subject.ts"
 
 // m.room.create
@@ -99,11 +99,12 @@ const inviterHasLevel = rule<Subject>(
 
 // m.room.power_levels
 
-const usersHaveLevels = rule<Subject>("Power levels name users by their IDs, each with a level", ({ event, options }) =>
-  hasUserLevels(options, event.content)
+const usersHaveLevels = contentRule<Subject>(
+  "Power levels name users by their IDs, each with a level",
+  ({ event, options }) => hasUserLevels(options, event.content)
 )
 
-const creatorsHaveNoLevels = rule<Subject>(
+const creatorsHaveNoLevels = contentRule<Subject>(
   "Power levels do not name the creators of the room",
   ({ create, event, options }) => {
     const { users } = event.content
@@ -116,7 +117,7 @@ const creatorsHaveNoLevels = rule<Subject>(
 const levelsBefore = ({ event, state }: Subject): Event | undefined =>
   event.state_key === undefined || event.state_key === "" ? state("m.room.power_levels", "") : undefined
 
-const levelsHaveForm = rule<Subject>("Power levels are integers", (subject) => {
+const levelsHaveForm = contentRule<Subject>("Power levels are integers", (subject) => {
   const { event, options } = subject
   return hasLevels(options, event.content) || (levelsBefore(subject) === undefined && !isStrict(options))
 })

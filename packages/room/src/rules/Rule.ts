@@ -6,6 +6,7 @@ import type { Refusal } from "../RoomVersion.ts"
 export interface Rule<Subject> {
   readonly rule: string
   readonly holds: (subject: Subject) => boolean
+  readonly ofContent?: boolean
 }
 
 export const rule = <Subject>(text: string, holds: (subject: Subject) => boolean): Rule<Subject> => ({
@@ -13,8 +14,16 @@ export const rule = <Subject>(text: string, holds: (subject: Subject) => boolean
   holds
 })
 
+/** A rule of what the content says, whoever sends it. */
+export const contentRule = <Subject>(text: string, holds: (subject: Subject) => boolean): Rule<Subject> => ({
+  ...rule(text, holds),
+  ofContent: true
+})
+
 /** The first of the rules that does not hold, or undefined. */
 export const firstBroken = <Subject>(rules: ReadonlyArray<Rule<Subject>>, subject: Subject): Refusal | undefined => {
-  for (const each of rules) if (!each.holds(subject)) return { rule: each.rule }
+  for (const each of rules) {
+    if (!each.holds(subject)) return { rule: each.rule, ...(each.ofContent ? { ofContent: true } : {}) }
+  }
   return undefined
 }

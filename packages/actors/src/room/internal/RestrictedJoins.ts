@@ -33,9 +33,9 @@ const isRestricted = ({ version }: RoomState, state: StateLookup): boolean =>
 export const makeRestrictedJoins = Effect.gen(function* () {
   const rooms = yield* RoomStore
 
-  /** Whether a user is in one of the rooms; undefined where this server knows none of them. */
+  /** Whether a user is in one of the rooms; undefined where there are some, and this server knows none. */
   const isMember = Effect.fnUntraced(function* (userId: UserId, allowed: ReadonlyArray<RoomId>) {
-    let knowsOne = false
+    let knowsOne = allowed.length === 0
     for (const roomId of allowed.slice(0, maxRooms)) {
       const membership = yield* rooms.membership(userId, roomId)
       if (Option.isSome(membership) && membership.value.membership === "join") return true

@@ -22,6 +22,7 @@ import type { StateId, StateRef } from "@greenroom/store/StateStore"
 import { Effect, Result } from "effect"
 import type { KnownEvents } from "../RemoteRooms.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
+import { withReplaced } from "./ReplacedState.ts"
 import { makeRoomEvents } from "./RoomEvents.ts"
 import { makeRoomResolution, type PointState } from "./RoomResolution.ts"
 import type { CurrentChange, Extremity, KnownEvent, RoomState, Step } from "./RoomState.ts"
@@ -34,6 +35,8 @@ export type IdMap = ReadonlyMap<string, StateId>
 /** How a received event is to be placed, found out at some generation of the room. */
 interface Plan {
   readonly generation: number
+  /** The event with what it replaces. */
+  readonly event: Event
   readonly status: EventStatus
   readonly before: PointState
   /** The other extremities after it. */
@@ -119,6 +122,16 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const found = yield* roomEvents.bodiesOf(room, ids.values())
     const lookup: StateLookup = (type, stateKey) => found.get(ids.get(stateKeyOf(type, stateKey))!)
     return lookup
+  })
+
+  /** The state event that an event replaces. */
+  const replacedBy = Effect.fnUntraced(function* (room: RoomState, event: Event, before: PointState) {
+    const { state_key, type } = event
+    if (state_key === undefined) return undefined
+    if (before.changes.size === 0 && sameRef(before.ref, room.ref)) return room.lookup(type, state_key)
+    yield* ensure(room, [before.ref])
+    const id = valueAt(room, before, stateKeyOf(type, state_key))?.id
+    return id === undefined ? undefined : (yield* roomEvents.bodiesOf(room, [id])).get(id)
   })
 
   /** What the current state becomes when the event joins the forward extremities. */
@@ -241,6 +254,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const changes = isTaken ? yield* currentChanges(room, event, before, others) : []
     const planned: Plan = {
       generation,
+      event: withReplaced(room.version, event, yield* replacedBy(room, event, before)),
       status,
       before,
       changes,
@@ -259,7 +273,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     changes.size === 0 ? ref : room.advance(step, ref, [...changes], nextChain)
 
   /** Synchronous but for its type: the place of the event in the order of the room. */
-  const placeNow = (room: RoomState, event: Event, planned: Plan, options: PlaceOptions) => {
+  const placeNow = (room: RoomState, planned: Plan, options: PlaceOptions) => {
+    const { event } = planned
     const { answers, historyNid, relayTo = () => [] } = options
     const step = room.beginStep()
     const nid = planned.status === EventStatus.backfilled ? historyNid! : nextNid()
@@ -324,7 +339,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
               _tag: "Placed" as const,
               status: planned.status,
               refusal,
-              durable: placeNow(room, event, planned, options)
+              durable: placeNow(room, planned, options)
             }
           : undefined
       )

@@ -23,6 +23,7 @@ import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
 import { shownState } from "../ShownState.ts"
+import { withReplaced } from "./ReplacedState.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
@@ -44,6 +45,13 @@ const leaveAttempts = 6
  */
 const answerOf = ({ errcode, reason }: RemoteFailure): string =>
   errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
+
+/** The errors by which servers refuse a join, a knock or a leave. */
+const forbidding: ReadonlySet<string | undefined> = new Set([
+  "M_FORBIDDEN",
+  "M_UNABLE_TO_AUTHORISE_JOIN",
+  "M_UNABLE_TO_GRANT_JOIN"
+])
 
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { forget, load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } =
@@ -147,7 +155,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       .slice(0, maxCandidates)
 
   const refusalOf = (failure: RemoteFailure): MatrixError =>
-    failure.errcode === "M_FORBIDDEN"
+    forbidding.has(failure.errcode)
       ? new Forbidden({ error: failure.reason })
       : new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
 
@@ -350,12 +358,13 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         ? { rule: "The state has no m.room.create of this room" }
         : room.version.authorise(join, (type, stateKey) => events.get(stateKeyOf(type, stateKey)))
     if (refusal !== undefined) return yield* new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
+    const joinKey = stateKeyOf(join.type, join.state_key!)
+    const event = withReplaced(room.version, join, events.get(joinKey))
     const durable = yield* withNids(1, () => {
       const step = room.beginStep()
       const nid = nextNid()
       const before = room.beginChain(step, nextChain(), new Map([...map].map(([each, { nid: of }]) => [each, of])))
       room.ref = before
-      const joinKey = stateKeyOf(join.type, join.state_key!)
       const entryOf = (each: string) => ({ nid: map.get(each)!.nid, event: events.get(each)! })
       const gone = [...room.current.keys()].filter((each) => !map.has(each) && each !== joinKey)
       room.install(
@@ -366,9 +375,9 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         ],
         nid
       )
-      room.changeCurrent(step, [{ key: joinKey, entry: { nid, event: join } }], nid, nextChain)
+      room.changeCurrent(step, [{ key: joinKey, entry: { nid, event } }], nid, nextChain)
       const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((each) => each !== undefined)
-      room.log(step, { nid, event: join, status: EventStatus.timeline, before, after: room.ref }, { authNids })
+      room.log(step, { nid, event, status: EventStatus.timeline, before, after: room.ref }, { authNids })
       room.extremities = [room.extremityOf(join, room.ref)]
       room.branches.clear()
       room.joinedDepth = join.depth

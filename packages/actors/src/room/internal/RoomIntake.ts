@@ -56,7 +56,10 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   // Outliers: events that are known, but have no place in the graph
 
-  /** Stores events that authorise others, each of them by its own auth events. */
+  /**
+   * Stores events that authorise others, each of them by its own auth events. Those that their auth events refuse are
+   * stored as rejected, so that what rests on them is rejected too instead of being asked for again and again.
+   */
   const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>, caution?: Caution) {
     const byId = new Map(Array.from(given, (event) => [event.event_id, event]))
     for (const id of unhandled) byId.delete(id)
@@ -71,32 +74,37 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       ...ordered.filter(({ type }) => type === "m.room.create"),
       ...ordered.filter(({ type }) => type !== "m.room.create")
     ]
-    const isAuthorised = (event: Event): boolean => {
-      const authEvents = event.auth_events.flatMap((id) => found.get(id)?.event ?? [])
-      return room.version.authoriseByAuthEvents(event, authEvents, authContextOf(room, event, found)) === undefined
+    /** Undefined where an auth event is not known. */
+    const judge = (event: Event): EventStatus | undefined => {
+      if (!authIdsOf(room, event).every((id) => id === event.event_id || found.has(id))) return undefined
+      const authEvents = event.auth_events.map((id) => found.get(id)!.event)
+      const refusal = room.version.authoriseByAuthEvents(event, authEvents, authContextOf(room, event, found))
+      return refusal === undefined ? EventStatus.outlier : EventStatus.rejected
     }
-    const authorised = yield* sliced(function* () {
-      const passed: Array<Event> = []
+    const judged = yield* sliced(function* () {
+      const passed: Array<KnownEvent> = []
       for (const event of fresh) {
         yield
-        if (!isAuthorised(event)) continue
-        found.set(event.event_id, outlier(event, Number.NaN))
-        passed.push(event)
+        const status = judge(event)
+        if (status === undefined) continue
+        const known = { ...outlier(event, Number.NaN), status }
+        found.set(event.event_id, known)
+        passed.push(known)
       }
       return passed
     })
-    for (const events of Arr.chunksOf(authorised, caution !== undefined ? 1 : outliersAtOnce)) {
-      const durable = yield* withNids(events.length, () => {
+    for (const chunk of Arr.chunksOf(judged, caution !== undefined ? 1 : outliersAtOnce)) {
+      const durable = yield* withNids(chunk.length, () => {
         const step = room.beginStep()
-        for (const event of events) {
-          const known = outlier(event, nextNid())
+        for (const { event, status } of chunk) {
+          const known = { ...outlier(event, nextNid()), status }
           found.set(event.event_id, known)
           const authNids = event.auth_events.map((id) => found.get(id)!.nid)
           room.log(step, known, event.state_key === undefined ? {} : { authNids })
         }
         return log.append(room.commit(step))
       })
-      yield* blaming(caution, events[0], durable)
+      yield* blaming(caution, chunk[0]!.event, durable)
     }
     return found
   })

@@ -8,6 +8,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 /** The kinds of rules, in the order in which they are checked. */
 export const pushRuleKinds = ["override", "content", "room", "sender", "underride"] as const
 export type PushRuleKind = (typeof pushRuleKinds)[number]
+export const isPushRuleKind = (kind: string): kind is PushRuleKind => pushRuleKinds.some((known) => known === kind)
 
 /** `notify`, or a tweak such as `{"set_tweak": "sound", "value": "default"}`. */
 export type PushAction = string | JsonObject

@@ -142,7 +142,9 @@ const conditionsOf = (kind: PushRuleKind, rule: PushRule): ReadonlyArray<Conditi
 const isHighlight = (action: PushAction): boolean =>
   typeof action === "object" && action.set_tweak === "highlight" && action.value !== false
 
-const outcomeOf = (actions: ReadonlyArray<PushAction>): PushOutcome => {
+/** `dont_notify` and `coalesce` are actions of former versions, and do nothing. */
+const outcomeOf = (given: ReadonlyArray<PushAction>): PushOutcome => {
+  const actions = given.filter((action) => action !== "dont_notify" && action !== "coalesce")
   const notify = actions.includes("notify")
   return { notify, highlight: notify && actions.some(isHighlight), actions }
 }

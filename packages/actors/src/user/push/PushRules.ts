@@ -49,10 +49,6 @@ export const rulesetOf = (settings: PushRuleSettings, userId: UserId): PushRules
   }
 }
 
-/** The actions without those of former versions, which do nothing. */
-const currentActions = (actions: ReadonlyArray<PushAction>): ReadonlyArray<PushAction> =>
-  actions.filter((action) => action !== "dont_notify" && action !== "coalesce")
-
 const isAction = (value: Json): boolean =>
   typeof value === "string" || (typeof value === "object" && value !== null && "set_tweak" in value)
 
@@ -128,7 +124,7 @@ export const putRule = (
     const made = {
       rule_id: ruleId,
       enabled: known === -1 || rules[known]!.enabled,
-      actions: currentActions(rule.actions),
+      actions: rule.actions,
       ...(hasConditions ? { conditions: rule.conditions ?? [] } : {}),
       ...(kind === "content" ? { pattern: rule.pattern ?? "" } : {})
     }
@@ -152,10 +148,9 @@ export const changeRule = (
   ruleId: string,
   change: { readonly enabled?: boolean; readonly actions?: ReadonlyArray<PushAction> }
 ): Settings => {
-  const changes = change.actions === undefined ? change : { ...change, actions: currentActions(change.actions) }
   if (isDefault(kind, ruleId, userId)) {
     const former = settings.defaults[ruleId]
-    return Result.succeed({ ...settings, defaults: { ...settings.defaults, [ruleId]: { ...former, ...changes } } })
+    return Result.succeed({ ...settings, defaults: { ...settings.defaults, [ruleId]: { ...former, ...change } } })
   }
   const rules = ownRules(settings, kind)
   if (!rules.some((rule) => rule.rule_id === ruleId)) return Result.fail(notFound)
@@ -163,7 +158,7 @@ export const changeRule = (
     withOwn(
       settings,
       kind,
-      rules.map((rule) => (rule.rule_id === ruleId ? { ...rule, ...changes } : rule))
+      rules.map((rule) => (rule.rule_id === ruleId ? { ...rule, ...change } : rule))
     )
   )
 }
