@@ -172,6 +172,19 @@ export const settings = {
     fallback: true,
     flag: "switch"
   }),
+  serverNoticesLocalpart: optional({
+    name: "server_notices.localpart",
+    description: "The user who sends notices of administrators, such as server",
+    expects: "a localpart of a user ID",
+    schema: Schema.String.check(Schema.isPattern(/^[a-z0-9._=/+-]{1,200}$/)) as Schema.Codec<string>
+  }),
+  serverNoticesName: setting({
+    name: "server_notices.name",
+    description: "Their display name, and the name of the rooms of notices",
+    expects: "a text",
+    schema: Text,
+    fallback: "Server notices"
+  }),
   allowGuests: setting({
     name: "allow_guests",
     description: "Let people look at open rooms, and write in those that let guests in, without registering",

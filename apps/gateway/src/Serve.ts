@@ -50,6 +50,9 @@ const toHomeServer = (config: GatewayConfig, { appServices, authorities, policy 
     : { federationAddress: config.federationAddress }),
   enableRegistration: config.enableRegistration,
   guests: config.allowGuests,
+  ...(config.serverNoticesLocalpart === undefined
+    ? {}
+    : { serverNotices: { localpart: config.serverNoticesLocalpart, name: config.serverNoticesName } }),
   rtcTransports: config.rtcLivekitUrls.map((url) => ({ type: "livekit", livekit_service_url: url })),
   defaultRoomVersion: config.defaultRoomVersion,
   ...(config.registrationSharedSecret === undefined

@@ -39,6 +39,7 @@ import { KeyBackupStore } from "@greenroom/store/KeyBackupStore"
 import { LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { MediaStore } from "@greenroom/store/MediaStore"
+import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { NotificationStore } from "@greenroom/store/NotificationStore"
 import { OAuthClientStore } from "@greenroom/store/OAuthClientStore"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
@@ -256,6 +257,7 @@ const stores = (options: HomeServerOptions) =>
     SlidingRoomStore.layer,
     SyncStore.layer,
     ThirdPartyInviteStore.layer,
+    NoticeStore.layer,
     NotificationStore.layer,
     PusherStore.layer,
     SearchStore.layer,

@@ -71,6 +71,7 @@ import erasures from "./migrations/0048_erasures.ts"
 import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
 import contacts from "./migrations/0050_contacts.ts"
 import emailPushers from "./migrations/0065_email_pushers.ts"
+import serverNotices from "./migrations/0066_server_notices.ts"
 import sessionSignals from "./migrations/0075_session_signals.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
@@ -125,7 +126,8 @@ const migrations = {
   "0049_dehydrated_devices": dehydratedDevices,
   "0050_contacts": contacts,
   "0065_email_pushers": emailPushers,
-  "0075_session_signals": sessionSignals
+  "0075_session_signals": sessionSignals,
+  "0066_server_notices": serverNotices
 }
 
 /** The version of the database that this program writes. */

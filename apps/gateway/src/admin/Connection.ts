@@ -8,9 +8,11 @@ import { LoginConfig } from "@greenroom/actors/account/login/LoginConfig"
 import { Passwords } from "@greenroom/actors/account/Passwords"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { AuditStore } from "@greenroom/store/AuditStore"
 import * as Database from "@greenroom/store/Database"
+import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -66,7 +68,14 @@ export const onDatabase = <A, E>(
 /** Accounts, tokens and devices, on the stores alone. */
 export const administration = (config: GatewayConfig) =>
   Administration.layerOnStores.pipe(
-    Layer.provide([AccountStore.layer, UserIdentityStore.layer, RegistrationTokenStore.layer, Passwords.layer]),
+    Layer.provide([
+      AccountStore.layer,
+      AccountStandingStore.layer,
+      NoticeStore.layer,
+      UserIdentityStore.layer,
+      RegistrationTokenStore.layer,
+      Passwords.layer
+    ]),
     Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(config)))
   )
 
@@ -87,6 +96,9 @@ const audited = (admin: Admin, audit: AuditStore["Service"]): Admin => {
       Effect.andThen(record("user.set_admin", user, { admin: isAdmin }), admin.setAdmin(user, isAdmin)),
     resetPassword: (user, password) =>
       Effect.andThen(record("user.reset_password", user), admin.resetPassword(user, password)),
+    setStanding: (user, change) =>
+      Effect.andThen(record("user.set_standing", user, change), admin.setStanding(user, change)),
+    sendNotice: (user, text) => Effect.andThen(record("user.notice", user), admin.sendNotice(user, text)),
     deactivate: (user, ...rest) => Effect.andThen(record("user.deactivate", user), admin.deactivate(user, ...rest)),
     removeDevice: (user, device) =>
       Effect.andThen(record("user.logout", user, { devices: [device] }), admin.removeDevice(user, device)),

@@ -8,7 +8,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { Account } from "@greenroom/store/AccountStore"
 import { Effect, Option, Redacted, Stdio, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { withAdministration as run } from "./Connection.ts"
+import { configOf, withAdministration as run } from "./Connection.ts"
 import { AdminFailure, place, print, printAll, printLine, time } from "./Place.ts"
 
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
@@ -166,7 +166,53 @@ const logout = Command.make(
     )
 ).pipe(Command.withDescription("End the login of one device"))
 
+const standings = {
+  lock: { change: { locked: true }, text: "is locked", description: "Lock an account: it cannot be used at all" },
+  unlock: { change: { locked: false }, text: "is no longer locked", description: "Unlock an account" },
+  suspend: {
+    change: { suspended: true },
+    text: "is suspended",
+    description: "Suspend an account: it may read, and change little"
+  },
+  unsuspend: { change: { suspended: false }, text: "is no longer suspended", description: "End a suspension" }
+} as const
+
+const standing = (name: keyof typeof standings) => {
+  const { change, description, text } = standings[name]
+  return Command.make(name, { ...place, user }, (options) =>
+    run(options, (admin) =>
+      Effect.andThen(admin.setStanding(options.user, change), printLine(options, `${options.user} ${text}`))
+    )
+  ).pipe(Command.withDescription(description))
+}
+
+const standingCommands = (["lock", "unlock", "suspend", "unsuspend"] as const).map(standing)
+
+const notice = Command.make(
+  "notice",
+  { ...place, user, text: Argument.String("text").pipe(Argument.withDescription("What the user is to read")) },
+  (options) =>
+    Effect.gen(function* () {
+      if ((yield* configOf(options)).serverNoticesLocalpart === undefined) {
+        return yield* new AdminFailure({ message: "Server notices are off: set server_notices.localpart" })
+      }
+      yield* run(options, (admin) => admin.sendNotice(options.user, options.text))
+      yield* printLine(options, `the running server sends it to ${options.user} within seconds`)
+    })
+).pipe(Command.withDescription("Send a notice to a user, in a room of its own"))
+
 export const command = Command.make("user").pipe(
   Command.withDescription("Accounts"),
-  Command.withSubcommands([create, list, show, makeAdmin, resetPassword, deactivate, devices, logout])
+  Command.withSubcommands([
+    create,
+    list,
+    show,
+    makeAdmin,
+    resetPassword,
+    deactivate,
+    devices,
+    logout,
+    ...standingCommands,
+    notice
+  ])
 )

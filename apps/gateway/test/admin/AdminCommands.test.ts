@@ -169,6 +169,12 @@ describe("greenroom", () => {
             assert.strictEqual((yield* run("user reset-password alice --password-stdin", "second")).code, 0)
             assert.strictEqual((yield* login("first")).status, 403)
             assert.strictEqual((yield* login("second")).status, 200)
+            const becomes = (status: number) =>
+              Effect.repeat(login("second"), { until: (said) => said.status === status })
+            assert.strictEqual((yield* run("user lock alice")).code, 0)
+            assert.strictEqual((yield* becomes(401)).body.errcode, "M_USER_LOCKED")
+            assert.strictEqual((yield* run("user unlock alice")).code, 0)
+            yield* becomes(200)
             assert.strictEqual((yield* run("user deactivate alice")).code, 0)
             assert.strictEqual((yield* login("second")).status, 403)
           })

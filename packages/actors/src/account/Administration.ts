@@ -9,7 +9,9 @@ import { randomBytes } from "node:crypto"
 import { formatUserId, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
 import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
 import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { type Account, AccountStore } from "@greenroom/store/AccountStore"
+import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { type RegistrationToken, RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
@@ -58,6 +60,8 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
   const store = yield* AccountStore
   const identities = yield* UserIdentityStore
   const tokens = yield* RegistrationTokenStore
+  const standings = yield* AccountStandingStore
+  const notices = yield* NoticeStore
   const passwords = yield* Passwords
 
   const requireAdmin = Effect.fn("Administration.requireAdmin")(function* (session: Session) {
@@ -135,6 +139,13 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
         next: accounts.length > pageSize ? accounts[pageSize - 1]?.userId : undefined
       })),
     setAdmin: (name, admin) => Effect.flatMap(active(name), ({ userId }) => store.setAdmin(userId, admin)),
+    setStanding: Effect.fn("Administration.setStanding")(function* (name, change) {
+      const { admin, userId } = yield* active(name)
+      if (admin) return yield* new Forbidden({ error: "Administrators cannot be locked or suspended" })
+      yield* standings.set(userId, change)
+    }),
+    sendNotice: (name, text) =>
+      Effect.flatMap(active(name), ({ userId }) => notices.add(userId, { msgtype: "m.text", body: text })),
     resetPassword: (name, password) =>
       Effect.flatMap(active(name), ({ userId }) => endings.setPassword(userId, password)),
     deactivate: (name) => Effect.flatMap(user(name), ({ userId }) => endings.deactivate(userId)),
@@ -197,6 +208,13 @@ export class Administration extends Context.Service<
     /** Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_BAD_JSON, M_UNKNOWN. */
     readonly createUser: (options: NewUser) => Effect.Effect<Account, MatrixError>
     readonly setAdmin: (user: string, admin: boolean) => Effect.Effect<void, MatrixError>
+    /** Locks or suspends an account, or ends that. Errors: M_FORBIDDEN for administrators. */
+    readonly setStanding: (
+      user: string,
+      change: { readonly locked?: boolean; readonly suspended?: boolean }
+    ) => Effect.Effect<void, MatrixError>
+    /** A running server sends the text to the user within seconds. */
+    readonly sendNotice: (user: string, text: string) => Effect.Effect<void, MatrixError>
     /** Ends every session of the user. */
     readonly resetPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
     readonly deactivate: (user: string) => Effect.Effect<void, MatrixError>

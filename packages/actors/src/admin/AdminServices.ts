@@ -4,6 +4,7 @@
  *     const { load } = yield* AdminServices
  *     const rooms = Context.get(yield* load, RoomAdministration)
  */
+import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { Context, Effect, Layer, Scope } from "effect"
 import { periodicallyOnce } from "../runtime/Supervision.ts"
@@ -12,13 +13,14 @@ import type { layer as loadedLayer } from "./LoadedAdminServices.ts"
 type Loaded = Layer.Success<typeof loadedLayer>
 type Needed = Layer.Services<typeof loadedLayer>
 
-/** How soon a removal begins that the command line has asked for, or goes on that a lost node has begun. */
-const removalInterval = "5 seconds"
+/** How soon the server does what the command line has asked for, and goes on with what a lost node has begun. */
+const requestInterval = "5 seconds"
 
 const make = Effect.gen(function* () {
   const context = yield* Effect.context<Needed>()
   const scope = yield* Effect.scope
   const removals = yield* RoomRemovalStore
+  const notices = yield* NoticeStore
 
   const load: Effect.Effect<Context.Context<Loaded>> = yield* Effect.cached(
     Effect.promise(() => import("./LoadedAdminServices.ts")).pipe(
@@ -36,7 +38,14 @@ const make = Effect.gen(function* () {
     const { run } = Context.get(yield* load, RoomRemovals)
     yield* Effect.forEach(unfinished, ({ removalId }) => run(removalId), { concurrency: 2, discard: true })
   })
-  yield* periodicallyOnce("Removing rooms and history", removalInterval, finishRemovals)
+  yield* periodicallyOnce("Removing rooms and history", requestInterval, finishRemovals)
+
+  const sendNotices = Effect.gen(function* () {
+    if ((yield* notices.waiting(1)).length === 0) return
+    const { ServerNotices } = yield* Effect.promise(() => import("./ServerNotices.ts"))
+    yield* Context.get(yield* load, ServerNotices).sendWaiting
+  })
+  yield* periodicallyOnce("Sending server notices", requestInterval, sendNotices)
 
   return AdminServices.of({ load })
 })

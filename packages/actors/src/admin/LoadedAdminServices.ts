@@ -8,8 +8,8 @@ import { MediaAdministration } from "./MediaAdministration.ts"
 import { Reports } from "./Reports.ts"
 import { RoomAdministration } from "./RoomAdministration.ts"
 import { RoomRemovals } from "./RoomRemovals.ts"
+import { ServerNotices } from "./ServerNotices.ts"
 import { UserAdministration } from "./UserAdministration.ts"
-
 import { UserExports } from "./UserExports.ts"
 
 export const layer = Layer.mergeAll(
@@ -18,6 +18,7 @@ export const layer = Layer.mergeAll(
   MediaAdministration.layer,
   Reports.layer,
   UserExports.layer,
+  ServerNotices.layer,
   DestinationAdministration.layer
 ).pipe(
   Layer.provideMerge(RoomRemovals.layer),

@@ -2,7 +2,7 @@
  * Which rooms users of this server may enter: none that an administrator has blocked, and only so many; and how many
  * invitations may wait for an answer (`Limits`).
  */
-import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { formatUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
@@ -11,7 +11,7 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
 
 export const makeMembershipLimits = Effect.gen(function* () {
-  const { limits } = yield* HomeServerConfig
+  const { limits, serverName, serverNotices } = yield* HomeServerConfig
   const { invitations, rooms } = { ...defaultLimits, ...limits }
   const store = yield* RoomStore
   const removals = yield* RoomRemovalStore
@@ -22,6 +22,10 @@ export const makeMembershipLimits = Effect.gen(function* () {
     }
   })
 
+  /** The user who sends server notices is in a room with everybody. */
+  const isSender = (userId: UserId): boolean =>
+    serverNotices !== undefined && userId === formatUserId(serverNotices.localpart, serverName)
+
   const isIn = (userId: UserId, roomId: RoomId) =>
     Effect.map(store.membership(userId, roomId), (found) => Option.isSome(found) && found.value.membership === "join")
 
@@ -31,6 +35,7 @@ export const makeMembershipLimits = Effect.gen(function* () {
     /** The user may enter the room, as one more; without a room ID, a new one. Errors: M_FORBIDDEN. */
     mustTakeRoom: Effect.fnUntraced(function* (userId: UserId, roomId?: RoomId) {
       if (roomId !== undefined) yield* mustBeOpen(roomId)
+      if (isSender(userId)) return
       if ((yield* store.countMemberships(userId, ["join", "knock"])) < rooms) return
       if (roomId !== undefined && (yield* isIn(userId, roomId))) return
       return yield* new Forbidden({ error: `${userId} may be in at most ${rooms} rooms: leave one first` })

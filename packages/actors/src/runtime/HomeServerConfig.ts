@@ -19,6 +19,8 @@ export interface HomeServerSettings {
   readonly enableRegistration?: boolean
   /** Whether people may take part as guests, without an account of their own (default false). */
   readonly guests?: boolean
+  /** The user who sends the notices of administrators, and their display name (default: there are none). */
+  readonly serverNotices?: { readonly localpart: string; readonly name: string }
   /** What clients use for calls of several people, such as `{type: "livekit", livekit_service_url: "https://..."}`. */
   readonly rtcTransports?: ReadonlyArray<JsonObject>
   /** Lets clients that know the secret register, at the endpoint of Synapse's tools (default: none). */

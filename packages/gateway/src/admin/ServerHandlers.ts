@@ -6,8 +6,11 @@
 import { randomBytes } from "node:crypto"
 import { Administration, type RegistrationToken } from "@greenroom/actors/account/Administration"
 import { Reports } from "@greenroom/actors/admin/Reports"
+import { type Notice, ServerNotices } from "@greenroom/actors/admin/ServerNotices"
 import { UserAdministration } from "@greenroom/actors/admin/UserAdministration"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Redacted } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
@@ -81,12 +84,25 @@ export const tokenHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin
   })
 )
 
+const toNotice = (payload: {
+  readonly user_id: UserId
+  readonly content: JsonObject
+  readonly type?: string
+  readonly state_key?: string
+}): Notice => ({
+  userId: payload.user_id,
+  type: payload.type,
+  stateKey: payload.state_key,
+  content: payload.content
+})
+
 export const serverHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.server", (handlers) =>
   withServices(function* () {
     const { asAdmin, services } = yield* makeAdminActions
     const version = yield* GatewayVersion
     const users = Context.get(services, UserAdministration)
     const reports = Context.get(services, Reports)
+    const notices = Context.get(services, ServerNotices)
     return handlers
       .handle("version", () =>
         asAdmin({ action: "server.version" }, () => Effect.succeed({ server_version: `Greenroom ${version}` }))
@@ -115,6 +131,14 @@ export const serverHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmi
       )
       .handle("deleteReport", ({ params: { reportId } }) =>
         asAdmin({ action: "report.delete", target: String(reportId) }, () => Effect.as(reports.remove(reportId), {}))
+      )
+      .handle("sendNotice", ({ payload }) =>
+        asAdmin({ action: "user.notice", target: payload.user_id }, () => notices.send(toNotice(payload)))
+      )
+      .handle("putNotice", ({ params: { txnId }, payload }) =>
+        asAdmin({ action: "user.notice", target: payload.user_id }, (admin) =>
+          notices.send({ ...toNotice(payload), txnId: `${admin} ${txnId}` })
+        )
       )
       .handle("mediaUsage", ({ query }) =>
         asAdmin({ action: "server.media_usage" }, () =>

@@ -14,6 +14,7 @@ import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
 import { ClientErrors } from "../client-server/ClientErrors.ts"
 import { EventId, RoomId, ServerName, UserId } from "../Identifiers.ts"
+import { JsonObject } from "../Json.ts"
 
 const prefix = "/_synapse/admin"
 const who = "administrators"
@@ -415,6 +416,14 @@ const tokens = HttpApiGroup.make("synapseAdmin.tokens")
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Registration tokens" }))
 
+const NewNotice = Schema.Struct({
+  user_id: UserId,
+  content: JsonObject,
+  type: optional(Text),
+  state_key: optional(Text)
+})
+const noticeErrors = "Errors: M_NOT_FOUND, M_UNKNOWN where the server has no user who sends notices."
+
 const server = HttpApiGroup.make("synapseAdmin.server")
   .add(
     HttpApiEndpoint.get("version", `${prefix}/v1/server_version`, { success: AnyObject }).annotateMerge(
@@ -432,6 +441,17 @@ const server = HttpApiGroup.make("synapseAdmin.server")
       params: { reportId: Count },
       success: AnyObject
     }).annotateMerge(documented({ summary: "Remove a report that is dealt with", text: "Errors: M_NOT_FOUND.", who })),
+    HttpApiEndpoint.post("sendNotice", `${prefix}/v1/send_server_notice`, {
+      payload: NewNotice,
+      success: AnyObject
+    }).annotateMerge(documented({ summary: "Send a notice to a user", text: noticeErrors, who })),
+    HttpApiEndpoint.put("putNotice", `${prefix}/v1/send_server_notice/:txnId`, {
+      params: { txnId: Text },
+      payload: NewNotice,
+      success: AnyObject
+    }).annotateMerge(
+      documented({ summary: "Send a notice to a user, once for each transaction ID", text: noticeErrors, who })
+    ),
     HttpApiEndpoint.get("mediaUsage", `${prefix}/v1/statistics/users/media`, {
       query: { ...page, search_term: optional(Text), order_by: optional(Text) },
       success: AnyObject

@@ -12,9 +12,17 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, Forbidden, GuestAccessForbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  CannotLeaveServerNoticeRoom,
+  Forbidden,
+  GuestAccessForbidden,
+  type MatrixError,
+  NotFound
+} from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
+import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option, Queue } from "effect"
@@ -58,6 +66,7 @@ export const makeRoomRequests = Effect.gen(function* () {
   const revocations = yield* SessionRevocations
 
   const limits = yield* makeMembershipLimits
+  const notices = yield* NoticeStore
   const transactionOf = (session: Session, kind: string, txnId: string | undefined) =>
     requestTransaction(nodes, session, kind, txnId)
 
@@ -134,6 +143,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       yield* isInvite ? mustBeInvitable([stateKey as UserId]) : mustPointHere(roomId, stateKey, content)
     }
     const isOwn = type === "m.room.member" && stateKey === session.userId
+    if (isOwn && content.membership === "leave") yield* mustNotRejectNotices(session.userId, roomId)
     const withProfile = isOwn && (content.membership === "join" || content.membership === "knock")
     if (withProfile) yield* limits.mustTakeRoom(session.userId, roomId)
     const whole = withProfile ? { ...(yield* profileOf(session.userId)), ...content } : content
@@ -209,7 +219,17 @@ export const makeRoomRequests = Effect.gen(function* () {
     return (membership === "invite" || membership === "knock") && !(yield* isHere(roomId))
   })
 
+  /** The invitation to the room of server notices cannot be rejected; the room can be left. */
+  const mustNotRejectNotices = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId) {
+    if (!Option.contains(yield* notices.roomOf(userId), roomId)) return
+    const membership = yield* rooms.membership(userId, roomId)
+    if (Option.isSome(membership) && membership.value.membership === "invite") {
+      return yield* new CannotLeaveServerNoticeRoom({ error: "The invitation to server notices cannot be rejected" })
+    }
+  })
+
   const leave = Effect.fn("Rooms.leave")(function* (session: Session, roomId: RoomId, txnId?: string) {
+    yield* mustNotRejectNotices(session.userId, roomId)
     if (yield* isOutside(session.userId, roomId)) {
       const servers = yield* serversFor(session.userId, roomId, [])
       return yield* ask(room(roomId).LeaveRemotely({ userId: session.userId, servers }))

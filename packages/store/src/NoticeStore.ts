@@ -1,0 +1,72 @@
+/**
+ * Server notices: the room in which each user gets them, and those that wait to be sent.
+ *
+ * An error of the database is a defect. Source: "Server Notices" of the client-server specification.
+ */
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { Context, Effect, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+
+export interface WaitingNotice {
+  readonly noticeId: number
+  readonly userId: UserId
+  /** Of an m.room.message. */
+  readonly content: JsonObject
+}
+
+export class NoticeStore extends Context.Service<
+  NoticeStore,
+  {
+    readonly roomOf: (userId: UserId) => Effect.Effect<Option.Option<RoomId>>
+    /** Sets the room where it is still `before`. Gives the room that holds. */
+    readonly setRoom: (userId: UserId, before: Option.Option<RoomId>, roomId: RoomId) => Effect.Effect<RoomId>
+    readonly add: (userId: UserId, content: JsonObject) => Effect.Effect<void>
+    /** The oldest that wait. */
+    readonly waiting: (limit: number) => Effect.Effect<ReadonlyArray<WaitingNotice>>
+    readonly remove: (noticeId: number) => Effect.Effect<void>
+  }
+>()("greenroom/store/NoticeStore") {
+  static readonly layer = Layer.effect(
+    NoticeStore,
+    Effect.map(SqlClient.SqlClient, (sql) => {
+      const roomOf = (userId: UserId) =>
+        sql<{ room_id: RoomId }>`SELECT room_id FROM notice_rooms WHERE user_id = ${userId}`.pipe(
+          Effect.map((rows) => Option.fromNullishOr(rows[0]?.room_id)),
+          Effect.orDie
+        )
+
+      return NoticeStore.of({
+        roomOf,
+        setRoom: (userId, before, roomId) =>
+          sql`
+            INSERT INTO notice_rooms AS notice (user_id, room_id) VALUES (${userId}, ${roomId})
+            ON CONFLICT (user_id) DO UPDATE SET room_id = excluded.room_id
+            WHERE notice.room_id = ${Option.getOrNull(before)}`.pipe(
+            Effect.andThen(roomOf(userId)),
+            Effect.map(Option.getOrElse(() => roomId)),
+            Effect.orDie
+          ),
+        add: (userId, content) =>
+          sql`INSERT INTO waiting_notices (user_id, content) VALUES (${userId}, ${JSON.stringify(content)})`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          ),
+        waiting: (limit) =>
+          sql<{ notice_id: bigint; user_id: UserId; content: string }>`
+            SELECT notice_id, user_id, content FROM waiting_notices ORDER BY notice_id LIMIT ${limit}`.pipe(
+            Effect.map((rows) =>
+              rows.map((row) => ({
+                noticeId: Number(row.notice_id),
+                userId: row.user_id,
+                content: JSON.parse(row.content) as JsonObject
+              }))
+            ),
+            Effect.orDie
+          ),
+        remove: (noticeId) =>
+          sql`DELETE FROM waiting_notices WHERE notice_id = ${noticeId}`.pipe(Effect.asVoid, Effect.orDie)
+      })
+    })
+  )
+}
