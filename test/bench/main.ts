@@ -8,11 +8,13 @@
  */
 import * as os from "node:os"
 import { parseArgs } from "node:util"
+import { backup } from "./Backup.ts"
 import type { Benchmark, Figure } from "./Benchmark.ts"
 import { delivery } from "./Delivery.ts"
 import { durableSends } from "./DurableSends.ts"
 import { federation } from "./Federation.ts"
 import { files } from "./Files.ts"
+import { help } from "./Help.ts"
 import { hotRoom } from "./HotRoom.ts"
 import { idlePolls } from "./IdlePolls.ts"
 import { initialSync } from "./InitialSync.ts"
@@ -20,12 +22,14 @@ import { join } from "./Join.ts"
 import { localActors } from "./LocalActors.ts"
 import { logins } from "./Logins.ts"
 import { memory } from "./Memory.ts"
+import { metrics } from "./Metrics.ts"
 import { nodes } from "./Nodes.ts"
 import { slidingSync } from "./SlidingSync.ts"
 import { syncDelivery } from "./SyncDelivery.ts"
 import { table } from "./Table.ts"
 import { todayFederation } from "./TodayFederation.ts"
 import { todaySends } from "./TodaySends.ts"
+import { tracing } from "./Tracing.ts"
 import { unreachable } from "./Unreachable.ts"
 
 const benchmarks: ReadonlyArray<Benchmark> = [
@@ -45,7 +49,11 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   todayFederation,
   join,
   unreachable,
-  files
+  files,
+  backup,
+  metrics,
+  tracing,
+  help
 ]
 
 const say = (text: string) => process.stdout.write(`${text}\n`)

@@ -204,6 +204,18 @@ describe("monitoring", () => {
     120_000
   )
 
+  it.live.skipIf(!isInstalled)("each alert rule fires when it must, and not before", () =>
+    Effect.promise(async () => {
+      await run("promtool", ["test", "rules", docs("monitoring/alerts.test.yml")])
+      const namesIn = async (file: string, pattern: RegExp) =>
+        Array.from((await fs.readFile(docs(file), "utf8")).matchAll(pattern), ([, name]) => name)
+      const rules = await namesIn("monitoring/alerts.yml", /- alert: (\w+)/g)
+      const fired = await namesIn("monitoring/alerts.test.yml", /alertname: (\w+)\n.*\n +exp_alerts:\n/g)
+      assert.sameMembers(fired, rules, "each rule has a test in which it fires")
+      assert.sameMembers(await namesIn("monitoring.md", /^\| `(Greenroom\w+)` \|/gm), rules)
+    })
+  )
+
   it.live.skipIf(!isInstalled)(
     "is read by Prometheus, whose tool finds no fault with metrics and alert rules",
     () =>
