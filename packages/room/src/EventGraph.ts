@@ -45,7 +45,21 @@ export const topologicalSort = <A>(
   items: ReadonlyMap<EventId, A>,
   predecessors: (item: A) => Iterable<EventId>,
   compare: (a: A, b: A) => number
-): ReadonlyArray<A> => {
+): ReadonlyArray<A> => allOf(sortSteps(items, predecessors, compare))
+
+/** The result of a computation in steps. */
+const allOf = <A>(steps: Generator<void, A>): A => {
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}
+
+function* sortSteps<A>(
+  items: ReadonlyMap<EventId, A>,
+  predecessors: (item: A) => Iterable<EventId>,
+  compare: (a: A, b: A) => number
+): Generator<void, ReadonlyArray<A>> {
   const waitsFor = new Map<EventId, number>()
   const followers = new Map<EventId, Array<EventId>>()
   const free = new PriorityQueue<readonly [EventId, A]>((a, b) => compare(a[1], b[1]))
@@ -60,6 +74,7 @@ export const topologicalSort = <A>(
     }
     if (count === 0) free.push([id, item])
     else waitsFor.set(id, count)
+    yield
   }
   const sorted: Array<A> = []
   for (let next = free.pop(); next !== undefined; next = free.pop()) {
@@ -69,6 +84,7 @@ export const topologicalSort = <A>(
       waitsFor.set(id, left)
       if (left === 0) free.push([id, items.get(id)!])
     }
+    yield
   }
   return sorted
 }
@@ -82,10 +98,17 @@ function* antecedents(node: GraphNode): Generator<EventId> {
  * The events, each once, in an order in which none comes before one that it follows or that authorises it. The same for
  * every order of the input. Events on or behind a circle are left out: no honest server makes them.
  */
-export const topologicalOrder = <N extends GraphNode>(events: Iterable<N>): ReadonlyArray<N> => {
+export const topologicalOrder = <N extends GraphNode>(events: Iterable<N>): ReadonlyArray<N> =>
+  allOf(topologicalSteps(events))
+
+/** The same in steps, for many events: whoever runs them decides when others get their turn. */
+export function* topologicalSteps<N extends GraphNode>(events: Iterable<N>): Generator<void, ReadonlyArray<N>> {
   const byId = new Map<EventId, N>()
-  for (const event of events) byId.set(event.event_id, event)
-  return topologicalSort(byId, antecedents, compareNodes)
+  for (const event of events) {
+    byId.set(event.event_id, event)
+    yield
+  }
+  return yield* sortSteps(byId, antecedents, compareNodes)
 }
 
 /** What a walk back through the graph found. */

@@ -52,22 +52,30 @@ const signedParts = (version: RoomVersion, event: Event): ReadonlyArray<Event> =
   return inviteJoin === undefined ? [event] : [event, inviteJoin]
 }
 
-/** An event without any signature of the server is refused without asking for keys. */
-const needsOf = (
+/**
+ * The keys that the events need, of each server those that signed the newest events: what was valid then was valid before.
+ * An event without any signature of the server is refused without asking for keys.
+ */
+function* needsOf(
   version: RoomVersion,
   events: ReadonlyArray<Event>
-): ReadonlyMap<ServerName, ReadonlyArray<KeyNeed>> => {
-  const needs = new Map<ServerName, Array<KeyNeed>>()
-  for (const event of events.flatMap((each) => signedParts(version, each))) {
-    for (const server of version.signers(event)) {
-      const need = needOf(version, event, server)
-      if (need.keyIds.size === 0) continue
-      const ofServer = needs.get(server)
-      if (ofServer === undefined) needs.set(server, [need])
-      else ofServer.push(need)
+): Generator<void, ReadonlyMap<ServerName, ReadonlyArray<KeyNeed>>> {
+  const newest = new Map<ServerName, Map<string, KeyNeed>>()
+  for (const event of events) {
+    for (const part of signedParts(version, event)) {
+      for (const server of version.signers(part)) {
+        const need = needOf(version, part, server)
+        if (need.keyIds.size === 0) continue
+        const ofServer = newest.get(server) ?? new Map<string, KeyNeed>()
+        newest.set(server, ofServer)
+        const keys = [...need.keyIds].sort().join(" ")
+        const known = ofServer.get(keys)?.signedAt ?? Number.NEGATIVE_INFINITY
+        if (part.origin_server_ts > known) ofServer.set(keys, need)
+      }
     }
+    yield
   }
-  return needs
+  return new Map([...newest].map(([server, needs]) => [server, [...needs.values()]]))
 }
 
 function* readAll(
@@ -141,7 +149,7 @@ const make = Effect.gen(function* () {
     events: ReadonlyArray<Event>,
     also: ReadonlyArray<ServerName>
   ) {
-    return yield* remoteKeys.findAll(needsOf(version, events), [
+    return yield* remoteKeys.findAll(yield* sliced(() => needsOf(version, events)), [
       ...(yield* MonotonicCache.get(vouchersOf, roomId)),
       ...also
     ])

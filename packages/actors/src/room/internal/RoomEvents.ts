@@ -5,13 +5,16 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStore } from "@greenroom/store/EventStore"
-import { Effect } from "effect"
+import { Array as Arr, Effect } from "effect"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 /** How many events are kept for the next resolution, and the auth edges of how many. */
 const keptBodies = 1_000
 const keptEdges = 50_000
+
+/** How many events are read at once: as many as can be without holding the event loop. */
+const readAtOnce = 500
 
 const noEvents: ReadonlyArray<EventId> = []
 
@@ -31,10 +34,12 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
       if (recent === undefined) wanted.push(id)
       else found.set(id, recent)
     }
-    for (const stored of yield* events.byIds(wanted)) {
-      if (stored.roomNid !== room.roomNid) continue
-      const { event, status, stateAfter: after, stateBefore: before } = stored
-      found.set(event.event_id, { event, nid: stored.position.nid, status, before, after })
+    for (const part of Arr.chunksOf(wanted, readAtOnce)) {
+      for (const stored of yield* events.byIds(part)) {
+        if (stored.roomNid !== room.roomNid) continue
+        const { event, status, stateAfter: after, stateBefore: before } = stored
+        found.set(event.event_id, { event, nid: stored.position.nid, status, before, after })
+      }
     }
     return found
   })

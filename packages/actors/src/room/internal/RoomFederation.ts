@@ -22,6 +22,7 @@ import { AuthChainStore } from "@greenroom/store/AuthChainStore"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { type Allowance, CurrentAllowance } from "@greenroom/store/LargeReads"
 import { Clock, Effect, Result } from "effect"
+import { sliced } from "../../runtime/Slices.ts"
 import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome, TakenMembership } from "../RoomProtocol.ts"
 import { admits } from "../ServerAcl.ts"
@@ -38,11 +39,19 @@ import type { RoomWriter } from "./RoomWriter.ts"
 const longestJoinWait = "20 seconds"
 
 /** The auth chain of a state with those events of it that authorise others: Dendrite reads the chain alone. */
-const wholeChain = (state: ReadonlyArray<Event>, behind: ReadonlyArray<Event>): ReadonlyArray<Event> => {
-  const known = new Set(behind.map(({ event_id }) => event_id))
-  const named = new Set([...state, ...behind].flatMap((event) => event.auth_events))
-  const isInChain = ({ event_id, type }: Event) => named.has(event_id) || type === "m.room.create"
-  return [...behind, ...state.filter((event) => isInChain(event) && !known.has(event.event_id))]
+function* wholeChain(state: ReadonlyArray<Event>, behind: ReadonlyArray<Event>): Generator<void, ReadonlyArray<Event>> {
+  const chain = new Map(behind.map((event) => [event.event_id, event]))
+  const named = new Set<EventId>()
+  for (const events of [state, behind]) {
+    for (const event of events) {
+      for (const id of event.auth_events) named.add(id)
+      yield
+    }
+  }
+  for (const event of state) {
+    if (named.has(event.event_id) || event.type === "m.room.create") chain.set(event.event_id, event)
+  }
+  return [...chain.values()]
 }
 
 const keptOut = (server: ServerName) => `${server} is kept out of the room by its m.room.server_acl`
@@ -269,8 +278,9 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     const read = Effect.gen(function* () {
       const entries = yield* states.read([{ roomNid: room.roomNid, ref }])
       const state = entries.map(({ event }) => event)
+      const isDraft = room.version.id === draftRoomVersion.id
       const behind = yield* chains.events(state.map((event) => event.event_id))
-      return { state, authChain: room.version.id === draftRoomVersion.id ? behind : wholeChain(state, behind) }
+      return { state, authChain: isDraft ? behind : yield* sliced(() => wholeChain(state, behind)) }
     })
     return yield* Effect.catchDefect(Effect.provideService(read, CurrentAllowance, allowance), (defect) =>
       isMatrixError(defect) ? Effect.fail(defect) : Effect.die(defect)

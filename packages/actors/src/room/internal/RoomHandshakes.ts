@@ -15,7 +15,7 @@ import {
   type MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
-import { type RoomVersion, stateKeyOf } from "@greenroom/room/RoomVersion"
+import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembershipStore"
@@ -23,8 +23,8 @@ import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
 import { shownState } from "../ShownState.ts"
-import { withReplaced } from "./ReplacedState.ts"
-import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
+import { makeRoomBeginning } from "./RoomBeginning.ts"
+import type { Failure, RoomIntake } from "./RoomIntake.ts"
 import { makeRoomPolicies } from "./RoomPolicies.ts"
 import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -54,11 +54,11 @@ const forbidding: ReadonlySet<string | undefined> = new Set([
 ])
 
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
-  const { forget, load, log, nextChain, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } =
-    writer
-  const { gaps, graph, loadOurs, one, placeAll, storeOutliers } = intake
+  const { forget, load, log, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
+  const { gaps, graph, loadOurs, one, placeAll } = intake
   const remote = yield* RemoteRooms
   const unfinished = yield* UnfinishedMembershipStore
+  const install = makeRoomBeginning(writer, intake)
   const policies = yield* makeRoomPolicies
   const scope = yield* Effect.scope
 
@@ -346,45 +346,6 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         Effect.asVoid
       )
     )
-
-  /** The room begins here with the state that another server vouches for, each event of it checked. */
-  const install = Effect.fnUntraced(function* (room: RoomState, join: Event, { authChain, state }: RemoteState) {
-    const known = yield* storeOutliers(room, [...authChain, ...state])
-    const map = idMap(state, known)
-    const events = new Map([...map].map(([each, { id }]) => [each, known.get(id)!.event]))
-    const create = events.get(stateKeyOf("m.room.create", ""))
-    const refusal =
-      create === undefined || create.room_id !== roomId
-        ? { rule: "The state has no m.room.create of this room" }
-        : room.version.authorise(join, (type, stateKey) => events.get(stateKeyOf(type, stateKey)))
-    if (refusal !== undefined) return yield* new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
-    const joinKey = stateKeyOf(join.type, join.state_key!)
-    const event = withReplaced(room.version, join, events.get(joinKey))
-    const durable = yield* withNids(1, () => {
-      const step = room.beginStep()
-      const nid = nextNid()
-      const before = room.beginChain(step, nextChain(), new Map([...map].map(([each, { nid: of }]) => [each, of])))
-      room.ref = before
-      const entryOf = (each: string) => ({ nid: map.get(each)!.nid, event: events.get(each)! })
-      const gone = [...room.current.keys()].filter((each) => !map.has(each) && each !== joinKey)
-      room.install(
-        step,
-        [
-          ...gone.map((each) => ({ key: each, entry: undefined })),
-          ...[...map.keys()].filter((each) => each !== joinKey).map((each) => ({ key: each, entry: entryOf(each) }))
-        ],
-        nid
-      )
-      room.changeCurrent(step, [{ key: joinKey, entry: { nid, event } }], nid, nextChain)
-      const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((each) => each !== undefined)
-      room.log(step, { nid, event, status: EventStatus.timeline, before, after: room.ref }, { authNids })
-      room.extremities = [room.extremityOf(join, room.ref)]
-      room.branches.clear()
-      room.joinedDepth = join.depth
-      return log.append(room.commit(step))
-    })
-    yield* durable
-  })
 
   /**
    * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. Nobody stays invited who does

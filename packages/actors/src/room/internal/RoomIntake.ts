@@ -8,7 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
-import { topologicalOrder } from "@greenroom/room/EventGraph"
+import { topologicalSteps } from "@greenroom/room/EventGraph"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import type { StateId } from "@greenroom/store/StateStore"
@@ -61,14 +61,21 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
    * stored as rejected, so that what rests on them is rejected too instead of being asked for again and again.
    */
   const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>, caution?: Caution) {
-    const byId = new Map(Array.from(given, (event) => [event.event_id, event]))
-    for (const id of unhandled) byId.delete(id)
-    const found = yield* graph.known(room, [
-      ...byId.keys(),
-      ...[...byId.values()].flatMap((event) => authIdsOf(room, event))
-    ])
+    const byId = new Map<EventId, Event>()
+    const asked = yield* sliced(function* () {
+      const ids = new Set<EventId>()
+      for (const event of given) {
+        if (unhandled.has(event.event_id)) continue
+        byId.set(event.event_id, event)
+        ids.add(event.event_id)
+        for (const id of authIdsOf(room, event)) ids.add(id)
+        yield
+      }
+      return ids
+    })
+    const found = yield* graph.known(room, asked)
     const unknown = [...byId.values()].filter((event) => !found.has(event.event_id))
-    const ordered = topologicalOrder(unknown)
+    const ordered = yield* sliced(() => topologicalSteps(unknown))
     // In version 12 no event names the m.room.create that authorises it.
     const fresh = [
       ...ordered.filter(({ type }) => type === "m.room.create"),

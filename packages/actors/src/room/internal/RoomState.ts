@@ -274,10 +274,17 @@ export class RoomState {
   }
 
   /** The room begins, or begins again, with a state that is written already: who is in it is told. */
-  install(step: Step, changes: ReadonlyArray<CurrentChange>, causedBy: number): void {
+  install(step: Step, changes: Iterable<CurrentChange>, causedBy: number): void {
+    const steps = this.installSteps(step, changes, causedBy)
+    while (steps.next().done !== true);
+  }
+
+  /** The same change by change, for a state of many events. */
+  *installSteps(step: Step, changes: Iterable<CurrentChange>, causedBy: number): Generator<void, void> {
     for (const { entry, key } of changes) {
       const replaced = this.setCurrent(key, entry)
       this.logMembership(step, key, entry ?? replaced, entry !== undefined, causedBy)
+      yield
     }
   }
 
@@ -360,6 +367,11 @@ export class RoomState {
     for (const [key, eventNid] of whole) step.deltas.push({ chain, seq: 0, key, eventNid: this.numberNow(eventNid) })
     this.ends.set(chain, { tip: 0, height: 0 })
     return { chain, seq: 0 }
+  }
+
+  /** More of the state with which a chain begins, where it is written in several steps. */
+  continueChain(step: Step, { chain, seq }: StateRef, part: Iterable<readonly [key: string, nid: number]>): void {
+    for (const [key, nid] of part) step.deltas.push({ chain, seq, key, eventNid: this.numberNow(nid) })
   }
 
   /** The commit of a step, with the room as it is after it. */

@@ -1,0 +1,107 @@
+/**
+ * How a room of other servers begins here: with the state before the join of our user, each event of it checked. The state
+ * may have very many events, so it is written in parts and taken into memory in slices; the room is ours with the last part.
+ *
+ * Source: docs/federation.md, "Joining".
+ */
+import type { Event } from "@greenroom/protocol/Event"
+import { Forbidden } from "@greenroom/protocol/MatrixError"
+import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { EventStatus } from "@greenroom/store/EventLog"
+import { Effect } from "effect"
+import { sliced } from "../../runtime/Slices.ts"
+import type { RemoteState } from "../RemoteRooms.ts"
+import { withReplaced } from "./ReplacedState.ts"
+import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
+import type { CurrentChange, CurrentEntry, RoomState } from "./RoomState.ts"
+import type { RoomWriter } from "./RoomWriter.ts"
+
+/** How many entries of a state are written at once. */
+const writtenAtOnce = 1_000
+
+export const makeRoomBeginning = (writer: RoomWriter, { storeOutliers }: RoomIntake) => {
+  const { log, nextChain, nextNid, roomId, withNids } = writer
+
+  /** What the state consists of, by type and state key. */
+  const entriesOf = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
+    const known = yield* storeOutliers(room, [...authChain, ...state])
+    const entries = yield* sliced(function* () {
+      const entries = new Map<string, CurrentEntry>()
+      for (const event of state) {
+        for (const [key, { id, nid }] of idMap([event], known)) entries.set(key, { nid, event: known.get(id)!.event })
+        yield
+      }
+      return entries
+    })
+    return { known, entries }
+  })
+
+  const authorise = (room: RoomState, join: Event, entries: ReadonlyMap<string, CurrentEntry>) => {
+    const create = entries.get(stateKeyOf("m.room.create", ""))?.event
+    const refusal =
+      create === undefined || create.room_id !== roomId
+        ? { rule: "The state has no m.room.create of this room" }
+        : room.version.authorise(join, (type, stateKey) => entries.get(stateKeyOf(type, stateKey))?.event)
+    return refusal === undefined ? Effect.void : new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
+  }
+
+  /** Writes the state as a chain, which nothing names yet. */
+  const writeChain = Effect.fnUntraced(function* (room: RoomState, entries: ReadonlyMap<string, CurrentEntry>) {
+    const first = room.beginStep()
+    const ref = yield* withNids(1, () => room.beginChain(first, nextChain(), new Map()))
+    yield* log.append(room.commit(first))
+    let part: Array<readonly [string, number]> = []
+    const write = Effect.suspend(() => {
+      const step = room.beginStep()
+      room.continueChain(step, ref, part)
+      part = []
+      return log.append(room.commit(step))
+    })
+    for (const [key, { nid }] of entries) {
+      part.push([key, nid])
+      if (part.length === writtenAtOnce) yield* write
+    }
+    if (part.length > 0) yield* write
+    return ref
+  })
+
+  /** Who is in the room comes first: a room that nobody is in counts as ours. */
+  function* changesOf(
+    room: RoomState,
+    entries: ReadonlyMap<string, CurrentEntry>,
+    joinKey: string
+  ): Generator<CurrentChange, void> {
+    const isIn = ({ event }: CurrentEntry) => event.type === "m.room.member" && event.content.membership === "join"
+    for (const [key, entry] of entries) if (key !== joinKey && isIn(entry)) yield { key, entry }
+    for (const [key, entry] of entries) if (key !== joinKey && !isIn(entry)) yield { key, entry }
+    const gone = [...room.current.keys()].filter((key) => !entries.has(key) && key !== joinKey)
+    for (const key of gone) yield { key, entry: undefined }
+  }
+
+  /** The room begins with the state before the join, and the join. */
+  return Effect.fnUntraced(function* (
+    room: RoomState,
+    join: Event,
+    given: RemoteState
+  ): Effect.fn.Return<void, Failure> {
+    const { entries, known } = yield* entriesOf(room, given)
+    yield* authorise(room, join, entries)
+    const before = yield* writeChain(room, entries)
+    const nid = yield* withNids(1, nextNid)
+    const step = room.beginStep()
+    const joinKey = stateKeyOf(join.type, join.state_key!)
+    yield* sliced(() => room.installSteps(step, changesOf(room, entries, joinKey), nid))
+    const event = withReplaced(room.version, join, entries.get(joinKey)?.event)
+    const durable = yield* withNids(1, () => {
+      room.ref = before
+      room.changeCurrent(step, [{ key: joinKey, entry: { nid, event } }], nid, nextChain)
+      const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((each) => each !== undefined)
+      room.log(step, { nid, event, status: EventStatus.timeline, before, after: room.ref }, { authNids })
+      room.extremities = [room.extremityOf(join, room.ref)]
+      room.branches.clear()
+      room.joinedDepth = join.depth
+      return log.append(room.commit(step))
+    })
+    yield* durable
+  })
+}
