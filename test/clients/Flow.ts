@@ -8,6 +8,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { environmentDirectory, installPython } from "../support/Synapse.ts"
+import { serveOperator } from "./Operator.ts"
 import type { Server } from "./Server.ts"
 
 const here = fileURLToPath(new URL(".", import.meta.url))
@@ -32,11 +33,13 @@ export interface Flow {
   readonly program: string
   /** Whether it needs {@link browserPath}. */
   readonly browser?: boolean
+  /** Whether it has a Greenroom of its own, which it may kill. */
+  readonly ownServer?: boolean
 }
 
 export const flows: ReadonlyArray<Flow> = [
   { client: "matrix-js-sdk", language: "javascript", program: "matrix-js-sdk.mjs" },
-  { client: "js-sdk-crypto", language: "javascript", program: "matrix-js-sdk-crypto.mjs" },
+  { client: "js-sdk-crypto", language: "javascript", program: "matrix-js-sdk-crypto.mjs", ownServer: true },
   { client: "sliding-sync", language: "javascript", program: "matrix-js-sdk-sliding.mjs" },
   { client: "matrix-bot-sdk", language: "javascript", program: "matrix-bot-sdk.mjs" },
   { client: "matrix-nio", language: "python", program: "matrix_nio.py" },
@@ -89,16 +92,17 @@ export const runFlow = async (flow: Flow, server: Server, timeLeft: number): Pro
   const [program, file] = commandOf(flow)
   const args = [file, "--url", server.url, "--server-name", server.serverName, "--room-version", server.roomVersion]
   const child = spawn(program, args, {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
     timeout: Math.min(limit, Math.ceil(timeLeft))
   })
+  serveOperator(child, server.operator)
   const steps: Array<Step> = []
   const log: Array<string> = []
-  createInterface(child.stdout).on("line", (line) => {
+  createInterface(child.stdout!).on("line", (line) => {
     log.push(line)
     if (line.startsWith(stepPrefix)) steps.push(JSON.parse(line.slice(stepPrefix.length)))
   })
-  createInterface(child.stderr).on("line", (line) => log.push(line))
+  createInterface(child.stderr!).on("line", (line) => log.push(line))
   const code = await new Promise((resolve) => child.once("close", (code, signal) => resolve(code ?? signal)))
   if (code !== 0) steps.push({ name: "end", ok: false, error: `${code}: ${log.at(-1) ?? ""}` })
   await keep(`${nameOf(flow, server)}.log`, log)

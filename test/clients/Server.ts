@@ -5,9 +5,11 @@ import * as fs from "node:fs/promises"
 import { type AddressInfo, createServer } from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
-import { Effect } from "effect"
+import { Effect, Scope } from "effect"
+import * as FreePort from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import * as Synapse from "../support/Synapse.ts"
+import { type Operator, searchEverything } from "./Operator.ts"
 
 export interface Server {
   readonly name: "synapse" | "greenroom"
@@ -15,6 +17,8 @@ export interface Server {
   readonly serverName: string
   /** The version of the rooms that it makes if it is not asked for another. */
   readonly roomVersion: string
+  /** Where the server belongs to one flow. */
+  readonly operator?: Operator
 }
 
 /** A port that is free now. */
@@ -53,15 +57,29 @@ export const withSynapse = async <A>(
   }
 }
 
+/** Starts Greenroom on a port that stays its own while it is away, and has it killed and started again. */
+const startGreenroom = Effect.fnUntraced(function* (roomVersion: string) {
+  const dataDir = yield* GatewayProcess.temporaryDirectory
+  const port = yield* FreePort.freePort
+  const environment = { GREENROOM_DEFAULT_ROOM_VERSION: roomVersion }
+  const start = GatewayProcess.start({ dataDir, port, environment })
+  const scope = yield* Effect.scope
+  let gateway = yield* start
+  const killAndRestart = Effect.gen(function* () {
+    yield* gateway.kill
+    gateway = yield* Scope.provide(start, scope)
+  })
+  const operator: Operator = {
+    killAndRestart: () => Effect.runPromise(killAndRestart),
+    search: (text) => searchEverything(dataDir, text)
+  }
+  return { name: "greenroom", url: gateway.url, serverName: GatewayProcess.serverName, roomVersion, operator } as const
+})
+
 /** Runs Greenroom, with a database of its own, while `use` runs. */
-export const withGreenroom = <A>(roomVersion: string, use: (server: Server) => Promise<A>): Promise<A> =>
-  GatewayProcess.temporaryDirectory.pipe(
-    Effect.flatMap((dataDir) =>
-      GatewayProcess.start({ dataDir, environment: { GREENROOM_DEFAULT_ROOM_VERSION: roomVersion } })
-    ),
-    Effect.flatMap(({ url }) =>
-      Effect.promise(() => use({ name: "greenroom", url, serverName: GatewayProcess.serverName, roomVersion }))
-    ),
+export const withGreenroom = <A>(roomVersion: string, use: (server: Required<Server>) => Promise<A>): Promise<A> =>
+  startGreenroom(roomVersion).pipe(
+    Effect.flatMap((server) => Effect.promise(() => use(server))),
     Effect.scoped,
     Effect.runPromise
   )

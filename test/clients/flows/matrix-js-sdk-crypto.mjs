@@ -1,10 +1,14 @@
 /**
- * matrix-js-sdk with the cryptography of Element Web: an encrypted room, cross-signing, secret storage, and a key backup that a
- * new device restores.
+ * matrix-js-sdk with the cryptography of Element Web: two users with two devices each, an encrypted room and attachment,
+ * verification by emoji, cross-signing, secret storage, and a key backup that new devices restore. The server is killed and
+ * started again in between, and in the end nothing that was encrypted lies in its database or in its files in the clear.
  */
+import { randomBytes } from "node:crypto"
+import { Attachment, EncryptedAttachment } from "@matrix-org/matrix-sdk-crypto-wasm"
 import { ClientEvent, createClient, SyncState } from "matrix-js-sdk"
+import { CryptoEvent, VerificationPhase, VerifierEvent } from "matrix-js-sdk/lib/crypto-api/index.js"
 import { logger } from "matrix-js-sdk/lib/logger.js"
-import { check, end, fresh, password, serverName, step, until, url } from "./steps.mjs"
+import { check, end, fresh, killServer, password, searchServer, serverName, step, until, url } from "./steps.mjs"
 
 logger.setLevel("silent")
 
@@ -14,6 +18,18 @@ let bob
 let room
 let secretStorageKey
 let first
+
+/** What is said in secret has this word in it, and what is said to everybody the other. */
+const secret = `secret${randomBytes(12).toString("hex")}`
+const overt = `overt${randomBytes(12).toString("hex")}`
+
+const running = []
+
+/** Kills the server and starts it again. The clients try at once, as they do when the network is back. */
+const kill = async () => {
+  await killServer()
+  for (const client of running) client.retryImmediately()
+}
 
 const register = async (username) => {
   const client = createClient({ baseUrl: url })
@@ -41,8 +57,18 @@ const start = async ({ access_token: accessToken, device_id: deviceId, user_id: 
   )
   await client.startClient({ initialSyncLimit: 20 })
   await prepared
+  running.push(client)
   return client
 }
+
+const logIn = async (user) =>
+  start(
+    await createClient({ baseUrl: url }).loginRequest({
+      type: "m.login.password",
+      identifier: { type: "m.id.user", user },
+      password
+    })
+  )
 
 /** Waits until the client can read the event. */
 const decrypted = async (client, eventId, body) => {
@@ -91,14 +117,15 @@ await step("encrypted room", async () => {
 })
 
 await step("encrypted message", async () => {
-  first = (await alice.sendTextMessage(room, "secret one")).event_id
-  await decrypted(bob, first, "secret one")
+  first = (await alice.sendTextMessage(room, `${secret} one`)).event_id
+  await decrypted(bob, first, `${secret} one`)
 })
 
 await step("answer", async () => {
+  await kill()
   await until(() => bob.getCrypto().isEncryptionEnabledInRoom(room))
-  const { event_id } = await bob.sendTextMessage(room, "secret two")
-  await decrypted(alice, event_id, "secret two")
+  const { event_id } = await bob.sendTextMessage(room, `${secret} two`)
+  await decrypted(alice, event_id, `${secret} two`)
 })
 
 await step("cross-signing", async () => {
@@ -112,6 +139,7 @@ await step("cross-signing", async () => {
 })
 
 await step("secret storage and key backup", async () => {
+  await kill()
   const key = await alice.getCrypto().createRecoveryKeyFromPassphrase()
   secretStorageKey = key.privateKey
   await alice.getCrypto().bootstrapSecretStorage({
@@ -125,13 +153,8 @@ await step("secret storage and key backup", async () => {
 
 let second
 await step("new device", async () => {
-  second = await start(
-    await createClient({ baseUrl: url }).loginRequest({
-      type: "m.login.password",
-      identifier: { type: "m.id.user", user: names.alice },
-      password
-    })
-  )
+  await kill()
+  second = await logIn(names.alice)
   check(await second.getCrypto().userHasCrossSigningKeys(undefined, true), "the keys are not found")
   await second.getCrypto().bootstrapCrossSigning({
     authUploadDeviceSigningKeys: authUploadDeviceSigningKeys(second)
@@ -143,20 +166,132 @@ await step("new device", async () => {
 })
 
 await step("backup restored on the new device", async () => {
+  await kill()
   await second.getCrypto().loadSessionBackupPrivateKeyFromSecretStorage()
   const { imported } = await second.getCrypto().restoreKeyBackup()
   check(imported > 0, "no keys came")
-  await decrypted(second, first, "secret one")
+  await decrypted(second, first, `${secret} one`)
 })
 
-await step("message to the new device", async () => {
-  await until(async () => {
-    const devices = await bob.getCrypto().getUserDeviceInfo([alice.getUserId()])
-    return devices.get(alice.getUserId())?.has(second.getDeviceId())
+/** Waits until the client knows the other one's device. */
+const knows = (client, other) =>
+  until(async () => {
+    const devices = await client.getCrypto().getUserDeviceInfo([other.getUserId()])
+    return devices.get(other.getUserId())?.has(other.getDeviceId())
   })
-  const { event_id } = await bob.sendTextMessage(room, "secret three")
-  await decrypted(alice, event_id, "secret three")
-  await decrypted(second, event_id, "secret three")
+
+await step("message to the new device", async () => {
+  await knows(bob, second)
+  const { event_id } = await bob.sendTextMessage(room, `${secret} three`)
+  await decrypted(alice, event_id, `${secret} three`)
+  await decrypted(second, event_id, `${secret} three`)
+})
+
+let bobs
+await step("second device of the other user", async () => {
+  bobs = await logIn(names.bob)
+  await bob.getCrypto().bootstrapCrossSigning({ authUploadDeviceSigningKeys: authUploadDeviceSigningKeys(bob) })
+  await kill()
+  await knows(alice, bobs)
+  const { event_id } = await alice.sendTextMessage(room, `${secret} four`)
+  for (const client of [bob, bobs, second]) await decrypted(client, event_id, `${secret} four`)
+})
+
+await step("verification by emoji", async () => {
+  const came = new Promise((resolve) => bob.once(CryptoEvent.VerificationRequestReceived, resolve))
+  const asked = await alice.getCrypto().requestVerificationDM(bob.getUserId(), room)
+  const received = await came
+  await kill()
+  await received.accept()
+  await until(() => asked.phase === VerificationPhase.Ready)
+  const shown = new Map()
+  const verify = async (request, verifier) => {
+    verifier.on(VerifierEvent.ShowSas, (sas) => shown.set(request, sas))
+    await verifier.verify()
+  }
+  const first = verify(asked, await asked.startVerification("m.sas.v1"))
+  await until(() => received.verifier)
+  const second = verify(received, received.verifier)
+  await until(() => shown.size === 2)
+  const [one, other] = [...shown.values()]
+  check(JSON.stringify(one.sas.emoji) === JSON.stringify(other.sas.emoji), "they see different emoji")
+  await kill()
+  await Promise.all([one.confirm(), other.confirm()])
+  await Promise.all([first, second])
+  for (const [client, other] of [
+    [alice, bob],
+    [bob, alice]
+  ]) {
+    await until(async () =>
+      (await client.getCrypto().getUserVerificationStatus(other.getUserId())).isCrossSigningVerified()
+    )
+  }
+})
+
+await step("encrypted attachment", async () => {
+  const plain = Buffer.from(`A file: ${secret}`.repeat(5_000))
+  const encrypted = Attachment.encrypt(plain)
+  const { content_uri } = await alice.uploadContent(new Blob([encrypted.encryptedData]), { includeFilename: false })
+  await kill()
+  const file = { ...JSON.parse(encrypted.mediaEncryptionInfo), url: content_uri }
+  const content = { msgtype: "m.file", body: `${secret} file`, file }
+  const { event_id } = await alice.sendMessage(room, content)
+  await decrypted(bobs, event_id, `${secret} file`)
+  const { file: received } = bobs.getRoom(room).findEventById(event_id).getContent()
+  const at = bobs.mxcUrlToHttp(received.url, undefined, undefined, undefined, false, true, true)
+  const response = await fetch(at, { headers: { authorization: `Bearer ${bobs.getAccessToken()}` } })
+  const bytes = new Uint8Array(await response.arrayBuffer())
+  const read = Attachment.decrypt(new EncryptedAttachment(bytes, JSON.stringify(received)))
+  check(plain.equals(Buffer.from(read)), "the file is another")
+})
+
+/** Sends a message, and again under the same transaction ID where the connection broke. */
+const sendSurely = async (client, body) => {
+  const transaction = client.makeTxnId()
+  try {
+    return (await client.sendMessage(room, { msgtype: "m.text", body }, transaction)).event_id
+  } catch {
+    await until(async () => (await fetch(`${url}/_matrix/client/versions`).catch(() => undefined))?.ok)
+    return (await client.resendEvent(client.getRoom(room).getEventForTxnId(transaction), client.getRoom(room))).event_id
+  }
+}
+
+await step("killed while messages are sent", async () => {
+  const bodies = Array.from({ length: 12 }, (_, index) => `${secret} of many ${index}`)
+  const sent = []
+  let killed
+  for (const body of bodies) {
+    if (sent.length === 4) killed = kill()
+    sent.push(await sendSurely(alice, body))
+  }
+  await killed
+  for (const [index, id] of sent.entries())
+    for (const client of [bob, bobs, second]) await decrypted(client, id, bodies[index])
+  const seen = bob.getRoom(room).getLiveTimeline().getEvents()
+  const texts = seen.map((event) => event.getContent().body).filter((body) => bodies.includes(body))
+  check(texts.join() === bodies.join(), `they came as ${texts}`)
+})
+
+await step("nothing of it is kept in the clear", async () => {
+  const open = (await alice.createRoom({ preset: "private_chat" })).room_id
+  await alice.sendTextMessage(open, overt)
+  await alice.uploadContent(new Blob([`A file: ${overt}`]), { includeFilename: false })
+  const found = await searchServer(overt)
+  if (found === undefined) return
+  // What is said in the clear is found, so the search would find the rest.
+  for (const place of ["table event", "file media", "file postgres/pg_wal"]) {
+    check(
+      found.some((name) => name.startsWith(place)),
+      `the search finds nothing in ${place}: ${found}`
+    )
+  }
+  const keys = (await alice.getCrypto().exportRoomKeys()).map(({ session_key }) => session_key)
+  check(keys.length > 0, "there are no keys")
+  const recovery = Buffer.from(secretStorageKey).toString("base64").slice(0, 40)
+  for (const text of [secret, keys[0].slice(0, 60), recovery]) {
+    const places = await searchServer(text)
+    check(places.length === 0, `${text.slice(0, 12)} is in ${places}`)
+  }
 })
 
 end()

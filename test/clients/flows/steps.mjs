@@ -66,5 +66,26 @@ export const until = async (look) => {
   throw new Error(`nothing found: ${look}`)
 }
 
+let questions = 0
+
+const askOperator = (question) =>
+  new Promise((resolve, reject) => {
+    const id = questions++
+    const onAnswer = (answer) => {
+      if (answer.id !== id) return
+      process.off("message", onAnswer)
+      if (answer.error === undefined) resolve(answer)
+      else reject(new Error(answer.error))
+    }
+    process.on("message", onAnswer)
+    process.send({ id, ...question })
+  })
+
+/** Has the server killed and started again where it belongs to this flow; the control lives on. */
+export const killServer = () => askOperator({ call: "killAndRestart" })
+
+/** Where the server keeps the text in the clear, or undefined where it does not belong to this flow. */
+export const searchServer = async (text) => (await askOperator({ call: "search", text })).result
+
 /** Ends the program, whatever the client leaves running. */
 export const end = () => process.stdout.write("", () => process.exit(0))
