@@ -137,6 +137,59 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
+  it.effect("messages to a device that are sent and read at all nodes in turn arrive once and in order", () =>
+    Effect.gen(function* () {
+      const { alice, bob, nodes } = yield* people
+      const numbers = Array.from({ length: 12 }, (_, n) => n)
+      const send = (n: number, node: number) =>
+        at(nodes[node % 3]!, alice).ask("PUT", v3(`/sendToDevice/m.test/${n}`), {
+          messages: { [bob.userId]: { "*": { n } } }
+        })
+      const sending = yield* Effect.forkChild(
+        // Each is sent at two nodes at once, as a client does whose connection broke.
+        Effect.forEach(numbers, (n) =>
+          Effect.all([send(n, n), send(n, n + 1)], { concurrency: 2 }).pipe(
+            Effect.map((answers) => answers.forEach(succeeded))
+          )
+        )
+      )
+      const seen: Array<number> = []
+      let since = ""
+      const sync = (turn: number, timeout = 10_000) =>
+        Effect.map(at(nodes[turn % 3]!, bob).ask("GET", v3(`/sync?timeout=${timeout}${since}`)), (answer) => {
+          const { next_batch, to_device } = succeeded(answer).body
+          since = `&since=${encodeURIComponent(next_batch)}`
+          seen.push(...(to_device?.events ?? []).map(({ content }: Body) => content.n))
+        })
+      for (let turn = 0; seen.length < numbers.length; turn++) yield* sync(turn)
+      yield* Fiber.join(sending)
+      for (const turn of [0, 1, 2]) yield* sync(turn, 0)
+      assert.deepStrictEqual(seen, numbers)
+    })
+  )
+
+  it.effect("each one-time key is claimed once, at whichever nodes", () =>
+    Effect.gen(function* () {
+      const { alice, bob, nodes } = yield* people
+      const { device_id: device } = succeeded(yield* bob.ask("GET", v3("/account/whoami"))).body
+      const keys = Array.from({ length: 9 }, (_, n) => `signed_curve25519:k${n}`)
+      const uploaded = Object.fromEntries(keys.map((key) => [key, { key }]))
+      succeeded(yield* bob.ask("POST", v3("/keys/upload"), { one_time_keys: uploaded }))
+      const claimed = yield* Effect.forEach(
+        keys,
+        (_, n) =>
+          Effect.map(
+            at(nodes[n % 3]!, alice).ask("POST", v3("/keys/claim"), {
+              one_time_keys: { [bob.userId]: { [device]: "signed_curve25519" } }
+            }),
+            (answer) => Object.keys(succeeded(answer).body.one_time_keys[bob.userId][device])[0]
+          ),
+        { concurrency: "unbounded" }
+      )
+      assert.sameMembers(claimed, keys)
+    })
+  )
+
   it.effect("a logout at one node ends a poll at another, and the token at all", () =>
     Effect.gen(function* () {
       const { alice, b, bob, nodes } = yield* people

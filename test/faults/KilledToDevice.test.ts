@@ -5,13 +5,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import { freePort } from "../support/FreePort.ts"
-import * as GatewayProcess from "../support/GatewayProcess.ts"
-import { type Person, sceneOf, succeeded } from "../support/Scene.ts"
+import { type Person, restartable, succeeded } from "../support/Scene.ts"
 
 const senders = 3
-const each = 300
+const each = 120
 /** How many answers come between two kills. */
-const between = [80, 200, 120]
+const between = [60, 120, 60]
 
 const v3 = "//_matrix/client/v3"
 
@@ -29,9 +28,10 @@ describe("KilledToDevice", () => {
     "messages to a device arrive once and in order",
     () =>
       Effect.gen(function* () {
-        const options = { dataDir: yield* GatewayProcess.temporaryDirectory, port: yield* freePort }
-        let gateway = yield* GatewayProcess.start(options)
-        const { register } = sceneOf(gateway)
+        const start = yield* restartable()
+        const port = yield* freePort
+        const { gateway: first, register } = yield* start(port)
+        let gateway = first
         const reader = yield* register("reader")
         const people = yield* Effect.forEach(Array.from({ length: senders }), (_, index) => register(`sender${index}`))
         const whoami = yield* reader.ask("GET", `${v3}/account/whoami`)
@@ -69,7 +69,7 @@ describe("KilledToDevice", () => {
           yield* Deferred.await(goal.reached)
           yield* gateway.kill
           goal = { count: answers + (more ?? Number.POSITIVE_INFINITY), reached: yield* Deferred.make<void>() }
-          gateway = yield* GatewayProcess.start(options)
+          gateway = (yield* start(port)).gateway
         }
         yield* Fiber.join(sending)
         yield* Fiber.join(reading)
