@@ -12,6 +12,7 @@ import { backup } from "./Backup.ts"
 import type { Benchmark, Figure } from "./Benchmark.ts"
 import { delivery } from "./Delivery.ts"
 import { durableSends } from "./DurableSends.ts"
+import { encryption } from "./Encryption.ts"
 import { federation } from "./Federation.ts"
 import { files } from "./Files.ts"
 import { help } from "./Help.ts"
@@ -49,6 +50,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   todayFederation,
   join,
   unreachable,
+  encryption,
   files,
   backup,
   metrics,
