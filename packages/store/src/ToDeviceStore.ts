@@ -6,11 +6,11 @@
  */
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Context, Effect, Layer } from "effect"
+import { Context, Deferred, Effect, Exit, Layer, Queue } from "effect"
 import { SqlClient } from "effect/sql"
 import { takeBytes } from "./LargeReads.ts"
 import { logKind } from "./LogKind.ts"
-import { texts } from "./PgArrays.ts"
+import { bigints, integers, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
 /** For a device that has a message. */
@@ -52,6 +52,20 @@ export interface SendTransaction {
   readonly at: number
 }
 
+/** The messages of one transaction. */
+interface Sending {
+  readonly sender: UserId
+  readonly type: string
+  readonly messages: ReadonlyArray<OutgoingMessage>
+  readonly transaction: SendTransaction
+  readonly edus: ReadonlyArray<OutgoingEdu>
+}
+
+interface Pending {
+  readonly sending: Sending
+  readonly done: Deferred.Deferred<void>
+}
+
 interface Row {
   readonly xid: string
   readonly nid: bigint
@@ -59,6 +73,119 @@ interface Row {
   readonly type: string
   readonly content: string
 }
+
+/** How many transactions go together at most, and how many bytes of messages, where one has not more alone. */
+const maxBatch = 256
+const maxBatchBytes = 4 * 1024 * 1024
+
+const scopeOf = ({ type }: Sending): string => `sendToDevice ${type}`
+
+/** What a transaction is known by: a repeat has the same. */
+const keyOf = (sending: Sending): string =>
+  JSON.stringify([sending.transaction.tokenId, scopeOf(sending), sending.transaction.txnId])
+
+const bytesOf = ({ edus, messages }: Sending): number =>
+  [...messages, ...edus].reduce((sum, { content }) => sum + content.length, 0)
+
+/** Transactions that may go together: a repeat of one in the same statement would not find it. */
+const batches = (waiting: ReadonlyArray<Pending>): ReadonlyArray<ReadonlyArray<Pending>> => {
+  const found: Array<Array<Pending>> = []
+  let keys = new Set<string>()
+  let bytes = 0
+  for (const pending of waiting) {
+    const key = keyOf(pending.sending)
+    bytes += bytesOf(pending.sending)
+    if (found.length === 0 || bytes > maxBatchBytes || keys.has(key)) {
+      found.push([])
+      keys = new Set()
+      bytes = bytesOf(pending.sending)
+    }
+    keys.add(key)
+    found.at(-1)!.push(pending)
+  }
+  return found
+}
+
+/** Stores the messages and EDUs of all transactions that are not repeats, in their order, in one statement. */
+const storeStatement = (sql: SqlClient.SqlClient, all: ReadonlyArray<Sending>) => {
+  const messages = all.flatMap((sending, request) => sending.messages.map((message) => ({ request, ...message })))
+  const edus = all.flatMap((sending, request) => sending.edus.map((edu) => ({ request, ...edu })))
+
+  return sql`
+    WITH requests AS (
+      SELECT * FROM unnest(
+        ${integers(all.map((_, request) => request))}::integer[],
+        ${bigints(all.map(({ transaction }) => transaction.tokenId))}::bigint[],
+        ${texts(all.map(scopeOf))}::text[],
+        ${texts(all.map(({ transaction }) => transaction.txnId))}::text[],
+        ${bigints(all.map(({ transaction }) => transaction.at))}::bigint[],
+        ${texts(all.map(({ sender }) => sender))}::text[],
+        ${texts(all.map(({ type }) => type))}::text[]
+      ) AS given (request, token_id, scope, txn_id, created_at, sender, type)),
+    first AS (
+      INSERT INTO client_transactions (token_id, scope, txn_id, response, created_at)
+      -- In one order everywhere, so that two nodes never wait for each other.
+      SELECT token_id, scope, txn_id, '{}', created_at FROM requests ORDER BY token_id, scope, txn_id
+      ON CONFLICT DO NOTHING RETURNING token_id, scope, txn_id),
+    sent AS (SELECT requests.* FROM requests JOIN first USING (token_id, scope, txn_id)),
+    queued AS (
+      INSERT INTO outgoing_edus (destination, edu_type, content)
+      SELECT given.destination, 'm.direct_to_device', given.content FROM unnest(
+        ${integers(edus.map(({ request }) => request))}::integer[],
+        ${texts(edus.map(({ destination }) => destination))}::text[],
+        ${texts(edus.map(({ content }) => content))}::text[]
+      ) WITH ORDINALITY AS given (request, destination, content, position)
+      JOIN sent USING (request)
+      ORDER BY given.position)
+    INSERT INTO to_device_messages (user_id, device_id, sender, type, content)
+    SELECT device.user_id, device.device_id, sent.sender, sent.type, given.content
+    FROM unnest(
+      ${integers(messages.map(({ request }) => request))}::integer[],
+      ${texts(messages.map(({ userId }) => userId))}::text[],
+      ${texts(messages.map(({ deviceId }) => deviceId))}::text[],
+      ${texts(messages.map(({ content }) => content))}::text[]
+    ) WITH ORDINALITY AS given (request, user_id, device_id, content, position)
+    JOIN sent USING (request)
+    JOIN access_tokens device
+      ON device.user_id = given.user_id AND given.device_id IN (device.device_id, ${allDevices})
+    ORDER BY given.position
+    FOR KEY SHARE OF device`
+}
+
+/** Commits transactions of many callers together: each notification of the log costs a commit of its own otherwise. */
+const makeGroupCommit = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const pending = yield* Queue.unbounded<Pending>()
+
+  const store = (batch: ReadonlyArray<Pending>) =>
+    storeStatement(
+      sql,
+      batch.map(({ sending }) => sending)
+    ).pipe(Effect.asVoid, Effect.orDie)
+
+  const storeAlone = (item: Pending) =>
+    Effect.flatMap(Effect.exit(store([item])), (exit) => Deferred.done(item.done, exit))
+
+  /** What is wrong with one transaction, such as a device that logs out, must not fail the others. */
+  const storeTogether = (batch: ReadonlyArray<Pending>) =>
+    Effect.flatMap(Effect.exit(store(batch)), (exit) =>
+      Exit.isSuccess(exit)
+        ? Effect.forEach(batch, ({ done }) => Deferred.done(done, exit), { discard: true })
+        : Effect.forEach(batch, storeAlone, { discard: true })
+    )
+
+  yield* Queue.takeBetween(pending, 1, maxBatch).pipe(
+    Effect.flatMap((waiting) => Effect.forEach(batches(waiting), storeTogether, { discard: true })),
+    Effect.forever({ disableYield: true }),
+    Effect.forkScoped
+  )
+
+  return (sending: Sending): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const done = Deferred.makeUnsafe<void>()
+      Queue.offerUnsafe(pending, { sending, done })
+      return Deferred.await(done)
+    })
+})
 
 export class ToDeviceStore extends Context.Service<
   ToDeviceStore,
@@ -92,33 +219,11 @@ export class ToDeviceStore extends Context.Service<
     ToDeviceStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const commit = yield* makeGroupCommit(sql)
       const place = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
 
       return ToDeviceStore.of({
-        send: (sender, type, messages, { at, tokenId, txnId }, edus = []) =>
-          sql`
-            WITH sent AS (
-              INSERT INTO client_transactions (token_id, scope, txn_id, response, created_at)
-              VALUES (${tokenId}, ${`sendToDevice ${type}`}, ${txnId}, '{}', ${at})
-              ON CONFLICT DO NOTHING RETURNING 1),
-            queued AS (
-              INSERT INTO outgoing_edus (destination, edu_type, content)
-              SELECT destination, 'm.direct_to_device', content FROM unnest(
-                ${texts(edus.map(({ destination }) => destination))}::text[],
-                ${texts(edus.map(({ content }) => content))}::text[]
-              ) AS given (destination, content)
-              WHERE EXISTS (SELECT FROM sent))
-            INSERT INTO to_device_messages (user_id, device_id, sender, type, content)
-            SELECT device.user_id, device.device_id, ${sender}, ${type}, given.content
-            FROM unnest(
-              ${texts(messages.map(({ userId }) => userId))}::text[],
-              ${texts(messages.map(({ deviceId }) => deviceId))}::text[],
-              ${texts(messages.map(({ content }) => content))}::text[]
-            ) AS given (user_id, device_id, content)
-            JOIN access_tokens device
-              ON device.user_id = given.user_id AND given.device_id IN (device.device_id, ${allDevices})
-            WHERE EXISTS (SELECT FROM sent)
-            FOR KEY SHARE OF device`.pipe(Effect.asVoid, Effect.orDie),
+        send: (sender, type, messages, transaction, edus = []) => commit({ sender, type, messages, transaction, edus }),
         read: (userId, deviceId, after, upTo, limit) =>
           sql<Row>`
             SELECT xid::text AS xid, nid, sender, type, content FROM to_device_messages
