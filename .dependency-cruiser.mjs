@@ -63,6 +63,28 @@ export default {
       to: { path: `^packages/actors/src/${oneOf(actorFolders.slice(index + 1))}/` }
     })),
     {
+      name: "internal-of-another-folder",
+      comment:
+        "What lies in internal/ belongs to the folder around it. What two folders share is a module beside internal/.",
+      severity: "error",
+      from: { path: "^((packages|apps)/[^/]+/src/[^/]+)/" },
+      to: { path: "/src/.*internal/", pathNot: ["^$1/", "^packages/[^/]+/src/internal/"] }
+    },
+    {
+      name: "internal-of-a-folder",
+      comment: "The same for files that lie in no folder.",
+      severity: "error",
+      from: { path: "^(packages|apps)/[^/]+/src/[^/]+$" },
+      to: { path: "/src/[^/]+/.*internal/" }
+    },
+    {
+      name: "internal-of-another-package",
+      comment: "The same for packages.",
+      severity: "error",
+      from: { path: "^((packages|apps)/[^/]+)/" },
+      to: { path: "^(packages|apps)/[^/]+/src/.*internal/", pathNot: "^$1/" }
+    },
+    {
       name: "home-server-is-last",
       comment: "HomeServer.ts puts the services together; nothing in the package imports it.",
       severity: "error",

@@ -12,7 +12,7 @@ import { RelationStore } from "@greenroom/store/RelationStore"
 import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
-import { makeEventRenderer } from "./internal/EventRenderer.ts"
+import { makeEventRenderer } from "./EventRenderer.ts"
 import { before, makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
 
 const defaultPage = 20

@@ -21,7 +21,7 @@ import { beginning, comparePositions, type StreamPosition } from "@greenroom/sto
 import { Context, Effect, Layer } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import type { Session } from "../runtime/Session.ts"
-import { type EventRenderer, makeEventRenderer } from "./internal/EventRenderer.ts"
+import { type EventRenderer, makeEventRenderer } from "./EventRenderer.ts"
 import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal/RoomViewer.ts"
 import { Room } from "./RoomProtocol.ts"
 

@@ -16,8 +16,8 @@ import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Latch, Layer, Result } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { keepRunning } from "../runtime/Supervision.ts"
-import { makeEventRenderer } from "./internal/EventRenderer.ts"
-import { makeEventSelections } from "./internal/EventSelection.ts"
+import { makeEventRenderer } from "./EventRenderer.ts"
+import { makeEventSelections } from "./EventSelection.ts"
 import { before, makeRoomViewer, theEnd, type View } from "./internal/RoomViewer.ts"
 
 export interface SearchRequest {

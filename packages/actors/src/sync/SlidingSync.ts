@@ -16,7 +16,7 @@ import type { ConnectionKey, SentRoom, SlidingConnection } from "@greenroom/stor
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
-import { Feeds } from "./internal/Feeds.ts"
+import { Feeds } from "./Feeds.ts"
 import { makeRoomLists, type UserRoom } from "./internal/RoomLists.ts"
 import {
   type ConnectionChanges,

@@ -9,8 +9,8 @@ import type { PresenceContent } from "../../presence/PresenceContent.ts"
 import { Presences } from "../../presence/Presences.ts"
 import type { Session } from "../../runtime/Session.ts"
 import type { MessagesQuery } from "../RoomModel.ts"
+import { clampLimit, makeRoomViews, withPresence } from "../RoomViews.ts"
 import { makePublicRoomList } from "./PublicRoomList.ts"
-import { clampLimit, makeRoomViews, withPresence } from "./RoomViews.ts"
 
 /** The users who are joined by these state events. */
 const joinedIn = (state: ReadonlyArray<Event | ClientEvent>): ReadonlyArray<UserId> =>

@@ -16,8 +16,8 @@ import { type StateRef, type StateSelection, StateStore } from "@greenroom/store
 import type { StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
-import { makeEventSelections } from "./EventSelection.ts"
-import { makeHistoryVisibility, type Reader, visibilityOf } from "./HistoryVisibility.ts"
+import { makeEventSelections } from "../EventSelection.ts"
+import { makeHistoryVisibility, type Reader, visibilityOf } from "../HistoryVisibility.ts"
 
 /** The most events of a page that are read to find `limit` which pass the filter. */
 const maxScanned = 5_000

@@ -28,12 +28,12 @@ import {
 } from "../../presence/EphemeralStream.ts"
 import type { PresenceEvent } from "../../presence/PresenceContent.ts"
 import { Presences } from "../../presence/Presences.ts"
-import { clampLimit, makeRoomViews } from "../../room/internal/RoomViews.ts"
+import { clampLimit, makeRoomViews } from "../../room/RoomViews.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
 import type { StreamedEvent as EventOfStream, StreamChunk, Subscription } from "../EventStream.ts"
+import { Feeds } from "../Feeds.ts"
 import { FeedEntry, itemOf, type StreamItem } from "./FeedEntry.ts"
-import { Feeds } from "./Feeds.ts"
 import type { UserFeed } from "./UserFeed.ts"
 
 /** How many events a chunk of the stream has where the client does not say. */

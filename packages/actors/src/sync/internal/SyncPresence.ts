@@ -14,7 +14,7 @@ import { Clock, Effect } from "effect"
 import { EphemeralStream, type EphemeralUpdate, toPresenceContent } from "../../presence/EphemeralStream.ts"
 import type { PresenceContent } from "../../presence/PresenceContent.ts"
 import { Presences } from "../../presence/Presences.ts"
-import { Feeds } from "./Feeds.ts"
+import { Feeds } from "../Feeds.ts"
 import type { UserFeed } from "./UserFeed.ts"
 
 /** `m.presence` as clients of today receive it. */

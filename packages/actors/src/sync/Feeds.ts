@@ -24,15 +24,15 @@ import {
   EphemeralStream,
   type EphemeralUpdate,
   type PresenceUpdate
-} from "../../presence/EphemeralStream.ts"
-import { makeDeadlines } from "../../runtime/Deadlines.ts"
-import type { Session } from "../../runtime/Session.ts"
-import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
-import { keepRunning, periodically } from "../../runtime/Supervision.ts"
-import { FeedEntry } from "./FeedEntry.ts"
-import { RecentEntries } from "./RecentEntries.ts"
-import { sameState } from "./SyncState.ts"
-import { UserFeed } from "./UserFeed.ts"
+} from "../presence/EphemeralStream.ts"
+import { makeDeadlines } from "../runtime/Deadlines.ts"
+import type { Session } from "../runtime/Session.ts"
+import { SessionRevocations } from "../runtime/SessionRevocations.ts"
+import { keepRunning, periodically } from "../runtime/Supervision.ts"
+import { FeedEntry } from "./internal/FeedEntry.ts"
+import { RecentEntries } from "./internal/RecentEntries.ts"
+import { sameState } from "./internal/SyncState.ts"
+import { UserFeed } from "./internal/UserFeed.ts"
 
 /** For how long a feed without readers is kept, in milliseconds: clients come back between two polls. */
 const keptFor = 2 * 60_000

@@ -15,7 +15,7 @@ import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
 import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Option } from "effect"
-import { ErasedUsers } from "../ErasedUsers.ts"
+import { ErasedUsers } from "./ErasedUsers.ts"
 
 export type Visibility = "world_readable" | "shared" | "invited" | "joined"
 

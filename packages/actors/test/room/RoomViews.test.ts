@@ -1,11 +1,11 @@
 import { assert, layer } from "@effect/vitest"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
-import { Presences } from "../../../src/presence/Presences.ts"
-import { Rooms } from "../../../src/room/Rooms.ts"
-import type { Session } from "../../../src/runtime/Session.ts"
-import { Events } from "../../../src/sync/Events.ts"
-import { aliceAndBob, enrol, guest, layer as homeServer } from "../../TestHomeServer.ts"
+import { Presences } from "../../src/presence/Presences.ts"
+import { Rooms } from "../../src/room/Rooms.ts"
+import type { Session } from "../../src/runtime/Session.ts"
+import { Events } from "../../src/sync/Events.ts"
+import { aliceAndBob, enrol, guest, layer as homeServer } from "../TestHomeServer.ts"
 
 const message = (body: string) => ({ msgtype: "m.text", body })
 

@@ -10,8 +10,8 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { EventStore } from "@greenroom/store/EventStore"
 import { Clock, Effect } from "effect"
-import type { Session } from "../../runtime/Session.ts"
-import { makeAggregations } from "./Aggregations.ts"
+import type { Session } from "../runtime/Session.ts"
+import { makeAggregations } from "./internal/Aggregations.ts"
 
 export interface RenderOptions {
   /** The answer says of which room the events are. */

@@ -19,12 +19,12 @@ import {
   type StreamPosition
 } from "@greenroom/store/StreamToken"
 import { Clock, Effect, Option } from "effect"
-import type { PresenceContent } from "../../presence/PresenceContent.ts"
-import { ask } from "../../runtime/Ask.ts"
-import { makeReadToken } from "../../runtime/StreamTokens.ts"
-import type { MessagePage, MessagesQuery, RoomSnapshot } from "../RoomModel.ts"
-import { Room } from "../RoomProtocol.ts"
+import type { PresenceContent } from "../presence/PresenceContent.ts"
+import { ask } from "../runtime/Ask.ts"
+import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { makeHistoryVisibility } from "./HistoryVisibility.ts"
+import type { MessagePage, MessagesQuery, RoomSnapshot } from "./RoomModel.ts"
+import { Room } from "./RoomProtocol.ts"
 
 /** How much history is asked for at once. */
 const backfillSize = 100
