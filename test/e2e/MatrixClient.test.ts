@@ -6,6 +6,7 @@ import { ConnectionError } from "@greenroom/client/ConnectionError"
 import { MatrixClient } from "@greenroom/client/MatrixClient"
 import { RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import {
+  BadRequest,
   Forbidden,
   InvalidParam,
   MissingToken,
@@ -114,6 +115,40 @@ layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
       assert.instanceOf(yield* Effect.flip(client.download("mxc://green.test/nothing")), NotFound)
       assert.instanceOf(yield* Effect.flip(client.download("https://green.test/")), InvalidParam)
       assert.instanceOf(yield* Effect.flip((yield* clientOf).upload(bytes)), MissingToken)
+    }).pipe(Effect.provide(FetchHttpClient.layer))
+  )
+
+  it.effect("imports, changes and exports contacts", () =>
+    Effect.gen(function* () {
+      const { client } = yield* newcomer("librarian")
+      const card = (name: string) => `BEGIN:VCARD\r\nVERSION:4.0\r\nFN:${name}\r\nEND:VCARD\r\n`
+      const imported = yield* client.importContacts(card("Ada") + card("Ben") + card("Cem"))
+      assert.deepStrictEqual(imported, { created: 3, merged: 0, unchanged: 0, total: 3 })
+      const all = yield* Stream.runCollect(client.allContacts({ limit: 2 }))
+      assert.deepStrictEqual(
+        all.map(({ name }) => name),
+        ["Ada", "Ben", "Cem"]
+      )
+      const [ada, ben] = all
+      const jcard = [
+        "vcard",
+        [
+          ["version", {}, "text", "4.0"],
+          ["fn", {}, "text", "Ada L."]
+        ]
+      ] as const
+      const changed = yield* client.replaceContact(ada!.contact_id, jcard, ada!.etag)
+      assert.strictEqual(changed.name, "Ada L.")
+      const late = yield* Effect.flip(client.replaceContact(ada!.contact_id, jcard, ada!.etag))
+      assert.instanceOf(late, BadRequest)
+      yield* client.removeContact(ben!.contact_id)
+      assert.instanceOf(yield* Effect.flip(client.getContact(ben!.contact_id)), NotFound)
+      assert.instanceOf(yield* Effect.flip(client.importContacts("nonsense\n")), InvalidParam)
+      const exported = JSON.parse(yield* client.exportContacts("jcard")) as ReadonlyArray<unknown>
+      assert.deepStrictEqual(exported[0], changed.card)
+      assert.match(yield* client.exportContacts(), /FN:Ada L\.\r\n[\s\S]*FN:Cem\r\n/)
+      yield* client.removeAllContacts
+      assert.deepStrictEqual((yield* client.getContacts()).contacts, [])
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 

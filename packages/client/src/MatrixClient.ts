@@ -19,12 +19,14 @@
 import { Context, Duration, Effect, Layer, Redacted } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
 import { makeMatrixAccounts } from "./internal/MatrixAccounts.ts"
+import { makeMatrixContacts } from "./internal/MatrixContacts.ts"
 import { makeMatrixMedia } from "./internal/MatrixMedia.ts"
 import { makeMatrixRooms } from "./internal/MatrixRooms.ts"
 import { makeMatrixSyncs } from "./internal/MatrixSyncs.ts"
 import { type MatrixTransport, type MatrixTransportOptions, makeMatrixTransport } from "./internal/MatrixTransport.ts"
 
 export type { MatrixLogin, MatrixRegistration } from "./internal/MatrixAccounts.ts"
+export type { ContactMerge, ContactPageOptions } from "./internal/MatrixContacts.ts"
 export type { MatrixMessagesOptions } from "./internal/MatrixRooms.ts"
 export type { SyncOptions } from "./internal/MatrixSyncs.ts"
 export type { ClientError } from "./internal/Retry.ts"
@@ -43,6 +45,7 @@ const makeAll = (transport: MatrixTransport) => ({
   ...makeMatrixRooms(transport),
   ...makeMatrixSyncs(transport),
   ...makeMatrixMedia(transport),
+  ...makeMatrixContacts(transport),
   /** Every endpoint by group and name, without retries: `api["clientServer.profile"]`. */
   api: transport.api,
   newTransactionId: transport.newTransactionId
