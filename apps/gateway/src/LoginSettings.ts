@@ -222,6 +222,14 @@ export const loginSettings = {
     schema: Schema.Literals(registrationModes) as Schema.Codec<RegistrationMode, string>,
     fallback: "open"
   }),
+  registrationApproval: setting({
+    name: "registration_approval",
+    description: "New accounts wait until an administrator approves them",
+    expects: truthExpects,
+    schema: Truth,
+    fallback: false,
+    flag: "switch"
+  }),
   minPasswordLength: setting({
     name: "login.min_password_length",
     description: "How many characters a new password has at least",
@@ -354,6 +362,7 @@ export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
   flows: config.loginFlows,
   registrationFlows: config.registrationFlows,
   registration: config.registrationMode,
+  registrationApproval: config.registrationApproval,
   minPasswordLength: config.minPasswordLength,
   sessionTtl: config.loginSessionTtl * 1_000,
   tokenTtl: config.tokenTtl === 0 ? undefined : config.tokenTtl * 1_000,

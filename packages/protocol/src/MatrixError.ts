@@ -79,6 +79,15 @@ export class UserLocked extends Schema.TaggedError<UserLocked>()(
     httpApiStatus: 401
   }
 ) {}
+/**
+ * 403: the account is there, and nobody can log in before an administrator approves it. The code is that of MSC3866, which Synapse
+ * and its clients use; `approval_notice_medium` says how its user hears of the approval.
+ */
+export class UserAwaitingApproval extends Schema.TaggedError<UserAwaitingApproval>()(
+  "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL",
+  { ...fields, approval_notice_medium: Schema.optionalKey(Schema.String) },
+  { httpApiStatus: 403 }
+) {}
 /** 403: an administrator suspended the account, which may read but not write. */
 export class UserSuspended extends Schema.TaggedError<UserSuspended>()("M_USER_SUSPENDED", fields, {
   httpApiStatus: 403
@@ -271,6 +280,7 @@ export const MatrixError = Schema.Union([
   UserDeactivated,
   UserLocked,
   UserSuspended,
+  UserAwaitingApproval,
   GuestAccessForbidden,
   Exclusive,
   UnsupportedRoomVersion,
@@ -328,6 +338,7 @@ export const statusOf: { readonly [K in ErrCode]: number } = {
   M_USER_DEACTIVATED: 403,
   M_USER_LOCKED: 401,
   M_USER_SUSPENDED: 403,
+  "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL": 403,
   M_GUEST_ACCESS_FORBIDDEN: 403,
   M_EXCLUSIVE: 400,
   M_UNSUPPORTED_ROOM_VERSION: 400,
@@ -372,6 +383,7 @@ export interface ErrorBody {
   readonly error: string
   readonly retry_after_ms?: number
   readonly soft_logout?: boolean
+  readonly approval_notice_medium?: string
   readonly room_version?: string
   readonly current_version?: string
   readonly status?: number
@@ -379,7 +391,15 @@ export interface ErrorBody {
 }
 
 /** What some errors say beside their text. */
-const details = ["retry_after_ms", "soft_logout", "room_version", "current_version", "status", "body"] as const
+const details = [
+  "retry_after_ms",
+  "soft_logout",
+  "approval_notice_medium",
+  "room_version",
+  "current_version",
+  "status",
+  "body"
+] as const
 
 export const toErrorBody = (error: MatrixError): ErrorBody => {
   const out: Record<string, unknown> = { errcode: error._tag, error: error.error }

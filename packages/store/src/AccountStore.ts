@@ -24,6 +24,8 @@ export interface Account {
   readonly guest: boolean
   /** When the account was deactivated, undefined while it is active. */
   readonly deactivatedAt: number | undefined
+  /** Whether nobody can log in before an administrator approves the account. */
+  readonly awaitingApproval: boolean
   readonly createdAt: number
 }
 
@@ -93,6 +95,7 @@ interface AccountRow {
   readonly admin: boolean
   readonly guest: boolean
   readonly deactivated_at: bigint | null
+  readonly awaiting_approval: boolean
   readonly created_at: bigint
 }
 
@@ -104,6 +107,7 @@ const toAccount = (row: AccountRow): Account => ({
   admin: row.admin,
   guest: row.guest,
   deactivatedAt: optionalNumber(row.deactivated_at),
+  awaitingApproval: row.awaiting_approval,
   createdAt: Number(row.created_at)
 })
 
@@ -152,6 +156,7 @@ export interface NewAccountOptions {
   readonly passwordHash?: Redacted.Redacted | undefined
   readonly admin?: boolean | undefined
   readonly guest?: boolean | undefined
+  readonly awaitingApproval?: boolean | undefined
 }
 
 /** How long the end of a session stays in the log, in ms: see `SessionRevocation`. */
@@ -194,7 +199,14 @@ export class AccountStore extends Context.Service<
     /** A new account. Errors: M_USER_IN_USE, also where the account was deactivated. */
     readonly create: (userId: UserId, options?: NewAccountOptions) => Effect.Effect<void, UserInUse>
     /** The account of a guest becomes one like any other. False if it is none of a guest, or not any more. */
-    readonly upgradeGuest: (userId: UserId, passwordHash: Redacted.Redacted | undefined) => Effect.Effect<boolean>
+    readonly upgradeGuest: (
+      userId: UserId,
+      options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
+    ) => Effect.Effect<boolean>
+    /** Accounts that wait for approval, the oldest first. */
+    readonly awaitingApproval: (limit: number) => Effect.Effect<ReadonlyArray<Account>>
+    /** Ends the wait of an account, which can be used then, or never. False if it does not wait. */
+    readonly decide: (userId: UserId, approved: boolean) => Effect.Effect<boolean>
     /** Guests who are in a room. */
     readonly guestsIn: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>
     /** The rooms in which guests are. */
@@ -225,7 +237,7 @@ export class AccountStore extends Context.Service<
     /** A number that no other caller gets, for the localpart of a user who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
 
-    /** Logs a device in, anew where it is known; none if there is no such account, or it is deactivated. */
+    /** Logs a device in, anew where it is known; none if there is no such account, it is deactivated or waits for approval. */
     readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<NewLogin>>
     /**
      * What a token stands for; none if it is unknown or revoked, or its account is deactivated. The first use of a token
@@ -269,8 +281,9 @@ export class AccountStore extends Context.Service<
         const passwordHash = options.passwordHash === undefined ? null : Redacted.value(options.passwordHash)
         const now = yield* Clock.currentTimeMillis
         const rows = yield* Effect.orDie(sql`
-          INSERT INTO users (user_id, password_hash, admin, guest, created_at)
-          VALUES (${userId}, ${passwordHash}, ${options.admin ?? false}, ${options.guest ?? false}, ${now})
+          INSERT INTO users (user_id, password_hash, admin, guest, awaiting_approval, created_at)
+          VALUES (${userId}, ${passwordHash}, ${options.admin ?? false}, ${options.guest ?? false},
+                  ${options.awaitingApproval ?? false}, ${now})
           ON CONFLICT (user_id) DO NOTHING RETURNING 1`)
         if (rows.length === 0) return yield* new UserInUse({ error: `${userId} is taken` })
       })
@@ -302,7 +315,7 @@ export class AccountStore extends Context.Service<
           SELECT ${hash(token.token)}, ${optionalHash(token.refreshToken)}::bytea, user_id, ${token.deviceId},
                  ${nameText(token.deviceName)}, ${now}, ${now}, ${token.expiresAt ?? null},
                  ${token.address ?? null}, ${token.clientId ?? null}
-          FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL FOR SHARE
+          FROM users WHERE user_id = ${token.userId} AND deactivated_at IS NULL AND NOT awaiting_approval FOR SHARE
           ON CONFLICT (user_id, device_id) DO UPDATE SET
             token_hash = excluded.token_hash, refresh_hash = excluded.refresh_hash, expires_at = excluded.expires_at,
             next_token_hash = NULL, next_refresh_hash = NULL, next_expires_at = NULL,
@@ -406,7 +419,7 @@ export class AccountStore extends Context.Service<
         create,
         find: (userId) =>
           sql<AccountRow>`
-            SELECT user_id, password_hash, admin, guest, deactivated_at, created_at FROM users WHERE user_id = ${userId}`.pipe(
+            SELECT user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at FROM users WHERE user_id = ${userId}`.pipe(
             Effect.map((rows) => Option.map(Option.fromNullishOr(rows[0]), toAccount)),
             Effect.orDie
           ),
@@ -420,7 +433,7 @@ export class AccountStore extends Context.Service<
           ),
         list: ({ after, limit }) =>
           sql<AccountRow>`
-            SELECT user_id, password_hash, admin, guest, deactivated_at, created_at FROM users
+            SELECT user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at FROM users
             WHERE user_id COLLATE "C" > ${after ?? ""} ORDER BY user_id COLLATE "C" LIMIT ${limit}`.pipe(
             Effect.map((rows) => rows.map(toAccount)),
             Effect.orDie
@@ -435,9 +448,24 @@ export class AccountStore extends Context.Service<
           ),
         setAdmin: (userId, admin) =>
           sql`UPDATE users SET admin = ${admin} WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
-        upgradeGuest: (userId, passwordHash) =>
+        awaitingApproval: (limit) =>
+          sql<AccountRow>`
+            SELECT user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at FROM users
+            WHERE awaiting_approval AND deactivated_at IS NULL ORDER BY created_at, user_id LIMIT ${limit}`.pipe(
+            Effect.map((rows) => rows.map(toAccount)),
+            Effect.orDie
+          ),
+        decide: Effect.fnUntraced(function* (userId, approved) {
+          const deactivatedAt = approved ? null : yield* Clock.currentTimeMillis
+          const rows = yield* sql`
+            UPDATE users SET awaiting_approval = false, deactivated_at = ${deactivatedAt}
+            WHERE user_id = ${userId} AND awaiting_approval AND deactivated_at IS NULL RETURNING 1`
+          return rows.length > 0
+        }, Effect.orDie),
+        upgradeGuest: (userId, { awaitingApproval = false, passwordHash }) =>
           sql`
-            UPDATE users SET guest = false, password_hash = ${passwordHash === undefined ? null : Redacted.value(passwordHash)}
+            UPDATE users SET guest = false, awaiting_approval = ${awaitingApproval},
+              password_hash = ${passwordHash === undefined ? null : Redacted.value(passwordHash)}
             WHERE user_id = ${userId} AND guest AND deactivated_at IS NULL RETURNING 1`.pipe(
             Effect.map((rows) => rows.length > 0),
             Effect.orDie

@@ -70,6 +70,7 @@ import delayedEvents from "./migrations/0047_delayed_events.ts"
 import erasures from "./migrations/0048_erasures.ts"
 import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
 import contacts from "./migrations/0050_contacts.ts"
+import registrationApproval from "./migrations/0051_registration_approval.ts"
 import emailPushers from "./migrations/0065_email_pushers.ts"
 import serverNotices from "./migrations/0066_server_notices.ts"
 import sessionSignals from "./migrations/0075_session_signals.ts"
@@ -125,9 +126,10 @@ const migrations = {
   "0048_erasures": erasures,
   "0049_dehydrated_devices": dehydratedDevices,
   "0050_contacts": contacts,
+  "0051_registration_approval": registrationApproval,
   "0065_email_pushers": emailPushers,
-  "0075_session_signals": sessionSignals,
-  "0066_server_notices": serverNotices
+  "0066_server_notices": serverNotices,
+  "0075_session_signals": sessionSignals
 }
 
 /** The version of the database that this program writes. */

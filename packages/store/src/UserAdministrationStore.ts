@@ -14,6 +14,8 @@ export interface AdministeredUser {
   readonly erased: boolean
   readonly locked: boolean
   readonly suspended: boolean
+  /** False while an account waits for approval. */
+  readonly approved: boolean
   readonly deactivatedAt: number | undefined
   readonly createdAt: number
   readonly lastSeenAt: number | undefined
@@ -65,6 +67,7 @@ interface Row {
   readonly erased: boolean
   readonly locked: boolean
   readonly suspended: boolean
+  readonly approved: boolean
   readonly deactivated_at: bigint | null
   readonly created_at: bigint
   readonly last_seen_at: bigint | null
@@ -87,6 +90,7 @@ const toUser = (row: Row): AdministeredUser => ({
   erased: row.erased,
   locked: row.locked,
   suspended: row.suspended,
+  approved: row.approved,
   deactivatedAt: optional(row.deactivated_at),
   createdAt: Number(row.created_at),
   lastSeenAt: optional(row.last_seen_at),
@@ -118,7 +122,7 @@ export class UserAdministrationStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
 
       const users = sql.literal(`
-        SELECT users.user_id, admin, guest, erased, deactivated_at, created_at,
+        SELECT users.user_id, admin, guest, erased, deactivated_at, created_at, NOT awaiting_approval AS approved,
           coalesce(locked, false) AS locked, coalesce(suspended, false) AS suspended,
           (SELECT max(last_used_at) FROM access_tokens WHERE access_tokens.user_id = users.user_id) AS last_seen_at,
           (SELECT value FROM profile_fields WHERE profile_fields.user_id = users.user_id AND field = 'displayname') AS displayname,

@@ -100,6 +100,8 @@ const audited = (admin: Admin, audit: AuditStore["Service"]): Admin => {
       Effect.andThen(record("user.set_standing", user, change), admin.setStanding(user, change)),
     sendNotice: (user, text) => Effect.andThen(record("user.notice", user), admin.sendNotice(user, text)),
     deactivate: (user, ...rest) => Effect.andThen(record("user.deactivate", user), admin.deactivate(user, ...rest)),
+    approve: (user) => Effect.andThen(record("registration.approve", user), admin.approve(user)),
+    reject: (user) => Effect.andThen(record("registration.reject", user), admin.reject(user)),
     removeDevice: (user, device) =>
       Effect.andThen(record("user.logout", user, { devices: [device] }), admin.removeDevice(user, device)),
     createToken: (options) => Effect.andThen(record("token.create"), admin.createToken(options)),

@@ -35,19 +35,21 @@ const andPassword = (sentence: string, made: string | undefined): string =>
   made === undefined ? sentence : `${sentence}\npassword: ${made}`
 
 /** An account as JSON, without the hash of its password. */
-const toValue = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Account) => ({
+const toValue = ({ admin, awaitingApproval, createdAt, deactivatedAt, passwordHash, userId }: Account) => ({
   user_id: userId,
   created_ts: createdAt,
   admin,
   has_password: passwordHash !== undefined,
+  ...(awaitingApproval ? { awaiting_approval: true } : {}),
   ...(deactivatedAt === undefined ? {} : { deactivated_ts: deactivatedAt })
 })
 
-const describe = ({ admin, createdAt, deactivatedAt, passwordHash, userId }: Account): string =>
+const describe = ({ admin, awaitingApproval, createdAt, deactivatedAt, passwordHash, userId }: Account): string =>
   [
     userId,
     `created ${time(createdAt)}`,
     ...(admin ? ["admin"] : []),
+    ...(awaitingApproval ? ["waits for approval"] : []),
     ...(passwordHash === undefined ? ["no password"] : []),
     ...(deactivatedAt === undefined ? [] : [`deactivated ${time(deactivatedAt)}`])
   ].join("  ")
@@ -85,18 +87,40 @@ const create = Command.make(
     )
 ).pipe(Command.withDescription("Create an account, also where registration is closed"))
 
-const list = Command.make("list", place, (options) =>
-  run(options, (admin) =>
-    Effect.gen(function* () {
-      let after: UserId | undefined
-      do {
-        const { accounts, next } = yield* admin.users(after)
-        yield* printAll(options, accounts, describe, toValue)
-        after = next
-      } while (after !== undefined)
-    })
-  )
+const list = Command.make(
+  "list",
+  {
+    ...place,
+    waiting: Flag.Boolean("waiting").pipe(
+      Flag.withDefault(false),
+      Flag.withDescription("Only accounts that wait for approval, the oldest first")
+    )
+  },
+  (options) =>
+    run(options, (admin) =>
+      Effect.gen(function* () {
+        if (options.waiting) return yield* printAll(options, yield* admin.waiting, describe, toValue)
+        let after: UserId | undefined
+        do {
+          const { accounts, next } = yield* admin.users(after)
+          yield* printAll(options, accounts, describe, toValue)
+          after = next
+        } while (after !== undefined)
+      })
+    )
 ).pipe(Command.withDescription("All accounts"))
+
+const approve = Command.make("approve", { ...place, user }, (options) =>
+  run(options, (admin) =>
+    Effect.tap(admin.approve(options.user), (userId) => printLine(options, `${userId} was approved`))
+  )
+).pipe(Command.withDescription("Let an account be used that waits for approval"))
+
+const reject = Command.make("reject", { ...place, user }, (options) =>
+  run(options, (admin) =>
+    Effect.tap(admin.reject(options.user), (userId) => printLine(options, `${userId} was rejected`))
+  )
+).pipe(Command.withDescription("Deactivate an account that waits for approval. Its user ID stays taken"))
 
 const show = Command.make("show", { ...place, user }, (options) =>
   run(options, (admin) =>
@@ -206,6 +230,8 @@ export const command = Command.make("user").pipe(
   Command.withSubcommands([
     create,
     list,
+    approve,
+    reject,
     show,
     makeAdmin,
     resetPassword,

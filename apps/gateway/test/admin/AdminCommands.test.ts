@@ -161,7 +161,7 @@ describe("greenroom", () => {
         assert.strictEqual((yield* run("user create alice --password-stdin", "first")).code, 0)
         yield* Effect.scoped(
           Effect.gen(function* () {
-            const api = yield* gateway(["--data-dir", dataDir])
+            const api = yield* gateway(["--data-dir", dataDir, "--registration-approval"])
             const login = (password: string) =>
               post(`${api}/login`, { type: "m.login.password", user: "alice", password })
             const { body } = yield* login("first")
@@ -175,6 +175,16 @@ describe("greenroom", () => {
             assert.strictEqual((yield* becomes(401)).body.errcode, "M_USER_LOCKED")
             assert.strictEqual((yield* run("user unlock alice")).code, 0)
             yield* becomes(200)
+            const ben = { type: "m.login.password", user: "ben", password: "secret" }
+            const made = yield* post(`${api}/register`, ben)
+            assert.deepStrictEqual([made.status, made.body.errcode], [403, "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL"])
+            assert.match(
+              (yield* run("user list --waiting")).out,
+              /^@ben:localhost {2}created \S+ {2}waits for approval\n$/
+            )
+            assert.strictEqual((yield* run("user approve ben")).out, "@ben:localhost was approved\n")
+            assert.strictEqual((yield* post(`${api}/login`, ben)).status, 200)
+            assert.match((yield* run("audit list")).out, /registration\.approve/)
             assert.strictEqual((yield* run("user deactivate alice")).code, 0)
             assert.strictEqual((yield* login("second")).status, 403)
           })

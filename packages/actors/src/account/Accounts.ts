@@ -22,10 +22,11 @@ import {
   type MatrixError,
   NotFound,
   UnknownToken,
+  UserAwaitingApproval,
   UserDeactivated,
   UserInUse
 } from "@greenroom/protocol/MatrixError"
-import { AccountStore, type NewAccountOptions } from "@greenroom/store/AccountStore"
+import { type Account, AccountStore, type NewAccountOptions } from "@greenroom/store/AccountStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { type AppService, AppServices } from "../app-service/AppServices.ts"
@@ -106,6 +107,12 @@ const tokenBytes = 32
 const loginTokenTtl = 2 * 60_000
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 
+/** What is answered to a registration that an administrator must approve, and to logins until then. */
+export const awaitingApproval = new UserAwaitingApproval({
+  error: "This account waits for an administrator to approve it",
+  approval_notice_medium: "org.matrix.msc3866.none"
+})
+
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 const make = Effect.gen(function* () {
@@ -169,11 +176,17 @@ const make = Effect.gen(function* () {
       refreshToken: refresh ? refreshToken : undefined,
       address: device.address
     })
-    if (Option.isNone(created)) return yield* new UserDeactivated({ error: "The account was deactivated" })
+    if (Option.isNone(created)) return yield* refusalOf(yield* store.find(userId))
     if (created.value.replaced) yield* refuse([created.value.tokenId])
     else for (const unused of yield* store.surplusDevices(userId, deviceLimit)) yield* logoutDevice(userId, unused)
     return { user_id: userId, ...answer, home_server: serverName, device_id: deviceId } satisfies Credentials
   })
+
+  /** Why an account cannot be logged in on. */
+  const refusalOf = (account: Option.Option<Account>) =>
+    Option.isSome(account) && account.value.deactivatedAt === undefined && account.value.awaitingApproval
+      ? awaitingApproval
+      : new UserDeactivated({ error: "The account was deactivated" })
 
   const refresh = Effect.fn("Accounts.refresh")(function* (refreshToken: string, clientId?: string) {
     const next = yield* newTokens(true)
@@ -268,9 +281,9 @@ const make = Effect.gen(function* () {
 
   const upgradeGuest = Effect.fn("Accounts.upgradeGuest")(function* (
     userId: UserId,
-    passwordHash: Redacted.Redacted | undefined
+    options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
   ) {
-    if (!(yield* store.upgradeGuest(userId, passwordHash))) {
+    if (!(yield* store.upgradeGuest(userId, options))) {
       return yield* new Forbidden({ error: `${userId} is no guest` })
     }
     // Their sessions say that they are a guest.
@@ -280,10 +293,11 @@ const make = Effect.gen(function* () {
   const create = Effect.fn("Accounts.create")(function* (options: {
     readonly userId?: UserId | undefined
     readonly passwordHash?: Redacted.Redacted | undefined
+    readonly awaitingApproval?: boolean | undefined
   }) {
-    const { passwordHash, userId } = options
-    if (userId === undefined) return yield* allocate({ passwordHash })
-    return yield* Effect.as(store.create(userId, { passwordHash }), userId)
+    const { userId, ...account } = options
+    if (userId === undefined) return yield* allocate(account)
+    return yield* Effect.as(store.create(userId, account), userId)
   })
 
   const chooseUserId = Effect.fn("Accounts.chooseUserId")(function* (requested: string, caller?: AppService) {
@@ -309,7 +323,9 @@ const make = Effect.gen(function* () {
     // Checked before the expensive hash; `create` decides.
     const wanted = localpart === undefined ? undefined : yield* chooseUserId(localpart)
     const passwordHash = options.password && (yield* hashPassword(options.password))
-    return yield* openSession(yield* create({ userId: wanted, passwordHash }), options)
+    const { registrationApproval } = loginOptions
+    const userId = yield* create({ userId: wanted, passwordHash, awaitingApproval: registrationApproval })
+    return yield* openSession(userId, options)
   })
 
   /** True for the right password. A hash with an outdated cost is replaced. */
@@ -571,6 +587,7 @@ export class Accounts extends Context.Service<
     readonly create: (options: {
       readonly userId?: UserId | undefined
       readonly passwordHash?: Redacted.Redacted | undefined
+      readonly awaitingApproval?: boolean | undefined
     }) => Effect.Effect<UserId, UserInUse>
     /** A new account of a guest, and a login on it. Errors: M_GUEST_ACCESS_FORBIDDEN where guests are off. */
     readonly registerGuest: (device: LoginDevice) => Effect.Effect<Credentials, MatrixError>
@@ -582,7 +599,7 @@ export class Accounts extends Context.Service<
     /** The account of a guest becomes one like any other; ends their sessions. Errors: M_FORBIDDEN. */
     readonly upgradeGuest: (
       userId: UserId,
-      passwordHash: Redacted.Redacted | undefined
+      options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
     ) => Effect.Effect<void, MatrixError>
     /** Logs in a user whose identity is proved. Errors: M_USER_DEACTIVATED, M_USER_LOCKED. */
     readonly openSession: (userId: UserId, device?: LoginDevice) => Effect.Effect<Credentials, MatrixError>

@@ -50,6 +50,11 @@ interface Endings {
   readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
 }
 
+/** The most accounts that wait for approval which are shown at once. */
+const maxWaiting = 1_000
+
+const notWaiting = (userId: UserId) => Effect.fail(new BadRequest({ error: `${userId} does not wait for approval` }))
+
 /** The size of a page of accounts. */
 const pageSize = 100
 
@@ -149,6 +154,17 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
     resetPassword: (name, password) =>
       Effect.flatMap(active(name), ({ userId }) => endings.setPassword(userId, password)),
     deactivate: (name) => Effect.flatMap(user(name), ({ userId }) => endings.deactivate(userId)),
+    waiting: store.awaitingApproval(maxWaiting),
+    approve: (name) =>
+      Effect.flatMap(user(name), ({ userId }) =>
+        Effect.flatMap(store.decide(userId, true), (decided) => (decided ? Effect.succeed(userId) : notWaiting(userId)))
+      ),
+    reject: (name) =>
+      Effect.flatMap(user(name), ({ userId }) =>
+        Effect.flatMap(store.decide(userId, false), (decided) =>
+          decided ? Effect.as(endings.deactivate(userId), userId) : notWaiting(userId)
+        )
+      ),
     devices: (name) => Effect.flatMap(user(name), ({ userId }) => endings.devicesOf(userId)),
     removeDevice: (name, deviceId) =>
       Effect.flatMap(user(name), ({ userId }) => endings.logoutDevice(userId, deviceId)),
@@ -218,6 +234,12 @@ export class Administration extends Context.Service<
     /** Ends every session of the user. */
     readonly resetPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
     readonly deactivate: (user: string) => Effect.Effect<void, MatrixError>
+    /** The accounts that wait for approval, the oldest first, 1,000 at most. */
+    readonly waiting: Effect.Effect<ReadonlyArray<Account>>
+    /** Lets a new account be used. Errors: M_UNKNOWN where it does not wait, M_NOT_FOUND. */
+    readonly approve: (user: string) => Effect.Effect<UserId, MatrixError>
+    /** Ends a new account before it was used; its user ID stays taken. Errors as for `approve`. */
+    readonly reject: (user: string) => Effect.Effect<UserId, MatrixError>
     readonly devices: (user: string) => Effect.Effect<ReadonlyArray<Device>, MatrixError>
     /** The token IDs that ended. */
     readonly removeDevice: (user: string, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>

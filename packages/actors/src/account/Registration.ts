@@ -8,9 +8,10 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
 import { RegistrationTokenStore, registrationTokenHash } from "@greenroom/store/RegistrationTokenStore"
 import { Context, Effect, Layer, Redacted } from "effect"
-import { Accounts, type Credentials, type LoginDevice } from "./Accounts.ts"
+import { Accounts, awaitingApproval, type Credentials, type LoginDevice } from "./Accounts.ts"
 import { type AuthData, type InteractionRequired, InteractiveAuth, registering } from "./InteractiveAuth.ts"
 import { makeAccountCreation } from "./login/LoginCompletion.ts"
+import { LoginConfig } from "./login/LoginConfig.ts"
 
 export interface RegistrationRequest extends LoginDevice {
   /** A localpart, or a whole user ID of this server; without it the server allocates one. */
@@ -36,6 +37,7 @@ const make = Effect.gen(function* () {
   const { createAccount, together } = yield* makeAccountCreation
   const tokens = yield* RegistrationTokenStore
   const { registrationFlows: flows } = interactive
+  const { registrationApproval } = yield* LoginConfig
 
   const register = Effect.fn("Registration.register")(function* (
     request: RegistrationRequest
@@ -55,6 +57,7 @@ const make = Effect.gen(function* () {
     if (password === undefined) return yield* new MissingParam({ error: "password: missing key" })
     const passwordHash = Redacted.value(yield* accounts.hashPassword(password))
     const userId = yield* together(Effect.andThen(finish, createAccount({ ...shown, wanted, guest, passwordHash })))
+    if (request.inhibitLogin && registrationApproval) return yield* awaitingApproval
     return request.inhibitLogin ? { user_id: userId } : yield* accounts.openSession(userId, request)
   })
 
@@ -69,7 +72,7 @@ const make = Effect.gen(function* () {
 export class Registration extends Context.Service<
   Registration,
   {
-    /** Errors: InteractionRequired, M_FORBIDDEN, M_USER_IN_USE, M_INVALID_USERNAME, M_MISSING_PARAM, M_WEAK_PASSWORD. */
+    /** Errors: InteractionRequired, M_FORBIDDEN, M_USER_IN_USE, M_INVALID_USERNAME, M_MISSING_PARAM, M_WEAK_PASSWORD; MSC3866_USER_AWAITING_APPROVAL once the account is made. */
     readonly register: (request: RegistrationRequest) => Effect.Effect<Registered, MatrixError | InteractionRequired>
     /** Succeeds if the user name can be registered now. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
     readonly isAvailable: (username: string) => Effect.Effect<void, MatrixError>

@@ -12,7 +12,7 @@ import { authenticationLayer } from "../client-api/Authentication.ts"
 import { knownPaths } from "../KnownPaths.ts"
 import { adminPage, adminPagePath } from "./AdminPage.ts"
 import { destinationHandlers } from "./FederationHandlers.ts"
-import { auditHandlers, banHandlers, exportHandlers } from "./GreenroomHandlers.ts"
+import { auditHandlers, banHandlers, exportHandlers, registrationHandlers } from "./GreenroomHandlers.ts"
 import { mediaHandlers } from "./MediaHandlers.ts"
 import { roomHandlers } from "./RoomHandlers.ts"
 import { serverHandlers, tokenHandlers } from "./ServerHandlers.ts"
@@ -23,7 +23,7 @@ export const routes = Layer.mergeAll(
   HttpApiBuilder.layer(GreenroomAdminApi),
   adminPage
 ).pipe(
-  Layer.provide([auditHandlers, banHandlers, exportHandlers]),
+  Layer.provide([auditHandlers, banHandlers, exportHandlers, registrationHandlers]),
   Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers, destinationHandlers]),
   Layer.provide([authenticationLayer, WireErrors.layer, ClientErrors.layer]),
   Layer.provide(ChangesRunToEnd.layer)

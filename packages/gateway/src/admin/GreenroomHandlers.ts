@@ -2,6 +2,7 @@
  * The audit log, bans, and exports of the data of users.
  */
 import { Accounts } from "@greenroom/actors/account/Accounts"
+import { Administration } from "@greenroom/actors/account/Administration"
 import { AuditLog } from "@greenroom/actors/admin/AuditLog"
 import { UserExports } from "@greenroom/actors/admin/UserExports"
 import { Bans, banProblem } from "@greenroom/actors/runtime/Bans"
@@ -87,6 +88,34 @@ export const banHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroomAdm
         )
       )
   })
+)
+
+export const registrationHandlers = HttpApiBuilder.group(
+  GreenroomAdminApi,
+  "greenroomAdmin.registrations",
+  (handlers) =>
+    withServices(function* () {
+      const { asAdmin } = yield* makeAdminActions
+      const administration = yield* Administration
+      return handlers
+        .handle("list", () =>
+          asAdmin({ action: "registration.list" }, () =>
+            Effect.map(administration.waiting, (waiting) => ({
+              registrations: waiting.map(({ createdAt, userId }) => ({ user_id: userId, created_ts: createdAt }))
+            }))
+          )
+        )
+        .handle("approve", ({ params: { userId }, payload: { reason } }) =>
+          asAdmin({ action: "registration.approve", target: userId, reason }, () =>
+            Effect.as(administration.approve(userId), {})
+          )
+        )
+        .handle("reject", ({ params: { userId }, payload: { reason } }) =>
+          asAdmin({ action: "registration.reject", target: userId, reason }, () =>
+            Effect.as(administration.reject(userId), {})
+          )
+        )
+    })
 )
 
 const asDownload = (lines: Stream.Stream<Uint8Array>) =>

@@ -34,7 +34,7 @@ const toUser = (user: User) => ({
   locked: user.locked,
   suspended: user.suspended,
   shadow_banned: false,
-  approved: true,
+  approved: user.approved,
   last_seen_ts: user.lastSeenAt ?? null
 })
 
@@ -185,6 +185,9 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
             if (payload.admin !== undefined && !isNew) {
               if (!payload.admin) yield* mustNotBeSelf(admin, userId, "admin: you may not demote yourself")
               yield* administration.setAdmin(userId, payload.admin)
+            }
+            if (payload.approved === true && !isNew && !(yield* users.find(userId)).approved) {
+              yield* administration.approve(userId)
             }
             if (payload.locked !== undefined) {
               if (payload.locked) yield* mustNotBeSelf(admin, userId, "locked: you may not lock yourself")

@@ -89,6 +89,20 @@ const views = {
       ]]
     ], users)
   }),
+  Waiting: async () => {
+    const { registrations } = await call("GET", "/_greenroom/admin/v1/registrations")
+    const decide = (each, how) => call("POST", "/_greenroom/admin/v1/registrations/" + part(each.user_id) + "/" + how, {})
+    return table([
+      ["User", (each) => each.user_id],
+      ["Since", (each) => time(each.created_ts)],
+      ["Actions", (each) => [
+        act("Approve", each.user_id, () => decide(each, "approve")),
+        act("Reject", each.user_id, async () =>
+          (await confirmed("Reject " + each.user_id + "?", "The account ends, its user ID stays taken. This cannot be undone."))
+            ? decide(each, "reject") : false)
+      ]]
+    ], registrations)
+  },
   Rooms: () => search("Name, alias or ID of a room", async (term) => {
     const { rooms } = await admin("GET", "/v1/rooms?limit=200&order_by=joined_members" + (term ? "&search_term=" + part(term) : ""))
     return table([

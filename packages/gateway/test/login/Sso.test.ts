@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Administration } from "@greenroom/actors/account/Administration"
 import type { LoginOptions } from "@greenroom/actors/account/login/LoginOptions"
 import { Effect, type Layer } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
@@ -90,6 +91,21 @@ describe("single sign-on by today's client API", () => {
         assert.strictEqual((yield* logIn(tokenOf(made.location))).body.errcode, "M_FORBIDDEN")
         const again = yield* goAndComeBack(provider, makeVisitor(), `${url}${redirectPath}`, "per son")
         assert.strictEqual((yield* logIn(tokenOf(again.location))).body.user_id, "@ida:green.test")
+      })
+    )
+  )
+
+  it.live("where an administrator must approve accounts, a newcomer gets none of it before", () =>
+    withProvider({ ...open, registrationApproval: true }, (provider, url) =>
+      Effect.gen(function* () {
+        const visitor = makeVisitor()
+        const page = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, "nia")
+        const made = yield* postForm(formUrl(url, page.text), { user: "nia" }, visitor.cookies)
+        const login = yield* logIn(tokenOf(made.location))
+        assert.strictEqual(login.body.errcode, "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL")
+        yield* Administration.use((administration) => administration.approve("nia"))
+        const again = yield* goAndComeBack(provider, visitor, `${url}${redirectPath}`, "nia")
+        assert.strictEqual((yield* logIn(tokenOf(again.location))).body.user_id, "@nia:green.test")
       })
     )
   )

@@ -110,7 +110,46 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Exports of the data of users" }))
 
+const ofUser = { userId: UserId }
+const Decision = Schema.Struct({ reason: optional(Reason) })
+const registrations = HttpApiGroup.make("greenroomAdmin.registrations")
+  .add(
+    HttpApiEndpoint.get("list", `${prefix}/registrations`, { success: AnyObject }).annotateMerge(
+      documented({
+        summary: "Accounts that wait for approval, the oldest first",
+        text: "`registration_approval` lets them wait.",
+        who
+      })
+    ),
+    HttpApiEndpoint.post("approve", `${prefix}/registrations/:userId/approve`, {
+      params: ofUser,
+      payload: Decision,
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Approve a new account",
+        text: "Errors: M_NOT_FOUND, M_UNKNOWN for an account that does not wait (any more).",
+        who
+      })
+    ),
+    HttpApiEndpoint.post("reject", `${prefix}/registrations/:userId/reject`, {
+      params: ofUser,
+      payload: Decision,
+      success: AnyObject
+    }).annotateMerge(
+      documented({
+        summary: "Reject a new account",
+        text:
+          "It is deactivated, and its user ID stays taken. Errors: M_NOT_FOUND, M_UNKNOWN for an account that does not wait " +
+          "(any more).",
+        who
+      })
+    )
+  )
+  .middleware(Authentication)
+  .annotateMerge(OpenApi.annotations({ title: "Registrations that wait for approval" }))
+
 export const GreenroomAdminApi = HttpApi.make("GreenroomAdminApi")
-  .add(audit, bans, exports)
+  .add(audit, bans, exports, registrations)
   .middleware(ClientErrors)
   .annotateMerge(OpenApi.annotations({ title: "Greenroom: administration", version: "v1" }))

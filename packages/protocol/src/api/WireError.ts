@@ -43,6 +43,7 @@ export const wireErrors = [
   wire(Errors.UserDeactivated, 403, "The account was deactivated"),
   wire(Errors.UserLocked, 401, "An administrator locked the account; the session itself goes on"),
   wire(Errors.UserSuspended, 403, "An administrator suspended the account, which may read but not write"),
+  wire(Errors.UserAwaitingApproval, 403, "The account waits until an administrator approves it"),
   wire(Errors.GuestAccessForbidden, 403, "Guests may not do this"),
   wire(Errors.Exclusive, 400, "The name belongs to the namespace of an application service"),
   wire(Errors.UnsupportedRoomVersion, 400, "This server does not know the room version"),

@@ -13,6 +13,7 @@ import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Effect, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { Accounts } from "../Accounts.ts"
+import { LoginConfig } from "./LoginConfig.ts"
 import type { LoginProgress, Purpose } from "./LoginProgress.ts"
 
 /** Two requests went on from the same state of a session, and this one was slower. */
@@ -30,6 +31,7 @@ export const makeAccountCreation = Effect.gen(function* () {
   const accounts = yield* Accounts
   const identities = yield* UserIdentityStore
   const tokens = yield* RegistrationTokenStore
+  const { registrationApproval = false } = yield* LoginConfig
   const sql = yield* SqlClient.SqlClient
 
   /** What the stages of a registration or a link have shown becomes the user's. */
@@ -53,8 +55,9 @@ export const makeAccountCreation = Effect.gen(function* () {
       if (!used) return yield* new Forbidden({ error: "The registration token was used up, or has expired" })
     }
     const passwordHash = shown.passwordHash === undefined ? undefined : Redacted.make(shown.passwordHash)
-    const userId = shown.guest ?? (yield* accounts.create({ userId: shown.wanted, passwordHash }))
-    if (shown.guest !== undefined) yield* accounts.upgradeGuest(shown.guest, passwordHash)
+    const options = { passwordHash, awaitingApproval: registrationApproval }
+    const userId = shown.guest ?? (yield* accounts.create({ userId: shown.wanted, ...options }))
+    if (shown.guest !== undefined) yield* accounts.upgradeGuest(shown.guest, options)
     yield* bind(userId, shown)
     return userId
   })

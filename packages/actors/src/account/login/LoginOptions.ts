@@ -93,6 +93,8 @@ export interface LoginOptions {
   readonly registrationFlows?: ReadonlyArray<Flow>
   /** Default: open. With `token`, each registration flow begins with `m.login.registration_token`. */
   readonly registration?: RegistrationMode
+  /** Whether new accounts wait until an administrator approves them (default: no). */
+  readonly registrationApproval?: boolean
   /** How many characters a new password has at least. */
   readonly minPasswordLength?: number
   /** How long a login may take, in ms. */

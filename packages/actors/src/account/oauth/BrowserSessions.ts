@@ -10,6 +10,7 @@ import { LoginSessionStore } from "@greenroom/store/LoginSessionStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
 import { AccountStandings, lockedError } from "../AccountStandings.ts"
+import { awaitingApproval } from "../Accounts.ts"
 
 /** How long a browser is logged in, in ms. */
 export const browserSessionTtl = 3_600_000
@@ -33,7 +34,11 @@ const make = Effect.gen(function* () {
 
   const active = Effect.fnUntraced(function* (userId: UserId) {
     const account = yield* accounts.find(userId)
-    return Option.filter(account, ({ deactivatedAt }) => deactivatedAt === undefined && !standings.of(userId).locked)
+    return Option.filter(
+      account,
+      ({ awaitingApproval, deactivatedAt }) =>
+        deactivatedAt === undefined && !awaitingApproval && !standings.of(userId).locked
+    )
   })
 
   const find = Effect.fnUntraced(function* (secret: string) {
@@ -44,7 +49,10 @@ const make = Effect.gen(function* () {
   return BrowserSessions.of({
     begin: Effect.fn("BrowserSessions.begin")(function* (userId, address) {
       const account = yield* active(userId)
-      if (Option.isNone(account)) return yield* lockedError
+      if (Option.isNone(account)) {
+        const waits = Option.exists(yield* accounts.find(userId), (found) => found.awaitingApproval)
+        return yield* waits ? awaitingApproval : lockedError
+      }
       const secret = randomBytes(32).toString("base64url")
       const created = yield* sessions.create(
         {
