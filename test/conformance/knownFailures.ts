@@ -30,7 +30,6 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
       "TestRoomState/Parallel/GET_/rooms/:room_id/joined_members_fetches_my_membership"
     ),
     ...known("`end` is left out at the beginning of the room", "TestRoomImageRoundtrip"),
-    ...known("Optional: unsigned.membership (MSC4115)", "TestMembershipOnEvents"),
     ...known(
       "Settings go along when a user joins; who made a room and names it as the replacement later is in it already",
       "TestPushRuleRoomUpgrade/parallel/manually_upgrading_a_room_carries_over_existing_push_rules_for_local_users"

@@ -20,6 +20,8 @@ export interface RenderOptions {
   readonly bundleIn?: number | undefined
   /** Renders the events as PDUs, with the annotations of clients beside. */
   readonly toPdu?: ((event: Event) => JsonObject) | undefined
+  /** What the user was in the room at each of the events, as far as it is known. */
+  readonly memberships?: ReadonlyArray<string | undefined> | undefined
   /** Takes the wanted fields of the rendered events. */
   readonly pick?: ((event: ClientServerEvent) => ClientServerEvent) | undefined
 }
@@ -60,13 +62,14 @@ export const makeEventRenderer = Effect.gen(function* () {
       bundleIn === undefined ? [] : events.map((event) => ({ event, roomNid: bundleIn }))
     )
     const bundles = yield* aggregations.of(session.userId, parents, now)
-    return lists.map(({ bundleIn, events, pick, toPdu, withoutRoomId }) =>
-      events.map((event) => {
+    return lists.map(({ bundleIn, events, memberships, pick, toPdu, withoutRoomId }) =>
+      events.map((event, index) => {
         const rendered = toClientServerEvent(event, {
           now,
           withoutRoomId,
           redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
           transactionId: transactionIdFor(session, event),
+          membership: memberships?.[index],
           relations: bundleIn === undefined ? undefined : bundles.get(event.event_id)
         })
         const formed = toPdu === undefined ? rendered : asPdu(toPdu(event), rendered)

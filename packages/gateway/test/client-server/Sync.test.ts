@@ -9,6 +9,7 @@ interface ClientEvent {
   readonly sender: string
   readonly state_key?: string
   readonly content: { readonly [key: string]: unknown }
+  readonly unsigned?: { readonly membership?: string }
 }
 interface Events<E = ClientEvent> {
   readonly events: ReadonlyArray<E>
@@ -56,6 +57,10 @@ const say = (user: TestUser, room: string, text: string) =>
 
 const bodies = (room: SyncedRoom | undefined) =>
   room?.timeline.events.flatMap(({ content, type }) => (type === "m.room.message" ? [content.body] : []))
+
+/** What the user was in the room when the last events were sent, each change once. */
+const memberships = (room: SyncedRoom | undefined) =>
+  room?.timeline.events.map(({ unsigned }) => unsigned?.membership).filter((each, i, all) => each !== all[i - 1])
 
 /** Syncs on until an answer is what is waited for. */
 const syncUntil = Effect.fnUntraced(function* (
@@ -152,6 +157,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       yield* say(alice, room, "Hello Bob")
       const answer = yield* Fiber.join(waiting)
       assert.deepStrictEqual(bodies(answer.rooms.join[room]), ["Hello Bob"])
+      assert.deepStrictEqual(memberships(answer.rooms.join[room]), ["join"])
       const again = yield* Effect.forkChild(sync(bob, { since: answer.next_batch, timeout: 60_000 }))
       const [message] = answer.rooms.join[room]?.timeline.events ?? []
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/receipt/m.read/${inPath(message?.event_id ?? "")}`, {})
@@ -182,11 +188,13 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       const told = [...types(joined?.state), ...types(joined?.timeline)]
       assert.includeMembers(told, ["m.room.create", "m.room.power_levels", "m.room.member"])
       assert.deepStrictEqual(bodies(joined), ["before"])
+      assert.deepStrictEqual(memberships(joined), ["leave", "invite", "join"])
       yield* as(alice)("POST", `/v3/rooms/${inPath(room)}/kick`, { user_id: bob.id })
       yield* say(alice, room, "after")
       const ended = yield* sync(bob, { since: entered.next_batch })
       assert.deepStrictEqual(ended.rooms.join, {})
       assert.deepStrictEqual(types(ended.rooms.leave[room]?.timeline), ["m.room.member"])
+      assert.deepStrictEqual(memberships(ended.rooms.leave[room]), ["leave"])
       const later = yield* sync(bob, { since: ended.next_batch })
       assert.deepStrictEqual(later.rooms.leave, {})
       assert.notProperty((yield* sync(bob)).rooms.leave, room)

@@ -22,6 +22,7 @@ import type { Session } from "../../runtime/Session.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SlidingRoom } from "../SlidingAnswer.ts"
 import { makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
+import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { UserRoom } from "./RoomLists.ts"
 import { type RoomConfig, sourcesOf, wantsState } from "./SlidingRequest.ts"
 import type { SyncRooms } from "./SyncRooms.ts"
@@ -391,7 +392,11 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
         renderer.render(
           session,
           timeline.entries.map(({ event }) => event),
-          { withoutRoomId: true, bundleIn: isFirst || timeline.limited ? roomNid : undefined }
+          {
+            withoutRoomId: true,
+            bundleIn: isFirst || timeline.limited ? roomNid : undefined,
+            memberships: membershipsAt(session.userId, at, timeline.entries)
+          }
         ),
         renderer.render(session, sent, { withoutRoomId: true })
       ])

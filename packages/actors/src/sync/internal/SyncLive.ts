@@ -174,7 +174,7 @@ export const makeSyncLive = Effect.gen(function* () {
     const passes = compileFilter(filter.room?.state)
     const members = found.filter((event) => event !== undefined && passes(event)) as ReadonlyArray<Event>
     const [timeline, state] = yield* renderer.renderLists(session, [
-      { events: told, withoutRoomId: true },
+      { events: told, withoutRoomId: true, memberships: told.map(() => "join") },
       { events: members, withoutRoomId: true }
     ])
     return {

@@ -27,6 +27,7 @@ import type { Session } from "../../runtime/Session.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
 import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
+import { membershipsAt } from "./MembershipAtEvents.ts"
 import { makeSyncState, type WantedMembers, type WantedState } from "./SyncState.ts"
 
 /** How many events a timeline has where the filter does not say, and at most. */
@@ -262,13 +263,15 @@ export const makeSyncRooms = Effect.gen(function* () {
       changed.map(({ roomNid }) => roomNid)
     )
     const lists: Array<RenderedList> = []
-    for (const { known, roomId, roomNid } of rooms) {
+    for (const room of rooms) {
+      const { known, roomId, roomNid } = room
       const { entries, limited } = timelines.get(roomNid) ?? { entries: [], limited: false }
       // What was told before gets its relations as events of their own.
       const bundleIn = limited || known === undefined ? roomNid : undefined
       const format = yield* formatOf(range.filter, roomId)
       const shown = entries.map(({ event }) => event)
-      lists.push({ events: shown, withoutRoomId: true, bundleIn, ...format })
+      const memberships = membershipsAt(session.userId, room, entries)
+      lists.push({ events: shown, withoutRoomId: true, bundleIn, memberships, ...format })
       lists.push({ events: told.get(roomNid) ?? [], withoutRoomId: true, ...format })
     }
     const rendered = yield* renderer.renderLists(session, lists)
