@@ -87,10 +87,10 @@ export const join: Benchmark = {
       ...compared(
         `join: ${count(sizes.members)} members, ${count(sizes.members + sizes.state)} state events`,
         milliseconds,
-        (each) => each.time
+        (entry) => entry.time
       ),
-      ...compared("  processor time of who joins", milliseconds, (each) => each.processor),
-      ...compared("  memory of who joins, above idle", mebibytes, (each) => each.memory),
+      ...compared("  processor time of who joins", milliseconds, (entry) => entry.processor),
+      ...compared("  memory of who joins, above idle", mebibytes, (entry) => entry.memory),
       { what: "  processor time of who is joined through", value: milliseconds(given!.processor), baseline: "-" },
       { what: "  memory of who is joined through", value: mebibytes(given!.memory), baseline: "-" },
       {

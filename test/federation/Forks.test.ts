@@ -59,7 +59,9 @@ type Scene = Effect.Success<typeof scene>
 const tellBoth = Effect.fnUntraced(function* ({ blue, evil, red }: Scene, events: ReadonlyArray<Event>) {
   for (const server of [red, blue]) {
     for (let from = 0; from < events.length; from += 50) {
-      const refused = (yield* evil.tell(server, ...events.slice(from, from + 50))).filter((each) => each !== undefined)
+      const refused = (yield* evil.tell(server, ...events.slice(from, from + 50))).filter(
+        (entry) => entry !== undefined
+      )
       assert.deepStrictEqual(refused, [])
     }
   }

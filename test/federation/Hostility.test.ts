@@ -456,7 +456,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
           const answers = yield* Fiber.join(flood)
           for (const { body, status } of answers) {
             assert.include([200, 429], status)
-            if (status === 200) for (const each of Object.values(body.pdus)) assert.isDefined((each as Body).error)
+            if (status === 200) for (const entry of Object.values(body.pdus)) assert.isDefined((entry as Body).error)
           }
         })
       )

@@ -147,7 +147,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
       for (const type of ["m.room.create", "m.room.power_levels", "m.room.join_rules"]) assert.include(types, type)
       assert.isFalse(answer.state.some(({ state_key }: Body) => state_key === dora))
       const known = [...answer.state, ...answer.auth_chain].map(({ origin, pdu_id }: Body) => `${pdu_id},${origin}`)
-      for (const each of answer.state) for (const id of each.auth_pdus) assert.include(known, id.join(","))
+      for (const entry of answer.state) for (const id of entry.auth_pdus) assert.include(known, id.join(","))
 
       yield* allSee(here, "join")
       yield* say(alice, room_id, "welcome")

@@ -14,7 +14,7 @@ const reportOfBlue = (red: TestServer) =>
   red.run(
     Effect.map(
       Effect.flatMap(Peers, (peers) => peers.list),
-      (list) => list.find((each) => each.destination === "blue.test")
+      (list) => list.find((destinationReport) => destinationReport.destination === "blue.test")
     )
   )
 

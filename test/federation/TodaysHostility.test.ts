@@ -178,7 +178,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
           const answers = [
             yield* evil.send(
               server,
-              [second, first].map((each) => evil.toPdu(each)),
+              [second, first].map((event) => evil.toPdu(event)),
               again
             ),
             yield* evil.send(server, [], again)
@@ -279,11 +279,11 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
         const answer = [...state, crowned]
         evil.respond = ({ path }) => {
           if (path.startsWith("/v1/state/")) {
-            return { status: 200, body: { pdus: answer.map((each) => evil.toPdu(each)), auth_chain: [] } }
+            return { status: 200, body: { pdus: answer.map((event) => evil.toPdu(event)), auth_chain: [] } }
           }
           if (path.startsWith("/v1/state_ids/"))
             return { status: 200, body: { pdu_ids: ids(answer), auth_chain_ids: [] } }
-          const asked = answer.find((each) => path === `/v1/event/${each.event_id}`)
+          const asked = answer.find((event) => path === `/v1/event/${event.event_id}`)
           return asked === undefined
             ? nothing
             : { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: [evil.toPdu(asked)] } }
@@ -551,7 +551,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
         const create = known.state.get("m.room.create\0")!
         const forged = evil.remake(create, version === "12" ? {} : { room_id: target }, [red.serverName])
         const asAlice = { ...evil.toPdu(create), room_id: target }
-        const pdus = (events: ReadonlyArray<Event>) => events.map((each) => evil.toPdu(each))
+        const pdus = (events: ReadonlyArray<Event>) => events.map((event) => evil.toPdu(event))
         const makes: ReadonlyArray<Body> = [
           { room_version: version, event: { ...made, room_id: here.room_id } },
           { room_version: version, event: { ...made, sender: alice.userId } },
@@ -611,7 +611,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
             yield* isHealthy(red)
             for (const { body, status } of yield* Fiber.join(flood)) {
               assert.include([200, 429], status)
-              if (status === 200) for (const each of Object.values(body.pdus)) assert.isString((each as Body).error)
+              if (status === 200) for (const entry of Object.values(body.pdus)) assert.isString((entry as Body).error)
             }
           })
         )
@@ -735,7 +735,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
       const template = member(bob.userId, { prevEvents: [carol], state: [left] })
       const leftOut = new Set([bob.userId, "@carol:evil.test"])
       const state = [...known.state.values()].filter(({ state_key }) => !leftOut.has(state_key!)).concat(left, carol)
-      const pdus = (events: ReadonlyArray<Event>) => events.map((each) => evil.toPdu(each))
+      const pdus = (events: ReadonlyArray<Event>) => events.map((event) => evil.toPdu(event))
       const few = state.filter(({ state_key, type }) => type !== "m.room.member" || state_key !== "@carol:evil.test")
       evil.respond = ({ path }) => {
         if (path.startsWith("/v1/make_join/")) {
@@ -748,7 +748,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
         if (path.startsWith("/v1/state_ids/")) {
           return { status: 200, body: { pdu_ids: ids(state), auth_chain_ids: ids(few) } }
         }
-        const asked = [carol, ...state].find((each) => path === `/v1/event/${each.event_id}`)
+        const asked = [carol, ...state].find((event) => path === `/v1/event/${event.event_id}`)
         return asked === undefined
           ? nothing
           : { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: pdus([asked]) } }
@@ -774,8 +774,8 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
       const before = evil.asked.length
       assert.deepStrictEqual(yield* evil.tell(blue, lost), [undefined])
       const asked = evil.asked.slice(before)
-      assert.isTrue(asked.some((each) => each.startsWith("/v1/state_ids/")))
-      assert.isFalse(asked.some((each) => each.startsWith("/v1/state/")))
+      assert.isTrue(asked.some((text) => text.startsWith("/v1/state_ids/")))
+      assert.isFalse(asked.some((text) => text.startsWith("/v1/state/")))
       assert.isTrue((yield* readBack(bob, room_id)).some(({ content }) => content.body === "lost and found"))
     })
   )

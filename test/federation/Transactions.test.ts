@@ -74,7 +74,7 @@ describe("Transactions", () => {
         edus: [null, 7, {}, { edu_type: "m.typing" }, { edu_type: "m.typing", content: { room_id: 1 } }]
       })
       assert.include(
-        Object.values(answer.pdus).map((each) => JSON.stringify(each)),
+        Object.values(answer.pdus).map((pduAnswer) => JSON.stringify(pduAnswer)),
         "{}"
       )
       yield* blue.sees(bob, isMessage("once"))

@@ -120,10 +120,10 @@ const main = async (): Promise<number> => {
     ...(interpreter === undefined ? [] : [startSynapse(interpreter, directory, 28_542)]),
     ...(dendrite === undefined ? [] : [startDendrite(dendrite, directory, 28_543)])
   ])
-  const servers = started.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []))
+  const servers = started.flatMap((entry) => (entry.status === "fulfilled" ? [entry.value] : []))
   const failures: Array<string> = []
   try {
-    for (const each of started) if (each.status === "rejected") throw each.reason
+    for (const entry of started) if (entry.status === "rejected") throw entry.reason
     for (const version of versions) {
       for (const founder of servers) {
         if (values.founder !== undefined && !values.founder.includes(founder.kind)) continue

@@ -11,7 +11,9 @@ export const toFederationOptions = (config: GatewayConfig, authorities: Readonly
   allow: config.federationAllow,
   deny: config.federationDeny,
   verifyCertificates: config.federationVerify,
-  staticServers: Object.fromEntries(config.federationServers.map((each) => each.split("=") as [string, string])),
+  staticServers: Object.fromEntries(
+    config.federationServers.map((federationServer) => federationServer.split("=") as [string, string])
+  ),
   keyNotaries: config.federationKeyNotaries as ReadonlyArray<ServerName>,
   ...(config.federationPrivateAddresses ? { addressPolicy: "any" } : {}),
   ...(config.federationDnsServers.length === 0 ? {} : { dnsServers: config.federationDnsServers }),

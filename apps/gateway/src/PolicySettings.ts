@@ -61,7 +61,7 @@ export const toPolicyServers = (config: PolicyConfiguration): NonNullable<HomeSe
 })
 
 const isRules = (value: unknown): value is ReadonlyArray<PolicyRule> =>
-  Array.isArray(value) && value.every((each) => typeof each === "function")
+  Array.isArray(value) && value.every((entry) => typeof entry === "function")
 
 const readRules = Effect.fnUntraced(function* (file: string) {
   const module = yield* Effect.tryPromise({

@@ -67,7 +67,7 @@ const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) =>
 /** The options, and where they do not say otherwise any free ports and a data directory of its own. */
 const withDefaults = Effect.fnUntraced(function* (options: ReadonlyArray<string>) {
   const defaults = { "--port": "0", "--federation-port": "0", "--data-dir": yield* temporaryDirectory }
-  return [...Object.entries(defaults).flatMap((each) => (options.includes(each[0]) ? [] : each)), ...options]
+  return [...Object.entries(defaults).flatMap((entry) => (options.includes(entry[0]) ? [] : entry)), ...options]
 })
 
 /** The program on a database of its own, and the URL that it listens on. */

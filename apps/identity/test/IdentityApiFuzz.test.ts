@@ -128,9 +128,9 @@ layer(identity, { excludeTestServices: true })("whatever is sent", (it) => {
     Effect.forEach(fc.sample(get, 200), ({ key, path, query }) =>
       Effect.gen(function* () {
         const encoded = new URLSearchParams({ ...(good as Record<string, string>), ...query })
-        for (const each of [`${path}?${encoded}`, `/pubkey/${encodeURIComponent(key.toWellFormed())}`]) {
-          const answer = yield* ask("GET", each)
-          assert.include([...documented, 431], answer.status, `${each.slice(0, 500)} ${answer.text}`)
+        for (const entry of [`${path}?${encoded}`, `/pubkey/${encodeURIComponent(key.toWellFormed())}`]) {
+          const answer = yield* ask("GET", entry)
+          assert.include([...documented, 431], answer.status, `${entry.slice(0, 500)} ${answer.text}`)
         }
       })
     )

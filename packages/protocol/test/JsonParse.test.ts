@@ -21,8 +21,8 @@ const { value } = fc.letrec((tie) => ({
 describe("JsonParse", () => {
   it("reads a key with an escape as it is, also after others that are written alike", () => {
     const keys = ["\\", '"', "\n", "E\\\\", "E\\\u0003", 'E\\"', "g,\\", "g,\u0004"]
-    for (const each of [...keys, ...keys]) {
-      assert.deepStrictEqual(Object.keys(parse(JSON.stringify({ h: [], [each]: 0 })) as object), ["h", each])
+    for (const text of [...keys, ...keys]) {
+      assert.deepStrictEqual(Object.keys(parse(JSON.stringify({ h: [], [text]: 0 })) as object), ["h", text])
     }
   })
 

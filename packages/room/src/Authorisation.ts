@@ -67,7 +67,7 @@ interface Rule {
 const rule = (text: string, holds: (subject: Subject) => boolean): Rule => ({ rule: text, holds })
 
 const firstBroken = (rules: ReadonlyArray<Rule>, subject: Subject): Refusal | undefined => {
-  for (const each of rules) if (!each.holds(subject)) return { rule: each.rule }
+  for (const entry of rules) if (!entry.holds(subject)) return { rule: entry.rule }
   return undefined
 }
 
@@ -344,10 +344,11 @@ export const authoriseByAuthEvents: AuthorisationRules["authoriseByAuthEvents"] 
   const expected = new Set(authEventKeys(event).map(([type, stateKey]) => stateKeyOf(type, stateKey)))
   const named = new Set<string>(event.auth_events)
   if (authEvents.length !== event.auth_events.length) return authEventsRule
-  for (const each of authEvents) {
-    const isExpected = each.state_key !== undefined && expected.delete(stateKeyOf(each.type, each.state_key))
-    if (!isExpected || !named.has(each.event_id) || each.room_id !== event.room_id) return authEventsRule
-    if (context.isRejected(each.event_id)) return restsOnRejected
+  for (const authEvent of authEvents) {
+    const isExpected =
+      authEvent.state_key !== undefined && expected.delete(stateKeyOf(authEvent.type, authEvent.state_key))
+    if (!isExpected || !named.has(authEvent.event_id) || authEvent.room_id !== event.room_id) return authEventsRule
+    if (context.isRejected(authEvent.event_id)) return restsOnRejected
   }
   return authorise(event, lookupIn(authEvents))
 }

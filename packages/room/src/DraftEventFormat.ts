@@ -63,7 +63,7 @@ const place = (proposal: EventProposal, at: EventPlace, origin: ServerName): Eve
   }
   if (proposal.redacts !== undefined) event.redacts = proposal.redacts
   if (proposal.invite_join !== undefined) event.invite_join = proposal.invite_join
-  event.prev_events = at.prevEvents.map((each) => each.event_id)
+  event.prev_events = at.prevEvents.map((prevEvent) => prevEvent.event_id)
   event.auth_events = chooseAuthEvents(proposal, at)
   event.depth = depthAfter(at.prevEvents)
   event.signatures = {}

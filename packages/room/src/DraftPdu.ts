@@ -168,7 +168,7 @@ const readPair = (value: unknown, what: string): EventId => {
 const readPairs = (value: unknown, most: number, what: string): ReadonlyArray<EventId> => {
   demand(Array.isArray(value), `${what} is not a list`)
   demand(value.length <= most, `${what} has more than ${most} entries`)
-  const ids = value.map((each) => readPair(each, `an entry of ${what}`))
+  const ids = value.map((entry) => readPair(entry, `an entry of ${what}`))
   demand(new Set(ids).size === ids.length, `${what} names an event twice`)
   return ids
 }
@@ -176,7 +176,7 @@ const readPairs = (value: unknown, most: number, what: string): ReadonlyArray<Ev
 const isSignatures = (value: unknown): boolean =>
   isJsonObject(value) &&
   Object.values(value).every(
-    (ofServer) => isJsonObject(ofServer) && Object.values(ofServer).every((each) => typeof each === "string")
+    (ofServer) => isJsonObject(ofServer) && Object.values(ofServer).every((entry) => typeof entry === "string")
   )
 
 const isHashes = (value: unknown): boolean =>

@@ -14,7 +14,7 @@ export type GraphNode = Pick<Event, "event_id" | "prev_events" | "auth_events" |
 /** The depth of an event after the given ones: one more than the deepest, and never more than JSON can carry. */
 export const depthAfter = (prevEvents: Iterable<{ readonly depth: number }>): number => {
   let deepest = 0
-  for (const each of prevEvents) if (each.depth > deepest) deepest = each.depth
+  for (const prevEvent of prevEvents) if (prevEvent.depth > deepest) deepest = prevEvent.depth
   return Math.min(deepest + 1, Number.MAX_SAFE_INTEGER)
 }
 
@@ -133,10 +133,10 @@ export const missingPredecessors = (
   const queue = new PriorityQueue<GraphNode>((a, b) => compareNodes(b, a))
   const seen = new Set<EventId>()
   const missing: Array<EventId> = []
-  for (const each of from) {
-    if (seen.has(each.event_id)) continue
-    seen.add(each.event_id)
-    queue.push(each)
+  for (const graphNode of from) {
+    if (seen.has(graphNode.event_id)) continue
+    seen.add(graphNode.event_id)
+    queue.push(graphNode)
   }
   for (let next = queue.pop(), looked = 0; next !== undefined; next = queue.pop()) {
     if (looked++ >= limit) return { missing, complete: false }

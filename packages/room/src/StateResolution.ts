@@ -99,8 +99,8 @@ const powerOrder = (
 ): ReadonlyArray<Event> => {
   const chosen = new Map<EventId, Event>()
   for (const [id, each] of conflicted) if (isPowerEvent(each)) chosen.set(id, each)
-  for (const each of chosen.values()) {
-    for (const id of each.auth_events) {
+  for (const entry of chosen.values()) {
+    for (const id of entry.auth_events) {
       const auth = conflicted.get(id)
       if (auth !== undefined) chosen.set(id, auth)
     }
@@ -109,7 +109,7 @@ const powerOrder = (
   for (const [id, each] of chosen) levels.set(id, rules.levels(ownState(each, rules, event)).user(each.sender))
   return topologicalSort(
     chosen,
-    (each) => each.auth_events,
+    (entry) => entry.auth_events,
     (a, b) => compareLevels(levels.get(b.event_id)!, levels.get(a.event_id)!) || compareAges(a, b)
   )
 }
@@ -146,7 +146,7 @@ const mainlineOrder = (
     return place
   }
   return events
-    .map((each) => ({ each, place: placeOf(each) }))
+    .map((entry) => ({ each: entry, place: placeOf(entry) }))
     .sort((a, b) => a.place - b.place || compareAges(a.each, b.each))
     .map(({ each }) => each)
 }
@@ -159,14 +159,15 @@ const applyAllowed = (
   event: EventLookup,
   rules: ResolutionRules
 ): void => {
-  for (const each of events) {
-    const own = ownState(each, rules, event)
+  for (const entry of events) {
+    const own = ownState(entry, rules, event)
     const state: StateLookup = (type, stateKey) => {
       const key = stateKeyOf(type, stateKey)
       const id = changes.get(key) ?? unconflicted(key)
       return id === undefined ? own(type, stateKey) : event(id)
     }
-    if (rules.authorise(each, state) === undefined) changes.set(stateKeyOf(each.type, each.state_key!), each.event_id)
+    if (rules.authorise(entry, state) === undefined)
+      changes.set(stateKeyOf(entry.type, entry.state_key!), entry.event_id)
   }
 }
 
@@ -180,8 +181,8 @@ export const stateResolution = (rules: ResolutionRules): StateResolution => ({
     const powerEvents = powerOrder(conflicted, rules, event)
     applyAllowed(powerEvents, base, changes, event, rules)
 
-    const decided = new Set(powerEvents.map((each) => each.event_id))
-    const rest = [...conflicted.values()].filter((each) => !decided.has(each.event_id))
+    const decided = new Set(powerEvents.map((powerEvent) => powerEvent.event_id))
+    const rest = [...conflicted.values()].filter((entry) => !decided.has(entry.event_id))
     const head = changes.get(powerLevelsKey) ?? base(powerLevelsKey)
     const ordered = mainlineOrder(rest, head === undefined ? undefined : event(head), event)
     applyAllowed(ordered, base, changes, event, rules)

@@ -19,8 +19,8 @@ const carol = user("carol", "two.example")
 
 const withPower = (users: Readonly<Record<string, number>>, more: JsonObject = {}): TestRoom => {
   const room = TestRoom.created(alice)
-  for (const each of Object.keys(users))
-    if (each !== alice) room.allow(memberProposal(each as UserId, each as UserId, "join"))
+  for (const key of Object.keys(users))
+    if (key !== alice) room.allow(memberProposal(key as UserId, key as UserId, "join"))
   room.allow(stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100, ...users }, ...more }))
   return room
 }
@@ -414,7 +414,7 @@ describe("Auth events", () => {
     const rule = { rule: "The auth events of an event are state of its room that decides about it, one of each sort" }
     const check = (authEvents: ReadonlyArray<Event>) =>
       draftRoomVersion.authoriseByAuthEvents(
-        { ...event, auth_events: authEvents.map((each) => each.event_id) },
+        { ...event, auth_events: authEvents.map((authEvent) => authEvent.event_id) },
         authEvents,
         noneRejected
       )

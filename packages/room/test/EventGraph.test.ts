@@ -24,7 +24,7 @@ const graphs = fc
   .map((rows) =>
     rows.map(
       ([prev, depth, ts], n): GraphNode => ({
-        ...node(n, n === 0 ? [] : [...new Set(prev.map((each) => each % n))], depth),
+        ...node(n, n === 0 ? [] : [...new Set(prev.map((entry) => entry % n))], depth),
         origin_server_ts: ts
       })
     )
@@ -53,9 +53,9 @@ describe("topologicalOrder", () => {
         ([graph, arrival]) => {
           const order = topologicalOrder(arrival)
           assert.strictEqual(order.length, graph.length)
-          const at = new Map(order.map((each, index) => [each.event_id, index]))
-          for (const each of graph) {
-            for (const prev of each.prev_events) assert.isBelow(at.get(prev)!, at.get(each.event_id)!)
+          const at = new Map(order.map((graphNode, index) => [graphNode.event_id, index]))
+          for (const graphNode of graph) {
+            for (const prev of graphNode.prev_events) assert.isBelow(at.get(prev)!, at.get(graphNode.event_id)!)
           }
           assert.deepStrictEqual(order, topologicalOrder(graph))
         }
@@ -77,13 +77,13 @@ describe("topologicalOrder", () => {
 
 describe("missingPredecessors", () => {
   const received = new Map(
-    [node(5, [4, 3], 5), node(4, [2, 9], 4), node(3, [2], 3)].map((each) => [each.event_id, each])
+    [node(5, [4, 3], 5), node(4, [2, 9], 4), node(3, [2], 3)].map((graphNode) => [graphNode.event_id, graphNode])
   )
   const walk = (known: ReadonlySet<EventId>, limit = 100) =>
     missingPredecessors(
       [received.get(id(5))!],
-      (each) => received.get(each),
-      (each) => known.has(each),
+      (entry) => received.get(entry),
+      (entry) => known.has(entry),
       limit
     )
 
@@ -94,8 +94,8 @@ describe("missingPredecessors", () => {
   })
 
   it("gives up after the bound, also on an endless chain and on circles", () => {
-    const endless = (each: EventId): GraphNode =>
-      node(Number(each.slice(2, each.indexOf(":"))), [Number(each.slice(2, each.indexOf(":"))) + 1])
+    const endless = (eventId: EventId): GraphNode =>
+      node(Number(eventId.slice(2, eventId.indexOf(":"))), [Number(eventId.slice(2, eventId.indexOf(":"))) + 1])
     assert.isFalse(missingPredecessors([node(0, [1])], endless, () => false, 1_000).complete)
     const circle = (): GraphNode => node(1, [1])
     assert.isTrue(missingPredecessors([node(1, [1])], circle, () => false, 10).complete)

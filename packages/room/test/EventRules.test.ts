@@ -59,7 +59,7 @@ class Line {
   /** Why the rules refuse the event: by the state of the room, which its own auth events must agree with. */
   refusal(proposal: Omit<EventProposal, "room_id">): string | undefined {
     const event = this.build(proposal)
-    const byId = new Map([...this.current.values()].map((each) => [each.event_id, each]))
+    const byId = new Map([...this.current.values()].map((entry) => [entry.event_id, entry]))
     const authEvents = event.auth_events.map((id) => byId.get(id)!)
     const context = { create: this.create, isRejected: () => false }
     const refusal = this.version.authorise(event, this.state)?.rule
@@ -307,10 +307,10 @@ describe("Auth events", () => {
       const line = room(id)
       const event = line.build(say(bob, "m.room.message"))
       const authEvents = event.auth_events.map(
-        (each) => [...line.current.values()].find(({ event_id }) => event_id === each)!
+        (entry) => [...line.current.values()].find(({ event_id }) => event_id === entry)!
       )
       for (const rejected of event.auth_events) {
-        const context = { create: line.create, isRejected: (each: EventId) => each === rejected }
+        const context = { create: line.create, isRejected: (eventId: EventId) => eventId === rejected }
         const refusal = line.version.authoriseByAuthEvents(event, authEvents, context)
         assert.strictEqual(refusal?.rule, "An event must not rest on rejected events")
       }
@@ -322,12 +322,12 @@ describe("Auth events", () => {
       const line = room(id)
       const event = line.build(say(bob, "m.room.message"))
       const authEvents = event.auth_events.map(
-        (each) => [...line.current.values()].find(({ event_id }) => event_id === each)!
+        (entry) => [...line.current.values()].find(({ event_id }) => event_id === entry)!
       )
       const context = { create: line.create, isRejected: () => false }
       const judge = (all: ReadonlyArray<Event>, named: Event["auth_events"] = all.map(({ event_id }) => event_id)) =>
         line.version.authoriseByAuthEvents({ ...event, auth_events: named }, all, context)?.rule
-      const elsewhere = authEvents.map((each) => ({ ...each, room_id: room(id).create.room_id }))
+      const elsewhere = authEvents.map((authEvent) => ({ ...authEvent, room_id: room(id).create.room_id }))
       if (id !== "12") assert.strictEqual(judge(elsewhere), "The auth events of an event belong to its room")
       assert.strictEqual(judge(authEvents.slice(1), event.auth_events), "The auth events of an event must be known")
       assert.include(judge([...authEvents, line.state("m.room.join_rules", "")!]), "state that decides about it")

@@ -230,7 +230,7 @@ describe("In a room whose servers cannot see each other", () => {
     prev: ReadonlyArray<EventId>
   ) => {
     const state = replica.lookupIn(replica.stateAfter(prev))
-    const prevEvents = prev.map((each) => replica.events.get(each)!)
+    const prevEvents = prev.map((entry) => replica.events.get(entry)!)
     const event = draftRoomVersion.build(proposal, { prevEvents, state, now }, keyOf(by))
     return { ...event, event_id: `$${id}:${by}` as EventId }
   }

@@ -48,9 +48,9 @@ const requirements = (levels: PowerLevels): ReadonlyArray<number> => [
 
 const checkLevels = (sender: UserId, before: PowerLevels, after: PowerLevels): void => {
   const own = userLevel(before, sender)
-  for (const each of people) {
-    const was = userLevel(before, each)
-    const will = userLevel(after, each)
+  for (const entry of people) {
+    const was = userLevel(before, entry)
+    const will = userLevel(after, entry)
     if (was === will) continue
     assert.isAtMost(will, own, "nobody is raised above the one who raises")
     assert.isAtMost(was, own, "nobody above is lowered")
@@ -83,7 +83,7 @@ describe("Power", () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
         const room = TestRoom.created(alice)
-        for (const each of people) if (each !== alice) room.allow(memberProposal(each, each, "join"))
+        for (const entry of people) if (entry !== alice) room.allow(memberProposal(entry, entry, "join"))
         for (const proposal of actions) {
           const before = powerLevelsIn(room.state)
           const was = membershipOf(room.state, proposal.state_key ?? "")

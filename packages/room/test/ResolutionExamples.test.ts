@@ -34,7 +34,7 @@ class Example {
     this.replica.receive(this.create)
     this.member(alice, alice, "join")
     this.say(alice, "m.room.join_rules", { join_rule: "public" })
-    for (const each of members) this.member(each, each, "join")
+    for (const member of members) this.member(member, member, "join")
   }
 
   private add(proposal: Omit<EventProposal, "room_id">, prev: ReadonlyArray<EventId> | undefined, now: number): Event {

@@ -58,7 +58,7 @@ describe("RoomCreation", () => {
       aliases: []
     })
     assert.notInclude(
-      types.map((each) => each.type),
+      types.map((eventProposal) => eventProposal.type),
       "m.room.aliases"
     )
     assert.strictEqual(types.length, 5)

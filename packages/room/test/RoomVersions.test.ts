@@ -45,9 +45,10 @@ const begin = (version: RoomVersion): Replica => {
     member(room_id, alice, alice, "join"),
     state(room_id, alice, "m.room.power_levels", levelsFor(version, { [bob]: 50 })),
     state(room_id, alice, "m.room.join_rules", { join_rule: "public" }),
-    ...[bob, carol, mallory].map((each) => member(room_id, each, each, "join"))
+    ...[bob, carol, mallory].map((entry) => member(room_id, entry, entry, "join"))
   ]
-  for (const each of first) replica.receive(replica.make(each, serverOf(each.sender), replica.events.size))
+  for (const eventProposal of first)
+    replica.receive(replica.make(eventProposal, serverOf(eventProposal.sender), replica.events.size))
   assert.strictEqual(replica.rejected.size, 0)
   assert.strictEqual(replica.events.size, 7)
   return replica
@@ -122,7 +123,7 @@ const buildStep = (replica: Replica, step: Step, n: number): Event | undefined =
   const known = [...replica.events.keys()]
   const room = [...replica.events.values()][0]!.room_id
   const proposal = proposalOf(replica.version, room, step)
-  const prev = step.hostile ? [...new Set(step.prev.map((each) => known[each % known.length]!))] : replica.extremities
+  const prev = step.hostile ? [...new Set(step.prev.map((entry) => known[entry % known.length]!))] : replica.extremities
   const authState = step.hostile ? replica.stateAfter([known[step.auth % known.length]!]) : replica.stateAfter(prev)
   const event = replica.make(
     { ...proposal, content: { ...proposal.content, n } },
@@ -147,7 +148,7 @@ const play = (version: RoomVersion, story: ReadonlyArray<Step>) => {
       replica.receive(event)
     }
     if (step.sync !== undefined) {
-      for (const each of replicas[step.sync[1]]!.events.values()) replicas[step.sync[0]]!.receive(each)
+      for (const entry of replicas[step.sync[1]]!.events.values()) replicas[step.sync[0]]!.receive(entry)
     }
   })
   return { replicas, events }
@@ -196,7 +197,7 @@ for (const id of ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
           const states = replicas.map((replica) => replica.state)
           const lookup = new Map(events.map((event) => [event.event_id, event]))
           const resolve = (order: ReadonlyArray<StateMap>) =>
-            [...resolveStates(version.stateResolution, order, (each: EventId) => lookup.get(each))].sort()
+            [...resolveStates(version.stateResolution, order, (eventId: EventId) => lookup.get(eventId))].sort()
           assert.deepStrictEqual(resolve(states), resolve([...states].reverse()))
           assert.deepStrictEqual(resolve([states[0]!, states[0]!]), [...states[0]!].sort())
         }),
@@ -214,7 +215,7 @@ for (const id of ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
           assert.isAtMost(levels(mallory), 0)
           // A creator above all levels may give any.
           const most = version.privilegesCreators ? 101 : 100
-          for (const each of people.slice(1)) assert.isAtMost(levels(each), most)
+          for (const person of people.slice(1)) assert.isAtMost(levels(person), most)
         }),
         { numRuns }
       )
@@ -228,7 +229,7 @@ for (const id of ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
             const read = Result.getOrThrow(version.fromPdu(JSON.parse(JSON.stringify(version.toPdu(event)))))
             assert.deepStrictEqual(read, own as Event)
             const signers = version.signers(read)
-            const ofSender = signers.filter((each) => each === serverOf(event.sender))
+            const ofSender = signers.filter((signer) => signer === serverOf(event.sender))
             assert.deepStrictEqual(Object.keys(read.signatures), ofSender)
             const redacted = version.redact(read)
             assert.strictEqual(Result.getOrThrow(version.fromPdu(version.toPdu(redacted))).event_id, event.event_id)

@@ -49,8 +49,8 @@ describe("Signing", () => {
   it("refuses altered objects, other keys, absent and malformed signatures", () => {
     const object = signed({ a: 1 }, exampleKey)
     const stranger = generateSigningKey(domain, "ed25519:1")
-    const refused = (each: JsonObject, key = exampleKey) =>
-      assert.isTrue(Result.isFailure(verifyJson(each, domain, keysOf(key))))
+    const refused = (jsonObject: JsonObject, key = exampleKey) =>
+      assert.isTrue(Result.isFailure(verifyJson(jsonObject, domain, keysOf(key))))
     refused({ ...object, a: 2 })
     refused(object, stranger)
     refused({ a: 1 })

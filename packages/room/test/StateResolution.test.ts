@@ -26,7 +26,7 @@ class Split {
     for (const proposal of initialProposals({ roomId, creator: alice, visibility: "public", roomVersion: "1-draft" })) {
       this.both(proposal)
     }
-    for (const each of members) this.both(memberProposal(each, each, "join"))
+    for (const member of members) this.both(memberProposal(member, member, "join"))
     this.both(stateProposal(alice, "m.room.power_levels", { users: { [alice]: 100, ...users } }))
   }
 
@@ -43,8 +43,8 @@ class Split {
 
   meet(): void {
     const all = [...this.one.events.values(), ...this.two.events.values()]
-    for (const each of all) this.one.receive(each)
-    for (const each of all.reverse()) this.two.receive(each)
+    for (const event of all) this.one.receive(event)
+    for (const event of all.reverse()) this.two.receive(event)
     assert.deepStrictEqual(this.one.summary, this.two.summary)
   }
 
@@ -245,7 +245,7 @@ const buildStep = (replica: Replica, step: Step, n: number): Event | undefined =
   const named = step.hostile ? replica.events.get(known[step.level % known.length]!) : present
   const proposal = proposalOf(step, named === undefined ? [] : [named])
   const origin = step.action === joinByHost ? servers[step.server]! : serverOf(proposal.sender)
-  const prev = step.hostile ? [...new Set(step.prev.map((each) => known[each % known.length]!))] : replica.extremities
+  const prev = step.hostile ? [...new Set(step.prev.map((entry) => known[entry % known.length]!))] : replica.extremities
   const authState = step.hostile ? replica.stateAfter([known[step.auth % known.length]!]) : replica.stateAfter(prev)
   const id = `$s${(n * 7919) % 1000}x${n}:${origin}` as EventId
   const event = replica.build(proposal, id, step.time, prev, authState)
@@ -265,7 +265,7 @@ const play = (story: ReadonlyArray<Step>): { replicas: ReadonlyArray<Replica>; e
       replica.receive(event)
     }
     if (step.sync !== undefined) {
-      for (const each of replicas[step.sync[1]]!.events.values()) replicas[step.sync[0]]!.receive(each)
+      for (const entry of replicas[step.sync[1]]!.events.values()) replicas[step.sync[0]]!.receive(entry)
     }
   })
   return { replicas, events }
@@ -327,7 +327,7 @@ describe("Convergence", () => {
           step.actor !== 4 && people[step.target] === mallory ? { ...step, target: 3 } : step
         const levels = levelsAfter(story.map(named))
         assert.isAtMost(levels(mallory), 0)
-        for (const each of people) assert.isAtMost(levels(each), 100)
+        for (const person of people) assert.isAtMost(levels(person), 100)
       }),
       { numRuns: 150 }
     )
@@ -338,7 +338,7 @@ describe("Convergence", () => {
       fc.property(steps, (story) => {
         const levels = levelsAfter(story.map((step) => (step.actor === 0 ? { ...step, action: 8 } : step)))
         assert.strictEqual(levels(alice), 100)
-        for (const each of people) if (each !== alice) assert.isAtMost(levels(each), 50)
+        for (const person of people) if (person !== alice) assert.isAtMost(levels(person), 50)
       }),
       { numRuns: 150 }
     )
@@ -356,9 +356,9 @@ describe("Large rooms", () => {
     const conflict: StateConflict = {
       conflicted: new Map([[key, [name.event_id, other.event_id]]]),
       fullConflictedSet: new Set([name.event_id, other.event_id]),
-      unconflicted: (each) => {
-        asked.add(each)
-        return each === key ? undefined : split.one.state.get(each)
+      unconflicted: (text) => {
+        asked.add(text)
+        return text === key ? undefined : split.one.state.get(text)
       }
     }
     const resolved = draftRoomVersion.stateResolution.resolve(conflict, (id) => events.get(id))
@@ -370,6 +370,6 @@ describe("Large rooms", () => {
       stateKeyOf("m.room.member", alice),
       stateKeyOf("m.room.member", bob)
     ]
-    assert.isEmpty([...asked].filter((each) => each !== key && !deciding.includes(each)))
+    assert.isEmpty([...asked].filter((text) => text !== key && !deciding.includes(text)))
   })
 })

@@ -197,7 +197,7 @@ for (const id of versions) {
         assert.deepStrictEqual(version.redact(redacted), redacted)
         assert.strictEqual(Result.getOrThrow(version.fromPdu(version.toPdu(redacted))).event_id, event_id)
         assert.include(
-          [event, redacted].map((each) => JSON.stringify(each)),
+          [event, redacted].map((entry) => JSON.stringify(entry)),
           JSON.stringify(Result.getOrThrow(version.verify(event, keys)))
         )
       }

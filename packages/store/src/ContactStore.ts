@@ -134,7 +134,7 @@ const make = Effect.gen(function* () {
 
   /** Addresses that a contact keeps also keep the user that is known of them. */
   const saveAddresses = Effect.fnUntraced(function* (userId: UserId, contacts: ReadonlyArray<NewContact>) {
-    const rows = contacts.flatMap(({ addresses, contactId }) => addresses.map((each) => ({ ...each, contactId })))
+    const rows = contacts.flatMap(({ addresses, contactId }) => addresses.map((address) => ({ ...address, contactId })))
     const wanted = sql`unnest(
       ${texts(rows.map(({ contactId }) => contactId))}::text[], ${texts(rows.map(({ medium }) => medium))}::text[],
       ${texts(rows.map(({ address }) => address))}::text[], ${texts(rows.map(({ matrixId }) => matrixId ?? null))}::text[]
@@ -242,7 +242,8 @@ const make = Effect.gen(function* () {
     change,
     sizeOf,
     matching,
-    save: (userId, contacts) => Effect.forEach(batches(contacts), (each) => saveBatch(userId, each), { discard: true }),
+    save: (userId, contacts) =>
+      Effect.forEach(batches(contacts), (entry) => saveBatch(userId, entry), { discard: true }),
     remove: (userId, contactIds) =>
       Effect.map(
         sql`DELETE FROM contacts WHERE user_id = ${userId} AND contact_id = ANY(${texts(contactIds)}) RETURNING 1`,

@@ -300,7 +300,7 @@ export class StateStore extends Context.Service<
         if (base === undefined) return Option.none<Divergence>()
         const stretches = paths.map((path) => stretchesSince(path, base))
         if (stretches.includes(undefined)) return Option.none<Divergence>()
-        const flat = stretches.flatMap((each, state) => each!.map((stretch, hop) => ({ state, hop, ...stretch })))
+        const flat = stretches.flatMap((entry, state) => entry!.map((stretch, hop) => ({ state, hop, ...stretch })))
         const rows = yield* sql<StateIdRow & { readonly state: number }>`
           SELECT newest.state, newest.type, newest.state_key, newest.event_nid AS nid, events.event_id FROM (
             SELECT DISTINCT ON (stretch.state, delta.type, delta.state_key)

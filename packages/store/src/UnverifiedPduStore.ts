@@ -72,8 +72,8 @@ export class UnverifiedPduStore extends Context.Service<
 
       const keep = Effect.fnUntraced(function* (origin: ServerName, pdus: ReadonlyArray<UnverifiedPdu>) {
         const now = yield* Clock.currentTimeMillis
-        const ids = texts(pdus.map((each) => each.eventId))
-        const roomIds = texts(pdus.map((each) => each.roomId))
+        const ids = texts(pdus.map((unverifiedPdu) => unverifiedPdu.eventId))
+        const roomIds = texts(pdus.map((unverifiedPdu) => unverifiedPdu.roomId))
         yield* sql`
           WITH present AS (
             SELECT count(*) AS pdus, coalesce(sum(octet_length(pdu)), 0) AS bytes
@@ -83,8 +83,8 @@ export class UnverifiedPduStore extends Context.Service<
             SELECT given.*, count(*) OVER so_far AS pdus, sum(octet_length(pdu)) OVER so_far AS bytes
             FROM unnest(
               ${roomIds}::text[], ${ids}::text[],
-              ${texts(pdus.map((each) => each.signer))}::text[],
-              ${texts(pdus.map((each) => JSON.stringify(each.pdu)))}::text[]
+              ${texts(pdus.map((unverifiedPdu) => unverifiedPdu.signer))}::text[],
+              ${texts(pdus.map((unverifiedPdu) => JSON.stringify(unverifiedPdu.pdu)))}::text[]
             ) WITH ORDINALITY AS given (room_id, event_id, signer, pdu, place)
             WINDOW so_far AS (ORDER BY place)
           ) AS given, present

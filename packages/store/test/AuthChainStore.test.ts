@@ -14,7 +14,7 @@ const stateEvent = (room: Writer, ...named: ReadonlyArray<Event>): Event =>
   makeEvent(room.roomId, {
     type: "org.example.state",
     state_key: "",
-    auth_events: named.map((each) => each.event_id)
+    auth_events: named.map((event) => event.event_id)
   })
 
 /** Commits state events with their auth edges, as the room's actor does. Gives their numbers. */

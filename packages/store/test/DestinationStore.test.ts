@@ -50,7 +50,7 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
       yield* TestClock.adjust("30 days")
       const all = yield* Effect.all([fail(name), fail(name), fail(name)], { concurrency: "unbounded" })
       assert.deepStrictEqual(
-        all.map((each) => each.failures),
+        all.map((entry) => entry.failures),
         [1, 1, 1]
       )
     })
@@ -79,7 +79,7 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
         lastError: "no answer\u0000"
       })
       assert.include(
-        (yield* list).map((each) => each.destination),
+        (yield* list).map((destinationState) => destinationState.destination),
         name
       )
     })

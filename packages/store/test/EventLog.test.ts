@@ -23,7 +23,7 @@ import {
 } from "./support/TestRoom.ts"
 
 const idsOf = (events: ReadonlyArray<{ readonly event: Event } | Event>): ReadonlyArray<string> =>
-  events.map((each) => ("event" in each ? (each.event as Event).event_id : (each as Event).event_id))
+  events.map((event) => ("event" in event ? (event.event as Event).event_id : (event as Event).event_id))
 
 /** Which of the events are stored. */
 const storedOf = Effect.fnUntraced(function* (events: ReadonlyArray<Event>) {
@@ -99,7 +99,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
       const commit = yield* commitOf(room, events)
       yield* log.append({
         ...commit,
-        events: commit.events.map((each, status) => ({ ...each, status: status as 0 | 1 | 2 | 3 | 4 }))
+        events: commit.events.map((event, status) => ({ ...event, status: status as 0 | 1 | 2 | 3 | 4 }))
       })
       assert.deepStrictEqual(idsOf((yield* follow(start, 100, 1)).read), [events[0]!.event_id])
       const stored = yield* (yield* EventStore).byIds(events.map((event) => event.event_id))
@@ -330,7 +330,7 @@ describe("EventLog on several nodes", () => {
       const nodes = yield* Effect.forEach([1, 2, 3], () => node(url))
       const reader = yield* node(url)
       const roomsOf = yield* Effect.forEach(nodes, (context, index) =>
-        Effect.forEach([1, 2, 3, 4], (each) => openRoom(`node${index}-${each}`)).pipe(Effect.provide(context))
+        Effect.forEach([1, 2, 3, 4], (entry) => openRoom(`node${index}-${entry}`)).pipe(Effect.provide(context))
       )
       const perRoom = 40
       const expected = new Set<EventId>()

@@ -116,7 +116,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
       const commit = yield* commitOf(room, [makeEvent(room.roomId), makeEvent(room.roomId)])
       yield* (yield* EventLog).append({
         ...commit,
-        events: commit.events.map((each, index) => ({ ...each, nid: -index - 1, status: 1 }))
+        events: commit.events.map((event, index) => ({ ...event, nid: -index - 1, status: 1 }))
       })
       const found = yield* timelines([all(room)], "f", 10)
       assert.deepStrictEqual(

@@ -13,7 +13,7 @@ const take = (blocks: NumberBlocks, count: number): Effect.Effect<ReadonlyArray<
   )
 
 const rises = (numbers: ReadonlyArray<number>) =>
-  numbers.every((each, index) => index === 0 || each > numbers[index - 1]!)
+  numbers.every((entry, index) => index === 0 || entry > numbers[index - 1]!)
 
 layer(TestDatabase.layer)("NumberBlocks", (it) => {
   const make = Effect.flatMap(SqlClient.SqlClient, (sql) => makeNumberBlocks(sql, "state_chain_ids", 100))

@@ -77,7 +77,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => 
         "\u{1f92f}é\u0001"
       ]
       const printable = Array.from({ length: 94 }, (_, n) => String.fromCharCode(0x21 + n)).filter(
-        (each) => each !== ":"
+        (text) => text !== ":"
       )
       for (const localparts of [oddities, printable]) {
         const room = yield* openRoom(`oddities${localparts.length}`)

@@ -167,7 +167,7 @@ export const mustHaveNoFork = Effect.fnUntraced(function* (databaseUrl: Redacted
   const rows = yield* query(databaseUrl, "SELECT body FROM events")
   const events = rows.map(({ body }) => JSON.parse(body)).filter(({ room_id }: Body) => room_id === room)
   const followed = events.flatMap(({ prev_events }: Body) =>
-    prev_events.map((each: Body) => (Array.isArray(each) ? each[0] : each))
+    prev_events.map((body: Body) => (Array.isArray(body) ? body[0] : body))
   )
   assert.isAbove(events.length, 10)
   assert.strictEqual(new Set(followed).size, followed.length, "Two events follow the same one")

@@ -266,7 +266,11 @@ export class HostileServer {
       const [make, send, query] =
         this.dialect === "draft"
           ? ["/make_join", "/send_join", ""]
-          : ["/v1/make_join", "/v2/send_join", `?${stableVersions.map((each) => `ver=${each}`).join("&")}`]
+          : [
+              "/v1/make_join",
+              "/v2/send_join",
+              `?${stableVersions.map((stableVersion) => `ver=${stableVersion}`).join("&")}`
+            ]
       const room = encodeURIComponent(roomId)
       const made = yield* this.ask(server, "GET", `${make}/${room}/${encodeURIComponent(user)}${query}`)
       if (made.status !== 200) return yield* Effect.die(new Error(JSON.stringify(made)))
@@ -276,7 +280,7 @@ export class HostileServer {
       const sent = yield* this.ask(server, "PUT", `${send}/${room}/${encodeURIComponent(id)}`, version.toPdu(join))
       if (sent.status !== 200) return yield* Effect.die(new Error(JSON.stringify(sent)))
       const taken = [...readAll(version, sent.body.state), join]
-      const state = new Map(taken.map((each) => [stateKeyOf(each.type, each.state_key ?? ""), each]))
+      const state = new Map(taken.map((event) => [stateKeyOf(event.type, event.state_key ?? ""), event]))
       return { roomId, version, state, extremities: [join] }
     })
   }

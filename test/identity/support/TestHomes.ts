@@ -106,9 +106,9 @@ export const invited = Effect.fnUntraced(function* ({ request, userId }: Person,
   while (true) {
     const { body } = yield* request("GET", `/events?from=${from}&timeout=20000`)
     const { chunk, end } = body as unknown as { chunk: ReadonlyArray<Seen>; end: string }
-    const isMeant = (each: Seen) =>
-      each.room_id === roomId && each.state_key === userId && each.content.membership === "invite"
-    const found = chunk.find((each) => each.type === "m.room.member" && isMeant(each))
+    const isMeant = (seen: Seen) =>
+      seen.room_id === roomId && seen.state_key === userId && seen.content.membership === "invite"
+    const found = chunk.find((seen) => seen.type === "m.room.member" && isMeant(seen))
     if (found !== undefined) return found.user_id
     from = encodeURIComponent(end)
   }

@@ -356,7 +356,7 @@ export const scenes: ReadonlyArray<Scene> = [
       const { alice, bob } = stage
       const room = await shared(stage)
       const eyes = new Map(
-        await Promise.all([alice, bob].map(async (each) => [each, await watch(each, room)] as const))
+        await Promise.all([alice, bob].map(async (person) => [person, await watch(person, room)] as const))
       )
       const ephemeral = (viewer: Person, type: string) => eyes.get(viewer)!(type)
       for (const [speaker, listener] of [

@@ -27,11 +27,11 @@ const sameFor = async (what: string, looks: ReadonlyArray<() => Promise<Readonly
   let seen: ReadonlyArray<ReadonlyArray<string>> = []
   await until(what, async () => {
     seen = await Promise.all(looks.map((look) => look()))
-    const [first, ...others] = seen.map((each) => JSON.stringify([...each].sort()))
+    const [first, ...others] = seen.map((entry) => JSON.stringify([...entry].sort()))
     return first !== "[]" && others.every((other) => other === first)
   }).catch(() => {
-    const common = seen.reduce((all, each) => all.filter((id) => each.includes(id)))
-    const differing = seen.map((each) => each.filter((id) => !common.includes(id)))
+    const common = seen.reduce((all, entry) => all.filter((id) => entry.includes(id)))
+    const differing = seen.map((entry) => entry.filter((id) => !common.includes(id)))
     throw new Error(`The servers differ in ${what}: ${JSON.stringify(differing)}`)
   })
 }

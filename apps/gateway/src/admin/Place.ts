@@ -44,8 +44,12 @@ export const time = (milliseconds: number): string => new Date(milliseconds).toI
 
 /** JSON of what services return: big integers as numbers, bytes as base64. */
 const toJson = (value: unknown): string =>
-  JSON.stringify(value, (_key, each) =>
-    typeof each === "bigint" ? Number(each) : each instanceof Uint8Array ? Buffer.from(each).toString("base64") : each
+  JSON.stringify(value, (_key, entry) =>
+    typeof entry === "bigint"
+      ? Number(entry)
+      : entry instanceof Uint8Array
+        ? Buffer.from(entry).toString("base64")
+        : entry
   )
 
 /** Prints one thing: `text` for people, `value` as JSON. */

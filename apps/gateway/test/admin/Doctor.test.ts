@@ -57,7 +57,9 @@ const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (files) => file
 
 /** Asserts that one finding is an error that reads like this, and says what to do. */
 const assertError = (findings: ReadonlyArray<Finding>, check: string, pattern: RegExp) => {
-  const found = findings.find((each) => each.check === check && each.status === "error" && pattern.test(each.found))
+  const found = findings.find(
+    (finding) => finding.check === check && finding.status === "error" && pattern.test(finding.found)
+  )
   assert.isDefined(found, `${check} ${pattern} in ${JSON.stringify(findings, undefined, 2)}`)
   assert.isAbove(found?.remedy?.length ?? 0, 10)
 }

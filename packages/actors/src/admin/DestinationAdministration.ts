@@ -39,7 +39,7 @@ const make = Effect.gen(function* () {
   const roomServers = yield* RoomServerStore
 
   const find = Effect.fn("DestinationAdministration.find")(function* (destination: ServerName) {
-    const found = (yield* peers.list).find((each) => each.destination === destination)
+    const found = (yield* peers.list).find((destinationReport) => destinationReport.destination === destination)
     return found ?? (yield* new NotFound({ error: `This server has never tried to reach ${destination}` }))
   })
 

@@ -61,12 +61,12 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     const addressed = rowsOf(slice.rows, toDeviceMessages).flatMap(({ row }) =>
       service.hasUser(row.userId) ? [row] : []
     )
-    const devices = [...new Map(addressed.map((each) => [`${each.userId} ${each.deviceId}`, each])).values()]
+    const devices = [...new Map(addressed.map((entry) => [`${entry.userId} ${entry.deviceId}`, entry])).values()]
     const events = yield* Effect.forEach(devices, (device) => messagesTo(device, after, upTo))
     return {
       events: events.flat(),
       devices,
-      delivered: Effect.forEach(devices, (each) => toDevice.acknowledge(each.userId, each.deviceId, upTo), {
+      delivered: Effect.forEach(devices, (device) => toDevice.acknowledge(device.userId, device.deviceId, upTo), {
         discard: true
       })
     } satisfies DeviceMessages

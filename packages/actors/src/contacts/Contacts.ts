@@ -261,9 +261,9 @@ const make = Effect.gen(function* () {
           const known = new Map(
             found.addresses.map(({ address, matrixId, medium }) => [`${medium} ${address}`, matrixId])
           )
-          const addresses = addressesOf(card).map((each) => ({
-            ...each,
-            matrixId: each.matrixId ?? known.get(`${each.medium} ${each.address}`)
+          const addresses = addressesOf(card).map((contactAddress) => ({
+            ...contactAddress,
+            matrixId: contactAddress.matrixId ?? known.get(`${contactAddress.medium} ${contactAddress.address}`)
           }))
           const contact = yield* attempt(() => toStored(contactId, card, addresses, found.uid))
           yield* Effect.orDie(store.save(session.userId, [contact]))
@@ -335,7 +335,7 @@ const make = Effect.gen(function* () {
       const users = yield* identity.lookupHashed(server, addresses, by.accessToken)
       yield* store.lookedUp(
         userId,
-        addresses.map((each, at) => ({ ...each, matrixId: users[at] })),
+        addresses.map((address, at) => ({ ...address, matrixId: users[at] })),
         now
       )
       lookedUp += addresses.length

@@ -136,7 +136,10 @@ const make = Effect.gen(function* () {
   const receiveReceipts = Effect.fnUntraced(function* (origin: ServerName, { content }: ReceiptEdu) {
     const admitted = new Map<RoomId, boolean>()
     const found = new Map(
-      (yield* events.byIds(content.map(({ eventId }) => eventId))).map((each) => [each.event.event_id, each])
+      (yield* events.byIds(content.map(({ eventId }) => eventId))).map((storedEvent) => [
+        storedEvent.event.event_id,
+        storedEvent
+      ])
     )
     for (const { eventId, roomId, threadId, ts, userId } of content) {
       const read = found.get(eventId)

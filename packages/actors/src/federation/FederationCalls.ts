@@ -174,7 +174,7 @@ const make = Effect.gen(function* () {
   }
 
   return FederationCalls.of({
-    call: (each) => Effect.withSpan(call(each), "FederationCalls.call"),
+    call: (entry) => Effect.withSpan(call(entry), "FederationCalls.call"),
     callEither
   })
 })

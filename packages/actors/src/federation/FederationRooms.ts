@@ -264,10 +264,12 @@ const make = Effect.gen(function* () {
     const versions = yield* versionsOf(given.map(({ event }) => event.room_id))
     const key = yield* signingKeys.current
     // The hash of the draft is made with the signature, and covers what redaction takes away.
-    const signed = given.map((each) => {
-      const { event } = each
+    const signed = given.map((storedEvent) => {
+      const { event } = storedEvent
       const isUnsigned = event.origin === serverName && event.signatures[serverName] === undefined
-      return isUnsigned ? { ...each, event: versions.get(event.room_id)?.sign(event, key) ?? event } : each
+      return isUnsigned
+        ? { ...storedEvent, event: versions.get(event.room_id)?.sign(event, key) ?? event }
+        : storedEvent
     })
     return yield* toPdus(yield* redactHidden(origin, signed, versions))
   })
@@ -307,14 +309,17 @@ const make = Effect.gen(function* () {
     limit: number
   ) {
     yield* requireServer(origin, roomId)
-    const known = (yield* events.byIds(from)).filter((each) => each.event.room_id === roomId)
+    const known = (yield* events.byIds(from)).filter((storedEvent) => storedEvent.event.room_id === roomId)
     const roomNid = known[0]?.roomNid
     if (roomNid === undefined) return []
-    const newest = known.map((each) => each.position).reduce(laterPosition)
+    const newest = known.map((storedEvent) => storedEvent.position).reduce(laterPosition)
     const upTo = { xid: newest.xid, nid: newest.nid - 1 }
     const page = yield* events.timelines([{ roomNid, after: beginning, upTo }], "b", Math.min(limit, 100))
     const found = new Map(
-      (yield* events.byIds(page.map(({ event }) => event.event_id))).map((each) => [each.event.event_id, each])
+      (yield* events.byIds(page.map(({ event }) => event.event_id))).map((storedEvent) => [
+        storedEvent.event.event_id,
+        storedEvent
+      ])
     )
     return yield* visiblePdus(
       origin,
@@ -410,7 +415,7 @@ const make = Effect.gen(function* () {
    */
   const verify = Effect.fnUntraced(function* (pdus: ReadonlyArray<unknown>) {
     const named = pdus.map(roomOf)
-    const versions = yield* versionsOf(named.flatMap((each) => (each === undefined ? [] : [each[0]])))
+    const versions = yield* versionsOf(named.flatMap((entry) => (entry === undefined ? [] : [entry[0]])))
     const verified: Array<VerifiedPdu> = []
     const byVersion = new Map<RoomVersion, Array<number>>()
     for (const [index, room] of named.entries()) {
@@ -444,7 +449,7 @@ const make = Effect.gen(function* () {
   ) {
     const verified = yield* verify(pdus)
     const kept = yield* keepUnverified(origin, verified, pdus)
-    const good = verified.flatMap((each) => (Result.isSuccess(each) ? [each.success] : []))
+    const good = verified.flatMap((verifiedPdu) => (Result.isSuccess(verifiedPdu) ? [verifiedPdu.success] : []))
     const isInviteJoin = (event: Event) => event.type === "m.room.invite_join" && event.origin === origin
     const outcomes = yield* takeInviteJoins(good.filter(isInviteJoin), isLastAttempt)
     yield* Effect.forEach(
@@ -458,14 +463,14 @@ const make = Effect.gen(function* () {
         }),
       { concurrency: 8, discard: true }
     )
-    return yield* Effect.forEach(verified, (each, index): Effect.Effect<ReceivedPdu> => {
+    return yield* Effect.forEach(verified, (verifiedPdu, index): Effect.Effect<ReceivedPdu> => {
       const isKept = kept.has(index)
-      const answer = Result.isSuccess(each)
-        ? (outcomes.get(each.success.event_id) ?? {})
+      const answer = Result.isSuccess(verifiedPdu)
+        ? (outcomes.get(verifiedPdu.success.event_id) ?? {})
         : isKept
           ? {}
-          : { error: problemText(each.failure) }
-      const eventId = Result.isSuccess(each) ? each.success.event_id : each.failure.eventId
+          : { error: problemText(verifiedPdu.failure) }
+      const eventId = Result.isSuccess(verifiedPdu) ? verifiedPdu.success.event_id : verifiedPdu.failure.eventId
       const received = { name: nameOf(pdus[index], eventId), answer, isKept }
       return answer.error === undefined
         ? Effect.succeed(received)
@@ -588,13 +593,13 @@ const make = Effect.gen(function* () {
     const createId = version.createEventId(roomId)
     if (createId === undefined) return few.flatMap(strippedOf)
     const events = few.map((pdu) => version.fromPdu(pdu))
-    const create = events.find((each) => Result.isSuccess(each) && each.success.event_id === createId)
+    const create = events.find((event) => Result.isSuccess(event) && event.success.event_id === createId)
     if (create === undefined) {
       return yield* new InvalidParam({ error: "invite_room_state: lacks the m.room.create of the room" })
     }
-    return events.flatMap((each) =>
-      Result.isSuccess(each) && each.success.room_id === roomId && each.success.state_key !== undefined
-        ? [stripped(each.success)]
+    return events.flatMap((event) =>
+      Result.isSuccess(event) && event.success.room_id === roomId && event.success.state_key !== undefined
+        ? [stripped(event.success)]
         : []
     )
   })

@@ -66,7 +66,7 @@ const make = Effect.gen(function* () {
   const own = MonotonicCache.get(objects, serverName)
 
   const keptOf = Effect.fnUntraced(function* (servers: ReadonlyArray<ServerName>) {
-    const kept = Map.groupBy(yield* store.objects(servers), (each) => each.serverName)
+    const kept = Map.groupBy(yield* store.objects(servers), (object) => object.serverName)
     return (server: ServerName) => kept.get(server) ?? []
   })
 
@@ -90,7 +90,9 @@ const make = Effect.gen(function* () {
       for (const object of objects) {
         bytes += JSON.stringify(object).length
         if (bytes > maxAnswerBytes) break
-        signed.push(...Result.match(signJson(object, key), { onSuccess: (each) => [each], onFailure: () => [] }))
+        signed.push(
+          ...Result.match(signJson(object, key), { onSuccess: (jsonObject) => [jsonObject], onFailure: () => [] })
+        )
         yield
       }
       return signed

@@ -161,7 +161,7 @@ const make = Effect.gen(function* () {
     voucher?: ServerName
   ) {
     const read = yield* sliced(() => readAll(version, pdus))
-    const events = read.flatMap((each) => (Result.isSuccess(each) ? [each.success] : []))
+    const events = read.flatMap((entry) => (Result.isSuccess(entry) ? [entry.success] : []))
     const rings = new Map(
       yield* Effect.forEach(
         Map.groupBy(events, (event) => event.room_id),

@@ -120,7 +120,7 @@ export class PendingEdus {
     const push = this.pushes.take(maxPresenceUsers, freshFrom).map((waiting) => agedPush(waiting, now))
     const polls = this.polls.take(maxPresenceUsers, freshFrom).map(({ value }) => value)
     if (push.length + polls.length === 0) return []
-    const users = (poll: boolean) => polls.filter((each) => each.poll === poll).map(({ userId }) => userId)
+    const users = (poll: boolean) => polls.filter((entry) => entry.poll === poll).map(({ userId }) => userId)
     const parts = { push, poll: users(true), unpoll: users(false) }
     const content = Object.fromEntries(Object.entries(parts).filter(([, list]) => list.length > 0))
     return [{ edu_type: "m.presence", content }]

@@ -286,7 +286,7 @@ const make = Effect.gen(function* () {
     all: ReadonlyMap<ServerName, Needs>,
     vouchers: ReadonlyArray<ServerName>
   ) {
-    const notaries = [...new Set([...keyNotaries, ...vouchers])].filter((each) => each !== ourName)
+    const notaries = [...new Set([...keyNotaries, ...vouchers])].filter((entry) => entry !== ourName)
     const trusted = new Set(notaries)
     const problems = new Map<ServerName, string | undefined>()
     const unmet = yield* unmetOf(all, trusted)

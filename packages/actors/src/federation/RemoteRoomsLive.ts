@@ -81,8 +81,8 @@ const make = Effect.gen(function* () {
   ) {
     const events: Array<Event> = []
     let refused = 0
-    for (const each of yield* verify(version, pdus, voucher)) {
-      if (Result.isSuccess(each) && each.success.room_id === roomId) events.push(each.success)
+    for (const entry of yield* verify(version, pdus, voucher)) {
+      if (Result.isSuccess(entry) && entry.success.room_id === roomId) events.push(entry.success)
       else refused++
     }
     if (refused > 0) yield* Effect.logWarning(`${refused} bad PDUs of ${roomId} from ${destination} are ignored`)
@@ -197,7 +197,7 @@ const make = Effect.gen(function* () {
       const state = yield* good(destination, version, roomId, answer.state, destination)
       const authChain = yield* good(destination, version, roomId, answer.auth_chain, destination)
       if (answer.members_omitted !== true) return { event: signed, state, authChain }
-      const given = new Map([...authChain, ...state].map((each) => [each.event_id, each]))
+      const given = new Map([...authChain, ...state].map((entry) => [entry.event_id, entry]))
       const alsoGiven: KnownEvents = (ids) =>
         Effect.map(
           known === undefined ? Effect.succeed(new Map<EventId, Event>()) : known(ids),

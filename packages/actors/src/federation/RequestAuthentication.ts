@@ -58,10 +58,10 @@ const claimsOf = (
   const [first, ...rest] = parseXMatrixHeaders(headers)
   if (headers.length === 0) return Effect.fail(unauthorized("The request is not signed: no Authorization header"))
   if (first === undefined) return Effect.fail(unauthorized("The Authorization header is no X-Matrix signature"))
-  if (rest.some((each) => each.origin !== first.origin)) {
+  if (rest.some((xMatrix) => xMatrix.origin !== first.origin)) {
     return Effect.fail(unauthorized("The request is signed by several servers"))
   }
-  if ([first, ...rest].some((each) => each.destination !== undefined && each.destination !== ourName)) {
+  if ([first, ...rest].some((xMatrix) => xMatrix.destination !== undefined && xMatrix.destination !== ourName)) {
     return Effect.fail(unauthorized(`The request is for another server, this one is ${ourName}`))
   }
   if (first.origin === ourName) return Effect.fail(unauthorized(`The origin is this server itself`))
@@ -85,7 +85,7 @@ const make = Effect.gen(function* () {
     claims: ReadonlyArray<XMatrix>,
     acceptsVouched: boolean
   ) {
-    const need = { keyIds: new Set(claims.map((each) => each.key)) }
+    const need = { keyIds: new Set(claims.map((claim) => claim.key)) }
     const ring = yield* remoteKeys.find(origin, [need], acceptsVouched)
     const keys = ring.choose(need)
     if (keys.size > 0) return keys

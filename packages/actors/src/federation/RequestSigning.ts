@@ -72,9 +72,9 @@ export const isSignedBy = Effect.fnUntraced(function* (
   keys: VerifyKeys
 ) {
   const bytes = signedBytes(head, content)
-  for (const each of signatures) {
-    const key = keys.get(each.key)
-    const signature = decodeBase64(each.sig)
+  for (const xMatrix of signatures) {
+    const key = keys.get(xMatrix.key)
+    const signature = decodeBase64(xMatrix.sig)
     if (key === undefined || signature?.length !== 64) continue
     if (yield* verifyBytes(bytes, key, signature)) return true
   }

@@ -88,10 +88,10 @@ const cached = <A>(lookup: (name: string) => Effect.Effect<ReadonlyArray<A>, Dns
 /** One of the records, each as likely as its weight says (RFC 2782); those of weight 0 hardly ever before others. */
 const drawByWeight = (records: ReadonlyArray<SrvRecord>, chance: number): SrvRecord => {
   const ordered = [...records].sort((a, b) => a.weight - b.weight)
-  let left = Math.floor(chance * (ordered.reduce((sum, each) => sum + each.weight, 0) + 1))
-  for (const each of ordered) {
-    left -= each.weight
-    if (left <= 0) return each
+  let left = Math.floor(chance * (ordered.reduce((sum, srvRecord) => sum + srvRecord.weight, 0) + 1))
+  for (const srvRecord of ordered) {
+    left -= srvRecord.weight
+    if (left <= 0) return srvRecord
   }
   return ordered[ordered.length - 1]!
 }
@@ -99,9 +99,9 @@ const drawByWeight = (records: ReadonlyArray<SrvRecord>, chance: number): SrvRec
 /** The records in the order in which to try them. */
 const orderRecords = Effect.fnUntraced(function* (records: ReadonlyArray<SrvRecord>) {
   const ordered: Array<SrvRecord> = []
-  const priorities = [...new Set(records.map((each) => each.priority))].sort((a, b) => a - b)
+  const priorities = [...new Set(records.map((record) => record.priority))].sort((a, b) => a - b)
   for (const priority of priorities) {
-    const rest = records.filter((each) => each.priority === priority)
+    const rest = records.filter((record) => record.priority === priority)
     while (rest.length > 0) {
       const next = drawByWeight(rest, yield* Random.next)
       rest.splice(rest.indexOf(next), 1)
@@ -136,7 +136,7 @@ const make = Effect.gen(function* () {
         { concurrency: 2 }
       ),
       ([four, six]) => {
-        const found = [four, six].flatMap((each) => (Result.isSuccess(each) ? each.success : []))
+        const found = [four, six].flatMap((entry) => (Result.isSuccess(entry) ? entry.success : []))
         if (found.length > 0 || Result.isSuccess(four)) return Effect.succeed(found)
         return Effect.fail(four.failure)
       }
@@ -162,8 +162,8 @@ const make = Effect.gen(function* () {
   const bySrv = Effect.fnUntraced(function* (name: string) {
     const records = yield* Effect.orElseSucceed(MonotonicCache.get(services, name), () => [])
     if (records.length === 0) return [{ host: name, port: defaultPort, tlsServerName: name }]
-    const ordered = yield* orderRecords(records.filter((each) => each.name !== "" && each.name !== "."))
-    return ordered.map((each) => ({ host: each.name, port: each.port, tlsServerName: name }))
+    const ordered = yield* orderRecords(records.filter((record) => record.name !== "" && record.name !== "."))
+    return ordered.map((srvRecord) => ({ host: srvRecord.name, port: srvRecord.port, tlsServerName: name }))
   })
 
   const targets = Effect.fnUntraced(function* (serverName: ServerName): Effect.fn.Return<ReadonlyArray<Target>> {
@@ -206,9 +206,9 @@ const make = Effect.gen(function* () {
       port === undefined && (yield* MonotonicCache.has(delegations, host))
         ? (yield* MonotonicCache.get(delegations, host)).server
         : undefined
-    for (const each of delegated === undefined ? [host] : [host, splitHostPort(delegated).host]) {
-      yield* MonotonicCache.invalidate(services, each)
-      yield* MonotonicCache.invalidate(addresses, each)
+    for (const text of delegated === undefined ? [host] : [host, splitHostPort(delegated).host]) {
+      yield* MonotonicCache.invalidate(services, text)
+      yield* MonotonicCache.invalidate(addresses, text)
     }
   })
 

@@ -90,7 +90,7 @@ export const readKeyObject = (
   if (keys.length === 0) return Result.fail("the key object is not signed by a key in it")
   for (const [keyId, { expired_ts, key }] of Object.entries(old)) {
     const publicKey = readKey(keyId, key)
-    if (publicKey === undefined || keys.some((each) => each.keyId === keyId)) continue
+    if (publicKey === undefined || keys.some((entry) => entry.keyId === keyId)) continue
     keys.push({ keyId, publicKey, validUntil, expiredAt: Math.min(expired_ts, now) })
   }
   return Result.succeed({ keys, validUntil: statedUntil })

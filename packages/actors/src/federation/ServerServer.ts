@@ -55,7 +55,9 @@ const make = Effect.gen(function* () {
   const isGiven = ({ status }: StoredEvent): boolean => status !== EventStatus.rejected
 
   const eventsIn = Effect.fnUntraced(function* (roomId: RoomId, ids: ReadonlyArray<EventId>) {
-    return (yield* events.byIds(ids)).filter((each) => each.event.room_id === roomId && isGiven(each))
+    return (yield* events.byIds(ids)).filter(
+      (storedEvent) => storedEvent.event.room_id === roomId && isGiven(storedEvent)
+    )
   })
 
   const mustExist = Effect.fnUntraced(function* (roomId: RoomId, eventId: EventId) {
@@ -80,7 +82,7 @@ const make = Effect.gen(function* () {
     const { event } = yield* mustExist(roomId, eventId)
     const named = yield* eventsIn(roomId, event.auth_events)
     const behind = yield* chains.events(event.auth_events)
-    return yield* rooms.toPdus([...named.map((each) => each.event), ...behind])
+    return yield* rooms.toPdus([...named.map((storedEvent) => storedEvent.event), ...behind])
   })
 
   const backfill = Effect.fnUntraced(function* (

@@ -76,7 +76,7 @@ const readJoin = (answer: JsonObject): JoinAnswer | undefined => {
 }
 
 const readIds = (value: unknown): ReadonlyArray<EventId> | undefined =>
-  Array.isArray(value) && value.every((each): each is EventId => isEventId(each)) ? value : undefined
+  Array.isArray(value) && value.every((entry): entry is EventId => isEventId(entry)) ? value : undefined
 
 const readStateIds = (answer: JsonObject) => {
   const [pdu_ids, auth_chain_ids] = [readIds(answer.pdu_ids), readIds(answer.auth_chain_ids)]

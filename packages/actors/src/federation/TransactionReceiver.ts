@@ -92,7 +92,7 @@ const joinedBy = (pdu: Json): Json | undefined => {
 
 /** Users of the origin who joined a room, as the PDUs say: whether they are there is not known yet. */
 const joinedUsers = (origin: ServerName, pdus: ReadonlyArray<Json>): ReadonlyArray<UserId> =>
-  pdus.map(joinedBy).filter((each): each is UserId => isUserId(each) && serverNameOf(each) === origin)
+  pdus.map(joinedBy).filter((entry): entry is UserId => isUserId(entry) && serverNameOf(entry) === origin)
 
 /** One transaction of each origin at a time, and only so many that wait. */
 const makeLines = () => {
@@ -202,7 +202,7 @@ const make = Effect.gen(function* () {
   const pull = Effect.fn("TransactionReceiver.pull")(function* (origin: ServerName, after: ReadonlyArray<string>) {
     let from = after
     for (let pulled = 0; pulled < maxPulled; ) {
-      const transactions = (yield* client.pull(origin, from)).flatMap((each) => readPulled(each) ?? [])
+      const transactions = (yield* client.pull(origin, from)).flatMap((jsonObject) => readPulled(jsonObject) ?? [])
       if (transactions.length === 0) return
       for (const parts of transactions) yield* Effect.andThen(checkLimits(parts), takeOnce(origin, parts))
       pulled += transactions.length

@@ -28,7 +28,7 @@ const make = Effect.gen(function* () {
   /** Whatever still cannot be verified stays for the next time. */
   const tryAgain = Effect.fn("UnverifiedPdus.tryAgain")(function* (signer: ServerName) {
     const waiting = yield* store.waitingFor(signer, triedAtOnce)
-    for (const [origin, kept] of Map.groupBy(waiting, (each) => each.origin)) {
+    for (const [origin, kept] of Map.groupBy(waiting, (keptPdu) => keptPdu.origin)) {
       const received = yield* rooms.receive(
         origin,
         kept.map(({ pdu }) => pdu)

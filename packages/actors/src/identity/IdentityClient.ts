@@ -256,7 +256,7 @@ const make = Effect.gen(function* () {
       // The pepper may change between the two calls.
       for (let attempt = 0; attempt < 3; attempt += 1) {
         const pepper = yield* pepperOf(server, accessToken)
-        const hashes = addresses.map((each) => hashOf(each, pepper))
+        const hashes = addresses.map((address) => hashOf(address, pepper))
         const content = { algorithm: hashAlgorithm, pepper, addresses: hashes }
         const answer = yield* exchange(server, { path: "/lookup", content, accessToken })
         if (answer.body.errcode === "M_INVALID_PEPPER") continue

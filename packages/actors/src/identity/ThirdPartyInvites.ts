@@ -289,10 +289,10 @@ const make = Effect.gen(function* () {
 
   const onBind = Effect.fn("ThirdPartyInvites.onBind")(function* ({ invites: bound, mxid }: OnBind) {
     yield* requireOurs(mxid)
-    if (bound.some((each) => each.mxid !== mxid || each.signed.mxid !== mxid)) {
+    if (bound.some((entry) => entry.mxid !== mxid || entry.signed.mxid !== mxid)) {
       return yield* new Forbidden({ error: "invites: expected invitations of the user to whom the address was bound" })
     }
-    const results = yield* Effect.forEach(bound, (each) => Effect.result(passOn(each)), { concurrency })
+    const results = yield* Effect.forEach(bound, (entry) => Effect.result(passOn(entry)), { concurrency })
     const failures = results.flatMap((result) => (Result.isFailure(result) ? [result.failure] : []))
     const open = failures.find((error) => !isFinal(error))
     if (open !== undefined) return yield* notYet(open.error)

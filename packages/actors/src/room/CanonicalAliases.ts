@@ -55,7 +55,7 @@ export const dropCanonicalAlias = Effect.fnUntraced(function* (
   const before = yield* current(rooms, session, roomId)
   if (!aliasesOf(before).includes(removed)) return
   const { alias, alt_aliases, ...others } = before
-  const alternatives = Array.isArray(alt_aliases) ? alt_aliases.filter((each) => each !== removed) : []
+  const alternatives = Array.isArray(alt_aliases) ? alt_aliases.filter((entry) => entry !== removed) : []
   const content = {
     ...others,
     ...(alias === undefined || alias === removed ? {} : { alias }),

@@ -365,13 +365,13 @@ const behaviour = Effect.gen(function* () {
       const redacted = { ...room.version.redact(target), unsigned: { redacted_because: event.event_id } }
       const current = target.state_key === undefined ? undefined : room.lookup(target.type, target.state_key)
       const replacing = new Map(
-        [...replacements, ...(current?.replaces_state === target.event_id ? [current] : [])].map((each) => [
-          each.event_id,
-          { ...each, unsigned: { ...each.unsigned, prev_content: redacted.content } }
+        [...replacements, ...(current?.replaces_state === target.event_id ? [current] : [])].map((replacement) => [
+          replacement.event_id,
+          { ...replacement, unsigned: { ...replacement.unsigned, prev_content: redacted.content } }
         ])
       )
       const stripped = [redacted, ...replacing.values()]
-      for (const each of stripped) room.applyRedaction(each)
+      for (const entry of stripped) room.applyRedaction(entry)
       return stripped
     })
   })

@@ -243,7 +243,9 @@ const make = Effect.gen(function* () {
       const before = told.get(roomId)
       if (before !== undefined && before.room_type !== "m.space") return before
       const servers = (Array.isArray(via) ? via : [])
-        .filter((each): each is ServerName => typeof each === "string" && isServerName(each) && each !== serverName)
+        .filter(
+          (entry): entry is ServerName => typeof entry === "string" && isServerName(entry) && entry !== serverName
+        )
         .slice(0, maxServersOfRoom)
       for (const server of servers) {
         if (left-- <= 0 || performance.now() > end) return undefined

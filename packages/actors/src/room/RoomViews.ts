@@ -139,7 +139,7 @@ export const makeRoomViews = Effect.gen(function* () {
     return messages.map((event) => {
       const bundled = byTarget.get(event.event_id)
       const shown = toClientEvent(event, now)
-      return bundled === undefined ? shown : { ...shown, feedback: bundled.map((each) => toClientEvent(each, now)) }
+      return bundled === undefined ? shown : { ...shown, feedback: bundled.map((entry) => toClientEvent(entry, now)) }
     })
   })
 
@@ -216,12 +216,12 @@ export const makeRoomViews = Effect.gen(function* () {
     const seen = memberships.flatMap((membership) => viewOf(membership) ?? [])
     const [entries, timeline] = yield* Effect.all(
       [
-        states.read(seen.map((each) => ({ roomNid: each.membership.roomNid, ref: each.state }))),
+        states.read(seen.map((entry) => ({ roomNid: entry.membership.roomNid, ref: entry.state }))),
         events.timelines(
-          seen.map((each) => ({
-            roomNid: each.membership.roomNid,
+          seen.map((entry) => ({
+            roomNid: entry.membership.roomNid,
             after: beginning,
-            upTo: earlier(at, each.upTo)
+            upTo: earlier(at, entry.upTo)
           })),
           "b",
           limit,

@@ -183,7 +183,10 @@ const make = Effect.gen(function* () {
     for (let start = 0; start < hits.length; start += chunkSize) {
       const chunk = hits.slice(start, start + chunkSize)
       const stored = new Map(
-        (yield* events.byIds(chunk.map(({ eventId }) => eventId))).map((each) => [each.event.event_id, each])
+        (yield* events.byIds(chunk.map(({ eventId }) => eventId))).map((storedEvent) => [
+          storedEvent.event.event_id,
+          storedEvent
+        ])
       )
       const shown = new Map<EventId, View>()
       for (const [roomId, ofRoom] of Map.groupBy(stored.values(), ({ event }) => event.room_id)) {

@@ -32,11 +32,11 @@ type End = Pick<EndedSession, "tokenId" | "since">
 
 const toEnded = ({ position, row }: LogRow<SessionRevocation>): EndedSession => ({ ...row, since: position.xid })
 
-const registered = <A>(all: Set<A>, one: A): Effect.Effect<void, never, Scope.Scope> =>
+const registered = <A>(all: Set<A>, entry: A): Effect.Effect<void, never, Scope.Scope> =>
   Effect.asVoid(
     Effect.acquireRelease(
-      Effect.sync(() => all.add(one)),
-      () => Effect.sync(() => all.delete(one))
+      Effect.sync(() => all.add(entry)),
+      () => Effect.sync(() => all.delete(entry))
     )
   )
 

@@ -85,12 +85,20 @@ const need = (key: SigningKey, signedAt?: number): KeyNeed => ({
 })
 
 /** Whether a request that was signed by the key now is good: one that tells of rooms, or any. */
-const has = (keys: RemoteKeys["Service"], each: KeyNeed, server = theirName, acceptsVouched = true) =>
-  Effect.map(keys.find(server, [each], acceptsVouched), (ring) => ring.choose(each).size > 0)
+const has = (keys: RemoteKeys["Service"], keyNeed: KeyNeed, server = theirName, acceptsVouched = true) =>
+  Effect.map(keys.find(server, [keyNeed], acceptsVouched), (ring) => ring.choose(keyNeed).size > 0)
 
 /** Whether a PDU is good, in a room for which these servers vouch. */
-const hasFor = (keys: RemoteKeys["Service"], each: KeyNeed, vouchers: ReadonlyArray<ServerName>, server = theirName) =>
-  Effect.map(keys.findAll(new Map([[server, [each]]]), vouchers), (rings) => rings.get(server)!.choose(each).size > 0)
+const hasFor = (
+  keys: RemoteKeys["Service"],
+  keyNeed: KeyNeed,
+  vouchers: ReadonlyArray<ServerName>,
+  server = theirName
+) =>
+  Effect.map(
+    keys.findAll(new Map([[server, [keyNeed]]]), vouchers),
+    (rings) => rings.get(server)!.choose(keyNeed).size > 0
+  )
 
 const fetched = (server: { readonly requests: ReadonlyArray<{ readonly method: string; readonly path: string }> }) =>
   server.requests.map(({ method, path }) => `${method} ${path}`)
@@ -104,7 +112,7 @@ describe("RemoteKeys", () => {
         Array.from({ length: 20 }, () => has(keys, need(first))),
         { concurrency: "unbounded" }
       )
-      assert.isTrue(found.every((each) => each))
+      assert.isTrue(found.every((entry) => entry))
       assert.isTrue(yield* has((yield* node(server.port, url)).keys, need(first)))
       assert.deepStrictEqual(fetched(server), ["GET /_matrix/key/v2/server"])
     })

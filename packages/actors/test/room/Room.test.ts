@@ -150,12 +150,12 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       const rooms = yield* Rooms
       const people = numbered(64).map((index) => guest(`person${index}`))
       const { room_id } = yield* rooms.create(people[0]!, { visibility: "public" })
-      yield* Effect.forEach(people, (each) => rooms.join(each, room_id), { concurrency: "unbounded" })
+      yield* Effect.forEach(people, (person) => rooms.join(person, room_id), { concurrency: "unbounded" })
       yield* Effect.forEach(
         people,
-        (each, person) =>
+        (entry, person) =>
           Effect.forEach(numbered(5), (index) =>
-            rooms.send(each, room_id, "m.room.message", message(`${person} ${index}`))
+            rooms.send(entry, room_id, "m.room.message", message(`${person} ${index}`))
           ),
         { concurrency: "unbounded" }
       )
@@ -294,7 +294,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
       const rooms = yield* Rooms
       const [alice, bob, carol] = [guest("alice"), guest("bob"), guest("carol")]
       const { room_id } = yield* rooms.create(alice, { visibility: "public" })
-      yield* Effect.forEach([bob, carol], (each) => rooms.join(each, room_id))
+      yield* Effect.forEach([bob, carol], (entry) => rooms.join(entry, room_id))
       const send = (session: Session, body: string) => rooms.send(session, room_id, "m.room.message", message(body))
       const [own, others, safe] = [yield* send(bob, "own"), yield* send(bob, "others"), yield* send(alice, "safe")]
       assert.strictEqual((yield* Effect.flip(rooms.redact(carol, room_id, own.event_id)))._tag, "M_FORBIDDEN")

@@ -147,7 +147,7 @@ layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) 
         { concurrency: "unbounded" }
       )
       assert.deepStrictEqual(
-        answers.filter((each) => each !== null),
+        answers.filter((answer) => answer !== null),
         [{ room_id: create.room_id }]
       )
       assert.lengthOf(yield* readBack(alice, create.room_id), 1 + seed.state.length)

@@ -70,7 +70,7 @@ for (const [where, server] of [
             .map((event: { event_id: string }) => event.event_id)
         assert.deepStrictEqual(
           bodies(live.json),
-          sent.map((each) => each.event_id)
+          sent.map((entry) => entry.event_id)
         )
         const stored = yield* events.poll(carol, { from: "START", timeout: 0, limit: 1000 })
         assert.deepStrictEqual(bodies(stored.json), bodies(live.json))
@@ -84,7 +84,7 @@ for (const [where, server] of [
         const dora = yield* person("dora")
         const { room_id } = yield* rooms.create(dora, { visibility: "public" })
         const people = yield* Effect.forEach(["e1", "e2", "e3"], person)
-        yield* Effect.forEach(people, (each) => rooms.join(each, room_id))
+        yield* Effect.forEach(people, (entry) => rooms.join(entry, room_id))
         yield* Effect.forEach(
           Array.from({ length: 300 }, (_, index) => index),
           (index) => rooms.send(people[index % 3]!, room_id, "m.room.message", message(String(index)), String(index)),
@@ -108,7 +108,7 @@ for (const [where, server] of [
           yield* rooms.create(erin, { visibility: "private", name: "closed at first" })
         ]
         const listed = Effect.map(rooms.publicRooms(), ({ chunk }) =>
-          [open, closed].filter(({ room_id }) => chunk.some((each) => each.room_id === room_id))
+          [open, closed].filter(({ room_id }) => chunk.some((publicRoom) => publicRoom.room_id === room_id))
         )
         assert.deepStrictEqual(yield* listed, [open])
         const set = (room: typeof open, visibility: string) =>

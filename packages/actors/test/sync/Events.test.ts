@@ -93,7 +93,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
       const people = numbered(16).map((index) => guest(`sender2-${index}`))
       const made = yield* Effect.forEach(numbered(4), () => rooms.create(reader, { visibility: "public" }))
       const roomOf = (index: number) => made[index % made.length]!.room_id
-      yield* Effect.forEach(people, (each, index) => rooms.join(each, roomOf(index)))
+      yield* Effect.forEach(people, (entry, index) => rooms.join(entry, roomOf(index)))
       const start = yield* endFor(reader)
       const [slow, fast] = yield* Effect.all(
         [
@@ -101,7 +101,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
           pollUntil(phone, start, 160, 7),
           Effect.forEach(
             people,
-            (each, index) => Effect.forEach(numbered(10), (number) => say(each, roomOf(index), `${index} ${number}`)),
+            (entry, index) => Effect.forEach(numbered(10), (number) => say(entry, roomOf(index), `${index} ${number}`)),
             { concurrency: "unbounded" }
           )
         ],

@@ -130,15 +130,15 @@ export const exportHandlers = HttpApiBuilder.group(GreenroomAdminApi, "greenroom
     const audit = yield* AuditLog
     const exports = Context.get(services, UserExports)
     type Export = Effect.Success<ReturnType<typeof exports.find>>
-    const toExport = (each: Export): JsonObject =>
+    const toExport = (dataExport: Export): JsonObject =>
       withoutUndefined({
-        export_id: each.exportId,
-        user_id: each.userId,
-        requested_by: each.requestedBy,
-        reason: each.reason,
-        requested_ts: each.requestedAt,
-        approved_by: each.approvedBy,
-        expires_ts: each.expiresAt
+        export_id: dataExport.exportId,
+        user_id: dataExport.userId,
+        requested_by: dataExport.requestedBy,
+        reason: dataExport.reason,
+        requested_ts: dataExport.requestedAt,
+        approved_by: dataExport.approvedBy,
+        expires_ts: dataExport.expiresAt
       })
     return handlers
       .handle("own", () =>

@@ -65,7 +65,7 @@ const orders = [
 ] as const
 
 const orderOf = (text: string | undefined): Effect.Effect<(typeof orders)[number], MatrixError> => {
-  const order = orders.find((each) => each === (text === "user_type" ? "name" : (text ?? "name")))
+  const order = orders.find((entry) => entry === (text === "user_type" ? "name" : (text ?? "name")))
   return order === undefined
     ? Effect.fail(new InvalidParam({ error: `order_by: must be one of ${orders.join(", ")}` }))
     : Effect.succeed(order)

@@ -29,7 +29,7 @@ export const readQuery = Effect.fnUntraced(function* (given: JsonObject) {
   const wrong = entries.find(([, value]) => !Array.isArray(value))
   if (wrong !== undefined)
     return yield* new BadJson({ error: `device_keys: ${wrong[0]}: expected a list of device IDs` })
-  const devices = (value: unknown) => (value as ReadonlyArray<unknown>).filter((each) => typeof each === "string")
+  const devices = (value: unknown) => (value as ReadonlyArray<unknown>).filter((entry) => typeof entry === "string")
   return new Map(entries.map(([userId, value]) => [userId, devices(value)]))
 })
 

@@ -33,7 +33,7 @@ const pair = (answer: object) =>
   )
 
 const isListOfIds = (value: Json | undefined): value is ReadonlyArray<EventId> =>
-  Array.isArray(value) && value.length <= 100 && value.every((each) => isEventId(each))
+  Array.isArray(value) && value.length <= 100 && value.every((entry) => isEventId(entry))
 
 const countOf = (value: Json | undefined, otherwise: number, most: number): number =>
   typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? Math.min(value, most) : otherwise
@@ -79,7 +79,7 @@ const requestOf = (body: JsonObject) => {
     ...(typeof since === "string" ? { since } : {}),
     ...(typeof term === "string" ? { search: term.slice(0, 255) } : {}),
     ...(Array.isArray(types)
-      ? { types: types.filter((each): each is string | null => each === null || typeof each === "string") }
+      ? { types: types.filter((entry): entry is string | null => entry === null || typeof entry === "string") }
       : {}),
     allNetworks: include_all_networks === true,
     ...(typeof third_party_instance_id === "string" && third_party_instance_id !== ""

@@ -157,7 +157,7 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
         const all = yield* list("")
         assert.deepStrictEqual(idsOf(all), [third, second, first])
         assert.deepStrictEqual(
-          all.notifications.map((each) => each.read),
+          all.notifications.map((notification) => notification.read),
           [false, true, true]
         )
         assert.deepInclude(all.notifications[0], { room_id: room, actions: ["notify", { set_tweak: "highlight" }] })

@@ -132,7 +132,7 @@ describe("FederationListener", () => {
         assert.strictEqual((yield* send(servers, { path })).status, 200, path)
       }
       assert.deepStrictEqual(
-        received(servers).transactions.map((each) => each.transaction_id),
+        received(servers).transactions.map((transaction) => transaction.transaction_id),
         ["t1", "t2", "t3", "t4"]
       )
     })
@@ -246,7 +246,8 @@ describe("FederationListener", () => {
   it.live("paths that are not there, and what they are asked for, are named", () =>
     Effect.gen(function* () {
       const { port } = yield* twoServers
-      const status = (method: string, path: string) => Effect.map(ask({ port, method, path }), (each) => each.status)
+      const status = (method: string, path: string) =>
+        Effect.map(ask({ port, method, path }), (answer) => answer.status)
       assert.strictEqual(yield* status("GET", "/matrix/federation/v1/nothing"), 404)
       assert.strictEqual(yield* status("DELETE", "/matrix/federation/v1/pull"), 405)
       assert.strictEqual(yield* status("GET", "/matrix/federation/v1/pull"), 401)

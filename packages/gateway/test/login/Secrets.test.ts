@@ -65,10 +65,10 @@ describe("what is secret", () => {
           const stored = JSON.stringify(rows)
           const logged = lines.join("\n")
           assert.include(logged, "OAuth2")
-          for (const each of secrets) {
-            assert.isAbove(each.length, 7)
-            assert.notInclude(logged, each)
-            assert.notInclude(stored, each)
+          for (const entry of secrets) {
+            assert.isAbove(entry.length, 7)
+            assert.notInclude(logged, entry)
+            assert.notInclude(stored, entry)
           }
         }).pipe(Effect.provide(loginGateway(options).pipe(Layer.provideMerge(log))))
       })

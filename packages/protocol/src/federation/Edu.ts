@@ -153,7 +153,7 @@ const readPush = (value: unknown, origin: ServerName): ReadonlyArray<PresencePus
 const readPresence = (content: JsonObject, origin: ServerName): Option.Option<PresenceEdu> =>
   Option.map(decodePresence(content), ({ poll = [], push = [], unpoll = [] }) => ({
     edu_type: "m.presence",
-    content: { push: push.flatMap((each) => readPush(each, origin)), poll, unpoll }
+    content: { push: push.flatMap((entry) => readPush(entry, origin)), poll, unpoll }
   }))
 
 const readList = (

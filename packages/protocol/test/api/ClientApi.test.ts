@@ -198,7 +198,7 @@ describe("the OpenAPI document", () => {
   it("names the errors that an endpoint may have, and no others", () => {
     const errorsOf = (line: string) => {
       const { responses } = operations.find(
-        (each) => each.line === `${line.replace(" ", ` ${clientPrefix}`)}`
+        (operation) => operation.line === `${line.replace(" ", ` ${clientPrefix}`)}`
       )!.operation
       const failures = Object.entries(responses).filter(([status]) => Number(status) >= 400)
       return failures.flatMap(([, { description }]) => description!.split(", ")).sort()

@@ -46,7 +46,7 @@ describe("XMatrix", () => {
   it("may be there several times, in one header or in many, up to a limit", () => {
     const first = formatXMatrix(signature)
     const second = formatXMatrix({ ...signature, key: "ed25519:b2" })
-    const keys = (headers: ReadonlyArray<string>) => parseXMatrixHeaders(headers).map((each) => each.key)
+    const keys = (headers: ReadonlyArray<string>) => parseXMatrixHeaders(headers).map((header) => header.key)
     assert.deepStrictEqual(keys([first, second]), ["ed25519:a1", "ed25519:b2"])
     assert.deepStrictEqual(keys([`${first}, ${second}`]), ["ed25519:a1", "ed25519:b2"])
     assert.deepStrictEqual(keys([first, "Bearer x", second]), ["ed25519:a1", "ed25519:b2"])

@@ -54,7 +54,11 @@ const redactsOf = ({ redacts }: PduForm, pdu: Pdu): EventId | undefined => {
 }
 
 const idsOf = (references: ReadonlyArray<Json>): ReadonlyArray<EventId> => [
-  ...new Set(references.map((each) => (typeof each === "string" ? each : (each as ReadonlyArray<Json>)[0]) as EventId))
+  ...new Set(
+    references.map(
+      (reference) => (typeof reference === "string" ? reference : (reference as ReadonlyArray<Json>)[0]) as EventId
+    )
+  )
 ]
 
 /** True where the list of IDs says all that the PDU says. */

@@ -27,7 +27,7 @@ const isHashId = (text: string): boolean => /^.[A-Za-z0-9_-]{43}$/.test(text)
 const isSignatures = (value: Json | undefined): boolean =>
   isJsonObject(value) &&
   Object.values(value).every(
-    (ofServer) => isJsonObject(ofServer) && Object.values(ofServer).every((each) => typeof each === "string")
+    (ofServer) => isJsonObject(ofServer) && Object.values(ofServer).every((entry) => typeof entry === "string")
   )
 
 const isHashes = (value: Json | undefined): boolean =>
@@ -43,7 +43,7 @@ const isChosenEventId = (value: Json | undefined): boolean => isEventId(value) &
 const referenceProblem = (form: PduForm, value: Json | undefined, most: number, what: string): string | undefined => {
   if (!Array.isArray(value)) return `${what} is not a list`
   if (value.length > most) return `${what} has more than ${most} entries`
-  return value.every((each) => isReference(form, each)) ? undefined : `an entry of ${what} does not name an event`
+  return value.every((entry) => isReference(form, entry)) ? undefined : `an entry of ${what} does not name an event`
 }
 
 const roomProblem = ({ roomIds }: PduForm, pdu: JsonObject): string | undefined => {

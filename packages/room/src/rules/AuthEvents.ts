@@ -86,12 +86,12 @@ export const authEventsRefusal = (
   const named = new Set<string>(event.auth_events)
   if (authEvents.length !== event.auth_events.length) return refusal("incomplete")
   if (namesAuthEventTwice(event)) return refusal("unexpected")
-  for (const each of authEvents) {
-    if (!named.delete(each.event_id)) return refusal("incomplete")
-    if (each.state_key === undefined || !expected.delete(stateKeyOf(each.type, each.state_key)))
+  for (const authEvent of authEvents) {
+    if (!named.delete(authEvent.event_id)) return refusal("incomplete")
+    if (authEvent.state_key === undefined || !expected.delete(stateKeyOf(authEvent.type, authEvent.state_key)))
       return refusal("unexpected")
-    if (each.room_id !== event.room_id) return refusal("otherRoom")
-    if (context.isRejected(each.event_id)) return refusal("rejected")
+    if (authEvent.room_id !== event.room_id) return refusal("otherRoom")
+    if (context.isRejected(authEvent.event_id)) return refusal("rejected")
   }
   if (event.type === "m.room.create") return undefined
   return createFor(options, event, authEvents, context) === undefined ? refusal("noCreate") : undefined

@@ -109,7 +109,9 @@ const creatorsHaveNoLevels = contentRule<Subject>(
   ({ create, event, options }) => {
     const { users } = event.content
     if (options.creators !== "privileged" || !isJsonObject(users)) return true
-    return !creatorsOf(options.creators, create).some((each) => typeof each === "string" && Object.hasOwn(users, each))
+    return !creatorsOf(options.creators, create).some(
+      (entry) => typeof entry === "string" && Object.hasOwn(users, entry)
+    )
   }
 )
 

@@ -22,8 +22,8 @@ export const contentRule = <Subject>(text: string, holds: (subject: Subject) => 
 
 /** The first of the rules that does not hold, or undefined. */
 export const firstBroken = <Subject>(rules: ReadonlyArray<Rule<Subject>>, subject: Subject): Refusal | undefined => {
-  for (const each of rules) {
-    if (!each.holds(subject)) return { rule: each.rule, ...(each.ofContent ? { ofContent: true } : {}) }
+  for (const entry of rules) {
+    if (!entry.holds(subject)) return { rule: entry.rule, ...(entry.ofContent ? { ofContent: true } : {}) }
   }
   return undefined
 }

@@ -30,7 +30,7 @@ const bytesOf = (text: unknown): Uint8Array | undefined =>
   typeof text === "string" ? decodeBase64(text.replaceAll("-", "+").replaceAll("_", "/")) : undefined
 
 const publicKeysOf = ({ public_key, public_keys }: JsonObject) => {
-  const listed = Array.isArray(public_keys) ? public_keys.map((each) => isJsonObject(each) && each.public_key) : []
+  const listed = Array.isArray(public_keys) ? public_keys.map((entry) => isJsonObject(entry) && entry.public_key) : []
   return [...new Set([public_key, ...listed])].slice(0, mostTried).flatMap((text) => {
     const bytes = bytesOf(text)
     const key = bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))

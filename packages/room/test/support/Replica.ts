@@ -91,10 +91,10 @@ export class Replica {
     this.#waiting.add(event)
     for (let progress = true; progress; ) {
       progress = false
-      for (const each of this.#waiting) {
-        if (![...each.prev_events, ...each.auth_events].every((id) => this.events.has(id))) continue
-        this.#waiting.delete(each)
-        this.#place(each)
+      for (const entry of this.#waiting) {
+        if (![...entry.prev_events, ...entry.auth_events].every((id) => this.events.has(id))) continue
+        this.#waiting.delete(entry)
+        this.#place(entry)
         progress = true
       }
     }

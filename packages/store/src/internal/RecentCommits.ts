@@ -70,7 +70,9 @@ export class RecentCommits {
 
   /** The transactions after a position that are in memory. */
   after(position: StreamPosition): ReadonlyArray<number> {
-    return this.committed.filter((each) => each.xid > position.xid && canBeTold(each)).map(({ xid }) => xid)
+    return this.committed
+      .filter((committed) => committed.xid > position.xid && canBeTold(committed))
+      .map(({ xid }) => xid)
   }
 
   /** What follows the end of a transaction, where it is ours without a gap. */
@@ -79,10 +81,10 @@ export class RecentCommits {
     const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
     let last = position.xid
     const told: Array<Committed> = []
-    for (const each of this.committed.slice(first)) {
-      if (each.xid !== last + 1 || !canBeTold(each)) break
-      told.push(each)
-      last = each.xid
+    for (const committed of this.committed.slice(first)) {
+      if (committed.xid !== last + 1 || !canBeTold(committed)) break
+      told.push(committed)
+      last = committed.xid
     }
     return told.length === 0 ? undefined : { ...this.say(told), upTo: endOfTransaction(last) }
   }

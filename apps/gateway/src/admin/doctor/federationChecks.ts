@@ -19,8 +19,8 @@ const absent = new Set(["ENOTFOUND", "ENODATA"])
 
 const lookUp = async (resolver: Resolver, host: string): Promise<number> => {
   const families = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)])
-  const failed = families.find((each) => each.status === "rejected" && !absent.has(each.reason.code))
-  const found = families.reduce((count, each) => count + (each.status === "fulfilled" ? each.value.length : 0), 0)
+  const failed = families.find((family) => family.status === "rejected" && !absent.has(family.reason.code))
+  const found = families.reduce((count, family) => count + (family.status === "fulfilled" ? family.value.length : 0), 0)
   if (found === 0 && failed !== undefined) throw (failed as PromiseRejectedResult).reason
   return found
 }

@@ -52,7 +52,7 @@ const isValue = (value: unknown, depth = 0): value is Value =>
   isText(value) ||
   typeof value === "number" ||
   typeof value === "boolean" ||
-  (depth < 2 && Array.isArray(value) && value.every((each) => isValue(each, depth + 1)))
+  (depth < 2 && Array.isArray(value) && value.every((entry) => isValue(entry, depth + 1)))
 
 const isParameter = ([name, value]: readonly [string, unknown]): boolean =>
   namePattern.test(name) && (isText(value) || (Array.isArray(value) && value.every(isText)))
@@ -200,7 +200,9 @@ const unescapeSemicolon = ([name, parameters, type, ...values]: Property): Prope
   name,
   parameters,
   type,
-  ...(type === "text" ? values.map((each) => (typeof each === "string" ? each.replaceAll("\\;", ";") : each)) : values)
+  ...(type === "text"
+    ? values.map((value) => (typeof value === "string" ? value.replaceAll("\\;", ";") : value))
+    : values)
 ]
 
 const vcardDesign = ICAL.design.getDesignSet("vcard")
@@ -256,14 +258,14 @@ const listOf = (value: string | ReadonlyArray<string> | undefined): ReadonlyArra
 /** A property of vCard 3.0 as 4.0 has it: binary content as a data URI, the preferred one of several by PREF. */
 const fromVersion3 = ([name, { encoding, type, ...parameters }, valueType, ...values]: Property): Property => {
   const types = listOf(type)
-  const kept = types.filter((each) => each.toLowerCase() !== "pref")
+  const kept = types.filter((text) => text.toLowerCase() !== "pref")
   const preferred = kept.length < types.length ? { pref: "1" } : {}
   if (valueType === "binary") {
     const subtype = (kept[0] ?? "octet-stream").toLowerCase()
     const kind = name === "photo" || name === "logo" ? "image" : name === "sound" ? "audio" : "application"
     return [name, { ...parameters, ...preferred }, "uri", `data:${kind}/${subtype};base64,${String(values[0])}`]
   }
-  const lower = kept.map((each) => each.toLowerCase())
+  const lower = kept.map((text) => text.toLowerCase())
   const typed = lower.length === 0 ? {} : { type: lower.length === 1 ? (lower[0] as string) : lower }
   return [name, { ...parameters, ...typed, ...preferred }, valueType === "phone-number" ? "text" : valueType, ...values]
 }
@@ -345,7 +347,7 @@ export const toStored = (
   const search = properties
     .filter(([property]) => searchable.has(property))
     .map((property) => textOf(property))
-    .concat(addresses.map((each) => each.address))
+    .concat(addresses.map((contactAddress) => contactAddress.address))
   return {
     contactId,
     uid,

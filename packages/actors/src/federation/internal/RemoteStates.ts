@@ -65,7 +65,7 @@ export const makeRemoteStates = (failureOf: (error: RemoteError) => RemoteFailur
     const pdus = yield* Effect.forEach(ids, (id) => Effect.mapError(event(destination, id), failureOf), {
       concurrency: atOnce
     })
-    const events = new Map((yield* good(pdus)).map((each) => [each.event_id, each]))
+    const events = new Map((yield* good(pdus)).map((entry) => [entry.event_id, entry]))
     const missing = ids.find((id) => !events.has(id))
     return missing === undefined ? events : yield* failed(question, `${missing} cannot be had`)
   })

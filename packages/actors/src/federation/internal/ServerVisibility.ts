@@ -64,7 +64,7 @@ export const makeServerVisibility = Effect.gen(function* () {
     versions: ReadonlyMap<RoomId, RoomVersion>
   ) {
     const hidden = new Set<string>()
-    for (const [roomNid, of] of Map.groupBy(given, (each) => each.roomNid)) {
+    for (const [roomNid, of] of Map.groupBy(given, (storedEvent) => storedEvent.roomNid)) {
       for (const id of yield* hiddenIn(origin, roomNid, of)) hidden.add(id)
     }
     return given.map(({ event }) =>

@@ -49,7 +49,7 @@ export const readDirectory = ({ room_id, servers }: JsonObject): DirectoryAnswer
   isRoomId(room_id) && Array.isArray(servers)
     ? {
         room_id,
-        servers: servers.filter((each): each is ServerName => typeof each === "string" && isServerName(each))
+        servers: servers.filter((server): server is ServerName => typeof server === "string" && isServerName(server))
       }
     : undefined
 

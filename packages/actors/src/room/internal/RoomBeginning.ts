@@ -95,7 +95,7 @@ export const makeRoomBeginning = (writer: RoomWriter, { storeOutliers }: RoomInt
     const durable = yield* withNids(1, () => {
       room.ref = before
       room.changeCurrent(step, [{ key: joinKey, entry: { nid, event } }], nid, nextChain)
-      const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((each) => each !== undefined)
+      const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((entry) => entry !== undefined)
       room.log(step, { nid, event, status: EventStatus.timeline, before, after: room.ref }, { authNids })
       room.extremities = [room.extremityOf(join, room.ref)]
       room.branches.clear()

@@ -116,8 +116,8 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
         error: "An alias is removed by its creator, by those who may set the room's state, or by an administrator"
       })
     }
-    const remaining = (yield* directory.aliasesOf(roomId)).filter((each) => each !== alias)
-    const content = { aliases: remaining.filter((each) => serverNameOf(each) === serverName) }
+    const remaining = (yield* directory.aliasesOf(roomId)).filter((entry) => entry !== alias)
+    const content = { aliases: remaining.filter((entry) => serverNameOf(entry) === serverName) }
     const said = requests.propose(session, roomId, { type: "m.room.aliases", stateKey: serverName, content }, {})
     yield* isFree ? Effect.ignore(said) : said
     yield* directory.remove(alias)

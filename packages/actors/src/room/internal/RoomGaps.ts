@@ -66,9 +66,9 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
         (id) => Effect.option(remote.event(origin, room.version, room.roomId, id)),
         { concurrency: 4 }
       )
-      const received = answers.flatMap((each) => (each._tag === "Some" ? [each.value] : []))
-      for (const each of received) fetched.set(each.event_id, each)
-      wanted = received.flatMap((each) => each.auth_events)
+      const received = answers.flatMap((answer) => (answer._tag === "Some" ? [answer.value] : []))
+      for (const event of received) fetched.set(event.event_id, event)
+      wanted = received.flatMap((event) => event.auth_events)
     }
   })
 
@@ -96,7 +96,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
           origin,
           version,
           roomId,
-          room.extremities.slice(0, 20).map((each) => each.event_id),
+          room.extremities.slice(0, 20).map((extremity) => extremity.event_id),
           followers.slice(0, 20).map((event) => event.event_id),
           eventsPerRound
         ),
@@ -109,7 +109,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
             Effect.forEach(missing, (id) => Effect.option(remote.event(origin, version, roomId, id)), {
               concurrency: fewMissing
             }),
-            (found) => found.flatMap((each) => (each._tag === "Some" ? [each.value] : []))
+            (found) => found.flatMap((entry) => (entry._tag === "Some" ? [entry.value] : []))
           )
         : Effect.orElseSucceed(
             remote.backfill(

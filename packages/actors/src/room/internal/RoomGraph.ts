@@ -168,15 +168,15 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   const toldOf = Effect.fnUntraced(function* (room: RoomState, target: Event) {
     if (target.state_key === undefined) return []
     const [stored] = yield* events.byIds([target.event_id])
-    const inLine = [...room.recent.values()].filter((each) => each.event.replaces_state === target.event_id)
+    const inLine = [...room.recent.values()].filter((knownEvent) => knownEvent.event.replaces_state === target.event_id)
     const replacements = [
       ...(stored === undefined ? [] : yield* events.replacementsOf(stored)),
-      ...inLine.map((each) => each.event)
+      ...inLine.map((knownEvent) => knownEvent.event)
     ]
     const prev_content = room.version.redact(target).content
     return replacements
-      .filter((each) => each.unsigned?.prev_content !== undefined)
-      .map((each): Event => ({ ...each, unsigned: { ...each.unsigned, prev_content } }))
+      .filter((replacement) => replacement.unsigned?.prev_content !== undefined)
+      .map((replacement): Event => ({ ...replacement, unsigned: { ...replacement.unsigned, prev_content } }))
   })
 
   /** What a redaction strips, and what strips the event because its redaction came first. */
@@ -230,7 +230,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const lookup = yield* lookupIn(room, event, before)
     // A chain that cannot be continued is followed by one that holds all of the state.
     if (event.state_key !== undefined || before.changes.size > 0) yield* ensure(room, [before.ref])
-    const bodies = authEvents.map((each) => each.event)
+    const bodies = authEvents.map((authEvent) => authEvent.event)
     const refusal =
       room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, around)) ??
       room.version.authorise(event, lookup)
@@ -250,7 +250,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
             : EventStatus.timeline
     const isTaken = status === EventStatus.timeline
     const followed = new Set(event.prev_events)
-    const others = room.extremities.filter((each) => !followed.has(each.event_id))
+    const others = room.extremities.filter((extremity) => !followed.has(extremity.event_id))
     const changes = isTaken ? yield* currentChanges(room, event, before, others) : []
     const planned: Plan = {
       generation,
@@ -292,7 +292,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (planned.status === EventStatus.timeline) {
       room.extremities = [...planned.others, room.extremityOf(event, after)]
       if (planned.others.length === 0) room.branches.clear()
-      else room.branches.retain([room.ref!, ...room.extremities.map((each) => each.after)])
+      else room.branches.retain([room.ref!, ...room.extremities.map((extremity) => extremity.after)])
     }
     room.sendTo(step, nid, relayTo(room))
     for (const redacted of planned.redactions) room.applyRedaction(redacted)
@@ -363,7 +363,9 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       deciding.filter((key) => room.valueAt(ref, key)?.id === room.currentValue(key)?.id).length
     const states = new Map(room.extremities.map(({ after }) => [nameOf(after), agreement(after)]))
     const byDepth = [...room.extremities].sort((a, b) => b.depth - a.depth)
-    const firsts = new Set(new Map(byDepth.toReversed().map((each) => [nameOf(each.after), each])).values())
+    const firsts = new Set(
+      new Map(byDepth.toReversed().map((extremity) => [nameOf(extremity.after), extremity])).values()
+    )
     return byDepth.sort(
       (a, b) =>
         Number(firsts.has(b)) - Number(firsts.has(a)) || states.get(nameOf(b.after))! - states.get(nameOf(a.after))!

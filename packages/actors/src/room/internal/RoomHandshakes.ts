@@ -151,7 +151,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
 
   const candidatesFrom = (servers: ReadonlyArray<ServerName>) =>
     [...new Set([...servers, serverPartOf(roomId)])]
-      .filter((each): each is ServerName => each !== undefined && each !== serverName)
+      .filter((entry): entry is ServerName => entry !== undefined && entry !== serverName)
       .slice(0, maxCandidates)
 
   const refusalOf = (failure: RemoteFailure): MatrixError =>

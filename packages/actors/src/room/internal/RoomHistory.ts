@@ -45,7 +45,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
   const backfill = (limit: number): Effect.Effect<boolean, Failure> =>
     Effect.gen(function* () {
       const room = yield* loadOurs
-      const servers = [...room.servers.keys()].filter((each) => each !== serverName).slice(0, maxServers)
+      const servers = [...room.servers.keys()].filter((key) => key !== serverName).slice(0, maxServers)
       const ends = yield* endsOfHistory(room)
       for (const from of ends.length > 1 ? [ends, ends.slice(0, 1)] : [ends]) {
         for (const server of servers) {
@@ -136,7 +136,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const own = known.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return false
     const authEvents = event.auth_events.flatMap((id) => known.get(id) ?? [])
-    const bodies = authEvents.map((each) => each.event)
+    const bodies = authEvents.map((authEvent) => authEvent.event)
     const isAllowed = room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, known)) === undefined
     // History authorises what follows it.
     if (isAllowed) known.set(event.event_id, own ?? outlier(event, Number.NaN))

@@ -559,7 +559,7 @@ export class RoomState {
       ...visibilityIn(this.lookup)
     }
     return {
-      forwardExtremities: this.extremities.map((each) => each.event_id),
+      forwardExtremities: this.extremities.map((extremity) => extremity.event_id),
       currentState: this.ref ?? null,
       ...this.described,
       joinedMembers: this.joinedMembers,

@@ -61,7 +61,9 @@ export const makeRoomWriter = Effect.gen(function* () {
   const addReferenceHashes = Effect.fnUntraced(function* (room: RoomState) {
     const stored = yield* events.byIds(room.extremities.map(({ event_id }) => event_id))
     const byId = new Map(stored.map(({ event }) => [event.event_id, event]))
-    room.extremities = room.extremities.map((each) => room.extremityOf(byId.get(each.event_id)!, each.after))
+    room.extremities = room.extremities.map((extremity) =>
+      room.extremityOf(byId.get(extremity.event_id)!, extremity.after)
+    )
   })
 
   const open = Effect.gen(function* () {

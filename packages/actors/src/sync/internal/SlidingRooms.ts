@@ -253,7 +253,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     const found = new Map<number, RoomState>()
     for (const reading of readings) {
       const { roomNid } = reading
-      const anywhere = byType.find((each) => each.reading === reading && each.anywhere)
+      const anywhere = byType.find((entry) => entry.reading === reading && entry.anywhere)
       const rest = anywhere === undefined ? [] : yield* readAnywhere(reading, anywhere.ref)
       const all = new Map<EventId, Event>()
       for (const event of changes.get(roomNid) ?? []) all.set(event.event_id, event)
@@ -348,13 +348,13 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       (yield* store.memberships(userId, upTo, since, nids)).map((at) => [at.roomNid, at] as const)
     )
     const readings: Array<Reading> = []
-    for (const each of shown) {
-      const at = memberships.get(each.room.roomNid)
+    for (const shownRoom of shown) {
+      const at = memberships.get(shownRoom.room.roomNid)
       if (at === undefined) continue
       if (at.membership === "invite" || at.membership === "knock") {
-        const stripped = yield* strippedRoom(userId, each, at)
+        const stripped = yield* strippedRoom(userId, shownRoom, at)
         if (stripped !== undefined) answers.set(at.roomNid, { roomId: at.roomId, answer: stripped })
-      } else readings.push(toReading(each, at, since, upTo))
+      } else readings.push(toReading(shownRoom, at, since, upTo))
     }
     const joined = readings.filter(({ at }) => at.membership === "join")
     const timelines = yield* readTimelines(userId, readings)

@@ -89,7 +89,7 @@ const addTo = ({ main, threads }: CountedTo, event: Event, userId: UserId): Pick
 const unreadOf = ({ main, threads }: CountedTo, byThread: boolean): UnreadOfRoom => {
   if (byThread) return { unread_notifications: main, unread_thread_notifications: threads }
   const all = Object.values(threads).reduce(
-    (sum, each) => plus(sum, each.notification_count, each.highlight_count),
+    (sum, thread) => plus(sum, thread.notification_count, thread.highlight_count),
     main
   )
   return { unread_notifications: all }

@@ -18,9 +18,9 @@ type Happening = typeof happening extends fc.Arbitrary<infer A> ? A & { readonly
 
 const placed = fc.array(happening, { maxLength: 40 }).map((all) => {
   let xid = 10
-  return all.map((each, index): Happening => {
-    if (!each.sameTransaction) xid++
-    return { ...each, position: { xid, nid: index * 3 } }
+  return all.map((entry, index): Happening => {
+    if (!entry.sameTransaction) xid++
+    return { ...entry, position: { xid, nid: index * 3 } }
   })
 })
 
@@ -53,19 +53,19 @@ describe("visibleRanges", () => {
           ({ membership, position }) => membership !== undefined && comparePositions(position, upTo) <= 0
         )
         const ranges = visibleRanges(history.map(toChange), after, upTo)
-        const isIn = (each: Happening) =>
+        const isIn = (entry: Happening) =>
           ranges.filter(
             (range) =>
-              range.roomNid === each.roomNid &&
-              comparePositions(each.position, range.after) > 0 &&
-              comparePositions(each.position, range.upTo) <= 0
+              range.roomNid === entry.roomNid &&
+              comparePositions(entry.position, range.after) > 0 &&
+              comparePositions(entry.position, range.upTo) <= 0
           ).length
         const expected = new Set(
           visible(all).filter(
             ({ position }) => comparePositions(position, after) > 0 && comparePositions(position, upTo) <= 0
           )
         )
-        for (const each of all) assert.strictEqual(isIn(each), expected.has(each) ? 1 : 0)
+        for (const entry of all) assert.strictEqual(isIn(entry), expected.has(entry) ? 1 : 0)
       }),
       { numRuns: 500 }
     )

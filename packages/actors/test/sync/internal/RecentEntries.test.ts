@@ -23,7 +23,7 @@ const entry = (nid: number) =>
 describe("RecentEntries", () => {
   it("when the entries have too many bytes, every feed forgets the oldest, and its readers are sent to the store", () => {
     const recent = new RecentEntries()
-    const feeds = [1, 2].map((each) => new UserFeed(`@${each}:green.test` as UserId, beginning, beginning, 0))
+    const feeds = [1, 2].map((item) => new UserFeed(`@${item}:green.test` as UserId, beginning, beginning, 0))
     let held = 0
     for (let nid = 1; nid <= 2_000; nid++) {
       const added = entry(nid)
