@@ -8,6 +8,7 @@
  *     npm run test:interop -- --server synapse --server dendrite three   the scene of three servers, with both of them
  *     npm run test:interop -- partition                 scenes whose name has the word
  *     npm run test:interop -- --minutes 5               begins no scene after 5 minutes
+ *     npm run test:interop -- --short                   without scenes that take long
  *
  * In the scene of three servers a second Greenroom takes the place of the server that is not asked for.
  *
@@ -21,6 +22,7 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { install } from "../support/Synapse.ts"
 import { installDendrite } from "./servers/Dendrite.ts"
+import { moreScenes } from "./servers/moreScenes.ts"
 import { type Server, startDendrite, startGreenroom, startSynapse } from "./servers/Server.ts"
 import { scenes } from "./servers/scenes.ts"
 import { threeServers } from "./servers/threeServers.ts"
@@ -34,12 +36,16 @@ const { positionals, values } = parseArgs({
     founder: { type: "string", multiple: true },
     server: { type: "string", multiple: true },
     minutes: { type: "string", default: "1000" },
+    short: { type: "boolean", default: false },
     keep: { type: "boolean" }
   }
 })
 
 const versions = (values["room-version"] ?? Array.from({ length: 12 }, (_, i) => `${i + 1}`)).map(Number)
-const chosen = scenes.filter(({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)))
+const chosen = [...scenes, ...moreScenes].filter(
+  ({ isLong = false, name }) =>
+    (positionals.length === 0 || positionals.some((word) => name.includes(word))) && !(isLong && values.short)
+)
 
 const isWanted = (kind: Server["kind"]) => (values.server ?? ["synapse"]).includes(kind)
 

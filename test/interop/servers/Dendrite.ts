@@ -87,8 +87,8 @@ const configuration = ({ directory, serverName }: DendriteOptions) => {
 }
 
 /** The forward extremities of a room, as Dendrite has stored them. */
-const extremitiesIn = (file: string, room: string): ReadonlyArray<string> => {
-  const database = new DatabaseSync(file, { readOnly: true, timeout: 10_000 })
+export const extremitiesIn = (directory: string, room: string): ReadonlyArray<string> => {
+  const database = new DatabaseSync(path.join(directory, "rooms.db"), { readOnly: true, timeout: 10_000 })
   try {
     const sql = `
       SELECT event_id FROM roomserver_events WHERE event_nid IN (
@@ -102,13 +102,10 @@ const extremitiesIn = (file: string, room: string): ReadonlyArray<string> => {
   }
 }
 
-export interface Dendrite {
-  readonly extremities: (room: string) => ReadonlyArray<string>
-  readonly stop: () => Promise<void>
-}
-
 /** Starts it, and waits until it answers clients. */
-export const startDendriteProcess = async (options: DendriteOptions): Promise<Dendrite> => {
+export const startDendriteProcess = async (
+  options: DendriteOptions
+): Promise<{ readonly stop: () => Promise<void> }> => {
   const { directory, port, program, tlsPort } = options
   await mkdir(directory, { recursive: true })
   const file = (name: string) => path.join(directory, name)
@@ -143,7 +140,6 @@ export const startDendriteProcess = async (options: DendriteOptions): Promise<De
     await delay(200)
   }
   return {
-    extremities: (room) => extremitiesIn(file("rooms.db"), room),
     stop: async () => {
       process.off("exit", endWithUs)
       child.kill("SIGTERM")

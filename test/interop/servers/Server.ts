@@ -2,15 +2,17 @@
  * Home servers as processes on loopback with TLS, for scenes in which several take part: Greenroom as an operator runs it,
  * and servers that others wrote. Each is reached by the others through a link that can be cut.
  */
-import { spawn } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
+import { readFile, rm } from "node:fs/promises"
 import * as path from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
 import type { Registered } from "../../support/Synapse.ts"
 import * as Synapse from "../../support/Synapse.ts"
 import { Link } from "../synapse/Link.ts"
 import { Person } from "../synapse/Person.ts"
-import { newestRoomVersion, startDendriteProcess } from "./Dendrite.ts"
+import { extremitiesIn, newestRoomVersion, startDendriteProcess } from "./Dendrite.ts"
 
 /** A server under test. */
 export interface Server {
@@ -23,7 +25,23 @@ export interface Server {
   readonly person: (name: string) => Promise<Person>
   /** The forward extremities of a room. */
   readonly extremities: (room: string) => Promise<ReadonlyArray<string>>
+  /**
+   * Ends the server, and starts it again: with a copy of what it has made in between, with what the copy has, or with
+   * nothing, as one that is installed anew under its name.
+   */
+  readonly restart: (how: Restart) => Promise<void>
   readonly stop: () => Promise<void>
+}
+
+export type Restart = "backup" | "restore" | "anew"
+
+/** What is done to the directory of a server between its end and its start. */
+const exchange = async (directory: string, how: Restart): Promise<void> => {
+  const copy = `${directory}-backup`
+  const [from, to] = how === "backup" ? [directory, copy] : [copy, directory]
+  await rm(to, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 })
+  // PostgreSQL does not run as root: its files keep their owner.
+  if (how !== "anew") await promisify(execFile)("cp", ["-a", from, to])
 }
 
 const program = fileURLToPath(new URL("../../../apps/gateway/src/main.ts", import.meta.url))
@@ -60,15 +78,18 @@ const extremitiesBy = (url: string) => {
   }
 }
 
-/** Starts Greenroom; others reach it at `port`, its own listeners are beside. */
-export const startGreenroom = async (directory: string, port: number): Promise<Server> => {
-  const name = `localhost:${port}`
-  const link = new Link(port, port + 10)
+/** The process of a server. `kill` ends it as a power failure does. */
+interface Running {
+  readonly stop: () => Promise<void>
+  readonly kill: () => Promise<void>
+}
+
+const startGreenroomProcess = async (name: string, dataDir: string, port: number): Promise<Running> => {
   const child = spawn(
     process.execPath,
     [
       program,
-      ...["--server-name", name, "--port", `${port + 20}`, "--data-dir", path.join(directory, `greenroom-${port}`)],
+      ...["--server-name", name, "--port", `${port + 20}`, "--data-dir", dataDir],
       ...["--federation-port", `${port + 10}`, "--no-federation-verify"]
     ],
     {
@@ -91,76 +112,108 @@ export const startGreenroom = async (directory: string, port: number): Promise<S
   const endWithUs = () => child.kill("SIGKILL")
   process.once("exit", endWithUs)
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()))
-  const url = `http://127.0.0.1:${port + 20}`
-  const isUp = async () => (await fetch(`${url}/health`).catch(() => undefined))?.ok === true
+  const isUp = async () => (await fetch(`http://127.0.0.1:${port + 20}/health`).catch(() => undefined))?.ok === true
   while (!(await isUp())) {
     if (child.exitCode !== null) throw new Error(`Greenroom ended: ${output}`)
     await delay(200)
   }
+  const end = async (signal: "SIGTERM" | "SIGKILL") => {
+    process.off("exit", endWithUs)
+    child.kill(signal)
+    await ended
+  }
+  const kill = async () => {
+    const postmaster = await readFile(path.join(dataDir, "postgres", "postmaster.pid"), "utf8")
+    await end("SIGKILL")
+    process.kill(Number.parseInt(postmaster, 10), "SIGKILL")
+  }
+  return { stop: () => end("SIGTERM"), kill }
+}
+
+/** A server at `port` whose process runs behind a link, and can be ended and started again. */
+const behindLink = async (
+  directory: string,
+  port: number,
+  start: () => Promise<Running>
+): Promise<Pick<Server, "link" | "restart" | "stop">> => {
+  const link = new Link(port, port + 10)
+  let running = await start()
   await link.up()
+  return {
+    link,
+    restart: async (how) => {
+      await link.down()
+      await (how === "backup" ? running.stop() : running.kill())
+      await exchange(directory, how)
+      running = await start()
+      await link.up()
+    },
+    stop: async () => {
+      await link.down()
+      await running.stop()
+    }
+  }
+}
+
+/** Starts Greenroom; others reach it at `port`, its own listeners are beside. */
+export const startGreenroom = async (directory: string, port: number): Promise<Server> => {
+  const name = `localhost:${port}`
+  const url = `http://127.0.0.1:${port + 20}`
+  const dataDir = path.join(directory, `greenroom-${port}`)
   return {
     kind: "greenroom",
     name,
-    link,
+    ...(await behindLink(dataDir, port, () => startGreenroomProcess(name, dataDir, port))),
     person: async (localpart) => new Person(url, await registerAt(url, localpart)),
-    extremities: extremitiesBy(url),
-    stop: async () => {
-      process.off("exit", endWithUs)
-      await link.down()
-      child.kill("SIGTERM")
-      await ended
-    }
+    extremities: extremitiesBy(url)
   }
 }
 
 /** Starts Synapse from PyPI; others reach it at `port`. */
 export const startSynapse = async (python: string, directory: string, port: number): Promise<Server> => {
-  const link = new Link(port, port + 10)
-  const synapse = await Synapse.start({
-    python,
-    directory: path.join(directory, `synapse-${port}`),
-    serverName: `localhost:${port}`,
-    port: port + 20,
-    tlsPort: port + 10,
-    settings: { allow_public_rooms_over_federation: true, enable_search: false }
-  })
-  await link.up()
+  const url = `http://127.0.0.1:${port + 20}`
+  const serverName = `localhost:${port}`
+  const own = path.join(directory, `synapse-${port}`)
+  const start = async (): Promise<Running> => {
+    const synapse = await Synapse.start({
+      python,
+      directory: own,
+      serverName,
+      port: port + 20,
+      tlsPort: port + 10,
+      settings: {
+        allow_public_rooms_over_federation: true,
+        room_list_publication_rules: [{ action: "allow" }],
+        enable_search: false
+      }
+    })
+    return { stop: synapse.stop, kill: synapse.stop }
+  }
   return {
     kind: "synapse",
-    name: synapse.serverName,
-    link,
-    person: async (localpart) => new Person(synapse.url, await synapse.register(localpart, password)),
-    extremities: extremitiesBy(synapse.url),
-    stop: async () => {
-      await link.down()
-      await synapse.stop()
-    }
+    name: serverName,
+    ...(await behindLink(own, port, start)),
+    person: async (localpart) => new Person(url, await Synapse.registerAt(url)(localpart, password)),
+    extremities: extremitiesBy(url)
   }
 }
 
 /** Starts Dendrite; others reach it at `port`. */
 export const startDendrite = async (program: string, directory: string, port: number): Promise<Server> => {
-  const link = new Link(port, port + 10)
   const name = `localhost:${port}`
-  const dendrite = await startDendriteProcess({
-    program,
-    directory: path.join(directory, `dendrite-${port}`),
-    serverName: name,
-    port: port + 20,
-    tlsPort: port + 10
-  })
+  const own = path.join(directory, `dendrite-${port}`)
+  const options = { program, directory: own, serverName: name, port: port + 20, tlsPort: port + 10 }
   const url = `http://127.0.0.1:${port + 20}`
-  await link.up()
+  const start = async (): Promise<Running> => {
+    const { stop } = await startDendriteProcess(options)
+    return { stop, kill: stop }
+  }
   return {
     kind: "dendrite",
     name,
-    link,
+    ...(await behindLink(own, port, start)),
     newestRoomVersion,
     person: async (localpart) => new Person(url, await registerAt(url, localpart)),
-    extremities: async (room) => dendrite.extremities(room),
-    stop: async () => {
-      await link.down()
-      await dendrite.stop()
-    }
+    extremities: async (room) => extremitiesIn(own, room)
   }
 }

@@ -23,6 +23,8 @@ export interface Scene {
   readonly name: string
   /** The first room version in which it is possible. */
   readonly since?: number
+  /** It takes long: left out with `--short`. */
+  readonly isLong?: boolean
   readonly run: (stage: Stage) => Promise<void>
 }
 
@@ -69,18 +71,18 @@ const isInvited = (person: Person, room: string) =>
   })
 
 /** Each says something, and both have both. */
-const talk = async (room: string, a: Person, b: Person): Promise<void> => {
+export const talk = async (room: string, a: Person, b: Person): Promise<void> => {
   const fromA = await a.say(room, `from ${a.id}`)
   await until(`${b.id} gets what ${a.id} says`, () => b.has(room, fromA))
   const fromB = await b.say(room, `from ${b.id}`)
   await until(`${a.id} gets what ${b.id} says`, () => a.has(room, fromB))
 }
 
-const create = ({ alice, version }: Stage, options: object = {}): Promise<string> =>
+export const create = ({ alice, version }: Stage, options: object = {}): Promise<string> =>
   alice.createRoom({ preset: "public_chat", room_version: `${version}`, ...options })
 
 /** A public room that both have joined. */
-const shared = async (stage: Stage, options: object = {}): Promise<string> => {
+export const shared = async (stage: Stage, options: object = {}): Promise<string> => {
   const room = await create(stage, options)
   await stage.bob.join(room, stage.founder.name)
   await sees(stage.alice, room, stage.bob, "join")
@@ -96,7 +98,7 @@ export const idsOf = async (person: Person, room: string): Promise<ReadonlyMap<s
   )
 
 /** Both sides have the same state. */
-const agree = async (room: string, a: Person, b: Person): Promise<void> => {
+export const agree = async (room: string, a: Person, b: Person): Promise<void> => {
   let differing = ""
   await until(`both have the same state`, async () => {
     const [ofA, ofB] = await Promise.all([idsOf(a, room), idsOf(b, room)])
@@ -108,7 +110,7 @@ const agree = async (room: string, a: Person, b: Person): Promise<void> => {
   })
 }
 
-const messagesOf = async (person: Person, room: string): Promise<ReadonlyArray<string>> => {
+export const messagesOf = async (person: Person, room: string): Promise<ReadonlyArray<string>> => {
   const found: Array<string> = []
   let from = ""
   for (let page = 0; page < 100; page++) {

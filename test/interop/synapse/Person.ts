@@ -2,9 +2,10 @@
  * A user of a server as a client of today's API: short methods for what a scene needs.
  */
 
-import { randomUUID } from "node:crypto"
+import { randomBytes, randomUUID } from "node:crypto"
 import type { Body } from "../../support/Curl.ts"
 import type { Registered } from "../../support/Synapse.ts"
+import { privateKey, publicKey, signature, unpadded } from "./SignedJson.ts"
 
 export type Json = { readonly [key: string]: unknown }
 
@@ -12,12 +13,15 @@ const path = (...parts: ReadonlyArray<string>) => parts.map(encodeURIComponent).
 
 export class Person {
   readonly id: string
-  private readonly url: string
+  /** For a client library that takes the session over. */
+  readonly session: Registered
+  readonly url: string
   private readonly token: string
 
   constructor(url: string, registered: Registered) {
     this.url = url
     this.id = registered.user_id
+    this.session = registered
     this.token = registered.access_token
   }
 
@@ -30,6 +34,31 @@ export class Person {
     const text = await response.text()
     if (!response.ok) throw new Error(`${this.id} ${method} ${endpoint}: ${response.status} ${text}`)
     return JSON.parse(text)
+  }
+
+  /** A request with any path and body. */
+  readonly raw = async (method: string, target: string, body?: Buffer, type?: string): Promise<Response> => {
+    const response = await fetch(this.url + target, {
+      method,
+      headers: { Authorization: `Bearer ${this.token}`, ...(type === undefined ? {} : { "Content-Type": type }) },
+      ...(body === undefined ? {} : { body: new Uint8Array(body) })
+    })
+    if (!response.ok) throw new Error(`${this.id} ${method} ${target}: ${response.status} ${await response.text()}`)
+    return response
+  }
+
+  /** Uploads keys of the device, which nobody can use: others hear that the device has some. */
+  readonly uploadKeys = async (): Promise<void> => {
+    const { device_id, user_id } = this.session
+    const key = privateKey(randomBytes(32))
+    const device_keys = {
+      user_id,
+      device_id,
+      algorithms: ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"],
+      keys: { [`curve25519:${device_id}`]: unpadded(randomBytes(32)), [`ed25519:${device_id}`]: publicKey(key) }
+    }
+    const signatures = { [user_id]: { [`ed25519:${device_id}`]: signature(device_keys, key) } }
+    await this.call("POST", "keys/upload", { device_keys: { ...device_keys, signatures } })
   }
 
   readonly createRoom = async (options: Json): Promise<string> =>

@@ -1,0 +1,18 @@
+/** matrix-js-sdk with its cryptography on both sides, as a program of its own, since its packages are those of `test/clients`. */
+import { execFile } from "node:child_process"
+import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
+import { installJavaScriptClients } from "../../clients/Flow.ts"
+import type { Stage } from "./scenes.ts"
+
+const program = fileURLToPath(new URL("../../clients/flows/matrix-js-sdk-between-servers.mjs", import.meta.url))
+
+/** Alice and Bob talk in an encrypted room, each on their server, until each can read the other. */
+export const encryptedMessages = async ({ alice, bob, founder, version }: Stage): Promise<void> => {
+  await installJavaScriptClients()
+  const people = [alice, bob].map(({ session, url }) => ({ ...session, url }))
+  const input = JSON.stringify({ people, via: founder.name, version: `${version}` })
+  await promisify(execFile)(process.execPath, [program, input], { timeout: 90_000 }).catch((error) => {
+    throw new Error(`${error.stdout}${error.stderr}`.trim().slice(-1_000) || String(error))
+  })
+}

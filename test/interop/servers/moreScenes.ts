@@ -1,0 +1,179 @@
+/**
+ * What does not depend on the version of a room, or takes long: media, messages to devices, encrypted messages, spaces, the room
+ * directory, a long history, and a server that comes back with an older backup or with nothing. Run in the newest version alone.
+ */
+import { randomBytes, randomUUID } from "node:crypto"
+import type { Body } from "../../support/Curl.ts"
+import type { Person } from "../synapse/Person.ts"
+import { encryptedMessages } from "./encryption.ts"
+import { agree, create, messagesOf, type Scene, sees, shared, talk, until } from "./scenes.ts"
+
+const encode = encodeURIComponent
+
+/** Uploads bytes; gives the MXC URI. */
+const upload = async (person: Person, bytes: Buffer): Promise<string> => {
+  const response = await person.raw("POST", "/_matrix/media/v3/upload?filename=picture", bytes, "text/plain")
+  return ((await response.json()) as { readonly content_uri: string }).content_uri
+}
+
+const download = async (person: Person, uri: string): Promise<Buffer> => {
+  const path = `/_matrix/client/v1/media/download/${uri.slice("mxc://".length)}`
+  return Buffer.from(await (await person.raw("GET", path)).arrayBuffer())
+}
+
+const newest = 12
+
+/** Follows what is sent to the person's device. */
+const inbox = async (person: Person) => {
+  let since = (await person.call("GET", "sync?timeout=0")).next_batch as string
+  const events: Array<Body> = []
+  const changed: Array<string> = []
+  const look = async () => {
+    const answer = await person.call("GET", `sync?timeout=0&since=${encode(since)}`)
+    since = answer.next_batch
+    events.push(...(answer.to_device?.events ?? []))
+    changed.push(...(answer.device_lists?.changed ?? []))
+  }
+  return {
+    received: (type: string, body: string) =>
+      until(`${person.id} gets a ${type}`, async () => {
+        await look()
+        return events.some((event) => event.type === type && event.content.body === body)
+      }),
+    sawChange: (of: Person) =>
+      until(`${person.id} hears of changed devices of ${of.id}`, async () => {
+        await look()
+        return changed.includes(of.id)
+      })
+  }
+}
+
+const sendToDevices = (from: Person, to: Person, body: string) =>
+  from.call("PUT", `sendToDevice/org.greenroom.test/${randomUUID()}`, { messages: { [to.id]: { "*": { body } } } })
+
+const deviceNames = async (viewer: Person, whom: Person): Promise<ReadonlyArray<string | undefined>> => {
+  const { device_keys } = await viewer.call("POST", "keys/query", { device_keys: { [whom.id]: [] } })
+  const devices = Object.values((device_keys?.[whom.id] ?? {}) as Record<string, Body>)
+  return devices.map((each) => each.unsigned?.device_display_name)
+}
+
+export const moreScenes: ReadonlyArray<Scene> = [
+  {
+    name: "media",
+    since: newest,
+    run: async ({ alice, bob }) => {
+      for (const [owner, other] of [
+        [alice, bob],
+        [bob, alice]
+      ] as const) {
+        const bytes = randomBytes(300_000)
+        const uri = await upload(owner, bytes)
+        if (!(await download(other, uri)).equals(bytes)) throw new Error(`${other.id} gets other bytes`)
+      }
+    }
+  },
+  {
+    name: "messages to devices, device lists",
+    since: newest,
+    run: async (stage) => {
+      const { alice, bob } = stage
+      await shared(stage)
+      const [ofAlice, ofBob] = [await inbox(alice), await inbox(bob)]
+      for (let i = 0; i < 3; i++) {
+        await sendToDevices(alice, bob, `to bob ${i}`)
+        await sendToDevices(bob, alice, `to alice ${i}`)
+      }
+      await ofBob.received("org.greenroom.test", "to bob 2")
+      await ofAlice.received("org.greenroom.test", "to alice 2")
+      await alice.uploadKeys()
+      await ofBob.sawChange(alice)
+      await bob.uploadKeys()
+      await ofAlice.sawChange(bob)
+      for (const [viewer, whom] of [
+        [alice, bob],
+        [bob, alice]
+      ] as const) {
+        await until("the device is found", async () => (await deviceNames(viewer, whom)).length === 1)
+      }
+    }
+  },
+  { name: "encrypted messages", since: newest, run: encryptedMessages },
+  {
+    name: "public rooms and spaces",
+    since: newest,
+    run: async (stage) => {
+      const { alice, bob, founder, tag, version } = stage
+      const options = { preset: "public_chat", visibility: "public", room_version: `${version}` }
+      const room = await alice.createRoom({ ...options, name: `Tea ${tag}` })
+      const space = await alice.createRoom({ ...options, name: `Space ${tag}`, creation_content: { type: "m.space" } })
+      await alice.set(space, "m.space.child", { via: [founder.name] }, room)
+      await until("the room is listed", async () => {
+        const { chunk } = await bob.call("POST", `publicRooms?server=${encode(founder.name)}`, {
+          filter: { generic_search_term: `Tea ${tag}` }
+        })
+        return chunk.some(({ room_id }: Body) => room_id === room)
+      })
+      await bob.join(space, founder.name)
+      const { rooms } = (await (
+        await bob.raw("GET", `/_matrix/client/v1/rooms/${encode(space)}/hierarchy`)
+      ).json()) as Body
+      const found = rooms.map(({ room_id }: Body) => room_id)
+      if (!found.includes(space) || !found.includes(room)) throw new Error(`The space shows ${found}`)
+    }
+  },
+  {
+    name: "a thousand messages back-filled",
+    since: newest,
+    isLong: true,
+    run: async (stage) => {
+      const { alice, bob, founder } = stage
+      const room = await create(stage)
+      const said = Array.from({ length: 1_000 }, (_, i) => `message ${i}`)
+      for (const text of said) await alice.say(room, text)
+      await bob.join(room, founder.name)
+      await until("all is back-filled", async () => {
+        const found = await messagesOf(bob, room)
+        return JSON.stringify(found) === JSON.stringify(said)
+      })
+    }
+  },
+  {
+    name: "a server that is restored from an older backup",
+    since: newest,
+    isLong: true,
+    run: async (stage) => {
+      const { alice, bob, other } = stage
+      const room = await shared(stage)
+      await talk(room, alice, bob)
+      await other.restart("backup")
+      const [fromAlice, fromBob] = [await alice.say(room, "after the backup"), await bob.say(room, "of bob")]
+      await until("both arrive", async () => (await bob.has(room, fromAlice)) && (await alice.has(room, fromBob)))
+      await alice.set(room, "m.room.topic", { topic: "after the backup" })
+      await other.restart("restore")
+      await until("what came after the backup is found again", async () => {
+        await alice.say(room, "is anybody there?")
+        return (await bob.has(room, fromAlice)) && (await bob.has(room, fromBob))
+      })
+      await talk(room, alice, bob)
+      await agree(room, alice, bob)
+    }
+  },
+  {
+    name: "a server that is installed anew under its name",
+    since: newest,
+    isLong: true,
+    run: async (stage) => {
+      const { alice, founder, other, tag } = stage
+      const room = await shared(stage)
+      await other.restart("anew")
+      const bob = await other.person(`bob${tag}`)
+      await until("bob is in the room again", async () => {
+        await bob.join(room, founder.name)
+        return true
+      })
+      await sees(alice, room, bob, "join")
+      await talk(room, alice, bob)
+      await agree(room, alice, bob)
+    }
+  }
+]
