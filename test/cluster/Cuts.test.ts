@@ -4,26 +4,17 @@
  */
 import { assert, layer } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { roomOf, type Scene } from "../support/Scene.ts"
 import { start } from "./support/Cluster.ts"
 import * as Namespaces from "./support/Namespaces.ts"
 import { begin, movedShards, mustHaveNoFork, untilHealthy } from "./support/Workload.ts"
 
-/** The URL of the database by TCP, at the address of the bridge. */
-const overNetwork = Effect.fnUntraced(function* (url: Redacted.Redacted) {
-  const { pathname, searchParams } = new URL(Redacted.value(url).replace("postgresql://", "postgresql://localhost"))
-  const socketPath = `${searchParams.get("host")}/.s.PGSQL.${searchParams.get("port")}`
-  const port = yield* Namespaces.passOn(Namespaces.databaseAddress, socketPath)
-  const user = searchParams.get("user")
-  return Redacted.make(`postgresql://${user}@${Namespaces.databaseAddress}:${port}${pathname}`)
-})
-
 const makeWorld = Effect.gen(function* () {
   const databaseUrl = yield* TestDatabase.emptyUrl
   const namespaces = yield* Namespaces.make(3)
   const { nodes } = yield* start(3, {
-    databaseUrl: yield* overNetwork(databaseUrl),
+    databaseUrl: yield* Namespaces.overNetwork(databaseUrl),
     nodeOptions: (node) => {
       const { address, runBy } = namespaces[node]!
       return { runBy, environment: { GREENROOM_HOST: address, GREENROOM_CLUSTER_HOST: address } }

@@ -17,13 +17,14 @@ const accepts = (port: number) =>
     socket.once("error", () => resolve(false))
   })
 
-/** Listens on `port` until the scope closes. Returns the URL. */
-export const start = Effect.fnUntraced(function* (port: number, nodes: ReadonlyArray<number>) {
+/** Listens on `port` until the scope closes. `nodes`: ports on loopback, or addresses with a port. Returns the URL. */
+export const start = Effect.fnUntraced(function* (port: number, nodes: ReadonlyArray<number | string>) {
   const directory = yield* GatewayProcess.temporaryDirectory
   const file = path.join(directory, "nginx.conf")
   yield* Effect.promise(async () => {
     const text = nodes.reduce(
-      (text, node, index) => text.replace(`NODE${index + 1}`, `${node}`),
+      (text, node, index) =>
+        text.replace(`127.0.0.1:NODE${index + 1}`, typeof node === "number" ? `127.0.0.1:${node}` : node),
       await fs.readFile(template, "utf8")
     )
     await fs.writeFile(file, text.replaceAll("DIRECTORY", directory).replace("LISTEN", `${port}`))

@@ -5,7 +5,7 @@
 import { execFile, execFileSync } from "node:child_process"
 import * as net from "node:net"
 import { promisify } from "node:util"
-import { Effect } from "effect"
+import { Effect, Redacted } from "effect"
 
 const run = (...args: ReadonlyArray<string>) => Effect.promise(() => promisify(execFile)("ip", args))
 
@@ -85,3 +85,12 @@ export const passOn = (address: string, socketPath: string) =>
     }),
     (server) => Effect.sync(() => server.close())
   ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
+
+/** The URL of the database by TCP, at `databaseAddress`. */
+export const overNetwork = Effect.fnUntraced(function* (url: Redacted.Redacted) {
+  const { pathname, searchParams } = new URL(Redacted.value(url).replace("postgresql://", "postgresql://localhost"))
+  const socketPath = `${searchParams.get("host")}/.s.PGSQL.${searchParams.get("port")}`
+  const port = yield* passOn(databaseAddress, socketPath)
+  const user = searchParams.get("user")
+  return Redacted.make(`postgresql://${user}@${databaseAddress}:${port}${pathname}`)
+})

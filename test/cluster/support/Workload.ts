@@ -5,11 +5,12 @@
 
 import { PgConnection } from "@effect/sql-pg"
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, type Redacted, Schedule } from "effect"
+import { type Duration, Effect, Exit, Fiber, type Redacted, Schedule } from "effect"
 import type { Body } from "../../support/Curl.ts"
 import { type Person, type Scene, succeeded } from "../../support/Scene.ts"
 import { at } from "./Cluster.ts"
-import { type Message, violations } from "./History.ts"
+import { type History, type Message, violations } from "./History.ts"
+import { followBySocket } from "./SocketFollower.ts"
 
 const lastWord = "That is all"
 
@@ -29,8 +30,13 @@ export const persistently = (ask: () => ReturnType<Person["ask"]>): ReturnType<P
         )
   )
 
-const toMessage = (event: Body): ReadonlyArray<Message> =>
-  event.type === "m.room.message" ? [{ eventId: event.event_id, text: event.content.body }] : []
+/** The messages of a room; those of /sync do not name it. */
+const toMessages = (room: string, events: ReadonlyArray<Body>): ReadonlyArray<Message> =>
+  events.flatMap((event) =>
+    event.type === "m.room.message" && (event.room_id ?? room) === room
+      ? [{ eventId: event.event_id, text: event.content.body }]
+      : []
+  )
 
 export interface Workload {
   /** Texts of messages, with the event ID that the sender was given. */
@@ -38,7 +44,7 @@ export interface Workload {
   /** Returns after so many more messages were acknowledged. */
   readonly more: (count: number) => Effect.Effect<void>
   /** Ends it, and checks what clients got. */
-  readonly finish: Effect.Effect<void>
+  readonly finish: Effect.Effect<History>
 }
 
 export interface WorkloadOptions {
@@ -51,11 +57,16 @@ export interface WorkloadOptions {
   readonly senders?: number
   /** Members of the room at another home server: they get what the others get. */
   readonly elsewhere?: ReadonlyArray<Person>
+  /** Who follow by `/sync`, and by a socket. */
+  readonly syncing?: ReadonlyArray<Person>
+  readonly onSockets?: ReadonlyArray<Person>
+  /** How long a sender waits between two messages (default: 20 ms). */
+  readonly pause?: Duration.Input
 }
 
 /** Begins to send and to follow. */
 export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
-  const { elsewhere = [], entries, followers, room, sender, senders = 3 } = options
+  const { elsewhere = [], entries, followers, onSockets = [], pause = "20 millis", room, sender, senders = 3 } = options
   const path = `/rooms/${encodeURIComponent(room)}`
   const acknowledged = new Map<string, string>()
   const waiting = new Set<{ readonly count: number; readonly resume: () => void }>()
@@ -99,7 +110,7 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
   const send = (number: number) =>
     Effect.gen(function* () {
       for (let i = 0; !isOver; i++) {
-        yield* Effect.delay(i % 8 === 7 ? sayOnce(`${number}.${i} once`) : say(`${number}.${i}`), "20 millis")
+        yield* Effect.delay(i % 8 === 7 ? sayOnce(`${number}.${i} once`) : say(`${number}.${i}`), pause)
       }
     })
 
@@ -107,10 +118,27 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
     const got: Array<Message> = []
     for (let since = from; got.at(-1)?.text !== lastWord; ) {
       const { body } = succeeded(yield* ask(`/events?from=${since}&timeout=5000`))
-      got.push(...body.chunk.flatMap(toMessage))
+      got.push(...toMessages(room, body.chunk))
       since = body.end
     }
     return got
+  })
+  const filter = encodeURIComponent(JSON.stringify({ room: { timeline: { limit: 1_000 } } }))
+  const followBySync = Effect.fnUntraced(function* (person: Person) {
+    const sync = (query: string) =>
+      Effect.map(anywhere(person, "GET", `//_matrix/client/v3/sync?filter=${filter}&${query}`), succeeded)
+    const got: Array<Message> = []
+    let since: string = (yield* sync("timeout=0")).body.next_batch
+    return yield* Effect.forkScoped(
+      Effect.gen(function* () {
+        while (got.at(-1)?.text !== lastWord) {
+          const { body } = yield* sync(`since=${since}&timeout=5000`)
+          got.push(...toMessages(room, body.rooms?.join?.[room]?.timeline.events ?? []))
+          since = body.next_batch
+        }
+        return got
+      })
+    )
   })
   const everywhere = (person: Person) => (path: string) => anywhere(person, "GET", path)
   const there = (person: Person) => (path: string) => persistently(() => person.ask("GET", path))
@@ -124,6 +152,18 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
       return yield* Effect.forkScoped(follow(there(person), body.end))
     })
   )
+  const syncing = yield* Effect.forEach(options.syncing ?? [], followBySync)
+  const sockets = yield* Effect.forEach(onSockets, ({ token }) =>
+    Effect.forkScoped(
+      followBySocket({
+        url: () => entries()[turn++ % entries().length]!.gateway.url,
+        token,
+        from: end,
+        read: (events) => toMessages(room, events),
+        isLast: ({ text }) => text === lastWord
+      })
+    )
+  )
   const sending = yield* Effect.forEach(
     Array.from({ length: senders }, (_, i) => i),
     (i) => Effect.forkScoped(send(i))
@@ -133,15 +173,19 @@ export const begin = Effect.fnUntraced(function* (options: WorkloadOptions) {
     isOver = true
     for (const fiber of sending) yield* Fiber.join(fiber)
     yield* say(lastWord)
-    const got = yield* Effect.forEach([...following, ...followingElsewhere], (fiber) => Fiber.join(fiber))
+    const got = yield* Effect.forEach([...following, ...followingElsewhere, ...syncing, ...sockets], (fiber) =>
+      Fiber.join(fiber)
+    )
     const history: Array<Message> = []
     for (let from = end, more = true; more; ) {
       const { body } = succeeded(yield* anywhere(sender, "GET", `${path}/messages?from=${from}&dir=f&limit=100`))
-      history.push(...body.chunk.flatMap(toMessage))
+      history.push(...toMessages(room, body.chunk))
       more = body.chunk.length > 0
       from = body.end
     }
-    assert.deepStrictEqual(violations({ acknowledged, room: history, followers: got }), [])
+    const found: History = { acknowledged, room: history, followers: got }
+    assert.deepStrictEqual(violations(found), [])
+    return found
   })
 
   const more = (count: number) =>

@@ -1,0 +1,75 @@
+/** What happens to a cluster under load: a node is killed, stopped, cut off or replaced, or PostgreSQL is killed. */
+import * as fs from "node:fs/promises"
+import { Effect } from "effect"
+import * as Namespaces from "./Namespaces.ts"
+
+/** A node that can be lost and replaced. */
+export interface FaultyNode {
+  readonly kill: Effect.Effect<void>
+  readonly stop: Effect.Effect<unknown>
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
+  /** Starts it again after `kill` or `stop`, and waits until it serves. */
+  readonly start: Effect.Effect<void>
+  /** The network of the node, where it has one of its own. */
+  readonly network: Namespaces.Namespace | undefined
+}
+
+export interface FaultyCluster {
+  readonly nodes: ReadonlyArray<FaultyNode>
+  /** Where PostgreSQL has its `postmaster.pid`. */
+  readonly postgresDir: string
+  /** How long nodes are stopped or cut off at most, in seconds. */
+  readonly longest: number
+  /** At least 0, less than 1. */
+  readonly random: () => number
+}
+
+export interface Fault {
+  readonly name: string
+  readonly run: Effect.Effect<void>
+}
+
+/** The faults that are possible here. */
+export const faultsOf = ({ longest, nodes, postgresDir, random }: FaultyCluster): ReadonlyArray<Fault> => {
+  const node = Effect.sync(() => nodes[Math.floor(random() * nodes.length)]!)
+  const aWhile = Effect.suspend(() => Effect.sleep(1_000 * (1 + random() * (longest - 1))))
+
+  const cut = (addresses: (victim: FaultyNode) => ReadonlyArray<string>) =>
+    Effect.gen(function* () {
+      const victim = yield* node
+      const { cut, mend } = victim.network!
+      for (const address of addresses(victim)) yield* cut(address)
+      yield* aWhile
+      for (const address of addresses(victim)) yield* mend(address)
+    })
+  const others = (victim: FaultyNode) =>
+    nodes.flatMap(({ network }) => (network === victim.network || network === undefined ? [] : [network.address]))
+
+  const anywhere: ReadonlyArray<Fault> = [
+    {
+      name: "a node is killed",
+      run: Effect.flatMap(node, ({ kill, start }) => Effect.andThen(kill, Effect.andThen(aWhile, start)))
+    },
+    {
+      name: "a node is stopped (SIGSTOP)",
+      run: Effect.flatMap(node, ({ pause, resume }) => Effect.andThen(pause, Effect.andThen(aWhile, resume)))
+    },
+    {
+      name: "all nodes are replaced",
+      run: Effect.forEach(nodes, ({ start, stop }) => Effect.andThen(stop, start), { discard: true })
+    },
+    {
+      name: "PostgreSQL is killed",
+      run: Effect.promise(async () => {
+        process.kill(Number.parseInt(await fs.readFile(`${postgresDir}/postmaster.pid`, "utf8"), 10), "SIGKILL")
+      })
+    }
+  ]
+  if (nodes.some(({ network }) => network === undefined)) return anywhere
+  return [
+    ...anywhere,
+    { name: "a node is cut off from the database", run: cut(() => [Namespaces.databaseAddress]) },
+    { name: "a node is cut off from the others", run: cut(others) }
+  ]
+}
