@@ -11,7 +11,15 @@ import * as GatewayProcess from "./GatewayProcess.ts"
 /** How many nodes tests start that do not say it themselves. */
 const count = Number(process.env.GREENROOM_TEST_NODES ?? 1)
 
-/** Passes each request on to the next of the ports, and each WebSocket. Returns its own port. */
+/** Ends the connections too, also those that became WebSockets. Returns when the port is free. */
+const closed = (server: http.Server) =>
+  Effect.callback<void>((resume) => {
+    server.close(() => resume(Effect.void))
+    server.emit("end connections")
+    server.closeAllConnections()
+  })
+
+/** Passes each request on to the next of the ports, and each WebSocket. Returns its own port, and what closes it. */
 const spread = (port: number, nodes: ReadonlyArray<number>) =>
   Effect.acquireRelease(
     Effect.callback<http.Server>((resume) => {
@@ -35,17 +43,14 @@ const spread = (port: number, nodes: ReadonlyArray<number>) =>
           socket.pipe(passed).pipe(socket)
         })
         for (const end of [socket, passed]) end.on("error", () => end.destroy())
+        server.once("end connections", () => socket.destroy())
         socket.once("close", () => passed.destroy())
         passed.once("close", () => socket.destroy())
       })
       server.listen(port, "127.0.0.1", () => resume(Effect.succeed(server)))
     }),
-    (server) =>
-      Effect.sync(() => {
-        server.close()
-        server.closeAllConnections()
-      })
-  ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
+    closed
+  ).pipe(Effect.map((server) => ({ port: (server.address() as net.AddressInfo).port, close: closed(server) })))
 
 /** As `GatewayProcess.start`, on a database that is given. */
 export const start: (
@@ -68,7 +73,7 @@ export const start: (
     { concurrency: "unbounded" }
   )
   const all = { concurrency: "unbounded" } as const
-  const port = yield* spread(
+  const { close, port } = yield* spread(
     options.port ?? 0,
     nodes.map((node) => node.port)
   )
@@ -79,10 +84,16 @@ export const start: (
     output: () => nodes.map(({ output }) => output()).join(""),
     pause: Effect.forEach(nodes, ({ pause }) => pause, { discard: true }),
     resume: Effect.forEach(nodes, ({ resume }) => resume, { discard: true }),
-    kill: Effect.forEach(nodes, ({ kill }) => kill, { ...all, discard: true }),
-    stop: Effect.map(
-      Effect.forEach(nodes, ({ stop }) => stop, all),
-      (codes) => codes.find((code) => code !== 0) ?? 0
+    kill: Effect.andThen(
+      Effect.forEach(nodes, ({ kill }) => kill, { ...all, discard: true }),
+      close
+    ),
+    stop: Effect.tap(
+      Effect.map(
+        Effect.forEach(nodes, ({ stop }) => stop, all),
+        (codes) => codes.find((code) => code !== 0) ?? 0
+      ),
+      close
     )
   }
 })

@@ -22,7 +22,7 @@ export const start = Effect.fnUntraced(function* (port: number, nodes: ReadonlyA
   const directory = yield* GatewayProcess.temporaryDirectory
   const file = path.join(directory, "nginx.conf")
   yield* Effect.promise(async () => {
-    const text = nodes.reduce(
+    const text = nodes.reduce<string>(
       (text, node, index) =>
         text.replace(`127.0.0.1:NODE${index + 1}`, typeof node === "number" ? `127.0.0.1:${node}` : node),
       await fs.readFile(template, "utf8")
