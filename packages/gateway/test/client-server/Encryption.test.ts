@@ -1,7 +1,10 @@
 import { generateKeyPairSync, sign as sign_ } from "node:crypto"
 import { assert, layer } from "@effect/vitest"
+import { maxWaitingMessages } from "@greenroom/actors/user/encryption/ToDevice"
 import { encode } from "@greenroom/room/CanonicalJson"
+import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Effect, Fiber, Result } from "effect"
+import { SqlClient } from "effect/sql"
 import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 interface Device extends TestUser {
@@ -402,6 +405,138 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
       yield* upload(alice, { device_keys: deviceKeys(alice) })
       const { extensions } = yield* Fiber.join(listening)
       assert.deepStrictEqual(extensions.e2ee.device_lists, { changed: [alice.id], left: [] })
+    })
+  )
+
+  it.effect("versions and keys of a backup that two devices write at once are all kept, and old versions refused", () =>
+    Effect.gen(function* () {
+      const phone = yield* person("race-alice")
+      const tablet = yield* logIn("race-alice", "TABLET")
+      const path = "/v3/room_keys"
+      const description = { algorithm: "m.megolm_backup.v1.curve25519-aes-sha2", auth_data: { public_key: "abc" } }
+      const all = { concurrency: "unbounded" } as const
+      const made = yield* Effect.forEach(
+        [phone, tablet, phone, tablet, phone, tablet],
+        (device) => as(device)("POST", `${path}/version`, description),
+        all
+      )
+      assert.deepStrictEqual(new Set(made.map(({ status }) => status)), new Set([200]))
+      const versions = made.map(({ body }) => Number(body.version)).sort((a, b) => a - b)
+      assert.strictEqual(new Set(versions).size, 6, "each has a version of its own")
+      const newest = String(versions.at(-1))
+      const key = (index: number) => ({
+        first_message_index: index,
+        forwarded_count: 0,
+        is_verified: false,
+        session_data: { index }
+      })
+      const put = (device: Device, version: string, session: string, index: number) =>
+        as(device)("PUT", `${path}/keys/${inPath("!r:green.test")}/${session}?version=${version}`, key(index))
+      const indexes = Array.from({ length: 24 }, (_, index) => index)
+      const answers = yield* Effect.forEach(
+        indexes,
+        (index) => {
+          const device = index % 2 === 0 ? phone : tablet
+          return Effect.all([put(device, newest, `s${index}`, index), put(device, newest, "same", 24 - index)], all)
+        },
+        all
+      )
+      assert.deepStrictEqual(new Set(answers.flat().map(({ status }) => status)), new Set([200]))
+      const { body } = yield* as(phone)("GET", `${path}/version`)
+      assert.deepInclude(body as object, { version: newest, count: 25 })
+      const best = yield* as(phone)("GET", `${path}/keys/${inPath("!r:green.test")}/same?version=${newest}`)
+      assert.deepStrictEqual<unknown>(best.body.session_data, { index: 1 }, "the better key wins, whoever comes last")
+      // One device makes a version while the other uploads to the one before.
+      const [next, ...late] = yield* Effect.all(
+        [as(phone)("POST", `${path}/version`, description), ...indexes.map((n) => put(tablet, newest, `late${n}`, n))],
+        all
+      )
+      const refused = late.filter(({ status }) => status !== 200)
+      for (const { body } of refused) assert.strictEqual(body.errcode, "M_WRONG_ROOM_KEYS_VERSION")
+      const before = yield* as(phone)("GET", `${path}/version/${newest}`)
+      assert.strictEqual(before.body.count, 25 + late.length - refused.length)
+      const after = yield* as(phone)("GET", `${path}/version/${next.body.version}`)
+      assert.strictEqual(after.body.count, 0)
+    })
+  )
+
+  it.effect(
+    "floods of messages to devices are refused, and what waits for a dead device is bounded and slows nobody",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* person("flood-alice")
+        const dead = yield* person("flood-bob")
+        const sql = yield* SqlClient.SqlClient
+        const devices = (count: number, content: object) =>
+          Object.fromEntries(Array.from({ length: count }, (_, n) => [`D${n}`, content]))
+        const flood = (messages: object) => as(alice)("PUT", "/v3/sendToDevice/m.test/flood", { messages })
+        const tooMany = yield* flood({ [dead.id]: devices(10_001, {}) })
+        assert.deepStrictEqual([tooMany.status, tooMany.body.errcode], [413, "M_TOO_LARGE"])
+        const tooLarge = yield* flood({ [dead.id]: { "*": { text: "x".repeat(70_000) } } })
+        assert.deepStrictEqual([tooLarge.status, tooLarge.body.errcode], [413, "M_TOO_LARGE"])
+        assert.strictEqual((yield* flood({ [dead.id]: { "*": "no object" } })).body.errcode, "M_BAD_JSON")
+        assert.strictEqual((yield* flood({ [dead.id]: devices(10_000, {}) })).status, 200, "nobody has these devices")
+        yield* sql`
+        INSERT INTO to_device_messages (user_id, device_id, sender, type, content)
+        SELECT ${dead.id}, ${dead.device}, ${alice.id}, 'm.test', '{"n":' || n || '}' FROM generate_series(0, 99999) n`
+        assert.strictEqual((yield* send(alice, "one more", dead, dead.device, 100_000)).status, 200)
+        const first = numbers(yield* sync(dead))
+        assert.deepStrictEqual(
+          first,
+          Array.from({ length: 100 }, (_, n) => n)
+        )
+        const store = yield* ToDeviceStore
+        assert.strictEqual(yield* store.trim(maxWaitingMessages), 100_001 - maxWaitingMessages)
+        assert.strictEqual(yield* store.trim(maxWaitingMessages), 0)
+        const { next_batch, to_device } = yield* sync(dead)
+        const oldest = 100_001 - maxWaitingMessages
+        assert.deepStrictEqual(
+          to_device.events.map(({ content }) => content.n),
+          Array.from({ length: 100 }, (_, n) => oldest + n),
+          "the newest are kept, and come in order"
+        )
+        assert.strictEqual(numbers(yield* sync(dead, next_batch))[0], oldest + 100)
+      })
+  )
+
+  it.effect("signatures that others forge are refused one by one, and the good ones kept", () =>
+    Effect.gen(function* () {
+      const alice = yield* person("forge-alice")
+      const mallory = yield* person("forge-mallory")
+      const keys = crossSigningKeys(alice)
+      const ofMallory = crossSigningKeys(mallory)
+      yield* upload(alice, { device_keys: deviceKeys(alice) })
+      const setUp = "/v3/keys/device_signing/upload"
+      // Another user's keys, and keys that another's master key has signed.
+      assert.strictEqual((yield* as(mallory)("POST", setUp, keys.upload)).status, 400)
+      const stolen = { ...ofMallory.upload, self_signing_key: keys.upload.self_signing_key }
+      assert.strictEqual((yield* as(mallory)("POST", setUp, stolen)).status, 400)
+      assert.strictEqual((yield* as(alice)("POST", setUp, keys.upload)).status, 200)
+      assert.strictEqual((yield* as(mallory)("POST", setUp, ofMallory.upload)).status, 200)
+      const { signatures: _, ...bare } = deviceKeys(alice)
+      // In the name of Alice, by a key of Mallory's.
+      const inHerName = {
+        ...bare,
+        signatures: { [alice.id]: { [ofMallory.selfSigning.keyId]: "c2lnbmVk" } }
+      }
+      const good = keys.selfSigning.sign(bare)
+      const signatures = (user: TestUser, signed: object) =>
+        as(user)("POST", "/v3/keys/signatures/upload", { [alice.id]: { [alice.device]: signed } })
+      const altered = { ...good, algorithms: ["none"] }
+      for (const [user, signed] of [
+        [mallory, inHerName],
+        [mallory, good],
+        [alice, inHerName],
+        [alice, altered]
+      ] as const) {
+        const { body, status } = yield* signatures(user, signed)
+        assert.strictEqual(status, 200)
+        const { failures } = body as unknown as { readonly failures: Record<string, Record<string, object>> }
+        assert.property(failures[alice.id] ?? {}, alice.device)
+      }
+      assert.strictEqual((yield* signatures(alice, good)).text, '{"failures":{}}')
+      const seen = (yield* query(mallory, alice))[alice.id]?.[alice.device]?.signatures as Record<string, object>
+      assert.sameMembers(Object.keys(seen[alice.id] ?? {}), [`ed25519:${alice.device}`, keys.selfSigning.keyId])
     })
   )
 })

@@ -157,7 +157,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
       const other = yield* registerClient({ client_name: "Mallory" })
       const code = yield* agree(request, "ben")
       for (const more of [
-        { code_verifier: randomBytes(32).toString("base64url") },
+        { code_verifier: createHash("sha256").update(request.verifier).digest("base64url") },
         { client_id: other.body.client_id! },
         { redirect_uri: "https://element.test/callback" }
       ]) {
@@ -189,6 +189,9 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
         return new URL(location).searchParams.get("error")
       })
       assert.strictEqual(yield* errorOf({ code_challenge_method: "plain" }), "invalid_request")
+      assert.strictEqual(yield* errorOf({ code_challenge_method: "" }), "invalid_request")
+      assert.strictEqual(yield* errorOf({ code_challenge: "" }), "invalid_request")
+      assert.strictEqual(yield* errorOf({ code_challenge: "short" }), "invalid_request")
       assert.strictEqual(yield* errorOf({ response_type: "token" }), "unsupported_response_type")
       assert.strictEqual(yield* errorOf({ scope: "urn:matrix:client:api:*" }), "invalid_scope")
       assert.strictEqual(yield* errorOf({ scope: `${scopeOf("A")} urn:matrix:client:device:B` }), "invalid_scope")
