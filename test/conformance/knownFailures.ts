@@ -83,5 +83,25 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
     ...known("A refusal of another server is remembered for 5 seconds", "TestRestrictedRoomsSpacesSummaryFederation"),
     ...known("The client port has no federation endpoints", "TestUnknownEndpoints"),
     ...known("Clients get m.room.create stripped", "TestMSC4311FullCreateEventOnStrippedState")
-  ]
+  ],
+  // Proposals: `npm run test:conformance -- msc4140 msc4222 msc3967 msc3874 msc3890 msc3391 msc4155`.
+  msc4140: [
+    ...known(
+      "A repeat without the body of the first request is 400",
+      "TestDelayedEvents/delayed_message_events_are_sent_on_timeout/rerequesting_delayed_event_path_with_the_same_txnID_should_have_the_same_response",
+      "TestDelayedEvents/delayed_message_events_are_sent_on_timeout/rerequesting_delayed_event_path_with_the_same_txnID_should_have_the_same_response#01",
+      "TestDelayedEvents/delayed_message_events_are_sent_on_timeout/rerequesting_delayed_event_path_with_the_same_txnID_should_have_the_same_response#02"
+    ),
+    ...known(
+      "400 M_INVALID_PARAM for an action that there is not",
+      "TestDelayedEvents/cannot_update_a_delayed_event_with_an_invalid_action"
+    )
+  ],
+  msc3874: known("Not served, and not announced: `rel_types` in filters", "TestFilterMessagesByRelType"),
+  msc3890: known(
+    "A fault of ours: settings of notifications of a device that is gone stay in the account data",
+    "TestDeletingDeviceRemovesDeviceLocalNotificationSettings"
+  ),
+  msc3391: known("Not served, and not announced: account data is not deleted", "TestRemovingAccountData"),
+  msc4155: known("Not served, and not announced: rules about who may invite", "TestInviteFiltering")
 }
