@@ -137,8 +137,9 @@ const storeStatement = (sql: SqlClient.SqlClient, all: ReadonlyArray<Sending>) =
       ) WITH ORDINALITY AS given (request, destination, content, position)
       JOIN sent USING (request)
       ORDER BY given.position)
-    INSERT INTO to_device_messages (user_id, device_id, sender, type, content)
-    SELECT device.user_id, device.device_id, sent.sender, sent.type, given.content
+    -- The default of xid would be computed for each row.
+    INSERT INTO to_device_messages (user_id, device_id, sender, type, content, xid)
+    SELECT device.user_id, device.device_id, sent.sender, sent.type, given.content, (SELECT log_xid())
     FROM unnest(
       ${integers(messages.map(({ request }) => request))}::integer[],
       ${texts(messages.map(({ userId }) => userId))}::text[],
