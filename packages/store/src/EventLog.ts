@@ -163,7 +163,7 @@ export class EventLog extends Context.Service<
 
       const commitTogether = Effect.fnUntraced(function* (batch: ReadonlyArray<Pending>) {
         const begunAt = performance.now()
-        const { fenced, xid } = yield* onOwnConnection(
+        const { characters, fenced, xid } = yield* onOwnConnection(
           commitStatement(
             sql,
             batch.map((item) => item.commit),
@@ -178,7 +178,8 @@ export class EventLog extends Context.Service<
         for (const { commit } of batch) broken.delete(commit.roomNid)
         recent.add(
           xid,
-          batch.flatMap(({ commit }) => (fenced.get(commit.roomNid) === commit.fence ? [commit] : []))
+          batch.flatMap(({ commit }) => (fenced.get(commit.roomNid) === commit.fence ? [commit] : [])),
+          characters
         )
         committed(xid)
         // What waits is on its way to the database before those are answered who do not wait any more.

@@ -6,66 +6,89 @@
  */
 import type { LogRows } from "../LogKind.ts"
 import type { LogSlice, StreamedEvent, StreamedMembership } from "../LogSlice.ts"
-import { EventStatus, type RoomCommit } from "../RoomCommit.ts"
+import { EventStatus, type LoggedEvent, type RoomCommit } from "../RoomCommit.ts"
 import { comparePositions, endOfTransaction, type StreamPosition } from "../StreamToken.ts"
 
-/** How many events are kept. A transaction without any counts as one. */
-const maxEvents = 300
+/** How many events are kept, and how many characters of them. A transaction without any counts as one event. */
+const maxEvents = 1_000
+const maxCharacters = 8 * 1024 * 1024
 
-/** What is recalled from memory: a commit of rooms has no rows of other kinds. */
-type Recalled = Pick<LogSlice, "events" | "memberships" | "rows">
-
+/** A commit of rooms has no rows of other kinds. */
 const noRows: LogRows = new Map()
 
 interface Committed {
   readonly xid: number
   readonly commits: ReadonlyArray<RoomCommit>
+  /** How many events, at least 1. */
   readonly size: number
+  readonly characters: number
 }
 
 const byPosition = (a: { readonly position: StreamPosition }, b: { readonly position: StreamPosition }): number =>
   comparePositions(a.position, b.position)
 
-const timelineOf = (xid: number, { events, placed = [], roomNid }: RoomCommit): ReadonlyArray<StreamedEvent> =>
-  [...events, ...placed]
-    .filter(({ status }) => status === EventStatus.timeline)
-    .map(({ event, nid, stateAfter, stateBefore }) => ({
-      position: { xid, nid },
-      roomNid,
-      event,
-      ...(stateBefore === null ? {} : { states: { before: stateBefore, after: stateAfter ?? stateBefore } })
-    }))
-
-const membershipChanges = (
+const toStreamed = (
   xid: number,
-  { memberships, roomId, roomNid }: RoomCommit
-): ReadonlyArray<StreamedMembership> =>
-  memberships
-    .filter(({ local }) => local)
-    .map(({ causedBy, membership, userId }) => ({
-      position: { xid, nid: causedBy },
-      roomNid,
-      roomId,
-      userId,
-      membership
-    }))
+  roomNid: number,
+  { event, nid, stateAfter, stateBefore }: LoggedEvent
+): StreamedEvent => {
+  const position = { xid, nid }
+  if (stateBefore === null) return { position, roomNid, event }
+  return { position, roomNid, event, states: { before: stateBefore, after: stateAfter ?? stateBefore } }
+}
+
+const addTimeline = (told: Array<StreamedEvent>, xid: number, { events, placed, roomNid }: RoomCommit): void => {
+  for (const logged of events) {
+    if (logged.status === EventStatus.timeline) told.push(toStreamed(xid, roomNid, logged))
+  }
+  if (placed === undefined) return
+  for (const logged of placed) {
+    if (logged.status === EventStatus.timeline) told.push(toStreamed(xid, roomNid, logged))
+  }
+}
+
+const addChanges = (told: Array<StreamedMembership>, xid: number, commit: RoomCommit): void => {
+  const { memberships, roomId, roomNid } = commit
+  for (const { causedBy, local, membership, userId } of memberships) {
+    if (local) told.push({ position: { xid, nid: causedBy }, roomNid, roomId, userId, membership })
+  }
+}
 
 /** An event that was redacted at once is read. */
 const canBeTold = ({ commits }: Committed): boolean => commits.every(({ redactions }) => redactions.length === 0)
+
+/** The first of these transactions, as many as have `limit` events together. */
+const upToLimit = (committed: ReadonlyArray<Committed>, limit: number): ReadonlyArray<Committed> => {
+  let size = 0
+  const cut = committed.findIndex((each) => {
+    size += each.size
+    return size > limit
+  })
+  return cut === -1 ? committed : committed.slice(0, cut)
+}
 
 export class RecentCommits {
   /** Oldest first. */
   private readonly committed: Array<Committed> = []
   private size = 0
+  private characters = 0
 
-  /** Notes what a transaction has committed: nothing, if all that it should have written came too late. */
-  add(xid: number, commits: ReadonlyArray<RoomCommit>): void {
+  /**
+   * Notes what a transaction has committed: nothing, if all that it should have written came too late. `characters` is
+   * the length of all its events.
+   */
+  add(xid: number, commits: ReadonlyArray<RoomCommit>, characters: number): void {
     if (commits.length === 0) return
     const events = commits.reduce((sum, { events, placed = [] }) => sum + events.length + placed.length, 0)
     const size = Math.max(1, events)
-    this.committed.push({ xid, commits, size })
+    this.committed.push({ xid, commits, size, characters })
     this.size += size
-    while (this.size > maxEvents) this.size -= this.committed.shift()!.size
+    this.characters += characters
+    while (this.size > maxEvents || this.characters > maxCharacters) {
+      const oldest = this.committed.shift()!
+      this.size -= oldest.size
+      this.characters -= oldest.characters
+    }
   }
 
   /** The transactions after a position that are in memory. */
@@ -75,32 +98,46 @@ export class RecentCommits {
       .map(({ xid }) => xid)
   }
 
-  /** What follows the end of a transaction, where it is ours without a gap. */
-  next(position: StreamPosition): Omit<LogSlice, "complete" | "last"> | undefined {
+  /** What follows the end of a transaction, where it is ours without a gap, up to `limit` events. */
+  next(position: StreamPosition, limit: number): Omit<LogSlice, "last"> | undefined {
     if (comparePositions(position, endOfTransaction(position.xid)) !== 0) return undefined
     const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
     let last = position.xid
-    const told: Array<Committed> = []
+    const following: Array<Committed> = []
     for (const committed of this.committed.slice(first)) {
       if (committed.xid !== last + 1 || !canBeTold(committed)) break
-      told.push(committed)
+      following.push(committed)
       last = committed.xid
     }
-    return told.length === 0 ? undefined : { ...this.say(told), upTo: endOfTransaction(last) }
+    return this.say(following, limit)
   }
 
-  /** What these transactions have committed. */
-  tell(xids: ReadonlySet<number>): Recalled {
-    return this.say(this.committed.filter(({ xid }) => xids.has(xid)))
+  /** What these transactions have committed, up to `limit` events. */
+  tell(xids: ReadonlySet<number>, limit: number): Omit<LogSlice, "last"> | undefined {
+    return this.say(
+      this.committed.filter(({ xid }) => xids.has(xid)),
+      limit
+    )
   }
 
-  private say(told: ReadonlyArray<Committed>): Recalled {
+  /** Undefined where the first of them has more events than the limit. */
+  private say(committed: ReadonlyArray<Committed>, limit: number): Omit<LogSlice, "last"> | undefined {
+    const told = upToLimit(committed, limit)
+    if (told.length === 0) return undefined
+    const events: Array<StreamedEvent> = []
+    const memberships: Array<StreamedMembership> = []
+    for (const { commits, xid } of told) {
+      for (const commit of commits) {
+        addTimeline(events, xid, commit)
+        if (commit.memberships.length > 0) addChanges(memberships, xid, commit)
+      }
+    }
     return {
-      events: told.flatMap(({ commits, xid }) => commits.flatMap((commit) => timelineOf(xid, commit))).sort(byPosition),
-      memberships: told
-        .flatMap(({ commits, xid }) => commits.flatMap((commit) => membershipChanges(xid, commit)))
-        .sort(byPosition),
-      rows: noRows
+      events: events.sort(byPosition),
+      memberships: memberships.sort(byPosition),
+      rows: noRows,
+      upTo: endOfTransaction(told.at(-1)!.xid),
+      complete: told.length === committed.length
     }
   }
 }

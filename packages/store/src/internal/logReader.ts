@@ -32,6 +32,8 @@ const between = (sql: SqlClient.SqlClient, { nid, xid }: StreamPosition) =>
 const lastOf = (rows: ReadonlyArray<{ readonly position: StreamPosition }>): StreamPosition | undefined =>
   rows.at(-1)?.position
 
+const nothing = { events: [], memberships: [], rows: new Map(), last: undefined, complete: true } as const
+
 /** The slice from memory, if no other node has committed anything in it; otherwise undefined. */
 export const recallAfter = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
@@ -39,8 +41,8 @@ export const recallAfter = Effect.fnUntraced(function* (
   position: StreamPosition,
   limit: number
 ): Effect.fn.Return<LogSlice | undefined, SqlError.SqlError> {
-  const next = recent.next(position)
-  if (next !== undefined && next.events.length <= limit) return { ...next, last: lastOf(next.events), complete: true }
+  const next = recent.next(position, limit)
+  if (next !== undefined) return { ...next, last: lastOf(next.events) }
   const xids = recent.after(position)
   if (xids.length === 0) return undefined
   const ofOthers = logKinds.map(
@@ -55,9 +57,12 @@ export const recallAfter = Effect.fnUntraced(function* (
     FROM complete`
   const { edge, others } = rows[0]!
   if (others) return undefined
-  const recalled = recent.tell(new Set(xids.filter((xid) => xid < Number(edge))))
-  if (recalled.events.length > limit) return undefined
-  return { ...recalled, last: lastOf(recalled.events), upTo: upToEdge(position, edge), complete: true }
+  const below = xids.filter((xid) => xid < Number(edge))
+  if (below.length === 0) return { ...nothing, upTo: upToEdge(position, edge) }
+  const recalled = recent.tell(new Set(below), limit)
+  if (recalled === undefined) return undefined
+  const slice = { ...recalled, last: lastOf(recalled.events) }
+  return slice.complete ? { ...slice, upTo: upToEdge(position, edge) } : slice
 })
 
 interface ReadRow {

@@ -20,6 +20,14 @@ import { deltaColumns } from "../StateStore.ts"
 import { logChannel } from "./logNotifications.ts"
 import { searchableKeys } from "./searchableTypes.ts"
 
+interface Committed {
+  readonly xid: number
+  /** The fences of the rooms that were not left out. */
+  readonly fenced: ReadonlyMap<number, number>
+  /** The length of all events. */
+  readonly characters: number
+}
+
 /**
  * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
  * left out, with all that belongs to them. `wakeOthers`: whether other nodes follow the log.
@@ -28,12 +36,13 @@ export const commitStatement = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   commits: ReadonlyArray<RoomCommit>,
   wakeOthers: boolean
-): Effect.fn.Return<{ readonly xid: number; readonly fenced: ReadonlyMap<number, number> }, SqlError.SqlError> {
+): Effect.fn.Return<Committed, SqlError.SqlError> {
+  const bodies = bodiesOf(commits)
   const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
   const notifying = countNotifying(commits)
   const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
     WITH fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
-    , new_events AS (${insertEvents(sql, commits)})
+    , new_events AS (${insertEvents(sql, commits, bodies)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
     ${insertAuthEdges(sql, commits)} ${insertMentions(sql, commits)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
@@ -41,6 +50,7 @@ export const commitStatement = Effect.fnUntraced(function* (
     FROM fenced`
   return {
     xid: Number(rows[0]?.xid ?? 0),
+    characters: bodies.reduce((sum, { length }) => sum + length, 0),
     fenced: new Map(rows.map((row) => [Number(row.room_nid), Number(row.fence)]))
   }
 })
@@ -161,7 +171,7 @@ const bodiesOf = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<string> => 
   )
 }
 
-const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>, bodies: ReadonlyArray<string>) => {
   const { fences, rooms, rows } = rowsOf(commits, (commit) => commit.events)
   return sql`
     INSERT INTO events (
@@ -190,7 +200,7 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${booleans(rows.map((row) => pushOf(row).notifies))}::boolean[],
       ${booleans(rows.map((row) => pushOf(row).highlights))}::boolean[],
       ${integers(notifyOffsets(commits))}::integer[],
-      ${texts(bodiesOf(commits))}::text[],
+      ${texts(bodies)}::text[],
       ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
     ) AS given (
       room_nid, fence, nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,

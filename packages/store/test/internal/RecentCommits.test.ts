@@ -25,7 +25,7 @@ const commit = (nid: number, more: Partial<RoomCommit> = {}): RoomCommit => ({
 
 const recent = (commits: ReadonlyArray<readonly [xid: number, commit: RoomCommit]>): RecentCommits => {
   const all = new RecentCommits()
-  for (const [xid, each] of commits) all.add(xid, [each])
+  for (const [xid, each] of commits) all.add(xid, [each], 100)
   return all
 }
 
@@ -37,7 +37,7 @@ describe("RecentCommits", () => {
       [8, commit(80)]
     ])
     const next = (xid: number) => {
-      const slice = commits.next(endOfTransaction(xid))
+      const slice = commits.next(endOfTransaction(xid), 1_000)
       return slice && [slice.events.map(({ position }) => position.nid), slice.upTo]
     }
     assert.deepStrictEqual(next(4), [[50, 60], endOfTransaction(6)])
@@ -47,24 +47,43 @@ describe("RecentCommits", () => {
   })
 
   it("a reader within a transaction gets nothing", () => {
-    assert.isUndefined(recent([[5, commit(50)]]).next({ xid: 4, nid: 40 }))
+    assert.isUndefined(recent([[5, commit(50)]]).next({ xid: 4, nid: 40 }, 1_000))
   })
 
   it("keeps so much, and forgets what is older, be it events or transactions without any", () => {
     const none = commit(0, { events: [] })
-    const all = recent(Array.from({ length: 1_000 }, (_, index) => [index + 1, none] as const))
-    assert.strictEqual(all.after(endOfTransaction(0)).length, 300)
-    const events = recent(Array.from({ length: 1_000 }, (_, index) => [index + 1, commit(index + 1)] as const))
-    assert.strictEqual(events.after(endOfTransaction(0))[0], 701)
-    assert.isUndefined(events.next(endOfTransaction(0)))
-    assert.strictEqual(events.next(endOfTransaction(700))?.events.length, 300)
+    const all = recent(Array.from({ length: 2_000 }, (_, index) => [index + 1, none] as const))
+    assert.strictEqual(all.after(endOfTransaction(0)).length, 1_000)
+    const events = recent(Array.from({ length: 1_300 }, (_, index) => [index + 1, commit(index + 1)] as const))
+    assert.strictEqual(events.after(endOfTransaction(0))[0], 301)
+    assert.isUndefined(events.next(endOfTransaction(0), 1_000))
+    assert.strictEqual(events.next(endOfTransaction(300), 1_000)?.events.length, 1_000)
+  })
+
+  it("keeps large events up to a number of characters", () => {
+    const all = new RecentCommits()
+    for (let xid = 1; xid <= 300; xid++) all.add(xid, [commit(xid)], 64 * 1024)
+    assert.strictEqual(all.after(endOfTransaction(0)).length, 128)
+  })
+
+  it("tells whole transactions up to a limit of events, and whether there are more", () => {
+    const all = recent([5, 6, 7].map((xid) => [xid, commit(xid * 10)] as const))
+    const next = (xid: number, limit: number) => {
+      const slice = all.next(endOfTransaction(xid), limit)
+      return slice && [slice.events.length, slice.upTo, slice.complete]
+    }
+    assert.deepStrictEqual(next(4, 2), [2, endOfTransaction(6), false])
+    assert.deepStrictEqual(next(6, 2), [1, endOfTransaction(7), true])
+    const many = new RecentCommits()
+    many.add(1, [commit(1), commit(2), commit(3)], 300)
+    assert.isUndefined(many.next(endOfTransaction(0), 2))
   })
 
   it("goes on over a transaction of which nothing was stored", () => {
     const all = recent([[5, commit(50)]])
-    all.add(0, [])
-    all.add(6, [commit(60)])
-    assert.deepStrictEqual(all.next(endOfTransaction(4))?.upTo, endOfTransaction(6))
+    all.add(0, [], 0)
+    all.add(6, [commit(60)], 100)
+    assert.deepStrictEqual(all.next(endOfTransaction(4), 1_000)?.upTo, endOfTransaction(6))
   })
 
   it("does not tell what was redacted at once", () => {
@@ -72,7 +91,7 @@ describe("RecentCommits", () => {
       [5, commit(50)],
       [6, commit(60, { redactions: [makeEvent(roomId)] })]
     ])
-    assert.deepStrictEqual(redacted.next(endOfTransaction(4))?.upTo, endOfTransaction(5))
-    assert.isUndefined(redacted.next(endOfTransaction(5)))
+    assert.deepStrictEqual(redacted.next(endOfTransaction(4), 1_000)?.upTo, endOfTransaction(5))
+    assert.isUndefined(redacted.next(endOfTransaction(5), 1_000))
   })
 })
