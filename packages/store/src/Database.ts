@@ -74,6 +74,7 @@ import registrationApproval from "./migrations/0051_registration_approval.ts"
 import emailPushers from "./migrations/0065_email_pushers.ts"
 import serverNotices from "./migrations/0066_server_notices.ts"
 import sessionSignals from "./migrations/0075_session_signals.ts"
+import runningCounts from "./migrations/0080_running_counts.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -129,7 +130,8 @@ const migrations = {
   "0051_registration_approval": registrationApproval,
   "0065_email_pushers": emailPushers,
   "0066_server_notices": serverNotices,
-  "0075_session_signals": sessionSignals
+  "0075_session_signals": sessionSignals,
+  "0080_running_counts": runningCounts
 }
 
 /** The version of the database that this program writes. */

@@ -97,7 +97,8 @@ export class NotificationStore extends Context.Service<
             found.actions, found.body
           FROM (
             SELECT part.* FROM memberships AS room CROSS JOIN LATERAL (
-              ${ofRoom(sql`notify_count IS NOT NULL`)} UNION ALL ${ofRoom(sql`notify_count IS NULL AND status = 0`)}
+              ${ofRoom(sql`notify_count > 0 AND status <= 1`)}
+              UNION ALL ${ofRoom(sql`coalesce(notify_count, -1) < 0 AND status = 0`)}
             ) AS part
             WHERE room.user_id = ${userId} AND room.membership = 'join' AND ${inRooms("room")}
             UNION ALL (

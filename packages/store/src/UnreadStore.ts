@@ -107,17 +107,18 @@ export class UnreadStore extends Context.Service<
       const mentions = sql.literal("mentions")
       const actions = sql.literal("push_actions")
 
-      /** The number of the last numbered event up to a position. */
+      /** How many numbered events there were up to a position. */
       const countAt = (position: Statement.Fragment) => sql`
         coalesce((
-          SELECT notify_count FROM events
-          WHERE events.room_nid = room.room_nid AND notify_count IS NOT NULL AND (events.xid, events.nid) <= ${position}
+          SELECT CASE WHEN notify_count > 0 THEN notify_count ELSE -1 - notify_count END FROM events
+          WHERE events.room_nid = room.room_nid AND notify_count IS NOT NULL AND status <= 1
+            AND (events.xid, events.nid) <= ${position}
           ORDER BY events.xid DESC, events.nid DESC LIMIT 1), 0)`
 
       const numbered = (userId: UserId, upTo: StreamPosition) => {
         const end = sql`(${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)`
         const between = sql`
-          events.room_nid = room.room_nid AND notify_count IS NOT NULL
+          events.room_nid = room.room_nid AND notify_count > 0
           AND (events.xid, events.nid) > (room.main_xid, room.main_nid) AND (events.xid, events.nid) <= ${end}`
         return sql`
           SELECT NULL::text AS thread_id, greatest(0,
@@ -138,7 +139,7 @@ export class UnreadStore extends Context.Service<
                 UNION ALL
                 SELECT thread_id, count(*)::integer, 0 FROM (
                   SELECT thread_id FROM events
-                  WHERE ${unreadIn(events, upTo)} AND notifies AND notify_count IS NULL AND status = 0
+                  WHERE ${unreadIn(events, upTo)} AND notifies AND coalesce(notify_count, -1) < 0 AND status = 0
                     AND sender <> ${userId}
                   LIMIT ${maxCounted}
                 ) AS uncounted GROUP BY thread_id

@@ -62,16 +62,18 @@ const highlighting: DefaultPush = { notifies: true, highlights: true, mentions: 
 
 /**
  * What the default push rules make of an event, in their order. `mentionsRoom`: whether it mentions the room, and its
- * sender may. Invitations notify the invited user alone, and are not among these.
+ * sender may. `relation`: that of the event, where it is at hand. Invitations notify the invited user alone, and are not
+ * among these.
  */
 export const defaultPush = (
   event: Pick<Event, "type" | "content" | "state_key">,
-  mentionsRoom: boolean
+  mentionsRoom: boolean,
+  relation: Relation | undefined = relationOf(event)
 ): DefaultPush => {
   const { content, state_key, type } = event
   if (content.msgtype === "m.notice" || type === "m.room.member") return nothing
   if (mentionsRoom || (type === "m.room.tombstone" && state_key === "")) return highlighting
-  if (relationOf(event)?.relType === "m.replace") return mentionsAlone
+  if (relation?.relType === "m.replace") return mentionsAlone
   const isMessage = type === "m.room.message" || type === "m.room.encrypted" || type === "m.call.invite"
   return isMessage && state_key === undefined ? notifying : mentionsAlone
 }

@@ -7,11 +7,12 @@ import {
   type DefaultPush,
   defaultPush,
   mentionedBy,
+  type Relation,
   relationOf,
   threadOf
 } from "@greenroom/protocol/client-server/Relation"
 import type { Event } from "@greenroom/protocol/Event"
-import { isEventId } from "@greenroom/protocol/Identifiers"
+import { type EventId, isEventId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { SqlClient, SqlError } from "effect/sql"
 import { bigints, booleans, integers, textArrayLiteral, texts } from "../PgArrays.ts"
@@ -39,13 +40,13 @@ export const commitStatement = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Committed, SqlError.SqlError> {
   const bodies = bodiesOf(commits)
   const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
-  const notifying = countNotifying(commits)
+  const { described, notifying } = describe(commits)
   const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
     WITH fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
-    , new_events AS (${insertEvents(sql, commits, bodies)})
+    , new_events AS (${insertEvents(sql, described, bodies)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
-    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, commits)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
+    ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
     SELECT (SELECT log_xid())::text AS xid, room_nid, fence ${wakeOthers ? notifyFollowers(sql) : sql.literal("")}
     FROM fenced`
   return {
@@ -58,45 +59,58 @@ export const commitStatement = Effect.fnUntraced(function* (
 /** A scalar subquery without references runs once, with the first row, and not at all if every room was refused. */
 const notifyFollowers = (sql: SqlClient.SqlClient) => sql`, (SELECT pg_notify(${logChannel}, log_xid()::text))::text`
 
-const writerOf = ({ fence, roomNid }: RoomCommit): string => `${roomNid}/${fence}`
+const writerOf = ({ fence, roomNid }: Pick<RoomCommit, "fence" | "roomNid">): string => `${roomNid}/${fence}`
 
-const pushOf = ({ event, push }: LoggedEvent): DefaultPush => defaultPush(event, push?.mentionsRoom ?? false)
-
-/** Events of the main timeline that notify members are numbered: others have no number. */
-const isNumbered = (logged: LoggedEvent): boolean =>
-  logged.status === 0 && pushOf(logged).notifies && threadOf(logged.event) === undefined
-
-/** How many numbered events each writer adds. */
-const countNotifying = (commits: ReadonlyArray<RoomCommit>): ReadonlyMap<string, number> => {
-  const counts = new Map<string, number>()
-  for (const commit of commits) {
-    const count = commit.events.filter(isNumbered).length
-    if (count > 0) counts.set(writerOf(commit), (counts.get(writerOf(commit)) ?? 0) + count)
-  }
-  return counts
+/** What the columns of an event say beside its body. */
+interface Described {
+  readonly logged: LoggedEvent
+  readonly push: DefaultPush
+  readonly relation: Relation | undefined
+  readonly threadId: EventId | undefined
+  /**
+   * Events of the main timeline that notify members are numbered, counted from what the room had before the batch. -1 - n
+   * of another one in the timeline: it comes after n numbered ones. Null outside the timeline.
+   */
+  readonly notifyOffset: number | null
 }
 
-/** The numbers of the events of all commits, counted from what the room had before the batch; null without a number. */
-const notifyOffsets = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<number | null> => {
+interface DescribedCommit {
+  readonly commit: RoomCommit
+  readonly events: ReadonlyArray<Described>
+}
+
+/** Describes the events of all commits, and tells how many numbered ones each writer adds. */
+const describe = (commits: ReadonlyArray<RoomCommit>) => {
   const counts = new Map<string, number>()
-  return commits.flatMap((commit) =>
-    commit.events.map((logged) => {
-      if (!isNumbered(logged)) return null
-      const offset = (counts.get(writerOf(commit)) ?? 0) + 1
-      counts.set(writerOf(commit), offset)
-      return offset
+  const described = commits.map((commit): DescribedCommit => {
+    if (commit.events.length === 0) return { commit, events: [] }
+    const writer = writerOf(commit)
+    let count = counts.get(writer) ?? 0
+    const events = commit.events.map((logged): Described => {
+      const relation = relationOf(logged.event)
+      const threadId = relation?.relType === "m.thread" ? relation.eventId : undefined
+      const push = defaultPush(logged.event, logged.push?.mentionsRoom ?? false, relation)
+      const inTimeline = logged.status === EventStatus.timeline
+      const isNumbered = inTimeline && push.notifies && threadId === undefined
+      if (isNumbered) count++
+      return { logged, push, relation, threadId, notifyOffset: !inTimeline ? null : isNumbered ? count : -1 - count }
     })
-  )
+    counts.set(writer, count)
+    return { commit, events }
+  })
+  return { described, notifying: counts }
 }
 
 /** The number of the last event that each writer adds to the timeline. */
 const latestEvents = (commits: ReadonlyArray<RoomCommit>): ReadonlyMap<string, number> => {
   const latest = new Map<string, number>()
-  for (const commit of commits) {
-    const writer = writerOf(commit)
-    for (const { nid, status } of [...commit.events, ...(commit.placed ?? [])]) {
-      if (status === EventStatus.timeline) latest.set(writer, Math.max(nid, latest.get(writer) ?? nid))
-    }
+  for (const { events, fence, placed = [], roomNid } of commits) {
+    let last = 0
+    for (const { nid, status } of events) if (status === EventStatus.timeline && nid > last) last = nid
+    for (const { nid, status } of placed) if (status === EventStatus.timeline && nid > last) last = nid
+    if (last === 0) continue
+    const writer = writerOf({ roomNid, fence })
+    latest.set(writer, Math.max(last, latest.get(writer) ?? 0))
   }
   return latest
 }
@@ -134,28 +148,43 @@ const updateRooms = (
   WHERE rooms.room_nid = given.room_nid AND rooms.fence = given.fence
   RETURNING rooms.room_nid, rooms.fence, rooms.notify_count - given.notifying AS notified`
 
+const noNumbers = bigints([])
+
 /** The rows of all commits of one kind, with the room and fence that each belongs to. */
-const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit) => ReadonlyArray<A>) => {
+const collect = <Of, A>(
+  all: ReadonlyArray<Of>,
+  commitOf: (of: Of) => RoomCommit,
+  rows: (of: Of) => ReadonlyArray<A>
+) => {
   const flat: Array<A> = []
   const rooms: Array<number> = []
   const fences: Array<number> = []
-  for (const commit of commits) {
-    for (const row of rows(commit)) {
+  for (const of of all) {
+    const { fence, roomNid } = commitOf(of)
+    for (const row of rows(of)) {
       flat.push(row)
-      rooms.push(commit.roomNid)
-      fences.push(commit.fence)
+      rooms.push(roomNid)
+      fences.push(fence)
     }
   }
-  return { empty: flat.length === 0, rooms: bigints(rooms), fences: bigints(fences), rows: flat }
+  if (flat.length === 0) return { empty: true, rooms: noNumbers, fences: noNumbers, rows: flat }
+  return { empty: false, rooms: bigints(rooms), fences: bigints(fences), rows: flat }
 }
+
+const rowsOf = <A>(commits: ReadonlyArray<RoomCommit>, rows: (commit: RoomCommit) => ReadonlyArray<A>) =>
+  collect(commits, (commit) => commit, rows)
+
+const rowsOfDescribed = <A>(
+  commits: ReadonlyArray<DescribedCommit>,
+  rows: (commit: DescribedCommit) => ReadonlyArray<A>
+) => collect(commits, ({ commit }) => commit, rows)
 
 /**
  * The message that feedback is about, the event that a redaction strips, or the one that a relation names, so that both
  * can be found together.
  */
-const relatesTo = (event: Event): string | null => {
+const relatesTo = ({ logged: { event }, relation }: Described): string | null => {
   if (event.redacts !== undefined) return event.redacts
-  const relation = relationOf(event)
   if (relation !== undefined) return relation.eventId
   const target = event.content.target_event_id
   return event.type === "m.room.message.feedback" && isEventId(target) ? target : null
@@ -166,13 +195,19 @@ const bodiesOf = (commits: ReadonlyArray<RoomCommit>): ReadonlyArray<string> => 
   const key = ({ fence, roomNid }: RoomCommit, event: Event) => `${roomNid} ${fence} ${event.event_id}`
   const redacted = new Map<string, Event>()
   for (const commit of commits) for (const event of commit.redactions) redacted.set(key(commit, event), event)
+  if (redacted.size === 0) return commits.flatMap(({ events }) => events.map(({ event }) => JSON.stringify(event)))
   return commits.flatMap((commit) =>
     commit.events.map(({ event }) => JSON.stringify(redacted.get(key(commit, event)) ?? event))
   )
 }
 
-const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>, bodies: ReadonlyArray<string>) => {
-  const { fences, rooms, rows } = rowsOf(commits, (commit) => commit.events)
+const insertEvents = (
+  sql: SqlClient.SqlClient,
+  commits: ReadonlyArray<DescribedCommit>,
+  bodies: ReadonlyArray<string>
+) => {
+  const { fences, rooms, rows: described } = rowsOfDescribed(commits, ({ events }) => events)
+  const rows = described.map(({ logged }) => logged)
   return sql`
     INSERT INTO events (
       nid, xid, room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
@@ -180,7 +215,8 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
     SELECT
       nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT log_xid()) END,
       room_nid, event_id, type, state_key, sender, depth, state_chain, state_seq, after_chain, after_seq,
-      status, relates_to, rel_type, thread_id, notifies, highlights, fenced.notified + notify_offset, body
+      status, relates_to, rel_type, thread_id, notifies, highlights,
+      CASE WHEN notify_offset > 0 THEN fenced.notified + notify_offset ELSE notify_offset - fenced.notified END, body
     FROM unnest(
       ${rooms}::bigint[], ${fences}::bigint[],
       ${bigints(rows.map((row) => row.nid))}::bigint[],
@@ -194,12 +230,12 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
       ${bigints(rows.map((row) => row.stateAfter?.chain ?? null))}::bigint[],
       ${integers(rows.map((row) => row.stateAfter?.seq ?? null))}::integer[],
       ${integers(rows.map((row) => row.status))}::integer[],
-      ${texts(rows.map((row) => relatesTo(row.event)))}::text[],
-      ${texts(rows.map((row) => relationOf(row.event)?.relType ?? null))}::text[],
-      ${texts(rows.map((row) => threadOf(row.event) ?? null))}::text[],
-      ${booleans(rows.map((row) => pushOf(row).notifies))}::boolean[],
-      ${booleans(rows.map((row) => pushOf(row).highlights))}::boolean[],
-      ${integers(notifyOffsets(commits))}::integer[],
+      ${texts(described.map(relatesTo))}::text[],
+      ${texts(described.map(({ relation }) => relation?.relType ?? null))}::text[],
+      ${texts(described.map(({ threadId }) => threadId ?? null))}::text[],
+      ${booleans(described.map(({ push }) => push.notifies))}::boolean[],
+      ${booleans(described.map(({ push }) => push.highlights))}::boolean[],
+      ${integers(described.map(({ notifyOffset }) => notifyOffset))}::integer[],
       ${texts(bodies)}::text[],
       ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
     ) AS given (
@@ -209,15 +245,13 @@ const insertEvents = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommi
 }
 
 /** Whom events of the timeline mention, of the users of this server. */
-const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
-  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events }) =>
-    events.flatMap((logged) => {
-      const push = pushOf(logged)
-      const { event, nid, status } = logged
-      if (status !== 0 || !push.mentions) return []
+const insertMentions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<DescribedCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOfDescribed(commits, ({ events }) =>
+    events.flatMap(({ logged: { event, nid, status }, push, threadId = null }) => {
+      if (status !== EventStatus.timeline || !push.mentions) return []
       return mentionedBy(event)
         .filter((userId) => userId !== event.sender)
-        .map((userId) => ({ userId, nid, threadId: threadOf(event) ?? null, alone: !push.notifies }))
+        .map((userId) => ({ userId, nid, threadId, alone: !push.notifies }))
     })
   )
   if (empty) return sql.literal("")
@@ -260,7 +294,9 @@ const insertPushActions = (sql: SqlClient.SqlClient, commits: ReadonlyArray<Room
 /** History comes below what the search index has read of the log: it waits to be indexed by itself. */
 const queueForSearch = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
   const { empty, fences, rooms, rows } = rowsOf(commits, ({ events, placed = [] }) =>
-    [...events, ...placed].filter(({ event, status }) => status === 1 && searchableKeys[event.type] !== undefined)
+    [...events, ...placed].filter(
+      ({ event, status }) => status === EventStatus.backfilled && searchableKeys[event.type] !== undefined
+    )
   )
   if (empty) return sql.literal("")
   return sql`, queued_for_search AS (
