@@ -80,16 +80,29 @@ const leave = (lines: Map<string, Line>, key: string, line: Line): void => {
   if (line.active === 0) lines.delete(key)
 }
 
+/** A slot that a request has at once, as nearly all have. */
+class StartedSlot implements Slot {
+  readonly turn = Effect.void
+  private ended = false
+  private readonly lines: Map<string, Line>
+  private readonly key: string
+  private readonly line: Line
+
+  constructor(lines: Map<string, Line>, key: string, line: Line) {
+    this.lines = lines
+    this.key = key
+    this.line = line
+  }
+
+  end(): void {
+    if (!this.ended) leave(this.lines, this.key, this.line)
+    this.ended = true
+  }
+}
+
 const startAtOnce = (lines: Map<string, Line>, key: string, line: Line): Slot => {
   line.active++
-  let ended = false
-  return {
-    turn: Effect.void,
-    end: () => {
-      if (!ended) leave(lines, key, line)
-      ended = true
-    }
-  }
+  return new StartedSlot(lines, key, line)
 }
 
 const waitInLine = (lines: Map<string, Line>, key: string, line: Line, capacity: Capacity): Slot => {
@@ -128,9 +141,10 @@ export const withSlot = <A, E, R>(
   }
   if (response.closed) endOne()
   else response.once("close", endOne)
-  return Effect.ensuring(
-    // Changes run to their end when their client goes away, but not before they have begun.
-    Effect.flatMap(Effect.interruptible(slot.turn), () => work),
-    Effect.sync(endOne)
-  )
+  // Changes run to their end when their client goes away, but not before they have begun.
+  const whole = slot.turn === Effect.void ? work : Effect.flatMap(Effect.interruptible(slot.turn), () => work)
+  return Effect.onExit(whole, () => {
+    endOne()
+    return Effect.void
+  })
 }

@@ -62,7 +62,7 @@ const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
   }
 
   /** What a request holds, once it has read so much that it is counted. */
-  const makeHolding = () => {
+  const makeHolding = (): Holding => {
     const alone = Semaphore.makeUnsafe(1).withPermits(1)
     const first = hold(someLarge)
     const second = hold(oneVeryLarge)
@@ -82,15 +82,29 @@ const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
     return { take, release: Effect.andThen(second.release, first.release) }
   }
 
-  return () => {
-    let holding: ReturnType<typeof makeHolding> | undefined
-    return {
-      take: (bytes: number): Effect.Effect<void> => {
-        holding ??= makeHolding()
-        return holding.take(bytes)
-      },
-      release: Effect.suspend(() => holding?.release ?? Effect.void)
-    }
+  return () => new RequestAllowance(makeHolding)
+}
+
+interface Holding extends Allowance {
+  readonly release: Effect.Effect<void>
+}
+
+/** Most requests read little, and never hold anything. */
+class RequestAllowance implements Allowance {
+  private holding: Holding | undefined
+  private readonly makeHolding: () => Holding
+
+  constructor(makeHolding: () => Holding) {
+    this.makeHolding = makeHolding
+  }
+
+  take(bytes: number): Effect.Effect<void> {
+    this.holding ??= this.makeHolding()
+    return this.holding.take(bytes)
+  }
+
+  release(): Effect.Effect<void> {
+    return this.holding?.release ?? Effect.void
   }
 }
 
@@ -105,13 +119,17 @@ export const largeReadsWith = (limits: LargeReadLimits): ReturnType<typeof makeL
 /** Answers a request within an allowance of its own, which ends with the effect. */
 export const withAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const { release, take } = Context.get(fiber.context, LargeReads)()
-    return Effect.ensuring(Effect.provideService(effect, CurrentAllowance, { take }), release)
+    const allowance = Context.get(fiber.context, LargeReads)()
+    return Effect.onExit(Effect.provideService(effect, CurrentAllowance, allowance), () => allowance.release())
   })
 
 /** Does work of this server itself, whoever asked for it, without a limit. */
 export const withoutAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.provideService(effect, CurrentAllowance, unlimited)
+  Effect.withFiber((fiber) =>
+    Context.get(fiber.context, CurrentAllowance) === unlimited
+      ? effect
+      : Effect.provideService(effect, CurrentAllowance, unlimited)
+  )
 
 /** Counts bytes that were read at once. */
 export const takeBytes = (bytes: number): Effect.Effect<void> =>

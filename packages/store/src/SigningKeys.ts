@@ -20,6 +20,7 @@ import {
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import * as MonotonicCache from "./MonotonicCache.ts"
+import { monotonicMillis, monotonicMillisUnsafe } from "./MonotonicClock.ts"
 
 /** A public key of ours. */
 export interface PublishedKey {
@@ -58,8 +59,21 @@ const make = Effect.fnUntraced(function* (
   })
 
   yield* add(yield* Clock.currentTimeMillis)
-  const cache = yield* MonotonicCache.make({ lookup: () => Effect.orDie(load), capacity: 1, timeToLive: freshness })
-  const current = MonotonicCache.get(cache, "current")
+  /** The current key. Every event needs it: while it is fresh it is at hand without a look into the cache. */
+  let atHand: { readonly key: Effect.Effect<SigningKey>; readonly since: number } | undefined
+  const lookup = () =>
+    Effect.orDie(
+      Effect.map(Effect.all([monotonicMillis, load]), ([since, key]) => {
+        atHand = { key: Effect.succeed(key), since }
+        return key
+      })
+    )
+  const cache = yield* MonotonicCache.make({ lookup, capacity: 1, timeToLive: freshness })
+  const cached = MonotonicCache.get(cache, "current")
+  const current = Effect.clockWith((clock) => {
+    const age = atHand === undefined ? freshness : monotonicMillisUnsafe(clock) - atHand.since
+    return age < freshness ? atHand!.key : cached
+  })
   yield* current
 
   const rotate = Effect.gen(function* () {
@@ -67,6 +81,7 @@ const make = Effect.fnUntraced(function* (
     yield* sql.withTransaction(
       Effect.andThen(sql`UPDATE signing_keys SET expired_at = ${now} WHERE expired_at IS NULL`, add(now))
     )
+    atHand = undefined
     yield* MonotonicCache.invalidate(cache, "current")
     return yield* current
   }).pipe(Effect.orDie)

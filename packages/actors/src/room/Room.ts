@@ -9,7 +9,7 @@
  * Source: "Room structure" and "Rooms" of the specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { type EventId, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import {
   BadJson,
@@ -25,7 +25,7 @@ import type { SigningKey } from "@greenroom/room/Signing"
 import { type CommitFailed, EventStatus, type StaleWriter } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { CurrentAllowance } from "@greenroom/store/LargeReads"
-import { Clock, Effect, FiberMap, Result } from "effect"
+import { Effect, FiberMap, Result } from "effect"
 import { EphemeralStream } from "../presence/EphemeralStream.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { mayPass } from "../runtime/ItemFailure.ts"
@@ -57,6 +57,8 @@ const refusePdu = (problem: PduProblem): MatrixError =>
   problem._tag === "TooLarge"
     ? new TooLarge({ error: `The event has ${problem.bytes} bytes; 65536 are the limit` })
     : new BadJson({ error: problem.reason })
+
+const noRedactions = (): ReadonlyArray<Event> => []
 
 const sameContent = (a: JsonObject, b: JsonObject): boolean => JSON.stringify(a) === JSON.stringify(b)
 
@@ -167,29 +169,32 @@ const behaviour = Effect.gen(function* () {
     return { event_id: event.event_id }
   })
 
-  const append = Effect.fnUntraced(function* (
+  const append = (
     room: RoomState,
     proposal: EventProposal,
     transaction: RoomTransaction | undefined,
-    redactions: (event: Event) => ReadonlyArray<Event> = () => [],
+    redactions: (event: Event) => ReadonlyArray<Event> = noRedactions,
     at?: number
-  ) {
-    const now = at ?? (yield* Clock.currentTimeMillis)
-    const key = yield* signingKey
-    if (room.policy !== undefined && needsRecommendation(proposal)) {
-      return yield* appendAmong(room, proposal, now, key, transaction)
-    }
-    const appended = yield* inTurn(1, () =>
-      appendNow(room, proposal, now, key, transaction, (event) => ({
-        transactions: transaction === undefined ? [] : [answerTo(transaction, event)],
-        redactions: redactions(event)
-      }))
+  ): Effect.Effect<{ readonly event_id: EventId }, MatrixError | StaleWriter | CommitFailed> =>
+    Effect.flatMap(signingKey, (key) =>
+      Effect.clockWith((clock) => {
+        const now = at ?? clock.currentTimeMillisUnsafe()
+        const among = () => appendAmong(room, proposal, now, key, transaction)
+        if (room.policy !== undefined && needsRecommendation(proposal)) return among()
+        const also: Also = (event) => ({
+          transactions: transaction === undefined ? [] : [answerTo(transaction, event)],
+          redactions: redactions(event)
+        })
+        return Effect.flatMap(
+          inTurn(1, () => appendNow(room, proposal, now, key, transaction, also)),
+          (appended) => {
+            if (appended === undefined) return among()
+            if ("refused" in appended) return Effect.fail(appended.refused)
+            return Effect.as(appended.durable, { event_id: appended.event.event_id })
+          }
+        )
+      })
     )
-    if (appended === undefined) return yield* appendAmong(room, proposal, now, key, transaction)
-    if ("refused" in appended) return yield* Effect.fail(appended.refused)
-    yield* appended.durable
-    return { event_id: appended.event.event_id }
-  })
 
   // On Create
 
@@ -298,12 +303,19 @@ const behaviour = Effect.gen(function* () {
     return { ...proposal, content: { ...said, join_authorised_via_users_server: voucher } }
   })
 
-  const propose = Effect.fnUntraced(function* (
+  const propose = (proposed: EventProposal, transaction: RoomTransaction | undefined, options: ProposeOptions = {}) =>
+    Effect.flatMap(loadExisting, (room) =>
+      proposed.state_key === undefined
+        ? append(room, proposed, transaction, undefined, options.at)
+        : proposeState(room, proposed, transaction, options)
+    )
+
+  const proposeState = Effect.fnUntraced(function* (
+    room: RoomState,
     proposed: EventProposal,
     transaction: RoomTransaction | undefined,
-    { at, banned, guest }: ProposeOptions = {}
+    { at, banned, guest }: ProposeOptions
   ) {
-    const room = yield* loadExisting
     if (guest) yield* mustLetGuestsIn(room, proposed)
     const proposal = yield* vouched(room, proposed)
     const current = alreadySo(room, proposal)

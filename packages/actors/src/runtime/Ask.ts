@@ -11,19 +11,22 @@ type RunnerError =
   | ClusterError.PersistenceError
   | ClusterError.EntityNotAssignedToRunner
 
+/** Made once: every request of a client asks an actor. */
+const ofRunner = {
+  MailboxFull: () =>
+    Effect.fail(
+      new LimitExceeded({
+        error: "Too many requests are waiting for the same room or user, try again later",
+        retry_after_ms: 1000
+      })
+    ),
+  AlreadyProcessingMessage: Effect.die,
+  PersistenceError: Effect.die,
+  EntityNotAssignedToRunner: Effect.die
+}
+
 /** A full mailbox is answered with M_LIMIT_EXCEEDED. That the runner cannot be reached is a defect. */
 export const ask = <A, E extends MatrixError>(
   answer: Effect.Effect<A, E | RunnerError>
 ): Effect.Effect<A, MatrixError> =>
-  Effect.catchTags(answer as Effect.Effect<A, MatrixError | RunnerError>, {
-    MailboxFull: () =>
-      Effect.fail(
-        new LimitExceeded({
-          error: "Too many requests are waiting for the same room or user, try again later",
-          retry_after_ms: 1000
-        })
-      ),
-    AlreadyProcessingMessage: Effect.die,
-    PersistenceError: Effect.die,
-    EntityNotAssignedToRunner: Effect.die
-  }) as Effect.Effect<A, MatrixError>
+  Effect.catchTags(answer as Effect.Effect<A, MatrixError | RunnerError>, ofRunner) as Effect.Effect<A, MatrixError>

@@ -265,8 +265,15 @@ export class RoomState {
     }
     this.recent.set(event.event_id, known)
     const kept = this.servers.size > 1 ? recentEvents : recentEventsAlone
-    while (this.recent.size > kept) this.recent.delete(this.recent.keys().next().value!)
+    if (this.recent.size > kept) this.forgetRecent(kept)
     this.generation++
+  }
+
+  private forgetRecent(kept: number): void {
+    for (const eventId of this.recent.keys()) {
+      if (this.recent.size <= kept) return
+      this.recent.delete(eventId)
+    }
   }
 
   sendTo(step: Step, nid: number, destinations: Iterable<ServerName>): void {

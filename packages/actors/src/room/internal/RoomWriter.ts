@@ -11,7 +11,7 @@ import { withoutAllowance } from "@greenroom/store/LargeReads"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { StateStore } from "@greenroom/store/StateStore"
-import { Effect, Exit, Latch, Option } from "effect"
+import { Cause, Effect, Exit, Latch, Option } from "effect"
 import { Entity } from "effect/cluster"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { MemberPushRules } from "../MemberPushRules.ts"
@@ -122,20 +122,22 @@ export const makeRoomWriter = Effect.gen(function* () {
       )
     }
     const attempt = (budget: number): Effect.Effect<A, MatrixError> =>
-      Effect.catchTags(
-        Effect.tapDefect(withoutAllowance(request), () => forget),
-        {
-          StaleWriter: (failure) => again(failure, budget),
-          CommitFailed: (failure) => again(failure, budget)
-        }
-      ) as Effect.Effect<A, MatrixError>
+      Effect.catchCause(withoutAllowance(request), (cause): Effect.Effect<A, MatrixError> => {
+        if (Cause.hasDies(cause)) return Effect.andThen(forget, Effect.failCause(cause as Cause.Cause<never>))
+        const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
+        return failure?._tag === "StaleWriter" || failure?._tag === "CommitFailed"
+          ? again(failure, budget)
+          : Effect.failCause(cause as Cause.Cause<MatrixError>)
+      })
     return attempt(maxAttempts)
   }
+
+  const hasNumbers = (count: number): boolean => log.nids.hasUnsafe(count) && states.chains.hasUnsafe(chainsPerStep)
 
   /** Runs a synchronous step once as many numbers are at hand as it may take. */
   const withNids = <A>(count: number, step: () => A): Effect.Effect<A> =>
     Effect.suspend(() =>
-      log.nids.hasUnsafe(count) && states.chains.hasUnsafe(chainsPerStep)
+      hasNumbers(count)
         ? Effect.sync(step)
         : Effect.andThen(
             Effect.all([log.nids.refill(count), states.chains.refill(chainsPerStep)], { discard: true }),
@@ -147,13 +149,15 @@ export const makeRoomWriter = Effect.gen(function* () {
 
   /** The same, once no request has the room for itself. */
   const inTurn = <A>(count: number, step: () => A): Effect.Effect<A> =>
-    Effect.flatMap(
-      Effect.andThen(
-        Effect.suspend(() => turn.await),
-        withNids(count, () => (turn.isOpen() ? { result: step() } : undefined))
-      ),
-      (done) => (done === undefined ? inTurn(count, step) : Effect.succeed(done.result))
-    )
+    Effect.suspend(() => {
+      if (!turn.isOpen()) return Effect.andThen(turn.await, inTurn(count, step))
+      return hasNumbers(count)
+        ? Effect.succeed(step())
+        : Effect.flatMap(
+            withNids(count, () => (turn.isOpen() ? { result: step() } : undefined)),
+            (done) => (done === undefined ? inTurn(count, step) : Effect.succeed(done.result))
+          )
+    })
 
   /** Runs with the room for itself, so that it stays as it is between two looks. */
   const alone = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
