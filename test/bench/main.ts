@@ -10,6 +10,7 @@ import * as os from "node:os"
 import { parseArgs } from "node:util"
 import { backup } from "./Backup.ts"
 import type { Benchmark, Figure } from "./Benchmark.ts"
+import { contacts } from "./Contacts.ts"
 import { delivery } from "./Delivery.ts"
 import { durableSends } from "./DurableSends.ts"
 import { encryption } from "./Encryption.ts"
@@ -52,6 +53,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   unreachable,
   encryption,
   files,
+  contacts,
   backup,
   metrics,
   tracing,
