@@ -1,7 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Administration } from "@greenroom/actors/account/Administration"
+import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Exit, Result, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { defaultRates, RateFromString, RateLimit, unlimited } from "../src/RateLimit.ts"
+import { ask, askToday, gatewayWith, inPath, register } from "./TestGateway.ts"
 
 const once = { limit: 1, window: 60_000 }
 const rates = { ...defaultRates, sends: { limit: 3, window: 3_000 } }
@@ -81,4 +84,34 @@ describe("RateLimit", () => {
       assert.isTrue(Result.isFailure(Schema.decodeUnknownResult(RateFromString)(wrong)), wrong)
     }
   })
+})
+
+describe("the rates of the client API", () => {
+  const twice = { limit: 2, window: 3_600_000 }
+  const gateway = gatewayWith(
+    { rates: { ...unlimited, requests: twice, sends: twice } },
+    { unlimitedUsers: ["@robot:green.test" as UserId] }
+  )
+
+  it.live("do not hold for administrators, nor for those whom the operator exempts", () =>
+    Effect.gen(function* () {
+      const [user, robot, admin] = [yield* register("someone"), yield* register("robot"), yield* register("boss")]
+      yield* Administration.use((administration) => administration.setAdmin("boss", true))
+      const read = (token: string) => askToday("GET", "/v3/account/whoami", { token })
+      const write = ({ id, token }: typeof user) =>
+        ask("PUT", `/profile/${inPath(id)}/displayname`, { token, json: { displayname: "Me" } })
+      for (const exempt of [robot, admin]) {
+        for (let request = 0; request < 5; request++) {
+          assert.strictEqual((yield* read(exempt.token)).status, 200)
+          assert.strictEqual((yield* write(exempt)).status, 200)
+        }
+      }
+      for (const request of [read(user.token), write(user)]) {
+        assert.deepStrictEqual([(yield* request).status, (yield* request).status], [200, 200])
+        const { body, headers, status } = yield* request
+        assert.deepStrictEqual([status, body.errcode], [429, "M_LIMIT_EXCEEDED"])
+        assert.isAbove(Number(headers.get("retry-after")), 0)
+      }
+    }).pipe(Effect.provide(gateway))
+  )
 })

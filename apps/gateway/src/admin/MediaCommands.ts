@@ -9,10 +9,11 @@ import { mxc } from "@greenroom/actors/media/Media"
 import { MediaKeeping, parseMxc } from "@greenroom/actors/media/MediaKeeping"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { AuditStore } from "@greenroom/store/AuditStore"
 import { type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
-import { administration, onDatabase } from "./Connection.ts"
+import { administration, commandLine, onDatabase } from "./Connection.ts"
 import { AdminFailure, type Output, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
 
 const describe = (row: MediaRow): string =>
@@ -27,15 +28,26 @@ const describe = (row: MediaRow): string =>
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 const uri = Argument.String("uri").pipe(Argument.withDescription("The file, as mxc://server/id"))
 
-const run = <A, R>(flags: PlaceFlags, work: Effect.Effect<A, MatrixError, R | Administration | MediaKeeping>) =>
+const run = <A, R>(
+  flags: PlaceFlags,
+  work: Effect.Effect<A, MatrixError, R | Administration | MediaKeeping | AuditStore>
+) =>
   work.pipe(
     Effect.mapError(({ error }) => new AdminFailure({ message: error })),
     Effect.provide(
       onDatabase(flags, (config) =>
-        Layer.merge(administration(config), MediaKeeping.layerOnStores.pipe(Layer.provide(MediaStore.layer)))
+        Layer.mergeAll(
+          administration(config),
+          AuditStore.layer,
+          MediaKeeping.layerOnStores.pipe(Layer.provide(MediaStore.layer))
+        )
       )
     )
   )
+
+/** What is about to be done, in the audit log. */
+const record = (action: string, target: string) =>
+  AuditStore.use((audit) => audit.append({ actor: commandLine, action, target }))
 
 const userIdOf = (name: string) =>
   Effect.map(
@@ -73,7 +85,9 @@ const onFile = (
     run(
       options,
       Effect.gen(function* () {
-        yield* act(yield* MediaKeeping)(yield* parseMxc(options.uri))
+        const file = yield* parseMxc(options.uri)
+        yield* record(`media.${name}`, options.uri)
+        yield* act(yield* MediaKeeping)(file)
         yield* printLine(options, `${options.uri} ${done}`)
       })
     )
@@ -84,6 +98,7 @@ const removeAll = Command.make("remove-all", { ...place, user }, (options) =>
     options,
     Effect.gen(function* () {
       const userId = yield* userIdOf(options.user)
+      yield* record("media.remove_all", userId)
       const count = yield* MediaKeeping.use((keeping) => keeping.removeAllOf(userId))
       yield* printLine(options, `${count} files of ${userId} were removed`)
     })

@@ -1,13 +1,14 @@
 /**
  * Files of other home servers: of another Greenroom, of an old server, and of hostile ones that the test plays.
  */
-import { randomBytes } from "node:crypto"
+import { createHash, randomBytes } from "node:crypto"
 import { mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as HomeServer from "@greenroom/actors/HomeServer"
-import { ServerName } from "@greenroom/protocol/Identifiers"
+import { Bans } from "@greenroom/actors/runtime/Bans"
+import { ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer } from "effect"
 import { type Reply, tlsServer } from "../../../actors/test/federation/support/TlsServer.ts"
@@ -51,7 +52,14 @@ const makeHome = Effect.fnUntraced(function* (
     readdirSync(path.join(directory, "media", folder), { recursive: true, withFileTypes: true }).filter((entry) =>
       entry.isFile()
     ).length
-  return { at: Effect.provideService(Gateway, Context.get(services, Gateway)), filesIn }
+  const ban = (content: Buffer) =>
+    Context.get(services, Bans).add({
+      kind: "sha256",
+      value: createHash("sha256").update(content).digest("hex"),
+      reason: "illegal",
+      bannedBy: "@admin:test" as UserId
+    })
+  return { at: Effect.provideService(Gateway, Context.get(services, Gateway)), ban, filesIn }
 })
 
 const multipart = (headers: string, body: string | Buffer, end = "\r\n--edge--\r\n"): Reply => ({
@@ -121,6 +129,13 @@ describe("files of other servers", () => {
           transfer("GET", `/_matrix/client/v1/media/thumbnail/${image}?width=32&height=32`, { as: alice })
         )
         assert.strictEqual(thumbnail.status, 200)
+        const illegal = randomBytes(1_000)
+        yield* green.ban(illegal)
+        const banned = yield* blue.at(upload(bob, illegal, { type: "application/x-tea" }))
+        const kept = green.filesIn("content")
+        const refused = yield* green.at(download(alice, banned))
+        assert.deepStrictEqual([refused.status, refused.body.errcode], [403, "M_FORBIDDEN"])
+        assert.strictEqual(green.filesIn("content"), kept)
         const missing = yield* green.at(download(alice, "blue.test/missing"))
         assert.deepStrictEqual([missing.status, missing.body.errcode], [404, "M_NOT_FOUND"])
         const { body } = yield* blue.at(transfer("POST", "/_matrix/media/v1/create", { as: bob }))

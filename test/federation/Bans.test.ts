@@ -1,0 +1,94 @@
+/** Servers that administrators have banned, in both dialects of federation. */
+import { assert, describe, it } from "@effect/vitest"
+import { Federation } from "@greenroom/actors/federation/Federation"
+import { Peers } from "@greenroom/actors/federation/Peers"
+import { Rooms } from "@greenroom/actors/room/Rooms"
+import { Bans } from "@greenroom/actors/runtime/Bans"
+import type { Event } from "@greenroom/protocol/Event"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { Effect, Schedule } from "effect"
+import { freePort, homeServers, isMessage, message } from "./support/HomeServers.ts"
+import { type Dialect, HostileServer } from "./support/HostileServer.ts"
+
+const dialects: ReadonlyArray<readonly [dialect: Dialect, version: string | undefined]> = [
+  ["draft", undefined],
+  ["today", "12"]
+]
+
+const says = (body: string) => (event: Event) => event.type === "m.room.message" && event.content.body === body
+
+describe("a banned server", () => {
+  for (const [dialect, version] of dialects) {
+    it.live(
+      `is answered nothing and sent nothing until the ban is lifted, in the dialect of ${dialect}`,
+      () =>
+        Effect.gen(function* () {
+          const port = yield* freePort
+          const evil = new HostileServer("evil.test", dialect)
+          yield* evil.listen(port)
+          const [red] = yield* homeServers(["red.test"], { others: { "evil.test": port } })
+          const at = { serverName: red!.serverName, federationPort: red!.place.port }
+          const alice = yield* red!.person("alice")
+          const made = yield* red!.run(
+            Rooms.use((rooms) =>
+              rooms.create(alice, {
+                visibility: "public",
+                ...(version === undefined ? {} : { room_version: version })
+              } as never)
+            )
+          )
+          const say = (body: string) =>
+            red!.run(Rooms.use((rooms) => rooms.send(alice, made.room_id, "m.room.message", message(body))))
+          const mallory = "@mallory:evil.test"
+          const room = yield* evil.join(at, made.room_id, mallory)
+          /** Each event follows the one before. */
+          const talk = (body: string): Event => {
+            const event = evil.event(room, { sender: mallory, content: message(body) })
+            room.extremities = [event]
+            return event
+          }
+          assert.deepStrictEqual(yield* evil.tell(at, talk("before")), [undefined])
+          yield* red!.sees(alice, isMessage("before"))
+          yield* say("hello")
+          yield* evil.receives(says("hello"))
+
+          const bannedBy = "@alice:red.test" as UserId
+          yield* red!.run(
+            Bans.use((bans) => bans.add({ kind: "server", value: "evil.test", reason: "it lies", bannedBy }))
+          )
+          const late = talk("while banned")
+          const [make, state] = dialect === "draft" ? ["/make_join", "/state"] : ["/v1/make_join", "/v1/state"]
+          const inPath = encodeURIComponent(made.room_id)
+          const answers = [
+            yield* evil.send(at, [evil.toPdu(late)]),
+            yield* evil.ask(at, "GET", `${make}/${inPath}/${encodeURIComponent("@other:evil.test")}?ver=12`),
+            yield* evil.ask(at, "GET", `${state}/${inPath}?event_id=${encodeURIComponent(late.event_id)}`)
+          ]
+          for (const { body, status } of answers) {
+            assert.deepStrictEqual([status, body.errcode], [403, "M_FORBIDDEN"])
+            assert.include(body.error, "banned")
+          }
+          yield* say("secret")
+          const report = red!.run(
+            Effect.map(
+              Effect.flatMap(Peers, (peers) => peers.list),
+              (list) => list.find((each) => each.destination === "evil.test")
+            )
+          )
+          yield* Effect.repeat(report, {
+            until: (found) => (found?.failures ?? 0) > 0,
+            schedule: Schedule.spaced("20 millis")
+          })
+          assert.isUndefined(evil.received.find(says("secret")))
+
+          yield* red!.run(Bans.use((bans) => bans.lift("server", "evil.test")))
+          yield* red!.run(Federation.use((federation) => federation.heardFrom(evil.serverName)))
+          yield* evil.receives(says("secret"))
+          assert.strictEqual(evil.received.filter(says("secret")).length, 1)
+          assert.deepStrictEqual(yield* evil.tell(at, late), [undefined])
+          yield* red!.sees(alice, isMessage("while banned"))
+        }).pipe(Effect.scoped),
+      60_000
+    )
+  }
+})
