@@ -2,11 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
 import { PresetRooms } from "@greenroom/actors/room/PresetRooms"
 import type { PublicRoomsRequest } from "@greenroom/actors/room/PublicRooms"
+import { RoomFinder } from "@greenroom/actors/room/RoomFinder"
+import { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
-import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
 import { isMessage, message, readsIn, type TestServer, twoHomeServers } from "./support/HomeServers.ts"
@@ -196,6 +198,32 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
       })
     )
   }
+
+  it.live("a moment from before the join is found by asking the other server, however far back", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const room = yield* create(red, alice, "12")
+      const said: Array<{ readonly event_id: string }> = []
+      for (let index = 0; index < 230; index++) said.push(yield* send(red, alice, room, `message ${index}`))
+      const near = (server: TestServer, session: Session, ts: number, direction: "f" | "b") =>
+        server.run(Effect.flatMap(RoomFinder, (finder) => finder.eventAt(session, room, ts, direction)))
+      const first = yield* near(red, alice, 0, "f")
+      yield* join(blue, bob, room, red)
+      // In the middle of what was said: other events may have the same moment.
+      const early = yield* red.run(
+        Effect.flatMap(RoomReader, (rooms) => rooms.event(alice, room, said[60]!.event_id as EventId))
+      )
+      for (const direction of ["f", "b"] as const) {
+        assert.deepStrictEqual(
+          yield* near(blue, bob, early.origin_server_ts, direction),
+          yield* near(red, alice, early.origin_server_ts, direction)
+        )
+      }
+      assert.deepStrictEqual(yield* near(blue, bob, 0, "f"), first)
+      assert.strictEqual(yield* tagOf(near(blue, bob, 1, "b")), "M_NOT_FOUND")
+    })
+  )
 
   it.live("a server that an access control list keeps out gets and sends nothing more", () =>
     Effect.gen(function* () {

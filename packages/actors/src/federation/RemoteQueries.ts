@@ -85,7 +85,12 @@ const make = Effect.gen(function* () {
     Context.add(RemoteDirectory, {
       resolve: (alias) => MonotonicCache.get(aliases, alias),
       publicRooms: (server, request) => MonotonicCache.get(publicRooms, JSON.stringify([server, request])),
-      hierarchy: (...asked) => MonotonicCache.get(hierarchies, JSON.stringify(asked))
+      hierarchy: (...asked) => MonotonicCache.get(hierarchies, JSON.stringify(asked)),
+      eventNear: (server, roomId, ...moment) =>
+        Effect.mapError(
+          today.timestampToEvent(server, roomId, ...moment),
+          () => new NotFound({ error: `${server} does not know the moment in ${roomId}` })
+        )
     })
   )
 })

@@ -263,6 +263,18 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         hasPdus: true,
         read: (answer) => objects(answer.events)?.slice(0, limit)
       }),
+    timestampToEvent: (destination: ServerName, roomId: RoomId, ts: number, direction: "f" | "b") =>
+      call({
+        destination,
+        method: "GET",
+        uri: withQuery(path("v1", "timestamp_to_event", roomId), [
+          ["ts", String(ts)],
+          ["dir", direction]
+        ]),
+        maxBytes: answerLimits.small,
+        timeoutFactor: shortTimeoutFactor,
+        read: ({ event_id }) => (isEventId(event_id) ? event_id : undefined)
+      }),
     /** `omitMembers` lets the other server leave out memberships. */
     sendJoin: (
       destination: ServerName,

@@ -1,8 +1,9 @@
 /**
- * Room aliases, lists of public rooms and spaces of other servers. The federation provides the service (`federation/RemoteQueries.ts`).
+ * Room aliases, lists of public rooms and spaces of other servers, and moments in their rooms. The federation provides the
+ * service (`federation/RemoteQueries.ts`).
  */
 import type { DirectoryAnswer } from "@greenroom/protocol/federation/FederationAnswers"
-import type { RoomAlias, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomAlias, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, type Effect } from "effect"
 import type { HierarchyPart, PublicRooms, PublicRoomsRequest } from "./PublicRooms.ts"
@@ -20,5 +21,12 @@ export class RemoteDirectory extends Context.Service<
       roomId: RoomId,
       suggestedOnly: boolean
     ) => Effect.Effect<HierarchyPart, MatrixError>
+    /** The event next to a moment, in ms since 1970, in a room that today's dialect is spoken of. Errors: M_NOT_FOUND. */
+    readonly eventNear: (
+      server: ServerName,
+      roomId: RoomId,
+      ts: number,
+      direction: "f" | "b"
+    ) => Effect.Effect<EventId, MatrixError>
   }
 >()("greenroom/actors/room/RemoteDirectory") {}

@@ -16,6 +16,7 @@ import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
 import { type FoundUser, UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
+import { makeEarlierEvents } from "./internal/EarlierEvents.ts"
 import { makeRoomViewer, theEnd } from "./internal/RoomViewer.ts"
 
 const maxFound = 100
@@ -35,6 +36,7 @@ const make = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const events = yield* EventStore
   const viewer = yield* makeRoomViewer
+  const fetchEarlier = yield* makeEarlierEvents
 
   const findUsers = Effect.fn("RoomFinder.findUsers")(function* (session: Session, term: string, limit?: number) {
     const most = Math.min(Math.max(limit ?? defaultFound, 1), maxFound)
@@ -96,12 +98,31 @@ const make = Effect.gen(function* () {
       ([entry]) => entry
     )
 
+  /** Where a moment lies in the history from before the join, whose numbers are below 0 and rise; undefined if after it. */
+  const positionInHistory = Effect.fnUntraced(function* (roomNid: number, ts: number) {
+    const at = (nid: number) => ({ xid: 0, nid }) satisfies StreamPosition
+    const firstAfter = (after: StreamPosition) =>
+      Effect.map(events.timelines([{ roomNid, after, upTo: at(0) }], "f", 1), ([entry]) => entry)
+    const oldest = yield* firstAfter(beginning)
+    if (oldest === undefined) return undefined
+    let [low, high] = [oldest.position.nid, 0]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      const entry = yield* firstAfter(at(middle - 1))
+      if (entry === undefined || entry.event.origin_server_ts >= ts) high = middle
+      else low = entry.position.nid + 1
+    }
+    return (yield* firstAfter(at(low - 1))) === undefined ? undefined : at(low - 1)
+  })
+
   /**
    * Where in the log a moment lies, about: events stand there in the order in which they arrived, which is nearly the one
    * in which they were made.
    */
   const positionOf = Effect.fnUntraced(function* (roomNid: number, ts: number) {
     const newest = (yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "b", 1))[0]
+    const history = yield* positionInHistory(roomNid, ts)
+    if (history !== undefined) return history
     let [low, high] = [0, newest?.position.xid ?? 0]
     while (low < high) {
       const middle = Math.floor((low + high) / 2)
@@ -149,6 +170,7 @@ const make = Effect.gen(function* () {
     direction: "f" | "b"
   ) {
     const view = yield* viewer.view(session.userId, roomId)
+    if (view.reader.isJoined) yield* fetchEarlier(roomId, view.reader.roomNid, ts, direction)
     return yield* nearest(view.reader.roomNid, ts, direction, (read) => viewer.visibleTo(view.reader, read))
   })
 
