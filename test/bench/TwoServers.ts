@@ -83,10 +83,11 @@ export const longer = (a: HoldUp, b: HoldUp): HoldUp => ({
 
 /** For how long the event loop of the server was held up at most since this was asked last. */
 export const longestHoldUp = async (server: Server): Promise<HoldUp> => {
-  const told = () => [...server.output().matchAll(heldUp)].map(([, whole, slice]) => [Number(whole), Number(slice)])
-  const before = told().length
+  const heldUpTimes = () =>
+    [...server.output().matchAll(heldUp)].map(([, whole, slice]) => [Number(whole), Number(slice)])
+  const before = heldUpTimes().length
   process.kill(server.pid, "SIGUSR2")
-  while (told().length === before) await sleep(10)
-  const [whole = 0, slice = 0] = told().at(-1)!
+  while (heldUpTimes().length === before) await sleep(10)
+  const [whole = 0, slice = 0] = heldUpTimes().at(-1)!
   return { whole, slice }
 }

@@ -71,13 +71,13 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     Effect.gen(function* () {
       const stored = yield* invite("nina@example.org")
       yield* takeMail
-      const told = Result.getOrThrow(importVerifyKey(decodeBase64(stored.body.public_key)!))
+      const publicKey = Result.getOrThrow(importVerifyKey(decodeBase64(stored.body.public_key)!))
       const { current, rotate } = yield* SigningKeys
       const { keyId } = yield* current
       const renewed = yield* rotate
       yield* bind("nina@example.org", "@nina:home.test")
       const { signed } = (yield* takeOnBind).body.invites[0]!
-      for (const key of [new Map([[keyId, told]]), new Map([[renewed.keyId, verifyKeyOf(renewed)]])]) {
+      for (const key of [new Map([[keyId, publicKey]]), new Map([[renewed.keyId, verifyKeyOf(renewed)]])]) {
         assert.isTrue(Result.isSuccess(verifyJson(signed as never, serverName, key)))
       }
     })

@@ -156,9 +156,9 @@ export const answerRequests = (
 ): void => {
   let arrived: Array<readonly [IncomingMessage, ServerResponse]> = []
   const answer = () => {
-    const turn = arrived
+    const batch = arrived
     arrived = []
-    for (const [request, response] of turn) {
+    for (const [request, response] of batch) {
       if (response.destroyed) continue
       if (!request.complete) onIncomplete(request, response)
       handle(request, response)

@@ -28,9 +28,9 @@ export const capacities = {
 export type SlotKind = keyof typeof capacities
 
 export interface Slot {
-  /** Waits until it is the request's turn. Errors: M_LIMIT_EXCEEDED where too many wait. */
-  readonly turn: Effect.Effect<void, LimitExceeded>
-  /** Gives the slot back, whether it was the request's turn or not. May be called again. */
+  /** Waits until the request has the slot. Errors: M_LIMIT_EXCEEDED where too many wait. */
+  readonly admission: Effect.Effect<void, LimitExceeded>
+  /** Gives the slot back, whether the request has had it or not. May be called again. */
   readonly end: () => void
 }
 
@@ -82,7 +82,7 @@ const leave = (lines: Map<string, Line>, key: string, line: Line): void => {
 
 /** A slot that a request has at once, as nearly all have. */
 class StartedSlot implements Slot {
-  readonly turn = Effect.void
+  readonly admission = Effect.void
   private ended = false
   private readonly lines: Map<string, Line>
   private readonly key: string
@@ -106,7 +106,7 @@ const startAtOnce = (lines: Map<string, Line>, key: string, line: Line): Slot =>
 }
 
 const waitInLine = (lines: Map<string, Line>, key: string, line: Line, capacity: Capacity): Slot => {
-  if (line.waiting.size >= capacity.waiting) return { turn: Effect.fail(tooMany), end: () => {} }
+  if (line.waiting.size >= capacity.waiting) return { admission: Effect.fail(tooMany), end: () => {} }
   let started = false
   let ended = false
   let resume = () => {}
@@ -116,7 +116,7 @@ const waitInLine = (lines: Map<string, Line>, key: string, line: Line, capacity:
   }
   line.waiting.add(start)
   return {
-    turn: Effect.callback((done) => {
+    admission: Effect.callback((done) => {
       if (started) return done(Effect.void)
       resume = () => done(Effect.void)
     }),
@@ -136,15 +136,15 @@ export const withSlot = <A, E, R>(
   work: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | LimitExceeded, R> => {
   let open = 2
-  const endOne = () => {
+  const release = () => {
     if (--open === 0) slot.end()
   }
-  if (response.closed) endOne()
-  else response.once("close", endOne)
+  if (response.closed) release()
+  else response.once("close", release)
   // Changes run to their end when their client goes away, but not before they have begun.
-  const whole = slot.turn === Effect.void ? work : Effect.flatMap(Effect.interruptible(slot.turn), () => work)
+  const whole = slot.admission === Effect.void ? work : Effect.flatMap(Effect.interruptible(slot.admission), () => work)
   return Effect.onExit(whole, () => {
-    endOne()
+    release()
     return Effect.void
   })
 }

@@ -45,14 +45,14 @@ describe("RequestSlots", () => {
     Effect.gen(function* () {
       const { enter } = yield* RequestSlots
       const first = Array.from({ length: capacities.reads.active }, () => enter("reads", "alice"))
-      yield* Effect.forEach(first, ({ turn }) => turn)
-      yield* enter("reads", "bob").turn
-      yield* enter("sends", "alice").turn
+      yield* Effect.forEach(first, ({ admission }) => admission)
+      yield* enter("reads", "bob").admission
+      yield* enter("sends", "alice").admission
       const order: Array<number> = []
       const later = [0, 1, 2].map((number) => ({ number, slot: enter("reads", "alice") }))
       const waiting = yield* Effect.forEach(later, ({ number, slot }) =>
         Effect.forkChild(
-          Effect.map(slot.turn, () => order.push(number)),
+          Effect.map(slot.admission, () => order.push(number)),
           { startImmediately: true }
         )
       )
@@ -74,9 +74,9 @@ describe("RequestSlots", () => {
       const { enter } = yield* RequestSlots
       const all = capacities.reads.active + capacities.reads.waiting
       const slots = Array.from({ length: all }, () => enter("reads", "alice"))
-      assert.strictEqual((yield* Effect.flip(enter("reads", "alice").turn))._tag, "M_LIMIT_EXCEEDED")
+      assert.strictEqual((yield* Effect.flip(enter("reads", "alice").admission))._tag, "M_LIMIT_EXCEEDED")
       for (const slot of slots) slot.end()
-      yield* enter("reads", "alice").turn
+      yield* enter("reads", "alice").admission
     }).pipe(Effect.provide(RequestSlots.layer))
   )
 })

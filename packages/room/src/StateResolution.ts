@@ -120,10 +120,10 @@ const mainlineOf = (head: Event | undefined, event: EventLookup): ReadonlyMap<Ev
   for (let at = head; at !== undefined && !line.has(at.event_id); at = powerLevelsNamedBy(at, event)) {
     line.add(at.event_id)
   }
-  const places = new Map<EventId, number>()
-  let place = line.size
-  for (const id of line) places.set(id, place--)
-  return places
+  const positions = new Map<EventId, number>()
+  let position = line.size
+  for (const id of line) positions.set(id, position--)
+  return positions
 }
 
 /** Events by the power levels that they know of, the oldest first, then by age. */
@@ -133,20 +133,20 @@ const mainlineOrder = (
   event: EventLookup
 ): ReadonlyArray<Event> => {
   const mainline = mainlineOf(head, event)
-  const places = new Map<EventId, number>(mainline)
-  const placeOf = (of: Event): number => {
+  const positions = new Map<EventId, number>(mainline)
+  const positionOf = (of: Event): number => {
     const path = new Set<EventId>()
     let at: Event | undefined = of
-    while (at !== undefined && !places.has(at.event_id) && !path.has(at.event_id)) {
+    while (at !== undefined && !positions.has(at.event_id) && !path.has(at.event_id)) {
       path.add(at.event_id)
       at = powerLevelsNamedBy(at, event)
     }
-    const place = at === undefined ? 0 : (places.get(at.event_id) ?? 0)
-    for (const id of path) places.set(id, place)
-    return place
+    const position = at === undefined ? 0 : (positions.get(at.event_id) ?? 0)
+    for (const id of path) positions.set(id, position)
+    return position
   }
   return events
-    .map((entry) => ({ each: entry, place: placeOf(entry) }))
+    .map((entry) => ({ each: entry, place: positionOf(entry) }))
     .sort((a, b) => a.place - b.place || compareAges(a.each, b.each))
     .map(({ each }) => each)
 }

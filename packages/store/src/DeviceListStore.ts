@@ -53,10 +53,10 @@ export class DeviceListStore extends Context.Service<
     DeviceListStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const place = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
+      const positionSql = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
 
       const news = (userId: UserId, { after, upTo }: LogRange) => {
-        const within = sql`(xid, nid) > ${place(after)} AND (xid, nid) <= ${place(upTo)}`
+        const within = sql`(xid, nid) > ${positionSql(after)} AND (xid, nid) <= ${positionSql(upTo)}`
         const shares = (other: string) => sql`EXISTS (
           SELECT FROM memberships own JOIN memberships other USING (room_nid)
           WHERE own.user_id = ${userId} AND own.membership = 'join'
@@ -69,7 +69,7 @@ export class DeviceListStore extends Context.Service<
               SELECT coalesce((
                 SELECT change.membership = 'join' FROM membership_changes change
                 WHERE change.user_id = ${userId} AND change.room_nid = room.room_nid
-                  AND (change.xid, change.nid) <= ${place(after)}
+                  AND (change.xid, change.nid) <= ${positionSql(after)}
                 ORDER BY change.xid DESC, change.nid DESC LIMIT 1), false) AS was_joined) AS former
             WHERE memberships.user_id = ${userId}),
           watched AS MATERIALIZED (
@@ -79,7 +79,7 @@ export class DeviceListStore extends Context.Service<
             SELECT events.state_key AS user_id, body, (
               SELECT former.body FROM events former
               WHERE former.room_nid = events.room_nid AND former.type = 'm.room.member'
-                AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${place(after)}
+                AND former.state_key = events.state_key AND (former.xid, former.nid) <= ${positionSql(after)}
               ORDER BY former.xid DESC, former.nid DESC LIMIT 1) AS former_body
             FROM events
             WHERE status = 0 AND type = 'm.room.member' AND ${within} AND room_nid IN (SELECT room_nid FROM watched)),
@@ -96,9 +96,9 @@ export class DeviceListStore extends Context.Service<
           UNION ALL
           SELECT user_id, true, NULL, NULL FROM user_signatures WHERE signer = ${userId} AND ${within}`.pipe(
           Effect.map((rows) => {
-            const told = rows.filter(isNews)
+            const changes = rows.filter(isNews)
             const users = (shares: boolean) => [
-              ...new Set(told.filter((row) => row.shares === shares).map((row) => row.user_id as UserId))
+              ...new Set(changes.filter((row) => row.shares === shares).map((row) => row.user_id as UserId))
             ]
             return { changed: users(true), left: users(false) }
           }),

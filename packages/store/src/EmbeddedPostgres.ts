@@ -23,7 +23,7 @@ import { lockDirectory } from "./internal/directoryLock.ts"
 import { findPostgresBinaries } from "./internal/postgresBinaries.ts"
 import {
   makePostgresDirectory,
-  type PostgresPlace,
+  type PostgresInstallation,
   requireOwnership,
   socketDirectory
 } from "./internal/postgresDirectory.ts"
@@ -53,13 +53,13 @@ const make = Effect.fn("EmbeddedPostgres.make")(function* (
   }
   const dataDir = yield* useDataDirectory(options.dataDir)
   yield* lockDirectory(dataDir)
-  const place = yield* findPlace(dataDir)
-  yield* clearOrphans(place.postgresDir, place.socket)
-  yield* makePostgresDirectory(place, databaseName, options.settings ?? {})
-  yield* run(place)
+  const installation = yield* findInstallation(dataDir)
+  yield* clearOrphans(installation.postgresDir, installation.socket)
+  yield* makePostgresDirectory(installation, databaseName, options.settings ?? {})
+  yield* run(installation)
   const url = (database: string) =>
     Redacted.make(
-      `postgresql:///${database}?host=${encodeURIComponent(path.dirname(place.socket))}&port=${postgresPort}&user=${databaseName}`
+      `postgresql:///${database}?host=${encodeURIComponent(path.dirname(installation.socket))}&port=${postgresPort}&user=${databaseName}`
     )
   yield* createDatabase(url("postgres"))
   return { url: url(databaseName), adminUrl: url("postgres") }
@@ -79,9 +79,9 @@ const useDataDirectory = (dataDir: string): Effect.Effect<string, EmbeddedPostgr
       })
   })
 
-const findPlace = Effect.fnUntraced(function* (
+const findInstallation = Effect.fnUntraced(function* (
   dataDir: string
-): Effect.fn.Return<PostgresPlace, EmbeddedPostgresError, Scope.Scope> {
+): Effect.fn.Return<PostgresInstallation, EmbeddedPostgresError, Scope.Scope> {
   const postgresDir = path.join(dataDir, "postgres")
   yield* requireOwnership(postgresDir)
   const binaries = yield* findPostgresBinaries
@@ -100,11 +100,11 @@ const findPlace = Effect.fnUntraced(function* (
 
 /** Runs the server until the scope closes, and again if it ends by itself. */
 const run = Effect.fnUntraced(function* (
-  place: PostgresPlace
+  installation: PostgresInstallation
 ): Effect.fn.Return<void, EmbeddedPostgresError, Scope.Scope> {
   let server: PostgresProcess | undefined
   const spawn = Effect.uninterruptible(
-    Effect.map(PostgresProcess.spawn(place), (spawned) => {
+    Effect.map(PostgresProcess.spawn(installation), (spawned) => {
       server = spawned
       return spawned
     })
@@ -112,7 +112,7 @@ const run = Effect.fnUntraced(function* (
   const first = yield* Effect.acquireRelease(spawn, () => Effect.suspend(() => server?.stop ?? Effect.void))
   yield* first.ready
   const startAgain = Effect.gen(function* () {
-    yield* clearOrphans(place.postgresDir, place.socket)
+    yield* clearOrphans(installation.postgresDir, installation.socket)
     const next = yield* spawn
     yield* next.ready
   }).pipe(
@@ -121,7 +121,7 @@ const run = Effect.fnUntraced(function* (
   )
   yield* Effect.gen(function* () {
     const ending = yield* Effect.promise(() => exited((server ?? first).child))
-    yield* Effect.logError(`PostgreSQL ended by itself (${ending}), see ${place.logFile}; starting it again`)
+    yield* Effect.logError(`PostgreSQL ended by itself (${ending}), see ${installation.logFile}; starting it again`)
     yield* Effect.sleep("250 millis")
     yield* startAgain
   }).pipe(Effect.forever, Effect.forkScoped)

@@ -206,13 +206,13 @@ export class StateStore extends Context.Service<
       }, Effect.orDie)
 
       /** The events of rows of `room_nid` and `event_nid`. */
-      const eventsOf = Effect.fnUntraced(function* (places: Statement.Fragment) {
+      const eventsOf = Effect.fnUntraced(function* (rowsOfEvents: Statement.Fragment) {
         const rows = yield* readWhole(
           sql,
           sql<SizedRow & { readonly room_nid: bigint }>`
             SELECT sized.room_nid, sized.nid, ${sizedBody(sql)} FROM (
               SELECT state.room_nid, events.nid, events.body, ${sql.literal(runningBytes)}
-              FROM (${places}) AS state CROSS JOIN LATERAL (
+              FROM (${rowsOfEvents}) AS state CROSS JOIN LATERAL (
                 SELECT nid, body FROM events WHERE events.nid = state.event_nid OFFSET 0
               ) AS events
             ) AS sized`

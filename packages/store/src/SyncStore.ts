@@ -135,7 +135,7 @@ export class SyncStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const place = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
+      const positionSql = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
 
       const memberships = (
         userId: UserId,
@@ -150,7 +150,7 @@ export class SyncStore extends Context.Service<
               : sql`(
                   SELECT membership FROM membership_changes former
                   WHERE former.user_id = ${userId} AND former.room_nid = latest.room_nid
-                    AND (former.xid, former.nid) <= ${place(since)}
+                    AND (former.xid, former.nid) <= ${positionSql(since)}
                   ORDER BY former.xid DESC, former.nid DESC LIMIT 1)`
           } AS before,
           CASE WHEN latest.membership IN ('leave', 'ban') THEN (
@@ -160,7 +160,7 @@ export class SyncStore extends Context.Service<
             ORDER BY former.xid DESC, former.nid DESC LIMIT 1) END AS previous
           FROM (
             SELECT DISTINCT ON (room_nid) room_nid, membership, xid, nid FROM membership_changes
-            WHERE user_id = ${userId} AND (xid, nid) <= ${place(at)}
+            WHERE user_id = ${userId} AND (xid, nid) <= ${positionSql(at)}
               AND ${roomNids === undefined ? sql`true` : sql`room_nid = ANY (${bigints(roomNids)}::bigint[])`}
             ORDER BY room_nid, xid DESC, nid DESC
           ) AS latest JOIN rooms USING (room_nid)`.pipe(
@@ -176,7 +176,7 @@ export class SyncStore extends Context.Service<
               WHERE EXISTS (
                 SELECT 1 FROM events
                 WHERE events.room_nid = room.room_nid AND status <= 1
-                  AND (xid, nid) > ${place(after)} AND (xid, nid) <= ${place(upTo)})`.pipe(
+                  AND (xid, nid) > ${positionSql(after)} AND (xid, nid) <= ${positionSql(upTo)})`.pipe(
               Effect.map((rows) => new Set(rows.map((row) => Number(row.room_nid)))),
               Effect.orDie
             )

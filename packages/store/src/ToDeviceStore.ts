@@ -221,7 +221,7 @@ export class ToDeviceStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const commit = yield* makeGroupCommit(sql)
-      const place = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
+      const positionSql = ({ nid, xid }: StreamPosition) => sql`(${String(xid)}::xid8, ${String(nid)}::bigint)`
 
       return ToDeviceStore.of({
         send: (sender, type, messages, transaction, edus = []) => commit({ sender, type, messages, transaction, edus }),
@@ -229,7 +229,7 @@ export class ToDeviceStore extends Context.Service<
           sql<Row>`
             SELECT xid::text AS xid, nid, sender, type, content FROM to_device_messages
             WHERE user_id = ${userId} AND device_id = ${deviceId}
-              AND (xid, nid) > ${place(after)} AND (xid, nid) <= ${place(upTo)}
+              AND (xid, nid) > ${positionSql(after)} AND (xid, nid) <= ${positionSql(upTo)}
             ORDER BY to_device_messages.xid, to_device_messages.nid LIMIT ${limit}`.pipe(
             Effect.tap((rows) => takeBytes(rows.reduce((sum, { content }) => sum + content.length, 0))),
             Effect.map((rows) =>
@@ -247,7 +247,7 @@ export class ToDeviceStore extends Context.Service<
         acknowledge: (userId, deviceId, upTo) =>
           sql`
             DELETE FROM to_device_messages
-            WHERE user_id = ${userId} AND device_id = ${deviceId} AND (xid, nid) <= ${place(upTo)}`.pipe(
+            WHERE user_id = ${userId} AND device_id = ${deviceId} AND (xid, nid) <= ${positionSql(upTo)}`.pipe(
             Effect.asVoid,
             Effect.orDie
           ),

@@ -25,7 +25,7 @@ export class OutgoingEdus extends Context.Service<
   static readonly layer = Layer.effect(
     OutgoingEdus,
     Effect.map(Peers, (peers) => ({
-      send: ({ destination, ...edu }: OutgoingEdu) => peers.tell(destination, [edu])
+      send: ({ destination, ...edu }: OutgoingEdu) => peers.queueEdus(destination, [edu])
     }))
   )
   /** For a server without federation: nothing is sent. */

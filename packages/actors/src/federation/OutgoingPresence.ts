@@ -56,10 +56,10 @@ const make = Effect.gen(function* () {
   const visible = yield* makePresenceVisibility
   const unpolled = new Set<string>()
 
-  const tell = Effect.fnUntraced(function* (destination: ServerName, pushes: ReadonlyArray<PresencePush>) {
+  const queuePushes = Effect.fnUntraced(function* (destination: ServerName, pushes: ReadonlyArray<PresencePush>) {
     for (let start = 0; start < pushes.length; start += maxPresenceUsers) {
       const push = pushes.slice(start, start + maxPresenceUsers) as unknown as ReadonlyArray<JsonObject>
-      yield* peers.tell(destination, [{ edu_type: "m.presence", content: { push } }])
+      yield* peers.queueEdus(destination, [{ edu_type: "m.presence", content: { push } }])
     }
   })
 
@@ -91,7 +91,7 @@ const make = Effect.gen(function* () {
     return changes
   }
 
-  const tellChanges = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
+  const queueChanges = Effect.fnUntraced(function* (updates: ReadonlyArray<EphemeralUpdate>) {
     const changes = changesOf(updates)
     if (changes.size === 0) return
     const audienceOf = yield* audiences([...changes.keys()])
@@ -106,7 +106,7 @@ const make = Effect.gen(function* () {
         else known.push(push)
       }
     }
-    for (const [server, push] of pushes) yield* tell(server, push)
+    for (const [server, push] of pushes) yield* queuePushes(server, push)
   })
 
   let position = yield* stream.position
@@ -118,7 +118,7 @@ const make = Effect.gen(function* () {
         position = chunk.position
       })
     ),
-    Effect.flatMap((chunk) => tellChanges(chunk.updates))
+    Effect.flatMap((chunk) => queueChanges(chunk.updates))
   )
   yield* keepRunning("Sending presence to other servers", sendChanges)
 
@@ -129,7 +129,7 @@ const make = Effect.gen(function* () {
     const ours = userIds.filter((userId) => serverNameOf(userId) === serverName)
     const allowed = yield* visible(origin, ours)
     if (allowed.size === 0) return
-    yield* tell(origin, (yield* presences.many([...allowed])).map(toPush))
+    yield* queuePushes(origin, (yield* presences.many([...allowed])).map(toPush))
   })
 
   const unpoll = (origin: ServerName, userIds: ReadonlyArray<UserId>) =>

@@ -16,12 +16,12 @@ const make = Effect.gen(function* () {
   const peers = yield* Peers
 
   return RemoteReceipts.of({
-    tell: Effect.fnUntraced(function* ({ eventId, roomId, threadId, ts, userId }) {
+    send: Effect.fnUntraced(function* ({ eventId, roomId, threadId, ts, userId }) {
       const servers = (yield* roomServers.serversOf([roomId])).get(roomId) ?? []
       const data = { ts, ...(threadId === undefined ? {} : { thread_id: threadId }) }
       const content = { [roomId]: { "m.read": { [userId]: { data, event_ids: [eventId] } } } }
       for (const server of servers) {
-        if (server !== serverName) yield* peers.tell(server, [{ edu_type: "m.receipt", content }])
+        if (server !== serverName) yield* peers.queueEdus(server, [{ edu_type: "m.receipt", content }])
       }
     })
   })

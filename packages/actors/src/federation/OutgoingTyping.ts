@@ -26,18 +26,18 @@ const make = Effect.gen(function* () {
   /** The users of this server who type, as other servers know, and whether this node has told them. */
   const sentTypists = new Map<RoomId, { readonly users: ReadonlySet<UserId>; readonly isOwn: boolean }>()
 
-  const tell = Effect.fnUntraced(function* (roomId: RoomId, changes: ReadonlyMap<UserId, boolean>) {
+  const queueTyping = Effect.fnUntraced(function* (roomId: RoomId, changes: ReadonlyMap<UserId, boolean>) {
     if (changes.size === 0) return
     const servers = (yield* roomServers.serversOf([roomId])).get(roomId) ?? []
     const edus = Array.from(changes, ([user_id, typing]) => ({
       edu_type: "m.typing",
       content: { room_id: roomId, user_id, typing }
     }))
-    for (const server of servers) if (server !== serverName) yield* peers.tell(server, edus)
+    for (const server of servers) if (server !== serverName) yield* peers.queueEdus(server, edus)
   })
 
   /** What another node has published that one tells. */
-  const tellChange = ({ isOwn, roomId, userIds }: TypingUpdate & { readonly isOwn: boolean }) => {
+  const queueChange = ({ isOwn, roomId, userIds }: TypingUpdate & { readonly isOwn: boolean }) => {
     const before = sentTypists.get(roomId)?.users ?? new Set()
     const now = new Set(userIds.filter((userId) => serverNameOf(userId) === serverName))
     if (now.size > 0) sentTypists.set(roomId, { users: now, isOwn })
@@ -45,7 +45,7 @@ const make = Effect.gen(function* () {
     if (!isOwn) return Effect.void
     const stopped = [...before.difference(now)].map((userId) => [userId, false] as const)
     const started = [...now.difference(before)].map((userId) => [userId, true] as const)
-    return tell(roomId, new Map([...stopped, ...started]))
+    return queueTyping(roomId, new Map([...stopped, ...started]))
   }
 
   let position = yield* stream.position
@@ -59,7 +59,7 @@ const make = Effect.gen(function* () {
     Effect.flatMap((chunk) =>
       Effect.forEach(
         chunk.updates.filter((update) => update._tag === "typing"),
-        tellChange,
+        queueChange,
         { discard: true }
       )
     )
@@ -69,7 +69,7 @@ const make = Effect.gen(function* () {
   const repeatAll = Effect.suspend(() =>
     Effect.forEach(
       [...sentTypists].filter(([, { isOwn }]) => isOwn),
-      ([roomId, { users }]) => tell(roomId, new Map(Array.from(users, (userId) => [userId, true]))),
+      ([roomId, { users }]) => queueTyping(roomId, new Map(Array.from(users, (userId) => [userId, true]))),
       { discard: true }
     )
   )

@@ -99,7 +99,7 @@ const attempt = <E>(look: () => Result.Result<Event, E>): Result.Result<Event, E
   }
 }
 
-const verifyOne = (version: RoomVersion, event: Event, rings: KeyRings): VerifiedPdu => {
+const verifyEvent = (version: RoomVersion, event: Event, rings: KeyRings): VerifiedPdu => {
   const found = new Map<ServerName, VerifyKeys>()
   for (const part of signedParts(version, event)) {
     for (const server of version.signers(part)) {
@@ -125,7 +125,7 @@ function* verifyAll(
     if (Result.isFailure(event)) verified.push(event)
     else {
       const { event_id: eventId, room_id } = event.success
-      const result = attempt(() => verifyOne(version, event.success, rings.get(room_id) ?? new Map()))
+      const result = attempt(() => verifyEvent(version, event.success, rings.get(room_id) ?? new Map()))
       verified.push(Result.mapError(result, (problem) => ({ ...problem, eventId })))
     }
     yield

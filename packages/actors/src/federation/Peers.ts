@@ -122,7 +122,7 @@ const make = Effect.gen(function* () {
     )
 
   /** Sees to it that the destination is sent to, whether or not it is spared. */
-  const wakeOne = (destination: ServerName): Effect.Effect<Fiber.Fiber<void>> =>
+  const wakePeer = (destination: ServerName): Effect.Effect<Fiber.Fiber<void>> =>
     Effect.suspend(() => {
       const current = draining.get(destination)
       if (current !== undefined) {
@@ -137,7 +137,7 @@ const make = Effect.gen(function* () {
 
   const wake = Effect.fnUntraced(function* (woken: Iterable<ServerName>) {
     const now = yield* monotonicMillis
-    for (const destination of woken) if (!isSpared(destination, now)) yield* wakeOne(destination)
+    for (const destination of woken) if (!isSpared(destination, now)) yield* wakePeer(destination)
   })
 
   /** Whoever waits and need not be spared: at the start, after a long wait, and what another node left behind. */
@@ -151,7 +151,7 @@ const make = Effect.gen(function* () {
     yield* Effect.forEach(
       waiting,
       (destination) =>
-        Effect.flatMap(wakeOne(destination), (fiber) => Effect.timeoutOption(Fiber.await(fiber), wakeTimeout)),
+        Effect.flatMap(wakePeer(destination), (fiber) => Effect.timeoutOption(Fiber.await(fiber), wakeTimeout)),
       { concurrency: concurrentWakes, discard: true }
     )
   })
@@ -175,7 +175,7 @@ const make = Effect.gen(function* () {
   )
   yield* periodicallyOnce("Trimming queues to other servers", trimInterval, trim, { atOnce: true })
 
-  const tell = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
+  const queueEdus = Effect.fnUntraced(function* (destination: ServerName, edus: ReadonlyArray<EduContent>) {
     if (edus.length === 0 || isSpared(destination, yield* monotonicMillis)) return
     yield* actor(destination)
       .Tell({ edus }, { discard: true })
@@ -197,7 +197,7 @@ const make = Effect.gen(function* () {
     return [...tried, ...untried.map(([destination, queue_length]) => ({ destination, queue_length, failures: 0 }))]
   })
 
-  return Peers.of({ wake, wakeForEdus: Effect.flatMap(edus.waiting, wake), tell, heardFrom, list })
+  return Peers.of({ wake, wakeForEdus: Effect.flatMap(edus.waiting, wake), queueEdus, heardFrom, list })
 })
 
 export class Peers extends Context.Service<
@@ -208,7 +208,7 @@ export class Peers extends Context.Service<
     /** EDUs that must arrive were stored (`OutgoingEduStore`). Does not wait until they are sent. */
     readonly wakeForEdus: Effect.Effect<void>
     /** EDUs for a server; dropped where it cannot be reached. */
-    readonly tell: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
+    readonly queueEdus: (destination: ServerName, edus: ReadonlyArray<EduContent>) => Effect.Effect<void>
     /** A server has made a request: if it was spared, what waits for it is sent now. */
     readonly heardFrom: (origin: ServerName) => Effect.Effect<void>
     /** Every server that we tried to reach or that something waits for. */

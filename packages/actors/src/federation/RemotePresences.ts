@@ -133,7 +133,7 @@ const make = Effect.gen(function* () {
   const poll = Effect.fnUntraced(function* (server: ServerName, userIds: ReadonlyArray<UserId>) {
     for (let start = 0; start < userIds.length; start += maxPresenceUsers) {
       const content = { poll: userIds.slice(start, start + maxPresenceUsers) }
-      yield* peers.tell(server, [{ edu_type: "m.presence", content }])
+      yield* peers.queueEdus(server, [{ edu_type: "m.presence", content }])
     }
   })
 

@@ -89,7 +89,7 @@ const make = Effect.gen(function* () {
     return events
   })
 
-  const verifyOne = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
+  const verifyPdu = Effect.fnUntraced(function* (destination: ServerName, version: RoomVersion, pdu: unknown) {
     const [verified] = yield* verify(version, [pdu])
     if (Result.isSuccess(verified!)) return verified.success
     return yield* new RemoteFailure({ destination, reason: `bad PDU: ${verified!.failure}` })
@@ -178,7 +178,7 @@ const make = Effect.gen(function* () {
     stateAt: (destination, version, roomId, at, known) => stateAt({ destination, version, roomId, at, known }),
     event: Effect.fnUntraced(function* (destination, version, roomId, eventId) {
       const pdu = yield* Effect.mapError(dialectOf(version).event(destination, eventId), failureOf)
-      const event = yield* verifyOne(destination, version, pdu)
+      const event = yield* verifyPdu(destination, version, pdu)
       if (event.event_id === eventId && event.room_id === roomId) return event
       return yield* new RemoteFailure({ destination, reason: `another event came back than ${eventId}` })
     }),
@@ -190,7 +190,7 @@ const make = Effect.gen(function* () {
         dialectOf(version).sendJoin(destination, roomId, at, version.toPdu(event), known !== undefined),
         failureOf
       )
-      const signed = answer.event === undefined ? undefined : yield* verifyOne(destination, version, answer.event)
+      const signed = answer.event === undefined ? undefined : yield* verifyPdu(destination, version, answer.event)
       if (signed !== undefined && signed.event_id !== event.event_id) {
         return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
       }
@@ -230,7 +230,7 @@ const make = Effect.gen(function* () {
         }),
         failureOf
       )
-      const signed = yield* verifyOne(destination, version, answer.event)
+      const signed = yield* verifyPdu(destination, version, answer.event)
       if (signed.event_id !== event.event_id || signed.hashes?.sha256 !== event.hashes?.sha256) {
         return yield* new RemoteFailure({ destination, reason: "another event came back than the invite" })
       }

@@ -95,8 +95,8 @@ const joinedUsers = (origin: ServerName, pdus: ReadonlyArray<Json>): ReadonlyArr
   pdus.map(joinedBy).filter((entry): entry is UserId => isUserId(entry) && serverNameOf(entry) === origin)
 
 /** One transaction of each origin at a time, and only so many that wait. */
-const makeLines = () => {
-  const lines = new Map<ServerName, { readonly turn: Semaphore.Semaphore; length: number }>()
+const makeQueues = () => {
+  const lines = new Map<ServerName, { readonly lock: Semaphore.Semaphore; length: number }>()
 
   const leave = (origin: ServerName) => {
     const line = lines.get(origin)!
@@ -105,14 +105,14 @@ const makeLines = () => {
 
   return <A, E>(origin: ServerName, work: Effect.Effect<A, E>): Effect.Effect<A, E | LimitExceeded> =>
     Effect.suspend((): Effect.Effect<A, E | LimitExceeded> => {
-      const line = lines.get(origin) ?? { turn: Semaphore.makeUnsafe(1), length: 0 }
+      const line = lines.get(origin) ?? { lock: Semaphore.makeUnsafe(1), length: 0 }
       if (line.length > maxWaiting) {
         return Effect.fail(new LimitExceeded({ error: "Too many transactions wait", retry_after_ms: retryAfter }))
       }
       line.length++
       lines.set(origin, line)
       return Effect.ensuring(
-        line.turn.withPermits(1)(work),
+        line.lock.withPermits(1)(work),
         Effect.sync(() => leave(origin))
       )
     })
@@ -125,7 +125,7 @@ const make = Effect.gen(function* () {
   const store = yield* ReceivedTransactionStore
   const client = yield* FederationClient
   const remotePresences = yield* RemotePresences
-  const inTurn = makeLines()
+  const serialised = makeQueues()
   const pulls = Semaphore.makeUnsafe(concurrentPulls)
   /** Transactions that are under way, by origin and ID. */
   const running = new Map<string, Fiber.Fiber<TransactionAnswer, MatrixError>>()
@@ -182,7 +182,7 @@ const make = Effect.gen(function* () {
       const underWay = running.get(key)
       if (underWay !== undefined) return Fiber.join(underWay)
       const work = Effect.ensuring(
-        inTurn(
+        serialised(
           origin,
           counted(key, (isLastAttempt) =>
             Effect.flatMap(take(origin, parts, isLastAttempt), (kept) => toAnswer(origin, kept))

@@ -200,8 +200,8 @@ const make = Effect.gen(function* () {
   const malformed = (server: TrustedServer) => failed(server, "gave an answer that makes no sense")
 
   const keys = yield* MonotonicCache.makeWith(
-    (place: string): Effect.Effect<KeyObject, MatrixError> => {
-      const [server, keyId] = place.split(" ") as [TrustedServer, string]
+    (serverAndKey: string): Effect.Effect<KeyObject, MatrixError> => {
+      const [server, keyId] = serverAndKey.split(" ") as [TrustedServer, string]
       return Effect.flatMap(ask(server, { path: `/pubkey/${encodeURIComponent(keyId)}` }), ({ public_key }) => {
         const bytes = typeof public_key === "string" ? decodeBase64(public_key) : undefined
         const key = bytes === undefined ? undefined : importVerifyKey(bytes)

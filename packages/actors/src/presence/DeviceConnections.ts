@@ -24,7 +24,7 @@ interface Device {
 interface User {
   readonly devices: Map<string, Device>
   /** When the actor is to be told. */
-  tellAt: number
+  reportAt: number
   /** Whether the actor is to be told of the next activity. */
   idle: boolean
 }
@@ -46,7 +46,7 @@ export class DeviceConnections {
     this.time = now
     if (back <= 0) return
     for (const user of this.users.values()) {
-      user.tellAt -= back
+      user.reportAt -= back
       for (const device of user.devices.values()) {
         device.lastActiveAt -= back
         device.changedAt -= back
@@ -58,7 +58,7 @@ export class DeviceConnections {
   private user(userId: UserId): User {
     let user = this.users.get(userId)
     if (user === undefined) {
-      user = { devices: new Map(), tellAt: Number.POSITIVE_INFINITY, idle: false }
+      user = { devices: new Map(), reportAt: Number.POSITIVE_INFINITY, idle: false }
       this.users.set(userId, user)
     }
     return user
@@ -82,7 +82,7 @@ export class DeviceConnections {
     if (device.connected && device.away === away) return false
     if (!device.connected) Object.assign(device, { connected: true, lastActiveAt: now, changedAt: now })
     device.away = away
-    user.tellAt = now
+    user.reportAt = now
     return true
   }
 
@@ -93,7 +93,7 @@ export class DeviceConnections {
     const device = user?.devices.get(deviceId)
     if (user === undefined || device === undefined || --device.connections > 0) return
     device.graceEnds = now + this.grace
-    user.tellAt = Math.min(user.tellAt, device.graceEnds)
+    user.reportAt = Math.min(user.reportAt, device.graceEnds)
   }
 
   /**
@@ -110,7 +110,7 @@ export class DeviceConnections {
     if (!device.connected) Object.assign(device, { connected: true, changedAt: now })
     device.away = false
     user.idle = false
-    user.tellAt = now
+    user.reportAt = now
     return true
   }
 
@@ -126,8 +126,8 @@ export class DeviceConnections {
     this.keepTime(now)
     const due: Array<UserId> = []
     for (const [userId, user] of this.users) {
-      if (user.tellAt > now) continue
-      user.tellAt = Number.POSITIVE_INFINITY
+      if (user.reportAt > now) continue
+      user.reportAt = Number.POSITIVE_INFINITY
       due.push(userId)
     }
     return due
@@ -152,28 +152,28 @@ export class DeviceConnections {
   }
 
   /** The actor has been told at `now` and answered. Who has nothing left to be told is forgotten. */
-  told(userId: UserId, outlook: Outlook, now: number): void {
+  reported(userId: UserId, outlook: Outlook, now: number): void {
     const user = outlook.until === undefined ? this.users.get(userId) : this.user(userId)
     if (user === undefined) return
     user.idle = outlook.idle
-    user.tellAt = Math.min(user.tellAt, outlook.until ?? Number.POSITIVE_INFINITY)
+    user.reportAt = Math.min(user.reportAt, outlook.until ?? Number.POSITIVE_INFINITY)
     for (const [deviceId, device] of user.devices) {
       if (!device.connected && device.changedAt <= now) user.devices.delete(deviceId)
-      else if (device.connections === 0) user.tellAt = Math.min(user.tellAt, device.graceEnds)
-      if (outlook.idle && device.lastActiveAt > now) user.tellAt = now
+      else if (device.connections === 0) user.reportAt = Math.min(user.reportAt, device.graceEnds)
+      if (outlook.idle && device.lastActiveAt > now) user.reportAt = now
     }
-    if (user.devices.size === 0 && user.tellAt === Number.POSITIVE_INFINITY) this.users.delete(userId)
+    if (user.devices.size === 0 && user.reportAt === Number.POSITIVE_INFINITY) this.users.delete(userId)
   }
 
   /** What the actors have published is lost: all of them must get a report at `now`. */
-  tellAll(now: number): void {
-    for (const user of this.users.values()) user.tellAt = now
+  reportAll(now: number): void {
+    for (const user of this.users.values()) user.reportAt = now
   }
 
   /** The actor could not be told: try again at `at`. */
-  tellLater(userId: UserId, at: number): void {
+  reportLater(userId: UserId, at: number): void {
     const user = this.user(userId)
-    user.tellAt = Math.min(user.tellAt, at)
+    user.reportAt = Math.min(user.reportAt, at)
   }
 
   /** The user has no devices any more. */

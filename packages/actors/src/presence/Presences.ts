@@ -98,16 +98,16 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     devices: devices.report(userId, now)
   })
 
-  const tell = Effect.fnUntraced(function* (userId: UserId) {
+  const report = Effect.fnUntraced(function* (userId: UserId) {
     const now = yield* Clock.currentTimeMillis
     const outlook = yield* actor(userId).Report(reportOf(userId, now))
-    devices.told(userId, outlook, now)
+    devices.reported(userId, outlook, now)
   })
 
-  const tellOrRetry = (userId: UserId) =>
-    Effect.catchCause(Effect.timeout(tell(userId), "10 seconds"), (cause) =>
+  const reportOrRetry = (userId: UserId) =>
+    Effect.catchCause(Effect.timeout(report(userId), "10 seconds"), (cause) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        devices.tellLater(userId, now + retryAfter)
+        devices.reportLater(userId, now + retryAfter)
         return Effect.logWarning("A presence could not be reported, trying again", cause)
       })
     )
@@ -116,7 +116,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   yield* log.follow((slice) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
       if (!rowsOf(slice.rows, logEpochs).some(({ row }) => row.fresh)) return
-      devices.tellAll(now)
+      devices.reportAll(now)
       somethingDue.openUnsafe()
     })
   )
@@ -124,7 +124,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   // An actor that moves to another node gets the reports of all nodes again.
   const movedActors = yield* latchOfChanges(nodes)
   const reportAll = Effect.map(Clock.currentTimeMillis, (now) => {
-    devices.tellAll(now)
+    devices.reportAll(now)
     somethingDue.openUnsafe()
   })
   yield* keepRunning("Reporting devices after nodes came or went", Effect.andThen(movedActors, reportAll))
@@ -132,7 +132,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   // Who was connected to a node that is gone, and to no other, is reported by one of the others.
   const goneNodes = yield* latchOfChanges(nodes)
   const reportOnline = Effect.map(Clock.currentTimeMillis, (now) => {
-    for (const userId of stream.online()) if (serverNameOf(userId) === serverName) devices.tellLater(userId, now)
+    for (const userId of stream.online()) if (serverNameOf(userId) === serverName) devices.reportLater(userId, now)
     somethingDue.openUnsafe()
   })
   yield* keepRunningOnce("Reporting users after nodes came or went", Effect.andThen(goneNodes, reportOnline))
@@ -142,7 +142,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     yield* Effect.raceFirst(somethingDue.await, Effect.sleep("1 second"))
     somethingDue.closeUnsafe()
     for (const userId of devices.due(yield* Clock.currentTimeMillis)) {
-      yield* Effect.forkIn(reporting(tellOrRetry(userId)), scope)
+      yield* Effect.forkIn(reporting(reportOrRetry(userId)), scope)
     }
   })
   yield* keepRunning("Reporting devices to Presence actors", reportDue)
@@ -184,7 +184,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     const outlook = yield* ask(
       actor(userId).Choose({ state, status_msg: statusMessage, report: reportOf(userId, now) })
     )
-    devices.told(userId, outlook, now)
+    devices.reported(userId, outlook, now)
   })
 
   const get = Effect.fn("Presences.get")(function* (session: Session, userId: UserId) {

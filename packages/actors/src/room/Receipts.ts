@@ -56,7 +56,7 @@ const make = Effect.gen(function* () {
     const { position } = yield* eventIn(roomId, eventId)
     const ts = yield* Clock.currentTimeMillis
     const isNew = yield* store.set({ roomNid, userId: session.userId, type, threadId, eventId, event: position, ts })
-    if (isNew && type === "m.read") yield* remote.tell({ roomId, userId: session.userId, eventId, ts, threadId })
+    if (isNew && type === "m.read") yield* remote.send({ roomId, userId: session.userId, eventId, ts, threadId })
   })
 
   /** The marker moves forwards only; what it marks may be an event that this server lacks. */

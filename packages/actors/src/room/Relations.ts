@@ -85,8 +85,8 @@ const make = Effect.gen(function* () {
     yield* viewer.visibleEvent(seen, roomId, eventId)
     const { roomNid } = seen.reader
     const direction = request.dir ?? "b"
-    const from = request.from === undefined ? undefined : yield* viewer.placeOf(request.from, "from")
-    const to = request.to === undefined ? undefined : yield* viewer.placeOf(request.to, "to")
+    const from = request.from === undefined ? undefined : yield* viewer.positionOf(request.from, "from")
+    const to = request.to === undefined ? undefined : yield* viewer.positionOf(request.to, "to")
     const limit = pageSize(request.limit)
     const { depth, parents } = yield* parentsOf(roomNid, eventId, request.recurse ?? false)
     const range: { readonly after: StreamPosition; readonly upTo: StreamPosition } =
@@ -119,7 +119,7 @@ const make = Effect.gen(function* () {
     const limit = pageSize(request.limit)
     const found = yield* store.threads(roomNid, {
       participant: request.participated ? session.userId : undefined,
-      before: request.from === undefined ? theEnd : yield* viewer.placeOf(request.from, "from"),
+      before: request.from === undefined ? theEnd : yield* viewer.positionOf(request.from, "from"),
       limit
     })
     const roots = new Map((yield* events.byIds(found.map(({ root }) => root))).map((s) => [s.event.event_id, s]))

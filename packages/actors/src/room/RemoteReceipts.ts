@@ -18,6 +18,6 @@ export class RemoteReceipts extends Context.Service<
   RemoteReceipts,
   {
     /** Does not wait until the other servers of the room have it; servers that cannot be reached never do. */
-    readonly tell: (receipt: PublicReceipt) => Effect.Effect<void>
+    readonly send: (receipt: PublicReceipt) => Effect.Effect<void>
   }
 >()("greenroom/actors/room/RemoteReceipts") {}

@@ -82,7 +82,7 @@ const behaviour = Effect.gen(function* () {
   const {
     durably,
     forget,
-    inTurn,
+    takeStep,
     load,
     loadExisting,
     log,
@@ -186,7 +186,7 @@ const behaviour = Effect.gen(function* () {
           redactions: redactions(event)
         })
         return Effect.flatMap(
-          inTurn(1, () => appendNow(room, proposal, now, key, transaction, also)),
+          takeStep(1, () => appendNow(room, proposal, now, key, transaction, also)),
           (appended) => {
             if (appended === undefined) return among()
             if ("refused" in appended) return Effect.fail(appended.refused)

@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
   const log = yield* EventLog
   const directory = yield* DirectoryStore
   const room = yield* Room.client
-  const { notSeen, outside, placeOf, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
+  const { notSeen, outside, positionOf, scan, stateOf, view, visibleEvent } = yield* makeRoomViewer
   const renderer: EventRenderer = yield* makeEventRenderer
 
   const state = Effect.fn("RoomReader.state")(function* (session: Session, roomId: RoomId) {
@@ -94,7 +94,7 @@ const make = Effect.gen(function* () {
     const found =
       options.at === undefined
         ? yield* stateOf(seen, { types: ["m.room.member"] })
-        : yield* membersAt(seen, yield* placeOf(options.at, "at"))
+        : yield* membersAt(seen, yield* positionOf(options.at, "at"))
     const wanted = found.filter(
       ({ content }) =>
         (options.membership === undefined || content.membership === options.membership) &&
@@ -143,8 +143,9 @@ const make = Effect.gen(function* () {
     const seen = yield* view(session.userId, roomId)
     const { reader } = seen
     const limit = Math.min(request.limit ?? defaultPage, maxPage)
-    const from = request.from === undefined ? (dir === "b" ? theEnd : beginning) : yield* placeOf(request.from, "from")
-    const to = request.to === undefined ? (dir === "b" ? beginning : theEnd) : yield* placeOf(request.to, "to")
+    const from =
+      request.from === undefined ? (dir === "b" ? theEnd : beginning) : yield* positionOf(request.from, "from")
+    const to = request.to === undefined ? (dir === "b" ? beginning : theEnd) : yield* positionOf(request.to, "to")
     const range = dir === "b" ? { after: to, upTo: from } : { after: from, upTo: to }
     const read = scan(reader, range, dir, limit, request.filter)
     const stored = yield* read

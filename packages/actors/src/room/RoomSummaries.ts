@@ -236,11 +236,11 @@ const make = Effect.gen(function* () {
 
   /** Asks other servers for the rooms of one answer. What one has told of the children of a space is not asked again. */
   const makeAsking = (suggestedOnly: boolean) => {
-    const told = new Map<RoomId, HierarchyRoom>()
+    const summaries = new Map<RoomId, HierarchyRoom>()
     const end = performance.now() + askingTime
     let left = maxAsked
     return Effect.fnUntraced(function* (roomId: RoomId, via: unknown) {
-      const before = told.get(roomId)
+      const before = summaries.get(roomId)
       if (before !== undefined && before.room_type !== "m.space") return before
       const servers = (Array.isArray(via) ? via : [])
         .filter(
@@ -251,7 +251,7 @@ const make = Effect.gen(function* () {
         if (left-- <= 0 || performance.now() > end) return undefined
         const part = yield* Effect.option(remote.hierarchy(server, roomId, suggestedOnly))
         if (Option.isNone(part) || part.value.room.room_id !== roomId) continue
-        for (const child of part.value.children) told.set(child.room_id, child)
+        for (const child of part.value.children) summaries.set(child.room_id, child)
         return part.value.room
       }
       return undefined
@@ -261,9 +261,9 @@ const make = Effect.gen(function* () {
   const localEntry = Effect.fnUntraced(function* (roomId: RoomId, suggestedOnly: boolean) {
     const [room] = yield* known([roomId])
     if (room === undefined) return undefined
-    const [told] = yield* summarise([room])
-    if (told === undefined) return undefined
-    return treeEntry(told, told.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
+    const [summary] = yield* summarise([room])
+    if (summary === undefined) return undefined
+    return treeEntry(summary, summary.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
   })
 
   /** The first rooms of a space, each once, parents before their children; depth first, as clients show them. */
@@ -336,9 +336,9 @@ const make = Effect.gen(function* () {
     const entryOf = Effect.fnUntraced(function* (of: RoomId) {
       const [room] = yield* known([of])
       if (room === undefined) return undefined
-      const [told] = yield* summarise([room])
-      if (told === undefined || !(yield* mayServerKnow(server, told))) return "inaccessible" as const
-      return treeEntry(told, told.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
+      const [summary] = yield* summarise([room])
+      if (summary === undefined || !(yield* mayServerKnow(server, summary))) return "inaccessible" as const
+      return treeEntry(summary, summary.room_type === "m.space" ? yield* childrenOf(room, suggestedOnly) : [])
     })
     const root = yield* entryOf(roomId)
     if (root === undefined || root === "inaccessible") return yield* unknown

@@ -53,7 +53,7 @@ const viewOf = (membership: RoomMembership): View | undefined => {
 }
 
 /** The place just before an event. */
-export const placeBefore = ({ position }: StreamedEvent): StreamPosition => ({
+export const positionBefore = ({ position }: StreamedEvent): StreamPosition => ({
   xid: position.xid,
   nid: position.nid - 1
 })
@@ -83,7 +83,7 @@ export const makeRoomViews = Effect.gen(function* () {
   const readToken = yield* makeReadToken
 
   /** The place that a `from` or `to` names. */
-  const parsePlace = (token: string, name: string): Effect.Effect<StreamPosition, BadPagination> => {
+  const parsePosition = (token: string, name: string): Effect.Effect<StreamPosition, BadPagination> => {
     if (token === "START") return Effect.succeed(beginning)
     if (token === "END") return Effect.succeed(theEnd)
     return Effect.mapBoth(readToken(token), {
@@ -156,8 +156,8 @@ export const makeRoomViews = Effect.gen(function* () {
     query: MessagesQuery
   ): Effect.fn.Return<MessagePage, MatrixError> {
     const direction = query.dir ?? impliedDirection(query)
-    const from = yield* parsePlace(query.from ?? (direction === "b" ? "END" : "START"), "from")
-    const to = yield* parsePlace(query.to ?? (direction === "b" ? "START" : "END"), "to")
+    const from = yield* parsePosition(query.from ?? (direction === "b" ? "END" : "START"), "from")
+    const to = yield* parsePosition(query.to ?? (direction === "b" ? "START" : "END"), "to")
     const { membership, upTo } = yield* view(userId, roomId)
     const now = yield* Clock.currentTimeMillis
     const range =
@@ -173,7 +173,7 @@ export const makeRoomViews = Effect.gen(function* () {
     const first = page[0]
     const last = page.at(-1)
     const start = from === theEnd ? laterPosition(yield* log.currentPosition, first?.position ?? beginning) : from
-    const end = last === undefined ? start : direction === "b" ? placeBefore(last) : last.position
+    const end = last === undefined ? start : direction === "b" ? positionBefore(last) : last.position
     const shown = (yield* pruned(userId, membership.roomNid, page)).map(({ event }) => event)
     return {
       chunk: query.feedback
@@ -251,7 +251,7 @@ export const makeRoomViews = Effect.gen(function* () {
         visibility: membership.visibility,
         messages: {
           chunk: page.map(({ event }) => toClientEvent(event, now)),
-          start: token(page[0] === undefined ? at : placeBefore(page[0])),
+          start: token(page[0] === undefined ? at : positionBefore(page[0])),
           end: token(at)
         },
         state: (stateOf.get(roomNid) ?? []).map(({ event }) => toClientEvent(event, now))

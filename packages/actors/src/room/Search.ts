@@ -91,10 +91,10 @@ interface Place {
   readonly upTo: StreamPosition
 }
 
-const formatPlace = ({ offset, upTo }: Place): string =>
+const formatPage = ({ offset, upTo }: Place): string =>
   Buffer.from(`${offset}.${upTo.xid}.${upTo.nid}`).toString("base64url")
 
-const parsePlace = (token: string): Result.Result<Place, MatrixError> => {
+const parsePage = (token: string): Result.Result<Place, MatrixError> => {
   const [, offset, xid, nid] =
     /^([0-9]{1,6})\.([0-9]{1,16})\.([0-9]{1,16})$/.exec(Buffer.from(token.slice(0, 100), "base64url").toString()) ?? []
   return nid === undefined
@@ -286,7 +286,7 @@ const make = Effect.gen(function* () {
     const place =
       request.next_batch === undefined
         ? { offset: 0, upTo: yield* log.currentPosition }
-        : yield* Effect.fromResult(parsePlace(request.next_batch))
+        : yield* Effect.fromResult(parsePage(request.next_batch))
     const matches = yield* store.search({
       userId: session.userId,
       term: request.search_term.toWellFormed().replaceAll("\0", " "),
@@ -312,7 +312,7 @@ const make = Effect.gen(function* () {
       ...(request.group_by.length === 0
         ? {}
         : { groups: Object.fromEntries(request.group_by.map((key) => [key, groupBy(found, key)])) }),
-      ...(isMore ? { next_batch: formatPlace({ ...place, offset: place.offset + read }) } : {})
+      ...(isMore ? { next_batch: formatPage({ ...place, offset: place.offset + read }) } : {})
     }
   })
 

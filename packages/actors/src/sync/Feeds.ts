@@ -389,7 +389,7 @@ const makeFeeds = Effect.gen(function* () {
     position: () => position,
     /** Up to where the feeds have all presence and typing. */
     ephemeralPosition: readUpdates,
-    isBehind: (feed: UserFeed, place: StreamPosition) => comparePositions(place, feed.since) < 0
+    isBehind: (feed: UserFeed, position: StreamPosition) => comparePositions(position, feed.since) < 0
   }
 })
 

@@ -48,7 +48,7 @@ const maxTimeout = 300_000
 const maxNewRooms = 200
 
 /** The setting of a room whose client knows that the user has left it. */
-const toldLeft = -1
+const sentAsLeft = -1
 
 const none: SlidingConnection = { connection: 0, version: 0, configs: [], rooms: new Map() }
 
@@ -118,13 +118,13 @@ const make = Effect.gen(function* () {
     const changes = new Map<number, SentRoom>()
     const left: Array<ShownRoom> = []
     for (const [roomNid, { config, upTo: sent }] of connection.rooms) {
-      if (config === toldLeft || wanted.rooms.has(roomNid)) continue
+      if (config === sentAsLeft || wanted.rooms.has(roomNid)) continue
       const room = all.get(roomNid)
       if (room?.listed) {
         if (sent === undefined) changes.set(roomNid, { config, upTo: since })
         continue
       }
-      changes.set(roomNid, { config: toldLeft, upTo })
+      changes.set(roomNid, { config: sentAsLeft, upTo })
       const gone = room ?? {
         roomNid,
         roomId: "" as UserRoom["roomId"],
@@ -151,7 +151,7 @@ const make = Effect.gen(function* () {
     let added = 0
     for (const [roomNid, { config, isSubscribed, lists, room }] of wanted.rooms) {
       const sent = connection.rooms.get(roomNid)
-      if (sent === undefined || sent.config === toldLeft) {
+      if (sent === undefined || sent.config === sentAsLeft) {
         if (added === maxNewRooms) continue
         added++
         shown.push({ room, config, lists, known: undefined, former: undefined })

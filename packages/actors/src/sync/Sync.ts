@@ -133,11 +133,11 @@ const make = Effect.gen(function* () {
       fullState: request.fullState ?? false,
       stateAfter: request.useStateAfter ?? false
     })
-    const told = yield* presence.read(session.userId, start?.seen, filter.presence, feed)
+    const presences = yield* presence.read(session.userId, start?.seen, filter.presence, feed)
     const met = yield* presence.inRooms(session.userId, found.entered, filter.presence)
     const { answer, messagesSeen } = yield* devices.read({ session, since, messagesSeen: start?.messagesSeen, upTo })
     const cut = {
-      ...(comparePositions(told.seen, upTo) === 0 ? {} : { presence: told.seen }),
+      ...(comparePositions(presences.seen, upTo) === 0 ? {} : { presence: presences.seen }),
       ...(comparePositions(messagesSeen, upTo) === 0 ? {} : { toDevice: messagesSeen })
     }
     return {
@@ -147,7 +147,7 @@ const make = Effect.gen(function* () {
       account_data: {
         events: since === undefined ? yield* withPushRules(session, found.accountData) : found.accountData
       },
-      presence: { events: eachOnce([...met, ...told.events]) }
+      presence: { events: eachOnce([...met, ...presences.events]) }
     }
   })
 
@@ -176,13 +176,13 @@ const make = Effect.gen(function* () {
       stateAfter: request.useStateAfter ?? false
     })
     if (found === undefined) return undefined
-    const told = yield* presence.read(session.userId, start.seen, filter.presence, feed)
-    const isCurrent = comparePositions(told.seen, found.upTo) === 0
+    const presences = yield* presence.read(session.userId, start.seen, filter.presence, feed)
+    const isCurrent = comparePositions(presences.seen, found.upTo) === 0
     return {
-      next_batch: yield* log.tokenOf(found.upTo, isCurrent ? undefined : { presence: told.seen }),
+      next_batch: yield* log.tokenOf(found.upTo, isCurrent ? undefined : { presence: presences.seen }),
       rooms: { join: found.join, invite: {}, knock: {}, leave: {} },
       account_data: { events: [] },
-      presence: { events: told.events }
+      presence: { events: presences.events }
     }
   })
 

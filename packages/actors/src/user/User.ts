@@ -80,7 +80,7 @@ const behaviour = Effect.gen(function* () {
   })
 
   /** True if the room has the profile, or does not need it. */
-  const tellRoom = (roomId: RoomId) =>
+  const updateRoom = (roomId: RoomId) =>
     rooms.refreshMember(userId, roomId).pipe(
       Effect.catchIf(
         (error) => error._tag !== "M_LIMIT_EXCEEDED",
@@ -92,15 +92,15 @@ const behaviour = Effect.gen(function* () {
       Effect.map(Exit.isSuccess)
     )
 
-  const tellRooms: Effect.Effect<void> = Effect.gen(function* () {
+  const updateRooms: Effect.Effect<void> = Effect.gen(function* () {
     const change = yield* profiles.pendingPropagation(userId)
     if (Option.isNone(change)) return
-    const notified = yield* Effect.forEach(yield* roomStore.joinedRooms(userId), tellRoom, {
+    const notified = yield* Effect.forEach(yield* roomStore.joinedRooms(userId), updateRoom, {
       concurrency: concurrentRooms
     })
     if (!notified.every(Boolean)) return yield* Effect.logWarning(`Not every room has the new profile of ${userId}`)
     yield* profiles.finishPropagation(userId, change.value)
-    yield* tellRooms
+    yield* updateRooms
   })
 
   // --- Presence list
@@ -146,7 +146,7 @@ const behaviour = Effect.gen(function* () {
 
   return User.of({
     SetProfileField: ({ payload: { field, value, visibility } }) => oneAtATime(setField(field, value, visibility)),
-    TellRooms: () => tellingRooms(tellRooms),
+    TellRooms: () => tellingRooms(updateRooms),
     InviteToList: ({ payload }) => oneAtATime(inviteToList(payload.observed)),
     DropFromList: ({ payload }) =>
       oneAtATime(Effect.tap(fenced(lists.drop(userId, payload.observed)), () => presences.listChanged(userId))),

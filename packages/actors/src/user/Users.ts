@@ -246,14 +246,14 @@ const make = Effect.gen(function* () {
 
   const isOurs = (userId: UserId): boolean => serverNameOf(userId) === serverName
 
-  const tellServer = (destination: ServerName, edu_type: string, observer: UserId, observed: UserId) =>
+  const notifyServer = (destination: ServerName, edu_type: string, observer: UserId, observed: UserId) =>
     edus.send({ destination, edu_type, content: inviteContent(observer, observed) })
 
   /** Asks a user who is on the observer's list for permission. */
   const invite = (observer: UserId, observed: UserId): Effect.Effect<void, MatrixError> =>
     isOurs(observed)
       ? Effect.asVoid(ask(actor(observed).PresenceInvited({ observer })))
-      : tellServer(serverNameOf(observed), "m.presence_invite", observer, observed)
+      : notifyServer(serverNameOf(observed), "m.presence_invite", observer, observed)
 
   const checkInvites = Effect.fnUntraced(function* (observer: UserId, observed: ReadonlyArray<UserId>) {
     if (observed.includes(observer)) return yield* new BadJson({ error: "invite: you always see yourself" })
@@ -293,7 +293,7 @@ const make = Effect.gen(function* () {
   const answer = Effect.fnUntraced(function* (observed: UserId, observer: UserId, accept: boolean) {
     yield* ask(actor(observed).AnswerPresenceInvite({ observer, accept }))
     if (isOurs(observer)) return
-    yield* tellServer(serverNameOf(observer), accept ? "m.presence_accept" : "m.presence_deny", observer, observed)
+    yield* notifyServer(serverNameOf(observer), accept ? "m.presence_accept" : "m.presence_deny", observer, observed)
   })
 
   return {

@@ -26,7 +26,7 @@ const others = Layer.mergeAll(
   Layer.succeed(Peers, {
     wake: () => Effect.void,
     wakeForEdus: Effect.void,
-    tell: (destination, edus) => Effect.sync(() => void told.push([destination, edus])),
+    queueEdus: (destination, edus) => Effect.sync(() => void told.push([destination, edus])),
     heardFrom: () => Effect.void,
     list: Effect.succeed([])
   }),

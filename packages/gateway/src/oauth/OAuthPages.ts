@@ -43,7 +43,7 @@ const stopped = (text: string, status = 400): Response => messagePage({ title: "
 const linked = messagePage({ title: "Your device is linked", text: "You can close this page and go back to it." })
 const refused = messagePage({ title: "Refused", text: "Nothing was linked. You can close this page." })
 const foreign = stopped("The form came from another site. Open the page anew.", 403)
-const farewell = messagePage({ title: "Your account is gone", text: "You can close this page." })
+const goodbyePage = messagePage({ title: "Your account is gone", text: "You can close this page." })
 
 const referenceOf = (query: Params): Reference | undefined => {
   const [id, userCode] = [query.get("id"), query.get("user_code")]
@@ -256,7 +256,7 @@ export const oauthPages = HttpRouter.use((router) =>
         Effect.andThen(accounts.deactivate(userId)),
         Effect.andThen(sockets.closeUser(userId)),
         Effect.matchEffect({
-          onSuccess: () => Effect.succeed(withCookie(farewell, undefined, publicUrl.get())),
+          onSuccess: () => Effect.succeed(withCookie(goodbyePage, undefined, publicUrl.get())),
           onFailure: ({ error }) => account(request, userId, { error })
         })
       )

@@ -92,7 +92,7 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
     if (Result.isSuccess(request)) {
       refused = 0
       const slot = options.calls.slot(options.session, request.success)
-      start(answer(options, request.success, slot.turn), slot.end)
+      start(answer(options, request.success, slot.admission), slot.end)
     } else if (++refused > maxRefusedFrames) {
       socket.close(closeCodes.tooManyRequests, "Too many wrong frames")
     } else {
@@ -143,9 +143,9 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
 const answer = (
   { calls, session, subprotocol }: ConnectionOptions,
   request: SocketRequest,
-  turn: Effect.Effect<void, MatrixError>
+  admission: Effect.Effect<void, MatrixError>
 ): Effect.Effect<FrameData> =>
-  Effect.flatMap(turn, () => calls.answer(session, request)).pipe(
+  Effect.flatMap(admission, () => calls.answer(session, request)).pipe(
     Effect.map((result) => encodeResult(subprotocol, request.id, result)),
     withAllowance,
     Effect.catch((error: MatrixError) => Effect.succeed(encodeError(subprotocol, request.id, toErrorBody(error)))),

@@ -220,7 +220,7 @@ const negotiate = (request: IncomingMessage): Effect.Effect<Subprotocol, BadRequ
 }
 
 /** Counts a socket of a user until the scope closes. Errors: M_LIMIT_EXCEEDED where there are too many. */
-const makePlaces = () => {
+const makeSlots = () => {
   const taken = new Map<UserId, number>()
   const take = (userId: UserId) => {
     const count = taken.get(userId) ?? 0
@@ -248,7 +248,7 @@ const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const limit = yield* RateLimit
   const authenticate = yield* makeAuthenticate
   const standings = yield* AccountStandings
-  const takePlace = makePlaces()
+  const takeSlot = makeSlots()
 
   return Effect.fnUntraced(function* (request: IncomingMessage): Effect.fn.Return<Accepted, MatrixError, Scope.Scope> {
     const target = canonicalUrl(request.url ?? "/")
@@ -259,7 +259,7 @@ const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
     if (standings.of(session.userId).locked) return yield* lockedError
     yield* limit.take("requests", session.userId)
     const subprotocol = yield* negotiate(request)
-    yield* takePlace(session.userId)
+    yield* takeSlot(session.userId)
     const { from } = yield* pagination({ from: url.searchParams.get("from") ?? undefined })
     const subscription = yield* events.subscribe(session, from)
     return { session, subprotocol, subscription }

@@ -50,7 +50,7 @@ describe("Connection", () => {
           return {}
         })
       const subscription = { next: Effect.never }
-      const slot = () => ({ turn: Effect.void, end: () => {} })
+      const slot = () => ({ admission: Effect.void, end: () => {} })
       const unread = { add: () => () => {} }
       const options = { socket: served, session, subscription, calls: { answer, slot }, unread }
       yield* Effect.forkScoped(serveConnection({ ...options, subprotocol: "m.json" }))

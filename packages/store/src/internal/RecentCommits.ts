@@ -37,25 +37,25 @@ const toStreamed = (
   return { position, roomNid, event, states: { before: stateBefore, after: stateAfter ?? stateBefore } }
 }
 
-const addTimeline = (told: Array<StreamedEvent>, xid: number, { events, placed, roomNid }: RoomCommit): void => {
+const addTimeline = (replayed: Array<StreamedEvent>, xid: number, { events, placed, roomNid }: RoomCommit): void => {
   for (const logged of events) {
-    if (logged.status === EventStatus.timeline) told.push(toStreamed(xid, roomNid, logged))
+    if (logged.status === EventStatus.timeline) replayed.push(toStreamed(xid, roomNid, logged))
   }
   if (placed === undefined) return
   for (const logged of placed) {
-    if (logged.status === EventStatus.timeline) told.push(toStreamed(xid, roomNid, logged))
+    if (logged.status === EventStatus.timeline) replayed.push(toStreamed(xid, roomNid, logged))
   }
 }
 
-const addChanges = (told: Array<StreamedMembership>, xid: number, commit: RoomCommit): void => {
+const addChanges = (replayed: Array<StreamedMembership>, xid: number, commit: RoomCommit): void => {
   const { memberships, roomId, roomNid } = commit
   for (const { causedBy, local, membership, userId } of memberships) {
-    if (local) told.push({ position: { xid, nid: causedBy }, roomNid, roomId, userId, membership })
+    if (local) replayed.push({ position: { xid, nid: causedBy }, roomNid, roomId, userId, membership })
   }
 }
 
 /** An event that was redacted at once is read. */
-const canBeTold = ({ commits }: Committed): boolean => commits.every(({ redactions }) => redactions.length === 0)
+const isReplayable = ({ commits }: Committed): boolean => commits.every(({ redactions }) => redactions.length === 0)
 
 /** The first of these transactions, as many as have `limit` events together. */
 const upToLimit = (committed: ReadonlyArray<Committed>, limit: number): ReadonlyArray<Committed> => {
@@ -94,7 +94,7 @@ export class RecentCommits {
   /** The transactions after a position that are in memory. */
   after(position: StreamPosition): ReadonlyArray<number> {
     return this.committed
-      .filter((committed) => committed.xid > position.xid && canBeTold(committed))
+      .filter((committed) => committed.xid > position.xid && isReplayable(committed))
       .map(({ xid }) => xid)
   }
 
@@ -105,28 +105,28 @@ export class RecentCommits {
     let last = position.xid
     const following: Array<Committed> = []
     for (const committed of this.committed.slice(first)) {
-      if (committed.xid !== last + 1 || !canBeTold(committed)) break
+      if (committed.xid !== last + 1 || !isReplayable(committed)) break
       following.push(committed)
       last = committed.xid
     }
-    return this.say(following, limit)
+    return this.sliceOf(following, limit)
   }
 
   /** What these transactions have committed, up to `limit` events. */
-  tell(xids: ReadonlySet<number>, limit: number): Omit<LogSlice, "last"> | undefined {
-    return this.say(
+  replay(xids: ReadonlySet<number>, limit: number): Omit<LogSlice, "last"> | undefined {
+    return this.sliceOf(
       this.committed.filter(({ xid }) => xids.has(xid)),
       limit
     )
   }
 
   /** Undefined where the first of them has more events than the limit. */
-  private say(committed: ReadonlyArray<Committed>, limit: number): Omit<LogSlice, "last"> | undefined {
-    const told = upToLimit(committed, limit)
-    if (told.length === 0) return undefined
+  private sliceOf(committed: ReadonlyArray<Committed>, limit: number): Omit<LogSlice, "last"> | undefined {
+    const replayed = upToLimit(committed, limit)
+    if (replayed.length === 0) return undefined
     const events: Array<StreamedEvent> = []
     const memberships: Array<StreamedMembership> = []
-    for (const { commits, xid } of told) {
+    for (const { commits, xid } of replayed) {
       for (const commit of commits) {
         addTimeline(events, xid, commit)
         if (commit.memberships.length > 0) addChanges(memberships, xid, commit)
@@ -136,8 +136,8 @@ export class RecentCommits {
       events: events.sort(byPosition),
       memberships: memberships.sort(byPosition),
       rows: noRows,
-      upTo: endOfTransaction(told.at(-1)!.xid),
-      complete: told.length === committed.length
+      upTo: endOfTransaction(replayed.at(-1)!.xid),
+      complete: replayed.length === committed.length
     }
   }
 }

@@ -59,7 +59,7 @@ export const recallAfter = Effect.fnUntraced(function* (
   if (others) return undefined
   const below = xids.filter((xid) => xid < Number(edge))
   if (below.length === 0) return { ...nothing, upTo: upToEdge(position, edge) }
-  const recalled = recent.tell(new Set(below), limit)
+  const recalled = recent.replay(new Set(below), limit)
   if (recalled === undefined) return undefined
   const slice = { ...recalled, last: lastOf(recalled.events) }
   return slice.complete ? { ...slice, upTo: upToEdge(position, edge) } : slice

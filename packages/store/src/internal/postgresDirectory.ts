@@ -12,7 +12,7 @@ import { clusterName } from "./postgresOrphans.ts"
 import { postgresPort, postgresSettings } from "./postgresSettings.ts"
 import { exited } from "./processes.ts"
 
-export interface PostgresPlace {
+export interface PostgresInstallation {
   readonly postgresDir: string
   /** The path of the Unix socket. */
   readonly socket: string
@@ -54,22 +54,22 @@ export const socketDirectory = (
 
 /** Makes the database cluster if there is none, and writes its settings. */
 export const makePostgresDirectory = Effect.fnUntraced(function* (
-  place: PostgresPlace,
+  installation: PostgresInstallation,
   superuser: string,
   settings: Readonly<Record<string, string>>
 ): Effect.fn.Return<void, EmbeddedPostgresError> {
-  const { postgresDir, launcher, binaries } = place
+  const { postgresDir, launcher, binaries } = installation
   yield* attempt(`Cannot make the database in ${postgresDir} (--data-dir)`, async () => {
-    await rotateLog(place.logFile)
+    await rotateLog(installation.logFile)
     const version = await fs.readFile(path.join(postgresDir, "PG_VERSION"), "utf8").catch(missing)
-    if (version === undefined) await initialise(place, superuser)
+    if (version === undefined) await initialise(installation, superuser)
     else if (version.trim() !== binaries.majorVersion) {
       throw new Error(
         `it was written by PostgreSQL ${version.trim()}, and this Greenroom brings ${binaries.majorVersion}. Dump it with the former Greenroom and restore it with this one`
       )
     }
     await takeOver(postgresDir, launcher)
-    const text = postgresSettings(path.dirname(place.socket), settings)
+    const text = postgresSettings(path.dirname(installation.socket), settings)
     const file = path.join(postgresDir, "postgresql.conf")
     await fs.writeFile(file, text, { mode: 0o600 })
     await own(file, launcher)
@@ -92,7 +92,7 @@ const rotateLog = async (file: string): Promise<void> => {
  * Makes the cluster beside its place and then moves it there, so that one that was interrupted half-way is never taken
  * for a whole one. Text is UTF-8, and compared by code point on every machine.
  */
-const initialise = async ({ postgresDir, binaries, launcher, logFile }: PostgresPlace, superuser: string) => {
+const initialise = async ({ postgresDir, binaries, launcher, logFile }: PostgresInstallation, superuser: string) => {
   const unfinished = `${postgresDir}.new`
   await fs.rm(unfinished, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
   await fs.mkdir(unfinished, { mode: 0o700 })

@@ -9,7 +9,7 @@ import * as path from "node:path"
 import { setTimeout } from "node:timers/promises"
 import { Effect } from "effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
-import { lastComplaint, type PostgresPlace } from "./postgresDirectory.ts"
+import { lastComplaint, type PostgresInstallation } from "./postgresDirectory.ts"
 import { clusterName } from "./postgresOrphans.ts"
 import { exited, waitUntil } from "./processes.ts"
 
@@ -33,25 +33,28 @@ const spawnWatchdog = (pid: number): ChildProcess => {
 
 export class PostgresProcess {
   readonly child: ChildProcess
-  private readonly place: PostgresPlace
+  private readonly installation: PostgresInstallation
   private readonly watchdog: ChildProcess | undefined
 
-  private constructor(place: PostgresPlace, child: ChildProcess) {
-    this.place = place
+  private constructor(installation: PostgresInstallation, child: ChildProcess) {
+    this.installation = installation
     this.child = child
     child.on("error", () => undefined)
     this.watchdog = child.pid === undefined ? undefined : spawnWatchdog(child.pid)
     child.once("exit", () => this.watchdog?.kill("SIGKILL"))
   }
 
-  static spawn(place: PostgresPlace): Effect.Effect<PostgresProcess, EmbeddedPostgresError> {
+  static spawn(installation: PostgresInstallation): Effect.Effect<PostgresProcess, EmbeddedPostgresError> {
     return Effect.try({
       try: () => {
-        const log = openSync(place.logFile, "a", 0o600)
+        const log = openSync(installation.logFile, "a", 0o600)
         try {
-          const args = ["-D", place.postgresDir, "-c", `cluster_name=${clusterName(place.postgresDir)}`]
+          const args = ["-D", installation.postgresDir, "-c", `cluster_name=${clusterName(installation.postgresDir)}`]
           const options: SpawnOptions = { stdio: ["ignore", log, log], detached: true }
-          return new PostgresProcess(place, place.launcher.spawn(place.binaries.postgres, args, options))
+          return new PostgresProcess(
+            installation,
+            installation.launcher.spawn(installation.binaries.postgres, args, options)
+          )
         } finally {
           closeSync(log)
         }
@@ -64,17 +67,17 @@ export class PostgresProcess {
   get ready(): Effect.Effect<void, EmbeddedPostgresError> {
     return Effect.tryPromise({
       try: async (signal) => {
-        const file = path.join(this.place.postgresDir, "postmaster.pid")
+        const file = path.join(this.installation.postgresDir, "postmaster.pid")
         while (!hasExited(this.child)) {
           const lines = (await fs.readFile(file, "utf8").catch(() => "")).split("\n")
           if (lines[0] === String(this.child.pid) && lines[7]?.trim() === "ready") return
           await setTimeout(20, undefined, { signal })
         }
-        throw new Error((await lastComplaint(this.place.logFile)) ?? `it ended with ${await exited(this.child)}`)
+        throw new Error((await lastComplaint(this.installation.logFile)) ?? `it ended with ${await exited(this.child)}`)
       },
       catch: (cause) =>
         new EmbeddedPostgresError({
-          message: `PostgreSQL did not start: ${cause instanceof Error ? cause.message : cause} (see ${this.place.logFile})`,
+          message: `PostgreSQL did not start: ${cause instanceof Error ? cause.message : cause} (see ${this.installation.logFile})`,
           cause
         })
     })

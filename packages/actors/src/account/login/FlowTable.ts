@@ -66,8 +66,8 @@ export class FlowTable {
       )
     }
     const next = this.next(purpose, passed)
-    const turn = next === undefined ? "" : `: it is the turn of ${next}`
-    return Effect.fail(new Forbidden({ error: `type: ${type} cannot be done now${turn}` }))
+    const expected = next === undefined ? "" : `: it is the turn of ${next}`
+    return Effect.fail(new Forbidden({ error: `type: ${type} cannot be done now${expected}` }))
   }
 
   /** The flows that go on after the stages that were passed. */

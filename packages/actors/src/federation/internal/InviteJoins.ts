@@ -60,8 +60,8 @@ export const makeInviteJoins = Effect.gen(function* () {
 
   return Effect.fn("InviteJoins.take")(function* (events: ReadonlyArray<Event>, isLastAttempt: boolean) {
     const answers = new Map<EventId, KeptPduAnswer>()
-    for (const [place, event] of events.entries()) {
-      answers.set(event.event_id, place < maxInviteJoins ? yield* take(event, isLastAttempt) : tooMany)
+    for (const [index, event] of events.entries()) {
+      answers.set(event.event_id, index < maxInviteJoins ? yield* take(event, isLastAttempt) : tooMany)
     }
     return answers
   })

@@ -35,13 +35,13 @@ export const makeRestrictedJoins = Effect.gen(function* () {
 
   /** Whether a user is in one of the rooms; undefined where there are some, and this server knows none. */
   const isMember = Effect.fnUntraced(function* (userId: UserId, allowed: ReadonlyArray<RoomId>) {
-    let knowsOne = allowed.length === 0
+    let knowsAllowedRoom = allowed.length === 0
     for (const roomId of allowed.slice(0, maxRooms)) {
       const membership = yield* rooms.membership(userId, roomId)
       if (Option.isSome(membership) && membership.value.membership === "join") return true
-      knowsOne = knowsOne || (yield* rooms.exists(roomId))
+      knowsAllowedRoom = knowsAllowedRoom || (yield* rooms.exists(roomId))
     }
-    return knowsOne ? false : undefined
+    return knowsAllowedRoom ? false : undefined
   })
 
   /** One of our members who may invite. */

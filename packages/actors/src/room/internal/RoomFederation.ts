@@ -60,7 +60,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const { roomId, serverName, signingKey, states } = writer
   const chains = yield* AuthChainStore
   const intake = yield* makeRoomIntake(writer)
-  const { gaps, graph, loadOurs, notFound, one, placeAll, unhandled } = intake
+  const { gaps, graph, loadOurs, notFound, intakeLock, placeAll, unhandled } = intake
   const handshakes = yield* makeRoomHandshakes(writer, intake)
   const history = yield* makeRoomHistory(writer, intake)
   const restricted = yield* makeRestrictedJoins
@@ -82,13 +82,15 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     Effect.gen(function* () {
       // A join of ours may be under way: the other servers send as soon as they know of it.
       yield* Effect.timeoutOption(handshakes.settled, longestJoinWait)
-      const now = yield* one.withPermits(1)(loadOurs)
+      const now = yield* intakeLock.withPermits(1)(loadOurs)
       if (!mayKnow(now, origin, events)) return yield* notFound
       if (!admits(now.lookup, origin)) return events.map(({ event_id }) => ({ event_id, error: keptOut(origin) }))
       const handled = events.filter((event) => !unhandled.has(event.event_id))
       const closed = yield* gaps.close(now, origin, handled)
       const gap = { ...closed, events: yield* policies.recommendedAll(now, closed.events) }
-      const outcomes = yield* one.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution)))
+      const outcomes = yield* intakeLock.withPermits(1)(
+        Effect.flatMap(loadOurs, (room) => placeAll(room, gap, caution))
+      )
       return events.map(({ event_id }) => {
         const error = unhandled.has(event_id) ? "The PDU cannot be handled" : "circular"
         return outcomes.get(event_id) ?? { event_id, error }
@@ -220,7 +222,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     )
 
   const takeMembership = (origin: ServerName, handshake: MembershipHandshake, event: Event) =>
-    one.withPermits(1)(
+    intakeLock.withPermits(1)(
       Effect.gen(function* () {
         const room = yield* loadOurs
         yield* checkHandshake(event, origin, handshake)
@@ -242,7 +244,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   const inviteJoin = (event: Event): Effect.Effect<{ readonly event_id: EventId }, Failure> =>
     Effect.andThen(
       handshakes.invitePlaced(event.sender),
-      one.withPermits(1)(
+      intakeLock.withPermits(1)(
         Effect.gen(function* () {
           const room = yield* loadOurs
           yield* requireVisible(room, event.sender, "join")

@@ -165,7 +165,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
   })
 
   /** The state events that replaced a redacted one, without what they tell of its content. */
-  const toldOf = Effect.fnUntraced(function* (room: RoomState, target: Event) {
+  const replacementsOf = Effect.fnUntraced(function* (room: RoomState, target: Event) {
     if (target.state_key === undefined) return []
     const [stored] = yield* events.byIds([target.event_id])
     const inLine = [...room.recent.values()].filter((knownEvent) => knownEvent.event.replaces_state === target.event_id)
@@ -189,7 +189,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     if (event.type === "m.room.redaction" && event.redacts !== undefined) {
       const target = (yield* known(room, [event.redacts])).get(event.redacts)?.event
       if (target !== undefined && room.version.authoriseRedaction(event, target, lookup) === undefined) {
-        stripped.push(strip(target, event), ...(yield* toldOf(room, target)))
+        stripped.push(strip(target, event), ...(yield* replacementsOf(room, target)))
       }
     }
     for (const { event: redaction, roomNid } of yield* events.redactionsOf([event.event_id])) {

@@ -55,7 +55,7 @@ const forbidding: ReadonlySet<string | undefined> = new Set([
 
 export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { forget, load, log, nextNid, roomId, rooms, serverName, signingKey, transactions, withNids } = writer
-  const { gaps, graph, loadOurs, one, placeAll } = intake
+  const { gaps, graph, loadOurs, intakeLock, placeAll } = intake
   const remote = yield* RemoteRooms
   const unfinished = yield* UnfinishedMembershipStore
   const install = makeRoomBeginning(writer, intake)
@@ -77,7 +77,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     versionId: string,
     shown: ReadonlyArray<JsonObject>
   ): Effect.Effect<Event, Failure> =>
-    one.withPermits(1)(
+    intakeLock.withPermits(1)(
       Effect.gen(function* () {
         const userId = event.state_key as UserId
         const version = roomVersion(versionId)
@@ -109,7 +109,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
    * of the room. A knock is refused by the server that took it.
    */
   const receiveRetraction = (event: Event): Effect.Effect<void, Failure> =>
-    one.withPermits(1)(
+    intakeLock.withPermits(1)(
       Effect.gen(function* () {
         const userId = event.state_key as UserId
         const known = yield* rooms.membership(userId, roomId)
@@ -267,7 +267,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     )
     yield* settling(
       Effect.flatMap(sent, (answer) =>
-        Effect.uninterruptible(one.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
+        Effect.uninterruptible(intakeLock.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
       )
     ).pipe(
       // What fails leaves nothing: a server that has not refused the join may have taken it.
@@ -279,7 +279,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
                 `The join of ${userId} to ${roomId} through ${server} failed, and is taken back`,
                 cause
               ),
-              tellOfLeave(userId, [server])
+              announceLeave(userId, [server])
             )
       )
     )
@@ -327,7 +327,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
    * Tells one of the servers that our user is not in the room, in the background and a few times; if that is in vain, at
    * the next start again. A server that has no such membership needs none to be taken back.
    */
-  const tellOfLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void> =>
+  const announceLeave = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void> =>
     Effect.andThen(
       unfinished.put({ roomId, userId, membership: "leave", servers, content: {} }),
       Effect.flatMap(isBack(userId), (back) => (back ? Effect.void : sendLeave(userId, servers))).pipe(
@@ -352,12 +352,12 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
    * not want to be, whatever other servers say: the leave is sent to them afterwards.
    */
   const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
-    one.withPermits(1)(
+    intakeLock.withPermits(1)(
       Effect.gen(function* () {
         const known = yield* rooms.membership(userId, roomId)
         const remembered = yield* unfinished.servers(roomId, userId)
         const through = [...remembered, ...servers]
-        if (Option.isNone(known) || known.value.membership === "leave") return yield* tellOfLeave(userId, through)
+        if (Option.isNone(known) || known.value.membership === "leave") return yield* announceLeave(userId, through)
         const room = yield* load
         if (room.isOurs) return yield* unfinished.remove(roomId, userId)
         const now = yield* Clock.currentTimeMillis
@@ -371,7 +371,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         const place = { prevEvents: [], state: () => undefined, now }
         const event = room.version.build(proposal, place, yield* signingKey)
         yield* yield* withNids(1, () => logOutside(room, event, userId))
-        yield* tellOfLeave(userId, through)
+        yield* announceLeave(userId, through)
       })
     )
 
@@ -387,7 +387,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       )
     ).pipe(
       Effect.flatMap(({ event, version }) =>
-        one.withPermits(1)(
+        intakeLock.withPermits(1)(
           Effect.gen(function* () {
             yield* prepare(version.id)
             const room = yield* load
@@ -450,7 +450,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
           : new BadRequest({ error: `${serverNameOf(invited)} cannot take the invite now${answerOf(failure)}` })
     )
     const answer = { event_id: signed.event_id }
-    const placed = yield* one.withPermits(1)(
+    const placed = yield* intakeLock.withPermits(1)(
       graph.place(room, signed, {
         relayTo: (after) => after.destinations(signed, new Set()),
         answers: transaction === undefined ? undefined : transactions.row(transaction, roomId, answer)

@@ -30,7 +30,7 @@ const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_S
 
 export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, intake: RoomIntake) {
   const { log, roomId, serverName } = writer
-  const { blaming, gaps, graph, historyNids, loadOurs, one, storeOutliers, unhandled } = intake
+  const { blaming, gaps, graph, historyNids, loadOurs, intakeLock, storeOutliers, unhandled } = intake
   const remote = yield* RemoteRooms
   const events = yield* EventStore
   /** Set by a failure: history is stored event by event from then on, so that one which cannot be is left out. */
@@ -51,7 +51,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
         for (const server of servers) {
           const fetched = yield* Effect.option(fetchHistory(room, server, from, limit))
           if (fetched._tag === "None" || fetched.value.events.length === 0) continue
-          if (yield* one.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, fetched.value))))
+          if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, fetched.value))))
             return true
         }
       }
@@ -83,23 +83,23 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       fetched.flatMap((event) => [event.event_id, ...event.prev_events])
     )
     const leadsTo = connected(ends, fetched)
-    const places = new Map<EventId, number>()
+    const positions = new Map<EventId, number>()
     const events: Array<Event> = []
     for (const event of topologicalOrder(fetched)) {
       const end = leadsTo.get(event.event_id)
       if (end === undefined || isVisible(found.get(event.event_id))) continue
       // What follows something that we have stands behind it: just before the event that led to it.
-      const isLate = event.prev_events.some((id) => isVisible(found.get(id)) || places.has(id))
-      if (isLate) places.set(event.event_id, end.position.xid)
+      const isLate = event.prev_events.some((id) => isVisible(found.get(id)) || positions.has(id))
+      if (isLate) positions.set(event.event_id, end.position.xid)
       events.push(event)
     }
-    return { events, places, authEvents: yield* gaps.authEventsOf(room, server, events) }
+    return { events, positions, authEvents: yield* gaps.authEventsOf(room, server, events) }
   })
 
   /** History gets falling numbers, so that it stands before what is there; only what its auth events allow is taken. */
   const storeHistory = Effect.fnUntraced(function* (
     room: RoomState,
-    { authEvents, events, places }: Effect.Success<ReturnType<typeof fetchHistory>>
+    { authEvents, events, positions }: Effect.Success<ReturnType<typeof fetchHistory>>
   ) {
     yield* storeOutliers(room, authEvents, caution)
     const found = yield* graph.known(
@@ -122,7 +122,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
           { ...entry, nid: nids.get(id)! },
           {
             outlierNid: found.get(id)?.nid,
-            historyXid: places.get(id),
+            historyXid: positions.get(id),
             authNids: event.state_key === undefined ? [] : authNids
           }
         )

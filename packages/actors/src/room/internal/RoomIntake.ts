@@ -38,7 +38,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   /** Events whose handling failed again when nothing else was tried with them: as good as if nobody had them. */
   const unhandled = new Set<EventId>()
   const gaps = yield* makeRoomGaps(graph, unhandled)
-  const one = yield* Semaphore.make(1)
+  const intakeLock = yield* Semaphore.make(1)
 
   /** Remembers that it was the handling of this event that failed. */
   const blaming = <A, E>(caution: Caution | undefined, event: Event | undefined, handling: Effect.Effect<A, E>) =>
@@ -175,7 +175,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     return outcomes
   })
 
-  return { graph, gaps, one, unhandled, blaming, notFound, loadOurs, storeOutliers, historyNids, placeAll }
+  return { graph, gaps, intakeLock, unhandled, blaming, notFound, loadOurs, storeOutliers, historyNids, placeAll }
 })
 
 export type RoomIntake = Effect.Success<ReturnType<typeof makeRoomIntake>>

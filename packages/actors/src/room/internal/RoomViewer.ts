@@ -50,7 +50,7 @@ export const makeRoomViewer = Effect.gen(function* () {
   const selectionOf = yield* makeEventSelections
 
   /** The place of a token. Errors: M_INVALID_PARAM. */
-  const placeOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
+  const positionOf = (token: string, name: string): Effect.Effect<StreamPosition, MatrixError> =>
     Effect.mapBoth(readToken(token), {
       onFailure: ({ reason }) => new InvalidParam({ error: `${name}: ${reason}` }),
       onSuccess: ({ position }) => position
@@ -134,7 +134,7 @@ export const makeRoomViewer = Effect.gen(function* () {
     return { found, end: direction === "b" ? upTo : after }
   })
 
-  return { outside, placeOf, view, stateOf, notSeen, visibleEvent, scan, visibleTo }
+  return { outside, positionOf, view, stateOf, notSeen, visibleEvent, scan, visibleTo }
 })
 
 export type RoomViewer = Effect.Success<typeof makeRoomViewer>

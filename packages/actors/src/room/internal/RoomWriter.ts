@@ -145,27 +145,27 @@ export const makeRoomWriter = Effect.gen(function* () {
           )
     )
   /** Open while everybody may take a step; closed while one request has the room for itself. */
-  const turn = Latch.makeUnsafe(true)
+  const stepsAllowed = Latch.makeUnsafe(true)
 
   /** The same, once no request has the room for itself. */
-  const inTurn = <A>(count: number, step: () => A): Effect.Effect<A> =>
+  const takeStep = <A>(count: number, step: () => A): Effect.Effect<A> =>
     Effect.suspend(() => {
-      if (!turn.isOpen()) return Effect.andThen(turn.await, inTurn(count, step))
+      if (!stepsAllowed.isOpen()) return Effect.andThen(stepsAllowed.await, takeStep(count, step))
       return hasNumbers(count)
         ? Effect.succeed(step())
         : Effect.flatMap(
-            withNids(count, () => (turn.isOpen() ? { result: step() } : undefined)),
-            (done) => (done === undefined ? inTurn(count, step) : Effect.succeed(done.result))
+            withNids(count, () => (stepsAllowed.isOpen() ? { result: step() } : undefined)),
+            (done) => (done === undefined ? takeStep(count, step) : Effect.succeed(done.result))
           )
     })
 
   /** Runs with the room for itself, so that it stays as it is between two looks. */
   const alone = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
-      turn.closeUnsafe()
+      stepsAllowed.closeUnsafe()
       return Effect.ensuring(
         effect,
-        Effect.sync(() => turn.openUnsafe())
+        Effect.sync(() => stepsAllowed.openUnsafe())
       )
     })
 
@@ -185,7 +185,7 @@ export const makeRoomWriter = Effect.gen(function* () {
     forget,
     durably,
     withNids,
-    inTurn,
+    takeStep,
     alone,
     nextNid,
     nextChain

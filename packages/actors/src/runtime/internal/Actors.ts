@@ -88,7 +88,7 @@ class Actor {
   /** Done when the behaviour is built. */
   readonly made = Deferred.makeUnsafe<Handlers>()
   /** Limits how many handlers run at once; undefined without a limit. */
-  readonly inTurn: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
+  readonly limited: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
   /** Set while the actor passivates: done when it has left memory. */
   left: Deferred.Deferred<void> | undefined
   /** Done when no handler is running any more, if somebody waits for that. */
@@ -99,7 +99,7 @@ class Actor {
   constructor(address: EntityAddress.EntityAddress, concurrency: number | "unbounded", now: number) {
     this.address = address
     this.lastAsked = now
-    this.inTurn = concurrency === "unbounded" ? undefined : Semaphore.makeUnsafe(concurrency).withPermits(1)
+    this.limited = concurrency === "unbounded" ? undefined : Semaphore.makeUnsafe(concurrency).withPermits(1)
   }
 }
 
@@ -290,9 +290,9 @@ export class Actors {
     const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
     const whole = this.runsToEnd.has(tag) ? Effect.uninterruptible(handled) : handled
-    const inTurn = actor.inTurn === undefined ? whole : actor.inTurn(whole)
+    const limited = actor.limited === undefined ? whole : actor.limited(whole)
     return Effect.withFiber((fiber) =>
-      isTraced(fiber.context) ? this.traced(actor, tag, inTurn) : Effect.updateContext(inTurn, () => actor.context)
+      isTraced(fiber.context) ? this.traced(actor, tag, limited) : Effect.updateContext(limited, () => actor.context)
     )
   }
 

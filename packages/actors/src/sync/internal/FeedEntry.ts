@@ -57,7 +57,7 @@ export class FeedEntry {
   }
 
   /** Whether the event is one of these, or contains the content of one that it replaced. */
-  tells(ids: ReadonlySet<EventId>): boolean {
+  concerns(ids: ReadonlySet<EventId>): boolean {
     return ids.has(this.eventId) || (this.replaces !== undefined && ids.has(this.replaces))
   }
 

@@ -29,14 +29,14 @@ export const membershipsAt = (
   entries: ReadonlyArray<Placed>
 ): ReadonlyArray<string | undefined> => {
   let current: string | undefined = membership
-  let isTold = false
+  let hasOwnChange = false
   const found: Array<string | undefined> = []
   for (const { event, position } of entries.toReversed()) {
     const isOwn = event.type === "m.room.member" && event.state_key === userId
     if (isOwn) current = String(event.content.membership)
-    found.push(isOwn || isTold || comparePositions(position, changedAt) >= 0 ? current : undefined)
+    found.push(isOwn || hasOwnChange || comparePositions(position, changedAt) >= 0 ? current : undefined)
     if (!isOwn) continue
-    isTold = true
+    hasOwnChange = true
     current = String(event.unsigned?.prev_content?.membership ?? "leave")
   }
   return found.reverse()

@@ -148,14 +148,14 @@ export const makeSlidingExtensions = Effect.fnUntraced(function* (
     const live = joined.filter((room) => isLive(room, since)).map(({ room }) => room.roomId)
     const changed = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo, live)
     const events: Record<string, SimpleEvent> = {}
-    const tell = (roomId: RoomId, user_ids: ReadonlyArray<UserId>) => {
+    const addTyping = (roomId: RoomId, user_ids: ReadonlyArray<UserId>) => {
       events[roomId] = { type: "m.typing", content: { user_ids } }
     }
-    for (const roomId of changed) tell(roomId, ephemeral.typing(roomId))
+    for (const roomId of changed) addTyping(roomId, ephemeral.typing(roomId))
     for (const room of joined) {
       if (isLive(room, since)) continue
       const user_ids = ephemeral.typing(room.room.roomId)
-      if (user_ids.length > 0) tell(room.room.roomId, user_ids)
+      if (user_ids.length > 0) addTyping(room.room.roomId, user_ids)
     }
     return isEmpty(events) ? {} : { typing: { rooms: events } }
   })

@@ -218,7 +218,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     for (const { roomNid } of readings) {
       const [from, to] = [knownStates.get(roomNid), endStates.get(roomNid)]
       if (from === undefined || to === undefined || sameState(from, to)) continue
-      changes.set(roomNid, yield* state.tell(roomNid, to, from, "all"))
+      changes.set(roomNid, yield* state.readState(roomNid, to, from, "all"))
     }
     const summarised = readings.filter(({ known, roomNid }) => {
       return (

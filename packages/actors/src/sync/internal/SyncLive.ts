@@ -167,14 +167,14 @@ export const makeSyncLive = Effect.gen(function* () {
     entries: ReadonlyArray<FeedEntry>
   ): Effect.fn.Return<RoomParts> {
     const { position, roomNid, stateAt } = entries[0]!
-    const told = entries.map(({ event }) => event)
+    const events = entries.map(({ event }) => event)
     const wantsMembers = filter.room?.state?.lazy_load_members === true
-    const senders = wantsMembers ? [...new Set(told.map(({ sender }) => sender))] : []
+    const senders = wantsMembers ? [...new Set(events.map(({ sender }) => sender))] : []
     const found = yield* Effect.forEach(senders, (sender) => memberOf(roomNid, stateAt!, sender))
     const passes = compileFilter(filter.room?.state)
     const members = found.filter((event) => event !== undefined && passes(event)) as ReadonlyArray<Event>
     const [timeline, state] = yield* renderer.renderLists(session, [
-      { events: told, withoutRoomId: true, memberships: told.map(() => "join") },
+      { events: events, withoutRoomId: true, memberships: events.map(() => "join") },
       { events: members, withoutRoomId: true }
     ])
     return {

@@ -199,23 +199,23 @@ export const makeSyncRooms = Effect.gen(function* () {
       return [{ roomNid, state, known: isNew ? undefined : known.get(roomNid), members }]
     })
     const matches = compileFilter(filter.room?.state)
-    const told = new Map<number, ReadonlyArray<Event>>()
+    const stateOfRooms = new Map<number, ReadonlyArray<Event>>()
     for (let start = 0; start < wanted.length; start += readAtOnce) {
-      const some = yield* state.tellAll(wanted.slice(start, start + readAtOnce))
-      for (const [roomNid, events] of some) told.set(roomNid, events.filter(matches))
+      const some = yield* state.readStates(wanted.slice(start, start + readAtOnce))
+      for (const [roomNid, events] of some) stateOfRooms.set(roomNid, events.filter(matches))
     }
-    if (stateAfter) return told
+    if (stateAfter) return stateOfRooms
     for (const room of rooms) {
       const inTimeline = new Set(shownIn(room).map(({ event }) => event.event_id))
-      const events = told.get(room.roomNid)
+      const events = stateOfRooms.get(room.roomNid)
       if (events !== undefined && inTimeline.size > 0) {
-        told.set(
+        stateOfRooms.set(
           room.roomNid,
           events.filter(({ event_id }) => !inTimeline.has(event_id))
         )
       }
     }
-    return told
+    return stateOfRooms
   })
 
   /** Counts and heroes are told where memberships may have changed. */
@@ -251,11 +251,11 @@ export const makeSyncRooms = Effect.gen(function* () {
       store.statesAt(known),
       store.statesAt(rooms.map(({ end, roomNid }) => ({ roomNid, at: end })))
     ])
-    const told = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
+    const states = yield* readStates(range, rooms, { timelines, known: knownStates, ends: endStates })
     const changed = rooms.filter(
       ({ known, roomNid }) =>
         known === undefined ||
-        told.get(roomNid)?.some(isMembership) ||
+        states.get(roomNid)?.some(isMembership) ||
         timelines.get(roomNid)?.entries.some(({ event }) => isMembership(event))
     )
     const summaries = yield* readSummaries(
@@ -272,7 +272,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       const shown = entries.map(({ event }) => event)
       const memberships = membershipsAt(session.userId, room, entries)
       lists.push({ events: shown, withoutRoomId: true, bundleIn, memberships, ...format })
-      lists.push({ events: told.get(roomNid) ?? [], withoutRoomId: true, ...format })
+      lists.push({ events: states.get(roomNid) ?? [], withoutRoomId: true, ...format })
     }
     const rendered = yield* renderer.renderLists(session, lists)
     const answers = new Map<RoomId, SyncedRoom>()
@@ -431,14 +431,14 @@ export const makeSyncRooms = Effect.gen(function* () {
     joined: ReadonlyArray<MembershipAt>,
     answers: Map<RoomId, SyncedRoom>
   ) {
-    const told = joined.filter(({ roomId }) => answers.has(roomId))
+    const answered = joined.filter(({ roomId }) => answers.has(roomId))
     const counts = yield* unread.count(
       session.userId,
-      told.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
+      answered.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
       upTo,
       filter.room?.timeline?.unread_thread_notifications ?? false
     )
-    for (const { roomId, roomNid } of told) {
+    for (const { roomId, roomNid } of answered) {
       const answer = answers.get(roomId)
       if (answer !== undefined) answers.set(roomId, { ...answer, ...counts.get(roomNid) })
     }

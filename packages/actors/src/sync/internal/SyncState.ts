@@ -88,28 +88,28 @@ export const makeSyncState = Effect.gen(function* () {
    *
    * States that are new to the client, or did not change, take a few queries for all rooms together.
    */
-  const tellAll = Effect.fnUntraced(function* (
+  const readStates = Effect.fnUntraced(function* (
     wanted: ReadonlyArray<WantedState>
   ): Effect.fn.Return<ReadonlyMap<number, ReadonlyArray<Event>>> {
     const isKnown = ({ known }: WantedState) => known !== undefined
     const fresh = wanted.filter((room) => !isKnown(room))
     const others = wanted.filter(isKnown)
-    const told = eventsByRoom(fresh.length === 0 ? [] : yield* wholes(fresh))
-    if (others.length === 0) return told
+    const found = eventsByRoom(fresh.length === 0 ? [] : yield* wholes(fresh))
+    if (others.length === 0) return found
     const shown = eventsByRoom(yield* membersOf(others))
     for (const { known, roomNid, state } of others) {
       const difference = yield* changed(known!, state)
       const ids = new Set(difference.map(({ event_id }) => event_id))
-      told.set(roomNid, [...difference, ...(shown.get(roomNid) ?? []).filter(({ event_id }) => !ids.has(event_id))])
+      found.set(roomNid, [...difference, ...(shown.get(roomNid) ?? []).filter(({ event_id }) => !ids.has(event_id))])
     }
-    return told
+    return found
   })
 
   return {
-    tellAll,
+    readStates,
     /** The same of one room. */
-    tell: (roomNid: number, state: StateRef, known: StateRef | undefined, members: WantedMembers) =>
-      Effect.map(tellAll([{ roomNid, state, known, members }]), (told) => told.get(roomNid) ?? [])
+    readState: (roomNid: number, state: StateRef, known: StateRef | undefined, members: WantedMembers) =>
+      Effect.map(readStates([{ roomNid, state, known, members }]), (found) => found.get(roomNid) ?? [])
   }
 })
 

@@ -123,7 +123,7 @@ export class UserFeed {
 
   /** The first `limit` events, of `maxBytes` bytes, after a position that is not before `since`. */
   after(position: StreamPosition, limit: number, maxBytes: number): Entries {
-    const start = this.placeAfter(position)
+    const start = this.indexAfter(position)
     const found = withinBytes(this.entries.slice(start, start + limit), maxBytes)
     return { entries: found, complete: found.length < limit && start + found.length === this.entries.length }
   }
@@ -131,19 +131,19 @@ export class UserFeed {
   /** The events of one room after a position, up to another one. */
   of(roomNid: number, after: StreamPosition, upTo: StreamPosition): ReadonlyArray<FeedEntry> {
     return this.entries
-      .slice(this.placeAfter(after))
+      .slice(this.indexAfter(after))
       .filter((entry) => entry.roomNid === roomNid && comparePositions(entry.position, upTo) <= 0)
   }
 
   /** Forgets the events up to a position; readers from before it read from the store. */
   forgetUpTo(position: StreamPosition): void {
     if (comparePositions(position, this.since) <= 0) return
-    this.entries.splice(0, this.placeAfter(position))
+    this.entries.splice(0, this.indexAfter(position))
     this.since = position
   }
 
   /** The index of the first entry after a position. */
-  private placeAfter(position: StreamPosition): number {
+  private indexAfter(position: StreamPosition): number {
     let low = 0
     let high = this.entries.length
     while (low < high) {
@@ -156,7 +156,7 @@ export class UserFeed {
 
   /** The entries of these events, and those that contain their content. */
   telling(ids: ReadonlySet<EventId>): ReadonlyArray<FeedEntry> {
-    return this.entries.filter((entry) => entry.tells(ids))
+    return this.entries.filter((entry) => entry.concerns(ids))
   }
 
   /** The updates after a position, oldest first. */

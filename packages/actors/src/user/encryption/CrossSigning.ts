@@ -188,7 +188,7 @@ const make = Effect.gen(function* () {
     yield* store.signOther(signer, userId, only(signed, signer, userSigning).signatures)
   })
 
-  const signOne = Effect.fnUntraced(function* (signer: UserId, userId: UserId, keyId: string, given: Json) {
+  const signKey = Effect.fnUntraced(function* (signer: UserId, userId: UserId, keyId: string, given: Json) {
     if (!isJsonObject(given)) return yield* new InvalidParam({ error: "Expected a signed object" })
     const signed = yield* splitSignatures(keyId.slice(0, 255), given)
     yield* userId === signer ? signOwn(userId, keyId, signed) : signOther(signer, userId, signed)
@@ -206,7 +206,7 @@ const make = Effect.gen(function* () {
     }
     const failures: Record<string, Record<string, Json>> = {}
     for (const { keyId, signed, userId } of objects) {
-      const failed = yield* Effect.result(signOne(session.userId, userId, keyId, signed))
+      const failed = yield* Effect.result(signKey(session.userId, userId, keyId, signed))
       if (Result.isSuccess(failed)) continue
       failures[userId] = { ...failures[userId], [keyId]: toErrorBody(failed.failure as MatrixError) as never }
     }

@@ -43,10 +43,10 @@ const noteAfter = 100_000
 const sweepInterval = "10 seconds"
 
 /** A pusher, and up to where it has been told. */
-type Told = MailProgress
+type PusherProgress = MailProgress
 
 interface Served {
-  pushers: ReadonlyArray<Told>
+  pushers: ReadonlyArray<PusherProgress>
   /** Under which the node serves the user. */
   fence: Fence | undefined
   readonly rooms: Set<RoomId>
@@ -142,12 +142,12 @@ const make = Effect.gen(function* () {
   }
 
   /** A mail that is due stays due where the user changes their pushers. */
-  const toldOf = (pusher: StoredPusher, { pushers }: Served): Told => ({
+  const progressOf = (pusher: StoredPusher, { pushers }: Served): PusherProgress => ({
     pusher,
     seen: pusher.seen,
     failingSince: pusher.failingSince,
     lastMail: pusher.lastMail,
-    mailAt: pushers.find((told) => told.pusher.pusherId === pusher.pusherId)?.mailAt
+    mailAt: pushers.find((progress) => progress.pusher.pusherId === pusher.pusherId)?.mailAt
   })
 
   /** Reads the pushers of users again, or all pushers. */
@@ -162,7 +162,7 @@ const make = Effect.gen(function* () {
     for (const [userId, pushers] of found) {
       const user = served.get(userId)
       if (user === undefined) continue
-      user.pushers = pushers.map((pusher) => toldOf(pusher, user))
+      user.pushers = pushers.map((pusher) => progressOf(pusher, user))
       user.fence = fencing.current(shardOf(userId))
       user.retryAt = 0
     }
@@ -242,7 +242,7 @@ const make = Effect.gen(function* () {
     if (rejected.includes(pusher.pushkey)) yield* store.remove(pusher.userId, pusher.appId, pusher.pushkey)
   })
 
-  const tell = Effect.fnUntraced(function* (pusher: StoredPusher, notification: Notification, badge: number) {
+  const notify = Effect.fnUntraced(function* (pusher: StoredPusher, notification: Notification, badge: number) {
     const { event, roomId } = notification
     const tweaks = tweaksOf(notification)
     yield* send(pusher, {
@@ -255,48 +255,59 @@ const make = Effect.gen(function* () {
     })
   })
 
-  const note = (told: Told, seen: StreamPosition, failingSince?: number) => {
-    told.seen = seen
-    told.failingSince = failingSince
-    return store.noteProgress([told.pusher.pusherId], seen, failingSince)
+  const note = (progress: PusherProgress, seen: StreamPosition, failingSince?: number) => {
+    progress.seen = seen
+    progress.failingSince = failingSince
+    return store.noteProgress([progress.pusher.pusherId], seen, failingSince)
   }
 
   /** Sends to one pusher what came after its position. Gives whether there was anything. */
-  const catchUp = Effect.fnUntraced(function* (told: Told, upTo: StreamPosition, fence: Fence | undefined) {
-    const { pusher } = told
-    let isTold = false
-    while (comparePositions(told.seen, upTo) < 0) {
-      const found = yield* notifications.after(pusher.userId, told.seen, upTo, batch)
+  const catchUp = Effect.fnUntraced(function* (
+    progress: PusherProgress,
+    upTo: StreamPosition,
+    fence: Fence | undefined
+  ) {
+    const { pusher } = progress
+    let isNotified = false
+    while (comparePositions(progress.seen, upTo) < 0) {
+      const found = yield* notifications.after(pusher.userId, progress.seen, upTo, batch)
       const badge = found.length === 0 ? 0 : yield* unreadCount(pusher.userId, upTo)
       for (const notification of found) {
         if (!notification.read) {
           yield* fences.check(fence)
-          yield* tell(pusher, notification, badge)
-          isTold = true
+          yield* notify(pusher, notification, badge)
+          isNotified = true
         }
-        yield* note(told, notification.position)
+        yield* note(progress, notification.position)
       }
       if (found.length === batch) continue
       // Where nothing was sent, reading it again after a restart costs less than writing now.
-      if (upTo.xid - told.pusher.seen.xid > noteAfter) yield* note(told, upTo)
-      else told.seen = upTo
+      if (upTo.xid - progress.pusher.seen.xid > noteAfter) yield* note(progress, upTo)
+      else progress.seen = upTo
     }
-    return isTold
+    return isNotified
   })
 
   /** What could not be sent for so long is left out. */
-  const skipExpired = (told: Told, upTo: StreamPosition) =>
+  const skipExpired = (progress: PusherProgress, upTo: StreamPosition) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      told.failingSince !== undefined && now - told.failingSince > giveUpAfter ? note(told, upTo, now) : Effect.void
+      progress.failingSince !== undefined && now - progress.failingSince > giveUpAfter
+        ? note(progress, upTo, now)
+        : Effect.void
     )
 
   /** Tells the unread count where the user has read something. */
-  const tellBadge = Effect.fnUntraced(function* (userId: UserId, user: Served, upTo: StreamPosition, isTold: boolean) {
-    const isAsked = user.pushers.some(({ pusher }) => pusher.kind === "http") && (isTold || user.hasRead)
+  const notifyBadge = Effect.fnUntraced(function* (
+    userId: UserId,
+    user: Served,
+    upTo: StreamPosition,
+    isNotified: boolean
+  ) {
+    const isAsked = user.pushers.some(({ pusher }) => pusher.kind === "http") && (isNotified || user.hasRead)
     user.hasRead = false
     if (!isAsked) return
     const badge = yield* unreadCount(userId, upTo)
-    const isNews = !isTold && user.badge !== badge
+    const isNews = !isNotified && user.badge !== badge
     user.badge = badge
     if (!isNews) return
     yield* fences.check(user.fence)
@@ -309,24 +320,25 @@ const make = Effect.gen(function* () {
     const upTo = yield* log.currentPosition
     const failed: Array<string> = []
     const noteFailure =
-      (told?: Told) =>
+      (progress?: PusherProgress) =>
       ({ reason }: PushFailed) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) => {
           failed.push(reason)
-          return told === undefined
+          return progress === undefined
             ? Effect.succeed(false)
-            : Effect.as(note(told, told.seen, told.failingSince ?? now), false)
+            : Effect.as(note(progress, progress.seen, progress.failingSince ?? now), false)
         })
-    let isTold = false
-    for (const told of user.pushers) {
-      yield* skipExpired(told, upTo)
-      if (told.pusher.kind === "email") {
-        yield* mails.advance(told, upTo, user.fence, user.hasRead)
+    let isNotified = false
+    for (const progress of user.pushers) {
+      yield* skipExpired(progress, upTo)
+      if (progress.pusher.kind === "email") {
+        yield* mails.advance(progress, upTo, user.fence, user.hasRead)
         continue
       }
-      isTold = (yield* Effect.catchTag(catchUp(told, upTo, user.fence), "PushFailed", noteFailure(told))) || isTold
+      isNotified =
+        (yield* Effect.catchTag(catchUp(progress, upTo, user.fence), "PushFailed", noteFailure(progress))) || isNotified
     }
-    yield* Effect.catchTag(tellBadge(userId, user, upTo, isTold), "PushFailed", noteFailure())
+    yield* Effect.catchTag(notifyBadge(userId, user, upTo, isNotified), "PushFailed", noteFailure())
     if (failed.length === 0) user.failures = 0
     else {
       user.failures++

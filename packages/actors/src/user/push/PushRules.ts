@@ -85,7 +85,7 @@ const isDefault = (kind: PushRuleKind, ruleId: string, userId: UserId): boolean 
   defaultRules(userId)[kind].some((rule) => rule.rule_id === ruleId)
 
 /** Where a rule goes among the others of its kind: first, or where `before` or `after` says. */
-const placeOf = (
+const insertionIndex = (
   others: ReadonlyArray<Omit<PushRule, "default">>,
   { after, before }: NewPushRule
 ): Result.Result<number | undefined, MatrixError> => {
@@ -119,7 +119,7 @@ export const putRule = (
     return Result.fail(new ResourceLimitExceeded({ error: `A user has at most ${maxPushRules} push rules` }))
   }
   const others = rules.filter((other) => other.rule_id !== ruleId)
-  return Result.map(placeOf(others, rule), (place = Math.max(known, 0)) => {
+  return Result.map(insertionIndex(others, rule), (index = Math.max(known, 0)) => {
     const hasConditions = kind === "override" || kind === "underride"
     const made = {
       rule_id: ruleId,
@@ -128,7 +128,7 @@ export const putRule = (
       ...(hasConditions ? { conditions: rule.conditions ?? [] } : {}),
       ...(kind === "content" ? { pattern: rule.pattern ?? "" } : {})
     }
-    return withOwn(settings, kind, others.toSpliced(place, 0, made))
+    return withOwn(settings, kind, others.toSpliced(index, 0, made))
   })
 }
 
