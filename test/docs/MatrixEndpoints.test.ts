@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { document } from "./MatrixEndpoints.ts"
+import { document, names } from "./MatrixEndpoints.ts"
 
-describe("docs/matrix.md", () => {
+describe.each(names)("docs/%s", (name) => {
   it("lists the endpoints that are served (npm run docs writes it)", () => {
-    const { expected, found } = document()
+    const { expected, found } = document(name)
     assert.strictEqual(found, expected)
   })
 })

@@ -1,13 +1,24 @@
 /**
- * The table of endpoints in `docs/matrix.md`, made from the definition of today's client API. `npm run docs`
- * writes it; a test says when that was forgotten.
+ * The tables of endpoints in `docs/matrix.md` and `docs/admin.md`, made from the definitions of the APIs. `npm run docs` writes
+ * them; a test says when that was forgotten.
  */
 import { readFileSync } from "node:fs"
+import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
+import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { Context } from "effect"
 import { OpenApi } from "effect/http-api"
 
-const file = new URL("../../docs/matrix.md", import.meta.url)
+/** The documents, each with the APIs whose endpoints it lists. */
+const documents = {
+  "matrix.md": [ClientServerApi],
+  "admin.md": [GreenroomAdminApi, SynapseAdminApi]
+} as const
+
+export type Name = keyof typeof documents
+
+export const names = Object.keys(documents) as ReadonlyArray<Name>
+
 const begin = "<!-- endpoints: begin -->"
 const end = "<!-- endpoints: end -->"
 
@@ -16,9 +27,23 @@ const cell = (text: string | undefined): string => (text ?? "").replaceAll("|", 
 const whoOf = (description: string | undefined): string =>
   /\*\*Who may call it:\*\* (.*)\.$/s.exec(description ?? "")?.[1] ?? ""
 
+/** What the tables need of a group, whichever API it is of. */
+type Group = {
+  readonly identifier: string
+  readonly annotations: Context.Context<never>
+  readonly endpoints: {
+    readonly [name: string]: {
+      readonly method: string
+      readonly path: string
+      readonly annotations: Context.Context<never>
+    }
+  }
+}
+
 /** The endpoints, a table for each group. */
-const tables = (): string =>
-  Object.values(ClientServerApi.groups)
+const tables = (name: Name): string =>
+  documents[name]
+    .flatMap((api) => Object.values(api.groups) as unknown as ReadonlyArray<Group>)
     .map((group) => {
       const title = Context.getOrUndefined(group.annotations, OpenApi.Title) ?? group.identifier
       const rows = Object.values(group.endpoints).map((endpoint) => {
@@ -32,10 +57,11 @@ const tables = (): string =>
     .join("\n\n")
 
 /** Returns the document with the table as it should be, and as it is. */
-export const document = (): { readonly file: URL; readonly found: string; readonly expected: string } => {
+export const document = (name: Name): { readonly file: URL; readonly found: string; readonly expected: string } => {
+  const file = new URL(`../../docs/${name}`, import.meta.url)
   const found = readFileSync(file, "utf8")
   const [before, rest] = found.split(begin)
   const after = rest?.split(end)[1]
-  if (before === undefined || after === undefined) throw new Error("docs/matrix.md lacks the marks of the table")
-  return { file, found, expected: `${before}${begin}\n\n${tables()}\n\n${end}${after}` }
+  if (before === undefined || after === undefined) throw new Error(`docs/${name} lacks the marks of the table`)
+  return { file, found, expected: `${before}${begin}\n\n${tables(name)}\n\n${end}${after}` }
 }

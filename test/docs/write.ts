@@ -1,6 +1,8 @@
-/** Writes the table of endpoints into `docs/matrix.md`. */
+/** Writes the tables of endpoints into `docs/matrix.md` and `docs/admin.md`. */
 import { writeFileSync } from "node:fs"
-import { document } from "./MatrixEndpoints.ts"
+import { document, names } from "./MatrixEndpoints.ts"
 
-const { expected, file } = document()
-writeFileSync(file, expected)
+for (const name of names) {
+  const { expected, file } = document(name)
+  writeFileSync(file, expected)
+}

@@ -207,6 +207,7 @@ const homeRoute = HttpRouter.use((router) =>
       links: [
         { path: clientServerDocsPath, title: "The client-server API" },
         { path: docsPath, title: "The client API of 2014, and the WebSocket" },
+        { path: "/docs/admin", title: "The APIs for administrators" },
         { path: "/health", title: "Is the server well?" }
       ]
     })
@@ -266,6 +267,7 @@ const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<
 const isForAdmins = (url: string): boolean =>
   (url.startsWith("/_synapse/admin/") && !url.startsWith("/_synapse/admin/v1/register")) ||
   url.startsWith("/_greenroom/admin") ||
+  url.startsWith("/docs/admin") ||
   url.startsWith("/_greenroom/client/v1/export")
 
 /** The endpoints of administrators, which are loaded by the first request. */

@@ -332,6 +332,15 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
       assert.strictEqual(health.body.ok, true)
       const openapi = yield* ask("GET", "//openapi.json")
       assert.property(openapi.body.paths, "/matrix/client/api/v1/rooms/{roomId}/send/{type}/{txnId}")
+      for (const [path, endpoint] of [
+        ["//docs/admin", "/_greenroom/admin/v1/bans"],
+        ["//docs/admin/synapse", "/_synapse/admin/v2/users"]
+      ] as const) {
+        const page = yield* ask("GET", path)
+        assert.strictEqual(page.status, 200)
+        assert.include(page.text, endpoint)
+        assert.notMatch(page.text, /<(script|link)[^>]+(src|href)="?https?:/)
+      }
       const docs = yield* ask("GET", "//docs")
       assert.match(docs.headers.get("content-type") ?? "", /^text\/html/)
       assert.notMatch(docs.text, /<(script|link)[^>]+(src|href)="?https?:/)
@@ -345,7 +354,7 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
       assert.match(home.headers.get("content-type") ?? "", /^text\/html/)
       assert.include(home.text, "green.test")
       const links = [...home.text.matchAll(/href="(\/[^"]*)"/g)].map(([, path]) => path)
-      assert.includeMembers(links, ["/docs", "/docs/client-server", "/health"])
+      assert.includeMembers(links, ["/docs", "/docs/client-server", "/docs/admin", "/health"])
       for (const path of links) assert.strictEqual((yield* ask("GET", `/${path}`)).status, 200, path)
       assert.strictEqual((yield* ask("POST", "//", { json: {} })).status, 405)
     })

@@ -6,10 +6,11 @@ import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { ClientErrors } from "@greenroom/protocol/client-server/ClientErrors"
 import { Layer } from "effect"
-import { HttpApiBuilder } from "effect/http-api"
+import { HttpApiBuilder, OpenApi } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
 import { authenticationLayer } from "../client-api/Authentication.ts"
 import { knownPaths } from "../KnownPaths.ts"
+import { docsPage } from "../pages/DocsPage.ts"
 import { adminPage, adminPagePath } from "./AdminPage.ts"
 import { destinationHandlers } from "./FederationHandlers.ts"
 import { auditHandlers, banHandlers, exportHandlers, registrationHandlers } from "./GreenroomHandlers.ts"
@@ -18,10 +19,26 @@ import { roomHandlers } from "./RoomHandlers.ts"
 import { serverHandlers, tokenHandlers } from "./ServerHandlers.ts"
 import { userHandlers } from "./UserHandlers.ts"
 
+const docsPath = "/docs/admin"
+const synapseDocsPath = "/docs/admin/synapse"
+
+/** The APIs under the names that their pages have. */
+const greenroomDocs = GreenroomAdminApi.annotateMerge(
+  OpenApi.annotations({
+    title: "Greenroom: administration",
+    description: `What is not in Synapse's API. That is at [${synapseDocsPath}](${synapseDocsPath}).`
+  })
+)
+const synapseDocs = SynapseAdminApi.annotateMerge(
+  OpenApi.annotations({ title: "Greenroom: Synapse's administration API" })
+)
+
 export const routes = Layer.mergeAll(
   HttpApiBuilder.layer(SynapseAdminApi),
   HttpApiBuilder.layer(GreenroomAdminApi),
-  adminPage
+  adminPage,
+  docsPage(greenroomDocs, docsPath),
+  docsPage(synapseDocs, synapseDocsPath)
 ).pipe(
   Layer.provide([auditHandlers, banHandlers, exportHandlers, registrationHandlers]),
   Layer.provide([userHandlers, roomHandlers, mediaHandlers, tokenHandlers, serverHandlers, destinationHandlers]),
@@ -30,4 +47,7 @@ export const routes = Layer.mergeAll(
 )
 
 /** The paths, to tell why a request reached none of them. */
-export const known = knownPaths([SynapseAdminApi as never, GreenroomAdminApi as never], [adminPagePath])
+export const known = knownPaths(
+  [SynapseAdminApi as never, GreenroomAdminApi as never],
+  [adminPagePath, docsPath, synapseDocsPath]
+)
