@@ -25,11 +25,16 @@ const interval = 100
 /** The rate of the backup while sends are measured. */
 const gentleRate = "20M"
 
-/** Rows of half a kilobyte of text that does not compress to nothing. */
+/** Rows that are as large as events and compress as well: words, hashes and a signature. */
 const rowsOf = (count: number): string => `
   INSERT INTO account_data (user_id, room_id, type, content)
   SELECT '@filler' || n % 1000 || ':bench.test', '', 'filler.' || n,
-    '{"text":"' || (SELECT string_agg(md5(n::text || part), '') FROM generate_series(1, 14) AS part) || '"}'
+    '{"auth_events":["$' || md5(n || 'a') || '","$' || md5(n || 'b') || '","$' || md5(n || 'c') || '"],' ||
+    '"content":{"body":"What number ' || n || ' says in this room is what people say to one another","msgtype":"m.text"},' ||
+    '"depth":' || n || ',"hashes":{"sha256":"' || md5(n || 'd') || '"},"origin_server_ts":' || 1790000000000 + n * 977 ||
+    ',"prev_events":["$' || md5(n || 'e') || '"],"room_id":"!' || md5((n % 500)::text) || ':bench.test",' ||
+    '"sender":"@filler' || n % 1000 || ':bench.test","signatures":{"bench.test":{"ed25519:a_key":"' ||
+    md5(n || 'f') || md5(n || 'g') || md5(n || 'h') || '"}},"type":"m.room.message"}'
   FROM generate_series(1, ${count}) AS n`
 
 /** How long it takes, in ms. */
