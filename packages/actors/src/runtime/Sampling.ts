@@ -33,3 +33,11 @@ export const makeSampled = Effect.map(
 
 /** Whether the work of this context is traced. */
 export const isTraced = (context: Context.Context<never>): boolean => Context.get(context, References.TracerEnabled)
+
+/** The function with a span around it where its caller is traced. */
+export const traced =
+  <Args extends ReadonlyArray<unknown>, A, E, R>(name: string, work: (...args: Args) => Effect.Effect<A, E, R>) =>
+  (...args: Args): Effect.Effect<A, E, R> =>
+    Effect.withFiber((fiber) =>
+      isTraced(fiber.context) ? (Effect.withSpan(work(...args), name) as Effect.Effect<A, E, R>) : work(...args)
+    )

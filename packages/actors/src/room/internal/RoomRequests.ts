@@ -31,6 +31,7 @@ import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { ask } from "../../runtime/Ask.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { Nodes } from "../../runtime/Nodes.ts"
+import { traced } from "../../runtime/Sampling.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { SessionRevocations } from "../../runtime/SessionRevocations.ts"
 import { makeMembershipLimits } from "../MembershipLimits.ts"
@@ -326,12 +327,12 @@ export const makeRoomRequests = Effect.gen(function* () {
   return {
     create,
     createSeeded,
-    send,
-    setState,
+    send: traced("Rooms.send", send),
+    setState: traced("Rooms.setState", setState),
     joinRoom,
     leave,
-    setMembership,
-    redact,
+    setMembership: traced("Rooms.setMembership", setMembership),
+    redact: traced("Rooms.redact", redact),
     setTyping,
     refreshMember,
     propose

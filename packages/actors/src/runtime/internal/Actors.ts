@@ -285,7 +285,7 @@ export class Actors {
     return actor
   }
 
-  /** Runs the handler in the context of the actor, with the trace of the caller where there is one. */
+  /** Runs the handler in the context of the actor, with the trace and the tracer of the caller where it is traced. */
   private handle(actor: Actor, handlers: Handlers, tag: string, payload: unknown): Handled {
     const result = handlers[tag]!(new LocalRequest(actor.address, tag, payload))
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
@@ -300,7 +300,10 @@ export class Actors {
     const { entityId } = actor.address
     const spanned = Effect.withSpan(handled, `${this.entity.type}.${tag}`, { attributes: { "actor.id": entityId } })
     return Effect.updateContext(spanned, (asker: Context.Context<never>) => {
-      const context = Context.add(actor.context, References.TracerEnabled, true)
+      const context = actor.context.pipe(
+        Context.add(References.TracerEnabled, true),
+        Context.add(Tracer.Tracer, Context.get(asker, Tracer.Tracer))
+      )
       const span = Context.getOption(asker, Tracer.ParentSpan)
       return Option.isNone(span) ? context : Context.add(context, Tracer.ParentSpan, span.value)
     })
