@@ -28,8 +28,8 @@ export interface Step {
 export interface Flow {
   /** Name of the client. */
   readonly client: string
-  readonly language: "javascript" | "python"
-  /** In `flows`. */
+  readonly language: "javascript" | "python" | "go"
+  /** In `flows`; for Go a folder. */
   readonly program: string
   /** Whether it needs {@link browserPath}. */
   readonly browser?: boolean
@@ -45,6 +45,7 @@ export const flows: ReadonlyArray<Flow> = [
   { client: "matrix-nio", language: "python", program: "matrix_nio.py" },
   { client: "matrix-commander", language: "python", program: "matrix_commander.py" },
   { client: "mautrix", language: "python", program: "mautrix_python.py" },
+  { client: "mautrix-go", language: "go", program: "mautrix-go" },
   { client: "hydrogen", language: "javascript", program: "hydrogen.mjs", browser: true }
 ]
 
@@ -61,11 +62,30 @@ export const installJavaScriptClients = async (): Promise<void> => {
   await fs.writeFile(marker, lock)
 }
 
-const commandOf = ({ language, program }: Flow): readonly [string, string] => {
-  const file = path.join(here, "flows", program)
-  return language === "javascript"
-    ? [process.execPath, file]
-    : [path.join(environmentDirectory("clients"), "bin", "python"), file]
+/** The program that a flow in Go is built into. */
+const builtGo = ({ program }: Flow): string => path.join(environmentDirectory("go-clients"), program)
+
+/** Builds the flows in Go. Rejects where there is no Go. Encryption is that of Go itself, without a library in C. */
+export const installGoClients = async (): Promise<void> => {
+  for (const flow of flows) {
+    if (flow.language !== "go") continue
+    const cwd = path.join(here, "flows", flow.program)
+    const args = ["build", "-mod=readonly", "-tags", "goolm", "-o", builtGo(flow), "."]
+    await promisify(execFile)("go", args, { cwd, env: { ...process.env, CGO_ENABLED: "0" } })
+  }
+}
+
+/** The program, and the arguments before those that every flow has. */
+const commandOf = (flow: Flow): readonly [string, ReadonlyArray<string>] => {
+  const file = path.join(here, "flows", flow.program)
+  switch (flow.language) {
+    case "javascript":
+      return [process.execPath, [file]]
+    case "python":
+      return [path.join(environmentDirectory("clients"), "bin", "python"), [file]]
+    case "go":
+      return [builtGo(flow), []]
+  }
 }
 
 /** No flow takes longer, in milliseconds. */
@@ -89,8 +109,8 @@ const stepPrefix = "STEP "
  */
 export const runFlow = async (flow: Flow, server: Server, timeLeft: number): Promise<ReadonlyArray<Step>> => {
   if (timeLeft <= 0) return [{ name: "end", ok: false, error: "no time was left to run this client" }]
-  const [program, file] = commandOf(flow)
-  const args = [file, "--url", server.url, "--server-name", server.serverName, "--room-version", server.roomVersion]
+  const [program, first] = commandOf(flow)
+  const args = [...first, "--url", server.url, "--server-name", server.serverName, "--room-version", server.roomVersion]
   const child = spawn(program, args, {
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     timeout: Math.min(limit, Math.ceil(timeLeft))

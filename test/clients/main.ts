@@ -23,6 +23,7 @@ import {
   browserPath,
   type Flow,
   flows,
+  installGoClients,
   installJavaScriptClients,
   installPythonClients,
   keep,
@@ -62,6 +63,18 @@ const python = async (): Promise<string | undefined> => {
   } catch (error) {
     say(`No control and no clients in Python: ${error instanceof Error ? error.message : error}`)
     return undefined
+  }
+}
+
+/** Whether the flows in Go can run. */
+const hasGo = async (): Promise<boolean> => {
+  if (!chosen.some(({ language }) => language === "go")) return false
+  try {
+    await installGoClients()
+    return true
+  } catch (error) {
+    say(`No clients in Go: ${error instanceof Error ? error.message : error}`)
+    return false
   }
 }
 
@@ -154,9 +167,13 @@ const runVersion = async (
 const main = async (): Promise<number> => {
   await installJavaScriptClients()
   const interpreter = await python()
+  const withGo = await hasGo()
   const withBrowser = hasBrowser()
   const possible = chosen.filter(
-    ({ browser, language }) => (interpreter !== undefined || language !== "python") && (withBrowser || browser !== true)
+    ({ browser, language }) =>
+      (interpreter !== undefined || language !== "python") &&
+      (withGo || language !== "go") &&
+      (withBrowser || browser !== true)
   )
   const specification = await specificationOf()
   const runs: Array<Run> = []

@@ -44,6 +44,12 @@ const commonErrors: { readonly [status: number]: ReadonlyArray<string> } = {
   429: ["M_LIMIT_EXCEEDED"]
 }
 
+const isAnyObject = (schema: any): boolean => schema?.type === "object" && Object.keys(schema).length === 1
+
+/** Where one of the alternatives is any object (`GET state/{eventType}`), an event is of both. */
+const alternatives = (key: string, value: any): string =>
+  key === "oneOf" && Array.isArray(value) && value.some(isAnyObject) ? "anyOf" : key
+
 /** Reads documents and puts what they refer to in the place of each reference. A schema that contains itself ends in `{}`. */
 const makeReader = () => {
   const documents = new Map<string, any>()
@@ -67,7 +73,9 @@ const makeReader = () => {
     }
     const entries = Object.entries(value).filter(([key]) => key !== "example" && key !== "examples")
     return Object.fromEntries(
-      await Promise.all(entries.map(async ([key, item]) => [key, await resolve(item, file, parents)] as const))
+      await Promise.all(
+        entries.map(async ([key, item]) => [alternatives(key, item), await resolve(item, file, parents)] as const)
+      )
     )
   }
   return { load, resolve }
