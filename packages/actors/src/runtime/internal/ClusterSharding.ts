@@ -38,6 +38,7 @@ import {
   type ResidentCount
 } from "./Actors.ts"
 import type { LocalShardingOptions } from "./LocalSharding.ts"
+import { Receivers } from "./Receivers.ts"
 
 const group = "default"
 
@@ -135,6 +136,7 @@ class RaiseFence extends Request.TaggedClass("RaiseFence")<
 export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions) {
   const cluster = yield* Sharding.Sharding
   const config = yield* ShardingConfig.ShardingConfig
+  const receivers = yield* Receivers
   const here = Option.getOrThrow(config.runnerAddress)
   const residents: ResidentCount = { count: 0, limit: options.maxResidentActors }
   const kinds = new ActorKinds()
@@ -217,19 +219,24 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     }
   }
 
-  /** What Effect takes for the behaviour of the entity. */
+  /** How messages of other nodes come to the actors. */
+  const receive = (entity: Entity.Any, actors: Actors, id: string, tag: string, payload: unknown): Handled => {
+    const refuse = Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`))
+    return options.isCurrent()
+      ? Effect.catchCause(actors.receive(id, tag, payload), (cause) =>
+          isOfUnavailableNode(cause) || isRefused(Cause.squash(cause)) ? refuse : Effect.failCause(cause)
+        )
+      : refuse
+  }
+
+  /** What Effect takes for the behaviour of the entity: for messages that do not go straight to the actors. */
   const receiving = (entity: Entity.Any, actors: Actors) =>
     Effect.gen(function* () {
       const { entityId: id, shardId } = yield* Entity.CurrentAddress
       yield* Effect.addFinalizer(() => (held.has(shardId) ? Effect.void : actors.retireOne(id)))
-      const refuse = Effect.die(new NodeUnavailable(`${entity.type} ${id} takes no messages now`))
-      const receive = (tag: string) => (request: { readonly payload: unknown }) =>
-        options.isCurrent()
-          ? Effect.catchCause(actors.receive(id, tag, request.payload), (cause) =>
-              isOfUnavailableNode(cause) || isRefused(Cause.squash(cause)) ? refuse : Effect.failCause(cause)
-            )
-          : refuse
-      return Object.fromEntries(Array.from(entity.protocol.requests.keys(), (tag) => [tag, receive(tag)]))
+      const handler = (tag: string) => (request: { readonly payload: unknown }) =>
+        receive(entity, actors, id, tag, request.payload)
+      return Object.fromEntries(Array.from(entity.protocol.requests.keys(), (tag) => [tag, handler(tag)]))
     })
 
   const registerEntity = Effect.fnUntraced(function* (
@@ -256,6 +263,11 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       mailboxCapacity: registration.mailboxCapacity ?? mailboxCapacity,
       disableFatalDefects: true,
       maxIdleTime: registration.maxIdleTime ?? options.maxIdleTime
+    })
+    receivers.set(entity.type, {
+      rpcs: entity.protocol.requests as never,
+      holds: placement.holds,
+      receive: (id, tag, payload) => receive(entity, actors, id, tag, payload)
     })
     kinds.add(entity.type, actors)
   })

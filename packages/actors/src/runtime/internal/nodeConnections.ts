@@ -1,13 +1,17 @@
 /**
- * How nodes reach each other: Effect's cluster over sockets, with four differences.
+ * How nodes reach each other: Effect's cluster over sockets, with six differences.
  *
  * - Connections are TLS with a pre-shared key: a secret of the database. Who does not know it can neither connect nor read, and
  *   no certificates are needed.
  * - Effect sends a message again without limit where the node was lost before it answered. Messages that may not be handled
  *   twice (`MayRepeat`) fail instead.
  * - A node that does not answer a ping counts as lost after `pingTimeout`, twice; with Effect it may take a minute.
+ * - Messages for actors of the node go straight to them (`Receivers`).
+ * - What is written to a connection in one turn of the event loop is one record of TLS and one call of the system.
  * - Messages are JSON: nodes of two versions understand each other where one of them knows a field more.
  */
+import type { Duplex } from "node:stream"
+import * as tls from "node:tls"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { ServerSettings } from "@greenroom/store/ServerSettings"
@@ -16,7 +20,6 @@ import {
   type MessageStorage,
   Reply,
   RunnerHealth,
-  RunnerServer,
   type RunnerStorage,
   Runners,
   Sharding,
@@ -28,6 +31,7 @@ import * as Socket from "effect/socket/Socket"
 import * as SocketServer from "effect/socket/SocketServer"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { MayRepeat } from "../Repetition.ts"
+import * as Receivers from "./Receivers.ts"
 
 /** How long a node may take to answer a ping. */
 const pingTimeout = "2 seconds"
@@ -72,8 +76,43 @@ const tlsOptions = Effect.gen(function* () {
 /** What both sides call the secret: it says nothing. */
 const identity = "greenroom"
 
+/** Joins what is written in one turn of the event loop. */
+const joinWrites = (socket: Duplex): void => {
+  const write = socket.write
+  let isCorked = false
+  const uncork = () => {
+    isCorked = false
+    socket.uncork()
+  }
+  socket.write = (...args: ReadonlyArray<unknown>) => {
+    if (!isCorked) {
+      isCorked = true
+      socket.cork()
+      setImmediate(uncork)
+    }
+    return write.apply(socket, args as never)
+  }
+}
+
 /** How long a connection may take to open, and may be silent, in ms; as Effect has it. */
 const timeouts = { openTimeout: 1_000, timeout: 5_500 }
+
+/** A connection whose handshake is done. It ends with the scope. */
+const connect = (options: tls.ConnectionOptions) =>
+  Effect.acquireRelease(
+    Effect.callback<tls.TLSSocket, Socket.SocketError>((resume) => {
+      const socket = tls.connect(options)
+      socket.once("secureConnect", () => {
+        joinWrites(socket)
+        resume(Effect.succeed(socket))
+      })
+      socket.on("error", (cause) =>
+        resume(Effect.fail(new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind: "Unknown", cause }) })))
+      )
+      return Effect.sync(() => socket.destroy())
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
 
 const clientProtocol = Layer.effect(
   Runners.RpcClientProtocol,
@@ -83,15 +122,18 @@ const clientProtocol = Layer.effect(
     return {
       codecFor: serialization.codecFor,
       make: Effect.fnUntraced(function* ({ host, port }) {
-        const socket = yield* NodeSocket.makeTls({
-          ...options,
-          ...timeouts,
-          host,
-          port,
-          pskCallback: () => ({ psk, identity }),
-          // There is no certificate.
-          checkServerIdentity: () => undefined
-        })
+        const socket = yield* NodeSocket.fromDuplex(
+          connect({
+            ...options,
+            timeout: timeouts.timeout,
+            host,
+            port,
+            pskCallback: () => ({ psk, identity }),
+            // There is no certificate.
+            checkServerIdentity: () => undefined
+          }),
+          { openTimeout: timeouts.openTimeout }
+        )
         return yield* RpcClient.makeProtocolSocket().pipe(
           Effect.provideService(Socket.Socket, socket),
           Effect.provideService(RpcSerialization.RpcSerialization, serialization)
@@ -107,7 +149,11 @@ const socketServer = Layer.effect(
     const config = yield* ShardingConfig.ShardingConfig
     const { options, psk } = yield* tlsOptions
     const { host, port } = Option.getOrThrow(Option.orElse(config.runnerListenAddress, () => config.runnerAddress))
-    return yield* NodeSocketServer.makeTls({ ...options, host, port, pskCallback: () => psk })
+    const pskCallback = (socket: tls.TLSSocket) => {
+      socket.once("secure", () => joinWrites(socket))
+      return psk
+    }
+    return yield* NodeSocketServer.makeTls({ ...options, host, port, pskCallback })
   })
 )
 
@@ -122,10 +168,11 @@ const health = Layer.effect(
 
 /** Effect's `Sharding`, over sockets to other nodes. */
 export const layer: Layer.Layer<
-  Sharding.Sharding,
+  Sharding.Sharding | Receivers.Receivers,
   SocketServer.SocketServerError,
   ShardingConfig.ShardingConfig | ServerSettings | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
-> = RunnerServer.layer.pipe(
+> = Receivers.layer.pipe(
+  Layer.provideMerge(Receivers.Receivers.layer),
   Layer.provideMerge(Sharding.layer),
   Layer.provide(health),
   Layer.provide(runners),

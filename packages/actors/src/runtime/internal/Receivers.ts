@@ -1,0 +1,92 @@
+/**
+ * Messages of other nodes, straight to the actors. Effect's own way of receiving has a mailbox and a second protocol for each entity,
+ * which costs more than what the actor does.
+ *
+ * What is not for an actor that this node runs now, or is traced, goes Effect's way, which also answers that it is elsewhere.
+ */
+import { Context, Effect, Exit, Layer, Schema } from "effect"
+import { type Envelope, Reply, RunnerServer, Runners, ShardId, Snowflake } from "effect/cluster"
+import { type Rpc, RpcServer } from "effect/rpc"
+import type { Handled } from "./Actors.ts"
+
+export interface Receiver {
+  readonly rpcs: ReadonlyMap<string, Rpc.AnyWithProps>
+  /** Whether this node runs the actors of the shard now. */
+  readonly holds: (shard: ShardId.ShardId) => boolean
+  readonly receive: (id: string, tag: string, payload: unknown) => Handled
+}
+
+/** By the type of the entity. */
+export class Receivers extends Context.Service<Receivers, Map<string, Receiver>>()(
+  "greenroom/actors/runtime/internal/Receivers"
+) {
+  static readonly layer = Layer.sync(Receivers, () => new Map())
+}
+
+/** Who receives a message here. */
+const receiverOf = (receivers: Receivers["Service"], { address, sampled, tag }: Envelope.PartialRequest) => {
+  const receiver = receivers.get(address.entityType)
+  const rpc = receiver?.rpcs.get(tag)
+  const isHere = receiver?.holds(ShardId.make(address.shardId.group, address.shardId.id)) === true
+  return isHere && rpc !== undefined && sampled !== true ? { receiver, rpc } : undefined
+}
+
+const receive = Runners.Rpcs.toLayerHandler(
+  "Effect",
+  Effect.gen(function* () {
+    const otherwise = yield* Runners.Rpcs.accessHandler("Effect")
+    const receivers = yield* Receivers
+    const snowflakes = yield* Snowflake.Generator
+    const { codecFor } = yield* RpcServer.Protocol
+
+    return (message, options) => {
+      const { request } = message
+      const found = message.persisted ? undefined : receiverOf(receivers, request)
+      if (found === undefined) return otherwise(message, options)
+      const { receiver, rpc } = found
+      const handled = Effect.flatMap(
+        Effect.orDie(Schema.decodeEffect(codecFor(rpc.payloadSchema))(request.payload)) as Effect.Effect<unknown>,
+        (payload) => receiver.receive(request.address.entityId, request.tag, payload)
+      )
+      return Effect.flatMap(Effect.exit(handled), (exit) =>
+        // Effect answers a caller that is gone the same way.
+        Exit.hasInterrupts(exit)
+          ? Effect.interrupt
+          : Reply.serializeOrDefect(
+              new Reply.ReplyWithContext({
+                reply: new Reply.WithExit({
+                  requestId: request.requestId,
+                  id: snowflakes.nextUnsafe(),
+                  exit: exit as never
+                }),
+                context: Context.empty() as never,
+                rpc: rpc as never
+              }),
+              codecFor
+            )
+      )
+    }
+  })
+)
+
+/** The caller is gone. What was received here runs to its end all the same: all that takes long may be repeated. */
+const control = Runners.Rpcs.toLayerHandler(
+  "Envelope",
+  Effect.gen(function* () {
+    const otherwise = yield* Runners.Rpcs.accessHandler("Envelope")
+    const receivers = yield* Receivers
+    return (message, options) =>
+      receivers.has(message.envelope.address.entityType) ? Effect.void : otherwise(message, options)
+  })
+)
+
+/** Receives what other nodes send. */
+export const layer = RpcServer.layer(Runners.Rpcs, {
+  spanPrefix: "RunnerServer",
+  disableTracing: true,
+  disableFatalDefects: true
+}).pipe(
+  Layer.provide(Layer.merge(receive, control)),
+  Layer.provide(RunnerServer.layerHandlers),
+  Layer.provide(Snowflake.layerGenerator)
+)
