@@ -1,0 +1,56 @@
+/**
+ * The files that the documents name exist: links, and paths in `code` that end in .ts. A path may begin at the root of the
+ * repository, at the sources of a package, or be the end of one (`internal/logEdge.ts`).
+ */
+import { execFileSync } from "node:child_process"
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
+  cwd: root,
+  encoding: "utf8"
+})
+  .trim()
+  .split("\n")
+const documents = files.filter((file) => /^(README\.md|docs\/.*\.md|(packages|apps)\/[^/]+\/README\.md)$/.test(file))
+
+/** The links of a document to files of the repository. */
+const linksOf = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/\]\((?!https?:|mailto:|#)([^)#\s]+)/g)].map(([, link]) => link!)
+
+/** The paths of sources that a document names. */
+const sourcesOf = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/`([\w@][\w@./-]*\.ts)`/g)].map(([, source]) => source!)
+
+const isThere = (source: string): boolean => {
+  const end = `/${source.replace(/^(\.\.?\/)+/, "")}`
+  return files.some((file) => `/${file}`.endsWith(end))
+}
+
+describe("Documents", () => {
+  for (const document of documents) {
+    it(`${document} names files that exist`, () => {
+      const text = fs.readFileSync(path.join(root, document), "utf8")
+      const directory = path.join(root, path.dirname(document))
+      const missing = linksOf(text).filter((link) => !fs.existsSync(path.resolve(directory, link)))
+      assert.deepStrictEqual([...missing, ...sourcesOf(text).filter((source) => !isThere(source))], [])
+    })
+  }
+
+  it("the architecture names every actor with its messages, state and invariants", () => {
+    const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
+    const protocols = files.filter((file) => /^packages\/actors\/src\/.*Protocol\.ts$/.test(file))
+    for (const protocol of protocols) {
+      const section = text.split("\n### ").find((each) => each.includes(`${protocol})`))
+      assert.isDefined(section, `docs/architecture.md links to ${protocol}`)
+      assert.match(section!, /State: [\s\S]*Invariants:/, protocol)
+      const source = fs.readFileSync(path.join(root, protocol), "utf8")
+      for (const [, message] of source.matchAll(/Rpc\.make\(\s*"(\w+)"/g)) {
+        assert.include(section!, `\`${message}\``, `${protocol} in docs/architecture.md`)
+      }
+    }
+  })
+})
