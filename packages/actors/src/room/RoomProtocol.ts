@@ -11,6 +11,7 @@ import { ClusterSchema, Entity } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import type { Nodes } from "../runtime/Nodes.ts"
 import { AnswerWithin, MayRepeat } from "../runtime/Repetition.ts"
+import { WithinAllowance } from "../runtime/RequestAllowance.ts"
 import { type Session, Transaction } from "../runtime/Session.ts"
 import type { RemoteState } from "./RemoteRooms.ts"
 
@@ -151,7 +152,7 @@ export const SendMembership = Rpc.make("SendMembership", {
   payload: { origin: ServerName, handshake: Handshake, event: Event },
   success: TakenMembership,
   error: MatrixError
-})
+}).annotate(WithinAllowance, true)
 
 /**
  * Makes the membership that a user of another server asks for by an m.room.invite_join to this server. Answers with the
@@ -168,7 +169,7 @@ export const GetState = Rpc.make("GetState", {
   payload: { origin: ServerName, at: Schema.optionalKey(EventId) },
   success: StateOfRoom,
   error: MatrixError
-})
+}).annotate(WithinAllowance, true)
 
 /** An invite of one of our users by another server: answered with our signature beside its own. */
 export const ReceiveInvite = Rpc.make("ReceiveInvite", {

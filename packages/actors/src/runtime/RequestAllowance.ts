@@ -1,4 +1,14 @@
 /**
  * How much one request may read of the store: what answers requests runs each of them `withAllowance`.
  */
+import { Context } from "effect"
+
 export { withAllowance } from "@greenroom/store/LargeReads"
+
+/**
+ * A message whose handler reads within the allowance of the request that sent it, where both are in one process. Other
+ * messages are handled in the context of the actor, which has no limit.
+ */
+export const WithinAllowance = Context.Reference<boolean>("greenroom/actors/WithinAllowance", {
+  defaultValue: () => false
+})

@@ -1,10 +1,12 @@
 /** What an actor may rely on, on the runner of one process and on the machinery of a cluster alike. */
 import { assert, describe, it } from "@effect/vitest"
+import { LargeReads, largeReadsWith, smallRead, takeBytes, withAllowance } from "@greenroom/store/LargeReads"
 import { Cause, Clock, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { ClusterSchema, Entity, type Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { TestClock } from "effect/testing"
 import * as LocalRunner from "../../src/runtime/LocalRunner.ts"
+import { WithinAllowance } from "../../src/runtime/RequestAllowance.ts"
 
 const Note = Rpc.make("Note", { payload: { text: Schema.String }, success: Schema.Array(Schema.String) })
 const Wait = Rpc.make("Wait", { success: Schema.Void })
@@ -63,6 +65,28 @@ const onBoth = (
 }
 
 describe("LocalRunner", () => {
+  it.effect("a message that says so is handled within the allowance of its request, others without a limit", () => {
+    const Take = Rpc.make("Take", { payload: { bytes: Schema.Number } })
+    const Reader = Entity.make("Reader", [
+      Take,
+      Rpc.make("TakeWithin", { payload: { bytes: Schema.Number } }).annotate(WithinAllowance, true)
+    ])
+    const take = ({ payload }: { readonly payload: { readonly bytes: number } }) => takeBytes(payload.bytes)
+    const layer = Reader.toLayer(Reader.of({ Take: take, TakeWithin: take }))
+    const limits = { requests: 2, large: 2 * smallRead, most: 3 * smallRead }
+    return Effect.gen(function* () {
+      const reader = (yield* Reader.client)("a")
+      const bytes = 4 * smallRead
+      yield* withAllowance(reader.Take({ bytes }))
+      yield* reader.TakeWithin({ bytes })
+      const refused = yield* Effect.exit(withAllowance(reader.TakeWithin({ bytes })))
+      assert.isTrue(Exit.isFailure(refused))
+    }).pipe(
+      Effect.provideService(LargeReads, largeReadsWith(limits)),
+      Effect.provide(Layer.provideMerge(layer, LocalRunner.layer()))
+    )
+  })
+
   onBoth("messages come in the order in which they were sent, also those that the actor is made for", (runner) => {
     const { layer, log } = makeNotebook("unbounded")
     return Effect.gen(function* () {

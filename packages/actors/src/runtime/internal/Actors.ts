@@ -10,6 +10,8 @@
  *
  * In a cluster (`Placement`), messages for actors of other nodes are forwarded.
  */
+
+import { CurrentAllowance } from "@greenroom/store/LargeReads"
 import { gauge } from "@greenroom/store/Measures"
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import {
@@ -39,6 +41,7 @@ import {
 } from "effect/cluster"
 import { Headers } from "effect/http"
 import { Rpc } from "effect/rpc"
+import { WithinAllowance } from "../RequestAllowance.ts"
 import { isTraced } from "../Sampling.ts"
 
 /** How long running handlers may take before an actor is passivated anyway. */
@@ -121,6 +124,8 @@ export class Actors {
   private readonly clock: Clock.Clock
   /** The messages whose handlers are not interrupted with their caller. */
   private readonly runsToEnd: ReadonlySet<string>
+  /** The messages whose handlers read within the allowance of their caller. */
+  private readonly withinAllowance: ReadonlySet<string>
   private readonly resident = new Map<string, Actor>()
   private closed = false
 
@@ -135,11 +140,14 @@ export class Actors {
   }) {
     this.entity = options.entity
     this.build = options.build
-    this.runsToEnd = new Set(
-      Array.from(options.entity.protocol.requests.values())
-        .filter(({ annotations }) => ClusterSchema.isUninterruptibleForServer(annotations))
-        .map(({ _tag }) => _tag)
-    )
+    const messagesThat = (has: (annotations: Context.Context<never>) => boolean) =>
+      new Set(
+        Array.from(options.entity.protocol.requests.values())
+          .filter(({ annotations }) => has(annotations))
+          .map(({ _tag }) => _tag)
+      )
+    this.runsToEnd = messagesThat(ClusterSchema.isUninterruptibleForServer)
+    this.withinAllowance = messagesThat((annotations) => Context.get(annotations, WithinAllowance))
     this.context = options.context
     this.options = options.options
     const { mailboxCapacity = options.mailboxCapacity } = options.options
@@ -291,9 +299,12 @@ export class Actors {
     const handled = (Rpc.isWrapper(result as object) ? (result as Rpc.Wrapper<Handled>).value : result) as Handled
     const whole = this.runsToEnd.has(tag) ? Effect.uninterruptible(handled) : handled
     const limited = actor.limited === undefined ? whole : actor.limited(whole)
-    return Effect.withFiber((fiber) =>
-      isTraced(fiber.context) ? this.traced(actor, tag, limited) : Effect.updateContext(limited, () => actor.context)
-    )
+    return Effect.withFiber(({ context }) => {
+      const allowed = this.withinAllowance.has(tag)
+        ? Effect.provideService(limited, CurrentAllowance, Context.get(context, CurrentAllowance))
+        : limited
+      return isTraced(context) ? this.traced(actor, tag, allowed) : Effect.updateContext(allowed, () => actor.context)
+    })
   }
 
   private traced(actor: Actor, tag: string, handled: Handled): Handled {
