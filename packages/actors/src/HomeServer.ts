@@ -184,6 +184,7 @@ import { Notifications } from "./user/push/Notifications.ts"
 import * as PushDelivery from "./user/push/PushDelivery.ts"
 import { Pushers } from "./user/push/Pushers.ts"
 import { PushGateway } from "./user/push/PushGateway.ts"
+import * as PushPruning from "./user/push/PushPruning.ts"
 import { UserPushRules } from "./user/push/UserPushRules.ts"
 import * as RoomSuccessionLive from "./user/RoomSuccessionLive.ts"
 import * as User from "./user/User.ts"
@@ -326,7 +327,7 @@ const services = Layer.mergeAll(
     MediaKeeping.layer,
     UrlPreviews.layer
   ),
-  Layer.merge(PushDelivery.layer, Pushers.layer).pipe(
+  Layer.mergeAll(PushDelivery.layer, PushPruning.layer, Pushers.layer).pipe(
     Layer.provideMerge(Notifications.layer),
     Layer.provide([PushGateway.layer, NotificationMailerLive.layer])
   ),

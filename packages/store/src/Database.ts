@@ -73,6 +73,7 @@ import contacts from "./migrations/0050_contacts.ts"
 import registrationApproval from "./migrations/0051_registration_approval.ts"
 import emailPushers from "./migrations/0065_email_pushers.ts"
 import serverNotices from "./migrations/0066_server_notices.ts"
+import pushPruning from "./migrations/0067_push_pruning.ts"
 import sessionSignals from "./migrations/0075_session_signals.ts"
 import runningCounts from "./migrations/0080_running_counts.ts"
 
@@ -130,6 +131,7 @@ const migrations = {
   "0051_registration_approval": registrationApproval,
   "0065_email_pushers": emailPushers,
   "0066_server_notices": serverNotices,
+  "0067_push_pruning": pushPruning,
   "0075_session_signals": sessionSignals,
   "0080_running_counts": runningCounts
 }

@@ -51,17 +51,22 @@ const toCount = (row: Row): UnreadCount => ({
 export class UnreadStore extends Context.Service<
   UnreadStore,
   {
-    /** By the default push rules, up to a position. A room and thread may come in several parts, which add up. */
+    /**
+     * By the default push rules, up to a position. A room and thread may come in several parts, which add up. Events of
+     * `ignored` users do not count.
+     */
     readonly byDefault: (
       userId: UserId,
       rooms: ReadonlyArray<ReadRoom>,
-      upTo: StreamPosition
+      upTo: StreamPosition,
+      ignored: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyArray<UnreadCount>>
     /** By the rows of a user with rules of their own. */
     readonly byRows: (
       userId: UserId,
       rooms: ReadonlyArray<ReadRoom>,
-      upTo: StreamPosition
+      upTo: StreamPosition,
+      ignored: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyArray<UnreadCount>>
   }
 >()("greenroom/store/UnreadStore") {
@@ -115,7 +120,14 @@ export class UnreadStore extends Context.Service<
             AND (events.xid, events.nid) <= ${position}
           ORDER BY events.xid DESC, events.nid DESC LIMIT 1), 0)`
 
-      const numbered = (userId: UserId, upTo: StreamPosition) => {
+      /** Rows of a table that are of events of users who are not ignored. */
+      const heard = (table: Statement.Fragment, ignored: ReadonlyArray<UserId>) =>
+        ignored.length === 0
+          ? sql`true`
+          : sql`NOT EXISTS (
+              SELECT FROM events WHERE events.nid = ${table}.nid AND events.sender = ANY (${texts(ignored)}::text[]))`
+
+      const numbered = (silent: Statement.Fragment, upTo: StreamPosition) => {
         const end = sql`(${String(upTo.xid)}::xid8, ${String(upTo.nid)}::bigint)`
         const between = sql`
           events.room_nid = room.room_nid AND notify_count > 0
@@ -123,35 +135,41 @@ export class UnreadStore extends Context.Service<
         return sql`
           SELECT NULL::text AS thread_id, greatest(0,
             ${countAt(end)} - ${countAt(sql`(room.main_xid, room.main_nid)`)}
-            - (SELECT count(*) FROM events WHERE ${between} AND sender = ${userId})
-            - (SELECT count(*) FROM events WHERE ${between} AND NOT notifies AND sender <> ${userId})
+            - (SELECT count(*) FROM events WHERE ${between} AND sender = ANY (${silent}))
+            - (SELECT count(*) FROM events WHERE ${between} AND NOT notifies AND sender <> ALL (${silent}))
           )::integer AS notifications, 0 AS highlights
           WHERE (room.main_xid, room.main_nid) < ${end}`
       }
 
-      const byDefault = (userId: UserId, rooms: ReadonlyArray<ReadRoom>, upTo: StreamPosition) =>
-        rooms.length === 0
+      const byDefault = (
+        userId: UserId,
+        rooms: ReadonlyArray<ReadRoom>,
+        upTo: StreamPosition,
+        ignored: ReadonlyArray<UserId>
+      ) => {
+        const silent = sql`${texts([userId, ...ignored])}::text[]`
+        return rooms.length === 0
           ? Effect.succeed([])
           : sql<Row>`
               WITH ${roomTable(rooms)}
               SELECT room.room_nid, part.thread_id, part.notifications, part.highlights FROM room CROSS JOIN LATERAL (
-                ${numbered(userId, upTo)}
+                ${numbered(silent, upTo)}
                 UNION ALL
                 SELECT thread_id, count(*)::integer, 0 FROM (
                   SELECT thread_id FROM events
                   WHERE ${unreadIn(events, upTo)} AND notifies AND coalesce(notify_count, -1) < 0 AND status = 0
-                    AND sender <> ${userId}
+                    AND sender <> ALL (${silent})
                   LIMIT ${maxCounted}
                 ) AS uncounted GROUP BY thread_id
                 UNION ALL
                 SELECT thread_id, count(*) FILTER (WHERE alone)::integer, count(*)::integer FROM (
-                  SELECT thread_id, alone FROM mentions WHERE ${unreadIn(mentions, upTo)} AND user_id = ${userId}
+                  SELECT thread_id, alone FROM mentions WHERE ${unreadIn(mentions, upTo)} AND user_id = ${userId} AND ${heard(mentions, ignored)}
                   LIMIT ${maxCounted}
                 ) AS mentioned GROUP BY thread_id
                 UNION ALL
                 SELECT thread_id, 0, count(*)::integer FROM (
                   SELECT thread_id FROM events
-                  WHERE ${unreadIn(events, upTo)} AND highlights AND status = 0 AND sender <> ${userId}
+                  WHERE ${unreadIn(events, upTo)} AND highlights AND status = 0 AND sender <> ALL (${silent})
                     AND NOT EXISTS (
                       SELECT FROM mentions
                       WHERE mentions.user_id = ${userId} AND mentions.room_nid = events.room_nid
@@ -163,8 +181,14 @@ export class UnreadStore extends Context.Service<
               Effect.map((rows) => rows.map(toCount)),
               Effect.orDie
             )
+      }
 
-      const byRows = (userId: UserId, rooms: ReadonlyArray<ReadRoom>, upTo: StreamPosition) =>
+      const byRows = (
+        userId: UserId,
+        rooms: ReadonlyArray<ReadRoom>,
+        upTo: StreamPosition,
+        ignored: ReadonlyArray<UserId>
+      ) =>
         rooms.length === 0
           ? Effect.succeed([])
           : sql<Row>`
@@ -173,7 +197,7 @@ export class UnreadStore extends Context.Service<
                 SELECT thread_id, count(*)::integer AS notifications, count(*) FILTER (WHERE highlight)::integer AS highlights
                 FROM (
                   SELECT thread_id, highlight FROM push_actions
-                  WHERE ${unreadIn(actions, upTo)} AND user_id = ${userId}
+                  WHERE ${unreadIn(actions, upTo)} AND user_id = ${userId} AND ${heard(actions, ignored)}
                   LIMIT ${maxCounted}
                 ) AS notified GROUP BY thread_id
               ) AS part`.pipe(

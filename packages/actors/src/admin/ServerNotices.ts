@@ -32,6 +32,9 @@ export interface Notice {
 
 const tag = "m.server_notice"
 
+/** In place of a login, for the transaction IDs of notices. */
+const noticeTokenId = -1
+
 /** How many notices of the command line are sent in one go. */
 const batch = 100
 
@@ -47,7 +50,7 @@ const make = Effect.gen(function* () {
   const users = yield* Users
   const accountData = yield* AccountData
 
-  const sessionOf = (userId: UserId): Session => ({ userId, tokenId: 0, deviceId: "" })
+  const sessionOf = (userId: UserId): Session => ({ userId, tokenId: noticeTokenId, deviceId: "" })
 
   /** The user that sends notices: an account without a password. */
   const sender = Effect.gen(function* () {

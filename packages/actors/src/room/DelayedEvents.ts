@@ -21,7 +21,7 @@ import {
 } from "@greenroom/protocol/MatrixError"
 import { type DelayedEvent, DelayedEventStore } from "@greenroom/store/DelayedEventStore"
 import { Clock, Context, Effect, Latch, Layer, Option } from "effect"
-import type { Session } from "../runtime/Session.ts"
+import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import { keepRunningOnce, periodicallyOnce } from "../runtime/Supervision.ts"
 import { Rooms } from "./Rooms.ts"
 
@@ -88,7 +88,7 @@ const make = Effect.gen(function* () {
   })
 
   const send = ({ content, delayId, roomId, stateKey, type, userId }: DelayedEvent) => {
-    const session: Session = { userId, tokenId: 0, deviceId: "" }
+    const session: Session = { userId, tokenId: delayedTokenId, deviceId: "" }
     return stateKey === undefined
       ? rooms.send(session, roomId, type, content, delayId)
       : rooms.setState(session, roomId, type, stateKey, content, delayId)

@@ -10,7 +10,7 @@ import type { EventId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { EventStore } from "@greenroom/store/EventStore"
 import { Clock, Effect } from "effect"
-import type { Session } from "../runtime/Session.ts"
+import { delayedTokenId, type Session } from "../runtime/Session.ts"
 import { makeAggregations } from "./internal/Aggregations.ts"
 
 export interface RenderOptions {
@@ -34,6 +34,10 @@ export interface RenderedList extends RenderOptions {
 /** The transaction ID of an event, for the device that sent it. */
 const transactionIdFor = ({ tokenId }: Session, { unsigned }: Event): string | undefined =>
   unsigned?.transaction?.tokenId === tokenId ? unsigned.transaction.txnId : undefined
+
+/** The ID of a delayed event, for its author. */
+const delayIdFor = ({ userId }: Session, { sender, unsigned }: Event): string | undefined =>
+  sender === userId && unsigned?.transaction?.tokenId === delayedTokenId ? unsigned.transaction.txnId : undefined
 
 const asPdu = (pdu: JsonObject, { unsigned }: ClientServerEvent) =>
   ({ ...pdu, ...(unsigned === undefined ? {} : { unsigned }) }) as unknown as ClientServerEvent
@@ -70,6 +74,7 @@ export const makeEventRenderer = Effect.gen(function* () {
           redactedBecause: event.unsigned?.redacted_because && redactions.get(event.unsigned.redacted_because),
           transactionId: transactionIdFor(session, event),
           membership: memberships?.[index],
+          delayId: delayIdFor(session, event),
           relations: bundleIn === undefined ? undefined : bundles.get(event.event_id)
         })
         const formed = toPdu === undefined ? rendered : asPdu(toPdu(event), rendered)

@@ -28,6 +28,9 @@ export const Session = Schema.Struct({
 })
 export type Session = typeof Session.Type
 
+/** In place of the login by which a delayed event is sent: its transaction ID is the ID of the delayed event. */
+export const delayedTokenId = 0
+
 /** The transaction ID of a PUT: a repeat within the same session gets the first answer. */
 export const Transaction = Schema.Struct({
   tokenId: Schema.Number,

@@ -17,9 +17,9 @@ import { Context, Effect, Layer, Option, Schema } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { makeReadToken } from "../runtime/StreamTokens.ts"
 import { AccountData } from "../user/AccountData.ts"
+import { makeIgnoredUsers } from "../user/IgnoredUsers.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./Feeds.ts"
-import { makeIgnoredUsers } from "./internal/IgnoredUsers.ts"
 import { makeSyncDevices } from "./internal/SyncDevices.ts"
 import { makeSyncLive } from "./internal/SyncLive.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
@@ -80,7 +80,17 @@ const make = Effect.gen(function* () {
   const presence = yield* makeSyncPresence
   const devices = yield* makeSyncDevices
   const live = yield* makeSyncLive
-  const { ignoresAnybody } = yield* makeIgnoredUsers
+  const ignoredUsers = yield* makeIgnoredUsers
+
+  /** Whether the user ignores anybody: read again where the account data of the user may have changed. */
+  const ignoresAnybody = (feed: UserFeed): Effect.Effect<boolean> => {
+    const { rowsAt } = feed
+    if (feed.ignoring?.at === rowsAt) return Effect.succeed(feed.ignoring.anybody)
+    return Effect.map(ignoredUsers.of(feed.userId), ({ size }) => {
+      feed.ignoring = { at: rowsAt, anybody: size > 0 }
+      return size > 0
+    })
+  }
 
   const filterOf = Effect.fnUntraced(function* (session: Session, given: string | undefined) {
     if (given === undefined || given === "") return noFilter

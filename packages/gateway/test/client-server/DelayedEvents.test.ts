@@ -64,6 +64,14 @@ layer(gateway, { excludeTestServices: true })("delayed events", (it) => {
       const { body } = yield* as(alice)("GET", `${unstable}/delayed_events/${first}`)
       assert.isString(body.event_id)
       assert.deepStrictEqual(yield* waiting(alice), [])
+      const bob = yield* register("delay-bob")
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const seenBy = (user: TestUser) =>
+        Effect.map(
+          as(user)("GET", `/v3/rooms/${inPath(room)}/event/${inPath(body.event_id)}`),
+          ({ body }) => (body.unsigned as { readonly delay_id?: string }).delay_id
+        )
+      assert.deepStrictEqual([yield* seenBy(alice), yield* seenBy(bob)], [first, undefined])
     })
   )
 

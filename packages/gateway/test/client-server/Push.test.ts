@@ -1,5 +1,7 @@
 import { assert, layer } from "@effect/vitest"
+import { PushPruningStore } from "@greenroom/store/PushPruningStore"
 import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
 import { askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
 
 const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
@@ -118,6 +120,67 @@ layer(gateway, { excludeTestServices: true })("push", (it) => {
       assert.deepStrictEqual((yield* unread(bob, room, true)).unread_notifications, apart(0))
       assert.deepStrictEqual(yield* counts(bob, room), [1, 0])
     })
+  )
+
+  it.effect("ignored users notify nobody, by the default rules and by own ones", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("ignored-alice")
+      const bob = yield* register("ignoring-bob")
+      const room = yield* roomOf(alice, bob)
+      const ignore = (ignored_users: object) =>
+        as(bob)("PUT", `/v3/user/${inPath(bob.id)}/account_data/m.ignored_user_list`, { ignored_users })
+      const listed = Effect.map(
+        as(bob)("GET", "/v3/notifications"),
+        ({ body }) => body.notifications as ReadonlyArray<object>
+      )
+      yield* ignore({ [alice.id]: {} })
+      yield* say(alice, room, "Hello")
+      yield* say(alice, room, "Hello Bob", mentioning(bob.id))
+      assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
+      assert.lengthOf(yield* listed, 0)
+      yield* ignore({})
+      assert.deepStrictEqual(yield* counts(bob, room), [2, 1])
+      assert.lengthOf(yield* listed, 2)
+      yield* putRule(bob, "content", "tea", { pattern: "tea", actions: ["notify", { set_tweak: "highlight" }] })
+      yield* say(alice, room, "tea?")
+      assert.deepStrictEqual(yield* counts(bob, room), [3, 2])
+      yield* ignore({ [alice.id]: {} })
+      assert.deepStrictEqual(yield* counts(bob, room), [0, 0])
+      assert.lengthOf(yield* listed, 0)
+    })
+  )
+
+  it.effect("old rows go when they were read or the user has left, and very old ones in any case", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("old-alice")
+      const bob = yield* register("old-bob")
+      const [room, left] = [yield* roomOf(alice, bob), yield* roomOf(alice, bob)]
+      yield* putRule(bob, "content", "tea", { pattern: "tea", actions: ["notify"] })
+      yield* say(alice, left, "tea there")
+      yield* read(bob, room, yield* say(alice, room, "tea, read"))
+      yield* say(alice, room, "tea, unread")
+      yield* as(bob)("POST", `/v3/rooms/${inPath(left)}/leave`, {})
+      const rows = Effect.map(
+        SqlClient.SqlClient.use((sql) => sql`SELECT FROM push_actions WHERE user_id = ${bob.id}`),
+        (found) => found.length
+      )
+      assert.strictEqual(yield* rows, 3)
+      const { mark, prune } = yield* PushPruningStore
+      const now = 1_000_000_000
+      yield* prune({ readBefore: now, allBefore: 0, batch: 1 })
+      assert.strictEqual(yield* rows, 3)
+      yield* mark(now)
+      yield* read(bob, room, yield* say(alice, room, "tea, read later"))
+      yield* say(alice, room, "tea, new")
+      yield* prune({ readBefore: now - 1, allBefore: 0, batch: 1 })
+      assert.strictEqual(yield* rows, 5)
+      yield* prune({ readBefore: now, allBefore: 0, batch: 1 })
+      assert.strictEqual(yield* rows, 2)
+      assert.deepStrictEqual(yield* counts(bob, room), [1, 0])
+      yield* mark(now + 1)
+      yield* prune({ readBefore: now + 1, allBefore: now + 1, batch: 10 })
+      assert.strictEqual(yield* rows, 0)
+    }).pipe(Effect.provide(PushPruningStore.layer))
   )
 
   it.effect("own rules decide from when they are made: words, senders, muted rooms, the size of the room", () =>

@@ -298,6 +298,23 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
+  it.effect("invitations of ignored users are in no list", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("slide-ignoring")
+      const bob = yield* register("slide-ignored")
+      const carol = yield* register("slide-heard")
+      const path = `/v3/user/${inPath(alice.id)}/account_data/m.ignored_user_list`
+      yield* as(alice)("PUT", path, { ignored_users: { [bob.id]: {} } })
+      yield* as(bob)("POST", "/v3/createRoom", { invite: [alice.id] })
+      const { body } = yield* as(carol)("POST", "/v3/createRoom", { invite: [alice.id] })
+      const { lists, rooms } = yield* sync(alice, list([[0, 9]]))
+      assert.deepStrictEqual(Object.keys(rooms), [body.room_id])
+      assert.deepStrictEqual(Object.values(lists), [{ count: 1 }])
+      yield* as(alice)("PUT", path, { ignored_users: {} })
+      assert.lengthOf(Object.keys((yield* sync(alice, list([[0, 9]]))).rooms), 2)
+    })
+  )
+
   it.effect("who is thrown out sees it, also on a connection that begins later", () =>
     Effect.gen(function* () {
       const alice = yield* register("kick-alice")

@@ -53,6 +53,8 @@ export interface Annotations {
   readonly withoutRoomId?: boolean | undefined
   readonly redactedBecause?: Event | undefined
   readonly transactionId?: string | undefined
+  /** For the author of a delayed event. */
+  readonly delayId?: string | undefined
   readonly membership?: string | undefined
   readonly relations?: JsonObject | undefined
 }
@@ -74,6 +76,7 @@ const unsignedOf = (event: Event, notes: Annotations): UnsignedData | undefined 
     out.redacted_because = toClientServerEvent(notes.redactedBecause, { now: notes.now })
   }
   if (notes.transactionId !== undefined) out.transaction_id = notes.transactionId
+  if (notes.delayId !== undefined) out.delay_id = notes.delayId
   if (notes.membership !== undefined) out.membership = notes.membership
   if (notes.relations !== undefined) out["m.relations"] = notes.relations
   return Object.keys(out).length === 0 ? undefined : (out as UnsignedData)

@@ -10,6 +10,7 @@ import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
+import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
 import type { RoomLists, UserRoom } from "./RoomLists.ts"
 import { combine, type RoomConfig, toConfig } from "./SlidingRequest.ts"
 
@@ -48,6 +49,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
   const store = yield* SlidingRoomStore
   const states = yield* StateStore
   const sync = yield* SyncStore
+  const ignoredUsers = yield* makeIgnoredUsers
   /** The types of rooms, null for rooms without one: a room keeps its type. */
   const types = new Map<number, string | null>()
   /** Rooms that are encrypted stay so. */
@@ -134,6 +136,16 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     return tests
   })
 
+  /** The rooms of a user without those to which ignored users invite them. */
+  const withoutIgnoredInvites = Effect.fnUntraced(function* (userId: UserId, all: ReadonlyMap<number, UserRoom>) {
+    const isInvited = (room: UserRoom) => room.membership === "invite"
+    if (![...all.values()].some(isInvited)) return all
+    const ignored = yield* ignoredUsers.of(userId)
+    if (ignored.size === 0) return all
+    const unwelcome = yield* store.invitedBy(userId, [...ignored])
+    return new Map([...all].filter(([roomNid, room]) => !isInvited(room) || !unwelcome.has(roomNid)))
+  })
+
   return {
     /** The direct rooms of a user, by `m.direct`. */
     direct: (userId: UserId) =>
@@ -142,10 +154,11 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       ),
     wanted: Effect.fnUntraced(function* (
       userId: UserId,
-      all: ReadonlyMap<number, UserRoom>,
+      everything: ReadonlyMap<number, UserRoom>,
       { lists: given, room_subscriptions }: SlidingSyncBody,
       direct: ReadonlySet<string>
     ): Effect.fn.Return<Wanted> {
+      const all = yield* withoutIgnoredInvites(userId, everything)
       const wanted = new Map<number, WantedRoom>()
       const counts: Record<string, { readonly count: number }> = {}
       const ordered = given == null ? [] : lists.inOrder(all)

@@ -19,9 +19,9 @@ import { ErasedUsers } from "../../room/ErasedUsers.ts"
 import { makeEventRenderer } from "../../room/EventRenderer.ts"
 import { makeHistoryVisibility } from "../../room/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "../../user/IgnoredUsers.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SlidingRoom } from "../SlidingAnswer.ts"
-import { makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
 import type { UserRoom } from "./RoomLists.ts"
 import { type RoomConfig, sourcesOf, wantsState } from "./SlidingRequest.ts"
@@ -144,10 +144,13 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
   })
 
   /** The newest events of each room. Rooms with the same limit are one query. */
-  const readTimelines = Effect.fnUntraced(function* (userId: UserId, readings: ReadonlyArray<Reading>) {
+  const readTimelines = Effect.fnUntraced(function* (
+    userId: UserId,
+    readings: ReadonlyArray<Reading>,
+    ignored: IgnoredUsers
+  ) {
     const found = new Map<number, Timeline>()
     const isFromStart = ({ expanded, known }: Reading) => known === undefined || expanded
-    const ignored = yield* ignoredUsers.of(userId)
     const hidden = yield* rooms.withHiddenHistory(readings.filter(isFromStart).map(({ roomNid }) => roomNid))
     for (const [limit, group] of Map.groupBy(readings, ({ config }) => config.timelineLimit)) {
       const { cut, entries } = yield* store.timelines(
@@ -357,7 +360,8 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       } else readings.push(toReading(shownRoom, at, since, upTo))
     }
     const joined = readings.filter(({ at }) => at.membership === "join")
-    const timelines = yield* readTimelines(userId, readings)
+    const ignored = yield* ignoredUsers.of(userId)
+    const timelines = yield* readTimelines(userId, readings, ignored)
     const { changes, heroes, states: found } = yield* readStates(userId, readings, timelines)
     const [counts, bumps, unreadCounts] = yield* Effect.all([
       store.memberCounts([
@@ -372,6 +376,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
         userId,
         joined.map(({ at, roomNid }) => ({ roomNid, joinedAt: at.changedAt })),
         upTo,
+        ignored,
         true
       )
     ])

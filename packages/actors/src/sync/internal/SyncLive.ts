@@ -22,6 +22,7 @@ import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { makeEventRenderer } from "../../room/EventRenderer.ts"
 import { MemberPushRules } from "../../room/MemberPushRules.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { nobody } from "../../user/IgnoredUsers.ts"
 import { type Counts, makeUnreadCounts, type UnreadOfRoom } from "../../user/push/UnreadCounts.ts"
 import { Feeds } from "../Feeds.ts"
 import { type SyncedRoom, shared } from "../SyncAnswer.ts"
@@ -121,11 +122,11 @@ export const makeSyncLive = Effect.gen(function* () {
       return Effect.onError(found, () => Effect.sync(() => members.delete(key)))
     })
 
-  /** Counts in a room from the store. */
+  /** Counts in a room from the store. Users who ignore somebody are not answered from memory. */
   const countNow = Effect.fnUntraced(function* (userId: UserId, roomNid: number, upTo: StreamPosition) {
     const rooms = yield* store.memberships(userId, upTo, undefined, [roomNid])
     const counted = rooms.map(({ changedAt }) => ({ roomNid, joinedAt: changedAt }))
-    const found = (yield* unread.count(userId, counted, upTo, true)).get(roomNid)
+    const found = (yield* unread.count(userId, counted, upTo, nobody, true)).get(roomNid)
     return {
       upTo,
       main: found?.unread_notifications ?? plus(undefined, 0, 0),

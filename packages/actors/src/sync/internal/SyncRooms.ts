@@ -24,9 +24,9 @@ import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.t
 import { makeEventSelections } from "../../room/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/HistoryVisibility.ts"
 import type { Session } from "../../runtime/Session.ts"
+import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "../../user/IgnoredUsers.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
 import type { SimpleEvent, SyncAnswer, SyncedRoom } from "../SyncAnswer.ts"
-import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "./IgnoredUsers.ts"
 import { membershipsAt } from "./MembershipAtEvents.ts"
 import { makeSyncState, type WantedMembers, type WantedState } from "./SyncState.ts"
 
@@ -427,7 +427,7 @@ export const makeSyncRooms = Effect.gen(function* () {
 
   /** What is unread, in the rooms of which something is told. */
   const addCounts = Effect.fnUntraced(function* (
-    { filter, session, upTo }: SyncRange,
+    { filter, ignored, session, upTo }: RoomsRange,
     joined: ReadonlyArray<MembershipAt>,
     answers: Map<RoomId, SyncedRoom>
   ) {
@@ -436,6 +436,7 @@ export const makeSyncRooms = Effect.gen(function* () {
       session.userId,
       answered.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
       upTo,
+      ignored,
       filter.room?.timeline?.unread_thread_notifications ?? false
     )
     for (const { roomId, roomNid } of answered) {
@@ -490,7 +491,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     }
     const newToClient = since === undefined ? new Set(joined.map(({ roomNid }) => roomNid)) : entered
     const data = yield* addUserData(range, joined, newToClient, answers)
-    yield* addCounts(range, joined, answers)
+    yield* addCounts({ ...range, ignored }, joined, answers)
     const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     for (const room of memberships) {

@@ -57,7 +57,7 @@ export const makeMailPushes = Effect.gen(function* () {
     while (comparePositions(progress.seen, upTo) < 0) {
       const found = yield* notifications.after(progress.pusher.userId, progress.seen, upTo, maxInMail)
       const end = found.length === maxInMail ? found.at(-1)!.position : upTo
-      const unread = found.filter(({ read }) => !read)
+      const unread = found.filter(({ ignored, read }) => !read && !ignored)
       if (unread.length > 0) return { unread, end }
       progress.seen = end
     }

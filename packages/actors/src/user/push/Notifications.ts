@@ -15,6 +15,7 @@ import { Context, Effect, Layer } from "effect"
 import { MemberPushRules } from "../../room/MemberPushRules.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { makeReadToken } from "../../runtime/StreamTokens.ts"
+import { makeIgnoredUsers, nobody } from "../IgnoredUsers.ts"
 import type { PushAction } from "./PushRule.ts"
 import { compileRuleset, evaluate } from "./PushRuleEvaluation.ts"
 import { noSettings, rulesetOf } from "./PushRules.ts"
@@ -28,6 +29,8 @@ const maxPage = 100
 export interface Notification extends Omit<StoredNotification, "actions"> {
   readonly actions: ReadonlyArray<PushAction>
   readonly read: boolean
+  /** Whether the user ignores the sender: nobody is to be told of it. */
+  readonly ignored: boolean
 }
 
 export interface NotificationPage {
@@ -49,6 +52,7 @@ const make = Effect.gen(function* () {
   const rules = yield* MemberPushRules
   const log = yield* EventLog
   const readToken = yield* makeReadToken
+  const ignoredUsers = yield* makeIgnoredUsers
 
   /** What the default rules do with an event that is known to notify. */
   const defaultActions = (userId: UserId) => {
@@ -80,8 +84,14 @@ const make = Effect.gen(function* () {
   ): Effect.fn.Return<ReadonlyArray<Notification>> {
     const found = yield* store.page({ ...query, userId, rowsSince: rules.since(userId) })
     const isRead = yield* readerOf(userId, found)
+    const ignored = found.length === 0 ? nobody : yield* ignoredUsers.of(userId)
     const actionsOf = defaultActions(userId)
-    return found.map((entry) => ({ ...entry, actions: entry.actions ?? actionsOf(entry), read: isRead(entry) }))
+    return found.map((entry) => ({
+      ...entry,
+      actions: entry.actions ?? actionsOf(entry),
+      read: isRead(entry),
+      ignored: ignored.has(entry.event.sender)
+    }))
   })
 
   const list = Effect.fn("Notifications.list")(function* (
@@ -104,13 +114,15 @@ const make = Effect.gen(function* () {
     const found = yield* read(session.userId, { after: beginning, upTo, order: "newest", limit, onlyHighlights })
     const last = found.length === limit ? found.at(-1) : undefined
     return {
-      notifications: found.map(({ actions, event, read, roomId }) => ({
-        actions,
-        event: toClientServerEvent(event),
-        read,
-        room_id: roomId,
-        ts: event.origin_server_ts
-      })),
+      notifications: found
+        .filter(({ ignored }) => !ignored)
+        .map(({ actions, event, read, roomId }) => ({
+          actions,
+          event: toClientServerEvent(event),
+          read,
+          room_id: roomId,
+          ts: event.origin_server_ts
+        })),
       ...(last === undefined ? {} : { next_token: yield* log.tokenOf(before(last.position)) })
     }
   })

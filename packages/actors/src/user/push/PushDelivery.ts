@@ -22,6 +22,7 @@ import { Clock, Effect, Latch, Layer, Semaphore } from "effect"
 import { EntityId, Sharding } from "effect/cluster"
 import { ShardFences } from "../../runtime/ShardFences.ts"
 import { keepRunning, periodically } from "../../runtime/Supervision.ts"
+import { makeIgnoredUsers } from "../IgnoredUsers.ts"
 import { type MailProgress, makeMailPushes } from "./MailPushes.ts"
 import { type Notification, Notifications } from "./Notifications.ts"
 import { makeNotificationTexts } from "./NotificationTexts.ts"
@@ -99,6 +100,7 @@ const make = Effect.gen(function* () {
   const memberships = yield* SyncStore
   const log = yield* EventLog
   const unread = yield* makeUnreadCounts
+  const ignoredUsers = yield* makeIgnoredUsers
   const sharding = yield* Sharding.Sharding
   const scope = yield* Effect.scope
   const withPermit = Semaphore.makeUnsafe(concurrentUsers).withPermits(1)
@@ -213,6 +215,7 @@ const make = Effect.gen(function* () {
       userId,
       joined.map(({ changedAt, roomNid }) => ({ roomNid, joinedAt: changedAt })),
       upTo,
+      yield* ignoredUsers.of(userId),
       false
     )
     return [...counts.values()].reduce(
@@ -273,7 +276,7 @@ const make = Effect.gen(function* () {
       const found = yield* notifications.after(pusher.userId, progress.seen, upTo, batch)
       const badge = found.length === 0 ? 0 : yield* unreadCount(pusher.userId, upTo)
       for (const notification of found) {
-        if (!notification.read) {
+        if (!notification.read && !notification.ignored) {
           yield* fences.check(fence)
           yield* notify(pusher, notification, badge)
           isNotified = true

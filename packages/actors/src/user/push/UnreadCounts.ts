@@ -16,6 +16,7 @@ import { comparePositions, endOfTransaction, laterPosition, type StreamPosition 
 import { type ReadRoom, type UnreadCount, UnreadStore } from "@greenroom/store/UnreadStore"
 import { Effect } from "effect"
 import { MemberPushRules } from "../../room/MemberPushRules.ts"
+import type { IgnoredUsers } from "../IgnoredUsers.ts"
 
 export interface Counts {
   readonly notification_count: number
@@ -84,29 +85,36 @@ export const makeUnreadCounts = Effect.gen(function* () {
   const receipts = yield* ReceiptStore
   const pushRules = yield* MemberPushRules
 
-  const countsOf = (userId: UserId, rooms: ReadonlyArray<ReadRoom>, upTo: StreamPosition) => {
+  const countsOf = (
+    userId: UserId,
+    rooms: ReadonlyArray<ReadRoom>,
+    upTo: StreamPosition,
+    ignored: ReadonlyArray<UserId>
+  ) => {
     const since = pushRules.since(userId)
-    if (since === undefined) return unread.byDefault(userId, rooms, upTo)
+    if (since === undefined) return unread.byDefault(userId, rooms, upTo, ignored)
     const change = endOfTransaction(since)
     const parts = [
-      unread.byDefault(userId, rooms, earlier(upTo, change)),
-      unread.byRows(userId, readTo(rooms, change), upTo)
+      unread.byDefault(userId, rooms, earlier(upTo, change), ignored),
+      unread.byRows(userId, readTo(rooms, change), upTo, ignored)
     ]
     return Effect.map(Effect.all(parts), (found) => found.flat())
   }
 
   return {
+    /** The unread events of rooms up to a position, by the number of the room. Events of `ignored` users do not count. */
     count: Effect.fnUntraced(function* (
       userId: UserId,
       rooms: ReadonlyArray<CountedRoom>,
       upTo: StreamPosition,
+      ignored: IgnoredUsers,
       byThread: boolean
     ): Effect.fn.Return<ReadonlyMap<number, UnreadOfRoom>> {
       if (rooms.length === 0) return new Map()
       const nids = rooms.map(({ roomNid }) => roomNid)
       const own = Map.groupBy(yield* receipts.own(userId, nids), ({ roomNid }) => roomNid)
       const read = rooms.map((room) => readRoom(room, own.get(room.roomNid) ?? []))
-      const counts = Map.groupBy(yield* countsOf(userId, read, upTo), ({ roomNid }) => roomNid)
+      const counts = Map.groupBy(yield* countsOf(userId, read, upTo, [...ignored]), ({ roomNid }) => roomNid)
       return new Map(nids.map((roomNid) => [roomNid, unreadOf(counts.get(roomNid) ?? [], byThread)]))
     })
   }

@@ -1,5 +1,5 @@
 /**
- * The users whom a user ignores. Their messages and invitations are left out of what clients receive. Their state events are not:
+ * The users whom a user ignores. Their messages and invitations are left out of what clients receive, and notify nobody. Their state events are not left out:
  * without these the state of the room would be wrong.
  *
  * Source: "Ignoring Users" of the client-server specification.
@@ -9,11 +9,10 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { Effect, Option } from "effect"
-import type { UserFeed } from "./UserFeed.ts"
 
 export type IgnoredUsers = ReadonlySet<UserId>
 
-const nobody: IgnoredUsers = new Set()
+export const nobody: IgnoredUsers = new Set()
 
 const usersOf = ({ ignored_users: users }: JsonObject): IgnoredUsers =>
   isJsonObject(users) ? new Set(Object.keys(users) as Array<UserId>) : nobody
@@ -36,15 +35,5 @@ export const makeIgnoredUsers = Effect.gen(function* () {
       Option.match(content, { onNone: () => nobody, onSome: usersOf })
     )
 
-  /** Whether the user ignores anybody: read again where the account data of the user may have changed. */
-  const ignoresAnybody = (feed: UserFeed): Effect.Effect<boolean> => {
-    const { rowsAt } = feed
-    if (feed.ignoring?.at === rowsAt) return Effect.succeed(feed.ignoring.anybody)
-    return Effect.map(of(feed.userId), ({ size }) => {
-      feed.ignoring = { at: rowsAt, anybody: size > 0 }
-      return size > 0
-    })
-  }
-
-  return { of, ignoresAnybody }
+  return { of }
 })

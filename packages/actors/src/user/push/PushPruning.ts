@@ -1,0 +1,26 @@
+/**
+ * Removes what notified users long ago: after 30 days what was read, after a year everything.
+ */
+import { PushPruningStore } from "@greenroom/store/PushPruningStore"
+import { Clock, Effect, Layer } from "effect"
+import { periodicallyOnce } from "../../runtime/Supervision.ts"
+
+const day = 86_400_000
+const readFor = 30 * day
+const keptFor = 365 * day
+
+/** How many rows are looked at in one statement. */
+const batch = 5_000
+
+const make = Effect.gen(function* () {
+  const store = yield* PushPruningStore
+  const prune = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    yield* store.mark(now)
+    const removed = yield* store.prune({ readBefore: now - readFor, allBefore: now - keptFor, batch })
+    if (removed > 0) yield* Effect.logDebug(`${removed} rows of old notifications were removed`)
+  })
+  yield* periodicallyOnce("Removing old notifications", "1 day", prune, { atOnce: true })
+})
+
+export const layer = Layer.effectDiscard(make).pipe(Layer.provide(PushPruningStore.layer))
