@@ -89,7 +89,9 @@ interface Call {
   /** Sent by POST, where there is one. */
   readonly content?: JsonObject
   /** An access token of the user: the call is one of version 2, which wants it. */
-  readonly accessToken?: string
+  readonly accessToken?: string | undefined
+  /** A call of version 2 that needs no token. */
+  readonly isSecond?: boolean
 }
 
 /** Where version 2 is, whose calls are made in the name of a user. */
@@ -165,8 +167,8 @@ const make = Effect.gen(function* () {
   const client = yield* HttpClient.HttpClient
 
   const exchange = Effect.fnUntraced(function* (server: TrustedServer, call: Call) {
-    const { accessToken, content, path, query = {} } = call
-    const url = `${server}${accessToken === undefined ? laterIdentityPrefix : secondPrefix}${path}`
+    const { accessToken, content, isSecond = accessToken !== undefined, path, query = {} } = call
+    const url = `${server}${isSecond ? secondPrefix : laterIdentityPrefix}${path}`
     const anonymous =
       content === undefined
         ? HttpClientRequest.get(url, { urlParams: query })
@@ -202,7 +204,9 @@ const make = Effect.gen(function* () {
   const keys = yield* MonotonicCache.makeWith(
     (serverAndKey: string): Effect.Effect<KeyObject, MatrixError> => {
       const [server, keyId] = serverAndKey.split(" ") as [TrustedServer, string]
-      return Effect.flatMap(ask(server, { path: `/pubkey/${encodeURIComponent(keyId)}` }), ({ public_key }) => {
+      const call = { path: `/pubkey/${encodeURIComponent(keyId)}` }
+      const asked = Effect.catch(ask(server, { ...call, isSecond: true }), () => ask(server, call))
+      return Effect.flatMap(asked, ({ public_key }) => {
         const bytes = typeof public_key === "string" ? decodeBase64(public_key) : undefined
         const key = bytes === undefined ? undefined : importVerifyKey(bytes)
         return key === undefined || Result.isFailure(key) ? Effect.fail(malformed(server)) : Effect.succeed(key.success)
@@ -272,8 +276,9 @@ const make = Effect.gen(function* () {
   )
 
   const storeInvite: IdentityClient["Service"]["storeInvite"] = Effect.fn("IdentityClient.storeInvite")(
-    function* (server, invite) {
-      const answer = yield* exchange(server, { path: "/store-invite", content: invite as unknown as JsonObject })
+    function* (server, invite, accessToken) {
+      const content = invite as unknown as JsonObject
+      const answer = yield* exchange(server, { path: "/store-invite", content, accessToken })
       if (answer.body.errcode === "M_THREEPID_IN_USE") {
         const user = Option.getOrUndefined(decodeUserId(answer.body.mxid))
         return user === undefined ? yield* malformed(server) : { user }
@@ -294,9 +299,11 @@ const make = Effect.gen(function* () {
 
   const validated: IdentityClient["Service"]["validated"] = Effect.fn("IdentityClient.validated")(function* (
     server,
-    { client_secret, sid }
+    { client_secret, sid },
+    accessToken
   ) {
-    const object = yield* askOfSession(server, { path: "/3pid/getValidated3pid", query: { sid, client_secret } })
+    const query = { sid, client_secret }
+    const object = yield* askOfSession(server, { path: "/3pid/getValidated3pid", query, accessToken })
     const found = Option.getOrUndefined(decodeThirdPartyId(object))
     return found === undefined ? yield* malformed(server) : { medium: found.medium, address: found.address }
   })
@@ -305,9 +312,11 @@ const make = Effect.gen(function* () {
     server,
     { client_secret, sid },
     of,
-    mxid
+    mxid,
+    accessToken
   ) {
-    const object = yield* askOfSession(server, { path: "/3pid/bind", content: { sid, client_secret, mxid } })
+    const content = { sid, client_secret, mxid }
+    const object = yield* askOfSession(server, { path: "/3pid/bind", content, accessToken })
     if ((yield* verified(server, of, object)) !== mxid) return yield* malformed(server)
   })
 
@@ -344,6 +353,10 @@ const make = Effect.gen(function* () {
   })
 })
 
+/**
+ * With the access token of a user of the identity server, requests are of version 2 of the API and in the name of that user;
+ * without one they are of version 1.
+ */
 export class IdentityClient extends Context.Service<
   IdentityClient,
   {
@@ -361,7 +374,11 @@ export class IdentityClient extends Context.Service<
       accessToken: string
     ) => Effect.Effect<ReadonlyArray<UserId | undefined>, MatrixError>
     /** Has an invitation of an address kept and told to it. */
-    readonly storeInvite: (server: TrustedServer, invite: StoreInvite) => Effect.Effect<InviteOutcome, MatrixError>
+    readonly storeInvite: (
+      server: TrustedServer,
+      invite: StoreInvite,
+      accessToken?: string
+    ) => Effect.Effect<InviteOutcome, MatrixError>
     /** Has a token sent to an address. */
     readonly requestToken: (
       server: TrustedServer,
@@ -371,13 +388,18 @@ export class IdentityClient extends Context.Service<
     /** Where clients submit that token. */
     readonly submitUrl: (server: TrustedServer, medium: Medium) => string
     /** The address that a session has validated. */
-    readonly validated: (server: TrustedServer, proof: SessionProof) => Effect.Effect<ThirdPartyId, IdentityFailure>
+    readonly validated: (
+      server: TrustedServer,
+      proof: SessionProof,
+      accessToken?: string
+    ) => Effect.Effect<ThirdPartyId, IdentityFailure>
     /** Binds the address that the session has validated to a user. */
     readonly bind: (
       server: TrustedServer,
       proof: SessionProof,
       of: ThirdPartyId,
-      userId: UserId
+      userId: UserId,
+      accessToken?: string
     ) => Effect.Effect<void, IdentityFailure>
     /** Ends that. */
     readonly unbind: (

@@ -35,10 +35,14 @@ const make = Effect.gen(function* () {
     }
   })
 
-  const publish = Effect.fn("ThirdPartyIds.publish")(function* ({ userId }: Session, proof: AddressProof) {
+  const publish = Effect.fn("ThirdPartyIds.publish")(function* (
+    { userId }: Session,
+    proof: AddressProof,
+    accessToken?: string
+  ) {
     const server = yield* identity.trusted(proof.id_server)
-    const address = yield* identity.validated(server, proof)
-    yield* identity.bind(server, proof, address, userId)
+    const address = yield* identity.validated(server, proof, accessToken)
+    yield* identity.bind(server, proof, address, userId, accessToken)
   })
 
   const unbind = Effect.fn("ThirdPartyIds.unbind")(function* (
@@ -69,8 +73,15 @@ export class ThirdPartyIds extends Context.Service<
     readonly bind: (session: Session, proof: AddressProof) => Effect.Effect<void, IdentityFailure>
     /** Adds an address that was shown to be the user's. Errors: M_THREEPID_IN_USE. */
     readonly add: (session: Session, address: ThirdPartyId) => Effect.Effect<void, MatrixError>
-    /** Has the identity server bind the address that the proof is for to the user, and adds it to no account. */
-    readonly publish: (session: Session, proof: AddressProof) => Effect.Effect<void, IdentityFailure>
+    /**
+     * Has the identity server bind the address that the proof is for to the user, and adds it to no account. With an access
+     * token of the user for that server, by version 2 of its API.
+     */
+    readonly publish: (
+      session: Session,
+      proof: AddressProof,
+      accessToken?: string
+    ) => Effect.Effect<void, IdentityFailure>
     /** Takes an address away; with a proof of it also from the identity server. Errors: M_NOT_FOUND. */
     readonly unbind: (
       session: Session,

@@ -55,6 +55,8 @@ export interface AddressToInvite {
   readonly address: string
   /** One of the trusted identity servers; the first one if none is named. */
   readonly id_server?: string
+  /** A token of the inviting user for that server: it is asked by version 2 of its API. */
+  readonly id_access_token?: string
 }
 
 /** How many addresses a user may invite in an hour: every one of them gets a message. */
@@ -189,9 +191,9 @@ const make = Effect.gen(function* () {
     roomId: RoomId,
     server: TrustedServer,
     of: ThirdPartyId,
-    transaction: string | undefined
+    { accessToken, transaction }: { readonly accessToken: string | undefined; readonly transaction: string | undefined }
   ) {
-    const outcome = yield* identity.storeInvite(server, yield* described(session, roomId, of))
+    const outcome = yield* identity.storeInvite(server, yield* described(session, roomId, of), accessToken)
     if ("user" in outcome) return Option.some(outcome.user)
     const { keys, ...kept } = outcome.kept
     const invite = { ...kept, roomId, sender: session.userId, publicKeys: keys.map(({ public_key }) => public_key) }
@@ -208,6 +210,9 @@ const make = Effect.gen(function* () {
     return Option.none()
   })
 
+  const findByHash = (server: TrustedServer, of: ThirdPartyId, accessToken: string) =>
+    Effect.map(identity.lookupHashed(server, [of], accessToken), ([user]) => Option.fromNullishOr(user))
+
   const invite = Effect.fn("ThirdPartyInvites.invite")(function* (
     session: Session,
     roomId: RoomId,
@@ -219,8 +224,10 @@ const make = Effect.gen(function* () {
     const of = yield* canonical(address)
     const server = yield* identity.trusted(address.id_server)
     yield* requireMayInvite(session, roomId)
-    const bound = yield* identity.lookup(server, of)
-    const user = Option.isSome(bound) ? bound : yield* keep(session, roomId, server, of, transaction)
+    const accessToken = address.id_access_token
+    const bound =
+      accessToken === undefined ? yield* identity.lookup(server, of) : yield* findByHash(server, of, accessToken)
+    const user = Option.isSome(bound) ? bound : yield* keep(session, roomId, server, of, { accessToken, transaction })
     if (Option.isSome(user)) {
       yield* rooms.setMembership(session, roomId, "invite", user.value, undefined, txnId)
     }

@@ -228,7 +228,9 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
       )
       .handle("bind", ({ payload }) =>
         CurrentSession.use((session) =>
-          thirdPartyIds.publish(session, payload).pipe(Effect.mapError(asMatrixError), Effect.as(done))
+          thirdPartyIds
+            .publish(session, payload, payload.id_access_token)
+            .pipe(Effect.mapError(asMatrixError), Effect.as(done))
         )
       )
       .handle("unbind", () => Effect.succeed(notUnbound))

@@ -169,10 +169,16 @@ export class ThirdPartyIdApi extends HttpApiGroup.make("clientServer.thirdPartyI
         who: themselves
       })
     ),
-    HttpApiEndpoint.post("bind", "/v3/account/3pid/bind", { payload: Credentials, success: Done }).annotateMerge(
+    HttpApiEndpoint.post("bind", "/v3/account/3pid/bind", {
+      payload: Schema.Struct({
+        ...Credentials.fields,
+        id_access_token: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(4_096)))
+      }),
+      success: Done
+    }).annotateMerge(
       documented({
         summary: "Let others find the user by an address",
-        text: "By an identity server that this server trusts. Errors: M_FORBIDDEN, M_THREEPID_AUTH_FAILED.",
+        text: "By an identity server that this server trusts; with `id_access_token` by version 2 of its API. Errors: M_FORBIDDEN, M_THREEPID_AUTH_FAILED.",
         who: themselves
       })
     ),
