@@ -26,7 +26,7 @@ import type { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { WireErrors } from "@greenroom/protocol/api/WireError"
 import { FederationApi } from "@greenroom/protocol/federation/FederationApi"
 import { ServerServerApi } from "@greenroom/protocol/server-server/ServerServerApi"
-import { Context, Effect, Layer, Option, Scope } from "effect"
+import { Context, Effect, Layer, Option, References, Scope } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import * as ChangesRunToEnd from "../ChangesRunToEnd.ts"
@@ -109,6 +109,14 @@ const routes = Layer.merge(HttpApiBuilder.layer(FederationApi), HttpApiBuilder.l
   Layer.provide(namingRoutes)
 )
 
+/** Endpoints run in the context that they were made in: without this switch they are traced where their request is. */
+const tracedAsRequested = <A, E, R>(endpoints: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.updateContext(
+    endpoints,
+    (context: Context.Context<R>) =>
+      Context.omit(References.TracerEnabled)(context as Context.Context<never>) as Context.Context<R>
+  )
+
 const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   const { dataDir, serverName } = yield* HomeServerConfig
   const tls = { serverName, dataDir, tlsCert: options.tlsCert, tlsKey: options.tlsKey }
@@ -116,7 +124,8 @@ const serve = Effect.fnUntraced(function* (options: FederationListenerOptions) {
   const inFlight = makeInFlight()
   const requests = yield* Scope.fork(yield* Effect.scope, "parallel")
   const endpoints = yield* HttpRouter.toHttpEffect(routes).pipe(
-    Effect.provideService(HttpRouter.RouterConfig, routerConfig)
+    Effect.provideService(HttpRouter.RouterConfig, routerConfig),
+    tracedAsRequested
   )
   const sampled = yield* makeSampled
   const app = federationHttp(endpoints, knownPaths([FederationApi as never, ServerServerApi as never], []))
