@@ -13,8 +13,9 @@
  * In the scene of three servers a second Greenroom takes the place of the server that is not asked for.
  *
  * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and ends well where there is none. Exit code 1: a scene
- * failed. With Dendrite 0.13.8 some still do: it has no knocking, answers a refused restricted join with 500, and takes no
- * redaction of version 11; its typing is not seen.
+ * failed. With Dendrite 0.13.8 some still do: it has no knocking, answers a refused restricted join with 500, and looks for what
+ * a redaction redacts where it was before version 11; with three servers it resolves the state after a partition otherwise than
+ * Synapse and Greenroom, which agree.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"

@@ -232,7 +232,8 @@ const readKeyUpdate = (
  */
 export const readEdu = (value: unknown, origin: ServerName): Option.Option<Edu> => {
   if (!isJsonObject(value) || !isJsonObject(value.content)) return Option.none()
-  if (value.origin !== undefined && value.origin !== origin) return Option.none()
+  // Today's specification has no origin here. Dendrite sends an empty one.
+  if (value.origin !== undefined && value.origin !== "" && value.origin !== origin) return Option.none()
   const { content, edu_type: type } = value
   switch (type) {
     case "m.presence":

@@ -46,6 +46,8 @@ describe("Edu", () => {
   it("typing is of a user of the origin", () => {
     const content = { room_id: "!r:red.org", user_id: "@alice:red.org", typing: true }
     assert.deepStrictEqual(read("m.typing", content), { edu_type: "m.typing", content } as never)
+    // As Dendrite sends it.
+    assert.deepStrictEqual(read("m.typing", content, { origin: "" }), { edu_type: "m.typing", content } as never)
     assert.isUndefined(read("m.typing", { ...content, user_id: "@bob:blue.org" }))
     assert.isUndefined(read("m.typing", { ...content, typing: "yes" }))
   })
