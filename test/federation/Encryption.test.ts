@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Accounts } from "@greenroom/actors/account/Accounts"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { Sync } from "@greenroom/actors/sync/Sync"
 import type { SyncAnswer } from "@greenroom/actors/sync/SyncAnswer"
@@ -84,6 +85,21 @@ describe("Encryption between servers", () => {
       assert.deepStrictEqual(device.keys, { [`ed25519:${alice.deviceId}`]: "first" })
       assert.deepStrictEqual<unknown>(remote.claimed.one_time_keys, {
         [alice.userId]: { [alice.deviceId]: { "signed_curve25519:a": { key: "one" } } }
+      })
+      // Another name of the device is a change too.
+      const before = (yield* sync(blue, bob)).next_batch
+      yield* red.run(
+        Effect.gen(function* () {
+          yield* (yield* Accounts).renameDevice(alice.userId, alice.deviceId, "Laptop")
+          yield* (yield* DeviceKeys).changed
+        })
+      )
+      yield* syncUntil(blue, bob, before, changed)
+      const renamed = yield* blue.run(
+        Effect.flatMap(RemoteDeviceKeys, (keys) => keys.query(bob.userId, new Map([[alice.userId, []]]), undefined))
+      )
+      assert.deepInclude(renamed.device_keys[alice.userId]![alice.deviceId] as object, {
+        unsigned: { device_display_name: "Laptop" }
       })
     })
   )

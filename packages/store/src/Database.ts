@@ -71,6 +71,7 @@ import erasures from "./migrations/0048_erasures.ts"
 import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
 import contacts from "./migrations/0050_contacts.ts"
 import registrationApproval from "./migrations/0051_registration_approval.ts"
+import deviceNames from "./migrations/0060_device_names.ts"
 import emailPushers from "./migrations/0065_email_pushers.ts"
 import serverNotices from "./migrations/0066_server_notices.ts"
 import pushPruning from "./migrations/0067_push_pruning.ts"
@@ -129,6 +130,7 @@ const migrations = {
   "0049_dehydrated_devices": dehydratedDevices,
   "0050_contacts": contacts,
   "0051_registration_approval": registrationApproval,
+  "0060_device_names": deviceNames,
   "0065_email_pushers": emailPushers,
   "0066_server_notices": serverNotices,
   "0067_push_pruning": pushPruning,

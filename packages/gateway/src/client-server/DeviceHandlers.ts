@@ -6,6 +6,7 @@
 import { Accounts, type Device } from "@greenroom/actors/account/Accounts"
 import { type AuthData, InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
 import type { Session } from "@greenroom/actors/runtime/Session"
+import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
@@ -23,6 +24,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
     const accounts = yield* Accounts
     const interactive = yield* InteractiveAuth
     const sockets = yield* Sockets
+    const deviceKeys = yield* DeviceKeys
 
     const toClient = (device: Device, { userId }: Session) => ({ ...device, user_id: userId })
 
@@ -57,7 +59,8 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
     const logOut = (session: Session, deviceId: string) =>
       accounts.logoutDevice(session.userId, deviceId).pipe(
         Effect.catchTag("M_NOT_FOUND", () => Effect.succeed([])),
-        Effect.flatMap(closeTokens)
+        Effect.flatMap(closeTokens),
+        Effect.andThen(deviceKeys.changed)
       )
 
     return handlers
@@ -82,7 +85,10 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
         CurrentSession.use((session) => {
           const { userId } = session
           const name = payload.display_name ?? undefined
-          const rename = name === undefined ? Effect.void : accounts.renameDevice(userId, params.deviceId, name)
+          const rename =
+            name === undefined
+              ? Effect.void
+              : Effect.andThen(accounts.renameDevice(userId, params.deviceId, name), deviceKeys.changed)
           if (!isAppService(session)) return Effect.as(rename, done)
           // An application service makes devices of its users by naming them.
           return Effect.gen(function* () {

@@ -203,6 +203,7 @@ const make = Effect.gen(function* () {
 
   return DeviceKeys.of({
     devicesOf,
+    changed: peers.wakeForEdus,
     upload,
     counts: ({ deviceId, userId }) => store.counts(userId, deviceId),
     query,
@@ -218,6 +219,8 @@ export class DeviceKeys extends Context.Service<
      * under a known ID; M_TOO_LARGE; M_RESOURCE_LIMIT_EXCEEDED.
      */
     readonly upload: (session: Session, request: KeyUploadRequest) => Effect.Effect<PrekeyCounts, MatrixError>
+    /** A device was renamed or deleted: other servers hear of it now, and not at the next look at what waits for them. */
+    readonly changed: Effect.Effect<void>
     /** How many keys of the session's device can be claimed. */
     readonly counts: (session: Session) => Effect.Effect<PrekeyCounts>
     /** The devices of a user of ours, for other servers: a JSON array as text, and the number of the last change. */

@@ -120,6 +120,7 @@ const noFiles = Layer.merge(
 const noKeys = Layer.merge(
   Layer.succeed(DeviceKeys, {
     upload: () => nothing,
+    changed: Effect.void,
     counts: () => Effect.succeed({ oneTime: {}, unusedFallback: [] }),
     devicesOf: () => Effect.succeed({ devices: "[]", streamId: 0 }),
     query: () => nothing,
