@@ -92,7 +92,7 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
     if (Result.isSuccess(request)) {
       refused = 0
       const slot = options.calls.slot(options.session, request.success)
-      start(answer(options, request.success, slot.admission), slot.end)
+      start(answer(options, request.success, slot.admission), () => slot.end())
     } else if (++refused > maxRefusedFrames) {
       socket.close(closeCodes.tooManyRequests, "Too many wrong frames")
     } else {
