@@ -27,7 +27,7 @@ const failing = (report) => {
   for (const file of read(report)?.testResults ?? []) if (failuresOf(file).length > 0) console.log(file.name)
 }
 
-const count = (report, again, tests, check, clients, interop) => {
+const count = (report, again, tests, check, clients, interop, several) => {
   let [passed, failed, skipped] = [0, 0, 0]
   const fail = (text) => {
     failed++
@@ -54,6 +54,7 @@ const count = (report, again, tests, check, clients, interop) => {
   if (tests !== "0" && failed === 0 && second.size === 0) fail("npm test")
   if (check !== "0") fail("npm run check")
   if (interop !== "0") fail("npm run test:interop")
+  if (several !== "0") fail("the tests against three nodes")
   if (passed === 0 && failed === 0) fail("no test ran")
   if (skipped > 0) console.log(`${skipped} skipped`)
   console.log(`${passed} passed, ${failed} failed`)

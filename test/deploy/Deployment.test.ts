@@ -14,6 +14,7 @@ import { generate } from "selfsigned"
 import { WebSocket } from "ws"
 import { freePort } from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
+import { installPython } from "../support/Synapse.ts"
 
 const repository = path.resolve(import.meta.dirname, "../..")
 const deploy = path.join(repository, "docs/deploy")
@@ -226,5 +227,33 @@ describe("greenroom.service", () => {
         child.once("exit", () => resume(Effect.die(new Error(`It did not start: ${output}`))))
       })
     })
+  )
+})
+
+describe("docs/kubernetes.yaml", () => {
+  it.live(
+    "is what Kubernetes takes, in a new version and an old one",
+    (context) =>
+      Effect.gen(function* () {
+        if (!hasProgram("python3")) return context.skip("Python is missing")
+        const version = "1.37.0"
+        const python = yield* Effect.promise(() =>
+          installPython(`kubernetes-validate-${version}`, [`kubernetes-validate==${version}`])
+        )
+        const manifests = path.join(repository, "docs/kubernetes.yaml")
+        const validate = (file: string, kubernetes: string) =>
+          spawnSync(path.join(path.dirname(python), "kubernetes-validate"), ["--strict", "-k", kubernetes, file], {
+            encoding: "utf8"
+          })
+        for (const kubernetes of ["1.37", "1.31"]) {
+          const { status, stderr, stdout } = validate(manifests, kubernetes)
+          assert.strictEqual(status, 0, stdout + stderr)
+        }
+        const wrong = path.join(yield* GatewayProcess.temporaryDirectory, "wrong.yaml")
+        const text = yield* Effect.promise(() => fs.readFile(manifests, "utf8"))
+        yield* Effect.promise(() => fs.writeFile(wrong, text.replace("replicas: 3", "replica: 3")))
+        assert.notStrictEqual(validate(wrong, "1.37").status, 0)
+      }).pipe(Effect.scoped),
+    300_000
   )
 })
