@@ -111,6 +111,7 @@ const plot = (figures: Figures): string => {
   ]
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
+    "<title>Events a second and load of PostgreSQL by the number of nodes</title>",
     `<rect width="${width}" height="${height}" fill="#fff"/>`,
     ...ticks,
     ...nodes,
