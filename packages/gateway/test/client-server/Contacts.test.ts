@@ -1,6 +1,7 @@
 import { request } from "node:http"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
 import { Gateway } from "../../src/Gateway.ts"
 import { type Answer, type Ask, ask, askToday, createRoom, gateway, register, type TestUser } from "../TestGateway.ts"
 
@@ -232,6 +233,52 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
       assert.deepStrictEqual(counts(yield* importing(alice, "")), [0, 0, 0, 0])
       assert.strictEqual((yield* askToday("POST", `${path}/import`, { body: good })).status, 401)
     })
+  )
+
+  it.effect(
+    "the same file at once from several devices adds nothing twice; a full book takes no more, and stays as it was",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("full-alice")
+        const file = Array.from({ length: 50 }, (_, at) => vcard(`FN:Name ${at}`, `EMAIL:n${at}@example.org`)).join("")
+        const answers = yield* Effect.all(
+          [1, 2, 3].map(() => importing(alice, file)),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(
+          answers.map(({ body }) => body.total),
+          [50, 50, 50]
+        )
+        assert.strictEqual(
+          answers.reduce((sum, { body }) => sum + Number(body.created), 0),
+          50
+        )
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`
+        INSERT INTO contacts (user_id, contact_id, uid, name, sort_name, search, card, size, updated_at)
+        SELECT ${alice.id}, 'filled' || n, 'filled' || n, 'x', 'x', '', '["vcard",[]]', 12, 0
+        FROM generate_series(1, 19950) AS n`
+        const full = yield* importing(alice, vcard("FN:One more"))
+        assert.deepStrictEqual([full.status, full.body.errcode], [403, "M_RESOURCE_LIMIT_EXCEEDED"])
+        const added = yield* as(alice)("POST", "", {
+          json: {
+            card: [
+              "vcard",
+              [
+                ["version", {}, "text", "4.0"],
+                ["fn", {}, "text", "One more"]
+              ]
+            ]
+          }
+        })
+        assert.deepStrictEqual([added.status, added.body.errcode], [403, "M_RESOURCE_LIMIT_EXCEEDED"])
+        assert.deepStrictEqual(yield* names(alice, "?search=one%20more"), [])
+        // What is there can still be merged with.
+        assert.strictEqual(
+          (yield* importing(alice, vcard("FN:Name 1", "EMAIL:n1@example.org", "NOTE:x"))).body.merged,
+          1
+        )
+      })
   )
 
   it.effect("a file of 100 MB is refused before it has arrived, and one that never ends too", () =>
