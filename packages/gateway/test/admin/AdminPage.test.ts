@@ -1,4 +1,6 @@
 import { assert, layer } from "@effect/vitest"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { AccountStore } from "@greenroom/store/AccountStore"
 import { Effect, Layer } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
 import { Browser, phone, picture, visit } from "../login/Browser.ts"
@@ -33,6 +35,8 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the p
         token: user.token,
         json: { displayname: "<img src=x onerror=alert(1)> Carla" }
       })
+      const newcomer = "@newcomer:green.test" as UserId
+      yield* AccountStore.use((store) => store.create(newcomer, { awaitingApproval: true }))
       const room = yield* createRoom(user, { name: "Carla's cellar" })
       yield* askToday("POST", `/v3/rooms/${inPath(room)}/report`, {
         token: admin.token,
@@ -53,6 +57,9 @@ layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the p
       yield* Effect.promise(async () => {
         await page.getByRole("button", { name: "Lock @carla:green.test" }).press("Enter")
         await page.getByRole("button", { name: "Unlock @carla:green.test" }).waitFor()
+        await page.getByRole("button", { name: "Waiting" }).press("Enter")
+        await page.getByRole("button", { name: "Approve @newcomer:green.test" }).press("Enter")
+        await page.getByText("Nothing is here.").waitFor()
         await page.getByRole("button", { name: "Reports" }).press("Enter")
         await page.getByText("loud music").waitFor()
         await page.getByRole("button", { name: /^Done/ }).click()
