@@ -1,0 +1,98 @@
+/**
+ * What is too large, odd or not there: each has an answer by name, within bounds, and changes nothing.
+ */
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { type Answer, askToday, gateway, inPath, register, type TestUser } from "../TestGateway.ts"
+
+const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
+  askToday(method, path, { token: user.token, json })
+
+const outcome = ({ body, status }: Answer): string => `${status} ${body?.errcode ?? ""}`.trim()
+
+const hasOutcome = (expected: string, name: string, request: ReturnType<ReturnType<typeof as>>) =>
+  Effect.map(request, (answer) => assert.strictEqual(outcome(answer), expected, name))
+
+layer(gateway, { excludeTestServices: true })("bad input", (it) => {
+  it.effect("filters of a megabyte, tokens of other servers and searches of a thousand words are refused", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("large-alice")
+      const rooms = Array.from({ length: 50_000 }, (_, index) => `!${index}:large.green.test`)
+      const filters = `/v3/user/${inPath(alice.id)}/filter`
+      yield* hasOutcome("413 M_TOO_LARGE", "filter", as(alice)("POST", filters, { room: { rooms } }))
+      for (const token of [
+        "s72594_4483_1934_2_3_1_1",
+        "t392-516_47314_0_7_1",
+        "m1",
+        "s-1_-1",
+        "%00",
+        "x".repeat(5_000)
+      ]) {
+        yield* hasOutcome("400 M_INVALID_PARAM", token, as(alice)("GET", `/v3/sync?since=${inPath(token)}`))
+        yield* hasOutcome("400 M_INVALID_PARAM", token, as(alice)("GET", `/v3/notifications?from=${inPath(token)}`))
+      }
+      const search_term = Array.from({ length: 1_000 }, (_, index) => `word${index}`).join(" ")
+      const search = as(alice)("POST", "/v3/search", { search_categories: { room_events: { search_term } } })
+      yield* hasOutcome("400 M_INVALID_PARAM", "search", search)
+    })
+  )
+
+  it.effect("spaces in circles end, and so do chains of relations", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("circle-alice")
+      const space = { preset: "public_chat", creation_content: { type: "m.space" } }
+      const [first, second] = [
+        (yield* as(alice)("POST", "/v3/createRoom", space)).body.room_id,
+        (yield* as(alice)("POST", "/v3/createRoom", space)).body.room_id
+      ]
+      const put = (parent: string, child: string) =>
+        as(alice)("PUT", `/v3/rooms/${inPath(parent)}/state/m.space.child/${inPath(child)}`, { via: ["green.test"] })
+      yield* Effect.all([put(first, second), put(second, first), put(first, first)])
+      const hierarchy = yield* as(alice)("GET", `/v1/rooms/${inPath(first)}/hierarchy?limit=1000&max_depth=100000`)
+      assert.lengthOf(hierarchy.body.rooms as ReadonlyArray<object>, 2)
+
+      const say = (txn: string, content: object) =>
+        Effect.map(
+          as(alice)("PUT", `/v3/rooms/${inPath(first)}/send/m.room.message/${txn}`, { msgtype: "m.text", ...content }),
+          ({ body }) => body.event_id
+        )
+      const root = yield* say("root", { body: "root" })
+      let last = root
+      for (let index = 0; index < 30; index++) {
+        last = yield* say(`c${index}`, { body: "x", "m.relates_to": { rel_type: "m.reference", event_id: last } })
+      }
+      const relations = yield* as(alice)(
+        "GET",
+        `/v1/rooms/${inPath(first)}/relations/${inPath(root)}?recurse=true&limit=100000`
+      )
+      assert.deepStrictEqual([relations.status, relations.body.recursion_depth], [200, 3])
+    })
+  )
+
+  it.effect("receipts for what is not there, and JSON that no event may have, are refused", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("odd-alice")
+      const { body } = yield* as(alice)("POST", "/v3/createRoom", {})
+      const room = `/v3/rooms/${inPath(body.room_id)}`
+      for (const [event, expected] of [
+        ["$nothing", "404 M_NOT_FOUND"],
+        ["$nothing:other.test", "404 M_NOT_FOUND"],
+        ["nothing", "400 M_INVALID_PARAM"]
+      ] as const) {
+        yield* hasOutcome(expected, event, as(alice)("POST", `${room}/receipt/m.read/${inPath(event)}`, {}))
+      }
+      const markers = { "m.fully_read": "$nothing", "m.read": "$nothing" }
+      yield* hasOutcome("404 M_NOT_FOUND", "markers", as(alice)("POST", `${room}/read_markers`, markers))
+      const send = (text: string) =>
+        askToday("PUT", `${room}/send/m.room.message/odd`, { token: alice.token, body: text })
+      const deep = `{"a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`
+      for (const text of [deep, '{"n":1.5}', '{"n":9007199254740993}']) {
+        yield* hasOutcome("400 M_BAD_JSON", text.slice(0, 30), send(text))
+      }
+      // Of a key that is there twice the last counts, as in JavaScript.
+      const sent = yield* send('{"msgtype":"m.text","body":"first","body":"last"}')
+      const event = yield* as(alice)("GET", `${room}/event/${inPath(sent.body.event_id)}`)
+      assert.deepStrictEqual(event.body.content, { msgtype: "m.text", body: "last" })
+    })
+  )
+})
