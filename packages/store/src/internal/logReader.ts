@@ -29,6 +29,15 @@ const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
 const between = (sql: SqlClient.SqlClient, { nid, xid }: StreamPosition) =>
   sql`(xid, nid) > (${String(xid)}::xid8, ${String(nid)}::bigint) AND xid < complete.edge`
 
+/**
+ * Whether a table has such a row, looked for in the order of the log. EXISTS would read the table from its beginning: the
+ * planner expects to find a row at once, and mostly there is none.
+ */
+const hasRow = (sql: SqlClient.SqlClient, table: string, condition: Statement.Fragment) => {
+  const name = sql.literal(table)
+  return sql`((SELECT 1 FROM ${name} WHERE ${condition} ORDER BY ${name}.xid, ${name}.nid LIMIT 1) IS NOT NULL)`
+}
+
 const lastOf = (rows: ReadonlyArray<{ readonly position: StreamPosition }>): StreamPosition | undefined =>
   rows.at(-1)?.position
 
@@ -45,15 +54,14 @@ export const recallAfter = Effect.fnUntraced(function* (
   if (next !== undefined) return { ...next, last: lastOf(next.events) }
   const xids = recent.after(position)
   if (xids.length === 0) return undefined
-  const ofOthers = logKinds.map(
-    ({ table }) => sql`OR EXISTS (SELECT FROM ${sql.literal(table)} WHERE ${between(sql, position)})`
-  )
+  const ofOthers = logKinds.map(({ table }) => sql`OR ${hasRow(sql, table, between(sql, position))}`)
   const rows = yield* sql<{ edge: string; others: boolean }>`
     WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
-    SELECT edge::text AS edge, EXISTS (
-      SELECT FROM events
-      WHERE status = 0 AND ${between(sql, position)} AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])
-    ) ${sql.join(" ", false)(ofOthers)} AS others
+    SELECT edge::text AS edge, ${hasRow(
+      sql,
+      "events",
+      sql`status = 0 AND ${between(sql, position)} AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])`
+    )} ${sql.join(" ", false)(ofOthers)} AS others
     FROM complete`
   const { edge, others } = rows[0]!
   if (others) return undefined
