@@ -274,7 +274,7 @@ const make = Effect.gen(function* () {
     return yield* toPdus(yield* redactHidden(origin, signed, versions))
   })
 
-  /** A server that has no part in a room is told that there is none. */
+  /** A server that has no part in a room gets the answer that there is no such room. */
   const requireServer = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId) {
     if (!(yield* serversOf(roomId)).includes(origin)) return yield* notFound(roomId)
   })

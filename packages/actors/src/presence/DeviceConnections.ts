@@ -23,9 +23,9 @@ interface Device {
 
 interface User {
   readonly devices: Map<string, Device>
-  /** When the actor is to be told. */
+  /** When the next report to the actor is due. */
   reportAt: number
-  /** Whether the actor is to be told of the next activity. */
+  /** Whether the next activity must be reported to the actor. */
   idle: boolean
 }
 
@@ -121,7 +121,7 @@ export class DeviceConnections {
     return Math.max(...Array.from(user.devices.values(), (device) => device.lastActiveAt))
   }
 
-  /** Users whose actors must be told by now. Each is returned once, until something new happens to it. */
+  /** Users whose reports are due. Each is returned once, until something new happens to it. */
   due(now: number): ReadonlyArray<UserId> {
     this.keepTime(now)
     const due: Array<UserId> = []
@@ -133,7 +133,7 @@ export class DeviceConnections {
     return due
   }
 
-  /** What the actor is to be told. */
+  /** The report for the actor. */
   report(userId: UserId, now: number): ReadonlyArray<DeviceReport> {
     this.keepTime(now)
     const reports: Array<DeviceReport> = []
@@ -151,7 +151,7 @@ export class DeviceConnections {
     return reports
   }
 
-  /** The actor has been told at `now` and answered. Who has nothing left to be told is forgotten. */
+  /** The actor got the report of `now` and answered. Users with nothing left to report are forgotten. */
   reported(userId: UserId, outlook: Outlook, now: number): void {
     const user = outlook.until === undefined ? this.users.get(userId) : this.user(userId)
     if (user === undefined) return
@@ -170,7 +170,7 @@ export class DeviceConnections {
     for (const user of this.users.values()) user.reportAt = now
   }
 
-  /** The actor could not be told: try again at `at`. */
+  /** The report did not reach the actor: try again at `at`. */
   reportLater(userId: UserId, at: number): void {
     const user = this.user(userId)
     user.reportAt = Math.min(user.reportAt, at)

@@ -74,7 +74,7 @@ const makeLastValues = Effect.gen(function* () {
 
 /** How many reports to Presence actors are under way at once. */
 const concurrentReports = 64
-/** After what time a Presence actor that could not be told is told again, in milliseconds. */
+/** How long to wait before a failed report to a Presence actor is repeated, in milliseconds. */
 const retryAfter = 5_000
 
 const make = Effect.fnUntraced(function* (options: PresencesOptions) {

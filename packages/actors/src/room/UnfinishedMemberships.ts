@@ -19,7 +19,7 @@ export const finishMemberships = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const store = yield* UnfinishedMembershipStore
 
-  /** A join goes on where it was; where it cannot, whoever has taken it is told that the user is not there. */
+  /** Resumes a join. If that fails, servers that accepted the join get a leave of the user. */
   const finish = Effect.fnUntraced(function* ({ content, membership, roomId, servers, userId }: UnfinishedMembership) {
     const known = yield* rooms.membership(userId, roomId)
     if (Option.isSome(known) && known.value.membership === "join") return yield* store.remove(roomId, userId)

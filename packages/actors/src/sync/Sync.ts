@@ -59,7 +59,7 @@ const eachOnce = (events: ReadonlyArray<SyncedPresence>): ReadonlyArray<SyncedPr
   ...new Map(events.map((event) => [event.sender, event])).values()
 ]
 
-/** Coming online because of this request must not complete it: that is told with what is next. */
+/** Coming online because of this request must not complete it; it is delivered with the next update. */
 const isOwnArrival = (userId: UserId, { content, sender }: SyncedPresence): boolean =>
   sender === userId && content.presence === "online" && content.status_msg === undefined
 

@@ -240,7 +240,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
 
   // On InviteJoin
 
-  /** Makes the membership that a user of another server asks for. Who is joined already is told by which event. */
+  /** Makes the membership that a user of another server asks for. A user who is already joined gets the ID of the join. */
   const inviteJoin = (event: Event): Effect.Effect<{ readonly event_id: EventId }, Failure> =>
     Effect.andThen(
       handshakes.invitePlaced(event.sender),

@@ -35,7 +35,7 @@ export const defaultTimeline = 10
 const maxTimeline = 1_000
 /** How many events are read to find those that pass a filter. */
 const maxScanned = 1_000
-/** How many bytes of one room's timeline are told. */
+/** The most bytes of one room's timeline in an answer. */
 const maxRoomBytes = 2 * 1024 * 1024
 /** How many timelines are read at once, and how many bytes they have then. */
 const readAtOnce = 256
@@ -80,7 +80,7 @@ export interface SyncedRooms {
   readonly entered: ReadonlyArray<number>
 }
 
-/** A room whose timeline is told. */
+/** A room whose timeline is in the answer. */
 interface Reading extends MembershipAt {
   /** Where the answer begins: undefined if the room is told as new to the client. */
   readonly known: StreamPosition | undefined
@@ -218,7 +218,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     return stateOfRooms
   })
 
-  /** Counts and heroes are told where memberships may have changed. */
+  /** Counts and heroes are sent where memberships may have changed. */
   const readSummaries = Effect.fnUntraced(function* (userId: UserId, roomNids: ReadonlyArray<number>) {
     const [counts, heroes] = yield* Effect.all([
       store.memberCounts(roomNids),
@@ -242,7 +242,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     return { pick: compileFields(event_fields), toPdu: version === undefined ? undefined : roomVersion(version)?.toPdu }
   })
 
-  /** What is new in rooms whose timeline is told. */
+  /** The news of rooms whose timeline is in the answer. */
   const readRooms = Effect.fnUntraced(function* (range: RoomsRange, rooms: ReadonlyArray<Reading>) {
     const { session } = range
     const timelines = yield* readTimelines(range, rooms)
@@ -425,7 +425,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     return global
   })
 
-  /** What is unread, in the rooms of which something is told. */
+  /** Adds unread counts to the rooms in the answer. */
   const addCounts = Effect.fnUntraced(function* (
     { filter, ignored, session, upTo }: RoomsRange,
     joined: ReadonlyArray<MembershipAt>,

@@ -224,7 +224,7 @@ const make = Effect.gen(function* () {
     )
   })
 
-  /** What a gateway is told of an event beside its ID. */
+  /** The details of an event that a push gateway gets beside the event ID. */
   const detailsOf = Effect.fnUntraced(function* (notification: Notification, userId: UserId) {
     const { event } = notification
     const { roomAlias, roomName, senderName } = yield* textsOf(notification)
