@@ -405,6 +405,26 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
+  it.effect("a small window of many rooms has the most recent ones, whatever the order in which they came", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("recent-alice")
+      const rooms: Array<string> = []
+      for (let count = 0; count < 40; count++) rooms.push(yield* createRoom(alice))
+      const spoken = [3, 35, 18, 7, 22].map((index) => rooms[index]!)
+      for (const room of spoken) yield* say(alice, room, "news")
+      for (const [from, to] of [
+        [0, 0],
+        [0, 2],
+        [1, 4],
+        [0, 39]
+      ] as const) {
+        const answer = yield* sync(alice, { ...list([[from, to]]), conn_id: `window${from}.${to}` })
+        const newest = [...spoken.toReversed(), ...rooms.toReversed().filter((room) => !spoken.includes(room))]
+        assert.sameMembers(Object.keys(answer.rooms), newest.slice(from, to + 1))
+      }
+    })
+  )
+
   it.effect("windows of millions, many connections and wrong settings are bounded", () =>
     Effect.gen(function* () {
       const alice = yield* register("bound-alice")

@@ -38,6 +38,33 @@ interface UserRooms {
 
 const isInside = (membership: string) => membership === "join" || membership === "invite" || membership === "knock"
 
+/** How many rooms are looked through at a time, for each that is wanted. */
+const perWanted = 8
+
+/** The `most` rooms that stand highest, in order. A small window of many rooms costs one comparison for most of them. */
+const newest = (
+  rooms: ReadonlyArray<UserRoom>,
+  most: number,
+  standing: (room: UserRoom) => StreamPosition
+): ReadonlyArray<UserRoom> => {
+  const found: Array<{ readonly room: UserRoom; readonly at: StreamPosition }> = []
+  const keepNewest = () => {
+    found.sort((a, b) => comparePositions(b.at, a.at))
+    if (found.length > most) found.length = most
+  }
+  let lowest: StreamPosition | undefined
+  for (const room of rooms) {
+    const at = standing(room)
+    if (lowest !== undefined && comparePositions(at, lowest) <= 0) continue
+    found.push({ room, at })
+    if (found.length < most * perWanted) continue
+    keepNewest()
+    lowest = found.at(-1)?.at
+  }
+  keepNewest()
+  return found.map(({ room }) => room)
+}
+
 export const makeRoomLists = Effect.gen(function* () {
   const log = yield* EventLog
   const store = yield* SlidingRoomStore
@@ -182,12 +209,11 @@ export const makeRoomLists = Effect.gen(function* () {
       const last = receipts.get(roomId)
       return last !== undefined && comparePositions(last, after) > 0
     },
-    /** The rooms that are in a user's list, the most recent first. */
-    inOrder: (rooms: ReadonlyMap<number, UserRoom>): ReadonlyArray<UserRoom> => {
-      const found: Array<readonly [UserRoom, StreamPosition]> = []
-      for (const room of rooms.values()) if (room.listed) found.push([room, standing(room)])
-      return found.sort(([, a], [, b]) => comparePositions(b, a)).map(([room]) => room)
-    }
+    /** The rooms that are in a user's list, in no order. */
+    listed: (rooms: ReadonlyMap<number, UserRoom>): ReadonlyArray<UserRoom> =>
+      Array.from(rooms.values()).filter(({ listed }) => listed),
+    /** The `most` most recent of these rooms, the most recent first. */
+    newest: (rooms: ReadonlyArray<UserRoom>, most: number): ReadonlyArray<UserRoom> => newest(rooms, most, standing)
   }
 })
 

@@ -161,13 +161,15 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       const all = yield* withoutIgnoredInvites(userId, everything)
       const wanted = new Map<number, WantedRoom>()
       const counts: Record<string, { readonly count: number }> = {}
-      const ordered = given == null ? [] : lists.inOrder(all)
+      const listed = given == null ? [] : lists.listed(all)
       for (const [name, list] of Object.entries(given ?? {})) {
-        const tests = yield* testsOf(userId, ordered, list.filters ?? {}, direct)
-        const rooms = tests.length === 0 ? ordered : ordered.filter((room) => tests.every((test) => test(room)))
-        counts[name] = { count: rooms.length }
+        const tests = yield* testsOf(userId, listed, list.filters ?? {}, direct)
+        const passed = tests.length === 0 ? listed : listed.filter((room) => tests.every((test) => test(room)))
+        counts[name] = { count: passed.length }
         const config = toConfig(list, userId)
-        for (const [from, to] of rangesOf(list, rooms.length)) {
+        const ranges = rangesOf(list, passed.length)
+        const rooms = lists.newest(passed, Math.max(0, ...ranges.map(([, to]) => to + 1)))
+        for (const [from, to] of ranges) {
           for (const room of rooms.slice(from, to + 1)) {
             const before = wanted.get(room.roomNid)
             if (before?.lists.includes(name)) continue
