@@ -247,7 +247,7 @@ export const userHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
       )
       .handle("deactivate", ({ params: { userId }, payload }) =>
         asAdmin({ action: "user.deactivate", target: userId, details: { erase: payload?.erase ?? false } }, () =>
-          Effect.as(deactivate(userId, payload?.erase ?? false), { id_server_unbind_result: "success" })
+          Effect.as(deactivate(userId, payload?.erase ?? false), { id_server_unbind_result: "no-support" })
         )
       )
       .handle("resetPassword", ({ params: { userId }, payload }) =>

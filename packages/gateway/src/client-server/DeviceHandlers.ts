@@ -5,6 +5,7 @@
  */
 import { Accounts, type Device } from "@greenroom/actors/account/Accounts"
 import { type AuthData, InteractiveAuth } from "@greenroom/actors/account/InteractiveAuth"
+import { ThirdPartyIds } from "@greenroom/actors/identity/ThirdPartyIds"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
@@ -23,6 +24,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
   withServices(function* () {
     const accounts = yield* Accounts
     const interactive = yield* InteractiveAuth
+    const thirdPartyIds = yield* ThirdPartyIds
     const sockets = yield* Sockets
     const deviceKeys = yield* DeviceKeys
 
@@ -124,12 +126,13 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
       )
       .handle("deactivate", ({ payload, request }) =>
         confirmed("POST /account/deactivate", request, payload?.auth, (session) =>
-          accounts
-            .unregister(session, payload?.erase ?? false)
-            .pipe(
-              Effect.andThen(sockets.closeUser(session.userId)),
-              Effect.as({ id_server_unbind_result: "success" as const })
-            )
+          Effect.gen(function* () {
+            const addresses = yield* thirdPartyIds.list(session)
+            yield* accounts.unregister(session, payload?.erase ?? false)
+            yield* sockets.closeUser(session.userId)
+            // Identity servers are not asked to unbind.
+            return { id_server_unbind_result: addresses.length === 0 ? ("success" as const) : ("no-support" as const) }
+          })
         )
       )
   })
