@@ -71,12 +71,12 @@ import erasures from "./migrations/0048_erasures.ts"
 import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
 import contacts from "./migrations/0050_contacts.ts"
 import registrationApproval from "./migrations/0051_registration_approval.ts"
-import deviceNames from "./migrations/0060_device_names.ts"
-import emailPushers from "./migrations/0065_email_pushers.ts"
-import serverNotices from "./migrations/0066_server_notices.ts"
-import pushPruning from "./migrations/0067_push_pruning.ts"
-import sessionSignals from "./migrations/0075_session_signals.ts"
-import runningCounts from "./migrations/0080_running_counts.ts"
+import deviceNames from "./migrations/0052_device_names.ts"
+import emailPushers from "./migrations/0053_email_pushers.ts"
+import serverNotices from "./migrations/0054_server_notices.ts"
+import pushPruning from "./migrations/0055_push_pruning.ts"
+import sessionSignals from "./migrations/0056_session_signals.ts"
+import runningCounts from "./migrations/0057_running_counts.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -130,12 +130,12 @@ const migrations = {
   "0049_dehydrated_devices": dehydratedDevices,
   "0050_contacts": contacts,
   "0051_registration_approval": registrationApproval,
-  "0060_device_names": deviceNames,
-  "0065_email_pushers": emailPushers,
-  "0066_server_notices": serverNotices,
-  "0067_push_pruning": pushPruning,
-  "0075_session_signals": sessionSignals,
-  "0080_running_counts": runningCounts
+  "0052_device_names": deviceNames,
+  "0053_email_pushers": emailPushers,
+  "0054_server_notices": serverNotices,
+  "0055_push_pruning": pushPruning,
+  "0056_session_signals": sessionSignals,
+  "0057_running_counts": runningCounts
 }
 
 /** The version of the database that this program writes. */
