@@ -8,6 +8,7 @@ import { RoomSummaries } from "@greenroom/actors/room/RoomSummaries"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
+import { AccountData } from "@greenroom/actors/user/AccountData"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Effect } from "effect"
@@ -171,13 +172,22 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
   )
 
   for (const version of ["11", "12"]) {
-    it.live(`version ${version}: an invitation that is taken back, and a knock, end on both sides`, () =>
+    it.live(`version ${version}: an invitation that is refused or taken back, and a knock, end on both sides`, () =>
       Effect.gen(function* () {
         const [red, blue] = yield* twoHomeServers
         const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
         const room = yield* create(red, alice, version, "private")
         const member = (action: "invite" | "kick") =>
           red.run(Effect.flatMap(Rooms, (rooms) => rooms.setMembership(alice, room, action, bob.userId)))
+        const permit = (content: JsonObject) =>
+          blue.run(
+            Effect.flatMap(AccountData, (data) =>
+              data.set(bob, bob.userId, undefined, "m.invite_permission_config", content)
+            )
+          )
+        yield* permit({ default_action: "block" })
+        assert.strictEqual(yield* tagOf(member("invite")), "M_INVITE_BLOCKED")
+        yield* permit({})
         const inBlue = (membership: string) => blue.sees(bob, isMembership(bob.userId, membership))
         yield* member("invite")
         yield* inBlue("invite")

@@ -3,18 +3,20 @@
  * invitations may wait for an answer (`Limits`).
  */
 import { formatUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
-import { Forbidden } from "@greenroom/protocol/MatrixError"
+import { Forbidden, InviteBlocked } from "@greenroom/protocol/MatrixError"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
+import { makeInvitePermission } from "./InvitePermission.ts"
 
 export const makeMembershipLimits = Effect.gen(function* () {
   const { limits, serverName, serverNotices } = yield* HomeServerConfig
   const { invitations, rooms } = { ...defaultLimits, ...limits }
   const store = yield* RoomStore
   const removals = yield* RoomRemovalStore
+  const permission = yield* makeInvitePermission
 
   const mustBeOpen = Effect.fnUntraced(function* (roomId: RoomId) {
     if (yield* removals.isBlocked(roomId)) {
@@ -40,8 +42,11 @@ export const makeMembershipLimits = Effect.gen(function* () {
       if (roomId !== undefined && (yield* isIn(userId, roomId))) return
       return yield* new Forbidden({ error: `${userId} may be in at most ${rooms} rooms: leave one first` })
     }),
-    /** One more invitation may wait for the user's answer. Errors: M_FORBIDDEN. */
+    /** The user wants invitations, and one more may wait for an answer. Errors: M_INVITE_BLOCKED, M_FORBIDDEN. */
     mustTakeInvitation: Effect.fnUntraced(function* (userId: UserId) {
+      if (yield* permission.isBlocking(userId)) {
+        return yield* new InviteBlocked({ error: `${userId} does not want invitations` })
+      }
       if ((yield* store.countMemberships(userId, ["invite"])) < invitations) return
       return yield* new Forbidden({ error: `${userId} has ${invitations} invitations without an answer` })
     })

@@ -298,7 +298,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("invitations of ignored users are in no list", () =>
+  it.effect("invitations of ignored users, or to users who want none, are in no list", () =>
     Effect.gen(function* () {
       const alice = yield* register("slide-ignoring")
       const bob = yield* register("slide-ignored")
@@ -312,6 +312,9 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
       assert.deepStrictEqual(Object.values(lists), [{ count: 1 }])
       yield* as(alice)("PUT", path, { ignored_users: {} })
       assert.lengthOf(Object.keys((yield* sync(alice, list([[0, 9]]))).rooms), 2)
+      const permission = `/v3/user/${inPath(alice.id)}/account_data/m.invite_permission_config`
+      yield* as(alice)("PUT", permission, { default_action: "block" })
+      assert.deepStrictEqual((yield* sync(alice, list([[0, 9]]))).rooms, {})
     })
   )
 

@@ -514,6 +514,30 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
+  it.effect("users who want no invitations get none: new ones are refused, old ones are not shown", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("wanted-alice")
+      const bob = yield* register("blocked-bob")
+      const { body: before } = yield* as(bob)("POST", "/v3/createRoom", { invite: [alice.id] })
+      const path = `/v3/user/${inPath(alice.id)}/account_data/m.invite_permission_config`
+      yield* as(alice)("PUT", path, { default_action: "block" })
+      assert.deepStrictEqual((yield* sync(alice)).rooms.invite, {})
+      const { body: made } = yield* as(bob)("POST", "/v3/createRoom", {})
+      const invite = as(bob)("POST", `/v3/rooms/${inPath(made.room_id)}/invite`, { user_id: alice.id })
+      const asState = as(bob)("PUT", `/v3/rooms/${inPath(made.room_id)}/state/m.room.member/${inPath(alice.id)}`, {
+        membership: "invite"
+      })
+      const created = as(bob)("POST", "/v3/createRoom", { invite: [alice.id] })
+      for (const refused of [invite, asState, created]) {
+        const { body, status } = yield* refused
+        assert.deepStrictEqual([status, body.errcode], [403, "M_INVITE_BLOCKED"])
+      }
+      yield* as(alice)("PUT", path, {})
+      assert.deepStrictEqual(Object.keys((yield* sync(alice)).rooms.invite), [before.room_id])
+      assert.strictEqual((yield* invite).status, 200)
+    })
+  )
+
   it.effect("wrong tokens and filters are refused by name; a token from the future counts as none", () =>
     Effect.gen(function* () {
       const alice = yield* register("wrong-alice")

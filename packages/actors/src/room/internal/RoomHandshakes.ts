@@ -12,6 +12,7 @@ import {
   BadRequest,
   Forbidden,
   IncompatibleRoomVersion,
+  InviteBlocked,
   type MatrixError,
   NotFound
 } from "@greenroom/protocol/MatrixError"
@@ -153,6 +154,14 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     [...new Set([...servers, serverPartOf(roomId)])]
       .filter((entry): entry is ServerName => entry !== undefined && entry !== serverName)
       .slice(0, maxCandidates)
+
+  const inviteRefusalOf = (destination: ServerName, failure: RemoteFailure): MatrixError => {
+    const { errcode, reason } = failure
+    if (errcode === "M_INVITE_BLOCKED") return new InviteBlocked({ error: reason })
+    return errcode === "M_FORBIDDEN" || errcode === "M_NOT_FOUND"
+      ? new Forbidden({ error: reason })
+      : new BadRequest({ error: `${destination} cannot take the invite now${answerOf(failure)}` })
+  }
 
   const refusalOf = (failure: RemoteFailure): MatrixError =>
     forbidding.has(failure.errcode)
@@ -444,10 +453,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     const invite = yield* policies.recommended(room, built.success)
     const signed = yield* Effect.mapError(
       remote.invite(serverNameOf(invited), room.version, invite, shownState(room.lookup, sender)),
-      (failure): MatrixError =>
-        failure.errcode === "M_FORBIDDEN" || failure.errcode === "M_NOT_FOUND"
-          ? new Forbidden({ error: failure.reason })
-          : new BadRequest({ error: `${serverNameOf(invited)} cannot take the invite now${answerOf(failure)}` })
+      (failure) => inviteRefusalOf(serverNameOf(invited), failure)
     )
     const answer = { event_id: signed.event_id }
     const placed = yield* intakeLock.withPermits(1)(

@@ -10,6 +10,7 @@ import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
+import { makeInvitePermission } from "../../room/InvitePermission.ts"
 import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
 import type { RoomLists, UserRoom } from "./RoomLists.ts"
 import { combine, type RoomConfig, toConfig } from "./SlidingRequest.ts"
@@ -50,6 +51,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
   const states = yield* StateStore
   const sync = yield* SyncStore
   const ignoredUsers = yield* makeIgnoredUsers
+  const invitePermission = yield* makeInvitePermission
   /** The types of rooms, null for rooms without one: a room keeps its type. */
   const types = new Map<number, string | null>()
   /** Rooms that are encrypted stay so. */
@@ -136,10 +138,11 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     return tests
   })
 
-  /** The rooms of a user without those to which ignored users invite them. */
-  const withoutIgnoredInvites = Effect.fnUntraced(function* (userId: UserId, all: ReadonlyMap<number, UserRoom>) {
+  /** The rooms of a user without those to which ignored users invite them, or anybody where the user wants no invitations. */
+  const withoutUnwelcome = Effect.fnUntraced(function* (userId: UserId, all: ReadonlyMap<number, UserRoom>) {
     const isInvited = (room: UserRoom) => room.membership === "invite"
     if (![...all.values()].some(isInvited)) return all
+    if (yield* invitePermission.isBlocking(userId)) return new Map([...all].filter(([, room]) => !isInvited(room)))
     const ignored = yield* ignoredUsers.of(userId)
     if (ignored.size === 0) return all
     const unwelcome = yield* store.invitedBy(userId, [...ignored])
@@ -158,7 +161,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       { lists: given, room_subscriptions }: SlidingSyncBody,
       direct: ReadonlySet<string>
     ): Effect.fn.Return<Wanted> {
-      const all = yield* withoutIgnoredInvites(userId, everything)
+      const all = yield* withoutUnwelcome(userId, everything)
       const wanted = new Map<number, WantedRoom>()
       const counts: Record<string, { readonly count: number }> = {}
       const listed = given == null ? [] : lists.listed(all)

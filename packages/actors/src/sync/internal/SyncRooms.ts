@@ -23,6 +23,7 @@ import { receiptEvents } from "../../presence/ReceiptEvents.ts"
 import { makeEventRenderer, type RenderedList } from "../../room/EventRenderer.ts"
 import { makeEventSelections } from "../../room/EventSelection.ts"
 import { makeHistoryVisibility } from "../../room/HistoryVisibility.ts"
+import { makeInvitePermission } from "../../room/InvitePermission.ts"
 import type { Session } from "../../runtime/Session.ts"
 import { type IgnoredUsers, makeIgnoredUsers, withoutIgnored } from "../../user/IgnoredUsers.ts"
 import { makeUnreadCounts } from "../../user/push/UnreadCounts.ts"
@@ -111,6 +112,7 @@ export const makeSyncRooms = Effect.gen(function* () {
   const ephemeralStream = yield* EphemeralStream
   const state = yield* makeSyncState
   const ignoredUsers = yield* makeIgnoredUsers
+  const invitePermission = yield* makeInvitePermission
   const unread = yield* makeUnreadCounts
   const renderer = yield* makeEventRenderer
   const selectionOf = yield* makeEventSelections
@@ -494,9 +496,12 @@ export const makeSyncRooms = Effect.gen(function* () {
     yield* addCounts({ ...range, ignored }, joined, answers)
     const invite: Record<string, { readonly invite_state: { readonly events: ReadonlyArray<unknown> } }> = {}
     const knock: Record<string, { readonly knock_state: { readonly events: ReadonlyArray<unknown> } }> = {}
-    for (const room of memberships) {
-      if (!isNew(room)) continue
+    const told = memberships.filter(isNew)
+    const areBlocked =
+      told.some(({ membership }) => membership === "invite") && (yield* invitePermission.isBlocking(session.userId))
+    for (const room of told) {
       if (room.membership === "invite") {
+        if (areBlocked) continue
         const stripped = yield* readStripped(session.userId, room)
         const isWelcome = !stripped.events.some((event) => isOwnBy(session.userId, event, ignored))
         if (isWelcome) invite[room.roomId] = { invite_state: stripped }
