@@ -100,6 +100,8 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
         yield* red.start
         const everybody = [alice, bob, carol]
         yield* meetAgain(everybody)
+        // What the founder says before it knows of carol does not go to her server.
+        yield* sees(alice, (event) => event.room_id === room_id && isMember(carol.userId, "join")(event))
         yield* talk(everybody, room_id, "together")
         const [state, ...states] = yield* Effect.forEach(everybody, (person) => stateOf(person, room_id))
         for (const other of states) assert.deepStrictEqual(other, state)
