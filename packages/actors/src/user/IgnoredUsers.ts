@@ -1,6 +1,6 @@
 /**
- * The users whom a user ignores. Their messages and invitations are left out of what clients receive, and notify nobody. Their state events are not left out:
- * without these the state of the room would be wrong.
+ * The users whom a user ignores. Their messages and invitations are left out of what clients receive, and notify nobody.
+ * Their state events are not left out: without these the state of the room would be wrong.
  *
  * Source: "Ignoring Users" of the client-server specification.
  */

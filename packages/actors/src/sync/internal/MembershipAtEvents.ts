@@ -20,8 +20,8 @@ interface LastMembership {
 }
 
 /**
- * The membership of a user at each of some events, which come in order. It is told by the events themselves: undefined before
- * a change that is not among them.
+ * The membership of a user at each of some events, which come in order. The events themselves say what it was; undefined
+ * before a change that is not among them.
  */
 export const membershipsAt = (
   userId: UserId,
