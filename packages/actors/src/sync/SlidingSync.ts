@@ -17,6 +17,7 @@ import { beginning, comparePositions, laterPosition, type StreamPosition } from 
 import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { Feeds } from "./Feeds.ts"
+import { afterSends } from "./internal/OwnEchoes.ts"
 import { makeRoomLists, type UserRoom } from "./internal/RoomLists.ts"
 import {
   type ConnectionChanges,
@@ -249,7 +250,7 @@ const make = Effect.gen(function* () {
             : complete(key, connection, seen, body)
         )
       })
-      return wait
+      return Effect.tap(wait, ({ rooms }) => afterSends(Object.values(rooms).map(({ timeline = [] }) => timeline)))
     })
   })
 

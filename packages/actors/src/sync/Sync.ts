@@ -20,6 +20,7 @@ import { AccountData } from "../user/AccountData.ts"
 import { makeIgnoredUsers } from "../user/IgnoredUsers.ts"
 import { pushRulesContent, UserPushRules } from "../user/push/UserPushRules.ts"
 import { Feeds } from "./Feeds.ts"
+import { afterSends } from "./internal/OwnEchoes.ts"
 import { makeSyncDevices } from "./internal/SyncDevices.ts"
 import { makeSyncLive } from "./internal/SyncLive.ts"
 import { makeSyncPresence, type SyncedPresence } from "./internal/SyncPresence.ts"
@@ -237,7 +238,10 @@ const make = Effect.gen(function* () {
             : Effect.succeed(answer)
         )
       })
-      return Effect.andThen(acknowledge(session, start.messagesSeen, feed), wait)
+      const answer = Effect.tap(wait, ({ rooms }) =>
+        afterSends(Object.values(rooms.join).map(({ timeline }) => timeline.events))
+      )
+      return Effect.andThen(acknowledge(session, start.messagesSeen, feed), answer)
     })
   })
 
