@@ -46,8 +46,13 @@ export const threeServers = async ({ servers, tag, version }: Trio): Promise<voi
   const [dora, eve] = [await second.person(`dora${tag}`), await third.person(`eve${tag}`)]
   const people = [alice, bob, carl]
   const room = await alice.createRoom({ preset: "public_chat", room_version: `${version}` })
-  for (const person of [bob, carl, dora, eve]) await person.join(room, first.name)
-  for (const viewer of people) for (const person of [...people, dora, eve]) await sees(viewer, room, person, "join")
+  // A server sends what its users do to those servers that it knows to be there: each learns of all joins before the next one.
+  const inside = [alice]
+  for (const person of [bob, carl, dora, eve]) {
+    await person.join(room, first.name)
+    inside.push(person)
+    for (const viewer of inside) await sees(viewer, room, person, "join")
+  }
   await allTalk(people, room)
   const levels = await alice.content(room, "m.room.power_levels")
   const users = { ...levels.users, [bob.id]: 60, [carl.id]: 50 }
