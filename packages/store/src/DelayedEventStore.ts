@@ -7,7 +7,7 @@
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Clock, Context, Effect, Layer, Option } from "effect"
-import { SqlClient } from "effect/sql"
+import { SqlClient, type SqlError } from "effect/sql"
 
 export interface NewDelayedEvent {
   readonly delayId: string
@@ -132,6 +132,14 @@ export class DelayedEventStore extends Context.Service<
         return rows.length > 0
       }, Effect.orDie)
 
+      /** Whether an update finds its row. */
+      const changes = (update: (now: number) => Effect.Effect<ReadonlyArray<unknown>, SqlError.SqlError>) =>
+        Clock.currentTimeMillis.pipe(
+          Effect.flatMap(update),
+          Effect.map((rows) => rows.length > 0),
+          Effect.orDie
+        )
+
       return DelayedEventStore.of({
         schedule,
         find: (delayId) =>
@@ -147,31 +155,22 @@ export class DelayedEventStore extends Context.Service<
             Effect.orDie
           ),
         restart: (delayId) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            sql`
+          changes(
+            (now) => sql`
               UPDATE delayed_events SET scheduled_at = ${now}
-              WHERE delay_id = ${delayId} AND finalised_at IS NULL AND NOT sending RETURNING 1`.pipe(
-              Effect.map((rows) => rows.length > 0),
-              Effect.orDie
-            )
+              WHERE delay_id = ${delayId} AND finalised_at IS NULL AND NOT sending RETURNING 1`
           ),
         cancel: (delayId) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            sql`
+          changes(
+            (now) => sql`
               UPDATE delayed_events SET finalised_at = ${now}
-              WHERE delay_id = ${delayId} AND finalised_at IS NULL AND NOT sending RETURNING 1`.pipe(
-              Effect.map((rows) => rows.length > 0),
-              Effect.orDie
-            )
+              WHERE delay_id = ${delayId} AND finalised_at IS NULL AND NOT sending RETURNING 1`
           ),
         sendNow: (delayId) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) =>
-            sql`
+          changes(
+            (now) => sql`
               UPDATE delayed_events SET sending = true, scheduled_at = least(scheduled_at, ${now} - delay)
-              WHERE delay_id = ${delayId} AND finalised_at IS NULL RETURNING 1`.pipe(
-              Effect.map((rows) => rows.length > 0),
-              Effect.orDie
-            )
+              WHERE delay_id = ${delayId} AND finalised_at IS NULL RETURNING 1`
           ),
         postpone: ({ delayId, scheduledAt }) =>
           sql`
