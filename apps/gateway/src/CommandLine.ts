@@ -22,5 +22,5 @@ export const runCommandLine = <E, R>(
     start
   )
 
-/** What `runCommandLine` needs beside the services of the platform. */
+/** Services that `runCommandLine` needs beside the platform's. */
 export const layer = SettingsCommand.layer(name)

@@ -33,7 +33,7 @@ export const readConfig: (sources: Sources) => Effect.Effect<GatewayConfig, Conf
 
 export type { Sources }
 
-/** What no setting can say alone. */
+/** Rules that concern several settings. */
 const checkTogether = Effect.fnUntraced(function* (config: GatewayConfig) {
   if ((config.tlsCert === undefined) !== (config.tlsKey === undefined)) {
     return yield* refuse("--tls-cert and --tls-key must be given together")

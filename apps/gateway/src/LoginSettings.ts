@@ -123,7 +123,7 @@ const parseProviders = (text: string): ReadonlyArray<typeof Provider.Type> | und
   return decoded?.every(Result.isSuccess) ? decoded.map(({ success }) => success) : undefined
 }
 
-/** What is wrong with the first provider that cannot be. */
+/** The fault of the first invalid provider. */
 const problemOfProviders = (text: string): string | undefined => {
   for (const [index, table] of (parseTables(text) ?? []).entries()) {
     const decoded = decodeProvider(table)
@@ -354,7 +354,7 @@ type LoginSettings = Configuration<typeof loginSettings>
 const toAttempts = (rate: Rate | typeof off): AttemptRate =>
   rate === off ? { limit: Number.MAX_SAFE_INTEGER, window: 1 } : rate
 
-/** What the settings mean for the home server. */
+/** The options of the home server that follow from the settings. */
 export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
   oauth: config.oauthMode,
   terms: config.terms,
@@ -386,7 +386,7 @@ export const toLoginOptions = (config: LoginSettings): LoginOptions => ({
         }
 })
 
-/** What no setting of them can say alone, in one line; undefined if all is well. */
+/** The first fault that concerns several settings, in one line; undefined if there is none. */
 export const checkLoginSettings = (config: LoginSettings & { readonly enableRegistration: boolean }) => {
   if (config.mailHost !== undefined && config.mailFrom === undefined) return "mail.host needs mail.from"
   if (config.mailPassword !== undefined && config.mailUser === undefined) return "mail.password needs mail.user"

@@ -35,7 +35,7 @@ import {
   MetricsListenError
 } from "./StartFailure.ts"
 
-/** What the files that the configuration names contain. */
+/** The content of the files that the configuration names. */
 interface Files {
   readonly authorities: ReadonlyArray<string>
   readonly appServices: ReadonlyArray<AppServiceRegistration>
@@ -105,7 +105,7 @@ const toNode = (config: GatewayConfig, homeServer: HomeServerOptions) =>
     listenHost: config.clusterListenHost ?? config.clusterHost
   })
 
-/** What would end the program as soon as it listens, before the database is started for it. */
+/** Faults that would end the program as soon as it listens, checked before the database is started for it. */
 const checkListeners = Effect.fnUntraced(function* (config: GatewayConfig) {
   yield* checkListen(config)
   if (config.federationEnabled) {

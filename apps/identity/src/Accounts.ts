@@ -34,7 +34,7 @@ const make = Effect.gen(function* () {
   const secrets = yield* Secrets
   const hashOf = (token: string) => secrets.hash("access token", token)
 
-  /** Who it is, as their home server says. */
+  /** The user, as their home server reports it. */
   const confirm = Effect.fnUntraced(function* (serverName: ServerName, token: string) {
     const path = `/_matrix/federation/v1/openid/userinfo?access_token=${encodeURIComponent(token)}`
     const answer = yield* Effect.catchTag(homeServers.get(serverName, path), "HomeServerUnreachable", () =>

@@ -14,7 +14,7 @@ import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
 import { failureReason } from "./FailureReason.ts"
 import { IdentityOptions, type IdentityOptionsShape } from "./IdentityOptions.ts"
 
-/** None of the server's addresses answered. */
+/** No address of the server answered. */
 export class HomeServerUnreachable extends Data.TaggedError("HomeServerUnreachable")<{
   readonly serverName: ServerName
   readonly reason: string

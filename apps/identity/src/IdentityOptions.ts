@@ -41,7 +41,7 @@ export interface IdentityOptionsShape {
   readonly singleLookup: boolean
   /** How many messages may be sent to an address, for all clients together. */
   readonly addressRate: Rate | Off
-  /** What users must agree to, in each language. Empty: nothing. */
+  /** The terms that users must accept, in each language. Empty: none. */
   readonly terms: ReadonlyArray<Terms>
   readonly peers: ReadonlyArray<Peer>
   /** URLs of home servers that cannot be found by their names. */

@@ -43,7 +43,7 @@ const make = Effect.fnUntraced(function* (options: SmtpOptions) {
 
 export class MailSender extends Context.Service<
   MailSender,
-  /** None where no SMTP server is configured. Errors: M_MESSAGE_SEND_ERROR. */
+  /** Absent if no SMTP server is configured. Errors: M_MESSAGE_SEND_ERROR. */
   Option.Option<(mail: Mail) => Effect.Effect<void, MessageSendError>>
 >()("greenroom/identity/MailSender") {
   static readonly layer = (options: SmtpOptions | undefined): Layer.Layer<MailSender> =>

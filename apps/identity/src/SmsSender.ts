@@ -69,7 +69,7 @@ const make = Effect.fnUntraced(function* (options: SmsWebhookOptions) {
 
 export class SmsSender extends Context.Service<
   SmsSender,
-  /** None where no sender is configured. Errors: M_MESSAGE_SEND_ERROR. */
+  /** Absent if no sender is configured. Errors: M_MESSAGE_SEND_ERROR. */
   Option.Option<(message: SmsMessage) => Effect.Effect<void, MessageSendError>>
 >()("greenroom/identity/SmsSender") {
   /** Hands messages to a web service; without options none are sent. */

@@ -87,7 +87,7 @@ export class StoredInvites extends Context.Service<
      */
     readonly add: (invite: NewInvite) => Effect.Effect<string, ThirdPartyIdInUse | LimitExceeded>
     readonly remove: (token: string) => Effect.Effect<void>
-    /** Who invites; undefined where the invitation is over. */
+    /** The inviter; undefined if the invitation has ended. */
     readonly senderOf: (token: string) => Effect.Effect<UserId | undefined>
     /** Whether it is the key of an invitation that is waiting. */
     readonly hasKey: (ephemeralKey: string) => Effect.Effect<boolean>

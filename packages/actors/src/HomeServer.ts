@@ -190,7 +190,7 @@ import * as RoomSuccessionLive from "./user/RoomSuccessionLive.ts"
 import * as User from "./user/User.ts"
 import { Users } from "./user/Users.ts"
 
-/** What an embedding program or the gateway app says about the home server. Read once, at the start. */
+/** Settings that an embedding program or the gateway app gives the home server. Read once, at the start. */
 export interface HomeServerOptions extends HomeServerSettings {
   /** Flows, mail, OAuth2 providers (default: the password alone). */
   readonly login?: LoginOptions

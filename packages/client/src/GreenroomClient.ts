@@ -53,7 +53,7 @@ const makeRequests = (transport: Transport) => ({
   newTransactionId: transport.newTransactionId
 })
 
-/** What a client can do. */
+/** The methods of a client. */
 export interface GreenroomClientShape extends ReturnType<typeof makeRequests> {
   /** A client of the same server with another access token, such as that of a login. */
   readonly as: (credentials: Pick<Credentials, "access_token">) => Effect.Effect<GreenroomClientShape>

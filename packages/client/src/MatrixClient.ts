@@ -51,7 +51,7 @@ const makeAll = (transport: MatrixTransport) => ({
   newTransactionId: transport.newTransactionId
 })
 
-/** What a client can do. */
+/** The methods of a client. */
 export interface MatrixClientShape extends ReturnType<typeof makeAll> {
   /** A client of the same server with another access token, such as that of a login. */
   readonly as: (credentials: { readonly access_token: string }) => Effect.Effect<MatrixClientShape>

@@ -30,7 +30,7 @@ export interface SyncedRoom {
   readonly unread_notifications?: { readonly notification_count?: number; readonly highlight_count?: number }
 }
 
-/** What happened since a token. What is absent has not changed. */
+/** The updates since a token. Absent fields are unchanged. */
 export interface SyncAnswer {
   /** The `since` of the next sync. */
   readonly next_batch: string

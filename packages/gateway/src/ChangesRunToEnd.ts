@@ -1,7 +1,7 @@
 /**
  * Requests that change something run to their end when the client goes away: a lost connection does not leave half of a
  * change behind. All methods but GET count as changes. A GET ends with its client, unless its handler is registered as
- * uninterruptible itself. What waits for something within a change must be made interruptible there.
+ * uninterruptible itself. A wait within a change must be made interruptible there.
  *
  * The actors do the same for their messages (`ClusterSchema.Uninterruptible` in their protocols); this covers what a
  * service does before and after it asks an actor.

@@ -263,7 +263,7 @@ const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<
   HttpRouter.RouterConfig
 )
 
-/** What `admin/AdminApp.ts` serves, except the registration by a shared secret, which has no need of it. */
+/** The endpoints that `admin/AdminApp.ts` serves, without the registration by a shared secret, which does not need it. */
 const isForAdmins = (url: string): boolean =>
   (url.startsWith("/_synapse/admin/") && !url.startsWith("/_synapse/admin/v1/register")) ||
   url.startsWith("/_greenroom/admin") ||

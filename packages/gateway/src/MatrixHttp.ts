@@ -137,7 +137,7 @@ const bodyError = (reason: HttpServerError.RequestParseError): TooLarge | BadReq
     ? new TooLarge({ error: `The body is larger than ${maxBodyBytes} bytes` })
     : new BadRequest({ error: "The body could not be read" })
 
-/** Nothing of the failure is told but a reference, by which the operator finds it in the log. */
+/** The client gets only a reference, by which the operator finds the failure in the log. */
 const answerDefect = (
   cause: Cause.Cause<unknown>,
   request: HttpServerRequest.HttpServerRequest

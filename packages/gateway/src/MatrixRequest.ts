@@ -1,7 +1,7 @@
 /**
  * A request as the endpoints read it: under the draft's prefix, its headers looked up once, its body as JSON whatever its
- * type says, and read whole, at once, as UTF-8. What is too large, broken off or not UTF-8 fails with an error of the
- * protocol, as a defect, since it is nothing that an endpoint could deal with.
+ * type says, and read whole, at once, as UTF-8. A body that is too large, incomplete or not UTF-8 fails with an error of the
+ * protocol, as a defect, since no endpoint can handle it.
  *
  * Source: "API Standards" of the specification.
  */
@@ -56,7 +56,7 @@ const readAll = (source: IncomingMessage, limit: number): Effect.Effect<string> 
     ? decode((source.read() as Buffer | null) ?? noBytes)
     : awaitAll(source, limit)
 
-/** What is left of a body that is too large is the server's to drain. */
+/** The server drains the rest of a body that is too large. */
 const awaitAll = (source: IncomingMessage, limit: number): Effect.Effect<string> =>
   Effect.callback<string>((resume) => {
     const chunks: Array<Buffer> = []

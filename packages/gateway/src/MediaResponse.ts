@@ -14,7 +14,7 @@ import type { NotFound } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 
-/** Nothing of a file runs, loads anything, or is taken for another type. */
+/** No part of a file runs, loads other content, or is taken for another type. */
 const safety = {
   "content-security-policy":
     "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; style-src 'unsafe-inline'; " +

@@ -34,16 +34,16 @@ export const rateSetting = (
   fallback
 })
 
-/** What the programs say differently. */
+/** The settings that differ between the programs. */
 export interface ProgramOptions {
-  /** What the name of the server is. */
+  /** The meaning of the server's name. */
   readonly serverName: string
   /** Completes the sentence "must be ..." for it. */
   readonly serverNameExpects: string
   /** The API that is listened for, such as `client API`. */
   readonly api: string
   readonly port: number
-  /** What lies in the data directory. */
+  /** The content of the data directory. */
   readonly dataDir: string
   readonly dataDirFallback: string
 }

@@ -52,7 +52,7 @@ export const defaultRates: Rates = {
   anonymous: { limit: 500, window: 1_000 }
 }
 
-/** Nothing is limited: for benchmarks, and for a server whose users are all known. */
+/** No limits: for benchmarks, and for a server whose users are all known. */
 export const unlimited: Rates = { registrations: off, logins: off, sends: off, requests: off, anonymous: off }
 
 const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const
@@ -127,13 +127,13 @@ export class RateLimit extends Context.Service<
     )
 }
 
-/** What an address, and an account asked for from there, is counted by. */
+/** The key that counts an address, and an account requested from it. */
 const keyOf = (address: string, account: string | undefined): string =>
   account === undefined ? addressKey(address) : `${addressKey(address)} ${account}`
 
 /**
- * Counts requests against rates of any kinds, in the memory of this node. What counts for more than one request, such as
- * a list, takes as many `tokens`. Of the rates of `nodes` nodes together each has its part. Errors: M_LIMIT_EXCEEDED.
+ * Counts requests against rates of any kinds, in the memory of this node. A request that counts more than once, such as a
+ * list, takes as many `tokens`. Each of `nodes` nodes has its share of the rates. Errors: M_LIMIT_EXCEEDED.
  */
 export const makeLimiter = <Kind extends string>(
   rates: {

@@ -1,6 +1,6 @@
 /**
- * What is known of each request while it is answered: when it began, which endpoint it reached, and whose it is. For the
- * metrics and the access log; where neither is on there are no records, and requests cost what they did before.
+ * Facts about each request while it is answered: its start, endpoint and user. For the metrics and the access log; if
+ * neither is on there are no records, and requests cost nothing more.
  */
 import { randomBytes } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"

@@ -13,7 +13,7 @@ interface Capacity {
   readonly waiting: number
 }
 
-/** What one user, or one address without a user, may have in flight on this node. */
+/** The requests that one user, or one address without a user, may have in flight on this node. */
 export const capacities = {
   /** Requests that only read, whose answers may be large. */
   reads: { active: 8, waiting: 500 },

@@ -36,7 +36,7 @@ export const startDeadline = (name: string, deadline: number = shutdownDeadline)
   killAfter(deadline + killDelay)
 }
 
-/** Whoever reads the output may go away: the program goes on without them. */
+/** The reader of the output may disconnect: the program goes on. */
 const outliveReaders = (): void => {
   const onError = (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error

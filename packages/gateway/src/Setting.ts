@@ -22,8 +22,8 @@ export interface Setting<A> {
   /** Never repeated in messages. */
   readonly secret?: boolean
   /**
-   * What exactly is wrong with a text that `schema` refuses, for settings of many parts: names the part, repeats no
-   * secret. Undefined where `expects` says it all.
+   * Describes the fault of a text that `schema` refuses, for settings of several parts: names the part, repeats no secret.
+   * Undefined if `expects` suffices.
    */
   readonly problem?: (text: string) => string | undefined
 }

@@ -1,7 +1,6 @@
 /**
- * Reads the settings of a program from where an operator may write them: the command line, the environment, a TOML file.
- * The first wins over the second, the second over the third, the third over the default. Whatever is wrong there is one
- * sentence that names the option, variable or key as the operator wrote it.
+ * Reads the settings of a program: from the command line, the environment and a TOML file, in this order of precedence, then
+ * from the defaults. A fault is one sentence that names the option, variable or key as the operator wrote it.
  */
 import { access, constants } from "node:fs/promises"
 import { makeDataDirectory } from "@greenroom/store/DataDirectory"
@@ -9,12 +8,12 @@ import { Data, Effect, FileSystem, Option, Result, Schema } from "effect"
 import { Toml } from "effect/encoding"
 import type { Configuration, Setting, Settings } from "./Setting.ts"
 
-/** What is wrong with the configuration, in one line. */
+/** The fault of the configuration, in one line. */
 export class ConfigurationError extends Data.TaggedError("ConfigurationError")<{ readonly message: string }> {}
 
 export const refuse = (message: string) => Effect.fail(new ConfigurationError({ message }))
 
-/** What the operator said of a setting, and where. */
+/** The operator's value of a setting, and its source. */
 interface Written {
   readonly text: string
   /** `--port`, `GREENROOM_PORT` or `port in greenroom.toml`. */
@@ -31,7 +30,7 @@ export interface Sources {
 
 export interface Program<S extends Settings> {
   readonly settings: S
-  /** What the names of the environment variables begin with, such as `GREENROOM_`. */
+  /** The prefix of the environment variables, such as `GREENROOM_`. */
   readonly variablePrefix: string
   /** Variables with this prefix that belong to another program of Greenroom: they are left alone. */
   readonly otherVariables?: ReadonlyArray<string>

@@ -1,6 +1,6 @@
 /**
- * The command line of a program, made of its settings. What is wrong with it is one line on stderr; `--help` lists the
- * options and says what holds without them.
+ * The command line of a program, made of its settings. A fault is one line on stderr; `--help` lists the options with their
+ * defaults.
  */
 import { Console, Effect, Layer, Option } from "effect"
 import { CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
@@ -12,14 +12,14 @@ type Options = { readonly [name: string]: Option.Option<string | boolean> }
 export interface ProgramDescription {
   readonly name: string
   readonly description: string
-  /** What `--version` prints. */
+  /** The output of `--version`. */
   readonly version: string
   readonly settings: Settings
   /** The file that describes the settings. */
   readonly manual: string
 }
 
-/** What a program can do instead of starting: `greenroom-identity rotate-key --config identity.toml`. */
+/** Commands of a program beside its start: `greenroom-identity rotate-key --config identity.toml`. */
 export interface Task<E, R> {
   readonly name: string
   readonly description: string
@@ -86,7 +86,7 @@ export const runCommandLine = <E, R>(
   return Command.runWith(command, { version })(args)
 }
 
-/** What `runCommandLine` needs beside the services of the platform: errors in one line, without the help before them. */
+/** Services that `runCommandLine` needs beside the platform's: errors in one line, without the help before them. */
 export const layer = (program: string): Layer.Layer<never> =>
   Layer.merge(
     CliOutput.layerPresenter({

@@ -40,8 +40,8 @@ export interface Event {
   readonly hashes?: { readonly sha256: string }
   readonly signatures: Signatures
   /**
-   * What the PDU of an event in room versions 1 to 12 has beside the keys of this type, or in another form. `toPdu` of the
-   * room version puts it back; nothing else reads it.
+   * The keys of an event's PDU in room versions 1 to 12 that this type lacks, or has in another form. `toPdu` of the room
+   * version puts it back; nothing else reads it.
    */
   readonly wire?: JsonObject
   /**
@@ -54,11 +54,11 @@ export interface Event {
   readonly [key: string]: Json | Unsigned | Signatures | undefined
 }
 
-/** What this server knows of an event beside the event itself. */
+/** This server's knowledge of an event beside the event itself. */
 export interface Unsigned {
   /** The content that this state event replaced. */
   readonly prev_content?: JsonObject
-  /** Who sent what it replaced. */
+  /** The sender of the replaced state event. */
   readonly prev_sender?: UserId
   /** The redaction that stripped this event. */
   readonly redacted_because?: EventId
@@ -135,7 +135,7 @@ export interface ClientEvent {
   readonly age?: number
 }
 
-/** What the content of a membership says as text; other servers may have put something else there. */
+/** The texts in the content of a membership. Other servers may send other types. */
 const textsOfMembers = ["displayname", "avatar_url"] as const
 
 const isTextOrNothing = (value: Json | undefined): boolean =>

@@ -1,6 +1,6 @@
 /**
- * Checks an event that a client wants to send: its type, its state key, and its content by the schema of its type.
- * What passes has a canonical JSON form and can be signed.
+ * Checks an event that a client wants to send: its type, its state key, and its content by the schema of its type. A valid
+ * event has a canonical JSON form and can be signed.
  *
  * Types that the draft does not name pass, as do keys that it does not name.
  * Source: "Messages" of the specification.
@@ -51,7 +51,7 @@ const eventChecks = new Map([...compileAll(eventContents), ["m.room.message", ch
 /** Types that reach the stream outside the events of a room. As room events they could only deceive. */
 const ephemeralTypes: ReadonlySet<string> = new Set(["m.presence", "m.typing"])
 
-/** What has no canonical JSON form, and where. */
+/** The part of a value that has no canonical JSON form. */
 interface Flaw {
   readonly path: string
   readonly expected: string

@@ -44,7 +44,7 @@ export type RoomConfig = typeof RoomConfig.Type
 export const JoinRule = Schema.Literals(["public", "knock", "invite", "private", "restricted", "knock_restricted"])
 export type JoinRule = typeof JoinRule.Type
 
-/** Whose members may join a restricted room: those of `room_id`, where `type` is m.room_membership. */
+/** The room whose members may join a restricted room: `room_id`, where `type` is m.room_membership. */
 export const AllowCondition = Schema.Struct({ type: Schema.String, room_id: Schema.optionalKey(RoomId) })
 export type AllowCondition = typeof AllowCondition.Type
 
@@ -158,7 +158,7 @@ export const eventContents = {
 
 type Contents = typeof stateContents & typeof eventContents
 
-/** What the content of an event type is, for programs: `ContentOf<"m.room.topic">`. */
+/** The content of an event type, for programs: `ContentOf<"m.room.topic">`. */
 export type ContentOf<Type extends string> = Type extends "m.room.message"
   ? MessageContent | OtherMessage
   : Type extends keyof Contents

@@ -14,7 +14,7 @@ interface ExactNumber {
   readonly rawJSON: string
 }
 
-/** What Node 24 has and TypeScript does not declare yet. */
+/** APIs of Node 24 that TypeScript does not declare yet. */
 const { isRawJSON, rawJSON } = JSON as unknown as {
   readonly isRawJSON: (value: unknown) => value is ExactNumber
   readonly rawJSON: (text: string) => ExactNumber

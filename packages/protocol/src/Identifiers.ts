@@ -135,7 +135,7 @@ export const serverPartOf = (id: RoomId | EventId): ServerName | undefined => {
 /** The localpart of an identifier that is known to be well-formed and of a server. */
 export const localpartOf = (id: UserId | RoomId | RoomAlias | EventId): string => id.slice(1, id.indexOf(":"))
 
-/** What we allow in the localpart of a user ID that we allocate. */
+/** The localparts of user IDs that this server allocates. */
 export const localpartGrammar: RegExp = /^[a-z0-9._=/-]+$/
 
 /** A user name as we allocate it: capitals, which people type, count as small letters. */

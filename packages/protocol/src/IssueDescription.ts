@@ -1,6 +1,6 @@
 /**
- * What is wrong with a value, in words that an error may carry: the path of the first wrong key, and what was expected
- * there. Never the value itself, which may be a password.
+ * Describes the fault of a value for an error: the path of the first wrong key, and the expected value. The value itself is
+ * left out, since it may be a password.
  */
 import { SchemaAST, SchemaIssue } from "effect"
 
@@ -20,7 +20,7 @@ const maxKeyText = 200
 export const keyText = (key: string): string =>
   key.length <= maxKeyText ? key : `${key.slice(0, maxKeyText).toWellFormed()}...`
 
-/** What JSON calls the values that a schema wants. */
+/** The JSON names of the values that a schema expects. */
 const jsonTerms: { readonly [tag: string]: string } = {
   String: "a string",
   Number: "a number",

@@ -1,6 +1,5 @@
 /**
- * What a JSON text of a client will turn into, counted before it is parsed: two bytes such as `[]` become an object of
- * fifty.
+ * Counts the values of a client's JSON text before it is parsed: two bytes such as `[]` become an object of fifty.
  */
 import { BadJson, TooLarge } from "./MatrixError.ts"
 
@@ -10,7 +9,7 @@ export const maxRequestDepth = 128
 /** The most values in a request, those inside of others counted too. An event of 64 KiB has at most half as many. */
 export const maxRequestValues = 65_536
 
-/** A text of so many characters cannot turn into much. What is wrong with it is found when it is decoded. */
+/** A text of this length cannot have too many values. Decoding finds its other faults. */
 const smallText = 16_384
 
 const quote = 0x22
@@ -35,7 +34,7 @@ const endOfString = (text: string, start: number): number => {
 const tooDeep = new BadJson({ error: `Expected at most ${maxRequestDepth} levels of nesting` })
 const tooMany = new TooLarge({ error: `Expected at most ${maxRequestValues} values in the JSON of a request` })
 
-/** What is wrong with the shape of a text that may be JSON: it nests too deep, or has too many values. */
+/** The fault in the shape of a text that may be JSON: it nests too deep, or has too many values. */
 export const shapeProblem = (text: string): BadJson | TooLarge | undefined => {
   if (text.length <= smallText) return undefined
   let depth = 0

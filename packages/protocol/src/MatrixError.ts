@@ -390,7 +390,7 @@ export interface ErrorBody {
   readonly body?: string
 }
 
-/** What some errors say beside their text. */
+/** The fields of some errors beside their text. */
 const details = [
   "retry_after_ms",
   "soft_logout",

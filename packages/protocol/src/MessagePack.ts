@@ -24,7 +24,7 @@ const Float64 = 5
 const Binary = 6
 const Refused = 7
 
-/** What a first byte announces, how many bytes of length follow it, and the length where none do, or what is added. */
+/** The type that a first byte announces, the number of length bytes that follow, and the fixed or added length. */
 const kinds = new Uint8Array(256).fill(Refused)
 const lengthBytes = new Uint8Array(256)
 const lengths = new Uint8Array(256)
@@ -88,8 +88,8 @@ const isUtf8 = (bytes: Uint8Array, start: number, end: number): boolean => {
 }
 
 /**
- * What a walk is for: to `check` what others sent, or to `find` a key of the outermost map, also where the map holds what
- * JSON does not have.
+ * The purpose of a walk: to `check` foreign bytes, or to `find` a key of the outermost map, even if the map holds values
+ * that JSON lacks.
  */
 type Purpose = "check" | "find"
 

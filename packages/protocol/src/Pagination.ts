@@ -37,7 +37,7 @@ export interface PaginationQuery {
   readonly timeout?: string | number | undefined
 }
 
-/** The parameters as values. What the client did not give is absent, but for what has a default. */
+/** The parameters as values. Parameters that the client did not give are absent, unless they have a default. */
 export interface Pagination {
   /** A token, `START` or `END`. */
   readonly from?: string
@@ -68,7 +68,7 @@ export const PaginationFields = {
   timeout: text(`How long to wait for something to report, in milliseconds, at most ${maxTimeout}; 0 returns at once.`)
 }
 
-/** What the parameters are to OpenAPI. */
+/** The parameters in OpenAPI. */
 export const paginationParameters = {
   limit: { type: "integer", minimum: 0, maximum: maxLimit, default: defaultLimit },
   timeout: { type: "integer", minimum: 0, maximum: maxTimeout, default: defaultTimeout },

@@ -1,6 +1,6 @@
 /**
- * What `/docs` says of the WebSocket: OpenAPI has no place for one, so it is text in Markdown, made of the definitions that
- * the server reads frames by.
+ * The section of `/docs` about the WebSocket, which OpenAPI cannot describe: Markdown, generated from the definitions by
+ * which the server reads frames.
  */
 import { Schema, SchemaAST } from "effect"
 import { closeCodes, maxRequestBytes, subprotocols } from "./SocketFrame.ts"

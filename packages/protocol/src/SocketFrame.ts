@@ -1,5 +1,5 @@
 /**
- * What travels on the WebSocket: requests of the client and their answers, and the event stream.
+ * The frames of the WebSocket: requests of the client and their answers, and the event stream.
  *
  *     client                                        server
  *     {id, method, params}              ->
@@ -25,7 +25,9 @@ export type Subprotocol = (typeof subprotocols)[number]
 /** The largest frame that the server takes, in bytes. */
 export const maxRequestBytes = 262_144
 
-/** Why the server closes a socket. Nothing is lost by it: the client reconnects with the last `end` as `from`. */
+/**
+ * The reasons for which the server closes a socket. No update is lost: the client reconnects with the last `end` as `from`.
+ */
 export const closeCodes = {
   /** The server stops or restarts: reconnect. */
   goingAway: 1001,
@@ -43,7 +45,7 @@ export const closeCodes = {
   unknownToken: 4001
 } as const
 
-/** What the client calls a request: text of at most 255 characters, or an integer. */
+/** The client's ID of a request: text of at most 255 characters, or an integer. */
 export type FrameId = string | number
 
 /** A request: its ID, its method, and the parameters of that method. */
@@ -67,7 +69,7 @@ export interface SocketChunk {
   readonly end: string
 }
 
-/** What the server sends. */
+/** The frames of the server. */
 export type ServerFrame = SocketAnswer | SocketChunk
 
 /** A frame as the socket carries it: text for `m.json`, bytes for `m.msgpack`. */
@@ -106,7 +108,7 @@ const idOf = (data: FrameData): FrameId | null => {
 const refuse = (id: FrameId | null, error: RefusedFrame["error"]): Result.Result<never, RefusedFrame> =>
   Result.fail({ id, error })
 
-/** Reads a frame of a client. What is refused is answered with `encodeError`; the socket stays open. */
+/** Reads a frame of a client. Faulty frames are answered with `encodeError`; the socket stays open. */
 export const decodeRequest = (
   subprotocol: Subprotocol,
   data: FrameData

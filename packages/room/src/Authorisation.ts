@@ -26,7 +26,7 @@ export type Membership = "invite" | "join" | "leave" | "ban" | "knock"
 
 const memberships: ReadonlySet<unknown> = new Set<Membership>(["invite", "join", "leave", "ban", "knock"])
 
-/** Who may join: anybody; users whose knock was accepted; invited users; invited users and those listed in `may_join`. */
+/** The join rules: anybody; users whose knock was accepted; invited users; invited users and those listed in `may_join`. */
 export type JoinRule = "public" | "knock" | "invite" | "private"
 
 const membershipIn = (content: Event["content"] | undefined): Membership => {
@@ -34,7 +34,7 @@ const membershipIn = (content: Event["content"] | undefined): Membership => {
   return memberships.has(membership) ? (membership as Membership) : "leave"
 }
 
-/** What a user is to the room in this state. */
+/** The user's membership in this state. */
 export const membershipOf = (state: StateLookup, userId: string): Membership =>
   membershipIn(state("m.room.member", userId)?.content)
 

@@ -28,7 +28,7 @@ const chooseAuthEvents = (proposal: EventProposal, place: EventPlace): ReadonlyA
   return ids
 }
 
-/** What servers sign: the redacted PDU without its signatures. */
+/** The content that servers sign: the redacted PDU without its signatures. */
 const signedText = (event: Event): string => {
   const redacted = redact(event)
   const pdu = toUnhashedPdu(redacted)

@@ -43,7 +43,7 @@ export const maxAuthEvents = 10
 
 const pair = (id: EventId): readonly [pduId: string, origin: string] => [localpartOf(id), serverPartOf(id)!]
 
-/** Keys of an event that have another name in a PDU, or none. Nothing else may bear these names there. */
+/** Keys of an event that have another name in a PDU, or none. No other PDU key may have these names. */
 const eventKeys: ReadonlySet<string> = new Set([
   "exact",
   "event_id",

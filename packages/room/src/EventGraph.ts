@@ -8,7 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { PriorityQueue } from "./internal/PriorityQueue.ts"
 
-/** What is needed of an event to place it in the graph. */
+/** The fields of an event that its place in the graph needs. */
 export type GraphNode = Pick<Event, "event_id" | "prev_events" | "auth_events" | "depth" | "origin_server_ts">
 
 /** The depth of an event after the given ones: one more than the deepest, and never more than JSON can carry. */
@@ -111,7 +111,7 @@ export function* topologicalSteps<N extends GraphNode>(events: Iterable<N>): Gen
   return yield* sortSteps(byId, antecedents, compareNodes)
 }
 
-/** What a walk back through the graph found. */
+/** The result of a walk back through the graph. */
 export interface Walk {
   /** Predecessors that are neither given nor known, deepest followers first. */
   readonly missing: ReadonlyArray<EventId>

@@ -1,6 +1,6 @@
 /**
- * Changes of power levels: what a user may turn one m.room.power_levels into. What counts is the level that holds before
- * and after, whether it is written down or a default, so that leaving a key out gains nothing.
+ * Changes of power levels: the changes that a user may make to m.room.power_levels. The effective levels before and after
+ * are compared, whether explicit or default, so that leaving a key out gains nothing.
  */
 import { isUserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
@@ -29,7 +29,10 @@ const isWithin = (before: number, after: number, level: number): boolean =>
 const allowsDefaults = (before: PowerLevels, after: PowerLevels, level: number): boolean =>
   levelKeys.every((key) => isWithin(levelFor(before, key), levelFor(after, key), level))
 
-/** What a type takes that `events` does not name. Whether it is state is not known here, so the stricter default counts. */
+/**
+ * The level of a type that `events` does not name. It is unknown here whether the type is state, so the stricter default
+ * counts.
+ */
 const unnamedEventLevel = (levels: PowerLevels): number =>
   Math.max(levelFor(levels, "state_default"), levelFor(levels, "events_default"))
 

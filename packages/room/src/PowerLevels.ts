@@ -61,7 +61,7 @@ export const eventLevel = (levels: PowerLevels, type: string, isState: boolean):
 /** The level that `notifications` names for a key; 50 where it names none. */
 const notificationLevel = (levels: PowerLevels, key: string): number => entry(levels.content.notifications, key) ?? 50
 
-/** Who may do what in a state. */
+/** The power levels of a state. */
 export const levelsIn = (state: StateLookup): Levels => {
   const levels = powerLevelsIn(state)
   return {

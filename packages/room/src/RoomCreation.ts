@@ -22,7 +22,7 @@ export interface RoomOptions {
   readonly topic?: string | undefined
   /** Aliases on the creator's server. */
   readonly aliases?: ReadonlyArray<RoomAlias> | undefined
-  /** What the creator's membership carries. */
+  /** The content of the creator's membership. */
   readonly creatorProfile?:
     | { readonly displayname?: string | undefined; readonly avatar_url?: string | undefined }
     | undefined
@@ -56,7 +56,7 @@ export const draftSeed = (options: Omit<RoomOptions, "roomId">): RoomSeed => {
   return { create: { creator, room_version: options.roomVersion }, state: seeds }
 }
 
-/** What the creator's server proposes for a new room whose ID is known. */
+/** The events that the creator's server proposes for a new room whose ID is known. */
 export const initialProposals = (options: RoomOptions): ReadonlyArray<EventProposal> => {
   const { create, state } = draftSeed(options)
   return [{ type: "m.room.create", state_key: "", content: create }, ...state].map((event) => ({

@@ -35,7 +35,7 @@ const read = ({ content }: Event): RoomPolicy | undefined => {
 
 const known = new WeakMap<Event, { readonly policy: RoomPolicy | undefined }>()
 
-/** What an m.room.policy says, undefined where it is invalid. */
+/** The content of an m.room.policy, undefined if it is invalid. */
 const readOnce = (event: Event): RoomPolicy | undefined => {
   const found = known.get(event) ?? { policy: read(event) }
   known.set(event, found)

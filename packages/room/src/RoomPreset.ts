@@ -8,7 +8,7 @@ import { isUserId, type RoomAlias, type UserId } from "@greenroom/protocol/Ident
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion } from "./RoomVersion.ts"
 
-/** What the room is for; sets who may join, who sees the history, and whether guests may join. */
+/** The purpose of the room; sets the join rules, the history visibility and guest access. */
 export const roomPresets = ["private_chat", "trusted_private_chat", "public_chat"] as const
 export type RoomPreset = (typeof roomPresets)[number]
 
@@ -21,7 +21,7 @@ export interface SeedEvent {
 
 export interface PresetOptions {
   readonly creator: UserId
-  /** What the creator's membership carries. */
+  /** The content of the creator's membership. */
   readonly creatorProfile: JsonObject
   readonly preset: RoomPreset
   readonly name?: string | undefined
@@ -116,7 +116,7 @@ const powerLevels = (options: PresetOptions, version: RoomVersion): JsonObject =
 const setsKey = ({ initialState = [] }: PresetOptions, type: string): boolean =>
   initialState.some((event) => event.type === type && event.state_key === "")
 
-/** What is wrong with the options, as the text of an error; undefined if nothing is. */
+/** The fault of the options, as the text of an error; undefined if they are valid. */
 export const checkPreset = (options: PresetOptions): string | undefined => {
   const creators = options.creationContent?.additional_creators
   if (

@@ -17,9 +17,9 @@ export interface RoomUpgrade {
   /** The state of the old room: all that `transferredTypes` name. */
   readonly state: ReadonlyArray<Event>
   readonly creator: UserId
-  /** What the creator's membership carries. */
+  /** The content of the creator's membership. */
   readonly creatorProfile: JsonObject
-  /** Who else has created the new room, in versions that know of that. */
+  /** The additional creators of the new room, in versions that have them. */
   readonly additionalCreators: ReadonlyArray<UserId>
 }
 

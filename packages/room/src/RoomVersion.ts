@@ -34,7 +34,7 @@ export const lookupIn = (events: Iterable<Event>): StateLookup => {
   return (type, stateKey) => byKey.get(stateKeyOf(type, stateKey))
 }
 
-/** What a user wants to happen, before it has a place in the event graph. */
+/** An event that a user proposes, before it has a place in the event graph. */
 export interface EventProposal {
   readonly room_id: RoomId
   readonly type: string
@@ -76,7 +76,7 @@ export type PduProblem =
   | { readonly _tag: "TooLarge"; readonly bytes: number }
   | { readonly _tag: "BadSignature"; readonly reason: string }
 
-/** Where states differ. What all of them agree on is looked up on demand. */
+/** The conflicts of states. Unconflicted state is looked up on demand. */
 export interface StateConflict {
   /** The events of each key that the states do not all set to the same event, each event once: the conflicted state set. */
   readonly conflicted: ReadonlyMap<string, ReadonlyArray<EventId>>
@@ -172,7 +172,7 @@ export interface EventFormat {
   readonly sign: (event: Event, key: SigningKey) => Event
 }
 
-/** Who may do what in a state, as the rules of a version read it. Creators of version 12 have `Infinity`. */
+/** The power levels of a state, as the rules of a version read them. Creators of version 12 have `Infinity`. */
 export interface Levels {
   /** The level of a user. */
   readonly user: (userId: string) => number
@@ -184,7 +184,7 @@ export interface Levels {
   readonly notification: (key: string) => number
 }
 
-/** What is known of a room beside the auth events that an event names. */
+/** Knowledge of a room beyond the auth events that an event names. */
 export interface AuthContext {
   /** The m.room.create of the room, if it was accepted. Versions that do not name it among the auth events need it. */
   readonly create: Event | undefined
@@ -211,11 +211,11 @@ export interface AuthorisationRules {
    * redaction.
    */
   readonly authoriseRedaction: (redaction: Event, target: Event, state: StateLookup) => Refusal | undefined
-  /** Who may do what in a state. */
+  /** The power levels of a state. */
   readonly levels: (state: StateLookup) => Levels
 }
 
-/** What else differs between versions. */
+/** Further differences between versions. */
 export interface RoomFeatures {
   /** True if a signature counts only where the key was valid at the `origin_server_ts` of the event. */
   readonly enforcesKeyValidity: boolean

@@ -15,7 +15,7 @@ import type { RuleOptions } from "./rules/Subject.ts"
 import { stateResolution } from "./StateResolution.ts"
 import { stateResolutionV1 } from "./StateResolutionV1.ts"
 
-/** What a version is made of. */
+/** The parts of a version. */
 interface Parts extends PduForm, RuleOptions {
   readonly resolution: "1" | "2" | "2.1"
   readonly enforcesKeyValidity: boolean

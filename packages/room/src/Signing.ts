@@ -41,10 +41,10 @@ export const generateSigningKey = (serverName: ServerName, keyId: string): Signi
   secretKey: generateKeyPairSync("ed25519").privateKey
 })
 
-/** What precedes the 32 secret bytes in the PKCS #8 form of an Ed25519 key (RFC 8410). */
+/** The bytes before the 32 secret bytes in the PKCS #8 form of an Ed25519 key (RFC 8410). */
 const pkcs8Prefix = Buffer.from("302e020100300506032b657004220420", "hex")
 
-/** What precedes the 32 public bytes in the SubjectPublicKeyInfo form (RFC 8410). */
+/** The bytes before the 32 public bytes in the SubjectPublicKeyInfo form (RFC 8410). */
 const spkiPrefix = Buffer.from("302a300506032b6570032100", "hex")
 
 /** The key whose 32 secret bytes were stored. */

@@ -1,6 +1,6 @@
 /**
- * What states disagree about, found by comparing them whole. A server that knows its states as changes of one another
- * finds the same by those changes; this is how tests and tools do it.
+ * The conflicts of states, found by comparing them whole, as tests and tools do. A server that stores its states as changes
+ * of one another finds the same from those changes.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"

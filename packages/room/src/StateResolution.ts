@@ -2,10 +2,9 @@
  * State resolution: the one state that follows from the states after several forward extremities. Servers that have the
  * same events get the same state, in whatever order the events arrived.
  *
- * The algorithm is that of room versions 2 to 11, and with `isRebased` that of version 12. What all states agree on
- * stands. The rest, with the auth events that only some of the states rest on, is put in order, power events first, and
- * applied one by one as far as the authorisation rules allow. The draft's clobbering by power level is a special case. Its
- * cost follows the conflict.
+ * The algorithm is that of room versions 2 to 11, and with `isRebased` that of version 12. Unconflicted state is kept. The
+ * conflicted state, with the auth difference, is put in order, power events first, and applied one by one as far as the
+ * authorisation rules allow. The draft's clobbering by power level is a special case. Its cost follows the conflict.
  *
  * Source: "State resolution" of room versions 2 and 12.
  */

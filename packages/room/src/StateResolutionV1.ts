@@ -49,7 +49,7 @@ export const stateResolutionV1 = (authorise: Authorise): StateResolution => ({
     const resolved = new Map<string, EventId>()
     const open = new Map<string, ReadonlyArray<Event>>()
     for (const [key, ids] of conflicted) {
-      // What only some of the states have is in no conflict here.
+      // A key that only some of the states have is unconflicted here.
       if (ids.length === 1) resolved.set(key, ids[0]!)
       else
         open.set(

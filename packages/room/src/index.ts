@@ -1,6 +1,6 @@
 /**
- * What a room is, for each room version: event formats, authorisation, state resolution, redaction, signing. Pure functions. Each module
- * is also a subpath of its own, as in `@greenroom/room/Authorisation`.
+ * The rules of rooms, for each room version: event formats, authorisation, state resolution, redaction, signing. Pure
+ * functions. Each module is also a subpath of its own, as in `@greenroom/room/Authorisation`.
  */
 export * as AuthChains from "./AuthChains.ts"
 export * as Authorisation from "./Authorisation.ts"

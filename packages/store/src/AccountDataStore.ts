@@ -1,5 +1,5 @@
 /**
- * What users keep on the server for their clients, for the account as a whole or for one room.
+ * Account data: values that clients store on the server, for the whole account or for one room.
  *
  * Rows carry the transaction that wrote them: the log reads what changed between two positions. An error of the database
  * is a defect. Source: "Client Config" of the client-server specification.
@@ -64,8 +64,8 @@ export class AccountDataStore extends Context.Service<
     ) => Effect.Effect<boolean>
     readonly get: (userId: UserId, roomId: RoomId | undefined, type: string) => Effect.Effect<Option.Option<JsonObject>>
     /**
-     * Changes the content of one entry, `{}` if there is none, in one transaction: of several changes at once none is
-     * lost. Nothing is written where the content stays.
+     * Changes the content of one entry, `{}` if there is none, in one transaction: concurrent changes are not lost. An
+     * unchanged content is not written.
      */
     readonly update: (
       userId: UserId,
@@ -75,7 +75,7 @@ export class AccountDataStore extends Context.Service<
     ) => Effect.Effect<void>
     /** Everything that the user keeps, or what was written in a part of the log. */
     readonly read: (userId: UserId, range?: LogRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
-    /** What the user keeps for some rooms. */
+    /** The user's account data of some rooms. */
     readonly ofRooms: (
       userId: UserId,
       roomIds: ReadonlyArray<RoomId>

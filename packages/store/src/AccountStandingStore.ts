@@ -35,7 +35,7 @@ export class AccountStandingStore extends Context.Service<
   {
     /** Every account that is locked or suspended. */
     readonly all: Effect.Effect<ReadonlyArray<AccountStanding>>
-    /** What is undefined stays as it is. The standing afterwards. */
+    /** Undefined fields keep their value. Returns the new standing. */
     readonly set: (
       userId: UserId,
       change: { readonly locked?: boolean | undefined; readonly suspended?: boolean | undefined }

@@ -29,7 +29,7 @@ export interface Account {
   readonly createdAt: number
 }
 
-/** What an access token stands for. */
+/** The session of an access token. */
 export interface AccessToken {
   readonly tokenId: number
   readonly userId: UserId
@@ -151,7 +151,7 @@ const toDevice = (row: DeviceTableRow): DeviceRow => ({
   lastSeenAddress: row.last_seen_address ?? undefined
 })
 
-/** What an account begins with. */
+/** The initial values of an account. */
 export interface NewAccountOptions {
   readonly passwordHash?: Redacted.Redacted | undefined
   readonly admin?: boolean | undefined
@@ -232,7 +232,7 @@ export class AccountStore extends Context.Service<
      * IDs.
      */
     readonly deactivate: (userId: UserId, erase?: boolean) => Effect.Effect<ReadonlyArray<number>>
-    /** Deactivated accounts of which something is left: memberships, a profile. What a process that ended has left to do. */
+    /** Deactivated accounts that still have memberships or a profile: the unfinished work of a process that ended. */
     readonly unfinishedDeactivations: Effect.Effect<ReadonlyArray<UserId>>
     /** A number that no other caller gets, for the localpart of a user who did not choose one. */
     readonly allocateLocalpart: Effect.Effect<string>
@@ -240,11 +240,11 @@ export class AccountStore extends Context.Service<
     /** Logs a device in, anew where it is known; none if there is no such account, it is deactivated or waits for approval. */
     readonly createToken: (token: NewToken) => Effect.Effect<Option.Option<NewLogin>>
     /**
-     * What a token stands for; none if it is unknown or revoked, or its account is deactivated. The first use of a token
-     * that a refresh gave ends the one before it.
+     * The session of a token; undefined if the token is unknown or revoked, or its account is deactivated. The first use of
+     * a token from a refresh ends the former token.
      */
     readonly findToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<AccessToken>>
-    /** Gives a login its next tokens. None if the refresh token is unknown, used up or revoked. */
+    /** Gives a session its next tokens. Undefined if the refresh token is unknown, used or revoked. */
     readonly refresh: (
       refreshToken: Redacted.Redacted,
       next: NextTokens,
@@ -254,7 +254,7 @@ export class AccountStore extends Context.Service<
     readonly revokeSecret: (secret: Redacted.Redacted) => Effect.Effect<ReadonlyArray<number>>
     /** A token by which the user logs in once. */
     readonly createLoginToken: (userId: UserId, token: Redacted.Redacted, expiresAt: number) => Effect.Effect<void>
-    /** Whose login token it is, once; none if it is unknown, used or expired. */
+    /** Consumes a login token and returns its user; undefined if it is unknown, used or expired. */
     readonly takeLoginToken: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
     /** Ends one token of the user. False if there is none. */
     readonly revoke: (userId: UserId, tokenId: number) => Effect.Effect<boolean>

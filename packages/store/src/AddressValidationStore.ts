@@ -50,7 +50,7 @@ export class AddressValidationStore extends Context.Service<
     readonly begin: (validation: NewValidation) => Effect.Effect<{ readonly sid: string; readonly fresh: boolean }>
     /** The validation that a link leads to; none if it has ended or `most` links of it were tried. */
     readonly find: (sid: string, token: Redacted.Redacted, most: number) => Effect.Effect<Option.Option<Validation>>
-    /** The token was submitted: the address is validated, until `expiresAt`. None as for `find`. */
+    /** The token was submitted: the address is validated until `expiresAt`. Undefined as for `find`. */
     readonly validate: (
       sid: string,
       token: Redacted.Redacted,

@@ -1,6 +1,6 @@
 /**
- * What application services have been sent: a position in the log and the transaction in flight, which is stored before it
- * is sent and repeated byte for byte. A sender writes under its fence: where another sender has begun, it writes nothing.
+ * The progress of application services: a position in the log and the transaction in flight, which is stored before it is
+ * sent and repeated byte for byte. A sender writes under its fence: once another sender has started, it writes nothing.
  *
  * An error of the database is a defect. Source: "Pushing events" of the application service API.
  */

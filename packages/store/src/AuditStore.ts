@@ -13,7 +13,7 @@ import { SqlClient } from "effect/sql"
 export interface NewAuditEntry {
   /** The user ID of an administrator, or `command line`. */
   readonly actor: string
-  /** What was done, such as `room.delete`. */
+  /** The action, such as `room.delete`. */
   readonly action: string
   /** To whom or what: a user ID, a room ID, a content URI. */
   readonly target?: string | undefined
@@ -49,7 +49,7 @@ export interface AuditQuery {
   readonly target?: string | undefined
 }
 
-/** What precedes the first row. */
+/** The hash before the first row. */
 const origin = "0".repeat(64)
 
 /** "greenroom audit": one row is added at a time, by whatever process. */

@@ -1,5 +1,5 @@
 /**
- * What state events rest on: the auth chains that `EventLog` writes as rows, each read by one recursive query.
+ * Auth chains of state events: `EventLog` writes their edges as rows, and one recursive query reads a chain.
  *
  * An error of the database is a defect.
  */

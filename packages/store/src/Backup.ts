@@ -40,7 +40,7 @@ export const magic = (version = newestFormat): string => `greenroom-backup ${ver
 /** The newest version of the format, which is written. */
 export const newestFormat = 2
 
-/** What a backup says of itself. */
+/** The header of a backup. */
 export interface BackupHeader {
   readonly server_name: string
   /** The version of the database: the number of its newest migration. */
@@ -64,7 +64,7 @@ export class BackupFailed extends Data.TaggedError("BackupFailed")<{ readonly me
 
 /** How far it is. */
 export interface BackupProgress {
-  /** What is being copied: a table, or `uploaded files`. */
+  /** The part being copied: a table, or `uploaded files`. */
   readonly what: string
   /** Bytes before compression. */
   readonly bytes: number
@@ -118,7 +118,7 @@ export const withClient = async <A>(url: Redacted.Redacted, use: (client: Client
   }
 }
 
-/** What an error says, with what it comes from: a full disk, say. */
+/** The text of an error with its cause, such as a full disk. */
 const reasonOf = (error: unknown): string =>
   error instanceof Error
     ? [error.message, ...(error.cause instanceof Error ? [error.cause.message] : [])].join(": ")
@@ -224,7 +224,7 @@ async function* rowsOf(client: Client, table: BackupTable): AsyncGenerator<Buffe
   return rows.rowCount
 }
 
-/** What became of the uploaded files. */
+/** The outcome for the uploaded files. */
 interface FileCount {
   files: number
   bytes: number
@@ -267,7 +267,7 @@ async function* framesOfTable(client: Client, table: BackupTable): AsyncGenerato
   yield jsonFrame("R", { rows })
 }
 
-/** What is backed up, as the transaction of the connection sees it. */
+/** The content of the backup, as the connection's transaction sees it. */
 interface Contents {
   readonly client: Client
   readonly tables: ReadonlyArray<BackupTable>
@@ -318,7 +318,7 @@ const throttled = (rate: number | undefined) =>
     }
   }
 
-/** What was written. */
+/** The summary of a written backup. */
 export interface BackupReport {
   readonly file: string
   readonly header: BackupHeader
@@ -385,6 +385,6 @@ const syncDirectory = async (directory: string): Promise<void> => {
   await handle.sync().finally(() => handle.close())
 }
 
-/** Writes a backup. What fails leaves no file behind. */
+/** Writes a backup. A failure leaves no file behind. */
 export const backup = (options: BackupOptions): Effect.Effect<BackupReport, BackupFailed> =>
   attempt("The backup could not be made", () => write(options))

@@ -10,7 +10,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { texts } from "./PgArrays.ts"
 
-/** What a user changed of the push rules. */
+/** A user's changes of the push rules. */
 export interface StoredPushRules {
   readonly userId: UserId
   /** JSON text. */
@@ -25,7 +25,7 @@ export class ClientSettingsStore extends Context.Service<
     /** The ID of a filter; none if the user has `most` other ones already. */
     readonly addFilter: (userId: UserId, definition: JsonObject, most: number) => Effect.Effect<Option.Option<string>>
     readonly filter: (userId: UserId, filterId: string) => Effect.Effect<Option.Option<JsonObject>>
-    /** What the user changed of the push rules, as JSON. */
+    /** The user's changes of the push rules, as JSON. */
     readonly pushRules: (userId: UserId) => Effect.Effect<Option.Option<JsonObject>>
     /** The push rules of these users, or of all who changed them. */
     readonly allPushRules: (userIds?: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredPushRules>>

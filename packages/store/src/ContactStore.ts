@@ -36,7 +36,7 @@ export interface StoredContact extends Contact {
 }
 
 export interface NewContact extends Contact {
-  /** What the list is ordered by. */
+  /** The sort key of the list. */
   readonly sortName: string
   /** In lower case, what a search looks into. */
   readonly search: string

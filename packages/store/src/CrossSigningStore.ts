@@ -25,7 +25,7 @@ export class CrossSigningStore extends Context.Service<
     readonly keys: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyMap<UserId, CrossSigningKeys>>
     /**
      * Stores keys of a user. Keys that are there and differ are replaced if the user has no master key or `mayReplace`;
-     * otherwise nothing changes, and the result is false. What the replaced keys have signed is forgotten.
+     * otherwise nothing changes, and the result is false. Signatures by replaced keys are removed.
      */
     readonly put: (userId: UserId, keys: CrossSigningKeys, mayReplace: boolean) => Effect.Effect<boolean>
     /** Adds signatures to the user's master key, if it is still `keys`. */

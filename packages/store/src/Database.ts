@@ -198,7 +198,7 @@ export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, S
     )
   )
 
-/** Applies what is missing. What that leaves to be done for the rows of a large table follows in batches. */
+/** Applies the missing migrations. Their work on the rows of large tables follows in batches. */
 export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.andThen(
   migrateTo(newestMigration),
   SqlClient.SqlClient.use(backFillEventAuth)

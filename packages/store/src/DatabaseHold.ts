@@ -46,7 +46,7 @@ export type HoldMode = "alone" | "shared"
 /** The names of the pools' connections of each mode. */
 const poolNames = { alone: "greenroom-", shared: "greenroom-node-" } as const
 
-/** Whose connections a process ends that takes the database. */
+/** The connections that a process ends when it takes the database. */
 const ended = { alone: "^greenroom-(node-)?[0-9a-f]{8}$", shared: "^greenroom-[0-9a-f]{8}$" } as const
 
 type Connection = PgConnection.PgConnection

@@ -12,7 +12,7 @@ const timeout = "2 seconds"
 const lifetime = 5_000
 const longLifetime = 300_000
 
-/** What one query measures: a column for each metric. */
+/** The columns of one query, one for each metric. */
 interface Query {
   readonly lifetime: number
   readonly columns: { readonly [column: string]: readonly [name: string, description: string] }

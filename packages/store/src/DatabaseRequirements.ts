@@ -1,6 +1,6 @@
 /**
- * What a database must be for Greenroom to use it: text in UTF-8, and a schema in which the role may create tables.
- * Checked before the migrations, so that the operator reads what to do instead of an error in the middle of one.
+ * The requirements of a database: text in UTF-8, and a schema in which the role may create tables. Checked before the
+ * migrations, so that the operator reads what to do instead of an error in the middle of one.
  */
 import { Data, Effect } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"

@@ -31,7 +31,7 @@ export interface DelayedEvent extends Omit<NewDelayedEvent, "tokenId" | "txnKey"
   readonly error: JsonObject | undefined
 }
 
-/** What became of an event: neither where it was cancelled. */
+/** The outcome of an event: both undefined if it was cancelled. */
 export interface DelayedOutcome {
   readonly eventId?: EventId
   readonly error?: JsonObject
@@ -69,7 +69,7 @@ export class DelayedEventStore extends Context.Service<
   DelayedEventStore,
   {
     /**
-     * Schedules an event, or finds the one of the same request. None where the user has `limit` scheduled events already.
+     * Schedules an event, or finds the one of the same request. Undefined if the user already has `limit` scheduled events.
      */
     readonly schedule: (event: NewDelayedEvent, limit: number) => Effect.Effect<Option.Option<string>>
     readonly find: (delayId: string) => Effect.Effect<Option.Option<DelayedEvent>>

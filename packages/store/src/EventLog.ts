@@ -95,8 +95,8 @@ export class EventLog extends Context.Service<
     /** The token of a position, also of one that this node has not read yet. `cut`: how far other streams were read. */
     readonly tokenOf: (position: StreamPosition, cut?: StreamToken["cut"]) => Effect.Effect<string>
     /**
-     * Whether a token is from a future that was lost: the database was restored from a backup that was made before the
-     * token was given out. What follows such a token is not all that its reader lacks.
+     * Whether a token is from a lost future: the database was restored from a backup that is older than the token. The rows
+     * after such a token are not all that its reader lacks.
      */
     readonly isLost: (token: StreamToken) => Effect.Effect<boolean>
     /**
@@ -114,7 +114,7 @@ export class EventLog extends Context.Service<
     EventLog,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      // Whoever holds the database alone knows that no other node follows.
+      // The only holder of the database knows that no other node follows.
       const isAlone = Option.exists(yield* Effect.serviceOption(DatabaseHold), ({ mode }) => mode === "alone")
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
@@ -182,7 +182,7 @@ export class EventLog extends Context.Service<
           characters
         )
         committed(xid)
-        // What waits is on its way to the database before those are answered who do not wait any more.
+        // Queued commits go to the database before interrupted callers are answered.
         queueMicrotask(() => {
           for (const { commit, done } of batch) {
             const stored = fenced.get(commit.roomNid) === commit.fence
@@ -267,7 +267,7 @@ export class EventLog extends Context.Service<
   )
 }
 
-/** What the log tells of itself as metrics. */
+/** The metrics of the log. */
 const measureLog = (
   measured: {
     readonly events: number

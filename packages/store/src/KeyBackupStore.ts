@@ -1,6 +1,6 @@
 /**
- * Versions of a user's key backup, and the keys in them. What changes a version locks its row, so that of two devices
- * at once one is first.
+ * Versions of a user's key backup, and the keys in them. Every change of a version locks its row, so that concurrent changes
+ * of two devices are serialised.
  *
  * An error of the database is a defect. Source: "Server-side key backups" of the client-server specification.
  */
@@ -100,7 +100,7 @@ export class KeyBackupStore extends Context.Service<
       version: number,
       selection: KeySelection
     ) => Effect.Effect<ReadonlyArray<BackedUpKey>>
-    /** None where there is no such version. */
+    /** Undefined if there is no such version. */
     readonly removeKeys: (
       userId: UserId,
       version: number,

@@ -10,7 +10,7 @@ import { Context, Effect, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
 import { bigints } from "./PgArrays.ts"
 
-/** What a read takes without being counted, in bytes. */
+/** The bytes that a read may take without being counted. */
 export const smallRead = 1024 * 1024
 
 export interface LargeReadLimits {
@@ -28,7 +28,7 @@ export const defaultLargeReadLimits: LargeReadLimits = {
   most: 128 * 1024 * 1024
 }
 
-/** What one request may read. */
+/** The bytes that one request may read. */
 export interface Allowance {
   /** Waits until the request may have so many bytes more. Dies with M_TOO_LARGE where they are too many. */
   readonly take: (bytes: number) => Effect.Effect<void>
@@ -61,7 +61,7 @@ const makeLimiter = ({ large, most, requests }: LargeReadLimits) => {
     }
   }
 
-  /** What a request holds, once it has read so much that it is counted. */
+  /** The allowance of a request, once it has read so much that it is counted. */
   const makeHolding = (): Holding => {
     const alone = Semaphore.makeUnsafe(1).withPermits(1)
     const first = hold(someLarge)

@@ -11,7 +11,7 @@ import type { StreamPosition } from "./StreamToken.ts"
 export interface AnyLogKind {
   /** The name of the table. */
   readonly table: string
-  /** What a row is made of: SQL expressions, by the names of its properties. */
+  /** The columns of a row: SQL expressions, by the names of its properties. */
   readonly columns: { readonly [property: string]: string }
 }
 

@@ -1,5 +1,5 @@
 /**
- * What a reader of the event log gets: events and memberships in the order of their positions, and how far they reach.
+ * A slice of the event log: events and memberships in the order of their positions, and the position that they reach.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"

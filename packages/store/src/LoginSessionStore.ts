@@ -33,7 +33,7 @@ export interface NewLoginSession {
   readonly state?: Redacted.Redacted | undefined
 }
 
-/** What changes; what is undefined stays as it is. */
+/** The changed fields; undefined fields keep their value. */
 export interface LoginSessionChange {
   readonly progress: unknown
   /** A new secret instead of the old one. */
@@ -72,7 +72,7 @@ export class LoginSessionStore extends Context.Service<
   {
     /** False if the address has `most` sessions already, which have not expired. */
     readonly create: (session: NewLoginSession, most: number) => Effect.Effect<boolean>
-    /** None if there is no such session, or it has expired; so below. */
+    /** Undefined if there is no such session, or it has expired. The same holds for the methods below. */
     readonly find: (secret: Redacted.Redacted) => Found
     readonly findByLink: (link: Redacted.Redacted) => Found
     /** Finds a session once: the state is forgotten. */

@@ -1,6 +1,6 @@
 /**
- * What the parts of the server tell about themselves as metrics (`effect/Metric`): values that they have anyway, which are
- * read when somebody asks for the metrics and cost nothing otherwise.
+ * Metrics of the parts of the server (`effect/Metric`): values that exist anyway, are read when the metrics are scraped, and
+ * cost nothing otherwise.
  *
  *     yield* gauge("greenroom_websockets", "Open WebSockets", () => open.size)
  *

@@ -23,9 +23,9 @@ export interface MediaName {
 export interface StoredContent {
   readonly sha256: Uint8Array
   readonly size: number
-  /** What the uploader says that it is. */
+  /** The type that the uploader declares. */
   readonly contentType: string | undefined
-  /** What its first bytes say that it is. */
+  /** The type that its first bytes show. */
   readonly detectedType: string | undefined
   readonly fileName: string | undefined
 }
@@ -87,7 +87,7 @@ const toRow = (row: Row): MediaRow => ({
   quarantinedBy: row.quarantined_by ?? undefined
 })
 
-/** What became of an upload. */
+/** The outcome of an upload. */
 export type Completion = "done" | "no-such-id" | "has-content" | "over-quota"
 
 export interface Upload extends MediaName {
@@ -129,7 +129,7 @@ export class MediaStore extends Context.Service<
     readonly remove: (name: MediaName) => Effect.Effect<boolean>
     /** Forgets content IDs of a user, at most `limit`: how many. */
     readonly removeUploads: (userId: UserId, limit: number) => Effect.Effect<number>
-    /** What a user has uploaded before a time, the newest first. */
+    /** The uploads of a user before a time, newest first. */
     readonly uploadsOf: (userId: UserId, before: number, limit: number) => Effect.Effect<ReadonlyArray<MediaRow>>
     /** Users whose accounts were erased and who have uploads. */
     readonly erasedUploaders: Effect.Effect<ReadonlyArray<UserId>>
@@ -137,7 +137,7 @@ export class MediaStore extends Context.Service<
     readonly removeExpired: (now: number, limit: number) => Effect.Effect<number>
     /** Forgets content of this server of at least `size` bytes that is no avatar of a user, as `removeLocal` does. */
     readonly removeLarge: (origin: ServerName, before: number, size: number, limit: number) => Effect.Effect<number>
-    /** Forgets content of this server, or of others, that was last used before a time. What is in quarantine stays. */
+    /** Forgets content of this server, or of others, that was last used before a time. Quarantined content stays. */
     readonly removeLocal: (origin: ServerName, before: number, limit: number) => Effect.Effect<number>
     readonly removeRemote: (before: number, limit: number) => Effect.Effect<number>
     /** Forgets the content of other servers that was used longest ago, until there are at most so many bytes of it. */
@@ -189,7 +189,7 @@ export class MediaStore extends Context.Service<
         WHERE media_usage.bytes + excluded.bytes <= ${quota}::bigint
         RETURNING 1`
 
-      /** Who has put content into quarantine, under whatever name. */
+      /** The administrator that quarantined content, under any of its IDs. */
       const quarantineOf = ({ sha256 }: StoredContent) =>
         sql`(SELECT max(quarantined_by) FROM media WHERE sha256 = ${sha256})`
 

@@ -20,7 +20,7 @@ export interface MonotonicCache<Key, A, E = never> {
   readonly lifetime: (exit: Exit.Exit<A, E>) => number
 }
 
-/** As `Cache.makeWith`. What was interrupted is not kept. */
+/** As `Cache.makeWith`. Interrupted lookups are not cached. */
 export const makeWith = <Key, A, E = never>(
   lookup: (key: Key) => Effect.Effect<A, E>,
   options: { readonly capacity: number; readonly timeToLive: (exit: Exit.Exit<A, E>) => Duration.Input }

@@ -15,7 +15,7 @@ export class OpenIdTokenStore extends Context.Service<
   {
     /** Keeps a token, and forgets those of everybody that have expired. */
     readonly create: (userId: UserId, token: Redacted.Redacted, expiresAt: number) => Effect.Effect<void>
-    /** Whose token it is; none if it is unknown or has expired, or the account is deactivated. */
+    /** The user of a token; undefined if it is unknown or expired, or the account is deactivated. */
     readonly find: (token: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
   }
 >()("greenroom/store/OpenIdTokenStore") {

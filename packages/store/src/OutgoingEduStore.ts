@@ -31,7 +31,7 @@ interface Row {
 export class OutgoingEduStore extends Context.Service<
   OutgoingEduStore,
   {
-    /** The transaction in flight, else a new one of what waits. None where the fence does not stand. */
+    /** The transaction in flight, else a new one of the waiting EDUs. Undefined if the fence is lost. */
     readonly next: (destination: ServerName, fence?: Fence) => Effect.Effect<Option.Option<EduTransaction>>
     /** The destination has the transaction, or never takes it. */
     readonly remove: (destination: ServerName, transactionId: string) => Effect.Effect<void>

@@ -1,6 +1,6 @@
 /**
- * What is to be sent to other servers: the queue of each, and the transactions made of it. The queue is filled by
- * `EventLog`, in the commit of each event.
+ * Outgoing PDUs: the queue of each destination, and the transactions made of it. The queue is filled by `EventLog`, in the
+ * commit of each event.
  *
  * A transaction takes PDUs from the head of the queue and is stored as it will be sent, under the fence of the node that
  * sends. While it is not acknowledged there is no other one to the same destination, so the next request for one gets it
@@ -37,7 +37,7 @@ export interface PreparedRequest {
   readonly body: Uint8Array
 }
 
-/** What is to be sent next: a transaction in flight has its request, a new one is still to be prepared. */
+/** The next transaction: one in flight has its request, a new one is still to be prepared. */
 export interface NextTransaction extends StoredTransaction {
   readonly request: PreparedRequest | undefined
 }
@@ -78,8 +78,8 @@ export class OutgoingStore extends Context.Service<
   OutgoingStore,
   {
     /**
-     * The transaction to the destination that is not acknowledged, else a new one of what waits for it, of at most `most`
-     * PDUs (1 to 50, default 50). None where nothing waits.
+     * The unacknowledged transaction to the destination, else a new one of the waiting PDUs, at most `most` (1 to 50,
+     * default 50). Undefined if none wait.
      */
     readonly next: (destination: ServerName, most?: number) => Effect.Effect<Option.Option<NextTransaction>>
     /**

@@ -15,7 +15,7 @@ export interface PresenceListRow {
   readonly accepted: boolean
 }
 
-/** What an invitation met: nothing yet, one that waits for an answer, or one that was accepted. */
+/** The state that an invitation found: none, one that waits for an answer, or one that was accepted. */
 export type Invited = "new" | "pending" | "accepted"
 
 export class PresenceListStore extends Context.Service<
@@ -29,7 +29,7 @@ export class PresenceListStore extends Context.Service<
     readonly observersOfAll: (
       observed: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyMap<UserId, ReadonlyArray<UserId>>>
-    /** Who asked to see a user and has no answer yet. */
+    /** The observers that asked for a user's presence and have no answer yet. */
     readonly invitations: (observed: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** Puts a user on the observer's list. */
     readonly invite: (observer: UserId, observed: UserId) => Effect.Effect<Invited>

@@ -20,7 +20,7 @@ export interface ProfileFieldValue {
   readonly visibility: ProfileVisibility
 }
 
-/** What everybody may see, and what memberships and presence carry. */
+/** The public part of a profile, which memberships and presence carry. */
 export interface PublicProfile {
   readonly displayname?: string
   readonly avatar_url?: string
@@ -48,7 +48,7 @@ const toPublicProfile = (row: PublicRow): PublicProfile => ({
   ...(row.avatar_url === null ? {} : { avatar_url: JSON.parse(row.avatar_url) })
 })
 
-/** What the content of a membership says of the member. Other servers may send anything there. */
+/** The member's profile in the content of a membership. Other servers may send anything there. */
 export const profileOfMember = ({ avatar_url, displayname }: Event["content"]): PublicProfile => ({
   ...(typeof displayname === "string" ? { displayname } : {}),
   ...(typeof avatar_url === "string" ? { avatar_url } : {})
@@ -71,7 +71,7 @@ export class ProfileStore extends Context.Service<
     readonly publicProfile: (userId: UserId) => Effect.Effect<PublicProfile>
     /** Of many users at once; users with neither are missing. */
     readonly publicProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
-    /** What the newest memberships of users say of them: all that is known of users of other servers. */
+    /** The profiles in the newest memberships of users: the only known ones of users of other servers. */
     readonly memberProfiles: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, PublicProfile>>
     /** The number of the user's newest change that is not in all rooms yet. */
     readonly pendingPropagation: (userId: UserId) => Effect.Effect<Option.Option<number>>

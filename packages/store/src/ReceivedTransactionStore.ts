@@ -1,5 +1,5 @@
 /**
- * What transactions of other servers were answered. A repeat gets the same answer and does nothing again.
+ * The answers to transactions of other servers. A repeat gets the same answer and changes nothing.
  *
  * An error of the database is a defect. Times are milliseconds since 1970. Source: "Transactions" of the specification.
  */
@@ -8,7 +8,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { texts } from "./PgArrays.ts"
 
-/** What is kept of the answer for a PDU. */
+/** The stored answer for a PDU. */
 export interface KeptPduAnswer {
   readonly error?: string
   readonly errcode?: string
@@ -16,7 +16,7 @@ export interface KeptPduAnswer {
   readonly joined?: { readonly room_id: RoomId; readonly event_id: EventId }
 }
 
-/** What is kept of the answer to a transaction: by `pduId,origin` of each of its PDUs. */
+/** The stored answer to a transaction, by the `pduId,origin` of each PDU. */
 export interface KeptAnswer {
   readonly pdus: { readonly [reference: string]: KeptPduAnswer }
 }

@@ -51,7 +51,7 @@ export class RegistrationTokenStore extends Context.Service<
     readonly list: Effect.Effect<ReadonlyArray<RegistrationToken>>
     /** By its ID, or by the secret itself. */
     readonly find: (idOrSecret: string) => Effect.Effect<RegistrationToken | undefined>
-    /** What is undefined stays as it is; null takes the limit away. False if there is none. */
+    /** Undefined fields keep their value; null removes the limit. False if there is no such token. */
     readonly update: (
       tokenId: string,
       change: { readonly usesAllowed?: number | null | undefined; readonly expiresAt?: number | null | undefined }

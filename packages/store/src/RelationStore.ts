@@ -23,7 +23,7 @@ export interface ChildrenQuery {
   readonly limit: number
 }
 
-/** What the events that relate to an event add up to. */
+/** The aggregations of the events that relate to an event. */
 export interface Aggregation {
   readonly parent: EventId
   /** The newest edits by the sender of the event, newest first. */

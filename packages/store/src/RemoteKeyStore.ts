@@ -1,7 +1,7 @@
 /**
  * The public keys of other servers, as `RemoteKeys` fetched and verified them, and the signed objects in which they came.
  *
- * A key comes from its own server, or is vouched for by others. What its own server says replaces what others said, never
+ * A key comes from its own server, or is vouched for by others. A key from its own server replaces one from others, never
  * the other way round.
  *
  * Used by `RemoteKeys` and `KeyNotary`. An error of the database is a defect. Times are milliseconds since 1970.
@@ -39,7 +39,7 @@ export interface FetchedKeys {
   readonly object: JsonObject
   /** Until when the object says to be valid. */
   readonly validUntil: number
-  /** Who vouches for it, undefined if the server itself was asked. */
+  /** The server that vouches for the key; undefined if it came from its own server. */
   readonly voucher?: ServerName
 }
 
@@ -131,7 +131,7 @@ export class RemoteKeyStore extends Context.Service<
         WHERE excluded.vouchers IS NULL
           OR (known.vouchers IS NOT NULL AND known.public_key = excluded.public_key)`
 
-      // What is vouched for replaces nothing that the server itself has signed for us, and adds only further keys.
+      // Vouched keys replace none that the server itself has signed for us, and only add further keys.
       const putObject = (
         serverName: ServerName,
         { keys, object, validUntil, voucher }: FetchedKeys,

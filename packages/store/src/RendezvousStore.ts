@@ -19,7 +19,7 @@ export class RendezvousStore extends Context.Service<
     /** False where there are `limit` sessions already. Forgets those that have expired. */
     readonly create: (id: string, data: string, expiresAt: number, limit: number) => Effect.Effect<boolean>
     readonly find: (id: string) => Effect.Effect<Option.Option<RendezvousSession>>
-    /** Replaces the text if its sequence is still this one. None where it is not, or there is no such session. */
+    /** Replaces the text if its sequence is still this one. Undefined if it is not, or there is no such session. */
     readonly replace: (id: string, data: string, sequence: number) => Effect.Effect<Option.Option<number>>
     readonly remove: (id: string) => Effect.Effect<boolean>
   }

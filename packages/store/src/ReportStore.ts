@@ -1,5 +1,5 @@
 /**
- * What users report to the operators: events, rooms and users.
+ * Reports of users to the operators: events, rooms and users.
  *
  * An error of the database is a defect. Source: "Reporting Content" of the client-server specification.
  */

@@ -47,7 +47,7 @@ interface Frame {
   readonly payload: Buffer
 }
 
-/** What was restored. */
+/** The summary of a restored backup. */
 export interface RestoreReport {
   /** How many uploaded files the backup has, those that were there already included. */
   readonly files: number
@@ -63,7 +63,7 @@ const maxFrame = 16 * 1024 * 1024
 const refuse = (file: string, problem: string): BackupFailed =>
   new BackupFailed({ message: `${file} ${problem}. Nothing was restored.` })
 
-/** Where the frames begin, in bytes. What is no backup, or a newer one, fails. */
+/** The offset of the frames, in bytes. Files that are no backup, or a newer one, fail. */
 const readStart = async (file: string): Promise<number> => {
   const start = Buffer.alloc(magic().length)
   const handle = await fs.promises.open(file, "r").catch((error: NodeJS.ErrnoException) => {
@@ -79,12 +79,12 @@ const readStart = async (file: string): Promise<number> => {
   return line.length
 }
 
-/** The frames of a file. What is no backup, is cut off or damaged fails with `BackupFailed`. */
+/** The frames of a file. A file that is no backup, is truncated or damaged fails with `BackupFailed`. */
 async function* framesOf(file: string, onProgress: (done: number) => void): AsyncGenerator<Frame> {
   const begin = await readStart(file)
   const { size } = await fs.promises.stat(file)
   const source = fs.createReadStream(file, { start: begin })
-  // What goes wrong ends the iteration below.
+  // An error ends the iteration below.
   const frames = pipeline(source, createZstdDecompress(), () => {})
   let rest: Buffer = Buffer.alloc(0)
   try {

@@ -1,6 +1,6 @@
 /**
- * Rooms as administrators see them, whoever is in them; and the removal of rooms and of their history from all tables, in
- * batches that take a fraction of a second each.
+ * All rooms, for administrators; and the removal of rooms and of their history from all tables, in batches that take a
+ * fraction of a second each.
  *
  * A purge hides the room with its first statement (`hide`): a room without a current state does not exist for any reader.
  * What is left is removed afterwards, from every table that has a column `room_nid` or `room_id`, so that a table that is

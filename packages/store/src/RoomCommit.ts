@@ -1,16 +1,16 @@
 /**
- * What one step of a room changes, as the event log commits it, and how a commit can fail. `EventLog.append` takes it.
+ * The changes of one step of a room, as the event log commits them, and the errors of a commit. `EventLog.append` takes it.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Schema } from "effect"
 import type { NewChain, StateDelta, StateRef } from "./StateStore.ts"
 
-/** What became of an event. Only `timeline` events reach the stream; `backfilled` ones are history. */
+/** The placement of an event. Only `timeline` events reach the stream; `backfilled` ones are history. */
 export const EventStatus = { timeline: 0, backfilled: 1, softFailed: 2, rejected: 3, outlier: 4 } as const
 export type EventStatus = (typeof EventStatus)[keyof typeof EventStatus]
 
-/** What an event does for a user who has push rules of their own. */
+/** The effect of an event on a user with own push rules. */
 export interface OwnPush {
   readonly userId: UserId
   readonly highlight: boolean
@@ -18,7 +18,7 @@ export interface OwnPush {
   readonly actions: string
 }
 
-/** What an event does by push rules beyond what its content says. */
+/** The push results of an event that its content does not show. */
 export interface EventPush {
   /** The event mentions the room, and its sender may do so. */
   readonly mentionsRoom: boolean
@@ -59,7 +59,7 @@ export interface MembershipChange {
   readonly local: boolean
 }
 
-/** What the rooms table says of a room after a commit. */
+/** The row of the rooms table after a commit. */
 export interface RoomSummary {
   readonly forwardExtremities: ReadonlyArray<string>
   /** Null where we know of the room only by an invitation. */

@@ -20,7 +20,7 @@ export interface NewRemoval {
 
 export interface Removal extends NewRemoval {
   readonly status: RemovalStatus
-  /** What was done so far. */
+  /** The progress so far. */
   readonly result: { readonly [name: string]: unknown }
   readonly error: string | undefined
   readonly createdAt: number
@@ -57,7 +57,7 @@ export class RoomRemovalStore extends Context.Service<
   RoomRemovalStore,
   {
     readonly isBlocked: (roomId: RoomId) => Effect.Effect<boolean>
-    /** Who blocked the room. */
+    /** The administrator that blocked the room. */
     readonly blockedBy: (roomId: RoomId) => Effect.Effect<string | undefined>
     readonly setBlocked: (roomId: RoomId, by: string | undefined) => Effect.Effect<void>
 

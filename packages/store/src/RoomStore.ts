@@ -63,7 +63,7 @@ export class RoomStore extends Context.Service<
     readonly open: (roomId: RoomId) => Effect.Effect<Option.Option<OpenedRoom>>
     /** The IDs of what the session was answered in this room: all, if they are less than `knownTransactions`. */
     readonly transactionIds: (tokenId: number, scope: string) => Effect.Effect<ReadonlyArray<string>>
-    /** What the session was answered in this room to one transaction. */
+    /** The session's answer to one transaction in this room. */
     readonly transaction: (
       tokenId: number,
       scope: string,
@@ -86,7 +86,7 @@ export class RoomStore extends Context.Service<
       userIds: ReadonlyArray<UserId>
     ) => Effect.Effect<ReadonlyMap<UserId, ReadonlyArray<RoomId>>>
     readonly shareRoom: (a: UserId, b: UserId) => Effect.Effect<boolean>
-    /** Who is joined to any room that the user is joined to. */
+    /** The users joined to any room that the user is joined to. */
     readonly roommates: (userId: UserId) => Effect.Effect<ReadonlyArray<UserId>>
     /** Joined members of a room. */
     readonly joinedMembers: (roomNid: number) => Effect.Effect<ReadonlyArray<UserId>>

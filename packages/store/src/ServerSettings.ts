@@ -1,6 +1,6 @@
 /**
- * What a home server knows about itself: its name, and secrets that are made on the first start and the same on every
- * node. One database belongs to one server name, for all that it holds bears that name.
+ * The identity of a home server: its name, and secrets that are made on the first start and shared by all nodes. A database
+ * belongs to one server name, which all its IDs contain.
  */
 import { randomBytes } from "node:crypto"
 import type { ServerName } from "@greenroom/protocol/Identifiers"

@@ -1,6 +1,6 @@
 /**
- * What nodes tell each other of logins, by `NOTIFY`: every node gets all signals, in the order in which they were committed.
- * The database itself sends those of ended logins, in the commit that ends them.
+ * Signals of changed and ended sessions between nodes, by `NOTIFY`: every node gets all signals, in commit order. The
+ * database itself sends those of ended logins, in the commit that ends them.
  *
  * A node that has heard a signal of its own has heard everything that was committed before it.
  *

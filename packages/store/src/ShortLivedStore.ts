@@ -1,7 +1,7 @@
 /**
- * What is short-lived, such as presence and typing: of each key the last value, as rows of the log. Writes of many callers
- * go together in one statement. After a crash of PostgreSQL, and when the first node starts, everything is gone and an
- * epoch that is `fresh` says so.
+ * Short-lived values, such as presence and typing: the last value of each key, as rows of the log. Writes of many callers
+ * share one statement. After a crash of PostgreSQL, and when the first node starts, everything is gone and an epoch that is
+ * `fresh` says so.
  *
  * An error of the database is a defect.
  */

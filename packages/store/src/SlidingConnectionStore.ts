@@ -1,5 +1,5 @@
 /**
- * What connections of sliding sync have been sent: which rooms, with which settings, and up to where.
+ * The state of sliding sync connections: the rooms that were sent, with which settings, and up to which position.
  *
  * An answer that sends no other rooms than the one before writes nothing: a room that is live is sent up to the position
  * of the answer. A connection keeps two versions: the one that its client has acknowledged, and the newest.
@@ -29,7 +29,7 @@ export interface SlidingConnection {
   readonly rooms: ReadonlyMap<number, SentRoom>
 }
 
-/** Whose connection it is. A name is the client's `conn_id`, empty where it has none. */
+/** The owner of a connection. The name is the client's `conn_id`, empty if it has none. */
 export interface ConnectionKey {
   readonly userId: UserId
   readonly deviceId: string
@@ -59,15 +59,15 @@ export class SlidingConnectionStore extends Context.Service<
   {
     /** A new connection in place of one of the same name. */
     readonly open: (key: ConnectionKey) => Effect.Effect<SlidingConnection>
-    /** None where the connection or the version is gone. */
+    /** Undefined if the connection or the version is gone. */
     readonly read: (
       key: ConnectionKey,
       connection: number,
       version: number
     ) => Effect.Effect<Option.Option<SlidingConnection>>
     /**
-     * Writes what an answer changes, as a new version after the one that it was made from, which is acknowledged by that.
-     * None where that version is gone.
+     * Writes the changes of an answer as a new version after the one that it was made from, which is thereby acknowledged.
+     * Undefined if that version is gone.
      */
     readonly write: (
       from: SlidingConnection,
@@ -130,7 +130,7 @@ export class SlidingConnectionStore extends Context.Service<
             RETURNING latest`
           if (found[0] === undefined) return Option.none<SlidingConnection>()
           const next = Number(found[0].latest)
-          // What followed the version was not acknowledged, and what it replaced is needed no more.
+          // The version's unacknowledged successor and its predecessor are not needed any more.
           yield* sql`
             DELETE FROM sliding_rooms WHERE connection = ${connection} AND (version > ${version} OR (
               version < ${version} AND room_nid IN (

@@ -1,6 +1,6 @@
 /**
- * What sliding sync reads of rooms: the rooms of a user with their last events, and of the rooms that are shown some keys of
- * their states. Each is one query for all rooms.
+ * Reads of rooms for sliding sync: the rooms of a user with their last events, and some state of the rooms that are shown.
+ * Each is one query for all rooms.
  *
  * An error of the database is a defect. Source: MSC4186.
  */
@@ -90,7 +90,7 @@ export class SlidingRoomStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      // Who was never in a room must not learn when something happens there.
+      // Users who were never in a room must not learn when something happens there.
       const roomsOf = (userId: UserId) =>
         sql<ListRow>`
           SELECT own.room_nid, rooms.room_id, own.membership,

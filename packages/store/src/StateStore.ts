@@ -57,7 +57,7 @@ export interface StateId {
   readonly nid: number
 }
 
-/** What a state changes of another one: by state key the event that it has there, if it has one. */
+/** The changes of a state against another one: by state key its event there, if it has one. */
 export type StateChanges = ReadonlyMap<string, StateId | undefined>
 
 /** Several states as changes of one that all of them come from. */
@@ -104,8 +104,8 @@ export class StateStore extends Context.Service<
     /** Some keys of a state; those that it does not have are left out. */
     readonly readKeys: (ref: StateRef, keys: ReadonlyArray<string>) => Effect.Effect<ReadonlyMap<string, StateId>>
     /**
-     * Compares states by what changed since they parted, however large they are. `base` is the newest state that all of
-     * them come from, or the one that is given. None where they have no such past.
+     * Compares states by the changes since they parted; the cost does not depend on their size. `base` is the newest common
+     * ancestor, or the one that is given. Undefined if they have none.
      */
     readonly divergence: (refs: ReadonlyArray<StateRef>, base?: StateRef) => Effect.Effect<Option.Option<Divergence>>
     /** Where chains end: the highest `seq` of each, and how many parents a read of it walks. */

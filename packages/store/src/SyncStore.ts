@@ -1,6 +1,6 @@
 /**
- * What `/sync` reads of many rooms at once: the memberships of a user as of a position, the newest events of timelines
- * with the states around them, the state that a room had at a position. Each is one query for all rooms.
+ * Reads of many rooms at once for `/sync`: the memberships of a user as of a position, the newest events of timelines with
+ * the states around them, the state that a room had at a position. Each is one query for all rooms.
  *
  * An error of the database is a defect. Source: "Syncing" of the client-server specification.
  */

@@ -10,18 +10,18 @@ import { SqlClient } from "effect/sql"
 import { texts } from "./PgArrays.ts"
 
 export interface ThirdPartyInvite {
-  /** What the identity server signs for the user of the address. */
+  /** The content that the identity server signs for the user of the address. */
   readonly token: string
   readonly roomId: RoomId
   /** A user of this server. */
   readonly sender: UserId
   /** The keys of the identity server, in unpadded base64. */
   readonly publicKeys: ReadonlyArray<string>
-  /** What the room may see of the address. */
+  /** The obfuscated address that the room may see. */
   readonly displayName: string
 }
 
-/** What became of an attempt to work on an invitation. */
+/** The outcome of an attempt to work on an invitation. */
 export type Claim = "claimed" | "ended" | "busy" | "another user's"
 
 /** How long one node has to invite the user before another one may, in ms. */
@@ -118,7 +118,7 @@ export class ThirdPartyInviteStore extends Context.Service<
     /** Whether this transaction has made an invitation. */
     readonly isDone: (transaction: string) => Effect.Effect<boolean>
     readonly find: (token: string) => Effect.Effect<Option.Option<ThirdPartyInvite>>
-    /** Takes an invitation for a user, to work on it alone. Who claimed it must `end` or `release` it. */
+    /** Claims an invitation of a user. The claimer must `end` or `release` it. */
     readonly claim: (token: string, userId: UserId) => Effect.Effect<Claim>
     /** The user was invited, or never can be. */
     readonly end: (token: string) => Effect.Effect<void>

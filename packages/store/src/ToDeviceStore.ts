@@ -80,7 +80,7 @@ const maxBatchBytes = 4 * 1024 * 1024
 
 const scopeOf = ({ type }: Sending): string => `sendToDevice ${type}`
 
-/** What a transaction is known by: a repeat has the same. */
+/** The key of a transaction: a repeat has the same. */
 const keyOf = (sending: Sending): string =>
   JSON.stringify([sending.transaction.tokenId, scopeOf(sending), sending.transaction.txnId])
 
@@ -166,7 +166,7 @@ const makeGroupCommit = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
   const storeAlone = (item: Pending) =>
     Effect.flatMap(Effect.exit(store([item])), (exit) => Deferred.done(item.done, exit))
 
-  /** What is wrong with one transaction, such as a device that logs out, must not fail the others. */
+  /** The failure of one transaction, such as a device that logs out, must not fail the others. */
   const storeTogether = (batch: ReadonlyArray<Pending>) =>
     Effect.flatMap(Effect.exit(store(batch)), (exit) =>
       Exit.isSuccess(exit)

@@ -20,7 +20,7 @@ export interface UnfinishedMembership {
   readonly membership: "join" | "leave" | "knock"
   /** The servers that were, or are to be, told. */
   readonly servers: ReadonlyArray<ServerName>
-  /** What a join says beside the membership. */
+  /** The content of a join beside the membership. */
   readonly content: JsonObject
 }
 

@@ -1,5 +1,5 @@
 /**
- * What users have not read: how many events notify them, and how many of those are highlighted, by room and thread.
+ * Unread counts of users: events that notify, and those of them that are highlighted, by room and thread.
  *
  * By the default push rules events of the main timeline are numbered, so that a count costs the same whatever is unread.
  * Users with push rules of their own have rows (`push_actions`).
@@ -31,7 +31,7 @@ export interface UnreadCount {
   readonly highlights: number
 }
 
-/** What is counted one by one is counted as far as this, in each room. */
+/** The most events that are counted one by one, in each room. */
 const maxCounted = 10_000
 
 interface Row {

@@ -58,7 +58,7 @@ export class UnverifiedPduStore extends Context.Service<
     readonly keep: (origin: ServerName, pdus: ReadonlyArray<UnverifiedPdu>) => Effect.Effect<ReadonlySet<EventId>>
     /** The servers for whose keys PDUs wait, at most `limit`. */
     readonly signers: (limit: number) => Effect.Effect<ReadonlyArray<ServerName>>
-    /** What waits for the keys of a server, oldest first, at most `limit`. */
+    /** The PDUs that wait for the keys of a server, oldest first, at most `limit`. */
     readonly waitingFor: (signer: ServerName, limit: number) => Effect.Effect<ReadonlyArray<KeptPdu>>
     readonly remove: (ids: ReadonlyArray<number>) => Effect.Effect<void>
     /** Forgets what came before that time. */

@@ -182,7 +182,7 @@ export class UserExportStore extends Context.Service<
           })
         )
 
-      /** What the user has sent to one room, a page at a time. */
+      /** A page of the events that the user has sent to one room. */
       const eventsOfRoom = (userId: UserId, roomNid: bigint) =>
         Stream.paginate({ xid: "0", nid: "-9223372036854775808" }, ({ nid, xid }) =>
           sql<{ xid: string; nid: bigint; body: string }>`

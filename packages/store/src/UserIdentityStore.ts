@@ -1,6 +1,6 @@
 /**
- * What else than a password an account is known by: addresses that were verified, and accounts at OAuth2 providers. Each
- * belongs to one user of this server at most.
+ * Identities of accounts beside passwords: verified addresses, and accounts at OAuth2 providers. Each belongs to one user of
+ * this server at most.
  *
  * Addresses are in the canonical form of `ThirdPartyId`. A subject is the provider's name of the user, any text. An error
  * of the database is a defect. Times are milliseconds since 1970.

@@ -36,7 +36,7 @@ const withoutFiles = Flag.Boolean("without-files").pipe(
   Flag.withDescription("Back up the database alone, not the uploaded files")
 )
 
-/** What the operator must know about the uploaded files. */
+/** A note for the operator about the uploaded files. */
 const aboutFiles = (report: Backup.BackupReport, config: GatewayConfig): string => {
   const bucket = bucketOf(config)
   if (bucket !== undefined) return `Uploaded files are not in it: back up the bucket ${bucket} after it.`

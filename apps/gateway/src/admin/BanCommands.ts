@@ -44,7 +44,7 @@ const hashOf = Effect.fnUntraced(function* (uri: string) {
   return Buffer.from(sha256).toString("hex")
 })
 
-/** What is banned, checked, in the form in which it is stored. */
+/** The value to ban, checked, in the form in which it is stored. */
 const target = Effect.fnUntraced(function* (word: string, text: string) {
   const kind = kinds[word]!
   const value = kind === "sha256" && text.startsWith("mxc:") ? yield* hashOf(text) : text

@@ -50,7 +50,7 @@ export const onSql = (flags: PlaceFlags) =>
     })
   )
 
-/** What `build` makes on the database. */
+/** The services that `build` makes on the database. */
 export const onDatabase = <A, E>(
   flags: PlaceFlags,
   build: (config: GatewayConfig) => Layer.Layer<A, E, SqlClient.SqlClient | HomeServerConfig | ServerSettings>
@@ -79,7 +79,7 @@ export const administration = (config: GatewayConfig) =>
     Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(config)))
   )
 
-/** Who does what is done on the command line, in the audit log. */
+/** The actor of the command line's actions in the audit log. */
 export const commandLine = "command line"
 
 type Admin = Administration["Service"]

@@ -1,6 +1,6 @@
 /**
- * What `greenroom` can do: a group of commands each, in a file of its own that is loaded when it is used. To add one, write
- * a file that exports `command`, and an entry here.
+ * The commands of `greenroom`: a group each, in a file of its own that is loaded on use. To add one, write a file that
+ * exports `command`, and an entry here.
  */
 
 import type { AnyCommand } from "./RunCommand.ts"

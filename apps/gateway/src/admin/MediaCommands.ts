@@ -1,5 +1,5 @@
 /**
- * What an operator does about uploaded files on the command line.
+ * Administration of uploaded files on the command line.
  *
  *     greenroom media list alice
  *     greenroom media quarantine mxc://example.org/SEsfnsuifSDFSSEF
@@ -45,7 +45,7 @@ const run = <A, R>(
     )
   )
 
-/** What is about to be done, in the audit log. */
+/** The action to be done, in the audit log. */
 const record = (action: string, target: string) =>
   AuditStore.use((audit) => audit.append({ actor: commandLine, action, target }))
 

@@ -1,5 +1,5 @@
 /**
- * What all administrative commands have in common: where they work, as their options say, how they print, and how they fail.
+ * Shared by all administrative commands: their target, as their options say, their output, and their errors.
  *
  * A command prints lines for people, or with `--json` one JSON value a line: `print` for one thing, `printAll` for a list.
  */

@@ -1,5 +1,5 @@
 /**
- * A bar on the terminal that says how far long work is. Nothing where standard error is no terminal.
+ * A progress bar for long work. Without a terminal on standard error it prints nothing.
  */
 import type { BackupProgress } from "@greenroom/store/Backup"
 
@@ -24,7 +24,7 @@ export const bar = ({ bytes, done, what }: BackupProgress): string => {
   return `[${"#".repeat(filled)}${"-".repeat(width - filled)}] ${percent} %  ${what}  ${size(bytes)}`
 }
 
-/** What to call as the work goes on, and at its end. */
+/** Called as the work goes on, and at its end. */
 export const makeProgress = (): { readonly show: (progress: BackupProgress) => void; readonly clear: () => void } => {
   if (!process.stderr.isTTY) return { show: () => {}, clear: () => {} }
   let shownAt = 0

@@ -1,5 +1,5 @@
 /**
- * What users have reported, on the command line.
+ * Reports of users, on the command line.
  *
  *     greenroom report list
  */

@@ -49,7 +49,7 @@ const restoreEmbedded = Effect.fnUntraced(function* <A>(
   )
 })
 
-/** What became of the uploaded files, and what is left to do. */
+/** The outcome for the uploaded files, and the remaining work. */
 const aboutFiles = (header: BackupHeader, { damaged, files }: Restore.RestoreReport): string => {
   if (header.files !== true) return "The backup has no uploaded files: put them back, and start the server."
   const lost = damaged === 0 ? "" : ` ${damaged} were damaged when the backup was made, and are missing.`

@@ -35,7 +35,7 @@ import { ValidationSessions } from "../ValidationSessions.ts"
 const prefix = "/matrix/identity/v2"
 const versionsPath = "/matrix/identity/versions"
 
-/** What version 1 answers, and to whom: anybody, or users who have agreed to the terms. */
+/** The answers of version 1 and their callers: everybody, or users who have accepted the terms. */
 const handedOn: ReadonlyArray<readonly [method: string, path: RegExp, who: "anyone" | "users"]> = [
   ["GET", /^\/pubkey\/(?!ephemeral\/)[^/]+$/, "anyone"],
   ["GET", /^\/validate\/(?:email|msisdn)\/submitToken$/, "anyone"],

@@ -16,7 +16,7 @@ export type Standing = Pick<AccountStanding, "locked" | "suspended">
 
 const good: Standing = { locked: false, suspended: false }
 
-/** What a locked account is answered, whatever it asks but to log out. */
+/** The answer to every request of a locked account except logout. */
 export const lockedError = new UserLocked({ error: "This account has been locked", soft_logout: true })
 
 const make = Effect.gen(function* () {
@@ -75,7 +75,7 @@ export class AccountStandings extends Context.Service<
   {
     /** How an account stands, as far as this node has heard. */
     readonly of: (userId: UserId) => Standing
-    /** Locks or suspends an account, or ends that. What is undefined stays as it is. */
+    /** Locks or suspends an account, or lifts either. Undefined fields keep their value. */
     readonly set: (userId: UserId, change: Partial<Standing>) => Effect.Effect<Standing>
     /** Calls `listener` with every change of one account. The result takes it back. */
     readonly onChange: (userId: UserId, listener: (standing: Standing) => void) => () => void

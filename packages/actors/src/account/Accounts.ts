@@ -107,7 +107,7 @@ const tokenBytes = 32
 const loginTokenTtl = 2 * 60_000
 const tokenPattern = /^gr_[A-Za-z0-9_-]{43}$/
 
-/** What is answered to a registration that an administrator must approve, and to logins until then. */
+/** The answer to a registration that awaits an administrator's approval, and to logins until then. */
 export const awaitingApproval = new UserAwaitingApproval({
   error: "This account waits for an administrator to approve it",
   approval_notice_medium: "org.matrix.msc3866.none"
@@ -249,7 +249,7 @@ const make = Effect.gen(function* () {
   // Usage that could not be stored is stored with the next.
   yield* periodically("Writing when access tokens were last used", usageInterval, writeUsage)
 
-  // Nobody looks up an expired token again, so its row would stay for ever.
+  // Expired tokens are not looked up again, so their rows would otherwise stay for ever.
   yield* periodicallyOnce(
     "Deleting expired access tokens",
     sweepInterval,
@@ -444,7 +444,7 @@ const make = Effect.gen(function* () {
     )
   })
 
-  /** What follows a deactivation; may run twice. */
+  /** The work that follows a deactivation. May run twice. */
   const clearAway = Effect.fnUntraced(function* (session: Session) {
     yield* delayedEvents.cancelAll(session.userId)
     yield* presences.forget(session.userId)
@@ -570,7 +570,7 @@ export class Accounts extends Context.Service<
     /** A new password by an operator; ends every session. Errors: M_BAD_JSON. */
     readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
 
-    // What logins and registrations of several stages are made of (`LoginFlows`).
+    // The parts of logins and registrations of several stages (`LoginFlows`).
 
     /**
      * The user of this server that a whole user ID or a localpart means, whether it exists or not. Capitals count as small
@@ -581,7 +581,7 @@ export class Accounts extends Context.Service<
     readonly chooseUserId: (requested: string, caller?: AppService) => Effect.Effect<UserId, MatrixError>
     /** Errors: M_BAD_JSON for a password that is too short or too long. */
     readonly hashPassword: (password: Redacted.Redacted) => Effect.Effect<Redacted.Redacted, MatrixError>
-    /** Who it is, if it is their password. Takes the same time whether the user exists or not. */
+    /** The user ID, if the password is right. Takes the same time whether the user exists or not. */
     readonly verifyPassword: (user: string, password: Redacted.Redacted) => Effect.Effect<Option.Option<UserId>>
     /** A new account; without `userId` under a number that the server allocates. Errors: M_USER_IN_USE. */
     readonly create: (options: {
@@ -611,7 +611,7 @@ export class Accounts extends Context.Service<
     readonly createLoginToken: (
       userId: UserId
     ) => Effect.Effect<{ readonly login_token: string; readonly expires_in_ms: number }>
-    /** Whose login token it is. It is used up. Errors: M_FORBIDDEN. */
+    /** Consumes a login token and returns its user. Errors: M_FORBIDDEN. */
     readonly takeLoginToken: (token: string) => Effect.Effect<UserId, MatrixError>
     /** Errors: M_NOT_FOUND. */
     readonly renameDevice: (

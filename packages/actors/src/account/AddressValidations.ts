@@ -67,7 +67,7 @@ export interface BegunValidation {
   readonly submit_url?: string
 }
 
-/** What a link in a mail is about. */
+/** The subject of a link in a mail. */
 export interface AddressLink {
   readonly email: string
   readonly nextLink: string | undefined
@@ -101,7 +101,7 @@ const checkNextLink = (link: string | undefined): Effect.Effect<void, InvalidPar
     : Effect.fail(new InvalidParam({ error: "next_link: expected a URL with http or https" }))
 }
 
-/** What an identity server refuses, as today's client API says it. */
+/** The error of today's client API for a refusal by an identity server. */
 const toMatrixError = (error: IdentityFailure): MatrixError => {
   switch (error._tag) {
     case "M_NO_VALID_SESSION":
@@ -265,9 +265,9 @@ export class AddressValidations extends Context.Service<
     readonly requestPhone: (request: PhoneTokenRequest) => Effect.Effect<BegunValidation, MatrixError>
     /** The address that a session has validated, here or at a trusted identity server. Errors: M_THREEPID_AUTH_FAILED. */
     readonly validated: (proof: AddressProof) => Effect.Effect<ThirdPartyId, MatrixError>
-    /** What a link in a mail is about. Looking at it confirms nothing. Errors: M_NOT_FOUND. */
+    /** The subject of a link in a mail. Reading it confirms nothing. Errors: M_NOT_FOUND. */
     readonly link: (sid: string, token: string) => Effect.Effect<AddressLink, MatrixError>
-    /** Whoever has the link confirms it. Errors: M_NOT_FOUND. */
+    /** Confirms the address. Callers: everybody who has the link. Errors: M_NOT_FOUND. */
     readonly confirm: (sid: string, token: string) => Effect.Effect<AddressLink, MatrixError>
   }
 >()("greenroom/actors/AddressValidations") {

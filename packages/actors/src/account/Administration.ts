@@ -249,7 +249,7 @@ export class Administration extends Context.Service<
     ) => Effect.Effect<{ readonly token: Redacted.Redacted; readonly tokenId: string }, MatrixError>
     /** By its ID or its secret. Errors: M_NOT_FOUND. */
     readonly token: (idOrSecret: string) => Effect.Effect<RegistrationToken, MatrixError>
-    /** What is undefined stays as it is; null takes a limit away. Errors: M_NOT_FOUND. */
+    /** Undefined fields keep their value; null removes a limit. Errors: M_NOT_FOUND. */
     readonly updateToken: (
       idOrSecret: string,
       change: Parameters<RegistrationTokenStore["Service"]["update"]>[1]

@@ -39,16 +39,16 @@ import { userOfIdentifier } from "./UserIdentifier.ts"
 /** Stages of a flow in the order in which they are to be passed. */
 export type InteractiveFlow = ReadonlyArray<string>
 
-/** What a client says under `auth`. */
+/** The `auth` object of a request. */
 export type AuthData = JsonObject
 
-/** What the stages have shown. */
+/** The results of the completed stages. */
 export interface Shown {
   /** Of the registration token, as base64. */
   readonly registrationToken?: string
   readonly email?: string
   readonly phoneNumber?: string
-  /** Whose the address is, where an account has it. */
+  /** The account that has the address, if any. */
   readonly owner?: UserId
 }
 
@@ -66,20 +66,20 @@ export class InteractionRequired extends Data.TaggedError("InteractionRequired")
   readonly flows: ReadonlyArray<InteractiveFlow>
   readonly completed: ReadonlyArray<string>
   readonly params: JsonObject
-  /** What was wrong with the stage that was tried. */
+  /** The error of the stage that was tried. */
   readonly reason: MatrixError | undefined
 }> {}
 
 export interface InteractiveRequest {
-  /** What is to be done, such as `POST /delete_devices`. */
+  /** The operation to authorise, such as `POST /delete_devices`. */
   readonly operation: string
-  /** Whose access token it is. Undefined for a registration. */
+  /** The session of the request's access token. Undefined for a registration. */
   readonly session: Session | undefined
   readonly auth: AuthData | undefined
   /** Where the request came from. */
   readonly address: string
   readonly flows: ReadonlyArray<InteractiveFlow>
-  /** What clients need to know for the stages, by their names. */
+  /** Parameters that clients need for the stages, by stage type. */
   readonly params?: JsonObject
 }
 
@@ -437,7 +437,7 @@ export class InteractiveAuth extends Context.Service<
   {
     /** Succeeds once all stages of a flow are passed. Errors: InteractionRequired with what comes next; M_FORBIDDEN. */
     readonly authorise: (request: InteractiveRequest) => Effect.Effect<Authorised, MatrixError | InteractionRequired>
-    /** None where registration is closed. */
+    /** Empty where registration is closed. */
     readonly registrationFlows: ReadonlyArray<InteractiveFlow>
     /** How somebody who is not logged in shows that an account is theirs, to set a new password. */
     readonly resetFlows: ReadonlyArray<InteractiveFlow>

@@ -1,6 +1,5 @@
 /**
- * What administrators may do about the accounts of this server, by today's client API: look where a user is logged in,
- * lock and suspend.
+ * Administration of the accounts of this server by today's client API: list a user's sessions, lock and suspend accounts.
  *
  * Whether the caller is an administrator is checked before anything is looked up.
  *
@@ -68,7 +67,7 @@ export class Moderation extends Context.Service<
     readonly isAdmin: (session: Session) => Effect.Effect<boolean>
     /** Administrators. Errors: M_FORBIDDEN, also for the account of an administrator; M_INVALID_PARAM, M_NOT_FOUND. */
     readonly standing: (session: Session, userId: UserId) => Effect.Effect<Standing, MatrixError>
-    /** What is undefined stays as it is. Who may call it and errors as for `standing`. */
+    /** Undefined fields keep their value. Callers and errors as for `standing`. */
     readonly setStanding: (
       session: Session,
       userId: UserId,

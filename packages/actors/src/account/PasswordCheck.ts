@@ -1,5 +1,5 @@
 /**
- * Whose password it is, with guesses limited as for every login.
+ * Checks a user's password. Attempts are limited as for every login.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"

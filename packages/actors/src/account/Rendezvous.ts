@@ -1,6 +1,6 @@
 /**
- * Where two devices of a user meet for a sign-in by QR code: a short text that either of them reads and replaces. What they
- * write is encrypted between them.
+ * The rendezvous of two devices of a user for a sign-in by QR code: a short text that either of them reads and replaces. The
+ * devices encrypt it.
  *
  * Source: MSC4388, and MSC4108 in its form of 2024.
  */
@@ -65,7 +65,7 @@ export class Rendezvous extends Context.Service<
   {
     /** Anyone. Errors: M_TOO_LARGE, M_LIMIT_EXCEEDED. */
     readonly create: (data: string) => Effect.Effect<CreatedSession, MatrixError>
-    /** Whoever knows the ID; so below. Errors: M_NOT_FOUND. */
+    /** Callers of this method and those below: everybody who knows the ID. Errors: M_NOT_FOUND. */
     readonly find: (id: string) => Effect.Effect<RendezvousSession, MatrixError>
     /** The next sequence; none where somebody else has written since. Errors: M_NOT_FOUND, M_TOO_LARGE. */
     readonly replace: (id: string, data: string, sequence: number) => Effect.Effect<Option.Option<number>, MatrixError>

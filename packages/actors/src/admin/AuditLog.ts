@@ -25,7 +25,7 @@ export interface AuditVerdict {
   readonly rows: number
   /** How many signed heads were checked. */
   readonly heads: number
-  /** What is wrong, a line each. Empty for a log that is whole. */
+  /** The faults, one line each. Empty for an intact log. */
   readonly problems: ReadonlyArray<string>
 }
 

@@ -1,4 +1,4 @@
-/** What `AdminServices` loads. */
+/** The modules that `AdminServices` loads. */
 import { RoomAdministrationStore } from "@greenroom/store/RoomAdministrationStore"
 import { UserAdministrationStore } from "@greenroom/store/UserAdministrationStore"
 import { UserExportStore } from "@greenroom/store/UserExportStore"

@@ -1,5 +1,5 @@
 /**
- * What users have reported, as a queue for administrators: what is dealt with is removed.
+ * Reports of users, as a queue for administrators: a report is removed when it has been dealt with.
  *
  * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
  */

@@ -109,7 +109,7 @@ export class UserAdministration extends Context.Service<
     readonly logIn: (
       userId: UserId
     ) => Effect.Effect<{ readonly access_token: string; readonly device_id: string }, MatrixError>
-    /** Whose an address, or an account at a provider, is. */
+    /** The user that has an address, or an account at a provider. */
     readonly byAddress: (
       address: Parameters<UserIdentityStore["Service"]["userOfAddress"]>[0]
     ) => Effect.Effect<UserId, MatrixError>

@@ -1,6 +1,6 @@
 /**
- * What a part of the log has for the devices of an application service's users: messages to them, whose keys have changed,
- * and how many one-time keys they have left.
+ * The content of a part of the log for the devices of an application service's users: messages to devices, users whose keys
+ * have changed, and counts of the one-time keys left.
  *
  * Source: "Pushing ephemeral data" of the application service API, MSC2409 and MSC3202.
  */
@@ -81,7 +81,7 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     return false
   })
 
-  /** Whose keys changed, or who came into rooms of the service's users or went out of the last of them. */
+  /** Users whose keys changed, who entered a room of the service's users, or who left the last one of them. */
   const listsIn = Effect.fnUntraced(function* (slice: LogSlice) {
     const [changed, left] = [new Set<UserId>(), new Set<UserId>()]
     for (const { row } of rowsOf(slice.rows, deviceListChanges)) if (yield* mayKnow(row.userId)) changed.add(row.userId)

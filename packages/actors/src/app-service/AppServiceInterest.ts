@@ -1,6 +1,6 @@
 /**
- * What of the log is of interest to an application service: its users, the rooms in which they are, and the rooms and
- * aliases that it has registered.
+ * The part of the log that concerns an application service: its users, the rooms they are in, and the rooms and aliases that
+ * it has registered.
  *
  * Source: "Registration" and "Pushing events" of the application service API.
  */

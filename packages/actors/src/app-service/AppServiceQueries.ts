@@ -118,7 +118,7 @@ export class AppServiceQueries extends Context.Service<
       protocol: string,
       query: { readonly [key: string]: string }
     ) => Effect.Effect<ReadonlyArray<JsonObject>>
-    /** What a user ID or an alias stands for in other networks. */
+    /** The locations or users of other networks that a user ID or an alias stands for. */
     readonly findByName: (
       kind: "user" | "location",
       query: { readonly [key: string]: string }

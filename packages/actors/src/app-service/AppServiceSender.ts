@@ -84,7 +84,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     return events
   })
 
-  /** What a part of the log has for the service; undefined if nothing. */
+  /** The content of a part of the log for the service; undefined if it has none. */
   const bodyOf = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
     const now = yield* Clock.currentTimeMillis
     const events: Array<object> = []

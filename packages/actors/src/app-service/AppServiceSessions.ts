@@ -13,7 +13,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 
-/** What a request says of its caller. */
+/** The caller of a request, by its token and parameters. */
 export interface Assertion {
   readonly userId?: string | undefined
   readonly deviceId?: string | undefined

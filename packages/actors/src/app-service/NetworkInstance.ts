@@ -6,7 +6,7 @@
 /** The `instance_id` of a network of an application service. */
 export const formatInstanceId = (serviceId: string, networkId: string): string => `${serviceId}|${networkId}`
 
-/** What an `instance_id` names; undefined for text that is none. */
+/** The network of an `instance_id`; undefined for malformed text. */
 export const parseInstanceId = (instanceId: string) => {
   const end = instanceId.indexOf("|")
   return end < 1 ? undefined : { serviceId: instanceId.slice(0, end), networkId: instanceId.slice(end + 1) }

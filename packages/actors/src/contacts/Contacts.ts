@@ -98,7 +98,7 @@ const fromToken = (token: string): Effect.Effect<ContactPosition, InvalidParam> 
 const isError = (error: unknown): error is MatrixError =>
   error instanceof InvalidParam || error instanceof TooLarge || error instanceof NotJson
 
-/** What a generator throws of the errors of the protocol is its failure, anything else a defect. */
+/** Protocol errors that a generator throws become its failure; everything else is a defect. */
 const failing = <A>(computation: () => Generator<void, A>): Effect.Effect<A, MatrixError> =>
   Effect.flatten(
     sliced(function* (): Generator<void, Effect.Effect<A, MatrixError>> {
@@ -165,7 +165,7 @@ const make = Effect.gen(function* () {
         }
       })
 
-    // What is left of a file that is refused is the server's to drain.
+    // The server drains the rest of a file that is refused.
     yield* Stream.fromAsyncIterable(
       body.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>,
       () => brokenOff
@@ -233,7 +233,7 @@ const make = Effect.gen(function* () {
     return { contact: yield* get(session, first), created: created > 0 }
   })
 
-  /** Changes a contact that has this version, where one is named. None if it has another one. */
+  /** Changes a contact, if it has this version where one is given. Undefined if it has another one. */
   const changing = <A>(
     { userId }: Session,
     contactId: string,
@@ -370,7 +370,10 @@ export class Contacts extends Context.Service<
       jcard: unknown,
       mergeBy: MergeBy
     ) => Effect.Effect<{ readonly contact: StoredContact; readonly created: boolean }, MatrixError>
-    /** Replaces the card of a contact, which keeps its UID. None if it has another version. Errors: those of `add`, M_NOT_FOUND. */
+    /**
+     * Replaces the card of a contact, which keeps its UID. Undefined if the contact has another version. Errors: those of
+     * `add`, M_NOT_FOUND.
+     */
     readonly replace: (
       session: Session,
       contactId: string,
@@ -385,8 +388,8 @@ export class Contacts extends Context.Service<
     ) => Effect.Effect<boolean, MatrixError>
     readonly removeAll: (session: Session) => Effect.Effect<void, MatrixError>
     /**
-     * Asks a trusted identity server, by hashes, which addresses of contacts have Matrix users. What it answered is kept also
-     * where it refuses to answer more. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN.
+     * Asks a trusted identity server, by hashes, which addresses of contacts have Matrix users. Answers are kept even if the
+     * server then refuses further requests. Errors: M_FORBIDDEN, M_LIMIT_EXCEEDED, M_UNKNOWN.
      */
     readonly lookUp: (
       session: Session,

@@ -8,7 +8,7 @@
 import dns from "node:dns"
 import { BlockList, isIP, type LookupFunction } from "node:net"
 
-/** What is allowed: public addresses; those and loopback, for tests; or every address. */
+/** The allowed addresses: public ones; public and loopback ones, for tests; or all. */
 export type AddressPolicy = "public" | "loopback" | "any"
 
 /** Special-purpose networks that are not reachable globally (the IANA registries of RFC 6890). */

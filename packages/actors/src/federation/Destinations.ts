@@ -2,8 +2,8 @@
  * Which other servers are worth trying. One that could not be reached is left alone for a while that doubles with every
  * failure, up to a day, for all nodes; `heardFrom` ends that as soon as the server shows that it is there.
  *
- * `FederationClient` asks before every request and reports the outcome. What this node knows of a server is a few seconds
- * old at most.
+ * `FederationClient` asks before every request and reports the outcome. This node's knowledge of a server is at most a few
+ * seconds old.
  *
  * Source: "Federation" of the specification.
  */

@@ -1,6 +1,6 @@
 /**
- * What becomes of the EDUs of other servers. Each stands for itself: one that is malformed, of an unknown type, about
- * users of another server or about what its origin has no part in is ignored.
+ * Handles the EDUs of other servers, each one independently. An EDU is ignored if it is malformed, of an unknown type, about
+ * users of another server, or about a room that its origin has no part in.
  *
  * | EDU | goes to |
  * |---|---|
@@ -192,7 +192,7 @@ const make = Effect.gen(function* () {
     }
   }
 
-  /** What must arrive fails the transaction, which will come again. */
+  /** A failure of an EDU that must not be lost fails the transaction, which its origin then repeats. */
   const mustArrive = ({ edu_type }: Edu): boolean =>
     edu_type === "m.direct_to_device" || edu_type === "m.device_list_update" || edu_type === "m.signing_key_update"
 

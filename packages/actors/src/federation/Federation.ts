@@ -1,5 +1,5 @@
 /**
- * What other home servers may ask of this one: one method for each endpoint of the federation API.
+ * The federation API of the draft as a service: one method for each endpoint.
  *
  * The gateway's federation listener calls it. By then the request is authenticated: `origin` is the server that signed
  * it, `transaction` is addressed to us and within its limits, IDs are well-formed. Everything inside PDUs and EDUs is

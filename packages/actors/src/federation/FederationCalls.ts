@@ -62,7 +62,7 @@ export const withQuery = (path: string, query: ReadonlyArray<readonly [string, s
   return present.length === 0 ? path : `${path}?${present.join("&")}`
 }
 
-/** What is sent, as canonical JSON. */
+/** The body, as canonical JSON. */
 export const encodeContent = (destination: ServerName, content: JsonObject): Effect.Effect<Buffer, RemoteInvalid> =>
   Effect.mapError(
     encodeCanonicalJson(content),
@@ -137,7 +137,7 @@ const make = Effect.gen(function* () {
 
   const isUnreachable = (error: RemoteError): error is RemoteUnreachable => error._tag === "RemoteUnreachable"
 
-  /** Whatever the server answers shows that it can be reached. */
+  /** Every answer shows that the server can be reached. */
   const noted = <A>(destination: ServerName, effect: Effect.Effect<A, RemoteError>) =>
     effect.pipe(
       Effect.tap(() => destinations.succeeded(destination)),

@@ -1,6 +1,6 @@
 /**
- * What this home server asks others in the draft's dialect: one method for each endpoint of its federation API. Profiles and
- * aliases, which belong to no room, are asked for in today's dialect where the server speaks it.
+ * The client of the draft's federation API: one method for each endpoint. Profiles and aliases, which belong to no room, are
+ * asked for in today's dialect where the server speaks it.
  *
  * Every method may fail with a `RemoteError`. Nothing in an answer is verified here but its form: PDUs come as they are, for
  * `PduVerification`.
@@ -240,7 +240,7 @@ export class FederationClient extends Context.Service<
       roomId: RoomId,
       at?: EventId
     ) => Effect.Effect<StateAnswer, RemoteError>
-    /** What precedes the events, newest first, at most `limit` (1 to 100). */
+    /** The predecessors of the events, newest first, at most `limit` (1 to 100). */
     readonly backfill: (
       destination: ServerName,
       roomId: RoomId,

@@ -60,13 +60,13 @@ export type Dialect = "draft" | "today"
 export interface ReceivedInvite {
   readonly event: JsonObject
   readonly roomVersion: string
-  /** What the user is shown of the room: stripped events, or PDUs. */
+  /** The room state for the invited user: stripped events, or PDUs. */
   readonly shown: ReadonlyArray<JsonObject>
 }
 
-/** What became of a PDU of a transaction. */
+/** The outcome of a PDU of a transaction. */
 export interface ReceivedPdu {
-  /** What the answer to a transaction calls it: `<pdu_id>,<origin>` or the event ID; undefined if the PDU has none. */
+  /** The PDU's name in the answer to the transaction: `<pdu_id>,<origin>` or the event ID; undefined if it has none. */
   readonly name: string | undefined
   readonly answer: KeptPduAnswer
   /** It could not be verified yet, and is kept until it can be (`UnverifiedPdus`). */
@@ -151,7 +151,7 @@ const maxCulprits = 10
 
 const notFound = (roomId: RoomId) => new NotFound({ error: `There is no room ${roomId}` })
 
-/** What a PDU is called. In most versions its ID is known only when it was read. */
+/** The name of a PDU. In most versions the event ID is known only after the PDU was parsed. */
 const nameOf = (pdu: unknown, eventId: EventId | undefined): string | undefined => {
   if (!isJsonObject(pdu)) return undefined
   if (typeof pdu.pdu_id === "string" && typeof pdu.origin === "string") return `${pdu.pdu_id},${pdu.origin}`
@@ -364,14 +364,14 @@ const make = Effect.gen(function* () {
     const message = { origin, events, ...(caution === undefined ? {} : { caution }) }
     const taken = yield* Effect.result(ask(room(roomId).Receive(message)))
     if (Result.isSuccess(taken)) return taken.success
-    // Whatever else it is passes: the whole is to be sent again.
+    // Other failures pass: the origin has to repeat the whole transaction.
     if (taken.failure._tag !== "M_NOT_FOUND") return yield* Effect.die(taken.failure)
     return yield* Effect.forEach(events, (event) => receiveOutside(origin, event))
   })
 
   /**
-   * The events of one room. If the handling of one fails, they are tried once more one by one, so that the others are
-   * taken without it; each further attempt leaves out one more. What still fails then is refused.
+   * The events of one room. If the handling of one fails, they are tried once more one by one, so that the others are taken
+   * without it; each further attempt leaves out one more. PDUs that still fail are then refused.
    */
   const receiveRoom = (
     origin: ServerName,
@@ -410,8 +410,8 @@ const make = Effect.gen(function* () {
   })
 
   /**
-   * Reads and verifies PDUs, each by the version of its room. What is said in the draft's dialect of a room that this server
-   * does not know is read by the draft's version: it may be an invite.
+   * Reads and verifies PDUs, each by the version of its room. PDUs of an unknown room that arrive in the draft's dialect are
+   * read by the draft's version: they may be invites.
    */
   const verify = Effect.fnUntraced(function* (pdus: ReadonlyArray<unknown>) {
     const named = pdus.map(roomOf)
@@ -581,8 +581,8 @@ const make = Effect.gen(function* () {
   })
 
   /**
-   * What the user is shown, as stripped state. From version 12 on these are PDUs, whose hashes must be right: the
-   * m.room.create is that of the room by its ID. What else of it is wrong is left out.
+   * The room state for the invited user, as stripped state. From version 12 on these are PDUs, whose hashes must be right:
+   * the m.room.create event proves the room ID. Other faulty events are left out.
    */
   const readShown = Effect.fnUntraced(function* (
     version: RoomVersion,

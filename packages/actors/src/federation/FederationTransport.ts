@@ -171,7 +171,7 @@ const make = Effect.gen(function* () {
       return Effect.sync(() => outgoing.destroy())
     })
 
-  /** The head of the answer. Nothing is read of its body yet. */
+  /** The head of the answer. The body has not been read yet. */
   const openTarget = (target: Target, request: OpenRequest): Effect.Effect<IncomingMessage, TargetFailed> =>
     Effect.callback((resume) => {
       const outgoing = start(target, request, filesAgent)

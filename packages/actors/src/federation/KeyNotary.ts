@@ -1,6 +1,6 @@
 /**
- * The keys of this server and of others, as a notary returns them. Those of others are as their servers signed them, with our
- * signature beside: as a notary for who cannot ask those servers, or asks too late.
+ * The keys of this server and of others, as a notary returns them. Those of others are as their servers signed them, with
+ * our signature beside: for servers that cannot ask the origin, or ask too late.
  *
  * An object is renewed when half of its lifetime is over. What cannot be renewed is given out as it is, also when it has
  * expired, because old signatures can be checked by it.
@@ -116,8 +116,8 @@ export class KeyNotary extends Context.Service<
     /** The keys of this server, signed by the current one. */
     readonly own: Effect.Effect<JsonObject>
     /**
-     * What is known of the keys of the servers, each object signed by its server and by us. A server of which nothing is
-     * known, and which does not answer, has none.
+     * What is known of the keys of the servers, each object signed by its server and by us. Servers without known keys that
+     * do not answer are left out.
      */
     readonly query: (asked: ReadonlyMap<ServerName, KeyCriteria>) => Effect.Effect<ReadonlyArray<JsonObject>>
   }

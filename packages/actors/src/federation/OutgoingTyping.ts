@@ -36,7 +36,7 @@ const make = Effect.gen(function* () {
     for (const server of servers) if (server !== serverName) yield* peers.queueEdus(server, edus)
   })
 
-  /** What another node has published that one tells. */
+  /** Handles typing of a user that another node has published. */
   const queueChange = ({ isOwn, roomId, userIds }: TypingUpdate & { readonly isOwn: boolean }) => {
     const before = sentTypists.get(roomId)?.users ?? new Set()
     const now = new Set(userIds.filter((userId) => serverNameOf(userId) === serverName))

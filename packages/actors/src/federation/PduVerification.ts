@@ -23,10 +23,10 @@ export interface NoKeys {
   readonly unverified: Event
 }
 
-/** What is wrong with a PDU, with the ID of its event where that could be read. */
+/** The fault of a PDU, with the ID of its event where it could be parsed. */
 export type VerificationProblem = (PduProblem | NoKeys) & { readonly eventId?: EventId }
 
-/** What is wrong, for the origin and the log. */
+/** The fault, for the origin and the log. */
 export const problemText = (problem: VerificationProblem): string =>
   problem._tag === "TooLarge" ? `the PDU has ${problem.bytes} bytes` : problem.reason
 
@@ -46,7 +46,7 @@ const needOf = (version: RoomVersion, event: Event, server: ServerName): KeyNeed
   atAnyTime: !version.enforcesKeyValidity
 })
 
-/** What servers have signed of an event: the event itself and what it carries. */
+/** The parts of an event that servers have signed: the event itself and the events that it carries. */
 const signedParts = (version: RoomVersion, event: Event): ReadonlyArray<Event> => {
   const inviteJoin = version.inviteJoinOf(event)
   return inviteJoin === undefined ? [event] : [event, inviteJoin]
@@ -90,7 +90,7 @@ function* readAll(
   return read
 }
 
-/** What cannot even be looked at is malformed; it must not take the others with it. */
+/** PDUs that cannot even be parsed are malformed. They must not fail the others. */
 const attempt = <E>(look: () => Result.Result<Event, E>): Result.Result<Event, E | PduProblem> => {
   try {
     return look()

@@ -110,7 +110,7 @@ const behaviour = Effect.gen(function* () {
   /** How many of the next PDUs are sent one by one, because a transaction with them was refused. */
   let singly = 0
 
-  // What is next
+  // The next transaction
 
   const next = Effect.fnUntraced(function* (now: number): Effect.fn.Return<Outgoing | undefined> {
     if (queued) {
@@ -126,7 +126,7 @@ const behaviour = Effect.gen(function* () {
       )
       queued = queued || Option.isSome(stored)
       if (Option.isSome(stored)) {
-        // None beside a PDU of a refused transaction: what is refused then is the PDU.
+        // Absent beside a PDU of a refused transaction: then the PDU itself is refused.
         const isAlone = stored.value.request !== undefined || singly > 0
         return { stored: stored.value, edus: isAlone ? [] : pending.take(maxEdus, now) }
       }
@@ -204,7 +204,7 @@ const behaviour = Effect.gen(function* () {
   const spareFor = (duration: number) =>
     Effect.map(monotonicMillis, (now) => {
       pending.clear()
-      // What is committed meanwhile does not wake this actor.
+      // Commits during this time do not wake this actor.
       queued = true
       spareUntil = now + duration
     })

@@ -140,7 +140,7 @@ const make = Effect.gen(function* () {
     for (const destination of woken) if (!isSpared(destination, now)) yield* wakePeer(destination)
   })
 
-  /** Whoever waits and need not be spared: at the start, after a long wait, and what another node left behind. */
+  /** Queues that are due and need no delay: at the start, after a long wait, and those that another node left behind. */
   const sweep = Effect.gen(function* () {
     const now = yield* monotonicMillis
     for (const [destination, until] of spared) if (until <= now) spared.delete(destination)

@@ -2,8 +2,8 @@
  * The keys of other home servers: fetched from the server itself, checked, and kept in the database until they expire. Keys
  * that it replaced stay good for what was signed before.
  *
- * A server is asked once at a time whatever the number of those who want its keys. An unknown key is asked for at once; what
- * brings nothing is repeated at growing intervals (`FetchPace`), which a request of that server itself cuts short.
+ * Concurrent requests for a server's keys share one fetch. An unknown key is fetched at once; fruitless fetches are repeated
+ * at growing intervals (`FetchPace`), which a request from that server itself cuts short.
  *
  * Keys that their own server does not tell, because it is away or has lost them, others may vouch for: the notaries that
  * the operator trusts, and in a room the server through which this one joined it. What they say is worth less:
@@ -48,7 +48,7 @@ const maxObjectsPerServer = 10
 const capacity = 10_000
 const rememberedFor = 120_000
 
-/** What keys are for. */
+/** The use of a key. */
 export interface KeyNeed {
   readonly keyIds: ReadonlySet<string>
   /** When something was signed with one of them (ms since 1970). Absent: they sign requests now. */
@@ -67,14 +67,14 @@ export interface KeyRing {
 
 type Needs = ReadonlyArray<KeyNeed>
 
-/** What is known of a server. */
+/** The known keys of a server. */
 interface Known {
   readonly keys: ReadonlyArray<RemoteKey>
   /** When the server itself was first asked, or our own server was installed: nobody else knows its keys better since. */
   readonly metAt: number
 }
 
-/** Whose word on the keys of others counts; `undefined`: that of everybody we ever asked. */
+/** The servers whose word on the keys of others counts; `undefined`: every server that was ever asked. */
 type Trusted = ReadonlySet<ServerName> | undefined
 
 const never = Number.POSITIVE_INFINITY
@@ -120,7 +120,7 @@ const make = Effect.gen(function* () {
   /** Servers that are being asked. */
   const running = new Map<ServerName, Fiber.Fiber<string | undefined>>()
 
-  // What is known
+  // The known keys
 
   const stored = yield* MonotonicCache.make<ServerName, ReadonlyArray<RemoteKey>>({
     lookup: store.find,
@@ -129,7 +129,7 @@ const make = Effect.gen(function* () {
   })
 
   const ourKeys = Effect.map(ours.list, (keys): Known => {
-    // What we have signed is good, whichever node of ours followed a rotation when.
+    // Our own signatures are valid, whenever the nodes followed a rotation.
     const own = keys.map(({ createdAt, keyId, publicKey }) => ({
       keyId,
       publicKey,

@@ -74,7 +74,7 @@ const make = Effect.gen(function* () {
   const watched = new Map<ServerName, Watched>()
   const polled = new Map<UserId, number>()
 
-  // What other servers say
+  // Presence that other servers publish
 
   const watch = (userId: UserId, state: string, now: number) => {
     const server = serverNameOf(userId)

@@ -1,6 +1,6 @@
 /**
- * What our users ask of other servers: the profile of a user there, where an alias leads, and its public rooms. Answers are kept for a
- * short while, so that a popular name does not cost its server a request for each who looks.
+ * Queries of our users to other servers: profiles, aliases and public rooms. Answers are cached for a short time, so that a
+ * popular name does not cost its server a request for each reader.
  *
  * Source: "Federation" of the specification.
  */
@@ -98,7 +98,7 @@ const make = Effect.gen(function* () {
 export class RemoteQueries extends Context.Service<
   RemoteQueries,
   {
-    /** What the server of the user lets ours see of the profile. Errors: M_NOT_FOUND, M_FORBIDDEN. */
+    /** The fields of the profile that the user's server publishes. Errors: M_NOT_FOUND, M_FORBIDDEN. */
     readonly profile: (userId: UserId) => Effect.Effect<JsonObject, MatrixError>
   }
 >()("greenroom/actors/federation/RemoteQueries") {

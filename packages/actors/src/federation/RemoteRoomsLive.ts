@@ -71,7 +71,7 @@ const make = Effect.gen(function* () {
     return results.map(Result.mapError(problemText))
   })
 
-  /** Those of the PDUs that are good and belong to the room. What is not is logged. */
+  /** The valid PDUs of the room. Invalid ones are logged. */
   const good = Effect.fnUntraced(function* (
     destination: ServerName,
     version: RoomVersion,
@@ -125,7 +125,7 @@ const make = Effect.gen(function* () {
 
   const dialectOf = (version: RoomVersion): Dialect => (isDraft(version) ? inDraft : inTodays)
 
-  /** What the invited user is shown: from version 12 on the events themselves, so that their hashes prove the room. */
+  /** The room state for the invited user: from version 12 on the events themselves, whose hashes prove the room. */
   const toShown = Effect.fnUntraced(function* (version: RoomVersion, shown: ReadonlyArray<Event>) {
     if (!version.privilegesCreators) return shown.map(stripped)
     const key = yield* signingKeys.current

@@ -1,6 +1,6 @@
 /**
- * Who sent a request of the federation API: checks the signature of a home server before anything of the body is looked
- * at. In this order, each with its answer:
+ * Authenticates requests of the federation API: the signature of a home server is checked before the body is interpreted. In
+ * this order, each with its answer:
  *
  * 1. no well-formed X-Matrix header, another destination than us, or us as origin: 401
  * 2. an origin with which this server does not talk (`FederationConfig`), or that is banned: 403; none of its current keys

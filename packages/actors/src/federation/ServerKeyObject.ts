@@ -23,7 +23,9 @@ import { Result, Schema } from "effect"
 /** How long others may believe our keys, in ms: a rotation has reached everyone after it. */
 export const ourLifetime = 86_400_000
 
-/** Nodes of ours may sign with a replaced key for a minute, by clocks that differ. What they sign then is good. */
+/**
+ * The nodes of this server may sign with a replaced key for a minute, and their clocks differ. Such signatures are valid.
+ */
 const rotationGrace = 120_000
 
 /** The longest that a key of another server is believed without asking again, in ms: 7 days. */

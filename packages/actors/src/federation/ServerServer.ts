@@ -1,6 +1,6 @@
 /**
- * What other home servers may ask of this one in today's dialect: one method for each endpoint of the server-server API that
- * the draft has not in the same form (`Federation`). Both stand on `FederationRooms`.
+ * The server-server API as a service: one method for each endpoint that differs from the draft's (`Federation`). Both use
+ * `FederationRooms`.
  *
  * By then the request is authenticated: `origin` is the server that signed it. A room that the origin has no part in, and a
  * room of the draft's version, does not exist for it (M_NOT_FOUND).
@@ -193,7 +193,7 @@ const make = Effect.gen(function* () {
   })
 })
 
-/** What `get_missing_events` asks for. */
+/** The request of `get_missing_events`. */
 export interface MissingEvents {
   /** Events that the origin has. */
   readonly earliest: ReadonlyArray<EventId>
@@ -232,7 +232,7 @@ export class ServerServer extends Context.Service<
       from: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<Pdus, MatrixError>
-    /** What lies between events, oldest first. Errors: M_NOT_FOUND. */
+    /** The events between two sets of events, oldest first. Errors: M_NOT_FOUND. */
     readonly getMissingEvents: (
       origin: ServerName,
       roomId: RoomId,
@@ -293,7 +293,7 @@ export class ServerServer extends Context.Service<
     readonly publicRooms: (request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
     /** A space and the rooms in it that users of the server may know of. Errors: M_NOT_FOUND. */
     readonly hierarchy: RoomSummaries["Service"]["hierarchyFor"]
-    /** Whose OpenID token it is. Errors: M_UNKNOWN_TOKEN. */
+    /** The user of an OpenID token. Errors: M_UNKNOWN_TOKEN. */
     readonly userInfo: (token: string) => Effect.Effect<{ readonly sub: UserId }, MatrixError>
   }
 >()("greenroom/actors/ServerServer") {

@@ -1,6 +1,6 @@
 /**
- * What this home server asks others in today's dialect, for rooms of versions 1 to 12: one method for each endpoint of the
- * server-server API. Where an endpoint has two versions, servers that lack the second are asked by the first.
+ * The client of the server-server API, for rooms of versions 1 to 12: one method for each endpoint. Where an endpoint has
+ * two versions, servers that lack the second are asked by the first.
  *
  * Every method may fail with a `RemoteError`. Nothing in an answer is verified here but its form: PDUs come as they are, for
  * `PduVerification`.
@@ -376,7 +376,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         }
       )
     },
-    /** What the server tells of a room, and of the children of it as a space. */
+    /** The server's summary of a room, and of its children if it is a space. */
     hierarchy: (destination: ServerName, roomId: RoomId, suggestedOnly: boolean) =>
       call({
         destination,

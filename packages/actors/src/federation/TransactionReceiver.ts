@@ -82,7 +82,7 @@ const readPulled = (transaction: JsonObject): Parts | undefined => {
     : undefined
 }
 
-/** Who joins a room, or asks to be joined, as a PDU says. */
+/** The user that a PDU joins to a room, or lets knock. */
 const joinedBy = (pdu: Json): Json | undefined => {
   if (!isJsonObject(pdu)) return undefined
   if (pdu.pdu_type === "m.room.invite_join") return pdu.user_id

@@ -1,5 +1,5 @@
 /**
- * What it means that a server answers a transaction with an error: whether sending it again can help, and when.
+ * The meaning of an error that answers a transaction: whether and when to send it again.
  *
  * A transaction that is refused for good is split into its PDUs, so that one which the server cannot take stops no
  * others; a single PDU that is refused for good is dropped. Every error becomes final in the end, or a server that

@@ -25,7 +25,7 @@ const make = Effect.gen(function* () {
   const store = yield* UnverifiedPduStore
   const learned = yield* PubSub.subscribe(keys.learned)
 
-  /** Whatever still cannot be verified stays for the next time. */
+  /** PDUs that still cannot be verified stay for the next attempt. */
   const tryAgain = Effect.fn("UnverifiedPdus.tryAgain")(function* (signer: ServerName) {
     const waiting = yield* store.waitingFor(signer, triedAtOnce)
     for (const [origin, kept] of Map.groupBy(waiting, (keptPdu) => keptPdu.origin)) {

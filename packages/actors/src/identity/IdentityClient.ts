@@ -1,6 +1,6 @@
 /**
- * What this home server asks identity servers. It asks those alone that its operator trusts, whatever a client names, and
- * believes an association only with the server's signature, by a key that the server publishes.
+ * The client of identity servers. It asks only servers that the operator trusts, whatever server a user names, and believes
+ * an association only with the server's signature, by a key that the server publishes.
  *
  * What a server refuses comes as the error that the user is to see. One that gives no answer, or none that makes sense,
  * is M_UNKNOWN.
@@ -49,7 +49,7 @@ const sidPattern = /^[!-~]{1,255}$/
 /** The URL of a trusted identity server, without a slash at the end. */
 export type TrustedServer = string & { readonly TrustedServer: never }
 
-/** What a request about a session of an identity server may fail with. */
+/** The errors of requests about a session of an identity server. */
 export type IdentityFailure = MatrixError | NoValidSession | SessionExpired | SessionNotValidated | TokenIncorrect
 
 /** An invitation that the identity server keeps for an address. */
@@ -115,7 +115,7 @@ const failed = (server: TrustedServer, what: string) =>
 const reasonOf = ({ error }: JsonObject): string =>
   typeof error === "string" ? error.slice(0, 500).toWellFormed() : "no reason given"
 
-/** What an identity server says to users whom it does not know, or who did not agree to its terms. */
+/** The error of an identity server for users that it does not know, or that did not accept its terms. */
 const forbidden: ReadonlySet<unknown> = new Set([
   "M_UNAUTHORIZED",
   "M_UNKNOWN_TOKEN",
@@ -123,7 +123,7 @@ const forbidden: ReadonlySet<unknown> = new Set([
   "M_TERMS_NOT_SIGNED"
 ])
 
-/** What the user is told. */
+/** The error text for the user. */
 const refusal = (server: TrustedServer, { body }: Answer): MatrixError => {
   const { errcode, retry_after_ms } = body
   const error = reasonOf(body)

@@ -75,7 +75,7 @@ const retryAfter = 60_000
 
 const notYet = (error: string) => new LimitExceeded({ error, retry_after_ms: retryAfter })
 
-/** What ends the attempts. */
+/** The error that ends the attempts. */
 const isFinal = ({ _tag }: MatrixError): boolean => _tag === "M_FORBIDDEN" || _tag === "M_BAD_JSON"
 
 /** Whether one of the keys has signed it, whatever the signer calls itself and the key. */
@@ -111,7 +111,7 @@ const toMatrixError = (error: RemoteError): MatrixError =>
     ? new Forbidden({ error: error.error })
     : notYet(`${error.destination} cannot be reached now`)
 
-/** What an invitation takes to be taken. */
+/** The fields that accepting an invitation needs. */
 type SignedFor = Pick<BoundInvite, "mxid" | "room_id" | "sender" | "signed">
 
 /** The invite that the sender's server is to make, without its place in the room. */
@@ -277,7 +277,8 @@ const make = Effect.gen(function* () {
   const passOn = (bound: BoundInvite): Effect.Effect<void, MatrixError> => {
     const home = serverNameOf(bound.sender)
     if (home === serverName) return take(bound)
-    // Nobody here may be in the room, so its version is not known: the dialect is the one that the server takes it in.
+    // This server may have no member in the room, so it does not know the room's version: it uses the dialect that the other
+    // server takes.
     return todays.exchangeThirdPartyInvite(home, bound.room_id, templateOf(bound)).pipe(
       Effect.catchIf(
         (error) => error._tag === "RemoteRefused" && error.status === 404,

@@ -33,7 +33,7 @@ import { RemoteMedia, unavailable } from "./RemoteMedia.ts"
 /** A file as a client sends it. */
 export interface Upload {
   readonly body: Readable
-  /** What the client says how long it is, in bytes. */
+  /** The length that the client declares, in bytes. */
   readonly length: number | undefined
   readonly contentType: string | undefined
   readonly fileName: string | undefined
@@ -44,7 +44,7 @@ export interface MediaFile {
   readonly sha256: Uint8Array
   /** Bytes. */
   readonly size: number
-  /** What its first bytes show. */
+  /** The type that its first bytes show. */
   readonly detectedType: string | undefined
   /** As it may be told to a browser. */
   readonly contentType: string
@@ -55,7 +55,7 @@ export interface MediaFile {
   readonly read: (range?: ByteRange) => Effect.Effect<Readable, NotFound>
 }
 
-/** Who asks for a file, and how long they wait. */
+/** The reader of a file, and the longest time to wait for it. */
 export interface MediaRequest {
   /** False for the old endpoints, which ask for no access token. */
   readonly authenticated: boolean

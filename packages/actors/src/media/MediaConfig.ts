@@ -12,7 +12,7 @@ export interface S3Options {
   readonly bucket: string
   readonly accessKeyId: string
   readonly secretAccessKey: Redacted.Redacted
-  /** What the names of objects begin with (default: nothing). */
+  /** The prefix of object names (default: empty). */
   readonly prefix?: string
   /** Whether the bucket is in the path and not in the host name (default true). */
   readonly pathStyle?: boolean
@@ -29,7 +29,7 @@ export interface MediaOptions {
   readonly maxRemoteBytes?: number
   /** How many bytes each user may upload in all (default: 10 GiB). */
   readonly quotaBytes?: number
-  /** How many bytes of content of other servers are kept (default 10 GiB). What was used longest ago goes first. */
+  /** The space for content of other servers in bytes (default 10 GiB). The least recently used content is removed first. */
   readonly remoteCacheBytes?: number
   /** After how many days without use content goes, of this server's users and of other servers (default 0: never). */
   readonly localRetentionDays?: number
@@ -42,7 +42,7 @@ export interface MediaOptions {
   readonly freezeUnauthenticated?: boolean
 }
 
-/** What holds where the operator says nothing. */
+/** The default settings. */
 export const mediaDefaults = {
   maxUploadBytes: 100 * 1024 * 1024,
   maxRemoteBytes: 100 * 1024 * 1024,

@@ -1,6 +1,6 @@
 /**
  * Files by the SHA-256 of their content: received as a stream, stored so that they survive a crash, read as a stream.
- * What they are called is the business of `Media`.
+ * `Media` knows their names.
  *
  * `layerDisk` keeps them in a directory, which nodes of a cluster may share: a file is complete or absent under its name.
  * `S3Files` keeps them in an S3-compatible store.

@@ -1,7 +1,7 @@
 /**
- * What becomes of files over time, and what administrators do about them: content IDs that were never used expire, what was
- * not used for long goes if the operator says so, the content of other servers stays within its bound, and files that no
- * content ID names any more are removed.
+ * The retention of files, and their administration: content IDs that were never used expire, files that were not used for
+ * long are removed if so configured, the content of other servers stays within its bound, and files without a content ID are
+ * removed.
  *
  * Removing a file removes its content ID at once, and its bytes with the next sweep after an hour, since somebody may be
  * uploading the same content.
@@ -51,7 +51,7 @@ export class MediaKeeping extends Context.Service<
     readonly remove: (name: MediaName) => Effect.Effect<void, MatrixError>
     /** Forgets everything that a user has uploaded: how many content IDs. */
     readonly removeAllOf: (userId: UserId) => Effect.Effect<number>
-    /** What a user has uploaded, the newest first, at most 100, before a time in ms since 1970. */
+    /** The uploads of a user before a time (ms since 1970), newest first, at most 100. */
     readonly uploadsOf: (userId: UserId, before?: number) => Effect.Effect<ReadonlyArray<MediaRow>>
     /** Bytes that a user has uploaded. */
     readonly usageOf: (userId: UserId) => Effect.Effect<number>

@@ -1,5 +1,5 @@
 /**
- * What a file is: what its uploader says, what its first bytes say, and which of it a browser may believe.
+ * The type of a file: from its uploader, from its first bytes, and as a browser may trust it.
  *
  * A file is shown in place (`inline`) where its uploader calls it one of the types that cannot run, and its bytes do not
  * look like a document that does. Everything else is for saving (`attachment`).
@@ -49,7 +49,7 @@ const bytes = "application/octet-stream"
 /** The type without its parameters, in small letters. */
 const essenceOf = (type: string): string => type.split(";", 1)[0]!.trim().toLowerCase()
 
-/** What looks like markup to a browser that guesses: a `<` or `%PDF` after white space. */
+/** Content that browsers may sniff as markup: a `<` or `%PDF` after white space. */
 export const markup = "text/x-markup"
 
 const decoder = new TextDecoder("latin1")

@@ -18,7 +18,7 @@ import { makeThumbnailProcess, type ThumbnailJob, type ThumbnailResult } from ".
 import type { MediaFile } from "./Media.ts"
 import { MediaFiles } from "./MediaFiles.ts"
 
-/** What a client wants, in pixels. */
+/** The size that a client asks for, in pixels. */
 export interface ThumbnailRequest {
   readonly width: number
   readonly height: number
@@ -32,7 +32,7 @@ const steps = [32, 64, 96, 160, 240, 320, 480, 640, 800]
 
 const stepFor = (pixels: number): number => steps.find((step) => step >= pixels) ?? steps.at(-1)!
 
-/** What is looked at at all. */
+/** The bounds of images that are decoded at all. */
 const imageTypes: ReadonlySet<string> = new Set([
   "image/jpeg",
   "image/png",
@@ -71,7 +71,10 @@ const extensions: { readonly [type: string]: string } = {
 export class Thumbnails extends Context.Service<
   Thumbnails,
   {
-    /** The thumbnail of a file. Whoever may read the file. Errors: M_UNKNOWN for what is no image, M_TOO_LARGE. */
+    /**
+     * The thumbnail of a file. Callers: everybody who may read the file. Errors: M_UNKNOWN for files that are no image,
+     * M_TOO_LARGE.
+     */
     readonly of: (file: MediaFile, request: ThumbnailRequest) => Effect.Effect<MediaFile, MatrixError>
   }
 >()("greenroom/actors/Thumbnails") {

@@ -67,7 +67,7 @@ const isPage = (type: string): boolean => /^\s*(?:text\/html|application\/xhtml\
 export class UrlPreviews extends Context.Service<
   UrlPreviews,
   {
-    /** What a page says of itself, by the names of Open Graph. Any user. Errors: M_INVALID_PARAM, M_NOT_FOUND. */
+    /** The description of a page, by the names of Open Graph. Callers: every user. Errors: M_INVALID_PARAM, M_NOT_FOUND. */
     readonly preview: (session: Session, url: string) => Effect.Effect<JsonObject, MatrixError>
   }
 >()("greenroom/actors/UrlPreviews") {

@@ -18,10 +18,10 @@ import { matchesGlob, parseGlob } from "@greenroom/protocol/Glob"
 import { serverNameOf } from "@greenroom/protocol/Identifiers"
 import { isJsonObject } from "@greenroom/protocol/Json"
 
-/** What a rule may look at. */
+/** The input of a rule. */
 export interface PolicyQuestion {
   readonly event: Event
-  /** What a message says, as its readers see it: `body` and `formatted_body`; empty for everything else. */
+  /** The texts of a message as its readers see them: `body` and `formatted_body`; empty for other events. */
   readonly text: string
   /** Milliseconds since 1970. */
   readonly now: number
@@ -106,7 +106,7 @@ export const policyLists: PolicyRule = ({ event, lists }) => {
   return found === undefined ? undefined : `Banned by a policy list: ${found.reason}`
 }
 
-/** What the first rule says that refuses. */
+/** The refusal of the first rule that refuses. */
 export const firstRefusal = (rules: ReadonlyArray<PolicyRule>, question: PolicyQuestion): string | undefined => {
   for (const rule of rules) {
     const refusal = rule(question)
@@ -117,7 +117,7 @@ export const firstRefusal = (rules: ReadonlyArray<PolicyRule>, question: PolicyQ
 
 const texts = (value: unknown): ReadonlyArray<string> => (typeof value === "string" ? [value] : [])
 
-/** What the readers of an event read: also that which an edit puts in its place. */
+/** The content that readers of an event see: also the new content of an edit. */
 export const textOf = ({ content, type }: Event): string => {
   if (type !== "m.room.message") return ""
   const edited = content["m.new_content"]

@@ -165,7 +165,7 @@ export class DeviceConnections {
     if (user.devices.size === 0 && user.reportAt === Number.POSITIVE_INFINITY) this.users.delete(userId)
   }
 
-  /** What the actors have published is lost: all of them must get a report at `now`. */
+  /** The actors' published state is lost: each of them must get a report at `now`. */
   reportAll(now: number): void {
     for (const user of this.users.values()) user.reportAt = now
   }

@@ -1,7 +1,8 @@
 /**
- * What is the case now and is not kept: presence and typing. One per node. Actors publish what changed, as rows of the
- * event log (`ShortLivedStore`); every node reads the rows of all nodes and holds the last value of each user and room in
- * memory. The event stream reads what is newer than a position. Memory follows the people who are about, not what they do.
+ * The present presence and typing, which is not kept. One per node. Actors publish changes as rows of the event log
+ * (`ShortLivedStore`); every node reads the rows of all nodes and holds the last value of each user and room in memory. The
+ * event stream reads the values newer than a position. Memory follows the number of users that are online, not their
+ * activity.
  *
  * After a crash of the database, and when a server starts, nothing is left: the log has an epoch that is `fresh` then, and
  * readers from before it get all that is the case now.
@@ -53,7 +54,7 @@ export interface EntranceUpdate {
   readonly value: PresenceValue
 }
 
-/** Who types in a room now, after somebody started or stopped. */
+/** The users typing in a room, after a change. */
 export interface TypingUpdate {
   readonly _tag: "typing"
   readonly position: StreamPosition
@@ -119,7 +120,7 @@ const keyOf = (update: EphemeralUpdate): string => {
   }
 }
 
-/** What may be forgotten after a while, because a reader who comes later loses nothing by it. */
+/** Values that can be dropped after a while, because readers that come later lose nothing. */
 const isAtRest = (update: EphemeralUpdate): boolean => {
   switch (update._tag) {
     case "typing":
@@ -135,7 +136,7 @@ const isAtRest = (update: EphemeralUpdate): boolean => {
 /** The last values in order of their positions: a log that is compacted once half of it is superseded. */
 class LastValues {
   position = beginning
-  /** Nothing after this position was forgotten. */
+  /** No value after this position was dropped. */
   completeSince = beginning
   private log: Array<Entry> = []
   private readonly latest = new Map<string, Entry>()
@@ -214,7 +215,7 @@ export class EphemeralStream extends Context.Service<
   {
     /** The position of the newest update. */
     readonly position: Effect.Effect<StreamPosition>
-    /** What is newer than the position. Costs what it returns. */
+    /** The values newer than the position. The cost is in proportion to the result. */
     readonly since: (position: StreamPosition) => Effect.Effect<EphemeralChunk>
     /** Waits until there is something newer than the position. */
     readonly changed: (position: StreamPosition) => Effect.Effect<void>
@@ -228,7 +229,7 @@ export class EphemeralStream extends Context.Service<
     readonly publishPresenceInvite: (observer: UserId, observed: UserId) => Effect.Effect<void>
     /** The last presence of a user as others see it, or as the user does, if it is known. */
     readonly presence: (userId: UserId, viewer?: UserId) => PresenceValue | undefined
-    /** Who types in the room now. */
+    /** The users typing in the room now. */
     readonly typing: (roomId: RoomId) => ReadonlyArray<UserId>
     /** The rooms in which the user types now. */
     readonly roomsTypedIn: (userId: UserId) => ReadonlyArray<RoomId>

@@ -36,7 +36,7 @@ const Choose = Rpc.make("Choose", {
 const Report = Rpc.make("Report", { payload: NodeReport, success: Outlook })
 /** The display name, the avatar, or who may see the user changed: tell again. */
 const Announce = Rpc.make("Announce")
-/** What the user sees. */
+/** The presence as its user sees it. */
 const Own = Rpc.make("Own", { success: OwnPresence })
 /** The account is gone: the user goes offline and nothing is kept. */
 const Forget = Rpc.make("Forget")

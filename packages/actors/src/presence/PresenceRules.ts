@@ -30,7 +30,7 @@ export const DeviceReport = Schema.Struct({
 })
 export type DeviceReport = typeof DeviceReport.Type
 
-/** What the user chose, and when. */
+/** The state that the user chose, and when. */
 export interface Choice {
   readonly state: PresenceState
   readonly at: number

@@ -129,7 +129,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   })
   yield* keepRunning("Reporting devices after nodes came or went", Effect.andThen(movedActors, reportAll))
 
-  // Who was connected to a node that is gone, and to no other, is reported by one of the others.
+  // Users whose only connection was to a node that is gone are reported by one of the other nodes.
   const goneNodes = yield* latchOfChanges(nodes)
   const reportOnline = Effect.map(Clock.currentTimeMillis, (now) => {
     for (const userId of stream.online()) if (serverNameOf(userId) === serverName) devices.reportLater(userId, now)
@@ -273,7 +273,7 @@ export class Presences extends Context.Service<
       state: PresenceState,
       statusMessage?: string
     ) => Effect.Effect<void, MatrixError>
-    /** Who shares a room with the user, or was accepted by the user. Errors: M_FORBIDDEN. */
+    /** Callers: users who share a room with the user, or whom the user accepted. Errors: M_FORBIDDEN. */
     readonly get: (session: Session, userId: UserId) => Effect.Effect<PresenceContent, MatrixError>
     /**
      * The presence of several users at once, without checks: for callers that have checked. A hidden `viewer` is among
@@ -293,8 +293,8 @@ export class Presences extends Context.Service<
     /** The user did something on this device: resets its idle timer. Cheap; never waits. */
     readonly active: (session: Session) => Effect.Effect<void>
     /**
-     * Whose presence the viewer may see because they accepted the viewer. Sharing a room is the other way, and one's own
-     * presence one always sees. From memory; at most half a minute behind changes on other nodes.
+     * The users whose presence the viewer may see because they accepted the viewer. Users who share a room with the viewer,
+     * and the viewer, are not included. From memory; at most half a minute behind changes on other nodes.
      */
     readonly acceptedBy: (viewer: UserId) => Effect.Effect<ReadonlySet<UserId>>
     /** The viewer's presence list changed: `acceptedBy` of this node asks the store again. */

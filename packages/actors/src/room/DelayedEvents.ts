@@ -1,9 +1,10 @@
 /**
- * Events that are sent later, unless their author restarts the delay or cancels them: so a call ends when its client is gone.
+ * Events that are sent later, unless their author restarts the delay or cancels them: so a call ends when its client is
+ * gone.
  *
  * They are durable. One node of the cluster sends what is due, under a transaction ID of its own, so that a repeat after a
- * failure, or by a node that was stopped meanwhile, sends nothing twice. What is being sent is marked before: whether an event is
- * sent or cancelled is decided in the database.
+ * failure, or by a node that was stopped meanwhile, sends nothing twice. An event is marked before it is sent: the database
+ * decides whether it is sent or cancelled.
  *
  * Source: MSC4140.
  */
@@ -94,7 +95,7 @@ const make = Effect.gen(function* () {
       : rooms.setState(session, roomId, type, stateKey, content, delayId)
   }
 
-  /** Sends an event whose time has come. What the room refuses is not tried again. */
+  /** Sends an event that is due. An event that the room refuses is not tried again. */
   const sendDue = (event: DelayedEvent) =>
     send(event).pipe(
       Effect.matchEffect({
@@ -116,7 +117,7 @@ const make = Effect.gen(function* () {
   const forget = Effect.flatMap(Clock.currentTimeMillis, (now) => store.forget(now - keptFor))
   yield* periodicallyOnce("Forgetting delayed events", "1 hour", forget)
 
-  /** What a caller names. Whoever is logged in names their own events alone. */
+  /** The delay ID of a request. Sessions can name only their own user's events. */
   const found = Effect.fnUntraced(function* (userId: UserId | undefined, delayId: string) {
     const event = Option.getOrUndefined(yield* store.find(delayId))
     return event !== undefined && (userId === undefined || event.userId === userId) ? event : yield* unknown
@@ -138,7 +139,7 @@ const make = Effect.gen(function* () {
     const change = { send: store.sendNow, cancel: store.cancel, restart: store.restart }[action]
     if (!(yield* change(delayId))) return outcomeOf(yield* found(userId, delayId), action)
     if (action !== "send") return "done"
-    // What the room refuses now is tried again at its time.
+    // An event that the room refuses now is tried again when it is due.
     const { event_id } = yield* Effect.tapError(send(event), () => store.postpone(event))
     yield* store.finalise(delayId, { eventId: event_id })
     return "done"

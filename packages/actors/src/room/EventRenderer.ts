@@ -20,7 +20,7 @@ export interface RenderOptions {
   readonly bundleIn?: number | undefined
   /** Renders the events as PDUs, with the annotations of clients beside. */
   readonly toPdu?: ((event: Event) => JsonObject) | undefined
-  /** What the user was in the room at each of the events, as far as it is known. */
+  /** The user's membership at each of the events, as far as it is known. */
   readonly memberships?: ReadonlyArray<string | undefined> | undefined
   /** Takes the wanted fields of the rendered events. */
   readonly pick?: ((event: ClientServerEvent) => ClientServerEvent) | undefined

@@ -21,7 +21,7 @@ export type Visibility = "world_readable" | "shared" | "invited" | "joined"
 
 const visibilityType = "m.room.history_visibility"
 
-/** What the event says, `shared` where it says nothing that is known. */
+/** The visibility that the event sets, `shared` for an unknown value. */
 export const visibilityOf = (event: Event | undefined): Visibility => {
   const value = event?.content.history_visibility
   return value === "world_readable" || value === "invited" || value === "joined" ? value : "shared"
@@ -32,7 +32,7 @@ const membershipOf = (event: Event | undefined): string => {
   return typeof value === "string" ? value : "leave"
 }
 
-/** Who reads the room. */
+/** The reader of the room. */
 export interface Reader {
   readonly userId: UserId
   readonly roomNid: number
@@ -63,7 +63,7 @@ export const makeHistoryVisibility = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const erased = yield* ErasedUsers
 
-  /** What each event's state before it says of the visibility and of the user's membership. */
+  /** The visibility and the user's membership in the state before each event. */
   const statesBefore = Effect.fnUntraced(function* (stored: ReadonlyArray<StoredEvent>, userId: UserId) {
     const keys: ReadonlyArray<StateKey> = [
       [visibilityType, ""],
@@ -116,8 +116,8 @@ export const makeHistoryVisibility = Effect.gen(function* () {
   })
 
   /**
-   * Strips the events of erased users, unless the reader was in the room when they were sent. What the reader sent is never
-   * stripped.
+   * Strips the events of erased users, unless the reader was in the room when they were sent. The reader's own events are
+   * never stripped.
    */
   const pruneErased = Effect.fnUntraced(function* <
     E extends { readonly event: Event; readonly position: StreamPosition }

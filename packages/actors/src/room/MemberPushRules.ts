@@ -29,7 +29,7 @@ export class MemberPushRules extends Context.Service<
     readonly has: (userId: UserId) => boolean
     /** The transaction of the log from which on the user's notifications are rows; undefined without rules of their own. */
     readonly since: (userId: UserId) => number | undefined
-    /** What an event of somebody else does for a user with rules of their own; undefined if it does not notify. */
+    /** The effect of another user's event on a user with own rules; undefined if it does not notify. */
     readonly evaluate: (userId: UserId, context: EventContext, displayName: string | undefined) => OwnPush | undefined
   }
 >()("greenroom/actors/room/MemberPushRules") {}

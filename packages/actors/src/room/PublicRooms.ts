@@ -26,7 +26,7 @@ export interface RoomSummary {
 /** A room in the tree of a space, with its m.space.child events. */
 export type HierarchyRoom = RoomSummary & { readonly children_state: ReadonlyArray<JsonObject> }
 
-/** What a server tells of a space: the room itself, and those of its children that our users may know of. */
+/** A server's summary of a space: the room itself, and those of its children that our users may know of. */
 export interface HierarchyPart {
   readonly room: HierarchyRoom
   readonly children: ReadonlyArray<HierarchyRoom>

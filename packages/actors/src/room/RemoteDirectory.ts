@@ -15,7 +15,7 @@ export class RemoteDirectory extends Context.Service<
     readonly resolve: (alias: RoomAlias) => Effect.Effect<DirectoryAnswer, MatrixError>
     /** A page of the public rooms of another server. Errors: M_NOT_FOUND where it cannot be asked, M_FORBIDDEN. */
     readonly publicRooms: (server: ServerName, request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
-    /** What another server tells of a room and of the children of it as a space. Errors: M_NOT_FOUND. */
+    /** Another server's summary of a room, and of its children if it is a space. Errors: M_NOT_FOUND. */
     readonly hierarchy: (
       server: ServerName,
       roomId: RoomId,

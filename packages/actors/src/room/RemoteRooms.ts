@@ -1,7 +1,7 @@
 /**
- * What a Room actor asks of other servers: events and memberships of rooms that this server shares with them. Every
- * event that is returned has passed the checks of its form, signature and hash, and belongs to the room. The federation
- * provides the service (`federation/RemoteRoomsLive.ts`).
+ * Requests of a Room actor to other servers: events and memberships of rooms that this server shares with them. Every event
+ * that is returned has passed the checks of its form, signature and hash, and belongs to the room. The federation provides
+ * the service (`federation/RemoteRoomsLive.ts`).
  *
  * Source: "Backfilling" and "PDUs and EDUs" of the specification.
  */
@@ -33,7 +33,7 @@ export type MembershipHandshake = "join" | "leave" | "knock"
 /** Which of some events a room knows already, by their IDs. */
 export type KnownEvents = (ids: ReadonlyArray<EventId>) => Effect.Effect<ReadonlyMap<EventId, Event>>
 
-/** What a server answers to a join. */
+/** The answer of a server to a join. */
 export interface RemoteJoin extends RemoteState {
   /** The join with the signature of the server that let the user in, where the room is restricted. */
   readonly event?: Event | undefined
@@ -47,7 +47,7 @@ export class RemoteRooms extends Context.Service<
       version: RoomVersion,
       pdus: ReadonlyArray<unknown>
     ) => Effect.Effect<ReadonlyArray<Result.Result<Event, string>>>
-    /** What precedes the events, newest first, at most `limit`. */
+    /** The predecessors of the events, newest first, at most `limit`. */
     readonly backfill: (
       destination: ServerName,
       version: RoomVersion,
@@ -55,7 +55,7 @@ export class RemoteRooms extends Context.Service<
       from: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<Event>, RemoteFailure>
-    /** What lies between the earliest events and the latest ones, which are not part of the answer. */
+    /** The events between the earliest events and the latest ones, both excluded. */
     readonly missingEvents: (
       destination: ServerName,
       version: RoomVersion,

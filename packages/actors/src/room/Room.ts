@@ -223,7 +223,7 @@ const behaviour = Effect.gen(function* () {
     return { durable: log.append(room.commit(step, also)) }
   }
 
-  /** What the transaction was answered when it made a room, this one or another. */
+  /** The answer that the transaction got when it made a room, this one or another. */
   const madeBy = Effect.fnUntraced(function* (transaction: RoomTransaction | undefined) {
     if (transaction === undefined) return undefined
     const stored = yield* rooms.transaction(transaction.tokenId, creationScope, transactionKey(transaction))
@@ -261,8 +261,8 @@ const behaviour = Effect.gen(function* () {
   }
 
   /**
-   * A ban is lifted by those who mean to, and nothing else is done to the banned meanwhile. Who is not in the room cannot be
-   * kicked.
+   * Only `unban` lifts a ban, and a banned user's membership cannot change otherwise. Users who are not in the room cannot
+   * be kicked.
    */
   const mustBeBanned = (room: RoomState, userId: UserId, banned: boolean) => {
     const membership = room.membershipOf(userId)

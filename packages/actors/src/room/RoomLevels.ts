@@ -1,5 +1,5 @@
 /**
- * Who may do what in a room of which a user is a member, as the version of the room reads it from the stored state.
+ * The power levels of a room of which a user is a member, as the room's version reads them from the stored state.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { Levels } from "@greenroom/room/RoomVersion"
@@ -13,7 +13,7 @@ const keys = [
   ["m.room.power_levels", ""]
 ] as const
 
-/** None where the user is not in the room. */
+/** Undefined if the user is not in the room. */
 export const makeRoomLevels = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const states = yield* StateStore

@@ -1,5 +1,5 @@
 /**
- * What `Rooms` takes and returns, in the form of the draft's client API.
+ * The arguments and results of `Rooms`, in the form of the draft's client API.
  *
  * Source: "Rooms" of the specification.
  */

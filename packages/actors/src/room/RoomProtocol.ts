@@ -25,8 +25,8 @@ const RoomTransaction = Schema.Struct({
 export type RoomTransaction = typeof RoomTransaction.Type
 
 /**
- * What finds a repeat of the request again. Where the client gives no transaction ID, one node of several makes one: the message
- * to the room may then be sent again, to another node, where its node is lost before it has answered.
+ * The key by which a repeat of the request is recognised. If the client gives no transaction ID, a node of a cluster makes
+ * one, so that the message to the room can be repeated when the room's node is lost before it has answered.
  */
 export const requestTransaction = (
   { isCluster }: Nodes["Service"],
@@ -109,7 +109,7 @@ export const RefreshMember = Rpc.make("RefreshMember", {
   error: MatrixError
 })
 
-// What other servers send and ask for; the events have passed form, signature and hash.
+// Messages of other servers; their events have passed the checks of form, signature and hash.
 
 const Handshake = Schema.Literals(["join", "leave", "knock"])
 const Events = Schema.Array(Event)
@@ -126,7 +126,7 @@ export type TakenMembership = typeof TakenMembership.Type
 const Caution = Schema.Literals(["faults", "failures"])
 export type Caution = typeof Caution.Type
 
-/** What became of one event of a transaction. */
+/** The outcome of one event of a transaction. */
 const Outcome = Schema.Struct({ event_id: EventId, error: Schema.optionalKey(Schema.String) })
 export type Outcome = typeof Outcome.Type
 
@@ -177,7 +177,7 @@ export const ReceiveInvite = Rpc.make("ReceiveInvite", {
     origin: ServerName,
     event: Event,
     version: Schema.String,
-    /** What the user is shown of the room: stripped state. */
+    /** The room state for the invited user: stripped state. */
     shown: Schema.optionalKey(Schema.Array(JsonObject))
   },
   success: Event,
@@ -193,7 +193,7 @@ export const ReceiveRetraction = Rpc.make("ReceiveRetraction", {
 /** Which servers take part in the room; none if ours does not. */
 export const Servers = Rpc.make("Servers", { success: Schema.Array(ServerName), error: MatrixError })
 
-// What our users need of other servers
+// Messages of our users that need other servers
 
 /** Joins through one of the servers, where this one does not take part in the room. */
 export const JoinRemotely = Rpc.make("JoinRemotely", {

@@ -1,5 +1,5 @@
 /**
- * What becomes of users' own settings of a room when they join the room that replaces it. Declared here, where rooms are
+ * Carries users' own settings of a room over when they join the room that replaces it. Declared here, where rooms are
  * joined; provided by `user/RoomSuccessionLive.ts`, which knows the settings.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"

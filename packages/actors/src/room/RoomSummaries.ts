@@ -234,7 +234,10 @@ const make = Effect.gen(function* () {
       .sort(byOrder)
   })
 
-  /** Asks other servers for the rooms of one answer. What one has told of the children of a space is not asked again. */
+  /**
+   * Asks other servers for the rooms of one answer. A room that one server described as a child of a space is not asked for
+   * again.
+   */
   const makeAsking = (suggestedOnly: boolean) => {
     const summaries = new Map<RoomId, HierarchyRoom>()
     const end = performance.now() + askingTime
@@ -414,7 +417,10 @@ export class RoomSummaries extends Context.Service<
     readonly publicRooms: (request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
     /** The same of this or another server. Errors: M_NOT_FOUND where it cannot be asked. */
     readonly publicRoomsOf: (server: ServerName, request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
-    /** One room. Whoever is in it, may join it or may read it; without a session, only what is open to all. */
+    /**
+     * The summary of one room. Callers: users who are in it, may join it or may read it; without a session, only rooms open
+     * to all.
+     */
     readonly summary: (
       session: Session | undefined,
       roomIdOrAlias: RoomId | RoomAlias

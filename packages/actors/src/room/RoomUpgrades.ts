@@ -29,11 +29,11 @@ import { Rooms } from "./Rooms.ts"
 export interface UpgradeRequest {
   /** The ID of the version of the new room. */
   readonly newVersion: string
-  /** Who else has created the new room, in versions that know of that. */
+  /** The additional creators of the new room, in versions that have them. */
   readonly additionalCreators?: ReadonlyArray<UserId> | undefined
 }
 
-/** What an upgrade reads of the old room. */
+/** The parts of the old room that an upgrade reads. */
 interface OldRoom {
   readonly roomId: RoomId
   readonly version: RoomVersion
@@ -107,7 +107,7 @@ const make = Effect.gen(function* () {
     return (yield* rooms.createSeeded(session, { version, seed, listed, invite: [] }, txnId)).room_id
   })
 
-  /** What the user has no power to set stays as it is. */
+  /** Settings that the user has no power to change stay as they are. */
   const setIfAllowed = (...args: Parameters<(typeof rooms)["setState"]>) =>
     Effect.catchTag(rooms.setState(...args), "M_FORBIDDEN", () => Effect.void)
 

@@ -1,6 +1,6 @@
 /**
- * What a user may see of a room, read from the store without waking the room's actor. Members see all of the room's
- * history; who has left sees what was the case when they left.
+ * Reads of a room as a user may see it, from the store, without waking the room's actor. Members see the whole history of
+ * the room; users who left see the room as it was when they left.
  */
 import { type ClientEvent, type Event, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
@@ -38,7 +38,7 @@ const maxBytesAtOnce = 32 * 1024 * 1024
 /** After everything. */
 const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
 
-/** What a user may see: the state at `state`, and the timeline up to `upTo`. */
+/** The part of a room that a user may see: the state at `state`, and the timeline up to `upTo`. */
 interface View {
   readonly membership: RoomMembership
   readonly state: StateRef

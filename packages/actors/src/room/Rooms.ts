@@ -1,6 +1,6 @@
 /**
- * Rooms, as gateways and embedding programs use them. What changes a room is a message to its `Room` actor; what only
- * reads is answered from the store without waking the actor. Every method says who may call it.
+ * Rooms, as gateways and embedding programs use them. Changes are messages to the `Room` actor; reads are answered from the
+ * store without waking the actor. Every method states its callers.
  *
  * Source: "Rooms" of the specification, docs/client-api.md.
  */
@@ -71,7 +71,10 @@ export class Rooms extends Context.Service<
     ) => Effect.Effect<{ readonly room_id: RoomId }, MatrixError>
     /** Joined and invited users: leaves, or rejects the invitation. */
     readonly leave: (session: Session, roomId: RoomId, txnId?: string) => Effect.Effect<void, MatrixError>
-    /** Who the membership rules and power levels allow. A knock goes through `servers` where this one is not in the room. */
+    /**
+     * Callers: users whom the membership rules and power levels allow. A knock goes through `servers` if this server is not
+     * in the room.
+     */
     readonly setMembership: (
       session: Session,
       roomId: RoomId,
@@ -115,7 +118,7 @@ export class Rooms extends Context.Service<
       roomId: RoomId,
       query: MessagesQuery
     ) => Effect.Effect<MessagePage, MatrixError>
-    /** Who may see the room that the event is in, at that event. */
+    /** Callers: users who may see the event. */
     readonly getEvent: (session: Session, eventId: EventId) => Effect.Effect<ClientEvent, MatrixError>
     /** Members. `presence` is that of the members. */
     readonly initialSync: (

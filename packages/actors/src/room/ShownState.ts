@@ -1,5 +1,5 @@
 /**
- * What somebody is shown of a room who is not in it: with an invitation, or in answer to a knock.
+ * The state of a room that users outside it are shown: with an invitation, or in answer to a knock.
  *
  * Source: "Stripped state" of the client-server specification.
  */

@@ -11,7 +11,7 @@ import { Context, Effect, Layer } from "effect"
 
 const described = { user: "This user", server: "This server", sha256: "This content" } as const
 
-/** What is wrong with a value to ban: a user ID, a server name, or the SHA-256 of content in hexadecimal digits. */
+/** The fault of a value to ban: a user ID, a server name, or the SHA-256 of content in hexadecimal digits. */
 export const banProblem = (kind: BanKind, value: string): string | undefined => {
   if (kind === "user") return isUserId(value) ? undefined : "expected a user ID"
   if (kind === "server") return isServerName(value) ? undefined : "expected a server name"

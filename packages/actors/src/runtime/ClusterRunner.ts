@@ -59,7 +59,7 @@ const configOf = ({ host, listenHost = host, port }: ClusterRunnerOptions, optio
     simulateRemoteSerialization: false
   })
 
-/** What the runner storage has last said. */
+/** The latest answer of the runner storage. */
 class Sightings {
   private readonly here: string
   private readonly listeners = new Set<() => void>()

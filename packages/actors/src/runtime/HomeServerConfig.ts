@@ -21,7 +21,10 @@ export interface HomeServerSettings {
   readonly guests?: boolean
   /** The user who sends the notices of administrators, and their display name (default: there are none). */
   readonly serverNotices?: { readonly localpart: string; readonly name: string }
-  /** What clients use for calls of several people, such as `{type: "livekit", livekit_service_url: "https://..."}`. */
+  /**
+   * The services that clients use for calls of several people, such as `{type: "livekit", livekit_service_url:
+   * "https://..."}`.
+   */
   readonly rtcTransports?: ReadonlyArray<JsonObject>
   /** Lets clients that know the secret register, at the endpoint of Synapse's tools (default: none). */
   readonly registrationSharedSecret?: Redacted.Redacted

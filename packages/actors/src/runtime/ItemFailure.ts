@@ -20,7 +20,7 @@ const isOfData = (error: SqlError): boolean => {
   return Predicate.hasProperty(cause, "code") && typeof cause.code === "string" && dataStates.test(cause.code)
 }
 
-/** What the runtime of the actors says of itself, and what every request may be answered. */
+/** Errors of the actors' runtime, which every request may be answered with. */
 const passingTags: ReadonlySet<unknown> = new Set([
   "StaleWriter",
   "MailboxFull",

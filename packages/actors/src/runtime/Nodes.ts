@@ -1,5 +1,5 @@
 /**
- * What one node of the home server knows of all of them. Their names are new with each start.
+ * The nodes of the home server, as one node knows them. Node names are new with each start.
  */
 import { randomBytes } from "node:crypto"
 import { Context, Effect, Latch, type Scope } from "effect"

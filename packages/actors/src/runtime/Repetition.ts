@@ -1,6 +1,6 @@
 /**
- * What a runner may do with a message that another node has not answered, and for how long it waits for the answer. Of such
- * a message it is not known whether it was handled.
+ * Annotations of a message for the case that another node has not answered it: whether a runner may repeat it, and the
+ * longest wait for the answer. It is not known whether such a message was handled.
  *
  *     Rpc.make("Propose", ...).annotate(MayRepeat, ({ transaction }) => transaction !== undefined)
  */

@@ -27,7 +27,7 @@ export interface EndedSession extends SessionRevocation {
   readonly since: number
 }
 
-/** What is enough to know that a session has ended. */
+/** The fields that identify an ended session. */
 type End = Pick<EndedSession, "tokenId" | "since">
 
 const toEnded = ({ position, row }: LogRow<SessionRevocation>): EndedSession => ({ ...row, since: position.xid })

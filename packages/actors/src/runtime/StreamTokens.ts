@@ -7,7 +7,7 @@ import { parseToken, type StreamToken } from "@greenroom/store/StreamToken"
 import { Data, Effect, Option } from "effect"
 
 export class TokenRefused extends Data.TaggedError("TokenRefused")<{
-  /** What is wrong, for an error that names the parameter. */
+  /** The fault of the token, for an error that names the parameter. */
   readonly reason: string
   /** Whether it is from a lost future: the client must start afresh. */
   readonly isLost: boolean

@@ -111,7 +111,7 @@ const make = Effect.gen(function* () {
   const publicRooms = yield* PublicRoomStore
   const feeds = yield* Feeds
 
-  /** What wakes those who wait for events of a room that they are not in. */
+  /** Wakes readers that wait for events of a room that they are not in. */
   const watching = new Map<RoomId, Set<() => void>>()
   yield* log.follow(({ events }) =>
     Effect.sync(() => {
@@ -274,7 +274,7 @@ export type RoomInitialSync = InitialRoom & Pick<InitialSync, "presence" | "rece
 export class DeprecatedSync extends Context.Service<
   DeprecatedSync,
   {
-    /** What is new for the user after a token, without one from now on. Errors: M_INVALID_PARAM. */
+    /** The user's updates after a token, or from now on without one. Errors: M_INVALID_PARAM. */
     readonly events: (session: Session, request: EventsRequest) => Effect.Effect<EventChunk, MatrixError>
     /** The same of one room, which the user need not be in. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
     readonly roomEvents: (

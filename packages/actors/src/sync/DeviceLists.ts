@@ -39,7 +39,7 @@ const make = Effect.gen(function* () {
 export class DeviceLists extends Context.Service<
   DeviceLists,
   {
-    /** What changed between two tokens, or later. Errors: M_INVALID_PARAM. */
+    /** The changes between two tokens, or after the first. Errors: M_INVALID_PARAM. */
     readonly changes: (session: Session, from: string, to: string) => Effect.Effect<DeviceListNews, MatrixError>
   }
 >()("greenroom/actors/DeviceLists") {

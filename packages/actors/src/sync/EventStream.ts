@@ -1,5 +1,5 @@
 /**
- * What the event stream of a user consists of.
+ * The parts of a user's event stream.
  *
  * Source: "Receiving live updates on a client" of the specification.
  */

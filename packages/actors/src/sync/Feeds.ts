@@ -177,8 +177,8 @@ const makeFeeds = Effect.gen(function* () {
   }
 
   /**
-   * What a redaction strips is stripped in memory too, also from the `prev_content` of later state: gives the step that
-   * does so. It is taken together with the redaction, so that no client reads the content after it has the redaction.
+   * The step that strips a redacted event in memory too, also from the `prev_content` of later state. It is applied together
+   * with the redaction, so that no client reads the content after it has the redaction.
    */
   const strippingFor = Effect.fnUntraced(function* (slice: LogSlice) {
     const redactions = slice.events.filter(({ event }) => event.redacts !== undefined)
@@ -318,7 +318,7 @@ const makeFeeds = Effect.gen(function* () {
       else if (update._tag === "entrance") deliver(update, update.userId, othersIn(update), awake)
       else deliver(update, `invite ${update.observer}`, own(update.userId), awake)
     }
-    // Who is woken reads at once, and must know how far.
+    // A woken reader reads at once, and must know how far.
     ephemeralPosition = position
     for (const feed of awake) feed.wake()
     // When many users come online at once, each is an update for all others: they are delivered together.

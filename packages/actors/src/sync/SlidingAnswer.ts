@@ -7,7 +7,7 @@ import type { ClientServerEvent } from "@greenroom/protocol/client-server/Client
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { SimpleEvent } from "./SyncAnswer.ts"
 
-/** What is new in a room. A field that is left out is as it was, or not set in a room that is `initial`. */
+/** The updates of a room. An absent field is unchanged, or not set in a room that is `initial`. */
 export interface SlidingRoom {
   /** Whether the client is to forget what it has of the room. */
   readonly initial?: boolean

@@ -55,7 +55,7 @@ const none: SlidingConnection = { connection: 0, version: 0, configs: [], rooms:
 
 const unknownPos = new UnknownPos({ error: "pos: this position is not kept any more; begin anew without it" })
 
-/** What an answer is about, and what it changes of its connection. */
+/** The subject of an answer, and the changes of its connection. */
 interface Plan {
   readonly shown: ReadonlyArray<ShownRoom>
   readonly extended: ReadonlyArray<ExtendedRoom>
@@ -261,8 +261,8 @@ export class SlidingSync extends Context.Service<
   SlidingSync,
   {
     /**
-     * What is new since `pos` in the rooms that the request asks for; without it, all of them. Waits up to `timeout` for
-     * something. Errors: M_UNKNOWN_POS for a position that is not kept any more.
+     * The updates since `pos` of the rooms that the request asks for; without `pos`, all of them. Waits up to `timeout` for
+     * an update. Errors: M_UNKNOWN_POS for a position that is not kept any more.
      */
     readonly sync: (session: Session, request: SlidingSyncRequest) => Effect.Effect<SlidingAnswer, MatrixError>
   }

@@ -252,7 +252,7 @@ export class Sync extends Context.Service<
   Sync,
   {
     /**
-     * What is new since a token; without one, all that the user has. Waits up to `timeout` for something. Errors:
+     * The updates since a token; without one, everything that the user has. Waits up to `timeout` for an update. Errors:
      * M_INVALID_PARAM for a token or filter that is none of this server's.
      */
     readonly sync: (session: Session, request: SyncRequest) => Effect.Effect<SyncAnswer, MatrixError>

@@ -32,7 +32,7 @@ export interface SyncedRoom extends Partial<UnreadOfRoom> {
   readonly account_data?: Events
 }
 
-/** What an answer tells of encryption. */
+/** The encryption part of an answer. */
 export interface SyncedDevices {
   readonly to_device: Events<SimpleEvent & { readonly sender: UserId }>
   /** Absent in a first answer. */

@@ -28,7 +28,7 @@ import type { Session } from "../runtime/Session.ts"
 import { periodicallyOnce } from "../runtime/Supervision.ts"
 import { maxProfileFields, User } from "./UserProtocol.ts"
 
-/** Who may see a profile field: everybody, users in a common room, accepted users, nobody. */
+/** Readers of a profile field: everybody, users in a common room, accepted users, nobody. */
 export type Visibility = ProfileVisibility
 
 export interface PresenceListEntry extends PresenceContent {
@@ -282,7 +282,7 @@ const make = Effect.gen(function* () {
     yield* acceptInReturn(userId, wanted)
   })
 
-  /** Who invites those that wait for an answer has given it. */
+  /** The inviter of invitations that wait for an answer has answered. */
   const acceptInReturn = Effect.fnUntraced(function* (userId: UserId, invited: ReadonlyArray<UserId>) {
     const waiting = new Set(yield* lists.invitations(userId))
     for (const observer of invited) {
@@ -358,7 +358,7 @@ export class Users extends Context.Service<
       session: Session,
       userId: UserId
     ) => Effect.Effect<ReadonlyArray<PresenceObserver>, MatrixError>
-    /** Who asks to see the user's presence and has no answer yet. */
+    /** Observers that asked for the user's presence and have no answer yet. */
     readonly presenceInvites: (session: Session) => Effect.Effect<ReadonlyArray<UserId>>
     /** The account was deactivated: removes profile and lists. */
     readonly forget: (userId: UserId) => Effect.Effect<void, MatrixError>

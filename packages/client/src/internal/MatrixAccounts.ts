@@ -74,7 +74,7 @@ export const makeMatrixAccounts = ({ api, once, repeatable }: MatrixTransport) =
     ),
   /** Ends the access token of this client. */
   logout: once(api["clientServer.session"].logout({ payload: undefined })),
-  /** Whose access token this is. Errors: M_UNKNOWN_TOKEN. */
+  /** The user and device of this access token. Errors: M_UNKNOWN_TOKEN. */
   whoami: repeatable(api["clientServer.session"].whoami({})),
   /** Versions of the specification that the server knows, and unstable features. */
   versions: repeatable(api["clientServer.versions"].versions({}))

@@ -8,7 +8,7 @@ import { HttpClientRequest } from "effect/http"
 import type { MatrixTransport } from "./MatrixTransport.ts"
 import type { ClientError } from "./Retry.ts"
 
-/** What makes a card the same contact as another: its UID, an email address or a phone number; or its UID alone. */
+/** The keys that identify the contact of a card: its UID, an email address or a phone number; or its UID alone. */
 export type ContactMerge = "addresses" | "uid"
 
 export interface ContactPageOptions {

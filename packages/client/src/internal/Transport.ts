@@ -40,7 +40,7 @@ export const bearer = (token: Redacted.Redacted | undefined) => {
 /** Every endpoint of the client API, by group and name, as a function. */
 export type Api = Effect.Success<ReturnType<typeof makeApi>>
 
-/** What clients of both generations of the API do with requests. */
+/** Shared by the clients of both generations of the API: sending requests. */
 export interface Requests {
   /** An idempotent request: it is retried after failures of the connection. */
   readonly repeatable: <A>(request: Effect.Effect<A, ApiError>) => Effect.Effect<A, ClientError>

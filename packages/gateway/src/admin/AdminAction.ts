@@ -1,6 +1,5 @@
 /**
- * What the endpoints of administrators have in common: only administrators pass, and what they do is in the audit log
- * before it is done.
+ * Shared by the endpoints of administrators: only administrators pass, and every action is in the audit log before it runs.
  */
 import { Administration } from "@greenroom/actors/account/Administration"
 import { AdminServices } from "@greenroom/actors/admin/AdminServices"
@@ -11,7 +10,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 
-/** What is done, for the audit log. */
+/** The action, for the audit log. */
 export interface AdminAction {
   /** Such as `room.delete`. */
   readonly action: string

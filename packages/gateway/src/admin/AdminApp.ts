@@ -1,5 +1,5 @@
 /**
- * What is served to administrators, as an application of its own that the gateway loads when it is first asked for.
+ * The application for administrators, which the gateway loads on its first request.
  */
 import { GreenroomAdminApi } from "@greenroom/protocol/admin/GreenroomAdminApi"
 import { SynapseAdminApi } from "@greenroom/protocol/admin/SynapseAdminApi"

@@ -11,7 +11,7 @@ import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { makeAdminActions, nextOf, pageOf, withoutUndefined } from "./AdminAction.ts"
 
-/** In Synapse's words. What it says of streams, Greenroom has not; how much waits is its own. */
+/** The fields are Synapse's. Greenroom has no stream positions per destination; the number of waiting events is its own. */
 const toDestination = (report: DestinationReport) => ({
   destination: report.destination,
   retry_last_ts: report.failures === 0 ? 0 : (report.last_attempt_ts ?? 0),

@@ -1,7 +1,7 @@
 /**
  * The script of the page of administrators: logs in, and shows users, rooms, reports, other servers and the audit log. The
- * access token is in memory alone, and ends when the page is left by its button. What servers and users wrote becomes text,
- * never HTML.
+ * access token is in memory alone, and ends when the page is left by its button. Content from servers and users is inserted
+ * as text, never as HTML.
  */
 export const adminScript = `
 "use strict"

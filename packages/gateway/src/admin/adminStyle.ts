@@ -1,4 +1,4 @@
-/** What the page of administrators has beyond the style of all pages: it is wide, and has tables. */
+/** The style of the administrators' page beyond that of all pages: it is wide, and has tables. */
 export const adminStyle = `
 body { place-items: start center }
 main.wide, main { max-width: 64rem }

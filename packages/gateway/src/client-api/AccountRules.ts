@@ -1,5 +1,5 @@
 /**
- * What accounts may not do that are locked, suspended or of guests, by the names of endpoints of both generations of the client API
+ * The restrictions of locked, suspended and guest accounts, by the names of endpoints of both generations of the client API
  * and of methods of the WebSocket.
  *
  * Source: "Account locking", "Account suspension" and "Guest Access" of the client-server specification.
@@ -13,7 +13,7 @@ import type { SocketCall } from "@greenroom/protocol/SocketMethod"
 import { Context, Effect } from "effect"
 import { HttpRouter } from "effect/http"
 
-/** What a locked account may do: log out. */
+/** The endpoints of a locked account: logout. */
 const whileLocked: ReadonlySet<string> = new Set([
   "login.logout",
   "login.logoutAll",
@@ -21,7 +21,7 @@ const whileLocked: ReadonlySet<string> = new Set([
   "clientServer.session.logoutAll"
 ])
 
-/** What a suspended account may not do: send, join, invite, change what others see of it. */
+/** The endpoints refused to a suspended account: send, join, invite, and changes of what others see of it. */
 export const notWhileSuspended: ReadonlySet<string> = new Set([
   "rooms.createRoom",
   "rooms.createRoomWithTransaction",
@@ -73,7 +73,7 @@ export const notWhileSuspended: ReadonlySet<string> = new Set([
   "clientServer.upload.uploadTo"
 ])
 
-/** What guests may do. */
+/** The endpoints of guests. */
 export const forGuests: ReadonlySet<string> = new Set([
   "clientServer.rooms.state",
   "clientServer.rooms.stateEvent",

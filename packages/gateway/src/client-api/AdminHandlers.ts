@@ -1,5 +1,5 @@
 /**
- * What operators do about accounts, as calls of `Administration`. For users with the admin flag alone.
+ * Administration of accounts, as calls of `Administration`. Callers: users with the admin flag.
  */
 import { type Account, Administration, type RegistrationToken } from "@greenroom/actors/account/Administration"
 import { AuditLog } from "@greenroom/actors/admin/AuditLog"
@@ -39,7 +39,7 @@ export const adminHandlers = HttpApiBuilder.group(ClientApi, "admin", (handlers)
 
     const audit = yield* AuditLog
 
-    /** What is done is in the audit log before. */
+    /** The action is in the audit log before it runs. */
     const asAdmin = <A>(
       action: string,
       target: string | undefined,

@@ -1,6 +1,6 @@
 /**
- * Who is asking: turns the access token of a request into the session of its handler, counts the request against the
- * rate of the user, and tells presence that the user did something.
+ * Authenticates client requests: resolves the access token to the session of the handler, counts the request against the
+ * rate of the user, and reports the user's activity to presence.
  *
  * Source: "Registration and login" of the specification.
  */

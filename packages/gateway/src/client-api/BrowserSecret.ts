@@ -31,6 +31,6 @@ export const withBrowserSecret = (
   )
 }
 
-/** What the browser has kept. */
+/** The secret that the browser keeps in its cookie. */
 export const browserSecretOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
   request.cookies[cookieName]

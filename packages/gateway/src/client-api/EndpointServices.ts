@@ -147,7 +147,7 @@ export type HomeServerServices =
   | HomeServerConfig
   | PublicUrl
 
-/** What endpoints may be made of. */
+/** The services that endpoints may use. */
 export type ServicesOfEndpoints = HomeServerServices | RateLimit | RequestSlots | Shutdown | Sockets
 
 export class EndpointServices extends Context.Service<EndpointServices, Context.Context<ServicesOfEndpoints>>()(

@@ -31,7 +31,7 @@ const jsonType = { contentType: "application/json" } as const
 const chunkResponse = ({ json, start, end }: StreamChunk): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(`{"chunk":${json},"start":${JSON.stringify(start)},"end":${JSON.stringify(end)}}`, jsonType)
 
-/** What a poll asks for, without how long it may wait. */
+/** The parameters of a poll, without its time-out. */
 const pollOptions = ({ from, limit }: Pagination) => ({
   ...(from === undefined ? {} : { from }),
   ...(limit === undefined ? {} : { limit })

@@ -1,5 +1,5 @@
 /**
- * What requests for keys ask for, of clients and of other servers.
+ * The bodies of requests for keys, of clients and of other servers.
  */
 import type { KeyClaim } from "@greenroom/actors/user/encryption/DeviceKeys"
 import { isUserId, type UserId } from "@greenroom/protocol/Identifiers"
@@ -11,7 +11,7 @@ import { HttpServerResponse } from "effect/http"
 /** An answer that is JSON text already. */
 export const answerText = (text: string) => HttpServerResponse.text(text, { contentType: "application/json" })
 
-/** What is there by user. Errors: M_INVALID_PARAM. */
+/** The devices by user. Errors: M_INVALID_PARAM. */
 export const byUser = (
   name: string,
   given: JsonObject

@@ -15,7 +15,7 @@ export interface LongPollRequest {
   readonly session: Session
   /** How long to wait, in ms. */
   readonly timeout: number
-  /** What the client says of the user's presence. */
+  /** The presence that the client sets. */
   readonly setPresence?: string | null | undefined
 }
 

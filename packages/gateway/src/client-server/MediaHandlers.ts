@@ -103,7 +103,7 @@ export const mediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer
   })
 )
 
-/** Whoever asks without an access token gets what may be served without one. */
+/** Requests without an access token get only the content that is public. */
 export const oldMediaHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.oldMedia", (handlers) =>
   withServices(function* () {
     const { download, thumbnail } = yield* downloads(false)

@@ -1,5 +1,5 @@
 /**
- * What administrators do about accounts, as calls of `Moderation`.
+ * Moderation of accounts, as calls of `Moderation`.
  *
  * Source: "Server Administration" of the client-server specification.
  */

@@ -29,7 +29,7 @@ export const pushersHandlers = HttpApiBuilder.group(ClientServerApi, "clientServ
       )
       .handle("set", ({ payload }) =>
         CurrentSession.use((session) => {
-          // What is null counts as absent, but for the kind.
+          // A null counts as absent, except for the kind.
           const { app_id, kind, pushkey, ...rest } = payload
           const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null))
           return Effect.as(pushers.set(session, { app_id, kind, pushkey, ...given }), done)

@@ -33,7 +33,7 @@ import { addressToInvite } from "./AddressToInvite.ts"
 /** The most servers that a request may name to join through. */
 const maxVia = 50
 
-/** The servers that the query names. What is no server name is passed over. */
+/** The servers that the query names. Malformed names are skipped. */
 const namedServers: Effect.Effect<ReadonlyArray<ServerName>> = Effect.withFiber((fiber) => {
   const query = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
   const named = [query.via ?? [], query.server_name ?? []].flat()
@@ -42,7 +42,7 @@ const namedServers: Effect.Effect<ReadonlyArray<ServerName>> = Effect.withFiber(
   )
 })
 
-/** What a user adds to their own membership. */
+/** The fields that a user adds to their own membership. */
 const membershipContent = (body: JsonObject | null | undefined): Effect.Effect<JsonObject, BadJson> =>
   Effect.map(reasonOf(body), (reason): JsonObject => (reason === undefined ? {} : { reason }))
 

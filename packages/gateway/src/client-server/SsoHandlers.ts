@@ -34,7 +34,7 @@ import { addressOf } from "../TrustedProxies.ts"
 type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpServerResponse.HttpServerResponse
 
-/** What a browser that came back from a provider sees. */
+/** The page for a browser that came back from a provider. */
 export const ssoAnswer = (outcome: SsoOutcome, serverName: ServerName): Response => {
   if ("confirmed" in outcome) return stagePassedPage
   if ("chooseName" in outcome) return chooseNamePage(outcome.chooseName, serverName)

@@ -173,7 +173,7 @@ const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
   address: (medium === "email" ? canonicalEmail(address) : canonicalPhoneNumber(address)) ?? address
 })
 
-/** What an identity server refuses, as today's client API says it. */
+/** The error of today's client API for a refusal by an identity server. */
 const asMatrixError = (error: IdentityFailure): MatrixError =>
   isMatrixError(error) ? error : new ThirdPartyIdAuthFailed({ error: error.error })
 

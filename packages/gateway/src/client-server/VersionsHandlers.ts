@@ -1,5 +1,5 @@
 /**
- * What this server can do.
+ * Versions, capabilities and features of this server.
  *
  * Source: "Server discovery" and "Capabilities negotiation" of the client-server specification.
  */
@@ -24,7 +24,7 @@ import { paths } from "../oauth/OAuthForms.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
 
-/** What clients may use beyond the versions of the specification. Each entry is true because the feature is served. */
+/** The features beyond the versions of the specification. Each entry is true because the feature is served. */
 const unstableFeatures: Versions["unstable_features"] = {
   "org.greenroom.contacts": true,
   "org.matrix.msc3916.stable": true,

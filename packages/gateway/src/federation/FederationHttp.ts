@@ -15,7 +15,7 @@ type Http<E> = Effect.Effect<
   HttpServerRequest.HttpServerRequest | Scope.Scope
 >
 
-/** The request as the endpoints read it. What it is signed over is the URL of Node's request, which stays as it is. */
+/** The request as the endpoints read it. The signature covers the URL of Node's request, which is left unchanged. */
 const adapt = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest =>
   request.modify({
     url: canonicalFederationUrl(request.url),

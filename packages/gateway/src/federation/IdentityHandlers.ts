@@ -1,6 +1,6 @@
 /**
- * What identity servers tell this server: that an invited address was bound. They have no keys that we know beforehand, so
- * nobody signs the request; every invitation in it is signed.
+ * Callbacks of identity servers: an invited address was bound. Their keys are not known beforehand, so the request is not
+ * signed; every invitation in it is.
  *
  * Source: "Identity" of the specification.
  */

@@ -51,7 +51,7 @@ export const readBody = (request: HttpServerRequest.HttpServerRequest, limit: nu
   )
 }
 
-/** What of Node's request the signature is about. */
+/** The parts of Node's request that the signature covers. */
 const signedParts = (request: HttpServerRequest.HttpServerRequest) => {
   const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
   return { uri: incoming.url ?? "", authorization: incoming.headersDistinct.authorization ?? [] }

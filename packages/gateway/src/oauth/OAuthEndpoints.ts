@@ -17,7 +17,7 @@ import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { errorAnswer, formOf, jsonAnswer, paths } from "./OAuthForms.ts"
 
-/** What there is on the page of the account. */
+/** The actions of the account page. */
 const accountActions = [
   "org.matrix.profile",
   "org.matrix.devices_list",

@@ -1,5 +1,5 @@
 /**
- * What the endpoints and pages of the OAuth 2.0 API have in common: forms, answers, and the cookie of a browser.
+ * Shared by the endpoints and pages of the OAuth 2.0 API: forms, answers, and the cookie of a browser.
  */
 
 import { browserSessionTtl } from "@greenroom/actors/account/oauth/BrowserSessions"

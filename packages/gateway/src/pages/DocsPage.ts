@@ -1,6 +1,6 @@
 /**
- * The documentation of an API as a page for people, which loads nothing from elsewhere. What draws it has more than 7 MB,
- * so it is loaded when the page is requested.
+ * The documentation of an API as a page that loads nothing from elsewhere. Its renderer has more than 7 MB, so it is loaded
+ * when the page is requested.
  */
 import { Effect, Scope } from "effect"
 import { HttpRouter } from "effect/http"

@@ -1,6 +1,6 @@
 /**
- * Where the link in a mail leads: what is to be confirmed, and a button. Nothing is confirmed without the button, for
- * mail servers and browsers visit links that no person clicked.
+ * The page of a link in a mail: the subject to confirm, and a button. Opening the link confirms nothing, because mail
+ * servers and browsers open links that no person clicked.
  *
  * Source: "Email-based (url)" of "Registration and login" of the specification.
  */

@@ -6,9 +6,9 @@ import { escapeHtml, mark, page } from "./Page.ts"
 
 export interface HomePageOptions {
   readonly serverName: string
-  /** What the server is, such as `Matrix home server`. */
+  /** The kind of server, such as `Matrix home server`. */
   readonly kind: string
-  /** What a visitor does with it, as a sentence. */
+  /** A sentence about the visitor's next step. */
   readonly text: string
   readonly links: ReadonlyArray<{ readonly path: string; readonly title: string }>
 }

@@ -25,7 +25,7 @@ const field = (name: string, label: string, attributes: string): string =>
 
 const nameOf = ({ client }: Question): string => client.client_name ?? new URL(client.client_uri).host
 
-/** What a form of a question may lead to: the client, by its origin or scheme. */
+/** The targets of a form: the client, by its origin or scheme. */
 const formActionOf = ({ redirectUri }: Question): string | undefined => {
   if (redirectUri === undefined) return undefined
   const { host, protocol } = new URL(redirectUri)

@@ -2,8 +2,8 @@
  * The program of the fallback page. It asks for the flows, shows the stages one after the other, and hands the result
  * over. Plain JavaScript for any browser of the last years; the page's policy names it by its hash.
  *
- * An OAuth2 stage leaves the page. What must be known afterwards waits in `sessionStorage`, which no other origin and no
- * other tab can read; the page that the provider leads back to has the answer of the stage in `#data`.
+ * An OAuth2 stage leaves the page. The state of the flow is kept in `sessionStorage`, which no other origin and no other tab
+ * can read; the page that the provider leads back to has the answer of the stage in `#data`.
  */
 export const fallbackScript = `
 "use strict";
@@ -150,7 +150,7 @@ export const fallbackScript = `
     });
   }
 
-  /** Sends a stage. What it waits for is for "onWaiting"; the next stage and the end are the same for all. */
+  /** Sends a stage. "onWaiting" handles a stage that waits; the next stage and the end are the same for all. */
   function send(type, body, onWaiting) {
     post(Object.assign({ type: type }, body)).then(function (result) {
       var answer = result.answer;

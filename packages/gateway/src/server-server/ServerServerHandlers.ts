@@ -38,7 +38,7 @@ const isListOfIds = (value: Json | undefined): value is ReadonlyArray<EventId> =
 const countOf = (value: Json | undefined, otherwise: number, most: number): number =>
   typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? Math.min(value, most) : otherwise
 
-/** What `get_missing_events` asks for. Errors: M_BAD_JSON. */
+/** The parameters of `get_missing_events`. Errors: M_BAD_JSON. */
 const missingOf = (body: JsonObject) => {
   const { earliest_events: earliest, latest_events: latest, limit, min_depth } = body
   if (!isListOfIds(earliest) || !isListOfIds(latest)) {

@@ -80,7 +80,7 @@ const push = ({ socket, subprotocol, subscription }: ConnectionOptions, outbox: 
     )
   )
 
-/** Answers requests as they come. What arrives while enough are in flight waits, and nothing more is read meanwhile. */
+/** Answers requests as they come. Requests beyond the limit in flight wait, and nothing more is read meanwhile. */
 const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): void => {
   const { socket, subprotocol } = options
   const backlog: Array<FrameData> = []
@@ -138,7 +138,7 @@ const readRequests = (options: ConnectionOptions, outbox: Outbox, run: Run): voi
 
 /**
  * The frame that answers a request when it is its turn. Where the database or another node is away, the client may try again
- * (`unavailable`). What fails inside otherwise is logged, and answered as M_UNKNOWN.
+ * (`unavailable`). Other defects are logged and answered as M_UNKNOWN.
  */
 const answer = (
   { calls, session, subprotocol }: ConnectionOptions,

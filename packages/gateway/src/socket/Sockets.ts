@@ -52,7 +52,7 @@ const pingInterval = "30 seconds"
 /** How many sockets a user may have open on this node, on all devices together. Further ones are M_LIMIT_EXCEEDED. */
 export const maxSocketsPerUser = 50
 
-/** What is told to who has too many, in ms: about as long as a dead peer counts. */
+/** The retry delay for users with too many sockets, in ms: about as long as a dead peer counts. */
 const retryAfter = 60_000
 
 /** How long clients may take to answer the close frame when the server goes down. */
@@ -106,7 +106,7 @@ interface Open {
   isAlive: boolean
 }
 
-/** What was agreed on before the connection becomes a WebSocket. */
+/** The parameters that were agreed on before the connection becomes a WebSocket. */
 interface Accepted {
   readonly session: Session
   readonly subprotocol: Subprotocol

@@ -1,7 +1,6 @@
 /**
- * What administrators of Greenroom can do beyond Synapse's API: read and verify the audit log, ban users, servers and
- * content, and export the data of a user under dual control; and a user's export of their own data. The gateway loads it on
- * first use.
+ * The API of Greenroom's administrators beyond Synapse's: read and verify the audit log, ban users, servers and content, and
+ * export the data of a user under dual control; and a user's export of their own data. The gateway loads it on first use.
  */
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

@@ -41,7 +41,7 @@ const ServiceFields = Schema.Struct({
   subject: Schema.String.annotate({ description: "What the service calls the user" })
 }).annotate({ identifier: "LinkedService" })
 
-/** What else than a password one can log in with. */
+/** The identities of an account beside its password. */
 export const Links = body(
   Schema.Struct({
     flows: Schema.Array(Schema.Struct({ type: Schema.String })).annotate({ description: "How to add to it" }),

@@ -1,5 +1,5 @@
 /**
- * What an operator does about accounts, for users with the admin flag. The command line does the same.
+ * Administration of accounts, for users with the admin flag. The command line does the same.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

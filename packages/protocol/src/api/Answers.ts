@@ -1,5 +1,5 @@
 /**
- * What the client API answers with: pages of events, rooms as a client first sees them, presence.
+ * Answers of the client API: pages of events, rooms as a client first sees them, presence.
  *
  * Source: "Receiving live updates on a client" and "Presence" of the specification.
  */
@@ -113,7 +113,7 @@ export const TypingEvent = Schema.Struct({
 }).annotate({ identifier: "TypingEvent" })
 export type TypingEvent = typeof TypingEvent.Type
 
-/** Whatever the stream reports. */
+/** Every event of the stream. */
 export const StreamedEvent = Schema.Union([ClientEvent, PresenceEvent, TypingEvent])
 export type StreamedEvent = ClientEventType | PresenceEvent | TypingEvent
 

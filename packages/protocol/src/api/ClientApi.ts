@@ -48,7 +48,7 @@ export const canonicalUrl = (url: string): string => {
   return moved.replace(/^\/matrix\/content\/(?=\?|$)/, "/matrix/content")
 }
 
-/** What every endpoint may refuse, for what it takes. */
+/** The errors that every endpoint may answer with. */
 const commonErrors: CommonErrors = {
   withToken: ["M_MISSING_TOKEN", "M_UNKNOWN_TOKEN"],
   withBody: ["M_BAD_JSON", "M_NOT_JSON", "M_TOO_LARGE"],

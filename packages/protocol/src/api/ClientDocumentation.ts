@@ -1,6 +1,6 @@
 /**
- * What the OpenAPI document of a client API says better than the schemas alone: how the access token travels, which bodies
- * may be absent, and what `completeDocument` adds.
+ * Completes the OpenAPI document of a client API with what schemas do not express: the access token, optional bodies, and
+ * the additions of `completeDocument`.
  */
 import type { HttpApi, OpenApi } from "effect/http-api"
 import { Authentication, OptionalAuthentication } from "./Authentication.ts"

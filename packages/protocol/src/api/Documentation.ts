@@ -3,7 +3,7 @@
  */
 import { OpenApi } from "effect/http-api"
 
-/** Who may call an endpoint, as `/docs` shows it. */
+/** The callers of an endpoint, as `/docs` shows them. */
 export interface Documented {
   readonly summary: string
   readonly who: string

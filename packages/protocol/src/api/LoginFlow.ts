@@ -83,11 +83,11 @@ const CredentialsFields = Schema.Struct({
   device_id: Schema.optionalKey(Schema.String)
 }).annotate({ identifier: "Credentials" })
 
-/** What a finished login gives. */
+/** The result of a finished login. */
 export const Credentials = body(CredentialsFields)
 export type Credentials = typeof Credentials.Type
 
-/** What an unfinished login needs: the `next` type, a `uri` to visit, and the `session` to say with it. */
+/** The state of an unfinished login: the `next` type, a `uri` to visit, and the `session` to send with it. */
 const NextStage = Schema.Struct({
   type: Schema.optionalKey(Schema.String),
   next: Schema.optionalKey(Schema.String),

@@ -1,7 +1,6 @@
 /**
- * What is completed in the OpenAPI document of every API, because schemas alone do not say it: where the API is, under
- * which license, objects that take any key, query parameters that are numbers, the errors of each operation, and an
- * example for every body.
+ * Completes the OpenAPI document of every API with what schemas do not express: the server's address, the license, objects
+ * with free keys, query parameters that are numbers, the errors of each operation, and an example for every body.
  */
 import type { OpenApi } from "effect/http-api"
 import { statusOf } from "../MatrixError.ts"

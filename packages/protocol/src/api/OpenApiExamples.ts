@@ -108,7 +108,7 @@ const fits = (value: unknown, { pattern, type }: JsonSchema): boolean => {
   return typeof pattern !== "string" || typeof value !== "string" || new RegExp(pattern, "u").test(value)
 }
 
-/** What identifiers look like, by the sigil that their pattern begins with. */
+/** Examples of identifiers, by the sigil that their pattern begins with. */
 const bySigil: ReadonlyArray<string> = [
   "@alice:example.org",
   "!fY2ET2S4eXPxms6yksRq:example.org",

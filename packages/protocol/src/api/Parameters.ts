@@ -31,7 +31,7 @@ export const EventType = shortText("an event type", 1)
 /** A state key: up to 255 bytes, usually empty. */
 export const StateKey = shortText("a state key", 0)
 
-/** What a client calls a request, so that a repeat does nothing again: 1 to 255 bytes. */
+/** The client's ID of a request, by which a repeat is recognised: 1 to 255 bytes. */
 export const TransactionId = shortText("a transaction ID", 1)
 
 /** The name of a profile field: 1 to 255 bytes. */

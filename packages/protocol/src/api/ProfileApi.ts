@@ -11,7 +11,7 @@ import { AnyObject, AnyPayload, body, Done } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 import { ProfileField } from "./Parameters.ts"
 
-/** Who may see a field: all users, users who share a room, users whom the user accepted, nobody else. */
+/** The readers of a field: all users, users who share a room, users whom the user accepted, nobody else. */
 export const ProfileVisibility = Schema.Literals(["public", "rooms", "contacts", "private"])
 export type ProfileVisibility = typeof ProfileVisibility.Type
 

@@ -17,7 +17,7 @@ import { EventType, TransactionId } from "./Parameters.ts"
 /** The most users that `createRoom` invites at once. */
 export const maxInvites = 1000
 
-/** What a room is created with. Every key may be left out. */
+/** The options of a new room. Every key is optional. */
 export const CreateRoom = Schema.Struct({
   visibility: Schema.optionalKey(
     Schema.Literals(["public", "private"]).annotate({

@@ -1,5 +1,5 @@
 /**
- * What an operator asks the server: is it well?
+ * Endpoints for operators: the health of the server.
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"

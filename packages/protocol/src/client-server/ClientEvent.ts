@@ -1,6 +1,6 @@
 /**
- * Events as clients of today receive them. Whatever depends on who receives the event (`Annotations`) is given by the
- * caller; the rest follows from the event.
+ * Events as clients of today receive them. The caller passes the values that depend on the receiver (`Annotations`); the
+ * rest follows from the event.
  *
  * Source: "Room event format" of the client-server specification.
  */
@@ -17,7 +17,7 @@ export interface ClientServerEvent {
   readonly content: JsonObject
   readonly origin_server_ts: number
   readonly state_key?: string
-  /** What a redaction strips: here in all room versions, and in the content from version 11. */
+  /** The redacted event: in all room versions here, and in the content from version 11. */
   readonly redacts?: EventId
   readonly unsigned?: UnsignedData
 }

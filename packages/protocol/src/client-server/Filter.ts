@@ -90,7 +90,7 @@ const exactly = (texts: ReadonlyArray<string>) => {
 export const allowsRoom = (filter: Pick<RoomEventFilter, "rooms" | "not_rooms"> | null | undefined) =>
   allows(filter?.rooms, filter?.not_rooms, exactly)
 
-/** What the filter says of one event without looking at other events. `relates` is for the caller to look up. */
+/** The filter's decision about one event without other events. The caller looks up `relates`. */
 export type EventPredicate = (event: Pick<Event, "type" | "sender" | "content" | "room_id">) => boolean
 
 const everything: EventPredicate = () => true
@@ -144,7 +144,7 @@ const copyPath = (from: unknown, to: object, [name = "", ...rest]: ReadonlyArray
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) return
   const known = own(to, name)
-  // What was taken whole is not taken apart again.
+  // Values that were accepted whole are not parsed again.
   if (known === value) return
   const inner = (known as object | undefined) ?? {}
   define(to, name, inner)

@@ -12,7 +12,7 @@ import { boundedText } from "../api/Parameters.ts"
 import { ServerName, UserId } from "../Identifiers.ts"
 import { interactive, OptionalAuth } from "./Auth.ts"
 
-/** What a client may call a device: up to 255 characters of Unicode. */
+/** The client's name of a device: up to 255 characters of Unicode. */
 export const DeviceId = boundedText(255)
 export const DeviceName = boundedText(255)
 /** Longer secrets are refused: hashing takes time by their length. */

@@ -1,5 +1,5 @@
 /**
- * What administrators may do about accounts.
+ * Moderation of accounts by administrators.
  *
  * Source: "Server Administration" of the client-server specification.
  */

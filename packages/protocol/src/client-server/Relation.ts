@@ -47,7 +47,7 @@ export const mentionedBy = ({ content }: Pick<Event, "content">): ReadonlyArray<
   return [...new Set(ids.filter((id): id is UserId => typeof id === "string" && isUserId(id)))].slice(0, maxMentions)
 }
 
-/** What an event does for the other members of its room who have the default push rules. */
+/** The effect of an event on the other members of its room who have the default push rules. */
 export interface DefaultPush {
   readonly notifies: boolean
   readonly highlights: boolean
@@ -61,7 +61,7 @@ const notifying: DefaultPush = { notifies: true, highlights: false, mentions: tr
 const highlighting: DefaultPush = { notifies: true, highlights: true, mentions: true }
 
 /**
- * What the default push rules make of an event, in their order. `mentionsRoom`: whether it mentions the room, and its
+ * Evaluates the default push rules for an event, in their order. `mentionsRoom`: whether it mentions the room, and its
  * sender may. `relation`: that of the event, where it is at hand. Invitations notify the invited user alone, and are not
  * among these.
  */

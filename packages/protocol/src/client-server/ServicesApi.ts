@@ -1,5 +1,5 @@
 /**
- * What a client asks for on behalf of something else: credentials for a TURN server, a token that proves to a third party
+ * Services for other programs, requested by a client: credentials for a TURN server, a token that proves to a third party
  * who the user is, lookups in other networks.
  *
  * Source: "Voice over IP", "OpenID" and "Third-party Networks" of the client-server specification.

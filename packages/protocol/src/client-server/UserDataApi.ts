@@ -1,5 +1,5 @@
 /**
- * What users keep on the server: account data, tags, filters, push rules, and how far they have read.
+ * Data that users store on the server: account data, tags, filters, push rules, and read receipts.
  *
  * Source: "Client Config", "Room Tagging", "Filtering", "Push Rules: API" and "Receipts" of the client-server
  * specification.

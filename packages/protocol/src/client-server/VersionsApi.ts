@@ -1,6 +1,6 @@
 /**
- * What this server can do, as clients ask before anything else: versions of the specification, unstable features,
- * capabilities, and where the client API is (`.well-known`).
+ * The abilities of this server, which clients request first: versions of the specification, unstable features, capabilities,
+ * and the address of the client API (`.well-known`).
  *
  * Source: "Server discovery" and "Capabilities negotiation" of the client-server specification.
  */

@@ -100,7 +100,7 @@ export interface KeyUpdateEdu {
   readonly content: { readonly user_id: UserId }
 }
 
-/** What `edu_type` tells apart. */
+/** The types that `edu_type` distinguishes. */
 export type Edu = PresenceEdu | PresenceListEdu | TypingEdu | ReceiptEdu | DirectEdu | KeyUpdateEdu
 
 /** An EDU as it travels. */
@@ -228,7 +228,7 @@ const readKeyUpdate = (
   )
 
 /**
- * The EDU that `origin` sent. None if it is malformed, of an unknown type, or about a user of another server.
+ * The EDU that `origin` sent. Undefined if it is malformed, of an unknown type, or about a user of another server.
  */
 export const readEdu = (value: unknown, origin: ServerName): Option.Option<Edu> => {
   if (!isJsonObject(value) || !isJsonObject(value.content)) return Option.none()

@@ -1,5 +1,5 @@
 /**
- * What the federation API answers with. PDUs are JSON objects in the form of their room's version.
+ * Answers of the federation API. PDUs are JSON objects in the form of their room's version.
  *
  * Source: "Federation" of the specification.
  */
@@ -81,8 +81,8 @@ export const PullAnswer: Schema.Codec<PullAnswer> = body(
 )
 
 /**
- * What became of each PDU of a transaction, by `pduId,origin`: `{}`, or `{"error": "..."}`, or for an m.room.invite_join
- * the membership with the state before it.
+ * The outcome of each PDU of a transaction, by `pduId,origin`: `{}`, or `{"error": "..."}`, or for an m.room.invite_join the
+ * membership with the state before it.
  */
 export const TransactionAnswer: Schema.Codec<TransactionAnswerType> = body(
   Schema.Struct({

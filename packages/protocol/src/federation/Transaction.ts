@@ -20,7 +20,7 @@ export const maxEdus = 100
 /** The most transactions that `prev_ids` names. */
 export const maxPrevIds = 100
 
-/** What the origin calls a transaction: opaque, 1 to 255 bytes. */
+/** The origin's ID of a transaction: opaque, 1 to 255 bytes. */
 export const FederationTransactionId = Schema.String.check(
   Schema.makeFilter((text: string) => isText(text, 1) || "Expected a transaction ID: at most 255 bytes of text", {
     toJsonSchema: () => [{ minLength: 1, maxLength: 255 }, true]
@@ -33,8 +33,8 @@ const key = <S extends Schema.Top>(schema: S, description: string) =>
 const parts = Schema.Array(Schema.Unknown)
 
 /**
- * A transaction as it arrives. What the request itself says (its ID, origin and destination) need not be repeated. The
- * numbers of PDUs and EDUs are not limited here: too many of them have an answer of their own.
+ * A transaction as it arrives. The fields that the request itself carries (ID, origin and destination) are optional. The
+ * numbers of PDUs and EDUs are not limited here: too many of them get an error of their own.
  */
 export const Transaction = Schema.Struct({
   transaction_id: key(FederationTransactionId, "The path's ID overrides this one"),
@@ -73,8 +73,8 @@ export interface OutgoingTransaction {
 }
 
 /**
- * What became of a PDU: `{}` if it was taken, else why not. An m.room.invite_join that was taken is answered with the
- * membership that it asked for, the state before that, and what authorises this.
+ * The outcome of a PDU: `{}` if it was accepted, else the reason. An accepted m.room.invite_join is answered with the
+ * membership that it asked for, the state before that, and its auth chain.
  */
 export interface PduAnswer {
   readonly error?: string

@@ -1,6 +1,6 @@
 /**
- * How a server says who it is: `Authorization: X-Matrix origin=...,key="ed25519:...",sig="..."`, and the JSON object
- * whose canonical form that signature is over.
+ * How a server authenticates: `Authorization: X-Matrix origin=...,key="ed25519:...",sig="..."`, and the JSON object whose
+ * canonical form that signature is over.
  *
  * What is written here is in the form that the first servers wrote. What is read may quote values or not, in any order
  * and case of the names, with space around commas; a name given twice says two things and is refused.
@@ -24,7 +24,7 @@ export interface XMatrix {
 /** The most signatures that are looked at in one request. */
 export const maxSignatures = 4
 
-/** What a request's signature covers. */
+/** The content that a request's signature covers. */
 export interface RequestContent {
   /** In capitals. */
   readonly method: string

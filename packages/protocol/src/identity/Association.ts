@@ -1,6 +1,6 @@
 /**
- * Associations: an identity server's signed word that a third-party ID belongs to a user. What ends one is signed too
- * and has `mxid: null`, so that it can be replicated like any other.
+ * Associations: an identity server's signed word that a third-party ID belongs to a user. The end of an association is
+ * signed too and has `mxid: null`, so that it can be replicated like any other.
  *
  * The signature is that of "Security": Ed25519 over the canonical JSON without `signatures`, by the server that checked
  * the address. A server that passes on another one's association adds its own signature.

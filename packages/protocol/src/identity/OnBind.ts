@@ -1,6 +1,6 @@
 /**
- * What an identity server sends to the home server of a user to whom an address was bound, when that address was invited to
- * rooms before: `POST /_matrix/federation/v1/3pid/onbind` with an `OnBind` as its body.
+ * The request of an identity server to the home server of a user to whom an address was bound, if that address was invited
+ * to rooms before: `POST /_matrix/federation/v1/3pid/onbind` with an `OnBind` as its body.
  *
  * Each invitation carries `signed`, the identity server's signature over `{mxid, token}`. The `token` is the one that
  * `store-invite` gave to the inviting home server, that of `sender`, which keeps it together with the identity server's

@@ -29,7 +29,7 @@ export const ReplicationPush = Schema.Struct({
 }).annotate({ identifier: "ReplicationPush" })
 export type ReplicationPush = typeof ReplicationPush.Type
 
-/** Which records were not taken, by their place in the push. What was known already counts as taken. */
+/** The records that were not accepted, by their index in the push. Records that were known already count as accepted. */
 export const ReplicationAnswer = body(
   Schema.Struct({
     refused: Schema.Array(Schema.Struct({ index: Schema.Int, error: Schema.String }))

@@ -65,6 +65,6 @@ export interface ThirdPartyId {
 
 const redactPart = (part: string): string => `${part.slice(0, 1)}...`
 
-/** What others may see of an address: `f...@e...`, `49...`. */
+/** The obfuscated form of an address: `f...@e...`, `49...`. */
 export const redactAddress = ({ address, medium }: ThirdPartyId): string =>
   medium === "email" ? address.split("@").map(redactPart).join("@") : `${address.slice(0, 2)}...`

@@ -15,7 +15,7 @@ import { Medium } from "./ThirdPartyId.ts"
 const limited = (most: number, description: string) =>
   Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(most)).annotate({ description })
 
-/** What the client chose to know the session by. */
+/** The client's secret of the session. */
 export const ClientSecret = Schema.String.check(
   Schema.isPattern(/^[0-9a-zA-Z.=_-]{1,255}$/, { expected: "1 to 255 letters, digits or any of . = _ -" })
 ).annotate({ description: "Chosen by the client: random, and never used for another session" })
@@ -23,7 +23,7 @@ export const ClientSecret = Schema.String.check(
 const printable = (most: number, description: string) =>
   limited(most, description).check(Schema.isPattern(/^[!-~]*$/, { expected: "printable ASCII without spaces" }))
 
-/** What the server calls the session. */
+/** The server's ID of the session. */
 export const SessionId = printable(255, "The `sid` that requestToken answered")
 
 /** The proof of having read the message. */
@@ -58,7 +58,7 @@ export const RequestMsisdnToken = Schema.Struct({
 }).annotate({ identifier: "RequestMsisdnToken" })
 export type RequestMsisdnToken = typeof RequestMsisdnToken.Type
 
-/** What names a session and proves that it is the caller's. */
+/** The fields that name a session and prove that it is the caller's. */
 export const SessionProof = Schema.Struct({ sid: SessionId, client_secret: ClientSecret })
 export type SessionProof = typeof SessionProof.Type
 

@@ -1,5 +1,5 @@
 /**
- * What a policy server is asked by the home servers of its rooms.
+ * The API of a policy server for the home servers of its rooms.
  *
  * Source: "Policy servers" of the server-server specification.
  */

@@ -17,11 +17,11 @@ import { type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
 /** How the PDUs of a version look. */
 export interface PduForm {
   /**
-   * What event IDs are: chosen by the origin, so that PDUs bear theirs and name others by pairs of ID and hashes; or the
-   * reference hash in one of the alphabets of base64.
+   * The form of event IDs: chosen by the origin, so that PDUs contain theirs and reference others by pairs of ID and hashes;
+   * or the reference hash in one of the alphabets of base64.
    */
   readonly eventIds: "chosen" | "base64" | "base64url"
-  /** What room IDs are: chosen by the creator's server, or the hash of an m.room.create, which then has no `room_id`. */
+  /** The form of room IDs: chosen by the creator's server, or the hash of an m.room.create, which then has no `room_id`. */
   readonly roomIds: "chosen" | "createHash"
   readonly numbers: CanonicalNumbers
   /** In what the length of a type and a state key is counted. */
@@ -65,7 +65,7 @@ const idsOf = (references: ReadonlyArray<Json>): ReadonlyArray<EventId> => [
 const isPlain = (references: ReadonlyArray<Json>, ids: ReadonlyArray<EventId>): boolean =>
   ids.length === references.length && ids.every((id, index) => id === references[index])
 
-/** What an event made from this PDU has in its own keys. */
+/** The keys that an event from this PDU has of its own. */
 const readKeys = (form: PduForm, pdu: Pdu): ReadonlySet<string> => {
   const read = new Set([...sharedKeys, "prev_events", "auth_events", "unsigned"])
   if (form.eventIds === "chosen") read.add("event_id")
@@ -143,13 +143,16 @@ const plainPduOf = (form: PduForm, event: Event): Pdu => {
 export const namesAuthEventTwice = ({ auth_events, wire }: Event): boolean =>
   Array.isArray(wire?.auth_events) && wire.auth_events.length !== auth_events.length
 
-/** What servers sign, and whose hash is the reference hash: the redacted PDU without its signatures, in canonical JSON. */
+/**
+ * The content that servers sign, and whose hash is the reference hash: the redacted PDU without its signatures, in canonical
+ * JSON.
+ */
 export const signedText = (form: PduForm, pdu: Pdu): string => {
   const { signatures: _, ...signed } = redactPdu(form.redaction, pdu)
   return encodeOrThrow(signed, form.numbers)
 }
 
-/** What the content hash covers: the PDU without hashes and signatures, in canonical JSON. */
+/** The content that the content hash covers: the PDU without hashes and signatures, in canonical JSON. */
 export const hashedText = (form: PduForm, pdu: Pdu): string => {
   const { hashes: _, signatures: __, unsigned: ___, ...hashed } = pdu
   return encodeOrThrow(hashed, form.numbers)

@@ -9,7 +9,7 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 export interface RedactionAlgorithm {
   /** The keys of the PDU that stay. */
   readonly keys: ReadonlySet<string>
-  /** What stays of the content, by event type. Of all other types nothing does. */
+  /** The kept keys of the content, by event type. The content of other types becomes empty. */
   readonly content: ReadonlyMap<string, (content: JsonObject) => JsonObject>
 }
 
@@ -83,7 +83,7 @@ export const redactionV9: RedactionAlgorithm = {
 
 const keepMember = keep("membership", "join_authorised_via_users_server")
 
-/** What an identity server signed stays of an invite. */
+/** The `signed` object of an identity server is kept in an invite. */
 const keepMemberWithSigned = (content: JsonObject): JsonObject => {
   const { third_party_invite: invite } = content
   if (!isJsonObject(invite)) return keepMember(content)

@@ -1,6 +1,6 @@
 /**
- * Reads PDUs of room versions 1 to 12 that other servers sent: their form and size, not their signatures. What is not read
- * here is dropped, as "Checks performed on receipt of a PDU" of the server-server specification asks.
+ * Reads PDUs of room versions 1 to 12 that other servers sent: their form and size, not their signatures. PDUs that cannot
+ * be read are dropped, as "Checks performed on receipt of a PDU" of the server-server specification requires.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { exactText, withoutExactNumbers } from "@greenroom/protocol/ExactJson"
@@ -61,14 +61,14 @@ const isDepth = ({ numbers }: PduForm, depth: Json | undefined): boolean => {
   return text !== undefined && /^\d+$/.test(text) && BigInt(text) <= maxLongDepth
 }
 
-/** What an m.room.member must say for its signers and auth events to be known. */
+/** The fields of an m.room.member that determine its signers and auth events. */
 const memberProblem = ({ content, type }: JsonObject): string | undefined => {
   const { join_authorised_via_users_server: voucher, membership } = content as JsonObject
   if (type !== "m.room.member" || voucher === undefined || membership !== "join") return undefined
   return isHistoricalUserId(voucher) ? undefined : "join_authorised_via_users_server is not a user ID"
 }
 
-/** What is wrong with the form of a PDU. `exact` is the PDU with the numbers that it came with. */
+/** The fault in the form of a PDU. `exact` is the PDU with the numbers as they came. */
 const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject): string | undefined => {
   if (!Number.isSafeInteger(exact.origin_server_ts)) return "origin_server_ts is not a time in milliseconds"
   if (!isDepth(form, exact.depth)) return "depth is not a count"

@@ -35,8 +35,8 @@ export const readLoosely: ReadLevel = (value) => {
 }
 
 /**
- * Who created a room: the `creator` of m.room.create in versions 1 to 10, its sender in 11, and in 12 its sender with
- * `additional_creators`, who then stand above all levels.
+ * The creators of a room: the `creator` of m.room.create in versions 1 to 10, its sender in 11, and in 12 its sender with
+ * `additional_creators`, who are above all levels.
  */
 export type CreatorRule = "content" | "sender" | "privileged"
 
@@ -58,7 +58,7 @@ const entry = (readLevel: ReadLevel, map: Json | undefined, key: string): number
 
 const noContent: JsonObject = {}
 
-/** Who may do what in a state. Without m.room.power_levels the creator has 100 and others 0. */
+/** The power levels of a state. Without m.room.power_levels the creator has 100 and others 0. */
 export const levelsIn = ({ creators: by, readLevel }: LevelOptions, state: StateLookup): Levels => {
   const event = state("m.room.power_levels", "")
   const content = event?.content ?? noContent

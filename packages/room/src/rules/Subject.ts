@@ -1,6 +1,6 @@
 /**
- * What the authorisation rules of room versions 1 to 12 look at: an event, the state before it, and by which differences
- * between versions.
+ * The input of the authorisation rules of room versions 1 to 12: an event, the state before it, and the differences of its
+ * version.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { Json } from "@greenroom/protocol/Json"
@@ -8,11 +8,11 @@ import type { Levels, StateLookup } from "../RoomVersion.ts"
 import { creatorsOf, levelsIn } from "./PowerLevelReading.ts"
 import type { PowerLevelOptions } from "./PowerLevelRules.ts"
 
-/** What differs between the rules of versions. */
+/** The differences between the rules of versions. */
 export interface RuleOptions extends PowerLevelOptions {
   /** The ID of the room version. */
   readonly id: string
-  /** What room IDs are: chosen by the creator's server, or the hash of m.room.create, which is then no auth event. */
+  /** The form of room IDs: chosen by the creator's server, or the hash of m.room.create, which is then no auth event. */
   readonly roomIds: "chosen" | "createHash"
   /** True if there are rules of their own for m.room.aliases. */
   readonly checksAliases: boolean
@@ -29,11 +29,11 @@ export interface Subject {
   readonly event: Event
   readonly state: StateLookup
   readonly create: Event | undefined
-  /** Who may join a room that has no join rules yet. */
+  /** The users that may join a room without join rules. */
   readonly creator: Json | undefined
   readonly levels: Levels
   readonly senderLevel: number
-  /** What a user is to the room: "leave" for those whom it does not know. */
+  /** The user's membership of the room: "leave" for unknown users. */
   readonly membershipOf: (userId: string) => string
 }
 

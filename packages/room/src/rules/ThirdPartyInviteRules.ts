@@ -10,7 +10,7 @@ import { Result } from "effect"
 import { encodeBytes } from "../CanonicalJson.ts"
 import { decodeBase64, importVerifyKey, isKeyId, verifyBytes } from "../Signing.ts"
 
-/** What the identity server signed, in the content of an invite. */
+/** The content that the identity server signed, in an invite. */
 export const signedOf = (content: JsonObject): JsonObject | undefined => {
   const { third_party_invite: invite } = content
   return isJsonObject(invite) && isJsonObject(invite.signed) ? invite.signed : undefined

@@ -1,8 +1,7 @@
 /**
- * What this node has committed last. Who follows the event log is on the node that wrote most of it, and is given from
- * memory what it would otherwise read back. Where the numbers of our transactions follow one another no other node can have
- * written in between; elsewhere the database is asked whether others have. Bounded: what is no longer here is read like
- * the commits of others.
+ * The latest commits of this node. A follower of the event log on the node that wrote most of it is served from memory
+ * instead of reading the rows back. Where the transaction numbers of this node are consecutive no other node can have
+ * written in between; elsewhere the database is asked. Bounded: what is no longer here is read like the commits of others.
  */
 import type { LogRows } from "../LogKind.ts"
 import type { LogSlice, StreamedEvent, StreamedMembership } from "../LogSlice.ts"
@@ -98,7 +97,7 @@ export class RecentCommits {
       .map(({ xid }) => xid)
   }
 
-  /** What follows the end of a transaction, where it is ours without a gap, up to `limit` events. */
+  /** The events after the end of a transaction, if all of them are ours without a gap, up to `limit`. */
   next(position: StreamPosition, limit: number): Omit<LogSlice, "last"> | undefined {
     if (comparePositions(position, endOfTransaction(position.xid)) !== 0) return undefined
     const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
@@ -112,7 +111,7 @@ export class RecentCommits {
     return this.sliceOf(following, limit)
   }
 
-  /** What these transactions have committed, up to `limit` events. */
+  /** The events that these transactions have committed, up to `limit`. */
   replay(xids: ReadonlySet<number>, limit: number): Omit<LogSlice, "last"> | undefined {
     return this.sliceOf(
       this.committed.filter(({ xid }) => xids.has(xid)),

@@ -1,6 +1,6 @@
 /**
- * What a migration leaves to be done for rows that were there before it, in batches: each is a transaction of its own, so
- * none lasts long, and what was interrupted goes on at the next start.
+ * Work of migrations on existing rows, in batches: each batch is a short transaction of its own, and interrupted work
+ * continues at the next start.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"

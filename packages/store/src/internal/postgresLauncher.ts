@@ -1,7 +1,7 @@
 /**
- * As whom PostgreSQL runs. It refuses to run as root, so a gateway that runs as root starts it under an account without
- * privileges. Where that account cannot reach the data directory or the programs (a home directory with mode 0700, say),
- * the account keeps the one capability to pass directories, or else a user namespace hides from PostgreSQL that it is
+ * The user that PostgreSQL runs as. It refuses to run as root, so a gateway that runs as root starts it under an account
+ * without privileges. Where that account cannot reach the data directory or the programs (a home directory with mode 0700,
+ * say), the account keeps the one capability to pass directories, or else a user namespace hides from PostgreSQL that it is
  * root. What works is found out by trying.
  */
 

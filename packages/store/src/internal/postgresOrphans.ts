@@ -1,6 +1,6 @@
 /**
- * What a gateway that was killed leaves behind: a PostgreSQL that still runs, and lock files of one that does not.
- * All processes of a server bear its cluster name in their titles, which distinguishes them from every other PostgreSQL.
+ * Cleans up after a gateway that was killed: a PostgreSQL that still runs, and lock files of one that does not. All
+ * processes of a server bear its cluster name in their titles, which distinguishes them from every other PostgreSQL.
  */
 
 import { createHash } from "node:crypto"

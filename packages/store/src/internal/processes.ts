@@ -1,5 +1,5 @@
 /**
- * What other processes of this machine are: from `/proc` on Linux, from `ps` elsewhere.
+ * Other processes of this machine: from `/proc` on Linux, from `ps` elsewhere.
  */
 import { type ChildProcess, execFile } from "node:child_process"
 import * as fs from "node:fs/promises"
@@ -17,7 +17,7 @@ const run = promisify(execFile)
 const linux = process.platform === "linux"
 
 /**
- * What distinguishes a process from a later one with the same number: its start time. Undefined if there is no such
+ * The start time of a process, which distinguishes it from a later one with the same number. Undefined if there is no such
  * process, or only its zombie.
  */
 export const processIdentity = async (pid: number): Promise<string | undefined> => {

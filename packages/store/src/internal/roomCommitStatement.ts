@@ -61,7 +61,7 @@ const notifyFollowers = (sql: SqlClient.SqlClient) => sql`, (SELECT pg_notify(${
 
 const writerOf = ({ fence, roomNid }: Pick<RoomCommit, "fence" | "roomNid">): string => `${roomNid}/${fence}`
 
-/** What the columns of an event say beside its body. */
+/** The columns of an event beside its body. */
 interface Described {
   readonly logged: LoggedEvent
   readonly push: DefaultPush

@@ -1,10 +1,10 @@
 /**
- * What `greenroom doctor` finds: each about one thing, and what is not well with what to do about it.
+ * A finding of `greenroom doctor`: its subject, the fault and the remedy.
  */
 import { Effect } from "effect"
 
 export interface Finding {
-  /** What was looked at: `configuration`, `disk`, `database`, `clock`, `ports`, `tls`, `dns`, `federation`. */
+  /** The subject: `configuration`, `disk`, `database`, `clock`, `ports`, `tls`, `dns`, `federation`. */
   readonly check: string
   readonly status: "ok" | "warning" | "error"
   readonly found: string
@@ -49,7 +49,7 @@ const day = 86_400_000
 /** How far two clocks may be apart, in ms: other servers refuse what is signed too far away from their time. */
 const maxSkew = 30_000
 
-/** What the clock of this machine is beside that of another, whose answer took `took` ms. */
+/** The difference of this machine's clock to that of another, whose answer took `took` ms. */
 export const compareClocks = (other: string, theirs: number, took: number): Finding => {
   const skew = Math.round((Date.now() - took / 2 - theirs) / 1_000)
   if (Math.abs(skew) * 1_000 <= maxSkew + took) return ok("clock", `agrees with that of ${other}`)

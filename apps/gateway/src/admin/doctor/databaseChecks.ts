@@ -1,5 +1,5 @@
 /**
- * What the database is like: whether it answers, can be written to, belongs to this server, and how it keeps time.
+ * The checks of the database: whether it answers, can be written to, belongs to this server, and keeps the right time.
  */
 import { withClient } from "@greenroom/store/Backup"
 import { newestMigration } from "@greenroom/store/Database"

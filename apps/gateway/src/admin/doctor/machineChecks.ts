@@ -1,5 +1,5 @@
 /**
- * What the machine is like: disk, ports, certificate.
+ * The checks of the machine: disk, ports, certificate.
  */
 import { createPrivateKey, randomBytes, X509Certificate } from "node:crypto"
 import * as fs from "node:fs/promises"

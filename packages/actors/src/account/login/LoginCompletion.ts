@@ -19,7 +19,7 @@ import type { LoginProgress, Purpose } from "./LoginProgress.ts"
 /** Two requests went on from the same state of a session, and this one was slower. */
 export const overtaken = new Forbidden({ error: "Another request of this session was faster" })
 
-/** What the stages of a registration have shown. */
+/** The results of a registration's stages. */
 export type ShownByRegistration = Partial<
   Record<"wanted" | "guest", UserId | undefined> &
     Record<"phoneNumber", string> &
@@ -34,7 +34,7 @@ export const makeAccountCreation = Effect.gen(function* () {
   const { registrationApproval = false } = yield* LoginConfig
   const sql = yield* SqlClient.SqlClient
 
-  /** What the stages of a registration or a link have shown becomes the user's. */
+  /** Stores the results of the stages of a registration or a link for the user. */
   const bind = Effect.fnUntraced(function* (userId: UserId, shown: ShownByRegistration) {
     if (shown.email !== undefined) {
       const bound = yield* identities.bindAddress(userId, { medium: "email", address: shown.email })

@@ -57,7 +57,7 @@ export interface FlowAnswer {
   readonly browserSecret?: string
 }
 
-/** What a link in a mail is about, for the page that confirms it. */
+/** The subject of a link in a mail, for the page that confirms it. */
 export interface EmailLink {
   readonly purpose: Purpose
   /** Mostly masked. */
@@ -67,7 +67,7 @@ export interface EmailLink {
   readonly confirmed: boolean
 }
 
-/** What is to be selected on the page of services. */
+/** The choices on the page of services. */
 export interface ServiceSelection {
   readonly purpose: Purpose
   readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
@@ -383,11 +383,11 @@ export class LoginFlows extends Context.Service<
      * M_BAD_JSON, M_UNKNOWN.
      */
     readonly post: (request: FlowRequest) => Effect.Effect<FlowAnswer, MatrixError>
-    /** What a link in a mail is about. Looking at it confirms nothing. Errors: M_NOT_FOUND. */
+    /** The subject of a link in a mail. Reading it confirms nothing. Errors: M_NOT_FOUND. */
     readonly emailLink: (link: string) => Effect.Effect<EmailLink, MatrixError>
     /** The user visited the link and confirms it. Errors: M_NOT_FOUND. */
     readonly confirmEmail: (link: string) => Effect.Effect<EmailLink, MatrixError>
-    /** What can be selected on the page of services. Errors: M_NOT_FOUND. */
+    /** The choices on the page of services. Errors: M_NOT_FOUND. */
     readonly services: (ticket: string) => Effect.Effect<ServiceSelection, MatrixError>
     /** The Authorization Request URI of the selected service. */
     readonly selectService: (ticket: string, provider: string, publicUrl: string) => Effect.Effect<string, MatrixError>

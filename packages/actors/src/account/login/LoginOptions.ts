@@ -20,7 +20,7 @@ export type StageType = (typeof stageTypes)[number]
 /** Stages in the order in which they are to be passed. */
 export type Flow = ReadonlyArray<StageType>
 
-/** Who may register: everybody, holders of a registration token, no one. */
+/** Registration is open to everybody, to holders of a registration token, or to no one. */
 export const registrationModes = ["open", "token", "closed"] as const
 export type RegistrationMode = (typeof registrationModes)[number]
 
@@ -81,11 +81,11 @@ export interface Policy {
 }
 
 export interface LoginOptions {
-  /** What people agree to when they register by today's client API (default: nothing). */
+  /** Documents that users accept when they register by today's client API (default: none). */
   readonly terms?: ReadonlyArray<Policy>
   /** Default: off. */
   readonly oauth?: OAuthMode
-  /** What the URLs of clients begin with to which a login at a provider leads without asking the user. */
+  /** Prefixes of client URLs to which a login at a provider redirects without asking the user. */
   readonly ssoRedirects?: ReadonlyArray<string>
   /** Default: the password alone. */
   readonly flows?: ReadonlyArray<Flow>
@@ -187,7 +187,7 @@ const checkFlows = (name: string, flows: ReadonlyArray<Flow>, options: LoginOpti
   return undefined
 }
 
-/** What is wrong with the options, in one line; undefined if nothing is. */
+/** The first fault of the options, in one line; undefined if they are valid. */
 export const checkLoginOptions = (options: LoginOptions): string | undefined => {
   const ids = (options.providers ?? []).map(({ id }) => id)
   if (new Set(ids).size !== ids.length) return "oauth2.providers has an id twice"

@@ -75,7 +75,7 @@ export interface StageRequest {
   readonly publicUrl: string
 }
 
-/** What became of a request: the stage is passed, or there is something to wait for. */
+/** The outcome of a request: the stage is passed, or the login waits for something. */
 export type Outcome =
   | { readonly passed: true; readonly progress: LoginProgress }
   | {
@@ -99,7 +99,7 @@ export const textOf = ({ body }: StageRequest, key: string): string | undefined 
   return typeof value === "string" ? value : undefined
 }
 
-/** Whose login it can be at most, as far as is known. */
+/** The only user that the login can be for, as far as it is known. */
 export const expectedUser = ({ named, userId }: LoginProgress): UserId | "" | undefined => userId ?? named
 
 /** A stage has shown that it is this user. Errors: M_FORBIDDEN if the login is another user's. */

@@ -1,7 +1,7 @@
 /**
- * The home server as a confidential client of OAuth2 providers: the authorisation code flow with `state`, PKCE and,
- * where there are ID tokens, `nonce`. What a provider says about a user beside who it is (an email address, say) is not
- * looked at.
+ * The home server as a confidential client of OAuth2 providers: the authorisation code flow with `state`, PKCE and, where
+ * there are ID tokens, `nonce`. Of the provider's claims only the subject is used; others, such as an email address, are
+ * ignored.
  *
  * Source: "OAuth2-based" of "Registration and login" of the specification.
  */
@@ -17,7 +17,7 @@ export const callbackPath = `${clientPrefix}/login/oauth2/callback`
 
 const unknown = Effect.fail(new BadRequest({ error: "There is no such service" }))
 
-/** What there is without providers. */
+/** The service without any provider. */
 const none = { providers: [], authorize: () => unknown, exchange: () => unknown }
 
 /** Most servers have no providers, and do without the library. */
@@ -34,7 +34,7 @@ export class OAuth2Client extends Context.Service<
     readonly providers: ReadonlyArray<{ readonly id: string; readonly name: string }>
     /** Where to send the user. Errors: M_UNKNOWN if the provider cannot be reached. */
     readonly authorize: (provider: string, publicUrl: string) => Effect.Effect<Authorization, MatrixError>
-    /** Who came back. Errors: M_FORBIDDEN. */
+    /** The user that returned from the provider. Errors: M_FORBIDDEN. */
     readonly exchange: (
       back: Return
     ) => Effect.Effect<{ readonly provider: string; readonly subject: string }, MatrixError>

@@ -1,5 +1,5 @@
 /**
- * What `OAuth2Client` does where providers are configured. It is loaded then.
+ * The part of `OAuth2Client` that needs configured providers. Loaded only then.
  */
 import { BadRequest, Forbidden, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect, Redacted, Semaphore } from "effect"
@@ -12,7 +12,7 @@ const requestTimeout = 10
 /** The longest name of a user at a provider, in characters. */
 const maxSubjectLength = 1_024
 
-/** What must be kept until the user comes back. */
+/** The state to keep until the user comes back. */
 export interface Authorization {
   readonly state: Redacted.Redacted
   readonly verifier: string
@@ -21,7 +21,7 @@ export interface Authorization {
   readonly uri: string
 }
 
-/** What was kept, and with what the user came back. */
+/** The state that was kept, and the parameters with which the user came back. */
 export interface Return {
   readonly provider: string
   readonly state: Redacted.Redacted
@@ -67,7 +67,7 @@ const discover = (provider: OAuth2Provider): Promise<client.Configuration> =>
     ...(provider.allowHttp ? { execute: [client.allowInsecureRequests] } : {})
   })
 
-/** What a library's error says, without what was sent. */
+/** The message of a library's error, without the request. */
 const describe = (error: unknown): string => {
   const { cause, code, error: reason, message } = error as { readonly [key: string]: unknown }
   const { code: below } = (cause ?? {}) as { readonly code?: unknown }
@@ -80,7 +80,7 @@ const unavailable = (provider: OAuth2Provider) => (error: { readonly cause?: unk
     Effect.fail(new BadRequest({ error: `${provider.name} cannot be reached, try again later` }))
   )
 
-/** Who the user is: by the ID token where there is one, else by asking for it with the provider's access token. */
+/** The subject: from the ID token where there is one, else from the provider's user info endpoint. */
 const subjectOf = async (
   provider: OAuth2Provider,
   configuration: client.Configuration,

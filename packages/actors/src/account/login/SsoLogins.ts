@@ -46,7 +46,9 @@ export interface SsoReturn {
   readonly publicUrl: string
 }
 
-/** What is next: back to the client, whose URL the operator trusts or not; a name for a new account; or it is confirmed. */
+/**
+ * The next step: back to the client, whose URL the operator trusts or not; a name for a new account; or a confirmed link.
+ */
 export type SsoOutcome =
   | { readonly location: string; readonly trusted: boolean; readonly userId: UserId }
   | { readonly chooseName: string }
@@ -58,7 +60,7 @@ interface Progress {
   readonly provider: string
   readonly verifier: string
   readonly nonce: string
-  /** Who came back, and has no account yet. */
+  /** The identity at the provider, without an account yet. */
   readonly subject?: ProviderSubject
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a client says of itself when it registers for the OAuth 2.0 API, and which redirect URIs it may have: those of its
- * own site, of its own scheme, or of the machine that it runs on.
+ * The metadata of a client that registers for the OAuth 2.0 API, and the redirect URIs that it may have: those of its own
+ * site, of its own scheme, or of the machine that it runs on.
  *
  * Source: "Client registration" of the client-server specification; RFC 7591, RFC 8252.
  */
@@ -69,7 +69,7 @@ const isRedirect = (value: unknown, base: string, type: "web" | "native"): value
 const strings = (value: unknown): ReadonlyArray<string> =>
   Array.isArray(value) ? value.filter((item): item is string => typeof item === "string") : []
 
-/** Checks what a client says. What is not understood is left out. Errors: invalid_client_metadata, invalid_redirect_uri. */
+/** Checks client metadata. Unknown fields are left out. Errors: invalid_client_metadata, invalid_redirect_uri. */
 export const readClientMetadata = Effect.fnUntraced(function* (
   value: unknown
 ): Effect.fn.Return<ClientMetadata, OAuthError> {

@@ -1,5 +1,5 @@
 /**
- * What the OAuth 2.0 API answers with when it refuses: `{"error": "invalid_grant", "error_description": "..."}`.
+ * The error answers of the OAuth 2.0 API: `{"error": "invalid_grant", "error_description": "..."}`.
  *
  * Source: RFC 6749, 5.2; RFC 7591, 3.2.2; RFC 8628, 3.5.
  */

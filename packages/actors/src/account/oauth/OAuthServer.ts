@@ -42,7 +42,7 @@ interface Progress {
   readonly challenge?: string
   /** Whether the user is to make an account. */
   readonly create?: boolean
-  /** Who has agreed. */
+  /** The user that has agreed. */
   readonly userId?: UserId
   readonly denied?: boolean
   /** When the code ends. */
@@ -58,7 +58,7 @@ type Authorisation = LoginSession<Progress>
 /** By what a page knows the authorisation that it is about. */
 export type Reference = { readonly id: string } | { readonly userCode: string }
 
-/** What a user is asked to agree to. */
+/** The request that a user is asked to approve. */
 export interface Question {
   readonly client: OAuthClient
   readonly deviceId: string
@@ -67,7 +67,7 @@ export interface Question {
   readonly create: boolean
 }
 
-/** What became of an authorisation request: a page asks the user, or the browser is sent back with an error. */
+/** The outcome of an authorisation request: a page asks the user, or the browser is redirected with an error. */
 export type Begun = { readonly id: string } | { readonly redirect: string }
 
 export interface TokenAnswer {
@@ -200,7 +200,7 @@ const make = Effect.gen(function* () {
         ? yield* sessions.find(Redacted.make(reference.id))
         : yield* sessions.findByLink(Redacted.make(canonicalUserCode(reference.userCode)))
     const session = Option.getOrUndefined(ofOAuth(found))
-    // What a code or a device code finds is no page.
+    // Looking up a code or a device code shows no page.
     const isPage = session !== undefined && ("userCode" in reference || session.progress.redirect !== undefined)
     return isPage && session.progress.userId === undefined && !session.progress.denied ? session : yield* unknownPage
   })
@@ -455,7 +455,7 @@ export class OAuthServer extends Context.Service<
      * that the client registered.
      */
     readonly authorise: (params: Params, address: string) => Effect.Effect<Begun, OAuthError>
-    /** What the user is asked. Errors: invalid_request where it has ended. */
+    /** The request that the user is asked to approve. Errors: invalid_request if it has ended. */
     readonly question: (reference: Reference) => Effect.Effect<Question, OAuthError>
     /** The user, who is logged in on the page, agrees. Where the browser goes, unless a device waits. */
     readonly approve: (reference: Reference, userId: UserId) => Effect.Effect<string | undefined, OAuthError>

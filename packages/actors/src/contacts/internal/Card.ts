@@ -117,7 +117,7 @@ const addressOf = (property: Property): ContactAddress | undefined => {
   return undefined
 }
 
-/** What tells properties of a card apart. */
+/** The key that distinguishes properties of a card. */
 const keyOf = (property: Property): string => {
   const [name, { altid }, , ...values] = property
   if (single.has(name) && altid === undefined) return name
@@ -135,7 +135,7 @@ export const checkCount = (properties: number): void => {
   if (properties > maxProperties) throw new TooLarge({ error: `The card has more than ${maxProperties} properties` })
 }
 
-/** What every contact needs. RFC 6350 wants an FN, which old programs leave out. */
+/** The properties that every contact needs. RFC 6350 requires an FN, which old programs leave out. */
 const nameSources = ["n", "org", "nickname", "email", "tel", "impp"]
 
 /** A name as people say it: N begins with the family name, which the given and the additional names follow. */

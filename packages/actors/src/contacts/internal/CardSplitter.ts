@@ -53,7 +53,7 @@ export const vcardSplitter = (): CardSplitter => {
     return card
   }
 
-  // What has no end of line is only kept: many small pieces of a long line are not looked at again and again.
+  // Text without an end of line is only buffered: the many small pieces of a long line must not be scanned again and again.
   const push = (text: string): ReadonlyArray<string> => {
     const whole = rest + text
     if (whole.length > maxCardLength && !text.includes("\n")) throw cardTooLarge(`Card ${number}`)

@@ -1,7 +1,7 @@
 /**
- * What an import changes: cards with the UID of a contact, or with one of its addresses, become one contact with it. Nothing
- * of a card is lost: the properties of both are kept, each once. Where a card has one value of a property (such as BDAY),
- * the one that is imported counts; so does the name (FN) of a card with the same UID.
+ * Merges imported cards: a card with the UID of a contact, or with one of its addresses, is merged into that contact. The
+ * properties of both are kept, each once. For a property with a single value (such as BDAY) the imported value replaces the
+ * former one; so does the name (FN) of a card with the same UID.
  */
 import type { ContactAddress, NewContact, StoredContact } from "@greenroom/store/ContactStore"
 import { addressesOf, type Card, checkCount, fromStored, type Property, toStored } from "./Card.ts"

@@ -1,6 +1,6 @@
 /**
- * How often a server may be asked for keys. What was of use may be repeated almost at once, so that a new key is found
- * when it is needed; each fruitless request doubles the wait, so that others cannot make this server ask all the time.
+ * How often a server may be asked for keys. A fetch that found keys may be repeated almost at once, so that a new key is
+ * found when it is needed; each fruitless fetch doubles the wait, so that others cannot make this server fetch all the time.
  *
  * Plain and synchronous, in the memory of this node. Times are in milliseconds of the monotonic clock.
  */

@@ -26,7 +26,7 @@ const unhandled = { errcode: "M_UNKNOWN", error: "The PDU cannot be handled" }
 
 const tooMany = { errcode: "M_LIMIT_EXCEEDED", error: `A transaction has at most ${maxInviteJoins} m.room.invite_join` }
 
-/** What else it may be passes: the whole is to be sent again. */
+/** Other failures pass: the origin has to repeat the whole request. */
 const isFinal = ({ _tag }: MatrixError): boolean =>
   _tag === "M_NOT_FOUND" || _tag === "M_FORBIDDEN" || _tag === "M_BAD_JSON"
 

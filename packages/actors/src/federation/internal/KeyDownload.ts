@@ -53,7 +53,7 @@ export const makeKeyDownload = (transport: FederationTransport["Service"]) => {
     )
   }
 
-  /** What a notary knows of the keys of others: key objects, unchecked. */
+  /** The notary's key objects of other servers, unchecked. */
   const vouched = (notary: ServerName, wanted: WantedKeys): Effect.Effect<ReadonlyArray<JsonObject>, RemoteError> => {
     const criteria = Array.from(wanted, ([server, { keyIds, validUntil }]) => [
       server,

@@ -1,6 +1,6 @@
 /**
- * Whose presence the users of a server may see: of those with whom one of them shares a room, and of those who accepted
- * one of them into a presence list. The same holds in both directions, for our users and for those of other servers.
+ * The users whose presence a server may see: those who share a room with one of its users, and those who accepted one of its
+ * users into a presence list. The same holds in both directions, for our users and for those of other servers.
  *
  * Source: "Presence and Permissions" of the specification.
  */

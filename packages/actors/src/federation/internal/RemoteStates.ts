@@ -38,7 +38,7 @@ export interface StateQuestion {
   readonly version: RoomVersion
   readonly roomId: RoomId
   readonly at: EventId
-  /** What the room knows already. */
+  /** The events that the room already has. */
   readonly known: KnownEvents
 }
 

@@ -1,7 +1,7 @@
 /**
  * Which events of a room another server may see: by `m.room.history_visibility` and the memberships of its users, both as
- * they were at the event. Events of erased users are for servers that were there. What a server may not see is redacted: the
- * event graph stays whole.
+ * they were at the event. Events of erased users are visible to servers that were in the room. Events that a server may not
+ * see are redacted, so that the event graph stays whole.
  *
  * Source: "Room history visibility" of the client-server specification, "Backfilling" of the server-server one.
  */

@@ -46,6 +46,6 @@ export const essentialState = ({ authChain, state }: State, join: Event): State 
   const kept = [...others, ...shown]
   const all = new Map([...state, ...authChain].map((event) => [event.event_id, event]))
   const needed = authorising([...kept, join], all)
-  // What is in the state could be left out here. Dendrite looks for the m.room.create among the auth events.
+  // Events of the state could be left out here, but Dendrite looks for the m.room.create among the auth events.
   return { state: kept, authChain: [...all.values()].filter(({ event_id }) => needed.has(event_id)) }
 }

@@ -49,7 +49,7 @@ const write = async (source: Readable, file: fs.FileHandle, maxBytes: number): P
   let size = 0
   const unwatch = watchRate(source, () => size)
   try {
-    // What is left of a body that is too large stays the server's to drain.
+    // The server drains the rest of a body that is too large.
     for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       if (size < headBytes) head.push(chunk.subarray(0, headBytes - size))
       size += chunk.length

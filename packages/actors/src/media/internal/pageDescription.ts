@@ -1,6 +1,6 @@
 /**
- * What a web page says of itself: the properties of Open Graph, else its title and description. The page is read as a stream
- * of tags, and nothing of it is kept but a few texts of bounded length.
+ * The description of a web page: its Open Graph properties, else its title and description. The page is read as a stream of
+ * tags, and nothing of it is kept but a few texts of bounded length.
  */
 
 /** Properties of Open Graph by their names; `image` is the URL of the image as it stands in the page. */

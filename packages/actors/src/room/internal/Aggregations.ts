@@ -1,6 +1,5 @@
 /**
- * What is bundled with events: their newest edit, the events that refer to them, and the summary of the thread that they
- * begin.
+ * Aggregations bundled with events: their newest edit, references to them, and the summary of the thread that they begin.
  *
  * Source: "Aggregations of child events" of the client-server specification.
  */
@@ -36,7 +35,7 @@ const bundle = ({ edits, references, thread }: Aggregation, now: number): JsonOb
 export const makeAggregations = Effect.gen(function* () {
   const store = yield* RelationStore
   return {
-    /** What is bundled with each event that has something. State events and edits have none. */
+    /** The aggregations of each event that has some. State events and edits have none. */
     of: Effect.fnUntraced(function* (
       userId: UserId,
       events: ReadonlyArray<Parent>,

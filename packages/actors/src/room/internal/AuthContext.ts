@@ -1,5 +1,5 @@
 /**
- * What the rules of a room version have to know of a room to judge an event by its auth events.
+ * The knowledge of a room that the rules of its version need to authorise an event by its auth events.
  */
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"

@@ -55,7 +55,7 @@ export const makeEarlierEvents = Effect.gen(function* () {
     }
   })
 
-  /** Fetches the history around a moment, where this server does not have it. What cannot be had is not missed. */
+  /** Fetches the history around a moment, where this server does not have it. Events that no server returns are skipped. */
   return (roomId: RoomId, roomNid: number, ts: number, direction: "f" | "b"): Effect.Effect<void> =>
     Effect.gen(function* () {
       if (!(yield* isBefore(roomNid, ts))) return

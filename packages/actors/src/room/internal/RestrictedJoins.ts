@@ -56,7 +56,7 @@ export const makeRestrictedJoins = Effect.gen(function* () {
   }
 
   /**
-   * Who of this server vouches for a user that joins; undefined where nobody need. Errors: M_FORBIDDEN,
+   * The user of this server that authorises a restricted join; undefined if none is needed. Errors: M_FORBIDDEN,
    * M_UNABLE_TO_AUTHORISE_JOIN where this server does not know the rooms that the user could be in, M_UNABLE_TO_GRANT_JOIN
    * where nobody here may invite.
    */

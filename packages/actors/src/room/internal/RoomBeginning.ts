@@ -22,7 +22,7 @@ const writtenAtOnce = 1_000
 export const makeRoomBeginning = (writer: RoomWriter, { storeOutliers }: RoomIntake) => {
   const { log, nextChain, nextNid, roomId, withNids } = writer
 
-  /** What the state consists of, by type and state key. */
+  /** The events of the state, by type and state key. */
   const entriesOf = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
     const known = yield* storeOutliers(room, [...authChain, ...state])
     const entries = yield* sliced(function* () {
@@ -65,7 +65,7 @@ export const makeRoomBeginning = (writer: RoomWriter, { storeOutliers }: RoomInt
     return ref
   })
 
-  /** Who is in the room comes first: a room that nobody is in counts as ours. */
+  /** The members come first: a room without members counts as ours. */
   function* changesOf(
     room: RoomState,
     entries: ReadonlyMap<string, CurrentEntry>,

@@ -59,7 +59,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
   const directory = yield* DirectoryStore
   const appServices = yield* AppServices
   const signingKeys = yield* SigningKeys
-  /** What is being made, by login and transaction ID: a repeat waits for it. */
+  /** Creations in progress, by login and transaction ID: a repeat waits for the first. */
   const underWay = new Map<string, Deferred.Deferred<CreatedRoom, MatrixError>>()
   let latest = 0
 

@@ -23,7 +23,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   const chains = yield* AuthChainStore
   const edges = new Map<EventId, ReadonlyArray<EventId>>()
 
-  /** What is in line is written: the store shows it from then on. */
+  /** The queued events are written; the store shows them from then on. */
   const settled = (room: RoomState) => log.append(room.commit(room.beginStep()))
 
   const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {

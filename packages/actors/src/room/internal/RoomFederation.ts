@@ -1,7 +1,7 @@
 /**
- * A room that several servers share, as its actor sees it: what other servers send and ask for. Their requests run one
- * after the other; our own users' events go on between them. What our users need of other servers is in `RoomHandshakes`
- * and `RoomHistory`.
+ * A room that several servers share, as its actor sees it: what other servers send and ask for. Requests of other servers
+ * run one after the other; events of our own users are handled between them. Requests of our users to other servers are in
+ * `RoomHandshakes` and `RoomHistory`.
  *
  * Source: docs/federation.md, "What happens to a PDU that arrives" and "Joining".
  */
@@ -73,7 +73,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     room.servers.has(origin) ||
     events.some((event) => event.origin === origin && isVisibleTo(room, event.sender, "knock"))
 
-  /** What is missing is fetched before the room is held, so that a slow server holds up nobody else. */
+  /** Missing events are fetched before the room's lock is taken, so that a slow server delays only itself. */
   const receive = (
     origin: ServerName,
     events: ReadonlyArray<Event>,
@@ -188,7 +188,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     }
   })
 
-  /** Who is said to vouch for a join, if that is a user of ours, has to have looked into it. */
+  /** A local user that a join names as its authoriser must have been checked here. */
   const requireVouched = Effect.fnUntraced(function* (
     room: RoomState,
     event: Event

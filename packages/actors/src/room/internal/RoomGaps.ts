@@ -1,7 +1,7 @@
 /**
- * Finding what stands between events of another server and what a room knows: predecessors, the events that authorise
- * them, and the state where the way back is too long. Nothing is stored here, so a server that answers slowly holds up
- * nobody but itself; and what one request may make us fetch is bounded in count, depth and time.
+ * Finding what stands between events of another server and what a room knows: predecessors, the events that authorise them,
+ * and the state where the way back is too long. This module stores nothing, so a server that answers slowly delays only
+ * itself. The fetches of one request are bounded in count, depth and time.
  *
  * A room begins for this server with the event by which it joined. Of what is less deep only the events that are
  * followed directly are fetched, as history; the rest comes when somebody asks for it.
@@ -37,7 +37,7 @@ export interface ClosedGap {
   readonly history: ReadonlySet<EventId>
   /** The state before events whose predecessors were not found. */
   readonly states: ReadonlyMap<EventId, RemoteState>
-  /** What authorises the events and was not known. */
+  /** The auth events of the events that were not known. */
   readonly authEvents: ReadonlyArray<Event>
 }
 
@@ -216,7 +216,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     } satisfies ClosedGap
   })
 
-  /** What authorises events and is not known. */
+  /** The unknown auth events of events. */
   const authEventsOf = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
     const fetched = new Map<EventId, Event>()
     yield* Effect.timeoutOption(fetchAuthEvents(room, origin, events, [], fetched), gapTimeout)

@@ -41,7 +41,7 @@ interface Plan {
   readonly before: PointState
   /** The other extremities after it. */
   readonly others: ReadonlyArray<Extremity>
-  /** What becomes of the current state; the number of the event itself stands open. */
+  /** The change of the current state; the number of the event itself is not known yet. */
   readonly changes: ReadonlyArray<{ readonly key: string; readonly known: KnownEvent | "itself" | undefined }>
   readonly redactions: ReadonlyArray<Event>
   readonly outlier: KnownEvent | undefined
@@ -134,7 +134,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return id === undefined ? undefined : (yield* roomEvents.bodiesOf(room, [id])).get(id)
   })
 
-  /** What the current state becomes when the event joins the forward extremities. */
+  /** The change of the current state when the event joins the forward extremities. */
   const currentChanges = Effect.fnUntraced(function* (
     room: RoomState,
     event: Event,
@@ -179,7 +179,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       .map((replacement): Event => ({ ...replacement, unsigned: { ...replacement.unsigned, prev_content } }))
   })
 
-  /** What a redaction strips, and what strips the event because its redaction came first. */
+  /** The events that a redaction strips, and the earlier redactions that strip this event. */
   const redactionsBy = Effect.fnUntraced(function* (room: RoomState, event: Event, lookup: StateLookup) {
     const strip = (target: Event, redaction: Event): Event => ({
       ...room.version.redact(target),

@@ -41,8 +41,8 @@ const invitePlacedTimeout = "5 seconds"
 const leaveAttempts = 6
 
 /**
- * What a client is told of a failure: the words of the other server. Why there are none is for the log alone, since it
- * tells which addresses and ports answer.
+ * The client's error text for a failure: the text of the other server. The reason of a failed connection goes only to the
+ * log, because it shows which addresses and ports answer.
  */
 const answerOf = ({ errcode, reason }: RemoteFailure): string =>
   errcode === undefined || errcode === "M_UNKNOWN" ? "" : `: ${reason}`
@@ -219,8 +219,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   })
 
   /**
-   * What is asked of other servers runs in a fiber of the actor, without holding the room: a silent server holds up
-   * nobody else, and a client that goes away tears nothing.
+   * Requests to other servers run in a fiber of the actor, without the room's lock: a silent server delays no one else, and
+   * a client that disconnects does not interrupt the change.
    */
   const remotely = <A, E>(asking: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.flatMap(Effect.forkIn(Effect.interruptible(asking), scope), Fiber.join)
@@ -279,7 +279,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         Effect.uninterruptible(intakeLock.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
       )
     ).pipe(
-      // What fails leaves nothing: a server that has not refused the join may have taken it.
+      // A failure proves nothing: a server that has not refused the join may have accepted it.
       Effect.onError((cause) =>
         isRefused
           ? unfinished.remove(roomId, userId)
@@ -295,7 +295,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     yield* unfinished.remove(roomId, userId)
   })
 
-  /** What the room knows, where this server took part in it before: of the members it then needs the new ones alone. */
+  /** The state that the room has from an earlier membership: of the members only the new ones are then fetched. */
   const earlierMembers = Effect.map(Effect.option(load), (found) =>
     Option.isSome(found) && found.value.current.size > 0 ? graph.knownBodies(found.value) : undefined
   )
@@ -357,8 +357,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
     )
 
   /**
-   * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. Nobody stays invited who does
-   * not want to be, whatever other servers say: the leave is sent to them afterwards.
+   * Leaves a room that this server is not in: an invitation is rejected, a knock taken back. The user's membership ends here
+   * at once, whatever other servers answer: the leave is sent to them afterwards.
    */
   const leaveRemotely = (userId: UserId, servers: ReadonlyArray<ServerName>): Effect.Effect<void, Failure> =>
     intakeLock.withPermits(1)(

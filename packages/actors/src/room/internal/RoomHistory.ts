@@ -69,7 +69,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     return oldest.filter(({ event }) => event.prev_events.some((id) => !isVisible(found.get(id)))).slice(0, maxEnds)
   })
 
-  /** What another server says to precede the events, and what authorises that. */
+  /** The predecessors of the events that another server returned, and their auth events. */
   const fetchHistory = Effect.fnUntraced(function* (
     room: RoomState,
     server: ServerName,
@@ -88,7 +88,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     for (const event of topologicalOrder(fetched)) {
       const end = leadsTo.get(event.event_id)
       if (end === undefined || isVisible(found.get(event.event_id))) continue
-      // What follows something that we have stands behind it: just before the event that led to it.
+      // An event whose successor is known is placed just before that successor.
       const isLate = event.prev_events.some((id) => isVisible(found.get(id)) || positions.has(id))
       if (isLate) positions.set(event.event_id, end.position.xid)
       events.push(event)
@@ -150,8 +150,8 @@ const isVisible = (known: KnownEvent | undefined): boolean =>
   known?.status === EventStatus.timeline || known?.status === EventStatus.backfilled
 
 /**
- * Those of the events to which the predecessors of what we have lead, and from where: the oldest of the ends. Whatever
- * else is offered is no history.
+ * Those of the events to which the predecessors of what we have lead, and from where: the oldest of the ends. Other events
+ * are refused.
  */
 const connected = (
   ends: ReadonlyArray<StreamedEvent>,

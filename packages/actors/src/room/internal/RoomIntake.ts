@@ -1,7 +1,7 @@
 /**
- * What other servers say of a room, on its way into it: events that have passed form, signature and hash get their place,
- * those that only authorise others are kept without one. What changes the room on the word of another server holds `one`;
- * our own users' events go on between.
+ * Adds the events of other servers to a room: events that have passed the checks of form, signature and hash are placed in
+ * the graph, those that only authorise others are kept as outliers. Changes that other servers cause run under the intake's
+ * lock; events of our own users are handled between them.
  *
  * Source: docs/federation.md, "What happens to a PDU that arrives".
  */

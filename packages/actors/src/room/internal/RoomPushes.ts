@@ -11,7 +11,7 @@ import type { RoomVersion, StateLookup } from "@greenroom/room/RoomVersion"
 import type { EventPush, OwnPush } from "@greenroom/store/RoomCommit"
 import type { EventContext, MemberPushRules } from "../MemberPushRules.ts"
 
-/** What the rules ask of a room. */
+/** The room data that push rules read. */
 export interface PushedRoom {
   readonly version: RoomVersion
   readonly lookup: StateLookup
@@ -57,7 +57,7 @@ export class RoomPushes {
     return this.own
   }
 
-  /** Who is notified of an invitation does not have to be a member. */
+  /** The target of an invitation is notified without being a member. */
   private recipientsOf({ content, sender, state_key, type }: Event, ours: ServerName): ReadonlyArray<UserId> {
     const members = this.membersWithRules()
     const isInvite = type === "m.room.member" && content.membership === "invite"

@@ -1,5 +1,5 @@
 /**
- * What is read of rooms, in the form that clients get it.
+ * Reads of rooms, in the form of the client API.
  */
 import { type ClientEvent, type Event, exactContent, toClientEvent } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"

@@ -1,5 +1,5 @@
 /**
- * What changes a room: requests of users, as messages to the Room actor.
+ * Changes of rooms: requests of users as messages to the Room actor.
  */
 import { checkEvent } from "@greenroom/protocol/EventCheck"
 import {
@@ -38,14 +38,14 @@ import { makeMembershipLimits } from "../MembershipLimits.ts"
 import { Room, requestTransaction } from "../RoomProtocol.ts"
 import { makeRoomCreations } from "./RoomCreations.ts"
 
-/** What a request does, and to what. A slash in a name does not look like the one before a transaction ID. */
+/** The operation of a request and its target. A slash inside a name differs from the one before a transaction ID. */
 const kindFor = (action: string, name: string): string =>
   `${action}/${name.replaceAll("%", "%25").replaceAll("/", "%2F")}`
 
 /** The membership that a request asks for. */
 const membershipFor = { invite: "invite", ban: "ban", kick: "leave", unban: "leave", knock: "knock" } as const
 
-/** What lifts bans, and what does not. */
+/** The membership changes that lift bans. */
 const bannedFor = { kick: { banned: false }, unban: { banned: true } } as const
 
 /** How long somebody types where the client does not say, in milliseconds. */
@@ -113,7 +113,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       ? Effect.fail(new BadJson({ error: "type: redactions are made at /rooms/{roomId}/redact/{eventId}" }))
       : propose(session, roomId, { type, content }, transactionOf(session, kindFor("send", type), txnId))
 
-  /** What a client says of the room's aliases on this server agrees with the directory. */
+  /** Checks that aliases of this server in a client's event agree with the directory. */
   const mustPointHere = Effect.fnUntraced(function* (roomId: RoomId, stateKey: string, content: JsonObject) {
     if (stateKey !== serverName) {
       return yield* new Forbidden({ error: `state_key: ${serverName} speaks for its own aliases only` })
@@ -202,7 +202,7 @@ export const makeRoomRequests = Effect.gen(function* () {
     return { room_id: roomId }
   })
 
-  /** Nobody of this server can vouch for a user who joins a restricted room: a member of another one may. */
+  /** This server has no user that can authorise a restricted join; another server may have one. */
   const joinByVoucher = Effect.fnUntraced(function* (
     userId: UserId,
     roomId: RoomId,

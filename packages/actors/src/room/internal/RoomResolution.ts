@@ -1,6 +1,6 @@
 /**
- * The state that follows from several states of a room. What they disagree about is found by what changed between them,
- * what it rests on by the edges of auth chains, so that the cost follows the conflict and not the size of the room.
+ * The state that follows from several states of a room. The conflict is found from the changes between the states, and its
+ * auth difference from the edges of auth chains, so that the cost is in proportion to the conflict and not to the room.
  *
  * Source: "State resolution" of the room versions.
  */
@@ -24,7 +24,9 @@ export interface PointState {
   readonly changes: StateChanges
 }
 
-/** What several states agree and disagree on, among the keys that one of them or the current state changes of the base. */
+/**
+ * The agreements and conflicts of several states, among the keys that one of them or the current state changes of the base.
+ */
 interface Comparison {
   readonly agreed: Map<string, StateValue>
   readonly conflicted: ReadonlyMap<string, ReadonlyArray<EventId>>
@@ -52,7 +54,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     room.branches.add(ref, changes)
   })
 
-  /** What the base has for the keys that the current state changes. */
+  /** The base's values of the keys that the current state changes. */
   const loadBaseValues = Effect.fnUntraced(function* (room: RoomState, changes: StateChanges) {
     const { branches } = room
     const base = branches.base!
@@ -98,7 +100,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
   const valueAt = (room: RoomState, { changes, ref }: PointState, key: string): StateValue =>
     changes.has(key) ? changes.get(key) : room.valueAt(ref, key)
 
-  /** What each state changes of the base. */
+  /** The changes of each state against the base. */
   const changesOf = (room: RoomState, { changes, ref }: PointState): StateChanges => {
     const ofRef = room.branches.of(ref)!
     return changes.size === 0 ? ofRef : new Map([...ofRef, ...changes])
@@ -141,7 +143,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     return { agreed, conflicted, heldBy, ids }
   }
 
-  // What all states rest on
+  // The intersection of the auth chains
 
   /** How many of the state events that all states agree on name each event among their auth events. */
   const citations = (room: RoomState, { agreed, conflicted }: Comparison) => {
@@ -189,7 +191,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
       isAgreed,
       found
     )
-    // What an event that counts names, counts.
+    // The auth events of a relevant event are relevant too.
     for (const id of found) for (const auth of names.get(id) ?? edgesOf(id)) found.add(auth)
     return found
   })
@@ -272,9 +274,9 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
   })
 
   /**
-   * What follows from several states: the keys on which one of them or the current state differs from the base, and what
-   * they are set to. `itself` is an event that is not known yet. Others change the room meanwhile; then the answer may be
-   * about no state at all, and `room.generation` has risen.
+   * Resolves several states: the keys on which one of them or the current state differs from the base, and their values.
+   * `itself` is an event that is not stored yet. If the room changes meanwhile, the result may be about no state at all, and
+   * `room.generation` has risen.
    */
   const resolve = Effect.fnUntraced(function* (
     room: RoomState,

@@ -72,7 +72,7 @@ interface LogOptions {
   readonly authNids?: ReadonlyArray<number> | undefined
 }
 
-/** What one or more steps change, collected until they are committed together. */
+/** The changes of one or more steps, collected until they are committed together. */
 export interface Step {
   readonly events: Array<LoggedEvent>
   readonly placed: Array<PlacedEvent>
@@ -126,14 +126,14 @@ export class RoomState {
   readonly bodies = new Map<EventId, Event>()
   /** Other states than the current one, while the graph forks. */
   readonly branches = new StateBranches()
-  /** What `lookup` has found in the current state. */
+  /** The results of `lookup` in the current state. */
   private readonly found = new Map<string, Map<string, Event>>()
   /** Whom events notify by push rules; undefined where they are not evaluated. */
   readonly pushes: RoomPushes | undefined
   private described: Pick<RoomSummary, "name" | "topic" | "visibility"> | undefined
   /** Counts of what the current state rests on, once they were asked for. */
   private cited: Map<EventId, number> | undefined
-  /** What `stateBytes` gives, once it was asked for. */
+  /** The result of `stateBytes`, once it was computed. */
   private bytes: number | undefined
   /** The ends of the chains that may be continued; every other state is continued by a chain of its own. */
   private readonly ends = new Map<number, ChainEnd>()
@@ -349,7 +349,7 @@ export class RoomState {
     return this.ends.has(ref.chain)
   }
 
-  /** What a state has for a key. `branches` must know the state, if it is not the current one. */
+  /** The value of a key in a state. `branches` must know the state, if it is not the current one. */
   valueAt(ref: StateRef, key: string): StateValue {
     const changes = sameRef(ref, this.ref) ? undefined : this.branches.of(ref)
     if (changes === undefined) return this.currentValue(key)
@@ -459,7 +459,7 @@ export class RoomState {
     return ref
   }
 
-  /** What the current state has had of the base until now, the base alone has from now on. */
+  /** Moves the changes of the current state into the base. */
   private noteAtBase(ref: StateRef, changes: ReadonlyArray<readonly [key: string, value: StateValue]>): void {
     const known = this.branches.of(ref)
     if (known === undefined) return

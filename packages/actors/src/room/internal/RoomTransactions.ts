@@ -14,7 +14,7 @@ type Answer = Deferred.Deferred<unknown, MatrixError>
 
 /** Where the answers are. */
 export interface StoredAnswers {
-  /** What the session was answered in the room; all of it if there are less than `knownTransactions`. */
+  /** The session's transactions in the room; all of them if there are fewer than `knownTransactions`. */
   readonly ids: (tokenId: number) => Effect.Effect<ReadonlyArray<string>>
   readonly find: (tokenId: number, txnId: string) => Effect.Effect<ClientTransaction | undefined>
 }

@@ -5,10 +5,10 @@
  */
 import type { StateId, StateRef } from "@greenroom/store/StateStore"
 
-/** What a state has for a key. */
+/** The value of a key in a state. */
 export type StateValue = StateId | undefined
 
-/** What a state changes of another, by state key. */
+/** The changes of a state against another, by state key. */
 export type StateChanges = ReadonlyMap<string, StateValue>
 
 export const noChanges: StateChanges = new Map()
@@ -43,7 +43,7 @@ export class StateBranches {
     this.changes.set(nameOf(base), noChanges)
   }
 
-  /** What the state changes of the base, if that is known. */
+  /** The changes of the state against the base, if they are known. */
   of(ref: StateRef): StateChanges | undefined {
     const name = nameOf(ref)
     const found = this.changes.get(name)
@@ -64,7 +64,7 @@ export class StateBranches {
     if (known !== undefined) this.changes.set(nameOf(to), new Map([...known, ...changes]))
   }
 
-  /** What the base has for a key that the current state changes. */
+  /** The base's value of a key that the current state changes. */
   atBase(key: string): StateValue {
     return this.values.get(key)
   }

@@ -234,7 +234,7 @@ export class Actors {
     })
   })
 
-  /** What the actors of this kind tell of themselves as metrics. */
+  /** The metrics of the actors of this kind. */
   get measures(): Effect.Effect<void, never, Scope.Scope> {
     const actor = { actor: this.entity.type }
     const depths = () => Array.from(this.resident.values(), ({ underWay }) => underWay)

@@ -45,7 +45,7 @@ const group = "default"
 /** How long to wait before a message is sent again. */
 const retryInterval = "100 millis"
 
-/** What the connection to another node fails with. */
+/** The error of the connection to another node. */
 const connectionFailures: ReadonlySet<unknown> = new Set(["SocketError", "RpcClientError", "RunnerUnavailable"])
 
 /** Whether a message got no answer from the node that it was sent to. */
@@ -55,7 +55,7 @@ const isUnanswered = (cause: Cause.Cause<unknown>): boolean =>
 
 type RemoteClient = (id: string) => { readonly [tag: string]: (payload: unknown) => Handled }
 
-/** What an actor that takes no more messages answers with. */
+/** The answer of an actor that takes no more messages. */
 const refusals: ReadonlySet<unknown> = new Set(["MailboxFull", "EntityNotAssignedToRunner"])
 const tagOf = (error: unknown): unknown => (error as { readonly _tag?: unknown } | null)?._tag
 const isRefused = (error: unknown): boolean => refusals.has(tagOf(error))
@@ -229,7 +229,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       : refuse
   }
 
-  /** What Effect takes for the behaviour of the entity: for messages that do not go straight to the actors. */
+  /** The behaviour that Effect runs for the entity, for messages that do not go straight to the actors. */
   const receiving = (entity: Entity.Any, actors: Actors) =>
     Effect.gen(function* () {
       const { entityId: id, shardId } = yield* Entity.CurrentAddress

@@ -23,7 +23,7 @@ export class Receivers extends Context.Service<Receivers, Map<string, Receiver>>
   static readonly layer = Layer.sync(Receivers, () => new Map())
 }
 
-/** Who receives a message here. */
+/** The receiver of a message on this node. */
 const receiverOf = (receivers: Receivers["Service"], { address, sampled, tag }: Envelope.PartialRequest) => {
   const receiver = receivers.get(address.entityType)
   const rpc = receiver?.rpcs.get(tag)
@@ -69,7 +69,7 @@ const receive = Runners.Rpcs.toLayerHandler(
   })
 )
 
-/** The caller is gone. What was received here runs to its end all the same: all that takes long may be repeated. */
+/** The caller is gone. The message's handler still runs to its end: all long messages may be repeated. */
 const control = Runners.Rpcs.toLayerHandler(
   "Envelope",
   Effect.gen(function* () {

@@ -1,8 +1,8 @@
 /**
  * How nodes reach each other: Effect's cluster over sockets, with six differences.
  *
- * - Connections are TLS with a pre-shared key: a secret of the database. Who does not know it can neither connect nor read, and
- *   no certificates are needed.
+ * - Connections are TLS with a pre-shared key: a secret of the database. Hosts without it can neither connect nor read, and no
+ *   certificates are needed.
  * - Effect sends a message again without limit where the node was lost before it answered. Messages that may not be handled
  *   twice (`MayRepeat`) fail instead.
  * - A node that does not answer a ping counts as lost after `pingTimeout`, twice; with Effect it may take a minute.
@@ -73,7 +73,7 @@ const tlsOptions = Effect.gen(function* () {
   return { psk, options: { minVersion: version, maxVersion: version, ciphers: "ECDHE-PSK-CHACHA20-POLY1305" } }
 })
 
-/** What both sides call the secret: it says nothing. */
+/** The name that both sides use for the secret. It has no meaning. */
 const identity = "greenroom"
 
 /** Joins what is written in one turn of the event loop. */

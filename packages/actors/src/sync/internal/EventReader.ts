@@ -42,7 +42,7 @@ const defaultChunk = 100
 /** How many changes of presence and typing a chunk has at most. */
 const maxUpdates = 1000
 
-/** What was found after a token, and the token to go on from. */
+/** The updates after a token, and the token to continue from. */
 interface Found {
   readonly items: ReadonlyArray<StreamItem>
   readonly next: StreamToken
@@ -139,7 +139,7 @@ export const makeEventReader = Effect.gen(function* () {
     return Effect.mapError(readToken(from), ({ reason }) => new BadPagination({ error: `from: ${reason}` }))
   }
 
-  // What happened after a token
+  // Updates after a token
 
   const entriesFromStore = Effect.fnUntraced(function* (userId: UserId, after: StreamPosition, limit: number) {
     const upTo = feeds.position()
@@ -166,8 +166,8 @@ export const makeEventReader = Effect.gen(function* () {
   const seenBy = ({ cut, position }: StreamToken): StreamPosition => cut?.presence ?? position
 
   /**
-   * Who types in the user's rooms, for such a reader. Where the reader may know of a typing user, and it is not
-   * known any more which, the list is empty.
+   * The typing users of the user's rooms, for such a reader. The list is empty for a room where the reader may have been
+   * sent a typing user that is not known any more.
    */
   const typingNow = (feed: UserFeed, token: StreamToken, upTo: StreamPosition) =>
     Effect.map(ephemeral.since(seenBy(token)), ({ complete, updates }) => {
@@ -199,7 +199,7 @@ export const makeEventReader = Effect.gen(function* () {
       const seen = updates.length < found.length ? updates.at(-1)!.position : feeds.ephemeralPosition()
       return { items: updates.map((update) => itemOf(toEvent(update, at))), seen: laterPosition(seen, before) }
     }
-    // What is read here is not read again: the next look begins where this one ended, ahead of the feed.
+    // Rows are read once: the next read begins where this one ended, ahead of the feed.
     const seen = laterPosition(yield* ephemeral.position, feeds.ephemeralPosition())
     const typing = (yield* typingNow(feed, token, seen)).map((update) => toEvent(update, at))
     return { items: [...(yield* presenceNow(feed.userId)), ...typing].map(itemOf), seen }
@@ -219,9 +219,8 @@ export const makeEventReader = Effect.gen(function* () {
   // Waiting
 
   /**
-   * Waits for something after the token, until `time` (of the monotonic clock) if it is given: undefined if there was
-   * nothing until then. What arrives between looking and waiting wakes it too. Errors: M_UNKNOWN_TOKEN once the session
-   * has ended.
+   * Waits for an update after the token, until `time` (of the monotonic clock) if it is given: undefined if there was none.
+   * Updates that arrive between the read and the wait end the wait too. Errors: M_UNKNOWN_TOKEN once the session has ended.
    */
   const awaitFound = (
     session: Session,

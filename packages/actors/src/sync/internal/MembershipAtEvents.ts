@@ -1,5 +1,5 @@
 /**
- * What a user was in a room when each event was sent: clients explain with it why they cannot decrypt an event.
+ * The membership of a user when each event was sent. Clients use it to explain why they cannot decrypt an event.
  *
  * Source: "Room event format" of the client-server specification, `unsigned.membership`.
  */
@@ -13,7 +13,7 @@ interface Placed {
   readonly position: StreamPosition
 }
 
-/** What the user is in the room after the events, and since when. */
+/** The user's membership after the events, and since when. */
 interface LastMembership {
   readonly membership: string
   readonly changedAt: StreamPosition

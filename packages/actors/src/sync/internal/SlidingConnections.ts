@@ -20,7 +20,7 @@ const maxConfigs = 500
 
 const sweepInterval = 60 * 60_000
 
-/** What a `pos` says: `c<connection>.<version>_`, and a stream token. */
+/** The content of a `pos`: `c<connection>.<version>_`, and a stream token. */
 export interface SlidingPosition {
   readonly connection: number
   readonly version: number
@@ -42,7 +42,7 @@ export const parsePos = (pos: string): Option.Option<SlidingPosition> => {
 export const formatPos = ({ connection, token, version }: SlidingPosition): string =>
   `c${connection}.${version}_${formatToken(token)}`
 
-/** What an answer changes of a connection. */
+/** The changes that an answer makes to a connection. */
 export interface ConnectionChanges {
   readonly configs: ReadonlyArray<string>
   readonly rooms: ReadonlyMap<number, SentRoom>
@@ -91,10 +91,10 @@ export const makeSlidingConnections = Effect.gen(function* () {
   yield* periodically("Removing connections of sliding sync", sweepInterval, store.removeUnused)
 
   return {
-    /** None where the client must begin anew. */
+    /** Undefined if the client must start anew. */
     find,
     open: store.open,
-    /** The next version, or the same one where nothing changes. None where the client must begin anew. */
+    /** The next version, or the same one if nothing changed. Undefined if the client must start anew. */
     write: Effect.fnUntraced(function* (key: ConnectionKey, from: SlidingConnection, changes: ConnectionChanges) {
       if (changes.rooms.size === 0) return Option.some(from)
       if (changes.configs.length > maxConfigs) return Option.none<SlidingConnection>()

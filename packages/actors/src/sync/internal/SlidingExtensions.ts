@@ -26,13 +26,13 @@ export interface ExtendedRoom extends WantedRoom {
   readonly known: StreamPosition | undefined
 }
 
-/** What the extensions are about. */
+/** The subject of the extensions. */
 export interface ExtensionRange {
   readonly userId: UserId
   readonly since: StreamPosition | undefined
   readonly upTo: StreamPosition
   readonly rooms: ReadonlyArray<ExtendedRoom>
-  /** What the answer says of rooms, by number. */
+  /** The rooms of the answer, by number. */
   readonly answers: ReadonlyMap<number, SlidingAnswerRoom>
 }
 

@@ -106,7 +106,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     return ({ roomId }: UserRoom) => found.has(roomId)
   })
 
-  /** What a room must be for a list. */
+  /** The filter of a list. */
   const testsOf = Effect.fnUntraced(function* (
     userId: UserId,
     rooms: ReadonlyArray<UserRoom>,

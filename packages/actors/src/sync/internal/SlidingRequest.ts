@@ -1,6 +1,5 @@
 /**
- * What a request of sliding sync wants of each room: the settings of all lists and subscriptions that match the room,
- * combined.
+ * The room configuration of a sliding sync request: the settings of all lists and subscriptions that match a room, combined.
  *
  * Source: "Room results" and "RequiredStateRequest" of MSC4186.
  */
@@ -18,7 +17,7 @@ interface PatternSet {
   readonly exclude: ReadonlyArray<StatePattern>
 }
 
-/** What is sent of a room. Plain data, for its JSON is compared and stored. */
+/** The parts of a room that are sent. Plain data, since its JSON is compared and stored. */
 export interface RoomConfig {
   readonly timelineLimit: number
   /** Members are sent with the events that they have to do with. */
@@ -95,7 +94,7 @@ export const toConfig = ({ required_state, timeline_limit }: SlidingSubscription
   ...requiredOf(required_state, userId)
 })
 
-/** Whatever one of the configs would send. */
+/** The union of the configurations. */
 export const combine = (a: RoomConfig | undefined, b: RoomConfig): RoomConfig => {
   if (a === undefined || a === b) return b
   const seen = new Set(a.sets.map((set) => JSON.stringify(set)))

@@ -1,6 +1,6 @@
 /**
- * The rooms of an answer of sliding sync: what is new in each room for the client, or all that it is to know of a room that
- * it does not have yet. What is read is read for all rooms at once.
+ * The rooms of an answer of sliding sync: the updates of each room, or the whole room if the client does not have it yet.
+ * Each read covers all rooms at once.
  *
  * Source: "Room results" of MSC4186.
  */
@@ -56,7 +56,7 @@ interface Reading extends ShownRoom {
   readonly wholeState: boolean
 }
 
-/** What an answer says of a room. */
+/** The answer's part of a room. */
 export interface SlidingAnswerRoom {
   readonly roomId: RoomId
   readonly answer: SlidingRoom
@@ -68,7 +68,7 @@ interface Timeline {
 }
 
 interface RoomState {
-  /** What is sent. */
+  /** The parts that are sent. */
   readonly required: ReadonlyArray<Event>
   /** By type and state key, whatever of the rest was read; of a known room what changed. */
   readonly found: ReadonlyArray<Event>
@@ -113,7 +113,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
 
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
 
-  /** Who was away must not see what happened meanwhile. What they were is known as of `since` alone. */
+  /** Users who were out of the room must not see changes from that time. Members' states are known as of `since` only. */
   const toReading = (
     shown: ShownRoom,
     at: MembershipAt,
@@ -271,7 +271,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     return { states: found, heroes, changes }
   })
 
-  /** Those of the events that are sent. What a known room was sent with before is sent only where it changed. */
+  /** The events that are sent. State of a known room is sent only where it changed. */
   const required = (
     { config, former, known, wholeState }: Reading,
     found: Iterable<Event>,
@@ -335,7 +335,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
   const countLive = ({ entries }: Timeline, since: StreamPosition | undefined): number =>
     since === undefined ? 0 : entries.filter(({ position }) => comparePositions(position, since) > 0).length
 
-  /** What an answer says of rooms between two positions, by number. Known rooms without news are left out. */
+  /** The answer's rooms between two positions, by number. Known rooms without updates are left out. */
   const read = Effect.fnUntraced(function* (
     session: Session,
     since: StreamPosition | undefined,

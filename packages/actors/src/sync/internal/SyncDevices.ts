@@ -1,7 +1,9 @@
 /**
- * What `/sync` tells of encryption: messages to the device, whose keys changed, and the device's keys that can be claimed.
+ * The encryption part of `/sync`: messages to the device, users whose keys changed, and counts of the device's keys that can
+ * be claimed.
  *
- * Source: "Extensions to /sync" of "Send-to-Device messaging" and "End-to-End Encryption" of the client-server specification.
+ * Source: "Extensions to /sync" of "Send-to-Device messaging" and "End-to-End Encryption" of the client-server
+ * specification.
  */
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { DeviceListStore } from "@greenroom/store/DeviceListStore"

@@ -74,7 +74,7 @@ const plus = (counts: Counts | undefined, notifications: number, highlights: num
   highlight_count: (counts?.highlight_count ?? 0) + highlights
 })
 
-/** What one event of the main timeline or a thread adds to the counts of a user who has the default push rules. */
+/** The effect of one event of the main timeline or a thread on the counts of a user with the default push rules. */
 const addTo = ({ main, threads }: CountedTo, event: Event, userId: UserId): Pick<CountedTo, "main" | "threads"> => {
   if (event.sender === userId) return { main, threads }
   const { mentions, notifies } = defaultPush(event, false)
@@ -159,7 +159,7 @@ export const makeSyncLive = Effect.gen(function* () {
     return counted
   })
 
-  /** What users who wait in a room get alike, for a moment. */
+  /** The shared part of the answers to users that wait in a room, for a moment. */
   const recentParts = new Map<string, SharedPart>()
 
   /** The timeline and the memberships of its senders. */
@@ -229,7 +229,7 @@ export const makeSyncLive = Effect.gen(function* () {
     }
   })
 
-  /** Who types, in rooms where that is news. Undefined where changes are forgotten. */
+  /** The typing users of rooms where they changed. Undefined if the changes are forgotten. */
   const typingIn = (feed: UserFeed, { filter, session, since }: LiveRange, upTo: StreamPosition) =>
     Effect.map(ephemeral.since(since), ({ complete, updates }) => {
       if (!complete) return undefined
@@ -261,7 +261,7 @@ export const makeSyncLive = Effect.gen(function* () {
   }
 
   return {
-    /** What is new in the rooms of a user; undefined where the store has to be read. */
+    /** The updates of a user's rooms; undefined if the store has to be read. */
     read: Effect.fnUntraced(function* (feed: UserFeed, range: LiveRange): Effect.fn.Return<LiveRooms | undefined> {
       yield* feeds.settled
       const upTo = feeds.position()

@@ -27,7 +27,7 @@ export interface SyncedPresence {
   }
 }
 
-/** What is told, and up to where presence was read. */
+/** The presence events, and the position up to which presence was read. */
 export interface PresenceSection {
   readonly events: ReadonlyArray<SyncedPresence>
   readonly seen: StreamPosition
@@ -73,7 +73,7 @@ export const makeSyncPresence = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const feeds = yield* Feeds
 
-  /** Whose presence the user may see. */
+  /** The users whose presence the user may see. */
   const visibleTo = Effect.fnUntraced(function* (userId: UserId) {
     const [roommates, accepted] = yield* Effect.all([rooms.roommates(userId), presences.acceptedBy(userId)])
     return new Set([userId, ...roommates, ...accepted])

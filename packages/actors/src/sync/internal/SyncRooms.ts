@@ -54,7 +54,7 @@ const strippedTypes = [
   "m.room.encryption"
 ]
 
-/** What is asked for, between which positions. */
+/** The request, and the positions between which it reads. */
 export interface SyncRange {
   readonly session: Session
   /** Undefined for the first answer. */
@@ -149,7 +149,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     const open = yield* openTo(rooms.filter(({ known }) => known === undefined).map((room) => readerOf(userId, room)))
     for (const room of rooms) {
       const read = byRoom.get(room.roomNid) ?? []
-      // What is told for the first time may reach back to before the user's time in the room.
+      // The first timeline of a room may reach back to before the user's time in the room.
       const isShown = room.known !== undefined || open.has(room.roomNid)
       const visible = isShown ? read : yield* visibleTo(readerOf(userId, room), read)
       const passed = yield* selection.of(room.roomNid, withoutIgnored(range.ignored, visible))
@@ -167,7 +167,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     leftAt: hasLeft(membership) ? changedAt : undefined
   })
 
-  /** Whose membership the client needs to show the timeline. */
+  /** The senders whose memberships the client needs to show the timeline. */
   const wantedMembers = (range: SyncRange, shown: ReadonlyArray<TimelineEntry>, isNew: boolean): WantedMembers => {
     if (!range.filter.room?.state?.lazy_load_members) return "all"
     const wanted = new Set(shown.map(({ event }) => event.sender))
@@ -268,7 +268,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     for (const room of rooms) {
       const { known, roomId, roomNid } = room
       const { entries, limited } = timelines.get(roomNid) ?? { entries: [], limited: false }
-      // What was told before gets its relations as events of their own.
+      // Events that were sent before get their new relations as events of their own.
       const bundleIn = limited || known === undefined ? roomNid : undefined
       const format = yield* formatOf(range.filter, roomId)
       const shown = entries.map(({ event }) => event)
@@ -326,7 +326,7 @@ export const makeSyncRooms = Effect.gen(function* () {
     )
   })
 
-  /** What a user may see of a room before they enter it: stripped state, and the membership event itself. */
+  /** The view of a room before the user enters it: stripped state, and the membership event itself. */
   const readStripped = Effect.fnUntraced(function* (userId: UserId, room: MembershipAt) {
     const own = yield* store.timelines(
       [{ roomNid: room.roomNid, after: { ...room.changedAt, nid: room.changedAt.nid - 1 }, upTo: room.changedAt }],

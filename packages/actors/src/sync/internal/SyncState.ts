@@ -82,9 +82,9 @@ export const makeSyncState = Effect.gen(function* () {
   }
 
   /**
-   * What a client must know of the states of rooms, by their numbers: all of each, or with `known` what has changed since,
-   * members included, who may have left in a gap. Members whose events are shown are repeated where members are loaded
-   * lazily: the client may not have them.
+   * The state that a client needs of rooms, by their numbers: all of it, or with `known` the changes since then, including
+   * members that may have left in a gap. With lazy loading the members whose events are shown are repeated: the client may
+   * not have them.
    *
    * States that are new to the client, or did not change, take a few queries for all rooms together.
    */

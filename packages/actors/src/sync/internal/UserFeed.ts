@@ -32,7 +32,7 @@ export const withinBytes = (entries: ReadonlyArray<FeedEntry>, maxBytes: number)
   return end === -1 ? entries : entries.slice(0, end + 1)
 }
 
-/** What is unread in a room up to a position. */
+/** The unread counts of a room up to a position. */
 export interface CountedTo {
   readonly upTo: StreamPosition
   readonly main: Counts
@@ -55,7 +55,7 @@ export class UserFeed {
   readonly acknowledgedTo = new Map<string, StreamPosition>()
   /** Whether the user ignored anybody at `at`, a value of `rowsAt`. */
   ignoring: { readonly at: StreamPosition; readonly anybody: boolean } | undefined
-  /** What is unread by the default push rules, by the numbers of rooms. */
+  /** The unread counts by the default push rules, by the numbers of rooms. */
   readonly counts = new Map<number, CountedTo>()
   /** Every ephemeral update for this user after this position is in `updates`. */
   updatesSince: StreamPosition
@@ -63,7 +63,7 @@ export class UserFeed {
   readers = 0
   /** When a connection read last, by the monotonic clock. */
   lastRead: number
-  /** Nothing is added any more: readers need another feed. */
+  /** The feed takes no more events: readers need another one. */
   closed = false
   private readonly entries: Array<FeedEntry> = []
   private readonly updates = new Map<string, EphemeralUpdate>()

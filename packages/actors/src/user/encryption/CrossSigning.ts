@@ -32,7 +32,7 @@ const maxSignedObjects = 1_000
 /** `master_key`, `self_signing_key` and `user_signing_key` of an upload. */
 export type CrossSigningUpload = { readonly [usage in `${KeyUsage}_key`]?: JsonObject | undefined }
 
-/** What queries tell of cross-signing: JSON text by user. */
+/** The cross-signing part of key queries: JSON text by user. */
 export interface CrossSigningTexts {
   readonly master_keys: string
   readonly self_signing_keys: string

@@ -52,7 +52,7 @@ export const makeMailPushes = Effect.gen(function* () {
   const compose = yield* makeNotificationMails
   const { tokenOf } = yield* makeUnsubscription
 
-  /** What is unread after the position of a pusher. Moves the position over what was read before. */
+  /** The unread notifications after the position of a pusher. Moves the position over those that were read. */
   const unreadOf = Effect.fnUntraced(function* (progress: MailProgress, upTo: StreamPosition) {
     while (comparePositions(progress.seen, upTo) < 0) {
       const found = yield* notifications.after(progress.pusher.userId, progress.seen, upTo, maxInMail)

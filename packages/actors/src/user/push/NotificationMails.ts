@@ -1,6 +1,6 @@
 /**
- * What a mail about unread notifications says: by room, with the newest messages of each. Nothing of an encrypted room is
- * quoted.
+ * The text of a mail about unread notifications: by room, with the newest messages of each. Messages of encrypted rooms are
+ * not quoted.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"

@@ -1,5 +1,5 @@
 /**
- * What people are shown of a notification beside the event: the names of the room and of the sender, by the current state.
+ * The names that a notification shows beside the event: of the room and of the sender, by the current state.
  */
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"

@@ -1,5 +1,5 @@
 /**
- * What has notified a user: as a list that clients page through, newest first, and for pushers, oldest first.
+ * The notifications of a user: as a list that clients page through, newest first, and for pushers, oldest first.
  *
  * Source: "Listing notifications" of the client-server specification.
  */
@@ -54,7 +54,7 @@ const make = Effect.gen(function* () {
   const readToken = yield* makeReadToken
   const ignoredUsers = yield* makeIgnoredUsers
 
-  /** What the default rules do with an event that is known to notify. */
+  /** The action of the default rules for an event that notifies. */
   const defaultActions = (userId: UserId) => {
     const compiled = compileRuleset(rulesetOf(noSettings, userId))
     return ({ event, highlight, joinedMembers }: StoredNotification): ReadonlyArray<PushAction> => {
@@ -145,7 +145,7 @@ export class Notifications extends Context.Service<
         readonly onlyHighlights: boolean
       }
     ) => Effect.Effect<NotificationPage, MatrixError>
-    /** What notified the user between two positions of the log, oldest first. */
+    /** The notifications of the user between two positions of the log, oldest first. */
     readonly after: (
       userId: UserId,
       after: StreamPosition,

@@ -291,7 +291,7 @@ const make = Effect.gen(function* () {
     return isNotified
   })
 
-  /** What could not be sent for so long is left out. */
+  /** Notifications that could not be sent for so long are dropped. */
   const skipExpired = (progress: PusherProgress, upTo: StreamPosition) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) =>
       progress.failingSince !== undefined && now - progress.failingSince > giveUpAfter

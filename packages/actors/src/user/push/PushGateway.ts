@@ -21,7 +21,7 @@ const maxAnswer = 65_536
 
 const pushPath = "/_matrix/push/v1/notify"
 
-/** What is wrong with the URL of a push gateway. HTTP without TLS is for tests on loopback addresses. */
+/** The fault of a push gateway's URL. HTTP without TLS is for tests on loopback addresses. */
 export const checkPushUrl = (text: unknown, policy: AddressPolicy): string | undefined => {
   const url = typeof text === "string" && text.length <= 2_048 ? URL.parse(text) : null
   if (url === null) return "must be a URL"

@@ -1,5 +1,5 @@
 /**
- * Which push rule an event meets, and what follows: does it notify the user, is it highlighted, with which tweaks.
+ * Evaluates push rules: the rule that an event matches, whether it notifies the user, is highlighted, and with which tweaks.
  *
  * A ruleset is compiled once (`compileRuleset`) and then asked for each event. What is the same for every member, the
  * event and the room around it, is an `EventContext` that is made once per event.
@@ -12,7 +12,7 @@ import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Js
 import type { EventContext } from "../../room/MemberPushRules.ts"
 import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
 
-/** What an event does for one user. */
+/** The effect of an event on one user. */
 export interface PushOutcome {
   readonly notify: boolean
   readonly highlight: boolean
@@ -157,8 +157,8 @@ export const compileRuleset = (ruleset: PushRuleset): CompiledRuleset =>
   )
 
 /**
- * What an event does for the owner of the rules, who did not send it. `displayName` is the owner's in the room. The first
- * rule that matches decides; without one nothing is notified.
+ * The effect of an event on the owner of the rules, who did not send it. `displayName` is the owner's in the room. The first
+ * rule that matches decides; without a match the event does not notify.
  */
 export const evaluate = (rules: CompiledRuleset, context: EventContext, displayName?: string): PushOutcome => {
   for (const { conditions, outcome } of rules) {

@@ -19,7 +19,7 @@ import { Result } from "effect"
 import { defaultRules } from "./DefaultPushRules.ts"
 import { type PushAction, type PushRule, type PushRuleKind, type PushRuleset, pushRuleKinds } from "./PushRule.ts"
 
-/** What a user changed. */
+/** A user's changes of the default rules. */
 export interface PushRuleSettings {
   /** The rules that the user made, those of each kind with the most important first. */
   readonly own: { readonly [kind in PushRuleKind]?: ReadonlyArray<Omit<PushRule, "default">> }
@@ -55,7 +55,7 @@ const isAction = (value: Json): boolean =>
 export const isActions = (value: Json | undefined): value is ReadonlyArray<PushAction> =>
   Array.isArray(value) && value.every(isAction)
 
-/** What a client says of a rule that it makes. */
+/** The client's definition of a new rule. */
 export interface NewPushRule {
   readonly actions: ReadonlyArray<PushAction>
   readonly conditions?: ReadonlyArray<JsonObject> | undefined

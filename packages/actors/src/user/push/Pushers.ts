@@ -27,7 +27,7 @@ import { makeUnsubscription } from "./Unsubscription.ts"
 /** The most pushers of one user. */
 const maxPushers = 100
 
-/** What a client says of a pusher. */
+/** The client's definition of a pusher. */
 export interface PusherRequest {
   readonly app_id: string
   readonly pushkey: string
@@ -127,7 +127,7 @@ export class Pushers extends Context.Service<
      * M_THREEPID_NOT_FOUND for an address that is not the user's, M_RESOURCE_LIMIT_EXCEEDED.
      */
     readonly set: (session: Session, request: PusherRequest) => Effect.Effect<void, MatrixError>
-    /** Whose mails the link in one of them ends. Errors: M_NOT_FOUND. */
+    /** The pusher whose mails a link in one of them ends. Errors: M_NOT_FOUND. */
     readonly subscription: (
       token: string
     ) => Effect.Effect<{ readonly email: string; readonly userId: UserId }, NotFound>

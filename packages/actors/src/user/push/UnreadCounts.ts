@@ -1,6 +1,5 @@
 /**
- * What a user has not read in rooms: how many events notify them, and how many are highlighted; for the room as a whole,
- * or by thread.
+ * Unread counts of a user in rooms: events that notify, and events that are highlighted; for the whole room, or by thread.
  *
  * A room counts from the receipt of the user, public or private, whichever lies later; without one from where the user
  * joined. A receipt of a thread counts for that thread, one without a thread for all.

@@ -1,6 +1,6 @@
 /**
- * The push rules of users: read, changed, and kept. What is stored is what a user changed of the defaults; the whole
- * ruleset is account data `m.push_rules`, which clients receive by sync.
+ * The push rules of users: read, changed, and kept. Only the user's changes of the defaults are stored; the whole ruleset is
+ * account data `m.push_rules`, which clients receive by sync.
  *
  * Source: "Push Rules: API" of the client-server specification.
  */
