@@ -49,7 +49,7 @@ const optionOf: { readonly [tag: string]: string } = {
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
   typeof error === "object" && error !== null && "_tag" in error && "message" in error
 
-/** Undefined where nothing failed, or where it was told already. */
+/** Undefined if nothing failed, or the failure was reported already. */
 export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
   const error = Cause.squash(cause)

@@ -101,7 +101,7 @@ const make = Effect.gen(function* () {
 export class Accounts extends Context.Service<
   Accounts,
   {
-    /** An access token for whoever has this OpenID token. Errors: M_FORBIDDEN, M_BAD_JSON, M_MISSING_PARAM. */
+    /** An access token for the holder of this OpenID token. Errors: M_FORBIDDEN, M_BAD_JSON, M_MISSING_PARAM. */
     readonly register: (openIdToken: unknown) => Effect.Effect<string, MatrixError>
     /** Errors: M_UNKNOWN_TOKEN. */
     readonly authenticate: (token: string) => Effect.Effect<UserId, MatrixError>

@@ -38,7 +38,7 @@ const refuseHomeServer = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) 
   }
 })
 
-/** Applies what is missing, in one transaction. */
+/** Applies the missing migrations, in one transaction. */
 export const migrate: Effect.Effect<void, IdentityDatabaseError, SqlClient.SqlClient> = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* sql.withTransaction(

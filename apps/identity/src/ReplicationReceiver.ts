@@ -31,7 +31,7 @@ const decodeRecord = Schema.decodeUnknownResult(AssociationRecord)
 /** The longest accepted record, in characters of JSON. */
 const maxRecordLength = 4_096
 
-/** The record with all its keys, since unknown ones are signed too; or what is wrong with it. */
+/** The record with all its keys, since unknown ones are signed too; or the fault of the record. */
 const judge = (value: unknown, peer: Peer, now: number): Result.Result<AssociationRecord, string> => {
   const decoded = decodeRecord(value)
   if (Result.isFailure(decoded)) return Result.fail(describeIssue(decoded.failure.issue).text)

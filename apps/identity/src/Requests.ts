@@ -67,7 +67,7 @@ const make = Effect.fnUntraced(function* ({ rates, trustedClients }: RequestsOpt
 export class Requests extends Context.Service<
   Requests,
   {
-    /** Counts a request of this kind, or as many as it stands for. Errors: M_LIMIT_EXCEEDED. */
+    /** Counts a request of this kind, or several at once. Errors: M_LIMIT_EXCEEDED. */
     readonly take: (
       kind: RequestKind,
       request: HttpServerRequest.HttpServerRequest,

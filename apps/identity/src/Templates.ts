@@ -39,7 +39,7 @@ const entities: { readonly [character: string]: string } = {
   "'": "&#39;"
 }
 
-/** Text as it stands in HTML, in elements and in quoted attributes. */
+/** Text escaped for HTML, in elements and in quoted attributes. */
 export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => entities[character]!)
 
 /** Control characters, and those that break or turn lines. */

@@ -1,8 +1,8 @@
 /**
  * The gateway: the client API by HTTP and WebSocket on one port, as calls of the home server's services.
  *
- * It goes down with its scope: `/health` turns 503, long polls are answered, sockets are closed with 1001, what is in
- * flight ends, at the latest after `gracePeriod`.
+ * It goes down with its scope: `/health` turns 503, long polls are answered, sockets are closed with 1001, requests in
+ * flight end, at the latest after `gracePeriod`.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
@@ -99,7 +99,7 @@ export interface GatewayOptions {
   readonly publicUrl?: string | undefined
 }
 
-/** How long what is in flight may take to end when the gateway goes down. */
+/** How long requests in flight may take to end when the gateway goes down. */
 const gracePeriod = "5 seconds"
 
 const homePath = "/"

@@ -1,7 +1,7 @@
 /**
- * Keeps the heap of a program small: V8 collects garbage before it has more than doubled, and what load has left behind is
- * given back to the system when there is little to do. By itself V8 lets the old generation grow to four times of what is
- * alive, and its memory reducer does not run while anything is allocated.
+ * Keeps the heap of a program small: V8 collects garbage before it has more than doubled, and returns unused memory to the
+ * system when the load falls. By default V8 lets the old generation grow to four times the live objects, and its memory
+ * reducer does not run while anything is allocated.
  */
 import { performance } from "node:perf_hooks"
 import { setFlagsFromString } from "node:v8"

@@ -8,7 +8,7 @@ import type { HttpApi } from "effect/http-api"
 import { errorResponse, type KnownPaths } from "./MatrixHttp.ts"
 import { pathOf } from "./RequestPath.ts"
 
-/** Identifiers are up to 255 bytes; what is longer is for the endpoint to refuse, by name. */
+/** Identifiers are up to 255 bytes; the endpoint refuses longer ones by name. */
 export const routerConfig: Partial<FindMyWay.RouterConfig> = { caseSensitive: true, maxParamLength: 16_384 }
 
 const methods = ["GET", "POST", "PUT", "DELETE"] as const

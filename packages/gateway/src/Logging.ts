@@ -20,8 +20,8 @@ const loggerOf = (format: LogFormat) =>
   format === "json" ? Logger.consoleJson : process.stdout.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt
 
 /**
- * Logs what is at least as serious as the level. No traces are made where nobody takes them: they would cost every request a
- * good part of its time.
+ * Logs messages of at least this level. Without an exporter no traces are made: they would cost every request a good part of
+ * its time.
  */
 export const logging = (level: LogLevelName, format: LogFormat = "text"): Layer.Layer<never> =>
   Layer.mergeAll(

@@ -44,7 +44,7 @@ export const errorResponse = (
   status: number = statusOf[error._tag]
 ): HttpServerResponse.HttpServerResponse => HttpServerResponse.jsonUnsafe(toErrorBody(error), { status })
 
-/** An error that no class of the protocol has: what failed inside, or a server that goes down. */
+/** An error without a class of its own: an internal failure, or a server that goes down. */
 const unknownError = (status: number, error: string): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.jsonUnsafe({ errcode: "M_UNKNOWN", error }, { status })
 

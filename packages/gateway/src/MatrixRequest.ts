@@ -17,7 +17,10 @@ import { Headers, HttpIncomingMessage, HttpMethod, HttpServerRequest } from "eff
 /** The longest body of a request, in bytes. Uploads have a limit of their own. */
 export const maxBodyBytes = 1024 * 1024
 
-/** Reading JSON takes time of the event loop: less of it is read where less is needed, above all of who is not known yet. */
+/**
+ * Parsing JSON takes time of the event loop: the limits are lower where less is needed, above all for unauthenticated
+ * callers.
+ */
 const maxStrangersBytes = 64 * 1024
 const strangersPath = /^\/(?:matrix\/client\/api\/v1|_matrix\/client\/v[13])\/(?:login|register|account)(?:[/?]|$)/
 /** An event has 64 KiB at most, each byte of which may be written as `\u0000`. */

@@ -13,7 +13,7 @@ export interface MetricsListenerOptions {
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number
-  /** Brings up to date what is measured only when somebody asks. */
+  /** Updates the metrics that are measured only on a scrape. */
   readonly refresh: Effect.Effect<void>
 }
 

@@ -43,7 +43,7 @@ const maxConnections = 32_768
 /** Requests that offer another protocol, such as h2c, are answered by HTTP/1.1. */
 const isWebSocketUpgrade = ({ headers }: IncomingMessage): boolean => headers.upgrade?.toLowerCase() === "websocket"
 
-/** Long polls wait without a limit: once a request has arrived, nothing here cuts its answer. */
+/** Long polls wait without a limit: nothing here cuts the answer of a complete request. */
 export const makeNodeServer = (): Server => {
   const server = createServer({
     headersTimeout,
@@ -90,7 +90,7 @@ const close = (server: Server): Effect.Effect<void> =>
     server.closeAllConnections()
   })
 
-/** Counts what is being answered, so that going down can wait for it. */
+/** Counts the requests being answered, so that a shutdown can wait for them. */
 export interface InFlight {
   readonly track: (response: ServerResponse) => void
   /** Waits until nothing is being answered. */

@@ -1,6 +1,6 @@
 /**
- * The settings that every program of Greenroom has: who it is, where it listens, where its data is, what it logs. A
- * program spreads them into its own `Settings`.
+ * The settings that every program of Greenroom has: who it is, where it listens, where its data is, what it logs. A program
+ * spreads them into its own `Settings`.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { type Off, type Rate, RateFromString } from "./RateLimit.ts"

@@ -1,8 +1,8 @@
 /**
- * How often somebody may ask. Each kind of request has a rate; who asks is a user where the session is known, else a
- * network address. Counts are token buckets in the memory of this node: `limit` requests at once, refilled evenly over
- * `window`. Each of several nodes lets its part of the rate pass, without asking the others; logins and registrations are
- * counted in the database there.
+ * Rate limits. Each kind of request has a rate; requests are counted by user if the session is known, else by network
+ * address. Counts are token buckets in the memory of this node: `limit` requests at once, refilled evenly over `window`.
+ * Each of several nodes lets its part of the rate pass, without asking the others; logins and registrations are counted in
+ * the database there.
  *
  * Source: "API Standards" of the specification (M_LIMIT_EXCEEDED).
  */

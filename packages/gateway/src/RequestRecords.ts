@@ -36,7 +36,7 @@ export interface RequestRecordsOptions {
   readonly accessLog: boolean
 }
 
-/** Where the gateway keeps records; undefined where nobody wants any. */
+/** The gateway's records; undefined without metrics and access log. */
 export class RequestRecords extends Context.Reference<RequestLog | undefined>("greenroom/gateway/RequestRecords", {
   defaultValue: () => undefined
 }) {
@@ -61,7 +61,7 @@ interface Series {
   readonly byStatus: Map<number, { count: number }>
 }
 
-/** No more than the methods and paths of the API are labels: what somebody invents counts as `other`. */
+/** Only the methods and paths of the API are labels: others count as `other`. */
 const methods = new Set(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 const noRoute = "none"
 
@@ -156,7 +156,7 @@ export class RequestLog {
   }
 }
 
-/** Begins the records of a listener's requests, for `answerRequests`. Undefined where nobody wants any. */
+/** Begins the records of a listener's requests, for `answerRequests`. Undefined without metrics and access log. */
 export const recording = (listener: ListenerName) =>
   Effect.gen(function* () {
     const log = yield* RequestRecords

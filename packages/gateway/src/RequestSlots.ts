@@ -48,7 +48,7 @@ const tooMany = new LimitExceeded({ error: "Too many requests at a time, try aga
 export class RequestSlots extends Context.Service<
   RequestSlots,
   {
-    /** Gets in line. `key` is a user ID or an address. */
+    /** Joins the queue. `key` is a user ID or an address. */
     readonly enter: (kind: SlotKind, key: string) => Slot
   }
 >()("greenroom/gateway/RequestSlots") {

@@ -1,6 +1,6 @@
 /**
- * Whether the gateway is going down. Once it is, `/health` says so, long polls are answered, sockets are closed, and
- * what is asked anew is refused, so that everything that began can end.
+ * Whether the gateway is going down. Once it is, `/health` says so, long polls are answered, sockets are closed, and new
+ * requests are refused, so that the ones in flight can end.
  */
 import { Context, Effect, Layer } from "effect"
 

@@ -33,7 +33,7 @@ const compileAll = (schemas: {
   readonly [type: string]: Schema.ConstraintDecoder<unknown>
 }): ReadonlyMap<string, Check> => new Map(Object.entries(schemas).map(([type, schema]) => [type, compile(schema)]))
 
-/** Entries of `allow` that are not conditions are no fault of the event: they let nobody join, as in the rules of rooms. */
+/** Entries of `allow` that are not conditions do not fail the event: they let no user join, as in the rules of rooms. */
 const { allow: _, ...checkedJoinRules } = RoomJoinRules.fields
 
 const stateChecks = compileAll({ ...stateContents, "m.room.join_rules": Schema.Struct(checkedJoinRules) })

@@ -14,7 +14,7 @@ const text = Schema.optionalKey(Schema.String)
 const textOrNull = Schema.optionalKey(Schema.NullOr(Schema.String))
 const optionalInteger = Schema.optionalKey(Integer)
 
-/** m.room.create: who created the room, and which version its format has. */
+/** m.room.create: the creator of the room, and the version of its format. */
 export const RoomCreate = Schema.Struct({ creator: UserId, room_version: text })
 export type RoomCreate = typeof RoomCreate.Type
 
@@ -27,7 +27,7 @@ export type RoomTopic = typeof RoomTopic.Type
 export const Membership = Schema.Literals(["invite", "join", "leave", "ban", "knock"])
 export type Membership = typeof Membership.Type
 
-/** m.room.member: what the user in the state key is to the room, with their profile. */
+/** m.room.member: the membership and the profile of the user in the state key. */
 export const RoomMember = Schema.Struct({
   membership: Membership,
   displayname: textOrNull,
@@ -48,7 +48,7 @@ export type JoinRule = typeof JoinRule.Type
 export const AllowCondition = Schema.Struct({ type: Schema.String, room_id: Schema.optionalKey(RoomId) })
 export type AllowCondition = typeof AllowCondition.Type
 
-/** m.room.join_rules: who may join. `may_join` lists who may join a private room of the draft. */
+/** m.room.join_rules: the users that may join. `may_join` lists those that may join a private room of the draft. */
 export const RoomJoinRules = Schema.Struct({
   join_rule: JoinRule,
   may_join: Schema.optionalKey(Schema.Array(UserId)),
@@ -63,7 +63,7 @@ const levelsByUser = Schema.Record(Schema.String, Integer).check(
   })
 )
 
-/** m.room.power_levels: who may do what. */
+/** m.room.power_levels: the levels of users, and those that actions need. */
 export const RoomPowerLevels = Schema.Struct({
   users: Schema.optionalKey(levelsByUser),
   users_default: optionalInteger,
@@ -86,7 +86,7 @@ export type RoomAliases = typeof RoomAliases.Type
 export const RoomInviteJoin = Schema.Struct({})
 export type RoomInviteJoin = typeof RoomInviteJoin.Type
 
-/** m.room.message.feedback: what became of a message on the sender's device. */
+/** m.room.message.feedback: the state of a message on a recipient's device. */
 export const MessageFeedback = Schema.Struct({
   type: Schema.Literals(["delivered", "read"]),
   target_event_id: EventId

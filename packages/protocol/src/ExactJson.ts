@@ -1,6 +1,6 @@
 /**
- * JSON whose numbers keep their text where JavaScript's numbers cannot tell it: integers beyond 53 bits, and fractions such
- * as `1.0`. Events of room versions 1 to 5 may have them, and hashes and signatures are over their text.
+ * JSON whose numbers keep their text if JavaScript's numbers cannot represent it: integers beyond 53 bits, and fractions
+ * such as `1.0`. Events of room versions 1 to 5 may have them, and hashes and signatures are over their text.
  *
  * `parse` gives such a number as what `JSON.rawJSON` makes. `JSON.stringify` writes it back, and so does `CanonicalJson`;
  * nothing else can read it. Its text is the one that Python gives the number, since servers agree on that alone: `1e2` is

@@ -80,8 +80,8 @@ export class UserLocked extends Schema.TaggedError<UserLocked>()(
   }
 ) {}
 /**
- * 403: the account is there, and nobody can log in before an administrator approves it. The code is that of MSC3866, which Synapse
- * and its clients use; `approval_notice_medium` says how its user hears of the approval.
+ * 403: the account exists, and cannot log in before an administrator approves it. The code is that of MSC3866, which Synapse
+ * and its clients use; `approval_notice_medium` says how its user is notified of the approval.
  */
 export class UserAwaitingApproval extends Schema.TaggedError<UserAwaitingApproval>()(
   "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL",

@@ -1,8 +1,8 @@
 /**
- * The content of m.room.message: what each msgtype needs and may have.
+ * The content of m.room.message: the required and optional keys of each msgtype.
  *
- * Keys that are not named here are kept; a msgtype that is not named here needs nothing but itself.
- * Source: "m.room.message msgtypes" of the specification.
+ * Keys that are not named here are kept; other msgtypes need no further keys. Source: "m.room.message msgtypes" of the
+ * specification.
  */
 import { Schema } from "effect"
 import { Integer } from "./Json.ts"

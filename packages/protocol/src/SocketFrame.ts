@@ -39,7 +39,7 @@ export const closeCodes = {
   tooBig: 1009,
   /** The server failed: reconnect. */
   internalError: 1011,
-  /** The client reads too slowly: what waits for it would outgrow its buffer. */
+  /** The client reads too slowly: its frames would outgrow the buffer. */
   slowConsumer: 4000,
   /** The access token is unknown, was revoked or has expired: log in again. */
   unknownToken: 4001

@@ -1,6 +1,6 @@
 /**
- * The methods of the WebSocket: what the HTTP API can do, by name, with the same keys as its bodies and the same results.
- * A `txn_id` makes a request idempotent, like the PUT of the HTTP API.
+ * The methods of the WebSocket: the operations of the HTTP API, by name, with the same keys as its bodies and the same
+ * results. A `txn_id` makes a request idempotent, like the PUT of the HTTP API.
  */
 import { Result, Schema } from "effect"
 import { AnyPayload, AnyValue } from "./api/Body.ts"

@@ -10,7 +10,7 @@ export type AuthEdges = (id: EventId) => ReadonlyArray<EventId>
 /** The events and their auth chains. */
 export const authChain = (ids: Iterable<EventId>, edges: AuthEdges): ReadonlySet<EventId> => {
   const chain = new Set<EventId>(ids)
-  // A set is walked in the order of insertion, what is added on the way included.
+  // Iteration follows the order of insertion and includes the elements added on the way.
   for (const id of chain) for (const auth of edges(id)) chain.add(auth)
   return chain
 }

@@ -10,7 +10,7 @@ import { exactText } from "@greenroom/protocol/ExactJson"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { Result, Schema } from "effect"
 
-/** The value has no canonical form. `reason` names what is wrong. */
+/** The value has no canonical form. `reason` names the fault. */
 export class CanonicalJsonError extends Schema.TaggedError<CanonicalJsonError>()("CanonicalJsonError", {
   reason: Schema.String
 }) {}

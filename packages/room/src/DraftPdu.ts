@@ -100,7 +100,7 @@ const copyUnknown = (from: object, known: ReadonlySet<string>, to: object): void
   }
 }
 
-/** The PDU without `hashes` and `signatures`: what the hash covers. */
+/** The PDU without `hashes` and `signatures`: the content of the hash. */
 export const toUnhashedPdu = (event: Event): Record<string, Json> => {
   const isState = event.state_key !== undefined
   const pdu: Record<string, Json> = {
@@ -146,7 +146,7 @@ class Malformed {
   }
 }
 
-/** Throws what is wrong unless the check holds; `readPdu` catches it. */
+/** Throws the fault unless the check holds; `readPdu` catches it. */
 const demand: (holds: boolean, reason: string) => asserts holds = (holds, reason) => {
   if (!holds) throw new Malformed(reason)
 }
@@ -227,7 +227,7 @@ const readPdu = (pdu: JsonObject): Event => {
 
 const malformed = (reason: string): Result.Result<never, PduProblem> => Result.fail({ _tag: "Malformed", reason })
 
-/** The event of a PDU, or what is wrong with its form or size. */
+/** The event of a PDU, or the fault of its form or size. */
 export const fromPdu = (value: unknown): Result.Result<Event, PduProblem> => {
   if (!isJsonObject(value)) return malformed("a PDU is an object")
   const { unsigned: _unsigned, ...pdu } = value

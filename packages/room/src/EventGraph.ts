@@ -101,7 +101,7 @@ function* antecedents(node: GraphNode): Generator<EventId> {
 export const topologicalOrder = <N extends GraphNode>(events: Iterable<N>): ReadonlyArray<N> =>
   allOf(topologicalSteps(events))
 
-/** The same in steps, for many events: whoever runs them decides when others get their turn. */
+/** The same in steps, for many events: the caller decides when other work runs. */
 export function* topologicalSteps<N extends GraphNode>(events: Iterable<N>): Generator<void, ReadonlyArray<N>> {
   const byId = new Map<EventId, N>()
   for (const event of events) {
@@ -120,9 +120,8 @@ export interface Walk {
 }
 
 /**
- * Walks back from events along `prev_events` and collects the missing predecessors: neither `event` (what was
- * received and is not placed yet) nor `isKnown` (what the room has, where the walk stops). At most `limit` events are
- * looked at.
+ * Walks back from events along `prev_events` and collects the missing predecessors: neither `event` (received and not placed
+ * yet) nor `isKnown` (events of the room, where the walk stops). At most `limit` events are looked at.
  */
 export const missingPredecessors = (
   from: Iterable<GraphNode>,

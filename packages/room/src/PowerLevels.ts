@@ -15,7 +15,7 @@ import type { Levels, StateLookup } from "./RoomVersion.ts"
 /** The level of the creator while no m.room.power_levels says otherwise. */
 export const creatorLevel = 100
 
-/** The power levels of a room at some point: the content of the event that sets them, or who created the room. */
+/** The power levels of a room at some point: the content of the event that sets them, or the creator of the room. */
 export interface PowerLevels {
   readonly content: JsonObject
   /** The one with `creatorLevel`; only where no event sets power levels. */

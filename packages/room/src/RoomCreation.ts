@@ -28,7 +28,7 @@ export interface RoomOptions {
     | undefined
 }
 
-/** The power levels of a new room: the defaults written down, and who may decide about the room itself. */
+/** The power levels of a new room: the defaults, written down, and the levels to change the room itself. */
 const initialPowerLevels = (creator: UserId): JsonObject => ({
   ...defaultLevels,
   users: { [creator]: creatorLevel },

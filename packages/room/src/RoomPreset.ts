@@ -83,7 +83,9 @@ const createContent = (options: PresetOptions, version: RoomVersion): JsonObject
   }
 }
 
-/** The power levels of the room: who may send which state, with the creator and, in trusted chats, the invited on top. */
+/**
+ * The power levels of the room: the levels to send state, with the creator and, in trusted chats, the invited users on top.
+ */
 const powerLevels = (options: PresetOptions, version: RoomVersion): JsonObject => {
   const trusted = options.preset === "trusted_private_chat" ? options.invite : []
   const top = version.privilegesCreators ? [] : [options.creator, ...trusted]

@@ -49,7 +49,7 @@ export const transferredTypes: ReadonlyArray<string> = [
 /** The level that ends a room whose creators stand above all levels. */
 const privilegedTombstoneLevel = 150
 
-/** Rooms of former versions have levels as text or with a fraction. Undefined for what is no level at all. */
+/** Rooms of former versions have levels as text or with a fraction. Undefined for other values. */
 const toInteger = (level: Json | undefined): number | undefined => {
   const value = typeof level === "string" ? Number.parseInt(level, 10) : level
   return typeof value === "number" && Number.isFinite(value) ? Math.trunc(value) : undefined

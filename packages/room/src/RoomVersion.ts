@@ -66,7 +66,7 @@ export interface EventPlace {
 /** Why the rules do not allow an event. `rule` quotes the rule in words a person understands. */
 export interface Refusal {
   readonly rule: string
-  /** True where the content is wrong, whoever sends it. */
+  /** True if the content is wrong, independent of the sender. */
   readonly ofContent?: boolean
 }
 

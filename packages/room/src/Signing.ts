@@ -102,8 +102,8 @@ export const addSignature = (signatures: Signatures, key: SigningKey, signature:
 })
 
 /**
- * Undefined if one of the server's signatures is that of a key in `keys` over the bytes, else what is wrong. `signatures`
- * is as it came from elsewhere.
+ * Undefined if one of the server's signatures is that of a key in `keys` over the bytes, else the fault. `signatures` is as
+ * the other server sent it.
  */
 export const checkSignature = (
   bytes: Uint8Array,

@@ -39,7 +39,7 @@ const deepestAllowed = (events: ReadonlyArray<Event>, state: StateLookup, author
   return ordered.find((event) => authorise(event, state) === undefined) ?? ordered.at(-1)
 }
 
-/** The types that are decided one after the other. Events of other types do not change what is allowed. */
+/** The types that are resolved one after the other. Events of other types do not change authorisation. */
 const passes = ["m.room.power_levels", "m.room.join_rules", "m.room.member"] as const
 
 /** The state resolution of version 1 by these authorisation rules. */

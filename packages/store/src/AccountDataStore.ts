@@ -19,7 +19,7 @@ export interface AccountDataRow {
   readonly content: JsonObject
 }
 
-/** Changes of account data, as the log carries them: whose, and where. */
+/** Changes of account data, as the log carries them: the user, the room and the type. */
 export interface AccountDataChange {
   readonly userId: UserId
   /** Empty for data of the account as a whole. */
@@ -73,7 +73,7 @@ export class AccountDataStore extends Context.Service<
       type: string,
       change: (content: JsonObject) => JsonObject
     ) => Effect.Effect<void>
-    /** Everything that the user keeps, or what was written in a part of the log. */
+    /** All account data of the user, or the entries written in a part of the log. */
     readonly read: (userId: UserId, range?: LogRange) => Effect.Effect<ReadonlyArray<AccountDataRow>>
     /** The user's account data of some rooms. */
     readonly ofRooms: (

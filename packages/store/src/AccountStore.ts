@@ -24,7 +24,7 @@ export interface Account {
   readonly guest: boolean
   /** When the account was deactivated, undefined while it is active. */
   readonly deactivatedAt: number | undefined
-  /** Whether nobody can log in before an administrator approves the account. */
+  /** Whether the account must be approved by an administrator before it can log in. */
   readonly awaitingApproval: boolean
   readonly createdAt: number
 }

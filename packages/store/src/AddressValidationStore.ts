@@ -57,7 +57,7 @@ export class AddressValidationStore extends Context.Service<
       expiresAt: number,
       most: number
     ) => Effect.Effect<Option.Option<Validation>>
-    /** A session of whoever has the client secret; none if it has ended. */
+    /** A session of the holder of the client secret; undefined if it has ended. */
     readonly findBySecret: (sid: string, clientSecret: Redacted.Redacted) => Effect.Effect<Option.Option<Validation>>
     readonly removeExpired: Effect.Effect<void>
   }

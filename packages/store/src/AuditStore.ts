@@ -117,7 +117,7 @@ export class AuditStore extends Context.Service<
     readonly heads: Effect.Effect<ReadonlyArray<AuditHead>>
     /** Adds a head, unless there is one of this row. */
     readonly addHead: (head: AuditHead) => Effect.Effect<void>
-    /** Walks the chain: what is wrong with it, a line each, and the hash of every row that a head names. */
+    /** Verifies the chain: its faults, one line each, and the hash of every row that a head names. */
     readonly verify: (heads: ReadonlyArray<number>) => Effect.Effect<{
       readonly rows: number
       readonly problems: ReadonlyArray<string>

@@ -176,7 +176,7 @@ export interface DatabaseOptions {
 /** "greenroom" in the bytes of ASCII: the advisory lock that one migrating node holds. */
 const migrationLock = 0x677265656e726f6fn
 
-/** Applies what is missing up to a version, in one transaction: a failure leaves the database as it was. */
+/** Applies the missing migrations up to a version, in one transaction: a failure leaves the database unchanged. */
 export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, SqlClient.SqlClient> =>
   SqlClient.SqlClient.use((sql) =>
     sql.withTransaction(
@@ -306,7 +306,7 @@ export const exclusiveLayer = (
   DatabaseError | DatabaseInUse | EmbeddedPostgresError
 > => onChosen(options, (pool) => held({ ...pool, mode: "alone" }))
 
-/** The same for one node of several, that share a database which somebody else runs. */
+/** The same for one node of several, which share an external database. */
 export const clusterLayer = (
   options: DatabaseOptions
 ): Layer.Layer<

@@ -1,6 +1,6 @@
 /**
- * Metrics that the database has to be asked for: queues to other servers, files, connections, size. Asked when somebody
- * reads the metrics, and each at most as often as it says.
+ * Metrics that need a query: queues to other servers, files, connections, size. Queried on a scrape, each at most as often
+ * as its interval allows.
  */
 import { Effect, type Scope } from "effect"
 import { SqlClient } from "effect/sql"
@@ -74,8 +74,8 @@ const queries: ReadonlyArray<Query> = [
 ]
 
 /**
- * Registers these metrics until the scope closes. The result brings them up to date; what the database does not answer in
- * time keeps its last value.
+ * Registers these metrics until the scope closes. The result updates them; metrics that the database does not answer in time
+ * keep their last value.
  */
 export const make: Effect.Effect<Effect.Effect<void>, never, Scope.Scope | SqlClient.SqlClient> = Effect.gen(
   function* () {

@@ -88,13 +88,13 @@ export class DelayedEventStore extends Context.Service<
     /** Cancels everything of a user. */
     readonly cancelAll: (userId: UserId) => Effect.Effect<void>
     /**
-     * Scheduled events that are to be sent now, the earliest first; from now on they are `sending`. Those that were already come
-     * again: who had them may be gone.
+     * Claims the scheduled events that are due, the earliest first; they are `sending` from now on. Events that were already
+     * are returned again: their claimer may be gone.
      */
     readonly takeDue: (limit: number) => Effect.Effect<ReadonlyArray<DelayedEvent>>
     /** When the next event is to be sent. */
     readonly nextAt: Effect.Effect<number | undefined>
-    /** Forgets what was finalised before a time. */
+    /** Forgets events that were finalised before a time. */
     readonly forget: (before: number) => Effect.Effect<void>
   }
 >()("greenroom/store/DelayedEventStore") {

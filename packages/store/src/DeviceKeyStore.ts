@@ -101,7 +101,7 @@ export class DeviceKeyStore extends Context.Service<
     readonly counts: (userId: UserId, deviceId: string) => Effect.Effect<PrekeyCounts>
     /** The keys of all devices of the users. */
     readonly query: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredDeviceKeys>>
-    /** The oldest one-time key for each claim, which nobody else gets, else the fallback key. */
+    /** The oldest one-time key for each claim, which no other claim gets, else the fallback key. */
     readonly claim: (claims: ReadonlyArray<KeyClaim>, now: number) => Effect.Effect<ReadonlyArray<ClaimedKey>>
     /** Adds signatures to the keys of a device, if they are still `keys`. */
     readonly addSignatures: (

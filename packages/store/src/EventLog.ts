@@ -1,12 +1,12 @@
 /**
  * The event log: append-only, one for all rooms, in PostgreSQL. It is the only place where events become durable.
  *
- * Appends of many actors are committed together (group commit): one statement carries everything that waits, and every
- * caller is answered when its own events are durable. With an event travel its state, memberships, the client's
- * transaction ID and the outgoing queue, so that none of them is ever there without the others.
+ * Appends of many actors are committed together (group commit): one statement carries all queued commits, and every caller
+ * is answered when its own events are durable. An event's state, memberships, transaction ID and outgoing queue are part of
+ * its commit, so that none of them exists without the others.
  *
- * Readers follow the log by `(xid, nid)` and never read past the oldest transaction that still runs in this database:
- * what commits late has a position above everything that was read before.
+ * Readers follow the log by `(xid, nid)` and never read past the oldest transaction that still runs in this database: a
+ * transaction that commits late has a position above everything that was read before.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import {
@@ -57,7 +57,7 @@ interface Pending {
 
 /** How many commits of rooms go into one database transaction at most. */
 const maxBatch = 256
-/** How long anybody waits for followers to have what was committed before: another transaction may be running for long. */
+/** The longest wait for followers to have earlier commits: another transaction may run for long. */
 const settleTimeout = "2 seconds"
 
 export class EventLog extends Context.Service<
@@ -65,7 +65,7 @@ export class EventLog extends Context.Service<
   {
     /** Numbers for events. */
     readonly nids: NumberBlocks
-    /** Puts a commit in line when it is called, and gives back the wait until it is durable. */
+    /** Queues a commit when it is called, and returns the wait until it is durable. */
     readonly append: (commit: RoomCommit) => Effect.Effect<void, StaleWriter | CommitFailed>
     /**
      * Hands the log to `consumer` as it grows, slice by slice and in order, until the scope closes: each row once. Gives
@@ -118,7 +118,7 @@ export class EventLog extends Context.Service<
       const isAlone = Option.exists(yield* Effect.serviceOption(DatabaseHold), ({ mode }) => mode === "alone")
       const nids = yield* makeNumberBlocks(sql, "event_nids", 10_000)
       const pending = yield* Queue.unbounded<Pending>()
-      /** After a failed commit, what the same writer has still in line builds on what is not there. */
+      /** After a failed commit, the queued commits of the same writer rest on events that do not exist. */
       const broken = new Map<number, number>()
       const recent = new RecentCommits()
       let lastCommitted = 0

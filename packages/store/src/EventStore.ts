@@ -140,7 +140,7 @@ export class EventStore extends Context.Service<
 
       const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
 
-      // PostgreSQL knows the length of a text without reading it: what `maxBytes` cuts off is not read.
+      // PostgreSQL knows the length of a text without reading it: rows beyond `maxBytes` are not read.
 
       /** The places of the first `limit` events of each range. */
       const places = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`

@@ -123,7 +123,7 @@ export const withAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.E
     return Effect.onExit(Effect.provideService(effect, CurrentAllowance, allowance), () => allowance.release())
   })
 
-/** Does work of this server itself, whoever asked for it, without a limit. */
+/** Runs work of this server itself without a limit, whichever request started it. */
 export const withoutAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) =>
     Context.get(fiber.context, CurrentAllowance) === unlimited

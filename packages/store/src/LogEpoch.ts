@@ -6,7 +6,7 @@ import { logKind } from "./LogKind.ts"
 export interface LogEpoch {
   /** A random name. */
   readonly epoch: string
-  /** Whether what is short-lived began anew: readers from before get all that is the case now. */
+  /** Whether the short-lived values began anew: readers from before get all present values. */
   readonly fresh: boolean
 }
 

@@ -30,7 +30,7 @@ export interface StoredContent {
   readonly fileName: string | undefined
 }
 
-/** A content ID with what is known of it. */
+/** The row of a content ID. */
 export interface MediaRow extends MediaName {
   /** Absent for the content of other servers. */
   readonly userId: UserId | undefined
@@ -114,7 +114,7 @@ export class MediaStore extends Context.Service<
     readonly add: (upload: Upload) => Effect.Effect<boolean>
     /** The content of a content ID that was reserved. */
     readonly complete: (upload: Upload) => Effect.Effect<Completion>
-    /** Content of another server, instead of what was there. */
+    /** Content of another server, in place of the former row. */
     readonly putRemote: (name: MediaName, content: StoredContent, authenticated: boolean) => Effect.Effect<void>
     /** Bytes that the user has uploaded. */
     readonly usageOf: (userId: UserId) => Effect.Effect<number>
@@ -143,8 +143,8 @@ export class MediaStore extends Context.Service<
     /** Forgets the content of other servers that was used longest ago, until there are at most so many bytes of it. */
     readonly trimRemote: (maxBytes: number, limit: number) => Effect.Effect<number>
     /**
-     * Removes content that no row names and nobody began to store since `before`: how much, at most `limit`. `removeFile`
-     * is called for each while its row is locked, so that storing it again waits.
+     * Removes content without a row whose upload did not begin since `before`: at most `limit`. Returns the number.
+     * `removeFile` is called for each while its row is locked, so that storing it again waits.
      */
     readonly removeUnused: (
       before: number,

@@ -1,6 +1,6 @@
 /**
- * Time that only goes forward, for whatever a process measures or waits for: no correction of the system's clock changes
- * it. Its zero means nothing, so it is neither stored nor sent; what is has milliseconds since 1970.
+ * Time that only goes forward, for measuring and waiting within a process: no correction of the system's clock changes it.
+ * Its zero has no meaning, so it is neither stored nor sent; stored times are milliseconds since 1970.
  */
 import { Clock, Effect } from "effect"
 

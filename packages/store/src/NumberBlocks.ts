@@ -1,6 +1,6 @@
 /**
  * Numbers from a PostgreSQL sequence, reserved in blocks, so that giving one out costs no query and can be done in the
- * middle of a synchronous step. Numbers rise; what a crash leaves of a block is never used.
+ * middle of a synchronous step. Numbers rise; the rest of a block is never used after a crash.
  */
 import { Effect, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"

@@ -92,7 +92,7 @@ export class OutgoingStore extends Context.Service<
       request: PreparedRequest,
       fence?: Fence
     ) => Effect.Effect<boolean, StaleFence>
-    /** The destination has the transaction: what it carried waits no longer. */
+    /** The destination has the transaction: its PDUs leave the queue. */
     readonly acknowledge: (destination: ServerName, transactionId: string) => Effect.Effect<void>
     /** The destination has refused the transaction. Gives how many times in a row it has. */
     readonly refused: (destination: ServerName, transactionId: string) => Effect.Effect<number>

@@ -1,6 +1,6 @@
 /**
- * Presence lists: who wants to see whose presence, and whether the other accepted. A user's list holds those whom they
- * observe; accepting an observer permits them to see one's presence, and profile fields meant for contacts.
+ * Presence lists: the users that a user observes, and whether these accepted. An accepted observer can see the user's
+ * presence, and profile fields meant for contacts.
  *
  * Used by `Users` and `Presences`. An error of the database is a defect. Source: "Presence" of the specification.
  */

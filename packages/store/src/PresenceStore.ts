@@ -1,6 +1,6 @@
 /**
- * The presence of users as it last settled: what the Presence actor finds when it is loaded again. Never written per
- * tick. The status message is kept as JSON, which escapes what PostgreSQL cannot hold.
+ * The presence of users as it last settled, which the Presence actor reads when it is loaded again. Never written per tick.
+ * The status message is kept as JSON, which escapes what PostgreSQL cannot hold.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -39,7 +39,7 @@ export class PresenceStore extends Context.Service<
   PresenceStore,
   {
     readonly get: (userId: UserId) => Effect.Effect<Option.Option<StoredPresence>>
-    /** Of many users at once; who never had any is missing. */
+    /** Of many users at once; users without a stored presence are missing. */
     readonly many: (userIds: Iterable<UserId>) => Effect.Effect<ReadonlyMap<UserId, StoredPresence>>
     readonly save: (userId: UserId, presence: StoredPresence) => Effect.Effect<void>
     /** Saves many at once. */

@@ -23,7 +23,7 @@ export class PushPruningStore extends Context.Service<
   {
     /** Remembers which rows there are now. */
     readonly mark: (now: number) => Effect.Effect<void>
-    /** Removes what is old, in batches. Gives how many rows went. */
+    /** Removes old rows in batches. Returns their number. */
     readonly prune: (pruning: Pruning) => Effect.Effect<number>
   }
 >()("greenroom/store/PushPruningStore") {

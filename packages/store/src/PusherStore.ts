@@ -1,5 +1,5 @@
 /**
- * Pushers of users, and how far in the log each of them has been told.
+ * Pushers of users, and the position of the log up to which each was notified.
  *
  * An error of the database is a defect. Source: "Push notifications" of the client-server specification.
  */
@@ -28,7 +28,7 @@ export interface NewPusher {
 
 export interface StoredPusher extends NewPusher {
   readonly pusherId: number
-  /** Up to where it has been told. */
+  /** The position up to which it was notified. */
   readonly seen: StreamPosition
   /** Since when every attempt has failed, in milliseconds since 1970. */
   readonly failingSince: number | undefined
@@ -73,8 +73,8 @@ export class PusherStore extends Context.Service<
   PusherStore,
   {
     /**
-     * Makes or changes a pusher; a new one is told of what comes after `seen`. With `alone`, those of other users with the
-     * same app and key are removed. False if the user has `most` others already.
+     * Makes or changes a pusher; a new one starts after `seen`. With `alone`, pushers of other users with the same app and
+     * key are removed. False if the user has `most` others already.
      */
     readonly set: (
       pusher: NewPusher,
@@ -91,7 +91,7 @@ export class PusherStore extends Context.Service<
       seen: StreamPosition,
       mail: { readonly at: number; readonly interval: number }
     ) => Effect.Effect<void>
-    /** Pushers have been told up to a position, or have failed since a time. */
+    /** Pushers were notified up to a position, or have failed since a time. */
     readonly noteProgress: (
       pusherIds: ReadonlyArray<number>,
       seen: StreamPosition,

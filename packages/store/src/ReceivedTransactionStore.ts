@@ -32,7 +32,7 @@ export class ReceivedTransactionStore extends Context.Service<
     readonly latest: (origin: ServerName, limit: number) => Effect.Effect<ReadonlyArray<string>>
     /** Keeps an answer, unless there is one. */
     readonly put: (origin: ServerName, transactionId: string, answer: KeptAnswer) => Effect.Effect<void>
-    /** Forgets what was answered before that time. */
+    /** Forgets answers from before that time. */
     readonly forget: (before: number) => Effect.Effect<void>
   }
 >()("greenroom/store/ReceivedTransactionStore") {

@@ -1,5 +1,5 @@
 /**
- * Events by what they relate to: children of an event, threads of a room, and what is bundled with an event.
+ * Relations of events: children of an event, threads of a room, and aggregations.
  *
  * An error of the database is a defect. Source: "Forming relationships between events" and "Threading" of the client-server
  * specification.

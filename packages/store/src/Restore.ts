@@ -1,6 +1,6 @@
 /**
- * Restores a backup (`Backup.ts`) into an empty database, and its uploaded files into the content repository. The file is read
- * whole and checked before anything is written; what fails after that leaves the database empty again, and removes the uploaded
+ * Restores a backup (`Backup.ts`) into an empty database, and its uploaded files into the content repository. The whole file
+ * is checked before anything is written; a failure after that leaves the database empty again, and removes the uploaded
  * files that it added.
  */
 import { createHash } from "node:crypto"
@@ -217,7 +217,7 @@ const makeFiles = ({ put, remove }: FileTarget) => {
   }
 }
 
-/** Loads rows and files in one transaction. Triggers do not fire: what they would write is in the backup. */
+/** Loads rows and files in one transaction. Triggers do not fire: the rows that they would write are in the backup. */
 const load = async (
   client: Client,
   header: BackupHeader,
@@ -234,7 +234,7 @@ const load = async (
   let what = ""
   let bytes = 0
   const source = framesOf(file, (done) => onProgress({ what, bytes, done }))
-  /** The same frames for several readers, one after the other: who stops reading does not end them. */
+  /** The same frames for several readers, one after the other: a reader that stops does not end them. */
   const frames: AsyncIterable<Frame> = {
     [Symbol.asyncIterator]: () => ({
       next: async () => {

@@ -64,7 +64,7 @@ export interface ForwardExtremity {
 /** How many rows one statement removes. */
 const batch = 2_000
 
-/** Tables that name rooms and outlive them: what administrators and users did. */
+/** Tables that name rooms and outlive them: records of actions by administrators and users. */
 const kept: ReadonlyArray<string> = ["rooms", "reports", "blocked_rooms", "room_removals"]
 
 const count = (rows: ReadonlyArray<unknown>): number => rows.length

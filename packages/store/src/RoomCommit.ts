@@ -35,8 +35,8 @@ export interface LoggedEvent {
   /** The numbers of a state event's auth events. */
   readonly authNids?: ReadonlyArray<number>
   /**
-   * The transaction before whose events history stands: 0, if absent, for what is before everything. Among each other
-   * the numbers decide, which fall below those of all else.
+   * The transaction before whose events history is placed: 0, the default, is before everything. Among back-filled events
+   * the numbers decide, which are lower than all others.
    */
   readonly historyXid?: number
   readonly push?: EventPush

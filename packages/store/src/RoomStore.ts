@@ -1,5 +1,5 @@
 /**
- * Rooms as rows: opening one for writing, and what is asked about rooms and memberships without waking their actors.
+ * Rooms as rows: opening one for writing, and queries of rooms and memberships without waking their actors.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"

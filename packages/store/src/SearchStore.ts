@@ -1,5 +1,5 @@
 /**
- * The full-text index of what is said in rooms: messages, and names and topics of rooms. It follows the log in batches.
+ * The full-text index of rooms: messages, names and topics. It follows the log in batches.
  *
  * An error of the database is a defect. Source: "Server Side Search" of the client-server specification; PostgreSQL, "Full
  * Text Search".
@@ -74,7 +74,7 @@ export class SearchStore extends Context.Service<
       const sql = yield* SqlClient.SqlClient
       const types = texts(Object.keys(searchableKeys))
 
-      /** The end of a statement, which inserts what is searchable in the rows. */
+      /** The end of a statement, which inserts the searchable rows. */
       const insert = (rows: ReadonlyArray<EventRow>) => {
         const found = rows.flatMap((row) => {
           const text = textOf(row)
@@ -90,7 +90,7 @@ export class SearchStore extends Context.Service<
           ) AS given (nid, room_nid, xid, key, text)`
       }
 
-      /** A batch that is lost in a crash is indexed again: nobody waits until it is on the disk. */
+      /** A batch that is lost in a crash is indexed again: the commit need not wait for the disk. */
       const unhurried = sql`unhurried AS (SELECT set_config('synchronous_commit', 'off', true))`
 
       // Writing begins when all is read, so that the transaction is short. Of nodes that read the same batch one writes it.

@@ -33,7 +33,7 @@ export class ShardFenceStore extends Context.Service<
     readonly raise: (shards: ReadonlyArray<number>) => Effect.Effect<ReadonlyMap<number, number>, SqlError.SqlError>
     /** Fails where the fence does not stand any more. An error of the database is a defect. */
     readonly check: (fence: Fence | undefined) => Effect.Effect<void, StaleFence>
-    /** Writes in one transaction with the check. For what is written rarely: it takes four round trips. */
+    /** Writes in one transaction with the check. For rare writes: it takes four round trips. */
     readonly under: <A, E, R>(
       fence: Fence | undefined,
       write: Effect.Effect<A, E, R>

@@ -117,8 +117,8 @@ export class SigningKeys extends Context.Service<
     /** The key to sign with. Served from memory; made on the first start. */
     readonly current: Effect.Effect<SigningKey>
     /**
-     * The keys with which we have signed since a time (milliseconds since 1970), the current one last: for who was told
-     * then by which key we would prove something later.
+     * The keys that were used since a time (milliseconds since 1970), the current one last, for receivers of keys that
+     * verify later signatures.
      */
     readonly currentSince: (since: number) => Effect.Effect<ReadonlyArray<SigningKey>>
     /** All keys that we ever signed with, the current one first. */

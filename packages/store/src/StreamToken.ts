@@ -5,7 +5,7 @@
  * the positions of streams that an answer has cut short, and the epoch in which it was given out: see `EventLog.isLost`.
  *
  *     t1_4711_20093_k3j9x0q2ab            everything up to (4711, 20093)
- *     t1_4711_20093_k3j9x0q2ab_p4700.3    the same, but of the stream `p` only what is up to (4700, 3)
+ *     t1_4711_20093_k3j9x0q2ab_p4700.3    the same, but the stream `p` only up to (4700, 3)
  */
 import { Option } from "effect"
 
@@ -18,7 +18,7 @@ export interface StreamPosition {
   readonly nid: number
 }
 
-/** Before everything, also before what was back-filled. */
+/** Before everything, also before back-filled events. */
 export const beginning: StreamPosition = { xid: 0, nid: Number.MIN_SAFE_INTEGER }
 
 /** After all rows that a transaction committed. */
@@ -46,7 +46,7 @@ const streamsByLetter = new Map(Object.entries(cutStreams).map(([stream, letter]
 
 const pattern = /^t1_([0-9]{1,16})_(-?[0-9]{1,16})_([0-9a-z]{1,16})((?:_[a-z][0-9]{1,16}\.-?[0-9]{1,16})*)$/
 
-/** From before there were epochs; what followed the position meant something to one process alone. */
+/** From before there were epochs; the part after the position had a meaning for one process alone. */
 const formerPattern = /^s([0-9]{1,16})_(-?[0-9]{1,16})(?:_[0-9a-z]{1,16}_[0-9]{1,16})?$/
 
 /** The token of a position that was given out in an epoch. */

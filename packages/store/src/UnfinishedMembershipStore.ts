@@ -18,19 +18,19 @@ export interface UnfinishedMembership {
    * one has taken, which can be taken back through it.
    */
   readonly membership: "join" | "leave" | "knock"
-  /** The servers that were, or are to be, told. */
+  /** The servers that were, or are to be, notified. */
   readonly servers: ReadonlyArray<ServerName>
   /** The content of a join beside the membership. */
   readonly content: JsonObject
 }
 
-/** For how long somebody is told of an old membership, in ms. */
+/** How long a server is notified of an old membership, in ms. */
 const keptFor = 7 * 24 * 3_600_000
 
 export class UnfinishedMembershipStore extends Context.Service<
   UnfinishedMembershipStore,
   {
-    /** Remembers a membership, instead of what was remembered of this user and room. */
+    /** Stores a membership, in place of the former one of this user and room. */
     readonly put: (membership: UnfinishedMembership) => Effect.Effect<void>
     /** The membership is finished. */
     readonly remove: (roomId: RoomId, userId: UserId) => Effect.Effect<void>

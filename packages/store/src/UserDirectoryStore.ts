@@ -19,7 +19,7 @@ interface Row {
   readonly avatar_url: string | null
 }
 
-/** A profile value is JSON text; what is no string counts as none. */
+/** A profile value is JSON text; other types than strings count as absent. */
 const textOf = (value: string | null): string | undefined => {
   const parsed: unknown = value === null ? undefined : JSON.parse(value)
   return typeof parsed === "string" ? parsed : undefined
@@ -28,7 +28,7 @@ const textOf = (value: string | null): string | undefined => {
 export class UserDirectoryStore extends Context.Service<
   UserDirectoryStore,
   {
-    /** Users whose ID or display name has the text, in whatever case; whose ID or name begins with it come first. */
+    /** Users whose ID or display name contains the text, ignoring case; those whose ID or name begins with it come first. */
     readonly search: (searcher: UserId, text: string, limit: number) => Effect.Effect<ReadonlyArray<FoundUser>>
     /** The rooms that both users are joined to, after one, in a fixed order. */
     readonly mutualRooms: (

@@ -1,5 +1,5 @@
 /**
- * `greenroom doctor`: looks at everything that a server needs, and says what to do about what is not well. It changes nothing.
+ * `greenroom doctor`: checks everything that a server needs, and prints a remedy for each fault. It changes nothing.
  */
 import * as fs from "node:fs/promises"
 import type { ServerName } from "@greenroom/protocol/Identifiers"

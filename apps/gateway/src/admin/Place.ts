@@ -65,6 +65,6 @@ export const printAll = <A>(
 ): Effect.Effect<void> =>
   Effect.forEach(values, (value) => print(output, toValue(value), toText(value)), { discard: true })
 
-/** Prints what was done: a sentence, or `{"done": sentence}` with what else is worth to know. */
+/** Prints the result: a sentence, or `{"done": sentence}` with further fields. */
 export const printLine = (output: Output, sentence: string, more: object = {}): Effect.Effect<void> =>
   print(output, { done: sentence, ...more }, sentence)

@@ -1,6 +1,6 @@
 /**
- * Rooms on the command line. A running server shuts rooms down and purges them: it takes up what is asked for within
- * seconds, or at its next start.
+ * Rooms on the command line. A running server shuts rooms down and purges them: it starts the requested work within seconds,
+ * or at its next start.
  *
  *     greenroom room shut-down '!room:example.org' --block
  */

@@ -1,6 +1,6 @@
 /**
- * Version 2 of the API: users log in by their home server's word and agree to terms; what they ask then is what version 1
- * answers, and is handed on to it. A user binds addresses to themselves alone.
+ * Version 2 of the API: users log in with an OpenID token of their home server and accept the terms; version 1 then handles
+ * their requests. Users can bind addresses only to themselves.
  *
  * Source: the identity service specification.
  */
@@ -56,7 +56,7 @@ class TermsNotSigned extends Data.TaggedError("M_TERMS_NOT_SIGNED")<{ readonly e
 
 type Refusal = MatrixError | TermsNotSigned | NoValidSession | SessionExpired | SessionNotValidated
 
-/** The answer to what is refused; errors of this API alone have the status 400, but for the terms. */
+/** The error answer. Errors that only this API has get the status 400, except for the terms. */
 const refusal = (error: Refusal): HttpServerResponse.HttpServerResponse =>
   isMatrixError(error)
     ? errorResponse(error)

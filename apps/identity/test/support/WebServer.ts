@@ -74,5 +74,5 @@ export const makeWebServer: Effect.Effect<WebServer, never, Scope.Scope> = Effec
 /** The web service that takes text messages. */
 export class SmsService extends Context.Service<SmsService, WebServer>()("greenroom/identity/test/SmsService") {}
 
-/** A home server that is told of bound addresses. */
+/** A home server to notify of bound addresses. */
 export class HomeServer extends Context.Service<HomeServer, WebServer>()("greenroom/identity/test/HomeServer") {}

@@ -416,7 +416,7 @@ const make = Effect.gen(function* () {
     const check = Effect.flatMap(verify(session.userId, oldPassword), (correct) =>
       correct ? Effect.void : Effect.fail(new Forbidden({ error: "The old password is wrong" }))
     )
-    // Guesses by somebody who has only the access token are throttled like logins.
+    // Attempts with only the access token are throttled like logins.
     yield* throttle.attempt(session.userId, address, check)
     yield* store.setPasswordHash(session.userId, Redacted.make(yield* passwords.hash(newPassword)))
     return yield* logoutOthers(session)

@@ -1,5 +1,5 @@
 /**
- * Shows that an address is somebody's, for today's client API: to register, to add it to an account, to set a new
+ * Validates the ownership of addresses, for today's client API: to register, to add an address to an account, to set a new
  * password. This server sends a link to an email address itself, where it has a mail server. Phone numbers, and email
  * addresses without a mail server, are validated by the first identity server that it trusts.
  *
@@ -146,7 +146,7 @@ const make = Effect.gen(function* () {
     } else if (taken) return yield* new ThirdPartyIdInUse({ error: "The address belongs to an account" })
   })
 
-  /** The mail for an address: none where nobody can set a password by it. */
+  /** The mail for an address: none if it cannot set a password. */
   const writeTo = Effect.fnUntraced(function* (request: EmailTokenRequest, email: string, sid: string, token: string) {
     const { address, publicUrl, purpose } = request
     const taken = yield* isTaken({ medium: "email", address: email })
@@ -199,7 +199,7 @@ const make = Effect.gen(function* () {
     const server = yield* identityServer("text messages")
     yield* checkNextLink(nextLink)
     yield* throttle.mail(`+${phoneNumber.replace(/[^0-9]/g, "")}`, address)
-    // A number in the country's own form is read by the identity server; what it validates is checked when it is used.
+    // The identity server parses a number in the country's own form; the validated number is checked when it is used.
     const international = canonicalPhoneNumber(phoneNumber)
     if (international !== undefined) yield* checkOwner(purpose, { medium: "msisdn", address: international })
     const { sid } = yield* identity.requestToken(server, "msisdn", {

@@ -435,11 +435,11 @@ const make = Effect.gen(function* () {
 export class InteractiveAuth extends Context.Service<
   InteractiveAuth,
   {
-    /** Succeeds once all stages of a flow are passed. Errors: InteractionRequired with what comes next; M_FORBIDDEN. */
+    /** Succeeds once all stages of a flow are passed. Errors: InteractionRequired with the next stages; M_FORBIDDEN. */
     readonly authorise: (request: InteractiveRequest) => Effect.Effect<Authorised, MatrixError | InteractionRequired>
     /** Empty where registration is closed. */
     readonly registrationFlows: ReadonlyArray<InteractiveFlow>
-    /** How somebody who is not logged in shows that an account is theirs, to set a new password. */
+    /** Proves the ownership of an account without a session, to set a new password. */
     readonly resetFlows: ReadonlyArray<InteractiveFlow>
     /**
      * How the user of a session authenticates again. Errors: M_FORBIDDEN where the client has logged in by the OAuth 2.0

@@ -67,7 +67,7 @@ export class Rendezvous extends Context.Service<
     readonly create: (data: string) => Effect.Effect<CreatedSession, MatrixError>
     /** Callers of this method and those below: everybody who knows the ID. Errors: M_NOT_FOUND. */
     readonly find: (id: string) => Effect.Effect<RendezvousSession, MatrixError>
-    /** The next sequence; none where somebody else has written since. Errors: M_NOT_FOUND, M_TOO_LARGE. */
+    /** The next sequence; undefined if the text was replaced since. Errors: M_NOT_FOUND, M_TOO_LARGE. */
     readonly replace: (id: string, data: string, sequence: number) => Effect.Effect<Option.Option<number>, MatrixError>
     readonly remove: (id: string) => Effect.Effect<void, MatrixError>
   }

@@ -2,7 +2,7 @@
  * The audit log: what administrators did, on whom and why. Rows are a hash chain; its head is signed with the server's key
  * and written to the log of the program at an interval, so that rows that were changed, cut or inserted are found.
  *
- * An action is recorded before it is done: what cannot be recorded is not done.
+ * An action is recorded before it runs; if it cannot be recorded it does not run.
  */
 import { decodeBase64, signBytes, verifyBytes } from "@greenroom/room/Signing"
 import {

@@ -1,5 +1,5 @@
 /**
- * Other home servers for administrators: how each is doing, what is shared with it, and another attempt now.
+ * Other home servers for administrators: the state of each, the rooms shared with it, and an attempt on request.
  *
  * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
  */

@@ -37,7 +37,7 @@ const make = Effect.gen(function* () {
     }
   })
 
-  /** How many could be put into quarantine; what is there already, or unknown, does not count. */
+  /** The number of files that were put into quarantine; unknown files and those already there do not count. */
   const quarantineAll = (names: ReadonlyArray<MediaName>, by: string) =>
     Effect.map(
       Effect.forEach(names, (name) => Effect.isSuccess(keeping.quarantine(name, by)), { concurrency: 4 }),

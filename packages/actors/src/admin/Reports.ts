@@ -15,7 +15,7 @@ const make = Effect.gen(function* () {
   const store = yield* ReportStore
   const events = yield* EventStore
 
-  /** With the sender of what was reported. */
+  /** With the sender of the reported event. */
   const withSenders = Effect.fnUntraced(function* (reports: ReadonlyArray<Report>) {
     const stored = yield* events.byIds(reports.flatMap(({ eventId }) => eventId ?? []))
     const byId = new Map(stored.map(({ event }) => [event.event_id, event]))

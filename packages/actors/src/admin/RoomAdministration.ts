@@ -1,5 +1,5 @@
 /**
- * Rooms for administrators: what there is, blocking, shutting down, purging, and power in a room without anybody who has it.
+ * Rooms for administrators: listing, blocking, shutting down, purging, and granting power in a room whose members have none.
  *
  * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
  *
@@ -174,7 +174,7 @@ const make = Effect.gen(function* () {
     if (newRoomUserId !== undefined && serverNameOf(newRoomUserId) !== serverName) {
       return yield* new BadRequest({ error: "new_room_user_id: must be a user of this server" })
     }
-    // A room that nobody knows yet can be blocked, and nothing else.
+    // An unknown room can only be blocked.
     if (Option.isNone(yield* store.find(roomId)) && !options.block) {
       return yield* new NotFound({ error: `There is no room ${roomId}` })
     }
@@ -241,9 +241,9 @@ export class RoomAdministration extends Context.Service<
       MatrixError
     >
     readonly blockedBy: (roomId: RoomId) => Effect.Effect<string | undefined>
-    /** Blocks in the name of somebody, or ends that. */
+    /** Blocks the room in the name of an administrator, or lifts the block. */
     readonly setBlocked: (roomId: RoomId, by: string | undefined) => Effect.Effect<void>
-    /** Gives a user the most power that somebody of this server has, and invites them where they could not enter. */
+    /** Gives a user the highest power level that a user of this server has, and invites them if they could not join. */
     readonly makeAdmin: (roomId: RoomId, userId: UserId) => Effect.Effect<void, MatrixError>
     /** Joins a user of this server to a room. */
     readonly join: (
@@ -261,7 +261,7 @@ export class RoomAdministration extends Context.Service<
     ) => Effect.Effect<string, MatrixError>
     readonly removal: (removalId: string, kind: Removal["kind"]) => Effect.Effect<Removal, MatrixError>
     readonly removalsOf: (roomId: RoomId) => Effect.Effect<ReadonlyArray<Removal>>
-    /** Does what was noted; returns when it is done. May be repeated. */
+    /** Runs the recorded removal; returns when it has ended. May be repeated. */
     readonly run: (removalId: string) => Effect.Effect<Removal, MatrixError>
   }
 >()("greenroom/actors/RoomAdministration") {

@@ -111,7 +111,7 @@ const make = Effect.gen(function* () {
     return result satisfies ShutdownResult
   })
 
-  /** Makes the actor forget the room: what it holds in memory is read no more. */
+  /** Makes the actor drop its state of the room. */
   const forget = (roomId: RoomId) => ask(actor(roomId).Reload())
 
   const purge = Effect.fnUntraced(function* (roomId: RoomId) {
@@ -176,7 +176,7 @@ const make = Effect.gen(function* () {
 export class RoomRemovals extends Context.Service<
   RoomRemovals,
   {
-    /** Does what is noted in `RoomRemovalStore`; returns when it is done. Errors: M_NOT_FOUND. */
+    /** Runs the removal recorded in `RoomRemovalStore`; returns when it has ended. Errors: M_NOT_FOUND. */
     readonly run: (removalId: string) => Effect.Effect<Removal, MatrixError>
   }
 >()("greenroom/actors/RoomRemovals") {

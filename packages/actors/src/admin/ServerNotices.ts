@@ -1,6 +1,6 @@
 /**
  * Messages of administrators to users, in a room of each user in which only the server writes. The user cannot reject the
- * invitation; who has left the room is invited again by the next notice.
+ * invitation; a user who left the room is invited again by the next notice.
  *
  * Loaded on first use (`AdminServices`). Whether the caller is an administrator is checked before.
  *

@@ -58,7 +58,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
   const isRoomWanted = (roomId: RoomId, { hasAlias, joined }: KnownRoom) =>
     joined.size > 0 || hasAlias || service.hasRoom(roomId)
 
-  /** Events are to be given in the order of the log: a membership decides about what follows. */
+  /** Pass the events in the order of the log: a membership decides about the events after it. */
   const wantsEvent = Effect.fnUntraced(function* ({ event, roomNid }: StreamedEvent) {
     const room = yield* roomOf(roomNid, event.room_id)
     const before = isRoomWanted(event.room_id, room)

@@ -1,5 +1,5 @@
 /**
- * Sends application services what happens in their namespaces: one sender a service in the whole cluster. It reads the log
+ * Sends application services the events of their namespaces: one sender per service in the whole cluster. It reads the log
  * on from where the last transaction ended, and each transaction is stored before it is sent, so that a service gets
  * everything, in order, and a repeat has the same ID and the same bytes.
  *
@@ -131,7 +131,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     yield* store.acknowledge(service.id, fence)
   })
 
-  /** Where the log is read on: from a past that was lost, nothing can be known. */
+  /** The position from which the log is read. From a lost past nothing can be known. */
   const startOf = Effect.fnUntraced(function* ({ sentTo }: AppServiceProgress) {
     const token = parseToken(sentTo)
     if (Option.isSome(token) && !(yield* log.isLost(token.value))) return token.value.position

@@ -2,7 +2,7 @@
  * The address book of a user, which nobody else sees: contacts as vCard 4.0 and jCard, imported and exported in bulk, merged
  * where they are the same, and found as Matrix users through an identity server.
  *
- * Who a contact names as related or as a member is text like any other, and never followed.
+ * RELATED and MEMBER properties are kept as text and never followed.
  *
  * Source: "Address book repository" of the draft, which names no endpoints; RFC 6350 and RFC 7095.
  */

@@ -69,7 +69,7 @@ const listsOf = ({ ipv4, ipv6 }: { readonly [family in Family]: ReadonlyArray<st
 const notPublic = listsOf(privateNetworks)
 const loopback = listsOf(loopbackNetworks)
 
-/** True for host names: what they resolve to is checked when it is known. An IPv6 address may be in brackets. */
+/** True for host names: their addresses are checked after resolution. An IPv6 address may be in brackets. */
 export const isAllowedHost = (policy: AddressPolicy, host: string): boolean => {
   const address = host.replace(/^\[|\]$/g, "")
   const version = isIP(address)

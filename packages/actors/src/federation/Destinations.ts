@@ -71,9 +71,9 @@ export class Destinations extends Context.Service<
     readonly check: (destination: ServerName) => Effect.Effect<void, RemoteUnreachable>
     /** The server answered. */
     readonly succeeded: (destination: ServerName) => Effect.Effect<void>
-    /** The server could not be reached. Gives what is known of it now, with the time of the next attempt. */
+    /** Records that the server could not be reached. Returns its new state, with the time of the next attempt. */
     readonly failed: (destination: ServerName, reason: string) => Effect.Effect<DestinationState>
-    /** A request of the server arrived. True if it was left alone until now: what waits for it can go. */
+    /** Records a request of the server. True if it was backed off until now: waiting requests can go. */
     readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
     /** Every server that we tried, for the one who operates this one. */
     readonly list: Effect.Effect<ReadonlyArray<DestinationState>>

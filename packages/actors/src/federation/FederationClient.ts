@@ -227,7 +227,7 @@ const make = Effect.gen(function* () {
 export class FederationClient extends Context.Service<
   FederationClient,
   {
-    /** Sends a transaction: what became of each PDU. */
+    /** Sends a transaction. Returns the outcome of each PDU. */
     readonly sendTransaction: (
       destination: ServerName,
       transaction: OutgoingTransaction

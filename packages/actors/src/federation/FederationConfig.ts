@@ -31,7 +31,7 @@ export interface FederationOptions {
   readonly keyNotaries?: ReadonlyArray<ServerName>
   /** The DNS servers to ask, `address:port`, instead of those of the system. */
   readonly dnsServers?: ReadonlyArray<string>
-  /** The port of `.well-known/matrix/server` of other servers (default 443); 0: nobody is asked for it. For tests. */
+  /** The port of `.well-known/matrix/server` of other servers (default 443); 0: it is not looked up. For tests. */
   readonly wellKnownPort?: number
   /** How long a connection may take to stand, in ms (default 5,000), before the next target is tried. */
   readonly connectTimeout?: number

@@ -1,10 +1,10 @@
 /**
- * `Federation` as it is: transactions go to `TransactionReceiver`, rooms to `FederationRooms`, and what is asked of people
- * and aliases is answered here.
+ * The implementation of `Federation`: transactions go to `TransactionReceiver`, rooms to `FederationRooms`; queries of
+ * profiles and aliases are answered here.
  *
- * What a server may see of a profile: fields for everybody, and those for who shares a room with the user, if somebody of
- * that server does; it is then for that server to show them only to those who do. Fields for contacts never leave the
- * server, because it cannot be told who asks.
+ * A server sees the public fields of a profile, and the fields for users who share a room if one of its users does; that
+ * server then shows them only to those users. Fields for contacts never leave this server, because the asking user is not
+ * known.
  *
  * Source: "Federation" and "Profiles" of the specification.
  */

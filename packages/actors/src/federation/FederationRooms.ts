@@ -1,6 +1,6 @@
 /**
- * The rooms that other servers and this one share: what comes in for them, and what is given out of them. Requests of
- * other servers arrive here from `Federation`, those of our own users from `Rooms`.
+ * The rooms that this server shares with others: incoming events and requests for their content. Requests of other servers
+ * arrive here from `Federation`, those of our own users from `Rooms`.
  *
  * Source: "PDUs and EDUs" and "Backfilling" of the specification.
  */
@@ -78,8 +78,8 @@ export class FederationRooms extends Context.Service<
   {
     /**
      * Takes PDUs as they came, in any order and of any rooms: form, signature, hash, missing predecessors, rules. Answers
-     * when what was taken is durable. Never fails for a bad PDU; dies where the same may succeed at another time, except
-     * at the last attempt.
+     * when the accepted PDUs are durable. Never fails for a bad PDU; dies if a repeat may succeed, except at the last
+     * attempt.
      */
     readonly receive: (
       origin: ServerName,
@@ -108,7 +108,7 @@ export class FederationRooms extends Context.Service<
     readonly makeLeave: MakeMembership
     readonly sendLeave: SendMembership<void>
     readonly makeKnock: MakeMembership
-    /** Answers with the stripped state that whoever knocks is shown. */
+    /** Answers with the stripped state for the knocking user. */
     readonly sendKnock: SendMembership<ReadonlyArray<JsonObject>>
     readonly invite: SendMembership<InviteAnswer>
     /** The same for a room of any version, with what the invited user is shown of the room. */
@@ -391,7 +391,10 @@ const make = Effect.gen(function* () {
     })
   }
 
-  /** Keeps what cannot be verified yet, of rooms that the origin takes part in. Gives the places of what is kept. */
+  /**
+   * Keeps PDUs that cannot be verified yet, of rooms that the origin takes part in. Returns the indices of those that were
+   * kept.
+   */
   const keepUnverified = Effect.fnUntraced(function* (
     origin: ServerName,
     verified: ReadonlyArray<VerifiedPdu>,

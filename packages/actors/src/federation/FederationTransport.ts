@@ -31,7 +31,7 @@ export interface TransportRequest {
   readonly timeout: number
 }
 
-/** A request whose answer is read by whoever asks. `timeout` is for its head alone. */
+/** A request whose caller reads the answer's body. `timeout` is for its head alone. */
 export type OpenRequest = Omit<TransportRequest, "body" | "maxBytes">
 
 export interface TransportResponse {
@@ -98,7 +98,7 @@ const readAnswer = (
     response.destroy()
     done(new AnswerTooLarge())
   })
-  // A moment later, when the connection is free again for whoever asks next.
+  // A moment later, when the connection is free for the next request.
   response.once("end", () =>
     setImmediate(done, {
       status: response.statusCode ?? 0,

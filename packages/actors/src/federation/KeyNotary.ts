@@ -40,7 +40,7 @@ export interface KeyCriteria {
 const has = (object: JsonObject, keyId: string): boolean =>
   [object.verify_keys, object.old_verify_keys].some((keys) => isJsonObject(keys) && Object.hasOwn(keys, keyId))
 
-/** Whether what is kept of a server answers the question. The newest object is the first. */
+/** Whether the stored objects of a server answer the query. The newest object is the first. */
 const isEnough = (kept: ReadonlyArray<KeptKeyObject>, { keyIds, validUntil }: KeyCriteria, now: number): boolean => {
   const [newest] = kept
   if (newest === undefined) return false

@@ -28,7 +28,7 @@ export class OutgoingEdus extends Context.Service<
       send: ({ destination, ...edu }: OutgoingEdu) => peers.queueEdus(destination, [edu])
     }))
   )
-  /** For a server without federation: nothing is sent. */
+  /** For a server without federation: sends nothing. */
   static readonly layerNowhere = Layer.succeed(OutgoingEdus, {
     send: ({ destination, edu_type }) => Effect.logDebug(`No federation: ${edu_type} for ${destination} is dropped`)
   })

@@ -23,7 +23,7 @@ const make = Effect.gen(function* () {
   const stream = yield* EphemeralStream
   const roomServers = yield* RoomServerStore
   const peers = yield* Peers
-  /** The users of this server who type, as other servers know, and whether this node has told them. */
+  /** The typing users of this server as other servers know them, and whether this node has sent them. */
   const sentTypists = new Map<RoomId, { readonly users: ReadonlySet<UserId>; readonly isOwn: boolean }>()
 
   const queueTyping = Effect.fnUntraced(function* (roomId: RoomId, changes: ReadonlyMap<UserId, boolean>) {

@@ -30,7 +30,7 @@ export type VerificationProblem = (PduProblem | NoKeys) & { readonly eventId?: E
 export const problemText = (problem: VerificationProblem): string =>
   problem._tag === "TooLarge" ? `the PDU has ${problem.bytes} bytes` : problem.reason
 
-/** The event, redacted where its hash is wrong, or what is wrong with the PDU. */
+/** The event, redacted if its hash is wrong, or the fault of the PDU. */
 export type VerifiedPdu = Result.Result<Event, VerificationProblem>
 
 /** Of how many rooms the vouchers are remembered, and for how long. */

@@ -103,7 +103,7 @@ const behaviour = Effect.gen(function* () {
   const initialSparing = yield* knownSparing
   /** Until when the server is spared, by the monotonic clock. */
   let spareUntil = initialSparing === 0 ? 0 : (yield* monotonicMillis) + initialSparing
-  /** Whether the last attempt found nobody. */
+  /** Whether the last attempt reached no server. */
   let unreachable = initialSparing > 0
   /** How many attempts in a row the server has answered with an error. */
   let refusals = 0
@@ -137,7 +137,7 @@ const behaviour = Effect.gen(function* () {
 
   // Sending
 
-  /** The cheapest request that shows whether the server is there: nothing is signed for one that is not. */
+  /** The cheapest request that shows whether the server is there: nothing is signed for an unreachable one. */
   const probe = transport
     .request({ destination, method: "GET", uri: todaysKeyPath, maxBytes: maxProbeBytes, timeout: probeTimeout })
     .pipe(

@@ -1,6 +1,6 @@
 /**
- * The other home servers that are to be told something. Wakes their `Peer` actors when events for them were committed,
- * hands them EDUs, and lets those continue that waited when the process ended or for whom a long wait is over.
+ * The destinations of outgoing transactions. Wakes their `Peer` actors when events for them were committed, passes them
+ * EDUs, and resumes those that waited when the process ended or whose long wait is over.
  *
  * A destination that cannot be reached costs next to nothing here: while it is spared, an event for it is one look into
  * a map.

@@ -2,8 +2,8 @@
  * The EDUs that wait for one destination: the last value of each, in bounded memory. Plain and synchronous, owned by the
  * `Peer` actor.
  *
- * Of presence and typing only what is true now is worth sending, so a newer value takes the place of an older one; what
- * has waited too long is forgotten.
+ * Of presence and typing only the present value is worth sending, so a newer value replaces an older one; values that waited
+ * too long are dropped.
  *
  * Source: "PDUs and EDUs" of the specification.
  */

@@ -5,8 +5,8 @@
  * Concurrent requests for a server's keys share one fetch. An unknown key is fetched at once; fruitless fetches are repeated
  * at growing intervals (`FetchPace`), which a request from that server itself cuts short.
  *
- * Keys that their own server does not tell, because it is away or has lost them, others may vouch for: the notaries that
- * the operator trusts, and in a room the server through which this one joined it. What they say is worth less:
+ * Keys that their own server does not publish, because it is away or has lost them, can be vouched for by others: the
+ * notaries that the operator trusts, and in a room the server through which this one joined it. Vouched keys are limited:
  *
  * - It is good only until the server itself was first asked, unless that one confirms the key.
  * - It is good for PDUs of the rooms in which they vouch. In requests of servers that were never reached it is good for
@@ -34,7 +34,9 @@ import { readKeyObject } from "./ServerKeyObject.ts"
 /** How many servers are asked at once, so that made-up origins cost little. */
 const maxFetches = 64
 
-/** How long PDUs wait for the keys of all the servers that are asked, in ms: what comes later is there the next time. */
+/**
+ * How long PDUs wait for the keys of all the servers that are asked, in ms. Keys that come later are there the next time.
+ */
 const directTime = 10_000
 
 /** How long a server that makes a request waits at most, in ms, until it is asked for its keys again. */
@@ -70,7 +72,9 @@ type Needs = ReadonlyArray<KeyNeed>
 /** The known keys of a server. */
 interface Known {
   readonly keys: ReadonlyArray<RemoteKey>
-  /** When the server itself was first asked, or our own server was installed: nobody else knows its keys better since. */
+  /**
+   * When the server itself was first asked, or our own server was installed: since then no one else knows its keys better.
+   */
   readonly metAt: number
 }
 
@@ -79,7 +83,7 @@ type Trusted = ReadonlySet<ServerName> | undefined
 
 const never = Number.POSITIVE_INFINITY
 
-/** Whether the key was good for what was signed. */
+/** Whether the key was valid for the signed content. */
 const isGood = (key: RemoteKey, metAt: number, { atAnyTime, signedAt }: KeyNeed, trusted: Trusted, now: number) => {
   if (key.vouchers !== undefined) {
     if ((signedAt ?? now) >= metAt) return false
@@ -232,7 +236,7 @@ const make = Effect.gen(function* () {
     for (const object of objects.slice(0, maxObjectsPerServer * wanted.size)) yield* takeVouched(notary, wanted, object)
   })
 
-  /** Asks a notary for what is needed still, about each server as often as the pace allows. */
+  /** Asks a notary for the keys that are still missing, about each server as often as the pace allows. */
   const consult = Effect.fnUntraced(function* (
     notary: ServerName,
     unmet: ReadonlyMap<ServerName, Needs>,
@@ -324,9 +328,9 @@ export class RemoteKeys extends Context.Service<
   RemoteKeys,
   {
     /**
-     * The keys of a server that makes a request, fetched where what is known of them does not meet all of the needs. Our
-     * own are found without asking. With `acceptsVouched` the word of any server counts that was ever asked, else that of
-     * the operator's notaries alone.
+     * The keys of a server that makes a request, fetched if the known ones do not meet all needs. Our own keys need no
+     * request. With `acceptsVouched` keys that any asked server vouches for count, else only those of the operator's
+     * notaries.
      */
     readonly find: (server: ServerName, needs: Needs, acceptsVouched?: boolean) => Effect.Effect<KeyRing>
     /** The keys of all servers that have signed PDUs. `vouchers` are asked for those that the servers do not tell. */

@@ -1,9 +1,10 @@
 /**
- * The presence of users of other servers whom our users may see. Their servers push it; what we want to know and were
- * not told we poll. The profile is that of the newest membership. It goes to the ephemeral stream, from which clients and `Presences` have it like that of our users.
+ * The presence of users of other servers whom our users may see. Their servers push it; missing presence is polled. The
+ * profile is that of the newest membership. It goes to the ephemeral stream, from which clients and `Presences` have it like
+ * that of our users.
  *
- * A server that has been silent for a while is polled for those of its users who are about, and when it stays silent
- * they count as offline.
+ * A server that has been silent for a while is polled for its users that are online; if it stays silent they count as
+ * offline.
  *
  * Source: "Presence" and "PDUs and EDUs" of the specification.
  */
@@ -34,7 +35,7 @@ const staleAfter = 10 * 60_000
 /** How often silent servers are looked for. */
 const checkInterval = "1 minute"
 
-/** How long somebody who asks for one user's presence waits for the other server. */
+/** How long a request for one user's presence waits for the other server. */
 const fetchTimeout = "5 seconds"
 
 /** A server with users who are about. */
@@ -202,7 +203,7 @@ export class RemotePresences extends Context.Service<
     readonly receive: (pushes: ReadonlyArray<PresencePush>) => Effect.Effect<void>
     /** Somebody looks at these users. Those of other servers of whom nothing is known are polled; does not wait. */
     readonly want: (userIds: ReadonlyArray<UserId>) => Effect.Effect<void>
-    /** A server has made a request: what it told is still true. */
+    /** A server has made a request: the presence that it sent is still valid. */
     readonly heardFrom: (server: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/actors/federation/RemotePresences") {

@@ -2,8 +2,8 @@
  * Signing requests to other servers, and checking the signatures of theirs: Ed25519 over the canonical JSON of method,
  * uri, origin, destination and content.
  *
- * We send bodies in canonical form, and so may others. The bytes of such a body are what was signed, as they stand, so
- * its signature is checked without reading it. Large bodies are signed and checked outside of the event loop.
+ * We send bodies in canonical form, and so may others. The bytes of such a body are the signed bytes, so its signature is
+ * checked without parsing it. Large bodies are signed and checked outside of the event loop.
  *
  * Source: "Security" of the specification.
  */
@@ -18,7 +18,7 @@ import { Effect } from "effect"
 /** Up to this many bytes are signed at once: it takes less than a millisecond. */
 const smallBytes = 64 * 1024
 
-/** Everything that a signature covers but the body, which goes before it as it stands. */
+/** Everything that a signature covers except the body, which is inserted unchanged. */
 export type RequestHead = Omit<RequestContent, "content">
 
 /**

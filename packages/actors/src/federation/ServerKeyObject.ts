@@ -66,8 +66,8 @@ const readKey = (keyId: string, text: string) => {
 }
 
 /**
- * The keys of an object that says to be of `serverName`, or what is wrong with it. One that a notary vouches for may have
- * expired: its keys are good for what was signed before.
+ * The keys of an object of `serverName`, or the fault of the object. One that a notary vouches for may have expired: its
+ * keys are valid for earlier signatures.
  */
 export const readKeyObject = (
   value: unknown,

@@ -175,7 +175,7 @@ const make = Effect.gen(function* () {
     return { pdus }
   })
 
-  /** Goes on when whoever waits for the answer does not: the origin will ask again, and get this one. */
+  /** Continues when the request's client disconnects: the origin will repeat the request, and get this answer. */
   const takeOnce = (origin: ServerName, parts: Parts): Effect.Effect<TransactionAnswer, MatrixError> =>
     Effect.suspend(() => {
       const key = `${origin} ${parts.transaction_id}`

@@ -37,8 +37,8 @@ const freeRefusals = 2
 const jitter = 0.3
 
 /**
- * How long to wait after the server has refused something so many times in a row, in ms. `isFinal`: what comes next is
- * something else, which may well be taken. `chance` is from 0 to 1; `asked` is how long the server wants us to wait.
+ * The delay after so many refusals in a row, in ms. `isFinal`: the next item is another one, which may be accepted. `chance`
+ * is from 0 to 1; `asked` is the delay that the server requested.
  */
 export const waitAfterRefusal = (refusals: number, isFinal: boolean, chance: number, asked = 0): number => {
   const counted = isFinal ? refusals - freeRefusals : refusals

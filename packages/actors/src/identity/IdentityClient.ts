@@ -373,7 +373,7 @@ export class IdentityClient extends Context.Service<
       addresses: ReadonlyArray<ThirdPartyId>,
       accessToken: string
     ) => Effect.Effect<ReadonlyArray<UserId | undefined>, MatrixError>
-    /** Has an invitation of an address kept and told to it. */
+    /** Asks an identity server to store an invitation of an address and to notify the address. */
     readonly storeInvite: (
       server: TrustedServer,
       invite: StoreInvite,

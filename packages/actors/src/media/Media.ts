@@ -1,7 +1,7 @@
 /**
  * The content repository: uploads, content IDs whose upload follows, and files by their `mxc://` URI.
  *
- * A file answered with 200 is on the disk and in the database. Content is kept once, whoever uploads it how often.
+ * A file answered with 200 is on the disk and in the database. Equal content is stored once, however often it is uploaded.
  *
  * Source: "Content repository" of the client-server specification.
  */
@@ -46,7 +46,7 @@ export interface MediaFile {
   readonly size: number
   /** The type that its first bytes show. */
   readonly detectedType: string | undefined
-  /** As it may be told to a browser. */
+  /** The form in which a browser may see it. */
   readonly contentType: string
   /** Whether a browser may show it in place. */
   readonly inline: boolean
@@ -131,7 +131,7 @@ export class Media extends Context.Service<
         if ((yield* store.usageOf(userId)) + length > quota) return yield* overQuota
       })
 
-      /** Stores what was received: when this ends the content survives a crash. */
+      /** Stores the received content: when this ends it survives a crash. */
       const keep = Effect.fnUntraced(function* (
         received: Received,
         contentType: string | undefined,

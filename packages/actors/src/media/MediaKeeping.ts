@@ -3,8 +3,8 @@
  * long are removed if so configured, the content of other servers stays within its bound, and files without a content ID are
  * removed.
  *
- * Removing a file removes its content ID at once, and its bytes with the next sweep after an hour, since somebody may be
- * uploading the same content.
+ * Removing a file removes its content ID at once, and its bytes with the next sweep after an hour, since another upload of
+ * the same content may be running.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -21,7 +21,7 @@ const sweepInterval = "10 minutes"
 
 const day = 86_400_000
 
-/** Content that somebody began to store within this time is left alone, in ms. */
+/** Content whose upload began within this time is kept, in ms. */
 const grace = 3_600_000
 
 /** How many rows one statement removes. */

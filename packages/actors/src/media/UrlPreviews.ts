@@ -80,7 +80,7 @@ export class UrlPreviews extends Context.Service<
       const store = yield* MediaStore
       let running = 0
 
-      /** Keeps an image that arrives; what the preview says of it. */
+      /** Stores the image of a preview; returns the preview's fields about it. */
       const keepImage = Effect.fnUntraced(function* (response: IncomingMessage) {
         const received = yield* receive(yield* files.incoming, response, maxImageBytes)
         const type = yield* detectType(received.head)

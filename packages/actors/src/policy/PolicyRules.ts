@@ -1,6 +1,6 @@
 /**
- * The rules of a policy server: what a room's community does not want to see. A rule looks at one event and says why it is
- * refused, in words for its sender, or nothing. The first refusal counts. `PolicyServer` applies them.
+ * The rules of a policy server: the events that a room's community refuses. A rule checks one event and returns the reason
+ * of a refusal, as text for the sender, or undefined. The first refusal decides. `PolicyServer` applies them.
  *
  * @example
  * import { defineRule, flood, links } from "@greenroom/actors/policy/PolicyRules"
@@ -25,7 +25,7 @@ export interface PolicyQuestion {
   readonly text: string
   /** Milliseconds since 1970. */
   readonly now: number
-  /** Since when the sender has had their membership in the room, as their server says; undefined for who is not in it. */
+  /** Since when the sender has their membership in the room, as their server says; undefined for users who are not in it. */
   readonly joinedAt: number | undefined
   /** How many events of this sender in this room were judged in the last `ms` milliseconds, with this one. */
   readonly recentEvents: (ms: number) => number
@@ -72,7 +72,7 @@ export const flood =
       ? "You are sending messages too fast"
       : undefined
 
-/** Refuses messages with links to other hosts than these and what is below them. */
+/** Refuses messages with links to hosts other than these and their subdomains. */
 export const links =
   ({ allowed = [] }: { readonly allowed?: ReadonlyArray<string> } = {}): PolicyRule =>
   ({ text }) =>

@@ -2,7 +2,7 @@
  * This server as the policy server of rooms whose m.room.policy names it: it signs the events that its rules let pass. The
  * sender's server, or any other that has the event, asks for it.
  *
- * An event is judged once: whoever asks again gets the same answer, so that a retry does not count as a flood.
+ * An event is judged once: repeated requests get the same answer, so that a retry does not count as a flood.
  *
  * Source: "Policy servers" of the server-server specification, `POST /_matrix/policy/v1/sign`.
  */

@@ -1,7 +1,7 @@
 /**
- * The devices that are connected to this node's event streams, and when something was done on them last. A few hundred
- * bytes per user: this is what tens of thousands of idle long polls cost in presence. It says which users' Presence
- * actors must be told something now; what it means is theirs to decide.
+ * The devices that are connected to this node's event streams, and the time of their last activity. A few hundred bytes per
+ * user: the cost of tens of thousands of idle long polls in presence. It tells which users' Presence actors need a report
+ * now; the actors decide what it means.
  *
  * A device between two polls is connected for a grace period longer. Plain memory, synchronous, owned by `Presences`.
  */
@@ -13,7 +13,7 @@ interface Device {
   /** Polls and sockets that are open now. */
   connections: number
   connected: boolean
-  /** Its client says that nobody is there. */
+  /** The client reports that its user is away. */
   away: boolean
   lastActiveAt: number
   changedAt: number
@@ -73,7 +73,10 @@ export class DeviceConnections {
     return device
   }
 
-  /** A poll or socket of the device opened; `away`: its client says that nobody is there. True if the actor must be told. */
+  /**
+   * A poll or socket of the device opened; `away`: its client reports that its user is away. True if the actor needs a
+   * report.
+   */
   connect(userId: UserId, deviceId: string, now: number, away = false): boolean {
     this.keepTime(now)
     const user = this.user(userId)
@@ -97,8 +100,8 @@ export class DeviceConnections {
   }
 
   /**
-   * Something was done on the device. True if the actor must be told. A device without a poll or socket is connected for
-   * the grace period.
+   * The device was active. True if the actor needs a report. A device without a poll or socket is connected for the grace
+   * period.
    */
   active(userId: UserId, deviceId: string, now: number): boolean {
     this.keepTime(now)

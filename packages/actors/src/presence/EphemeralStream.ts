@@ -5,7 +5,7 @@
  * activity.
  *
  * After a crash of the database, and when a server starts, nothing is left: the log has an epoch that is `fresh` then, and
- * readers from before it get all that is the case now.
+ * readers from before it get all present values.
  *
  * Source: "Presence" and "Typing notifications" of the specification.
  */
@@ -33,8 +33,8 @@ export const toPresenceContent = (value: PresenceValue, now: number): PresenceCo
 }
 
 /**
- * A change of presence. Its audience is everybody who may see the user; or, where a user is hidden, what is true goes to
- * the user alone (`self`) and what it looks like to the others (`others`).
+ * A change of presence. Its audience is everybody who may see the user; or, if a user is hidden, the true presence goes to
+ * the user alone (`self`) and the visible one to the others (`others`).
  */
 export interface PresenceUpdate {
   readonly _tag: "presence"
@@ -93,7 +93,7 @@ export interface EphemeralChunk {
   readonly updates: ReadonlyArray<EphemeralUpdate>
   /** Where to read on. */
   readonly position: StreamPosition
-  /** False if something after the position was forgotten meanwhile (an offline user, a room in which nobody types). */
+  /** False if a value after the position was dropped since (an offline user, a room without typing users). */
   readonly complete: boolean
 }
 
@@ -237,7 +237,7 @@ export class EphemeralStream extends Context.Service<
     readonly orphaned: () => ReadonlyArray<EphemeralUpdate>
     /** The users who are not offline, hidden ones included. */
     readonly online: () => ReadonlyArray<UserId>
-    /** Readers from before this position get all that is the case now, also where nobody types. */
+    /** Readers from before this position get all present values, including empty typing lists. */
     readonly completeSince: () => StreamPosition
   }
 >()("greenroom/actors/EphemeralStream") {

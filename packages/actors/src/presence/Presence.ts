@@ -1,13 +1,13 @@
 /**
- * The Presence actor: one per user, its key is the user ID. It owns the user's presence, merged from all devices and
- * from what the user chose, and publishes it to the ephemeral stream when it changes. `PresenceRules` says what follows from what.
+ * The Presence actor: one per user, its key is the user ID. It owns the user's presence, merged from all devices and the
+ * user's choice, and publishes it to the ephemeral stream when it changes. `PresenceRules` has the rules.
  *
  * The nodes keep the connections of their devices and report them (`DeviceConnections`); an answer says when the presence
- * will change by itself, and the node asks again then. So an actor needs no timers, can be passivated between two
- * reports, and has forgotten nothing when it returns. In a cluster it stays in memory while its user is active, as
- * each node reports its own devices alone; a new actor waits for the reports of all nodes (`gatherTime`) before it takes
- * the user for less available than was published. Written to the store when it settles: when the user chooses,
- * when a choice ends, and when the user turns unavailable or offline. Never on activity.
+ * will change by itself, and the node asks again then. So an actor needs no timers, can be passivated between two reports,
+ * and loses nothing by it. In a cluster it stays in memory while its user is active, as each node reports its own devices
+ * alone; a new actor waits for the reports of all nodes (`gatherTime`) before it takes the user for less available than was
+ * published. Written to the store when it settles: when the user chooses, when a choice ends, and when the user turns
+ * unavailable or offline. Never on activity.
  *
  * Source: "Presence" of the specification.
  */
@@ -157,7 +157,7 @@ const behaviour = Effect.fnUntraced(function* (options: PresenceOptions) {
     return now < gatheringUntil
   }
 
-  /** Applies what follows from the facts at `now`, saves it where it settled, and publishes it where it changed. */
+  /** Applies the facts at `now`, saves the presence if it settled, and publishes it if it changed. */
   const adopt = Effect.fnUntraced(function* (now: number, chosen: boolean) {
     const settled = settleAt(now)
     if (!chosen && mustGather(settled, now)) return { until: gatheringUntil, idle: settled.idle }

@@ -34,7 +34,7 @@ const Choose = Rpc.make("Choose", {
 })
 /** A device connected, disconnected, became active after idling, or a time that the actor gave has come. */
 const Report = Rpc.make("Report", { payload: NodeReport, success: Outlook })
-/** The display name, the avatar, or who may see the user changed: tell again. */
+/** The display name, the avatar, or the set of observers changed: publish again. */
 const Announce = Rpc.make("Announce")
 /** The presence as its user sees it. */
 const Own = Rpc.make("Own", { success: OwnPresence })

@@ -1,6 +1,6 @@
 /**
- * How the devices of a user and what the user chose become one presence. Pure: the `Presence` actor gives it facts and
- * the time.
+ * Combines the devices of a user and the user's choice into one presence. Pure: the `Presence` actor gives it facts and the
+ * time.
  *
  * - Users connected to the event stream are `online`, others `offline`. Users who are connected, but did nothing on any
  *   device for `idleAfter`, is `unavailable` until the next activity.
@@ -22,7 +22,7 @@ import { Schema } from "effect"
 /** A device as its node reports it. Times are milliseconds since 1970. */
 export const DeviceReport = Schema.Struct({
   connected: Schema.Boolean,
-  /** Its client says that nobody is there. */
+  /** The client reports that its user is away. */
   away: Schema.optionalKey(Schema.Boolean),
   last_active_at: Schema.Number,
   /** When it was connected or disconnected last. */
@@ -41,7 +41,7 @@ export interface PresenceFacts {
   readonly choice: Choice | undefined
   /** The last activity that is known from before. */
   readonly lastActiveAt: number | undefined
-  /** How long somebody who does nothing counts as there, in milliseconds. */
+  /** How long a user without activity counts as active, in milliseconds. */
   readonly idleAfter: number
 }
 
@@ -65,7 +65,7 @@ const holds = (facts: PresenceFacts, choice: Choice, connected: boolean, now: nu
   return (disconnectedAt === undefined || disconnectedAt < choice.at) && now < choice.at + facts.idleAfter
 }
 
-/** The facts with no time after `now`: where the clock was put back, what is later counts as happening now. */
+/** The facts with no time after `now`: if the clock was put back, later times count as now. */
 const notAfter = ({ choice, devices, idleAfter, lastActiveAt }: PresenceFacts, now: number): PresenceFacts => ({
   devices: devices.map((device) => ({
     ...device,
@@ -94,7 +94,7 @@ export const settle = (known: PresenceFacts, now: number): Settled => {
       : { ...rest, state: choice.state, until: choice.at + facts.idleAfter }
   }
   if (choice?.state === "unavailable" || choice?.state === "offline") return { ...rest, state: choice.state }
-  // Where every connected client says that nobody is there, nobody is.
+  // If every connected client reports its user away, the user is away.
   const isAway = facts.devices.every((device) => !device.connected || device.away === true)
   if (isAway) return { ...rest, state: "unavailable", idle: true }
   const idleAt = (lastActiveAt ?? now) + facts.idleAfter

@@ -1,6 +1,6 @@
 /**
- * Presence: who is there. Changes are messages to the `Presence` actor of that user, which merges the devices. Reading is
- * answered from the ephemeral stream of this node and, for who is not about, from the store.
+ * Presence of users. Changes are messages to the `Presence` actor of the user, which merges the devices. Reads are answered
+ * from the ephemeral stream of this node and, for offline users, from the store.
  *
  * Source: "Presence" of the specification.
  */
@@ -112,7 +112,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
       })
     )
 
-  // After a crash of the database nobody is about any more until their actors say so again.
+  // After a crash of the database all users are offline until their actors report again.
   yield* log.follow((slice) =>
     Effect.map(Clock.currentTimeMillis, (now) => {
       if (!rowsOf(slice.rows, logEpochs).some(({ row }) => row.fresh)) return
@@ -137,7 +137,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
   })
   yield* keepRunningOnce("Reporting users after nodes came or went", Effect.andThen(goneNodes, reportOnline))
 
-  // One fiber looks once a second, and at once when somebody connects or becomes active.
+  // One fiber checks once a second, and at once when a user connects or becomes active.
   const reportDue = Effect.gen(function* () {
     yield* Effect.raceFirst(somethingDue.await, Effect.sleep("1 second"))
     somethingDue.closeUnsafe()
@@ -205,7 +205,7 @@ const make = Effect.fnUntraced(function* (options: PresencesOptions) {
     return content!
   })
 
-  /** With what this node knows of the user's activity since it was told. An offline user's stays as it was told. */
+  /** With this node's knowledge of the user's activity since the published presence. An offline user's is unchanged. */
   const withActivity = (value: PresenceValue): PresenceValue => {
     const lastActiveAt = devices.lastActiveAt(value.user_id)
     return lastActiveAt === undefined || value.state === "offline" || value.state === "hidden"
@@ -276,8 +276,8 @@ export class Presences extends Context.Service<
     /** Callers: users who share a room with the user, or whom the user accepted. Errors: M_FORBIDDEN. */
     readonly get: (session: Session, userId: UserId) => Effect.Effect<PresenceContent, MatrixError>
     /**
-     * The presence of several users at once, without checks: for callers that have checked. A hidden `viewer` is among
-     * them as who they are.
+     * The presence of several users at once, without checks: for callers that have checked. A hidden `viewer` sees their own
+     * true presence.
      */
     readonly many: (userIds: ReadonlyArray<UserId>, viewer?: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
     /**
@@ -287,7 +287,7 @@ export class Presences extends Context.Service<
     readonly about: (userIds: Iterable<UserId>, viewer: UserId) => Effect.Effect<ReadonlyArray<PresenceContent>>
     /**
      * The device is connected to the event stream until the scope closes (with a grace period between polls). `away`: its
-     * client says that nobody is there.
+     * client reports that its user is away.
      */
     readonly connected: (session: Session, away?: boolean) => Effect.Effect<void, never, Scope.Scope>
     /** The user did something on this device: resets its idle timer. Cheap; never waits. */
@@ -300,8 +300,7 @@ export class Presences extends Context.Service<
     /** The viewer's presence list changed: `acceptedBy` of this node asks the store again. */
     readonly listChanged: (viewer: UserId) => Effect.Effect<void>
     /**
-     * Tells those who may see the user again, because the profile changed or somebody may see the user now. Does not wait
-     * for it.
+     * Publishes the user's presence again, because the profile or the set of observers changed. Returns at once.
      */
     readonly announce: (userId: UserId) => Effect.Effect<void>
     /** The account is gone. */

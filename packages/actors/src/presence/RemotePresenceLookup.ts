@@ -1,6 +1,6 @@
 /**
- * The presence of users of other servers, as `Presences` asks for it. The federation provides the service
- * (`federation/RemotePresences.ts`); what it learns goes to the `EphemeralStream`.
+ * The presence of users of other servers, for `Presences`. The federation provides the service
+ * (`federation/RemotePresences.ts`); its results go to the `EphemeralStream`.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"

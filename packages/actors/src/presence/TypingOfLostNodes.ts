@@ -1,6 +1,6 @@
 /**
- * Room actors end what their members type, by timers in memory. Where a node is lost its rooms start anew at another one,
- * without these timers: one of the nodes publishes that nobody types there.
+ * Room actors end their members' typing by timers in memory. If a node is lost its rooms start anew on another one, without
+ * these timers: one of the nodes publishes that no one types there.
  */
 import { Effect, Layer } from "effect"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"

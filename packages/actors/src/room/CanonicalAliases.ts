@@ -25,7 +25,7 @@ const aliasesOf = ({ alias, alt_aliases }: JsonObject): ReadonlyArray<unknown> =
 const current = (rooms: Rooms["Service"], session: Session, roomId: RoomId): Effect.Effect<JsonObject> =>
   Effect.catch(rooms.getState(session, roomId, stateType, ""), () => Effect.succeed({}))
 
-/** Errors: M_INVALID_PARAM for what is no alias, M_BAD_ALIAS for an alias that is new in the event and leads elsewhere. */
+/** Errors: M_INVALID_PARAM for malformed aliases, M_BAD_ALIAS for an alias that is new in the event and leads elsewhere. */
 export const checkCanonicalAliases = Effect.fnUntraced(function* (
   rooms: Rooms["Service"],
   session: Session,

@@ -23,7 +23,7 @@ export interface EventContext {
 export class MemberPushRules extends Context.Service<
   MemberPushRules,
   {
-    /** Another number whenever somebody's rules have changed. */
+    /** Changes whenever the rules of any user have changed. */
     readonly generation: () => number
     /** Whether the user has rules of their own. */
     readonly has: (userId: UserId) => boolean

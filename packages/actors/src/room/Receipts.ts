@@ -59,7 +59,7 @@ const make = Effect.gen(function* () {
     if (isNew && type === "m.read") yield* remote.send({ roomId, userId: session.userId, eventId, ts, threadId })
   })
 
-  /** The marker moves forwards only; what it marks may be an event that this server lacks. */
+  /** The marker moves forwards only; it may point to an event that this server lacks. */
   const setFullyRead = Effect.fn("Receipts.setFullyRead")(function* (
     session: Session,
     roomId: RoomId,

@@ -64,7 +64,7 @@ export class RemoteRooms extends Context.Service<
       latest: ReadonlyArray<EventId>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<Event>, RemoteFailure>
-    /** The state before an event. Of it only what is not `known` is fetched, where the other server can give it so. */
+    /** The state before an event. Events that are `known` are not fetched, if the other server can omit them. */
     readonly stateAt: (
       destination: ServerName,
       version: RoomVersion,

@@ -114,8 +114,8 @@ const behaviour = Effect.gen(function* () {
   }
 
   /**
-   * Builds, authorises and appends one event, and puts its commit in line. Synchronous: this is its place in the order.
-   * Undefined where the event cannot name all forward extremities.
+   * Builds, authorises and appends one event, and queues its commit. Synchronous: this is its place in the order. Undefined
+   * where the event cannot name all forward extremities.
    */
   const appendNow = (
     room: RoomState,
@@ -322,7 +322,7 @@ const behaviour = Effect.gen(function* () {
     if (current !== undefined && room.membershipOf(proposal.sender) === "join") {
       const answer = { event_id: current.event_id }
       const remembered = transaction === undefined ? [] : [transactions.row(transaction, roomId, answer)]
-      // The event that says so may still be in line itself: this is behind it.
+      // The event that says so may still be queued itself: this commit is behind it.
       yield* log.append(room.commit(room.beginStep(), { transactions: remembered }))
       return answer
     }

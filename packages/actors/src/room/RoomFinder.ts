@@ -200,7 +200,7 @@ export class RoomFinder extends Context.Service<
       subject: { readonly roomId?: RoomId; readonly eventId?: EventId; readonly userId?: UserId },
       reason: string
     ) => Effect.Effect<void, MatrixError>
-    /** The event next to a moment, in ms since 1970, whoever asks. Errors: M_NOT_FOUND. */
+    /** The event next to a moment, in ms since 1970, for any caller. Errors: M_NOT_FOUND. */
     readonly eventNear: (
       roomId: RoomId,
       ts: number,

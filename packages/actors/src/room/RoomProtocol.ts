@@ -130,7 +130,7 @@ export type Caution = typeof Caution.Type
 const Outcome = Schema.Struct({ event_id: EventId, error: Schema.optionalKey(Schema.String) })
 export type Outcome = typeof Outcome.Type
 
-/** Places events of other servers. Answers with what became of each, when what was taken is durable. */
+/** Places events of other servers. Answers with the outcome of each, when the accepted ones are durable. */
 export const Receive = Rpc.make("Receive", {
   payload: { origin: ServerName, events: Events, caution: Schema.optionalKey(Caution) },
   success: Schema.Array(Outcome),
@@ -146,7 +146,7 @@ export const MakeMembership = Rpc.make("MakeMembership", {
 
 /**
  * Takes the membership that another server has completed. A join is answered with the state before it, a knock with the
- * state that whoever knocks is shown.
+ * stripped state for the knocking user.
  */
 export const SendMembership = Rpc.make("SendMembership", {
   payload: { origin: ServerName, handshake: Handshake, event: Event },
@@ -235,7 +235,7 @@ export const Backfill = Rpc.make("Backfill", {
   error: MatrixError
 }).annotate(AnswerWithin, handshakeTimeout)
 
-/** Forgets what is held in memory: the room was changed in the database. */
+/** Drops the state in memory: the room was changed in the database. */
 export const Reload = Rpc.make("Reload", { error: MatrixError })
 
 export const Room = Entity.make("Room", [

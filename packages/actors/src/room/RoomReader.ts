@@ -153,7 +153,7 @@ const make = Effect.gen(function* () {
     const page = isShort && (yield* fetchHistory(roomId, reader.roomNid)) ? yield* read : stored
     const chunk = page.found.map((entry) => entry.event)
     const start = comparePositions(from, theEnd) === 0 ? yield* log.currentPosition : from
-    // Forwards there is always a place to go on from: what is to come.
+    // Forwards there is always a next position: events that are to come.
     const end = page.end ?? (dir === "f" ? (page.found.at(-1)?.position ?? start) : undefined)
     return {
       start: yield* log.tokenOf(start),
@@ -279,7 +279,7 @@ export class RoomReader extends Context.Service<
       roomId: RoomId,
       request: MessagesRequest
     ) => Effect.Effect<MessagesPage, MatrixError>
-    /** An event with what is around it. Errors: M_NOT_FOUND. */
+    /** An event with its context. Errors: M_NOT_FOUND. */
     readonly context: (
       session: Session,
       roomId: RoomId,

@@ -92,7 +92,7 @@ export const makeRoomViews = Effect.gen(function* () {
     })
   }
 
-  /** The view of somebody who is or was in the room. Errors: M_NOT_FOUND, M_FORBIDDEN. */
+  /** The view of a present or former member. Errors: M_NOT_FOUND, M_FORBIDDEN. */
   const view = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId): Effect.fn.Return<View, MatrixError> {
     const membership = yield* rooms.membership(userId, roomId)
     const seen = Option.isSome(membership) ? viewOf(membership.value) : undefined

@@ -84,7 +84,7 @@ export class Rooms extends Context.Service<
       txnId?: string,
       servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<void, MatrixError>
-    /** The sender of the event, or who has the power to redact. */
+    /** Callers: the sender of the event, and users with the power to redact. */
     readonly redact: (
       session: Session,
       roomId: RoomId,

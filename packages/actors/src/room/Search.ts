@@ -1,5 +1,5 @@
 /**
- * Search in what is said in rooms: matches of the full-text index that the user may see, with what is around them.
+ * Search in messages: matches of the full-text index that the user may see, with their context.
  *
  * Source: "Server Side Search" of the client-server specification.
  */
@@ -79,13 +79,13 @@ const maxContext = 25
 /** How many matches are looked at for one page, and how many of their events are read at once. */
 const maxScanned = 1_000
 const chunkSize = 50
-/** How long a search waits for the index to have what was said before. */
+/** How long a search waits for the index to contain earlier messages. */
 const indexTimeout = "2 seconds"
 /** With more events a second only one batch a second is indexed, until so many are missing. */
 const busy = 100
 const mostBehind = 50_000
 
-/** Where a page begins, in what was there at the first one. */
+/** The start of a page, among the results of the first one. */
 interface Place {
   readonly offset: number
   readonly upTo: StreamPosition

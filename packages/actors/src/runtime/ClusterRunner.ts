@@ -113,7 +113,7 @@ class Sightings {
 
 const keyOf = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`
 
-/** Effect's storage, and what is seen of the other nodes by it. */
+/** Effect's storage, which also shows the other nodes. */
 const watched = (seen: Sightings) =>
   Layer.effect(
     RunnerStorage.RunnerStorage,

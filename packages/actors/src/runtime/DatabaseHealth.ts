@@ -63,7 +63,7 @@ const make = Effect.gen(function* () {
 export class DatabaseHealth extends Context.Service<
   DatabaseHealth,
   {
-    /** `ok`, or what is wrong with the database. Answers within a few seconds. */
+    /** `ok`, or the fault of the database. Answers within a few seconds. */
     readonly status: Effect.Effect<string>
     /** For how many milliseconds there have been rows of the event log that cannot be read yet. */
     readonly logLag: Effect.Effect<number>

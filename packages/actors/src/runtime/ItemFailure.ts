@@ -52,8 +52,8 @@ const causePasses = (cause: Cause.Cause<unknown>, depth: number): boolean =>
   )
 
 /**
- * True if the same may succeed at another time: the item is not at fault. At the last attempt only an interruption
- * passes: what has failed again and again is not waited for any longer.
+ * True if a repeat may succeed: the item is not at fault. At the last attempt only an interruption passes: an item that
+ * keeps failing is not waited for any longer.
  */
 export const mayPass = (cause: Cause.Cause<unknown>, isLastAttempt = false): boolean =>
   isLastAttempt ? Cause.hasInterruptsOnly(cause) : causePasses(cause, maxDepth)

@@ -1,6 +1,6 @@
 /**
- * How much one user or one room may have, so that nobody fills the memory or the database of the server. Limits are
- * checked where something is added; what is there already stays.
+ * Limits of one user or one room, so that no one can fill the memory or the database of the server. They are checked when
+ * something is added; existing data stays.
  */
 export interface Limits {
   /** Rooms that a user is in or knocks at. */

@@ -1,6 +1,6 @@
 /**
- * Where people and OAuth2 providers find this server: what the operator says, else where it listens. The `Host` header
- * of a request is no answer, for the client chooses it. The gateway sets it when it listens.
+ * The public address of this server for people and OAuth2 providers: the configured one, else the address on which it
+ * listens. The `Host` header of a request is no answer, for the client chooses it. The gateway sets it when it listens.
  */
 import { Context, Layer } from "effect"
 

@@ -1,5 +1,5 @@
 /**
- * How much one request may read of the store: what answers requests runs each of them `withAllowance`.
+ * The allowance of one request for reads of the store. Every request runs `withAllowance`.
  */
 import { Context } from "effect"
 

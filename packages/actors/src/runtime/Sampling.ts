@@ -1,6 +1,6 @@
 /**
- * Which work is traced. Tracing is off for the process (`TracerEnabled`), and on for the sampled part of requests and
- * background work: what is not sampled pays one look into its context.
+ * Sampling of traces. Tracing is off for the process (`TracerEnabled`), and on for the sampled part of requests and
+ * background work: other work pays one look into its context.
  */
 import { Context, Effect, References, type Tracer } from "effect"
 

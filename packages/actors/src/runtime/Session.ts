@@ -19,7 +19,7 @@ export const Session = Schema.Struct({
   clientId: Schema.optionalKey(Schema.String),
   /** Whether the user is a guest. Absent for everybody else. */
   guest: Schema.optionalKey(Schema.Boolean),
-  /** Whether the user was an administrator when the session was looked up: for rates, not for what is allowed. */
+  /** Whether the user was an administrator when the session was looked up. For rates, not for authorisation. */
   admin: Schema.optionalKey(Schema.Boolean),
   /** The ID of the application service that acts as the user. */
   appService: Schema.optionalKey(Schema.String),

@@ -1,7 +1,7 @@
 /**
- * The end of sessions, on every node and whatever ended them: logout, revocation, another login on the same device,
- * expiry, deactivation, the command line. Nodes hear of it through the event log, within milliseconds. Those of a cluster agree
- * beside it on what has ended (`SessionAgreement`).
+ * The end of sessions, on every node and for every cause: logout, revocation, another login on the same device, expiry,
+ * deactivation, the command line. Nodes receive it through the event log, within milliseconds. The nodes of a cluster agree
+ * beside it on the ended sessions (`SessionAgreement`).
  *
  * Code that keeps something open for a session (a socket, a long poll, typing) registers with `onEnd`.
  *
@@ -88,7 +88,7 @@ const make = Effect.gen(function* () {
     return Effect.sync(() => {
       const ended = rows.map(toEnded)
       for (const session of ended) remember(session)
-      // Caches first: what a listener wakes may authenticate again.
+      // Caches first: a woken listener may authenticate again.
       forget(ended.map(({ tokenId }) => tokenId))
       for (const observe of observers) observe(ended)
       for (const session of ended) end(session)

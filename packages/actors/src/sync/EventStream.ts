@@ -9,7 +9,7 @@ import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { Effect } from "effect"
 import type { PresenceEvent } from "../presence/PresenceContent.ts"
 
-/** `m.typing` as clients receive it: who types in the room now. */
+/** `m.typing` as clients receive it: the users typing in the room now. */
 export interface TypingEvent {
   readonly type: "m.typing"
   readonly room_id: RoomId
@@ -19,8 +19,8 @@ export interface TypingEvent {
 export type StreamedEvent = ClientEvent | PresenceEvent | TypingEvent
 
 /**
- * A part of the stream: what happened after `start` and up to `end`. The events are encoded already, because one event
- * goes to many users.
+ * A part of the stream: the events after `start` and up to `end`. They are encoded already, because one event goes to many
+ * users.
  */
 export interface StreamChunk {
   /** The array of the events as JSON text. */

@@ -1,5 +1,5 @@
 /**
- * Simplified sliding sync: what is new in the rooms that the windows of a client's lists show, and waiting for it.
+ * Simplified sliding sync: the updates of the rooms that the windows of a client's lists show, and waiting for them.
  *
  * A connection remembers which rooms its client has, and with which settings. A room that the last answer was about is
  * live: the client has it up to the position of that answer. Of any other room the connection has the position up to which
@@ -107,7 +107,7 @@ const make = Effect.gen(function* () {
 
   const hasNews = (room: UserRoom, known: StreamPosition): boolean => comparePositions(lists.standing(room), known) > 0
 
-  /** Rooms that no list shows any more: where the user has left them, the client is told once. */
+  /** Rooms that no list shows any more: if the user has left them, they are sent to the client once. */
   const planUnwanted = (
     connection: SlidingConnection,
     since: StreamPosition,

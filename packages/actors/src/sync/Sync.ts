@@ -1,5 +1,5 @@
 /**
- * `/sync`: what happened to a user between two positions of the log, and waiting for what happens next.
+ * `/sync`: the updates of a user between two positions of the log, and waiting for the next ones.
  *
  * An answer depends on the two positions alone, so that a repeat of a request, on whatever node, is answered alike.
  *
@@ -198,8 +198,8 @@ const make = Effect.gen(function* () {
   })
 
   /**
-   * The device has the messages up to a position. Where the feed knows that there have been none since the last time, nothing is
-   * deleted.
+   * The device has acknowledged the messages up to a position. If the feed knows that there were none since the last time,
+   * nothing is deleted.
    */
   const acknowledge = ({ deviceId, userId }: Session, seen: StreamPosition, feed: UserFeed) => {
     const before = feed.acknowledgedTo.get(deviceId)

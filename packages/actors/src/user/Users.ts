@@ -135,8 +135,8 @@ const makeProfiles = Effect.gen(function* () {
   }
 
   /**
-   * A user of another server: that server gives us fields for who shares a room with the user where one of our users
-   * does, and cannot say which those are. Our other users see what is public everywhere.
+   * A user of another server: that server sends us the fields for users who share a room if one of our users does, without
+   * naming them. Our other users see only public fields.
    */
   const remoteProfile = Effect.fnUntraced(function* (viewer: UserId | undefined, userId: UserId) {
     const fields = readRemoteProfile(yield* remote.profile(userId))
@@ -313,7 +313,7 @@ const make = Effect.gen(function* () {
 export class Users extends Context.Service<
   Users,
   {
-    /** Anyone, what the visibility of each field lets them see; without a session, what is public. */
+    /** The fields that their visibility shows to the caller; without a session, the public ones. */
     readonly profile: (session: Session | undefined, userId: UserId) => Effect.Effect<JsonObject, MatrixError>
     /**
      * As `profile`. The field in an object: `{"displayname": "Alice"}`; null for a user without a display name or avatar.
@@ -345,7 +345,7 @@ export class Users extends Context.Service<
       change: { readonly invite?: ReadonlyArray<UserId>; readonly drop?: ReadonlyArray<UserId> }
     ) => Effect.Effect<void, MatrixError>
     /**
-     * The user alone: answers an invitation to be on somebody's list. `accept: false` also takes back a permission that
+     * The user alone: answers an invitation to be on another user's list. `accept: false` also takes back a permission that
      * was given; the observer's next request waits for an answer then. Errors: M_NOT_FOUND.
      */
     readonly answerPresenceInvite: (
@@ -353,7 +353,7 @@ export class Users extends Context.Service<
       observer: UserId,
       accept: boolean
     ) => Effect.Effect<void, MatrixError>
-    /** The user alone: who may see the user's presence by a list, and who asks to. In the order of their IDs. */
+    /** Callers: the user. The observers of the user's presence, and those that ask for it, in the order of their IDs. */
     readonly presenceObservers: (
       session: Session,
       userId: UserId

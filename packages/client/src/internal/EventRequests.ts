@@ -25,7 +25,7 @@ export interface FollowOptions {
 const asText = (value: number | undefined) => (value === undefined ? undefined : String(value))
 
 export const makeEventRequests = ({ api, repeatable }: Transport) => {
-  /** One poll: what happened after `from`, or what happens within `timeout`. */
+  /** One poll: the updates after `from`, or those that come within `timeout`. */
   const poll = ({ from, limit, timeout }: FollowOptions = {}): Effect.Effect<EventStreamChunk, ClientError> =>
     repeatable(
       api.events.poll({

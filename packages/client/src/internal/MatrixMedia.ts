@@ -56,7 +56,9 @@ export const makeMatrixMedia = ({ fetch, once, repeatable }: MatrixTransport) =>
       ),
     /** The file of an `mxc://` URI, whole. Errors: M_NOT_FOUND, M_NOT_YET_UPLOADED. */
     download: (uri: string) => at("download", uri),
-    /** A thumbnail of at least this size where the image is as large. Errors: M_NOT_FOUND, M_UNKNOWN for what is no image. */
+    /**
+     * A thumbnail of at least this size if the image is as large. Errors: M_NOT_FOUND, M_UNKNOWN if the file is no image.
+     */
     thumbnail: (uri: string, width: number, height: number, method: "crop" | "scale" = "scale") =>
       at("thumbnail", uri, `?width=${width}&height=${height}&method=${method}`)
   }

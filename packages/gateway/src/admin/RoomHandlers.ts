@@ -87,7 +87,7 @@ const toShutdown = (payload: ShutdownRequest = {}) => ({
   ...(payload.message == null ? {} : { message: payload.message })
 })
 
-/** Aliases of users who were moved are told by the old version of the endpoint in the same form. */
+/** The old version of the endpoint returns moved aliases in the same form. */
 const outcomeOf = (removal: Deletion): JsonObject => toDeletion(removal).shutdown_room as JsonObject
 
 export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.rooms", (handlers) =>
@@ -102,7 +102,7 @@ export const roomHandlers = HttpApiBuilder.group(SynapseAdminApi, "synapseAdmin.
         ? Effect.succeed(room as RoomId)
         : Effect.map(directory.resolveAlias(room as RoomAlias), ({ room_id }) => room_id)
 
-    /** Runs it in the background; what was noted goes on after a restart too. */
+    /** Runs the removal in the background; a recorded removal continues after a restart too. */
     const begin = (removalId: string) => Effect.forkDetach(Effect.ignore(rooms.run(removalId)))
 
     const beginPurge = Effect.fnUntraced(function* (roomId: RoomId, payload: HistoryPurgeRequest, admin: UserId) {

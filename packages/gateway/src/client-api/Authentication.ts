@@ -119,7 +119,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
   })
 )
 
-/** Refuses what another server would be asked for: nobody makes this one do so without being known to it. */
+/** Refuses requests that would make this server ask another one, unless the caller is authenticated. */
 const mustBeOurs = (serverName: ServerName): Effect.Effect<void, MissingToken> =>
   Effect.withFiber((fiber) => {
     const { alias, userId } = Context.getUnsafe(fiber.context, HttpRouter.RouteContext).params

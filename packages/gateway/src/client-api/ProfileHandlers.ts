@@ -17,7 +17,7 @@ import { withServices } from "./EndpointServices.ts"
 
 const isVisibility = Schema.is(ProfileVisibility)
 
-/** The value of a field and who may see it, from `{[field]: value, visibility?}`. Errors: M_BAD_JSON. */
+/** The value of a field and its visibility, from `{[field]: value, visibility?}`. Errors: M_BAD_JSON. */
 const readField = (field: string, body: JsonObject) => {
   const value = body[field]
   const visibility = body.visibility

@@ -51,7 +51,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
         )
       )
 
-    /** An application service has nobody who could confirm: it manages its users' devices without. */
+    /** An application service cannot complete interactive authentication: it manages its users' devices without. */
     const isAppService = ({ appService }: Session): boolean => appService !== undefined
 
     const closeTokens = (tokenIds: ReadonlyArray<number>) =>

@@ -23,7 +23,7 @@ export const byUser = (
     : Effect.fail(new InvalidParam({ error: `${name}: ${wrong[0].slice(0, 255)} is no user ID` }))
 }
 
-/** The devices of each user; an empty list is all of them. Errors: M_INVALID_PARAM, M_BAD_JSON for what is no list. */
+/** The devices of each user; an empty list means all of them. Errors: M_INVALID_PARAM, M_BAD_JSON if it is no list. */
 export const readQuery = Effect.fnUntraced(function* (given: JsonObject) {
   const entries = yield* byUser("device_keys", given)
   const wrong = entries.find(([, value]) => !Array.isArray(value))

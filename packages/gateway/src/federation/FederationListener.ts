@@ -1,7 +1,7 @@
 /**
  * The federation listener: the federation API and the keys of this server over HTTPS, as calls of `Federation`.
  *
- * It goes down with its scope: it takes no further connections, and what is being answered ends, at the latest after
+ * It goes down with its scope: it takes no further connections, and requests in flight end, at the latest after
  * `gracePeriod`. A certificate that the operator renewed is taken up within an hour, without a restart.
  *
  * Source: "Federation" of the specification.
@@ -65,7 +65,7 @@ export const defaultFederationRates: FederationRates = {
   sends: { limit: 500, window: 1_000 }
 }
 
-/** How long what is in flight may take to end when the listener goes down. */
+/** How long requests in flight may take to end when the listener goes down. */
 const gracePeriod = "5 seconds"
 
 /** How often a renewed certificate is looked for. */

@@ -27,7 +27,7 @@ export interface TlsOptions {
   readonly dataDir: string
 }
 
-/** The files cannot be used. The message names the file and what is wrong, never what is in it. */
+/** The files cannot be used. The message names the file and the fault, never its content. */
 export class TlsError extends Data.TaggedError("TlsError")<{
   readonly message: string
   /** Which of the two files to look at. */

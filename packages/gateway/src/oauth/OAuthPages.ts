@@ -54,7 +54,7 @@ const referenceOf = (query: Params): Reference | undefined => {
 const self = (query: Params, more: Record<string, string> = {}): string =>
   `?${new URLSearchParams({ ...Object.fromEntries(query), ...more })}`
 
-/** Something to do on a page: what was wrong is shown on it. */
+/** A step on a page. Its error is shown on the page. */
 type Attempt<A> = Effect.Effect<A, MatrixError>
 
 export const oauthPages = HttpRouter.use((router) =>

@@ -1,6 +1,6 @@
 /**
- * Where the link in a mail leads that validates an address for today's client API: a button, without which nothing is
- * confirmed, for mail servers and browsers visit links that nobody clicked.
+ * The page of a link in a mail that validates an address for today's client API. Only its button confirms, because mail
+ * servers and browsers open links that no person clicked.
  */
 import type { AddressLink } from "@greenroom/actors/account/AddressValidations"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
@@ -23,7 +23,7 @@ export const addressLinkPage = (
 </form>`
   })
 
-/** A link, not a redirect: where it leads to was chosen by whoever asked for the mail. */
+/** A link, not a redirect: the requester of the mail chose its target. */
 export const addressConfirmedPage = ({ nextLink }: AddressLink): HttpServerResponse.HttpServerResponse =>
   nextLink === undefined
     ? confirmedPage

@@ -107,7 +107,7 @@ const policyLinks = (policies: ReadonlyArray<Policy>): string => {
   return `<p>To register, read these and agree to them:</p><ul>${links.join("")}</ul>`
 }
 
-/** The page on which somebody who registers agrees to the policies of the server. */
+/** The page on which a user who registers accepts the policies of the server. */
 export const termsPage = (
   serverName: ServerName,
   policies: ReadonlyArray<Policy>

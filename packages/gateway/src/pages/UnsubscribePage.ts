@@ -1,6 +1,6 @@
 /**
- * Where the link in a mail about notifications leads: a button that ends these mails, for mail servers and browsers visit
- * links that nobody clicked.
+ * The page of a link in a mail about notifications: its button ends these mails. Opening the link does not, because mail
+ * servers and browsers open links that no person clicked.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { HttpServerResponse } from "effect/http"

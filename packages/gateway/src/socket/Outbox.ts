@@ -1,7 +1,7 @@
 /**
- * The frames on their way to one client by WebSocket. At most `maxBuffered` bytes and one frame wait for the client; who
- * sends more waits until the client has read. A client that reads nothing for `slowClientTimeout` is closed. It loses
- * nothing, because it resumes from the last chunk that it saw.
+ * The frames on their way to one client by WebSocket. At most `maxBuffered` bytes and one frame wait for the client; senders
+ * wait until the client has read. A client that reads nothing for `slowClientTimeout` is closed. It loses nothing, because
+ * it resumes from the last chunk that it saw.
  */
 import { Effect } from "effect"
 import type { WebSocket } from "ws"

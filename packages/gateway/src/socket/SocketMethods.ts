@@ -1,5 +1,5 @@
 /**
- * The methods of the WebSocket, as calls of the home server's services: what the HTTP handlers do, by name.
+ * The methods of the WebSocket, as calls of the home server's services: the same operations as the HTTP handlers, by name.
  *
  * Source: docs/client-api.md, "WebSocket".
  */

@@ -100,7 +100,7 @@ export class Sockets extends Context.Service<
     )
 }
 
-/** An open socket: whose it is, and whether it was heard of since the last ping. */
+/** An open socket: its user, and whether it answered the last ping. */
 interface Open {
   readonly session: Session
   isAlive: boolean
@@ -242,7 +242,7 @@ const makeSlots = () => {
     )
 }
 
-/** Everything that may be refused, while it can still be told by an HTTP response. */
+/** Checks that can fail, made while an HTTP response can still report the error. */
 const makeAccept = Effect.fnUntraced(function* (proxies: TrustedProxies) {
   const events = yield* Events
   const limit = yield* RateLimit

@@ -105,7 +105,7 @@ export const PresenceObserver = Schema.Struct({
 }).annotate({ identifier: "PresenceObserver" })
 export type PresenceObserver = typeof PresenceObserver.Type
 
-/** `m.typing`, as it reaches the stream: who types in the room now. */
+/** `m.typing`, as it reaches the stream: the users typing in the room now. */
 export const TypingEvent = Schema.Struct({
   type: Schema.Literal("m.typing"),
   room_id: RoomId,

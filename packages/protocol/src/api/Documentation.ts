@@ -1,5 +1,5 @@
 /**
- * The documentation of an endpoint: a line, a text, and who may call it.
+ * The documentation of an endpoint: a line, a text, and its callers.
  */
 import { OpenApi } from "effect/http-api"
 

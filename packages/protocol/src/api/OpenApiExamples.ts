@@ -1,6 +1,6 @@
 /**
- * An example for every body of an OpenAPI document, made of its schema: what the schema says itself (`examples`, a
- * default, the first of an enumeration), else what its key usually holds in Matrix, else the simplest value of its type.
+ * An example for every body of an OpenAPI document, made of its schema: from its `examples`, a default, or the first of an
+ * enumeration, else the usual value of its key in Matrix, else the simplest value of its type.
  */
 type JsonSchema = { readonly [key: string]: unknown }
 

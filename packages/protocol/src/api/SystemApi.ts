@@ -6,7 +6,7 @@ import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { body } from "./Body.ts"
 import { documented } from "./Documentation.ts"
 
-/** `ok` is true if the server serves. `checks` names what it needs, each `ok` or what is wrong. */
+/** `ok` is true if the server can serve. `checks` has `ok` or the fault of each part that it needs. */
 export const Health = body(
   Schema.Struct({
     ok: Schema.Boolean,

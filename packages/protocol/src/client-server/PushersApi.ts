@@ -1,5 +1,5 @@
 /**
- * Pushers, and the list of what has notified a user.
+ * Pushers, and the list of a user's notifications.
  *
  * Source: "Push notifications" of the client-server specification.
  */

@@ -1,5 +1,5 @@
 /**
- * Search in what is said in rooms.
+ * Search in messages.
  *
  * Source: "Server Side Search" of the client-server specification.
  */

@@ -1,5 +1,5 @@
 /**
- * Login, logout and who one is.
+ * Login, logout and `whoami`.
  *
  * Source: "Legacy authentication" of the client-server specification.
  */

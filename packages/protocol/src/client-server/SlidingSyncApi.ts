@@ -1,7 +1,7 @@
 /**
  * Simplified sliding sync: the rooms in the windows of a client's lists, with what is new there.
  *
- * Living clients send the names of the first implementation (`ranges`, `required_state` as pairs with `$LAZY` and `$ME`,
+ * Today's clients send the names of the first implementation (`ranges`, `required_state` as pairs with `$LAZY` and `$ME`,
  * parameters in the query); the proposal has others by now. Both are read.
  *
  * Source: MSC4186.

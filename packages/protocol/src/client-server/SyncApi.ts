@@ -1,5 +1,5 @@
 /**
- * `/sync`: what happened since a token.
+ * `/sync`: the updates since a token.
  *
  * Source: "Syncing" of the client-server specification.
  */

@@ -97,7 +97,7 @@ export class AddressPagesApi extends HttpApiGroup.make("clientServer.addressPage
   )
   .annotateMerge(OpenApi.annotations({ title: "Pages of mails" })) {}
 
-/** A new password, also for somebody who is not logged in and shows an address of the account. */
+/** A new password, also for a user without a session who proves the ownership of an address of the account. */
 export class PasswordApi extends HttpApiGroup.make("clientServer.password")
   .add(
     HttpApiEndpoint.post("change", "/v3/account/password", {

@@ -1,8 +1,8 @@
 /**
- * EDUs: what servers send to each other and do not keep. Presence, who may see it, and typing.
+ * EDUs: short-lived data that servers send to each other. Presence, permissions to see it, and typing.
  *
- * `readEdu` takes one as it came from another server. An EDU speaks only of users of the server that sent it; what it
- * says of others is ignored, as are EDUs of unknown types.
+ * `readEdu` takes one as it came from another server. An EDU is only about users of the server that sent it; other users in
+ * it are ignored, as are EDUs of unknown types.
  *
  * Source: "PDUs and EDUs" and "Presence" of the specification.
  */

@@ -58,7 +58,7 @@ export const DirectoryAnswer: Schema.Codec<DirectoryAnswer> = body(
   Schema.Struct({ room_id: RoomId, servers: Schema.Array(ServerName) }).annotate({ identifier: "AliasTarget" }) as never
 )
 
-/** A transaction that carries what was asked for, as `/pdu` and `/backfill` answer. */
+/** A transaction that carries the requested PDUs, as `/pdu` and `/backfill` answer. */
 export interface PdusAnswer {
   readonly origin: ServerName
   readonly ts: number

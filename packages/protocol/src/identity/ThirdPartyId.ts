@@ -29,7 +29,7 @@ const msisdnPattern = /^[1-9][0-9]{4,14}$/
 const isEmail = (text: string): boolean =>
   text.length <= maxAddressLength && text.indexOf("@") <= 64 && emailPattern.test(text)
 
-/** The canonical form of an email address; undefined for what is none. */
+/** The canonical form of an email address; undefined for malformed text. */
 export const canonicalEmail = (text: string): string | undefined => {
   if (text.length > maxAddressLength) return undefined
   const lower = text.toLowerCase()
@@ -37,8 +37,8 @@ export const canonicalEmail = (text: string): string | undefined => {
 }
 
 /**
- * The canonical form of an international phone number, with or without `+`, spaces and hyphens; undefined for what is
- * none. Numbers as they are dialled within a country are for identity servers to read, when an address is validated.
+ * The canonical form of an international phone number, with or without `+`, spaces and hyphens; undefined for malformed
+ * text. Identity servers read numbers as they are dialled within a country, when an address is validated.
  */
 export const canonicalPhoneNumber = (text: string): string | undefined => {
   const digits = text.replace(/^\+/, "").replaceAll(/[ -]/g, "")

@@ -1,5 +1,5 @@
 /**
- * Today's federation API: what home servers ask each other about rooms of versions 1 to 12, and about what belongs to no room.
+ * Today's federation API: requests of home servers about rooms of versions 1 to 12, and about data that belongs to no room.
  *
  * The draft's federation API has paths of the same names; `canonicalFederationUrl` tells requests of the two apart by how
  * they name events. A signature covers the URL as it was sent.

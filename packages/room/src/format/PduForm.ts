@@ -1,6 +1,6 @@
 /**
- * The PDU form of room versions 1 to 12. An event is its PDU with the ID beside it; what `Event` has no key for, or has in
- * another form, is in `Event.wire`, so that `toPdu` gives the very PDU that was received.
+ * The PDU form of room versions 1 to 12. An event is its PDU with the ID beside it; keys that `Event` lacks, or has in
+ * another form, are in `Event.wire`, so that `toPdu` returns the very PDU that was received.
  *
  * Source: "Event format" and "Event IDs" of the room versions, "Signing Events" of the server-server specification.
  */

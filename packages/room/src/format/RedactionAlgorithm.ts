@@ -1,6 +1,6 @@
 /**
- * Redaction of PDUs in room versions 1 to 12: what the protocol needs of an event stays, all else goes. Signatures and event
- * IDs are over this form.
+ * Redaction of PDUs in room versions 1 to 12: the keys that the protocol needs stay, all others are removed. Signatures and
+ * event IDs are over this form.
  *
  * Source: "Redactions" of the room versions.
  */
@@ -75,7 +75,7 @@ export const redactionV8: RedactionAlgorithm = {
   content: new Map([...redactionV6.content, ["m.room.join_rules", keep("join_rule", "allow")]])
 }
 
-/** Versions 9 and 10: who vouched for a join stays. */
+/** Versions 9 and 10: the authorising user of a join stays. */
 export const redactionV9: RedactionAlgorithm = {
   ...redactionV8,
   content: new Map([...redactionV8.content, ["m.room.member", keep("membership", "join_authorised_via_users_server")]])

@@ -92,7 +92,7 @@ const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject): string | 
 
 const malformed = (reason: string): Result.Result<never, PduProblem> => Result.fail({ _tag: "Malformed", reason })
 
-/** The event of a PDU, or what is wrong with its form or size. */
+/** The event of a PDU, or the fault of its form or size. */
 export const readPdu = (form: PduForm, value: unknown): Result.Result<Event, PduProblem> => {
   if (!isJsonObject(value)) return malformed("a PDU is an object")
   const { unsigned: _, ...pdu } = value

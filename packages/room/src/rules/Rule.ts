@@ -14,7 +14,7 @@ export const rule = <Subject>(text: string, holds: (subject: Subject) => boolean
   holds
 })
 
-/** A rule of what the content says, whoever sends it. */
+/** A rule about the content, independent of the sender. */
 export const contentRule = <Subject>(text: string, holds: (subject: Subject) => boolean): Rule<Subject> => ({
   ...rule(text, holds),
   ofContent: true

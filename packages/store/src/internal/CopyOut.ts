@@ -69,7 +69,7 @@ export class CopyOut {
     connection.query(this.text)
   }
 
-  /** Takes what there is of rows. Gives what follows the last one, for `pg` to read. */
+  /** Takes the buffered rows. Returns the bytes after the last one, for `pg` to read. */
   private read(chunk: Buffer): Buffer | undefined {
     let at = 0
     while (at < chunk.length) {

@@ -1,6 +1,6 @@
 /**
- * The one reader of the log on this node. It reads what follows its position when it is woken, and hands each slice to
- * the consumers, one after the other.
+ * The one reader of the log on this node. When it is woken it reads the rows after its position and passes each slice to the
+ * consumers, one after the other.
  *
  * A wake-up names a transaction. While an older transaction is running the low watermark stays below it, and the end of
  * that transaction sends no wake-up; so the follower reads again, with back-off, until the watermark has passed.

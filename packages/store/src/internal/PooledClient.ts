@@ -1,5 +1,5 @@
 /**
- * `PgClient` over a `ReplaceablePool`: what `PgClient.layer` makes over a pool that stays.
+ * `PgClient` over a `ReplaceablePool`, as `PgClient.layer` makes it over a fixed pool.
  */
 import { PgClient, type PgPool } from "@effect/sql-pg"
 import { Effect, type Layer } from "effect"

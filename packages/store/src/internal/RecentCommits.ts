@@ -1,7 +1,7 @@
 /**
  * The latest commits of this node. A follower of the event log on the node that wrote most of it is served from memory
  * instead of reading the rows back. Where the transaction numbers of this node are consecutive no other node can have
- * written in between; elsewhere the database is asked. Bounded: what is no longer here is read like the commits of others.
+ * written in between; elsewhere the database is asked. Bounded: older commits are read like those of other nodes.
  */
 import type { LogRows } from "../LogKind.ts"
 import type { LogSlice, StreamedEvent, StreamedMembership } from "../LogSlice.ts"
@@ -73,8 +73,7 @@ export class RecentCommits {
   private characters = 0
 
   /**
-   * Notes what a transaction has committed: nothing, if all that it should have written came too late. `characters` is
-   * the length of all its events.
+   * Records the commits of a transaction: none, if all of them came too late. `characters` is the length of all its events.
    */
   add(xid: number, commits: ReadonlyArray<RoomCommit>, characters: number): void {
     if (commits.length === 0) return

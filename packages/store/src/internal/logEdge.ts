@@ -2,9 +2,9 @@
  * The low watermark of the event log: the lowest number of a transaction that was running when the statement began, as an
  * expression of SQL. Everything below has committed and is seen by the same statement, or never will be.
  *
- * PostgreSQL's own `pg_snapshot_xmin` says the same, but counts the transactions of all databases of the server: one
- * that writes for an hour in another database would hold up the stream for an hour. So those are left out of which it
- * is known that they run in another database; what has ended meanwhile counts as ours.
+ * PostgreSQL's own `pg_snapshot_xmin` says the same, but counts the transactions of all databases of the server: one that
+ * writes for an hour in another database would hold up the stream for an hour. So transactions that are known to run in
+ * another database are left out; those that have ended in between count as ours.
  */
 import type { SqlClient, Statement } from "effect/sql"
 

@@ -32,7 +32,7 @@ export const lastStored = (
   )
 }
 
-/** Makes sure that what is committed from now on stands behind everything up to a position. For one node at a time. */
+/** Makes sure that commits from now on are after everything up to a position. For one node at a time. */
 export const countOnAfter = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, { xid }: StreamPosition) {
   const [row] = yield* sql<{ raised: string }>`
     UPDATE log_offset SET value = value + missing.xids

@@ -26,7 +26,7 @@ const reconnectInterval = "200 millis"
 const keepAlive = "15 seconds"
 
 export interface LogListener {
-  /** Gets the `xid` of each notification; nothing whenever notifications may have been missed. */
+  /** Called with the `xid` of each notification; with undefined whenever notifications may have been missed. */
   readonly wake: (xid?: number) => void
   /** Runs before the node listens, at first and after a lost connection. No other node joins meanwhile if it is the first. */
   readonly join: (isFirst: boolean) => Effect.Effect<void, SqlError.SqlError>

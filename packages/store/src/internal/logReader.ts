@@ -17,8 +17,8 @@ import type { RecentCommits } from "./RecentCommits.ts"
 const endOfTransactionsBefore = (xid: string): StreamPosition => endOfTransaction(Number(xid) - 1)
 
 /**
- * The position of a reader that has read up to the edge: the edge lies further back for a moment where a transaction of
- * another database ends, and what was read is not read again.
+ * The position of a reader that has read up to the edge: the edge can move back for a moment when a transaction of another
+ * database ends, and rows are not read twice.
  */
 const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
   const end = endOfTransactionsBefore(edge)

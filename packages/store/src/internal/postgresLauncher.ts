@@ -59,7 +59,7 @@ const withCapability = (account: Account, capability: string): PostgresLauncher 
 const inUserNamespace = (owner: Account | undefined, account: Account): PostgresLauncher =>
   through(owner, "unshare", ["--user", `--map-user=${account.uid}`, `--map-group=${account.gid}`])
 
-/** The account without privileges: the present owner of the data, else `postgres`, else `nobody`. initdb wants it named. */
+/** The account without privileges: the present owner of the data, else `postgres`, else `nobody`. initdb needs its name. */
 const findAccount = async (postgresDir: string): Promise<Account> => {
   const accounts = (await fs.readFile("/etc/passwd", "utf8"))
     .split("\n")

@@ -26,7 +26,7 @@ const serverProcesses = (postgresDir: string) => {
 const interruptedInitialisation = (postgresDir: string) =>
   findProcesses((command) => /^\S*\binitdb /.test(command) && command.includes(`--pgdata=${postgresDir}.new `))
 
-/** Ends a server in order, or what is left of one whose postmaster is gone. */
+/** Stops a server in order, or the rest of one whose postmaster is gone. */
 const stopServer = async (postgresDir: string): Promise<void> => {
   const none = async () => (await serverProcesses(postgresDir)).length === 0
   for (const { pid } of await interruptedInitialisation(postgresDir)) sendSignal(pid, "SIGKILL")
@@ -68,7 +68,7 @@ const removeStaleLock = async (postgresDir: string, socket: string): Promise<num
   return undefined
 }
 
-/** Ends what is left of a former server in the directory and removes its locks. */
+/** Stops the rest of a former server in the directory and removes its locks. */
 export const clearOrphans = Effect.fnUntraced(function* (
   postgresDir: string,
   socket: string

@@ -25,7 +25,7 @@ const spawnWatchdog = (pid: number): ChildProcess => {
     cwd: "/",
     env: {}
   })
-  // Without a shell the next start ends what is left behind.
+  // Without a shell the next start stops the processes that are left.
   watchdog.on("error", () => undefined)
   watchdog.stdin?.on("error", () => undefined)
   return watchdog

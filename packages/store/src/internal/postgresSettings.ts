@@ -3,7 +3,7 @@
  * that a new version of Greenroom brings its own. An operator's settings belong in `local.conf` beside the file.
  */
 
-/** The port is part of the socket's name, nothing listens on it. */
+/** The port is part of the socket's name; PostgreSQL listens on no port. */
 export const postgresPort = 5432
 
 const defaults = {

@@ -46,7 +46,7 @@ export const checking = (
 
 const day = 86_400_000
 
-/** How far two clocks may be apart, in ms: other servers refuse what is signed too far away from their time. */
+/** The largest difference of two clocks, in ms: other servers refuse requests that are signed further from their time. */
 const maxSkew = 30_000
 
 /** The difference of this machine's clock to that of another, whose answer took `took` ms. */

@@ -59,7 +59,7 @@ export const checkDisk = (config: GatewayConfig) =>
     ...(config.mediaDirectory === undefined ? [] : [await checkDirectory("the files", config.mediaDirectory)])
   ])
 
-/** Whether somebody listens there. */
+/** Whether a program listens on the port. */
 const isAnswering = (host: string, port: number): Promise<boolean> =>
   new Promise((resolve) => {
     const socket = net.connect({ host: host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host, port })
@@ -115,7 +115,7 @@ const checkPort = async (setting: string, host: string, port: number, isRunning:
     : failure("ports", `${where} cannot be listened on (${code})`, "Name an address of this machine as host.")
 }
 
-/** Whether the server can listen, or does. `isRunning`: somebody holds the database. */
+/** Whether the server can listen, or already does. `isRunning`: a server holds the database. */
 export const checkPorts = (config: GatewayConfig, isRunning: boolean) =>
   checking("ports", async () => {
     const { host } = config

@@ -125,7 +125,7 @@ const make = Effect.gen(function* () {
   const returnedSubject = ({ pending }: LoginProgress) =>
     pending?.type === "m.login.oauth2" ? pending.returned : undefined
 
-  /** The second request of a link: who is logged in says that it was them who came back from the provider. */
+  /** The second request of a link: the user confirms that the returned identity is theirs. */
   const oauth2Stage = (request: StageRequest): Effect.Effect<Outcome, MatrixError> => {
     const subject = returnedSubject(request.progress)
     return subject === undefined

@@ -68,7 +68,7 @@ type Session = LoginSession<Progress>
 
 const purpose = "sso"
 const maxRedirectUrlLength = 2_048
-/** Schemes by which a browser runs or opens what is no page of a client. */
+/** Schemes that make a browser run code or open other than a client's page. */
 const forbiddenSchemes: ReadonlySet<string> = new Set([
   "javascript:",
   "data:",
@@ -99,7 +99,7 @@ const checkTarget = (target: SsoTarget): Effect.Effect<void, MatrixError> => {
     : Effect.void
 }
 
-/** The URL with the token in its query; what it has stays as it is. */
+/** The URL with the token added to its query. */
 const withToken = (redirectUrl: string, token: string): string => {
   const hash = redirectUrl.indexOf("#")
   const [before, after] = hash === -1 ? [redirectUrl, ""] : [redirectUrl.slice(0, hash), redirectUrl.slice(hash)]
@@ -219,7 +219,7 @@ export class SsoLogins extends Context.Service<
     readonly begin: (request: SsoRequest) => Effect.Effect<SsoBegun, MatrixError>
     /** A browser came back from a provider; none if it was not sent there by `begin`. Errors: M_FORBIDDEN. */
     readonly comeBack: (back: SsoReturn) => Effect.Effect<Option.Option<SsoOutcome>, MatrixError>
-    /** Makes the account of somebody who came back. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
+    /** Creates the account of the returned identity. Errors: M_USER_IN_USE, M_INVALID_USERNAME, M_FORBIDDEN. */
     readonly register: (
       secret: string,
       name: string,

@@ -101,7 +101,7 @@ const clientTtl = 30 * 24 * 3_600_000
 const sweepInterval = "1 hour"
 /** How long a user who agreed to it may reset their cross-signing keys, in ms. */
 const keysResetTtl = 10 * 60_000
-/** Without vowels, so that no words come out, and without what is easily mistaken. */
+/** Without vowels, so that no words appear, and without characters that look alike. */
 const userCodeLetters = "BCDFGHJKLMNPQRSTVWXZ"
 const maxStateLength = 2_048
 
@@ -464,7 +464,7 @@ export class OAuthServer extends Context.Service<
     readonly token: (params: Params) => Effect.Effect<TokenAnswer, OAuthError>
     /** Begins an authorisation of a device that shows a code to its user. */
     readonly device: (params: Params, address: string) => Effect.Effect<DeviceAnswer, OAuthError>
-    /** Ends the login of an access token or a refresh token, whoever has it; the token IDs that ended. */
+    /** Ends the session of an access token or a refresh token, for any bearer. Returns the IDs of the ended tokens. */
     readonly revoke: (params: Params) => Effect.Effect<ReadonlyArray<number>, OAuthError>
     /** The user agrees to a reset of their cross-signing keys: it can be done within ten minutes. */
     readonly allowKeysReset: (userId: UserId) => Effect.Effect<void>

@@ -38,7 +38,7 @@ export const maxPhotoLength = 256 * 1024
 
 /** Properties of which a card has one value. */
 const single = new Set(["version", "uid", "n", "bday", "anniversary", "gender", "rev", "prodid", "kind"])
-/** Those that nobody can choose between where there are two. */
+/** Properties of which two values have no order of preference. */
 const unique = new Set(["version", "uid", "kind", "rev", "prodid"])
 
 const namePattern = /^[a-z0-9-]{1,64}$/i

@@ -1,7 +1,8 @@
 /**
- * The state of a room before an event, as another server knows it, without fetching what is known here already: the server
- * gives the IDs (`state_ids`), and the events that are unknown here are fetched. A few are fetched one by one (`event`); where
- * more are unknown, or one cannot be had, the whole state is fetched at once (`state`). The draft has the whole state alone.
+ * The state of a room before an event, as another server knows it, without fetching events that are known here: the server
+ * gives the IDs (`state_ids`), and the events that are unknown here are fetched. A few are fetched one by one (`event`);
+ * where more are unknown, or one cannot be had, the whole state is fetched at once (`state`). The draft has the whole state
+ * alone.
  *
  * Source: "Retrieving events" of the server-server specification.
  */
@@ -32,7 +33,7 @@ export interface StateRequests {
   readonly event: (destination: ServerName, eventId: EventId) => Effect.Effect<JsonObject, RemoteError>
 }
 
-/** Which room, before which event, and who is asked. */
+/** The room, the event, and the server that is asked. */
 export interface StateQuestion {
   readonly destination: ServerName
   readonly version: RoomVersion

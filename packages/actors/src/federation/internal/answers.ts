@@ -53,7 +53,7 @@ export const readDirectory = ({ room_id, servers }: JsonObject): DirectoryAnswer
       }
     : undefined
 
-/** The texts and numbers of a room in a list; what is not of the right form is left out. */
+/** The texts and numbers of a room in a list; values of another form are left out. */
 const roomKeys: { readonly [key: string]: "string" | "number" | "boolean" } = {
   name: "string",
   topic: "string",

@@ -1,13 +1,13 @@
 /**
- * Work that several requests wait for and that is done once: whoever asks while it is done waits for it. It goes on when
- * the client that asked first goes away.
+ * Work that several requests wait for and that runs once: later requests for it share its result. It continues when the
+ * client of the first request disconnects.
  */
 import { Deferred, Effect, type Scope } from "effect"
 
 export interface InFlight<A, E> {
   /** How many pieces of work are being done. */
   readonly size: () => number
-  /** The result of the work under this key. `make` is begun where nobody has begun it. */
+  /** The result of the work under this key. `make` runs if the work is not running yet. */
   readonly once: (key: string, make: Effect.Effect<A, E>) => Effect.Effect<A, E>
 }
 

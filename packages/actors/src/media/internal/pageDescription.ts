@@ -3,7 +3,7 @@
  * tags, and nothing of it is kept but a few texts of bounded length.
  */
 
-/** Properties of Open Graph by their names; `image` is the URL of the image as it stands in the page. */
+/** Properties of Open Graph by their names; `image` is the URL of the image as the page writes it. */
 export interface Description {
   readonly image?: string
   readonly [property: `og:${string}`]: string | number
@@ -12,7 +12,7 @@ export interface Description {
 const maxTextLength = 1_000
 const maxUrlLength = 4_096
 
-/** The properties that are told. */
+/** The properties that a preview contains. */
 const properties: ReadonlySet<string> = new Set([
   "og:title",
   "og:description",

@@ -67,7 +67,7 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     return Option.isSome(membership) && membership.value.membership === "join"
   })
 
-  /** The room says which aliases it has; who may not say so for the room leaves it unsaid. */
+  /** The room says which aliases it has. Without the power to say so for the room, the event is omitted. */
   const announce = Effect.fnUntraced(function* (session: Session, roomId: RoomId) {
     const aliases = yield* directory.aliasesOf(roomId)
     const content = { aliases: aliases.filter((alias) => serverNameOf(alias) === serverName) }
@@ -109,7 +109,7 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
       return yield* new NotFound({ error: `There is no room alias ${alias} on ${serverName}` })
     }
     const { creator, roomId } = found.value
-    // An administrator frees aliases of rooms that nobody is left in, and need not be in the room.
+    // An administrator can remove aliases of abandoned rooms without being a member.
     const isFree = creator === session.userId || (yield* isAdministrator(session.userId))
     if (!isFree && !(yield* hasPowerOverAliases(session.userId, roomId))) {
       return yield* new Forbidden({

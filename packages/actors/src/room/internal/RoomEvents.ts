@@ -44,7 +44,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     return found
   })
 
-  /** The same; where one that is needed is neither at hand nor stored, what is in line is waited for. */
+  /** The same; if a needed event is neither in memory nor stored, waits for the queued commits. */
   const knownOrInLine = Effect.fnUntraced(function* (
     room: RoomState,
     ids: ReadonlyArray<EventId>,
@@ -59,7 +59,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   /** An event that is at hand in memory. */
   const bodyAt = (room: RoomState, id: EventId): Event | undefined => room.recent.get(id)?.event ?? room.bodies.get(id)
 
-  /** Events as the rules need them: of one that was redacted, what is left. Not those that are unknown. */
+  /** Events as the rules need them: redacted ones in their redacted form. Unknown ones are left out. */
   const bodiesOf = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
     const found = new Map<EventId, Event>()
     const wanted: Array<EventId> = []

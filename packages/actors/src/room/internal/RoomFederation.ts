@@ -1,5 +1,5 @@
 /**
- * A room that several servers share, as its actor sees it: what other servers send and ask for. Requests of other servers
+ * A room that several servers share, as its actor sees it: events and requests of other servers. Requests of other servers
  * run one after the other; events of our own users are handled between them. Requests of our users to other servers are in
  * `RoomHandshakes` and `RoomHistory`.
  *
@@ -250,7 +250,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
           yield* requireVisible(room, event.sender, "join")
           const present = room.lookup("m.room.member", event.sender)
           if (present?.content.membership === "join") {
-            // It may still be in line itself: this is behind it.
+            // It may still be queued itself: this commit is behind it.
             yield* graph.settled(room)
             return { event_id: present.event_id }
           }

@@ -1,10 +1,10 @@
 /**
- * Finding what stands between events of another server and what a room knows: predecessors, the events that authorise them,
- * and the state where the way back is too long. This module stores nothing, so a server that answers slowly delays only
- * itself. The fetches of one request are bounded in count, depth and time.
+ * Finds the events between those of another server and those that a room knows: predecessors, their auth events, and the
+ * state if the way back is too long. This module stores nothing, so a server that answers slowly delays only itself. The
+ * fetches of one request are bounded in count, depth and time.
  *
- * A room begins for this server with the event by which it joined. Of what is less deep only the events that are
- * followed directly are fetched, as history; the rest comes when somebody asks for it.
+ * A room begins for this server with the event by which it joined. Of the events before that only the direct predecessors
+ * are fetched, as history; the rest is back-filled on demand.
  *
  * Source: docs/federation.md, "What happens to a PDU that arrives".
  */
@@ -29,7 +29,7 @@ const maxAuthEvents = 30
 /** How long all of it may take. */
 const gapTimeout = "20 seconds"
 
-/** Events with what was found before them. */
+/** Events with the missing ones found before them. */
 export interface ClosedGap {
   /** The events and their missing predecessors, none before one that it follows. */
   readonly events: ReadonlyArray<Event>
@@ -43,7 +43,7 @@ export interface ClosedGap {
 
 const isPlaced = (known: KnownEvent | undefined): boolean => known?.after !== undefined
 
-/** `unhandled` are events that nothing can be done with: they are not fetched, what follows them is placed by its state. */
+/** `unhandled` are events that could not be handled: they are not fetched, their successors are placed by their state. */
 export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhandled: ReadonlySet<EventId>) {
   const remote = yield* RemoteRooms
 
@@ -122,7 +122,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
             (): ReadonlyArray<Event> => []
           )
 
-    /** Takes of what was fetched what the events follow, directly or by others of it. */
+    /** Selects the fetched events that the given ones follow, directly or indirectly. */
     const connect = Effect.fnUntraced(function* (fetched: ReadonlyArray<Event>) {
       const byId = new Map(fetched.map((event) => [event.event_id, event]))
       const found = yield* graph.known(

@@ -52,7 +52,7 @@ interface Plan {
 export interface PlaceOptions {
   /** The state before it, where its predecessors are not known. */
   readonly given?: IdMap
-  /** The number of an event that is history: it stands before what is there, and changes nothing of it. */
+  /** The number of a back-filled event: it is before all others, and does not change them. */
   readonly historyNid?: number
   /** The servers to which this server sends it. */
   readonly relayTo?: (room: RoomState) => Iterable<ServerName>
@@ -220,7 +220,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const around = yield* knownOrInLine(room, ids, needed)
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
-    // It gets another number: states in line that name it by the old one are written first.
+    // The event gets another number: queued states that contain the old one are written first.
     if (own !== undefined && event.state_key !== undefined) yield* settled(room)
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
     if (authEvents.length < event.auth_events.length) return "its auth events are unknown" as const
@@ -406,7 +406,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     }
   })
 
-  /** The events that the room knows, for whoever asks another server for the rest. */
+  /** The events that the room knows, for a request to another server for the rest. */
   const knownBodies =
     (room: RoomState): KnownEvents =>
     (ids) =>

@@ -37,7 +37,7 @@ const joinLimit = "2 minutes"
 /** How long a membership of an invited user waits until the invitation is placed. */
 const invitePlacedTimeout = "5 seconds"
 
-/** How often servers are told that a user of ours is not in a room, until one has taken it. */
+/** How often servers are told that a local user is not in a room, until one has accepted it. */
 const leaveAttempts = 6
 
 /**
@@ -106,8 +106,8 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   // On ReceiveRetraction: an invitation of one of our users is taken back, or their knock is refused
 
   /**
-   * The word of the server whose user invited counts: what else may be behind the membership cannot be seen from outside
-   * of the room. A knock is refused by the server that took it.
+   * The answer of the inviter's server decides: whatever else the membership rests on cannot be seen from outside the room.
+   * For a knock it is the server that took the knock.
    */
   const receiveRetraction = (event: Event): Effect.Effect<void, Failure> =>
     intakeLock.withPermits(1)(
@@ -168,7 +168,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       ? new Forbidden({ error: failure.reason })
       : new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
 
-  /** Tries servers in turn; what the last of them said is the answer if none helped. */
+  /** Tries servers in turn. If all fail, the last one's error is the answer. */
   const firstOf = <A>(
     servers: ReadonlyArray<ServerName>,
     attempt: (server: ServerName) => Effect.Effect<A, RemoteFailure | Failure>
@@ -225,7 +225,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
   const remotely = <A, E>(asking: Effect.Effect<A, E>): Effect.Effect<A, E> =>
     Effect.flatMap(Effect.forkIn(Effect.interruptible(asking), scope), Fiber.join)
 
-  /** The joins that are under way, by user: who asks twice joins once. */
+  /** The joins under way, by user: a second request shares the first one's join. */
   const joins = new Map<UserId, Fiber.Fiber<void, Failure>>()
   /** Open unless a server has been handed a join of ours that is not installed yet. */
   const settled = Latch.makeUnsafe(true)
@@ -407,7 +407,7 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       )
     )
 
-  // On InviteRemotely: our user invites somebody of another server, which countersigns
+  // On InviteRemotely: a local user invites a user of another server, which countersigns
 
   /** Invitations that the other server may have already, and this one has not placed yet. */
   const inviting = new Map<UserId, Latch.Latch>()

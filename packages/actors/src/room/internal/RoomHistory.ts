@@ -96,7 +96,10 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     return { events, positions, authEvents: yield* gaps.authEventsOf(room, server, events) }
   })
 
-  /** History gets falling numbers, so that it stands before what is there; only what its auth events allow is taken. */
+  /**
+   * History gets falling numbers, so that it is before all known events. Only events that their auth events allow are
+   * accepted.
+   */
   const storeHistory = Effect.fnUntraced(function* (
     room: RoomState,
     { authEvents, events, positions }: Effect.Success<ReturnType<typeof fetchHistory>>
@@ -108,7 +111,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     )
     const allowed = new Map<EventId, KnownEvent>(found)
     const taken = events.filter((event) => !unhandled.has(event.event_id) && isNewHistory(room, event, allowed))
-    // They get other numbers: states in line that name them by the old ones are written first.
+    // They get other numbers: queued states that contain the old ones are written first.
     yield* log.append(room.commit(room.beginStep()))
     const nids = yield* historyNids(taken)
     for (const together of caution === undefined ? [taken] : taken.map((event) => [event])) {
@@ -138,7 +141,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const authEvents = event.auth_events.flatMap((id) => known.get(id) ?? [])
     const bodies = authEvents.map((authEvent) => authEvent.event)
     const isAllowed = room.version.authoriseByAuthEvents(event, bodies, authContextOf(room, event, known)) === undefined
-    // History authorises what follows it.
+    // History authorises the events after it.
     if (isAllowed) known.set(event.event_id, own ?? outlier(event, Number.NaN))
     return isAllowed
   }

@@ -26,7 +26,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** Why a request of another server, or to one, comes to nothing. */
 export type Failure = MatrixError | StaleWriter | CommitFailed
 
-/** How many outliers are written at once: what needs no place of its own need not hold anybody up. */
+/** How many outliers are written at once: they need no place, so other work can go on between. */
 const outliersAtOnce = 500
 
 /** How many events are remembered that cannot be handled. */
@@ -35,7 +35,7 @@ const maxUnhandled = 1_000
 export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { load, log, nextNid, roomId, withNids } = writer
   const graph = yield* makeRoomGraph(writer)
-  /** Events whose handling failed again when nothing else was tried with them: as good as if nobody had them. */
+  /** Events whose handling failed again on their own: treated as if no server had them. */
   const unhandled = new Set<EventId>()
   const gaps = yield* makeRoomGaps(graph, unhandled)
   const intakeLock = yield* Semaphore.make(1)
@@ -148,7 +148,9 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     )
   })
 
-  /** Places events with what was found before them. Says what became of each, when what was taken is durable. */
+  /**
+   * Places events with the missing ones found before them. Returns the outcome of each, when the accepted ones are durable.
+   */
   const placeAll = Effect.fnUntraced(function* (room: RoomState, gap: ClosedGap, caution?: Caution) {
     yield* storeOutliers(room, gap.authEvents, caution)
     const given = new Map<EventId, IdMap>()

@@ -48,7 +48,7 @@ const membershipFor = { invite: "invite", ban: "ban", kick: "leave", unban: "lea
 /** The membership changes that lift bans. */
 const bannedFor = { kick: { banned: false }, unban: { banned: true } } as const
 
-/** How long somebody types where the client does not say, in milliseconds. */
+/** How long typing lasts if the client does not say, in milliseconds. */
 const defaultTypingTimeout = 30_000
 
 const needsVoucher = ({ _tag }: MatrixError): boolean =>
@@ -169,7 +169,7 @@ export const makeRoomRequests = Effect.gen(function* () {
       (servers) => servers.includes(serverName)
     )
 
-  /** Through whom a room of other servers can be reached: who invited the user, and those that are named. */
+  /** Servers through which a remote room can be reached: the inviter's, and those that are named. */
   const serversFor = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, named: ReadonlyArray<ServerName>) {
     const membership = yield* rooms.membership(userId, roomId)
     const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []

@@ -247,7 +247,7 @@ export const makeRoomResolution = Effect.fnUntraced(function* (writer: RoomWrite
     return conflict
   })
 
-  /** Runs the resolution on what is at hand, and again with what it has missed. */
+  /** Runs the resolution on the events in memory, and again with the ones that it missed. */
   const run = Effect.fnUntraced(function* (room: RoomState, conflict: StateConflict, itself: Event | undefined) {
     const at = new Map<EventId, Event | undefined>()
     const fetch = Effect.fnUntraced(function* (ids: Iterable<EventId>) {

@@ -115,11 +115,11 @@ export class RoomState {
   extremities: ReadonlyArray<Extremity>
   ref: StateRef | undefined
   joinedMembers = 0
-  /** The depth of the event by which this server joined last: what is less deep is history. 0 where it made the room. */
+  /** The depth of the event by which this server joined last: events of less depth are history. 0 if it created the room. */
   joinedDepth: number
   /** How many joined members each server has: the servers that take part. */
   readonly servers = new Map<ServerName, number>()
-  /** Rises with every step, so that who prepared one sees whether the room has moved on meanwhile. */
+  /** Rises with every step, so that a caller that prepared one sees whether the room has changed since. */
   generation = 0
   readonly recent = new Map<EventId, KnownEvent>()
   /** Events in conflict, which are asked for again when the next event forks. */
@@ -168,7 +168,7 @@ export class RoomState {
     return this.ref !== undefined
   }
 
-  /** Whether this server takes part in the room: one of its users is joined, or nobody is since the last of them left. */
+  /** Whether this server takes part in the room: one of its users is joined, or no user is since the last of them left. */
   get isOurs(): boolean {
     return this.servers.has(this.ours) || (this.exists && this.servers.size === 0)
   }
@@ -179,7 +179,7 @@ export class RoomState {
     return this.servers.size === 0 ? [this.ours] : [...this.servers.keys()]
   }
 
-  /** Asked many times for every event, and most events change nothing of it: what was found is found without its key. */
+  /** Looked up many times for every event, and most events do not change it: the result is cached without its key. */
   readonly lookup: StateLookup = (type, stateKey) => {
     const found = this.found.get(type)?.get(stateKey)
     if (found !== undefined) return found
@@ -280,7 +280,7 @@ export class RoomState {
     for (const destination of destinations) step.outgoing.push({ destination, nid })
   }
 
-  /** The room begins, or begins again, with a state that is written already: who is in it is told. */
+  /** The room begins, or begins again, with a state that is already written: publishes its members. */
   install(step: Step, changes: Iterable<CurrentChange>, causedBy: number): void {
     const steps = this.installSteps(step, changes, causedBy)
     while (steps.next().done !== true);
@@ -429,7 +429,7 @@ export class RoomState {
     return nids
   }
 
-  /** The other servers that an event concerns: those in the room before or after it, and that of who it is about. */
+  /** The other servers that an event concerns: those in the room before or after it, and that of its target. */
   destinations(event: Event, before: ReadonlySet<ServerName>): ReadonlySet<ServerName> {
     if (event.type !== "m.room.member" && before.size === 0 && this.isAlone) return nobody
     const destinations = new Set([...before, ...this.servers.keys()])
@@ -479,7 +479,7 @@ export class RoomState {
     })
   }
 
-  /** Sets or removes a key, and gives what was there. */
+  /** Sets or removes a key, and returns the former value. */
   private setCurrent(key: string, entry: CurrentEntry | undefined): CurrentEntry | undefined {
     const replaced = this.current.get(key)
     if (key.startsWith("m.room.member\0")) {

@@ -80,7 +80,7 @@ export class RoomTransactions {
     }
   }
 
-  /** The answer of what is under way. */
+  /** The answer of the request under way. */
   private join(session: SessionTransactions, key: string): Effect.Effect<unknown, MatrixError> {
     const answer = session.underWay.get(key) ?? Deferred.makeUnsafe()
     session.underWay.set(key, answer)

@@ -1,6 +1,6 @@
 /**
- * Rooms as a user may see them by the rules of today: members see the present, past members what was there when they left,
- * anybody what is world-readable; and of the history what its visibility shows them.
+ * Rooms as a user may see them by the rules of today: members see the present, former members the room as it was when they
+ * left, everybody a world-readable room; the history as its visibility allows.
  *
  * Source: "Room history visibility" of the client-server specification.
  */

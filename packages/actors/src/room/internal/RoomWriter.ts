@@ -105,9 +105,9 @@ export const makeRoomWriter = Effect.gen(function* () {
   )
 
   /**
-   * Runs a request to its commit. Where the commit fails, what is in memory is forgotten; a request of which nothing can
-   * have been stored, or whose transaction ID tells, runs again on the reloaded room. After a defect nobody knows what
-   * the room in memory is worth: it is forgotten too.
+   * Runs a request to its commit. If the commit fails, the state in memory is dropped; a request of which nothing can have
+   * been stored, or whose transaction ID shows it, runs again on the reloaded room. After a defect the state in memory
+   * cannot be trusted: it is dropped too.
    */
   const durably = <A>(
     request: Effect.Effect<A, MatrixError | StaleWriter | CommitFailed>,

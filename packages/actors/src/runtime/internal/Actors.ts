@@ -94,7 +94,7 @@ class Actor {
   readonly limited: (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
   /** Set while the actor passivates: done when it has left memory. */
   left: Deferred.Deferred<void> | undefined
-  /** Done when no handler is running any more, if somebody waits for that. */
+  /** Done when no handler is running any more, if a caller waits for that. */
   quiet: Deferred.Deferred<void> | undefined
   underWay = 0
   lastAsked: number
@@ -380,7 +380,7 @@ export const makeClient = (entity: Entity.Any, find: Effect.Effect<Actors>): Cli
   return (id) => new ActorRef(id)
 }
 
-/** The kinds of actors that are registered; who looks for another waits for a while. */
+/** The registered kinds of actors; a lookup of another kind waits for a while. */
 export class ActorKinds {
   private readonly kinds = new Map<string, Deferred.Deferred<Actors>>()
 

@@ -76,7 +76,7 @@ const tlsOptions = Effect.gen(function* () {
 /** The name that both sides use for the secret. It has no meaning. */
 const identity = "greenroom"
 
-/** Joins what is written in one turn of the event loop. */
+/** Joins the writes of one turn of the event loop. */
 const joinWrites = (socket: Duplex): void => {
   const write = socket.write
   let isCorked = false

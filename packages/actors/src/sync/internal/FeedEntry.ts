@@ -89,7 +89,7 @@ export class FeedEntry {
   }
 
   private get packed(): Uint8Array {
-    // A copy: what the encoder returns is a view of a larger buffer.
+    // A copy, since the encoder returns a view of a larger buffer.
     this.bytes ??= new Uint8Array(MessagePack.encode(JSON.parse(`${this.text}${noAge}}`)).subarray(0, -1))
     return this.bytes
   }

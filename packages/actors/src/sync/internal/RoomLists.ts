@@ -1,6 +1,6 @@
 /**
  * The rooms of the users who sync by windows, the most recent first. A list is read once, when its user comes, and then
- * follows the event log: an event costs one step for its room, whoever is in it.
+ * follows the event log: an event costs one step for its room, independent of its members.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
@@ -27,7 +27,7 @@ export interface UserRoom {
   readonly membership: string
   /** Where the membership began, or where the room stood when the list was read. */
   readonly changedAt: StreamPosition
-  /** Whether the room is in the user's list: rooms that they left are only told to clients that know them. */
+  /** Whether the room is in the user's list: left rooms are only sent to clients that know them. */
   readonly listed: boolean
 }
 
@@ -83,7 +83,7 @@ export const makeRoomLists = Effect.gen(function* () {
     latest.set(roomNid, known === undefined ? position : laterPosition(known, position))
   }
 
-  /** Users who leave by themselves know it; who is thrown out of a room that they were in sees it in the list. */
+  /** A user who leaves knows it; a user who is kicked or banned sees the room in the list. */
   const apply = ({ rooms }: UserRooms, change: StreamedMembership, event: StreamedEvent["event"] | undefined) => {
     const { membership, position, roomId, roomNid, userId } = change
     const before = rooms.get(roomNid)

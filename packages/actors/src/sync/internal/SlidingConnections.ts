@@ -1,6 +1,6 @@
 /**
- * Connections of sliding sync, with those that this node has read lately in memory. A version of a connection never
- * changes, so what is in memory is right on every node; the store decides whether it is still good when it is written.
+ * Connections of sliding sync, with those that this node has read lately in memory. A version of a connection never changes,
+ * so a cached one is right on every node; the store decides whether it is still current when it is written.
  */
 import {
   type ConnectionKey,

@@ -1,6 +1,6 @@
 /**
- * The extensions of sliding sync that are about rooms and the account: account data, receipts, typing. A room that an
- * answer sends for the first time comes with all of them that the client is to know; later ones bring what is new.
+ * The extensions of sliding sync that are about rooms and the account: account data, receipts, typing. A room that an answer
+ * sends for the first time comes with all of them; later answers bring the changes.
  *
  * Source: MSC3959 (account data), MSC3960 (receipts), MSC3961 (typing), as MSC4186 uses them.
  */

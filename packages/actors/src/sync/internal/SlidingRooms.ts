@@ -207,7 +207,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     return Array.from(keys.values(), ([type, stateKey]) => ({ roomNid: reading.roomNid, ref, type, stateKey }))
   }
 
-  /** The state of each room: what is sent of it, and what else its summary needs. */
+  /** The state of each room: the part that is sent, and the part that its summary needs. */
   const readStates = Effect.fnUntraced(function* (
     userId: UserId,
     readings: ReadonlyArray<Reading>,
@@ -318,7 +318,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     }
   }
 
-  /** A room that the user may not read: what an invitation or a knock shows of it. */
+  /** A room that the user may not read: the stripped state of an invitation or a knock. */
   const strippedRoom = Effect.fnUntraced(function* (userId: UserId, { known, lists }: ShownRoom, at: MembershipAt) {
     if (known !== undefined && comparePositions(at.changedAt, known) <= 0) return undefined
     const { events: stripped } = yield* readStripped(userId, at)

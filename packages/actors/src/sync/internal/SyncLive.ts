@@ -46,7 +46,7 @@ export interface LiveRooms {
 const maxEntries = 100
 const maxMembers = 2_000
 
-/** For how long the news of a room are encoded for all, in ms, and of how many rooms: their age is told as it was then. */
+/** How long the shared updates of a room stay encoded, in ms, and of how many rooms: their `age` is that of the encoding. */
 const sharedFor = 1_000
 const maxShared = 500
 
@@ -122,7 +122,7 @@ export const makeSyncLive = Effect.gen(function* () {
       return Effect.onError(found, () => Effect.sync(() => members.delete(key)))
     })
 
-  /** Counts in a room from the store. Users who ignore somebody are not answered from memory. */
+  /** The counts of a room from the store. Users who ignore others are not answered from memory. */
   const countNow = Effect.fnUntraced(function* (userId: UserId, roomNid: number, upTo: StreamPosition) {
     const rooms = yield* store.memberships(userId, upTo, undefined, [roomNid])
     const counted = rooms.map(({ changedAt }) => ({ roomNid, joinedAt: changedAt }))

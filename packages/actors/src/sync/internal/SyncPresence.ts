@@ -1,5 +1,5 @@
 /**
- * The presence section of `/sync`: first everybody that the user may see and who is about, then what changed.
+ * The presence section of `/sync`: first all visible users that are online, then the changes.
  *
  * A waiting client has its changes in the feed of the user. A client whose position lies before the feed, or that does not
  * wait, gets the last value of everybody whose presence changed since.

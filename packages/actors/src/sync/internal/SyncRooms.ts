@@ -1,6 +1,6 @@
 /**
- * The rooms of a `/sync` answer: those that the user is in, was invited to, knocks at, and has left, each with what is
- * new between two positions.
+ * The rooms of a `/sync` answer: those that the user is in, was invited to, knocks at, and has left, each with its updates
+ * between two positions.
  *
  * Source: "Syncing" of the client-server specification.
  */
@@ -69,7 +69,7 @@ export interface SyncRange {
   readonly roomNids?: ReadonlyArray<number> | undefined
 }
 
-/** The same, with what is read for all rooms. */
+/** The same, with the data read for all rooms. */
 interface RoomsRange extends SyncRange {
   readonly ignored: IgnoredUsers
 }
@@ -83,7 +83,7 @@ export interface SyncedRooms {
 
 /** A room whose timeline is in the answer. */
 interface Reading extends MembershipAt {
-  /** Where the answer begins: undefined if the room is told as new to the client. */
+  /** The start of the answer: undefined if the room is new to the client. */
   readonly known: StreamPosition | undefined
   /** Where the timeline ends: at the end of the answer, or where the user left. */
   readonly end: StreamPosition
@@ -93,7 +93,7 @@ const before = ({ position }: TimelineEntry): StreamPosition => ({ xid: position
 
 const isMembership = ({ type }: Pick<Event, "type">): boolean => type === "m.room.member"
 
-/** Whether an event is the membership of the user, by somebody whom the user ignores. */
+/** Whether an event is a membership of the user, sent by an ignored user. */
 const isOwnBy = (userId: UserId, { sender, state_key, type }: StrippedEvent, ignored: IgnoredUsers): boolean =>
   type === "m.room.member" && state_key === userId && ignored.has(sender as UserId)
 
@@ -353,8 +353,8 @@ export const makeSyncRooms = Effect.gen(function* () {
   })
 
   /**
-   * The rooms whose typing is news, of those that the client knows: where it changed, and all of them where some changes
-   * are forgotten, so that nobody is shown as typing for ever.
+   * The rooms whose typing the client needs, of those that it knows: rooms where it changed, and all of them if some changes
+   * are forgotten, so that no user is shown as typing for ever.
    */
   const typingChanged = (since: StreamPosition, upTo: StreamPosition, known: ReadonlyArray<RoomId>) =>
     Effect.map(ephemeralStream.since(since), ({ complete, updates }) => {

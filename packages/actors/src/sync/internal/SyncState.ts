@@ -1,6 +1,6 @@
 /**
- * The state of rooms as `/sync` tells it: what a client must know before the first event of the timeline, or after the last
- * one, beyond what it knew at its position.
+ * The state of rooms in `/sync`: the state before the first event of the timeline, or after the last one, that the client
+ * did not have at its position.
  *
  * Source: "Syncing" and "Lazy-loading room members" of the client-server specification.
  */

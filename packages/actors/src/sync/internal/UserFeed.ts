@@ -164,7 +164,7 @@ export class UserFeed {
     return [...this.updates.values()].filter((update) => comparePositions(update.position, position) > 0)
   }
 
-  /** Forgets ephemeral updates up to a position; readers from before it get what is the case now instead. */
+  /** Forgets ephemeral updates up to a position; readers from before it get the present values instead. */
   forgetUpdates(upTo: StreamPosition): void {
     for (const [key, update] of this.updates) {
       if (comparePositions(update.position, upTo) > 0) continue

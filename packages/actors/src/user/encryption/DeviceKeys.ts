@@ -1,7 +1,7 @@
 /**
  * The keys of devices for end-to-end encryption: uploads, queries, claims.
  *
- * Keys are opaque here: what devices signed is checked by other devices, which trust no server.
+ * Keys are opaque here: signatures of devices are checked by other devices, which trust no server.
  *
  * Source: "Key management API" of the client-server specification.
  */

@@ -45,7 +45,7 @@ export interface RoomKeys {
 
 const unknownVersion = new NotFound({ error: "There is no such version of the key backup" })
 
-/** The number of a version; undefined for what is none of ours. */
+/** The number of a version; undefined if it is not one of ours. */
 const numberOf = (version: string): number | undefined =>
   /^[1-9][0-9]{0,14}$/.test(version) ? Number(version) : undefined
 

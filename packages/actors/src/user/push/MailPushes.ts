@@ -30,7 +30,7 @@ const maxInterval = 86_400_000
 const firstRetry = 60_000
 const maxRetry = 3_600_000
 
-/** A pusher, and up to where it has been told. */
+/** A pusher, and the position up to which it was notified. */
 export interface MailProgress {
   readonly pusher: StoredPusher
   seen: StreamPosition

@@ -29,7 +29,7 @@ const maxPage = 100
 export interface Notification extends Omit<StoredNotification, "actions"> {
   readonly actions: ReadonlyArray<PushAction>
   readonly read: boolean
-  /** Whether the user ignores the sender: nobody is to be told of it. */
+  /** Whether the user ignores the sender: such events do not notify. */
   readonly ignored: boolean
 }
 

@@ -1,9 +1,9 @@
 /**
- * Tells pushers of notifications, and of unread counts that have changed. A node serves the users whose shard it holds, and
- * follows the log for them: a pusher's position in the log is kept, so that a notification is sent also if the node ended
- * before. Before each notification the fence of the shard is checked: a node that was stopped, and whose shards others took
- * meanwhile, sends none. A gateway that fails is tried again after 1, 2, 4 seconds and so on up to an hour; what it has not taken after a
- * day is left out. Pushers that send mails are in `MailPushes`.
+ * Sends pushers notifications, and changes of unread counts. A node serves the users whose shard it holds, and follows the
+ * log for them: a pusher's position in the log is kept, so that a notification is sent also if the node ended before. Before
+ * each notification the fence of the shard is checked: a node that was stopped while other nodes took its shards sends none.
+ * A gateway that fails is tried again after 1, 2, 4 seconds and so on up to an hour; notifications older than a day are
+ * dropped. Pushers that send mails are in `MailPushes`.
  *
  * Source: "Push notifications" of the client-server specification, "Push Gateway API".
  */
@@ -43,7 +43,7 @@ const noteAfter = 100_000
 /** How often users are looked for whose shard has come to this node, or whose pushers are to be tried again. */
 const sweepInterval = "10 seconds"
 
-/** A pusher, and up to where it has been told. */
+/** A pusher, and the position up to which it was notified. */
 type PusherProgress = MailProgress
 
 interface Served {
@@ -202,7 +202,7 @@ const make = Effect.gen(function* () {
         user.hasRead = true
         markDue(row.userId)
       }
-      // The log waits for its consumers: what takes longer goes on beside it.
+      // The log waits for its consumers: long work runs beside it.
       return changed.size === 0 ? Effect.void : Effect.asVoid(Effect.forkIn(refresh([...changed]), scope))
     })
 

@@ -1,5 +1,5 @@
 /**
- * Removes what notified users long ago: after 30 days what was read, after a year everything.
+ * Removes old notifications: read ones after 30 days, all after a year.
  */
 import { PushPruningStore } from "@greenroom/store/PushPruningStore"
 import { Clock, Effect, Layer } from "effect"

@@ -1,5 +1,5 @@
 /**
- * The pushers of users: where they want to be told of notifications (`PushDelivery` does so).
+ * The pushers of users: the destinations of their notifications (`PushDelivery` sends them).
  *
  * Source: "Push notifications" of the client-server specification.
  */
