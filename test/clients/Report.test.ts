@@ -8,7 +8,7 @@ const runOf = (server: Run["server"], steps: { readonly [name: string]: boolean 
   steps: Object.entries(steps).map(([name, ok]) => (ok ? { name, ok } : { name, ok, error: "refused" }))
 })
 
-describe("what follows from the flows", () => {
+describe("the result of the flows", () => {
   it("a step that only Greenroom fails is a failure", () => {
     const runs = [runOf("synapse", { send: true, edit: true }), runOf("greenroom", { send: true, edit: false })]
     expect(judge(runs)).toEqual({ passed: 1, failures: ["some-client, greenroom 12, edit: refused"], faults: [] })

@@ -56,7 +56,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("a node talks to those who know the secret of the database, and to nobody else", () =>
+  it.effect("a node talks only to hosts that know the secret of the database", () =>
     Effect.gen(function* () {
       const { clusterPorts, databaseUrl } = yield* Three
       const [{ value }] = yield* query(databaseUrl, "SELECT value FROM server_settings WHERE name = 'secret.cluster'")
@@ -90,7 +90,7 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
-  it.effect("a poll waits at whichever node it comes to, and hears of what happens at the others", () =>
+  it.effect("a poll waits at any node, and receives the events of the others", () =>
     Effect.gen(function* () {
       const { alice, bob, nodes } = yield* people
       const room = yield* roomOf(alice, bob)

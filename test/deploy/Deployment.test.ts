@@ -232,7 +232,7 @@ describe("greenroom.service", () => {
 
 describe("docs/kubernetes.yaml", () => {
   it.live(
-    "is what Kubernetes takes, in a new version and an old one",
+    "is accepted by Kubernetes, in a new version and an old one",
     (context) =>
       Effect.gen(function* () {
         if (!hasProgram("python3")) return context.skip("Python is missing")

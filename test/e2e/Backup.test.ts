@@ -179,7 +179,7 @@ describe("greenroom backup and restore", () => {
   )
 
   it.live(
-    "a backup of an external database, with a rate; what is cut off, damaged, foreign, newer or another's is refused",
+    "a backup of an external database, with a rate; truncated, damaged, foreign, newer ones and other servers' are refused",
     () =>
       Effect.gen(function* () {
         const directory = yield* GatewayProcess.temporaryDirectory

@@ -148,7 +148,7 @@ layer(Stage.layer(), { excludeTestServices: true })("Client", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("a socket with a token that was never given out tells so", () =>
+  it.effect("a socket with an unknown token gets an error", () =>
     Effect.gen(function* () {
       const alice = yield* newcomer("alice")
       const socket = yield* GreenroomSocket.connect(alice.client, { from: "nonsense" })

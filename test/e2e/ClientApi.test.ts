@@ -163,7 +163,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("START tells a newcomer's stream from the beginning, END and nothing from now on", () =>
+  it.effect("START begins a newcomer's stream at the beginning, END at the present", () =>
     Effect.gen(function* () {
       const [alice] = (yield* people("alice")) as [Person]
       const room = yield* roomOf(alice)
@@ -394,7 +394,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("a profile shows to each what they may see, and changes reach oneself too", () =>
+  it.effect("a profile shows each reader the visible fields, and changes reach the user too", () =>
     Effect.gen(function* () {
       const [alice, eve] = (yield* people("alice", "eve")) as [Person, Person]
       const path = `/profile/${inPath(alice.userId)}`
@@ -504,7 +504,7 @@ layer(Stage.layer({ GREENROOM_TURN_URIS: "turn:turn.green.test", GREENROOM_TURN_
     })
   )
 
-  it.effect("power lies where the power levels say, and nobody takes more than they have", () =>
+  it.effect("power follows the power levels, and users cannot raise their own", () =>
     Effect.gen(function* () {
       const [alice, bob] = (yield* people("alice", "bob")) as [Person, Person]
       const room = yield* roomOf(alice, bob)

@@ -18,7 +18,7 @@ const processesOf = (directory: string) =>
 
 describe("EmbeddedDatabase", () => {
   it.live(
-    "what was said is found again at the next start, and nothing is left running in between",
+    "the next start finds all data, and no process is left in between",
     () =>
       Effect.gen(function* () {
         const dataDir = path.join(yield* GatewayProcess.temporaryDirectory, "data")

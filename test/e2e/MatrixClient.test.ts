@@ -63,7 +63,7 @@ layer(Stage.layer(), { excludeTestServices: true })("MatrixClient", (it) => {
     }).pipe(Effect.provide(FetchHttpClient.layer))
   )
 
-  it.effect("joins, invites and removes, and names what is not allowed", () =>
+  it.effect("joins, invites and removes, and names refusals", () =>
     Effect.gen(function* () {
       const [owner, guest] = [yield* newcomer("owner"), yield* newcomer("guest")]
       const { room_id } = yield* owner.client.createRoom({ preset: "private_chat" })

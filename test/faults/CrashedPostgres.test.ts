@@ -20,7 +20,7 @@ const postmaster = (dataDir: string) =>
 
 describe("A crash of PostgreSQL", () => {
   it.live(
-    "ends what people typed and tells of presence anew, to clients with tokens from before it",
+    "ends typing and publishes presence anew, to clients with tokens from before it",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* GatewayProcess.temporaryDirectory

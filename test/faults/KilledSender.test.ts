@@ -29,7 +29,7 @@ const startProcess = ({ place, serverName }: TestServer) =>
   })
 
 describe("A killed sender", () => {
-  it.live("sends the same transaction again, and what it carried is read once", () =>
+  it.live("sends the same transaction again, and its events are read once", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* homeServers(["red.test", "blue.test"])
       assert(red !== undefined && blue !== undefined)

@@ -34,7 +34,7 @@ const ids = (events: ReadonlyArray<Body>): ReadonlyArray<string> => events.map((
 
 describe("Crowd", () => {
   it.live(
-    "people of three servers speak at once: all servers have the same events and state, everybody sees each once, after what it follows",
+    "users of three servers send at once: all servers have the same events and state, everybody sees each event once, after its predecessors",
     () =>
       Effect.gen(function* () {
         const { servers } = yield* network(["red.test", "blue.test", "green.test"])

@@ -61,7 +61,7 @@ const messages = (answers: ReadonlyArray<SyncAnswer>) =>
   answers.flatMap(({ to_device }) => (to_device?.events ?? []).map(({ content }) => (content as { n: string }).n))
 
 describe("Encryption between servers", () => {
-  it.live("keys are found and claimed at the other server, and their changes are told", () =>
+  it.live("keys are found and claimed at the other server, and their changes are sent", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene
       const since = (yield* sync(blue, bob)).next_batch

@@ -61,7 +61,7 @@ const scene = Effect.gen(function* () {
 const roomPath = (kind: string, room: string, rest = "") => `/${kind}/${encodeURIComponent(room)}${rest}`
 
 layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostility", (it) => {
-  it.effect("who speaks in the name of another server is not heard", () =>
+  it.effect("events in the name of another server are refused", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, evil, mallory, red, room, alice } = here
@@ -86,7 +86,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("what another said cannot be altered, nor be passed on with other words", () =>
+  it.effect("another server's events cannot be altered, nor passed on with other content", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { alice, blue, bob, cut, evil, mend, red, room_id } = here
@@ -141,7 +141,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("nobody is made a member, thrown out or banned by who may not", () =>
+  it.effect("users without the power cannot add, remove or ban members", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { alice, bob, evil, mallory, room } = here
@@ -160,7 +160,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("who is banned stays out, whatever past they come from", () =>
+  it.effect("banned users stay out, whatever past they refer to", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { alice, bob, evil, mallory, room, room_id } = here
@@ -181,7 +181,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("nobody gives themselves power", () =>
+  it.effect("users cannot give themselves power", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { evil, mallory, room, room_id, bob } = here
@@ -234,7 +234,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("an endless chain of missing predecessors ends soon, and holds up nobody", () =>
+  it.effect("an endless chain of missing predecessors ends soon, and delays no other work", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { blue, evil, mallory, red, room, room_id } = here
@@ -381,7 +381,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("what is no transaction, no PDU, too much or of no room is refused for itself alone", () =>
+  it.effect("malformed transactions and PDUs, too many of them, and unknown rooms are refused, each by itself", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { evil, mallory, red, room } = here
@@ -428,7 +428,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("a flood of PDUs and EDUs drowns nobody", () =>
+  it.effect("a flood of PDUs and EDUs does not disturb other users", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { evil, mallory, red, room, room_id } = here
@@ -500,7 +500,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Hostili
     })
   )
 
-  it.effect("a server that never answers what it is asked holds up nobody", () =>
+  it.effect("a server that never answers delays no other work", () =>
     Effect.gen(function* () {
       const here = yield* scene
       const { evil, mallory, red, room } = here

@@ -176,7 +176,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
     })
   )
 
-  it.effect("who is invited into a private room comes in by naming the invite", () =>
+  it.effect("an invited user joins a private room by naming the invite", () =>
     Effect.gen(function* () {
       const here = yield* scene("private")
       const invite = yield* invited(here)
@@ -213,7 +213,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("Joining
     })
   )
 
-  it.effect("a private room does not exist for who is not invited; a server answers for itself and for its users", () =>
+  it.effect("a private room does not exist for uninvited users; a server answers for itself and for its users", () =>
     Effect.gen(function* () {
       const here = yield* scene("private")
       const { alice, draft, evil, red, room_id } = here

@@ -129,7 +129,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
     })
   )
 
-  it.effect("what cannot be verified is kept until the keys of the server that signed it are known", () =>
+  it.effect("events that cannot be verified are kept until the keys of their server are known", () =>
     Effect.gen(function* () {
       const { cut, mend, servers } = yield* World
       const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]
@@ -211,7 +211,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "2 minutes" })("LostSer
     })
   )
 
-  it.effect("a member whose keys nobody could tell at the join is heard once their server is back", () =>
+  it.effect("a member whose keys no server had at the join is accepted once their server is back", () =>
     Effect.gen(function* () {
       const { servers } = yield* World
       const [red, blue, green] = servers as [HomeServer, HomeServer, HomeServer]

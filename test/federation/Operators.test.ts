@@ -65,7 +65,7 @@ describe("Operators", () => {
     })
   )
 
-  it.live("federation that is switched off is off: the port is closed, and nobody is asked", () =>
+  it.live("disabled federation is off: the port is closed, and no request is sent", () =>
     Effect.gen(function* () {
       const [red, blue] = (yield* homeServers(["red.test", "blue.test"], {
         options: { "red.test": { federation: { enabled: false } } }

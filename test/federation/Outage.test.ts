@@ -98,7 +98,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outag
     })
   )
 
-  it.effect("a server that was killed with changes that nobody else knew agrees with the others afterwards", () =>
+  it.effect("a server that was killed with changes unknown to others agrees with them afterwards", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, dave, erin, everyone, green, isolate, cut, mend, red, room_id, setLevels } =
         yield* scene
@@ -133,7 +133,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outag
     })
   )
 
-  it.effect("a room that was split in two is one again, with one state of what both sides changed", () =>
+  it.effect("a room that was split in two is one again, with one state of the changes of both sides", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, cut, dave, erin, green, isolate, mend, red, room_id } = yield* scene
       yield* isolate(red, cut)
@@ -165,7 +165,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Outag
     })
   )
 
-  it.effect("a server that hangs gets what was said meanwhile when it goes on, and so do others through it", () =>
+  it.effect("a server that hangs gets the missed events when it continues, and so do others through it", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, cut, green, mend, red, room_id } = yield* scene
       yield* green.freeze

@@ -30,7 +30,7 @@ describe("Peers", () => {
     })
   )
 
-  it.live("what was said while a server was down reaches it once, in order, when it makes itself heard", () =>
+  it.live("events from a server's down time reach it once, in order, when it makes a request", () =>
     Effect.gen(function* () {
       const { blue, bob, red, room_id, says } = yield* scene
       yield* says("before")
@@ -182,7 +182,7 @@ describe("Peers", () => {
   )
 
   it.live(
-    "a server that refuses everything, also after a restart, gets what can be taken as soon as it takes anything",
+    "a server that refuses everything, also after a restart, gets the acceptable events as soon as it accepts any",
     () =>
       Effect.gen(function* () {
         const { blue, red, says } = yield* scene

@@ -43,7 +43,7 @@ const typing = (roomId: string, userId: string) => ({
 })
 
 describe("People on several servers", () => {
-  it.live("who types on one server is seen on the other, together with who types there", () =>
+  it.live("typing on one server is shown on the other, together with its own", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red, room_id } = yield* scene
       const setTyping = (server: TestServer, session: typeof alice, isTyping: boolean) =>
@@ -60,7 +60,7 @@ describe("People on several servers", () => {
     })
   )
 
-  it.live("an EDU about somebody of another server, or in a room without its user, has no effect", () =>
+  it.live("an EDU about a user of another server, or in a room without its user, has no effect", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red, room_id, says } = yield* scene
       const carol = yield* blue.person("carol")
@@ -88,7 +88,7 @@ describe("People on several servers", () => {
     })
   )
 
-  it.live("who shares a room with somebody of another server sees their presence, also that of before", () =>
+  it.live("users who share a room with a user of another server see their presence, also the earlier one", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red, room_id } = yield* scene
       yield* red.run(Effect.flatMap(Presences, (presences) => presences.set(alice, alice.userId, "unavailable", "tea")))
@@ -106,7 +106,7 @@ describe("People on several servers", () => {
     })
   )
 
-  it.live("the presence of somebody of another server has their name, also after it changed", () =>
+  it.live("the presence of a user of another server has their name, also after it changed", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene
       const rename = (name: string) =>
@@ -123,7 +123,7 @@ describe("People on several servers", () => {
     })
   )
 
-  it.live("who joins from another server is seen as they are", () =>
+  it.live("the presence of a user who joins from another server is shown", () =>
     Effect.gen(function* () {
       const { alice, blue, red, room_id } = yield* scene
       const carol = yield* blue.person("carol")
@@ -133,7 +133,7 @@ describe("People on several servers", () => {
     })
   )
 
-  it.live("who is asked from another server to be on a presence list answers, and is seen", () =>
+  it.live("a user who is invited to a presence list from another server answers, and is seen", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene
       const carol = yield* blue.person("carol")
@@ -161,7 +161,7 @@ describe("People on several servers", () => {
     })
   )
 
-  it.live("a profile shows on other servers what it shows to all, the rest to those who share a room", () =>
+  it.live("a profile shows public fields on other servers, and the rest to users who share a room", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red } = yield* scene
       const carol = yield* blue.person("carol")

@@ -70,7 +70,7 @@ const scene = Effect.gen(function* () {
 })
 
 describe("PolicyServers", () => {
-  it.live("what the policy server refuses is not sent; the sender reads why; everything else arrives signed", () =>
+  it.live("events that the policy server refuses are not sent; the sender reads the reason; others arrive signed", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, guard, keeper, red, room } = yield* scene
       assert.strictEqual(yield* say(red, alice, room, "hello"), "sent")

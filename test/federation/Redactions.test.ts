@@ -7,7 +7,7 @@ import { scene } from "./support/Scene.ts"
 const isName = (name: string) => (event: StreamedEvent) => event.type === "m.room.name" && event.content.name === name
 
 describe("Redactions across servers", () => {
-  it.live("what is redacted on one server is stripped on the other, with what later state there tells of it", () =>
+  it.live("an event redacted on one server is stripped on the other, also in later state there", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, red, room_id } = yield* scene
       const ofAlice = <A, E>(use: (rooms: Rooms["Service"]) => Effect.Effect<A, E>) =>

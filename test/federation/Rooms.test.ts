@@ -57,7 +57,7 @@ const invite = Effect.fnUntraced(function* (inviter: Person, roomId: string, inv
 })
 
 layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms of several servers", (it) => {
-  it.effect("who is invited sees by whom, and joins a private room", () =>
+  it.effect("an invited user sees the inviter, and joins a private room", () =>
     Effect.gen(function* () {
       const { alice, bob } = yield* scene
       const { room_id } = yield* createRoom(alice, { visibility: "private", name: "Secret" })
@@ -88,7 +88,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("a private room does not exist for who is not invited, nor for their server", () =>
+  it.effect("a private room does not exist for uninvited users, nor for their server", () =>
     Effect.gen(function* () {
       const { alice, bob, carol } = yield* scene
       const { room_id } = yield* createRoom(alice, { visibility: "private" })
@@ -101,7 +101,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("who joins by ID or alias comes in through any server of the room, also when the first is away", () =>
+  it.effect("a join by ID or alias goes through any server of the room, also when the first is away", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, carol, cut, green, mend, name, red } = yield* scene
       const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
@@ -126,7 +126,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("who was kicked may come again, who was banned may not until the ban is lifted", () =>
+  it.effect("kicked users may come again, banned ones may not until the ban is lifted", () =>
     Effect.gen(function* () {
       const { alice, bob, name } = yield* scene
       const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
@@ -152,7 +152,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("who knocks is let in", () =>
+  it.effect("a knocking user is let in", () =>
     Effect.gen(function* () {
       const { alice, bob, name } = yield* scene
       const { room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
@@ -167,7 +167,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("who knocked takes it back, and may knock again", () =>
+  it.effect("a knock can be taken back, and repeated", () =>
     Effect.gen(function* () {
       const { alice, bob, name } = yield* scene
       const { room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
@@ -185,7 +185,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("a server whose users have all left comes back to a room that went on, and finds what was said", () =>
+  it.effect("a server whose users have all left comes back to a room that went on, and finds the missed messages", () =>
     Effect.gen(function* () {
       const { alice, bob, blue, name } = yield* scene
       const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })
@@ -229,7 +229,7 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "2 minutes" })("Rooms
     })
   )
 
-  it.effect("what was redacted is not found in history with its content", () =>
+  it.effect("redacted events are in the history without their content", () =>
     Effect.gen(function* () {
       const { alice, bob, name } = yield* scene
       const { room_alias, room_id } = yield* createRoom(alice, { visibility: "public", room_alias_name: name })

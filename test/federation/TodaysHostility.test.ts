@@ -692,7 +692,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
     }
   }
 
-  it.effect("an invitation that names a wrong version of a room keeps nobody out of it", () =>
+  it.effect("an invitation that names a wrong version of a room does not block the room", () =>
     Effect.gen(function* () {
       const { evil, servers } = yield* World
       const [red, blue] = servers as [HomeServer, HomeServer]
@@ -721,7 +721,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
     })
   )
 
-  it.effect("a server that returns to a room, or misses events, fetches only what it does not know of the state", () =>
+  it.effect("a server that returns to a room, or misses events, fetches only the unknown part of the state", () =>
     Effect.gen(function* () {
       const here = yield* sceneOf("11")
       const { alice, blue, bob, evil, mallory, room: known, room_id } = here

@@ -58,7 +58,7 @@ const tagOf = <A, E extends { readonly _tag: string }>(effect: Effect.Effect<A, 
 describe("Rooms of versions 1 to 12 on two servers", () => {
   for (const version of ["1", "2", "3", "5", "6", "8", "10", "11", "12"]) {
     it.live(
-      `version ${version}: invited, joined, talked in both directions, left; memberships say what they replaced`,
+      `version ${version}: invite, join, messages in both directions, leave; memberships have the content that they replaced`,
       () =>
         Effect.gen(function* () {
           const [red, blue] = yield* twoHomeServers
@@ -104,7 +104,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     })
   )
 
-  it.live("a space shows the rooms and spaces of the servers that it names, to those who may know of them", () =>
+  it.live("a space shows the rooms and spaces of the servers that it names, to users who may know of them", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers
       const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
@@ -148,7 +148,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     })
   )
 
-  it.live("a member of another room joins a restricted one, and nobody else", () =>
+  it.live("only a member of another room joins a restricted one", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers
       const [alice, bob, mallory] = [
@@ -256,7 +256,7 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     })
   )
 
-  it.live("a room is told of in the dialect of its version only", () =>
+  it.live("a room exists only in the dialect of its version", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers
       const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]

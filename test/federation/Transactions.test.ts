@@ -169,7 +169,7 @@ describe("Transactions", () => {
     })
   )
 
-  it.live("a server gets again what was sent to it, and nothing that was for others", () =>
+  it.live("a server can read again the PDUs that were sent to it, and no others", () =>
     Effect.gen(function* () {
       const { red, transaction } = yield* sceneWithTransaction
       const pull = (origin: string, after: ReadonlyArray<string>) =>

@@ -174,7 +174,7 @@ layer(Stage.layer(), { excludeTestServices: true })("SocketFuzz", (it) => {
     )
   }
 
-  it.effect("clients that never read hold nobody up, and are let go or catch up once they read", () =>
+  it.effect("clients that never read delay no others, and are closed or catch up once they read", () =>
     Effect.gen(function* () {
       const scene = yield* Stage
       const [alice, bob] = [yield* scene.register("alice"), yield* scene.register("bob")]

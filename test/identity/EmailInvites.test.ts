@@ -77,7 +77,7 @@ const tell = Effect.fnUntraced(function* (home: Home, { key, mxid, roomId, sende
 const identity = identityWith({ identity: { privateAddresses: true, verifyCertificates: false } })
 
 layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: true })("invitations by email", (it) => {
-  it.effect("somebody new is invited by mail, registers, adds the address and is in the room", () =>
+  it.effect("a new user is invited by mail, registers, adds the address and is in the room", () =>
     Effect.gen(function* () {
       const { red } = yield* Homes
       const alice = yield* person(red, "alice")
@@ -126,7 +126,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     })
   )
 
-  it.effect("the new user may be on another server than who invites", () =>
+  it.effect("the new user may be on another server than the inviter", () =>
     Effect.gen(function* () {
       const { blue, red } = yield* Homes
       const [alice, dave] = [yield* person(red, "alice-3"), yield* person(blue, "dave")]
@@ -158,7 +158,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     )
   }
 
-  it.effect("a forged, foreign or borrowed proof invites nobody", () =>
+  it.effect("a forged, foreign or borrowed proof makes no invitation", () =>
     Effect.gen(function* () {
       const { blue, red } = yield* Homes
       const [alice, mallory] = [yield* person(red, "alice-4"), yield* person(red, "mallory")]
@@ -193,7 +193,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     })
   )
 
-  it.effect("who declined is not invited again when the identity server repeats itself", () =>
+  it.effect("a user who declined is not invited again when the identity server repeats itself", () =>
     Effect.gen(function* () {
       const { red } = yield* Homes
       const [alice, frank] = [yield* person(red, "alice-5"), yield* person(red, "frank")]
@@ -221,7 +221,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     })
   )
 
-  it.effect("who may no longer invite when the address is bound invites nobody", () =>
+  it.effect("an inviter who lost the power before the address is bound makes no invitation", () =>
     Effect.gen(function* () {
       const { red } = yield* Homes
       const [alice, grace] = [yield* person(red, "alice-6"), yield* person(red, "grace")]

@@ -88,7 +88,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     })
   )
 
-  it.effect("who is invited by one gets a text message, and is invited as soon as it is theirs, on any server", () =>
+  it.effect("an invited number gets a text message, and is invited as soon as it is validated, on any server", () =>
     Effect.gen(function* () {
       const { blue, red } = yield* Homes
       const [alice, bob] = [yield* person(red, "alice-2"), yield* person(blue, "bob")]
@@ -117,7 +117,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(identity)), { excludeTestServices: tru
     })
   )
 
-  it.effect("what is no international number is refused, and nothing is sent", () =>
+  it.effect("malformed international numbers are refused, and nothing is sent", () =>
     Effect.gen(function* () {
       const { red } = yield* Homes
       const alice = yield* person(red, "alice-4")

@@ -76,7 +76,7 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
       })
     )
 
-    it.effect("nobody comes in by a token of another server, or one that is made up, or none", () =>
+    it.effect("a token of another server, a made-up one, or none is refused", () =>
       Effect.gen(function* () {
         const { blue, red } = yield* Homes
         const ben = yield* person(red, "ben")

@@ -95,7 +95,7 @@ describe("Packages", { timeout: 600_000 }, () => {
     }
   })
 
-  it.live("the image's command starts the server from what was built, and its health check sees it", () =>
+  it.live("the image's command starts the server from the built files, and its health check passes", () =>
     Effect.gen(function* () {
       const dockerfile = yield* Effect.promise(() => fs.readFile(path.join(repository, "Dockerfile"), "utf8"))
       const [program = "", ...args] = commandOf(dockerfile, /^ENTRYPOINT (.*)$/m)
@@ -141,7 +141,7 @@ describe("Packages", { timeout: 600_000 }, () => {
     await inProject(path.join(modules, ".bin/tsc"), ["-p", "."])
   })
 
-  it("every package has one entry point, and what is internal cannot be imported", async () => {
+  it("every package has one entry point, and its internal modules cannot be imported", async () => {
     const entries = ["protocol", "room", "store", "actors", "gateway", "client"].map((name) => `@greenroom/${name}`)
     const program = `
       for (const name of ${JSON.stringify(entries)}) console.log(name, Object.keys(await import(name)).length > 0)

@@ -56,7 +56,7 @@ describe("answers and the specification", () => {
     expect(check(403, {})).toEqual(["403 without errcode and error"])
   })
 
-  it("a path without parameters goes before one with them, and what is not specified is not checked", () => {
+  it("a path without parameters goes before one with them, and unspecified paths are not checked", () => {
     expect(specification.nameOf("GET", "/_matrix/client/v3/rooms/fixed/thing")).toBe(
       "GET /_matrix/client/v3/rooms/fixed/thing"
     )

@@ -81,7 +81,7 @@ describe("ConfigSources", () => {
     })
   )
 
-  it.effect("a wrong value is told in one line, by the name that the operator wrote", () =>
+  it.effect("reports a wrong value in one line, by the name that the operator wrote", () =>
     Effect.gen(function* () {
       const cases: ReadonlyArray<readonly [Parameters<typeof read>[0], RegExp]> = [
         [{ options: { port: "80a" } }, /^--port must be a port number from 0 to 65535, not "80a"$/],

@@ -117,7 +117,7 @@ describe("main", () => {
     )
   }
 
-  it.live("readers of the log who go away do not end the server", () =>
+  it.live("a closed log pipe does not end the server", () =>
     Effect.gen(function* () {
       const program = yield* start
       program.process.stdout?.destroy()
@@ -144,7 +144,7 @@ describe("main", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
-  it.live("what somebody sends is kept as it is, whatever others sent before", () =>
+  it.live("keeps the content that a client sends unchanged, independent of earlier content", () =>
     Effect.gen(function* () {
       const { url } = yield* start
       const api = `${url}/_matrix/client/api/v1`
@@ -276,7 +276,7 @@ describe("main", () => {
     )
   }
 
-  it.live("--help lists every option, with what holds without it", () =>
+  it.live("--help lists every option with its default", () =>
     Effect.gen(function* () {
       const program = yield* run("--help")
       const { code, stdout } = yield* program.ended

@@ -27,7 +27,7 @@ const fetchKeys = Effect.fnUntraced(function* (object: JsonObject) {
 })
 
 layer(identity)("associations", (it) => {
-  it.effect("a validated address is bound to a user, and whoever asks can check the signature", () =>
+  it.effect("a validated address is bound to a user, and everybody can check the signature", () =>
     Effect.gen(function* () {
       const { association } = yield* bind("alice@example.org", "@alice:a.test")
       const found = yield* lookup("ALICE@example.org")
@@ -65,7 +65,7 @@ layer(identity)("associations", (it) => {
     })
   )
 
-  it.effect("only who validated the address can bind it", () =>
+  it.effect("only the user that validated the address can bind it", () =>
     Effect.gen(function* () {
       const session = yield* validate("bob@example.org", "secret-bob")
       for (const proof of [

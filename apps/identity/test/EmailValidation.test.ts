@@ -10,7 +10,7 @@ const validated = (sid: string, client_secret: string) =>
   ask("GET", `/3pid/getValidated3pid?sid=${sid}&client_secret=${client_secret}`)
 
 layer(identity)("validation of an email address", (it) => {
-  it.effect("who reads the mail and submits its token has validated the address", () =>
+  it.effect("submitting the token of the mail validates the address", () =>
     Effect.gen(function* () {
       const begun = yield* requestMail("Alice@Example.org", "secret-1")
       assert.strictEqual(begun.status, 200, begun.text)
@@ -142,7 +142,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("an address gets five mails an hour, whoever asks", () =>
+  it.effect("an address gets at most five mails an hour, from all clients together", () =>
     Effect.gen(function* () {
       for (let i = 0; i < 5; i++) {
         assert.strictEqual((yield* requestMail("heidi@example.org", `many-${i}`)).status, 200)
@@ -198,7 +198,7 @@ layer(identity)("validation of an email address", (it) => {
     })
   )
 
-  it.effect("what is wrong with a request is named", () =>
+  it.effect("errors name the fault of a request", () =>
     Effect.gen(function* () {
       const path = "/validate/email/requestToken"
       const good = { client_secret: "a", email: "judy@example.org", send_attempt: 1 }
@@ -318,7 +318,7 @@ layer(identityWith(trusting))("behind a proxy", (it) => {
 })
 
 layer(identityWith(direct))("without a proxy", (it) => {
-  it.effect("nobody gets another limit by a header", () =>
+  it.effect("a header does not change a client's limit", () =>
     Effect.gen(function* () {
       for (let i = 0; i < 4; i++) assert.strictEqual((yield* submitFrom(`198.51.100.${i}`)).status, 400)
       assert.strictEqual((yield* submitFrom("203.0.113.7")).status, 429)
@@ -337,7 +337,7 @@ const logged = Layer.mergeAll(
 )
 
 layer(identityWith().pipe(Layer.provideMerge(logged)))("the log", (it) => {
-  it.effect("tells no token, client secret or address", () =>
+  it.effect("logs no token, client secret or address", () =>
     Effect.gen(function* () {
       const session = yield* validate("private@example.org", "client-secret-of-the-log")
       yield* ask("POST", "/3pid/bind", { ...session, mxid: "@private:a.test" })

@@ -61,7 +61,7 @@ layer(Layer.empty, { excludeTestServices: true })("HomeServers", (it) => {
     })
   )
 
-  it.effect("a certificate that nobody vouches for is refused", () =>
+  it.effect("refuses a certificate without a trusted issuer", () =>
     Effect.gen(function* () {
       const { name, seen } = yield* homeServer
       const error = yield* Effect.flip(post(name, { privateAddresses: true }))

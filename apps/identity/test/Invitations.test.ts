@@ -33,7 +33,7 @@ const takeOnBind = Effect.map(
 )
 
 layer(withHomeServer, { excludeTestServices: true })("invitations of addresses", (it) => {
-  it.effect("the address gets a mail, and when it is bound the home server of the user is told", () =>
+  it.effect("the address gets a mail, and binding it notifies the user's home server", () =>
     Effect.gen(function* () {
       const stored = yield* invite("Alice@example.org", { room_name: "The Green Room", sender_display_name: "Inga" })
       assert.strictEqual(stored.status, 200, stored.text)
@@ -67,7 +67,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("an invitation that was kept before the key was replaced is proved by the key that was told then", () =>
+  it.effect("an invitation from before a key rotation is proved by the key that was published then", () =>
     Effect.gen(function* () {
       const stored = yield* invite("nina@example.org")
       yield* takeMail
@@ -93,7 +93,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("a home server that fails is told again, one that refuses is not", () =>
+  it.effect("repeats the notification of a home server that fails, but not of one that refuses", () =>
     Effect.gen(function* () {
       const server = yield* HomeServer
       server.answer(503, 200)
@@ -139,7 +139,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
     })
   )
 
-  it.effect("an address gets few mails, whoever invites it", () =>
+  it.effect("an address gets few mails, from all inviters together", () =>
     Effect.gen(function* () {
       for (let i = 0; i < 5; i++) {
         assert.strictEqual((yield* invite("grace@example.org", { room_id: `!r${i}:inviting.test` })).status, 200)
@@ -170,7 +170,7 @@ layer(withHomeServer, { excludeTestServices: true })("invitations of addresses",
 })
 
 layer(Layer.mergeAll(database, Mailbox.layer), { excludeTestServices: true })("restarts", (it) => {
-  it.effect("a home server that was away while the identity server restarted is told afterwards", () =>
+  it.effect("notifies a home server that was away after a restart of the identity server", () =>
     Effect.gen(function* () {
       const away = serverOn({ identity: { homeServers: new Map([["home.test", "http://127.0.0.1:1"]]) } })
       yield* Effect.gen(function* () {
@@ -190,7 +190,7 @@ layer(Layer.mergeAll(database, Mailbox.layer), { excludeTestServices: true })("r
     })
   )
 
-  it.effect("nobody makes the server call what is not public", () =>
+  it.effect("refuses callbacks to addresses that are not public", () =>
     Effect.gen(function* () {
       const server = yield* makeWebServer
       const host = new URL(server.url).host

@@ -29,7 +29,7 @@ const secured = Layer.unwrap(
 )
 
 layer(secured, { excludeTestServices: true })("an SMTP server with TLS and accounts", (it) => {
-  it.effect("gets mails over TLS from who knows the password", () =>
+  it.effect("sends mails over TLS with the account's password", () =>
     Effect.gen(function* () {
       const password = Redacted.make("secret")
       yield* send({ security: "starttls", user: "user", password, verifyCertificate: false })
@@ -50,7 +50,7 @@ layer(secured, { excludeTestServices: true })("an SMTP server with TLS and accou
     })
   )
 
-  it.effect("tells the log what is wrong with the connection or the account, and nothing of the mail", () =>
+  it.effect("logs the fault of the connection or the account, and no content of the mail", () =>
     Effect.gen(function* () {
       const { refuseRecipients } = yield* Mailbox
       const logged: Array<string> = []

@@ -70,7 +70,7 @@ layer(withSms)("validation of a phone number", (it) => {
     })
   )
 
-  it.effect("a web service that fails, or sends elsewhere, is told as an error, and may be tried again", () =>
+  it.effect("a web service that fails or redirects is an error that may be retried", () =>
     Effect.gen(function* () {
       const service = yield* SmsService
       for (const status of [500, 302, 403]) {
@@ -85,7 +85,7 @@ layer(withSms)("validation of a phone number", (it) => {
     })
   )
 
-  it.effect("what is no number is refused", () =>
+  it.effect("refuses malformed numbers", () =>
     Effect.gen(function* () {
       for (const number of [
         "",

@@ -26,7 +26,7 @@ const read = (written: { readonly toml?: string; readonly environment?: Sources[
 const key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 
 describe("ReadConfig", () => {
-  it.effect("without any setting nothing is sent, and nobody is trusted", () =>
+  it.effect("without settings it sends nothing and trusts no server", () =>
     Effect.gen(function* () {
       const options = yield* read({})
       assert.isUndefined(options.smtp)
@@ -83,7 +83,7 @@ describe("ReadConfig", () => {
     })
   )
 
-  it.effect("what is wrong is named as it was written, and no secret is repeated", () =>
+  it.effect("errors name the setting as the operator wrote it, and repeat no secret", () =>
     Effect.gen(function* () {
       const refused = (toml: string) => Effect.flip(read({ toml }))
       assert.match(

@@ -66,7 +66,7 @@ const until = (lookup: Effect.Effect<AnswerBody>, mxid: string | undefined) =>
   Effect.repeat(lookup, { until: (found) => found.mxid === mxid })
 
 layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers", (it) => {
-  it.effect("what one binds or unbinds the others know, signed by both", () =>
+  it.effect("a binding or unbinding at one server reaches the others, signed by both", () =>
     Effect.gen(function* () {
       const red = yield* makeMember("red.test")
       const blue = yield* makeMember("blue.test")
@@ -90,7 +90,7 @@ layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers"
     })
   )
 
-  it.effect("a server that was away gets what it missed, and one that is new gets everything", () =>
+  it.effect("a server that was away gets the missed records, and a new one gets all", () =>
     Effect.gen(function* () {
       const red = yield* makeMember("red.test")
       const blue = yield* makeMember("blue.test")
@@ -107,7 +107,7 @@ layer(Layer.empty, { excludeTestServices: true })("a clique of identity servers"
     })
   )
 
-  it.effect("whoever knows the new key of a server alone gets what it signed with the old one too", () =>
+  it.effect("a peer that knows only the new key of a server accepts records signed with the old one", () =>
     Effect.gen(function* () {
       const red = yield* makeMember("red.test")
       const blue = yield* makeMember("blue.test")
@@ -184,7 +184,7 @@ const find = Effect.fnUntraced(function* (address: string) {
 })
 
 layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true })("hostile pushes", (it) => {
-  it.effect("nobody but a peer, by its own key, is heard", () =>
+  it.effect("only peers are accepted, each by its own key", () =>
     Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
       const good = envelope([record("a@example.org", "@a:a.test", now)], now)
@@ -240,7 +240,7 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
     })
   )
 
-  it.effect("what a later version adds to a record stays, so that its signature holds", () =>
+  it.effect("keeps unknown keys of a record, so that its signature stays valid", () =>
     Effect.gen(function* () {
       const { url } = yield* IdentityHttp
       const now = yield* Clock.currentTimeMillis
@@ -271,7 +271,7 @@ layer(identityWith({ identity: { peers: [peer] } }), { excludeTestServices: true
     })
   )
 
-  it.effect("what is validated here is newer than what a peer said of the future", () =>
+  it.effect("a local validation is newer than a peer's record from the future", () =>
     Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
       yield* push(record("e@example.org", "@e:peer.test", now + 4 * 60_000))

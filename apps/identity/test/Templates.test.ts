@@ -32,7 +32,7 @@ describe("Templates", () => {
     )
   )
 
-  it.effect("values stay what they are: no markup, no further lines, no templates", () =>
+  it.effect("values are escaped: no markup, no further lines, no templates", () =>
     withFolder(
       { "validation.html": "<p>{{address}}</p>", "validation.subject.txt": "For\n{{address}}\n" },
       Templates.use(({ render }) =>
@@ -49,7 +49,7 @@ describe("Templates", () => {
     )
   )
 
-  it.effect("a text that uses what there is not is refused at the start", () =>
+  it.effect("refuses a text with unknown variables at the start", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(withFolder({ "code.txt": "{{code}} {{link}}" }, Templates.use(Effect.succeed)))
       assert.include(error.message, "code.txt uses {{link}}")

@@ -44,7 +44,7 @@ const wrote = (program: Program, pattern: RegExp) =>
   })
 
 layer(Layer.empty, { excludeTestServices: true })("the program", (it) => {
-  it.effect("starts on a database, tells its URL and key, and ends when it is told to", () =>
+  it.effect("starts on a database, prints its URL and key, and stops on SIGTERM", () =>
     Effect.gen(function* () {
       const databaseUrl = Redacted.value(yield* TestDatabase.emptyUrl)
       const environment = { GREENROOM_IDENTITY_DATABASE_URL: databaseUrl, GREENROOM_IDENTITY_SERVER_NAME: "id.test" }

@@ -30,7 +30,7 @@ describe("GreenroomClient", () => {
     }
   })
 
-  it.effect("asks under the prefix that it is told, with the token in the header alone", () =>
+  it.effect("sends requests below the configured prefix, with the token only in the header", () =>
     Effect.gen(function* () {
       const asked: Array<{ readonly url: string; readonly authorization: string | undefined }> = []
       const recording = HttpClient.make((request, url) => {

@@ -30,7 +30,7 @@ const alterDatabase = Effect.fnUntraced(function* (change: string) {
 describe("a failure inside", () => {
   const log = captureLog()
 
-  it.live("is told by a reference alone, by which the operator finds it in the log", () =>
+  it.live("is answered with a reference only, by which the operator finds it in the log", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room = yield* createRoom(alice)

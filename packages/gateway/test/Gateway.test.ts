@@ -34,7 +34,7 @@ const startPoll = Effect.fnUntraced(function* (user: TestUser, from: string) {
 })
 
 describe("Gateway", () => {
-  it.live("when it goes down, long polls are answered and sockets are told to come back", () =>
+  it.live(`on shutdown long polls are answered and sockets are closed with "going away"`, () =>
     Effect.gen(function* () {
       const running = yield* Scope.make()
       const context = yield* Layer.buildWithScope(gateway, running)
@@ -68,7 +68,7 @@ describe("Gateway", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("who asks too often is told when to come back", () =>
+  it.live("a client over its rate gets the time of the next attempt", () =>
     Effect.gen(function* () {
       const alice = yield* register("alice")
       const room = yield* createRoom(alice)

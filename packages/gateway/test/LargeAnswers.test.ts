@@ -92,7 +92,7 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
     })
   )
 
-  it.effect("a state of many megabytes is answered whole, to several who ask at once", () =>
+  it.effect("a state of many megabytes is answered whole to several concurrent requests", () =>
     Effect.gen(function* () {
       const alice = yield* register("state-alice")
       const room = inPath(yield* createRoom(alice))

@@ -75,7 +75,7 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     })
   )
 
-  it.effect("what is not JSON is M_NOT_JSON, what lacks a key is M_BAD_JSON and names it", () =>
+  it.effect("a body that is not JSON is M_NOT_JSON, one that lacks a key is M_BAD_JSON and names it", () =>
     Effect.gen(function* () {
       const alice = yield* register("json-alice")
       const room = yield* createRoom(alice)
@@ -132,7 +132,7 @@ layer(gateway, { excludeTestServices: true })("MatrixHttp", (it) => {
     })
   )
 
-  it.effect("a body over the limit is M_TOO_LARGE, whether its length is told or not", () =>
+  it.effect("a body over the limit is M_TOO_LARGE, with and without a declared length", () =>
     Effect.gen(function* () {
       const alice = yield* register("large-alice")
       const large = JSON.stringify({ topic: "x".repeat(1_100_000) })

@@ -10,7 +10,7 @@ const once = { limit: 1, window: 60_000 }
 const rates = { ...defaultRates, sends: { limit: 3, window: 3_000 } }
 
 describe("RateLimit", () => {
-  it.effect("a user who asks too often is told when the next request is welcome", () =>
+  it.effect("a user over their rate gets the time of the next attempt", () =>
     Effect.gen(function* () {
       const limit = yield* RateLimit
       for (let i = 0; i < 3; i++) yield* limit.take("sends", "@alice:a")
@@ -55,7 +55,7 @@ describe("RateLimit", () => {
     }).pipe(Effect.provide(RateLimit.layerOfProcess(rates)))
   )
 
-  it.effect("a clock that is put back refuses nobody for longer", () =>
+  it.effect("a clock that is put back does not lengthen a refusal", () =>
     Effect.gen(function* () {
       const limit = yield* RateLimit
       yield* TestClock.setTime(4_000_000)

@@ -69,7 +69,7 @@ describe("RequestSlots", () => {
     }).pipe(Effect.provide(RequestSlots.layer))
   )
 
-  it.effect("who has too many waiting is told to come back later", () =>
+  it.effect("a user with too many waiting requests is refused with a retry time", () =>
     Effect.gen(function* () {
       const { enter } = yield* RequestSlots
       const all = capacities.reads.active + capacities.reads.waiting

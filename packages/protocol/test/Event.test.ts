@@ -19,7 +19,7 @@ const event: Event = {
   unsigned: { prev_content: { topic: "frogs" } }
 }
 
-describe("what a client receives of an event", () => {
+describe("the client form of an event", () => {
   it("has the names of the draft and their successors, and the content as it is", () => {
     assert.deepStrictEqual(toClientEvent(event, 1500) as object, {
       event_id: "$1:example.org",
@@ -56,7 +56,7 @@ describe("what a client receives of an event", () => {
     assert.strictEqual(toClientEvent(event, 10).age, 0)
   })
 
-  it("says what a redaction strips, and what stripped it", () => {
+  it("shows the redacted content, and the redaction", () => {
     const { state_key: _, unsigned: __, ...rest } = event
     const redaction = toClientEvent({ ...rest, redacts: "$2:example.org" as EventId })
     assert.strictEqual(redaction.redacts, "$2:example.org" as EventId)

@@ -95,7 +95,7 @@ for (const [name, sigil, schema, is, parse, format] of kinds) {
       assert.isFalse(is(7))
     })
 
-    it("is refused in words that say what was expected", () => {
+    it("is refused with the expected form", () => {
       const result = Schema.decodeUnknownResult(schema as Schema.Codec<string>)("nonsense")
       assert.match(Result.isFailure(result) ? String(result.failure) : "", new RegExp(`Expected an? ${name}, such as `))
     })

@@ -36,7 +36,7 @@ describe("JsonParse", () => {
     )
   })
 
-  it("refuses what is not JSON, and reads the rest as ever", () => {
+  it("refuses text that is not JSON, and reads the rest", () => {
     for (const text of ["", '{"\\"":}', '{"\\x":1}', '{"a":"\\"', "[1,]", '{"\\"":1}}']) {
       assert.throws(() => parse(text), SyntaxError)
     }
@@ -50,7 +50,7 @@ describe("JsonParse", () => {
     assert.isUndefined(proto.polluted)
   })
 
-  it("reads what nests deeply, and long strings", () => {
+  it("reads deep nesting, and long strings", () => {
     const levels = 50_000
     const text = `{"\\"":${"[".repeat(levels)}"${"\\n".repeat(500_000)}"${"]".repeat(levels)}}`
     let inner = (parse(text) as Record<string, unknown>)['"']

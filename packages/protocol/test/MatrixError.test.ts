@@ -15,7 +15,7 @@ const every = Object.values(Errors).flatMap((exported): ReadonlyArray<Errors.Mat
 describe("errors", () => {
   const wire = Schema.Union(wireErrors)
 
-  it("travel as errcode and error, and come back as what they were", () => {
+  it("travel as errcode and error, and are decoded to the same error", () => {
     for (const error of every) {
       const encoded = Schema.encodeUnknownSync(wire)(error)
       assert.deepStrictEqual(encoded as object, Errors.toErrorBody(error))

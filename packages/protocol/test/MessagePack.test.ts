@@ -87,7 +87,7 @@ describe("encode and decode", () => {
     }
   })
 
-  it("leave out what has no value, as JSON does", () => {
+  it("leave out undefined values, as JSON does", () => {
     assert.deepStrictEqual(decoded(encode({ a: undefined, b: [undefined], c: null })), { b: [null], c: null })
   })
 
@@ -172,7 +172,7 @@ describe("bytes of others", () => {
     assert.strictEqual(refused(nested(200_000)), "M_BAD_JSON")
   })
 
-  it("of any kind get an answer, never an exception, and what is accepted is JSON", () => {
+  it("of any kind get an answer, never an exception, and accepted ones are JSON", () => {
     const check = (data: Uint8Array) => {
       readScalar(data, "id")
       const result = decode(data)

@@ -14,7 +14,7 @@ const reads = (query: PaginationQuery, expected: object) =>
   assert.deepStrictEqual(Result.getOrThrow(parsePagination(query)), expected as never)
 
 describe("pagination", () => {
-  it("is what the client says, and nothing else", () => {
+  it("has the client's parameters, and nothing else", () => {
     reads({}, {})
     reads(
       { from: "START", to: "END", limit: "5", dir: "b", timeout: "0" },
@@ -45,7 +45,7 @@ describe("pagination", () => {
     for (const dir of ["F", "forwards", "", "bb"]) refuses({ dir }, "dir")
   })
 
-  it("with what can be no token is M_BAD_PAGINATION", () => {
+  it("with a malformed token is M_BAD_PAGINATION", () => {
     for (const token of ["", "a b", "ü", "a\u0000", "t".repeat(1025)]) {
       refuses({ from: token }, "from")
       refuses({ to: token }, "to")

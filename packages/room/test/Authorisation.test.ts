@@ -62,7 +62,7 @@ describe("A room's beginning", () => {
     assert.include(room.refuse(memberProposal(bob, bob, "join")), "Users need an invite to join")
   })
 
-  it("nobody but the creator can be first to set power levels", () => {
+  it("only the creator can be the first to set power levels", () => {
     const room = new TestRoom()
     room.allow(stateProposal(alice, "m.room.create", { creator: alice }))
     room.allow(memberProposal(alice, alice, "join"))
@@ -352,7 +352,7 @@ describe("Changing power levels", () => {
     moderated().allow(levels(alice, { users: { [alice]: 100 } }))
   })
 
-  it("changes what actions take up to one's own level, also by leaving a key out", () => {
+  it("changes the levels of actions up to one's own level, also by leaving a key out", () => {
     moderated().allow(levels(bob, { ...base, ban: 40, invite: 50 }))
     assert.strictEqual(moderated().refuse(levels(bob, { ...base, ban: 51 })), above)
     assert.strictEqual(moderated({ ban: 80 }).refuse(levels(bob, base)), above)
@@ -360,7 +360,7 @@ describe("Changing power levels", () => {
     assert.strictEqual(moderated().refuse(levels(bob, { ...base, users_default: 60 })), above)
   })
 
-  it("does not open to a lower level what a default closes", () => {
+  it("does not lower a level that a default sets", () => {
     const room = withPower({ [bob]: 30 }, { events: { "m.room.power_levels": 30 } })
     const was = { users: { [alice]: 100, [bob]: 30 }, events: { "m.room.power_levels": 30 } }
     const open = { ...was, events: { ...was.events, "m.room.name": 0 } }
@@ -385,7 +385,7 @@ describe("Changing power levels", () => {
 })
 
 describe("Auth events", () => {
-  it("are what the rules read: the event is decided alike by them and by the whole state", () => {
+  it("are the events that the rules read: they decide the event as the whole state does", () => {
     const room = TestRoom.created(alice)
     room.allow(memberProposal(alice, carol, "invite"))
     room.allow(memberProposal(carol, carol, "join"))
@@ -426,7 +426,7 @@ describe("Auth events", () => {
     assert.deepStrictEqual(check(own.slice(1)), { rule: "A room begins with its m.room.create event" })
   })
 
-  it("survive redaction: a redacted event allows and is allowed what the whole one was", () => {
+  it("survive redaction: a redacted event allows and is allowed the same as the whole one", () => {
     const room = TestRoom.created(alice)
     const redacted = (event: Event): Event => draftRoomVersion.redact(event)
     for (const event of room.events) {

@@ -49,7 +49,7 @@ describe("CanonicalJson", () => {
     )
   })
 
-  it("refuses what has no canonical form, and says what is wrong", () => {
+  it("refuses values without a canonical form, and names the fault", () => {
     assert.include(reason({ a: 1.5 }), "1.5 is not an integer")
     assert.include(reason([2 ** 53]), "is not an integer of 53 bits")
     assert.include(reason([-(2 ** 53)]), "is not an integer of 53 bits")

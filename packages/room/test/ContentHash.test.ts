@@ -21,7 +21,7 @@ describe("ContentHash", () => {
     assert.deepStrictEqual(contentHash(dressed), expected)
   })
 
-  it("says what has no hash", () => {
+  it("names values without a hash", () => {
     assert.isTrue(Result.isFailure(contentHash({ a: 0.5 })))
   })
 })

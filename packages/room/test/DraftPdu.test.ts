@@ -65,7 +65,7 @@ describe("DraftPdu", () => {
     for (const event of room.events) assert.deepStrictEqual(travel(event), event)
   })
 
-  it("keeps keys that nobody knows, and sends them on", () => {
+  it("keeps unknown keys, and sends them on", () => {
     const known = new Set([...Object.keys(pduOf(state)), ...Object.keys(state), "redacts", "unsigned"])
     const unknown = fc.dictionary(
       fc.string().filter((key) => !known.has(key)),
@@ -92,7 +92,7 @@ describe("DraftPdu", () => {
     )
   })
 
-  it("refuses what has not the form of a PDU, and says what is wrong", () => {
+  it("refuses malformed PDUs, and names the fault", () => {
     const wrong: ReadonlyArray<readonly [key: string, values: ReadonlyArray<Json | undefined>]> = [
       ["pdu_id", [undefined, "", "a:b", 5, "x".repeat(300), "\ud800"]],
       ["origin", [undefined, "", "not a server", "a b", ["one.example"]]],

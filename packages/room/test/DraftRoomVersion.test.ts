@@ -35,14 +35,14 @@ describe("build", () => {
     assert.strictEqual(ids.size, 600)
   })
 
-  it("stays within what JSON can carry behind an event of absurd depth", () => {
+  it("stays within JSON's numbers behind an event of absurd depth", () => {
     const prevEvents = [{ event_id: message.event_id, depth: Number.MAX_SAFE_INTEGER }]
     const at = { prevEvents, state: room.state, now: 1 }
     const event = draftRoomVersion.build(messageProposal(alice), at, keyOf("one.example"))
     assert.strictEqual(event.depth, Number.MAX_SAFE_INTEGER)
   })
 
-  it("tryBuild says what makes no event: too large, or no canonical form", () => {
+  it("tryBuild names the fault of an event: too large, or no canonical form", () => {
     const at = { prevEvents: [message], state: room.state, now: 1 }
     const attempt = (content: Event["content"]) =>
       draftRoomVersion.tryBuild(
@@ -105,7 +105,7 @@ describe("an event that has not left the server", () => {
 })
 
 describe("verify", () => {
-  it("takes what the origin signed, as it was sent", () => {
+  it("accepts the PDU as its origin signed and sent it", () => {
     for (const event of room.events) {
       assert.deepStrictEqual(verified(received(draftRoomVersion.toPdu(event))), Result.succeed(event))
     }
@@ -126,7 +126,7 @@ describe("verify", () => {
     assert.deepStrictEqual(verified(added), Result.succeed(draftRoomVersion.redact(message)))
   })
 
-  it("refuses an event altered in what the protocol needs", () => {
+  it("refuses an event with altered protected keys", () => {
     const member = room.state("m.room.member", alice)!
     const levels = room.state("m.room.power_levels", "")!
     const forged: ReadonlyArray<Event> = [
@@ -167,7 +167,7 @@ describe("verify", () => {
     assert.deepStrictEqual(draftRoomVersion.signers(countersigned), ["one.example" as ServerName])
   })
 
-  it("covers keys that nobody knows", () => {
+  it("covers unknown keys", () => {
     const at = { prevEvents: [message], state: room.state, now: 1 }
     const event = draftRoomVersion.build(messageProposal(alice), at, keyOf("one.example"))
     const pdu = draftRoomVersion.toPdu(event)

@@ -101,7 +101,7 @@ describe("Event IDs", () => {
     }
   })
 
-  it("stay when the event is redacted, and change with what redaction keeps", () => {
+  it("stay when the event is redacted, and change with the protected keys", () => {
     for (const id of ids.slice(2)) {
       const of = version(id)
       const event = eventOf(of)
@@ -157,7 +157,7 @@ describe("A new room", () => {
   })
 })
 
-describe("What a PDU has beside the known keys", () => {
+describe("The keys of a PDU beside the known ones", () => {
   it("is kept and signed over, whatever it is called", () => {
     for (const id of ids) {
       const of = version(id)
@@ -219,7 +219,7 @@ describe("Hashes and signatures", () => {
   })
 })
 
-describe("What is dropped", () => {
+describe("Dropped PDUs", () => {
   const without = (pdu: JsonObject, name: string): JsonObject =>
     Object.fromEntries(Object.entries(pdu).filter(([each]) => each !== name))
 
@@ -338,7 +338,7 @@ describe("Redaction", () => {
     ["m.room.redaction", { redacts: "$x", reason: "x" }, (id) => (id < 11 ? {} : { redacts: "$x" })]
   ]
 
-  it("leaves what the version says", () => {
+  it("keeps the keys of the version", () => {
     for (const id of ids) {
       for (const [type, content, leaves] of cases) {
         assert.deepStrictEqual(left(id, type, content), leaves(Number(id)), `${type} in version ${id}`)
@@ -346,7 +346,7 @@ describe("Redaction", () => {
     }
   })
 
-  it("events name what they redact as `redacts` in every version, PDUs at the top or from 11 in the content", () => {
+  it("events name their target as `redacts` in every version, PDUs at the top or from 11 in the content", () => {
     for (const id of ids) {
       const of = version(id)
       const redacts = "$target:domain" as EventId

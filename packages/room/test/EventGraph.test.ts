@@ -69,7 +69,7 @@ describe("topologicalOrder", () => {
     assert.deepStrictEqual(topologicalOrder([early, late]), [late, early])
   })
 
-  it("leaves out circles and what is behind them", () => {
+  it("leaves out circles and their predecessors", () => {
     assert.deepStrictEqual(topologicalOrder([node(1, [2]), node(2, [1]), node(3, [2]), node(4, [99])]), [node(4, [99])])
     assert.deepStrictEqual(topologicalOrder([node(1, [1])]), [])
   })
@@ -87,7 +87,7 @@ describe("missingPredecessors", () => {
       limit
     )
 
-  it("finds what neither the room nor what was received has", () => {
+  it("finds the events that neither the room nor the received ones have", () => {
     assert.deepStrictEqual(walk(new Set()), { missing: [id(2), id(9)], complete: true })
     assert.deepStrictEqual(walk(new Set([id(2)])), { missing: [id(9)], complete: true })
     assert.deepStrictEqual(walk(new Set([id(2), id(9)])), { missing: [], complete: true })

@@ -146,7 +146,7 @@ describe("Restricted rooms (MSC3083)", () => {
     }
   })
 
-  it("restricted joins vouched for by strangers, or by users who may not invite, are refused", () => {
+  it("restricted joins authorised by strangers, or by users who may not invite, are refused", () => {
     for (const id of since(8)) {
       const line = room(id).joinRule("restricted")
       line.refuses(join(line, dave), mustBeInvited)

@@ -259,7 +259,7 @@ describe("In a room whose servers cannot see each other", () => {
     return { replica, again, before: room.events.map(({ event_id }) => event_id), left }
   }
 
-  it("nobody is brought back by the past, whatever time and place it is given", () => {
+  it("events placed in the past bring no user back, whatever their time and place", () => {
     fc.assert(
       fc.property(
         fc.boolean(),

@@ -31,7 +31,7 @@ describe("PowerLevels", () => {
     )
   })
 
-  it("what is named counts before the default", () => {
+  it("an explicit level comes before the default", () => {
     const found = levels({
       users: { [alice]: 75 },
       users_default: 5,
@@ -44,7 +44,7 @@ describe("PowerLevels", () => {
     assert.deepStrictEqual([eventLevel(found, "m.room.message", false), eventLevel(found, "x.y", false)], [7, 2])
   })
 
-  it("what is not an integer counts as absent", () => {
+  it("values other than integers count as absent", () => {
     const found = levels({ users: { [alice]: "100" }, users_default: 1.5, ban: null, events: [], kick: { level: 1 } })
     assert.deepStrictEqual([userLevel(found, alice), levelFor(found, "ban"), levelFor(found, "kick")], [0, 50, 50])
     assert.strictEqual(userLevel(levels({ users: {} }), "__proto__"), 0)

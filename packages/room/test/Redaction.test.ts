@@ -5,7 +5,7 @@ import { messageProposal, TestRoom, user } from "./support/TestRoom.ts"
 const alice = user("alice")
 
 describe("Redaction", () => {
-  it("keeps of a content what the protocol needs, by type", () => {
+  it("keeps the protected keys of a content, by type", () => {
     assert.deepStrictEqual(redactContent("m.room.message", { body: "secret" }), {})
     assert.deepStrictEqual(redactContent("m.room.member", { membership: "join", displayname: "x" }), {
       membership: "join"

@@ -99,7 +99,7 @@ describe("MSC1442", () => {
       assert.notStrictEqual(p1.event_id, p2.event_id)
     })
 
-    it(`in version ${id} what led to a state counts: bob, made a moderator, makes charlie one`, () => {
+    it(`in version ${id} the auth difference counts: bob, made a moderator, makes charlie one`, () => {
       const example = new Example(id, [bob, charlie])
       example.levels(alice, {})
       const before = example.say(alice, "m.room.topic", { topic: "before" })
@@ -140,7 +140,7 @@ describe("Version 1", () => {
     }
   })
 
-  it("takes what only one of the states has without asking", () => {
+  it("accepts keys that only one of the states has without conflict", () => {
     const example = new Example("1", [bob])
     const fork = example.levels(alice, { [bob]: 50 })
     const topic = example.say(bob, "m.room.topic", { topic: "bob's" }, [fork])

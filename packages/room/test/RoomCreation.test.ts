@@ -49,7 +49,7 @@ describe("RoomCreation", () => {
     room.allow(memberProposal(bob, bob, "join"))
   })
 
-  it("leaves out what was not asked for", () => {
+  it("leaves out options that were not given", () => {
     const types = initialProposals({
       roomId,
       creator: alice,

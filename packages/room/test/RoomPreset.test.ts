@@ -64,7 +64,7 @@ describe("the room that a client asks for", () => {
     assert.deepStrictEqual(both.create.additional_creators, ["@carol:green.test", bob])
   })
 
-  it("the server alone says the version and the creator; what is no list of users is refused", () => {
+  it("only the server sets the version and the creator; malformed lists of users are refused", () => {
     const given = options({
       creationContent: { creator: bob, room_version: "1", type: "m.space", "m.federate": false }
     })

@@ -205,7 +205,7 @@ for (const id of ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
       )
     })
 
-    it("gives no power by forks, orders or false citations to those whom nobody gave it", () => {
+    it("forks, orders and false citations give no power to users without it", () => {
       fc.assert(
         fc.property(steps, (story) => {
           // Mallory may try anything; the others never name mallory in the power levels.
@@ -249,7 +249,7 @@ describe("The table of room versions", () => {
     assert.isUndefined(roomVersion("constructor"))
   })
 
-  it("tells what a version has", () => {
+  it("lists the parts of a version", () => {
     const having = (has: (version: RoomVersion) => boolean) =>
       [...roomVersions.values()].filter(has).map((version) => version.id)
     const since = (first: number) => Array.from({ length: 13 - first }, (_, n) => `${n + first}`)

@@ -54,7 +54,7 @@ class Split {
 }
 
 describe("A room split by servers that cannot see each other", () => {
-  it("a ban on one side ends what the banned user did meanwhile on the other", () => {
+  it("a ban on one side ends the banned user's actions on the other", () => {
     const split = new Split([bob, mallory], { [bob]: 50, [mallory]: 50 })
     split.on(split.two, stateProposal(mallory, "m.room.topic", { topic: "mallory was here" }))
     split.on(split.one, memberProposal(alice, mallory, "ban"))
@@ -73,7 +73,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.member", dave), { membership: "join" })
   })
 
-  it("what led to the state of one side counts too: a moderator made there is not undone by an equal elsewhere", () => {
+  it("the auth difference counts too: a moderator made on one side is not undone by an equal on the other", () => {
     const split = new Split([bob, carol], { [carol]: 50 })
     const users = { [alice]: 100, [bob]: 50, [carol]: 50 }
     split.on(split.one, stateProposal(alice, "m.room.power_levels", { users }), 1)
@@ -117,7 +117,7 @@ describe("A room split by servers that cannot see each other", () => {
     assert.deepStrictEqual(split.content("m.room.name"), { name: "new levels" })
   })
 
-  it("what was set on one side only is kept", () => {
+  it("keeps keys that were set on one side only", () => {
     const split = new Split([bob], { [bob]: 50 })
     split.on(split.one, stateProposal(alice, "m.room.name", { name: "name" }))
     split.on(split.two, stateProposal(bob, "m.room.topic", { topic: "topic" }))
@@ -138,7 +138,7 @@ describe("A room split by servers that cannot see each other", () => {
   })
 })
 
-describe("What all states agree on", () => {
+describe("Unconflicted state", () => {
   /** The states with and without the event, which is placed after `prev` and cites the state there. */
   const disputed = (split: Split, proposal: EventProposal, prev: EventId): StateMap => {
     const event = split.one.build(proposal, `$disputed:${serverOf(proposal.sender)}` as EventId, 1, [prev])
@@ -157,7 +157,7 @@ describe("What all states agree on", () => {
     assert.deepStrictEqual([...resolved], [...split.two.state])
   })
 
-  it("decides about the rest: nobody comes in by a join rule that all have left behind", () => {
+  it("decides about the rest: a join rule that all sides have replaced lets no user in", () => {
     const split = new Split([bob])
     const past = split.one.extremities[0]!
     split.both(stateProposal(alice, "m.room.join_rules", { join_rule: "invite" }))
@@ -319,7 +319,7 @@ describe("Convergence", () => {
     )
   })
 
-  it("no fork, order or false citation gives power to those whom nobody gave it", () => {
+  it("no fork, order or false citation gives power to users without it", () => {
     fc.assert(
       fc.property(steps, (story) => {
         // Mallory may try anything; the others never name mallory in the power levels.
@@ -346,7 +346,7 @@ describe("Convergence", () => {
 })
 
 describe("Large rooms", () => {
-  it("looks up what a conflict rests on, and of what all agree on only what decides about it", () => {
+  it("looks up the auth chain of a conflict, and of the unconflicted state only the deciding events", () => {
     const split = new Split([bob], { [bob]: 50 })
     const name = split.on(split.one, stateProposal(alice, "m.room.name", { name: "a" }))
     const other = split.on(split.two, stateProposal(bob, "m.room.name", { name: "b" }))

@@ -203,7 +203,7 @@ for (const id of versions) {
       }
     })
 
-    it("leaves of a redacted event what Synapse leaves", () => {
+    it("keeps the same keys of a redacted event as Synapse", () => {
       const redacted = all.filter((event) => event.redacted !== undefined)
       for (const event of redacted) {
         const ours = version.toPdu(version.redact(Result.getOrThrow(version.fromPdu(event.pdu))))
@@ -221,7 +221,7 @@ for (const id of versions) {
     }
 
     for (const room of fixture.rooms.filter(({ forgeries }) => forgeries !== undefined)) {
-      it(`takes of the ${room.scene} what Synapse takes`, () => {
+      it(`accepts the same events of ${room.scene} as Synapse`, () => {
         for (const forgery of room.forgeries!) {
           if (isDeeper(version, forgery)) continue
           const stored = room.events.find(({ event_id }) => event_id === forgery.event_id)

@@ -57,7 +57,7 @@ const named = (events: ReadonlyArray<Event>) =>
   Object.fromEntries(events.map((event) => [event.event_id, [...event.auth_events].sort()]))
 
 layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("AuthChainStore", (it) => {
-  it.effect("an auth chain is what an event rests on, each event once, and nothing else", () =>
+  it.effect("an auth chain has the direct and indirect auth events, each once, and nothing else", () =>
     Effect.gen(function* () {
       const chains = yield* AuthChainStore
       const { create, events, left, levels, right, room, top } = yield* diamond("chain")
@@ -72,7 +72,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("AuthChainStore", (it
     })
   )
 
-  it.effect("knows what rests on events, beside those that it is asked about", () =>
+  it.effect("finds the events that rest on others, beside the given ones", () =>
     Effect.gen(function* () {
       const chains = yield* AuthChainStore
       const { aside, create, events, left, levels, right, room, top } = yield* diamond("resting")

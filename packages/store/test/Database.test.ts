@@ -43,7 +43,7 @@ describe("Database", () => {
     })
   )
 
-  it.effect("a database in another encoding than UTF-8 is refused with what to do", () =>
+  it.effect("a database in another encoding than UTF-8 is refused with the remedy", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.emptyUrl
       const connection = yield* PgConnection.make({ url })
@@ -62,7 +62,7 @@ describe("Database", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("a role that may not create tables is refused with what to do, and taken once that is done", () =>
+  it.effect("a role that may not create tables is refused with the remedy, and accepted after it", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.emptyUrl
       const connection = yield* PgConnection.make({ url })

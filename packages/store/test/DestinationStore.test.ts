@@ -27,7 +27,7 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
     })
   )
 
-  it.effect("where the clock was put back, failures of a time to come make nobody wait", () =>
+  it.effect("if the clock was put back, failures with later times delay nothing", () =>
     Effect.gen(function* () {
       const { find, list } = yield* DestinationStore
       const name = "future.org" as ServerName

@@ -91,7 +91,7 @@ const notes = (url: Redacted.Redacted) => query(url, "SELECT text FROM notes")
 const written = [{ text: "written before" }]
 
 describe("EmbeddedPostgres", () => {
-  it.live("what was written is there after a restart", () =>
+  it.live("data survives a restart", () =>
     Effect.gen(function* () {
       const dataDir = path.join(yield* temporaryDirectory, "made", "here")
       const run = <A, E>(use: (url: Redacted.Redacted) => Effect.Effect<A, E>) =>
@@ -136,7 +136,7 @@ describe("EmbeddedPostgres", () => {
     })
   )
 
-  it.live("a lock file that names a process of somebody else does not hinder the start", () =>
+  it.live("a lock file with the number of a foreign process does not prevent the start", () =>
     Effect.gen(function* () {
       const dataDir = yield* temporaryDirectory
       const first = yield* startGateway(dataDir)
@@ -242,7 +242,7 @@ describe("EmbeddedPostgres", () => {
 
     const user = ["setpriv", "--reuid=nobody", "--regid=65534", "--clear-groups"]
 
-    it.live("and as a plain user it works in a directory of theirs, but not in one of somebody else", () =>
+    it.live("and as a plain user it works in their own directory, but not in another user's", () =>
       Effect.gen(function* () {
         const parent = yield* temporaryDirectory
         const refused = yield* startGateway(path.join(parent, "data"), user)

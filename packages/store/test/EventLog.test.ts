@@ -46,7 +46,7 @@ const follow = Effect.fnUntraced(function* (position: StreamPosition, limit: num
 })
 
 layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
-  it.effect("what many rooms append at once is stored once, each room's in the order in which it was appended", () =>
+  it.effect("concurrent appends of many rooms are stored once, each room's in order", () =>
     Effect.gen(function* () {
       const log = yield* EventLog
       const start = yield* log.currentPosition
@@ -90,7 +90,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
     })
   )
 
-  it.effect("what is not of the timeline is stored and does not reach the stream", () =>
+  it.effect("events outside the timeline are stored and do not reach the stream", () =>
     Effect.gen(function* () {
       const log = yield* EventLog
       const room = yield* openRoom("statuses")
@@ -324,7 +324,7 @@ const besideAnother = Effect.gen(function* () {
 })
 
 describe("EventLog on several nodes", () => {
-  it.effect("a follower never misses what commits late and reads nothing twice", () =>
+  it.effect("a follower misses no late commit and reads nothing twice", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const nodes = yield* Effect.forEach([1, 2, 3], () => node(url))
@@ -450,7 +450,7 @@ describe("EventLog on several nodes", () => {
       })
   )
 
-  it.effect("nobody reads past a commit that is still under way, whatever was committed after it", () =>
+  it.effect("no reader passes a running commit, whatever was committed after it", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const { holdRoom, untilWaiting } = yield* onlooker(url)
@@ -474,7 +474,7 @@ describe("EventLog on several nodes", () => {
     })
   )
 
-  it.effect("transactions of other databases of the same PostgreSQL hold up nobody", () =>
+  it.effect("transactions of other databases of the same PostgreSQL delay no reader", () =>
     Effect.gen(function* () {
       const { context, letGo, start } = yield* besideAnother
       const read = Effect.gen(function* () {
@@ -512,7 +512,7 @@ describe("EventLog on several nodes", () => {
     })
   )
 
-  it.effect("a room that is taken over during a commit is opened with what the commit left", () =>
+  it.effect("a room that is taken over during a commit is opened with the result of the commit", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const { holdRoom, untilWaiting } = yield* onlooker(url)

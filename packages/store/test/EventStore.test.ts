@@ -126,7 +126,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
     })
   )
 
-  it.effect("finds events by ID with what is known of them", () =>
+  it.effect("finds events by ID with their properties", () =>
     Effect.gen(function* () {
       const { byIds } = yield* EventStore
       const room = yield* openRoom("known")
@@ -190,7 +190,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
     })
   )
 
-  it.effect("tells the history of a user's memberships in the order of the stream", () =>
+  it.effect("returns the history of a user's memberships in the order of the stream", () =>
     Effect.gen(function* () {
       const { membershipHistory } = yield* EventStore
       const room = yield* openRoom("history")

@@ -27,7 +27,7 @@ layer(LoginAttemptStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Log
     })
   )
 
-  it.effect("what was given back does not count, and what is old is forgotten", () =>
+  it.effect("returned attempts do not count, and old ones are forgotten", () =>
     Effect.gen(function* () {
       const store = yield* LoginAttemptStore
       for (let count = 0; count < 20; count++) {
@@ -42,7 +42,7 @@ layer(LoginAttemptStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("Log
     })
   )
 
-  it.effect("where the clock was put back, no time has passed, and nobody waits for the difference", () =>
+  it.effect("if the clock was put back, no time has passed, and no user waits for the difference", () =>
     Effect.gen(function* () {
       const store = yield* LoginAttemptStore
       yield* TestClock.setTime(4_000_000)

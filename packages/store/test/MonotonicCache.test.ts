@@ -43,7 +43,7 @@ describe("MonotonicCache", () => {
     })
   )
 
-  it.effect("what is set, invalidated or too much is as in every cache", () =>
+  it.effect("setting, invalidating and evicting work as in every cache", () =>
     Effect.gen(function* () {
       const { cache, counter } = yield* make
       yield* MonotonicCache.set(cache, 2, 20)

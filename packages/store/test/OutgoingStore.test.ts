@@ -93,7 +93,7 @@ layer(stores)("OutgoingStore", (it) => {
       })
   )
 
-  it.effect("what a node writes while its shard is taken is there for the next, or refused", () =>
+  it.effect("writes of a node that loses its shard are there for the next one, or refused", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const fences = yield* ShardFenceStore

@@ -30,34 +30,32 @@ const membershipOf = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId
 })
 
 layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("RoomStore", (it) => {
-  it.effect(
-    "every opening has a higher fence, and finds what was committed; a room that has state keeps its version",
-    () =>
-      Effect.gen(function* () {
-        const rooms = yield* RoomStore
-        const roomId = "!opened:example.org" as RoomId
-        assert.isTrue(Option.isNone(yield* rooms.open(roomId)))
-        yield* rooms.prepare(roomId, "0", "private")
-        yield* rooms.prepare(roomId, "9", "public")
-        const empty = Option.getOrThrow(yield* rooms.open(roomId))
-        assert.deepInclude(empty, { version: "9", forwardExtremities: [], current: undefined, joinedMembers: 0 })
-        assert.isFalse(yield* rooms.exists(roomId))
-        const [, last] = yield* store({ ...empty, roomId }, [makeEvent(roomId), makeEvent(roomId)])
-        const opened = Option.getOrThrow(yield* rooms.open(roomId))
-        assert.isAbove(opened.fence, empty.fence)
-        assert.deepStrictEqual(opened.current, { chain: 1, seq: 0 })
-        assert.deepStrictEqual(
-          opened.forwardExtremities.map(({ event_id }) => event_id),
-          [last!.event_id]
-        )
-        assert.deepStrictEqual(
-          opened.forwardExtremities.map(({ depth }) => depth),
-          [last!.depth]
-        )
-        assert.isTrue(yield* rooms.exists(roomId))
-        assert.isFalse(yield* rooms.prepare(roomId, "0", "private"))
-        assert.strictEqual(Option.getOrThrow(yield* rooms.open(roomId)).version, "9")
-      })
+  it.effect("every opening has a higher fence, and finds the commits; a room that has state keeps its version", () =>
+    Effect.gen(function* () {
+      const rooms = yield* RoomStore
+      const roomId = "!opened:example.org" as RoomId
+      assert.isTrue(Option.isNone(yield* rooms.open(roomId)))
+      yield* rooms.prepare(roomId, "0", "private")
+      yield* rooms.prepare(roomId, "9", "public")
+      const empty = Option.getOrThrow(yield* rooms.open(roomId))
+      assert.deepInclude(empty, { version: "9", forwardExtremities: [], current: undefined, joinedMembers: 0 })
+      assert.isFalse(yield* rooms.exists(roomId))
+      const [, last] = yield* store({ ...empty, roomId }, [makeEvent(roomId), makeEvent(roomId)])
+      const opened = Option.getOrThrow(yield* rooms.open(roomId))
+      assert.isAbove(opened.fence, empty.fence)
+      assert.deepStrictEqual(opened.current, { chain: 1, seq: 0 })
+      assert.deepStrictEqual(
+        opened.forwardExtremities.map(({ event_id }) => event_id),
+        [last!.event_id]
+      )
+      assert.deepStrictEqual(
+        opened.forwardExtremities.map(({ depth }) => depth),
+        [last!.depth]
+      )
+      assert.isTrue(yield* rooms.exists(roomId))
+      assert.isFalse(yield* rooms.prepare(roomId, "0", "private"))
+      assert.strictEqual(Option.getOrThrow(yield* rooms.open(roomId)).version, "9")
+    })
   )
 
   it.effect("forward extremities are found again, whatever characters other servers put into event IDs", () =>

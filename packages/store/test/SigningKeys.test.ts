@@ -30,7 +30,7 @@ describe("SigningKeys", () => {
     })
   )
 
-  it.effect("what a replaced key signed can still be checked, and other nodes follow", () =>
+  it.effect("signatures of a replaced key can still be verified, and other nodes follow", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const [keys, other] = [yield* node(url), yield* node(url)]

@@ -88,7 +88,7 @@ const build = Effect.fnUntraced(function* (steps: ReadonlyArray<typeof Step.Type
 
 layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("StateStore", (it) => {
   it.effect.prop(
-    "the state at every point is what the changes before it made",
+    "the state at every point is the result of the changes before it",
     { steps: Schema.Array(Step).check(Schema.isMinLength(30), Schema.isMaxLength(80)) },
     ({ steps }) =>
       Effect.gen(function* () {
@@ -114,7 +114,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("StateStore", (it) =>
   )
 
   it.effect.prop(
-    "states differ by what changed since they parted",
+    "compares states by the changes since they parted",
     {
       steps: Schema.Array(Step).check(Schema.isMinLength(30), Schema.isMaxLength(80)),
       picks: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1000 }))).check(

@@ -17,7 +17,7 @@ const token = fc.record(
 const parsed = (text: string): StreamToken => Option.getOrThrow(parseToken(text))
 
 describe("StreamToken", () => {
-  it("what was given out is understood again", () => {
+  it("tokens that were given out are parsed again", () => {
     fc.assert(fc.property(token, (given) => assert.deepStrictEqual(parsed(formatToken(given)), given)))
     const first = { position: beginning, epoch: "abc" }
     assert.deepStrictEqual(parsed(formatToken(first)), first)

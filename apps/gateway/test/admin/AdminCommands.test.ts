@@ -70,7 +70,7 @@ const temporaryDirectory = Effect.flatMap(FileSystem.FileSystem, (fileSystem) =>
 
 describe("greenroom", () => {
   it.live(
-    "creates users, makes them admins, and rotates signing keys, and says in one line what cannot be",
+    "creates users, makes them admins, and rotates signing keys, and reports errors in one line",
     () =>
       Effect.gen(function* () {
         const database = Redacted.value(yield* TestDatabase.url)

@@ -88,7 +88,7 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
-  it.effect("who chooses no name gets one that nobody has", () =>
+  it.effect("a registration without a name gets a free one", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       const store = yield* AccountStore
@@ -100,7 +100,7 @@ layer(homeServer, { excludeTestServices: true })("Accounts", (it) => {
     })
   )
 
-  it.effect("many who want one name at once: one gets it", () =>
+  it.effect("of concurrent registrations of one name one succeeds", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       const results = yield* Effect.forEach(

@@ -42,7 +42,7 @@ describe("SessionCache", () => {
     assert.isDefined(cache.get("new", 0))
   })
 
-  it("tells which tokens were used since it was asked last, and from where", () => {
+  it("returns the tokens that were used since the last call, with their addresses", () => {
     const cache = new SessionCache(2)
     cache.add("one", cached(1), 0)
     assert.deepStrictEqual(cache.takeUsed(), [[1, undefined]])

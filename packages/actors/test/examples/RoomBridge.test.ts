@@ -4,7 +4,7 @@ import { startExample, temporaryDirectory } from "./startExample.ts"
 
 describe("RoomBridge", () => {
   it.live(
-    "copies what is said in each room into the other one, once and in order",
+    "copies the messages of each room into the other one, once and in order",
     () =>
       Effect.gen(function* () {
         const example = yield* startExample("RoomBridge", [yield* temporaryDirectory])

@@ -37,7 +37,7 @@ const world = Effect.gen(function* () {
 const says = (status: number, body: unknown): Reply => ({ status, body: JSON.stringify(body) })
 
 describe("FederationClient", () => {
-  it.effect("what the other server refuses is told with its errcode", () =>
+  it.effect("an error of the other server keeps its errcode", () =>
     Effect.gen(function* () {
       const { client, state } = yield* world
       state.reply = says(403, { errcode: "M_FORBIDDEN", error: "No" })
@@ -102,7 +102,7 @@ describe("FederationClient", () => {
     })
   )
 
-  it.effect("what a user waits for is tried at once", () =>
+  it.effect("requests that a user waits for are tried at once", () =>
     Effect.gen(function* () {
       const { client, state } = yield* world
       state.reply = says(503, {})

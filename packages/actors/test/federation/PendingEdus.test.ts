@@ -12,7 +12,7 @@ const presence = (userId: string, state: string) => ({
 })
 
 describe("PendingEdus", () => {
-  it("only the last value of who types and who is there is sent", () => {
+  it("sends only the last value of typing and presence", () => {
     const edus = new PendingEdus()
     edus.add(typing("@a:red.test", true), 0)
     edus.add(typing("@b:red.test", true), 0)
@@ -48,7 +48,7 @@ describe("PendingEdus", () => {
     ])
   })
 
-  it("what has waited too long is not sent, and what is too much is forgotten", () => {
+  it("values that waited too long are not sent, and values beyond the bound are dropped", () => {
     const edus = new PendingEdus()
     edus.add(typing("@old:red.test", true), 0)
     for (let count = 0; count < 5_000; count++) edus.add(typing(`@${count}:red.test`, true), 1)

@@ -104,7 +104,7 @@ const fetched = (server: { readonly requests: ReadonlyArray<{ readonly method: s
   server.requests.map(({ method, path }) => `${method} ${path}`)
 
 describe("RemoteKeys", () => {
-  it.effect("a server is asked once for its keys, by all who want them, and not again after a restart", () =>
+  it.effect("concurrent readers of a server's keys share one request, and none follows a restart", () =>
     Effect.gen(function* () {
       const { server, url } = yield* world
       const { keys } = yield* node(server.port, url)
@@ -171,7 +171,7 @@ describe("RemoteKeys", () => {
   )
 
   it.effect(
-    "what brings nothing is repeated less and less often, for a server that makes requests every few seconds",
+    "fruitless requests are repeated less and less often, for a server that makes requests every few seconds",
     () =>
       Effect.gen(function* () {
         const { published, server, url } = yield* world
@@ -210,7 +210,7 @@ describe("RemoteKeys", () => {
     })
   )
 
-  it.effect("a replaced key is good for what was signed before it was, and signs no requests", () =>
+  it.effect("a replaced key verifies earlier signatures, and no requests", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world
       const { keys } = yield* node(server.port, url)
@@ -231,7 +231,7 @@ describe("RemoteKeys", () => {
     })
   )
 
-  it.effect("what is not signed by its own key, expired, of another server or no key object is not believed", () =>
+  it.effect("refuses key objects that are not signed by their own key, expired, of another server or malformed", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world
       const { keys } = yield* node(server.port, url)
@@ -310,7 +310,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
-  it.effect("a key for which a server vouches signs what tells of rooms, and no other request", () =>
+  it.effect("a vouched key verifies events and reads of rooms, and no other request", () =>
     Effect.gen(function* () {
       const { keys, server } = yield* withNotary
       yield* server.close
@@ -320,7 +320,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
-  it.effect("a notary is not believed that has not signed what it says, or says it of others", () =>
+  it.effect("refuses a notary's answer that it has not signed, or that is about other servers", () =>
     Effect.gen(function* () {
       const { keys, server, told, vouchedBy } = yield* withNotary
       yield* server.close
@@ -341,23 +341,21 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
-  it.effect(
-    "an expired key is good for what was signed before its end, and for any time in room versions before 5",
-    () =>
-      Effect.gen(function* () {
-        const { keys, server, told, vouchedBy } = yield* withNotary
-        yield* server.close
-        told.objects = [vouchedBy(keyObject({ valid_until_ts: 2 * day }))]
-        yield* TestClock.adjust("3 days")
-        assert.isTrue(yield* hasFor(keys, need(first, day), [notaryName]))
-        const late = need(first, 2.5 * day)
-        assert.isFalse(yield* hasFor(keys, late, [notaryName]))
-        assert.isTrue(yield* hasFor(keys, { ...late, atAnyTime: true }, [notaryName]))
-        assert.isFalse(yield* has(keys, need(first)))
-      })
+  it.effect("an expired key verifies signatures from before its end, and of any time in room versions before 5", () =>
+    Effect.gen(function* () {
+      const { keys, server, told, vouchedBy } = yield* withNotary
+      yield* server.close
+      told.objects = [vouchedBy(keyObject({ valid_until_ts: 2 * day }))]
+      yield* TestClock.adjust("3 days")
+      assert.isTrue(yield* hasFor(keys, need(first, day), [notaryName]))
+      const late = need(first, 2.5 * day)
+      assert.isFalse(yield* hasFor(keys, late, [notaryName]))
+      assert.isTrue(yield* hasFor(keys, { ...late, atAnyTime: true }, [notaryName]))
+      assert.isFalse(yield* has(keys, need(first)))
+    })
   )
 
-  it.effect("nobody vouches for keys of a server that we know, but for those from before we knew it", () =>
+  it.effect("vouched keys of a known server are refused, except for those from before it was known", () =>
     Effect.gen(function* () {
       const { keys, server, told, vouchedBy } = yield* withNotary
       yield* TestClock.adjust("1 hour")
@@ -374,7 +372,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
-  it.effect("what the server says itself replaces what others said of it", () =>
+  it.effect("the server's own keys replace vouched ones", () =>
     Effect.gen(function* () {
       const { keys, published, server, told, vouchedBy } = yield* withNotary
       const forged = generateSigningKey(theirName, first.keyId)
@@ -398,7 +396,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
-  it.effect("our own keys from before this server was installed anew are good for what they signed then", () =>
+  it.effect("our own keys from before a new installation verify the signatures of that time", () =>
     Effect.gen(function* () {
       const { keys, ours, told, vouchedBy } = yield* withNotary
       const installed = (yield* ours.list)[0]!.createdAt

@@ -66,7 +66,7 @@ layer(remotePresences)("RemotePresences", (it) => {
     })
   )
 
-  it.effect("who is looked at and unknown is polled, not more often than every five minutes", () =>
+  it.effect("polls an unknown user whose presence is read, at most every five minutes", () =>
     Effect.gen(function* () {
       const presences = yield* RemotePresences
       told.length = 0

@@ -239,7 +239,7 @@ describe("ServerDiscovery", () => {
     })
   )
 
-  it("host and port are told apart", () => {
+  it("splits a host and a port", () => {
     assert.deepStrictEqual(splitHostPort("a.b:1"), { host: "a.b", port: 1 })
     assert.deepStrictEqual(splitHostPort("a.b"), { host: "a.b", port: undefined })
     assert.deepStrictEqual(splitHostPort("[::1]:1"), { host: "::1", port: 1 })

@@ -55,7 +55,7 @@ describe("SlicedJson", () => {
     }
   })
 
-  it("what is written entry by entry is what would be written at once", () =>
+  it("writing entry by entry gives the same text as writing at once", () =>
     fc.assert(
       fc.asyncProperty(fc.dictionary(fc.string({ unit: "grapheme" }), fc.array(fc.jsonValue())), async (object) => {
         const plain = JSON.parse(JSON.stringify(object)) as JsonObject

@@ -10,7 +10,7 @@ const refused = (status: number, errcode = "M_UNKNOWN") =>
 const hour = 3_600_000
 
 describe("TransactionRefusal", () => {
-  it("what a server has understood and refused is not sent again", () => {
+  it("a refusal of a transaction that the server has understood is final", () => {
     for (const [status, errcode] of [
       [400, "M_BAD_JSON"],
       [403, "M_FORBIDDEN"],

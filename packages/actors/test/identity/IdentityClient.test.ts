@@ -96,7 +96,7 @@ describe("IdentityClient", () => {
     })
   )
 
-  it.live("tells the user what the server refuses, and that it cannot be asked", () =>
+  it.live("reports refusals and failures of the server to the user", () =>
     Effect.gen(function* () {
       const { says, url } = yield* identityServer
       yield* withClient(

@@ -59,7 +59,7 @@ const isGone = (name: MediaName) =>
   MediaStore.use((store) => Effect.map(store.find(name), (found) => found._tag === "None"))
 
 layer(services)("keeping files", (it) => {
-  it.effect("content in quarantine is served to nobody, also when it is uploaded again", () =>
+  it.effect("quarantined content is not served, also when it is uploaded again", () =>
     Effect.gen(function* () {
       const media = yield* Media
       const keeping = yield* MediaKeeping
@@ -128,7 +128,7 @@ layer(services)("keeping files", (it) => {
     })
   )
 
-  it.effect("what nobody downloads for long goes, what is downloaded stays", () =>
+  it.effect("removes content that was not downloaded for long, and keeps downloaded content", () =>
     Effect.gen(function* () {
       const media = yield* Media
       const alice = guest("retention-alice")
@@ -142,7 +142,7 @@ layer(services)("keeping files", (it) => {
     })
   )
 
-  it.effect("content of other servers stays within its bound: what was used longest ago goes", () =>
+  it.effect("content of other servers stays within its bound: the least recently used is removed", () =>
     Effect.gen(function* () {
       const store = yield* MediaStore
       const origin = ServerName.make("red.test")

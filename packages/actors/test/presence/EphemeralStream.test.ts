@@ -45,7 +45,7 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
     }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
-  it.effect("a hidden user is told the truth, the others see the user offline", () =>
+  it.effect("a hidden user gets their true presence, others see the user offline", () =>
     Effect.gen(function* () {
       const stream = yield* EphemeralStream
       yield* stream.publishPresence(presence(alice, "offline"), presence(alice, "hidden"))
@@ -62,7 +62,7 @@ layer(TestDatabase.layer)("EphemeralStream", (it) => {
     }).pipe(Effect.provide(Layer.fresh(streamOfOneNode)))
   )
 
-  it.effect("offline users are forgotten after a while, and a reader that was away so long is told", () =>
+  it.effect("offline users are forgotten after a while, and readers from before that are detected", () =>
     Effect.gen(function* () {
       const stream = yield* EphemeralStream
       yield* stream.publishPresence(presence(bob, "offline"))

@@ -27,7 +27,7 @@ describe("PresenceRules", () => {
     assert.strictEqual(settled.until, 9 * minute)
   })
 
-  it("somebody whose devices are all idle is unavailable until something is done on one", () => {
+  it("a user whose devices are all idle is unavailable until one becomes active", () => {
     const settled = settle(facts({ devices: [connected(0), connected(minute)] }), minute + idleAfter)
     assert.deepStrictEqual([settled.state, settled.idle, settled.until], ["unavailable", true, undefined])
     assert.strictEqual(settle(facts({ devices: [connected(0), connected(7 * minute)] }), 7 * minute).state, "online")
@@ -42,7 +42,7 @@ describe("PresenceRules", () => {
     assert.strictEqual(choose("free_for_chat", 10 * minute), "unavailable")
   })
 
-  it("where the clock was put back, what is later than now counts as happening now", () => {
+  it("if the clock was put back, later times count as now", () => {
     const now = 10 * minute
     const later = 70 * minute
     const online = settle(facts({ devices: [connected(later)], lastActiveAt: later }), now)

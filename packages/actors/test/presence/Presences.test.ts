@@ -115,7 +115,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("who is hidden looks to others as who is offline, and knows better", () =>
+  it.effect("a hidden user looks offline to others, and sees their true presence", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const stream = yield* EphemeralStream
@@ -142,7 +142,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("only who shares a room or was accepted may see a presence", () =>
+  it.effect("presence is visible to users who share a room or were accepted", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const lists = yield* PresenceListStore
@@ -161,7 +161,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("nobody sets the presence of somebody else, and a status message has a limit", () =>
+  it.effect("only the user can set their presence, and a status message has a limit", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const judy = yield* signUp("judy")
@@ -174,7 +174,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("presence carries the profile, and a changed profile is told again", () =>
+  it.effect("presence carries the profile, and a changed profile is published again", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const profiles = yield* ProfileStore
@@ -189,7 +189,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("what settles is stored, what is done in between is not", () =>
+  it.effect("stores settled presence, and no activity between", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const store = yield* PresenceStore
@@ -211,7 +211,7 @@ layer(stores)("Presences", (it) => {
     }).pipe(Effect.provide(presence))
   )
 
-  it.effect("a user who is gone is offline, and nothing is kept", () =>
+  it.effect("a disconnected user is offline, and leaves nothing in memory", () =>
     Effect.gen(function* () {
       const presences = yield* Presences
       const store = yield* PresenceStore

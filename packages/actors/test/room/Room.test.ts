@@ -145,7 +145,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
-  it.effect("many who send at once make one chain, each in the order of its own", () =>
+  it.effect("concurrent senders make one chain, each sender's events in order", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const people = numbered(64).map((index) => guest(`person${index}`))
@@ -289,7 +289,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
-  it.effect("redacting strips an event everywhere, for its sender and for who has the power", () =>
+  it.effect("redacting strips an event everywhere, for its sender and for users with the power", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob, carol] = [guest("alice"), guest("bob"), guest("carol")]
@@ -320,7 +320,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
-  it.effect("a room that everybody has left is entered again by who may", () =>
+  it.effect("users that the rules allow can join an abandoned room again", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob, mallory] = [guest("alice"), guest("bob"), guest("mallory")]
@@ -340,7 +340,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
     })
   )
 
-  it.effect("redacted state loses its content in the room, and what replaced it tells nothing of it", () =>
+  it.effect("redacted state loses its content in the room, and in the prev_content of later state", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const alice = guest("alice")
@@ -390,7 +390,7 @@ layer(homeServer)("Room over time", (it) => {
     })
   )
 
-  it.effect("who types is told until they stop, until the time is over, or until they leave", () =>
+  it.effect("typing lasts until the user stops, its time is over, or the user leaves", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const stream = yield* EphemeralStream
@@ -443,7 +443,7 @@ const twoNodes = Effect.gen(function* () {
 })
 
 describe("Room and its database", () => {
-  it.live("what was acknowledged while connections died is there once, and a retry completes the rest", () =>
+  it.live("acknowledged events are stored once after connections died, and a retry completes the rest", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const server = yield* node(url)
@@ -499,7 +499,7 @@ describe("Room and its database", () => {
     })
   )
 
-  it.live("two nodes that both believe they own a room make one chain of what both are asked", () =>
+  it.live("two nodes that both believe they own a room make one chain of their events", () =>
     Effect.gen(function* () {
       const { alice, on, room_id } = yield* twoNodes
       const send = (index: number, txnId: string) =>
@@ -537,7 +537,7 @@ describe("Room and its database", () => {
     })
   )
 
-  it.live("a server that stops finishes what it has begun", () =>
+  it.live("a server that stops finishes the requests in flight", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const scope = yield* Scope.make()

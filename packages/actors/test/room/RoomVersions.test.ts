@@ -89,7 +89,7 @@ layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) 
     )
   }
 
-  it.effect("a version that nobody knows is refused, and who is told which there are", () =>
+  it.effect("refuses an unknown version, and the error names the known ones", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const error = yield* Effect.flip(rooms.create(guest("erin"), { room_version: "13" }))
@@ -98,7 +98,7 @@ layer(homeServer, { excludeTestServices: true })("rooms of every version", (it) 
     })
   )
 
-  it.effect("a server that does not know the version of a room is told which it is", () =>
+  it.effect("a server that lacks the version of a room gets an error that names it", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const { room_id } = yield* rooms.create(guest("alice"), { room_version: "12" })

@@ -44,7 +44,7 @@ const nothing = (errcode: string) => ({
 })
 
 layer(homeServer, { excludeTestServices: true })("what a user may see of a room", (it) => {
-  it.effect("a private room shows nothing to strangers, and to who is invited the invitation alone", () =>
+  it.effect("a private room shows nothing to strangers, and only the invitation to invited users", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const events = yield* Events
@@ -65,7 +65,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     })
   )
 
-  it.effect("a public room is listed, with what it is called", () =>
+  it.effect("lists a public room with its name", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice2"), guest("bob2")]
@@ -86,7 +86,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     })
   )
 
-  it.effect("who left sees the room as it was then, however they went and whatever came after", () =>
+  it.effect("users who left see the room as it was then, however they left and whatever followed", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const events = yield* Events
@@ -154,7 +154,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     })
   )
 
-  it.effect("who was removed and is back sees everything again", () =>
+  it.effect("users who were removed and are back see the whole history again", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice4"), guest("bob4")]
@@ -183,7 +183,7 @@ layer(homeServer, { excludeTestServices: true })("what a user may see of a room"
     })
   )
 
-  it.effect("who knocks is let in by an invitation; who is on the list of a private room needs none", () =>
+  it.effect("an invitation lets a knocking user in; users on the list of a private room need none", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob, eve] = [guest("alice5"), guest("bob5"), guest("eve5")]

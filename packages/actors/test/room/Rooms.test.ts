@@ -52,7 +52,7 @@ for (const [where, server] of [
       })
     )
 
-    it.effect("the stream tells everything after a token, from memory and from the store alike", () =>
+    it.effect("the stream has all events after a token, from memory and from the store alike", () =>
       Effect.gen(function* () {
         const rooms = yield* Rooms
         const events = yield* Events

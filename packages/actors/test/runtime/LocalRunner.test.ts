@@ -178,7 +178,7 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(runner(layer)))
   })
 
-  it.effect("a defect is told to who asked, and the actor is made anew", () => {
+  it.effect("a defect is returned to the caller, and the actor restarts", () => {
     const { layer, log } = makeNotebook(1)
     return Effect.gen(function* () {
       const notebook = (yield* Notebook.client)("a")
@@ -235,7 +235,7 @@ describe("LocalRunner", () => {
     }).pipe(Effect.provide(Layer.provideMerge(layer, LocalRunner.layer({ maxResidentActors: 2 }))))
   })
 
-  it.effect("a runner that stops waits for what is under way, and its actors go", () => {
+  it.effect("a runner that stops waits for the messages in progress, and its actors end", () => {
     const { go, layer, log, waiting } = makeNotebook("unbounded")
     return Effect.gen(function* () {
       const asked = yield* Effect.scoped(

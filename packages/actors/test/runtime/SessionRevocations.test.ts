@@ -68,7 +68,7 @@ describe("SessionRevocations", () => {
     })
   )
 
-  it.live("who registers after the end hears of it at once", () =>
+  it.live("a listener that registers after the end of a session is called at once", () =>
     Effect.gen(function* () {
       const { here, second, session } = yield* twoNodes
       yield* Effect.flatMap(end(second, session), (ended) => Effect.andThen(here.logout(session), ended))

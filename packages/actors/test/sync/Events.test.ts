@@ -117,7 +117,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
-  it.effect("the stream of a user has what happened while they were in the room, live and read again alike", () =>
+  it.effect("a user's stream has the events of their time in the room, the same live and read again", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const [alice, bob] = [guest("alice3"), guest("bob3")]
@@ -184,7 +184,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
-  it.effect("typing and presence reach those who may see them, and nobody else", () =>
+  it.effect("typing and presence reach only users who may see them", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const presences = yield* Presences
@@ -224,7 +224,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
-  it.effect("a token from before all that is remembered of presence gives what is the case now", () =>
+  it.effect("a token from before the kept presence gets the present values", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const presences = yield* Presences
@@ -244,7 +244,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
-  it.effect("what was redacted is told stripped, to whoever reads it later", () =>
+  it.effect("redacted events are stripped for every later reader", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const alice = guest("alice7")
@@ -263,7 +263,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
-  it.effect("a reader who is further behind than memory reaches still gets everything once", () =>
+  it.effect("a reader behind the memory still gets every event once", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const alice = guest("alice10")
@@ -277,7 +277,7 @@ layer(homeServer, { excludeTestServices: true })("Events", (it) => {
     })
   )
 
-  it.effect("refuses what is no token, and takes a limit of nothing", () =>
+  it.effect("refuses malformed tokens, and accepts a limit of 0", () =>
     Effect.gen(function* () {
       const events = yield* Events
       const rooms = yield* Rooms
@@ -332,7 +332,7 @@ const whileTimePasses = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   )
 
 layer(homeServer)("Events over time", (it) => {
-  it.effect("who comes back after a long time, or reads slowly, misses nothing", () =>
+  it.effect("a reader that was away for long, or reads slowly, misses nothing", () =>
     Effect.gen(function* () {
       const events = yield* Events
       const { alice, bob, room_id } = yield* aliceAndBob()
@@ -351,7 +351,7 @@ layer(homeServer)("Events over time", (it) => {
     }).pipe(whileTimePasses)
   )
 
-  it.effect("somebody who waits for long is told what is new, not everybody's presence", () =>
+  it.effect("a long wait ends with the updates, not with everybody's presence", () =>
     Effect.gen(function* () {
       const events = yield* Events
       const rooms = yield* Rooms
@@ -486,7 +486,7 @@ describe("Events of several runs and nodes", () => {
     })
   )
 
-  it.live("what one node commits wakes who waits on another", () =>
+  it.live("a commit of one node wakes waiting readers on another", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
       const [here, there] = [yield* node(url), yield* node(url)]

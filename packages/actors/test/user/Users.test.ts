@@ -40,7 +40,7 @@ const tagOf = (request: Effect.Effect<unknown, { readonly _tag: string }>) =>
   )
 
 layer(homeServer, { excludeTestServices: true })("Users", (it) => {
-  it.effect("a changed display name reaches every room of the user, and those who see the user's presence", () =>
+  it.effect("a changed display name reaches every room of the user, and the observers of the user's presence", () =>
     Effect.gen(function* () {
       const users = yield* Users
       const rooms = yield* Rooms
@@ -68,7 +68,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
     })
   )
 
-  it.effect("everybody sees what is public, others what the field is for", () =>
+  it.effect("everybody sees public fields, others according to their visibility", () =>
     Effect.gen(function* () {
       const users = yield* Users
       const rooms = yield* Rooms
@@ -100,7 +100,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
     })
   )
 
-  it.effect("a profile field that is none, too long or somebody else's is refused", () =>
+  it.effect("refuses profile fields that are malformed, too long or another user's", () =>
     Effect.gen(function* () {
       const users = yield* Users
       const dave = yield* person("dave")
@@ -119,7 +119,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
     })
   )
 
-  it.effect("who is invited to a presence list is asked, and is seen after accepting", () =>
+  it.effect("an invited user of a presence list is asked, and seen after accepting", () =>
     Effect.gen(function* () {
       const users = yield* Users
       const presences = yield* Presences
@@ -167,7 +167,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
     })
   )
 
-  it.effect("who takes the permission back is asked again, also by those on their own list", () =>
+  it.effect("after taking the permission back the user is asked again, also by users on their own list", () =>
     Effect.gen(function* () {
       const users = yield* Users
       const presences = yield* Presences
@@ -190,7 +190,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
     })
   )
 
-  it.effect("nobody changes or reads the list of somebody else, or answers who has not asked", () =>
+  it.effect("users cannot change or read another user's list, or answer an observer who has not asked", () =>
     Effect.gen(function* () {
       const users = yield* Users
       const ivan = yield* person("ivan")
@@ -210,7 +210,7 @@ layer(homeServer, { excludeTestServices: true })("Users", (it) => {
 const options = { serverName, dataDir: "unused: the database is given" }
 
 layer(TestDatabase.layer, { excludeTestServices: true })("Users, on servers of their own", (it) => {
-  it.effect("rooms are told of a profile that changed just before", () =>
+  it.effect("rooms receive a profile that changed just before", () =>
     Effect.gen(function* () {
       const first = yield* Effect.gen(function* () {
         const rooms = yield* Rooms

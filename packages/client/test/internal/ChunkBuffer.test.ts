@@ -23,7 +23,7 @@ describe("ChunkBuffer", () => {
     })
   )
 
-  it.effect("what does not fit is let go, and asked for again when the buffer was read", () =>
+  it.effect("drops chunks that do not fit, and requests them again when the buffer was read", () =>
     Effect.gen(function* () {
       const buffer = yield* makeChunkBuffer("t0")
       for (let number = 0; number < maxBufferedChunks + 10; number++) buffer.offer(chunk(number))
@@ -43,7 +43,7 @@ describe("ChunkBuffer", () => {
     })
   )
 
-  it.effect("what came before the end of the socket is read first, then why it ended", () =>
+  it.effect("chunks from before the end of the socket are read first, then the reason of the end", () =>
     Effect.gen(function* () {
       const buffer = yield* makeChunkBuffer("t0")
       buffer.offer(chunk(0))

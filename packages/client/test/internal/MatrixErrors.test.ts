@@ -17,7 +17,7 @@ describe("MatrixErrors", () => {
     assert.isTrue(error instanceof LimitExceeded && error.retry_after_ms === 250)
   })
 
-  it("a code that is not known is told", () => {
+  it("an unknown code is kept", () => {
     const error = fromErrorBody({ errcode: "ORG_EXAMPLE_NEW", error: "Something new" })
     assert.deepStrictEqual([error._tag as string, error.error], ["M_UNKNOWN", "ORG_EXAMPLE_NEW: Something new"])
     assert.strictEqual(fromErrorBody({ errcode: "toString", error: "x" })._tag, "M_UNKNOWN")

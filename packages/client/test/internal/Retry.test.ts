@@ -41,7 +41,7 @@ describe("Retry", () => {
     })
   )
 
-  it.effect("what must not happen twice is sent once", () =>
+  it.effect("a request that must not be repeated is sent once", () =>
     Effect.gen(function* () {
       const { request, sentAt } = failing(1, unreachable)
       const result = yield* run(retrying(request, { repeatable: false, retryTimeout }))

@@ -10,7 +10,7 @@ import { registerAdmin } from "./TestAdmin.ts"
 const path = "/_greenroom/admin"
 
 layer(Layer.merge(gateway, Browser.layer), { excludeTestServices: true })("the page of administrators", (it) => {
-  it.effect("refuses who is no administrator, and logs them out again", () =>
+  it.effect("refuses users who are no administrators, and logs them out again", () =>
     Effect.gen(function* () {
       const { url } = yield* Gateway
       const user = yield* register("plain")

@@ -61,7 +61,7 @@ layer(gateway, { excludeTestServices: true })("bans", (it) => {
 })
 
 layer(gateway, { excludeTestServices: true })("the audit log", (it) => {
-  it.effect("has what administrators did, and names rows that were changed, cut or inserted", () =>
+  it.effect("has the actions of administrators, and names rows that were changed, cut or inserted", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const audit = yield* AuditLog

@@ -38,7 +38,7 @@ const everything = Object.values(SynapseAdminApi.groups).flatMap((group) =>
 )
 
 layer(gateway, { excludeTestServices: true })("the administration API of Synapse", (it) => {
-  it.effect("refuses everybody who is no administrator, whatever they ask, and does nothing", () =>
+  it.effect("refuses all users who are no administrators at every endpoint, and changes nothing", () =>
     Effect.gen(function* () {
       const user = yield* register("victim")
       assert.isAbove(everything.length, 50)
@@ -105,7 +105,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("logs in as a user, who sees it, and not as another administrator", () =>
+  it.effect("logs in as a user, who sees it, but not as another administrator", () =>
     Effect.gen(function* () {
       const [admin, second, user] = [
         yield* registerAdmin("boss2"),
@@ -124,7 +124,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("shows rooms, their members and state, to administrators who are not in them", () =>
+  it.effect("shows rooms, their members and state, to administrators outside the room", () =>
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("boss4"), yield* register("ria")]
       const room = yield* createRoom(user, { name: "Ria's parlour", room_alias_name: "parlour" })
@@ -172,7 +172,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("a room that is shut down, blocked and purged is left by everybody and served to nobody", () =>
+  it.effect("a room that is shut down, blocked and purged has no members and is not served", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const [admin, owner, guest] = [yield* registerAdmin("boss6"), yield* register("owen"), yield* register("gil")]
@@ -251,7 +251,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("history before a point goes, state and what follows stay", () =>
+  it.effect("removes history before a point, and keeps the state and later events", () =>
     Effect.gen(function* () {
       const [admin, user] = [yield* registerAdmin("boss8"), yield* register("hal")]
       const room = yield* createRoom(user)
@@ -332,7 +332,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("shows what users report, until it is dealt with", () =>
+  it.effect("shows reports of users until they are dealt with", () =>
     Effect.gen(function* () {
       const [admin, user, other] = [yield* registerAdmin("boss11"), yield* register("rex"), yield* register("oda")]
       const room = yield* createRoom(user)
@@ -355,7 +355,7 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
     })
   )
 
-  it.effect("other home servers: how they are doing, what is shared with them, and another attempt now", () =>
+  it.effect("other home servers: their state, the shared rooms, and an attempt on request", () =>
     Effect.gen(function* () {
       const admin = yield* registerAdmin("destinations")
       const { failed } = yield* DestinationStore

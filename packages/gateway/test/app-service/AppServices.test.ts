@@ -77,7 +77,7 @@ const nextEvent = Effect.fnUntraced(function* (passes: (event: SentEvent) => boo
 })
 
 layer(withBridge, { excludeTestServices: true })("application services", (it) => {
-  it.effect("a service acts as its own user and as users of its namespace, and as nobody else", () =>
+  it.effect("a service acts only as its own user and as users of its namespace", () =>
     Effect.gen(function* () {
       const own = yield* asService("GET", "/v3/account/whoami")
       assert.strictEqual(own.body.user_id, "@bridgebot:green.test")
@@ -129,7 +129,7 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
-  it.effect("the service is sent what happens in rooms of its users, with the token of this server", () =>
+  it.effect("the service receives the events in rooms of its users, with the token of this server", () =>
     Effect.gen(function* () {
       const bridge = yield* BridgeServer
       const alice = yield* registerUser("as-talker")
@@ -173,7 +173,7 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
-  it.effect("a transaction that is refused is repeated byte for byte, and what follows it waits", () =>
+  it.effect("a refused transaction is repeated byte for byte, and later ones wait", () =>
     Effect.gen(function* () {
       const bridge = yield* BridgeServer
       const user = yield* puppet("_irc_retry")
@@ -230,7 +230,7 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
-  it.effect("users and aliases of the namespace are made when somebody asks for them", () =>
+  it.effect("users and aliases of the namespace are made when they are first used", () =>
     Effect.gen(function* () {
       const bridge = yield* BridgeServer
       const alice = yield* registerUser("as-asker")
@@ -314,7 +314,7 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
-  it.effect("devices of the service's users are made and ended by it, and what is for them comes in transactions", () =>
+  it.effect("the service makes and ends its users' devices, and their messages come in transactions", () =>
     Effect.gen(function* () {
       const { nextTransaction } = yield* BridgeServer
       const user = yield* puppet("_irc_secret")

@@ -76,7 +76,7 @@ layer(loginGateway({}), { excludeTestServices: true })("administration", (it) =>
     })
   )
 
-  it.effect("makes an admin, who is one at once, and one no longer", () =>
+  it.effect("makes a user an admin at once, and takes the right back", () =>
     Effect.gen(function* () {
       const root = yield* registerAdmin("root2")
       const carol = yield* register("carol")
@@ -92,7 +92,7 @@ layer(loginGateway({}), { excludeTestServices: true })("administration", (it) =>
 })
 
 layer(loginGateway({ registration: "token" }), { excludeTestServices: true })("registration tokens", (it) => {
-  it.effect("are told once, listed without their secrets, and withdrawn", () =>
+  it.effect("are shown once, listed without their secrets, and revoked", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       const administration = yield* Administration
@@ -117,7 +117,7 @@ layer(loginGateway({ registration: "token" }), { excludeTestServices: true })("r
 })
 
 layer(loginGateway({}), { excludeTestServices: true })("room aliases", (it) => {
-  it.effect("an administrator frees the alias of a room that everybody has left, and nobody else does", () =>
+  it.effect("only an administrator removes the alias of an abandoned room", () =>
     Effect.gen(function* () {
       const [founder, guest] = [yield* register("founder"), yield* register("guest")]
       const admin = yield* registerAdmin("janitor")

@@ -50,7 +50,7 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
     })
   )
 
-  it.effect("who unregisters is gone, and the user ID stays taken", () =>
+  it.effect("an unregistered user is gone, and the user ID stays taken", () =>
     Effect.gen(function* () {
       const gone = yield* register("gone")
       assert.strictEqual((yield* as(gone)("POST", "/unregister")).status, 200)
@@ -61,7 +61,7 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
     })
   )
 
-  it.effect("a user who unregistered cannot be invited, nor a name that nobody has registered", () =>
+  it.effect("unregistered users and unknown names cannot be invited", () =>
     Effect.gen(function* () {
       const alice = yield* register("inviting-alice")
       const gone = yield* register("uninvited")
@@ -189,7 +189,7 @@ layer(gateway, { excludeTestServices: true })("the client API", (it) => {
     })
   )
 
-  it.effect("an alias is taken away by who gave it or who has power in the room, not by any guest", () =>
+  it.effect("its creator or a user with power in the room removes an alias, not a guest", () =>
     Effect.gen(function* () {
       const alice = yield* register("alias-alice")
       const bob = yield* register("alias-bob")

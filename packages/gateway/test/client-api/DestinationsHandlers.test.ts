@@ -6,7 +6,7 @@ import { SqlClient } from "effect/sql"
 import { ask, gateway, register } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("DestinationsHandlers", (it) => {
-  it.effect("an admin sees how other servers are doing, nobody else does", () =>
+  it.effect("only an admin sees the state of other servers", () =>
     Effect.gen(function* () {
       const root = yield* register("root")
       const eve = yield* register("eve")

@@ -43,7 +43,7 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
     })
   )
 
-  it.effect("START tells everything from the beginning, END nothing", () =>
+  it.effect("START returns all events from the beginning, END none", () =>
     Effect.gen(function* () {
       const alice = yield* register("start-alice")
       const room = yield* createRoom(alice)
@@ -60,7 +60,7 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
     })
   )
 
-  it.effect("who makes a room hears of it from its creation on", () =>
+  it.effect("the creator of a room receives its events from the creation on", () =>
     Effect.gen(function* () {
       const alice = yield* register("maker-alice")
       const { body: now } = yield* poll(alice, "timeout=0")
@@ -88,7 +88,7 @@ layer(gateway, { excludeTestServices: true })("EventsHandlers", (it) => {
     })
   )
 
-  it.effect("one event can be asked for by who may see it", () =>
+  it.effect("users who may see an event can get it by ID", () =>
     Effect.gen(function* () {
       const alice = yield* register("event-alice")
       const eve = yield* register("event-eve")

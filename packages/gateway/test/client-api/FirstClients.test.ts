@@ -65,7 +65,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
     })
   )
 
-  it.effect("ask everybody for a name and an avatar: to have none is no error, to be nobody is one", () =>
+  it.effect("ask for every user's name and avatar: an unset field is no error, an unknown user is one", () =>
     Effect.gen(function* () {
       const alice = yield* register("plain-alice")
       for (const field of ["displayname", "avatar_url"]) {
@@ -77,7 +77,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
     })
   )
 
-  it.effect("say null for what they have nothing to say of", () =>
+  it.effect("send null for unset fields", () =>
     Effect.gen(function* () {
       const stage = { type: "m.login.password", session: null, fallback: null, password: "secret" }
       const alice = yield* ask("POST", "/register", { json: { ...stage, user: "null-alice" } })
@@ -97,7 +97,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
     })
   )
 
-  it.effect("say by 1 and 0 whether somebody types", () =>
+  it.effect("send typing as 1 and 0", () =>
     Effect.gen(function* () {
       const alice = yield* register("digit-alice")
       const room = yield* createRoom(alice)
@@ -182,7 +182,7 @@ layer(gateway, { excludeTestServices: true })("the first clients", (it) => {
     })
   )
 
-  it.effect("see the presence of who enters a room", () =>
+  it.effect("see the presence of users who enter a room", () =>
     Effect.gen(function* () {
       const alice = yield* register("enter-alice")
       const bob = yield* register("enter-bob")

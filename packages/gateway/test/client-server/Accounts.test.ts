@@ -134,7 +134,7 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     })
   )
 
-  it.effect("a device is logged out by whoever knows the password, with a session that is good for that alone", () =>
+  it.effect("the password confirms the logout of a device, in a session for that operation only", () =>
     Effect.gen(function* () {
       const { token } = yield* registerToday("mia")
       const other = yield* post("/v3/login", { ...passwordAuth("mia"), device_id: "TABLET" })
@@ -158,7 +158,7 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     })
   )
 
-  it.effect("nobody confirms an operation with another user's password", () =>
+  it.effect("another user's password does not confirm an operation", () =>
     Effect.gen(function* () {
       const { token } = yield* registerToday("noa")
       yield* registerToday("mallory")

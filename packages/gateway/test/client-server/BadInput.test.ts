@@ -69,7 +69,7 @@ layer(gateway, { excludeTestServices: true })("bad input", (it) => {
     })
   )
 
-  it.effect("receipts for what is not there, and JSON that no event may have, are refused", () =>
+  it.effect("refuses receipts for unknown events, and JSON that no event may have", () =>
     Effect.gen(function* () {
       const alice = yield* register("odd-alice")
       const { body } = yield* as(alice)("POST", "/v3/createRoom", {})

@@ -87,7 +87,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
     })
   )
 
-  it.effect("vCard 3.0 becomes 4.0, and what other programs leave out is filled in", () =>
+  it.effect("vCard 3.0 becomes 4.0, and properties that other programs leave out are added", () =>
     Effect.gen(function* () {
       const alice = yield* register("old-alice")
       const old = (...lines: ReadonlyArray<string>) => vcard(...lines).replace("4.0", "3.0")
@@ -190,7 +190,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
     })
   )
 
-  it.effect("a file that is malformed, too large or not whole changes nothing, and the answer says what is wrong", () =>
+  it.effect("a file that is malformed, too large or truncated changes nothing, and the error names the fault", () =>
     Effect.gen(function* () {
       const alice = yield* register("bad-alice")
       const good = vcard("FN:Good")

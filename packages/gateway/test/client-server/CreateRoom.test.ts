@@ -90,7 +90,7 @@ layer(gateway, { excludeTestServices: true })("creating rooms by today's client 
     })
   )
 
-  it.effect("what cannot be is refused by name, and makes no room", () =>
+  it.effect("refuses invalid options by name, and makes no room", () =>
     Effect.gen(function* () {
       const alice = yield* register("wrong-alice")
       for (const [json, errcode] of [
@@ -107,7 +107,7 @@ layer(gateway, { excludeTestServices: true })("creating rooms by today's client 
     })
   )
 
-  it.effect("the rooms of a space are told in their order, to those who may know of them", () =>
+  it.effect("lists the rooms of a space in order, to users who may know of them", () =>
     Effect.gen(function* () {
       const alice = yield* register("space-alice")
       const bob = yield* register("space-bob")

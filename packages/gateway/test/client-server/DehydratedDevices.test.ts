@@ -24,7 +24,7 @@ const device = (user: TestUser, device_id: string) => ({
 })
 
 layer(gateway, { excludeTestServices: true })("dehydrated devices", (it) => {
-  it.effect("take messages while nobody is logged in, for the next client of the user", () =>
+  it.effect("receive messages while the user has no session, for the user's next client", () =>
     Effect.gen(function* () {
       const alice = yield* register("dry-alice")
       const bob = yield* register("dry-bob")

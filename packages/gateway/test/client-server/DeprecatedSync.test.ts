@@ -37,7 +37,7 @@ const openHistory = (user: TestUser, room: string) =>
   as(user)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.history_visibility`, { history_visibility: "world_readable" })
 
 layer(gateway, { excludeTestServices: true })("the event stream that /sync has replaced", (it) => {
-  it.effect("begins with all rooms and goes on with what is new", () =>
+  it.effect("starts with all rooms and continues with the updates", () =>
     Effect.gen(function* () {
       const alice = yield* register("old-alice")
       const bob = yield* register("old-bob")
@@ -72,7 +72,7 @@ layer(gateway, { excludeTestServices: true })("the event stream that /sync has r
     })
   )
 
-  it.effect("shows a world-readable room to users outside, and nobody else's room", () =>
+  it.effect("shows only world-readable rooms to users outside", () =>
     Effect.gen(function* () {
       const alice = yield* register("peek-alice")
       const bob = yield* register("peek-bob")

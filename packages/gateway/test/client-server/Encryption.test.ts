@@ -209,7 +209,7 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
     })
   )
 
-  it.effect("who shares a room hears whose devices change, who comes and who goes", () =>
+  it.effect("users who share a room receive changes of devices, joins and leaves", () =>
     Effect.gen(function* () {
       const alice = yield* person("list-alice")
       const bob = yield* person("list-bob")
@@ -461,7 +461,7 @@ layer(gateway, { excludeTestServices: true })("end-to-end encryption", (it) => {
   )
 
   it.effect(
-    "floods of messages to devices are refused, and what waits for a dead device is bounded and slows nobody",
+    "floods of messages to devices are refused, and the messages of a dead device are bounded and delay no others",
     () =>
       Effect.gen(function* () {
         const alice = yield* person("flood-alice")

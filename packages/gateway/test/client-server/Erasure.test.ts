@@ -15,7 +15,7 @@ const messagesOf = (events: ReadonlyArray<Seen>) =>
   events.filter(({ type }) => type === "m.room.message").map(({ content }) => content.body)
 
 layer(gateway, { excludeTestServices: true })("a deactivation with erasure", (it) => {
-  it.effect("leaves the messages to those who were there, and nothing to whoever comes later", () =>
+  it.effect("leaves the messages to users who were in the room, and nothing to later members", () =>
     Effect.gen(function* () {
       const alice = yield* register("erase-alice")
       const bob = yield* register("erase-bob")

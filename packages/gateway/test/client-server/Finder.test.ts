@@ -13,7 +13,7 @@ const say = (user: TestUser, room: string, text: string) =>
   )
 
 layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting", (it) => {
-  it.effect("users are found who share a room or are in a public one, by ID or name; others are not", () =>
+  it.effect("finds users who share a room or are in a public one, by ID or name; no others", () =>
     Effect.gen(function* () {
       const alice = yield* register("find-alice")
       const bob = yield* register("find-bob")
@@ -83,7 +83,7 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
     })
   )
 
-  it.effect("events, rooms and users are reported by those who may see them", () =>
+  it.effect("users who may see events, rooms and users report them", () =>
     Effect.gen(function* () {
       const alice = yield* register("report-alice")
       const eve = yield* register("report-eve")

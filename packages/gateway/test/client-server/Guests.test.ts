@@ -98,7 +98,7 @@ layer(
     })
   )
 
-  it.effect("nobody kicks users who are not in the room", () =>
+  it.effect("users who are not in the room cannot be kicked", () =>
     Effect.gen(function* () {
       const alice = yield* register("kick-alice")
       const bob = yield* register("kick-bob")

@@ -112,7 +112,7 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
     })
   )
 
-  it.effect("the same content is on the disk once, whoever uploads it", () =>
+  it.effect("equal content is stored once, for all uploaders", () =>
     Effect.gen(function* () {
       const alice = yield* register("media-once-alice")
       const bob = yield* register("media-once-bob")
@@ -129,7 +129,7 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
     })
   )
 
-  it.effect("a range of a file is sent alone, and what the client has is not sent again", () =>
+  it.effect("a range of a file is sent alone, and content that the client has is not sent again", () =>
     Effect.gen(function* () {
       const alice = yield* register("media-ranges")
       const bytes = randomBytes(10_000)
@@ -198,7 +198,7 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
     })
   )
 
-  it.effect("nobody uploads more than the quota, however many uploads run at once", () =>
+  it.effect("concurrent uploads cannot exceed the quota", () =>
     Effect.gen(function* () {
       const alice = yield* register("media-quota")
       const answers = yield* Effect.all(
@@ -213,7 +213,7 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
     })
   )
 
-  it.effect("a content ID can be announced and its file sent later, once, by who announced it", () =>
+  it.effect("a content ID can be created first and its file uploaded later, once, by its creator", () =>
     Effect.gen(function* () {
       const alice = yield* register("media-later-alice")
       const bob = yield* register("media-later-bob")
@@ -237,7 +237,7 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
     })
   )
 
-  it.effect("of two uploads to one content ID one wins, and the other is told", () =>
+  it.effect("of two uploads to one content ID one succeeds, and the other gets an error", () =>
     Effect.gen(function* () {
       const alice = yield* register("media-race")
       const { body } = yield* transfer("POST", "/_matrix/media/v1/create", { as: alice })
@@ -268,7 +268,7 @@ layer(gateway, { excludeTestServices: true })("the content repository", (it) => 
 })
 
 layer(gateway, { excludeTestServices: true })("hostile files", (it) => {
-  it.effect("what a browser would run is for saving, sandboxed, and of no type that runs", () =>
+  it.effect("content that a browser would run is an attachment, sandboxed, with a type that does not run", () =>
     Effect.gen(function* () {
       const alice = yield* register("hostile-alice")
       const html = "<!doctype html><script>alert(1)</script>"
@@ -305,7 +305,7 @@ layer(gateway, { excludeTestServices: true })("hostile files", (it) => {
     })
   )
 
-  it.effect("images are shown in place, as what their bytes are", () =>
+  it.effect("images are shown inline, with the type of their bytes", () =>
     Effect.gen(function* () {
       const alice = yield* register("hostile-images")
       const typeOf = Effect.fnUntraced(function* (type: string, bytes: Uint8Array | string) {

@@ -26,7 +26,7 @@ const send = (user: TestUser, room: string, txn: string) =>
   })
 
 layer(gateway, { excludeTestServices: true })("administration of accounts", (it) => {
-  it.effect("a lock or a suspension ends what the user waits for", () =>
+  it.effect("a lock or a suspension ends the user's waiting requests", () =>
     Effect.gen(function* () {
       const admin = yield* makeAdmin("boss0")
       const user = yield* register("wally")
@@ -109,7 +109,7 @@ layer(gateway, { excludeTestServices: true })("administration of accounts", (it)
     })
   )
 
-  it.effect("only administrators may, not on each other, and others learn not who has an account", () =>
+  it.effect("only administrators are allowed, not on each other, and others do not learn which accounts exist", () =>
     Effect.gen(function* () {
       const admin = yield* makeAdmin("boss3")
       const second = yield* makeAdmin("boss4")

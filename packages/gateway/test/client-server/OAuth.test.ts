@@ -170,7 +170,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("nobody is sent to a URI that the client did not register, and errors go to those that it did", () =>
+  it.effect("redirects only to registered URIs, also with errors", () =>
     Effect.gen(function* () {
       const { visit } = makeBrowser()
       for (const redirect_uri of [
@@ -202,7 +202,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("what clients say of themselves is checked, and the same client is registered once", () =>
+  it.effect("client metadata is checked, and the same client is registered once", () =>
     Effect.gen(function* () {
       const first = yield* registerClient()
       assert.strictEqual(first.status, 201)
@@ -224,7 +224,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("somebody without an account makes one on the way", () =>
+  it.effect("a user without an account registers on the way", () =>
     Effect.gen(function* () {
       const { visit } = makeBrowser()
       const request = yield* makeRequest("NEW1234567", { prompt: "create" })
@@ -242,7 +242,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
     })
   )
 
-  it.effect("a wrong password, a refusal and a form of another site let nobody in", () =>
+  it.effect("a wrong password, a refusal and a form of another site do not log in", () =>
     Effect.gen(function* () {
       yield* register("dan")
       const { visit } = makeBrowser()
@@ -312,7 +312,7 @@ layer(loginGateway({ oauth: "beside" }), { excludeTestServices: true })("the OAu
 })
 
 layer(loginGateway({ oauth: "on" }), { excludeTestServices: true })("the OAuth 2.0 API in place of passwords", (it) => {
-  it.effect("clients are told so, and ask for no passwords", () =>
+  it.effect("clients learn of it, and ask for no passwords", () =>
     Effect.gen(function* () {
       const { body } = yield* askToday("GET", "/v3/login")
       assert.notInclude(JSON.stringify(body.flows), "m.login.password")

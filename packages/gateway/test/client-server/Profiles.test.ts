@@ -6,7 +6,7 @@ const as = (user: TestUser) => (method: string, path: string, json?: unknown) =>
   askToday(method, path, { token: user.token, json })
 
 layer(gateway, { excludeTestServices: true })("profiles, aliases and services by today's client API", (it) => {
-  it.effect("a user sets their own fields, among them ones that nobody foresaw; everybody reads them", () =>
+  it.effect("a user sets their own fields, also custom ones; everybody reads them", () =>
     Effect.gen(function* () {
       const alice = yield* register("profile-alice")
       const bob = yield* register("profile-bob")
@@ -51,7 +51,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
     })
   )
 
-  it.effect("a user gets a token that proves who they are, for themselves alone", () =>
+  it.effect("a user gets a token that proves their identity, only for themselves", () =>
     Effect.gen(function* () {
       const alice = yield* register("openid-alice")
       const { body } = yield* as(alice)("POST", `/v3/user/${inPath(alice.id)}/openid/request_token`, {})
@@ -64,7 +64,7 @@ layer(gateway, { excludeTestServices: true })("profiles, aliases and services by
     })
   )
 
-  it.effect("the presence of a user is what they set; TURN credentials come as configured", () =>
+  it.effect("the presence of a user is the one they set; TURN credentials follow the configuration", () =>
     Effect.gen(function* () {
       const alice = yield* register("presence-alice")
       const status = `/v3/presence/${inPath(alice.id)}/status`

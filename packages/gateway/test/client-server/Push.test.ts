@@ -57,7 +57,7 @@ const roomOf = Effect.fnUntraced(function* (owner: TestUser, ...others: Readonly
 })
 
 layer(gateway, { excludeTestServices: true })("push", (it) => {
-  it.effect("counts what others have said since the receipt; what was redacted counts no more", () =>
+  it.effect("counts events of others since the receipt; redacted events do not count", () =>
     Effect.gen(function* () {
       const alice = yield* register("count-alice")
       const bob = yield* register("count-bob")
@@ -78,7 +78,7 @@ layer(gateway, { excludeTestServices: true })("push", (it) => {
     })
   )
 
-  it.effect("who mentions the room must have the power to; a mention in an edit or a reaction notifies too", () =>
+  it.effect("mentioning the room needs the power to; a mention in an edit or a reaction notifies too", () =>
     Effect.gen(function* () {
       const alice = yield* register("mention-alice")
       const bob = yield* register("mention-bob")
@@ -122,7 +122,7 @@ layer(gateway, { excludeTestServices: true })("push", (it) => {
     })
   )
 
-  it.effect("ignored users notify nobody, by the default rules and by own ones", () =>
+  it.effect("events of ignored users do not notify, by the default rules and by own ones", () =>
     Effect.gen(function* () {
       const alice = yield* register("ignored-alice")
       const bob = yield* register("ignoring-bob")

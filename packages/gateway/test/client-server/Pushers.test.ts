@@ -40,7 +40,7 @@ const read = (user: TestUser, room: string, event: string) =>
 layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeTestServices: true })(
   "pushers",
   (it) => {
-    it.effect("a push gateway is told of what notifies, once, and of the count when it is read", () =>
+    it.effect("a push gateway receives each notification once, and the count when it is read", () =>
       Effect.gen(function* () {
         const alice = yield* register("pusher-alice")
         const bob = yield* register("pusher-bob")
@@ -78,7 +78,7 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
       })
     )
 
-    it.effect("what a gateway does not take is sent again, in order; a rejected key is removed", () =>
+    it.effect("notifications that a gateway does not accept are sent again, in order; a rejected key is removed", () =>
       Effect.gen(function* () {
         const alice = yield* register("retry-alice")
         const bob = yield* register("retry-bob")
@@ -130,7 +130,7 @@ layer(gatewayWith({}, { federation: { addressPolicy: "loopback" } }), { excludeT
       })
     )
 
-    it.effect("notifications are listed newest first, with what was read and by which actions", () =>
+    it.effect("lists notifications newest first, with their actions and whether they were read", () =>
       Effect.gen(function* () {
         const alice = yield* register("list-alice")
         const bob = yield* register("list-bob")

@@ -75,7 +75,7 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     })
   )
 
-  it.effect("what relates to an event is paged, by kind and type, and further by recursion", () =>
+  it.effect("relations of an event are paged, by kind and type, and further by recursion", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("children")
       const root = yield* say(alice, room, "root")
@@ -128,7 +128,7 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
     })
   )
 
-  it.effect("what is unread is counted until it is read: messages, mentions, threads apart", () =>
+  it.effect("counts unread events until they are read: messages, mentions, threads apart", () =>
     Effect.gen(function* () {
       const { alice, bob, room } = yield* setUp("unread")
       const counts = Effect.fnUntraced(function* (byThread = false) {

@@ -6,7 +6,7 @@ const path = "/unstable/io.element.msc4388/rendezvous"
 const textPath = "/unstable/org.matrix.msc4108/rendezvous"
 
 layer(gatewayWith({}, { login: { oauth: "beside" } }), { excludeTestServices: true })("sign-in by QR code", (it) => {
-  it.effect("two devices read and replace a text, and neither overwrites what it has not read", () =>
+  it.effect("two devices read and replace a text, and neither overwrites a text it has not read", () =>
     Effect.gen(function* () {
       assert.isTrue((yield* askToday("GET", path)).body.create_available)
       const { body: begun } = yield* askToday("POST", path, { json: { data: "hello" } })

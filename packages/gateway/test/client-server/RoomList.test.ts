@@ -36,7 +36,7 @@ layer(gateway, { excludeTestServices: true })("the list of rooms", (it) => {
     })
   )
 
-  it.effect("a summary is for those who may know of the room", () =>
+  it.effect("a summary is for users who may know of the room", () =>
     Effect.gen(function* () {
       const alice = yield* register("summary-alice")
       const bob = yield* register("summary-bob")

@@ -103,7 +103,7 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("an event is shown with what is around it, and the state there", () =>
+  it.effect("an event is shown with its context, and the state there", () =>
     Effect.gen(function* () {
       const alice = yield* register("context-alice")
       const room = yield* createRoom(alice)
@@ -135,7 +135,7 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("users who left see what was there until they left; strangers see nothing", () =>
+  it.effect("users who left see the room up to their leaving; strangers see nothing", () =>
     Effect.gen(function* () {
       const alice = yield* register("left-alice")
       const bob = yield* register("left-bob")
@@ -188,7 +188,7 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
     })
   )
 
-  it.effect("members come and go: invite, kick, ban, unban, and each is told apart", () =>
+  it.effect("invite, kick, ban and unban change memberships, each in its own way", () =>
     Effect.gen(function* () {
       const alice = yield* register("members-alice")
       const bob = yield* register("members-bob")

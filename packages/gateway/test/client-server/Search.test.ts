@@ -88,7 +88,7 @@ layer(gateway, { excludeTestServices: true })("search", (it) => {
     })
   )
 
-  it.effect("what a user may not see, or was redacted, is not found", () =>
+  it.effect("does not find events that the user may not see, or that were redacted", () =>
     Effect.gen(function* () {
       const alice = yield* register("hide-alice")
       const bob = yield* register("hide-bob")
@@ -108,7 +108,7 @@ layer(gateway, { excludeTestServices: true })("search", (it) => {
     })
   )
 
-  it.effect("results come with what is around them, profiles, state and groups", () =>
+  it.effect("results come with their context, profiles, state and groups", () =>
     Effect.gen(function* () {
       const alice = yield* register("around-alice")
       const bob = yield* register("around-bob")

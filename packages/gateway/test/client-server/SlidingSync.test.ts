@@ -90,7 +90,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("shows a window of rooms, the most recent first, and tells what is new in it, each event once", () =>
+  it.effect("shows a window of rooms, the most recent first, and its updates, each event once", () =>
     Effect.gen(function* () {
       const alice = yield* register("window-alice")
       const rooms: Array<string> = []
@@ -125,7 +125,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("a room that left the window and comes back is told from where the client has it", () =>
+  it.effect("a room that left the window and comes back continues at the client's position", () =>
     Effect.gen(function* () {
       const alice = yield* register("back-alice")
       const a = yield* createRoom(alice, { name: "a" })
@@ -221,7 +221,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("required state: one's own membership, lazily loaded members, wildcards, and what changes", () =>
+  it.effect("required state: the user's own membership, lazily loaded members, wildcards, and changes", () =>
     Effect.gen(function* () {
       const alice = yield* register("state-alice")
       const bob = yield* register("state-bob")
@@ -270,7 +270,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("invitations come with what may be seen; entering brings the room, leaving is told once", () =>
+  it.effect("invitations come with stripped state; joining brings the room, leaving is sent once", () =>
     Effect.gen(function* () {
       const alice = yield* register("invite-alice")
       const bob = yield* register("invite-bob")
@@ -298,7 +298,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("invitations of ignored users, or to users who want none, are in no list", () =>
+  it.effect("invitations of ignored users, or to users who allow none, are in no list", () =>
     Effect.gen(function* () {
       const alice = yield* register("slide-ignoring")
       const bob = yield* register("slide-ignored")
@@ -318,7 +318,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("who is thrown out sees it, also on a connection that begins later", () =>
+  it.effect("kicked users see it, also on a connection that begins later", () =>
     Effect.gen(function* () {
       const alice = yield* register("kick-alice")
       const bob = yield* register("kick-bob")
@@ -372,7 +372,7 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("extensions bring account data, receipts and typing: what is there at first, and then what is new", () =>
+  it.effect("extensions bring account data, receipts and typing: all at first, and then the updates", () =>
     Effect.gen(function* () {
       const alice = yield* register("ext-alice")
       const bob = yield* register("ext-bob")

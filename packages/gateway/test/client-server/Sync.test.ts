@@ -80,7 +80,7 @@ const presenceOf = (answer: Answer, user: TestUser) =>
 const types = (events: Events | undefined) => events?.events.map(({ type }) => type) ?? []
 
 layer(gateway, { excludeTestServices: true })("sync", (it) => {
-  it.effect("tells all rooms first, and then what is new, each event once", () =>
+  it.effect("returns all rooms first, and then the updates, each event once", () =>
     Effect.gen(function* () {
       const alice = yield* register("sync-alice")
       const room = yield* createRoom(alice, { name: "Tea" })
@@ -104,7 +104,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("a gap is told: the newest events, the state that changed before them, and where to read on", () =>
+  it.effect("a gap is limited: the newest events, the state that changed before them, and a token to read on", () =>
     Effect.gen(function* () {
       const alice = yield* register("gap-alice")
       const room = yield* createRoom(alice)
@@ -130,20 +130,18 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect(
-    "with use_state_after the state at the end of the timeline is told, under the name that was asked for",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* register("after-alice")
-        const room = yield* createRoom(alice)
-        const { next_batch: since } = yield* sync(alice)
-        yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "new" })
-        const stable = (yield* sync(alice, { since, use_state_after: true })).rooms.join[room]
-        assert.deepStrictEqual(types(stable?.state_after), ["m.room.topic"])
-        assert.isUndefined(stable?.state)
-        const unstable = yield* sync(alice, { since, "org.matrix.msc4222.use_state_after": true })
-        assert.deepStrictEqual(types(unstable.rooms.join[room]?.["org.matrix.msc4222.state_after"]), ["m.room.topic"])
-      })
+  it.effect("with use_state_after the answer has the state at the end of the timeline, under the requested name", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("after-alice")
+      const room = yield* createRoom(alice)
+      const { next_batch: since } = yield* sync(alice)
+      yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "new" })
+      const stable = (yield* sync(alice, { since, use_state_after: true })).rooms.join[room]
+      assert.deepStrictEqual(types(stable?.state_after), ["m.room.topic"])
+      assert.isUndefined(stable?.state)
+      const unstable = yield* sync(alice, { since, "org.matrix.msc4222.use_state_after": true })
+      assert.deepStrictEqual(types(unstable.rooms.join[room]?.["org.matrix.msc4222.state_after"]), ["m.room.topic"])
+    })
   )
 
   it.effect("a request that waits is answered by the next message", () =>
@@ -169,7 +167,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("invitations come with what may be seen of the room; joining tells the room whole; leaving ends it", () =>
+  it.effect("invitations come with stripped state; joining returns the whole room; leaving ends it", () =>
     Effect.gen(function* () {
       const alice = yield* register("life-alice")
       const bob = yield* register("life-bob")
@@ -252,7 +250,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("with lazy loading, whoever left is told: in the state after the timeline, and after a gap", () =>
+  it.effect("with lazy loading members who left are sent: in the state after the timeline, and after a gap", () =>
     Effect.gen(function* () {
       const alice = yield* register("gone-alice")
       const bob = yield* register("gone-bob")
@@ -280,7 +278,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("who types in a room is told when it changes, and to a client that is new there", () =>
+  it.effect("typing of a room is sent when it changes, and to a client that is new there", () =>
     Effect.gen(function* () {
       const [alice, bob] = yield* Effect.all([register("typing-alice"), register("typing-bob")])
       const room = yield* createRoom(alice, { visibility: "public" })
@@ -304,7 +302,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("account data and receipts of a room are told when they change", () =>
+  it.effect("account data and receipts of a room are sent when they change", () =>
     Effect.gen(function* () {
       const alice = yield* register("told-alice")
       const bob = yield* register("told-bob")
@@ -331,51 +329,49 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect(
-    "a waiting client is told from memory what the store tells: members, counts, threads, where to read on",
-    () =>
-      Effect.gen(function* () {
-        const alice = yield* register("live-alice")
-        const bob = yield* register("live-bob")
-        const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
-        const room = made.room_id
-        yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
-        const filter = {
-          presence: { types: [] },
-          room: { state: { lazy_load_members: true }, timeline: { unread_thread_notifications: true } }
-        }
-        const root = yield* say(alice, room, "root")
-        let { next_batch: since } = yield* sync(bob, { filter })
-        const send = (content: object) =>
-          as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/live${transactions++}`, content)
-        // The store tells the summary with every member; nothing in it has changed here.
-        const withoutAge = (answer: Answer) =>
-          JSON.parse(
-            JSON.stringify(answer.rooms, (key, value: unknown) =>
-              key === "age" || key === "summary" ? undefined : value
-            )
-          ) as object
-        for (const content of [
-          { msgtype: "m.text", body: "one" },
-          { msgtype: "m.text", body: "two", "m.mentions": { user_ids: [bob.id] } },
-          { msgtype: "m.text", body: "three", "m.relates_to": { rel_type: "m.thread", event_id: root } },
-          { msgtype: "m.notice", body: "four" },
-          { msgtype: "m.text", body: "five", "m.mentions": { room: true } }
-        ]) {
-          const waiting = yield* Effect.forkChild(
-            syncUntil(bob, since, ({ rooms }) => rooms.join[room] !== undefined, { filter })
+  it.effect("a waiting client gets from memory the same as from the store: members, counts, threads, tokens", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("live-alice")
+      const bob = yield* register("live-bob")
+      const { body: made } = yield* as(alice)("POST", "/v3/createRoom", { preset: "public_chat" })
+      const room = made.room_id
+      yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
+      const filter = {
+        presence: { types: [] },
+        room: { state: { lazy_load_members: true }, timeline: { unread_thread_notifications: true } }
+      }
+      const root = yield* say(alice, room, "root")
+      let { next_batch: since } = yield* sync(bob, { filter })
+      const send = (content: object) =>
+        as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/live${transactions++}`, content)
+      // The store tells the summary with every member; nothing in it has changed here.
+      const withoutAge = (answer: Answer) =>
+        JSON.parse(
+          JSON.stringify(answer.rooms, (key, value: unknown) =>
+            key === "age" || key === "summary" ? undefined : value
           )
-          yield* send(content)
-          const live = yield* Fiber.join(waiting)
-          const stored = yield* sync(bob, { since, filter })
-          assert.deepStrictEqual(withoutAge(live), withoutAge(stored))
-          assert.deepStrictEqual(bodies(live.rooms.join[room]), [content.body])
-          since = live.next_batch
-        }
-      })
+        ) as object
+      for (const content of [
+        { msgtype: "m.text", body: "one" },
+        { msgtype: "m.text", body: "two", "m.mentions": { user_ids: [bob.id] } },
+        { msgtype: "m.text", body: "three", "m.relates_to": { rel_type: "m.thread", event_id: root } },
+        { msgtype: "m.notice", body: "four" },
+        { msgtype: "m.text", body: "five", "m.mentions": { room: true } }
+      ]) {
+        const waiting = yield* Effect.forkChild(
+          syncUntil(bob, since, ({ rooms }) => rooms.join[room] !== undefined, { filter })
+        )
+        yield* send(content)
+        const live = yield* Fiber.join(waiting)
+        const stored = yield* sync(bob, { since, filter })
+        assert.deepStrictEqual(withoutAge(live), withoutAge(stored))
+        assert.deepStrictEqual(bodies(live.rooms.join[room]), [content.body])
+        since = live.next_batch
+      }
+    })
   )
 
-  it.effect("presence: who is about is told first, then who comes, goes away and changes", () =>
+  it.effect("presence: online users first, then joins, leaves and changes", () =>
     Effect.gen(function* () {
       const alice = yield* register("about-alice")
       const bob = yield* register("about-bob")
@@ -395,28 +391,30 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("who syncs without waiting, or only sends, is online; who says that nobody is there is unavailable", () =>
-    Effect.gen(function* () {
-      const alice = yield* register("poll-alice")
-      const bob = yield* register("poll-bob")
-      const carol = yield* register("poll-carol")
-      const room = yield* createRoom(alice)
-      for (const user of [bob, carol]) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
-      yield* sync(bob, { set_presence: "unavailable" })
-      yield* say(carol, room, "I only send")
-      const first = yield* sync(alice)
-      const seen = new Map<string, unknown>()
-      const isComplete = ({ presence }: Answer) => {
-        for (const { content, sender } of presence.events) seen.set(sender, content.presence)
-        return seen.get(bob.id) === "unavailable" && seen.get(carol.id) === "online"
-      }
-      if (!isComplete(first)) yield* syncUntil(alice, first.next_batch, isComplete)
-      const status = yield* as(alice)("GET", `/v3/presence/${inPath(carol.id)}/status`)
-      assert.isNumber(status.body.last_active_ago)
-    })
+  it.effect(
+    "users who sync without waiting, or only send, are online; set_presence=unavailable makes them unavailable",
+    () =>
+      Effect.gen(function* () {
+        const alice = yield* register("poll-alice")
+        const bob = yield* register("poll-bob")
+        const carol = yield* register("poll-carol")
+        const room = yield* createRoom(alice)
+        for (const user of [bob, carol]) yield* as(user)("POST", `/v3/join/${inPath(room)}`, {})
+        yield* sync(bob, { set_presence: "unavailable" })
+        yield* say(carol, room, "I only send")
+        const first = yield* sync(alice)
+        const seen = new Map<string, unknown>()
+        const isComplete = ({ presence }: Answer) => {
+          for (const { content, sender } of presence.events) seen.set(sender, content.presence)
+          return seen.get(bob.id) === "unavailable" && seen.get(carol.id) === "online"
+        }
+        if (!isComplete(first)) yield* syncUntil(alice, first.next_batch, isComplete)
+        const status = yield* as(alice)("GET", `/v3/presence/${inPath(carol.id)}/status`)
+        assert.isNumber(status.body.last_active_ago)
+      })
   )
 
-  it.effect("who enters a room sees who is about there", () =>
+  it.effect("a user who enters a room receives the presence of its members", () =>
     Effect.gen(function* () {
       const alice = yield* register("enter-alice")
       const bob = yield* register("enter-bob")
@@ -445,7 +443,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("filters choose events by what relates to them, the fields of events, and their form", () =>
+  it.effect("filters choose events by their relations, the fields of events, and their form", () =>
     Effect.gen(function* () {
       const alice = yield* register("related-alice")
       const bob = yield* register("related-bob")
@@ -484,7 +482,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
     })
   )
 
-  it.effect("ignored users are not heard and cannot invite, live or later; what they change of a room is told", () =>
+  it.effect("ignored users' messages and invitations are left out, live or later; their state events are not", () =>
     Effect.gen(function* () {
       const alice = yield* register("ignoring-alice")
       const bob = yield* register("ignored-bob")

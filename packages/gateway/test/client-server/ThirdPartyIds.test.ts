@@ -38,7 +38,7 @@ describe("addresses by today's client API", () => {
     )
   )
 
-  it.live("a forgotten password is set anew by whoever reads the mails of the account, and its sessions end", () =>
+  it.live("the holder of the account's mail address sets a forgotten password anew, and the sessions end", () =>
     withMail({}, (mail) =>
       Effect.gen(function* () {
         const user = yield* register("bea")
@@ -57,7 +57,7 @@ describe("addresses by today's client API", () => {
     )
   )
 
-  it.live("nobody sets a password by an address of nobody, or learns whose an address is", () =>
+  it.live("an unknown address sets no password, and the answer does not tell whose an address is", () =>
     withMail({}, (mail) =>
       Effect.gen(function* () {
         const user = yield* register("cleo")

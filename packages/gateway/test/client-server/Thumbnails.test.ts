@@ -108,7 +108,7 @@ layer(gateway, { excludeTestServices: true })("thumbnails", (it) => {
     })
   )
 
-  it.effect("what is no image, or a bomb, is refused, and the next image is served", () =>
+  it.effect("files that are no images, and bombs, are refused, and the next image is served", () =>
     Effect.gen(function* () {
       const alice = yield* register("thumbs-hostile")
       const svg =

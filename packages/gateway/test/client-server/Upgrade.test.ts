@@ -31,7 +31,7 @@ layer(gateway, { excludeTestServices: true })("upgrading rooms", (it) => {
     ["11", "6"],
     ["12", "12"]
   ] as const) {
-    it.effect(`a room of version ${from} becomes one of version ${to} with what belongs to it`, () =>
+    it.effect(`a room of version ${from} is upgraded to version ${to} with its settings`, () =>
       Effect.gen(function* () {
         const name = `up-${from}-${to}`
         const [alice, bob, eve] = yield* Effect.all([

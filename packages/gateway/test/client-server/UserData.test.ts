@@ -68,7 +68,7 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
     })
   )
 
-  it.effect("push rules are the defaults with what the user made of them", () =>
+  it.effect("push rules are the defaults with the user's changes", () =>
     Effect.gen(function* () {
       const alice = yield* register("push-alice")
       const all = Effect.map(as(alice)("GET", "/v3/pushrules/"), ({ body }) => body.global as Ruleset)

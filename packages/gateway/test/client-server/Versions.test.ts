@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { ask, askToday, gateway, register } from "../TestGateway.ts"
 
 layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
-  it.effect("says what it speaks, and where it is", () =>
+  it.effect("lists the supported versions, and the server's address", () =>
     Effect.gen(function* () {
       const versions = yield* askToday("GET", "/versions")
       assert.strictEqual(versions.status, 200)

@@ -69,7 +69,7 @@ const refused = Effect.fnUntraced(function* (servers: Servers, lie: Lie, status:
 })
 
 describe("FederationListener", () => {
-  it.live("what one server asks by its client another answers, and knows who asked", () =>
+  it.live("a request of one server's client is answered by another, authenticated", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const { blue, onRed, red } = servers
@@ -150,7 +150,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("an empty transaction is fine, and need not repeat what the request says", () =>
+  it.live("an empty transaction is accepted, and need not repeat the request's fields", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       assert.strictEqual((yield* send(servers, { body: "{}" })).status, 200)
@@ -166,7 +166,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("nobody gets in without the right signature", () =>
+  it.live("requests without the right signature are refused", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       const { blue, red } = servers
@@ -215,7 +215,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("what is signed but wrong is refused for what it is", () =>
+  it.live("signed but invalid requests get the error of their fault", () =>
     Effect.gen(function* () {
       const servers = yield* twoServers
       yield* refused(servers, { body: "not JSON" }, 400, "M_NOT_JSON")
@@ -243,7 +243,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("paths that are not there, and what they are asked for, are named", () =>
+  it.live("unknown paths, and wrong methods, are named", () =>
     Effect.gen(function* () {
       const { port } = yield* twoServers
       const status = (method: string, path: string) =>
@@ -331,7 +331,7 @@ describe("FederationListener", () => {
     })
   )
 
-  it.live("a server that asks too often is told when to come again, another is not", () =>
+  it.live("a server over its rate gets the time of the next attempt, another one is not affected", () =>
     Effect.gen(function* () {
       const [red, green, blue] = [yield* freePort, yield* freePort, yield* freePort].map(
         (port) => `127.0.0.1:${port}` as ServerName

@@ -15,7 +15,7 @@ const directory = Effect.acquireRelease(
 )
 
 describe("TlsCredentials", () => {
-  it.live("without files a pair is made for the server's name, kept, and nobody else may read it", () =>
+  it.live("without files a pair is made for the server's name, kept, and readable only by the owner", () =>
     Effect.gen(function* () {
       const dataDir = join(yield* directory, "data")
       const first = yield* tlsCredentials({ serverName, dataDir })
@@ -53,7 +53,7 @@ describe("TlsCredentials", () => {
     })
   )
 
-  it.live("the operator's files are used, or what is wrong with them is said without telling the key", () =>
+  it.live("the operator's files are used, or their fault is reported without the key", () =>
     Effect.gen(function* () {
       const dataDir = yield* directory
       const [one, two] = [join(dataDir, "one"), join(dataDir, "two")]

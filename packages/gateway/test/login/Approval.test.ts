@@ -90,7 +90,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("registrati
       })
   )
 
-  it.effect("Synapse's administration API shows who waits, and approves", () =>
+  it.effect("Synapse's administration API lists waiting users, and approves them", () =>
     Effect.gen(function* () {
       const admin = yield* makeAdmin("chief-of-tools")
       yield* registerToday("una")
@@ -102,7 +102,7 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("registrati
     })
   )
 
-  it.effect("a guest who becomes a user waits too, and is no guest meanwhile", () =>
+  it.effect("a guest who becomes a user waits too, and has no guest access meanwhile", () =>
     Effect.gen(function* () {
       const admin = yield* makeAdmin("chief-of-guests")
       const guest = yield* askToday("POST", "/v3/register?kind=guest", { json: {} })

@@ -44,7 +44,7 @@ const beginCode = Effect.fnUntraced(function* (mail: TestMail, user: string, ema
 const wrongCode = (code: string) => String((Number(code.replace(" ", "")) + 1) % 1e8).padStart(8, "0")
 
 describe("the flows", () => {
-  it.live("are all told, each with its stages, and the first one beside them", () =>
+  it.live("are listed, each with its stages, and the first one beside them", () =>
     withMail(configured, () =>
       Effect.gen(function* () {
         const { body } = yield* ask("GET", "/login")
@@ -100,7 +100,7 @@ describe("the flows", () => {
     )
   )
 
-  it.live("a session is of one user, of one purpose, and of whoever has its secret", () =>
+  it.live("a session belongs to one user and one purpose, and to the holder of its secret", () =>
     withMail(configured, (mail) =>
       Effect.gen(function* () {
         const alice = yield* signUpWithEmail(mail, "alice")
@@ -236,7 +236,7 @@ describe("a code by email", () => {
     )
   )
 
-  it.live("nobody learns from the answers whether an address is bound, or to whom", () =>
+  it.live("the answers do not tell whether an address is bound, or to whom", () =>
     withMail({ flows: [[emailCode], [password]], registrationFlows, mailRate: { limit: 20, window: 60_000 } }, (mail) =>
       Effect.gen(function* () {
         const alice = yield* signUpWithEmail(mail, "alice")
@@ -371,7 +371,7 @@ describe("a password", () => {
     )
   )
 
-  it.live("is guessed as few times by whoever has an access token", () =>
+  it.live("is guessed as few times by a holder of an access token", () =>
     Effect.gen(function* () {
       const { token } = yield* register("alice")
       const change = (old_password: string) =>
@@ -508,7 +508,7 @@ describe("an account", () => {
     )
   )
 
-  it.live("that is unregistered leaves no address behind, and nobody logs in with it", () =>
+  it.live("that is unregistered leaves no address behind, and cannot log in with it", () =>
     withMail({ flows: [[password], [emailCode]], registrationFlows }, (mail) =>
       Effect.gen(function* () {
         const alice = yield* signUpWithEmail(mail, "alice")

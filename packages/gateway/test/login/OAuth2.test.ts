@@ -104,7 +104,7 @@ describe("OAuth2", () => {
     )
   )
 
-  it.live("gives nothing to who began a login that another person confirmed", () =>
+  it.live("gives nothing to the starter of a login that another person confirmed", () =>
     withProvider({ flows: [[oauth2, password], [password]], registrationFlows: [[oauth2, password]] }, (provider) =>
       Effect.gen(function* () {
         const registering = yield* comeAs(provider, "subject-1", "/register", { user: "alice" })
@@ -121,7 +121,7 @@ describe("OAuth2", () => {
     )
   )
 
-  it.live("whoever denies at the provider gets an error, and may try again", () =>
+  it.live("a refusal at the provider is an error, and the user may try again", () =>
     withProvider(byService, (provider) =>
       Effect.gen(function* () {
         const denied = yield* comeAs(provider, undefined, "/register", { user: "alice" })
@@ -208,7 +208,7 @@ describe("OAuth2", () => {
     )
   )
 
-  it.live("an account is linked to a service by who is logged in, after they came back themselves", () =>
+  it.live("a logged-in user links a service to their account, after returning from it themselves", () =>
     withProvider(byService, (provider) =>
       Effect.gen(function* () {
         const alice = yield* register("alice")

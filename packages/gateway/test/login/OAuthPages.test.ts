@@ -188,7 +188,7 @@ layer(home, { excludeTestServices: true })("the pages of the OAuth 2.0 API", (it
     })
   )
 
-  it.effect("somebody else may log in instead, and a refusal goes back to the client", () =>
+  it.effect("another user may log in instead, and a refusal goes back to the client", () =>
     Effect.gen(function* () {
       yield* openAccount("ophelia")
       const { back, complaints, page } = yield* openClient("REFUSED001")

@@ -91,7 +91,7 @@ const prepare = Effect.fnUntraced(function* (name: string) {
 })
 
 layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) => {
-  it.effect("logs in by password, with the keyboard, and tells a client of another origin", () =>
+  it.effect("logs in by password, with the keyboard, and returns to a client of another origin", () =>
     withHome({ flows: [[password]] }, () =>
       Effect.gen(function* () {
         const { url } = yield* Gateway
@@ -232,7 +232,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
     )
   )
 
-  it.effect("says what went wrong at a service, and begins anew", () =>
+  it.effect("shows the failure of a service, and starts again", () =>
     withHome({}, ({ provider }) =>
       Effect.gen(function* () {
         provider.person = "subject-nobody"
@@ -283,7 +283,7 @@ layer(Browser.layer, { excludeTestServices: true })("the fallback page", (it) =>
     )
   )
 
-  it.effect("points at the field that is wrong, and tells how long a password is to be", () =>
+  it.effect("marks the wrong field, and names the length of a password", () =>
     withHome({ minPasswordLength: 8, registrationFlows: [[password]] }, () =>
       Effect.gen(function* () {
         yield* register("alice")

@@ -7,7 +7,7 @@ import { emailCode, emailUrl, login, loginGateway, mailOptions, oauth2, password
 import { codeIn, linkIn, testMail } from "./TestMail.ts"
 import { makeVisitor, providerOptions, testProvider } from "./TestProvider.ts"
 
-describe("what is secret", () => {
+describe("secrets", () => {
   it.live("is neither in the log, however talkative, nor in the database", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -41,7 +41,7 @@ const frame = "x".repeat(64 * 1024)
 const frames = 400
 
 describe("Outbox", () => {
-  it.effect("a client that never reads is told to be too slow; what waits for it stays bounded", () =>
+  it.effect("a client that never reads is closed as too slow; its buffer stays bounded", () =>
     Effect.gen(function* () {
       const { ours, theirs } = yield* pair
       theirs.pause()

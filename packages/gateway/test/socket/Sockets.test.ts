@@ -28,7 +28,7 @@ const follow = Effect.fnUntraced(function* (socket: TestSocket, count: number) {
 
 layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
   for (const subprotocol of ["m.json", "m.msgpack"] as const) {
-    it.effect(`${subprotocol}: what one sends, the other sees, in order`, () =>
+    it.effect(`${subprotocol}: events of one client reach the other, in order`, () =>
       Effect.gen(function* () {
         const alice = yield* register(`${subprotocol}-alice`)
         const bob = yield* register(`${subprotocol}-bob`)
@@ -91,7 +91,7 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("what the services refuse is an error with the ID of the request", () =>
+  it.effect("an error of the services is answered with the ID of the request", () =>
     Effect.gen(function* () {
       const alice = yield* register("error-alice")
       const socket = yield* connect(alice, "m.json")
@@ -110,7 +110,7 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("rubbish is told to be rubbish, and who goes on with it is closed", () =>
+  it.effect("malformed frames are answered with an error, and a client that goes on is closed", () =>
     Effect.gen(function* () {
       const alice = yield* register("rubbish-alice")
       const { answer, closed, socket } = yield* connect(alice, "m.json")
@@ -124,7 +124,7 @@ layer(gateway, { excludeTestServices: true })("Sockets", (it) => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("a binary frame that holds what JSON does not have is answered by its ID", () =>
+  it.effect("a binary frame with values that JSON lacks is answered by its ID", () =>
     Effect.gen(function* () {
       const alice = yield* register("binary-alice")
       const { answer, socket } = yield* connect(alice, "m.msgpack")

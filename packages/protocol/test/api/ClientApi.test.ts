@@ -226,7 +226,7 @@ describe("the OpenAPI document", () => {
     }
   })
 
-  it("describes what comes back, key by key", () => {
+  it("describes the answers, key by key", () => {
     const page = spec.components.schemas.MessagePage as { readonly properties: object }
     assert.hasAllKeys(page.properties, ["chunk", "start", "end"])
     const event = spec.components.schemas.Event as { readonly properties: object }

@@ -156,7 +156,7 @@ describe("bodies", () => {
     await bad("/profile/@alice:example.org/displayname", '{"displayname": 1}', /^displayname: /, "PUT")
   })
 
-  it("that nest without end are refused, or what nests is left out", async () => {
+  it("that nest without end are refused, or the nested part is left out", async () => {
     const deep = `${'{"user":'.repeat(30_000)}1${"}".repeat(30_000)}`
     const nested = `{"user_id": "@bob:example.org", "typing": true, "state": "online", "deep": ${deep}}`
     const operations = Object.values(ClientApi.groups).flatMap((group) =>
@@ -282,7 +282,7 @@ describe("a typed client", () => {
     })
   )
 
-  it.effect("gets errors as what they are", () =>
+  it.effect("gets errors as typed errors", () =>
     Effect.gen(function* () {
       const { state } = yield* client
       const refused = yield* Effect.flip(state.getAll({ params: { roomId: "!forbidden:example.org" as RoomId } }))

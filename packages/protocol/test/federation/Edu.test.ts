@@ -52,14 +52,14 @@ describe("Edu", () => {
     assert.isUndefined(read("m.typing", { ...content, typing: "yes" }))
   })
 
-  it("what is unknown, malformed or says to be of another server is ignored", () => {
+  it("ignores EDUs that are unknown, malformed or claim another server", () => {
     assert.isUndefined(read("m.receipt", {}))
     assert.isUndefined(read("m.typing", "text"))
     assert.isUndefined(read("m.presence", {}, { origin: "evil.org" }))
     for (const value of [null, 1, "m.presence", [], {}]) assert.isTrue(Option.isNone(readEdu(value, origin)))
   })
 
-  it("what one server writes another reads", () => {
+  it("an EDU of one server is read by another", () => {
     const edu = { edu_type: "m.presence", content: { push: [], poll: [], unpoll: [] } } as const
     assert.deepStrictEqual(
       Option.getOrUndefined(readEdu(toWireEdu(edu, origin, "blue.org" as ServerName), origin)),

@@ -16,7 +16,7 @@ describe("FederationApi", () => {
     same("/", "/")
   })
 
-  it("below today's prefix only what names events as the draft does, or what the draft alone has", () => {
+  it("below today's prefix only requests that name events as the draft does, or that only the draft has", () => {
     const isDraft = (path: string, expected: boolean) =>
       assert.strictEqual(
         canonicalFederationUrl(`/_matrix/federation/v1/${path}`),
@@ -48,7 +48,7 @@ describe("PduReference", () => {
     assert.strictEqual(Schema.encodeSync(PduReference)("$x:red.org" as EventId), "x,red.org")
   })
 
-  it("names no PDU with an ID or origin that nobody could have", () => {
+  it("refuses PDU names with a malformed ID or origin", () => {
     for (const text of ["", "x", ",red.org", "x,", "x:y,red.org", "x,not a name", `${"x".repeat(255)},red.org`]) {
       assert.isTrue(Option.isNone(parsePduReference(text)), text)
     }

@@ -10,7 +10,7 @@ describe("ThirdPartyId", () => {
     }
   })
 
-  it("what is no email address is none", () => {
+  it("refuses malformed email addresses", () => {
     for (const text of [
       "",
       "@",
@@ -48,7 +48,7 @@ describe("ThirdPartyId", () => {
     }
   })
 
-  it("what a room sees of an address does not tell it", () => {
+  it("the room's form of an address does not reveal it", () => {
     assert.strictEqual(redactAddress({ medium: "email", address: "foo@example.org" }), "f...@e...")
     assert.strictEqual(redactAddress({ medium: "msisdn", address: "4915112345678" }), "49...")
   })

@@ -30,7 +30,7 @@ const recent = (commits: ReadonlyArray<readonly [xid: number, commit: RoomCommit
 }
 
 describe("RecentCommits", () => {
-  it("tells what follows the end of a transaction, up to the first that is not ours", () => {
+  it("returns the commits after a transaction, up to the first of another node", () => {
     const commits = recent([
       [5, commit(50)],
       [6, commit(60)],
@@ -50,7 +50,7 @@ describe("RecentCommits", () => {
     assert.isUndefined(recent([[5, commit(50)]]).next({ xid: 4, nid: 40 }, 1_000))
   })
 
-  it("keeps so much, and forgets what is older, be it events or transactions without any", () => {
+  it("keeps a bounded number, and forgets older ones, events and empty transactions alike", () => {
     const none = commit(0, { events: [] })
     const all = recent(Array.from({ length: 2_000 }, (_, index) => [index + 1, none] as const))
     assert.strictEqual(all.after(endOfTransaction(0)).length, 1_000)
@@ -66,7 +66,7 @@ describe("RecentCommits", () => {
     assert.strictEqual(all.after(endOfTransaction(0)).length, 128)
   })
 
-  it("tells whole transactions up to a limit of events, and whether there are more", () => {
+  it("returns whole transactions up to a limit of events, and whether there are more", () => {
     const all = recent([5, 6, 7].map((xid) => [xid, commit(xid * 10)] as const))
     const next = (xid: number, limit: number) => {
       const slice = all.next(endOfTransaction(xid), limit)
@@ -86,7 +86,7 @@ describe("RecentCommits", () => {
     assert.deepStrictEqual(all.next(endOfTransaction(4), 1_000)?.upTo, endOfTransaction(6))
   })
 
-  it("does not tell what was redacted at once", () => {
+  it("leaves out events that were redacted at once", () => {
     const redacted = recent([
       [5, commit(50)],
       [6, commit(60, { redactions: [makeEvent(roomId)] })]

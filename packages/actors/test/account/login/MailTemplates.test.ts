@@ -59,7 +59,7 @@ describe("mail templates", () => {
     ["login-code.txt", "Hello {{code}}", /must begin with a line "Subject: \.\.\."/],
     ["login-link.html", "<p>{{link}}</p>", /there is no value \{\{link\}\}/]
   ] as const) {
-    it.effect(`that are wrong are told at the start: ${text}`, () =>
+    it.effect(`that are wrong are reported at the start: ${text}`, () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(templatesOf({ [name]: text }))
         assert.match(String((error as { readonly message: string }).message), said)

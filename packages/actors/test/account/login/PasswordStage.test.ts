@@ -27,7 +27,7 @@ const guess = Effect.fnUntraced(function* (user: string, password: string) {
 })
 
 layer(homeServer, { excludeTestServices: true })("m.login.password", (it) => {
-  it.effect("does the same work and says the same for whoever does not exist, as for a wrong password", () =>
+  it.effect("does the same work and answers the same for an unknown user as for a wrong password", () =>
     Effect.gen(function* () {
       const accounts = yield* Accounts
       yield* person("alice")

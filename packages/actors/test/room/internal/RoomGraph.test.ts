@@ -12,7 +12,7 @@ const red = ServerName.make("red.test")
 const carol = formatUserId("carol", red)
 
 layer(homeServer, { excludeTestServices: true })("RoomGraph", (it) => {
-  it.effect("an event that follows what is still being written waits until that is known", () =>
+  it.effect("an event that follows a queued one waits until that one is stored", () =>
     Effect.gen(function* () {
       const rooms = yield* Rooms
       const sql = yield* SqlClient.SqlClient

@@ -26,7 +26,7 @@ const storedAnswers = (perSession: number) => {
 const transaction = (tokenId: number, txnId: number) => ({ tokenId, txnId: String(txnId), kind: "send" })
 
 describe("RoomTransactions", () => {
-  it.effect("what was answered before is answered again", () =>
+  it.effect("a repeated transaction gets the first answer", () =>
     Effect.gen(function* () {
       const { asked, transactions } = storedAnswers(10)
       const run = (txnId: number) => transactions.once(transaction(1, txnId), Effect.succeed("run"))
@@ -49,7 +49,7 @@ describe("RoomTransactions", () => {
     })
   )
 
-  it.effect("what a session goes on to send is hardly ever looked up, and all of it is answered again", () =>
+  it.effect("a session's new transactions are hardly ever looked up, and all repeats get the first answer", () =>
     Effect.gen(function* () {
       const stored = new Map<string, ClientTransaction>()
       let found = 0

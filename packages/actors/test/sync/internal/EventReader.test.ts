@@ -44,7 +44,7 @@ const toChange = ({ membership, position, roomNid }: Happening): StreamedMembers
 })
 
 describe("visibleRanges", () => {
-  it("cover what happened while the user was there, and each of the user's own comings and goings, once", () => {
+  it("cover the events of the user's time in the room, and each of the user's own membership changes, once", () => {
     fc.assert(
       fc.property(placed, fc.nat(40), fc.nat(40), (all, from, to) => {
         const after = all[from]?.position ?? beginning

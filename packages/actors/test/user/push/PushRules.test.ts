@@ -53,7 +53,7 @@ describe("the push rules that everybody has", () => {
     assert.isFalse(outcome(noSettings, event("m.room.topic", { topic: "tea" }, "")).notify)
   })
 
-  it("a mention is highlighted; one of the whole room only from somebody with the power to", () => {
+  it("a mention is highlighted; one of the whole room only from a user with the power to", () => {
     const mention = message("hello", { "m.mentions": { user_ids: [alice] } })
     assert.isTrue(outcome(noSettings, mention).highlight)
     const everybody = message("hello", { "m.mentions": { room: true } })
