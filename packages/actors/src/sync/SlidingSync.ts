@@ -8,6 +8,7 @@
  * Source: MSC4186.
  */
 import type { SlidingSyncBody } from "@greenroom/protocol/client-server/SlidingSyncApi"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, UnknownPos } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { withAllowance } from "@greenroom/store/LargeReads"
@@ -18,7 +19,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import type { Session } from "../runtime/Session.ts"
 import { Feeds } from "./Feeds.ts"
 import { afterSends } from "./internal/OwnEchoes.ts"
-import { makeRoomLists, type UserRoom } from "./internal/RoomLists.ts"
+import { makeRoomLists, type UserRoom, type UserRooms } from "./internal/RoomLists.ts"
 import {
   type ConnectionChanges,
   formatPos,
@@ -27,8 +28,8 @@ import {
   type SlidingPosition
 } from "./internal/SlidingConnections.ts"
 import { makeSlidingDevices } from "./internal/SlidingDevices.ts"
-import { type ExtendedRoom, makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
-import { makeSlidingLists, type Wanted } from "./internal/SlidingLists.ts"
+import { type LateRoom, makeSlidingExtensions } from "./internal/SlidingExtensions.ts"
+import { makeSlidingLists, type Wanted, type WantedRoom } from "./internal/SlidingLists.ts"
 import type { RoomConfig } from "./internal/SlidingRequest.ts"
 import { isExpanded, makeSlidingRooms, type ShownRoom } from "./internal/SlidingRooms.ts"
 import { makeSyncRooms } from "./internal/SyncRooms.ts"
@@ -57,10 +58,24 @@ const unknownPos = new UnknownPos({ error: "pos: this position is not kept any m
 
 /** The subject of an answer, and the changes of its connection. */
 interface Plan {
+  readonly counts: Wanted["counts"]
   readonly shown: ReadonlyArray<ShownRoom>
-  readonly extended: ReadonlyArray<ExtendedRoom>
+  /** Rooms that the client does not have up to the answer before, and those that it has. */
+  readonly late: ReadonlyArray<LateRoom>
+  readonly live: ReadonlyMap<RoomId, WantedRoom>
   readonly changes: ConnectionChanges
 }
+
+/** What a connection whose client has all that it asks for is asked for. */
+interface SteadyPlan {
+  readonly asked: string
+  readonly rooms: UserRooms["rooms"]
+  readonly version: number
+  readonly wanted: Wanted
+  readonly live: ReadonlyMap<RoomId, WantedRoom>
+}
+
+const askedOf = ({ lists, room_subscriptions }: SlidingSyncBody): string => JSON.stringify([lists, room_subscriptions])
 
 /** The settings of a connection while an answer adds to them. */
 const makeConfigs = (former: ReadonlyArray<string>) => {
@@ -145,18 +160,20 @@ const make = Effect.gen(function* () {
     all: ReadonlyMap<number, UserRoom>,
     wanted: Wanted
   ): Plan => {
+    const late: Array<LateRoom> = []
+    const live = new Map<RoomId, WantedRoom>()
     const configs = makeConfigs(connection.configs)
     const { changes, left } = planUnwanted(connection, since ?? beginning, upTo, all, wanted, configs.at)
     const shown: Array<ShownRoom> = [...left]
-    const extended: Array<ExtendedRoom> = []
     let added = 0
-    for (const [roomNid, { config, isSubscribed, lists, room }] of wanted.rooms) {
+    for (const [roomNid, wantedRoom] of wanted.rooms) {
+      const { config, lists, room } = wantedRoom
       const sent = connection.rooms.get(roomNid)
       if (sent === undefined || sent.config === sentAsLeft) {
         if (added === maxNewRooms) continue
         added++
         shown.push({ room, config, lists, known: undefined, former: undefined })
-        extended.push({ room, config, lists, isSubscribed, known: undefined })
+        late.push({ ...wantedRoom, known: undefined })
         changes.set(roomNid, { config: configs.indexOf(config), upTo: undefined })
         continue
       }
@@ -166,11 +183,54 @@ const make = Effect.gen(function* () {
       if (known === undefined || hasNews(room, known) || isExpanded(former, config)) {
         shown.push({ room, config, lists, known, former })
       }
-      extended.push({ room, config, lists, isSubscribed, known })
+      if (known !== undefined && since !== undefined && comparePositions(known, since) >= 0) {
+        live.set(room.roomId, wantedRoom)
+      } else late.push({ ...wantedRoom, known })
       if (sent.upTo !== undefined || index !== sent.config) changes.set(roomNid, { config: index, upTo: undefined })
     }
-    return { shown, extended, changes: { configs: configs.texts, rooms: changes } }
+    return { counts: wanted.counts, shown, late, live, changes: { configs: configs.texts, rooms: changes } }
   }
+
+  /** What the next answer of a connection is about whose client has all rooms: only what moved since is looked at. */
+  const steadyPlans = new WeakMap<SlidingConnection, SteadyPlan>()
+
+  const steadyPlan = (
+    connection: SlidingConnection,
+    since: StreamPosition | undefined,
+    userRooms: UserRooms,
+    body: SlidingSyncBody
+  ): Plan | undefined => {
+    const steady = steadyPlans.get(connection)
+    if (steady === undefined || since === undefined) return undefined
+    if (steady.rooms !== userRooms.rooms || steady.version !== userRooms.version) return undefined
+    const moved = steady.asked === askedOf(body) ? lists.moved(userRooms, since) : undefined
+    if (moved === undefined) return undefined
+    const shown = Array.from(moved).flatMap((roomNid): ReadonlyArray<ShownRoom> => {
+      const wanted = steady.wanted.rooms.get(roomNid)
+      if (wanted === undefined || !hasNews(wanted.room, since)) return []
+      return [{ room: wanted.room, config: wanted.config, lists: wanted.lists, known: since, former: undefined }]
+    })
+    const changes = { configs: connection.configs, rooms: new Map<number, SentRoom>() }
+    return { counts: steady.wanted.counts, shown, late: [], live: steady.live, changes }
+  }
+
+  const wholePlan = Effect.fnUntraced(function* (
+    { userId }: Session,
+    body: SlidingSyncBody,
+    connection: SlidingConnection,
+    since: StreamPosition | undefined,
+    upTo: StreamPosition,
+    userRooms: UserRooms,
+    direct: ReadonlySet<string>
+  ) {
+    const { rooms, version } = userRooms
+    const wanted = yield* wantedRooms.wanted(userId, userRooms, body, direct)
+    const planned = plan(connection, since, upTo, rooms, wanted)
+    if (wanted.isSteady && planned.changes.rooms.size === 0 && since !== undefined) {
+      steadyPlans.set(connection, { asked: askedOf(body), rooms, version, wanted, live: planned.live })
+    }
+    return planned
+  })
 
   /** An answer whose changes are not written yet. */
   const look = Effect.fnUntraced(function* (
@@ -181,18 +241,19 @@ const make = Effect.gen(function* () {
     messagesSeen: StreamPosition | undefined
   ) {
     const { userId } = session
-    const all = yield* lists.of(userId)
+    const userRooms = yield* lists.of(userId)
     // A position of another node may be ahead of what this one has read.
     const upTo = laterPosition(yield* lists.currentPosition, since ?? beginning)
     const direct = yield* wantedRooms.direct(userId)
-    const wanted = yield* wantedRooms.wanted(userId, all, body, direct)
-    const { changes, extended, shown } = plan(connection, since, upTo, all, wanted)
+    const { changes, counts, late, live, shown } =
+      steadyPlan(connection, since, userRooms, body) ??
+      (yield* wholePlan(session, body, connection, since, upTo, userRooms, direct))
     const answers = yield* rooms.read(session, since, upTo, shown, direct)
-    const extra = yield* extensions.read(body.extensions ?? {}, { userId, since, upTo, rooms: extended, answers })
+    const extra = yield* extensions.read(body.extensions ?? {}, { userId, since, upTo, late, live, answers })
     const encryption = yield* devices.read(session, body.extensions ?? {}, messagesSeen, since, upTo)
     return {
       upTo,
-      counts: wanted.counts,
+      counts,
       answers,
       extra: { ...extra, ...encryption.answer },
       changes,

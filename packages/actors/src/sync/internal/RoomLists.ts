@@ -1,8 +1,10 @@
 /**
- * The rooms of the users who sync by windows, the most recent first. A list is read once, when its user comes, and then
- * follows the event log: an event costs one step for its room, independent of its members.
+ * The rooms of the users that sync by windows, the most recent first. A list is read once, at the first request of its user,
+ * and then follows the event log: an event costs one step for its room, however many users are in it. The order of a list is
+ * kept, and the rooms that had events meanwhile are moved when it is asked for.
  */
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { accountDataChanges } from "@greenroom/store/AccountDataStore"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
@@ -11,6 +13,7 @@ import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
 import { beginning, comparePositions, laterPosition, type StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect, Latch } from "effect"
 import { periodically } from "../../runtime/Supervision.ts"
+import { RecentMoves } from "./RecentMoves.ts"
 
 /** For how long a list is kept without being asked for, in milliseconds. */
 const keptFor = 5 * 60_000
@@ -31,51 +34,59 @@ export interface UserRoom {
   readonly listed: boolean
 }
 
-interface UserRooms {
+/** The rooms of a user. */
+export interface UserRooms {
+  /** By number. */
+  readonly rooms: ReadonlyMap<number, UserRoom>
+  /** Rises with each change of a membership, and of the account data that decide which rooms a list shows. */
+  readonly version: number
+}
+
+interface RoomList extends UserRooms {
   readonly rooms: Map<number, UserRoom>
+  version: number
+  /** From where on the moves of these rooms are complete. */
+  completeFrom: StreamPosition
+  order: RoomOrder | undefined
   lastUsed: number
 }
 
-const isInside = (membership: string) => membership === "join" || membership === "invite" || membership === "knock"
-
-/** How many rooms are looked through at a time, for each that is wanted. */
-const perWanted = 8
-
-/** The `most` rooms that stand highest, in order. A small window of many rooms costs one comparison for most of them. */
-const newest = (
-  rooms: ReadonlyArray<UserRoom>,
-  most: number,
-  standing: (room: UserRoom) => StreamPosition
-): ReadonlyArray<UserRoom> => {
-  const found: Array<{ readonly room: UserRoom; readonly at: StreamPosition }> = []
-  const keepNewest = () => {
-    found.sort((a, b) => comparePositions(b.at, a.at))
-    if (found.length > most) found.length = most
-  }
-  let lowest: StreamPosition | undefined
-  for (const room of rooms) {
-    const at = standing(room)
-    if (lowest !== undefined && comparePositions(at, lowest) <= 0) continue
-    found.push({ room, at })
-    if (found.length < most * perWanted) continue
-    keepNewest()
-    lowest = found.at(-1)?.at
-  }
-  keepNewest()
-  return found.map(({ room }) => room)
+/** The rooms that are in a user's list. */
+interface RoomOrder {
+  readonly version: number
+  /** The most recent last. */
+  readonly rooms: Array<UserRoom>
+  readonly hasInvitations: boolean
+  /** How many moves are in the order. */
+  moves: number
 }
+
+/** Account data that decide which rooms a list shows. */
+const listTypes: ReadonlySet<string> = new Set([
+  "m.direct",
+  "m.tag",
+  "m.ignored_user_list",
+  "m.invite_permission_config"
+])
+
+/** A list is sorted anew where more rooms than this moved since it was asked for last. */
+const maxMoved = 100
+
+const isInside = (membership: string) => membership === "join" || membership === "invite" || membership === "knock"
 
 export const makeRoomLists = Effect.gen(function* () {
   const log = yield* EventLog
   const store = yield* SlidingRoomStore
-  const lists = new Map<UserId, UserRooms>()
+  const lists = new Map<UserId, RoomList>()
   /** Lists that are being read: they get what happens meanwhile afterwards. */
-  const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly list: Effect.Effect<UserRooms> }>()
+  const loading = new Map<UserId, { readonly slices: Array<LogSlice>; readonly list: Effect.Effect<RoomList> }>()
   /** The last event of each room that is in a list. */
   const latest = new Map<number, StreamPosition>()
   /** The last receipt in each room where there was one after `receiptsSince`. */
   const receipts = new Map<RoomId, StreamPosition>()
   let receiptsSince = beginning
+  /** Rooms in lists that had an event. */
+  const moves = new RecentMoves<number>()
   let next = Latch.makeUnsafe(false)
 
   const touch = (roomNid: number, position: StreamPosition) => {
@@ -83,19 +94,21 @@ export const makeRoomLists = Effect.gen(function* () {
     latest.set(roomNid, known === undefined ? position : laterPosition(known, position))
   }
 
-  /** A user who leaves knows it; a user who is kicked or banned sees the room in the list. */
-  const apply = ({ rooms }: UserRooms, change: StreamedMembership, event: StreamedEvent["event"] | undefined) => {
+  /** A room that the user has left is in no list; one from which the user was removed stays in the list. */
+  const apply = (list: RoomList, change: StreamedMembership, event: StreamedEvent["event"] | undefined) => {
     const { membership, position, roomId, roomNid, userId } = change
+    const { rooms } = list
     const before = rooms.get(roomNid)
     if (before !== undefined && comparePositions(position, before.changedAt) <= 0 && before.membership === membership) {
       return
     }
+    list.version++
     const thrownOut = before?.membership === "join" && event?.sender !== userId
     rooms.set(roomNid, { roomNid, roomId, membership, changedAt: position, listed: isInside(membership) || thrownOut })
     if (!latest.has(roomNid)) latest.set(roomNid, position)
   }
 
-  const take = (slice: LogSlice, users: ReadonlyMap<UserId, UserRooms>) => {
+  const take = (slice: LogSlice, users: ReadonlyMap<UserId, RoomList>) => {
     if (slice.memberships.length > 0) {
       const events = new Map(slice.events.map(({ event, position }) => [position.nid, event]))
       for (const change of slice.memberships) {
@@ -103,12 +116,17 @@ export const makeRoomLists = Effect.gen(function* () {
         if (list !== undefined) apply(list, change, events.get(change.position.nid))
       }
     }
+    for (const { row } of rowsOf(slice.rows, accountDataChanges)) {
+      const list = listTypes.has(row.type) ? users.get(row.userId) : undefined
+      if (list !== undefined) list.version++
+    }
   }
 
   const takeReceipts = (slice: LogSlice) => {
     for (const { position, row } of rowsOf(slice.rows, receiptChanges)) {
       receipts.delete(row.roomId)
       receipts.set(row.roomId, position)
+      receiptMoves.add(row.roomId, position)
     }
     if (receipts.size <= maxReceipts) return
     for (const [roomId, position] of receipts) {
@@ -120,8 +138,12 @@ export const makeRoomLists = Effect.gen(function* () {
 
   let position = yield* log.follow((slice) =>
     Effect.sync(() => {
-      for (const { position, roomNid } of slice.events) if (latest.has(roomNid)) touch(roomNid, position)
       take(slice, lists)
+      for (const { position, roomNid } of slice.events) {
+        if (!latest.has(roomNid)) continue
+        touch(roomNid, position)
+        moves.add(roomNid, position)
+      }
       takeReceipts(slice)
       for (const { slices } of loading.values()) slices.push(slice)
       position = slice.last ?? position
@@ -132,6 +154,7 @@ export const makeRoomLists = Effect.gen(function* () {
   )
 
   receiptsSince = position
+  const receiptMoves: RecentMoves<RoomId> = new RecentMoves(position)
 
   /** Waits until the lists have everything up to a position that this node has read. */
   const reached = (wanted: StreamPosition): Effect.Effect<void> =>
@@ -141,21 +164,22 @@ export const makeRoomLists = Effect.gen(function* () {
 
   const load = Effect.fnUntraced(function* (userId: UserId, slices: ReadonlyArray<LogSlice>) {
     const found = yield* store.roomsOf(userId)
-    const list: UserRooms = { rooms: new Map(), lastUsed: yield* monotonicMillis }
+    const lastUsed = yield* monotonicMillis
+    const list: RoomList = { rooms: new Map(), version: 0, completeFrom: position, order: undefined, lastUsed }
     for (const { membership, position, roomId, roomNid } of found) {
       list.rooms.set(roomNid, { roomNid, roomId, membership, changedAt: position, listed: true })
       touch(roomNid, position)
     }
     const own = new Map([[userId, list]])
     for (const slice of slices) {
-      for (const { position, roomNid } of slice.events) if (list.rooms.has(roomNid)) touch(roomNid, position)
       take(slice, own)
+      for (const { position, roomNid } of slice.events) if (list.rooms.has(roomNid)) touch(roomNid, position)
     }
     lists.set(userId, list)
     return list
   })
 
-  const listOf = (userId: UserId): Effect.Effect<UserRooms> =>
+  const listOf = (userId: UserId): Effect.Effect<RoomList> =>
     Effect.suspend(() => {
       const known = lists.get(userId)
       if (known !== undefined) return Effect.succeed(known)
@@ -189,6 +213,44 @@ export const makeRoomLists = Effect.gen(function* () {
   const standing = ({ changedAt, membership, roomNid }: UserRoom): StreamPosition =>
     membership === "join" ? (latest.get(roomNid) ?? changedAt) : changedAt
 
+  /** Puts a room where it stands, coming from the end: it had the last event of all of them a moment ago. */
+  const insert = (rooms: Array<UserRoom>, room: UserRoom) => {
+    const at = standing(room)
+    let index = rooms.length
+    while (index > 0 && comparePositions(standing(rooms[index - 1]!), at) > 0) index--
+    rooms.splice(index, 0, room)
+  }
+
+  const sorted = ({ rooms, version }: RoomList): RoomOrder => {
+    const listed = Array.from(rooms.values()).filter(({ listed }) => listed)
+    const standings = listed.map((room) => ({ room, at: standing(room) }))
+    standings.sort((a, b) => comparePositions(a.at, b.at))
+    return {
+      version,
+      rooms: standings.map(({ room }) => room),
+      hasInvitations: listed.some(({ membership }) => membership === "invite"),
+      moves: moves.end
+    }
+  }
+
+  const orderOf = (list: RoomList): RoomOrder => {
+    const { order, version } = list
+    const moved = order === undefined || order.version !== version ? undefined : moves.from(order.moves)
+    if (order !== undefined && moved !== undefined && moved.length <= maxMoved) {
+      order.moves = moves.end
+      for (const roomNid of new Set(moved)) {
+        const room = list.rooms.get(roomNid)
+        const index = room?.membership === "join" ? order.rooms.lastIndexOf(room) : -1
+        if (room === undefined || index === -1) continue
+        order.rooms.splice(index, 1)
+        insert(order.rooms, room)
+      }
+      return order
+    }
+    list.order = sorted(list)
+    return list.order
+  }
+
   return {
     /** Where the log ends now; the lists have everything up to there. */
     currentPosition: Effect.gen(function* () {
@@ -196,11 +258,11 @@ export const makeRoomLists = Effect.gen(function* () {
       yield* reached(wanted)
       return laterPosition(position, wanted)
     }),
-    /** All rooms of a user, by number. */
+    /** All rooms of a user. */
     of: Effect.fnUntraced(function* (userId: UserId) {
       const list = yield* listOf(userId)
       list.lastUsed = yield* monotonicMillis
-      return list.rooms as ReadonlyMap<number, UserRoom>
+      return list as UserRooms
     }),
     standing,
     /** Whether a room may have receipts from after a position. */
@@ -209,11 +271,16 @@ export const makeRoomLists = Effect.gen(function* () {
       const last = receipts.get(roomId)
       return last !== undefined && comparePositions(last, after) > 0
     },
-    /** The rooms that are in a user's list, in no order. */
-    listed: (rooms: ReadonlyMap<number, UserRoom>): ReadonlyArray<UserRoom> =>
-      Array.from(rooms.values()).filter(({ listed }) => listed),
-    /** The `most` most recent of these rooms, the most recent first. */
-    newest: (rooms: ReadonlyArray<UserRoom>, most: number): ReadonlyArray<UserRoom> => newest(rooms, most, standing)
+    /** The rooms with receipts from after a position; undefined where any room may have some. */
+    roomsWithReceipts: (after: StreamPosition): ReadonlySet<RoomId> | undefined => receiptMoves.after(after),
+    /** The rooms of a user that had an event after a position, among others; undefined where any may have had one. */
+    moved: (userRooms: UserRooms, after: StreamPosition): ReadonlySet<number> | undefined =>
+      comparePositions(after, (userRooms as RoomList).completeFrom) < 0 ? undefined : moves.after(after),
+    /** The rooms that are in a user's list, the most recent first, and whether there are invitations among them. */
+    listed: (userRooms: UserRooms) => {
+      const { hasInvitations, rooms } = orderOf(userRooms as RoomList)
+      return { rooms: rooms.toReversed() as ReadonlyArray<UserRoom>, hasInvitations }
+    }
   }
 })
 

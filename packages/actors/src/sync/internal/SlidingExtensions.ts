@@ -8,7 +8,7 @@ import type { SlidingScope, SlidingExtensions as Wanted } from "@greenroom/proto
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { AccountDataStore } from "@greenroom/store/AccountDataStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
-import { comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
+import type { StreamPosition } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import { EphemeralStream } from "../../presence/EphemeralStream.ts"
 import { receiptEvents } from "../../presence/ReceiptEvents.ts"
@@ -20,8 +20,8 @@ import type { WantedRoom } from "./SlidingLists.ts"
 import type { SlidingAnswerRoom } from "./SlidingRooms.ts"
 import type { SyncRooms } from "./SyncRooms.ts"
 
-/** A room of an answer, with what the client has of it. */
-export interface ExtendedRoom extends WantedRoom {
+/** A room of an answer that the client does not have up to the answer before. */
+export interface LateRoom extends WantedRoom {
   /** Up to where the client has the room; undefined for one that this answer sends for the first time. */
   readonly known: StreamPosition | undefined
 }
@@ -31,14 +31,17 @@ export interface ExtensionRange {
   readonly userId: UserId
   readonly since: StreamPosition | undefined
   readonly upTo: StreamPosition
-  readonly rooms: ReadonlyArray<ExtendedRoom>
-  /** The rooms of the answer, by number. */
+  readonly late: ReadonlyArray<LateRoom>
+  /** Rooms that the client has up to `since`. */
+  readonly live: ReadonlyMap<RoomId, WantedRoom>
+  /** What the answer says of rooms, by number. */
   readonly answers: ReadonlyMap<number, SlidingAnswerRoom>
 }
 
-const isInScope =
+const scopeOf =
   ({ lists, rooms }: SlidingScope) =>
-  (wanted: WantedRoom): boolean => {
+  (wanted: WantedRoom | undefined): boolean => {
+    if (wanted === undefined) return false
     const byList = lists == null ? wanted.lists.length > 0 : wanted.lists.some((name) => lists.includes(name))
     const bySubscription =
       wanted.isSubscribed && (rooms == null || rooms.includes("*") || rooms.includes(wanted.room.roomId))
@@ -69,9 +72,6 @@ export const makeSlidingExtensions = Effect.fnUntraced(function* (
   const ephemeral = yield* EphemeralStream
   const pushRules = yield* UserPushRules
 
-  const isLive = ({ known }: ExtendedRoom, since: StreamPosition | undefined): boolean =>
-    known !== undefined && since !== undefined && comparePositions(known, since) >= 0
-
   /** All account data that is about no room. The push rules of a user who never changed them are account data too. */
   const globalData = Effect.fnUntraced(function* (userId: UserId) {
     const events: ReadonlyArray<SimpleEvent> = (yield* accountData.ofRooms(userId, ["" as RoomId])).map(
@@ -82,19 +82,20 @@ export const makeSlidingExtensions = Effect.fnUntraced(function* (
   })
 
   const readAccountData = Effect.fnUntraced(function* (
-    { since, upTo, userId }: ExtensionRange,
-    rooms: ReadonlyArray<ExtendedRoom>
+    { late, live, since, upTo, userId }: ExtensionRange,
+    isInScope: (room: WantedRoom | undefined) => boolean
   ) {
-    const later = rooms.filter((room) => !isLive(room, since)).map(({ room }) => room.roomId)
-    const live = new Set(rooms.filter((room) => isLive(room, since)).map(({ room }) => room.roomId))
-    const whole = yield* accountData.ofRooms(userId, later)
+    const whole = yield* accountData.ofRooms(
+      userId,
+      late.filter(isInScope).map(({ room }) => room.roomId)
+    )
     const changed = since === undefined ? [] : yield* accountData.read(userId, { after: since, upTo })
     const global =
       since === undefined
         ? yield* globalData(userId)
         : changed.filter(({ roomId }) => roomId === undefined).map(({ content, type }) => ({ type, content }))
     const byRoom = Map.groupBy(
-      [...whole, ...changed.filter(({ roomId }) => roomId !== undefined && live.has(roomId))],
+      [...whole, ...changed.filter(({ roomId }) => roomId !== undefined && isInScope(live.get(roomId)))],
       ({ roomId }) => roomId as RoomId
     )
     const found = Object.fromEntries(
@@ -106,11 +107,23 @@ export const makeSlidingExtensions = Effect.fnUntraced(function* (
     }
   })
 
+  const isJoined = ({ room }: WantedRoom): boolean => room.membership === "join"
+
+  /** The live rooms that may have receipts from after `since`. */
+  const liveWithReceipts = ({ live, since }: ExtensionRange): ReadonlyArray<LateRoom> => {
+    if (since === undefined) return []
+    const roomIds = lists.roomsWithReceipts(since) ?? live.keys()
+    return Array.from(roomIds, (roomId) => live.get(roomId))
+      .filter((room) => room !== undefined)
+      .map((room) => ({ ...room, known: since }))
+  }
+
   const readReceipts = Effect.fnUntraced(function* (
-    { answers, upTo, userId }: ExtensionRange,
-    rooms: ReadonlyArray<ExtendedRoom>
+    range: ExtensionRange,
+    isInScope: (room: WantedRoom | undefined) => boolean
   ) {
-    const joined = rooms.filter(({ room }) => room.membership === "join")
+    const { answers, late, upTo, userId } = range
+    const joined = [...late, ...liveWithReceipts(range)].filter((room) => isJoined(room) && isInScope(room))
     const first = joined.filter(({ known }) => known === undefined)
     const shown = first.flatMap(
       ({ room }) => answers.get(room.roomNid)?.answer.timeline?.map(({ event_id }) => event_id) ?? []
@@ -143,19 +156,23 @@ export const makeSlidingExtensions = Effect.fnUntraced(function* (
     return isEmpty(events) ? {} : { receipts: { rooms: events } }
   })
 
-  const readTyping = Effect.fnUntraced(function* ({ since, upTo }: ExtensionRange, rooms: ReadonlyArray<ExtendedRoom>) {
-    const joined = rooms.filter(({ room }) => room.membership === "join")
-    const live = joined.filter((room) => isLive(room, since)).map(({ room }) => room.roomId)
-    const changed = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo, live)
+  const readTyping = Effect.fnUntraced(function* (
+    { late, live, since, upTo }: ExtensionRange,
+    isInScope: (room: WantedRoom | undefined) => boolean
+  ) {
     const events: Record<string, SimpleEvent> = {}
-    const addTyping = (roomId: RoomId, user_ids: ReadonlyArray<UserId>) => {
+    const add = (roomId: RoomId, user_ids: ReadonlyArray<UserId>) => {
       events[roomId] = { type: "m.typing", content: { user_ids } }
     }
-    for (const roomId of changed) addTyping(roomId, ephemeral.typing(roomId))
-    for (const room of joined) {
-      if (isLive(room, since)) continue
+    const changed = since === undefined ? [] : ((yield* typingChanged(since, upTo)) ?? live.keys())
+    for (const roomId of changed) {
+      const room = live.get(roomId)
+      if (room !== undefined && isJoined(room) && isInScope(room)) add(roomId, ephemeral.typing(roomId))
+    }
+    for (const room of late) {
+      if (!isJoined(room) || !isInScope(room)) continue
       const user_ids = ephemeral.typing(room.room.roomId)
-      if (user_ids.length > 0) addTyping(room.room.roomId, user_ids)
+      if (user_ids.length > 0) add(room.room.roomId, user_ids)
     }
     return isEmpty(events) ? {} : { typing: { rooms: events } }
   })
@@ -165,12 +182,11 @@ export const makeSlidingExtensions = Effect.fnUntraced(function* (
       wanted: Wanted,
       range: ExtensionRange
     ): Effect.fn.Return<SlidingExtensionAnswers> {
-      const roomsOf = (scope: SlidingScope) => range.rooms.filter(isInScope(scope))
       const { account_data, receipts, typing } = wanted
       return {
-        ...(account_data?.enabled ? yield* readAccountData(range, roomsOf(account_data)) : {}),
-        ...(receipts?.enabled ? yield* readReceipts(range, roomsOf(receipts)) : {}),
-        ...(typing?.enabled ? yield* readTyping(range, roomsOf(typing)) : {})
+        ...(account_data?.enabled ? yield* readAccountData(range, scopeOf(account_data)) : {}),
+        ...(receipts?.enabled ? yield* readReceipts(range, scopeOf(receipts)) : {}),
+        ...(typing?.enabled ? yield* readTyping(range, scopeOf(typing)) : {})
       }
     })
   }

@@ -12,7 +12,7 @@ import { SyncStore } from "@greenroom/store/SyncStore"
 import { Effect, Option } from "effect"
 import { makeInvitePermission } from "../../room/InvitePermission.ts"
 import { makeIgnoredUsers } from "../../user/IgnoredUsers.ts"
-import type { RoomLists, UserRoom } from "./RoomLists.ts"
+import type { RoomLists, UserRoom, UserRooms } from "./RoomLists.ts"
 import { combine, type RoomConfig, toConfig } from "./SlidingRequest.ts"
 
 /** For how many rooms their type is known. */
@@ -30,12 +30,26 @@ export interface Wanted {
   readonly counts: { readonly [list: string]: { readonly count: number } }
   /** By number; the most recent rooms of the first list come first. */
   readonly rooms: ReadonlyMap<number, WantedRoom>
+  /**
+   * Whether the same request asks for the same rooms for as long as the version of the user's rooms is the same: all lists are
+   * shown as a whole, and filtered by what that version covers.
+   */
+  readonly isSteady: boolean
 }
 
 type Test = (room: UserRoom) => boolean
 
 const rangesOf = ({ range, ranges }: SlidingList, size: number): ReadonlyArray<readonly [number, number]> =>
   ranges ?? (range == null ? [[0, size]] : [range])
+
+/** Whether one of the ranges shows all rooms of a list. */
+const isWhole = (ranges: ReadonlyArray<readonly [number, number]>, size: number): boolean =>
+  size === 0 || ranges.some(([from, to]) => from === 0 && to >= size - 1)
+
+/** Whether which rooms pass depends on memberships, account data and types of rooms alone. */
+const isFilteredSteadily = ({ is_encrypted, spaces }: SlidingFilters): boolean => is_encrypted == null && spaces == null
+
+const nothing: ReadonlySet<number> = new Set()
 
 /** The rooms that `m.direct` names. */
 export const directRooms = (content: { readonly [userId: string]: unknown } | undefined): ReadonlySet<string> =>
@@ -138,15 +152,13 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
     return tests
   })
 
-  /** The rooms of a user without those to which ignored users invite them, or anybody where the user wants no invitations. */
-  const withoutUnwelcome = Effect.fnUntraced(function* (userId: UserId, all: ReadonlyMap<number, UserRoom>) {
-    const isInvited = (room: UserRoom) => room.membership === "invite"
-    if (![...all.values()].some(isInvited)) return all
-    if (yield* invitePermission.isBlocking(userId)) return new Map([...all].filter(([, room]) => !isInvited(room)))
+  /** The rooms to which ignored users invite the user, or anybody where the user wants no invitations. */
+  const unwelcomeOf = Effect.fnUntraced(function* (userId: UserId, rooms: ReadonlyArray<UserRoom>) {
+    if (yield* invitePermission.isBlocking(userId)) {
+      return new Set(rooms.flatMap(({ membership, roomNid }) => (membership === "invite" ? [roomNid] : [])))
+    }
     const ignored = yield* ignoredUsers.of(userId)
-    if (ignored.size === 0) return all
-    const unwelcome = yield* store.invitedBy(userId, [...ignored])
-    return new Map([...all].filter(([roomNid, room]) => !isInvited(room) || !unwelcome.has(roomNid)))
+    return ignored.size === 0 ? nothing : yield* store.invitedBy(userId, [...ignored])
   })
 
   return {
@@ -157,39 +169,45 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
       ),
     wanted: Effect.fnUntraced(function* (
       userId: UserId,
-      everything: ReadonlyMap<number, UserRoom>,
+      userRooms: UserRooms,
       { lists: given, room_subscriptions }: SlidingSyncBody,
       direct: ReadonlySet<string>
     ): Effect.fn.Return<Wanted> {
-      const all = yield* withoutUnwelcome(userId, everything)
+      const { hasInvitations, rooms: all } = lists.listed(userRooms)
+      const unwelcome = hasInvitations ? yield* unwelcomeOf(userId, all) : nothing
+      const listed =
+        unwelcome.size === 0
+          ? all
+          : all.filter(({ membership, roomNid }) => membership !== "invite" || !unwelcome.has(roomNid))
       const wanted = new Map<number, WantedRoom>()
       const counts: Record<string, { readonly count: number }> = {}
-      const listed = given == null ? [] : lists.listed(all)
+      let isSteady = true
       for (const [name, list] of Object.entries(given ?? {})) {
         const tests = yield* testsOf(userId, listed, list.filters ?? {}, direct)
         const passed = tests.length === 0 ? listed : listed.filter((room) => tests.every((test) => test(room)))
         counts[name] = { count: passed.length }
         const config = toConfig(list, userId)
         const ranges = rangesOf(list, passed.length)
-        const rooms = lists.newest(passed, Math.max(0, ...ranges.map(([, to]) => to + 1)))
+        isSteady &&= isFilteredSteadily(list.filters ?? {}) && isWhole(ranges, passed.length)
+        const names = [name]
         for (const [from, to] of ranges) {
-          for (const room of rooms.slice(from, to + 1)) {
+          for (const room of passed.slice(from, to + 1)) {
             const before = wanted.get(room.roomNid)
             if (before?.lists.includes(name)) continue
             wanted.set(room.roomNid, {
               room,
               config: combine(before?.config, config),
-              lists: [...(before?.lists ?? []), name],
+              lists: before === undefined ? names : [...before.lists, name],
               isSubscribed: false
             })
           }
         }
       }
       const subscribed = new Map(Object.entries(room_subscriptions ?? {}))
-      if (subscribed.size === 0) return { counts, rooms: wanted }
-      for (const room of all.values()) {
+      if (subscribed.size === 0) return { counts, rooms: wanted, isSteady }
+      for (const room of listed) {
         const subscription = subscribed.get(room.roomId)
-        if (subscription == null || !room.listed) continue
+        if (subscription == null) continue
         const before = wanted.get(room.roomNid)
         wanted.set(room.roomNid, {
           room,
@@ -198,7 +216,7 @@ export const makeSlidingLists = Effect.fnUntraced(function* (lists: RoomLists) {
           isSubscribed: true
         })
       }
-      return { counts, rooms: wanted }
+      return { counts, rooms: wanted, isSteady }
     })
   }
 })

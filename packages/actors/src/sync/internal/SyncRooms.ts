@@ -353,20 +353,20 @@ export const makeSyncRooms = Effect.gen(function* () {
   })
 
   /**
-   * The rooms whose typing the client needs, of those that it knows: rooms where it changed, and all of them if some changes
-   * are forgotten, so that no user is shown as typing for ever.
+   * The rooms whose typing changed; undefined where some changes are forgotten: then the typing of all rooms is news, so that
+   * nobody is shown as typing for ever.
    */
-  const typingChanged = (since: StreamPosition, upTo: StreamPosition, known: ReadonlyArray<RoomId>) =>
-    Effect.map(ephemeralStream.since(since), ({ complete, updates }) => {
-      if (!complete) return new Set(known)
-      const isKnown = new Set(known)
-      return new Set(
-        updates
-          .filter((update) => update._tag === "typing")
-          .filter(({ position, roomId }) => isKnown.has(roomId) && comparePositions(position, upTo) <= 0)
-          .map(({ roomId }) => roomId)
-      )
-    })
+  const typingChanged = (since: StreamPosition, upTo: StreamPosition) =>
+    Effect.map(ephemeralStream.since(since), ({ complete, updates }): ReadonlySet<RoomId> | undefined =>
+      complete
+        ? new Set(
+            updates
+              .filter((update) => update._tag === "typing")
+              .filter(({ position }) => comparePositions(position, upTo) <= 0)
+              .map(({ roomId }) => roomId)
+          )
+        : undefined
+    )
 
   /** Account data, receipts and typing of the user's rooms. */
   const addUserData = Effect.fnUntraced(function* (
@@ -401,16 +401,14 @@ export const makeSyncRooms = Effect.gen(function* () {
     }
     const ephemeralPasses = compileFilter(roomFilter?.ephemeral)
     const receiptsByRoom = Map.groupBy([...newReceipts, ...allReceipts], ({ roomNid }) => roomNid)
-    const known = joined.filter(({ roomNid }) => !newToClient.has(roomNid)).map(({ roomId }) => roomId)
-    const typingIsNews = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo, known)
+    const typingRooms = since === undefined ? new Set<RoomId>() : yield* typingChanged(since, upTo)
     for (const [roomNid, roomId] of byNid) {
       const roomData = dataByRoom.get(roomId)
       const seen = receiptsByRoom.get(roomNid)
       const user_ids = ephemeralStream.typing(roomId)
-      const typing =
-        typingIsNews.has(roomId) || (newToClient.has(roomNid) && user_ids.length > 0)
-          ? [{ type: "m.typing", content: { user_ids } }]
-          : []
+      const typing = (newToClient.has(roomNid) ? user_ids.length > 0 : (typingRooms?.has(roomId) ?? true))
+        ? [{ type: "m.typing", content: { user_ids } }]
+        : []
       const ephemeral = [...typing, ...(seen === undefined ? [] : receiptEvents(seen))].filter((event) =>
         ephemeralPasses({ ...event, content: {}, sender: session.userId, room_id: roomId })
       )
