@@ -298,7 +298,54 @@ layer(gateway, { excludeTestServices: true })("sliding sync", (it) => {
     })
   )
 
-  it.effect("invitations of ignored users, or to users who allow none, are in no list", () =>
+  it.effect("who declines an invitation, or is refused after a knock, learns nothing of what happened meanwhile", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("outside-alice")
+      const bob = yield* register("outside-bob")
+      const wants = list([[0, 9]], {
+        timeline_limit: 20,
+        required_state: [
+          ["m.room.member", "$ME"],
+          ["m.room.member", "$LAZY"],
+          ["m.room.name", ""],
+          ["m.room.topic", ""]
+        ]
+      })
+      const happens = Effect.fnUntraced(function* (room: string) {
+        yield* say(alice, room, "not for bob")
+        yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.name`, { name: "hidden name" })
+        yield* as(alice)("PUT", `/v3/rooms/${inPath(room)}/state/m.room.topic`, { topic: "hidden topic" })
+      })
+      const invited = yield* createRoom(alice, { name: "party" })
+      const rules = { type: "m.room.join_rules", content: { join_rule: "knock" } }
+      const knocked = yield* createRoom(alice, { name: "club", initial_state: [rules] })
+      yield* as(alice)("POST", `/v3/rooms/${inPath(invited)}/invite`, { user_id: bob.id })
+      assert.strictEqual((yield* as(bob)("POST", `/v3/knock/${inPath(knocked)}`, {})).status, 200)
+      const first = yield* sync(bob, wants)
+      assert.deepStrictEqual(
+        [invited, knocked].map((room) => first.rooms[room]?.membership),
+        ["invite", "knock"]
+      )
+      yield* happens(invited)
+      yield* happens(knocked)
+      yield* as(bob)("POST", `/v3/rooms/${inPath(invited)}/leave`, {})
+      yield* as(alice)("POST", `/v3/rooms/${inPath(knocked)}/kick`, { user_id: bob.id })
+      const second = yield* sync(bob, wants, first.pos)
+      for (const room of [invited, knocked]) {
+        const seen = second.rooms[room]
+        assert.strictEqual(seen?.membership, "leave")
+        assert.deepStrictEqual(types(seen?.timeline), ["m.room.member"])
+        assert.notInclude(JSON.stringify(seen), "hidden")
+        const own = seen?.required_state?.find(({ state_key }) => state_key === bob.id)
+        assert.strictEqual(own?.content.membership, "leave")
+        assert.notProperty(seen, "heroes")
+      }
+      yield* as(alice)("POST", `/v3/rooms/${inPath(knocked)}/ban`, { user_id: bob.id })
+      assert.notInclude(JSON.stringify((yield* sync(bob, wants)).rooms), "hidden")
+    })
+  )
+
+  it.effect("invitations of ignored users, or to users who want none, are in no list", () =>
     Effect.gen(function* () {
       const alice = yield* register("slide-ignoring")
       const bob = yield* register("slide-ignored")

@@ -54,6 +54,8 @@ interface Reading extends ShownRoom {
   readonly expanded: boolean
   /** Looks for all of the wanted state, and not only for what changed. */
   readonly wholeState: boolean
+  /** Whether the user was not in the room when this membership began: an invitation or a knock was declined, for example. */
+  readonly isOutside: boolean
 }
 
 /** The answer's part of a room. */
@@ -113,7 +115,10 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
 
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
 
-  /** Users who were out of the room must not see changes from that time. Members' states are known as of `since` only. */
+  /**
+   * Users must not see what happened while they were not in the room. What they were is known as of `since` alone. Users that
+   * were outside to the end see the change of their own membership and nothing else.
+   */
   const toReading = (
     shown: ShownRoom,
     at: MembershipAt,
@@ -121,18 +126,21 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
     upTo: StreamPosition
   ): Reading => {
     const { config, former, known, room } = shown
+    const isOutside = hasLeft(at.membership) && at.previous !== "join"
     const wasThere =
       at.before === "join" && known !== undefined && since !== undefined && comparePositions(known, since) >= 0
     const cameBack =
       at.membership === "join" && known !== undefined && comparePositions(at.changedAt, known) > 0 && !wasThere
+    const beforeChange = { ...at.changedAt, nid: at.changedAt.nid - 1 }
     return {
       ...shown,
-      known: cameBack ? undefined : known,
+      known: isOutside ? beforeChange : cameBack ? undefined : known,
       roomNid: room.roomNid,
       at,
       end: hasLeft(at.membership) ? at.changedAt : upTo,
-      expanded: !cameBack && known !== undefined && grew(former, config),
-      wholeState: cameBack || known === undefined || wantsMore(former, config)
+      expanded: !isOutside && !cameBack && known !== undefined && grew(former, config),
+      wholeState: !isOutside && (cameBack || known === undefined || wantsMore(former, config)),
+      isOutside
     }
   }
 
@@ -151,7 +159,9 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
   ) {
     const found = new Map<number, Timeline>()
     const isFromStart = ({ expanded, known }: Reading) => known === undefined || expanded
-    const hidden = yield* rooms.withHiddenHistory(readings.filter(isFromStart).map(({ roomNid }) => roomNid))
+    const mayHaveBeenAway = ({ at, known }: Reading) => known !== undefined && comparePositions(at.changedAt, known) > 0
+    const isPartial = (reading: Reading) => isFromStart(reading) || mayHaveBeenAway(reading)
+    const hidden = yield* rooms.withHiddenHistory(readings.filter(isPartial).map(({ roomNid }) => roomNid))
     for (const [limit, group] of Map.groupBy(readings, ({ config }) => config.timelineLimit)) {
       const { cut, entries } = yield* store.timelines(
         group.map((reading) => ({
@@ -166,7 +176,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       for (const reading of group) {
         const read = byRoom.get(reading.roomNid) ?? []
         const isHidden = reading.at.membership !== "join" || hidden.has(reading.roomNid) || erased.any()
-        const mustFilter = isFromStart(reading) && isHidden
+        const mustFilter = isPartial(reading) && isHidden
         const visible = mustFilter ? yield* visibleTo(readerOf(userId, reading), read) : read
         const shown = limit === 0 ? [] : withoutIgnored(ignored, visible).slice(-limit)
         const limited = read.length > limit || cut.has(reading.roomNid)
@@ -223,11 +233,11 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       if (from === undefined || to === undefined || sameState(from, to)) continue
       changes.set(roomNid, yield* state.readState(roomNid, to, from, "all"))
     }
-    const summarised = readings.filter(({ known, roomNid }) => {
-      return (
-        known === undefined || changes.get(roomNid)?.some((event) => isMember(event) || event.type === "m.room.name")
-      )
-    })
+    const summarised = readings.filter(
+      ({ isOutside, known, roomNid }) =>
+        known === undefined ||
+        (!isOutside && changes.get(roomNid)?.some((event) => isMember(event) || event.type === "m.room.name"))
+    )
     const heroes = yield* store.heroes(
       userId,
       summarised.map(({ roomNid }) => roomNid),
@@ -360,6 +370,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       } else readings.push(toReading(shownRoom, at, since, upTo))
     }
     const joined = readings.filter(({ at }) => at.membership === "join")
+    const unknown = new Set(shown.flatMap(({ known, room }) => (known === undefined ? [room.roomNid] : [])))
     const ignored = yield* ignoredUsers.of(userId)
     const timelines = yield* readTimelines(userId, readings, ignored)
     const { changes, heroes, states: found } = yield* readStates(userId, readings, timelines)
@@ -409,7 +420,7 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
       const count = counts.get(roomNid)
       const { highlight_count = 0, notification_count = 0 } = unreadCounts.get(roomNid)?.unread_notifications ?? {}
       const answer: SlidingRoom = {
-        ...(isFirst ? { initial: true } : {}),
+        ...(isFirst || unknown.has(roomNid) ? { initial: true } : {}),
         membership: at.membership,
         ...(lists.length === 0 ? {} : { lists }),
         ...summaryOf(reading, all, heroes.get(roomNid) ?? (isFirst ? [] : undefined)),
