@@ -297,8 +297,8 @@ export class RoomReader extends Context.Service<
   static readonly layer = Layer.effect(RoomReader, make)
 }
 
-/** The content of a member as `joined_members` shows it. */
+/** The content of a member as `joined_members` shows it. matrix-nio before 0.25 reads no list in which a name is missing: it is empty then. */
 export const joinedMember = ({ content }: Event): JsonObject => ({
-  ...(typeof content.displayname === "string" ? { display_name: content.displayname } : {}),
+  display_name: typeof content.displayname === "string" ? content.displayname : "",
   ...(typeof content.avatar_url === "string" ? { avatar_url: content.avatar_url } : {})
 })
