@@ -11,7 +11,7 @@ import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
 import { AccountData } from "@greenroom/actors/user/AccountData"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { isMessage, message, readsIn, type TestServer, twoHomeServers } from "./support/HomeServers.ts"
 
 const isMembership =
@@ -145,6 +145,12 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
         shown.map(({ name }) => name),
         ["root", "inner", "tea", "back"]
       )
+      const summary = (room: RoomId) =>
+        blue.run(Effect.flatMap(RoomSummaries, (rooms) => Effect.option(rooms.summary(bob, room, [red.serverName]))))
+      const ofTea = Option.getOrThrow(yield* summary(tea))
+      assert.deepInclude(ofTea, { room_id: tea, name: "tea", num_joined_members: 1, membership: "leave" })
+      assert.notProperty(ofTea, "children_state")
+      assert.isTrue(Option.isNone(yield* summary(secret)))
     })
   )
 

@@ -1,7 +1,8 @@
 /**
  * Rooms as users outside see them: the list of public rooms, summaries, and the tree of a space.
  *
- * Rooms that this server does not take part in are left out, but for those in spaces: the servers that the space names tell of them.
+ * Of rooms that this server does not take part in other servers tell: those that a space names, or the user who asks for a
+ * summary.
  *
  * Source: "Published room directory", "Room Summaries" and "Spaces" of the client-server specification.
  */
@@ -208,16 +209,6 @@ const make = Effect.gen(function* () {
 
   const unknown = new NotFound({ error: "There is no such room that you may know of" })
 
-  const summary = Effect.fn("RoomSummaries.summary")(function* (
-    session: Session | undefined,
-    roomIdOrAlias: RoomId | RoomAlias
-  ) {
-    const roomId = isRoomId(roomIdOrAlias) ? roomIdOrAlias : (yield* rooms.resolveAlias(roomIdOrAlias)).room_id
-    const [room] = yield* summarise(yield* known([roomId]))
-    if (room === undefined || !(yield* mayKnow(session?.userId, room))) return yield* unknown
-    return session === undefined ? room : { ...room, membership: yield* membershipOf(session.userId, roomId) }
-  })
-
   /** The children of a space in their order: valid ones, which name a server. */
   const childrenOf = Effect.fnUntraced(function* ({ roomNid, state }: Known, suggestedOnly: boolean) {
     const entries = yield* states.read([{ roomNid, ref: state }], { types: ["m.space.child"] })
@@ -260,6 +251,29 @@ const make = Effect.gen(function* () {
       return undefined
     })
   }
+
+  /** A room that other servers know. */
+  const remoteSummary = Effect.fnUntraced(function* (roomId: RoomId, via: ReadonlyArray<ServerName>) {
+    const found = yield* makeAsking(false)(roomId, via)
+    if (found === undefined) return undefined
+    const { children_state: _, ...room } = found
+    return room satisfies RoomSummary
+  })
+
+  const summary = Effect.fn("RoomSummaries.summary")(function* (
+    session: Session | undefined,
+    roomIdOrAlias: RoomId | RoomAlias,
+    via: ReadonlyArray<ServerName>
+  ) {
+    const { room_id: roomId, servers } = isRoomId(roomIdOrAlias)
+      ? { room_id: roomIdOrAlias, servers: [] }
+      : yield* rooms.resolveAlias(roomIdOrAlias)
+    const [own] = yield* summarise(yield* known([roomId]))
+    if (session === undefined) return own !== undefined && (yield* mayKnow(undefined, own)) ? own : yield* unknown
+    const room = own ?? (yield* remoteSummary(roomId, [...via, ...servers]))
+    if (room === undefined || !(yield* mayKnow(session.userId, room))) return yield* unknown
+    return { ...room, membership: yield* membershipOf(session.userId, roomId) }
+  })
 
   const localEntry = Effect.fnUntraced(function* (roomId: RoomId, suggestedOnly: boolean) {
     const [room] = yield* known([roomId])
@@ -418,12 +432,13 @@ export class RoomSummaries extends Context.Service<
     /** The same of this or another server. Errors: M_NOT_FOUND where it cannot be asked. */
     readonly publicRoomsOf: (server: ServerName, request: PublicRoomsRequest) => Effect.Effect<PublicRooms, MatrixError>
     /**
-     * The summary of one room. Callers: users who are in it, may join it or may read it; without a session, only rooms open
-     * to all.
+     * The summary of one room, which the named servers give for a room that this one lacks. Callers: users who are in it, may
+     * join it or may read it; without a session, only rooms open to all.
      */
     readonly summary: (
       session: Session | undefined,
-      roomIdOrAlias: RoomId | RoomAlias
+      roomIdOrAlias: RoomId | RoomAlias,
+      via: ReadonlyArray<ServerName>
     ) => Effect.Effect<RoomSummary & { readonly membership?: string }, MatrixError>
     /** A room and, if it is a space, the rooms in it that the user may know of. Errors: M_FORBIDDEN, M_INVALID_PARAM. */
     readonly hierarchy: (

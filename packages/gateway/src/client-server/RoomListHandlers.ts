@@ -16,6 +16,7 @@ import { MissingToken } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
+import { namedServers } from "./NamedServers.ts"
 
 export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.roomList", (handlers) =>
   withServices(function* () {
@@ -70,7 +71,10 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
       )
       .handle("summary", ({ params }) =>
         CurrentViewer.use((viewer) =>
-          Effect.map(summaries.summary(viewer, params.roomIdOrAlias), (summary) => summary as unknown as JsonObject)
+          namedServers.pipe(
+            Effect.flatMap((via) => summaries.summary(viewer, params.roomIdOrAlias, via)),
+            Effect.map((summary) => summary as unknown as JsonObject)
+          )
         )
       )
       .handle("hierarchy", ({ params, query }) =>

@@ -13,34 +13,16 @@ import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientServerApi } from "@greenroom/protocol/client-server/ClientServerApi"
 import { delayParameter, type SentEvent } from "@greenroom/protocol/client-server/RoomsApi"
-import {
-  isRoomId,
-  isServerName,
-  isUserId,
-  type RoomAlias,
-  type RoomId,
-  type ServerName
-} from "@greenroom/protocol/Identifiers"
+import { isRoomId, isUserId, type RoomAlias, type RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
-import { Context, Effect } from "effect"
-import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Effect } from "effect"
+import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "../client-api/EndpointServices.ts"
 import { reasonOf } from "../client-api/RoomsHandlers.ts"
 import { addressToInvite } from "./AddressToInvite.ts"
-
-/** The most servers that a request may name to join through. */
-const maxVia = 50
-
-/** The servers that the query names. Malformed names are skipped. */
-const namedServers: Effect.Effect<ReadonlyArray<ServerName>> = Effect.withFiber((fiber) => {
-  const query = Context.getUnsafe(fiber.context, HttpServerRequest.ParsedSearchParams)
-  const named = [query.via ?? [], query.server_name ?? []].flat()
-  return Effect.succeed(
-    [...new Set(named)].filter(isServerName).slice(0, maxVia) as ReadonlyArray<string> as ReadonlyArray<ServerName>
-  )
-})
+import { namedServers } from "./NamedServers.ts"
 
 /** The fields that a user adds to their own membership. */
 const membershipContent = (body: JsonObject | null | undefined): Effect.Effect<JsonObject, BadJson> =>

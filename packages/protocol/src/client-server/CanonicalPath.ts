@@ -16,8 +16,6 @@ const unstablePrefixes: ReadonlyArray<readonly [unstable: string, stable: string
   ["uk.tcpip.msc4133/profile/", "v3/profile/"],
   ["org.matrix.msc2285/", "v3/"],
   ["im.nheko.summary/summary/", "v1/room_summary/"],
-  ["im.nheko.summary/rooms/", "v1/room_summary/"],
-  ["org.matrix.msc3266/rooms/", "v1/room_summary/"],
   ["org.matrix.msc2946/rooms/", "v1/rooms/"],
   ["org.matrix.msc3030/rooms/", "v1/rooms/"],
   ["org.matrix.msc3856/rooms/", "v1/rooms/"],
@@ -35,6 +33,9 @@ const unstablePrefixes: ReadonlyArray<readonly [unstable: string, stable: string
   ["uk.timedout.msc4323/admin/", "v1/admin/"]
 ]
 
+/** `rooms/{roomIdOrAlias}/summary`, below its unstable prefixes. */
+const summaryPath = /^(?:im\.nheko\.summary|org\.matrix\.msc3266)\/rooms\/([^/?]+)(?:\/summary)?(?=\/?(?:\?|$))/
+
 /** The path without a slash at its end. An empty state key is spelled with and without one. */
 const withoutFinalSlash = (url: string): string => {
   const query = url.indexOf("?")
@@ -44,6 +45,7 @@ const withoutFinalSlash = (url: string): string => {
 
 const stableName = (url: string): string => {
   const rest = url.slice(unstable.length)
+  if (summaryPath.test(rest)) return `${clientServerPrefix}/${rest.replace(summaryPath, "v1/room_summary/$1")}`
   for (const [from, to] of unstablePrefixes) {
     if (rest.startsWith(from)) return `${clientServerPrefix}/${to}${rest.slice(from.length)}`
   }

@@ -99,7 +99,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       .annotateMerge(
         documented({
           summary: "A room in short",
-          text: "Errors: M_NOT_FOUND.",
+          text: "For users, servers are asked for a room that this one lacks: those that `via` names. Errors: M_NOT_FOUND.",
           who: "users who are in the room, may join it or may read it; anyone, where it is open to all"
         })
       ),

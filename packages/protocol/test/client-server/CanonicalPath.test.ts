@@ -9,6 +9,8 @@ describe("the spellings of today's client API", () => {
       "/_matrix/client/v3/rooms/!a:b/state/m.room.name/?x=1": "/_matrix/client/v3/rooms/!a:b/state/m.room.name?x=1",
       "/_matrix/client/unstable/uk.tcpip.msc4133/profile/@a:b/m.tz": "/_matrix/client/v3/profile/@a:b/m.tz",
       "/_matrix/client/unstable/im.nheko.summary/summary/!a:b": "/_matrix/client/v1/room_summary/!a:b",
+      "/_matrix/client/unstable/im.nheko.summary/rooms/!a:b/summary?via=c":
+        "/_matrix/client/v1/room_summary/!a:b?via=c",
       "/_matrix/media/r0/upload?filename=a/": "/_matrix/media/v3/upload?filename=a/",
       "/_matrix/media/v1/download/a/b": "/_matrix/media/v3/download/a/b",
       "/_matrix/media/v1/create": "/_matrix/media/v1/create",
