@@ -6,6 +6,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { IdentityHttp } from "../../apps/identity/src/IdentityHttp.ts"
 import { askUrl, identityWith, requestMail, takeLink } from "../../apps/identity/test/support/TestIdentity.ts"
+import { freePort } from "../../packages/gateway/test/federation/support/TestServer.ts"
 import { Homes, type Person, person } from "./support/TestHomes.ts"
 
 type Json = { readonly [key: string]: unknown }
@@ -15,9 +16,15 @@ const terms = [
   { id: "privacy", version: "1.0", language: "de", url: "https://id.test/privacy-1.0-de", name: "Datenschutz" }
 ]
 
-const withTerms = identityWith({
-  identity: { verifyCertificates: false, privateAddresses: true, terms }
-})
+/** Home servers know it by the address at which it listens. */
+const withTerms = Layer.unwrap(
+  Effect.map(freePort, (port) =>
+    identityWith({
+      identity: { verifyCertificates: false, privateAddresses: true, terms, publicUrl: `http://127.0.0.1:${port}` },
+      http: { host: "127.0.0.1", port, trustedProxies: [] }
+    })
+  )
+)
 
 const ask = Effect.fnUntraced(function* (method: string, path: string, json?: unknown, token?: string) {
   const { url } = yield* IdentityHttp
@@ -227,6 +234,57 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
           ({ type }) => type === "m.room.third_party_invite"
         )
         assert.lengthOf(invites, 1)
+      })
+    )
+
+    it.effect("a home server ends the bindings of its own users, and of no others", () =>
+      Effect.gen(function* () {
+        const { blue, red } = yield* Homes
+        const [ida, jim] = [yield* person(red, "ida"), yield* person(blue, "jim")]
+        const idas = yield* comeIn(ida)
+        yield* requestMail("ida@mail.test", "idas-secret")
+        const { client_secret, sid, token: mailed } = yield* takeLink
+        yield* ask("POST", "/validate/email/submitToken", { sid, client_secret, token: mailed }, idas)
+        yield* ask("POST", "/3pid/bind", { sid, client_secret, mxid: ida.userId }, idas)
+        const isFound = Effect.gen(function* () {
+          const { body: details } = yield* ask("GET", "/hash_details", undefined, idas)
+          const bytes = new TextEncoder().encode(`ida@mail.test email ${details.lookup_pepper}`)
+          const digest = yield* Effect.promise(() => crypto.subtle.digest("SHA-256", bytes))
+          const addresses = [Buffer.from(digest).toString("base64url")]
+          const found = yield* ask(
+            "POST",
+            "/lookup",
+            { algorithm: "sha256", pepper: details.lookup_pepper, addresses },
+            idas
+          )
+          return Object.keys(found.body.mappings as object).length === 1
+        })
+        const threepid = { medium: "email", address: "ida@mail.test" }
+        const unbind = (user: Person, id_server?: string) =>
+          Effect.map(
+            askUrl(
+              "POST",
+              `${user.home.url}/_matrix/client/v3/account/3pid/unbind`,
+              { ...threepid, ...(id_server === undefined ? {} : { id_server }) },
+              { authorization: `Bearer ${user.token}` }
+            ),
+            ({ body }) => (body as unknown as Json).id_server_unbind_result
+          )
+        yield* unbind(jim)
+        assert.strictEqual(yield* unbind(ida, "other.test"), "no-support")
+        const { url } = yield* IdentityHttp
+        const forged = yield* askUrl(
+          "POST",
+          `${url}/_matrix/identity/v2/3pid/unbind`,
+          { mxid: ida.userId, threepid },
+          {
+            authorization: `X-Matrix origin="${red.serverName}",destination="${new URL(url).host}",key="ed25519:1",sig="${"A".repeat(86)}"`
+          }
+        )
+        assert.deepStrictEqual([forged.status, forged.body.errcode], [403, "M_FORBIDDEN"])
+        assert.isTrue(yield* isFound)
+        assert.strictEqual(yield* unbind(ida), "success")
+        assert.isFalse(yield* isFound)
       })
     )
 

@@ -5,9 +5,10 @@
  * Source: the identity service specification.
  */
 import { errorResponse } from "@greenroom/gateway/MatrixHttp"
-import type { UserId } from "@greenroom/protocol/Identifiers"
+import { serverNameOf, UserId } from "@greenroom/protocol/Identifiers"
 import { identityPrefix } from "@greenroom/protocol/identity/IdentityApi"
 import type { NoValidSession, SessionExpired, SessionNotValidated } from "@greenroom/protocol/identity/IdentityError"
+import { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import { Bind } from "@greenroom/protocol/identity/ThirdPartyIdApi"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import {
@@ -28,6 +29,7 @@ import { Accounts } from "../Accounts.ts"
 import { Associations } from "../Associations.ts"
 import { IdentityOptions } from "../IdentityOptions.ts"
 import { Requests } from "../Requests.ts"
+import { makeSignedRequests } from "../SignedRequests.ts"
 import { StoredInvites } from "../StoredInvites.ts"
 import { ValidationSessions } from "../ValidationSessions.ts"
 
@@ -66,7 +68,10 @@ const refusal = (error: Refusal): HttpServerResponse.HttpServerResponse =>
       )
 
 const bearer = /^bearer +([^ ]+) *$/i
+const signature = /^x-matrix /i
 const decodeBind = Schema.decodeUnknownResult(Bind)
+
+const decodeSignedUnbind = Schema.decodeUnknownResult(Schema.Struct({ mxid: UserId, threepid: ThirdPartyId }))
 
 const json = (value: object) => HttpServerResponse.jsonUnsafe(value)
 
@@ -94,6 +99,7 @@ const tokenOf = (request: Request): string | undefined => {
 
 /** The endpoints of version 2 before those of version 1. */
 export const makeVersionTwo = Effect.gen(function* () {
+  const signedRequests = yield* makeSignedRequests
   const accounts = yield* Accounts
   const associations = yield* Associations
   const invites = yield* StoredInvites
@@ -153,6 +159,24 @@ export const makeVersionTwo = Effect.gen(function* () {
     return json(yield* associations.bind(session, userId))
   })
 
+  /** By the word of the user's home server. */
+  const unbindSigned = Effect.fnUntraced(function* (request: Request) {
+    yield* requests.take("tries", request)
+    const content = yield* bodyOf(request)
+    const payload = decodeSignedUnbind(content)
+    if (Result.isFailure(payload)) return yield* new InvalidParam({ error: "expected mxid and threepid" })
+    const origin = yield* signedRequests.originOf({
+      method: request.method,
+      uri: request.originalUrl,
+      authorization: request.headers.authorization ?? "",
+      content
+    })
+    const { mxid, threepid } = payload.success
+    if (serverNameOf(mxid) !== origin) return yield* new Forbidden({ error: `${mxid} is no user of ${origin}` })
+    yield* associations.unbind(threepid, mxid)
+    return json({})
+  })
+
   /** For clients that cannot sign by themselves: with the key of an invitation, which they have from the mail. */
   const sign = Effect.fnUntraced(function* (request: Request) {
     const userId = yield* agreed(request)
@@ -204,7 +228,9 @@ export const makeVersionTwo = Effect.gen(function* () {
       if (url === versionsPath) return Effect.succeed(versions)
       if (!(url === prefix || url.startsWith(`${prefix}/`) || url.startsWith(`${prefix}?`))) return versionOne
       const { path, query } = partsOf(url)
-      const endpoint = own[`${request.method} ${path}`]
+      const named = `${request.method} ${path}`
+      const isSigned = named === "POST /3pid/unbind" && signature.test(request.headers.authorization ?? "")
+      const endpoint = isSigned ? unbindSigned : own[named]
       if (endpoint !== undefined) return Effect.catch(endpoint(request), (error) => Effect.succeed(refusal(error)))
       const known = handedOn.find(([method, pattern]) => method === request.method && pattern.test(path))
       if (known === undefined) {

@@ -25,10 +25,12 @@ import { type Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPar
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadRequest, Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
-import { decodeBase64, importVerifyKey, isKeyId, verifyJson } from "@greenroom/room/Signing"
+import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
+import { decodeBase64, importVerifyKey, isKeyId, type SigningKey, verifyJson } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { ByteSize, Clock, Context, Effect, Exit, Layer, Option, Result, Schema } from "effect"
 import { HttpClient, HttpClientRequest, HttpIncomingMessage } from "effect/http"
+import { authorizationOf } from "../federation/RequestSigning.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 
 /** How long an identity server may take to answer. It may have a mail to hand over first. */
@@ -92,6 +94,8 @@ interface Call {
   readonly accessToken?: string | undefined
   /** A call of version 2 that needs no token. */
   readonly isSecond?: boolean
+  /** The call is one of version 2 and signed by this home server. */
+  readonly signedBy?: SigningKey
 }
 
 /** Where version 2 is, whose calls are made in the name of a user. */
@@ -147,6 +151,19 @@ const sessionRefusal = (server: TrustedServer, answer: Answer): IdentityFailure 
 const hashOf = ({ address, medium }: ThirdPartyId, pepper: string): string =>
   createHash("sha256").update(`${address} ${medium} ${pepper}`).digest("base64url")
 
+/** The Authorization header of a request that this home server signs. */
+const authorizationFor = (server: TrustedServer, path: string, content: JsonObject, key: SigningKey) =>
+  authorizationOf(
+    {
+      method: "POST",
+      uri: `${secondPrefix}${path}`,
+      origin: key.serverName,
+      destination: hostOf(server) as ServerName
+    },
+    Buffer.from(encodeOrThrow(content), "utf8"),
+    key
+  )
+
 const parse = (text: string): Option.Option<JsonObject> => {
   try {
     return Option.filter(Option.some(JSON.parse(text)), isJsonObject)
@@ -167,13 +184,23 @@ const make = Effect.gen(function* () {
   const client = yield* HttpClient.HttpClient
 
   const exchange = Effect.fnUntraced(function* (server: TrustedServer, call: Call) {
-    const { accessToken, content, isSecond = accessToken !== undefined, path, query = {} } = call
+    const {
+      accessToken,
+      content,
+      isSecond = accessToken !== undefined || call.signedBy !== undefined,
+      path,
+      query = {}
+    } = call
     const url = `${server}${isSecond ? secondPrefix : laterIdentityPrefix}${path}`
     const anonymous =
       content === undefined
         ? HttpClientRequest.get(url, { urlParams: query })
         : HttpClientRequest.post(url).pipe(HttpClientRequest.bodyJsonUnsafe(content))
-    const request = accessToken === undefined ? anonymous : HttpClientRequest.bearerToken(anonymous, accessToken)
+    const authorization =
+      call.signedBy === undefined ? undefined : yield* authorizationFor(server, path, content ?? {}, call.signedBy)
+    const signed =
+      authorization === undefined ? anonymous : HttpClientRequest.setHeader(anonymous, "authorization", authorization)
+    const request = accessToken === undefined ? signed : HttpClientRequest.bearerToken(signed, accessToken)
     const { status, text } = yield* client.execute(request).pipe(
       Effect.flatMap((response) => Effect.map(response.text, (text) => ({ status: response.status, text }))),
       Effect.scoped,
@@ -330,6 +357,15 @@ const make = Effect.gen(function* () {
     yield* askOfSession(server, { path: "/3pid/unbind", content })
   })
 
+  const withdraw: IdentityClient["Service"]["withdraw"] = Effect.fn("IdentityClient.withdraw")(
+    function* (server, { address, medium }, mxid, key) {
+      const content = { mxid, threepid: { medium, address } }
+      const { body, status } = yield* exchange(server, { path: "/3pid/unbind", content, signedBy: key })
+      return status === 200 || body.errcode === "M_NOT_FOUND"
+    },
+    Effect.catch(() => Effect.succeed(false))
+  )
+
   const trusted: IdentityClient["Service"]["trusted"] = (name) => {
     const [first] = identityServers
     if (first === undefined)
@@ -342,6 +378,7 @@ const make = Effect.gen(function* () {
 
   return IdentityClient.of({
     trusted,
+    servers: identityServers as ReadonlyArray<TrustedServer>,
     lookup,
     lookupHashed,
     storeInvite,
@@ -349,7 +386,8 @@ const make = Effect.gen(function* () {
     submitUrl: (server, medium) => `${server}${laterIdentityPrefix}/validate/${medium}/submitToken`,
     validated,
     bind,
-    unbind
+    unbind,
+    withdraw
   })
 })
 
@@ -362,6 +400,8 @@ export class IdentityClient extends Context.Service<
   {
     /** The trusted server with this host or URL, the first one if none is named. Errors: M_FORBIDDEN, M_UNKNOWN. */
     readonly trusted: (name: string | undefined) => Effect.Effect<TrustedServer, MatrixError>
+    /** Every trusted server. */
+    readonly servers: ReadonlyArray<TrustedServer>
     /** The user of an address in its canonical form, by a signed association. */
     readonly lookup: (server: TrustedServer, of: ThirdPartyId) => Effect.Effect<Option.Option<UserId>, MatrixError>
     /**
@@ -408,6 +448,16 @@ export class IdentityClient extends Context.Service<
       of: ThirdPartyId,
       userId: UserId
     ) => Effect.Effect<void, IdentityFailure>
+    /**
+     * Ends it by the word of this home server, whose user it is. Whether the address is not bound to the user any more: false
+     * where the server does not do so, or cannot be asked.
+     */
+    readonly withdraw: (
+      server: TrustedServer,
+      of: ThirdPartyId,
+      userId: UserId,
+      key: SigningKey
+    ) => Effect.Effect<boolean>
   }
 >()("greenroom/actors/IdentityClient") {
   static readonly layer: Layer.Layer<IdentityClient, never, HomeServerConfig> = Layer.effect(IdentityClient, make).pipe(

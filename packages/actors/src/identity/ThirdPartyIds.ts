@@ -6,6 +6,7 @@
 import type { ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
 import type { SessionProof } from "@greenroom/protocol/identity/ValidationApi"
 import { Forbidden, type MatrixError, NotFound, ThirdPartyIdInUse } from "@greenroom/protocol/MatrixError"
+import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { UserIdentityStore, type VerifiedAddress } from "@greenroom/store/UserIdentityStore"
 import { Context, Effect, Layer } from "effect"
 import type { Session } from "../runtime/Session.ts"
@@ -19,6 +20,7 @@ export interface AddressProof extends SessionProof {
 const make = Effect.gen(function* () {
   const identity = yield* IdentityClient
   const addresses = yield* UserIdentityStore
+  const signingKeys = yield* SigningKeys
 
   const bind = Effect.fn("ThirdPartyIds.bind")(function* ({ userId }: Session, proof: AddressProof) {
     const server = yield* identity.trusted(proof.id_server)
@@ -59,7 +61,26 @@ const make = Effect.gen(function* () {
     }
   })
 
-  return ThirdPartyIds.of({ list: ({ userId }) => addresses.addressesOf(userId), bind, add, publish, unbind })
+  const withdraw = Effect.fn("ThirdPartyIds.withdraw")(function* (
+    { userId }: Session,
+    withdrawn: ReadonlyArray<ThirdPartyId>,
+    idServer?: string
+  ) {
+    if (withdrawn.length === 0) return true
+    const servers =
+      idServer === undefined
+        ? identity.servers
+        : yield* Effect.match(identity.trusted(idServer), { onSuccess: (server) => [server], onFailure: () => [] })
+    const key = yield* signingKeys.current
+    const done = yield* Effect.forEach(
+      servers.flatMap((server) => withdrawn.map((address) => ({ server, address }))),
+      ({ address, server }) => identity.withdraw(server, address, userId, key),
+      { concurrency: 4 }
+    )
+    return done.length > 0 && done.every(Boolean)
+  })
+
+  return ThirdPartyIds.of({ list: ({ userId }) => addresses.addressesOf(userId), bind, add, publish, unbind, withdraw })
 })
 
 export class ThirdPartyIds extends Context.Service<
@@ -88,6 +109,15 @@ export class ThirdPartyIds extends Context.Service<
       address: ThirdPartyId,
       proof?: AddressProof
     ) => Effect.Effect<void, IdentityFailure>
+    /**
+     * Has identity servers forget that the addresses are the user's: the one that is named, else every trusted one. Whether
+     * all did. The addresses of the account stay.
+     */
+    readonly withdraw: (
+      session: Session,
+      addresses: ReadonlyArray<ThirdPartyId>,
+      idServer?: string
+    ) => Effect.Effect<boolean>
   }
 >()("greenroom/actors/ThirdPartyIds") {
   static readonly layer = Layer.effect(ThirdPartyIds, make)

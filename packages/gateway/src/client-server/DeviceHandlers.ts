@@ -19,6 +19,7 @@ import { withServices } from "../client-api/EndpointServices.ts"
 import { Sockets } from "../socket/Sockets.ts"
 import { addressOf } from "../TrustedProxies.ts"
 import { answerInteraction } from "./Interaction.ts"
+import { unbindResult } from "./ThirdPartyIdHandlers.ts"
 
 export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.devices", (handlers) =>
   withServices(function* () {
@@ -130,8 +131,7 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
             const addresses = yield* thirdPartyIds.list(session)
             yield* accounts.unregister(session, payload?.erase ?? false)
             yield* sockets.closeUser(session.userId)
-            // Identity servers are not asked to unbind.
-            return { id_server_unbind_result: addresses.length === 0 ? ("success" as const) : ("no-support" as const) }
+            return unbindResult(yield* thirdPartyIds.withdraw(session, addresses, payload?.id_server ?? undefined))
           })
         )
       )

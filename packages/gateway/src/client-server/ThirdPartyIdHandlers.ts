@@ -177,14 +177,19 @@ const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
 const asMatrixError = (error: IdentityFailure): MatrixError =>
   isMatrixError(error) ? error : new ThirdPartyIdAuthFailed({ error: error.error })
 
-/** Ending it at an identity server takes a proof of the address, which clients of today do not send. */
-const notUnbound = { id_server_unbind_result: "no-support" as const }
+/** Whether identity servers ended it, as clients are told. */
+export const unbindResult = (ended: boolean) => ({
+  id_server_unbind_result: ended ? ("success" as const) : ("no-support" as const)
+})
 
 export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.thirdPartyIds", (handlers) =>
   withServices(function* () {
     const interactive = yield* InteractiveAuth
     const thirdPartyIds = yield* ThirdPartyIds
     const validations = yield* AddressValidations
+
+    const withdraw = (session: Session, payload: ThirdPartyId & { readonly id_server?: string | null }) =>
+      Effect.map(thirdPartyIds.withdraw(session, [canonical(payload)], payload.id_server ?? undefined), unbindResult)
 
     return handlers
       .handle("list", () =>
@@ -233,10 +238,12 @@ export const thirdPartyIdHandlers = HttpApiBuilder.group(ClientServerApi, "clien
             .pipe(Effect.mapError(asMatrixError), Effect.as(done))
         )
       )
-      .handle("unbind", () => Effect.succeed(notUnbound))
+      .handle("unbind", ({ payload }) => CurrentSession.use((session) => withdraw(session, payload)))
       .handle("delete", ({ payload }) =>
         CurrentSession.use((session) =>
-          thirdPartyIds.unbind(session, canonical(payload)).pipe(Effect.mapError(asMatrixError), Effect.as(notUnbound))
+          thirdPartyIds
+            .unbind(session, canonical(payload))
+            .pipe(Effect.mapError(asMatrixError), Effect.andThen(withdraw(session, payload)))
         )
       )
   })
