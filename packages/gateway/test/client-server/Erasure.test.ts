@@ -24,7 +24,12 @@ layer(gateway, { excludeTestServices: true })("a deactivation with erasure", (it
       yield* as(alice)("POST", `/v3/join/${inPath(room)}`, {})
       const path = `/v3/rooms/${inPath(room)}`
       yield* as(alice)("PUT", `${path}/send/m.room.message/1`, { msgtype: "m.text", body: "secret" })
-      yield* as(bob)("PUT", `${path}/send/m.room.message/2`, { msgtype: "m.text", body: "open" })
+      const open = yield* as(bob)("PUT", `${path}/send/m.room.message/2`, { msgtype: "m.text", body: "open" })
+      yield* as(alice)("PUT", `${path}/send/m.room.message/3`, {
+        msgtype: "m.text",
+        body: "secret reply",
+        "m.relates_to": { rel_type: "m.thread", event_id: open.body.event_id }
+      })
       yield* as(alice)("PUT", `/v3/user/${inPath(alice.id)}/account_data/org.example.notes`, { text: "private" })
       const erased = yield* as(alice)("POST", "/v3/account/deactivate", {
         erase: true,
@@ -36,21 +41,30 @@ layer(gateway, { excludeTestServices: true })("a deactivation with erasure", (it
         Effect.map(as(user)("GET", `${path}/messages?dir=b&limit=100`), ({ body }) =>
           messagesOf(body.chunk as unknown as ReadonlyArray<Seen>)
         )
-      assert.sameMembers([...(yield* page(bob))], ["secret", "open"])
-      assert.sameMembers([...(yield* page(carol))], [undefined, "open"])
+      assert.sameMembers([...(yield* page(bob))], ["secret", "open", "secret reply"])
+      assert.sameMembers([...(yield* page(carol))], [undefined, "open", undefined])
+      // What is bundled with the message that began the thread is the same.
+      const latestReply = (user: TestUser) =>
+        Effect.map(as(user)("GET", `${path}/event/${inPath(open.body.event_id)}`), ({ body }) => {
+          const { "m.relations": relations } = body.unsigned as {
+            "m.relations": Record<string, { latest_event: Seen }>
+          }
+          return relations["m.thread"]?.latest_event.content.body
+        })
+      assert.deepStrictEqual([yield* latestReply(bob), yield* latestReply(carol)], ["secret reply", undefined])
       const { body } = yield* as(carol)("GET", "/v3/sync")
       const rooms = body.rooms as { join: Record<string, { timeline: { events: ReadonlyArray<Seen> } }> }
-      assert.sameMembers(messagesOf(rooms.join[room]!.timeline.events), [undefined, "open"])
+      assert.sameMembers(messagesOf(rooms.join[room]!.timeline.events), [undefined, "open", undefined])
       // Clients of the draft are shown the same.
       const draft = yield* ask("GET", `/rooms/${inPath(room)}/messages?dir=b&limit=100&from=END`, {
         token: carol.token
       })
-      assert.sameMembers(messagesOf(draft.body.chunk as unknown as ReadonlyArray<Seen>), [undefined, "open"])
+      assert.sameMembers(messagesOf(draft.body.chunk as unknown as ReadonlyArray<Seen>), [undefined, "open", undefined])
       const sliding = yield* as(carol)("POST", "/unstable/org.matrix.simplified_msc3575/sync?timeout=0", {
         lists: { all: { ranges: [[0, 9]], timeline_limit: 20, required_state: [] } }
       })
       const shown = sliding.body.rooms as Record<string, { timeline: ReadonlyArray<Seen> }>
-      assert.sameMembers(messagesOf(shown[room]!.timeline), [undefined, "open"])
+      assert.sameMembers(messagesOf(shown[room]!.timeline), [undefined, "open", undefined])
       assert.strictEqual((yield* as(carol)("GET", `/v3/profile/${inPath(alice.id)}`)).status, 404)
     })
   )

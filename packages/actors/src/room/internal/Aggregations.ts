@@ -9,6 +9,7 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { type Aggregation, type Parent, RelationStore } from "@greenroom/store/RelationStore"
 import { Effect } from "effect"
+import { makeHistoryVisibility } from "../HistoryVisibility.ts"
 
 /** The edit that counts: the one that was made last, by the clock of its server. */
 const latestEdit = (edits: ReadonlyArray<Event>): Event | undefined =>
@@ -32,8 +33,43 @@ const bundle = ({ edits, references, thread }: Aggregation, now: number): JsonOb
   return relations as JsonObject
 }
 
+const childrenOf = ({ edits, thread }: Aggregation): ReadonlyArray<Event> =>
+  thread === undefined ? edits : [...edits, thread.latest]
+
+/** An edit of which the content is gone is none. */
+const withChildren = (aggregation: Aggregation, shown: ReadonlyMap<EventId, Event>): Aggregation => {
+  const { edits, thread } = aggregation
+  return {
+    ...aggregation,
+    edits: edits.filter((edit) => shown.get(edit.event_id) === edit),
+    ...(thread === undefined
+      ? {}
+      : { thread: { ...thread, latest: shown.get(thread.latest.event_id) ?? thread.latest } })
+  }
+}
+
 export const makeAggregations = Effect.gen(function* () {
   const store = yield* RelationStore
+  const { pruneErased } = yield* makeHistoryVisibility
+
+  /** The content of erased users is for those who saw it before, in bundles as in timelines. */
+  const pruned = Effect.fnUntraced(function* (
+    userId: UserId,
+    parents: ReadonlyArray<Parent>,
+    found: ReadonlyMap<EventId, Aggregation>
+  ) {
+    const shown = new Map<EventId, Event>()
+    for (const roomNid of new Set(parents.map(({ roomNid }) => roomNid))) {
+      const children = parents.flatMap(({ event, roomNid: of }) => {
+        const aggregation = of === roomNid ? found.get(event.event_id) : undefined
+        return aggregation === undefined ? [] : childrenOf(aggregation).map((event) => ({ event }))
+      })
+      const kept = yield* pruneErased({ userId, roomNid, isJoined: false, leftAt: undefined }, children)
+      for (const { event } of kept) shown.set(event.event_id, event)
+    }
+    return new Map([...found].map(([id, aggregation]) => [id, withChildren(aggregation, shown)]))
+  })
+
   return {
     /** The aggregations of each event that has some. State events and edits have none. */
     of: Effect.fnUntraced(function* (
@@ -44,7 +80,8 @@ export const makeAggregations = Effect.gen(function* () {
       const parents = events.filter(
         ({ event: { state_key, unsigned } }) => state_key === undefined && !unsigned?.redacted_because
       )
-      const found = yield* store.aggregations(userId, parents)
+      const stored = yield* store.aggregations(userId, parents)
+      const found = stored.size === 0 ? stored : yield* pruned(userId, parents, stored)
       return new Map([...found].map(([id, aggregation]) => [id, bundle(aggregation, now)]))
     })
   }
