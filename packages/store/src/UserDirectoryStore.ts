@@ -30,13 +30,13 @@ export class UserDirectoryStore extends Context.Service<
   {
     /** Users whose ID or display name contains the text, ignoring case; those whose ID or name begins with it come first. */
     readonly search: (searcher: UserId, text: string, limit: number) => Effect.Effect<ReadonlyArray<FoundUser>>
-    /** The rooms that both users are joined to, after one, in a fixed order. */
+    /** The rooms that both users are joined to, after one, in a fixed order; and of any answer that has some, how many there are. */
     readonly mutualRooms: (
       a: UserId,
       b: UserId,
       after: RoomId | undefined,
       limit: number
-    ) => Effect.Effect<ReadonlyArray<RoomId>>
+    ) => Effect.Effect<{ readonly rooms: ReadonlyArray<RoomId>; readonly count: number }>
   }
 >()("greenroom/store/UserDirectoryStore") {
   static readonly layer = Layer.effect(
@@ -77,13 +77,17 @@ export class UserDirectoryStore extends Context.Service<
       }
 
       const mutualRooms = (a: UserId, b: UserId, after: RoomId | undefined, limit: number) =>
-        sql<{ room_id: string }>`
-          SELECT rooms.room_id FROM memberships mine
-          JOIN memberships other USING (room_nid) JOIN rooms USING (room_nid)
-          WHERE mine.user_id = ${a} AND other.user_id = ${b} AND mine.membership = 'join' AND other.membership = 'join'
-            AND rooms.room_id COLLATE "C" > ${after ?? ""}
-          ORDER BY rooms.room_id COLLATE "C" LIMIT ${limit}`.pipe(
-          Effect.map((rows) => rows.map((row) => row.room_id as RoomId)),
+        sql<{ room_id: string; count: number }>`
+          SELECT room_id, count FROM (
+            SELECT rooms.room_id COLLATE "C" AS room_id, count(*) OVER ()::integer AS count FROM memberships mine
+            JOIN memberships other USING (room_nid) JOIN rooms USING (room_nid)
+            WHERE mine.user_id = ${a} AND other.user_id = ${b} AND mine.membership = 'join' AND other.membership = 'join'
+          ) AS shared
+          WHERE room_id > ${after ?? ""} ORDER BY room_id LIMIT ${limit}`.pipe(
+          Effect.map((rows) => ({
+            rooms: rows.map((row) => row.room_id as RoomId),
+            count: rows[0]?.count ?? 0
+          })),
           Effect.orDie
         )
 

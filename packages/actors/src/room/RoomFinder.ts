@@ -55,10 +55,12 @@ const make = Effect.gen(function* () {
     from: string | undefined
   ) {
     if (userId === session.userId) return yield* new InvalidParam({ error: "user_id: must be another user" })
-    const joined = yield* directory.mutualRooms(session.userId, userId, from as RoomId | undefined, mutualPage + 1)
-    const page = joined.slice(0, mutualPage)
-    const last = page.at(-1)
-    return { joined: page, ...(joined.length > mutualPage && last !== undefined ? { next_batch: last as string } : {}) }
+    if (from?.startsWith("!") === false) return yield* new InvalidParam({ error: "from: no token of this endpoint" })
+    const found = yield* directory.mutualRooms(session.userId, userId, from as RoomId | undefined, mutualPage + 1)
+    const joined = found.rooms.slice(0, mutualPage)
+    const last = joined.at(-1)
+    const isCut = found.rooms.length > mutualPage && last !== undefined
+    return { joined, count: found.count, ...(isCut ? { next_batch: last as string } : {}) }
   })
 
   const forget = Effect.fn("RoomFinder.forget")(function* (session: Session, roomId: RoomId) {
@@ -191,7 +193,10 @@ export class RoomFinder extends Context.Service<
       session: Session,
       userId: UserId,
       from: string | undefined
-    ) => Effect.Effect<{ readonly joined: ReadonlyArray<RoomId>; readonly next_batch?: string }, MatrixError>
+    ) => Effect.Effect<
+      { readonly joined: ReadonlyArray<RoomId>; readonly count: number; readonly next_batch?: string },
+      MatrixError
+    >
     /** Users who have left the room. It is no longer shown to them. Errors: M_UNKNOWN, M_NOT_FOUND. */
     readonly forget: (session: Session, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /** Reports an event that the user may see, a room or a user. Errors: M_NOT_FOUND, M_LIMIT_EXCEEDED. */

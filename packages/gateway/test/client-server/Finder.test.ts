@@ -33,7 +33,9 @@ layer(gateway, { excludeTestServices: true })("finding, forgetting and reporting
       assert.deepStrictEqual(yield* search(carol, "find-bob"), [])
       assert.deepStrictEqual(yield* search(alice, "%"), [bob.id])
       const mutual = yield* as(alice)("GET", `/v1/mutual_rooms?user_id=${inPath(bob.id)}`)
-      assert.deepStrictEqual(mutual.body.joined, [room])
+      assert.deepStrictEqual(mutual.body, { joined: [room], count: 1 } as never)
+      const wrong = yield* as(alice)("GET", `/v1/mutual_rooms?user_id=${inPath(bob.id)}&from=t1_2`)
+      assert.strictEqual(wrong.body.errcode, "M_INVALID_PARAM")
     })
   )
 

@@ -41,8 +41,16 @@ export class FinderApi extends HttpApiGroup.make("clientServer.finder")
     }).annotateMerge(documented({ summary: "Find users who share a room, or are in a public one", who: "any user" })),
     HttpApiEndpoint.get("mutualRooms", "/v1/mutual_rooms", {
       query: { user_id: UserId, from: Schema.optional(Token) },
-      success: body(Schema.Struct({ joined: Schema.Array(RoomId), next_batch: Schema.optionalKey(Schema.String) }))
-    }).annotateMerge(documented({ summary: "Rooms shared with another user", who: "any user" })),
+      success: body(
+        Schema.Struct({
+          joined: Schema.Array(RoomId),
+          count: Schema.Int.annotate({ description: "Of all rooms, on other pages too" }),
+          next_batch: Schema.optionalKey(Schema.String)
+        })
+      )
+    }).annotateMerge(
+      documented({ summary: "Rooms shared with another user", text: "Errors: M_INVALID_PARAM.", who: "any user" })
+    ),
     HttpApiEndpoint.get("eventAt", "/v1/rooms/:roomId/timestamp_to_event", {
       params: { roomId: RoomId },
       query: { ts: Count, dir: Schema.Literals(["f", "b"]) },
