@@ -77,6 +77,7 @@ import serverNotices from "./migrations/0054_server_notices.ts"
 import pushPruning from "./migrations/0055_push_pruning.ts"
 import sessionSignals from "./migrations/0056_session_signals.ts"
 import runningCounts from "./migrations/0057_running_counts.ts"
+import deviceSettings from "./migrations/0072_device_settings.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -135,7 +136,8 @@ const migrations = {
   "0054_server_notices": serverNotices,
   "0055_push_pruning": pushPruning,
   "0056_session_signals": sessionSignals,
-  "0057_running_counts": runningCounts
+  "0057_running_counts": runningCounts,
+  "0072_device_settings": deviceSettings
 }
 
 /** The version of the database that this program writes. */

@@ -322,6 +322,12 @@ layer(gateway, { excludeTestServices: true })("the administration API of Synapse
         uses_allowed: 3
       })
       assert.deepInclude(made.body as object, { token: "open-sesame", uses_allowed: 3, completed: 0 })
+      const validity = (token: string) =>
+        askToday("GET", `/v1/register/m.login.registration_token/validity?token=${token}`)
+      assert.deepStrictEqual((yield* validity("open-sesame")).body, { valid: true } as never)
+      assert.deepStrictEqual((yield* validity("guess")).body, { valid: false } as never)
+      const noToken = yield* askToday("GET", "/v1/register/m.login.registration_token/validity")
+      assert.strictEqual(noToken.body.errcode, "M_MISSING_PARAM")
       const changed = yield* askAdmin(admin, "PUT", "/v1/registration_tokens/open-sesame", { uses_allowed: 0 })
       assert.strictEqual(changed.body.uses_allowed, 0)
       const valid = yield* askAdmin(admin, "GET", "/v1/registration_tokens?valid=true")

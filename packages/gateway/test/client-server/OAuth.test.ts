@@ -321,6 +321,8 @@ layer(loginGateway({ oauth: "on" }), { excludeTestServices: true })("the OAuth 2
       assert.strictEqual(made.body.errcode, "M_FORBIDDEN")
       const wellKnown = yield* ask("GET", "//.well-known/matrix/client")
       assert.property(wellKnown.body, "org.matrix.msc2965.authentication")
+      const issuer = yield* askToday("GET", "/unstable/org.matrix.msc2965/auth_issuer")
+      assert.strictEqual(issuer.body.issuer, (yield* metadata).issuer)
     })
   )
 })
@@ -328,7 +330,9 @@ layer(loginGateway({ oauth: "on" }), { excludeTestServices: true })("the OAuth 2
 layer(gateway, { excludeTestServices: true })("without the OAuth 2.0 API", (it) => {
   it.effect("there is nothing of it", () =>
     Effect.gen(function* () {
-      assert.strictEqual((yield* askToday("GET", "/v1/auth_metadata")).body.errcode, "M_UNRECOGNIZED")
+      for (const path of ["/v1/auth_metadata", "/unstable/org.matrix.msc2965/auth_issuer"]) {
+        assert.strictEqual((yield* askToday("GET", path)).body.errcode, "M_UNRECOGNIZED")
+      }
       assert.strictEqual((yield* ask("GET", "//_greenroom/account")).status, 404)
     })
   )

@@ -36,6 +36,29 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
     })
   )
 
+  it.effect("the settings of a device go with the device", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("settings-alice")
+      const login = yield* askToday("POST", "/v3/login", {
+        json: {
+          type: "m.login.password",
+          user: "settings-alice",
+          password: "secret-settings-alice",
+          device_id: "PHONE"
+        }
+      })
+      const own = `/v3/user/${inPath(alice.id)}/account_data`
+      const types = ["PHONE", "OTHER"].map((device) => `m.local_notification_settings.${device}`)
+      for (const type of types) yield* as(alice)("PUT", `${own}/${type}`, { is_silenced: true })
+      yield* as({ id: alice.id, token: login.body.access_token })("POST", "/v3/logout", {})
+      const left = yield* Effect.forEach(types, (type) => as(alice)("GET", `${own}/${type}`))
+      assert.deepStrictEqual(
+        left.map(({ status }) => status),
+        [404, 200]
+      )
+    })
+  )
+
   it.effect("tags of a room come and go; tags that are set at once are all there", () =>
     Effect.gen(function* () {
       const alice = yield* register("tags-alice")
@@ -83,6 +106,12 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
       })
       yield* as(alice)("PUT", `${rule}/enabled`, { enabled: false })
       assert.deepStrictEqual((yield* as(alice)("GET", `${rule}/enabled`)).body, { enabled: false } as never)
+      yield* as(alice)("PUT", `${rule}/actions`, { actions: ["notify"] })
+      assert.deepStrictEqual((yield* as(alice)("GET", `${rule}/actions`)).body, { actions: ["notify"] } as never)
+      const noActions = yield* as(alice)("PUT", `${rule}/actions`, { actions: "notify" })
+      assert.strictEqual(noActions.body.errcode, "M_BAD_JSON")
+      const noRule = yield* as(alice)("GET", "/v3/pushrules/global/content/coffee/actions")
+      assert.strictEqual(noRule.body.errcode, "M_NOT_FOUND")
       yield* as(alice)("PUT", "/v3/pushrules/global/override/.m.rule.master/enabled", { enabled: true })
       assert.isTrue((yield* all).override?.[0]?.enabled)
       yield* as(alice)("DELETE", rule)
@@ -128,6 +157,24 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
       assert.strictEqual((yield* receipt(alice, "m.read", "$no:green.test")).body.errcode, "M_NOT_FOUND")
       assert.strictEqual((yield* receipt(alice, "m.read", first, { thread_id: "" })).body.errcode, "M_INVALID_PARAM")
       assert.strictEqual((yield* receipt(alice, "m.heard", first)).body.errcode, "M_INVALID_PARAM")
+      const relate = (txn: string, relation: object) =>
+        Effect.map(
+          as(alice)("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${txn}`, {
+            msgtype: "m.text",
+            body: "x",
+            "m.relates_to": relation
+          }),
+          ({ body }) => body.event_id
+        )
+      const reply = yield* relate("reply", { rel_type: "m.thread", event_id: first })
+      const edit = yield* relate("edit", { rel_type: "m.replace", event_id: reply })
+      const status = (id: string, thread_id: string) =>
+        Effect.map(receipt(alice, "m.read", id, { thread_id }), ({ body, status }) => `${status} ${body.errcode ?? ""}`)
+      for (const id of [first, reply, edit]) assert.strictEqual(yield* status(id, first), "200 ", id)
+      assert.strictEqual(yield* status(second, first), "400 M_INVALID_PARAM")
+      assert.strictEqual(yield* status(reply, second), "400 M_INVALID_PARAM")
+      assert.strictEqual(yield* status(reply, "main"), "400 M_INVALID_PARAM")
+      assert.strictEqual(yield* status(second, "main"), "200 ")
       const markers = `/v3/rooms/${inPath(room)}/read_markers`
       yield* as(alice)("POST", markers, { "m.fully_read": second, "m.read.private": second })
       yield* as(alice)("POST", markers, { "m.fully_read": first })

@@ -17,6 +17,8 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
       assert.deepInclude(available, { [byDefault]: "stable", "1": "stable", "12": "stable" })
       const wellKnown = yield* ask("GET", "//.well-known/matrix/client")
       assert.match(JSON.stringify(wellKnown.body), /"m.homeserver":\{"base_url":"http:/)
+      const support = yield* ask("GET", "//.well-known/matrix/support")
+      assert.strictEqual(`${support.status} ${support.body.errcode}`, "404 M_NOT_FOUND")
     })
   )
 
