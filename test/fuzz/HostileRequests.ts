@@ -56,7 +56,7 @@ const odd = [
 const anyText = fc.oneof(fc.constantFrom(...odd), fc.string({ unit: "binary", maxLength: 40 }))
 
 /** A part of a path that is no percent-encoded UTF-8. */
-const wrongEncoding = fc.constantFrom(
+export const wrongEncoding = fc.constantFrom(
   "%",
   "%z",
   "%zz",
@@ -70,9 +70,9 @@ const wrongEncoding = fc.constantFrom(
   "%u1234"
 )
 
-const encoded = (text: string) => encodeURIComponent(text.toWellFormed())
+export const encoded = (text: string) => encodeURIComponent(text.toWellFormed())
 
-const identifiers = (known: Known) =>
+export const identifiers = (known: Known) =>
   fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom(...known.rooms, ...known.users, ...known.events, ...known.aliases) },
     {
@@ -196,7 +196,7 @@ const queryOf = ({ id, query }: Operation): fc.Arbitrary<string> =>
     .map((query) => (/^events.(poll|event)$/.test(id) && !query.includes("timeout=") ? `timeout=0&${query}` : query))
     .map((query) => (query === "" ? "" : `?${query}`))
 
-const anyJson = (known: Known): fc.Arbitrary<unknown> =>
+export const anyJson = (known: Known): fc.Arbitrary<unknown> =>
   fc.oneof(
     identifiers(known),
     eventTypes,
@@ -288,7 +288,7 @@ const objectBody = ({ keys }: Operation, known: Known): fc.Arbitrary<string> => 
 const nested = (depth: number, open: string, close: string) => open.repeat(depth) + close.repeat(depth)
 
 /** Bodies that are wrong as such. Some are over the limit of size. */
-const rubbish = fc.oneof(
+export const rubbish = fc.oneof(
   fc.constantFrom(
     "",
     "{",

@@ -49,7 +49,8 @@ export const withRecorder = async <A>(
     const name = specification.nameOf(method, pathname) ?? `${method} ${pathname}`
     requests.push(`${status} ${method} ${path}${status >= 400 ? ` ${JSON.stringify(body)}` : ""}`)
     if (status >= 500) count(`${name} ${status}`)
-    for (const problem of specification.check({ method, path: pathname, status, body })) {
+    const type = answer.headers["content-type"]
+    for (const problem of specification.check({ method, path: pathname, status, body, type })) {
       count(`${name} ${status}: ${problem}`)
     }
   }

@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noExplicitAny: documents and answers of any shape
 /**
- * The client-server API as the specification's OpenAPI documents describe it: which operation a request is, and whether an
- * answer fits it.
+ * The APIs as the specification's OpenAPI documents describe them: which operation a request is, and whether an answer fits
+ * it.
  *
  * The documents are no part of this repository: {@link readSpecification} takes the `data` folder of `matrix-org/matrix-spec`.
  */
@@ -12,29 +12,50 @@ import { parse } from "yaml"
 
 type Json = { readonly [name: string]: any }
 
+/** The folders of the OpenAPI documents. */
+export const apis = ["client-server", "server-server", "identity", "application-service"] as const
+
+export type Api = (typeof apis)[number]
+
 interface Operation {
+  readonly api: Api
   readonly method: string
   /** With parameters in braces. */
   readonly path: string
   readonly pattern: RegExp
-  /** By status: the schema of a JSON body, and all that is written about the answer. */
-  readonly responses: ReadonlyMap<string, { readonly schema: Json | undefined; readonly text: string }>
+  readonly responses: ReadonlyMap<string, DocumentedResponse>
+}
+
+interface DocumentedResponse {
+  /** Of a JSON body. */
+  readonly schema: Json | undefined
+  /** Whether a body of the answer is JSON and nothing else. */
+  readonly onlyJson: boolean
+  /** All that is written about the answer. */
+  readonly text: string
 }
 
 export interface Specification {
   /** `POST /_matrix/client/v3/createRoom`, or undefined where the specification has no such operation. */
   readonly nameOf: (method: string, path: string) => string | undefined
+  /** The names of all operations. */
+  readonly names: ReadonlyArray<string>
   /** What does not fit the specification in an answer; nothing for operations that it does not have. */
   readonly check: (answer: {
     readonly method: string
     readonly path: string
     readonly status: number
+    /** Undefined where the answer is no JSON. */
     readonly body: unknown
+    /** The content type. Without it only bodies are checked. */
+    readonly type?: string | undefined
   }) => ReadonlyArray<string>
 }
 
-/** Errors that any operation may end with ("Common error codes" and "Other error codes"), by status. */
-const commonErrors: { readonly [status: number]: ReadonlyArray<string> } = {
+type Errors = { readonly [status: number]: ReadonlyArray<string> }
+
+/** Errors that any operation of the client API may end with ("Common error codes" and "Other error codes"), by status. */
+const clientErrors: Errors = {
   400: ["M_BAD_JSON", "M_NOT_JSON", "M_INVALID_PARAM", "M_MISSING_PARAM", "M_UNKNOWN"],
   401: ["M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_USER_LOCKED"],
   403: ["M_FORBIDDEN", "M_USER_SUSPENDED"],
@@ -42,6 +63,34 @@ const commonErrors: { readonly [status: number]: ReadonlyArray<string> } = {
   405: ["M_UNRECOGNIZED"],
   413: ["M_TOO_LARGE"],
   429: ["M_LIMIT_EXCEEDED"]
+}
+
+const commonErrors: { readonly [api in Api]: Errors } = {
+  "client-server": clientErrors,
+  "application-service": clientErrors,
+  "server-server": {
+    ...clientErrors,
+    401: ["M_UNAUTHORIZED", "M_FORBIDDEN", "M_MISSING_TOKEN"],
+    502: ["M_UNKNOWN"]
+  },
+  identity: {
+    ...clientErrors,
+    400: [
+      ...(clientErrors[400] ?? []),
+      "M_MISSING_PARAMS",
+      "M_INVALID_EMAIL",
+      "M_INVALID_ADDRESS",
+      "M_EMAIL_SEND_ERROR",
+      "M_SEND_ERROR",
+      "M_THREEPID_IN_USE",
+      "M_SESSION_NOT_VALIDATED",
+      "M_NO_VALID_SESSION",
+      "M_SESSION_EXPIRED"
+    ],
+    401: ["M_UNAUTHORIZED", "M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"],
+    403: ["M_FORBIDDEN", "M_TERMS_NOT_SIGNED"],
+    404: ["M_UNRECOGNIZED", "M_NOT_FOUND", "M_NO_VALID_SESSION"]
+  }
 }
 
 const isAnyObject = (schema: any): boolean => schema?.type === "object" && Object.keys(schema).length === 1
@@ -81,6 +130,8 @@ const makeReader = () => {
   return { load, resolve }
 }
 
+const nameOfOperation = ({ method, path }: Operation) => `${method} ${path}`
+
 const patternOf = (template: string): RegExp =>
   new RegExp(
     `^${template
@@ -91,7 +142,10 @@ const patternOf = (template: string): RegExp =>
 
 const methods = ["get", "put", "post", "delete", "head", "patch"]
 
-const readOperations = async (directory: string): Promise<ReadonlyArray<Operation>> => {
+const isJson = (type: string) => /^application\/(.*\+)?json\b/.test(type)
+
+const readOperations = async (data: string, api: Api): Promise<ReadonlyArray<Operation>> => {
+  const directory = path.join(data, "api", api)
   const { load, resolve } = makeReader()
   const operations: Array<Operation> = []
   for (const name of await fs.readdir(directory)) {
@@ -101,19 +155,20 @@ const readOperations = async (directory: string): Promise<ReadonlyArray<Operatio
     const base: string = document.servers?.[0]?.variables?.basePath?.default ?? ""
     for (const [template, item] of Object.entries<Json>(document.paths ?? {})) {
       for (const method of methods.filter((method) => item[method] !== undefined)) {
-        const responses = new Map<string, { schema: Json | undefined; text: string }>()
+        const responses = new Map<string, DocumentedResponse>()
         for (const [status, given] of Object.entries<Json>(item[method].responses)) {
           const raw = JSON.stringify(given)
           const response = await resolve(given, file, [])
-          responses.set(status, { schema: response.content?.["application/json"]?.schema, text: raw })
+          const types = Object.keys(response.content ?? {})
+          const schema = response.content?.["application/json"]?.schema
+          responses.set(status, { schema, onlyJson: types.length > 0 && types.every(isJson), text: raw })
         }
         const whole = `${base}${template}`.replace(/\/$/, "")
-        operations.push({ method: method.toUpperCase(), path: whole, pattern: patternOf(whole), responses })
+        operations.push({ api, method: method.toUpperCase(), path: whole, pattern: patternOf(whole), responses })
       }
     }
   }
-  // A path without parameters goes before one that has them.
-  return operations.sort((a, b) => a.path.split("{").length - b.path.split("{").length)
+  return operations
 }
 
 /** Older spellings of the current version. */
@@ -121,7 +176,9 @@ const currentPath = (path: string) => path.replace(/^\/_matrix\/client\/(r0|api\
 
 /** @param directory The folder `data` of the specification. */
 export const readSpecification = async (directory: string): Promise<Specification> => {
-  const operations = await readOperations(path.join(directory, "api", "client-server"))
+  const found = await Promise.all(apis.map((api) => readOperations(directory, api)))
+  // A path without parameters goes before one that has them.
+  const operations = found.flat().sort((a, b) => a.path.split("{").length - b.path.split("{").length)
   const ajv = new Ajv2020({ strict: false, allErrors: true, validateFormats: false, logger: false })
   const validators = new Map<Json, ValidateFunction>()
   const validatorOf = (schema: Json) => {
@@ -132,34 +189,43 @@ export const readSpecification = async (directory: string): Promise<Specificatio
   const find = (method: string, path: string) =>
     operations.find((operation) => operation.method === method && operation.pattern.test(currentPath(path)))
 
-  const checkError = ({ responses }: Operation, status: number, body: any): ReadonlyArray<string> => {
+  const checkError = ({ api, responses }: Operation, status: number, body: any): ReadonlyArray<string> => {
     const code = body?.errcode
-    if (status === 401 && code === undefined && Array.isArray(body?.flows)) return []
+    if (status === 401 && Array.isArray(body?.flows)) return []
     if (typeof code !== "string" || typeof body.error !== "string") return [`${status} without errcode and error`]
-    if (commonErrors[status]?.includes(code)) return []
+    if (commonErrors[api][status]?.includes(code)) return []
     const documented = responses.get(String(status)) ?? responses.get(`${status}`.replace(/..$/, "XX"))
     if (documented === undefined) return [`${status} ${code}: the status is not documented`]
     return documented.text.includes(code) ? [] : [`${status} ${code}: the code is not documented for this status`]
   }
 
+  const checkBody = (schema: Json, body: unknown): ReadonlyArray<string> => {
+    const validate = validatorOf(schema)
+    if (validate(body)) return []
+    const places = (validate.errors ?? []).map(
+      ({ instancePath, message, params }) =>
+        `${instancePath.replace(/\/[^/]*[!$@#:%~][^/]*/g, "/*").replace(/\/\d+(?=\/|$)/g, "/*")} ${message} ${"allowedValues" in params ? JSON.stringify(params.allowedValues) : ""}`
+    )
+    return Array.from(new Set(places.map((place) => place.trim())))
+  }
+
   return {
     nameOf: (method, path) => {
       const operation = find(method, path)
-      return operation === undefined ? undefined : `${operation.method} ${operation.path}`
+      return operation === undefined ? undefined : nameOfOperation(operation)
     },
-    check: ({ body, method, path, status }) => {
+    names: operations.map(nameOfOperation),
+    check: ({ body, method, path, status, type }) => {
       const operation = find(method, path)
       if (operation === undefined || status >= 500) return []
+      const documented = operation.responses.get(String(status))
+      if (status < 400 && documented === undefined) return ["the status is not documented"]
       const problems = status >= 400 ? [...checkError(operation, status, body)] : []
-      const schema = operation.responses.get(String(status))?.schema
-      if (schema === undefined || body === undefined) return problems
-      const validate = validatorOf(schema)
-      if (validate(body)) return problems
-      const places = (validate.errors ?? []).map(
-        ({ instancePath, message, params }) =>
-          `${instancePath.replace(/\/[^/]*[!$@#:%~][^/]*/g, "/*").replace(/\/\d+(?=\/|$)/g, "/*")} ${message} ${"allowedValues" in params ? JSON.stringify(params.allowedValues) : ""}`
-      )
-      return [...problems, ...new Set(places.map((place) => place.trim()))]
+      // Its schema may be that of another answer with the same status, such as the stages of user-interactive authentication.
+      if (status >= 400 && problems.length === 0 && typeof (body as Json)?.errcode === "string") return []
+      if (type !== undefined && documented?.onlyJson === true && !isJson(type)) problems.push(`is ${type}, not JSON`)
+      if (documented?.schema === undefined || body === undefined) return problems
+      return [...problems, ...checkBody(documented.schema, body)]
     }
   }
 }
