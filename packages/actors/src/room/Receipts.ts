@@ -117,6 +117,8 @@ const make = Effect.gen(function* () {
     { fullyRead, privateRead, read }: ReadMarkers
   ) {
     yield* joinedRoom(session, roomId)
+    // A request that is refused must change nothing.
+    for (const eventId of new Set([read, privateRead])) if (eventId !== undefined) yield* eventIn(roomId, eventId)
     if (fullyRead !== undefined) yield* setFullyRead(session, roomId, fullyRead)
     if (read !== undefined) yield* set(session, roomId, "m.read", read)
     if (privateRead !== undefined) yield* set(session, roomId, "m.read.private", privateRead)

@@ -83,6 +83,15 @@ layer(gateway, { excludeTestServices: true })("bad input", (it) => {
       }
       const markers = { "m.fully_read": "$nothing", "m.read": "$nothing" }
       yield* hasOutcome("404 M_NOT_FOUND", "markers", as(alice)("POST", `${room}/read_markers`, markers))
+      // Of several markers, one that is refused moves none.
+      const { body: there } = yield* as(alice)("PUT", `${room}/send/m.room.message/read`, {
+        msgtype: "m.text",
+        body: "x"
+      })
+      const some = { "m.fully_read": there.event_id, "m.read": "$nothing" }
+      yield* hasOutcome("404 M_NOT_FOUND", "some markers", as(alice)("POST", `${room}/read_markers`, some))
+      const marker = `/v3/user/${inPath(alice.id)}/rooms/${inPath(body.room_id)}/account_data/m.fully_read`
+      yield* hasOutcome("404 M_NOT_FOUND", "marker", as(alice)("GET", marker))
       const send = (text: string) =>
         askToday("PUT", `${room}/send/m.room.message/odd`, { token: alice.token, body: text })
       const deep = `{"a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`
