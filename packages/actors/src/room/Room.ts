@@ -361,14 +361,18 @@ const behaviour = Effect.gen(function* () {
       redacts: payload.target,
       content: payload.reason === undefined ? {} : { reason: payload.reason }
     }
+    const levels = room.version.levels(room.lookup)
+    const isModerator = levels.user(payload.sender) >= levels.of("redact")
     if (stored === undefined) {
       // Other servers may have the event. Here it is stripped when it arrives.
-      const levels = room.version.levels(room.lookup)
-      const isAllowed = room.servers.size > 1 && levels.user(payload.sender) >= levels.of("redact")
-      if (isAllowed) return yield* append(room, proposal, payload.transaction, () => [])
+      if (isModerator && room.servers.size > 1) return yield* append(room, proposal, payload.transaction, () => [])
       return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
     }
     const target = stored.event
+    // The rules of rooms leave it to a server which of its users may redact events of each other.
+    if (!isModerator && target.sender !== payload.sender) {
+      return yield* new Forbidden({ error: "Redacting events of others takes the power level `redact`" })
+    }
     const asEvent = { ...target, ...proposal, event_id: target.event_id } as Event
     const refusal = room.version.authoriseRedaction(asEvent, target, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })

@@ -51,7 +51,9 @@ layer(gateway, { excludeTestServices: true })("creating rooms by today's client 
           body: "hi"
         })
         assert.strictEqual(again.body.event_id, sent.body.event_id)
-        yield* as(alice)("PUT", `/v3/rooms/${room}/state/m.room.topic`, { topic: "Tea" })
+        const topic = yield* as(alice)("PUT", `/v3/rooms/${room}/state/m.room.topic`, { topic: "Tea" })
+        const powerless = yield* as(bob)("PUT", `/v3/rooms/${room}/redact/${inPath(topic.body.event_id)}/r0`, {})
+        assert.strictEqual(powerless.body.errcode, "M_FORBIDDEN")
         const redacted = yield* as(alice)("PUT", `/v3/rooms/${room}/redact/${inPath(sent.body.event_id)}/r1`, {})
         assert.strictEqual(redacted.status, 200, redacted.text)
         const event = yield* as(bob)("GET", `/v3/rooms/${room}/event/${inPath(sent.body.event_id)}`)
