@@ -83,6 +83,39 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
     )
   }
 
+  it.live("the first version of `send_join` answers with status and state as a list", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob] = [yield* red.person("alice"), yield* blue.person("bob")]
+      const room = yield* create(red, alice, "10")
+      yield* join(blue, bob, room, red)
+      const joined = yield* red.sees(alice, isMembership(bob.userId, "join"))
+      const event_id = "event_id" in joined ? String(joined.event_id) : ""
+      const { pdus } = yield* asBlue(blue, red, "GET", `v1/event/${encodeURIComponent(event_id)}`)
+      const path = `v1/send_join/${encodeURIComponent(room)}/${encodeURIComponent(event_id)}`
+      const answer = yield* asBlue(blue, red, "PUT", path, (pdus as ReadonlyArray<JsonObject>)[0]!)
+      assert.isArray(answer.state)
+    })
+  )
+
+  it.live("history for those who were joined is hidden from users of another server who joined later", () =>
+    Effect.gen(function* () {
+      const [red, blue] = yield* twoHomeServers
+      const [alice, bob, carol] = [yield* red.person("alice"), yield* blue.person("bob"), yield* blue.person("carol")]
+      const room = yield* create(red, alice, "10")
+      yield* setState(red, alice, room, "m.room.history_visibility", { history_visibility: "joined" })
+      yield* send(red, alice, room, "for nobody else")
+      yield* join(blue, bob, room, red)
+      yield* send(red, alice, room, "for Bob")
+      yield* blue.sees(bob, isMessage("for Bob"))
+      yield* join(blue, carol, room, red)
+      yield* send(red, alice, room, "for both")
+      yield* blue.sees(carol, isMessage("for both"))
+      assert.deepStrictEqual(yield* readsIn(blue, carol, room), ["for both"])
+      assert.deepStrictEqual(yield* readsIn(blue, bob, room), ["for Bob", "for both"])
+    })
+  )
+
   it.live("public rooms of the other server are found by a text, in pages", () =>
     Effect.gen(function* () {
       const [red, blue] = yield* twoHomeServers

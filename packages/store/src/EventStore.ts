@@ -114,12 +114,16 @@ export class EventStore extends Context.Service<
               Effect.orDie
             )
 
+      // What was set before this server was in the room is there as an outlier: of the state with which it joined.
+      const everInState = sql`status IN (0, 1, 4)`
+
       const stateHistories = (roomNids: ReadonlyArray<number>, type: string, stateKey: string) =>
         sql<{ room_nid: bigint; body: string }>`
           SELECT room.room_nid, set.body FROM unnest(${bigints(roomNids)}::bigint[]) AS room (room_nid)
           CROSS JOIN LATERAL (
             SELECT body FROM events
-            WHERE events.room_nid = room.room_nid AND type = ${type} AND state_key = ${stateKey} AND status <= 1
+            WHERE events.room_nid = room.room_nid AND type = ${type} AND state_key = ${stateKey}
+              AND ${everInState}
             OFFSET 0
           ) AS set`.pipe(
           Effect.map((rows) => {
@@ -133,7 +137,7 @@ export class EventStore extends Context.Service<
       const stateHistory = (roomNid: number, type: string, stateKey: string) =>
         sql<{ body: string }>`
           SELECT body FROM events
-          WHERE room_nid = ${roomNid} AND type = ${type} AND state_key = ${stateKey} AND status <= 1`.pipe(
+          WHERE room_nid = ${roomNid} AND type = ${type} AND state_key = ${stateKey} AND ${everInState}`.pipe(
           Effect.map((rows) => rows.map((row) => JSON.parse(row.body) as Event)),
           Effect.orDie
         )
