@@ -40,7 +40,8 @@ export const readMade = ({ event, room_version }: JsonObject): MakeMembershipAns
 export const readInvite = ({ event }: JsonObject): InviteAnswer | undefined =>
   isJsonObject(event) ? { event } : undefined
 
-export const readTransactionAnswer = ({ pdus }: JsonObject): TransactionAnswer | undefined =>
+/** There are servers that answer without `pdus` where all is well. */
+export const readTransactionAnswer = ({ pdus = {} }: JsonObject): TransactionAnswer | undefined =>
   isJsonObject(pdus) && Object.values(pdus).every(isJsonObject)
     ? { pdus: pdus as TransactionAnswer["pdus"] }
     : undefined
