@@ -165,7 +165,8 @@ const make = Effect.gen(function* () {
     yield* store.put(server, { ...read.success, object, ...(voucher === undefined ? {} : { voucher }) })
     yield* MonotonicCache.invalidate(stored, server)
     yield* PubSub.publish(learned, server)
-    return undefined
+    // Old signatures can be checked by these keys; for new ones the server may have others that we do not know.
+    return voucher === undefined && read.success.validUntil <= now ? "the key object has expired" : undefined
   })
 
   // Asking the server itself

@@ -66,7 +66,7 @@ const readKey = (keyId: string, text: string) => {
 }
 
 /**
- * The keys of an object of `serverName`, or the fault of the object. One that a notary vouches for may have expired: its
+ * The keys of an object of `serverName`, or the fault of the object. It may have expired (`validUntil` is over then): its
  * keys are valid for earlier signatures.
  */
 export const readKeyObject = (
@@ -79,8 +79,7 @@ export const readKeyObject = (
   if (!isJsonObject(value) || Result.isFailure(decoded)) return Result.fail("the key object is malformed")
   const { old_verify_keys: old = {}, server_name: name, valid_until_ts: statedUntil, verify_keys } = decoded.success
   if (name !== serverName) return Result.fail(`the key object is of ${name}`)
-  if (statedUntil <= now && !isVouched) return Result.fail("the key object has expired")
-  const soonest = isVouched ? statedUntil : now + shortestLifetime
+  const soonest = isVouched || statedUntil <= now ? statedUntil : now + shortestLifetime
   const validUntil = Math.min(Math.max(statedUntil, soonest), now + longestLifetime)
   const keys: Array<PublishedRemoteKey> = []
   for (const [keyId, stated] of Object.entries(verify_keys)) {

@@ -231,6 +231,18 @@ describe("RemoteKeys", () => {
     })
   )
 
+  it.effect("keys that their server lets expire are good for what was signed before", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      const { keys } = yield* node(server.port, url)
+      yield* TestClock.adjust("1 hour")
+      published.object = keyObject({ valid_until_ts: 60_000 })
+      assert.isTrue(yield* hasFor(keys, need(first, 59_000), []))
+      assert.isFalse(yield* hasFor(keys, need(first, 61_000), []))
+      assert.isFalse(yield* has(keys, need(first)))
+    })
+  )
+
   it.effect("refuses key objects that are not signed by their own key, expired, of another server or malformed", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world

@@ -46,16 +46,21 @@ export const keyHandlers = HttpApiBuilder.group(FederationApi, "keys", (handlers
       Effect.as(limit.takeFrom("anonymous", addressOf(request)), request)
     )
 
+    const query = Effect.fnUntraced(function* (serverName: ServerName, keyIds: ReadonlySet<string>, until?: string) {
+      yield* countRequest
+      const validUntil = Number(until ?? (yield* Clock.currentTimeMillis))
+      return { server_keys: yield* notary.query(new Map([[serverName, { keyIds, validUntil }]])) }
+    })
+
     return handlers
       .handle("keys", () => own)
       .handle("serverKeys", () => own)
       .handle("serverKey", () => own)
       .handle("queryServer", ({ params: { serverName }, query: { minimum_valid_until_ts } }) =>
-        Effect.gen(function* () {
-          yield* countRequest
-          const validUntil = Number(minimum_valid_until_ts ?? (yield* Clock.currentTimeMillis))
-          return { server_keys: yield* notary.query(new Map([[serverName, { keyIds: new Set(), validUntil }]])) }
-        })
+        query(serverName, new Set(), minimum_valid_until_ts)
+      )
+      .handle("queryServerKey", ({ params: { serverName, keyId }, query: { minimum_valid_until_ts } }) =>
+        query(serverName, new Set([keyId]), minimum_valid_until_ts)
       )
       .handleRaw("queryServers", () =>
         Effect.gen(function* () {

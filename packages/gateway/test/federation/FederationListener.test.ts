@@ -309,7 +309,8 @@ describe("FederationListener", () => {
           path: "/_matrix/key/v2/query",
           headers: { "content-type": "application/json" },
           body: JSON.stringify({ server_keys: criteria })
-        })
+        }),
+        yield* ask({ port, path: `/_matrix/key/v2/query/${red}/ed25519:any` })
       ]
       for (const { body, status } of answers) {
         assert.strictEqual(status, 200)

@@ -78,6 +78,17 @@ export class KeyGroup extends HttpApiGroup.make("keys")
         who: "anyone"
       })
     ),
+    HttpApiEndpoint.get("queryServerKey", `${keyQueryPath}/:serverName/:keyId`, {
+      params: { serverName: ServerName, keyId: Schema.String },
+      query: { minimum_valid_until_ts: Schema.optional(timestamp) },
+      success: KeyQueryAnswer
+    }).annotateMerge(
+      documented({
+        summary: "The same about one key, as servers of before version 1.1 of the specification ask",
+        text: "Errors: M_LIMIT_EXCEEDED.",
+        who: "anyone"
+      })
+    ),
     HttpApiEndpoint.post("queryServers", keyQueryPath, { payload: AnyPayload, success: KeyQueryAnswer }).annotateMerge(
       documented({
         summary: "The keys of other servers, as this one knows them",
