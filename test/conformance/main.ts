@@ -6,6 +6,8 @@
  *     npm run test:conformance -- csapi --run 'TestSync|TestTyping'   one package, some of its tests
  *     npm run test:conformance -- --complement DIRECTORY          a clone elsewhere
  *     npm run test:conformance -- --keep DIRECTORY                logs of the servers and of the tests stay there
+ *     npm run test:conformance -- --sytest ../sytest              Sytest instead, the older suite in Perl, see `sytest.ts`
+ *     npm run test:conformance -- --sytest ../sytest tests/31sync/02sync.pl   one of its files
  *
  * Needs Go, and a clone of Complement, which is no module of the Go proxy; says so and ends well where either is missing.
  * `test/conformance/deployment` takes the place of Docker. Exit code 1: a test failed that `knownFailures.ts` does not name.
@@ -19,6 +21,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { knownFailures } from "./knownFailures.ts"
+import { runSytest } from "./sytest.ts"
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -26,6 +29,7 @@ const { positionals, values } = parseArgs({
     complement: { type: "string", default: fileURLToPath(new URL("../../../complement", import.meta.url)) },
     run: { type: "string", default: "." },
     keep: { type: "string" },
+    sytest: { type: "string" },
     "time-out": { type: "string", default: "40m" }
   }
 })
@@ -119,7 +123,25 @@ const isKnown = (name: string, test: string): boolean =>
     ({ test: known }) => test === known || test.startsWith(`${known}/`) || known.startsWith(`${test}/`)
   )
 
+/** A directory that PostgreSQL can walk through, which does not run as root. */
+const makeDirectory = async (): Promise<string> => {
+  const directory = path.resolve(values.keep ?? (await fs.mkdtemp(path.join(tmpdir(), "greenroom-conformance-"))))
+  await fs.mkdir(directory, { recursive: true })
+  await fs.chmod(directory, 0o711)
+  return directory
+}
+
+const testWithSytest = async (sytest: string): Promise<number> => {
+  const directory = await makeDirectory()
+  try {
+    return (await runSytest(path.resolve(sytest), directory, positionals)) === 0 ? 0 : 1
+  } finally {
+    if (values.keep === undefined) await fs.rm(directory, { recursive: true, force: true })
+  }
+}
+
 const main = async (): Promise<number> => {
+  if (values.sytest !== undefined) return testWithSytest(values.sytest)
   if (spawnSync("go", ["version"]).error !== undefined) {
     say("Complement needs Go, which is not there")
     return 0
@@ -128,9 +150,7 @@ const main = async (): Promise<number> => {
     say(`No Complement in ${values.complement}: git clone https://github.com/matrix-org/complement`)
     return 0
   }
-  const directory = values.keep ?? (await fs.mkdtemp(path.join(tmpdir(), "greenroom-conformance-")))
-  await fs.mkdir(directory, { recursive: true })
-  await fs.chmod(directory, 0o711)
+  const directory = await makeDirectory()
   const complement = await prepare(directory)
   let unexpected = 0
   try {

@@ -1,0 +1,145 @@
+/** Tests of Sytest that Greenroom fails, and why: at commit 404d274c of Sytest. The reasons, by the name of the test. */
+
+const known = (reason: string, ...tests: ReadonlyArray<string>): ReadonlyArray<readonly [string, string]> =>
+  tests.map((test) => [test, reason])
+
+export const sytestKnownFailures: Readonly<Record<string, string>> = Object.fromEntries([
+  // Accounts
+  ...known(
+    "401 with the flows, as the specification has it for a stage that fails",
+    "DELETE /device/{deviceId} requires UI auth user to match device owner",
+    "The operation must be consistent through an interactive authentication session"
+  ),
+  ...known("Not served: m.login.recaptcha", "Register with a recaptcha"),
+  ...known("A session that has ended begins anew", "registration is idempotent, without username specified"),
+  ...known("M_USER_IN_USE for a name that is taken", "registration is idempotent, with username specified"),
+  ...known(
+    "The specification has the client repeat the whole request with each stage",
+    "registration remembers parameters",
+    "registration accepts non-ascii passwords",
+    "registration with inhibit_login inhibits login"
+  ),
+  ...known(
+    "Opening the link in the mail is not enough: the page has a button, since programs open links too",
+    "Can register using an email address",
+    "Can login with 3pid and password using m.login.password"
+  ),
+  ...known(
+    "Not served: CAS",
+    "login types include SSO",
+    "/login/cas/redirect redirects if the old m.login.cas login type is listed",
+    "Can login with new user via CAS",
+    "Interactive authentication types include SSO",
+    "Can perform interactive authentication with SSO",
+    "The user must be consistent through an interactive authentication session with SSO"
+  ),
+  ...known(
+    "Identity servers are named in the settings; those of the tests have a new port each time",
+    "Can invite existing 3pid",
+    "Can invite existing 3pid with no ops into a private room",
+    "Can invite existing 3pid in createRoom",
+    "Can invite unbound 3pid",
+    "Can invite unbound 3pid over federation",
+    "Can invite unbound 3pid with no ops into a private room",
+    "Can invite unbound 3pid over federation with no ops into a private room",
+    "Can invite unbound 3pid over federation with users from both servers",
+    "Can accept unbound 3pid invite after inviter leaves",
+    "Can accept third party invite with /join"
+  ),
+  // Rooms
+  ...known(
+    "A new user has no display name, so there is no key",
+    "GET /rooms/:room_id/joined_members fetches my membership"
+  ),
+  ...known(
+    "The specification names no content of a join but `reason`",
+    "POST /join/:room_id can join a room with custom content",
+    "POST /join/:room_alias can join a room with custom content"
+  ),
+  ...known(
+    "Not in the specification: sending without a transaction ID",
+    "POST /rooms/:room_id/send/:event_type sends a message"
+  ),
+  ...known(
+    "prev_batch of a whole timeline is before the first event",
+    "GET /rooms/:room_id/messages returns a message",
+    "GET /rooms/:room_id/messages lazy loads members correctly"
+  ),
+  ...known(
+    "Not served: events that expire (MSC2228)",
+    "Ephemeral messages received from clients are correctly expired"
+  ),
+  ...known("Events have `sender`, not `user_id`", "Room initialSync"),
+  ...known(
+    "403: a user who was never in the room has no initial sync of it",
+    "New room members see first user's profile information in per-room initialSync"
+  ),
+  ...known(
+    "Users who were banned read the state of then, as the specification has it for users who left",
+    "Remote banned user is kicked and may not rejoin until unbanned"
+  ),
+  ...known(
+    "M_NOT_FOUND for an event that the room does not have",
+    "PUT /redact disallows redaction of event in different room"
+  ),
+  ...known(
+    "The same kick again is a retry, and answered as the first",
+    "Users cannot kick users who have already left a room"
+  ),
+  ...known(
+    "An invitation from another server does not say that guests are let in",
+    "Guest users can accept invites to private rooms over federation"
+  ),
+  ...known("M_NOT_FOUND for an event that the user may not see", "/context/ on non world readable room does not work"),
+  ...known(
+    "Presence has `sender`, not `content.user_id`",
+    "Guest non-joined user can call /events on world_readable room",
+    "Real non-joined user can call /events on world_readable room"
+  ),
+  ...known("The new room has no m.room.guest_access where the old one has none", "/upgrade creates a new room"),
+  ...known(
+    "Settings go along when a user joins; who made a room and names it as the replacement later is in it already",
+    "local user has push rules copied to upgraded room",
+    "remote user has push rules copied to upgraded room"
+  ),
+  ...known("M_FORBIDDEN for a room that the user is not in", "/upgrade of a bogus room fails gracefully"),
+  // Sync
+  ...known(
+    "All events fit, so the timeline is not limited",
+    "Newly joined room has correct timeline in incremental sync"
+  ),
+  ...known(
+    "A room whose events are filtered out comes with its counts",
+    "A change to displayname should not result in a full state sync"
+  ),
+  ...known(
+    "Every change that a user makes counts as activity, so the user is online",
+    "User is offline if they set_presence=offline in their sync"
+  ),
+  ...known("The first sync has the presence already", "User sees their own presence in a sync"),
+  // Federation
+  ...known(
+    "A server is asked for its keys at growing intervals",
+    "Key notary server should return an expired key if it can't find any others",
+    "Key notary server must not overwrite a valid key with a spurious result from the origin server"
+  ),
+  ...known("M_UNAUTHORIZED, as for every wrong signature", "Non-numeric ports in server names are rejected"),
+  ...known(
+    "What another server says of an alias is remembered for a minute",
+    "Outbound federation can query v2 /send_join"
+  ),
+  ...known(
+    "Errors of other servers that the specification does not name are not passed on",
+    "Outbound federation passes make_join failures through to the client",
+    "Outbound federation correctly handles unsupported room versions"
+  ),
+  ...known(
+    "A room that everybody has left can be entered again",
+    "Inbound /make_join rejects attempts to join rooms where all users have left"
+  ),
+  ...known(
+    "400 M_BAD_JSON",
+    "Inbound /v1/send_join rejects incorrectly-signed joins",
+    "Inbound /v1/send_join rejects joins from other servers"
+  )
+])
