@@ -48,10 +48,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
   ),
   // Rooms
   ...known(
-    "A new user has no display name, so there is no key",
-    "GET /rooms/:room_id/joined_members fetches my membership"
-  ),
-  ...known(
     "The specification names no content of a join but `reason`",
     "POST /join/:room_id can join a room with custom content",
     "POST /join/:room_alias can join a room with custom content"
