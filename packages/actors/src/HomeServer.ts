@@ -163,6 +163,7 @@ import * as ClusterRunner from "./runtime/ClusterRunner.ts"
 import { DatabaseHealth } from "./runtime/DatabaseHealth.ts"
 import { HomeServerConfig, type HomeServerSettings } from "./runtime/HomeServerConfig.ts"
 import * as LocalRunner from "./runtime/LocalRunner.ts"
+import * as LogFollowers from "./runtime/LogFollowers.ts"
 import type { Nodes } from "./runtime/Nodes.ts"
 import { PublicUrl } from "./runtime/PublicUrl.ts"
 import { SessionRevocations } from "./runtime/SessionRevocations.ts"
@@ -332,6 +333,7 @@ const services = Layer.mergeAll(
     Layer.provide([PushGateway.layer, NotificationMailerLive.layer])
   ),
   TypingOfLostNodes.layer,
+  LogFollowers.layer,
   Layer.mergeAll(
     DehydratedDevices.layer.pipe(Layer.provideMerge(DeviceKeys.layer)),
     Rendezvous.layer,

@@ -8,6 +8,7 @@
  * Readers follow the log by `(xid, nid)` and never read past the oldest transaction that still runs in this database: a
  * transaction that commits late has a position above everything that was read before.
  */
+import { randomUUID } from "node:crypto"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import {
   type Cause,
@@ -25,11 +26,12 @@ import {
 import { SqlClient, type SqlConnection, type SqlError } from "effect/sql"
 import { DatabaseHold } from "./DatabaseHold.ts"
 import { type LogFollower, makeLogFollower } from "./internal/LogFollower.ts"
+import { makeHearer } from "./internal/logAnnouncements.ts"
 import { countOnAfter, lastStored } from "./internal/logEnd.ts"
 import { LogEpochs } from "./internal/logEpochs.ts"
 import { listenToLog } from "./internal/logNotifications.ts"
 import { readAfter, recallAfter } from "./internal/logReader.ts"
-import { RecentCommits } from "./internal/RecentCommits.ts"
+import { isReplayable, RecentCommits, rowsOfCommits } from "./internal/RecentCommits.ts"
 import { commitStatement } from "./internal/roomCommitStatement.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { counter, Distribution, distribution, durations, gauge } from "./Measures.ts"
@@ -82,8 +84,14 @@ export class EventLog extends Context.Service<
      * two seconds.
      */
     readonly settled: Effect.Effect<void>
+    /** Waits until consumers have had everything that was committed up to the end of a transaction. */
+    readonly reached: (xid: number) => Effect.Effect<void>
+    /** A number above those of all transactions that have committed rows of the log. */
+    readonly nextTransaction: Effect.Effect<number>
     /** This node has committed rows of the log itself, in a transaction of this number (`log_xid()`). */
     readonly committed: (xid: number) => void
+    /** Whether other nodes are known to follow the log: they are then told the rows of commits, and need not read them. */
+    readonly isFollowed: (byOthers: boolean) => void
     /** For how many milliseconds there have been rows that no node can read yet, because an older transaction is running. */
     readonly lag: Effect.Effect<number>
     /** Everything after a position that is sure to be complete, up to `limit` rows of a kind. */
@@ -121,6 +129,8 @@ export class EventLog extends Context.Service<
       /** After a failed commit, the queued commits of the same writer rest on events that do not exist. */
       const broken = new Map<number, number>()
       const recent = new RecentCommits()
+      const announcer = randomUUID().slice(0, 8)
+      let isShared = false
       let lastCommitted = 0
       let lastFailure: Cause.Cause<unknown> | undefined
       let destinations = new Set<ServerName>()
@@ -130,13 +140,13 @@ export class EventLog extends Context.Service<
 
       const read = (position: StreamPosition, limit: number) =>
         Effect.orDie(
-          Effect.flatMap(recallAfter(sql, recent, position, limit), (recalled) =>
+          Effect.flatMap(recallAfter(sql, recent, position, limit, isShared), (recalled) =>
             recalled === undefined ? readAfter(sql, position, limit) : Effect.succeed(recalled)
           )
         )
 
       const epochs = new LogEpochs(sql)
-      const follower = yield* joinLog(sql, epochs, read)
+      const follower = yield* joinLog(sql, epochs, read, makeHearer(announcer, recent))
 
       const settled = Effect.suspend(() => {
         const xid = lastCommitted
@@ -167,7 +177,7 @@ export class EventLog extends Context.Service<
           commitStatement(
             sql,
             batch.map((item) => item.commit),
-            !isAlone
+            isShared ? { wakesOthers: true, announcer } : { wakesOthers: !isAlone }
           )
         )
         lastFailure = undefined
@@ -176,11 +186,8 @@ export class EventLog extends Context.Service<
         for (const { commit } of batch) measured.events += commit.events.length
         // A commit after a failure comes from a writer that reopened the room: queued commits of the failed one are stale.
         for (const { commit } of batch) broken.delete(commit.roomNid)
-        recent.add(
-          xid,
-          batch.flatMap(({ commit }) => (fenced.get(commit.roomNid) === commit.fence ? [commit] : [])),
-          characters
-        )
+        const stored = batch.flatMap(({ commit }) => (fenced.get(commit.roomNid) === commit.fence ? [commit] : []))
+        if (stored.length > 0 && isReplayable(stored)) recent.add(xid, rowsOfCommits(xid, stored), characters)
         committed(xid)
         // Queued commits go to the database before interrupted callers are answered.
         queueMicrotask(() => {
@@ -243,6 +250,17 @@ export class EventLog extends Context.Service<
         position: follower.position,
         settled,
         committed,
+        reached: (xid) =>
+          Effect.suspend(() => {
+            follower.wake(xid)
+            return follower.reached(xid)
+          }),
+        nextTransaction: Effect.orDie(
+          Effect.map(sql<{ xid: string }>`SELECT log_xid()::text AS xid`, ([row]) => Number(row!.xid))
+        ),
+        isFollowed: (byOthers) => {
+          isShared = byOthers
+        },
         lag: Effect.sync(follower.lagNow),
         readAfter: read,
         currentPosition: Effect.map(settled, follower.position),
@@ -295,7 +313,8 @@ const measureLog = (
 const joinLog = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   epochs: LogEpochs,
-  read: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>
+  read: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>,
+  announced: (payload: string) => void
 ) {
   let hasJoined = false
   let follower: LogFollower | undefined
@@ -323,7 +342,7 @@ const joinLog = Effect.fnUntraced(function* (
       return slice
     })
 
-  yield* listenToLog({ wake: (xid) => follower?.wake(xid), join })
+  yield* listenToLog({ wake: (xid) => follower?.wake(xid), announced, join })
   follower = yield* makeLogFollower(yield* lastStored(sql, { complete: true }), readWithEpochs)
   // Another node may have begun one meanwhile, before the position where this one starts to read.
   yield* epochs.readNewest

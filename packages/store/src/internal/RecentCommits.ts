@@ -1,7 +1,8 @@
 /**
- * The latest commits of this node. A follower of the event log on the node that wrote most of it is served from memory
- * instead of reading the rows back. Where the transaction numbers of this node are consecutive no other node can have
- * written in between; elsewhere the database is asked. Bounded: older commits are read like those of other nodes.
+ * The latest group commits that this node knows: its own, and those that other nodes announced (`logAnnouncements.ts`). The
+ * follower of the event log is served from memory instead of reading the rows back. Where the numbers of known transactions
+ * are consecutive nothing else can have been written in between; elsewhere the database is asked. Bounded: older
+ * commits are read.
  */
 import type { LogRows } from "../LogKind.ts"
 import type { LogSlice, StreamedEvent, StreamedMembership } from "../LogSlice.ts"
@@ -15,9 +16,14 @@ const maxCharacters = 8 * 1024 * 1024
 /** A commit of rooms has no rows of other kinds. */
 const noRows: LogRows = new Map()
 
-interface Committed {
+/** What a transaction has added to the log. */
+export interface CommittedRows {
+  readonly events: ReadonlyArray<StreamedEvent>
+  readonly memberships: ReadonlyArray<StreamedMembership>
+}
+
+interface Committed extends CommittedRows {
   readonly xid: number
-  readonly commits: ReadonlyArray<RoomCommit>
   /** How many events, at least 1. */
   readonly size: number
   readonly characters: number
@@ -54,7 +60,19 @@ const addChanges = (replayed: Array<StreamedMembership>, xid: number, commit: Ro
 }
 
 /** An event that was redacted at once is read. */
-const isReplayable = ({ commits }: Committed): boolean => commits.every(({ redactions }) => redactions.length === 0)
+export const isReplayable = (commits: ReadonlyArray<RoomCommit>): boolean =>
+  commits.every(({ redactions }) => redactions.length === 0)
+
+/** What commits of rooms have added to the log in a transaction. */
+export const rowsOfCommits = (xid: number, commits: ReadonlyArray<RoomCommit>): CommittedRows => {
+  const events: Array<StreamedEvent> = []
+  const memberships: Array<StreamedMembership> = []
+  for (const commit of commits) {
+    addTimeline(events, xid, commit)
+    if (commit.memberships.length > 0) addChanges(memberships, xid, commit)
+  }
+  return { events, memberships }
+}
 
 /** The first of these transactions, as many as have `limit` events together. */
 const upToLimit = (committed: ReadonlyArray<Committed>, limit: number): ReadonlyArray<Committed> => {
@@ -72,14 +90,12 @@ export class RecentCommits {
   private size = 0
   private characters = 0
 
-  /**
-   * Records the commits of a transaction: none, if all of them came too late. `characters` is the length of all its events.
-   */
-  add(xid: number, commits: ReadonlyArray<RoomCommit>, characters: number): void {
-    if (commits.length === 0) return
-    const events = commits.reduce((sum, { events, placed = [] }) => sum + events.length + placed.length, 0)
-    const size = Math.max(1, events)
-    this.committed.push({ xid, commits, size, characters })
+  /** Records what a transaction has added to the log. `characters` is the length of all its events. */
+  add(xid: number, { events, memberships }: CommittedRows, characters: number): void {
+    const before = this.committed.findLastIndex((committed) => committed.xid <= xid)
+    if (this.committed[before]?.xid === xid) return
+    const size = Math.max(1, events.length)
+    this.committed.splice(before + 1, 0, { xid, events, memberships, size, characters })
     this.size += size
     this.characters += characters
     while (this.size > maxEvents || this.characters > maxCharacters) {
@@ -91,19 +107,23 @@ export class RecentCommits {
 
   /** The transactions after a position that are in memory. */
   after(position: StreamPosition): ReadonlyArray<number> {
-    return this.committed
-      .filter((committed) => committed.xid > position.xid && isReplayable(committed))
-      .map(({ xid }) => xid)
+    return this.committed.filter(({ xid }) => xid > position.xid).map(({ xid }) => xid)
   }
 
-  /** The events after the end of a transaction, if all of them are ours without a gap, up to `limit`. */
+  /** Whether later transactions are known, but not the next one. */
+  hasGapAfter(position: StreamPosition): boolean {
+    const next = this.committed.find(({ xid }) => xid > position.xid)
+    return next !== undefined && next.xid > position.xid + 1
+  }
+
+  /** The events after the end of a transaction, if they are known without a gap, up to `limit`. */
   next(position: StreamPosition, limit: number): Omit<LogSlice, "last"> | undefined {
     if (comparePositions(position, endOfTransaction(position.xid)) !== 0) return undefined
     const first = this.committed.findLastIndex(({ xid }) => xid <= position.xid) + 1
     let last = position.xid
     const following: Array<Committed> = []
     for (const committed of this.committed.slice(first)) {
-      if (committed.xid !== last + 1 || !isReplayable(committed)) break
+      if (committed.xid !== last + 1) break
       following.push(committed)
       last = committed.xid
     }
@@ -122,17 +142,9 @@ export class RecentCommits {
   private sliceOf(committed: ReadonlyArray<Committed>, limit: number): Omit<LogSlice, "last"> | undefined {
     const replayed = upToLimit(committed, limit)
     if (replayed.length === 0) return undefined
-    const events: Array<StreamedEvent> = []
-    const memberships: Array<StreamedMembership> = []
-    for (const { commits, xid } of replayed) {
-      for (const commit of commits) {
-        addTimeline(events, xid, commit)
-        if (commit.memberships.length > 0) addChanges(memberships, xid, commit)
-      }
-    }
     return {
-      events: events.sort(byPosition),
-      memberships: memberships.sort(byPosition),
+      events: replayed.flatMap(({ events }) => events).sort(byPosition),
+      memberships: replayed.flatMap(({ memberships }) => memberships).sort(byPosition),
       rows: noRows,
       upTo: endOfTransaction(replayed.at(-1)!.xid),
       complete: replayed.length === committed.length

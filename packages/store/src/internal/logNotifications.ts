@@ -1,7 +1,7 @@
 /**
  * How a node joins those that follow the log of a database, and hears that rows were written by others: `NOTIFY` on one
  * channel, to which each node listens on a connection of its own. A notification says what to read up to; the rows
- * themselves are read from the tables.
+ * themselves are read from the tables, where they were not announced on another channel (`logAnnouncements.ts`).
  *
  * Tables of the log notify by a trigger (`wake_log`), rooms within their group commit: once a transaction in both cases.
  *
@@ -12,6 +12,7 @@
 import { PgClient, PgConnection } from "@effect/sql-pg"
 import { Deferred, Effect, Queue, type Scope } from "effect"
 import type { SqlError } from "effect/sql"
+import { announcementChannel } from "./logAnnouncements.ts"
 
 /** The payload is the `xid` of the rows that were written. */
 export const logChannel = "greenroom_log"
@@ -28,6 +29,8 @@ const keepAlive = "15 seconds"
 export interface LogListener {
   /** Called with the `xid` of each notification; with undefined whenever notifications may have been missed. */
   readonly wake: (xid?: number) => void
+  /** Gets each announcement of rows, before the notification of their transaction. */
+  readonly announced: (payload: string) => void
   /** Runs before the node listens, at first and after a lost connection. No other node joins meanwhile if it is the first. */
   readonly join: (isFirst: boolean) => Effect.Effect<void, SqlError.SqlError>
 }
@@ -50,6 +53,7 @@ const joinFollowers = Effect.fnUntraced(function* (connection: PgConnection.PgCo
 
 /** Joins the followers and listens until the scope closes. Returns when the node has joined. */
 export const listenToLog = Effect.fnUntraced(function* ({
+  announced,
   join,
   wake
 }: LogListener): Effect.fn.Return<void, SqlError.SqlError, PgClient.PgClient | Scope.Scope> {
@@ -58,10 +62,16 @@ export const listenToLog = Effect.fnUntraced(function* ({
   const listen = Effect.gen(function* () {
     const connection = yield* PgConnection.make({ ...config, keepAlive, multiplex: false })
     yield* joinFollowers(connection, join)
-    const notifications = yield* connection.listen(logChannel)
+    const listening = yield* connection.pin
+    const announcements = yield* listening.listen(announcementChannel)
+    const notifications = yield* listening.listen(logChannel)
     yield* Deferred.succeed(joined, undefined)
     wake()
-    while (true) wake(Number((yield* Queue.take(notifications)).payload))
+    while (true) {
+      const { payload } = yield* Queue.take(notifications)
+      for (const announcement of yield* Queue.clear(announcements)) announced(announcement.payload)
+      wake(Number(payload))
+    }
   })
   yield* Effect.scoped(listen).pipe(
     Effect.tapError((error) => Deferred.fail(joined, error)),

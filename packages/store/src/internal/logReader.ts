@@ -1,8 +1,9 @@
 /**
- * Reading the event log after a position: from memory what this node has committed, else from the database.
+ * Reading the event log after a position: from memory the commits that this node knows, else from the database.
  *
  * One statement reads all kinds of rows below the low watermark, so that a slice is complete in all of them.
  */
+import { setTimeout as pauseFor } from "node:timers/promises"
 import type { Event } from "@greenroom/protocol/Event"
 import { Effect } from "effect"
 import type { SqlClient, SqlError, Statement } from "effect/sql"
@@ -43,14 +44,32 @@ const lastOf = (rows: ReadonlyArray<{ readonly position: StreamPosition }>): Str
 
 const nothing = { events: [], memberships: [], rows: new Map(), last: undefined, complete: true } as const
 
-/** The slice from memory, if no other node has committed anything in it; otherwise undefined. */
+/** How often to look again, a millisecond later, for the announcement of a transaction that is missing. */
+const gapAttempts = 3
+
+/** What is known without asking the database. With other nodes (`isShared`) the next transaction may be about to be announced. */
+const knownAfter = Effect.fnUntraced(function* (
+  recent: RecentCommits,
+  position: StreamPosition,
+  limit: number,
+  isShared: boolean
+) {
+  for (let attempt = 0; ; attempt++) {
+    const known = recent.next(position, limit)
+    if (known !== undefined || !isShared || attempt === gapAttempts || !recent.hasGapAfter(position)) return known
+    yield* Effect.promise(() => pauseFor(1))
+  }
+})
+
+/** The slice from memory, if nothing but known commits is in it; otherwise undefined. */
 export const recallAfter = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   recent: RecentCommits,
   position: StreamPosition,
-  limit: number
+  limit: number,
+  isShared: boolean
 ): Effect.fn.Return<LogSlice | undefined, SqlError.SqlError> {
-  const next = recent.next(position, limit)
+  const next = yield* knownAfter(recent, position, limit, isShared)
   if (next !== undefined) return { ...next, last: lastOf(next.events) }
   const xids = recent.after(position)
   if (xids.length === 0) return undefined

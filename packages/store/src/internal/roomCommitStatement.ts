@@ -18,6 +18,7 @@ import type { SqlClient, SqlError } from "effect/sql"
 import { bigints, booleans, integers, textArrayLiteral, texts } from "../PgArrays.ts"
 import { EventStatus, type LoggedEvent, type RoomCommit } from "../RoomCommit.ts"
 import { deltaColumns } from "../StateStore.ts"
+import { announcementChannel, announcementOf } from "./logAnnouncements.ts"
 import { logChannel } from "./logNotifications.ts"
 import { searchableKeys } from "./searchableTypes.ts"
 
@@ -29,25 +30,36 @@ interface Committed {
   readonly characters: number
 }
 
+/** What other nodes hear of a commit. */
+export interface Notifying {
+  /** Whether other nodes may follow the log. */
+  readonly wakesOthers: boolean
+  /** The name under which this node announces rows; absent where no other node is known. */
+  readonly announcer?: string
+}
+
 /**
  * Commits everything in one statement, which is one transaction and one round trip. Rooms whose fence has moved on are
- * left out, with all that belongs to them. `wakeOthers`: whether other nodes follow the log.
+ * left out, with all that belongs to them.
  */
 export const commitStatement = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   commits: ReadonlyArray<RoomCommit>,
-  wakeOthers: boolean
+  { announcer, wakesOthers }: Notifying
 ): Effect.fn.Return<Committed, SqlError.SqlError> {
   const bodies = bodiesOf(commits)
   const rooms = [...new Map(commits.map((commit) => [`${commit.roomNid}/${commit.fence}`, commit])).values()]
   const { described, notifying } = describe(commits)
+  const announced = announcer === undefined ? [] : announcementOf(commits, bodies)
   const rows = yield* sql<{ xid: string; room_nid: bigint; fence: bigint }>`
     WITH fenced AS (${updateRooms(sql, rooms, notifying, latestEvents(commits))})
     , new_events AS (${insertEvents(sql, described, bodies)})
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
     ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
-    SELECT (SELECT log_xid())::text AS xid, room_nid, fence ${wakeOthers ? notifyFollowers(sql) : sql.literal("")}
+    SELECT (SELECT log_xid())::text AS xid, room_nid, fence
+      ${announced.length > 0 ? announce(sql, announcer!, announced, rooms.length) : sql.literal("")}
+      ${wakesOthers ? notifyFollowers(sql) : sql.literal("")}
     FROM fenced`
   return {
     xid: Number(rows[0]?.xid ?? 0),
@@ -58,6 +70,11 @@ export const commitStatement = Effect.fnUntraced(function* (
 
 /** A scalar subquery without references runs once, with the first row, and not at all if every room was refused. */
 const notifyFollowers = (sql: SqlClient.SqlClient) => sql`, (SELECT pg_notify(${logChannel}, log_xid()::text))::text`
+
+/** Tells other nodes the rows, where no room was refused. Before they are woken: columns are computed from left to right. */
+const announce = (sql: SqlClient.SqlClient, announcer: string, parts: ReadonlyArray<string>, rooms: number) => sql`, (
+  SELECT count(pg_notify(${announcementChannel}, ${announcer}::text || ' ' || log_xid()::text || ${` ${parts.length} `}::text || part)::text)
+  FROM unnest(${texts(parts)}::text[]) AS part WHERE (SELECT count(*) FROM fenced) = ${String(rooms)}::bigint)`
 
 const writerOf = ({ fence, roomNid }: Pick<RoomCommit, "fence" | "roomNid">): string => `${roomNid}/${fence}`
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import type { RoomCommit } from "@greenroom/store/EventLog"
-import { RecentCommits } from "../../src/internal/RecentCommits.ts"
+import { isReplayable, RecentCommits, rowsOfCommits } from "../../src/internal/RecentCommits.ts"
 import { endOfTransaction } from "../../src/StreamToken.ts"
 import { makeEvent } from "../support/TestRoom.ts"
 
@@ -25,12 +25,12 @@ const commit = (nid: number, more: Partial<RoomCommit> = {}): RoomCommit => ({
 
 const recent = (commits: ReadonlyArray<readonly [xid: number, commit: RoomCommit]>): RecentCommits => {
   const all = new RecentCommits()
-  for (const [xid, each] of commits) all.add(xid, [each], 100)
+  for (const [xid, each] of commits) all.add(xid, rowsOfCommits(xid, [each]), 100)
   return all
 }
 
 describe("RecentCommits", () => {
-  it("returns the commits after a transaction, up to the first of another node", () => {
+  it("returns the commits after a transaction, up to the first unknown one", () => {
     const commits = recent([
       [5, commit(50)],
       [6, commit(60)],
@@ -62,7 +62,7 @@ describe("RecentCommits", () => {
 
   it("keeps large events up to a number of characters", () => {
     const all = new RecentCommits()
-    for (let xid = 1; xid <= 300; xid++) all.add(xid, [commit(xid)], 64 * 1024)
+    for (let xid = 1; xid <= 300; xid++) all.add(xid, rowsOfCommits(xid, [commit(xid)]), 64 * 1024)
     assert.strictEqual(all.after(endOfTransaction(0)).length, 128)
   })
 
@@ -75,23 +75,24 @@ describe("RecentCommits", () => {
     assert.deepStrictEqual(next(4, 2), [2, endOfTransaction(6), false])
     assert.deepStrictEqual(next(6, 2), [1, endOfTransaction(7), true])
     const many = new RecentCommits()
-    many.add(1, [commit(1), commit(2), commit(3)], 300)
+    many.add(1, rowsOfCommits(1, [commit(1), commit(2), commit(3)]), 300)
     assert.isUndefined(many.next(endOfTransaction(0), 2))
   })
 
-  it("goes on over a transaction of which nothing was stored", () => {
-    const all = recent([[5, commit(50)]])
-    all.add(0, [], 0)
-    all.add(6, [commit(60)], 100)
-    assert.deepStrictEqual(all.next(endOfTransaction(4), 1_000)?.upTo, endOfTransaction(6))
+  it("orders a transaction that comes late, and adds none twice", () => {
+    const all = recent([5, 7].map((xid) => [xid, commit(xid * 10)] as const))
+    assert.isTrue(all.hasGapAfter(endOfTransaction(5)))
+    all.add(6, rowsOfCommits(6, [commit(60)]), 100)
+    all.add(6, rowsOfCommits(6, [commit(61)]), 100)
+    assert.isFalse(all.hasGapAfter(endOfTransaction(5)))
+    assert.deepStrictEqual(
+      all.next(endOfTransaction(4), 1_000)?.events.map(({ position }) => position.nid),
+      [50, 60, 70]
+    )
   })
 
-  it("leaves out events that were redacted at once", () => {
-    const redacted = recent([
-      [5, commit(50)],
-      [6, commit(60, { redactions: [makeEvent(roomId)] })]
-    ])
-    assert.deepStrictEqual(redacted.next(endOfTransaction(4), 1_000)?.upTo, endOfTransaction(5))
-    assert.isUndefined(redacted.next(endOfTransaction(5), 1_000))
+  it("a commit that redacts its own events must be read from the database", () => {
+    assert.isTrue(isReplayable([commit(50)]))
+    assert.isFalse(isReplayable([commit(50), commit(60, { redactions: [makeEvent(roomId)] })]))
   })
 })
