@@ -21,10 +21,12 @@ import {
   RequestResolver,
   type Scope
 } from "effect"
-import { Entity, EntityId, ShardId, Sharding, ShardingConfig } from "effect/cluster"
+import { Entity, EntityAddress, EntityId, Envelope, Message, ShardId, Sharding, ShardingConfig } from "effect/cluster"
+import { Headers } from "effect/http"
 import type { SqlError } from "effect/sql"
 import { isOfUnavailableNode, NodeUnavailable } from "../NodeUnavailable.ts"
 import { AnswerWithin, MayRepeat } from "../Repetition.ts"
+import { isTraced } from "../Sampling.ts"
 import type { ShardFencing } from "../ShardFences.ts"
 import { periodically } from "../Supervision.ts"
 import {
@@ -38,7 +40,7 @@ import {
   type ResidentCount
 } from "./Actors.ts"
 import type { LocalShardingOptions } from "./LocalSharding.ts"
-import { Receivers } from "./Receivers.ts"
+import { Receivers } from "./RemoteActors.ts"
 
 const group = "default"
 
@@ -60,19 +62,46 @@ const refusals: ReadonlySet<unknown> = new Set(["MailboxFull", "EntityNotAssigne
 const tagOf = (error: unknown): unknown => (error as { readonly _tag?: unknown } | null)?._tag
 const isRefused = (error: unknown): boolean => refusals.has(tagOf(error))
 
+/** Sends a message as Effect's client of an entity does, but for its bookkeeping of requests: none is interrupted or acknowledged. */
+const makeSend =
+  (entity: Entity.Any, { getShardId, getSnowflake, sendOutgoing }: Sharding.Sharding["Service"]) =>
+  (id: string, tag: string, payload: unknown): Handled =>
+    Effect.flatMap(getSnowflake, (requestId) => {
+      const rpc = entity.protocol.requests.get(tag)!
+      const replied = Deferred.makeUnsafe<unknown, unknown>()
+      const entityId = EntityId.make(id)
+      const address = EntityAddress.make({ shardId: getShardId(entityId, group), entityType: entity.type, entityId })
+      const message = new Message.OutgoingRequest<never>({
+        envelope: Envelope.makeRequest<never>({ requestId, address, tag, payload, headers: Headers.empty } as never),
+        context: Context.empty() as never,
+        lastReceivedReply: Option.none(),
+        rpc: rpc as never,
+        annotations: rpc.annotations,
+        respond: (reply) =>
+          Effect.sync(() => {
+            if (reply._tag === "WithExit") Deferred.doneUnsafe(replied, reply.exit as Exit.Exit<unknown, unknown>)
+          })
+      })
+      return Effect.andThen(sendOutgoing(message as never, false), Deferred.await(replied))
+    })
+
 /** Sends messages through Effect's cluster. */
-const makeForward = (entity: Entity.Any, remote: Effect.Effect<RemoteClient>): Placement["forward"] => {
+const makeForward = (
+  entity: Entity.Any,
+  send: ReturnType<typeof makeSend>,
+  traced: Effect.Effect<RemoteClient>
+): Placement["forward"] => {
   const unavailable = (id: string) => new NodeUnavailable(`The node that runs ${entity.type} ${id} does not answer`)
   return (id, tag, payload) => {
     const { annotations } = entity.protocol.requests.get(tag)!
     const mayRepeat = Context.get(annotations, MayRepeat)(payload as never)
-    const attempt: Handled = Effect.catchCause(
-      Effect.flatMap(remote, (client) => client(id)[tag]!(payload)),
-      (cause) => {
-        if (!isUnanswered(cause)) return Effect.failCause(cause)
-        return mayRepeat ? Effect.delay(attempt, retryInterval) : Effect.die(unavailable(id))
-      }
+    const once: Handled = Effect.withFiber((fiber) =>
+      isTraced(fiber.context) ? Effect.flatMap(traced, (client) => client(id)[tag]!(payload)) : send(id, tag, payload)
     )
+    const attempt: Handled = Effect.catchCause(once, (cause) => {
+      if (!isUnanswered(cause)) return Effect.failCause(cause)
+      return mayRepeat ? Effect.delay(attempt, retryInterval) : Effect.die(unavailable(id))
+    })
     const sent = Effect.catchIf(
       attempt,
       (error) => tagOf(error) === "EntityNotAssignedToRunner",
@@ -215,7 +244,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
       here,
       shardOf: (id) => cluster.getShardId(EntityId.make(id), group),
       holds: (shard) => held.has(shard) && options.isCurrent(),
-      forward: makeForward(entity, remote)
+      forward: makeForward(entity, makeSend(entity, cluster), remote)
     }
   }
 

@@ -6,22 +6,9 @@
  */
 import { Context, Effect, Exit, Layer, Schema } from "effect"
 import { type Envelope, Reply, RunnerServer, Runners, ShardId, Snowflake } from "effect/cluster"
-import { type Rpc, RpcServer } from "effect/rpc"
-import type { Handled } from "./Actors.ts"
-
-export interface Receiver {
-  readonly rpcs: ReadonlyMap<string, Rpc.AnyWithProps>
-  /** Whether this node runs the actors of the shard now. */
-  readonly holds: (shard: ShardId.ShardId) => boolean
-  readonly receive: (id: string, tag: string, payload: unknown) => Handled
-}
-
-/** By the type of the entity. */
-export class Receivers extends Context.Service<Receivers, Map<string, Receiver>>()(
-  "greenroom/actors/runtime/internal/Receivers"
-) {
-  static readonly layer = Layer.sync(Receivers, () => new Map())
-}
+import { RpcServer } from "effect/rpc"
+import * as Deliveries from "./Deliveries.ts"
+import { Receivers } from "./RemoteActors.ts"
 
 /** The receiver of a message on this node. */
 const receiverOf = (receivers: Receivers["Service"], { address, sampled, tag }: Envelope.PartialRequest) => {
@@ -81,12 +68,12 @@ const control = Runners.Rpcs.toLayerHandler(
 )
 
 /** Receives what other nodes send. */
-export const layer = RpcServer.layer(Runners.Rpcs, {
+export const layer = RpcServer.layer(Runners.Rpcs.merge(Deliveries.group), {
   spanPrefix: "RunnerServer",
   disableTracing: true,
   disableFatalDefects: true
 }).pipe(
-  Layer.provide(Layer.merge(receive, control)),
+  Layer.provide(Layer.mergeAll(receive, control, Deliveries.handlers)),
   Layer.provide(RunnerServer.layerHandlers),
   Layer.provide(Snowflake.layerGenerator)
 )

@@ -1,11 +1,12 @@
 /**
- * How nodes reach each other: Effect's cluster over sockets, with six differences.
+ * How nodes reach each other: Effect's cluster over sockets, with seven differences.
  *
  * - Connections are TLS with a pre-shared key: a secret of the database. Hosts without it can neither connect nor read, and no
  *   certificates are needed.
  * - Effect sends a message again without limit where the node was lost before it answered. Messages that may not be handled
  *   twice (`MayRepeat`) fail instead.
  * - A node that does not answer a ping counts as lost after `pingTimeout`, twice; with Effect it may take a minute.
+ * - Messages are sent in batches (`Deliveries`).
  * - Messages for actors of the node go straight to them (`Receivers`).
  * - What is written to a connection in one turn of the event loop is one record of TLS and one call of the system.
  * - Messages are JSON: nodes of two versions understand each other where one of them knows a field more.
@@ -31,7 +32,9 @@ import * as Socket from "effect/socket/Socket"
 import * as SocketServer from "effect/socket/SocketServer"
 import { NodeUnavailable } from "../NodeUnavailable.ts"
 import { MayRepeat } from "../Repetition.ts"
-import * as Receivers from "./Receivers.ts"
+import * as Deliveries from "./Deliveries.ts"
+import * as Receiving from "./Receivers.ts"
+import { Receivers } from "./RemoteActors.ts"
 
 /** How long a node may take to answer a ping. */
 const pingTimeout = "2 seconds"
@@ -58,7 +61,8 @@ const runners = Layer.effect(
   Effect.gen(function* () {
     const rpc = yield* Runners.makeRpc
     const snowflakes = yield* Snowflake.Generator
-    return Runners.Runners.of({ ...rpc, send: withoutDoubling(rpc.send, snowflakes) })
+    const send = yield* Deliveries.makeSend(rpc.send)
+    return Runners.Runners.of({ ...rpc, send: withoutDoubling(send, snowflakes) })
   })
 ).pipe(Layer.provide(Snowflake.layerGenerator))
 
@@ -157,6 +161,12 @@ const socketServer = Layer.effect(
   })
 )
 
+/** Answers are not acknowledged: they come as they are ready, and are few. */
+const serverProtocol = Layer.effect(
+  RpcServer.Protocol,
+  Effect.map(RpcServer.Protocol, (protocol) => RpcServer.Protocol.of({ ...protocol, supportsAck: false }))
+).pipe(Layer.provide(RpcServer.layerProtocolSocketServer))
+
 const health = Layer.effect(
   RunnerHealth.RunnerHealth,
   Effect.map(Runners.Runners, (all) => {
@@ -168,15 +178,15 @@ const health = Layer.effect(
 
 /** Effect's `Sharding`, over sockets to other nodes. */
 export const layer: Layer.Layer<
-  Sharding.Sharding | Receivers.Receivers,
+  Sharding.Sharding | Receivers,
   SocketServer.SocketServerError,
   ShardingConfig.ShardingConfig | ServerSettings | MessageStorage.MessageStorage | RunnerStorage.RunnerStorage
-> = Receivers.layer.pipe(
-  Layer.provideMerge(Receivers.Receivers.layer),
+> = Receiving.layer.pipe(
+  Layer.provideMerge(Receivers.layer),
   Layer.provideMerge(Sharding.layer),
   Layer.provide(health),
   Layer.provide(runners),
-  Layer.provide(RpcServer.layerProtocolSocketServer),
+  Layer.provide(serverProtocol),
   Layer.provide([socketServer, clientProtocol]),
   Layer.provide(RpcSerialization.layerNdjsonWith({ maxBufferSize: maxMessageBytes }))
 )

@@ -1,0 +1,280 @@
+/**
+ * Messages between nodes in batches, over connections of Effect's cluster. What is sent to a node in one turn of the event loop is one
+ * request, whose answers are streamed as they come. Effect's own requests (an RPC within an RPC for each message) cost several times as
+ * much. Where a message goes, and what happens when a node is lost, is Effect's decision all the same: this is its `Runners.send`.
+ *
+ * A batch is JSON text of rows, and so is each part of the answer:
+ *
+ *     [number, entity type, shard group, shard, entity ID, tag, payload]
+ *     [number, 0, value]: success    [number, 1, exit]    [number, 2]: the node does not run the actor now
+ *
+ * Traced messages go Effect's way, which carries spans, as do those for nodes of a version without batches.
+ */
+import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
+import { Cause, Clock, Context, Effect, Exit, Fiber, Queue, RcMap, Schema, Scope } from "effect"
+import { ClusterError, Reply, type RunnerAddress, Runners, ShardId, Snowflake } from "effect/cluster"
+import { Rpc, RpcClient, RpcGroup, type RpcSerialization, RpcServer } from "effect/rpc"
+import { Receivers } from "./RemoteActors.ts"
+
+/** JSON text in both directions: neither side pays for a schema around those of the messages. */
+const Deliver = Rpc.make("Deliver", { payload: { messages: Schema.String }, success: Schema.String, stream: true })
+
+export const group = RpcGroup.make(Deliver)
+
+const outcomes = { success: 0, exit: 1, elsewhere: 2 } as const
+
+type Row = readonly [
+  number: number,
+  type: string,
+  shardGroup: string,
+  shard: number,
+  id: string,
+  tag: string,
+  payload: unknown
+]
+type Answer = readonly [number: number, outcome: number, value?: unknown]
+
+/** The codecs of a message, made once. */
+interface Codecs {
+  readonly encodePayload: (payload: unknown) => Effect.Effect<unknown, Schema.SchemaError>
+  readonly decodePayload: (payload: unknown) => Effect.Effect<unknown, Schema.SchemaError>
+  readonly encodeSuccess: (value: unknown) => Effect.Effect<unknown, Schema.SchemaError>
+  readonly decodeSuccess: (value: unknown) => Effect.Effect<unknown, Schema.SchemaError>
+  readonly encodeExit: (exit: unknown) => Effect.Effect<unknown, Schema.SchemaError>
+  readonly decodeExit: (exit: unknown) => Effect.Effect<Exit.Exit<unknown, unknown>, Schema.SchemaError>
+}
+
+const makeCodecs = (codecFor: RpcSerialization.CodecFor) => {
+  const all = new WeakMap<Rpc.Any, Codecs>()
+  return (rpc: Rpc.AnyWithProps): Codecs => {
+    const known = all.get(rpc)
+    if (known !== undefined) return known
+    const payload = codecFor(rpc.payloadSchema)
+    const success = codecFor(rpc.successSchema)
+    const exit = codecFor(Rpc.exitSchema(rpc))
+    const codecs = {
+      encodePayload: Schema.encodeUnknownEffect(payload),
+      decodePayload: Schema.decodeUnknownEffect(payload),
+      encodeSuccess: Schema.encodeUnknownEffect(success),
+      decodeSuccess: Schema.decodeUnknownEffect(success),
+      encodeExit: Schema.encodeUnknownEffect(exit),
+      decodeExit: Schema.decodeUnknownEffect(exit)
+    } as unknown as Codecs
+    all.set(rpc, codecs)
+    return codecs
+  }
+}
+
+// Sending
+
+type Send = Runners.Runners["Service"]["send"]
+
+/** For how long a node that knows no batches is not asked again, in ms. */
+const olderFor = 60_000
+/** How many characters of messages wait for the end of the turn at most. */
+const maxWaitingCharacters = 1024 * 1024
+
+/** A message that waits for its answer. */
+interface Waiting {
+  readonly text: string
+  readonly answer: (answer: Answer) => void
+  readonly fail: (isOlder: boolean) => void
+}
+
+class Batch {
+  waiting: Array<Waiting> = []
+  characters = 0
+}
+
+const isOfOlderVersion = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => Cause.isDieReason(reason) && String(reason.defect).includes("Unknown request tag"))
+
+/** `Runners.send` in batches; `otherwise` is Effect's own. */
+export const makeSend = Effect.fnUntraced(function* (
+  otherwise: Send
+): Effect.fn.Return<Send, never, Runners.RpcClientProtocol | Snowflake.Generator | Scope.Scope> {
+  const protocol = yield* Runners.RpcClientProtocol
+  const snowflakes = yield* Snowflake.Generator
+  const clock = yield* Clock.Clock
+  const codecsOf = makeCodecs(protocol.codecFor)
+  const context = yield* Effect.context<Scope.Scope>()
+  const scope = Context.get(context, Scope.Scope)
+  const batches = new Map<string, Batch>()
+  const older = new Map<string, number>()
+
+  const clients = yield* RcMap.make({
+    lookup: (address: RunnerAddress.RunnerAddress) =>
+      Effect.flatMap(protocol.make(address), (connection) =>
+        Effect.provideService(RpcClient.make(group, { disableTracing: true }), RpcClient.Protocol, {
+          ...connection,
+          supportsAck: false
+        })
+      ),
+    idleTimeToLive: "3 minutes"
+  })
+
+  const deliver = (address: RunnerAddress.RunnerAddress, waiting: Array<Waiting | undefined>) => {
+    const messages = `[${waiting.map((message) => message!.text).join(",")}]`
+    const hear = (parts: ReadonlyArray<string>) => {
+      for (const part of parts) {
+        for (const answer of JSON.parse(part) as ReadonlyArray<Answer>) {
+          const message = waiting[answer[0]]
+          waiting[answer[0]] = undefined
+          message?.answer(answer)
+        }
+      }
+    }
+    return RcMap.get(clients, address).pipe(
+      Effect.flatMap((client) => client.Deliver({ messages }, { asQueue: true })),
+      Effect.flatMap((answers) => Effect.forever(Effect.map(Queue.takeAll(answers), hear))),
+      Effect.scoped,
+      Effect.onExit((exit) =>
+        Effect.sync(() => {
+          const isOlder = Exit.isFailure(exit) && isOfOlderVersion(exit.cause)
+          if (isOlder) older.set(keyOf(address), monotonicMillisUnsafe(clock) + olderFor)
+          for (const message of waiting) message?.fail(isOlder)
+        })
+      ),
+      Effect.exit
+    )
+  }
+
+  const flush = (address: RunnerAddress.RunnerAddress) => {
+    const { waiting } = batches.get(keyOf(address))!
+    if (waiting.length === 0) return
+    batches.set(keyOf(address), new Batch())
+    Fiber.runIn(Effect.runForkWith(context)(deliver(address, waiting)), scope)
+  }
+
+  const add = (address: RunnerAddress.RunnerAddress, message: (number: number) => Waiting) => {
+    const batch = batches.get(keyOf(address)) ?? new Batch()
+    batches.set(keyOf(address), batch)
+    const added = message(batch.waiting.length)
+    batch.waiting.push(added)
+    batch.characters += added.text.length
+    if (batch.characters > maxWaitingCharacters) flush(address)
+    else if (batch.waiting.length === 1) setImmediate(flush, address)
+  }
+
+  const isOld = (address: RunnerAddress.RunnerAddress): boolean => {
+    const until = older.get(keyOf(address))
+    return until !== undefined && monotonicMillisUnsafe(clock) < until
+  }
+
+  return ({ address, message }) => {
+    if (message._tag !== "OutgoingRequest" || message.envelope.sampled === true || isOld(address)) {
+      return otherwise({ address, message })
+    }
+    const { envelope } = message
+    const rpc = message.rpc as unknown as Rpc.AnyWithProps
+    const codecs = codecsOf(rpc)
+    const respond = (exit: Exit.Exit<unknown, unknown>) =>
+      message.respond(
+        new Reply.WithExit({ id: snowflakes.nextUnsafe(), requestId: envelope.requestId, exit: exit as never })
+      )
+    const answered = ([, outcome, value]: Answer): ReturnType<Send> => {
+      if (outcome === outcomes.elsewhere) {
+        return Effect.fail(new ClusterError.EntityNotAssignedToRunner({ address: envelope.address }))
+      }
+      return outcome === outcomes.success
+        ? Effect.flatMap(Effect.orDie(codecs.decodeSuccess(value)), (success) => respond(Exit.succeed(success)))
+        : Effect.flatMap(Effect.orDie(codecs.decodeExit(value)), respond)
+    }
+    const unanswered = (isOlder: boolean): ReturnType<Send> =>
+      isOlder ? otherwise({ address, message }) : Effect.fail(new ClusterError.RunnerUnavailable({ address }))
+    return Effect.matchEffect(codecs.encodePayload(envelope.payload), {
+      onFailure: (error) => respond(Exit.die(error)),
+      onSuccess: (payload) =>
+        Effect.flatten(
+          Effect.callback<ReturnType<Send>>((resume) => {
+            const { entityId, entityType, shardId } = envelope.address
+            add(address, (number) => ({
+              text: JSON.stringify([number, entityType, shardId.group, shardId.id, entityId, envelope.tag, payload]),
+              answer: (answer) => resume(Effect.succeed(answered(answer))),
+              fail: (isOlder) => resume(Effect.succeed(unanswered(isOlder)))
+            }))
+          })
+        )
+    })
+  }
+})
+
+const keyOf = ({ host, port }: RunnerAddress.RunnerAddress): string => `${host}:${port}`
+
+// Receiving
+
+/** The answers of a batch: those of one turn of the event loop are one part. The last ends the stream. */
+class Answers {
+  private readonly queue: Queue.Queue<string, Cause.Done>
+  private missing: number
+  private ready: Array<string> = []
+
+  constructor(queue: Queue.Queue<string, Cause.Done>, missing: number) {
+    this.queue = queue
+    this.missing = missing
+    if (missing === 0) Queue.endUnsafe(queue)
+  }
+
+  add(answer: Answer): void {
+    this.missing--
+    this.ready.push(JSON.stringify(answer))
+    if (this.ready.length === 1) setImmediate(() => this.flush())
+  }
+
+  private flush(): void {
+    Queue.offerUnsafe(this.queue, `[${this.ready.join(",")}]`)
+    this.ready = []
+    if (this.missing === 0) Queue.endUnsafe(this.queue)
+  }
+}
+
+/** Hands what other nodes send to the actors. All runs to its end, also where the sender is gone: what takes long may be repeated. */
+export const handlers = group.toLayer(
+  Effect.gen(function* () {
+    const receivers = yield* Receivers
+    const { codecFor } = yield* RpcServer.Protocol
+    const codecsOf = makeCodecs(codecFor)
+    const context = yield* Effect.context<Scope.Scope>()
+    const scope = Context.get(context, Scope.Scope)
+
+    const encodeExit = ({ encodeExit }: Codecs, number: number, exit: Exit.Exit<unknown, unknown>) =>
+      encodeExit(exit).pipe(
+        Effect.catch((error) => encodeExit(Exit.die(error))),
+        Effect.orDie,
+        Effect.map((encoded): Answer => [number, outcomes.exit, encoded])
+      )
+
+    const answerTo = ([number, type, shardGroup, shard, id, tag, payload]: Row): Effect.Effect<Answer> => {
+      const receiver = receivers.get(type)
+      const rpc = receiver?.rpcs.get(tag)
+      if (rpc === undefined || receiver?.holds(ShardId.make(shardGroup, shard)) !== true) {
+        return Effect.succeed([number, outcomes.elsewhere])
+      }
+      const codecs = codecsOf(rpc)
+      const handled = Effect.flatMap(Effect.orDie(codecs.decodePayload(payload)), (decoded) =>
+        receiver.receive(id, tag, decoded)
+      )
+      return Effect.flatMap(Effect.exit(handled), (exit) =>
+        Exit.isSuccess(exit)
+          ? Effect.matchEffect(codecs.encodeSuccess(exit.value), {
+              onFailure: (error) => encodeExit(codecs, number, Exit.die(error)),
+              onSuccess: (value) => Effect.succeed<Answer>([number, outcomes.success, value])
+            })
+          : encodeExit(codecs, number, exit)
+      )
+    }
+
+    return {
+      Deliver: ({ messages }) =>
+        Effect.map(Queue.unbounded<string, Cause.Done>(), (queue) => {
+          const rows = JSON.parse(messages) as ReadonlyArray<Row>
+          const answers = new Answers(queue, rows.length)
+          for (const row of rows) {
+            const answered = Effect.map(answerTo(row), (answer) => answers.add(answer))
+            Fiber.runIn(Effect.runForkWith(context)(answered), scope)
+          }
+          return queue
+        })
+    }
+  })
+)

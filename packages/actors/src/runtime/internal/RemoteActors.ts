@@ -1,0 +1,19 @@
+/** The actors of this node, for what other nodes send to them. */
+import { Context, Layer } from "effect"
+import type { ShardId } from "effect/cluster"
+import type { Rpc } from "effect/rpc"
+import type { Handled } from "./Actors.ts"
+
+export interface Receiver {
+  readonly rpcs: ReadonlyMap<string, Rpc.AnyWithProps>
+  /** Whether this node runs the actors of the shard now. */
+  readonly holds: (shard: ShardId.ShardId) => boolean
+  readonly receive: (id: string, tag: string, payload: unknown) => Handled
+}
+
+/** By the type of the entity. */
+export class Receivers extends Context.Service<Receivers, Map<string, Receiver>>()(
+  "greenroom/actors/runtime/internal/Receivers"
+) {
+  static readonly layer = Layer.sync(Receivers, () => new Map())
+}
