@@ -25,8 +25,8 @@ export type SessionSignal =
   | readonly ["changed", tokenId: number]
   /** A node wants to hear its own signal. */
   | readonly ["probe", number: number, from: string]
-  /** A node asks who has heard everything until here, and others answer. */
-  | readonly ["ask", number: number, from: string]
+  /** A node asks who has heard everything until here, and has followed the log to the end of a transaction, and others answer. */
+  | readonly ["ask", number: number, from: string, xid?: number]
   | readonly ["heard", number: number, from: string, by: string]
 
 export interface SessionListener {

@@ -10,6 +10,7 @@ import { type AccountStanding, AccountStandingStore, accountStandings } from "@g
 import { EventLog } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { Context, Effect, Layer, type Scope } from "effect"
+import { SessionRevocations } from "../runtime/SessionRevocations.ts"
 
 /** How an account stands. */
 export type Standing = Pick<AccountStanding, "locked" | "suspended">
@@ -21,6 +22,7 @@ export const lockedError = new UserLocked({ error: "This account has been locked
 
 const make = Effect.gen(function* () {
   const store = yield* AccountStandingStore
+  const { followedEverywhere } = yield* SessionRevocations
   const standings = new Map<UserId, Standing>()
   const observers = new Set<(standing: AccountStanding) => void>()
   const listeners = new Map<UserId, Set<(standing: Standing) => void>>()
@@ -50,9 +52,12 @@ const make = Effect.gen(function* () {
 
   return AccountStandings.of({
     of: (userId) => standings.get(userId) ?? good,
-    set: Effect.fn("AccountStandings.set")((userId, change) =>
-      Effect.tap(store.set(userId, change), (standing) => Effect.sync(() => apply(standing)))
-    ),
+    set: Effect.fn("AccountStandings.set")(function* (userId, change) {
+      const standing = yield* store.set(userId, change)
+      apply(standing)
+      yield* followedEverywhere
+      return standing
+    }),
     onChange: (userId, listener) => {
       const ofUser = listeners.get(userId) ?? new Set()
       listeners.set(userId, ofUser.add(listener))
@@ -75,7 +80,7 @@ export class AccountStandings extends Context.Service<
   {
     /** How an account stands, as far as this node has heard. */
     readonly of: (userId: UserId) => Standing
-    /** Locks or suspends an account, or lifts either. Undefined fields keep their value. */
+    /** Locks or suspends an account, or lifts either, at all nodes. Undefined fields keep their value. */
     readonly set: (userId: UserId, change: Partial<Standing>) => Effect.Effect<Standing>
     /** Calls `listener` with every change of one account. The result takes it back. */
     readonly onChange: (userId: UserId, listener: (standing: Standing) => void) => () => void

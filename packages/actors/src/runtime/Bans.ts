@@ -8,6 +8,7 @@ import { type Ban, type BanChange, type BanKind, BanStore, banChanges } from "@g
 import { EventLog } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { Context, Effect, Layer } from "effect"
+import { SessionRevocations } from "./SessionRevocations.ts"
 
 const described = { user: "This user", server: "This server", sha256: "This content" } as const
 
@@ -23,6 +24,7 @@ export const normalBan = (kind: BanKind, value: string): string => (kind === "us
 
 const make = Effect.gen(function* () {
   const store = yield* BanStore
+  const { followedEverywhere } = yield* SessionRevocations
   const banned = { user: new Set<string>(), server: new Set<string>(), sha256: new Set<string>() }
   const apply = ({ active, kind, value }: BanChange) => (active ? banned[kind].add(value) : banned[kind].delete(value))
 
@@ -45,11 +47,14 @@ const make = Effect.gen(function* () {
       return Effect.andThen(
         store.add({ ...ban, value }),
         Effect.sync(() => apply({ kind: ban.kind, value, active: true }))
-      )
+      ).pipe(Effect.andThen(followedEverywhere))
     },
     lift: (kind, value) => {
       const name = normalBan(kind, value)
-      return Effect.tap(store.lift(kind, name), () => Effect.sync(() => apply({ kind, value: name, active: false })))
+      return Effect.tap(store.lift(kind, name), () => {
+        apply({ kind, value: name, active: false })
+        return followedEverywhere
+      })
     }
   })
 })
@@ -62,6 +67,7 @@ export class Bans extends Context.Service<
     /** Errors: M_FORBIDDEN where it is banned. */
     readonly check: (kind: BanKind, value: string) => Effect.Effect<void, Forbidden>
     readonly list: Effect.Effect<ReadonlyArray<Ban>>
+    /** At all nodes, as `lift`. */
     readonly add: (ban: Omit<Ban, "bannedAt">) => Effect.Effect<void>
     /** False if there was none. */
     readonly lift: (kind: BanKind, value: string) => Effect.Effect<boolean>

@@ -8,10 +8,13 @@
  *   the database, then trusts its memory no more.
  *
  * Nothing is sent while no requests come. A server of one process needs none of this.
+ *
+ * Changes that nodes hear of by the log, such as bans and locked accounts, are agreed on with the same question: others then answer
+ * when they have followed the log so far.
  */
 import { monotonicMillisUnsafe } from "@greenroom/store/MonotonicClock"
 import { type SessionSignal, SessionSignals } from "@greenroom/store/SessionSignals"
-import { Cause, Clock, Deferred, Effect, Latch, type Scope } from "effect"
+import { Cause, Clock, Deferred, Effect, Latch, Option, Queue, type Scope } from "effect"
 import { addressOfNode, Nodes } from "./Nodes.ts"
 import { keepRunning } from "./Supervision.ts"
 
@@ -21,8 +24,12 @@ export const trustFor = 2_000
 export interface SessionAgreement {
   /** Whether this node may believe what it remembers of sessions. */
   readonly isTrusted: () => boolean
-  /** Waits until no node believes in sessions that have ended by now. */
-  readonly reached: Effect.Effect<void>
+  /**
+   * Waits until no node believes in sessions that have ended by now. With the number of a transaction: also until all have
+   * followed the log to its end.
+   */
+  readonly reached: (xid?: number) => Effect.Effect<void>
+  readonly isNeeded: boolean
 }
 
 export interface SessionHearer {
@@ -32,9 +39,11 @@ export interface SessionHearer {
   readonly changed: (tokenId: number) => void
   /** Anything may have ended. */
   readonly missed: () => void
+  /** Waits until this node has followed the log to the end of a transaction. */
+  readonly followed: (xid: number) => Effect.Effect<void>
 }
 
-const alone: SessionAgreement = { isTrusted: () => true, reached: Effect.void }
+const alone: SessionAgreement = { isTrusted: () => true, reached: () => Effect.void, isNeeded: false }
 
 /** A question to the other nodes. */
 interface Question {
@@ -55,6 +64,8 @@ export const makeAgreement: (
     const questions = new Map<number, Question>()
     const answers: Array<SessionSignal> = []
     const toAnswer = Latch.makeUnsafe(false)
+    /** Answers for which this node has to follow the log first. */
+    const following = yield* Queue.unbounded<{ readonly xid: number; readonly answer: SessionSignal }>()
     let numbers = 0
     let trustedUntil = Number.NEGATIVE_INFINITY
     let probe: { readonly number: number; readonly sentAt: number } | undefined
@@ -72,6 +83,11 @@ export const makeAgreement: (
       }
     }
 
+    const answerWith = (answer: SessionSignal) => {
+      answers.push(answer)
+      toAnswer.openUnsafe()
+    }
+
     const hear = (signal: SessionSignal): void => {
       if (signal[0] === "ended") hearer.ended(signal[1], signal[2])
       else if (signal[0] === "changed") hearer.changed(signal[1])
@@ -79,8 +95,10 @@ export const makeAgreement: (
         if (signal[0] === "probe") hearProbe(signal[1])
         if (signal[0] === "heard") hearAnswer(signal[1], signal[3])
       } else if (signal[0] === "ask") {
-        answers.push(["heard", signal[1], signal[2], here])
-        toAnswer.openUnsafe()
+        const answer = ["heard", signal[1], signal[2], here] as const
+        const xid = signal[3]
+        if (xid === undefined) answerWith(answer)
+        else Queue.offerUnsafe(following, { xid, answer })
       }
     }
 
@@ -111,12 +129,19 @@ export const makeAgreement: (
     })
     yield* keepRunning("Answering that ends of sessions were heard of", answer)
 
-    const ask = (number: number, question: Question) =>
+    const follow = Effect.flatMap(Queue.take(following), ({ answer, xid }) =>
+      Effect.map(Effect.timeoutOption(hearer.followed(xid), trustFor), (followed) => {
+        if (Option.isSome(followed)) answerWith(answer)
+      })
+    )
+    yield* keepRunning("Following the log before answering other nodes", follow)
+
+    const ask = (number: number, question: Question, xid?: number) =>
       Effect.gen(function* () {
         for (const address of yield* nodes.addresses) if (address !== here) question.missing.add(address)
         if (question.missing.size === 0) return
         questions.set(number, question)
-        yield* signals.send(["ask", number, nodes.name])
+        yield* signals.send(xid === undefined ? ["ask", number, nodes.name] : ["ask", number, nodes.name, xid])
         yield* Deferred.await(question.answered)
       })
 
@@ -126,17 +151,19 @@ export const makeAgreement: (
         if (left < trustFor / 2) wanted.openUnsafe()
         return left > 0
       },
-      reached: Effect.suspend(() => {
-        const number = ++numbers
-        const asked = Effect.catchCause(
-          ask(number, { missing: new Set(), answered: Deferred.makeUnsafe() }),
-          (cause): Effect.Effect<void> => (Cause.hasInterruptsOnly(cause) ? Effect.interrupt : Effect.never)
-        )
-        return Effect.ensuring(
-          Effect.asVoid(Effect.timeoutOption(asked, trustFor)),
-          Effect.sync(() => questions.delete(number))
-        )
-      })
+      reached: (xid) =>
+        Effect.suspend(() => {
+          const number = ++numbers
+          const asked = Effect.catchCause(
+            ask(number, { missing: new Set(), answered: Deferred.makeUnsafe() }, xid),
+            (cause): Effect.Effect<void> => (Cause.hasInterruptsOnly(cause) ? Effect.interrupt : Effect.never)
+          )
+          return Effect.ensuring(
+            Effect.asVoid(Effect.timeoutOption(asked, trustFor)),
+            Effect.sync(() => questions.delete(number))
+          )
+        }),
+      isNeeded: true
     }
   }
 )

@@ -79,7 +79,8 @@ const make = Effect.gen(function* () {
       end({ tokenId, since })
     },
     changed: (tokenId) => forget([tokenId]),
-    missed: () => forget()
+    missed: () => forget(),
+    followed: log.reached
   })
 
   yield* log.follow((slice) => {
@@ -117,7 +118,8 @@ const make = Effect.gen(function* () {
     isOver,
     onEnd,
     isTrusted: agreement.isTrusted,
-    everywhere: agreement.reached,
+    everywhere: agreement.reached(),
+    followedEverywhere: agreement.isNeeded ? Effect.flatMap(log.nextTransaction, agreement.reached) : Effect.void,
     observe: (observer) => registered(observers, observer),
     cache: (forget) => registered(caches, forget)
   })
@@ -140,6 +142,8 @@ export class SessionRevocations extends Context.Service<
      * node does not answer.
      */
     readonly everywhere: Effect.Effect<void>
+    /** As `everywhere`, for changes that nodes hear of by the log: until all have followed it as far as it goes now. */
+    readonly followedEverywhere: Effect.Effect<void>
     /** Calls `forget` with token IDs whose sessions must be looked up anew; without any, with all. Until the scope closes. */
     readonly cache: (
       forget: (tokenIds: ReadonlyArray<number> | undefined) => void
