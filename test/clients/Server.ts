@@ -5,9 +5,11 @@ import * as fs from "node:fs/promises"
 import { type AddressInfo, createServer } from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
+import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import { Effect, Scope } from "effect"
 import * as FreePort from "../support/FreePort.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
+import * as SeveralNodes from "../support/SeveralNodes.ts"
 import * as Synapse from "../support/Synapse.ts"
 import { type Operator, searchEverything } from "./Operator.ts"
 
@@ -62,7 +64,12 @@ const startGreenroom = Effect.fnUntraced(function* (roomVersion: string) {
   const dataDir = yield* GatewayProcess.temporaryDirectory
   const port = yield* FreePort.freePort
   const environment = { GREENROOM_DEFAULT_ROOM_VERSION: roomVersion }
-  const start = GatewayProcess.start({ dataDir, port, environment })
+  // Several nodes share a database that is beside them.
+  const database =
+    SeveralNodes.count === 1
+      ? {}
+      : { databaseUrl: (yield* EmbeddedPostgres.make({ dataDir, settings: { max_connections: "100" } })).url }
+  const start = SeveralNodes.start({ dataDir, port, environment, ...database })
   const scope = yield* Effect.scope
   let gateway = yield* start
   const killAndRestart = Effect.gen(function* () {

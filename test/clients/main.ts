@@ -10,6 +10,8 @@
  *     npm run test:clients -- --minutes 6                   what would take longer fails
  *     npm run test:clients -- --report counts.json          writes how many steps passed and failed
  *
+ * With `GREENROOM_TEST_NODES=3` Greenroom is three nodes behind one address, and each request goes to the next one.
+ *
  * Exit code 1: Greenroom fails where Synapse passes, or nothing was run. Exit code 2: only the control fails.
  */
 import { existsSync } from "node:fs"

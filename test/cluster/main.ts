@@ -1,20 +1,36 @@
 /**
  * `npm run test:cluster -- --minutes 10 --seed 7`: the mixed load of `MixedLoad.test.ts` for some minutes, with faults at random. In
  * network namespaces where they can be made. The same seed makes the same faults.
+ *
+ * `npm run test:cluster -- --suites`: the end-to-end tests against three nodes, each request at the next one. File names choose some.
  */
 import { spawnSync } from "node:child_process"
 import { parseArgs } from "node:util"
 
-const { values } = parseArgs({
-  options: { minutes: { type: "string", default: "5" }, seed: { type: "string", default: `${Date.now() % 1_000}` } }
-})
-process.stdout.write(`Seed ${values.seed}\n`)
-const { status } = spawnSync(
-  "npx",
-  ["vitest", "run", "test/cluster/MixedLoad.test.ts", "--maxWorkers=1", "--silent=false"],
-  {
-    stdio: "inherit",
-    env: { ...process.env, GREENROOM_TEST_MINUTES: values.minutes, GREENROOM_TEST_SEED: values.seed }
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    minutes: { type: "string", default: "5" },
+    seed: { type: "string", default: `${Date.now() % 1_000}` },
+    suites: { type: "boolean", default: false }
   }
-)
-process.exitCode = status ?? 1
+})
+
+/** The tests that start their gateway through `SeveralNodes`. */
+const suites = ["Conversation", "ClientApi", "Client", "MatrixClient"].map((name) => `test/e2e/${name}.test.ts`)
+
+const run = (files: ReadonlyArray<string>, environment: NodeJS.ProcessEnv) =>
+  spawnSync("npx", ["vitest", "run", ...files, "--maxWorkers=1", "--silent=false"], {
+    stdio: "inherit",
+    env: { ...process.env, ...environment }
+  }).status ?? 1
+
+if (values.suites) {
+  process.exitCode = run(positionals.length > 0 ? positionals : suites, { GREENROOM_TEST_NODES: "3" })
+} else {
+  process.stdout.write(`Seed ${values.seed}\n`)
+  process.exitCode = run(["test/cluster/MixedLoad.test.ts"], {
+    GREENROOM_TEST_MINUTES: values.minutes,
+    GREENROOM_TEST_SEED: values.seed
+  })
+}

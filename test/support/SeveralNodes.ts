@@ -9,7 +9,7 @@ import { freePorts } from "../cluster/support/Cluster.ts"
 import * as GatewayProcess from "./GatewayProcess.ts"
 
 /** How many nodes tests start that do not say it themselves. */
-const count = Number(process.env.GREENROOM_TEST_NODES ?? 1)
+export const count = Number(process.env.GREENROOM_TEST_NODES ?? 1)
 
 /** Ends the connections too, also those that became WebSockets. Returns when the port is free. */
 const closed = (server: http.Server) =>
