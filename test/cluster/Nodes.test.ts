@@ -215,6 +215,25 @@ layer(Three.layer, { excludeTestServices: true, timeout: "2 minutes" })("three n
     })
   )
 
+  it.effect(
+    "an account that is locked at one node is refused at all once the administrator is answered, and ends so",
+    () =>
+      Effect.gen(function* () {
+        const { alice, bob, nodes } = yield* people
+        yield* query((yield* Three).databaseUrl, `UPDATE users SET admin = true WHERE user_id = '${alice.userId}'`)
+        const seen = Effect.forEach(nodes, (node) =>
+          Effect.map(at(node, bob).ask("GET", v3("/account/whoami")), ({ status }) => status)
+        )
+        assert.deepStrictEqual(yield* seen, [200, 200, 200])
+        for (const [node, locked] of [0, 1, 2, 0].map((node, turn) => [node, turn % 2 === 0] as const)) {
+          const lock = `//_matrix/client/v1/admin/lock/${encodeURIComponent(bob.userId)}`
+          succeeded(yield* at(nodes[node]!, alice).ask("PUT", lock, { locked }))
+          const status = locked ? 401 : 200
+          assert.deepStrictEqual(yield* seen, [status, status, status])
+        }
+      })
+  )
+
   it.effect("a node that was stopped during a logout refuses the token as it goes on", () =>
     Effect.gen(function* () {
       const { alice, b, c } = yield* people
