@@ -129,10 +129,13 @@ export const makeSend = Effect.fnUntraced(function* (
       Effect.flatMap((answers) => Effect.forever(Effect.map(Queue.takeAll(answers), hear))),
       Effect.scoped,
       Effect.onExit((exit) =>
-        Effect.sync(() => {
+        Effect.suspend(() => {
           const isOlder = Exit.isFailure(exit) && isOfOlderVersion(exit.cause)
           if (isOlder) older.set(keyOf(address), monotonicMillisUnsafe(clock) + olderFor)
-          for (const message of waiting) message?.fail(isOlder)
+          const unanswered = waiting.filter((message) => message !== undefined)
+          for (const message of unanswered) message.fail(isOlder)
+          // The next batch connects at once, instead of when a lost connection is opened again.
+          return unanswered.length > 0 && !isOlder ? RcMap.invalidate(clients, address) : Effect.void
         })
       ),
       Effect.exit
