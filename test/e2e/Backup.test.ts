@@ -2,13 +2,15 @@
  * Backups as operators make and restore them: by the command, of a server that people use, into a place on another machine.
  */
 import { createHash, randomBytes } from "node:crypto"
+import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, Redacted } from "effect"
+import { Effect, Redacted, Schedule } from "effect"
+import { Client } from "pg"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
-import { greenroom } from "../support/Greenroom.ts"
+import { greenroom, started } from "../support/Greenroom.ts"
 import { type Person, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
 
 const v3 = "//_matrix/client/v3"
@@ -156,6 +158,48 @@ const expectRestored = Effect.fnUntraced(function* (
   )
 })
 
+/** Makes a restore wait where it has loaded everything, right before it commits; until then it holds `transaction`. */
+const holdBeforeCommit = `
+  CREATE SCHEMA held;
+  CREATE FUNCTION held.wait() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(42); END';
+  CREATE EVENT TRIGGER held ON ddl_command_start WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION held.wait();
+  SELECT pg_advisory_lock(42)`
+
+/**
+ * A restore that is killed right before its commit leaves a file without a row, and tables. The server does not start on them, and the
+ * next restore clears them away: here one of a backup without files.
+ */
+const killedRestore = Effect.fnUntraced(function* (file: string, dataDir: string, well: Upload) {
+  const url = yield* TestDatabase.emptyUrl
+  const held = new Client({ connectionString: Redacted.value(url) })
+  yield* Effect.acquireRelease(
+    Effect.promise(() => held.connect()),
+    () => Effect.promise(() => held.end())
+  )
+  const ask = (sql: string) => Effect.promise(() => held.query(sql))
+  yield* ask(holdBeforeCommit)
+  const at = ["--data-dir", dataDir, "--database-url", Redacted.value(url), "--server-name", GatewayProcess.serverName]
+  const running = yield* started(["restore", file, ...at])
+  yield* Effect.repeat(ask("SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted"), {
+    schedule: Schedule.spaced("50 millis"),
+    until: ({ rowCount }) => rowCount === 1
+  })
+  yield* running.kill
+  yield* ask("DROP EVENT TRIGGER held; SELECT pg_advisory_unlock(42); DROP SCHEMA held CASCADE")
+  assert.deepStrictEqual(yield* Effect.promise(() => fs.readFile(storedAt(dataDir, well))), well.bytes)
+  assert.match((yield* greenroom(["migrate", ...at])).error, /A restore into this database was cut off: run it again/)
+  const empty = yield* TestDatabase.url
+  const withoutFiles = path.join(path.dirname(file), "without-files.backup")
+  const backup = ["backup", withoutFiles, "--without-files", "--data-dir", path.dirname(file), "--database-url"]
+  yield* withGateway({ dataDir: path.dirname(file), databaseUrl: empty }, () =>
+    greenroom([...backup, Redacted.value(empty)])
+  )
+  const again = yield* greenroom(["restore", withoutFiles, ...at])
+  assert.strictEqual(again.code, 0, again.error)
+  assert.isFalse(existsSync(storedAt(dataDir, well)))
+  assert.isFalse(existsSync(path.join(dataDir, "restore.unfinished")))
+})
+
 describe("greenroom backup and restore", () => {
   it.live(
     "a backup of the embedded database, made while people talk, serves them on another machine",
@@ -224,6 +268,7 @@ describe("greenroom backup and restore", () => {
 
         const noDirectory = yield* restore("green.backup", own, { GREENROOM_MEDIA_DIRECTORY: file })
         assert.match(noDirectory, /could not be restored: .*not a directory, .*green\.backup/)
+        yield* killedRestore(file, dataDir, talk.well)
         assert.strictEqual(yield* restore("green.backup"), "", "nothing was left behind by what failed")
         yield* withGateway({ dataDir, databaseUrl: to }, (scene) => expectRestored(scene, talk))
       }).pipe(Effect.scoped),

@@ -3,7 +3,7 @@
  */
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
 
 const program = fileURLToPath(new URL("../../apps/gateway/src/admin/main.ts", import.meta.url))
 
@@ -32,3 +32,20 @@ export const greenroom = (
     })
     child.once("close", (code) => resume(Effect.succeed({ code, ...said })))
   })
+
+/** Starts it, to be killed at some time. */
+export const started = (
+  words: ReadonlyArray<string>
+): Effect.Effect<{ readonly kill: Effect.Effect<void> }, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const child = spawn(process.execPath, [program, ...words], { stdio: "ignore", env: { PATH: process.env.PATH } })
+      const ended = new Promise((resolve) => child.once("close", resolve))
+      const kill = Effect.promise(async () => {
+        child.kill("SIGKILL")
+        await ended
+      })
+      return { kill }
+    }),
+    ({ kill }) => kill
+  )

@@ -2,6 +2,7 @@
  * The home server with the gateway to it, as a program: `greenroom serve`, or `main.ts`.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Administration } from "@greenroom/actors/account/Administration"
 import type { HomeServerOptions } from "@greenroom/actors/HomeServer"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import type { PolicyOptions } from "@greenroom/actors/policy/PolicyConfig"
@@ -32,7 +33,8 @@ import {
   ClusterNeedsDatabase,
   describeFailure,
   FederationListenError,
-  MetricsListenError
+  MetricsListenError,
+  NoticesUserTaken
 } from "./StartFailure.ts"
 
 /** The content of the files that the configuration names. */
@@ -158,6 +160,24 @@ const toMetrics = ({ metricsHost, metricsPort }: GatewayConfig) =>
         })
       )
 
+/** The account that sends server notices has no password, is logged in nowhere and is no administrator. Another one is somebody's. */
+const checkNoticesUser = ({ serverNoticesLocalpart: localpart }: GatewayConfig) =>
+  localpart === undefined
+    ? Layer.empty
+    : Layer.effectDiscard(
+        Effect.gen(function* () {
+          const { devices, user } = yield* Administration
+          const found = yield* Effect.option(user(localpart))
+          if (Option.isNone(found)) return
+          const { admin, passwordHash, userId } = found.value
+          const logins = yield* Effect.orDie(devices(userId))
+          if (!admin && passwordHash === undefined && logins.length === 0) return
+          return yield* new NoticesUserTaken({
+            message: `${userId} is an account that somebody uses: choose another name`
+          })
+        })
+      )
+
 /** Both are listening by now. Released first of all layers, it also tells that the server stops. */
 const announce = ({ serverName }: GatewayConfig) =>
   Layer.effectDiscard(
@@ -188,6 +208,7 @@ const run = Effect.fnUntraced(function* (sources: Sources) {
   const server = announce(config).pipe(
     Layer.provide([toGateway(config), config.federationEnabled ? toFederation(config) : Layer.empty]),
     Layer.merge(toMetrics(config)),
+    Layer.provideMerge(checkNoticesUser(config)),
     Layer.provideMerge(config.cluster ? toNode(config, homeServer) : HomeServer.layer(homeServer)),
     Layer.provide(RequestRecords.layer({ metrics: config.metricsPort !== undefined, accessLog: config.accessLog })),
     Layer.provide(toTracing(config))

@@ -22,6 +22,9 @@ export class ClusterNeedsDatabase extends Data.TaggedError("ClusterNeedsDatabase
   override readonly message = "nodes share a PostgreSQL that somebody else runs, name it by --database-url"
 }
 
+/** Somebody uses the account that is to send server notices. */
+export class NoticesUserTaken extends Data.TaggedError("NoticesUserTaken")<{ readonly message: string }> {}
+
 const describeListen = (error: ListenError, portOption = "--port"): string => {
   const where = `${error.host} port ${error.port}`
   switch (error.code) {
@@ -43,7 +46,8 @@ const optionOf: { readonly [tag: string]: string } = {
   DatabaseInUse: "--database-url",
   ServerNameMismatch: "--server-name",
   EmbeddedPostgresError: "--data-dir",
-  ClusterNeedsDatabase: "--cluster"
+  ClusterNeedsDatabase: "--cluster",
+  NoticesUserTaken: "server_notices.localpart"
 }
 
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>

@@ -203,6 +203,8 @@ export class AccountStore extends Context.Service<
       userId: UserId,
       options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
     ) => Effect.Effect<boolean>
+    /** The administrators whose accounts are active. */
+    readonly admins: Effect.Effect<ReadonlyArray<UserId>>
     /** Accounts that wait for approval, the oldest first. */
     readonly awaitingApproval: (limit: number) => Effect.Effect<ReadonlyArray<Account>>
     /** Ends the wait of an account, which can be used then, or never. False if it does not wait. */
@@ -448,6 +450,11 @@ export class AccountStore extends Context.Service<
           ),
         setAdmin: (userId, admin) =>
           sql`UPDATE users SET admin = ${admin} WHERE user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
+        admins: sql<{ user_id: UserId }>`
+          SELECT user_id FROM users WHERE admin AND deactivated_at IS NULL ORDER BY user_id`.pipe(
+          Effect.map((rows) => rows.map(({ user_id }) => user_id)),
+          Effect.orDie
+        ),
         awaitingApproval: (limit) =>
           sql<AccountRow>`
             SELECT user_id, password_hash, admin, guest, deactivated_at, awaiting_approval, created_at FROM users

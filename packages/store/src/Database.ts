@@ -11,11 +11,11 @@
  * bodies, profile values, status messages, device names) is stored as JSON, which escapes them.
  */
 import type { PgClient } from "@effect/sql-pg"
-import { Data, Effect, Layer, Redacted } from "effect"
+import { Context, Data, Effect, Layer, Redacted } from "effect"
 import { SqlRunnerStorage } from "effect/cluster"
 import { Migrator, SqlClient, SqlError } from "effect/sql"
 import { DatabaseHold, type DatabaseInUse, type HoldMode } from "./DatabaseHold.ts"
-import { checkRequirements, type DatabaseUnsuitable } from "./DatabaseRequirements.ts"
+import { checkRequirements, DatabaseUnsuitable } from "./DatabaseRequirements.ts"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
 import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import { backFillEventAuth } from "./internal/backFills.ts"
@@ -78,6 +78,7 @@ import pushPruning from "./migrations/0055_push_pruning.ts"
 import sessionSignals from "./migrations/0056_session_signals.ts"
 import runningCounts from "./migrations/0057_running_counts.ts"
 import deviceSettings from "./migrations/0072_device_settings.ts"
+import { checkRestored, unfinishedTable } from "./UnfinishedRestore.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
 const migrations = {
@@ -178,6 +179,30 @@ export interface DatabaseOptions {
 /** "greenroom" in the bytes of ASCII: the advisory lock that one migrating node holds. */
 const migrationLock = 0x677265656e726f6fn
 
+/** Is called as migrations begin: with the name of one, and how many of the missing ones are done, between 0 and 1. */
+export class MigrationProgress extends Context.Reference<(migration: string, done: number) => void>(
+  "greenroom/store/MigrationProgress",
+  { defaultValue: () => () => {} }
+) {}
+
+type Migrations = Readonly<Record<string, (typeof migrations)[keyof typeof migrations]>>
+
+/** The same migrations, which report when they begin. Those that were applied before are not run, and not counted. */
+const reporting = (wanted: Migrations, report: (migration: string, done: number) => void): Migrations => {
+  const names = Object.keys(wanted)
+  let first: number | undefined
+  return Object.fromEntries(
+    Object.entries(wanted).map(([name, migration], index) => [
+      name,
+      Effect.suspend(() => {
+        first ??= index
+        report(name, (index - first) / (names.length - first))
+        return migration
+      })
+    ])
+  ) as Migrations
+}
+
 /** Applies the missing migrations up to a version, in one transaction: a failure leaves the database unchanged. */
 export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, SqlClient.SqlClient> =>
   SqlClient.SqlClient.use((sql) =>
@@ -185,8 +210,11 @@ export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, S
       Effect.gen(function* () {
         yield* checkRequirements
         yield* sql`SELECT pg_advisory_xact_lock(${migrationLock})`
-        const wanted = Object.entries(migrations).filter(([name]) => Number.parseInt(name, 10) <= version)
-        yield* Migrator.make({})({ loader: Migrator.fromRecord(Object.fromEntries(wanted)), table: "migrations" })
+        const wanted = Object.fromEntries(
+          Object.entries(migrations).filter(([name]) => Number.parseInt(name, 10) <= version)
+        )
+        const loader = Migrator.fromRecord(reporting(wanted, yield* MigrationProgress))
+        yield* Migrator.make({})({ loader, table: "migrations" })
         // The tables by which Effect's cluster finds its nodes.
         yield* Migrator.make({})({ loader: SqlRunnerStorage.migrations({}), table: "cluster_runner_migrations" })
         const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
@@ -200,10 +228,23 @@ export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, S
     )
   )
 
+/** Fails where a restore into the database was cut off. */
+const checkWhole: Effect.Effect<void, DatabaseUnsuitable | SqlError.SqlError, SqlClient.SqlClient> = Effect.gen(
+  function* () {
+    const sql = yield* SqlClient.SqlClient
+    const [found] = yield* sql<{ unfinished: boolean }>`
+      SELECT to_regclass(${unfinishedTable}) IS NOT NULL AS unfinished`
+    if (found?.unfinished !== true) return
+    return yield* new DatabaseUnsuitable({
+      message: "A restore into this database was cut off: run it again (greenroom restore)"
+    })
+  }
+)
+
 /** Applies the missing migrations. Their work on the rows of large tables follows in batches. */
-export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = Effect.andThen(
-  migrateTo(newestMigration),
-  SqlClient.SqlClient.use(backFillEventAuth)
+export const migrate: Effect.Effect<void, DatabaseError, SqlClient.SqlClient> = checkWhole.pipe(
+  Effect.andThen(migrateTo(newestMigration)),
+  Effect.andThen(SqlClient.SqlClient.use(backFillEventAuth))
 )
 
 /** The password of a URL, empty where it has none. */
@@ -279,7 +320,7 @@ const onChosen = <A, E>(
   databaseUrl !== undefined
     ? build({ url: databaseUrl, maxConnections })
     : Layer.unwrap(Effect.map(EmbeddedPostgres, ({ url }) => build({ url, maxConnections }))).pipe(
-        Layer.provide(EmbeddedPostgres.layer({ dataDir }))
+        Layer.provide(Layer.unwrap(Effect.as(checkRestored(dataDir), EmbeddedPostgres.layer({ dataDir }))))
       )
 
 /**

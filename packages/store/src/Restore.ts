@@ -1,7 +1,7 @@
 /**
  * Restores a backup (`Backup.ts`) into an empty database, and its uploaded files into the content repository. The whole file
  * is checked before anything is written; a failure after that leaves the database empty again, and removes the uploaded
- * files that it added.
+ * files that it added. What a restore that was cut off has left is cleared away by the next one (`UnfinishedRestore.ts`).
  */
 import { createHash } from "node:crypto"
 import { once } from "node:events"
@@ -23,20 +23,20 @@ import {
   withClient
 } from "./Backup.ts"
 import * as Database from "./Database.ts"
+import { type RestoreNotes, unfinishedTable } from "./UnfinishedRestore.ts"
 
 /** Where uploaded files are restored. */
 export interface FileTarget {
-  /**
-   * Reads the content to its end, and stores it unless it is there. `damaged`: the content is not what the hash says, and was
-   * not stored.
-   */
-  readonly put: (sha256: Uint8Array, content: Readable) => Promise<"added" | "present" | "damaged">
+  readonly has: (sha256: Uint8Array) => Promise<boolean>
+  /** Reads the content to its end, and stores it unless it is there. False: it is not what the hash says, and was not stored. */
+  readonly put: (sha256: Uint8Array, content: Readable) => Promise<boolean>
   readonly remove: (sha256: Uint8Array) => Promise<void>
 }
 
 export interface RestoreOptions {
-  /** The database, which has no tables. */
+  /** The database, which has no tables, or those of a restore that was cut off. */
   readonly url: Redacted.Redacted
+  readonly notes: RestoreNotes
   readonly file: string
   readonly files: FileTarget
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined
@@ -159,15 +159,19 @@ export const checkBackup = (
     return header
   })
 
-const checkEmpty = async (client: Client): Promise<void> => {
-  const { rows } = await client.query<{ count: number }>(
-    "SELECT count(*)::int AS count FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S')"
+/** Makes sure that the database is empty, and marks it. What a restore that was cut off has left is removed. */
+const beginEmpty = async (client: Client): Promise<void> => {
+  const { rows } = await client.query<{ relname: string }>(
+    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S')"
   )
-  if (rows[0]!.count > 0) {
+  if (rows.some(({ relname }) => relname === unfinishedTable)) {
+    await empty(client)
+  } else if (rows.length > 0) {
     throw new BackupFailed({
       message: "The database has tables: a backup is restored into a new, empty one. Nothing was restored."
     })
   }
+  await client.query(`CREATE TABLE ${unfinishedTable} ()`)
 }
 
 const quotedList = (names: ReadonlyArray<string>): string =>
@@ -199,20 +203,23 @@ async function* contentOf(frames: AsyncIterable<Frame>): AsyncGenerator<Buffer> 
   }
 }
 
-/** Stores uploaded files, and knows which of them were not there before. */
-const makeFiles = ({ put, remove }: FileTarget) => {
-  const added: Array<Uint8Array> = []
+/** Stores uploaded files, and notes which of them were not there before. */
+const makeFiles = ({ has, put, remove }: FileTarget, notes: RestoreNotes) => {
+  const added: Array<Uint8Array> = [...notes.before]
   const report = { files: 0, damaged: 0 }
   return {
     report,
     restore: async (frame: Frame, frames: AsyncIterable<Frame>) => {
       const sha256 = Buffer.from(jsonOf<{ readonly sha256: string }>(frame).sha256, "hex")
-      const result = await put(sha256, Readable.from(contentOf(frames), { objectMode: false }))
-      if (result === "added") added.push(sha256)
-      report[result === "damaged" ? "damaged" : "files"] += 1
+      if (!(await has(sha256))) {
+        await notes.add(sha256)
+        added.push(sha256)
+      }
+      const isWell = await put(sha256, Readable.from(contentOf(frames), { objectMode: false }))
+      report[isWell ? "files" : "damaged"] += 1
     },
     removeAdded: async () => {
-      for (const sha256 of added) await remove(sha256)
+      for (const sha256 of added.splice(0)) await remove(sha256)
     }
   }
 }
@@ -262,6 +269,7 @@ const load = async (
     await client.query("SELECT setval(format('%I', $1::text)::regclass, $2::bigint)", [name, value])
   }
   await forAll((name) => `ALTER TABLE ${name} ENABLE TRIGGER USER`)
+  await client.query(`DROP TABLE ${unfinishedTable}`)
   await client.query("COMMIT")
   await client.query("ANALYZE")
 }
@@ -286,22 +294,21 @@ export const restore = Effect.fnUntraced(function* (
 ): Effect.fn.Return<RestoreReport, BackupFailed> {
   const onClient = (use: (client: Client) => Promise<void>) =>
     attempt("The backup could not be restored", () => withClient(options.url, use))
-  yield* onClient(checkEmpty)
-  const files = makeFiles(options.files)
+  const { notes } = options
+  const endNotes = attempt(`The notes in ${notes.dataDir} could not be removed`, notes.end)
+  yield* Effect.onError(onClient(beginEmpty), () => (notes.before.length === 0 ? Effect.ignore(endNotes) : Effect.void))
+  const files = makeFiles(options.files, notes)
   const migrated = Database.migrateTo(header.migration).pipe(
     Effect.provide(Database.pool({ url: options.url, maxConnections: 2 })),
     Effect.mapError((error) => new BackupFailed({ message: `The tables could not be made: ${error.message}` }))
   )
-  yield* Effect.andThen(
-    migrated,
-    onClient((client) => load(client, header, options, files.restore))
-  ).pipe(
-    Effect.onError(() =>
-      Effect.andThen(
-        Effect.ignore(onClient(empty)),
-        Effect.ignore(attempt("Restored files could not be removed", files.removeAdded))
-      )
-    )
+  const removeFiles = attempt("Restored files could not be removed", files.removeAdded)
+  const clearAway = Effect.all([onClient(empty), removeFiles, endNotes], { discard: true })
+  yield* removeFiles.pipe(
+    Effect.andThen(migrated),
+    Effect.andThen(onClient((client) => load(client, header, options, files.restore))),
+    Effect.onError(() => Effect.ignore(clearAway))
   )
+  yield* endNotes
   return files.report
 })

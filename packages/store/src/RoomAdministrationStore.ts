@@ -95,6 +95,8 @@ export class RoomAdministrationStore extends Context.Service<
 
     /** From now on the room does not exist for readers, and its writers are refused. Its number, if it is known. */
     readonly hide: (roomId: RoomId) => Effect.Effect<number | undefined>
+    /** How many events of a room are in the database, also while it is purged. */
+    readonly eventsOf: (roomId: RoomId) => Effect.Effect<number>
     /** Removes everything of a hidden room, and its row at last. May be repeated. How many rows. */
     readonly purge: (roomNid: number, roomId: RoomId) => Effect.Effect<number>
 
@@ -350,6 +352,12 @@ export class RoomAdministrationStore extends Context.Service<
           ),
         unpublish,
         hide,
+        eventsOf: (roomId) =>
+          sql<{ events: number }>`
+            SELECT count(*)::int AS events FROM events WHERE room_nid = (SELECT room_nid FROM rooms WHERE room_id = ${roomId})`.pipe(
+            Effect.map(([row]) => row?.events ?? 0),
+            Effect.orDie
+          ),
         purge,
         historyPoint,
         purgeHistory

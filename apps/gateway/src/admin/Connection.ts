@@ -50,6 +50,18 @@ export const onSql = (flags: PlaceFlags) =>
     })
   )
 
+/** What services of commands need to know of the home server. */
+const homeServerOf = ({
+  dataDir,
+  serverName,
+  serverNoticesLocalpart: localpart,
+  serverNoticesName
+}: GatewayConfig) => ({
+  serverName,
+  dataDir,
+  ...(localpart === undefined ? {} : { serverNotices: { localpart, name: serverNoticesName } })
+})
+
 /** The services that `build` makes on the database. */
 export const onDatabase = <A, E>(
   flags: PlaceFlags,
@@ -59,7 +71,7 @@ export const onDatabase = <A, E>(
     Effect.map(configOf(flags), (config) =>
       build(config).pipe(
         Layer.provide(ServerSettings.layer(config.serverName)),
-        Layer.provide(Layer.succeed(HomeServerConfig, { serverName: config.serverName, dataDir: config.dataDir })),
+        Layer.provide(Layer.succeed(HomeServerConfig, homeServerOf(config))),
         Layer.provide(onSql(flags))
       )
     )
@@ -76,7 +88,8 @@ export const administration = (config: GatewayConfig) =>
       RegistrationTokenStore.layer,
       Passwords.layer
     ]),
-    Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(config)))
+    Layer.provide(Layer.succeed(LoginConfig, toLoginOptions(config))),
+    Layer.provide(NodeServices.layer)
   )
 
 /** The actor of the command line's actions in the audit log. */

@@ -6,10 +6,11 @@
  */
 
 import { isServerName, type ServerName } from "@greenroom/protocol/Identifiers"
+import { AuditStore } from "@greenroom/store/AuditStore"
 import { type DestinationState, DestinationStore } from "@greenroom/store/DestinationStore"
-import { Effect, Option } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { onDatabase } from "./Connection.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 import { AdminFailure, type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
 
 const describe = ({ destination, failures, lastError, lastSuccessAt, retryAt }: DestinationState): string =>
@@ -20,10 +21,13 @@ const describe = ({ destination, failures, lastError, lastSuccessAt, retryAt }: 
     ...(failures === 0 || lastError === undefined ? [] : [lastError])
   ].join("  ")
 
-const withDestinations = <A, E>(flags: PlaceFlags, use: (store: DestinationStore["Service"]) => Effect.Effect<A, E>) =>
+const withDestinations = <A, E>(
+  flags: PlaceFlags,
+  use: (store: DestinationStore["Service"]) => Effect.Effect<A, E, AuditStore>
+) =>
   Effect.provide(
     DestinationStore.use(use),
-    onDatabase(flags, () => DestinationStore.layer)
+    onDatabase(flags, () => Layer.merge(DestinationStore.layer, AuditStore.layer))
   )
 
 const destinations = Command.make(
@@ -58,6 +62,9 @@ const retry = Command.make(
         if (!isServerName(server) || Option.isNone(yield* find(server))) {
           return yield* new AdminFailure({ message: `This server has never tried to reach ${server}` })
         }
+        yield* AuditStore.use((audit) =>
+          audit.append({ actor: commandLine, action: "federation.reset_connection", target: server })
+        )
         yield* heardFrom(server)
         yield* printLine(options, `A running server tries ${server} again within half a minute`, {
           destination: server

@@ -10,6 +10,8 @@ export interface Group {
   readonly description: string
   /** Runs it with the words after its name. */
   readonly run: (words: ReadonlyArray<string>) => Promise<void>
+  /** Its commands; absent for the server itself. */
+  readonly load?: () => Promise<AnyCommand>
 }
 
 const commands = (description: string, load: () => Promise<{ readonly command: AnyCommand }>): Group => ({
@@ -17,7 +19,8 @@ const commands = (description: string, load: () => Promise<{ readonly command: A
   run: async (words) => {
     const [{ runCommand }, { command }] = await Promise.all([import("./RunCommand.ts"), load()])
     runCommand(command, words)
-  }
+  },
+  load: async () => (await load()).command
 })
 
 /** All groups, in the order in which `greenroom --help` names them. */
@@ -33,6 +36,8 @@ export const groups: Readonly<Record<string, Group>> = {
     () => import("./BackupCommand.ts")
   ),
   restore: commands("Restore a backup into an empty place", () => import("./RestoreCommand.ts")),
+  export: commands("The data of one user, under dual control", () => import("./ExportCommands.ts")),
+  import: commands("Bring data into an account", () => import("./ImportCommands.ts")),
   user: commands("Accounts", () => import("./UserCommands.ts")),
   token: commands("Registration tokens", () => import("./TokenCommands.ts")),
   media: commands("Uploaded files, and those of other servers", () => import("./MediaCommands.ts")),

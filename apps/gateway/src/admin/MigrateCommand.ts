@@ -2,12 +2,20 @@
  * `greenroom migrate`: brings the database to the version of this program, without starting the server. The server does the
  * same at its start.
  */
-import { newestMigration } from "@greenroom/store/Database"
-import { Effect } from "effect"
+import { MigrationProgress, newestMigration } from "@greenroom/store/Database"
+import { Effect, Layer } from "effect"
 import { Command } from "effect/cli"
 import { SqlClient } from "effect/sql"
 import { onSql } from "./Connection.ts"
 import { place, printLine } from "./Place.ts"
+import { makeProgress } from "./Progress.ts"
+
+/** The bar goes with the layer of the database, which is migrated as it is built. */
+const showing = Layer.unwrap(
+  Effect.acquireRelease(Effect.sync(makeProgress), ({ clear }) => Effect.sync(clear)).pipe(
+    Effect.map(({ show }) => Layer.succeed(MigrationProgress, (what: string, done: number) => show({ what, done })))
+  )
+)
 
 export const command = Command.make("migrate", place, (options) =>
   Effect.gen(function* () {
@@ -15,5 +23,5 @@ export const command = Command.make("migrate", place, (options) =>
     const [row] = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
     const database = row?.id ?? newestMigration
     yield* printLine(options, `The database is at version ${database}`, { version: database })
-  }).pipe(Effect.provide(onSql(options)))
+  }).pipe(Effect.provide(Layer.provide(onSql(options), showing)))
 ).pipe(Command.withDescription("Bring the database to the version of this program, without starting the server"))

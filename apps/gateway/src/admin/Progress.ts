@@ -1,7 +1,16 @@
 /**
  * A progress bar for long work. Without a terminal on standard error it prints nothing.
  */
-import type { BackupProgress } from "@greenroom/store/Backup"
+
+/** How far work is. */
+export interface Progress {
+  /** What is being done, such as the table that is copied. */
+  readonly what: string
+  /** Between 0 and 1. */
+  readonly done: number
+  /** How much was read or written. */
+  readonly bytes?: number
+}
 
 /** How often the line is written, in ms. */
 const interval = 250
@@ -18,17 +27,23 @@ export const size = (bytes: number): string =>
       : `${(bytes / 1e9).toFixed(2)} GB`
 
 /** A line such as `[######------------------]  25 %  events  12.3 MB`. */
-export const bar = ({ bytes, done, what }: BackupProgress): string => {
+export const bar = ({ bytes, done, what }: Progress): string => {
   const filled = Math.round(done * width)
   const percent = String(Math.floor(done * 100)).padStart(3)
-  return `[${"#".repeat(filled)}${"-".repeat(width - filled)}] ${percent} %  ${what}  ${size(bytes)}`
+  const amount = bytes === undefined ? "" : `  ${size(bytes)}`
+  return `[${"#".repeat(filled)}${"-".repeat(width - filled)}] ${percent} %  ${what}${amount}`
 }
 
 /** Called as the work goes on, and at its end. */
-export const makeProgress = (): { readonly show: (progress: BackupProgress) => void; readonly clear: () => void } => {
-  if (!process.stderr.isTTY) return { show: () => {}, clear: () => {} }
-  let shownAt = 0
+export const makeProgress = (): {
+  readonly isShown: boolean
+  readonly show: (progress: Progress) => void
+  readonly clear: () => void
+} => {
+  if (!process.stderr.isTTY) return { isShown: false, show: () => {}, clear: () => {} }
+  let shownAt = Number.NEGATIVE_INFINITY
   return {
+    isShown: true,
     show: (progress) => {
       const now = performance.now()
       if (now - shownAt < interval) return

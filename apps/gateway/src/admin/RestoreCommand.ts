@@ -5,9 +5,10 @@
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { fileTarget } from "@greenroom/actors/media/BackupFiles"
-import { BackupFailed, type BackupHeader } from "@greenroom/store/Backup"
+import { attempt, BackupFailed, type BackupHeader } from "@greenroom/store/Backup"
 import { EmbeddedPostgres } from "@greenroom/store/EmbeddedPostgres"
 import * as Restore from "@greenroom/store/Restore"
+import { beginNotes, type RestoreNotes, readUnfinished } from "@greenroom/store/UnfinishedRestore"
 import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
 import type { GatewayConfig } from "../GatewayConfig.ts"
@@ -27,26 +28,40 @@ const checkServer = ({ server_name }: BackupHeader, { serverName }: GatewayConfi
         })
       )
 
-/** The embedded PostgreSQL, made for the backup: it goes again if the restoration fails. */
-const restoreEmbedded = Effect.fnUntraced(function* <A>(
-  dataDir: string,
-  restore: (url: EmbeddedPostgres["Service"]["url"]) => Effect.Effect<A, BackupFailed>
-) {
-  const directory = path.join(dataDir, "postgres")
-  const isThere = yield* Effect.promise(() =>
+const exists = (directory: string) =>
+  Effect.promise(() =>
     fs.stat(directory).then(
       () => true,
       () => false
     )
   )
-  if (isThere) {
+
+type RestoreInto = (
+  url: EmbeddedPostgres["Service"]["url"],
+  notes: RestoreNotes
+) => Effect.Effect<Restore.RestoreReport, BackupFailed>
+
+const notesOf = (dataDir: string, embedded: boolean) =>
+  attempt(`${dataDir} cannot be written`, () => beginNotes(dataDir, embedded))
+
+/**
+ * The embedded PostgreSQL, made for the backup: it goes again if the restoration fails. One that a restore which was cut off has made
+ * is used again.
+ */
+const restoreEmbedded = Effect.fnUntraced(function* (dataDir: string, restore: RestoreInto) {
+  const directory = path.join(dataDir, "postgres")
+  const left = yield* attempt(`${dataDir} cannot be read`, () => readUnfinished(dataDir))
+  const isThere = yield* exists(directory)
+  if (isThere && left?.embedded !== true) {
     return yield* new BackupFailed({
       message: `${directory} is there already: stop the server, move its data away, and restore then. Nothing was restored.`
     })
   }
-  return yield* Effect.scoped(Effect.flatMap(EmbeddedPostgres.make({ dataDir }), ({ url }) => restore(url))).pipe(
-    Effect.onError(() => Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 5 })))
-  )
+  const notes = yield* notesOf(dataDir, true)
+  const remove = Effect.promise(() => fs.rm(directory, { recursive: true, force: true, maxRetries: 5 }))
+  return yield* Effect.scoped(
+    Effect.flatMap(EmbeddedPostgres.make({ dataDir }), ({ url }) => restore(url, notes))
+  ).pipe(Effect.onError(() => (isThere ? Effect.void : Effect.andThen(remove, Effect.promise(notes.end)))))
 })
 
 /** The outcome for the uploaded files, and the remaining work. */
@@ -64,11 +79,12 @@ export const command = Command.make("restore", { ...place, file }, (options) =>
     const header = yield* Restore.checkBackup(options.file, progress.show).pipe(shown)
     yield* checkServer(header, config)
     const files = yield* fileTarget
-    const restore = (url: EmbeddedPostgres["Service"]["url"]) =>
-      Restore.restore(header, { url, file: options.file, files, onProgress: progress.show }).pipe(shown)
-    const report = yield* config.databaseUrl === undefined
+    const restore: RestoreInto = (url, notes) =>
+      Restore.restore(header, { url, notes, file: options.file, files, onProgress: progress.show }).pipe(shown)
+    const { databaseUrl } = config
+    const report = yield* databaseUrl === undefined
       ? restoreEmbedded(config.dataDir, restore)
-      : restore(config.databaseUrl)
+      : Effect.flatMap(notesOf(config.dataDir, false), (notes) => restore(databaseUrl, notes))
     const value = {
       server_name: header.server_name,
       created_ts: header.created_ts,

@@ -13,6 +13,7 @@ import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { commandLine, onDatabase } from "./Connection.ts"
 import { AdminFailure, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
+import { makeProgress } from "./Progress.ts"
 
 const room = Argument.String("room").pipe(Argument.withDescription("A room ID"))
 
@@ -123,11 +124,58 @@ const addRemoval = Effect.fnUntraced(function* (kind: Removal["kind"], roomId: R
 const noted = (removalId: string) =>
   `${removalId} was noted: a running server does it within seconds (see: greenroom room removals ROOM)`
 
+const wait = Flag.Boolean("wait").pipe(
+  Flag.withDefault(false),
+  Flag.withDescription("Wait until a running server has done it, with a bar on a terminal")
+)
+
+/** How often is looked at a removal, and how long a running server may take until it begins. */
+const lookInterval = "1 second"
+const maxLooks = 60
+
+/** How far a removal is. It is a failure where no server begins with it. */
+const followRemoval = Effect.fnUntraced(function* (removalId: string, roomId: RoomId) {
+  const { eventsOf } = yield* RoomAdministrationStore
+  const { removal } = yield* RoomRemovalStore
+  const before = yield* eventsOf(roomId)
+  const progress = makeProgress()
+  const follow = Effect.gen(function* () {
+    for (let looks = 0; ; looks += 1) {
+      const found = Option.getOrUndefined(yield* removal(removalId))
+      if (found === undefined || found.finishedAt !== undefined) return found
+      if (found.status === "scheduled" && looks >= maxLooks) {
+        const message = `No server has begun with ${removalId}: it stays noted, and the next one that runs does it`
+        return yield* new AdminFailure({ message })
+      }
+      const left = progress.isShown ? yield* eventsOf(roomId) : before
+      progress.show({
+        what: `${found.status.replace("_", " ")}, ${left} events are left`,
+        done: 1 - left / Math.max(before, 1)
+      })
+      yield* Effect.sleep(lookInterval)
+    }
+  })
+  return yield* Effect.ensuring(follow, Effect.sync(progress.clear))
+})
+
+/** Says that a removal was noted, or how it ended where the command waits for it. */
+const report = Effect.fnUntraced(function* (
+  options: { readonly json: boolean; readonly wait: boolean },
+  removalId: string,
+  roomId: RoomId
+) {
+  if (!options.wait) return yield* printLine(options, noted(removalId), { id: removalId })
+  const removal = yield* followRemoval(removalId, roomId)
+  if (removal?.error !== undefined) return yield* new AdminFailure({ message: removal.error })
+  yield* printLine(options, `${removalId} is complete`, { id: removalId, ...removal?.result })
+})
+
 const shutDown = Command.make(
   "shut-down",
   {
     ...place,
     room,
+    wait,
     block: Flag.Boolean("block").pipe(Flag.withDefault(false), Flag.withDescription("Let no user enter it again")),
     keep: Flag.Boolean("keep").pipe(Flag.withDefault(false), Flag.withDescription("Keep its events in the database")),
     force: Flag.Boolean("force").pipe(
@@ -142,7 +190,7 @@ const shutDown = Command.make(
         const { roomId } = yield* existing(options.room)
         const wanted = { block: options.block, purge: !options.keep, force: options.force }
         const removalId = yield* addRemoval("room", roomId, wanted)
-        yield* printLine(options, noted(removalId), { id: removalId })
+        yield* report(options, removalId, roomId)
       })
     )
 ).pipe(Command.withDescription("Take all users of this server out of a room, and remove it"))
@@ -152,6 +200,7 @@ const purgeHistory = Command.make(
   {
     ...place,
     room,
+    wait,
     days: Flag.Int("days").pipe(Flag.withDescription("Events that are older than so many days")),
     local: Flag.Boolean("local").pipe(
       Flag.withDefault(false),
@@ -168,7 +217,7 @@ const purgeHistory = Command.make(
         const point = yield* RoomAdministrationStore.use((store) => store.historyPoint(roomId, before))
         if (point === undefined) return yield* printLine(options, "There are no such events")
         const removalId = yield* addRemoval("history", roomId, { point, local: options.local })
-        yield* printLine(options, noted(removalId), { id: removalId })
+        yield* report(options, removalId, roomId)
       })
     )
 ).pipe(Command.withDescription("Remove old events of a room that are no state"))

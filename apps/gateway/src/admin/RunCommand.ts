@@ -4,7 +4,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { runProgram } from "@greenroom/gateway/RunProgram"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
-import { Effect, References } from "effect"
+import { Effect, Logger, References } from "effect"
 import { Command } from "effect/cli"
 import * as CommandLine from "../CommandLine.ts"
 import { describeFailure } from "../StartFailure.ts"
@@ -13,16 +13,18 @@ import { describeFailure } from "../StartFailure.ts"
 // biome-ignore lint/suspicious/noExplicitAny: names, options and errors are invariant, and nothing here looks at them.
 export type AnyCommand = Command.Command<any, any, any, any, Command.Environment>
 
+/** `greenroom NAME words...` as a program. What it prints goes to `Console`; what it fails with is for `describeFailure`. */
+export const commandProgram = (command: AnyCommand, words: ReadonlyArray<string>) =>
+  Command.runWith(Command.make(CommandLine.name).pipe(Command.withSubcommands([command])), {
+    version: CommandLine.version
+  })([command.name, ...words]).pipe(
+    Effect.provideService(References.MinimumLogLevel, "Error"),
+    Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])),
+    Effect.provide(CommandLine.layer)
+  )
+
 /** Runs `greenroom NAME words...`. A failure is one line on standard error, and the exit code 1. */
 export const runCommand = (command: AnyCommand, words: ReadonlyArray<string>): void => {
   mendJsonParse()
-  const root = Command.make(CommandLine.name).pipe(Command.withSubcommands([command]))
-  runProgram(
-    CommandLine.name,
-    Command.runWith(root, { version: CommandLine.version })([command.name, ...words]).pipe(
-      Effect.provideService(References.MinimumLogLevel, "Error"),
-      Effect.provide([CommandLine.layer, NodeServices.layer])
-    ),
-    describeFailure
-  )
+  runProgram(CommandLine.name, Effect.provide(commandProgram(command, words), NodeServices.layer), describeFailure)
 }

@@ -3,28 +3,31 @@
  *
  *     greenroom signing-key rotate
  */
+import { AuditStore } from "@greenroom/store/AuditStore"
 import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { Command } from "effect/cli"
-import { onDatabase } from "./Connection.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 import { type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
 
 const describeKey = ({ expiredAt, keyId }: PublishedKey): string =>
   `${keyId}  ${expiredAt === undefined ? "signs now" : `replaced ${time(expiredAt)}, published for what it signed`}`
 
-const withKeys = <A, E>(flags: PlaceFlags, use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E>) =>
+const withKeys = <A, E>(flags: PlaceFlags, use: (keys: SigningKeys["Service"]) => Effect.Effect<A, E, AuditStore>) =>
   Effect.provide(
     SigningKeys.use(use),
-    onDatabase(flags, ({ serverName }) => SigningKeys.layer(serverName))
+    onDatabase(flags, ({ serverName }) => Layer.merge(SigningKeys.layer(serverName), AuditStore.layer))
   )
 
 const listKeys = Command.make("list", place, (options) =>
   withKeys(options, ({ list }) => Effect.flatMap(list, (keys) => printAll(options, keys, describeKey)))
 ).pipe(Command.withDescription("All signing keys, the current one first"))
 
+const recordRotation = AuditStore.use((audit) => audit.append({ actor: commandLine, action: "signing_key.rotate" }))
+
 const rotateKey = Command.make("rotate", place, (options) =>
   withKeys(options, ({ rotate }) =>
-    Effect.flatMap(rotate, ({ keyId }) =>
+    Effect.flatMap(Effect.andThen(recordRotation, rotate), ({ keyId }) =>
       printLine(
         options,
         `${keyId} signs from now on, in a running server within a minute. Older keys stay published.`,

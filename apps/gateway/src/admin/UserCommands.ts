@@ -6,10 +6,11 @@
 import { randomBytes } from "node:crypto"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { Account } from "@greenroom/store/AccountStore"
-import { Effect, Option, Redacted, Stdio, Stream } from "effect"
+import { Effect, Option, Redacted } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { configOf, withAdministration as run } from "./Connection.ts"
 import { AdminFailure, place, print, printAll, printLine, time } from "./Place.ts"
+import { firstLine } from "./StandardInput.ts"
 
 const user = Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID"))
 
@@ -17,12 +18,6 @@ const passwordStdin = Flag.Boolean("password-stdin").pipe(
   Flag.withDefault(false),
   Flag.withDescription("Read the password from standard input; otherwise one is made and printed")
 )
-
-const firstLine = Effect.gen(function* () {
-  const stdio = yield* Stdio.Stdio
-  const text = yield* Stream.mkString(Stream.decodeText(stdio.stdin))
-  return text.split(/\r?\n/, 1)[0] ?? ""
-}).pipe(Effect.mapError(() => new AdminFailure({ message: "standard input could not be read" })))
 
 /** The password of standard input, or a new one, which is `made` and printed once it holds. */
 const readPassword = Effect.fnUntraced(function* (fromStdin: boolean) {

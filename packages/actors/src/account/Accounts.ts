@@ -27,6 +27,7 @@ import {
   UserInUse
 } from "@greenroom/protocol/MatrixError"
 import { type Account, AccountStore, type NewAccountOptions } from "@greenroom/store/AccountStore"
+import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
 import { type AppService, AppServices } from "../app-service/AppServices.ts"
@@ -116,9 +117,10 @@ export const awaitingApproval = new UserAwaitingApproval({
 const newSecret = (prefix: string): string => prefix + randomBytes(tokenBytes).toString("base64url")
 
 const make = Effect.gen(function* () {
-  const { enableRegistration = true, guests = false, limits, serverName } = yield* HomeServerConfig
+  const { enableRegistration = true, guests = false, limits, serverName, serverNotices } = yield* HomeServerConfig
   const { devices: deviceLimit } = { ...defaultLimits, ...limits }
   const loginOptions = yield* LoginConfig
+  const notices = yield* NoticeStore
   const store = yield* AccountStore
   const passwords = yield* Passwords
   const rooms = yield* Rooms
@@ -279,6 +281,13 @@ const make = Effect.gen(function* () {
     return userId
   })
 
+  /** A notice of the first account that waits. Of others there is none, so that strangers cannot flood administrators. */
+  const tellAdministrators = Effect.fnUntraced(function* (userId: UserId) {
+    if (serverNotices === undefined || (yield* store.awaitingApproval(2)).length > 1) return
+    const body = `${userId} waits for approval. See who else does, and decide: greenroom user list --waiting`
+    yield* Effect.forEach(yield* store.admins, (admin) => notices.add(admin, { msgtype: "m.text", body }))
+  })
+
   const upgradeGuest = Effect.fn("Accounts.upgradeGuest")(function* (
     userId: UserId,
     options: Pick<NewAccountOptions, "passwordHash" | "awaitingApproval">
@@ -286,6 +295,7 @@ const make = Effect.gen(function* () {
     if (!(yield* store.upgradeGuest(userId, options))) {
       return yield* new Forbidden({ error: `${userId} is no guest` })
     }
+    if (options.awaitingApproval) yield* tellAdministrators(userId)
     // Their sessions say that they are a guest.
     yield* refuse(yield* store.revokeAll(userId))
   })
@@ -296,14 +306,17 @@ const make = Effect.gen(function* () {
     readonly awaitingApproval?: boolean | undefined
   }) {
     const { userId, ...account } = options
-    if (userId === undefined) return yield* allocate(account)
-    return yield* Effect.as(store.create(userId, account), userId)
+    const created = yield* userId === undefined ? allocate(account) : Effect.as(store.create(userId, account), userId)
+    if (account.awaitingApproval) yield* tellAdministrators(created)
+    return created
   })
 
   const chooseUserId = Effect.fn("Accounts.chooseUserId")(function* (requested: string, caller?: AppService) {
     const userId = yield* requestedUserId(requested, serverName)
     yield* appServices.mayMakeUser(userId, caller)
-    if (Option.isSome(yield* store.find(userId))) return yield* new UserInUse({ error: `${userId} is taken` })
+    const sendsNotices = serverNotices !== undefined && userId === formatUserId(serverNotices.localpart, serverName)
+    if (sendsNotices || Option.isSome(yield* store.find(userId)))
+      return yield* new UserInUse({ error: `${userId} is taken` })
     return userId
   })
 

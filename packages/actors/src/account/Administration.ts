@@ -8,7 +8,7 @@
 import { randomBytes } from "node:crypto"
 import { formatUserId, lowerCaseLocalpart, type UserId } from "@greenroom/protocol/Identifiers"
 import { canonicalEmail } from "@greenroom/protocol/identity/ThirdPartyId"
-import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
+import { BadJson, BadRequest, Forbidden, type MatrixError, NotFound, UserInUse } from "@greenroom/protocol/MatrixError"
 import { AccountStandingStore } from "@greenroom/store/AccountStandingStore"
 import { type Account, AccountStore } from "@greenroom/store/AccountStore"
 import { NoticeStore } from "@greenroom/store/NoticeStore"
@@ -20,6 +20,8 @@ import type { Session } from "../runtime/Session.ts"
 import { Accounts, type Device } from "./Accounts.ts"
 import { passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
+import { Mailer } from "./login/Mailer.ts"
+import type { MailValues, TemplateName } from "./login/MailTemplates.ts"
 import { Passwords } from "./Passwords.ts"
 
 export type { Account, RegistrationToken }
@@ -50,6 +52,9 @@ interface Endings {
   readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
 }
 
+/** Sends a mail about an account. What cannot be sent is logged. */
+type SendMail = (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
+
 /** The most accounts that wait for approval which are shown at once. */
 const maxWaiting = 1_000
 
@@ -58,8 +63,8 @@ const notWaiting = (userId: UserId) => Effect.fail(new BadRequest({ error: `${us
 /** The size of a page of accounts. */
 const pageSize = 100
 
-const make = Effect.fnUntraced(function* (endings: Endings) {
-  const { serverName } = yield* HomeServerConfig
+const make = Effect.fnUntraced(function* (endings: Endings, sendMail: SendMail) {
+  const { serverName, serverNotices } = yield* HomeServerConfig
   const login = yield* LoginConfig
   const checkPassword = passwordCheck(login)
   const store = yield* AccountStore
@@ -101,6 +106,9 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
 
   const createUser = Effect.fn("Administration.createUser")(function* (options: NewUser) {
     const userId = yield* requestedUserId(options.user, serverName)
+    if (serverNotices !== undefined && userId === formatUserId(serverNotices.localpart, serverName)) {
+      return yield* new UserInUse({ error: `${userId} sends server notices: choose another name` })
+    }
     const { password } = options
     if (password !== undefined) yield* checkPassword(password)
     const address = yield* emailOf(options.email)
@@ -111,6 +119,18 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
     yield* store.create(userId, { passwordHash, admin: options.admin })
     if (address !== undefined) yield* identities.bindAddress(userId, { medium: "email", address })
     return yield* user(userId)
+  })
+
+  /** Ends the wait of an account, and tells its email addresses how. */
+  const decide = Effect.fnUntraced(function* (name: string, approved: boolean) {
+    const { userId } = yield* user(name)
+    const addresses = yield* identities.addressesOf(userId)
+    if (!(yield* store.decide(userId, approved))) return yield* notWaiting(userId)
+    if (!approved) yield* endings.deactivate(userId)
+    const template = approved ? "registration-approved" : "registration-rejected"
+    const emails = addresses.filter(({ medium }) => medium === "email")
+    yield* Effect.forEach(emails, ({ address }) => sendMail(address, template, { server: serverName, user: userId }))
+    return userId
   })
 
   const createToken = Effect.fn("Administration.createToken")(function* (options: NewToken) {
@@ -155,16 +175,8 @@ const make = Effect.fnUntraced(function* (endings: Endings) {
       Effect.flatMap(active(name), ({ userId }) => endings.setPassword(userId, password)),
     deactivate: (name) => Effect.flatMap(user(name), ({ userId }) => endings.deactivate(userId)),
     waiting: store.awaitingApproval(maxWaiting),
-    approve: (name) =>
-      Effect.flatMap(user(name), ({ userId }) =>
-        Effect.flatMap(store.decide(userId, true), (decided) => (decided ? Effect.succeed(userId) : notWaiting(userId)))
-      ),
-    reject: (name) =>
-      Effect.flatMap(user(name), ({ userId }) =>
-        Effect.flatMap(store.decide(userId, false), (decided) =>
-          decided ? Effect.as(endings.deactivate(userId), userId) : notWaiting(userId)
-        )
-      ),
+    approve: (name) => decide(name, true),
+    reject: (name) => decide(name, false),
     devices: (name) => Effect.flatMap(user(name), ({ userId }) => endings.devicesOf(userId)),
     removeDevice: (name, deviceId) =>
       Effect.flatMap(user(name), ({ userId }) => endings.logoutDevice(userId, deviceId)),
@@ -210,6 +222,13 @@ const endingsOnStores = Effect.gen(function* () {
   return endings
 })
 
+const sendAtOnce =
+  ({ deliver }: Mailer["Service"]): SendMail =>
+  (to, template, values) =>
+    Effect.catch(deliver(to, template, values), ({ reason }) =>
+      Effect.logError(`The mail ${template} could not be sent: ${reason}`)
+    )
+
 export class Administration extends Context.Service<
   Administration,
   {
@@ -236,7 +255,7 @@ export class Administration extends Context.Service<
     readonly deactivate: (user: string) => Effect.Effect<void, MatrixError>
     /** The accounts that wait for approval, the oldest first, 1,000 at most. */
     readonly waiting: Effect.Effect<ReadonlyArray<Account>>
-    /** Lets a new account be used. Errors: M_UNKNOWN where it does not wait, M_NOT_FOUND. */
+    /** Lets a new account be used, and tells its email addresses. Errors: M_UNKNOWN where it does not wait, M_NOT_FOUND. */
     readonly approve: (user: string) => Effect.Effect<UserId, MatrixError>
     /** Ends a new account before it was used; its user ID stays taken. Errors as for `approve`. */
     readonly reject: (user: string) => Effect.Effect<UserId, MatrixError>
@@ -257,7 +276,18 @@ export class Administration extends Context.Service<
     readonly removeToken: (tokenId: string) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Administration") {
-  static readonly layer = Layer.effect(Administration, Effect.flatMap(Accounts, make))
-  /** Without a running home server. */
-  static readonly layerOnStores = Layer.effect(Administration, Effect.flatMap(endingsOnStores, make))
+  static readonly layer = Layer.effect(
+    Administration,
+    Effect.gen(function* () {
+      return yield* make(yield* Accounts, (yield* Mailer).send)
+    })
+  ).pipe(Layer.provide(Mailer.layer))
+
+  /** Without a running home server. Mails are sent before an operation ends. */
+  static readonly layerOnStores = Layer.effect(
+    Administration,
+    Effect.gen(function* () {
+      return yield* make(yield* endingsOnStores, sendAtOnce(yield* Mailer))
+    })
+  ).pipe(Layer.provide(Mailer.layer))
 }

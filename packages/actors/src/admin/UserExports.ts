@@ -10,6 +10,8 @@ import { Forbidden, LimitExceeded, type MatrixError, NotFound } from "@greenroom
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { type DataExport, UserExportStore } from "@greenroom/store/UserExportStore"
 import { Clock, Context, Effect, Layer, Option, Stream } from "effect"
+import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
+import { sealed } from "./ExportFile.ts"
 
 /** How long an export can be approved, and then be read, in milliseconds. */
 const validity = 24 * 3_600_000
@@ -17,6 +19,7 @@ const validity = 24 * 3_600_000
 const busy = new LimitExceeded({ error: "An export of this user is being made already", retry_after_ms: 5_000 })
 
 const make = Effect.gen(function* () {
+  const { serverName } = yield* HomeServerConfig
   const store = yield* UserExportStore
   const accounts = yield* AccountStore
   const running = new Set<UserId>()
@@ -26,11 +29,10 @@ const make = Effect.gen(function* () {
     Effect.suspend(() => {
       if (running.has(userId)) return Effect.fail(busy)
       running.add(userId)
-      return Effect.succeed(
-        store.parts(userId).pipe(
-          Stream.map((part) => `${JSON.stringify(part)}\n`),
-          Stream.encodeText,
-          Stream.ensuring(Effect.sync(() => running.delete(userId)))
+      return Effect.map(Clock.currentTimeMillis, (created_ts) =>
+        Stream.ensuring(
+          sealed({ server_name: serverName, user_id: userId, created_ts }, store.parts(userId)),
+          Effect.sync(() => running.delete(userId))
         )
       )
     })

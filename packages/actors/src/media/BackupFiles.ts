@@ -26,15 +26,15 @@ const isThere = (files: MediaFiles["Service"], sha256: Uint8Array) =>
 
 const put = Effect.fnUntraced(function* (files: MediaFiles["Service"], sha256: Uint8Array, content: Readable) {
   const incoming = yield* files.incoming
-  const wasThere = yield* isThere(files, sha256)
   const received = yield* receive(incoming, content, Number.MAX_SAFE_INTEGER)
-  if (!Buffer.from(sha256).equals(received.sha256)) return "damaged"
+  if (!Buffer.from(sha256).equals(received.sha256)) return false
   yield* files.put(received)
-  return wasThere ? "present" : "added"
+  return true
 }, Effect.scoped)
 
 /** Where a restored backup has its uploaded files. */
 export const fileTarget: Effect.Effect<FileTarget, never, MediaFiles> = Effect.map(MediaFiles, (files) => ({
+  has: (sha256) => Effect.runPromise(isThere(files, sha256)),
   put: (sha256, content) => Effect.runPromise(put(files, sha256, content)),
   remove: (sha256) => Effect.runPromise(files.remove(sha256))
 }))

@@ -179,7 +179,10 @@ layer(gateway, { excludeTestServices: true })("the export of the data of a user"
       assert.strictEqual((yield* asked(second, "POST", `${path}/approve`, { reason: "seen" })).status, 200)
       assert.strictEqual((yield* asked(second, "GET", path)).status, 403)
       const read = yield* asked(first, "GET", path)
-      assert.deepInclude(linesOf(read.text)[0] as object, { type: "account", user_id: user.id })
+      const lines = linesOf(read.text)
+      assert.deepInclude(lines[0] as object, { type: "header", version: 1, user_id: user.id })
+      assert.deepInclude(lines[1] as object, { type: "account", user_id: user.id })
+      assert.deepInclude(lines.at(-1) as object, { type: "end", parts: lines.length - 2 })
       yield* sql`UPDATE data_exports SET expires_at = 1 WHERE export_id = ${body.export_id as string}`
       assert.include((yield* asked(first, "GET", path)).body.error, "expired")
     })

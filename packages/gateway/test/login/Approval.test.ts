@@ -1,11 +1,17 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import { Administration } from "@greenroom/actors/account/Administration"
+import type { UserId } from "@greenroom/protocol/Identifiers"
+import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
 import { Effect, Redacted } from "effect"
 import { type Ask, ask, askToday, gatewayWith, inPath } from "../TestGateway.ts"
+import { withMail } from "./TestLogin.ts"
 
 const awaiting = "ORG.MATRIX.MSC3866_USER_AWAITING_APPROVAL"
 
-const gateway = gatewayWith({}, { guests: true, login: { registrationApproval: true } })
+const gateway = gatewayWith(
+  {},
+  { guests: true, login: { registrationApproval: true }, serverNotices: { localpart: "server", name: "Green" } }
+)
 
 const password = "a long secret"
 
@@ -115,5 +121,48 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("registrati
       yield* decide(admin, userId, "approve")
       assert.strictEqual((yield* logIn(username)).body.user_id, userId)
     })
+  )
+
+  it.effect("administrators get a notice when the first account waits, and the name of its sender is reserved", () =>
+    Effect.gen(function* () {
+      const reserved = yield* registerToday("server")
+      assert.strictEqual(reserved.body.errcode, "M_USER_IN_USE")
+      const made = yield* Effect.flip(
+        Administration.use((administration) => administration.createUser({ user: "server" }))
+      )
+      assert.match(made.error, /@server:green\.test sends server notices/)
+      const admin = yield* makeAdmin("chief-of-notices")
+      for (const userId of yield* waiting(admin)) yield* decide(admin, userId, "approve")
+      yield* registerToday("noa")
+      const invited = Effect.map(
+        askToday("GET", "/v3/sync?timeout=1000", { token: admin }),
+        ({ body }) => Object.keys((body.rooms as { readonly invite?: object } | undefined)?.invite ?? {}).length
+      )
+      assert.strictEqual(yield* Effect.repeat(invited, { until: (count) => count > 0 }), 1)
+    })
+  )
+})
+
+describe("mails of registrations by approval", () => {
+  it.live("tell the address of an account that it was approved, or rejected", () =>
+    withMail({ registrationApproval: true }, (mail) =>
+      Effect.gen(function* () {
+        const admin = yield* makeAdmin("chief")
+        for (const user of ["yes", "no"]) {
+          yield* registerToday(user)
+          const bound = UserIdentityStore.use((store) =>
+            store.bindAddress(`@${user}:green.test` as UserId, { medium: "email", address: `${user}@mail.test` })
+          )
+          assert.isTrue(yield* bound)
+        }
+        yield* decide(admin, "@yes:green.test", "approve")
+        yield* decide(admin, "@no:green.test", "reject")
+        const [approved, rejected] = [yield* mail.next("yes@mail.test"), yield* mail.next("no@mail.test")]
+        assert.strictEqual(approved.headers.subject, "Your account at green.test can be used")
+        assert.include(approved.body, "@yes:green.test")
+        assert.strictEqual(rejected.headers.subject, "Your account at green.test was not approved")
+        assert.include(rejected.body, "@no:green.test")
+      })
+    )
   )
 })

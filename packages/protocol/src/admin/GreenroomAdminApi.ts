@@ -67,7 +67,9 @@ const exports = HttpApiGroup.make("greenroomAdmin.exports")
     HttpApiEndpoint.get("own", "/_greenroom/client/v1/export", { success: Schema.Void }).annotateMerge(
       documented({
         summary: "Everything that this server has of the user who asks, as JSON lines",
-        text: 'Each line is `{"type": ..., ...}`. Media are named by their URIs.',
+        text:
+          'Each line is `{"type": ..., ...}`. The first one, `header`, has the version of the format, the server, the user and the ' +
+          "time; the last one, `end`, has the number of lines between and the SHA-256 of all lines before it. Media are named by their URIs.",
         who: "any user"
       })
     ),

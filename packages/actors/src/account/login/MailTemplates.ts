@@ -5,11 +5,19 @@
  *
  * Values: `server` (the name of the home server), `action` (such as "log in to example.org"), `minutes` (until it
  * expires), `address` (where the request came from), `code` or `url`. In `notifications`: `summary`, `messages` (the unread
- * messages by room, as text or HTML), `user`, and `url` of the page that ends these mails.
+ * messages by room, as text or HTML), `user`, and `url` of the page that ends these mails. In `registration-approved` and
+ * `registration-rejected`: `server` and `user`.
  */
 import { Data, Effect, FileSystem, Path } from "effect"
 
-export const templateNames = ["login-code", "login-link", "address-in-use", "notifications"] as const
+export const templateNames = [
+  "login-code",
+  "login-link",
+  "address-in-use",
+  "notifications",
+  "registration-approved",
+  "registration-rejected"
+] as const
 export type TemplateName = (typeof templateNames)[number]
 
 /** A template is missing a part, or has a value that there is not. */
@@ -104,6 +112,28 @@ To end that, open this page:
     html: htmlPage(
       "{{messages}}",
       `<p style="font-size:13px;opacity:.75;margin-top:32px">You get this mail because {{user}} wants mails about unread messages. <a href="{{url}}">End that</a></p>`
+    )
+  },
+  "registration-approved": {
+    text: `Subject: Your account at {{server}} can be used
+
+An administrator of {{server}} has approved your account {{user}}.
+You can log in now.
+`,
+    html: htmlPage(
+      "<p>An administrator of {{server}} has approved your account <b>{{user}}</b>.</p>\n<p>You can log in now.</p>",
+      ""
+    )
+  },
+  "registration-rejected": {
+    text: `Subject: Your account at {{server}} was not approved
+
+An administrator of {{server}} has not approved the account {{user}}, which you
+asked for. It cannot be used.
+`,
+    html: htmlPage(
+      "<p>An administrator of {{server}} has not approved the account <b>{{user}}</b>, which you asked for. It cannot be used.</p>",
+      ""
     )
   }
 }

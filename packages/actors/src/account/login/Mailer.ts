@@ -75,7 +75,7 @@ const makeSender = Effect.fnUntraced(function* (options: MailOptions) {
 
   return {
     send,
-    deliver: (to: string, template: TemplateName, values: MailValues, headers: MailHeaders) =>
+    deliver: (to: string, template: TemplateName, values: MailValues, headers?: MailHeaders) =>
       Effect.asVoid(submit(to, render(template, values), headers))
   }
 })
@@ -90,7 +90,7 @@ export class Mailer extends Context.Service<
       to: string,
       template: TemplateName,
       values: MailValues,
-      headers: MailHeaders
+      headers?: MailHeaders
     ) => Effect.Effect<void, MailFailed>
   }
 >()("greenroom/actors/Mailer") {

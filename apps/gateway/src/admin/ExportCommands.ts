@@ -1,0 +1,178 @@
+/**
+ * The data of one user, for an operator under dual control: one administrator asks, another one approves, the first reads. Each
+ * proves who they are by their password. A user's own export needs no command (`/_greenroom/client/v1/export`).
+ *
+ *     greenroom export request alice --as carol --reason 'court order 17'
+ *     greenroom export approve ID --as dora --reason 'seen the order'
+ *     greenroom export read ID alice.jsonl --as carol
+ */
+import * as fs from "node:fs"
+import { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
+import { Administration } from "@greenroom/actors/account/Administration"
+import { Passwords } from "@greenroom/actors/account/Passwords"
+import { UserExports } from "@greenroom/actors/admin/UserExports"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
+import { AccountStore } from "@greenroom/store/AccountStore"
+import { AuditStore } from "@greenroom/store/AuditStore"
+import { type DataExport, UserExportStore } from "@greenroom/store/UserExportStore"
+import { Effect, Layer, Redacted, Stream } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { administration, onDatabase } from "./Connection.ts"
+import { AdminFailure, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
+import { readSecret } from "./StandardInput.ts"
+
+const exportId = Argument.String("id").pipe(Argument.withDescription("The ID of the export"))
+const by = Flag.String("as").pipe(
+  Flag.withDescription("The administrator who does it, whose password is read from standard input")
+)
+const reason = Flag.String("reason").pipe(Flag.withDescription("Why, for the audit log"))
+
+const services = Layer.merge(AuditStore.layer, Passwords.layer).pipe(
+  Layer.provideMerge(UserExports.layer.pipe(Layer.provide(Layer.merge(UserExportStore.layer, AccountStore.layer))))
+)
+
+const run = <A, R>(
+  flags: PlaceFlags,
+  work: Effect.Effect<A, MatrixError | AdminFailure, R | Administration | AuditStore | Passwords | UserExports>
+) =>
+  work.pipe(
+    Effect.mapError((error) => ("error" in error ? new AdminFailure({ message: error.error }) : error)),
+    Effect.provide(onDatabase(flags, (config) => Layer.merge(administration(config), services)))
+  )
+
+/** The administrator with this name, once the password on standard input is theirs. */
+const authenticated = Effect.fnUntraced(function* (name: string) {
+  const account = yield* Administration.use((admin) => admin.user(name))
+  const password = yield* readSecret(`Password of ${account.userId}`)
+  const hash = account.passwordHash === undefined ? undefined : Redacted.value(account.passwordHash)
+  const { correct } = yield* Passwords.use(({ verify }) => verify(password, hash))
+  if (!correct) return yield* new AdminFailure({ message: `That is not the password of ${account.userId}` })
+  if (!account.admin || account.deactivatedAt !== undefined)
+    return yield* new AdminFailure({ message: `${account.userId} is no administrator` })
+  return account.userId
+})
+
+const given = (text: string) =>
+  text.trim() === "" ? Effect.fail(new AdminFailure({ message: "--reason must say why" })) : Effect.void
+
+const toValue = (dataExport: DataExport) => ({
+  export_id: dataExport.exportId,
+  user_id: dataExport.userId,
+  requested_by: dataExport.requestedBy,
+  reason: dataExport.reason,
+  requested_ts: dataExport.requestedAt,
+  ...(dataExport.approvedBy === undefined ? {} : { approved_by: dataExport.approvedBy }),
+  expires_ts: dataExport.expiresAt
+})
+
+const describe = ({ approvedBy, expiresAt, exportId, reason, requestedBy, userId }: DataExport): string =>
+  [
+    exportId,
+    userId,
+    `asked for by ${requestedBy}`,
+    JSON.stringify(reason),
+    approvedBy === undefined ? "waits for another administrator" : `approved by ${approvedBy}`,
+    `until ${time(expiresAt)}`
+  ].join("  ")
+
+const list = Command.make("list", place, (options) =>
+  run(
+    options,
+    Effect.flatMap(
+      UserExports.use(({ list }) => list),
+      (found) => printAll(options, found, describe, toValue)
+    )
+  )
+).pipe(Command.withDescription("Exports that administrators have asked for"))
+
+const request = Command.make(
+  "request",
+  {
+    ...place,
+    user: Argument.String("user").pipe(Argument.withDescription("A user name, or a whole user ID")),
+    by,
+    reason
+  },
+  (options) =>
+    run(
+      options,
+      Effect.gen(function* () {
+        yield* given(options.reason)
+        const admin = yield* authenticated(options.by)
+        const { userId } = yield* Administration.use(({ user }) => user(options.user))
+        yield* AuditStore.use((audit) =>
+          audit.append({ actor: admin, action: "export.request", target: userId, reason: options.reason })
+        )
+        const asked = yield* UserExports.use((exports) => exports.request(userId, admin, options.reason))
+        yield* print(
+          options,
+          { export_id: asked.exportId, user_id: userId, expires_ts: asked.expiresAt },
+          `${asked.exportId} waits for another administrator until ${time(asked.expiresAt)}`
+        )
+      })
+    )
+).pipe(Command.withDescription("Ask for the data of a user. Another administrator must approve within 24 hours"))
+
+const approve = Command.make("approve", { ...place, exportId, by, reason }, (options) =>
+  run(
+    options,
+    Effect.gen(function* () {
+      yield* given(options.reason)
+      const admin = yield* authenticated(options.by)
+      const details = { export_id: options.exportId }
+      yield* AuditStore.use((audit) =>
+        audit.append({ actor: admin, action: "export.approve", reason: options.reason, details })
+      )
+      const approved = yield* UserExports.use((exports) => exports.approve(options.exportId, admin))
+      const sentence = `${approved.requestedBy} can read ${approved.exportId} until ${time(approved.expiresAt)}`
+      yield* print(options, toValue(approved), sentence)
+    })
+  )
+).pipe(Command.withDescription("Approve an export that another administrator has asked for"))
+
+/** Writes a file that only its owner reads. It appears under its name when it is whole. */
+const write = (file: string, lines: Stream.Stream<Uint8Array>) =>
+  Effect.tryPromise({
+    try: async () => {
+      const unfinished = `${file}.unfinished`
+      try {
+        const target = fs.createWriteStream(unfinished, { mode: 0o600, flush: true })
+        await pipeline(Readable.from(Stream.toAsyncIterable(lines), { objectMode: false }), target)
+        await fs.promises.link(unfinished, file)
+      } finally {
+        await fs.promises.rm(unfinished, { force: true })
+      }
+    },
+    catch: (error) => new AdminFailure({ message: `The export could not be written: ${(error as Error).message}` })
+  })
+
+const read = Command.make(
+  "read",
+  {
+    ...place,
+    exportId,
+    file: Argument.String("file").pipe(Argument.withDescription("The file to write; it must not be there yet")),
+    by
+  },
+  (options) =>
+    run(
+      options,
+      Effect.gen(function* () {
+        if (fs.existsSync(options.file)) {
+          return yield* new AdminFailure({ message: `${options.file} is there already` })
+        }
+        const admin = yield* authenticated(options.by)
+        const details = { export_id: options.exportId }
+        yield* AuditStore.use((audit) => audit.append({ actor: admin, action: "export.read", details }))
+        const lines = yield* UserExports.use((exports) => exports.read(options.exportId, admin))
+        yield* write(options.file, lines)
+        yield* printLine(options, `${options.file} was written. Keep it secret.`, { file: options.file })
+      })
+    )
+).pipe(Command.withDescription("Write an approved export into a file, for the administrator who asked for it"))
+
+export const command = Command.make("export").pipe(
+  Command.withDescription("The data of one user, under dual control"),
+  Command.withSubcommands([list, request, approve, read])
+)

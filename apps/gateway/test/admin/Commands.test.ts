@@ -1,0 +1,287 @@
+/**
+ * What all commands of `greenroom` have in common: each describes itself, prints JSON with `--json`, and fails with one line and the
+ * exit code 1. A command without an entry in `steps` fails the test.
+ */
+import * as fs from "node:fs/promises"
+import * as path from "node:path"
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
+import { Effect, Redacted } from "effect"
+import { groups } from "../../src/admin/Groups.ts"
+import { command } from "../support/Commands.ts"
+import { gateway, post, put, temporaryDirectory } from "../support/Gateway.ts"
+
+/** All commands, as their words. */
+const allCommands = Effect.promise(async () => {
+  interface Node {
+    readonly name: string
+    readonly subcommands: ReadonlyArray<{ readonly commands: ReadonlyArray<Node> }>
+  }
+  const leavesOf = (node: Node, before: ReadonlyArray<string>): ReadonlyArray<string> => {
+    const words = [...before, node.name]
+    const children = node.subcommands.flatMap(({ commands }) => commands)
+    return children.length === 0 ? [words.join(" ")] : children.flatMap((child) => leavesOf(child, words))
+  }
+  const loaded = await Promise.all(Object.values(groups).map(({ load }) => load?.()))
+  return loaded.flatMap((found) => (found === undefined ? [] : leavesOf(found as unknown as Node, [])))
+})
+
+/** What earlier steps and the running server have made. */
+interface Known {
+  room: string
+  uri: string
+  device: string
+  directory: string
+  elsewhere: string
+  export: string
+  token: string
+}
+
+interface Step {
+  readonly command: string
+  readonly words?: (known: Known) => ReadonlyArray<string>
+  readonly input?: string
+  /** Keeps something of the first value. */
+  readonly keep?: (known: Known, value: { readonly [name: string]: string }) => void
+  /** How it fails, where it must. */
+  readonly fails?: RegExp
+}
+
+const onAda = () => ["ada"]
+const byAda = ["--as", "ada"]
+
+const steps: ReadonlyArray<Step> = [
+  { command: "user create", words: () => ["bob", "--admin", "--password-stdin"], input: "bob's secret" },
+  { command: "user admin", words: onAda },
+  { command: "user list" },
+  { command: "user show", words: onAda },
+  { command: "user devices", words: onAda },
+  { command: "user logout", words: ({ device }) => ["ada", device] },
+  { command: "user notice", words: () => ["ada", "hello"], fails: /^greenroom: Server notices are off/ },
+  { command: "user create", words: () => ["cleo", "--without-password"] },
+  { command: "user lock", words: () => ["cleo"] },
+  { command: "user unlock", words: () => ["cleo"] },
+  { command: "user suspend", words: () => ["cleo"] },
+  { command: "user unsuspend", words: () => ["cleo"] },
+  { command: "user reset-password", words: () => ["cleo"] },
+  { command: "user approve", words: () => ["cleo"], fails: /does not wait for approval/ },
+  { command: "user reject", words: () => ["cleo"], fails: /does not wait for approval/ },
+  { command: "import contacts", words: ({ directory }) => [`${directory}/cards.vcf`, "--user", "cleo"] },
+  {
+    command: "export request",
+    words: () => ["cleo", ...byAda, "--reason", "order 17"],
+    input: "secret",
+    keep: (known, { export_id = "" }) => {
+      known.export = export_id
+    }
+  },
+  {
+    command: "export request",
+    words: () => ["cleo", ...byAda, "--reason", "x"],
+    input: "?",
+    fails: /not the password/
+  },
+  {
+    command: "export read",
+    words: (known) => [known.export, `${known.directory}/x`, ...byAda],
+    input: "secret",
+    fails: /has to approve the export first/
+  },
+  {
+    command: "export approve",
+    words: (known) => [known.export, ...byAda, "--reason", "x"],
+    input: "secret",
+    fails: /Another administrator than the one who asked/
+  },
+  {
+    command: "export approve",
+    words: (known) => [known.export, "--as", "bob", "--reason", "seen"],
+    input: "bob's secret"
+  },
+  { command: "export list" },
+  {
+    command: "export read",
+    words: (known) => [known.export, `${known.directory}/cleo.jsonl`, ...byAda],
+    input: "secret"
+  },
+  { command: "import contacts", words: ({ directory }) => [`${directory}/cleo.jsonl`] },
+  { command: "user deactivate", words: () => ["cleo"] },
+  {
+    command: "token create",
+    keep: (known, { id = "" }) => {
+      known.token = id
+    }
+  },
+  { command: "token list" },
+  { command: "token remove", words: ({ token }) => [token] },
+  { command: "media list", words: onAda },
+  { command: "media quarantine", words: ({ uri }) => [uri] },
+  { command: "media release", words: ({ uri }) => [uri] },
+  { command: "media remove", words: ({ uri }) => [uri] },
+  { command: "media remove-all", words: onAda },
+  { command: "room list" },
+  { command: "room show", words: ({ room }) => [room] },
+  { command: "room block", words: ({ room }) => [room] },
+  { command: "room unblock", words: ({ room }) => [room] },
+  { command: "report list" },
+  { command: "report remove", words: () => ["1"] },
+  { command: "ban add", words: () => ["server", "spam.test", "--reason", "floods"] },
+  { command: "ban list" },
+  { command: "ban lift", words: () => ["server", "spam.test"] },
+  { command: "federation destinations" },
+  { command: "federation retry", words: () => ["spam.test"], fails: /has never tried to reach spam\.test/ },
+  { command: "signing-key list" },
+  { command: "signing-key rotate" },
+  { command: "migrate" },
+  { command: "room purge-history", words: ({ room }) => [room, "--days", "1"] },
+  { command: "room shut-down", words: ({ room }) => [room, "--wait"] },
+  { command: "room removals", words: ({ room }) => [room] },
+  { command: "audit list" },
+  { command: "audit verify" },
+  { command: "backup", words: ({ directory }) => [`${directory}/green.backup`] },
+  {
+    command: "restore",
+    words: ({ directory, elsewhere }) => [`${directory}/green.backup`, "--database-url", elsewhere]
+  },
+  { command: "doctor", fails: /of \d+ findings are errors/ }
+]
+
+const card = "BEGIN:VCARD\r\nVERSION:4.0\r\nUID:urn:uuid:1\r\nFN:Nell\r\nEMAIL:nell@mail.test\r\nEND:VCARD\r\n"
+
+/** A server with an administrator who has a room, a file and a report. */
+const populate = Effect.fnUntraced(function* (url: string) {
+  const account = { username: "ada", password: "secret", auth: { type: "m.login.dummy" } }
+  const { body } = yield* post(`${url}/_matrix/client/v3/register`, account)
+  const token = body.access_token ?? ""
+  const created = yield* post(`${url}/_matrix/client/v3/createRoom`, {}, token)
+  const room = created.body.room_id ?? ""
+  const inRoom = `${url}/_matrix/client/v3/rooms/${encodeURIComponent(room)}`
+  yield* put(`${inRoom}/send/m.room.message/1`, { msgtype: "m.text", body: "hello" }, token)
+  yield* post(`${inRoom}/report`, { reason: "odd" }, token)
+  const uploaded = yield* post(`${url}/_matrix/media/v3/upload`, { a: 1 }, token)
+  return { room, uri: uploaded.body.content_uri ?? "", device: body.device_id ?? "" }
+})
+
+describe("every command of greenroom", () => {
+  it.live(
+    "prints JSON with --json beside a running server, or fails with one line",
+    () =>
+      Effect.gen(function* () {
+        const database = Redacted.value(yield* TestDatabase.url)
+        const directory = yield* temporaryDirectory
+        yield* Effect.promise(() => fs.writeFile(path.join(directory, "cards.vcf"), card))
+        const place = ["--data-dir", path.join(directory, "data"), "--server-name", "green.test"]
+        const onDatabase = ["--database-url", database]
+        const url = yield* gateway([...place, ...onDatabase])
+        const elsewhere = Redacted.value(yield* TestDatabase.emptyUrl)
+        const known: Known = { ...(yield* populate(url)), directory, elsewhere, export: "", token: "" }
+        for (const { command: name, fails, input, keep, words = () => [] } of steps) {
+          const given = words(known)
+          const on = given.includes("--database-url") ? place : [...place, ...onDatabase]
+          const { code, error, out } = yield* command([...name.split(" "), ...given, ...on, "--json"], input)
+          const values = out
+            .split("\n")
+            .filter((line) => line !== "")
+            .map((line) => JSON.parse(line))
+          if (fails === undefined) {
+            assert.deepStrictEqual([code, error], [0, ""], name)
+            for (const value of values) assert.isObject(value, name)
+            keep?.(known, values[0])
+          } else {
+            assert.strictEqual(code, 1, name)
+            assert.match(error, fails, name)
+            assert.match(error, /^greenroom: .+\n$/, name)
+          }
+        }
+        const exported = yield* Effect.promise(() => fs.readFile(path.join(directory, "cleo.jsonl"), "utf8"))
+        assert.include(exported, "Nell")
+        assert.sameMembers([...new Set(steps.map((step) => step.command))], [...(yield* allCommands)])
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    600_000
+  )
+
+  it.live(
+    "describes itself, and says in one line that the database cannot be reached or that an option is wrong",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* temporaryDirectory
+        const known: Known = {
+          room: "!a:b",
+          uri: "mxc://a/b",
+          device: "D",
+          directory,
+          elsewhere: "",
+          export: "E",
+          token: "T"
+        }
+        for (const name of yield* allCommands) {
+          const words = name.split(" ")
+          const help = yield* command([...words, "--help"])
+          assert.strictEqual(help.code, 0, name)
+          assert.match(help.out, /--json/, name)
+          const wrong = yield* command([...words, "--no-such-option"])
+          assert.deepStrictEqual([wrong.code, wrong.out], [1, ""], name)
+          assert.match(wrong.error, /^greenroom: .*--no-such-option.*\(see --help\)\n$/, name)
+          if (name === "doctor" || name === "restore") continue
+          const given = steps.find((step) => step.command === name)?.words?.(known) ?? []
+          const nowhere = ["--data-dir", directory, "--database-url", "postgresql://127.0.0.1:1/none"]
+          const unreachable = yield* command([...words, ...given, ...nowhere])
+          assert.deepStrictEqual([unreachable.code, unreachable.out], [1, ""], name)
+          assert.match(unreachable.error, /^greenroom: .+\n$/, name)
+        }
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    600_000
+  )
+
+  it.live(
+    "imports an export only if it is whole, of this server and of this user, and nothing of one that is not",
+    () =>
+      Effect.gen(function* () {
+        const database = Redacted.value(yield* TestDatabase.url)
+        const directory = yield* temporaryDirectory
+        const place = ["--data-dir", directory, "--server-name", "green.test", "--database-url", database]
+        const run = (words: string, input?: string) => command([...words.split(" "), ...place], input)
+        for (const user of ["ann --admin", "ben --admin", "cat"])
+          yield* run(`user create ${user} --password-stdin`, "secret")
+        yield* Effect.promise(() => fs.writeFile(path.join(directory, "cards.vcf"), card))
+        assert.match((yield* run(`import contacts ${directory}/cards.vcf`)).error, /--user must say whose/)
+        const first = yield* run(`import contacts ${directory}/cards.vcf --user cat`)
+        assert.match(first.out, /^@cat:green\.test has 1 contacts: 1 are new, 0 were merged, 0 were there\n$/)
+        const asked = JSON.parse((yield* run("export request cat --as ann --reason law --json", "secret")).out)
+        yield* run(`export approve ${asked.export_id} --as ben --reason seen`, "secret")
+        const file = path.join(directory, "cat.jsonl")
+        const read = yield* run(`export read ${asked.export_id} ${file} --as ann`, "secret")
+        assert.strictEqual(read.code, 0, read.error)
+        const { mode } = yield* Effect.promise(() => fs.stat(file))
+        assert.strictEqual(mode & 0o777, 0o600)
+        const whole = yield* Effect.promise(() => fs.readFile(file, "utf8"))
+        const lines = whole.split("\n")
+        assert.deepInclude(JSON.parse(lines[0]!), {
+          type: "header",
+          format: "greenroom-export",
+          version: 1,
+          server_name: "green.test",
+          user_id: "@cat:green.test"
+        })
+        const refused = Effect.fnUntraced(function* (text: string, words = "") {
+          yield* Effect.promise(() => fs.writeFile(path.join(directory, "bad"), text))
+          const { code, error, out } = yield* run(`import contacts ${directory}/bad${words}`)
+          assert.deepStrictEqual([code, out], [1, ""])
+          return error
+        })
+        assert.match(yield* refused(whole.slice(0, -20)), /bad is cut off\. Nothing was imported\.\n$/)
+        assert.match(yield* refused([...lines.slice(0, 3), ""].join("\n")), /bad is cut off/)
+        assert.match(yield* refused(whole.replace("Nell", "Nill")), /bad was changed or is damaged/)
+        assert.match(yield* refused([lines[0], ...lines.slice(2)].join("\n")), /bad was changed or is damaged/)
+        assert.match(yield* refused(whole.replace('"version":1', '"version":2')), /an export of a newer Greenroom/)
+        assert.match(yield* refused(whole.replaceAll("green.test", "other.test")), /of the server other\.test/)
+        assert.match(yield* refused('{"a": 1}\n'), /is no export of Greenroom/)
+        assert.match(yield* refused(whole, " --user ben"), /is an export of @cat:green\.test, and not of @ben/)
+        const again = yield* run(`import contacts ${file}`)
+        assert.match(again.out, /^@cat:green\.test has 1 contacts: 0 are new, 0 were merged, 1 were there\n$/)
+        assert.match((yield* run("audit list")).out, /@ann:green\.test {2}export\.read/)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    600_000
+  )
+})
