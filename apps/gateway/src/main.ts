@@ -2,6 +2,8 @@
 /**
  * The program that runs a home server: the same as `greenroom serve`.
  */
-import { serve } from "./Serve.ts"
+import { useCompileCache } from "@greenroom/gateway/CompileCache"
 
+useCompileCache()
+const { serve } = await import("./Serve.ts")
 serve(process.argv.slice(2))

@@ -32,7 +32,7 @@ import { setTimeout as pauseFor } from "node:timers/promises"
 import { constants, createZstdCompress } from "node:zlib"
 import { Data, Effect, Redacted } from "effect"
 import type { Client } from "pg"
-import { CopyOut } from "./internal/CopyOut.ts"
+import { blockBytes, CopyOut, heldBlocks } from "./internal/CopyOut.ts"
 
 /** The first line of the file, with the version of the format. */
 export const magic = (version = newestFormat): string => `greenroom-backup ${version}\n`
@@ -277,7 +277,7 @@ interface Contents {
   readonly size: number
 }
 
-/** All frames of the backup, each to be used before the next is asked for. The transaction ends with the last table, so that files do not hold up VACUUM. */
+/** All frames of the backup. A frame is good until `heldBlocks` others were asked for. The transaction ends with the last table, so that files do not hold up VACUUM. */
 async function* framesOf(
   { client, files, header, size, tables }: Contents,
   { onProgress = () => {}, readFile }: BackupOptions,
@@ -302,8 +302,16 @@ async function* framesOf(
   yield jsonFrame("E", { sha256: hash.digest("hex") })
 }
 
-/** The fastest level: a higher one makes the backup a tenth smaller and takes twice the time. */
-const compressor = () => createZstdCompress({ chunkSize: maxFrame, params: { [constants.ZSTD_c_compressionLevel]: 1 } })
+/**
+ * The fastest level: a higher one makes the backup a tenth smaller and takes twice the time. It takes several blocks at once, so that the
+ * next ones are read and hashed while a thread compresses; fewer than may be held (a write that reaches the mark is the last one).
+ */
+const compressor = () =>
+  createZstdCompress({
+    chunkSize: maxFrame,
+    writableHighWaterMark: (heldBlocks - 2) * blockBytes,
+    params: { [constants.ZSTD_c_compressionLevel]: 1 }
+  } as Parameters<typeof createZstdCompress>[0])
 
 /** Lets so many bytes a second pass. */
 const throttled = (rate: number | undefined) =>

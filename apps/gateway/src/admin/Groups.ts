@@ -2,7 +2,7 @@
  * The commands of `greenroom`: a group each, in a file of its own that is loaded on use. To add one, write a file that
  * exports `command`, and an entry here.
  */
-
+import { setPriority } from "node:os"
 import type { AnyCommand } from "./RunCommand.ts"
 
 /** A group of commands. */
@@ -23,6 +23,18 @@ const commands = (description: string, load: () => Promise<{ readonly command: A
   load: async () => (await load()).command
 })
 
+/** The niceness of a backup with a rate: other processes of the machine, such as the server, get three times as much of a processor. */
+const gentleNiceness = 5
+
+/** With a rate, the server goes first. */
+const gently = (group: Group): Group => ({
+  ...group,
+  run: (words) => {
+    if (words.some((word) => word.startsWith("--rate"))) setPriority(gentleNiceness)
+    return group.run(words)
+  }
+})
+
 /** All groups, in the order in which `greenroom --help` names them. */
 export const groups: Readonly<Record<string, Group>> = {
   serve: {
@@ -31,9 +43,8 @@ export const groups: Readonly<Record<string, Group>> = {
   },
   doctor: commands("Find out what is wrong, and what to do about it", () => import("./DoctorCommand.ts")),
   migrate: commands("Bring the database to the version of this program", () => import("./MigrateCommand.ts")),
-  backup: commands(
-    "Back up the database and the uploaded files while the server runs",
-    () => import("./BackupCommand.ts")
+  backup: gently(
+    commands("Back up the database and the uploaded files while the server runs", () => import("./BackupCommand.ts"))
   ),
   restore: commands("Restore a backup into an empty place", () => import("./RestoreCommand.ts")),
   export: commands("The data of one user, under dual control", () => import("./ExportCommands.ts")),

@@ -2,8 +2,11 @@
 /**
  * The program that an operator runs and administers a home server with: `greenroom --help`.
  */
+import { useCompileCache } from "@greenroom/gateway/CompileCache"
 import { name, version } from "../GreenroomProgram.ts"
 import { groups } from "./Groups.ts"
+
+useCompileCache()
 
 const help = (): string => {
   const width = Math.max(...Object.keys(groups).map((group) => group.length))

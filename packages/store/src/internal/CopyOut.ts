@@ -3,16 +3,20 @@
  * cost more than the copying itself. This takes the payloads of the messages from the socket straight into a block.
  *
  * A query of `pg` (`client.query(new CopyOut(text))`) that is read by `for await`. The reader's pace stops the socket. A block is
- * used again once the reader asks for the next one, since fresh memory for each would keep the garbage collector busy.
+ * used again once the reader has asked for `heldBlocks` others after it, since fresh memory for each would keep the garbage collector
+ * busy.
  */
 import type { Socket } from "node:net"
 import type { Connection } from "pg"
 
 /** How long the payload of a block is at most, in bytes. */
-const blockBytes = 512 * 1024
+export const blockBytes = 512 * 1024
 
 /** How many blocks wait for the reader before the socket pauses. */
-const maxWaiting = 2
+const maxWaiting = 4
+
+/** How many blocks the reader may hold beside the newest one. */
+export const heldBlocks = 6
 
 /** The head of a message: its type, and the length of what follows with the four bytes of the length. */
 const headBytes = 5
@@ -35,6 +39,8 @@ export class CopyOut {
   /** Blocks that wait for the reader, whole, each with how much of it is filled. */
   private readonly waiting: Array<{ readonly block: Buffer; readonly length: number }> = []
   private readonly free: Array<Buffer> = []
+  /** Blocks that the reader may hold, the oldest first. */
+  private readonly held: Array<Buffer> = []
   private isOver = false
   private error: Error | undefined
   private wake = () => {}
@@ -141,7 +147,8 @@ export class CopyOut {
       if (next !== undefined) {
         if (this.waiting.length < maxWaiting) this.socket?.resume()
         yield next.block.subarray(0, next.length)
-        this.free.push(next.block)
+        this.held.push(next.block)
+        if (this.held.length > heldBlocks) this.free.push(this.held.shift()!)
       } else if (this.error !== undefined) throw this.error
       else if (this.isOver) return
       else {
