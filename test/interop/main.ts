@@ -6,6 +6,7 @@
  *     npm run test:interop -- --founder greenroom       one founder
  *     npm run test:interop -- --server dendrite         with this server instead of Synapse
  *     npm run test:interop -- --server synapse --server dendrite three   the scene of three servers, with both of them
+ *     npm run test:interop -- --server synapse --server dendrite --control three   two Synapses and Dendrite, without Greenroom
  *     npm run test:interop -- partition                 scenes whose name has the word
  *     npm run test:interop -- --minutes 5               begins no scene after 5 minutes
  *     npm run test:interop -- --short                   without scenes that take long
@@ -14,8 +15,9 @@
  *
  * Needs Python 3 with venv for Synapse, and Go for Dendrite; says so and ends well where there is none. Exit code 1: a scene
  * failed. With Dendrite 0.13.8 some still do: it has no knocking, answers a refused restricted join with 500, and looks for what
- * a redaction redacts where it was before version 11; with three servers it resolves the state after a partition otherwise than
- * Synapse and Greenroom, which agree.
+ * a redaction redacts where it was before version 11. With three servers it resolves the state after a partition otherwise than
+ * Synapse and Greenroom, which agree: of two changes of the power levels it keeps the one by the user of more power, which
+ * resolution applies first, and the other on top of it. `--control` shows the same between Dendrite and two Synapses.
  */
 import { chmod, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -38,6 +40,7 @@ const { positionals, values } = parseArgs({
     server: { type: "string", multiple: true },
     minutes: { type: "string", default: "1000" },
     short: { type: "boolean", default: false },
+    control: { type: "boolean", default: false },
     keep: { type: "boolean" }
   }
 })
@@ -122,8 +125,12 @@ const main = async (): Promise<number> => {
   if (interpreter === undefined && dendrite === undefined) return 0
   const directory = await mkdtemp(join(tmpdir(), "greenroom-interop-"))
   await chmod(directory, 0o711)
+  const third = (port: number) =>
+    values.control && interpreter !== undefined
+      ? startSynapse(interpreter, directory, port)
+      : startGreenroom(directory, port)
   const started = await Promise.allSettled([
-    startGreenroom(directory, 28_541),
+    third(28_541),
     ...(interpreter === undefined ? [] : [startSynapse(interpreter, directory, 28_542)]),
     ...(dendrite === undefined ? [] : [startDendrite(dendrite, directory, 28_543)])
   ])
@@ -143,7 +150,7 @@ const main = async (): Promise<number> => {
       }
     }
     if (isTrioChosen) {
-      if (servers.length < 3) servers.push(await startGreenroom(directory, 28_544))
+      if (servers.length < 3) servers.push(await third(28_544))
       failures.push(...(await playTrio([servers[0]!, servers[1]!, servers[2]!])))
     }
   } finally {
