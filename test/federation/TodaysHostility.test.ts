@@ -780,6 +780,38 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
     })
   )
 
+  it.effect("a timeline that lacks events is limited, and what is missing is found when somebody reads back", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, evil, mallory, room: known, room_id } = yield* sceneOf("11")
+      const before = (yield* say(alice, room_id, "before the gap")) as Event["event_id"]
+      yield* sees(bob, ({ event_id }) => event_id === before)
+      const sync = (since = "") => expectOk(bob.ask("GET", `//_matrix/client/v3/sync?timeout=0${since}`))
+      const since = `&since=${(yield* sync()).next_batch}`
+      const missing: Array<Event> = []
+      const place = () => (missing.length === 0 ? {} : { prevEvents: [missing.at(-1)!] })
+      for (let n = 0; n < 3; n++) missing.push(evil.event(known, { sender: mallory }, place()))
+      const last = evil.event(known, { sender: mallory }, place())
+      const state = ids([...known.state.values()])
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/state_ids/") ? { status: 200, body: { pdu_ids: state, auth_chain_ids: state } } : nothing
+      assert.deepStrictEqual(yield* evil.tell(blue, last), [undefined])
+      const news = (yield* sync(since)).rooms.join[room_id].timeline
+      assert.deepStrictEqual([news.limited, ids(news.events)], [true, [last.event_id]])
+
+      const pdus = missing.toReversed().map((event) => evil.toPdu(event))
+      evil.respond = ({ path }) =>
+        path.startsWith("/v1/backfill/")
+          ? { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus } }
+          : nothing
+      const messages = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=4`
+      const page = yield* expectOk(bob.ask("GET", `${messages}&from=${news.prev_batch}`))
+      assert.deepStrictEqual(ids(page.chunk), [...ids(missing.toReversed()), before])
+      // Nothing is missing any more, also for a client that had not synced.
+      const whole = (yield* sync(since)).rooms.join[room_id].timeline
+      assert.deepStrictEqual([whole.limited, ids(whole.events)], [false, [...ids(missing), last.event_id]])
+    })
+  )
+
   it.effect("version 5: numbers that JavaScript does not have reach servers and clients as they were sent", () =>
     Effect.gen(function* () {
       const { alice, blue, bob, evil, mallory, red, room: known, room_id } = yield* sceneOf("5")

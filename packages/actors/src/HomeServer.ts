@@ -46,6 +46,7 @@ import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
 import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
+import { PolicyVerdictStore } from "@greenroom/store/PolicyVerdictStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { PresenceStore } from "@greenroom/store/PresenceStore"
 import { ProfileStore } from "@greenroom/store/ProfileStore"
@@ -252,6 +253,7 @@ const stores = (options: HomeServerOptions) =>
     ShardFenceStore.layer,
     SigningKeys.layer(options.serverName),
     PolicyKeyStore.layer(options.serverName),
+    PolicyVerdictStore.layer,
     AuthChainStore.layer,
     StateStore.layer,
     AppServiceStore.layer,

@@ -18,6 +18,8 @@ export interface DestinationState {
   readonly lastSuccessAt: number | undefined
   readonly lastFailureAt: number | undefined
   readonly lastError: string | undefined
+  /** Until when it is taken for a server that speaks the draft's dialect alone; in the past where it is not. */
+  readonly draftUntil: number
 }
 
 /** The delay after the first failure, in ms, before jitter. Each further failure doubles it. */
@@ -25,6 +27,9 @@ const firstBackOff = 1_000
 
 /** The longest back-off, in ms, before jitter: a day. */
 const longestBackOff = 86_400_000
+
+/** How long a server is taken for one that speaks the draft's dialect alone, in ms: then it is asked anew. */
+const draftMemory = 86_400_000
 
 /** How much of a back-off chance takes away at most, so that nodes and servers do not come back in step. */
 const jitter = 0.3
@@ -39,6 +44,7 @@ interface Row {
   readonly last_success_at: bigint | null
   readonly last_failure_at: bigint | null
   readonly last_error: string | null
+  readonly draft_until: bigint
 }
 
 const optionalNumber = (value: bigint | null): number | undefined => (value === null ? undefined : Number(value))
@@ -51,7 +57,8 @@ const toState = (row: Row, now: number): DestinationState => {
     retryAt: isFuture(lastFailureAt, now) ? 0 : Number(row.retry_at),
     lastSuccessAt: optionalNumber(row.last_success_at),
     lastFailureAt,
-    lastError: row.last_error === null ? undefined : JSON.parse(row.last_error)
+    lastError: row.last_error === null ? undefined : JSON.parse(row.last_error),
+    draftUntil: Number(row.draft_until)
   }
 }
 
@@ -81,6 +88,8 @@ export class DestinationStore extends Context.Service<
      * time count once.
      */
     readonly failed: (destination: ServerName, error: string) => Effect.Effect<DestinationState>
+    /** It has none of today's endpoints, and answers those of the draft. */
+    readonly speaksDraft: (destination: ServerName) => Effect.Effect<void>
     /** It was heard from: its back-off, if there is one, ends now. True if there was one. */
     readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
   }
@@ -124,6 +133,13 @@ export class DestinationStore extends Context.Service<
           ON CONFLICT (destination) DO UPDATE SET failures = 0, retry_at = 0, last_success_at = excluded.last_success_at`
       }, Effect.orDie)
 
+      const speaksDraft = Effect.fnUntraced(function* (destination: ServerName) {
+        const until = (yield* Clock.currentTimeMillis) + draftMemory
+        yield* sql`
+          INSERT INTO destinations (destination, draft_until) VALUES (${destination}, ${until})
+          ON CONFLICT (destination) DO UPDATE SET draft_until = excluded.draft_until`
+      }, Effect.orDie)
+
       const heardFrom = Effect.fnUntraced(function* (destination: ServerName) {
         const now = yield* Clock.currentTimeMillis
         const rows = yield* sql`
@@ -140,6 +156,7 @@ export class DestinationStore extends Context.Service<
         list: read(sql<Row>`SELECT * FROM destinations ORDER BY retry_at DESC, destination COLLATE "C"`),
         failed,
         succeeded,
+        speaksDraft,
         heardFrom
       })
     })

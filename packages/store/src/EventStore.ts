@@ -72,6 +72,11 @@ export class EventStore extends Context.Service<
       maxBytes: number
     ) => Effect.Effect<TimelinePage>
     /**
+     * The newest event of a range before which the timeline has a gap: predecessors that are not here. The range counts from
+     * the place of the gap, which is right before the event.
+     */
+    readonly newestGap: (range: TimelineRange) => Effect.Effect<StreamedEvent | undefined>
+    /**
      * Feedback (m.room.message.feedback) on messages, by the message's ID, up to a position: the oldest, 10,000 and
      * `maxBytes` bytes at most.
      */
@@ -211,6 +216,18 @@ export class EventStore extends Context.Service<
         )
       }
 
+      const newestGap = ({ after, roomNid, upTo }: TimelineRange) =>
+        sql<EventRow>`
+          SELECT gap.xid::text AS xid, gap.nid, events.room_nid, body
+          FROM timeline_gaps AS gap JOIN events USING (nid)
+          WHERE gap.room_nid = ${roomNid}
+            AND (gap.xid, gap.nid) > (${String(after.xid)}::xid8, ${String(after.nid + 1)}::bigint)
+            AND (gap.xid, gap.nid) <= (${String(upTo.xid)}::xid8, ${String(Math.min(upTo.nid + 1, Number.MAX_SAFE_INTEGER))}::bigint)
+          ORDER BY gap.xid DESC, gap.nid DESC LIMIT 1`.pipe(
+          Effect.map(([row]) => (row === undefined ? undefined : toStreamedEvent(row))),
+          Effect.orDie
+        )
+
       const feedbackOn = (roomNid: number, targets: ReadonlyArray<EventId>, upTo: StreamPosition, maxBytes: number) =>
         targets.length === 0
           ? Effect.succeed([])
@@ -269,6 +286,7 @@ export class EventStore extends Context.Service<
         stateHistory,
         timelines,
         page,
+        newestGap,
         feedbackOn,
         redactionsOf,
         replacementsOf,

@@ -247,6 +247,7 @@ export class RoomAdministrationStore extends Context.Service<
         const numbers = bigints(nids)
         yield* sql`DELETE FROM event_auth WHERE event_nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM outgoing_pdus WHERE event_nid = ANY (${numbers}::bigint[])`
+        yield* sql`DELETE FROM timeline_gaps WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM search_queue WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM event_search WHERE nid = ANY (${numbers}::bigint[])`
         yield* sql`DELETE FROM events WHERE nid = ANY (${numbers}::bigint[])`

@@ -40,6 +40,8 @@ export interface LoggedEvent {
    */
   readonly historyXid?: number
   readonly push?: EventPush
+  /** Some of its predecessors are not here: the timeline has a gap before it. */
+  readonly afterGap?: boolean
 }
 
 /** An event that was known as an outlier and now has its place in the graph, and with it a new number. */
@@ -88,6 +90,8 @@ export interface RoomCommit {
   readonly outgoing: ReadonlyArray<{ readonly destination: ServerName; readonly nid: number }>
   /** Events whose stored body is replaced by their redacted form. */
   readonly redactions: ReadonlyArray<Event>
+  /** The numbers of events before which there is no gap any more. */
+  readonly closedGaps?: ReadonlyArray<number>
   readonly summary: RoomSummary
 }
 

@@ -58,6 +58,12 @@ interface EntryRow {
   readonly after_seq: number | null
 }
 
+interface SizedEntryRow extends EntryRow {
+  /** How many events of the room were found, of which some are left out for their size. */
+  readonly found: bigint
+  readonly after_gap: boolean
+}
+
 const refOf = (chain: bigint | null, seq: number | null): StateRef | undefined =>
   chain === null || seq === null ? undefined : { chain: Number(chain), seq }
 
@@ -73,10 +79,12 @@ const toEntry = (row: EntryRow): TimelineEntry => {
 }
 
 /** The rooms of which fewer events are given than were found. */
-const roomsThatAreCut = (rows: ReadonlyArray<EntryRow & { readonly found: bigint }>): ReadonlySet<number> => {
+const roomsThatAreCut = (rows: ReadonlyArray<SizedEntryRow>): ReadonlySet<number> => {
   const given = Map.groupBy(rows, (row) => Number(row.room_nid))
   return new Set(
-    [...given].filter(([, ofRoom]) => ofRoom.length < Number(ofRoom[0]!.found)).map(([roomNid]) => roomNid)
+    [...given]
+      .filter(([, ofRoom]) => ofRoom[0]!.after_gap || ofRoom.length < Number(ofRoom[0]!.found))
+      .map(([roomNid]) => roomNid)
   )
 }
 
@@ -107,7 +115,7 @@ export class SyncStore extends Context.Service<
     ) => Effect.Effect<ReadonlySet<number>>
     /**
      * The newest `limit` events of each range, oldest first, of at most `maxBytes` bytes in each room but at least one.
-     * `cut` has the rooms where `maxBytes` left out some.
+     * A timeline begins after its last gap. `cut` has the rooms where `maxBytes` or a gap left out some.
      */
     readonly timelines: (
       ranges: ReadonlyArray<TimelineRange>,
@@ -184,9 +192,10 @@ export class SyncStore extends Context.Service<
       const timelines = (ranges: ReadonlyArray<TimelineRange>, limit: number, maxBytes: number) =>
         ranges.length === 0 || limit === 0
           ? Effect.succeed({ entries: [], cut: new Set<number>() })
-          : sql<EntryRow & { readonly found: bigint }>`
-              SELECT room_nid, xid::text AS xid, nid, body, state_chain, state_seq, after_chain, after_seq, found FROM (
-                SELECT events.*, count(*) OVER (PARTITION BY events.room_nid) AS found, sum(octet_length(body)) OVER (
+          : sql<SizedEntryRow>`
+              SELECT room_nid, xid::text AS xid, nid, body, state_chain, state_seq, after_chain, after_seq, found, after_gap
+              FROM (
+                SELECT events.*, beginning.after_gap, count(*) OVER (PARTITION BY events.room_nid) AS found, sum(octet_length(body)) OVER (
                   PARTITION BY events.room_nid ORDER BY events.xid DESC, events.nid DESC
                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_after
                 FROM unnest(
@@ -196,10 +205,21 @@ export class SyncStore extends Context.Service<
                   ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
                   ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
                 ) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)
+                LEFT JOIN LATERAL (
+                  SELECT xid, nid FROM timeline_gaps
+                  WHERE timeline_gaps.room_nid = range.room_nid
+                    AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
+                    AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
+                  ORDER BY xid DESC, nid DESC LIMIT 1
+                ) AS gap ON true
+                CROSS JOIN LATERAL (
+                  SELECT gap.nid IS NOT NULL AS after_gap, coalesce(gap.xid, range.after_xid::xid8) AS after_xid,
+                    coalesce(gap.nid - 1, range.after_nid) AS after_nid
+                ) AS beginning
                 CROSS JOIN LATERAL (
                   SELECT nid FROM events
                   WHERE events.room_nid = range.room_nid AND status <= 1
-                    AND (xid, nid) > (range.after_xid::xid8, range.after_nid)
+                    AND (xid, nid) > (beginning.after_xid, beginning.after_nid)
                     AND (xid, nid) <= (range.up_to_xid::xid8, range.up_to_nid)
                   ORDER BY xid DESC, nid DESC LIMIT ${limit}
                 ) AS place JOIN events ON events.nid = place.nid

@@ -58,7 +58,7 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
 
   it.effect("an answer ends the wait, and so does a request of the server", () =>
     Effect.gen(function* () {
-      const { find, heardFrom, list, succeeded } = yield* DestinationStore
+      const { find, heardFrom, list, speaksDraft, succeeded } = yield* DestinationStore
       const name = "back.org" as ServerName
       yield* TestClock.adjust("30 days")
       const now = yield* Clock.currentTimeMillis
@@ -76,8 +76,11 @@ layer(DestinationStore.layer.pipe(Layer.provide(TestDatabase.layer)))("Destinati
         retryAt: 0,
         lastSuccessAt: now,
         lastFailureAt: now,
-        lastError: "no answer\u0000"
+        lastError: "no answer\u0000",
+        draftUntil: 0
       })
+      yield* speaksDraft(name)
+      assert.isAbove(Option.getOrThrow(yield* find(name)).draftUntil, now)
       assert.include(
         (yield* list).map((destinationState) => destinationState.destination),
         name

@@ -45,6 +45,13 @@ const make = Effect.gen(function* () {
     yield* forget(destination)
   })
 
+  const speaksDraft = Effect.fnUntraced(function* (destination: ServerName) {
+    const state = yield* MonotonicCache.get(known, destination)
+    return Option.isSome(state) && state.value.draftUntil > (yield* Clock.currentTimeMillis)
+  })
+
+  const noteDraft = (destination: ServerName) => Effect.andThen(store.speaksDraft(destination), forget(destination))
+
   const failed = Effect.fnUntraced(function* (destination: ServerName, reason: string) {
     const state = yield* store.failed(destination, reason)
     yield* MonotonicCache.set(known, destination, Option.some(state))
@@ -61,7 +68,7 @@ const make = Effect.gen(function* () {
     return yield* store.heardFrom(destination)
   })
 
-  return Destinations.of({ check, succeeded, failed, heardFrom, list: store.list })
+  return Destinations.of({ check, succeeded, speaksDraft, noteDraft, failed, heardFrom, list: store.list })
 })
 
 export class Destinations extends Context.Service<
@@ -73,6 +80,10 @@ export class Destinations extends Context.Service<
     readonly succeeded: (destination: ServerName) => Effect.Effect<void>
     /** Records that the server could not be reached. Returns its new state, with the time of the next attempt. */
     readonly failed: (destination: ServerName, reason: string) => Effect.Effect<DestinationState>
+    /** Whether the server was found to speak the draft's dialect alone: by this node or another, in the last day. */
+    readonly speaksDraft: (destination: ServerName) => Effect.Effect<boolean>
+    /** The server has none of today's endpoints, and answers those of the draft. */
+    readonly noteDraft: (destination: ServerName) => Effect.Effect<void>
     /** Records a request of the server. True if it was backed off until now: waiting requests can go. */
     readonly heardFrom: (destination: ServerName) => Effect.Effect<boolean>
     /** Every server that we tried, for the one who operates this one. */

@@ -3,7 +3,7 @@
  * not be reached lately is not tried (`Destinations`), except where a user waits for a handshake with it.
  *
  * `FederationClient` makes its requests in the draft's dialect, `ServerServerClient` in today's. Where a request belongs to
- * no room, and so to no dialect, `callEither` tries today's first and remembers the servers that speak the draft's alone.
+ * no room, and so to no dialect, `callEither` tries today's first; all nodes remember for a day the servers that speak the draft's alone.
  *
  * Source: "Federation" of the draft; "Server discovery" and "Authentication" of the server-server specification.
  */
@@ -94,9 +94,6 @@ export const isUnrecognized = (error: RemoteError): boolean =>
   (error.status === 404 || error.status === 405 || error.status === 400) &&
   (error.errcode === "M_UNRECOGNIZED" || (error.errcode === "M_UNKNOWN" && error.status !== 400))
 
-/** Of how many servers it is remembered that they speak the draft's dialect alone. */
-const rememberedServers = 10_000
-
 /** The first version of some endpoints answers with a pair of status and body. */
 const unwrapped = (answer: Json): Json => (Array.isArray(answer) && answer.length === 2 ? answer[1]! : answer)
 
@@ -155,23 +152,16 @@ const make = Effect.gen(function* () {
     return call.isUrgent === true ? limit : Effect.andThen(destinations.check(destination), limit)
   }
 
-  /** Servers that have none of today's endpoints. */
-  const ofTheDraft = new Set<ServerName>()
-
-  const callEither = <A>(today: Call<A>, draft: Call<A>): Effect.Effect<A, RemoteError> => {
+  const callEither = Effect.fnUntraced(function* <A>(today: Call<A>, draft: Call<A>): Effect.fn.Return<A, RemoteError> {
     const { destination } = today
-    if (ofTheDraft.has(destination)) return call(draft)
-    return Effect.catchIf(call(today), isUnrecognized, (failure) =>
+    if (yield* destinations.speaksDraft(destination)) return yield* call(draft)
+    return yield* Effect.catchIf(call(today), isUnrecognized, (failure) =>
       Effect.tap(
         Effect.mapError(call(draft), (error) => (isUnrecognized(error) ? failure : error)),
-        () =>
-          Effect.sync(() => {
-            ofTheDraft.add(destination)
-            if (ofTheDraft.size > rememberedServers) ofTheDraft.delete(ofTheDraft.values().next().value!)
-          })
+        () => destinations.noteDraft(destination)
       )
     )
-  }
+  })
 
   return FederationCalls.of({
     call: (entry) => Effect.withSpan(call(entry), "FederationCalls.call"),

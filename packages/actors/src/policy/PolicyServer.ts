@@ -2,7 +2,7 @@
  * This server as the policy server of rooms whose m.room.policy names it: it signs the events that its rules let pass. The
  * sender's server, or any other that has the event, asks for it.
  *
- * An event is judged once: repeated requests get the same answer, so that a retry does not count as a flood.
+ * An event is judged once, by one node: repeated requests get the same answer, so that a retry does not count as a flood.
  *
  * Source: "Policy servers" of the server-server specification, `POST /_matrix/policy/v1/sign`.
  */
@@ -15,6 +15,7 @@ import { roomVersion } from "@greenroom/room/RoomVersions"
 import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
+import { PolicyVerdictStore } from "@greenroom/store/PolicyVerdictStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { type StateKey, StateStore } from "@greenroom/store/StateStore"
 import { Clock, Context, Effect, Layer, Option, Result } from "effect"
@@ -23,8 +24,6 @@ import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { PolicyConfig } from "./PolicyConfig.ts"
 import { firstRefusal, type ListedRule, policyLists, textOf } from "./PolicyRules.ts"
 
-/** Of how many events the answer is remembered. */
-const rememberedEvents = 10_000
 /** Of how many senders it is remembered when they wrote, and how many times of each. */
 const rememberedSenders = 10_000
 const rememberedTimes = 200
@@ -57,6 +56,7 @@ const make = Effect.gen(function* () {
   const rules = [...(lists.length > 0 ? [policyLists] : []), ...(options.rules ?? [])]
   const rooms = yield* RoomStore
   const states = yield* StateStore
+  const verdicts = yield* PolicyVerdictStore
   const verification = yield* PduVerification
   const key: SigningKey | undefined = rules.length === 0 ? undefined : yield* (yield* PolicyKeyStore).key
   const publicKey = key === undefined ? undefined : encodeBase64(exportVerifyKey(verifyKeyOf(key)))
@@ -103,10 +103,9 @@ const make = Effect.gen(function* () {
   }
 
   /** Why an event is refused; undefined lets it pass. */
-  const verdicts = new Map<string, string | undefined>()
-
   const judge = Effect.fnUntraced(function* (event: Event) {
-    if (verdicts.has(event.event_id)) return verdicts.get(event.event_id)
+    const earlier = yield* verdicts.find(event.event_id)
+    if (earlier !== undefined) return earlier.refusal
     const now = yield* Clock.currentTimeMillis
     const [member] = (yield* stateOf(event.room_id, [["m.room.member", event.sender]])) ?? []
     const joinedAt = member?.content.membership === "join" ? member.origin_server_ts : undefined
@@ -118,9 +117,7 @@ const make = Effect.gen(function* () {
       recentEvents: note(event, now),
       lists: yield* MonotonicCache.get(listed, "all")
     }
-    const refusal = firstRefusal(rules, question)
-    remember(verdicts, event.event_id, refusal, rememberedEvents)
-    return refusal
+    return (yield* verdicts.add(event.event_id, { refusal: firstRefusal(rules, question) })).refusal
   })
 
   const sign = Effect.fn("PolicyServer.sign")(function* (pdu: JsonObject): Effect.fn.Return<JsonObject, MatrixError> {

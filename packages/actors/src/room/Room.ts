@@ -489,7 +489,7 @@ const behaviour = Effect.gen(function* () {
         transactions.once(transaction, federation.inviteRemotely(sender, invited, content, transaction)),
         transaction !== undefined
       ),
-    Backfill: ({ payload }) => withoutFaults(durably(federation.backfill(payload.limit), true)),
+    Backfill: ({ payload }) => withoutFaults(durably(federation.backfill(payload.limit, payload.at), true)),
     Reload: () => forget,
     SetTyping: ({ payload }) => setTyping(payload.userId, payload.typing, payload.timeout)
   })

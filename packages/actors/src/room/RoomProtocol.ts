@@ -228,9 +228,9 @@ export const InviteRemotely = Rpc.make("InviteRemotely", {
   .annotate(MayRepeat, hasTransaction)
   .annotate(AnswerWithin, handshakeTimeout)
 
-/** Fetches history that precedes what there is; true if there is more of it now. */
+/** Fetches history before the gap in front of `at`, or before all that there is; true if there is more of it now. */
 export const Backfill = Rpc.make("Backfill", {
-  payload: { limit: Schema.Number },
+  payload: { limit: Schema.Number, at: Schema.optionalKey(EventId) },
   success: Schema.Boolean,
   error: MatrixError
 }).annotate(AnswerWithin, handshakeTimeout)

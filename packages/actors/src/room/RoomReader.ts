@@ -14,7 +14,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
 import { EventLog } from "@greenroom/store/EventLog"
-import { EventStore } from "@greenroom/store/EventStore"
+import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
 import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
@@ -25,8 +25,10 @@ import { type EventRenderer, makeEventRenderer } from "./EventRenderer.ts"
 import { before, makeRoomViewer, type Scan, theEnd, type View } from "./internal/RoomViewer.ts"
 import { Room } from "./RoomProtocol.ts"
 
-/** How much history is asked for at once where ours ends. */
+/** How much history is asked for at once where ours ends, how often for one page, and how long in all. */
 const backfillSize = 100
+const maxBackfills = 10
+const backfillTimeout = "30 seconds"
 const maxPage = 1_000
 const defaultPage = 10
 
@@ -127,11 +129,51 @@ const make = Effect.gen(function* () {
     return (yield* renderer.render(session, [found.event], { bundleIn: seen.reader.roomNid }))[0]!
   })
 
+  /** Fetches history from other servers; true if there is more of it now. */
+  const backfill = (roomId: RoomId, at?: EventId) =>
+    Effect.orElseSucceed(
+      ask(room(roomId).Backfill({ limit: backfillSize, ...(at === undefined ? {} : { at }) })),
+      () => false
+    )
+
   /** Where our history ends before the room does, the rest is asked for; true if there is more of it now. */
   const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
     const [oldest] = yield* events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1)
     if (oldest === undefined || oldest.event.type === "m.room.create") return false
-    return yield* Effect.orElseSucceed(ask(room(roomId).Backfill({ limit: backfillSize })), () => false)
+    return yield* backfill(roomId)
+  })
+
+  /**
+   * A page backwards, with what is missing in it: gaps that the page goes across are filled from other servers, from the newest on,
+   * within bounds.
+   */
+  const pageBackwards = Effect.fnUntraced(function* (
+    roomId: RoomId,
+    { after, roomNid, upTo }: TimelineRange,
+    isOpen: boolean,
+    read: Effect.Effect<Scan>
+  ) {
+    let page = yield* read
+    const fill = Effect.gen(function* () {
+      let from = upTo
+      for (let round = 0; round < maxBackfills; round++) {
+        const gap = yield* events.newestGap({ roomNid, after: page.end ?? after, upTo: from })
+        const isShort = page.end === undefined && isOpen
+        if (gap === undefined && !isShort) return
+        const isFilled = yield* gap === undefined ? fetchHistory(roomId, roomNid) : backfill(roomId, gap.event.event_id)
+        if (!isFilled && gap === undefined) return
+        // One that cannot be filled does not keep others open.
+        if (!isFilled) from = { xid: gap!.position.xid, nid: gap!.position.nid - 2 }
+        if (!isFilled) continue
+        const earlier = page
+        page = yield* read
+        // What came may be of no use: the reader may not see it, or wants other events.
+        const isSame = page.found.length === earlier.found.length && page.end === undefined && earlier.end === undefined
+        if (isSame) return
+      }
+    })
+    yield* Effect.timeoutOption(fill, backfillTimeout)
+    return page
   })
 
   const messages = Effect.fn("RoomReader.messages")(function* (
@@ -148,9 +190,10 @@ const make = Effect.gen(function* () {
     const to = request.to === undefined ? (dir === "b" ? beginning : theEnd) : yield* positionOf(request.to, "to")
     const range = dir === "b" ? { after: to, upTo: from } : { after: from, upTo: to }
     const read = scan(reader, range, dir, limit, request.filter)
-    const stored = yield* read
-    const isShort = dir === "b" && stored.end === undefined && request.to === undefined
-    const page = isShort && (yield* fetchHistory(roomId, reader.roomNid)) ? yield* read : stored
+    const page =
+      dir === "b"
+        ? yield* pageBackwards(roomId, { roomNid: reader.roomNid, ...range }, request.to === undefined, read)
+        : yield* read
     const chunk = page.found.map((entry) => entry.event)
     const start = comparePositions(from, theEnd) === 0 ? yield* log.currentPosition : from
     // Forwards there is always a next position: events that are to come.

@@ -79,9 +79,19 @@ layer(gateway, { excludeTestServices: true })("creating rooms by today's client 
         room_alias_name: "preset-tea",
         topic: "Tea",
         creation_content: { type: "m.space" },
-        initial_state: [{ type: "m.room.history_visibility", content: { history_visibility: "world_readable" } }],
+        initial_state: [
+          { type: "m.room.policy", content: { via: "policy.test" } },
+          { type: "m.room.history_visibility", content: { history_visibility: "world_readable" } }
+        ],
+        invite: [bob.id],
         power_level_content_override: { invite: 75 }
       })
+      // Nothing that the request brings follows the policy, whose server would have to be asked about it.
+      const newest = yield* as(alice)("GET", `/v3/rooms/${inPath(made.body.room_id)}/messages?dir=b&limit=1`)
+      assert.deepStrictEqual(
+        newest.body.chunk.map(({ type }) => type),
+        ["m.room.policy"]
+      )
       const state = yield* stateOf(alice, made.body.room_id)
       assert.strictEqual(state("m.room.create")?.type, "m.space")
       assert.deepStrictEqual(state("m.room.canonical_alias"), { alias: "#preset-tea:green.test" })

@@ -35,10 +35,11 @@ const byPosition = (a: { readonly position: StreamPosition }, b: { readonly posi
 const toStreamed = (
   xid: number,
   roomNid: number,
-  { event, nid, stateAfter, stateBefore }: LoggedEvent
+  { afterGap, event, nid, stateAfter, stateBefore }: LoggedEvent
 ): StreamedEvent => {
   const position = { xid, nid }
-  if (stateBefore === null) return { position, roomNid, event }
+  // Readers that continue from the event before must look for what is missing between the two.
+  if (stateBefore === null || afterGap === true) return { position, roomNid, event }
   return { position, roomNid, event, states: { before: stateBefore, after: stateAfter ?? stateBefore } }
 }
 

@@ -57,6 +57,7 @@ export const commitStatement = Effect.fnUntraced(function* (
     ${insertState(sql, commits)} ${insertMemberships(sql, commits)} ${insertTransactions(sql, commits)}
     ${insertOutgoing(sql, commits)} ${updateRedacted(sql, commits)} ${placeOutliers(sql, commits)}
     ${insertAuthEdges(sql, commits)} ${insertMentions(sql, described)} ${insertPushActions(sql, commits)} ${queueForSearch(sql, commits)}
+    ${insertGaps(sql, commits)} ${removeGaps(sql, commits)}
     SELECT (SELECT log_xid())::text AS xid, room_nid, fence
       ${announced.length > 0 ? announce(sql, announcer!, announced, rooms.length) : sql.literal("")}
       ${wakesOthers ? notifyFollowers(sql) : sql.literal("")}
@@ -323,6 +324,34 @@ const queueForSearch = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCom
     ) AS given (room_nid, fence, nid)
     JOIN fenced USING (room_nid, fence)
     ON CONFLICT DO NOTHING)`
+}
+
+/** Gaps before events of the timeline and of history. */
+const insertGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ events, placed = [] }) =>
+    [...events, ...placed].filter(({ afterGap, status }) => afterGap === true && status <= EventStatus.backfilled)
+  )
+  if (empty) return sql.literal("")
+  return sql`, new_gaps AS (
+    INSERT INTO timeline_gaps (nid, room_nid, xid)
+    SELECT nid, room_nid, CASE status WHEN 1 THEN history_xid::xid8 ELSE (SELECT log_xid()) END
+    FROM unnest(
+      ${rooms}::bigint[], ${fences}::bigint[],
+      ${bigints(rows.map((row) => row.nid))}::bigint[],
+      ${integers(rows.map((row) => row.status))}::integer[],
+      ${texts(rows.map((row) => String(row.historyXid ?? 0)))}::text[]
+    ) AS given (room_nid, fence, nid, status, history_xid)
+    JOIN fenced USING (room_nid, fence))`
+}
+
+const removeGaps = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {
+  const { empty, fences, rooms, rows } = rowsOf(commits, ({ closedGaps = [] }) => closedGaps)
+  if (empty) return sql.literal("")
+  return sql`, closed_gaps AS (
+    DELETE FROM timeline_gaps
+    USING unnest(${rooms}::bigint[], ${fences}::bigint[], ${bigints(rows)}::bigint[]) AS given (room_nid, fence, nid)
+    JOIN fenced USING (room_nid, fence)
+    WHERE timeline_gaps.nid = given.nid)`
 }
 
 const insertState = (sql: SqlClient.SqlClient, commits: ReadonlyArray<RoomCommit>) => {

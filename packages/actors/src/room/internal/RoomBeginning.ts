@@ -12,6 +12,7 @@ import { Effect } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
 import type { RemoteState } from "../RemoteRooms.ts"
 import { withReplaced } from "./ReplacedState.ts"
+import { isAfterGap } from "./RoomGraph.ts"
 import { type Failure, idMap, type RoomIntake } from "./RoomIntake.ts"
 import type { CurrentChange, CurrentEntry, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -19,7 +20,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** How many entries of a state are written at once. */
 const writtenAtOnce = 1_000
 
-export const makeRoomBeginning = (writer: RoomWriter, { storeOutliers }: RoomIntake) => {
+export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: RoomIntake) => {
   const { log, nextChain, nextNid, roomId, withNids } = writer
 
   /** The events of the state, by type and state key. */
@@ -88,6 +89,7 @@ export const makeRoomBeginning = (writer: RoomWriter, { storeOutliers }: RoomInt
     yield* authorise(room, join, entries)
     const before = yield* writeChain(room, entries)
     const nid = yield* withNids(1, nextNid)
+    const afterGap = isAfterGap(join, yield* graph.known(room, join.prev_events))
     const step = room.beginStep()
     const joinKey = stateKeyOf(join.type, join.state_key!)
     yield* sliced(() => room.installSteps(step, changesOf(room, entries, joinKey), nid))
@@ -96,7 +98,7 @@ export const makeRoomBeginning = (writer: RoomWriter, { storeOutliers }: RoomInt
       room.ref = before
       room.changeCurrent(step, [{ key: joinKey, entry: { nid, event } }], nid, nextChain)
       const authNids = join.auth_events.map((id) => known.get(id)?.nid).filter((entry) => entry !== undefined)
-      room.log(step, { nid, event, status: EventStatus.timeline, before, after: room.ref }, { authNids })
+      room.log(step, { nid, event, status: EventStatus.timeline, before, after: room.ref }, { authNids, afterGap })
       room.extremities = [room.extremityOf(join, room.ref)]
       room.branches.clear()
       room.joinedDepth = join.depth

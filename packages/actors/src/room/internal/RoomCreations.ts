@@ -103,14 +103,17 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
     const { foreign = [], first = [] } = Object.groupBy(invited, (userId) =>
       isDraft(version) || serverNameOf(userId) === serverName ? "first" : "foreign"
     )
+    // The policy server need not recommend what comes before it is named.
+    const isPolicy = ({ type }: { readonly type: string }) => type === "m.room.policy"
     const created = yield* ask(
       room(create.room_id).Create({
         create,
         version: version.id,
         listed,
         state: [
-          ...seed.state,
-          ...first.map((state_key) => ({ type: "m.room.member", state_key, content: membership }))
+          ...seed.state.filter((event) => !isPolicy(event)),
+          ...first.map((state_key) => ({ type: "m.room.member", state_key, content: membership })),
+          ...seed.state.filter(isPolicy)
         ],
         ...(aliasName === undefined ? {} : { alias: formatRoomAlias(aliasName, serverName) }),
         ...transaction

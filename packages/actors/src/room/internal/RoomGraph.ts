@@ -46,6 +46,7 @@ interface Plan {
   readonly redactions: ReadonlyArray<Event>
   readonly outlier: KnownEvent | undefined
   readonly authNids: ReadonlyArray<number>
+  readonly afterGap: boolean
 }
 
 /** How an event is placed otherwise than as one that just came. */
@@ -261,7 +262,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       others,
       redactions: isTaken || status === EventStatus.backfilled ? yield* redactionsBy(room, event, lookup) : [],
       outlier: own,
-      authNids: event.state_key === undefined ? [] : authEvents.map(({ nid }) => nid)
+      authNids: event.state_key === undefined ? [] : authEvents.map(({ nid }) => nid),
+      afterGap: given !== undefined && isAfterGap(event, around)
     }
     return { planned, refusal: refusal ?? softly }
   })
@@ -281,7 +283,11 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const before = write(room, step, planned.before)
     const itself: KnownEvent = { event, nid, status: planned.status, before, after: undefined }
     const after = afterIt(room, step, event, nid, before, planned)
-    room.log(step, { ...itself, after }, { outlierNid: planned.outlier?.nid, authNids: planned.authNids })
+    room.log(
+      step,
+      { ...itself, after },
+      { outlierNid: planned.outlier?.nid, authNids: planned.authNids, afterGap: planned.afterGap }
+    )
     const changes = planned.changes.map(
       ({ key, known: entry }): CurrentChange => ({ key, entry: entry === "itself" ? itself : entry })
     )
@@ -416,6 +422,10 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>
+
+/** Whether some of the event's predecessors have no place here. */
+export const isAfterGap = (event: Event, known: ReadonlyMap<EventId, KnownEvent>): boolean =>
+  event.prev_events.some((id) => (known.get(id)?.status ?? EventStatus.outlier) === EventStatus.outlier)
 
 /** Why an event is not shown that the room's policy server has not signed. Whom to ask is not the graph's matter. */
 const unrecommended = (room: RoomState, event: Event): Refusal | undefined => {

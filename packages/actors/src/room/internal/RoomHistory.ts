@@ -9,12 +9,14 @@ import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { beginning, type StreamPosition } from "@greenroom/store/StreamToken"
-import { type Cause, Effect } from "effect"
+import { type Cause, Deferred, Effect } from "effect"
 import { mayPass } from "../../runtime/ItemFailure.ts"
 import { RemoteRooms } from "../RemoteRooms.ts"
 import type { Caution } from "../RoomProtocol.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
+import { isAfterGap } from "./RoomGraph.ts"
 import { type Failure, outlier, type RoomIntake } from "./RoomIntake.ts"
 import type { KnownEvent, RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
@@ -24,6 +26,13 @@ const oldestEvents = 100
 const maxEnds = 20
 /** How many servers are asked, one after the other. */
 const maxServers = 10
+/** How long servers are asked for one piece of history, in ms. */
+const fetchTimeout = 20_000
+/** How long a gap that no server could fill is left alone, in ms, and how many such gaps are remembered. */
+const fruitlessFor = 60_000
+const maxFruitless = 1_000
+/** Among how many events before a gap one with a place in the graph is looked for. */
+const eventsBeforeGap = 5
 
 /** After everything. */
 const theEnd: StreamPosition = { xid: Number.MAX_SAFE_INTEGER, nid: Number.MAX_SAFE_INTEGER }
@@ -41,22 +50,64 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       if (!mayPass(cause)) caution = "faults"
     })
 
-  /** Fetches what precedes the oldest events that we have; true if there is more of it now. */
-  const backfill = (limit: number): Effect.Effect<boolean, Failure> =>
-    Effect.gen(function* () {
-      const room = yield* loadOurs
-      const servers = [...room.servers.keys()].filter((key) => key !== serverName).slice(0, maxServers)
-      const ends = yield* endsOfHistory(room)
-      for (const from of ends.length > 1 ? [ends, ends.slice(0, 1)] : [ends]) {
-        for (const server of servers) {
-          const fetched = yield* Effect.option(fetchHistory(room, server, from, limit))
-          if (fetched._tag === "None" || fetched.value.events.length === 0) continue
-          if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, fetched.value))))
-            return true
-        }
-      }
-      return false
-    }).pipe(Effect.tapCause(noteFault))
+  /** What is being fetched, by where it begins: all who ask for the same history share one fetch. */
+  const underWay = new Map<EventId | undefined, Deferred.Deferred<boolean, Failure>>()
+
+  /** When gaps were tried that no server could fill. */
+  const fruitless = new Map<EventId, number>()
+
+  const noteFruitless = (at: EventId, now: number) => {
+    fruitless.delete(at)
+    fruitless.set(at, now)
+    if (fruitless.size > maxFruitless) fruitless.delete(fruitless.keys().next().value!)
+  }
+
+  /** Fetches what precedes an event, or the oldest events that we have; true if there is more of it now. */
+  const backfill = (limit: number, at: EventId | undefined): Effect.Effect<boolean, Failure> =>
+    Effect.suspend(() => {
+      const running = underWay.get(at)
+      if (running !== undefined) return Deferred.await(running)
+      const done = Deferred.makeUnsafe<boolean, Failure>()
+      underWay.set(at, done)
+      return Effect.onExit(Effect.tapCause(fetchAndStore(limit, at), noteFault), (exit) => {
+        underWay.delete(at)
+        return Deferred.done(done, exit)
+      })
+    })
+
+  const fetchAndStore = Effect.fnUntraced(function* (
+    limit: number,
+    at: EventId | undefined
+  ): Effect.fn.Return<boolean, Failure> {
+    const now = yield* monotonicMillis
+    if (at !== undefined && now - (fruitless.get(at) ?? Number.NEGATIVE_INFINITY) < fruitlessFor) return false
+    const room = yield* loadOurs
+    const end = at === undefined ? [] : (yield* events.byIds([at])).filter(({ roomNid }) => roomNid === room.roomNid)
+    const ends = at === undefined ? yield* endsOfHistory(room) : end
+    const starts = ends.length > 1 ? [ends, ends.slice(0, 1)] : [ends]
+    const servers = [...room.servers.keys()].filter((key) => key !== serverName).slice(0, maxServers)
+    const attempts = starts.flatMap((from) => servers.map((server) => ({ from, server })))
+    const isInside = end[0] !== undefined && (yield* hasOlder(room, end[0]))
+    const until = now + fetchTimeout
+    for (const { from, server } of attempts) {
+      const left = until - (yield* monotonicMillis)
+      if (left <= 0) break
+      const fetched = yield* Effect.option(Effect.timeout(fetchHistory(room, server, from, limit, isInside), left))
+      if (fetched._tag === "None" || fetched.value.events.length === 0) continue
+      if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, fetched.value))))
+        return true
+    }
+    if (at !== undefined) noteFruitless(at, now)
+    return false
+  })
+
+  /** Whether the timeline goes on before a gap. An invitation from before we were in the room has no place in the graph. */
+  const hasOlder = Effect.fnUntraced(function* (room: RoomState, { position }: StreamedEvent) {
+    const upTo = { xid: position.xid, nid: position.nid - 1 }
+    const older = yield* events.timelines([{ roomNid: room.roomNid, after: beginning, upTo }], "b", eventsBeforeGap)
+    const stored = yield* events.byIds(older.map(({ event }) => event.event_id))
+    return stored.some(({ stateBefore, status }) => status === EventStatus.backfilled || stateBefore !== undefined)
+  })
 
   /** The events whose predecessors we do not have, oldest first. */
   const endsOfHistory = Effect.fnUntraced(function* (room: RoomState) {
@@ -74,7 +125,8 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     room: RoomState,
     server: ServerName,
     ends: ReadonlyArray<StreamedEvent>,
-    limit: number
+    limit: number,
+    isInside: boolean
   ) {
     const ids = ends.map(({ event }) => event.event_id)
     const fetched = yield* remote.backfill(server, room.version, roomId, ids, limit)
@@ -88,12 +140,12 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     for (const event of topologicalOrder(fetched)) {
       const end = leadsTo.get(event.event_id)
       if (end === undefined || isVisible(found.get(event.event_id))) continue
-      // An event whose successor is known is placed just before that successor.
-      const isLate = event.prev_events.some((id) => isVisible(found.get(id)) || positions.has(id))
+      // An event in a gap, or one whose predecessor is known, is placed just before the event that led to it.
+      const isLate = isInside || event.prev_events.some((id) => isVisible(found.get(id)) || positions.has(id))
       if (isLate) positions.set(event.event_id, end.position.xid)
       events.push(event)
     }
-    return { events, positions, authEvents: yield* gaps.authEventsOf(room, server, events) }
+    return { ends, events, positions, authEvents: yield* gaps.authEventsOf(room, server, events) }
   })
 
   /**
@@ -102,18 +154,25 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
    */
   const storeHistory = Effect.fnUntraced(function* (
     room: RoomState,
-    { authEvents, events, positions }: Effect.Success<ReturnType<typeof fetchHistory>>
+    { authEvents, ends, events, positions }: Effect.Success<ReturnType<typeof fetchHistory>>
   ) {
     yield* storeOutliers(room, authEvents, caution)
     const found = yield* graph.known(
       room,
-      events.flatMap((event) => [event.event_id, ...authIdsOf(room, event)])
+      [...events, ...ends.map(({ event }) => event)].flatMap((event) => [
+        ...[event.event_id, ...event.prev_events],
+        ...authIdsOf(room, event)
+      ])
     )
     const allowed = new Map<EventId, KnownEvent>(found)
     const taken = events.filter((event) => !unhandled.has(event.event_id) && isNewHistory(room, event, allowed))
     // They get other numbers: queued states that contain the old ones are written first.
     yield* log.append(room.commit(room.beginStep()))
     const nids = yield* historyNids(taken)
+    const placed = new Map(found)
+    for (const event of taken)
+      placed.set(event.event_id, { ...outlier(event, nids.get(event.event_id)!), status: EventStatus.backfilled })
+    const closedGaps = ends.filter(({ event }) => !isAfterGap(event, placed)).map(({ position }) => position.nid)
     for (const together of caution === undefined ? [taken] : taken.map((event) => [event])) {
       const step = room.beginStep()
       for (const event of together) {
@@ -126,11 +185,12 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
           {
             outlierNid: found.get(id)?.nid,
             historyXid: positions.get(id),
-            authNids: event.state_key === undefined ? [] : authNids
+            authNids: event.state_key === undefined ? [] : authNids,
+            afterGap: isAfterGap(event, placed)
           }
         )
       }
-      yield* blaming(caution, together[0], log.append(room.commit(step)))
+      yield* blaming(caution, together[0], log.append(room.commit(step, { closedGaps })))
     }
     return taken.length > 0
   })

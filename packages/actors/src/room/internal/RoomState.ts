@@ -70,6 +70,8 @@ interface LogOptions {
   readonly historyXid?: number | undefined
   /** The numbers of a state event's auth events. */
   readonly authNids?: ReadonlyArray<number> | undefined
+  /** Some of the event's predecessors are not here. */
+  readonly afterGap?: boolean | undefined
 }
 
 /** The changes of one or more steps, collected until they are committed together. */
@@ -244,7 +246,11 @@ export class RoomState {
   }
 
   /** Writes an event with its place into the step, and remembers it. */
-  log(step: Step, known: KnownEvent, { authNids, historyXid = 0, outlierNid }: LogOptions = {}): void {
+  log(
+    step: Step,
+    known: KnownEvent,
+    { afterGap = false, authNids, historyXid = 0, outlierNid }: LogOptions = {}
+  ): void {
     const { after, before, event, nid, status } = known
     const push = status === EventStatus.timeline ? this.pushes?.of(event, this) : undefined
     const isSame = after === undefined || sameRef(after, before)
@@ -256,6 +262,7 @@ export class RoomState {
       historyXid,
       ...(isSame ? {} : { stateAfter: after }),
       ...(push === undefined ? {} : { push }),
+      ...(afterGap ? { afterGap } : {}),
       ...(authNids === undefined ? {} : { authNids: authNids.map((authNid) => this.numberNow(authNid)) })
     }
     if (outlierNid === undefined) step.events.push(logged)
@@ -384,7 +391,11 @@ export class RoomState {
   /** The commit of a step, with the room as it is after it. */
   commit(
     step: Step,
-    also: { readonly transactions?: ReadonlyArray<ClientTransaction>; readonly redactions?: ReadonlyArray<Event> } = {}
+    also: {
+      readonly transactions?: ReadonlyArray<ClientTransaction>
+      readonly redactions?: ReadonlyArray<Event>
+      readonly closedGaps?: ReadonlyArray<number>
+    } = {}
   ): RoomCommit {
     return {
       roomNid: this.roomNid,
@@ -393,6 +404,7 @@ export class RoomState {
       ...step,
       transactions: also.transactions ?? [],
       redactions: also.redactions ?? [],
+      ...(also.closedGaps === undefined ? {} : { closedGaps: also.closedGaps }),
       summary: this.summary()
     }
   }

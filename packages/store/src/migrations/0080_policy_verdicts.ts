@@ -1,0 +1,14 @@
+/** What this server, as a policy server, said of events. `refusal` is null for those that it lets pass. */
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+export default Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`
+    CREATE TABLE policy_verdicts (
+      event_id text PRIMARY KEY,
+      refusal text,
+      judged_at bigint NOT NULL
+    )`
+  yield* sql`CREATE INDEX policy_verdicts_by_time ON policy_verdicts (judged_at)`
+})
