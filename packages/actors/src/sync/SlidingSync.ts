@@ -221,9 +221,10 @@ const make = Effect.gen(function* () {
     since: StreamPosition | undefined,
     upTo: StreamPosition,
     userRooms: UserRooms,
+    version: number,
     direct: ReadonlySet<string>
   ) {
-    const { rooms, version } = userRooms
+    const { rooms } = userRooms
     const wanted = yield* wantedRooms.wanted(userId, userRooms, body, direct)
     const planned = plan(connection, since, upTo, rooms, wanted)
     if (wanted.isSteady && planned.changes.rooms.size === 0 && since !== undefined) {
@@ -242,12 +243,14 @@ const make = Effect.gen(function* () {
   ) {
     const { userId } = session
     const userRooms = yield* lists.of(userId)
+    // Read before the account data that it covers: a change meanwhile gives another version.
+    const { version } = userRooms
     // A position of another node may be ahead of what this one has read.
     const upTo = laterPosition(yield* lists.currentPosition, since ?? beginning)
     const direct = yield* wantedRooms.direct(userId)
     const { changes, counts, late, live, shown } =
       steadyPlan(connection, since, userRooms, body) ??
-      (yield* wholePlan(session, body, connection, since, upTo, userRooms, direct))
+      (yield* wholePlan(session, body, connection, since, upTo, userRooms, version, direct))
     const answers = yield* rooms.read(session, since, upTo, shown, direct)
     const extra = yield* extensions.read(body.extensions ?? {}, { userId, since, upTo, late, live, answers })
     const encryption = yield* devices.read(session, body.extensions ?? {}, messagesSeen, since, upTo)
