@@ -9,6 +9,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Redacted, Schedule } from "effect"
 import { Client } from "pg"
+import { command } from "../../apps/gateway/test/support/Commands.ts"
 import * as GatewayProcess from "../support/GatewayProcess.ts"
 import { greenroom, started } from "../support/Greenroom.ts"
 import { type Person, type Scene, sceneOf, succeeded } from "../support/Scene.ts"
@@ -161,7 +162,8 @@ const expectRestored = Effect.fnUntraced(function* (
 /** Makes a restore wait where it has loaded everything, right before it commits; until then it holds `transaction`. */
 const holdBeforeCommit = `
   CREATE SCHEMA held;
-  CREATE FUNCTION held.wait() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(42); END';
+  CREATE FUNCTION held.wait() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF current_query() = 'DROP TABLE restore_unfinished' THEN PERFORM pg_advisory_xact_lock(42); END IF; END $$;
   CREATE EVENT TRIGGER held ON ddl_command_start WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION held.wait();
   SELECT pg_advisory_lock(42)`
 
@@ -187,15 +189,15 @@ const killedRestore = Effect.fnUntraced(function* (file: string, dataDir: string
   yield* running.kill
   yield* ask("DROP EVENT TRIGGER held; SELECT pg_advisory_unlock(42); DROP SCHEMA held CASCADE")
   assert.deepStrictEqual(yield* Effect.promise(() => fs.readFile(storedAt(dataDir, well))), well.bytes)
-  assert.match((yield* greenroom(["migrate", ...at])).error, /A restore into this database was cut off: run it again/)
-  const empty = yield* TestDatabase.url
+  assert.match((yield* command(["migrate", ...at])).error, /A restore into this database was cut off: run it again/)
+  const other = ["--data-dir", dataDir, "--database-url", Redacted.value(yield* TestDatabase.url)]
   const withoutFiles = path.join(path.dirname(file), "without-files.backup")
-  const backup = ["backup", withoutFiles, "--without-files", "--data-dir", path.dirname(file), "--database-url"]
-  yield* withGateway({ dataDir: path.dirname(file), databaseUrl: empty }, () =>
-    greenroom([...backup, Redacted.value(empty)])
-  )
-  const again = yield* greenroom(["restore", withoutFiles, ...at])
-  assert.strictEqual(again.code, 0, again.error)
+  const commands = [
+    ["user", "list", ...other, "--server-name", GatewayProcess.serverName],
+    ["backup", withoutFiles, "--without-files", ...other],
+    ["restore", withoutFiles, ...at]
+  ]
+  for (const words of commands) assert.strictEqual((yield* command(words)).error, "")
   assert.isFalse(existsSync(storedAt(dataDir, well)))
   assert.isFalse(existsSync(path.join(dataDir, "restore.unfinished")))
 })
@@ -215,7 +217,7 @@ describe("greenroom backup and restore", () => {
         const { files, server_name } = JSON.parse(restored.out)
         assert.deepStrictEqual([server_name, files], [GatewayProcess.serverName, { count: 1, damaged: 1 }])
         yield* withGateway({ dataDir: to }, (scene) => expectRestored(scene, talk))
-        const again = yield* greenroom(["restore", file, ...place])
+        const again = yield* command(["restore", file, ...place])
         assert.strictEqual(again.code, 1)
         assert.match(again.error, /postgres is there already: .* Nothing was restored\.\n$/)
       }).pipe(Effect.scoped),
@@ -235,14 +237,18 @@ describe("greenroom backup and restore", () => {
           backUp(scene, file, directory, [...at(from), "--rate", "2M"])
         )
         const own = [...at(to), "--server-name", GatewayProcess.serverName]
-        const restore = (name: string, words = own, environment = {}) =>
-          Effect.map(
-            greenroom(["restore", path.join(directory, name), "--data-dir", dataDir, ...words], environment),
-            ({ code, error }) => {
-              assert.strictEqual(code, error === "" ? 0 : 1)
-              return error
-            }
-          )
+        const wordsOf = (name: string, words = own) => [
+          "restore",
+          path.join(directory, name),
+          "--data-dir",
+          dataDir,
+          ...words
+        ]
+        const errorOf = ({ code, error }: { readonly code: number | null; readonly error: string }) => {
+          assert.strictEqual(code, error === "" ? 0 : 1)
+          return error
+        }
+        const restore = (name: string, words = own) => Effect.map(command(wordsOf(name, words)), errorOf)
         const write = (name: string, bytes: Uint8Array) =>
           Effect.promise(() => fs.writeFile(path.join(directory, name), bytes))
         const whole = yield* Effect.promise(() => fs.readFile(file))
@@ -263,11 +269,11 @@ describe("greenroom backup and restore", () => {
         const other = yield* restore("green.backup", [...at(to), "--server-name", "other.test"])
         assert.match(other, /is of the server green\.test, and the settings say other\.test/)
         assert.match(yield* restore("green.backup", [...at(from), "--server-name", "green.test"]), /has tables/)
-        const second = yield* greenroom(["backup", file, "--data-dir", directory, ...at(from)])
+        const second = yield* command(["backup", file, "--data-dir", directory, ...at(from)])
         assert.match(second.error, /is there already: a backup does not replace another one/)
 
-        const noDirectory = yield* restore("green.backup", own, { GREENROOM_MEDIA_DIRECTORY: file })
-        assert.match(noDirectory, /could not be restored: .*not a directory, .*green\.backup/)
+        const noDirectory = yield* greenroom(wordsOf("green.backup"), { GREENROOM_MEDIA_DIRECTORY: file })
+        assert.match(errorOf(noDirectory), /could not be restored: .*not a directory, .*green\.backup/)
         yield* killedRestore(file, dataDir, talk.well)
         assert.strictEqual(yield* restore("green.backup"), "", "nothing was left behind by what failed")
         yield* withGateway({ dataDir, databaseUrl: to }, (scene) => expectRestored(scene, talk))
