@@ -221,7 +221,7 @@ describe("greenroom backup and restore", () => {
         assert.strictEqual(again.code, 1)
         assert.match(again.error, /postgres is there already: .* Nothing was restored\.\n$/)
       }).pipe(Effect.scoped),
-    240_000
+    480_000
   )
 
   it.live(
@@ -278,6 +278,6 @@ describe("greenroom backup and restore", () => {
         assert.strictEqual(yield* restore("green.backup"), "", "nothing was left behind by what failed")
         yield* withGateway({ dataDir, databaseUrl: to }, (scene) => expectRestored(scene, talk))
       }).pipe(Effect.scoped),
-    240_000
+    480_000
   )
 })
