@@ -324,6 +324,21 @@ const besideAnother = Effect.gen(function* () {
 })
 
 describe("EventLog on several nodes", () => {
+  /** The events that the follower of a node gets, which hears what other nodes announce. `all`: when there are `total`. */
+  const followAt = Effect.fnUntraced(function* (context: Context.Context<EventLog>, total: number) {
+    const log = Context.get(context, EventLog)
+    log.isFollowed(true)
+    const followed: Array<StreamedEvent> = []
+    const all = Deferred.makeUnsafe<void>()
+    yield* log.follow((slice) =>
+      Effect.sync(() => {
+        followed.push(...slice.events)
+        if (followed.length >= total) Deferred.doneUnsafe(all, Exit.void)
+      })
+    )
+    return { all: Deferred.await(all), followed }
+  })
+
   it.effect("a follower misses no late commit and reads nothing twice", () =>
     Effect.gen(function* () {
       const url = yield* TestDatabase.url
@@ -358,6 +373,7 @@ describe("EventLog on several nodes", () => {
         }
       }).pipe(Effect.provide(reader))
       const total = rooms.length * perRoom
+      const followers = yield* Effect.forEach([...nodes, reader], (context) => followAt(context, total))
       const [{ read }] = yield* Effect.all(
         [
           follow(beginning, 13, total).pipe(Effect.provide(reader)),
@@ -371,6 +387,12 @@ describe("EventLog on several nodes", () => {
         ],
         { concurrency: "unbounded" }
       )
+      const seen = (events: ReadonlyArray<StreamedEvent>) =>
+        events.map(({ event, position, roomNid }) => ({ event, position, roomNid }))
+      for (const { all, followed } of followers) {
+        yield* all
+        assert.deepStrictEqual(seen(followed), seen(read))
+      }
       assert.strictEqual(read.length, total)
       assert.deepStrictEqual(new Set(read.map(({ event }) => event.event_id)), expected)
       for (const [index, each] of read.entries()) {
