@@ -35,13 +35,12 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
       "TestPushRuleRoomUpgrade/parallel/manually_upgrading_a_room_carries_over_existing_push_rules_for_local_users"
     ),
     ...known("prev_batch of a whole timeline is before the first event", "TestGetRoomMembersAtPoint"),
-    ...known("A fault of ours: one back-fill does not reach all of 200 events", "TestMessagesOverFederation"),
     ...known(
       "All events fit, so the timeline is not limited",
       "TestSync/parallel/Newly_joined_room_has_correct_timeline_in_incremental_sync"
     ),
     ...known(
-      "A fault of ours: a hole in history that federation leaves is not marked by `limited`",
+      "The timelines are as the test wants; its server takes a request for /backfill for an error",
       "TestSyncTimelineGap"
     ),
     ...known("A fault of ours: presence that two users set at the same time", "TestPresenceSyncDifferentRooms"),
@@ -67,7 +66,6 @@ export const knownFailures: Readonly<Record<string, ReadonlyArray<KnownFailure>>
       "The state event of a fork comes last in our order, so it is in the timeline that the test limits to one event",
       "TestSyncOmitsStateChangeOnFilteredEvents"
     ),
-    ...known("A fault of ours: timestamp_to_event does not ask other servers", "TestJumpToDateEndpoint"),
     ...known(
       "The auth chain has the m.room.create, which Dendrite looks for there",
       "TestSendJoinPartialStateResponse"

@@ -32,8 +32,12 @@ type AnnouncedRow =
 const stateText = (state: StateRef | null | undefined): string =>
   state == null ? "null" : `[${state.chain},${state.seq}]`
 
-const eventText = (roomNid: number, { nid, stateAfter, stateBefore }: LoggedEvent, body: string): string =>
-  `[${kinds.event},${roomNid},${nid},${stateText(stateBefore)},${stateText(stateAfter)},${body}]`
+/** Without its states an event does not continue the timeline before it: that has a gap. */
+const eventText = (roomNid: number, logged: LoggedEvent, body: string): string => {
+  const { afterGap = false, nid, stateAfter, stateBefore } = logged
+  const states = afterGap ? "null,null" : `${stateText(stateBefore)},${stateText(stateAfter)}`
+  return `[${kinds.event},${roomNid},${nid},${states},${body}]`
+}
 
 /** `bodies`: of the events of all commits, in their order. */
 const rowTexts = function* (commits: ReadonlyArray<RoomCommit>, bodies: ReadonlyArray<string>): Generator<string> {
