@@ -196,47 +196,6 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
         })
     )
 
-    it.effect("a home server binds an address and invites by one in the name of a user", () =>
-      Effect.gen(function* () {
-        const { red } = yield* Homes
-        const [gus, hal] = [yield* person(red, "gus"), yield* person(red, "hal")]
-        const client = (user: Person, method: string, path: string, json?: unknown) =>
-          askUrl(method, `${red.url}/_matrix/client/v3${path}`, json, { authorization: `Bearer ${user.token}` })
-        const guss = yield* comeIn(gus)
-        yield* requestMail("gus@mail.test", "guss-secret")
-        const { client_secret, sid, token: mailed } = yield* takeLink
-        yield* ask("POST", "/validate/email/submitToken", { sid, client_secret, token: mailed }, guss)
-        const bind = (id_access_token: string) =>
-          client(gus, "POST", "/account/3pid/bind", { sid, client_secret, id_access_token })
-        assert.strictEqual((yield* bind("made-up")).status, 403)
-        assert.strictEqual((yield* bind(guss)).status, 200)
-
-        const id_access_token = yield* comeIn(hal)
-        const { body } = yield* client(hal, "POST", "/createRoom", {
-          preset: "private_chat",
-          invite_3pid: [{ medium: "email", address: "Gus@mail.test", id_access_token }]
-        })
-        const room = encodeURIComponent((body as unknown as Json).room_id as string)
-        const invited = yield* client(
-          hal,
-          "GET",
-          `/rooms/${room}/state/m.room.member/${encodeURIComponent(gus.userId)}`
-        )
-        assert.strictEqual((invited.body as unknown as Json).membership, "invite")
-        const kept = yield* client(hal, "POST", `/rooms/${room}/invite`, {
-          medium: "email",
-          address: "later@mail.test",
-          id_access_token
-        })
-        assert.strictEqual(kept.status, 200)
-        const { body: state } = yield* client(hal, "GET", `/rooms/${room}/state`)
-        const invites = (state as unknown as ReadonlyArray<Json>).filter(
-          ({ type }) => type === "m.room.third_party_invite"
-        )
-        assert.lengthOf(invites, 1)
-      })
-    )
-
     it.effect("a home server ends the bindings of its own users, and of no others", () =>
       Effect.gen(function* () {
         const { blue, red } = yield* Homes
@@ -285,6 +244,47 @@ layer(Homes.layer.pipe(Layer.provideMerge(withTerms)), { excludeTestServices: tr
         assert.isTrue(yield* isFound)
         assert.strictEqual(yield* unbind(ida), "success")
         assert.isFalse(yield* isFound)
+      })
+    )
+
+    it.effect("a home server binds an address and invites by one in the name of a user", () =>
+      Effect.gen(function* () {
+        const { red } = yield* Homes
+        const [gus, hal] = [yield* person(red, "gus"), yield* person(red, "hal")]
+        const client = (user: Person, method: string, path: string, json?: unknown) =>
+          askUrl(method, `${red.url}/_matrix/client/v3${path}`, json, { authorization: `Bearer ${user.token}` })
+        const guss = yield* comeIn(gus)
+        yield* requestMail("gus@mail.test", "guss-secret")
+        const { client_secret, sid, token: mailed } = yield* takeLink
+        yield* ask("POST", "/validate/email/submitToken", { sid, client_secret, token: mailed }, guss)
+        const bind = (id_access_token: string) =>
+          client(gus, "POST", "/account/3pid/bind", { sid, client_secret, id_access_token })
+        assert.strictEqual((yield* bind("made-up")).status, 403)
+        assert.strictEqual((yield* bind(guss)).status, 200)
+
+        const id_access_token = yield* comeIn(hal)
+        const { body } = yield* client(hal, "POST", "/createRoom", {
+          preset: "private_chat",
+          invite_3pid: [{ medium: "email", address: "Gus@mail.test", id_access_token }]
+        })
+        const room = encodeURIComponent((body as unknown as Json).room_id as string)
+        const invited = yield* client(
+          hal,
+          "GET",
+          `/rooms/${room}/state/m.room.member/${encodeURIComponent(gus.userId)}`
+        )
+        assert.strictEqual((invited.body as unknown as Json).membership, "invite")
+        const kept = yield* client(hal, "POST", `/rooms/${room}/invite`, {
+          medium: "email",
+          address: "later@mail.test",
+          id_access_token
+        })
+        assert.strictEqual(kept.status, 200)
+        const { body: state } = yield* client(hal, "GET", `/rooms/${room}/state`)
+        const invites = (state as unknown as ReadonlyArray<Json>).filter(
+          ({ type }) => type === "m.room.third_party_invite"
+        )
+        assert.lengthOf(invites, 1)
       })
     )
 
