@@ -4,6 +4,7 @@
  *
  * Source: the identity service specification.
  */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { errorResponse } from "@greenroom/gateway/MatrixHttp"
 import { serverNameOf, UserId } from "@greenroom/protocol/Identifiers"
 import { identityPrefix } from "@greenroom/protocol/identity/IdentityApi"
@@ -167,7 +168,7 @@ export const makeVersionTwo = Effect.gen(function* () {
     if (Result.isFailure(payload)) return yield* new InvalidParam({ error: "expected mxid and threepid" })
     const origin = yield* signedRequests.originOf({
       method: request.method,
-      uri: request.originalUrl,
+      uri: NodeHttpServerRequest.toIncomingMessage(request).url ?? "",
       authorization: request.headers.authorization ?? "",
       content
     })
