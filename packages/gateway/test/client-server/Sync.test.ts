@@ -6,6 +6,7 @@ import { askToday, createRoom, gateway, inPath, register, type TestUser } from "
 interface ClientEvent {
   readonly event_id: string
   readonly type: string
+  readonly origin_server_ts?: number
   readonly sender: string
   readonly state_key?: string
   readonly content: { readonly [key: string]: unknown }
@@ -178,7 +179,7 @@ layer(gateway, { excludeTestServices: true })("sync", (it) => {
       const invited = yield* sync(bob, { since: start.next_batch })
       const stripped = invited.rooms.invite[room]?.invite_state.events ?? []
       assert.includeMembers(types({ events: stripped }), ["m.room.create", "m.room.name", "m.room.member"])
-      assert.isTrue(stripped.some(({ state_key }) => state_key === bob.id))
+      assert.isAbove(Number(stripped.find(({ state_key }) => state_key === bob.id)?.origin_server_ts), 0)
       assert.deepStrictEqual(invited.rooms.join, {})
       yield* as(bob)("POST", `/v3/join/${inPath(room)}`, {})
       const entered = yield* sync(bob, { since: invited.next_batch })

@@ -326,7 +326,10 @@ export const makeSyncRooms = Effect.gen(function* () {
     )
   })
 
-  /** The view of a room before the user enters it: stripped state, and the membership event itself. */
+  /**
+   * The view of a room before the user enters it: stripped state, and the membership event itself. Clients show an
+   * invitation with its time and sort rooms by it.
+   */
   const readStripped = Effect.fnUntraced(function* (userId: UserId, room: MembershipAt) {
     const own = yield* store.timelines(
       [{ roomNid: room.roomNid, after: { ...room.changedAt, nid: room.changedAt.nid - 1 }, upTo: room.changedAt }],
@@ -348,7 +351,9 @@ export const makeSyncRooms = Effect.gen(function* () {
     const given = event?.unsigned?.invite_room_state as unknown as ReadonlyArray<StrippedEvent> | undefined
     const isAlone = fromState.length === 0 && given !== undefined
     const membership =
-      event === undefined || event.state_key !== userId ? [] : [{ ...toStrippedEvent(event), event_id: event.event_id }]
+      event === undefined || event.state_key !== userId
+        ? []
+        : [{ ...toStrippedEvent(event), event_id: event.event_id, origin_server_ts: event.origin_server_ts }]
     return { events: [...(isAlone ? given : fromState), ...membership] }
   })
 
