@@ -582,6 +582,14 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
             assert.include([400, 403, 404], status, JSON.stringify(make).slice(0, 200))
           }
         }
+        const unknownVersion = {
+          errcode: "M_INCOMPATIBLE_ROOM_VERSION",
+          error: "It has version 99",
+          room_version: "99"
+        }
+        evil.respond = () => ({ status: 400, body: unknownVersion })
+        const newer = `//_matrix/client/v3/join/${encodeURIComponent(`!newer${here.number}:evil.test`)}?via=evil.test`
+        assert.strictEqual((yield* curious.ask("POST", newer, {})).body.errcode, "M_INCOMPATIBLE_ROOM_VERSION")
         const { joined_rooms } = yield* expectOk(curious.ask("GET", "//_matrix/client/v3/joined_rooms"))
         assert.deepStrictEqual(joined_rooms, [])
         yield* talk({ alice, bob, room_id })

@@ -163,10 +163,13 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
       : new BadRequest({ error: `${destination} cannot take the invite now${answerOf(failure)}` })
   }
 
-  const refusalOf = (failure: RemoteFailure): MatrixError =>
-    forbidding.has(failure.errcode)
-      ? new Forbidden({ error: failure.reason })
+  const refusalOf = (failure: RemoteFailure): MatrixError => {
+    const { errcode, reason } = failure
+    if (forbidding.has(errcode)) return new Forbidden({ error: reason })
+    return errcode === "M_INCOMPATIBLE_ROOM_VERSION"
+      ? new IncompatibleRoomVersion({ error: reason })
       : new NotFound({ error: `${roomId} cannot be reached now${answerOf(failure)}` })
+  }
 
   /** Tries servers in turn. If all fail, the last one's error is the answer. */
   const firstOf = <A>(
