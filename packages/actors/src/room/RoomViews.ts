@@ -22,7 +22,7 @@ import { Clock, Effect, Option } from "effect"
 import type { PresenceContent } from "../presence/PresenceContent.ts"
 import { ask } from "../runtime/Ask.ts"
 import { makeReadToken } from "../runtime/StreamTokens.ts"
-import { makeHistoryVisibility } from "./HistoryVisibility.ts"
+import { makeHistoryVisibility, type Reader } from "./HistoryVisibility.ts"
 import type { MessagePage, MessagesQuery, RoomSnapshot } from "./RoomModel.ts"
 import { Room } from "./RoomProtocol.ts"
 
@@ -52,6 +52,11 @@ const viewOf = (membership: RoomMembership): View | undefined => {
   return { membership, state: membership.ended.state, upTo: membership.ended.at }
 }
 
+const readerOf = (userId: UserId, { membership: { membership, roomNid }, upTo }: View): Reader => {
+  const isJoined = membership === "join"
+  return { userId, roomNid, isJoined, leftAt: isJoined ? undefined : upTo }
+}
+
 /** The place just before an event. */
 export const positionBefore = ({ position }: StreamedEvent): StreamPosition => ({
   xid: position.xid,
@@ -74,7 +79,7 @@ export const withPresence = (event: ClientEvent, presence: PresenceContent | und
 }
 
 export const makeRoomViews = Effect.gen(function* () {
-  const { pruneErased } = yield* makeHistoryVisibility
+  const { openTo, visibleTo } = yield* makeHistoryVisibility
   const rooms = yield* RoomStore
   const states = yield* StateStore
   const events = yield* EventStore
@@ -158,7 +163,8 @@ export const makeRoomViews = Effect.gen(function* () {
     const direction = query.dir ?? impliedDirection(query)
     const from = yield* parsePosition(query.from ?? (direction === "b" ? "END" : "START"), "from")
     const to = yield* parsePosition(query.to ?? (direction === "b" ? "START" : "END"), "to")
-    const { membership, upTo } = yield* view(userId, roomId)
+    const seen = yield* view(userId, roomId)
+    const { membership, upTo } = seen
     const now = yield* Clock.currentTimeMillis
     const range =
       direction === "b"
@@ -174,7 +180,7 @@ export const makeRoomViews = Effect.gen(function* () {
     const last = page.at(-1)
     const start = from === theEnd ? laterPosition(yield* log.currentPosition, first?.position ?? beginning) : from
     const end = last === undefined ? start : direction === "b" ? positionBefore(last) : last.position
-    const shown = (yield* pruned(userId, membership.roomNid, page)).map(({ event }) => event)
+    const shown = (yield* visibleTo(readerOf(userId, seen), page)).map(({ event }) => event)
     return {
       chunk: query.feedback
         ? yield* bundleFeedback(membership.roomNid, shown, upTo, now)
@@ -183,13 +189,6 @@ export const makeRoomViews = Effect.gen(function* () {
       end: yield* log.tokenOf(end)
     }
   })
-
-  /** Events as they are shown to users who were not in the room when they were sent. */
-  const pruned = <E extends { readonly event: Event; readonly position: StreamPosition }>(
-    userId: UserId,
-    roomNid: number,
-    entries: ReadonlyArray<E>
-  ) => pruneErased({ userId, roomNid, isJoined: false, leftAt: undefined }, entries)
 
   /** Snapshots of several rooms as of a position, in three queries for every `readAtOnce` of them. */
   const snapshots = (
@@ -235,11 +234,12 @@ export const makeRoomViews = Effect.gen(function* () {
     const token = (position: StreamPosition) => formatToken({ position, epoch })
     const stateOf = Map.groupBy(entries, (entry) => entry.roomNid)
     const timelineOf = Map.groupBy(timeline, (entry) => entry.roomNid)
-    for (const { membership } of seen) {
-      const entries = timelineOf.get(membership.roomNid)
-      if (entries !== undefined) {
-        timelineOf.set(membership.roomNid, [...(yield* pruned(userId, membership.roomNid, entries))])
-      }
+    const readers = seen.map((entry) => readerOf(userId, entry))
+    const open = yield* openTo(readers)
+    for (const reader of readers) {
+      const entries = timelineOf.get(reader.roomNid)
+      if (entries === undefined || open.has(reader.roomNid)) continue
+      timelineOf.set(reader.roomNid, [...(yield* visibleTo(reader, entries))])
     }
     return memberships.map((membership): RoomSnapshot => {
       const { roomNid } = membership
@@ -266,8 +266,8 @@ export const makeRoomViews = Effect.gen(function* () {
     if (stored === undefined || stored.status > 1) return yield* notFound
     const seen = yield* Effect.mapError(view(userId, stored.event.room_id), () => notFound)
     if (comparePositions(stored.position, seen.upTo) > 0) return yield* notFound
-    const [shown] = yield* pruned(userId, stored.roomNid, [stored])
-    return shown!.event
+    const [shown] = yield* visibleTo(readerOf(userId, seen), [stored])
+    return shown === undefined ? yield* notFound : shown.event
   })
 
   return { view, state, stateIn, stateEvent, messages, snapshots, event }
