@@ -57,6 +57,10 @@ const seesAll = ({ isJoined }: Reader, history: ReadonlyArray<Event>): boolean =
   return (isJoined && !history.some(isRestricted)) || (history.length > 0 && history.every(isOpen))
 }
 
+/** The least open of the settings that a room ever had: for history whose state is not known, since another server gave it. */
+const leastOpen = (history: ReadonlyArray<Event>): Visibility =>
+  history.map(visibilityOf).reduce((a, b) => (order.indexOf(a) <= order.indexOf(b) ? a : b), "shared" as Visibility)
+
 export const makeHistoryVisibility = Effect.gen(function* () {
   const events = yield* EventStore
   const states = yield* StateStore
@@ -83,16 +87,16 @@ export const makeHistoryVisibility = Effect.gen(function* () {
 
   const filterByState = Effect.fnUntraced(function* <
     E extends { readonly event: Event; readonly position: StreamPosition }
-  >(reader: Reader, read: ReadonlyArray<E>) {
+  >(reader: Reader, read: ReadonlyArray<E>, ofUnknown: Visibility) {
     const byId = new Map(
       (yield* events.byIds(read.map(({ event }) => event.event_id))).map((s) => [s.event.event_id, s])
     )
     const stored = read.map(({ event }) => byId.get(event.event_id)).filter((found) => found !== undefined)
     const before = yield* statesBefore(stored, reader.userId)
     const visible = new Set<string>()
-    stored.forEach(({ event, position }, index) => {
+    stored.forEach(({ event, position, stateBefore }, index) => {
       const { member, visibility } = before.get(index) ?? {}
-      const atEvent = visibilityOf(visibility)
+      const atEvent = stateBefore === undefined ? ofUnknown : visibilityOf(visibility)
       // The event that changes the visibility, or the user's own membership, is shown if it was visible before or after.
       const seen = event.type === visibilityType ? moreOpen(atEvent, visibilityOf(event)) : atEvent
       const isOwn = event.type === "m.room.member" && event.state_key === reader.userId
@@ -100,7 +104,7 @@ export const makeHistoryVisibility = Effect.gen(function* () {
         reader.isJoined || (reader.leftAt !== undefined && comparePositions(position, reader.leftAt) <= 0)
       const shown =
         isVisible(seen, membershipOf(member), joinedLater) ||
-        (isOwn && isVisible(seen, membershipOf(event), joinedLater))
+        (isOwn && (stateBefore === undefined || isVisible(seen, membershipOf(event), joinedLater)))
       if (shown) visible.add(event.event_id)
     })
     return read.filter(({ event }) => visible.has(event.event_id))
@@ -112,7 +116,10 @@ export const makeHistoryVisibility = Effect.gen(function* () {
   >(reader: Reader, read: ReadonlyArray<E>): Effect.fn.Return<ReadonlyArray<E>> {
     if (read.length === 0) return read
     const history = yield* events.stateHistory(reader.roomNid, visibilityType, "")
-    return yield* pruneErased(reader, seesAll(reader, history) ? read : yield* filterByState(reader, read))
+    return yield* pruneErased(
+      reader,
+      seesAll(reader, history) ? read : yield* filterByState(reader, read, leastOpen(history))
+    )
   })
 
   /**
