@@ -5,6 +5,7 @@
  *
  * The documents are no part of this repository: {@link readSpecification} takes the `data` folder of `matrix-org/matrix-spec`.
  */
+import { existsSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js"
@@ -148,6 +149,7 @@ const readOperations = async (data: string, api: Api): Promise<ReadonlyArray<Ope
   const directory = path.join(data, "api", api)
   const { load, resolve } = makeReader()
   const operations: Array<Operation> = []
+  if (!existsSync(directory)) return operations
   for (const name of await fs.readdir(directory)) {
     const file = path.join(directory, name)
     if (!name.endsWith(".yaml")) continue
@@ -174,7 +176,7 @@ const readOperations = async (data: string, api: Api): Promise<ReadonlyArray<Ope
 /** Older spellings of the current version. */
 const currentPath = (path: string) => path.replace(/^\/_matrix\/client\/(r0|api\/v1|unstable)\//, "/_matrix/client/v3/")
 
-/** @param directory The folder `data` of the specification. */
+/** @param directory The folder `data` of the specification. An API whose folder is not there has no operations. */
 export const readSpecification = async (directory: string): Promise<Specification> => {
   const found = await Promise.all(apis.map((api) => readOperations(directory, api)))
   // A path without parameters goes before one that has them.
