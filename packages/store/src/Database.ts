@@ -77,10 +77,10 @@ import serverNotices from "./migrations/0054_server_notices.ts"
 import pushPruning from "./migrations/0055_push_pruning.ts"
 import sessionSignals from "./migrations/0056_session_signals.ts"
 import runningCounts from "./migrations/0057_running_counts.ts"
-import deviceSettings from "./migrations/0072_device_settings.ts"
-import timelineGaps from "./migrations/0078_timeline_gaps.ts"
-import destinationDialects from "./migrations/0079_destination_dialects.ts"
-import policyVerdicts from "./migrations/0080_policy_verdicts.ts"
+import deviceSettings from "./migrations/0058_device_settings.ts"
+import timelineGaps from "./migrations/0059_timeline_gaps.ts"
+import destinationDialects from "./migrations/0060_destination_dialects.ts"
+import policyVerdicts from "./migrations/0061_policy_verdicts.ts"
 import { checkRestored, unfinishedTable } from "./UnfinishedRestore.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
@@ -141,10 +141,10 @@ const migrations = {
   "0055_push_pruning": pushPruning,
   "0056_session_signals": sessionSignals,
   "0057_running_counts": runningCounts,
-  "0072_device_settings": deviceSettings,
-  "0078_timeline_gaps": timelineGaps,
-  "0079_destination_dialects": destinationDialects,
-  "0080_policy_verdicts": policyVerdicts
+  "0058_device_settings": deviceSettings,
+  "0059_timeline_gaps": timelineGaps,
+  "0060_destination_dialects": destinationDialects,
+  "0061_policy_verdicts": policyVerdicts
 }
 
 /** The version of the database that this program writes. */
