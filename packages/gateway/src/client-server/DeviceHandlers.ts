@@ -29,7 +29,8 @@ export const deviceHandlers = HttpApiBuilder.group(ClientServerApi, "clientServe
     const sockets = yield* Sockets
     const deviceKeys = yield* DeviceKeys
 
-    const toClient = (device: Device, { userId }: Session) => ({ ...device, user_id: userId })
+    /** matrix-nio reads no list in which the name of a device is missing: it is empty then. */
+    const toClient = (device: Device, { userId }: Session) => ({ display_name: "", ...device, user_id: userId })
 
     /** Does something once the user has shown again that it is them. */
     const confirmed = <A, E>(

@@ -71,6 +71,8 @@ layer(gateway, { excludeTestServices: true })("accounts by today's client API", 
     Effect.gen(function* () {
       const { id, token } = yield* registerToday("bot")
       assert.strictEqual((yield* askToday("GET", "/v3/account/whoami", { token })).body.user_id, id)
+      const { devices } = (yield* askToday("GET", "/v3/devices", { token })).body
+      assert.deepInclude((devices as ReadonlyArray<object>)[0], { user_id: id, display_name: "" })
       const silent = yield* post("/v3/register", { username: "silent", password: "x", inhibit_login: true, ...dummy })
       assert.deepStrictEqual(silent.body, { user_id: "@silent:green.test" } as never)
       assert.strictEqual((yield* askToday("GET", "/v3/register/available?username=free")).body.available, true)
