@@ -295,6 +295,21 @@ describe("Rooms of versions 1 to 12 on two servers", () => {
         yield* tagOf(asBlue(blue, red, "GET", `v1/event/${encodeURIComponent(event_id)}`)),
         "RemoteRefused"
       )
+      const joined = yield* red.sees(alice, isMembership(bob.userId, "join"))
+      const known = "event_id" in joined ? String(joined.event_id) : ""
+      const [inRoom, at] = [encodeURIComponent(room), encodeURIComponent(known)]
+      const questions = [
+        `state/${inRoom}?event_id=${at}`,
+        `state_ids/${inRoom}?event_id=${at}`,
+        `event_auth/${inRoom}/${at}`
+      ]
+      for (const question of [...questions, `backfill/${inRoom}?v=${at}&limit=10`]) {
+        assert.include(yield* Effect.flip(asBlue(blue, red, "GET", `v1/${question}`)), { errcode: "M_FORBIDDEN" })
+      }
+      const missing = { earliest_events: [], latest_events: [known], limit: 10 }
+      assert.include(yield* Effect.flip(asBlue(blue, red, "POST", `v1/get_missing_events/${inRoom}`, missing)), {
+        errcode: "M_FORBIDDEN"
+      })
       yield* send(red, alice, room, "inside")
       assert.deepStrictEqual(yield* readsIn(red, alice, room), ["inside"])
     })

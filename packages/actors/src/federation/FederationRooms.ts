@@ -134,7 +134,10 @@ export class FederationRooms extends Context.Service<
     >
     /** The servers that take part in the room. */
     readonly serversIn: (roomId: RoomId) => Effect.Effect<ReadonlyArray<ServerName>, MatrixError>
-    /** Fails with M_NOT_FOUND for a server that has no part in the room, which does not exist for it. */
+    /**
+     * Fails with M_NOT_FOUND for a server that has no part in the room, which does not exist for it, and with M_FORBIDDEN for
+     * one in the room that its m.room.server_acl keeps out.
+     */
     readonly requireServer: (origin: ServerName, roomId: RoomId) => Effect.Effect<void, MatrixError>
     /** Events that are to be sent, in PDU form and signed by us where they bear no signature yet. */
     readonly toPdus: (events: ReadonlyArray<Event>) => Effect.Effect<ReadonlyArray<JsonObject>>
@@ -274,10 +277,8 @@ const make = Effect.gen(function* () {
     return yield* toPdus(yield* redactHidden(origin, signed, versions))
   })
 
-  /** A server that has no part in a room gets the answer that there is no such room. */
-  const requireServer = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId) {
-    if (!(yield* serversOf(roomId)).includes(origin)) return yield* notFound(roomId)
-  })
+  const requireServer = (origin: ServerName, roomId: RoomId): Effect.Effect<void, MatrixError> =>
+    ask(room(roomId).RequireServer({ origin }))
 
   const getPdu = Effect.fn("FederationRooms.getPdu")(function* (origin: ServerName, eventId: EventId) {
     const stored = (yield* events.byIds([eventId]))[0]

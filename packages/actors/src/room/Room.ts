@@ -37,7 +37,7 @@ import type { RoomState } from "./internal/RoomState.ts"
 import { creationScope, transactionKey } from "./internal/RoomTransactions.ts"
 import { makeRoomWriter } from "./internal/RoomWriter.ts"
 import { type Create, type CreatedRoom, type Redact, Room, type RoomTransaction } from "./RoomProtocol.ts"
-import { admits } from "./ServerAcl.ts"
+import { requireAdmitted } from "./ServerAcl.ts"
 
 // --- State ----------------------------------------------------------------------------------------------------------
 
@@ -423,9 +423,7 @@ const behaviour = Effect.gen(function* () {
     const room = yield* loadExisting
     if (room.membershipOf(userId) !== "join") return yield* new Forbidden({ error: "The sender must be in the room" })
     const server = serverNameOf(userId)
-    if (server !== room.ours && !admits(room.lookup, server)) {
-      return yield* new Forbidden({ error: `${server} is kept out of the room by its m.room.server_acl` })
-    }
+    if (server !== room.ours) yield* requireAdmitted(room.lookup, server)
     if (!isTyping) return yield* stopTyping(userId)
     const after = Math.min(timeout, maxTypingTimeout)
     yield* FiberMap.run(typing, userId, Effect.andThen(Effect.sleep(after), noLongerTypes(userId)))
@@ -475,6 +473,7 @@ const behaviour = Effect.gen(function* () {
       Effect.flatMap(CurrentAllowance, (allowance) =>
         durably(federation.getState(payload.origin, payload.at, allowance), true)
       ),
+    RequireServer: ({ payload }) => durably(federation.requireServer(payload.origin), true),
     ReceiveInvite: ({ payload }) =>
       durably(federation.receiveInvite(payload.origin, payload.event, payload.version, payload.shown ?? []), true),
     ReceiveRetraction: ({ payload }) => durably(federation.receiveRetraction(payload.event), true),

@@ -171,6 +171,9 @@ export const GetState = Rpc.make("GetState", {
   error: MatrixError
 }).annotate(WithinAllowance, true)
 
+/** Whether a server takes part in the room. Errors: M_NOT_FOUND; M_FORBIDDEN where the m.room.server_acl keeps it out. */
+export const RequireServer = Rpc.make("RequireServer", { payload: { origin: ServerName }, error: MatrixError })
+
 /** An invite of one of our users by another server: answered with our signature beside its own. */
 export const ReceiveInvite = Rpc.make("ReceiveInvite", {
   payload: {
@@ -249,6 +252,7 @@ export const Room = Entity.make("Room", [
   SendMembership,
   InviteJoin,
   GetState,
+  RequireServer,
   ReceiveInvite,
   ReceiveRetraction,
   Servers,

@@ -7,7 +7,9 @@ import { isIP } from "node:net"
 import { matchesGlob, parseGlob } from "@greenroom/protocol/Glob"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { Json } from "@greenroom/protocol/Json"
+import { Forbidden } from "@greenroom/protocol/MatrixError"
 import type { StateLookup } from "@greenroom/room/RoomVersion"
+import { Effect } from "effect"
 
 const isNamed = (patterns: Json | undefined, host: string): boolean =>
   Array.isArray(patterns) &&
@@ -26,3 +28,9 @@ export const admits = (state: StateLookup, server: ServerName): boolean => {
   if (allow_ip_literals === false && isLiteral) return false
   return !isNamed(deny, host) && isNamed(allow, host)
 }
+
+export const keptOut = (server: ServerName): string => `${server} is kept out of the room by its m.room.server_acl`
+
+/** Fails with M_FORBIDDEN for a server that the room keeps out. */
+export const requireAdmitted = (state: StateLookup, server: ServerName): Effect.Effect<void, Forbidden> =>
+  admits(state, server) ? Effect.void : Effect.fail(new Forbidden({ error: keptOut(server) }))

@@ -25,7 +25,7 @@ import { Clock, Effect, Result } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
 import type { MembershipHandshake, RemoteState } from "../RemoteRooms.ts"
 import type { Caution, Outcome, TakenMembership } from "../RoomProtocol.ts"
-import { admits } from "../ServerAcl.ts"
+import { admits, keptOut, requireAdmitted } from "../ServerAcl.ts"
 import { shownState } from "../ShownState.ts"
 import { makeRestrictedJoins } from "./RestrictedJoins.ts"
 import { makeRoomHandshakes } from "./RoomHandshakes.ts"
@@ -53,8 +53,6 @@ function* wholeChain(state: ReadonlyArray<Event>, behind: ReadonlyArray<Event>):
   }
   return [...chain.values()]
 }
-
-const keptOut = (server: ServerName) => `${server} is kept out of the room by its m.room.server_acl`
 
 export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWriter) {
   const { roomId, serverName, signingKey, states } = writer
@@ -124,9 +122,6 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       : new Forbidden({ error: `${userId} may not ${handshake === "leave" ? "leave" : handshake} here` })
   }
 
-  const requireAdmitted = (room: RoomState, origin: ServerName) =>
-    admits(room.lookup, origin) ? Effect.void : new Forbidden({ error: keptOut(origin) })
-
   const requireKnown = (room: RoomState, versions: ReadonlyArray<string> | undefined) =>
     versions === undefined || versions.includes(room.version.id)
       ? Effect.void
@@ -143,7 +138,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     yield* handshakes.invitePlaced(userId)
     const room = yield* loadOurs
     yield* requireVisible(room, userId, handshake)
-    yield* requireAdmitted(room, serverNameOf(userId))
+    yield* requireAdmitted(room.lookup, serverNameOf(userId))
     yield* requireKnown(room, versions)
     const voucher = handshake === "join" ? yield* restricted.vouch(room, userId) : undefined
     const now = yield* Clock.currentTimeMillis
@@ -227,7 +222,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
         const room = yield* loadOurs
         yield* checkHandshake(event, origin, handshake)
         yield* requireVisible(room, event.sender, handshake)
-        yield* requireAdmitted(room, origin)
+        yield* requireAdmitted(room.lookup, origin)
         yield* requireVouched(room, event)
         yield* placeMembership(room, event, (after) => {
           const others = new Set(after.destinations(event, new Set()))
@@ -293,14 +288,17 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     origin: ServerName,
     at: EventId | undefined,
     allowance: Allowance
-  ): Effect.Effect<RemoteState, Failure> =>
-    Effect.flatMap(requireServer(origin), (room) => stateBefore(room, at, allowance))
+  ): Effect.Effect<RemoteState, Failure> => Effect.flatMap(roomFor(origin), (room) => stateBefore(room, at, allowance))
 
-  /** The room, if the server takes part in it: for everybody else it does not exist. */
-  const requireServer = (origin: ServerName) =>
-    Effect.flatMap(loadOurs, (room) =>
-      room.servers.has(origin) && admits(room.lookup, origin) ? Effect.succeed(room) : notFound
-    )
+  /** The room for a server in it that is not kept out. For a server that is not in it the room does not exist. */
+  const roomFor = Effect.fnUntraced(function* (origin: ServerName): Effect.fn.Return<RoomState, Failure> {
+    const room = yield* loadOurs
+    if (!room.servers.has(origin)) return yield* notFound
+    yield* requireAdmitted(room.lookup, origin)
+    return room
+  })
+
+  const requireServer = (origin: ServerName): Effect.Effect<void, Failure> => Effect.asVoid(roomFor(origin))
 
   return {
     graph,
@@ -311,6 +309,7 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
     sendMembership,
     inviteJoin,
     getState,
+    requireServer,
     ...handshakes,
     ...history
   }

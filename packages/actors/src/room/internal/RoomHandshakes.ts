@@ -23,6 +23,7 @@ import { UnfinishedMembershipStore } from "@greenroom/store/UnfinishedMembership
 import { Clock, Effect, Fiber, Latch, Option, Result, Schedule } from "effect"
 import { type MembershipHandshake, RemoteFailure, RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import type { RoomTransaction } from "../RoomProtocol.ts"
+import { requireAdmitted } from "../ServerAcl.ts"
 import { shownState } from "../ShownState.ts"
 import { makeRoomBeginning } from "./RoomBeginning.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
@@ -94,8 +95,11 @@ export const makeRoomHandshakes = Effect.fnUntraced(function* (writer: RoomWrite
         const signed = version.sign(event, yield* signingKey)
         yield* prepare(versionId)
         const room = yield* load
-        // In a room that we are in, the invite comes as an event like any other.
-        if (room.isOurs) return signed
+        if (room.isOurs) {
+          yield* requireAdmitted(room.lookup, origin)
+          // In a room that we are in, the invite comes as an event like any other.
+          return signed
+        }
         if ((yield* graph.known(room, [event.event_id])).has(event.event_id)) return signed
         // A ban that we know may have been lifted since: a server without members in the room is not sent its events.
         yield* yield* withNids(1, () => logOutside(room, withShown(signed, shown), userId))
