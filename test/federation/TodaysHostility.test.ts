@@ -31,7 +31,8 @@ import {
   readBack,
   say,
   sees,
-  setState
+  setState,
+  stateOf
 } from "./support/Network.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
@@ -268,7 +269,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
     it.effect(named("a state that is made up where predecessors are missing changes nothing"), () =>
       Effect.gen(function* () {
         const here = yield* scene
-        const { alice, evil, mallory, room: known } = here
+        const { alice, blue, bob, evil, mallory, red, room: known, room_id } = here
         const crowned = evil.event(known, {
           type: "m.room.power_levels",
           state_key: "",
@@ -276,7 +277,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
           content: levelsOf(here, { [mallory]: 100 })
         })
         const state = [...known.state.values()].filter(({ type }) => type !== "m.room.power_levels")
-        const answer = [...state, crowned]
+        let answer = [...state, crowned]
         evil.respond = ({ path }) => {
           if (path.startsWith("/v1/state/")) {
             return { status: 200, body: { pdus: answer.map((event) => evil.toPdu(event)), auth_chain: [] } }
@@ -288,6 +289,13 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
             ? nothing
             : { status: 200, body: { origin: "evil.test", origin_server_ts: 1, pdus: [evil.toPdu(asked)] } }
         }
+        // A message that follows all that there is, and something that nobody has, before which there were no power levels.
+        const before = yield* Effect.forEach([alice, bob], (person) => stateOf(person, room_id))
+        answer = state
+        const emptied = evil.event(known, { sender: mallory }, { prevEvents: [...known.extremities, imaginedHash()] })
+        for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, emptied), [undefined])
+        assert.deepStrictEqual(yield* Effect.forEach([alice, bob], (person) => stateOf(person, room_id)), before)
+        answer = [...state, crowned]
         const lie = { state: [crowned], prevEvents: [imaginedHash()] }
         const topic = { type: "m.room.topic", state_key: "", sender: mallory, content: { topic: "evil" } }
         yield* leavesRoomAsItWas(

@@ -98,10 +98,32 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const refs = [...new Map(afters.map((ref) => [nameOf(ref), ref])).values()]
     if (refs.length === 1) return pointOf(refs[0]!)
     if (isCurrent(room, refs)) return pointOf(room.ref!)
-    const resolved = yield* resolve(room, refs.map(pointOf))
+    return yield* resolvedFrom(room, refs[0]!, refs.slice(1).map(pointOf))
+  })
+
+  /** What follows from a stored state and others, as changes of the stored one. */
+  const resolvedFrom = Effect.fnUntraced(function* (room: RoomState, ref: StateRef, others: ReadonlyArray<PointState>) {
     const changes = new Map<string, StateValue>()
-    for (const [key, value] of resolved) if (room.valueAt(refs[0]!, key)?.id !== value?.id) changes.set(key, value)
-    return { ref: refs[0]!, changes } satisfies PointState
+    for (const [key, value] of yield* resolve(room, [pointOf(ref), ...others])) {
+      if (room.valueAt(ref, key)?.id !== value?.id) changes.set(key, value)
+    }
+    return { ref, changes } satisfies PointState
+  })
+
+  /**
+   * The state before an event by what another server says, resolved with what follows from those of its predecessors that are
+   * known: the other server does not decide alone, since the event may be the only forward extremity then.
+   */
+  const stateByOther = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event,
+    around: ReadonlyMap<EventId, KnownEvent>,
+    given: IdMap
+  ) {
+    const said = pointOfGiven(room, given)
+    const afters = event.prev_events.flatMap((id) => around.get(id)?.after ?? [])
+    const [first, ...others] = [...new Map(afters.map((ref) => [nameOf(ref), ref])).values()]
+    return first === undefined ? said : yield* resolvedFrom(room, first, [said, ...others.map(pointOf)])
   })
 
   const stateBefore = Effect.fnUntraced(function* (room: RoomState, event: Event, around: Map<EventId, KnownEvent>) {
@@ -216,9 +238,8 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
 
   const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, { given, historyNid }: PlaceOptions) {
     const { generation } = room
-    const needed = given === undefined ? [...event.prev_events, ...event.auth_events] : event.auth_events
     const ids = [event.event_id, ...event.prev_events, ...authIdsOf(room, event)]
-    const around = yield* knownOrInLine(room, ids, needed)
+    const around = yield* knownOrInLine(room, ids, [...event.prev_events, ...event.auth_events])
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
     // The event gets another number: queued states that contain the old one are written first.
@@ -226,7 +247,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     const authEvents = event.auth_events.flatMap((id) => around.get(id) ?? [])
     if (authEvents.length < event.auth_events.length) return "its auth events are unknown" as const
     const before: PointState | undefined =
-      given === undefined ? yield* stateBefore(room, event, around) : pointOfGiven(room, given)
+      given === undefined ? yield* stateBefore(room, event, around) : yield* stateByOther(room, event, around, given)
     if (before === undefined) return "its predecessors are unknown" as const
     const lookup = yield* lookupIn(room, event, before)
     // A chain that cannot be continued is followed by one that holds all of the state.
