@@ -196,8 +196,8 @@ const make = Effect.gen(function* () {
         : yield* read
     const chunk = page.found.map((entry) => entry.event)
     const start = comparePositions(from, theEnd) === 0 ? yield* log.currentPosition : from
-    // Forwards there is always a next position: events that are to come.
-    const end = page.end ?? (dir === "f" ? (page.found.at(-1)?.position ?? start) : undefined)
+    // Forwards a page with events has a next position: events may come. An empty one is the end, as clients read on while there is one.
+    const end = page.end ?? (dir === "f" ? page.found.at(-1)?.position : undefined)
     return {
       start: yield* log.tokenOf(start),
       ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),

@@ -93,6 +93,12 @@ layer(gateway, { excludeTestServices: true })("rooms by today's client API", (it
       assert.deepStrictEqual(bodies(forwards.body.chunk), ["1", "2", "3"])
       const rest = yield* page(`dir=f&filter=${filter}&from=${forwards.body.end}`)
       assert.deepStrictEqual(bodies(rest.body.chunk), ["4", "5"])
+      const beyond = yield* page(`dir=f&filter=${filter}&from=${rest.body.end}`)
+      assert.deepStrictEqual(bodies(beyond.body.chunk), [])
+      assert.notProperty(beyond.body, "end", "a client that reads on while there is an end comes to it")
+      yield* say(alice, room, "6")
+      const later = yield* page(`dir=f&filter=${filter}&from=${rest.body.end}`)
+      assert.deepStrictEqual(bodies(later.body.chunk), ["6"])
       for (const [query, errcode] of [
         ["limit=2", "M_MISSING_PARAM"],
         ["dir=x", "M_INVALID_PARAM"],

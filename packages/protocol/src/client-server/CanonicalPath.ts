@@ -28,6 +28,7 @@ const unstablePrefixes: ReadonlyArray<readonly [unstable: string, stable: string
   ["uk.half-shot.msc2666/user/mutual_rooms", "v1/mutual_rooms"],
   ["org.matrix.msc4140/delayed_events", "v1/delayed_events"],
   ["org.matrix.msc4140/rooms/", "v3/rooms/"],
+  ["org.matrix.msc4151/rooms/", "v3/rooms/"],
   ["org.matrix.msc4143/rtc/", "v1/rtc/"],
   ["org.matrix.msc3231/register/", "v1/register/"],
   ["uk.timedout.msc4323/admin/", "v1/admin/"]
