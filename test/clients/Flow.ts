@@ -28,13 +28,15 @@ export interface Step {
 export interface Flow {
   /** Name of the client. */
   readonly client: string
-  readonly language: "javascript" | "python" | "go"
-  /** In `flows`; for Go a folder. */
+  readonly language: "javascript" | "python" | "go" | "rust"
+  /** In `flows`; for Go and Rust a folder. */
   readonly program: string
   /** Whether it needs {@link browserPath}. */
   readonly browser?: boolean
   /** Whether it has a Greenroom of its own, which it may kill. */
   readonly ownServer?: boolean
+  /** Whether it runs only where it is named: its first build takes many minutes. */
+  readonly onlyByName?: boolean
 }
 
 export const flows: ReadonlyArray<Flow> = [
@@ -46,7 +48,14 @@ export const flows: ReadonlyArray<Flow> = [
   { client: "matrix-commander", language: "python", program: "matrix_commander.py" },
   { client: "mautrix", language: "python", program: "mautrix_python.py" },
   { client: "mautrix-go", language: "go", program: "mautrix-go" },
-  { client: "hydrogen", language: "javascript", program: "hydrogen.mjs", browser: true }
+  { client: "hydrogen", language: "javascript", program: "hydrogen.mjs", browser: true },
+  {
+    client: "matrix-rust-sdk",
+    language: "rust",
+    program: "matrix-rust-sdk",
+    ownServer: true,
+    onlyByName: true
+  }
 ]
 
 const pythonPackages = ["matrix-nio==0.26.0", "matrix-commander==8.0.6", "mautrix==0.21.1"]
@@ -75,6 +84,19 @@ export const installGoClients = async (): Promise<void> => {
   }
 }
 
+/** The folder that a flow in Rust is built in. */
+const builtRust = ({ program }: Flow): string => path.join(environmentDirectory("rust-clients"), program)
+
+/** Builds the flows in Rust. Rejects where there is no cargo. */
+export const installRustClients = async (): Promise<void> => {
+  for (const flow of flows) {
+    if (flow.language !== "rust") continue
+    const cwd = path.join(here, "flows", flow.program)
+    const args = ["build", "--locked", "--quiet", "--target-dir", builtRust(flow)]
+    await promisify(execFile)("cargo", args, { cwd, maxBuffer: 1 << 26 })
+  }
+}
+
 /** The program, and the arguments before those that every flow has. */
 const commandOf = (flow: Flow): readonly [string, ReadonlyArray<string>] => {
   const file = path.join(here, "flows", flow.program)
@@ -85,6 +107,8 @@ const commandOf = (flow: Flow): readonly [string, ReadonlyArray<string>] => {
       return [path.join(environmentDirectory("clients"), "bin", "python"), [file]]
     case "go":
       return [builtGo(flow), []]
+    case "rust":
+      return [path.join(builtRust(flow), "debug", flow.program), []]
   }
 }
 

@@ -28,6 +28,7 @@ import {
   installGoClients,
   installJavaScriptClients,
   installPythonClients,
+  installRustClients,
   keep,
   logs,
   nameOf,
@@ -53,8 +54,8 @@ const arguments_ = parseArgs({
 /** How many clients run at the same time. */
 const atOnce = 2
 
-const chosen = flows.filter(
-  ({ client }) => arguments_.positionals.length === 0 || arguments_.positionals.includes(client)
+const chosen = flows.filter(({ client, onlyByName }) =>
+  arguments_.positionals.length === 0 ? onlyByName !== true : arguments_.positionals.includes(client)
 )
 
 /** Returns the interpreter that has Synapse, or nothing where there is no Python. */
@@ -76,6 +77,18 @@ const hasGo = async (): Promise<boolean> => {
     return true
   } catch (error) {
     say(`No clients in Go: ${error instanceof Error ? error.message : error}`)
+    return false
+  }
+}
+
+/** Whether the flows in Rust can run. */
+const hasRust = async (): Promise<boolean> => {
+  if (!chosen.some(({ language }) => language === "rust")) return false
+  try {
+    await installRustClients()
+    return true
+  } catch (error) {
+    say(`No clients in Rust: ${error instanceof Error ? error.message : error}`)
     return false
   }
 }
@@ -192,11 +205,13 @@ const main = async (): Promise<number> => {
   await installJavaScriptClients()
   const interpreter = await python()
   const withGo = await hasGo()
+  const withRust = await hasRust()
   const withBrowser = hasBrowser()
   const possible = chosen.filter(
     ({ browser, language }) =>
       (interpreter !== undefined || language !== "python") &&
       (withGo || language !== "go") &&
+      (withRust || language !== "rust") &&
       (withBrowser || browser !== true)
   )
   const specification = await specificationOf()
