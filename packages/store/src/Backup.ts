@@ -32,7 +32,7 @@ import { setTimeout as pauseFor } from "node:timers/promises"
 import { constants, createZstdCompress } from "node:zlib"
 import { Data, Effect, Redacted } from "effect"
 import type { Client } from "pg"
-import { blockBytes, CopyOut, heldBlocks } from "./internal/CopyOut.ts"
+import { blockBytes, CopyOut, copySocket, heldBlocks } from "./internal/CopyOut.ts"
 
 /** The first line of the file, with the version of the format. */
 export const magic = (version = newestFormat): string => `greenroom-backup ${version}\n`
@@ -107,7 +107,11 @@ export const copyTarget = ({ columns, name }: BackupTable): string =>
 /** A connection until `use` ends. */
 export const withClient = async <A>(url: Redacted.Redacted, use: (client: Client) => Promise<A>): Promise<A> => {
   const pg = await import("pg")
-  const client = new pg.default.Client({ connectionString: Redacted.value(url), application_name: "greenroom backup" })
+  const client = new pg.default.Client({
+    connectionString: Redacted.value(url),
+    application_name: "greenroom backup",
+    stream: copySocket
+  })
   // A connection that breaks fails the query that is under way.
   client.on("error", () => {})
   await client.connect()

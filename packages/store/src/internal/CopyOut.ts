@@ -4,9 +4,9 @@
  *
  * A query of `pg` (`client.query(new CopyOut(text))`) that is read by `for await`. The reader's pace stops the socket. A block is
  * used again once the reader has asked for `heldBlocks` others after it, since fresh memory for each would keep the garbage collector
- * busy.
+ * busy; for the same reason the socket reads into one buffer (`copySocket`).
  */
-import type { Socket } from "node:net"
+import { Socket } from "node:net"
 import type { Connection } from "pg"
 
 /** How long the payload of a block is at most, in bytes. */
@@ -24,6 +24,30 @@ const headBytes = 5
 const copyData = "d".charCodeAt(0)
 /** Messages that may come between rows and are passed over: CopyOutResponse, notice, parameter, notification. */
 const passedOver = new Set(["H", "N", "S", "A"].map((type) => type.charCodeAt(0)))
+
+/** How many bytes a socket reads at once. */
+const readBytes = 256 * 1024
+
+/** Sockets that read into one buffer, with the reader of a copy while there is one. */
+const copySockets = new WeakMap<Socket, { reader: ((chunk: Buffer) => void) | undefined }>()
+
+/** A socket for a connection of `pg` that copies. A copy takes the bytes from the buffer itself, everything else gets its own. */
+export const copySocket = (): Socket => {
+  const state: { reader: ((chunk: Buffer) => void) | undefined } = { reader: undefined }
+  const socket: Socket = new Socket({
+    onread: {
+      buffer: Buffer.allocUnsafe(readBytes),
+      callback: (length, buffer) => {
+        const chunk = Buffer.from(buffer.buffer, buffer.byteOffset, length)
+        if (state.reader === undefined) socket.emit("data", Buffer.from(chunk))
+        else state.reader(chunk)
+        return true
+      }
+    }
+  })
+  copySockets.set(socket, state)
+  return socket
+}
 
 export class CopyOut {
   /** How many rows were copied; known at the end. */
@@ -66,12 +90,15 @@ export class CopyOut {
       parse(rest)
     }
     this.socket = socket
+    const own = copySockets.get(socket)
     this.stopReading = () => {
-      socket.off("data", onData).on("data", parse)
+      if (own === undefined) socket.off("data", onData).on("data", parse)
+      else own.reader = undefined
       this.stopReading = () => {}
       socket.resume()
     }
-    socket.off("data", parse).on("data", onData)
+    if (own === undefined) socket.off("data", parse).on("data", onData)
+    else own.reader = onData
     connection.query(this.text)
   }
 
