@@ -69,6 +69,11 @@ export const roomListHandlers = HttpApiBuilder.group(ClientServerApi, "clientSer
           )
         )
       )
+      .handle("unlistIn", ({ params }) =>
+        CurrentSession.use((session) =>
+          Effect.as(summaries.setListedIn(session, params.networkId, params.roomId, false), done)
+        )
+      )
       .handle("summary", ({ params }) =>
         CurrentViewer.use((viewer) =>
           namedServers.pipe(

@@ -90,6 +90,11 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
         ? asUser((userId) => act(userId, kind, ruleId))
         : Effect.fail(new NotFound({ error: `There is no push rule of the kind ${kind}` }))
 
+    const ofKind = (kind: string) =>
+      isPushRuleKind(kind)
+        ? asUser((userId) => Effect.map(rules.ruleset(userId), (ruleset) => ruleset[kind]))
+        : Effect.fail(new NotFound({ error: `There are no push rules of the kind ${kind}` }))
+
     const actionsOf = (actions: unknown) =>
       isActions(actions as Json)
         ? Effect.succeed(actions as PushRule["actions"])
@@ -100,6 +105,7 @@ export const pushRulesHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
       .handle("global", () =>
         asUser((userId) => Effect.map(rules.ruleset(userId), (ruleset) => ruleset as unknown as JsonObject))
       )
+      .handle("ofKind", ({ params }) => ofKind(params.kind))
       .handle("get", ({ params }) => Effect.map(ofRule(params, rules.rule), (rule) => rule as unknown as JsonObject))
       .handle("put", ({ params, payload, query: { after, before } }) =>
         ofRule(params, (userId, kind, ruleId) =>

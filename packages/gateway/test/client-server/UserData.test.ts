@@ -104,6 +104,10 @@ layer(gateway, { excludeTestServices: true })("what users keep on the server", (
         enabled: true,
         actions: ["notify", "dont_notify"]
       })
+      // Not in the specification; older clients read the rules of a kind, with a final slash or without.
+      const ofKind = yield* as(alice)("GET", "/v3/pushrules/global/content/")
+      assert.deepStrictEqual(ofKind.body, (yield* all).content as never)
+      assert.strictEqual((yield* as(alice)("GET", "/v3/pushrules/global/no-kind")).body.errcode, "M_NOT_FOUND")
       yield* as(alice)("PUT", `${rule}/enabled`, { enabled: false })
       assert.deepStrictEqual((yield* as(alice)("GET", `${rule}/enabled`)).body, { enabled: false } as never)
       yield* as(alice)("PUT", `${rule}/actions`, { actions: ["notify"] })

@@ -20,15 +20,16 @@ const describedBy = (described: Schema.Top) =>
     toJsonSchema: ({ schemas }) => schemas[0] ?? {}
   })
 
-const canonical = { toCodecJson: () => undefined }
+/** `expected` is what an error says of a value that is something else. */
+const canonical = (expected: string) => ({ expected, toCodecJson: () => undefined })
 
 /** A JSON object of the described shape. */
 export const body = <T>(described: Schema.Schema<T> & Schema.Top): Schema.Codec<T> =>
-  Schema.declare<T>(isBody, canonical).check(describedBy(described)) as never
+  Schema.declare<T>(isBody, canonical("an object")).check(describedBy(described)) as never
 
 /** A JSON array of the described shape. */
 export const listBody = <T>(described: Schema.Schema<ReadonlyArray<T>> & Schema.Top): Schema.Codec<ReadonlyArray<T>> =>
-  Schema.declare<ReadonlyArray<T>>(isListBody, canonical).check(describedBy(described)) as never
+  Schema.declare<ReadonlyArray<T>>(isListBody, canonical("an array")).check(describedBy(described)) as never
 
 /** Any JSON object that the server answers with, as it is. */
 export const AnyObject: Schema.Codec<JsonObject> = body(Schema.Record(Schema.String, Schema.Unknown)) as never
@@ -41,13 +42,18 @@ const bounded = Schema.makeFilter(
 const isAny = (_value: unknown): _value is Json => true
 
 /** Any JSON value of a request, as it is. */
-export const AnyValue: Schema.Codec<Json> = Schema.declare<Json>(isAny, canonical).check(bounded) as never
-
-/** Any JSON object of a request, as it is. */
-export const AnyPayload: Schema.Codec<JsonObject> = Schema.declare<JsonObject>(isJsonObject, canonical).check(
-  describedBy(Schema.Record(Schema.String, Schema.Unknown)),
+export const AnyValue: Schema.Codec<Json> = Schema.declare<Json>(isAny, canonical("a JSON value")).check(
   bounded
 ) as never
+
+/** Any JSON object of a request, as it is. */
+export const AnyPayload: Schema.Codec<JsonObject> = Schema.declare<JsonObject>(
+  isJsonObject,
+  canonical("an object")
+).check(describedBy(Schema.Record(Schema.String, Schema.Unknown)), bounded) as never
+
+/** Any JSON array that the server answers with, as it is. */
+export const AnyList: Schema.Codec<ReadonlyArray<unknown>> = listBody(Schema.Array(Schema.Unknown)) as never
 
 /** Any bytes. */
 export const Bytes = HttpApiSchema.asUint8Array({ contentType: "application/octet-stream" })(Schema.Uint8Array)
@@ -66,7 +72,7 @@ const isObjectOrAbsent = (value: unknown): value is JsonObject | undefined => va
 /** A request body that may be absent, which means the same as `{}`. */
 export const OptionalObject: Schema.Codec<JsonObject | undefined> = Schema.declare<JsonObject | undefined>(
   isObjectOrAbsent,
-  canonical
+  canonical("an object")
 ).check(describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })), bounded) as never
 
 /**
@@ -75,14 +81,14 @@ export const OptionalObject: Schema.Codec<JsonObject | undefined> = Schema.decla
  */
 export const OptionalObjectOrNull: Schema.Codec<JsonObject | null | undefined> = Schema.declare<
   JsonObject | null | undefined
->((value): value is JsonObject | null | undefined => value === null || isObjectOrAbsent(value), canonical).check(
-  describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })),
-  bounded
-) as never
+>(
+  (value): value is JsonObject | null | undefined => value === null || isObjectOrAbsent(value),
+  canonical("an object")
+).check(describedBy(Schema.Record(Schema.String, Schema.Unknown).annotate({ default: {} })), bounded) as never
 
 const isAbsent = (value: unknown): value is undefined => value === undefined
 
 /** A request body that is absent: one of the payloads of an endpoint that can do without. */
-export const Absent: Schema.Codec<undefined> = Schema.declare<undefined>(isAbsent, canonical).check(
+export const Absent: Schema.Codec<undefined> = Schema.declare<undefined>(isAbsent, canonical("no body")).check(
   describedBy(Schema.Null)
 ) as never

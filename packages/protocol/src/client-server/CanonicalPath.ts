@@ -31,6 +31,8 @@ const unstablePrefixes: ReadonlyArray<readonly [unstable: string, stable: string
   ["org.matrix.msc4151/rooms/", "v3/rooms/"],
   ["org.matrix.msc4143/rtc/", "v1/rtc/"],
   ["org.matrix.msc3231/register/", "v1/register/"],
+  ["keys/device_signing/upload", "v3/keys/device_signing/upload"],
+  ["keys/signatures/upload", "v3/keys/signatures/upload"],
   ["uk.timedout.msc4323/admin/", "v1/admin/"]
 ]
 

@@ -91,6 +91,18 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
           who: "application services"
         })
       ),
+    HttpApiEndpoint.delete("unlistIn", "/v3/directory/list/appservice/:networkId/:roomId", {
+      params: { networkId: boundedText(255), roomId: RoomId },
+      success: Done
+    })
+      .middleware(Authentication)
+      .annotateMerge(
+        documented({
+          summary: "Take a room off the list of a network of an application service",
+          text: "Not in the specification; the same as to list it as private. Errors: M_FORBIDDEN, M_NOT_FOUND.",
+          who: "application services"
+        })
+      ),
     HttpApiEndpoint.get("summary", "/v1/room_summary/:roomIdOrAlias", {
       params: { roomIdOrAlias: RoomIdOrAlias },
       success: AnyObject

@@ -7,7 +7,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { Authentication } from "../api/Authentication.ts"
-import { AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
+import { AnyList, AnyObject, AnyPayload, body, Done, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, EventType } from "../api/Parameters.ts"
 import { EventId, RoomId, UserId } from "../Identifiers.ts"
@@ -75,6 +75,16 @@ export class PushRulesApi extends HttpApiGroup.make("clientServer.pushRules")
     ),
     HttpApiEndpoint.get("global", "/v3/pushrules/global", { success: AnyObject }).annotateMerge(
       documented({ summary: "The global push rules", who: own })
+    ),
+    HttpApiEndpoint.get("ofKind", "/v3/pushrules/global/:kind", {
+      params: { kind: rule.kind },
+      success: AnyList
+    }).annotateMerge(
+      documented({
+        summary: "The push rules of one kind",
+        text: "Not in the specification; older clients use it. Errors: M_NOT_FOUND.",
+        who: own
+      })
     ),
     HttpApiEndpoint.get("get", "/v3/pushrules/global/:kind/:ruleId", {
       params: rule,
