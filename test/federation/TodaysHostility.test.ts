@@ -822,7 +822,7 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("TodaysH
       const messages = `//_matrix/client/v3/rooms/${encodeURIComponent(room_id)}/messages?dir=b&limit=4`
       const page = yield* expectOk(bob.ask("GET", `${messages}&from=${news.prev_batch}`))
       assert.deepStrictEqual(ids(page.chunk), [...ids(missing.toReversed()), before])
-      // Nothing is missing any more, also for a client that had not synced.
+      // The gap is filled, also for a client that had not synced.
       const whole = (yield* sync(since)).rooms.join[room_id].timeline
       assert.deepStrictEqual([whole.limited, ids(whole.events)], [false, [...ids(missing), last.event_id]])
     })

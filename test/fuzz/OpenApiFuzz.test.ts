@@ -1,6 +1,6 @@
 /**
- * Whatever is asked, and however wrongly: every operation of the OpenAPI documents, of the draft and of today, answers with
- * what it documents or with an error of the protocol, never with a failure inside, and the server goes on.
+ * Random requests, valid and invalid: every operation of the OpenAPI documents, of the draft and of today, answers as
+ * documented or with an error of the protocol, never with an internal failure, and the server goes on.
  */
 import { assert, layer } from "@effect/vitest"
 import { Console, Effect } from "effect"
@@ -62,7 +62,7 @@ const furnish = Effect.fnUntraced(function* (people: ReadonlyArray<Person>, name
   return { room, alias, event: body.event_id as string }
 })
 
-/** What is wrong with an answer of today's API. Pages for people, redirections and the stages of a login are no errors. */
+/** The fault of an answer of today's API. Pages for people, redirections and the stages of a login are no errors. */
 const todaysFlawOf = (operation: Pick<Operation, "errors">, answer: Answer): string | undefined => {
   const { body, headers, status } = answer
   if (status < 500 && (headers["content-type"] ?? "").startsWith("text/html")) return undefined
@@ -76,7 +76,7 @@ const shortened = (defect: unknown): string => {
   return `${message.replaceAll(/(.)\1{100,}/g, "$1$1$1...")} ${cause ?? ""}`
 }
 
-/** What is right for parameters of today's API that name nothing on the server. */
+/** Valid parameters of today's API that name nothing on the server. */
 const todaysParameters: TodaysKnown["others"] = {
   kind: ["override", "underride", "content", "room", "sender"],
   ruleId: [".m.rule.master", "mine"],

@@ -25,7 +25,7 @@ export interface TodaysOperation {
   readonly errors: ReadonlySet<string>
 }
 
-/** What there is on the server. */
+/** The names of rooms, events and users on the server. */
 export interface TodaysKnown extends Known {
   /** Of `mxc://` URIs of this server. */
   readonly media: ReadonlyArray<string>

@@ -119,7 +119,7 @@ export class EventStore extends Context.Service<
               Effect.orDie
             )
 
-      // What was set before this server was in the room is there as an outlier: of the state with which it joined.
+      // A setting from before this server was in the room is an outlier: a part of the state with which it joined.
       const everInState = sql`status IN (0, 1, 4)`
 
       const stateHistories = (roomNids: ReadonlyArray<number>, type: string, stateKey: string) =>

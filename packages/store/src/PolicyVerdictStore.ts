@@ -1,5 +1,5 @@
 /**
- * What this server, as a policy server, said of events: one verdict for all nodes, kept over restarts for a week.
+ * The verdicts of this server as a policy server: one verdict per event for all nodes, kept over restarts for a week.
  *
  * An error of the database is a defect.
  */

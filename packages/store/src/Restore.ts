@@ -1,7 +1,7 @@
 /**
  * Restores a backup (`Backup.ts`) into an empty database, and its uploaded files into the content repository. The whole file
  * is checked before anything is written; a failure after that leaves the database empty again, and removes the uploaded
- * files that it added. What a restore that was cut off has left is cleared away by the next one (`UnfinishedRestore.ts`).
+ * files that it added. The next restore clears away the rest of an interrupted one (`UnfinishedRestore.ts`).
  */
 import { createHash } from "node:crypto"
 import { once } from "node:events"
@@ -159,7 +159,7 @@ export const checkBackup = (
     return header
   })
 
-/** Makes sure that the database is empty, and marks it. What a restore that was cut off has left is removed. */
+/** Makes sure that the database is empty, and marks it. Removes the rest of an interrupted restore. */
 const beginEmpty = async (client: Client): Promise<void> => {
   const { rows } = await client.query<{ relname: string }>(
     "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'S')"

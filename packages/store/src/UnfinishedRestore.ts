@@ -1,6 +1,6 @@
 /**
- * What a restore that was cut off (`kill -9`, a power cut) leaves behind, so that the next one clears it away and the server does
- * not start on half of a backup:
+ * The marks of a restore in progress. After an interruption (`kill -9`, a power cut) the next restore clears it away by
+ * them, and the server does not start on half of a backup:
  *
  * - the file `restore.unfinished` in the data directory has the uploaded files that it added, a SHA-256 a line, each written before
  *   the file is stored;
@@ -29,7 +29,7 @@ export interface UnfinishedRestore {
   readonly files: ReadonlyArray<Uint8Array>
 }
 
-/** What an earlier restore has left in a data directory. A line that was cut off is of a file that was not stored. */
+/** The files that an earlier restore has left in a data directory. An incomplete line is of a file that was not stored. */
 export const readUnfinished = async (dataDir: string): Promise<UnfinishedRestore | undefined> => {
   const text = await fs.readFile(fileOf(dataDir), "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined
@@ -46,9 +46,9 @@ export interface RestoreNotes {
   readonly dataDir: string
   /** Notes that a file is about to be stored. */
   readonly add: (sha256: Uint8Array) => Promise<void>
-  /** What an earlier restore may have added. */
+  /** The files that an earlier restore may have added. */
   readonly before: ReadonlyArray<Uint8Array>
-  /** Nothing is left to be cleared away. */
+  /** The earlier restore is cleared away. */
   readonly end: () => Promise<void>
 }
 

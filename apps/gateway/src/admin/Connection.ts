@@ -50,7 +50,7 @@ export const onSql = (flags: PlaceFlags) =>
     })
   )
 
-/** What services of commands need to know of the home server. */
+/** The parts of the home server's configuration that the services of commands need. */
 const homeServerOf = ({
   dataDir,
   serverName,

@@ -1,6 +1,6 @@
 /**
- * What can be brought into an account: contacts, of a file of vCards or jCards, or of an export of the same user. Rooms and events of
- * an export are no part of it: they are in the rooms still, and events carry signatures and places that only their rooms give them.
+ * Imports contacts into an account, from a file of vCards or jCards, or from an export of the same user. Rooms and events of
+ * an export are not imported: they are still in their rooms, and their signatures and places are valid only there.
  *
  *     greenroom import contacts addresses.vcf --user alice
  */

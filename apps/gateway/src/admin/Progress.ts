@@ -4,7 +4,7 @@
 
 /** How far work is. */
 export interface Progress {
-  /** What is being done, such as the table that is copied. */
+  /** The work in progress, such as the table that is copied. */
   readonly what: string
   /** Between 0 and 1. */
   readonly done: number

@@ -13,7 +13,7 @@ import { describeFailure } from "../StartFailure.ts"
 // biome-ignore lint/suspicious/noExplicitAny: names, options and errors are invariant, and nothing here looks at them.
 export type AnyCommand = Command.Command<any, any, any, any, Command.Environment>
 
-/** `greenroom NAME words...` as a program. What it prints goes to `Console`; what it fails with is for `describeFailure`. */
+/** `greenroom NAME words...` as a program. Output goes to `Console`; `describeFailure` describes failures. */
 export const commandProgram = (command: AnyCommand, words: ReadonlyArray<string>) =>
   Command.runWith(Command.make(CommandLine.name).pipe(Command.withSubcommands([command])), {
     version: CommandLine.version

@@ -1,6 +1,6 @@
 /**
- * What all commands of `greenroom` have in common: each describes itself, prints JSON with `--json`, and fails with one line and the
- * exit code 1. A command without an entry in `steps` fails the test.
+ * The rules that all commands of `greenroom` follow: each describes itself, prints JSON with `--json`, and fails with one
+ * line and the exit code 1. A command without an entry in `steps` fails the test.
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
@@ -27,7 +27,7 @@ const allCommands = Effect.promise(async () => {
   return loaded.flatMap((found) => (found === undefined ? [] : leavesOf(found as unknown as Node, [])))
 })
 
-/** What earlier steps and the running server have made. */
+/** The values that earlier steps and the running server have made. */
 interface Known {
   room: string
   uri: string

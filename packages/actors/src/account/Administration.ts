@@ -52,7 +52,7 @@ interface Endings {
   readonly devicesOf: (userId: UserId) => Effect.Effect<ReadonlyArray<Device>>
 }
 
-/** Sends a mail about an account. What cannot be sent is logged. */
+/** Sends a mail about an account. A failure is logged. */
 type SendMail = (to: string, template: TemplateName, values: MailValues) => Effect.Effect<void>
 
 /** The most accounts that wait for approval which are shown at once. */

@@ -127,7 +127,7 @@ const attempt = <A>(file: string, read: () => Promise<A>): Effect.Effect<A, Expo
 export const checkExport = (file: string, serverName: ServerName): Effect.Effect<ExportHeader, ExportUnreadable> =>
   attempt(file, () => check(file, serverName))
 
-/** Whether a file claims to be an export. What it is otherwise is left open. */
+/** Whether a file claims to be an export. The rest of it is not checked. */
 export const isExport = (file: string): Effect.Effect<boolean, ExportUnreadable> =>
   attempt(file, async () => {
     for await (const line of createReadStream(file, { end: 63 })) return /^\s*\{/.test(String(line))

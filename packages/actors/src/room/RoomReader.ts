@@ -167,7 +167,7 @@ const make = Effect.gen(function* () {
         if (!isFilled) continue
         const earlier = page
         page = yield* read
-        // What came may be of no use: the reader may not see it, or wants other events.
+        // The fetched events may be of no use: the reader may not see them, or wants others.
         const isSame = page.found.length === earlier.found.length && page.end === undefined && earlier.end === undefined
         if (isSame) return
       }

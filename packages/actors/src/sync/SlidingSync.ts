@@ -66,7 +66,7 @@ interface Plan {
   readonly changes: ConnectionChanges
 }
 
-/** What a connection whose client has all that it asks for is asked for. */
+/** The request of a connection whose client has everything that it asks for. */
 interface SteadyPlan {
   readonly asked: string
   readonly rooms: UserRooms["rooms"]
@@ -191,7 +191,7 @@ const make = Effect.gen(function* () {
     return { counts: wanted.counts, shown, late, live, changes: { configs: configs.texts, rooms: changes } }
   }
 
-  /** What the next answer of a connection is about whose client has all rooms: only what moved since is looked at. */
+  /** The next answer of a connection whose client has all rooms: it is made from the rooms that had events since. */
   const steadyPlans = new WeakMap<SlidingConnection, SteadyPlan>()
 
   const steadyPlan = (

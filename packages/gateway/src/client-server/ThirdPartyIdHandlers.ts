@@ -177,7 +177,7 @@ const canonical = ({ address, medium }: ThirdPartyId): ThirdPartyId => ({
 const asMatrixError = (error: IdentityFailure): MatrixError =>
   isMatrixError(error) ? error : new ThirdPartyIdAuthFailed({ error: error.error })
 
-/** Whether identity servers ended it, as clients are told. */
+/** Whether identity servers ended the bindings, in the words of the client API. */
 export const unbindResult = (ended: boolean) => ({
   id_server_unbind_result: ended ? ("success" as const) : ("no-support" as const)
 })

@@ -86,7 +86,7 @@ layer(gateway, { excludeTestServices: true })("creating rooms by today's client 
         invite: [bob.id],
         power_level_content_override: { invite: 75 }
       })
-      // Nothing that the request brings follows the policy, whose server would have to be asked about it.
+      // No event of the request comes after the policy, whose server would have to be asked about it.
       const newest = yield* as(alice)("GET", `/v3/rooms/${inPath(made.body.room_id)}/messages?dir=b&limit=1`)
       assert.deepStrictEqual(
         newest.body.chunk.map(({ type }) => type),

@@ -43,7 +43,7 @@ layer(gateway, { excludeTestServices: true })("a deactivation with erasure", (it
         )
       assert.sameMembers([...(yield* page(bob))], ["secret", "open", "secret reply"])
       assert.sameMembers([...(yield* page(carol))], [undefined, "open", undefined])
-      // What is bundled with the message that began the thread is the same.
+      // The bundle of the message that began the thread is the same.
       const latestReply = (user: TestUser) =>
         Effect.map(as(user)("GET", `${path}/event/${inPath(open.body.event_id)}`), ({ body }) => {
           const { "m.relations": relations } = body.unsigned as {

@@ -16,7 +16,7 @@ const maxCharacters = 8 * 1024 * 1024
 /** A commit of rooms has no rows of other kinds. */
 const noRows: LogRows = new Map()
 
-/** What a transaction has added to the log. */
+/** The rows that a transaction has added to the log. */
 export interface CommittedRows {
   readonly events: ReadonlyArray<StreamedEvent>
   readonly memberships: ReadonlyArray<StreamedMembership>
@@ -64,7 +64,7 @@ const addChanges = (replayed: Array<StreamedMembership>, xid: number, commit: Ro
 export const isReplayable = (commits: ReadonlyArray<RoomCommit>): boolean =>
   commits.every(({ redactions }) => redactions.length === 0)
 
-/** What commits of rooms have added to the log in a transaction. */
+/** The rows that commits of rooms have added to the log in a transaction. */
 export const rowsOfCommits = (xid: number, commits: ReadonlyArray<RoomCommit>): CommittedRows => {
   const events: Array<StreamedEvent> = []
   const memberships: Array<StreamedMembership> = []

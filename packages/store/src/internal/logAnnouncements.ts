@@ -1,7 +1,7 @@
 /**
- * What a node announces of a group commit with its notification, so that the other nodes need not read it from the tables:
- * rows of the log as JSON, in parts that fit into a payload of `NOTIFY`. A commit that is too large for some parts, or
- * redacts what it stores, is only named, and read. Announcements save work; nothing depends on them.
+ * Announcements of a group commit with its notification, so that the other nodes need not read it from the tables: rows of
+ * the log as JSON, in parts that fit into a payload of `NOTIFY`. A commit that is too large for some parts, or redacts what
+ * it stores, is only named, and read. Announcements save work; nothing depends on them.
  *
  * The parts come before the notification that wakes the node, on a channel of their own:
  *

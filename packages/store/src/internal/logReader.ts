@@ -47,7 +47,10 @@ const nothing = { events: [], memberships: [], rows: new Map(), last: undefined,
 /** How often to look again, a millisecond later, for the announcement of a transaction that is missing. */
 const gapAttempts = 3
 
-/** What is known without asking the database. With other nodes (`isShared`) the next transaction may be about to be announced. */
+/**
+ * The rows that are known without asking the database. With other nodes (`isShared`) the next transaction may be about to be
+ * announced.
+ */
 const knownAfter = Effect.fnUntraced(function* (
   recent: RecentCommits,
   position: StreamPosition,

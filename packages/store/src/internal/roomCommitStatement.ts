@@ -30,7 +30,7 @@ interface Committed {
   readonly characters: number
 }
 
-/** What other nodes hear of a commit. */
+/** The notification of other nodes about a commit. */
 export interface Notifying {
   /** Whether other nodes may follow the log. */
   readonly wakesOthers: boolean

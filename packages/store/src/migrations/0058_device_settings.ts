@@ -1,5 +1,5 @@
 /**
- * What a user keeps for one device goes with the device, however the device ends.
+ * The settings of a device are removed with the device, however it ends.
  *
  * Source: "Server-side deletion of local notification settings" (MSC3890) of the client-server specification.
  */

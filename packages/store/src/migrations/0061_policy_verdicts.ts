@@ -1,4 +1,4 @@
-/** What this server, as a policy server, said of events. `refusal` is null for those that it lets pass. */
+/** The verdicts of this server as a policy server. `refusal` is null for accepted events. */
 import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 

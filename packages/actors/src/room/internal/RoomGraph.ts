@@ -101,7 +101,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return yield* resolvedFrom(room, refs[0]!, refs.slice(1).map(pointOf))
   })
 
-  /** What follows from a stored state and others, as changes of the stored one. */
+  /** Resolves a stored state with others, as changes of the stored one. */
   const resolvedFrom = Effect.fnUntraced(function* (room: RoomState, ref: StateRef, others: ReadonlyArray<PointState>) {
     const changes = new Map<string, StateValue>()
     for (const [key, value] of yield* resolve(room, [pointOf(ref), ...others])) {

@@ -38,7 +38,7 @@ const joinLimit = "2 minutes"
 /** How long a membership of an invited user waits until the invitation is placed. */
 const invitePlacedTimeout = "5 seconds"
 
-/** How often servers are told that a local user is not in a room, until one has accepted it. */
+/** How often a server is notified that a local user is not in a room, until one has accepted it. */
 const leaveAttempts = 6
 
 /**

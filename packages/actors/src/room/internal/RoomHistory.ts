@@ -50,7 +50,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       if (!mayPass(cause)) caution = "faults"
     })
 
-  /** What is being fetched, by where it begins: all who ask for the same history share one fetch. */
+  /** Fetches in progress, by their first event: all requests for the same history share one fetch. */
   const underWay = new Map<EventId | undefined, Deferred.Deferred<boolean, Failure>>()
 
   /** When gaps were tried that no server could fill. */

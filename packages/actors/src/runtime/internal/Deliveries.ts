@@ -1,7 +1,8 @@
 /**
- * Messages between nodes in batches, over connections of Effect's cluster. What is sent to a node in one turn of the event loop is one
- * request, whose answers are streamed as they come. Effect's own requests (an RPC within an RPC for each message) cost several times as
- * much. Where a message goes, and what happens when a node is lost, is Effect's decision all the same: this is its `Runners.send`.
+ * Messages between nodes in batches, over connections of Effect's cluster. The messages to a node in one turn of the event
+ * loop are one request, whose answers are streamed as they come. Effect's own requests (an RPC within an RPC for each
+ * message) cost several times as much. Where a message goes, and what happens when a node is lost, is Effect's decision all
+ * the same: this is its `Runners.send`.
  *
  * A batch is JSON text of rows, and so is each part of the answer:
  *

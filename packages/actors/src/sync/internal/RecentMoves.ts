@@ -1,6 +1,6 @@
 /**
- * What had news lately, in the order of the log: the newest are found without a look at the others. The oldest moves are
- * forgotten, so that readers that are further behind must look at everything.
+ * The latest moves (rooms that had an event, for example), in the order of the log: the newest are found without reading the
+ * others. The oldest moves are dropped, so that readers further behind must read everything.
  */
 import { beginning, comparePositions, type StreamPosition } from "@greenroom/store/StreamToken"
 
@@ -34,7 +34,7 @@ export class RecentMoves<A> {
     return count < this.forgotten ? undefined : this.moves.slice(count - this.forgotten).map(({ moved }) => moved)
   }
 
-  /** What moved after a position; undefined where a part of it is forgotten. */
+  /** The moves after a position; undefined if some of them were dropped. */
   after(position: StreamPosition): ReadonlySet<A> | undefined {
     if (comparePositions(position, this.completeFrom) < 0) return undefined
     const found = new Set<A>()

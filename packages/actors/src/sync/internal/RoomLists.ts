@@ -69,7 +69,7 @@ const listTypes: ReadonlySet<string> = new Set([
   "m.invite_permission_config"
 ])
 
-/** A list is sorted anew where more rooms than this moved since it was asked for last. */
+/** A list is sorted anew if more rooms than this moved since it was read last. */
 const maxMoved = 100
 
 const isInside = (membership: string) => membership === "join" || membership === "invite" || membership === "knock"

@@ -116,8 +116,8 @@ export const makeSlidingRooms = Effect.fnUntraced(function* ({ readStripped }: P
   const token = (position: StreamPosition) => formatToken({ position, epoch: log.epoch() })
 
   /**
-   * Users must not see what happened while they were not in the room. What they were is known as of `since` alone. Users that
-   * were outside to the end see the change of their own membership and nothing else.
+   * Users must not see events from the time in which they were not in the room. Their membership is known as of `since`
+   * only. Users that were outside to the end see the change of their own membership and nothing else.
    */
   const toReading = (
     shown: ShownRoom,
