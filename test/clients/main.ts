@@ -69,26 +69,14 @@ const python = async (): Promise<string | undefined> => {
   }
 }
 
-/** Whether the flows in Go can run. */
-const hasGo = async (): Promise<boolean> => {
-  if (!chosen.some(({ language }) => language === "go")) return false
+/** Whether the flows in a compiled language can run. */
+const canBuild = async (language: "go" | "rust", name: string, install: () => Promise<unknown>): Promise<boolean> => {
+  if (!chosen.some((flow) => flow.language === language)) return false
   try {
-    await installGoClients()
+    await install()
     return true
   } catch (error) {
-    say(`No clients in Go: ${error instanceof Error ? error.message : error}`)
-    return false
-  }
-}
-
-/** Whether the flows in Rust can run. */
-const hasRust = async (): Promise<boolean> => {
-  if (!chosen.some(({ language }) => language === "rust")) return false
-  try {
-    await installRustClients()
-    return true
-  } catch (error) {
-    say(`No clients in Rust: ${error instanceof Error ? error.message : error}`)
+    say(`No clients in ${name}: ${error instanceof Error ? error.message : error}`)
     return false
   }
 }
@@ -204,8 +192,8 @@ const runVersion = async (
 const main = async (): Promise<number> => {
   await installJavaScriptClients()
   const interpreter = await python()
-  const withGo = await hasGo()
-  const withRust = await hasRust()
+  const withGo = await canBuild("go", "Go", installGoClients)
+  const withRust = await canBuild("rust", "Rust", installRustClients)
   const withBrowser = hasBrowser()
   const possible = chosen.filter(
     ({ browser, language }) =>
