@@ -12,6 +12,8 @@ import { withServices } from "../client-api/EndpointServices.ts"
 
 interface Query extends Omit<RelationsRequest, "recurse"> {
   readonly recurse?: "true" | "false" | undefined
+  /** The older name, which matrix-js-sdk sent until 2025. */
+  readonly "org.matrix.msc3981.recurse"?: "true" | "false" | undefined
 }
 
 export const relationsHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.relations", (handlers) =>
@@ -25,7 +27,7 @@ export const relationsHandlers = HttpApiBuilder.group(ClientServerApi, "clientSe
         relType,
         roomId
       }: { roomId: RoomId; eventId: EventId; relType?: string; eventType?: string },
-      { recurse, ...query }: Query
+      { "org.matrix.msc3981.recurse": unstableRecurse, recurse = unstableRecurse, ...query }: Query
     ) =>
       CurrentSession.use((session) =>
         relations.related(session, roomId, eventId, { ...query, relType, eventType, recurse: recurse === "true" })

@@ -24,12 +24,23 @@ import { paths } from "../oauth/OAuthForms.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { addressOf } from "../TrustedProxies.ts"
 
-/** The features beyond the versions of the specification. Each entry is true because the feature is served. */
+/**
+ * The features by the names under which clients look for them. Each entry is true because the feature is served. Some are part of
+ * the specification by now, but clients still read their old names: without `org.matrix.e2e_cross_signing` Element Web neither
+ * sets up cross-signing nor offers to verify users, without `org.matrix.msc3827.stable` it does not search the room directory for
+ * spaces, without `org.matrix.msc3981` it misses reactions in threads.
+ */
 const unstableFeatures: Versions["unstable_features"] = {
   "org.greenroom.contacts": true,
+  "org.matrix.e2e_cross_signing": true,
+  "org.matrix.msc3827.stable": true,
   "org.matrix.msc3916.stable": true,
+  "org.matrix.msc3981": true,
   "org.matrix.msc4140": true,
-  "org.matrix.simplified_msc3575": true
+  "org.matrix.simplified_msc3575": true,
+  "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
+  "uk.tcpip.msc4133": true,
+  "uk.tcpip.msc4133.stable": true
 }
 
 /** Versions of the specification are stable; the draft's is this server's own. */

@@ -94,6 +94,8 @@ layer(gateway, { excludeTestServices: true })("relations and threads", (it) => {
       assert.notProperty(rest.body, "next_batch")
       const deep = yield* as(alice)("GET", `${path}?recurse=true&dir=f`)
       assert.include(ids(deep.body.chunk), onReply)
+      const older = yield* as(alice)("GET", `${path}?org.matrix.msc3981.recurse=true&dir=f`)
+      assert.deepStrictEqual(ids(older.body.chunk), ids(deep.body.chunk))
       const eve = yield* register("children-eve")
       assert.strictEqual((yield* as(eve)("GET", path)).body.errcode, "M_NOT_FOUND")
     })

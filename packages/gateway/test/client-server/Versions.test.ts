@@ -8,6 +8,13 @@ layer(gateway, { excludeTestServices: true })("today's client API", (it) => {
       const versions = yield* askToday("GET", "/versions")
       assert.strictEqual(versions.status, 200)
       assert.include(versions.body.versions as ReadonlyArray<string>, "v1.11")
+      // Element Web sets up cross-signing, searches for spaces and publishes time zones only where these are announced.
+      assert.deepInclude(versions.body.unstable_features as object, {
+        "org.matrix.e2e_cross_signing": true,
+        "org.matrix.msc3827.stable": true,
+        "org.matrix.msc3981": true,
+        "uk.tcpip.msc4133": true
+      })
       assert.strictEqual(versions.headers.get("access-control-allow-origin"), "*")
       const { token } = yield* register("capable")
       const { body } = yield* askToday("GET", "/v3/capabilities", { token })

@@ -18,7 +18,8 @@ const query = {
   to: Schema.optional(Token),
   dir: Schema.optional(Schema.Literals(["f", "b"])),
   limit: Schema.optional(Count),
-  recurse: Schema.optional(Schema.Literals(["true", "false"]))
+  recurse: Schema.optional(Schema.Literals(["true", "false"])),
+  "org.matrix.msc3981.recurse": Schema.optional(Schema.Literals(["true", "false"]))
 }
 const Page = body(
   Schema.Struct({
