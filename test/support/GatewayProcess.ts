@@ -130,7 +130,7 @@ export const start: (options: GatewayOptions) => Effect.Effect<GatewayProcess, n
       // A node of a cluster may lose its shards for a moment where the machine is slow.
       Effect.repeat({ until: ({ status }) => status === 200, schedule: Schedule.spaced("100 millis") }),
       Effect.timeoutOrElse({
-        duration: "20 seconds",
+        duration: "1 minute",
         orElse: () => Effect.die(new Error(`The gateway is not well: ${output}`))
       })
     )

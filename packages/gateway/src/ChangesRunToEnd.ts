@@ -3,24 +3,29 @@
  * change behind. All methods but GET count as changes. A GET ends with its client, unless its handler is registered as
  * uninterruptible itself. A wait within a change must be made interruptible there.
  *
+ * Each change has a lease: a node that was stopped in the middle of it does not finish it over what others wrote meanwhile.
+ *
  * The actors do the same for their messages (`ClusterSchema.Uninterruptible` in their protocols); this covers what a
  * service does before and after it asks an actor.
  */
+import { Leases } from "@greenroom/actors/runtime/Leases"
 import { Effect, Layer } from "effect"
 import { HttpRouter } from "effect/http"
 
 /** Gives the routes of a layer to the router so that changes run to their end. */
 export const layer: Layer.Layer<HttpRouter.HttpRouter, never, HttpRouter.HttpRouter> = Layer.effect(
   HttpRouter.HttpRouter,
-  Effect.map(HttpRouter.HttpRouter, (router) =>
-    HttpRouter.HttpRouter.of({
+  Effect.gen(function* () {
+    const router = yield* HttpRouter.HttpRouter
+    const { hold } = yield* Leases
+    return HttpRouter.HttpRouter.of({
       ...router,
       addAll: (routes) =>
         router.addAll(
           routes.map((route) =>
-            route.method === "GET" ? route : { ...route, uninterruptible: true }
+            route.method === "GET" ? route : { ...route, handler: hold(route.handler), uninterruptible: true }
           ) as unknown as typeof routes
         )
     })
-  )
+  })
 )

@@ -6,6 +6,7 @@
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
+import { Leases } from "@greenroom/actors/runtime/Leases"
 import { PublicUrl } from "@greenroom/actors/runtime/PublicUrl"
 import { makeSampled, SamplingRatio } from "@greenroom/actors/runtime/Sampling"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
@@ -252,6 +253,7 @@ type ForEndpoints =
 // Not whether work is traced: that differs from request to request, and the context of the endpoint would override it.
 const forEndpoints: (context: Context.Context<ForEndpoints>) => Context.Context<ForEndpoints> = Context.pick(
   ...requestContext,
+  Leases,
   RequestRecords,
   SamplingRatio,
   EndpointServices,

@@ -81,6 +81,7 @@ import deviceSettings from "./migrations/0058_device_settings.ts"
 import timelineGaps from "./migrations/0059_timeline_gaps.ts"
 import destinationDialects from "./migrations/0060_destination_dialects.ts"
 import policyVerdicts from "./migrations/0061_policy_verdicts.ts"
+import shardHolders from "./migrations/0085_shard_holders.ts"
 import { checkRestored, unfinishedTable } from "./UnfinishedRestore.ts"
 
 /** Every migration, in the order of its number. They go forward only. */
@@ -144,7 +145,8 @@ const migrations = {
   "0058_device_settings": deviceSettings,
   "0059_timeline_gaps": timelineGaps,
   "0060_destination_dialects": destinationDialects,
-  "0061_policy_verdicts": policyVerdicts
+  "0061_policy_verdicts": policyVerdicts,
+  "0085_shard_holders": shardHolders
 }
 
 /** The version of the database that this program writes. */

@@ -3,6 +3,9 @@
  * send is bound to that number, so that a node which was stopped or cut off, and whose shards others took meanwhile, can
  * write nothing. Rooms and application services have fences of their own.
  *
+ * Work that belongs to no actor has a lease (`WriteLease`). The node that takes a shard from one that did not give it back ends
+ * the database connections of that one, so that nothing which was under way there is written later.
+ *
  * A process that holds the database alone has no fences (`undefined`): `DatabaseHold` ends the connections of another one.
  */
 import { Context, Data, Effect, Layer } from "effect"
@@ -29,8 +32,13 @@ export const stands = (sql: SqlClient.SqlClient, fence: Fence | undefined): Stat
 export class ShardFenceStore extends Context.Service<
   ShardFenceStore,
   {
-    /** Takes shards: gives the new numbers. All writers under older ones are refused from now on. */
+    /**
+     * Takes shards: gives the new numbers. All writers under older ones are refused from now on, and the connections of nodes
+     * that held one of the shards and did not give it back are ended.
+     */
     readonly raise: (shards: ReadonlyArray<number>) => Effect.Effect<ReadonlyMap<number, number>, SqlError.SqlError>
+    /** Gives back shards that this node holds: the next holder does not take it for lost. */
+    readonly release: (shards: ReadonlyArray<number>) => Effect.Effect<void, SqlError.SqlError>
     /** Fails where the fence does not stand any more. An error of the database is a defect. */
     readonly check: (fence: Fence | undefined) => Effect.Effect<void, StaleFence>
     /** Writes in one transaction with the check. For rare writes: it takes four round trips. */
@@ -45,14 +53,34 @@ export class ShardFenceStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const raise = (shards: ReadonlyArray<number>) =>
-        sql<{ shard: number; fence: bigint }>`
-          INSERT INTO shard_fences (shard, fence)
-          SELECT shard, 1 FROM unnest(${integers(shards.toSorted((a, b) => a - b))}::integer[]) AS shard
-          ON CONFLICT (shard) DO UPDATE SET fence = shard_fences.fence + 1
-          RETURNING shard, fence`.pipe(
+      /** Also frees the locks of a lost node, which raising the fence would wait for. */
+      const endConnectionsOfHolders = (shards: ReturnType<typeof integers>) =>
+        sql`
+          SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+          WHERE datname = current_database() AND usename = current_user
+            AND application_name IN (
+              SELECT holder FROM shard_fences
+              WHERE shard = ANY (${shards}::integer[]) AND holder <> current_setting('application_name'))`
+
+      const raise = (shards: ReadonlyArray<number>) => {
+        const sorted = integers(shards.toSorted((a, b) => a - b))
+        return endConnectionsOfHolders(sorted).pipe(
+          Effect.andThen(sql<{ shard: number; fence: bigint }>`
+            INSERT INTO shard_fences (shard, fence, holder)
+            SELECT shard, 1, current_setting('application_name') FROM unnest(${sorted}::integer[]) AS shard
+            ON CONFLICT (shard) DO UPDATE SET fence = shard_fences.fence + 1, holder = excluded.holder
+            RETURNING shard, fence`),
           Effect.map((rows) => new Map(rows.map(({ fence, shard }) => [shard, Number(fence)])))
         )
+      }
+
+      const release = (shards: ReadonlyArray<number>) =>
+        Effect.asVoid(sql`
+          UPDATE shard_fences SET holder = NULL FROM (
+            SELECT shard FROM shard_fences
+            WHERE shard = ANY (${integers(shards)}::integer[]) AND holder = current_setting('application_name')
+            ORDER BY shard FOR UPDATE) AS held
+          WHERE shard_fences.shard = held.shard`)
 
       const check = Effect.fnUntraced(function* (fence: Fence | undefined) {
         if (fence === undefined) return
@@ -73,7 +101,7 @@ export class ShardFenceStore extends Context.Service<
               Effect.die
             )
 
-      return ShardFenceStore.of({ raise, check, under } as ShardFenceStore["Service"])
+      return ShardFenceStore.of({ raise, release, check, under } as ShardFenceStore["Service"])
     })
   )
 }

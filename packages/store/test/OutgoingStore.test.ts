@@ -100,11 +100,11 @@ layer(stores)("OutgoingStore", (it) => {
       yield* sql`CREATE TABLE written (number integer)`
       const number = (yield* fences.raise([9])).get(9)!
       const fence = { shard: 9, number }
-      // The transaction has passed the check when the shard is taken: whoever takes it waits.
+      const outside = yield* Effect.context<never>()
+      // The transaction has passed the check when the shard is taken, by another connection, which waits.
       const write = Effect.gen(function* () {
-        const taking = yield* Effect.forkChild(
-          Effect.andThen(fences.raise([9]), sql<{ number: number }>`SELECT number FROM written`),
-          { startImmediately: true }
+        const taking = Effect.runForkWith(outside)(
+          Effect.andThen(fences.raise([9]), sql<{ number: number }>`SELECT number FROM written`)
         )
         yield* sql`INSERT INTO written VALUES (1)`
         return taking

@@ -11,6 +11,7 @@ import * as path from "node:path"
 import { isServerName, type ServerName, type UserId } from "@greenroom/protocol/Identifiers"
 import { BadRequest, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { type MediaName, type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
+import { underLease } from "@greenroom/store/WriteLease"
 import { Clock, Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { periodically, periodicallyOnce } from "../runtime/Supervision.ts"
@@ -79,7 +80,7 @@ export class MediaKeeping extends Context.Service<
       /** Removes files that no content ID names, until none is left. */
       const removeUnused: Effect.Effect<void> = Effect.gen(function* () {
         const before = (yield* Clock.currentTimeMillis) - grace
-        const removed = yield* store.removeUnused(before, batch, files.remove)
+        const removed = yield* store.removeUnused(before, batch, (hash) => underLease(files.remove(hash)))
         if (removed > 0) yield* removeUnused
       })
 

@@ -19,6 +19,7 @@ import type { SqlClient } from "effect/sql"
 import * as ClusterSharding from "./internal/ClusterSharding.ts"
 import type { LocalShardingOptions } from "./internal/LocalSharding.ts"
 import * as nodeConnections from "./internal/nodeConnections.ts"
+import * as LeaseHolding from "./Leases.ts"
 import { defaults, type LocalRunnerOptions } from "./LocalRunner.ts"
 import { addressOfNode, Nodes, randomName } from "./Nodes.ts"
 import { ShardFences } from "./ShardFences.ts"
@@ -67,6 +68,8 @@ class Sightings {
   private alive: ReadonlySet<string>
   /** When this node has last shown that it lives, by the monotonic clock. */
   private refreshedAt = Number.NEGATIVE_INFINITY
+  /** Since when it has shown that without an interval in which others could take its shards. */
+  private presentSince = Number.POSITIVE_INFINITY
 
   constructor(here: string) {
     this.here = here
@@ -80,8 +83,19 @@ class Sightings {
     if (changed) for (const listener of this.listeners) listener()
   }
 
+  /** The first shards have come: these locks are as good as refreshed ones. */
+  acquired(at: number): void {
+    if (this.refreshedAt === Number.NEGATIVE_INFINITY) this.refreshed(at)
+  }
+
   refreshed(at: number): void {
+    if (!this.isCurrent(at)) this.presentSince = at
     this.refreshedAt = at
+  }
+
+  /** Whether no other node can have taken shards of this one between the two times. */
+  wasPresent(from: number, until: number): boolean {
+    return from >= this.presentSince && this.isCurrent(until)
   }
 
   isCurrent(now: number): boolean {
@@ -125,6 +139,13 @@ const watched = (seen: Sightings) =>
         getRunners: Effect.tap(storage.getRunners, (runners) =>
           Effect.sync(() => seen.see(runners.flatMap(([{ address }, healthy]) => (healthy ? [keyOf(address)] : []))))
         ),
+        acquire: (address, shards) =>
+          Effect.suspend(() => {
+            const begun = monotonicMillisUnsafe(clock)
+            return Effect.tap(storage.acquire(address, shards), (acquired) =>
+              Effect.sync(() => acquired.length > 0 && seen.acquired(begun))
+            )
+          }),
         refresh: (address, shards) =>
           Effect.suspend(() => {
             const begun = monotonicMillisUnsafe(clock)
@@ -148,7 +169,15 @@ export const layer = (
       const { getRunners } = yield* RunnerStorage.RunnerStorage
       const addresses = Effect.map(getRunners, (runners) => runners.map(([{ address }]) => keyOf(address)))
       const nodes = seen.nodes(() => held.size > 0 && isCurrent(), addresses)
-      return Context.make(Sharding.Sharding, sharding).pipe(Context.add(Nodes, nodes), Context.add(ShardFences, fences))
+      const leases = LeaseHolding.make(() => {
+        const begun = monotonicMillisUnsafe(clock)
+        return () => seen.wasPresent(begun, monotonicMillisUnsafe(clock))
+      })
+      return Context.make(Sharding.Sharding, sharding).pipe(
+        Context.add(Nodes, nodes),
+        Context.add(ShardFences, fences),
+        Context.add(LeaseHolding.Leases, leases)
+      )
     })
   ).pipe(
     Layer.provide([nodeConnections.layer, ShardFenceStore.layer]),

@@ -11,8 +11,8 @@ export class NodeUnavailable extends Error {
   override readonly name = "NodeUnavailable"
 }
 
-/** Effect's name for the same, while a node goes down. */
-const names: ReadonlySet<unknown> = new Set(["NodeUnavailable", "EntityNotAssignedToRunner"])
+/** `EntityNotAssignedToRunner`: Effect's name for the same, while a node goes down. */
+const names: ReadonlySet<unknown> = new Set(["NodeUnavailable", "EntityNotAssignedToRunner", "LeaseLost"])
 
 /** Also true of one that another node has answered with: `Schema.Defect` keeps its name alone. */
 const isNodeUnavailable = (defect: unknown): boolean => Predicate.hasProperty(defect, "name") && names.has(defect.name)

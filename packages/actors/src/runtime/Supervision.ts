@@ -8,6 +8,7 @@
  */
 import { type Cause, type Duration, Effect, Schedule, type Scope } from "effect"
 import { Sharding } from "effect/cluster"
+import { Leases } from "./Leases.ts"
 
 /** 1, 2, 4 seconds and so on up to a minute, each by up to a fifth more or less so that nodes do not retry together. */
 const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")]))
@@ -52,13 +53,14 @@ export const periodically = <R>(
 
 /**
  * As `keepRunning` and `periodically`, on one node of the cluster at a time: another one goes on when that is lost. `name`
- * must be unique. For a while two nodes may do it, where one was stopped and comes back: `work` must bear that.
+ * must be unique. For a while two nodes may do it, where one was stopped and comes back: each step has a lease, so that the
+ * node which comes back writes nothing in the middle of one.
  */
 export const keepRunningOnce = <R>(
   name: string,
   work: Effect.Effect<unknown, unknown, R>
 ): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
-  Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, keepRunning(name, work)))
+  Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, keepRunning(name, underLease(work))))
 
 export const periodicallyOnce = <R>(
   name: string,
@@ -66,4 +68,9 @@ export const periodicallyOnce = <R>(
   work: Effect.Effect<unknown, unknown, R>,
   options: { readonly atOnce?: boolean } = {}
 ): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
-  Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, periodically(name, interval, work, options)))
+  Sharding.Sharding.use((sharding) =>
+    sharding.registerSingleton(name, periodically(name, interval, underLease(work), options))
+  )
+
+const underLease = <A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(Leases, ({ hold }) => hold(work))

@@ -8,6 +8,7 @@ import type { AccountStandings } from "@greenroom/actors/account/AccountStanding
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { RoomReader } from "@greenroom/actors/room/RoomReader"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import { Leases } from "@greenroom/actors/runtime/Leases"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { Events } from "@greenroom/actors/sync/Events"
 import { Users } from "@greenroom/actors/user/Users"
@@ -110,9 +111,9 @@ const isReading = ({ method, params }: SocketCall): boolean => {
   }
 }
 
-/** A call that changes something runs to its end when the socket closes, as requests do by HTTP (`ChangesRunToEnd`). */
-const runToEnd = <A, E>(call: SocketCall, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  isReading(call) ? effect : Effect.uninterruptible(effect)
+/** A call that changes something runs to its end when the socket closes, and has a lease, as requests by HTTP (`ChangesRunToEnd`). */
+const runToEnd = <A, E>(call: SocketCall, effect: Effect.Effect<A, E>, { hold }: (typeof Leases)["Service"]) =>
+  isReading(call) ? effect : Effect.uninterruptible(hold(effect))
 
 /** Calls by which the user is seen to be there. Setting the presence says itself how it is. */
 const isActivity = (call: SocketCall): boolean =>
@@ -126,6 +127,7 @@ export const makeCalls: Effect.Effect<
   const presences = yield* Presences
   const limit = yield* RateLimit
   const slots = yield* RequestSlots
+  const leases = yield* Leases
   const rules = yield* makeAccountRules
   const methods: Methods = {
     ...roomMethods(yield* Rooms, yield* Events),
@@ -140,7 +142,7 @@ export const makeCalls: Effect.Effect<
         .pipe(
           Effect.andThen(rules.call(session, call)),
           Effect.andThen(isActivity(call) ? presences.active(session) : Effect.void),
-          Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params))))
+          Effect.andThen(Effect.suspend(() => runToEnd(call, method(session, call.params), leases)))
         )
     }
   }

@@ -4,6 +4,7 @@
 import { PgClient, type PgPool } from "@effect/sql-pg"
 import { Effect, type Layer } from "effect"
 import { SqlClient, type SqlError, Statement } from "effect/sql"
+import { underLease } from "../WriteLease.ts"
 import { commit, PgConnectionAdapter } from "./PgConnectionAdapter.ts"
 import * as ReplaceablePool from "./ReplaceablePool.ts"
 
@@ -13,9 +14,9 @@ const make = Effect.fnUntraced(function* (config: PgPool.Config, watch: Replacea
   const pool = yield* ReplaceablePool.make(config, watch)
   const sql = yield* SqlClient.make({
     driver: "@effect/sql-pg",
-    acquirer: Effect.map(pool.get, (connection) => new PgConnectionAdapter(connection)),
-    borrower: (f) => pool.use((connection) => f(new PgConnectionAdapter(connection))),
-    transactionAcquirer: Effect.map(pool.reserve, (connection) => new PgConnectionAdapter(connection)),
+    acquirer: underLease(Effect.map(pool.get, (connection) => new PgConnectionAdapter(connection))),
+    borrower: (f) => underLease(pool.use((connection) => f(new PgConnectionAdapter(connection)))),
+    transactionAcquirer: underLease(Effect.map(pool.reserve, (connection) => new PgConnectionAdapter(connection))),
     compiler: PgClient.makeCompiler(),
     prepareTransactionControls: true,
     commit,

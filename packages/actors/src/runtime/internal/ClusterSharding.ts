@@ -8,6 +8,7 @@
  * what a former holder still writes is refused.
  */
 import { type Fence, ShardFenceStore } from "@greenroom/store/ShardFenceStore"
+import { underLease } from "@greenroom/store/WriteLease"
 import {
   Cause,
   Context,
@@ -95,8 +96,10 @@ const makeForward = (
   return (id, tag, payload) => {
     const { annotations } = entity.protocol.requests.get(tag)!
     const mayRepeat = Context.get(annotations, MayRepeat)(payload as never)
-    const once: Handled = Effect.withFiber((fiber) =>
-      isTraced(fiber.context) ? Effect.flatMap(traced, (client) => client(id)[tag]!(payload)) : send(id, tag, payload)
+    const once: Handled = underLease(
+      Effect.withFiber((fiber) =>
+        isTraced(fiber.context) ? Effect.flatMap(traced, (client) => client(id)[tag]!(payload)) : send(id, tag, payload)
+      )
     )
     const attempt: Handled = Effect.catchCause(once, (cause) => {
       if (!isUnanswered(cause)) return Effect.failCause(cause)
@@ -140,6 +143,30 @@ export interface ClusterShardingParts {
   readonly held: ReadonlyMap<ShardId.ShardId, number>
 }
 
+/** How long giving back a shard may take: else its next holder ends the connections of this node, which opens others. */
+const releaseTimeout = "1 second"
+
+/** Gives shards back: all that go at once in one statement. */
+const makeRelease = (store: ShardFenceStore["Service"]) => {
+  const resolver = RequestResolver.make<ReleaseFence>((entries) =>
+    Effect.map(Effect.exit(store.release(entries.map(({ request }) => request.shard.id))), (exit) => {
+      for (const entry of entries) entry.completeUnsafe(exit)
+    })
+  )
+  return (shard: ShardId.ShardId) =>
+    Effect.request(new ReleaseFence({ shard }), resolver).pipe(
+      Effect.timeoutOption(releaseTimeout),
+      Effect.interruptible,
+      Effect.ignore
+    )
+}
+
+class ReleaseFence extends Request.TaggedClass("ReleaseFence")<
+  { readonly shard: ShardId.ShardId },
+  void,
+  SqlError.SqlError
+> {}
+
 /** Raises fences: of all shards that come at once in one statement. */
 const makeRaise = (store: ShardFenceStore["Service"]) => {
   const resolver = RequestResolver.make<RaiseFence>((entries) =>
@@ -173,7 +200,9 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
   const scope = yield* Effect.scope
   const held = new Map<ShardId.ShardId, number>()
   const holdsAny = Latch.makeUnsafe(false)
-  const raise = makeRaise(yield* ShardFenceStore)
+  const store = yield* ShardFenceStore
+  const raise = makeRaise(store)
+  const release = makeRelease(store)
   /** Actors that start before the fence of their shard is raised. */
   const waiting = new Map<ShardId.ShardId, Deferred.Deferred<Fence>>()
 
@@ -201,7 +230,7 @@ export const make = Effect.fnUntraced(function* (options: ClusterShardingOptions
     Effect.flatMap(untilRaised(shard), (number) =>
       Effect.acquireRelease(
         Effect.sync(() => hold(shard, number)),
-        () => retire(shard)
+        () => Effect.andThen(retire(shard), release(shard))
       )
     )
 

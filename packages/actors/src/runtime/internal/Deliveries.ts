@@ -72,6 +72,8 @@ type Send = Runners.Runners["Service"]["send"]
 
 /** For how long a node that knows no batches is not asked again, in ms. */
 const olderFor = 60_000
+/** After how long a batch is not sent any more, in ms: the process was stopped between two turns of its event loop. */
+const maxBatchAge = 3_000
 /** How many characters of messages wait for the end of the turn at most. */
 const maxWaitingCharacters = 1024 * 1024
 
@@ -83,8 +85,13 @@ interface Waiting {
 }
 
 class Batch {
+  readonly begun: number
   waiting: Array<Waiting> = []
   characters = 0
+
+  constructor(begun: number) {
+    this.begun = begun
+  }
 }
 
 const isOfOlderVersion = (cause: Cause.Cause<unknown>): boolean =>
@@ -144,14 +151,19 @@ export const makeSend = Effect.fnUntraced(function* (
   }
 
   const flush = (address: RunnerAddress.RunnerAddress) => {
-    const { waiting } = batches.get(keyOf(address))!
-    if (waiting.length === 0) return
-    batches.set(keyOf(address), new Batch())
+    const batch = batches.get(keyOf(address))
+    if (batch === undefined) return
+    const { begun, waiting } = batch
+    batches.delete(keyOf(address))
+    if (monotonicMillisUnsafe(clock) - begun > maxBatchAge) {
+      for (const message of waiting) message.fail(false)
+      return
+    }
     Fiber.runIn(Effect.runForkWith(context)(deliver(address, waiting)), scope)
   }
 
   const add = (address: RunnerAddress.RunnerAddress, message: (number: number) => Waiting) => {
-    const batch = batches.get(keyOf(address)) ?? new Batch()
+    const batch = batches.get(keyOf(address)) ?? new Batch(monotonicMillisUnsafe(clock))
     batches.set(keyOf(address), batch)
     const added = message(batch.waiting.length)
     batch.waiting.push(added)

@@ -1,0 +1,30 @@
+/**
+ * Leases of work that belongs to no actor (`WriteLease`): requests that change something, and steps of singletons. Each is begun
+ * by this node and is lost with the node's hold of its shards: when the node goes on after it was stopped or cut off, what it
+ * had begun fails with `LeaseLost`, and is answered 503, since others may have answered and written since.
+ *
+ * A process that runs alone gives no leases.
+ */
+import { type Lease, WriteLease } from "@greenroom/store/WriteLease"
+import { Context, Effect } from "effect"
+
+export const Leases = Context.Reference<{
+  /** Runs work under a lease that begins now. What the work leaves behind in other fibers is not bound once it has ended. */
+  readonly hold: <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}>("greenroom/actors/Leases", { defaultValue: () => ({ hold: (work) => work }) })
+
+/** `begin` gives what says whether the node was there all the time since. */
+export const make = (begin: () => () => boolean): (typeof Leases)["Service"] => ({
+  hold: (work) =>
+    Effect.suspend(() => {
+      const isThere = begin()
+      let isOver = false
+      const lease: Lease = { stands: () => isOver || isThere() }
+      return Effect.ensuring(
+        Effect.provideService(work, WriteLease, lease),
+        Effect.sync(() => {
+          isOver = true
+        })
+      )
+    })
+})

@@ -1,0 +1,9 @@
+/** Who holds a shard, so that its next holder can end the connections of a node that was lost. Null where it was given back. */
+import { Effect } from "effect"
+import { SqlClient } from "effect/sql"
+
+export default Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`ALTER TABLE shard_fences ADD COLUMN holder text`
+  yield* sql`COMMENT ON COLUMN shard_fences.holder IS 'application_name of the connections of the node'`
+})

@@ -1,0 +1,92 @@
+import { assert, it } from "@effect/vitest"
+import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, type Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import * as Database from "../src/Database.ts"
+import { DatabaseHold } from "../src/DatabaseHold.ts"
+import { ShardFenceStore } from "../src/ShardFenceStore.ts"
+import * as TestDatabase from "../src/testing/TestDatabase.ts"
+import { LeaseLost, WriteLease } from "../src/WriteLease.ts"
+
+/** What a node has of the database: a pool whose connections have a name of its own. */
+const nodeOn = (url: Redacted.Redacted) => {
+  const pool = Layer.unwrap(Effect.map(DatabaseHold, (hold) => Database.pool({ url, hold, maxConnections: 3 })))
+  const services = ShardFenceStore.layer.pipe(
+    Layer.provideMerge(pool),
+    Layer.provide(Layer.fresh(DatabaseHold.layer(url, "shared")))
+  )
+  return Effect.map(Layer.build(Layer.fresh(services)), (context) => ({
+    fences: Context.get(context, ShardFenceStore),
+    sql: Context.get(context, SqlClient.SqlClient)
+  }))
+}
+
+type Node = Effect.Success<ReturnType<typeof nodeOn>>
+
+const world = Effect.gen(function* () {
+  const url = yield* TestDatabase.url
+  const [first, second] = [yield* nodeOn(url), yield* nodeOn(url)]
+  yield* first.sql`CREATE TABLE written (number integer)`
+  return { first, second, written: second.sql<{ number: number }>`SELECT number FROM written ORDER BY number` }
+})
+
+/** A transaction that has written a number, and goes on when it is let. */
+const beginWriting = Effect.fnUntraced(function* ({ sql }: Node, number: number) {
+  const [wrote, goOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+  const writing = yield* Effect.forkScoped(
+    sql.withTransaction(
+      Effect.gen(function* () {
+        yield* sql`INSERT INTO written VALUES (${number})`
+        yield* Deferred.succeed(wrote, undefined)
+        yield* Deferred.await(goOn)
+        yield* sql`INSERT INTO written VALUES (${-number})`
+      })
+    )
+  )
+  yield* Deferred.await(wrote)
+  return Effect.andThen(Deferred.succeed(goOn, undefined), Fiber.await(writing))
+})
+
+it.live("the next holder of a shard ends what a lost node has under way, its locks too", () =>
+  Effect.gen(function* () {
+    const { first, second, written } = yield* world
+    const number = (yield* first.fences.raise([1, 2])).get(1)
+    const finish = yield* beginWriting(first, 1)
+    assert.strictEqual((yield* second.fences.raise([1])).get(1), number! + 1)
+    assert.isTrue(Exit.isFailure(yield* finish))
+    assert.deepStrictEqual(yield* written, [])
+  }).pipe(Effect.scoped)
+)
+
+it.live("a node that gave its shards back goes on writing", () =>
+  Effect.gen(function* () {
+    const { first, second, written } = yield* world
+    yield* first.fences.raise([1, 2])
+    const finish = yield* beginWriting(first, 1)
+    yield* first.fences.release([1, 2])
+    yield* second.fences.raise([1, 2])
+    // The second does not give back what the first one asks for.
+    yield* first.fences.release([1, 2])
+    assert.isTrue(Exit.isSuccess(yield* finish))
+    assert.deepStrictEqual(yield* written, [{ number: -1 }, { number: 1 }])
+    const finishSecond = yield* beginWriting(second, 2)
+    yield* first.fences.raise([2])
+    assert.isTrue(Exit.isFailure(yield* finishSecond))
+  }).pipe(Effect.scoped)
+)
+
+it.live("work whose lease is lost gets no connection", () =>
+  Effect.gen(function* () {
+    const { first, written } = yield* world
+    let stands = true
+    const underLease = <A, E, R>(work: Effect.Effect<A, E, R>) =>
+      Effect.exit(Effect.provideService(work, WriteLease, { stands: () => stands }))
+    assert.isTrue(Exit.isSuccess(yield* underLease(first.sql`INSERT INTO written VALUES (1)`)))
+    stands = false
+    const insert = first.sql`INSERT INTO written VALUES (2)`
+    for (const work of [insert, first.sql.withTransaction(insert)]) {
+      const exit = yield* underLease(work)
+      assert.instanceOf(Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined, LeaseLost)
+    }
+    assert.deepStrictEqual(yield* written, [{ number: 1 }])
+  }).pipe(Effect.scoped)
+)

@@ -1,0 +1,79 @@
+/**
+ * Requests that a node has begun to handle when it is stopped. Their client repeats them at another node, and changes more there:
+ * the first node, when it goes on after others have its shards, writes none of what is old.
+ */
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { type Person, roomOf, type Scene, succeeded } from "../support/Scene.ts"
+import { at, start } from "./support/Cluster.ts"
+import * as HalfRequest from "./support/HalfRequest.ts"
+import { movedShards, query, untilHealthy } from "./support/Workload.ts"
+
+/** What people change without a transaction ID: the path, and the body that sets a value. */
+const settings = ({ userId }: Person, room: string) => {
+  const [user, inRoom] = [encodeURIComponent(userId), encodeURIComponent(room)]
+  const v3 = "/_matrix/client/v3"
+  const plain = (value: string) => ({ value })
+  return [
+    { path: `${v3}/user/${user}/account_data/org.example.place`, body: plain },
+    { path: `${v3}/user/${user}/rooms/${inRoom}/account_data/org.example.place`, body: plain },
+    {
+      path: `${v3}/user/${user}/rooms/${inRoom}/tags/u.work`,
+      read: `${v3}/user/${user}/rooms/${inRoom}/tags`,
+      body: plain
+    },
+    { path: `${v3}/profile/${user}/displayname`, body: (displayname: string) => ({ displayname }) },
+    { path: `${v3}/rooms/${inRoom}/state/m.room.topic/`, body: (topic: string) => ({ topic }) },
+    {
+      path: `${v3}/pushrules/global/content/tea`,
+      body: (pattern: string) => ({ pattern, actions: ["notify"] })
+    }
+  ]
+}
+
+it.live(
+  "a node that is stopped in the middle of requests does not finish them over what was set meanwhile",
+  () =>
+    Effect.gen(function* () {
+      const { databaseUrl, nodes } = yield* start(2)
+      const [a, b] = nodes as [Scene, Scene]
+      const alice = yield* a.register("alice")
+      const room = yield* roomOf(alice)
+      const changes = settings(alice, room)
+      const begun = yield* Effect.forEach(changes, ({ body, path }) =>
+        HalfRequest.begin(a, alice, "PUT", path, body("old"))
+      )
+      // The node has read what came before.
+      for (let i = 0; i < 3; i++) succeeded(yield* alice.ask("GET", "/events?timeout=0"))
+
+      const moved = yield* movedShards(databaseUrl)
+      yield* a.gateway.pause
+      yield* moved
+      for (const { body, path } of changes) succeeded(yield* at(b, alice).ask("PUT", `/${path}`, body("new")))
+      for (const { finish } of begun) yield* finish
+      yield* a.gateway.resume
+
+      for (const [index, { answered }] of begun.entries()) {
+        const answer = yield* answered
+        assert.strictEqual(answer.status, 503, changes[index]!.path)
+        assert.isDefined(answer.retryAfter)
+      }
+      yield* untilHealthy(nodes)
+      for (const node of nodes) {
+        for (const { path, read = path } of changes) {
+          const { text } = succeeded(yield* at(node, alice).ask("GET", `/${read}`))
+          assert.include(text, "new")
+          assert.notInclude(text, "old", path)
+        }
+      }
+      // It serves again, and keeps its connections.
+      for (const { body, path } of changes) succeeded(yield* alice.ask("PUT", `/${path}`, body("newest")))
+      const [left] = yield* query(
+        databaseUrl,
+        "SELECT count(*)::integer AS count FROM shard_fences WHERE holder IS NULL"
+      )
+      assert.deepStrictEqual(left, { count: 0 })
+      for (const { gateway } of nodes) assert.notInclude(gateway.output(), "failed inside")
+    }).pipe(Effect.scoped),
+  120_000
+)
