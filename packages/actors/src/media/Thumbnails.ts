@@ -52,15 +52,16 @@ const maxBytes = 20 * 1024 * 1024
 const maxFailures = 1_000
 
 const noImage = new BadRequest({ error: "There is no thumbnail of this kind of file" })
-const problems: { readonly [problem: string]: MatrixError } = {
-  "no-image": noImage,
-  "too-large": new TooLarge({ error: "The image has too many pixels" }),
-  "too-slow": new TooLarge({ error: "The image takes too long to read" })
-}
 const tooBusy = new LimitExceeded({
   error: "Too many thumbnails are being made, try again later",
   retry_after_ms: 5_000
 })
+const problems: { readonly [problem: string]: MatrixError } = {
+  "no-image": noImage,
+  "too-large": new TooLarge({ error: "The image has too many pixels" }),
+  "too-slow": new TooLarge({ error: "The image takes too long to read" }),
+  busy: tooBusy
+}
 
 const extensions: { readonly [type: string]: string } = {
   "image/jpeg": "jpg",
@@ -83,7 +84,7 @@ export class Thumbnails extends Context.Service<
     Effect.gen(function* () {
       const files = yield* MediaFiles
       const store = yield* MediaStore
-      const run = yield* makeThumbnailProcess
+      const run = yield* makeThumbnailProcess()
       const making = makeInFlight<ThumbnailRow, MatrixError>(yield* Effect.scope)
       const failures = new Map<string, MatrixError>()
 
@@ -107,7 +108,9 @@ export class Thumbnails extends Context.Service<
         return row
       }, Effect.scoped)
 
+      /** Later requests fail at once, unless the machine was at fault and not the file. */
       const remember = (key: string, error: MatrixError): void => {
+        if (error === tooBusy) return
         if (failures.size >= maxFailures) failures.delete(failures.keys().next().value!)
         failures.set(key, error)
       }

@@ -18,13 +18,16 @@ export interface ThumbnailJob {
 
 export type ThumbnailResult =
   | { readonly contentType: string }
-  | { readonly problem: "no-image" | "too-large" | "too-slow" }
+  | { readonly problem: "no-image" | "too-large" | "too-slow" | "busy" }
 
 /** A source in the repository, JavaScript in the published package: of the same kind as this file. */
 const program = new URL(`./thumbnailProgram${import.meta.url.slice(-3)}`, import.meta.url)
 
-/** How long a job may take, in ms. */
-const maxTime = 20_000
+/**
+ * How long a job may take, in ms. The process bounds the processor time of a job itself, so that this passes only where the machine
+ * has no time for it: the image is not at fault.
+ */
+const maxTime = 60_000
 
 /** How long the process rests before it ends, in ms. */
 const idleTime = 30_000
@@ -32,8 +35,8 @@ const idleTime = 30_000
 const start = (): ChildProcess =>
   fork(program, { execArgv: ["--max-old-space-size=64"], env: {}, stdio: ["ignore", "ignore", "ignore", "ipc"] })
 
-/** Runs one job. A process that crashes or takes too long is gone afterwards. */
-const ask = (child: ChildProcess, job: ThumbnailJob): Effect.Effect<ThumbnailResult> =>
+/** Runs one job. A process that takes too long has to be ended afterwards. */
+const ask = (child: ChildProcess, job: ThumbnailJob, limit: number): Effect.Effect<ThumbnailResult> =>
   Effect.callback<ThumbnailResult>((resume) => {
     const finish = (result: ThumbnailResult) => {
       clearTimeout(timer)
@@ -41,22 +44,21 @@ const ask = (child: ChildProcess, job: ThumbnailJob): Effect.Effect<ThumbnailRes
       resume(Effect.succeed(result))
     }
     const onExit = () => finish({ problem: "no-image" })
-    const timer = setTimeout(() => {
-      child.kill("SIGKILL")
-      finish({ problem: "too-slow" })
-    }, maxTime)
+    const timer = setTimeout(() => finish({ problem: "busy" }), limit)
     child.on("message", finish).on("exit", onExit).on("error", onExit)
     child.send(job, (error) => {
       if (error !== null) onExit()
     })
   })
 
-/** Makes thumbnails, one at a time. The process ends with the scope. */
-export const makeThumbnailProcess: Effect.Effect<
-  (job: ThumbnailJob) => Effect.Effect<ThumbnailResult>,
-  never,
-  Scope.Scope
-> = Effect.gen(function* () {
+/**
+ * Makes thumbnails, one at a time. The process ends with the scope.
+ *
+ * @param limit How long a job may take, in ms.
+ */
+export const makeThumbnailProcess = Effect.fnUntraced(function* (
+  limit = maxTime
+): Effect.fn.Return<(job: ThumbnailJob) => Effect.Effect<ThumbnailResult>, never, Scope.Scope> {
   const oneAtATime = yield* Semaphore.make(1)
   let child: ChildProcess | undefined
   let idle: NodeJS.Timeout | undefined
@@ -69,8 +71,15 @@ export const makeThumbnailProcess: Effect.Effect<
   const running = (): ChildProcess => {
     clearTimeout(idle)
     if (child?.connected) return child
-    child = start()
-    return child
+    const started = start()
+    started.once("exit", () => {
+      if (child === started) child = undefined
+    })
+    child = started
+    return started
+  }
+  const endIfStuck = (result: ThumbnailResult) => {
+    if ("problem" in result && (result.problem === "too-slow" || result.problem === "busy")) end()
   }
   const rest = () => {
     idle = setTimeout(end, idleTime).unref()
@@ -80,7 +89,10 @@ export const makeThumbnailProcess: Effect.Effect<
     oneAtATime.withPermits(1)(
       Effect.uninterruptible(
         Effect.ensuring(
-          Effect.suspend(() => ask(running(), job)),
+          Effect.tap(
+            Effect.suspend(() => ask(running(), job, limit)),
+            (result) => Effect.sync(() => endIfStuck(result))
+          ),
           Effect.sync(rest)
         )
       )

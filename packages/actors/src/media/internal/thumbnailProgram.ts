@@ -11,8 +11,8 @@ import type { ThumbnailJob, ThumbnailResult } from "./ThumbnailProcess.ts"
 const maxPixels = 120_000_000
 const maxAnimatedPixels = 40_000_000
 
-/** Seconds that libvips may take for one image. */
-const maxSeconds = 15
+/** How much processor time one image may cost, in ms: on a busy machine it takes longer than it costs. */
+const maxProcessorTime = 15_000
 
 setPriority(constants.priority.PRIORITY_LOW)
 sharp.concurrency(1)
@@ -33,7 +33,6 @@ const make = async (job: ThumbnailJob): Promise<ThumbnailResult> => {
   if (width * height > maxPixels) return { problem: "too-large" }
   const animated = job.animated && pages > 1 && width * height * pages <= maxAnimatedPixels
   const image = sharp(job.input, { animated, limitInputPixels: maxPixels, failOn: "error" })
-    .timeout({ seconds: maxSeconds })
     .autoOrient()
     .resize({
       width: job.width,
@@ -50,10 +49,21 @@ const make = async (job: ThumbnailJob): Promise<ThumbnailResult> => {
   return { contentType }
 }
 
+const answer = (result: ThumbnailResult) => process.send?.(result)
+
+/** Gives up a job that costs too much. The server ends the process then: libvips itself cannot be interrupted everywhere. */
+const watchProcessorTime = (): NodeJS.Timeout => {
+  const before = process.cpuUsage()
+  return setInterval(() => {
+    const { system, user } = process.cpuUsage(before)
+    if (user + system > maxProcessorTime * 1_000) answer({ problem: "too-slow" })
+  }, 500)
+}
+
 process.on("message", (job: ThumbnailJob) => {
-  make(job).then(
-    (result) => process.send?.(result),
-    () => process.send?.({ problem: "no-image" } satisfies ThumbnailResult)
-  )
+  const watch = watchProcessorTime()
+  make(job)
+    .then(answer, () => answer({ problem: "no-image" }))
+    .finally(() => clearInterval(watch))
 })
 process.on("disconnect", () => process.exit())

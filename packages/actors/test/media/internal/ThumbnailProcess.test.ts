@@ -1,0 +1,51 @@
+import * as fs from "node:fs/promises"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import sharp from "sharp"
+import { makeThumbnailProcess } from "../../../src/media/internal/ThumbnailProcess.ts"
+
+const directory = Effect.acquireRelease(
+  Effect.promise(() => fs.mkdtemp(path.join(tmpdir(), "greenroom-thumbnail-"))),
+  (created) => Effect.promise(() => fs.rm(created, { recursive: true }))
+)
+
+const job = Effect.map(directory, (created) => ({
+  input: path.join(created, "image.png"),
+  output: path.join(created, "thumbnail.png"),
+  width: 32,
+  height: 32,
+  method: "scale" as const,
+  animated: false
+}))
+
+const draw = (file: string) =>
+  Effect.promise(() =>
+    sharp({ create: { width: 90, height: 60, channels: 3, background: "green" } })
+      .png()
+      .toFile(file)
+  )
+
+it.live("an image for which the machine has no time is not at fault, and the next process makes its thumbnail", () =>
+  Effect.gen(function* () {
+    const one = yield* job
+    yield* draw(one.input)
+    const hurried = yield* makeThumbnailProcess(1)
+    assert.deepStrictEqual(yield* hurried(one), { problem: "busy" })
+    assert.deepStrictEqual(yield* hurried(one), { problem: "busy" })
+    const run = yield* makeThumbnailProcess()
+    assert.deepStrictEqual(yield* run(one), { contentType: "image/png" })
+  }).pipe(Effect.scoped)
+)
+
+it.live("a file that cannot be read does not end the process for the next one", () =>
+  Effect.gen(function* () {
+    const [bad, good] = [yield* job, yield* job]
+    yield* Effect.promise(() => fs.writeFile(bad.input, "no image"))
+    yield* draw(good.input)
+    const run = yield* makeThumbnailProcess()
+    assert.deepStrictEqual(yield* run(bad), { problem: "no-image" })
+    assert.deepStrictEqual(yield* run(good), { contentType: "image/png" })
+  }).pipe(Effect.scoped)
+)
