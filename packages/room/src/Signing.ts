@@ -4,12 +4,13 @@
  *
  * Keys are stored as 32 raw bytes. Everything is synchronous. Source: "Security" of the specification.
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto"
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto"
 import type { Signatures } from "@greenroom/protocol/Event"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { Result, Schema } from "effect"
 import { type CanonicalJsonError, encodeBytes } from "./CanonicalJson.ts"
+import { libsodium } from "./internal/libsodium.ts"
 
 /** Our key: `keyId` is `ed25519:` and a name. */
 export interface SigningKey {
@@ -88,12 +89,42 @@ export const encodeBase64 = (bytes: Uint8Array): string => Buffer.from(bytes).to
 export const decodeBase64 = (text: string): Uint8Array | undefined =>
   /^[A-Za-z0-9+/]*={0,2}$/.test(text) ? Buffer.from(text, "base64") : undefined
 
-/** The signature of the bytes in base64. */
-export const signBytes = (bytes: Uint8Array, key: SigningKey): string => encodeBase64(sign(null, bytes, key.secretKey))
+/** The bytes of keys in use: exporting them takes longer than looking them up. */
+const exported = new WeakMap<KeyObject, Uint8Array>()
 
-/** True if the 64 bytes are a signature of these bytes by the key. */
+const bytesOf = (key: KeyObject, make: () => Uint8Array): Uint8Array => {
+  const known = exported.get(key)
+  if (known !== undefined) return known
+  const bytes = make()
+  exported.set(key, bytes)
+  return bytes
+}
+
+/** Secret and public bytes, one after the other. */
+const pairOf = (key: SigningKey) => Buffer.concat([exportSigningKey(key), exportVerifyKey(verifyKeyOf(key))])
+
+/** The signature of the bytes in base64. */
+export const signBytes = (bytes: Uint8Array, key: SigningKey): string => {
+  const signature = new Uint8Array(64)
+  libsodium().crypto_sign_detached(
+    signature,
+    bytes,
+    bytesOf(key.secretKey, () => pairOf(key))
+  )
+  return encodeBase64(signature)
+}
+
+/**
+ * True if the 64 bytes are a signature of these bytes by the key. By the rules of libsodium, as most home servers verify: keys
+ * of small order sign nothing.
+ */
 export const verifyBytes = (bytes: Uint8Array, signature: Uint8Array, key: KeyObject): boolean =>
-  verify(null, bytes, key, signature)
+  signature.length === 64 &&
+  libsodium().crypto_sign_verify_detached(
+    signature,
+    bytes,
+    bytesOf(key, () => exportVerifyKey(key))
+  )
 
 /** Adds a signature to those that are there. */
 export const addSignature = (signatures: Signatures, key: SigningKey, signature: string): Signatures => ({

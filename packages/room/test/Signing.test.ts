@@ -1,3 +1,4 @@
+import { sign } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
@@ -11,6 +12,7 @@ import {
   isKeyId,
   type SigningKey,
   signJson,
+  verifyBytes,
   verifyJson,
   verifyKeyOf
 } from "@greenroom/room/Signing"
@@ -23,6 +25,17 @@ const signed = (object: JsonObject, key: SigningKey): JsonObject => Result.getOr
 const keysOf = (key: SigningKey) => new Map([[key.keyId, verifyKeyOf(key)]])
 
 describe("Signing", () => {
+  it("verifies what OpenSSL has signed, and refuses a key of small order, of which anything could be a signature", () => {
+    const bytes = Buffer.from("some bytes")
+    const signature = sign(null, bytes, exampleKey.secretKey)
+    assert.isTrue(verifyBytes(bytes, signature, verifyKeyOf(exampleKey)))
+    assert.isFalse(verifyBytes(bytes, signature.subarray(1), verifyKeyOf(exampleKey)))
+    const neutral = Buffer.concat([Buffer.from([1]), Buffer.alloc(31)])
+    const ofNeutral = Result.getOrThrow(importVerifyKey(neutral))
+    const signsAnything = Buffer.concat([neutral, Buffer.alloc(32)])
+    assert.isFalse(verifyBytes(bytes, signsAnything, ofNeutral))
+  })
+
   it("gives the signatures that Matrix publishes as examples", () => {
     assert.deepStrictEqual(signed({}, exampleKey), {
       signatures: {
