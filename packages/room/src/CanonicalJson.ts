@@ -193,6 +193,19 @@ export const encode = (
   }
 }
 
+/** The members of an object in canonical form and order, by key: `"key":value`. Throws `CanonicalJsonError`. */
+export const encodeMembersOrThrow = (
+  object: JsonObject,
+  numbers: CanonicalNumbers = "integers"
+): ReadonlyMap<string, string> => {
+  const members = new Map<string, string>()
+  for (const key of sortedKeys(object)) {
+    const value = object[key]
+    if (value !== undefined) members.set(key, `${encodeString(key)}:${encodeValue(value, 1, numbers)}`)
+  }
+  return members
+}
+
 /** The canonical form as UTF-8. */
 export const encodeBytes = (value: Json): Result.Result<Uint8Array, CanonicalJsonError> =>
   Result.map(encode(value), (text) => Buffer.from(text, "utf8"))

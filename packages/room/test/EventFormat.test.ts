@@ -205,6 +205,28 @@ describe("Hashes and signatures", () => {
     }
   })
 
+  it("is verified alike right after it was read, by what reading it has made, and later", () => {
+    const proposals: ReadonlyArray<Partial<EventProposal>> = [
+      {},
+      { type: "m.room.member", state_key: alice, content: { membership: "join", displayname: "Ä\u{1F600}" } },
+      { type: "m.room.power_levels", state_key: "", content: { ban: 50, invite: 0, else: { deep: [1, { a: "b" }] } } },
+      { type: "m.room.redaction", content: {}, redacts: createOf(version("6")).event_id }
+    ]
+    for (const of of ids.map(version)) {
+      for (const event of [createOf(of), ...proposals.map((changes) => eventOf(of, changes))]) {
+        const pdu = of.toPdu(event)
+        const hidden = { ...pdu, content: { ...event.content, added: "by another" } }
+        for (const sent of [pdu, hidden, { ...pdu, depth: 7 }, { ...pdu, "\u{10FFFF}": 1, "\uFFFF": 2 }]) {
+          const read = Result.getOrThrow(of.fromPdu(sent))
+          const later = of.verify({ ...read }, keys)
+          assert.deepStrictEqual(of.verify(read, keys), later)
+          assert.deepStrictEqual(of.verify(read, keys), later)
+        }
+        assert.deepStrictEqual(of.verify(Result.getOrThrow(of.fromPdu(pdu)), keys), Result.succeed(event))
+      }
+    }
+  })
+
   it("the server of an event ID signs in versions 1 and 2, the sender's server always, that of a voucher from 8", () => {
     const join = { membership: "join", join_authorised_via_users_server: "@bob:other" }
     for (const id of ids) {

@@ -37,10 +37,11 @@ import {
   type Pdu,
   type PduForm,
   pduOf,
+  sealOf,
   signedText
 } from "./PduForm.ts"
 import { redactPdu } from "./RedactionAlgorithm.ts"
-import { maxPrevEvents, readPdu } from "./readPdu.ts"
+import { maxPrevEvents, readPdu, takeSeal } from "./readPdu.ts"
 
 export interface FormatOptions extends PduForm {
   /** The ID of the room version. */
@@ -204,23 +205,25 @@ const signers =
     return [...servers]
   }
 
-const isWhole = (form: PduForm, event: Event, pdu: Pdu): boolean => {
-  const right = decodeBase64(sha256(hashedText(form, pdu)))
-  const given = decodeBase64(event.hashes?.sha256 ?? "")
-  return right !== undefined && given !== undefined && Buffer.compare(right, given) === 0
+/** Whether the event has this hash, in whatever form of base64. */
+const hasHash = (event: Event, hash: string): boolean => {
+  const given = event.hashes?.sha256
+  if (given === hash) return true
+  const [right, stated] = [decodeBase64(hash), decodeBase64(given ?? "")]
+  return right !== undefined && stated !== undefined && Buffer.compare(right, stated) === 0
 }
 
 const verify =
   (options: FormatOptions): EventFormat["verify"] =>
   (event, keys) => {
     try {
-      const pdu = pduOf(options, event)
-      const bytes = bytesOf(signedText(options, pdu))
+      const { hash, signed } = takeSeal(event) ?? sealOf(options, pduOf(options, event))
+      const bytes = bytesOf(signed)
       for (const server of signers(options)(event)) {
         const problem = checkSignature(bytes, event.signatures, server, keys(server))
         if (problem !== undefined) return Result.fail({ _tag: "BadSignature", reason: problem.reason })
       }
-      return Result.succeed(isWhole(options, event, pdu) ? event : redact(options)(event))
+      return Result.succeed(hasHash(event, hash) ? event : redact(options)(event))
     } catch (error) {
       return Result.fail(problemOf(error))
     }

@@ -12,7 +12,7 @@ import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { type CanonicalNumbers, encodeOrThrow } from "../CanonicalJson.ts"
 import { sha256 } from "../ContentHash.ts"
 import type { KeyLengths } from "../PduSize.ts"
-import { type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
+import { contentAfterRedaction, type RedactionAlgorithm, redactPdu } from "./RedactionAlgorithm.ts"
 
 /** How the PDUs of a version look. */
 export interface PduForm {
@@ -156,6 +156,32 @@ export const signedText = (form: PduForm, pdu: Pdu): string => {
 export const hashedText = (form: PduForm, pdu: Pdu): string => {
   const { hashes: _, signatures: __, unsigned: ___, ...hashed } = pdu
   return encodeOrThrow(hashed, form.numbers)
+}
+
+/** What verifying a PDU needs of its canonical form: the text that its signatures cover, and the content hash that is right. */
+export interface Seal {
+  readonly signed: string
+  readonly hash: string
+}
+
+/** The seal of a PDU. */
+export const sealOf = (form: PduForm, pdu: Pdu): Seal => ({
+  signed: signedText(form, pdu),
+  hash: sha256(hashedText(form, pdu))
+})
+
+/** The same from the members of the PDU in canonical form. */
+export const sealOfMembers = (form: PduForm, pdu: Pdu, members: ReadonlyMap<string, string>): Seal => {
+  const hashed: Array<string> = []
+  const signed: Array<string> = []
+  const content = contentAfterRedaction(form.redaction, pdu)
+  for (const [key, member] of members) {
+    if (key !== "hashes" && key !== "signatures" && key !== "unsigned") hashed.push(member)
+    if (!form.redaction.keys.has(key) || key === "signatures") continue
+    const isCut = key === "content" && content !== pdu.content
+    signed.push(isCut ? `"content":${encodeOrThrow(content, form.numbers)}` : member)
+  }
+  return { signed: `{${signed.join(",")}}`, hash: sha256(`{${hashed.join(",")}}`) }
 }
 
 /** The event ID of a PDU whose signed text is known. */

@@ -104,11 +104,14 @@ export const redactionV11: RedactionAlgorithm = {
 
 const nothing: JsonObject = {}
 
+/** What stays of the content of a PDU: the same object where all of it does. */
+export const contentAfterRedaction = ({ content }: RedactionAlgorithm, pdu: JsonObject): JsonObject =>
+  content.get(pdu.type as string)?.(pdu.content as JsonObject) ?? nothing
+
 /** The PDU stripped. Idempotent. */
-export const redactPdu = ({ content, keys }: RedactionAlgorithm, pdu: JsonObject): Record<string, Json> => {
+export const redactPdu = (algorithm: RedactionAlgorithm, pdu: JsonObject): Record<string, Json> => {
   const out: Record<string, Json> = {}
-  for (const key of keys) if (Object.hasOwn(pdu, key)) out[key] = pdu[key]!
-  const stays = content.get(pdu.type as string)
-  out.content = stays === undefined ? nothing : stays(pdu.content as JsonObject)
+  for (const key of algorithm.keys) if (Object.hasOwn(pdu, key)) out[key] = pdu[key]!
+  out.content = contentAfterRedaction(algorithm, pdu)
   return out
 }

@@ -7,11 +7,11 @@ import { exactText, withoutExactNumbers } from "@greenroom/protocol/ExactJson"
 import { isEventId, isHistoricalUserId, isRoomId, serverPartOf } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { Result } from "effect"
-import { encode } from "../CanonicalJson.ts"
+import { CanonicalJsonError, encodeMembersOrThrow } from "../CanonicalJson.ts"
 import { checkSize, isKeyText, maxKeyLength } from "../PduSize.ts"
 import type { PduProblem } from "../RoomVersion.ts"
 import { decodeBase64 } from "../Signing.ts"
-import { eventIdOf, eventOf, type Pdu, type PduForm, signedText } from "./PduForm.ts"
+import { eventIdOf, eventOf, type Pdu, type PduForm, type Seal, sealOfMembers } from "./PduForm.ts"
 
 /** The most predecessors that an event has. */
 export const maxPrevEvents = 20
@@ -92,15 +92,46 @@ const problemOf = (form: PduForm, pdu: JsonObject, exact: JsonObject): string | 
 
 const malformed = (reason: string): Result.Result<never, PduProblem> => Result.fail({ _tag: "Malformed", reason })
 
+/** The seals of events that were read and not verified yet: verifying them needs no second canonical form. */
+const seals = new WeakMap<Event, Seal>()
+
+/** The seal of an event that was just read, once. */
+export const takeSeal = (event: Event): Seal | undefined => {
+  const seal = seals.get(event)
+  seals.delete(event)
+  return seal
+}
+
+/** How many bytes the members make as an object. */
+const sizeOf = (members: ReadonlyMap<string, string>): number => {
+  let bytes = 1 + Math.max(1, members.size)
+  for (const member of members.values()) bytes += Buffer.byteLength(member)
+  return bytes
+}
+
 /** The event of a PDU, or the fault of its form or size. */
 export const readPdu = (form: PduForm, value: unknown): Result.Result<Event, PduProblem> => {
   if (!isJsonObject(value)) return malformed("a PDU is an object")
-  const { unsigned: _, ...pdu } = value
-  const canonical = encode(pdu, form.numbers)
-  if (Result.isFailure(canonical)) return malformed(canonical.failure.reason)
-  const tooLarge = checkSize(Buffer.byteLength(canonical.success))
+  try {
+    const { unsigned: _, ...pdu } = value
+    return readWithMembers(form, pdu as Pdu, encodeMembersOrThrow(pdu, form.numbers))
+  } catch (error) {
+    if (error instanceof CanonicalJsonError) return malformed(error.reason)
+    throw error
+  }
+}
+
+const readWithMembers = (
+  form: PduForm,
+  pdu: Pdu,
+  members: ReadonlyMap<string, string>
+): Result.Result<Event, PduProblem> => {
+  const tooLarge = checkSize(sizeOf(members))
   if (tooLarge !== undefined) return Result.fail(tooLarge)
   const problem = problemOf(form, form.numbers === "any" ? withoutExactNumbers(pdu) : pdu, pdu)
   if (problem !== undefined) return malformed(problem)
-  return Result.succeed(eventOf(form, pdu as Pdu, eventIdOf(form, pdu as Pdu, signedText(form, pdu as Pdu))))
+  const seal = sealOfMembers(form, pdu, members)
+  const event = eventOf(form, pdu, eventIdOf(form, pdu, seal.signed))
+  seals.set(event, seal)
+  return Result.succeed(event)
 }
