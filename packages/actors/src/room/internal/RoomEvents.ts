@@ -16,6 +16,9 @@ const keptEdges = 50_000
 /** How many events are read at once: as many as can be without holding the event loop. */
 const readAtOnce = 500
 
+/** Events that were looked up before they are needed: undefined of those that are not stored. `RoomState.recent` is newer. */
+export type LookedUp = ReadonlyMap<EventId, KnownEvent | undefined>
+
 const noEvents: ReadonlyArray<EventId> = []
 
 export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) {
@@ -26,13 +29,13 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   /** The queued events are written; the store shows them from then on. */
   const settled = (room: RoomState) => log.append(room.commit(room.beginStep()))
 
-  const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
+  const known = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>, atHand?: LookedUp) {
     const found = new Map<EventId, KnownEvent>()
     const wanted: Array<EventId> = []
     for (const id of new Set(ids)) {
-      const recent = room.recent.get(id)
-      if (recent === undefined) wanted.push(id)
-      else found.set(id, recent)
+      const near = room.recent.get(id) ?? atHand?.get(id)
+      if (near !== undefined) found.set(id, near)
+      else if (atHand?.has(id) !== true) wanted.push(id)
     }
     for (const part of Arr.chunksOf(wanted, readAtOnce)) {
       for (const stored of yield* events.byIds(part)) {
@@ -44,13 +47,21 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
     return found
   })
 
-  /** The same; if a needed event is neither in memory nor stored, waits for the queued commits. */
+  /** Looks up events that are soon to be asked for, those that are not known too. */
+  const lookUp = Effect.fnUntraced(function* (room: RoomState, ids: Iterable<EventId>) {
+    const wanted = new Set(ids)
+    const found = yield* known(room, wanted)
+    return new Map([...wanted].map((id) => [id, found.get(id)])) satisfies LookedUp
+  })
+
+  /** The same as `known`; if a needed event is neither in memory nor stored, waits for the queued commits. */
   const knownOrInLine = Effect.fnUntraced(function* (
     room: RoomState,
     ids: ReadonlyArray<EventId>,
-    needed: ReadonlyArray<EventId>
+    needed: ReadonlyArray<EventId>,
+    atHand?: LookedUp
   ) {
-    const found = yield* known(room, ids)
+    const found = yield* known(room, ids, atHand)
     if (needed.every((id) => found.has(id))) return found
     yield* settled(room)
     return yield* known(room, ids)
@@ -122,7 +133,7 @@ export const makeRoomEvents = Effect.fnUntraced(function* ({ log }: RoomWriter) 
   /** The auth events of an event whose edges were loaded. */
   const edgesOf = (id: EventId): ReadonlyArray<EventId> => edges.get(id) ?? noEvents
 
-  return { known, knownOrInLine, bodyAt, bodiesOf, powerLevelsBefore, loadEdges, noteEdges, edgesOf, settled }
+  return { known, lookUp, knownOrInLine, bodyAt, bodiesOf, powerLevelsBefore, loadEdges, noteEdges, edgesOf, settled }
 })
 
 export type RoomEvents = Effect.Success<ReturnType<typeof makeRoomEvents>>

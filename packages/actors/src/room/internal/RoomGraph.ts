@@ -59,6 +59,16 @@ export interface PlaceOptions {
   readonly relayTo?: (room: RoomState) => Iterable<ServerName>
   /** The request that it answers, if it is accepted. */
   readonly answers?: ClientTransaction | undefined
+  /** What was read for this event and others that are placed with it. */
+  readonly surveyed?: Survey
+}
+
+/** What placing events needs of the store, read for all of them together: `survey` makes it, `place` keeps it up to date. */
+export interface Survey {
+  /** Events that are named, and those themselves. */
+  readonly events: Map<EventId, KnownEvent | undefined>
+  /** The redactions that strip each of the events. */
+  readonly redactions: Map<EventId, ReadonlyArray<Event>>
 }
 
 export type Placed =
@@ -202,8 +212,43 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       .map((replacement): Event => ({ ...replacement, unsigned: { ...replacement.unsigned, prev_content } }))
   })
 
+  /** The redactions in the room that name the events. */
+  const earlierRedactions = Effect.fnUntraced(function* (room: RoomState, ids: ReadonlyArray<EventId>) {
+    const found = new Map<EventId, Array<Event>>(ids.map((id) => [id, []]))
+    for (const { event, roomNid } of yield* events.redactionsOf(ids)) {
+      if (roomNid === room.roomNid && event.redacts !== undefined) found.get(event.redacts)?.push(event)
+    }
+    return found
+  })
+
+  /** Reads what placing the events needs, which would otherwise be read for each of them. */
+  const survey = Effect.fnUntraced(function* (room: RoomState, placed: ReadonlyArray<Event>) {
+    const ids = placed.flatMap((event) => [event.event_id, ...event.prev_events, ...authIdsOf(room, event)])
+    return {
+      events: yield* roomEvents.lookUp(room, ids),
+      redactions: yield* earlierRedactions(
+        room,
+        placed.map(({ event_id }) => event_id)
+      )
+    } satisfies Survey
+  })
+
+  /** A redaction that was placed strips events that follow it in the survey; what it has stripped is to be read again. */
+  const refresh = ({ events, redactions }: Survey, { event, redactions: stripped, status }: Plan) => {
+    for (const { event_id } of stripped) events.delete(event_id)
+    const { redacts, type } = event
+    const named = type === "m.room.redaction" && status <= EventStatus.backfilled ? redacts : undefined
+    const known = named === undefined ? undefined : redactions.get(named)
+    if (known !== undefined) redactions.set(named!, [...known, event])
+  }
+
   /** The events that a redaction strips, and the earlier redactions that strip this event. */
-  const redactionsBy = Effect.fnUntraced(function* (room: RoomState, event: Event, lookup: StateLookup) {
+  const redactionsBy = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event,
+    lookup: StateLookup,
+    surveyed: Survey["redactions"] | undefined
+  ) {
     const strip = (target: Event, redaction: Event): Event => ({
       ...room.version.redact(target),
       unsigned: { redacted_because: redaction.event_id }
@@ -215,10 +260,10 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
         stripped.push(strip(target, event), ...(yield* replacementsOf(room, target)))
       }
     }
-    for (const { event: redaction, roomNid } of yield* events.redactionsOf([event.event_id])) {
-      if (roomNid === room.roomNid && room.version.authoriseRedaction(redaction, event, lookup) === undefined) {
+    const earlier = surveyed ?? (yield* earlierRedactions(room, [event.event_id]))
+    for (const redaction of earlier.get(event.event_id) ?? []) {
+      if (room.version.authoriseRedaction(redaction, event, lookup) === undefined)
         stripped.push(strip(event, redaction))
-      }
     }
     return stripped
   })
@@ -236,10 +281,15 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return yield* lookupIn(room, event, { ref: room.ref!, changes })
   })
 
-  const plan = Effect.fnUntraced(function* (room: RoomState, event: Event, { given, historyNid }: PlaceOptions) {
+  const plan = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event,
+    { given, historyNid, surveyed }: PlaceOptions
+  ) {
     const { generation } = room
     const ids = [event.event_id, ...event.prev_events, ...authIdsOf(room, event)]
-    const around = yield* knownOrInLine(room, ids, [...event.prev_events, ...event.auth_events])
+    const needed = [...event.prev_events, ...event.auth_events]
+    const around = yield* knownOrInLine(room, ids, needed, surveyed?.events)
     const own = around.get(event.event_id)
     if (own !== undefined && own.status !== EventStatus.outlier) return own.status
     // The event gets another number: queued states that contain the old one are written first.
@@ -281,7 +331,10 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
       before,
       changes,
       others,
-      redactions: isTaken || status === EventStatus.backfilled ? yield* redactionsBy(room, event, lookup) : [],
+      redactions:
+        isTaken || status === EventStatus.backfilled
+          ? yield* redactionsBy(room, event, lookup, surveyed?.redactions)
+          : [],
       outlier: own,
       authNids: event.state_key === undefined ? [] : authEvents.map(({ nid }) => nid),
       afterGap: given !== undefined && isAfterGap(event, around)
@@ -323,6 +376,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     }
     room.sendTo(step, nid, relayTo(room))
     for (const redacted of planned.redactions) room.applyRedaction(redacted)
+    if (options.surveyed !== undefined) refresh(options.surveyed, planned)
     const isAnswer = answers !== undefined && planned.status === EventStatus.timeline
     return log.append(room.commit(step, { redactions: planned.redactions, transactions: isAnswer ? [answers] : [] }))
   }
@@ -439,7 +493,7 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     (ids) =>
       Effect.map(known(room, ids), (found) => new Map([...found].map(([id, { event }]) => [id, event])))
 
-  return { known, knownBodies, place, build, settled }
+  return { known, knownBodies, survey, place, build, settled }
 })
 
 export type RoomGraph = Effect.Success<ReturnType<typeof makeRoomGraph>>

@@ -29,6 +29,9 @@ export type Failure = MatrixError | StaleWriter | CommitFailed
 /** How many outliers are written at once: they need no place, so other work can go on between. */
 const outliersAtOnce = 500
 
+/** How many events are placed before those are durable. */
+const placedAtOnce = 50
+
 /** How many events are remembered that cannot be handled. */
 const maxUnhandled = 1_000
 
@@ -157,23 +160,23 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     for (const [id, state] of gap.states) given.set(id, yield* storeState(room, state, caution))
     const nids = yield* historyNids(gap.events.filter((event) => gap.history.has(event.event_id)))
     const outcomes = new Map<EventId, Outcome>()
-    let waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
-    for (const event of gap.events) {
-      const [state, historyNid] = [given.get(event.event_id), nids.get(event.event_id)]
-      const placing = graph.place(room, event, {
-        ...(state === undefined ? {} : { given: state }),
-        ...(historyNid === undefined ? {} : { historyNid })
-      })
-      const placed = yield* blaming(caution, event, placing)
-      if (placed._tag === "Placed" && caution !== undefined) yield* blaming(caution, event, placed.durable)
-      else if (placed._tag === "Placed") waiting.push(placed.durable)
-      if (waiting.length >= 50) {
-        yield* Effect.all(waiting, { discard: true })
-        waiting = []
+    for (const chunk of Arr.chunksOf(gap.events, placedAtOnce)) {
+      const surveyed = yield* graph.survey(room, chunk)
+      const waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
+      for (const event of chunk) {
+        const [state, historyNid] = [given.get(event.event_id), nids.get(event.event_id)]
+        const placing = graph.place(room, event, {
+          surveyed,
+          ...(state === undefined ? {} : { given: state }),
+          ...(historyNid === undefined ? {} : { historyNid })
+        })
+        const placed = yield* blaming(caution, event, placing)
+        if (placed._tag === "Placed" && caution !== undefined) yield* blaming(caution, event, placed.durable)
+        else if (placed._tag === "Placed") waiting.push(placed.durable)
+        outcomes.set(event.event_id, describe(event, placed))
       }
-      outcomes.set(event.event_id, describe(event, placed))
+      yield* Effect.all(waiting, { discard: true })
     }
-    yield* Effect.all(waiting, { discard: true })
     return outcomes
   })
 
