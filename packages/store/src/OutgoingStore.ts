@@ -16,6 +16,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import { isSpared } from "./DestinationStore.ts"
+import { unhurried } from "./internal/unhurried.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import { type Fence, StaleFence, stands } from "./ShardFenceStore.ts"
 
@@ -189,10 +190,11 @@ export class OutgoingStore extends Context.Service<
 
       const acknowledge = Effect.fnUntraced(function* (destination: ServerName, transactionId: string) {
         const now = yield* Clock.currentTimeMillis
+        // Where a crash of the database undoes it, the transaction is sent again, and is known there.
         yield* sql`
-          WITH acknowledged AS (
+          WITH ${unhurried(sql)}, acknowledged AS (
             UPDATE outgoing_transactions SET acknowledged_at = ${now}, body = NULL
-            WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
+            FROM unhurried WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
             RETURNING number, event_nids)
           , outdated AS (
             DELETE FROM outgoing_transactions USING acknowledged

@@ -6,6 +6,7 @@
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { unhurried } from "./internal/unhurried.ts"
 import { texts } from "./PgArrays.ts"
 
 /** The stored answer for a PDU. */
@@ -30,8 +31,16 @@ export class ReceivedTransactionStore extends Context.Service<
     readonly known: (origin: ServerName, transactionIds: ReadonlyArray<string>) => Effect.Effect<ReadonlySet<string>>
     /** The transactions of the origin that came last, newest first. */
     readonly latest: (origin: ServerName, limit: number) => Effect.Effect<ReadonlyArray<string>>
-    /** Keeps an answer, unless there is one. */
-    readonly put: (origin: ServerName, transactionId: string, answer: KeptAnswer) => Effect.Effect<void>
+    /**
+     * Keeps an answer, unless there is one. With `mayRepeat` a crash of the database may lose it: for a transaction that may
+     * be taken once more, as one of PDUs alone.
+     */
+    readonly put: (
+      origin: ServerName,
+      transactionId: string,
+      answer: KeptAnswer,
+      mayRepeat?: boolean
+    ) => Effect.Effect<void>
     /** Forgets answers from before that time. */
     readonly forget: (before: number) => Effect.Effect<void>
   }
@@ -63,12 +72,14 @@ export class ReceivedTransactionStore extends Context.Service<
             Effect.map((rows) => rows.map((row) => row.transaction_id)),
             Effect.orDie
           ),
-        put: (origin, transactionId, answer) =>
+        put: (origin, transactionId, answer, mayRepeat = false) =>
           Effect.flatMap(
             Clock.currentTimeMillis,
             (now) => sql`
+              ${mayRepeat ? sql`WITH ${unhurried(sql)}` : sql.literal("")}
               INSERT INTO received_transactions (origin, transaction_id, answer, received_at)
-              VALUES (${origin}, ${transactionId}, ${JSON.stringify(answer)}, ${now}) ON CONFLICT DO NOTHING`
+              SELECT ${origin}, ${transactionId}, ${JSON.stringify(answer)}, ${now}::bigint
+              ${mayRepeat ? sql`FROM unhurried` : sql.literal("")} ON CONFLICT DO NOTHING`
           ).pipe(Effect.asVoid, Effect.orDie),
         forget: (before) =>
           sql`DELETE FROM received_transactions WHERE received_at < ${before}`.pipe(Effect.asVoid, Effect.orDie)

@@ -10,6 +10,7 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { logEdge } from "./internal/logEdge.ts"
 import { searchableKeys } from "./internal/searchableTypes.ts"
+import { unhurried } from "./internal/unhurried.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
@@ -90,10 +91,7 @@ export class SearchStore extends Context.Service<
           ) AS given (nid, room_nid, xid, key, text)`
       }
 
-      /** A batch that is lost in a crash is indexed again: the commit need not wait for the disk. */
-      const unhurried = sql`unhurried AS (SELECT set_config('synchronous_commit', 'off', true))`
-
-      // Writing begins when all is read, so that the transaction is short. Of nodes that read the same batch one writes it.
+      // A batch that is lost in a crash is indexed again. Writing begins when all is read, so that the transaction is short. Of nodes that read the same batch one writes it.
       const indexTimeline = Effect.gen(function* () {
         const [progress] = yield* sql<{ xid: string; nid: bigint }>`SELECT xid::text AS xid, nid FROM search_progress`
         const rows = yield* sql<EventRow>`
@@ -105,7 +103,7 @@ export class SearchStore extends Context.Service<
         const last = rows.at(-1)
         if (last === undefined) return true
         yield* sql`
-          WITH ${unhurried}, moved AS (
+          WITH ${unhurried(sql)}, moved AS (
             UPDATE search_progress SET xid = ${last.xid}::xid8, nid = ${last.nid}::bigint FROM unhurried
             WHERE xid = ${progress!.xid}::xid8 AND nid = ${progress!.nid}::bigint RETURNING 1)
           ${insert(rows)} WHERE EXISTS (SELECT FROM moved)
@@ -119,7 +117,7 @@ export class SearchStore extends Context.Service<
           ORDER BY nid LIMIT ${batchSize}`
         if (rows.length === 0) return true
         yield* sql`
-          WITH ${unhurried}, taken AS (
+          WITH ${unhurried(sql)}, taken AS (
             DELETE FROM search_queue USING unhurried
             WHERE nid = ANY (${bigints(rows.map(({ nid }) => Number(nid)))}::bigint[]))
           ${insert(rows.filter(({ body }) => body !== null))}

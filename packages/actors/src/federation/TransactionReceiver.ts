@@ -165,7 +165,8 @@ const make = Effect.gen(function* () {
     )
     yield* edus.receive(origin, parts.edus)
     const answer = toKeep(received)
-    yield* store.put(origin, parts.transaction_id, answer)
+    // PDUs are known by their IDs when they come again.
+    yield* store.put(origin, parts.transaction_id, answer, parts.edus.length === 0)
     return answer
   })
 

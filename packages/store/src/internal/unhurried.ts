@@ -1,0 +1,8 @@
+/**
+ * A part of a WITH whose statement, if it reads from `unhurried`, commits without waiting for the disk: for changes that are
+ * made again where a crash of the database undoes them. The last half second of them may be undone.
+ */
+import type { SqlClient } from "effect/sql"
+
+export const unhurried = (sql: SqlClient.SqlClient) =>
+  sql`unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))`
