@@ -2,31 +2,31 @@
  * Two home servers in today's dialect: messages from one to the other, and what one of them missed while it was away; and a
  * room on a thousand servers, which are destinations that only answer.
  */
-import { type Benchmark, count, type Figure, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
+import { atMost, type Benchmark, count, type Figure, milliseconds, ofBaseline, perSecond } from "./Benchmark.ts"
 import { runLoad } from "./LoadProcess.ts"
 import type { CatchUpInput } from "./load/catchUp.ts"
 import type { Crossing, CrossingInput } from "./load/crossing.ts"
 import type { Deserted, DesertedInput } from "./load/deserted.ts"
+import type { FederatedMessages, FederatedMessagesInput } from "./load/federatedMessages.ts"
 import type { FloodInput } from "./load/flood.ts"
+import { register } from "./load/People.ts"
 import type { SharedRoom, SharedRoomInput } from "./load/sharedRoom.ts"
 import { startManyServers } from "./ManyServers.ts"
 import { processorTime } from "./Processes.ts"
 import { removeDirectory, startServer, temporaryDirectory } from "./Server.ts"
+import { installSynapse, startSynapse } from "./SynapseBeside.ts"
 import { startTwoServers, type TwoServers } from "./TwoServers.ts"
 import { moveMembersAway } from "./Unreachable.ts"
 
 const crossings = async ({ here, hereName, there }: TwoServers, quick: boolean): Promise<ReadonlyArray<Figure>> => {
   const amounts = quick ? { senders: 4, flood: 50, single: 5 } : { senders: 16, flood: 5_000, single: 100 }
   const urls = { here: here.url, there: there.url }
-  const before = [processorTime(here.pid), processorTime(there.pid)] as const
   const crossing = await runLoad<CrossingInput, Crossing>("crossing", {
     ...urls,
     ...amounts,
     today: true,
     through: hereName
   })
-  const messages = amounts.flood + amounts.single
-  const spent = processorTime(here.pid) - before[0] + processorTime(there.pid) - before[1]
   return [
     {
       what: `today's dialect: sent here by ${amounts.senders}, seen there`,
@@ -38,8 +38,63 @@ const crossings = async ({ here, hereName, there }: TwoServers, quick: boolean):
       what: `  one message, ${percentile}`,
       value: milliseconds(crossing.there.latency[percentile]),
       baseline: milliseconds(crossing.here.latency[percentile])
-    })),
-    { what: "  processor time of both gateways for a message", value: milliseconds(spent / messages), baseline: "-" }
+    }))
+  ]
+}
+
+const senders = 16
+
+const messagesBetween = (input: Omit<FederatedMessagesInput, "messages">, quick: boolean) =>
+  runLoad<FederatedMessagesInput, FederatedMessages>("federatedMessages", { ...input, messages: quick ? 20 : 1_000 })
+
+/** Two Synapses from PyPI with the same load; why not, where they cannot be had. */
+const betweenSynapses = async (quick: boolean): Promise<FederatedMessages | string> => {
+  const python = await installSynapse()
+  if (typeof python !== "string") return python.reason
+  const directories = [await temporaryDirectory(), await temporaryDirectory()] as const
+  try {
+    const here = await startSynapse(python, directories[0])
+    try {
+      const there = await startSynapse(python, directories[1])
+      try {
+        const tokens: Array<string> = []
+        for (let n = 0; n < senders; n++) tokens.push((await here.register(`sender${n}`, "a password")).access_token)
+        const guest = (await there.register("guest", "a password")).access_token
+        const ends = { here: here.url, there: there.url, pids: [here.pid, there.pid], through: here.serverName }
+        return await messagesBetween({ ...ends, senders: tokens, guest }, quick)
+      } finally {
+        await there.stop()
+      }
+    } finally {
+      await here.stop()
+    }
+  } finally {
+    for (const directory of directories) await removeDirectory(directory)
+  }
+}
+
+/** What a message costs both servers, beside two Synapses. */
+const costs = async (servers: TwoServers, quick: boolean): Promise<ReadonlyArray<Figure>> => {
+  const { here, hereName, there } = servers
+  const people = await register(here.url, "sender", senders)
+  const [guest] = await register(there.url, "follower", 1)
+  const ends = { here: here.url, there: there.url, pids: [here.pid, there.pid], through: hereName }
+  const ours = await messagesBetween({ ...ends, senders: people.map(({ token }) => token), guest: guest!.token }, quick)
+  const theirs = await betweenSynapses(quick)
+  const what = "  processor time of both servers for a message"
+  if (typeof theirs === "string") {
+    process.stdout.write(`No Synapse: ${theirs}\n`)
+    return [{ what, value: milliseconds(ours.processor), baseline: "-" }]
+  }
+  const ratio = ours.processor / theirs.processor
+  return [
+    {
+      what,
+      value: milliseconds(ours.processor),
+      baseline: `${milliseconds(theirs.processor)}, two Synapses`,
+      ratio: ofBaseline(ratio),
+      target: atMost(ratio, 0.2)
+    }
   ]
 }
 
@@ -135,6 +190,7 @@ export const todayFederation: Benchmark = {
     {
       await using servers = await startTwoServers()
       figures.push(...(await crossings(servers, quick)))
+      figures.push(...(await costs(servers, quick)))
       figures.push(...(await outage(servers, quick)))
     }
     return [...figures, ...(await wideRoom(quick))]

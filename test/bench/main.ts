@@ -26,6 +26,7 @@ import { logins } from "./Logins.ts"
 import { memory } from "./Memory.ts"
 import { metrics } from "./Metrics.ts"
 import { nodes } from "./Nodes.ts"
+import { resolution } from "./Resolution.ts"
 import { slidingSync } from "./SlidingSync.ts"
 import { syncDelivery } from "./SyncDelivery.ts"
 import { table } from "./Table.ts"
@@ -50,6 +51,7 @@ const benchmarks: ReadonlyArray<Benchmark> = [
   federation,
   todayFederation,
   join,
+  resolution,
   unreachable,
   encryption,
   files,
