@@ -64,13 +64,13 @@ function* needsOf(
   for (const event of events) {
     for (const part of signedParts(version, event)) {
       for (const server of version.signers(part)) {
-        const need = needOf(version, part, server)
-        if (need.keyIds.size === 0) continue
+        const keyIds = Object.keys(part.signatures[server] ?? {})
+        if (keyIds.length === 0) continue
         const ofServer = newest.get(server) ?? new Map<string, KeyNeed>()
         newest.set(server, ofServer)
-        const keys = [...need.keyIds].sort().join(" ")
+        const keys = keyIds.length === 1 ? keyIds[0]! : keyIds.sort().join(" ")
         const known = ofServer.get(keys)?.signedAt ?? Number.NEGATIVE_INFINITY
-        if (part.origin_server_ts > known) ofServer.set(keys, need)
+        if (part.origin_server_ts > known) ofServer.set(keys, needOf(version, part, server))
       }
     }
     yield

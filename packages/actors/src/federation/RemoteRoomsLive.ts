@@ -163,6 +163,27 @@ const make = Effect.gen(function* () {
       good(question.destination, question.version, question.roomId, pdus, voucher)
     )
 
+  /** Hands a join in, and verifies the answer. Its PDUs, which take as much memory as the events, are let go with the end. */
+  const takeJoin = Effect.fnUntraced(function* (
+    destination: ServerName,
+    version: RoomVersion,
+    event: Event,
+    omitMembers: boolean
+  ) {
+    const { event_id: at, room_id: roomId } = event
+    const answer = yield* Effect.mapError(
+      dialectOf(version).sendJoin(destination, roomId, at, version.toPdu(event), omitMembers),
+      failureOf
+    )
+    const signed = answer.event === undefined ? undefined : yield* verifyPdu(destination, version, answer.event)
+    if (signed !== undefined && signed.event_id !== at) {
+      return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
+    }
+    const state = yield* good(destination, version, roomId, answer.state, destination)
+    const authChain = yield* good(destination, version, roomId, answer.auth_chain, destination)
+    return { signed, state, authChain, isPartial: answer.members_omitted === true }
+  })
+
   return RemoteRooms.of({
     verify,
     askPolicy,
@@ -186,17 +207,8 @@ const make = Effect.gen(function* () {
       Effect.mapError(todays.makeMembership(destination, handshake, roomId, userId), failureOf),
     sendJoin: Effect.fnUntraced(function* (destination, version, event, known) {
       const { event_id: at, room_id: roomId } = event
-      const answer = yield* Effect.mapError(
-        dialectOf(version).sendJoin(destination, roomId, at, version.toPdu(event), known !== undefined),
-        failureOf
-      )
-      const signed = answer.event === undefined ? undefined : yield* verifyPdu(destination, version, answer.event)
-      if (signed !== undefined && signed.event_id !== event.event_id) {
-        return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
-      }
-      const state = yield* good(destination, version, roomId, answer.state, destination)
-      const authChain = yield* good(destination, version, roomId, answer.auth_chain, destination)
-      if (answer.members_omitted !== true) return { event: signed, state, authChain }
+      const { authChain, isPartial, signed, state } = yield* takeJoin(destination, version, event, known !== undefined)
+      if (!isPartial) return { event: signed, state, authChain }
       const given = new Map([...authChain, ...state].map((entry) => [entry.event_id, entry]))
       const alsoGiven: KnownEvents = (ids) =>
         Effect.map(
