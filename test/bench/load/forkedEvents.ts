@@ -38,7 +38,7 @@ const owner: Session = { userId: formatUserId("owner", ServerName.make("bench.te
 
 /** A public room with both users of the other server, and its state. */
 const scene = Effect.gen(function* () {
-  const { room_id } = yield* (yield* Rooms).create(owner, { preset: "public_chat", room_version: version.id })
+  const { room_id } = yield* (yield* Rooms).create(owner, { visibility: "public", room_version: version.id })
   const room = (yield* Room.client)(room_id)
   let newest: Event | undefined
   let state: ReadonlyArray<Event> = []
