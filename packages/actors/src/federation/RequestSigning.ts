@@ -12,7 +12,14 @@ import type { RequestContent, XMatrix } from "@greenroom/protocol/federation/XMa
 import { formatXMatrix } from "@greenroom/protocol/federation/XMatrix"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeOrThrow } from "@greenroom/room/CanonicalJson"
-import { decodeBase64, encodeBase64, type SigningKey, type VerifyKeys } from "@greenroom/room/Signing"
+import {
+  decodeBase64,
+  encodeBase64,
+  type SigningKey,
+  signBytes,
+  type VerifyKeys,
+  verifyBytes
+} from "@greenroom/room/Signing"
 import { Effect } from "effect"
 
 /** Up to this many bytes are signed at once: it takes less than a millisecond. */
@@ -33,18 +40,19 @@ const signedBytes = (head: RequestHead, content: Uint8Array | undefined): Buffer
     : Buffer.concat([Buffer.from('{"content":'), content, Buffer.from(`,${rest.slice(1)}`, "utf8")])
 }
 
-const signBytes = (bytes: Buffer, key: KeyObject): Effect.Effect<Uint8Array> =>
+/** The signature in base64. */
+const signatureOf = (bytes: Buffer, key: SigningKey): Effect.Effect<string> =>
   bytes.length <= smallBytes
-    ? Effect.sync(() => sign(null, bytes, key))
+    ? Effect.sync(() => signBytes(bytes, key))
     : Effect.callback((resume) =>
-        sign(null, bytes, key, (error, signature) =>
-          resume(error === null ? Effect.succeed(signature) : Effect.die(error))
+        sign(null, bytes, key.secretKey, (error, signature) =>
+          resume(error === null ? Effect.succeed(encodeBase64(signature)) : Effect.die(error))
         )
       )
 
-const verifyBytes = (bytes: Buffer, key: KeyObject, signature: Uint8Array): Effect.Effect<boolean> =>
+const isSignature = (bytes: Buffer, key: KeyObject, signature: Uint8Array): Effect.Effect<boolean> =>
   bytes.length <= smallBytes
-    ? Effect.sync(() => verify(null, bytes, key, signature))
+    ? Effect.sync(() => verifyBytes(bytes, signature, key))
     : Effect.callback((resume) =>
         verify(null, bytes, key, signature, (error, isRight) => resume(Effect.succeed(error === null && isRight)))
       )
@@ -55,11 +63,11 @@ export const authorizationOf = (
   content: Uint8Array | undefined,
   key: SigningKey
 ): Effect.Effect<string> =>
-  Effect.map(signBytes(signedBytes(head, content), key.secretKey), (signature) =>
+  Effect.map(signatureOf(signedBytes(head, content), key), (sig) =>
     formatXMatrix({
       origin: head.origin,
       key: key.keyId,
-      sig: encodeBase64(signature),
+      sig,
       destination: head.destination
     })
   )
@@ -76,7 +84,7 @@ export const isSignedBy = Effect.fnUntraced(function* (
     const key = keys.get(xMatrix.key)
     const signature = decodeBase64(xMatrix.sig)
     if (key === undefined || signature?.length !== 64) continue
-    if (yield* verifyBytes(bytes, key, signature)) return true
+    if (yield* isSignature(bytes, key, signature)) return true
   }
   return false
 })
