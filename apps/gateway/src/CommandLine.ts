@@ -3,7 +3,7 @@
  */
 import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"
-import type { Effect } from "effect"
+import type * as Effect from "effect/Effect"
 import { settings } from "./GatewayConfig.ts"
 import { name, version } from "./GreenroomProgram.ts"
 

@@ -12,7 +12,8 @@ import {
   type Sources,
   variablesOf
 } from "@greenroom/gateway/SettingSources"
-import { Effect, type FileSystem } from "effect"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
 import { type GatewayConfig, settings } from "./GatewayConfig.ts"
 import { checkLoginSettings } from "./LoginSettings.ts"
 

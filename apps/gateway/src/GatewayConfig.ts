@@ -6,7 +6,7 @@
  * The command line wins over the environment, the environment over the file, the file over the default.
  */
 import { programSettings, rateSetting } from "@greenroom/gateway/ProgramSettings"
-import { defaultRates } from "@greenroom/gateway/RateLimit"
+import { defaultRates } from "@greenroom/gateway/Rate"
 import {
   type Configuration,
   integer,
@@ -20,8 +20,8 @@ import {
   truthExpects
 } from "@greenroom/gateway/Setting"
 import { isServerName } from "@greenroom/protocol/Identifiers"
-import { stableVersions } from "@greenroom/room/RoomVersions"
-import { Schema } from "effect"
+import { stableVersions } from "@greenroom/room/StableVersions"
+import * as Schema from "effect/Schema"
 import { limitSettings } from "./LimitSettings.ts"
 import { loginSettings } from "./LoginSettings.ts"
 import { mediaSettings } from "./MediaSettings.ts"

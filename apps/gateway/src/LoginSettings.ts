@@ -15,7 +15,7 @@ import {
   type StageType,
   stageTypes
 } from "@greenroom/actors/account/login/LoginOptions"
-import { off, type Rate, RateFromString } from "@greenroom/gateway/RateLimit"
+import { off, type Rate, RateFromString } from "@greenroom/gateway/Rate"
 import {
   type Configuration,
   integer,
@@ -31,7 +31,10 @@ import {
 } from "@greenroom/gateway/Setting"
 import { describeIssue } from "@greenroom/protocol/IssueDescription"
 import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
-import { Redacted, Result, Schema, SchemaTransformation } from "effect"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 
 const isStage = (text: string): text is StageType => (stageTypes as ReadonlyArray<string>).includes(text)
 

@@ -12,7 +12,8 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
-import { Redacted, Schema } from "effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 
 const bytesExpects = "a number of bytes"
 const Bytes = integer(0, 1e15)

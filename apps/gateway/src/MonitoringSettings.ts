@@ -12,7 +12,8 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
-import { Schema, SchemaTransformation } from "effect"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 
 /** A number from 0 to 1. */
 const Ratio: Schema.Codec<number, string> = Schema.String.check(Schema.isPattern(/^(0(\.[0-9]{1,9})?|1(\.0)?)$/)).pipe(

@@ -10,7 +10,8 @@ import type { HomeServerSettings } from "@greenroom/actors/runtime/HomeServerCon
 import { type Configuration, integer, list, optional, setting, Truth, truthExpects } from "@greenroom/gateway/Setting"
 import { ConfigurationError, refuse } from "@greenroom/gateway/SettingSources"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
-import { Effect, Schema } from "effect"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 
 export const policySettings = {
   policyRules: optional({

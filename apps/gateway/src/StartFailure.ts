@@ -1,10 +1,11 @@
 /**
  * Why the program did not start, in a line for the operator that names the option to look at.
  */
-import { TlsError } from "@greenroom/gateway/federation/TlsCredentials"
-import { ListenError } from "@greenroom/gateway/NodeServer"
-import { Cause, Data } from "effect"
-import { CliError } from "effect/cli"
+import { TlsError } from "@greenroom/gateway/federation/TlsError"
+import { ListenError } from "@greenroom/gateway/ListenError"
+import * as Cause from "effect/Cause"
+import * as CliError from "effect/cli/CliError"
+import * as Data from "effect/Data"
 
 /** The federation API could not be listened for. */
 export class FederationListenError extends Data.TaggedError("FederationListenError")<{

@@ -6,7 +6,7 @@
  * is also an option, `--smtp-host`.
  */
 import { programSettings, rateSetting } from "@greenroom/gateway/ProgramSettings"
-import type { Off, Rate } from "@greenroom/gateway/RateLimit"
+import type { Off, Rate } from "@greenroom/gateway/Rate"
 import {
   type Configuration,
   integer,
@@ -22,8 +22,8 @@ import {
   Truth,
   truthExpects
 } from "@greenroom/gateway/Setting"
-import { Schema } from "effect"
-import { defaultRequestRates } from "./Requests.ts"
+import * as Schema from "effect/Schema"
+import { defaultRequestRates } from "./RequestRates.ts"
 
 const rate = (name: string, description: string, fallback: Rate | Off) =>
   rateSetting(name, description, fallback, "20/1h")

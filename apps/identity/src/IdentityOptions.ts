@@ -2,7 +2,7 @@
  * The options of the parts of the identity server, made from its configuration.
  */
 import type { KeyObject } from "node:crypto"
-import type { Off, Rate } from "@greenroom/gateway/RateLimit"
+import type { Off, Rate } from "@greenroom/gateway/Rate"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Context } from "effect"
 

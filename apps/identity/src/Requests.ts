@@ -3,30 +3,12 @@
  * by /64. Home servers that look up all of their users can be exempt (`trusted_clients`). Counts are in the memory of this
  * node; messages per recipient are counted by `SentMessages`.
  */
-import { makeLimiter, type Off, type Rate } from "@greenroom/gateway/RateLimit"
+import { makeLimiter } from "@greenroom/gateway/RateLimit"
 import type { LimitExceeded } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option, Result } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { IpNetwork, NetAddress } from "effect/net"
-
-export interface RequestRates {
-  /** All requests. */
-  readonly requests: Rate | Off
-  /** Messages that are sent. */
-  readonly messages: Rate | Off
-  /** Tokens that are tried. */
-  readonly tries: Rate | Off
-  /** Addresses that are looked up, hashed or not. */
-  readonly lookups: Rate | Off
-}
-export type RequestKind = keyof RequestRates
-
-export const defaultRequestRates: RequestRates = {
-  requests: { limit: 100, window: 1_000 },
-  messages: { limit: 20, window: 3_600_000 },
-  tries: { limit: 60, window: 600_000 },
-  lookups: { limit: 5_000, window: 3_600_000 }
-}
+import type { RequestKind, RequestRates } from "./RequestRates.ts"
 
 export interface RequestsOptions {
   readonly rates: RequestRates

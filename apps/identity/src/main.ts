@@ -3,8 +3,9 @@
  * The identity server program.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import { ListenError } from "@greenroom/gateway/ListenError"
 import { logging } from "@greenroom/gateway/Logging"
-import { checkListen, ListenError } from "@greenroom/gateway/NodeServer"
+import { checkListen } from "@greenroom/gateway/NodeServer"
 import { runProgram } from "@greenroom/gateway/RunProgram"
 import type { Sources } from "@greenroom/gateway/SettingSources"
 import * as SettingsCommand from "@greenroom/gateway/SettingsCommand"

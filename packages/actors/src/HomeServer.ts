@@ -321,7 +321,7 @@ const services = Layer.mergeAll(
   PasswordCheck.layer,
   Login.layer.pipe(Layer.provideMerge(SsoLogins.layer)),
   Registration.layer,
-  Moderation.layer.pipe(Layer.provideMerge(Administration.layer)),
+  Moderation.layer.pipe(Layer.provideMerge(Administration.layer(Accounts))),
   LoginMethods.layer,
   DatabaseHealth.layer,
   Layer.mergeAll(

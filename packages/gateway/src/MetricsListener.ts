@@ -5,7 +5,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { Effect, Layer } from "effect"
 import { PrometheusMetrics } from "effect/observability"
-import { type ListenError, listen, makeNodeServer } from "./NodeServer.ts"
+import type { ListenError } from "./ListenError.ts"
+import { listen, makeNodeServer } from "./NodeServer.ts"
 import * as ProcessMeasures from "./ProcessMeasures.ts"
 import { pathOf } from "./RequestPath.ts"
 

@@ -7,19 +7,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { ErrorBody } from "@greenroom/protocol/MatrixError"
-import { Data, Deferred, Effect, type Scope } from "effect"
+import { Deferred, Effect, type Scope } from "effect"
+import { ListenError } from "./ListenError.ts"
 import { corsHeaders } from "./MatrixHttp.ts"
-
-/** The address cannot be listened on. `code` is that of the system, such as EADDRINUSE. */
-export class ListenError extends Data.TaggedError("ListenError")<{
-  readonly code: string
-  readonly host: string
-  readonly port: number
-}> {
-  override get message(): string {
-    return `cannot listen on ${this.host} port ${this.port}: ${this.code}`
-  }
-}
 
 /** How long a client may take to send the headers of a request, and a body that is no upload, in ms. */
 const headersTimeout = 20_000

@@ -3,7 +3,7 @@
  * spreads them into its own `Settings`.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { type Off, type Rate, RateFromString } from "./RateLimit.ts"
+import { type Off, type Rate, RateFromString } from "./Rate.ts"
 import {
   DatabaseUrl,
   integer,

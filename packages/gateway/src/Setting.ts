@@ -5,7 +5,9 @@
  */
 import { isIPv4 } from "node:net"
 import { ServerName } from "@greenroom/protocol/Identifiers"
-import { Redacted, Schema, SchemaTransformation } from "effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 
 /** One setting; `A` is its value. */
 export interface Setting<A> {

@@ -4,8 +4,13 @@
  */
 import { access, constants } from "node:fs/promises"
 import { makeDataDirectory } from "@greenroom/store/DataDirectory"
-import { Data, Effect, FileSystem, Option, Result, Schema } from "effect"
-import { Toml } from "effect/encoding"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Toml from "effect/encoding/Toml"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import type { Configuration, Setting, Settings } from "./Setting.ts"
 
 /** The fault of the configuration, in one line. */

@@ -2,8 +2,15 @@
  * The command line of a program, made of its settings. A fault is one line on stderr; `--help` lists the options with their
  * defaults.
  */
-import { Console, Effect, Layer, Option } from "effect"
-import { CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
+import * as Console from "effect/Console"
+import * as CliConfig from "effect/cli/CliConfig"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type { Setting, Settings } from "./Setting.ts"
 import { optionName, type Sources } from "./SettingSources.ts"
 

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { closeCodes } from "@greenroom/protocol/SocketFrame"
 import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { Gateway } from "../src/Gateway.ts"
-import { unlimited } from "../src/RateLimit.ts"
+import { unlimited } from "../src/Rate.ts"
 import { connect } from "./socket/TestSocket.ts"
 import {
   ask,

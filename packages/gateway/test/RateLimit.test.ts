@@ -3,7 +3,8 @@ import { Administration } from "@greenroom/actors/account/Administration"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Exit, Result, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { defaultRates, RateFromString, RateLimit, unlimited } from "../src/RateLimit.ts"
+import { defaultRates, RateFromString, unlimited } from "../src/Rate.ts"
+import { RateLimit } from "../src/RateLimit.ts"
 import { ask, askToday, gatewayWith, inPath, register } from "./TestGateway.ts"
 
 const once = { limit: 1, window: 60_000 }

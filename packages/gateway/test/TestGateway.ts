@@ -11,7 +11,7 @@ import { ServerName } from "@greenroom/protocol/Identifiers"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Redacted } from "effect"
 import { Gateway, type GatewayOptions } from "../src/Gateway.ts"
-import { unlimited } from "../src/RateLimit.ts"
+import { unlimited } from "../src/Rate.ts"
 
 export const serverName = ServerName.make("green.test")
 

@@ -7,7 +7,8 @@
  * localpart (`localpartGrammar`); identifiers that other servers allocated are taken as they are, whatever their case.
  * Source: "Architecture" and "Room structure" of the draft, "Identifier Grammar" of today's specification.
  */
-import { Option, Schema } from "effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 
 /** The longest identifier, in bytes of UTF-8. */
 export const maxIdentifierBytes = 255

@@ -2,7 +2,8 @@
  * Describes the fault of a value for an error: the path of the first wrong key, and the expected value. The value itself is
  * left out, since it may be a password.
  */
-import { SchemaAST, SchemaIssue } from "effect"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaIssue from "effect/SchemaIssue"
 
 export interface IssueDescription {
   /** The path of the wrong key, `info.w`; empty for the value as a whole. */

@@ -1,7 +1,7 @@
 /**
  * JSON values as Matrix uses them: event contents, canonical JSON, wire bodies.
  */
-import { Schema } from "effect"
+import * as Schema from "effect/Schema"
 
 export type Json = null | boolean | number | string | ReadonlyArray<Json> | JsonObject
 

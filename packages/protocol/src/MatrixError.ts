@@ -3,7 +3,7 @@
  * server a tagged error whose tag is the errcode, so that `Effect.catchTag("M_FORBIDDEN", ...)` reads as it should.
  * Source: "API Standards" of the specification.
  */
-import { Schema } from "effect"
+import * as Schema from "effect/Schema"
 
 const fields = { error: Schema.String }
 

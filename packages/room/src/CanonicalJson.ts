@@ -8,7 +8,8 @@
 
 import { exactText } from "@greenroom/protocol/ExactJson"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
-import { Result, Schema } from "effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 
 /** The value has no canonical form. `reason` names the fault. */
 export class CanonicalJsonError extends Schema.TaggedError<CanonicalJsonError>()("CanonicalJsonError", {

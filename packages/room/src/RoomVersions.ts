@@ -107,8 +107,5 @@ export const roomVersions: ReadonlyMap<string, RoomVersion> = new Map(
 /** The version of rooms that the draft's client API creates. */
 export const defaultRoomVersion: RoomVersion = draftRoomVersion
 
-/** The versions of the specification that this server speaks. */
-export const stableVersions = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"] as const
-
 /** The room version of this ID; undefined if this server does not speak it. */
 export const roomVersion = (id: string): RoomVersion | undefined => roomVersions.get(id)

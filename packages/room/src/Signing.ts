@@ -8,7 +8,8 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject 
 import type { Signatures } from "@greenroom/protocol/Event"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
-import { Result, Schema } from "effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import { type CanonicalJsonError, encodeBytes } from "./CanonicalJson.ts"
 import { libsodium } from "./internal/libsodium.ts"
 

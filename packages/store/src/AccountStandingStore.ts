@@ -4,8 +4,10 @@
  * Used by `AccountStandings` alone. An error of the database is a defect.
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Effect, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
 import { logKind } from "./LogKind.ts"
 
 export interface AccountStanding {

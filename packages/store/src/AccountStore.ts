@@ -11,8 +11,13 @@
 import { createHash } from "node:crypto"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { UserInUse } from "@greenroom/protocol/MatrixError"
-import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
-import { SqlClient } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as SqlClient from "effect/sql/SqlClient"
 import { bigints, texts } from "./PgArrays.ts"
 
 export interface Account {

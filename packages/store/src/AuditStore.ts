@@ -7,8 +7,11 @@
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
 import { createHash } from "node:crypto"
-import { Clock, Context, Effect, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
 
 export interface NewAuditEntry {
   /** The user ID of an administrator, or `command line`. */

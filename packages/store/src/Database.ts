@@ -10,10 +10,15 @@
  * of profile fields are checked by their schemas in `protocol`, before anything reaches the store; free text (event
  * bodies, profile values, status messages, device names) is stored as JSON, which escapes them.
  */
-import type { PgClient } from "@effect/sql-pg"
-import { Context, Data, Effect, Layer, Redacted } from "effect"
-import { SqlRunnerStorage } from "effect/cluster"
-import { Migrator, SqlClient, SqlError } from "effect/sql"
+import type * as PgClient from "@effect/sql-pg/PgClient"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import * as SqlError from "effect/sql/SqlError"
 import { DatabaseHold, type DatabaseInUse, type HoldMode } from "./DatabaseHold.ts"
 import { checkRequirements, DatabaseUnsuitable } from "./DatabaseRequirements.ts"
 import { EmbeddedPostgres } from "./EmbeddedPostgres.ts"
@@ -21,132 +26,71 @@ import type { EmbeddedPostgresError } from "./EmbeddedPostgresError.ts"
 import { backFillEventAuth } from "./internal/backFills.ts"
 import { checkUnlocked } from "./internal/directoryLock.ts"
 import * as PooledClient from "./internal/PooledClient.ts"
-import homeServer from "./migrations/0001_home_server.ts"
-import federation from "./migrations/0003_federation.ts"
-import outgoingTransactions from "./migrations/0004_outgoing_transactions.ts"
-import logins from "./migrations/0005_logins.ts"
-import joinedDepth from "./migrations/0006_joined_depth.ts"
-import thirdPartyInvites from "./migrations/0007_third_party_invites.ts"
-import devices from "./migrations/0008_devices.ts"
-import databaseHolder from "./migrations/0009_database_holder.ts"
-import refusedTransactions from "./migrations/0010_refused_transactions.ts"
-import eventAuth from "./migrations/0011_event_auth.ts"
-import openIdTokens from "./migrations/0012_openid_tokens.ts"
-import userData from "./migrations/0013_user_data.ts"
-import log from "./migrations/0014_log.ts"
-import keyNotaries from "./migrations/0015_key_notaries.ts"
-import sync from "./migrations/0016_sync.ts"
-import roomVisibility from "./migrations/0017_room_visibility.ts"
-import relations from "./migrations/0018_relations.ts"
-import logEpochs from "./migrations/0019_log_epochs.ts"
-import forgottenRoomsAndReports from "./migrations/0020_forgotten_rooms_and_reports.ts"
-import creations from "./migrations/0021_creations.ts"
-import shortLived from "./migrations/0022_short_lived.ts"
-import deviceKeys from "./migrations/0023_device_keys.ts"
-import keyBackups from "./migrations/0024_key_backups.ts"
-import outgoingEdus from "./migrations/0025_outgoing_edus.ts"
-import media from "./migrations/0026_media.ts"
-import accountStandings from "./migrations/0027_account_standings.ts"
-import addressValidations from "./migrations/0028_address_validations.ts"
-import oauth from "./migrations/0029_oauth.ts"
-import pushCounts from "./migrations/0030_push_counts.ts"
-import pushers from "./migrations/0031_pushers.ts"
-import search from "./migrations/0032_search.ts"
-import slidingSync from "./migrations/0033_sliding_sync.ts"
-import presenceDenials from "./migrations/0034_presence_denials.ts"
-import aliasCreators from "./migrations/0035_alias_creators.ts"
-import unfinishedMemberships from "./migrations/0036_unfinished_memberships.ts"
-import unverifiedState from "./migrations/0037_unverified_state.ts"
-import appServices from "./migrations/0038_app_services.ts"
-import policyKey from "./migrations/0039_policy_key.ts"
-import audit from "./migrations/0040_audit.ts"
-import roomAdministration from "./migrations/0041_room_administration.ts"
-import bans from "./migrations/0042_bans.ts"
-import dataExports from "./migrations/0043_data_exports.ts"
-import shardFences from "./migrations/0044_shard_fences.ts"
-import appServiceRooms from "./migrations/0045_app_service_rooms.ts"
-import guests from "./migrations/0046_guests.ts"
-import delayedEvents from "./migrations/0047_delayed_events.ts"
-import erasures from "./migrations/0048_erasures.ts"
-import dehydratedDevices from "./migrations/0049_dehydrated_devices.ts"
-import contacts from "./migrations/0050_contacts.ts"
-import registrationApproval from "./migrations/0051_registration_approval.ts"
-import deviceNames from "./migrations/0052_device_names.ts"
-import emailPushers from "./migrations/0053_email_pushers.ts"
-import serverNotices from "./migrations/0054_server_notices.ts"
-import pushPruning from "./migrations/0055_push_pruning.ts"
-import sessionSignals from "./migrations/0056_session_signals.ts"
-import runningCounts from "./migrations/0057_running_counts.ts"
-import deviceSettings from "./migrations/0058_device_settings.ts"
-import timelineGaps from "./migrations/0059_timeline_gaps.ts"
-import destinationDialects from "./migrations/0060_destination_dialects.ts"
-import policyVerdicts from "./migrations/0061_policy_verdicts.ts"
-import shardHolders from "./migrations/0085_shard_holders.ts"
 import { checkRestored, unfinishedTable } from "./UnfinishedRestore.ts"
 
-/** Every migration, in the order of its number. They go forward only. */
+/** Every migration, in the order of its number, loaded where it is missing. They go forward only. */
 const migrations = {
-  "0001_home_server": homeServer,
-  "0003_federation": federation,
-  "0004_outgoing_transactions": outgoingTransactions,
-  "0005_logins": logins,
-  "0006_joined_depth": joinedDepth,
-  "0007_third_party_invites": thirdPartyInvites,
-  "0008_devices": devices,
-  "0009_database_holder": databaseHolder,
-  "0010_refused_transactions": refusedTransactions,
-  "0011_event_auth": eventAuth,
-  "0012_openid_tokens": openIdTokens,
-  "0013_user_data": userData,
-  "0014_log": log,
-  "0015_key_notaries": keyNotaries,
-  "0016_sync": sync,
-  "0017_room_visibility": roomVisibility,
-  "0018_relations": relations,
-  "0019_log_epochs": logEpochs,
-  "0020_forgotten_rooms_and_reports": forgottenRoomsAndReports,
-  "0021_creations": creations,
-  "0022_short_lived": shortLived,
-  "0023_device_keys": deviceKeys,
-  "0024_key_backups": keyBackups,
-  "0025_outgoing_edus": outgoingEdus,
-  "0026_media": media,
-  "0027_account_standings": accountStandings,
-  "0028_address_validations": addressValidations,
-  "0029_oauth": oauth,
-  "0030_push_counts": pushCounts,
-  "0031_pushers": pushers,
-  "0032_search": search,
-  "0033_sliding_sync": slidingSync,
-  "0034_presence_denials": presenceDenials,
-  "0035_alias_creators": aliasCreators,
-  "0036_unfinished_memberships": unfinishedMemberships,
-  "0037_unverified_state": unverifiedState,
-  "0038_app_services": appServices,
-  "0039_policy_key": policyKey,
-  "0040_audit": audit,
-  "0041_room_administration": roomAdministration,
-  "0042_bans": bans,
-  "0043_data_exports": dataExports,
-  "0044_shard_fences": shardFences,
-  "0045_app_service_rooms": appServiceRooms,
-  "0046_guests": guests,
-  "0047_delayed_events": delayedEvents,
-  "0048_erasures": erasures,
-  "0049_dehydrated_devices": dehydratedDevices,
-  "0050_contacts": contacts,
-  "0051_registration_approval": registrationApproval,
-  "0052_device_names": deviceNames,
-  "0053_email_pushers": emailPushers,
-  "0054_server_notices": serverNotices,
-  "0055_push_pruning": pushPruning,
-  "0056_session_signals": sessionSignals,
-  "0057_running_counts": runningCounts,
-  "0058_device_settings": deviceSettings,
-  "0059_timeline_gaps": timelineGaps,
-  "0060_destination_dialects": destinationDialects,
-  "0061_policy_verdicts": policyVerdicts,
-  "0085_shard_holders": shardHolders
+  "0001_home_server": () => import("./migrations/0001_home_server.ts"),
+  "0003_federation": () => import("./migrations/0003_federation.ts"),
+  "0004_outgoing_transactions": () => import("./migrations/0004_outgoing_transactions.ts"),
+  "0005_logins": () => import("./migrations/0005_logins.ts"),
+  "0006_joined_depth": () => import("./migrations/0006_joined_depth.ts"),
+  "0007_third_party_invites": () => import("./migrations/0007_third_party_invites.ts"),
+  "0008_devices": () => import("./migrations/0008_devices.ts"),
+  "0009_database_holder": () => import("./migrations/0009_database_holder.ts"),
+  "0010_refused_transactions": () => import("./migrations/0010_refused_transactions.ts"),
+  "0011_event_auth": () => import("./migrations/0011_event_auth.ts"),
+  "0012_openid_tokens": () => import("./migrations/0012_openid_tokens.ts"),
+  "0013_user_data": () => import("./migrations/0013_user_data.ts"),
+  "0014_log": () => import("./migrations/0014_log.ts"),
+  "0015_key_notaries": () => import("./migrations/0015_key_notaries.ts"),
+  "0016_sync": () => import("./migrations/0016_sync.ts"),
+  "0017_room_visibility": () => import("./migrations/0017_room_visibility.ts"),
+  "0018_relations": () => import("./migrations/0018_relations.ts"),
+  "0019_log_epochs": () => import("./migrations/0019_log_epochs.ts"),
+  "0020_forgotten_rooms_and_reports": () => import("./migrations/0020_forgotten_rooms_and_reports.ts"),
+  "0021_creations": () => import("./migrations/0021_creations.ts"),
+  "0022_short_lived": () => import("./migrations/0022_short_lived.ts"),
+  "0023_device_keys": () => import("./migrations/0023_device_keys.ts"),
+  "0024_key_backups": () => import("./migrations/0024_key_backups.ts"),
+  "0025_outgoing_edus": () => import("./migrations/0025_outgoing_edus.ts"),
+  "0026_media": () => import("./migrations/0026_media.ts"),
+  "0027_account_standings": () => import("./migrations/0027_account_standings.ts"),
+  "0028_address_validations": () => import("./migrations/0028_address_validations.ts"),
+  "0029_oauth": () => import("./migrations/0029_oauth.ts"),
+  "0030_push_counts": () => import("./migrations/0030_push_counts.ts"),
+  "0031_pushers": () => import("./migrations/0031_pushers.ts"),
+  "0032_search": () => import("./migrations/0032_search.ts"),
+  "0033_sliding_sync": () => import("./migrations/0033_sliding_sync.ts"),
+  "0034_presence_denials": () => import("./migrations/0034_presence_denials.ts"),
+  "0035_alias_creators": () => import("./migrations/0035_alias_creators.ts"),
+  "0036_unfinished_memberships": () => import("./migrations/0036_unfinished_memberships.ts"),
+  "0037_unverified_state": () => import("./migrations/0037_unverified_state.ts"),
+  "0038_app_services": () => import("./migrations/0038_app_services.ts"),
+  "0039_policy_key": () => import("./migrations/0039_policy_key.ts"),
+  "0040_audit": () => import("./migrations/0040_audit.ts"),
+  "0041_room_administration": () => import("./migrations/0041_room_administration.ts"),
+  "0042_bans": () => import("./migrations/0042_bans.ts"),
+  "0043_data_exports": () => import("./migrations/0043_data_exports.ts"),
+  "0044_shard_fences": () => import("./migrations/0044_shard_fences.ts"),
+  "0045_app_service_rooms": () => import("./migrations/0045_app_service_rooms.ts"),
+  "0046_guests": () => import("./migrations/0046_guests.ts"),
+  "0047_delayed_events": () => import("./migrations/0047_delayed_events.ts"),
+  "0048_erasures": () => import("./migrations/0048_erasures.ts"),
+  "0049_dehydrated_devices": () => import("./migrations/0049_dehydrated_devices.ts"),
+  "0050_contacts": () => import("./migrations/0050_contacts.ts"),
+  "0051_registration_approval": () => import("./migrations/0051_registration_approval.ts"),
+  "0052_device_names": () => import("./migrations/0052_device_names.ts"),
+  "0053_email_pushers": () => import("./migrations/0053_email_pushers.ts"),
+  "0054_server_notices": () => import("./migrations/0054_server_notices.ts"),
+  "0055_push_pruning": () => import("./migrations/0055_push_pruning.ts"),
+  "0056_session_signals": () => import("./migrations/0056_session_signals.ts"),
+  "0057_running_counts": () => import("./migrations/0057_running_counts.ts"),
+  "0058_device_settings": () => import("./migrations/0058_device_settings.ts"),
+  "0059_timeline_gaps": () => import("./migrations/0059_timeline_gaps.ts"),
+  "0060_destination_dialects": () => import("./migrations/0060_destination_dialects.ts"),
+  "0061_policy_verdicts": () => import("./migrations/0061_policy_verdicts.ts"),
+  "0085_shard_holders": () => import("./migrations/0085_shard_holders.ts")
 }
 
 /** The version of the database that this program writes. */
@@ -195,20 +139,21 @@ export class MigrationProgress extends Context.Reference<(migration: string, don
 
 type Migrations = Readonly<Record<string, (typeof migrations)[keyof typeof migrations]>>
 
-/** The same migrations, which report when they begin. Those that were applied before are not run, and not counted. */
-const reporting = (wanted: Migrations, report: (migration: string, done: number) => void): Migrations => {
+/** The migrations as effects, which report when they begin. Those that were applied before are not run, and not counted. */
+const reporting = (wanted: Migrations, report: (migration: string, done: number) => void) => {
   const names = Object.keys(wanted)
   let first: number | undefined
   return Object.fromEntries(
-    Object.entries(wanted).map(([name, migration], index) => [
+    Object.entries(wanted).map(([name, load], index) => [
       name,
-      Effect.suspend(() => {
+      Effect.gen(function* () {
         first ??= index
         report(name, (index - first) / (names.length - first))
-        return migration
+        const { default: migrate } = yield* Effect.promise(load)
+        yield* migrate
       })
     ])
-  ) as Migrations
+  )
 }
 
 /** Applies the missing migrations up to a version, in one transaction: a failure leaves the database unchanged. */
@@ -224,7 +169,8 @@ export const migrateTo = (version: number): Effect.Effect<void, DatabaseError, S
         const loader = Migrator.fromRecord(reporting(wanted, yield* MigrationProgress))
         yield* Migrator.make({})({ loader, table: "migrations" })
         // The tables by which Effect's cluster finds its nodes.
-        yield* Migrator.make({})({ loader: SqlRunnerStorage.migrations({}), table: "cluster_runner_migrations" })
+        const { migrations: clusterMigrations } = yield* Effect.promise(() => import("effect/cluster/SqlRunnerStorage"))
+        yield* Migrator.make({})({ loader: clusterMigrations({}), table: "cluster_runner_migrations" })
         const applied = yield* sql<{ id: number }>`SELECT max(migration_id) AS id FROM migrations`
         const newest = applied[0]?.id ?? 0
         if (newest > newestMigration) {

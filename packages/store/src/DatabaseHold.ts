@@ -14,9 +14,19 @@
  */
 import { randomBytes } from "node:crypto"
 import * as os from "node:os"
-import { PgConnection } from "@effect/sql-pg"
-import { Clock, Context, Data, Deferred, Effect, Latch, Layer, type Redacted, Schedule, type Scope } from "effect"
-import { SqlClient, type SqlError } from "effect/sql"
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
 
 /** Another process holds the database. */
 export class DatabaseInUse extends Data.TaggedError("DatabaseInUse")<{ readonly message: string }> {}

@@ -2,8 +2,10 @@
  * The requirements of a database: text in UTF-8, and a schema in which the role may create tables. Checked before the
  * migrations, so that the operator reads what to do instead of an error in the middle of one.
  */
-import { Data, Effect } from "effect"
-import { SqlClient, type SqlError } from "effect/sql"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
 
 /** The database cannot be used as it is. The message says what to do. */
 export class DatabaseUnsuitable extends Data.TaggedError("DatabaseUnsuitable")<{ readonly message: string }> {}

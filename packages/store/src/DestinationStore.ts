@@ -5,8 +5,15 @@
  * An error of the database is a defect. Times are milliseconds since 1970. Source: "Federation" of the specification.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Clock, Context, Effect, Layer, Option, Random } from "effect"
-import { SqlClient, type SqlError, type Statement } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
+import type * as Statement from "effect/sql/Statement"
 
 /** The state of a destination. */
 export interface DestinationState {

@@ -2,7 +2,10 @@
  * Effect's `Cache` with lifetimes by the monotonic clock. Effect's own compares times of the system's clock: after that
  * was put back by an hour, an entry, also a failure, would live for an hour longer.
  */
-import { Cache, Duration, Effect, Exit } from "effect"
+import * as Cache from "effect/Cache"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { monotonicMillis } from "./MonotonicClock.ts"
 
 interface Entry<A, E> {

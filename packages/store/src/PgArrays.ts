@@ -1,8 +1,8 @@
 /**
  * Array parameters for `unnest(...)`, so that one statement writes or reads many rows. Elements may be null.
  */
-import { PgTypes } from "@effect/sql-pg"
-import { Result } from "effect"
+import * as PgTypes from "@effect/sql-pg/PgTypes"
+import * as Result from "effect/Result"
 
 const array = (values: ReadonlyArray<unknown>, elementOid: number): ReadonlyArray<string> =>
   Result.getOrThrow(PgTypes.array(values, elementOid)) as never

@@ -3,8 +3,12 @@
  * knows a token by its ID afterwards. An error of the database is a defect. Times are milliseconds since 1970.
  */
 import { createHash } from "node:crypto"
-import { Clock, Context, Effect, Layer, Redacted } from "effect"
-import { SqlClient } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as SqlClient from "effect/sql/SqlClient"
 
 export interface RegistrationToken {
   /** By which operators know it. No secret. */

@@ -4,8 +4,11 @@
  * An error of the database is a defect. Source: "Reporting Content" of the client-server specification.
  */
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
-import { Clock, Context, Effect, Layer } from "effect"
-import { SqlClient } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
 
 export interface NewReport {
   readonly reporter: UserId

@@ -9,7 +9,8 @@ import * as fs from "node:fs"
 import { pipeline, Readable } from "node:stream"
 import { finished } from "node:stream/promises"
 import { createZstdDecompress } from "node:zlib"
-import { Effect, type Redacted } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
 import type { Client } from "pg"
 import {
   attempt,

@@ -9,8 +9,12 @@
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import { Context, Effect, Layer, Option } from "effect"
-import { SqlClient, type Statement } from "effect/sql"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as Statement from "effect/sql/Statement"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateStore.ts"
 

@@ -5,8 +5,13 @@
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
 import type { RoomId } from "@greenroom/protocol/Identifiers"
-import { Clock, Context, Effect, Layer, Option } from "effect"
-import { SqlClient, type Statement } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as Statement from "effect/sql/Statement"
 
 export type RemovalStatus = "scheduled" | "shutting_down" | "purging" | "complete" | "failed"
 

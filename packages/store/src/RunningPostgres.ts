@@ -4,7 +4,9 @@
  */
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
-import { Effect, Option, Redacted } from "effect"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 
 const isRunning = (pid: number): boolean => {
   if (!Number.isInteger(pid) || pid <= 0) return false

@@ -4,8 +4,13 @@
  */
 import { randomBytes } from "node:crypto"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Data, Effect, Layer, Redacted } from "effect"
-import { SqlClient, type SqlError } from "effect/sql"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
 
 /** The database was made for another server name. */
 export class ServerNameMismatch extends Data.TaggedError("ServerNameMismatch")<{ readonly message: string }> {}

@@ -17,8 +17,13 @@ import {
   type SigningKey,
   verifyKeyOf
 } from "@greenroom/room/Signing"
-import { Clock, Context, Effect, Layer, Result } from "effect"
-import { SqlClient, type SqlError } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
 import * as MonotonicCache from "./MonotonicCache.ts"
 import { monotonicMillis, monotonicMillisUnsafe } from "./MonotonicClock.ts"
 

@@ -7,8 +7,12 @@
  */
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { Medium, ThirdPartyId } from "@greenroom/protocol/identity/ThirdPartyId"
-import { Clock, Context, Effect, Layer, Option } from "effect"
-import { SqlClient } from "effect/sql"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as SqlClient from "effect/sql/SqlClient"
 
 export interface VerifiedAddress extends ThirdPartyId {
   readonly verifiedAt: number

@@ -8,7 +8,8 @@
  *
  * Work without a lease (undefined, the default) is not bound: that of a process that runs alone, and reading.
  */
-import { Context, Effect } from "effect"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 
 export interface Lease {
   /** Whether the node has not been away since the work began. */

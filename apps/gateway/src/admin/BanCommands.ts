@@ -13,7 +13,8 @@ import { type Ban, type BanKind, BanStore } from "@greenroom/store/BanStore"
 import { MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { commandLine, configOf, onDatabase } from "./Connection.ts"
+import { configOf } from "./CommandConfig.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 import { AdminFailure, type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
 
 /** The words of the command line for the kinds of bans. */

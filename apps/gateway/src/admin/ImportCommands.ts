@@ -17,7 +17,9 @@ import { AuditStore } from "@greenroom/store/AuditStore"
 import { ContactStore } from "@greenroom/store/ContactStore"
 import { Effect, Layer, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { administration, commandLine, configOf, onDatabase } from "./Connection.ts"
+import { administration } from "./AccountServices.ts"
+import { configOf } from "./CommandConfig.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 import { AdminFailure, place, print } from "./Place.ts"
 
 const sizeOf = (file: string) =>

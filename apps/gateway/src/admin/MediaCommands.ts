@@ -13,7 +13,8 @@ import { AuditStore } from "@greenroom/store/AuditStore"
 import { type MediaRow, MediaStore } from "@greenroom/store/MediaStore"
 import { Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
-import { administration, commandLine, onDatabase } from "./Connection.ts"
+import { administration } from "./AccountServices.ts"
+import { commandLine, onDatabase } from "./Connection.ts"
 import { AdminFailure, type Output, type PlaceFlags, place, print, printAll, printLine, time } from "./Place.ts"
 
 const describe = (row: MediaRow): string =>

@@ -5,7 +5,7 @@ import * as path from "node:path"
 import { MediaConfig } from "@greenroom/actors/media/MediaConfig"
 import * as S3Files from "@greenroom/actors/media/S3Files"
 import { HomeServerConfig } from "@greenroom/actors/runtime/HomeServerConfig"
-import { Layer } from "effect"
+import * as Layer from "effect/Layer"
 import type { GatewayConfig } from "../GatewayConfig.ts"
 import { toMediaOptions } from "../MediaSettings.ts"
 

@@ -3,9 +3,10 @@
  * same at its start.
  */
 import { MigrationProgress, newestMigration } from "@greenroom/store/Database"
-import { Effect, Layer } from "effect"
-import { Command } from "effect/cli"
-import { SqlClient } from "effect/sql"
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
 import { onSql } from "./Connection.ts"
 import { place, printLine } from "./Place.ts"
 import { makeProgress } from "./Progress.ts"

@@ -3,8 +3,11 @@
  *
  * A command prints lines for people, or with `--json` one JSON value a line: `print` for one thing, `printAll` for a list.
  */
-import { Console, Data, Effect, Option } from "effect"
-import { Flag } from "effect/cli"
+import * as Console from "effect/Console"
+import * as Flag from "effect/cli/Flag"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 
 /** It could not be done; the message is for the operator. */
 export class AdminFailure extends Data.TaggedError("AdminFailure")<{ readonly message: string }> {}

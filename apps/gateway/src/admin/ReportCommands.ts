@@ -5,8 +5,10 @@
  */
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type Report, ReportStore } from "@greenroom/store/ReportStore"
-import { Effect, Layer } from "effect"
-import { Argument, Command } from "effect/cli"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { commandLine, onDatabase } from "./Connection.ts"
 import { AdminFailure, place, printAll, printLine, time } from "./Place.ts"
 

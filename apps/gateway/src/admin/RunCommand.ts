@@ -4,8 +4,10 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { runProgram } from "@greenroom/gateway/RunProgram"
 import { mendJsonParse } from "@greenroom/protocol/JsonParse"
-import { Effect, Logger, References } from "effect"
-import { Command } from "effect/cli"
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as CommandLine from "../CommandLine.ts"
 import { describeFailure } from "../StartFailure.ts"
 

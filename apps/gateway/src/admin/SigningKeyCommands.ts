@@ -5,8 +5,9 @@
  */
 import { AuditStore } from "@greenroom/store/AuditStore"
 import { type PublishedKey, SigningKeys } from "@greenroom/store/SigningKeys"
-import { Effect, Layer } from "effect"
-import { Command } from "effect/cli"
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { commandLine, onDatabase } from "./Connection.ts"
 import { type PlaceFlags, place, printAll, printLine, time } from "./Place.ts"
 

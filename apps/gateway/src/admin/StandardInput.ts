@@ -1,8 +1,12 @@
 /**
  * Secrets for administrative commands: from standard input, never from an argument, which other users of the machine could see.
  */
-import { Effect, Redacted, Stdio, Stream } from "effect"
-import { Prompt } from "effect/cli"
+
+import * as Prompt from "effect/cli/Prompt"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
 import { AdminFailure } from "./Place.ts"
 
 /** The first line of standard input. */

@@ -4,9 +4,13 @@
  *     greenroom token create --uses 5 --days 7
  */
 import type { RegistrationToken } from "@greenroom/store/RegistrationTokenStore"
-import { Effect, Option, Redacted } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
-import { withAdministration as run } from "./Connection.ts"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { withAdministration as run } from "./AccountServices.ts"
 import { AdminFailure, place, print, printAll, printLine, time } from "./Place.ts"
 
 const describe = ({ expiresAt, tokenId, uses, usesAllowed }: RegistrationToken): string =>

@@ -14,10 +14,15 @@ import { type Account, AccountStore } from "@greenroom/store/AccountStore"
 import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { type RegistrationToken, RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { UserIdentityStore } from "@greenroom/store/UserIdentityStore"
-import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
-import { Accounts, type Device } from "./Accounts.ts"
+import type { Device } from "./Accounts.ts"
 import { passwordCheck, requestedUserId } from "./internal/NewAccount.ts"
 import { LoginConfig } from "./login/LoginConfig.ts"
 import { Mailer } from "./login/Mailer.ts"
@@ -45,7 +50,7 @@ export interface NewToken {
 }
 
 /** How sessions and accounts end. */
-interface Endings {
+export interface Endings {
   readonly setPassword: (userId: UserId, password: Redacted.Redacted) => Effect.Effect<void, MatrixError>
   readonly deactivate: (userId: UserId) => Effect.Effect<void, MatrixError>
   readonly logoutDevice: (userId: UserId, deviceId: string) => Effect.Effect<ReadonlyArray<number>, MatrixError>
@@ -276,12 +281,14 @@ export class Administration extends Context.Service<
     readonly removeToken: (tokenId: string) => Effect.Effect<void, MatrixError>
   }
 >()("greenroom/actors/Administration") {
-  static readonly layer = Layer.effect(
-    Administration,
-    Effect.gen(function* () {
-      return yield* make(yield* Accounts, (yield* Mailer).send)
-    })
-  ).pipe(Layer.provide(Mailer.layer))
+  /** Of a running home server: sessions and accounts end by its `Accounts`, which only a server loads. */
+  static readonly layer = <R>(endings: Effect.Effect<Endings, never, R>) =>
+    Layer.effect(
+      Administration,
+      Effect.gen(function* () {
+        return yield* make(yield* endings, (yield* Mailer).send)
+      })
+    ).pipe(Layer.provide(Mailer.layer))
 
   /** Without a running home server. Mails are sent before an operation ends. */
   static readonly layerOnStores = Layer.effect(

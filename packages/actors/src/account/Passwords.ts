@@ -5,7 +5,12 @@
  */
 import { randomBytes, timingSafeEqual } from "node:crypto"
 import { availableParallelism } from "node:os"
-import { Context, Effect, Layer, Option, Pool, Redacted } from "effect"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Pool from "effect/Pool"
+import * as Redacted from "effect/Redacted"
 import { makeHashThread } from "./internal/HashThread.ts"
 
 /** The cost of a hash: `memory` in KiB, `passes` over it, `parallelism` in lanes. */

@@ -2,7 +2,9 @@
  * The SMTP server for outgoing mails, and connections to it. No connection is made without the configured protection; each
  * step has a timeout.
  */
-import { Effect, Redacted, type Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import type { Transporter } from "nodemailer"
 
 export interface SmtpServer {

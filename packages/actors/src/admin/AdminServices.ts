@@ -7,7 +7,7 @@
 import { NoticeStore } from "@greenroom/store/NoticeStore"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { Context, Effect, Layer, Scope } from "effect"
-import { periodicallyOnce } from "../runtime/Supervision.ts"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
 import type { layer as loadedLayer } from "./LoadedAdminServices.ts"
 
 type Loaded = Layer.Success<typeof loadedLayer>

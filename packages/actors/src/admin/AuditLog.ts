@@ -14,7 +14,7 @@ import {
 } from "@greenroom/store/AuditStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Clock, Context, Effect, Layer } from "effect"
-import { periodicallyOnce } from "../runtime/Supervision.ts"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
 
 export type { AuditEntry, AuditHead, NewAuditEntry }
 

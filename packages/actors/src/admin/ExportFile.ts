@@ -9,7 +9,9 @@ import { createHash } from "node:crypto"
 import { createReadStream } from "node:fs"
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import type { ExportedPart } from "@greenroom/store/UserExportStore"
-import { Data, Effect, Stream } from "effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 
 /** The newest version of the format, which is written. */
 export const newestExport = 1

@@ -21,7 +21,7 @@ import { LimitExceeded, type MatrixError, TooLarge } from "@greenroom/protocol/M
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
-import { periodicallyOnce } from "../runtime/Supervision.ts"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { EduReceiver } from "./EduReceiver.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms, type ReceivedPdu } from "./FederationRooms.ts"

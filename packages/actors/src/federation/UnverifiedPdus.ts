@@ -7,7 +7,7 @@
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
 import { Clock, Effect, Layer, PubSub } from "effect"
-import { periodicallyOnce } from "../runtime/Supervision.ts"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
 

@@ -5,7 +5,7 @@ import type { Readable } from "node:stream"
 import type { NotFound } from "@greenroom/protocol/MatrixError"
 import type { ReadFile } from "@greenroom/store/Backup"
 import type { FileTarget } from "@greenroom/store/Restore"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { receive } from "./internal/Receive.ts"
 import { MediaFiles } from "./MediaFiles.ts"
 

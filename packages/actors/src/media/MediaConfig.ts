@@ -1,7 +1,8 @@
 /**
  * The settings of the content repository.
  */
-import { Context, type Redacted } from "effect"
+import * as Context from "effect/Context"
+import type * as Redacted from "effect/Redacted"
 import type { AddressPolicy } from "../federation/AddressPolicy.ts"
 
 /** Where an S3-compatible store is. */

@@ -14,7 +14,8 @@ import { type MediaName, type MediaRow, MediaStore } from "@greenroom/store/Medi
 import { underLease } from "@greenroom/store/WriteLease"
 import { Clock, Context, Effect, Layer } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { periodically, periodicallyOnce } from "../runtime/Supervision.ts"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
+import { periodically } from "../runtime/Supervision.ts"
 import { MediaConfig, mediaDefaults } from "./MediaConfig.ts"
 import { MediaFiles } from "./MediaFiles.ts"
 

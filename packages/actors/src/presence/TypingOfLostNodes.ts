@@ -4,7 +4,7 @@
  */
 import { Effect, Layer } from "effect"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
-import { keepRunningOnce } from "../runtime/Supervision.ts"
+import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { EphemeralStream } from "./EphemeralStream.ts"
 
 const make = Effect.gen(function* () {

@@ -23,7 +23,7 @@ import {
 import { type DelayedEvent, DelayedEventStore } from "@greenroom/store/DelayedEventStore"
 import { Clock, Context, Effect, Latch, Layer, Option } from "effect"
 import { delayedTokenId, type Session } from "../runtime/Session.ts"
-import { keepRunningOnce, periodicallyOnce } from "../runtime/Supervision.ts"
+import { keepRunningOnce, periodicallyOnce } from "../runtime/Singletons.ts"
 import { Rooms } from "./Rooms.ts"
 
 export type { DelayedEvent } from "@greenroom/store/DelayedEventStore"

@@ -7,7 +7,7 @@ import { type UnfinishedMembership, UnfinishedMembershipStore } from "@greenroom
 import { Effect, Option } from "effect"
 import { ask } from "../runtime/Ask.ts"
 import { latchOfChanges, Nodes } from "../runtime/Nodes.ts"
-import { keepRunningOnce } from "../runtime/Supervision.ts"
+import { keepRunningOnce } from "../runtime/Singletons.ts"
 import { Room } from "./RoomProtocol.ts"
 
 /** How many rooms are asked for at once. */

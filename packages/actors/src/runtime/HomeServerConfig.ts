@@ -5,7 +5,8 @@
 import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { Context, type Redacted } from "effect"
+import * as Context from "effect/Context"
+import type * as Redacted from "effect/Redacted"
 import type { Limits } from "./Limits.ts"
 
 export interface HomeServerSettings {

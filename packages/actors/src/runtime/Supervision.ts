@@ -3,12 +3,15 @@
  * and the work is tried again after a back-off; when it succeeds again, that is logged too.
  *
  *     yield* periodically("Forgetting old answers", "1 hour", forget)
- *     yield* periodicallyOnce("Deleting expired tokens", "1 hour", remove)
  *     yield* keepRunning("Sending presence to other servers", Effect.flatMap(nextChange, send))
+ *
+ * `Singletons` does such work on one node of a cluster at a time.
  */
-import { type Cause, type Duration, Effect, Schedule, type Scope } from "effect"
-import { Sharding } from "effect/cluster"
-import { Leases } from "./Leases.ts"
+import type * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 
 /** 1, 2, 4 seconds and so on up to a minute, each by up to a fifth more or less so that nodes do not retry together. */
 const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")]))
@@ -50,27 +53,3 @@ export const periodically = <R>(
   const repeated = Effect.forever(Effect.andThen(Effect.sleep(interval), untilSuccess(name, work)))
   return Effect.asVoid(Effect.forkScoped(atOnce ? Effect.andThen(untilSuccess(name, work), repeated) : repeated))
 }
-
-/**
- * As `keepRunning` and `periodically`, on one node of the cluster at a time: another one goes on when that is lost. `name`
- * must be unique. For a while two nodes may do it, where one was stopped and comes back: each step has a lease, so that the
- * node which comes back writes nothing in the middle of one.
- */
-export const keepRunningOnce = <R>(
-  name: string,
-  work: Effect.Effect<unknown, unknown, R>
-): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
-  Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, keepRunning(name, underLease(work))))
-
-export const periodicallyOnce = <R>(
-  name: string,
-  interval: Duration.Input,
-  work: Effect.Effect<unknown, unknown, R>,
-  options: { readonly atOnce?: boolean } = {}
-): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
-  Sharding.Sharding.use((sharding) =>
-    sharding.registerSingleton(name, periodically(name, interval, underLease(work), options))
-  )
-
-const underLease = <A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.flatMap(Leases, ({ hold }) => hold(work))

@@ -25,7 +25,7 @@ import { Presences } from "../presence/Presences.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import type { Session } from "../runtime/Session.ts"
-import { periodicallyOnce } from "../runtime/Supervision.ts"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { maxProfileFields, User } from "./UserProtocol.ts"
 
 /** Readers of a profile field: everybody, users in a common room, accepted users, nobody. */

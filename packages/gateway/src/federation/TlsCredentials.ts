@@ -10,7 +10,8 @@ import { createSecureContext } from "node:tls"
 import { splitHostPort } from "@greenroom/actors/federation/ServerDiscovery"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { makeDataDirectory } from "@greenroom/store/DataDirectory"
-import { Clock, Data, Effect } from "effect"
+import { Clock, Effect } from "effect"
+import { TlsError } from "./TlsError.ts"
 
 /** Both as PEM. */
 export interface TlsCredentials {
@@ -26,13 +27,6 @@ export interface TlsOptions {
   /** Where the self-signed pair is kept. */
   readonly dataDir: string
 }
-
-/** The files cannot be used. The message names the file and the fault, never its content. */
-export class TlsError extends Data.TaggedError("TlsError")<{
-  readonly message: string
-  /** Which of the two files to look at. */
-  readonly file?: "cert" | "key"
-}> {}
 
 const day = 86_400_000
 

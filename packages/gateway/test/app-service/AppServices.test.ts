@@ -4,7 +4,7 @@ import * as HomeServer from "@greenroom/actors/HomeServer"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
-import { unlimited } from "../../src/RateLimit.ts"
+import { unlimited } from "../../src/Rate.ts"
 import { askToday, createRoom, inPath, register as registerUser, serverName, type TestUser } from "../TestGateway.ts"
 import { BridgeServer, type SentEvent } from "./BridgeServer.ts"
 

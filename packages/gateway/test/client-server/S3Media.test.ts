@@ -14,7 +14,7 @@ import type { S3Options } from "@greenroom/actors/media/MediaConfig"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
-import { unlimited } from "../../src/RateLimit.ts"
+import { unlimited } from "../../src/Rate.ts"
 import { register, serverName } from "../TestGateway.ts"
 import { download, png, transfer, upload } from "./TestMedia.ts"
 

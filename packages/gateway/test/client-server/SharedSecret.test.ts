@@ -6,7 +6,7 @@ import { AccountStore } from "@greenroom/store/AccountStore"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Option, Redacted } from "effect"
 import { Gateway } from "../../src/Gateway.ts"
-import { unlimited } from "../../src/RateLimit.ts"
+import { unlimited } from "../../src/Rate.ts"
 import { ask, gateway, serverName } from "../TestGateway.ts"
 
 const secret = "the operator's secret"

@@ -7,7 +7,7 @@ import * as HomeServer from "@greenroom/actors/HomeServer"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer } from "effect"
 import { Gateway, type GatewayOptions } from "../../src/Gateway.ts"
-import { unlimited } from "../../src/RateLimit.ts"
+import { unlimited } from "../../src/Rate.ts"
 import { ask, serverName } from "../TestGateway.ts"
 import { type TestMail, testMail } from "./TestMail.ts"
 

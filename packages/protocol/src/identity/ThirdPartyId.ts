@@ -10,7 +10,7 @@
  *
  * Source: "Identity" of the specification.
  */
-import { Schema } from "effect"
+import * as Schema from "effect/Schema"
 
 /** The sorts of third-party IDs. */
 export const media = ["email", "msisdn"] as const

@@ -2,9 +2,10 @@
  * A connection of `@effect/sql-pg` as `SqlClient` uses it. `PgClient` has the same inside, but makes it only for a pool of
  * its own.
  */
-import type { PgConnection } from "@effect/sql-pg"
-import { Effect, Stream } from "effect"
-import type { SqlConnection } from "effect/sql"
+import type * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type * as SqlConnection from "effect/sql/SqlConnection"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 
 type Rows = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined

@@ -1,9 +1,13 @@
 /**
  * `PgClient` over a `ReplaceablePool`, as `PgClient.layer` makes it over a fixed pool.
  */
-import { PgClient, type PgPool } from "@effect/sql-pg"
-import { Effect, type Layer } from "effect"
-import { SqlClient, type SqlError, Statement } from "effect/sql"
+import * as PgClient from "@effect/sql-pg/PgClient"
+import type * as PgPool from "@effect/sql-pg/PgPool"
+import * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
 import { underLease } from "../WriteLease.ts"
 import { commit, PgConnectionAdapter } from "./PgConnectionAdapter.ts"
 import * as ReplaceablePool from "./ReplaceablePool.ts"

@@ -7,8 +7,16 @@
  * use go on until they are given back. The pool is not silent while connections are given back and lent anew, however many
  * wait for one.
  */
-import { PgConnection, PgPool } from "@effect/sql-pg"
-import { Cause, Clock, Deferred, Effect, Exit, Fiber, Option, Scope } from "effect"
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as PgPool from "@effect/sql-pg/PgPool"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 
 export interface WatchOptions {

@@ -3,8 +3,9 @@
  * continues at the next start.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { Effect } from "effect"
-import type { SqlClient, SqlError } from "effect/sql"
+import * as Effect from "effect/Effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlError from "effect/sql/SqlError"
 import { bigints, texts } from "../PgArrays.ts"
 
 const batchSize = 2_000

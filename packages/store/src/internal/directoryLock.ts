@@ -5,7 +5,8 @@
 
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
-import { Effect, type Scope } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import { processIdentity } from "./processes.ts"
 

@@ -5,7 +5,7 @@
 import * as fs from "node:fs/promises"
 import { createRequire } from "node:module"
 import * as path from "node:path"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 
 export interface PostgresBinaries {

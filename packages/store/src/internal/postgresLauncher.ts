@@ -8,7 +8,8 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
-import { Effect, Result } from "effect"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import type { PostgresBinaries } from "./postgresBinaries.ts"
 

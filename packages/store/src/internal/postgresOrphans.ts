@@ -7,7 +7,7 @@ import { createHash } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as net from "node:net"
 import * as path from "node:path"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { EmbeddedPostgresError } from "../EmbeddedPostgresError.ts"
 import { commandOf, findProcesses, type RunningProcess, sendSignal, waitUntil } from "./processes.ts"
 

@@ -4,7 +4,8 @@
  */
 import type { Argon2Parameters } from "node:crypto"
 import { Worker } from "node:worker_threads"
-import { Effect, type Scope } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 
 /** Hashes one password at a time. */
 export interface HashThread {

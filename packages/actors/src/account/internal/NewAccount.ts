@@ -13,7 +13,8 @@ import {
   type UserId
 } from "@greenroom/protocol/Identifiers"
 import { BadJson, InvalidUsername, type MatrixError } from "@greenroom/protocol/MatrixError"
-import { Effect, Redacted } from "effect"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import { type LoginOptions, loginDefaults } from "../login/LoginOptions.ts"
 
 /** Bounds the time of hashing. */

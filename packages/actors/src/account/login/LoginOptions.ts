@@ -5,7 +5,7 @@
  */
 import type { JsonObject } from "@greenroom/protocol/Json"
 import type { AttemptRate } from "@greenroom/store/LoginAttemptStore"
-import type { Redacted } from "effect"
+import type * as Redacted from "effect/Redacted"
 
 /** The stages of the draft, and the token that an operator hands out to those who may register. */
 export const stageTypes = [

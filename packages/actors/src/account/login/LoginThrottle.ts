@@ -6,7 +6,7 @@ import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError
 import { type AttemptRate, LoginAttemptStore } from "@greenroom/store/LoginAttemptStore"
 import { Context, Effect, Layer } from "effect"
 import { addressKey } from "../../runtime/AddressKey.ts"
-import { periodicallyOnce } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { LoginConfig } from "./LoginConfig.ts"
 import { loginDefaults } from "./LoginOptions.ts"
 

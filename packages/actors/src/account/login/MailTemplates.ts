@@ -8,7 +8,10 @@
  * messages by room, as text or HTML), `user`, and `url` of the page that ends these mails. In `registration-approved` and
  * `registration-rejected`: `server` and `user`.
  */
-import { Data, Effect, FileSystem, Path } from "effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
 
 export const templateNames = [
   "login-code",

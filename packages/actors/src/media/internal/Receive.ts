@@ -7,7 +7,8 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import type { Readable } from "node:stream"
 import { BadRequest, type MatrixError, TooLarge } from "@greenroom/protocol/MatrixError"
-import { Effect, type Scope } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 
 /** A file that has arrived and is on the disk under a temporary name. */
 export interface Received {

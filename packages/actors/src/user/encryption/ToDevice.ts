@@ -12,7 +12,7 @@ import { Clock, Context, Effect, Layer } from "effect"
 import { Peers } from "../../federation/Peers.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import type { Session } from "../../runtime/Session.ts"
-import { periodicallyOnce } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Singletons.ts"
 import { objectText } from "./DeviceKeys.ts"
 
 /** The most messages of one request. */

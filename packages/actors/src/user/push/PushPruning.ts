@@ -3,7 +3,7 @@
  */
 import { PushPruningStore } from "@greenroom/store/PushPruningStore"
 import { Clock, Effect, Layer } from "effect"
-import { periodicallyOnce } from "../../runtime/Supervision.ts"
+import { periodicallyOnce } from "../../runtime/Singletons.ts"
 
 const day = 86_400_000
 const readFor = 30 * day

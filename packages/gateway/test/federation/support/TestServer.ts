@@ -27,7 +27,7 @@ import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Layer, Option } from "effect"
 import { FederationListener, type FederationListenerOptions } from "../../../src/federation/FederationListener.ts"
-import { unlimited } from "../../../src/RateLimit.ts"
+import { unlimited } from "../../../src/Rate.ts"
 
 /** What reached a server. */
 export class Received extends Context.Service<

@@ -1,0 +1,26 @@
+/**
+ * The settings that commands read, and the URL of their database. Commands that need no more load no services.
+ */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { findRunningPostgres } from "@greenroom/store/RunningPostgres"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { readConfig } from "../ConfigSources.ts"
+import type { GatewayConfig } from "../GatewayConfig.ts"
+import { type PlaceFlags, toPlace } from "./Place.ts"
+
+/** The settings of the gateway, as it would read them with the same options. */
+export const configOf = Effect.fnUntraced(function* (flags: PlaceFlags) {
+  const { config, dataDir, databaseUrl, serverName } = toPlace(flags)
+  return yield* readConfig({
+    options: { dataDir, databaseUrl, serverName },
+    configFile: config,
+    environment: process.env
+  })
+}, Effect.provide(NodeServices.layer))
+
+/** The URL of the database: the configured one, or that of a gateway which runs its own; none where it does not run. */
+export const databaseUrlOf = (config: GatewayConfig) =>
+  config.databaseUrl === undefined
+    ? findRunningPostgres(config.dataDir)
+    : Effect.succeed(Option.some(config.databaseUrl))

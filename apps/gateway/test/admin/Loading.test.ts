@@ -1,0 +1,51 @@
+import { execFile } from "node:child_process"
+import * as path from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+
+const program = fileURLToPath(new URL("../../src/admin/main.ts", import.meta.url))
+
+/** Prints the URL of each module to standard error as it is loaded. */
+const printing = `data:text/javascript,${encodeURIComponent(`
+  import { registerHooks } from "node:module"
+  registerHooks({
+    load: (url, context, next) => {
+      process.stderr.write(url + "\\n")
+      return next(url, context)
+    }
+  })
+`)}`
+
+/** The modules that `greenroom` loads with these words. */
+const modulesOf = (words: ReadonlyArray<string>): Promise<ReadonlyArray<string>> =>
+  new Promise((resolve, reject) => {
+    execFile(process.execPath, ["--import", printing, program, ...words], (error, _stdout, stderr) => {
+      if (error === null) resolve(stderr.split("\n").filter((line) => line.startsWith("file:")))
+      else reject(error)
+    })
+  })
+
+/** What only a server needs, and Effect as a whole. */
+const ofServers =
+  /effect\/dist\/(index\.js|cluster\/|http-api\/|rpc\/)|packages\/actors\/src\/(sync|federation)\/|packages\/store\/src\/migrations\//
+
+describe("commands of `greenroom`", () => {
+  for (const words of ["backup", "restore", "migrate", "user list", "token list", "room list", "report list"]) {
+    it(`\`greenroom ${words}\` loads no part of a server, and no migrations`, async () => {
+      const modules = await modulesOf([...words.split(" "), "--help"])
+      assert.include(modules, pathToFileURL(path.resolve(program)).href)
+      assert.deepStrictEqual(
+        modules.filter((module) => ofServers.test(module)),
+        []
+      )
+    })
+  }
+
+  it("`greenroom --help` loads nothing of Effect", async () => {
+    const modules = await modulesOf(["--help"])
+    assert.deepStrictEqual(
+      modules.filter((module) => module.includes("node_modules")),
+      []
+    )
+  })
+})

@@ -1,0 +1,36 @@
+/**
+ * Background work as in `Supervision`, on one node of the cluster at a time.
+ *
+ *     yield* periodicallyOnce("Deleting expired tokens", "1 hour", remove)
+ */
+
+import * as Sharding from "effect/cluster/Sharding"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { Leases } from "./Leases.ts"
+import { keepRunning, periodically } from "./Supervision.ts"
+
+/**
+ * As `keepRunning` and `periodically`, on one node of the cluster at a time: another one goes on when that is lost. `name`
+ * must be unique. For a while two nodes may do it, where one was stopped and comes back: each step has a lease, so that the
+ * node which comes back writes nothing in the middle of one.
+ */
+export const keepRunningOnce = <R>(
+  name: string,
+  work: Effect.Effect<unknown, unknown, R>
+): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
+  Sharding.Sharding.use((sharding) => sharding.registerSingleton(name, keepRunning(name, underLease(work))))
+
+export const periodicallyOnce = <R>(
+  name: string,
+  interval: Duration.Input,
+  work: Effect.Effect<unknown, unknown, R>,
+  options: { readonly atOnce?: boolean } = {}
+): Effect.Effect<void, never, R | Scope.Scope | Sharding.Sharding> =>
+  Sharding.Sharding.use((sharding) =>
+    sharding.registerSingleton(name, periodically(name, interval, underLease(work), options))
+  )
+
+const underLease = <A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(Leases, ({ hold }) => hold(work))
