@@ -54,10 +54,12 @@ export interface ContactPage {
   readonly total: number
 }
 
-/** The bounds of a user's contacts, and of one import, in bytes. */
+/** The bounds of a user's contacts. */
 export const maxContacts = 20_000
-export const maxBookBytes = 64 * 1024 * 1024
-export const maxImportBytes = 32 * 1024 * 1024
+export const maxBookBytes = 32 * 1024 * 1024
+
+/** The largest import, in bytes: room for the export of a full book, which folds lines and escapes characters. */
+export const maxImportBytes = 48 * 1024 * 1024
 
 const defaultPage = 100
 const maxPage = 500

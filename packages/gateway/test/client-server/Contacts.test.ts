@@ -281,6 +281,20 @@ layer(gateway, { excludeTestServices: true, timeout: "60 seconds" })("the addres
       })
   )
 
+  it.effect("the export of an address book that is nearly full is imported again", () =>
+    Effect.gen(function* () {
+      const [alice, bob] = [yield* register("large-alice"), yield* register("large-bob")]
+      const photo = `PHOTO:data:image/png;base64,${"A".repeat(250_000)}`
+      const file = Array.from({ length: 130 }, (_, at) => vcard(`UID:large-${at}`, `FN:Large ${at}`, photo)).join("")
+      assert.deepStrictEqual(counts(yield* importing(alice, file)), [130, 0, 0, 130])
+      const full = yield* importing(alice, file.replaceAll("large-", "more-"))
+      assert.deepStrictEqual([full.status, full.body.errcode], [403, "M_RESOURCE_LIMIT_EXCEEDED"])
+      const exported = yield* as(alice)("GET", "/export?format=vcard")
+      assert.isAbove(exported.text.length, file.length)
+      assert.deepStrictEqual(counts(yield* importing(bob, exported.text)), [130, 0, 0, 130])
+    })
+  )
+
   it.effect("a file of 100 MB is refused before it has arrived, and one that never ends too", () =>
     Effect.gen(function* () {
       const alice = yield* register("huge-alice")

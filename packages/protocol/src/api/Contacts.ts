@@ -112,7 +112,7 @@ export const contactEndpoints = <const Path extends `/${string}`>(path: Path) =>
         documented({
           summary: "Import contacts",
           text:
-            "The body is `text/vcard` (4.0 or 3.0) or `application/vcard+json` (a jCard or an array of them), at most 32 MiB, " +
+            "The body is `text/vcard` (4.0 or 3.0) or `application/vcard+json` (a jCard or an array of them), at most 48 MiB, " +
             `512 KiB a card. All cards are imported or none. An extension of Greenroom. ${cardErrors} M_NOT_JSON, ` +
             "M_LIMIT_EXCEEDED while many imports are under way.",
           who,
