@@ -87,6 +87,8 @@ func (s *server) environment(peers []*server) []string {
 		// As with the server for which the tests were written: several set the power levels of the creator.
 		"GREENROOM_DEFAULT_ROOM_VERSION=11",
 		"GREENROOM_REGISTRATION_SHARED_SECRET=" + client.SharedSecret,
+		// The sender of notices that the tests expect.
+		"GREENROOM_SERVER_NOTICES_LOCALPART=_server",
 	}, s.settings...)
 	for _, rate := range []string{"REGISTRATIONS", "LOGINS", "SENDS", "REQUESTS", "ANONYMOUS"} {
 		environment = append(environment, "GREENROOM_RATE_LIMITS_"+rate+"=off")
