@@ -6,6 +6,7 @@ import { ListenError } from "@greenroom/gateway/ListenError"
 import * as Cause from "effect/Cause"
 import * as CliError from "effect/cli/CliError"
 import * as Data from "effect/Data"
+import * as SqlError from "effect/sql/SqlError"
 
 /** The federation API could not be listened for. */
 export class FederationListenError extends Data.TaggedError("FederationListenError")<{
@@ -54,6 +55,13 @@ const optionOf: { readonly [tag: string]: string } = {
 const hasTag = (error: unknown): error is { readonly _tag: string; readonly message: string } =>
   typeof error === "object" && error !== null && "_tag" in error && "message" in error
 
+/** The sentence of PostgreSQL where an error has one, instead of "Query failed". */
+const textOf = (error: { readonly message: string }): string => {
+  if (!SqlError.isSqlError(error)) return error.message
+  const { cause } = error.reason
+  return cause instanceof Error && cause.message !== "" ? cause.message : error.message
+}
+
 /** Undefined if nothing failed, or the failure was reported already. */
 export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined => {
   if (Cause.hasInterruptsOnly(cause)) return undefined
@@ -66,5 +74,5 @@ export const describeFailure = (cause: Cause.Cause<unknown>): string | undefined
   if (error instanceof TlsError) return `${error.file === "key" ? "--tls-key" : "--tls-cert"}: ${error.message}`
   if (!hasTag(error)) return error instanceof Error ? error.message : String(error)
   const option = optionOf[error._tag]
-  return option === undefined ? error.message : `${option}: ${error.message}`
+  return option === undefined ? textOf(error) : `${option}: ${textOf(error)}`
 }

@@ -176,7 +176,13 @@ const tablesOf = async (client: Client): Promise<ReadonlyArray<BackupTable>> => 
   return ordered
 }
 
+const unused = new BackupFailed({ message: "No home server has used this database yet" })
+
 const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>, files: boolean): Promise<BackupHeader> => {
+  const { rows: found } = await client.query<{ there: boolean }>(
+    "SELECT to_regclass('migrations') IS NOT NULL AND to_regclass('server_settings') IS NOT NULL AS there"
+  )
+  if (!found[0]!.there) throw unused
   const { rows } = await client.query<{ server_name: string | null; migration: number | null }>(`
     SELECT (SELECT value FROM server_settings WHERE name = 'server_name') AS server_name,
       (SELECT max(migration_id) FROM migrations) AS migration`)
@@ -184,9 +190,7 @@ const headerOf = async (client: Client, tables: ReadonlyArray<BackupTable>, file
     SELECT sequencename AS name, last_value::text AS value FROM pg_sequences
     WHERE schemaname = current_schema() AND last_value IS NOT NULL`)
   const { migration, server_name } = rows[0]!
-  if (server_name === null || migration === null) {
-    throw new BackupFailed({ message: "No home server has used this database yet" })
-  }
+  if (server_name === null || migration === null) throw unused
   return {
     server_name,
     migration,

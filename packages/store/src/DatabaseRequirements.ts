@@ -1,5 +1,5 @@
 /**
- * The requirements of a database: text in UTF-8, and a schema in which the role may create tables. Checked before the
+ * The requirements of a database: that it can be written to, text in UTF-8, and a schema in which the role may create tables. Checked before the
  * migrations, so that the operator reads what to do instead of an error in the middle of one.
  */
 import * as Data from "effect/Data"
@@ -16,6 +16,7 @@ interface Found {
   readonly encoding: string
   readonly schema: string | null
   readonly may_create: boolean
+  readonly read_only: boolean
 }
 
 /** A name as SQL writes it. */
@@ -31,14 +32,19 @@ const privilegeProblem = ({ database, role, schema }: Found): string =>
     ? `CREATE SCHEMA greenroom AUTHORIZATION ${quoted(role)} and ALTER ROLE ${quoted(role)} SET search_path = greenroom, as the owner of the database.`
     : `GRANT CREATE ON SCHEMA ${quoted(schema)} TO ${quoted(role)} as the owner of the database.`)
 
+const readOnlyProblem = ({ database }: Found): string =>
+  `The database ${database} is read-only: name the primary server, not a standby, or set default_transaction_read_only = off.`
+
 /** Errors: `DatabaseUnsuitable`. */
 export const checkRequirements: Effect.Effect<void, DatabaseUnsuitable | SqlError.SqlError, SqlClient.SqlClient> =
   Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const [found] = yield* sql<Found>`
       SELECT datname AS database, current_user AS role, pg_encoding_to_char(encoding) AS encoding,
-        current_schema() AS schema, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create
+        current_schema() AS schema, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
+        current_setting('transaction_read_only')::boolean AS read_only
       FROM pg_database WHERE datname = current_database()`
     if (found!.encoding !== "UTF8") return yield* new DatabaseUnsuitable({ message: encodingProblem(found!) })
+    if (found!.read_only) return yield* new DatabaseUnsuitable({ message: readOnlyProblem(found!) })
     if (!found!.may_create) return yield* new DatabaseUnsuitable({ message: privilegeProblem(found!) })
   })

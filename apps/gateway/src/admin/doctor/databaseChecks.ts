@@ -132,19 +132,32 @@ const examine = async (client: Client, config: GatewayConfig): Promise<DatabaseS
   }
 }
 
+/** What to do about errors of PostgreSQL, by their codes. */
+const remedies: { readonly [code: string]: string } = {
+  "28000": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",
+  "28P01": "Check the name and the password in database_url, and pg_hba.conf of PostgreSQL.",
+  "3D000":
+    "Create it (createdb --encoding UTF8 --locale C --template template0 NAME), or name another in database_url.",
+  "42501":
+    "Name the role that owns the tables in database_url, or let this role use them (GRANT, ALTER TABLE ... OWNER TO).",
+  "53300": "Raise max_connections of PostgreSQL, or end other programs that are connected."
+}
+
+/** PostgreSQL answers with a code such as 42501; errors of the network have others. */
+const faultOf = (error: unknown): Finding => {
+  const { code = "" } = error as { readonly code?: string }
+  return /^(?=.*[0-9])[0-9A-Z]{5}$/.test(code)
+    ? failure("database", `refuses: ${reasonOf(error)}`, remedies[code] ?? "Look at the log of PostgreSQL.")
+    : failure(
+        "database",
+        `does not answer: ${reasonOf(error)}`,
+        "Start PostgreSQL, and check host, port, name and password of database_url."
+      )
+}
+
 /** Looks at the database, as whom the settings say. */
 export const checkDatabase = (url: Redacted.Redacted, config: GatewayConfig): Effect.Effect<DatabaseState> =>
   Effect.catch(
     Effect.tryPromise(() => withClient(url, (client) => examine(client, config))),
-    ({ cause }) =>
-      Effect.succeed({
-        isRunning: false,
-        findings: [
-          failure(
-            "database",
-            `does not answer: ${reasonOf(cause)}`,
-            "Start PostgreSQL, and check host, port, name and password of database_url."
-          )
-        ]
-      })
+    ({ cause }) => Effect.succeed({ isRunning: false, findings: [faultOf(cause)] })
   )
