@@ -126,7 +126,7 @@ describe("greenroom doctor", () => {
   )
 
   it.live(
-    "names a wrong setting, a database that is not there, a read-only one, and one of another server",
+    "names a wrong setting, a database that is not there, a read-only one, and a role without privileges",
     () =>
       Effect.gen(function* () {
         const settings = yield* well
@@ -137,6 +137,14 @@ describe("greenroom doctor", () => {
         assertError(away.findings, "database", /does not answer.*ECONNREFUSED/)
         const readOnly = `${settings.DATABASE_URL}&options=${encodeURIComponent("-c default_transaction_read_only=on")}`
         assertError((yield* doctor({ ...settings, DATABASE_URL: readOnly })).findings, "database", /is read-only/)
+        const missing = URL.parse(settings.DATABASE_URL)!
+        missing.pathname = "/nothing"
+        const { findings } = yield* doctor({ ...settings, DATABASE_URL: missing.href })
+        assertError(findings, "database", /refuses: database "nothing" does not exist/)
+        const weak = `${settings.DATABASE_URL}&options=${encodeURIComponent("-c role=pg_monitor")}`
+        const refused = yield* doctor({ ...settings, DATABASE_URL: weak })
+        assertError(refused.findings, "database", /permission denied/)
+        assert.isTrue(refused.findings.some(({ remedy }) => remedy?.includes("GRANT")))
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     timeout
   )
