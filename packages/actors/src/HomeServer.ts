@@ -55,6 +55,7 @@ import { PusherStore } from "@greenroom/store/PusherStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
+import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
 import { RendezvousStore } from "@greenroom/store/RendezvousStore"
 import { ReportStore } from "@greenroom/store/ReportStore"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
@@ -124,6 +125,8 @@ import * as OutgoingReceipts from "./federation/OutgoingReceipts.ts"
 import * as OutgoingTyping from "./federation/OutgoingTyping.ts"
 import * as Peer from "./federation/Peer.ts"
 import { Peers } from "./federation/Peers.ts"
+import { RemoteDeviceLists } from "./federation/RemoteDeviceLists.ts"
+import * as RemoteDevices from "./federation/RemoteDevices.ts"
 import { RemotePresences } from "./federation/RemotePresences.ts"
 import { RemoteQueries } from "./federation/RemoteQueries.ts"
 import * as RemoteRoomsLive from "./federation/RemoteRoomsLive.ts"
@@ -245,6 +248,7 @@ const stores = (options: HomeServerOptions) =>
     PublicRoomStore.layer,
     ReceiptStore.layer,
     RegistrationTokenStore.layer,
+    RemoteDeviceListStore.layer(options.serverName),
     RelationStore.layer,
     RoomServerStore.layer,
     RoomStore.layer,
@@ -270,7 +274,7 @@ const stores = (options: HomeServerOptions) =>
   )
 
 /** The actors, with what they need of other servers. */
-const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.layer).pipe(
+const actors = Layer.mergeAll(Room.layer, Presence.layer(), User.layer, Peer.layer, RemoteDevices.layer).pipe(
   Layer.provideMerge(FederationRooms.layer),
   Layer.provideMerge(RemoteRoomsLive.layer),
   Layer.provideMerge(PolicyServer.layer)
@@ -281,7 +285,8 @@ const otherServers = Layer.mergeAll(
   OutgoingEdus.layer,
   RemotePresences.layer,
   RemoteQueries.layer,
-  OutgoingReceipts.layer
+  OutgoingReceipts.layer,
+  RemoteDeviceLists.layer
 ).pipe(Layer.provideMerge(Peers.layer))
 
 /** Requests of other servers, and what they receive of our users. */

@@ -43,10 +43,8 @@ export class DeviceListStore extends Context.Service<
   {
     /** The changes of other users' devices, and of the user's own, in a part of the log. */
     readonly news: (userId: UserId, range: LogRange) => Effect.Effect<DeviceListNews>
-    /** The keys of a user of another server changed. Users who share no room with anybody here are ignored. */
-    readonly note: (userId: UserId) => Effect.Effect<void>
-    /** Counts the changes of a user's keys. */
-    readonly version: (userId: UserId) => Effect.Effect<number>
+    /** The `stream_id` of the last `m.device_list_update` of a user of ours; 0 before the first. */
+    readonly lastUpdate: (userId: UserId) => Effect.Effect<number>
   }
 >()("greenroom/store/DeviceListStore") {
   static readonly layer = Layer.effect(
@@ -108,16 +106,9 @@ export class DeviceListStore extends Context.Service<
 
       return DeviceListStore.of({
         news,
-        note: (userId) =>
-          sql`
-            SELECT note_device_list(${userId})
-            WHERE EXISTS (SELECT FROM memberships WHERE user_id = ${userId} AND membership = 'join')`.pipe(
-            Effect.asVoid,
-            Effect.orDie
-          ),
-        version: (userId) =>
-          sql<{ version: bigint }>`SELECT version FROM device_list_changes WHERE user_id = ${userId}`.pipe(
-            Effect.map((rows) => Number(rows[0]?.version ?? 0)),
+        lastUpdate: (userId) =>
+          sql<{ updates: bigint }>`SELECT updates FROM device_list_changes WHERE user_id = ${userId}`.pipe(
+            Effect.map((rows) => Number(rows[0]?.updates ?? 0)),
             Effect.orDie
           )
       })

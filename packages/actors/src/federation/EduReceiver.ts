@@ -10,7 +10,7 @@
  * | `m.presence`: `poll`, `unpoll` | `OutgoingPresence`, which answers by a push |
  * | `m.presence_invite` | the User actor of the observed user; accepted at once where that is configured |
  * | `m.direct_to_device` | the devices of our users, once for each message ID |
- * | `m.device_list_update`, `m.signing_key_update` | the device lists of those who share a room with the user |
+ * | `m.device_list_update`, `m.signing_key_update` | `RemoteDeviceLists`: the devices of users who share a room with ours |
  * | `m.presence_accept`, `m.presence_deny` | the presence list of our user who asked |
  *
  * Source: "PDUs and EDUs" and "Presence" of the specification.
@@ -18,6 +18,7 @@
 import {
   type DirectEdu,
   type Edu,
+  type KeyUpdateEdu,
   maxPresenceUsers,
   type PresenceEdu,
   type PresenceListEdu,
@@ -27,7 +28,6 @@ import {
 } from "@greenroom/protocol/federation/Edu"
 import { type RoomId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { AccountStore } from "@greenroom/store/AccountStore"
-import { DeviceListStore } from "@greenroom/store/DeviceListStore"
 import { EventStore } from "@greenroom/store/EventStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
@@ -44,6 +44,7 @@ import { OutgoingEdus } from "./OutgoingEdus.ts"
 import { OutgoingPresence } from "./OutgoingPresence.ts"
 import { remoteTypingTimeout } from "./OutgoingTyping.ts"
 import { PresenceInvitations } from "./PresenceInvitations.ts"
+import { RemoteDeviceLists } from "./RemoteDeviceLists.ts"
 import { RemotePresences } from "./RemotePresences.ts"
 
 /** How many users may wait for a user's answer to be observed; further ones are not heard. */
@@ -69,6 +70,9 @@ const mergePresence = (edus: ReadonlyArray<Edu>): ReadonlyArray<Edu> => {
   }
   return [merged, ...edus.filter((edu) => edu.edu_type !== "m.presence")]
 }
+
+const isKeyUpdate = (edu: Edu): edu is KeyUpdateEdu =>
+  edu.edu_type === "m.device_list_update" || edu.edu_type === "m.signing_key_update"
 
 const makeListReceiver = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -116,7 +120,7 @@ const make = Effect.gen(function* () {
   const receiveList = yield* makeListReceiver
   const { serverName } = yield* HomeServerConfig
   const toDevice = yield* ToDeviceStore
-  const deviceLists = yield* DeviceListStore
+  const deviceLists = yield* RemoteDeviceLists
 
   // The membership is looked up first, so that servers cannot wake actors of rooms that they are not in.
   const receiveTyping = Effect.fnUntraced(function* ({ content: { room_id, typing, user_id } }: TypingEdu) {
@@ -174,13 +178,10 @@ const make = Effect.gen(function* () {
     })
   })
 
-  const dispatch = (origin: ServerName, edu: Edu): Effect.Effect<void, unknown> => {
+  const dispatch = (origin: ServerName, edu: Exclude<Edu, KeyUpdateEdu>): Effect.Effect<void, unknown> => {
     switch (edu.edu_type) {
       case "m.direct_to_device":
         return receiveDirect(edu)
-      case "m.device_list_update":
-      case "m.signing_key_update":
-        return deviceLists.note(edu.content.user_id)
       case "m.typing":
         return receiveTyping(edu)
       case "m.presence":
@@ -193,23 +194,22 @@ const make = Effect.gen(function* () {
   }
 
   /** A failure of an EDU that must not be lost fails the transaction, which its origin then repeats. */
-  const mustArrive = ({ edu_type }: Edu): boolean =>
-    edu_type === "m.direct_to_device" || edu_type === "m.device_list_update" || edu_type === "m.signing_key_update"
-
-  const take = (origin: ServerName, edu: Edu): Effect.Effect<void> =>
-    mustArrive(edu)
+  const take = (origin: ServerName, edu: Exclude<Edu, KeyUpdateEdu>): Effect.Effect<void> =>
+    edu.edu_type === "m.direct_to_device"
       ? Effect.orDie(dispatch(origin, edu))
       : Effect.catchCause(dispatch(origin, edu), (cause) =>
           Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
         )
 
-  return EduReceiver.of({
-    receive: (origin, edus) =>
-      Effect.suspend(() => {
-        const read = mergePresence(edus.flatMap((edu) => Option.toArray(readEdu(edu, origin))))
-        return Effect.forEach(read, (edu) => take(origin, edu), { discard: true })
-      })
+  // Updates of keys come first, those of one user in one step: messages to devices may need them.
+  const receive = Effect.fnUntraced(function* (origin: ServerName, edus: ReadonlyArray<unknown>) {
+    const read = mergePresence(edus.flatMap((edu) => Option.toArray(readEdu(edu, origin))))
+    const updates = read.filter(isKeyUpdate)
+    if (updates.length > 0) yield* deviceLists.receive(origin, updates)
+    for (const edu of read) if (!isKeyUpdate(edu)) yield* take(origin, edu)
   })
+
+  return EduReceiver.of({ receive })
 })
 
 export class EduReceiver extends Context.Service<

@@ -327,8 +327,19 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
       }
       return invite.room_version === "1" || invite.room_version === "2" ? newest(second, first) : call(second)
     },
+    /** The devices of a user of the server. `isUrgent` asks even a server that could not be reached lately. */
+    userDevices: (destination: ServerName, userId: UserId, isUrgent: boolean) =>
+      call({
+        destination,
+        method: "GET",
+        uri: path("v1", "user", "devices", userId),
+        maxBytes: answerLimits.pages,
+        timeoutFactor: shortTimeoutFactor,
+        isUrgent,
+        read: (answer) => answer
+      }),
     /** The keys of users of the server and their devices; an empty list wants all devices. */
-    queryKeys: (destination: ServerName, device_keys: JsonObject) =>
+    queryKeys: (destination: ServerName, device_keys: JsonObject, isUrgent = true) =>
       call({
         destination,
         method: "POST",
@@ -336,7 +347,7 @@ const endpoints = ({ call, callEither }: FederationCalls["Service"]) => {
         content: { device_keys },
         maxBytes: answerLimits.pages,
         timeoutFactor: shortTimeoutFactor,
-        isUrgent: true,
+        isUrgent,
         read: (answer) => answer
       }),
     claimKeys: (destination: ServerName, one_time_keys: JsonObject) =>

@@ -36,11 +36,10 @@ const readObjects = Effect.fnUntraced(function* (name: string, given: JsonObject
   return objects
 })
 
-/** An object as JSON text, with further members. */
-const joinObjects = (text: string, more: object): string => {
-  const added = JSON.stringify(more)
-  if (added === "{}") return text
-  return text === "{}" ? added : `${text.slice(0, -1)},${added.slice(1)}`
+/** The members of two objects as JSON text. */
+const joinObjects = (text: string, more: string): string => {
+  if (more === "{}") return text
+  return text === "{}" ? more : `${text.slice(0, -1)},${more.slice(1)}`
 }
 
 export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.encryption", (handlers) =>
@@ -86,7 +85,7 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
                 ["master_keys", joinObjects(signing.master_keys, remote.master_keys)],
                 ["self_signing_keys", joinObjects(signing.self_signing_keys, remote.self_signing_keys)],
                 ["user_signing_keys", signing.user_signing_keys],
-                ["failures", JSON.stringify(remote.failures)]
+                ["failures", remote.failures]
               ])
             )
           })
@@ -133,7 +132,7 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
           const remote = yield* remoteKeys.claim(claims, payload.timeout)
           return answerText(
             objectText([
-              ["one_time_keys", joinObjects(claimed, remote.one_time_keys)],
+              ["one_time_keys", joinObjects(claimed, JSON.stringify(remote.one_time_keys))],
               ["failures", JSON.stringify(remote.failures)]
             ])
           )

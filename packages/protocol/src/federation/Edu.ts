@@ -94,11 +94,39 @@ export interface DirectEdu {
   }
 }
 
-/** The keys of a user of the origin changed. */
-export interface KeyUpdateEdu {
-  readonly edu_type: "m.device_list_update" | "m.signing_key_update"
-  readonly content: { readonly user_id: UserId }
+/** The most `prev_id`s that are read of an update; an update with more has lost its predecessors. */
+const maxPreviousUpdates = 100
+
+/** One change of the devices of a user. */
+export interface DeviceUpdate {
+  readonly deviceId: string
+  /** Names the update among those of its user. */
+  readonly streamId: number
+  /** The updates before it. */
+  readonly previousIds: ReadonlyArray<number>
+  readonly isDeleted: boolean
+  /** Absent where the device has none. */
+  readonly keys: JsonObject | undefined
+  readonly displayName: string | undefined
 }
+
+/** A device of a user of the origin changed. `update` is undefined where the content does not say how. */
+export interface DeviceListEdu {
+  readonly edu_type: "m.device_list_update"
+  readonly content: { readonly user_id: UserId; readonly update: DeviceUpdate | undefined }
+}
+
+/** The cross-signing keys of a user of the origin changed. */
+export interface SigningKeyEdu {
+  readonly edu_type: "m.signing_key_update"
+  readonly content: {
+    readonly user_id: UserId
+    readonly master: JsonObject | undefined
+    readonly selfSigning: JsonObject | undefined
+  }
+}
+
+export type KeyUpdateEdu = DeviceListEdu | SigningKeyEdu
 
 /** The types that `edu_type` distinguishes. */
 export type Edu = PresenceEdu | PresenceListEdu | TypingEdu | ReceiptEdu | DirectEdu | KeyUpdateEdu
@@ -134,8 +162,10 @@ const DirectContent = Schema.Struct({
   messages: Schema.Record(Schema.String, Schema.Unknown)
 })
 const KeyUpdateContent = Schema.Struct({ user_id: UserId })
+const DeviceId = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(512))
 const decodeDirect = Schema.decodeUnknownOption(DirectContent)
 const decodeKeyUpdate = Schema.decodeUnknownOption(KeyUpdateContent)
+const isDeviceId = Schema.is(DeviceId)
 
 const decodePresence = Schema.decodeUnknownOption(PresenceEnvelope)
 const decodePush = Schema.decodeUnknownOption(PresencePush)
@@ -217,14 +247,38 @@ const readDirect = (content: JsonObject, origin: ServerName): Option.Option<Dire
     }
   )
 
+const isStreamId = (value: unknown): value is number => Number.isSafeInteger(value)
+
+const readDeviceUpdate = (content: JsonObject): DeviceUpdate | undefined => {
+  const { deleted, device_display_name, device_id, keys, prev_id = [], stream_id } = content
+  if (!isDeviceId(device_id) || !isStreamId(stream_id)) return undefined
+  const previous = Array.isArray(prev_id) && prev_id.length <= maxPreviousUpdates && prev_id.every(isStreamId)
+  return {
+    deviceId: device_id,
+    streamId: stream_id,
+    previousIds: previous ? (prev_id as ReadonlyArray<number>) : [],
+    isDeleted: deleted === true,
+    keys: isJsonObject(keys) ? keys : undefined,
+    displayName: typeof device_display_name === "string" ? device_display_name : undefined
+  }
+}
+
 const readKeyUpdate = (
-  edu_type: KeyUpdateEdu["edu_type"],
+  type: KeyUpdateEdu["edu_type"],
   content: JsonObject,
   origin: ServerName
 ): Option.Option<KeyUpdateEdu> =>
   Option.map(
     Option.filter(decodeKeyUpdate(content), ({ user_id }) => serverNameOf(user_id) === origin),
-    ({ user_id }) => ({ edu_type, content: { user_id } })
+    ({ user_id }): KeyUpdateEdu => {
+      if (type === "m.device_list_update") {
+        return { edu_type: type, content: { user_id, update: readDeviceUpdate(content) } }
+      }
+      const { master_key, self_signing_key } = content
+      const master = isJsonObject(master_key) ? master_key : undefined
+      const selfSigning = isJsonObject(self_signing_key) ? self_signing_key : undefined
+      return { edu_type: type, content: { user_id, master, selfSigning } }
+    }
   )
 
 /**

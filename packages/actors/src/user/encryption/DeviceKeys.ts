@@ -189,7 +189,7 @@ const make = Effect.gen(function* () {
   })
 
   const devicesOf = Effect.fn("DeviceKeys.devicesOf")(function* (userId: UserId) {
-    const streamId = yield* lists.version(userId)
+    const streamId = yield* lists.lastUpdate(userId)
     const stored = yield* store.query([userId])
     const devices = stored.map((device) =>
       objectText([

@@ -1,16 +1,24 @@
 /**
- * The keys of users of other servers: each server is asked when a client asks. A server that does not answer in time is a
- * failure of its own users alone.
+ * The keys of users of other servers. The devices of users who share a room with one of ours are kept
+ * (`RemoteDeviceListStore`), and their server is asked where that list is not current. Devices of others are asked for each
+ * time, and so are one-time keys.
  *
- * Source: "End-to-End Encryption" of the server-server specification.
+ * A server that does not answer in time is a failure of its own users alone. What is known of them is given nevertheless.
+ *
+ * Source: "End-to-End Encryption" and "Device Management" of the server-server specification.
  */
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
-import type { KeyClaim } from "@greenroom/store/DeviceKeyStore"
+import { type KeyClaim, mergeSignatures } from "@greenroom/store/DeviceKeyStore"
+import { type KnownDevices, RemoteDeviceListStore, type RemoteDevices } from "@greenroom/store/RemoteDeviceListStore"
 import { Context, Effect, Layer, Option } from "effect"
+import { RemoteDeviceLists } from "../../federation/RemoteDeviceLists.ts"
+import { readQueriedUser } from "../../federation/RemoteUserKeys.ts"
 import { ServerServerClient } from "../../federation/ServerServerClient.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
+import { sliced } from "../../runtime/Slices.ts"
+import { objectText } from "./DeviceKeys.ts"
 
 /** How long servers may take, in ms, where the client does not say, and at most. */
 const usualTimeout = 10_000
@@ -18,17 +26,30 @@ const longestTimeout = 30_000
 /** How many servers are asked at once. */
 const concurrentServers = 32
 
+/** JSON text: objects by user, and by server. */
 export interface RemoteKeys {
-  readonly device_keys: { readonly [userId: string]: JsonObject }
-  readonly master_keys: { readonly [userId: string]: JsonObject }
-  readonly self_signing_keys: { readonly [userId: string]: JsonObject }
-  readonly failures: { readonly [server: string]: JsonObject }
+  readonly device_keys: string
+  readonly master_keys: string
+  readonly self_signing_keys: string
+  readonly failures: string
 }
 
 export interface RemoteClaim {
   readonly one_time_keys: { readonly [userId: string]: JsonObject }
   readonly failures: { readonly [server: string]: JsonObject }
 }
+
+/** The devices that are wanted of each user; an empty list wants all. */
+type Wanted = ReadonlyMap<UserId, ReadonlyArray<string>>
+
+/** What a server gave of users whose devices are not kept, and whether it left something out. */
+interface Asked {
+  readonly server: ServerName
+  readonly strangers: ReadonlyArray<readonly [UserId, RemoteDevices]>
+  readonly hasFailed: boolean
+}
+
+const none: RemoteKeys = { device_keys: "{}", master_keys: "{}", self_signing_keys: "{}", failures: "{}" }
 
 /** The members of an object that are objects and about users of a server. */
 const ofServer = (server: ServerName, given: Json | undefined): { readonly [userId: string]: JsonObject } =>
@@ -39,76 +60,107 @@ const ofServer = (server: ServerName, given: Json | undefined): { readonly [user
     )
   )
 
-/** Devices that are what their keys in the answer say. */
-const checkedDevices = (userId: string, devices: JsonObject): JsonObject =>
-  Object.fromEntries(
-    Object.entries(devices).filter(
-      ([deviceId, device]) => isJsonObject(device) && device.user_id === userId && device.device_id === deviceId
-    )
-  )
-
-const withSignatures = (key: JsonObject, own: string | undefined): JsonObject => {
-  if (own === undefined) return key
-  return { ...key, signatures: { ...(isJsonObject(key.signatures) ? key.signatures : {}), ...JSON.parse(own) } }
+/** The wanted ones of the devices, as JSON text. */
+const onlyDevices = (devices: string, wanted: ReadonlyArray<string>): string => {
+  if (wanted.length === 0) return devices
+  const names = new Set(wanted)
+  return JSON.stringify(Object.fromEntries(Object.entries(JSON.parse(devices)).filter(([name]) => names.has(name))))
 }
+
+/** A key with the signatures of the user who asks. */
+const withSignatures = (key: string, own: string | undefined): string => {
+  if (own === undefined) return key
+  const { signatures = {}, ...rest } = JSON.parse(key) as JsonObject
+  return JSON.stringify({ ...rest, signatures: JSON.parse(mergeSignatures(JSON.stringify(signatures), own)) })
+}
+
+const limitOf = (timeout: number | undefined): number => Math.min(Math.max(timeout ?? usualTimeout, 0), longestTimeout)
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
   const client = yield* ServerServerClient
   const signing = yield* CrossSigningStore
+  const store = yield* RemoteDeviceListStore
+  const lists = yield* RemoteDeviceLists
 
-  /** Asks each server for its users. Gives the answers, and the servers without one. */
-  const askAll = Effect.fnUntraced(function* <A extends { readonly userId: UserId }>(
-    wanted: ReadonlyArray<A>,
-    timeout: number | undefined,
-    ask: (server: ServerName, ofServer: ReadonlyArray<A>) => Effect.Effect<JsonObject, unknown>
+  const askForStrangers = Effect.fnUntraced(function* (
+    server: ServerName,
+    userIds: ReadonlyArray<UserId>,
+    wanted: Wanted
   ) {
-    const byServer = Map.groupBy(wanted, ({ userId }) => serverNameOf(userId))
-    byServer.delete(serverName)
-    const limit = Math.min(Math.max(timeout ?? usualTimeout, 0), longestTimeout)
-    return yield* Effect.forEach(
-      byServer,
-      ([server, users]) =>
-        ask(server, users).pipe(
-          Effect.timeoutOption(limit),
-          Effect.catch(() => Effect.succeed(Option.none<JsonObject>())),
-          Effect.map((answer) => ({ server, answer }))
-        ),
-      { concurrency: concurrentServers }
-    )
+    if (userIds.length === 0) return []
+    const devices = Object.fromEntries(userIds.map((userId) => [userId, wanted.get(userId) ?? []]))
+    const answer = yield* client.queryKeys(server, devices)
+    return yield* sliced(function* () {
+      const read: Array<readonly [UserId, RemoteDevices]> = []
+      for (const userId of userIds) read.push([userId, yield* readQueriedUser(userId, answer)])
+      return read
+    })
   })
 
-  const failuresOf = (
-    answers: ReadonlyArray<{ readonly server: ServerName; readonly answer: Option.Option<JsonObject> }>
-  ): { readonly [server: string]: JsonObject } =>
-    Object.fromEntries(answers.flatMap(({ answer, server }) => (Option.isNone(answer) ? [[server, {}]] : [])))
+  const askServer = Effect.fnUntraced(function* (
+    server: ServerName,
+    known: ReadonlyArray<KnownDevices>,
+    wanted: Wanted,
+    limit: number
+  ): Effect.fn.Return<Asked> {
+    const idsOf = (isShared: boolean) => known.filter((user) => user.isShared === isShared).map(({ userId }) => userId)
+    const shared = idsOf(true)
+    const isUrgent = known.some(({ isShared, keys }) => isShared && keys === undefined)
+    const [missing, strangers] = yield* Effect.all(
+      [
+        shared.length === 0
+          ? Effect.succeed(Option.some<ReadonlySet<UserId>>(new Set()))
+          : Effect.timeoutOption(lists.fetch(server, shared, isUrgent), limit),
+        Effect.orElseSucceed(Effect.timeoutOption(askForStrangers(server, idsOf(false), wanted), limit), () =>
+          Option.none()
+        )
+      ],
+      { concurrency: 2 }
+    )
+    return {
+      server,
+      strangers: Option.getOrElse(strangers, () => []),
+      hasFailed: Option.isNone(strangers) || Option.isNone(missing) || missing.value.size > 0
+    }
+  })
+
+  /** The keys of users of other servers, and the servers that did not give what was asked. */
+  const keysOf = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, wanted: Wanted, limit: number) {
+    const known = yield* store.read(userIds)
+    const outdated = known.filter(({ isCurrent }) => !isCurrent)
+    const asked = yield* Effect.forEach(
+      Map.groupBy(outdated, ({ userId }) => serverNameOf(userId)),
+      ([server, ofServer]) => askServer(server, ofServer, wanted, limit),
+      { concurrency: concurrentServers }
+    )
+    const fetched = yield* store.read(outdated.filter(({ isShared }) => isShared).map(({ userId }) => userId))
+    const keys = new Map<UserId, RemoteDevices>(asked.flatMap(({ strangers }) => strangers))
+    for (const user of [...known, ...fetched]) if (user.keys !== undefined) keys.set(user.userId, user.keys)
+    return { keys, failures: asked.flatMap(({ hasFailed, server }) => (hasFailed ? [[server, "{}"] as const] : [])) }
+  })
 
   const query = Effect.fn("RemoteDeviceKeys.query")(function* (
     requester: UserId,
-    wanted: ReadonlyMap<UserId, ReadonlyArray<string>>,
+    wanted: Wanted,
     timeout: number | undefined
   ): Effect.fn.Return<RemoteKeys> {
-    const users = Array.from(wanted, ([userId, devices]) => ({ userId, devices }))
-    const answers = yield* askAll(users, timeout, (server, ofThem) =>
-      client.queryKeys(server, Object.fromEntries(ofThem.map(({ devices, userId }) => [userId, devices])))
-    )
-    const own = yield* signing.signaturesBy(
-      requester,
-      users.map(({ userId }) => userId)
-    )
-    const collect = (member: string, read: (userId: string, value: JsonObject) => JsonObject) =>
-      Object.fromEntries(
-        answers.flatMap(({ answer, server }) =>
-          Object.entries(ofServer(server, Option.getOrUndefined(answer)?.[member]))
-            .filter(([userId]) => wanted.has(userId as UserId))
-            .map(([userId, value]) => [userId, read(userId, value)])
-        )
+    const userIds = [...wanted.keys()].filter((userId) => serverNameOf(userId) !== serverName)
+    if (userIds.length === 0) return none
+    const { failures, keys } = yield* keysOf(userIds, wanted, limitOf(timeout))
+    const own = yield* signing.signaturesBy(requester, userIds)
+    const textsOf = (read: (keys: RemoteDevices, userId: UserId) => string | undefined) =>
+      objectText(
+        [...keys].flatMap(([userId, ofUser]) => {
+          const text = read(ofUser, userId)
+          return text === undefined ? [] : [[userId, text] as const]
+        })
       )
     return {
-      device_keys: collect("device_keys", checkedDevices),
-      master_keys: collect("master_keys", (userId, key) => withSignatures(key, own.get(userId as UserId))),
-      self_signing_keys: collect("self_signing_keys", (_, key) => key),
-      failures: failuresOf(answers)
+      device_keys: textsOf(({ devices }, userId) => onlyDevices(devices, wanted.get(userId) ?? [])),
+      master_keys: textsOf(({ masterKey }, userId) => masterKey && withSignatures(masterKey, own.get(userId))),
+      self_signing_keys: textsOf(({ selfSigningKey }) => selfSigningKey),
+      failures: objectText(failures)
     }
   })
 
@@ -116,20 +168,33 @@ const make = Effect.gen(function* () {
     claims: ReadonlyArray<KeyClaim>,
     timeout: number | undefined
   ): Effect.fn.Return<RemoteClaim> {
-    const answers = yield* askAll(claims, timeout, (server, ofThem) => {
+    const byServer = Map.groupBy(claims, ({ userId }) => serverNameOf(userId))
+    byServer.delete(serverName)
+    const ask = (server: ServerName, ofThem: ReadonlyArray<KeyClaim>) => {
       const byUser = Map.groupBy(ofThem, ({ userId }) => userId)
       const wanted = Array.from(byUser, ([userId, devices]): [string, JsonObject] => [
         userId,
         Object.fromEntries(devices.map(({ algorithm, deviceId }) => [deviceId, algorithm]))
       ])
       return client.claimKeys(server, Object.fromEntries(wanted))
-    })
+    }
+    const answers = yield* Effect.forEach(
+      byServer,
+      ([server, ofThem]) =>
+        Effect.timeoutOption(ask(server, ofThem), limitOf(timeout)).pipe(
+          Effect.orElseSucceed(() => Option.none<JsonObject>()),
+          Effect.map((answer) => ({ server, answer }))
+        ),
+      { concurrency: concurrentServers }
+    )
     return {
       one_time_keys: Object.assign(
         {},
         ...answers.map(({ answer, server }) => ofServer(server, Option.getOrUndefined(answer)?.one_time_keys))
       ),
-      failures: failuresOf(answers)
+      failures: Object.fromEntries(
+        answers.flatMap(({ answer, server }) => (Option.isNone(answer) ? [[server, {}]] : []))
+      )
     }
   })
 
@@ -139,12 +204,11 @@ const make = Effect.gen(function* () {
 export class RemoteDeviceKeys extends Context.Service<
   RemoteDeviceKeys,
   {
-    /** The keys of users of other servers, as the requester may see them. Users of ours are left out. `timeout` is in ms. */
-    readonly query: (
-      requester: UserId,
-      wanted: ReadonlyMap<UserId, ReadonlyArray<string>>,
-      timeout: number | undefined
-    ) => Effect.Effect<RemoteKeys>
+    /**
+     * The keys of users of other servers, as the requester may see them. Users of ours are left out. `timeout` is in ms. A server
+     * in `failures` gave nothing: what is known of its users may be outdated.
+     */
+    readonly query: (requester: UserId, wanted: Wanted, timeout: number | undefined) => Effect.Effect<RemoteKeys>
     /** Keys of devices of users of other servers. */
     readonly claim: (claims: ReadonlyArray<KeyClaim>, timeout: number | undefined) => Effect.Effect<RemoteClaim>
   }

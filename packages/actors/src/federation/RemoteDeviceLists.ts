@@ -1,0 +1,82 @@
+/**
+ * The devices of users of other servers: takes their updates, and has them asked for by the `RemoteDevices` actor.
+ *
+ * A list that misses an update stays stale in the table until its server has answered, whatever happens to this process;
+ * servers with stale lists are asked again, with a back-off for each server (`Destinations`) and for each list.
+ *
+ * Source: "Device Management" of the server-server specification.
+ */
+import type { KeyUpdateEdu } from "@greenroom/protocol/federation/Edu"
+import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
+import { Clock, Context, Effect, Layer, Result } from "effect"
+import { periodicallyOnce } from "../runtime/Singletons.ts"
+import { Destinations } from "./Destinations.ts"
+import { RemoteDevices } from "./RemoteDevicesProtocol.ts"
+import { applyUpdates } from "./RemoteUserKeys.ts"
+
+/** How often servers with stale lists are looked for, and users who share no room any more. */
+const resyncInterval = "30 seconds"
+const sweepInterval = "10 minutes"
+
+const make = Effect.gen(function* () {
+  const store = yield* RemoteDeviceListStore
+  const destinations = yield* Destinations
+  const actor = yield* RemoteDevices.client
+
+  const wake = (server: ServerName) =>
+    actor(server)
+      .Resync(undefined, { discard: true })
+      .pipe(Effect.catchCause((cause) => Effect.logDebug(`Devices of ${server} are asked for later`, cause)))
+
+  const receive = Effect.fn("RemoteDeviceLists.receive")(function* (
+    origin: ServerName,
+    edus: ReadonlyArray<KeyUpdateEdu>
+  ) {
+    let isStale = false
+    for (const [userId, ofUser] of Map.groupBy(edus, ({ content }) => content.user_id)) {
+      if (serverNameOf(userId) !== origin) continue
+      const list = yield* store.change(userId, applyUpdates(userId, ofUser))
+      isStale ||= list?.isStale === true
+    }
+    if (isStale) yield* wake(origin)
+  })
+
+  const resync = Effect.gen(function* () {
+    for (const server of yield* store.waiting(yield* Clock.currentTimeMillis)) {
+      if (Result.isSuccess(yield* Effect.result(destinations.check(server)))) yield* wake(server)
+    }
+  })
+  yield* periodicallyOnce("Asking for changed devices of other servers", resyncInterval, resync, { atOnce: true })
+  yield* periodicallyOnce("Forgetting devices of other servers", sweepInterval, store.sweep)
+
+  const fetch = (server: ServerName, userIds: ReadonlyArray<UserId>, isUrgent: boolean) =>
+    Effect.map(actor(server).Fetch({ userIds, isUrgent }), (missing): ReadonlySet<UserId> => new Set(missing))
+
+  return RemoteDeviceLists.of({
+    receive,
+    fetch: (server, userIds, isUrgent) =>
+      Effect.catchCause(fetch(server, userIds, isUrgent), (cause) =>
+        Effect.as(Effect.logWarning(`The devices of ${server} could not be asked for`, cause), new Set(userIds))
+      )
+  })
+})
+
+export class RemoteDeviceLists extends Context.Service<
+  RemoteDeviceLists,
+  {
+    /** Takes EDUs of one transaction. Those about users of other servers, or of no shared room, change nothing. */
+    readonly receive: (origin: ServerName, edus: ReadonlyArray<KeyUpdateEdu>) => Effect.Effect<void>
+    /**
+     * Asks a server for the devices of users who share a room with one of ours: what it gives is in the store then. Gives the
+     * users that it did not give. `isUrgent` asks even a server that could not be reached lately.
+     */
+    readonly fetch: (
+      server: ServerName,
+      userIds: ReadonlyArray<UserId>,
+      isUrgent: boolean
+    ) => Effect.Effect<ReadonlySet<UserId>>
+  }
+>()("greenroom/actors/RemoteDeviceLists") {
+  static readonly layer = Layer.effect(RemoteDeviceLists, make)
+}

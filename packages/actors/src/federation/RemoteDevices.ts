@@ -1,0 +1,155 @@
+/**
+ * The RemoteDevices actor: one per other home server, its key is the server name. It asks that server for the devices of its
+ * users, for all nodes: each question is asked once at a time.
+ *
+ * A few users are asked for one by one, by `user/devices`, whose answer names the last update (`stream_id`). Many are asked
+ * for together, by `keys/query`, whose answer does not: the next update of such a user costs one more question.
+ *
+ * Source: "Device Management" of the server-server specification.
+ */
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import type { JsonObject } from "@greenroom/protocol/Json"
+import { type RemoteDevices as DevicesOfUser, RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
+import { Clock, Deferred, Effect, Option, Result, Semaphore } from "effect"
+import { Entity } from "effect/cluster"
+import { sliced } from "../runtime/Slices.ts"
+import { Destinations } from "./Destinations.ts"
+import { RemoteDevices } from "./RemoteDevicesProtocol.ts"
+import type { RemoteError } from "./RemoteError.ts"
+import { readQueriedUser, readUserDevices } from "./RemoteUserKeys.ts"
+import { ServerServerClient } from "./ServerServerClient.ts"
+
+// --- State ------------------------------------------------------------------------------------------------------------
+
+/** So many users are asked for one by one. */
+const few = 4
+/** How many users one question names at most. */
+const maxUsersOfQuestion = 1_000
+/** How many stale lists are resynced at once. */
+const maxResynced = 100
+
+/** The devices of a user as the server gave them. */
+interface Answer extends DevicesOfUser {
+  readonly streamId?: number
+}
+
+type Answers = ReadonlyMap<UserId, Answer>
+
+// --- Behaviour --------------------------------------------------------------------------------------------------------
+
+const behaviour = Effect.gen(function* () {
+  const server = (yield* Entity.CurrentAddress).entityId as unknown as ServerName
+  const store = yield* RemoteDeviceListStore
+  const client = yield* ServerServerClient
+  const destinations = yield* Destinations
+  const oneResync = Semaphore.makeUnsafe(1).withPermits(1)
+  /** The users that the server is being asked for; true where it gave their devices. */
+  const asked = new Map<UserId, Deferred.Deferred<boolean>>()
+
+  const noAnswer = (error: RemoteError) =>
+    Effect.as(Effect.logDebug(`${server} gives no devices`, error), Option.none<JsonObject>())
+
+  const askForMany = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
+    const wanted = Object.fromEntries(userIds.map((userId) => [userId, []]))
+    const answer = yield* Effect.catch(Effect.asSome(client.queryKeys(server, wanted, isUrgent)), noAnswer)
+    if (Option.isNone(answer)) return []
+    return yield* sliced(function* () {
+      const answers: Array<readonly [UserId, Answer]> = []
+      for (const userId of userIds) answers.push([userId, yield* readQueriedUser(userId, answer.value)])
+      return answers
+    })
+  })
+
+  /** A server that does not answer so may answer the older question. */
+  const askForOne = Effect.fnUntraced(function* (userId: UserId, isUrgent: boolean) {
+    const answer = yield* Effect.result(client.userDevices(server, userId, isUrgent))
+    if (Result.isFailure(answer)) {
+      return answer.failure._tag === "RemoteUnreachable" ? [] : yield* askForMany([userId], isUrgent)
+    }
+    const devices = yield* sliced(() => readUserDevices(userId, answer.success))
+    return devices === undefined ? [] : [[userId, devices] as const]
+  })
+
+  const askFor = (userIds: ReadonlyArray<UserId>, isUrgent: boolean): Effect.Effect<Answers> =>
+    Effect.map(
+      userIds.length > few
+        ? askForMany(userIds, isUrgent)
+        : Effect.map(
+            Effect.forEach(userIds, (userId) => askForOne(userId, isUrgent), { concurrency: few }),
+            (answers) => answers.flat()
+          ),
+      (answers) => new Map<UserId, Answer>(answers)
+    )
+
+  const fetch = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
+    const begun = yield* store.begin(userIds)
+    const answers = yield* askFor(userIds, isUrgent)
+    const now = yield* Clock.currentTimeMillis
+    const fetched = begun.flatMap((question) => {
+      const answer = answers.get(question.userId)
+      return answer === undefined ? [] : [{ streamId: undefined, ...answer, ...question }]
+    })
+    // Of many users at once nobody had keys: their clients are asking for the first time.
+    if (fetched.length > 0) yield* store.finish(fetched, now, userIds.length <= few)
+    const missing = userIds.filter((userId) => !answers.has(userId))
+    if (missing.length > 0) yield* store.failed(missing, now)
+    return answers
+  })
+
+  /** Asks for users, a part of them at a time, and says so of each when its part is answered. */
+  const fetchAll = Effect.fnUntraced(function* (
+    mine: ReadonlyMap<UserId, Deferred.Deferred<boolean>>,
+    isUrgent: boolean
+  ) {
+    const userIds = [...mine.keys()]
+    for (let at = 0; at < userIds.length; at += maxUsersOfQuestion) {
+      const part = userIds.slice(at, at + maxUsersOfQuestion)
+      const answers = yield* fetch(part, isUrgent)
+      for (const userId of part) Deferred.doneUnsafe(mine.get(userId)!, Effect.succeed(answers.has(userId)))
+      for (const userId of part) asked.delete(userId)
+    }
+  })
+
+  /** Asks for those of the users that are not being asked for, and waits for all. Gives those without an answer. */
+  const ask = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
+    const mine = new Map<UserId, Deferred.Deferred<boolean>>()
+    const answered = userIds.map((userId) => {
+      const running = asked.get(userId)
+      if (running !== undefined) return running
+      const deferred = Deferred.makeUnsafe<boolean>()
+      asked.set(userId, deferred)
+      mine.set(userId, deferred)
+      return deferred
+    })
+    // Waiting requests end with this one, however it does.
+    const abandon = Effect.sync(() => {
+      for (const [userId, deferred] of mine) {
+        if (asked.get(userId) === deferred) asked.delete(userId)
+        Deferred.doneUnsafe(deferred, Effect.succeed(false))
+      }
+    })
+    yield* Effect.ensuring(fetchAll(mine, isUrgent), abandon)
+    const given = yield* Effect.forEach(answered, (deferred) => Deferred.await(deferred))
+    return userIds.filter((_, index) => !given[index])
+  })
+
+  const resync = Effect.gen(function* () {
+    while (true) {
+      const due = yield* store.due(server, yield* Clock.currentTimeMillis, maxResynced)
+      if (due.length === 0 || Result.isFailure(yield* Effect.result(destinations.check(server)))) return
+      yield* ask(due, false)
+    }
+  })
+
+  return RemoteDevices.of({
+    Fetch: ({ payload: { isUrgent, userIds } }) => ask(userIds, isUrgent),
+    Resync: () => oneResync(resync)
+  })
+})
+
+/** Registers the actor with the runner. */
+export const layer = RemoteDevices.toLayer(behaviour, {
+  concurrency: "unbounded",
+  maxIdleTime: "1 minute",
+  disableFatalDefects: true
+})

@@ -1,0 +1,277 @@
+/**
+ * The devices and cross-signing keys of users of other servers, as their servers gave them. A list is kept while its user
+ * shares a room with a user of ours: only then does the other server send its changes.
+ *
+ * A list is current while no change is missing (`is_stale`), and while there is a room in which both its user and one of ours
+ * have been since before the server was asked. So a room that was left and entered again makes the list outdated without
+ * any work at the leave. A new profile counts as a new membership here: then the server is asked once too often.
+ *
+ * An error of the database is a defect. Times are milliseconds since 1970. Source: "Device Management" of the server-server
+ * specification.
+ */
+import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { Context, Effect, Layer, Random } from "effect"
+import { SqlClient, type Statement } from "effect/sql"
+import { takeBytes } from "./LargeReads.ts"
+import { bigints, texts } from "./PgArrays.ts"
+
+/** The keys of a user: JSON text. */
+export interface RemoteDevices {
+  /** An object by device ID, as clients get it. */
+  readonly devices: string
+  readonly masterKey: string | undefined
+  readonly selfSigningKey: string | undefined
+}
+
+/** What is known of a user. */
+export interface KnownDevices {
+  readonly userId: UserId
+  /** Undefined where the server never answered, and where nothing is kept. */
+  readonly keys: RemoteDevices | undefined
+  readonly isCurrent: boolean
+  /** Whether the list is kept: the user shares a room with one of ours. */
+  readonly isShared: boolean
+}
+
+/** A list that changes. */
+export interface ChangingList {
+  readonly keys: RemoteDevices | undefined
+  /** The `stream_id`s of updates that were heard of, newest last. */
+  readonly streams: ReadonlyArray<number>
+}
+
+/** A list after a change. `isGap` marks it stale: an update before this one is missing. */
+export interface ChangedList extends ChangingList {
+  readonly isGap: boolean
+}
+
+/** A question to a server that was begun. */
+export interface BegunFetch {
+  readonly userId: UserId
+  /** The position in the log. */
+  readonly since: string
+  readonly changes: number
+}
+
+export interface FetchedDevices extends BegunFetch, RemoteDevices {
+  /** Undefined where the answer did not say. */
+  readonly streamId: number | undefined
+}
+
+/** The shortest time between two resyncs of a list, in ms: an update with a gap must not cost a whole list each time. */
+const resyncInterval = 10_000
+/** The first back-off of a list that the server refuses, doubled with each failure, and the longest one, in ms. */
+const firstBackOff = 30_000
+const longestBackOff = 86_400_000
+/** How many lists one sweep looks at in a statement. */
+const sweptAtOnce = 1_000
+
+interface Row {
+  readonly user_id: string
+  readonly devices: string | null
+  readonly master_key: string | null
+  readonly self_signing_key: string | null
+}
+
+interface KnownRow extends Row {
+  readonly is_current: boolean
+  readonly is_shared: boolean
+}
+
+const toKeys = ({ devices, master_key, self_signing_key }: Row): RemoteDevices | undefined =>
+  devices === null
+    ? undefined
+    : { devices, masterKey: master_key ?? undefined, selfSigningKey: self_signing_key ?? undefined }
+
+const isSame = (a: RemoteDevices | undefined, b: RemoteDevices | undefined): boolean =>
+  a?.devices === b?.devices && a?.masterKey === b?.masterKey && a?.selfSigningKey === b?.selfSigningKey
+
+export class RemoteDeviceListStore extends Context.Service<
+  RemoteDeviceListStore,
+  {
+    /** What is known of users of other servers: one entry for each. */
+    readonly read: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<KnownDevices>>
+    /**
+     * Changes the list of a user, which begins empty and stale. The users that may encrypt for them hear of other keys. Gives
+     * whether the list is stale then; undefined where the user shares no room with any of ours, and nothing is kept.
+     */
+    readonly change: (
+      userId: UserId,
+      apply: (list: ChangingList) => ChangedList
+    ) => Effect.Effect<{ readonly isStale: boolean } | undefined>
+    /** Notes that the server is asked for these lists. */
+    readonly begin: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<BegunFetch>>
+    /**
+     * Stores answers. A list that changed since its question stays stale. The users that may encrypt for theirs hear of other
+     * keys than before; of first keys with `announceFirst` alone.
+     */
+    readonly finish: (
+      fetched: ReadonlyArray<FetchedDevices>,
+      now: number,
+      announceFirst: boolean
+    ) => Effect.Effect<void>
+    /** The server gave no list of these users: they are asked for again after a while. */
+    readonly failed: (userIds: ReadonlyArray<UserId>, now: number) => Effect.Effect<void>
+    /** Stale lists of a server that may be asked for, at most `limit`. */
+    readonly due: (server: ServerName, now: number, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
+    /** The servers with such lists. */
+    readonly waiting: (now: number) => Effect.Effect<ReadonlyArray<ServerName>>
+    /** Deletes the lists of users who share no room any more. Gives how many. */
+    readonly sweep: Effect.Effect<number>
+  }
+>()("greenroom/store/RemoteDeviceListStore") {
+  static readonly layer = (serverName: ServerName) =>
+    Layer.effect(
+      RemoteDeviceListStore,
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+
+        const shares = (userId: Statement.Fragment) => sql`EXISTS (
+          SELECT FROM memberships theirs JOIN memberships ours USING (room_nid)
+          WHERE theirs.user_id = ${userId} AND theirs.membership = 'join'
+            AND ours.server = ${serverName} AND ours.membership = 'join')`
+
+        const sharesSince = sql`EXISTS (
+          SELECT FROM memberships theirs JOIN events entered ON entered.nid = theirs.event_nid
+          WHERE theirs.user_id = list.user_id AND theirs.membership = 'join' AND entered.xid < list.since AND EXISTS (
+            SELECT FROM memberships ours JOIN events entered ON entered.nid = ours.event_nid
+            WHERE ours.room_nid = theirs.room_nid AND ours.server = ${serverName} AND ours.membership = 'join'
+              AND entered.xid < list.since))`
+
+        const read = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+          if (userIds.length === 0) return []
+          const rows = yield* sql<KnownRow>`
+            SELECT wanted.user_id, devices, master_key, self_signing_key, state.is_current,
+              CASE WHEN state.is_current THEN true ELSE ${shares(sql`wanted.user_id`)} END AS is_shared
+            FROM unnest(${texts(userIds)}::text[]) AS wanted (user_id)
+            LEFT JOIN remote_device_lists AS list USING (user_id)
+            CROSS JOIN LATERAL (SELECT coalesce(
+              CASE WHEN list.devices IS NOT NULL AND NOT list.is_stale THEN ${sharesSince} END, false) AS is_current) AS state`
+          yield* takeBytes(rows.reduce((sum, { devices }) => sum + (devices?.length ?? 0), 0))
+          return rows.map((row): KnownDevices => {
+            const { is_current: isCurrent, is_shared: isShared } = row
+            return { userId: row.user_id as UserId, keys: isShared ? toKeys(row) : undefined, isCurrent, isShared }
+          })
+        }, Effect.orDie)
+
+        const change = Effect.fnUntraced(function* (userId: UserId, apply: (list: ChangingList) => ChangedList) {
+          const [row] = yield* sql<Row & { streams: ReadonlyArray<bigint>; is_stale: boolean }>`
+            INSERT INTO remote_device_lists AS list (user_id)
+            SELECT ${userId}::text WHERE ${shares(sql`${userId}`)}
+            ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id
+            RETURNING user_id, devices, master_key, self_signing_key, streams, is_stale`
+          if (row === undefined) return undefined
+          const before = toKeys(row)
+          const { isGap, keys, streams } = apply({ keys: before, streams: row.streams.map(Number) })
+          const isStale = row.is_stale || isGap
+          yield* sql`
+            UPDATE remote_device_lists SET
+              devices = ${keys?.devices ?? null}, master_key = ${keys?.masterKey ?? null},
+              self_signing_key = ${keys?.selfSigningKey ?? null}, streams = ${bigints(streams)}::bigint[],
+              changes = changes + 1, is_stale = ${isStale}
+            WHERE user_id = ${userId}`
+          if (!isSame(before, keys)) yield* sql`SELECT note_device_list(${userId})`
+          return { isStale }
+        })
+
+        const begin = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
+          yield* sql`
+            INSERT INTO remote_device_lists (user_id)
+            SELECT user_id FROM unnest(${texts(userIds)}::text[]) AS wanted (user_id) ORDER BY user_id
+            ON CONFLICT DO NOTHING`
+          const rows = yield* sql<{ user_id: string; changes: bigint; since: string }>`
+            SELECT user_id, changes, log_xid()::text AS since FROM remote_device_lists
+            WHERE user_id = ANY (${texts(userIds)}::text[])`
+          return rows.map(({ changes, since, user_id }) => ({
+            userId: user_id as UserId,
+            since,
+            changes: Number(changes)
+          }))
+        }, Effect.orDie)
+
+        const finish = (fetched: ReadonlyArray<FetchedDevices>, now: number, announceFirst: boolean) =>
+          sql`
+            WITH answer AS (
+              SELECT * FROM unnest(
+                ${texts(fetched.map(({ userId }) => userId))}::text[], ${texts(fetched.map(({ since }) => since))}::text[],
+                ${bigints(fetched.map(({ changes }) => changes))}::bigint[],
+                ${texts(fetched.map(({ devices }) => devices))}::text[],
+                ${texts(fetched.map(({ masterKey }) => masterKey ?? null))}::text[],
+                ${texts(fetched.map(({ selfSigningKey }) => selfSigningKey ?? null))}::text[],
+                ${bigints(fetched.map(({ streamId }) => streamId ?? null))}::bigint[]
+              ) AS answer (user_id, since, changes, devices, master_key, self_signing_key, stream)),
+            before AS MATERIALIZED (
+              SELECT list.* FROM remote_device_lists AS list JOIN answer USING (user_id) ORDER BY user_id FOR UPDATE OF list),
+            stored AS (
+              UPDATE remote_device_lists AS list SET
+                devices = answer.devices, master_key = answer.master_key, self_signing_key = answer.self_signing_key,
+                streams = CASE WHEN answer.stream IS NULL THEN '{}' ELSE ARRAY[answer.stream] END,
+                since = answer.since::xid8, is_stale = before.changes <> answer.changes,
+                failures = 0, retry_at = ${now + resyncInterval}
+              FROM before JOIN answer USING (user_id) WHERE list.user_id = before.user_id)
+            SELECT note_device_list(user_id) FROM (
+              SELECT user_id FROM before JOIN answer USING (user_id)
+              WHERE (coalesce(before.devices, '{}'), before.master_key, before.self_signing_key)
+                  IS DISTINCT FROM (answer.devices, answer.master_key, answer.self_signing_key)
+                AND (before.devices IS NOT NULL OR ${announceFirst}) ORDER BY user_id) AS changed`.pipe(
+            Effect.asVoid,
+            Effect.orDie
+          )
+
+        const failed = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, now: number) {
+          // Nodes and servers must not come back in step.
+          const share = 1 - 0.3 * (yield* Random.next)
+          yield* sql`
+            UPDATE remote_device_lists SET failures = failures + 1, retry_at = ${now}::bigint + (least(
+              ${longestBackOff}::float8, ${firstBackOff}::float8 * 2 ^ least(failures, 20)) * ${share}::float8)::bigint
+            WHERE user_id IN (
+              SELECT user_id FROM remote_device_lists WHERE user_id = ANY (${texts(userIds)}::text[])
+              ORDER BY user_id FOR UPDATE)`
+        }, Effect.orDie)
+
+        /** Looks at lists in the order of their users, so many at a time, each in a transaction of its own. */
+        const sweep = Effect.gen(function* () {
+          let deleted = 0
+          let after = ""
+          while (true) {
+            const [page] = yield* sql<{ last: string | null; deleted: number }>`
+              WITH page AS MATERIALIZED (
+                SELECT user_id FROM remote_device_lists WHERE user_id > ${after} ORDER BY user_id LIMIT ${sweptAtOnce}),
+              unshared AS (
+                SELECT user_id FROM remote_device_lists WHERE user_id IN (
+                  SELECT user_id FROM page WHERE NOT ${shares(sql`page.user_id`)})
+                FOR UPDATE SKIP LOCKED),
+              deleted AS (
+                DELETE FROM remote_device_lists USING unshared WHERE remote_device_lists.user_id = unshared.user_id
+                RETURNING 1)
+              SELECT (SELECT max(user_id) FROM page) AS last, (SELECT count(*)::integer FROM deleted) AS deleted`
+            deleted += page?.deleted ?? 0
+            if (page?.last == null) return deleted
+            after = page.last
+          }
+        }).pipe(Effect.orDie)
+
+        return RemoteDeviceListStore.of({
+          read,
+          change: (userId, apply) => Effect.orDie(sql.withTransaction(change(userId, apply))),
+          begin,
+          finish,
+          failed,
+          due: (server, now, limit) =>
+            sql<{ user_id: string }>`
+              SELECT user_id FROM remote_device_lists
+              WHERE server = ${server} AND is_stale AND retry_at <= ${now} ORDER BY retry_at LIMIT ${limit}`.pipe(
+              Effect.map((rows) => rows.map((row) => row.user_id as UserId)),
+              Effect.orDie
+            ),
+          waiting: (now) =>
+            sql<{ server: string }>`
+              SELECT DISTINCT server FROM remote_device_lists WHERE is_stale AND retry_at <= ${now}`.pipe(
+              Effect.map((rows) => rows.map((row) => row.server as ServerName)),
+              Effect.orDie
+            ),
+          sweep
+        })
+      })
+    )
+}
