@@ -235,14 +235,6 @@ export const sytestKnownFailures: Readonly<Record<string, string>> = Object.from
   ),
   // Faults that are still to be mended
   ...known(
-    "Open: devices of users of other servers are not kept, so they are missing while their server is away",
-    "Server correctly handles incoming m.device_list_update",
-    "Server correctly resyncs when client query keys and there is no remote cache",
-    "Server correctly resyncs when server leaves and rejoins a room",
-    "Device list doesn't change if remote server is down",
-    "If a device list update goes missing, the server resyncs on the next one"
-  ),
-  ...known(
     "Open: the user directory goes by the room list instead of join rules and history visibility, and leaves the searcher out",
     "User appears in user directory",
     "User joining then leaving public room appears and dissappears from directory",
